@@ -1,0 +1,149 @@
+"""How things fail: the whole error tree of the house, with what each failure is called outside.
+
+Each class carries the number a peer sees on a stream (``code``), the number it sees when the whole
+session ends (``session_code``) and the HTTP status of the same thought (``status``). Numbers are
+those of the moq-lite-01..05 error space; unknown numbers from a peer stay plain integers and are
+never an error. This module must not know who raises what, nor how a code is mapped to a transport.
+
+    RelayError                  anything this program raises on purpose
+    ├── ProtocolViolation       the peer broke the rules: the session ends
+    │   └── DecodeError         ... with bytes that are no message
+    ├── LimitExceeded           the peer asked for more than a named ceiling allows
+    ├── Refused                 not permitted
+    │   ├── BadRequest          the request itself is malformed
+    │   ├── Unauthorized        no credential, or one that is not valid
+    │   └── Forbidden           a valid credential that does not reach so far
+    ├── Gone                    what was asked for is not (or no longer) there
+    │   ├── Cancelled           nobody wants it any more; routine, not a failure
+    │   ├── Expired             too old to be worth sending
+    │   ├── Lagged              the reader fell behind its byte budget
+    │   ├── NotFound            the broadcast has no such track or group
+    │   ├── Unroutable          no such broadcast
+    │   └── Dropped             the publisher vanished
+    ├── SessionLost             the connection below a session ended
+    └── ConfigError             the operator's settings cannot be obeyed
+"""
+
+
+class RelayError(Exception):
+    """Anything this program raises on purpose; any other exception that escapes is a bug."""
+
+    code = 4
+    session_code = 4
+    status = 500
+
+
+class ProtocolViolation(RelayError):
+    """The peer broke the protocol; its session is closed with ``session_code``."""
+
+    code = 15
+    session_code = 15
+    status = 400
+
+
+class DecodeError(ProtocolViolation):
+    """Bytes from the peer that are no message of the negotiated version."""
+
+    code = 5
+    session_code = 5
+
+
+class LimitExceeded(RelayError):
+    """The peer asked for more than a named ceiling allows; the message names the setting."""
+
+    code = 4
+    session_code = 4
+    status = 429
+
+
+class Refused(RelayError):
+    """Not permitted. The message is for the log, never for the stranger."""
+
+    code = 6
+    session_code = 6
+    status = 403
+
+
+class BadRequest(Refused):
+    """The request is malformed, whoever sent it."""
+
+    status = 400
+
+
+class Unauthorized(Refused):
+    """No credential where one is needed, or one that is not valid."""
+
+    status = 401
+
+
+class Forbidden(Refused):
+    """The credential is valid and does not reach so far."""
+
+    status = 403
+
+
+class Gone(RelayError):
+    """What was asked for is not there, or no longer."""
+
+    code = 13
+    status = 404
+
+
+class Cancelled(Gone):
+    """Nobody wants it any more; routine."""
+
+    code = 0
+
+
+class Expired(Gone):
+    """A group too old to be worth sending."""
+
+    code = 2
+
+
+class Lagged(Gone):
+    """The reader fell behind its byte budget and lost the oldest groups."""
+
+    code = 26
+
+
+class NotFound(Gone):
+    """The broadcast has no such track, or the track no such group."""
+
+    code = 13
+
+
+class Unroutable(Gone):
+    """No broadcast is announced at that path."""
+
+    code = 30
+
+
+class Dropped(Gone):
+    """The publisher vanished without saying goodbye."""
+
+    code = 24
+
+
+class SessionLost(RelayError):
+    """The connection below a session ended: by the peer, by a timeout, or by a refusal.
+
+    ``session_code`` is what the peer said, ``status`` the HTTP status of a refused CONNECT.
+    """
+
+    def __init__(self, message: str, code: int = 0, status: int = 0) -> None:
+        super().__init__(message)
+        self.session_code = code
+        self.status = status
+
+
+class ConfigError(RelayError):
+    """A setting that cannot be obeyed: the message says which (dotted name), where and why."""
+
+
+class RemoteError(Gone):
+    """The peer refused or broke off with a number of its own; the number travels on unchanged."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(f"the peer said {code}")
+        self.code = code

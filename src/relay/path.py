@@ -1,0 +1,69 @@
+"""Names of broadcasts: the only prefix rule in the house.
+
+A path is a list of segments joined by single slashes, without a slash at either end; the empty path
+is the root and contains everything. Segments are compared byte by byte: no case folding, no Unicode
+normalisation, no percent-decoding, and ``.`` and ``..`` mean nothing here. This module must not
+know what a path names or who may use it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from relay.errors import BadRequest
+
+MAX_SEGMENTS = 32
+"""Segments of one path, as the field's relays count them (moq-lite, "broadcast path")."""
+
+MAX_LENGTH = 4096
+"""Characters of one path; longer ones are refused before anything is stored."""
+
+
+class Path(str):
+    """A normalised path: ``Path("/a//b/") == "a/b"``. Immutable, hashable, cheap to compare.
+
+    Raises `BadRequest` for more than `MAX_SEGMENTS` segments or `MAX_LENGTH` characters.
+    """
+
+    __slots__ = ()
+
+    def __new__(cls, text: str = "") -> Path:
+        if type(text) is cls:
+            return text
+        if len(text) > MAX_LENGTH:
+            raise BadRequest(f"a path of {len(text)} characters (at most {MAX_LENGTH})")
+        segments = [segment for segment in text.split("/") if segment]
+        if len(segments) > MAX_SEGMENTS:
+            raise BadRequest(f"a path of {len(segments)} segments (at most {MAX_SEGMENTS})")
+        return super().__new__(cls, "/".join(segments))
+
+    @property
+    def segments(self) -> tuple[str, ...]:
+        """The segments, none of them empty; the root has none."""
+        return tuple(self.split("/")) if self else ()
+
+    def join(self, other: str) -> Path:  # type: ignore[override]
+        """``other`` below this path. Raises `BadRequest` when the result is too long."""
+        return Path(f"{self}/{other}")
+
+    def is_under(self, prefix: Path) -> bool:
+        """Whether this path is ``prefix`` or lies below it, on a segment border."""
+        return not prefix or self == prefix or self.startswith(prefix + "/")
+
+    def relative_to(self, prefix: Path) -> Path:
+        """The rest of this path below ``prefix``. Raises `ValueError` unless it `is_under` it."""
+        if not self.is_under(prefix):
+            raise ValueError(f"{self!r} is not under {prefix!r}")
+        return Path(self[len(prefix) :])
+
+
+ROOT = Path("")
+
+
+def covering(prefixes: Iterable[Path]) -> tuple[Path, ...]:
+    """The shortest list of prefixes that contains the same paths: sorted, none under another."""
+    kept: list[Path] = []
+    for prefix in sorted(set(prefixes), key=lambda p: (len(p.segments), p)):
+        if not any(prefix.is_under(wider) for wider in kept):
+            kept.append(prefix)
+    return tuple(sorted(kept))

@@ -1,0 +1,248 @@
+"""What a peer can say, in one vocabulary for every version.
+
+Events are past participles: they happened and come in. Paths are relative to the session's root and
+already joined with the announce prefix; ids are the session's own numbers and mean nothing outside
+it. This module must not know bytes, versions, or what anybody does about an event.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Opened(NamedTuple):
+    """The peer is ready to talk: the session may be decided on and used."""
+
+    target: str | None
+    """Path and query from SETUP; ``None`` where the transport carried it or nobody did."""
+    publishes: bool
+    """False when the peer said that it will only subscribe (SETUP role)."""
+    subscribes: bool
+    """False when the peer said that it will only publish (SETUP role)."""
+    origin: int
+    """The peer's hop id, 0 when it named none."""
+
+
+class AnnounceRequested(NamedTuple):
+    """The peer wants to hear of broadcasts under a prefix; answer with `announce`."""
+
+    request: int
+    prefix: str
+    exclude: int
+    """The peer's hop id; chains that contain it are not to be announced. 0 = none."""
+
+
+class AnnounceCancelled(NamedTuple):
+    """The peer no longer listens to that request."""
+
+    request: int
+
+
+class Announced(NamedTuple):
+    """The peer can deliver a broadcast. The same path again replaces the chain (a restart)."""
+
+    path: str
+    hops: tuple[int, ...]
+    """Full chain, first the original publisher, last the peer itself; 0 = an unnamed relay."""
+
+
+class Unannounced(NamedTuple):
+    """The peer no longer delivers a broadcast, and said so."""
+
+    path: str
+
+
+class AnnouncesLost(NamedTuple):
+    """An announce stream broke off: all these paths are gone without a goodbye."""
+
+    paths: tuple[str, ...]
+
+
+class Subscribed(NamedTuple):
+    """The peer wants a track from us; answer with `accept` and groups, or `refuse`."""
+
+    id: int
+    broadcast: str
+    track: str
+    priority: int
+    ordered: bool
+    max_latency: int
+    """Milliseconds."""
+    start: int | None
+    """First group wanted; ``None`` = the latest."""
+    end: int | None
+    """Last group wanted, inclusive; ``None`` = no end."""
+
+
+class SubscribeUpdated(NamedTuple):
+    """The peer changed its mind about a running subscription."""
+
+    id: int
+    priority: int
+    ordered: bool
+    max_latency: int
+    start: int | None
+    end: int | None
+
+
+class Unsubscribed(NamedTuple):
+    """The peer no longer wants the track."""
+
+    id: int
+
+
+class TrackRequested(NamedTuple):
+    """The peer asks for a track's properties; answer with `answer_track` or `refuse_track`."""
+
+    request: int
+    broadcast: str
+    track: str
+
+
+class TrackCancelled(NamedTuple):
+    """The peer no longer waits for a track's properties."""
+
+    request: int
+
+
+class FetchRequested(NamedTuple):
+    """The peer wants one whole group; answer with `write`/`finish` or `reset` on ``stream``."""
+
+    stream: int
+    broadcast: str
+    track: str
+    priority: int
+    group: int
+
+
+class StreamCancelled(NamedTuple):
+    """The peer no longer reads one of our group or fetch streams."""
+
+    stream: int
+    code: int
+
+
+class TrackDescribed(NamedTuple):
+    """The peer's answer to `describe`: the properties of one of its tracks."""
+
+    request: int
+    priority: int
+    ordered: bool
+    max_latency: int
+    """Milliseconds the publisher keeps groups that are not the latest."""
+    timescale: int
+    """Timestamp units per second."""
+
+
+class TrackRefused(NamedTuple):
+    """The peer's other answer to `describe`."""
+
+    request: int
+    code: int
+
+
+class SubscribeAccepted(NamedTuple):
+    """The peer serves our subscription (on some versions only said with the first group)."""
+
+    id: int
+
+
+class SubscribeFinished(NamedTuple):
+    """The track is complete: no group will follow."""
+
+    id: int
+
+
+class SubscribeRefused(NamedTuple):
+    """The peer broke off our subscription, before or after it served it."""
+
+    id: int
+    code: int
+
+
+class GroupOpened(NamedTuple):
+    """A group of one of our subscriptions starts arriving on a stream."""
+
+    stream: int
+    id: int
+    sequence: int
+
+
+class GroupReceived(NamedTuple):
+    """The next bytes of a group: frames in the dialect's layout, cut anywhere."""
+
+    stream: int
+    data: bytes
+
+
+class GroupFinished(NamedTuple):
+    """The group is complete."""
+
+    stream: int
+
+
+class GroupAborted(NamedTuple):
+    """The group broke off."""
+
+    stream: int
+    code: int
+
+
+class DatagramReceived(NamedTuple):
+    """A group of a single small frame, best effort."""
+
+    id: int
+    sequence: int
+    timestamp: int
+    payload: bytes
+
+
+class ProbeRequested(NamedTuple):
+    """The peer wants to know how fast we can send; answer with `report` now and then."""
+
+    stream: int
+
+
+class ProbeReported(NamedTuple):
+    """The peer's estimate of its own sending."""
+
+    bitrate: int
+    """Bits per second, 0 = unknown."""
+    rtt: int
+    """Milliseconds, 0 = unknown."""
+
+
+class GoawayReceived(NamedTuple):
+    """The peer is about to leave."""
+
+    uri: str
+
+
+Event = (
+    Opened
+    | AnnounceRequested
+    | AnnounceCancelled
+    | Announced
+    | Unannounced
+    | AnnouncesLost
+    | Subscribed
+    | SubscribeUpdated
+    | Unsubscribed
+    | TrackRequested
+    | TrackCancelled
+    | FetchRequested
+    | StreamCancelled
+    | TrackDescribed
+    | TrackRefused
+    | SubscribeAccepted
+    | SubscribeFinished
+    | SubscribeRefused
+    | GroupOpened
+    | GroupReceived
+    | GroupFinished
+    | GroupAborted
+    | DatagramReceived
+    | ProbeRequested
+    | ProbeReported
+    | GoawayReceived
+)
