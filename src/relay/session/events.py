@@ -148,9 +148,11 @@ class SubscribeAccepted(NamedTuple):
 
 
 class SubscribeFinished(NamedTuple):
-    """The track is complete: no group will follow."""
+    """The track is complete: no group will follow that is not on its way already."""
 
     id: int
+    end: int | None
+    """The first group number that will never come, where the version says it."""
 
 
 class SubscribeRefused(NamedTuple):

@@ -1,0 +1,173 @@
+"""A client of our own: publish or watch through any MoQ relay, with the relay's own rooms.
+
+A client is a guest turned round: a private origin, one dialled connection, and a grant over
+everything, since nobody is protected from himself. This module must not know terminals.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field
+
+from relay.auth.grant import Grant
+from relay.errors import SessionLost
+from relay.model.broadcast import Broadcast
+from relay.model.origin import Origin
+from relay.model.track import Demand
+from relay.net.dial import DialTls, dial
+from relay.path import ROOT, Path
+from relay.peer.guest import Guest, House
+from relay.peer.local import Collector, LocalBroadcast
+from relay.server import draw_id, transcode
+from relay.session.lite import LiteSession
+from relay.session.settings import SessionSettings
+
+TICK = 0.1
+EVERYTHING = (ROOT,)
+
+
+class Changes:
+    """What appears and disappears under the root, as a queue of (is there, path)."""
+
+    def __init__(self) -> None:
+        self.queue: asyncio.Queue[tuple[bool, Path]] = asyncio.Queue()
+
+    def announced(self, path: Path, hops: tuple[int, ...]) -> None:
+        """A broadcast appeared."""
+        self.queue.put_nowait((True, path))
+
+    def unannounced(self, path: Path) -> None:
+        """A broadcast disappeared."""
+        self.queue.put_nowait((False, path))
+
+
+@dataclass
+class Client:
+    """One session with a relay. Use `connect`."""
+
+    house: House
+    guest: Guest
+    version: str = ""
+    lost: asyncio.Future[str] = field(default_factory=lambda: asyncio.Future())
+
+    @property
+    def origin(self) -> Origin:
+        """Everything this client publishes and sees."""
+        return self.house.origin
+
+    def create_broadcast(self, path: str) -> LocalBroadcast:
+        """A broadcast of ours, announced to the relay at once; fill its tracks first or later."""
+        broadcast = LocalBroadcast(self.house.clock)
+        self.origin.announce(Path(path), broadcast, (), self.house.clock())
+        return broadcast
+
+    def changes(self) -> Changes:
+        """Broadcasts as they come and go, those that exist first."""
+        changes = Changes()
+        self.origin.watch(ROOT, changes)
+        return changes
+
+    async def find(self, path: str) -> Broadcast:
+        """The broadcast at ``path``, as soon as it is announced. Raises `SessionLost`."""
+        changes = self.changes()
+        while (found := self.origin.find(Path(path))) is None:
+            await self._next(changes)
+        return found
+
+    async def announcements(self) -> AsyncIterator[tuple[bool, Path]]:
+        """Broadcasts as they come and go, for as long as the session lives."""
+        changes = self.changes()
+        while True:
+            yield await self._next(changes)
+
+    async def _next(self, changes: Changes) -> tuple[bool, Path]:
+        """The next change. Raises `SessionLost` when the session ends first."""
+        async with asyncio.TaskGroup() as tasks:
+            waiting = tasks.create_task(changes.queue.get())
+            await asyncio.wait((waiting, self.lost), return_when=asyncio.FIRST_COMPLETED)
+            if not waiting.done():
+                waiting.cancel()
+        if waiting.cancelled():
+            raise SessionLost(self.lost.result())
+        return waiting.result()
+
+    def frames(self, broadcast: Broadcast, track: str, demand: Demand | None = None) -> Collector:
+        """Watch a track: iterate over ``.frames()``."""
+        return Collector(
+            broadcast.track(track), demand or Demand(), self.house.transcode, self.house.clock
+        )
+
+    def idle(self) -> bool:
+        """Whether everything we published has been handed to QUIC."""
+        return not self.guest.viewings or self.guest.queue.backlog == 0
+
+
+@contextlib.asynccontextmanager
+async def connect(
+    url: str,
+    *,
+    tls: DialTls | None = None,
+    versions: Sequence[str] = SessionSettings().versions,
+    log: Callable[..., None] = lambda event, **facts: None,
+    timeout: float = 10.0,  # noqa: ASYNC109 - the dial has several deadlines of its own
+) -> AsyncIterator[Client]:
+    """A session with the relay at ``url`` (``https://`` or ``moqt://``, path and query included).
+
+    Raises `SessionLost` when it cannot be had; its ``status`` is that of the relay's refusal.
+    """
+    house = House(Origin(draw_id()), transcode, time.monotonic, log=log)
+    dialled = await dial(url, protocols=versions, tls=tls or DialTls(), timeout=timeout)
+    session = LiteSession(
+        dialled.transport,
+        dialled.protocol,
+        origin=house.origin.id,
+        client=True,
+        target=_target(url),
+        settings=SessionSettings(versions=tuple(versions)),
+    )
+    loop = asyncio.get_running_loop()
+    lost: asyncio.Future[str] = loop.create_future()
+
+    def left(guest: Guest, reason: str) -> None:
+        if not lost.done():
+            lost.set_result(reason)
+
+    guest = Guest(
+        house,
+        dialled.transport,
+        session,
+        id=secrets.token_hex(4),
+        grant=Grant(ROOT, EVERYTHING, EVERYTHING),
+        left=left,
+    )
+    client = Client(house, guest, lost=lost)
+    dialled.start(guest)
+    guest.start()
+    async with asyncio.TaskGroup() as tasks:
+        ticker = tasks.create_task(_tick(client))
+        try:
+            yield client
+        finally:
+            ticker.cancel()
+            guest.session.close(0, "")
+            await dialled.close()
+
+
+async def _tick(client: Client) -> None:
+    while True:
+        await asyncio.sleep(TICK)
+        now = client.house.clock()
+        client.origin.tick(now)
+        client.guest.tick(now)
+
+
+def _target(url: str) -> str | None:
+    """Path and query, where the transport cannot carry them and SETUP must."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("moqt", "moql"):
+        return None
+    return (parts.path or "/") + (f"?{parts.query}" if parts.query else "")

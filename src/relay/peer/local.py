@@ -1,0 +1,344 @@
+"""Publishing and reading without a connection: the relay's own hands on what is shared.
+
+`LocalBroadcast` is a source like a guest's, fed by plain calls; `Collector` is a viewer that hands
+whole frames to one waiting coroutine. The command line, the HTTP faces and tests use them. This
+module must not know why somebody publishes or reads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import NamedTuple
+
+from relay.errors import Cancelled, Lagged, NotFound, RelayError
+from relay.model.group import Group, Log, Transcode
+from relay.model.track import Demand, Track, TrackInfo
+from relay.wire.frame import FrameParser, Layout, encode_frame
+
+LAYOUT = Layout.TIMED
+
+
+class LocalGroup:
+    """A group being published: encoded frames, kept for viewers that come later."""
+
+    def __init__(self, sequence: int) -> None:
+        self.sequence = sequence
+        self.chunks: list[bytes] = []
+        self.previous = 0
+        self.finished = False
+
+
+class LocalTrack:
+    """A track published from within. ``keep`` groups stay for viewers that join late."""
+
+    def __init__(self, info: TrackInfo, clock: Callable[[], float], keep: int = 16) -> None:
+        self.info = info
+        self.clock = clock
+        self.keep = keep
+        self.groups: list[LocalGroup] = []
+        self.finished = False
+        self.track: Track | None = None
+        self._open: dict[int, Group] = {}
+        self._next = 0
+
+    def append_group(self) -> int:
+        """Begin the next group (ending the one before); answers its sequence."""
+        self.finish_group()
+        self.groups.append(LocalGroup(self._next))
+        del self.groups[: -self.keep]
+        self._next += 1
+        self._feed(self.groups[-1])
+        return self._next - 1
+
+    def write_frame(self, payload: bytes, timestamp: int) -> None:
+        """One frame into the current group; ``timestamp`` in the track's timescale."""
+        group = self.groups[-1]
+        chunk = encode_frame(LAYOUT, payload, timestamp, group.previous)
+        group.previous = timestamp
+        group.chunks.append(chunk)
+        if (live := self._open.get(group.sequence)) is not None:
+            live.write(chunk, self.clock())
+
+    def finish_group(self) -> None:
+        """The current group is complete."""
+        if self.groups and not self.groups[-1].finished:
+            group = self.groups[-1]
+            group.finished = True
+            if (live := self._open.pop(group.sequence, None)) is not None:
+                live.finish(self.clock())
+
+    def finish(self) -> None:
+        """The track is complete."""
+        self.finish_group()
+        self.finished = True
+        if self.track is not None:
+            self.track.finish(self.clock())
+
+    def open(self, track: Track) -> None:
+        """Somebody watches: hand over what they asked for, then everything that comes."""
+        self.track = track
+        track.accept(self.info)
+        start = track.start_at
+        if start is None and track.demand is not None:
+            start = track.demand.start
+        if start is None:
+            start = self._next - 1
+        for group in tuple(self.groups):
+            if group.sequence >= start:
+                self._feed(group)
+        if self.finished:
+            track.finish(self.clock())
+
+    def close(self) -> None:
+        """Nobody watches."""
+        self.track = None
+        self._open.clear()
+
+    def _feed(self, group: LocalGroup) -> None:
+        if self.track is None:
+            return
+        now = self.clock()
+        live = self.track.open_group(group.sequence, LAYOUT, now)
+        if live is None:
+            return
+        for chunk in group.chunks:
+            live.write(chunk, now)
+        if group.finished:
+            live.finish(now)
+        else:
+            self._open[group.sequence] = live
+
+
+class LocalBroadcast:
+    """A broadcast published from within (the model's `Source`)."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self.clock = clock
+        self.tracks: dict[str, LocalTrack] = {}
+
+    def create_track(self, name: str, info: TrackInfo, keep: int = 16) -> LocalTrack:
+        """A track to publish on."""
+        track = self.tracks[name] = LocalTrack(info, self.clock, keep)
+        return track
+
+    def learn(self, track: Track) -> None:
+        """Somebody wants to know the track's properties."""
+        if (local := self.tracks.get(track.name)) is not None:
+            track.accept(local.info)
+        else:
+            track.reject(NotFound(f"no track {track.name!r}"))
+
+    def open(self, track: Track) -> None:
+        """Somebody watches the track."""
+        if (local := self.tracks.get(track.name)) is not None:
+            local.open(track)
+        else:
+            track.reject(NotFound(f"no track {track.name!r}"))
+
+    def update(self, track: Track) -> None:
+        """The viewers' wishes changed; everything published is handed over in any case."""
+
+    def close(self, track: Track) -> None:
+        """Nobody watches the track any more."""
+        if (local := self.tracks.get(track.name)) is not None:
+            local.close()
+
+
+class ReadFrame(NamedTuple):
+    """One whole frame as it was published."""
+
+    group: int
+    number: int
+    timestamp: int
+    """In ``timescale`` units per second."""
+    timescale: int
+    payload: bytes
+
+
+class GroupEnd(NamedTuple):
+    """A group is complete, or broke off when there is an error."""
+
+    group: int
+    frames: int
+    error: RelayError | None
+
+
+class _Reading:
+    """One group being read (the model's `Reader`)."""
+
+    def __init__(self, collector: Collector, group: Group, log: Log) -> None:
+        self.collector = collector
+        self.sequence = group.sequence
+        self.log = log
+        self.parser = FrameParser(LAYOUT)
+        self.cursor = 0
+        self.frames = 0
+        self.over = False
+
+    def written(self, size: int) -> None:
+        self.take()
+
+    def ended(self) -> None:
+        self.take()
+
+    def evicted(self) -> None:
+        """Everything written has been taken already."""
+
+    def take(self) -> None:
+        if self.over:
+            return
+        info = self.collector.track.info or TrackInfo()
+        while self.cursor < len(self.log.chunks):
+            chunk = self.log.chunks[self.cursor]
+            self.cursor += 1
+            for frame in self.parser.feed(chunk):
+                item = ReadFrame(
+                    self.sequence, self.frames, frame.timestamp or 0, info.timescale, frame.payload
+                )
+                self.frames += 1
+                self.collector.put(item, len(frame.payload))
+        if self.log.finished or self.log.error:
+            self.over = True
+            self.log.detach(self)
+            self.collector.readings.discard(self)
+            self.collector.put(GroupEnd(self.sequence, self.frames, self.log.error), 0)
+
+
+class Collector:
+    """Watches one track and hands its frames to one coroutine (the model's `Viewer`).
+
+    ``limit`` bounds the bytes that wait for the coroutine; over it reading ends with `Lagged`.
+    """
+
+    def __init__(
+        self,
+        track: Track,
+        demand: Demand,
+        transcode: Transcode,
+        clock: Callable[[], float],
+        limit: int = 67_108_864,
+    ) -> None:
+        self.track = track
+        self.demand = demand
+        self.transcode = transcode
+        self.clock = clock
+        self.limit = limit
+        self.readings: set[_Reading] = set()
+        self.error: RelayError | None = None
+        self.complete = False
+        self._waiting: list[tuple[ReadFrame | GroupEnd, int]] = []
+        self._bytes = 0
+        self._wake = asyncio.Event()
+
+    def track_accepted(self, info: TrackInfo) -> None:
+        """The track is known; frames follow."""
+
+    def group_opened(self, group: Group) -> None:
+        """Read it from its first frame."""
+        log = group.log(LAYOUT, self.transcode)
+        reading = _Reading(self, group, log)
+        self.readings.add(reading)
+        log.attach(reading)
+        reading.take()
+
+    def datagram_received(self, sequence: int, timestamp: int, payload: bytes) -> None:
+        """A group of one frame that came as a datagram."""
+        info = self.track.info or TrackInfo()
+        self.put(ReadFrame(sequence, 0, timestamp, info.timescale, payload), len(payload))
+        self.put(GroupEnd(sequence, 1, None), 0)
+
+    def track_ended(self, error: RelayError | None) -> None:
+        """Nothing more will come."""
+        self.error = error
+        self.complete = True
+        self._wake.set()
+
+    def put(self, item: ReadFrame | GroupEnd, size: int) -> None:
+        """Queue one item for the coroutine."""
+        self._bytes += size
+        if self._bytes > self.limit:
+            self.track_ended(Lagged("frames arrived faster than they were read"))
+            return
+        self._waiting.append((item, size))
+        self._wake.set()
+
+    async def frames(self) -> AsyncIterator[ReadFrame | GroupEnd]:
+        """Everything from the start of the subscription until the track ends.
+
+        Raises what ended it, unless it simply completed.
+        """
+        self.track.watch(self, self.clock())
+        try:
+            while True:
+                waiting, self._waiting = self._waiting, []
+                for item, size in waiting:
+                    self._bytes -= size
+                    yield item
+                if waiting:
+                    continue
+                if self.complete:
+                    if self.error is not None:
+                        raise self.error
+                    return
+                self._wake.clear()
+                await self._wake.wait()
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Stop watching."""
+        if not self.complete:
+            self.track.unwatch(self, self.clock())
+            self.complete = True
+            self.error = Cancelled()
+        for reading in tuple(self.readings):
+            reading.over = True
+            reading.log.detach(reading)
+        self.readings.clear()
+
+
+class _Fetch:
+    """One whole group by number (the model's `Fetcher`)."""
+
+    def __init__(self) -> None:
+        self.group: asyncio.Future[Group] = asyncio.get_running_loop().create_future()
+
+    def group_opened(self, group: Group) -> None:
+        if not self.group.done():
+            self.group.set_result(group)
+
+    def fetch_failed(self, error: RelayError) -> None:
+        if not self.group.done():
+            self.group.set_exception(error)
+
+
+async def collect_group(
+    track: Track,
+    sequence: int | None,
+    transcode: Transcode,
+    clock: Callable[[], float],
+    limit: int = 67_108_864,
+) -> tuple[int, list[bytes]]:
+    """One whole group: its sequence and the payloads of its frames. ``None`` asks for the latest.
+
+    Raises `NotFound` when there is no such group, or what ended the group or the track.
+    """
+    if sequence is not None and sequence not in track.groups:
+        fetch = _Fetch()
+        track.fetch(sequence, fetch, clock())
+        try:
+            await fetch.group
+        finally:
+            track.unfetch(sequence, fetch)
+    collector = Collector(track, Demand(start=sequence, end=sequence), transcode, clock, limit)
+    frames: dict[int, list[bytes]] = {}
+    async for item in collector.frames():
+        if sequence is not None and item.group != sequence:
+            continue
+        if isinstance(item, GroupEnd):
+            if item.error is not None:
+                raise item.error
+            return item.group, frames.get(item.group, [])
+        frames.setdefault(item.group, []).append(item.payload)
+    raise NotFound("the track ended without that group")

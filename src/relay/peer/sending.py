@@ -1,0 +1,255 @@
+"""What is sent next: the queue of one connection, and the groups that wait in it.
+
+The relay decides the order, not QUIC: higher subscriber priority first, then the newest group. QUIC
+is handed about one congestion window, so an old group can still be dropped before it leaves and a
+slow subscriber costs a bounded number of bytes. This module must not know rights or tracks' names.
+"""
+
+from __future__ import annotations
+
+from bisect import insort
+from collections.abc import Callable
+
+from relay.errors import Expired, Lagged, RelayError
+from relay.model.group import Log
+from relay.peer.settings import PeerSettings
+from relay.session.transport import Transport
+
+Rank = tuple[int, int, int]
+"""(subscriber's priority, publisher's priority, group sequence): the greatest goes first."""
+
+
+class Delivery:
+    """One group on its way to one subscriber (or the answer to one fetch).
+
+    ``open`` gives the stream to write on, or ``None`` while the peer grants no credit; ``done`` is
+    called exactly once, when nothing more will be sent.
+    """
+
+    __slots__ = (
+        "cursor",
+        "done",
+        "log",
+        "offset",
+        "open",
+        "over",
+        "queue",
+        "queued",
+        "rank",
+        "stale_at",
+        "stream",
+        "unsent",
+    )
+
+    def __init__(
+        self,
+        queue: SendQueue,
+        log: Log,
+        rank: Rank,
+        open: Callable[[], int | None],
+        done: Callable[[Delivery], None],
+    ) -> None:
+        self.queue = queue
+        self.log = log
+        self.rank = rank
+        self.open = open
+        self.done = done
+        self.stream: int | None = None
+        self.cursor = 0
+        """Index of the first chunk that is not sent whole."""
+        self.offset = 0
+        """Bytes of that chunk already sent."""
+        self.unsent = log.size
+        self.queued = False
+        self.over = False
+        self.stale_at: float | None = None
+
+    def begin(self) -> None:
+        """Start following the group, from its first frame."""
+        self.queue.count += 1
+        self.queue.backlog += self.unsent
+        self.log.attach(self)
+        if self.unsent or self.log.finished or self.log.error:
+            self.queue.push(self)
+
+    # -- called by the group -----------------------------------------------------------------
+
+    def written(self, size: int) -> None:
+        """More bytes of the group exist."""
+        self.unsent += size
+        self.queue.backlog += size
+        if not self.queued:
+            self.queue.push(self)
+        elif self.queue.is_over_budget():
+            self.queue.shed()
+
+    def ended(self) -> None:
+        """The group is complete or broken off."""
+        if not self.queued:
+            self.queue.push(self)
+
+    def evicted(self) -> None:
+        """The cache let go of the group: what does not leave soon is not worth sending."""
+        self.queue.expire(self)
+
+    # -- called by the queue -----------------------------------------------------------------
+
+    def send(self, room: int) -> bool:
+        """Write up to about ``room`` bytes. False when nothing could be written now."""
+        if self.log.error is not None:
+            self.abort(self.log.error)
+            return True
+        if self.stream is None and (stream := self.open()) is not None:
+            self.stream = stream
+        if self.stream is None:
+            return False
+        room = min(room, self.queue.transport.capacity(self.stream))
+        if room <= 0 and self.unsent:
+            return False
+        self.unqueue()
+        self.write(self.stream, room)
+        return True
+
+    def unqueue(self) -> None:
+        """It is the queue's no more; `write` puts it back if anything is left."""
+        self.queued = False
+
+    def write(self, stream: int, room: int) -> None:
+        """Hand over whole chunks while there is room, and cut the last one if it must be."""
+        pieces: list[bytes] = []
+        chunks = self.log.chunks
+        left = room
+        while self.cursor < len(chunks) and left > 0:
+            chunk = chunks[self.cursor]
+            piece = (
+                chunk[self.offset : self.offset + left]
+                if self.offset or len(chunk) > left
+                else chunk
+            )
+            pieces.append(piece)
+            left -= len(piece)
+            self.offset += len(piece)
+            if self.offset == len(chunk):
+                self.cursor += 1
+                self.offset = 0
+        sent = room - left
+        self.unsent -= sent
+        self.queue.backlog -= sent
+        fin = self.log.finished and not self.unsent
+        if pieces or fin:
+            data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+            self.queue.write(stream, data, fin)
+        if fin:
+            self.close()
+        elif self.unsent:
+            self.queue.push(self)
+
+    def abort(self, error: RelayError) -> None:
+        """Break off: what is not sent never will be."""
+        if not self.over:
+            if self.stream is not None:
+                self.queue.reset(self.stream, error.code)
+            self.close()
+
+    def close(self) -> None:
+        """Nothing more will be sent."""
+        if not self.over:
+            self.over = True
+            self.queued = False
+            self.log.detach(self)
+            self.queue.count -= 1
+            self.queue.backlog -= self.unsent
+            self.unsent = 0
+            self.done(self)
+
+
+class SendQueue:
+    """Everything that waits to leave on one connection."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        settings: PeerSettings,
+        clock: Callable[[], float],
+        write: Callable[[int, bytes, bool], None],
+        reset: Callable[[int, int], None],
+    ) -> None:
+        self.transport = transport
+        self.settings = settings
+        self.clock = clock
+        self.write = write
+        self.reset = reset
+        self.backlog = 0
+        """Bytes that wait."""
+        self.count = 0
+        """Groups that are followed."""
+        self.dropped = 0
+        """Groups given up because the subscriber was too slow."""
+        self._ready: list[tuple[Rank, int, Delivery]] = []
+        self._blocked: list[tuple[Rank, int, Delivery]] = []
+        self._stale: list[Delivery] = []
+        self._order = 0
+
+    def push(self, delivery: Delivery) -> None:
+        """The delivery has something to send."""
+        delivery.queued = True
+        self._order -= 1  # of equal rank, who came first goes first
+        insort(self._ready, (delivery.rank, self._order, delivery))
+        self.transport.wake()
+        if self.is_over_budget():
+            self.shed()
+
+    def is_over_budget(self) -> bool:
+        """Whether the subscriber has fallen too far behind."""
+        return (
+            self.backlog > self.settings.max_backlog
+            or self.count > self.settings.max_waiting_groups
+        )
+
+    def drain(self) -> None:
+        """Hand over what the connection can take now, best first."""
+        if self._blocked:
+            for entry in self._blocked:
+                insort(self._ready, entry)
+            self._blocked.clear()
+        while self._ready and (room := self.transport.capacity(None)) > 0:
+            entry = self._ready.pop()
+            delivery = entry[2]
+            if delivery.over or not delivery.queued:
+                continue
+            if not delivery.send(room):
+                self._blocked.append(entry)
+
+    def shed(self) -> None:
+        """Over budget: give up the least urgent, oldest groups until there is room again."""
+        waiting = sorted(entry for entry in (*self._ready, *self._blocked) if not entry[2].over)
+        for _, _, delivery in waiting:
+            if not self.is_over_budget():
+                break
+            self.dropped += 1
+            delivery.abort(Lagged("the subscriber is too slow: limits.max_backlog"))
+        self._ready = [entry for entry in self._ready if not entry[2].over]
+        self._blocked = [entry for entry in self._blocked if not entry[2].over]
+
+    def expire(self, delivery: Delivery) -> None:
+        """The group is old: it has `stale_grace` seconds left to be sent."""
+        if delivery.stale_at is None:
+            delivery.stale_at = self.clock() + self.settings.stale_grace
+            self._stale.append(delivery)
+
+    def tick(self, now: float) -> None:
+        """Give up what was too old for too long."""
+        if self._stale:
+            for delivery in self._stale:
+                if not delivery.over and delivery.stale_at is not None and delivery.stale_at <= now:
+                    self.dropped += 1
+                    delivery.abort(Expired("the group left the cache before it could be sent"))
+            self._stale = [d for d in self._stale if not d.over]
+
+    def close(self) -> None:
+        """The connection is gone: let go of everything."""
+        for _, _, delivery in (*self._ready, *self._blocked):
+            delivery.close()
+        self._ready.clear()
+        self._blocked.clear()
+        self._stale.clear()

@@ -1,0 +1,25 @@
+"""Ceilings of one guest. This module must not know who the guest is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class PeerSettings:
+    """Each field is a limit per session with its unit and what happens when it is hit."""
+
+    max_backlog: int = 8_388_608
+    """Bytes that may wait for one subscriber. More: its oldest groups are dropped."""
+
+    max_waiting_groups: int = 4_096
+    """Groups that may wait for one subscriber. More: its oldest groups are dropped."""
+
+    stale_grace: float = 1.0
+    """Seconds a group may still be sent after the cache let go of it. Later: it is reset."""
+
+    finish_grace: float = 1.0
+    """Seconds to wait for groups that are still under way when a publisher ends a track."""
+
+    setup_timeout: float = 10.0
+    """Seconds a peer may take to introduce itself. Longer: the session is closed."""

@@ -1,0 +1,199 @@
+"""What a guest publishes: its broadcasts as sources of the model.
+
+A `PeerSource` stands for one announced broadcast; the model asks it for tracks when somebody
+watches, and a `Feed` pulls one such track from the peer, once for all viewers. This module must not
+know who watches, nor whether the peer may publish.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from relay.errors import Cancelled, RelayError, RemoteError
+from relay.model.group import Group
+from relay.model.track import Demand, Track, TrackInfo
+from relay.path import Path
+from relay.session import events
+from relay.wire.lite import SubscribeUpdate
+
+if TYPE_CHECKING:
+    from relay.peer.guest import Guest
+
+
+class Feed:
+    """One track pulled from the peer."""
+
+    def __init__(self, source: PeerSource, track: Track) -> None:
+        self.source = source
+        self.guest = source.guest
+        self.track = track
+        self.wanted = False
+        """Groups are wanted, not only the properties."""
+        self.question: int | None = None
+        self.id: int | None = None
+        self.groups: dict[int, Group] = {}
+        """Groups that are arriving, by stream."""
+        self.end: int | None = None
+        self.finish_at: float | None = None
+        """When to stop waiting for groups that are still under way."""
+
+    # -- asked by the model ------------------------------------------------------------------
+
+    def learn(self) -> None:
+        """Find out the track's properties."""
+        if self.question is None and self.track.info is None:
+            self.question = self.guest.session.describe(self.source.path, self.track.name)
+            if self.question is not None:
+                self.guest.questions[self.question] = self
+            elif not self.wanted:
+                self.track.accept(TrackInfo())  # the version cannot ask: assume the defaults
+
+    def open(self) -> None:
+        """Pull the track: its properties first where the version has them, then groups."""
+        self.wanted = True
+        self.learn()
+        if self.question is None:
+            self.subscribe()
+
+    def subscribe(self) -> None:
+        """Ask the peer for groups."""
+        if self.id is None:
+            self.id = self.guest.session.subscribe(self.source.path, self.track.name, self.demand())
+            self.guest.feeds[self.id] = self
+
+    def update(self) -> None:
+        """The viewers' wishes changed."""
+        if self.id is not None:
+            self.guest.session.resubscribe(self.id, self.demand())
+
+    def demand(self) -> SubscribeUpdate:
+        """What all viewers together want; after a route was lost, from the first missing group."""
+        demand = SubscribeUpdate(*(self.track.demand or Demand()))
+        start = self.track.start_at
+        return demand if start is None else demand._replace(start=start)
+
+    def close(self) -> None:
+        """Nobody wants it any more."""
+        self.wanted = False
+        if self.question is not None:
+            self.guest.questions.pop(self.question, None)
+            self.guest.session.cancel_describe(self.question)
+            self.question = None
+        if self.id is not None:
+            self.guest.feeds.pop(self.id, None)
+            self.guest.session.unsubscribe(self.id)
+            self.id = None
+        for stream in tuple(self.groups):
+            self.guest.session.stop(stream, Cancelled.code)
+            self.drop_group(stream)
+        self.guest.finishing.discard(self)
+
+    # -- said by the peer ----------------------------------------------------------------------
+
+    def described(self, event: events.TrackDescribed) -> None:
+        """The properties."""
+        self.question = None
+        self.track.accept(TrackInfo(*event[1:]))
+        if self.wanted:
+            self.subscribe()
+
+    def accepted(self) -> None:
+        """The peer serves us; where it never said the properties, assume the defaults."""
+        if self.track.info is None:
+            self.track.accept(TrackInfo())
+
+    def refused(self, code: int) -> None:
+        """The peer will not, or no longer, serve the track."""
+        error = RemoteError(code)
+        self.source.forget(self)
+        if self.track.info is None:
+            self.track.reject(error)
+        else:
+            self.track.lose(error, self.guest.clock())
+
+    def group_opened(self, stream: int, sequence: int) -> None:
+        """A group starts arriving."""
+        self.accepted()
+        group = self.track.open_group(sequence, self.guest.session.layout, self.guest.clock())
+        if group is None:
+            self.guest.session.stop(stream, Cancelled.code)
+        else:
+            self.groups[stream] = group
+            self.guest.arrivals[stream] = (group, self)
+
+    def drop_group(self, stream: int) -> Group | None:
+        """The stream carries no group any more."""
+        self.guest.arrivals.pop(stream, None)
+        return self.groups.pop(stream, None)
+
+    def group_finished(self, stream: int) -> None:
+        """The group is complete."""
+        if (group := self.drop_group(stream)) is not None:
+            group.finish(self.guest.clock())
+        self.try_finish(self.guest.clock())
+
+    def group_aborted(self, stream: int, error: RelayError) -> None:
+        """The group broke off."""
+        if (group := self.drop_group(stream)) is not None:
+            group.abort(error)
+        self.try_finish(self.guest.clock())
+
+    def finished(self, end: int | None) -> None:
+        """The peer ended the track: groups on streams of their own may still be under way."""
+        now = self.guest.clock()
+        self.end = end
+        self.finish_at = now + self.guest.settings.finish_grace
+        self.guest.finishing.add(self)
+        self.try_finish(now)
+
+    def try_finish(self, now: float) -> None:
+        """End the track once nothing can be under way any more."""
+        if self.finish_at is None or self.groups:
+            return
+        latest = self.track.latest
+        has_all = self.end is not None and self.end <= (-1 if latest is None else latest) + 1
+        if has_all or now >= self.finish_at:
+            self.finish_at = None
+            self.source.forget(self)
+            self.accepted()
+            self.track.finish(now)
+
+
+class PeerSource:
+    """One broadcast that the peer announced (the model's `Source`)."""
+
+    def __init__(self, guest: Guest, path: Path) -> None:
+        self.guest = guest
+        self.path = path
+        self.feeds: dict[Track, Feed] = {}
+
+    def learn(self, track: Track) -> None:
+        """Somebody wants to know the track's properties."""
+        self.feed(track).learn()
+
+    def open(self, track: Track) -> None:
+        """Somebody watches the track."""
+        self.feed(track).open()
+
+    def update(self, track: Track) -> None:
+        """The viewers' wishes changed."""
+        if (feed := self.feeds.get(track)) is not None:
+            feed.update()
+
+    def close(self, track: Track) -> None:
+        """Nobody watches the track any more."""
+        if (feed := self.feeds.pop(track, None)) is not None:
+            feed.close()
+
+    def feed(self, track: Track) -> Feed:
+        """The feed of that track, begun if need be."""
+        feed = self.feeds.get(track)
+        if feed is None:
+            feed = self.feeds[track] = Feed(self, track)
+        return feed
+
+    def forget(self, feed: Feed) -> None:
+        """The feed has ended by itself."""
+        if self.feeds.get(feed.track) is feed:
+            del self.feeds[feed.track]
+        feed.close()

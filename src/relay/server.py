@@ -1,0 +1,270 @@
+"""The relay, assembled: settings in, a running relay out, a clean end when told to.
+
+The order of assembly stands in one place, `Relay.start`; everything above the sockets meets here
+and nowhere else. This module must not know how anything it introduces does its work.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+import signal
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path as File
+from typing import Any
+
+import structlog
+
+from relay.auth.decide import Request
+from relay.auth.grant import Grant
+from relay.auth.keys import KeySet
+from relay.config import Settings
+from relay.control.public import public_app
+from relay.control.serve import HttpListener, listen
+from relay.errors import ConfigError, LimitExceeded, NotFound, RelayError, Unroutable
+from relay.model.origin import Origin
+from relay.model.track import TrackInfo
+from relay.net.endpoint import Endpoint
+from relay.net.tls import Certificates
+from relay.path import ROOT, Path
+from relay.peer.door import Door, Judgement, Rules
+from relay.peer.guest import House
+from relay.peer.local import collect_group
+from relay.wire.frame import Layout, Transcoder
+
+TICK = 0.2
+"""Seconds between looks at what is due by time: grants, retention, lingering."""
+
+CERTIFICATE_TICKS = 5
+"""Ticks between looks at the certificate files."""
+
+GOODBYE = 0.5
+"""Seconds between GOAWAY and the end of the sessions when the relay stops."""
+
+
+def transcode(source: Any, target: Any, info: TrackInfo) -> Callable[[bytes, float], bytes]:
+    """How the model has a group written in another layout."""
+    assert isinstance(source, Layout)
+    assert isinstance(target, Layout)
+    return Transcoder(source, target, info.timescale).feed
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A judgement as the HTTP faces read it."""
+
+    judgement: Judgement
+
+    @property
+    def ok(self) -> bool:
+        """Whether the request may go on."""
+        return bool(self.judgement.decision)
+
+    @property
+    def status(self) -> int:
+        """HTTP status of a refusal."""
+        return self.judgement.decision.status
+
+    @property
+    def denial_id(self) -> str:
+        """Names the refusal in the log."""
+        return self.judgement.id
+
+    @property
+    def grant(self) -> Grant | None:
+        """What may be seen."""
+        return self.judgement.grant
+
+
+class Face:
+    """What the HTTP faces may ask of the relay."""
+
+    def __init__(self, relay: Relay) -> None:
+        self.relay = relay
+
+    def certificate_hash(self) -> str:
+        """SHA-256 of the certificate that new QUIC connections get."""
+        return self.relay.certificates.fingerprint
+
+    def decide(self, target: str, bearer: str | None, remote: str, origin: str | None) -> Verdict:
+        """The same decision as for a session."""
+        request = Request(
+            target=target, bearer=bearer, transport="http", origin=origin, publishes=False
+        )
+        return Verdict(self.relay.door.judge(request, remote))
+
+    def announced(self, grant: Grant) -> Sequence[str]:
+        """Every broadcast the grant may see, relative to its root."""
+        seen: set[Path] = set()
+
+        class Names:
+            def announced(self, path: Path, hops: tuple[int, ...]) -> None:
+                seen.add(path)
+
+            def unannounced(self, path: Path) -> None:
+                seen.discard(path)
+
+        scope = self.relay.house.origin.scope(grant.root, (), grant.subscribe)
+        scope.watch(ROOT, Names()).cancel()
+        return sorted(seen)
+
+    async def fetch(self, grant: Grant, track: str, group: int | None) -> tuple[int, list[bytes]]:
+        """One whole group of the broadcast at the grant's root."""
+        house = self.relay.house
+        broadcast = house.origin.scope(grant.root, (), grant.subscribe).find(ROOT)
+        if broadcast is None:
+            raise Unroutable(f"no broadcast at {grant.root!r}")
+        limit = self.relay.settings.web.limits.max_fetch_bytes
+        try:
+            return await collect_group(
+                broadcast.track(track), group, house.transcode, house.clock, limit
+            )
+        except LimitExceeded as error:
+            raise NotFound(str(error)) from None
+
+
+class Relay:
+    """One relay process. ``wall`` is unix seconds, replaceable in tests."""
+
+    def __init__(self, settings: Settings, wall: Callable[[], float] = time.time) -> None:
+        self.settings = settings
+        self.log = structlog.get_logger()
+        self.certificates = load_certificates(settings)
+        self.house = House(
+            origin=Origin(settings.cluster.id or draw_id(), settings.cache),
+            transcode=transcode,
+            clock=time.monotonic,
+            settings=settings.peer,
+            log=self._log,
+        )
+        rules = Rules(load_keys(settings), settings.auth)
+        self.door = Door(self.house, rules, settings.session, wall)
+        self.endpoint = Endpoint(
+            self.door.answer, settings.endpoint, self.certificates, settings.session.versions
+        )
+        self.endpoint.on_error = self._escaped
+        self.quic_address: tuple[str, int] = ("", 0)
+        self.http_addresses: list[tuple[str, int]] = []
+
+    def _log(self, event: str, **facts: Any) -> None:
+        self.log.info(event, **facts)
+
+    def _escaped(self, error: BaseException) -> None:
+        """An error nobody foresaw: it cost one session, and somebody should hear of it."""
+        self.log.error("internal error", error=repr(error), exc_info=error)
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[Relay]:
+        """The relay, listening; on leaving it says goodbye and closes everything."""
+        address = self.settings.server.listen
+        self.quic_address = await self.endpoint.start(address.host, address.port)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                faces = [tasks.create_task(face.serve()) for face in self._faces()]
+                ticker = tasks.create_task(self._tick())
+                try:
+                    yield self
+                finally:
+                    await self._say_goodbye()
+                    ticker.cancel()
+                    for listener in self._listeners:
+                        listener.stop()
+                    del faces
+        finally:
+            await self.endpoint.close()
+
+    def _faces(self) -> list[HttpListener]:
+        """The HTTP faces: where they were asked for, or beside QUIC on the same port number."""
+        web = self.settings.web
+        app = public_app(Face(self), web.limits)
+        self._listeners: list[HttpListener] = []
+        plain = web.http.listen
+        if plain is None and web.https.listen is None:
+            plain = self.settings.server.listen._replace(port=self.quic_address[1])
+        if plain is not None:
+            sock = listen(plain.host, plain.port)
+            self._listeners.append(HttpListener(app, sock, web.limits))
+        if web.https.listen is not None:
+            pair = (web.https.cert, web.https.key)
+            if pair[0] is None or pair[1] is None:
+                raise ConfigError("web.https.listen needs web.https.cert and web.https.key")
+            sock = listen(web.https.listen.host, web.https.listen.port, "web.https.listen")
+            self._listeners.append(HttpListener(app, sock, web.limits, (pair[0], pair[1])))
+        self.http_addresses = [listener.address for listener in self._listeners]
+        return self._listeners
+
+    async def _tick(self) -> None:
+        """What is due by time, a few times a second."""
+        count = 0
+        while True:
+            await asyncio.sleep(TICK)
+            count += 1
+            now = self.house.clock()
+            try:
+                self.house.origin.tick(now)
+                self.door.tick(now)
+                if count % CERTIFICATE_TICKS == 0 and self.certificates.reload_if_changed():
+                    self.log.info("certificate reloaded", sha256=self.certificates.fingerprint)
+            except Exception as error:  # one guest's trouble must not stop the clock for all
+                self._escaped(error)
+
+    async def _say_goodbye(self) -> None:
+        """Tell everybody, give them a moment, close."""
+        self.door.close()
+        if self.door.guests:
+            await asyncio.sleep(GOODBYE)
+        self.door.empty(Leaving("the relay is stopping"))
+
+
+class Leaving(RelayError):
+    """Nothing is wrong; the relay is about to stop."""
+
+    code = 0
+    session_code = 0
+
+
+def draw_id() -> int:
+    """A hop id: non-zero and below 2^53, so that every client can read it."""
+    return secrets.randbelow(2**53 - 1) + 1
+
+
+def load_keys(settings: Settings) -> KeySet:
+    """Every key file of ``[auth]``. Raises `ConfigError`, one line, naming the file."""
+    sets: list[KeySet] = []
+    for name in settings.auth.key_files:
+        try:
+            sets.append(KeySet.load(File(name).read_bytes(), name))
+        except OSError as error:
+            raise ConfigError(f"auth.key: {name}: {error.strerror}") from None
+    return KeySet.merge(*sets)
+
+
+def load_certificates(settings: Settings) -> Certificates:
+    """The pair of ``[server.tls]``. Raises `ConfigError`."""
+    tls = settings.server.tls
+    if tls.cert and tls.key:
+        return Certificates.from_files(tls.cert[0], tls.key[0])
+    return Certificates.generated(tls.generate or ("localhost", "127.0.0.1", "::1"))
+
+
+async def serve(settings: Settings, ready: Callable[[Relay], None] = lambda relay: None) -> None:
+    """Run until SIGTERM or SIGINT."""
+    relay = Relay(settings)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with relay.running():
+        ready(relay)
+        await stop.wait()
+
+
+def run(settings: Settings, ready: Callable[[Relay], None] = lambda relay: None) -> None:
+    """Run a relay in this process until it is told to stop. Raises `ConfigError`."""
+    try:
+        asyncio.run(serve(settings, ready))
+    except* ConfigError as group:
+        raise group.exceptions[0] from None

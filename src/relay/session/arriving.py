@@ -1,0 +1,152 @@
+"""Streams that are one thing from beginning to end: groups, fetches, probes, farewells.
+
+A group's bytes are checked frame by frame as they come and passed on in the pieces in which they
+came. This module must not know where groups go.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from relay.errors import DecodeError, ProtocolViolation
+from relay.session import events
+from relay.session.flow import Flow
+from relay.wire.frame import FrameScanner
+from relay.wire.lite import Fetch, Goaway, Group, Probe
+
+if TYPE_CHECKING:
+    from relay.session.lite import LiteSession
+
+
+class GroupArrival(Flow):
+    """A group of one of our subscriptions."""
+
+    __slots__ = ("scanner",)
+
+    def __init__(self, session: LiteSession, stream: int) -> None:
+        super().__init__(session, stream)
+        self.said = True
+        self.scanner: FrameScanner | None = None
+
+    def received(self, data: bytes, fin: bool) -> None:
+        """The hot way in: once the header is read, bytes pass without being copied."""
+        if self.scanner is None:
+            super().received(data, False)
+        elif data and not self.deaf:
+            self.carry(data)
+        if fin:
+            self.heard = True
+            if not self.deaf:
+                self.ended()
+            self.settle()
+
+    def read(self) -> None:
+        body = self.buffer.message(self.session.settings.max_message)
+        if body is None or self.stream is None:
+            return
+        group = self.session.dialect.decode(Group, body)
+        if group.subscription not in self.session.subscriptions:
+            self.drop(0)  # ended just now, or never asked for
+            return
+        settings = self.session.settings
+        self.scanner = FrameScanner(self.session.dialect.layout, settings.max_frame)
+        self.session.emit(events.GroupOpened(self.stream, *group))
+        if rest := self.buffer.take():
+            self.carry(rest)
+
+    def carry(self, data: bytes) -> None:
+        """Check a piece of the group and pass it on."""
+        assert self.scanner is not None
+        assert self.stream is not None
+        try:
+            self.scanner.feed(data)
+        except DecodeError:
+            self.broken(DecodeError.code)
+            return
+        self.session.emit(events.GroupReceived(self.stream, data))
+
+    def ended(self) -> None:
+        if self.scanner is None:
+            raise DecodeError("a group stream ended before its header")
+        if not self.scanner.complete:
+            self.broken(DecodeError.code)
+        elif self.stream is not None:
+            self.session.emit(events.GroupFinished(self.stream))
+
+    def broken(self, code: int) -> None:
+        if self.scanner is not None and self.stream is not None:
+            self.session.emit(events.GroupAborted(self.stream, code))
+        self.drop(code)
+
+
+class FetchAnswer(Flow):
+    """The peer wants one whole group; its request half stays open until it has it."""
+
+    __slots__ = ("asked",)
+
+    def __init__(self, session: LiteSession, stream: int) -> None:
+        super().__init__(session, stream)
+        self.asked = False
+
+    def read(self) -> None:
+        body = self.buffer.message(self.session.settings.max_message)
+        if body is None or self.stream is None:
+            return
+        if self.asked:
+            raise ProtocolViolation("more than one message in a fetch request")
+        self.asked = True
+        request = self.session.dialect.decode(Fetch, body)
+        self.session.emit(events.FetchRequested(self.stream, *request))
+
+    def broken(self, code: int) -> None:
+        if self.asked and self.stream is not None:
+            self.session.emit(events.StreamCancelled(self.stream, code))
+        self.drop(code)
+
+
+class ProbeAnswer(Flow):
+    """The peer wants to hear how fast we can send to it."""
+
+    __slots__ = ("asked",)
+
+    def __init__(self, session: LiteSession, stream: int) -> None:
+        super().__init__(session, stream)
+        self.asked = False
+
+    def begin(self) -> None:
+        """The stream itself is the question; a target rate may follow and is only read."""
+        if not self.asked and self.stream is not None:
+            self.asked = True
+            self.session.emit(events.ProbeRequested(self.stream))
+
+    def read(self) -> None:
+        self.begin()
+        while (body := self.buffer.message(self.session.settings.max_message)) is not None:
+            self.session.dialect.decode(Probe, body)
+
+    def ended(self) -> None:
+        self.broken(0)
+
+    def broken(self, code: int) -> None:
+        if self.stream is not None:
+            self.session.emit(events.StreamCancelled(self.stream, code))
+        self.leave()
+
+    def report(self, bitrate: int, rtt: int) -> None:
+        """Say an estimate: bits per second and milliseconds, 0 = unknown."""
+        self.send(self.session.dialect.encode(Probe(bitrate, rtt)))
+
+
+class GoawayArrival(Flow):
+    """The peer says that it is about to leave."""
+
+    __slots__ = ()
+
+    def read(self) -> None:
+        body = self.buffer.message(self.session.settings.max_message)
+        if body is not None:
+            uri = self.session.dialect.decode(Goaway, body).uri
+            self.session.emit(events.GoawayReceived(uri))
+
+    def ended(self) -> None:
+        self.leave()

@@ -1,0 +1,99 @@
+"""One stream of a conversation: bytes in, until both halves have ended.
+
+A flow is forgotten only when neither side can say anything more on its stream, so that late bytes
+never look like a new stream. This module must not know what any particular stream is for.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from relay.wire.buffer import StreamBuffer
+
+if TYPE_CHECKING:
+    from relay.session.lite import LiteSession
+
+
+class Flow:
+    """A stream with an incoming half. Subclasses read in `read` and react in `ended`/`broken`."""
+
+    __slots__ = ("buffer", "deaf", "heard", "said", "session", "stream")
+
+    def __init__(self, session: LiteSession, stream: int | None = None) -> None:
+        self.session = session
+        self.stream = stream
+        self.buffer = StreamBuffer()
+        self.heard = False
+        """The peer's half has ended."""
+        self.said = False
+        """Our half has ended (or never was)."""
+        self.deaf = False
+        """Whatever still comes is ignored."""
+
+    def received(self, data: bytes, fin: bool) -> None:
+        """The next bytes of the stream. Raises `ProtocolViolation` for the session to close on."""
+        if not self.deaf and data:
+            self.buffer.append(data)
+            self.read()
+        if fin:
+            self.heard = True
+            if not self.deaf:
+                self.ended()
+            self.settle()
+
+    def reset(self, code: int) -> None:
+        """The peer broke off its half."""
+        self.heard = True
+        if not self.deaf:
+            self.broken(code)
+        self.settle()
+
+    def stopped(self, code: int) -> None:
+        """The peer no longer reads our half, which the transport has reset already."""
+        self.said = True
+        if not self.deaf:
+            self.broken(code)
+        self.settle()
+
+    def read(self) -> None:
+        """Take what `buffer` holds."""
+
+    def ended(self) -> None:
+        """The peer's half is complete."""
+
+    def broken(self, code: int) -> None:
+        """Either half was broken off by the peer."""
+
+    def send(self, data: bytes, fin: bool = False) -> None:
+        """Say something on our half."""
+        if not self.said and self.stream is not None:
+            self.said = fin
+            self.session.transport.send(self.stream, data, fin)
+            if fin:
+                self.settle()
+
+    def finish(self) -> None:
+        """End our half in good order."""
+        self.send(b"", True)
+
+    def drop(self, code: int) -> None:
+        """Break off both halves and ignore whatever still comes."""
+        self.deaf = True
+        if self.stream is None:
+            return
+        if not self.said:
+            self.said = True
+            self.session.transport.reset(self.stream, code)
+        if not self.heard:
+            self.session.transport.stop(self.stream, code)
+        self.settle()
+
+    def leave(self) -> None:
+        """End our half in good order and ignore whatever still comes."""
+        self.deaf = True
+        self.finish()
+
+    def settle(self) -> None:
+        """Forget the stream once neither half can carry anything more."""
+        if self.heard and self.said and self.stream is not None:
+            self.session.forget(self.stream)

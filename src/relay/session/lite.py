@@ -1,0 +1,392 @@
+"""One conversation in moq-lite, any version, either side: bytes become events, verbs bytes.
+
+All input goes through the `*_received`/`stream_*` methods, which answer with what happened; nothing
+here re-enters. Where versions differ the dialect is asked for the fact, never for its number. This
+module must not know rights, shared state, sockets or time.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+
+from relay.errors import LimitExceeded, ProtocolViolation, RelayError
+from relay.path import Path
+from relay.session.announcing import Announcer, Chain, Listener
+from relay.session.arriving import FetchAnswer, GoawayArrival, GroupArrival, ProbeAnswer
+from relay.session.events import DatagramReceived, Event, Opened
+from relay.session.flow import Flow
+from relay.session.opening import Greeting, SetupAnswer, SetupArrival, SetupQuestion, setup_stream
+from relay.session.settings import SessionSettings
+from relay.session.subscribing import Publication, Subscription, TrackAnswer, TrackQuestion
+from relay.session.transport import Transport, is_server_opened, is_uni
+from relay.wire.frame import Layout, decode_datagram, encode_datagram
+from relay.wire.lite import (
+    Bidi,
+    Dialect,
+    Goaway,
+    Group,
+    Subscribe,
+    SubscribeUpdate,
+    TrackInfo,
+    TrackRequest,
+    Uni,
+)
+from relay.wire.version import INBAND, by_identifier
+
+ANSWERS: dict[int, type[Flow]] = {
+    Bidi.ANNOUNCE: Announcer,
+    Bidi.SUBSCRIBE: Publication,
+    Bidi.TRACK: TrackAnswer,
+    Bidi.FETCH: FetchAnswer,
+    Bidi.PROBE: ProbeAnswer,
+    Bidi.GOAWAY: GoawayArrival,
+}
+"""What the peer may open towards us, where its version has it."""
+
+
+class LiteSession:
+    """One peer's conversation.
+
+    ``protocol`` is the identifier the transport agreed on, ``None`` or ``moql`` when the version is
+    agreed in-band. ``origin`` is our own hop id (non-zero, below 2^53). ``target`` is the path and
+    query to dial, given only as a client whose transport carries none.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        protocol: str | None,
+        *,
+        origin: int,
+        client: bool = False,
+        target: str | None = None,
+        settings: SessionSettings | None = None,
+    ) -> None:
+        self.transport = transport
+        self.settings = settings or SessionSettings()
+        self.origin = origin
+        self.client = client
+        self.target = target
+        self.opened = False
+        self.closed = False
+        self.peer_origin = 0
+        self.peer_probe = 0
+        self.inband = protocol is None or protocol == INBAND
+        self.publications: dict[int, Publication] = {}
+        self.subscriptions: dict[int, Subscription] = {}
+        self.questions: dict[int, TrackQuestion] = {}
+        self.listeners: set[Listener] = set()
+        self._dialect = None if self.inband else by_identifier(protocol or "")
+        if self._dialect is None and not self.inband:
+            raise ProtocolViolation(f"unknown protocol {protocol!r}")
+        self._flows: dict[int, Flow] = {}
+        self._events: list[Event] = []
+        self._held: list[Event] = []
+        self._pending: deque[tuple[Flow, bytes]] = deque()
+        self._next_id = 0
+        self._next_question = 0
+
+    # -- what the conversation is --------------------------------------------------------------
+
+    @property
+    def dialect(self) -> Dialect:
+        """The agreed version; raises `ProtocolViolation` before there is one."""
+        if self._dialect is None:
+            raise ProtocolViolation("nothing may be said before the version is agreed")
+        return self._dialect
+
+    @dialect.setter
+    def dialect(self, dialect: Dialect) -> None:
+        self._dialect = dialect
+
+    @property
+    def version(self) -> str:
+        """The agreed version's name, for people."""
+        return self._dialect.name if self._dialect else "not agreed"
+
+    @property
+    def layout(self) -> Layout:
+        """How frames are laid out in groups, both ways."""
+        return self.dialect.layout
+
+    # -- input ---------------------------------------------------------------------------------
+
+    def start(self) -> list[Event]:
+        """Say what must be said first."""
+        if self.inband:
+            if self.client:
+                question = SetupQuestion(self, self.target)
+                self._ask(question, question.request())
+        elif self.dialect.setup_stream:
+            stream = self.transport.open_uni()
+            if stream is not None:
+                self.transport.send(stream, setup_stream(self.target, self.origin), True)
+        else:
+            self.open(Opened(None, True, True, 0))
+        return self._drain()
+
+    def stream_received(self, stream: int, data: bytes, fin: bool) -> list[Event]:
+        """The next bytes of a stream of the peer's, or of the answer on one of ours."""
+        flow = self._flows.get(stream)
+        if flow is None:
+            if self.closed or is_server_opened(stream) != self.client:
+                return []  # what is left of a stream we have forgotten
+            flow = self._flows[stream] = Greeting(self, stream)
+            flow.said = is_uni(stream)
+        try:
+            flow.received(data, False) if data else None
+            if fin and (flow := self._flows.get(stream)) is not None:
+                flow.received(b"", True)
+        except (ProtocolViolation, LimitExceeded) as error:
+            self.fail(error)
+        return self._drain()
+
+    def stream_reset(self, stream: int, code: int) -> list[Event]:
+        """The peer broke off its half of a stream."""
+        if (flow := self._flows.get(stream)) is not None:
+            flow.reset(code)
+        return self._drain()
+
+    def stream_stopped(self, stream: int, code: int) -> list[Event]:
+        """The peer no longer reads our half of a stream."""
+        if (flow := self._flows.get(stream)) is not None:
+            flow.stopped(code)
+        return self._drain()
+
+    def datagram_received(self, data: bytes) -> list[Event]:
+        """A datagram; one that nobody asked for or that makes no sense is ignored."""
+        if self._dialect is not None and self._dialect.datagrams:
+            try:
+                datagram = decode_datagram(data)
+            except ProtocolViolation:
+                return []
+            if datagram.subscription in self.subscriptions:
+                self.emit(DatagramReceived(*datagram))
+        return self._drain()
+
+    def flush(self) -> list[Event]:
+        """Open the streams that waited for credit, as far as the peer grants it by now."""
+        while self._pending:
+            flow, data = self._pending[0]
+            if not flow.deaf:
+                stream = self.transport.open_bidi()
+                if stream is None:
+                    break
+                self._begin(flow, stream, data)
+            self._pending.popleft()
+        return self._drain() if self._events else []
+
+    # -- verbs: announcements ------------------------------------------------------------------
+
+    def listen(self, prefix: Path) -> None:
+        """Ask the peer what exists under ``prefix``."""
+        listener = Listener(self, prefix)
+        self.listeners.add(listener)
+        self._ask(listener, bytes([Bidi.ANNOUNCE]) + listener.request())
+
+    def answer_announce(self, request: int, initial: Iterable[tuple[str, Chain]]) -> None:
+        """The first answer to an `AnnounceRequested`: all that exists now, even if nothing."""
+        if isinstance(flow := self._flows.get(request), Announcer):
+            flow.answer(initial)
+
+    def announce(self, request: int, path: str, hops: Chain) -> None:
+        """A broadcast appeared under the prefix of ``request``, or its chain changed."""
+        if isinstance(flow := self._flows.get(request), Announcer):
+            flow.announce(path, hops)
+
+    def unannounce(self, request: int, path: str) -> None:
+        """A broadcast disappeared."""
+        if isinstance(flow := self._flows.get(request), Announcer):
+            flow.unannounce(path)
+
+    # -- verbs: asking for tracks --------------------------------------------------------------
+
+    def describe(self, broadcast: str, track: str) -> int | None:
+        """Ask for a track's properties; ``None`` where the version cannot (assume defaults)."""
+        if not self.dialect.track_stream:
+            return None
+        self._next_question += 1
+        question = TrackQuestion(self, self._next_question, TrackRequest(broadcast, track))
+        self.questions[question.request_id] = question
+        self._ask(question, bytes([Bidi.TRACK]) + question.request())
+        return question.request_id
+
+    def cancel_describe(self, request: int) -> None:
+        """The properties are no longer wanted."""
+        if (question := self.questions.pop(request, None)) is not None:
+            question.drop(0)
+
+    def subscribe(self, broadcast: str, track: str, demand: SubscribeUpdate) -> int:
+        """Watch a track of the peer's; groups and the outcome come as events with this id."""
+        id = self._next_id
+        self._next_id += 1
+        subscription = Subscription(self, Subscribe(id, broadcast, track, *demand))
+        self.subscriptions[id] = subscription
+        self._ask(subscription, bytes([Bidi.SUBSCRIBE]) + subscription.request())
+        return id
+
+    def resubscribe(self, id: int, demand: SubscribeUpdate) -> None:
+        """Change a running subscription of ours."""
+        if (subscription := self.subscriptions.get(id)) is not None:
+            subscription.update(demand)
+
+    def unsubscribe(self, id: int) -> None:
+        """Stop watching; groups of it that still arrive are stopped."""
+        if (subscription := self.subscriptions.pop(id, None)) is not None:
+            subscription.leave()
+
+    def stop(self, stream: int, code: int) -> None:
+        """Stop one arriving group, and only that."""
+        if (flow := self._flows.get(stream)) is not None:
+            flow.drop(code)
+
+    # -- verbs: serving tracks -----------------------------------------------------------------
+
+    def accept(self, id: int, priority: int) -> None:
+        """The track of a `Subscribed` is known."""
+        if (publication := self.publications.get(id)) is not None:
+            publication.accept(priority)
+
+    def refuse(self, id: int, code: int) -> None:
+        """Break off a subscription of the peer's, before or after it was served."""
+        if (publication := self.publications.get(id)) is not None:
+            publication.refuse(code)
+
+    def complete(self, id: int, end: int) -> None:
+        """The track is complete and all its groups have been sent; ``end`` is exclusive."""
+        if (publication := self.publications.get(id)) is not None:
+            publication.complete(end)
+
+    def answer_track(self, request: int, info: TrackInfo) -> None:
+        """Answer a `TrackRequested`."""
+        if isinstance(flow := self._flows.get(request), TrackAnswer):
+            flow.answer(info)
+
+    def refuse_track(self, request: int, code: int) -> None:
+        """Refuse a `TrackRequested` or a `FetchRequested`."""
+        if (flow := self._flows.get(request)) is not None:
+            flow.drop(code)
+
+    def open_group(self, id: int, sequence: int) -> int | None:
+        """A stream for a group of a subscription of the peer's; ``None`` without stream credit."""
+        publication = self.publications.get(id)
+        if publication is None or (stream := self.transport.open_uni()) is None:
+            return None
+        publication.start(sequence)
+        self.transport.send(stream, b"\0" + self.dialect.encode(Group(id, sequence)))
+        return stream
+
+    def write(self, stream: int, data: bytes, fin: bool = False) -> None:
+        """The next bytes of a group or fetch answer, in this session's layout."""
+        if (flow := self._flows.get(stream)) is not None:
+            flow.send(data, fin)
+        else:
+            self.transport.send(stream, data, fin)
+
+    def reset(self, stream: int, code: int) -> None:
+        """Break off a group or fetch answer of ours."""
+        if (flow := self._flows.get(stream)) is not None:
+            flow.drop(code)
+        else:
+            self.transport.reset(stream, code)
+
+    def send_datagram(self, id: int, sequence: int, timestamp: int, payload: bytes) -> bool:
+        """A one-frame group, best effort. False when it cannot be carried."""
+        if not self.dialect.datagrams or id not in self.publications:
+            return False
+        return self.transport.send_datagram(encode_datagram(id, sequence, timestamp, payload))
+
+    # -- verbs: the session itself -------------------------------------------------------------
+
+    def report(self, stream: int, bitrate: int, rtt: int) -> None:
+        """Answer a `ProbeRequested`: bits per second and milliseconds."""
+        if isinstance(flow := self._flows.get(stream), ProbeAnswer):
+            flow.report(bitrate, rtt)
+
+    def goaway(self, uri: str = "") -> None:
+        """Tell the peer that we are about to leave, where the version can."""
+        if self._dialect is not None and self._dialect.goaway:
+            farewell = Flow(self)
+            self._ask(farewell, bytes([Bidi.GOAWAY]) + self.dialect.encode(Goaway(uri)))
+
+    def fail(self, error: RelayError) -> None:
+        """Close because of ``error``: the peer gets its number and its sentence."""
+        self.close(error.session_code, str(error))
+
+    def close(self, code: int, reason: str = "") -> None:
+        """End the session; nothing is said or heard after this."""
+        if not self.closed:
+            self.closed = True
+            self._flows.clear()
+            self._pending.clear()
+            self.transport.close(code, reason)
+
+    # -- for the flows of this conversation ----------------------------------------------------
+
+    def emit(self, event: Event) -> None:
+        """Something happened. What precedes the peer's SETUP waits for it."""
+        (self._events if self.opened else self._held).append(event)
+
+    def open(self, event: Opened) -> None:
+        """The peer introduced itself: what was held back follows."""
+        self.opened = True
+        self.peer_origin = event.origin
+        self._events.append(event)
+        self._events.extend(self._held)
+        self._held.clear()
+
+    def meet(self, stream: int, kind: int) -> Flow | None:
+        """Who handles a new stream of the peer's; ``None`` when nobody does."""
+        if len(self._flows) > self.settings.max_requests:
+            return None
+        if is_uni(stream):
+            return self._meet_uni(stream, kind)
+        if self._dialect is None:
+            return SetupAnswer(self, stream) if kind == Bidi.CLIENT_SETUP else None
+        if kind not in self.dialect.bidi or kind not in ANSWERS:
+            return None
+        flow = ANSWERS[kind](self, stream)
+        if isinstance(flow, ProbeAnswer):
+            flow.begin()
+        return flow
+
+    def _meet_uni(self, stream: int, kind: int) -> Flow | None:
+        if kind == Uni.GROUP and self._dialect is not None:
+            return GroupArrival(self, stream)
+        if kind == Uni.SETUP and self._dialect is not None and self._dialect.setup_stream:
+            return SetupArrival(self, stream)
+        return None
+
+    def replace(self, stream: int, flow: Flow) -> None:
+        """The purpose of a stream is known."""
+        self._flows[stream] = flow
+
+    def forget(self, stream: int) -> None:
+        """Nothing more can come or go on the stream."""
+        self._flows.pop(stream, None)
+
+    def count_announces(self) -> int:
+        """Broadcasts the peer announces now."""
+        return sum(len(listener.active) for listener in self.listeners)
+
+    def _ask(self, flow: Flow, data: bytes) -> None:
+        """Open a stream of ours, now or when the peer grants credit."""
+        if self.closed:
+            return
+        stream = None if self._pending else self.transport.open_bidi()
+        if stream is not None:
+            self._begin(flow, stream, data)
+        elif len(self._pending) < self.settings.max_pending:
+            self._pending.append((flow, data))
+        else:
+            flow.broken(LimitExceeded.code)
+
+    def _begin(self, flow: Flow, stream: int, data: bytes) -> None:
+        flow.stream = stream
+        self._flows[stream] = flow
+        flow.send(data)
+
+    def _drain(self) -> list[Event]:
+        drained, self._events = self._events, []
+        return drained

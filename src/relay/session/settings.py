@@ -1,0 +1,28 @@
+"""Ceilings of one conversation. This module must not know what a relay does with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class SessionSettings:
+    """Each field is a limit per session with its unit and what happens when it is hit."""
+
+    max_message: int = 65_536
+    """Bytes of one control message. More: the session is closed (decode error)."""
+
+    max_frame: int = 33_554_432
+    """Bytes of one frame. More: that group is refused."""
+
+    max_announces: int = 16_384
+    """Broadcasts one peer may announce at a time. More: the session is closed."""
+
+    max_requests: int = 4_096
+    """Streams of one peer that are in use at a time. More: the new one is reset."""
+
+    max_pending: int = 4_096
+    """Requests of ours that wait for the peer's stream credit. More: they fail as refused."""
+
+    versions: tuple[str, ...] = ("moq-lite-05", "moq-lite-04", "moq-lite-03", "moql")
+    """Protocol identifiers offered and accepted, most preferred first; `moql` means 02 and 01."""

@@ -1,0 +1,211 @@
+"""The subscribe and track streams, seen from either end.
+
+`Publication` is a subscription of the peer to something of ours, `Subscription` is ours to
+something of the peer's (moq-lite, "Subscribe", "Track"). This module must not know what a track
+contains, who may see it, or how groups are ordered.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from relay.errors import Cancelled, ProtocolViolation
+from relay.session import events
+from relay.session.flow import Flow
+from relay.wire.lite import (
+    Reply,
+    Subscribe,
+    SubscribeDrop,
+    SubscribeEnd,
+    SubscribeOk,
+    SubscribeStart,
+    SubscribeUpdate,
+    TrackInfo,
+    TrackRequest,
+)
+
+if TYPE_CHECKING:
+    from relay.session.lite import LiteSession
+
+
+class Publication(Flow):
+    """The peer watches a track of ours."""
+
+    __slots__ = ("asked", "id", "started")
+
+    def __init__(self, session: LiteSession, stream: int) -> None:
+        super().__init__(session, stream)
+        self.asked = False
+        self.started = False
+        self.id = -1
+
+    def read(self) -> None:
+        limit = self.session.settings.max_message
+        while (body := self.buffer.message(limit)) is not None and not self.deaf:
+            if not self.asked:
+                self.ask(body)
+            elif self.session.dialect.subscribe_update:
+                update = self.session.dialect.decode(SubscribeUpdate, body)
+                self.session.emit(events.SubscribeUpdated(self.id, *update))
+            else:
+                raise ProtocolViolation("this version has no subscribe update")
+
+    def ask(self, body: bytes) -> None:
+        """The request itself."""
+        request = self.session.dialect.decode(Subscribe, body)
+        if request.id in self.session.publications:
+            raise ProtocolViolation(f"subscribe id {request.id} used twice")
+        self.asked = True
+        self.id = request.id
+        self.session.publications[request.id] = self
+        self.session.emit(events.Subscribed(*request))
+
+    def ended(self) -> None:
+        self.gone()
+        self.leave()
+
+    def broken(self, code: int) -> None:
+        self.gone()
+        self.drop(Cancelled.code)
+
+    def gone(self) -> None:
+        """The peer no longer watches."""
+        if self.session.publications.pop(self.id, None) is self:
+            self.session.emit(events.Unsubscribed(self.id))
+
+    def accept(self, priority: int) -> None:
+        """Say that the track is known, in the versions that say so before the first group."""
+        if self.session.dialect.subscribe_ack == "ok":
+            self.send(self.session.dialect.encode(SubscribeOk(priority=priority)))
+
+    def start(self, sequence: int) -> None:
+        """The first group is about to be delivered, which some versions announce here."""
+        if not self.started:
+            self.started = True
+            if self.session.dialect.subscribe_ack == "start":
+                self.send(self.session.dialect.encode(SubscribeStart(sequence)))
+
+    def complete(self, end: int) -> None:
+        """No group at or above ``end`` will ever come."""
+        self.session.publications.pop(self.id, None)
+        if self.session.dialect.subscribe_ack == "start":
+            self.send(self.session.dialect.encode(SubscribeEnd(end)))
+        self.leave()
+
+    def refuse(self, code: int) -> None:
+        """Break the subscription off."""
+        self.session.publications.pop(self.id, None)
+        self.drop(code)
+
+
+class Subscription(Flow):
+    """We watch a track of the peer's."""
+
+    __slots__ = ("accepted", "asked", "end", "id")
+
+    def __init__(self, session: LiteSession, asked: Subscribe) -> None:
+        super().__init__(session)
+        self.asked = asked
+        self.id = asked.id
+        self.accepted = False
+        self.end: int | None = None
+
+    def request(self) -> bytes:
+        """The question."""
+        return self.session.dialect.encode(self.asked)
+
+    def read(self) -> None:
+        dialect = self.session.dialect
+        limit = self.session.settings.max_message
+        while (message := dialect.reply(Reply.SUBSCRIBE, self.buffer, limit)) is not None:
+            match message:
+                case SubscribeOk() | SubscribeStart():
+                    self.accept()
+                case SubscribeEnd(group):
+                    self.end = group
+                case SubscribeDrop():
+                    pass  # groups that will not come; nothing waits for a particular group
+
+    def accept(self) -> None:
+        """The peer serves us."""
+        if not self.accepted:
+            self.accepted = True
+            self.session.emit(events.SubscribeAccepted(self.id))
+
+    def ended(self) -> None:
+        self.session.emit(events.SubscribeFinished(self.id, self.end))
+        self.leave()
+
+    def broken(self, code: int) -> None:
+        self.session.subscriptions.pop(self.id, None)
+        self.session.emit(events.SubscribeRefused(self.id, code))
+        self.drop(Cancelled.code)
+
+    def update(self, demand: SubscribeUpdate) -> None:
+        """Change the running subscription, where the version can."""
+        if self.stream is None:
+            self.asked = self.asked._replace(**demand._asdict())
+        elif self.session.dialect.subscribe_update and not self.deaf:
+            self.send(self.session.dialect.encode(demand))
+
+
+class TrackAnswer(Flow):
+    """The peer asks for the properties of a track of ours."""
+
+    __slots__ = ("asked",)
+
+    def __init__(self, session: LiteSession, stream: int) -> None:
+        super().__init__(session, stream)
+        self.asked = False
+
+    def read(self) -> None:
+        body = self.buffer.message(self.session.settings.max_message)
+        if body is None or self.stream is None:
+            return
+        if self.asked:
+            raise ProtocolViolation("more than one message in a track request")
+        self.asked = True
+        request = self.session.dialect.decode(TrackRequest, body)
+        self.session.emit(events.TrackRequested(self.stream, *request))
+
+    def broken(self, code: int) -> None:
+        if self.asked and self.stream is not None:
+            self.session.emit(events.TrackCancelled(self.stream))
+        self.drop(Cancelled.code)
+
+    def answer(self, info: TrackInfo) -> None:
+        """The properties; nothing more is said on this stream."""
+        self.send(self.session.dialect.encode(info))
+        self.leave()
+
+
+class TrackQuestion(Flow):
+    """We ask for the properties of a track of the peer's."""
+
+    __slots__ = ("asked", "request_id")
+
+    def __init__(self, session: LiteSession, request_id: int, asked: TrackRequest) -> None:
+        super().__init__(session)
+        self.request_id = request_id
+        self.asked = asked
+
+    def request(self) -> bytes:
+        """The question."""
+        return self.session.dialect.encode(self.asked)
+
+    def read(self) -> None:
+        body = self.buffer.message(self.session.settings.max_message)
+        if body is None:
+            return
+        info = self.session.dialect.decode(TrackInfo, body)
+        self.session.questions.pop(self.request_id, None)
+        self.session.emit(events.TrackDescribed(self.request_id, *info))
+        self.leave()
+
+    def ended(self) -> None:
+        self.broken(Cancelled.code)
+
+    def broken(self, code: int) -> None:
+        if self.session.questions.pop(self.request_id, None) is not None:
+            self.session.emit(events.TrackRefused(self.request_id, code))
+        self.drop(Cancelled.code)

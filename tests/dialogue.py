@@ -1,0 +1,130 @@
+"""Two ends of a conversation without a network: a pair of transports that feed each other.
+
+Everything sent is queued and delivered by `Wire.run`, whole or byte by byte, so that every parser
+meets every cut. Codes and ids are checked the way a real transport would.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+
+class End:
+    """One end's `Transport`."""
+
+    def __init__(self, wire: Wire, server: bool, credit: int = 1 << 30) -> None:
+        self.wire = wire
+        self.server = server
+        self.peer: End | None = None
+        self.receiver: Any = None
+        self.datagram_limit = 1200
+        self.rtt = 0.01
+        self.room = 1 << 30
+        self.credit = credit
+        self.closed: tuple[int, str] | None = None
+        self.sent: list[tuple[Any, ...]] = []
+        self.dirty = False
+        self._next = {"uni": 2 + server, "bidi": 0 + server}
+        self._ended: set[int] = set()
+
+    def _open(self, kind: str) -> int | None:
+        if self.closed or self.credit <= 0:
+            return None
+        self.credit -= 1
+        stream = self._next[kind]
+        self._next[kind] += 4
+        return stream
+
+    def open_uni(self) -> int | None:
+        return self._open("uni")
+
+    def open_bidi(self) -> int | None:
+        return self._open("bidi")
+
+    def send(self, stream: int, data: bytes, fin: bool = False) -> None:
+        if self.closed or stream in self._ended:
+            return
+        if fin:
+            self._ended.add(stream)
+        self._push("stream_received", stream, bytes(data), fin)
+
+    def capacity(self, stream: int | None = None) -> int:
+        return self.room
+
+    def reset(self, stream: int, code: int) -> None:
+        if not self.closed and stream not in self._ended:
+            self._ended.add(stream)
+            self._push("stream_reset", stream, code)
+
+    def stop(self, stream: int, code: int) -> None:
+        if not self.closed:
+            self._push("stream_stopped", stream, code)
+
+    def send_datagram(self, data: bytes) -> bool:
+        if self.closed or len(data) > self.datagram_limit:
+            return False
+        self._push("datagram_received", data)
+        return True
+
+    def bandwidth(self) -> int:
+        return 1_000_000
+
+    def wake(self) -> None:
+        self.dirty = True
+
+    def close(self, code: int, reason: str = "") -> None:
+        if self.closed is None:
+            self.closed = (code, reason)
+            self.wire.queue.append((self, "connection_lost", (code, reason)))
+            if self.peer is not None and self.peer.closed is None:
+                self._push("connection_lost", code, reason)
+
+    def _push(self, what: str, *args: Any) -> None:
+        self.sent.append((what, *args))
+        self.wire.queue.append((self.peer, what, args))
+
+
+class Wire:
+    """A pair of ends; ``cut`` bytes per delivery (0 = as sent)."""
+
+    def __init__(self, cut: int = 0) -> None:
+        self.queue: deque[tuple[Any, str, tuple[Any, ...]]] = deque()
+        self.cut = cut
+        self.client = End(self, server=False)
+        self.server = End(self, server=True)
+        self.client.peer = self.server
+        self.server.peer = self.client
+
+    def run(self, until: Callable[[], bool] | None = None) -> None:
+        """Deliver everything, and what that causes, until nothing is under way."""
+        for _ in range(1_000_000):
+            if until is not None and until():
+                return
+            if self.queue:
+                self._deliver(*self.queue.popleft())
+                continue
+            dirty = [end for end in (self.client, self.server) if end.dirty]
+            if not dirty:
+                return
+            for end in dirty:
+                end.dirty = False
+                if end.receiver is not None:
+                    end.receiver.flush()
+        raise AssertionError("the conversation never ends")
+
+    def _deliver(self, end: End, what: str, args: tuple[Any, ...]) -> None:
+        if end.receiver is None or (end.closed and what != "connection_lost"):
+            return
+        if what == "connection_lost":
+            end.closed = end.closed or args
+        if what == "stream_stopped" and args[0] not in end._ended:
+            end.reset(args[0], args[1])
+        if what == "stream_received" and self.cut and len(args[1]) > self.cut:
+            stream, data, fin = args
+            for start in range(0, len(data), self.cut):
+                last = start + self.cut >= len(data)
+                end.receiver.stream_received(stream, data[start : start + self.cut], fin and last)
+            return
+        getattr(end.receiver, what)(*args)

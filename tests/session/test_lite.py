@@ -1,0 +1,497 @@
+"""Two sessions back to back, in every version, whole and byte by byte."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dialogue import End, Wire
+from relay.errors import ProtocolViolation
+from relay.path import ROOT, Path
+from relay.session import events
+from relay.session.lite import LiteSession
+from relay.session.settings import SessionSettings
+from relay.wire.frame import Layout, encode_frame
+from relay.wire.lite import SubscribeUpdate, TrackInfo
+
+WANT = SubscribeUpdate(7, False, 500, None, None)
+
+
+class Side:
+    """A receiver that only remembers what its session said."""
+
+    def __init__(self, end: End, protocol: str | None, client: bool, **more: Any) -> None:
+        self.session = LiteSession(
+            end, protocol, origin=11 if client else 22, client=client, **more
+        )
+        self.heard: list[Any] = []
+        self.lost: tuple[int, str] | None = None
+        self.stopped: list[tuple[int, int]] = []
+        end.receiver = self
+
+    def start(self) -> None:
+        self.heard += self.session.start()
+
+    def stream_received(self, stream: int, data: bytes, fin: bool) -> None:
+        self.heard += self.session.stream_received(stream, data, fin)
+
+    def stream_reset(self, stream: int, code: int) -> None:
+        self.heard += self.session.stream_reset(stream, code)
+
+    def stream_stopped(self, stream: int, code: int) -> None:
+        self.stopped.append((stream, code))
+        self.heard += self.session.stream_stopped(stream, code)
+
+    def datagram_received(self, data: bytes) -> None:
+        self.heard += self.session.datagram_received(data)
+
+    def flush(self) -> None:
+        self.heard += self.session.flush()
+
+    def connection_lost(self, code: int, reason: str) -> None:
+        self.lost = (code, reason)
+
+    def take(self, kind: type[Any]) -> list[Any]:
+        """The events of one kind heard so far; they are forgotten."""
+        found = [event for event in self.heard if isinstance(event, kind)]
+        self.heard = [event for event in self.heard if not isinstance(event, kind)]
+        return found
+
+    def only(self, kind: type[Any]) -> Any:
+        """The one event of that kind."""
+        (event,) = self.take(kind)
+        return event
+
+
+class Talk:
+    """A client and a server that have introduced themselves."""
+
+    def __init__(self, protocol: str | None, cut: int = 0, **more: Any) -> None:
+        self.wire = Wire(cut)
+        self.client = Side(self.wire.client, protocol, True, **more)
+        self.server = Side(self.wire.server, protocol, False)
+        self.client.start()
+        self.server.start()
+        self.run()
+
+    def run(self) -> None:
+        self.wire.run()
+
+    @property
+    def features(self) -> Any:
+        return self.client.session.dialect
+
+
+@pytest.fixture
+def talk(protocol: str, cut: int) -> Talk:
+    return Talk(protocol, cut)
+
+
+def frames(talk: Talk, *payloads: bytes) -> bytes:
+    """A group's body in the talk's layout."""
+    body = b""
+    previous = 0
+    for number, payload in enumerate(payloads):
+        body += encode_frame(talk.client.session.layout, payload, number * 10, previous)
+        previous = number * 10
+    return body
+
+
+def test_both_sides_open_once(talk: Talk) -> None:
+    assert talk.server.only(events.Opened).publishes
+    assert talk.client.only(events.Opened).subscribes
+    assert talk.client.session.version == talk.server.session.version
+
+
+def test_target_travels_where_the_transport_carries_none(cut: int) -> None:
+    for protocol in ("moq-lite-05", "moql"):
+        talk = Talk(protocol, cut, target="/demo?jwt=a.b.c")
+        assert talk.server.only(events.Opened).target == "/demo?jwt=a.b.c"
+
+
+def test_setup_names_our_hop(cut: int) -> None:
+    talk = Talk("moq-lite-05", cut)
+    assert talk.server.only(events.Opened).origin == 11
+    assert talk.client.only(events.Opened).origin == 22
+
+
+def test_no_identifier_is_the_in_band_handshake(cut: int) -> None:
+    talk = Talk(None, cut)
+    assert talk.client.session.version == "moq-lite-02"
+    assert talk.server.session.version == "moq-lite-02"
+
+
+def test_announce_and_unannounce(talk: Talk) -> None:
+    talk.server.session.listen(Path("live"))
+    talk.run()
+    asked = talk.client.only(events.AnnounceRequested)
+    assert asked.prefix == "live"
+    talk.client.session.answer_announce(asked.request, [("live/a", (5,))])
+    talk.run()
+    first = talk.server.only(events.Announced)
+    talk.client.session.announce(asked.request, "live/b/c", ())
+    talk.client.session.unannounce(asked.request, "live/a")
+    talk.run()
+    assert first.path == "live/a"
+    assert talk.server.only(events.Announced).path == "live/b/c"
+    assert talk.server.only(events.Unannounced).path == "live/a"
+
+
+def test_chains_end_with_the_peer(talk: Talk) -> None:
+    talk.server.session.listen(ROOT)
+    talk.run()
+    asked = talk.client.only(events.AnnounceRequested)
+    talk.client.session.answer_announce(asked.request, [("a", (5, 6))])
+    talk.run()
+    hops = talk.server.only(events.Announced).hops
+    expected = {"moq-lite-05": (5, 6, 11), "moq-lite-04": (5, 6, 11), "moq-lite-03": (0, 0, 0)}
+    # 01 and 02 carry no chain at all: one hop nobody can name
+    assert hops == expected.get(talk.client.session.version, (0,))
+
+
+def test_empty_answer_is_still_an_answer(talk: Talk) -> None:
+    talk.server.session.listen(ROOT)
+    talk.run()
+    talk.client.session.answer_announce(talk.client.only(events.AnnounceRequested).request, [])
+    talk.run()
+    assert talk.server.take(events.Announced) == []
+    assert talk.wire.server.closed is None
+
+
+def test_second_announce_is_a_restart_or_silence(talk: Talk) -> None:
+    talk.server.session.listen(ROOT)
+    talk.run()
+    asked = talk.client.only(events.AnnounceRequested)
+    talk.client.session.answer_announce(asked.request, [("a", (5,))])
+    talk.client.session.announce(asked.request, "a", (6,))
+    talk.run()
+    assert len(talk.server.take(events.Announced)) == (2 if talk.features.restart_in_place else 1)
+    assert talk.wire.server.closed is None
+
+
+def test_lost_announce_stream_loses_its_paths(talk: Talk) -> None:
+    talk.server.session.listen(ROOT)
+    talk.run()
+    asked = talk.client.only(events.AnnounceRequested)
+    talk.client.session.answer_announce(asked.request, [("a", ()), ("b", ())])
+    talk.run()
+    talk.wire.client.reset(asked.request, 3)
+    talk.run()
+    assert talk.server.only(events.AnnouncesLost).paths == ("a", "b")
+
+
+def subscribe(talk: Talk) -> events.Subscribed:
+    talk.client.session.subscribe("demo/cam", "video", WANT)
+    talk.run()
+    asked: events.Subscribed = talk.server.only(events.Subscribed)
+    return asked
+
+
+def test_subscribe_carries_what_the_version_can_say(talk: Talk) -> None:
+    asked = subscribe(talk)
+    assert (asked.broadcast, asked.track, asked.priority) == ("demo/cam", "video", 7)
+    assert asked.max_latency == (500 if talk.features.subscribe_update else 0)
+
+
+def test_groups_arrive_with_their_boundaries(talk: Talk) -> None:
+    asked = subscribe(talk)
+    talk.server.session.accept(asked.id, 127)
+    body = frames(talk, b"hello", b"", b"x" * 3000)
+    stream = talk.server.session.open_group(asked.id, 41)
+    assert stream is not None
+    talk.server.session.write(stream, body[:4])
+    talk.server.session.write(stream, body[4:], True)
+    talk.run()
+    assert talk.client.only(events.SubscribeAccepted).id == 0
+    opened = talk.client.only(events.GroupOpened)
+    assert (opened.id, opened.sequence) == (0, 41)
+    assert b"".join(e.data for e in talk.client.take(events.GroupReceived)) == body
+    assert talk.client.only(events.GroupFinished).stream == stream
+
+
+def test_a_group_cut_inside_a_frame_is_aborted(talk: Talk) -> None:
+    asked = subscribe(talk)
+    stream = talk.server.session.open_group(asked.id, 1)
+    assert stream is not None
+    talk.server.session.write(stream, frames(talk, b"hello")[:-1], True)
+    talk.run()
+    assert talk.client.take(events.GroupFinished) == []
+    assert talk.client.only(events.GroupAborted).code == 5
+    assert talk.wire.client.closed is None
+
+
+def test_a_reset_group_is_aborted_with_its_code(talk: Talk) -> None:
+    asked = subscribe(talk)
+    stream = talk.server.session.open_group(asked.id, 1)
+    assert stream is not None
+    talk.run()
+    talk.server.session.reset(stream, 26)
+    talk.run()
+    assert talk.client.only(events.GroupAborted).code == 26
+
+
+def test_stopping_a_group_leaves_the_subscription(talk: Talk) -> None:
+    asked = subscribe(talk)
+    stream = talk.server.session.open_group(asked.id, 1)
+    assert stream is not None
+    talk.run()
+    talk.client.session.stop(stream, 0)
+    talk.run()
+    assert talk.server.stopped == [(stream, 0)]
+    assert talk.server.take(events.Unsubscribed) == []
+
+
+def test_a_group_nobody_asked_for_is_stopped(talk: Talk) -> None:
+    asked = subscribe(talk)
+    talk.client.session.unsubscribe(0)
+    stream = talk.server.session.open_group(asked.id, 1)
+    assert stream is not None
+    talk.run()
+    assert talk.client.take(events.GroupOpened) == []
+    assert (stream, 0) in talk.server.stopped
+
+
+def test_unsubscribe_is_heard(talk: Talk) -> None:
+    asked = subscribe(talk)
+    talk.client.session.unsubscribe(0)
+    talk.run()
+    assert talk.server.only(events.Unsubscribed).id == asked.id
+    assert talk.client.take(events.SubscribeRefused) == []
+
+
+def test_refusal_carries_the_code(talk: Talk) -> None:
+    asked = subscribe(talk)
+    talk.server.session.refuse(asked.id, 30)
+    talk.run()
+    assert talk.client.only(events.SubscribeRefused) == events.SubscribeRefused(0, 30)
+    assert talk.server.take(events.Unsubscribed) == []
+
+
+def test_the_end_of_a_track(talk: Talk) -> None:
+    asked = subscribe(talk)
+    talk.server.session.accept(asked.id, 0)
+    talk.server.session.complete(asked.id, 9)
+    talk.run()
+    end = 9 if talk.features.subscribe_ack == "start" else None
+    assert talk.client.only(events.SubscribeFinished) == events.SubscribeFinished(0, end)
+
+
+def test_update_reaches_the_publisher(talk: Talk) -> None:
+    asked = subscribe(talk)
+    talk.client.session.resubscribe(0, SubscribeUpdate(9, True, 1, 3, 8))
+    talk.run()
+    heard = talk.server.take(events.SubscribeUpdated)
+    if talk.features.subscribe_update:
+        assert heard == [events.SubscribeUpdated(asked.id, 9, True, 1, 3, 8)]
+    else:
+        assert heard == []
+
+
+def test_track_properties(talk: Talk) -> None:
+    request = talk.client.session.describe("demo/cam", "video")
+    if not talk.features.track_stream:
+        assert request is None
+        return
+    talk.run()
+    asked = talk.server.only(events.TrackRequested)
+    assert (asked.broadcast, asked.track) == ("demo/cam", "video")
+    talk.server.session.answer_track(asked.request, TrackInfo(3, True, 250, 90_000))
+    talk.run()
+    described = talk.client.only(events.TrackDescribed)
+    assert described == events.TrackDescribed(request, 3, True, 250, 90_000)
+    assert talk.server.take(events.TrackCancelled) == []
+
+
+def test_refused_track_properties() -> None:
+    talk = Talk("moq-lite-05")
+    talk.client.session.describe("demo/cam", "video")
+    talk.run()
+    talk.server.session.refuse_track(talk.server.only(events.TrackRequested).request, 13)
+    talk.run()
+    assert talk.client.only(events.TrackRefused).code == 13
+
+
+def test_datagrams_only_where_the_version_has_them(talk: Talk) -> None:
+    asked = subscribe(talk)
+    sent = talk.server.session.send_datagram(asked.id, 4, 90, b"ping")
+    talk.run()
+    assert sent == talk.features.datagrams
+    heard = talk.client.take(events.DatagramReceived)
+    assert heard == ([events.DatagramReceived(0, 4, 90, b"ping")] if sent else [])
+
+
+def test_probes_are_answered(talk: Talk) -> None:
+    stream = talk.wire.client.open_bidi()
+    assert stream is not None
+    talk.wire.client.send(stream, b"\x04")
+    talk.run()
+    if talk.features.probe == "never":
+        assert (stream, 10) in talk.client.stopped or talk.server.take(events.ProbeRequested) == []
+        return
+    assert talk.server.only(events.ProbeRequested).stream == stream
+    talk.server.session.report(stream, 1_000_000, 20)
+    talk.wire.client.reset(stream, 0)
+    talk.run()
+    assert talk.server.only(events.StreamCancelled).stream == stream
+    assert talk.wire.server.closed is None
+
+
+def test_goaway_only_where_the_version_has_it(talk: Talk) -> None:
+    talk.server.session.goaway("")
+    talk.run()
+    assert len(talk.client.take(events.GoawayReceived)) == int(talk.features.goaway)
+    assert talk.wire.client.closed is None
+
+
+def test_nothing_is_left_of_a_thousand_groups(protocol: str) -> None:
+    talk = Talk(protocol)
+    asked = subscribe(talk)
+    before = len(talk.client.session._flows), len(talk.server.session._flows)
+    for sequence in range(1000):
+        stream = talk.server.session.open_group(asked.id, sequence)
+        assert stream is not None
+        talk.server.session.write(stream, frames(talk, b"x"), True)
+    talk.run()
+    assert len(talk.client.take(events.GroupFinished)) == 1000
+    assert (len(talk.client.session._flows), len(talk.server.session._flows)) == before
+
+
+def test_requests_wait_for_stream_credit() -> None:
+    talk = Talk("moq-lite-05")
+    talk.wire.client.credit = 1
+    for name in "abc":
+        talk.client.session.subscribe("demo", name, WANT)
+    talk.run()
+    assert [e.track for e in talk.server.take(events.Subscribed)] == ["a"]
+    talk.client.session.unsubscribe(1)
+    talk.wire.client.credit = 5
+    talk.client.flush()
+    talk.run()
+    assert [e.track for e in talk.server.take(events.Subscribed)] == ["c"]
+
+
+def test_more_waiting_requests_than_allowed_fail() -> None:
+    talk = Talk("moq-lite-05", settings=SessionSettings(max_pending=2))
+    talk.wire.client.credit = 0
+    for name in "abcd":
+        talk.client.session.subscribe("demo", name, WANT)
+    talk.client.flush()
+    assert [e.id for e in talk.client.take(events.SubscribeRefused)] == [2, 3]
+
+
+# -- misbehaviour ---------------------------------------------------------------------------------
+
+
+def hostile(protocol: str = "moq-lite-05") -> tuple[Side, End]:
+    """A server that has heard a minimal SETUP, and its end for raw bytes."""
+    wire = Wire()
+    server = Side(wire.server, protocol, False)
+    server.start()
+    if protocol == "moq-lite-05":
+        server.stream_received(2, bytes.fromhex("010100"), True)
+    server.heard.clear()
+    return server, wire.server
+
+
+def test_unknown_streams_cost_only_themselves() -> None:
+    server, end = hostile()
+    server.stream_received(0, b"\x2a" + b"x" * 100, False)
+    server.stream_received(6, b"\x2b" + b"x" * 100, True)
+    assert end.closed is None
+    assert {what[0] for what in end.sent if what[1] in (0, 6)} == {"stream_reset", "stream_stopped"}
+
+
+def test_an_oversized_message_ends_the_session() -> None:
+    server, end = hostile()
+    server.stream_received(0, bytes.fromhex("02bfffffff") + b"x" * 9, False)
+    assert end.closed is not None
+    assert end.closed[0] == 5
+
+
+def test_a_subscribe_id_used_twice_ends_the_session() -> None:
+    server, end = hostile()
+    message = bytes.fromhex("0216000a") + b"demo/bcast" + b"\x04data" + bytes(5)
+    server.stream_received(0, message, False)
+    assert server.only(events.Subscribed).broadcast == "demo/bcast"
+    server.stream_received(4, message, False)
+    assert end.closed is not None
+    assert end.closed[0] == 15
+
+
+def test_a_second_setup_ends_the_session() -> None:
+    server, end = hostile()
+    server.stream_received(6, bytes.fromhex("010100"), True)
+    assert end.closed is not None
+
+
+def test_what_comes_before_setup_waits_for_it() -> None:
+    wire = Wire()
+    server = Side(wire.server, "moq-lite-05", False)
+    server.start()
+    server.stream_received(0, bytes.fromhex("01020000"), False)
+    assert server.heard == []
+    server.stream_received(2, bytes.fromhex("010100"), True)
+    assert [type(e) for e in server.heard] == [events.Opened, events.AnnounceRequested]
+
+
+def test_an_announced_name_that_cannot_be_one_is_ignored() -> None:
+    server, end = hostile("moq-lite-04")
+    server.session.listen(ROOT)
+    name = b"/".join([b"a"] * 40)
+    server.stream_received(1, bytes([len(name) + 3, 1, len(name)]) + name + b"\0", False)
+    assert server.take(events.Announced) == []
+    assert end.closed is None
+
+
+def test_more_announces_than_allowed_end_the_session() -> None:
+    talk = Talk("moq-lite-05")
+    talk.server.session.settings = SessionSettings(max_announces=3)
+    talk.server.session.listen(ROOT)
+    talk.run()
+    asked = talk.client.only(events.AnnounceRequested)
+    talk.client.session.answer_announce(asked.request, [(str(i), ()) for i in range(4)])
+    talk.run()
+    assert talk.wire.server.closed is not None
+    assert "max_announces" in talk.wire.server.closed[1]
+
+
+def test_an_unknown_protocol_is_our_own_mistake() -> None:
+    with pytest.raises(ProtocolViolation):
+        LiteSession(Wire().server, "moqt-18", origin=1)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    protocol=st.sampled_from(["moq-lite-05", "moq-lite-04", "moq-lite-03", "moql"]),
+    pieces=st.lists(
+        st.tuples(
+            st.sampled_from([0, 2, 4, 6, 8, 10, 1, 5]),
+            st.binary(max_size=40),
+            st.booleans(),
+        ),
+        max_size=20,
+    ),
+)
+def test_noise_never_raises(protocol: str, pieces: list[tuple[int, bytes, bool]]) -> None:
+    server, _ = hostile(protocol)
+    if protocol != "moql":
+        server.session.listen(ROOT)
+    ended: set[int] = set()
+    for stream, data, fin in pieces:
+        if stream not in ended:
+            server.stream_received(stream, data, fin)
+            if fin:
+                ended.add(stream)
+    server.datagram_received(b"".join(data for _, data, _ in pieces))
+    for stream in (0, 2, 4):
+        if stream not in ended:
+            server.stream_reset(stream, 1)
+        server.stream_stopped(stream, 1)
+
+
+def test_layouts_follow_the_version(talk: Talk) -> None:
+    timed = talk.client.session.version == "moq-lite-05"
+    assert talk.client.session.layout is (Layout.TIMED if timed else Layout.UNTIMED)
