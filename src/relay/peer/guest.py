@@ -7,6 +7,7 @@ handles an absolute path. It must not know QUIC, HTTP, or how a grant was decide
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -80,6 +81,8 @@ class Guest:
         self.grant = grant
         self.admit = admit
         self.left = left
+        self.alias = secrets.randbelow(2**53 - 1) + 1
+        """The peer's hop id where it has none, so that it never hears its own broadcasts."""
         self.began = house.clock()
         self.opened = False
         self.gone = False
@@ -246,7 +249,7 @@ class Guest:
         if self.scope is None:
             return
         hearing = Hearing(self, event.request)
-        exclude = event.exclude or self.session.peer_origin
+        exclude = event.exclude or self.session.peer_origin or self.alias
         watch = self.scope.watch(Path(event.prefix), hearing, exclude)
         self.hearings[event.request] = (hearing, watch)
         hearing.tell()
@@ -258,9 +261,10 @@ class Guest:
     def _announced(self, event: events.Announced) -> None:
         path = Path(event.path)
         now = self.clock()
+        hops = event.hops if event.hops and event.hops[-1] else (*event.hops[:-1], self.alias)
         if (route := self.routes.get(path)) is not None:
-            if route.hops[:1] == event.hops[:1] and event.hops[:1] != (0,):
-                if not route.update(event.hops, now):
+            if route.hops[:1] == hops[:1] and hops[0]:
+                if not route.update(hops, now):
                     self.routes.pop(path, None)
                 return
             del self.routes[path]
@@ -268,7 +272,7 @@ class Guest:
         try:
             assert self.scope is not None
             source = PeerSource(self, path)
-            admitted = self.scope.announce(path, source, event.hops, now)
+            admitted = self.scope.announce(path, source, hops, now)
         except (Forbidden, LimitExceeded) as error:
             self._deny(path, error)
             return
@@ -358,9 +362,9 @@ class Guest:
         if (fetching := self.fetchings.get(event.stream)) is not None:
             fetching.cancel()
 
-    def open_group(self, delivery: Delivery, id: int, sequence: int) -> int | None:
+    def open_group(self, delivery: Delivery, viewing: Viewing, sequence: int) -> int | None:
         """A stream for a group, if the peer grants one."""
-        stream = self.session.open_group(id, sequence)
+        stream = self.session.open_group(viewing.id, sequence, viewing.floor)
         if stream is not None:
             self.departing[stream] = delivery
         return stream

@@ -18,6 +18,9 @@ from relay.wire.frame import FrameParser, Layout, encode_frame
 
 LAYOUT = Layout.TIMED
 
+MAX_FRAME = 33_554_432
+"""Bytes of one frame that a reader here will put together; the same as a session lets through."""
+
 
 class LocalGroup:
     """A group being published: encoded frames, kept for viewers that come later."""
@@ -171,7 +174,7 @@ class _Reading:
         self.collector = collector
         self.sequence = group.sequence
         self.log = log
-        self.parser = FrameParser(LAYOUT)
+        self.parser = FrameParser(LAYOUT, MAX_FRAME)
         self.cursor = 0
         self.frames = 0
         self.over = False

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 class Viewing:
     """One subscription of the peer's (the model's `Viewer`)."""
 
-    __slots__ = ("completing", "deliveries", "demand", "end", "guest", "id", "over", "track")
+    __slots__ = ("completing", "deliveries", "demand", "end", "floor", "guest", "id", "over", "track")
 
     def __init__(self, guest: Guest, id: int, track: Track, demand: Demand) -> None:
         self.guest = guest
@@ -33,6 +33,8 @@ class Viewing:
         self.deliveries: set[Delivery] = set()
         self.end = 0
         """One more than the highest group handed over."""
+        self.floor: int | None = None
+        """The lowest group handed over, which need not be the first to leave."""
         self.completing = False
         self.over = False
 
@@ -44,6 +46,7 @@ class Viewing:
         """A group to deliver, from its first frame."""
         guest = self.guest
         self.end = max(self.end, group.sequence + 1)
+        self.floor = group.sequence if self.floor is None else min(self.floor, group.sequence)
         log = group.log(guest.session.layout, guest.house.transcode)
         info = self.track.info
         rank = (self.demand.priority, info.priority if info else 0, group.sequence)
@@ -52,7 +55,7 @@ class Viewing:
             guest.queue,
             log,
             rank,
-            lambda: guest.open_group(delivery, self.id, sequence),
+            lambda: guest.open_group(delivery, self, sequence),
             self.delivered,
         )
         self.deliveries.add(delivery)

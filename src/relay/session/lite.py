@@ -268,12 +268,15 @@ class LiteSession:
         if (flow := self._flows.get(request)) is not None:
             flow.drop(code)
 
-    def open_group(self, id: int, sequence: int) -> int | None:
-        """A stream for a group of a subscription of the peer's; ``None`` without stream credit."""
+    def open_group(self, id: int, sequence: int, floor: int | None = None) -> int | None:
+        """A stream for a group of a subscription of the peer's; ``None`` without stream credit.
+
+        ``floor`` is the lowest group the peer should expect, when that is not this one.
+        """
         publication = self.publications.get(id)
         if publication is None or (stream := self.transport.open_uni()) is None:
             return None
-        publication.start(sequence)
+        publication.start(sequence if floor is None else min(floor, sequence))
         self.transport.send(stream, b"\0" + self.dialect.encode(Group(id, sequence)))
         return stream
 

@@ -79,7 +79,7 @@ class Publication(Flow):
             self.send(self.session.dialect.encode(SubscribeOk(priority=priority)))
 
     def start(self, sequence: int) -> None:
-        """The first group is about to be delivered, which some versions announce here."""
+        """Groups from ``sequence`` on are about to be delivered, which some versions say here."""
         if not self.started:
             self.started = True
             if self.session.dialect.subscribe_ack == "start":

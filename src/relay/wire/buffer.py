@@ -1,0 +1,171 @@
+"""Varints and bounded readers: the letters of every message.
+
+A reader never goes past what it was given, and nothing is consumed before all of it is there.
+Integers are those of RFC 9000, section 16, and need not be written in their shortest form. This
+module must not know any message.
+"""
+
+from __future__ import annotations
+
+from relay.errors import DecodeError
+
+MAX_VARINT = (1 << 62) - 1
+"""Largest integer a varint can carry (RFC 9000, section 16)."""
+
+
+def encode_varint(value: int) -> bytes:
+    """The shortest encoding of ``value``. Raises `ValueError` outside 0..`MAX_VARINT`."""
+    if 0 <= value <= 0x3F:
+        return value.to_bytes(1, "big")
+    if 0 <= value <= 0x3FFF:
+        return (value | 0x4000).to_bytes(2, "big")
+    if 0 <= value <= 0x3FFF_FFFF:
+        return (value | 0x8000_0000).to_bytes(4, "big")
+    if 0 <= value <= MAX_VARINT:
+        return (value | 0xC000_0000_0000_0000).to_bytes(8, "big")
+    raise ValueError(f"{value} does not fit a varint")
+
+
+def scan_varint(data: bytes | bytearray, pos: int = 0) -> tuple[int, int] | None:
+    """The integer at ``pos`` and the position after it, ``None`` when ``data`` ends before that."""
+    if pos >= len(data):
+        return None
+    first = data[pos]
+    if first < 0x40:
+        return first, pos + 1
+    width = 1 << (first >> 6)
+    stop = pos + width
+    if stop > len(data):
+        return None
+    return int.from_bytes(data[pos:stop], "big") & ((1 << (8 * width - 2)) - 1), stop
+
+
+def decode_varint(data: bytes | bytearray, pos: int) -> tuple[int, int]:
+    """The integer at ``pos`` and the position after it. Raises `DecodeError` when short."""
+    found = scan_varint(data, pos)
+    if found is None:
+        raise DecodeError("the message ends within an integer")
+    return found
+
+
+class Reader:
+    """Reads one complete message body, front to back; any shortness is a `DecodeError`."""
+
+    __slots__ = ("_body", "_pos")
+
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+        self._pos = 0
+
+    def varint(self) -> int:
+        """The next variable-length integer."""
+        value, self._pos = decode_varint(self._body, self._pos)
+        return value
+
+    def u8(self) -> int:
+        """The next byte."""
+        return self._take(1)[0]
+
+    def blob(self) -> bytes:
+        """A varint length and that many bytes."""
+        return self._take(self.varint())
+
+    def string(self) -> str:
+        """A varint length and that many bytes of strict UTF-8."""
+        try:
+            return self.blob().decode()
+        except UnicodeDecodeError:
+            raise DecodeError("the message holds text that is not UTF-8") from None
+
+    def rest(self) -> bytes:
+        """All bytes that are left."""
+        return self._take(len(self._body) - self._pos)
+
+    def end(self) -> None:
+        """Raises `DecodeError` when bytes are left."""
+        left = len(self._body) - self._pos
+        if left:
+            raise DecodeError(f"{left} bytes too many in the message")
+
+    def _take(self, size: int) -> bytes:
+        stop = self._pos + size
+        if stop > len(self._body):
+            raise DecodeError("the message ends within a field")
+        piece = self._body[self._pos : stop]
+        self._pos = stop
+        return piece
+
+
+class StreamBuffer:
+    """The unread bytes of one incoming stream.
+
+    Reading methods consume what they return and nothing when they answer ``None`` (more bytes are
+    needed). Deleting at the front of a `bytearray` only moves its start, so that the whole costs
+    time in proportion to the bytes. What waits here is bounded by the ``limit`` of its caller.
+    """
+
+    __slots__ = ("_data",)
+
+    def __init__(self, data: bytes = b"") -> None:
+        self._data = bytearray(data)
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+    def append(self, data: bytes) -> None:
+        """Take the next bytes of the stream."""
+        self._data += data
+
+    def peek_varint(self) -> int | None:
+        """The next integer, left where it is."""
+        found = scan_varint(self._data)
+        return None if found is None else found[0]
+
+    def varint(self) -> int | None:
+        """The next integer."""
+        found = scan_varint(self._data)
+        if found is None:
+            return None
+        del self._data[: found[1]]
+        return found[0]
+
+    def message(self, limit: int) -> bytes | None:
+        """The body of a message with a varint length.
+
+        Raises `DecodeError` as soon as that length is above ``limit`` bytes.
+        """
+        return self._message_at(0, limit)
+
+    def typed_message(self, limit: int) -> tuple[int, bytes] | None:
+        """As `message`, with a varint type in front of the length."""
+        kind = scan_varint(self._data)
+        if kind is None:
+            return None
+        body = self._message_at(kind[1], limit)
+        return None if body is None else (kind[0], body)
+
+    def message16(self, limit: int) -> bytes | None:
+        """As `message`, with a length of two bytes, big-endian (the in-band handshake)."""
+        if len(self._data) < 2:
+            return None
+        return self._body_at(2, int.from_bytes(self._data[:2], "big"), limit)
+
+    def take(self) -> bytes:
+        """All that is left."""
+        data = bytes(self._data)
+        self._data.clear()
+        return data
+
+    def _message_at(self, pos: int, limit: int) -> bytes | None:
+        length = scan_varint(self._data, pos)
+        return None if length is None else self._body_at(length[1], length[0], limit)
+
+    def _body_at(self, pos: int, size: int, limit: int) -> bytes | None:
+        if size > limit:
+            raise DecodeError(f"a message of {size} bytes (at most {limit})")
+        stop = pos + size
+        if len(self._data) < stop:
+            return None
+        body = bytes(self._data[pos:stop])
+        del self._data[:stop]
+        return body

@@ -1,0 +1,256 @@
+"""Group payloads: frames in the two layouts, in whatever pieces they arrive.
+
+Payload bytes are never copied into a frame unless a whole frame is asked for (`FrameParser`);
+scanning and transcoding only look at the headers. Timestamps are counted in the track's own units
+and start from 0 with every group. This module must not know groups, tracks or versions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from enum import Enum
+from typing import NamedTuple
+
+from relay.errors import DecodeError
+from relay.wire.buffer import MAX_VARINT, Reader, encode_varint, scan_varint
+
+MAX_FRAME = 16 * 1024 * 1024
+"""Bytes of one frame that `FrameParser` collects unless told otherwise."""
+
+MAX_STAMP = (1 << 61) - 1
+"""Largest timestamp that is given to a frame: the largest first delta (moq-lite-05, "FRAME")."""
+
+_MAX_HEADER = 16
+
+
+class Layout(Enum):
+    """How frames are written within a group (moq-lite, "FRAME")."""
+
+    TIMED = "timed"
+    """Zigzag difference to the timestamp before | size | payload."""
+    UNTIMED = "untimed"
+    """Size | payload."""
+
+
+class Frame(NamedTuple):
+    """One whole frame."""
+
+    timestamp: int | None
+    """In units of the track; ``None`` where the layout has none."""
+    payload: bytes
+
+
+class Datagram(NamedTuple):
+    """A group of a single frame (moq-lite-05, "Datagrams")."""
+
+    subscription: int
+    sequence: int
+    timestamp: int
+    """Absolute, in units of the track."""
+    payload: bytes
+
+
+class _Span(NamedTuple):
+    """A stretch of one frame's payload within the chunk at hand."""
+
+    opens: bool
+    """The frame's header ends right before it."""
+    size: int
+    """Of the whole payload, in bytes; only where it opens."""
+    start: int
+    stop: int
+    closes: bool
+    """The payload is complete with it."""
+
+
+class _Cutter:
+    """Finds the frames of a group that arrives in chunks. Useless after a `DecodeError`."""
+
+    __slots__ = ("_head", "_max_frame", "_timed", "left", "timestamp")
+
+    def __init__(self, layout: Layout, max_frame: int) -> None:
+        self._timed = layout is Layout.TIMED
+        self._max_frame = max_frame
+        self._head = b""
+        self.left = 0
+        """Payload bytes that the current frame still lacks."""
+        self.timestamp = 0
+        """Of the frame opened last."""
+
+    @property
+    def in_header(self) -> bool:
+        """Whether the chunk before ended within a header."""
+        return bool(self._head)
+
+    @property
+    def complete(self) -> bool:
+        """Whether no frame is cut off here."""
+        return not self.left and not self._head
+
+    def cut(self, data: bytes) -> Iterator[_Span]:
+        """The spans of the next chunk, to be taken one by one. Raises `DecodeError`."""
+        pos, total = 0, len(data)
+        if self.left and total:
+            pos = min(self.left, total)
+            self.left -= pos
+            yield _Span(False, 0, 0, pos, not self.left)
+        while pos < total:
+            head = self._head + data[pos : pos + _MAX_HEADER]
+            found = self._header(head)
+            if found is None:
+                # Shorter than a header can be, so this was all that is left of the chunk.
+                self._head = head
+                return
+            size, width = found
+            start = pos + width - len(self._head)
+            self._head = b""
+            pos = min(start + size, total)
+            self.left = size - (pos - start)
+            yield _Span(True, size, start, pos, not self.left)
+
+    def _header(self, head: bytes) -> tuple[int, int] | None:
+        """Payload size and width of the header at the front, ``None`` while it is incomplete."""
+        width, timestamp = 0, 0
+        if self._timed:
+            found = scan_varint(head)
+            if found is None:
+                return None
+            zigzag, width = found
+            timestamp = self.timestamp + ((zigzag >> 1) ^ -(zigzag & 1))
+        found = scan_varint(head, width)
+        if found is None:
+            return None
+        size, width = found
+        if size > self._max_frame:
+            raise DecodeError(f"a frame of {size} bytes (at most {self._max_frame})")
+        if not 0 <= timestamp <= MAX_VARINT:
+            raise DecodeError(f"a frame with timestamp {timestamp}")
+        self.timestamp = timestamp
+        return size, width
+
+
+class FrameScanner:
+    """Checks a group as it passes by and keeps nothing of it but counts."""
+
+    __slots__ = ("_cutter", "frames")
+
+    def __init__(self, layout: Layout, max_frame: int) -> None:
+        self._cutter = _Cutter(layout, max_frame)
+        self.frames = 0
+        """Complete frames so far."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether the last byte ended a frame, or nothing came yet."""
+        return self._cutter.complete
+
+    def feed(self, data: bytes) -> None:
+        """Check the next chunk.
+
+        Raises `DecodeError` for a frame above ``max_frame`` bytes or a timestamp out of range; the
+        scanner is useless after that.
+        """
+        size = len(data)
+        if size < self._cutter.left:
+            self._cutter.left -= size
+            return
+        for span in self._cutter.cut(data):
+            self.frames += span.closes
+
+
+class Transcoder:
+    """Rewrites the headers of a group for the other layout; payloads pass as they come.
+
+    Frames that never had a time get that of their arrival, ``timescale`` units per second, never
+    smaller than the one before. Frame sizes are not limited here (`FrameScanner` does that).
+    """
+
+    __slots__ = ("_born", "_cutter", "_passive", "_previous", "_target", "_timescale")
+
+    def __init__(self, source: Layout, target: Layout, timescale: int) -> None:
+        self._cutter = _Cutter(source, MAX_VARINT)
+        self._target = target
+        self._passive = source is target
+        self._timescale = timescale
+        self._previous = 0
+        self._born = 0.0
+
+    def feed(self, data: bytes, at: float) -> bytes:
+        """The next chunk in the target layout; ``at`` is its arrival in seconds.
+
+        Raises `DecodeError`; the transcoder is useless after that.
+        """
+        if self._passive:
+            return data
+        born = self._born if self._cutter.in_header else at
+        pieces: list[bytes] = []
+        for span in self._cutter.cut(data):
+            if span.opens:
+                pieces.append(self._header(span.size, born))
+                born = at
+            pieces.append(data[span.start : span.stop])
+        self._born = born
+        return b"".join(pieces)
+
+    def _header(self, size: int, born: float) -> bytes:
+        if self._target is Layout.UNTIMED:
+            return encode_varint(size)
+        stamp = min(max(self._previous, int(born * self._timescale)), MAX_STAMP)
+        header = _encode_timed(stamp - self._previous, size)
+        self._previous = stamp
+        return header
+
+
+class FrameParser:
+    """Collects whole frames, for those who want to look inside."""
+
+    __slots__ = ("_cutter", "_payload", "_timed")
+
+    def __init__(self, layout: Layout, max_frame: int = MAX_FRAME) -> None:
+        self._cutter = _Cutter(layout, max_frame)
+        self._timed = layout is Layout.TIMED
+        self._payload = bytearray()
+
+    @property
+    def complete(self) -> bool:
+        """Whether the last byte ended a frame, or nothing came yet."""
+        return self._cutter.complete
+
+    def feed(self, data: bytes) -> list[Frame]:
+        """The frames that the next chunk completes. Raises `DecodeError` as `FrameScanner`."""
+        frames: list[Frame] = []
+        for span in self._cutter.cut(data):
+            self._payload += data[span.start : span.stop]
+            if span.closes:
+                timestamp = self._cutter.timestamp if self._timed else None
+                frames.append(Frame(timestamp, bytes(self._payload)))
+                self._payload.clear()
+        return frames
+
+
+def encode_frame(layout: Layout, payload: bytes, timestamp: int | None, previous: int = 0) -> bytes:
+    """One frame; ``previous`` is the timestamp of the frame before it in the group.
+
+    Raises `ValueError` when a timed frame has no timestamp or one that is too far from the last.
+    """
+    if layout is Layout.UNTIMED:
+        return encode_varint(len(payload)) + payload
+    if timestamp is None or timestamp < 0:
+        raise ValueError(f"a timed frame with timestamp {timestamp}")
+    return _encode_timed(timestamp - previous, len(payload)) + payload
+
+
+def _encode_timed(delta: int, size: int) -> bytes:
+    zigzag = delta << 1 if delta >= 0 else (-delta << 1) - 1
+    return encode_varint(zigzag) + encode_varint(size)
+
+
+def encode_datagram(subscription: int, sequence: int, timestamp: int, payload: bytes) -> bytes:
+    """The body of a datagram. Raises `ValueError` for a number that does not fit a varint."""
+    return b"".join((*map(encode_varint, (subscription, sequence, timestamp)), payload))
+
+
+def decode_datagram(data: bytes) -> Datagram:
+    """The group in a datagram. Raises `DecodeError` when it is cut off."""
+    reader = Reader(data)
+    return Datagram(reader.varint(), reader.varint(), reader.varint(), reader.rest())

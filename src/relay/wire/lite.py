@@ -1,0 +1,199 @@
+"""A dialect: one version of moq-lite as an object that reads, writes and answers questions.
+
+Its facts are named after behaviour, so that nobody above compares versions; its messages are those
+of `relay.wire.messages`, which are offered here too. Stream types are not part of a message. This
+module must not know which dialects there are (`relay.wire.version`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, TypeVar, cast, overload
+
+from relay.errors import DecodeError
+from relay.wire.buffer import StreamBuffer, encode_varint
+from relay.wire.fields import Codec
+from relay.wire.frame import Layout
+from relay.wire.messages import (
+    Announce,
+    AnnounceInit,
+    AnnounceOk,
+    AnnounceRequest,
+    Bidi,
+    Fetch,
+    Goaway,
+    Group,
+    Message,
+    Probe,
+    Reply,
+    SessionInfo,
+    Subscribe,
+    SubscribeDrop,
+    SubscribeEnd,
+    SubscribeOk,
+    SubscribeStart,
+    SubscribeUpdate,
+    TrackInfo,
+    TrackRequest,
+    Uni,
+)
+
+__all__ = [
+    "Announce",
+    "AnnounceInit",
+    "AnnounceOk",
+    "AnnounceRequest",
+    "Bidi",
+    "Dialect",
+    "Fetch",
+    "Goaway",
+    "Group",
+    "Message",
+    "Probe",
+    "Reply",
+    "SessionInfo",
+    "Subscribe",
+    "SubscribeDrop",
+    "SubscribeEnd",
+    "SubscribeOk",
+    "SubscribeStart",
+    "SubscribeUpdate",
+    "TrackInfo",
+    "TrackRequest",
+    "Uni",
+]
+
+M = TypeVar("M", bound=Message)
+
+# Answers that come without a type number.
+_UNTYPED: Mapping[Reply, type[Message]] = {
+    Reply.SUBSCRIBE: SubscribeOk,
+    Reply.ANNOUNCE: Announce,
+    Reply.TRACK: TrackInfo,
+    Reply.PROBE: Probe,
+    Reply.SESSION_INFO: SessionInfo,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """One version: facts named after behaviour, and its reading and writing."""
+
+    name: str
+    """For people: ``moq-lite-05``."""
+    identifier: str
+    """What is negotiated (ALPN, ``wt-protocol``); several in-band dialects share one."""
+    code: int | None
+    """The number of the version in the in-band handshake."""
+    announce_reply: Literal["init", "ok"] | None
+    """The first message on the publisher's half of an announce stream."""
+    stamps_hop: Literal["sender", "receiver"] | None
+    """Who appends the sending relay to the chain of an announce; ``None``: there are no chains."""
+    hop_ids: bool
+    """Chains carry ids, not only their length."""
+    restart_in_place: bool
+    """An active announce for a live path replaces it; elsewhere it is a violation."""
+    excludes_hop: bool
+    """`AnnounceRequest` can name the asker."""
+    subscribe_ack: Literal["ok", "start"]
+    """`SubscribeOk` at once and before all groups, or `SubscribeStart` with the first group."""
+    subscribe_update: bool
+    """`SubscribeUpdate` exists."""
+    setup_stream: bool
+    """Each side opens a one-way stream with a `relay.wire.setup.Setup`."""
+    inband: bool
+    """The first two-way stream is the handshake of `relay.wire.setup.ClientSetup`."""
+    track_stream: bool
+    """`TrackRequest` is to be sent and answered before a subscription."""
+    fetch: bool
+    """`Fetch` is served."""
+    goaway: bool
+    """`Goaway` exists."""
+    probe: Literal["never", "open", "gated"]
+    """Probe streams: none, opened unasked, or only when SETUP said that they are answered."""
+    datagrams: bool
+    """Groups of one frame may travel in datagrams."""
+    layout: Layout
+    """How frames are written."""
+    bidi: frozenset[Bidi]
+    """Two-way streams that are served once the version is settled."""
+    typed_replies: tuple[type[Message], ...] = field(repr=False)
+    """Answers to a subscription by their type number; empty where the only one has no number."""
+    codecs: Mapping[type[object], Codec] = field(repr=False, compare=False)
+
+    @property
+    def timed_frames(self) -> bool:
+        """Frames carry timestamps."""
+        return self.layout is Layout.TIMED
+
+    def encode(self, message: Message) -> bytes:
+        """The message with its length, and in front its type where its family has types.
+
+        Raises `ValueError` for a message or a value that this version cannot carry.
+        """
+        cls = type(message)
+        body = self._codec(cls).encode(message)
+        framed = encode_varint(len(body)) + body
+        if cls in self.typed_replies:
+            return encode_varint(self.typed_replies.index(cls)) + framed
+        return framed
+
+    def decode(self, cls: type[M], body: bytes) -> M:
+        """The message whose body, without type and length, is ``body``.
+
+        Raises `DecodeError`; and `ValueError` for a class that this version does not have.
+        """
+        codec = self._codec(cls)
+        try:
+            return cast(M, codec.decode(body))
+        except DecodeError as error:
+            raise DecodeError(f"{cls.__name__}: {error}") from None
+
+    @overload
+    def reply(
+        self, family: Literal[Reply.SUBSCRIBE], buffer: StreamBuffer, limit: int
+    ) -> SubscribeOk | SubscribeStart | SubscribeEnd | SubscribeDrop | None: ...
+    @overload
+    def reply(
+        self, family: Literal[Reply.ANNOUNCE], buffer: StreamBuffer, limit: int
+    ) -> Announce | None: ...
+    @overload
+    def reply(
+        self, family: Literal[Reply.TRACK], buffer: StreamBuffer, limit: int
+    ) -> TrackInfo | None: ...
+    @overload
+    def reply(
+        self, family: Literal[Reply.PROBE], buffer: StreamBuffer, limit: int
+    ) -> Probe | None: ...
+    @overload
+    def reply(
+        self, family: Literal[Reply.SESSION_INFO], buffer: StreamBuffer, limit: int
+    ) -> SessionInfo | None: ...
+    @overload
+    def reply(self, family: Reply, buffer: StreamBuffer, limit: int) -> Message | None: ...
+    def reply(self, family: Reply, buffer: StreamBuffer, limit: int) -> Message | None:
+        """The next answer on the peer's half of a stream, ``None`` while it is incomplete.
+
+        Raises `DecodeError` for a body above ``limit`` bytes, for an unknown type or for a broken
+        body; and `ValueError` for a family that this version does not have.
+        """
+        if family is Reply.SUBSCRIBE and self.typed_replies:
+            return self._typed_reply(buffer, limit)
+        cls = _UNTYPED[family]
+        self._codec(cls)
+        body = buffer.message(limit)
+        return None if body is None else self.decode(cls, body)
+
+    def _typed_reply(self, buffer: StreamBuffer, limit: int) -> Message | None:
+        kind = buffer.peek_varint()
+        if kind is not None and kind >= len(self.typed_replies):
+            raise DecodeError(f"no answer to a subscription has type {kind}")
+        found = buffer.typed_message(limit)
+        return None if found is None else self.decode(self.typed_replies[found[0]], found[1])
+
+    def _codec(self, cls: type[object]) -> Codec:
+        codec = self.codecs.get(cls)
+        if codec is None:
+            raise ValueError(f"{self.name} has no {cls.__name__}")
+        return codec

@@ -1,0 +1,210 @@
+"""The vocabulary of moq-lite: one class per message, the same for all versions.
+
+A field that a version cannot carry has its default after decoding. Paths are the text the peer
+wrote; normalising and limiting them is the business of `relay.path`. This module must not know
+bytes, versions or who says what when.
+"""
+
+from __future__ import annotations
+
+from enum import Enum, IntEnum
+from typing import NamedTuple
+
+
+class Bidi(IntEnum):
+    """First varint of a two-way stream: what it is for (moq-lite, "Bidirectional Streams")."""
+
+    SESSION = 0
+    """Setup of older drafts; nobody opens it any more."""
+    ANNOUNCE = 1
+    SUBSCRIBE = 2
+    FETCH = 3
+    PROBE = 4
+    GOAWAY = 5
+    TRACK = 6
+    CLIENT_SETUP = 0x20
+    """Start of the in-band handshake, before a version is chosen."""
+    SERVER_SETUP = 0x21
+    """The answer to it, on the same stream."""
+
+
+class Uni(IntEnum):
+    """First varint of a one-way stream (moq-lite, "Unidirectional Streams")."""
+
+    GROUP = 0
+    SETUP = 1
+
+
+class Reply(Enum):
+    """Families of messages that flow back on a two-way stream."""
+
+    SUBSCRIBE = "subscribe"
+    ANNOUNCE = "announce"
+    TRACK = "track"
+    PROBE = "probe"
+    SESSION_INFO = "session info"
+
+
+class AnnounceRequest(NamedTuple):
+    """Asks for the broadcasts below a prefix."""
+
+    prefix: str
+    exclude: int = 0
+    """The asker's hop id; chains that contain it are not wanted. 0 = none."""
+
+
+class AnnounceInit(NamedTuple):
+    """First answer on 01 and 02: what is there now, relative to the prefix."""
+
+    suffixes: tuple[str, ...]
+
+
+class AnnounceOk(NamedTuple):
+    """First answer on 05: who answers, and how many announces follow at once."""
+
+    hop: int
+    active: int
+
+
+class Announce(NamedTuple):
+    """A broadcast came (or was replaced), or went."""
+
+    active: bool
+    suffix: str
+    hops: tuple[int, ...] = ()
+    """Chain as written, at most 32 long; 0 = an unnamed relay. 03 carries only its length."""
+
+
+class Subscribe(NamedTuple):
+    """Asks for a track."""
+
+    id: int
+    broadcast: str
+    track: str
+    priority: int
+    """0..255, higher is more urgent."""
+    ordered: bool = False
+    max_latency: int = 0
+    """Milliseconds."""
+    start: int | None = None
+    """First group; ``None`` = the latest."""
+    end: int | None = None
+    """Last group, inclusive; ``None`` = no end."""
+
+
+class SubscribeUpdate(NamedTuple):
+    """Changes a running subscription; fields as in `Subscribe`."""
+
+    priority: int
+    ordered: bool
+    max_latency: int
+    start: int | None
+    end: int | None
+
+
+class SubscribeOk(NamedTuple):
+    """Accepts a subscription on 01..04; fields as in `Subscribe`."""
+
+    priority: int = 0
+    ordered: bool = False
+    max_latency: int = 0
+    start: int | None = None
+    end: int | None = None
+
+
+class SubscribeStart(NamedTuple):
+    """The first group that will come (05)."""
+
+    group: int
+
+
+class SubscribeEnd(NamedTuple):
+    """The group after the last one, 0 when there was none (05)."""
+
+    group: int
+
+
+class SubscribeDrop(NamedTuple):
+    """Groups that will not come, both ends inclusive, and why (03 and later)."""
+
+    start: int
+    end: int
+    code: int
+
+
+class TrackRequest(NamedTuple):
+    """Asks for the properties of a track (05)."""
+
+    broadcast: str
+    track: str
+
+
+class TrackInfo(NamedTuple):
+    """The properties of a track (05)."""
+
+    priority: int
+    ordered: bool
+    max_latency: int
+    """Milliseconds the publisher keeps groups that are not the latest."""
+    timescale: int
+    """Timestamp units per second, at least 1."""
+
+
+class Fetch(NamedTuple):
+    """Asks for one whole group (05)."""
+
+    broadcast: str
+    track: str
+    priority: int
+    group: int
+
+
+class Group(NamedTuple):
+    """Header of a group stream; frames follow it."""
+
+    subscription: int
+    sequence: int
+
+
+class Probe(NamedTuple):
+    """How fast the sender believes it can send (03 and later)."""
+
+    bitrate: int
+    """Bits per second, 0 = unknown."""
+    rtt: int = 0
+    """Milliseconds, 0 = unknown; absent on 03."""
+
+
+class Goaway(NamedTuple):
+    """The sender is about to leave (04 and later)."""
+
+    uri: str
+    """Where to go instead, at most 8192 bytes; empty = nowhere in particular."""
+
+
+class SessionInfo(NamedTuple):
+    """What flows on the setup stream of 01 and 02."""
+
+    bitrate: int
+    """Bits per second, 0 = unknown."""
+
+
+Message = (
+    AnnounceRequest
+    | AnnounceInit
+    | AnnounceOk
+    | Announce
+    | Subscribe
+    | SubscribeUpdate
+    | SubscribeOk
+    | SubscribeStart
+    | SubscribeEnd
+    | SubscribeDrop
+    | TrackRequest
+    | TrackInfo
+    | Fetch
+    | Group
+    | Probe
+    | Goaway
+    | SessionInfo
+)

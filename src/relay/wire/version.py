@@ -1,0 +1,172 @@
+"""The table of versions: every difference between them that is not a field of a message.
+
+One row per version, facts only; a new version starts as a copy of the newest row. Offers are
+answered in the client's order. This module must not know how an identifier travels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from relay.wire.frame import Layout
+from relay.wire.lite import (
+    Bidi,
+    Dialect,
+    SubscribeDrop,
+    SubscribeEnd,
+    SubscribeOk,
+    SubscribeStart,
+)
+from relay.wire.tables import compiled
+
+INBAND = "moql"
+"""The identifier that leaves the version to the in-band handshake."""
+
+LITE_05 = Dialect(
+    name="moq-lite-05",
+    identifier="moq-lite-05",
+    code=None,
+    announce_reply="ok",
+    stamps_hop="receiver",
+    hop_ids=True,
+    restart_in_place=True,
+    excludes_hop=True,
+    subscribe_ack="start",
+    subscribe_update=True,
+    setup_stream=True,
+    inband=False,
+    track_stream=True,
+    fetch=True,
+    goaway=True,
+    probe="gated",
+    datagrams=True,
+    layout=Layout.TIMED,
+    bidi=frozenset(
+        {Bidi.ANNOUNCE, Bidi.SUBSCRIBE, Bidi.FETCH, Bidi.PROBE, Bidi.GOAWAY, Bidi.TRACK}
+    ),
+    typed_replies=(SubscribeStart, SubscribeEnd, SubscribeDrop),
+    codecs=compiled(5),
+)
+
+LITE_04 = Dialect(
+    name="moq-lite-04",
+    identifier="moq-lite-04",
+    code=None,
+    announce_reply=None,
+    stamps_hop="sender",
+    hop_ids=True,
+    restart_in_place=False,
+    excludes_hop=True,
+    subscribe_ack="ok",
+    subscribe_update=True,
+    setup_stream=False,
+    inband=False,
+    track_stream=False,
+    fetch=False,
+    goaway=True,
+    probe="open",
+    datagrams=False,
+    layout=Layout.UNTIMED,
+    bidi=frozenset({Bidi.ANNOUNCE, Bidi.SUBSCRIBE, Bidi.PROBE, Bidi.GOAWAY}),
+    typed_replies=(SubscribeOk, SubscribeDrop),
+    codecs=compiled(4),
+)
+
+LITE_03 = Dialect(
+    name="moq-lite-03",
+    identifier="moq-lite-03",
+    code=None,
+    announce_reply=None,
+    stamps_hop="sender",
+    hop_ids=False,
+    restart_in_place=False,
+    excludes_hop=False,
+    subscribe_ack="ok",
+    subscribe_update=True,
+    setup_stream=False,
+    inband=False,
+    track_stream=False,
+    fetch=False,
+    goaway=False,
+    probe="open",
+    datagrams=False,
+    layout=Layout.UNTIMED,
+    bidi=frozenset({Bidi.ANNOUNCE, Bidi.SUBSCRIBE, Bidi.PROBE}),
+    typed_replies=(SubscribeOk, SubscribeDrop),
+    codecs=compiled(3),
+)
+
+LITE_02 = Dialect(
+    name="moq-lite-02",
+    identifier=INBAND,
+    code=0xFF0DAD02,
+    announce_reply="init",
+    stamps_hop=None,
+    hop_ids=False,
+    restart_in_place=False,
+    excludes_hop=False,
+    subscribe_ack="ok",
+    subscribe_update=False,
+    setup_stream=False,
+    inband=True,
+    track_stream=False,
+    fetch=False,
+    goaway=False,
+    probe="never",
+    datagrams=False,
+    layout=Layout.UNTIMED,
+    bidi=frozenset({Bidi.ANNOUNCE, Bidi.SUBSCRIBE}),
+    typed_replies=(),
+    codecs=compiled(2),
+)
+
+LITE_01 = Dialect(
+    name="moq-lite-01",
+    identifier=INBAND,
+    code=0xFF0DAD01,
+    announce_reply="init",
+    stamps_hop=None,
+    hop_ids=False,
+    restart_in_place=False,
+    excludes_hop=False,
+    subscribe_ack="ok",
+    subscribe_update=False,
+    setup_stream=False,
+    inband=True,
+    track_stream=False,
+    fetch=False,
+    goaway=False,
+    probe="never",
+    datagrams=False,
+    layout=Layout.UNTIMED,
+    bidi=frozenset({Bidi.ANNOUNCE, Bidi.SUBSCRIBE}),
+    typed_replies=(),
+    codecs=compiled(1),
+)
+
+DIALECTS = (LITE_05, LITE_04, LITE_03)
+"""Dialects fixed by their identifier, newest first."""
+
+IDENTIFIERS = (*(dialect.identifier for dialect in DIALECTS), INBAND)
+"""Everything that can be negotiated, most preferred first."""
+
+INBAND_CODES = (0xFF0DAD02, 0xFF0DAD01)
+"""Everything that can be chosen in-band, newest first."""
+
+_BY_IDENTIFIER = {dialect.identifier: dialect for dialect in DIALECTS}
+_BY_CODE = {dialect.code: dialect for dialect in (LITE_02, LITE_01)}
+
+
+def by_identifier(identifier: str) -> Dialect | None:
+    """The dialect that an identifier fixes; ``None`` for unknown ones and for `INBAND`."""
+    return _BY_IDENTIFIER.get(identifier)
+
+
+def by_code(code: int) -> Dialect | None:
+    """The dialect with that number in the in-band handshake."""
+    return _BY_CODE.get(code)
+
+
+def choose(offered: Sequence[str]) -> str | None:
+    """The first identifier of the client's offer that we speak."""
+    return next((identifier for identifier in offered if identifier in IDENTIFIERS), None)

@@ -1,0 +1,281 @@
+"""Frames cut anywhere: scanner, parser and transcoders agree, whatever the pieces."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from relay.errors import DecodeError
+from relay.wire.buffer import MAX_VARINT, encode_varint
+from relay.wire.frame import (
+    MAX_STAMP,
+    Datagram,
+    Frame,
+    FrameParser,
+    FrameScanner,
+    Layout,
+    Transcoder,
+    decode_datagram,
+    encode_datagram,
+    encode_frame,
+)
+
+TIMED, UNTIMED = Layout.TIMED, Layout.UNTIMED
+VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "wire_lite.json").read_text())
+MAX = 1 << 20
+
+modest = settings(max_examples=60, deadline=None)
+layouts = st.sampled_from(Layout)
+frame_lists = st.lists(
+    st.builds(
+        Frame,
+        st.integers(0, 1 << 30) | st.integers(0, MAX_STAMP),
+        st.binary(max_size=6) | st.binary(min_size=60, max_size=70),
+    ),
+    max_size=6,
+)
+cuts = st.lists(st.integers(0, 40), max_size=12)
+
+
+def write(layout: Layout, frames: list[Frame]) -> bytes:
+    wire, previous = b"", 0
+    for frame in frames:
+        wire += encode_frame(layout, frame.payload, frame.timestamp, previous)
+        previous = frame.timestamp or 0
+    return wire
+
+
+def chop(wire: bytes, sizes: list[int]) -> list[bytes]:
+    chunks, pos = [], 0
+    for size in sizes:
+        chunks.append(wire[pos : pos + size])
+        pos += size
+    return [*chunks, wire[pos:]]
+
+
+def read(layout: Layout, *chunks: bytes) -> list[Frame]:
+    parser = FrameParser(layout)
+    frames = [frame for chunk in chunks for frame in parser.feed(chunk)]
+    assert parser.complete
+    return frames
+
+
+@pytest.mark.parametrize("row", VECTORS["groups"], ids=lambda row: f"{row['layout']}-{row['hex']}")
+def test_known_groups(row: dict[str, Any]) -> None:
+    layout, wire = Layout(row["layout"]), bytes.fromhex(row["hex"].replace("|", ""))
+    frames = [Frame(stamp, bytes.fromhex(payload)) for stamp, payload in row["frames"]]
+    assert read(layout, wire) == frames
+    assert read(layout, *(bytes([byte]) for byte in wire)) == frames
+    assert write(layout, frames) == wire
+
+
+@modest
+@given(layouts, frame_lists, cuts)
+def test_parser_does_not_care_for_pieces(
+    layout: Layout, frames: list[Frame], sizes: list[int]
+) -> None:
+    wire = write(layout, frames)
+    expected = frames if layout is TIMED else [frame._replace(timestamp=None) for frame in frames]
+    assert read(layout, wire) == expected
+    assert read(layout, *chop(wire, sizes)) == expected
+
+
+@modest
+@given(layouts, frame_lists, cuts)
+def test_scanner_counts_as_the_parser(
+    layout: Layout, frames: list[Frame], sizes: list[int]
+) -> None:
+    scanner, parser, count = FrameScanner(layout, MAX), FrameParser(layout), 0
+    assert scanner.complete
+    for chunk in chop(write(layout, frames), sizes):
+        scanner.feed(chunk)
+        count += len(parser.feed(chunk))
+        assert scanner.frames == count
+        assert scanner.complete == parser.complete
+    assert scanner.complete
+    assert scanner.frames == len(frames)
+
+
+@modest
+@given(frame_lists)
+def test_complete_only_at_the_borders(frames: list[Frame]) -> None:
+    borders, wire = {0}, b""
+    for count in range(1, len(frames) + 1):
+        wire = write(TIMED, frames[:count])
+        borders.add(len(wire))
+    scanner = FrameScanner(TIMED, MAX)
+    found = {0}
+    for pos in range(len(wire)):
+        scanner.feed(wire[pos : pos + 1])
+        if scanner.complete:
+            found.add(pos + 1)
+    assert found == borders
+
+
+def test_scanner_with_a_large_frame() -> None:
+    scanner = FrameScanner(UNTIMED, MAX)
+    scanner.feed(encode_varint(MAX) + b"x")
+    for _ in range(15):
+        scanner.feed(b"x" * (MAX // 16))
+        assert not scanner.complete
+    scanner.feed(b"x" * (MAX // 16 - 2))
+    assert (scanner.frames, scanner.complete) == (0, False)
+    scanner.feed(b"")
+    scanner.feed(b"x")
+    assert (scanner.frames, scanner.complete) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("layout", "wire"),
+    [
+        (UNTIMED, encode_varint(MAX + 1)),
+        (TIMED, b"\x00" + encode_varint(MAX + 1)),
+        (UNTIMED, b"\x01x" + encode_varint(MAX_VARINT)),
+        (TIMED, b"\x01\x00"),  # the first frame at -1
+        (TIMED, b"\x02\x00\x03\x00"),  # from 1 to -1
+        (TIMED, (b"\xff" * 7 + b"\xfe\x00") * 3),  # beyond the largest varint
+    ],
+)
+def test_frames_that_are_none(layout: Layout, wire: bytes) -> None:
+    for step in (1, len(wire)):
+        scanner, parser = FrameScanner(layout, MAX), FrameParser(layout, MAX)
+        chunks = [wire[pos : pos + step] for pos in range(0, len(wire), step)]
+        with pytest.raises(DecodeError):
+            any(map(scanner.feed, chunks))
+        with pytest.raises(DecodeError):
+            list(map(parser.feed, chunks))
+
+
+def test_largest_frame_is_legal() -> None:
+    payload = b"x" * 100
+    wire = encode_frame(UNTIMED, payload, None)
+    assert FrameParser(UNTIMED, 100).feed(wire) == [Frame(None, payload)]
+    with pytest.raises(DecodeError, match="at most 99"):
+        FrameParser(UNTIMED, 99).feed(wire)
+
+
+@modest
+@given(layouts, st.lists(st.binary(max_size=20), max_size=5))
+def test_noise(layout: Layout, chunks: list[bytes]) -> None:
+    def outcome(pieces: list[bytes]) -> tuple[int, bool] | None:
+        scanner = FrameScanner(layout, 200)
+        try:
+            for piece in pieces:
+                scanner.feed(piece)
+        except DecodeError:
+            return None
+        return scanner.frames, scanner.complete
+
+    wire = b"".join(chunks)
+    expected = outcome([wire])
+    assert outcome(chunks) == expected
+    assert outcome([bytes([byte]) for byte in wire]) == expected
+    try:
+        frames = FrameParser(layout, 200).feed(wire)
+    except DecodeError:
+        assert expected is None
+    else:
+        assert expected is not None
+        assert len(frames) == expected[0]
+
+
+@modest
+@given(layouts, st.binary(max_size=40))
+def test_noise_for_transcoders(layout: Layout, wire: bytes) -> None:
+    target = UNTIMED if layout is TIMED else TIMED
+    try:
+        out = Transcoder(layout, target, 1000).feed(wire, 1.0)
+    except DecodeError:
+        return
+    parser = FrameParser(target, MAX_VARINT)
+    assert len(parser.feed(out)) == len(FrameParser(layout, MAX_VARINT).feed(wire))
+
+
+@modest
+@given(frame_lists, cuts)
+def test_dropping_the_times(frames: list[Frame], sizes: list[int]) -> None:
+    transcoder = Transcoder(TIMED, UNTIMED, 1000)
+    out = b"".join(transcoder.feed(chunk, 5.0) for chunk in chop(write(TIMED, frames), sizes))
+    assert out == write(UNTIMED, frames)
+
+
+@modest
+@given(frame_lists, cuts, st.integers(1, 1_000_000))
+def test_stamping_at_the_first_byte(frames: list[Frame], sizes: list[int], timescale: int) -> None:
+    starts = [len(write(UNTIMED, frames[:count])) for count in range(len(frames))]
+    chunks = chop(write(UNTIMED, frames), sizes)
+    transcoder = Transcoder(UNTIMED, TIMED, timescale)
+    out: list[bytes] = []
+    ends: list[int] = []
+    for index, chunk in enumerate(chunks):
+        ends.append((ends[-1] if ends else 0) + len(chunk))
+        out.append(transcoder.feed(chunk, index * 0.25))
+    arrived = [next(n for n, end in enumerate(ends) if start < end) * 0.25 for start in starts]
+    expected = [
+        Frame(int(at * timescale), frame.payload) for at, frame in zip(arrived, frames, strict=True)
+    ]
+    assert read(TIMED, *out) == expected
+
+
+def test_time_never_runs_back() -> None:
+    transcoder = Transcoder(UNTIMED, TIMED, 1000)
+    out = [transcoder.feed(b"\x01x", at) for at in (2.0, 1.5, -1.0, 2.0015, 1e300)]
+    assert [frame.timestamp for frame in read(TIMED, *out)] == [2000, 2000, 2000, 2001, MAX_STAMP]
+
+
+def test_payload_does_not_wait_for_its_frame() -> None:
+    transcoder = Transcoder(UNTIMED, TIMED, 10)
+    assert transcoder.feed(b"\x05he", 1.0) == b"\x14\x05he"
+    assert transcoder.feed(b"ll", 2.0) == b"ll"
+    assert transcoder.feed(b"o\x40", 3.0) == b"o"
+    assert transcoder.feed(b"\x01", 4.0) == encode_varint(40) + b"\x01"
+
+
+def test_only_the_cut_frame_is_as_old_as_its_first_byte() -> None:
+    transcoder = Transcoder(UNTIMED, TIMED, 10)
+    out = [transcoder.feed(b"\x40", 1.0), transcoder.feed(b"\x01x\x01y", 2.0)]
+    assert read(TIMED, *out) == [Frame(10, b"x"), Frame(20, b"y")]
+
+
+@pytest.mark.parametrize("layout", list(Layout))
+def test_same_layout_is_the_same_object(layout: Layout) -> None:
+    chunk = bytes(range(256))
+    assert Transcoder(layout, layout, 1).feed(chunk, 0.0) is chunk
+
+
+@pytest.mark.parametrize("timestamp", [None, -1, MAX_VARINT])
+def test_frames_that_cannot_be_said(timestamp: int | None) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011 - the type is the contract, texts differ
+        encode_frame(TIMED, b"", timestamp)
+
+
+@pytest.mark.parametrize("row", VECTORS["datagrams"], ids=lambda row: str(row["hex"]))
+def test_known_datagrams(row: dict[str, Any]) -> None:
+    expected = Datagram(**row["fields"], payload=bytes.fromhex(row["payload"]))
+    assert decode_datagram(bytes.fromhex(row["hex"])) == expected
+    assert encode_datagram(*expected) == bytes.fromhex(row["hex"])
+
+
+ints = st.integers(0, MAX_VARINT)
+
+
+@modest
+@given(st.builds(Datagram, ints, ints, ints, st.binary(max_size=20)))
+def test_datagram_round_trip(datagram: Datagram) -> None:
+    assert decode_datagram(encode_datagram(*datagram)) == datagram
+
+
+@modest
+@given(st.binary(max_size=24))
+def test_datagram_noise(data: bytes) -> None:
+    try:
+        got = decode_datagram(data)
+    except DecodeError:
+        assert len(data) < 24
+    else:
+        assert data.endswith(got.payload)

@@ -1,0 +1,115 @@
+"""The table of versions: facts agree with each other and with the messages a version has."""
+
+from __future__ import annotations
+
+import pytest
+
+from relay.wire.lite import (
+    Announce,
+    AnnounceInit,
+    AnnounceOk,
+    Bidi,
+    Dialect,
+    Fetch,
+    Goaway,
+    Probe,
+    SubscribeOk,
+    SubscribeStart,
+    SubscribeUpdate,
+    TrackInfo,
+)
+from relay.wire.version import (
+    DIALECTS,
+    IDENTIFIERS,
+    INBAND,
+    INBAND_CODES,
+    LITE_01,
+    LITE_02,
+    LITE_03,
+    LITE_04,
+    LITE_05,
+    by_code,
+    by_identifier,
+    choose,
+)
+
+ALL = (LITE_01, LITE_02, LITE_03, LITE_04, LITE_05)
+
+
+def test_order_and_names() -> None:
+    assert DIALECTS == (LITE_05, LITE_04, LITE_03)
+    assert IDENTIFIERS == ("moq-lite-05", "moq-lite-04", "moq-lite-03", "moql")
+    assert [dialect.name for dialect in ALL] == [f"moq-lite-0{n}" for n in range(1, 6)]
+    assert len(set(ALL)) == 5
+
+
+def test_lookup_by_identifier() -> None:
+    for dialect in DIALECTS:
+        assert by_identifier(dialect.identifier) is dialect
+        assert dialect.name == dialect.identifier
+    for other in (INBAND, "moq-lite-06", "moq-lite-02", "moq-00", ""):
+        assert by_identifier(other) is None
+
+
+def test_lookup_by_code() -> None:
+    assert INBAND_CODES == (0xFF0DAD02, 0xFF0DAD01)
+    assert [by_code(code) for code in INBAND_CODES] == [LITE_02, LITE_01]
+    for code in INBAND_CODES:
+        dialect = by_code(code)
+        assert dialect is not None
+        assert dialect.code == code
+        assert dialect.identifier == INBAND
+    assert by_code(0xFF00000E) is None
+
+
+@pytest.mark.parametrize(
+    ("offered", "chosen"),
+    [
+        (["moq-lite-06", "moq-lite-05", "moq-lite-04"], "moq-lite-05"),
+        (["moq-lite-03", "moq-lite-05"], "moq-lite-03"),
+        (["moql", "moq-lite-05"], "moql"),
+        (["moq-lite-02", "moqt-16"], None),
+        ([], None),
+    ],
+)
+def test_the_client_prefers(offered: list[str], chosen: str | None) -> None:
+    assert choose(offered) == chosen
+
+
+@pytest.mark.parametrize("dialect", ALL, ids=lambda dialect: str(dialect.name))
+def test_facts_agree_with_messages(dialect: Dialect) -> None:
+    has = dialect.codecs
+    assert dialect.fetch == (Fetch in has) == (Bidi.FETCH in dialect.bidi)
+    assert dialect.goaway == (Goaway in has) == (Bidi.GOAWAY in dialect.bidi)
+    assert dialect.track_stream == (TrackInfo in has) == (Bidi.TRACK in dialect.bidi)
+    assert (dialect.probe != "never") == (Probe in has) == (Bidi.PROBE in dialect.bidi)
+    assert dialect.subscribe_update == (SubscribeUpdate in has)
+    assert (dialect.subscribe_ack == "ok") == (SubscribeOk in has)
+    assert (dialect.subscribe_ack == "start") == (SubscribeStart in has)
+    assert (dialect.announce_reply == "init") == (AnnounceInit in has)
+    assert (dialect.announce_reply == "ok") == (AnnounceOk in has)
+    assert dialect.inband == (dialect.code is not None) == (dialect.identifier == INBAND)
+    assert not (dialect.inband and dialect.setup_stream)
+    assert {Bidi.ANNOUNCE, Bidi.SUBSCRIBE} <= dialect.bidi
+    assert not {Bidi.SESSION, Bidi.CLIENT_SETUP, Bidi.SERVER_SETUP} & dialect.bidi
+    assert set(dialect.typed_replies) <= set(has)
+
+
+@pytest.mark.parametrize("dialect", ALL, ids=lambda dialect: str(dialect.name))
+def test_facts_agree_with_bytes(dialect: Dialect) -> None:
+    chain = dialect.encode(Announce(True, "", (5, 6)))
+    carried = {None: "020100", "ids": "050100020506", "count": "03010002"}
+    key = "ids" if dialect.hop_ids else "count" if dialect.stamps_hop else None
+    assert chain.hex() == carried[key]
+
+
+def test_facts_of_each_version() -> None:
+    assert [d.stamps_hop for d in ALL] == [None, None, "sender", "sender", "receiver"]
+    assert [d.hop_ids for d in ALL] == [False, False, False, True, True]
+    assert [d.restart_in_place for d in ALL] == [False, False, False, False, True]
+    assert [d.excludes_hop for d in ALL] == [False, False, False, True, True]
+    assert [d.setup_stream for d in ALL] == [False, False, False, False, True]
+    assert [d.inband for d in ALL] == [True, True, False, False, False]
+    assert [d.probe for d in ALL] == ["never", "never", "open", "open", "gated"]
+    assert [d.timed_frames for d in ALL] == [False, False, False, False, True]
+    assert [d.datagrams for d in ALL] == [False, False, False, False, True]
