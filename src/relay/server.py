@@ -143,9 +143,12 @@ class Relay:
         rules = Rules(load_keys(settings), settings.auth)
         self.door = Door(self.house, rules, settings.session, wall)
         self.endpoint = Endpoint(
-            self.door.answer, settings.endpoint, self.certificates, settings.session.versions
+            self.door.answer,
+            settings.endpoint,
+            self.certificates,
+            settings.session.versions,
+            self._escaped,
         )
-        self.endpoint.on_error = self._escaped
         self.quic_address: tuple[str, int] = ("", 0)
         self.http_addresses: list[tuple[str, int]] = []
 

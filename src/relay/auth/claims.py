@@ -1,0 +1,183 @@
+"""What a token claims: a payload read into values of strict types.
+
+The law: a claim of the wrong type refuses the token, unknown claims are carried and mean nothing,
+and a token that would allow nothing is refused rather than admitted silently. The names on the wire
+are those of moq-token: ``root``, ``put``, ``get``, ``exp``, ``iat``; the others are those of RFC
+7519. This module must not know keys, the clock, or the path somebody dialled.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from relay.auth.compact import parse_object
+from relay.auth.reason import Refusal, quoted
+from relay.errors import BadRequest
+from relay.path import ROOT, Path
+
+MAX_PREFIXES = 256
+"""Prefixes of one role in one token."""
+
+MAX_NAME = 512
+"""Characters of ``iss``, ``sub``, ``jti`` and of each ``aud``."""
+
+MAX_TIME = 2**53
+"""Largest distance of a time from 1970 in seconds; beyond it numbers are no longer exact."""
+
+_LIBRARY_NAMES = "the claims are named put and get on the wire (not publish and subscribe)"
+_LEGACY_NAMES = "legacy pub and sub claims are ignored: today they are named put and get"
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """The claims of one token. Times are whole unix seconds; prefixes are relative to ``root``."""
+
+    root: Path = ROOT
+    put: tuple[Path, ...] = ()
+    """Prefixes below which the bearer may publish."""
+    get: tuple[Path, ...] = ()
+    """Prefixes below which the bearer may subscribe."""
+    exp: int | None = None
+    """The token is refused from this second on; ``None`` = never."""
+    nbf: int | None = None
+    """The token is refused before this second."""
+    iat: int | None = None
+    """When it was signed; informs, never decides."""
+    sub: str | None = None
+    jti: str | None = None
+    iss: str | None = None
+    aud: tuple[str, ...] | None = None
+    """For whom the token was made; ``None`` when it does not say."""
+    cluster: bool = False
+    """The bearer is another relay."""
+    raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    """All members as they were written, for whoever shows them."""
+
+    def require_use(self) -> None:
+        """Raises `Refusal` (``useless``) unless the claims allow anything at all."""
+        if self.put or self.get:
+            return
+        hint = "give at least one prefix in put (publish) or get (subscribe)"
+        if "publish" in self.raw or "subscribe" in self.raw:
+            hint = _LIBRARY_NAMES
+        elif any(name in self.raw for name in ("pub", "sub", "path")):
+            hint = _LEGACY_NAMES
+        raise Refusal("useless", "the token allows neither to publish nor to subscribe", hint)
+
+    def members(self) -> dict[str, Any]:
+        """The payload to be signed, without absent claims. ``root`` is always written."""
+        members: dict[str, Any] = {"root": self.root}
+        for name in ("put", "get"):
+            if prefixes := getattr(self, name):
+                members[name] = list(prefixes)
+        for name in ("exp", "nbf", "iat", "iss", "sub", "jti"):
+            if (value := getattr(self, name)) is not None:
+                members[name] = value
+        if self.aud is not None:
+            members["aud"] = self.aud[0] if len(self.aud) == 1 else list(self.aud)
+        if self.cluster:
+            members["cluster"] = True
+        return members
+
+
+def decode(payload: bytes) -> Claims:
+    """Read a payload. Raises `Refusal` (``malformed`` or ``bad_claims``) and nothing else."""
+    try:
+        raw = parse_object(payload)
+    except ValueError as error:
+        raise Refusal("malformed", f"the payload is {error}") from None
+    claims = Claims(
+        root=_path("root", raw.get("root", "")),
+        put=_prefixes("put", raw),
+        get=_prefixes("get", raw),
+        exp=_time("exp", raw),
+        nbf=_time("nbf", raw),
+        iat=_time("iat", raw),
+        sub=_name("sub", raw.get("sub")),
+        jti=_name("jti", raw.get("jti")),
+        iss=_name("iss", raw.get("iss")),
+        aud=_audience(raw.get("aud")),
+        cluster=_flag("cluster", raw),
+        raw=raw,
+    )
+    for prefix in (*claims.put, *claims.get):
+        _require_room(claims.root, prefix)
+    return claims
+
+
+def _bad(name: str, expected: str) -> Refusal:
+    return Refusal("bad_claims", f"the claim {name} is not {expected}")
+
+
+def _path(name: str, value: object) -> Path:
+    if not isinstance(value, str):
+        raise _bad(name, "a string")
+    try:
+        return Path(value)
+    except BadRequest as error:
+        raise Refusal("bad_claims", f"the claim {name} holds {error}") from None
+
+
+def _prefixes(name: str, raw: Mapping[str, Any]) -> tuple[Path, ...]:
+    """One prefix or a list of them; an empty list allows nothing, ``""`` everything."""
+    value = raw.get(name, [])
+    listed = [value] if isinstance(value, str) else value
+    if not isinstance(listed, list):
+        raise _bad(name, "a string or a list of strings")
+    if len(listed) > MAX_PREFIXES:
+        raise _bad(name, f"a list of at most {MAX_PREFIXES}")
+    return tuple(_path(name, item) for item in listed)
+
+
+def _require_room(root: Path, prefix: Path) -> None:
+    try:
+        root.join(prefix)
+    except BadRequest as error:
+        raise Refusal("bad_claims", f"root and {quoted(prefix)} make {error}") from None
+
+
+def _time(name: str, raw: Mapping[str, Any]) -> int | None:
+    """Unix seconds. ``null`` is absent; fractions are dropped (RFC 7519, 2, NumericDate)."""
+    value = raw.get(name)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise _bad(name, "a number of unix seconds")
+    if abs(value) > MAX_TIME:
+        raise _bad(name, "a time: the number is too large")
+    return math.floor(value)
+
+
+def _name(name: str, value: object) -> str | None:
+    if value is None:
+        return None
+    if not isinstance(value, str) or len(value) > MAX_NAME:
+        raise _bad(name, f"a string of at most {MAX_NAME} characters")
+    return value
+
+
+def _audience(value: object) -> tuple[str, ...] | None:
+    """One name or a list of them (RFC 7519, 4.1.3)."""
+    if value is None:
+        return None
+    listed = value if isinstance(value, list) else [value]
+    if len(listed) > MAX_PREFIXES:
+        raise _bad("aud", f"a list of at most {MAX_PREFIXES}")
+    return tuple(_required_name("aud", item) for item in listed)
+
+
+def _required_name(name: str, value: object) -> str:
+    text = _name(name, value)
+    if text is None:
+        raise _bad(name, "a string")
+    return text
+
+
+def _flag(name: str, raw: Mapping[str, Any]) -> bool:
+    value = raw.get(name)
+    if value is not None and not isinstance(value, bool):
+        raise _bad(name, "true or false")
+    return bool(value)

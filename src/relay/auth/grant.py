@@ -1,0 +1,94 @@
+"""What a guest may do, seen from where it stands: the only form in which rights move in the house.
+
+The law: a grant is rebased once, at the door, to the path of its connection, and nothing it allows
+lies outside that path; prefixes end on segment borders. This module must not know tokens, keys, the
+clock, or who asks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from relay.path import ROOT, Path, covering
+
+
+@dataclass(frozen=True, slots=True)
+class Allowed:
+    """Yes. True in a condition."""
+
+    def __bool__(self) -> bool:
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class Denied:
+    """No, and why. False in a condition."""
+
+    reason: str
+    """A sentence for the log, never for the stranger."""
+
+    def __bool__(self) -> bool:
+        return False
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """The rights of one connection; prefixes are relative to ``root``, ``""`` is all below it."""
+
+    root: Path
+    """Path of the connection; what the guest calls ``x`` is ``root/x`` in the house."""
+    publish: tuple[Path, ...] = ()
+    """Prefixes below which the guest may publish; none lies under another."""
+    subscribe: tuple[Path, ...] = ()
+    """Prefixes below which the guest may subscribe; none lies under another."""
+    expires: float | None = None
+    """Unix seconds at which the session must have ended (leeway included); ``None`` = never."""
+    subject: str | None = None
+    """The token's ``sub``: whom it was made for."""
+    kid: str | None = None
+    """The key that vouched for it; ``None`` for guests without a token or keys without a name."""
+    jti: str | None = None
+    """The token's own id, by which it may be revoked."""
+    anonymous: bool = False
+    """True when nobody vouched: the rights are those of the public."""
+    cluster: bool = False
+    """True when the token says that the guest is another relay."""
+
+    def may_publish(self, path: str) -> Allowed | Denied:
+        """Whether the guest may publish the broadcast ``path`` (relative to ``root``).
+
+        Raises `BadRequest` when ``path`` is too long to be one.
+        """
+        return _covered(Path(path), self.publish, "publish")
+
+    def may_subscribe(self, path: str) -> Allowed | Denied:
+        """Whether the guest may subscribe to the broadcast ``path`` (relative to ``root``).
+
+        Raises `BadRequest` when ``path`` is too long to be one.
+        """
+        return _covered(Path(path), self.subscribe, "subscribe")
+
+
+def rebase(root: Path, prefixes: Iterable[Path], path: Path) -> tuple[Path, ...]:
+    """``prefixes`` of ``root`` as seen from ``path``: what of them lies there, narrowed to it.
+
+    A prefix that contains ``path`` becomes ``""``, one below it keeps its remainder, others vanish.
+    Raises `BadRequest` when a prefix below ``root`` is too long to be a path.
+    """
+    seen: list[Path] = []
+    for prefix in prefixes:
+        absolute = root.join(prefix)
+        if absolute.is_under(path):
+            seen.append(absolute.relative_to(path))
+        elif path.is_under(absolute):
+            seen.append(ROOT)
+    return covering(seen)
+
+
+def _covered(path: Path, prefixes: tuple[Path, ...], verb: str) -> Allowed | Denied:
+    if any(path.is_under(prefix) for prefix in prefixes):
+        return Allowed()
+    if not prefixes:
+        return Denied(f"the grant does not allow to {verb} anything")
+    return Denied(f"{str(path)!r} is under no prefix the grant allows to {verb}")

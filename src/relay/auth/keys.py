@@ -1,0 +1,258 @@
+"""Keys that vouch for tokens: read, named, gathered into sets, made.
+
+The law: a key says itself which algorithm it is for, what it may do and how far it reaches, and a
+token says nothing about its key but the name; within a set a name means one key. Secrets appear in
+no error and no representation. This module must not know files, the clock, or what a token claims.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from relay.auth import material
+from relay.auth.compact import from_base64url, parse_object, to_base64url, to_json
+from relay.auth.material import Material
+from relay.auth.scope import Scope, read_scope
+from relay.errors import ConfigError
+
+MAX_KEY_FILE = 1024 * 1024
+"""Bytes of one key file or JWK set."""
+
+MAX_KEYS = 256
+"""Keys of one set."""
+
+OPERATIONS = ("sign", "verify")
+"""The ``key_ops`` that mean something here (RFC 7517, 4.3); the others are ignored."""
+
+_KID = re.compile(r"[A-Za-z0-9_-]{1,128}")
+
+
+def is_kid(value: object) -> bool:
+    """Whether ``value`` may name a key: 1 to 128 of ``A-Z a-z 0-9 _ -``, safe in any file name."""
+    return isinstance(value, str) and _KID.fullmatch(value) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One key. Its representation shows no material."""
+
+    material: Material = field(repr=False)
+    kid: str | None = None
+    operations: tuple[str, ...] = OPERATIONS
+    scope: Scope | None = None
+    """How far its tokens may reach; ``None`` = anywhere."""
+
+    @property
+    def algorithm(self) -> str:
+        """The one JWA algorithm it is used with (RFC 7518, 3.1)."""
+        return self.material.algorithm
+
+    @property
+    def can_sign(self) -> bool:
+        """Whether it holds a private half and may use it."""
+        return "sign" in self.operations and self.material.signing is not None
+
+    @property
+    def can_verify(self) -> bool:
+        """Whether it may vouch for tokens."""
+        return "verify" in self.operations
+
+    def sign(self, data: bytes) -> bytes:
+        """The signature of ``data``. Raises `ConfigError` when the key cannot or may not sign."""
+        if not self.can_sign:
+            half = (
+                "only the public half"
+                if self.material.signing is None
+                else "not for signing (key_ops)"
+            )
+            raise ConfigError(f"the key cannot sign: it is {half}")
+        return self.material.sign(data)
+
+    def verify_signature(self, data: bytes, signature: bytes) -> bool:
+        """Whether this key made ``signature`` over ``data``; False when it may not verify."""
+        return self.can_verify and self.material.verify(data, signature)
+
+    def public(self) -> Key:
+        """The key without its private half. Raises `ConfigError` for a shared secret."""
+        try:
+            half = self.material.public()
+        except ValueError as error:
+            raise ConfigError(f"{error} ({self.algorithm})") from None
+        kept = tuple(operation for operation in self.operations if operation != "sign")
+        return Key(half, self.kid, kept, self.scope)
+
+    def to_jwk(self) -> dict[str, Any]:
+        """The JWK, **with its secret** if the key holds one; `public` it before showing it."""
+        members: dict[str, Any] = {"alg": self.algorithm, "key_ops": list(self.operations)}
+        if self.kid is not None:
+            members["kid"] = self.kid
+        if self.scope is not None:
+            members["scope"] = self.scope.members()
+        return members | self.material.members()
+
+    def dump(self, base64: bool = False) -> bytes:
+        """The content of a key file: `to_jwk` as JSON, or as base64url of it."""
+        text = to_json(self.to_jwk())
+        return to_base64url(text).encode() if base64 else text
+
+
+@dataclass(frozen=True, slots=True)
+class KeySet:
+    """The keys that vouch for tokens; ``KeySet()`` is empty and false. Immutable."""
+
+    keys: tuple[Key, ...] = ()
+    skipped: tuple[str, ...] = ()
+    """A line for each key of a JWK set that could not be used; worth a warning each."""
+    single: bool = False
+    """True for one key given by itself: then a token's ``kid`` need not be that of the key."""
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def find(self, kid: str) -> Key | None:
+        """The key of that name."""
+        return next((key for key in self.keys if key.kid == kid), None)
+
+    @classmethod
+    def load(cls, data: bytes, name: str) -> KeySet:
+        """Read a JWK or a JWK set (JSON, or base64url of it), or a public key in PEM.
+
+        ``name`` is what errors call the source, usually a file name. One bad key of a set is
+        skipped and named in `skipped`; a bad single key, or a set without a single good key, raises
+        `ConfigError`.
+        """
+        try:
+            if data.lstrip().startswith(b"-----BEGIN"):
+                return cls((Key(material.read_pem(data), operations=("verify",)),), single=True)
+            members = parse_object(_json(data))
+            if "keys" in members:
+                return _read_set(members["keys"], name)
+            return cls((read_jwk(members),), single=True)
+        except ValueError as error:
+            raise ConfigError(f"{name}: no usable key: {error}") from None
+
+    @classmethod
+    def merge(cls, *sets: KeySet) -> KeySet:
+        """All keys together. Raises `ConfigError` when two share a name or one has none.
+
+        Of several keys each needs a ``kid`` of its own, or no token could tell which it means.
+        """
+        filled = [each for each in sets if each.keys]
+        skipped = tuple(line for each in sets for line in each.skipped)
+        keys = tuple(key for each in filled for key in each.keys)
+        if len(keys) > MAX_KEYS:
+            raise ConfigError(f"{len(keys)} keys (at most {MAX_KEYS})")
+        if len(filled) > 1:
+            _require_names(keys)
+        return cls(keys, skipped, single=len(filled) == 1 and filled[0].single)
+
+
+def load(data: bytes, name: str) -> KeySet:
+    """`KeySet.load`."""
+    return KeySet.load(data, name)
+
+
+def generate(algorithm: str, kid: str | None = None, scope: Scope | None = None) -> Key:
+    """A fresh key; a missing ``kid`` is made up. Raises `ConfigError` for a bad argument."""
+    if kid is not None and not is_kid(kid):
+        raise ConfigError("a key id is 1 to 128 letters, digits, hyphens or underscores")
+    try:
+        return Key(material.generate(algorithm), kid or secrets.token_hex(8), scope=scope)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+
+
+def read_jwk(members: Mapping[str, Any]) -> Key:
+    """One JWK. ``alg`` is required, ``kty`` may be missing on old secrets. Raises `ValueError`."""
+    kid = members.get("kid")
+    if kid is not None and not is_kid(kid):
+        raise ValueError("kid is not 1 to 128 letters, digits, hyphens or underscores")
+    if "kty" not in members and "k" in members:
+        members = {**members, "kty": "oct"}
+    if members.get("kty") not in ("oct", "RSA", "EC", "OKP"):
+        raise ValueError("kty is none of oct, RSA, EC, OKP")
+    if "alg" not in members:
+        raise ValueError("alg is missing")
+    scope = read_scope(members["scope"]) if members.get("scope") is not None else None
+    read = material.read(members, members["alg"])
+    return Key(read, kid, _operations(members.get("key_ops")), scope)
+
+
+def _operations(value: object) -> tuple[str, ...]:
+    """Absent means all, empty means none."""
+    if value is None:
+        return OPERATIONS
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise ValueError("key_ops is not a list of strings")
+    return tuple(operation for operation in OPERATIONS if operation in value)
+
+
+def _json(data: bytes) -> bytes:
+    """The JSON of a key file that may hold base64url of it."""
+    if len(data) > MAX_KEY_FILE:
+        raise ValueError(f"{len(data)} bytes (at most {MAX_KEY_FILE})")
+    text = data.strip()
+    if not text:
+        raise ValueError("it is empty")
+    if text.startswith(b"{"):
+        return text
+    try:
+        return from_base64url(text.decode("ascii").rstrip("="))
+    except ValueError:
+        raise ValueError("neither JSON nor base64url of JSON nor PEM") from None
+
+
+def _read_set(listed: object, name: str) -> KeySet:
+    """The usable keys of a JWK set (RFC 7517, 5), which may hold keys for other purposes."""
+    if not isinstance(listed, list):
+        raise ValueError("keys is not a list")
+    if len(listed) > MAX_KEYS:
+        raise ValueError(f"{len(listed)} keys (at most {MAX_KEYS})")
+    keys: list[tuple[str, Key]] = []
+    skipped: list[str] = []
+    for number, members in enumerate(listed, start=1):
+        called = f"{name}: key {number}{_called(members)} is not used"
+        try:
+            key = _read_member(members)
+        except ValueError as error:
+            skipped.append(f"{called}: {error}")
+            continue
+        if key.kid is not None and any(key.kid == other.kid for _, other in keys):
+            skipped.append(f"{called}: its kid is taken by a key before it")
+        else:
+            keys.append((called, key))
+    if len(keys) > 1:
+        skipped += [f"{called}: it has no kid" for called, key in keys if key.kid is None]
+        keys = [(called, key) for called, key in keys if key.kid is not None]
+    if not keys:
+        raise ValueError("; ".join(skipped[:3]) or "the set is empty")
+    return KeySet(tuple(key for _, key in keys), tuple(skipped))
+
+
+def _read_member(members: object) -> Key:
+    if not isinstance(members, Mapping):
+        raise ValueError("it is not an object")
+    if members.get("use") == "enc":
+        raise ValueError("it is for encryption")
+    if "alg" not in members:
+        members = {**members, "alg": material.infer_algorithm(members)}
+    return read_jwk(members)
+
+
+def _called(members: object) -> str:
+    kid = members.get("kid") if isinstance(members, Mapping) else None
+    return f" ({kid})" if is_kid(kid) else ""
+
+
+def _require_names(keys: tuple[Key, ...]) -> None:
+    seen: set[str] = set()
+    for key in keys:
+        if key.kid is None:
+            raise ConfigError("one of several keys has no kid: each needs one of its own")
+        if key.kid in seen:
+            raise ConfigError(f"two keys have the kid {key.kid}: each needs one of its own")
+        seen.add(key.kid)

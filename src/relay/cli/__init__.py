@@ -1,0 +1,101 @@
+"""The front door: ``relay run | publish | subscribe | token``, and upstream's two names for parts.
+
+Its law: a command is loaded when it is called, so that making a token needs no network code, and
+every failure of ours becomes one line on standard error and an exit status, here and only here.
+This room must not know how anything works; it asks the rooms below.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+
+import click
+
+from relay.errors import ConfigError, RelayError
+
+FAILED, USAGE, INTERRUPTED = 1, 2, 130
+"""Exit statuses: it did not work | the command or a setting cannot be obeyed | Ctrl-C."""
+
+COMMANDS = {
+    "run": "relay.cli.run:run",
+    "publish": "relay.cli.publish:publish",
+    "subscribe": "relay.cli.subscribe:subscribe",
+    "token": "relay.cli.token:token",
+}
+
+
+class _Commands(click.Group):
+    """The commands, each imported when it is needed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """In the order a newcomer meets them."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of that name, if there is one."""
+        return _load(cmd_name) if cmd_name in COMMANDS else None
+
+
+@click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="moq-relay", prog_name="relay")
+def relay() -> None:
+    """A Media over QUIC relay with its authorization built in."""
+
+
+def main() -> None:
+    """``relay``: all commands. Exits the process."""
+    _enter(relay, "relay")
+
+
+def moq_relay() -> None:
+    """``moq-relay relay.toml``: the same as ``relay run``. Exits the process."""
+    _enter(_load("run"), "moq-relay")
+
+
+def moq_token() -> None:
+    """``moq-token``: the same as ``relay token``. Exits the process."""
+    _enter(_load("token"), "moq-token")
+
+
+def _load(name: str) -> click.Command:
+    module, _, attribute = COMMANDS[name].partition(":")
+    command: click.Command = getattr(importlib.import_module(module), attribute)
+    return command
+
+
+def _enter(command: click.Command, program: str) -> None:
+    """Run a command and leave the process with its status."""
+    try:
+        status = command.main(prog_name=program, standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        status = error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        status = INTERRUPTED
+    except RelayError as error:
+        status = _complain(error)
+    except BaseExceptionGroup as group:
+        status = _complain_together(group)
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def _complain(error: BaseException) -> int:
+    """Say what failed, line by line; answers the exit status."""
+    for line in str(error).splitlines() or [type(error).__name__]:
+        click.echo(f"relay: {line}", err=True)
+    return USAGE if isinstance(error, ConfigError) else FAILED
+
+
+def _complain_together(group: BaseExceptionGroup) -> int:
+    """The first failure of several; anything that is none of ours is a bug and is raised."""
+    inner: BaseException = group
+    while isinstance(inner, BaseExceptionGroup):
+        inner = inner.exceptions[0]
+    if group.split((RelayError, BrokenPipeError))[1] is not None:
+        raise group
+    if isinstance(inner, BrokenPipeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    return _complain(inner)

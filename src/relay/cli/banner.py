@@ -1,0 +1,104 @@
+"""What the operator sees when the relay has started: where it listens, its hash, what is public.
+
+Rendering is pure: facts in, lines out, readable with and without a terminal. Addresses that are to
+be copied stand alone on their lines and are never wrapped. This module must not know settings or
+servers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from rich.console import Console
+from rich.text import Text
+
+
+@dataclass(frozen=True, slots=True)
+class Demo:
+    """Ready-made addresses for somebody who tries the relay for the first time."""
+
+    program: str
+    """How the command was called, e.g. ``.venv/bin/relay``."""
+
+    publisher: str
+    """URL with a token that may publish."""
+
+    subscriber: str
+    """URL with a token that may subscribe."""
+
+
+@dataclass(frozen=True, slots=True)
+class Banner:
+    """The facts of a start."""
+
+    quic: str
+    """Address and port, as bound."""
+
+    fingerprint: str
+    """Hex SHA-256 of the certificate."""
+
+    http: Sequence[str] = ()
+    """URLs of the HTTP faces."""
+
+    publish: Sequence[str] = ()
+    """Prefixes anybody may publish below."""
+
+    subscribe: Sequence[str] = ()
+    """Prefixes anybody may subscribe below."""
+
+    demo: Demo | None = None
+
+
+class Line(NamedTuple):
+    """One line: a label (may be empty) and what stands behind it."""
+
+    label: str
+    text: str
+
+
+def lines(banner: Banner) -> list[Line]:
+    """The banner, line by line."""
+    shown = [Line("QUIC", f"udp {banner.quic}")]
+    shown += [Line("HTTP", url) for url in banner.http]
+    shown.append(Line("certificate", f"sha256 {banner.fingerprint}"))
+    shown.append(Line("public", _public(banner.publish, banner.subscribe)))
+    if banner.demo:
+        shown += _demo(banner.demo)
+    return shown
+
+
+def show(banner: Banner, console: Console) -> None:
+    """Write the banner to a console; colours only where there is a terminal."""
+    console.print(Text("relay is ready", style="bold green"))
+    for line in lines(banner):
+        label = Text(f"{line.label:>12}  " if line.label else "", style="bold")
+        console.print(label.append(Text(line.text, style="not bold")), soft_wrap=True)
+
+
+def _public(publish: Sequence[str], subscribe: Sequence[str]) -> str:
+    if not publish and not subscribe:
+        return "nothing: everybody needs a token"
+    return f"publish {_prefixes(publish)}; subscribe {_prefixes(subscribe)}"
+
+
+def _prefixes(prefixes: Sequence[str]) -> str:
+    if not prefixes:
+        return "nothing"
+    return ", ".join(f"/{prefix}" if prefix else "everything" for prefix in prefixes)
+
+
+def _demo(demo: Demo) -> list[Line]:
+    beat = "while date; do sleep 1; done"
+    return [
+        Line("", ""),
+        Line("publisher", "may publish below /demo for a day:"),
+        Line("", demo.publisher),
+        Line("subscriber", "may subscribe below /demo for a day:"),
+        Line("", demo.subscriber),
+        Line("", ""),
+        Line("try", "in a second terminal, and in a third:"),
+        Line("", f"{beat} | {demo.program} publish '{demo.publisher}' clock seconds"),
+        Line("", f"{demo.program} subscribe '{demo.subscriber}' clock seconds"),
+    ]

@@ -1,0 +1,166 @@
+"""``relay run``: read the settings, start the relay, say where it listens.
+
+The law: flags are settings under another spelling and have no defaults of their own. This module
+must not know how a relay is assembled.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path as File
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.console import Console
+
+from relay.auth import keys as keyring
+from relay.auth import mint
+from relay.auth.claims import Claims
+from relay.auth.keys import Key
+from relay.cli.banner import Banner, Demo, show
+from relay.config import Address, Settings, load
+from relay.errors import ConfigError
+from relay.path import ROOT, Path
+
+if TYPE_CHECKING:
+    from relay.server import Relay
+
+DEMO_ROOT = Path("demo")
+"""What the tokens of ``--demo`` are rooted at."""
+
+DEMO_SECONDS = 86_400
+"""How long they live."""
+
+WILDCARDS = {"::", "0.0.0.0"}
+
+
+def _setting(name: str, *flags: str, **options: Any) -> Callable[[Any], Any]:
+    """A flag that is the setting ``name``; its parameter carries the dotted name."""
+    return click.option(*flags, name.replace(".", "__"), **options)
+
+
+@click.command()
+@click.argument("file", required=False, type=click.Path(path_type=File))
+@click.option("--config", type=click.Path(path_type=File), help="The same as FILE.")
+@_setting(
+    "server.listen",
+    *("--listen", "--server-listen", "--server-bind", "--bind"),
+    metavar="ADDRESS:PORT",
+    help="Take QUIC on this UDP address.",
+)
+@_setting("server.tls.cert", "--tls-cert", "--server-tls-cert", metavar="FILE", help="Certificate.")
+@_setting("server.tls.key", "--tls-key", "--server-tls-key", metavar="FILE", help="Its key.")
+@_setting(
+    "server.tls.generate",
+    *("--tls-generate", "--server-tls-generate"),
+    multiple=True,
+    metavar="NAME",
+    help="Make a self-signed certificate for this host; repeatable.",
+)
+@_setting("auth.key", "--auth-key", metavar="FILE", help="Key that vouches for tokens.")
+@_setting(
+    "auth.public",
+    "--auth-public",
+    multiple=True,
+    metavar="PREFIX",
+    help="Needs no token; '' is everything; repeatable.",
+)
+@_setting(
+    "web.http.listen", "--web-http-listen", metavar="ADDRESS:PORT", help="HTTP on this TCP address."
+)
+@_setting("web.https.listen", "--web-https-listen", metavar="ADDRESS:PORT", help="HTTPS, the same.")
+@_setting("web.https.cert", "--web-https-cert", metavar="FILE", help="Certificate of HTTPS.")
+@_setting("web.https.key", "--web-https-key", metavar="FILE", help="Its key.")
+@_setting("log.level", "--log-level", metavar="LEVEL", help="trace, debug, info, warn or error.")
+@click.option("--demo", is_flag=True, help="Print tokens below /demo to try the relay with.")
+def run(file: File | None, config: File | None, demo: bool, **flags: Any) -> None:
+    """Start a relay with the settings of FILE, the environment (MOQ_SECTION__NAME) and flags."""
+    if file and config and file != config:
+        raise click.UsageError("FILE is given twice and differs")
+    given = {name.replace("__", "."): _plain(value) for name, value in flags.items()}
+    loaded = load(file or config, given)
+    for warning in loaded.warnings:
+        click.echo(f"relay: warning: {warning}", err=True)
+    signer = _demo_key(loaded.settings) if demo else None
+
+    def ready(relay: Relay) -> None:
+        _announce(relay, signer)
+
+    from relay import server
+
+    server.run(loaded.settings, ready)
+
+
+def _plain(value: Any) -> Any:
+    """Flags that may be repeated are lists, as in a file; not given at all they are ``None``."""
+    return (list(value) or None) if isinstance(value, tuple) else value
+
+
+def _announce(relay: Relay, signer: Key | None) -> None:
+    """The banner for people, or one machine-readable line when ``RELAY_READY=1`` asks for it."""
+    http, https = _faces(relay)
+    fingerprint = relay.certificates.fingerprint
+    if os.environ.get("RELAY_READY") == "1":
+        facts = {"quic": relay.quic_address, "http": http, "https": https}
+        click.echo(f"ready {json.dumps(facts | {'fingerprint': fingerprint})}")
+        return
+    public = relay.settings.auth.public
+    banner = Banner(
+        quic=str(Address(*relay.quic_address)),
+        fingerprint=fingerprint,
+        http=[
+            f"{scheme}://{Address(_dialled(face[0]), face[1])}/"
+            for scheme, face in (("http", http), ("https", https))
+            if face
+        ],
+        publish=public.publish,
+        subscribe=public.subscribe,
+        demo=_demo(relay, http, signer) if signer else None,
+    )
+    show(banner, Console(highlight=False))
+
+
+def _faces(relay: Relay) -> tuple[tuple[str, int] | None, tuple[str, int] | None]:
+    """Where plain HTTP and HTTPS are taken; HTTPS, if there is any, is the last listener."""
+    places = list(relay.http_addresses)
+    https = places.pop() if relay.settings.web.https.listen else None
+    return (places[0] if places else None), https
+
+
+def _dialled(host: str) -> str:
+    """What to dial on this machine for what is listened on."""
+    return "localhost" if host in WILDCARDS else host
+
+
+def _demo_key(settings: Settings) -> Key:
+    """The first configured key that can sign. Raises `ConfigError`."""
+    for name in settings.auth.key_files:
+        for key in keyring.load(File(name).read_bytes(), name).keys:
+            if key.can_sign:
+                return key
+    raise ConfigError("--demo: no configured key can sign tokens; set auth.key to a private key")
+
+
+def _demo(relay: Relay, http: tuple[str, int] | None, signer: Key) -> Demo:
+    """Two addresses with fresh tokens, and how to call this program."""
+    now = time.time()
+    expires = int(now) + DEMO_SECONDS
+    host, port = relay.quic_address
+    scheme = "http" if http is not None and http[1] == port else "https"
+    start = f"{scheme}://{Address(_dialled(host), port)}/{DEMO_ROOT}?jwt="
+    publisher = mint.sign(Claims(root=DEMO_ROOT, put=(ROOT,), exp=expires), signer, now)
+    subscriber = mint.sign(Claims(root=DEMO_ROOT, get=(ROOT,), exp=expires), signer, now)
+    return Demo(_program(), start + publisher, start + subscriber)
+
+
+def _program() -> str:
+    """How this program was called, for lines to paste."""
+    called = File(sys.argv[0])
+    if called.name == "__main__.py":
+        return f"{shlex.quote(sys.executable)} -m relay"
+    return shlex.quote(str(called.with_name("relay"))) if len(called.parts) > 1 else "relay"

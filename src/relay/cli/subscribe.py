@@ -1,0 +1,111 @@
+"""``relay subscribe``: what is announced, or the frames of one track, on standard output.
+
+The law: everything is written at once and flushed, so that a pipe behind it sees it live. This
+module must not know how frames travel.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path as File
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from relay.cli.target import Target, client_options, resolve, unless_lost
+from relay.path import Path
+
+if TYPE_CHECKING:
+    from relay.client import Client
+    from relay.peer.local import ReadFrame
+
+
+@click.command()
+@click.argument("url")
+@click.argument("broadcast", default="")
+@click.argument("track", required=False)
+@click.option("--raw", "shape", flag_value="raw", help="Frames as they are, nothing in between.")
+@click.option("--json", "shape", flag_value="json", help="One JSON object per line.")
+@click.option("--count", type=click.IntRange(min=1), help="Stop after so many.")
+@client_options
+def subscribe(
+    url: str,
+    broadcast: str,
+    track: str | None,
+    shape: str | None,
+    count: int | None,
+    tls_disable_verify: bool,
+    tls_root: File | None,
+    tls_fingerprint: tuple[str, ...],
+) -> None:
+    """Show the frames of TRACK in BROADCAST, one a line; without TRACK what is announced below.
+
+    Waits for the broadcast. With --json a frame's payload is base64.
+    """
+    target = resolve(url, tls_disable_verify, tls_root, tls_fingerprint)
+    asyncio.run(_subscribe(target, broadcast, track, shape or "text", count))
+
+
+async def _subscribe(
+    target: Target, broadcast: str, track: str | None, shape: str, count: int | None
+) -> None:
+    from relay import client
+
+    async with client.connect(target.url, tls=target.tls) as session:
+        if track is None:
+            lines = _announcements(session, Path(broadcast), shape)
+        else:
+            lines = _frames(session, broadcast, track, shape)
+        await unless_lost(session, _copy(lines, count))
+
+
+async def _announcements(session: Client, prefix: Path, shape: str) -> AsyncIterator[bytes]:
+    async for active, path in session.announcements():
+        if path.is_under(prefix):
+            yield announcement_line(active, path, shape)
+
+
+async def _frames(session: Client, broadcast: str, track: str, shape: str) -> AsyncIterator[bytes]:
+    from relay.peer.local import ReadFrame
+
+    found = await session.find(broadcast)
+    async for item in session.frames(found, track).frames():
+        if isinstance(item, ReadFrame):
+            yield frame_line(item, shape)
+
+
+async def _copy(lines: AsyncIterator[bytes], count: int | None) -> None:
+    """Write what arrives until it ends, or until there were ``count``."""
+    seen = 0
+    async for line in lines:
+        sys.stdout.buffer.write(line)
+        sys.stdout.buffer.flush()
+        seen += 1
+        if seen == count:
+            return
+
+
+def announcement_line(active: bool, path: str, shape: str) -> bytes:
+    """``+ path`` or ``- path``; as ``json`` an object."""
+    if shape == "json":
+        return _json({"path": path, "active": active})
+    return f"{'+' if active else '-'} {path}\n".encode()
+
+
+def frame_line(frame: ReadFrame, shape: str) -> bytes:
+    """The payload and a line end; ``raw`` leaves that away, ``json`` adds where it stood."""
+    if shape == "raw":
+        return frame.payload
+    if shape != "json":
+        return frame.payload + b"\n"
+    facts = {"group": frame.group, "index": frame.index}
+    facts |= {"timestamp": frame.timestamp, "timescale": frame.timescale}
+    return _json(facts | {"payload": base64.b64encode(frame.payload).decode()})
+
+
+def _json(facts: dict[str, Any]) -> bytes:
+    return json.dumps(facts).encode() + b"\n"

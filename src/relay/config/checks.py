@@ -1,0 +1,154 @@
+"""What no single value shows: settings that contradict each other, and files that are not there.
+
+The law: what cannot be obeyed stops the start, what is merely unwise or not built yet is said
+aloud. Files are looked at, never read. This module must not know how a key or a certificate is
+loaded.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from relay.config.names import SETTINGS
+from relay.config.shape import Settings
+from relay.config.sources import Entry, looks_like_key
+from relay.wire.version import IDENTIFIERS
+
+NOBODY = (
+    "auth: no key and nothing public, so nobody could ever come in; set auth.key to a key file "
+    "(relay token generate --out secret.jwk makes one), or auth.public to a prefix that needs no "
+    'token ("" is everything)'
+)
+
+Entries = Mapping[str, Entry]
+
+
+def problems(settings: Settings, entries: Entries) -> list[str]:
+    """One line for each thing that cannot be obeyed."""
+    return [
+        *_numbers(settings, entries),
+        *_rights(settings),
+        *_pair(settings, entries),
+        *_https(settings, entries),
+        *_versions(settings, entries),
+        *_files(settings, entries),
+    ]
+
+
+def warnings(settings: Settings, entries: Entries) -> list[str]:
+    """One line for each thing that is unwise, or read and not obeyed."""
+    said = []
+    for path, name in _secrets(settings):
+        if path.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH):
+            where = _where(entries, name)
+            said.append(f"{where}: {path} can be read by others; chmod 600 it")
+    for name, entry in entries.items():
+        if name.startswith(("cluster.", "client.")):
+            said.append(f"{entry.where}: links to other relays are not built yet, ignored")
+    if settings.server.tls.root:
+        where = _where(entries, "server.tls.root")
+        said.append(f"{where}: client certificates are not built yet, nobody is asked for one")
+    if not (settings.server.tls.cert or settings.server.tls.generate):
+        said.append(
+            "server.tls: no certificate named; one for localhost is made, for a laptop only"
+        )
+    return said
+
+
+def _where(entries: Entries, name: str) -> str:
+    return entries[name].where if name in entries else name
+
+
+def _numbers(settings: Settings, entries: Entries) -> Iterator[str]:
+    """No ceiling below zero, no number that is none."""
+    for name in SETTINGS:
+        value: object = settings
+        for part in name.split("."):
+            value = getattr(value, part)
+        if isinstance(value, int | float) and (value < 0 or not math.isfinite(value)):
+            yield f"{_where(entries, name)}: expected a finite number, zero or more"
+
+
+def _rights(settings: Settings) -> Iterator[str]:
+    if not settings.auth.key_files and not settings.auth.public:
+        yield NOBODY
+
+
+def _pair(settings: Settings, entries: Entries) -> Iterator[str]:
+    """A certificate and its key, or names to make one for."""
+    tls = settings.server.tls
+    if tls.generate and (tls.cert or tls.key):
+        where = _where(entries, "server.tls.generate")
+        yield f"{where}: a certificate is given as well (server.tls.cert); keep one of the two"
+    elif bool(tls.cert) != bool(tls.key):
+        given, missing = ("cert", "key") if tls.cert else ("key", "cert")
+        where = _where(entries, f"server.tls.{given}")
+        yield f"{where}: needs server.tls.{missing} beside it"
+    for name, files in (("server.tls.cert", tls.cert), ("server.tls.key", tls.key)):
+        if len(files) > 1:
+            yield f"{_where(entries, name)}: expected one file; several pairs are not built"
+
+
+def _https(settings: Settings, entries: Entries) -> Iterator[str]:
+    https = settings.web.https
+    where = _where(entries, "web.https.listen")
+    if https.listen and not (https.cert and https.key):
+        yield f"{where}: needs web.https.cert and web.https.key"
+    if https.listen and https.listen == settings.web.http.listen and https.listen.port:
+        yield f"{where}: the same TCP address as web.http.listen"
+
+
+def _versions(settings: Settings, entries: Entries) -> Iterator[str]:
+    where = _where(entries, "session.versions")
+    if not settings.session.versions:
+        yield f"{where}: expected at least one version"
+    if set(settings.session.versions) - set(IDENTIFIERS):
+        yield f"{where}: expected some of {', '.join(IDENTIFIERS)}"
+
+
+def _files(settings: Settings, entries: Entries) -> Iterator[str]:
+    """Files that are named and not there, or keys where a file name belongs."""
+    tls, https = settings.server.tls, settings.web.https
+    named = [("auth.key", settings.auth.key)]
+    named += [("auth.keys", name) for name in settings.auth.keys]
+    named += [("server.tls.cert", str(file)) for file in tls.cert]
+    named += [("server.tls.key", str(file)) for file in tls.key]
+    if https.listen:
+        named += [
+            ("web.https.cert", str(https.cert or "")),
+            ("web.https.key", str(https.key or "")),
+        ]
+    for name, file in named:
+        if file and (why := _missing(file)):
+            yield f"{_where(entries, name)}: {why}"
+
+
+def _missing(file: str) -> str | None:
+    """Why a file cannot be read, ``None`` if it can."""
+    if looks_like_key(file):
+        return "expected a file name, and this looks like the content of one"
+    if file.startswith(("http://", "https://")):
+        return "keys by URL are not built; name a file"
+    path = Path(file)
+    try:
+        if not path.exists():
+            return f"no such file: {file}"
+        if not path.is_file():
+            return f"not a file: {file}"
+    except (OSError, ValueError):
+        return "expected a file name"
+    return None if os.access(path, os.R_OK) else f"may not be read by this user: {file}"
+
+
+def _secrets(settings: Settings) -> Iterator[tuple[Path, str]]:
+    """Files that nobody else should read."""
+    for file in settings.auth.key_files:
+        yield Path(file), "auth.key" if file == settings.auth.key else "auth.keys"
+    for path in settings.server.tls.key:
+        yield path, "server.tls.key"
+    if settings.web.https.key and settings.web.https.listen:
+        yield settings.web.https.key, "web.https.key"

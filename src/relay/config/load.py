@@ -1,0 +1,184 @@
+"""From sources to settings: flags before environment before file, then every complaint at once.
+
+The law: all that is wrong is said in one go, one line each, with the place where it was written and
+what was expected; values are not echoed. This module must not know what a setting does.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from relay.config import checks, names, sources
+from relay.config.shape import Settings
+from relay.config.sources import Entry, Source
+from relay.errors import ConfigError
+
+SECONDS = frozenset(
+    {"cache.linger", "cache.cache_duration", "cache.track_linger", "client.timeout"}
+)
+"""Settings in seconds that may also be written like ``"30s"``."""
+
+_DURATIONS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_SIZES = {"": 1, "B": 1} | {
+    prefix + suffix: base**power
+    for power, prefix in enumerate("KMGT", 1)
+    for suffix, base in (("B", 1000), ("iB", 1024))
+}
+_EXPECTED = {
+    "bool": "expected true or false",
+    "bool_parsing": "expected true or false",
+    "bool_type": "expected true or false",
+    "dict_type": "expected a section",
+    "finite_number": "expected a finite number",
+    "float_parsing": "expected a number",
+    "float_type": "expected a number",
+    "int_from_float": "expected a whole number",
+    "int_parsing": "expected a whole number",
+    "int_type": "expected a whole number",
+    "list_type": "expected a list",
+    "model_type": "expected a section",
+    "path_type": "expected a file name",
+    "string_type": "expected text",
+    "tuple_type": "expected a list",
+}
+"""What was expected, by pydantic's error type; the rest says so itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Settings that may be obeyed, and what the operator should hear about them first."""
+
+    settings: Settings
+    warnings: tuple[str, ...]
+
+
+def load(
+    file: Path | None = None,
+    flags: Mapping[str, Any] | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> Loaded:
+    """Read all sources; ``environ`` defaults to the process's own, ``flags`` is by dotted name.
+
+    Raises `ConfigError` whose message has one line for each thing that is wrong.
+    """
+    found = [
+        sources.from_flags(flags or {}),
+        sources.from_environment(os.environ if environ is None else environ),
+        sources.from_file(file) if file is not None else Source(),
+    ]
+    problems = [problem for source in found for problem in source.problems]
+    entries = _merged(found)
+    settings = _built(entries, problems)
+    warnings = [warning for source in found for warning in source.warnings]
+    if settings is not None:
+        problems += checks.problems(settings, entries)
+    if problems:
+        raise ConfigError("\n".join(problems))
+    assert settings is not None
+    return Loaded(settings, tuple(warnings + checks.warnings(settings, entries)))
+
+
+def _merged(found: list[Source]) -> dict[str, Entry]:
+    """First source wins; a setting and the section it stands in displace each other."""
+    merged: dict[str, Entry] = {}
+    for source in found:
+        fresh = {
+            name: entry
+            for name, entry in source.entries.items()
+            if not any(_overlap(name, taken) for taken in merged)
+        }
+        merged.update(fresh)
+    return merged
+
+
+def _overlap(one: str, other: str) -> bool:
+    return one == other or one.startswith(other + ".") or other.startswith(one + ".")
+
+
+def _built(entries: Mapping[str, Entry], problems: list[str]) -> Settings | None:
+    """The settings, section by section; complaints go to ``problems`` and make it ``None``."""
+    sections: dict[str, Any] = {}
+    for section in Settings.model_fields:
+        values: dict[str, Any] = {}
+        for entry in entries.values():
+            if entry.name.split(".")[0] == section:
+                _place(values, entry.name.split(".")[1:], _converted(entry, problems))
+        try:
+            sections[section] = TypeAdapter[Any](names.TYPES[section]).validate_python(values)
+        except ValidationError as error:
+            problems += _explained(section, error, entries)
+        except ConfigError as error:
+            problems.append(_pointed(section, str(error), entries))
+    return None if len(sections) < len(Settings.model_fields) else Settings(**sections)
+
+
+def _pointed(section: str, message: str, entries: Mapping[str, Entry]) -> str:
+    """A room's own complaint, which begins with the field's name, at the place it was written."""
+    field, _, rest = message.partition(" ")
+    name = f"{section}.{field}"
+    return f"{entries[name].where if name in entries else name}: {rest}"
+
+
+def _place(values: dict[str, Any], path: list[str], value: Any) -> None:
+    for part in path[:-1]:
+        values = values.setdefault(part, {})
+    values[path[-1]] = value
+
+
+def _converted(entry: Entry, problems: list[str]) -> Any:
+    """The value as our types take it: units and upstream's prefix patterns are resolved."""
+    if entry.name == "auth.public" or entry.name.startswith("auth.public."):
+        return _prefixes(entry.value, entry.where, problems)
+    return _measured(entry.name, entry.value)
+
+
+def _measured(name: str, value: Any) -> Any:
+    """A duration or a size with its unit as a number; anything else as it is."""
+    if not isinstance(value, str):
+        return value
+    units = _DURATIONS if name in SECONDS else _SIZES if "bytes" in name else {}
+    found = re.fullmatch(r"([0-9]{1,15}(?:\.[0-9]{1,9})?)\s*([A-Za-z]*)", value)
+    if not found or found[2] not in units:
+        return value
+    number = float(found[1]) * units[found[2]]
+    return int(number) if units is _SIZES else number
+
+
+def _prefixes(value: Any, where: str, problems: list[str]) -> Any:
+    """Newer upstream files say ``anon/**`` where ours say ``anon``; other patterns are refused."""
+    if isinstance(value, list):
+        return [_prefixes(item, where, problems) for item in value]
+    if isinstance(value, dict):
+        return {role: _prefixes(item, where, problems) for role, item in value.items()}
+    if not isinstance(value, str):
+        return value
+    prefix = "" if value == "**" else value.removesuffix("/**")
+    if "*" in prefix:
+        problems.append(f"{where}: expected a prefix; of patterns only prefix/** is understood")
+    return prefix
+
+
+def _explained(section: str, error: ValidationError, entries: Mapping[str, Entry]) -> list[str]:
+    """One line per complaint of pydantic, without the value it was about."""
+    lines = []
+    for each in error.errors(include_url=False, include_input=False):
+        parts = [section, *(part for part in each["loc"] if isinstance(part, str))]
+        while parts and ".".join(parts) not in entries:
+            parts.pop()
+        where = entries[".".join(parts)].where if parts else section
+        said = str(each["msg"]).removeprefix("Value error, ").removeprefix("Input should be ")
+        article = "" if said.startswith("'") else "a value "
+        expected = said if said.startswith("expected") else f"expected {article}{said}"
+        line = f"{where}: {_EXPECTED.get(each['type'], expected)}"
+        if each["type"] == "extra_forbidden":
+            line = f"{where}: no such setting: {each['loc'][-1]}"
+        if line not in lines:
+            lines.append(line)
+    return lines

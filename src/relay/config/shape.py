@@ -1,0 +1,206 @@
+"""The shape of all settings together: one section per room that obeys them.
+
+The law: a default stands in the room's own settings or here, once. Sections whose rooms have none
+of their own (logging, addresses, TLS files, outgoing connections) are spelled here. This module
+must not know where values come from.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
+
+from relay.auth.settings import AuthSettings
+from relay.control.settings import PublicLimits
+from relay.model.settings import CacheSettings
+from relay.net.settings import ListenSettings, QuicLimits
+from relay.peer.settings import PeerSettings
+from relay.session.settings import SessionSettings
+
+_ADDRESS = re.compile(r"(?:\[([0-9A-Fa-f:.%\w]+)\]|([A-Za-z0-9.-]+)):([0-9]{1,5})")
+
+
+class Address(NamedTuple):
+    """Where to listen: a host (IPv6 without brackets) and a port; 0 lets the system choose."""
+
+    host: str
+    port: int
+
+    @classmethod
+    def parse(cls, text: str) -> Address:
+        """``[::]:4443``, ``0.0.0.0:4443``, ``localhost:4443``. Raises `ValueError`."""
+        found = _ADDRESS.fullmatch(text)
+        if not found or int(found[3]) > 65535 or (found[1] and ":" not in found[1]):
+            raise ValueError(
+                "expected address:port with a port up to 65535, such as [::]:4443 or 127.0.0.1:0"
+            )
+        return cls(found[1] or found[2], int(found[3]))
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def _address(value: Any) -> Any:
+    return value if isinstance(value, Address) else Address.parse(str(value))
+
+
+def _listed(value: Any) -> Any:
+    return (value,) if isinstance(value, str | Path) else value
+
+
+def _lower(value: Any) -> Any:
+    return value.lower() if isinstance(value, str) else value
+
+
+Listen = Annotated[Address, BeforeValidator(_address), PlainSerializer(str)]
+Texts = Annotated[tuple[str, ...], BeforeValidator(_listed)]
+Files = Annotated[tuple[Path, ...], BeforeValidator(_listed)]
+Level = Annotated[
+    Literal["trace", "debug", "info", "warn", "error"],
+    BeforeValidator(_lower),
+]
+
+
+class Section(BaseModel):
+    """Part of the settings: fixed once read, unknown names refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class LogSettings(Section):
+    """``[log]``: what is written to standard error."""
+
+    level: Level = "info"
+    """The least important kind of line that is still written."""
+
+
+class ServerTls(Section):
+    """``[server.tls]``: a pair from files, or one made at the start; not both."""
+
+    cert: Files = ()
+    """Certificate chain (PEM), one file."""
+
+    key: Files = ()
+    """Its private key (PEM), one file."""
+
+    generate: Texts = ()
+    """Host names and addresses for a self-signed pair that lives as long as the process; unset and
+    without ``cert``: those of this machine (``localhost``)."""
+
+    root: Files = ()
+    """Authorities (PEM) for client certificates. Read, not obeyed yet: nobody is asked for one."""
+
+
+class ServerSettings(Section):
+    """``[server]``: where QUIC is taken."""
+
+    listen: Listen = Address("::", 4443)
+    """UDP address and port."""
+
+    tls: ServerTls = ServerTls()
+
+
+class HttpSettings(Section):
+    """``[web.http]``: the public face over plain HTTP."""
+
+    listen: Listen | None = None
+    """TCP address and port; unset: that of QUIC, unless HTTPS has one; then no plain HTTP."""
+
+
+class HttpsSettings(Section):
+    """``[web.https]``: the same face over TLS."""
+
+    listen: Listen | None = None
+    """TCP address and port; unset: no HTTPS."""
+
+    cert: Path | None = None
+    """Certificate chain (PEM)."""
+
+    key: Path | None = None
+    """Its private key (PEM)."""
+
+
+class WebSettings(Section):
+    """``[web]``: HTTP over TCP."""
+
+    http: HttpSettings = HttpSettings()
+    https: HttpsSettings = HttpsSettings()
+    limits: PublicLimits = PublicLimits()
+
+
+class ClientTls(Section):
+    """``[client.tls]``: whom to trust when this relay dials another."""
+
+    disable_verify: bool = False
+    """Trust anybody. For a laptop only."""
+
+    root: Files = ()
+    """Authorities (PEM) to trust instead of the system's."""
+
+    fingerprint: Texts = ()
+    """SHA-256 of certificates to trust whoever signed them, hex."""
+
+    cert: Path | None = None
+    """Client certificate (PEM). Read, not obeyed yet."""
+
+    key: Path | None = None
+    """Its private key (PEM). Read, not obeyed yet."""
+
+
+class ClientSettings(Section):
+    """``[client]``: connections this relay opens. Read, not obeyed yet: links are not built."""
+
+    bind: Listen | None = None
+    """Local UDP address; unset: any."""
+
+    timeout: float = Field(default=30.0, ge=0.0, allow_inf_nan=False)
+    """Seconds until a dial is given up."""
+
+    tls: ClientTls = ClientTls()
+
+
+class ClusterSettings(Section):
+    """``[cluster]``: links to other relays. Read, not obeyed yet: links are not built."""
+
+    connect: Texts = ()
+    """Relays to dial."""
+
+    connect_api: str | None = None
+    """Where to ask for relays to dial."""
+
+    token: Path | None = None
+    """File of the token for dialling."""
+
+    node: str | None = None
+    """This relay's own address as others reach it."""
+
+    mesh: bool = False
+    """Whether relays find each other by gossip."""
+
+    id: int | None = Field(default=None, ge=1, lt=2**62)
+    """This relay's number in hop chains; unset: drawn at the start."""
+
+
+class Settings(Section):
+    """Everything the operator may say. Sections are named as in the file."""
+
+    log: LogSettings = LogSettings()
+    server: ServerSettings = ServerSettings()
+    web: WebSettings = WebSettings()
+    auth: AuthSettings = AuthSettings()
+    limits: ListenSettings = ListenSettings()
+    quic: QuicLimits = QuicLimits()
+    session: SessionSettings = SessionSettings()
+    peer: PeerSettings = PeerSettings()
+    cache: CacheSettings = CacheSettings()
+    client: ClientSettings = ClientSettings()
+    cluster: ClusterSettings = ClusterSettings()
+
+    @property
+    def endpoint(self) -> ListenSettings:
+        """What a listening endpoint obeys: ``[limits]``, and ``[quic]`` for its connections."""
+        return replace(self.limits, limits=self.quic)

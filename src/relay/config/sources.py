@@ -1,0 +1,231 @@
+"""Where settings come from: a TOML file, the environment, flags; each becomes a list of entries.
+
+The law: an entry remembers how and where it was written, so that a complaint can point there. A
+file name in a file is relative to that file's folder, any other to the working directory. This
+module must not know whether a value is a good one.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, get_args, get_origin
+
+import tomli
+
+from relay.config import names
+from relay.errors import ConfigError
+
+MAX_FILE = 1 << 20
+"""Bytes of a configuration file; a longer one is refused unread."""
+
+FILES = frozenset(
+    {
+        "auth.key",
+        "auth.keys",
+        "client.tls.cert",
+        "client.tls.key",
+        "client.tls.root",
+        "cluster.token",
+        "server.tls.cert",
+        "server.tls.key",
+        "server.tls.root",
+        "web.https.cert",
+        "web.https.key",
+    }
+)
+"""Settings that name files."""
+
+_KEY = r"""(?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*')"""
+_DOTTED = rf"{_KEY}(?:\s*\.\s*{_KEY})*"
+_TABLE = re.compile(rf"\s*\[\[?\s*({_DOTTED})\s*\]")
+_PAIR = re.compile(rf"\s*({_DOTTED})\s*=")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One setting somebody wrote."""
+
+    name: str
+    """Canonical dotted name."""
+
+    value: Any
+
+    where: str
+    """How a complaint begins: place and name as written, e.g. ``relay.toml:3: server.bind``."""
+
+
+@dataclass(slots=True)
+class Source:
+    """The entries of one source, and what is wrong with its names."""
+
+    entries: dict[str, Entry] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    def add(self, dotted: str, value: Any, where: str) -> None:
+        """Take one value under the name it was given; a table is taken apart."""
+        name = names.canonical(dotted)
+        if dotted in names.REFUSED:
+            self.problems.append(f"{where}: {names.REFUSED[dotted]}")
+        elif names.is_unbuilt(dotted):
+            self.warnings.append(f"{where}: not built here, ignored")
+        elif name in self.entries:
+            self.problems.append(f"{where}: the same setting is given twice")
+        elif name in names.SETTINGS or name in names.WHOLE:
+            self.entries[name] = Entry(name, value, where)
+        elif name in names.SECTIONS:
+            self.problems.append(f"{where}: expected a section, not a value")
+        else:
+            meant = names.nearest(dotted)
+            hint = f"; did you mean {meant}?" if meant else ""
+            self.problems.append(f"{where}: no such setting{hint}")
+
+
+def from_file(path: Path) -> Source:
+    """The entries of a TOML file. Raises `ConfigError` when it cannot be read as one."""
+    text = _text(path)
+    try:
+        tables = tomli.loads(text)
+    except (tomli.TOMLDecodeError, RecursionError) as error:
+        raise ConfigError(f"{path}: not a TOML file: {error}") from None
+    lines = _lines(text)
+    source = Source()
+    for dotted, value in _flat(tables, ""):
+        place = _nearest_line(lines, dotted)
+        where = f"{path}:{place}: {dotted}" if place else f"{path}: {dotted}"
+        source.add(dotted, _beside(path.parent, names.canonical(dotted), value), where)
+    return source
+
+
+def from_environment(environ: Mapping[str, str]) -> Source:
+    """The entries of ``MOQ_SECTION__NAME`` variables; lists as JSON or separated by commas.
+
+    Names with single underscores (``MOQ_SERVER_BIND``), as upstream spells them, are read when they
+    name a setting and left alone when they do not.
+    """
+    source = Source()
+    single = {names.variable(name).replace("__", "_"): name for name in _spellings()}
+    for variable in sorted(environ):
+        rest = variable.removeprefix(names.PREFIX)
+        if rest == variable or not environ[variable]:
+            continue
+        if "__" in rest:
+            dotted = rest.lower().replace("__", ".")
+        elif variable in single:
+            dotted = single[variable]
+        else:
+            continue
+        _add_text(source, dotted, environ[variable], variable)
+    return source
+
+
+def from_flags(flags: Mapping[str, Any]) -> Source:
+    """The entries of flags: dotted name to value; ``None`` and ``()`` mean not given."""
+    source = Source()
+    for dotted, value in flags.items():
+        if value is not None and value != ():
+            source.add(dotted, value, f"flag for {dotted}")
+    return source
+
+
+def _add_text(source: Source, dotted: str, text: str, variable: str) -> None:
+    """Add what a variable says, with its suggestion spelled as a variable as well."""
+    name = names.canonical(dotted)
+    before = len(source.problems)
+    try:
+        value = _decoded(name, text)
+    except ValueError:
+        source.problems.append(f"{variable}: not valid JSON")
+        return
+    source.add(dotted, value, variable)
+    if len(source.problems) > before and name not in names.TYPES:
+        meant = names.nearest(dotted)
+        hint = f"; did you mean {names.variable(meant)}?" if meant else ""
+        source.problems[-1] = f"{variable}: no such setting{hint}"
+
+
+def _decoded(name: str, text: str) -> Any:
+    """A variable's text as the setting's type wants it. Raises `ValueError` for broken JSON."""
+    listed = name in names.WHOLE or _is_list(names.TYPES.get(name))
+    if not listed:
+        return text
+    if text.lstrip()[:1] in ("[", "{"):
+        return json.loads(text)
+    items = [item.strip() for item in text.split(",")]
+    return items[0] if len(items) == 1 and name in names.WHOLE else items
+
+
+def _is_list(kind: Any) -> bool:
+    return get_origin(kind) in (list, tuple) or any(_is_list(each) for each in get_args(kind))
+
+
+def _spellings() -> Iterable[str]:
+    """Every name a value may be given under."""
+    return [*names.SETTINGS, *names.WHOLE, *(n for n in names.RENAMED if "." in n)]
+
+
+def _text(path: Path) -> str:
+    try:
+        if path.stat().st_size > MAX_FILE:
+            raise ConfigError(f"{path}: larger than {MAX_FILE} bytes")
+        return path.read_text("utf-8")
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: not UTF-8 text") from None
+
+
+def _flat(table: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+    """Dotted names and values; only sections are taken apart."""
+    for key, value in table.items():
+        dotted = prefix + key
+        if isinstance(value, dict) and names.is_unbuilt(dotted):
+            if value and value.get("enabled") is not False:
+                yield dotted, value
+        elif isinstance(value, dict) and names.canonical(dotted) in names.SECTIONS:
+            yield from _flat(value, f"{dotted}.")
+        else:
+            yield dotted, value
+
+
+def _lines(text: str) -> dict[str, int]:
+    """The line on which each dotted name first stands. A guide for the eye, not a parser."""
+    places: dict[str, int] = {}
+    table = ""
+    for number, line in enumerate(text.splitlines(), 1):
+        if found := _TABLE.match(line):
+            table = _plain(found[1])
+            places.setdefault(table, number)
+        elif found := _PAIR.match(line):
+            key = _plain(found[1])
+            places.setdefault(f"{table}.{key}" if table else key, number)
+    return places
+
+
+def _plain(dotted: str) -> str:
+    return ".".join(part.strip().strip("\"'") for part in dotted.split("."))
+
+
+def _nearest_line(lines: Mapping[str, int], dotted: str) -> int | None:
+    while dotted and dotted not in lines:
+        dotted = dotted.rpartition(".")[0]
+    return lines.get(dotted)
+
+
+def _beside(folder: Path, name: str, value: Any) -> Any:
+    """File names made relative to ``folder``; everything else as it is."""
+    if name not in FILES:
+        return value
+    if isinstance(value, list):
+        return [_beside(folder, name, item) for item in value]
+    return str(folder / value) if isinstance(value, str) and not looks_like_key(value) else value
+
+
+def looks_like_key(text: str) -> bool:
+    """Whether a setting that should name a file holds a key, a token or a certificate instead."""
+    start = text.lstrip()[:10]
+    return start.startswith(("{", "eyJ", "-----BEGIN")) or len(text) > 1024

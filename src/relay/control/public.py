@@ -1,0 +1,257 @@
+"""The public HTTP face: health, certificate hash, what is announced, and one whole group.
+
+Its law: nothing about a broadcast leaves without a decision made for exactly that path, and a
+stranger learns a status and an id, never a reason. Paths are compared as they came over the wire:
+percent escapes of a broadcast path stay escapes, as they do when a session dials that path. This
+module must not know tokens, sessions or where groups are kept; a `House` answers for all of that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Protocol
+from urllib.parse import parse_qs, unquote
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from relay.control.settings import PublicLimits
+from relay.errors import BadRequest, Gone, LimitExceeded, Refused, RelayError, Unauthorized
+
+MAX_GROUP = 2**62 - 1
+"""Largest group sequence a varint can carry (RFC 9000, 16)."""
+
+CORS = {
+    "access-control-allow-origin": "*",
+    "access-control-expose-headers": "x-request-id, x-moq-group, x-moq-frames",
+}
+PREFLIGHT = CORS | {
+    "access-control-allow-methods": "GET, HEAD, OPTIONS",
+    "access-control-allow-headers": "authorization",
+    "access-control-max-age": "86400",
+}
+WORDS = {
+    400: "bad_request",
+    401: "unauthorized",
+    403: "forbidden",
+    404: "not_found",
+    405: "method_not_allowed",
+    413: "too_large",
+    414: "uri_too_long",
+    429: "too_many_requests",
+    504: "timeout",
+}
+"""What a stranger is told, by status; every other status reads ``internal_error``."""
+
+
+_Answer = Callable[[Request], Awaitable[Response]]
+
+
+class Verdict(Protocol):
+    """What a decision must tell this face."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether the request may go on."""
+
+    @property
+    def status(self) -> int:
+        """HTTP status of a refusal."""
+
+    @property
+    def denial_id(self) -> str:
+        """Names the refusal in the relay's log; empty when there is none."""
+
+    @property
+    def grant(self) -> Any:
+        """What may be seen; handed back to the `House` untouched."""
+
+
+class House(Protocol):
+    """What this face may ask of the relay. All calls but `fetch` answer at once."""
+
+    def certificate_hash(self) -> str:
+        """Lower-case hex SHA-256 of the certificate that new QUIC connections get."""
+
+    def decide(self, target: str, bearer: str | None, remote: str, origin: str | None) -> Verdict:
+        """May somebody see the path of ``target`` (path and query as dialled)?"""
+
+    def announced(self, grant: Any) -> Sequence[str]:
+        """Every broadcast the grant may see, relative to the grant's root."""
+
+    async def fetch(self, grant: Any, track: str, group: int | None) -> tuple[int, Sequence[bytes]]:
+        """One whole group of the broadcast *at* the grant's root; ``None`` asks for the latest.
+
+        Answers its sequence and its frame payloads. Raises `Gone` when there is no such broadcast,
+        track or group. It is cancelled when it takes longer than `PublicLimits.fetch_timeout`.
+        """
+
+
+def public_app(house: House, limits: PublicLimits) -> Starlette:
+    """The ASGI application of the public face."""
+
+    async def health(request: Request) -> Response:
+        return PlainTextResponse("ok\n")
+
+    async def certificate(request: Request) -> Response:
+        return PlainTextResponse(house.certificate_hash())
+
+    async def announced(request: Request) -> Response:
+        grant = _admit(house, request, _raw_path(request)[len("/announced") :] or "/")
+        names = sorted(house.announced(grant))
+        return PlainTextResponse("".join(f"{name}\n" for name in names), headers=PRIVATE)
+
+    async def fetch(request: Request) -> Response:
+        broadcast, _, track = _raw_path(request)[len("/fetch") :].rpartition("/")
+        if not track or not broadcast.strip("/"):
+            raise BadRequest("a fetch names a broadcast and a track")
+        group = _asked_group(request)
+        grant = _admit(house, request, broadcast)
+        return await _fetched(house, limits, grant, _unescape(track), group)
+
+    def face(answer: _Answer) -> _Answer:
+        async def answered(request: Request) -> Response:
+            return await _answered(answer, request, limits)
+
+        return answered
+
+    methods = ["GET", "HEAD", "OPTIONS"]
+    routes = [
+        Route("/health", face(health), methods=methods),
+        Route("/certificate.sha256", face(certificate), methods=methods),
+        Route("/announced", face(announced), methods=methods),
+        Route("/announced/{prefix:path}", face(announced), methods=methods),
+        Route("/fetch/{target:path}", face(fetch), methods=methods),
+    ]
+    strangers: dict[Any, Any] = {404: _plain_refusal, 405: _plain_refusal, 500: _plain_refusal}
+    app = Starlette(routes=routes, exception_handlers=strangers)
+    app.router.redirect_slashes = False
+    return app
+
+
+PRIVATE = {"cache-control": "no-store"}
+"""Answers that depend on a token must not be kept by anybody in between."""
+
+
+async def _answered(answer: _Answer, request: Request, limits: PublicLimits) -> Response:
+    """One request from limits to CORS; every error of ours becomes a status here and only here."""
+    if request.method == "OPTIONS":
+        return Response(status_code=204, headers=PREFLIGHT)
+    if len(_raw_path(request)) + len(request.scope["query_string"]) > limits.max_url:
+        return _refusal(414)
+    try:
+        response = await answer(request)
+    except _Denied as denied:
+        return _refusal(denied.status, denied.denial_id)
+    except TimeoutError:
+        return _refusal(504)
+    except RelayError as error:
+        return _refusal(_status(error))
+    response.headers.update(CORS)
+    return response
+
+
+class _Denied(Refused):
+    """The house said no; the stranger gets the number and the id."""
+
+    def __init__(self, verdict: Verdict) -> None:
+        super().__init__("denied")
+        self.status = verdict.status
+        self.denial_id = verdict.denial_id
+
+
+def _admit(house: House, request: Request, path: str) -> Any:
+    """The grant for ``path``, decided as if a session had dialled it. Raises `_Denied`."""
+    query = request.scope["query_string"].decode("latin-1")
+    target = f"{path}?{query}" if query else path
+    remote = request.client.host if request.client else ""
+    verdict = house.decide(target, _bearer(request), remote, request.headers.get("origin"))
+    if not verdict.ok:
+        raise _Denied(verdict)
+    return verdict.grant
+
+
+def _bearer(request: Request) -> str | None:
+    """The bearer token (RFC 6750, 2.1), ``None`` without one; two different ones are malformed."""
+    found = set()
+    for value in request.headers.getlist("authorization"):
+        scheme, _, credentials = value.partition(" ")
+        if scheme.lower() != "bearer":
+            raise Unauthorized("an Authorization header that is no bearer token")
+        found.add(credentials.strip(" "))
+    if len(found) > 1:
+        raise BadRequest("two different bearer tokens")
+    return found.pop() if found else None
+
+
+def _raw_path(request: Request) -> str:
+    """The path with its percent escapes as they came, so that it is decided as it is routed."""
+    raw = request.scope.get("raw_path") or request.scope["path"].encode()
+    return str(raw.decode("latin-1"))
+
+
+def _unescape(track: str) -> str:
+    """A track name may hold any character, so its escapes are taken off. Raises `BadRequest`."""
+    try:
+        return unquote(track, errors="strict")
+    except UnicodeDecodeError:
+        raise BadRequest("the track name is not UTF-8") from None
+
+
+def _asked_group(request: Request) -> int | None:
+    """The ``group`` of the query: a sequence, or ``None`` for the latest. Raises `BadRequest`."""
+    query = request.scope["query_string"].decode("latin-1")
+    try:
+        asked = set(parse_qs(query, keep_blank_values=True, max_num_fields=64).get("group", []))
+    except ValueError:
+        raise BadRequest("too many query fields") from None
+    if asked <= {"latest"}:
+        return None
+    text = asked.pop()
+    if asked or not re.fullmatch(r"[0-9]{1,19}", text) or int(text) > MAX_GROUP:
+        raise BadRequest("group is one number or latest")
+    return int(text)
+
+
+async def _fetched(
+    house: House, limits: PublicLimits, grant: Any, track: str, group: int | None
+) -> Response:
+    """The group as one body, no longer and no later than the limits allow."""
+    async with asyncio.timeout(limits.fetch_timeout):
+        sequence, frames = await house.fetch(grant, track, group)
+    if sum(map(len, frames)) > limits.max_fetch_bytes:
+        raise _TooLarge(f"a group larger than max_fetch_bytes ({limits.max_fetch_bytes})")
+    headers = PRIVATE | {"x-moq-group": str(sequence), "x-moq-frames": str(len(frames))}
+    return Response(b"".join(frames), media_type="application/octet-stream", headers=headers)
+
+
+class _TooLarge(LimitExceeded):
+    """The group is larger than this face hands out in one piece."""
+
+    status = 413
+
+
+def _status(error: RelayError) -> int:
+    """The HTTP status of an error; what is gone is 404 whatever its own number says."""
+    return 404 if isinstance(error, Gone) else error.status
+
+
+def _refusal(status: int, denial_id: str = "") -> Response:
+    """A refusal as a stranger sees it: the word for the status, and the id if there is one."""
+    body = {"error": WORDS.get(status, "internal_error")}
+    headers = dict(CORS) | PRIVATE
+    if denial_id:
+        body["id"] = denial_id
+        headers["x-request-id"] = denial_id
+    if status == 401:
+        headers["www-authenticate"] = "Bearer"
+    return JSONResponse(body, status, headers)
+
+
+async def _plain_refusal(request: Request, error: Exception) -> Response:
+    """What Starlette itself turns away: no such address, a wrong method, a bug of ours."""
+    return _refusal(getattr(error, "status_code", 500))

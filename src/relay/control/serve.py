@@ -1,0 +1,145 @@
+"""Carrying an HTTP face on a socket of our own, inside the loop that already runs.
+
+Its law: it takes no signals, writes no access log (addresses hold tokens) and ends when told to.
+This module must not know what the face answers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import socket
+import ssl
+from collections.abc import Iterator
+from pathlib import Path
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from relay.control.settings import PublicLimits
+from relay.errors import ConfigError
+
+MAX_HEADERS = 65_536
+"""Bytes of one request's line and headers; more is answered 400 by the HTTP parser."""
+
+REASONS = {
+    errno.EADDRINUSE: "another program listens there already",
+    errno.EACCES: "not permitted (ports below 1024 need a privilege)",
+    errno.EADDRNOTAVAIL: "this machine has no such address",
+}
+
+
+def listen(host: str, port: int, setting: str = "web.http.listen") -> socket.socket:
+    """A bound TCP socket; ``::`` takes IPv4 as well. Port 0 lets the system choose.
+
+    Raises `ConfigError`, one line that names the setting, when the address cannot be had.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+    except OSError:
+        raise ConfigError(f"{setting}: no such host: {host}") from None
+    sock = socket.socket(family, kind, protocol)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if host == "::" else 1)
+        sock.bind(address)
+        sock.setblocking(False)
+    except OSError as error:
+        sock.close()
+        shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        why = REASONS.get(error.errno or 0, error.strerror)
+        raise ConfigError(f"{setting}: cannot listen on TCP {shown}: {why}") from None
+    return sock
+
+
+class HttpListener:
+    """One face on one socket. Run `serve` in a task of the owner's; `stop` ends it.
+
+    ``started`` is set once requests are taken. Raises `ConfigError` when ``tls`` (certificate and
+    key file) cannot be loaded.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        sock: socket.socket,
+        limits: PublicLimits,
+        tls: tuple[Path, Path] | None = None,
+    ) -> None:
+        self.started = asyncio.Event()
+        self.address: tuple[str, int] = sock.getsockname()[:2]
+        self._sock = sock
+        self._tls = tls
+        config = uvicorn.Config(
+            app,
+            http="h11",
+            ws="none",
+            lifespan="off",
+            loop="none",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            limit_concurrency=limits.max_connections,
+            timeout_keep_alive=limits.keep_alive,
+            timeout_graceful_shutdown=limits.drain,
+            h11_max_incomplete_event_size=MAX_HEADERS,
+        )
+        config.load()
+        self._context = config.ssl = _context(*tls) if tls else None
+        self._server = _Quiet(config, self.started)
+
+    async def serve(self) -> None:
+        """Answer requests until `stop`; closes the socket."""
+        try:
+            await self._server.serve([self._sock])
+        finally:
+            self._sock.close()
+
+    def stop(self) -> None:
+        """End soon: no new connections, answers in progress get ``drain`` seconds."""
+        self._server.should_exit = True
+
+    def reload_certificate(self) -> None:
+        """Read the pair again for connections to come. Raises `ConfigError` and keeps the old."""
+        if self._context and self._tls:
+            _context(*self._tls)
+            self._context.load_cert_chain(*self._tls)
+
+
+class _Quiet(uvicorn.Server):
+    """uvicorn without hands on the process: it takes no signals and says when it has started."""
+
+    def __init__(self, config: uvicorn.Config, started: asyncio.Event) -> None:
+        super().__init__(config)
+        self._says_started = started
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Signals belong to the owner of the loop."""
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """As before, and tell the owner."""
+        await super().startup(sockets)
+        self._says_started.set()
+
+
+def _context(cert: Path, key: Path) -> ssl.SSLContext:
+    """A server's TLS context for the pair. Raises `ConfigError`."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.set_alpn_protocols(["http/1.1"])
+    try:
+        context.load_cert_chain(cert, key)
+    except ssl.SSLError as error:
+        why = "the key does not belong to the certificate"
+        if error.reason != "KEY_VALUES_MISMATCH":
+            why = "not a PEM certificate and its key"
+        raise ConfigError(f"web.https.cert: {cert}, {key}: {why}") from None
+    except OSError as error:
+        raise ConfigError(f"web.https.cert: {cert}, {key}: {error.strerror}") from None
+    return context

@@ -1,0 +1,28 @@
+"""Ceilings of the HTTP faces. This module must not know what is served over them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class PublicLimits:
+    """Limits of the public HTTP face, each with its unit and what happens when it is hit."""
+
+    max_url: int = 16_384
+    """Bytes of path and query together. More: 414."""
+
+    max_fetch_bytes: int = 67_108_864
+    """Bytes of one fetched group. More: 413."""
+
+    fetch_timeout: float = 5.0
+    """Seconds until a group must be complete. Longer: 504."""
+
+    max_connections: int = 512
+    """TCP connections at a time, on each listener. More: 503."""
+
+    keep_alive: int = 5
+    """Seconds an idle connection is kept after an answer; then it is closed."""
+
+    drain: int = 2
+    """Seconds that answers in progress may still take when the relay stops; then they are cut."""

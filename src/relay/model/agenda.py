@@ -1,0 +1,80 @@
+"""What is due later: linger, retention and forgetting, in one heap per origin.
+
+An alarm sits in the heap at most once per date it was moved forward to; moving it back or clearing
+it costs nothing, so idle things cost nothing. This module must not know a clock: `tick` is told.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable
+from itertools import count
+
+
+class Alarm:
+    """One thing that may become due; created once per owner and set as often as needed."""
+
+    __slots__ = ("_agenda", "due", "queued", "ring")
+
+    def __init__(self, agenda: Agenda, ring: Callable[[float], None]) -> None:
+        self._agenda = agenda
+        self.ring = ring
+        self.due: float | None = None
+        self.queued: float | None = None
+
+    def set(self, due: float) -> None:
+        """Ring at ``due`` (monotonic seconds) instead of whatever was set before."""
+        self.due = due
+        if self.queued is None or due < self.queued:
+            self.queued = due
+            self._agenda.queue(due, self)
+
+    def clear(self) -> None:
+        """Do not ring."""
+        self.due = None
+
+
+class Agenda:
+    """All alarms of one origin."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[float, int, Alarm]] = []
+        self._serial = count()
+
+    def queue(self, due: float, alarm: Alarm) -> None:
+        """Look at ``alarm`` when ``due`` has come."""
+        heapq.heappush(self._heap, (due, next(self._serial), alarm))
+
+    @property
+    def next_due(self) -> float | None:
+        """When to call `tick` next, at the latest; ``None`` = nothing is planned.
+
+        It may be early (the alarm there has been cleared), never late.
+        """
+        return self._heap[0][0] if self._heap else None
+
+    def tick(self, now: float) -> float | None:
+        """Ring what is due and answer `next_due`.
+
+        What a ring sets anew waits for the next tick, even if it is due at once.
+        """
+        for alarm in self._take_due(now):
+            if alarm.due is not None and alarm.due <= now:
+                alarm.due = None
+                alarm.ring(now)
+        return self.next_due
+
+    def _take_due(self, now: float) -> list[Alarm]:
+        due: list[Alarm] = []
+        while self._heap and self._heap[0][0] <= now:
+            when, _, alarm = heapq.heappop(self._heap)
+            if alarm.queued != when:
+                continue
+            alarm.queued = None
+            if alarm.due is None:
+                continue
+            if alarm.due <= now:
+                due.append(alarm)
+            else:
+                alarm.set(alarm.due)
+        return due

@@ -1,0 +1,168 @@
+"""The viewers of one track: who gets which group, once, and what they want together.
+
+A group outside a viewer's range is parked for it by number and handed over when its demand widens.
+This module must not know where groups come from or how long they are kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Protocol
+
+from relay.errors import RelayError
+from relay.model.demand import Demand, Tally, TrackInfo
+from relay.model.group import Group
+from relay.model.shelf import Shelf
+
+PARKED_SLACK = 64
+"""Parked numbers a viewer may have beyond twice the cached groups before stale ones are dropped."""
+
+
+class Viewer(Protocol):
+    """Who watches a track; hashed by identity. May call the track back from within any call."""
+
+    demand: Demand
+    """What it wants; after a change the owner calls `Track.rewatch`."""
+
+    def track_accepted(self, info: TrackInfo) -> None:
+        """The properties are known; comes before the first group, once."""
+
+    def group_opened(self, group: Group) -> None:
+        """A group of the demanded range, live or cached, from its first byte.
+
+        The same sequence comes again only after the earlier incarnation was aborted.
+        """
+
+    def datagram_received(self, sequence: int, timestamp: int, payload: bytes) -> None:
+        """A group of one small frame, best effort, never cached."""
+
+    def track_ended(self, error: RelayError | None) -> None:
+        """The track is complete (``None``) or cannot be had. The viewer is no longer registered;
+        groups handed over before still run to their own end."""
+
+
+class _Seat:
+    """One viewer's range, and what lies outside it."""
+
+    __slots__ = ("demand", "floor", "parked")
+
+    def __init__(self, demand: Demand, latest: int | None, cached: Iterable[int]) -> None:
+        self.demand = demand
+        # First group to hand over. Without an explicit start it is the latest of the moment, or
+        # the first that comes.
+        self.floor = latest if demand.start is None else demand.start
+        self.parked = set(cached)
+
+    def takes(self, sequence: int) -> bool:
+        end = self.demand.end
+        return (self.floor is None or sequence >= self.floor) and (end is None or sequence <= end)
+
+
+class Audience:
+    """All viewers of one track."""
+
+    def __init__(self, shelf: Shelf) -> None:
+        self._shelf = shelf
+        self._seats: dict[Viewer, _Seat] = {}
+        self._tally = Tally()
+
+    def __len__(self) -> int:
+        return len(self._seats)
+
+    def __contains__(self, viewer: Viewer) -> bool:
+        return viewer in self._seats
+
+    def total(self, max_latency: int | None) -> Demand | None:
+        """What all of them want together; see `Tally.total`."""
+        return self._tally.total(max_latency)
+
+    def join(self, viewer: Viewer, latest: int | None) -> None:
+        """Seat a viewer, all cached groups parked; ``latest`` is where "the latest" starts."""
+        self._seats[viewer] = _Seat(viewer.demand, latest, self._shelf.groups)
+        self._tally.add(viewer.demand)
+
+    def change(self, viewer: Viewer) -> None:
+        """Take over the viewer's new demand and hand over what it now includes."""
+        seat = self._seats[viewer]
+        self._tally.remove(seat.demand)
+        seat.demand = viewer.demand
+        self._tally.add(seat.demand)
+        if seat.demand.start is not None:
+            seat.floor = seat.demand.start
+        self.hand_parked(viewer)
+
+    def leave(self, viewer: Viewer) -> bool:
+        """Unseat a viewer; False when it has no seat."""
+        seat = self._seats.pop(viewer, None)
+        if seat is not None:
+            self._tally.remove(seat.demand)
+        return seat is not None
+
+    def hand_parked(self, viewer: Viewer) -> None:
+        """Hand over every parked group in range that is still cached, in sequence order."""
+        seat = self._seats.get(viewer)
+        if seat is None or seat.floor is None:
+            return
+        for sequence in sorted(number for number in seat.parked if seat.takes(number)):
+            group = self._shelf.groups.get(sequence)
+            if group is not None and self._seats.get(viewer) is seat:
+                self._hand(viewer, seat, group)
+
+    def offer(self, group: Group) -> None:
+        """Hand a new group to everybody whose range it is in, park it for the others."""
+        for viewer in tuple(self._seats):
+            seat = self._seats.get(viewer)
+            if group.error is not None:
+                return
+            if seat is None:
+                continue
+            if seat.floor is None:
+                seat.floor = group.sequence
+            if seat.takes(group.sequence):
+                self._hand(viewer, seat, group)
+            else:
+                self._park(seat, group.sequence)
+
+    def confirm(self, group: Group) -> None:
+        """The source sent a cached group again: hand it to those it was held back from."""
+        for viewer in tuple(self._seats):
+            seat = self._seats.get(viewer)
+            if seat and group.sequence in seat.parked and seat.takes(group.sequence):
+                self._hand(viewer, seat, group)
+
+    def park(self, sequence: int) -> None:
+        """A group came to the cache that nobody here asked for now."""
+        for seat in self._seats.values():
+            self._park(seat, sequence)
+
+    def datagram(self, sequence: int, timestamp: int, payload: bytes) -> None:
+        """Pass a datagram to everybody whose range it is in."""
+        for viewer in tuple(self._seats):
+            seat = self._seats.get(viewer)
+            if seat is not None and seat.takes(sequence):
+                viewer.datagram_received(sequence, timestamp, payload)
+
+    def accepted(self, info: TrackInfo) -> None:
+        """Tell everybody the properties."""
+        for viewer in tuple(self._seats):
+            if viewer in self._seats:
+                viewer.track_accepted(info)
+
+    def dismiss(self, error: RelayError | None) -> None:
+        """Unseat everybody and say why."""
+        viewers = tuple(self._seats)
+        self._seats.clear()
+        self._tally = Tally()
+        for viewer in viewers:
+            viewer.track_ended(error)
+
+    def _hand(self, viewer: Viewer, seat: _Seat, group: Group) -> None:
+        seat.parked.discard(group.sequence)
+        if seat.floor is None:
+            seat.floor = group.sequence
+        viewer.group_opened(group)
+
+    def _park(self, seat: _Seat, sequence: int) -> None:
+        seat.parked.add(sequence)
+        if len(seat.parked) > 2 * len(self._shelf.groups) + PARKED_SLACK:
+            seat.parked.intersection_update(self._shelf.groups)

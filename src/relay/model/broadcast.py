@@ -1,0 +1,214 @@
+"""One publisher at one path: the routes that lead to it and the tracks that are watched.
+
+The first route serves until it is gone; the others stand by, best first, and take over without the
+viewers noticing. This module must not know which of several publishers a path belongs to: that is
+the stage's decision.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+from relay.errors import Dropped, LimitExceeded, RelayError
+from relay.model.cache import Stock
+from relay.model.track import Track
+from relay.path import Path
+
+if TYPE_CHECKING:
+    from relay.model.stage import Stage
+
+_FNV_OFFSET = 0xCBF29CE484222325
+_FNV_PRIME = 0x100000001B3
+_MASK = (1 << 64) - 1
+
+
+class Source(Protocol):
+    """Who can deliver a broadcast's tracks. May answer from within a call; must not raise."""
+
+    def open(self, track: Track) -> None:
+        """Feed the track: from ``track.start_at``, else from ``track.demand.start``, else from
+        the latest group. Answer with `Track.accept` and groups, or `Track.reject`."""
+
+    def update(self, track: Track) -> None:
+        """``track.demand`` has changed while the track is open."""
+
+    def close(self, track: Track) -> None:
+        """Stop feeding; its groups have been aborted. Never called after this source ended the
+        feed itself (`Track.finish`, `Track.reject`, `Track.lose`)."""
+
+    def learn(self, track: Track) -> None:
+        """Find out the properties only: answer with `Track.accept` or `Track.reject`.
+
+        `open` may follow before the answer, and then one `Track.accept` answers both.
+        """
+
+
+@runtime_checkable
+class FetchSource(Source, Protocol):
+    """A source that can also deliver a single old group."""
+
+    def fetch(self, track: Track, sequence: int) -> None:
+        """Answer with `Track.open_fetched` and writes, or with `Track.fetch_failed`."""
+
+
+def fingerprint(path: Path, hops: tuple[int, ...]) -> int:
+    """FNV-1a (64 bits) of a name and a chain: the same choice between equals on every relay."""
+    value = _FNV_OFFSET
+    for byte in path.encode("utf-8", "surrogatepass"):
+        value = (value ^ byte) * _FNV_PRIME & _MASK
+    for hop in hops:
+        for byte in (hop & _MASK).to_bytes(8, "big"):
+            value = (value ^ byte) * _FNV_PRIME & _MASK
+    return value
+
+
+class Route:
+    """One announcement of a path by one source. Created by `Origin.announce`.
+
+    Exactly one of `withdraw` and `lose` ends it; `lose` may still follow a `withdraw` when the
+    source vanishes while viewers are being served to the end.
+    """
+
+    __slots__ = ("__weakref__", "broadcast", "cost", "has_ended", "hops", "path", "source", "stage")
+
+    def __init__(self, stage: Stage, source: Source, hops: tuple[int, ...], cost: int) -> None:
+        self.stage = stage
+        self.path = stage.path
+        self.source = source
+        self.hops = hops
+        """Chain of relay ids, the original publisher's first; 0 = unnamed."""
+        self.cost = cost
+        self.broadcast: Broadcast | None = None
+        """What it leads to, or led to when it ended."""
+        self.has_ended = False
+        """Whether it was withdrawn, lost or revoked; it never comes back."""
+
+    @property
+    def identity(self) -> int:
+        """Who publishes: the first hop; 0 = unknown, which equals nobody."""
+        return self.hops[0] if self.hops else 0
+
+    def rank(self) -> tuple[int, int, int]:
+        """Order of standby routes, best first: cost, length, then a stable hash."""
+        return self.cost, len(self.hops), fingerprint(self.path, self.hops)
+
+    def update(self, hops: tuple[int, ...], now: float, cost: int | None = None) -> bool:
+        """The source announced the path again (a restart).
+
+        The same publisher: only the chain changes, subscriptions go on. Another or an unknown one:
+        the path is taken over, as by a new announcement. False when the chain is a loop or too long
+        (the route rests until the next update) or the route was ended.
+        """
+        return self.stage.update(self, hops, self.cost if cost is None else cost, now)
+
+    def withdraw(self, now: float) -> None:
+        """The source said goodbye: without a standby the path is unannounced at once.
+
+        Viewers are served until the source finishes or loses the tracks.
+        """
+        self.has_ended = True
+        self.stage.depart(self, None, now)
+
+    def lose(self, now: float) -> None:
+        """The source vanished: without a standby the path lingers, then viewers are dropped."""
+        self.has_ended = True
+        self.stage.depart(self, Dropped("the publisher vanished"), now)
+
+    def revoke(self) -> None:
+        """The right to announce was taken away: as `withdraw`, and viewers are dropped at once."""
+        self.has_ended = True
+        self.stage.depart(self, Dropped("the publisher lost its right"), None)
+
+
+class Broadcast:
+    """The tracks of one publisher at one path. Found with `Origin.find`."""
+
+    def __init__(self, path: Path, identity: int, stock: Stock) -> None:
+        self.path = path
+        self.identity = identity
+        """First hop of its routes, 0 = unknown."""
+        self.stock = stock
+        self.routes: list[Route] = []
+        """The one that serves, then those that stand by, best first."""
+        self.tracks: dict[str, Track] = {}
+        """Tracks that are watched, or were a moment ago."""
+        self.is_on_air = False
+        """Whether this is the broadcast announced at its path now."""
+
+    @property
+    def hops(self) -> tuple[int, ...]:
+        """Chain of the route that serves; empty without one."""
+        return self.routes[0].hops if self.routes else ()
+
+    @property
+    def is_lingering(self) -> bool:
+        """Whether it is announced although its last route was lost a moment ago."""
+        return self.is_on_air and not self.routes
+
+    def track(self, name: str) -> Track:
+        """The track of that name; whether it exists shows when it is watched.
+
+        Raises `LimitExceeded` beyond `CacheSettings.max_tracks_per_broadcast`.
+        """
+        track = self.tracks.get(name)
+        if track is None:
+            self._make_room()
+            track = self.tracks[name] = Track(self, name)
+        return track
+
+    def forget(self, track: Track) -> None:
+        """The track ended. For `Track` only."""
+        if self.tracks.get(track.name) is track:
+            del self.tracks[track.name]
+
+    def next_route(self, tried: Container[Route]) -> Route | None:
+        """The best route not tried yet; none while another broadcast has the path."""
+        if not self.is_on_air:
+            return None
+        return next((route for route in self.routes if route not in tried), None)
+
+    def fetch_source(self, preferred: Route | None) -> FetchSource | None:
+        """A source that can fetch, the preferred route's first."""
+        for route in (preferred, *self.routes):
+            if route is not None and self.is_on_air and isinstance(route.source, FetchSource):
+                return route.source
+        return None
+
+    def add_route(self, route: Route) -> None:
+        """One more route; the one that serves goes on serving."""
+        route.broadcast = self
+        self.routes.append(route)
+        self.sort_standby()
+        for track in tuple(self.tracks.values()):
+            track.route_joined()
+
+    def sort_standby(self) -> None:
+        """Bring the routes that stand by into order, the newest last among equals."""
+        if len(self.routes) > 2:
+            self.routes[1:] = sorted(self.routes[1:], key=Route.rank)
+
+    def reroute(self, route: Route, error: RelayError) -> None:
+        """Move the tracks off a route that is gone; what it left unfinished ends with ``error``."""
+        for track in tuple(self.tracks.values()):
+            track.route_left(route, error)
+
+    def drain(self) -> None:
+        """No longer announced: forget what nobody watches, serve the rest to its end."""
+        for track in tuple(self.tracks.values()):
+            track.drain()
+
+    def end(self, error: RelayError) -> None:
+        """End every track with ``error``."""
+        for track in tuple(self.tracks.values()):
+            track.end(error)
+
+    def _make_room(self) -> None:
+        limit = self.stock.settings.max_tracks_per_broadcast
+        if len(self.tracks) < limit:
+            return
+        for track in tuple(self.tracks.values()):
+            if track.is_idle:
+                track.end(Dropped("forgotten to make room"))
+        if len(self.tracks) >= limit:
+            raise LimitExceeded(f"{self.path} is at max_tracks_per_broadcast ({limit})")

@@ -1,0 +1,285 @@
+"""One group: bytes that arrive once and leave to everybody who reads along.
+
+A chunk is stored as it came and told to each reader by one plain call; nothing is allocated per
+reader, and another layout is derived once, not per reader. This module must not know what the
+bytes mean, who reads them, or where readers got to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from typing import TYPE_CHECKING, Protocol
+
+from relay.errors import Expired, Lagged, RelayError
+
+if TYPE_CHECKING:
+    from relay.model.cache import Cache
+    from relay.model.demand import TrackInfo
+    from relay.model.track import Track
+
+Encoding = Hashable
+"""How the bytes inside a group are laid out; opaque here, only compared."""
+
+Transcode = Callable[[Encoding, Encoding, "TrackInfo"], Callable[[bytes, float], bytes]]
+"""``(layout it has, layout wanted, track) -> feed``; ``feed(chunk, written_at)`` answers the bytes
+that are complete by now (maybe none) and raises `RelayError` on bytes it cannot understand."""
+
+MAX_CHUNKS = 1 << 19
+"""Chunks of one group; the write past it aborts the group with `Lagged` (a chunk costs memory of
+its own, however short it is)."""
+
+GROUP_COST = 1024
+"""Bytes the cache budget is charged for a group, besides what was written into it."""
+
+CHUNK_COST = 64
+"""Bytes the cache budget is charged for a chunk, besides its length."""
+
+
+class Reader(Protocol):
+    """Who reads one `Log`; hashed by identity, keeps its own cursor into ``log.chunks``.
+
+    A reader may detach, or end the group, from within any of these calls; it must not raise.
+    """
+
+    def written(self, size: int) -> None:
+        """One chunk of ``size`` bytes was appended."""
+
+    def ended(self) -> None:
+        """Nothing will follow: complete, or aborted when ``log.error`` is set."""
+
+    def evicted(self) -> None:
+        """The complete group left the cache: unsent bytes now live at the reader's expense."""
+
+
+class Log:
+    """The bytes of one group in one encoding, in arrival order."""
+
+    __slots__ = ("_audience", "_readers", "chunks", "error", "finished", "size")
+
+    def __init__(self) -> None:
+        self.chunks: list[bytes] = []
+        """All bytes so far, cut anywhere. Readers must not change it."""
+        self.size = 0
+        """Bytes in ``chunks``."""
+        self.finished = False
+        """Complete: nothing will follow."""
+        self.error: RelayError | None = None
+        """Why the log broke off, if it did."""
+        self._readers: dict[Reader, None] = {}
+        # The tuple that writes walk over. Built again only after somebody came or left, so that a
+        # steady audience costs no allocation and may change while it is being told.
+        self._audience: tuple[Reader, ...] | None = ()
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing will follow, complete or not."""
+        return self.finished or self.error is not None
+
+    def attach(self, reader: Reader) -> None:
+        """Tell ``reader`` what happens from now on.
+
+        Nothing is called for what is there already: look at ``chunks``, ``finished`` and ``error``
+        after attaching. A complete log still tells of its eviction; an aborted one tells nothing.
+        """
+        if self.error is None:
+            self._readers[reader] = None
+            self._audience = None
+
+    def detach(self, reader: Reader) -> None:
+        """Tell ``reader`` nothing any more; harmless when it was not attached."""
+        if self._readers.pop(reader, self) is None:
+            self._audience = None
+
+    def append(self, chunk: bytes) -> None:
+        """Add a chunk and tell every reader. For `Group` only."""
+        self.chunks.append(chunk)
+        size = len(chunk)
+        self.size += size
+        readers = self._snapshot()
+        for reader in readers:
+            if self._audience is readers or reader in self._readers:
+                reader.written(size)
+
+    def end(self, error: RelayError | None) -> None:
+        """Complete it (``None``) or break it off, once. For `Group` only."""
+        if self.ended:
+            return
+        readers = self._snapshot()
+        if error is None:
+            self.finished = True
+        else:
+            self.error = error
+            self._clear()
+        for reader in readers:
+            if error is not None or self._audience is readers or reader in self._readers:
+                reader.ended()
+
+    def evict(self) -> None:
+        """Say that the cache let go of these bytes. For `Group` only."""
+        readers = self._snapshot()
+        self._clear()
+        for reader in readers:
+            reader.evicted()
+
+    def _snapshot(self) -> tuple[Reader, ...]:
+        readers = self._audience
+        if readers is None:
+            readers = self._audience = tuple(self._readers)
+        return readers
+
+    def _clear(self) -> None:
+        self._readers.clear()
+        self._audience = ()
+
+
+class _Derived:
+    """A log kept up to date in another encoding."""
+
+    __slots__ = ("feed", "log")
+
+    def __init__(self, feed: Callable[[bytes, float], bytes]) -> None:
+        self.feed = feed
+        self.log = Log()
+
+    def write(self, chunk: bytes, now: float) -> int:
+        """Follow the native log by one chunk; answers the bytes charged to the cache."""
+        if self.log.ended:
+            return 0
+        try:
+            translated = self.feed(chunk, now)
+        except RelayError as error:
+            self.log.end(error)
+            return 0
+        if not translated:
+            return 0
+        self.log.append(translated)
+        return len(translated) + CHUNK_COST
+
+
+class Group:
+    """One group of a track. Created by the track; written by the source; read through logs."""
+
+    __slots__ = (
+        "_derived",
+        "_limit",
+        "_native",
+        "_times",
+        "cache",
+        "charge",
+        "encoding",
+        "opened_at",
+        "sequence",
+        "touched_at",
+        "track",
+    )
+
+    def __init__(
+        self, track: Track, sequence: int, encoding: Encoding, limit: int, now: float
+    ) -> None:
+        self.track = track
+        self.sequence = sequence
+        self.encoding = encoding
+        """The layout it is written in."""
+        self.opened_at = now
+        self.touched_at = now
+        """Monotonic seconds of the last write, or of the opening or the completion."""
+        self.cache: Cache | None = None
+        """Who counts its bytes; ``None`` once it has left the cache."""
+        self.charge = 0
+        """Bytes counted there, derived encodings and bookkeeping included."""
+        self._limit = limit
+        self._native = Log()
+        self._times: list[float] = []
+        self._derived: dict[Encoding, _Derived] = {}
+
+    @property
+    def size(self) -> int:
+        """Bytes written so far, in the native encoding."""
+        return self._native.size
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing will follow, complete or not."""
+        return self._native.ended
+
+    @property
+    def error(self) -> RelayError | None:
+        """Why it broke off, if it did."""
+        return self._native.error
+
+    def write(self, chunk: bytes, now: float) -> bool:
+        """Append bytes cut anywhere; False (and nothing else) once the group has ended.
+
+        Past `CacheSettings.max_group_bytes` or `MAX_CHUNKS` the group is aborted with `Lagged`.
+        """
+        native = self._native
+        if native.ended:
+            return False
+        if not chunk:
+            return True
+        if native.size + len(chunk) > self._limit or len(native.chunks) >= MAX_CHUNKS:
+            self.abort(Lagged(f"group {self.sequence} is over max_group_bytes ({self._limit})"))
+            return False
+        self.touched_at = now
+        self._times.append(now)
+        # Taken before anybody is told: a layout first asked for meanwhile has this chunk already.
+        others = tuple(self._derived.values()) if self._derived else ()
+        native.append(chunk)
+        charge = len(chunk) + CHUNK_COST
+        for derived in others:
+            charge += derived.write(chunk, now)
+        if self.cache is not None:
+            self.cache.add(self, charge)
+        return native.error is None
+
+    def finish(self, now: float) -> None:
+        """The group is complete. Harmless when it has ended already."""
+        if not self._native.ended:
+            self.touched_at = now
+            self._end(None)
+
+    def abort(self, error: RelayError) -> None:
+        """The group breaks off; it leaves the cache at once. Harmless when it has ended already."""
+        if not self._native.ended:
+            self._end(error)
+
+    def evict(self, error: RelayError | None = None) -> None:
+        """Leave the cache: abort if unfinished (default `Expired`), else tell the readers."""
+        if not self._native.ended:
+            self.abort(error or Expired(f"group {self.sequence} is too old"))
+        elif self.cache is not None:
+            self.track.shelf.remove(self)
+            self._native.evict()
+            for derived in tuple(self._derived.values()):
+                derived.log.evict()
+
+    def log(self, encoding: Encoding, transcode: Transcode) -> Log:
+        """The bytes in ``encoding``, from the first one, kept up to date.
+
+        ``transcode`` is asked once per group and encoding. What it cannot understand ends the
+        derived log with that error and nothing else.
+        """
+        if encoding == self.encoding:
+            return self._native
+        derived = self._derived.get(encoding)
+        if derived is None:
+            derived = self._derive(encoding, transcode)
+        return derived.log
+
+    def _derive(self, encoding: Encoding, transcode: Transcode) -> _Derived:
+        derived = _Derived(transcode(self.encoding, encoding, self.track.properties))
+        self._derived[encoding] = derived
+        charge = sum(map(derived.write, self._native.chunks, self._times))
+        if self._native.ended:
+            derived.log.end(self._native.error)
+        if self.cache is not None:
+            self.cache.add(self, charge)
+        return derived
+
+    def _end(self, error: RelayError | None) -> None:
+        # Books first: a reader that is told may ask the track for what is there now.
+        self.track.group_ended(self, error)
+        derived = tuple(self._derived.values())
+        self._native.end(error)
+        for each in derived:
+            each.log.end(error)

@@ -1,0 +1,106 @@
+"""Everything one relay knows: who announces what, who watches, and what is due when.
+
+The only entrance of this room; sessions get a `Scope` of it, never the origin itself. This module
+must not know who may see what (a scope does) nor any peer.
+"""
+
+from __future__ import annotations
+
+from relay.errors import LimitExceeded
+from relay.model.agenda import Agenda
+from relay.model.board import Board, Watch, Watcher
+from relay.model.broadcast import Broadcast, Route, Source
+from relay.model.cache import Cache, Stock
+from relay.model.scope import Scope
+from relay.model.settings import CacheSettings
+from relay.model.stage import Stage
+from relay.path import Path
+
+__all__ = ["MAX_HOPS", "Origin", "Watch", "Watcher"]
+
+MAX_HOPS = 32
+"""Relays in one chain; announcements with longer chains are dropped."""
+
+
+class Origin:
+    """All broadcasts of one relay. ``now`` is monotonic seconds in every call."""
+
+    def __init__(self, id: int, settings: CacheSettings | None = None) -> None:
+        self.id = id
+        """This relay's own hop id: chains that contain it are loops."""
+        settings = settings or CacheSettings()
+        self.stock = Stock(settings, Cache(settings), Agenda())
+        self.board = Board()
+        self.routes = 0
+        """Announcements in force, those of parked and standby routes included."""
+        self._stages: dict[Path, Stage] = {}
+
+    def announce(
+        self, path: Path, source: Source, hops: tuple[int, ...], now: float, cost: int = 0
+    ) -> Route | None:
+        """``source`` can deliver the broadcast at ``path``.
+
+        ``hops`` is the full chain, the original publisher first (0 = unknown); ``cost`` orders
+        standby routes. ``None``: dropped, because the chain is a loop or longer than `MAX_HOPS`.
+        Raises `LimitExceeded` beyond `CacheSettings.max_broadcasts`.
+        """
+        if not self.admits(hops):
+            return None
+        self.count_route()
+        stage = self.stage_at(path)
+        route = Route(stage, source, hops, cost)
+        stage.enter(route)
+        return route
+
+    def watch(self, prefix: Path, watcher: Watcher, exclude: int = 0) -> Watch:
+        """Tell ``watcher`` of every broadcast under ``prefix``, those of now before this returns.
+
+        Chains that contain ``exclude`` are hidden from it (0 = none).
+        """
+        return self.board.watch(prefix, watcher, exclude)
+
+    def find(self, path: Path) -> Broadcast | None:
+        """The broadcast announced at ``path`` now."""
+        stage = self._stages.get(path)
+        return None if stage is None else stage.on_air
+
+    def tick(self, now: float) -> float | None:
+        """Do what is due (linger, retention, forgotten tracks); answers when to call again."""
+        return self.stock.agenda.tick(now)
+
+    @property
+    def next_due(self) -> float | None:
+        """When `tick` is needed at the latest; ``None`` = not before something happens."""
+        return self.stock.agenda.next_due
+
+    def scope(self, root: Path, publish: tuple[Path, ...], subscribe: tuple[Path, ...]) -> Scope:
+        """The part of this origin that one session may see; prefixes are relative to ``root``.
+
+        Raises `BadRequest` when a prefix is too long below the root.
+        """
+        return Scope(self, root, publish, subscribe)
+
+    # For stages.
+
+    def admits(self, hops: tuple[int, ...]) -> bool:
+        """Whether a chain is neither a loop nor too long."""
+        return len(hops) <= MAX_HOPS and self.id not in hops
+
+    def count_route(self) -> None:
+        """One more announcement. Raises `LimitExceeded`."""
+        limit = self.stock.settings.max_broadcasts
+        if self.routes >= limit:
+            raise LimitExceeded(f"the relay is at max_broadcasts ({limit})")
+        self.routes += 1
+
+    def stage_at(self, path: Path) -> Stage:
+        """The stage of a path, a new one if nothing is there."""
+        stage = self._stages.get(path)
+        if stage is None:
+            stage = self._stages[path] = Stage(self, path)
+        return stage
+
+    def forget(self, stage: Stage) -> None:
+        """Nothing is left at the stage's path."""
+        if self._stages.get(stage.path) is stage:
+            del self._stages[stage.path]

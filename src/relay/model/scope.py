@@ -1,0 +1,170 @@
+"""One session's view of an origin: a root, and the prefixes below it that it may use.
+
+Every path in and out is relative to the root, and the root is joined here and nowhere else, so no
+caller can name anything outside it. This module must not know why a session may see what it sees.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+from weakref import WeakSet
+
+from relay.errors import BadRequest, Forbidden
+from relay.path import Path, covering
+
+if TYPE_CHECKING:
+    from relay.model.board import Hops, Watch, Watcher
+    from relay.model.broadcast import Broadcast, Route, Source
+    from relay.model.origin import Origin
+
+Windows = tuple[Path, ...]
+"""Absolute prefixes, none under another."""
+
+
+class ScopeWatch:
+    """A watcher at a prefix of a scope, until it cancels."""
+
+    def __init__(self, scope: Scope, prefix: Path, watcher: Watcher, exclude: int) -> None:
+        self._scope = scope
+        self._prefix = prefix
+        self._watcher = watcher
+        self._exclude = exclude
+        self._parts: list[Watch] = []
+        self._told: Windows = ()
+        self._is_live = True
+
+    def cancel(self) -> None:
+        """Tell nothing any more."""
+        self._is_live = False
+        self._scope.forget(self)
+        self._close()
+
+    def announced(self, path: Path, hops: Hops) -> None:
+        """For the board: pass on what lies in the window and was not told before."""
+        if self._is_live and not _inside(path, self._told):
+            self._watcher.announced(path.relative_to(self._scope.root), hops)
+
+    def unannounced(self, path: Path) -> None:
+        """For the board."""
+        if self._is_live:
+            self._watcher.unannounced(path.relative_to(self._scope.root))
+
+    def open(self, windows: Windows) -> None:
+        """Watch what of the prefix lies in ``windows``. For `Scope` only."""
+        board = self._scope.origin.board
+        for part in _overlap(self._prefix, windows):
+            if self._is_live:
+                self._parts.append(board.watch(part, self, self._exclude))
+        if not self._is_live:
+            self._close()
+
+    def move(self, old: Windows, new: Windows) -> None:
+        """Tell the difference between two windows and watch the new one. For `Scope` only."""
+        if not self._is_live:
+            return
+        self._close()
+        for part in _overlap(self._prefix, old):
+            for path, hops in self._scope.origin.board.shown(part):
+                if not _inside(path, new) and self._may_show(hops):
+                    self.unannounced(path)
+        self._told = old
+        self.open(new)
+        self._told = ()
+
+    def _may_show(self, hops: Hops) -> bool:
+        return not (self._exclude and self._exclude in hops)
+
+    def _close(self) -> None:
+        for part in self._parts:
+            part.cancel()
+        self._parts.clear()
+
+
+class Scope:
+    """The only thing a session ever holds of an origin. Created by `Origin.scope`."""
+
+    def __init__(
+        self, origin: Origin, root: Path, publish: Iterable[Path], subscribe: Iterable[Path]
+    ) -> None:
+        self.origin = origin
+        self.root = root
+        """Where the session's own paths begin, in the origin's paths."""
+        self._publish = self._windows(publish)
+        self._subscribe = self._windows(subscribe)
+        self._routes: WeakSet[Route] = WeakSet()
+        self._watches: dict[ScopeWatch, None] = {}
+
+    def announce(
+        self, path: Path, source: Source, hops: tuple[int, ...], now: float, cost: int = 0
+    ) -> Route | None:
+        """As `Origin.announce`, below the root. Raises `Forbidden` outside the publish prefixes,
+        `BadRequest` for a path too long below the root, `LimitExceeded`."""
+        whole = self.root.join(path)
+        if not _inside(whole, self._publish):
+            raise Forbidden(f"may not publish {path!r}")
+        route = self.origin.announce(whole, source, hops, now, cost)
+        if route is not None:
+            self._routes.add(route)
+        return route
+
+    def watch(self, prefix: Path, watcher: Watcher, exclude: int = 0) -> ScopeWatch:
+        """As `Origin.watch`, of what ``prefix`` and the subscribe prefixes share; never twice."""
+        try:
+            watch = ScopeWatch(self, self.root.join(prefix), watcher, exclude)
+        except BadRequest:  # too long for anything to be there, now or later
+            return ScopeWatch(self, self.root, watcher, exclude)
+        self._watches[watch] = None
+        watch.open(self._subscribe)
+        return watch
+
+    def find(self, path: Path) -> Broadcast | None:
+        """As `Origin.find`; ``None`` outside the subscribe prefixes."""
+        return self.origin.find(self.root.join(path)) if self.allows_subscribe(path) else None
+
+    def allows_publish(self, path: Path) -> bool:
+        """Whether `announce` would be allowed there now."""
+        return self._allows(path, self._publish)
+
+    def allows_subscribe(self, path: Path) -> bool:
+        """Whether `find` would look there now. To be asked again after `narrow` for each path
+        that is being watched: the model does not know which viewer belongs to which scope."""
+        return self._allows(path, self._subscribe)
+
+    def narrow(self, publish: Iterable[Path], subscribe: Iterable[Path]) -> None:
+        """Replace both windows now: watchers hear the difference, routes outside are revoked.
+
+        Called from within a watcher's call, the watchers hear it right after that change.
+        """
+        old, self._subscribe = self._subscribe, self._windows(subscribe)
+        self._publish = self._windows(publish)
+        for route in tuple(self._routes):
+            if not _inside(route.path, self._publish):
+                route.revoke()
+        new = self._subscribe
+        for watch in tuple(self._watches):
+            self.origin.board.defer(lambda watch=watch: watch.move(old, new))  # type: ignore[misc]
+
+    def forget(self, watch: ScopeWatch) -> None:
+        """For `ScopeWatch.cancel` only."""
+        self._watches.pop(watch, None)
+
+    def _windows(self, prefixes: Iterable[Path]) -> Windows:
+        return covering(self.root.join(prefix) for prefix in prefixes)
+
+    def _allows(self, path: Path, windows: Windows) -> bool:
+        try:
+            return _inside(self.root.join(path), windows)
+        except BadRequest:
+            return False
+
+
+def _inside(path: Path, windows: Windows) -> bool:
+    return any(path.is_under(window) for window in windows)
+
+
+def _overlap(prefix: Path, windows: Windows) -> Windows:
+    """The widest prefixes that lie under ``prefix`` and in a window."""
+    if _inside(prefix, windows):
+        return (prefix,)
+    return tuple(window for window in windows if window.is_under(prefix))

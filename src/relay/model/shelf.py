@@ -1,0 +1,97 @@
+"""The cached groups of one track: which is the latest, and when the others are too old.
+
+The latest group stays; any other stays until the retention has passed since its last write. This
+module must not know who watches the track or where its groups come from.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable
+
+from relay.errors import Lagged, RelayError
+from relay.model.agenda import Agenda, Alarm
+from relay.model.cache import Cache
+from relay.model.group import GROUP_COST, Group
+
+
+class Shelf:
+    """Groups by sequence, in order of arrival. Aborted groups are never on it."""
+
+    def __init__(self, cache: Cache, agenda: Agenda, retention: Callable[[], float]) -> None:
+        self.groups: dict[int, Group] = {}
+        self.newest: Group | None = None
+        """The group with the highest sequence held."""
+        self._cache = cache
+        self._retention = retention
+        # (due, sequence): numbers, not groups, so that a stale entry holds no bytes.
+        self._ages: list[tuple[float, int]] = []
+        self._alarm = Alarm(agenda, self.expire)
+
+    def put(self, group: Group, now: float) -> None:
+        """Hold a group; the one it supersedes starts to age, and what is too old leaves."""
+        self.expire(now)
+        newest = self.newest
+        self.groups[group.sequence] = group
+        spare = newest is not None and group.sequence < newest.sequence
+        if not spare:
+            self.newest = group
+        if newest is not None:
+            if not spare:
+                self._cache.supersede(newest)
+            self._age(group if spare else newest)
+        self._cache.hold(group, spare, GROUP_COST)
+        if len(self.groups) > self._cache.settings.max_groups_per_track:
+            self._thin_out()
+
+    def settle(self, group: Group) -> None:
+        """The group is complete."""
+        self._cache.rest(group)
+
+    def remove(self, group: Group) -> None:
+        """Let go of a group, if it is held; nobody is told."""
+        if self.groups.get(group.sequence) is not group:
+            return
+        del self.groups[group.sequence]
+        self._cache.release(group)
+        if self.newest is group:
+            latest = max(self.groups, default=None)
+            self.newest = None if latest is None else self.groups[latest]
+            if self.newest is not None:
+                self._cache.promote(self.newest)
+
+    def clear(self, error: RelayError) -> None:
+        """Let go of everything: the unfinished is aborted with ``error``."""
+        self._alarm.clear()
+        self._ages.clear()
+        for group in tuple(self.groups.values()):
+            group.evict(error)
+
+    def expire(self, now: float) -> None:
+        """Evict what is older than the retention; `Expired` for what is unfinished."""
+        retention = self._retention()
+        while self._ages and self._ages[0][0] <= now:
+            _, sequence = heapq.heappop(self._ages)
+            group = self.groups.get(sequence)
+            if group is None or group is self.newest:
+                continue
+            due = group.touched_at + retention
+            if due > now:
+                heapq.heappush(self._ages, (due, sequence))
+            else:
+                group.evict()
+        if self._ages:
+            self._alarm.set(self._ages[0][0])
+
+    def _age(self, group: Group) -> None:
+        if len(self._ages) > 2 * len(self.groups) + 64:
+            self._ages = [entry for entry in self._ages if entry[1] in self.groups]
+            heapq.heapify(self._ages)
+        heapq.heappush(self._ages, (group.touched_at + self._retention(), group.sequence))
+        self._alarm.set(self._ages[0][0])
+
+    def _thin_out(self) -> None:
+        limit = self._cache.settings.max_groups_per_track
+        lagged = Lagged(f"the track is over max_groups_per_track ({limit})")
+        while len(self.groups) > max(limit, 1):
+            next(group for group in self.groups.values() if group is not self.newest).evict(lagged)

@@ -1,0 +1,252 @@
+"""One QUIC connection of an endpoint: packets in, events up, one flush, packets out.
+
+Nothing here waits or sends: the endpoint feeds it, asks it for packets and fires its timer. Bytes
+of the same stream that came in one turn go up as one piece. This module must not know sockets,
+and leaves the meaning of streams to the `Application` on top.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from aioquic.quic.events import (
+    ConnectionIdIssued,
+    ConnectionIdRetired,
+    ConnectionTerminated,
+    DatagramFrameReceived,
+    HandshakeCompleted,
+    ProtocolNegotiated,
+    QuicEvent,
+    StopSendingReceived,
+    StreamDataReceived,
+    StreamReset,
+)
+
+from relay.net.codes import H3_INTERNAL_ERROR
+from relay.net.engine import Engine
+from relay.net.settings import QuicLimits
+from relay.net.udp import Address, plain
+
+
+class Application(Protocol):
+    """What runs on a connection once the protocol is agreed on. May raise: it costs itself."""
+
+    def handshake_completed(self) -> None:
+        """The peer is authenticated as far as TLS does that."""
+
+    def stream_received(self, stream: int, data: bytes, fin: bool) -> None:
+        """The next bytes of a stream."""
+
+    def stream_reset(self, stream: int, code: int) -> None:
+        """The peer broke off its half of a stream; the code is QUIC's."""
+
+    def stream_stopped(self, stream: int, code: int) -> None:
+        """The peer no longer reads our half, which is reset already; the code is QUIC's."""
+
+    def datagram_received(self, data: bytes) -> None:
+        """A QUIC datagram arrived."""
+
+    def flush(self) -> None:
+        """The last moment before packets are built."""
+
+    def overdue(self) -> None:
+        """The connection's `deadline` has passed."""
+
+    def terminated(self, code: int, is_transport: bool, reason: str) -> None:
+        """The QUIC connection is over; told once."""
+
+
+class Host(Protocol):
+    """What a connection needs of its endpoint."""
+
+    def now(self) -> float:
+        """The loop's clock, in seconds."""
+
+    def wake(self, connection: Connection) -> None:
+        """Flush the connection in this turn, or at once when there is none."""
+
+    def add_id(self, connection: Connection, cid: bytes) -> None:
+        """Packets to this connection id belong to the connection."""
+
+    def remove_id(self, connection: Connection, cid: bytes) -> None:
+        """... and no longer do."""
+
+    def handshake_done(self, connection: Connection) -> None:
+        """The handshake is complete; the endpoint may still refuse the connection."""
+
+    def ended(self, connection: Connection) -> None:
+        """The session on it is over, though QUIC may linger."""
+
+    def failed(self, error: Exception) -> None:
+        """Something raised that should not have."""
+
+
+Begin = Callable[["Connection", str], Application]
+"""Makes the application of a connection for the agreed ALPN."""
+
+
+class Connection:
+    """One peer's QUIC connection."""
+
+    def __init__(
+        self, host: Host, engine: Engine, limits: QuicLimits, remote: Address, begin: Begin
+    ) -> None:
+        self.host = host
+        self.engine = engine
+        self.limits = limits
+        self.ids: set[bytes] = set()
+        """Connection ids the endpoint routes here."""
+        self.deadline: float | None = None
+        """When `Application.overdue` (or the end of a slow handshake) is due."""
+        self.armed: float | None = None
+        """When the endpoint's timer will look at this connection; the endpoint's own note."""
+        self.application: Application | None = None
+        self.alpn = ""
+        self.is_terminated = False
+        """Whether QUIC has forgotten the connection, closing period included."""
+        self._remote = remote
+        self._begin = begin
+        self._is_told = False
+
+    @property
+    def remote(self) -> tuple[str, int]:
+        """Address and port of the peer, as they are now."""
+        return plain(self.engine.get_peer_address() or self._remote)
+
+    def wake(self) -> None:
+        """Have this connection flushed."""
+        self.host.wake(self)
+
+    def feed(self, data: bytes, address: Address, now: float) -> None:
+        """A UDP datagram for this connection arrived."""
+        try:
+            self.engine.receive_datagram(data, address, now)
+        except Exception as error:
+            self.fail(error)
+
+    def fire(self, now: float) -> None:
+        """The time of `timer` has come."""
+        if self.deadline is not None and now >= self.deadline:
+            self.deadline = None
+            if self.application is None or not self.alpn:
+                self.engine.end(0, "the handshake took too long", transport=True)
+            else:
+                self._guard(self.application.overdue)
+        due = self.engine.deadline()
+        if due is not None and now >= due:
+            try:
+                self.engine.handle_timer(now)
+            except Exception as error:
+                self.fail(error)
+
+    def timer(self) -> float | None:
+        """When `fire` is due, ``None`` for never."""
+        due = self.engine.deadline()
+        if self.deadline is None or due is None:
+            return due if self.deadline is None else self.deadline
+        return min(due, self.deadline)
+
+    def take_events(self) -> None:
+        """Hand up everything the engine has heard."""
+        chunks: dict[int, list[StreamDataReceived]] = {}
+        while (event := self.engine.next_event()) is not None:
+            if isinstance(event, StreamDataReceived):
+                self.engine.delivered(event)
+                chunks.setdefault(event.stream_id, []).append(event)
+            else:
+                self._pass_chunks(chunks)
+                self._pass(event)
+        self._pass_chunks(chunks)
+        self._tell_end()
+
+    def flush(self, now: float) -> list[tuple[bytes, Address]]:
+        """Give the application its last moment, then build packets."""
+        self._tell_end()
+        if self.application is not None:
+            self._guard(self.application.flush)
+        try:
+            return self.engine.packets(now)
+        except Exception as error:
+            self.fail(error)
+            return []
+
+    def fail(self, error: Exception) -> None:
+        """A mistake of ours or of the library: it is reported and costs this connection."""
+        self.host.failed(error)
+        self.engine.end(H3_INTERNAL_ERROR if self.alpn == "h3" else 1, "", not self.alpn)
+        self.wake()
+
+    def _pass_chunks(self, chunks: dict[int, list[StreamDataReceived]]) -> None:
+        application = self.application
+        for stream, events in chunks.items():
+            if application is None:
+                break
+            single = len(events) == 1
+            data = events[0].data if single else b"".join(event.data for event in events)
+            try:
+                application.stream_received(stream, data, events[-1].end_stream)
+            except Exception as error:
+                self.fail(error)
+        chunks.clear()
+
+    def _pass(self, event: QuicEvent) -> None:
+        match event:
+            case ConnectionIdIssued():
+                self.host.add_id(self, event.connection_id)
+            case ConnectionIdRetired():
+                self.host.remove_id(self, event.connection_id)
+            case ProtocolNegotiated():
+                self._agree(event.alpn_protocol)
+            case ConnectionTerminated():
+                self.is_terminated = True
+            case _ if self.application is not None:
+                self._pass_up(self.application, event)
+
+    def _pass_up(self, application: Application, event: QuicEvent) -> None:
+        try:
+            match event:
+                case StreamReset():
+                    self.engine.delivered(event)
+                    application.stream_reset(event.stream_id, event.error_code)
+                case StopSendingReceived():
+                    self.engine.drop_unsent(event.stream_id)
+                    application.stream_stopped(event.stream_id, event.error_code)
+                case DatagramFrameReceived():
+                    application.datagram_received(event.data)
+                case HandshakeCompleted():
+                    self.deadline = None
+                    self.host.handshake_done(self)
+                    if not self.engine.is_over:
+                        application.handshake_completed()
+        except Exception as error:
+            self.fail(error)
+
+    def _agree(self, alpn: str | None) -> None:
+        if alpn is None:
+            self.engine.end(0x178, "no application protocol", transport=True)
+            return
+        self.alpn = alpn
+        try:
+            self.application = self._begin(self, alpn)
+        except Exception as error:
+            self.fail(error)
+
+    def _guard(self, call: Callable[[], None]) -> None:
+        try:
+            call()
+        except Exception as error:
+            self.fail(error)
+
+    def _tell_end(self) -> None:
+        end = self.engine.ending
+        if end is None or self._is_told:
+            return
+        self._is_told = True
+        self.host.ended(self)
+        if self.application is not None:
+            is_transport = end.frame_type is not None
+            application = self.application
+            self._guard(
+                lambda: application.terminated(end.error_code, is_transport, end.reason_phrase)
+            )

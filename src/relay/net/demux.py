@@ -1,0 +1,72 @@
+"""Which streams belong to a WebTransport session and which to HTTP/3.
+
+A stream of a session begins with a type and the session's id, everything else is HTTP/3's; the
+choice is made here, before the HTTP/3 library sees a byte, because it would keep state for every
+stream it ever saw. At most `MAX_HEAD` bytes are kept per undecided stream. This module must not
+know codes, sessions or connections.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from relay.net.varint import decode, encode
+
+UNI = 0x54
+"""Type of a one-way stream of a session."""
+BIDI = 0x41
+"""Frame type that begins a two-way stream of a session."""
+MAX_HEAD = 16
+"""Bytes of the longest head: two varints."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ours:
+    """The stream belongs to the session ``session``; ``rest`` are its first bytes."""
+
+    session: int
+    rest: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Http3:
+    """The stream is HTTP/3's, from its first byte on."""
+
+    data: bytes
+
+
+def head(stream: int, session: int) -> bytes:
+    """What a stream of ours begins with."""
+    return encode(UNI if stream & 2 else BIDI) + encode(session)
+
+
+class Demux:
+    """Heads of the streams that are still undecided."""
+
+    def __init__(self) -> None:
+        self._heads: dict[int, bytes] = {}
+
+    def __len__(self) -> int:
+        return len(self._heads)
+
+    def feed(self, stream: int, data: bytes, fin: bool) -> Ours | Http3 | None:
+        """Take the next bytes of an undecided stream; ``None`` while more are needed.
+
+        A stream that ends undecided is HTTP/3's to judge.
+        """
+        data = self._heads.pop(stream, b"") + data
+        kind = decode(data, 0)
+        if kind is not None:
+            if kind[0] != (UNI if stream & 2 else BIDI):
+                return Http3(data)
+            session = decode(data, kind[1])
+            if session is not None:
+                return Ours(session[0], data[session[1] :])
+        if fin:
+            return Http3(data)
+        self._heads[stream] = data
+        return None
+
+    def forget(self, stream: int) -> None:
+        """The stream was reset before it could be told."""
+        self._heads.pop(stream, None)

@@ -1,0 +1,201 @@
+"""Dialling out: ``https://`` for WebTransport, ``moqt://`` and ``moql://`` for raw QUIC.
+
+Every address of the host is tried in turn, each on a socket of its own, until a session is there
+or the time is up. Whatever goes wrong is one `SessionLost` in plain words. This module must not
+know what the session is for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from socket import SOCK_DGRAM, gaierror
+from urllib.parse import SplitResult, urlsplit
+
+from aioquic.quic.configuration import QuicConfiguration
+from cryptography import x509
+
+from relay.errors import ConfigError, SessionLost
+from relay.net import udp
+from relay.net.asking import DialledQuic, DialledWeb, Outcome, Terms, Waiting
+from relay.net.connection import Application, Connection
+from relay.net.endpoint import H3, Endpoint, OnError, log_error, configure
+from relay.net.quic import QuicTransport
+from relay.net.settings import ListenSettings, QuicLimits
+from relay.session.transport import Receiver, Transport
+
+RAW_SCHEMES = frozenset(("moqt", "moql"))
+
+DEFAULT_PORT = 443
+
+
+@dataclass(frozen=True, slots=True)
+class DialTls:
+    """Whom to believe. Pinned fingerprints replace the check against authorities."""
+
+    roots: str | Path | None = None
+    """PEM file of authorities; ``None`` takes the common ones."""
+
+    fingerprints: tuple[str, ...] = ()
+    """Hex SHA-256 of acceptable certificates, colons allowed."""
+
+    disable_verify: bool = False
+    """Believe anybody: for tests and closed networks."""
+
+    def pins(self) -> frozenset[str]:
+        """The fingerprints as compared. Raises `ConfigError` for one that is no SHA-256."""
+        plain = frozenset(pin.replace(":", "").lower() for pin in self.fingerprints)
+        for pin in plain:
+            if len(pin) != 64 or not set(pin) <= set("0123456789abcdef"):
+                raise ConfigError(f"{pin!r} is no SHA-256 fingerprint in hex")
+        return plain
+
+
+class Dialled:
+    """A session that we asked for; it waits for its receiver."""
+
+    def __init__(self, transport: QuicTransport, endpoint: Endpoint) -> None:
+        self.transport: Transport = transport
+        self.protocol = transport.protocol
+        """The agreed protocol identifier, ``None`` when the server named none."""
+        self.remote = transport.connection.remote
+        """Address and port that answered."""
+        self._transport = transport
+        self._endpoint = endpoint
+
+    def start(self, receiver: Receiver) -> None:
+        """Set the receiver; what came before is replayed in order."""
+        self._transport.start(receiver)
+
+    async def close(self, code: int = 0, reason: str = "") -> None:
+        """End the session and wait for its goodbye (at most 1.5 s)."""
+        await self._endpoint.close(code, reason)
+
+
+async def dial(
+    url: str,
+    *,
+    protocols: Sequence[str],
+    tls: DialTls | None = None,
+    timeout: float = 10.0,  # noqa: ASYNC109 - it spans several addresses
+    limits: QuicLimits | None = None,
+    on_error: OnError = log_error,
+) -> Dialled:
+    """Open a session to ``url`` within ``timeout`` seconds.
+
+    Raises `ConfigError` for a URL or a file that cannot be used, `SessionLost` when there is no
+    session; its ``status`` is that of a refused CONNECT.
+    """
+    target = _parse(url)
+    tls = tls or DialTls()
+    limits = limits or QuicLimits()
+    attempt = _Attempt(
+        Terms(target, tuple(protocols), tls.pins()),
+        _configure(target, protocols, tls, limits),
+        ListenSettings(limits=limits),
+        on_error,
+    )
+    try:
+        async with asyncio.timeout(timeout) as overall:
+            return await _try_all(attempt, target, overall)
+    except TimeoutError:
+        raise SessionLost(f"{target.netloc} did not answer in {timeout:g} s") from None
+
+
+async def _try_all(attempt: _Attempt, target: SplitResult, overall: asyncio.Timeout) -> Dialled:
+    addresses = await _resolve(target)
+    trouble = SessionLost(f"{target.hostname} has no address")
+    loop = asyncio.get_running_loop()
+    for index, (family, address) in enumerate(addresses):
+        remaining = (overall.when() or loop.time()) - loop.time()
+        try:
+            # A silent address must leave time for the others.
+            async with asyncio.timeout(remaining / (len(addresses) - index)):
+                return await attempt.run(family, address)
+        except SessionLost as error:
+            trouble = error
+            if error.status:
+                break
+        except TimeoutError:
+            trouble = SessionLost(f"{udp.plain(address)[0]} did not answer")
+    raise trouble
+
+
+async def _resolve(target: SplitResult) -> list[tuple[int, udp.Address]]:
+    loop = asyncio.get_running_loop()
+    port = target.port or DEFAULT_PORT
+    try:
+        found = await loop.getaddrinfo(target.hostname, port, type=SOCK_DGRAM)
+    except gaierror:
+        raise SessionLost(f"{target.hostname} does not resolve") from None
+    return list(dict.fromkeys((int(family), address) for family, _, _, _, address in found))
+
+
+def _parse(url: str) -> SplitResult:
+    try:
+        target = urlsplit(url)
+        port = target.port
+    except ValueError as error:
+        raise ConfigError(f"{url!r} is no URL: {error}") from None
+    if target.scheme not in RAW_SCHEMES | {"https"}:
+        raise ConfigError(f"cannot dial {target.scheme or 'no scheme'}: use https, moqt or moql")
+    if not target.hostname or port == 0:
+        raise ConfigError(f"{url!r} names no host and port")
+    return target
+
+
+def _configure(
+    target: SplitResult, protocols: Sequence[str], tls: DialTls, limits: QuicLimits
+) -> QuicConfiguration:
+    made = configure(limits, True, protocols if target.scheme in RAW_SCHEMES else (H3,))
+    made.server_name = target.hostname
+    if tls.disable_verify or tls.fingerprints:
+        made.verify_mode = ssl.CERT_NONE
+    elif tls.roots is not None:
+        try:
+            made.cadata = Path(tls.roots).read_bytes()
+            x509.load_pem_x509_certificates(made.cadata)
+        except OSError as error:
+            raise ConfigError(f"cannot read {tls.roots}: {error.strerror}") from None
+        except ValueError:
+            raise ConfigError(f"{tls.roots} holds no PEM certificate") from None
+    return made
+
+
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    """What is the same for every address."""
+
+    terms: Terms
+    configuration: QuicConfiguration
+    settings: ListenSettings
+    on_error: OnError
+
+    async def run(self, family: int, address: udp.Address) -> Dialled:
+        """Try one address. Raises `SessionLost`; cancelled, it leaves nothing behind."""
+        endpoint = Endpoint(None, self.settings, None, (), self.on_error)
+        try:
+            sock = udp.connect(family, address, self.settings.socket_buffer)
+        except OSError as error:
+            raise SessionLost(f"{udp.plain(address)[0]}: {error.strerror}") from None
+        endpoint.add_socket(sock)
+        outcome: Outcome = asyncio.get_running_loop().create_future()
+        configuration = replace(self.configuration)
+        connection = endpoint.connect(
+            sock, address, configuration, lambda line, alpn: self._begin(line, outcome)
+        )
+        # Without an application there is nobody to be told; `Waiting` is told of early ends.
+        connection.application = Waiting(outcome)
+        try:
+            return Dialled(await outcome, endpoint)
+        except BaseException:
+            await asyncio.shield(endpoint.close(linger=0.0))
+            raise
+
+    def _begin(self, connection: Connection, outcome: Outcome) -> Application:
+        if self.terms.target.scheme in RAW_SCHEMES:
+            return DialledQuic(connection, self.terms, outcome)
+        return DialledWeb(connection, self.terms, outcome)

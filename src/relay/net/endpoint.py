@@ -1,0 +1,420 @@
+"""The UDP socket, and every connection that lives on it.
+
+A turn reads what is there, hands all of it to the connections, lets each of them speak once, and
+sends; wakes from outside get a turn of their own in the same round of the event loop. What one
+connection does wrong costs only itself. This module must not know what connections carry.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+from collections import deque
+from collections.abc import Callable, Sequence
+from itertools import groupby
+
+from aioquic.quic.configuration import QuicConfiguration
+from aioquic.quic.packet import QuicHeader
+
+from relay.errors import ConfigError
+from relay.net import udp
+from relay.net.codes import CONNECTION_REFUSED
+from relay.net.connection import Application, Begin, Connection
+from relay.net.engine import Engine
+from relay.net.gate import CID_LENGTH, VERSIONS, Admitted, Gate, read_header
+from relay.net.quic import QuicTransport
+from relay.net.settings import ListenSettings, QuicLimits
+from relay.net.timers import Timers
+from relay.net.tls import Certificates, Pair
+from relay.net.udp import Address
+from relay.net.visit import Door, OpenVisit, ServedWebTransport, knock_raw, offer
+
+OnError = Callable[[Exception], None]
+"""Hears of every exception that cost a session."""
+
+_log = logging.getLogger("relay.net")
+
+H3 = "h3"
+"""ALPN of HTTP/3."""
+
+
+def log_error(error: Exception) -> None:
+    """Report an error to the log; what an endpoint does unless told otherwise."""
+    _log.error("a session was lost to an error of ours", exc_info=error)
+
+
+def configure(limits: QuicLimits, is_client: bool, alpn: Sequence[str]) -> QuicConfiguration:
+    """What the QUIC library is told for every connection."""
+    return QuicConfiguration(
+        is_client=is_client,
+        alpn_protocols=list(alpn),
+        congestion_control_algorithm=limits.congestion_control,
+        connection_id_length=CID_LENGTH,
+        idle_timeout=limits.idle_timeout,
+        max_data=limits.max_data,
+        max_stream_data=limits.max_stream_data,
+        max_datagram_size=limits.max_datagram_size,
+        max_datagram_frame_size=65536,
+        supported_versions=list(VERSIONS),
+    )
+
+
+class Endpoint:
+    """Sockets, connections, timers; listening (`start`) or dialling (`relay.net.dial`).
+
+    Plain counters for whoever measures: ``datagrams_in``, ``datagrams_out``, ``bytes_in``,
+    ``bytes_out``, ``dropped`` (datagrams the kernel did not take in time), ``sessions`` (open now),
+    ``sessions_total``, ``handshakes_failed``; see `gate` for those of the door.
+    """
+
+    def __init__(
+        self,
+        door: Door | None,
+        settings: ListenSettings,
+        certificates: Certificates | None,
+        protocols: Sequence[str],
+        on_error: OnError = log_error,
+    ) -> None:
+        """``protocols`` are the identifiers spoken over raw QUIC, best first; HTTP/3 is added.
+
+        ``door`` and ``certificates`` are ``None`` for an endpoint that only dials.
+        """
+        self.settings = settings
+        self.gate = Gate(settings)
+        self.datagrams_in = self.datagrams_out = self.bytes_in = self.bytes_out = 0
+        self.dropped = self.sessions = self.sessions_total = self.handshakes_failed = 0
+        self._door = door
+        self._certificates = certificates
+        self._protocols = (*protocols, H3)
+        self._on_error = on_error
+        self._loop = asyncio.get_running_loop()
+        self._sockets: list[socket.socket] = []
+        self._routes: dict[bytes, Connection] = {}
+        self._lines: dict[Connection, _Line] = {}
+        self._awake: dict[Connection, None] = {}
+        self._backlog: deque[tuple[socket.socket, bytes, Address | None]] = deque()
+        self._timers = Timers(self._loop, self._timer_due)
+        self._turn_due: asyncio.Handle | None = None
+        self._is_in_turn = False
+        self._configured: tuple[Pair, QuicConfiguration] | None = None
+        self._live = 0
+        self._quiet = asyncio.Event()
+
+    # For those who assemble the server
+
+    async def start(self, host: str, port: int) -> tuple[str, int]:
+        """Listen; ``::`` takes IPv4 too, port 0 a free one. Answers the first bound address.
+
+        Raises `ConfigError` when the address cannot be had.
+        """
+        if self._certificates is None or self._door is None:
+            raise ConfigError("an endpoint that only dials cannot listen")
+        for sock in udp.bind(host, port, self.settings.socket_buffer):
+            self.add_socket(sock)
+        return udp.plain(self._sockets[0].getsockname())
+
+    async def close(self, code: int = 0, reason: str = "", linger: float = 1.5) -> None:
+        """End all sessions, wait at most ``linger`` seconds for goodbyes, free the sockets."""
+        self.gate.is_open = False
+        for connection in list(self._lines):
+            if isinstance(connection.application, QuicTransport):
+                connection.application.close(code, reason)
+            else:
+                connection.engine.end(0, reason, transport=True)
+            self.wake(connection)
+        self._quiet.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(linger):
+                while self._live:
+                    await self._quiet.wait()
+        self._shut()
+
+    @property
+    def connections(self) -> int:
+        """Connections that QUIC still knows, those saying goodbye included."""
+        return len(self._lines)
+
+    @property
+    def handshakes(self) -> int:
+        """Handshakes in flight."""
+        return self.gate.handshakes
+
+    # For the dialling side
+
+    def add_socket(self, sock: socket.socket) -> None:
+        """Read from a socket from now on; it is closed with the endpoint."""
+        self._sockets.append(sock)
+        self._loop.add_reader(sock.fileno(), self._readable, sock)
+
+    def connect(
+        self, sock: socket.socket, address: Address, configuration: QuicConfiguration, begin: Begin
+    ) -> Connection:
+        """Begin a handshake on a socket that is connected to ``address``."""
+        engine = Engine(configuration, self.settings.limits)
+        connection = Connection(self, engine, self.settings.limits, address, begin)
+        self._lines[connection] = _Line(sock, address, True)
+        self._live += 1
+        self.add_id(connection, engine.host_cid)
+        engine.connect(address, self.now())
+        self.wake(connection)
+        return connection
+
+    # What connections need (`relay.net.connection.Host`)
+
+    def now(self) -> float:
+        """The loop's clock."""
+        return self._loop.time()
+
+    def wake(self, connection: Connection) -> None:
+        """Flush the connection at the end of this turn, or in one of its own."""
+        self._awake[connection] = None
+        if not self._is_in_turn and self._turn_due is None and not self._backlog:
+            self._turn_due = self._loop.call_soon(self._turn, ())
+
+    def add_id(self, connection: Connection, cid: bytes) -> None:
+        """Route a connection id."""
+        self._routes[cid] = connection
+        connection.ids.add(cid)
+
+    def remove_id(self, connection: Connection, cid: bytes) -> None:
+        """Route it no longer."""
+        connection.ids.discard(cid)
+        self._routes.pop(cid, None)
+
+    def handshake_done(self, connection: Connection) -> None:
+        """Count a session."""
+        line = self._lines[connection]
+        line.is_session = True
+        self.sessions += 1
+        self.sessions_total += 1
+        if not line.is_ours:
+            self.gate.handshakes -= 1
+
+    def ended(self, connection: Connection) -> None:
+        """Count it no longer."""
+        line = self._lines.get(connection)
+        if line is None or line.has_ended:
+            return
+        line.has_ended = True
+        self._live -= 1
+        if line.is_session:
+            self.sessions -= 1
+        else:
+            self.handshakes_failed += 1
+            if not line.is_ours:
+                self.gate.handshakes -= 1
+        if not line.is_ours:
+            self.gate.leave(line.address)
+
+    def failed(self, error: Exception) -> None:
+        """Report an error that cost a session."""
+        try:
+            self._on_error(error)
+        except Exception:
+            _log.exception("the error hook raised")
+
+    # Turns
+
+    def _readable(self, sock: socket.socket) -> None:
+        datagrams, refused = udp.receive(sock, self.settings.read_batch)
+        if refused:
+            self._refused(sock)
+        now = self.now()
+        heard: dict[Connection, None] = {}
+        for data, address in datagrams:
+            self.bytes_in += len(data)
+            connection = self._take(sock, data, address, now)
+            if connection is not None:
+                heard[connection] = None
+        self.datagrams_in += len(datagrams)
+        self._turn(heard)
+
+    def _timer_due(self) -> None:
+        now = self.now()
+        due = self._timers.expired(now)
+        for connection in due:
+            connection.fire(now)
+        self._turn(due)
+
+    def _turn(self, heard: Sequence[Connection] | dict[Connection, None]) -> None:
+        """Events of all first, then one flush of each: what fans out leaves in one go."""
+        if self._turn_due is not None:
+            self._turn_due.cancel()
+            self._turn_due = None
+        self._is_in_turn = True
+        try:
+            for connection in heard:
+                connection.take_events()
+                self._awake[connection] = None
+            awake, self._awake = self._awake, {}
+            now = self.now()
+            for connection in awake:
+                self._flush(connection, now)
+        finally:
+            self._is_in_turn = False
+        if not self._live:
+            # Every goodbye has been said and sent, which is all `close` waits for.
+            self._quiet.set()
+        if self._awake and not self._backlog:
+            self._turn_due = self._loop.call_soon(self._turn, ())
+
+    def _flush(self, connection: Connection, now: float) -> None:
+        line = self._lines.get(connection)
+        if self._backlog and line is not None and not connection.is_terminated:
+            # The kernel is full. Packets built now would only wait; `_writable` comes back.
+            self._awake[connection] = None
+            return
+        packets = connection.flush(now)
+        if line is None:
+            return
+        for address, group in groupby(packets, key=lambda packet: packet[1]):
+            target = None if line.is_ours else address
+            self._send(line.sock, [data for data, _ in group], target)
+        if connection.is_terminated:
+            self._forget(connection, line)
+        else:
+            self._timers.arm(connection, len(self._lines))
+
+    # Packets
+
+    def _take(
+        self, sock: socket.socket, data: bytes, address: Address, now: float
+    ) -> Connection | None:
+        """Feed a datagram to the connection it belongs to, and name that."""
+        if data and not data[0] & 0x80:
+            connection = self._routes.get(data[1 : 1 + CID_LENGTH])
+        else:
+            header = read_header(data)
+            if header is None:
+                return None
+            connection = self._routes.get(header.destination_cid)
+            if connection is None and self._certificates is not None:
+                return self._knock(sock, header, data, address, now)
+        if connection is not None:
+            connection.feed(data, address, now)
+        return connection
+
+    def _knock(
+        self, sock: socket.socket, header: QuicHeader, data: bytes, address: Address, now: float
+    ) -> Connection | None:
+        verdict = self.gate.judge(header, len(data), address, now)
+        if isinstance(verdict, bytes):
+            self._send(sock, [verdict], address)
+        if not isinstance(verdict, Admitted):
+            return None
+        limits = self.settings.limits
+        engine = Engine(self._configuration(), limits, verdict.original_cid, verdict.retry_cid)
+        connection = Connection(self, engine, limits, address, self._begin)
+        connection.feed(data, address, now)
+        if engine.is_untouched:
+            return None
+        connection.deadline = now + self.settings.handshake_timeout
+        self.gate.enter(address)
+        self.gate.handshakes += 1
+        self._lines[connection] = _Line(sock, address, False)
+        self._live += 1
+        self.add_id(connection, header.destination_cid)
+        self.add_id(connection, engine.host_cid)
+        return connection
+
+    def _send(
+        self, sock: socket.socket, datagrams: Sequence[bytes], address: Address | None
+    ) -> None:
+        done = 0 if self._backlog else udp.send(sock, datagrams, address)
+        if done:
+            self.datagrams_out += done
+            self.bytes_out += sum(map(len, datagrams[:done]))
+        if done == len(datagrams):
+            return
+        room = self.settings.max_backlog - len(self._backlog)
+        kept = datagrams[done : done + max(0, room)]
+        self.dropped += len(datagrams) - done - len(kept)
+        if kept and not self._backlog:
+            self._loop.add_writer(sock.fileno(), self._writable)
+        self._backlog.extend((sock, datagram, address) for datagram in kept)
+
+    def _writable(self) -> None:
+        for sock in self._sockets:
+            self._loop.remove_writer(sock.fileno())
+        while self._backlog:
+            sock, datagram, address = self._backlog[0]
+            if not udp.send(sock, (datagram,), address):
+                self._loop.add_writer(sock.fileno(), self._writable)
+                return
+            self._backlog.popleft()
+            self.datagrams_out += 1
+            self.bytes_out += len(datagram)
+        self._turn(())
+
+    def _refused(self, sock: socket.socket) -> None:
+        """A dialled port is closed: its connection need not wait for the timeout."""
+        for connection, line in list(self._lines.items()):
+            if line.sock is sock and line.is_ours and not line.is_session:
+                connection.engine.end(CONNECTION_REFUSED, "connection refused", transport=True)
+                self.wake(connection)
+
+    # Connections
+
+    def _begin(self, connection: Connection, alpn: str) -> Application:
+        settings, door = self.settings, self._door
+        assert door is not None
+        if alpn == H3:
+            return ServedWebTransport(
+                connection, door, settings.request_timeout, settings.visit_timeout
+            )
+        return QuicTransport(
+            connection,
+            lambda transport: offer(
+                door,
+                OpenVisit(knock_raw(transport), transport),
+                connection,
+                settings.visit_timeout,
+            ),
+        )
+
+    def _configuration(self) -> QuicConfiguration:
+        assert self._certificates is not None
+        pair = self._certificates.current
+        if self._configured is None or self._configured[0] is not pair:
+            made = configure(self.settings.limits, False, self._protocols)
+            made.certificate, made.certificate_chain = pair.chain[0], list(pair.chain[1:])
+            made.private_key = pair.key
+            self._configured = (pair, made)
+        return self._configured[1]
+
+    def _forget(self, connection: Connection, line: _Line) -> None:
+        self.ended(connection)
+        for cid in list(connection.ids):
+            self.remove_id(connection, cid)
+        del self._lines[connection]
+        self._timers.disarm(connection, len(self._lines))
+        if not self._lines and self._certificates is None:
+            self._shut()
+
+    def _shut(self) -> None:
+        for connection, line in list(self._lines.items()):
+            connection.is_terminated = True
+            self._forget(connection, line)
+        self._timers.close()
+        self._backlog.clear()
+        for sock in self._sockets:
+            self._loop.remove_reader(sock.fileno())
+            self._loop.remove_writer(sock.fileno())
+            sock.close()
+        self._sockets.clear()
+
+
+class _Line:
+    """What the endpoint notes of one connection."""
+
+    __slots__ = ("address", "has_ended", "is_ours", "is_session", "sock")
+
+    def __init__(self, sock: socket.socket, address: Address, is_ours: bool) -> None:
+        self.sock = sock
+        self.address = address
+        self.is_ours = is_ours
+        """Whether we dialled it; its socket is connected then."""
+        self.is_session = False
+        self.has_ended = False

@@ -1,0 +1,235 @@
+"""A thin shell around the QUIC library: what it does not count, it counts, and nothing raises.
+
+It keeps the number of bytes that were handed over and have not left (in constant time), opens
+streams only with the peer's credit, bounds the datagram queue, and lets the receive window slide
+with what was delivered instead of doubling it for ever. This is the only module that touches the
+library's private fields; it must not know HTTP/3 or who sits above.
+"""
+
+from __future__ import annotations
+
+from aioquic.quic.configuration import QuicConfiguration
+from aioquic.quic.connection import END_STATES, QuicConnection, QuicConnectionState
+from aioquic.quic.events import ConnectionTerminated, StreamDataReceived, StreamReset
+from aioquic.quic.packet_builder import QuicPacketBuilder
+from aioquic.quic.rangeset import RangeSet
+
+from relay.net.capsule import clip
+from relay.net.settings import QuicLimits
+from relay.net.tls import fingerprint
+from relay.net.udp import Address
+
+MAX_CLOSE_REASON = 512
+"""Bytes of a reason in CONNECTION_CLOSE, so that it fits every packet."""
+
+_DATAGRAM_OVERHEAD = 16 + 3 + 3
+"""AEAD tag; flags and packet number; frame type and length. The peer's connection id comes on top
+(RFC 9000, 17.3; RFC 9221, 4)."""
+
+
+class Engine(QuicConnection):
+    """One QUIC connection, without a socket and without a clock."""
+
+    def __init__(
+        self,
+        configuration: QuicConfiguration,
+        limits: QuicLimits,
+        original_cid: bytes | None = None,
+        retry_cid: bytes | None = None,
+    ) -> None:
+        super().__init__(
+            configuration=configuration,
+            original_destination_connection_id=original_cid,
+            retry_source_connection_id=retry_cid,
+        )
+        self._limits = limits
+        self._window = limits.max_data
+        self._handed = 0
+        self._dropped = 0
+        self._delivered = 0
+        # Set before the first packet: transport parameters are written from these.
+        for limit in (self._local_max_streams_bidi, self._local_max_streams_uni):
+            limit.value = limit.sent = limits.max_streams
+
+    # What is known of the connection
+
+    @property
+    def unsent(self) -> int:
+        """Stream bytes handed over that have not left for the first time."""
+        return self._handed - self._dropped - self._remote_max_data_used
+
+    @property
+    def ending(self) -> ConnectionTerminated | None:
+        """Why the connection is over or about to be, whoever ended it."""
+        return self._close_event
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing can be sent any more."""
+        return self._close_event is not None or self._state in END_STATES
+
+    @property
+    def is_untouched(self) -> bool:
+        """Whether no packet could be read yet: what came was garbage."""
+        return self._state is QuicConnectionState.FIRSTFLIGHT and self._close_event is None
+
+    @property
+    def peer_fingerprint(self) -> str:
+        """Hex SHA-256 of the server's certificate, empty before it came."""
+        certificate = self.tls._peer_certificate
+        return fingerprint(certificate) if certificate is not None else ""
+
+    @property
+    def rtt(self) -> float:
+        """Smoothed round-trip time in seconds, 0.0 while unknown."""
+        return self._loss._rtt_smoothed if self._loss._rtt_initialized else 0.0
+
+    @property
+    def datagram_limit(self) -> int:
+        """Bytes of the largest datagram that fits a packet and the peer takes, else 0."""
+        peer = self._remote_max_datagram_frame_size
+        if not peer:
+            return 0
+        room = self._max_datagram_size - _DATAGRAM_OVERHEAD - len(self._peer_cid.cid)
+        return max(0, min(room, peer - 3))
+
+    def bandwidth(self) -> int:
+        """Congestion window per round trip, in bits per second; 0 while unknown."""
+        rtt = self.rtt
+        return int(self._loss.congestion_window * 8 / rtt) if rtt else 0
+
+    def capacity(self, stream_id: int | None = None) -> int:
+        """Bytes that would leave soon: of the connection, or of one stream."""
+        if self.is_over:
+            return 0
+        unsent = self.unsent
+        credit = self._remote_max_data - self._remote_max_data_used
+        room = min(self._loss.congestion_window, credit) - unsent
+        if stream_id is not None:
+            stream = self._streams.get(stream_id)
+            if stream is None:
+                return 0
+            room = min(room, stream.max_stream_data_remote - stream.sender._buffer_stop)
+        return max(0, room)
+
+    def is_acknowledged(self, stream_id: int, offset: int) -> bool:
+        """Whether the peer has all bytes of our half of a stream before ``offset``."""
+        stream = self._streams.get(stream_id)
+        return stream is None or stream.sender._buffer_start >= offset
+
+    def written(self, stream_id: int) -> int:
+        """Bytes handed over on a stream so far."""
+        stream = self._streams.get(stream_id)
+        return 0 if stream is None else stream.sender._buffer_stop
+
+    def knows(self, stream_id: int) -> bool:
+        """Whether the stream exists and is not forgotten yet."""
+        return stream_id in self._streams
+
+    def is_receiving(self, stream_id: int) -> bool:
+        """Whether the peer's half of the stream may still bring something."""
+        stream = self._streams.get(stream_id)
+        return stream is not None and not stream.receiver.is_finished
+
+    # What it is asked to do
+
+    def open_stream(self, uni: bool) -> int | None:
+        """A new stream, or ``None`` without credit: the library would queue it instead."""
+        if self.is_over:
+            return None
+        stream_id = self.get_next_available_stream_id(is_unidirectional=uni)
+        allowed = self._remote_max_streams_uni if uni else self._remote_max_streams_bidi
+        if stream_id // 4 >= allowed:
+            return None
+        super().send_stream_data(stream_id, b"")
+        return stream_id
+
+    def send_stream_data(self, stream_id: int, data: bytes, end_stream: bool = False) -> None:
+        """Append to a stream. Raises what the library raises; `send` does not."""
+        super().send_stream_data(stream_id, data, end_stream)
+        self._handed += len(data)
+
+    def send(self, stream_id: int, data: bytes, fin: bool) -> None:
+        """Append to an open stream; on one that is reset, finished or unknown nothing happens."""
+        if self.is_over or stream_id not in self._streams:
+            return
+        try:
+            self.send_stream_data(stream_id, data, fin)
+        except (ValueError, RuntimeError):
+            return
+
+    def reset(self, stream_id: int, code: int) -> None:
+        """Break off our half; its unsent bytes are forgotten at once."""
+        if self.is_over or stream_id not in self._streams or not self._stream_can_send(stream_id):
+            return
+        self.reset_stream(stream_id, code)
+        self.drop_unsent(stream_id)
+
+    def stop(self, stream_id: int, code: int) -> None:
+        """Ask the peer to break off its half, unless it has ended already."""
+        stream = self._streams.get(stream_id)
+        if self.is_over or stream is None or stream.receiver.is_finished:
+            return
+        self.stop_stream(stream_id, code)
+
+    def drop_unsent(self, stream_id: int) -> None:
+        """Forget what a reset stream will never send (RFC 9000, 3.5: also after STOP_SENDING)."""
+        stream = self._streams.get(stream_id)
+        if stream is None or stream.sender._reset_error_code is None:
+            return
+        sender = stream.sender
+        self._dropped += sender._buffer_stop - sender.highest_offset
+        sender._buffer_stop = sender.highest_offset
+        sender._buffer.clear()
+        sender._pending = RangeSet()
+
+    def send_datagram(self, data: bytes) -> bool:
+        """Queue a datagram; False when it is too big, or the queue is full, or all is over."""
+        if self.is_over or len(data) > self.datagram_limit:
+            return False
+        if len(self._datagrams_pending) >= self._limits.max_datagram_queue:
+            return False
+        self.send_datagram_frame(data)
+        return True
+
+    def end(self, code: int, reason: str = "", transport: bool = False) -> None:
+        """Close with an application's code, or with one of QUIC's own."""
+        text = clip(reason, MAX_CLOSE_REASON).decode()
+        self.close(error_code=code, frame_type=0 if transport else None, reason_phrase=text)
+
+    # What is done with packets
+
+    def packets(self, now: float) -> list[tuple[bytes, Address]]:
+        """Datagrams that may leave now, with their addresses."""
+        if not self._network_paths:
+            return []
+        # One that no longer fits (the peer changed its connection id) would block all others.
+        pending = self._datagrams_pending
+        while pending and len(pending[0]) > self.datagram_limit:
+            pending.popleft()
+        return self.datagrams_to_send(now)
+
+    def deadline(self) -> float | None:
+        """When `handle_timer` wants to be called, ``None`` for never."""
+        return self.get_timer() if self._close_at is not None else None
+
+    def delivered(self, event: StreamDataReceived | StreamReset) -> None:
+        """Slide the receive window: these bytes are no longer under way."""
+        if isinstance(event, StreamDataReceived):
+            self._delivered += len(event.data)
+        elif (stream := self._streams.get(event.stream_id)) is not None:
+            receiver = stream.receiver
+            self._delivered += receiver.highest_offset - receiver.starting_offset()
+            receiver._buffer.clear()
+
+    def _write_connection_limits(self, builder: QuicPacketBuilder, space: object) -> None:
+        # The library doubles the window whenever half of it is used, so gaps in many streams
+        # could hold any amount of memory. It is shown an unused window and ours slides instead.
+        limit = self._local_max_data
+        if self._delivered + self._window - limit.value >= self._window // 2:
+            limit.value = self._delivered + self._window
+        used, limit.used = limit.used, 0
+        try:
+            super()._write_connection_limits(builder, space)  # type: ignore[arg-type]
+        finally:
+            limit.used = used

@@ -1,0 +1,184 @@
+"""Who may begin a handshake: the stateless answers of a public QUIC server.
+
+An unknown packet is worth an answer only if it is a client's first one, padded as it must be, and
+no answer here is larger than what caused it. Counts are kept per address so that one stranger
+cannot take all places. This module must not know sockets or what a connection is for.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from collections import Counter
+from dataclasses import dataclass
+
+from aioquic._buffer import Buffer
+from aioquic.quic.configuration import SMALLEST_MAX_DATAGRAM_SIZE
+from aioquic.quic.crypto import CryptoPair
+from aioquic.quic.packet import (
+    QuicErrorCode,
+    QuicFrameType,
+    QuicHeader,
+    QuicPacketType,
+    QuicProtocolVersion,
+    encode_quic_retry,
+    encode_quic_version_negotiation,
+    pull_quic_header,
+)
+from aioquic.quic.packet_builder import QuicPacketBuilder
+from aioquic.quic.retry import QuicRetryTokenHandler
+
+from relay.net.settings import ListenSettings
+from relay.net.udp import Address, plain
+
+CID_LENGTH = 8
+"""Bytes of the connection ids we give out."""
+
+VERSIONS: tuple[int, ...] = (QuicProtocolVersion.VERSION_1, QuicProtocolVersion.VERSION_2)
+
+_CLOSE_CAPACITY = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """A handshake may begin; the ids are those the client must find confirmed (RFC 9000, 7.3)."""
+
+    original_cid: bytes
+    retry_cid: bytes | None = None
+
+
+def read_header(data: bytes) -> QuicHeader | None:
+    """The header of a datagram's first packet, ``None`` for garbage."""
+    try:
+        return pull_quic_header(Buffer(data=data), host_cid_length=CID_LENGTH)
+    except ValueError:
+        return None
+
+
+def origin(address: Address) -> str:
+    """What counts as one address: an IPv4 address or an IPv6 /64."""
+    host = plain(address)[0].partition("%")[0]
+    if ":" not in host:
+        return host
+    return str(ipaddress.IPv6Network((host, 64), strict=False).network_address)
+
+
+class Gate:
+    """Judges first packets and counts who is inside."""
+
+    def __init__(self, settings: ListenSettings) -> None:
+        self._settings = settings
+        self._retry = QuicRetryTokenHandler()
+        self._inside: Counter[str] = Counter()
+        self.inside = 0
+        """Connections, handshakes included."""
+        self.is_open = True
+        """Whether newcomers are let in at all."""
+        self.handshakes = 0
+        """Handshakes in flight."""
+        self.retries = 0
+        """Retry packets sent."""
+        self.refused = 0
+        """Newcomers turned away for a limit."""
+
+    def judge(
+        self, header: QuicHeader, size: int, address: Address, now: float
+    ) -> Admitted | bytes | None:
+        """Let a newcomer in, or say what to answer; ``None`` is silence."""
+        if size < SMALLEST_MAX_DATAGRAM_SIZE or header.version is None:
+            return None
+        # A negotiation packet has version 0; answering it could make two servers talk for ever.
+        if header.packet_type == QuicPacketType.VERSION_NEGOTIATION:
+            return None
+        if header.version not in VERSIONS:
+            return encode_quic_version_negotiation(
+                source_cid=header.destination_cid,
+                destination_cid=header.source_cid,
+                supported_versions=list(VERSIONS),
+            )
+        if header.packet_type != QuicPacketType.INITIAL or len(header.destination_cid) < 8:
+            return None
+        if self._is_full(address):
+            self.refused += 1
+            return _close(header, QuicErrorCode.CONNECTION_REFUSED)
+        return self._check_token(header, address, now)
+
+    def enter(self, address: Address) -> None:
+        """A handshake begins."""
+        self._inside[origin(address)] += 1
+        self.inside += 1
+
+    def leave(self, address: Address) -> None:
+        """A connection is over."""
+        key = origin(address)
+        self._inside[key] -= 1
+        self.inside -= 1
+        if self._inside[key] <= 0:
+            del self._inside[key]
+
+    def _is_full(self, address: Address) -> bool:
+        settings = self._settings
+        return (
+            not self.is_open
+            or self.inside >= settings.max_sessions
+            or self._inside[origin(address)] >= settings.max_sessions_per_address
+        )
+
+    def _check_token(self, header: QuicHeader, address: Address, now: float) -> Admitted | bytes:
+        is_busy = self.handshakes >= self._settings.max_handshakes
+        if not header.token:
+            return self._ask_again(header, address, now) if is_busy else _untested(header)
+        try:
+            original = self._retry.validate_token(
+                address=(address[0], address[1]),
+                destination_cid=header.destination_cid,
+                token=header.token,
+                now=now,
+            )
+        except ValueError:
+            # It may be another server's: without need it counts as none (RFC 9000, 8.1.3).
+            return _close(header, QuicErrorCode.INVALID_TOKEN) if is_busy else _untested(header)
+        return Admitted(original, header.destination_cid)
+
+    def _ask_again(self, header: QuicHeader, address: Address, now: float) -> bytes:
+        self.retries += 1
+        source_cid = os.urandom(CID_LENGTH)
+        token = self._retry.create_token(
+            address=(address[0], address[1]),
+            original_destination_connection_id=header.destination_cid,
+            retry_source_connection_id=source_cid,
+            now=now,
+        )
+        assert header.version is not None
+        return encode_quic_retry(
+            version=header.version,
+            source_cid=source_cid,
+            destination_cid=header.source_cid,
+            original_destination_cid=header.destination_cid,
+            retry_token=token,
+        )
+
+
+def _untested(header: QuicHeader) -> Admitted:
+    return Admitted(header.destination_cid)
+
+
+def _close(header: QuicHeader, code: int) -> bytes:
+    """An Initial packet that closes the connection (RFC 9000, 10.2.3), without any state."""
+    assert header.version is not None
+    crypto = CryptoPair()
+    crypto.setup_initial(cid=header.destination_cid, is_client=False, version=header.version)
+    builder = QuicPacketBuilder(
+        host_cid=header.destination_cid,
+        is_client=False,
+        max_datagram_size=SMALLEST_MAX_DATAGRAM_SIZE,
+        peer_cid=header.source_cid,
+        version=header.version,
+    )
+    builder.start_packet(QuicPacketType.INITIAL, crypto)
+    frame = builder.start_frame(QuicFrameType.TRANSPORT_CLOSE, capacity=_CLOSE_CAPACITY)
+    frame.push_uint_var(code)
+    frame.push_uint_var(QuicFrameType.PADDING)
+    frame.push_uint_var(0)
+    datagrams, _ = builder.flush()
+    return datagrams[0]

@@ -1,0 +1,177 @@
+"""HTTP/3 as far as WebTransport needs it: settings, requests and answers as plain values.
+
+The library sees only streams that are HTTP/3's own, and never uses QPACK's dynamic table, so that
+a few bytes cannot grow into large headers. Its errors close the connection; none leaves this
+module. It must not know sessions or who is let in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import http_sf
+import pylsqpack
+from aioquic.h3.connection import H3Connection
+from aioquic.h3.connection import ProtocolError as Http3Error
+from aioquic.h3.events import DataReceived, H3Event, HeadersReceived
+from aioquic.quic.events import StreamDataReceived, StreamReset
+
+from relay.net.engine import Engine
+
+ENABLE_CONNECT = 0x8
+H3_DATAGRAM = 0x33
+ENABLE_WEBTRANSPORT = 0x2B603742
+WEBTRANSPORT_MAX_SESSIONS = 0xC671706A
+
+UPGRADES = frozenset(("webtransport", "webtransport-h3"))
+"""Names of the protocol in ``:protocol``; the drafts renamed it late."""
+
+MAX_OFFERED = 64
+"""Protocol identifiers read of one offer; the rest is ignored."""
+
+
+@dataclass(slots=True)
+class Request:
+    """Headers of a request or an answer: pseudo-headers without their colon, the rest by name."""
+
+    pseudo: dict[str, str] = field(default_factory=dict)
+    headers: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, headers: Sequence[tuple[bytes, bytes]]) -> Request:
+        """Read a header list; repeated fields are joined (RFC 9110, 5.3; cookies by RFC 9114)."""
+        made = cls()
+        for raw_name, raw_value in headers:
+            name, value = raw_name.decode("ascii", "replace"), raw_value.decode("utf-8", "replace")
+            if name.startswith(":"):
+                made.pseudo[name[1:]] = value
+            elif name in made.headers:
+                joint = "; " if name == "cookie" else ", "
+                made.headers[name] += joint + value
+            else:
+                made.headers[name] = value
+        return made
+
+    @property
+    def is_webtransport(self) -> bool:
+        """Whether this asks for a WebTransport session (draft-ietf-webtrans-http3, 3)."""
+        pseudo = self.pseudo
+        return pseudo.get("method") == "CONNECT" and pseudo.get("protocol") in UPGRADES
+
+    @property
+    def status(self) -> int:
+        """The status of an answer."""
+        return int(self.pseudo.get("status", "0"))
+
+
+def parse_offer(text: str | None) -> tuple[str, ...]:
+    """Identifiers in ``wt-available-protocols``: strings or tokens; nothing when malformed."""
+    if not text:
+        return ()
+    try:
+        members = http_sf.parse(text.encode(), tltype="list")
+    except (ValueError, RecursionError):
+        return ()
+    if not isinstance(members, list):
+        return ()
+    values = [member[0] for member in members[:MAX_OFFERED] if isinstance(member, tuple)]
+    return tuple(str(value) for value in values if isinstance(value, str | http_sf.Token))
+
+
+def parse_agreed(text: str | None) -> str | None:
+    """The identifier in ``wt-protocol``; ``None`` when there is none or it is malformed."""
+    if not text:
+        return None
+    try:
+        item = http_sf.parse(text.encode(), tltype="item")
+    except ValueError:
+        return None
+    value = item[0] if isinstance(item, tuple) else None
+    return str(value) if isinstance(value, str | http_sf.Token) else None
+
+
+def write_offer(protocols: Sequence[str]) -> str:
+    """``wt-available-protocols`` for a list of identifiers. Raises `ValueError` beyond ASCII."""
+    return http_sf.ser(list(protocols))
+
+
+class Http3(H3Connection):
+    """The HTTP/3 side of one connection."""
+
+    def __init__(self, engine: Engine) -> None:
+        super().__init__(engine, enable_webtransport=True)
+        self._decoder = pylsqpack.Decoder(0, 0)
+
+    def _get_local_settings(self) -> dict[int, int]:
+        # Browsers need 0x33 and 0x2b603742; natives read 0x8 and 0xc671706a as well.
+        return {
+            0x1: 0,
+            0x7: 0,
+            ENABLE_CONNECT: 1,
+            H3_DATAGRAM: 1,
+            ENABLE_WEBTRANSPORT: 1,
+            WEBTRANSPORT_MAX_SESSIONS: 1,
+        }
+
+    @property
+    def takes_sessions(self) -> bool | None:
+        """Whether the peer's SETTINGS allow WebTransport; ``None`` before they came."""
+        settings = self.received_settings
+        if settings is None:
+            return None
+        return bool(
+            settings.get(ENABLE_WEBTRANSPORT)
+            or settings.get(WEBTRANSPORT_MAX_SESSIONS)
+            or settings.get(0x14E9CD29)
+        )
+
+    @property
+    def critical(self) -> frozenset[int | None]:
+        """Our control and QPACK streams, which must never end (RFC 9114, 6.2.1)."""
+        return frozenset(
+            (
+                self._local_control_stream_id,
+                self._local_encoder_stream_id,
+                self._local_decoder_stream_id,
+            )
+        )
+
+    def owns(self, stream: int) -> bool:
+        """Whether HTTP/3 keeps state of the stream."""
+        return stream in self._stream
+
+    def feed(self, stream: int, data: bytes, fin: bool) -> list[HeadersReceived | DataReceived]:
+        """Bytes of a stream of HTTP/3's."""
+        events = self.handle_event(StreamDataReceived(data=data, end_stream=fin, stream_id=stream))
+        return [event for event in events if _is_wanted(event)]  # type: ignore[misc]
+
+    def reset(self, stream: int, code: int) -> None:
+        """The peer broke off a stream of HTTP/3's."""
+        self.handle_event(StreamReset(error_code=code, stream_id=stream))
+
+    def buffered(self, stream: int) -> int:
+        """Bytes kept of an unfinished frame."""
+        kept = self._stream.get(stream)
+        return 0 if kept is None else len(kept.buffer)
+
+    def headers(
+        self, stream: int, headers: Sequence[tuple[str, str]], end_stream: bool = False
+    ) -> None:
+        """Send headers; on a stream that is over nothing happens."""
+        encoded = [(name.encode("ascii"), value.encode("utf-8")) for name, value in headers]
+        try:
+            self.send_headers(stream, encoded, end_stream)
+        except (Http3Error, ValueError, RuntimeError):
+            return
+
+    def body(self, stream: int, data: bytes, end_stream: bool) -> None:
+        """Send a DATA frame; on a stream that is over nothing happens."""
+        try:
+            self.send_data(stream, data, end_stream)
+        except (Http3Error, ValueError, RuntimeError):
+            return
+
+
+def _is_wanted(event: H3Event) -> bool:
+    return isinstance(event, HeadersReceived | DataReceived)

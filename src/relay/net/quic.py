@@ -1,0 +1,184 @@
+"""Raw QUIC as a transport: the connection is the session, codes travel as they are.
+
+It owns what every session needs on top of an engine (delivery, credit, capacity, the guard around
+the receiver), so that WebTransport differs only in heads, codes and closing. Peers may send codes
+in either space; those from WebTransport's range are read back into it. This module must not know
+HTTP/3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from relay.errors import RelayError, SessionLost
+from relay.net.codes import unmap
+from relay.net.connection import Connection
+from relay.net.delivery import Delivery
+from relay.session.transport import Receiver
+
+_INTERNAL = RelayError.session_code
+
+
+class QuicTransport:
+    """A session over raw QUIC; both `Transport` for those above and `Application` below."""
+
+    def __init__(self, connection: Connection, ready: Callable[[QuicTransport], None]) -> None:
+        """``ready`` is called once, right after the handshake."""
+        self.datagram_limit = 0
+        self.rtt = 0.0
+        self.connection = connection
+        self.protocol: str | None = connection.alpn
+        """The agreed protocol identifier."""
+        self.delivery = Delivery(connection.limits, self._receiver_failed)
+        self.is_closed = False
+        """Whether the session is over for those above."""
+        self.lost: SessionLost | None = None
+        """Why it is over."""
+        self._engine = connection.engine
+        self._ready = ready
+        self._stopped: set[int] = set()
+
+    def start(self, receiver: Receiver) -> None:
+        """Name the receiver; what came before is replayed in order, never inside this call."""
+        self.delivery.start(receiver)
+        self.connection.wake()
+
+    # What those above may ask (`relay.session.transport.Transport`)
+
+    def open_uni(self) -> int | None:
+        """A new outgoing stream, ``None`` without credit."""
+        return self._open(True)
+
+    def open_bidi(self) -> int | None:
+        """A new two-way stream, ``None`` without credit."""
+        return self._open(False)
+
+    def send(self, stream: int, data: bytes, fin: bool = False) -> None:
+        """Append to the stream; after its end or the session's nothing happens."""
+        if not self.is_closed:
+            self._engine.send(stream, data, fin)
+            self.connection.wake()
+
+    def capacity(self, stream: int | None = None) -> int:
+        """Bytes that would leave soon."""
+        return 0 if self.is_closed else self._engine.capacity(stream)
+
+    def reset(self, stream: int, code: int) -> None:
+        """Break off our half."""
+        if not self.is_closed:
+            self._engine.reset(stream, self._outgoing(code))
+            self.connection.wake()
+
+    def stop(self, stream: int, code: int) -> None:
+        """Ask the peer to break off its half; nothing more of it is told."""
+        if not self.is_closed and self._engine.knows(stream):
+            self._engine.stop(stream, self._outgoing(code))
+            self._stopped.add(stream)
+            self.connection.wake()
+
+    def send_datagram(self, data: bytes) -> bool:
+        """Send unreliably; False when it could not be taken."""
+        if self.is_closed or not self._engine.send_datagram(data):
+            return False
+        self.connection.wake()
+        return True
+
+    def bandwidth(self) -> int:
+        """Estimated send rate in bits per second."""
+        return self._engine.bandwidth()
+
+    def wake(self) -> None:
+        """Have the receiver's flush called before this turn's packets are built."""
+        self.connection.wake()
+
+    def close(self, code: int, reason: str = "") -> None:
+        """End the session; the receiver hears of it at the next flush."""
+        if not self.is_closed:
+            self.end(code, reason)
+            self._engine.end(code, reason)
+
+    # What comes from below (`relay.net.connection.Application`)
+
+    def handshake_completed(self) -> None:
+        """There is a session."""
+        self.datagram_limit = self._engine.datagram_limit
+        self._ready(self)
+
+    def stream_received(self, stream: int, data: bytes, fin: bool) -> None:
+        """Bytes of a stream of this session."""
+        if stream in self._stopped:
+            if fin:
+                self._stopped.discard(stream)
+            return
+        self.delivery.stream_received(stream, data, fin)
+
+    def stream_reset(self, stream: int, code: int) -> None:
+        """The peer broke off its half."""
+        if stream in self._stopped:
+            self._stopped.discard(stream)
+            return
+        self.delivery.stream_reset(stream, self._incoming(code))
+
+    def stream_stopped(self, stream: int, code: int) -> None:
+        """The peer no longer reads our half."""
+        self.delivery.stream_stopped(stream, self._incoming(code))
+
+    def datagram_received(self, data: bytes) -> None:
+        """A datagram arrived."""
+        self.delivery.datagram_received(data)
+
+    def flush(self) -> None:
+        """Refresh what is known of the path, then let the receiver speak."""
+        self.rtt = self._engine.rtt
+        self.datagram_limit = 0 if self.is_closed else self._datagram_room()
+        self.delivery.flush()
+
+    def overdue(self) -> None:
+        """Raw QUIC waits for nothing after its handshake but the answer to a visit."""
+        self.close(_INTERNAL, "nobody answered")
+
+    def terminated(self, code: int, is_transport: bool, reason: str) -> None:
+        """The connection is over: so is the session, unless it was already."""
+        self.end(0 if is_transport else self._incoming(code), reason)
+
+    # What both halves use
+
+    def end(self, code: int, reason: str, status: int = 0) -> None:
+        """The session is over: tell the receiver with the next flush."""
+        if self.is_closed:
+            return
+        self.is_closed = True
+        self.lost = SessionLost(reason or f"the session ended with code {code}", code, status)
+        self.delivery.lost(code, reason)
+        self._stopped.clear()
+        self.connection.wake()
+
+    def turn_away(self, status: int, headers: Sequence[tuple[str, str]] = ()) -> None:
+        """Refuse the peer: 401 and 403 close with session code 6, everything else with 4."""
+        self.close(6 if status in (401, 403) else 4, "refused")
+
+    def admit(self, receiver: Receiver, protocol: str | None) -> None:
+        """Open the session; ALPN has settled the protocol already."""
+        self.connection.deadline = None
+        self.start(receiver)
+
+    def _open(self, uni: bool) -> int | None:
+        if self.is_closed:
+            return None
+        stream = self._engine.open_stream(uni)
+        self.connection.wake()
+        return stream
+
+    def _datagram_room(self) -> int:
+        return self._engine.datagram_limit
+
+    def _outgoing(self, code: int) -> int:
+        return code
+
+    def _incoming(self, code: int) -> int:
+        mapped = unmap(code)
+        return code if mapped is None else mapped
+
+    def _receiver_failed(self, error: Exception) -> None:
+        self.connection.host.failed(error)
+        self.close(_INTERNAL, "internal error")

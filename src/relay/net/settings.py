@@ -1,0 +1,104 @@
+"""Every ceiling of this room, by name, with its unit and what happens when it is hit.
+
+`QuicLimits` holds for one connection, whichever side dialled; `ListenSettings` for a whole
+endpoint. Values are plain and frozen, so that a configuration file can be read into them. This
+module must not know how a limit is enforced.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from relay.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class QuicLimits:
+    """Ceilings of one connection. Raises `ConfigError` for a value QUIC cannot obey."""
+
+    max_streams: int = 4096
+    """Streams of each kind (one-way, two-way) the peer may have open. Beyond: QUIC's own
+    STREAM_LIMIT_ERROR ends the connection."""
+
+    max_data: int = 16 << 20
+    """Bytes a connection may have under way to us, gaps included. The window slides with what was
+    delivered; beyond it the peer must wait (or is closed with FLOW_CONTROL_ERROR)."""
+
+    max_stream_data: int = 4 << 20
+    """Bytes one stream may have under way at its start; grows with use up to ``max_data``."""
+
+    idle_timeout: float = 30.0
+    """Seconds without a packet after which the connection is lost. The smaller of both sides'
+    values holds."""
+
+    max_datagram_size: int = 1350
+    """Bytes of UDP payload per packet sent (at least 1200)."""
+
+    max_datagram_queue: int = 64
+    """Unreliable datagrams waiting to be sent; beyond it `send_datagram` answers False."""
+
+    max_early_data: int = 256 << 10
+    """Bytes received before a session has its receiver. Beyond: the connection is closed."""
+
+    max_early_events: int = 1024
+    """Stream events and datagrams received before a session has its receiver. Beyond: closed."""
+
+    max_request_headers: int = 16 << 10
+    """Bytes of one HTTP/3 request before its headers are complete. Beyond: H3_EXCESSIVE_LOAD."""
+
+    max_capsule: int = 64 << 10
+    """Bytes of a capsule that has to be kept whole. Beyond: the session is closed; capsules of
+    unknown types are skipped unread and may have any size."""
+
+    close_timeout: float = 1.0
+    """Seconds a closed WebTransport session waits for the peer's goodbye before QUIC is closed."""
+
+    congestion_control: str = "reno"
+    """``reno`` or ``cubic``."""
+
+    def __post_init__(self) -> None:
+        """Check what would otherwise fail inside the QUIC library, or silently."""
+        if self.max_datagram_size < 1200:
+            raise ConfigError("max_datagram_size must be at least 1200 (RFC 9000, 14)")
+        if self.max_datagram_size > 65527:
+            raise ConfigError("max_datagram_size must be at most 65527 (RFC 9000, 18.2)")
+        if self.congestion_control not in ("reno", "cubic"):
+            raise ConfigError("congestion_control must be reno or cubic")
+        for name in ("max_streams", "max_data", "max_stream_data", "idle_timeout"):
+            if getattr(self, name) <= 0:
+                raise ConfigError(f"{name} must be positive")
+
+
+@dataclass(frozen=True, slots=True)
+class ListenSettings:
+    """Ceilings of one endpoint."""
+
+    limits: QuicLimits = field(default_factory=QuicLimits)
+    """What each of its connections may do."""
+
+    max_sessions: int = 10_000
+    """Connections at once, handshakes included. Beyond: CONNECTION_REFUSED."""
+
+    max_sessions_per_address: int = 1_000
+    """Connections at once of one IPv4 address or one IPv6 /64. Beyond: CONNECTION_REFUSED."""
+
+    max_handshakes: int = 128
+    """Handshakes in flight before strangers must prove their address with a Retry round trip."""
+
+    handshake_timeout: float = 10.0
+    """Seconds a handshake may take; then it is dropped."""
+
+    request_timeout: float = 10.0
+    """Seconds an HTTP/3 connection may take to ask for its session; then it is closed."""
+
+    visit_timeout: float = 10.0
+    """Seconds a visit may wait for its answer; then it is refused with 503."""
+
+    read_batch: int = 256
+    """Datagrams read per loop turn and socket before packets are built."""
+
+    max_backlog: int = 4096
+    """Datagrams kept while the kernel takes none; beyond it they are dropped (QUIC resends)."""
+
+    socket_buffer: int = 4 << 20
+    """Bytes asked of the kernel for each direction of a socket; it may grant less."""

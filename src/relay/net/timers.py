@@ -1,0 +1,85 @@
+"""One timer of the event loop for all connections of an endpoint.
+
+Connections are looked at when their earliest known time comes and say then whether it still holds,
+so re-arming costs nothing unless a time moves forward. Outdated entries are swept when they
+outnumber the connections. This module must not know what is due.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from heapq import heapify, heappop, heappush
+from itertools import count
+
+from relay.net.connection import Connection
+
+_SLACK = 64
+"""Outdated entries that are not worth a sweep."""
+
+
+class Timers:
+    """Who wants to be looked at, and when."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, due: Callable[[], None]) -> None:
+        """``due`` is called when `expired` has somebody, or had."""
+        self._loop = loop
+        self._due = due
+        self._heap: list[tuple[float, int, Connection]] = []
+        self._order = count()
+        self._handle: asyncio.TimerHandle | None = None
+
+    def __len__(self) -> int:
+        return len(self._heap)
+
+    def arm(self, connection: Connection, population: int) -> None:
+        """Note the connection's next time; ``population`` connections share these timers."""
+        when = connection.timer()
+        if when is None or (connection.armed is not None and connection.armed <= when):
+            return
+        connection.armed = when
+        heappush(self._heap, (when, next(self._order), connection))
+        if len(self._heap) > 4 * population + _SLACK:
+            self._sweep()
+        self._schedule()
+
+    def disarm(self, connection: Connection, population: int) -> None:
+        """The connection is gone."""
+        connection.armed = None
+        if not population or len(self._heap) > 4 * population + _SLACK:
+            self._sweep()
+
+    def expired(self, now: float) -> list[Connection]:
+        """Connections whose time has come; each has to be armed again."""
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
+        found = []
+        while self._heap and (self._heap[0][0] <= now or self._heap[0][2].armed is None):
+            when, _, connection = heappop(self._heap)
+            if connection.armed == when:
+                connection.armed = None
+                found.append(connection)
+        self._schedule()
+        return found
+
+    def close(self) -> None:
+        """Forget everybody."""
+        self._heap.clear()
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
+
+    def _schedule(self) -> None:
+        if not self._heap:
+            return
+        when = self._heap[0][0]
+        if self._handle is not None:
+            if self._handle.when() <= when:
+                return
+            self._handle.cancel()
+        self._handle = self._loop.call_at(when, self._due)
+
+    def _sweep(self) -> None:
+        self._heap = [entry for entry in self._heap if entry[2].armed == entry[0]]
+        heapify(self._heap)

@@ -1,0 +1,260 @@
+"""Certificates: load, generate, name by fingerprint, and change without a restart.
+
+A pair is read whole and checked before anybody uses it, so a broken file is a clear line for the
+operator and never a failing handshake. Generated certificates obey what browsers ask of pinned
+ones: ECDSA P-256, no authority, at most 14 days. This module must not know connections.
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import ipaddress
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from relay.errors import ConfigError
+
+MAX_PINNED_DAYS = 14
+"""Longest validity browsers accept of a pinned certificate (W3C WebTransport)."""
+
+BACKDATED = datetime.timedelta(minutes=30)
+"""How long before its making a certificate is valid, for peers whose clock is behind."""
+
+PrivateKey = (
+    ec.EllipticCurvePrivateKey
+    | rsa.RSAPrivateKey
+    | ed25519.Ed25519PrivateKey
+    | ed448.Ed448PrivateKey
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A certificate chain, leaf first, and the leaf's private key."""
+
+    chain: tuple[x509.Certificate, ...]
+    key: PrivateKey
+
+    @property
+    def fingerprint(self) -> str:
+        """Hex SHA-256 of the leaf, as peers pin it."""
+        return fingerprint(self.chain[0])
+
+
+def fingerprint(certificate: x509.Certificate) -> str:
+    """Hex SHA-256 of the certificate's DER form."""
+    return certificate.fingerprint(hashes.SHA256()).hex()
+
+
+def generate(
+    names: Sequence[str], days: int = 13
+) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
+    """A self-signed leaf for DNS names and IP addresses, valid ``days`` days at most 14.
+
+    Raises `ConfigError` without a name or with a validity browsers would not pin.
+    """
+    if not names:
+        raise ConfigError("a certificate needs at least one name")
+    if not 1 <= days <= MAX_PINNED_DAYS:
+        raise ConfigError(f"a generated certificate lasts 1 to {MAX_PINNED_DAYS} days, not {days}")
+    key = ec.generate_private_key(ec.SECP256R1())
+    start = datetime.datetime.now(datetime.UTC) - BACKDATED
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0][:64])])
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(start)
+        .not_valid_after(start + datetime.timedelta(days=days))
+        .add_extension(x509.SubjectAlternativeName([_name(name) for name in names]), False)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), True)
+        .add_extension(_signing_only(), True)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), False)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False)
+    )
+    return builder.sign(key, hashes.SHA256()), key
+
+
+def write_pair(
+    cert_path: str | Path, key_path: str | Path, names: Sequence[str], days: int = 13
+) -> Pair:
+    """Generate a pair into two PEM files; the key is readable by its owner only.
+
+    Raises `ConfigError` when a file cannot be written.
+    """
+    certificate, key = generate(names, days)
+    secret = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    _write(Path(key_path), secret, 0o600)
+    _write(Path(cert_path), certificate.public_bytes(serialization.Encoding.PEM), 0o644)
+    return Pair((certificate,), key)
+
+
+def load(cert_file: str | Path, key_file: str | Path) -> Pair:
+    """Read a PEM chain (leaf first) and its unencrypted PEM key.
+
+    Raises `ConfigError` with one line that names the file and what is wrong with it.
+    """
+    return _parse(_read(cert_file), cert_file, _read(key_file), key_file)
+
+
+def warnings(key_file: str | Path) -> list[str]:
+    """What an operator should know about a key file that works nevertheless."""
+    try:
+        mode = Path(key_file).stat().st_mode & 0o777
+    except OSError:
+        return []
+    if mode & 0o077:
+        return [f"the key {key_file} is readable by others (mode {mode:04o}, better 0600)"]
+    return []
+
+
+class Certificates:
+    """The pair that new connections use. Connections keep the one they began with."""
+
+    def __init__(
+        self, pair: Pair, files: tuple[Path, Path] | None = None, digest: bytes = b""
+    ) -> None:
+        """Usually made by `from_files` or `generated`."""
+        self.current = pair
+        self._files = files
+        self._digest = digest
+
+    @classmethod
+    def from_files(cls, cert_file: str | Path, key_file: str | Path) -> Certificates:
+        """Load a pair that `reload_if_changed` will follow. Raises `ConfigError` like `load`."""
+        cert, key = _read(cert_file), _read(key_file)
+        pair = _parse(cert, cert_file, key, key_file)
+        return cls(pair, (Path(cert_file), Path(key_file)), _digest(cert, key))
+
+    @classmethod
+    def generated(cls, names: Sequence[str], days: int = 13) -> Certificates:
+        """A pair that lives in memory only."""
+        certificate, key = generate(names, days)
+        return cls(Pair((certificate,), key))
+
+    @property
+    def fingerprint(self) -> str:
+        """Hex SHA-256 of the leaf in use."""
+        return self.current.fingerprint
+
+    def reload_if_changed(self) -> bool:
+        """Look at the files again and answer whether a new pair is in use.
+
+        Raises `ConfigError` once per change for files that cannot be used; the old pair stays.
+        """
+        if self._files is None:
+            return False
+        cert_file, key_file = self._files
+        try:
+            cert, key = _read(cert_file), _read(key_file)
+        except ConfigError as error:
+            self._note(str(error).encode(), error)
+            return False
+        digest = _digest(cert, key)
+        if digest == self._digest:
+            return False
+        self._digest = digest
+        self.current = _parse(cert, cert_file, key, key_file)
+        return True
+
+    def _note(self, state: bytes, error: ConfigError) -> None:
+        if state != self._digest:
+            self._digest = state
+            raise error
+
+
+def _digest(cert: bytes, key: bytes) -> bytes:
+    return hashlib.sha256(cert + b"\0" + key).digest()
+
+
+def _read(path: str | Path) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except FileNotFoundError:
+        raise ConfigError(f"there is no file {path}") from None
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise ConfigError(f"cannot read {path}: {reason}") from None
+
+
+def _write(path: Path, data: bytes, mode: int) -> None:
+    """Write beside the file and move it into place, so that nobody reads half of it."""
+    beside = path.with_name(path.name + ".new")
+    try:
+        beside.unlink(missing_ok=True)
+        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+        beside.replace(path)
+    except OSError as error:
+        raise ConfigError(f"cannot write {path}: {os.strerror(error.errno or 0)}") from None
+
+
+def _parse(cert: bytes, cert_file: str | Path, key: bytes, key_file: str | Path) -> Pair:
+    try:
+        chain = tuple(x509.load_pem_x509_certificates(cert))
+    except ValueError:
+        raise ConfigError(f"{cert_file} holds no PEM certificate") from None
+    private = _key(key, key_file)
+    if _public(private) != _public(chain[0]):
+        raise ConfigError(f"the key {key_file} does not match the certificate {cert_file}")
+    return Pair(chain, private)
+
+
+def _key(data: bytes, path: str | Path) -> PrivateKey:
+    try:
+        key: PrivateKeyTypes = serialization.load_pem_private_key(data, None)
+    except TypeError:
+        raise ConfigError(f"the key {path} is encrypted; it must not be") from None
+    except (ValueError, UnsupportedAlgorithm):
+        raise ConfigError(f"{path} holds no PEM private key") from None
+    if not isinstance(key, PrivateKey):
+        raise ConfigError(f"the key {path} is of a kind TLS 1.3 does not take")
+    return key
+
+
+def _public(holder: PrivateKey | x509.Certificate) -> bytes:
+    return holder.public_key().public_bytes(
+        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+
+
+def _name(name: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(name))
+    except ValueError:
+        pass
+    try:
+        return x509.DNSName(name.encode("idna").decode() if not name.isascii() else name)
+    except (ValueError, UnicodeError):
+        raise ConfigError(f"{name!r} is no name for a certificate") from None
+
+
+def _signing_only() -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=True,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=False,
+        crl_sign=False,
+        encipher_only=False,
+        decipher_only=False,
+    )

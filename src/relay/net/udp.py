@@ -1,0 +1,145 @@
+"""The two calls that move datagrams, and how the socket below them is made.
+
+A socket here never blocks and never raises for what the network did: an ICMP error costs one
+datagram, a full kernel queue is answered to the caller. How many datagrams a system call moves is
+known here and nowhere else. This module must not know QUIC.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import socket
+from collections.abc import Sequence
+from typing import Any
+
+from relay.errors import ConfigError
+
+Address = tuple[Any, ...]
+"""A socket address as the system gives it: two members for IPv4, four for IPv6."""
+
+MAX_DATAGRAM = 65535
+"""Largest UDP payload in bytes that is read."""
+
+_BUSY = frozenset((errno.EAGAIN, errno.EWOULDBLOCK))
+
+
+def receive(sock: socket.socket, limit: int) -> tuple[list[tuple[bytes, Address]], bool]:
+    """Read up to ``limit`` datagrams that are there already.
+
+    The second answer says whether a connected peer's port turned out to be closed.
+    """
+    datagrams: list[tuple[bytes, Address]] = []
+    refused = False
+    for _ in range(limit):
+        try:
+            datagrams.append(sock.recvfrom(MAX_DATAGRAM))
+        except (BlockingIOError, InterruptedError):
+            break
+        except ConnectionRefusedError:
+            refused = True
+        except OSError:
+            continue
+    return datagrams, refused
+
+
+def send(sock: socket.socket, datagrams: Sequence[bytes], address: Address | None) -> int:
+    """Send datagrams to one address (``None``: the connected one) and answer how many are done.
+
+    Fewer than given means that the kernel takes no more now. A datagram that cannot be sent for
+    another reason (no route, too big) is lost, as it would be on the way.
+    """
+    for index, datagram in enumerate(datagrams):
+        try:
+            if address is None:
+                sock.send(datagram)
+            else:
+                sock.sendto(datagram, address)
+        except OSError as error:
+            if error.errno in _BUSY:
+                return index
+    return len(datagrams)
+
+
+def bind(host: str, port: int, buffer: int) -> list[socket.socket]:
+    """Sockets for every address of ``host``; ``::`` and the empty host take IPv4 as well.
+
+    Port 0 takes a free one, the same for all. Raises `ConfigError` with one line when the host
+    does not resolve or the port is taken.
+    """
+    sockets: list[socket.socket] = []
+    try:
+        for family, address in _addresses(host or "::", port):
+            target = (address[0], port, *address[2:])
+            sockets.append(_bound(family, target, buffer))
+            port = sockets[-1].getsockname()[1]
+    except OSError as error:
+        for sock in sockets:
+            sock.close()
+        raise ConfigError(f"cannot listen on UDP {host}:{port}: {_words(error)}") from error
+    return sockets
+
+
+def connect(family: int, address: Address, buffer: int) -> socket.socket:
+    """A socket that talks to one address only. Raises `OSError` when there is no route."""
+    sock = _socket(family, buffer)
+    try:
+        sock.connect(address)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def plain(address: Address) -> tuple[str, int]:
+    """Host and port of a socket address; an IPv4 address inside IPv6 is shown as IPv4."""
+    host = str(address[0])
+    if host.startswith("::ffff:") and "." in host:
+        host = host[7:]
+    return host, int(address[1])
+
+
+def _addresses(host: str, port: int) -> list[tuple[int, Address]]:
+    if host == "::" and not _has_ipv6():
+        host = "0.0.0.0"
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM, flags=socket.AI_PASSIVE)
+    return list(dict.fromkeys((int(family), address) for family, _, _, _, address in found))
+
+
+def _has_ipv6() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
+def _bound(family: int, address: Address, buffer: int) -> socket.socket:
+    sock = _socket(family, buffer)
+    try:
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(address[0] != "::"))
+        sock.bind(address)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def _socket(family: int, buffer: int) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_DGRAM)
+    sock.setblocking(False)
+    for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
+        with contextlib.suppress(OSError):
+            sock.setsockopt(socket.SOL_SOCKET, option, buffer)
+    return sock
+
+
+def _words(error: OSError) -> str:
+    if isinstance(error, socket.gaierror):
+        return "the host does not resolve"
+    if error.errno == errno.EADDRINUSE:
+        return "the port is in use by another program"
+    return os.strerror(error.errno) if error.errno else str(error)

@@ -1,0 +1,168 @@
+"""The door: how a server's connections become visits, and how visits are answered.
+
+Whoever stands at the door gets a `Visit` and answers it once, now or later; a visit nobody answers
+is refused. Raw QUIC knocks right after its handshake, WebTransport with its CONNECT request; other
+HTTP/3 requests are turned away politely. This module must not know why a visit is accepted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import http_sf
+
+from relay.net.codes import H3_NO_ERROR, H3_REQUEST_REJECTED
+from relay.net.connection import Connection
+from relay.net.http3 import Request, parse_offer
+from relay.net.quic import QuicTransport
+from relay.net.webtransport import WebTransport
+from relay.session.transport import Knock, Receiver, Transport, Visit
+
+Door = Callable[[Visit], None]
+"""Told of every visit. Raising refuses it with 500."""
+
+OFFER = "wt-available-protocols"
+AGREED = "wt-protocol"
+
+Headers = Sequence[tuple[str, str]]
+
+
+class Answering(Transport, Protocol):
+    """A transport that can let its peer in or turn it away."""
+
+    def admit(self, receiver: Receiver, protocol: str | None) -> None:
+        """Open the session."""
+
+    def turn_away(self, status: int, headers: Headers = ()) -> None:
+        """Refuse the peer."""
+
+
+class OpenVisit:
+    """One knock and its only answer."""
+
+    def __init__(self, knock: Knock, transport: Answering) -> None:
+        self.knock = knock
+        self.transport: Transport = transport
+        self.is_answered = False
+        self._answering = transport
+
+    def accept(self, receiver: Receiver, protocol: str | None) -> None:
+        """Open the session. After it was lost the receiver hears of that only.
+
+        Raises `ValueError` for a second answer or a protocol that was not offered.
+        """
+        if protocol is not None and protocol not in self.knock.offered:
+            raise ValueError(f"{protocol} was not offered")
+        self._answer()
+        self._answering.admit(receiver, protocol)
+
+    def refuse(self, status: int, headers: Headers = ()) -> None:
+        """Turn the peer away. Raises `ValueError` for a second answer."""
+        self._answer()
+        self._answering.turn_away(status, headers)
+
+    def _answer(self) -> None:
+        if self.is_answered:
+            raise ValueError("the visit was answered before")
+        self.is_answered = True
+
+
+def knock_raw(transport: QuicTransport) -> Knock:
+    """What raw QUIC knows before a session: the agreed protocol and the peer's address."""
+    connection = transport.connection
+    return Knock("quic", None, offered=(connection.alpn,), remote=connection.remote)
+
+
+def knock_web(connection: Connection, request: Request) -> Knock:
+    """What a CONNECT request says."""
+    return Knock(
+        "webtransport",
+        request.pseudo["path"],
+        offered=parse_offer(request.headers.get(OFFER)),
+        remote=connection.remote,
+        authority=request.pseudo.get("authority", ""),
+        origin=request.headers.get("origin"),
+        headers=request.headers,
+    )
+
+
+def offer(door: Door, visit: OpenVisit, connection: Connection, timeout: float) -> None:
+    """Take a visit to the door; it has ``timeout`` seconds to be answered."""
+    connection.deadline = connection.host.now() + timeout
+    try:
+        door(visit)
+    except Exception as error:
+        connection.host.failed(error)
+        if not visit.is_answered:
+            visit.refuse(500)
+
+
+class ServedWebTransport(WebTransport):
+    """The server's side: it waits for one CONNECT and answers it."""
+
+    def __init__(
+        self, connection: Connection, door: Door, request_timeout: float, visit_timeout: float
+    ) -> None:
+        super().__init__(connection)
+        self._door = door
+        self._request_timeout = request_timeout
+        self._visit_timeout = visit_timeout
+        self._is_answered = False
+
+    def handshake_completed(self) -> None:
+        """From now on a request is due."""
+        super().handshake_completed()
+        if self.session is None:
+            self.connection.deadline = self.connection.host.now() + self._request_timeout
+
+    def headers_received(self, stream: int, request: Request, fin: bool) -> None:
+        """A request: the one that asks for the session, or something that we do not serve."""
+        if stream == self.session:
+            return
+        if not request.is_webtransport:
+            is_known = request.pseudo.get("method") in ("GET", "HEAD")
+            self._answer(stream, 404 if is_known else 405, () if is_known else (("allow", "GET"),))
+        elif not request.pseudo.get("path", "").startswith("/") or fin:
+            self._answer(stream, 400)
+        elif self.session is not None:
+            self._answer(stream, 429)
+        else:
+            self.bind_session(stream)
+            visit = OpenVisit(knock_web(self.connection, request), self)
+            offer(self._door, visit, self.connection, self._visit_timeout)
+
+    def admit(self, receiver: Receiver, protocol: str | None) -> None:
+        """Answer 200, with the protocol as a quoted string when there is one."""
+        self._is_answered = True
+        if not self.is_closed and self.session is not None:
+            self.connection.deadline = None
+            agreed = [(AGREED, http_sf.ser(protocol))] if protocol is not None else []
+            self.http3.headers(self.session, [(":status", "200"), *agreed])
+            self.opened(self.session, protocol)
+        self.start(receiver)
+
+    def turn_away(self, status: int, headers: Headers = ()) -> None:
+        """Answer with a status, then close QUIC: browsers would leave it open."""
+        self._is_answered = True
+        if self.is_closed or self.session is None:
+            return
+        self._answer(self.session, status, headers)
+        self.end(0, "refused", status)
+        self._linger(self.connection.limits.close_timeout)
+
+    def overdue(self) -> None:
+        """Nobody asked, nobody answered, or the goodbye took too long."""
+        if self.session is not None and not self._is_answered and not self.is_closed:
+            self.turn_away(503)
+        elif self.is_closed:
+            self._engine.end(H3_NO_ERROR)
+        else:
+            super().overdue()
+
+    def _answer(self, stream: int, status: int, headers: Headers = ()) -> None:
+        self.http3.headers(stream, [(":status", str(status)), *headers], end_stream=True)
+        # The rest of such a request is of no use (RFC 9114, 4.1).
+        if stream != self.session:
+            self._engine.stop(stream, H3_NO_ERROR if status != 429 else H3_REQUEST_REJECTED)
+        self.connection.wake()

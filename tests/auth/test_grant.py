@@ -1,0 +1,50 @@
+"""Rights seen from a path, compared with an oracle that knows only lists of segments."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from relay.auth.grant import Allowed, Denied, Grant, rebase
+from relay.errors import BadRequest
+from relay.path import ROOT, Path
+
+segments = st.sampled_from(["a", "b", "ab", "a b", "."])
+paths = st.lists(segments, max_size=4).map("/".join).map(Path)
+
+
+def inside(path: Path, prefix: Path) -> bool:
+    return path.segments[: len(prefix.segments)] == prefix.segments
+
+
+@given(root=paths, prefixes=st.lists(paths, max_size=4), here=paths, asked=paths)
+@settings(max_examples=300)
+def test_rebase_keeps_meaning(root: Path, prefixes: list[Path], here: Path, asked: Path) -> None:
+    seen = rebase(root, prefixes, here)
+    expected = any(inside(here.join(asked), root.join(prefix)) for prefix in prefixes)
+    assert bool(Grant(here, publish=seen).may_publish(asked)) is expected
+    assert bool(Grant(here, subscribe=seen).may_subscribe(asked)) is expected
+
+
+@given(root=paths, prefixes=st.lists(paths, max_size=4), here=paths)
+@settings(max_examples=150)
+def test_rebase_is_short(root: Path, prefixes: list[Path], here: Path) -> None:
+    seen = rebase(root, prefixes, here)
+    assert list(seen) == sorted(set(seen))
+    assert not any(a != b and inside(a, b) for a in seen for b in seen)
+
+
+def test_answers() -> None:
+    grant = Grant(Path("demo"), publish=(Path("foo"),))
+    assert grant.may_publish("foo/bar") == Allowed()
+    assert grant.may_publish("//foo//") == Allowed()
+    denied = grant.may_publish("foobar")
+    assert isinstance(denied, Denied)
+    assert "foobar" in denied.reason
+    nothing = grant.may_subscribe("foo")
+    assert not nothing
+    assert nothing == Denied("the grant does not allow to subscribe anything")
+    assert Grant(ROOT, subscribe=(ROOT,)).may_subscribe("")
+    with pytest.raises(BadRequest):
+        grant.may_publish("a/" * 33)

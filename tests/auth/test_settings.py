@@ -1,0 +1,65 @@
+"""What the operator may write, and what is refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from relay.auth.settings import AuthSettings
+from relay.path import Path
+
+
+def test_defaults() -> None:
+    auth = AuthSettings()
+    assert auth.key_files == ()
+    assert not auth.public
+    assert (auth.leeway, auth.max_token_bytes, auth.audience) == (0.0, 8192, None)
+    assert AuthSettings(key="a", keys=("b", "c")).key_files == ("a", "b", "c")
+
+
+@pytest.mark.parametrize(
+    ("public", "subscribe", "publish"),
+    [
+        ("demo", ["demo"], ["demo"]),
+        ("", [""], [""]),
+        (["/b/", "a", "a/x"], ["a", "b"], ["a", "b"]),
+        ([], [], []),
+        ({}, [], []),
+        ({"subscribe": ""}, [""], []),
+        ({"publish": ["x"], "subscribe": "y"}, ["y"], ["x"]),
+    ],
+)
+def test_public(public: Any, subscribe: list[str], publish: list[str]) -> None:
+    read = AuthSettings.model_validate({"public": public}).public
+    assert (list(read.subscribe), list(read.publish)) == (subscribe, publish)
+    assert all(isinstance(prefix, Path) for prefix in (*read.subscribe, *read.publish))
+    assert bool(read) is bool(subscribe or publish)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("public", 5),
+        ("public", [5]),
+        ("public", {"subscribe": 5}),
+        ("public", {"subscribe": ["a/" * 33]}),
+        ("public", {"watch": "x"}),
+        ("leeway", -1),
+        ("leeway", 3601),
+        ("leeway", float("nan")),
+        ("max_token_bytes", 0),
+        ("max_token_bytes", 1 << 20),
+        ("keys", "a"),
+        ("unknown", 1),
+    ],
+)
+def test_refused(name: str, value: Any) -> None:
+    with pytest.raises(ValidationError, match=name):
+        AuthSettings.model_validate({name: value})
+
+
+def test_frozen() -> None:
+    with pytest.raises(ValidationError):
+        AuthSettings().leeway = 5.0  # type: ignore[misc]

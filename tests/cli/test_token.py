@@ -1,0 +1,250 @@
+"""``relay token`` as people type it, in the guide's spelling and in today's."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from relay.auth.keys import load
+from relay.cli.moment import read_time, show_time
+from relay.cli.token import token
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    monkeypatch.chdir(tmp_path)
+    umask = os.umask(0o022)
+    yield tmp_path
+    os.umask(umask)
+
+
+def run(*words: str, stdin: str | None = None) -> Result:
+    result = CliRunner().invoke(token, list(words), input=stdin)
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+def done(*words: str, stdin: str | None = None) -> str:
+    result = run(*words, stdin=stdin)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def failed(status: int, *words: str, stdin: str | None = None) -> str:
+    result = run(*words, stdin=stdin)
+    assert result.exit_code == status, result.output
+    assert not result.stdout
+    return result.stderr
+
+
+def mode(name: str) -> int:
+    return stat.S_IMODE(os.stat(name).st_mode)
+
+
+def test_the_guide_from_start_to_end() -> None:
+    done("--key", "secret.jwk", "generate")
+    signed = done(
+        "--key", "secret.jwk", "sign", "--root", "demo", "--publish", "my-stream",
+        "--publish", "my-other-stream", "--subscribe", "", "--expires", "4102444800",
+        "--issued", "1735689600", "--cluster",
+    )  # fmt: skip
+    assert done("--key", "secret.jwk", "verify", stdin=signed) == (
+        "Claims {\n"
+        '    root: "demo",\n'
+        '    publish: ["my-other-stream", "my-stream"],\n'
+        '    subscribe: [""],\n'
+        "    expires: Some(2100-01-01T00:00:00Z),\n"
+        "    cluster: true,\n"
+        "    issued: Some(2025-01-01T00:00:00Z),\n"
+        "}\n"
+    )
+
+
+def test_the_guide_with_two_halves() -> None:
+    done("--key", "private.jwk", "generate", "--algorithm", "ES256", "--public", "public.jwk")
+    assert mode("private.jwk") == 0o600
+    assert mode("public.jwk") == 0o644
+    assert "d" not in json.loads(Path("public.jwk").read_text())
+    signed = done("--key", "private.jwk", "sign", "--root", "demo", "--subscribe", "")
+    assert "subscribe" in done("--key", "public.jwk", "verify", stdin=signed)
+    assert "cannot" in failed(1, "--key", "public.jwk", "sign", "--subscribe", "")
+
+
+def test_the_guide_rotates() -> None:
+    for name in ("v1", "v2"):
+        done("--key", f"{name}.jwk", "generate", "--algorithm", "HS256", "--id", name)
+        assert load(Path(f"{name}.jwk").read_bytes(), name).keys[0].kid == name
+    signed = done("--key", "v1.jwk", "sign", "--publish", "")
+    assert "signature" in failed(1, "--key", "v2.jwk", "verify", stdin=signed)
+
+
+def test_today_through_pipes() -> None:
+    key = done("generate", "--algorithm", "EdDSA")
+    assert json.loads(key)["alg"] == "EdDSA"
+    Path("key.jwk").write_text(key)
+    signed = done("sign", "--key", "-", "--subscribe", "x", "--expires", "+1h", stdin=key)
+    Path("token").write_text(signed)
+    claims = json.loads(done("verify", "--key", "-", "--in", "token", "--json", stdin=key))
+    assert claims["get"] == ["x"]
+    assert abs(claims["exp"] - time.time() - 3600) < 60
+    assert json.loads(done("verify", "--key", "key.jwk", "--json", stdin=signed)) == claims
+    assert "both" in failed(2, "verify", "--key", "-", stdin=key)
+
+
+def test_today_with_folders() -> None:
+    os.mkdir("private")
+    os.mkdir("public")
+    done(
+        "generate", "--algorithm", "ES384", "--id", "k1",
+        "--out-dir", "private", "--public-dir", "public",
+    )  # fmt: skip
+    assert mode("private/k1.jwk") == 0o600
+    assert load(Path("public/k1.jwk").read_bytes(), "x").keys[0].kid == "k1"
+    out = done("generate", "--algorithm", "ES256", "--out", "x.jwk", "--public", "-")
+    assert json.loads(out)["key_ops"] == ["verify"]
+
+
+def test_base64() -> None:
+    text = done("generate", "--base64")
+    assert not text.startswith("{")
+    assert load(text.encode(), "x").keys[0].algorithm == "HS256"
+    assert done("generate", "--json").startswith("{")
+
+
+def test_scope() -> None:
+    done("--key", "k", "generate", "--root", "team", "--publish", "live")
+    assert done("--key", "k", "sign", "--root", "team/live", "--publish", "", "--expires", "1h")
+    beyond = failed(1, "--key", "k", "sign", "--root", "team", "--publish", "", "--expires", "1h")
+    assert "may not allow to publish" in beyond
+    assert "--root" in failed(2, "generate", "--root", "team")
+
+
+def test_nothing_is_overwritten() -> None:
+    Path("k").write_text("mine")
+    assert "exists already" in failed(2, "--key", "k", "generate")
+    assert Path("k").read_text() == "mine"
+    out = failed(2, "generate", "--algorithm", "ES256", "--out", "new", "--public", "k")
+    assert "exists already" in out
+    assert not Path("new").exists()
+    os.chmod("k", 0o644)
+    done("--key", "k", "generate", "--force")
+    assert mode("k") == 0o600
+    assert os.listdir() == ["k"]
+
+
+def test_force_leaves_nothing_behind() -> None:
+    os.mkdir("k")
+    assert failed(2, "--key", "k", "generate", "--force").startswith("Error: ")
+    assert os.listdir() == ["k"]
+
+
+def test_where_keys_cannot_go() -> None:
+    assert "only one of" in failed(2, "generate", "--out", "a", "--out-dir", ".")
+    assert "only one of" in failed(2, "--key", "a", "generate", "--out", "b")
+    assert "same place" in failed(2, "generate", "--algorithm", "ES256", "--public", "-")
+    assert "no public half" in failed(2, "generate", "--public", "p")
+    assert "nowhere" in failed(2, "generate", "--out", "nowhere/k")
+    assert "key id" in failed(2, "generate", "--id", "../x")
+    assert os.listdir() == []
+
+
+def test_one_line_for_each_fault() -> None:
+    done("--key", "k", "generate")
+    Path("bad").write_text("{}")
+    faults = [
+        (2, "", ["sign", "--publish", "x"], "--key is missing"),
+        (2, "", ["--key", "a", "sign", "--key", "b"], "given twice"),
+        (2, "", ["sign", "--key", "none"], "none: No such file"),
+        (2, "", ["sign", "--key", "bad", "--publish", ""], "bad: no usable key"),
+        (2, "", ["sign", "--key", "k", "--expires", "soon"], "--expires: 'soon' is no time"),
+        (2, "", ["sign", "--key", "k", "--publish", "a/" * 40], "40 segments"),
+        (1, "", ["sign", "--key", "k"], "neither to publish nor to subscribe"),
+        (1, "", ["verify", "--key", "k"], "no token"),
+        (1, "x.y.z", ["verify", "--key", "k"], "not a token"),
+        (1, "ü", ["verify", "--key", "k"], "not a token"),
+        (1, "x" * 9000, ["verify", "--key", "k"], "9000 bytes"),
+    ]
+    for status, stdin, words, expected in faults:
+        said = failed(status, *words, stdin=stdin)
+        assert expected in said
+        assert said.startswith("Error: ")
+        assert said.count("\n") == 1
+
+
+def test_verify_as_the_relay_would() -> None:
+    done("--key", "k", "generate")
+    past = run("--key", "k", "sign", "--root", "demo", "--publish", "a", "--expires", "5")
+    assert "expired already" in past.stderr
+    assert "expired" in failed(1, "--key", "k", "verify", stdin=past.stdout)
+    good = done("--key", "k", "sign", "--root", "demo", "--publish", "a", "--expires", "7d")
+    assert done("--key", "k", "verify", "--root", "/demo/a", stdin=good)
+    assert "/other" in failed(1, "--key", "k", "verify", "--root", "other", stdin=good)
+    named = done("--key", "k", "sign", "--publish", "", "--audience", "me", "--expires", "7d")
+    assert "audience" in failed(1, "--key", "k", "verify", stdin=named)
+    assert done("--key", "k", "verify", "--audience", "me", stdin=named)
+    later = done("--key", "k", "sign", "--publish", "", "--not-before", "+2m", "--expires", "7d")
+    assert "valid only in" in failed(1, "--key", "k", "verify", stdin=later)
+    assert done("--key", "k", "verify", "--leeway", "300", stdin=later)
+
+
+def test_doubts_are_spoken() -> None:
+    done("--key", "k", "generate")
+    for words, expected in (
+        (["--publish", ""], "never expires"),
+        (["--publish", "", "--expires", "4102444800000"], "--expires takes seconds"),
+        (["--publish", "live/*", "--expires", "1h"], "taken literally"),
+        (["--root", "a/../b", "--publish", "", "--expires", "1h"], "taken literally"),
+    ):
+        result = run("--key", "k", "sign", *words)
+        assert result.exit_code == 0
+        assert expected in result.stderr
+        assert result.stdout.count(".") == 2
+    assert run("--key", "k", "sign", "--publish", "", "--expires", "1h").stderr == ""
+
+
+def test_names_in_the_token() -> None:
+    done("--key", "k", "generate")
+    words = ["--subject", "alice", "--token-id", "t1", "--publish", "", "--expires", "1h"]
+    claims = json.loads(
+        done("--key", "k", "verify", "--json", stdin=done("--key", "k", "sign", *words))
+    )
+    assert (claims["sub"], claims["jti"]) == ("alice", "t1")
+    assert abs(claims["iat"] - time.time()) < 60
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("0", 0),
+        ("1735689600", 1735689600),
+        ("+1h", 1000 + 3600),
+        ("30m", 1000 + 1800),
+        ("7d", 1000 + 7 * 86400),
+        ("+90s", 1090),
+        ("2w", 1000 + 14 * 86400),
+        ("2025-01-01", 1735689600),
+        ("2025-01-01T01:00:00+01:00", 1735689600),
+        ("2025-01-01T00:00Z", 1735689600),
+    ],
+)
+def test_times(text: str, seconds: int) -> None:
+    assert read_time(text, 1000.9) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "-1", "1.5", "1 h", "h", "+", "1y", "1e9", "1960-01-01", "٣"])
+def test_no_times(text: str) -> None:
+    with pytest.raises(ValueError, match=r"no time|before 1970"):
+        read_time(text, 1000)
+
+
+def test_show_time() -> None:
+    assert show_time(1735689600) == "2025-01-01T00:00:00Z"
+    assert show_time(10**15) == str(10**15)

@@ -1,0 +1,386 @@
+"""Precedence, upstream's files, and what an operator reads when something is wrong."""
+
+from __future__ import annotations
+
+import pytest
+import tomli
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from relay.config import Address, load
+from relay.errors import ConfigError
+
+OPEN = '[server.tls]\ngenerate = ["localhost"]\n[auth]\npublic = ""\n'
+
+
+def test_flags_come_before_the_environment_and_the_environment_before_the_file(folder):
+    text = '[server]\nlisten = "127.0.0.1:1"\n' + OPEN
+    environ = {"MOQ_SERVER__LISTEN": "127.0.0.1:2"}
+    assert folder.load(text).settings.server.listen.port == 1
+    assert folder.load(text, environ).settings.server.listen.port == 2
+    assert folder.load(text, environ, server__listen="127.0.0.1:3").settings.server.listen.port == 3
+
+
+def test_a_flag_that_is_not_given_hides_nothing(folder):
+    loaded = folder.load(OPEN, None, server__listen=None, auth__public=())
+    assert loaded.settings.auth.public.publish == ("",)
+
+
+def test_everything_has_a_default_but_who_may_come_in():
+    loaded = load(None, {"auth.public": "anon"}, {})
+    assert loaded.settings.server.listen == Address("::", 4443)
+    assert loaded.settings.web.http.listen is None
+    assert any("no certificate" in warning for warning in loaded.warnings)
+
+
+def test_settings_stay_as_they_were_read(folder):
+    loaded = folder.load(OPEN)
+    with pytest.raises(ValueError, match="frozen"):
+        loaded.settings.server = None
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ("[::]:4443", ("::", 4443)),
+        ("0.0.0.0:4443", ("0.0.0.0", 4443)),
+        ("127.0.0.1:0", ("127.0.0.1", 0)),
+        ("localhost:65535", ("localhost", 65535)),
+    ],
+)
+def test_an_address_is_host_and_port(written, expected):
+    assert Address.parse(written) == expected
+    assert str(Address.parse(written)) == written
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "4443",
+        ":4443",
+        "::1:4443",
+        "[::1]",
+        "[::1]4443",
+        "a:b",
+        "a:65536",
+        "a:-1",
+        "[a]:1",
+        "a b:1",
+        "a:１",
+    ],
+)
+def test_anything_else_is_no_address(written):
+    with pytest.raises(ValueError, match="expected address:port"):
+        Address.parse(written)
+
+
+@given(st.text(max_size=30))
+def test_an_address_is_refused_or_read_back(text):
+    try:
+        address = Address.parse(text)
+    except ValueError:
+        return
+    assert Address.parse(str(address)) == address
+
+
+def test_the_guides_files_load(folder):
+    folder.write("secret.jwk")
+    folder.write("secret-v1.jwk")
+    folder.write("secret-v2.jwk")
+    folder.write("cert.pem", mode=0o644)
+    folder.write("key.pem")
+    first = folder.load('[auth]\nkey = "secret.jwk"\npublic = "demo"\n').settings.auth
+    assert first.key_files == (str(folder.path / "secret.jwk"),)
+    assert first.public.publish == first.public.subscribe == ("demo",)
+    several = folder.load('[auth]\nkeys = ["secret-v1.jwk", "secret-v2.jwk"]\n').settings.auth
+    assert len(several.key_files) == 2
+    loaded = folder.load(
+        '[server]\nlisten = "[::]:443"\n[server.tls]\ncert = "cert.pem"\nkey = "key.pem"\n'
+        '[auth]\nkey = "secret.jwk"\n'
+    )
+    assert loaded.settings.server.tls.cert == (folder.path / "cert.pem",)
+    assert loaded.warnings == ()
+
+
+def test_upstreams_local_file_loads(folder):
+    loaded = folder.load(
+        '[log]\nlevel = "debug"\n[server]\nlisten = "[::]:4443"\ntls.generate = ["localhost"]\n'
+        '[web.http]\nlisten = "[::]:4443"\n[auth]\npublic = ""\n'
+        '[iroh]\nsecret_key_path = "./dev/relay-iroh-secret.key"\n[stats]\nenabled = false\n'
+    )
+    assert loaded.settings.log.level == "debug"
+    assert loaded.settings.server.tls.generate == ("localhost",)
+    assert [w.rpartition(":")[2] for w in loaded.warnings] == [" not built here, ignored"]
+    assert "iroh" in loaded.warnings[0]
+
+
+def test_upstreams_root_file_loads(folder):
+    for name in ("root.crt", "root.key", "ca.pem", "root.jwk"):
+        folder.write(name)
+    loaded = folder.load(
+        '[server]\nbind = "[::]:4443"\nversion = ["moq-lite-05"]\n'
+        'tls.cert = ["root.crt"]\ntls.key = ["root.key"]\ntls.root = ["ca.pem"]\n'
+        '[auth]\nkey = "root.jwk"\n'
+        '[auth.public]\nsubscribe = ["anon", "demo"]\npublish = ["anon", "demo/viewer"]\n'
+        "[cluster]\n"
+    )
+    assert loaded.settings.auth.public.publish == ("anon", "demo/viewer")
+    assert loaded.settings.session.versions == ("moq-lite-05",)
+    assert ["client certificates" in warning for warning in loaded.warnings] == [True]
+
+
+def test_upstreams_leaf_file_loads_and_the_links_are_announced_as_missing(folder):
+    folder.write("root.jwk")
+    loaded = folder.load(
+        '[listen]\nbind = "[::]:4444"\ntls.generate = ["localhost"]\n'
+        '[connect]\ntls.root = ["ca.pem"]\n'
+        '[cluster]\nconnect = "localhost:4443"\ntoken = "root.jwt"\nnode = "localhost:4444"\n'
+        'linger = "7s"\n[client]\ntls.disable_verify = true\n'
+        '[auth]\nkey = "root.jwk"\npublic = "anon/**"\n'
+        '[cache]\ncapacity = "1GiB"\nduration = "30s"\n'
+    )
+    assert loaded.settings.server.listen.port == 4444
+    assert loaded.settings.cluster.connect == ("localhost:4443",)
+    assert loaded.settings.client.tls.root == (folder.path / "ca.pem",)
+    assert loaded.settings.auth.public.publish == ("anon",)
+    assert loaded.settings.cache.cache_bytes == 1 << 30
+    assert (loaded.settings.cache.linger, loaded.settings.cache.cache_duration) == (7.0, 30.0)
+    assert sum("links to other relays are not built" in warning for warning in loaded.warnings) == 5
+
+
+@pytest.mark.parametrize("public", ['"**"', '["**"]', '{ publish = "**", subscribe = [""] }'])
+def test_upstreams_word_for_everything(folder, public):
+    auth = folder.load(f"[auth]\npublic = {public}\n").settings.auth
+    assert (auth.public.publish, auth.public.subscribe) == (("",), ("",))
+
+
+@pytest.mark.parametrize("pattern", ["live/*", "*", "**/cam", "a*/**"])
+def test_other_patterns_are_not_taken_for_names(folder, pattern):
+    assert folder.complaints(f'[auth]\npublic = ["{pattern}"]\n') == [
+        "relay.toml:2: auth.public: expected a prefix; of patterns only prefix/** is understood"
+    ]
+
+
+def test_file_names_are_relative_to_the_file_and_else_to_the_working_directory(
+    folder, tmp_path, monkeypatch
+):
+    folder.write("a.jwk")
+    work = tmp_path / "work"
+    work.mkdir()
+    monkeypatch.chdir(work)
+    assert folder.load('[auth]\nkey = "a.jwk"\n').settings.auth.key == str(tmp_path / "a.jwk")
+    (work / "b.jwk").write_text("x")
+    loaded = folder.load('[auth]\nkey = "a.jwk"\n', {"MOQ_AUTH__KEY": "b.jwk"})
+    assert loaded.settings.auth.key == "b.jwk"
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        (
+            '[server]\nlissten = "x"',
+            "relay.toml:2: server.lissten: no such setting; did you mean server.listen?",
+        ),
+        (
+            '\n[serverr]\nlisten = "x"',
+            "relay.toml:2: serverr: no such setting; did you mean server?",
+        ),
+        ('listen = "x"', "relay.toml:1: listen: expected a section, not a value"),
+        ("[server.tls]\nfrobnicate = 1", "relay.toml:2: server.tls.frobnicate: no such setting"),
+        ("server = 3", "relay.toml:1: server: expected a section, not a value"),
+        ("[server]\nlisten = 4443", "relay.toml:2: server.listen: expected address:port"),
+        ('[server]\nlisten = "[::]:99999"', "relay.toml:2: server.listen: expected address:port"),
+        (
+            '[server]\nlisten = "a:1"\nbind = "a:1"',
+            "relay.toml:3: server.bind: the same setting is given twice",
+        ),
+        ('[log]\nlevel = "loud"', "relay.toml:2: log.level: expected 'trace', 'debug'"),
+        (
+            '[limits]\nmax_sessions = "many"',
+            "relay.toml:2: limits.max_sessions: expected a whole number",
+        ),
+        (
+            "[limits]\nmax_sessions = -1",
+            "relay.toml:2: limits.max_sessions: expected a finite number, zero or more",
+        ),
+        (
+            "[limits]\nvisit_timeout = nan",
+            "relay.toml:2: limits.visit_timeout: expected a finite number",
+        ),
+        (
+            "[quic]\nmax_datagram_size = 100",
+            "relay.toml:2: quic.max_datagram_size: must be at least 1200",
+        ),
+        ('[cache]\ncapacity = "75%"', "relay.toml:2: cache.capacity: expected a whole number"),
+        (
+            '[server]\nversions = ["moq-lite-99"]',
+            "relay.toml:2: server.versions: expected some of moq-lite-05",
+        ),
+        (
+            '[client.tls]\ndisable_verify = "perhaps"',
+            "relay.toml:2: client.tls.disable_verify: expected true or false",
+        ),
+        (
+            '[server.tls]\ncert = "c"\nkey = "k"\ngenerate = ["a"]',
+            "relay.toml:4: server.tls.generate: a certificate is given as well",
+        ),
+        (
+            '[web.https]\nlisten = "[::]:443"',
+            "relay.toml:2: web.https.listen: needs web.https.cert",
+        ),
+    ],
+)
+def test_a_wrong_setting_is_one_line_with_its_place(folder, text, line):
+    rest = '\n[auth]\npublic = ""\n'
+    complaints = folder.complaints(text + rest)
+    assert any(complaint.startswith(line) for complaint in complaints), complaints
+
+
+@pytest.mark.parametrize(
+    ("auth", "line"),
+    [
+        ("keyz = 'x'", "relay.toml:2: auth.keyz: no such setting; did you mean auth.key?"),
+        ("leeway = -1", "relay.toml:2: auth.leeway: expected a value greater than or equal to 0"),
+        ("key_dir = 'keys'", "relay.toml:2: auth.key_dir: folders of keys are not built"),
+        (
+            "url = 'http://127.0.0.1:4440/'",
+            "relay.toml:2: auth.url: asking an authorization server",
+        ),
+        ("key = 'no.jwk'", "relay.toml:2: auth.key: no such file: no.jwk"),
+        ("keys = ['no.jwk']", "relay.toml:2: auth.keys: no such file: no.jwk"),
+        ("key = '.'", "relay.toml:2: auth.key: not a file"),
+        ("", "auth: no key and nothing public, so nobody could ever come in"),
+    ],
+)
+def test_a_wrong_right_is_one_line_with_its_place(folder, auth, line):
+    complaints = folder.complaints(f"[auth]\n{auth}\n")
+    assert any(complaint.startswith(line) for complaint in complaints), complaints
+
+
+def test_all_complaints_come_at_once(folder):
+    text = '[server]\nlissten = "a:1"\n[log]\nlevel = 3\n[limits]\nmax_sessions = "x"\n' + OPEN
+    assert len(folder.complaints(text)) == 3
+
+
+def test_not_a_toml_file(folder):
+    (complaint,) = folder.complaints("[server\n")
+    assert complaint.startswith("relay.toml: not a TOML file: ")
+    assert "line 1" in complaint
+
+
+def test_no_such_file(tmp_path):
+    with pytest.raises(ConfigError, match=r"no\.toml: No such file"):
+        load(tmp_path / "no.toml", {}, {})
+
+
+SECRET = '{"kty":"oct","k":"c2VjcmV0c2VjcmV0c2VjcmV0","alg":"HS256"}'
+
+
+@pytest.mark.parametrize("name", ["key", "keys"])
+@pytest.mark.parametrize("secret", [SECRET, "eyJrdHkiOiJvY3QifQ"])
+def test_a_secret_where_a_file_name_belongs_is_not_echoed(folder, name, secret):
+    (complaint,) = folder.complaints("", {f"MOQ_AUTH__{name.upper()}": secret})
+    assert complaint.startswith(f"MOQ_AUTH__{name.upper()}: ")
+    assert "c2Vj" not in complaint
+    assert "eyJ" not in complaint
+
+
+def test_no_value_of_a_setting_is_echoed(folder):
+    (complaint,) = folder.complaints('[auth]\npublic = ""\nleeway = "hunter2"\n')
+    assert "hunter2" not in complaint
+
+
+def test_a_key_that_others_can_read_is_said_and_obeyed(folder):
+    folder.write("a.jwk", mode=0o644)
+    loaded = folder.load('[server.tls]\ngenerate = ["localhost"]\n[auth]\nkey = "a.jwk"\n')
+    (warning,) = loaded.warnings
+    assert "relay.toml:4: auth.key" in warning
+    assert "can be read by others" in warning
+
+
+def test_lists_in_the_environment_are_json_or_separated_by_commas(folder):
+    folder.write("a.jwk")
+    folder.write("b.jwk")
+    names = [str(folder.path / name) for name in ("a.jwk", "b.jwk")]
+    for text in (",".join(names), f'["{names[0]}", "{names[1]}"]'):
+        assert folder.load("", {"MOQ_AUTH__KEYS": text}).settings.auth.keys == tuple(names)
+    public = folder.load("", {"MOQ_AUTH__PUBLIC": "anon, demo"}).settings.auth.public
+    assert public.publish == ("anon", "demo")
+    public = folder.load("", {"MOQ_AUTH__PUBLIC__SUBSCRIBE": "anon"}).settings.auth.public
+    assert (public.publish, public.subscribe) == ((), ("anon",))
+
+
+def test_an_empty_variable_says_nothing(folder):
+    assert folder.complaints("", {"MOQ_AUTH__PUBLIC": ""})[0].startswith("auth: no key")
+
+
+def test_a_narrower_environment_replaces_a_wider_file(folder):
+    environ = {"MOQ_AUTH__PUBLIC__SUBSCRIBE": "anon"}
+    public = folder.load('[auth]\npublic = ""\n', environ).settings.auth.public
+    assert (public.publish, public.subscribe) == ((), ("anon",))
+
+
+def test_upstreams_variables_with_single_underscores(folder):
+    environ = {"MOQ_SERVER_BIND": "127.0.0.1:9", "MOQ_IROH_SECRET": "x", "MOQ_HOME": "y"}
+    assert folder.load(OPEN, environ).settings.server.listen.port == 9
+
+
+@pytest.mark.parametrize(
+    ("variable", "line"),
+    [
+        (
+            "MOQ_SERVER__LISSTEN",
+            "MOQ_SERVER__LISSTEN: no such setting; did you mean MOQ_SERVER__LISTEN?",
+        ),
+        ("MOQ_NOTHING__AT_ALL", "MOQ_NOTHING__AT_ALL: no such setting"),
+        ("MOQ_LIMITS__MAX_SESSIONS", "MOQ_LIMITS__MAX_SESSIONS: expected a whole number"),
+    ],
+)
+def test_a_wrong_variable_is_one_line(folder, variable, line):
+    assert folder.complaints(OPEN, {variable: "x"}) == [line]
+
+
+@settings(
+    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    st.dictionaries(
+        st.sampled_from(["server", "auth", "web", "limits", "cluster", "x", "tls"]),
+        st.recursive(
+            st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+            lambda inner: (
+                st.lists(inner, max_size=3)
+                | st.dictionaries(
+                    st.sampled_from(["listen", "tls", "public", "key", "http"]), inner
+                )
+            ),
+            max_leaves=8,
+        ),
+        max_size=4,
+    )
+)
+def test_any_file_is_settings_or_a_complaint(folder, tables):
+    text = "\n".join(f"{name} = {_toml(value)}" for name, value in tables.items())
+    try:
+        tomli.loads(text)
+    except tomli.TOMLDecodeError:
+        return
+    try:
+        folder.load(text)
+    except ConfigError as error:
+        said = str(error)
+    else:
+        said = "settings"
+    assert said
+
+
+def _toml(value) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{name} = {_toml(inner)}" for name, inner in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        return "'" + "".join(c for c in value if c.isprintable() and c != "'") + "'"
+    return "''" if value is None else str(value)

@@ -1,0 +1,51 @@
+"""A house of cardboard: it records what it was asked and answers what a test tells it to."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+
+@dataclass
+class Answer:
+    ok: bool = True
+    status: int = 200
+    denial_id: str = ""
+    grant: Any = None
+
+
+@dataclass
+class CardboardHouse:
+    verdict: Answer = field(default_factory=Answer)
+    names: list[str] = field(default_factory=list)
+    group: tuple[int, list[bytes]] = (7, [b"one", b"", b"three"])
+    error: BaseException | None = None
+    delay: float = 0.0
+    asked: list[tuple[Any, ...]] = field(default_factory=list)
+
+    def certificate_hash(self) -> str:
+        return "ab" * 32
+
+    def decide(self, target: str, bearer: str | None, remote: str, origin: str | None) -> Answer:
+        self.asked.append(("decide", target, bearer, origin))
+        return Answer(self.verdict.ok, self.verdict.status, self.verdict.denial_id, target)
+
+    def announced(self, grant: Any) -> Sequence[str]:
+        self.asked.append(("announced", grant))
+        return self.names
+
+    async def fetch(self, grant: Any, track: str, group: int | None) -> tuple[int, Sequence[bytes]]:
+        self.asked.append(("fetch", grant, track, group))
+        await asyncio.sleep(self.delay)
+        if self.error:
+            raise self.error
+        return self.group
+
+
+@pytest.fixture
+def house() -> CardboardHouse:
+    return CardboardHouse()

@@ -1,0 +1,219 @@
+"""The public face: what it asks the house, and what a stranger gets to see."""
+
+from __future__ import annotations
+
+import asyncio
+
+import httpx
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from relay.control.public import public_app
+from relay.control.settings import PublicLimits
+from relay.errors import Forbidden, NotFound, RelayError, Unroutable
+
+
+def ask(house, path, method="GET", limits=None, **options):
+    """One request to the app, the path sent byte for byte as written."""
+
+    async def run():
+        app = public_app(house, limits or PublicLimits())
+        transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://relay") as client:
+            return await client.request(method, f"http://relay{path}", **options)
+
+    return asyncio.run(run())
+
+
+def test_health_says_ok(house):
+    answer = ask(house, "/health")
+    assert (answer.status_code, answer.text.strip()) == (200, "ok")
+    assert house.asked == []
+
+
+def test_the_certificate_hash_is_bare_text_for_any_origin(house):
+    answer = ask(house, "/certificate.sha256", headers={"origin": "http://localhost:3000"})
+    assert answer.text == "ab" * 32
+    assert answer.headers["content-type"].startswith("text/plain")
+    assert answer.headers["access-control-allow-origin"] == "*"
+
+
+@pytest.mark.parametrize(
+    ("path", "target"),
+    [
+        ("/announced", "/"),
+        ("/announced/", "/"),
+        ("/announced/demo", "/demo"),
+        ("/announced/demo/room?jwt=a.b.c", "/demo/room?jwt=a.b.c"),
+        ("/announced/caf%C3%A9%2Fx", "/caf%C3%A9%2Fx"),
+        ("/announced?jwt=a.b.c", "/?jwt=a.b.c"),
+    ],
+)
+def test_a_listing_is_decided_for_its_prefix(house, path, target):
+    ask(house, path)
+    assert house.asked == [("decide", target, None, None), ("announced", target)]
+
+
+def test_a_listing_is_sorted_text(house):
+    house.names = ["b", "a/c", "a"]
+    assert ask(house, "/announced/demo").text == "a\na/c\nb\n"
+
+
+def test_an_empty_listing_is_empty(house):
+    answer = ask(house, "/announced/demo")
+    assert (answer.status_code, answer.text) == (200, "")
+
+
+def test_a_group_is_its_frames_in_a_row(house):
+    answer = ask(house, "/fetch/demo/cam/video?group=7&jwt=a.b.c")
+    assert answer.content == b"onethree"
+    assert answer.headers["content-type"] == "application/octet-stream"
+    assert answer.headers["x-moq-group"] == "7"
+    assert answer.headers["x-moq-frames"] == "3"
+    assert answer.headers["cache-control"] == "no-store"
+    target = "/demo/cam?group=7&jwt=a.b.c"
+    assert house.asked == [("decide", target, None, None), ("fetch", target, "video", 7)]
+
+
+@pytest.mark.parametrize("query", ["", "?group=latest"])
+def test_without_a_number_the_latest_group_is_meant(house, query):
+    ask(house, f"/fetch/demo/video{query}")
+    assert house.asked[-1][-1] is None
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "group=-1",
+        "group=",
+        "group=x",
+        "group=1.5",
+        "group=1&group=2",
+        "group=%EF%BC%91",
+        "group=99999999999999999999",
+    ],
+)
+def test_a_group_that_is_no_number_is_malformed(house, query):
+    answer = ask(house, f"/fetch/demo/video?{query}")
+    assert answer.status_code == 400
+    assert house.asked == []
+
+
+@pytest.mark.parametrize("path", ["/fetch/video", "/fetch/", "/fetch/demo/", "/fetch//video"])
+def test_a_fetch_without_broadcast_or_track_is_malformed(house, path):
+    assert ask(house, path).status_code == 400
+    assert house.asked == []
+
+
+def test_a_track_name_may_be_escaped_and_a_broadcast_stays_as_dialled(house):
+    ask(house, "/fetch/a%20b/video%2Fhd%20%C3%A9")
+    assert house.asked[-1] == ("fetch", "/a%20b", "video/hd é", None)
+
+
+def test_a_track_name_that_is_not_utf8_is_malformed(house):
+    assert ask(house, "/fetch/demo/%FF").status_code == 400
+
+
+@pytest.mark.parametrize("path", ["/announced/demo?jwt=secret", "/fetch/demo/video?jwt=secret"])
+@pytest.mark.parametrize(("status", "word"), [(401, "unauthorized"), (403, "forbidden")])
+def test_a_refusal_tells_the_stranger_a_word_and_an_id(house, path, status, word):
+    house.verdict.ok, house.verdict.status, house.verdict.denial_id = False, status, "d-1"
+    answer = ask(house, path)
+    assert answer.status_code == status
+    assert answer.json() == {"error": word, "id": "d-1"}
+    assert answer.headers["x-request-id"] == "d-1"
+    assert answer.headers["access-control-allow-origin"] == "*"
+    assert [question[0] for question in house.asked] == ["decide"]
+
+
+def test_the_bearer_token_and_the_origin_reach_the_decision(house):
+    ask(house, "/announced", headers={"authorization": "bearer a.b.c", "origin": "https://x.test"})
+    assert house.asked[0] == ("decide", "/", "a.b.c", "https://x.test")
+
+
+def test_another_authorization_scheme_is_not_ignored(house):
+    assert ask(house, "/announced", headers={"authorization": "Basic eDp5"}).status_code == 401
+    assert house.asked == []
+
+
+def test_two_different_bearers_are_malformed(house):
+    headers = [("authorization", "Bearer a"), ("authorization", "Bearer b")]
+    assert ask(house, "/announced", headers=headers).status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "word"),
+    [
+        (NotFound("secret"), 404, "not_found"),
+        (Unroutable("secret"), 404, "not_found"),
+        (Forbidden("secret"), 403, "forbidden"),
+        (TimeoutError("secret"), 504, "timeout"),
+        (RelayError("secret"), 500, "internal_error"),
+        (ZeroDivisionError("secret"), 500, "internal_error"),
+    ],
+)
+def test_an_error_becomes_a_status_and_says_nothing_more(house, error, status, word):
+    house.error = error
+    answer = ask(house, "/fetch/demo/video")
+    assert answer.status_code == status
+    assert answer.json() == {"error": word}
+    assert answer.headers["access-control-allow-origin"] == "*"
+
+
+def test_a_slow_group_is_given_up(house):
+    house.delay = 5
+    answer = ask(house, "/fetch/demo/video", limits=PublicLimits(fetch_timeout=0.05))
+    assert answer.status_code == 504
+
+
+def test_a_large_group_is_not_handed_out(house):
+    limits = PublicLimits(max_fetch_bytes=7)
+    assert ask(house, "/fetch/demo/video", limits=limits).status_code == 413
+    house.group = (1, [b"seven", b"ty"])
+    assert ask(house, "/fetch/demo/video", limits=limits).status_code == 200
+
+
+def test_a_long_url_is_refused_before_any_decision(house):
+    limits = PublicLimits(max_url=40)
+    assert ask(house, f"/announced/demo?jwt={'x' * 40}", limits=limits).status_code == 414
+    assert house.asked == []
+
+
+@pytest.mark.parametrize("path", ["/health", "/certificate.sha256", "/announced/demo"])
+def test_head_answers_like_get_without_a_body(house, path):
+    house.names = ["a"]
+    assert ask(house, path, "HEAD").status_code == 200
+    assert ask(house, path, "HEAD").content == b""
+
+
+@pytest.mark.parametrize("path", ["/announced/demo", "/fetch/demo/video", "/certificate.sha256"])
+def test_a_preflight_is_answered_without_a_decision(house, path):
+    answer = ask(house, path, "OPTIONS", headers={"origin": "https://x.test"})
+    assert answer.status_code == 204
+    assert answer.headers["access-control-allow-origin"] == "*"
+    assert "authorization" in answer.headers["access-control-allow-headers"]
+    assert house.asked == []
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"), [("GET", "/x", 404), ("POST", "/health", 405)]
+)
+def test_what_is_not_served_is_refused_plainly(house, method, path, status):
+    answer = ask(house, path, method)
+    assert answer.status_code == status
+    assert set(answer.json()) == {"error"}
+
+
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(raw=st.text(st.characters(codec="latin-1"), max_size=40))
+def test_no_path_whatever_breaks_the_face(house, raw):
+    house.asked.clear()
+    path = "/fetch/" + "".join(c if c.isalnum() or c in "/%.-" else "-" for c in raw)
+    answer = ask(house, path.encode("ascii", "ignore").decode())
+    assert answer.status_code in (200, 400)
+    if answer.status_code == 200:
+        decided, fetched = house.asked
+        assert decided[1] == fetched[1]

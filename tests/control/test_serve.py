@@ -1,0 +1,165 @@
+"""Sockets and the listener: real ports on loopback, in the loop that already runs."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import signal
+import socket
+import ssl
+
+import httpx
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from relay.control.public import public_app
+from relay.control.serve import HttpListener, listen
+from relay.control.settings import PublicLimits
+from relay.errors import ConfigError
+
+
+def pair(folder, name="localhost"):
+    """A self-signed pair, fresh."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    title = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+    now = datetime.datetime.now(datetime.UTC)
+    builder = x509.CertificateBuilder(title, title, key.public_key(), x509.random_serial_number())
+    builder = builder.not_valid_before(now).not_valid_after(now + datetime.timedelta(days=1))
+    names = x509.SubjectAlternativeName([x509.DNSName(name)])
+    cert = builder.add_extension(names, critical=False).sign(key, hashes.SHA256())
+    (folder / f"{name}.pem").write_bytes(cert.public_bytes(serialization.Encoding.PEM))
+    private = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    (folder / f"{name}.key").write_bytes(private)
+    return folder / f"{name}.pem", folder / f"{name}.key"
+
+
+async def with_listener(listener, visit):
+    """Run ``visit`` while the listener serves, and end it."""
+    async with asyncio.TaskGroup() as group:
+        group.create_task(listener.serve())
+        await asyncio.wait_for(listener.started.wait(), 5)
+        try:
+            return await visit(*listener.address)
+        finally:
+            listener.stop()
+
+
+def test_requests_are_answered_and_signals_are_left_alone(house):
+    async def run():
+        before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+        listener = HttpListener(public_app(house, LIMITS), listen("127.0.0.1", 0), LIMITS)
+
+        async def visit(host, port):
+            during = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+            async with httpx.AsyncClient() as client:
+                return (
+                    before,
+                    during,
+                    await client.get(f"http://{host}:{port}/fetch/demo/video?jwt=x"),
+                )
+
+        return await with_listener(listener, visit)
+
+    before, during, answer = asyncio.run(run())
+    assert during == before
+    assert answer.content == b"onethree"
+    assert "server" not in answer.headers
+    assert house.asked[0][1] == "/demo?jwt=x"
+
+
+def test_head_has_the_length_and_no_body(house):
+    async def run():
+        listener = HttpListener(public_app(house, LIMITS), listen("127.0.0.1", 0), LIMITS)
+
+        async def visit(host, port):
+            reader, writer = await asyncio.open_connection(host, port)
+            writer.write(b"HEAD /fetch/demo/video HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+            text = await reader.read()
+            writer.close()
+            await writer.wait_closed()
+            return text
+
+        return await with_listener(listener, visit)
+
+    head, _, body = asyncio.run(run()).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200")
+    assert b"content-length: 8" in head.lower()
+    assert body == b""
+
+
+def test_https_with_a_pair_and_a_new_pair_later(house, tmp_path):
+    cert, key = pair(tmp_path)
+
+    async def served(host, port):
+        context = ssl.create_default_context(cafile=cert)
+        async with httpx.AsyncClient(verify=context) as client:
+            return (await client.get(f"https://localhost:{port}/health")).status_code
+
+    async def run():
+        sock = listen("127.0.0.1", 0)
+        listener = HttpListener(public_app(house, LIMITS), sock, LIMITS, (cert, key))
+
+        async def visit(host, port):
+            first = await served(host, port)
+            pair(tmp_path)
+            listener.reload_certificate()
+            second = await served(host, port)
+            key.write_text("nonsense")
+            with pytest.raises(ConfigError):
+                listener.reload_certificate()
+            return first, second, await served(host, port)
+
+        return await with_listener(listener, visit)
+
+    assert asyncio.run(run()) == (200, 200, 200)
+
+
+def test_a_pair_that_does_not_belong_together_is_one_line(house, tmp_path):
+    cert, _ = pair(tmp_path)
+    _, other = pair(tmp_path, "other")
+    with (
+        listen("127.0.0.1", 0) as sock,
+        pytest.raises(ConfigError, match=r"^web\.https\.cert: .*does not belong"),
+    ):
+        HttpListener(public_app(house, LIMITS), sock, LIMITS, (cert, other))
+
+
+def test_a_missing_certificate_is_one_line(house, tmp_path):
+    missing = tmp_path / "no.pem"
+    with listen("127.0.0.1", 0) as sock, pytest.raises(ConfigError, match="No such file"):
+        HttpListener(public_app(house, LIMITS), sock, LIMITS, (missing, missing))
+
+
+def test_a_port_in_use_is_one_line():
+    with listen("127.0.0.1", 0) as first:
+        first.listen()
+        port = first.getsockname()[1]
+        with pytest.raises(ConfigError) as caught:
+            listen("127.0.0.1", port)
+    line = str(caught.value)
+    assert line.startswith(f"web.http.listen: cannot listen on TCP 127.0.0.1:{port}: ")
+    assert "another program" in line
+    assert "\n" not in line
+
+
+def test_a_host_nobody_knows_is_one_line():
+    with pytest.raises(ConfigError, match=r"^web\.https\.listen: no such host"):
+        listen("no-such-host.invalid", 1, "web.https.listen")
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="no IPv6 on this machine")
+def test_the_wildcard_takes_both_families():
+    with listen("::", 0) as sock:
+        sock.listen()
+        port = sock.getsockname()[1]
+        for host in ("127.0.0.1", "::1"):
+            socket.create_connection((host, port), timeout=5).close()
+
+
+LIMITS = PublicLimits(drain=1)

@@ -1,0 +1,98 @@
+"""Fixtures of the interop tests: one relay and one browser for the whole run, clients by name.
+
+A missing foreign program skips the tests that need it, except in CI, where nothing may be missing.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE))
+
+from rig import chromium, house  # noqa: E402
+from rig.chromium import Browser, ChromiumClient  # noqa: E402
+from rig.client import Client  # noqa: E402
+from rig.house import Relay  # noqa: E402
+from rig.rust import RustClient  # noqa: E402
+
+_logs: list[Path] = []
+
+
+def missing(what: str) -> None:
+    """A foreign program is not there: skip, but never in CI."""
+    if os.environ.get("CI"):
+        pytest.fail(f"{what} is missing, and in CI nothing may be skipped for that")
+    pytest.skip(f"{what} is missing")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """A failing test shows what the relay and the browser had to say."""
+    report = yield
+    if report.failed and HERE in item.path.parents:
+        report.sections += [(f"end of {log}", house.tail(log)) for log in _logs]
+    return report
+
+
+@pytest.fixture(scope="session")
+def relay(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Relay]:
+    """A running relay with ``anon`` public and everything else behind tokens of its key."""
+    folder = tmp_path_factory.mktemp("relay")
+    _logs.append(folder / "relay.log")
+    with house.running(folder) as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def start_relay(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Callable[..., AbstractContextManager[Relay]]:
+    """Start another relay, of our own make: ``start_relay(versions=[...])``."""
+    if house.foreign():
+        pytest.skip("the Rust stack's server cannot be told which versions to speak")
+
+    def start(versions: Sequence[str]) -> AbstractContextManager[Relay]:
+        folder = tmp_path_factory.mktemp("relay")
+        _logs.append(folder / "relay.log")
+        return house.running(folder, versions)
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """One Chromium; every session gets a page of its own."""
+    if shutil.which("node") is None:
+        missing("node")
+    if not (chromium.NODE / "node_modules").is_dir():
+        missing(f"{chromium.NODE.name}/node_modules (npm ci --ignore-scripts)")
+    if not Path(os.environ.get("CHROMIUM", "/usr/bin/chromium")).exists():
+        missing("chromium")
+    log = tmp_path_factory.mktemp("browser") / "browser.log"
+    _logs.append(log)
+    started = Browser(log)
+    try:
+        started.wait_ready()
+        yield started
+    finally:
+        started.close()
+
+
+@pytest.fixture
+def client(request: pytest.FixtureRequest) -> Callable[[str], Client]:
+    """Clients by the name that the test report shows."""
+
+    def named(name: str) -> Client:
+        if name == "chromium":
+            return ChromiumClient(request.getfixturevalue("browser"))
+        return RustClient(name, {"moq-rs": "https", "moq-rs-raw": "moqt"}[name])
+
+    return named

@@ -1,0 +1,152 @@
+"""Every client publishes to every client through the relay, and nothing is lost on the way.
+
+The subject is the relay's promise: the same bytes, group borders and timestamps come out; who
+comes late starts with the latest group; broadcasts are heard of when they come and when they go.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Callable
+
+import pytest
+
+from rig.client import Client, Publication
+from rig.frames import BINARY, TEXT, Frame, Plan
+from rig.house import Relay
+
+pytestmark = pytest.mark.interop
+
+TRACK = "video"
+Named = Callable[[str], Client]
+
+CLIENTS = [
+    "moq-rs",
+    "moq-rs-raw",
+    pytest.param("chromium", marks=pytest.mark.browser),
+]
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture
+def broadcast() -> str:
+    """A path that no other test uses."""
+    return f"room-{next(_numbers)}/camera"
+
+
+def expected(plan: Plan) -> list[Frame]:
+    """What arrives of a plan that was published from its first group on."""
+    return [
+        Frame(sequence, index, timestamp, payload)
+        for sequence, group in enumerate(plan)
+        for index, (timestamp, payload) in enumerate(group)
+    ]
+
+
+def comparable(frames: list[Frame], timestamps: bool) -> list[Frame]:
+    """The frames without what one of the two sides cannot carry."""
+    return frames if timestamps else [frame._replace(timestamp_us=None) for frame in frames]
+
+
+async def write_paced(publication: Publication, plan: Plan) -> None:
+    """The groups one after the other, a few milliseconds apart, as a live source does."""
+    for group in plan:
+        await publication.write(group)
+        await asyncio.sleep(0.005)
+
+
+@pytest.mark.parametrize("watcher", CLIENTS)
+@pytest.mark.parametrize("publisher", CLIENTS)
+def test_bytes_borders_and_timestamps(
+    relay: Relay, client: Named, broadcast: str, publisher: str, watcher: str
+) -> None:
+    source, sink = client(publisher), client(watcher)
+    plan = BINARY if source.plan is BINARY and sink.plan is BINARY else TEXT
+    token = relay.key.token("demo")
+
+    async def scenario() -> list[Frame]:
+        async with (
+            source.connect(relay.target(source, "demo", token)) as near,
+            sink.connect(relay.target(sink, "demo", token)) as far,
+        ):
+            publication = await near.publish(broadcast, TRACK)
+            # The first group is there before the watcher; its arrival says that the line stands.
+            await publication.write(plan[0])
+            await (await far.listen()).until(broadcast)
+            watch = await far.watch(broadcast, TRACK)
+            await watch.collect(groups=1)
+            await write_paced(publication, plan[1:])
+            return await watch.collect(groups=len(plan))
+
+    timestamps = source.timestamps and sink.timestamps
+    arrived = asyncio.run(scenario())
+    assert comparable(arrived, timestamps) == comparable(expected(plan), timestamps)
+
+
+@pytest.mark.parametrize("watcher", CLIENTS)
+@pytest.mark.parametrize("publisher", CLIENTS)
+def test_late_join_starts_with_the_latest_group(
+    relay: Relay, client: Named, broadcast: str, publisher: str, watcher: str
+) -> None:
+    source, sink = client(publisher), client(watcher)
+    token = relay.key.token("demo")
+
+    async def scenario() -> list[Frame]:
+        async with (
+            source.connect(relay.target(source, "demo", token)) as near,
+            sink.connect(relay.target(sink, "demo", token)) as early,
+            sink.connect(relay.target(sink, "demo", token)) as late,
+        ):
+            publication = await near.publish(broadcast, TRACK)
+            await publication.write([(0, b"group 0")])
+            await (await early.listen()).until(broadcast)
+            await (await late.listen()).until(broadcast)
+            first = await early.watch(broadcast, TRACK)
+            await first.collect(groups=1)
+            await publication.write([(1000, b"group 1"), (1001, b"is old")])
+            await publication.write([(2000, b"group 2"), (2001, b"is open")], end=False)
+            await first.collect(groups=2, frames=5)
+            second = await late.watch(broadcast, TRACK, keep_ms=0)
+            await second.collect(frames=2)
+            await publication.write([(2002, b"and ends")])
+            await second.collect(groups=1, frames=3)
+            await publication.write([(3000, b"group 3")])
+            return await second.collect(groups=2)
+
+    assert asyncio.run(scenario()) == [
+        Frame(2, 0, 2000, b"group 2"),
+        Frame(2, 1, 2001, b"is open"),
+        Frame(2, 2, 2002, b"and ends"),
+        Frame(3, 0, 3000, b"group 3"),
+    ]
+
+
+@pytest.mark.parametrize("watcher", CLIENTS)
+@pytest.mark.parametrize("publisher", CLIENTS)
+def test_broadcasts_are_heard_of(
+    relay: Relay, client: Named, broadcast: str, publisher: str, watcher: str
+) -> None:
+    source, sink = client(publisher), client(watcher)
+    token = relay.key.token("demo")
+    room, name = broadcast.split("/")
+
+    async def scenario() -> list[tuple[str, bool]]:
+        async with (
+            source.connect(relay.target(source, "demo", token)) as near,
+            sink.connect(relay.target(sink, "demo", token)) as far,
+        ):
+            before = await far.listen(room)
+            publication = await near.publish(broadcast, TRACK)
+            await before.until(name)
+            after = await far.listen(room)
+            await after.until(name)
+            await publication.unpublish()
+            await before.until(name, active=False)
+            await after.until(name, active=False)
+            await near.publish(broadcast, TRACK)
+            await before.until(name)
+            return await before.heard()
+
+    assert asyncio.run(scenario()) == [(name, True), (name, False), (name, True)]

@@ -1,0 +1,344 @@
+"""An endpoint on loopback, peers that dial it, and receivers that write down what they hear."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from aioquic.h3.connection import H3Connection
+from aioquic.h3.events import HeadersReceived
+from aioquic.quic.connection import QuicConnection
+from aioquic.quic.events import QuicEvent, StreamDataReceived
+
+from relay.net.connection import Application, Connection
+from relay.net.dial import Dialled, DialTls, dial
+from relay.net.endpoint import Endpoint, configure
+from relay.net.engine import Engine
+from relay.net.quic import QuicTransport
+from relay.net.settings import ListenSettings, QuicLimits
+from relay.net.tls import Certificates
+from relay.net.visit import OpenVisit, ServedWebTransport, knock_raw
+from relay.session.transport import Transport, Visit
+
+PATIENCE = 5.0
+
+
+class Recorder:
+    """A receiver that keeps everything, and lets a test wait for a condition."""
+
+    def __init__(self) -> None:
+        self.streams: dict[int, bytearray] = {}
+        self.chunks: dict[int, int] = {}
+        self.finished: list[int] = []
+        self.resets: dict[int, int] = {}
+        self.stops: dict[int, int] = {}
+        self.datagrams: list[bytes] = []
+        self.lost: list[tuple[int, str]] = []
+        self.flushes = 0
+        self.on_flush: Callable[[], None] | None = None
+        self.raise_on: str | None = None
+        self._changed = asyncio.Event()
+
+    def _note(self, name: str) -> None:
+        self._changed.set()
+        if self.raise_on == name:
+            raise RuntimeError(f"a mistake in {name}")
+
+    def stream_received(self, stream: int, data: bytes, fin: bool) -> None:
+        assert not self.lost
+        self.streams.setdefault(stream, bytearray()).extend(data)
+        self.chunks[stream] = self.chunks.get(stream, 0) + 1
+        if fin:
+            self.finished.append(stream)
+        self._note("stream_received")
+
+    def stream_reset(self, stream: int, code: int) -> None:
+        assert not self.lost
+        self.resets[stream] = code
+        self._note("stream_reset")
+
+    def stream_stopped(self, stream: int, code: int) -> None:
+        assert not self.lost
+        self.stops[stream] = code
+        self._note("stream_stopped")
+
+    def datagram_received(self, data: bytes) -> None:
+        assert not self.lost
+        self.datagrams.append(data)
+        self._note("datagram_received")
+
+    def flush(self) -> None:
+        assert not self.lost
+        self.flushes += 1
+        if self.on_flush is not None:
+            self.on_flush()
+        self._note("flush")
+
+    def connection_lost(self, code: int, reason: str) -> None:
+        self.lost.append((code, reason))
+        self._note("connection_lost")
+
+    async def until(self, condition: Callable[[], Any]) -> None:
+        """Wait until a condition holds; it is looked at whenever something is heard."""
+        async with asyncio.timeout(PATIENCE):
+            while not condition():
+                self._changed.clear()
+                await self._changed.wait()
+
+
+async def eventually(condition: Callable[[], Any]) -> None:
+    """Wait for something nobody tells of."""
+    async with asyncio.timeout(PATIENCE):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+@dataclass
+class Pair:
+    """Both ends of one session."""
+
+    visit: Visit
+    server: Recorder
+    client: Recorder
+    dialled: Dialled
+
+    @property
+    def near(self) -> Transport:
+        return self.dialled.transport
+
+    @property
+    def far(self) -> Transport:
+        return self.visit.transport
+
+
+@dataclass
+class House:
+    """One endpoint and what knocked at it."""
+
+    endpoint: Endpoint
+    port: int
+    certificates: Certificates
+    visits: asyncio.Queue[Visit]
+    errors: list[Exception] = field(default_factory=list)
+    dialled: list[Dialled] = field(default_factory=list)
+
+    def url(self, scheme: str, path: str = "/demo?jwt=a.b") -> str:
+        return f"{scheme}://127.0.0.1:{self.port}{path}"
+
+    @property
+    def trust(self) -> DialTls:
+        return DialTls(fingerprints=(self.certificates.fingerprint,))
+
+    async def pair(
+        self, scheme: str, protocol: str | None = "moq-lite-05", **options: Any
+    ) -> Pair:
+        """Dial, accept, and put a recorder on both ends."""
+        options.setdefault("protocols", ("moq-lite-05", "moq-lite-04"))
+        options.setdefault("tls", self.trust)
+        server, client = Recorder(), Recorder()
+
+        async def answer() -> Visit:
+            visit = await self.visits.get()
+            visit.accept(server, protocol)
+            return visit
+
+        async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as group:
+            answering = group.create_task(answer())
+            dialled = await dial(self.url(scheme), **options)
+        self.dialled.append(dialled)
+        dialled.start(client)
+        return Pair(answering.result(), server, client, dialled)
+
+
+@asynccontextmanager
+async def open_house(
+    settings: ListenSettings | None = None,
+    certificates: Certificates | None = None,
+    protocols: tuple[str, ...] = ("moq-lite-05", "moq-lite-04"),
+    host: str = "127.0.0.1",
+) -> AsyncIterator[House]:
+    """An endpoint for the length of a test; nothing may be left of it afterwards."""
+    certificates = certificates or CERTIFICATES
+    visits: asyncio.Queue[Visit] = asyncio.Queue()
+    errors: list[Exception] = []
+    endpoint = Endpoint(
+        visits.put_nowait, settings or ListenSettings(), certificates, protocols, errors.append
+    )
+    port = (await endpoint.start(host, 0))[1]
+    house = House(endpoint, port, certificates, visits, errors)
+    try:
+        yield house
+    finally:
+        for dialled in house.dialled:
+            await dialled.close()
+        await endpoint.close(linger=0.5)
+    assert endpoint.connections == 0
+    assert not endpoint._routes
+    assert endpoint.sessions == 0
+    assert endpoint.handshakes == 0
+    assert endpoint.gate.inside == 0
+
+
+CERTIFICATES = Certificates.generated(["localhost", "127.0.0.1", "::1"])
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Run coroutine tests in an event loop of their own."""
+    if not asyncio.iscoroutinefunction(pyfuncitem.obj):
+        return None
+    names = pyfuncitem._fixtureinfo.argnames
+    arguments = {name: pyfuncitem.funcargs[name] for name in names}
+
+    async def limited() -> None:
+        async with asyncio.timeout(30):
+            await pyfuncitem.obj(**arguments)
+
+    asyncio.run(limited())
+    return True
+
+
+@pytest.fixture(params=["https", "moqt"])
+def scheme(request: pytest.FixtureRequest) -> str:
+    """Both transports: what holds for one must hold for the other."""
+    return str(request.param)
+
+
+@pytest.fixture
+def house() -> Callable[..., Any]:
+    """`open_house`, by name."""
+    return open_house
+
+
+@pytest.fixture
+def recorder() -> type[Recorder]:
+    """`Recorder`, by name."""
+    return Recorder
+
+
+@pytest.fixture
+def wait() -> Callable[[Callable[[], Any]], Awaitable[None]]:
+    """`eventually`, by name."""
+    return eventually
+
+
+class Bench:
+    """A served connection and a plain QUIC client in one process, with a clock of their own."""
+
+    def __init__(self, limits: QuicLimits | None = None, alpn: str = "h3") -> None:
+        self.time = 1000.0
+        self.limits = limits or QuicLimits()
+        self.visits: list[Visit] = []
+        self.errors: list[Exception] = []
+        self.heard: list[QuicEvent] = []
+        self.ends = 0
+        self.client = QuicConnection(configuration=configure(QuicLimits(), True, (alpn,)))
+        self.client.configuration.verify_mode = ssl.CERT_NONE
+        serving = configure(self.limits, False, ("moq-lite-05", "h3"))
+        pair = CERTIFICATES.current
+        serving.certificate, serving.private_key = pair.chain[0], pair.key
+        engine = Engine(serving, self.limits, self.client.original_destination_connection_id)
+        self.server = Connection(self, engine, self.limits, ("192.0.2.1", 1), self._begin)
+        self.client.connect(("192.0.2.2", 2), self.time)
+        self.pump()
+        self.h3 = H3Connection(self.client, enable_webtransport=True) if alpn == "h3" else None
+        self.pump()
+
+    def _begin(self, connection: Connection, alpn: str) -> Application:
+        if alpn == "h3":
+            return ServedWebTransport(connection, self.visits.append, 10.0, 10.0)
+        visit = lambda transport: self.visits.append(  # noqa: E731
+            OpenVisit(knock_raw(transport), transport)
+        )
+        return QuicTransport(connection, visit)
+
+    def now(self) -> float:
+        return self.time
+
+    def wake(self, connection: Connection) -> None: ...
+
+    def add_id(self, connection: Connection, cid: bytes) -> None: ...
+
+    def remove_id(self, connection: Connection, cid: bytes) -> None: ...
+
+    def handshake_done(self, connection: Connection) -> None: ...
+
+    def ended(self, connection: Connection) -> None:
+        self.ends += 1
+
+    def failed(self, error: Exception) -> None:
+        self.errors.append(error)
+
+    def pump(self, seconds: float = 0.05, deaf: bool = False) -> None:
+        """Let packets travel and timers fire; a deaf client neither reads nor acknowledges."""
+        end = self.time + seconds
+        while self.time < end:
+            for data, _ in [] if deaf else self.client.datagrams_to_send(self.time):
+                self.server.feed(data, ("192.0.2.1", 1), self.time)
+            if (due := self.server.timer()) is not None and due <= self.time:
+                self.server.fire(self.time)
+            self.server.take_events()
+            for data, _ in self.server.flush(self.time):
+                if not deaf:
+                    self.client.receive_datagram(data, ("192.0.2.2", 2), self.time)
+            if not deaf and (due := self.client.get_timer()) is not None and due <= self.time:
+                self.client.handle_timer(self.time)
+            while (event := self.client.next_event()) is not None:
+                self.heard.append(event)
+            self.time += 0.001
+
+    def of(self, kind: type[Any], stream: int | None = None) -> list[Any]:
+        """What the client heard of one kind."""
+        found = [event for event in self.heard if isinstance(event, kind)]
+        return [e for e in found if stream is None or e.stream_id == stream]
+
+    def closed_with(self) -> int | None:
+        """The code with which the server closed, as the client heard it."""
+        end = self.client._close_event
+        return None if end is None else end.error_code
+
+    def request(self, stream: int | None = None, **pseudo: str) -> int:
+        """Send a CONNECT (or what ``pseudo`` makes of it) and answer its stream."""
+        assert self.h3 is not None
+        stream = self.client.get_next_available_stream_id() if stream is None else stream
+        fields = {
+            "method": "CONNECT",
+            "scheme": "https",
+            "authority": "relay.example",
+            "path": "/demo?jwt=a.b",
+            "protocol": "webtransport",
+        } | pseudo
+        headers = [(b":" + k.encode(), v.encode()) for k, v in fields.items() if v]
+        self.h3.send_headers(stream, headers)
+        self.pump()
+        return stream
+
+    def status(self, stream: int) -> str | None:
+        """The status answered on a request stream."""
+        for event in self.of(StreamDataReceived, stream):
+            for answer in self._reader().handle_event(event):
+                if isinstance(answer, HeadersReceived):
+                    return dict(answer.headers)[b":status"].decode()
+        return None
+
+    def _reader(self) -> H3Connection:
+        assert self.h3 is not None
+        return self.h3
+
+    def session(self) -> tuple[int, Visit, Recorder]:
+        """An accepted session."""
+        stream = self.request()
+        recorder = Recorder()
+        self.visits[-1].accept(recorder, None)
+        self.pump()
+        return stream, self.visits[-1], recorder
+
+
+@pytest.fixture
+def bench() -> type[Bench]:
+    """`Bench`, by name."""
+    return Bench

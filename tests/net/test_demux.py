@@ -1,0 +1,82 @@
+"""Telling a session's streams from HTTP/3's."""
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from relay.net.demux import BIDI, MAX_HEAD, UNI, Demux, Http3, Ours, head
+from relay.net.varint import encode
+
+
+def test_heads_as_they_are_on_the_wire() -> None:
+    assert head(2, 0) == bytes.fromhex("405400")
+    assert head(0, 0) == bytes.fromhex("404100")
+    assert head(7, 68) == bytes.fromhex("40544044")
+
+
+def test_a_head_byte_by_byte() -> None:
+    demux = Demux()
+    data = head(2, 400) + b"x"
+    answers = [demux.feed(2, data[i : i + 1], False) for i in range(len(data) - 1)]
+    assert answers[:-1] == [None] * (len(answers) - 1)
+    assert answers[-1] == Ours(400, b"")
+    assert len(demux) == 0
+
+
+def test_http3_keeps_its_first_bytes() -> None:
+    demux = Demux()
+    assert demux.feed(2, b"\x40", False) is None
+    assert demux.feed(2, b"\x00\x04", False) == Http3(b"\x40\x00\x04")
+    assert demux.feed(0, b"\x01\x20", False) == Http3(b"\x01\x20")
+
+
+def test_the_type_of_the_other_kind_is_not_ours() -> None:
+    assert Demux().feed(2, encode(BIDI) + b"\0", False) == Http3(encode(BIDI) + b"\0")
+    assert Demux().feed(0, encode(UNI) + b"\0", False) == Http3(encode(UNI) + b"\0")
+
+
+def test_a_stream_that_ends_undecided_is_http3s() -> None:
+    demux = Demux()
+    assert demux.feed(2, b"\x40", False) is None
+    assert demux.feed(2, b"", True) == Http3(b"\x40")
+    assert len(demux) == 0
+
+
+def test_a_stream_that_is_reset_is_forgotten() -> None:
+    demux = Demux()
+    demux.feed(2, b"\x40", False)
+    demux.forget(2)
+    assert len(demux) == 0
+    assert demux.feed(2, head(2, 0), False) == Ours(0, b"")
+
+
+@given(st.sampled_from([0, 2, 4, 7]), st.lists(st.binary(max_size=12), max_size=12), st.booleans())
+@settings(max_examples=200)
+def test_nothing_is_lost_and_little_is_kept(stream: int, pieces: list[bytes], fin: bool) -> None:
+    demux = Demux()
+    fed = b""
+    for index, piece in enumerate(pieces):
+        fed += piece
+        answer = demux.feed(stream, piece, fin and index == len(pieces) - 1)
+        if isinstance(answer, Http3):
+            assert answer.data == fed
+            return
+        if isinstance(answer, Ours):
+            kind = encode(UNI if stream & 2 else BIDI)
+            assert fed.endswith(answer.rest)
+            assert fed[0] >> 6 or fed.startswith(kind)
+            return
+        assert len(fed) < MAX_HEAD
+    assert len(demux) <= 1
+
+
+@given(st.integers(0, 2**62 - 1), st.binary(max_size=20), st.integers(0, 24))
+@settings(max_examples=100)
+def test_what_is_written_is_read(session: int, rest: bytes, cut: int) -> None:
+    demux = Demux()
+    data = head(3, session) + rest
+    first = demux.feed(3, data[:cut], False)
+    if first is None:
+        assert demux.feed(3, data[cut:], False) == Ours(session, rest)
+    else:
+        assert isinstance(first, Ours)
+        assert (first.session, first.rest + data[cut:]) == (session, rest)
