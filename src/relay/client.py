@@ -25,7 +25,7 @@ from relay.peer.guest import Guest, House
 from relay.peer.local import Collector, LocalBroadcast
 from relay.server import draw_id, transcode
 from relay.session.lite import LiteSession
-from relay.session.settings import SessionSettings
+from relay.wire.version import IDENTIFIERS
 
 TICK = 0.1
 EVERYTHING = (ROOT,)
@@ -112,7 +112,7 @@ async def connect(
     url: str,
     *,
     tls: DialTls | None = None,
-    versions: Sequence[str] = SessionSettings().versions,
+    versions: Sequence[str] = IDENTIFIERS,
     log: Callable[..., None] = lambda event, **facts: None,
     timeout: float = 10.0,  # noqa: ASYNC109 - the dial has several deadlines of its own
 ) -> AsyncIterator[Client]:
@@ -128,7 +128,6 @@ async def connect(
         origin=house.origin.id,
         client=True,
         target=_target(url),
-        settings=SessionSettings(versions=tuple(versions)),
     )
     loop = asyncio.get_running_loop()
     lost: asyncio.Future[str] = loop.create_future()

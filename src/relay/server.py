@@ -141,12 +141,12 @@ class Relay:
             log=self._log,
         )
         rules = Rules(load_keys(settings), settings.auth)
-        self.door = Door(self.house, rules, settings.session, wall)
+        self.door = Door(self.house, rules, settings.session, settings.server.versions, wall)
         self.endpoint = Endpoint(
             self.door.answer,
             settings.endpoint,
             self.certificates,
-            settings.session.versions,
+            settings.server.versions,
             self._escaped,
         )
         self.quic_address: tuple[str, int] = ("", 0)

@@ -125,7 +125,7 @@ def test_upstreams_root_file_loads(folder):
         "[cluster]\n"
     )
     assert loaded.settings.auth.public.publish == ("anon", "demo/viewer")
-    assert loaded.settings.session.versions == ("moq-lite-05",)
+    assert loaded.settings.server.versions == ("moq-lite-05",)
     assert ["client certificates" in warning for warning in loaded.warnings] == [True]
 
 

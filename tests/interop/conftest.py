@@ -20,6 +20,7 @@ sys.path.insert(0, str(HERE))
 from rig import chromium, house  # noqa: E402
 from rig.chromium import Browser, ChromiumClient  # noqa: E402
 from rig.client import Client  # noqa: E402
+from rig.command import CommandClient  # noqa: E402
 from rig.house import Relay  # noqa: E402
 from rig.rust import RustClient  # noqa: E402
 
@@ -93,6 +94,8 @@ def client(request: pytest.FixtureRequest) -> Callable[[str], Client]:
     def named(name: str) -> Client:
         if name == "chromium":
             return ChromiumClient(request.getfixturevalue("browser"))
+        if name == "relay-cli":
+            return CommandClient()
         return RustClient(name, {"moq-rs": "https", "moq-rs-raw": "moqt"}[name])
 
     return named

@@ -284,9 +284,7 @@ def test_nobody_in_particular_is_kept_to_the_public_prefix(
 
 
 @pytest.mark.parametrize("name", CLIENTS)
-def test_the_session_ends_with_its_token(
-    relay: Relay, client: Named, room: str, name: str
-) -> None:
+def test_the_session_ends_with_its_token(relay: Relay, client: Named, room: str, name: str) -> None:
     guest, other = client(name), client("moq-rs")
 
     async def scenario() -> tuple[str | None, float]:

@@ -103,10 +103,10 @@ def _https(settings: Settings, entries: Entries) -> Iterator[str]:
 
 
 def _versions(settings: Settings, entries: Entries) -> Iterator[str]:
-    where = _where(entries, "session.versions")
-    if not settings.session.versions:
+    where = _where(entries, "server.versions")
+    if not settings.server.versions:
         yield f"{where}: expected at least one version"
-    if set(settings.session.versions) - set(IDENTIFIERS):
+    if set(settings.server.versions) - set(IDENTIFIERS):
         yield f"{where}: expected some of {', '.join(IDENTIFIERS)}"
 
 

@@ -27,8 +27,7 @@ RENAMED = {
     "connect": "client",
     "listen": "server",
     "server.bind": "server.listen",
-    "server.version": "session.versions",
-    "server.versions": "session.versions",
+    "server.version": "server.versions",
     "tls": "server.tls",
 }
 """Upstream's spellings of what we have, a whole section or one setting."""

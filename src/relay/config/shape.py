@@ -20,6 +20,7 @@ from relay.model.settings import CacheSettings
 from relay.net.settings import ListenSettings, QuicLimits
 from relay.peer.settings import PeerSettings
 from relay.session.settings import SessionSettings
+from relay.wire.version import IDENTIFIERS
 
 _ADDRESS = re.compile(r"(?:\[([0-9A-Fa-f:.%\w]+)\]|([A-Za-z0-9.-]+)):([0-9]{1,5})")
 
@@ -100,6 +101,9 @@ class ServerSettings(Section):
 
     listen: Listen = Address("::", 4443)
     """UDP address and port."""
+
+    versions: Texts = IDENTIFIERS
+    """Protocol identifiers spoken, best first; ``moql`` stands for moq-lite-02 and -01."""
 
     tls: ServerTls = ServerTls()
 

@@ -277,8 +277,8 @@ class Track:
             self._adjust(error)
 
     def drain(self) -> None:
-        """The broadcast is no longer announced: a feed that runs goes on, all else ends."""
-        if self.is_idle or (self._route is None and not self._finished):
+        """The broadcast is no longer announced: what is being served goes on to its end."""
+        if not self._finished and (self.is_idle or self._route is None):
             self.end(Unroutable(f"{self.broadcast.path} is no longer announced"))
 
     def end(self, error: RelayError) -> None:
@@ -346,8 +346,8 @@ class Track:
 
     def _move_on(self, route: Route, error: RelayError) -> None:
         self._tried[route] = None
-        self._break_off(error)
         self._route, self._open = None, False
+        self._break_off(error)
         self._adjust(error)
 
     def _detach(self, error: RelayError) -> None:

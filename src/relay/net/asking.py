@@ -157,7 +157,7 @@ class DialledWeb(WebTransport):
         if agreed is not None and agreed not in self._terms.protocols:
             self._fail(f"the server chose {agreed}, which was not offered")
             return
-        self.opened(stream, agreed)
+        self.opened(agreed)
         settle(self._outcome, self)
 
     def terminated(self, code: int, is_transport: bool, reason: str) -> None:

@@ -139,7 +139,7 @@ class ServedWebTransport(WebTransport):
             self.connection.deadline = None
             agreed = [(AGREED, http_sf.ser(protocol))] if protocol is not None else []
             self.http3.headers(self.session, [(":status", "200"), *agreed])
-            self.opened(self.session, protocol)
+            self.opened(protocol, self._engine.written(self.session))
         self.start(receiver)
 
     def turn_away(self, status: int, headers: Headers = ()) -> None:

@@ -145,11 +145,11 @@ class WebTransport(QuicTransport):
 
     # What both sides use
 
-    def opened(self, session: int, protocol: str | None) -> None:
-        """The request was answered with 200: the session is there."""
+    def opened(self, protocol: str | None, answered_at: int = 0) -> None:
+        """The session is there; our datagrams wait until the peer has ``answered_at`` bytes."""
         self.is_open = True
         self.protocol = protocol
-        self._opened_at = self._engine.written(session) if self.session is not None else 0
+        self._opened_at = answered_at
 
     def bind_session(self, session: int) -> None:
         """The request's stream is known: streams that came for another session are refused."""

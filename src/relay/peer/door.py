@@ -56,12 +56,14 @@ class Door:
         house: House,
         rules: Rules,
         sessions: SessionSettings,
+        versions: tuple[str, ...],
         wall: Callable[[], float],
-        origins: frozenset[str] = frozenset(),
     ) -> None:
+        """``versions`` are the protocol identifiers accepted; ``wall`` tells unix seconds."""
         self.house = house
         self.rules = rules
         self.sessions = sessions
+        self.versions = versions
         self.wall = wall
         self.guests: dict[str, Guest] = {}
         self.admitted = 0
@@ -104,7 +106,7 @@ class Door:
         if self._closed:
             visit.refuse(503)
             return
-        protocol = choose([p for p in knock.offered if p in self.sessions.versions])
+        protocol = choose([p for p in knock.offered if p in self.versions])
         if knock.offered and protocol is None:
             self.house.log(
                 "refused",
@@ -115,7 +117,7 @@ class Door:
             )
             visit.refuse(400)
             return
-        if not knock.offered and INBAND not in self.sessions.versions:
+        if not knock.offered and INBAND not in self.versions:
             visit.refuse(400)
             return
         grant: Grant | None = None

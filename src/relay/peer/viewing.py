@@ -23,7 +23,17 @@ if TYPE_CHECKING:
 class Viewing:
     """One subscription of the peer's (the model's `Viewer`)."""
 
-    __slots__ = ("completing", "deliveries", "demand", "end", "floor", "guest", "id", "over", "track")
+    __slots__ = (
+        "completing",
+        "deliveries",
+        "demand",
+        "end",
+        "floor",
+        "guest",
+        "id",
+        "over",
+        "track",
+    )
 
     def __init__(self, guest: Guest, id: int, track: Track, demand: Demand) -> None:
         self.guest = guest

@@ -23,6 +23,3 @@ class SessionSettings:
 
     max_pending: int = 4_096
     """Requests of ours that wait for the peer's stream credit. More: they fail as refused."""
-
-    versions: tuple[str, ...] = ("moq-lite-05", "moq-lite-04", "moq-lite-03", "moql")
-    """Protocol identifiers offered and accepted, most preferred first; `moql` means 02 and 01."""

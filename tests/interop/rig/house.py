@@ -35,8 +35,11 @@ STOP = 5.0
 PUBLIC = "anon"
 """The prefix that needs no token."""
 
-HTTP_LIFE = 3600
+LONG = 3600
 """Seconds a token lives when a test does not care."""
+
+LINGER = 1.0
+"""Seconds a broadcast outlives a publisher that vanished: short, since tests wait for its end."""
 
 
 def foreign() -> bool:
@@ -72,7 +75,7 @@ class SigningKey:
         *,
         put: Sequence[str] | None = ("",),
         get: Sequence[str] | None = ("",),
-        ttl: float | None = HTTP_LIFE,
+        ttl: float | None = LONG,
     ) -> str:
         """A token for ``root``; ``None`` leaves a claim out; ``ttl`` is in seconds from now."""
         claims: dict[str, Any] = {"root": root}
@@ -169,6 +172,7 @@ def _own_command(folder: Path, versions: Sequence[str] | None) -> tuple[list[str
         '[server.tls]\ngenerate = ["localhost", "127.0.0.1"]',
         f"[web.http]\nlisten = {address}",
         f'[auth]\nkey = "{key.name}"\npublic = "{PUBLIC}"',
+        f"[cache]\nlinger = {LINGER}",
         '[log]\nlevel = "debug"',
     ]
     settings = folder / "relay.toml"

@@ -1,0 +1,51 @@
+# make run     start a relay on this machine and print what to paste into a second terminal
+# make test    every check there is: style, types, floors, tests, foreign clients where present
+# make check   the quick part of it: style, types, floors
+# make clean   remove whatever the others made
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+NODE := tests/interop/node
+ADDRESS ?= [::]:4443
+
+.PHONY: run test check clean
+
+run: $(VENV)/.relay
+	@$(BIN)/python certs/make.py
+	@test -f certs/demo.jwk || $(BIN)/relay token generate --out certs/demo.jwk
+	@$(BIN)/relay run --listen '$(ADDRESS)' --web-http-listen '$(ADDRESS)' \
+		--tls-cert certs/relay.pem --tls-key certs/relay.key \
+		--auth-key certs/demo.jwk --auth-public anon --demo
+
+test: check $(NODE)/node_modules/.made
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.dev
+	$(BIN)/ruff check src tests certs
+	$(BIN)/ruff format --check src tests certs
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+clean:
+	rm -rf $(VENV) $(NODE)/node_modules build dist src/*.egg-info
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -f certs/*.pem certs/*.key certs/*.jwk
+	find src tests certs -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.relay: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@ $(VENV)/.relay
+
+# Without npm the tests that need it say so and are skipped.
+$(NODE)/node_modules/.made: $(wildcard $(NODE)/package-lock.json)
+	@if command -v npm >/dev/null && test -f $(NODE)/package-lock.json; then \
+		npm ci --prefix $(NODE) --ignore-scripts --no-audit --no-fund && touch $@; \
+	fi

@@ -1,0 +1,527 @@
+"""Upstream once, downstream for all: opening, late joining, leaving, splicing, ending."""
+
+from __future__ import annotations
+
+import time
+import tracemalloc
+
+import pytest
+
+from relay.errors import Dropped, NotFound, RelayError
+from relay.model import TrackInfo
+from relay.path import Path
+
+
+@pytest.fixture
+def setting(fakes):
+    return fakes.Setting()
+
+
+def standby(setting, fakes, hop=2, now=0.0):
+    """One more route of the same publisher."""
+    source = fakes.Source()
+    return source, setting.origin.announce(Path("b"), source, (7, hop), now)
+
+
+# One subscription upstream.
+
+
+def test_the_first_viewer_opens_the_source_and_others_join(setting, fakes):
+    viewers = [fakes.Viewer() for _ in range(3)]
+    for viewer in viewers:
+        setting.track.watch(viewer, 0.0)
+    assert setting.source.calls == [("open", "t", None)]
+    info = TrackInfo(5, True, 100, 90)
+    setting.track.accept(info)
+    group = setting.group(0)
+    assert all(viewer.events == [("accepted", info), ("group", 0)] for viewer in viewers)
+    assert all(viewer.groups[0] is group for viewer in viewers)
+
+
+def test_properties_are_told_at_once_when_they_are_known(setting, fakes):
+    setting.live()
+    late = fakes.Viewer()
+    setting.track.watch(late, 1.0)
+    assert late.events == [("accepted", TrackInfo())]
+
+
+def test_the_last_viewer_leaving_closes_the_source_at_once(setting, fakes):
+    first, second = setting.live(), fakes.Viewer()
+    setting.track.watch(second, 0.0)
+    group = setting.group(0, end=False)
+    setting.track.unwatch(first, 1.0)
+    assert "close" not in setting.source.verbs
+    assert not group.ended
+    setting.track.unwatch(second, 1.0)
+    setting.track.unwatch(second, 1.0)
+    assert setting.source.verbs == ["open", "close"]
+    assert group.error is not None
+    assert group.error.code == 0
+    assert setting.track.demand is None
+
+
+def test_a_returning_viewer_finds_properties_and_groups_and_reopens(setting, fakes):
+    setting.track.unwatch(setting.live(), 0.0)
+    setting.track.watch(first := fakes.Viewer(), 1.0)
+    setting.group(3, 1.0)
+    setting.track.unwatch(first, 2.0)
+    setting.origin.tick(31.9)
+    back = fakes.Viewer(start=0)
+    assert setting.broadcast.track("t") is setting.track
+    setting.track.watch(back, 31.9)
+    assert back.events == [("accepted", TrackInfo()), ("group", 3)]
+    assert setting.source.verbs[-1] == "open"
+
+
+def test_after_the_track_linger_the_track_is_forgotten(setting):
+    viewer = setting.live()
+    setting.group(0)
+    setting.track.unwatch(viewer, 1.0)
+    setting.origin.tick(30.9)
+    assert setting.broadcast.tracks == {"t": setting.track}
+    setting.origin.tick(31.0)
+    assert setting.broadcast.tracks == {}
+    assert (setting.cache.used, len(setting.cache)) == (0, 0)
+
+
+def test_a_return_within_the_linger_stops_it(setting, fakes):
+    setting.track.unwatch(setting.live(), 0.0)
+    setting.track.watch(fakes.Viewer(), 10.0)
+    setting.origin.tick(100.0)
+    assert "t" in setting.broadcast.tracks
+
+
+def test_a_track_that_was_never_accepted_is_forgotten_with_its_last_viewer(setting, fakes):
+    viewer = fakes.Viewer()
+    setting.track.watch(viewer, 0.0)
+    setting.track.unwatch(viewer, 0.0)
+    assert setting.broadcast.tracks == {}
+
+
+def test_nobody_is_fed_after_the_last_viewer_left(setting):
+    viewer = setting.live()
+    setting.track.unwatch(viewer, 0.0)
+    assert setting.track.open_group(0, "raw", 0.0) is None
+    setting.track.datagram(0, 0, b"x")
+    assert viewer.events == [("accepted", TrackInfo())]
+
+
+# Late joining.
+
+
+def test_a_late_viewer_gets_the_latest_group_from_its_first_frame(setting, fakes):
+    setting.live()
+    setting.group(0)
+    group = setting.group(1, data=b"first", end=False)
+    late = fakes.Viewer()
+    setting.track.watch(late, 1.0)
+    assert late.sequences == [1]
+    reader = fakes.Reader(late.groups[0].log("raw", fakes.no_transcode))
+    group.write(b"second", 2.0)
+    assert reader.data == b"firstsecond"
+
+
+def test_while_the_feed_runs_the_latest_group_is_handed_over_however_old(setting, fakes):
+    setting.live()
+    setting.group(0)
+    late = fakes.Viewer()
+    setting.track.watch(late, 3600.0)
+    assert late.sequences == [0]
+
+
+@pytest.mark.parametrize(("age", "sequences"), [(5.0, [0]), (5.1, [])])
+def test_after_a_pause_only_a_young_latest_group_is_handed_over(setting, fakes, age, sequences):
+    viewer = setting.live()
+    setting.group(0)
+    setting.track.unwatch(viewer, 0.0)
+    back = fakes.Viewer()
+    setting.track.watch(back, age)
+    assert back.sequences == sequences
+
+
+def test_an_old_latest_group_is_handed_over_once_the_source_confirms_it(setting, fakes):
+    viewer = setting.live()
+    setting.group(0)
+    setting.track.unwatch(viewer, 0.0)
+    back = fakes.Viewer()
+    setting.track.watch(back, 20.0)
+    setting.track.watch(other := fakes.Viewer(), 20.0)
+    assert setting.track.open_group(0, "raw", 20.0) is None
+    assert setting.track.open_group(0, "raw", 20.0) is None
+    assert (back.sequences, other.sequences) == ([0], [0])
+
+
+def test_an_explicit_start_gets_every_cached_group_in_range_in_order(setting, fakes):
+    setting.live(start=0)
+    for sequence in (2, 0, 4, 3, 1):
+        setting.group(sequence)
+    late = fakes.Viewer(start=1, end=3)
+    setting.track.watch(late, 0.0)
+    assert late.sequences == [1, 2, 3]
+
+
+def test_groups_outside_the_range_are_never_handed_over(setting):
+    viewer = setting.live(start=2, end=3)
+    for sequence in range(6):
+        setting.group(sequence)
+    assert viewer.sequences == [2, 3]
+
+
+def test_a_late_older_group_is_handed_over_once_unless_below_the_floor(setting):
+    viewer = setting.live()
+    for sequence in (5, 7, 6, 4):
+        setting.group(sequence)
+    assert viewer.sequences == [5, 7, 6]
+
+
+def test_parked_groups_are_offered_when_the_demand_widens(setting):
+    viewer = setting.live(start=0, end=1)
+    for sequence in range(5):
+        setting.group(sequence)
+    viewer.demand = viewer.demand._replace(end=3)
+    setting.track.rewatch(viewer, 0.0)
+    setting.track.rewatch(viewer, 0.0)
+    assert viewer.sequences == [0, 1, 2, 3]
+    viewer.demand = viewer.demand._replace(end=None)
+    setting.track.rewatch(viewer, 0.0)
+    setting.group(5)
+    assert viewer.sequences == [0, 1, 2, 3, 4, 5]
+
+
+def test_widening_without_a_start_never_goes_below_the_first_group(setting):
+    viewer = setting.live(end=10)
+    for sequence in (10, 11, 9):
+        setting.group(sequence)
+    viewer.demand = viewer.demand._replace(end=None)
+    setting.track.rewatch(viewer, 0.0)
+    assert viewer.sequences == [10, 11]
+
+
+def test_a_lower_start_brings_what_is_cached(setting):
+    viewer = setting.live(start=3)
+    for sequence in range(5):
+        setting.group(sequence)
+    viewer.demand = viewer.demand._replace(start=1)
+    setting.track.rewatch(viewer, 0.0)
+    assert viewer.sequences == [3, 4, 1, 2]
+
+
+def test_parked_numbers_do_not_grow_with_the_track(setting):
+    viewer = setting.live(start=0, end=0)
+    for sequence in range(3000):
+        setting.group(sequence, float(sequence))
+    assert len(setting.track._audience._seats[viewer].parked) < 200
+
+
+def test_a_viewer_may_leave_within_any_call(setting, fakes):
+    setting.live(start=0)
+    for sequence in range(3):
+        setting.group(sequence)
+    late = fakes.Viewer(start=0)
+    late.on_group = lambda group: setting.track.unwatch(late, 0.0)
+    setting.track.watch(late, 0.0)
+    assert late.sequences == [0]
+    setting.group(3)
+    assert late.sequences == [0]
+
+
+def test_the_last_viewer_may_leave_while_a_group_is_offered(setting):
+    viewer = setting.live()
+    viewer.on_group = lambda group: setting.track.unwatch(viewer, 0.0)
+    group = setting.track.open_group(0, "raw", 0.0)
+    assert group is not None
+    assert not group.write(b"x", 0.0)
+    assert setting.source.verbs == ["open", "close"]
+
+
+# Duplicates and datagrams.
+
+
+@pytest.mark.parametrize("end", [True, False])
+def test_a_duplicate_of_a_live_or_complete_group_is_stopped(setting, end):
+    viewer = setting.live()
+    setting.group(0, end=end)
+    assert setting.track.open_group(0, "raw", 1.0) is None
+    assert viewer.sequences == [0]
+
+
+def test_an_aborted_incarnation_is_replaced(setting, fakes):
+    viewer = setting.live()
+    setting.group(0, end=False).abort(Dropped("reset"))
+    late = fakes.Viewer()
+    setting.track.watch(late, 0.0)
+    assert late.sequences == []
+    again = setting.group(0, data=b"whole")
+    assert viewer.groups[-1] is again
+    assert (viewer.sequences, late.sequences) == ([0, 0], [0])
+
+
+def test_datagrams_reach_the_viewers_in_range_and_are_not_cached(setting, fakes):
+    viewer, limited = setting.live(), fakes.Viewer(start=9)
+    setting.track.watch(limited, 0.0)
+    setting.track.datagram(8, 123, b"payload")
+    assert viewer.events[-1] == ("datagram", 8, 123, b"payload")
+    assert limited.events == [("accepted", TrackInfo())]
+    assert (setting.track.latest, setting.track.groups) == (8, {})
+
+
+# Aggregated demand.
+
+
+def test_the_source_hears_of_the_sum_only_when_it_changes(setting, fakes):
+    first = setting.live(priority=3)
+    same, higher = fakes.Viewer(priority=3), fakes.Viewer(priority=9)
+    setting.track.watch(same, 0.0)
+    assert setting.source.verbs == ["open"]
+    setting.track.watch(higher, 0.0)
+    assert setting.source.calls[-1][0] == "update"
+    assert setting.source.calls[-1][2].priority == 9
+    setting.track.unwatch(higher, 0.0)
+    assert setting.source.calls[-1][2].priority == 3
+    first.demand = first.demand._replace(priority=5)
+    setting.track.rewatch(first, 0.0)
+    assert setting.source.calls[-1][2].priority == 5
+    setting.track.rewatch(first, 0.0)
+    assert setting.source.verbs.count("update") == 3
+
+
+def test_the_latency_is_clamped_to_the_publishers_retention_once_known(setting):
+    viewer = setting.live(info=TrackInfo(max_latency=1000), max_latency=9000)
+    assert setting.source.calls[-1][0] == "update"
+    assert setting.track.demand == viewer.demand._replace(max_latency=1000)
+
+
+# Properties only.
+
+
+def test_askers_are_answered_from_one_question(setting, fakes):
+    askers = [fakes.Asker(), fakes.Asker()]
+    for asker in askers:
+        setting.track.learn(asker, 0.0)
+    assert setting.source.verbs == ["learn"]
+    setting.track.accept(TrackInfo(1))
+    setting.track.learn(late := fakes.Asker(), 1.0)
+    assert [asker.events for asker in (*askers, late)] == [[TrackInfo(1)]] * 3
+    assert setting.source.verbs == ["learn"]
+
+
+def test_learned_properties_serve_a_viewer_who_opens_the_source(setting, fakes):
+    setting.track.learn(fakes.Asker(), 0.0)
+    setting.track.accept(TrackInfo(1))
+    viewer = fakes.Viewer()
+    setting.track.watch(viewer, 1.0)
+    assert viewer.events == [("accepted", TrackInfo(1))]
+    assert setting.source.verbs == ["learn", "open"]
+
+
+def test_an_answer_serves_the_asker_and_the_viewer_who_came_meanwhile(setting, fakes):
+    asker, viewer = fakes.Asker(), fakes.Viewer()
+    setting.track.learn(asker, 0.0)
+    setting.track.watch(viewer, 0.0)
+    setting.track.accept(TrackInfo(1))
+    assert setting.source.verbs == ["learn", "open"]
+    assert (asker.events, viewer.events) == ([TrackInfo(1)], [("accepted", TrackInfo(1))])
+    setting.group(0)
+    assert viewer.sequences == [0]
+
+
+def test_an_asker_that_left_is_not_answered(setting, fakes):
+    asker = fakes.Asker()
+    setting.track.learn(asker, 0.0)
+    setting.track.unlearn(asker, 0.0)
+    setting.track.accept(TrackInfo())
+    assert asker.events == []
+
+
+def test_learned_properties_are_kept_for_the_track_linger(setting, fakes):
+    setting.track.learn(fakes.Asker(), 0.0)
+    setting.track.accept(TrackInfo())
+    setting.origin.tick(29.0)
+    assert setting.broadcast.tracks
+    setting.origin.tick(30.0)
+    assert not setting.broadcast.tracks
+
+
+def test_an_asker_still_waiting_survives_a_viewer_that_leaves(setting, fakes):
+    asker, viewer = fakes.Asker(), fakes.Viewer()
+    setting.track.watch(viewer, 0.0)
+    setting.track.learn(asker, 0.0)
+    setting.track.unwatch(viewer, 0.0)
+    assert setting.source.verbs == ["open", "close", "learn"]
+    setting.track.accept(TrackInfo())
+    assert asker.events == [TrackInfo()]
+
+
+# Refusals, losses, the end.
+
+
+def test_a_refusal_by_every_source_ends_the_viewers_with_that_error(setting, fakes):
+    viewer, asker = fakes.Viewer(), fakes.Asker()
+    setting.track.watch(viewer, 0.0)
+    setting.track.learn(asker, 0.0)
+    setting.track.reject(NotFound("no such track"))
+    assert viewer.events == [("ended", "NotFound")]
+    assert asker.events == ["NotFound"]
+    assert setting.broadcast.tracks == {}
+    assert "close" not in setting.source.verbs
+
+
+def test_a_refusal_by_one_source_moves_to_the_next(setting, fakes):
+    second, _ = standby(setting, fakes)
+    viewer = fakes.Viewer()
+    setting.track.watch(viewer, 0.0)
+    setting.track.reject(NotFound("no such track"))
+    assert second.verbs == ["open"]
+    setting.track.accept(TrackInfo())
+    setting.group(0)
+    assert viewer.events == [("accepted", TrackInfo()), ("group", 0)]
+
+
+def test_a_source_may_refuse_from_within_open(setting, fakes):
+    second, _ = standby(setting, fakes)
+    setting.source.rejects = second.rejects = {"t"}
+    viewer = fakes.Viewer()
+    setting.track.watch(viewer, 0.0)
+    assert viewer.events == [("ended", "RelayError")]
+    assert (setting.source.verbs, second.verbs) == (["open"], ["open"])
+
+
+def test_a_refused_question_moves_to_the_next_source(setting, fakes):
+    second, _ = standby(setting, fakes)
+    setting.track.learn(asker := fakes.Asker(), 0.0)
+    setting.track.reject(NotFound("no such track"))
+    assert second.verbs == ["learn"]
+    setting.track.accept(TrackInfo())
+    assert asker.events == [TrackInfo()]
+
+
+def test_watching_a_track_that_was_refused_asks_again_through_a_new_one(setting, fakes):
+    setting.track.watch(fakes.Viewer(), 0.0)
+    setting.track.reject(NotFound("no such track"))
+    stale = fakes.Viewer()
+    setting.track.watch(stale, 0.0)
+    assert stale.events == [("ended", "NotFound")]
+    setting.broadcast.track("t").watch(fakes.Viewer(), 0.0)
+    assert setting.source.verbs == ["open", "open"]
+
+
+def test_a_lost_track_is_spliced_at_the_first_missing_group(setting, fakes):
+    viewer = setting.live()
+    second, _ = standby(setting, fakes)
+    setting.group(0)
+    setting.group(1, end=False)
+    setting.group(2, data=b"whole")
+    setting.track.lose(Dropped("reset"), 1.0)
+    assert second.calls == [("open", "t", 1)]
+    assert [group.error is None for group in viewer.groups] == [True, False, True]
+    assert setting.track.open_group(2, "raw", 1.0) is None
+    setting.group(1, data=b"again")
+    setting.group(3)
+    assert viewer.sequences == [0, 1, 2, 1, 3]
+    assert viewer.ends == []
+
+
+def test_a_splice_without_open_groups_starts_after_the_latest(setting, fakes):
+    setting.live()
+    second, _ = standby(setting, fakes)
+    setting.group(4)
+    setting.track.lose(Dropped("reset"), 1.0)
+    assert second.calls == [("open", "t", 5)]
+
+
+def test_a_second_splice_still_asks_for_what_the_first_did_not_bring(setting, fakes):
+    setting.live()
+    second, _ = standby(setting, fakes)
+    third, _ = standby(setting, fakes, hop=3)
+    setting.group(4, end=False)
+    setting.track.lose(Dropped("reset"), 1.0)
+    setting.track.lose(Dropped("reset"), 1.0)
+    assert sorted([*second.calls, *third.calls]) == [("open", "t", 4)] * 2
+
+
+def test_a_lost_track_without_another_route_ends(setting):
+    viewer = setting.live()
+    group = setting.group(0, end=False)
+    setting.track.lose(Dropped("reset"), 1.0)
+    assert viewer.ends == ["Dropped"]
+    assert group.error is not None
+    assert setting.broadcast.tracks == {}
+
+
+def test_two_routes_that_deliver_nothing_are_each_tried_once(setting, fakes):
+    viewer = setting.live()
+    second, _ = standby(setting, fakes)
+    setting.track.lose(Dropped("reset"), 1.0)
+    setting.track.lose(Dropped("reset"), 1.0)
+    assert (setting.source.verbs, second.verbs) == (["open"], ["open"])
+    assert viewer.ends == ["Dropped"]
+
+
+def test_a_route_that_failed_is_tried_again_after_progress(setting, fakes):
+    viewer = setting.live()
+    standby(setting, fakes)
+    for sequence in range(4):
+        setting.group(sequence)
+        setting.track.lose(Dropped("reset"), 1.0)
+    assert setting.source.verbs.count("open") == 3
+    assert viewer.ends == []
+
+
+def test_finish_completes_the_track_and_open_groups_go_on(setting, fakes):
+    viewer = setting.live()
+    group = setting.group(0, end=False)
+    reader = fakes.Reader(group.log("raw", fakes.no_transcode))
+    setting.track.finish(1.0)
+    setting.track.finish(1.0)
+    assert viewer.ends == [None]
+    assert group.write(b"tail", 2.0)
+    group.finish(2.0)
+    assert (reader.data, reader.calls[-1]) == (b"xtail", "finished")
+    assert setting.source.verbs == ["open"]
+    assert setting.track.open_group(1, "raw", 2.0) is None
+
+
+def test_a_finished_track_is_served_from_the_cache_and_then_forgotten(setting, fakes):
+    setting.live()
+    setting.group(0)
+    setting.track.finish(1.0)
+    late = fakes.Viewer()
+    setting.track.watch(late, 20.0)
+    assert late.events == [("accepted", TrackInfo()), ("group", 0), ("ended", None)]
+    assert setting.source.verbs == ["open"]
+    setting.origin.tick(60.0)
+    assert (setting.broadcast.tracks, setting.cache.used) == ({}, 0)
+
+
+def test_an_ended_track_ignores_its_source(setting):
+    viewer = setting.live()
+    setting.track.lose(Dropped("reset"), 1.0)
+    setting.track.accept(TrackInfo(1))
+    setting.track.reject(RelayError("late"))
+    setting.track.lose(RelayError("late"), 1.0)
+    setting.track.finish(1.0)
+    assert setting.track.open_group(0, "raw", 1.0) is None
+    assert viewer.ends == ["Dropped"]
+
+
+# Cost.
+
+
+def test_a_hundred_thousand_short_groups_leave_memory_flat(setting, fakes):
+    viewer = setting.live()
+    viewer.group_opened = lambda group: None
+    peaks = []
+    began = time.perf_counter()
+    for sequence in range(100_000):
+        if sequence == 20_000:
+            tracemalloc.start()
+        setting.group(sequence, sequence * 0.01)
+        if sequence in (30_000, 40_000):
+            peaks.append(tracemalloc.get_traced_memory()[0])
+            if sequence == 40_000:
+                tracemalloc.stop()
+    took = time.perf_counter() - began
+    assert peaks[1] < peaks[0] * 1.1 + 50_000
+    assert len(setting.track.groups) <= 502
+    assert len(setting.track.shelf._ages) <= 2 * 502 + 64
+    assert took < 6, "it should take one to two seconds"
