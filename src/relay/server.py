@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import secrets
 import signal
+import sys
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
@@ -40,6 +41,14 @@ TICK = 0.2
 
 CERTIFICATE_TICKS = 5
 """Ticks between looks at the certificate files."""
+
+LEVELS = {
+    "refused": "warning",
+    "publish denied": "warning",
+    "warning": "warning",
+    "subscribe refused": "debug",
+}
+"""How important the guests' events are; the others are ``info``."""
 
 GOODBYE = 0.5
 """Seconds between GOAWAY and the end of the sessions when the relay stops."""
@@ -153,7 +162,7 @@ class Relay:
         self.http_addresses: list[tuple[str, int]] = []
 
     def _log(self, event: str, **facts: Any) -> None:
-        self.log.info(event, **facts)
+        getattr(self.log, LEVELS.get(event, "info"))(event, **facts)
 
     def _escaped(self, error: BaseException) -> None:
         """An error nobody foresaw: it cost one session, and somebody should hear of it."""
@@ -211,6 +220,8 @@ class Relay:
                 self.door.tick(now)
                 if count % CERTIFICATE_TICKS == 0 and self.certificates.reload_if_changed():
                     self.log.info("certificate reloaded", sha256=self.certificates.fingerprint)
+            except ConfigError as error:
+                self.log.error("certificate not reloaded, the old one stays", why=str(error))
             except Exception as error:  # one guest's trouble must not stop the clock for all
                 self._escaped(error)
 
@@ -253,8 +264,27 @@ def load_certificates(settings: Settings) -> Certificates:
     return Certificates.generated(tls.generate or ("localhost", "127.0.0.1", "::1"))
 
 
+def write_log(settings: Settings) -> None:
+    """Send the log to standard error, as ``[log]`` says. For the whole process."""
+    level = {"trace": "debug", "warn": "warning"}.get(settings.log.level, settings.log.level)
+    last: Any = structlog.processors.JSONRenderer()
+    if settings.log.format == "text":
+        last = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            last,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+
+
 async def serve(settings: Settings, ready: Callable[[Relay], None] = lambda relay: None) -> None:
     """Run until SIGTERM or SIGINT."""
+    write_log(settings)
     relay = Relay(settings)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()

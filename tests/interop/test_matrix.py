@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
-
-from rig.client import Client, Publication, Target
+from rig.client import Client, Publication, Target, Watch
 from rig.frames import SMALL, Frame, Plan
 from rig.house import Relay
 
@@ -48,14 +48,23 @@ def expected(plan: Plan) -> list[Frame]:
 
 def comparable(frames: list[Frame], timestamps: bool) -> list[Frame]:
     """The frames without what the publisher does not carry."""
-    return frames if timestamps else [frame._replace(timestamp_us=None) for frame in frames]
+    return frames if timestamps else [replace(frame, timestamp_us=None) for frame in frames]
 
 
-async def write_paced(publication: Publication, plan: Plan) -> None:
-    """The groups one after the other, a few milliseconds apart, as a live source does."""
-    for group in plan:
+async def watched(publication: Publication, watch: Watch, plan: Plan, patient: bool) -> list[Frame]:
+    """Publish a plan whose first group the watcher is to have at once: everything that arrived.
+
+    The groups leave a few milliseconds apart, as from a live source; for a watcher that may be
+    given only the newest, each waits for the one before it.
+    """
+    await watch.collect(groups=1, frames=len(plan[0]))
+    for sequence, group in enumerate(plan[1:], start=1):
         await publication.write(group)
-        await asyncio.sleep(0.005)
+        if patient:
+            await asyncio.sleep(0.005)
+        else:
+            await watch.collect(frames=len(expected(plan[: sequence + 1])))
+    return await watch.collect(groups=len(plan), frames=len(expected(plan)))
 
 
 @pytest.mark.parametrize("watcher", CLIENTS)
@@ -77,9 +86,7 @@ def test_bytes_borders_and_timestamps(
             await publication.write(plan[0])
             await (await far.listen()).until(broadcast)
             watch = await far.watch(broadcast, TRACK)
-            await watch.collect(groups=1, frames=len(plan[0]))
-            await write_paced(publication, plan[1:])
-            return await watch.collect(groups=len(plan), frames=len(expected(plan)))
+            return await watched(publication, watch, plan, sink.patient)
 
     arrived = asyncio.run(scenario())
     assert comparable(arrived, source.timestamps) == comparable(expected(plan), source.timestamps)
@@ -90,13 +97,13 @@ def test_bytes_borders_and_timestamps(
 def test_late_join_starts_with_the_latest_group(
     relay: Relay, client: Named, broadcast: str, publisher: str, watcher: str
 ) -> None:
-    source, sink = client(publisher), client(watcher)
+    source, sink, witness = client(publisher), client(watcher), client("moq-rs")
     token = relay.key.token("demo")
 
     async def scenario() -> list[Frame]:
         async with (
             source.connect(relay.target(source, "demo", token)) as near,
-            sink.connect(relay.target(sink, "demo", token)) as early,
+            witness.connect(relay.target(witness, "demo", token)) as early,
             sink.connect(relay.target(sink, "demo", token)) as late,
         ):
             publication = await near.publish(broadcast, TRACK)
@@ -104,7 +111,7 @@ def test_late_join_starts_with_the_latest_group(
             await (await early.listen()).until(broadcast)
             await (await late.listen()).until(broadcast)
             first = await early.watch(broadcast, TRACK)
-            await first.collect(groups=1, frames=1)
+            await first.collect(groups=1)
             await publication.write([(1000, b"group 1"), (1001, b"is old")])
             await publication.write([(2000, b"group 2"), (2001, b"is open")], end=False)
             await first.collect(groups=2, frames=5)
@@ -187,9 +194,7 @@ def test_watching_from_before_the_first_group_to_the_end(
             await (await far.listen()).until(broadcast)
             watch = await far.watch(broadcast, TRACK)
             await publication.write(SMALL[0])
-            await watch.collect(groups=1)
-            await write_paced(publication, SMALL[1:])
-            frames = await watch.collect(groups=len(SMALL))
+            frames = await watched(publication, watch, SMALL, sink.patient)
             await publication.finish()
             return frames, await watch.over()
 

@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable
 
 import pytest
-
 from rig.client import Client, Session, Target
 from rig.frames import Refused
 from rig.house import PUBLIC, Relay, SigningKey
@@ -51,7 +50,7 @@ async def refusal(client: Client, target: Target) -> str:
     """How ``client`` is turned away: at the door, or in the next moment. Fails if it is not."""
     try:
         async with client.connect(target) as session:
-            reason = await session.ended(timeout=3.0)
+            reason = await session.ended(within=3.0)
     except Refused as refused:
         return f"at the door: {refused}"
     assert reason is not None, "the session was accepted and lives on"
@@ -127,7 +126,7 @@ def test_who_may_only_watch_announces_nothing(
             await (await silent.listen(room)).until("allowed")
             watch = await silent.watch(f"{room}/allowed", TRACK)
             await watch.collect(groups=1)
-            assert await silent.ended(timeout=0.1) is None
+            assert await silent.ended(within=0.1) is None
             return await hearing.heard()
 
     assert "forbidden" not in dict(asyncio.run(scenario()))
@@ -180,7 +179,7 @@ def test_publishing_outside_the_grant_announces_nothing(
             await hearing.until("mine/camera")
             watch = await free.watch(f"{room}/mine/camera", TRACK)
             await watch.collect(groups=1)
-            assert await narrow.ended(timeout=0.1) is None
+            assert await narrow.ended(within=0.1) is None
             return await hearing.heard()
 
     assert asyncio.run(scenario()) == [("mine/camera", True)]
@@ -295,7 +294,7 @@ def test_the_session_ends_with_its_token(relay: Relay, client: Named, room: str,
             async with guest.connect(relay.target(guest, "demo", token)) as session:
                 await session.publish(f"{room}/camera", TRACK)
                 await hearing.until("camera")
-                reason = await session.ended(timeout=6.0)
+                reason = await session.ended(within=6.0)
                 late = time.time() - expires
             await hearing.until("camera", active=False)
             return reason, late

@@ -11,9 +11,9 @@ import asyncio
 import itertools
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from dataclasses import replace
 
 import pytest
-
 from rig.client import Client, Session
 from rig.frames import SMALL, Frame, Plan
 from rig.house import PUBLIC, Relay
@@ -80,7 +80,7 @@ async def relayed(
     await publication.unpublish()
     if goodbye:
         await listening.until(broadcast, active=False)
-    return frames if timestamps else [frame._replace(timestamp_us=None) for frame in frames]
+    return frames if timestamps else [replace(frame, timestamp_us=None) for frame in frames]
 
 
 @pytest.mark.browser

@@ -102,7 +102,7 @@ def frame_line(frame: ReadFrame, shape: str) -> bytes:
         return frame.payload
     if shape != "json":
         return frame.payload + b"\n"
-    facts = {"group": frame.group, "index": frame.index}
+    facts = {"group": frame.group, "index": frame.number}
     facts |= {"timestamp": frame.timestamp, "timescale": frame.timescale}
     return _json(facts | {"payload": base64.b64encode(frame.payload).decode()})
 

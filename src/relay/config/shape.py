@@ -78,6 +78,9 @@ class LogSettings(Section):
     level: Level = "info"
     """The least important kind of line that is still written."""
 
+    format: Literal["text", "json"] = "text"
+    """``text`` for people, ``json`` (one object per line) for collectors."""
+
 
 class ServerTls(Section):
     """``[server.tls]``: a pair from files, or one made at the start; not both."""

@@ -94,7 +94,7 @@ class Board:
         node = self._grow(prefix)
         watch = Watch(self, node, watcher, exclude)
         node.watches[watch] = None
-        with self._telling():
+        with self.hold():
             for path, hops in _shown(node):
                 watch.tell(path, None, hops, False)
         return watch
@@ -115,11 +115,12 @@ class Board:
         """Make a change once everybody knows of those before it: now, unless one is being told."""
         self._waiting.append(change)
         if not self._is_telling:
-            with self._telling():
+            with self.hold():
                 pass
 
     @contextmanager
-    def _telling(self) -> Iterator[None]:
+    def hold(self) -> Iterator[None]:
+        """Nothing is changed for the watchers until the end of the block, unless one is open."""
         outermost = not self._is_telling
         self._is_telling = True
         try:

@@ -53,11 +53,11 @@ class ScopeWatch:
     def open(self, windows: Windows) -> None:
         """Watch what of the prefix lies in ``windows``. For `Scope` only."""
         board = self._scope.origin.board
-        for part in _overlap(self._prefix, windows):
-            if self._is_live:
+        with board.hold():  # all parts belong to one moment
+            for part in _overlap(self._prefix, windows):
                 self._parts.append(board.watch(part, self, self._exclude))
-        if not self._is_live:
-            self._close()
+            if not self._is_live:
+                self._close()
 
     def move(self, old: Windows, new: Windows) -> None:
         """Tell the difference between two windows and watch the new one. For `Scope` only."""

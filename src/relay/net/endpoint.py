@@ -257,6 +257,8 @@ class Endpoint:
         if not self._live:
             # Every goodbye has been said and sent, which is all `close` waits for.
             self._quiet.set()
+            if self._certificates is None:
+                self._shut()
         if self._awake and not self._backlog:
             self._turn_due = self._loop.call_soon(self._turn, ())
 
@@ -390,8 +392,6 @@ class Endpoint:
             self.remove_id(connection, cid)
         del self._lines[connection]
         self._timers.disarm(connection, len(self._lines))
-        if not self._lines and self._certificates is None:
-            self._shut()
 
     def _shut(self) -> None:
         for connection, line in list(self._lines.items()):

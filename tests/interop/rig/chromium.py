@@ -79,7 +79,7 @@ class Browser:
             if not waiting.done():
                 waiting.set_exception(error)
 
-    async def ask(self, op: str, timeout: float = DEADLINE, **fields: object) -> Any:
+    async def ask(self, op: str, within: float = DEADLINE, **fields: object) -> Any:
         """One request and its reply. Raises `Refused` with the error text of the page."""
         waiting: Future[Any] = Future()
         with self._lock:
@@ -90,7 +90,7 @@ class Browser:
             self._program.stdin.flush()
         try:
             # Shielded: a reply to a call that nobody awaits any more still finds its future.
-            async with asyncio.timeout(timeout + GRACE):
+            async with asyncio.timeout(within + GRACE):
                 return await asyncio.shield(asyncio.wrap_future(waiting))
         except Refused as error:
             if "timeout after" in str(error):
@@ -118,8 +118,8 @@ class _Piece:
         self._page = page
         self._number = number
 
-    async def _call(self, name: str, *args: object, timeout: float = DEADLINE) -> Any:
-        return await self._page.call(name, self._number, *args, timeout=timeout)
+    async def _call(self, name: str, *args: object, within: float = DEADLINE) -> Any:
+        return await self._page.call(name, self._number, *args, within=within)
 
 
 class PagePublication(_Piece):
@@ -140,14 +140,14 @@ class PageWatch(_Piece):
     """A subscription; the page collects."""
 
     async def collect(
-        self, *, groups: int = 0, frames: int = 0, timeout: float = DEADLINE
+        self, *, groups: int = 0, frames: int = 0, within: float = DEADLINE
     ) -> list[Frame]:
-        wanted = {"groups": groups, "frames": frames, "timeout": timeout * 1000}
-        rows = await self._call("collect", wanted, timeout=timeout)
+        wanted = {"groups": groups, "frames": frames, "timeout": within * 1000}
+        rows = await self._call("collect", wanted, within=within)
         return [Frame(group, index, at, base64.b64decode(body)) for group, index, at, body in rows]
 
-    async def over(self, timeout: float = DEADLINE) -> str:
-        return str(await self._call("over", {"timeout": timeout * 1000}, timeout=timeout))
+    async def over(self, within: float = DEADLINE) -> str:
+        return str(await self._call("over", {"timeout": within * 1000}, within=within))
 
     async def cancel(self) -> None:
         await self._call("unwatch")
@@ -156,9 +156,9 @@ class PageWatch(_Piece):
 class PageListening(_Piece):
     """Announcements under a prefix; the page collects."""
 
-    async def until(self, path: str, active: bool = True, timeout: float = DEADLINE) -> None:
-        wanted = {"path": path, "active": active, "timeout": timeout * 1000}
-        await self._call("until", wanted, timeout=timeout)
+    async def until(self, path: str, active: bool = True, within: float = DEADLINE) -> None:
+        wanted = {"path": path, "active": active, "timeout": within * 1000}
+        await self._call("until", wanted, within=within)
 
     async def heard(self) -> list[tuple[str, bool]]:
         return [(path, active) for path, active in await self._call("heard")]
@@ -173,10 +173,10 @@ class Page:
         self._browser = browser
         self._number = number
 
-    async def call(self, name: str, *args: object, timeout: float = DEADLINE) -> Any:
+    async def call(self, name: str, *args: object, within: float = DEADLINE) -> Any:
         """Call a function of ``page.mjs``."""
         return await self._browser.ask(
-            "call", page=self._number, name=name, args=args, timeout=timeout
+            "call", page=self._number, name=name, args=args, within=within
         )
 
     async def connect(self, target: Target) -> None:
@@ -198,8 +198,8 @@ class Page:
     async def listen(self, prefix: str = "") -> PageListening:
         return PageListening(self, await self.call("listen", prefix))
 
-    async def ended(self, timeout: float = DEADLINE) -> str | None:
-        text = await self.call("ended", {"timeout": timeout * 1000}, timeout=timeout)
+    async def ended(self, within: float = DEADLINE) -> str | None:
+        text = await self.call("ended", {"timeout": within * 1000}, within=within)
         return None if text is None else str(text)
 
 
@@ -209,6 +209,7 @@ class ChromiumClient:
     name = "chromium"
     scheme = "https"
     plan: Plan = BINARY
+    patient = True
     timestamps = True
 
     def __init__(self, browser: Browser) -> None:

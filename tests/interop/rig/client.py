@@ -43,11 +43,11 @@ class Watch(Protocol):
     """A subscription that collects what arrives."""
 
     async def collect(
-        self, *, groups: int = 0, frames: int = 0, timeout: float = DEADLINE
+        self, *, groups: int = 0, frames: int = 0, within: float = DEADLINE
     ) -> list[Frame]:
-        """See `rig.frames.Record.collect`; a client that cannot tell when a group ends counts frames."""
+        """See `rig.frames.Record.collect`; who cannot tell when a group ends counts frames."""
 
-    async def over(self, timeout: float = DEADLINE) -> str:
+    async def over(self, within: float = DEADLINE) -> str:
         """See `rig.frames.Record.over`."""
 
     async def cancel(self) -> None:
@@ -57,7 +57,7 @@ class Watch(Protocol):
 class Listening(Protocol):
     """Announcements under a prefix."""
 
-    async def until(self, path: str, active: bool = True, timeout: float = DEADLINE) -> None:
+    async def until(self, path: str, active: bool = True, within: float = DEADLINE) -> None:
         """Wait until the last word about ``path`` (relative to the prefix) is this one."""
 
     async def heard(self) -> list[tuple[str, bool]]:
@@ -79,7 +79,7 @@ class Session(Protocol):
     async def listen(self, prefix: str = "") -> Listening:
         """Hear of broadcasts."""
 
-    async def ended(self, timeout: float = DEADLINE) -> str | None:
+    async def ended(self, within: float = DEADLINE) -> str | None:
         """Wait for the end of the session: the client's text, or ``None`` if it still lives."""
 
 
@@ -94,6 +94,9 @@ class Client(Protocol):
 
     plan: Plan
     """The richest plan it can publish unchanged."""
+
+    patient: bool
+    """Whether its subscriptions can ask that no group be skipped for a newer one."""
 
     timestamps: bool
     """Whether it publishes the timestamps of a plan, and not those of its own clock."""

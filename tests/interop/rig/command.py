@@ -63,12 +63,12 @@ class CommandWatch:
         self._record.end(outcome, failed=status != 0)
 
     async def collect(
-        self, *, groups: int = 0, frames: int = 0, timeout: float = DEADLINE
+        self, *, groups: int = 0, frames: int = 0, within: float = DEADLINE
     ) -> list[Frame]:
-        return await self._record.collect(0, max(groups, frames), timeout)
+        return await self._record.collect(0, max(groups, frames), within)
 
-    async def over(self, timeout: float = DEADLINE) -> str:
-        return await self._record.over(timeout)
+    async def over(self, within: float = DEADLINE) -> str:
+        return await self._record.over(within)
 
     async def cancel(self) -> None:
         self._program.terminate()
@@ -89,8 +89,8 @@ class CommandListening:
             sign, path = line.decode().rstrip("\n").split(" ", 1)
             self._hearsay.add(path.removeprefix(self._prefix).removeprefix("/"), sign == "+")
 
-    async def until(self, path: str, active: bool = True, timeout: float = DEADLINE) -> None:
-        await self._hearsay.until(path, active, timeout)
+    async def until(self, path: str, active: bool = True, within: float = DEADLINE) -> None:
+        await self._hearsay.until(path, active, within)
 
     async def heard(self) -> list[tuple[str, bool]]:
         return self._hearsay.heard()
@@ -114,7 +114,7 @@ class CommandSession:
     async def listen(self, prefix: str = "") -> CommandListening:
         return CommandListening(await self._run("subscribe", prefix), prefix, self._crew)
 
-    async def ended(self, timeout: float = DEADLINE) -> str | None:
+    async def ended(self, within: float = DEADLINE) -> str | None:
         return None
 
 
@@ -124,6 +124,7 @@ class CommandClient:
     name = "relay-cli"
     scheme = "https"
     plan: Plan = TEXT
+    patient = False
     timestamps = False
 
     @asynccontextmanager

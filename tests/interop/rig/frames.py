@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 Group = Sequence[tuple[int, bytes]]
 """The frames of one group: timestamp in microseconds and payload."""
@@ -25,7 +25,8 @@ DEADLINE = 10.0
 """Seconds that any single wait of a test may last."""
 
 
-class Frame(NamedTuple):
+@dataclass(frozen=True)
+class Frame:
     """One frame as it arrived."""
 
     group: int
@@ -101,32 +102,32 @@ class Record:
         """Everything so far, by group and in the order of arrival within a group."""
         return [frame for group in sorted(self._groups) for frame in self._groups[group]]
 
-    async def collect(self, groups: int, frames: int, timeout: float) -> list[Frame]:
+    async def collect(self, groups: int, frames: int, within: float) -> list[Frame]:
         """Wait for that many complete groups and that many frames, and answer all that is there.
 
-        Raises `Refused` when the track ends too early, `TimeoutError` after ``timeout`` seconds.
+        Raises `Refused` when the track ends too early, `TimeoutError` after ``within`` seconds.
         """
-        await self._until(lambda: self._has(groups, frames) or self._failed, timeout)
+        await self._until(lambda: self._has(groups, frames) or self._failed, within)
         if not self._has(groups, frames):
             raise Refused(self._state())
         return self.arrived()
 
-    async def over(self, timeout: float) -> str:
+    async def over(self, within: float) -> str:
         """Wait for the end of the track and answer how it ended."""
-        await self._until(lambda: self._outcome is not None, timeout)
+        await self._until(lambda: self._outcome is not None, within)
         return str(self._outcome)
 
     def _has(self, groups: int, frames: int) -> bool:
         return len(self._complete) >= groups and len(self.arrived()) >= frames
 
-    async def _until(self, check: Callable[[], bool], timeout: float) -> None:
+    async def _until(self, check: Callable[[], bool], within: float) -> None:
         try:
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(within):
                 while not check():
                     self._changed.clear()
                     await self._changed.wait()
         except TimeoutError:
-            raise TimeoutError(f"after {timeout} s: {self._state()}") from None
+            raise TimeoutError(f"after {within} s: {self._state()}") from None
 
     def _state(self) -> str:
         groups = [
@@ -152,10 +153,10 @@ class Hearsay:
         """Everything so far, oldest first."""
         return list(self._heard)
 
-    async def until(self, path: str, active: bool, timeout: float) -> None:
+    async def until(self, path: str, active: bool, within: float) -> None:
         """Wait until the last word about ``path`` is this one; nothing heard means not active."""
         try:
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(within):
                 while dict(self._heard).get(path, False) is not active:
                     self._changed.clear()
                     await self._changed.wait()

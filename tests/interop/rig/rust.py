@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import moq
 
@@ -73,12 +73,12 @@ class RustWatch:
         self._record.complete(group.sequence)
 
     async def collect(
-        self, *, groups: int = 0, frames: int = 0, timeout: float = DEADLINE
+        self, *, groups: int = 0, frames: int = 0, within: float = DEADLINE
     ) -> list[Frame]:
-        return await self._record.collect(groups, frames, timeout)
+        return await self._record.collect(groups, frames, within)
 
-    async def over(self, timeout: float = DEADLINE) -> str:
-        return await self._record.over(timeout)
+    async def over(self, within: float = DEADLINE) -> str:
+        return await self._record.over(within)
 
     async def cancel(self) -> None:
         self._consumer.cancel()
@@ -100,8 +100,8 @@ class RustListening:
         except moq.Error:
             return  # the session is over; `until` reports what was heard
 
-    async def until(self, path: str, active: bool = True, timeout: float = DEADLINE) -> None:
-        await self._hearsay.until(path, active, timeout)
+    async def until(self, path: str, active: bool = True, within: float = DEADLINE) -> None:
+        await self._hearsay.until(path, active, within)
 
     async def heard(self) -> list[tuple[str, bool]]:
         return self._hearsay.heard()
@@ -138,11 +138,11 @@ class RustSession:
     async def listen(self, prefix: str = "") -> RustListening:
         return RustListening(self._client.announced(prefix), prefix, self._crew)
 
-    async def ended(self, timeout: float = DEADLINE) -> str | None:
+    async def ended(self, within: float = DEADLINE) -> str | None:
         session = self._client.session
         assert session is not None
         try:
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(within):
                 await session.closed()
         except TimeoutError:
             return None
@@ -155,6 +155,7 @@ class RustClient:
     """The moq-rs wheel."""
 
     plan: Plan = BINARY
+    patient = True
     timestamps = True
 
     def __init__(self, name: str, scheme: str) -> None:
@@ -171,17 +172,13 @@ class RustClient:
             publish=moq.OriginProducer(),
             subscribe=moq.OriginProducer(),
         )
-        try:
-            async with asyncio.timeout(DEADLINE):
-                await client.__aenter__()
-        except moq.Error as error:
-            await client.__aexit__(None, None, None)
-            raise Refused(describe(error)) from error
-        try:
-            async with crew() as members:
-                yield RustSession(client, members)
-        finally:
-            await client.__aexit__(None, None, None)
+        async with AsyncExitStack() as stack:
+            try:
+                async with asyncio.timeout(DEADLINE):
+                    await stack.enter_async_context(client)
+            except moq.Error as error:
+                raise Refused(describe(error)) from error
+            yield RustSession(client, await stack.enter_async_context(crew()))
 
 
 def describe(error: moq.Error) -> str:

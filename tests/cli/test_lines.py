@@ -1,0 +1,96 @@
+"""Lines in and lines out: what publish reads and what subscribe writes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import threading
+
+import pytest
+
+from relay.cli import publish
+from relay.cli.publish import read_lines
+from relay.cli.subscribe import announcement_line, frame_line
+from relay.errors import LimitExceeded
+from relay.peer.local import ReadFrame
+
+
+def through_a_pipe(data):
+    """What is read when ``data`` comes through a pipe, bit by bit."""
+
+    async def run():
+        reading, writing = os.pipe()
+
+        def write():
+            with open(writing, "wb", buffering=0) as pipe:
+                for start in range(0, len(data), 7):
+                    pipe.write(data[start : start + 7])
+
+        thread = threading.Thread(target=write)
+        thread.start()
+        try:
+            with os.fdopen(reading, "rb", 0) as stream:
+                return [line async for line in read_lines(stream)]
+        finally:
+            thread.join()
+
+    return asyncio.run(run())
+
+
+def from_a_file(path):
+    async def run():
+        with path.open("rb") as stream:
+            return [line async for line in read_lines(stream)]
+
+    return asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (b"", []),
+        (b"one\ntwo\n", [b"one", b"two"]),
+        (b"one\n\nthree", [b"one", b"", b"three"]),
+        (b"\x00\xff\r\nx", [b"\x00\xff\r", b"x"]),
+    ],
+)
+def test_a_line_is_its_bytes_without_the_line_end(tmp_path, data, expected):
+    (tmp_path / "in").write_bytes(data)
+    assert from_a_file(tmp_path / "in") == expected
+    assert through_a_pipe(data) == expected
+
+
+def test_a_line_may_be_as_long_as_the_limit_and_no_longer(tmp_path, monkeypatch):
+    monkeypatch.setattr(publish, "MAX_LINE", 100)
+    (tmp_path / "in").write_bytes(b"x" * 100 + b"\ny\n")
+    assert [len(line) for line in from_a_file(tmp_path / "in")] == [100, 1]
+    assert [len(line) for line in through_a_pipe(b"x" * 100 + b"\ny\n")] == [100, 1]
+    (tmp_path / "in").write_bytes(b"x" * 101 + b"\ny\n")
+    with pytest.raises(LimitExceeded):
+        from_a_file(tmp_path / "in")
+    with pytest.raises(LimitExceeded):
+        through_a_pipe(b"x" * 400 + b"\n")
+
+
+FRAME = ReadFrame(group=3, number=1, timestamp=5, timescale=1000, payload=b"\xffhi")
+
+
+def test_a_frame_is_a_line_or_raw_or_an_object():
+    assert frame_line(FRAME, "text") == b"\xffhi\n"
+    assert frame_line(FRAME, "raw") == b"\xffhi"
+    line = frame_line(FRAME, "json")
+    assert line.endswith(b"}\n")
+    assert json.loads(line) == {
+        "group": 3,
+        "index": 1,
+        "timestamp": 5,
+        "timescale": 1000,
+        "payload": "/2hp",
+    }
+
+
+def test_an_announcement_is_a_sign_and_a_path():
+    assert announcement_line(True, "a/b", "text") == b"+ a/b\n"
+    assert announcement_line(False, "a/b", "text") == b"- a/b\n"
+    assert json.loads(announcement_line(False, "a", "json")) == {"path": "a", "active": False}

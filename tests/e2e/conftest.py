@@ -1,0 +1,133 @@
+"""A real relay on loopback: in this process where its insides matter, else as a process."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import structlog
+
+from relay.auth import keys, mint
+from relay.auth.claims import Claims
+from relay.auth.keys import Key
+from relay.config import load
+from relay.path import Path as Name
+from relay.server import Relay
+
+BASE = """
+[server]
+listen = "127.0.0.1:0"
+[server.tls]
+generate = ["localhost", "127.0.0.1"]
+[auth]
+key = "key.jwk"
+public = "anon"
+"""
+
+
+@pytest.fixture(scope="session")
+def signer() -> Key:
+    """The key that the relays here believe."""
+    return keys.generate("HS256", kid="e2e")
+
+
+@pytest.fixture
+def token(signer: Key) -> Callable[..., str]:
+    """Mint a token: ``token(root, put=…, get=…, ttl=seconds)``."""
+
+    def make(
+        root: str, put: tuple[str, ...] = ("",), get: tuple[str, ...] = ("",), ttl: float = 600
+    ) -> str:
+        now = time.time()
+        claims = Claims(
+            root=Name(root),
+            put=tuple(map(Name, put)),
+            get=tuple(map(Name, get)),
+            exp=int(now + ttl),
+        )
+        return mint.sign(claims, signer, now)
+
+    return make
+
+
+@pytest.fixture
+def folder(tmp_path: Path, signer: Key) -> Path:
+    """A folder with the key in it."""
+    (tmp_path / "key.jwk").write_bytes(signer.dump())
+    (tmp_path / "key.jwk").chmod(0o600)
+    return tmp_path
+
+
+Running = Callable[..., AbstractAsyncContextManager[Relay]]
+
+
+@pytest.fixture
+def running(folder: Path) -> Running:
+    """``async with running(extra_toml) as relay``: a relay in this loop."""
+
+    @asynccontextmanager
+    async def run(extra: str = "", base: str = BASE) -> AsyncIterator[Relay]:
+        file = folder / "relay.toml"
+        file.write_text(base + extra)
+        structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
+        relay = Relay(load(file, environ={}).settings)
+        async with relay.running():
+            yield relay
+
+    return run
+
+
+class Process:
+    """A relay as a process of its own."""
+
+    def __init__(self, folder: Path, toml: str, *args: str) -> None:
+        (folder / "relay.toml").write_text(toml)
+        self.log = folder / "relay.log"
+        with self.log.open("wb") as err:
+            self.program = subprocess.Popen(
+                [sys.executable, "-m", "relay", "run", "relay.toml", *args],
+                cwd=folder,
+                stdout=subprocess.PIPE,
+                stderr=err,
+                env=os.environ | {"RELAY_READY": "1"},
+            )
+
+    def ready(self) -> dict[str, Any]:
+        """Where it listens."""
+        assert self.program.stdout is not None
+        line = self.program.stdout.readline().decode()
+        assert line.startswith("ready "), self.log.read_text()
+        facts: dict[str, Any] = json.loads(line.removeprefix("ready "))
+        return facts
+
+    def stop(self) -> int:
+        """SIGTERM, and the exit status."""
+        self.program.send_signal(signal.SIGTERM)
+        return self.program.wait(10)
+
+
+@pytest.fixture
+def process(folder: Path) -> Iterator[Callable[..., Process]]:
+    """``process(extra_toml)`` starts a relay; it is ended with the test."""
+    started: list[Process] = []
+
+    def start(extra: str = "", base: str = BASE, *args: str) -> Process:
+        started.append(Process(folder, base + extra, *args))
+        return started[-1]
+
+    yield start
+    for one in started:
+        if one.program.poll() is None:
+            one.program.kill()
+        one.program.wait(10)
+        if one.program.stdout is not None:
+            one.program.stdout.close()

@@ -1,0 +1,125 @@
+"""The relay as a process: what an operator sees when something is wrong, and how it ends."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from relay.net import tls
+
+BASE = """
+[server]
+listen = "127.0.0.1:0"
+[server.tls]
+generate = ["localhost"]
+"""
+
+
+def failed(folder: Path, toml: str) -> str:
+    """Start a relay that cannot start; its one line."""
+    (folder / "relay.toml").write_text(toml)
+    done = subprocess.run(
+        [sys.executable, "-m", "relay", "run", "relay.toml"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=20,
+    )
+    assert done.returncode == 2, done.stderr
+    (line,) = done.stderr.strip().splitlines()
+    assert line.startswith("relay: ")
+    return line
+
+
+def test_nobody_could_ever_come_in(folder: Path) -> None:
+    assert "nobody" in failed(folder, BASE)
+
+
+def test_unknown_setting(folder: Path) -> None:
+    line = failed(folder, BASE + '[auth]\npublic = ""\nkeyz = ["a"]\n')
+    assert "auth.keyz" in line
+    assert "relay.toml:8" in line or "line 8" in line
+
+
+def test_missing_key_file(folder: Path) -> None:
+    assert "nothere.jwk" in failed(folder, BASE + '[auth]\nkey = "nothere.jwk"\n')
+
+
+def test_a_key_file_that_is_no_key(folder: Path) -> None:
+    (folder / "bad.jwk").write_text('{"kty":"oct","alg":"HS256","k":"c2hvcnQ"}')
+    (folder / "bad.jwk").chmod(0o600)
+    assert "bad.jwk" in failed(folder, BASE + '[auth]\nkey = "bad.jwk"\n')
+
+
+def test_udp_port_in_use(folder: Path) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", 0))
+        toml = BASE.replace(":0", f":{taken.getsockname()[1]}") + '[auth]\npublic = ""\n'
+        assert "listens" in failed(folder, toml) or "in use" in failed(folder, toml)
+
+
+def test_tcp_port_in_use(folder: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        toml = BASE + f'[auth]\npublic = ""\n[web.http]\nlisten = "127.0.0.1:{port}"\n'
+        assert str(port) in failed(folder, toml)
+
+
+def test_a_key_file_others_can_read_is_named(process: Any, folder: Path) -> None:
+    (folder / "key.jwk").chmod(0o644)
+    relay = process()
+    relay.ready()
+    assert relay.stop() == 0
+    assert "key.jwk" in relay.log.read_text()
+
+
+@pytest.mark.parametrize("times", [1])
+def test_sigterm_is_a_clean_end(process: Any, times: int) -> None:
+    relay = process()
+    facts = relay.ready()
+    assert facts["quic"][1] == facts["http"][1]
+    assert relay.stop() == 0
+    assert "Traceback" not in relay.log.read_text()
+
+
+def test_a_new_certificate_is_picked_up_and_a_broken_one_is_not(
+    process: Any, folder: Path
+) -> None:
+    import time
+
+    import httpx
+
+    def pair() -> None:
+        tls.write_pair(folder / "cert.pem", folder / "key.pem", ["localhost"])
+
+    pair()
+    base = BASE.replace('generate = ["localhost"]', 'cert = "cert.pem"\nkey = "key.pem"')
+    relay = process('[auth]\npublic = ""\n', base)
+    facts = relay.ready()
+    url = f"http://127.0.0.1:{facts['http'][1]}/certificate.sha256"
+    first = httpx.get(url).text
+    assert first == facts["fingerprint"]
+
+    def changed(old: str) -> str:
+        deadline = time.monotonic() + 5
+        while (now := httpx.get(url).text) == old and time.monotonic() < deadline:
+            time.sleep(0.1)
+        return now
+
+    pair()
+    second = changed(first)
+    assert second != first
+    (folder / "cert.pem").write_text("rubbish")
+    deadline = time.monotonic() + 5
+    while "cert.pem" not in relay.log.read_text() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert "cert.pem" in relay.log.read_text()
+    assert httpx.get(url).text == second
+    assert relay.stop() == 0

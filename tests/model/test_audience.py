@@ -1,0 +1,135 @@
+"""Who gets which group: late joiners, ranges, parking, and leaving from within a call."""
+
+from __future__ import annotations
+
+import pytest
+
+
+@pytest.fixture
+def setting(fakes):
+    return fakes.Setting()
+
+
+def test_a_late_viewer_gets_the_latest_group_from_its_first_frame(setting, fakes):
+    setting.live()
+    setting.group(0)
+    group = setting.group(1, data=b"first", end=False)
+    late = fakes.Viewer()
+    setting.track.watch(late, 1.0)
+    assert late.sequences == [1]
+    reader = fakes.Reader(late.groups[0].log("raw", fakes.no_transcode))
+    group.write(b"second", 2.0)
+    assert reader.data == b"firstsecond"
+
+
+def test_while_the_feed_runs_the_latest_group_is_handed_over_however_old(setting, fakes):
+    setting.live()
+    setting.group(0)
+    late = fakes.Viewer()
+    setting.track.watch(late, 3600.0)
+    assert late.sequences == [0]
+
+
+@pytest.mark.parametrize(("age", "sequences"), [(5.0, [0]), (5.1, [])])
+def test_after_a_pause_only_a_young_latest_group_is_handed_over(setting, fakes, age, sequences):
+    viewer = setting.live()
+    setting.group(0)
+    setting.track.unwatch(viewer, 0.0)
+    back = fakes.Viewer()
+    setting.track.watch(back, age)
+    assert back.sequences == sequences
+
+
+def test_an_old_latest_group_is_handed_over_once_the_source_confirms_it(setting, fakes):
+    viewer = setting.live()
+    setting.group(0)
+    setting.track.unwatch(viewer, 0.0)
+    back = fakes.Viewer()
+    setting.track.watch(back, 20.0)
+    setting.track.watch(other := fakes.Viewer(), 20.0)
+    assert setting.track.open_group(0, "raw", 20.0) is None
+    assert setting.track.open_group(0, "raw", 20.0) is None
+    assert (back.sequences, other.sequences) == ([0], [0])
+
+
+def test_an_explicit_start_gets_every_cached_group_in_range_in_order(setting, fakes):
+    setting.live(start=0)
+    for sequence in (2, 0, 4, 3, 1):
+        setting.group(sequence)
+    late = fakes.Viewer(start=1, end=3)
+    setting.track.watch(late, 0.0)
+    assert late.sequences == [1, 2, 3]
+
+
+def test_groups_outside_the_range_are_never_handed_over(setting):
+    viewer = setting.live(start=2, end=3)
+    for sequence in range(6):
+        setting.group(sequence)
+    assert viewer.sequences == [2, 3]
+
+
+def test_a_late_older_group_is_handed_over_once_unless_below_the_floor(setting):
+    viewer = setting.live()
+    for sequence in (5, 7, 6, 4):
+        setting.group(sequence)
+    assert viewer.sequences == [5, 7, 6]
+
+
+def test_parked_groups_are_offered_when_the_demand_widens(setting):
+    viewer = setting.live(start=0, end=1)
+    for sequence in range(5):
+        setting.group(sequence)
+    viewer.demand = viewer.demand._replace(end=3)
+    setting.track.rewatch(viewer, 0.0)
+    setting.track.rewatch(viewer, 0.0)
+    assert viewer.sequences == [0, 1, 2, 3]
+    viewer.demand = viewer.demand._replace(end=None)
+    setting.track.rewatch(viewer, 0.0)
+    setting.group(5)
+    assert viewer.sequences == [0, 1, 2, 3, 4, 5]
+
+
+def test_widening_without_a_start_never_goes_below_the_first_group(setting):
+    viewer = setting.live(end=10)
+    for sequence in (10, 11, 9):
+        setting.group(sequence)
+    viewer.demand = viewer.demand._replace(end=None)
+    setting.track.rewatch(viewer, 0.0)
+    assert viewer.sequences == [10, 11]
+
+
+def test_a_lower_start_brings_what_is_cached(setting):
+    viewer = setting.live(start=3)
+    for sequence in range(5):
+        setting.group(sequence)
+    viewer.demand = viewer.demand._replace(start=1)
+    setting.track.rewatch(viewer, 0.0)
+    assert viewer.sequences == [3, 4, 1, 2]
+
+
+def test_parked_numbers_do_not_grow_with_the_track(setting):
+    viewer = setting.live(start=0, end=0)
+    for sequence in range(3000):
+        setting.group(sequence, float(sequence))
+    assert len(setting.track._audience._seats[viewer].parked) < 200
+
+
+def test_a_viewer_may_leave_within_any_call(setting, fakes):
+    setting.live(start=0)
+    for sequence in range(3):
+        setting.group(sequence)
+    late = fakes.Viewer(start=0)
+    late.on_group = lambda group: setting.track.unwatch(late, 0.0)
+    setting.track.watch(late, 0.0)
+    assert late.sequences == [0]
+    setting.group(3)
+    assert late.sequences == [0]
+
+
+def test_the_last_viewer_may_leave_while_a_group_is_offered(setting):
+    viewer = setting.live()
+    viewer.on_group = lambda group: setting.track.unwatch(viewer, 0.0)
+    group = setting.track.open_group(0, "raw", 0.0)
+    assert group is not None
+    assert not group.write(b"x", 0.0)
+    assert setting.source.verbs == ["open", "close"]

@@ -1,0 +1,190 @@
+"""Announcements: everybody sees one history, in order, of what is visible to it."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from relay.model.board import Board, Watch
+from relay.path import ROOT, Path
+
+ONE, TWO = object(), object()
+
+
+def test_a_watcher_hears_the_current_set_before_watch_returns(fakes):
+    board, watcher = Board(), fakes.Watcher()
+    for path in ("x", "x/a", "x/a/b", "xy", "y"):
+        board.post(Path(path), (7,), ONE)
+    board.watch(Path("x"), watcher)
+    assert watcher.view == {"x": (7,), "x/a": (7,), "x/a/b": (7,)}
+
+
+def test_changes_reach_the_watchers_of_every_prefix_above(fakes):
+    board = Board()
+    watchers = {prefix: fakes.Watcher() for prefix in ("", "a", "a/b", "a/b/c", "a/x", "aa")}
+    for prefix, watcher in watchers.items():
+        board.watch(Path(prefix), watcher)
+    board.post(Path("a/b"), (7,), ONE)
+    heard = {prefix for prefix, watcher in watchers.items() if watcher.events}
+    assert heard == {"", "a", "a/b"}
+
+
+def test_a_new_chain_is_announced_again_and_a_new_publisher_replaces(fakes):
+    board, watcher = Board(), fakes.Watcher()
+    board.watch(ROOT, watcher)
+    board.post(Path("a"), (7,), ONE)
+    board.post(Path("a"), (7,), ONE)
+    board.post(Path("a"), (7, 2), ONE)
+    board.post(Path("a"), (7, 2), TWO)
+    board.post(Path("a"), None, None)
+    board.post(Path("a"), None, None)
+    assert watcher.events == [
+        ("+", "a", (7,)),
+        ("+", "a", (7, 2)),
+        ("-", "a"),
+        ("+", "a", (7, 2)),
+        ("-", "a"),
+    ]
+
+
+def test_chains_with_the_excluded_id_are_hidden(fakes):
+    board, watcher = Board(), fakes.Watcher()
+    board.post(Path("a"), (7, 5), ONE)
+    board.watch(ROOT, watcher, exclude=5)
+    board.post(Path("b"), (5,), ONE)
+    assert watcher.events == []
+    board.post(Path("a"), (7, 2), ONE)
+    assert watcher.take() == [("+", "a", (7, 2))]
+    board.post(Path("a"), (7, 5), ONE)
+    assert watcher.take() == [("-", "a")]
+    board.post(Path("a"), (8, 5), TWO)
+    board.post(Path("a"), None, None)
+    assert watcher.events == []
+
+
+def test_zero_excludes_nothing(fakes):
+    board, watcher = Board(), fakes.Watcher()
+    board.watch(ROOT, watcher, exclude=0)
+    board.post(Path("a"), (0, 0), ONE)
+    assert watcher.view == {"a": (0, 0)}
+
+
+def test_a_cancelled_watch_hears_nothing_more(fakes):
+    board, watcher = Board(), fakes.Watcher()
+    watch = board.watch(ROOT, watcher)
+    watch.cancel()
+    watch.cancel()
+    board.post(Path("a"), (7,), ONE)
+    assert watcher.events == []
+
+
+def test_cancelling_from_within_a_call_also_stops_the_rest_of_it(fakes):
+    board, first, second = Board(), fakes.Watcher(), fakes.Watcher()
+    watches = [board.watch(ROOT, first), board.watch(ROOT, second)]
+    first.announced = lambda path, hops: [watch.cancel() for watch in watches]
+    board.post(Path("a"), (7,), ONE)
+    assert second.events == []
+
+
+def test_a_change_from_within_a_call_is_heard_by_all_in_order(fakes):
+    board, first, second = Board(), fakes.Watcher(), fakes.Watcher()
+    board.watch(ROOT, first)
+    board.watch(ROOT, second)
+    first.announced = lambda path, hops: board.post(path, None, None)
+    first.unannounced = lambda path: None
+    board.post(Path("a"), (7,), ONE)
+    assert second.events == [("+", "a", (7,)), ("-", "a")]
+
+
+def test_a_change_from_within_the_initial_set_comes_after_it(fakes):
+    board, watcher = Board(), fakes.Watcher()
+    for path in ("a", "b"):
+        board.post(Path(path), (7,), ONE)
+
+    class Impatient(fakes.Watcher):
+        def announced(self, path, hops):
+            super().announced(path, hops)
+            for other in ("a", "b"):
+                board.post(Path(other), None, None)
+
+    watcher = Impatient()
+    board.watch(ROOT, watcher)
+    assert [event[0] for event in watcher.events] == ["+", "+", "-", "-"]
+
+
+def test_a_watch_from_within_a_call_hears_each_change_once(fakes):
+    board, first, late = Board(), fakes.Watcher(), fakes.Watcher()
+    board.watch(ROOT, first)
+    first.announced = lambda path, hops: board.watch(ROOT, late)
+    board.post(Path("a"), (7,), ONE)
+    assert late.events == [("+", "a", (7,))]
+
+
+def test_a_watcher_that_raises_does_not_stop_the_board(fakes):
+    board, watcher = Board(), fakes.Watcher()
+
+    def broken(path, hops):
+        raise ZeroDivisionError
+
+    watch = board.watch(ROOT, fakes.Watcher())
+    watch._watcher.announced = broken
+    try:
+        board.post(Path("a"), (7,), ONE)
+    except ZeroDivisionError:
+        watch.cancel()
+    board.watch(ROOT, watcher)
+    board.post(Path("b"), (7,), ONE)
+    assert set(watcher.view) == {"a", "b"}
+
+
+def test_nothing_is_left_of_what_is_gone(fakes):
+    board = Board()
+    watch = board.watch(Path("a/b/c/d"), fakes.Watcher())
+    board.post(Path("a/b/x/y"), (7,), ONE)
+    board.post(Path("a/b/x/y"), None, None)
+    board.post(Path("never/there"), None, None)
+    watch.cancel()
+    assert board._root.children == {}
+    assert board.shown(Path("a/b")) == []
+
+
+def test_a_change_costs_its_own_watchers_only(fakes, monkeypatch):
+    board = Board()
+    for number in range(100):
+        board.watch(Path(f"tenant{number}"), fakes.Watcher())
+    board.watch(Path("elsewhere"), fakes.Watcher())
+    asked = []
+    monkeypatch.setattr(Watch, "tell", lambda self, *change: asked.append(self))
+    board.post(Path("elsewhere/a"), (7,), ONE)
+    assert len(asked) == 1
+
+
+PATHS = st.sampled_from(["", "a", "a/b", "a/b/c", "ab", "b"])
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(
+        st.one_of(
+            st.tuples(st.just("post"), PATHS, st.none() | st.tuples(st.integers(2, 4))),
+            st.tuples(st.just("watch"), PATHS, st.integers(0, 4)),
+        ),
+        max_size=30,
+    )
+)
+def test_every_view_is_the_filtered_board(fakes, steps):
+    board, shown, watchers = Board(), {}, []
+    for verb, path, what in steps:
+        if verb == "post":
+            board.post(Path(path), what, ONE if what else None)
+            shown[path] = what
+        else:
+            watcher = fakes.Watcher()
+            board.watch(Path(path), watcher, what)
+            watchers.append((watcher, Path(path), what))
+        for watcher, prefix, exclude in watchers:
+            assert watcher.view == {
+                path: hops
+                for path, hops in shown.items()
+                if hops and not (exclude and exclude in hops) and Path(path).is_under(prefix)
+            }

@@ -1,0 +1,126 @@
+"""The byte budget: what goes first, what never goes, and what readers are told."""
+
+from __future__ import annotations
+
+from relay.errors import Cancelled
+from relay.model.group import CHUNK_COST, GROUP_COST
+
+KIB = 1024
+EACH = GROUP_COST + CHUNK_COST + 10 * KIB
+"""What a group of one chunk of 10 KiB is charged."""
+
+
+def budget(fakes, groups, **settings):
+    setting = fakes.Setting(cache_bytes=int(groups * EACH), **settings)
+    setting.live(start=0)
+    return setting
+
+
+def fill(setting, *sequences, end=True):
+    return [setting.group(sequence, data=b"x" * 10 * KIB, end=end) for sequence in sequences]
+
+
+def test_every_byte_is_counted_and_given_back(fakes):
+    setting = budget(fakes, 10)
+    fill(setting, 0, 1)
+    assert setting.cache.used == 2 * EACH
+    fill(setting, 2, end=False)[0].abort(Cancelled("enough"))
+    assert setting.cache.used == 2 * EACH
+    setting.track.end(Cancelled("enough"))
+    assert (setting.cache.used, len(setting.cache)) == (0, 0)
+
+
+def test_the_oldest_group_that_is_not_the_latest_goes_first(fakes):
+    setting = budget(fakes, 2)
+    fill(setting, 0, 1, 2)
+    assert list(setting.track.groups) == [1, 2]
+
+
+def test_over_all_tracks_the_oldest_goes_first_and_latest_groups_stay(fakes):
+    setting = budget(fakes, 3)
+    other = setting.broadcast.track("other")
+    other.watch(fakes.Viewer(), 0.0)
+    for sequence in (0, 1):
+        group = other.open_group(sequence, "raw", 0.0)
+        group.write(b"x" * 10 * KIB, 0.0)
+        group.finish(0.0)
+    fill(setting, 0, 1)
+    assert (list(other.groups), list(setting.track.groups)) == ([1], [0, 1])
+    fill(setting, 2, 3)
+    assert (list(other.groups), list(setting.track.groups)) == ([1], [2, 3])
+
+
+def test_then_latest_groups_that_have_ended_go(fakes):
+    setting = budget(fakes, 1)
+    other = setting.broadcast.track("other")
+    other.watch(fakes.Viewer(), 0.0)
+    group = other.open_group(0, "raw", 0.0)
+    group.write(b"x" * 10 * KIB, 0.0)
+    group.finish(0.0)
+    fill(setting, 0, end=False)
+    assert (list(other.groups), list(setting.track.groups)) == ([], [0])
+
+
+def test_an_unfinished_latest_group_stays_below_the_higher_mark(fakes):
+    setting = budget(fakes, 1, live_bytes=10 * EACH)
+    group = fill(setting, 0, end=False)[0]
+    for _ in range(5):
+        assert group.write(b"x" * 10 * KIB, 0.0)
+    assert setting.track.groups == {0: group}
+
+
+def test_past_the_higher_mark_the_largest_live_group_is_aborted(fakes):
+    setting = budget(fakes, 1, live_bytes=4 * EACH)
+    other = setting.broadcast.track("other")
+    other.watch(fakes.Viewer(), 0.0)
+    small = other.open_group(0, "raw", 0.0)
+    small.write(b"x" * 10 * KIB, 0.0)
+    group = fill(setting, 0, end=False)[0]
+    reader = fakes.Reader(group.log("raw", fakes.no_transcode))
+    assert [group.write(b"x" * 10 * KIB, 0.0) for _ in range(3)] == [True, True, False]
+    assert reader.calls[-1] == "Lagged"
+    assert not small.ended
+    assert setting.cache.used == small.charge
+
+
+def test_eviction_aborts_an_unfinished_group_with_lagged(fakes):
+    setting = budget(fakes, 1)
+    group = fill(setting, 0, end=False)[0]
+    reader = fakes.Reader(group.log("raw", fakes.no_transcode))
+    fill(setting, 1)
+    assert reader.calls == ["Lagged"]
+
+
+def test_eviction_of_a_complete_group_leaves_its_bytes_to_the_readers(fakes):
+    setting = budget(fakes, 1.5)
+    group = fill(setting, 0)[0]
+    native = fakes.Reader(group.log("raw", fakes.no_transcode))
+    derived = fakes.Reader(group.log("copy", lambda have, want, info: lambda chunk, now: b"d"))
+    gone = fakes.Reader(group.log("raw", fakes.no_transcode))
+    gone.log.detach(gone)
+    fill(setting, 1)
+    assert (native.calls, derived.calls, gone.calls) == (["evicted"], ["evicted"], [])
+    assert len(native.data) == 10 * KIB
+    assert native.log.chunks
+    assert setting.cache.used == EACH
+
+
+def test_a_group_that_left_the_cache_is_not_charged_again(fakes):
+    setting = budget(fakes, 1)
+    group = fill(setting, 0)[0]
+    fill(setting, 1)
+    used = setting.cache.used
+    group.log("copy", lambda have, want, info: lambda chunk, now: chunk)
+    assert setting.cache.used == used
+
+
+def test_a_budget_of_nothing_still_serves_live(fakes):
+    setting = fakes.Setting(cache_bytes=0)
+    viewer = setting.live()
+    for sequence in range(3):
+        group = setting.group(sequence, end=False)
+        reader = fakes.Reader(group.log("raw", fakes.no_transcode))
+        assert group.write(b"more", 0.0)
+        group.finish(0.0)
+        assert (reader.data, reader.calls[-1]) == (b"xmore", "finished")
+    assert viewer.sequences == [0, 1, 2]

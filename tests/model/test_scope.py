@@ -1,0 +1,254 @@
+"""Isolation: nothing outside the root and the windows goes in or comes out."""
+
+from __future__ import annotations
+
+import gc
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from relay.errors import BadRequest, Forbidden
+from relay.model import Origin
+from relay.path import ROOT, Path
+
+ALL = (ROOT,)
+
+
+def paths(*texts):
+    return tuple(Path(text) for text in texts)
+
+
+@pytest.fixture
+def origin(fakes):
+    origin = Origin(1)
+    for path in ("t/a", "t/a/x", "t/b", "t", "tt/a", "other"):
+        origin.announce(Path(path), fakes.Source(), (7,), 0.0)
+    return origin
+
+
+def test_paths_come_out_relative_to_the_root(fakes, origin):
+    scope, watcher = origin.scope(Path("t"), ALL, ALL), fakes.Watcher()
+    scope.watch(ROOT, watcher)
+    assert set(watcher.view) == {"", "a", "a/x", "b"}
+
+
+def test_paths_go_in_relative_to_the_root(fakes, origin):
+    scope = origin.scope(Path("t"), ALL, ALL)
+    scope.announce(Path("new"), fakes.Source(), (8,), 0.0)
+    assert origin.find(Path("t/new")) is scope.find(Path("new")) is not None
+    assert scope.find(Path("other")) is None
+    assert scope.find(Path("t/a")) is None
+
+
+def test_publishing_outside_the_window_is_forbidden(fakes, origin):
+    scope = origin.scope(Path("t"), paths("mine"), ALL)
+    for path in ("", "a", "minefield"):
+        with pytest.raises(Forbidden):
+            scope.announce(Path(path), fakes.Source(), (8,), 0.0)
+    assert scope.announce(Path("mine/x"), fakes.Source(), (8,), 0.0) is not None
+    assert scope.allows_publish(Path("mine"))
+    assert not scope.allows_publish(Path("other"))
+
+
+def test_a_loop_is_dropped_as_by_the_origin(fakes, origin):
+    assert origin.scope(ROOT, ALL, ALL).announce(Path("n"), fakes.Source(), (8, 1), 0.0) is None
+
+
+def test_only_the_subscribe_windows_are_seen(fakes, origin):
+    scope, watcher = origin.scope(Path("t"), (), paths("a")), fakes.Watcher()
+    scope.watch(ROOT, watcher)
+    assert set(watcher.view) == {"a", "a/x"}
+    assert scope.find(Path("a")) is not None
+    assert scope.find(Path("b")) is None
+    assert not scope.allows_subscribe(Path("b"))
+
+
+def test_a_prefix_below_a_window_narrows_it(fakes, origin):
+    scope, watcher = origin.scope(Path("t"), (), paths("a")), fakes.Watcher()
+    scope.watch(Path("a/x"), watcher)
+    assert set(watcher.view) == {"a/x"}
+
+
+def test_a_prefix_outside_the_windows_shows_nothing(fakes, origin):
+    scope, watcher = origin.scope(Path("t"), (), paths("a")), fakes.Watcher()
+    scope.watch(Path("b"), watcher)
+    origin.announce(Path("t/b/new"), fakes.Source(), (7,), 0.0)
+    assert watcher.events == []
+
+
+def test_overlapping_windows_announce_once(fakes, origin):
+    scope, watcher = origin.scope(Path("t"), (), paths("a", "a/x", "", "a")), fakes.Watcher()
+    scope.watch(ROOT, watcher)
+    assert len(watcher.events) == 4
+    origin.announce(Path("t/a/x/new"), fakes.Source(), (7,), 0.0)
+    assert len(watcher.events) == 5
+
+
+def test_without_windows_nothing_is_possible(fakes, origin):
+    scope, watcher = origin.scope(Path("t"), (), ()), fakes.Watcher()
+    scope.watch(ROOT, watcher)
+    assert watcher.events == []
+    assert scope.find(Path("a")) is None
+    with pytest.raises(Forbidden):
+        scope.announce(Path("a"), fakes.Source(), (7,), 0.0)
+
+
+def test_the_excluded_id_is_hidden(fakes, origin):
+    scope, watcher = origin.scope(Path("t"), ALL, ALL), fakes.Watcher()
+    scope.watch(ROOT, watcher, exclude=7)
+    assert watcher.events == []
+
+
+def test_a_path_too_long_below_the_root_is_nowhere(fakes, origin):
+    scope, watcher = origin.scope(Path("/".join("r" * 30)), ALL, ALL), fakes.Watcher()
+    deep = Path("a/b/c")
+    watch = scope.watch(deep, watcher)
+    scope.narrow(ALL, ALL)
+    watch.cancel()
+    assert watcher.events == []
+    assert scope.find(deep) is None
+    assert not scope.allows_publish(deep)
+    with pytest.raises(BadRequest):
+        scope.announce(deep, fakes.Source(), (7,), 0.0)
+
+
+def test_a_cancelled_watch_hears_nothing_more(fakes, origin):
+    scope, watcher = origin.scope(Path("t"), ALL, ALL), fakes.Watcher()
+    watch = scope.watch(ROOT, watcher)
+    watcher.take()
+    watch.cancel()
+    origin.announce(Path("t/new"), fakes.Source(), (7,), 0.0)
+    scope.narrow((), ())
+    assert watcher.events == []
+
+
+def test_narrowing_within_the_initial_set_leaves_nothing_open(fakes, origin):
+    scope, watcher = origin.scope(ROOT, (), paths("t", "other")), fakes.Watcher()
+    told = watcher.announced
+
+    def hasty(path, hops):
+        told(path, hops)
+        scope.narrow((), ())
+
+    watcher.announced = hasty
+    scope.watch(ROOT, watcher)
+    assert watcher.view == {}
+    watcher.take()
+    origin.announce(Path("t/new"), fakes.Source(), (7,), 0.0)
+    origin.announce(Path("other/new"), fakes.Source(), (7,), 0.0)
+    assert watcher.events == []
+
+
+# Narrowing.
+
+
+def test_narrowing_tells_the_difference_only(fakes, origin):
+    scope, watcher = origin.scope(Path("t"), ALL, paths("a", "b")), fakes.Watcher()
+    scope.watch(ROOT, watcher)
+    watcher.take()
+    scope.narrow(ALL, paths("a/x", ""))
+    assert watcher.take() == [("+", "", (7,))]
+    scope.narrow(ALL, paths("a/x"))
+    assert sorted(watcher.take()) == [("-", ""), ("-", "a"), ("-", "b")]
+    origin.announce(Path("t/a/x/y"), fakes.Source(), (7,), 0.0)
+    origin.announce(Path("t/b/y"), fakes.Source(), (7,), 0.0)
+    assert watcher.take() == [("+", "a/x/y", (7,))]
+    assert scope.find(Path("a")) is None
+    assert not scope.allows_subscribe(Path("a"))
+
+
+def test_narrowing_respects_the_excluded_id(fakes, origin):
+    scope, watcher = origin.scope(Path("t"), ALL, ALL), fakes.Watcher()
+    scope.watch(ROOT, watcher, exclude=7)
+    scope.narrow(ALL, paths("a"))
+    assert watcher.events == []
+
+
+def test_narrowing_revokes_routes_outside_and_keeps_those_inside(fakes, origin):
+    scope, watcher = origin.scope(Path("u"), ALL, ALL), fakes.Watcher()
+    origin.watch(Path("u"), watcher)
+    kept = scope.announce(Path("a"), fakes.Source(), (7,), 0.0)
+    lost = scope.announce(Path("b"), source := fakes.Source(), (7,), 0.0)
+    track = scope.find(Path("b")).track("t")
+    track.watch(viewer := fakes.Viewer(), 0.0)
+    scope.narrow(paths("a"), ALL)
+    assert watcher.view == {"u/a": (7,)}
+    assert viewer.ends == ["Dropped"]
+    assert source.verbs == ["open", "close"]
+    assert kept.update((7, 2), 1.0)
+    assert not lost.update((7, 2), 1.0)
+    lost.withdraw(1.0)
+
+
+def test_narrowing_from_within_a_call_loses_no_change(fakes, origin):
+    scope = origin.scope(Path("t"), ALL, ALL)
+    first, second = fakes.Watcher(), fakes.Watcher()
+    scope.watch(ROOT, first)
+    scope.watch(ROOT, second)
+    wide = first.announced
+
+    def narrowing(path, hops):
+        wide(path, hops)
+        scope.narrow(ALL, paths("new", "gone"))
+
+    first.announced = narrowing
+    origin.announce(Path("t/new"), fakes.Source(), (7,), 0.0)
+    assert first.view == second.view == {"new": (7,)}
+
+
+def test_a_scope_does_not_keep_routes_that_are_gone(fakes, origin):
+    scope = origin.scope(Path("u"), ALL, ALL)
+    for number in range(10):
+        scope.announce(Path(f"p{number}"), fakes.Source(), (7,), 0.0).withdraw(0.0)
+    gc.collect()
+    assert len(scope._routes) == 0
+    assert origin.routes == 6
+
+
+SEGMENTS = st.sampled_from(["a", "b", "aa"])
+PATHS = st.lists(SEGMENTS, max_size=3).map(lambda segments: Path("/".join(segments)))
+WINDOWS = st.lists(PATHS, max_size=3).map(tuple)
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    PATHS,
+    st.lists(st.tuples(WINDOWS, WINDOWS), min_size=1, max_size=3),
+    st.lists(PATHS, min_size=1, max_size=3),
+    st.lists(PATHS, max_size=12),
+)
+def test_scopes_never_leak(fakes, root, grants, prefixes, announced):
+    """Whatever the windows and however they move: what is seen is what root, windows and prefix
+    share, and what is published lies inside."""
+    origin = Origin(1)
+    for path in announced[::2]:
+        origin.announce(path, fakes.Source(), (7,), 0.0)
+    scope = origin.scope(root, *grants[0])
+    watchers = [(fakes.Watcher(), prefix) for prefix in prefixes]
+    for watcher, prefix in watchers:
+        scope.watch(prefix, watcher)
+    mine = []
+    for step, (publish, subscribe) in enumerate(grants):
+        if step:
+            scope.narrow(publish, subscribe)
+        for path in announced[1::2]:
+            allowed = any(path.is_under(window) for window in publish)
+            try:
+                mine.append(scope.announce(path, fakes.Source(), (8 + step,), 0.0))
+                assert allowed
+            except Forbidden:
+                assert not allowed
+        for route in mine:
+            inside = any(route.path.is_under(root.join(window)) for window in publish)
+            assert route.has_ended != inside
+        there = {path for path in origin._stages if origin.find(path) is not None}
+        visible = {
+            path.relative_to(root)
+            for path in there
+            if any(path.is_under(root.join(window)) for window in subscribe)
+        }
+        for watcher, prefix in watchers:
+            assert set(watcher.view) == {path for path in visible if path.is_under(prefix)}
+        for path in {*announced, *visible}:
+            assert (scope.find(path) is not None) == (path in visible)

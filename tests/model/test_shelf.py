@@ -1,0 +1,128 @@
+"""Retention: the latest group stays, the others until they are too old or too many."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from relay.errors import Cancelled
+from relay.model import TrackInfo
+
+
+@pytest.fixture
+def setting(fakes):
+    setting = fakes.Setting(max_groups_per_track=4)
+    setting.live(start=0)
+    return setting
+
+
+def test_the_latest_group_is_kept_for_ever(setting):
+    setting.group(0)
+    setting.origin.tick(1e6)
+    assert list(setting.track.groups) == [0]
+
+
+def test_other_groups_leave_when_the_next_one_opens(setting):
+    setting.group(0, 0.0)
+    setting.group(1, 1.0)
+    setting.group(2, 4.9)
+    assert list(setting.track.groups) == [0, 1, 2]
+    setting.group(3, 5.0)
+    assert list(setting.track.groups) == [1, 2, 3]
+
+
+def test_other_groups_leave_by_tick_when_no_group_opens(setting):
+    setting.group(0, 0.0)
+    setting.group(1, 1.0)
+    assert setting.origin.next_due == 5.0
+    setting.origin.tick(5.0)
+    assert list(setting.track.groups) == [1]
+    setting.origin.tick(100.0)
+    assert list(setting.track.groups) == [1]
+
+
+def test_the_age_counts_from_the_last_write(setting):
+    slow = setting.group(0, 0.0, end=False)
+    setting.group(1, 1.0)
+    slow.write(b"more", 4.0)
+    setting.origin.tick(5.0)
+    assert list(setting.track.groups) == [0, 1]
+    setting.origin.tick(9.0)
+    assert list(setting.track.groups) == [1]
+    assert type(slow.error).__name__ == "Expired"
+
+
+def test_the_publishers_max_latency_is_the_retention(setting):
+    setting.track.accept(TrackInfo(max_latency=1000))
+    setting.group(0, 0.0)
+    setting.group(1, 0.0)
+    setting.origin.tick(1.0)
+    assert list(setting.track.groups) == [1]
+
+
+def test_cache_duration_is_a_ceiling_on_it(fakes):
+    setting = fakes.Setting(cache_duration=2.0)
+    setting.live(info=TrackInfo(max_latency=60_000))
+    setting.group(0, 0.0)
+    setting.group(1, 0.0)
+    setting.origin.tick(2.0)
+    assert list(setting.track.groups) == [1]
+
+
+def test_a_late_older_group_ages_at_once(setting):
+    setting.group(5, 0.0)
+    setting.group(3, 0.0)
+    setting.origin.tick(5.0)
+    assert list(setting.track.groups) == [5]
+
+
+def test_beyond_the_count_the_first_to_arrive_leaves(setting):
+    for sequence in (9, 1, 2, 3, 4):
+        setting.group(sequence)
+    assert list(setting.track.groups) == [9, 2, 3, 4]
+
+
+def test_when_the_latest_breaks_off_the_one_before_is_the_latest(setting, fakes):
+    setting.group(0, 0.0)
+    setting.group(1, 1.0, end=False).abort(Cancelled("reset"))
+    setting.origin.tick(100.0)
+    setting.track.watch(late := fakes.Viewer(), 100.0)
+    assert late.sequences == [0]
+    setting.group(2, 100.0)
+    assert list(setting.track.groups) == [0, 2]
+    setting.origin.tick(101.0)
+    assert list(setting.track.groups) == [2]
+
+
+STEPS = st.lists(
+    st.tuples(st.integers(0, 12), st.sampled_from(["open", "finish", "abort", "wait"])),
+    max_size=40,
+)
+
+
+@settings(max_examples=80, deadline=None)
+@given(STEPS)
+def test_the_books_always_balance(fakes, steps):
+    setting = fakes.Setting(max_groups_per_track=4, cache_bytes=6000)
+    setting.live(start=0)
+    shelf, opened, now = setting.track.shelf, {}, 0.0
+    for number, verb in steps:
+        if verb == "open":
+            group = setting.track.open_group(number, "raw", now)
+            if group is not None:
+                opened[number] = group
+                group.write(b"x" * 100 * number, now)
+        elif verb == "wait":
+            now += number / 2
+            setting.origin.tick(now)
+        elif number in opened:
+            group = opened[number]
+            group.finish(now) if verb == "finish" else group.abort(Cancelled("enough"))
+        groups = shelf.groups.values()
+        assert setting.cache.used == sum(group.charge for group in groups)
+        assert len(setting.cache) == len(groups) <= 4
+        assert all(group.error is None and group.cache is setting.cache for group in groups)
+        assert shelf.newest is (shelf.groups[max(shelf.groups)] if shelf.groups else None)
+        if setting.cache.used > 6000:
+            assert [group.ended for group in groups] == [False]

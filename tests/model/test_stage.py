@@ -1,0 +1,490 @@
+"""Several sources at one path: standby, the newest publisher, parking, lingering."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from relay.model import CacheSettings, Origin, TrackInfo
+from relay.model.broadcast import fingerprint
+from relay.path import ROOT, Path
+
+B = Path("b")
+
+
+@pytest.fixture
+def origin():
+    return Origin(1)
+
+
+@pytest.fixture
+def watcher(fakes, origin):
+    watcher = fakes.Watcher()
+    origin.watch(ROOT, watcher)
+    return watcher
+
+
+def viewer_of(origin, fakes):
+    viewer = fakes.Viewer()
+    track = origin.find(B).track("t")
+    track.watch(viewer, 0.0)
+    track.accept(TrackInfo())
+    return viewer, track
+
+
+# The same publisher.
+
+
+def test_the_same_publisher_joins_as_an_invisible_standby(fakes, origin, watcher):
+    origin.announce(B, fakes.Source(), (7, 2), 0.0)
+    broadcast = origin.find(B)
+    origin.announce(B, fakes.Source(), (7,), 0.0)
+    assert watcher.events == [("+", "b", (7, 2))]
+    assert origin.find(B) is broadcast
+
+
+def test_a_standby_takes_over_and_viewers_stay(fakes, origin, watcher):
+    first, second = fakes.Source(), fakes.Source()
+    route = origin.announce(B, first, (7, 2), 0.0)
+    origin.announce(B, second, (7, 3), 0.0)
+    viewer, track = viewer_of(origin, fakes)
+    track.open_group(4, "raw", 0.0)
+    watcher.take()
+    route.lose(1.0)
+    assert watcher.events == [("+", "b", (7, 3))]
+    assert viewer.ends == []
+    assert viewer.groups[0].error.code == 24
+    assert first.verbs == ["open", "close"]
+    assert second.calls == [("open", "t", 4)]
+
+
+def test_a_clean_goodbye_also_hands_over_to_the_standby(fakes, origin, watcher):
+    second = fakes.Source()
+    route = origin.announce(B, fakes.Source(), (7, 2), 0.0)
+    origin.announce(B, second, (7, 3), 0.0)
+    viewer, _ = viewer_of(origin, fakes)
+    route.withdraw(1.0)
+    assert second.verbs == ["open"]
+    assert viewer.ends == []
+
+
+def test_a_standby_that_leaves_is_not_noticed(fakes, origin, watcher):
+    origin.announce(B, fakes.Source(), (7, 2), 0.0)
+    standby = origin.announce(B, fakes.Source(), (7, 3), 0.0)
+    viewer, _ = viewer_of(origin, fakes)
+    standby.lose(1.0)
+    assert watcher.events == [("+", "b", (7, 2))]
+    assert viewer.ends == []
+
+
+def test_standby_routes_are_ranked_by_cost_length_hash_and_age(fakes, origin, watcher):
+    routes = [origin.announce(B, fakes.Source(), (7, 2, 2, 2), 0.0, cost=9)]
+    hashed = sorted([(7, 5), (7, 6), (7, 8)], key=lambda hops: fingerprint(B, hops))
+    for hops, cost in [
+        ((7, 9, 9), 0),
+        ((7,), 1),
+        (hashed[2], 0),
+        (hashed[0], 0),
+        (hashed[1], 0),
+        ((7, 3, 3, 3), 0),
+        (hashed[0], 0),
+    ]:
+        routes.append(origin.announce(B, fakes.Source(), hops, 0.0, cost=cost))
+    order = []
+    while origin.find(B) is not None:
+        serving = origin.find(B).routes[0]
+        order.append(routes.index(serving))
+        serving.withdraw(1.0)
+    assert order[:2] == [0, 4]
+    assert order == [0, 4, 7, 5, 3, 1, 6, 2]
+
+
+def test_the_hash_is_fnv_1a():
+    assert fingerprint(Path(""), ()) == 0xCBF29CE484222325
+    assert fingerprint(Path("foobar"), ()) == 0x85944171F73967E8
+
+
+# Another publisher.
+
+
+@pytest.mark.parametrize(("old", "new"), [(7, 8), (0, 8), (7, 0), (0, 0)])
+def test_the_newest_publisher_wins_immediately(fakes, origin, watcher, old, new):
+    origin.announce(B, source := fakes.Source(), (old,), 0.0)
+    viewer, _ = viewer_of(origin, fakes)
+    loser = origin.find(B)
+    watcher.take()
+    origin.announce(B, fakes.Source(), (new,), 0.0)
+    assert watcher.events == [("-", "b"), ("+", "b", (new,))]
+    assert viewer.ends == ["Dropped"]
+    assert source.verbs == ["open", "close"]
+    assert origin.find(B) is not loser
+
+
+def test_the_loser_comes_back_when_the_winner_leaves(fakes, origin, watcher):
+    origin.announce(B, fakes.Source(), (7,), 0.0)
+    loser = origin.find(B)
+    winner = origin.announce(B, fakes.Source(), (8,), 0.0)
+    watcher.take()
+    winner.withdraw(1.0)
+    assert watcher.events == [("-", "b"), ("+", "b", (7,))]
+    assert origin.find(B) is loser
+    viewer, _ = viewer_of(origin, fakes)
+    assert viewer.events == [("accepted", TrackInfo())]
+
+
+def test_the_newest_of_several_losers_comes_back(fakes, origin, watcher):
+    for identity in (5, 6, 7):
+        origin.announce(B, fakes.Source(), (identity,), 0.0)
+    origin.find(B).routes[0].withdraw(0.0)
+    assert watcher.view == {"b": (6,)}
+
+
+def test_a_lost_winner_lingers_before_the_loser_comes_back(fakes, origin, watcher):
+    origin.announce(B, fakes.Source(), (7,), 0.0)
+    winner = origin.announce(B, fakes.Source(), (8,), 0.0)
+    watcher.take()
+    winner.lose(1.0)
+    assert watcher.events == []
+    origin.tick(6.0)
+    assert watcher.events == [("-", "b"), ("+", "b", (7,))]
+
+
+def test_a_parked_publisher_that_leaves_is_forgotten_without_linger(fakes, origin, watcher):
+    loser = origin.announce(B, fakes.Source(), (7,), 0.0)
+    winner = origin.announce(B, fakes.Source(), (8,), 0.0)
+    loser.lose(1.0)
+    winner.withdraw(1.0)
+    assert watcher.view == {}
+    assert origin.find(B) is None
+    assert (origin.routes, origin._stages) == (0, {})
+
+
+def test_a_second_way_to_a_parked_publisher_parks_too(fakes, origin, watcher):
+    first = origin.announce(B, fakes.Source(), (7, 2), 0.0)
+    winner = origin.announce(B, fakes.Source(), (8,), 0.0)
+    origin.announce(B, fakes.Source(), (7, 3), 0.0)
+    first.withdraw(0.0)
+    winner.withdraw(0.0)
+    assert watcher.view == {"b": (7, 3)}
+
+
+def test_a_stale_broadcast_has_no_tracks(fakes, origin):
+    origin.announce(B, source := fakes.Source(), (7,), 0.0)
+    loser = origin.find(B)
+    origin.announce(B, fakes.Source(), (8,), 0.0)
+    viewer = fakes.Viewer()
+    loser.track("t").watch(viewer, 0.0)
+    assert viewer.ends == ["Unroutable"]
+    assert source.calls == []
+    assert loser.tracks == {}
+
+
+# Gone.
+
+
+def test_a_goodbye_unannounces_immediately(fakes, origin, watcher):
+    origin.announce(B, fakes.Source(), (7,), 0.0).withdraw(1.0)
+    assert watcher.events == [("+", "b", (7,)), ("-", "b")]
+    assert origin.find(B) is None
+
+
+def test_after_a_goodbye_viewers_are_served_to_the_end(fakes, origin):
+    source = fakes.Source()
+    route = origin.announce(B, source, (7,), 0.0)
+    viewer, track = viewer_of(origin, fakes)
+    group = track.open_group(0, "raw", 0.0)
+    route.withdraw(1.0)
+    assert group.write(b"tail", 1.0)
+    group.finish(1.0)
+    assert track.open_group(1, "raw", 1.0) is not None
+    track.finish(1.0)
+    assert (viewer.sequences, viewer.ends) == ([0, 1], [None])
+    assert source.verbs == ["open"]
+
+
+def test_groups_of_a_finished_track_survive_the_goodbye(fakes, origin):
+    route = origin.announce(B, fakes.Source(), (7,), 0.0)
+    _, track = viewer_of(origin, fakes)
+    group = track.open_group(0, "raw", 0.0)
+    track.finish(1.0)
+    route.withdraw(1.0)
+    assert group.write(b"tail", 1.0)
+    group.finish(2.0)
+    origin.tick(31.0)
+    assert (track.groups, origin.stock.cache.used) == ({}, 0)
+
+
+def test_a_source_that_vanishes_after_its_goodbye_drops_the_viewers(fakes, origin):
+    route = origin.announce(B, fakes.Source(), (7,), 0.0)
+    viewer, _ = viewer_of(origin, fakes)
+    route.withdraw(1.0)
+    route.lose(2.0)
+    assert viewer.ends == ["Dropped"]
+
+
+def test_the_last_viewer_after_a_goodbye_leaves_nothing(fakes, origin):
+    route = origin.announce(B, source := fakes.Source(), (7,), 0.0)
+    viewer, track = viewer_of(origin, fakes)
+    track.open_group(0, "raw", 0.0).finish(0.0)
+    route.withdraw(1.0)
+    track.unwatch(viewer, 1.0)
+    assert source.verbs == ["open", "close"]
+    assert (track.groups, origin.stock.cache.used) == ({}, 0)
+
+
+def test_a_goodbye_forgets_tracks_that_nobody_watches(fakes, origin):
+    route = origin.announce(B, fakes.Source(), (7,), 0.0)
+    viewer, track = viewer_of(origin, fakes)
+    track.open_group(0, "raw", 0.0).finish(0.0)
+    track.unwatch(viewer, 0.0)
+    route.withdraw(1.0)
+    assert origin.stock.cache.used == 0
+
+
+def test_an_abrupt_loss_lingers_and_then_drops_the_viewers(fakes, origin, watcher):
+    route = origin.announce(B, fakes.Source(), (7,), 0.0)
+    viewer, track = viewer_of(origin, fakes)
+    group = track.open_group(0, "raw", 0.0)
+    watcher.take()
+    route.lose(1.0)
+    assert group.error.code == 24
+    assert origin.next_due == 6.0
+    origin.tick(5.9)
+    assert (watcher.events, viewer.ends) == ([], [])
+    origin.tick(6.0)
+    assert (watcher.events, viewer.ends) == ([("-", "b")], ["Dropped"])
+    assert origin.find(B) is None
+
+
+def test_the_same_publisher_within_the_linger_splices_in_silently(fakes, origin, watcher):
+    route = origin.announce(B, fakes.Source(), (7,), 0.0)
+    viewer, track = viewer_of(origin, fakes)
+    track.open_group(3, "raw", 0.0)
+    watcher.take()
+    route.lose(1.0)
+    origin.announce(B, again := fakes.Source(), (7,), 3.0)
+    origin.tick(100.0)
+    assert (watcher.events, viewer.ends) == ([], [])
+    assert again.calls == [("open", "t", 3)]
+
+
+def test_a_viewer_who_comes_within_the_linger_waits_for_the_source(fakes, origin):
+    origin.announce(B, fakes.Source(), (7,), 0.0).lose(1.0)
+    viewer, asker = fakes.Viewer(), fakes.Asker()
+    track = origin.find(B).track("t")
+    track.watch(viewer, 2.0)
+    track.learn(asker, 2.0)
+    assert (viewer.events, asker.events) == ([], [])
+    origin.announce(B, again := fakes.Source(), (7, 2), 3.0)
+    assert again.verbs == ["open"]
+    track.accept(TrackInfo())
+    assert (viewer.events, asker.events) == ([("accepted", TrackInfo())], [TrackInfo()])
+
+
+@pytest.mark.parametrize("identity", [8, 0])
+def test_another_publisher_within_the_linger_wins(fakes, origin, watcher, identity):
+    origin.announce(B, fakes.Source(), (7,), 0.0).lose(1.0)
+    watcher.take()
+    winner = origin.announce(B, fakes.Source(), (identity,), 2.0)
+    assert watcher.take() == [("-", "b"), ("+", "b", (identity,))]
+    winner.withdraw(3.0)
+    assert watcher.view == {}
+
+
+def test_without_linger_an_abrupt_loss_is_immediate(fakes):
+    origin, watcher = Origin(1, CacheSettings(linger=0.0)), fakes.Watcher()
+    origin.watch(ROOT, watcher)
+    origin.announce(B, fakes.Source(), (7,), 0.0).lose(1.0)
+    assert watcher.view == {}
+
+
+def test_a_revoked_route_drops_its_viewers_at_once(fakes, origin, watcher):
+    route = origin.announce(B, fakes.Source(), (7,), 0.0)
+    viewer, _ = viewer_of(origin, fakes)
+    route.revoke()
+    assert (watcher.view, viewer.ends) == ({}, ["Dropped"])
+    assert not route.update((7,), 1.0)
+
+
+# Restart.
+
+
+def test_a_restart_of_the_same_publisher_is_metadata_only(fakes, origin, watcher):
+    route = origin.announce(B, source := fakes.Source(), (7,), 0.0)
+    viewer, _ = viewer_of(origin, fakes)
+    watcher.take()
+    assert route.update((7, 3), 1.0)
+    assert route.update((7, 3), 1.0)
+    assert watcher.events == [("+", "b", (7, 3))]
+    assert viewer.ends == []
+    assert source.verbs == ["open"]
+
+
+@pytest.mark.parametrize(("old", "new"), [(7, 8), (0, 0)])
+def test_a_restart_of_another_publisher_takes_over(fakes, origin, watcher, old, new):
+    route = origin.announce(B, fakes.Source(), (old,), 0.0)
+    viewer, _ = viewer_of(origin, fakes)
+    watcher.take()
+    assert route.update((new, 3), 1.0)
+    assert watcher.events == [("-", "b"), ("+", "b", (new, 3))]
+    assert viewer.ends == ["Dropped"]
+    route.withdraw(2.0)
+    assert (watcher.view, origin.routes, origin._stages) == ({}, 0, {})
+
+
+def test_a_restart_into_a_parked_publisher_joins_it(fakes, origin, watcher):
+    origin.announce(B, fakes.Source(), (7, 2), 0.0)
+    route = origin.announce(B, fakes.Source(), (8,), 0.0)
+    route.update((7, 3), 1.0)
+    assert watcher.view == {"b": (7, 2)}
+    assert len(origin.find(B).routes) == 2
+
+
+def test_a_standby_that_changes_sides_takes_over(fakes, origin, watcher):
+    origin.announce(B, fakes.Source(), (7, 2), 0.0)
+    standby = origin.announce(B, fakes.Source(), (7, 3), 0.0)
+    standby.update((8,), 1.0)
+    assert watcher.view == {"b": (8,)}
+    standby.withdraw(1.0)
+    assert watcher.view == {"b": (7, 2)}
+
+
+def test_a_serving_route_that_joins_a_parked_one_leaves_its_standby_serving(fakes, origin, watcher):
+    origin.announce(B, fakes.Source(), (7,), 0.0)
+    serving = origin.announce(B, fakes.Source(), (8, 2), 0.0)
+    origin.announce(B, standby := fakes.Source(), (8, 3), 0.0)
+    viewer, _ = viewer_of(origin, fakes)
+    serving.update((7, 2), 1.0)
+    assert watcher.view == {"b": (8, 3)}
+    assert standby.verbs == ["open"]
+    assert viewer.ends == []
+
+
+def test_a_restart_into_a_loop_withdraws_until_the_next(fakes, origin, watcher):
+    route = origin.announce(B, fakes.Source(), (7,), 0.0)
+    assert not route.update((7, 1), 1.0)
+    assert (watcher.view, origin.routes) == ({}, 0)
+    assert not route.update((7, *range(2, 34)), 1.0)
+    assert route.update((7, 5), 2.0)
+    assert (watcher.view, origin.routes) == ({"b": (7, 5)}, 1)
+    assert origin.find(B).routes == [route]
+
+
+def test_a_route_that_ended_stays_ended(fakes, origin, watcher):
+    route = origin.announce(B, fakes.Source(), (7,), 0.0)
+    route.withdraw(1.0)
+    route.withdraw(1.0)
+    route.lose(1.0)
+    assert not route.update((7,), 2.0)
+    assert (watcher.view, origin.routes) == ({}, 0)
+
+
+# Everything at once, against a slow and simple book-keeper.
+
+
+class Book:
+    """The same rules on plain lists: per path a list of publishers, the last one on air."""
+
+    def __init__(self, linger):
+        self.linger = linger
+        self.paths = {}
+
+    def publishers(self, path):
+        return self.paths.setdefault(path, [])
+
+    def announce(self, path, key, hops):
+        for publisher in self.publishers(path):
+            if hops[0] and publisher["id"] == hops[0]:
+                publisher["until"] = None
+                publisher["routes"].append((key, hops))
+                publisher["routes"][1:] = sorted(
+                    publisher["routes"][1:],
+                    key=lambda route: (len(route[1]), fingerprint(Path(path), route[1])),
+                )
+                return
+        kept = [publisher for publisher in self.publishers(path) if publisher["routes"]]
+        kept.append({"id": hops[0], "routes": [(key, hops)], "until": None})
+        self.paths[path] = kept
+
+    def leave(self, path, key, now, abrupt):
+        publishers = self.publishers(path)
+        for publisher in tuple(publishers):
+            had = len(publisher["routes"])
+            publisher["routes"] = [route for route in publisher["routes"] if route[0] != key]
+            if had and not publisher["routes"]:
+                if abrupt and publisher is publishers[-1]:
+                    publisher["until"] = now + self.linger
+                else:
+                    publishers.remove(publisher)
+
+    def tick(self, now):
+        for publishers in self.paths.values():
+            until = publishers[-1]["until"] if publishers else None
+            if until is not None and until <= now:
+                publishers.pop()
+
+    def view(self, shown, exclude, prefix):
+        result = {}
+        for path, publishers in self.paths.items():
+            if publishers:
+                routes = publishers[-1]["routes"]
+                # A lingering broadcast is still shown as it was.
+                hops = routes[0][1] if routes else shown.get(path)
+                if hops and exclude not in hops and Path(path).is_under(prefix):
+                    result[path] = hops
+        return result
+
+
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(["announce", "announce", "withdraw", "lose", "update", "tick"]),
+        st.sampled_from(["a", "a/b", "c"]),
+        st.integers(0, 3),
+        st.lists(st.integers(4, 6), max_size=2),
+        st.integers(0, 20),
+    ),
+    max_size=40,
+)
+
+
+@settings(max_examples=80, deadline=None)
+@given(STEPS)
+def test_every_watcher_sees_what_the_rules_say(fakes, steps):
+    origin, book, now, routes, serial = Origin(99, CacheSettings(linger=3.0)), Book(3.0), 0.0, {}, 0
+    everything, part = fakes.Watcher(), fakes.Watcher()
+    watchers = [(everything, -1, ROOT), (part, -1, Path("a")), (fakes.Watcher(), 4, ROOT)]
+    for watcher, exclude, prefix in watchers:
+        origin.watch(prefix, watcher, max(exclude, 0))
+    for verb, path, identity, tail, pick in steps:
+        now += 1.0
+        origin.tick(now)
+        book.tick(now)
+        hops = (identity, *tail)
+        if verb == "announce":
+            serial += 1
+            routes[serial] = (path, origin.announce(Path(path), fakes.Source(), hops, now))
+            book.announce(path, serial, hops)
+        elif verb != "tick" and routes:
+            key = sorted(routes)[pick % len(routes)]
+            path, route = routes[key]
+            if verb == "update" and identity and route.identity == identity:
+                continue  # a standby that changes in place: see the tests above
+            if verb == "update":
+                book.leave(path, key, now, abrupt=False)
+                book.announce(path, key, hops)
+                assert route.update(hops, now)
+            else:
+                del routes[key]
+                book.leave(path, key, now, abrupt=verb == "lose")
+                getattr(route, verb)(now)
+        for watcher, exclude, prefix in watchers:
+            assert watcher.view == book.view(everything.view, exclude, prefix)
+        late = fakes.Watcher()
+        origin.watch(ROOT, late).cancel()
+        assert late.view == everything.view
+        assert origin.routes == len(routes)
+    for _, route in routes.values():
+        route.withdraw(now)
+    origin.tick(now + 10)
+    assert (everything.view, origin._stages, origin.routes) == ({}, {}, 0)

@@ -1,0 +1,284 @@
+"""The socket and its connections: limits, garbage, Retry, timers, shutting down."""
+
+import asyncio
+import gc
+import os
+import socket
+import weakref
+from collections.abc import Iterator
+
+import psutil
+import pytest
+from aioquic.buffer import Buffer
+from aioquic.quic.configuration import QuicConfiguration
+from aioquic.quic.connection import QuicConnection
+from aioquic.quic.packet import QuicPacketType, pull_quic_header
+
+from relay.errors import ConfigError, SessionLost
+from relay.net import udp
+from relay.net.dial import dial
+from relay.net.endpoint import Endpoint
+from relay.net.settings import ListenSettings, QuicLimits
+
+
+def first_flight(**changes) -> list[bytes]:
+    client = QuicConnection(configuration=QuicConfiguration(alpn_protocols=["h3"], **changes))
+    client.connect(("127.0.0.1", 1), 0.0)
+    return [data for data, _ in client.datagrams_to_send(0.0)]
+
+
+@pytest.fixture
+def sock() -> Iterator[socket.socket]:
+    """A socket of somebody we do not know."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as made:
+        made.setblocking(False)
+        yield made
+
+
+async def answers(sock: socket.socket, seconds: float = 0.05) -> list[bytes]:
+    await asyncio.sleep(seconds)
+    return [data for data, _ in udp.receive(sock, 100)[0]]
+
+
+async def test_both_transports_on_one_port_at_once(house) -> None:
+    async with house() as home:
+        web, raw = await asyncio.gather(home.pair("https"), home.pair("moqt"))
+        assert {web.visit.knock.transport, raw.visit.knock.transport} == {"webtransport", "quic"}
+        assert home.endpoint.sessions == 2
+        assert home.endpoint.handshakes == 0
+        assert home.endpoint.datagrams_in >= 4
+        assert home.endpoint.bytes_out > 1200
+
+
+async def test_raw_quic_knocks_with_what_it_knows(house) -> None:
+    async with house() as home:
+        pair = await home.pair("moql")
+        knock = pair.visit.knock
+        assert (knock.transport, knock.target, knock.offered) == ("quic", None, ("moq-lite-05",))
+        assert knock.remote[0] == "127.0.0.1"
+        assert pair.dialled.protocol == "moq-lite-05"
+
+
+@pytest.mark.parametrize(("status", "code"), [(401, 6), (403, 6), (404, 4), (503, 4)])
+async def test_raw_quic_is_refused_with_a_session_code(house, status, code, recorder) -> None:
+    async with house() as home:
+        dialled = await dial(home.url("moqt"), protocols=("moq-lite-05",), tls=home.trust)
+        (await home.visits.get()).refuse(status)
+        heard = recorder()
+        dialled.start(heard)
+        await heard.until(lambda: heard.lost)
+        assert heard.lost == [(code, "refused")]
+
+
+async def test_the_servers_order_of_protocols_decides(house) -> None:
+    async with house() as home:
+        pair = await home.pair("moqt", None, protocols=("x", "moq-lite-04", "moq-lite-05"))
+        assert pair.dialled.protocol == "moq-lite-05"
+
+
+async def test_a_door_that_raises_refuses_with_500(house) -> None:
+    async with house() as home:
+
+        def broken(visit: object) -> None:
+            raise RuntimeError("the door is stuck")
+
+        home.endpoint._door = broken
+        with pytest.raises(SessionLost) as caught:
+            await dial(home.url("https"), protocols=(), tls=home.trust)
+        assert caught.value.status == 500
+        assert [str(error) for error in home.errors] == ["the door is stuck"]
+
+
+async def test_dual_stack_and_plain_addresses(house) -> None:
+    async with house(host="::") as home:
+        pair = await home.pair("https")
+        assert pair.visit.knock.remote[0] == "127.0.0.1"
+
+
+async def test_a_port_in_use_is_one_clear_line(house) -> None:
+    async with house() as home:
+        other = Endpoint(lambda visit: None, ListenSettings(), home.certificates, ())
+        with pytest.raises(ConfigError, match=rf"^cannot listen on UDP .*{home.port}.* in use"):
+            await other.start("127.0.0.1", home.port)
+        with pytest.raises(ConfigError, match="does not resolve"):
+            await other.start("no such host.invalid", 0)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"x",
+        b"\x40" * 30,
+        b"\x00" * 1200,
+        b"\xc0" + b"\x00" * 1300,
+        b"\xc0\x00\x00\x00\x01\xff" + bytes(1300),
+        b"\x40" + bytes(1300),
+    ],
+)
+async def test_garbage_gets_no_answer_and_leaves_nothing(house, data, sock) -> None:
+    async with house() as home:
+        sock.sendto(data, ("127.0.0.1", home.port))
+        assert await answers(sock) == []
+        assert home.endpoint.connections == 0
+
+
+async def test_a_first_packet_that_cannot_be_read_leaves_nothing(house, sock) -> None:
+    async with house() as home:
+        (flight,) = first_flight()
+        sock.sendto(flight[:200] + os.urandom(len(flight) - 200), ("127.0.0.1", home.port))
+        sock.sendto(flight[:1000], ("127.0.0.1", home.port))
+        assert await answers(sock) == []
+        assert home.endpoint.connections == 0
+        assert home.endpoint.handshakes == 0
+
+
+async def test_unknown_versions_are_negotiated_and_negotiation_is_not_answered(house, sock) -> None:
+    async with house() as home:
+        odd = b"\xc0\x1a\x2a\x3a\x4a\x08" + b"d" * 8 + b"\x08" + b"s" * 8
+        sock.sendto(odd + bytes(1200), ("127.0.0.1", home.port))
+        (answer,) = await answers(sock)
+        header = pull_quic_header(Buffer(data=answer), host_cid_length=8)
+        assert header.packet_type == QuicPacketType.VERSION_NEGOTIATION
+        assert (header.destination_cid, header.source_cid) == (b"s" * 8, b"d" * 8)
+        sock.sendto(odd, ("127.0.0.1", home.port))
+        sock.sendto(answer + bytes(1200), ("127.0.0.1", home.port))
+        assert await answers(sock) == []
+
+
+async def test_handshakes_over_the_limit_prove_their_address_first(house) -> None:
+    async with house(ListenSettings(max_handshakes=0)) as home:
+        for scheme in ("https", "moqt"):
+            pair = await home.pair(scheme)
+            stream = pair.near.open_uni()
+            pair.near.send(stream, b"x", True)
+            await pair.server.until(lambda p=pair: p.server.finished)
+        assert home.endpoint.gate.retries == 2
+        assert home.endpoint.sessions == 2
+
+
+async def test_a_foreign_token_is_refused_under_load_and_ignored_otherwise(house, sock) -> None:
+    (flight,) = first_flight(token=b"somebody else's token")
+    for limit, handshakes in ((0, 0), (10, 1)):
+        async with house(ListenSettings(max_handshakes=limit, handshake_timeout=0.1)) as home:
+            sock.sendto(flight, ("127.0.0.1", home.port))
+            assert await answers(sock)
+            assert home.endpoint.handshakes == handshakes
+
+
+async def test_a_handshake_that_stalls_is_dropped(house, sock, wait) -> None:
+    async with house(ListenSettings(handshake_timeout=0.1)) as home:
+        sock.sendto(first_flight()[0], ("127.0.0.1", home.port))
+        await wait(lambda: home.endpoint.handshakes == 1)
+        await wait(lambda: home.endpoint.handshakes == 0)
+        assert home.endpoint.gate.inside == 0
+        assert home.endpoint.handshakes_failed == 1
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [ListenSettings(max_sessions=2), ListenSettings(max_sessions_per_address=2)],
+    ids=["in-all", "per-address"],
+)
+async def test_sessions_are_limited_and_places_come_back(house, scheme, settings, wait) -> None:
+    async with house(settings) as home:
+        first, _ = await home.pair(scheme), await home.pair(scheme)
+        with pytest.raises(SessionLost, match="takes no more connections"):
+            await dial(home.url(scheme), protocols=("moq-lite-05",), tls=home.trust)
+        assert home.endpoint.gate.refused == 1
+        first.near.close(0)
+        await first.server.until(lambda: first.server.lost)
+        await wait(lambda: home.endpoint.sessions == 1)
+        await home.pair(scheme)
+
+
+async def test_a_closed_gate_keeps_those_inside(house) -> None:
+    async with house() as home:
+        pair = await home.pair("moqt")
+        home.endpoint.gate.is_open = False
+        with pytest.raises(SessionLost, match="takes no more connections"):
+            await dial(home.url("moqt"), protocols=("moq-lite-05",), tls=home.trust)
+        stream = pair.near.open_uni()
+        pair.near.send(stream, b"x", True)
+        await pair.server.until(lambda: pair.server.finished)
+
+
+async def test_closing_the_endpoint_says_goodbye_to_all(house) -> None:
+    async with house() as home:
+        pairs = [await home.pair("https"), await home.pair("moqt")]
+        await home.endpoint.close(9, "maintenance")
+        for pair in pairs:
+            await pair.client.until(lambda p=pair: p.client.lost)
+            assert pair.server.lost == pair.client.lost == [(9, "maintenance")]
+
+
+async def test_a_full_kernel_queue_is_waited_for(house, monkeypatch) -> None:
+    async with house() as home:
+        pair = await home.pair("moqt")
+        send, full = udp.send, True
+        monkeypatch.setattr(udp, "send", lambda *a: 0 if full else send(*a))
+        stream = pair.far.open_uni()
+        pair.far.send(stream, b"x" * 5000, True)
+        await asyncio.sleep(0.02)
+        assert home.endpoint._backlog
+        full = False
+        await pair.client.until(lambda: pair.client.finished)
+        assert not home.endpoint._backlog
+        assert home.endpoint.dropped == 0
+
+
+async def test_the_backlog_is_bounded(house, monkeypatch) -> None:
+    async with house(ListenSettings(max_backlog=1)) as home:
+        pair = await home.pair("moqt")
+        send, full = udp.send, True
+        monkeypatch.setattr(udp, "send", lambda *a: 0 if full else send(*a))
+        stream = pair.far.open_uni()
+        pair.far.send(stream, b"x" * 9000, True)
+        await asyncio.sleep(0.02)
+        assert len(home.endpoint._backlog) == 1
+        assert home.endpoint.dropped > 0
+        full = False
+        await pair.client.until(lambda: pair.client.finished)
+
+
+async def test_many_connections_leave_nothing(house, scheme, wait) -> None:
+    """In batches on loopback; the count is kept small, what could leak would show."""
+    process = psutil.Process()
+    async with house() as home:
+        sizes: list[int] = []
+        last: list[weakref.ref] = []
+        for _ in range(6):
+            pairs = [await home.pair(scheme) for _ in range(20)]
+            for pair in pairs:
+                stream = pair.near.open_uni()
+                pair.near.send(stream, b"x", True)
+            for pair in pairs:
+                await pair.server.until(lambda p=pair: p.server.finished)
+                pair.near.close(0)
+            for pair in pairs:
+                await pair.server.until(lambda p=pair: p.server.lost)
+            await wait(lambda: home.endpoint.connections == 0)
+            last = [weakref.ref(pair.visit.transport.connection) for pair in pairs]
+            pairs.clear()
+            del pair
+            home.dialled.clear()
+            gc.collect()
+            sizes.append(process.memory_info().rss)
+        assert not home.endpoint._routes
+        assert not home.endpoint._lines
+        assert not home.endpoint._awake
+        assert len(home.endpoint._timers) == 0
+        assert home.endpoint.gate.inside == 0
+        assert not home.endpoint.gate._inside
+        await asyncio.sleep(0)
+        gc.collect()
+        assert sum(ref() is not None for ref in last) <= 1
+        assert sizes[-1] - sizes[1] < 6 << 20
+
+
+async def test_an_idle_endpoint_has_one_timer_at_most(house) -> None:
+    async with house(ListenSettings(limits=QuicLimits())) as home:
+        for _ in range(5):
+            await home.pair("moqt")
+        assert len(home.endpoint._timers) <= 4 * 5 + 64
+        assert home.endpoint._timers._handle is not None

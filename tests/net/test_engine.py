@@ -1,0 +1,235 @@
+"""What the engine counts and bounds, against a client in the same process."""
+
+import random
+
+import pytest
+from aioquic.quic.events import StopSendingReceived, StreamDataReceived
+from aioquic.quic.packet import QuicErrorCode
+
+from relay.errors import ConfigError
+from relay.net.settings import QuicLimits
+
+MEGABYTE = 1 << 20
+
+
+def exact(engine) -> int:
+    """The unsent bytes, counted the slow way."""
+    return sum(
+        stream.sender._buffer_stop - stream.sender.highest_offset
+        for stream in engine._streams.values()
+    )
+
+
+def test_unsent_is_what_a_full_count_says(bench) -> None:
+    room = bench(alpn="moq-lite-05")
+    engine, dice = room.server.engine, random.Random(7)
+    transport = room.visits[0].transport
+    streams: list[int] = []
+    for _ in range(300):
+        choice = dice.random()
+        if choice < 0.3 or not streams:
+            if (stream := transport.open_uni()) is not None:
+                streams.append(stream)
+        elif choice < 0.7:
+            transport.send(dice.choice(streams), bytes(dice.randrange(20_000)), dice.random() < 0.2)
+        elif choice < 0.8:
+            transport.reset(dice.choice(streams), 1)
+        elif choice < 0.85 and (live := [s for s in streams if s in room.client._streams]):
+            room.client.stop_stream(dice.choice(live), 1)
+        room.pump(0.003)
+        assert engine.unsent == exact(engine) >= 0
+    room.pump(5.0)
+    assert engine.unsent == exact(engine) == 0
+
+
+def test_a_reset_forgets_its_bytes_at_once(bench) -> None:
+    room = bench(alpn="moq-lite-05")
+    transport, engine = room.visits[0].transport, room.server.engine
+    stream = transport.open_uni()
+    transport.send(stream, bytes(MEGABYTE))
+    assert transport.capacity() == 0
+    transport.reset(stream, 1)
+    assert engine.unsent == 0
+    assert transport.capacity() > 0
+    assert not engine._streams[stream].sender._buffer
+
+
+def test_a_stop_forgets_them_too(bench) -> None:
+    room = bench(alpn="moq-lite-05")
+    transport = room.visits[0].transport
+    stream = transport.open_uni()
+    transport.send(stream, bytes(8 * MEGABYTE))
+    room.pump(0.01)
+    room.client.stop_stream(stream, 1)
+    room.pump(0.1)
+    assert room.server.engine.unsent == 0
+
+
+def test_capacity_obeys_stream_credit(bench) -> None:
+    room = bench(alpn="moq-lite-05")
+    transport = room.visits[0].transport
+    stream = transport.open_uni()
+    room.server.engine._streams[stream].max_stream_data_remote = 500
+    assert transport.capacity(stream) == 500
+    transport.send(stream, bytes(400))
+    assert transport.capacity(stream) == 100
+    assert transport.capacity() > 5000
+    assert transport.capacity(999) == 0
+
+
+def test_capacity_obeys_connection_credit(bench) -> None:
+    room = bench(alpn="moq-lite-05")
+    engine = room.server.engine
+    engine._remote_max_data = engine._remote_max_data_used + 700
+    assert room.visits[0].transport.capacity() == 700
+
+
+def test_the_receive_window_slides_and_never_doubles(bench) -> None:
+    limits = QuicLimits(max_data=100_000, max_stream_data=60_000)
+    room = bench(limits, alpn="moq-lite-05")
+    for _ in range(30):
+        stream = room.client.get_next_available_stream_id(True)
+        room.client.send_stream_data(stream, bytes(50_000), True)
+        room.pump(0.2)
+    received = room.server.engine._local_max_data.used
+    assert received == 30 * 50_000
+    assert received <= room.client._remote_max_data <= received + limits.max_data
+
+
+def test_resets_give_their_credit_back(bench) -> None:
+    limits = QuicLimits(max_data=50_000, max_stream_data=30_000)
+    room = bench(limits, alpn="moq-lite-05")
+    for _ in range(20):
+        stream = room.client.get_next_available_stream_id(True)
+        room.client.send_stream_data(stream, bytes(20_000))
+        room.pump(0.05)
+        room.client.reset_stream(stream, 1)
+        room.pump(0.1)
+    engine = room.server.engine
+    assert engine._local_max_data.used == 20 * 20_000
+    assert engine._delivered == engine._local_max_data.used
+
+
+def test_gaps_are_bounded_by_the_connections_window(bench) -> None:
+    limits = QuicLimits(max_data=100_000, max_stream_data=90_000)
+    room = bench(limits, alpn="moq-lite-05")
+    room.client._remote_max_data = 1 << 40
+    for _ in range(4):
+        stream = room.client.get_next_available_stream_id(True)
+        room.client.send_stream_data(stream, bytes(80_000))
+        sender = room.client._streams[stream].sender
+        sender._pending.subtract(0, 1000)
+    room.pump(0.5)
+    assert room.closed_with() == QuicErrorCode.FLOW_CONTROL_ERROR
+
+
+def test_streams_beyond_the_limit_end_the_connection(bench) -> None:
+    room = bench(QuicLimits(max_streams=4), alpn="moq-lite-05")
+    room.client._remote_max_streams_uni = 100
+    room.client.send_stream_data(2 + 4 * 4, b"x")
+    room.pump(0.2)
+    assert room.closed_with() == QuicErrorCode.STREAM_LIMIT_ERROR
+
+
+def test_an_oversized_datagram_never_blocks_those_behind_it(bench) -> None:
+    room = bench(alpn="moq-lite-05")
+    engine = room.server.engine
+    engine._datagrams_pending.append(bytes(5000))
+    assert engine.send_datagram(b"small")
+    room.pump()
+    assert not engine._datagrams_pending
+
+
+def test_a_peer_without_datagrams(bench) -> None:
+    room = bench(alpn="moq-lite-05")
+    room.server.engine._remote_max_datagram_frame_size = None
+    transport = room.visits[0].transport
+    assert not transport.send_datagram(b"")
+    transport.wake()
+    room.pump()
+    assert transport.datagram_limit == 0
+
+
+def test_codes_travel_as_they_are_and_both_spaces_are_read(bench, recorder) -> None:
+    room = bench(alpn="moq-lite-05")
+    heard, transport = recorder_of(room, recorder)
+    stream = transport.open_bidi()
+    transport.send(stream, b"x")
+    room.pump()
+    transport.stop(stream, 30)
+    room.client.send_stream_data(0, b"y")
+    room.pump()
+    assert [e.error_code for e in room.of(StopSendingReceived, stream)] == [30]
+    room.client.reset_stream(0, 0x52E4A40FA8FA)
+    room.client.stop_stream(stream, 29)
+    room.pump()
+    assert heard.resets == {0: 30}
+    assert heard.stops == {stream: 29}
+
+
+def test_a_stopped_stream_is_silent(bench, recorder) -> None:
+    room = bench(alpn="moq-lite-05")
+    heard, transport = recorder_of(room, recorder)
+    room.client.send_stream_data(2, b"one")
+    room.pump()
+    transport.stop(2, 1)
+    room.pump(0.005, mute=True)
+    room.client.send_stream_data(2, b"two")
+    room.pump(1.0)
+    assert heard.streams == {2: b"one"}
+    assert not heard.resets
+    assert not transport._stopped
+
+
+def recorder_of(room, recorder):
+    """An accepted raw session."""
+    heard = recorder()
+    room.visits[0].accept(heard, None)
+    room.pump()
+    return heard, room.visits[0].transport
+
+
+@pytest.mark.parametrize(("code", "is_transport", "told"), [(7, False, 7), (1, True, 0)])
+def test_the_peers_close(bench, recorder, code, is_transport, told) -> None:
+    room = bench(alpn="moq-lite-05")
+    heard, _ = recorder_of(room, recorder)
+    room.client.close(code, 0 if is_transport else None, "because")
+    room.pump(0.2)
+    assert heard.lost == [(told, "because")]
+    assert room.ends == 1
+
+
+def test_a_long_reason_is_cut(bench, recorder) -> None:
+    room = bench(alpn="moq-lite-05")
+    heard, transport = recorder_of(room, recorder)
+    transport.close(5, "ü" * 5000)
+    room.pump(0.2)
+    assert room.client._close_event.reason_phrase == "ü" * 256
+    assert heard.lost == [(5, "ü" * 5000)]
+
+
+def test_losing_packets_loses_no_byte(bench) -> None:
+    room = bench(alpn="moq-lite-05")
+    transport, dice = room.visits[0].transport, random.Random(3)
+    stream = transport.open_uni()
+    data = dice.randbytes(120_000)
+    transport.send(stream, data, True)
+    for _ in range(200):
+        room.pump(0.02, mute=dice.random() < 0.2)
+    assert b"".join(e.data for e in room.of(StreamDataReceived, stream)) == data
+    assert room.server.engine.unsent == 0
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"max_datagram_size": 1199},
+        {"max_datagram_size": 70_000},
+        {"max_streams": 0},
+        {"idle_timeout": 0},
+        {"congestion_control": "bbr"},
+    ],
+)
+def test_limits_that_quic_cannot_obey(wrong) -> None:
+    with pytest.raises(ConfigError, match=next(iter(wrong))):
+        QuicLimits(**wrong)

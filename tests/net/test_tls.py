@@ -1,0 +1,157 @@
+"""Certificates: what is generated, what is refused, and changing them while running."""
+
+import datetime
+import hashlib
+import ipaddress
+import os
+import stat
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, x25519
+
+from relay.errors import ConfigError, SessionLost
+from relay.net import tls
+from relay.net.dial import DialTls, dial
+
+
+@pytest.fixture
+def files(tmp_path):
+    """A pair on disk."""
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    tls.write_pair(cert, key, ["localhost", "127.0.0.1"])
+    return cert, key
+
+
+def test_a_generated_certificate_can_be_pinned_by_a_browser() -> None:
+    cert, key = tls.generate(["relay.example", "192.0.2.7", "2001:db8::1"])
+    assert isinstance(key.curve, ec.SECP256R1)
+    lifetime = cert.not_valid_after_utc - cert.not_valid_before_utc
+    assert lifetime <= datetime.timedelta(days=14)
+    now = datetime.datetime.now(datetime.UTC)
+    assert cert.not_valid_before_utc < now < cert.not_valid_after_utc
+    extensions = cert.extensions
+    names = extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert names.get_values_for_type(x509.DNSName) == ["relay.example"]
+    addresses = [ipaddress.ip_address("192.0.2.7"), ipaddress.ip_address("2001:db8::1")]
+    assert names.get_values_for_type(x509.IPAddress) == addresses
+    assert not extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    usage = extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    assert list(usage) == [x509.ExtendedKeyUsageOID.SERVER_AUTH]
+
+
+def test_the_fingerprint_is_that_of_the_der_form() -> None:
+    cert, _ = tls.generate(["localhost"])
+    der = cert.public_bytes(serialization.Encoding.DER)
+    assert tls.fingerprint(cert) == hashlib.sha256(der).hexdigest()
+
+
+@pytest.mark.parametrize(("names", "days"), [([], 13), (["a"], 15), (["a"], 0), (["ü" * 70], 13)])
+def test_what_cannot_be_generated(names, days) -> None:
+    with pytest.raises(ConfigError):
+        tls.generate(names, days)
+
+
+def test_a_written_pair_loads_and_its_key_is_private(files) -> None:
+    cert, key = files
+    assert stat.S_IMODE(key.stat().st_mode) == 0o600
+    assert tls.load(cert, key).chain[0].public_key() == tls.load(cert, key).key.public_key()
+    assert tls.warnings(key) == []
+    key.chmod(0o644)
+    assert "readable by others" in tls.warnings(key)[0]
+    tls.write_pair(cert, key, ["localhost"])
+    assert stat.S_IMODE(key.stat().st_mode) == 0o600
+
+
+def test_errors_are_one_line_that_names_the_file(files, tmp_path) -> None:
+    cert, key = files
+    other = tmp_path / "other.pem"
+    tls.write_pair(tmp_path / "x.pem", other, ["localhost"])
+    text = tmp_path / "text.pem"
+    text.write_text("nothing of the kind")
+    secret = serialization.load_pem_private_key(key.read_bytes(), None)
+    locked = tmp_path / "locked.pem"
+    locked.write_bytes(
+        secret.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.BestAvailableEncryption(b"x"),
+        )
+    )
+    odd = tmp_path / "odd.pem"
+    odd.write_bytes(
+        x25519.X25519PrivateKey.generate().private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    cases = [
+        (tmp_path / "none.pem", key, "there is no file .*none.pem"),
+        (cert, tmp_path / "none.pem", "there is no file .*none.pem"),
+        (tmp_path, key, "cannot read .*directory"),
+        (cert, other, "does not match the certificate"),
+        (text, key, "text.pem holds no PEM certificate"),
+        (cert, text, "text.pem holds no PEM private key"),
+        (cert, locked, "is encrypted"),
+        (cert, odd, "TLS 1.3 does not take"),
+    ]
+    for first, second, words in cases:
+        with pytest.raises(ConfigError, match=words) as caught:
+            tls.load(first, second)
+        assert "\n" not in str(caught.value)
+
+
+def test_an_unwritable_place(tmp_path) -> None:
+    with pytest.raises(ConfigError, match="cannot write"):
+        tls.write_pair(tmp_path / "no" / "cert.pem", tmp_path / "no" / "key.pem", ["a"])
+
+
+def test_a_broken_change_is_reported_once_and_the_old_pair_stays(files) -> None:
+    cert, key = files
+    certificates = tls.Certificates.from_files(cert, key)
+    before = certificates.current
+    assert not certificates.reload_if_changed()
+    good = cert.read_bytes()
+    for broken in (b"broken", None):
+        if broken is None:
+            cert.unlink()
+        else:
+            cert.write_bytes(broken)
+        with pytest.raises(ConfigError):
+            certificates.reload_if_changed()
+        assert not certificates.reload_if_changed()
+        assert certificates.current is before
+    cert.write_bytes(good)
+    assert certificates.reload_if_changed()
+    assert certificates.fingerprint == before.fingerprint
+
+
+def test_a_pair_in_memory_has_nothing_to_reload() -> None:
+    assert not tls.Certificates.generated(["localhost"]).reload_if_changed()
+
+
+async def test_new_connections_use_the_new_pair_and_old_ones_live(house, files) -> None:
+    certificates = tls.Certificates.from_files(*files)
+    async with house(certificates=certificates) as home:
+        old = certificates.fingerprint
+        first = await home.pair("https")
+        tls.write_pair(*files, ["localhost", "127.0.0.1"])
+        assert certificates.reload_if_changed()
+        assert certificates.fingerprint != old
+        second = await home.pair("moqt")
+        with pytest.raises(SessionLost, match="none of those pinned"):
+            await dial(home.url("moqt"), protocols=("x",), tls=DialTls(fingerprints=(old,)))
+        for pair in (first, second):
+            stream = pair.near.open_uni()
+            pair.near.send(stream, b"x", True)
+            await pair.server.until(lambda p=pair: p.server.finished)
+
+
+async def test_a_key_nobody_may_read_is_refused(files) -> None:
+    if os.geteuid() == 0:
+        pytest.skip("root reads everything")
+    files[1].chmod(0)
+    with pytest.raises(ConfigError, match="Permission denied"):
+        tls.load(*files)
