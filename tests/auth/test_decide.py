@@ -50,6 +50,7 @@ def request_of(row: dict[str, Any], keys: Keys, forge: Forge) -> Request:
     words = {
         "token": forge(key, row.get("claims"), row.get("header"), payload),
         "other": forge(key, {"get": "", "jti": "other"}),
+        "medium": "x" * 9000,
         "long": "x" * 1024 * 1024,
     }
     query = row.get("query", "jwt={token}")

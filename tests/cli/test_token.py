@@ -13,7 +13,6 @@ import pytest
 from click.testing import CliRunner, Result
 
 from relay.auth.keys import load
-from relay.cli.moment import read_time, show_time
 from relay.cli.token import token
 
 
@@ -218,33 +217,3 @@ def test_names_in_the_token() -> None:
     )
     assert (claims["sub"], claims["jti"]) == ("alice", "t1")
     assert abs(claims["iat"] - time.time()) < 60
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"),
-    [
-        ("0", 0),
-        ("1735689600", 1735689600),
-        ("+1h", 1000 + 3600),
-        ("30m", 1000 + 1800),
-        ("7d", 1000 + 7 * 86400),
-        ("+90s", 1090),
-        ("2w", 1000 + 14 * 86400),
-        ("2025-01-01", 1735689600),
-        ("2025-01-01T01:00:00+01:00", 1735689600),
-        ("2025-01-01T00:00Z", 1735689600),
-    ],
-)
-def test_times(text: str, seconds: int) -> None:
-    assert read_time(text, 1000.9) == seconds
-
-
-@pytest.mark.parametrize("text", ["", "-1", "1.5", "1 h", "h", "+", "1y", "1e9", "1960-01-01", "٣"])
-def test_no_times(text: str) -> None:
-    with pytest.raises(ValueError, match=r"no time|before 1970"):
-        read_time(text, 1000)
-
-
-def test_show_time() -> None:
-    assert show_time(1735689600) == "2025-01-01T00:00:00Z"
-    assert show_time(10**15) == str(10**15)

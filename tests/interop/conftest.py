@@ -5,12 +5,14 @@ A missing foreign program skips the tests that need it, except in CI, where noth
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import sys
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,6 +25,9 @@ from rig.client import Client  # noqa: E402
 from rig.command import CommandClient  # noqa: E402
 from rig.house import Relay  # noqa: E402
 from rig.rust import RustClient  # noqa: E402
+
+LAST_CALLS = 0.2
+"""Seconds for the Rust stack's threads to call back before the loop is closed."""
 
 _logs: list[Path] = []
 
@@ -43,6 +48,22 @@ def pytest_runtest_makereport(
     if report.failed and HERE in item.path.parents:
         report.sections += [(f"end of {log}", house.tail(log)) for log in _logs]
     return report
+
+
+@pytest.fixture(scope="session")
+def loop() -> Iterator[asyncio.Runner]:
+    """One event loop for the whole run: the Rust stack's threads may still call into it when the
+    test that made them do so is over.
+    """
+    with asyncio.Runner() as runner:
+        yield runner
+        runner.run(asyncio.sleep(LAST_CALLS))
+
+
+@pytest.fixture
+def run(loop: asyncio.Runner) -> Callable[[Coroutine[Any, Any, Any]], Any]:
+    """``run(scenario())`` is ``asyncio.run`` on the loop of all tests."""
+    return loop.run
 
 
 @pytest.fixture(scope="session")

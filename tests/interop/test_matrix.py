@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from rig.client import Client, Publication, Target, Watch
@@ -20,6 +21,7 @@ pytestmark = pytest.mark.interop
 
 TRACK = "video"
 Named = Callable[[str], Client]
+Run = Callable[[Coroutine[Any, Any, Any]], Any]
 
 FOREIGN = [
     "moq-rs",
@@ -70,7 +72,7 @@ async def watched(publication: Publication, watch: Watch, plan: Plan, patient: b
 @pytest.mark.parametrize("watcher", CLIENTS)
 @pytest.mark.parametrize("publisher", CLIENTS)
 def test_bytes_borders_and_timestamps(
-    relay: Relay, client: Named, broadcast: str, publisher: str, watcher: str
+    relay: Relay, client: Named, run: Run, broadcast: str, publisher: str, watcher: str
 ) -> None:
     source, sink = client(publisher), client(watcher)
     plan = source.plan
@@ -88,14 +90,14 @@ def test_bytes_borders_and_timestamps(
             watch = await far.watch(broadcast, TRACK)
             return await watched(publication, watch, plan, sink.patient)
 
-    arrived = asyncio.run(scenario())
+    arrived = run(scenario())
     assert comparable(arrived, source.timestamps) == comparable(expected(plan), source.timestamps)
 
 
 @pytest.mark.parametrize("watcher", CLIENTS)
 @pytest.mark.parametrize("publisher", FOREIGN)
 def test_late_join_starts_with_the_latest_group(
-    relay: Relay, client: Named, broadcast: str, publisher: str, watcher: str
+    relay: Relay, client: Named, run: Run, broadcast: str, publisher: str, watcher: str
 ) -> None:
     source, sink, witness = client(publisher), client(watcher), client("moq-rs")
     token = relay.key.token("demo")
@@ -122,7 +124,7 @@ def test_late_join_starts_with_the_latest_group(
             await publication.write([(3000, b"group 3")])
             return await second.collect(groups=2, frames=4)
 
-    assert asyncio.run(scenario()) == [
+    assert run(scenario()) == [
         Frame(2, 0, 2000, b"group 2"),
         Frame(2, 1, 2001, b"is open"),
         Frame(2, 2, 2002, b"and ends"),
@@ -133,7 +135,7 @@ def test_late_join_starts_with_the_latest_group(
 @pytest.mark.parametrize("watcher", CLIENTS)
 @pytest.mark.parametrize("publisher", CLIENTS)
 def test_broadcasts_are_heard_of(
-    relay: Relay, client: Named, broadcast: str, publisher: str, watcher: str
+    relay: Relay, client: Named, run: Run, broadcast: str, publisher: str, watcher: str
 ) -> None:
     source, sink = client(publisher), client(watcher)
     token = relay.key.token("demo")
@@ -156,12 +158,12 @@ def test_broadcasts_are_heard_of(
             await before.until(name)
             return await before.heard()
 
-    assert asyncio.run(scenario()) == [(name, True), (name, False), (name, True)]
+    assert run(scenario()) == [(name, True), (name, False), (name, True)]
 
 
 @pytest.mark.parametrize("publisher", FOREIGN)
 def test_a_publisher_that_vanishes_is_unannounced(
-    relay: Relay, client: Named, broadcast: str, publisher: str
+    relay: Relay, client: Named, run: Run, broadcast: str, publisher: str
 ) -> None:
     source, sink = client(publisher), client("moq-rs")
     token = relay.key.token("demo")
@@ -174,13 +176,13 @@ def test_a_publisher_that_vanishes_is_unannounced(
                 await hearing.until(broadcast)
             await hearing.until(broadcast, active=False)
 
-    asyncio.run(scenario())
+    run(scenario())
 
 
 @pytest.mark.parametrize("watcher", FOREIGN)
 @pytest.mark.parametrize("publisher", FOREIGN)
 def test_watching_from_before_the_first_group_to_the_end(
-    relay: Relay, client: Named, broadcast: str, publisher: str, watcher: str
+    relay: Relay, client: Named, run: Run, broadcast: str, publisher: str, watcher: str
 ) -> None:
     source, sink = client(publisher), client(watcher)
     token = relay.key.token("demo")
@@ -198,12 +200,12 @@ def test_watching_from_before_the_first_group_to_the_end(
             await publication.finish()
             return frames, await watch.over()
 
-    assert asyncio.run(scenario()) == (expected(SMALL), "finished")
+    assert run(scenario()) == (expected(SMALL), "finished")
 
 
 @pytest.mark.parametrize("name", ["moq-rs", pytest.param("chromium", marks=pytest.mark.browser)])
 def test_the_certificate_is_found_over_plain_http(
-    relay: Relay, client: Named, broadcast: str, name: str
+    relay: Relay, client: Named, run: Run, broadcast: str, name: str
 ) -> None:
     if not relay.http_url:
         pytest.skip("the Rust development relay has no HTTP face")
@@ -215,4 +217,4 @@ def test_the_certificate_is_found_over_plain_http(
             await near.publish(broadcast, TRACK)
             await (await far.listen()).until(broadcast)
 
-    asyncio.run(scenario())
+    run(scenario())

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from rig.client import Client, Session
@@ -22,6 +23,7 @@ pytestmark = pytest.mark.interop
 
 TRACK = "video"
 Named = Callable[[str], Client]
+Run = Callable[[Coroutine[Any, Any, Any]], Any]
 Starting = Callable[..., AbstractContextManager[Relay]]
 
 OFFERS: dict[str, tuple[list[str], str]] = {
@@ -87,7 +89,7 @@ async def relayed(
 @pytest.mark.parametrize("watching", OFFERS)
 @pytest.mark.parametrize("publishing", OFFERS)
 def test_browser_to_browser(
-    relay: Relay, client: Named, broadcast: str, publishing: str, watching: str
+    relay: Relay, client: Named, run: Run, broadcast: str, publishing: str, watching: str
 ) -> None:
     chromium = client("chromium")
     timestamps = {publishing, watching} <= TIMED
@@ -101,7 +103,7 @@ def test_browser_to_browser(
             frames = await relayed(near, far, broadcast, timestamps, goodbye=goodbye)
             return near.version, far.version, frames
 
-    near_version, far_version, frames = asyncio.run(scenario())
+    near_version, far_version, frames = run(scenario())
     assert (near_version, far_version) == (OFFERS[publishing][1], OFFERS[watching][1])
     assert frames == expected(SMALL, timestamps)
 
@@ -110,7 +112,7 @@ def test_browser_to_browser(
 @pytest.mark.parametrize("offer", OFFERS)
 @pytest.mark.parametrize("publisher", ["chromium", "moq-rs"])
 def test_browser_and_moq_rs(
-    relay: Relay, client: Named, broadcast: str, publisher: str, offer: str
+    relay: Relay, client: Named, run: Run, broadcast: str, publisher: str, offer: str
 ) -> None:
     chromium, rust = client("chromium"), client("moq-rs")
 
@@ -123,7 +125,7 @@ def test_browser_and_moq_rs(
             goodbye = far is native or says_goodbye(relay, offer)
             return await relayed(near, far, broadcast, offer in TIMED, goodbye=goodbye)
 
-    assert asyncio.run(scenario()) == expected(SMALL, offer in TIMED)
+    assert run(scenario()) == expected(SMALL, offer in TIMED)
 
 
 @pytest.fixture(scope="module", params=["moq-lite-05", "moq-lite-04", "moq-lite-03", "moql"])
@@ -138,6 +140,7 @@ def narrow_relay(request: pytest.FixtureRequest, start_relay: Starting) -> Itera
 def test_moq_rs_on_each_version(
     narrow_relay: Relay,
     client: Named,
+    run: Run,
     broadcast: str,
     publisher: str,
     watcher: str,
@@ -152,4 +155,4 @@ def test_moq_rs_on_each_version(
         ):
             return await relayed(near, far, broadcast, timestamps)
 
-    assert asyncio.run(scenario()) == expected(SMALL, timestamps)
+    assert run(scenario()) == expected(SMALL, timestamps)

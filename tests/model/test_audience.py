@@ -68,11 +68,21 @@ def test_groups_outside_the_range_are_never_handed_over(setting):
     assert viewer.sequences == [2, 3]
 
 
-def test_a_late_older_group_is_handed_over_once_unless_below_the_floor(setting):
-    viewer = setting.live()
-    for sequence in (5, 7, 6, 4):
+def test_a_late_older_group_is_handed_over_once_unless_below_the_floor(setting, fakes):
+    first, second = setting.live(), fakes.Viewer()
+    setting.group(5)
+    setting.track.watch(second, 0.0)
+    for sequence in (7, 6, 4):
         setting.group(sequence)
-    assert viewer.sequences == [5, 7, 6]
+    assert first.sequences == [5, 7, 6, 4]
+    assert second.sequences == [5, 7, 6]
+
+
+def test_the_first_viewer_takes_what_a_source_sends_newest_first(setting):
+    viewer = setting.live()
+    for sequence in (2, 1, 0):
+        setting.group(sequence)
+    assert viewer.sequences == [2, 1, 0]
 
 
 def test_parked_groups_are_offered_when_the_demand_widens(setting):
@@ -89,13 +99,33 @@ def test_parked_groups_are_offered_when_the_demand_widens(setting):
     assert viewer.sequences == [0, 1, 2, 3, 4, 5]
 
 
-def test_widening_without_a_start_never_goes_below_the_first_group(setting):
-    viewer = setting.live(end=10)
-    for sequence in (10, 11, 9):
+def test_widening_without_a_start_never_goes_below_the_first_group(setting, fakes):
+    setting.live()
+    for sequence in (9, 10):
         setting.group(sequence)
+    viewer = fakes.Viewer(end=9)
+    setting.track.watch(viewer, 0.0)
+    for sequence in (11, 8):
+        setting.group(sequence)
+    assert viewer.sequences == []
     viewer.demand = viewer.demand._replace(end=None)
     setting.track.rewatch(viewer, 0.0)
     assert viewer.sequences == [10, 11]
+
+
+def test_widening_after_a_pause_does_not_bring_what_may_be_stale(setting, fakes):
+    viewer = setting.live()
+    setting.group(0)
+    setting.track.unwatch(viewer, 0.0)
+    back = fakes.Viewer(end=0)
+    setting.track.watch(back, 20.0)
+    setting.group(1, 20.0)
+    back.demand = back.demand._replace(end=5)
+    setting.track.rewatch(back, 20.0)
+    assert back.sequences == [1]
+    back.demand = back.demand._replace(start=0)
+    setting.track.rewatch(back, 20.0)
+    assert back.sequences == [1]
 
 
 def test_a_lower_start_brings_what_is_cached(setting):

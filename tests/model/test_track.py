@@ -224,6 +224,15 @@ def test_an_asker_still_waiting_survives_a_viewer_that_leaves(setting, fakes):
     assert asker.events == [TrackInfo()]
 
 
+def test_a_question_moves_on_when_its_route_is_lost(setting, fakes):
+    second, _ = standby(setting, fakes)
+    setting.track.learn(asker := fakes.Asker(), 0.0)
+    setting.route.lose(1.0)
+    assert (setting.source.verbs, second.verbs) == (["learn", "close"], ["learn"])
+    setting.track.accept(TrackInfo())
+    assert asker.events == [TrackInfo()]
+
+
 # Refusals, losses, the end.
 
 

@@ -70,6 +70,29 @@ async def test_raw_quic_is_refused_with_a_session_code(house, status, code, reco
         assert heard.lost == [(code, "refused")]
 
 
+async def test_raw_quic_tells_the_name_that_was_dialled(house) -> None:
+    async with house(host="::") as home:
+        home.url = lambda scheme, path="": f"{scheme}://localhost:{home.port}"
+        pair = await home.pair("moqt")
+        assert pair.visit.knock.authority == "localhost"
+
+
+async def test_a_mistake_of_the_room_itself_stops_nobody_else(house, monkeypatch) -> None:
+    async with house() as home:
+        bad, good = await home.pair("moqt"), await home.pair("moqt")
+
+        def broken(now: float) -> None:
+            raise RuntimeError("a mistake of the room")
+
+        monkeypatch.setattr(bad.far.connection, "flush", broken)
+        for pair in (bad, good):
+            stream = pair.near.open_uni()
+            pair.near.send(stream, b"x", True)
+        await good.server.until(lambda: good.server.finished)
+        assert str(home.errors[0]) == "a mistake of the room"
+        monkeypatch.undo()
+
+
 async def test_the_servers_order_of_protocols_decides(house) -> None:
     async with house() as home:
         pair = await home.pair("moqt", None, protocols=("x", "moq-lite-04", "moq-lite-05"))
@@ -220,10 +243,10 @@ async def test_a_full_kernel_queue_is_waited_for(house, monkeypatch) -> None:
         stream = pair.far.open_uni()
         pair.far.send(stream, b"x" * 5000, True)
         await asyncio.sleep(0.02)
-        assert home.endpoint._backlog
+        assert len(home.endpoint.outbox) > 0
         full = False
         await pair.client.until(lambda: pair.client.finished)
-        assert not home.endpoint._backlog
+        assert len(home.endpoint.outbox) == 0
         assert home.endpoint.dropped == 0
 
 
@@ -235,7 +258,7 @@ async def test_the_backlog_is_bounded(house, monkeypatch) -> None:
         stream = pair.far.open_uni()
         pair.far.send(stream, b"x" * 9000, True)
         await asyncio.sleep(0.02)
-        assert len(home.endpoint._backlog) == 1
+        assert len(home.endpoint.outbox) == 1
         assert home.endpoint.dropped > 0
         full = False
         await pair.client.until(lambda: pair.client.finished)
@@ -247,8 +270,8 @@ async def test_many_connections_leave_nothing(house, scheme, wait) -> None:
     async with house() as home:
         sizes: list[int] = []
         last: list[weakref.ref] = []
-        for _ in range(6):
-            pairs = [await home.pair(scheme) for _ in range(20)]
+        for _ in range(5):
+            pairs = [await home.pair(scheme) for _ in range(12)]
             for pair in pairs:
                 stream = pair.near.open_uni()
                 pair.near.send(stream, b"x", True)

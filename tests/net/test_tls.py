@@ -142,7 +142,9 @@ async def test_new_connections_use_the_new_pair_and_old_ones_live(house, files) 
         assert certificates.fingerprint != old
         second = await home.pair("moqt")
         with pytest.raises(SessionLost, match="none of those pinned"):
-            await dial(home.url("moqt"), protocols=("x",), tls=DialTls(fingerprints=(old,)))
+            await dial(
+                home.url("moqt"), protocols=("moq-lite-05",), tls=DialTls(fingerprints=(old,))
+            )
         for pair in (first, second):
             stream = pair.near.open_uni()
             pair.near.send(stream, b"x", True)

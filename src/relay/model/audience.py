@@ -44,18 +44,29 @@ class Viewer(Protocol):
 class _Seat:
     """One viewer's range, and what lies outside it."""
 
-    __slots__ = ("demand", "floor", "parked")
+    __slots__ = ("demand", "floor", "parked", "withheld")
 
     def __init__(self, demand: Demand, latest: int | None, cached: Iterable[int]) -> None:
         self.demand = demand
-        # First group to hand over. Without an explicit start it is the latest of the moment, or
-        # the first that comes.
-        self.floor = latest if demand.start is None else demand.start
-        self.parked = set(cached)
+        # First group to hand over: without an explicit start the latest of the moment. Where there
+        # is none, whatever the source sends is wanted: it knows its latest group, and with the
+        # newest sent first that one need not be the first to arrive.
+        floor = latest if demand.start is None else demand.start
+        self.floor = floor or 0
+        # Out of range so far; and in range, but perhaps no longer the latest.
+        self.parked = set(cached) if floor is not None else set[int]()
+        self.withheld = set(cached) if floor is None else set[int]()
 
     def takes(self, sequence: int) -> bool:
         end = self.demand.end
-        return (self.floor is None or sequence >= self.floor) and (end is None or sequence <= end)
+        return sequence >= self.floor and (end is None or sequence <= end)
+
+    def change(self, demand: Demand) -> None:
+        self.demand = demand
+        if demand.start is not None:
+            self.floor = demand.start
+            self.parked |= self.withheld
+            self.withheld.clear()
 
 
 class Audience:
@@ -85,10 +96,8 @@ class Audience:
         """Take over the viewer's new demand and hand over what it now includes."""
         seat = self._seats[viewer]
         self._tally.remove(seat.demand)
-        seat.demand = viewer.demand
+        seat.change(viewer.demand)
         self._tally.add(seat.demand)
-        if seat.demand.start is not None:
-            seat.floor = seat.demand.start
         self.hand_parked(viewer)
 
     def leave(self, viewer: Viewer) -> bool:
@@ -101,7 +110,7 @@ class Audience:
     def hand_parked(self, viewer: Viewer) -> None:
         """Hand over every parked group in range that is still cached, in sequence order."""
         seat = self._seats.get(viewer)
-        if seat is None or seat.floor is None:
+        if seat is None:
             return
         for sequence in sorted(number for number in seat.parked if seat.takes(number)):
             group = self._shelf.groups.get(sequence)
@@ -116,8 +125,6 @@ class Audience:
                 return
             if seat is None:
                 continue
-            if seat.floor is None:
-                seat.floor = group.sequence
             if seat.takes(group.sequence):
                 self._hand(viewer, seat, group)
             else:
@@ -127,7 +134,12 @@ class Audience:
         """The source sent a cached group again: hand it to those it was held back from."""
         for viewer in tuple(self._seats):
             seat = self._seats.get(viewer)
-            if seat and group.sequence in seat.parked and seat.takes(group.sequence):
+            if seat is None:
+                continue
+            if group.sequence in seat.withheld:
+                seat.withheld.discard(group.sequence)
+                seat.parked.add(group.sequence)
+            if group.sequence in seat.parked and seat.takes(group.sequence):
                 self._hand(viewer, seat, group)
 
     def park(self, sequence: int) -> None:
@@ -158,8 +170,6 @@ class Audience:
 
     def _hand(self, viewer: Viewer, seat: _Seat, group: Group) -> None:
         seat.parked.discard(group.sequence)
-        if seat.floor is None:
-            seat.floor = group.sequence
         viewer.group_opened(group)
 
     def _park(self, seat: _Seat, sequence: int) -> None:

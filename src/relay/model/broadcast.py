@@ -34,8 +34,8 @@ class Source(Protocol):
         """``track.demand`` has changed while the track is open."""
 
     def close(self, track: Track) -> None:
-        """Stop feeding; its groups have been aborted. Never called after this source ended the
-        feed itself (`Track.finish`, `Track.reject`, `Track.lose`)."""
+        """Stop feeding, or finding out the properties; its groups have been aborted. Not called
+        after this source ended the feed itself (`Track.finish`, `Track.reject`, `Track.lose`)."""
 
     def learn(self, track: Track) -> None:
         """Find out the properties only: answer with `Track.accept` or `Track.reject`.

@@ -352,10 +352,10 @@ class Track:
 
     def _detach(self, error: RelayError) -> None:
         """Let go of the route; what it left unfinished ends with ``error``."""
-        route, opened = self._route, self._open
+        route = self._route
         self._route, self._open = None, False
         self._break_off(error)
-        if route is not None and opened:
+        if route is not None:
             route.source.close(self)
 
     def _break_off(self, error: RelayError) -> None:

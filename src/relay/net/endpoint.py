@@ -11,8 +11,8 @@ import asyncio
 import contextlib
 import logging
 import socket
-from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import groupby
 
 from aioquic.quic.configuration import QuicConfiguration
@@ -24,6 +24,7 @@ from relay.net.codes import CONNECTION_REFUSED
 from relay.net.connection import Application, Begin, Connection
 from relay.net.engine import Engine
 from relay.net.gate import CID_LENGTH, VERSIONS, Admitted, Gate, read_header
+from relay.net.outbox import Outbox
 from relay.net.quic import QuicTransport
 from relay.net.settings import ListenSettings, QuicLimits
 from relay.net.timers import Timers
@@ -64,9 +65,9 @@ def configure(limits: QuicLimits, is_client: bool, alpn: Sequence[str]) -> QuicC
 class Endpoint:
     """Sockets, connections, timers; listening (`start`) or dialling (`relay.net.dial`).
 
-    Plain counters for whoever measures: ``datagrams_in``, ``datagrams_out``, ``bytes_in``,
-    ``bytes_out``, ``dropped`` (datagrams the kernel did not take in time), ``sessions`` (open now),
-    ``sessions_total``, ``handshakes_failed``; see `gate` for those of the door.
+    Plain counters for whoever measures: ``datagrams_in``, ``bytes_in``, ``sessions`` (open now),
+    ``sessions_total``, ``handshakes_failed``; ``datagrams``, ``bytes`` and ``dropped`` of `outbox`
+    for what goes out; ``handshakes``, ``retries`` and ``refused`` of `gate`.
     """
 
     def __init__(
@@ -83,8 +84,8 @@ class Endpoint:
         """
         self.settings = settings
         self.gate = Gate(settings)
-        self.datagrams_in = self.datagrams_out = self.bytes_in = self.bytes_out = 0
-        self.dropped = self.sessions = self.sessions_total = self.handshakes_failed = 0
+        self.datagrams_in = self.bytes_in = 0
+        self.sessions = self.sessions_total = self.handshakes_failed = 0
         self._door = door
         self._certificates = certificates
         self._protocols = (*protocols, H3)
@@ -94,7 +95,7 @@ class Endpoint:
         self._routes: dict[bytes, Connection] = {}
         self._lines: dict[Connection, _Line] = {}
         self._awake: dict[Connection, None] = {}
-        self._backlog: deque[tuple[socket.socket, bytes, Address | None]] = deque()
+        self.outbox = Outbox(self._loop, settings.max_backlog, lambda: self._turn(()))
         self._timers = Timers(self._loop, self._timer_due)
         self._turn_due: asyncio.Handle | None = None
         self._is_in_turn = False
@@ -137,6 +138,21 @@ class Endpoint:
         return len(self._lines)
 
     @property
+    def datagrams_out(self) -> int:
+        """Datagrams sent."""
+        return self.outbox.datagrams
+
+    @property
+    def bytes_out(self) -> int:
+        """Bytes of UDP payload sent."""
+        return self.outbox.bytes
+
+    @property
+    def dropped(self) -> int:
+        """Datagrams the kernel did not take in time."""
+        return self.outbox.dropped
+
+    @property
     def handshakes(self) -> int:
         """Handshakes in flight."""
         return self.gate.handshakes
@@ -170,7 +186,7 @@ class Endpoint:
     def wake(self, connection: Connection) -> None:
         """Flush the connection at the end of this turn, or in one of its own."""
         self._awake[connection] = None
-        if not self._is_in_turn and self._turn_due is None and not self._backlog:
+        if not self._is_in_turn and self._turn_due is None and not self.outbox:
             self._turn_due = self._loop.call_soon(self._turn, ())
 
     def add_id(self, connection: Connection, cid: bytes) -> None:
@@ -246,12 +262,12 @@ class Endpoint:
         self._is_in_turn = True
         try:
             for connection in heard:
-                connection.take_events()
+                self._safely(connection.take_events)
                 self._awake[connection] = None
             awake, self._awake = self._awake, {}
             now = self.now()
             for connection in awake:
-                self._flush(connection, now)
+                self._safely(partial(self._flush, connection, now))
         finally:
             self._is_in_turn = False
         if not self._live:
@@ -259,13 +275,20 @@ class Endpoint:
             self._quiet.set()
             if self._certificates is None:
                 self._shut()
-        if self._awake and not self._backlog:
+        if self._awake and not self.outbox:
             self._turn_due = self._loop.call_soon(self._turn, ())
+
+    def _safely(self, step: Callable[[], None]) -> None:
+        """The last net: whatever goes wrong with one connection, the others have their turn."""
+        try:
+            step()
+        except Exception as error:
+            self.failed(error)
 
     def _flush(self, connection: Connection, now: float) -> None:
         line = self._lines.get(connection)
-        if self._backlog and line is not None and not connection.is_terminated:
-            # The kernel is full. Packets built now would only wait; `_writable` comes back.
+        if self.outbox and line is not None and not connection.is_terminated:
+            # The kernel is full. Packets built now would only wait; the outbox calls when empty.
             self._awake[connection] = None
             return
         packets = connection.flush(now)
@@ -273,7 +296,7 @@ class Endpoint:
             return
         for address, group in groupby(packets, key=lambda packet: packet[1]):
             target = None if line.is_ours else address
-            self._send(line.sock, [data for data, _ in group], target)
+            self.outbox.send(line.sock, [data for data, _ in group], target)
         if connection.is_terminated:
             self._forget(connection, line)
         else:
@@ -303,7 +326,7 @@ class Endpoint:
     ) -> Connection | None:
         verdict = self.gate.judge(header, len(data), address, now)
         if isinstance(verdict, bytes):
-            self._send(sock, [verdict], address)
+            self.outbox.send(sock, [verdict], address)
         if not isinstance(verdict, Admitted):
             return None
         limits = self.settings.limits
@@ -320,35 +343,6 @@ class Endpoint:
         self.add_id(connection, header.destination_cid)
         self.add_id(connection, engine.host_cid)
         return connection
-
-    def _send(
-        self, sock: socket.socket, datagrams: Sequence[bytes], address: Address | None
-    ) -> None:
-        done = 0 if self._backlog else udp.send(sock, datagrams, address)
-        if done:
-            self.datagrams_out += done
-            self.bytes_out += sum(map(len, datagrams[:done]))
-        if done == len(datagrams):
-            return
-        room = self.settings.max_backlog - len(self._backlog)
-        kept = datagrams[done : done + max(0, room)]
-        self.dropped += len(datagrams) - done - len(kept)
-        if kept and not self._backlog:
-            self._loop.add_writer(sock.fileno(), self._writable)
-        self._backlog.extend((sock, datagram, address) for datagram in kept)
-
-    def _writable(self) -> None:
-        for sock in self._sockets:
-            self._loop.remove_writer(sock.fileno())
-        while self._backlog:
-            sock, datagram, address = self._backlog[0]
-            if not udp.send(sock, (datagram,), address):
-                self._loop.add_writer(sock.fileno(), self._writable)
-                return
-            self._backlog.popleft()
-            self.datagrams_out += 1
-            self.bytes_out += len(datagram)
-        self._turn(())
 
     def _refused(self, sock: socket.socket) -> None:
         """A dialled port is closed: its connection need not wait for the timeout."""
@@ -398,10 +392,9 @@ class Endpoint:
             connection.is_terminated = True
             self._forget(connection, line)
         self._timers.close()
-        self._backlog.clear()
+        self.outbox.clear()
         for sock in self._sockets:
             self._loop.remove_reader(sock.fileno())
-            self._loop.remove_writer(sock.fileno())
             sock.close()
         self._sockets.clear()
 

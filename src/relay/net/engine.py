@@ -8,11 +8,13 @@ library's private fields; it must not know HTTP/3 or who sits above.
 
 from __future__ import annotations
 
+from aioquic._buffer import Buffer
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.connection import END_STATES, QuicConnection, QuicConnectionState
 from aioquic.quic.events import ConnectionTerminated, StreamDataReceived, StreamReset
 from aioquic.quic.packet_builder import QuicPacketBuilder
 from aioquic.quic.rangeset import RangeSet
+from aioquic.tls import Context, pull_client_hello
 
 from relay.net.capsule import clip
 from relay.net.settings import QuicLimits
@@ -47,6 +49,8 @@ class Engine(QuicConnection):
         self._handed = 0
         self._dropped = 0
         self._delivered = 0
+        self.server_name = ""
+        """The name the client asked for in TLS (RFC 6066, 3); empty when there was none."""
         # Set before the first packet: transport parameters are written from these.
         for limit in (self._local_max_streams_bidi, self._local_max_streams_uni):
             limit.value = limit.sent = limits.max_streams
@@ -185,7 +189,8 @@ class Engine(QuicConnection):
 
     def send_datagram(self, data: bytes) -> bool:
         """Queue a datagram; False when it is too big, or the queue is full, or all is over."""
-        if self.is_over or len(data) > self.datagram_limit:
+        limit = self.datagram_limit
+        if self.is_over or not limit or len(data) > limit:
             return False
         if len(self._datagrams_pending) >= self._limits.max_datagram_queue:
             return False
@@ -221,6 +226,18 @@ class Engine(QuicConnection):
             receiver = stream.receiver
             self._delivered += receiver.highest_offset - receiver.starting_offset()
             receiver._buffer.clear()
+
+    def _initialize(self, peer_cid: bytes) -> None:
+        super()._initialize(peer_cid)
+        if not self._is_client:
+            # The library reads the name and keeps it to itself.
+            self.tls._server_handle_hello = self._read_hello  # type: ignore[method-assign]
+
+    def _read_hello(self, input_buf: Buffer, initial_buf: Buffer, handshake_buf: Buffer) -> None:
+        start = input_buf.tell()
+        self.server_name = pull_client_hello(input_buf).server_name or ""
+        input_buf.seek(start)
+        Context._server_handle_hello(self.tls, input_buf, initial_buf, handshake_buf)
 
     def _write_connection_limits(self, builder: QuicPacketBuilder, space: object) -> None:
         # The library doubles the window whenever half of it is used, so gaps in many streams

@@ -69,7 +69,7 @@ def generate(
         raise ConfigError(f"a generated certificate lasts 1 to {MAX_PINNED_DAYS} days, not {days}")
     key = ec.generate_private_key(ec.SECP256R1())
     start = datetime.datetime.now(datetime.UTC) - BACKDATED
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0][:64])])
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "moq relay")])
     builder = (
         x509.CertificateBuilder()
         .subject_name(subject)

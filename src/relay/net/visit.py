@@ -69,9 +69,15 @@ class OpenVisit:
 
 
 def knock_raw(transport: QuicTransport) -> Knock:
-    """What raw QUIC knows before a session: the agreed protocol and the peer's address."""
+    """What raw QUIC knows before a session: the agreed protocol, the address, the TLS name."""
     connection = transport.connection
-    return Knock("quic", None, offered=(connection.alpn,), remote=connection.remote)
+    return Knock(
+        "quic",
+        None,
+        offered=(connection.alpn,),
+        remote=connection.remote,
+        authority=connection.engine.server_name,
+    )
 
 
 def knock_web(connection: Connection, request: Request) -> Knock:

@@ -94,6 +94,7 @@ class WebTransport(QuicTransport):
             if isinstance(decided, Ours):
                 self._claim(stream, decided.session, decided.rest, fin)
             elif decided is not None:
+                self._early_stops.pop(stream, None)
                 self._feed_http3(stream, decided.data, fin)
         else:
             self._feed_http3(stream, data, fin)

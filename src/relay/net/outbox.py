@@ -1,0 +1,76 @@
+"""Datagrams on their way out, and those the kernel would not take yet.
+
+While anything waits, nothing overtakes it and no new packets should be built; what does not fit
+the ceiling is dropped, as the network would drop it, and QUIC sends it again. This module must not
+know connections.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from relay.net import udp
+from relay.net.udp import Address
+
+
+class Outbox:
+    """What an endpoint's sockets still have to send."""
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, limit: int, drained: Callable[[], None]
+    ) -> None:
+        """Keep at most ``limit`` datagrams; ``drained`` is called when all of them have left."""
+        self.datagrams = self.bytes = self.dropped = 0
+        self._loop = loop
+        self._limit = limit
+        self._drained = drained
+        self._waiting: deque[tuple[socket.socket, bytes, Address | None]] = deque()
+        self._watched: socket.socket | None = None
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def send(
+        self, sock: socket.socket, datagrams: Sequence[bytes], address: Address | None
+    ) -> None:
+        """Send to one address (``None``: the socket's own peer), or keep, or drop."""
+        done = 0 if self._waiting else udp.send(sock, datagrams, address)
+        self.datagrams += done
+        self.bytes += sum(map(len, datagrams[:done]))
+        if done == len(datagrams):
+            return
+        kept = datagrams[done : done + max(0, self._limit - len(self._waiting))]
+        self.dropped += len(datagrams) - done - len(kept)
+        self._waiting.extend((sock, datagram, address) for datagram in kept)
+        self._watch()
+
+    def clear(self) -> None:
+        """Forget what is waiting; before its sockets are closed."""
+        self._waiting.clear()
+        self._watch()
+
+    def _watch(self) -> None:
+        """Ask to be told when the first in line may leave."""
+        first = self._waiting[0][0] if self._waiting else None
+        if first is self._watched:
+            return
+        if self._watched is not None:
+            self._loop.remove_writer(self._watched.fileno())
+        if first is not None:
+            self._loop.add_writer(first.fileno(), self._writable)
+        self._watched = first
+
+    def _writable(self) -> None:
+        while self._waiting:
+            sock, datagram, address = self._waiting[0]
+            if not udp.send(sock, (datagram,), address):
+                break
+            self._waiting.popleft()
+            self.datagrams += 1
+            self.bytes += len(datagram)
+        self._watch()
+        if not self._waiting:
+            self._drained()

@@ -1,0 +1,83 @@
+"""A token by itself: what is looked at before anybody asks for a path."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from relay.auth.keys import Key, KeySet
+from relay.auth.reason import Refusal, Trail
+from relay.auth.settings import AuthSettings
+from relay.auth.verify import describe, verify
+
+Forge = Callable[..., str]
+Keys = dict[str, Key]
+
+
+def test_steps_up_to_the_refusal(keys: Keys, forge: Forge) -> None:
+    trail = Trail()
+    token = forge(keys["k1"], {"get": "", "exp": 1000})
+    with pytest.raises(Refusal) as caught:
+        verify(token, KeySet((keys["k1"],)), AuthSettings(), 4600, trail)
+    assert [step.name for step in trail.steps] == ["form", "header", "key", "signature", "claims"]
+    assert caught.value.reason.text == "expired 60 minutes ago"
+
+
+@pytest.mark.parametrize(
+    ("late", "text"),
+    [
+        (0, "0 s"),
+        (119, "119 s"),
+        (120, "2 minutes"),
+        (7200, "2 hours"),
+        (2 * 86400, "2 days"),
+    ],
+)
+def test_spans(late: int, text: str, keys: Keys, forge: Forge) -> None:
+    token = forge(keys["k1"], {"get": "", "exp": 1000})
+    with pytest.raises(Refusal, match=f"expired {text} ago"):
+        verify(token, KeySet((keys["k1"],)), AuthSettings(), 1000 + late)
+
+
+def test_nothing_is_believed_before_the_signature(keys: Keys, forge: Forge) -> None:
+    token = forge(keys["k1"], payload=b"no claims at all", signature=b"wrong")
+    with pytest.raises(Refusal) as caught:
+        verify(token, KeySet((keys["k1"],)), AuthSettings(), 0)
+    assert caught.value.reason.code == "bad_signature"
+
+
+def test_unknown_kid_names_the_known(keys: Keys, forge: Forge) -> None:
+    token = forge(keys["k1"], {"get": ""}, {"kid": "k9"})
+    with pytest.raises(Refusal) as caught:
+        verify(token, KeySet((keys["r1"], keys["e1"])), AuthSettings(), 0)
+    assert caught.value.reason.hint == "known: e1, r1"
+
+
+@given(
+    exp=st.none() | st.integers(-10, 50) | st.floats(-10, 50),
+    nbf=st.none() | st.integers(-10, 50),
+    now=st.integers(0, 40),
+    leeway=st.sampled_from([0, 5, 30]),
+)
+@settings(max_examples=150, deadline=None)
+def test_valid_exactly_in_its_time(
+    exp: float | None, nbf: int | None, now: int, leeway: int, keys: Keys, forge: Forge
+) -> None:
+    token = forge(keys["k1"], {"get": "", "exp": exp, "nbf": nbf})
+    valid = (exp is None or now - leeway < exp // 1) and (nbf is None or now + leeway >= nbf)
+    try:
+        verify(token, KeySet((keys["k1"],)), AuthSettings(leeway=leeway), now)
+        found = True
+    except Refusal:
+        found = False
+    assert found is valid
+
+
+def test_describe() -> None:
+    assert describe(()) == "nothing"
+    assert describe(("",)) == "everything"
+    assert describe(("a", "b")) == "'a' 'b'"
+    assert describe(("a", "b", "c", "d", "e", "f")) == "'a' 'b' 'c' 'd' and 2 more"

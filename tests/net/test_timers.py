@@ -1,0 +1,87 @@
+"""One timer for many connections."""
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+
+from relay.net.timers import Timers
+
+
+class FakeLoop:
+    """Counts what is asked of the loop."""
+
+    def __init__(self) -> None:
+        self.armed: list[float] = []
+
+    def call_at(self, when: float, call: Any) -> Any:
+        self.armed.append(when)
+        return SimpleNamespace(when=lambda: when, cancel=lambda: None)
+
+
+def due_at(when: float | None) -> Any:
+    made = SimpleNamespace(armed=None, due=when)
+    made.timer = lambda: made.due
+    return made
+
+
+def test_the_loops_timer_moves_forward_only() -> None:
+    loop = FakeLoop()
+    timers = Timers(loop, lambda: None)
+    for when in (5.0, 7.0, 6.0, 3.0, None):
+        timers.arm(due_at(when), 5)
+    assert loop.armed == [5.0, 3.0]
+
+
+def test_a_later_time_costs_nothing_until_the_earlier_comes() -> None:
+    loop = FakeLoop()
+    timers = Timers(loop, lambda: None)
+    one = due_at(5.0)
+    timers.arm(one, 1)
+    one.due = 50.0
+    timers.arm(one, 1)
+    assert len(timers) == 1
+    assert timers.expired(5.0) == [one]
+    timers.arm(one, 1)
+    assert timers.expired(49.0) == []
+    assert timers.expired(50.0) == [one]
+
+
+def test_nobody_expires_twice_for_an_outdated_entry() -> None:
+    timers = Timers(FakeLoop(), lambda: None)
+    one = due_at(5.0)
+    timers.arm(one, 1)
+    one.due = 2.0
+    timers.arm(one, 1)
+    assert timers.expired(9.0) == [one]
+    assert timers.expired(9.0) == []
+
+
+def test_outdated_entries_are_swept() -> None:
+    timers = Timers(FakeLoop(), lambda: None)
+    one = due_at(None)
+    for turn in range(10_000):
+        one.due = 30.0 + turn
+        timers.arm(one, 1)
+        one.due = 1.0 + turn * 0.001
+        timers.arm(one, 1)
+        timers.expired(one.due)
+    assert len(timers) <= 4 + 64 + 1
+
+
+def test_the_last_one_to_go_leaves_nothing() -> None:
+    timers = Timers(FakeLoop(), lambda: None)
+    one = due_at(5.0)
+    timers.arm(one, 1)
+    timers.disarm(one, 0)
+    assert len(timers) == 0
+    assert timers.expired(10.0) == []
+
+
+async def test_in_a_real_loop() -> None:
+    rang = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    timers = Timers(loop, rang.set)
+    timers.arm(due_at(loop.time() + 0.01), 1)
+    async with asyncio.timeout(1):
+        await rang.wait()
+    timers.close()

@@ -1,0 +1,95 @@
+"""Sockets: never blocking, never raising for what the network did."""
+
+import errno
+import socket
+
+import pytest
+
+from relay.errors import ConfigError
+from relay.net import udp
+
+
+@pytest.fixture
+def pair():
+    """Two bound sockets."""
+    (one,), (two,) = udp.bind("127.0.0.1", 0, 65536), udp.bind("127.0.0.1", 0, 65536)
+    yield one, two
+    one.close()
+    two.close()
+
+
+def test_what_is_sent_is_received_up_to_the_limit(pair) -> None:
+    one, two = pair
+    assert udp.send(one, [b"a", b"", b"c"], two.getsockname()) == 3
+    assert [data for data, _ in udp.receive(two, 2)[0]] == [b"a", b""]
+    assert udp.receive(two, 5) == ([(b"c", one.getsockname())], False)
+    assert udp.receive(two, 5) == ([], False)
+
+
+class Broken:
+    """A socket that fails in one way."""
+
+    def __init__(self, *failures: int | None) -> None:
+        self.failures = list(failures)
+
+    def sendto(self, data: bytes, address: object) -> None:
+        if (number := self.failures.pop(0)) is not None:
+            raise OSError(number, "")
+
+
+@pytest.mark.parametrize("number", [errno.EAGAIN, errno.EWOULDBLOCK])
+def test_a_full_queue_is_answered(number) -> None:
+    assert udp.send(Broken(None, number), [b"a", b"b", b"c"], ("x", 1)) == 1
+
+
+@pytest.mark.parametrize(
+    "number", [errno.ENETUNREACH, errno.EPERM, errno.EMSGSIZE, errno.ECONNREFUSED, errno.ENOBUFS]
+)
+def test_any_other_failure_loses_one_datagram(number) -> None:
+    assert udp.send(Broken(number, None), [b"a", b"b"], ("x", 1)) == 2
+
+
+def test_a_closed_port_is_noticed_on_a_connected_socket(pair) -> None:
+    one, _ = pair
+    address = one.getsockname()
+    one.close()
+    sock = udp.connect(socket.AF_INET, address, 65536)
+    udp.send(sock, [b"x"], None)
+    sock.setblocking(True)
+    sock.settimeout(1)
+    with pytest.raises(ConnectionRefusedError):
+        sock.recv(1)
+    sock.setblocking(False)
+    udp.send(sock, [b"x"], None)
+    assert udp.receive(sock, 4)[1]
+    sock.close()
+
+
+def test_dual_stack() -> None:
+    (sock,) = udp.bind("::", 0, 65536)
+    port = sock.getsockname()[1]
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as four:
+        four.sendto(b"x", ("127.0.0.1", port))
+        sock.setblocking(True)
+        data, address = sock.recvfrom(10)
+    assert data == b"x"
+    assert udp.plain(address)[0] == "127.0.0.1"
+    sock.close()
+
+
+def test_a_taken_port(pair) -> None:
+    port = pair[0].getsockname()[1]
+    with pytest.raises(ConfigError, match=f"cannot listen on UDP 127.0.0.1:{port}: .*in use"):
+        udp.bind("127.0.0.1", port, 65536)
+
+
+@pytest.mark.parametrize(
+    ("address", "plain"),
+    [
+        (("192.0.2.1", 5), ("192.0.2.1", 5)),
+        (("::ffff:192.0.2.1", 5, 0, 0), ("192.0.2.1", 5)),
+        (("2001:db8::1", 5, 0, 0), ("2001:db8::1", 5)),
+    ],
+)
+def test_plain_addresses(address, plain) -> None:
+    assert udp.plain(address) == plain
