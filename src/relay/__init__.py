@@ -1,0 +1,1 @@
+"""A Media over QUIC relay with its authorization built in."""

@@ -104,7 +104,7 @@ class Client:
 
     def idle(self) -> bool:
         """Whether everything we published has been handed to QUIC."""
-        return not self.guest.viewings or self.guest.queue.backlog == 0
+        return not self.guest.watching.viewings or self.guest.watching.queue.backlog == 0
 
 
 @contextlib.asynccontextmanager

@@ -25,7 +25,7 @@ from relay.auth.keys import KeySet
 from relay.config import Settings
 from relay.control.public import public_app
 from relay.control.serve import HttpListener, listen
-from relay.errors import ConfigError, LimitExceeded, NotFound, RelayError, Unroutable
+from relay.errors import ConfigError, RelayError, Unroutable
 from relay.model.origin import Origin
 from relay.model.track import TrackInfo
 from relay.net.endpoint import Endpoint
@@ -127,12 +127,9 @@ class Face:
         if broadcast is None:
             raise Unroutable(f"no broadcast at {grant.root!r}")
         limit = self.relay.settings.web.limits.max_fetch_bytes
-        try:
-            return await collect_group(
-                broadcast.track(track), group, house.transcode, house.clock, limit
-            )
-        except LimitExceeded as error:
-            raise NotFound(str(error)) from None
+        return await collect_group(
+            broadcast.track(track), group, house.transcode, house.clock, limit
+        )
 
 
 class Relay:

@@ -20,6 +20,9 @@ pytestmark = [pytest.mark.interop, pytest.mark.slow]
 
 MIB = 1 << 20
 
+KEEP = 60_000_000
+"""Microseconds within which both ends want every group, however late; the default is none."""
+
 
 def resident(pid: int) -> int:
     """Bytes of memory a process holds."""
@@ -41,7 +44,7 @@ def client(url: str) -> moq.Client:
 async def watch(viewer: moq.Client, name: str, track: str) -> moq.TrackConsumer:
     """Subscribe once the broadcast is announced."""
     found = await asyncio.wait_for(viewer.announced_broadcast(name).available(), 10)
-    return await found.subscribe_track(track)
+    return await found.subscribe_track(track, moq.Subscription(max_age_us=KEEP))
 
 
 def test_fifty_viewers_one_asleep(process: Any) -> None:
@@ -64,7 +67,7 @@ def test_fifty_viewers_one_asleep(process: Any) -> None:
         async with AsyncExitStack() as stack:
             publisher = await stack.enter_async_context(client(url))
             broadcast = publisher.create_broadcast("cam")
-            track = broadcast.publish_track("video")
+            track = broadcast.publish_track("video", moq.TrackInfo(max_age_us=KEEP))
             broadcast.announce()
             sleeper = subprocess.Popen(
                 [sys.executable, "-m", "relay", "subscribe", url, "cam", "video", "--raw"]
@@ -115,7 +118,7 @@ def test_a_hundred_thousand_short_groups(process: Any) -> None:
         url = f"moqt://127.0.0.1:{port}/short"
         async with client(url) as publisher, client(url) as viewer:
             broadcast = publisher.create_broadcast("many")
-            track = broadcast.publish_track("t")
+            track = broadcast.publish_track("t", moq.TrackInfo(max_age_us=KEEP))
             broadcast.announce()
             consumer = await watch(viewer, "many", "t")
             seen = 0

@@ -89,9 +89,7 @@ def test_sigterm_is_a_clean_end(process: Any, times: int) -> None:
     assert "Traceback" not in relay.log.read_text()
 
 
-def test_a_new_certificate_is_picked_up_and_a_broken_one_is_not(
-    process: Any, folder: Path
-) -> None:
+def test_a_new_certificate_is_picked_up_and_a_broken_one_is_not(process: Any, folder: Path) -> None:
     import time
 
     import httpx

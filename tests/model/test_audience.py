@@ -125,7 +125,7 @@ def test_widening_after_a_pause_does_not_bring_what_may_be_stale(setting, fakes)
     assert back.sequences == [1]
     back.demand = back.demand._replace(start=0)
     setting.track.rewatch(back, 20.0)
-    assert back.sequences == [1]
+    assert back.sequences == [1, 0]
 
 
 def test_a_lower_start_brings_what_is_cached(setting):

@@ -242,6 +242,7 @@ def test_scopes_never_leak(fakes, root, grants, prefixes, announced):
         for route in mine:
             inside = any(route.path.is_under(root.join(window)) for window in publish)
             assert route.has_ended != inside
+        mine = [route for route in mine if not route.has_ended]
         there = {path for path in origin._stages if origin.find(path) is not None}
         visible = {
             path.relative_to(root)

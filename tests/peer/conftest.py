@@ -167,7 +167,9 @@ class World:
             left=lambda guest, reason: self.hosts.remove(guest),
         )
         session = LiteSession(wire.client, protocol, origin=origins[1], client=True)
-        client.guest = Guest(client.house, wire.client, session, id="c", grant=Grant(ROOT, ALL, ALL))
+        client.guest = Guest(
+            client.house, wire.client, session, id="c", grant=Grant(ROOT, ALL, ALL)
+        )
         client.host = host
         wire.server.receiver, wire.client.receiver = host, client.guest
         self.clients.append(client)

@@ -195,14 +195,14 @@ def test_a_slow_viewer_loses_old_groups_and_nobody_else_does(make_world: Any) ->
         track.append_group()
         track.write_frame(bytes(10_000), number)
         world.run()
-        assert slow.host.queue.backlog <= 100_000
+        assert slow.host.watching.queue.backlog <= 100_000
     assert quick.complete() == list(range(49))
     slow.wire.server.room = 1 << 30
     slow.wire.server.dirty = True
     world.run()
     assert late.complete()[-1] == 48
     assert 3 < len(late.complete()) < 12
-    assert slow.host.queue.dropped > 30
+    assert slow.host.watching.queue.dropped > 30
 
 
 def test_priority_first_then_newest_group(world: Any) -> None:
@@ -255,7 +255,7 @@ def test_fetch_comes_from_the_cache(world: Any) -> None:
     body = b"".join(data for _, data, _ in got)
     assert body.endswith(b"frame 1")
     assert got[-1][2] is True
-    assert viewer.host.fetchings == {}
+    assert viewer.host.watching.fetchings == {}
 
 
 def test_datagrams_pass_where_both_versions_have_them(world: Any) -> None:
@@ -276,7 +276,7 @@ def test_a_broken_group_breaks_downstream_and_the_next_one_is_fine(world: Any) -
     track.append_group()
     track.write_frame(b"x", 0)
     world.run()
-    (stream,) = [s for s in publisher.guest.departing]
+    (stream,) = [s for s in publisher.guest.watching.departing]
     publisher.guest.session.reset(stream, 26)
     track.append_group()
     track.write_frame(b"y", 1)
@@ -342,9 +342,25 @@ def test_many_short_groups_leave_nothing_behind(make_world: Any) -> None:
     track.finish_group()
     world.run()
     host = viewer.host
-    assert host.departing == {}
-    assert host.queue.count == 0
-    assert host.queue.backlog == 0
-    assert publisher.host.arrivals == {}
+    assert host.watching.departing == {}
+    assert host.watching.queue.count == 0
+    assert host.watching.queue.backlog == 0
+    assert publisher.host.publishing.arrivals == {}
     model = world.house.origin.find(Path("a")).track("t")
     assert len(model.groups) <= 64
+
+
+def test_viewers_of_a_withdrawn_broadcast_end_when_its_publisher_vanishes(world: Any) -> None:
+    publisher, viewer = world.connect(), world.connect()
+    broadcast = publisher.publish("a", t=MICRO)
+    track = broadcast.tracks["t"]
+    watch = viewer.watch("a", "t")
+    track.append_group()
+    track.write_frame(b"x", 0)
+    world.run()
+    (request,) = publisher.guest.watching.hearings
+    publisher.guest.session.unannounce(request, "a")
+    world.run()
+    assert viewer.names.log == ["+a", "-a"]
+    publisher.hang_up()
+    assert [error is not None for error in watch.ended] == [True]

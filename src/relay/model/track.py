@@ -45,6 +45,8 @@ class Track:
         self.name = name
         self.info: TrackInfo | None = None
         """Properties, once a source has said them."""
+        self.begins_at: int | None = None
+        """The lowest group the source will deliver, where it says so."""
         self.latest: int | None = None
         """Highest sequence seen, datagrams included."""
         self.demand: Demand | None = None

@@ -54,6 +54,7 @@ class Terms:
 
 
 def settle(outcome: Outcome, result: QuicTransport | SessionLost) -> None:
+    """Say how it went; only the first word counts."""
     if outcome.done():
         return
     if isinstance(result, SessionLost):

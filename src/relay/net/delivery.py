@@ -29,11 +29,6 @@ class Delivery:
         self._is_lost = False
         self._has_failed = False
 
-    @property
-    def is_waiting(self) -> bool:
-        """Whether a replay is due at the next flush."""
-        return self._receiver is not None and bool(self._early)
-
     def start(self, receiver: Receiver) -> None:
         """Name the receiver; what it missed is replayed by the next `flush`."""
         if self._receiver is None:

@@ -185,7 +185,7 @@ class Door:
             id=guest.id,
             reason=reason,
             seconds=round(self.house.clock() - guest.began, 3),
-            dropped=guest.queue.dropped,
+            dropped=guest.watching.queue.dropped,
         )
 
     # -- showing out ---------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from relay.session import events
 from relay.wire.lite import SubscribeUpdate
 
 if TYPE_CHECKING:
-    from relay.peer.guest import Guest
+    from relay.peer.publishing import Publishing
 
 
 class Feed:
@@ -25,7 +25,7 @@ class Feed:
 
     def __init__(self, source: PeerSource, track: Track) -> None:
         self.source = source
-        self.guest = source.guest
+        self.host = source.host
         self.track = track
         self.wanted = False
         """Groups are wanted, not only the properties."""
@@ -42,9 +42,9 @@ class Feed:
     def learn(self) -> None:
         """Find out the track's properties."""
         if self.question is None and self.track.info is None:
-            self.question = self.guest.session.describe(self.source.path, self.track.name)
+            self.question = self.host.session.describe(self.source.path, self.track.name)
             if self.question is not None:
-                self.guest.questions[self.question] = self
+                self.host.questions[self.question] = self
             elif not self.wanted:
                 self.track.accept(TrackInfo())  # the version cannot ask: assume the defaults
 
@@ -58,13 +58,13 @@ class Feed:
     def subscribe(self) -> None:
         """Ask the peer for groups."""
         if self.id is None:
-            self.id = self.guest.session.subscribe(self.source.path, self.track.name, self.demand())
-            self.guest.feeds[self.id] = self
+            self.id = self.host.session.subscribe(self.source.path, self.track.name, self.demand())
+            self.host.feeds[self.id] = self
 
     def update(self) -> None:
         """The viewers' wishes changed."""
         if self.id is not None:
-            self.guest.session.resubscribe(self.id, self.demand())
+            self.host.session.resubscribe(self.id, self.demand())
 
     def demand(self) -> SubscribeUpdate:
         """What all viewers together want; after a route was lost, from the first missing group."""
@@ -76,17 +76,24 @@ class Feed:
         """Nobody wants it any more."""
         self.wanted = False
         if self.question is not None:
-            self.guest.questions.pop(self.question, None)
-            self.guest.session.cancel_describe(self.question)
+            self.host.questions.pop(self.question, None)
+            self.host.session.cancel_describe(self.question)
             self.question = None
         if self.id is not None:
-            self.guest.feeds.pop(self.id, None)
-            self.guest.session.unsubscribe(self.id)
+            self.host.feeds.pop(self.id, None)
+            self.host.session.unsubscribe(self.id)
             self.id = None
         for stream in tuple(self.groups):
-            self.guest.session.stop(stream, Cancelled.code)
+            self.host.session.stop(stream, Cancelled.code)
             self.drop_group(stream)
-        self.guest.finishing.discard(self)
+        self.host.finishing.discard(self)
+
+    def abandon(self, error: RelayError, now: float) -> None:
+        """The peer is gone, and its route was withdrawn before: end what still ran."""
+        for group in tuple(self.groups.values()):
+            group.abort(error)
+        self.source.forget(self)
+        self.track.lose(error, now)
 
     # -- said by the peer ----------------------------------------------------------------------
 
@@ -97,8 +104,10 @@ class Feed:
         if self.wanted:
             self.subscribe()
 
-    def accepted(self) -> None:
+    def accepted(self, start: int | None = None) -> None:
         """The peer serves us; where it never said the properties, assume the defaults."""
+        if start is not None:
+            self.track.begins_at = start
         if self.track.info is None:
             self.track.accept(TrackInfo())
 
@@ -109,41 +118,41 @@ class Feed:
         if self.track.info is None:
             self.track.reject(error)
         else:
-            self.track.lose(error, self.guest.clock())
+            self.track.lose(error, self.host.clock())
 
     def group_opened(self, stream: int, sequence: int) -> None:
         """A group starts arriving."""
         self.accepted()
-        group = self.track.open_group(sequence, self.guest.session.layout, self.guest.clock())
+        group = self.track.open_group(sequence, self.host.session.layout, self.host.clock())
         if group is None:
-            self.guest.session.stop(stream, Cancelled.code)
+            self.host.session.stop(stream, Cancelled.code)
         else:
             self.groups[stream] = group
-            self.guest.arrivals[stream] = (group, self)
+            self.host.arrivals[stream] = (group, self)
 
     def drop_group(self, stream: int) -> Group | None:
         """The stream carries no group any more."""
-        self.guest.arrivals.pop(stream, None)
+        self.host.arrivals.pop(stream, None)
         return self.groups.pop(stream, None)
 
     def group_finished(self, stream: int) -> None:
         """The group is complete."""
         if (group := self.drop_group(stream)) is not None:
-            group.finish(self.guest.clock())
-        self.try_finish(self.guest.clock())
+            group.finish(self.host.clock())
+        self.try_finish(self.host.clock())
 
     def group_aborted(self, stream: int, error: RelayError) -> None:
         """The group broke off."""
         if (group := self.drop_group(stream)) is not None:
             group.abort(error)
-        self.try_finish(self.guest.clock())
+        self.try_finish(self.host.clock())
 
     def finished(self, end: int | None) -> None:
         """The peer ended the track: groups on streams of their own may still be under way."""
-        now = self.guest.clock()
+        now = self.host.clock()
         self.end = end
-        self.finish_at = now + self.guest.settings.finish_grace
-        self.guest.finishing.add(self)
+        self.finish_at = now + self.host.settings.finish_grace
+        self.host.finishing.add(self)
         self.try_finish(now)
 
     def try_finish(self, now: float) -> None:
@@ -162,8 +171,8 @@ class Feed:
 class PeerSource:
     """One broadcast that the peer announced (the model's `Source`)."""
 
-    def __init__(self, guest: Guest, path: Path) -> None:
-        self.guest = guest
+    def __init__(self, host: Publishing, path: Path) -> None:
+        self.host = host
         self.path = path
         self.feeds: dict[Track, Feed] = {}
 

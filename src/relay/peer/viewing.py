@@ -17,7 +17,7 @@ from relay.peer.sending import Delivery
 from relay.wire.lite import TrackInfo
 
 if TYPE_CHECKING:
-    from relay.peer.guest import Guest
+    from relay.peer.watching import Watching
 
 
 class Viewing:
@@ -29,14 +29,15 @@ class Viewing:
         "demand",
         "end",
         "floor",
-        "guest",
+        "from_start",
+        "host",
         "id",
         "over",
         "track",
     )
 
-    def __init__(self, guest: Guest, id: int, track: Track, demand: Demand) -> None:
-        self.guest = guest
+    def __init__(self, host: Watching, id: int, track: Track, demand: Demand) -> None:
+        self.host = host
         self.id = id
         self.track = track
         self.demand = demand
@@ -47,25 +48,33 @@ class Viewing:
         """The lowest group handed over, which need not be the first to leave."""
         self.completing = False
         self.over = False
+        self.from_start = track.latest is None
+        """Joined before the first group: what the source begins with is ours as well."""
+
+    def lowest(self) -> int | None:
+        """The lowest group the peer should expect; the newest may well leave before it."""
+        begins_at = self.track.begins_at if self.from_start else None
+        known = [group for group in (self.floor, begins_at) if group is not None]
+        return min(known, default=None)
 
     def track_accepted(self, info: ModelInfo) -> None:
         """The track is known."""
-        self.guest.session.accept(self.id, info.priority)
+        self.host.session.accept(self.id, info.priority)
 
     def group_opened(self, group: Group) -> None:
         """A group to deliver, from its first frame."""
-        guest = self.guest
+        host = self.host
         self.end = max(self.end, group.sequence + 1)
         self.floor = group.sequence if self.floor is None else min(self.floor, group.sequence)
-        log = group.log(guest.session.layout, guest.house.transcode)
+        log = group.log(host.session.layout, host.guest.house.transcode)
         info = self.track.info
         rank = (self.demand.priority, info.priority if info else 0, group.sequence)
         sequence = group.sequence
         delivery = Delivery(
-            guest.queue,
+            host.queue,
             log,
             rank,
-            lambda: guest.open_group(delivery, self, sequence),
+            lambda: host.open_group(delivery, self, sequence),
             self.delivered,
         )
         self.deliveries.add(delivery)
@@ -74,18 +83,18 @@ class Viewing:
     def delivered(self, delivery: Delivery) -> None:
         """A group has left, or never will."""
         self.deliveries.discard(delivery)
-        self.guest.forget_stream(delivery)
+        self.host.forget_stream(delivery)
         if self.completing and not self.deliveries:
             self.complete()
 
     def datagram_received(self, sequence: int, timestamp: int, payload: bytes) -> None:
         """A one-frame group, best effort."""
-        self.guest.session.send_datagram(self.id, sequence, timestamp, payload)
+        self.host.session.send_datagram(self.id, sequence, timestamp, payload)
 
     def track_ended(self, error: RelayError | None) -> None:
         """The track is complete (say so once everything has left), or broken off."""
         if error is not None:
-            self.guest.session.refuse(self.id, error.code)
+            self.host.session.refuse(self.id, error.code)
             self.close(error)
         elif self.deliveries:
             self.completing = True
@@ -94,7 +103,7 @@ class Viewing:
 
     def complete(self) -> None:
         """Everything has left."""
-        self.guest.session.complete(self.id, self.end)
+        self.host.session.complete(self.id, self.end)
         self.close(Cancelled())
 
     def close(self, error: RelayError) -> None:
@@ -102,7 +111,7 @@ class Viewing:
         if not self.over:
             self.over = True
             self.completing = False
-            self.guest.viewings.pop(self.id, None)
+            self.host.viewings.pop(self.id, None)
             for delivery in tuple(self.deliveries):
                 delivery.abort(error)
 
@@ -110,31 +119,31 @@ class Viewing:
 class Asking:
     """One request of the peer's for a track's properties (the model's `Asker`)."""
 
-    __slots__ = ("guest", "request")
+    __slots__ = ("host", "request")
 
-    def __init__(self, guest: Guest, request: int) -> None:
-        self.guest = guest
+    def __init__(self, host: Watching, request: int) -> None:
+        self.host = host
         self.request = request
 
     def track_accepted(self, info: ModelInfo) -> None:
         """The answer."""
-        self.guest.askings.pop(self.request, None)
-        self.guest.session.answer_track(self.request, TrackInfo(*info))
+        self.host.askings.pop(self.request, None)
+        self.host.session.answer_track(self.request, TrackInfo(*info))
 
     def track_ended(self, error: RelayError | None) -> None:
         """There is no such track."""
-        self.guest.askings.pop(self.request, None)
+        self.host.askings.pop(self.request, None)
         code = error.code if error is not None else Cancelled.code
-        self.guest.session.refuse_track(self.request, code)
+        self.host.session.refuse_track(self.request, code)
 
 
 class Hearing:
     """One announce request of the peer's (the model's `Watcher`)."""
 
-    __slots__ = ("guest", "initial", "request")
+    __slots__ = ("host", "initial", "request")
 
-    def __init__(self, guest: Guest, request: int) -> None:
-        self.guest = guest
+    def __init__(self, host: Watching, request: int) -> None:
+        self.host = host
         self.request = request
         self.initial: list[tuple[str, tuple[int, ...]]] | None = []
         """What exists already, until it has been told in one go."""
@@ -144,28 +153,28 @@ class Hearing:
         if self.initial is not None:
             self.initial.append((path, hops))
         else:
-            self.guest.session.announce(self.request, path, hops)
+            self.host.session.announce(self.request, path, hops)
 
     def unannounced(self, path: Path) -> None:
         """A broadcast disappeared."""
         if self.initial is None:
-            self.guest.session.unannounce(self.request, path)
+            self.host.session.unannounce(self.request, path)
 
     def tell(self) -> None:
         """Everything that exists has been collected: answer."""
         initial, self.initial = self.initial, None
-        self.guest.session.answer_announce(self.request, initial or ())
+        self.host.session.answer_announce(self.request, initial or ())
 
 
 class Fetching:
     """One fetch of a whole group (the model's `Fetcher`)."""
 
-    __slots__ = ("delivery", "guest", "over", "priority", "sequence", "stream", "track")
+    __slots__ = ("delivery", "host", "over", "priority", "sequence", "stream", "track")
 
     def __init__(
-        self, guest: Guest, stream: int, track: Track, sequence: int, priority: int
+        self, host: Watching, stream: int, track: Track, sequence: int, priority: int
     ) -> None:
-        self.guest = guest
+        self.host = host
         self.stream = stream
         self.track = track
         self.sequence = sequence
@@ -175,24 +184,24 @@ class Fetching:
 
     def group_opened(self, group: Group) -> None:
         """The group exists: send it on the request's own stream."""
-        log = group.log(self.guest.session.layout, self.guest.house.transcode)
+        log = group.log(self.host.session.layout, self.host.guest.house.transcode)
         rank = (self.priority, 0, group.sequence)
-        self.delivery = Delivery(self.guest.queue, log, rank, lambda: self.stream, self.delivered)
+        self.delivery = Delivery(self.host.queue, log, rank, lambda: self.stream, self.delivered)
         self.delivery.stream = self.stream
-        self.guest.departing[self.stream] = self.delivery
+        self.host.departing[self.stream] = self.delivery
         self.delivery.begin()
 
     def delivered(self, delivery: Delivery) -> None:
         """It has left, or never will."""
         self.over = True
-        self.guest.fetchings.pop(self.stream, None)
-        self.guest.forget_stream(delivery)
+        self.host.fetchings.pop(self.stream, None)
+        self.host.forget_stream(delivery)
 
     def fetch_failed(self, error: RelayError) -> None:
         """There is no such group."""
         self.over = True
-        self.guest.fetchings.pop(self.stream, None)
-        self.guest.session.reset(self.stream, error.code)
+        self.host.fetchings.pop(self.stream, None)
+        self.host.session.reset(self.stream, error.code)
 
     def cancel(self) -> None:
         """The peer no longer wants it."""
@@ -200,5 +209,5 @@ class Fetching:
             self.delivery.abort(Cancelled())
         elif not self.over:
             self.over = True
-            self.guest.fetchings.pop(self.stream, None)
+            self.host.fetchings.pop(self.stream, None)
             self.track.unfetch(self.sequence, self)

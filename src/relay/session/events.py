@@ -145,6 +145,8 @@ class SubscribeAccepted(NamedTuple):
     """The peer serves our subscription (on some versions only said with the first group)."""
 
     id: int
+    start: int | None
+    """The lowest group that will come, where the version says it."""
 
 
 class SubscribeFinished(NamedTuple):

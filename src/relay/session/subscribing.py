@@ -119,18 +119,20 @@ class Subscription(Flow):
         limit = self.session.settings.max_message
         while (message := dialect.reply(Reply.SUBSCRIBE, self.buffer, limit)) is not None:
             match message:
-                case SubscribeOk() | SubscribeStart():
-                    self.accept()
+                case SubscribeOk():
+                    self.accept(message.start)
+                case SubscribeStart():
+                    self.accept(message.group)
                 case SubscribeEnd(group):
                     self.end = group
                 case SubscribeDrop():
                     pass  # groups that will not come; nothing waits for a particular group
 
-    def accept(self) -> None:
+    def accept(self, start: int | None) -> None:
         """The peer serves us."""
         if not self.accepted:
             self.accepted = True
-            self.session.emit(events.SubscribeAccepted(self.id))
+            self.session.emit(events.SubscribeAccepted(self.id, start))
 
     def ended(self) -> None:
         self.session.emit(events.SubscribeFinished(self.id, self.end))

@@ -1,0 +1,177 @@
+"""What a guest publishes: its announcements, and the tracks pulled from it.
+
+Announcements outside the grant are heard by nobody; the first of each is written to the log with
+its reason. This module must not know who watches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from relay.auth.grant import Denied
+from relay.errors import Cancelled, Dropped, Forbidden, LimitExceeded, RelayError, RemoteError
+from relay.model.broadcast import Route
+from relay.model.group import Group
+from relay.path import Path
+from relay.peer.source import Feed, PeerSource
+from relay.session import events
+
+if TYPE_CHECKING:
+    from relay.peer.guest import Guest
+
+MAX_DENIED = 1024
+"""Denied paths remembered per guest, so that each is logged once; further ones are not logged."""
+
+
+class Publishing:
+    """The publishing half of a guest."""
+
+    def __init__(self, guest: Guest) -> None:
+        self.guest = guest
+        self.session = guest.session
+        self.clock = guest.clock
+        self.settings = guest.settings
+        self.routes: dict[Path, Route] = {}
+        self.feeds: dict[int, Feed] = {}
+        self.questions: dict[int, Feed] = {}
+        self.arrivals: dict[int, tuple[Group, Feed]] = {}
+        self.finishing: set[Feed] = set()
+        self._denied: set[Path] = set()
+        self.hears: dict[type, Callable[[Any], None]] = {
+            events.Announced: self.announced,
+            events.Unannounced: self.unannounced,
+            events.AnnouncesLost: self.announces_lost,
+            events.TrackDescribed: self.track_described,
+            events.TrackRefused: self.track_refused,
+            events.SubscribeAccepted: self.subscribe_accepted,
+            events.SubscribeFinished: self.subscribe_finished,
+            events.SubscribeRefused: self.subscribe_refused,
+            events.GroupOpened: self.group_opened,
+            events.GroupReceived: self.group_received,
+            events.GroupFinished: self.group_finished,
+            events.GroupAborted: self.group_aborted,
+            events.DatagramReceived: self.datagram_received,
+        }
+
+    def leave(self) -> None:
+        """The guest vanished: its broadcasts linger, what was pulled from it is over."""
+        now = self.clock()
+        for route in tuple(self.routes.values()):
+            route.lose(now)
+        for feed in {*self.feeds.values(), *self.questions.values()}:
+            feed.abandon(Dropped("the publisher vanished"), now)
+        for table in (self.routes, self.feeds, self.questions, self.arrivals):
+            table.clear()
+        self.finishing.clear()
+
+    def tick(self, now: float) -> None:
+        """Tracks that ended wait a moment for groups still under way."""
+        for feed in tuple(self.finishing):
+            feed.try_finish(now)
+
+    # -- announcements -----------------------------------------------------------------------
+
+    def announced(self, event: events.Announced) -> None:
+        """The peer can deliver a broadcast, or its chain changed."""
+        path = Path(event.path)
+        now = self.clock()
+        hops = event.hops
+        if not hops or not hops[-1]:
+            hops = (*hops[:-1], self.guest.alias)
+        if (route := self.routes.get(path)) is not None:
+            if hops[0] and route.hops[:1] == hops[:1]:
+                if not route.update(hops, now):
+                    self.routes.pop(path, None)
+                return
+            del self.routes[path]
+            route.withdraw(now)
+        self.admit(path, hops)
+
+    def admit(self, path: Path, hops: tuple[int, ...]) -> None:
+        """Make the broadcast known, unless the grant says otherwise."""
+        if (scope := self.guest.scope) is None:
+            return
+        try:
+            route = scope.announce(path, PeerSource(self, path), hops, self.clock())
+        except (Forbidden, LimitExceeded) as error:
+            self.deny(path, error)
+        else:
+            if route is not None:
+                self.routes[path] = route
+
+    def deny(self, path: Path, error: RelayError) -> None:
+        """The broadcast is announced to nobody; say why, once."""
+        if path not in self._denied and len(self._denied) < MAX_DENIED:
+            self._denied.add(path)
+            grant = self.guest.grant
+            verdict = grant.may_publish(path) if grant else None
+            reason = verdict.reason if isinstance(verdict, Denied) else str(error)
+            self.guest.house.log("publish denied", id=self.guest.id, path=path, reason=reason)
+
+    def unannounced(self, event: events.Unannounced) -> None:
+        """The peer took a broadcast back."""
+        if (route := self.routes.pop(Path(event.path), None)) is not None:
+            route.withdraw(self.clock())
+
+    def announces_lost(self, event: events.AnnouncesLost) -> None:
+        """Broadcasts are gone without a goodbye."""
+        for path in event.paths:
+            if (route := self.routes.pop(Path(path), None)) is not None:
+                route.lose(self.clock())
+
+    # -- tracks ------------------------------------------------------------------------------
+
+    def track_described(self, event: events.TrackDescribed) -> None:
+        """The properties of a track."""
+        if (feed := self.questions.pop(event.request, None)) is not None:
+            feed.described(event)
+
+    def track_refused(self, event: events.TrackRefused) -> None:
+        """There is no such track."""
+        if (feed := self.questions.pop(event.request, None)) is not None:
+            feed.refused(event.code)
+
+    def subscribe_accepted(self, event: events.SubscribeAccepted) -> None:
+        """The peer serves a track."""
+        if (feed := self.feeds.get(event.id)) is not None:
+            feed.accepted(event.start)
+
+    def subscribe_finished(self, event: events.SubscribeFinished) -> None:
+        """A track is complete."""
+        if (feed := self.feeds.get(event.id)) is not None:
+            feed.finished(event.end)
+
+    def subscribe_refused(self, event: events.SubscribeRefused) -> None:
+        """The peer will not serve a track, or no longer."""
+        if (feed := self.feeds.get(event.id)) is not None:
+            feed.refused(event.code)
+
+    # -- groups ------------------------------------------------------------------------------
+
+    def group_opened(self, event: events.GroupOpened) -> None:
+        """A group starts arriving."""
+        if (feed := self.feeds.get(event.id)) is not None:
+            feed.group_opened(event.stream, event.sequence)
+
+    def group_received(self, event: events.GroupReceived) -> None:
+        """The hot way in: a piece of a group goes to everybody who watches it."""
+        entry = self.arrivals.get(event.stream)
+        if entry is not None and not entry[0].write(event.data, self.clock()):
+            entry[1].drop_group(event.stream)
+            self.session.stop(event.stream, Cancelled.code)
+
+    def group_finished(self, event: events.GroupFinished) -> None:
+        """A group is complete."""
+        if (entry := self.arrivals.get(event.stream)) is not None:
+            entry[1].group_finished(event.stream)
+
+    def group_aborted(self, event: events.GroupAborted) -> None:
+        """A group broke off."""
+        if (entry := self.arrivals.get(event.stream)) is not None:
+            entry[1].group_aborted(event.stream, RemoteError(event.code))
+
+    def datagram_received(self, event: events.DatagramReceived) -> None:
+        """A group of one small frame."""
+        if (feed := self.feeds.get(event.id)) is not None:
+            feed.track.datagram(event.sequence, event.timestamp, event.payload)

@@ -1,0 +1,170 @@
+"""What a guest watches: its announce requests, subscriptions, track requests and fetches.
+
+Everything is looked up in the guest's scope, where what it may not see does not exist. This module
+must not know what the guest publishes, or how bytes leave.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from relay.errors import Cancelled, RelayError, Unroutable
+from relay.model.scope import ScopeWatch
+from relay.model.track import Demand, Track
+from relay.path import Path
+from relay.peer.sending import Delivery, SendQueue
+from relay.peer.viewing import Asking, Fetching, Hearing, Viewing
+from relay.session import events
+
+if TYPE_CHECKING:
+    from relay.peer.guest import Guest
+
+
+class Watching:
+    """The watching half of a guest."""
+
+    def __init__(self, guest: Guest) -> None:
+        self.guest = guest
+        self.session = guest.session
+        self.queue = SendQueue(
+            guest.transport, guest.settings, guest.clock, self.session.write, self.session.reset
+        )
+        self.viewings: dict[int, Viewing] = {}
+        self.askings: dict[int, tuple[Asking, Track]] = {}
+        self.hearings: dict[int, tuple[Hearing, ScopeWatch]] = {}
+        self.fetchings: dict[int, Fetching] = {}
+        self.departing: dict[int, Delivery] = {}
+        """Groups and fetches on their way out, by stream."""
+        self.hears: dict[type, Callable[[Any], None]] = {
+            events.AnnounceRequested: self.announce_requested,
+            events.AnnounceCancelled: self.announce_cancelled,
+            events.Subscribed: self.subscribed,
+            events.SubscribeUpdated: self.subscribe_updated,
+            events.Unsubscribed: self.unsubscribed,
+            events.TrackRequested: self.track_requested,
+            events.TrackCancelled: self.track_cancelled,
+            events.FetchRequested: self.fetch_requested,
+        }
+
+    def leave(self, error: RelayError) -> None:
+        """Let go of everything that is watched."""
+        now = self.guest.clock()
+        for viewing in tuple(self.viewings.values()):
+            viewing.track.unwatch(viewing, now)
+            viewing.close(error)
+        for asking, track in tuple(self.askings.values()):
+            track.unlearn(asking, now)
+        for _, watch in tuple(self.hearings.values()):
+            watch.cancel()
+        for fetching in tuple(self.fetchings.values()):
+            fetching.cancel()
+        self.queue.close()
+        for table in (self.viewings, self.askings, self.hearings, self.fetchings, self.departing):
+            table.clear()
+
+    def stream_ended(self, stream: int) -> None:
+        """The peer no longer reads one of our streams: that group only, or that fetch."""
+        if (delivery := self.departing.get(stream)) is not None:
+            delivery.abort(Cancelled())
+        if (fetching := self.fetchings.get(stream)) is not None:
+            fetching.cancel()
+
+    # -- what exists -------------------------------------------------------------------------
+
+    def announce_requested(self, event: events.AnnounceRequested) -> None:
+        """The peer wants to hear of broadcasts; it is never told of its own."""
+        if (scope := self.guest.scope) is None:
+            return
+        hearing = Hearing(self, event.request)
+        exclude = event.exclude or self.session.peer_origin or self.guest.alias
+        watch = scope.watch(Path(event.prefix), hearing, exclude)
+        self.hearings[event.request] = (hearing, watch)
+        hearing.tell()
+
+    def announce_cancelled(self, event: events.AnnounceCancelled) -> None:
+        """The peer no longer listens."""
+        if (entry := self.hearings.pop(event.request, None)) is not None:
+            entry[1].cancel()
+
+    # -- tracks ------------------------------------------------------------------------------
+
+    def find(self, broadcast: str, track: str) -> Track:
+        """The track, if it exists in the peer's eyes. Raises `Unroutable` and friends otherwise."""
+        path = Path(broadcast)
+        scope = self.guest.scope
+        found = scope.find(path) if scope is not None else None
+        if found is None:
+            raise Unroutable(f"no broadcast at {path!r} for this session")
+        return found.track(track)
+
+    def subscribed(self, event: events.Subscribed) -> None:
+        """The peer wants a track."""
+        try:
+            track = self.find(event.broadcast, event.track)
+        except RelayError as error:
+            self.guest.house.log(
+                "subscribe refused",
+                id=self.guest.id,
+                path=event.broadcast,
+                track=event.track,
+                reason=str(error),
+            )
+            self.session.refuse(event.id, error.code)
+            return
+        viewing = Viewing(self, event.id, track, Demand(*event[3:]))
+        self.viewings[event.id] = viewing
+        track.watch(viewing, self.guest.clock())
+
+    def subscribe_updated(self, event: events.SubscribeUpdated) -> None:
+        """The peer changed what it wants of a track."""
+        if (viewing := self.viewings.get(event.id)) is not None:
+            viewing.demand = Demand(*event[1:])
+            viewing.track.rewatch(viewing, self.guest.clock())
+
+    def unsubscribed(self, event: events.Unsubscribed) -> None:
+        """The peer no longer wants a track."""
+        if (viewing := self.viewings.get(event.id)) is not None:
+            viewing.track.unwatch(viewing, self.guest.clock())
+            viewing.close(Cancelled())
+
+    def track_requested(self, event: events.TrackRequested) -> None:
+        """The peer wants to know a track's properties."""
+        try:
+            track = self.find(event.broadcast, event.track)
+        except RelayError as error:
+            self.session.refuse_track(event.request, error.code)
+            return
+        asking = Asking(self, event.request)
+        self.askings[event.request] = (asking, track)
+        track.learn(asking, self.guest.clock())
+
+    def track_cancelled(self, event: events.TrackCancelled) -> None:
+        """The peer no longer waits for them."""
+        if (entry := self.askings.pop(event.request, None)) is not None:
+            entry[1].unlearn(entry[0], self.guest.clock())
+
+    def fetch_requested(self, event: events.FetchRequested) -> None:
+        """The peer wants one group."""
+        try:
+            track = self.find(event.broadcast, event.track)
+        except RelayError as error:
+            self.session.reset(event.stream, error.code)
+            return
+        fetching = Fetching(self, event.stream, track, event.group, event.priority)
+        self.fetchings[event.stream] = fetching
+        track.fetch(event.group, fetching, self.guest.clock())
+
+    # -- streams -----------------------------------------------------------------------------
+
+    def open_group(self, delivery: Delivery, viewing: Viewing, sequence: int) -> int | None:
+        """A stream for a group, if the peer grants one."""
+        stream = self.session.open_group(viewing.id, sequence, viewing.lowest())
+        if stream is not None:
+            self.departing[stream] = delivery
+        return stream
+
+    def forget_stream(self, delivery: Delivery) -> None:
+        """Nothing more goes out on the delivery's stream."""
+        if delivery.stream is not None:
+            self.departing.pop(delivery.stream, None)
