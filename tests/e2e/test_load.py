@@ -70,8 +70,10 @@ def test_fifty_viewers_one_asleep(process: Any) -> None:
             track = broadcast.publish_track("video", moq.TrackInfo(max_age_us=KEEP))
             broadcast.announce()
             sleeper = subprocess.Popen(
-                [sys.executable, "-m", "relay", "subscribe", url, "cam", "video", "--raw"]
-                + ["--tls-disable-verify"],
+                [
+                    *(sys.executable, "-m", "relay", "subscribe", url, "cam", "video"),
+                    *("--raw", "--tls-disable-verify"),
+                ],
                 stdout=subprocess.DEVNULL,
             )
             stack.callback(sleeper.wait)
@@ -166,7 +168,7 @@ def test_two_thousand_sessions(running: Any) -> None:
                     for _ in range(20):
                         tasks.create_task(visit(times // 20))
                 deadline = time.monotonic() + 10
-                while relay.endpoint.sessions and time.monotonic() < deadline:
+                while relay.endpoint.connections and time.monotonic() < deadline:
                     await asyncio.sleep(0.05)
                 gc.collect()
                 marks.append(len(gc.get_objects()))

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Coroutine, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -24,7 +24,6 @@ from rig.chromium import Browser, ChromiumClient  # noqa: E402
 from rig.client import Client  # noqa: E402
 from rig.command import CommandClient  # noqa: E402
 from rig.house import Relay  # noqa: E402
-from rig.rust import RustClient  # noqa: E402
 
 LAST_CALLS = 0.2
 """Seconds for the Rust stack's threads to call back before the loop is closed."""
@@ -32,7 +31,7 @@ LAST_CALLS = 0.2
 _logs: list[Path] = []
 
 
-def missing(what: str) -> None:
+def missing(what: str) -> NoReturn:
     """A foreign program is not there: skip, but never in CI."""
     if os.environ.get("CI"):
         pytest.fail(f"{what} is missing, and in CI nothing may be skipped for that")
@@ -119,6 +118,10 @@ def client(request: pytest.FixtureRequest) -> Callable[[str], Client]:
             return ChromiumClient(request.getfixturevalue("browser"))
         if name == "relay-cli":
             return CommandClient()
+        try:
+            from rig.rust import RustClient
+        except ImportError:
+            missing("moq-rs (pip install moq-rs)")
         return RustClient(name, {"moq-rs": "https", "moq-rs-raw": "moqt"}[name])
 
     return named
