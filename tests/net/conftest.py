@@ -94,7 +94,7 @@ class Recorder:
 async def eventually(condition: Callable[[], Any]) -> None:
     """Wait for something nobody tells of."""
     async with asyncio.timeout(PATIENCE):
-        while not condition():  # noqa: ASYNC110 - there is no event to wait for
+        while not condition():
             await asyncio.sleep(0.005)
 
 

@@ -133,7 +133,7 @@ async def test_a_cancelled_dial_leaves_nothing(monkeypatch) -> None:
         silent.bind(("127.0.0.1", 0))
         url = f"moqt://127.0.0.1:{silent.getsockname()[1]}"
         dialling = asyncio.ensure_future(dial(url, protocols=("x",)))
-        while not made:  # noqa: ASYNC110
+        while not made:
             await asyncio.sleep(0.001)
         dialling.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -168,5 +168,5 @@ async def test_a_dialled_session_frees_its_socket_when_it_ends(house, scheme) ->
         pair.far.close(1, "")
         await pair.client.until(lambda: pair.client.lost)
         async with asyncio.timeout(2):
-            while sock.fileno() != -1:  # noqa: ASYNC110
+            while sock.fileno() != -1:
                 await asyncio.sleep(0.005)
