@@ -28,6 +28,10 @@ from relay.session.lite import LiteSession
 from relay.wire.version import IDENTIFIERS
 
 TICK = 0.1
+
+MAX_LATENCY = 10_000
+"""Milliseconds by which a group may be late and is still wanted, unless the caller says so."""
+
 EVERYTHING = (ROOT,)
 
 
@@ -97,9 +101,10 @@ class Client:
         return waiting.result()
 
     def frames(self, broadcast: Broadcast, track: str, demand: Demand | None = None) -> Collector:
-        """Watch a track: iterate over ``.frames()``."""
+        """Watch a track: iterate over ``.frames()``. By default late groups are wanted as well."""
+        demand = demand or Demand(max_latency=MAX_LATENCY)
         return Collector(
-            broadcast.track(track), demand or Demand(), self.house.transcode, self.house.clock
+            broadcast.track(track), demand, self.house.transcode, self.house.clock
         )
 
     def idle(self) -> bool:

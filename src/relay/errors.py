@@ -1,9 +1,10 @@
 """How things fail: the whole error tree of the house, with what each failure is called outside.
 
 Each class carries the number a peer sees on a stream (``code``), the number it sees when the whole
-session ends (``session_code``) and the HTTP status of the same thought (``status``). Numbers are
-those of the moq-lite-01..05 error space; unknown numbers from a peer stay plain integers and are
-never an error. This module must not know who raises what, nor how a code is mapped to a transport.
+session ends (``session_code``) and the HTTP status of the same thought (``status``). Stream numbers
+are those that moq-lite-01 to 05 defined; session numbers are those of the space that came with 06
+and that current peers read on every version (2 = unauthorized, 3 = violation). Unknown numbers from
+a peer stay plain integers and are never an error. This module must not know who raises what, nor how a code is mapped to a transport.
 
     RelayError                  anything this program raises on purpose
     ├── ProtocolViolation       the peer broke the rules: the session ends
@@ -29,7 +30,7 @@ class RelayError(Exception):
     """Anything this program raises on purpose; any other exception that escapes is a bug."""
 
     code = 4
-    session_code = 4
+    session_code = 1
     status = 500
 
 
@@ -37,7 +38,7 @@ class ProtocolViolation(RelayError):
     """The peer broke the protocol; its session is closed with ``session_code``."""
 
     code = 15
-    session_code = 15
+    session_code = 3
     status = 400
 
 
@@ -45,14 +46,12 @@ class DecodeError(ProtocolViolation):
     """Bytes from the peer that are no message of the negotiated version."""
 
     code = 5
-    session_code = 5
 
 
 class LimitExceeded(RelayError):
     """The peer asked for more than a named ceiling allows; the message names the setting."""
 
     code = 4
-    session_code = 4
     status = 429
 
 
@@ -60,7 +59,7 @@ class Refused(RelayError):
     """Not permitted. The message is for the log, never for the stranger."""
 
     code = 6
-    session_code = 6
+    session_code = 2
     status = 403
 
 

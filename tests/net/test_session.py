@@ -241,7 +241,7 @@ async def test_a_receiver_that_raises_loses_its_own_session_only(house, scheme, 
         bad.near.send(stream, b"x", True)
         await bad.server.until(lambda: bad.server.lost)
         await bad.client.until(lambda: bad.client.lost)
-        assert bad.server.lost == bad.client.lost == [(4, "internal error")]
+        assert bad.server.lost == bad.client.lost == [(1, "internal error")]
         assert [str(error) for error in home.errors] == ["a mistake in stream_received"]
         stream = good.near.open_uni()
         good.near.send(stream, b"alive", True)

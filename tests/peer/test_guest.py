@@ -364,3 +364,16 @@ def test_viewers_of_a_withdrawn_broadcast_end_when_its_publisher_vanishes(world:
     assert viewer.names.log == ["+a", "-a"]
     publisher.hang_up()
     assert [error is not None for error in watch.ended] == [True]
+
+
+def test_a_publisher_that_lost_its_right_is_unannounced_at_once(world: Any) -> None:
+    from relay.errors import Unauthorized
+
+    publisher, viewer = world.connect(), world.connect()
+    publisher.publish("a", t=MICRO)
+    watch = viewer.watch("a", "t")
+    publisher.host.close(Unauthorized("the token expired"))
+    world.run()
+    assert viewer.names.log == ["+a", "-a"]
+    assert [error is not None for error in watch.ended] == [True]
+    assert publisher.wire.server.closed == (2, "the token expired")

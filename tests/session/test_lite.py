@@ -409,7 +409,7 @@ def test_an_oversized_message_ends_the_session() -> None:
     server, end = hostile()
     server.stream_received(0, bytes.fromhex("02bfffffff") + b"x" * 9, False)
     assert end.closed is not None
-    assert end.closed[0] == 5
+    assert end.closed[0] == 3
 
 
 def test_a_subscribe_id_used_twice_ends_the_session() -> None:
@@ -419,7 +419,7 @@ def test_a_subscribe_id_used_twice_ends_the_session() -> None:
     assert server.only(events.Subscribed).broadcast == "demo/bcast"
     server.stream_received(4, message, False)
     assert end.closed is not None
-    assert end.closed[0] == 15
+    assert end.closed[0] == 3
 
 
 def test_a_second_setup_ends_the_session() -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from relay.errors import RelayError, SessionLost
+from relay.errors import Refused, RelayError, SessionLost
 from relay.net.codes import unmap
 from relay.net.connection import Connection
 from relay.net.delivery import Delivery
@@ -155,7 +155,8 @@ class QuicTransport:
 
     def turn_away(self, status: int, headers: Sequence[tuple[str, str]] = ()) -> None:
         """Refuse the peer: 401 and 403 close with session code 6, everything else with 4."""
-        self.close(6 if status in (401, 403) else 4, "refused")
+        kind = Refused if status in (401, 403) else RelayError
+        self.close(kind.session_code, "refused")
 
     def admit(self, receiver: Receiver, protocol: str | None) -> None:
         """Open the session; ALPN has settled the protocol already."""

@@ -217,7 +217,8 @@ class WebTransport(QuicTransport):
     def _feed_capsules(self, data: bytes, fin: bool) -> None:
         if self.is_closed:
             if fin:
-                self._linger(0.0)
+                # Chromium loses the code and reason of our capsule when QUIC ends in the same flight.
+                self._linger(GOODBYE)
             return
         try:
             closed = self._capsules.feed(data)

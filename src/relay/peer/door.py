@@ -138,11 +138,12 @@ class Door:
             id=id,
             grant=grant,
             admit=self._admit(knock),
+            welcomed=self._welcomed(knock),
             left=self._left,
         )
         self.guests[id] = guest
         if grant is not None:
-            self._welcome(guest, grant, knock)
+            self._limit(guest, grant)
         visit.accept(guest, protocol)
         guest.start()
 
@@ -155,27 +156,35 @@ class Door:
             judgement = self.judge(request, address(knock))
             if judgement.grant is None:
                 raise refusal(judgement)
-            self._welcome(guest, judgement.grant, knock)
+            self._limit(guest, judgement.grant)
             return judgement.grant
 
         return admit
 
-    def _welcome(self, guest: Guest, grant: Grant, knock: Knock) -> None:
-        self.admitted += 1
+    def _limit(self, guest: Guest, grant: Grant) -> None:
+        """Note when the grant ends, by a clock that nobody can turn back."""
         if grant.expires is not None:
             self._deadlines[guest.id] = self.house.clock() + grant.expires - self.wall()
-        self.house.log(
-            "welcome",
-            id=guest.id,
-            transport=knock.transport,
-            version=guest.session.version,
-            remote=address(knock),
-            root=grant.root,
-            publish=list(grant.publish),
-            subscribe=list(grant.subscribe),
-            kid=grant.kid,
-            anonymous=grant.anonymous,
-        )
+
+    def _welcomed(self, knock: Knock) -> Callable[[Guest, Grant], None]:
+        """What is written when a session begins."""
+
+        def welcomed(guest: Guest, grant: Grant) -> None:
+            self.admitted += 1
+            self.house.log(
+                "welcome",
+                id=guest.id,
+                transport=knock.transport,
+                version=guest.session.version,
+                remote=address(knock),
+                root=grant.root,
+                publish=list(grant.publish),
+                subscribe=list(grant.subscribe),
+                kid=grant.kid,
+                anonymous=grant.anonymous,
+            )
+
+        return welcomed
 
     def _left(self, guest: Guest, reason: str) -> None:
         self.guests.pop(guest.id, None)

@@ -45,8 +45,8 @@ class Guest:
     """One peer, from its first byte to its last.
 
     ``admit`` is asked with the target of the peer's SETUP (and its roles) when the transport did
-    not carry one; it answers with a grant or raises `Refused`. ``left`` is called exactly once,
-    when the guest is gone.
+    not carry one; it answers with a grant or raises `Refused`. ``welcomed`` is called once, when
+    the session begins, ``left`` exactly once, when the guest is gone.
     """
 
     def __init__(
@@ -58,6 +58,7 @@ class Guest:
         id: str,
         grant: Grant | None,
         admit: Callable[[Guest, events.Opened], Grant] | None = None,
+        welcomed: Callable[[Guest, Grant], None] = lambda guest, grant: None,
         left: Callable[[Guest, str], None] = lambda guest, reason: None,
     ) -> None:
         self.house = house
@@ -68,6 +69,7 @@ class Guest:
         self.id = id
         self.grant = grant
         self.admit = admit
+        self.welcomed = welcomed
         self.left = left
         self.alias = secrets.randbelow(2**53 - 1) + 1
         """The peer's hop id where it has none, so that it never hears its own broadcasts."""
@@ -140,7 +142,7 @@ class Guest:
         """Let go of everything shared, exactly once."""
         if not self.gone:
             self.gone = True
-            self.publishing.leave()
+            self.publishing.leave(error)
             self.watching.leave(error)
             self.probes.clear()
             self.left(self, reason)
@@ -177,6 +179,7 @@ class Guest:
             return
         self.grant = grant
         self.opened = True
+        self.welcomed(self, grant)
         subscribe = grant.subscribe if event.subscribes else ()
         publish = grant.publish if event.publishes else ()
         self.scope = self.house.origin.scope(grant.root, publish, subscribe)

@@ -11,12 +11,15 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from typing import NamedTuple
 
-from relay.errors import Cancelled, Lagged, NotFound, RelayError
+from relay.errors import Cancelled, Lagged, LimitExceeded, NotFound, RelayError
 from relay.model.group import Group, Log, Transcode
 from relay.model.track import Demand, Track, TrackInfo
 from relay.wire.frame import FrameParser, Layout, encode_frame
 
 LAYOUT = Layout.TIMED
+
+MAX_GROUP = 33_554_432
+"""Bytes of one published group, which is kept whole for viewers that come late."""
 
 MAX_FRAME = 33_554_432
 """Bytes of one frame that a reader here will put together; the same as a session lets through."""
@@ -28,6 +31,7 @@ class LocalGroup:
     def __init__(self, sequence: int) -> None:
         self.sequence = sequence
         self.chunks: list[bytes] = []
+        self.size = 0
         self.previous = 0
         self.finished = False
 
@@ -55,9 +59,15 @@ class LocalTrack:
         return self._next - 1
 
     def write_frame(self, payload: bytes, timestamp: int) -> None:
-        """One frame into the current group; ``timestamp`` in the track's timescale."""
+        """One frame into the current group; ``timestamp`` in the track's timescale.
+
+        Raises `LimitExceeded` when the group would grow beyond `MAX_GROUP`.
+        """
         group = self.groups[-1]
         chunk = encode_frame(LAYOUT, payload, timestamp, group.previous)
+        group.size += len(chunk)
+        if group.size > MAX_GROUP:
+            raise LimitExceeded(f"a group of more than {MAX_GROUP} bytes: begin a new one earlier")
         group.previous = timestamp
         group.chunks.append(chunk)
         if (live := self._open.get(group.sequence)) is not None:

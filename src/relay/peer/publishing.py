@@ -10,7 +10,15 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from relay.auth.grant import Denied
-from relay.errors import Cancelled, Dropped, Forbidden, LimitExceeded, RelayError, RemoteError
+from relay.errors import (
+    Cancelled,
+    Dropped,
+    Forbidden,
+    LimitExceeded,
+    Refused,
+    RelayError,
+    RemoteError,
+)
 from relay.model.broadcast import Route
 from relay.model.group import Group
 from relay.path import Path
@@ -54,11 +62,14 @@ class Publishing:
             events.DatagramReceived: self.datagram_received,
         }
 
-    def leave(self) -> None:
-        """The guest vanished: its broadcasts linger, what was pulled from it is over."""
+    def leave(self, error: RelayError) -> None:
+        """The guest vanished and its broadcasts linger, or it lost its rights and they do not."""
         now = self.clock()
         for route in tuple(self.routes.values()):
-            route.lose(now)
+            if isinstance(error, Refused):
+                route.revoke()
+            else:
+                route.lose(now)
         for feed in {*self.feeds.values(), *self.questions.values()}:
             feed.abandon(Dropped("the publisher vanished"), now)
         for table in (self.routes, self.feeds, self.questions, self.arrivals):
