@@ -66,8 +66,9 @@ class Delivery:
 
     def begin(self) -> None:
         """Start following the group, from its first frame."""
-        self.queue.count += 1
-        self.queue.backlog += self.unsent
+        self.queue.follow(self)
+        if self.over:
+            return  # the least urgent of too many
         self.log.attach(self)
         if self.unsent or self.log.finished or self.log.error:
             self.queue.push(self)
@@ -76,6 +77,8 @@ class Delivery:
 
     def written(self, size: int) -> None:
         """More bytes of the group exist."""
+        if self.over:
+            return  # dropped while the group was telling its readers
         self.unsent += size
         self.queue.backlog += size
         if not self.queued:
@@ -85,7 +88,7 @@ class Delivery:
 
     def ended(self) -> None:
         """The group is complete or broken off."""
-        if not self.queued:
+        if not self.queued and not self.over:
             self.queue.push(self)
 
     def evicted(self) -> None:
@@ -157,8 +160,7 @@ class Delivery:
             self.over = True
             self.queued = False
             self.log.detach(self)
-            self.queue.count -= 1
-            self.queue.backlog -= self.unsent
+            self.queue.forget(self)
             self.unsent = 0
             self.done(self)
 
@@ -181,14 +183,30 @@ class SendQueue:
         self.reset = reset
         self.backlog = 0
         """Bytes that wait."""
-        self.count = 0
-        """Groups that are followed."""
         self.dropped = 0
         """Groups given up because the subscriber was too slow."""
+        self._followed: dict[Delivery, None] = {}
         self._ready: list[tuple[Rank, int, Delivery]] = []
         self._blocked: list[tuple[Rank, int, Delivery]] = []
         self._stale: list[Delivery] = []
         self._order = 0
+
+    @property
+    def count(self) -> int:
+        """Groups that are followed, with or without anything to send."""
+        return len(self._followed)
+
+    def follow(self, delivery: Delivery) -> None:
+        """One more group on its way; the oldest makes room when there are too many."""
+        self._followed[delivery] = None
+        self.backlog += delivery.unsent
+        if self.is_over_budget():
+            self.shed()
+
+    def forget(self, delivery: Delivery) -> None:
+        """A group has left, or never will."""
+        if self._followed.pop(delivery, self) is None:
+            self.backlog -= delivery.unsent
 
     def push(self, delivery: Delivery) -> None:
         """The delivery has something to send."""
@@ -203,7 +221,7 @@ class SendQueue:
         """Whether the subscriber has fallen too far behind."""
         return (
             self.backlog > self.settings.max_backlog
-            or self.count > self.settings.max_waiting_groups
+            or len(self._followed) > self.settings.max_waiting_groups
         )
 
     def drain(self) -> None:
@@ -222,8 +240,7 @@ class SendQueue:
 
     def shed(self) -> None:
         """Over budget: give up the least urgent, oldest groups until there is room again."""
-        waiting = sorted(entry for entry in (*self._ready, *self._blocked) if not entry[2].over)
-        for _, _, delivery in waiting:
+        for delivery in sorted(self._followed, key=lambda delivery: delivery.rank):
             if not self.is_over_budget():
                 break
             self.dropped += 1
@@ -248,7 +265,7 @@ class SendQueue:
 
     def close(self) -> None:
         """The connection is gone: let go of everything."""
-        for _, _, delivery in (*self._ready, *self._blocked):
+        for delivery in tuple(self._followed):
             delivery.close()
         self._ready.clear()
         self._blocked.clear()

@@ -1,0 +1,165 @@
+"""The door: who is let in, how a refusal looks from both sides, and when a grant ends."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from dialogue import Wire
+from relay.auth import keys, mint
+from relay.auth.claims import Claims
+from relay.auth.settings import AuthSettings
+from relay.model.origin import Origin
+from relay.path import Path
+from relay.peer.door import Door, Rules
+from relay.peer.guest import House
+from relay.session.settings import SessionSettings
+from relay.session.transport import Knock
+from relay.wire.version import IDENTIFIERS
+
+KEY = keys.generate("HS256", kid="k1")
+NOW = 1_800_000_000.0
+
+
+class Visit:
+    """A knock and what became of it."""
+
+    def __init__(self, target: str | None, *offered: str, **more: Any) -> None:
+        kind = "webtransport" if target is not None else "quic"
+        self.knock = Knock(kind, target, offered, ("192.0.2.1", 1234), **more)
+        self.wire = Wire()
+        self.transport = self.wire.server
+        self.accepted: list[tuple[Any, str | None]] = []
+        self.refused: list[tuple[int, tuple[tuple[str, str], ...]]] = []
+
+    def accept(self, receiver: Any, protocol: str | None) -> None:
+        self.accepted.append((receiver, protocol))
+        self.wire.server.receiver = receiver
+
+    def refuse(self, status: int, headers: Any = ()) -> None:
+        self.refused.append((status, tuple(headers)))
+
+
+class Bench:
+    def __init__(self, public: Any = "anon", versions: tuple[str, ...] = IDENTIFIERS) -> None:
+        self.now = 50.0
+        self.wall = NOW
+        self.said: list[tuple[str, dict[str, Any]]] = []
+        house = House(
+            Origin(99),
+            lambda *what: lambda data, at: data,
+            lambda: self.now,
+            log=lambda event, **facts: self.said.append((event, facts)),
+        )
+        rules = Rules(keys.KeySet.load(KEY.dump(), "k1"), AuthSettings(public=public))
+        self.door = Door(house, rules, SessionSettings(), versions, lambda: self.wall)
+
+    def knock(self, target: str | None, *offered: str, **more: Any) -> Visit:
+        visit = Visit(target, *(offered or ("moq-lite-05",)), **more)
+        self.door.answer(visit)
+        return visit
+
+    def events(self, name: str) -> list[dict[str, Any]]:
+        return [facts for event, facts in self.said if event == name]
+
+
+def token(root: str = "demo", ttl: float = 60) -> str:
+    claims = Claims(root=Path(root), put=(Path(""),), get=(Path(""),), exp=int(NOW + ttl))
+    return mint.sign(claims, KEY, NOW)
+
+
+def setup(visit: Visit, target: str) -> None:
+    """The client's SETUP with a path, over raw QUIC."""
+    body = b"\x01\x02" + bytes([0x40 | len(target) >> 8, len(target) & 255]) + target.encode()
+    message = b"\x01" + bytes([0x40 | len(body) >> 8, len(body) & 255]) + body
+    visit.accepted[0][0].stream_received(2, message, True)
+
+
+@pytest.mark.parametrize(
+    ("offered", "chosen"),
+    [
+        (("moq-lite-05",), "moq-lite-05"),
+        (("moq-lite-06", "moq-lite-04", "moq-lite-05"), "moq-lite-04"),
+        (("moqt-18", "moql"), "moql"),
+    ],
+)
+def test_first_version_of_the_offer_that_we_speak(offered: tuple[str, ...], chosen: str) -> None:
+    assert Bench().knock("/anon", *offered).accepted[0][1] == chosen
+
+
+def test_no_common_version_is_refused() -> None:
+    visit = Bench().knock("/anon", "moqt-18", "moq-00")
+    assert visit.refused == [(400, ())]
+
+
+def test_no_offer_is_the_in_band_handshake_unless_that_is_off() -> None:
+    bench = Bench()
+    visit = Visit("/anon")
+    bench.door.answer(visit)
+    assert visit.accepted[0][1] is None
+    bench = Bench(versions=("moq-lite-05",))
+    visit = Visit("/anon")
+    bench.door.answer(visit)
+    assert visit.refused == [(400, ())]
+
+
+def test_a_refusal_has_an_id_that_the_log_knows_and_no_detail() -> None:
+    bench = Bench()
+    visit = bench.knock("/demo?jwt=rubbish.token.here")
+    ((status, headers),) = visit.refused
+    (line,) = bench.events("refused")
+    assert status == line["status"] == 401
+    assert headers == (("x-request-id", line["id"]),)
+    assert line["path"] == "/demo"
+    assert "rubbish" not in repr(bench.said)
+    assert bench.door.refused == {line["reason"]: 1}
+    assert bench.door.guests == {}
+
+
+def test_a_token_over_raw_quic_is_judged_when_it_comes() -> None:
+    bench = Bench()
+    good, bad = bench.knock(None), bench.knock(None)
+    setup(good, f"/demo?jwt={token()}")
+    setup(bad, f"/other?jwt={token()}")
+    assert good.accepted[0][0].grant.root == "demo"
+    (line,) = bench.events("refused")
+    assert bad.wire.server.closed == (2, f"unauthorized (id {line['id']})")
+    assert list(bench.door.guests.values()) == [good.accepted[0][0]]
+
+
+def test_versions_that_carry_no_path_come_in_at_the_root() -> None:
+    bench = Bench(public="")
+    visit = bench.knock(None, "moq-lite-04")
+    assert visit.accepted[0][0].grant.root == ""
+    assert Bench().knock(None, "moq-lite-03").accepted[0][0].gone is False  # anon is below it
+
+
+@pytest.mark.parametrize("clock", ["monotonic", "wall"])
+def test_a_grant_ends_by_either_clock(clock: str) -> None:
+    bench = Bench()
+    visit = bench.knock(None)
+    setup(visit, f"/demo?jwt={token(ttl=60)}")
+    bench.door.tick(bench.now)
+    assert len(bench.door.guests) == 1
+    if clock == "monotonic":
+        bench.now += 60.1
+        bench.wall -= 3600
+    else:
+        bench.wall += 60.1
+    bench.door.tick(bench.now)
+    assert bench.door.guests == {}
+    assert visit.wire.server.closed is not None
+    assert visit.wire.server.closed[0] == 2
+    assert "expired" in visit.wire.server.closed[1]
+
+
+def test_a_closing_door_lets_nobody_in() -> None:
+    bench = Bench()
+    bench.door.close()
+    assert bench.knock("/anon").refused == [(503, ())]
+
+
+def test_the_bearer_header_is_a_credential_too() -> None:
+    visit = Bench().knock("/demo", headers={"authorization": f"Bearer {token()}"})
+    assert len(visit.accepted) == 1

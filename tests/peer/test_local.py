@@ -1,0 +1,109 @@
+"""Publishing and reading from within: frames in, the same frames out."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from relay.errors import Lagged, LimitExceeded, NotFound
+from relay.model.origin import Origin
+from relay.model.track import Demand, TrackInfo
+from relay.path import Path
+from relay.peer import local
+from relay.peer.local import Collector, GroupEnd, LocalBroadcast, ReadFrame, collect_group
+from relay.wire.frame import Transcoder
+
+INFO = TrackInfo(timescale=1000)
+
+
+def transcode(source: Any, target: Any, info: TrackInfo) -> Any:
+    return Transcoder(source, target, info.timescale).feed
+
+
+def clock() -> float:
+    return 5.0
+
+
+def published() -> tuple[Any, Any]:
+    """A broadcast in an origin, and its one local track."""
+    origin = Origin(7)
+    broadcast = LocalBroadcast(clock)
+    track = broadcast.create_track("t", INFO, keep=3)
+    origin.announce(Path("a"), broadcast, (), clock())
+    found = origin.find(Path("a"))
+    assert found is not None
+    return found, track
+
+
+def read(track: Any, demand: Demand | None = None, limit: int = 1 << 20) -> list[Any]:
+    async def main() -> list[Any]:
+        collector = Collector(track, demand or Demand(), transcode, clock, limit)
+        return [item async for item in collector.frames()]
+
+    return asyncio.run(main())
+
+
+def test_a_late_reader_gets_the_latest_group_from_its_first_frame() -> None:
+    broadcast, track = published()
+    for number in range(3):
+        track.append_group()
+        track.write_frame(b"%d-a" % number, 10)
+        track.write_frame(b"%d-b" % number, 20)
+    track.finish()
+    assert read(broadcast.track("t")) == [
+        ReadFrame(2, 0, 10, 1000, b"2-a"),
+        ReadFrame(2, 1, 20, 1000, b"2-b"),
+        GroupEnd(2, 2, None),
+    ]
+
+
+def test_an_explicit_start_gets_what_is_kept() -> None:
+    broadcast, track = published()
+    for number in range(5):
+        track.append_group()
+        track.write_frame(b"%d" % number, 0)
+    track.finish()
+    items = read(broadcast.track("t"), Demand(start=0))
+    assert [item.group for item in items if isinstance(item, GroupEnd)] == [2, 3, 4]
+
+
+def test_an_unknown_track_raises_for_the_reader() -> None:
+    broadcast, _ = published()
+    with pytest.raises(NotFound):
+        read(broadcast.track("nothing"))
+
+
+def test_a_reader_that_is_too_slow_is_told_so() -> None:
+    broadcast, track = published()
+    track.append_group()
+    for number in range(20):
+        track.write_frame(bytes(100), number)
+    with pytest.raises(Lagged):
+        read(broadcast.track("t"), limit=1000)
+
+
+def test_one_whole_group_by_number_or_the_latest() -> None:
+    broadcast, track = published()
+    for number in range(3):
+        track.append_group()
+        track.write_frame(b"%d" % number, 0)
+    track.finish_group()
+
+    async def main() -> None:
+        model = broadcast.track("t")
+        assert await collect_group(model, None, transcode, clock) == (2, [b"2"])
+        with pytest.raises(NotFound):
+            await collect_group(model, 77, transcode, clock)
+
+    asyncio.run(main())
+
+
+def test_a_group_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local, "MAX_GROUP", 1000)
+    _, track = published()
+    track.append_group()
+    track.write_frame(bytes(900), 0)
+    with pytest.raises(LimitExceeded):
+        track.write_frame(bytes(200), 1)

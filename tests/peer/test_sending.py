@@ -1,0 +1,263 @@
+"""The send queue: order, budget, credit, and what is too old."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from relay.errors import Dropped
+from relay.peer.sending import Delivery, SendQueue
+from relay.peer.settings import PeerSettings
+
+
+class Log:
+    """A group's bytes, as the model keeps them."""
+
+    def __init__(self, *chunks: bytes) -> None:
+        self.chunks = list(chunks)
+        self.size = sum(map(len, chunks))
+        self.finished = False
+        self.error: Any = None
+        self.readers: list[Any] = []
+
+    def attach(self, reader: Any) -> None:
+        self.readers.append(reader)
+
+    def detach(self, reader: Any) -> None:
+        if reader in self.readers:
+            self.readers.remove(reader)
+
+    def write(self, chunk: bytes) -> None:
+        self.chunks.append(chunk)
+        self.size += len(chunk)
+        for reader in tuple(self.readers):
+            reader.written(len(chunk))
+
+    def finish(self) -> None:
+        self.finished = True
+        for reader in tuple(self.readers):
+            reader.ended()
+
+
+class Line:
+    """A connection with a settable capacity, and everything that left on it."""
+
+    def __init__(self) -> None:
+        self.room = 1 << 30
+        self.streams: dict[int, int] = {}
+        """Capacity of single streams, where it differs."""
+        self.credit = 1 << 30
+        self.out: dict[int, bytes] = {}
+        self.ended: set[int] = set()
+        self.resets: dict[int, int] = {}
+        self.order: list[int] = []
+        self.wakes = 0
+
+    def capacity(self, stream: int | None = None) -> int:
+        return min(self.room, self.streams.get(stream, self.room)) if stream else self.room
+
+    def wake(self) -> None:
+        self.wakes += 1
+
+    def write(self, stream: int, data: bytes, fin: bool) -> None:
+        self.out[stream] = self.out.get(stream, b"") + data
+        self.room -= len(data)
+        self.order.append(stream)
+        if fin:
+            self.ended.add(stream)
+
+    def reset(self, stream: int, code: int) -> None:
+        self.resets[stream] = code
+
+
+class Bench:
+    def __init__(self, **limits: Any) -> None:
+        self.now = 0.0
+        self.line = Line()
+        self.queue = SendQueue(
+            self.line,  # type: ignore[arg-type]
+            PeerSettings(**limits),
+            lambda: self.now,
+            self.line.write,
+            self.line.reset,
+        )
+        self.done: list[int] = []
+
+    def deliver(self, log: Log, stream: int, priority: int = 0) -> Delivery:
+        def open() -> int | None:
+            if self.line.credit <= 0:
+                return None
+            self.line.credit -= 1
+            return stream
+
+        delivery = Delivery(
+            self.queue,
+            log,  # type: ignore[arg-type]
+            (priority, 0, stream),
+            open,
+            lambda delivery: self.done.append(stream),
+        )
+        delivery.begin()
+        return delivery
+
+
+@pytest.fixture
+def bench() -> Callable[..., Bench]:
+    return Bench
+
+
+def test_a_group_leaves_whole_and_is_forgotten(bench: Callable[..., Bench]) -> None:
+    b = bench()
+    log = Log(b"ab", b"cd")
+    b.deliver(log, 1)
+    b.queue.drain()
+    log.write(b"ef")
+    log.finish()
+    b.queue.drain()
+    assert (b.line.out, b.line.ended, b.done) == ({1: b"abcdef"}, {1}, [1])
+    assert (b.queue.backlog, b.queue.count, log.readers) == (0, 0, [])
+
+
+def test_priority_then_newest(bench: Callable[..., Bench]) -> None:
+    b = bench()
+    b.line.room = 0
+    for stream, priority in ((1, 5), (2, 5), (3, 1), (4, 9)):
+        b.deliver(Log(b"x"), stream, priority)
+    b.queue.drain()
+    assert b.line.order == []
+    b.line.room = 100
+    b.queue.drain()
+    assert b.line.order == [4, 2, 1, 3]
+
+
+def test_chunks_are_cut_to_what_the_connection_takes(bench: Callable[..., Bench]) -> None:
+    b = bench()
+    b.line.room = 5
+    b.deliver(Log(b"abc", b"defg"), 1)
+    b.queue.drain()
+    assert b.line.out == {1: b"abcde"}
+    assert b.queue.backlog == 2
+    b.line.room = 1
+    b.queue.drain()
+    b.line.room = 9
+    b.queue.drain()
+    assert b.line.out == {1: b"abcdefg"}
+
+
+def test_a_stream_without_credit_of_its_own_lets_others_pass(bench: Callable[..., Bench]) -> None:
+    b = bench()
+    b.line.streams[2] = 0
+    b.deliver(Log(b"blocked"), 2)
+    b.deliver(Log(b"free"), 1)
+    b.queue.drain()
+    assert b.line.out == {1: b"free"}
+    b.line.streams.clear()
+    b.queue.drain()
+    assert b.line.out[2] == b"blocked"
+
+
+def test_without_stream_credit_groups_wait_newest_first(bench: Callable[..., Bench]) -> None:
+    b = bench()
+    b.line.credit = 0
+    for stream in (1, 2, 3):
+        b.deliver(Log(b"x"), stream)
+    b.queue.drain()
+    assert b.line.out == {}
+    b.line.credit = 2
+    b.queue.drain()
+    assert b.line.order == [3, 2]
+
+
+def test_over_the_byte_budget_the_oldest_go(bench: Callable[..., Bench]) -> None:
+    b = bench(max_backlog=30)
+    b.line.room = 0
+    logs = [Log(b"x" * 10) for _ in range(4)]
+    for stream, log in enumerate(logs, 1):
+        b.deliver(log, stream)
+    assert b.done == [1]
+    logs[3].write(b"y" * 15)
+    assert b.done == [1, 2, 3]
+    assert b.queue.dropped == 3
+    assert b.queue.backlog == 25
+
+
+def test_over_the_count_the_oldest_go(bench: Callable[..., Bench]) -> None:
+    b = bench(max_waiting_groups=2)
+    b.line.room = 0
+    for stream in (1, 2, 3):
+        b.deliver(Log(b"x"), stream)
+    assert b.done == [1]
+
+
+def test_a_group_begun_and_then_dropped_is_reset(bench: Callable[..., Bench]) -> None:
+    b = bench(max_backlog=10)
+    b.line.room = 1
+    log = Log(b"ab")
+    b.deliver(log, 1)
+    b.queue.drain()
+    b.deliver(Log(b"x" * 10), 2)
+    assert b.line.resets == {1: 26}
+
+
+def test_an_aborted_group_is_reset_with_its_code(bench: Callable[..., Bench]) -> None:
+    b = bench()
+    log = Log(b"ab")
+    b.deliver(log, 1)
+    b.queue.drain()
+    log.error = Dropped()
+    for reader in tuple(log.readers):
+        reader.ended()
+    b.queue.drain()
+    assert b.line.resets == {1: Dropped.code}
+    assert b.queue.count == 0
+
+
+def test_an_evicted_group_has_a_moment_left(bench: Callable[..., Bench]) -> None:
+    b = bench(stale_grace=1.0)
+    b.line.room = 1
+    slow = b.deliver(Log(b"ab"), 1)
+    b.queue.drain()
+    slow.evicted()
+    b.now = 0.9
+    b.queue.tick(b.now)
+    assert b.done == []
+    b.now = 1.1
+    b.queue.tick(b.now)
+    assert b.done == [1]
+    assert b.line.resets == {1: 2}
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.data())
+def test_every_byte_leaves_in_order_or_the_group_is_given_up(data: st.DataObject) -> None:
+    b = Bench(max_backlog=60, max_waiting_groups=5)
+    b.line.room = 0
+    logs: dict[int, Log] = {}
+    for step in range(data.draw(st.integers(1, 30))):
+        action = data.draw(st.sampled_from(["open", "write", "finish", "room", "drain"]))
+        live = [log for log in logs.values() if not log.finished]
+        if action == "open":
+            logs[step + 1] = Log(*data.draw(st.lists(st.binary(max_size=9), max_size=3)))
+            b.deliver(logs[step + 1], step + 1, data.draw(st.integers(0, 2)))
+        elif action == "write" and live:
+            data.draw(st.sampled_from(live)).write(data.draw(st.binary(min_size=1, max_size=20)))
+        elif action == "finish" and live:
+            data.draw(st.sampled_from(live)).finish()
+        elif action == "room":
+            b.line.room = data.draw(st.integers(0, 40))
+        b.queue.drain()
+        assert 0 <= b.queue.backlog <= 60 or b.queue.count == 0
+        assert b.queue.count <= 5
+    b.line.room = 1 << 30
+    b.queue.drain()
+    assert b.queue.backlog == 0
+    for stream, log in logs.items():
+        sent = b.line.out.get(stream, b"")
+        whole = b"".join(log.chunks)
+        assert whole.startswith(sent)
+        if stream not in b.done or stream in b.line.ended:
+            assert sent == whole

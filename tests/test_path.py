@@ -1,0 +1,72 @@
+"""The only prefix rule in the house, against an oracle made of lists."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from relay.errors import BadRequest
+from relay.path import MAX_LENGTH, MAX_SEGMENTS, ROOT, Path, covering
+
+names = st.text(alphabet="ab/.%é", max_size=12)
+
+
+def parts(text: str) -> list[str]:
+    return [part for part in text.split("/") if part]
+
+
+@pytest.mark.parametrize(
+    ("text", "normal"),
+    [
+        ("", ""),
+        ("/", ""),
+        ("///", ""),
+        ("/a//b/", "a/b"),
+        ("a/./../b", "a/./../b"),
+        ("A", "A"),
+        ("a%2Fb", "a%2Fb"),
+    ],
+)
+def test_normal_form(text: str, normal: str) -> None:
+    assert Path(text) == normal
+    assert isinstance(Path(text), Path)
+
+
+def test_prefixes_end_at_segment_borders() -> None:
+    assert Path("foo/bar").is_under(Path("foo"))
+    assert Path("foo").is_under(Path("foo"))
+    assert Path("foo").is_under(ROOT)
+    assert not Path("foobar").is_under(Path("foo"))
+    assert not Path("foo").is_under(Path("foo/bar"))
+
+
+@given(names, names)
+def test_is_under_is_a_prefix_of_lists(text: str, prefix: str) -> None:
+    expected = parts(text)[: len(parts(prefix))] == parts(prefix)
+    assert Path(text).is_under(Path(prefix)) == expected
+    if expected:
+        rest = Path(text).relative_to(Path(prefix))
+        assert list(rest.segments) == parts(text)[len(parts(prefix)) :]
+        assert Path(prefix).join(rest) == Path(text)
+    else:
+        with pytest.raises(ValueError, match="not under"):
+            Path(text).relative_to(Path(prefix))
+
+
+@given(st.lists(names, max_size=6), names)
+def test_covering_contains_the_same_paths(prefixes: list[str], text: str) -> None:
+    paths = [Path(prefix) for prefix in prefixes]
+    kept = covering(paths)
+    assert any(Path(text).is_under(p) for p in kept) == any(Path(text).is_under(p) for p in paths)
+    assert not any(a != b and a.is_under(b) for a in kept for b in kept)
+
+
+def test_too_much_is_refused() -> None:
+    Path("/".join(["a"] * MAX_SEGMENTS))
+    with pytest.raises(BadRequest):
+        Path("/".join(["a"] * (MAX_SEGMENTS + 1)))
+    with pytest.raises(BadRequest):
+        Path("a" * (MAX_LENGTH + 1))
+    with pytest.raises(BadRequest):
+        Path("a" * MAX_LENGTH).join("b")
