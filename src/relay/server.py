@@ -28,6 +28,7 @@ from relay.control.serve import HttpListener, listen
 from relay.errors import ConfigError, RelayError, Unroutable
 from relay.model.origin import Origin
 from relay.model.track import TrackInfo
+from relay.net.authority import load_roots
 from relay.net.endpoint import Endpoint
 from relay.net.tls import Certificates
 from relay.path import ROOT, Path
@@ -154,6 +155,7 @@ class Relay:
             self.certificates,
             settings.server.versions,
             self._escaped,
+            load_roots(settings.server.tls.root),
         )
         self.quic_address: tuple[str, int] = ("", 0)
         self.http_addresses: list[tuple[str, int]] = []

@@ -159,13 +159,19 @@ async def open_house(
     certificates: Certificates | None = None,
     protocols: tuple[str, ...] = ("moq-lite-05", "moq-lite-04"),
     host: str = "127.0.0.1",
+    roots: bytes | None = None,
 ) -> AsyncIterator[House]:
     """An endpoint for the length of a test; nothing may be left of it afterwards."""
     certificates = certificates or CERTIFICATES
     visits: asyncio.Queue[Visit] = asyncio.Queue()
     errors: list[Exception] = []
     endpoint = Endpoint(
-        visits.put_nowait, settings or ListenSettings(), certificates, protocols, errors.append
+        visits.put_nowait,
+        settings or ListenSettings(),
+        certificates,
+        protocols,
+        errors.append,
+        roots,
     )
     port = (await endpoint.start(host, 0))[1]
     house = House(endpoint, port, certificates, visits, errors)

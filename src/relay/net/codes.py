@@ -27,6 +27,8 @@ SESSION_GONE = 0x170D7B68
 """A stream belongs to a session that is over, or never was."""
 CONNECTION_REFUSED = 0x2
 """QUIC (RFC 9000, 20.1): the server takes no more connections."""
+BAD_CERTIFICATE = 0x12A
+"""TLS alert bad_certificate as a QUIC error (RFC 9001, 4.8)."""
 
 
 def to_http3(code: int) -> int:

@@ -27,6 +27,7 @@ from relay.net.codes import H3_INTERNAL_ERROR
 from relay.net.engine import Engine
 from relay.net.settings import QuicLimits
 from relay.net.udp import Address, plain
+from relay.session.transport import PeerCertificate
 
 
 class Application(Protocol):
@@ -103,6 +104,8 @@ class Connection:
         """When the endpoint's timer will look at this connection; the endpoint's own note."""
         self.application: Application | None = None
         self.alpn = ""
+        self.certificate: PeerCertificate | None = None
+        """The client certificate the peer showed, checked."""
         self.is_terminated = False
         """Whether QUIC has forgotten the connection, closing period included."""
         self._remote = remote
@@ -217,7 +220,9 @@ class Connection:
                 case HandshakeCompleted():
                     self.deadline = None
                     self.host.handshake_done(self)
-                    if not self.engine.is_over:
+                    if self.engine.is_over:
+                        self.application = None  # turned away: what came along is not heard
+                    else:
                         application.handshake_completed()
         except Exception as error:
             self.fail(error)

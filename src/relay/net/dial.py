@@ -25,6 +25,7 @@ from relay.net.connection import Application, Connection
 from relay.net.endpoint import H3, Endpoint, OnError, configure, log_error
 from relay.net.quic import QuicTransport
 from relay.net.settings import ListenSettings, QuicLimits
+from relay.net.tls import load
 from relay.session.transport import Receiver, Transport
 
 RAW_SCHEMES = frozenset(("moqt", "moql"))
@@ -44,6 +45,12 @@ class DialTls:
 
     disable_verify: bool = False
     """Believe anybody: for tests and closed networks."""
+
+    certificate: str | Path | None = None
+    """PEM file of our own certificate chain, for servers that ask for one."""
+
+    key: str | Path | None = None
+    """PEM file of its private key."""
 
     def pins(self) -> frozenset[str]:
         """The fingerprints as compared. Raises `ConfigError` for one that is no SHA-256."""
@@ -162,6 +169,10 @@ def _configure(
             raise ConfigError(f"cannot read {tls.roots}: {error.strerror}") from None
         except ValueError:
             raise ConfigError(f"{tls.roots} holds no PEM certificate") from None
+    if tls.certificate is not None and tls.key is not None:
+        pair = load(tls.certificate, tls.key)
+        made.certificate, made.certificate_chain = pair.chain[0], list(pair.chain[1:])
+        made.private_key = pair.key
     return made
 
 

@@ -18,9 +18,10 @@ from itertools import groupby
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.packet import QuicHeader
 
-from relay.errors import ConfigError
+from relay.errors import ConfigError, Unauthorized
 from relay.net import udp
-from relay.net.codes import CONNECTION_REFUSED
+from relay.net.authority import examine
+from relay.net.codes import BAD_CERTIFICATE, CONNECTION_REFUSED
 from relay.net.connection import Application, Begin, Connection
 from relay.net.engine import Engine
 from relay.net.gate import CID_LENGTH, VERSIONS, Admitted, Gate, read_header
@@ -77,11 +78,14 @@ class Endpoint:
         certificates: Certificates | None,
         protocols: Sequence[str],
         on_error: OnError = log_error,
+        roots: bytes | None = None,
     ) -> None:
         """``protocols`` are the identifiers spoken over raw QUIC, best first; HTTP/3 is added.
 
-        ``door`` and ``certificates`` are ``None`` for an endpoint that only dials.
+        ``door`` and ``certificates`` are ``None`` for an endpoint that only dials. ``roots`` (PEM)
+        vouch for client certificates; without them nobody is asked for one.
         """
+        self._roots = roots
         self.settings = settings
         self.gate = Gate(settings)
         self.datagrams_in = self.bytes_in = 0
@@ -202,11 +206,22 @@ class Endpoint:
     def handshake_done(self, connection: Connection) -> None:
         """Count a session."""
         line = self._lines[connection]
+        try:
+            self._examine(connection)
+        except Unauthorized as error:
+            connection.engine.end(BAD_CERTIFICATE, str(error), transport=True)
+            return
         line.is_session = True
         self.sessions += 1
         self.sessions_total += 1
         if not line.is_ours:
             self.gate.handshakes -= 1
+
+    def _examine(self, connection: Connection) -> None:
+        """Look at the client certificate, if there is one. Raises `Unauthorized` for a bad one."""
+        shown = connection.engine.peer_chain
+        if self._roots is not None and shown:
+            connection.certificate = examine(shown[0], shown[1:], self._roots)
 
     def ended(self, connection: Connection) -> None:
         """Count it no longer."""
@@ -377,6 +392,7 @@ class Endpoint:
             made = configure(self.settings.limits, False, self._protocols)
             made.certificate, made.certificate_chain = pair.chain[0], list(pair.chain[1:])
             made.private_key = pair.key
+            made.cadata = self._roots
             self._configured = (pair, made)
         return self._configured[1]
 

@@ -15,6 +15,7 @@ from aioquic.quic.events import ConnectionTerminated, StreamDataReceived, Stream
 from aioquic.quic.packet_builder import QuicPacketBuilder
 from aioquic.quic.rangeset import RangeSet
 from aioquic.tls import Context, pull_client_hello
+from cryptography import x509
 
 from relay.net.capsule import clip
 from relay.net.settings import QuicLimits
@@ -82,6 +83,12 @@ class Engine(QuicConnection):
         """Hex SHA-256 of the server's certificate, empty before it came."""
         certificate = self.tls._peer_certificate
         return fingerprint(certificate) if certificate is not None else ""
+
+    @property
+    def peer_chain(self) -> tuple[x509.Certificate, ...]:
+        """The certificates the peer showed, leaf first; none when it showed none."""
+        leaf = self.tls._peer_certificate
+        return (leaf, *self.tls._peer_certificate_chain) if leaf is not None else ()
 
     @property
     def rtt(self) -> float:
@@ -230,6 +237,8 @@ class Engine(QuicConnection):
     def _initialize(self, peer_cid: bytes) -> None:
         super()._initialize(peer_cid)
         if not self._is_client:
+            # Only asked for where authorities are configured; showing none is allowed.
+            self.tls._request_client_certificate = self._configuration.cadata is not None
             # The library reads the name and keeps it to itself.
             self.tls._server_handle_hello = self._read_hello  # type: ignore[method-assign]
 

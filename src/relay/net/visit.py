@@ -77,6 +77,7 @@ def knock_raw(transport: QuicTransport) -> Knock:
         offered=(connection.alpn,),
         remote=connection.remote,
         authority=connection.engine.server_name,
+        certificate=connection.certificate,
     )
 
 
@@ -90,6 +91,7 @@ def knock_web(connection: Connection, request: Request) -> Knock:
         authority=request.pseudo.get("authority", ""),
         origin=request.headers.get("origin"),
         headers=request.headers,
+        certificate=connection.certificate,
     )
 
 

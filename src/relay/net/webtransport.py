@@ -217,7 +217,7 @@ class WebTransport(QuicTransport):
     def _feed_capsules(self, data: bytes, fin: bool) -> None:
         if self.is_closed:
             if fin:
-                # Chromium loses the code and reason of our capsule when QUIC ends in the same flight.
+                # Chromium loses code and reason of our capsule when QUIC ends in the same flight.
                 self._linger(GOODBYE)
             return
         try:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 
 def is_uni(stream: int) -> bool:
@@ -95,6 +95,21 @@ class Receiver(Protocol):
         """The connection or session is gone; no other call follows, exactly one of these comes."""
 
 
+class PeerCertificate(NamedTuple):
+    """A client certificate that one of our authorities vouches for; the peer holds its key."""
+
+    subject: str
+    """Distinguished name (RFC 4514)."""
+    issuer: str
+    """Distinguished name of whoever signed it."""
+    names: tuple[str, ...]
+    """Alternative names: DNS names, addresses, mail addresses, URIs."""
+    fingerprint: str
+    """Hex SHA-256 of its DER form."""
+    not_after: float
+    """Unix seconds at which it expires."""
+
+
 @dataclass(slots=True)
 class Knock:
     """Somebody at the door: what a transport knows before there is a session."""
@@ -119,6 +134,9 @@ class Knock:
 
     headers: dict[str, str] = field(default_factory=dict)
     """All request headers by lower-case name."""
+
+    certificate: PeerCertificate | None = None
+    """The client certificate, where one was asked for and shown."""
 
 
 class Visit(Protocol):

@@ -1,0 +1,82 @@
+"""Client certificates: who vouches for them, and what one says about its holder.
+
+A certificate is a fact about a peer, never a right: it is checked here (chain, dates, purpose) and
+described as plain values; what it allows is decided elsewhere. The library proves that the peer
+holds the key. This module must not know grants.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from aioquic.tls import Alert, verify_certificate
+from cryptography import x509
+from cryptography.x509.oid import ExtendedKeyUsageOID
+
+from relay.errors import ConfigError, Unauthorized
+from relay.net.tls import fingerprint
+from relay.session.transport import PeerCertificate
+
+MAX_NAMES = 64
+"""Alternative names of one certificate that are kept; the rest is ignored."""
+
+CLIENT_PURPOSES = {ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE}
+
+
+def load_roots(files: Sequence[Path]) -> bytes | None:
+    """The authorities of all files as one PEM; ``None`` when no file is named.
+
+    Raises `ConfigError`, one line, for a file that cannot be read or holds no certificate.
+    """
+    found: list[bytes] = []
+    for file in files:
+        try:
+            data = file.read_bytes()
+            x509.load_pem_x509_certificates(data)
+        except OSError as error:
+            raise ConfigError(f"server.tls.root: {file}: {error.strerror}") from None
+        except ValueError:
+            raise ConfigError(f"server.tls.root: {file}: no PEM certificate in it") from None
+        found.append(data)
+    return b"\n".join(found) if found else None
+
+
+def examine(
+    leaf: x509.Certificate, chain: Sequence[x509.Certificate], roots: bytes
+) -> PeerCertificate:
+    """What the certificate says. Raises `Unauthorized` unless one of ``roots`` vouches for it."""
+    try:
+        verify_certificate(certificate=leaf, chain=list(chain), cadata=roots)
+    except Alert as alert:
+        raise Unauthorized(f"client certificate: {alert}") from None
+    _require_purpose(leaf)
+    return PeerCertificate(
+        subject=leaf.subject.rfc4514_string(),
+        issuer=leaf.issuer.rfc4514_string(),
+        names=_names(leaf),
+        fingerprint=fingerprint(leaf),
+        not_after=leaf.not_valid_after_utc.timestamp(),
+    )
+
+
+def _require_purpose(leaf: x509.Certificate) -> None:
+    """A certificate that names its purposes must name this one (RFC 5280, 4.2.1.12)."""
+    try:
+        purposes = leaf.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    except x509.ExtensionNotFound:
+        return
+    except ValueError:
+        raise Unauthorized("client certificate: its extensions cannot be read") from None
+    if not CLIENT_PURPOSES & set(purposes):
+        raise Unauthorized("client certificate: it is not meant for clients")
+
+
+def _names(leaf: x509.Certificate) -> tuple[str, ...]:
+    """Its alternative names: DNS names, addresses, mail addresses and URIs."""
+    try:
+        found = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except (x509.ExtensionNotFound, ValueError):
+        return ()
+    kinds = (x509.DNSName, x509.RFC822Name, x509.UniformResourceIdentifier, x509.IPAddress)
+    return tuple(str(name.value) for name in found if isinstance(name, kinds))[:MAX_NAMES]

@@ -1,0 +1,155 @@
+"""Client certificates: shown, checked against our authorities, described as facts."""
+
+from __future__ import annotations
+
+import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from relay.errors import ConfigError, SessionLost, Unauthorized
+from relay.net.authority import examine, load_roots
+from relay.net.dial import DialTls, dial
+
+NOW = datetime.datetime.now(datetime.UTC)
+DAY = datetime.timedelta(days=1)
+CLIENT = ExtendedKeyUsageOID.CLIENT_AUTH
+
+
+def name(text: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
+
+
+class Authority:
+    """A certificate authority of the test's own."""
+
+    def __init__(self, subject: str = "test authority") -> None:
+        self.key = ec.generate_private_key(ec.SECP256R1())
+        self.certificate = self._sign(subject, self.key.public_key(), name(subject), ca=True)
+        self.pem = self.certificate.public_bytes(Encoding.PEM)
+
+    def _sign(self, subject: str, key: Any, issuer: x509.Name, ca: bool, **more: Any) -> Any:
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(name(subject))
+            .issuer_name(issuer)
+            .public_key(key)
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(more.get("start", NOW - DAY))
+            .not_valid_after(more.get("end", NOW + DAY))
+            .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
+        )
+        if (purpose := more.get("purpose")) is not None:
+            builder = builder.add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
+        if not ca:
+            names = [x509.DNSName("edge.example"), x509.RFC822Name("ops@example.org")]
+            builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+        return builder.sign(self.key, hashes.SHA256())
+
+    def issue(self, folder: Path, **more: Any) -> tuple[x509.Certificate, DialTls]:
+        key = ec.generate_private_key(ec.SECP256R1())
+        issuer = self.certificate.subject
+        made = self._sign("edge", key.public_key(), issuer, False, **({"purpose": CLIENT} | more))
+        files = folder / "client.pem", folder / "client.key"
+        files[0].write_bytes(made.public_bytes(Encoding.PEM))
+        form = (Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        files[1].write_bytes(key.private_bytes(*form))
+        return made, DialTls(disable_verify=True, certificate=files[0], key=files[1])
+
+
+@pytest.fixture(scope="module")
+def authority() -> Authority:
+    return Authority()
+
+
+def test_what_a_certificate_says(authority: Authority, tmp_path: Path) -> None:
+    made, _ = authority.issue(tmp_path)
+    said = examine(made, (), authority.pem)
+    assert (said.subject, said.issuer) == ("CN=edge", "CN=test authority")
+    assert said.names == ("edge.example", "ops@example.org")
+    assert said.fingerprint == made.fingerprint(hashes.SHA256()).hex()
+    assert said.not_after == made.not_valid_after_utc.timestamp()
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"end": NOW - DAY / 2},
+        {"start": NOW + DAY / 2},
+        {"purpose": ExtendedKeyUsageOID.SERVER_AUTH},
+    ],
+    ids=["expired", "not yet valid", "a server's"],
+)
+def test_unfit_certificates_are_refused(
+    authority: Authority, tmp_path: Path, fault: dict[str, Any]
+) -> None:
+    made, _ = authority.issue(tmp_path, **fault)
+    with pytest.raises(Unauthorized):
+        examine(made, (), authority.pem)
+
+
+def test_a_stranger_with_the_same_name_is_refused(authority: Authority, tmp_path: Path) -> None:
+    made, _ = Authority().issue(tmp_path)
+    with pytest.raises(Unauthorized):
+        examine(made, (), authority.pem)
+
+
+def test_root_files_are_read_together(authority: Authority, tmp_path: Path) -> None:
+    files = [tmp_path / "a.pem", tmp_path / "b.pem"]
+    files[0].write_bytes(authority.pem)
+    files[1].write_bytes(Authority("other").pem)
+    roots = load_roots(files)
+    assert roots is not None
+    assert len(x509.load_pem_x509_certificates(roots)) == 2
+    assert load_roots([]) is None
+    files[0].write_text("rubbish")
+    with pytest.raises(ConfigError, match=r"a\.pem"):
+        load_roots(files)
+    with pytest.raises(ConfigError, match=r"c\.pem"):
+        load_roots([tmp_path / "c.pem"])
+
+
+async def test_a_certificate_is_told_at_the_door(
+    house: Any, authority: Authority, tmp_path: Path, scheme: str
+) -> None:
+    made, trust = authority.issue(tmp_path)
+    async with house(roots=authority.pem) as home:
+        pair = await home.pair(scheme, tls=trust)
+        shown = pair.visit.knock.certificate
+        assert shown is not None
+        assert shown.fingerprint == made.fingerprint(hashes.SHA256()).hex()
+        pair = await home.pair(scheme)
+        assert pair.visit.knock.certificate is None
+
+
+async def test_nobody_is_asked_without_authorities(
+    house: Any, authority: Authority, tmp_path: Path, scheme: str
+) -> None:
+    _, trust = authority.issue(tmp_path)
+    async with house() as home:
+        pair = await home.pair(scheme, tls=trust)
+        assert pair.visit.knock.certificate is None
+
+
+async def test_a_bad_certificate_never_reaches_the_door(
+    house: Any, authority: Authority, tmp_path: Path, scheme: str, recorder: Any
+) -> None:
+    _, trust = Authority().issue(tmp_path)
+    async with house(roots=authority.pem) as home:
+        try:
+            dialled = await dial(home.url(scheme), protocols=("moq-lite-05",), tls=trust)
+        except SessionLost:
+            pass  # WebTransport: there is no answer to the CONNECT
+        else:
+            home.dialled.append(dialled)
+            heard = recorder()
+            dialled.start(heard)
+            await heard.until(lambda: heard.lost)
+        assert home.visits.empty()
+        assert home.endpoint.sessions_total == 0
