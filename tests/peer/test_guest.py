@@ -377,3 +377,59 @@ def test_a_publisher_that_lost_its_right_is_unannounced_at_once(world: Any) -> N
     assert viewer.names.log == ["+a", "-a"]
     assert [error is not None for error in watch.ended] == [True]
     assert publisher.wire.server.closed == (2, "the token expired")
+
+
+def undecided(world: Any) -> tuple[Any, Any, list[Any]]:
+    """A guest on raw QUIC whose decision takes its time, with an announce request sent early."""
+    from dialogue import Wire
+    from relay.peer.guest import Guest
+    from relay.session.lite import LiteSession
+
+    wire = Wire()
+    asked: list[Any] = []
+    guest = Guest(
+        world.house,
+        wire.server,
+        LiteSession(wire.server, "moq-lite-05", origin=99),
+        id="slow",
+        grant=None,
+        admit=lambda guest, opened: asked.append(opened),
+    )
+    guest.start()
+    guest.stream_received(2, bytes.fromhex("010100"), True)
+    guest.stream_received(0, bytes.fromhex("01020000"), False)
+    return guest, wire, asked
+
+
+def test_what_is_said_before_the_decision_waits_for_it(world: Any) -> None:
+    from relay.auth.grant import Grant
+    from relay.path import ROOT
+
+    world.connect().publish("a", t=MICRO)
+    guest, wire, asked = undecided(world)
+    assert len(asked) == 1
+    assert [args for what, *args in wire.server.sent if args[0] == 0] == []
+    guest.welcome(Grant(ROOT, (), (ROOT,)))
+    answers = b"".join(args[1] for what, *args in wire.server.sent if args[0] == 0)
+    assert b"a" in answers
+
+
+def test_a_refusal_after_a_while_leaves_nothing(world: Any) -> None:
+    from relay.auth.grant import Grant
+    from relay.errors import Unauthorized
+    from relay.path import ROOT
+
+    guest, wire, _ = undecided(world)
+    guest.close(Unauthorized("unauthorized (id x)"))
+    guest.welcome(Grant(ROOT, (ROOT,), (ROOT,)))
+    assert wire.server.closed == (2, "unauthorized (id x)")
+    assert guest.scope is None
+
+
+def test_whoever_says_too_much_before_the_decision_is_shown_out(make_world: Any) -> None:
+    world = make_world(PeerSettings(max_held=3))
+    guest, wire, _ = undecided(world)
+    for number in range(1, 5):
+        guest.stream_received(4 * number, bytes.fromhex("01020000"), False)
+    assert wire.server.closed is not None
+    assert "max_held" in wire.server.closed[1]

@@ -147,17 +147,18 @@ class Door:
         visit.accept(guest, protocol)
         guest.start()
 
-    def _admit(self, knock: Knock) -> Callable[[Guest, Opened], Grant]:
+    def _admit(self, knock: Knock) -> Callable[[Guest, Opened], None]:
         """How a guest is decided on whose target comes in SETUP, or not at all."""
 
-        def admit(guest: Guest, opened: Opened) -> Grant:
+        def admit(guest: Guest, opened: Opened) -> None:
             request = asked(knock, opened.target or "/")
             request = replace(request, publishes=opened.publishes, subscribes=opened.subscribes)
             judgement = self.judge(request, address(knock))
             if judgement.grant is None:
-                raise refusal(judgement)
+                guest.close(refusal(judgement))
+                return
             self._limit(guest, judgement.grant)
-            return judgement.grant
+            guest.welcome(judgement.grant)
 
         return admit
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from relay.auth.grant import Grant
-from relay.errors import BadRequest, Dropped, Refused, RelayError, Unauthorized
+from relay.errors import BadRequest, Dropped, LimitExceeded, RelayError, Unauthorized
 from relay.model.group import Transcode
 from relay.model.origin import Origin
 from relay.model.scope import Scope
@@ -45,8 +45,9 @@ class Guest:
     """One peer, from its first byte to its last.
 
     ``admit`` is asked with the target of the peer's SETUP (and its roles) when the transport did
-    not carry one; it answers with a grant or raises `Refused`. ``welcomed`` is called once, when
-    the session begins, ``left`` exactly once, when the guest is gone.
+    not carry one; it answers with `welcome` or `close`, at once or later, and what the peer says
+    meanwhile waits. ``welcomed`` is called once, when the session begins, ``left`` exactly once,
+    when the guest is gone.
     """
 
     def __init__(
@@ -57,7 +58,7 @@ class Guest:
         *,
         id: str,
         grant: Grant | None,
-        admit: Callable[[Guest, events.Opened], Grant] | None = None,
+        admit: Callable[[Guest, events.Opened], None] | None = None,
         welcomed: Callable[[Guest, Grant], None] = lambda guest, grant: None,
         left: Callable[[Guest, str], None] = lambda guest, reason: None,
     ) -> None:
@@ -76,6 +77,8 @@ class Guest:
         self.began = house.clock()
         self.opened = False
         self.gone = False
+        self._introduced: events.Opened | None = None
+        self._held: list[events.Event] = []
         self.scope: Scope | None = None
         self.watching = Watching(self)
         self.publishing = Publishing(self)
@@ -129,7 +132,16 @@ class Guest:
         for event in heard:
             if self.gone:
                 return
-            self._hears[type(event)](event)
+            if self._introduced is not None and not self.opened:
+                self._hold(event)
+            else:
+                self._hears[type(event)](event)
+
+    def _hold(self, event: events.Event) -> None:
+        """The peer is being decided on: what it says waits."""
+        self._held.append(event)
+        if len(self._held) > self.settings.max_held:
+            self.close(LimitExceeded("too much said before the decision: peer.max_held"))
 
     # -- the relay's side --------------------------------------------------------------------
 
@@ -168,14 +180,19 @@ class Guest:
     # -- what concerns the session itself ----------------------------------------------------
 
     def _opened(self, event: events.Opened) -> None:
-        """The peer introduced itself: decide, if nobody has, and begin."""
-        try:
-            grant = self.grant or (self.admit(self, event) if self.admit else None)
-        except Refused as error:
-            self.close(error)
-            return
-        if grant is None:
+        """The peer introduced itself: have it decided on, if nobody has, and begin."""
+        self._introduced = event
+        if self.grant is not None:
+            self.welcome(self.grant)
+        elif self.admit is not None:
+            self.admit(self, event)
+        else:
             self.close(Unauthorized("nobody decides here"))
+
+    def welcome(self, grant: Grant) -> None:
+        """The session begins, with these rights."""
+        event = self._introduced
+        if self.gone or self.opened or event is None:
             return
         self.grant = grant
         self.opened = True
@@ -185,6 +202,8 @@ class Guest:
         self.scope = self.house.origin.scope(grant.root, publish, subscribe)
         for prefix in publish:
             self.session.listen(prefix)
+        held, self._held = self._held, []
+        self.hear(held)
 
     def _stream_cancelled(self, event: events.StreamCancelled) -> None:
         self.probes.pop(event.stream, None)

@@ -21,5 +21,8 @@ class PeerSettings:
     finish_grace: float = 1.0
     """Seconds to wait for groups that are still under way when a publisher ends a track."""
 
+    max_held: int = 1_024
+    """Things a peer may say while it is being decided on. More: the session is closed."""
+
     setup_timeout: float = 10.0
     """Seconds a peer may take to introduce itself. Longer: the session is closed."""
