@@ -433,3 +433,50 @@ def test_whoever_says_too_much_before_the_decision_is_shown_out(make_world: Any)
         guest.stream_received(4 * number, bytes.fromhex("01020000"), False)
     assert wire.server.closed is not None
     assert "max_held" in wire.server.closed[1]
+
+
+def rights(publish: tuple[str, ...], subscribe: tuple[str, ...]) -> Any:
+    from relay.auth.grant import Grant
+    from relay.path import ROOT
+
+    return Grant(ROOT, tuple(map(Path, publish)), tuple(map(Path, subscribe)))
+
+
+def test_narrower_rights_take_effect_at_once(world: Any) -> None:
+    publisher, viewer, other = world.connect(), world.connect(), world.connect()
+    publisher.publish("a/x", t=MICRO)
+    publisher.publish("b/y", t=MICRO)
+    kept, lost = viewer.watch("a/x", "t"), viewer.watch("b/y", "t")
+    viewer.host.regrant(rights((), ("a",)))
+    world.run()
+    assert viewer.names.log == ["+a/x", "+b/y", "-b/y"]
+    assert (kept.ended, [error is not None for error in lost.ended]) == ([], [True])
+    publisher.host.regrant(rights(("b",), ("",)))
+    world.run()
+    assert other.names.log == ["+a/x", "+b/y", "-a/x"]
+    assert [error is not None for error in kept.ended] == [True]
+
+
+def test_wider_rights_take_effect_at_once(world: Any) -> None:
+    publisher = world.connect(publish=(Path("a"),))
+    viewer = world.connect(subscribe=(Path("a"),))
+    publisher.publish("a/x", t=MICRO)
+    publisher.publish("b/y", t=MICRO)
+    assert viewer.names.log == ["+a/x"]
+    publisher.host.regrant(rights(("",), ("",)))
+    viewer.host.regrant(rights((), ("",)))
+    world.run()
+    assert sorted(viewer.names.log) == ["+a/x", "+b/y"]
+    assert viewer.watch("b/y", "t").info == MICRO
+
+
+def test_rights_lost_and_regained_bring_a_broadcast_back(world: Any) -> None:
+    publisher, viewer = world.connect(), world.connect()
+    publisher.publish("a/x", t=MICRO)
+    publisher.host.regrant(rights((), ("",)))
+    world.run()
+    assert viewer.names.log == ["+a/x", "-a/x"]
+    publisher.host.regrant(rights(("a",), ("",)))
+    world.run()
+    assert viewer.names.log == ["+a/x", "-a/x", "+a/x"]
+    assert viewer.watch("a/x", "t").info == MICRO

@@ -145,6 +145,21 @@ class Guest:
 
     # -- the relay's side --------------------------------------------------------------------
 
+    def regrant(self, grant: Grant) -> None:
+        """Other rights for the running session, in force at once. The root stays what it was.
+
+        What is no longer covered ends: broadcasts are revoked, subscriptions refused. What is newly
+        covered works: the peer is asked for it, and what it announced in vain before is heard.
+        """
+        event = self._introduced
+        if self.gone or self.scope is None or event is None:
+            return
+        self.grant = grant
+        publish = grant.publish if event.publishes else ()
+        self.scope.narrow(publish, grant.subscribe if event.subscribes else ())
+        self.watching.regranted(self.scope)
+        self.publishing.regranted(publish)
+
     def close(self, error: RelayError) -> None:
         """End the session from our side."""
         self.session.fail(error)

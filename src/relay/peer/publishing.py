@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from relay.auth.grant import Denied
 from relay.errors import (
+    BadRequest,
     Cancelled,
     Dropped,
     Forbidden,
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from relay.peer.guest import Guest
 
 MAX_DENIED = 1024
-"""Denied paths remembered per guest, so that each is logged once; further ones are not logged."""
+"""Denied paths remembered per guest, for the log and for wider rights; further ones are not."""
 
 
 class Publishing:
@@ -45,7 +46,9 @@ class Publishing:
         self.questions: dict[int, Feed] = {}
         self.arrivals: dict[int, tuple[Group, Feed]] = {}
         self.finishing: set[Feed] = set()
-        self._denied: set[Path] = set()
+        self._denied: dict[Path, tuple[int, ...]] = {}
+        """What the peer announces in vain, with its chains; heard after all when rights widen."""
+        self._logged: set[Path] = set()
         self.hears: dict[type, Callable[[Any], None]] = {
             events.Announced: self.announced,
             events.Unannounced: self.unannounced,
@@ -105,16 +108,37 @@ class Publishing:
             return
         try:
             route = scope.announce(path, PeerSource(self, path), hops, self.clock())
-        except (Forbidden, LimitExceeded) as error:
+        except (BadRequest, Forbidden, LimitExceeded) as error:
+            self.remember(path, hops)
             self.deny(path, error)
         else:
             if route is not None:
                 self.routes[path] = route
 
+    def regranted(self, publish: tuple[Path, ...]) -> None:
+        """The rights changed, and the scope has revoked what they no longer cover."""
+        for path, route in tuple(self.routes.items()):
+            if route.has_ended:
+                del self.routes[path]
+                self.remember(path, route.hops)
+        for prefix in publish:
+            heard = (listener.prefix for listener in self.session.listeners)
+            if not any(prefix.is_under(other) for other in heard):
+                self.session.listen(prefix)
+        for path, hops in tuple(self._denied.items()):
+            if self.guest.scope is not None and self.guest.scope.allows_publish(path):
+                del self._denied[path]
+                self.admit(path, hops)
+
+    def remember(self, path: Path, hops: tuple[int, ...]) -> None:
+        """The peer announces this in vain; rights may widen one day."""
+        if len(self._denied) < MAX_DENIED:
+            self._denied[path] = hops
+
     def deny(self, path: Path, error: RelayError) -> None:
         """The broadcast is announced to nobody; say why, once."""
-        if path not in self._denied and len(self._denied) < MAX_DENIED:
-            self._denied.add(path)
+        if path not in self._logged and len(self._logged) < MAX_DENIED:
+            self._logged.add(path)
             grant = self.guest.grant
             verdict = grant.may_publish(path) if grant else None
             reason = verdict.reason if isinstance(verdict, Denied) else str(error)
@@ -122,12 +146,14 @@ class Publishing:
 
     def unannounced(self, event: events.Unannounced) -> None:
         """The peer took a broadcast back."""
+        self._denied.pop(Path(event.path), None)
         if (route := self.routes.pop(Path(event.path), None)) is not None:
             route.withdraw(self.clock())
 
     def announces_lost(self, event: events.AnnouncesLost) -> None:
         """Broadcasts are gone without a goodbye."""
         for path in event.paths:
+            self._denied.pop(Path(path), None)
             if (route := self.routes.pop(Path(path), None)) is not None:
                 route.lose(self.clock())
 

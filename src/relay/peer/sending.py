@@ -7,7 +7,7 @@ slow subscriber costs a bounded number of bytes. This module must not know right
 
 from __future__ import annotations
 
-from bisect import insort
+from bisect import bisect_left, insort
 from collections.abc import Callable
 
 from relay.errors import Expired, Lagged, RelayError
@@ -88,8 +88,10 @@ class Delivery:
 
     def ended(self) -> None:
         """The group is complete or broken off."""
-        if not self.queued and not self.over:
-            self.queue.push(self)
+        if self.over:
+            return
+        if not self.queued or (self.log.error is not None and self.stream is None):
+            self.queue.push(self)  # what broke off waits for no stream
 
     def evicted(self) -> None:
         """The cache let go of the group: what does not leave soon is not worth sending."""
@@ -165,6 +167,13 @@ class Delivery:
             self.done(self)
 
 
+Entry = tuple[Rank, int, Delivery]
+"""Somebody in line; no two are equal before the delivery is compared."""
+
+SLACK = 64
+"""Entries beyond twice the groups followed before those that are over are swept from a line."""
+
+
 class SendQueue:
     """Everything that waits to leave on one connection."""
 
@@ -185,9 +194,14 @@ class SendQueue:
         """Bytes that wait."""
         self.dropped = 0
         """Groups given up because the subscriber was too slow."""
-        self._followed: dict[Delivery, None] = {}
-        self._ready: list[tuple[Rank, int, Delivery]] = []
-        self._blocked: list[tuple[Rank, int, Delivery]] = []
+        self._followed: dict[Delivery, Entry] = {}
+        self._by_rank: list[Entry] = []
+        """Those followed, the least urgent first."""
+        self._ready: list[Entry] = []
+        self._blocked: list[Entry] = []
+        self._unopened: list[Entry] = []
+        """Those that the peer granted no stream: left alone until the best of them gets one, so
+        that very many cost no more than one."""
         self._stale: list[Delivery] = []
         self._order = 0
 
@@ -198,21 +212,23 @@ class SendQueue:
 
     def follow(self, delivery: Delivery) -> None:
         """One more group on its way; the oldest makes room when there are too many."""
-        self._followed[delivery] = None
+        self._order -= 1
+        entry = self._followed[delivery] = delivery.rank, -self._order, delivery
+        insort(self._by_rank, entry)
         self.backlog += delivery.unsent
         if self.is_over_budget():
             self.shed()
 
     def forget(self, delivery: Delivery) -> None:
         """A group has left, or never will."""
-        if self._followed.pop(delivery, self) is None:
+        if (entry := self._followed.pop(delivery, None)) is not None:
+            del self._by_rank[bisect_left(self._by_rank, entry)]
             self.backlog -= delivery.unsent
 
     def push(self, delivery: Delivery) -> None:
         """The delivery has something to send."""
         delivery.queued = True
-        self._order -= 1  # of equal rank, who came first goes first
-        insort(self._ready, (delivery.rank, self._order, delivery))
+        self._line_up(self._ready, self._entry(delivery))
         self.transport.wake()
         if self.is_over_budget():
             self.shed()
@@ -230,23 +246,40 @@ class SendQueue:
             for entry in self._blocked:
                 insort(self._ready, entry)
             self._blocked.clear()
-        while self._ready and (room := self.transport.capacity(None)) > 0:
-            entry = self._ready.pop()
+        granted = True
+        while (line := self._first(granted)) and (room := self.transport.capacity(None)) > 0:
+            entry = line.pop()
             delivery = entry[2]
             if delivery.over or not delivery.queued:
                 continue
-            if not delivery.send(room):
-                self._blocked.append(entry)
+            if delivery.stream is not None or delivery.log.error is not None:
+                if not delivery.send(room):
+                    self._line_up(self._blocked, entry)
+            elif not granted or not delivery.send(room):
+                granted = delivery.stream is not None
+                self._line_up(self._blocked if granted else self._unopened, entry)
+
+    def _first(self, granted: bool) -> list[Entry]:
+        """The line whose last goes next; it is empty when there is nobody."""
+        ready, unopened = self._ready, self._unopened
+        if granted and unopened and (not ready or unopened[-1] > ready[-1]):
+            return unopened
+        return ready
+
+    def _entry(self, delivery: Delivery) -> Entry:
+        self._order -= 1  # of equal rank, who came first goes first
+        return delivery.rank, self._order, delivery
+
+    def _line_up(self, line: list[Entry], entry: Entry) -> None:
+        insort(line, entry)
+        if len(line) > 2 * len(self._followed) + SLACK:
+            line[:] = [entry for entry in line if not entry[2].over]
 
     def shed(self) -> None:
         """Over budget: give up the least urgent, oldest groups until there is room again."""
-        for delivery in sorted(self._followed, key=lambda delivery: delivery.rank):
-            if not self.is_over_budget():
-                break
+        while self._by_rank and self.is_over_budget():
             self.dropped += 1
-            delivery.abort(Lagged("the subscriber is too slow: limits.max_backlog"))
-        self._ready = [entry for entry in self._ready if not entry[2].over]
-        self._blocked = [entry for entry in self._blocked if not entry[2].over]
+            self._by_rank[0][2].abort(Lagged("the subscriber is too slow: limits.max_backlog"))
 
     def expire(self, delivery: Delivery) -> None:
         """The group is old: it has `stale_grace` seconds left to be sent."""
@@ -269,4 +302,5 @@ class SendQueue:
             delivery.close()
         self._ready.clear()
         self._blocked.clear()
+        self._unopened.clear()
         self._stale.clear()

@@ -33,12 +33,14 @@ class Viewing:
         "host",
         "id",
         "over",
+        "path",
         "track",
     )
 
-    def __init__(self, host: Watching, id: int, track: Track, demand: Demand) -> None:
+    def __init__(self, host: Watching, id: int, path: Path, track: Track, demand: Demand) -> None:
         self.host = host
         self.id = id
+        self.path = path
         self.track = track
         self.demand = demand
         self.deliveries: set[Delivery] = set()
@@ -119,11 +121,12 @@ class Viewing:
 class Asking:
     """One request of the peer's for a track's properties (the model's `Asker`)."""
 
-    __slots__ = ("host", "request")
+    __slots__ = ("host", "path", "request")
 
-    def __init__(self, host: Watching, request: int) -> None:
+    def __init__(self, host: Watching, request: int, path: Path) -> None:
         self.host = host
         self.request = request
+        self.path = path
 
     def track_accepted(self, info: ModelInfo) -> None:
         """The answer."""
@@ -169,13 +172,14 @@ class Hearing:
 class Fetching:
     """One fetch of a whole group (the model's `Fetcher`)."""
 
-    __slots__ = ("delivery", "host", "over", "priority", "sequence", "stream", "track")
+    __slots__ = ("delivery", "host", "over", "path", "priority", "sequence", "stream", "track")
 
     def __init__(
-        self, host: Watching, stream: int, track: Track, sequence: int, priority: int
+        self, host: Watching, stream: int, path: Path, track: Track, sequence: int, priority: int
     ) -> None:
         self.host = host
         self.stream = stream
+        self.path = path
         self.track = track
         self.sequence = sequence
         self.priority = priority

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from relay.errors import Cancelled, RelayError, Unroutable
-from relay.model.scope import ScopeWatch
+from relay.model.scope import Scope, ScopeWatch
 from relay.model.track import Demand, Track
 from relay.path import Path
 from relay.peer.sending import Delivery, SendQueue
@@ -63,6 +63,23 @@ class Watching:
         for table in (self.viewings, self.askings, self.hearings, self.fetchings, self.departing):
             table.clear()
 
+    def regranted(self, scope: Scope) -> None:
+        """The rights changed: what is no longer covered ends, as if it had ceased to exist."""
+        error = Unroutable("the right to watch it was taken away")
+        now = self.guest.clock()
+        for viewing in tuple(self.viewings.values()):
+            if not scope.allows_subscribe(viewing.path):
+                viewing.track.unwatch(viewing, now)
+                self.session.refuse(viewing.id, error.code)
+                viewing.close(error)
+        for asking, track in tuple(self.askings.values()):
+            if not scope.allows_subscribe(asking.path):
+                track.unlearn(asking, now)
+                asking.track_ended(error)
+        for fetching in tuple(self.fetchings.values()):
+            if not scope.allows_subscribe(fetching.path):
+                fetching.cancel()
+
     def stream_ended(self, stream: int) -> None:
         """The peer no longer reads one of our streams: that group only, or that fetch."""
         if (delivery := self.departing.get(stream)) is not None:
@@ -112,7 +129,7 @@ class Watching:
             )
             self.session.refuse(event.id, error.code)
             return
-        viewing = Viewing(self, event.id, track, Demand(*event[3:]))
+        viewing = Viewing(self, event.id, Path(event.broadcast), track, Demand(*event[3:]))
         self.viewings[event.id] = viewing
         track.watch(viewing, self.guest.clock())
 
@@ -135,7 +152,7 @@ class Watching:
         except RelayError as error:
             self.session.refuse_track(event.request, error.code)
             return
-        asking = Asking(self, event.request)
+        asking = Asking(self, event.request, Path(event.broadcast))
         self.askings[event.request] = (asking, track)
         track.learn(asking, self.guest.clock())
 
@@ -151,7 +168,8 @@ class Watching:
         except RelayError as error:
             self.session.reset(event.stream, error.code)
             return
-        fetching = Fetching(self, event.stream, track, event.group, event.priority)
+        path = Path(event.broadcast)
+        fetching = Fetching(self, event.stream, path, track, event.group, event.priority)
         self.fetchings[event.stream] = fetching
         track.fetch(event.group, fetching, self.guest.clock())
 
