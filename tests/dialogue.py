@@ -71,6 +71,12 @@ class End:
     def bandwidth(self) -> int:
         return 1_000_000
 
+    def is_quiet(self) -> bool:
+        return not self.wire.queue
+
+    def ping(self) -> None:
+        """Nothing idles out here."""
+
     def wake(self) -> None:
         self.dirty = True
 

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from relay.auth.grant import Grant
 from relay.errors import SessionLost
-from relay.model.broadcast import Broadcast
+from relay.model.broadcast import Broadcast, Route
 from relay.model.origin import Origin
 from relay.model.track import Demand
 from relay.net.dial import DialTls, dial
@@ -28,6 +28,15 @@ from relay.session.lite import LiteSession
 from relay.wire.version import IDENTIFIERS
 
 TICK = 0.1
+
+LEAVE_LOOK = 0.02
+"""Seconds between looks at whether the relay has heard that we take back our broadcasts."""
+
+LEAVE_LOOKS = 25
+"""Looks before we leave without knowing."""
+
+KEEP_ALIVE = 4.0
+"""Seconds between signs of life: relays may let a silent session go after ten."""
 
 MAX_LATENCY = 10_000
 """Milliseconds by which a group may be late and is still wanted, unless the caller says so."""
@@ -57,6 +66,7 @@ class Client:
     house: House
     guest: Guest
     version: str = ""
+    routes: list[Route] = field(default_factory=list)
     lost: asyncio.Future[str] = field(default_factory=lambda: asyncio.Future())
 
     @property
@@ -67,7 +77,9 @@ class Client:
     def create_broadcast(self, path: str) -> LocalBroadcast:
         """A broadcast of ours, announced to the relay at once; fill its tracks first or later."""
         broadcast = LocalBroadcast(self.house.clock)
-        self.origin.announce(Path(path), broadcast, (), self.house.clock())
+        route = self.origin.announce(Path(path), broadcast, (), self.house.clock())
+        if route is not None:
+            self.routes.append(route)
         return broadcast
 
     def changes(self) -> Changes:
@@ -103,13 +115,22 @@ class Client:
     def frames(self, broadcast: Broadcast, track: str, demand: Demand | None = None) -> Collector:
         """Watch a track: iterate over ``.frames()``. By default late groups are wanted as well."""
         demand = demand or Demand(max_latency=MAX_LATENCY)
-        return Collector(
-            broadcast.track(track), demand, self.house.transcode, self.house.clock
-        )
+        return Collector(broadcast.track(track), demand, self.house.transcode, self.house.clock)
+
+    def withdraw(self) -> None:
+        """Take back everything we announced, so that nobody waits for it to come back."""
+        for route in self.routes:
+            route.withdraw(self.house.clock())
+        self.routes.clear()
+
+    def hears(self, path: str) -> bool:
+        """Whether the relay asked for announcements that cover ``path``."""
+        listening = self.guest.watching.hearings.values()
+        return any(Path(path).is_under(hearing.prefix) for hearing, _ in listening)
 
     def idle(self) -> bool:
-        """Whether everything we published has been handed to QUIC."""
-        return not self.guest.watching.viewings or self.guest.watching.queue.backlog == 0
+        """Whether everything we published has arrived at the relay."""
+        return self.guest.watching.queue.backlog == 0 and self.guest.transport.is_quiet()
 
 
 @contextlib.asynccontextmanager
@@ -158,14 +179,29 @@ async def connect(
             yield client
         finally:
             ticker.cancel()
+            await _take_leave(client)
             guest.session.close(0, "")
             await dialled.close()
 
 
+async def _take_leave(client: Client) -> None:
+    """Take back what we announced; closing in the same flight could overtake it."""
+    if client.routes and not client.lost.done():
+        client.withdraw()
+        for _ in range(LEAVE_LOOKS):
+            await asyncio.sleep(LEAVE_LOOK)
+            if client.guest.transport.is_quiet():
+                return
+
+
 async def _tick(client: Client) -> None:
+    pinged = client.house.clock()
     while True:
         await asyncio.sleep(TICK)
         now = client.house.clock()
+        if now - pinged > KEEP_ALIVE:
+            pinged = now
+            client.guest.transport.ping()
         client.origin.tick(now)
         client.guest.tick(now)
 

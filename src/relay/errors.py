@@ -4,7 +4,8 @@ Each class carries the number a peer sees on a stream (``code``), the number it 
 session ends (``session_code``) and the HTTP status of the same thought (``status``). Stream numbers
 are those that moq-lite-01 to 05 defined; session numbers are those of the space that came with 06
 and that current peers read on every version (2 = unauthorized, 3 = violation). Unknown numbers from
-a peer stay plain integers and are never an error. This module must not know who raises what, nor how a code is mapped to a transport.
+a peer stay plain integers and are never an error. This module must not know who raises what, nor
+how a code is mapped to a transport.
 
     RelayError                  anything this program raises on purpose
     ├── ProtocolViolation       the peer broke the rules: the session ends

@@ -13,28 +13,31 @@ import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path as File
+from dataclasses import dataclass, replace
 from typing import Any
 
 import structlog
 
 from relay.auth.decide import Request
 from relay.auth.grant import Grant
-from relay.auth.keys import KeySet
+from relay.auth.revocation import Revocation
+from relay.clerk import Clerk
 from relay.config import Settings
 from relay.control.public import public_app
 from relay.control.serve import HttpListener, listen
 from relay.errors import ConfigError, RelayError, Unroutable
+from relay.keyring import Change, Keyring
 from relay.model.origin import Origin
 from relay.model.track import TrackInfo
 from relay.net.authority import load_roots
 from relay.net.endpoint import Endpoint
 from relay.net.tls import Certificates
 from relay.path import ROOT, Path
-from relay.peer.door import Door, Judgement, Rules
+from relay.peer.door import Door, Judgement, Rules, refusal
 from relay.peer.guest import House
 from relay.peer.local import collect_group
+from relay.records.desk import Desk
+from relay.records.opening import open_records
 from relay.wire.frame import Layout, Transcoder
 
 TICK = 0.2
@@ -48,8 +51,15 @@ LEVELS = {
     "publish denied": "warning",
     "warning": "warning",
     "subscribe refused": "debug",
+    "key file ignored": "warning",
+    "key file not usable": "error",
+    "key folder full": "error",
+    "key folder not readable": "error",
+    "key not used": "warning",
+    "keys forgotten": "error",
+    "keys not fetched": "error",
 }
-"""How important the guests' events are; the others are ``info``."""
+"""How important the events of guests and keys are; the others are ``info``."""
 
 GOODBYE = 0.5
 """Seconds between GOAWAY and the end of the sessions when the relay stops."""
@@ -99,12 +109,35 @@ class Face:
         """SHA-256 of the certificate that new QUIC connections get."""
         return self.relay.certificates.fingerprint
 
-    def decide(self, target: str, bearer: str | None, remote: str, origin: str | None) -> Verdict:
+    async def decide(
+        self, target: str, bearer: str | None, remote: str, origin: str | None
+    ) -> Verdict:
         """The same decision as for a session."""
         request = Request(
             target=target, bearer=bearer, transport="http", origin=origin, publishes=False
         )
-        return Verdict(self.relay.door.judge(request, remote))
+        return Verdict(await self.relay.door.consider(request, remote))
+
+    async def ticket(self, bearer: str, remote: str) -> dict[str, Any]:
+        """A one-time ticket for whatever the credential allows."""
+        request = Request(target="/", bearer=bearer, transport="http")
+        judgement = await self.relay.door.consider(request, remote)
+        if judgement.grant is None:
+            raise refusal(judgement)
+        ticket = await self.relay.desk.make_ticket(judgement.grant)
+        return {"ticket": ticket.text, "expires": ticket.expires}
+
+    async def refresh(self, id: str, bearer: str, remote: str) -> dict[str, Any]:
+        """Other rights for a running session."""
+        judgement = await self.relay.door.refresh(id, bearer, remote)
+        grant = judgement.grant
+        if grant is None:
+            raise refusal(judgement)
+        return {
+            "publish": list(grant.publish),
+            "subscribe": list(grant.subscribe),
+            "expires": grant.expires,
+        }
 
     def announced(self, grant: Grant) -> Sequence[str]:
         """Every broadcast the grant may see, relative to its root."""
@@ -147,7 +180,10 @@ class Relay:
             settings=settings.peer,
             log=self._log,
         )
-        rules = Rules(load_keys(settings), settings.auth)
+        self.keyring = Keyring.open(settings.auth, self._log)
+        self.keyring.on_change(self._rekey)
+        rules = Rules(self.keyring.keys, settings.auth)
+        self.wall = wall
         self.door = Door(self.house, rules, settings.session, settings.server.versions, wall)
         self.endpoint = Endpoint(
             self.door.answer,
@@ -163,6 +199,22 @@ class Relay:
     def _log(self, event: str, **facts: Any) -> None:
         getattr(self.log, LEVELS.get(event, "info"))(event, **facts)
 
+    def _rekey(self, change: Change) -> None:
+        """Decide with the keys as they are from now on; sessions of gone ones may have to go."""
+        self.door.rules = replace(self.door.rules, keys=self.keyring.keys)
+        if self.settings.auth.on_key_removed == "close" and change.removed:
+            gone = change.removed
+
+            def struck(grant: Grant) -> str | None:
+                is_gone = grant.credential == "jwt" and not grant.anonymous and grant.kid in gone
+                return f"its key {grant.kid!r} was removed" if is_gone else None
+
+            self.door.recheck(struck)
+
+    def _revoked(self, entry: Revocation) -> None:
+        """A revocation came into force: whoever it strikes has to go."""
+        self.door.recheck(lambda grant: str(entry) if entry.strikes(grant.holder) else None)
+
     def _escaped(self, error: BaseException) -> None:
         """An error nobody foresaw: it cost one session, and somebody should hear of it."""
         self.log.error("internal error", error=repr(error), exc_info=error)
@@ -170,22 +222,42 @@ class Relay:
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[Relay]:
         """The relay, listening; on leaving it says goodbye and closes everything."""
+        await self._open_records()
         address = self.settings.server.listen
         self.quic_address = await self.endpoint.start(address.host, address.port)
         try:
             async with asyncio.TaskGroup() as tasks:
                 faces = [tasks.create_task(face.serve()) for face in self._faces()]
+                self.door.spawn = tasks.create_task
                 ticker = tasks.create_task(self._tick())
+                desk = tasks.create_task(self.desk.run())
+                keyring = tasks.create_task(self.keyring.run())
                 try:
                     yield self
                 finally:
                     await self._say_goodbye()
                     ticker.cancel()
+                    keyring.cancel()
+                    desk.cancel()
                     for listener in self._listeners:
                         listener.stop()
                     del faces
         finally:
             await self.endpoint.close()
+            await self.desk.close()
+
+    async def _open_records(self) -> None:
+        """Open the store, know who is revoked, and only then let anybody come to the door."""
+        records = await open_records(self.settings.records.url)
+        settings = self.settings
+        self.desk = Desk(records, settings.auth, self._log, settings.records, self.wall)
+        self.desk.feed.listeners.append(self._revoked)
+        try:
+            await self.desk.feed.refresh()
+        except BaseException:
+            await self.desk.close()
+            raise
+        self.door.clerk = Clerk(self.keyring, self.desk)
 
     def _faces(self) -> list[HttpListener]:
         """The HTTP faces: where they were asked for, or beside QUIC on the same port number."""
@@ -242,17 +314,6 @@ class Leaving(RelayError):
 def draw_id() -> int:
     """A hop id: non-zero and below 2^53, so that every client can read it."""
     return secrets.randbelow(2**53 - 1) + 1
-
-
-def load_keys(settings: Settings) -> KeySet:
-    """Every key file of ``[auth]``. Raises `ConfigError`, one line, naming the file."""
-    sets: list[KeySet] = []
-    for name in settings.auth.key_files:
-        try:
-            sets.append(KeySet.load(File(name).read_bytes(), name))
-        except OSError as error:
-            raise ConfigError(f"auth.key: {name}: {error.strerror}") from None
-    return KeySet.merge(*sets)
 
 
 def load_certificates(settings: Settings) -> Certificates:

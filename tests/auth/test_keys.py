@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -354,3 +355,108 @@ def test_any_members(jwk: dict[str, Any], base: str, in_set: bool, keys: Keys) -
 def test_any_bytes(data: bytes) -> None:
     with pytest.raises(ConfigError):
         load(data, "x")
+
+
+# -- sets that others publish ----------------------------------------------------------------------
+
+
+def published(*listed: Any) -> KeySet:
+    return KeySet.load_published(json.dumps({"keys": listed}).encode(), "there")
+
+
+def test_a_published_set(keys: Keys) -> None:
+    names = ["a+b/c=", "urn:x:1", "k" * 256]
+    jwk = keys["e1"].public().to_jwk()
+    found = published(*(jwk | {"kid": name} for name in names))
+    assert [key.kid for key in found.keys] == names
+    assert found.foreign_names
+    assert not found.single
+    assert not found.skipped
+    assert found.find("urn:x:1") is found.keys[1]
+    assert "kid is not" in refused(jwk | {"kid": "urn:x:1"})
+
+
+@pytest.mark.parametrize("kid", ["", "a b", "k" * 257, "a\n", "\u00e4", 5, None])
+def test_a_published_key_of_no_name(kid: Any, keys: Keys) -> None:
+    jwk = keys["e1"].public().to_jwk() | {"kid": kid}
+    found = published(jwk, keys["d1"].public().to_jwk())
+    assert [key.kid for key in found.keys] == ["d1"]
+    assert len(found.skipped) == 1
+
+
+def test_what_should_not_be_published(keys: Keys) -> None:
+    secret = keys["k1"].to_jwk()
+    kty = {name: value for name, value in secret.items() if name != "kty"}
+    found = published(keys["e1"].to_jwk(), secret, kty, keys["r1"].to_jwk())
+    assert [(key.kid, key.can_sign, key.can_verify) for key in found.keys] == [
+        ("e1", False, True),
+        ("r1", False, True),
+    ]
+    assert [line.split(" (")[-1] for line in found.skipped] == [
+        "k1) is not used: it is a shared secret, and everybody can read it there",
+        "k1) is not used: it is a shared secret, and everybody can read it there",
+        "e1) came with its private half, dropped",
+        "r1) came with its private half, dropped",
+    ]
+    assert secret["k"] not in str(found.skipped)
+
+
+def test_an_empty_published_set_is_one() -> None:
+    assert not published()
+    assert len(published({"kty": "x"}).skipped) == 1
+
+
+@pytest.mark.parametrize("data", [b"", b"{}", b"[]", b'{"keys":{}}', b"<html>", b"eyJrZXlzIjpbXX0"])
+def test_no_published_set(data: bytes) -> None:
+    with pytest.raises(ConfigError, match="there: no JWK set"):
+        KeySet.load_published(data, "there")
+
+
+@given(st.lists(st.dictionaries(members, json_values, max_size=4), max_size=4))
+@settings(max_examples=100, deadline=None)
+def test_any_published_set(listed: list[dict[str, Any]]) -> None:
+    said, found = "", KeySet()
+    try:
+        found = published(*listed)
+    except ConfigError as error:
+        said = str(error)
+    assert "JSON" in said or len(found) + len(found.skipped) >= len(listed)
+    assert not any(key.can_sign for key in found.keys)
+
+
+def test_filed_under_a_name(keys: Keys) -> None:
+    assert KeySet.load_named(keys["e1"].dump(), "e1", "x").keys[0].kid == "e1"
+    data = pem(keys["e1"].material.verifying)
+    named = KeySet.load_named(data, "other", "x")
+    assert (named.keys[0].kid, named.single) == ("other", False)
+    with pytest.raises(ConfigError, match="its kid is e1"):
+        KeySet.load_named(keys["e1"].dump(), "E1", "x")
+    both = json.dumps({"keys": [keys["e1"].to_jwk(), keys["d1"].to_jwk()]}).encode()
+    with pytest.raises(ConfigError, match="2 keys instead of one"):
+        KeySet.load_named(both, "e1", "x")
+
+
+def test_gathering(keys: Keys) -> None:
+    one, two = KeySet((keys["k1"],), ("a",), single=True), KeySet((keys["r1"],), ("b",))
+    other = KeySet((replace(keys["e1"], kid="k1"), keys["d1"]))
+    both = KeySet.gather(one, two, other)
+    assert [key.kid for key in both.keys] == ["k1", "r1", "d1"]
+    assert both.find("k1") is keys["k1"]
+    assert both.skipped == ("a", "b", "a second key named k1 is not used")
+    assert not both.single
+    assert KeySet.gather(one).single
+    assert not KeySet.gather(one, KeySet()).single
+    assert not KeySet.gather()
+    nameless = KeySet((keys["nameless"],), single=True)
+    assert len(KeySet.gather(nameless, KeySet())) == 1
+    assert [key.kid for key in KeySet.gather(nameless, two).keys] == ["r1"]
+    assert KeySet.gather(two, KeySet(open_ended=True)).open_ended
+    assert KeySet.gather(two, KeySet(foreign_names=True)).foreign_names
+    assert KeySet(open_ended=True)
+    assert len(KeySet(open_ended=True)) == 0
+
+
+def test_expecting(keys: Keys) -> None:
+    bound = KeySet((keys["e1"],), single=True).expecting("me", "you")
+    assert (bound.keys[0].issuer, bound.keys[0].audience, bound.single) == ("me", "you", True)
+    assert bound.keys[0].public().issuer == "me"

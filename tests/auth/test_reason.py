@@ -13,7 +13,7 @@ def test_every_code_has_a_step_and_a_status(code: str) -> None:
     refusal = Refusal(code, "text", "hint")
     assert isinstance(refusal, Refused)
     assert refusal.reason == Reason(code, "text", "hint")
-    assert refusal.status in (400, 401, 403, 414, 431)
+    assert refusal.status in (400, 401, 403, 414, 431, 503)
     assert refusal.step
 
 

@@ -52,6 +52,34 @@ def test_public(public: Any, subscribe: list[str], publish: list[str]) -> None:
         ("max_token_bytes", 0),
         ("max_token_bytes", 1 << 20),
         ("keys", "a"),
+        ("keys", ["a"] * 65),
+        ("key", "http://"),
+        ("key", "https://user@id.example/"),
+        ("key", "https://id.example/#x"),
+        ("key_dir", "https://id.example/ x"),
+        ("jwks", "https://id.example/"),
+        ("jwks", [5]),
+        ("jwks", [{}]),
+        ("jwks", [{"url": "id.example"}]),
+        ("jwks", [{"url": "file:///etc/passwd"}]),
+        ("jwks", [{"url": "https://id.example/" + "x" * 2048}]),
+        ("jwks", [{"url": "https://id.example/", "file": "x"}]),
+        ("jwks", [{"audience": "x"}]),
+        ("jwks", [{"issuer": "x"}]),
+        ("issuers", ["id.example"]),
+        ("issuers", ["https://id.example/?a=b"]),
+        ("issuers", [{"issuer": "https://id.example", "file": "x"}]),
+        ("max_ttl", 0),
+        ("max_ttl", float("inf")),
+        ("on_key_removed", "drop"),
+        ("claims", {"root": ""}),
+        ("claims", {"root": "a."}),
+        ("claims", {"root": "x" * 257}),
+        ("claims", {"exp": "e"}),
+        ("fetch", {"timeout": 0}),
+        ("fetch", {"max_bytes": 2 << 20}),
+        ("fetch", {"min_interval": 0}),
+        ("fetch", {"allow": True}),
         ("unknown", 1),
     ],
 )
@@ -63,3 +91,25 @@ def test_refused(name: str, value: Any) -> None:
 def test_frozen() -> None:
     with pytest.raises(ValidationError):
         AuthSettings().leeway = 5.0  # type: ignore[misc]
+
+
+def test_key_sources() -> None:
+    auth = AuthSettings.model_validate(
+        {
+            "key": "https://id.example/key",
+            "keys": ["a", "HTTPS://id.example/other"],
+            "jwks": ["https://id.example/jwks", "file", {"issuer": "https://id.example"}],
+            "issuers": ["https://else.example"],
+        }
+    )
+    assert auth.key_places == ("https://id.example/key", "a", "HTTPS://id.example/other")
+    assert auth.key_files == ("a",)
+    assert [(each.url, each.file, each.issuer) for each in auth.key_sets] == [
+        ("https://id.example/jwks", None, None),
+        (None, "file", None),
+        (None, None, "https://id.example"),
+        (None, None, "https://else.example"),
+    ]
+    assert auth.names_keys
+    assert not AuthSettings().names_keys
+    assert AuthSettings(key_dir="x").names_keys

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -81,3 +82,42 @@ def test_describe() -> None:
     assert describe(("",)) == "everything"
     assert describe(("a", "b")) == "'a' 'b'"
     assert describe(("a", "b", "c", "d", "e", "f")) == "'a' 'b' 'c' 'd' and 2 more"
+
+
+def code_of(token: str, keys: KeySet, auth: AuthSettings | None = None) -> str:
+    try:
+        verify(token, keys, auth or AuthSettings(), 0)
+    except Refusal as refusal:
+        return refusal.reason.code
+    return "allowed"
+
+
+def test_who_a_key_speaks_for_comes_before_who_all_keys_do(keys: Keys, forge: Forge) -> None:
+    bound = KeySet((keys["k1"],)).expecting("me", "you")
+    everybody = AuthSettings(issuer="others", audience="them")
+    good = forge(keys["k1"], {"get": "", "iss": "me", "aud": ["x", "you"]})
+    general = forge(keys["k1"], {"get": "", "iss": "others", "aud": "them"})
+    for auth in (AuthSettings(), everybody):
+        assert code_of(good, bound, auth) == "allowed"
+        assert code_of(general, bound, auth) == "bad_issuer"
+        assert code_of(forge(keys["k1"], {"get": "", "iss": "me"}), bound, auth) == "bad_audience"
+    assert code_of(general, KeySet((keys["k1"],)), everybody) == "allowed"
+    assert code_of(good, KeySet((keys["k1"],)), everybody) == "bad_issuer"
+
+
+def test_a_token_names_its_key_where_more_may_come(keys: Keys, forge: Forge) -> None:
+    nameless = forge(keys["k1"], {"get": ""}, {"kid": None})
+    assert code_of(nameless, KeySet((keys["k1"],))) == "allowed"
+    assert code_of(nameless, KeySet((keys["k1"],), open_ended=True)) == "missing_kid"
+    assert code_of(forge(keys["k1"], {"get": ""}), KeySet(open_ended=True)) == "unknown_kid"
+
+
+@pytest.mark.parametrize("kid", ["urn:k/1+=", "../../etc/passwd"])
+def test_foreign_names_only_where_others_name_keys(kid: str, keys: Keys, forge: Forge) -> None:
+    token = forge(keys["k1"], {"get": ""}, {"kid": kid})
+    named = (replace(keys["k1"], kid=kid),)
+    assert code_of(token, KeySet(named, foreign_names=True)) == "allowed"
+    assert code_of(token, KeySet(named)) == "bad_kid"
+    assert code_of(token, KeySet((keys["k1"],), foreign_names=True)) == "unknown_kid"
+    worse = forge(keys["k1"], {"get": ""}, {"kid": "a b"})
+    assert code_of(worse, KeySet(named, foreign_names=True)) == "bad_kid"

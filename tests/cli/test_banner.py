@@ -46,6 +46,13 @@ def test_an_address_to_copy_stands_alone_and_whole_on_its_line():
     )
 
 
+def test_the_lines_to_paste_carry_what_the_command_needs():
+    demo = Demo("relay", "https://h/p", "https://h/s", " --tls-fingerprint ab")
+    rows = rendered(Banner("a:1", "00", demo=demo)).splitlines()
+    assert "relay subscribe --tls-fingerprint ab 'https://h/s' clock seconds" in rows
+    assert any(" publish --tls-fingerprint ab 'https://h/p' clock" in row for row in rows)
+
+
 def test_a_terminal_gets_colours_and_the_same_words():
     plain = rendered(Banner("a:1", "00"))
     coloured = rendered(Banner("a:1", "00"), force_terminal=True, color_system="standard")

@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 import relay.cli
-from relay.errors import ConfigError, Forbidden, SessionLost
+from relay.errors import ConfigError, Dropped, Forbidden, RemoteError, SessionLost
 
 RELAY = [sys.executable, "-m", "relay"]
 
@@ -63,6 +63,8 @@ def status_of(capsys, error):
         (ConfigError("a: b\nc: d"), 2, "relay: a: b\nrelay: c: d\n"),
         (SessionLost("gone"), 1, "relay: gone\n"),
         (Forbidden(), 1, "relay: Forbidden\n"),
+        (RemoteError(Dropped.code), 1, "relay: the peer said 24 (the publisher is gone)\n"),
+        (RemoteError(4711), 1, "relay: the peer said 4711\n"),
         (ExceptionGroup("", [ExceptionGroup("", [SessionLost("gone")])]), 1, "relay: gone\n"),
         (ExceptionGroup("", [ConfigError("x")]), 2, "relay: x\n"),
         (KeyboardInterrupt(), 130, None),
@@ -112,9 +114,17 @@ def test_a_token_needs_no_network_code():
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize(("entry", "shows"), [("moq_relay", "--auth-key"), ("moq_token", "verify")])
-def test_upstreams_names_are_doors_too(entry, shows):
-    code = f"import sys, relay.cli; sys.argv = ['x', '--help']; relay.cli.{entry}()"
+@pytest.mark.parametrize(
+    ("entry", "word", "shows"),
+    [
+        ("moq_relay", "--help", "--auth-key"),
+        ("moq_token", "-h", "verify"),
+        ("moq_relay", "--version", "moq-relay, version"),
+        ("moq_token", "--version", "moq-token, version"),
+    ],
+)
+def test_upstreams_names_are_doors_too(entry, word, shows):
+    code = f"import sys, relay.cli; sys.argv = ['x', '{word}']; relay.cli.{entry}()"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0
     assert shows in done.stdout
@@ -184,6 +194,22 @@ def running(tmp_path):
             process.kill()
             process.wait()
             process.stdout.close()
+
+
+def test_a_publisher_that_is_terminated_says_goodbye(running):
+    ready, _ = running
+    host, port = ready["http"]
+    url = f"http://{host}:{port}/anon"
+    with subprocess.Popen(
+        [*RELAY, "publish", url, "chat", "text"],
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=clean_environment(),
+    ) as publisher:
+        assert call("subscribe", url, "--count", "1").stdout == "+ chat\n"
+        publisher.terminate()
+        assert publisher.wait(10) == 128 + signal.SIGTERM
+        assert publisher.stderr.read() == b""
 
 
 def test_once_round_and_a_quiet_end(running):

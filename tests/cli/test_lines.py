@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import pathlib
 import threading
 from contextlib import suppress
 
 import pytest
 
-from relay.cli import publish
+from relay.cli import publish, subscribe
 from relay.cli.publish import read_lines
 from relay.cli.subscribe import announcement_line, frame_line
-from relay.errors import LimitExceeded
+from relay.errors import Forbidden, LimitExceeded
 from relay.peer.local import ReadFrame
 
 
@@ -96,3 +97,41 @@ def test_an_announcement_is_a_sign_and_a_path():
     assert announcement_line(True, "a/b", "text") == b"+ a/b\n"
     assert announcement_line(False, "a/b", "text") == b"- a/b\n"
     assert json.loads(announcement_line(False, "a", "json")) == {"path": "a", "active": False}
+
+
+def test_a_device_that_never_makes_anybody_wait_is_read_like_a_file():
+    assert from_a_file(pathlib.Path(os.devnull)) == []
+
+
+class Relay:
+    """A session whose relay asks for announcements after so many looks, or never."""
+
+    def __init__(self, after):
+        self.looks = 0
+        self.after = after
+
+    def hears(self, path):
+        assert path == "cam"
+        self.looks += 1
+        return self.after is not None and self.looks > self.after
+
+
+def test_a_relay_that_takes_nothing_from_us_is_a_failure(monkeypatch):
+    monkeypatch.setattr(publish, "LOOK", 0.0)
+    asyncio.run(publish._heard(Relay(publish.HEARING - 1), "cam"))
+    with pytest.raises(Forbidden, match="not for publishing"):
+        asyncio.run(publish._heard(Relay(None), "cam"))
+
+
+def test_whoever_waits_long_for_a_broadcast_is_told_so(monkeypatch, capsys):
+    class Session:
+        calls = 0
+
+        async def find(self, path):
+            self.calls += 1
+            await asyncio.sleep(10 if self.calls == 1 else 0)
+            return "found"
+
+    monkeypatch.setattr(subscribe, "SILENCE", 0.0)
+    assert asyncio.run(subscribe._found(Session(), "clock")) == "found"
+    assert capsys.readouterr().err.startswith("relay: waiting for 'clock'")

@@ -7,6 +7,7 @@ import tomli
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from relay.auth.keys import generate
 from relay.config import Address, load
 from relay.errors import ConfigError
 
@@ -241,10 +242,28 @@ def test_a_wrong_setting_is_one_line_with_its_place(folder, text, line):
     [
         ("keyz = 'x'", "relay.toml:2: auth.keyz: no such setting; did you mean auth.key?"),
         ("leeway = -1", "relay.toml:2: auth.leeway: expected a value greater than or equal to 0"),
-        ("key_dir = 'keys'", "relay.toml:2: auth.key_dir: folders of keys are not built"),
+        ("key_dir = 'keys'", "relay.toml:2: auth.key_dir: no such folder: keys"),
+        ("key = 'https://u:p@x/'", "relay.toml:2: auth.key: expected a URL without user name"),
+        ("jwks = ['no.json']", "relay.toml:2: auth.jwks: no such file: no.json"),
+        ("jwks = [{url = 'x'}]", "relay.toml:2: auth.jwks: expected a URL that begins with"),
+        ("jwks = [{url = 'https://x', file = 'y'}]", "relay.toml:2: auth.jwks: expected url or"),
+        ("jwks = [{audience = 'x'}]", "relay.toml:2: auth.jwks: expected one of url, file, issuer"),
+        ("issuers = ['x']", "relay.toml:2: auth.issuers: expected a URL that begins with"),
+        ("issuers = [{url = 'https://x'}]", "relay.toml:2: auth.issuers: expected issuer and"),
+        ("claims.root = 'a..b'", "relay.toml:2: auth.claims.root: expected names with single"),
+        ("fetch.timeout = 0", "relay.toml:2: auth.fetch.timeout: expected a value greater than 0"),
+        ("max_ttl = 0", "relay.toml:2: auth.max_ttl: expected a value greater than 0"),
         (
-            "url = 'http://127.0.0.1:4440/'",
-            "relay.toml:2: auth.url: asking an authorization server",
+            "url = 'http://auth.example.com/'",
+            "relay.toml:2: auth.url: plain http is for this machine only",
+        ),
+        (
+            "auth_api = 'https://me:pass@auth.example.com/'",
+            "relay.toml:2: auth.auth_api: a name or password in the address",
+        ),
+        (
+            "url = 'https://auth.example.com/'\npublic = 'demo'",
+            "relay.toml:3: auth.public: not beside auth.url, which decides",
         ),
         ("key = 'no.jwk'", "relay.toml:2: auth.key: no such file: no.jwk"),
         ("keys = ['no.jwk']", "relay.toml:2: auth.keys: no such file: no.jwk"),
@@ -255,6 +274,18 @@ def test_a_wrong_setting_is_one_line_with_its_place(folder, text, line):
 def test_a_wrong_right_is_one_line_with_its_place(folder, auth, line):
     complaints = folder.complaints(f"[auth]\n{auth}\n")
     assert any(complaint.startswith(line) for complaint in complaints), complaints
+
+
+def test_a_misspelt_right_is_not_called_missing_as_well(folder):
+    (complaint,) = folder.complaints('[auth]\npublc = "anon"\n')
+    assert complaint.startswith("relay.toml:2: auth.publc: no such setting")
+
+
+def test_a_setting_given_twice_names_both_places(folder):
+    environ = {"MOQ_SERVER_BIND": "a:1", "MOQ_SERVER__LISTEN": "a:1"}
+    (complaint,) = folder.complaints(OPEN, environ)
+    assert "MOQ_SERVER_BIND" in complaint
+    assert "MOQ_SERVER__LISTEN" in complaint
 
 
 def test_all_complaints_come_at_once(folder):
@@ -296,6 +327,15 @@ def test_a_key_that_others_can_read_is_said_and_obeyed(folder):
     (warning,) = loaded.warnings
     assert "relay.toml:4: auth.key" in warning
     assert "can be read by others" in warning
+
+
+def test_a_public_key_may_be_read_by_everybody(folder):
+    pair = generate("ES256", "k1")
+    for key, doubts in ((pair.public(), 0), (pair, 1)):
+        folder.write("a.jwk", mode=0o644)
+        (folder.path / "a.jwk").write_bytes(key.dump())
+        loaded = folder.load('[server.tls]\ngenerate = ["localhost"]\n[auth]\nkey = "a.jwk"\n')
+        assert len(loaded.warnings) == doubts, loaded.warnings
 
 
 def test_lists_in_the_environment_are_json_or_separated_by_commas(folder):
@@ -384,3 +424,30 @@ def _toml(value) -> str:
     if isinstance(value, str):
         return "'" + "".join(c for c in value if c.isprintable() and c != "'") + "'"
     return "''" if value is None else str(value)
+
+
+def test_key_sources_are_read_beside_the_file_and_urls_as_they_are(folder):
+    folder.write("set.json")
+    folder.write("other.json")
+    (folder.path / "keys").mkdir()
+    auth = folder.load(
+        "[auth]\nkey_dir = 'keys'\nkey = 'https://a.example/k'\n"
+        "jwks = ['https://b.example/j', 'set.json', {file = 'other.json', audience = 'me'}]\n"
+        "issuers = ['https://c.example/', {issuer = 'https://d.example', audience = 'you'}]\n"
+    ).settings.auth
+    assert auth.key_dir == str(folder.path / "keys")
+    assert (auth.key, auth.key_files) == ("https://a.example/k", ())
+    assert [(each.url, each.file, each.issuer, each.audience) for each in auth.key_sets] == [
+        ("https://b.example/j", None, None, None),
+        (None, str(folder.path / "set.json"), None, None),
+        (None, str(folder.path / "other.json"), None, "me"),
+        (None, None, "https://c.example/", None),
+        (None, None, "https://d.example", "you"),
+    ]
+    assert [each.discovered for each in auth.key_sets] == [False] * 3 + [True] * 2
+
+
+def test_key_urls_in_the_environment(folder):
+    environ = {"MOQ_AUTH__JWKS": "https://a.example/j, https://b.example/j"}
+    jwks = folder.load("", environ).settings.auth.jwks
+    assert [each.url for each in jwks] == ["https://a.example/j", "https://b.example/j"]

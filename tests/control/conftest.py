@@ -30,7 +30,21 @@ class CardboardHouse:
     def certificate_hash(self) -> str:
         return "ab" * 32
 
-    def decide(self, target: str, bearer: str | None, remote: str, origin: str | None) -> Answer:
+    async def ticket(self, bearer: str, remote: str) -> dict[str, Any]:
+        self.asked.append(("ticket", bearer))
+        if self.error:
+            raise self.error
+        return {"ticket": "t", "expires": 1.0}
+
+    async def refresh(self, id: str, bearer: str, remote: str) -> dict[str, Any]:
+        self.asked.append(("refresh", id, bearer))
+        if self.error:
+            raise self.error
+        return {"publish": [""], "subscribe": [], "expires": None}
+
+    async def decide(
+        self, target: str, bearer: str | None, remote: str, origin: str | None
+    ) -> Answer:
         self.asked.append(("decide", target, bearer, origin))
         return Answer(self.verdict.ok, self.verdict.status, self.verdict.denial_id, target)
 

@@ -162,4 +162,19 @@ def test_the_wildcard_takes_both_families():
             socket.create_connection((host, port), timeout=5).close()
 
 
+def test_an_odd_request_writes_nothing_to_the_log(house, caplog):
+    async def run():
+        listener = HttpListener(public_app(house, LIMITS), listen("127.0.0.1", 0), LIMITS)
+
+        async def visit(host, port):
+            upgrade = {"upgrade": "websocket", "connection": "Upgrade"}
+            async with httpx.AsyncClient() as client:
+                return await client.get(f"http://{host}:{port}/health", headers=upgrade)
+
+        return await with_listener(listener, visit)
+
+    assert asyncio.run(run()).status_code == 200
+    assert [record for record in caplog.records if record.name.startswith("uvicorn")] == []
+
+
 LIMITS = PublicLimits(drain=1)

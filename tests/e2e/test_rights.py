@@ -176,3 +176,43 @@ def test_http_faces_follow_the_same_decisions(running: Any, token: Token) -> Non
                 assert (await http.get(f"{base}/fetch/demo/no/log?jwt={jwt}")).status_code == 404
 
     asyncio.run(main())
+
+
+def test_our_own_client_leaves_cleanly_and_says_why_it_was_refused(
+    running: Any, token: Token
+) -> None:
+    async def main() -> None:
+        async with running() as relay:
+            url = address(relay, "https", f"/demo?jwt={token('demo')}")
+            async with connect(url, tls=TRUST) as viewer:
+                async with connect(url, tls=TRUST) as publisher:
+                    broadcast = publisher.create_broadcast("cam")
+                    track = broadcast.create_track("t", TrackInfo())
+                    track.append_group()
+                    track.write_frame(bytes(8_000_000), 0)
+                    track.finish()
+                    found = await asyncio.wait_for(viewer.find("cam"), 5)
+                    frames = viewer.frames(found, "t").frames()
+                    frame = await asyncio.wait_for(anext(frames), 20)
+                    assert len(frame.payload) == 8_000_000
+                    await frames.aclose()
+                    await until(publisher.idle)
+                # taken back, not merely lost: nobody waits for it to come back
+                await until(lambda: viewer.origin.find(Path("cam")) is None, 2)
+            with pytest.raises(SessionLost) as refused:
+                async with connect(address(relay, "https", "/demo"), tls=TRUST):
+                    pass
+            assert "(id " in str(refused.value)
+
+    asyncio.run(main())
+
+
+def test_an_idle_session_of_our_own_stays(running: Any) -> None:
+    async def main() -> None:
+        async with running("[quic]\nidle_timeout = 6\n") as relay:
+            url = address(relay, "https", "/anon")
+            async with connect(url, tls=TRUST) as client:
+                await asyncio.wait((client.lost,), timeout=8)
+                assert not client.lost.done()
+
+    asyncio.run(main())

@@ -277,3 +277,31 @@ async def test_a_peer_that_vanishes_is_noticed(house, scheme) -> None:
         pair.dialled._endpoint._shut()
         await pair.server.until(lambda: pair.server.lost)
         assert pair.server.lost == [(0, "Idle timeout")]
+
+
+async def test_whoever_does_not_read_is_shown_out(house, scheme, wait) -> None:
+    limits = QuicLimits(max_unsent=100_000)
+    async with house(ListenSettings(limits=limits)) as home:
+        pair = await home.pair(scheme)
+        stream = pair.far.open_bidi()
+        pair.far.send(stream, bytes(99_000))
+        await pair.client.until(lambda: len(pair.client.streams.get(stream, b"")) == 99_000)
+        assert pair.server.lost == []
+        for _ in range(11):
+            pair.far.send(stream, bytes(10_000))
+        await pair.server.until(lambda: pair.server.lost)
+        assert pair.server.lost == [(1, "the peer reads too slowly (max_unsent)")]
+        await wait(lambda: home.endpoint.connections == 0)
+
+
+async def test_waiting_for_stream_credit_is_not_work(house, scheme) -> None:
+    async with house() as home:
+        pair = await home.pair(scheme, limits=QuicLimits(max_streams=4))
+        while pair.far.open_uni() is not None:
+            pass
+        pair.server.on_flush = pair.far.open_uni
+        pair.far.wake()
+        await asyncio.sleep(0.05)
+        before = pair.server.flushes
+        await asyncio.sleep(0.1)
+        assert pair.server.flushes - before < 5

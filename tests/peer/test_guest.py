@@ -480,3 +480,32 @@ def test_rights_lost_and_regained_bring_a_broadcast_back(world: Any) -> None:
     world.run()
     assert viewer.names.log == ["+a/x", "-a/x", "+a/x"]
     assert viewer.watch("a/x", "t").info == MICRO
+
+
+def test_a_name_too_long_below_the_root_costs_only_itself(world: Any) -> None:
+    from relay.path import MAX_LENGTH
+
+    publisher = world.connect(root="anon")
+    viewer = world.connect(root="anon")
+    publisher.publish("a" * (MAX_LENGTH - 1))
+    publisher.publish("/".join("b" * 32))
+    publisher.publish("c")
+    assert viewer.names.log == ["+c"]
+    assert publisher.wire.server.closed is None
+    assert [event for event, _ in world.said] == ["publish denied"] * 2
+
+
+def test_a_chain_that_names_a_relay_twice_is_told_to_nobody(world: Any) -> None:
+    publisher = world.connect("moq-lite-04")
+    viewer = world.connect()
+    announce = publisher.guest.session.announce
+    request = next(iter(publisher.guest.watching.hearings))
+    announce(request, "zeros", (0, 0))
+    announce(request, "loop", (7, 8, 7))
+    announce(request, "own", (publisher.origin.id,))
+    world.run()
+    assert viewer.names.log == ["+zeros"]
+    assert [facts["reason"] for event, facts in world.said if event == "publish denied"] == [
+        "its chain names a relay twice"
+    ] * 2
+    assert publisher.wire.server.closed is None

@@ -14,8 +14,9 @@ from relay.path import ROOT, Path
 from relay.session import events
 from relay.session.lite import LiteSession
 from relay.session.settings import SessionSettings
+from relay.wire.buffer import encode_varint
 from relay.wire.frame import Layout, encode_frame
-from relay.wire.lite import SubscribeUpdate, TrackInfo
+from relay.wire.lite import MAX_SEQUENCE, SubscribeUpdate, TrackInfo
 
 WANT = SubscribeUpdate(7, False, 500, None, None)
 
@@ -496,3 +497,92 @@ def test_noise_never_raises(protocol: str, pieces: list[tuple[int, bytes, bool]]
 def test_layouts_follow_the_version(talk: Talk) -> None:
     timed = talk.client.session.version == "moq-lite-05"
     assert talk.client.session.layout is (Layout.TIMED if timed else Layout.UNTIMED)
+
+
+def test_a_chain_that_has_no_room_for_us_is_not_announced(protocol: str) -> None:
+    talk = Talk(protocol)
+    talk.server.session.listen(ROOT)
+    talk.run()
+    asked = talk.client.only(events.AnnounceRequested)
+    full = tuple(range(100, 132))
+    stamped = talk.features.stamps_hop == "sender"
+    talk.client.session.answer_announce(asked.request, [("full", full), ("fits", full[:31])])
+    talk.client.session.announce(asked.request, "late", full)
+    talk.client.session.announce(asked.request, "short", (7,))
+    talk.run()
+    heard = [event.path for event in talk.server.take(events.Announced)]
+    assert heard == (["fits", "short"] if stamped else ["full", "fits", "late", "short"])
+    assert talk.wire.server.closed is None
+
+
+def test_more_announce_requests_than_allowed_are_reset() -> None:
+    talk = Talk("moq-lite-05")
+    talk.client.session.settings = SessionSettings(max_announce_requests=2)
+    for name in "abc":
+        talk.server.session.listen(Path(name))
+    talk.run()
+    asked = talk.client.take(events.AnnounceRequested)
+    assert [event.prefix for event in asked] == ["a", "b"]
+    assert len(talk.server.take(events.AnnouncesLost)) == 1
+    talk.server.stream_reset(asked[0].request, 0)
+    talk.client.stream_reset(asked[0].request, 0)
+    talk.server.session.listen(Path("d"))
+    talk.run()
+    assert talk.client.only(events.AnnounceRequested).prefix == "d"
+
+
+def test_a_second_farewell_ends_the_session() -> None:
+    server, end = hostile()
+    server.stream_received(0, bytes.fromhex("050100"), False)
+    assert server.only(events.GoawayReceived).uri == ""
+    assert end.closed is None
+    server.stream_received(0, bytes.fromhex("0100"), False)
+    assert end.closed is not None
+
+
+def test_a_second_client_setup_ends_the_session() -> None:
+    server, end = hostile("moql")
+    setup = bytes.fromhex("20000a01c0000000ff0dad0200")
+    server.stream_received(0, setup[:4], False)
+    server.stream_received(4, setup, False)
+    server.only(events.Opened)
+    server.stream_received(0, setup[4:], False)
+    assert server.take(events.Opened) == []
+    assert end.closed is not None
+    assert end.closed[0] == 3
+
+
+def test_too_much_before_setup_ends_the_session() -> None:
+    wire = Wire()
+    limit = SessionSettings(max_early=100)
+    server = Side(wire.server, "moq-lite-05", False, settings=limit)
+    server.start()
+    for stream in range(0, 80, 8):
+        server.stream_received(stream, bytes.fromhex("01020000"), False)
+    assert wire.server.closed is None
+    server.stream_received(80, bytes.fromhex("013f") + bytes(60), False)
+    assert wire.server.closed is not None
+    assert "max_early" in wire.server.closed[1]
+
+
+@pytest.mark.parametrize("sequence", [MAX_SEQUENCE, MAX_SEQUENCE + 1, MAX_SEQUENCE + 2])
+def test_a_group_whose_end_cannot_be_said_is_not_taken(sequence: int) -> None:
+    server, end = hostile()
+    id = server.session.subscribe("demo", "data", WANT)
+    header = encode_varint(id) + encode_varint(sequence)
+    server.stream_received(6, b"\0" + encode_varint(len(header)) + header, False)
+    server.datagram_received(header + b"\0x")
+    taken = [type(event) for event in server.heard]
+    possible = sequence <= MAX_SEQUENCE
+    assert taken == ([events.GroupOpened, events.DatagramReceived] if possible else [])
+    assert end.closed is None
+
+
+def test_updates_that_come_together_count_once() -> None:
+    server, _ = hostile()
+    asked = bytes.fromhex("0216000a") + b"demo/bcast" + b"\x04data" + bytes(5)
+    updates = b"".join(bytes((5, priority, 0, 0, 0, 0)) for priority in range(1, 9))
+    server.stream_received(0, asked + updates[:-6], False)
+    assert server.only(events.SubscribeUpdated).priority == 7
+    server.stream_received(0, updates[-6:], False)
+    assert server.only(events.SubscribeUpdated).priority == 8

@@ -15,6 +15,7 @@ from typing import Any
 
 from relay.auth.compact import parse_object
 from relay.auth.reason import Refusal, quoted
+from relay.auth.trust import ClaimNames
 from relay.errors import BadRequest
 from relay.path import ROOT, Path
 
@@ -27,6 +28,7 @@ MAX_NAME = 512
 MAX_TIME = 2**53
 """Largest distance of a time from 1970 in seconds; beyond it numbers are no longer exact."""
 
+_NAMES = ClaimNames()
 _LIBRARY_NAMES = "the claims are named put and get on the wire (not publish and subscribe)"
 _LEGACY_NAMES = "legacy pub and sub claims are ignored: today they are named put and get"
 
@@ -83,16 +85,19 @@ class Claims:
         return members
 
 
-def decode(payload: bytes) -> Claims:
-    """Read a payload. Raises `Refusal` (``malformed`` or ``bad_claims``) and nothing else."""
+def decode(payload: bytes, names: ClaimNames = _NAMES) -> Claims:
+    """Read a payload whose rights go by ``names``.
+
+    Raises `Refusal` (``malformed`` or ``bad_claims``) and nothing else.
+    """
     try:
         raw = parse_object(payload)
     except ValueError as error:
         raise Refusal("malformed", f"the payload is {error}") from None
     claims = Claims(
-        root=_path("root", raw.get("root", "")),
-        put=_prefixes("put", raw),
-        get=_prefixes("get", raw),
+        root=_path(names.root, _member(raw, names.root, "")),
+        put=_prefixes(names.put, _member(raw, names.put, [])),
+        get=_prefixes(names.get, _member(raw, names.get, [])),
         exp=_time("exp", raw),
         nbf=_time("nbf", raw),
         iat=_time("iat", raw),
@@ -108,6 +113,18 @@ def decode(payload: bytes) -> Claims:
     return claims
 
 
+def _member(raw: Mapping[str, Any], name: str, absent: Any) -> Any:
+    """The member of that very name, else the one its dots lead to, the longest steps first."""
+    if name in raw:
+        return raw[name]
+    head = name
+    while "." in head:
+        head = head.rpartition(".")[0]
+        if isinstance(inner := raw.get(head), Mapping):
+            return _member(inner, name[len(head) + 1 :], absent)
+    return absent
+
+
 def _bad(name: str, expected: str) -> Refusal:
     return Refusal("bad_claims", f"the claim {name} is not {expected}")
 
@@ -121,9 +138,8 @@ def _path(name: str, value: object) -> Path:
         raise Refusal("bad_claims", f"the claim {name} holds {error}") from None
 
 
-def _prefixes(name: str, raw: Mapping[str, Any]) -> tuple[Path, ...]:
+def _prefixes(name: str, value: object) -> tuple[Path, ...]:
     """One prefix or a list of them; an empty list allows nothing, ``""`` everything."""
-    value = raw.get(name, [])
     listed = [value] if isinstance(value, str) else value
     if not isinstance(listed, list):
         raise _bad(name, "a string or a list of strings")

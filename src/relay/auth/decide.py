@@ -2,50 +2,42 @@
 
 The law: every surface of the relay asks here and nothing else reads a token; no token means the
 public's rights, a bad token never does; what is not granted is refused. This module must not know
-the clock, files, or who is listening: `now` and the keys are arguments, the answer is a value.
+the clock, files, or who is listening: `now`, the keys and the facts are arguments, the answer is a
+value.
 """
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, replace
-from urllib.parse import parse_qsl
 
+from relay.auth.facts import NO_FACTS, Facts, nothing_revoked
 from relay.auth.grant import Grant, rebase
 from relay.auth.keys import KeySet
 from relay.auth.reason import Reason, Refusal, Step, Trail, quoted
-from relay.auth.settings import AuthSettings, PublicPrefixes
-from relay.auth.verify import describe, verify
-from relay.errors import BadRequest
+from relay.auth.request import (
+    MAX_PARAMETERS,
+    MAX_QUERY,
+    Credential,
+    Request,
+    find_credential,
+    read_path,
+)
+from relay.auth.rules import Accepts
+from relay.auth.settings import AuthSettings
+from relay.auth.verify import describe
+from relay.auth.vouch import (
+    Vouched,
+    certified,
+    require_current,
+    vouch_api_key,
+    vouch_certificate,
+    vouch_jwt,
+    vouch_ticket,
+    vouch_token,
+)
 from relay.path import ROOT, Path
 
-MAX_QUERY = 64 * 1024
-"""Characters of a query that are looked at: the longest token with every letter escaped fits."""
-
-MAX_PARAMETERS = 64
-"""Parameters of one query."""
-
-_FORBIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\\\\\ud800-\udfff]")
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What somebody at the door says. Nothing of it has been believed."""
-
-    target: str = ""
-    """Path and query as dialled: ``/demo?jwt=…``; percent-escapes as they came."""
-    query: str = ""
-    """More of the query, without ``?``, where a surface has split it off already."""
-    bearer: str | None = None
-    """The value of ``Authorization: Bearer``, without that word."""
-    transport: str = "webtransport"
-    """How the guest came: ``webtransport``, ``quic``, ``http``…"""
-    origin: str | None = None
-    """The browser's ``Origin`` header."""
-    publishes: bool = True
-    """False when the guest said that it will only subscribe."""
-    subscribes: bool = True
-    """False when the guest said that it will only publish."""
+__all__ = ["MAX_PARAMETERS", "MAX_QUERY", "Decision", "Request", "decide"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +52,7 @@ class Decision:
     reason: Reason
     """For the log, the audit and the operator; never for the stranger."""
     status: int
-    """What the stranger is told: 200, or 400, 401, 403, 414, 431."""
+    """What the stranger is told: 200, or 400, 401, 403, 414, 431, 503."""
 
     def __bool__(self) -> bool:
         return self.verdict
@@ -71,11 +63,16 @@ class Decision:
         return tuple(step.detail for step in self.steps if step.warning)
 
 
-def decide(request: Request, keys: KeySet, settings: AuthSettings, now: float) -> Decision:
-    """Decide on ``request`` at ``now`` (unix seconds). Pure, and never raises for bad input."""
+def decide(
+    request: Request, keys: KeySet, settings: AuthSettings, now: float, facts: Facts = NO_FACTS
+) -> Decision:
+    """Decide on ``request`` at ``now`` (unix seconds). Pure, and never raises for bad input.
+
+    With an API key it takes as long as ``facts.derive`` does: give it results, or a thread.
+    """
     trail = Trail()
     try:
-        grant = _admit(request, keys, settings, now, trail)
+        grant = _Case(request, keys, settings, now, facts, trail).grant()
     except Refusal as refusal:
         trail.refuse(refusal)
         return Decision(False, None, tuple(trail.steps), refusal.reason, refusal.status)
@@ -83,114 +80,176 @@ def decide(request: Request, keys: KeySet, settings: AuthSettings, now: float) -
     return Decision(True, grant, tuple(trail.steps), reason, 200)
 
 
-def _admit(
-    request: Request, keys: KeySet, settings: AuthSettings, now: float, trail: Trail
-) -> Grant:
-    dialled, _, query = request.target.partition("?")
-    path = _read_path(dialled)
-    trail.note("path", f"connects to {quoted('/' + path)}")
-    token, too_long = _find_token((query, request.query), request.bearer)
-    if token is None:
-        trail.note("token", "none")
-        return _admit_public(path, request, settings.public, trail)
-    if not keys:
-        hint = "configure auth.key, or connect without a token to what is public"
-        raise Refusal("no_keys", "a token, but no key is configured to check it", hint)
-    trail.note("token", f"in the {'header' if too_long == 'header_too_long' else 'query'}")
-    if len(token) > settings.max_token_bytes:
-        text = f"a token of {len(token)} bytes (at most {settings.max_token_bytes})"
-        raise Refusal(too_long, text, "ask for fewer prefixes, or raise auth.max_token_bytes")
-    trail.note("size", f"{len(token)} bytes")
-    claims, key = verify(token, keys, settings, now, trail)
-    grant = Grant(
-        root=path,
-        publish=rebase(claims.root, claims.put, path),
-        subscribe=rebase(claims.root, claims.get, path),
-        expires=None if claims.exp is None else claims.exp + settings.leeway,
-        subject=claims.sub,
-        kid=key.kid,
-        jti=claims.jti,
-        cluster=claims.cluster,
-    )
-    if not (path.is_under(claims.root) or claims.root.is_under(path)):
-        text = f"the token is for {quoted('/' + claims.root)}, not for {quoted('/' + path)}"
-        raise Refusal("root_mismatch", text, "connect to the root of the token, or below")
-    if not (grant.publish or grant.subscribe):
-        text = f"nothing the token allows lies at or below {quoted('/' + path)}"
-        raise Refusal("no_access", text, "its prefixes are relative to its root")
-    trail.note("reach", _granted(grant))
-    return _narrow_to_role(grant, request, trail)
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """Everything one decision is made from."""
 
+    request: Request
+    keys: KeySet
+    settings: AuthSettings
+    now: float
+    facts: Facts
+    trail: Trail
 
-def _admit_public(path: Path, request: Request, public: PublicPrefixes, trail: Trail) -> Grant:
-    grant = Grant(
-        root=path,
-        publish=rebase(ROOT, public.publish, path) if request.publishes else (),
-        subscribe=rebase(ROOT, public.subscribe, path) if request.subscribes else (),
-        anonymous=True,
-    )
-    if not (grant.publish or grant.subscribe):
+    def grant(self) -> Grant:
+        """The rights of the guest. Raises `Refusal`."""
+        path = read_path(self.request.dialled)
+        self.trail.note("path", f"connects to {quoted('/' + path)}")
+        credential = find_credential(self.request, self.settings)
+        certificate = self.facts.certificate
+        if credential is None:
+            self.trail.note("token", "none")
+        if certificate is not None:
+            require_current(certificate, self.now)
+        vouched = None
+        if credential is not None:
+            vouched = self._vouched(credential)
+        elif certificate is not None:
+            vouched = vouch_certificate(certificate, self.settings, self.trail)
+        if vouched is None:
+            return self._public(path)
+        self._require_accepted(vouched.credential)
+        self._require_unrevoked(vouched, path)
+        return self._reach(vouched, path)
+
+    def _vouched(self, credential: Credential) -> Vouched:
+        """What the credential vouches for; no longer than the certificate beside it does."""
+        if credential.kind is not None:
+            self._require_accepted(credential.kind)
+        if credential.kind == "jwt" and not self.keys:
+            hint = "configure auth.key, or connect without a token to what is public"
+            raise Refusal("no_keys", "a token, but no key is configured to check it", hint)
+        self._require_size(credential)
+        if self.facts.unavailable:
+            hint = "the refusal is for want of an answer: see the log, and try again"
+            raise Refusal("unavailable", self.facts.unavailable, hint)
+        vouched = self._by_kind(credential)
+        certificate = self.facts.certificate
+        if certificate is None:
+            return vouched
+        ends = [certificate.not_after, vouched.expires or certificate.not_after]
+        return replace(vouched, expires=min(ends))
+
+    def _by_kind(self, credential: Credential) -> Vouched:
+        text, now, trail = credential.text, self.now, self.trail
+        if credential.is_ticket:
+            return vouch_ticket(self.facts, now, trail)
+        if credential.kind == "token":
+            return vouch_token(text, self.facts, now, trail)
+        if credential.kind == "api_key":
+            return vouch_api_key(text, self.settings, self.facts, now, trail)
+        return vouch_jwt(text, self.keys, self.settings, now, trail)
+
+    def _require_size(self, credential: Credential) -> None:
+        self.trail.note("token", f"in the {credential.where}")
+        size, most = len(credential.text), self.settings.max_token_bytes
+        if size > most:
+            code = "header_too_long" if credential.where == "header" else "token_too_long"
+            text = f"a token of {size} bytes (at most {most})"
+            raise Refusal(code, text, "ask for fewer prefixes, or raise auth.max_token_bytes")
+        self.trail.note("size", f"{size} bytes")
+
+    def _surface(self) -> tuple[str, Accepts]:
+        """Where the guest came in, and what is taken there."""
+        if self.request.transport == "http":
+            return "http", self.settings.http
+        return "session", self.settings.session
+
+    def _require_accepted(self, kind: str) -> None:
+        """Raises `Refusal` (``not_accepted``) when the surface does not take such a credential."""
+        name, surface = self._surface()
+        if not surface.takes(kind):
+            hint = f"see auth.{name}.accept and auth.{name}.enforce_jwt"
+            raise Refusal("not_accepted", f"a credential of kind {kind} is not taken here", hint)
+
+    def _require_unrevoked(self, vouched: Vouched, path: Path) -> None:
+        certificate = self.facts.certificate
+        asked = [vouched] if certificate is None else [vouched, certified(certificate)]
+        for each in asked:
+            entry = self.facts.revoked(each.holder(path), self.now)
+            if entry is not None:
+                text = f"revoked by {quoted(str(entry))} (revocation {entry.id})"
+                raise Refusal("revoked", text, entry.reason or "see relay records revocations")
+        if self.facts.revoked is not nothing_revoked:
+            self.trail.note("revocation", "not revoked")
+
+    def _reach(self, vouched: Vouched, path: Path) -> Grant:
+        """The rights as seen from the path that was dialled."""
+        root = vouched.root
+        grant = Grant(
+            root=path,
+            publish=rebase(root, vouched.publish, path),
+            subscribe=rebase(root, vouched.subscribe, path),
+            expires=vouched.expires,
+            subject=vouched.subject,
+            kid=vouched.kid,
+            jti=vouched.jti,
+            cluster=vouched.cluster,
+            tenant=vouched.tenant_at(path),
+            issued=vouched.issued,
+            credential=vouched.credential,
+        )
+        if not (path.is_under(root) or root.is_under(path)):
+            text = f"the token is for {quoted('/' + root)}, not for {quoted('/' + path)}"
+            raise Refusal("root_mismatch", text, "connect to the root of the token, or below")
+        if not (grant.publish or grant.subscribe):
+            text = f"nothing the token allows lies at or below {quoted('/' + path)}"
+            raise Refusal("no_access", text, "its prefixes are relative to its root")
+        self.trail.note("reach", _granted(grant))
+        return self._narrow_to_role(self._narrow_to_accepted(grant))
+
+    def _public(self, path: Path) -> Grant:
+        public = self.settings.public
+        grant = Grant(
+            root=path,
+            publish=rebase(ROOT, public.publish, path) if self.request.publishes else (),
+            subscribe=rebase(ROOT, public.subscribe, path) if self.request.subscribes else (),
+            anonymous=True,
+            tenant=next(iter(path.segments), None),
+            credential="public",
+        )
+        open_here = self._surface()[1].takes("public")
+        if open_here and (grant.publish or grant.subscribe):
+            self.trail.note("public", _granted(grant))
+            return self._narrow_to_accepted(grant)
+        if self.facts.certificate is not None:
+            text = f"the certificate allows nothing, and {quoted('/' + path)} is not public"
+            raise Refusal("certificate_not_granted", text, "name it in auth.certificates")
         text = f"no token, and {quoted('/' + path)} is not public"
         raise Refusal("no_token", text, "connect with a token as ?jwt=…, or set auth.public")
-    trail.note("public", _granted(grant))
-    return grant
 
+    def _narrow_to_accepted(self, grant: Grant) -> Grant:
+        """Take away the direction that such a credential may not be used for."""
+        kind = grant.credential
+        publish = grant.publish if self.settings.ingest.takes(kind) else ()
+        subscribe = grant.subscribe if self.settings.consumption.takes(kind) else ()
+        if publish == grant.publish and subscribe == grant.subscribe:
+            return grant
+        hint = "see auth.ingest and auth.consumption"
+        if not (publish or subscribe):
+            if grant.anonymous:
+                raise Refusal("no_token", "what is public needs a JWT here", hint)
+            raise Refusal("not_accepted", f"a credential of kind {kind} is not taken here", hint)
+        narrowed = replace(grant, publish=publish, subscribe=subscribe)
+        self.trail.note("accept", f"by kind {kind}: {_granted(narrowed)}")
+        return narrowed
 
-def _narrow_to_role(grant: Grant, request: Request, trail: Trail) -> Grant:
-    """Take away the role that the guest does not want; refuse it when nothing is left."""
-    if request.publishes and request.subscribes:
-        return grant
-    narrowed = replace(
-        grant,
-        publish=grant.publish if request.publishes else (),
-        subscribe=grant.subscribe if request.subscribes else (),
-    )
-    wish = "publish" if request.publishes else "subscribe" if request.subscribes else "do nothing"
-    if not (narrowed.publish or narrowed.subscribe):
-        text = f"the guest wants to {wish} and the token does not allow that here"
-        raise Refusal("role_not_granted", text)
-    trail.note("role", f"wants to {wish} only")
-    return narrowed
-
-
-def _read_path(text: str) -> Path:
-    """The connection path. Nothing in it is resolved or unescaped: it is refused, or literal."""
-    if _FORBIDDEN.search(text):
-        raise Refusal("bad_path", f"control characters or a backslash in {quoted(text)}")
-    try:
-        path = Path(text)
-    except BadRequest as error:
-        raise Refusal("bad_path", str(error)) from None
-    if any(segment in (".", "..") for segment in path.segments):
-        raise Refusal("bad_path", f"a dot segment in {quoted(text)}")
-    return path
-
-
-def _find_token(queries: tuple[str, str], bearer: str | None) -> tuple[str | None, str]:
-    """The one token of a request, and the code to refuse it with when it is too long.
-
-    An empty ``jwt`` is none. Two that differ are refused: whoever logs or forwards the request
-    might have read the other one.
-    """
-    found: set[str] = set()
-    for query in queries:
-        if len(query) > MAX_QUERY:
-            text = f"a query of {len(query)} characters (at most {MAX_QUERY})"
-            raise Refusal("token_too_long", text)
-        try:
-            pairs = parse_qsl(query, keep_blank_values=True, max_num_fields=MAX_PARAMETERS)
-        except ValueError:
-            text = f"a query of more than {MAX_PARAMETERS} parameters"
-            raise Refusal("bad_query", text) from None
-        found.update(value for name, value in pairs if name == "jwt" and value)
-    if len(found) > 1:
-        raise Refusal("token_conflict", "two different tokens in the query")
-    token = next(iter(found), None)
-    if bearer and token and bearer != token:
-        raise Refusal("token_conflict", "different tokens in the query and in the header")
-    if token is None:
-        return bearer or None, "header_too_long"
-    return token, "token_too_long"
+    def _narrow_to_role(self, grant: Grant) -> Grant:
+        """Take away the role that the guest does not want; refuse it when nothing is left."""
+        wants = (self.request.publishes, self.request.subscribes)
+        if all(wants):
+            return grant
+        narrowed = replace(
+            grant,
+            publish=grant.publish if wants[0] else (),
+            subscribe=grant.subscribe if wants[1] else (),
+        )
+        wish = "publish" if wants[0] else "subscribe" if wants[1] else "do nothing"
+        if not (narrowed.publish or narrowed.subscribe):
+            text = f"the guest wants to {wish} and the token does not allow that here"
+            raise Refusal("role_not_granted", text)
+        self.trail.note("role", f"wants to {wish} only")
+        return narrowed
 
 
 def _granted(grant: Grant) -> str:

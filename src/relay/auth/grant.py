@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from relay.auth.revocation import Holder
 from relay.path import ROOT, Path, covering
 
 
@@ -54,6 +55,18 @@ class Grant:
     """True when nobody vouched: the rights are those of the public."""
     cluster: bool = False
     """True when the token says that the guest is another relay."""
+    tenant: str | None = None
+    """First segment of the credential's root, else of the connection's; ``None`` at the very top.
+    """
+    issued: float | None = None
+    """Unix seconds at which the credential was issued; ``None`` when it does not say."""
+    credential: str = "jwt"
+    """What the rights are founded on: a `Kind`, or ``public``."""
+
+    @property
+    def holder(self) -> Holder:
+        """The guest as a revocation sees it."""
+        return Holder(self.jti, self.subject, self.kid, self.tenant, self.issued)
 
     def may_publish(self, path: str) -> Allowed | Denied:
         """Whether the guest may publish the broadcast ``path`` (relative to ``root``).

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from relay.auth import material
@@ -23,17 +23,32 @@ MAX_KEY_FILE = 1024 * 1024
 """Bytes of one key file or JWK set."""
 
 MAX_KEYS = 256
-"""Keys of one set."""
+"""Keys of one file or published set."""
+
+MAX_FOLDER = 1024
+"""Keys of one folder."""
+
+MAX_TOGETHER = 4096
+"""Keys of all sources."""
 
 OPERATIONS = ("sign", "verify")
 """The ``key_ops`` that mean something here (RFC 7517, 4.3); the others are ignored."""
 
 _KID = re.compile(r"[A-Za-z0-9_-]{1,128}")
+_FOREIGN_KID = re.compile(r"[\x21-\x7e]{1,256}")
 
 
 def is_kid(value: object) -> bool:
     """Whether ``value`` may name a key: 1 to 128 of ``A-Z a-z 0-9 _ -``, safe in any file name."""
     return isinstance(value, str) and _KID.fullmatch(value) is not None
+
+
+def is_foreign_kid(value: object) -> bool:
+    """Whether others may name a key so: 1 to 256 printable ASCII characters, no spaces.
+
+    Such names are compared and never become part of a file name or URL.
+    """
+    return isinstance(value, str) and _FOREIGN_KID.fullmatch(value) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +60,10 @@ class Key:
     operations: tuple[str, ...] = OPERATIONS
     scope: Scope | None = None
     """How far its tokens may reach; ``None`` = anywhere."""
+    issuer: str | None = None
+    """What ``iss`` of its tokens must be; ``None`` = as for all keys."""
+    audience: str | None = None
+    """What ``aud`` of its tokens must name; ``None`` = as for all keys."""
 
     @property
     def algorithm(self) -> str:
@@ -83,7 +102,7 @@ class Key:
         except ValueError as error:
             raise ConfigError(f"{error} ({self.algorithm})") from None
         kept = tuple(operation for operation in self.operations if operation != "sign")
-        return Key(half, self.kid, kept, self.scope)
+        return replace(self, material=half, operations=kept)
 
     def to_jwk(self) -> dict[str, Any]:
         """The JWK, **with its secret** if the key holds one; `public` it before showing it."""
@@ -106,16 +125,28 @@ class KeySet:
 
     keys: tuple[Key, ...] = ()
     skipped: tuple[str, ...] = ()
-    """A line for each key of a JWK set that could not be used; worth a warning each."""
+    """A line for each key that could not be used, or not in full; worth a warning each."""
     single: bool = False
     """True for one key given by itself: then a token's ``kid`` need not be that of the key."""
+    open_ended: bool = False
+    """True when there may be more keys than are listed: then a token must name its key."""
+    foreign_names: bool = False
+    """True when names may be any of `is_foreign_kid`."""
+    _named: Mapping[str, Key] = field(init=False, repr=False, compare=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        named = {key.kid: key for key in reversed(self.keys) if key.kid is not None}
+        object.__setattr__(self, "_named", named)
 
     def __len__(self) -> int:
         return len(self.keys)
 
+    def __bool__(self) -> bool:
+        return bool(self.keys) or self.open_ended
+
     def find(self, kid: str) -> Key | None:
         """The key of that name."""
-        return next((key for key in self.keys if key.kid == kid), None)
+        return self._named.get(kid)
 
     @classmethod
     def load(cls, data: bytes, name: str) -> KeySet:
@@ -136,6 +167,77 @@ class KeySet:
             raise ConfigError(f"{name}: no usable key: {error}") from None
 
     @classmethod
+    def load_published(cls, data: bytes, name: str) -> KeySet:
+        """Read a JWK set that its owner shows to everybody (RFC 7517, 5), as JSON.
+
+        Keys may go by foreign names, a private half is taken off, a shared secret is not used. An
+        empty set is an answer. Raises `ConfigError` when it is no set at all.
+        """
+        try:
+            listed = parse_object(data).get("keys")
+            return replace(_read_listed(listed, name, published=True), foreign_names=True)
+        except ValueError as error:
+            raise ConfigError(f"{name}: no JWK set: {error}") from None
+
+    @classmethod
+    def load_named(cls, data: bytes, kid: str, name: str) -> KeySet:
+        """Read the one key of a folder that is filed under ``kid``, in any form `load` takes.
+
+        Raises `ConfigError` when it goes by another name; without one it gets that of its file.
+        """
+        read = cls.load(data, name)
+        if len(read) != 1:
+            raise ConfigError(f"{name}: {len(read)} keys instead of one")
+        key = read.keys[0]
+        if key.kid not in (None, kid):
+            raise ConfigError(f"{name}: its kid is {key.kid}, which is not how it is filed")
+        return cls((replace(key, kid=kid),), read.skipped)
+
+    def halved(self, name: str) -> KeySet:
+        """The set without private halves, which nobody should send around; shared secrets stay."""
+        told = tuple(
+            f"{name}: the key{_called({'kid': key.kid})} came with its private half, dropped"
+            for key in self.keys
+            if key.material.signing is not None and not key.material.shared
+        )
+        keys = tuple(key if key.material.shared else key.public() for key in self.keys)
+        return replace(self, keys=keys, skipped=self.skipped + told)
+
+    def expecting(self, issuer: str | None, audience: str | None) -> KeySet:
+        """The set whose tokens must name this ``iss`` and ``aud``; ``None`` = as for all keys."""
+        keys = tuple(replace(key, issuer=issuer, audience=audience) for key in self.keys)
+        return replace(self, keys=keys)
+
+    @classmethod
+    def gather(cls, *sets: KeySet) -> KeySet:
+        """All keys together. Never raises: of two that share a name the first is used.
+
+        What is not used is named in `skipped`.
+        """
+        keys: list[Key] = []
+        skipped = [line for each in sets for line in each.skipped]
+        taken: set[str] = set()
+        alone = sum(len(each) for each in sets) == 1
+        for key in (key for each in sets for key in each.keys):
+            if key.kid is None and not alone:
+                skipped.append("a key without kid is not used: there are others")
+            elif key.kid in taken:
+                skipped.append(f"a second key named {key.kid} is not used")
+            elif len(keys) >= MAX_TOGETHER:
+                skipped.append(f"keys beyond the first {MAX_TOGETHER} are not used")
+                break
+            else:
+                keys.append(key)
+                taken |= {key.kid} if key.kid is not None else set()
+        return cls(
+            tuple(keys),
+            tuple(skipped),
+            single=len(sets) == 1 and sets[0].single,
+            open_ended=any(each.open_ended for each in sets),
+            foreign_names=any(each.foreign_names for each in sets),
+        )
+
+    @classmethod
     def merge(cls, *sets: KeySet) -> KeySet:
         """All keys together. Raises `ConfigError` when two share a name or one has none.
 
@@ -144,8 +246,8 @@ class KeySet:
         filled = [each for each in sets if each.keys]
         skipped = tuple(line for each in sets for line in each.skipped)
         keys = tuple(key for each in filled for key in each.keys)
-        if len(keys) > MAX_KEYS:
-            raise ConfigError(f"{len(keys)} keys (at most {MAX_KEYS})")
+        if len(keys) > MAX_TOGETHER:
+            raise ConfigError(f"{len(keys)} keys (at most {MAX_TOGETHER})")
         if len(filled) > 1:
             _require_names(keys)
         return cls(keys, skipped, single=len(filled) == 1 and filled[0].single)
@@ -166,11 +268,16 @@ def generate(algorithm: str, kid: str | None = None, scope: Scope | None = None)
         raise ConfigError(str(error)) from None
 
 
-def read_jwk(members: Mapping[str, Any]) -> Key:
-    """One JWK. ``alg`` is required, ``kty`` may be missing on old secrets. Raises `ValueError`."""
+def read_jwk(members: Mapping[str, Any], foreign: bool = False) -> Key:
+    """One JWK. ``alg`` is required, ``kty`` may be missing on old secrets. Raises `ValueError`.
+
+    ``foreign`` lets it go by any name of `is_foreign_kid`.
+    """
     kid = members.get("kid")
-    if kid is not None and not is_kid(kid):
+    if kid is not None and not foreign and not is_kid(kid):
         raise ValueError("kid is not 1 to 128 letters, digits, hyphens or underscores")
+    if kid is not None and foreign and not is_foreign_kid(kid):
+        raise ValueError("kid is not 1 to 256 printable characters of ASCII")
     if "kty" not in members and "k" in members:
         members = {**members, "kty": "oct"}
     if members.get("kty") not in ("oct", "RSA", "EC", "OKP"):
@@ -207,6 +314,14 @@ def _json(data: bytes) -> bytes:
 
 
 def _read_set(listed: object, name: str) -> KeySet:
+    """The usable keys of a JWK set in a file. Raises `ValueError` when there is not one."""
+    read = _read_listed(listed, name)
+    if not read.keys:
+        raise ValueError("; ".join(read.skipped[:3]) or "the set is empty")
+    return read
+
+
+def _read_listed(listed: object, name: str, published: bool = False) -> KeySet:
     """The usable keys of a JWK set (RFC 7517, 5), which may hold keys for other purposes."""
     if not isinstance(listed, list):
         raise ValueError("keys is not a list")
@@ -217,7 +332,7 @@ def _read_set(listed: object, name: str) -> KeySet:
     for number, members in enumerate(listed, start=1):
         called = f"{name}: key {number}{_called(members)} is not used"
         try:
-            key = _read_member(members)
+            key = _read_member(members, published)
         except ValueError as error:
             skipped.append(f"{called}: {error}")
             continue
@@ -228,24 +343,25 @@ def _read_set(listed: object, name: str) -> KeySet:
     if len(keys) > 1:
         skipped += [f"{called}: it has no kid" for called, key in keys if key.kid is None]
         keys = [(called, key) for called, key in keys if key.kid is not None]
-    if not keys:
-        raise ValueError("; ".join(skipped[:3]) or "the set is empty")
-    return KeySet(tuple(key for _, key in keys), tuple(skipped))
+    read = KeySet(tuple(key for _, key in keys), tuple(skipped))
+    return read.halved(name) if published else read
 
 
-def _read_member(members: object) -> Key:
+def _read_member(members: object, published: bool) -> Key:
     if not isinstance(members, Mapping):
         raise ValueError("it is not an object")
     if members.get("use") == "enc":
         raise ValueError("it is for encryption")
     if "alg" not in members:
         members = {**members, "alg": material.infer_algorithm(members)}
-    return read_jwk(members)
+    if published and (members.get("kty") == "oct" or "k" in members):
+        raise ValueError("it is a shared secret, and everybody can read it there")
+    return read_jwk(members, foreign=published)
 
 
 def _called(members: object) -> str:
     kid = members.get("kid") if isinstance(members, Mapping) else None
-    return f" ({kid})" if is_kid(kid) else ""
+    return f" ({kid})" if is_foreign_kid(kid) else ""
 
 
 def _require_names(keys: tuple[Key, ...]) -> None:

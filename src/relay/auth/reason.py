@@ -34,6 +34,8 @@ PLACES = {
     "malformed": Place("form", 401),
     "bad_crit": Place("header", 401),
     "bad_alg": Place("header", 401),
+    "bad_type": Place("header", 401),
+    "bad_header": Place("header", 401),
     "bad_kid": Place("key", 401),
     "missing_kid": Place("key", 401),
     "unknown_kid": Place("key", 401),
@@ -44,13 +46,27 @@ PLACES = {
     "useless": Place("claims", 401),
     "expired": Place("time", 401),
     "not_yet_valid": Place("time", 401),
+    "no_expiry": Place("time", 401),
+    "too_long_valid": Place("time", 401),
+    "bad_issuer": Place("issuer", 401),
     "bad_audience": Place("audience", 401),
     "scope_exceeded": Place("scope", 401),
     "root_mismatch": Place("reach", 401),
     "no_access": Place("reach", 403),
     "role_not_granted": Place("role", 403),
+    "not_accepted": Place("accept", 401),
+    "unavailable": Place("lookup", 503),
+    "bad_api_key": Place("credential", 401),
+    "unknown_token": Place("credential", 401),
+    "bad_token_secret": Place("credential", 401),
+    "bad_ticket": Place("credential", 401),
+    "certificate_not_granted": Place("certificate", 403),
+    "revoked": Place("revocation", 401),
+    "server_refused": Place("server", 403),
+    "server_invalid": Place("server", 503),
 }
-"""Every code a refusal may carry. 401: no valid credential for here; 403: valid, not enough."""
+"""Every code a refusal may carry. 401: no valid credential for here; 403: valid, not enough; 503:
+it could not be found out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,3 +125,11 @@ def quoted(text: str) -> str:
     """A stranger's text made fit for one line of a log: escaped and cut to `MAX_QUOTED`."""
     cut = text if len(text) <= MAX_QUOTED else text[: MAX_QUOTED - 1] + "…"
     return ascii(cut) if not cut.isprintable() else repr(cut)
+
+
+def span(seconds: float) -> str:
+    """A length of time in the largest unit that leaves a whole number worth reading."""
+    for unit, size in (("days", 86400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * size:
+            return f"{int(seconds // size)} {unit}"
+    return f"{int(seconds)} s"

@@ -8,12 +8,23 @@ This room must not know how anything works; it asks the rooms below.
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 import sys
+from typing import Any
 
 import click
 
-from relay.errors import ConfigError, RelayError
+from relay.errors import (
+    ConfigError,
+    Dropped,
+    Lagged,
+    NotFound,
+    Refused,
+    RelayError,
+    RemoteError,
+    Unroutable,
+)
 
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
 """Exit statuses: it did not work | the command or a setting cannot be obeyed | Ctrl-C."""
@@ -23,7 +34,26 @@ COMMANDS = {
     "publish": "relay.cli.publish:publish",
     "subscribe": "relay.cli.subscribe:subscribe",
     "token": "relay.cli.token:token",
+    "explain": "relay.cli.explain:explain_command",
+    "access": "relay.cli.access:access",
+    "check": "relay.cli.check:check",
+    "doctor": "relay.cli.doctor:doctor",
+    "hash-token": "relay.cli.hash_token:hash_token",
+    "records": "relay.cli.records:records",
+    "sidecar": "relay.cli.sidecar:sidecar",
 }
+
+SAID = {
+    Refused.code: "not permitted",
+    NotFound.code: "no such track or group",
+    Dropped.code: "the publisher is gone",
+    Lagged.code: "too slow for what is published",
+    Unroutable.code: "no such broadcast",
+}
+"""What a peer means by its numbers."""
+
+SETTINGS: dict[str, Any] = {"help_option_names": ["-h", "--help"]}
+PACKAGE = "moq-relay"
 
 
 class _Commands(click.Group):
@@ -38,8 +68,8 @@ class _Commands(click.Group):
         return _load(cmd_name) if cmd_name in COMMANDS else None
 
 
-@click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="moq-relay", prog_name="relay")
+@click.command(cls=_Commands, context_settings=SETTINGS)
+@click.version_option(package_name=PACKAGE, prog_name="relay")
 def relay() -> None:
     """A Media over QUIC relay with its authorization built in."""
 
@@ -51,12 +81,12 @@ def main() -> None:
 
 def moq_relay() -> None:
     """``moq-relay relay.toml``: the same as ``relay run``. Exits the process."""
-    _enter(_load("run"), "moq-relay")
+    _enter(_alone("run"), "moq-relay")
 
 
 def moq_token() -> None:
     """``moq-token``: the same as ``relay token``. Exits the process."""
-    _enter(_load("token"), "moq-token")
+    _enter(_alone("token"), "moq-token")
 
 
 def _load(name: str) -> click.Command:
@@ -65,10 +95,17 @@ def _load(name: str) -> click.Command:
     return command
 
 
+def _alone(name: str) -> click.Command:
+    """A command that is a program of its own, with a version."""
+    return click.version_option(package_name=PACKAGE)(_load(name))
+
+
 def _enter(command: click.Command, program: str) -> None:
     """Run a command and leave the process with its status."""
+    # What the QUIC library says about a connection the rooms below say in words of ours.
+    logging.getLogger("quic").setLevel(logging.CRITICAL)
     try:
-        status = command.main(prog_name=program, standalone_mode=False)
+        status = command.main(prog_name=program, standalone_mode=False, **SETTINGS)
     except click.ClickException as error:
         error.show()
         status = error.exit_code
@@ -84,8 +121,14 @@ def _enter(command: click.Command, program: str) -> None:
 def _complain(error: BaseException) -> int:
     """Say what failed, line by line; answers the exit status."""
     for line in str(error).splitlines() or [type(error).__name__]:
-        click.echo(f"relay: {line}", err=True)
+        click.echo(f"relay: {line}{_meaning(error)}", err=True)
     return USAGE if isinstance(error, ConfigError) else FAILED
+
+
+def _meaning(error: BaseException) -> str:
+    """What a number of the peer's stands for, where that is known."""
+    meaning = SAID.get(error.code) if isinstance(error, RemoteError) else None
+    return f" ({meaning})" if meaning else ""
 
 
 def _complain_together(group: BaseExceptionGroup) -> int:

@@ -28,6 +28,9 @@ class Demo:
     subscriber: str
     """URL with a token that may subscribe."""
 
+    options: str = ""
+    """What the command needs to believe the relay, with a space before it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Banner:
@@ -99,6 +102,6 @@ def _demo(demo: Demo) -> list[Line]:
         Line("", demo.subscriber),
         Line("", ""),
         Line("try", "in a second terminal, and in a third:"),
-        Line("", f"{beat} | {demo.program} publish '{demo.publisher}' clock seconds"),
-        Line("", f"{demo.program} subscribe '{demo.subscriber}' clock seconds"),
+        Line("", f"{beat} | {demo.program} publish{demo.options} '{demo.publisher}' clock seconds"),
+        Line("", f"{demo.program} subscribe{demo.options} '{demo.subscriber}' clock seconds"),
     ]

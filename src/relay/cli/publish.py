@@ -7,6 +7,8 @@ frames travel.
 from __future__ import annotations
 
 import asyncio
+import os
+import stat
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -15,8 +17,8 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
-from relay.cli.target import Target, client_options, resolve, unless_lost
-from relay.errors import LimitExceeded
+from relay.cli.target import Target, client_options, resolve, run, unless_lost
+from relay.errors import Forbidden, LimitExceeded
 
 if TYPE_CHECKING:
     from relay.client import Client
@@ -36,6 +38,9 @@ LOOK = 0.05
 PATIENCE = 200
 """Looks before the rest is given up."""
 
+HEARING = 40
+"""Looks until a relay that listens to us must have said so."""
+
 
 @click.command()
 @click.argument("url")
@@ -51,7 +56,7 @@ PATIENCE = 200
     "--group-per-frame/--one-group",
     "group_per_frame",
     default=True,
-    help="Each line its own group (default), or all lines in one.",
+    help="Each line its own group (default; who comes late sees the latest), or all in one.",
 )
 @client_options
 def publish(
@@ -67,10 +72,10 @@ def publish(
     """Publish lines as frames of TRACK in BROADCAST, relative to the path of URL."""
     target = resolve(url, tls_disable_verify, tls_root, tls_fingerprint)
     if source is None:
-        asyncio.run(_publish(target, broadcast, track, sys.stdin.buffer, group_per_frame))
+        run(_publish(target, broadcast, track, sys.stdin.buffer, group_per_frame))
     else:
         with source.open("rb") as stream:
-            asyncio.run(_publish(target, broadcast, track, stream, group_per_frame))
+            run(_publish(target, broadcast, track, stream, group_per_frame))
 
 
 async def _publish(
@@ -78,8 +83,19 @@ async def _publish(
 ) -> None:
     from relay import client
 
-    async with client.connect(target.url, tls=target.tls) as session:
+    async with client.connect(target.url, tls=target.tls) as session, asyncio.TaskGroup() as tasks:
+        listening = tasks.create_task(_heard(session, broadcast))
         await unless_lost(session, _pump(session, broadcast, track, stream, group_per_frame))
+        await listening
+
+
+async def _heard(session: Client, broadcast: str) -> None:
+    """Return when the relay asks what we publish. Raises `Forbidden` when it does not."""
+    for _ in range(HEARING):
+        if session.hears(broadcast):
+            return
+        await asyncio.sleep(LOOK)
+    raise Forbidden("the relay takes nothing from us: these rights are not for publishing")
 
 
 async def _pump(
@@ -112,21 +128,26 @@ async def read_lines(stream: BinaryIO) -> AsyncIterator[bytes]:
 
     A pipe or terminal is waited for by the loop, so that Ctrl-C and a lost session end it at once.
     """
-    reader = asyncio.StreamReader(limit=MAX_LINE)
-    try:
-        transport, _ = await asyncio.get_running_loop().connect_read_pipe(
-            lambda: asyncio.StreamReaderProtocol(reader), stream
-        )
-    except ValueError:  # a regular file: it never makes anybody wait
+    if not _makes_wait(stream):
         while line := stream.readline(MAX_LINE + 2):
             yield _frame(line)
             await asyncio.sleep(0)
         return
+    reader = asyncio.StreamReader(limit=MAX_LINE)
+    transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), stream
+    )
     try:
         while line := await _line(reader):
             yield _frame(line)
     finally:
         transport.close()
+
+
+def _makes_wait(stream: BinaryIO) -> bool:
+    """Whether reading may take long: not from a file, nor from the likes of ``/dev/null``."""
+    mode = os.fstat(stream.fileno()).st_mode
+    return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or stream.isatty()
 
 
 async def _line(reader: asyncio.StreamReader) -> bytes:

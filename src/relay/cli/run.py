@@ -155,7 +155,9 @@ def _demo(relay: Relay, http: tuple[str, int] | None, signer: Key) -> Demo:
     start = f"{scheme}://{Address(_dialled(host), port)}/{DEMO_ROOT}?jwt="
     publisher = mint.sign(Claims(root=DEMO_ROOT, put=(ROOT,), exp=expires), signer, now)
     subscriber = mint.sign(Claims(root=DEMO_ROOT, get=(ROOT,), exp=expires), signer, now)
-    return Demo(_program(), start + publisher, start + subscriber)
+    # Where no plain HTTP gives the hash away, the command must be told it.
+    pin = "" if scheme == "http" else f" --tls-fingerprint {relay.certificates.fingerprint}"
+    return Demo(_program(), start + publisher, start + subscriber, pin)
 
 
 def _program() -> str:

@@ -16,12 +16,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from relay.cli.target import Target, client_options, resolve, unless_lost
+from relay.cli.target import Target, client_options, resolve, run, unless_lost
 from relay.path import Path
 
 if TYPE_CHECKING:
     from relay.client import Client
+    from relay.model.broadcast import Broadcast
     from relay.peer.local import ReadFrame
+
+SILENCE = 2.0
+"""Seconds of waiting for a broadcast until it is said that we wait."""
 
 
 @click.command()
@@ -47,7 +51,7 @@ def subscribe(
     Waits for the broadcast. With --json a frame's payload is base64.
     """
     target = resolve(url, tls_disable_verify, tls_root, tls_fingerprint)
-    asyncio.run(_subscribe(target, broadcast, track, shape or "text", count))
+    run(_subscribe(target, broadcast, track, shape or "text", count))
 
 
 async def _subscribe(
@@ -72,10 +76,21 @@ async def _announcements(session: Client, prefix: Path, shape: str) -> AsyncIter
 async def _frames(session: Client, broadcast: str, track: str, shape: str) -> AsyncIterator[bytes]:
     from relay.peer.local import ReadFrame
 
-    found = await session.find(broadcast)
+    found = await _found(session, broadcast)
     async for item in session.frames(found, track).frames():
         if isinstance(item, ReadFrame):
             yield frame_line(item, shape)
+
+
+async def _found(session: Client, broadcast: str) -> Broadcast:
+    """The broadcast, as soon as it is there; whoever waits long is told what for."""
+    try:
+        async with asyncio.timeout(SILENCE):
+            return await session.find(broadcast)
+    except TimeoutError:
+        waiting = f"waiting for {broadcast!r}: not announced yet, or not within these rights"
+        click.echo(f"relay: {waiting}", err=True)
+    return await session.find(broadcast)
 
 
 async def _copy(lines: AsyncIterator[bytes], count: int | None) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import signal
 import urllib.request
 from collections.abc import Callable, Coroutine
 from http.client import HTTPException
@@ -30,6 +31,8 @@ HASH_TIMEOUT = 5.0
 """Seconds to wait for the certificate's hash."""
 MAX_HASH = 256
 """Bytes read of the answer."""
+TERMINATED = 128 + signal.SIGTERM
+"""Exit status after SIGTERM, as a shell would say it."""
 
 
 class Target(NamedTuple):
@@ -37,6 +40,21 @@ class Target(NamedTuple):
 
     url: str
     tls: DialTls
+
+
+def run(work: Coroutine[Any, Any, None]) -> None:
+    """Run a client command to its end; SIGTERM ends it with a goodbye, as Ctrl-C does."""
+
+    async def endable() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+        await work
+
+    try:
+        asyncio.run(endable())
+    except asyncio.CancelledError:
+        raise click.exceptions.Exit(TERMINATED) from None
 
 
 async def unless_lost(session: Client, work: Coroutine[Any, Any, None]) -> None:
@@ -79,7 +97,7 @@ def resolve(url: str, disable_verify: bool, root: Path | None, pins: tuple[str, 
         if not told:
             tls = DialTls(fingerprints=(fetch_hash(parts),))
         return Target(urlunsplit(parts._replace(scheme="https")), tls)
-    if parts.scheme == "https" and parts.hostname in LOOPBACK and not told:
+    if parts.hostname in LOOPBACK and not told:
         try:
             tls = DialTls(fingerprints=(fetch_hash(parts),))
         except SessionLost:
@@ -96,6 +114,7 @@ def fetch_hash(parts: SplitResult) -> str:
             text = str(answer.read(MAX_HASH), "ascii", "replace").strip()
     except (OSError, ValueError, HTTPException) as error:
         why = getattr(error, "reason", error)
+        why = getattr(why, "strerror", None) or why
         raise SessionLost(f"no certificate hash at {address}: {why}") from None
     if not re.fullmatch(r"[0-9A-Fa-f]{64}", text):
         raise SessionLost(f"no certificate hash at {address}: the answer is none")

@@ -76,7 +76,7 @@ _subscribe_option = click.option(
 
 
 @token.command()
-@_key_option
+@click.option("--key", metavar="FILE", help="The same as --out.")
 @click.option("--algorithm", default="HS256", type=click.Choice(list(ALGORITHMS)))
 @click.option("--id", "kid", metavar="KID", help="Name of the key; default a random one.")
 @click.option("--out", metavar="FILE", help="Where the key goes; default '-', standard output.")

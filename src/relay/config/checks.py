@@ -1,8 +1,8 @@
 """What no single value shows: settings that contradict each other, and files that are not there.
 
 The law: what cannot be obeyed stops the start, what is merely unwise or not built yet is said
-aloud. Files are looked at, never read. This module must not know how a key or a certificate is
-loaded.
+aloud. Files are looked at; of those only keys are read, to see whether they are secret. This module
+must not know what a setting does.
 """
 
 from __future__ import annotations
@@ -13,9 +13,13 @@ import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from relay.auth.keys import MAX_KEY_FILE, KeySet
+from relay.auth.trust import is_url
 from relay.config.names import SETTINGS
 from relay.config.shape import Settings
 from relay.config.sources import Entry, looks_like_key
+from relay.errors import ConfigError
+from relay.sidecar.address import check_url
 from relay.wire.version import IDENTIFIERS
 
 NOBODY = (
@@ -23,6 +27,12 @@ NOBODY = (
     "(relay token generate --out secret.jwk makes one), or auth.public to a prefix that needs no "
     'token ("" is everything)'
 )
+
+_DECIDED_HERE = (
+    *("key", "keys", "key_dir", "jwks", "issuers", "public"),
+    *("api_keys", "certificates"),
+)
+"""Settings of ``[auth]`` that another server would have to obey when that decides."""
 
 Entries = Mapping[str, Entry]
 
@@ -32,6 +42,7 @@ def problems(settings: Settings, entries: Entries) -> list[str]:
     return [
         *_numbers(settings, entries),
         *_rights(settings),
+        *_server(settings, entries),
         *_pair(settings, entries),
         *_https(settings, entries),
         *_versions(settings, entries),
@@ -47,7 +58,8 @@ def warnings(settings: Settings, entries: Entries) -> list[str]:
             where = _where(entries, name)
             said.append(f"{where}: {path} can be read by others; chmod 600 it")
     for name, entry in entries.items():
-        if name.startswith(("cluster.", "client.")):
+        shown_to_server = name.startswith("client.tls.") and settings.auth.url is not None
+        if name.startswith(("cluster.", "client.")) and not shown_to_server:
             said.append(f"{entry.where}: links to other relays are not built yet, ignored")
     if settings.server.tls.root:
         where = _where(entries, "server.tls.root")
@@ -74,8 +86,28 @@ def _numbers(settings: Settings, entries: Entries) -> Iterator[str]:
 
 
 def _rights(settings: Settings) -> Iterator[str]:
-    if not settings.auth.key_files and not settings.auth.public:
+    auth = settings.auth
+    ways = (auth.names_keys, auth.public, auth.url, auth.api_keys, auth.certificates)
+    if not any(ways) and settings.records.url is None:
         yield NOBODY
+
+
+def _server(settings: Settings, entries: Entries) -> Iterator[str]:
+    """One server is asked, or the relay knows by itself; both together would contradict."""
+    auth, sidecar = settings.auth, settings.sidecar
+    if auth.url is not None:
+        asked = [("auth.url", auth.url)]
+        for name in _DECIDED_HERE:
+            if getattr(auth, name):
+                where = _where(entries, f"auth.{name}")
+                yield f"{where}: not beside auth.url, which decides; give it to that server"
+    else:
+        asked = []
+    for name, url in (*asked, *(("sidecar.relays", relay) for relay in sidecar.relays)):
+        try:
+            check_url(url, _where(entries, name))
+        except ConfigError as error:
+            yield str(error)
 
 
 def _pair(settings: Settings, entries: Entries) -> Iterator[str]:
@@ -115,24 +147,37 @@ def _files(settings: Settings, entries: Entries) -> Iterator[str]:
     tls, https = settings.server.tls, settings.web.https
     named = [("auth.key", settings.auth.key)]
     named += [("auth.keys", name) for name in settings.auth.keys]
+    named += [("auth.jwks", source.file) for source in settings.auth.jwks]
     named += [("server.tls.cert", str(file)) for file in tls.cert]
     named += [("server.tls.key", str(file)) for file in tls.key]
+    named += [
+        ("sidecar.cert", str(settings.sidecar.cert or "")),
+        ("sidecar.key", str(settings.sidecar.key or "")),
+    ]
     if https.listen:
         named += [
             ("web.https.cert", str(https.cert or "")),
             ("web.https.key", str(https.key or "")),
         ]
     for name, file in named:
-        if file and (why := _missing(file)):
+        if file and not is_key_url(name, file) and (why := _missing(file)):
             yield f"{_where(entries, name)}: {why}"
+    folder = settings.auth.key_dir
+    if folder and not is_url(folder) and not os.path.isdir(folder):
+        yield f"{_where(entries, 'auth.key_dir')}: no such folder: {folder}"
+
+
+def is_key_url(name: str, place: str) -> bool:
+    """Whether a setting that names keys says where they are published."""
+    return name in ("auth.key", "auth.keys") and is_url(place)
 
 
 def _missing(file: str) -> str | None:
     """Why a file cannot be read, ``None`` if it can."""
     if looks_like_key(file):
         return "expected a file name, and this looks like the content of one"
-    if file.startswith(("http://", "https://")):
-        return "keys by URL are not built; name a file"
+    if is_url(file):
+        return "expected a file name, not a URL"
     path = Path(file)
     try:
         if not path.exists():
@@ -147,8 +192,21 @@ def _missing(file: str) -> str | None:
 def _secrets(settings: Settings) -> Iterator[tuple[Path, str]]:
     """Files that nobody else should read."""
     for file in settings.auth.key_files:
-        yield Path(file), "auth.key" if file == settings.auth.key else "auth.keys"
+        if _is_secret(Path(file)):
+            yield Path(file), "auth.key" if file == settings.auth.key else "auth.keys"
     for path in settings.server.tls.key:
         yield path, "server.tls.key"
+    if settings.sidecar.key:
+        yield settings.sidecar.key, "sidecar.key"
     if settings.web.https.key and settings.web.https.listen:
         yield settings.web.https.key, "web.https.key"
+
+
+def _is_secret(path: Path) -> bool:
+    """Whether a key file holds more than public halves; one that cannot be read might."""
+    try:
+        with path.open("rb") as file:
+            keys = KeySet.load(file.read(MAX_KEY_FILE + 1), path.name)
+    except (OSError, ConfigError):
+        return True
+    return any(key.material.signing is not None for key in keys.keys)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,18 @@ from relay.config.sources import Entry, Source
 from relay.errors import ConfigError
 
 SECONDS = frozenset(
-    {"cache.linger", "cache.cache_duration", "cache.track_linger", "client.timeout"}
+    {
+        "auth.fetch.default_age",
+        "auth.fetch.max_age",
+        "auth.fetch.max_stale",
+        "auth.max_ttl",
+        "cache.linger",
+        "cache.cache_duration",
+        "cache.track_linger",
+        "client.timeout",
+        "sidecar.expires",
+        "sidecar.revalidate",
+    }
 )
 """Settings in seconds that may also be written like ``"30s"``."""
 
@@ -57,6 +68,8 @@ class Loaded:
 
     settings: Settings
     warnings: tuple[str, ...]
+    entries: Mapping[str, Entry] = field(default_factory=dict, repr=False)
+    """What was written, by canonical name, for whoever points there."""
 
 
 def load(
@@ -78,11 +91,13 @@ def load(
     settings = _built(entries, problems)
     warnings = [warning for source in found for warning in source.warnings]
     if settings is not None:
-        problems += checks.problems(settings, entries)
+        found_later = checks.problems(settings, entries)
+        # Who misspelt a key has not left it out.
+        problems += [line for line in found_later if not problems or line != checks.NOBODY]
     if problems:
         raise ConfigError("\n".join(problems))
     assert settings is not None
-    return Loaded(settings, tuple(warnings + checks.warnings(settings, entries)))
+    return Loaded(settings, tuple(warnings + checks.warnings(settings, entries)), entries)
 
 
 def _merged(found: list[Source]) -> dict[str, Entry]:
@@ -169,16 +184,31 @@ def _explained(section: str, error: ValidationError, entries: Mapping[str, Entry
     """One line per complaint of pydantic, without the value it was about."""
     lines = []
     for each in error.errors(include_url=False, include_input=False):
-        parts = [section, *(part for part in each["loc"] if isinstance(part, str))]
+        told = [section, *(part for part in each["loc"] if isinstance(part, str))]
+        parts = list(told)
         while parts and ".".join(parts) not in entries:
             parts.pop()
-        where = entries[".".join(parts)].where if parts else section
+        where = section
+        if parts:
+            entry = entries[".".join(parts)]
+            where = ".".join([entry.where, *_inside(entry.value, told[len(parts) :])])
         said = str(each["msg"]).removeprefix("Value error, ").removeprefix("Input should be ")
         article = "" if said.startswith("'") else "a value "
         expected = said if said.startswith("expected") else f"expected {article}{said}"
         line = f"{where}: {_EXPECTED.get(each['type'], expected)}"
         if each["type"] == "extra_forbidden":
             line = f"{where}: no such setting: {each['loc'][-1]}"
+        if each["type"] == "missing":
+            line = f"{where}: needs {each['loc'][-1]}"
         if line not in lines:
             lines.append(line)
     return lines
+
+
+def _inside(value: Any, names: list[str]) -> Iterator[str]:
+    """Those names that lead into a table which is one setting."""
+    for name in names:
+        if not isinstance(value, dict) or name not in value:
+            return
+        value = value[name]
+        yield name

@@ -20,6 +20,8 @@ PREFIX = "MOQ_"
 """What every environment variable of ours begins with."""
 
 RENAMED = {
+    "auth.api": "auth.url",
+    "auth.auth_api": "auth.url",
     "cluster.linger": "cache.linger",
     "cluster.root": "cluster.connect",
     "cache.capacity": "cache.cache_bytes",
@@ -31,6 +33,12 @@ RENAMED = {
     "tls": "server.tls",
 }
 """Upstream's spellings of what we have, a whole section or one setting."""
+
+IMPLIED = {
+    "auth.api": ("auth.contract", "api"),
+    "auth.auth_api": ("auth.contract", "api"),
+}
+"""What upstream's spelling says beside the value: another setting, unless it is given as well."""
 
 UNBUILT = (
     "cache.headroom",
@@ -49,10 +57,6 @@ UNBUILT = (
 """Upstream's settings that are read and not obeyed; the start says so."""
 
 REFUSED = {
-    "auth.auth_api": "asking an authorization server is not built; name key files instead",
-    "auth.api": "asking an authorization server is not built; name key files instead",
-    "auth.url": "asking an authorization server is not built; name key files instead",
-    "auth.key_dir": "folders of keys are not built; name the files in auth.keys",
     "auth.domain": "subdomains as tenants are not built",
 }
 """Upstream's settings that decide who may come in: not obeying them quietly would be unsafe."""

@@ -19,7 +19,9 @@ from relay.control.settings import PublicLimits
 from relay.model.settings import CacheSettings
 from relay.net.settings import ListenSettings, QuicLimits
 from relay.peer.settings import PeerSettings
+from relay.records.settings import RecordsSettings
 from relay.session.settings import SessionSettings
+from relay.sidecar.settings import SidecarSettings
 from relay.wire.version import IDENTIFIERS
 
 _ADDRESS = re.compile(r"(?:\[([0-9A-Fa-f:.%\w]+)\]|([A-Za-z0-9.-]+)):([0-9]{1,5})")
@@ -192,6 +194,13 @@ class ClusterSettings(Section):
     """This relay's number in hop chains; unset: drawn at the start."""
 
 
+class SidecarSection(SidecarSettings):
+    """``[sidecar]``: deciding for other relays, with ``relay sidecar``."""
+
+    listen: Listen = Address("127.0.0.1", 4440)
+    """TCP address and port."""
+
+
 class Settings(Section):
     """Everything the operator may say. Sections are named as in the file."""
 
@@ -199,6 +208,7 @@ class Settings(Section):
     server: ServerSettings = ServerSettings()
     web: WebSettings = WebSettings()
     auth: AuthSettings = AuthSettings()
+    records: RecordsSettings = RecordsSettings()
     limits: ListenSettings = ListenSettings()
     quic: QuicLimits = QuicLimits()
     session: SessionSettings = SessionSettings()
@@ -206,6 +216,7 @@ class Settings(Section):
     cache: CacheSettings = CacheSettings()
     client: ClientSettings = ClientSettings()
     cluster: ClusterSettings = ClusterSettings()
+    sidecar: SidecarSection = SidecarSection()
 
     @property
     def endpoint(self) -> ListenSettings:

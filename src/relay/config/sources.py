@@ -16,15 +16,19 @@ from typing import Any, get_args, get_origin
 
 import tomli
 
+from relay.auth.trust import is_url
 from relay.config import names
 from relay.errors import ConfigError
+from relay.records.address import beside
 
 MAX_FILE = 1 << 20
 """Bytes of a configuration file; a longer one is refused unread."""
 
 FILES = frozenset(
     {
+        "auth.jwks",
         "auth.key",
+        "auth.key_dir",
         "auth.keys",
         "client.tls.cert",
         "client.tls.key",
@@ -33,6 +37,8 @@ FILES = frozenset(
         "server.tls.cert",
         "server.tls.key",
         "server.tls.root",
+        "sidecar.cert",
+        "sidecar.key",
         "web.https.cert",
         "web.https.key",
     }
@@ -74,9 +80,13 @@ class Source:
         elif names.is_unbuilt(dotted):
             self.warnings.append(f"{where}: not built here, ignored")
         elif name in self.entries:
-            self.problems.append(f"{where}: the same setting is given twice")
+            other = self.entries[name].where
+            self.problems.append(f"{where}: the same setting is given twice (also {other})")
         elif name in names.SETTINGS or name in names.WHOLE:
             self.entries[name] = Entry(name, value, where)
+            if dotted in names.IMPLIED:
+                other, implied = names.IMPLIED[dotted]
+                self.entries.setdefault(other, Entry(other, implied, where))
         elif name in names.SECTIONS:
             self.problems.append(f"{where}: expected a section, not a value")
         else:
@@ -160,7 +170,7 @@ def _decoded(name: str, text: str) -> Any:
 
 
 def _is_list(kind: Any) -> bool:
-    return get_origin(kind) in (list, tuple) or any(_is_list(each) for each in get_args(kind))
+    return get_origin(kind) in (list, tuple, dict) or any(_is_list(each) for each in get_args(kind))
 
 
 def _spellings() -> Iterable[str]:
@@ -211,6 +221,9 @@ def _plain(dotted: str) -> str:
 
 
 def _nearest_line(lines: Mapping[str, int], dotted: str) -> int | None:
+    inside = [line for name, line in lines.items() if name.startswith(f"{dotted}.")]
+    if inside and dotted not in lines:
+        return min(inside)
     while dotted and dotted not in lines:
         dotted = dotted.rpartition(".")[0]
     return lines.get(dotted)
@@ -218,11 +231,16 @@ def _nearest_line(lines: Mapping[str, int], dotted: str) -> int | None:
 
 def _beside(folder: Path, name: str, value: Any) -> Any:
     """File names made relative to ``folder``; everything else as it is."""
+    if name == "records.url" and isinstance(value, str):
+        return beside(folder, value)
     if name not in FILES:
         return value
     if isinstance(value, list):
         return [_beside(folder, name, item) for item in value]
-    return str(folder / value) if isinstance(value, str) and not looks_like_key(value) else value
+    if isinstance(value, dict) and "file" in value:
+        return value | {"file": _beside(folder, name, value["file"])}
+    plain = isinstance(value, str) and not is_url(value) and not looks_like_key(value)
+    return str(folder / value) if plain else value
 
 
 def looks_like_key(text: str) -> bool:

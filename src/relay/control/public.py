@@ -18,19 +18,24 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
+from relay.control.credentials import Desk, credential_routes
 from relay.control.settings import PublicLimits
 from relay.errors import BadRequest, Gone, LimitExceeded, Refused, RelayError, Unauthorized
 
 MAX_GROUP = 2**62 - 1
 """Largest group sequence a varint can carry (RFC 9000, 16)."""
 
+PIECE = 1 << 18
+"""Bytes of an answer handed over at a time."""
+
 CORS = {
     "access-control-allow-origin": "*",
     "access-control-expose-headers": "x-request-id, x-moq-group, x-moq-frames",
 }
 PREFLIGHT = CORS | {
-    "access-control-allow-methods": "GET, HEAD, OPTIONS",
+    "access-control-allow-methods": "GET, HEAD, POST, OPTIONS",
     "access-control-allow-headers": "authorization",
     "access-control-max-age": "86400",
 }
@@ -71,13 +76,15 @@ class Verdict(Protocol):
         """What may be seen; handed back to the `House` untouched."""
 
 
-class House(Protocol):
-    """What this face may ask of the relay. All calls but `fetch` answer at once."""
+class House(Desk, Protocol):
+    """What this face may ask of the relay."""
 
     def certificate_hash(self) -> str:
         """Lower-case hex SHA-256 of the certificate that new QUIC connections get."""
 
-    def decide(self, target: str, bearer: str | None, remote: str, origin: str | None) -> Verdict:
+    async def decide(
+        self, target: str, bearer: str | None, remote: str, origin: str | None
+    ) -> Verdict:
         """May somebody see the path of ``target`` (path and query as dialled)?"""
 
     def announced(self, grant: Any) -> Sequence[str]:
@@ -93,6 +100,7 @@ class House(Protocol):
 
 def public_app(house: House, limits: PublicLimits) -> Starlette:
     """The ASGI application of the public face."""
+    seats = _Seats(limits.max_fetches)
 
     async def health(request: Request) -> Response:
         return PlainTextResponse("ok\n")
@@ -101,7 +109,7 @@ def public_app(house: House, limits: PublicLimits) -> Starlette:
         return PlainTextResponse(house.certificate_hash())
 
     async def announced(request: Request) -> Response:
-        grant = _admit(house, request, _raw_path(request)[len("/announced") :] or "/")
+        grant = await _admit(house, request, _raw_path(request)[len("/announced") :] or "/")
         names = sorted(house.announced(grant))
         return PlainTextResponse("".join(f"{name}\n" for name in names), headers=PRIVATE)
 
@@ -110,8 +118,13 @@ def public_app(house: House, limits: PublicLimits) -> Starlette:
         if not track or not broadcast.strip("/"):
             raise BadRequest("a fetch names a broadcast and a track")
         group = _asked_group(request)
-        grant = _admit(house, request, broadcast)
-        return await _fetched(house, limits, grant, _unescape(track), group)
+        grant = await _admit(house, request, broadcast)
+        seats.take()
+        try:
+            return await _fetched(house, limits, grant, _unescape(track), group, seats)
+        except BaseException:
+            seats.give()
+            raise
 
     def face(answer: _Answer) -> _Answer:
         async def answered(request: Request) -> Response:
@@ -127,6 +140,7 @@ def public_app(house: House, limits: PublicLimits) -> Starlette:
         Route("/announced/{prefix:path}", face(announced), methods=methods),
         Route("/fetch/{target:path}", face(fetch), methods=methods),
     ]
+    routes += credential_routes(house, face, _bearer, _remote)
     strangers: dict[Any, Any] = {404: _plain_refusal, 405: _plain_refusal, 500: _plain_refusal}
     app = Starlette(routes=routes, exception_handlers=strangers)
     app.router.redirect_slashes = False
@@ -164,12 +178,12 @@ class _Denied(Refused):
         self.denial_id = verdict.denial_id
 
 
-def _admit(house: House, request: Request, path: str) -> Any:
+async def _admit(house: House, request: Request, path: str) -> Any:
     """The grant for ``path``, decided as if a session had dialled it. Raises `_Denied`."""
     query = request.scope["query_string"].decode("latin-1")
     target = f"{path}?{query}" if query else path
-    remote = request.client.host if request.client else ""
-    verdict = house.decide(target, _bearer(request), remote, request.headers.get("origin"))
+    origin = request.headers.get("origin")
+    verdict = await house.decide(target, _bearer(request), _remote(request), origin)
     if not verdict.ok:
         raise _Denied(verdict)
     return verdict.grant
@@ -186,6 +200,10 @@ def _bearer(request: Request) -> str | None:
     if len(found) > 1:
         raise BadRequest("two different bearer tokens")
     return found.pop() if found else None
+
+
+def _remote(request: Request) -> str:
+    return request.client.host if request.client else ""
 
 
 def _raw_path(request: Request) -> str:
@@ -217,8 +235,52 @@ def _asked_group(request: Request) -> int | None:
     return int(text)
 
 
+class _Seats:
+    """Fetches in progress; each holds a whole group until its client has read it."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = self._free = limit
+
+    def take(self) -> None:
+        """One more fetch. Raises `LimitExceeded`."""
+        if not self._free:
+            raise LimitExceeded(f"more than {self._limit} fetches at a time (max_fetches)")
+        self._free -= 1
+
+    def give(self) -> None:
+        """One fetch is over."""
+        self._free += 1
+
+
+class _Group(Response):
+    """A group on its way to a client that may read slowly; it keeps its seat until then."""
+
+    media_type = "application/octet-stream"
+
+    def __init__(self, body: bytes, headers: dict[str, str], seats: _Seats) -> None:
+        super().__init__(body, headers=headers)
+        self._seats = seats
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Hand over a piece when the one before it has left."""
+        start = {"status": self.status_code, "headers": self.raw_headers}
+        try:
+            await send({"type": "http.response.start", **start})
+            for at in range(0, len(self.body), PIECE):
+                piece = bytes(self.body[at : at + PIECE])
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        finally:
+            self._seats.give()
+
+
 async def _fetched(
-    house: House, limits: PublicLimits, grant: Any, track: str, group: int | None
+    house: House,
+    limits: PublicLimits,
+    grant: Any,
+    track: str,
+    group: int | None,
+    seats: _Seats,
 ) -> Response:
     """The group as one body, no longer and no later than the limits allow."""
     async with asyncio.timeout(limits.fetch_timeout):
@@ -226,7 +288,7 @@ async def _fetched(
     if sum(map(len, frames)) > limits.max_fetch_bytes:
         raise _TooLarge(f"a group larger than max_fetch_bytes ({limits.max_fetch_bytes})")
     headers = PRIVATE | {"x-moq-group": str(sequence), "x-moq-frames": str(len(frames))}
-    return Response(b"".join(frames), media_type="application/octet-stream", headers=headers)
+    return _Group(b"".join(frames), headers, seats)
 
 
 class _TooLarge(LimitExceeded):

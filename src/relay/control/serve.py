@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import logging
 import socket
 import ssl
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from pathlib import Path
 import uvicorn
 from starlette.types import ASGIApp
 
+from relay.control.patience import patient
 from relay.control.settings import PublicLimits
 from relay.errors import ConfigError
 
@@ -76,7 +78,7 @@ class HttpListener:
         self._tls = tls
         config = uvicorn.Config(
             app,
-            http="h11",
+            http=patient(limits),
             ws="none",
             lifespan="off",
             loop="none",
@@ -89,6 +91,8 @@ class HttpListener:
             timeout_graceful_shutdown=limits.drain,
             h11_max_incomplete_event_size=MAX_HEADERS,
         )
+        # Its warnings are about odd requests, which any stranger can cause at will.
+        logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
         config.load()
         self._context = config.ssl = _context(*tls) if tls else None
         self._server = _Quiet(config, self.started)

@@ -18,8 +18,17 @@ class PublicLimits:
     fetch_timeout: float = 5.0
     """Seconds until a group must be complete. Longer: 504."""
 
+    max_fetches: int = 64
+    """Fetches at a time, answers that are being read included. More: 429."""
+
     max_connections: int = 512
-    """TCP connections at a time, on each listener. More: 503."""
+    """TCP connections at a time, on each listener. More: 503; twice as many: closed unanswered."""
+
+    request_timeout: float = 10.0
+    """Seconds until a request must be there, and then the next. Longer: the connection is cut."""
+
+    answer_timeout: float = 60.0
+    """Seconds in which a client must read what waits for it. Longer: the connection is cut."""
 
     keep_alive: int = 5
     """Seconds an idle connection is kept after an answer; then it is closed."""

@@ -12,15 +12,15 @@ from dataclasses import dataclass
 from urllib.parse import SplitResult
 
 from relay.errors import SessionLost
-from relay.net.codes import H3_NO_ERROR
+from relay.net.codes import BAD_CERTIFICATE, H3_NO_ERROR
 from relay.net.connection import Connection
 from relay.net.http3 import Request, parse_agreed, write_offer
 from relay.net.quic import QuicTransport
 from relay.net.visit import AGREED, OFFER
 from relay.net.webtransport import WebTransport
 
-_BAD_CERTIFICATE = 0x12A
-"""CRYPTO_ERROR with TLS alert bad_certificate (RFC 9001, 4.8)."""
+REFUSAL_ID = "x-request-id"
+"""Where a refusal carries the id under which the other side's log knows it."""
 
 Outcome = asyncio.Future[QuicTransport]
 """The session, or `SessionLost`."""
@@ -48,7 +48,7 @@ class Terms:
         if not self.pins or connection.engine.peer_fingerprint in self.pins:
             return True
         connection.engine.end(
-            _BAD_CERTIFICATE, "the certificate is none of those pinned", transport=True
+            BAD_CERTIFICATE, "the certificate is none of those pinned", transport=True
         )
         return False
 
@@ -152,7 +152,9 @@ class DialledWeb(WebTransport):
         if stream != self.session or self.is_open or 100 <= request.status < 200:
             return
         if not 200 <= request.status < 300:
-            self._fail(f"refused with status {request.status}", request.status)
+            id = request.headers.get(REFUSAL_ID)
+            named = f" (id {id})" if id else ""
+            self._fail(f"refused with status {request.status}{named}", request.status)
             return
         agreed = parse_agreed(request.headers.get(AGREED))
         if agreed is not None and agreed not in self._terms.protocols:

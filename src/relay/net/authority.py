@@ -56,6 +56,7 @@ def examine(
         issuer=leaf.issuer.rfc4514_string(),
         names=_names(leaf),
         fingerprint=fingerprint(leaf),
+        not_before=leaf.not_valid_before_utc.timestamp(),
         not_after=leaf.not_valid_after_utc.timestamp(),
     )
 

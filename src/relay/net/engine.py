@@ -64,6 +64,11 @@ class Engine(QuicConnection):
         return self._handed - self._dropped - self._remote_max_data_used
 
     @property
+    def is_quiet(self) -> bool:
+        """Whether nothing waits to leave and nothing is under way."""
+        return not self.unsent and not self._loss.bytes_in_flight
+
+    @property
     def ending(self) -> ConnectionTerminated | None:
         """Why the connection is over or about to be, whoever ended it."""
         return self._close_event

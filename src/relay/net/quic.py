@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from relay.errors import Refused, RelayError, SessionLost
+from relay.errors import LimitExceeded, Refused, RelayError, SessionLost
 from relay.net.codes import unmap
 from relay.net.connection import Connection
 from relay.net.delivery import Delivery
@@ -57,6 +57,18 @@ class QuicTransport:
         """Append to the stream; after its end or the session's nothing happens."""
         if not self.is_closed:
             self._engine.send(stream, data, fin)
+            self.connection.wake()
+            if self._engine.unsent > self.connection.limits.max_unsent:
+                self.close(LimitExceeded.session_code, "the peer reads too slowly (max_unsent)")
+
+    def is_quiet(self) -> bool:
+        """Whether everything handed over has been acknowledged."""
+        return self.is_closed or self._engine.is_quiet
+
+    def ping(self) -> None:
+        """Keep the connection from idling out."""
+        if not self.is_closed:
+            self._engine.send_ping(0)
             self.connection.wake()
 
     def capacity(self, stream: int | None = None) -> int:
@@ -167,7 +179,9 @@ class QuicTransport:
         if self.is_closed:
             return None
         stream = self._engine.open_stream(uni)
-        self.connection.wake()
+        if stream is not None:
+            # Who waits for credit asks at every flush, and must not cause the next one by that.
+            self.connection.wake()
         return stream
 
     def _datagram_room(self) -> int:

@@ -34,6 +34,10 @@ class QuicLimits:
     max_datagram_size: int = 1350
     """Bytes of UDP payload per packet sent (at least 1200)."""
 
+    max_unsent: int = 8 << 20
+    """Bytes handed over that could not leave yet, of all streams together. Beyond: the session is
+    closed, since its peer does not read what it asked for."""
+
     max_datagram_queue: int = 64
     """Unreliable datagrams waiting to be sent; beyond it `send_datagram` answers False."""
 

@@ -8,19 +8,29 @@ tokens are read.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
+from relay.auth.certificate import Certificate
 from relay.auth.decide import Decision, Request, decide
+from relay.auth.facts import NO_FACTS, Facts
 from relay.auth.grant import Grant
 from relay.auth.keys import KeySet
 from relay.auth.settings import AuthSettings
-from relay.errors import BadRequest, Forbidden, Refused, RelayError, Unauthorized
+from relay.errors import (
+    BadRequest,
+    Forbidden,
+    Refused,
+    RelayError,
+    Unauthorized,
+    Unroutable,
+)
 from relay.peer.guest import Guest, House
 from relay.session.events import Opened
 from relay.session.lite import LiteSession
 from relay.session.settings import SessionSettings
-from relay.session.transport import Knock, Visit
+from relay.session.transport import Knock, PeerCertificate, Visit
 from relay.wire.version import INBAND, choose
 
 REFUSAL_HEADER = "x-request-id"
@@ -48,6 +58,40 @@ class Judgement:
         return self.decision.grant
 
 
+def refuse_to_wait(decision: Coroutine[Any, Any, None]) -> None:
+    """For doors that nobody gave tasks to: their clerk always answers at once."""
+    decision.close()
+    raise RuntimeError("this door has nobody to wait for it")
+
+
+class Clerk(Protocol):
+    """Who gathers what a decision needs to know beside the request itself."""
+
+    def at_once(self, request: Request, certificate: Certificate | None) -> Facts | None:
+        """The facts when nothing has to be waited for, else ``None``."""
+
+    async def gather(self, request: Request, certificate: Certificate | None) -> Facts:
+        """The facts, however long they take (within the clerk's own limits). Never raises."""
+
+    def admitted(self, grant: Grant) -> None:
+        """Somebody came in with that grant."""
+
+
+class NoClerk:
+    """Nothing to know: decisions follow from keys and settings alone."""
+
+    def at_once(self, request: Request, certificate: Certificate | None) -> Facts | None:
+        """Only what the connection itself showed."""
+        return Facts(certificate=certificate)
+
+    async def gather(self, request: Request, certificate: Certificate | None) -> Facts:
+        """The same."""
+        return Facts(certificate=certificate)
+
+    def admitted(self, grant: Grant) -> None:
+        """Nobody counts."""
+
+
 class Door:
     """Decides, lets in, and shows out when a grant ends."""
 
@@ -58,13 +102,20 @@ class Door:
         sessions: SessionSettings,
         versions: tuple[str, ...],
         wall: Callable[[], float],
+        clerk: Clerk | None = None,
+        spawn: Callable[[Coroutine[Any, Any, None]], object] = refuse_to_wait,
     ) -> None:
-        """``versions`` are the protocol identifiers accepted; ``wall`` tells unix seconds."""
+        """``versions`` are the protocol identifiers accepted; ``wall`` tells unix seconds.
+
+        ``spawn`` runs a decision that has to wait, in a task that somebody owns.
+        """
         self.house = house
         self.rules = rules
         self.sessions = sessions
         self.versions = versions
         self.wall = wall
+        self.clerk = clerk or NoClerk()
+        self.spawn = spawn
         self.guests: dict[str, Guest] = {}
         self.admitted = 0
         self.refused: dict[str, int] = {}
@@ -72,42 +123,70 @@ class Door:
         self._deadlines: dict[str, float] = {}
         self._closed = False
 
-    # -- deciding ------------------------------------------------------------------------------
+    # -- deciding ----------------------------------------------------------------------------
 
-    def judge(self, request: Request, remote: str) -> Judgement:
+    def judge(self, request: Request, remote: str, facts: Facts = NO_FACTS) -> Judgement:
         """The one decision, written to the log when it is a refusal."""
-        decision = decide(request, self.rules.keys, self.rules.settings, self.wall())
+        rules = self.rules
+        decision = decide(request, rules.keys, rules.settings, self.wall(), facts)
         id = secrets.token_hex(6)
         path = request.target.partition("?")[0][:256]
-        if not decision:
-            reason = decision.reason
-            self.refused[reason.code] = self.refused.get(reason.code, 0) + 1
-            self.house.log(
-                "refused",
-                id=id,
-                status=decision.status,
-                reason=reason.code,
-                why=reason.text,
-                hint=reason.hint,
-                path=path,
-                transport=request.transport,
-                remote=remote,
-            )
-        for step in decision.steps:
-            if step.warning:
-                self.house.log("warning", id=id, step=step.name, detail=step.detail, path=path)
+        if decision.grant is not None:
+            self.clerk.admitted(decision.grant)
+        else:
+            self._write_refusal(decision, request, remote, id)
+        for detail in decision.warnings:
+            self.house.log("warning", id=id, detail=detail, path=path)
         return Judgement(decision, id)
 
-    # -- letting in ----------------------------------------------------------------------------
+    def _write_refusal(self, decision: Decision, request: Request, remote: str, id: str) -> None:
+        reason = decision.reason
+        self.refused[reason.code] = self.refused.get(reason.code, 0) + 1
+        self.house.log(
+            "refused",
+            id=id,
+            status=decision.status,
+            reason=reason.code,
+            why=reason.text,
+            hint=reason.hint,
+            path=request.target.partition("?")[0][:256],
+            transport=request.transport,
+            remote=remote,
+        )
+
+    async def consider(self, request: Request, remote: str) -> Judgement:
+        """As `judge`, after gathering the facts; it may take as long as they do."""
+        facts = self.clerk.at_once(request, None)
+        if facts is None:
+            facts = await self.clerk.gather(request, None)
+        return self.judge(request, remote, facts)
+
+    def _judge_when_ready(
+        self, request: Request, knock: Knock, then: Callable[[Judgement], None]
+    ) -> None:
+        """Judge at once when nothing has to be waited for, else when it is there."""
+        certificate = shown(knock.certificate)
+        facts = self.clerk.at_once(request, certificate)
+        if facts is not None:
+            then(self.judge(request, address(knock), facts))
+            return
+
+        async def later() -> None:
+            facts = await self.clerk.gather(request, certificate)
+            then(self.judge(request, address(knock), facts))
+
+        self.spawn(later())
+
+    # -- letting in --------------------------------------------------------------------------
 
     def answer(self, visit: Visit) -> None:
-        """Somebody knocked: let them in or turn them away."""
+        """Somebody knocked: let them in or turn them away, now or when they are decided on."""
         knock = visit.knock
         if self._closed:
             visit.refuse(503)
             return
         protocol = choose([p for p in knock.offered if p in self.versions])
-        if knock.offered and protocol is None:
+        if protocol is None and (knock.offered or INBAND not in self.versions):
             self.house.log(
                 "refused",
                 status=400,
@@ -117,17 +196,20 @@ class Door:
             )
             visit.refuse(400)
             return
-        if not knock.offered and INBAND not in self.versions:
-            visit.refuse(400)
+        if knock.target is None:
+            self._seat(visit, protocol, None, secrets.token_hex(6))
             return
-        grant: Grant | None = None
-        id = secrets.token_hex(6)
-        if knock.target is not None:
-            judgement = self.judge(asked(knock, knock.target), address(knock))
-            id, grant = judgement.id, judgement.grant
-            if grant is None:
-                visit.refuse(judgement.decision.status, ((REFUSAL_HEADER, id),))
-                return
+
+        def decided(judgement: Judgement) -> None:
+            if judgement.grant is None:
+                visit.refuse(judgement.decision.status, ((REFUSAL_HEADER, judgement.id),))
+            else:
+                self._seat(visit, protocol, judgement.grant, judgement.id)
+
+        self._judge_when_ready(asked(knock, knock.target), knock, decided)
+
+    def _seat(self, visit: Visit, protocol: str | None, grant: Grant | None, id: str) -> None:
+        """Open the session; without a grant the peer is decided on when it introduces itself."""
         session = LiteSession(
             visit.transport, protocol, origin=self.house.origin.id, settings=self.sessions
         )
@@ -137,8 +219,8 @@ class Door:
             session,
             id=id,
             grant=grant,
-            admit=self._admit(knock),
-            welcomed=self._welcomed(knock),
+            admit=self._admit(visit.knock),
+            welcomed=self._welcomed(visit.knock),
             left=self._left,
         )
         self.guests[id] = guest
@@ -153,12 +235,15 @@ class Door:
         def admit(guest: Guest, opened: Opened) -> None:
             request = asked(knock, opened.target or "/")
             request = replace(request, publishes=opened.publishes, subscribes=opened.subscribes)
-            judgement = self.judge(request, address(knock))
-            if judgement.grant is None:
-                guest.close(refusal(judgement))
-                return
-            self._limit(guest, judgement.grant)
-            guest.welcome(judgement.grant)
+
+            def decided(judgement: Judgement) -> None:
+                if judgement.grant is None:
+                    guest.close(refusal(judgement))
+                elif not guest.gone:
+                    self._limit(guest, judgement.grant)
+                    guest.welcome(judgement.grant)
+
+            self._judge_when_ready(request, knock, decided)
 
         return admit
 
@@ -213,6 +298,43 @@ class Door:
         for guest in tuple(self.guests.values()):
             guest.tick(now)
 
+    def recheck(self, struck: Callable[[Grant], str | None]) -> int:
+        """End every session whose grant ``struck`` gives a reason against; answers how many."""
+        ended = 0
+        for guest in tuple(self.guests.values()):
+            reason = struck(guest.grant) if guest.grant is not None else None
+            if reason is not None:
+                ended += 1
+                self.house.log("revoked", id=guest.id, why=reason)
+                guest.close(Unauthorized(f"revoked (id {guest.id})"))
+        return ended
+
+    async def refresh(self, id: str, bearer: str, remote: str) -> Judgement:
+        """Decide anew on a running session with another credential of the same holder.
+
+        The new rights are in force when this returns. Raises `Unroutable` when there is no such
+        session, `Forbidden` when the credential is somebody else's or for another place.
+        """
+        guest = self.guests.get(id)
+        if guest is None or guest.grant is None:
+            raise Unroutable(f"no session {id!r}")
+        old = guest.grant
+        request = Request(target=f"/{old.root}", bearer=bearer, transport="refresh")
+        judgement = await self.consider(request, remote)
+        grant = judgement.grant
+        if grant is None or guest.gone:
+            return judgement
+        if old.anonymous or (grant.subject, grant.tenant) != (old.subject, old.tenant):
+            self.house.log("refresh refused", id=id, why="another subject or tenant")
+            raise Forbidden("a session is refreshed by a credential of the same subject and root")
+        self._deadlines.pop(id, None)
+        self._limit(guest, grant)
+        guest.regrant(grant)
+        self.house.log(
+            "refreshed", id=id, publish=list(grant.publish), subscribe=list(grant.subscribe)
+        )
+        return judgement
+
     def close(self, uri: str = "") -> None:
         """Let nobody in any more and tell the guests that we are leaving."""
         self._closed = True
@@ -223,6 +345,20 @@ class Door:
         """Show everybody out."""
         for guest in tuple(self.guests.values()):
             guest.close(error)
+
+
+def shown(certificate: PeerCertificate | None) -> Certificate | None:
+    """A client certificate as decisions know it."""
+    if certificate is None:
+        return None
+    return Certificate(
+        fingerprint=certificate.fingerprint,
+        not_after=certificate.not_after,
+        subject=certificate.subject,
+        sans=certificate.names,
+        issuer=certificate.issuer,
+        not_before=certificate.not_before,
+    )
 
 
 def asked(knock: Knock, target: str) -> Request:

@@ -93,6 +93,10 @@ class Publishing:
         hops = event.hops
         if not hops or not hops[-1]:
             hops = (*hops[:-1], self.guest.alias)
+        if is_loop(hops):
+            self.unannounced(events.Unannounced(path))
+            self.deny(path, BadRequest("its chain names a relay twice"))
+            return
         if (route := self.routes.get(path)) is not None:
             if hops[0] and route.hops[:1] == hops[:1]:
                 if not route.update(hops, now):
@@ -212,3 +216,9 @@ class Publishing:
         """A group of one small frame."""
         if (feed := self.feeds.get(event.id)) is not None:
             feed.track.datagram(event.sequence, event.timestamp, event.payload)
+
+
+def is_loop(hops: tuple[int, ...]) -> bool:
+    """Whether a chain names a relay twice: peers end their session when they hear of such a one."""
+    named = [hop for hop in hops if hop]
+    return len(named) != len(set(named))

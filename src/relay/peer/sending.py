@@ -276,10 +276,13 @@ class SendQueue:
             line[:] = [entry for entry in line if not entry[2].over]
 
     def shed(self) -> None:
-        """Over budget: give up the least urgent, oldest groups until there is room again."""
-        while self._by_rank and self.is_over_budget():
+        """Over budget: give up the least urgent, oldest groups until there is room again.
+
+        The most urgent one stays, however large: a group has a limit of its own.
+        """
+        while len(self._by_rank) > 1 and self.is_over_budget():
             self.dropped += 1
-            self._by_rank[0][2].abort(Lagged("the subscriber is too slow: limits.max_backlog"))
+            self._by_rank[0][2].abort(Lagged("the subscriber is too slow: peer.max_backlog"))
 
     def expire(self, delivery: Delivery) -> None:
         """The group is old: it has `stale_grace` seconds left to be sent."""

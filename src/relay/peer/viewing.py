@@ -143,11 +143,12 @@ class Asking:
 class Hearing:
     """One announce request of the peer's (the model's `Watcher`)."""
 
-    __slots__ = ("host", "initial", "request")
+    __slots__ = ("host", "initial", "prefix", "request")
 
-    def __init__(self, host: Watching, request: int) -> None:
+    def __init__(self, host: Watching, request: int, prefix: Path) -> None:
         self.host = host
         self.request = request
+        self.prefix = prefix
         self.initial: list[tuple[str, tuple[int, ...]]] | None = []
         """What exists already, until it has been told in one go."""
 

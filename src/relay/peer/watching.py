@@ -93,9 +93,10 @@ class Watching:
         """The peer wants to hear of broadcasts; it is never told of its own."""
         if (scope := self.guest.scope) is None:
             return
-        hearing = Hearing(self, event.request)
+        prefix = Path(event.prefix)
+        hearing = Hearing(self, event.request, prefix)
         exclude = event.exclude or self.session.peer_origin or self.guest.alias
-        watch = scope.watch(Path(event.prefix), hearing, exclude)
+        watch = scope.watch(prefix, hearing, exclude)
         self.hearings[event.request] = (hearing, watch)
         hearing.tell()
 

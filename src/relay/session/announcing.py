@@ -19,6 +19,7 @@ from relay.session.events import (
     Unannounced,
 )
 from relay.session.flow import Flow
+from relay.wire.fields import MAX_HOPS
 from relay.wire.lite import Announce, AnnounceInit, AnnounceOk, AnnounceRequest, Reply
 
 if TYPE_CHECKING:
@@ -46,11 +47,15 @@ class Announcer(Flow):
         if body is None or self.stream is None:
             return
         message = self.session.dialect.decode(AnnounceRequest, body)
+        if len(self.session.announcers) >= self.session.settings.max_announce_requests:
+            self.drop(LimitExceeded.code)
+            return
         try:
             self.prefix = Path(message.prefix)
         except BadRequest:
             self.drop(BadRequest.code)
             return
+        self.session.announcers.add(self)
         self.session.emit(AnnounceRequested(self.stream, self.prefix, message.exclude))
 
     def ended(self) -> None:
@@ -63,13 +68,14 @@ class Announcer(Flow):
 
     def cancel(self) -> None:
         """Tell above that nobody listens any more."""
+        self.session.announcers.discard(self)
         if self.prefix is not None and self.stream is not None:
             self.session.emit(AnnounceCancelled(self.stream))
 
     def answer(self, initial: Iterable[tuple[str, Chain]]) -> None:
         """The first reply: everything that exists now, even if that is nothing."""
         dialect = self.session.dialect
-        known = {self.suffix(path): hops for path, hops in initial}
+        known = {self.suffix(path): hops for path, hops in initial if self.fits(hops)}
         self.active.update(known)
         if dialect.announce_reply == "init":
             self.send(dialect.encode(AnnounceInit(tuple(known))))
@@ -84,6 +90,9 @@ class Announcer(Flow):
         suffix = self.suffix(path)
         if suffix in self.active and not self.session.dialect.restart_in_place:
             return  # a second announce would be a violation; the chain is only metadata
+        if not self.fits(hops):
+            self.unannounce(path)
+            return
         self.active.add(suffix)
         self.send(self.line(suffix, hops))
 
@@ -99,11 +108,17 @@ class Announcer(Flow):
         return Path(path).relative_to(self.prefix or Path())
 
     def line(self, suffix: str, hops: Chain) -> bytes:
-        """One announcement; some versions have the sender append itself to the chain."""
-        chain = (
-            (*hops, self.session.origin) if self.session.dialect.stamps_hop == "sender" else hops
-        )
-        return self.session.dialect.encode(Announce(True, suffix, chain))
+        """One announcement."""
+        return self.session.dialect.encode(Announce(True, suffix, self.stamped(hops)))
+
+    def stamped(self, hops: Chain) -> Chain:
+        """The chain as it is written; some versions have the sender append itself."""
+        sender = self.session.dialect.stamps_hop == "sender"
+        return (*hops, self.session.origin) if sender else hops
+
+    def fits(self, hops: Chain) -> bool:
+        """Whether the chain can be written; one that is too long is nobody's route."""
+        return len(self.stamped(hops)) <= MAX_HOPS
 
 
 class Listener(Flow):

@@ -12,7 +12,7 @@ from relay.errors import DecodeError, ProtocolViolation
 from relay.session import events
 from relay.session.flow import Flow
 from relay.wire.frame import FrameScanner
-from relay.wire.lite import Fetch, Goaway, Group, Probe
+from relay.wire.lite import MAX_SEQUENCE, Fetch, Goaway, Group, Probe
 
 if TYPE_CHECKING:
     from relay.session.lite import LiteSession
@@ -47,6 +47,9 @@ class GroupArrival(Flow):
         group = self.session.dialect.decode(Group, body)
         if group.subscription not in self.session.subscriptions:
             self.drop(0)  # ended just now, or never asked for
+            return
+        if group.sequence > MAX_SEQUENCE:
+            self.drop(DecodeError.code)
             return
         settings = self.session.settings
         self.scanner = FrameScanner(self.session.dialect.layout, settings.max_frame)
@@ -140,13 +143,20 @@ class ProbeAnswer(Flow):
 class GoawayArrival(Flow):
     """The peer says that it is about to leave."""
 
-    __slots__ = ()
+    __slots__ = ("heeded",)
+
+    def __init__(self, session: LiteSession, stream: int) -> None:
+        super().__init__(session, stream)
+        self.heeded = False
 
     def read(self) -> None:
         body = self.buffer.message(self.session.settings.max_message)
-        if body is not None:
-            uri = self.session.dialect.decode(Goaway, body).uri
-            self.session.emit(events.GoawayReceived(uri))
+        if body is None:
+            return
+        if self.heeded:
+            raise ProtocolViolation("more than one message in a farewell")
+        self.heeded = True
+        self.session.emit(events.GoawayReceived(self.session.dialect.decode(Goaway, body).uri))
 
     def ended(self) -> None:
         self.leave()

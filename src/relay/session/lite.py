@@ -22,6 +22,7 @@ from relay.session.subscribing import Publication, Subscription, TrackAnswer, Tr
 from relay.session.transport import Transport, is_server_opened, is_uni
 from relay.wire.frame import Layout, decode_datagram, encode_datagram
 from relay.wire.lite import (
+    MAX_SEQUENCE,
     Bidi,
     Dialect,
     Goaway,
@@ -77,6 +78,7 @@ class LiteSession:
         self.subscriptions: dict[int, Subscription] = {}
         self.questions: dict[int, TrackQuestion] = {}
         self.listeners: set[Listener] = set()
+        self.announcers: set[Announcer] = set()
         self._dialect = None if self.inband else by_identifier(protocol or "")
         if self._dialect is None and not self.inband:
             raise ProtocolViolation(f"unknown protocol {protocol!r}")
@@ -84,6 +86,7 @@ class LiteSession:
         self._events: list[Event] = []
         self._held: list[Event] = []
         self._pending: deque[tuple[Flow, bytes]] = deque()
+        self._early = 0
         self._next_id = 0
         self._next_question = 0
 
@@ -135,6 +138,7 @@ class LiteSession:
             flow = self._flows[stream] = Greeting(self, stream)
             flow.said = is_uni(stream)
         try:
+            self._count_early(len(data))
             flow.received(data, False) if data else None
             if fin and (flow := self._flows.get(stream)) is not None:
                 flow.received(b"", True)
@@ -161,7 +165,7 @@ class LiteSession:
                 datagram = decode_datagram(data)
             except ProtocolViolation:
                 return []
-            if datagram.subscription in self.subscriptions:
+            if datagram.sequence <= MAX_SEQUENCE and datagram.subscription in self.subscriptions:
                 self.emit(DatagramReceived(*datagram))
         return self._drain()
 
@@ -360,6 +364,13 @@ class LiteSession:
         if kind == Uni.SETUP and self._dialect is not None and self._dialect.setup_stream:
             return SetupArrival(self, stream)
         return None
+
+    def _count_early(self, size: int) -> None:
+        """What is kept for a peer that has not introduced itself is bounded."""
+        if not self.opened:
+            self._early += size
+            if self._early > self.settings.max_early:
+                raise LimitExceeded("too much before SETUP: session.max_early")
 
     def replace(self, stream: int, flow: Flow) -> None:
         """The purpose of a stream is known."""

@@ -110,6 +110,8 @@ class SetupAnswer(Flow):
         body = self.buffer.message16(self.session.settings.max_message)
         if body is None:
             return
+        if self.session.opened:
+            raise ProtocolViolation("a second CLIENT_SETUP")
         setup = decode_client_setup(body)
         for code in setup.versions:
             if (dialect := by_code(code)) is not None and dialect.inband:

@@ -18,6 +18,13 @@ class SessionSettings:
     max_announces: int = 16_384
     """Broadcasts one peer may announce at a time. More: the session is closed."""
 
+    max_announce_requests: int = 128
+    """Announce streams of one peer at a time, each told everything below its prefix. More: the
+    new one is reset."""
+
+    max_early: int = 262_144
+    """Bytes a peer may send before it has introduced itself. More: the session is closed."""
+
     max_requests: int = 4_096
     """Streams of one peer that are in use at a time. More: the new one is reset."""
 

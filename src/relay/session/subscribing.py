@@ -41,14 +41,17 @@ class Publication(Flow):
 
     def read(self) -> None:
         limit = self.session.settings.max_message
+        update: SubscribeUpdate | None = None
         while (body := self.buffer.message(limit)) is not None and not self.deaf:
             if not self.asked:
                 self.ask(body)
             elif self.session.dialect.subscribe_update:
                 update = self.session.dialect.decode(SubscribeUpdate, body)
-                self.session.emit(events.SubscribeUpdated(self.id, *update))
             else:
                 raise ProtocolViolation("this version has no subscribe update")
+        if update is not None:
+            # Each says all there is to say, so of those that came together the last one counts.
+            self.session.emit(events.SubscribeUpdated(self.id, *update))
 
     def ask(self, body: bytes) -> None:
         """The request itself."""

@@ -63,6 +63,12 @@ class Transport(Protocol):
     def bandwidth(self) -> int:
         """Estimated send rate in bits per second, 0 while unknown."""
 
+    def is_quiet(self) -> bool:
+        """Whether everything handed over has arrived, as far as the peer has told."""
+
+    def ping(self) -> None:
+        """Send something small, so that neither side takes the silence for an end."""
+
     def wake(self) -> None:
         """Have `Receiver.flush` called before this loop turn's packets are built."""
 
@@ -106,6 +112,8 @@ class PeerCertificate(NamedTuple):
     """Alternative names: DNS names, addresses, mail addresses, URIs."""
     fingerprint: str
     """Hex SHA-256 of its DER form."""
+    not_before: float
+    """Unix seconds from which it is valid."""
     not_after: float
     """Unix seconds at which it expires."""
 

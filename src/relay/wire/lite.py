@@ -16,6 +16,7 @@ from relay.wire.buffer import StreamBuffer, encode_varint
 from relay.wire.fields import Codec
 from relay.wire.frame import Layout
 from relay.wire.messages import (
+    MAX_SEQUENCE,
     Announce,
     AnnounceInit,
     AnnounceOk,
@@ -40,6 +41,7 @@ from relay.wire.messages import (
 )
 
 __all__ = [
+    "MAX_SEQUENCE",
     "Announce",
     "AnnounceInit",
     "AnnounceOk",

@@ -159,6 +159,11 @@ class Fetch(NamedTuple):
     group: int
 
 
+MAX_SEQUENCE = (1 << 62) - 3
+"""Largest group that can be passed on: the end behind it must be a number too, and a subscription
+that starts there is written plus 1 (moq-lite-05, "SUBSCRIBE")."""
+
+
 class Group(NamedTuple):
     """Header of a group stream; frames follow it."""
 

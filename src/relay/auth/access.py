@@ -1,0 +1,93 @@
+"""Who may publish or watch a path, and by which rule: the settings read from the path's side.
+
+The law: every rule that could ever let somebody in is listed, from the public down to one key, and
+none is judged; what a credential adds of its own is for `decide`. This module must not know files
+or the clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from relay.auth.credentials import Kind
+from relay.auth.keys import Key
+from relay.auth.settings import AuthSettings
+from relay.path import ROOT, Path
+
+PUBLISH, SUBSCRIBE = "publish", "subscribe"
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """One rule by which somebody may reach a path, or part of what is below it."""
+
+    verb: str
+    """``publish`` or ``subscribe``."""
+    who: str
+    """For people: ``everybody``, ``whoever has a token by the key v1``…"""
+    rule: str
+    """The setting or the member of a key that says so."""
+    prefix: Path
+    """What the rule covers, from the root of the relay."""
+    whole: bool
+    """Whether the path itself is covered; else only something below it is."""
+
+
+def ways(path: Path, settings: AuthSettings, keys: Iterable[tuple[str, Key]]) -> tuple[Way, ...]:
+    """All ways to ``path``; ``keys`` with the name of the source each came from.
+
+    First those to publish, then those to subscribe; in each the widest known circle first.
+    """
+    listed = tuple(keys)
+    found = [
+        way
+        for verb in (PUBLISH, SUBSCRIBE)
+        for way in _candidates(verb, settings, listed)
+        if way.prefix.is_under(path) or path.is_under(way.prefix)
+    ]
+    return tuple(
+        Way(way.verb, way.who, way.rule, way.prefix, path.is_under(way.prefix)) for way in found
+    )
+
+
+def _candidates(
+    verb: str, settings: AuthSettings, keys: tuple[tuple[str, Key], ...]
+) -> Iterator[Way]:
+    direction = settings.ingest if verb == PUBLISH else settings.consumption
+    surfaces = (settings.session, settings.http)
+
+    def taken(kind: Kind | str) -> bool:
+        return direction.takes(kind) and any(surface.takes(kind) for surface in surfaces)
+
+    if taken("public"):
+        for prefix in getattr(settings.public, verb):
+            yield Way(verb, "everybody, without a token", f"auth.public.{verb}", prefix, False)
+    if taken("jwt"):
+        for source, key in keys:
+            yield from _by_key(verb, source, key)
+    if taken("api_key"):
+        for name, each in settings.api_keys.items():
+            for prefix in getattr(each, verb):
+                who, rule = f"whoever has the API key {name}", f"auth.api_keys.{name}.{verb}"
+                yield Way(verb, who, rule, each.root.join(prefix), False)
+    if taken("certificate"):
+        for name, fit in settings.certificates.items():
+            prefixes = (ROOT,) if fit.full_access else getattr(fit, verb)
+            for prefix in prefixes:
+                who = f"whoever has a client certificate by the rule {name}"
+                rule = f"auth.certificates.{name}.{'full_access' if fit.full_access else verb}"
+                yield Way(verb, who, rule, fit.root.join(prefix), False)
+
+
+def _by_key(verb: str, source: str, key: Key) -> Iterator[Way]:
+    """What tokens by a key may allow at most: its scope, or everything."""
+    if not key.can_verify:
+        return
+    who = f"whoever has a token by the key {key.kid or 'without a name'} that says so"
+    if key.scope is None:
+        yield Way(verb, who, f"{source}: the key has no scope", ROOT, False)
+        return
+    member = "put" if verb == PUBLISH else "get"
+    for prefix in getattr(key.scope, member):
+        yield Way(verb, who, f"{source}: scope.{member}", key.scope.root.join(prefix), False)

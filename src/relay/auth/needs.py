@@ -1,0 +1,69 @@
+"""What must be looked up before a request can be decided on.
+
+The law: reading costs little, believes nothing and never fails; a request that will be refused for
+its form needs nothing. This module must not know how anything is looked up.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from relay.auth.compact import from_base64url, parse_object
+from relay.auth.credentials import Derivation, derivation, is_ticket, read_token
+from relay.auth.reason import Refusal
+from relay.auth.request import Credential, Request, find_credential, read_path
+from relay.auth.settings import AuthSettings
+
+MAX_KID = 256
+"""Characters of a key id worth asking anybody about."""
+
+_DEFAULTS = AuthSettings()
+
+
+class Needs(NamedTuple):
+    """What to gather. Everything in it is a stranger's word."""
+
+    jwt: bool = False
+    """A JWT was given, with or without a ``kid``."""
+    kid: str | None = None
+    """The key that the JWT names."""
+    token_prefix: str | None = None
+    """The API token that is given, by its prefix."""
+    ticket: str | None = None
+    """The ticket that is given; looking it up spends it."""
+    derivation: Derivation | None = None
+    """What to derive for an API key; slow."""
+
+
+def needs(request: Request, settings: AuthSettings = _DEFAULTS) -> Needs:
+    """What must be looked up for ``request``; the empty `Needs` when there is nothing."""
+    try:
+        read_path(request.dialled)
+        credential = find_credential(request, settings)
+    except Refusal:
+        return Needs()
+    if credential is None or len(credential.text) > settings.max_token_bytes:
+        return Needs()
+    return _needed(credential, settings)
+
+
+def _needed(credential: Credential, settings: AuthSettings) -> Needs:
+    text = credential.text
+    if credential.is_ticket:
+        return Needs(ticket=text if is_ticket(text) else None)
+    if credential.kind == "token":
+        token = read_token(text)
+        return Needs(token_prefix=token.prefix if token else None)
+    if credential.kind == "api_key":
+        hashes = (key.hash for key in settings.api_keys.values())
+        return Needs(derivation=derivation(text, hashes))
+    return Needs(jwt=True, kid=_kid(text))
+
+
+def _kid(token: str) -> str | None:
+    """The ``kid`` of a JWT's header, unverified."""
+    try:
+        kid = parse_object(from_base64url(token.partition(".")[0])).get("kid")
+    except ValueError:
+        return None
+    return kid if isinstance(kid, str) and 0 < len(kid) <= MAX_KID else None

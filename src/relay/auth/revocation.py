@@ -1,0 +1,158 @@
+"""Revocations: who may no longer come in although the credential is good.
+
+The law: a revocation names a property of credentials (their id, subject, key, tenant, or when they
+were issued) and never their text; asking costs the same with ten entries as with ten thousand; each
+ends by itself. This module must not know the clock or where revocations are kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from relay.errors import BadRequest
+
+DIMENSIONS = ("jti", "sub", "kid", "tenant", "all")
+"""What a revocation may go by; ``all`` is everybody, before a time of issue."""
+
+MAX_VALUE = 512
+"""Characters of what is revoked, as of the claims."""
+
+MAX_REASON = 512
+"""Characters of why."""
+
+MAX_REVOCATIONS = 100_000
+"""Revocations in force at a time. The next one is refused."""
+
+
+class Holder(NamedTuple):
+    """Whoever holds a credential, as far as a revocation can tell."""
+
+    jti: str | None = None
+    """The credential's own id: a token's ``jti``, ``mq_<prefix>``, a certificate's fingerprint."""
+    sub: str | None = None
+    kid: str | None = None
+    tenant: str | None = None
+    """First segment of the root."""
+    issued: float | None = None
+    """Unix seconds; ``None`` when the credential does not say."""
+
+
+@dataclass(frozen=True, slots=True)
+class Revocation:
+    """One entry. Times are unix seconds."""
+
+    dimension: str
+    """One of `DIMENSIONS`."""
+    value: str = ""
+    """Whose; empty for ``all``."""
+    issued_before: float | None = None
+    """Only what was issued before then, or does not say when; ``None`` = whenever."""
+    expires: float | None = None
+    """When the entry ends by itself; ``None`` = never."""
+    reason: str = ""
+    """Why, for the operator."""
+    created: float = 0.0
+    id: int = 0
+    """Number in the store."""
+
+    def require_sense(self) -> None:
+        """Raises `BadRequest` for an entry that means nothing, or far too much."""
+        if self.dimension not in DIMENSIONS:
+            raise BadRequest(f"a revocation goes by {', '.join(DIMENSIONS)}")
+        if self.dimension == "all":
+            if self.value or self.issued_before is None:
+                raise BadRequest("revoking everybody needs a time of issue, and nothing else")
+        elif not 0 < len(self.value) <= MAX_VALUE:
+            raise BadRequest(f"what is revoked has 1 to {MAX_VALUE} characters")
+        if self.dimension == "tenant" and "/" in self.value:
+            raise BadRequest("a tenant is the first segment of a root, without slashes")
+        if len(self.reason) > MAX_REASON:
+            raise BadRequest(f"a reason has at most {MAX_REASON} characters")
+
+    def is_active(self, now: float) -> bool:
+        """Whether it is still in force."""
+        return self.expires is None or now < self.expires
+
+    def strikes(self, holder: Holder) -> bool:
+        """Whether it is about this holder."""
+        if self.dimension != "all" and getattr(holder, self.dimension) != self.value:
+            return False
+        return (
+            self.issued_before is None
+            or holder.issued is None
+            or holder.issued < self.issued_before
+        )
+
+    def covers(self, other: Revocation) -> bool:
+        """Whether everything ``other`` strikes is struck by this one, and for as long."""
+        return (
+            (self.dimension, self.value) == (other.dimension, other.value)
+            and _later(self.issued_before, other.issued_before)
+            and _later(self.expires, other.expires)
+        )
+
+    def __str__(self) -> str:
+        named = self.dimension if self.dimension == "all" else f"{self.dimension} {self.value}"
+        return named if self.issued_before is None else f"{named} issued before a time"
+
+
+class Revocations:
+    """The entries in force, by what they go by."""
+
+    def __init__(self, entries: Iterable[Revocation] = ()) -> None:
+        self._entries: dict[tuple[str, str], list[Revocation]] = {}
+        self._count = 0
+        for entry in entries:
+            self.add(entry)
+
+    def __len__(self) -> int:
+        return self._count
+
+    def add(self, entry: Revocation) -> None:
+        """Put an entry in force. Those it covers are dropped: a later one asks no more of them."""
+        key = (entry.dimension, entry.value)
+        kept = self._entries.get(key, [])
+        if any(each.covers(entry) for each in kept):
+            return
+        fresh = [each for each in kept if not entry.covers(each)]
+        self._count += len(fresh) + 1 - len(kept)
+        self._entries[key] = [*fresh, entry]
+
+    def check(self, holder: Holder, now: float) -> Revocation | None:
+        """The entry that strikes ``holder`` at ``now`` (unix seconds), if there is one."""
+        for dimension, value in zip(DIMENSIONS, holder, strict=False):
+            if dimension != "all" and isinstance(value, str):
+                found = self._struck(dimension, value, holder, now)
+                if found is not None:
+                    return found
+        return self._struck("all", "", holder, now)
+
+    def _struck(self, dimension: str, value: str, holder: Holder, now: float) -> Revocation | None:
+        for entry in self._entries.get((dimension, value), ()):
+            if entry.is_active(now) and entry.strikes(holder):
+                return entry
+        return None
+
+    def expire(self, now: float) -> None:
+        """Forget what has ended."""
+        kept = [each for each in self if each.is_active(now)]
+        if len(kept) < self._count:
+            self.replace(kept)
+
+    def replace(self, entries: Iterable[Revocation]) -> None:
+        """Put exactly these in force."""
+        listed = tuple(entries)
+        self._entries.clear()
+        self._count = 0
+        for entry in listed:
+            self.add(entry)
+
+    def __iter__(self) -> Iterator[Revocation]:
+        return (entry for listed in tuple(self._entries.values()) for entry in listed)
+
+
+def _later(one: float | None, other: float | None) -> bool:
+    """Whether a time is not before another, where ``None`` is the end of all time."""
+    return one is None or (other is not None and one >= other)

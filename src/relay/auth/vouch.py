@@ -1,0 +1,211 @@
+"""Each kind of credential checked, and what it then vouches for.
+
+The law: one function per kind, each ends in the same value or in a `Refusal`; what was looked up
+beforehand is compared again with what the guest said. This module must not know the path that was
+dialled nor what the guest wants there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from relay.auth.certificate import Certificate
+from relay.auth.credentials import (
+    derivation,
+    read_token,
+    same_digest,
+    secret_digest,
+)
+from relay.auth.facts import Facts, StoredToken
+from relay.auth.grant import Grant
+from relay.auth.keys import KeySet
+from relay.auth.reason import Refusal, Trail, quoted, span
+from relay.auth.revocation import Holder
+from relay.auth.rules import CertificateRule
+from relay.auth.settings import AuthSettings
+from relay.auth.verify import verify
+from relay.path import ROOT, Path
+
+
+@dataclass(frozen=True, slots=True)
+class Vouched:
+    """What a good credential allows, before the path it is used on. Prefixes are below ``root``."""
+
+    credential: str
+    root: Path
+    publish: tuple[Path, ...]
+    subscribe: tuple[Path, ...]
+    expires: float | None = None
+    subject: str | None = None
+    kid: str | None = None
+    jti: str | None = None
+    issued: float | None = None
+    cluster: bool = False
+    tenant: str | None = None
+    """Overrides the first segment of the root, where the credential was narrowed before."""
+
+    def holder(self, path: Path) -> Holder:
+        """Who a revocation would strike when this is used at ``path``."""
+        return Holder(self.jti, self.subject, self.kid, self.tenant_at(path), self.issued)
+
+    def tenant_at(self, path: Path) -> str | None:
+        """Whose part of the tree this is used in."""
+        return self.tenant or next(iter((self.root or path).segments), None)
+
+
+def vouch_jwt(
+    token: str, keys: KeySet, settings: AuthSettings, now: float, trail: Trail
+) -> Vouched:
+    """A JWT (RFC 7519). Raises `Refusal`."""
+    claims, key = verify(token, keys, settings, now, trail)
+    return Vouched(
+        credential="jwt",
+        root=claims.root,
+        publish=claims.put,
+        subscribe=claims.get,
+        expires=None if claims.exp is None else claims.exp + settings.leeway,
+        subject=claims.sub,
+        kid=key.kid,
+        jti=claims.jti,
+        issued=claims.iat,
+        cluster=claims.cluster,
+    )
+
+
+def vouch_api_key(
+    bearer: str, settings: AuthSettings, facts: Facts, now: float, trail: Trail
+) -> Vouched:
+    """A static API key, ``secret.salt``; it costs one derivation at most. Raises `Refusal`."""
+    trail.note("form", "an API key")
+    work = derivation(bearer, (key.hash for key in settings.api_keys.values()))
+    if work is None:
+        hint = "send both halves, secret.salt, as relay hash-token prints them"
+        raise Refusal("bad_api_key", "the API key is none of those in auth.api_keys", hint)
+    derived = facts.derive(work)
+    # Every hash is compared, so that how long it takes does not tell which one it was.
+    fitting = [name for name, key in settings.api_keys.items() if key.hash.equals(derived)]
+    if not fitting:
+        hint = "the key was changed, or the hash in auth.api_keys is of another one"
+        raise Refusal("bad_api_key", "the API key does not fit its hash", hint)
+    name = fitting[0]
+    key = settings.api_keys[name]
+    trail.note("credential", f"the API key {quoted(name)}")
+    _require_time("the API key", key.expires, now, "make a new one with relay hash-token", trail)
+    return Vouched("api_key", key.root, key.publish, key.subscribe, key.expires, subject=name)
+
+
+def vouch_token(text: str, facts: Facts, now: float, trail: Trail) -> Vouched:
+    """A long-lived API token, ``mq_<prefix>_<secret>``. Raises `Refusal`."""
+    token = read_token(text)
+    if token is None:
+        hint = "it is mq_, 12 letters or digits, _ and 43 more; a part may have been cut off"
+        raise Refusal("malformed", "not a whole API token", hint)
+    trail.note("form", "an API token")
+    stored = facts.stored
+    if stored is None or stored.prefix != token.prefix:
+        hint = "relay records token list shows those there are; records.url names the store"
+        raise Refusal("unknown_token", f"no API token mq_{token.prefix} is stored", hint)
+    if not same_digest(stored.digest, secret_digest(token.secret)):
+        hint = "only its first half is right; make a new one if the other half is lost"
+        raise Refusal("bad_token_secret", f"the secret is not that of {stored.id}", hint)
+    trail.note("credential", f"the API token {stored.id}, {quoted(stored.name)}")
+    _require_unrevoked(stored, now)
+    _require_time("the API token", stored.expires, now, "make a new one", trail)
+    return Vouched(
+        credential="token",
+        root=stored.root,
+        publish=stored.publish,
+        subscribe=stored.subscribe,
+        expires=stored.expires,
+        subject=stored.name,
+        jti=stored.id,
+        issued=stored.created,
+    )
+
+
+def vouch_ticket(facts: Facts, now: float, trail: Trail) -> Vouched:
+    """A one-time ticket, spent by now: what it was made for. Raises `Refusal`."""
+    grant: Grant | None = facts.ticket
+    if grant is None:
+        hint = "a ticket holds once and for seconds; ask POST /ticket for a new one"
+        raise Refusal("bad_ticket", "the ticket is unknown, was used, or is too old", hint)
+    trail.note("credential", f"a ticket, made with a credential of kind {grant.credential}")
+    hint = "sign a new token and make a ticket with that"
+    _require_time("what the ticket was made with", grant.expires, now, hint, trail)
+    return Vouched(
+        credential=grant.credential,
+        root=grant.root,
+        publish=grant.publish,
+        subscribe=grant.subscribe,
+        expires=grant.expires,
+        subject=grant.subject,
+        kid=grant.kid,
+        jti=grant.jti,
+        issued=grant.issued,
+        cluster=grant.cluster,
+        tenant=grant.tenant,
+    )
+
+
+def vouch_certificate(
+    certificate: Certificate, settings: AuthSettings, trail: Trail
+) -> Vouched | None:
+    """A client certificate by the first rule that fits; ``None`` when none does."""
+    for name, rule in settings.certificates.items():
+        if rule.fits(certificate):
+            trail.note("certificate", f"{quoted(certificate.name)} by the rule {quoted(name)}")
+            return _by_rule(rule, certificate)
+    text = f"no rule of auth.certificates fits {quoted(certificate.name)}: it allows nothing"
+    trail.note("certificate", text, warning=True)
+    return None
+
+
+def certified(certificate: Certificate) -> Vouched:
+    """Who a revocation sees when it looks at the certificate alone."""
+    return Vouched(
+        credential="certificate",
+        root=ROOT,
+        publish=(),
+        subscribe=(),
+        expires=certificate.not_after,
+        subject=certificate.name,
+        jti=certificate.fingerprint,
+        issued=certificate.not_before,
+    )
+
+
+def require_current(certificate: Certificate, now: float) -> None:
+    """Raises `Refusal` (``expired``) when the certificate has ended since it was checked."""
+    if now >= certificate.not_after:
+        text = f"the client certificate expired {span(now - certificate.not_after)} ago"
+        raise Refusal("expired", text, "renew it")
+
+
+def _by_rule(rule: CertificateRule, certificate: Certificate) -> Vouched:
+    everything = (ROOT,)
+    return Vouched(
+        credential="certificate",
+        root=rule.root,
+        publish=everything if rule.full_access else rule.publish,
+        subscribe=everything if rule.full_access else rule.subscribe,
+        expires=certificate.not_after,
+        subject=certificate.name,
+        jti=certificate.fingerprint,
+        issued=certificate.not_before,
+        cluster=rule.cluster,
+    )
+
+
+def _require_unrevoked(stored: StoredToken, now: float) -> None:
+    if stored.revoked is not None:
+        text = f"the API token {stored.id} was revoked {span(now - stored.revoked)} ago"
+        raise Refusal("revoked", text, "make a new one")
+
+
+def _require_time(what: str, expires: float | None, now: float, hint: str, trail: Trail) -> None:
+    if expires is None:
+        trail.note("time", f"{what} never expires")
+        return
+    if now >= expires:
+        raise Refusal("expired", f"{what} expired {span(now - expires)} ago", hint)
+    trail.note("time", f"expires in {span(expires - now)}")

@@ -1,0 +1,40 @@
+"""Who gathers what a decision needs: keys by their names, the store's facts, revocations.
+
+It brings two rooms together that do not know each other, the keyring and the records, and is asked
+by the door. Its law: what is known is answered at once, so that only a stranger's unknown key or a
+credential of the store ever makes anybody wait. This module must not know sessions.
+"""
+
+from __future__ import annotations
+
+from relay.auth.certificate import Certificate
+from relay.auth.facts import Facts
+from relay.auth.grant import Grant
+from relay.auth.needs import needs
+from relay.auth.request import Request
+from relay.keyring import Keyring
+from relay.records.desk import Desk
+
+
+class Clerk:
+    """The relay's own clerk (see `relay.peer.door.Clerk`)."""
+
+    def __init__(self, keyring: Keyring, desk: Desk) -> None:
+        self.keyring = keyring
+        self.desk = desk
+
+    def at_once(self, request: Request, certificate: Certificate | None) -> Facts | None:
+        """The facts when nothing has to be waited for, else ``None``."""
+        kid = needs(request, self.desk.auth).kid
+        if kid is not None and self.keyring.may_come(kid):
+            return None
+        return self.desk.facts_at_once(request, certificate)
+
+    async def gather(self, request: Request, certificate: Certificate | None) -> Facts:
+        """The facts, however long they take. Never raises."""
+        await self.keyring.need(needs(request, self.desk.auth).kid)
+        return await self.desk.facts(request, certificate)
+
+    def admitted(self, grant: Grant) -> None:
+        """Somebody came in: what they used was used just now."""
+        self.desk.admitted(grant)

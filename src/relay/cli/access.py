@@ -1,0 +1,71 @@
+"""``relay access``: who may publish or watch a path, and which rule says so.
+
+The law: the answer is read from the settings and the keys, nobody is asked to connect; keys are
+named and never shown. This module must not know any rule; it asks `relay.auth` and draws the
+answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path as File
+from typing import Any
+
+import click
+from rich.text import Text
+
+from relay.auth.access import PUBLISH, SUBSCRIBE, Way, ways
+from relay.cli.evidence import Trusted, trusted
+from relay.cli.sheet import console, grid, say, say_json
+from relay.config import load
+from relay.errors import BadRequest
+from relay.path import Path
+
+
+@click.command()
+@click.argument("path")
+@click.option("--config", required=True, type=click.Path(path_type=File), help="The relay.toml.")
+@click.option("--offline", is_flag=True, help="Do not ask the servers that keys come from.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def access(path: str, config: File, offline: bool, as_json: bool) -> None:
+    """List who could publish or watch PATH, by which rule of the configuration."""
+    try:
+        wanted = Path(path)
+    except BadRequest as error:
+        raise click.UsageError(str(error)) from None
+    settings = load(config).settings.auth
+    found = trusted(settings, ask=not offline)
+    keys = [named for source in found.read for named in source.named]
+    listed = ways(wanted, settings, keys)
+    if as_json:
+        say_json(_members(wanted, listed, found))
+    else:
+        say(console(), _sheet(wanted, listed, found))
+
+
+def _members(path: Path, listed: tuple[Way, ...], found: Trusted) -> dict[str, Any]:
+    said: dict[str, Any] = {"path": path}
+    for verb in (PUBLISH, SUBSCRIBE):
+        said[verb] = [
+            {"who": way.who, "rule": way.rule, "prefix": way.prefix, "whole": way.whole}
+            for way in listed
+            if way.verb == verb
+        ]
+    return said | {"troubles": list(found.troubles)}
+
+
+def _sheet(path: Path, listed: tuple[Way, ...], found: Trusted) -> Iterator[Any]:
+    for trouble in found.troubles:
+        yield Text("! ", style="yellow").append(trouble)
+    for verb, title in ((PUBLISH, "publish"), (SUBSCRIBE, "watch")):
+        of_verb = [way for way in listed if way.verb == verb]
+        yield Text(f"who may {title} /{path}", style="bold")
+        if not of_verb:
+            yield Text("  nobody", style="dim")
+            continue
+        table = grid("-", "fold", "fold")
+        for way in of_verb:
+            reach = Text("" if way.whole else f"only /{way.prefix}", style="yellow")
+            style = "bold red" if way.rule.startswith("auth.public") else ""
+            table.add_row(Text(f"  {way.who}", style=style), Text(way.rule, style="dim"), reach)
+        yield table

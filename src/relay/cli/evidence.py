@@ -1,0 +1,207 @@
+"""What the settings name, looked at once: key files, key servers, certificates, file modes.
+
+The law: whatever cannot be read or reached is said beside its name and stops nothing; servers are
+asked at most once and for a bounded time. This module must not know what is wise, or what a
+decision does with a key.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import stat
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from relay.auth.keys import KeySet
+from relay.auth.settings import AuthSettings
+from relay.config.findings import Evidence, ReadCertificate, ReadKeys
+from relay.config.shape import Settings
+from relay.errors import ConfigError
+from relay.keyring.remote_folder import RemoteFolder
+from relay.keyring.sources import Source, Sources, shown
+from relay.net import tls
+
+POLL = 0.02
+"""Seconds between looks at sources that are being asked."""
+
+PATIENCE = 2.0
+"""Seconds a source may take beyond its own time limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trusted:
+    """All keys there are, together and one source at a time."""
+
+    keys: KeySet
+    read: tuple[ReadKeys, ...]
+    together: str
+    """Why they cannot be used together, empty when they can."""
+
+    @property
+    def troubles(self) -> tuple[str, ...]:
+        """One line for each source without an answer."""
+        return tuple(each.trouble for each in self.read if each.trouble)
+
+
+def trusted(settings: AuthSettings, kid: str | None = None, ask: bool = True) -> Trusted:
+    """Read every source of ``[auth]``; URLs only if ``ask``, for the key ``kid`` where it matters.
+
+    Blocks, up to ``auth.fetch.timeout`` and a little. Never raises for a source that fails.
+    """
+    said: list[tuple[str, str]] = []
+
+    def log(event: str, **facts: Any) -> None:
+        if "file" in facts and "why" in facts:
+            said.append((str(facts["file"]), str(facts["why"])))
+
+    sources = Sources(settings, log)
+    now = time.monotonic()
+    troubles: dict[str, str] = {}
+    for source in sources.watched:
+        try:
+            source.load(now)
+        except ConfigError as error:
+            troubles[source.name] = str(error)
+    if ask and sources.asked:
+        asyncio.run(_ask(sources, kid, settings.fetch.timeout + PATIENCE))
+    read = tuple(_read(settings, source, troubles, said, ask) for source in sources.all)
+    try:
+        KeySet.merge(*(source.keys for source in sources.watched))
+        together = ""
+    except ConfigError as error:
+        together = str(error)
+    return Trusted(KeySet.gather(*(source.keys for source in sources.all)), read, together)
+
+
+async def _ask(sources: Sources, kid: str | None, seconds: float) -> None:
+    """Have every URL answer or fail once, and those that answer by name be asked for the key."""
+    tasks = [asyncio.ensure_future(source.run()) for source in sources.asked]
+    try:
+        async with asyncio.timeout(seconds):
+            await _until(lambda: all(_settled(source) for source in sources.asked))
+            if kid is not None and not any(source.keys.find(kid) for source in sources.all):
+                # The others have just answered with all they have.
+                folders = [source for source in sources.asked if isinstance(source, RemoteFolder)]
+                answers = [answer for source in folders if (answer := source.ask(kid))]
+                await _until(lambda: all(answered() for answered in answers))
+    except TimeoutError:
+        pass
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await sources.close()
+
+
+async def _until(done: Callable[[], bool]) -> None:
+    """Wait for something that gives no sign of its own; what was begun gets its first turn."""
+    await asyncio.sleep(0)
+    while not done():  # noqa: ASYNC110 - the sources have nothing to wait on, and it is bounded
+        await asyncio.sleep(POLL)
+
+
+def _settled(source: Source) -> bool:
+    """Whether a source has answered, failed, or answers only when asked for a name."""
+    answered = source.confirmed is not None or source.problem is not None
+    return answered or isinstance(source, RemoteFolder)
+
+
+def _read(
+    settings: AuthSettings,
+    source: Source,
+    troubles: dict[str, str],
+    said: list[tuple[str, str]],
+    asked: bool,
+) -> ReadKeys:
+    name, place = source.name, _setting(settings, source.name)
+    remote = name.startswith(("http://", "https://"))
+    trouble = troubles.get(name) or source.problem or ""
+    if trouble and name not in trouble:
+        trouble = f"{name}: {trouble}"
+    inside = [why for file, why in said if file != name and Path(file).parent == Path(name)]
+    if remote and asked and not trouble and not _settled(source):
+        trouble = f"{name}: no answer"
+    return ReadKeys(place, name, source.keys, trouble or "; ".join(inside[:3]), remote)
+
+
+def _setting(settings: AuthSettings, name: str) -> str:
+    """Which setting a source stands in."""
+    if settings.key is not None and name in (settings.key, shown(settings.key)):
+        return "auth.key"
+    if any(name in (place, shown(place)) for place in settings.keys):
+        return "auth.keys"
+    if settings.key_dir is not None and name in (settings.key_dir, shown(settings.key_dir)):
+        return "auth.key_dir"
+    return (
+        "auth.issuers"
+        if any(name == source.issuer for source in settings.issuers)
+        else ("auth.jwks")
+    )
+
+
+def gather(settings: Settings, ask: bool = True) -> Evidence:
+    """Look at everything the settings name. Blocks as `trusted` does."""
+    found = trusted(settings.auth, ask=ask)
+    return Evidence(
+        keys=found.read,
+        together=found.together,
+        certificates=tuple(_certificates(settings)),
+        exposed=tuple(_exposed(settings, found)),
+    )
+
+
+def _certificates(settings: Settings) -> Iterator[ReadCertificate]:
+    server, https = settings.server.tls, settings.web.https
+    for cert, key in zip(server.cert, server.key, strict=False):
+        yield _certificate("server.tls.cert", cert, key)
+    if https.listen and https.cert and https.key:
+        yield _certificate("web.https.cert", https.cert, https.key)
+    if settings.sidecar.cert and settings.sidecar.key:
+        yield _certificate("sidecar.cert", settings.sidecar.cert, settings.sidecar.key)
+
+
+def _certificate(setting: str, cert: Path, key: Path) -> ReadCertificate:
+    try:
+        leaf = tls.load(cert, key).chain[0]
+    except ConfigError as error:
+        return ReadCertificate(setting, cert, trouble=str(error))
+    return ReadCertificate(
+        setting,
+        cert,
+        leaf.not_valid_before_utc.timestamp(),
+        leaf.not_valid_after_utc.timestamp(),
+        self_signed=leaf.issuer == leaf.subject,
+        pinnable_key=_is_p256(leaf),
+    )
+
+
+def _is_p256(leaf: x509.Certificate) -> bool:
+    key = leaf.public_key()
+    return isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1)
+
+
+def _exposed(settings: Settings, found: Trusted) -> Iterator[tuple[str, Path]]:
+    """Secret files that others may read, of those that the start itself does not look at."""
+    files = [("client.tls.key", settings.client.tls.key), ("cluster.token", settings.cluster.token)]
+    for source in found.read:
+        secret = any(key.material.signing is not None for key in source.keys.keys)
+        if secret and not source.remote and source.setting in ("auth.key_dir", "auth.jwks"):
+            folder = Path(source.place)
+            inside = sorted(folder.glob("*.jwk")) if folder.is_dir() else [folder]
+            files += [(source.setting, file) for file in inside]
+    for setting, path in files:
+        if path is not None and _is_exposed(path):
+            yield setting, path
+
+
+def _is_exposed(path: Path) -> bool:
+    try:
+        return bool(path.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH))
+    except OSError:
+        return False

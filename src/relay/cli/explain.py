@@ -1,0 +1,219 @@
+"""``relay explain``: why somebody is let in or not, step by step, without connecting.
+
+The law: the verdict is that of the relay's own decision with the configured keys; the token is
+never printed. This module must not know any rule; it asks `relay.auth` and draws the answer.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import click
+from rich.text import Text
+
+from relay.auth.decide import decide
+from relay.auth.explain import Explanation, explain
+from relay.auth.facts import NO_FACTS, Facts
+from relay.auth.keys import KeySet
+from relay.auth.needs import needs
+from relay.auth.request import Request
+from relay.auth.settings import AuthSettings
+from relay.cli.moment import read_time, show_time
+from relay.cli.sheet import DENIED, console, grid, marked, read_token, say, say_json
+
+SCHEMES = {"https": "webtransport", "http": "webtransport", "moqt": "quic", "moql": "quic"}
+"""How a URL's scheme is dialled."""
+
+ELSEWHERE = (
+    "another server decides (auth.url) and was not asked: this is what can be said without it"
+)
+"""What a configuration means that leaves the decision to others."""
+
+_TIMES = ("expires", "not before", "issued")
+
+
+@click.command("explain")
+@click.argument("url")
+@click.option("--token", metavar="TOKEN", help="The token, if not in the URL ('-' = stdin).")
+@click.option("--token-file", type=click.Path(path_type=Path), help="The same from a file.")
+@click.option("--publish", multiple=True, metavar="PATH", help="May this be published? Repeatable.")
+@click.option("--subscribe", multiple=True, metavar="PATH", help="May this be watched? Repeatable.")
+@click.option("--config", type=click.Path(path_type=Path), help="The relay's relay.toml.")
+@click.option("--at", metavar="TIME", help="Decide as of then: a date, unix seconds, +1h.")
+@click.option(
+    "--transport",
+    type=click.Choice(["webtransport", "quic", "http"]),
+    help="How it comes; default by the scheme.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_context
+def explain_command(
+    ctx: click.Context,
+    url: str,
+    token: str | None,
+    token_file: Path | None,
+    publish: tuple[str, ...],
+    subscribe: tuple[str, ...],
+    config: Path | None,
+    at: str | None,
+    transport: str | None,
+    as_json: bool,
+) -> None:
+    """Say whether a relay would admit URL (https://…/demo?jwt=…, moqt://…, or /demo), and why.
+
+    PATHs are relative to the path of URL. Without --config no signature can be checked, and what
+    can be said without it is said. Exit status: 0 allowed and every PATH covered, 1 not, 2 usage.
+    """
+    request = _request(url, transport, read_token(token, token_file))
+    now = _moment(at)
+    known = _Known() if config is None else _configured(config, request)
+    told = explain(
+        request,
+        known.keys,
+        known.settings,
+        now,
+        publish=publish,
+        subscribe=subscribe,
+        checked=config is not None and known.settings.url is None,
+        judge=partial(decide, facts=known.facts),
+    )
+    if as_json:
+        say_json(told.members() | {"troubles": list(known.troubles)})
+    else:
+        say(console(), _sheet(told, known.troubles, config is not None))
+    uncovered = told.verdict != "denied" and any(not wish.covered for wish in told.wishes)
+    ctx.exit(DENIED if told.verdict == "denied" or uncovered else 0)
+
+
+def _request(url: str, transport: str | None, token: str | None) -> Request:
+    """What a client that dials ``url`` would say."""
+    scheme, mark, _ = url.partition("://")
+    if not mark:
+        target, dialled = url, "webtransport"
+    elif scheme.lower() not in SCHEMES:
+        raise click.UsageError(f"expected a path, or a URL with one of {', '.join(SCHEMES)}")
+    else:
+        try:
+            parts = urlsplit(url)
+        except ValueError:
+            raise click.UsageError("expected a path or a URL") from None
+        target = parts.path + (f"?{parts.query}" if parts.query else "")
+        dialled = SCHEMES[scheme.lower()]
+    query = "" if token is None else f"jwt={quote(token, safe='')}"
+    return Request(target=target, query=query, transport=transport or dialled)
+
+
+def _moment(text: str | None) -> float:
+    now = time.time()
+    if text is None:
+        return now
+    try:
+        return float(read_time(text, now))
+    except ValueError as error:
+        raise click.UsageError(f"--at: {error}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What is known beside the request."""
+
+    settings: AuthSettings = field(default_factory=AuthSettings)
+    keys: KeySet = field(default_factory=KeySet)
+    facts: Facts = NO_FACTS
+    troubles: tuple[str, ...] = ()
+
+
+def _configured(config: Path, request: Request) -> _Known:
+    """The settings, the keys and records now, and what is wrong with their sources."""
+    from relay.cli.evidence import trusted
+    from relay.cli.stored import stored
+    from relay.config import load
+
+    settings = load(config).settings
+    found = trusted(settings.auth, needs(request, settings.auth).kid)
+    facts, troubles = stored(settings, request)
+    together = (found.together,) if found.together else ()
+    elsewhere = () if settings.auth.url is None else (ELSEWHERE,)
+    said = (*elsewhere, *found.troubles, *together, *troubles)
+    return _Known(settings.auth, found.keys, facts, said)
+
+
+# -- drawing ---------------------------------------------------------------------------------------
+
+
+def _sheet(told: Explanation, troubles: tuple[str, ...], configured: bool) -> Iterator[Any]:
+    yield _headline(told)
+    for trouble in troubles:
+        yield Text("! ", style="yellow").append(trouble)
+    yield ""
+    if told.says is not None:
+        genuine = any(row.name == "signature" and row.result == "passed" for row in told.rows)
+        doubt = "" if genuine else " (nobody vouches for it)"
+        yield Text(f"the token says{doubt}", style="bold")
+        yield _says(told.says)
+        yield ""
+    yield Text("steps", style="bold")
+    yield _steps(told)
+    if told.mend:
+        yield ""
+        yield Text("to mend it  ", style="bold").append(Text(told.mend, style="not bold"))
+    if told.otherwise:
+        yield Text("            " if told.mend else "").append(told.otherwise)
+    if told.wishes:
+        yield ""
+        yield Text("paths" if told.verdict == "allowed" else "paths, then", style="bold")
+        yield _paths(told)
+    if not configured:
+        yield ""
+        yield Text("Without --config no key is known: the signature was not checked.", style="dim")
+
+
+def _headline(told: Explanation) -> Text:
+    if told.verdict == "allowed":
+        return Text("✓ allowed", style="bold green")
+    if told.verdict == "unchecked":
+        return Text("? nothing wrong, signature not checked", style="bold yellow")
+    reason = told.decision.reason
+    headline = Text(f"✗ denied ({told.decision.status} {reason.code})", style="bold red")
+    return headline.append(Text(f"  {reason.text}", style="not bold"))
+
+
+def _says(says: dict[str, Any]) -> Any:
+    table = grid("-", "fold")
+    for name, value in says.items():
+        table.add_row(Text(f"  {name}", style="dim"), Text(_said(name, value)))
+    return table
+
+
+def _said(name: str, value: Any) -> str:
+    if name in _TIMES and isinstance(value, int | float) and abs(value) < 1e15:
+        return show_time(int(value))
+    if name in ("publish", "subscribe"):
+        prefixes = value if isinstance(value, list) else [value]
+        return ", ".join(str(prefix) or "everything" for prefix in prefixes) or "nothing"
+    if name == "root":
+        return f"/{value}"
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _steps(told: Explanation) -> Any:
+    table = grid("-", "-", "fold")
+    for row in told.rows:
+        sign, name = marked(row.result, row.name)
+        style = "dim" if row.result == "skipped" else ""
+        table.add_row(Text("  ").append(sign), name, Text(row.detail, style=style))
+    return table
+
+
+def _paths(told: Explanation) -> Any:
+    table = grid("-", "-", "-", "fold")
+    for wish in told.wishes:
+        sign, verb = marked("passed" if wish.covered else "failed", wish.verb)
+        table.add_row(Text("  ").append(sign), verb, f"/{wish.absolute}", wish.why)
+    return table

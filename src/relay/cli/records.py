@@ -1,0 +1,296 @@
+"""``relay records``: API tokens made, listed and revoked; revocations put in force and taken back.
+
+The law: it works on the store itself, beside running relays, which see what it did within a second;
+a token's secret is printed once and never again. This module must not know how anything is stored.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path as File
+from typing import Any, TypeVar
+
+import click
+
+from relay.auth.claims import decode
+from relay.auth.compact import split
+from relay.auth.credentials import looks_like_token, make_token, read_token, secret_digest
+from relay.auth.facts import StoredToken
+from relay.auth.revocation import Revocation
+from relay.cli.moment import read_time, show_time
+from relay.config import load
+from relay.config.names import variable
+from relay.errors import BadRequest, ConfigError, NotFound
+from relay.path import Path, covering
+from relay.records.opening import open_records
+from relay.records.store import MAX_PAGE, Records
+
+MAX_INPUT = 64 * 1024
+"""Bytes read in search of a token."""
+
+MAX_NAME = 200
+"""Characters of what an API token is called."""
+
+T = TypeVar("T")
+
+
+def _time(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
+    """Callback of options that take a time."""
+    try:
+        return None if value is None else read_time(value, time.time())
+    except ValueError as error:
+        raise click.BadParameter(str(error), ctx, param) from None
+
+
+_expires_option = click.option(
+    "--expires",
+    metavar="TIME",
+    callback=_time,
+    help="When it ends: +1h, 7d, a date; default never.",
+)
+_reason_option = click.option("--reason", default="", metavar="TEXT", help="Why, for operators.")
+_json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+
+
+@click.group()
+@click.option("--config", type=click.Path(path_type=File), help="Settings that name the store.")
+@click.option("--url", metavar="URL", help="The store: sqlite:///relay.db or postgresql://…")
+@click.pass_context
+def records(ctx: click.Context, config: File | None, url: str | None) -> None:
+    """API tokens and revocations, in the store that records.url names."""
+    ctx.obj = (config, url)
+
+
+@records.group()
+def token() -> None:
+    """Long-lived API tokens."""
+
+
+@token.command()
+@click.option("--name", required=True, metavar="NAME", help="What to call it.")
+@click.option("--root", default="", metavar="PATH", help="What prefixes start from.")
+@click.option("--publish", multiple=True, metavar="PREFIX", help="May publish below; '' = all.")
+@click.option("--subscribe", multiple=True, metavar="PREFIX", help="May subscribe below; '' = all.")
+@_expires_option
+def create(
+    name: str, root: str, publish: tuple[str, ...], subscribe: tuple[str, ...], expires: int | None
+) -> None:
+    """Make an API token and print it. It cannot be shown again."""
+    if not (publish or subscribe):
+        raise click.UsageError("give at least one --publish or --subscribe prefix ('' = all)")
+    if not 0 < len(name) <= MAX_NAME or not name.isprintable():
+        raise click.UsageError(f"a name has 1 to {MAX_NAME} printable characters")
+    made = make_token()
+    kept = StoredToken(
+        prefix=made.prefix,
+        digest=secret_digest(made.secret),
+        name=name,
+        root=Path(root),
+        publish=covering(map(Path, publish)),
+        subscribe=covering(map(Path, subscribe)),
+        expires=expires,
+        created=time.time(),
+    )
+    _with_store(lambda store: store.add_token(kept))
+    if expires is None:
+        click.echo("Warning: the token never expires (--expires 90d)", err=True)
+    click.echo(str(made))
+
+
+@token.command("list")
+@_json_option
+def list_tokens(as_json: bool) -> None:
+    """Show the API tokens; their secrets are not kept."""
+    for each in _with_store(_all_tokens):
+        facts = {
+            "token": each.id,
+            "name": each.name,
+            "root": each.root,
+            "publish": list(each.publish),
+            "subscribe": list(each.subscribe),
+            "created": _moment(each.created),
+            "expires": _moment(each.expires),
+            "last_used": _moment(each.last_used),
+            "revoked": _moment(each.revoked),
+        }
+        click.echo(_line(facts, as_json))
+
+
+@token.command("revoke")
+@click.argument("prefix")
+@_reason_option
+def revoke_token(prefix: str, reason: str) -> None:
+    """Refuse the API token PREFIX (or mq_PREFIX, or the whole token) and end its sessions."""
+    named = read_token(prefix)
+    short = named.prefix if named else prefix.removeprefix("mq_")
+    _revoke_stored(short, reason)
+
+
+@records.command()
+@click.option("--jti", metavar="ID", help="The token with this id.")
+@click.option("--sub", metavar="NAME", help="All credentials of this subject.")
+@click.option("--kid", metavar="KID", help="All tokens by this key.")
+@click.option("--tenant", metavar="NAME", help="All whose root begins with this segment.")
+@click.option("--all", "everybody", is_flag=True, help="Everybody; needs --issued-before.")
+@click.option("--token", "source", metavar="FILE", help="The token in FILE ('-' = stdin), by id.")
+@click.option(
+    "--issued-before",
+    metavar="TIME",
+    callback=_time,
+    help="Only what was issued before, or does not say when.",
+)
+@_expires_option
+@_reason_option
+def revoke(
+    source: str | None,
+    everybody: bool,
+    issued_before: int | None,
+    expires: int | None,
+    reason: str,
+    **named: str | None,
+) -> None:
+    """Refuse credentials that are otherwise good, and end their sessions. Prints the number."""
+    given = {dimension: value for dimension, value in named.items() if value is not None}
+    if len(given) + everybody + (source is not None) != 1:
+        raise click.UsageError("give one of --jti, --sub, --kid, --tenant, --all and --token")
+    if source is not None:
+        text = _read(source)
+        if looks_like_token(text):
+            stored = read_token(text)
+            if stored is None:
+                raise BadRequest("not a whole API token")
+            _revoke_stored(stored.prefix, reason)
+            return
+        jti, ends = _identity(text)
+        given, expires = {"jti": jti}, expires if expires is not None else ends
+    dimension, value = next(iter(given.items()), ("all", ""))
+    entry = Revocation(dimension, value, issued_before, expires, reason)
+    entry.require_sense()
+    kept = _with_store(lambda store: store.revoke(entry, time.time()))
+    click.echo(f"{kept.id}")
+
+
+@records.command()
+@_json_option
+def revocations(as_json: bool) -> None:
+    """Show the revocations in force."""
+    for each in _with_store(_all_revocations):
+        facts = {
+            "id": each.id,
+            "by": each.dimension,
+            "value": each.value,
+            "issued_before": _moment(each.issued_before),
+            "expires": _moment(each.expires),
+            "created": _moment(each.created),
+            "reason": each.reason,
+        }
+        click.echo(_line(facts, as_json))
+
+
+@records.command()
+@click.argument("number", type=int)
+def withdraw(number: int) -> None:
+    """Take revocation NUMBER back."""
+    if not _with_store(lambda store: store.withdraw(number, time.time())):
+        raise NotFound(f"no revocation {number} is in force")
+
+
+def _revoke_stored(prefix: str, reason: str) -> None:
+    done = _with_store(lambda store: store.revoke_token(prefix, time.time(), reason))
+    if done is None:
+        raise NotFound("no such API token in the store")
+    click.echo(f"{done.entry.id}")
+
+
+def _with_store(work: Callable[[Records], Awaitable[T]]) -> T:
+    """Do something with the store of the settings. Raises `ConfigError` when there is none."""
+    config, url = _chosen()
+
+    async def run() -> T:
+        store = await open_records(_url(config, url))
+        try:
+            return await work(store)
+        finally:
+            await store.close()
+
+    return asyncio.run(run())
+
+
+def _chosen() -> tuple[File | None, str | None]:
+    """What the group was told, wherever in the chain of commands it stands."""
+    ctx: click.Context | None = click.get_current_context()
+    while ctx is not None and ctx.obj is None:
+        ctx = ctx.parent
+    config, url = (None, None) if ctx is None else ctx.obj
+    return config, url
+
+
+def _url(config: File | None, url: str | None) -> str:
+    """The store: the flag's, else the environment's, else the file's."""
+    named = url or os.environ.get(variable("records.url"))
+    if not named and config is not None:
+        named = load(config).settings.records.url
+    if not named:
+        raise ConfigError("records.url: not set; name the store with --url or --config")
+    return named
+
+
+async def _all_tokens(store: Records) -> list[StoredToken]:
+    found: list[StoredToken] = []
+    while page := await store.tokens(found[-1].prefix if found else ""):
+        found += page
+        if len(page) < MAX_PAGE:
+            break
+    return found
+
+
+async def _all_revocations(store: Records) -> list[Revocation]:
+    found: list[Revocation] = []
+    while page := await store.revocations(time.time(), found[-1].id if found else 0):
+        found += page
+        if len(page) < MAX_PAGE:
+            break
+    return found
+
+
+def _identity(text: str) -> tuple[str, int | None]:
+    """The ``jti`` and ``exp`` of a JWT. Its signature does not matter: nothing is granted."""
+    try:
+        claims = decode(split(text).payload)
+    except ValueError as error:
+        raise BadRequest(f"not a token: {error}") from None
+    if claims.jti is None:
+        raise BadRequest("the token has no id (jti); revoke its subject, key or tenant")
+    return claims.jti, claims.exp
+
+
+def _read(source: str) -> str:
+    if source == "-":
+        data = sys.stdin.buffer.read(MAX_INPUT)
+    else:
+        try:
+            with open(source, "rb") as file:
+                data = file.read(MAX_INPUT)
+        except OSError as error:
+            raise ConfigError(f"{source}: {error.strerror}") from None
+    return data.decode("ascii", "replace").strip()
+
+
+def _moment(seconds: float | None) -> str | None:
+    return None if seconds is None else show_time(int(seconds))
+
+
+def _line(facts: dict[str, Any], as_json: bool) -> str:
+    """Facts for a machine, or the ones that are there for a person."""
+    if as_json:
+        return json.dumps(facts)
+    return "  ".join(
+        f"{name}={json.dumps(value, ensure_ascii=False)}"
+        for name, value in facts.items()
+        if value not in (None, "", [])
+    )

@@ -1,0 +1,146 @@
+"""``relay sidecar``: decide for other relays over HTTP, by the ``[auth]`` of a configuration.
+
+The law: what listens where others reach it was asked to do so, and one file configures relay and
+sidecar alike. This module must not know the contracts, only who meets whom.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import json
+import os
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path as File
+from typing import Any
+
+import click
+import structlog
+
+from relay.config import Address, Settings, load
+from relay.errors import ConfigError
+
+LEVELS = {"deny": "warning", "malformed": "warning", "not told": "warning", "renew": "debug"}
+"""How important the service's events are; the others are ``info``."""
+
+BESIDE_THE_POINT = "server.tls: "
+"""How a warning begins that is about a relay's certificate; there is no relay here."""
+
+
+@click.command()
+@click.argument("file", required=False, type=click.Path(path_type=File))
+@click.option("--config", type=click.Path(path_type=File), help="The same as FILE.")
+@click.option("--listen", metavar="ADDRESS:PORT", help="Take questions on this TCP address.")
+@click.option(
+    "--listen-public", is_flag=True, help="Allow an address that others can reach: all may ask."
+)
+def sidecar(
+    file: File | None, config: File | None, listen: str | None, listen_public: bool
+) -> None:
+    """Decide for other relays over HTTP, by the [auth] settings of FILE.
+
+    POST / answers moq-relay's --auth-url, GET / its older --auth-api.
+    """
+    if file and config and file != config:
+        raise click.UsageError("FILE is given twice and differs")
+    flags = {"sidecar.listen": listen, "sidecar.listen_public": listen_public or None}
+    loaded = load(file or config, flags)
+    for warning in loaded.warnings:
+        if not warning.startswith(BESIDE_THE_POINT):
+            click.echo(f"relay: warning: {warning}", err=True)
+    require_sense(loaded.settings)
+    from relay.server import write_log
+
+    write_log(loaded.settings)
+    try:
+        asyncio.run(_serve(loaded.settings))
+    except* ConfigError as group:
+        raise group.exceptions[0] from None
+
+
+def require_sense(settings: Settings) -> None:
+    """Raises `ConfigError` for what a relay could obey and a sidecar cannot."""
+    if settings.auth.url is not None:
+        raise ConfigError("auth.url: this is the server that decides; it cannot ask another")
+    host = settings.sidecar.listen.host
+    if not (settings.sidecar.listen_public or _is_loopback(host)):
+        raise ConfigError(
+            f"sidecar.listen: {host} can be reached by others, and whoever can ask is answered; "
+            "set sidecar.listen_public if that is meant"
+        )
+
+
+@contextlib.asynccontextmanager
+async def serving(settings: Settings) -> AsyncIterator[tuple[str, int]]:
+    """The service, listening; its address and port. Raises `ConfigError`."""
+    from relay.control.serve import HttpListener, listen
+    from relay.keyring import Keyring
+    from relay.records.desk import Desk
+    from relay.records.opening import open_records
+    from relay.sidecar.app import sidecar_app
+    from relay.sidecar.bench import Bench
+    from relay.sidecar.push import Push
+
+    told = settings.sidecar
+    keyring = Keyring.open(settings.auth, _log)
+    push = Push(told.relays, _log)
+    records = await open_records(settings.records.url)
+    desk = Desk(records, settings.auth, _log, settings.records)
+    try:
+        await desk.feed.refresh()
+        bench = Bench(settings.auth, keyring, desk, push, _log)
+        sock = listen(*told.listen, setting="sidecar.listen")
+        tls = (told.cert, told.key) if told.cert and told.key else None
+        try:
+            listener = HttpListener(sidecar_app(bench, told), sock, settings.web.limits, tls)
+        except ConfigError as error:
+            sock.close()
+            raise ConfigError(str(error).replace("web.https", "sidecar", 1)) from None
+        async with asyncio.TaskGroup() as tasks:
+            running = tasks.create_task(bench.run())
+            tasks.create_task(listener.serve())
+            await listener.started.wait()
+            try:
+                yield listener.address
+            finally:
+                listener.stop()
+                running.cancel()
+    finally:
+        await desk.close()
+
+
+async def _serve(settings: Settings) -> None:
+    """Run until SIGTERM or SIGINT."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with serving(settings) as address:
+        secure = settings.sidecar.cert is not None
+        _announce(Address(*address), "https" if secure else "http")
+        await stop.wait()
+
+
+def _announce(address: Address, scheme: str) -> None:
+    """One line for people, or for machines when ``RELAY_READY=1`` asks for it."""
+    if os.environ.get("RELAY_READY") == "1":
+        click.echo(f"ready {json.dumps({scheme: list(address)})}")
+        return
+    click.echo(f"Deciding for other relays at {scheme}://{address}/")
+    click.echo(f'moq-relay: --auth-url {scheme}://{address}/ · ours: [auth] url = "…"')
+
+
+def _log(event: str, **facts: Any) -> None:
+    from relay.server import LEVELS as SHARED
+
+    levels = SHARED | LEVELS
+    getattr(structlog.get_logger(), levels.get(event, "info"))(event, **facts)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

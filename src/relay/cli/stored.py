@@ -1,0 +1,58 @@
+"""What the records store knows about one request: its API token, and who is revoked.
+
+The law: the store is read and never used up: a ticket is not looked up, since looking spends it,
+and a store that is not there is not made. This module must not know what a decision does with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import replace
+from typing import Any
+
+from relay.auth.facts import NO_FACTS, Facts
+from relay.auth.needs import needs
+from relay.auth.request import Request
+from relay.config.shape import Settings
+from relay.errors import ConfigError
+from relay.records.address import read_address
+from relay.records.feed import RevocationFeed
+from relay.records.opening import open_records
+from relay.records.store import StoreError
+
+TICKET = "the ticket was not looked up: looking spends it"
+
+
+def stored(settings: Settings, request: Request) -> tuple[Facts, tuple[str, ...]]:
+    """The facts for ``request``, and what could not be found out, one line each. Blocks."""
+    url = settings.records.url
+    troubles = (TICKET,) if needs(request, settings.auth).ticket is not None else ()
+    if url is None:
+        return NO_FACTS, troubles
+    file = read_address(url).file
+    if file is not None and not file.exists():
+        return NO_FACTS, (*troubles, f"records.url: there is no file {file} yet")
+    try:
+        return asyncio.run(_read(settings, request)), troubles
+    except (ConfigError, StoreError, TimeoutError) as error:
+        return NO_FACTS, (*troubles, str(error) or "records.url: no answer in time")
+
+
+async def _read(settings: Settings, request: Request) -> Facts:
+    wanted = needs(request, settings.auth)
+    records = await open_records(settings.records.url)
+    try:
+        async with asyncio.timeout(settings.records.timeout):
+            feed = RevocationFeed(records, settings.records.poll, time.time, _silent)
+            await feed.refresh()
+            facts = Facts(feed.index.check)
+            if wanted.token_prefix is not None:
+                facts = replace(facts, stored=await records.find_token(wanted.token_prefix))
+            return facts
+    finally:
+        await records.close()
+
+
+def _silent(event: str, **facts: Any) -> None:
+    """A log that nobody reads."""

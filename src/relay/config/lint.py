@@ -1,0 +1,294 @@
+"""What is seldom meant: lints over settings and over the files and servers they name.
+
+The law: a lint states a fact and what to do about it, and never changes or forbids anything; every
+one has a stable name and one severity for one situation. This module must not know how files are
+read or servers asked.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable, Iterator
+
+from relay.config.findings import SEVERITIES, Finding, Inspection, ReadCertificate, Severity
+from relay.config.names import SETTINGS
+from relay.config.shape import Address
+from relay.path import Path
+
+SOON = 7 * 86_400
+"""Seconds before its end at which a certificate is about to expire."""
+
+MAX_PINNED = 14 * 86_400
+"""Longest validity in seconds that browsers accept of a pinned certificate (W3C WebTransport)."""
+
+SHORT_LIVED = 2 * 86_400
+"""The same as `SOON` for certificates that live no longer than `MAX_PINNED`."""
+
+LONG_LEEWAY = 300
+"""Seconds of clock difference beyond which it is better to set the clocks."""
+
+Lint = Callable[[Inspection], Iterator[Finding]]
+
+
+def lint(seen: Inspection) -> list[Finding]:
+    """All findings, the gravest first."""
+    found = [finding for each in LINTS for finding in each(seen)]
+    return sorted(found, key=lambda finding: SEVERITIES.index(finding.severity))
+
+
+def open_to_the_world(seen: Inspection) -> Iterator[Finding]:
+    """What needs no token."""
+    public = seen.settings.auth.public
+    for verb, severity in _OPEN:
+        for prefix in getattr(public, verb):
+            name = f"auth.public.{verb}"
+            if not prefix:
+                text = f"anybody may {verb} everything, without a token"
+                mend = "name the prefixes that may be public, and sign tokens for the rest"
+                yield seen.finding(f"open_{verb}", severity, name, text, mend)
+            elif verb == "publish":
+                text = f"anybody may publish below /{prefix}, without a token"
+                mend = "where only watching is public say auth.public = { subscribe = […] }"
+                yield seen.finding("public_publish", "note", name, text, mend)
+
+
+_OPEN: tuple[tuple[str, Severity], ...] = (("publish", "error"), ("subscribe", "warning"))
+
+
+def public_covers_private(seen: Inspection) -> Iterator[Finding]:
+    """A prefix that is open although some key or credential seems to guard it."""
+    public = seen.settings.auth.public
+    for verb in ("publish", "subscribe"):
+        for who, guarded in _guarded(seen, verb):
+            for prefix in getattr(public, verb):
+                if guarded.is_under(prefix):
+                    text = f"/{guarded} is open to {verb} without a token, and {who} guards it"
+                    mend = f"take {str(prefix) or 'everything'} out of auth.public, or narrow it"
+                    name = f"auth.public.{verb}"
+                    yield seen.finding("public_covers_private", "warning", name, text, mend)
+
+
+def _guarded(seen: Inspection, verb: str) -> Iterator[tuple[str, Path]]:
+    member = "put" if verb == "publish" else "get"
+    for source in seen.evidence.keys:
+        for key in source.keys.keys:
+            scope = key.scope
+            if scope is not None:
+                for prefix in getattr(scope, member):
+                    yield f"the scope of the key {key.kid or source.place}", scope.root.join(prefix)
+    for name, each in seen.settings.auth.api_keys.items():
+        for prefix in getattr(each, verb):
+            yield f"the API key {name}", each.root.join(prefix)
+
+
+def keys_without_scope(seen: Inspection) -> Iterator[Finding]:
+    """Keys whose tokens may allow anything. With one key only that is the usual thing."""
+    keys = [(source, key) for source in seen.evidence.keys for key in source.keys.keys]
+    severity: Severity = "warning" if len(keys) > 1 else "note"
+    for source, key in keys:
+        if key.scope is not None:
+            continue
+        text = f"{source.place}: {_called(key.kid)} has no scope: its tokens may allow everything"
+        mend = "relay token generate --root … --publish … --subscribe … makes one with a scope"
+        if source.remote:
+            mend = "keys of others have none: bind them with issuer and audience"
+        yield seen.finding("key_without_scope", severity, source.setting, text, mend)
+
+
+def secrets_where_public_would_do(seen: Inspection) -> Iterator[Finding]:
+    """Keys that can sign. The relay only ever checks signatures."""
+    for source in seen.evidence.keys:
+        for key in source.keys.keys:
+            if key.material.signing is None:
+                continue
+            shared = key.material.shared
+            what = "is a shared secret" if shared else "holds the private half"
+            text = f"{source.place}: {_called(key.kid)} {what}: who reads it can sign tokens"
+            mend = "give the relay the public half (relay token generate --public)"
+            if shared:
+                mend = "sign with a pair (--algorithm ES256) and give the relay its public half"
+            severity: Severity = "note" if shared else "warning"
+            yield seen.finding("private_key", severity, source.setting, text, mend)
+
+
+def endless_tokens(seen: Inspection) -> Iterator[Finding]:
+    """Tokens that never expire, or in years."""
+    auth = seen.settings.auth
+    if not auth.names_keys or auth.max_ttl is not None:
+        return
+    text = "tokens may live as long as they say, there is no auth.max_ttl"
+    if not auth.require_exp:
+        text = "tokens may never expire: neither auth.max_ttl nor auth.require_exp is set"
+    severity: Severity = "note" if auth.require_exp else "warning"
+    mend = "set auth.max_ttl to the longest life of a token, in seconds"
+    yield seen.finding("no_max_lifetime", severity, "auth.max_ttl", text, mend)
+
+
+def lenient_times(seen: Inspection) -> Iterator[Finding]:
+    """Clocks that are allowed to differ much."""
+    leeway = seen.settings.auth.leeway
+    if leeway > LONG_LEEWAY:
+        text = f"tokens are good for {leeway:g} s after their end"
+        yield seen.finding("long_leeway", "note", "auth.leeway", text, "set the clocks (NTP)")
+
+
+def keys_out_of_reach(seen: Inspection) -> Iterator[Finding]:
+    """Sources that cannot be read or reached, and keys that cannot be used."""
+    for source in seen.evidence.keys:
+        if source.trouble:
+            rule = "unreachable_keys" if source.remote else "unreadable_keys"
+            mend = "without its keys their tokens are refused"
+            yield seen.finding(rule, "error", source.setting, source.trouble, mend)
+        for line in source.keys.skipped:
+            yield seen.finding("key_not_used", "warning", source.setting, line)
+    if seen.evidence.together:
+        name = "auth.keys" if seen.settings.auth.keys else "auth.key"
+        yield seen.finding("keys_together", "error", name, seen.evidence.together)
+
+
+def fetching(seen: Inspection) -> Iterator[Finding]:
+    """Keys that somebody on the way could replace."""
+    fetch = seen.settings.auth.fetch
+    if fetch.allow_http:
+        text = "keys may come over plain HTTP, where anybody on the way can replace them"
+        yield seen.finding("keys_over_http", "error", "auth.fetch.allow_http", text, "use https://")
+    if fetch.allow_private:
+        text = "keys may come from private and loopback addresses, over plain HTTP as well"
+        mend = "only where the key server stands in your own network"
+        yield seen.finding("keys_from_inside", "warning", "auth.fetch.allow_private", text, mend)
+
+
+def other_credentials(seen: Inspection) -> Iterator[Finding]:
+    """API keys and certificate rules that allow more, or longer, than is often meant."""
+    for name, key in seen.settings.auth.api_keys.items():
+        setting = f"auth.api_keys.{name}"
+        if key.expires is None:
+            text = f"the API key {name} never expires"
+            yield seen.finding("api_key_endless", "note", setting, text, "set its expires")
+        if key.hash.salt is None:
+            text = f"the hash of the API key {name} has MooseStack's form: fast to guess"
+            yield seen.finding("api_key_weak", "note", setting, text, "relay hash-token")
+    for name, rule in seen.settings.auth.certificates.items():
+        if rule.full_access and not (rule.san or rule.fingerprint or rule.issuer):
+            text = "any certificate of server.tls.root may do everything"
+            mend = "name a san, a fingerprint or an issuer"
+            setting = f"auth.certificates.{name}"
+            yield seen.finding("any_certificate", "warning", setting, text, mend)
+
+
+def exposed_secrets(seen: Inspection) -> Iterator[Finding]:
+    """Secret files that others can read."""
+    for setting, path in seen.evidence.exposed:
+        text = f"{path} can be read by others than its owner"
+        yield seen.finding("readable_secret", "warning", setting, text, f"chmod 600 {path}")
+
+
+def certificates(seen: Inspection) -> Iterator[Finding]:
+    """Certificates that ended, end soon, or cannot be pinned."""
+    for each in seen.evidence.certificates:
+        if each.trouble:
+            yield seen.finding("certificate", "error", each.setting, each.trouble)
+        else:
+            yield from _validity(seen, each)
+    tls = seen.settings.server.tls
+    if not tls.cert and not _is_loopback(seen.settings.server.listen):
+        text = "a certificate made at each start, on an address that others can reach"
+        mend = "name one in server.tls.cert and server.tls.key"
+        yield seen.finding("generated_certificate", "warning", "server.tls.generate", text, mend)
+
+
+def _validity(seen: Inspection, each: ReadCertificate) -> Iterator[Finding]:
+    left, life = each.not_after - seen.now, each.not_after - each.not_before
+    soon = SHORT_LIVED if life <= MAX_PINNED else SOON
+    renew = "renew it; the relay takes the new file without a restart"
+    if left <= 0:
+        text = f"{each.place} expired {_days(-left)} ago"
+        yield seen.finding("certificate_expired", "error", each.setting, text, renew)
+    elif left < soon:
+        text = f"{each.place} expires in {_days(left)}"
+        yield seen.finding("certificate_expires", "warning", each.setting, text, renew)
+    if each.not_before > seen.now:
+        text = f"{each.place} is valid only in {_days(each.not_before - seen.now)}"
+        yield seen.finding("certificate_early", "error", each.setting, text, "check the clock")
+    if each.self_signed and (life > MAX_PINNED or not each.pinnable_key):
+        why = f"it lives {_days(life)} (at most 14)" if life > MAX_PINNED else "it is no ECDSA key"
+        text = f"{each.place} is self-signed and browsers will not pin it: {why}"
+        mend = "make a shorter one with an ECDSA P-256 key, or have an authority sign it"
+        yield seen.finding("certificate_not_pinnable", "warning", each.setting, text, mend)
+
+
+def plain_http(seen: Inspection) -> Iterator[Finding]:
+    """Tokens that would travel readably."""
+    web = seen.settings.web
+    listen = web.http.listen
+    if listen is None and web.https.listen is None:
+        listen = seen.settings.server.listen
+    if listen is None or _is_loopback(listen):
+        return
+    text = f"plain HTTP on {listen}: a token in a request there can be read on the way"
+    mend = "set web.https.listen with a certificate, and web.http.listen to a loopback address"
+    yield seen.finding("plain_http", "warning", "web.http.listen", text, mend)
+
+
+def zero_limits(seen: Inspection) -> Iterator[Finding]:
+    """Ceilings of nothing."""
+    for name in SETTINGS:
+        last = name.rpartition(".")[2]
+        if not (last.startswith("max_") or last.endswith("_bytes")) or last in _MAY_BE_ZERO:
+            continue
+        value: object = seen.settings
+        for part in name.split("."):
+            value = getattr(value, part, None)
+        if isinstance(value, int | float) and not isinstance(value, bool) and value == 0:
+            text = f"{name} is 0, which lets nothing through; it does not mean without limit"
+            yield seen.finding("zero_limit", "warning", name, text, "leave it out for the default")
+
+
+_MAY_BE_ZERO = {"max_stale"}
+
+
+def unverified_links(seen: Inspection) -> Iterator[Finding]:
+    """Links to other relays that believe anybody."""
+    if seen.settings.client.tls.disable_verify:
+        text = "links to other relays believe any certificate: anybody can play the other relay"
+        mend = "name its authority in client.tls.root, or its hash in client.tls.fingerprint"
+        yield seen.finding("disable_verify", "error", "client.tls.disable_verify", text, mend)
+
+
+LINTS: tuple[Lint, ...] = (
+    open_to_the_world,
+    public_covers_private,
+    keys_without_scope,
+    secrets_where_public_would_do,
+    endless_tokens,
+    lenient_times,
+    keys_out_of_reach,
+    fetching,
+    other_credentials,
+    exposed_secrets,
+    certificates,
+    plain_http,
+    zero_limits,
+    unverified_links,
+)
+"""Every lint there is."""
+
+
+def _called(kid: str | None) -> str:
+    return "the key" if kid is None else f"the key {kid}"
+
+
+def _days(seconds: float) -> str:
+    if seconds < 2 * 86_400:
+        return f"{int(seconds // 3600)} hours"
+    return f"{int(seconds // 86_400)} days"
+
+
+def _is_loopback(address: Address) -> bool:
+    """Whether only this machine can reach the address; of names only localhost."""
+    if address.host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(address.host.partition("%")[0]).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,60 @@
+"""Credentials over HTTP: a one-time ticket for a URL, new rights for a running session.
+
+Both take the reusable credential in the ``Authorization`` header, where no log or history keeps it.
+The law: a stranger learns a status and an id. This module must not know what a credential is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from relay.errors import Unauthorized
+
+
+class Desk(Protocol):
+    """What these routes may ask of the relay."""
+
+    async def ticket(self, bearer: str, remote: str) -> dict[str, Any]:
+        """A one-time ticket: ``{ticket, expires}``. Raises `Refused`."""
+
+    async def refresh(self, id: str, bearer: str, remote: str) -> dict[str, Any]:
+        """New rights for session ``id``: ``{publish, subscribe, expires}``.
+
+        Raises `Refused`, or `Unroutable` when there is no such session.
+        """
+
+
+Face = Callable[[Callable[[Request], Awaitable[Response]]], Callable[..., Awaitable[Response]]]
+
+
+Bearer = Callable[[Request], str | None]
+Remote = Callable[[Request], str]
+
+
+def credential_routes(desk: Desk, face: Face, bearer: Bearer, remote: Remote) -> list[Route]:
+    """The routes; ``face`` turns errors into answers, as for the other routes."""
+
+    def credential(request: Request) -> str:
+        found = bearer(request)
+        if not found:
+            raise Unauthorized("the credential belongs in the Authorization header")
+        return found
+
+    async def ticket(request: Request) -> Response:
+        made = await desk.ticket(credential(request), remote(request))
+        return JSONResponse(made, status_code=201, headers={"cache-control": "no-store"})
+
+    async def refresh(request: Request) -> Response:
+        id = request.path_params["id"]
+        made = await desk.refresh(id, credential(request), remote(request))
+        return JSONResponse(made, headers={"cache-control": "no-store"})
+
+    return [
+        Route("/ticket", face(ticket), methods=["POST", "OPTIONS"]),
+        Route("/session/{id}/refresh", face(refresh), methods=["POST", "OPTIONS"]),
+    ]

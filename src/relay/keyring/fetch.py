@@ -1,0 +1,243 @@
+"""One answer from one URL, or a sentence why not: the only place where keys are asked for.
+
+The law: a name is looked up once and what is connected to is the address that was judged; size,
+time and the number of redirects are bounded, and a redirect leads nowhere but to the same server.
+This module must not know what the answer means or how often it is wanted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import socket
+import ssl
+from collections.abc import Awaitable, Callable
+from ipaddress import ip_address
+from typing import NamedTuple
+
+import httpx
+
+from relay.auth.trust import FetchSettings, split_url
+from relay.errors import RelayError
+from relay.keyring.address import is_public
+from relay.keyring.caching import lifetime
+
+MAX_REDIRECTS = 3
+"""Redirects followed within one fetch, all of them to the same server."""
+
+MAX_ADDRESSES = 8
+"""Addresses of one name that are tried."""
+
+MAX_ETAG = 1024
+"""Characters of an entity tag that is sent back; longer ones are forgotten."""
+
+_REDIRECTS = (301, 302, 303, 307, 308)
+_HEADERS = {
+    "accept": "application/jwk-set+json, application/json, */*;q=0.1",
+    "accept-encoding": "identity",  # so that nothing small can become something large
+    "user-agent": "moq-relay",
+}
+
+Resolve = Callable[[str, int], Awaitable[list[str]]]
+"""The addresses of a host name. Raises `OSError` when there is none."""
+
+
+class FetchError(RelayError):
+    """Nothing usable came. The message is one line for the log."""
+
+    def __init__(self, message: str, status: int = 0) -> None:
+        """``status`` is the HTTP status, where one came."""
+        super().__init__(message)
+        self.status = status
+
+
+class Fetched(NamedTuple):
+    """An answer."""
+
+    body: bytes | None
+    """``None`` = what was fetched before still holds (304)."""
+    etag: str | None
+    lifetime: float
+    """Seconds for which it need not be asked for again."""
+
+
+Fetch = Callable[[str, str | None], Awaitable[Fetched]]
+"""Ask a URL, with the entity tag of what is known already. Raises `FetchError`."""
+
+
+async def resolve(host: str, port: int) -> list[str]:
+    """Ask the system for the addresses of a name."""
+    loop = asyncio.get_running_loop()
+    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return [str(entry[4][0]) for entry in found]
+
+
+class Fetcher:
+    """Asks URLs under one set of limits. ``close`` it at the end."""
+
+    def __init__(
+        self,
+        settings: FetchSettings,
+        resolve: Resolve = resolve,
+        transport: httpx.AsyncBaseTransport | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        """``transport`` and ``tls`` stand in for the network and the system's authorities."""
+        self.settings = settings
+        self._resolve = resolve
+        self._transport = transport
+        self._tls = tls
+        self._client: httpx.AsyncClient | None = None
+
+    async def fetch(self, url: str, etag: str | None = None) -> Fetched:
+        """Ask ``url``. Raises `FetchError` and nothing else."""
+        try:
+            async with asyncio.timeout(self.settings.timeout):
+                return await self._follow(url, etag)
+        except TimeoutError:
+            raise FetchError(f"no whole answer within {self.settings.timeout:g} s") from None
+        except (httpx.HTTPError, httpx.InvalidURL, ssl.SSLError, OSError) as error:
+            raise FetchError(_reason(error)) from None
+        except ValueError as error:
+            raise FetchError(f"not a URL that can be asked: {error}") from None
+
+    async def close(self) -> None:
+        """Let go of what was opened."""
+        if self._client is not None:
+            await self._client.aclose()
+            self._client = None
+
+    async def _follow(self, url: str, etag: str | None) -> Fetched:
+        here = url
+        for _ in range(MAX_REDIRECTS + 1):
+            answer = await self._ask(here, etag)
+            if isinstance(answer, Fetched):
+                return answer
+            there = str(httpx.URL(here).join(answer))
+            if _server(there) != _server(here):
+                raise FetchError("a redirect to another server, not followed")
+            here = there
+        raise FetchError(f"more than {MAX_REDIRECTS} redirects")
+
+    async def _ask(self, url: str, etag: str | None) -> Fetched | str:
+        """The answer, or where a redirect leads."""
+        parts = split_url(url)
+        host = parts.hostname or ""
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        refused: Exception | None = None
+        for address in await self._addresses(host, port, parts.scheme):
+            try:
+                return await self._ask_at(address, url, etag)
+            except httpx.ConnectError as error:
+                refused = error
+        raise refused or FetchError("the name has no address")
+
+    async def _addresses(self, host: str, port: int, scheme: str) -> list[str]:
+        """Where ``host`` may be connected to. Raises `FetchError` when that is nowhere."""
+        if scheme == "http" and not (self.settings.allow_http or self.settings.allow_private):
+            raise FetchError("plain HTTP: use https, or set auth.fetch.allow_http")
+        try:
+            found = [str(ip_address(host))]
+        except ValueError:
+            found = await self._resolve(host, port)
+        known = list(dict.fromkeys(found))[:MAX_ADDRESSES]
+        allowed = [address for address in known if self._may_connect(address, scheme)]
+        if known and not allowed:
+            if self.settings.allow_private:
+                raise FetchError("plain HTTP to a public address: set auth.fetch.allow_http")
+            raise FetchError("an address that is not public: set auth.fetch.allow_private")
+        return allowed
+
+    def _may_connect(self, address: str, scheme: str) -> bool:
+        if is_public(address):
+            return scheme == "https" or self.settings.allow_http
+        return self.settings.allow_private
+
+    async def _ask_at(self, address: str, url: str, etag: str | None) -> Fetched | str:
+        """Ask one address; the name still goes into ``Host`` and decides about the certificate."""
+        named = httpx.URL(url)
+        headers = {**_HEADERS, "host": named.netloc.decode("ascii")}
+        if etag is not None:
+            headers["if-none-match"] = etag
+        request = httpx.Request(
+            "GET",
+            named.copy_with(host=address),
+            headers=headers,
+            extensions={
+                "sni_hostname": named.raw_host.decode("ascii"),
+                "timeout": httpx.Timeout(self.settings.timeout).as_dict(),
+            },
+        )
+        client = self._opened()
+        response = await client.send(request, stream=True)
+        client.cookies.clear()
+        try:
+            return await self._read(response, etag)
+        finally:
+            await response.aclose()
+
+    async def _read(self, response: httpx.Response, etag: str | None) -> Fetched | str:
+        headers = response.headers
+        if response.status_code in _REDIRECTS and "location" in headers:
+            return str(headers["location"])
+        tag = headers.get("etag")
+        tag = tag if tag is not None and len(tag) <= MAX_ETAG else None
+        if response.status_code == 304 and etag is not None:
+            return Fetched(None, tag or etag, self._lifetime(headers))
+        if response.status_code != 200:
+            raise FetchError(f"HTTP status {response.status_code}", response.status_code)
+        kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind in ("text/html", "application/xhtml+xml"):
+            raise FetchError("a web page instead of keys (text/html)")
+        return Fetched(await self._body(response), tag, self._lifetime(headers))
+
+    async def _body(self, response: httpx.Response) -> bytes:
+        """All of the body as it was sent, or as soon as it is too much an error."""
+        body = bytearray()
+        most = self.settings.max_bytes
+        said = response.headers.get("content-length", "")
+        if said.isdigit() and len(said) < 20 and int(said) > most:
+            raise FetchError(f"a body of {said} bytes (at most {most})")
+        async for part in response.aiter_raw():
+            body += part
+            if len(body) > most:
+                raise FetchError(f"a body of more than {most} bytes")
+        return bytes(body)
+
+    def _lifetime(self, headers: httpx.Headers) -> float:
+        return lifetime(
+            headers.get("cache-control", ""),
+            headers.get("age", ""),
+            default=self.settings.default_age,
+            least=self.settings.min_interval,
+            most=max(self.settings.max_age, self.settings.min_interval),
+        )
+
+    def _opened(self) -> httpx.AsyncClient:
+        """The client: no proxies, no connection kept open."""
+        if self._client is None:
+            self._client = httpx.AsyncClient(
+                transport=self._transport,
+                verify=self._tls or _authorities(),
+                trust_env=False,
+                follow_redirects=False,
+                limits=httpx.Limits(max_keepalive_connections=0),
+            )
+        return self._client
+
+
+@functools.cache
+def _authorities() -> ssl.SSLContext:
+    """Those of the system. Reading them takes long enough to do it once."""
+    return ssl.create_default_context()
+
+
+def _server(url: str) -> tuple[str, str | None, int | None]:
+    parts = split_url(url)
+    return parts.scheme, parts.hostname, parts.port or (443 if parts.scheme == "https" else 80)
+
+
+def _reason(error: Exception) -> str:
+    """One line about what the network said; a URL in it would only be repeated."""
+    text = " ".join(str(error).split())[:200]
+    return f"{type(error).__name__}{f': {text}' if text else ''}"

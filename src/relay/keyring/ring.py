@@ -1,0 +1,245 @@
+"""All the keys there are, from every source, as one set that is replaced when one of them changes.
+
+The law: whoever decides holds a finished set and never waits; what waits is `Keyring.need`, bounded
+in number and in fetches whatever names strangers make up. This module must not know tokens,
+sessions, or how a source reads or fetches.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from relay.auth.keys import Key, KeySet, is_foreign_kid
+from relay.auth.settings import AuthSettings
+from relay.auth.trust import FetchSettings
+from relay.keyring.fetch import Fetcher
+from relay.keyring.files import Log, are_same, silent
+from relay.keyring.sources import Source, Sources
+
+LOOK = 1.0
+"""Seconds between looks at files, and at keys whose time is over."""
+
+MAX_UNKNOWN = 4096
+"""Names remembered as those of no key; the oldest are forgotten first."""
+
+MAX_TOLD = 16
+"""Lines about unusable keys that are written to the log at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What is different in a new set. A name whose key was replaced stands in both; with both
+    empty the set was made anew and holds the same keys."""
+
+    added: frozenset[str | None]
+    """Names that may vouch from now on; ``None`` is the key without a name."""
+    removed: frozenset[str | None]
+    """Names whose tokens are worth nothing any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """One source as it stands, for whoever counts."""
+
+    name: str
+    keys: int
+    fetches: int
+    """Times it was read or asked."""
+    failures: int
+    """Times nothing usable came of it."""
+    unchanged: int
+    """Answers that confirmed what was known."""
+    age: float | None
+    """Seconds since its keys were last known to be right; ``None`` = not at all."""
+    problem: str | None
+    """What is wrong with it now, one line."""
+
+
+class Keyring:
+    """The keys of all sources. ``keys`` is always a whole set; ``run`` keeps it current."""
+
+    def __init__(
+        self,
+        sources: Sources,
+        settings: FetchSettings,
+        log: Log = silent,
+        clock: Callable[[], float] = time.monotonic,
+        every: float = LOOK,
+    ) -> None:
+        """``every`` is seconds between looks at files; ``clock`` is monotonic seconds."""
+        self.settings = settings
+        self.waiting = 0
+        """Tokens that wait for a source to be asked."""
+        self.turned_away = 0
+        """Tokens that would have waited and found too many waiting."""
+        self._sources = sources
+        self._log = log
+        self._clock = clock
+        self._every = every
+        self._callbacks: list[Callable[[Change], None]] = []
+        self._unknown: dict[str, float] = {}
+        self._running = False
+        self._turn = asyncio.Event()
+        self._told: frozenset[str] = frozenset()
+        self._parts: list[KeySet] = []
+        self.keys = KeySet()
+        self._gather()
+
+    @classmethod
+    def open(
+        cls,
+        settings: AuthSettings,
+        log: Log = silent,
+        clock: Callable[[], float] = time.monotonic,
+        fetcher: Fetcher | None = None,
+        every: float = LOOK,
+    ) -> Keyring:
+        """Read every file that ``[auth]`` names; URLs are asked when it `run`s.
+
+        Raises `ConfigError`, one line, for a file or folder that cannot be used.
+        """
+        sources = Sources(settings, log, clock, fetcher or Fetcher(settings.fetch))
+        sources.load()
+        ring = cls(sources, settings.fetch, log, clock, every)
+        sources.finished = ring.turn
+        return ring
+
+    def on_change(self, callback: Callable[[Change], None]) -> None:
+        """Have ``callback`` called after each change of `keys`, by plain call."""
+        self._callbacks.append(callback)
+
+    async def run(self) -> None:
+        """Keep the keys current until cancelled."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for source in self._sources.asked:
+                    source.start(tasks)
+                tasks.create_task(self._look())
+                self._running = True
+        finally:
+            self._running = False
+            self._pulse()
+            await self._sources.close()
+
+    async def need(self, kid: str | None) -> None:
+        """Wait until a key of that name is there, or is known not to be.
+
+        Returns at once when it is there, when no source could have it, when it was asked for in
+        vain just now, and when too many wait. Each source is asked once at most, together for all
+        who wait. Never raises; decide with `keys` afterwards.
+        """
+        if kid is None or not self.may_come(kid):
+            return
+        if self.waiting >= self.settings.max_waiting:
+            self.turned_away += 1
+            return
+        asked = [answered for source in self._sources.asked if (answered := source.ask(kid))]
+        if not asked:
+            return
+        self.waiting += 1
+        try:
+            while self._running and self.keys.find(kid) is None:
+                asked = [answered for answered in asked if not answered()]
+                if not asked:
+                    self._remember(kid)
+                    return
+                await self._turn.wait()
+        finally:
+            self.waiting -= 1
+
+    def facts(self) -> tuple[Facts, ...]:
+        """Every source as it stands, in the order of the settings."""
+        now = self._clock()
+        return tuple(_facts(source, now) for source in self._sources.all)
+
+    def turn(self) -> None:
+        """A source has news, or nothing new after all: look, and wake whoever waits."""
+        self._gather()
+        self._pulse()
+
+    def may_come(self, kid: str) -> bool:
+        """Whether `need` might have to wait for it: it is not there, and a source could have it."""
+        if not (self._running and self._sources.asked and is_foreign_kid(kid)):
+            return False
+        if self.keys.find(kid) is not None:
+            return False
+        return self._unknown.get(kid, -1.0) <= self._clock()
+
+    def _remember(self, kid: str) -> None:
+        self._unknown.pop(kid, None)
+        self._unknown[kid] = self._clock() + self.settings.unknown_age
+        while len(self._unknown) > MAX_UNKNOWN:
+            del self._unknown[next(iter(self._unknown))]
+
+    def _pulse(self) -> None:
+        turned, self._turn = self._turn, asyncio.Event()
+        turned.set()
+
+    async def _look(self) -> None:
+        """See what became of files and of keys whose time may be over."""
+        while True:
+            await asyncio.sleep(self._every)
+            now = self._clock()
+            for source in self._sources.all:
+                try:
+                    source.look(now)
+                except Exception as error:  # one source's trouble must not stop the relay
+                    self._log("keys not fetched", source=source.name, why=f"internal: {error!r}")
+            self.turn()
+
+    def _gather(self) -> None:
+        """Make the set anew if a source has a new part of it."""
+        parts = [source.keys for source in self._sources.all]
+        if are_same(parts, self._parts):
+            return
+        self._parts = parts
+        before, self.keys = self.keys, KeySet.gather(*parts)
+        self._tell(self.keys.skipped)
+        change = _difference(before.keys, self.keys.keys)
+        names = {"added": _listed(change.added), "removed": _listed(change.removed)}
+        if change.added or change.removed:
+            self._log("keys changed", **names, keys=len(self.keys))
+        for kid in change.added:
+            self._unknown.pop(kid or "", None)
+        for callback in self._callbacks:
+            callback(change)
+
+    def _tell(self, lines: Iterable[str]) -> None:
+        """Say what is not used, each thing once as long as it lasts."""
+        now = frozenset(lines)
+        for line in sorted(now - self._told)[:MAX_TOLD]:
+            self._log("key not used", why=line)
+        self._told = now
+
+
+def _difference(before: Iterable[Key], after: Iterable[Key]) -> Change:
+    old, new = ({key.kid: _mark(key) for key in keys} for keys in (before, after))
+    return Change(
+        frozenset(kid for kid, mark in new.items() if old.get(kid) != mark),
+        frozenset(kid for kid, mark in old.items() if new.get(kid) != mark),
+    )
+
+
+def _mark(key: Key) -> tuple[Any, ...]:
+    """What makes a key this one and no other of the same name."""
+    return key.to_jwk(), key.issuer, key.audience
+
+
+def _listed(kids: frozenset[str | None]) -> list[str]:
+    return sorted(kid or "" for kid in kids)[:MAX_TOLD]
+
+
+def _facts(source: Source, now: float) -> Facts:
+    return Facts(
+        name=source.name,
+        keys=len(source.keys),
+        fetches=source.fetches,
+        failures=source.failures,
+        unchanged=source.unchanged,
+        age=None if source.confirmed is None else now - source.confirmed,
+        problem=source.problem,
+    )

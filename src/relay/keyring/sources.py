@@ -1,0 +1,173 @@
+"""The sources that ``[auth]`` names: files, folders, URLs, folders at URLs, issuers.
+
+The law: their order is that of the settings, files before URLs, and it decides which of two keys of
+one name is used. This module must not know when a source is looked at or asked.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Protocol
+from urllib.parse import urlsplit
+
+from relay.auth.keys import KeySet
+from relay.auth.settings import AuthSettings
+from relay.auth.trust import KeySource, is_url
+from relay.errors import ConfigError
+from relay.keyring.fetch import Fetcher
+from relay.keyring.files import KeyFile, KeyFolder, Log, silent
+from relay.keyring.issuer import Issuer
+from relay.keyring.remote import Locate, Remote
+from relay.keyring.remote_folder import RemoteFolder
+
+
+class Source(Protocol):
+    """What every source can say of itself."""
+
+    name: str
+    keys: KeySet
+    """A new object exactly when the keys changed."""
+    problem: str | None
+
+    @property
+    def fetches(self) -> int: ...
+
+    @property
+    def failures(self) -> int: ...
+
+    @property
+    def unchanged(self) -> int: ...
+
+    @property
+    def confirmed(self) -> float | None: ...
+
+    def look(self, now: float) -> None:
+        """Notice what time and others did. ``now`` is monotonic seconds."""
+
+
+class Sources:
+    """All sources of one relay."""
+
+    def __init__(
+        self,
+        settings: AuthSettings,
+        log: Log = silent,
+        clock: Callable[[], float] = time.monotonic,
+        fetcher: Fetcher | None = None,
+    ) -> None:
+        """``finished`` may be set afterwards; it is called when a URL has answered or failed."""
+        self.settings = settings
+        self.finished: Callable[[], None] = lambda: None
+        self._log = log
+        self._clock = clock
+        self._fetcher = fetcher or Fetcher(settings.fetch)
+        self.watched: list[KeyFile | KeyFolder] = []
+        self.asked: list[Remote | RemoteFolder] = []
+        for place in settings.key_places:
+            if is_url(place):
+                self.asked.append(self._document(place))
+            else:
+                self.watched.append(self._file(place))
+        if settings.key_dir is not None:
+            self._add_folder(settings.key_dir)
+        for source in settings.key_sets:
+            if source.file is not None:
+                self.watched.append(self._file(source.file, source))
+            else:
+                self.asked.append(self._published(source))
+
+    @property
+    def all(self) -> list[Source]:
+        """Every source; where two have a key of one name, that of the first counts."""
+        return [*self.watched, *self.asked]
+
+    def load(self) -> None:
+        """Read the files. Raises `ConfigError` for one that cannot be used, and for two keys of one
+        name."""
+        now = self._clock()
+        for source in self.watched:
+            try:
+                source.load(now)
+            except ConfigError as error:
+                raise ConfigError(f"auth: {error}") from None
+        found = [source.keys for source in self.watched]
+        KeySet.merge(*found)
+        if self.asked and any(key.kid is None for keys in found for key in keys.keys):
+            raise ConfigError("auth: a key without kid in a file, and others by URL: give it one")
+
+    async def close(self) -> None:
+        """Let go of what was opened for fetching."""
+        await self._fetcher.close()
+
+    def _file(self, path: str, source: KeySource | None = None) -> KeyFile:
+        read = KeySet.load if source is None else partial(_expecting, source)
+        return KeyFile(path, self.settings.fetch.max_stale, self._log, read)
+
+    def _add_folder(self, place: str) -> None:
+        fetch = self.settings.fetch
+        if is_url(place):
+            turn = self._turn
+            self.asked.append(
+                RemoteFolder(
+                    place, shown(place), self._fetcher.fetch, fetch, self._clock, self._log, turn
+                )
+            )
+        else:
+            self.watched.append(KeyFolder(place, fetch.max_stale, self._log))
+
+    def _document(self, url: str) -> Remote:
+        """A key file at a URL: in any form a file may have, with a name of our own alphabet."""
+        return self._remote(url, _at(url), partial(_halved, shown(url)))
+
+    def _published(self, source: KeySource) -> Remote:
+        """A set that somebody shows to everybody."""
+        locate = _at(source.url) if source.url is not None else self._issuer(source).locate
+        url = source.url or source.issuer or ""
+        return self._remote(url, locate, partial(_published, source, shown(url)), foreign=True)
+
+    def _issuer(self, source: KeySource) -> Issuer:
+        return Issuer(source.issuer or "", self._fetcher.fetch, self._clock)
+
+    def _remote(
+        self, url: str, locate: Locate, read: Callable[[bytes], KeySet], foreign: bool = False
+    ) -> Remote:
+        return Remote(
+            shown(url),
+            locate,
+            read,
+            self._fetcher.fetch,
+            self.settings.fetch,
+            self._clock,
+            self._log,
+            self._turn,
+            foreign=foreign,
+        )
+
+    def _turn(self) -> None:
+        self.finished()
+
+
+def shown(url: str) -> str:
+    """A URL as it may stand in a log: its query can hold a secret."""
+    return urlsplit(url)._replace(query="", fragment="").geturl()
+
+
+def _at(url: str) -> Locate:
+    async def locate() -> str:
+        return url
+
+    return locate
+
+
+def _halved(name: str, body: bytes) -> KeySet:
+    return KeySet.load(body, name).halved(name)
+
+
+def _published(source: KeySource, name: str, body: bytes) -> KeySet:
+    return KeySet.load_published(body, name).expecting(source.issuer, source.audience)
+
+
+def _expecting(source: KeySource, data: bytes, name: str) -> KeySet:
+    return KeySet.load(data, name).expecting(source.issuer, source.audience)

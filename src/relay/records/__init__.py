@@ -1,0 +1,1 @@
+"""What outlives the process: API tokens, revocations, tickets, behind one small interface."""

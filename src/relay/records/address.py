@@ -1,0 +1,63 @@
+"""Where the store is: the URL of a setting, read without opening anything.
+
+The law: a URL is understood or refused here, and its password appears in no text that is shown.
+This module must not know how a store is opened.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path as File
+from urllib.parse import urlsplit
+
+from relay.errors import ConfigError
+
+_EXPECTED = "expected sqlite:///file.db or postgresql://user:password@host/database"
+_POSTGRES = re.compile(r"postgres(?:ql)?://")
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """One store."""
+
+    driver: str = field(repr=False)
+    """The URL as the driver wants it, password included."""
+    shown: str
+    """The URL for logs and errors."""
+    file: File | None
+    """The file of SQLite; ``None`` for PostgreSQL."""
+
+
+def read_address(url: str) -> Address:
+    """Read ``sqlite:///relay.db`` (relative), ``sqlite:////var/relay.db`` or ``postgresql://…``.
+
+    Raises `ConfigError`, which does not quote it.
+    """
+    if url.startswith("sqlite:///"):
+        name = url.removeprefix("sqlite:///")
+        if not name or "?" in name or "#" in name or name == ":memory:":
+            raise ConfigError("expected the name of a file after sqlite:///")
+        return Address(f"sqlite+aiosqlite:///{name}", url, File(name))
+    if _POSTGRES.match(url):
+        rest = _POSTGRES.sub("", url)
+        return Address(f"postgresql+asyncpg://{rest}", _without_password(url), None)
+    raise ConfigError(_EXPECTED)
+
+
+def _without_password(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        place = parts.netloc.rpartition("@")[2]
+    except ValueError:
+        raise ConfigError(_EXPECTED) from None
+    who = f"{parts.username}@" if parts.username else ""
+    return f"postgresql://{who}{place}{parts.path}"
+
+
+def beside(folder: File, url: str) -> str:
+    """The URL with a relative file name made relative to ``folder``; any other as it is."""
+    name = url.removeprefix("sqlite:///")
+    if name == url or not name or name.startswith("/"):
+        return url
+    return f"sqlite:///{folder / name}"

@@ -1,0 +1,123 @@
+"""Revocations as they happen: the index that decisions look into, kept current from the store.
+
+The law: whatever any relay on the store has revoked is in the index within `poll` seconds and is
+told to whoever listens, once; while the store is silent everything known stays in force. This
+module must not know sessions: listeners close them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Protocol
+
+from relay.auth.revocation import Revocation, Revocations
+from relay.records.store import MAX_PAGE, Change, Records, StoreError
+
+RETRY_SECONDS = 0.5
+"""Seconds until a store that did not answer is asked again."""
+
+EXPIRE_SECONDS = 60.0
+"""Seconds between looks for what has ended."""
+
+
+class Log(Protocol):
+    """Where to tell what happens."""
+
+    def __call__(self, event: str, **facts: object) -> None:
+        """One line."""
+
+
+Listener = Callable[[Revocation], None]
+
+
+class RevocationFeed:
+    """The revocations in force, as far as this relay knows."""
+
+    def __init__(self, records: Records, poll: float, wall: Callable[[], float], log: Log) -> None:
+        """``poll`` is seconds between looks; ``wall`` tells unix seconds."""
+        self.index = Revocations()
+        self.listeners: list[Listener] = []
+        """Called with each entry that comes into force. They must not raise nor wait."""
+        self.read_at: float | None = None
+        """When the store last answered, unix seconds."""
+        self._records = records
+        self._poll = poll
+        self._wall = wall
+        self._log = log
+        self._position = 0
+        self._reading = asyncio.Lock()
+        self._expired_at = 0.0
+        self._silent = False
+
+    def behind(self) -> float:
+        """Seconds for which the store has not answered."""
+        return float("inf") if self.read_at is None else max(0.0, self._wall() - self.read_at)
+
+    async def refresh(self) -> None:
+        """Take in what has changed. Raises `StoreError`."""
+        async with self._reading:
+            while changes := await self._records.changes(self._position):
+                if any(change.withdrawn for change in changes):
+                    await self._reload()
+                self._position = changes[-1].number
+                for change in changes:
+                    self._take(change)
+            self.read_at = self._wall()
+
+    async def revoke(self, entry: Revocation) -> Revocation:
+        """Put a revocation in force, here at once. Raises as `Records.revoke` does."""
+        if not self._records.lasting:
+            self._log("warning", detail="no records.url: a revocation ends with this process")
+        kept = await self._records.revoke(entry, self._wall())
+        await self.refresh()
+        return kept
+
+    async def withdraw(self, id: int) -> bool:
+        """Take a revocation back, here at once; False when there is none of that number."""
+        done = await self._records.withdraw(id, self._wall())
+        await self.refresh()
+        return done
+
+    async def run(self) -> None:
+        """Keep the index current, for ever."""
+        while True:
+            try:
+                await self.refresh()
+            except StoreError as error:
+                self._complain(error)
+                await asyncio.sleep(RETRY_SECONDS)
+                continue
+            if self._silent:
+                self._silent = False
+                self._log("records answer again")
+            self._expire()
+            await asyncio.sleep(self._poll)
+
+    def _take(self, change: Change) -> None:
+        now = self._wall()
+        if change.withdrawn or not change.entry.is_active(now):
+            return
+        self.index.add(change.entry)
+        for listener in self.listeners:
+            listener(change.entry)
+
+    async def _reload(self) -> None:
+        """Read everything anew: what a withdrawn entry had covered must come to light again."""
+        kept: list[Revocation] = []
+        while page := await self._records.revocations(self._wall(), kept[-1].id if kept else 0):
+            kept += page
+            if len(page) < MAX_PAGE:
+                break
+        self.index.replace(kept)
+
+    def _expire(self) -> None:
+        now = self._wall()
+        if now - self._expired_at >= EXPIRE_SECONDS:
+            self._expired_at = now
+            self.index.expire(now)
+
+    def _complain(self, error: StoreError) -> None:
+        if not self._silent:
+            self._silent = True
+            self._log("warning", detail=f"records do not answer, what is known holds: {error}")

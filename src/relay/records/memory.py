@@ -1,0 +1,132 @@
+"""The store of a relay that has none: the same interface, for as long as the process lives.
+
+The law: it answers as the lasting stores do, and says of itself that it does not last. This module
+must not know files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from relay.auth.facts import StoredToken
+from relay.auth.grant import Grant
+from relay.auth.revocation import MAX_REVOCATIONS, Revocation
+from relay.errors import BadRequest, LimitExceeded
+from relay.records.store import (
+    KEEP_WITHDRAWN,
+    MAX_PAGE,
+    MAX_TICKETS,
+    MAX_TOKENS,
+    Change,
+    Revoked,
+)
+
+
+class MemoryRecords:
+    """Records that end with the process."""
+
+    lasting = False
+
+    def __init__(self) -> None:
+        self._tokens: dict[str, StoredToken] = {}
+        self._changes: dict[int, Change] = {}
+        """The latest change of each revocation, by the revocation's id, in order of change."""
+        self._tickets: dict[str, tuple[Grant, float]] = {}
+        self._number = 0
+
+    async def add_token(self, token: StoredToken) -> None:
+        """Keep a new API token."""
+        if token.prefix in self._tokens:
+            raise BadRequest(f"there is an API token {token.id} already")
+        if len(self._tokens) >= MAX_TOKENS:
+            raise LimitExceeded(f"{MAX_TOKENS} API tokens (MAX_TOKENS)")
+        self._tokens[token.prefix] = token
+
+    async def find_token(self, prefix: str) -> StoredToken | None:
+        """The API token of that prefix."""
+        return self._tokens.get(prefix)
+
+    async def tokens(self, after: str = "", limit: int = MAX_PAGE) -> list[StoredToken]:
+        """API tokens by prefix."""
+        later = sorted(prefix for prefix in self._tokens if prefix > after)
+        return [self._tokens[prefix] for prefix in later[: min(limit, MAX_PAGE)]]
+
+    async def revoke_token(self, prefix: str, now: float, reason: str = "") -> Revoked | None:
+        """Refuse the token from now on."""
+        token = self._tokens.get(prefix)
+        if token is None:
+            return None
+        entry = await self.revoke(
+            Revocation("jti", token.id, expires=token.expires, reason=reason), now
+        )
+        if token.revoked is None:
+            token = self._tokens[prefix] = replace(token, revoked=now)
+        return Revoked(token, entry)
+
+    async def mark_used(self, uses: Mapping[str, float]) -> None:
+        """Note when tokens were last used."""
+        for prefix, used in uses.items():
+            token = self._tokens.get(prefix)
+            if token is not None and (token.last_used is None or token.last_used < used):
+                self._tokens[prefix] = replace(token, last_used=used)
+
+    async def revoke(self, entry: Revocation, now: float) -> Revocation:
+        """Put a revocation in force."""
+        entry.require_sense()
+        if sum(not change.withdrawn for change in self._changes.values()) >= MAX_REVOCATIONS:
+            raise LimitExceeded(f"{MAX_REVOCATIONS} revocations (MAX_REVOCATIONS)")
+        kept = replace(entry, id=self._number + 1, created=now)
+        self._note(kept, withdrawn=False)
+        return kept
+
+    async def withdraw(self, id: int, now: float) -> bool:
+        """Take a revocation back."""
+        change = self._changes.get(id)
+        if change is None or change.withdrawn:
+            return False
+        self._note(replace(change.entry, expires=now + KEEP_WITHDRAWN), withdrawn=True)
+        return True
+
+    def _note(self, entry: Revocation, withdrawn: bool) -> None:
+        self._number += 1
+        self._changes.pop(entry.id, None)
+        self._changes[entry.id] = Change(self._number, entry, withdrawn)
+
+    async def revocations(self, now: float, after: int = 0) -> list[Revocation]:
+        """Revocations in force."""
+        kept = [
+            change.entry
+            for id, change in sorted(self._changes.items())
+            if id > after and not change.withdrawn and change.entry.is_active(now)
+        ]
+        return kept[:MAX_PAGE]
+
+    async def changes(self, after: int) -> list[Change]:
+        """Changes after that number."""
+        if self._number <= after:
+            return []
+        return [change for change in self._changes.values() if change.number > after][:MAX_PAGE]
+
+    async def save_ticket(self, digest: str, grant: Grant, expires: float, now: float) -> None:
+        """Keep a ticket."""
+        if len(self._tickets) >= MAX_TICKETS:
+            await self.forget(now)
+        if len(self._tickets) >= MAX_TICKETS:
+            raise LimitExceeded(f"{MAX_TICKETS} tickets (MAX_TICKETS)")
+        self._tickets[digest] = (grant, expires)
+
+    async def take_ticket(self, digest: str, now: float) -> Grant | None:
+        """What a ticket stands for, once."""
+        grant, expires = self._tickets.pop(digest, (None, 0.0))
+        return grant if now < expires else None
+
+    async def forget(self, now: float) -> None:
+        """Delete what has ended."""
+        self._tickets = {digest: kept for digest, kept in self._tickets.items() if now < kept[1]}
+        self._changes = {
+            id: change for id, change in self._changes.items() if change.entry.is_active(now)
+        }
+
+    async def close(self) -> None:
+        """Nothing to let go of."""

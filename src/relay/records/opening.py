@@ -1,0 +1,125 @@
+"""How a store is opened: the right one for a URL, its tables brought up to date first.
+
+The law: a store that cannot be opened, or was made by a newer relay, stops whoever asked with one
+line; of several relays that open one store at a time one migrates and the others wait. This module
+must not know what is stored.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path as File
+from typing import TYPE_CHECKING, Any
+
+from relay.errors import ConfigError
+from relay.records.address import Address, read_address
+from relay.records.memory import MemoryRecords
+from relay.records.store import Records
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+BUSY_SECONDS = 5.0
+"""Seconds that a writer of SQLite waits for another."""
+
+CONNECTIONS = 5
+"""Connections of one process to one store."""
+
+_LOCK = 0x6D6F7172
+"""The advisory lock of PostgreSQL under which tables are migrated."""
+
+_PRAGMAS = (
+    # First, so that the others wait too.
+    f"PRAGMA busy_timeout={int(BUSY_SECONDS * 1000)}",
+    "PRAGMA journal_mode=WAL",
+    # FULL: every commit is synced, so that what was acknowledged survives a power cut.
+    "PRAGMA synchronous=FULL",
+)
+
+
+async def open_records(url: str | None) -> Records:
+    """The store of ``records.url``; without one, what lives as long as the process.
+
+    Raises `ConfigError`, one line, when it cannot be opened.
+    """
+    if url is None:
+        return MemoryRecords()
+    # The database code is large, and a relay without a store never needs it.
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from relay.records.sql import SqlRecords, explained
+
+    address = read_address(url)
+    engine = _engine(address)
+    try:
+        async with engine.connect() as connection:
+            await _migrate(connection, address)
+    except (SQLAlchemyError, OSError, TimeoutError) as error:
+        await engine.dispose()
+        raise ConfigError(f"records.url: {address.shown}: {explained(error)}") from None
+    except BaseException:
+        await engine.dispose()
+        raise
+    return SqlRecords(engine, address.shown)
+
+
+def _engine(address: Address) -> AsyncEngine:
+    from sqlalchemy import event
+    from sqlalchemy.ext.asyncio import create_async_engine
+
+    if address.file is not None:
+        _make_private(address.file)
+    try:
+        engine = create_async_engine(
+            address.driver, pool_size=CONNECTIONS, max_overflow=0, pool_timeout=BUSY_SECONDS
+        )
+    except ImportError:
+        hint = "install the extra: pip install 'moq-relay[postgres]'"
+        raise ConfigError(f"records.url: PostgreSQL is not installed here; {hint}") from None
+    except Exception:
+        raise ConfigError(f"records.url: {address.shown}: not a URL of a database") from None
+    if address.file is not None:
+        event.listen(engine.sync_engine, "connect", _prepare)
+    return engine
+
+
+def _make_private(file: File) -> None:
+    """The file is its owner's alone from its first byte on: it holds who may come in."""
+    try:
+        os.close(os.open(file, os.O_RDWR | os.O_CREAT, 0o600))
+    except OSError as error:
+        raise ConfigError(f"records.url: {file}: {error.strerror}") from None
+
+
+def _prepare(connection: Any, record: object) -> None:
+    cursor = connection.cursor()
+    for pragma in _PRAGMAS:
+        cursor.execute(pragma)
+    cursor.close()
+
+
+async def _migrate(connection: AsyncConnection, address: Address) -> None:
+    """Take the steps that are missing, all or none of them."""
+    if address.file is not None:
+        await connection.exec_driver_sql("BEGIN IMMEDIATE")
+    else:
+        await connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
+    await connection.run_sync(_upgrade, address.shown)
+    await connection.commit()
+
+
+def _upgrade(connection: Connection, shown: str) -> None:
+    from alembic import command
+    from alembic.config import Config
+    from alembic.util import CommandError
+
+    config = Config()
+    config.set_main_option("script_location", "relay.records:migrations")
+    config.set_main_option("path_separator", "os")
+    config.attributes["connection"] = connection
+    try:
+        command.upgrade(config, "head")
+    except CommandError:
+        hint = "it was made by a newer relay"
+        raise ConfigError(f"records.url: {shown}: its tables are not known here; {hint}") from None

@@ -1,0 +1,52 @@
+"""What the operator says about the store.
+
+The law: every setting has its unit, its default and its ceiling here. This module must not know how
+anything is stored.
+"""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from relay.errors import ConfigError
+from relay.records.address import read_address
+
+
+class RecordsSettings(BaseModel):
+    """``[records]``: where API tokens and revocations are kept."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    url: str | None = Field(default=None, repr=False)
+    """``sqlite:///relay.db`` (a file) or ``postgresql://user:password@host/database``; unset: no
+    API tokens, and revocations live only as long as the process."""
+
+    poll: float = Field(default=0.25, ge=0.05, le=0.5, allow_inf_nan=False)
+    """Seconds between looks for what other relays on the same store have revoked."""
+
+    max_stale: float | None = Field(default=None, gt=0.0, allow_inf_nan=False)
+    """Seconds the store may be out of reach before every credential is refused with 503, since
+    nobody knows any more who is revoked; unset: what is known so far goes on being believed."""
+
+    timeout: float = Field(default=2.0, gt=0.0, le=60.0, allow_inf_nan=False)
+    """Seconds the store may take to answer for a guest at the door. Longer: 503."""
+
+    max_lookups: int = Field(default=64, ge=1, le=4096)
+    """Guests at the door that may wait for the store at a time. More: 503."""
+
+    max_derivations: int = Field(default=8, ge=1, le=256)
+    """API keys that may be under way to being checked, each of which takes a core for 0.2 s. More:
+    503."""
+
+    ticket_seconds: float = Field(default=30.0, gt=0.0, le=300.0, allow_inf_nan=False)
+    """Seconds a one-time ticket may be used in."""
+
+    @field_validator("url")
+    @classmethod
+    def _readable(cls, value: str | None) -> str | None:
+        if value is not None:
+            try:
+                read_address(value)
+            except ConfigError as error:
+                raise ValueError(str(error)) from None
+        return value

@@ -1,0 +1,112 @@
+"""The one interface to what outlives the process; values go in and come out, nothing else.
+
+The law: a method that has returned has written, so that what was acknowledged survives the power
+cut; changes of revocations are numbered in the order in which they became visible. This module must
+not know files, databases, or who asks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from relay.auth.facts import StoredToken
+from relay.auth.grant import Grant
+from relay.auth.revocation import Revocation
+from relay.errors import RelayError
+
+MAX_TOKENS = 100_000
+"""API tokens of one store. The next one is refused."""
+
+MAX_TICKETS = 100_000
+"""Tickets waiting to be used. The next one is refused."""
+
+KEEP_WITHDRAWN = 86_400.0
+"""Seconds that a withdrawal is remembered, for relays that were cut off meanwhile."""
+
+MAX_PAGE = 1000
+"""Rows that one call answers."""
+
+
+class StoreError(RelayError):
+    """The store could not be read or written; whether a write happened is not known."""
+
+    status = 503
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Something that happened to a revocation."""
+
+    number: int
+    """Its place in the order of changes; each is larger than all that were visible before."""
+    entry: Revocation
+    withdrawn: bool = False
+    """True when the revocation was taken back."""
+
+
+class Revoked(NamedTuple):
+    """What the revocation of an API token came to."""
+
+    token: StoredToken
+    entry: Revocation
+    """Ends live sessions of the token, on every relay of the store."""
+
+
+class Records(Protocol):
+    """What outlives the process. Every method may raise `StoreError`. Times are unix seconds."""
+
+    @property
+    def lasting(self) -> bool:
+        """Whether it survives a restart."""
+
+    # -- API tokens
+
+    async def add_token(self, token: StoredToken) -> None:
+        """Keep a new API token. Raises `BadRequest` when its prefix is taken, `LimitExceeded`."""
+
+    async def find_token(self, prefix: str) -> StoredToken | None:
+        """The API token of that prefix, revoked and expired ones included."""
+
+    async def tokens(self, after: str = "", limit: int = MAX_PAGE) -> list[StoredToken]:
+        """API tokens by prefix, those after ``after``, at most ``limit`` and `MAX_PAGE`."""
+
+    async def revoke_token(self, prefix: str, now: float, reason: str = "") -> Revoked | None:
+        """Refuse the token from now on; ``None`` when there is none."""
+
+    async def mark_used(self, uses: Mapping[str, float]) -> None:
+        """Note when tokens were last used, by prefix. Unknown prefixes are ignored."""
+
+    # -- revocations
+
+    async def revoke(self, entry: Revocation, now: float) -> Revocation:
+        """Put a revocation in force and answer it with its ``id``.
+
+        Raises `BadRequest` for one without sense, `LimitExceeded`.
+        """
+
+    async def withdraw(self, id: int, now: float) -> bool:
+        """Take a revocation back; False when there is none of that number in force."""
+
+    async def revocations(self, now: float, after: int = 0) -> list[Revocation]:
+        """Revocations in force by number, those after ``after``, at most `MAX_PAGE`."""
+
+    async def changes(self, after: int) -> list[Change]:
+        """Changes after that number, in order, at most `MAX_PAGE`."""
+
+    # -- tickets
+
+    async def save_ticket(self, digest: str, grant: Grant, expires: float, now: float) -> None:
+        """Keep a ticket by its digest. Raises `LimitExceeded`."""
+
+    async def take_ticket(self, digest: str, now: float) -> Grant | None:
+        """What a ticket stands for, once: it is gone afterwards, whoever else asks."""
+
+    # -- keeping house
+
+    async def forget(self, now: float) -> None:
+        """Delete revocations and tickets that have ended."""
+
+    async def close(self) -> None:
+        """Let go of the store."""

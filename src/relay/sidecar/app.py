@@ -1,0 +1,258 @@
+"""The decision service: both contracts over HTTP, and the word to ask again.
+
+``POST /`` answers a session event with terms, ``GET /`` a path with a key and what is public,
+``POST /revalidate`` has the relays ask again. The law: every answer comes from the one decision, a
+refusal carries one word and the id under which the log explains it, and a page in a browser gets
+nothing. This module must not know where keys are kept, nor sockets.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import re
+import secrets
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
+
+from starlette.applications import Starlette
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from relay.auth.certificate import Certificate
+from relay.auth.compact import parse_object
+from relay.auth.decide import Decision
+from relay.auth.keys import Key
+from relay.auth.request import Request as Asked
+from relay.errors import BadRequest, RelayError
+from relay.path import Path
+from relay.sidecar import lookup
+from relay.sidecar.inquiry import Inquiry, read_inquiry
+from relay.sidecar.select import read_selector
+from relay.sidecar.settings import SidecarSettings
+from relay.sidecar.terms import Fault, offer
+
+PRIVATE = {"cache-control": "no-store"}
+"""Answers are about one session at one moment; nobody in between may keep them."""
+
+_WORD = re.compile(r"[a-z0-9]{1,32}")
+
+
+class Judges(Protocol):
+    """What the service may ask of whoever assembled it."""
+
+    async def judge(self, request: Asked, certificate: Certificate | None) -> Decision:
+        """The one decision, with keys fetched and facts looked up."""
+
+    async def find(self, kid: str, path: Path) -> Key | None:
+        """The key of that id, if tokens signed by it would be believed at ``path``."""
+
+    async def push(self, query: str) -> int:
+        """Have the relays ask again about the sessions ``query`` selects; how many heard it."""
+
+    def wall(self) -> float:
+        """Unix seconds."""
+
+    def log(self, event: str, **facts: Any) -> None:
+        """Write a line; never a token or a query among the facts."""
+
+
+class _No(RelayError):
+    """A request that is not answered: status, one word, and the id that the log knows."""
+
+    def __init__(self, status: int, word: str, id: str = "") -> None:
+        super().__init__(word)
+        self.status = status
+        self.word = word
+        self.id = id or secrets.token_hex(6)
+
+
+def sidecar_app(judges: Judges, settings: SidecarSettings) -> Starlette:
+    """The ASGI application of the decision service."""
+
+    async def event(request: Request) -> Response:
+        return await _decided(judges, settings, await _read(request, settings))
+
+    async def question(request: Request) -> Response:
+        return await _looked_up(judges, settings, request)
+
+    async def revalidate(request: Request) -> Response:
+        query = request.scope["query_string"].decode("latin-1")
+        read_selector(query)
+        return JSONResponse({"relays": await judges.push(query)}, 202, PRIVATE)
+
+    async def health(request: Request) -> Response:
+        return PlainTextResponse("ok\n")
+
+    def face(answer: Callable[[Request], Awaitable[Response]]) -> Any:
+        async def answered(request: Request) -> Response:
+            return await _answered(answer, request, judges, settings)
+
+        return answered
+
+    routes = [
+        Route("/", face(event), methods=["POST"]),
+        Route("/", face(question), methods=["GET"]),
+        Route("/revalidate", face(revalidate), methods=["POST"]),
+        Route("/health", face(health), methods=["GET"]),
+    ]
+    plain: dict[Any, Any] = {404: _turned_away, 405: _turned_away, 500: _turned_away}
+    app = Starlette(routes=routes, exception_handlers=plain)
+    app.router.redirect_slashes = False
+    return app
+
+
+async def _answered(
+    answer: Callable[[Request], Awaitable[Response]],
+    request: Request,
+    judges: Judges,
+    settings: SidecarSettings,
+) -> Response:
+    """One request within its time; every error of ours becomes a status here and only here."""
+    try:
+        if "origin" in request.headers:
+            raise _No(403, "browser")
+        async with asyncio.timeout(settings.request_timeout):
+            return await answer(request)
+    except _No as no:
+        return _refusal(no.status, no.word, no.id)
+    except ClientDisconnect:
+        return Response(status_code=400)
+    except TimeoutError:
+        return _refusal(408, "timeout", secrets.token_hex(6))
+    except RelayError as error:
+        id = secrets.token_hex(6)
+        judges.log("malformed", id=id, why=str(error), remote=_remote(request))
+        return _refusal(400, "malformed", id)
+
+
+async def _read(request: Request, settings: SidecarSettings) -> Inquiry:
+    """The question of a POST, no longer than allowed. Raises `BadRequest` for anything else."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        raise BadRequest("the body is not application/json")
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > settings.max_body:
+            raise _No(413, "too_large")
+    try:
+        return read_inquiry(parse_object(bytes(body)))
+    except ValueError as error:
+        raise BadRequest(f"the question is malformed: {error}") from None
+
+
+async def _decided(judges: Judges, settings: SidecarSettings, inquiry: Inquiry) -> Response:
+    """One session event: terms, a refusal, or nothing to say at the end."""
+    told = _facts(inquiry)
+    if inquiry.ending is not None:
+        ending = inquiry.ending
+        told |= {"reason": ending.reason, "seconds": ending.duration}
+        judges.log("end", **told, sent=ending.sent, received=ending.received)
+        return Response(status_code=204, headers=PRIVATE)
+    try:
+        request = inquiry.request()
+    except ValueError as error:
+        raise _denied(judges, told, 403, "unsupported_token", str(error)) from None
+    decision = await judges.judge(request, inquiry.fact())
+    if decision.grant is None:
+        # To the relay anything but 401 and 403 is an outage, and a session lives on: so it should
+        # where we could not find out, and nowhere else.
+        status = decision.status if decision.status in (401, 503) else 403
+        reason = decision.reason
+        raise _denied(judges, told, status, reason.code, reason.text, reason.hint)
+    grant = decision.grant
+    try:
+        terms, unsaid = offer(
+            grant, judges.wall(), settings.expires, settings.revalidate, settings.tier
+        )
+    except Fault as fault:
+        raise _denied(judges, told, 403, fault.code, str(fault)) from None
+    judges.log(
+        "allow" if inquiry.event == "connect" else "renew",
+        **told,
+        publish=list(terms.publish),
+        subscribe=list(terms.subscribe),
+        expires=terms.expires,
+        kid=grant.kid,
+        subject=grant.subject,
+        jti=grant.jti,
+        anonymous=grant.anonymous,
+        **({"unsaid": list(unsaid)} if unsaid else {}),
+        **({"warnings": list(decision.warnings)} if decision.warnings else {}),
+    )
+    return JSONResponse(terms.dump(), headers=PRIVATE)
+
+
+async def _looked_up(judges: Judges, settings: SidecarSettings, request: Request) -> Response:
+    """One path and key id: the key's public half and what is public there."""
+    asked = _query(request)
+    path = asked.get("root", "")
+    transport = asked.get("transport", "quic")
+    mtls = asked.get("mtls", "false")
+    if "?" in path or not _WORD.fullmatch(transport) or mtls not in ("true", "false"):
+        raise BadRequest("root, transport or mtls is malformed")
+    told = {"asked": "lookup", "path": "/" + path.strip("/")[:256], "transport": transport}
+    told |= {"kid": asked.get("kid", "")[:128], "remote": _remote(request)}
+    # In this contract a certificate that is not refused has every right below the path.
+    shown = Certificate("", math.inf) if mtls == "true" else None
+    decision = await judges.judge(Asked(target="/" + path, transport=transport), shown)
+    if decision.status == 400:
+        raise BadRequest(decision.reason.text)
+    if decision.status == 503:
+        raise _denied(judges, told, 503, decision.reason.code, decision.reason.text)
+    if shown is not None and not lookup.is_everything(decision.grant):
+        why = "the certificate alone, of which nothing is known, is not granted everything"
+        raise _denied(judges, told, 403, "certificate", why)
+    subscribe, publish = lookup.public_of(decision.grant)
+    key = await judges.find(asked["kid"], Path(path)) if asked.get("kid") else None
+    shared = lookup.shareable(key, settings.share_secrets)
+    if key is not None and shared is None:
+        judges.log("warning", **told, why="a shared secret is not told; see sidecar.share_secrets")
+    judges.log("answer", **told, key=shared is not None, subscribe=subscribe, publish=publish)
+    answer = lookup.Answer(None, subscribe, publish, shared, settings.tier)
+    return JSONResponse(answer.dump(), headers=PRIVATE)
+
+
+def _facts(inquiry: Inquiry) -> dict[str, Any]:
+    """What of a question is written to the log: who, where and when in its life."""
+    told: dict[str, Any] = {"session": inquiry.id, "asked": inquiry.event, "node": inquiry.node}
+    told |= {"path": inquiry.path[:256], "transport": inquiry.transport, "remote": inquiry.remote}
+    if inquiry.certificate is not None:
+        told["certificate"] = inquiry.certificate.fingerprint
+    return told
+
+
+def _denied(
+    judges: Judges, told: dict[str, Any], status: int, word: str, why: str, hint: str = ""
+) -> _No:
+    """A refusal, written to the log under the id that it carries."""
+    no = _No(status, word)
+    judges.log("deny", **told, id=no.id, status=status, reason=word, why=why, hint=hint)
+    return no
+
+
+def _query(request: Request) -> dict[str, str]:
+    """The parameters of a GET, each at most once; unknown ones mean nothing."""
+    pairs = request.query_params.multi_items()
+    if len({name for name, _ in pairs}) < len(pairs):
+        raise BadRequest("a parameter is given twice")
+    return dict(pairs)
+
+
+def _remote(request: Request) -> str:
+    return request.client.host if request.client else ""
+
+
+def _refusal(status: int, word: str, id: str) -> Response:
+    """One word and an id; the reason stands in the log."""
+    headers = PRIVATE | {"x-request-id": id}
+    return PlainTextResponse(f"{word} {id}\n", status, headers)
+
+
+async def _turned_away(request: Request, error: Exception) -> Response:
+    """What Starlette itself turns away, and bugs of ours: nothing about them is told."""
+    status = getattr(error, "status_code", 500)
+    words = {404: "not_found", 405: "method_not_allowed"}
+    return _refusal(status, words.get(status, "internal_error"), secrets.token_hex(6))

@@ -1,0 +1,93 @@
+"""The bench that judges for other relays: the keys and records of a relay, and no sessions.
+
+The law: it decides as the relay's own door would, with the same keys, facts and settings; whatever
+takes rights away is passed on to the relays at once. This module must not know HTTP.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any
+
+from relay.auth.certificate import Certificate
+from relay.auth.decide import Decision, decide
+from relay.auth.keys import Key
+from relay.auth.needs import needs
+from relay.auth.request import Request
+from relay.auth.revocation import Holder
+from relay.auth.settings import AuthSettings
+from relay.keyring import Change, Keyring
+from relay.path import Path
+from relay.records.desk import Desk
+from relay.sidecar.push import Push
+
+Log = Callable[..., None]
+
+
+class Bench:
+    """Judges by one relay's settings. `run` it in a task of the owner's."""
+
+    def __init__(
+        self,
+        settings: AuthSettings,
+        keyring: Keyring,
+        desk: Desk,
+        push: Push,
+        log: Log,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        """``wall`` tells unix seconds. The desk is the caller's to close."""
+        self.wall = wall
+        self._settings = settings
+        self._keyring = keyring
+        self._desk = desk
+        self._push = push
+        self._log = log
+        keyring.on_change(self._rekeyed)
+        desk.feed.listeners.append(lambda entry: push.nudge())
+
+    async def judge(self, request: Request, certificate: Certificate | None) -> Decision:
+        """The one decision, with the key asked for and the facts looked up."""
+        wanted = needs(request, self._settings)
+        if wanted.jwt:
+            await self._keyring.need(wanted.kid)
+        facts = await self._desk.facts(request, certificate)
+        decision = decide(request, self._keyring.keys, self._settings, self.wall(), facts)
+        if decision.grant is not None:
+            self._desk.admitted(decision.grant)
+        return decision
+
+    async def find(self, kid: str, path: Path) -> Key | None:
+        """The key of that id, unless tokens signed by it may be revoked below ``path``.
+
+        When a token was issued only its reader will know, so a revocation of what was issued before
+        some moment counts as one of everything.
+        """
+        await self._keyring.need(kid)
+        key = self._keyring.keys.find(kid)
+        facts = await self._desk.facts(Request(target=f"/{path}"))
+        holder = Holder(kid=kid, tenant=next(iter(path.segments), None))
+        if facts.unavailable or facts.revoked(holder, self.wall()) is not None:
+            return None
+        return key
+
+    async def push(self, query: str) -> int:
+        """Have the relays ask again about the sessions ``query`` selects; how many heard it."""
+        return await self._push.push(query)
+
+    def log(self, event: str, **facts: Any) -> None:
+        """Write a line."""
+        self._log(event, **facts)
+
+    async def run(self) -> None:
+        """Keep keys and revocations current and the relays informed, until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._keyring.run())
+            tasks.create_task(self._desk.run())
+            tasks.create_task(self._push.run())
+
+    def _rekeyed(self, change: Change) -> None:
+        if change.removed:
+            self._push.nudge()

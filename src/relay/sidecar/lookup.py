@@ -1,0 +1,136 @@
+"""The older contract: one GET per connection that answers with a key, an alias and what is public.
+
+The asking relay sends the path, the token's key id and how the guest came, and checks the token
+itself (moq-relay 0.14, ``--auth-api``). The law: the token is for the dialled path and the rights
+land on the alias, which is as deep; what a key may vouch for is said by the key. This module must
+not know HTTP, the clock, or where keys are kept.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from relay.auth.compact import to_json
+from relay.auth.decide import Decision, Request, decide
+from relay.auth.facts import Facts
+from relay.auth.grant import Grant
+from relay.auth.keys import Key, KeySet
+from relay.auth.reason import Reason
+from relay.auth.settings import AuthSettings, PublicPrefixes
+from relay.errors import BadRequest, ConfigError
+from relay.path import MAX_LENGTH, ROOT, Path
+from relay.sidecar import members as read
+from relay.sidecar.members import Members
+from relay.sidecar.terms import MAX_TIER, Fault
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the server knows about one path and one key id."""
+
+    alias: str | None = None
+    """The full path to use in place of the dialled one."""
+    subscribe: tuple[str, ...] = ()
+    """Prefixes below the path that anybody may subscribe to."""
+    publish: tuple[str, ...] = ()
+    """Prefixes below the path that anybody may publish under."""
+    key: Key | None = None
+    """The key of the key id that was asked for."""
+    tier: str | None = None
+
+    def dump(self) -> dict[str, Any]:
+        """The JSON members, without absent ones. The key is written as it is: `shareable` first."""
+        told: dict[str, Any] = {} if self.alias is None else {"alias": self.alias}
+        public = {"subscribe": list(self.subscribe), "publish": list(self.publish)}
+        if self.subscribe or self.publish:
+            told["public"] = {name: prefixes for name, prefixes in public.items() if prefixes}
+        if self.key is not None:
+            told["key"] = self.key.to_jwk()
+        if self.tier is not None:
+            told["tier"] = self.tier
+        return told
+
+
+def read_answer(members: Members) -> Answer:
+    """Read an answer. Raises `ValueError`, one sentence that shows no key, when it is malformed."""
+    public = read.maybe_object(members, "public") or {}
+    key = read.maybe_object(members, "key")
+    try:
+        keys = KeySet() if key is None else KeySet.load(to_json(dict(key)), "key")
+    except ConfigError as error:
+        raise ValueError(str(error)) from None
+    if key is not None and len(keys) != 1:
+        raise ValueError("key is not one key")
+    return Answer(
+        alias=read.maybe_text(members, "alias", MAX_LENGTH),
+        subscribe=read.texts(public, "subscribe", MAX_LENGTH),
+        publish=read.texts(public, "publish", MAX_LENGTH),
+        key=keys.keys[0] if keys else None,
+        tier=read.maybe_text(members, "tier", MAX_TIER),
+    )
+
+
+def question(path: Path, kid: str | None, mtls: bool, transport: str) -> list[tuple[str, str]]:
+    """The query of the GET, names and values."""
+    asked = [("root", str(path))]
+    if kid is not None:
+        asked.append(("kid", kid))
+    if mtls:
+        asked.append(("mtls", "true"))
+    return [*asked, ("transport", transport)]
+
+
+def settle(
+    answer: Answer,
+    request: Request,
+    path: Path,
+    settings: AuthSettings,
+    now: float,
+    facts: Facts,
+) -> Decision:
+    """Decide on ``request``, which dialled ``path``, by what the server answered.
+
+    Raises `Fault` when the answer cannot be used: nobody is admitted on it.
+    """
+    try:
+        public = PublicPrefixes(
+            subscribe=tuple(path.join(prefix) for prefix in answer.subscribe),
+            publish=tuple(path.join(prefix) for prefix in answer.publish),
+        )
+        alias = path if answer.alias is None else Path(answer.alias)
+    except (BadRequest, ValueError) as error:
+        raise Fault("bad_answer", f"the answer holds {error}") from None
+    if len(alias.segments) != len(path.segments):
+        raise Fault("bad_alias", f"the alias /{alias} is not as deep as /{path}")
+    keys = KeySet() if answer.key is None else KeySet((answer.key,), single=answer.key.kid is None)
+    told = settings.model_copy(update={"public": public})
+    decision = decide(request, keys, told, now, facts)
+    if decision.reason.code == "no_keys":
+        reason = Reason("unknown_kid", "the authorization server knows no key of that id")
+        decision = replace(decision, reason=reason)
+    if decision.grant is None or alias == path:
+        return decision
+    return replace(decision, grant=replace(decision.grant, root=alias))
+
+
+def public_of(grant: Grant | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Subscribe and publish prefixes to answer with, of what a guest without a token may do."""
+    if grant is None or not grant.anonymous:
+        return (), ()
+    return tuple(map(str, grant.subscribe)), tuple(map(str, grant.publish))
+
+
+def is_everything(grant: Grant | None) -> bool:
+    """Whether a grant holds every right below its root, as a certificate does in this contract."""
+    return grant is not None and grant.publish == (ROOT,) == grant.subscribe
+
+
+def shareable(key: Key | None, share_secrets: bool) -> Key | None:
+    """What of a key may be told: its public half; a shared secret only on the operator's word."""
+    if key is None or not key.can_verify:
+        return None
+    try:
+        return key.public()
+    except ConfigError:
+        return replace(key, operations=("verify",)) if share_secrets else None

@@ -1,0 +1,109 @@
+"""Who may reach a path: every rule that could let somebody in, and no other."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import settings as examples
+from hypothesis import strategies as st
+
+from relay.auth.access import Way, ways
+from relay.auth.credentials import make_key
+from relay.auth.decide import Request, decide
+from relay.auth.keys import Key, KeySet, generate
+from relay.auth.scope import Scope
+from relay.auth.settings import AuthSettings
+from relay.path import ROOT, Path
+
+HASH = str(make_key(100_000).hash)
+FREE = ("v1.jwk", generate("HS256", "v1"))
+SCOPED = (
+    "team.jwk",
+    generate("HS256", "team", Scope(Path("demo"), (Path("live"),), (Path("live"), Path("talk")))),
+)
+
+
+def settings(**values: object) -> AuthSettings:
+    return AuthSettings.model_validate(values)
+
+
+def seen(found: tuple[Way, ...], verb: str) -> list[tuple[str, str, bool]]:
+    return [(way.rule, way.prefix, way.whole) for way in found if way.verb == verb]
+
+
+def test_public_prefixes_and_keys() -> None:
+    found = ways(
+        Path("demo/live/a"),
+        settings(public={"subscribe": ["demo", "other"], "publish": ["demo/live/a/b"]}),
+        [FREE, SCOPED],
+    )
+    assert seen(found, "publish") == [
+        ("auth.public.publish", "demo/live/a/b", False),
+        ("v1.jwk: the key has no scope", "", True),
+        ("team.jwk: scope.put", "demo/live", True),
+    ]
+    assert seen(found, "subscribe") == [
+        ("auth.public.subscribe", "demo", True),
+        ("v1.jwk: the key has no scope", "", True),
+        ("team.jwk: scope.get", "demo/live", True),
+    ]
+
+
+def test_segments_end_where_they_end() -> None:
+    public = settings(public="demo")
+    assert ways(Path("demofoo"), public, [SCOPED]) == ()
+    assert [way.whole for way in ways(ROOT, public, [])] == [False, False]
+
+
+def test_keys_that_cannot_vouch_are_left_out() -> None:
+    signing = Key(FREE[1].material, "s", ("sign",))
+    assert ways(Path("x"), settings(), [("s.jwk", signing)]) == ()
+
+
+def test_api_keys_and_certificates() -> None:
+    auth = settings(
+        api_keys={"cam": {"hash": HASH, "root": "demo", "publish": ["cam"]}},
+        certificates={"ops": {"full_access": True}, "lab": {"san": "lab", "subscribe": ["demo"]}},
+    )
+    found = ways(Path("demo/cam/1"), auth, [])
+    assert seen(found, "publish") == [
+        ("auth.api_keys.cam.publish", "demo/cam", True),
+        ("auth.certificates.ops.full_access", "", True),
+    ]
+    assert seen(found, "subscribe") == [
+        ("auth.certificates.ops.full_access", "", True),
+        ("auth.certificates.lab.subscribe", "demo", True),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("values", "publish", "subscribe"),
+    [
+        ({"ingest": {"enforce_jwt": True}}, 1, 2),
+        ({"consumption": {"accept": ["api_key"]}}, 2, 1),
+        ({"session": {"enforce_jwt": True}}, 2, 2),
+        ({"session": {"enforce_jwt": True}, "http": {"enforce_jwt": True}}, 1, 1),
+    ],
+)
+def test_what_is_not_taken_is_no_way(values: object, publish: int, subscribe: int) -> None:
+    auth = settings(public="demo", **values)  # type: ignore[arg-type]
+    found = ways(Path("demo"), auth, [FREE])
+    assert len(seen(found, "publish")) == publish
+    assert len(seen(found, "subscribe")) == subscribe
+
+
+SEGMENTS = st.lists(st.sampled_from(["a", "b", "ab"]), max_size=3).map("/".join).map(Path)
+
+
+@examples(max_examples=100, deadline=None)
+@given(path=SEGMENTS, publish=st.lists(SEGMENTS, max_size=3), subscribe=st.lists(SEGMENTS))
+def test_the_public_ways_are_those_of_the_decision(
+    path: Path, publish: list[Path], subscribe: list[Path]
+) -> None:
+    auth = settings(public={"publish": publish, "subscribe": subscribe})
+    found = ways(path, auth, [])
+    grant = decide(Request(f"/{path}"), KeySet(), auth, 0.0).grant
+    for verb in ("publish", "subscribe"):
+        granted = () if grant is None else getattr(grant, verb)
+        assert bool(seen(found, verb)) is bool(granted)
+        assert any(whole for *_, whole in seen(found, verb)) is (ROOT in granted)

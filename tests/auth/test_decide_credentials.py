@@ -1,0 +1,207 @@
+"""Every row of the table of credentials beside the JWT, and what holds for all of them."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from relay.auth.certificate import Certificate
+from relay.auth.credentials import (
+    MIN_ITERATIONS,
+    Derivation,
+    derive,
+    make_key,
+    make_moose_key,
+    make_ticket,
+    make_token,
+    secret_digest,
+)
+from relay.auth.decide import Decision, Request, decide
+from relay.auth.facts import Facts, StoredToken
+from relay.auth.grant import Grant
+from relay.auth.keys import Key, KeySet
+from relay.auth.needs import needs
+from relay.auth.reason import PLACES
+from relay.auth.revocation import Revocation, Revocations
+from relay.auth.settings import AuthSettings
+from relay.path import Path
+
+VECTORS = pathlib.Path(__file__).parent.parent / "vectors" / "credentials.json"
+TABLE = json.loads(VECTORS.read_text(encoding="utf-8"))
+NOW = TABLE["now"]
+
+API, MOOSE, TOKEN, TICKET = make_key(MIN_ITERATIONS), make_moose_key(), make_token(), make_ticket()
+FINGERPRINT = "ab" * 32
+RIGHTS: dict[str, Any] = {"root": "plant", "publish": "sensors", "subscribe": ""}
+
+Forge = Callable[..., str]
+Keys = dict[str, Key]
+
+
+def stored(row: dict[str, Any]) -> StoredToken | None:
+    if "stored" in row and row["stored"] is None:
+        return None
+    kept = StoredToken(
+        prefix=TOKEN.prefix,
+        digest=secret_digest(TOKEN.secret),
+        name="cam",
+        root=Path("plant"),
+        publish=(Path("sensors"),),
+        subscribe=(Path(""),),
+        created=NOW - 1000,
+    )
+    return replace(kept, **row.get("stored", {}))
+
+
+def grant(members: dict[str, Any]) -> Grant:
+    paths = {name: tuple(map(Path, members.get(name, ()))) for name in ("publish", "subscribe")}
+    return Grant(**members | paths | {"root": Path(members["root"])})
+
+
+def certificate(row: dict[str, Any]) -> Certificate | None:
+    if "certificate" not in row:
+        return None
+    leaf = Certificate(
+        FINGERPRINT, NOW + 50, "CN=plant", ("plant.example.com",), "CN=plant authority"
+    )
+    return replace(leaf, **row["certificate"])
+
+
+def auth(row: dict[str, Any]) -> AuthSettings:
+    hashes = {"api": API.hash, "moose": MOOSE.hash}
+    named = row.get("only", list(hashes))
+    keys = {name: RIGHTS | {"hash": str(hashes[name])} | row.get("key", {}) for name in named}
+    rules = {"api_keys": keys, "certificates": row.get("rules", {})}
+    return AuthSettings.model_validate(rules | row.get("settings", {}))
+
+
+def facts(row: dict[str, Any], words: dict[str, str]) -> Facts:
+    entries = [
+        Revocation(**entry | {"value": entry.get("value", "").format(**words)})
+        for entry in row.get("revoked", ())
+    ]
+    more: dict[str, Any] = {"revoked": Revocations(entries).check} if entries else {}
+    if "ticket" in row:
+        more["ticket"] = grant(row["ticket"])
+    return Facts(
+        stored=stored(row),
+        certificate=certificate(row),
+        unavailable=row.get("unavailable", ""),
+        **more,
+    )
+
+
+def decided(row: dict[str, Any], keys: Keys, forge: Forge) -> Decision:
+    claims = {"root": "demo", "put": "a", "get": "", "sub": "alice", "jti": "t1", "exp": NOW + 600}
+    words = {
+        "api": API.bearer,
+        "moose": MOOSE.bearer,
+        "token": str(TOKEN),
+        "token_id": f"mq_{TOKEN.prefix}",
+        "ticket": TICKET,
+        "fingerprint": FINGERPRINT,
+        "jwt": forge(keys["k1"], claims | {"iat": NOW - 100}),
+    }
+    bearer = row.get("bearer")
+    request = Request(
+        f"{row['path']}?{row.get('query', '').format(**words)}",
+        bearer=None if bearer is None else bearer.format(**words),
+        transport=row.get("transport", "webtransport"),
+        subscribes=row.get("subscribes", True),
+    )
+    key_set = KeySet(tuple(keys[name] for name in row.get("keys", ["k1", "e1"])))
+    return decide(request, key_set, auth(row), NOW, facts(row, words))
+
+
+@pytest.mark.parametrize("row", TABLE["rows"], ids=lambda row: f"{row['id']} {row['name']}")
+def test_table(row: dict[str, Any], keys: Keys, forge: Forge) -> None:
+    decision = decided(row, keys, forge)
+    assert decision.reason.code == row["code"], decision
+    assert row.get("hint", "") in decision.reason.hint
+    if row["code"] != "allowed":
+        assert not decision
+        assert decision.grant is None
+        assert decision.status == row["status"] == PLACES[row["code"]].status
+        assert [step.ok for step in decision.steps].count(False) == 1
+        assert decision.reason.hint or row["code"] in ("token_conflict", "malformed", *NO_HINT)
+        return
+    assert decision.grant is not None
+    granted = decision.grant
+    assert list(granted.publish) == row["publish"]
+    assert list(granted.subscribe) == row["subscribe"]
+    assert granted.root == Path(row["path"])
+    assert granted.anonymous is row.get("anonymous", False)
+    assert granted.cluster is row.get("cluster", False)
+    for name in ("expires", "subject", "credential", "tenant"):
+        if name in row:
+            assert getattr(granted, name) == row[name], name
+    if "warning" in row:
+        assert [step.name for step in decision.steps if step.warning] == [row["warning"]]
+
+
+NO_HINT = ("role_not_granted",)
+
+
+@pytest.mark.parametrize("row", TABLE["rows"], ids=lambda row: row["id"])
+def test_no_secret_is_in_any_text(row: dict[str, Any], keys: Keys, forge: Forge) -> None:
+    told = repr(decided(row, keys, forge))
+    for secret in (API.bearer.split(".")[0], MOOSE.bearer.split(".")[0], TOKEN.secret, TICKET):
+        assert secret not in told
+
+
+def test_a_revocation_that_was_looked_for_is_a_step(keys: Keys, forge: Forge) -> None:
+    row = next(row for row in TABLE["rows"] if row["id"] == "R6")
+    assert "revocation" in [step.name for step in decided(row, keys, forge).steps]
+
+
+def test_a_key_is_derived_once_however_many_there_are() -> None:
+    asked: list[Derivation] = []
+
+    def counted(work: Derivation) -> bytes:
+        asked.append(work)
+        return derive(work)
+
+    moose = {f"m{n}": RIGHTS | {"hash": str(make_moose_key().hash)} for n in range(20)}
+    modern = {"api": RIGHTS | {"hash": str(API.hash)}}
+    settings = AuthSettings.model_validate({"api_keys": moose | modern})
+    for bearer, rounds in ((API.bearer, MIN_ITERATIONS), (MOOSE.bearer, 1000)):
+        asked.clear()
+        decision = decide(
+            Request("/plant", bearer=bearer), KeySet(), settings, NOW, Facts(derive=counted)
+        )
+        assert bool(decision) is (bearer == API.bearer)
+        assert [work.iterations for work in asked] == [rounds]
+
+
+def test_a_stranger_without_a_salt_costs_nothing() -> None:
+    settings = AuthSettings.model_validate({"api_keys": {"a": RIGHTS | {"hash": str(API.hash)}}})
+
+    def never(work: Derivation) -> bytes:
+        raise AssertionError
+
+    for bearer in ("a.b", "x.y", f"{API.bearer[:-1]}", ".", "a.", ".b"):
+        decision = decide(
+            Request("/plant", bearer=bearer), KeySet(), settings, NOW, Facts(derive=never)
+        )
+        assert decision.reason.code == "bad_api_key"
+
+
+@given(text=st.text("mq_.aA0\ud800é", max_size=70) | st.text(max_size=70))
+@settings(max_examples=150, deadline=None)
+def test_any_credential_gets_an_answer(text: str) -> None:
+    row: dict[str, Any] = {}
+    for request in (
+        Request("/plant", bearer=text or None),
+        Request("/plant", query=f"ticket={text}"),
+    ):
+        needs(request, auth(row))
+        decision = decide(request, KeySet(), auth(row), NOW, Facts(stored=stored(row)))
+        assert not decision
+        assert decision.status in (400, 401, 414)

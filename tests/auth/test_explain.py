@@ -1,0 +1,277 @@
+"""Decisions told: the rows, the first rule that failed, what would follow, and what never shows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import settings as examples
+from hypothesis import strategies as st
+
+from relay.auth.decide import Decision, Request, decide
+from relay.auth.explain import STAGES, Explanation, explain, explained
+from relay.auth.keys import Key, KeySet
+from relay.auth.mending import MENDINGS, mending
+from relay.auth.reason import PLACES, Reason
+from relay.auth.settings import AuthSettings
+from relay.auth.suppose import resigned, suppose, valid_moment
+
+NOW = 1_800_000_000.0
+GOOD = {"root": "demo", "put": ["a"], "get": [""], "exp": NOW + 600}
+PLAIN = AuthSettings()
+
+Keys = dict[str, Key]
+Forge = Callable[..., str]
+
+
+def told(
+    token: str | None,
+    keys: KeySet,
+    path: str = "/demo",
+    settings: AuthSettings = PLAIN,
+    **more: Any,
+) -> Explanation:
+    target = path if token is None else f"{path}?jwt={token}"
+    return explain(Request(target), keys, settings, NOW, **more)
+
+
+def rows(explanation: Explanation) -> dict[str, str]:
+    return {row.name: row.result for row in explanation.rows}
+
+
+def test_an_allowed_token_shows_every_step(keys: Keys, forge: Forge) -> None:
+    done = told(forge(keys["k1"], GOOD), KeySet((keys["k1"],)))
+    assert done.verdict == "allowed"
+    assert list(rows(done)) == [
+        "path", "token", "size", "decode", "header", "key", "algorithm", "signature", "claims",
+        "time", "scope", "root overlap", "grant",
+    ]  # fmt: skip
+    assert set(rows(done).values()) == {"passed"}
+    assert done.rows[-1].detail == "publish 'demo/a', subscribe 'demo'"
+    assert done.mend == done.otherwise == ""
+    assert done.says is not None
+    assert done.says["root"] == "demo"
+
+
+def test_a_scope_is_not_called_absent(keys: Keys, forge: Forge) -> None:
+    claims = {"root": "project", "put": ["live"], "exp": NOW + 600}
+    done = told(forge(keys["s1"], claims), KeySet((keys["s1"],)), "/project")
+    (scope,) = [row for row in done.rows if row.name == "scope"]
+    assert scope.detail == "within what the key s1 may allow"
+
+
+def test_what_was_not_reached_is_said(keys: Keys, forge: Forge) -> None:
+    done = told(forge(keys["k1"], GOOD | {"exp": NOW - 60}), KeySet((keys["k1"],)))
+    assert done.verdict == "denied"
+    assert rows(done)["signature"] == "passed"
+    assert rows(done)["time"] == "failed"
+    assert rows(done)["root overlap"] == "skipped"
+    assert "grant" not in rows(done)
+    assert "sign a new token" in done.mend
+
+
+def test_an_algorithm_that_fails_is_called_that(keys: Keys, forge: Forge) -> None:
+    token = forge(keys["k1"], GOOD, {"alg": "HS384"})
+    done = told(token, KeySet((keys["k1"],)))
+    assert rows(done)["algorithm"] == "failed"
+    assert rows(done)["signature"] == "skipped"
+
+
+@pytest.mark.parametrize(
+    ("claims", "path", "mended", "end"),
+    [
+        ({"exp": NOW - 60}, "/demo", ["unknown_kid", "expired"], "it would be allowed: publish"),
+        ({}, "/demo", ["unknown_kid"], "it would be allowed: publish 'demo/a'"),
+        ({}, "/other", ["unknown_kid"], "it would still be denied: the token is for '/demo'"),
+        ({"nbf": NOW + 60}, "/demo", ["unknown_kid", "not_yet_valid"], "it would be allowed"),
+        ({"put": [], "get": []}, "/demo", ["unknown_kid"], "it would still be denied: the token a"),
+    ],
+)
+def test_all_that_is_wrong_is_found_at_once(
+    claims: dict[str, Any], path: str, mended: list[str], end: str, keys: Keys, forge: Forge
+) -> None:
+    done = told(forge(keys["k1"], GOOD | claims), KeySet((keys["e1"],)), path)
+    assert done.decision.reason.code == "unknown_kid"
+    assert done.supposition is not None
+    assert [reason.code for reason in done.supposition.mended] == mended
+    assert end in done.otherwise
+    assert done.otherwise.startswith("With a good signature")
+    assert done.decision.grant is None
+
+
+def test_a_scope_can_be_supposed_wider(keys: Keys, forge: Forge) -> None:
+    done = told(forge(keys["s1"], GOOD), KeySet((keys["s1"],)))
+    assert done.decision.reason.code == "scope_exceeded"
+    assert "would be allowed" in done.otherwise
+
+
+def test_nothing_is_supposed_of_what_is_no_token(keys: Keys) -> None:
+    done = told("nonsense", KeySet((keys["k1"],)))
+    assert done.decision.reason.code == "malformed"
+    assert done.supposition is None
+    assert done.says is None
+    assert told("nonsense", KeySet(), checked=False).decision.reason.code == "malformed"
+
+
+def test_without_keys_what_can_be_said_is_said(keys: Keys, forge: Forge) -> None:
+    done = told(forge(keys["e1"], GOOD), KeySet(), checked=False)
+    assert done.verdict == "unchecked"
+    assert {name for name, result in rows(done).items() if result == "unchecked"} == {
+        "key", "algorithm", "signature", "scope",
+    }  # fmt: skip
+    (header,) = [row for row in done.rows if row.name == "header"]
+    assert header.detail == "ES256, key id 'e1'"
+    members = done.members()
+    assert members["grant"] is members["code"] is None
+    assert members["otherwise"]["grant"]["publish"] == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("claims", "header", "code"),
+    [
+        ({"exp": NOW - 1}, {}, "expired"),
+        ({"root": "x"}, {}, "root_mismatch"),
+        ({"exp": "soon"}, {}, "bad_claims"),
+        ({}, {"alg": "none"}, "bad_alg"),
+        ({}, {"crit": ["x"]}, "bad_crit"),
+        ({}, {"kid": "../x"}, "bad_kid"),
+    ],
+)
+def test_without_keys_what_is_wrong_is_found(
+    claims: dict[str, Any], header: dict[str, Any], code: str, keys: Keys, forge: Forge
+) -> None:
+    done = told(forge(keys["k1"], GOOD | claims, header), KeySet(), checked=False)
+    assert done.verdict == "denied"
+    assert done.decision.reason.code == code
+
+
+def test_without_token_the_public_decides(keys: Keys) -> None:
+    public = AuthSettings.model_validate({"public": "demo"})
+    done = told(None, KeySet((keys["k1"],)), "/demo/x", public, publish=["y"])
+    assert done.verdict == "allowed"
+    assert done.wishes[0].covered
+    assert told(None, KeySet(), "/x", public).decision.reason.code == "no_token"
+
+
+def test_paths(keys: Keys, forge: Forge) -> None:
+    done = told(
+        forge(keys["k1"], GOOD),
+        KeySet((keys["k1"],)),
+        publish=["a", "/a/b/", "b", "demo/a", "x/" * 40],
+        subscribe=[""],
+    )
+    seen = [(wish.absolute, wish.covered, wish.prefix) for wish in done.wishes]
+    assert seen[:4] == [
+        ("demo/a", True, "demo/a"),
+        ("demo/a/b", True, "demo/a"),
+        ("demo/b", False, None),
+        ("demo/demo/a", False, None),
+    ]
+    assert seen[5] == ("demo", True, "demo")
+    assert "was 'a' meant" in done.wishes[3].why
+    assert "segments" in done.wishes[4].why
+    none = told(forge(keys["k1"], GOOD), KeySet((keys["k1"],)), "/other", publish=["a"])
+    assert none.wishes[0].why == "there is no grant"
+
+
+def test_what_the_http_face_answers(keys: Keys, forge: Forge) -> None:
+    request = Request(f"/demo?jwt={forge(keys['k1'], GOOD)}")
+    key_set = KeySet((keys["k1"],))
+    decision = decide(request, key_set, PLAIN, NOW)
+    answer = explained(decision, request, key_set, PLAIN, NOW, publish=["a"])
+    assert answer["verdict"] == "allowed"
+    assert answer["grant"]["root"] == "demo"
+    assert answer["paths"][0]["covered"] is True
+    assert json.loads(json.dumps(answer)) == answer
+    refusal = decide(request, KeySet(), PLAIN, NOW)
+    again = explained(refusal, request, KeySet(), PLAIN, NOW)
+    assert (again["verdict"], again["code"], again["status"]) == ("denied", "no_keys", 401)
+
+
+def test_the_judge_may_know_more(keys: Keys, forge: Forge) -> None:
+    def strict(request: Request, keys: KeySet, settings: AuthSettings, now: float) -> Decision:
+        decision = decide(request, keys, settings, now)
+        reason = Reason("revoked", "the token was revoked")
+        return replace(decision, verdict=False, grant=None, reason=reason, status=401)
+
+    done = told(forge(keys["k1"], GOOD), KeySet((keys["k1"],)), judge=strict)
+    assert done.verdict == "denied"
+    assert done.mend == MENDINGS["revoked"]
+
+
+def test_a_moment_when_a_token_is_valid(keys: Keys, forge: Forge) -> None:
+    def moment(**claims: Any) -> float | None:
+        return valid_moment(forge(keys["k1"], claims), PLAIN)
+
+    assert moment(exp=100) == 99
+    assert moment(nbf=50) == 50
+    assert moment(exp=100, nbf=50) == 99
+    assert moment(exp=100, nbf=100) is None
+    assert moment(exp="x") is None
+    assert moment(exp=True) is None
+    assert moment(exp=10**400) is None
+    done = told(forge(keys["k1"], GOOD | {"exp": NOW - 9, "nbf": NOW - 5}), KeySet((keys["k1"],)))
+    assert done.supposition is None or not done.supposition.mended
+
+
+def test_a_supposition_needs_a_new_signature(keys: Keys, forge: Forge) -> None:
+    token = forge(keys["k1"], GOOD)
+    genuine = resigned(token)
+    assert genuine is not None
+    again, trusted = genuine
+    assert again.split(".")[1] == token.split(".")[1]
+    assert decide(Request("/demo", bearer=again), trusted, PLAIN, NOW)
+    assert not decide(Request("/demo", bearer=again), KeySet((keys["k1"],)), PLAIN, NOW)
+    assert not decide(Request("/demo", bearer=token), trusted, PLAIN, NOW)
+    allowed = decide(Request("/demo", bearer=token), KeySet((keys["k1"],)), PLAIN, NOW)
+    assert suppose(Request("/demo", bearer=token), token, allowed, PLAIN, NOW) is None
+
+
+def test_every_refusal_can_be_mended() -> None:
+    assert set(PLACES) == set(MENDINGS)
+    for code in PLACES:
+        assert mending(Reason(code, "text"))
+        assert mending(Reason(code, "text", "hint")) == "hint"
+    assert mending(Reason("new", "text"))
+
+
+def test_stages_are_steps_of_a_decision(keys: Keys, forge: Forge) -> None:
+    token = forge(keys["k1"], GOOD)
+    decision = decide(Request(f"/demo?jwt={token}"), KeySet((keys["k1"],)), PLAIN, NOW)
+    assert tuple(dict.fromkeys(step.name for step in decision.steps)) == STAGES
+
+
+SECRETS = ("s3cr3t-claim", "s3cr3t-header")
+
+
+@examples(max_examples=60, deadline=None)
+@given(
+    claims=st.fixed_dictionaries(
+        {},
+        optional={
+            "root": st.sampled_from(["demo", 5, "x" * 500]),
+            "put": st.sampled_from([["a"], "", None, [5]]),
+            "exp": st.sampled_from([NOW + 5, NOW - 5, "x"]),
+            "password": st.just(SECRETS[0]),
+        },
+    ),
+    checked=st.booleans(),
+    known=st.booleans(),
+    cut=st.integers(0, 3),
+)
+def test_neither_token_nor_secret_is_ever_told(
+    claims: dict[str, Any], checked: bool, known: bool, cut: int, keys: Keys, forge: Forge
+) -> None:
+    token = forge(keys["k1"], claims, {"jwk": SECRETS[1]})
+    token = token[: len(token) - cut]
+    key_set = KeySet((keys["k1" if known else "e1"],))
+    done = told(token, key_set, checked=checked, publish=["a"])
+    text = json.dumps(done.members()) + repr(done.rows) + done.otherwise
+    assert token not in text
+    assert not any(part in text for part in token.split(".") if len(part) > 8)
+    assert not any(secret in text for secret in SECRETS)
+    assert keys["k1"].to_jwk()["k"] not in text

@@ -1,0 +1,125 @@
+"""Tokens laid open: read leniently, nothing lost, never an error."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import settings as examples
+from hypothesis import strategies as st
+
+from relay.auth.compact import to_base64url
+from relay.auth.sayings import algorithm, sayings, shown
+from relay.auth.specimen import MAX_SPECIMEN, lay_open
+
+HEADER = to_base64url(b'{"alg":"HS256","kid":"k1"}')
+SIGNATURE = to_base64url(b"\x01" * 32)
+
+
+def made(payload: bytes, header: str = HEADER, signature: str = SIGNATURE) -> str:
+    return f"{header}.{to_base64url(payload)}.{signature}"
+
+
+def test_a_token() -> None:
+    specimen = lay_open(made(b'{"root":"demo","x":1}'))
+    assert specimen.readable
+    assert specimen.strict is specimen.letters is None
+    assert specimen.claims.members == {"root": "demo", "x": 1}
+    assert specimen.signature == b"\x01" * 32
+    assert specimen.signed.decode() == made(b'{"root":"demo","x":1}').rpartition(".")[0]
+    assert algorithm(specimen) == "HS256"
+
+
+@pytest.mark.parametrize(
+    ("suffix", "letters"), [(" ", "a blank"), ("\n", "a blank"), ("=", "padding")]
+)
+def test_loose_letters_are_noted_and_read(suffix: str, letters: str) -> None:
+    specimen = lay_open(made(b"{}") + suffix)
+    assert specimen.letters is not None
+    assert letters in specimen.letters
+    assert specimen.strict is not None
+    assert specimen.signature == b"\x01" * 32
+
+
+def test_left_over_bits() -> None:
+    specimen = lay_open(made(b"{}")[:-1] + "F")
+    assert specimen.letters == "bits left over at the end of a part"
+
+
+def test_members_twice() -> None:
+    specimen = lay_open(made(b'{"a":1,"b":{"a":1,"a":2},"a":3}'))
+    assert specimen.claims.twice == {"a"}
+    assert specimen.claims.members["a"] == 3
+    assert lay_open(made(b'{"b":{"a":1,"a":2}}')).claims.twice == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("payload", "trouble"),
+    [
+        (b"[]", "not a JSON object"),
+        (b"\xff", "not UTF-8"),
+        (b"{", "not JSON"),
+        (b'{"a":NaN}', "not JSON"),
+        (b"[" * 100_000, "not JSON"),
+    ],
+)
+def test_what_cannot_be_read(payload: bytes, trouble: str) -> None:
+    token = made(payload)
+    if len(token) > MAX_SPECIMEN:
+        token = made(b"[" * 40_000)
+    specimen = lay_open(token)
+    assert specimen.claims.trouble == trouble
+    assert not specimen.readable
+    assert sayings(specimen) is None
+
+
+def test_a_mark_is_noted() -> None:
+    specimen = lay_open(made(b'\xef\xbb\xbf{"root":""}'))
+    assert specimen.claims.marked
+    assert specimen.claims.members == {"root": ""}
+
+
+def test_huge_and_strange_forms() -> None:
+    assert lay_open("x" * (MAX_SPECIMEN + 1)).parts == 0
+    assert lay_open("").parts == 1
+    assert lay_open("a.b").parts == 2
+    assert lay_open("..").header.trouble == "not JSON"
+    assert lay_open("!.!.!").signature is None
+
+
+def test_only_listed_members_are_said() -> None:
+    payload = b'{"root":"demo","put":["a","b"],"exp":5,"password":"hunter2","sub":"\\n"}'
+    said = sayings(lay_open(made(payload)))
+    assert said == {
+        "algorithm": "HS256",
+        "key id": "k1",
+        "root": "demo",
+        "publish": ["a", "b"],
+        "expires": 5,
+        "subject": "\\n",
+        "other claims": ["password"],
+    }
+
+
+def test_shown_values_are_short_and_plain() -> None:
+    assert shown("x" * 500).endswith("…'")
+    assert len(shown("x" * 500)) < 90
+    assert shown("\x1b[31m") == r"'\x1b[31m'"
+    assert shown(True) == "True"
+    assert shown(5) == "5"
+    assert shown(10**500).endswith("…")
+
+
+@examples(max_examples=200, deadline=None)
+@given(st.text(max_size=200) | st.text(alphabet="eyJ0.-_= \n{}", max_size=200))
+def test_any_text_can_be_laid_open(text: str) -> None:
+    specimen = lay_open(text)
+    assert specimen.size == len(text)
+    assert specimen.parts == len(text.split("."))
+
+
+@examples(max_examples=100, deadline=None)
+@given(st.binary(max_size=200))
+def test_any_payload_can_be_laid_open(payload: bytes) -> None:
+    specimen = lay_open(made(payload))
+    assert specimen.letters is None
+    assert bool(specimen.claims.trouble) is not specimen.readable

@@ -1,0 +1,141 @@
+"""``relay check``: what it finds in real files, and the status it ends with."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from relay.auth.keys import generate
+from relay.cli import relay
+from relay.net import tls
+
+SAFE = """
+[server]
+listen = "127.0.0.1:4443"
+
+[auth]
+keys = ["public.jwk"]
+max_ttl = 3600
+"""
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    key = generate("ES256", "v1")
+    write("private.jwk", key.dump(), 0o600)
+    write("public.jwk", key.public().dump(), 0o644)
+    write("relay.toml", SAFE.encode())
+
+
+def write(name: str, data: bytes, mode: int = 0o600) -> None:
+    Path(name).write_bytes(data)
+    Path(name).chmod(mode)
+
+
+def check(*words: str, status: int = 0) -> str:
+    done = CliRunner().invoke(relay, ["check", "relay.toml", *words])
+    if done.exception is not None and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    assert done.exit_code == status, done.output
+    assert "\x1b" not in done.stdout
+    return done.stdout
+
+
+def findings(*words: str, status: int = 0) -> dict[str, dict[str, Any]]:
+    said = json.loads(check("--json", *words, status=status))
+    return {finding["rule"]: finding for finding in said["findings"]}
+
+
+def test_only_notes_are_no_findings() -> None:
+    write("relay.toml", SAFE.encode() + b'[server.tls]\ngenerate = ["localhost"]\n')
+    assert set(findings()) == {"key_without_scope"}
+    assert "1 note" in check()
+    check("--strict", status=1)
+
+
+def test_nothing_at_all() -> None:
+    CliRunner().invoke(
+        relay, ["token", "generate", "--algorithm", "ES256", "--root", "a", "--publish", "b",
+                "--public", "public.jwk", "--out", "p.jwk", "--force"],
+    )  # fmt: skip
+    write("relay.toml", SAFE.encode() + b'[server.tls]\ngenerate = ["localhost"]\n')
+    assert check("--strict") == "✓ relay.toml: nothing found\n"
+
+
+def test_findings_name_their_place() -> None:
+    text = SAFE + '[auth.public]\npublish = ""\n'
+    write("relay.toml", text.replace("public.jwk", "private.jwk").encode())
+    said = check(status=1)
+    assert said.startswith("✗  error  relay.toml:9  auth.public.publish  [open_publish]\n")
+    assert "!  warning  relay.toml:6  auth.keys  [private_key]" in said
+    assert said.splitlines()[-1].startswith("1 error, ")
+    seen = findings(status=1)
+    assert (seen["private_key"]["line"], seen["private_key"]["severity"]) == (6, "warning")
+
+
+def test_what_stops_the_start_is_an_error() -> None:
+    write("relay.toml", b'[auth]\nkye = "x"\nkey = "none.jwk"\n')
+    said = json.loads(check("--json", status=1))["findings"]
+    assert [(each["rule"], each["severity"]) for each in said] == [("refused", "error")] * len(said)
+    by_name = {each["setting"]: each for each in said}
+    assert by_name["auth.kye"]["line"] == 2
+    assert "did you mean" in by_name["auth.kye"]["text"]
+    assert "no such file" in by_name["auth.key"]["text"]
+
+
+def test_duplicate_kids_and_broken_keys() -> None:
+    write("other.jwk", generate("HS256", "v1").dump())
+    write("broken.jwk", b"{}")
+    names = 'keys = ["public.jwk", "other.jwk", "broken.jwk"]'
+    write("relay.toml", SAFE.replace('keys = ["public.jwk"]', names).encode())
+    seen = findings(status=1)
+    assert "two keys have the kid v1" in seen["keys_together"]["text"]
+    assert "broken.jwk" in seen["unreadable_keys"]["text"]
+
+
+def test_secrets_that_others_read() -> None:
+    write("shared.jwk", generate("HS256", "s").dump(), 0o640)
+    write("relay.toml", SAFE.replace("public.jwk", "shared.jwk").encode())
+    assert "chmod 600" in findings(status=1)["start"]["text"]
+    Path("keys").mkdir()
+    write("keys/s.jwk", generate("HS256", "s").dump(), 0o644)
+    write("relay.toml", SAFE.replace('keys = ["public.jwk"]', 'key_dir = "keys"').encode())
+    assert "keys/s.jwk" in findings(status=1)["readable_secret"]["text"]
+
+
+def test_certificates() -> None:
+    tls.write_pair("cert.pem", "key.pem", ["localhost"], 1)
+    write("relay.toml", SAFE.encode() + b'[server.tls]\ncert = "cert.pem"\nkey = "key.pem"\n')
+    seen = findings(status=1)
+    assert "expires in 23 hours" in seen["certificate_expires"]["text"]
+    tls.write_pair("cert.pem", "key.pem", ["localhost"], 13)
+    assert set(findings()) == {"key_without_scope"}
+    tls.write_pair("cert.pem", "other.pem", ["localhost"])
+    assert "does not match" in findings(status=1)["certificate"]["text"]
+
+
+def test_a_server_that_cannot_be_reached() -> None:
+    source = 'jwks = ["https://127.0.0.1:9/jwks"]'
+    write("relay.toml", SAFE.replace('keys = ["public.jwk"]', source).encode())
+    text = findings(status=1)["unreachable_keys"]["text"]
+    assert text.startswith("https://127.0.0.1:9/jwks: ")
+    assert "unreachable_keys" not in findings("--offline", status=1)
+
+
+def test_the_environment_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MOQ_AUTH__PUBLIC", '""')
+    monkeypatch.setenv("MOQ_SERVER__LISTEN", "0.0.0.0:1")
+    seen = findings(status=1)
+    assert (seen["plain_http"]["file"], seen["plain_http"]["line"]) == ("", None)
+    assert "start" not in seen
+
+
+def test_usage() -> None:
+    done = CliRunner().invoke(relay, ["check", "none.toml"])
+    assert done.exit_code == 2
+    assert "no such file" in done.stderr

@@ -1,0 +1,292 @@
+"""``relay explain`` and ``relay access`` as an operator types them."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from relay.auth.keys import generate, load
+from relay.cli import relay
+
+AT = ["--at", "2030-01-01T00:00Z"]
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    for name in ("MOQ_AUTH__KEY", "MOQ_AUTH_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    Path("secret.jwk").write_bytes(generate("HS256", "v1").dump())
+    Path("secret.jwk").chmod(0o600)
+    Path("relay.toml").write_text('[auth]\nkey = "secret.jwk"\npublic = "anon"\n')
+    return tmp_path
+
+
+def run(*words: str, stdin: str | None = None) -> Result:
+    result = CliRunner().invoke(relay, list(words), input=stdin)
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+def signed(*words: str) -> str:
+    flags = ["--root", "demo", "--publish", "me", "--subscribe", "", "--expires", "2030-01-02"]
+    done = run("token", "sign", "--key", "secret.jwk", *(words or flags))
+    assert done.exit_code == 0, done.output
+    return done.stdout.strip()
+
+
+def explained(*words: str, status: int = 0, stdin: str | None = None) -> str:
+    done = run("explain", *words, stdin=stdin)
+    assert done.exit_code == status, done.output
+    assert "\x1b" not in done.stdout
+    assert all(line == line.rstrip() for line in done.stdout.splitlines())
+    return done.stdout
+
+
+def test_allowed() -> None:
+    token = signed()
+    said = explained(f"https://relay.test/demo?jwt={token}", "--config", "relay.toml", *AT)
+    assert said.startswith("✓ allowed\n")
+    for line in ("  ✓  signature     made by the key v1", "  ✓  grant         publish 'demo/me'"):
+        assert line in said
+    assert token not in said
+    assert token.split(".")[2] not in said
+
+
+@pytest.mark.parametrize("how", ["option", "stdin", "file", "file-stdin", "url", "raw"])
+def test_every_way_to_give_the_token(how: str) -> None:
+    token = signed()
+    Path("t.jwt").write_text(token + "\n")
+    words = {
+        "option": ["/demo", "--token", token],
+        "stdin": ["/demo", "--token", "-"],
+        "file": ["demo", "--token-file", "t.jwt"],
+        "file-stdin": ["https://x/demo/", "--token-file", "-"],
+        "url": [f"/demo?jwt={token}"],
+        "raw": [f"moqt://relay.test:4443/demo?jwt={token}"],
+    }[how]
+    assert "✓ allowed" in explained(*words, "--config", "relay.toml", *AT, stdin=token + "\n")
+
+
+def test_denied_says_the_rule_and_how_to_mend_it() -> None:
+    url = f"/other?jwt={signed()}"
+    said = explained(url, "--config", "relay.toml", *AT, status=1)
+    assert said.startswith("✗ denied (401 root_mismatch)  the token is for '/demo'")
+    assert "✗  root overlap" in said
+    assert "to mend it  connect to the root of the token, or below" in said
+
+
+def test_an_expired_token_and_what_would_follow() -> None:
+    url = f"/demo?jwt={signed()}"
+    said = explained(url, "--config", "relay.toml", "--at", "2031-01-01", status=1)
+    assert "✗  time" in said
+    assert "·  root overlap  not reached" in said
+    assert "At a time when it is valid it would be allowed: publish 'demo/me'" in said
+
+
+def test_another_key_of_the_same_name() -> None:
+    url = f"/demo?jwt={signed()}"
+    Path("secret.jwk").write_bytes(generate("HS256", "v1").dump())
+    said = explained(url, "--config", "relay.toml", *AT, status=1)
+    assert "401 bad_signature" in said
+    assert "the token says (nobody vouches for it)" in said
+
+
+def test_paths() -> None:
+    words = [f"/demo?jwt={signed()}", "--config", "relay.toml", *AT]
+    assert "covered by /demo/me" in explained(*words, "--publish", "me/cam", "--subscribe", "x")
+    said = explained(*words, "--publish", "demo/me", status=1)
+    assert "was 'me' meant?" in said
+
+
+def test_without_a_configuration() -> None:
+    said = explained("/demo", "--token", signed(), *AT)
+    assert said.startswith("? nothing wrong, signature not checked")
+    assert "?  signature" in said
+    assert "  root       /demo\n" in said
+    late = explained("/demo", "--token", signed(), "--at", "2031-01-01", status=1)
+    assert "401 expired" in late
+    assert "401 malformed" in explained("/demo", "--token", "rubbish", status=1)
+
+
+def test_nobody_and_the_public() -> None:
+    assert "✓ allowed" in explained("/anon/x", "--config", "relay.toml")
+    assert "401 no_token" in explained("/demo", "--config", "relay.toml", status=1)
+
+
+def test_json() -> None:
+    words = [f"/demo?jwt={signed()}", "--config", "relay.toml", "--json", "--publish", "me"]
+    said = json.loads(explained(*words, *AT))
+    assert (said["verdict"], said["status"], said["code"]) == ("allowed", 200, "allowed")
+    assert said["grant"]["publish"] == ["me"]
+    assert said["paths"][0]["covered"] is True
+    assert said["troubles"] == []
+    late = json.loads(explained(*words, "--at", "2031-01-01", status=1))
+    assert (late["verdict"], late["code"], late["mended"]) == ("denied", "expired", ["expired"])
+
+
+def test_two_tokens_are_a_conflict() -> None:
+    other = signed("--root", "demo", "--subscribe", "", "--expires", "2030-01-03")
+    said = explained(f"/demo?jwt={signed()}", "--token", other, "--config", "relay.toml", status=1)
+    assert "400 token_conflict" in said
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["ftp://x/demo"], "expected a path, or a URL"),
+        (["https://[/demo"], "expected a path or a URL"),
+        (["/demo", "--at", "soon"], "--at: 'soon' is no time"),
+        (["/demo", "--token", "a", "--token-file", "b"], "give the token once"),
+        (["/demo", "--token-file", "none"], "none: No such file"),
+        ([], "Missing argument"),
+    ],
+)
+def test_usage(words: list[str], said: str) -> None:
+    done = run("explain", *words)
+    assert done.exit_code == 2
+    assert said in done.stderr
+
+
+def test_access() -> None:
+    Path("team.jwk").write_bytes(b"")
+    run("token", "generate", "--id", "team", "--root", "demo", "--publish", "live", "--out",
+        "team.jwk", "--force")  # fmt: skip
+    Path("relay.toml").write_text(
+        '[auth]\nkeys = ["secret.jwk", "team.jwk"]\n[auth.public]\nsubscribe = ["demo/live"]\n'
+    )
+    done = run("access", "/demo/live/a", "--config", "relay.toml")
+    assert done.exit_code == 0
+    publish, _, watch = done.stdout.partition("who may watch /demo/live/a")
+    assert "secret.jwk: the key has no scope" in publish
+    assert "team.jwk: scope.put" in publish
+    assert "everybody" not in publish
+    assert "everybody, without a token" in watch
+    assert "team" not in watch
+    said = json.loads(run("access", "demo", "--config", "relay.toml", "--json").stdout)
+    assert said["subscribe"][0] == {
+        "who": "everybody, without a token",
+        "rule": "auth.public.subscribe",
+        "prefix": "demo/live",
+        "whole": False,
+    }
+    assert "only /demo/live" in run("access", "demo", "--config", "relay.toml").stdout
+    assert load(Path("team.jwk").read_bytes(), "t").keys[0].to_jwk()["k"] not in done.stdout
+
+
+def test_access_of_nobody() -> None:
+    Path("relay.toml").write_text('[auth]\npublic = "anon"\n')
+    assert run("access", "x", "--config", "relay.toml").stdout.count("nobody") == 2
+    assert run("access", "x/" * 40, "--config", "relay.toml").exit_code == 2
+    assert run("access", "x").exit_code == 2
+
+
+class Shelf(BaseHTTPRequestHandler):
+    """A server of keys."""
+
+    body = b""
+    found = "/jwks"
+
+    def do_GET(self) -> None:
+        self.send_response(200 if self.path == self.found else 404)
+        self.send_header("content-length", str(len(self.body)))
+        self.end_headers()
+        self.wfile.write(self.body)
+
+    def log_message(self, *words: object) -> None: ...
+
+
+@pytest.fixture
+def shelf() -> Iterator[str]:
+    key = load(Path("pair.jwk").read_bytes(), "p").keys[0] if Path("pair.jwk").exists() else None
+    made = key or generate("ES256", "pair")
+    Path("pair.jwk").write_bytes(made.dump())
+    Shelf.found = "/jwks"
+    Shelf.body = json.dumps({"keys": [made.public().to_jwk()]}).encode()
+    server = HTTPServer(("127.0.0.1", 0), Shelf)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def by_url(url: str) -> None:
+    Path("relay.toml").write_text(
+        f'[auth]\njwks = ["{url}"]\npublic = "anon"\n[auth.fetch]\nallow_private = true\n'
+    )
+
+
+def test_keys_by_url(shelf: str) -> None:
+    by_url(f"{shelf}/jwks")
+    done = run("token", "sign", "--key", "pair.jwk", "--root", "demo", "--publish", "",
+               "--expires", "2030-01-02")  # fmt: skip
+    said = explained(f"/demo?jwt={done.stdout.strip()}", "--config", "relay.toml", *AT)
+    assert "made by the key pair" in said
+    assert (
+        f"{shelf}/jwks: the key has no scope" in run("access", "x", "--config", "relay.toml").stdout
+    )
+    offline = run("access", "x", "--config", "relay.toml", "--offline").stdout
+    assert "pair" not in offline
+
+
+def test_a_folder_of_keys_by_url(shelf: str) -> None:
+    Shelf.body = json.dumps(json.loads(Shelf.body)["keys"][0]).encode()
+    Shelf.found = "/keys/pair.jwk"
+    Path("relay.toml").write_text(
+        f'[auth]\nkey_dir = "{shelf}/keys"\npublic = "anon"\n[auth.fetch]\nallow_private = true\n'
+    )
+    done = run("token", "sign", "--key", "pair.jwk", "--root", "demo", "--publish", "",
+               "--expires", "2030-01-02")  # fmt: skip
+    said = explained(f"/demo?jwt={done.stdout.strip()}", "--config", "relay.toml", *AT)
+    assert "made by the key pair" in said
+    missing = explained(f"/demo?jwt={signed()}", "--config", "relay.toml", *AT, status=1)
+    assert "401 unknown_kid" in missing
+
+
+def test_a_server_without_keys_is_said(shelf: str) -> None:
+    by_url(f"{shelf}/none")
+    said = explained(f"/demo?jwt={signed()}", "--config", "relay.toml", *AT, status=1)
+    assert f"! {shelf}/none" in said
+    assert "404" in said
+
+
+def test_the_records_are_asked() -> None:
+    Path("relay.toml").write_text(
+        '[auth]\nkey = "secret.jwk"\n[records]\nurl = "sqlite:///relay.db"\n'
+    )
+    url = f"/demo?jwt={signed()}"
+    said = explained(url, "--config", "relay.toml", *AT)
+    assert "! records.url: there is no file" in said
+    assert not Path("relay.db").exists()
+    made = run("records", "--config", "relay.toml", "token", "create", "--name", "ci",
+               "--root", "demo", "--publish", "me")  # fmt: skip
+    assert made.exit_code == 0, made.output
+    token = next(word for word in made.stdout.split() if word.startswith("mq_"))
+    said = explained("/demo", "--token", token, "--config", "relay.toml", "--publish", "me/x")
+    assert said.startswith("✓ allowed")
+    assert "'ci'" in said
+    assert token not in said
+    struck = run("records", "--config", "relay.toml", "revoke", "--kid", "v1")
+    assert struck.exit_code == 0, struck.output
+    assert "401 revoked" in explained(url, "--config", "relay.toml", *AT, status=1)
+
+
+def test_a_ticket_is_not_spent() -> None:
+    said = explained(f"/demo?ticket={'x' * 43}", "--config", "relay.toml", status=1)
+    assert "! the ticket was not looked up" in said
+
+
+def test_a_server_that_decides_is_not_asked() -> None:
+    Path("relay.toml").write_text('[auth]\nurl = "https://decides.test/"\n')
+    said = explained(f"/demo?jwt={signed()}", "--config", "relay.toml", *AT)
+    assert "! another server decides (auth.url)" in said
+    assert "signature not checked" in said

@@ -1,0 +1,119 @@
+"""``relay sidecar``: as a process, from a configuration to answers and a clean end."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path as File
+
+import httpx
+import pytest
+
+from relay.auth import mint
+from relay.auth.claims import Claims
+from relay.auth.keys import generate
+from relay.cli.sidecar import require_sense
+from relay.config import load
+from relay.errors import ConfigError
+from relay.path import ROOT, Path
+
+AUTH = '[auth]\nkey_dir = "keys"\npublic = "anon"\n'
+GUEST = {"id": "00ff", "event": "connect", "node": "n", "transport": "quic", "path": "/demo"}
+
+
+@pytest.fixture
+def folder(tmp_path: File) -> File:
+    (tmp_path / "keys").mkdir()
+    (tmp_path / "relay.toml").write_text(AUTH + '[sidecar]\nlisten = "127.0.0.1:0"\ntier = "t"\n')
+    return tmp_path
+
+
+def started(folder: File, *words: str) -> tuple[subprocess.Popen[str], dict[str, list]]:
+    """The process, and what it says when it listens."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "relay", "sidecar", *words],
+        cwd=folder,
+        env=os.environ | {"RELAY_READY": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    line = process.stdout.readline()
+    assert line.startswith("ready "), process.stderr.read()
+    return process, json.loads(line.removeprefix("ready "))
+
+
+def failed(folder: File, *words: str) -> str:
+    """The one line of a sidecar that cannot start."""
+    done = subprocess.run(
+        [sys.executable, "-m", "relay", "sidecar", *words],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+    assert done.returncode == 2, done.stderr
+    return done.stderr.strip().splitlines()[-1]
+
+
+def test_from_a_configuration_to_a_clean_end(folder):
+    key = generate("ES256", "e1")
+    token = mint.sign(Claims(root=Path("demo"), put=(ROOT,)), key, time.time())
+    process, ready = started(folder, "relay.toml")
+    try:
+        host, port = ready["http"]
+        with httpx.Client(base_url=f"http://{host}:{port}") as http:
+            asked = GUEST | {"query": f"jwt={token}"}
+            refused = http.post("/", json=asked)
+            assert refused.status_code == 401
+            (folder / "keys" / "e1.jwk").write_bytes(key.public().dump())
+            for _ in range(50):
+                granted = http.post("/", json=asked)
+                if granted.status_code == 200:
+                    break
+                time.sleep(0.1)
+            assert granted.json() == {"publish": ["**"], "tier": "t"}
+            assert http.get("/", params={"root": "demo", "kid": "e1"}).json()["key"]["kid"] == "e1"
+            assert http.post("/revalidate").json() == {"relays": 0}
+    finally:
+        process.send_signal(signal.SIGTERM)
+        out, log = process.communicate(timeout=10)
+    assert process.returncode == 0, log
+    assert out == ""
+    assert refused.text.split()[1] in log
+    assert token not in log
+    assert "server.tls" not in log
+
+
+def test_what_can_be_reached_must_be_meant(folder):
+    line = failed(folder, "relay.toml", "--listen", "0.0.0.0:0")
+    assert line.startswith("relay: sidecar.listen: 0.0.0.0 can be reached by others")
+    process, ready = started(folder, "relay.toml", "--listen", "0.0.0.0:0", "--listen-public")
+    process.terminate()
+    process.communicate(timeout=10)
+    assert ready["http"][0] == "0.0.0.0"
+
+
+def test_a_certificate_that_is_none(folder):
+    for name in ("cert.pem", "key.pem"):
+        (folder / name).write_text("x")
+        (folder / name).chmod(0o600)
+    with (folder / "relay.toml").open("a") as file:
+        file.write('cert = "cert.pem"\nkey = "key.pem"\n')
+    assert failed(folder, "relay.toml").startswith("relay: sidecar.cert: ")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "[::1]", "localhost"])
+def test_this_machine_alone_needs_no_word(host):
+    require_sense(load(None, {"auth.public": "", "sidecar.listen": f"{host}:0"}, {}).settings)
+
+
+def test_a_server_that_asks_another_decides_nothing():
+    settings = load(None, {"auth.url": "https://auth.example.com/"}, {}).settings
+    with pytest.raises(ConfigError, match=r"^auth\.url: "):
+        require_sense(settings)

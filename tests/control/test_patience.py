@@ -1,0 +1,134 @@
+"""Connections that say nothing, half of something, or do not read."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from relay.control.public import public_app
+from relay.control.serve import HttpListener, listen
+from relay.control.settings import PublicLimits
+
+ASK = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
+FETCH = b"GET /fetch/demo/video HTTP/1.1\r\nHost: x\r\n\r\n"
+
+Visit = Callable[[str, int], Awaitable[None]]
+
+
+def served(house: Any, limits: PublicLimits, visit: Visit) -> None:
+    """Run ``visit`` against a listener."""
+
+    async def run() -> None:
+        listener = HttpListener(public_app(house, limits), listen("127.0.0.1", 0), limits)
+        async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+            group.create_task(listener.serve())
+            await listener.started.wait()
+            try:
+                await visit(*listener.address)
+            finally:
+                listener.stop()
+
+    asyncio.run(run())
+
+
+async def ended(reader: asyncio.StreamReader) -> bytes:
+    """Everything until the connection is over, however it ends."""
+    got = b""
+    try:
+        while piece := await reader.read(65_536):
+            got += piece
+    except ConnectionError:
+        pass
+    return got
+
+
+def test_who_never_finishes_a_request_is_cut(house: Any) -> None:
+    async def visit(host: str, port: int) -> None:
+        for words in (b"", b"GET /hea", ASK[:-2], ASK + b"GET /he"):
+            reader, writer = await asyncio.open_connection(host, port)
+            writer.write(words)
+            got = await asyncio.wait_for(ended(reader), 2)
+            assert got.count(b"200 OK") == words.count(b"\r\n\r\n")
+            writer.close()
+
+    served(house, PublicLimits(request_timeout=0.15, keep_alive=5), visit)
+
+
+def test_a_byte_now_and_then_buys_no_time(house: Any) -> None:
+    async def visit(host: str, port: int) -> None:
+        reader, writer = await asyncio.open_connection(host, port)
+        started = asyncio.get_running_loop().time()
+        for byte in b"GET /health":
+            if reader.at_eof() or writer.is_closing():
+                break
+            writer.write(bytes((byte,)))
+            await asyncio.sleep(0.05)
+        await asyncio.wait_for(ended(reader), 2)
+        assert asyncio.get_running_loop().time() - started < 1
+        writer.close()
+
+    served(house, PublicLimits(request_timeout=0.2), visit)
+
+
+def test_an_answer_may_take_longer_than_a_request(house: Any) -> None:
+    house.delay = 0.3
+
+    async def visit(host: str, port: int) -> None:
+        reader, writer = await asyncio.open_connection(host, port)
+        writer.write(FETCH)
+        assert b"200 OK" in await reader.readline()
+        writer.close()
+
+    served(house, PublicLimits(request_timeout=0.1), visit)
+
+
+def test_who_does_not_read_loses_its_seat(house: Any) -> None:
+    house.group = (7, [bytes(1 << 20)] * 16)
+
+    async def visit(host: str, port: int) -> None:
+        _, sleeper = await asyncio.open_connection(host, port, limit=1024)
+        sleeper.write(FETCH)
+        await asyncio.sleep(0.1)
+        reader, writer = await asyncio.open_connection(host, port)
+        writer.write(FETCH)
+        assert b"429" in await reader.readline()
+        writer.close()
+        await asyncio.sleep(0.5)
+        reader, writer = await asyncio.open_connection(host, port)
+        writer.write(FETCH.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+        assert len(await ended(reader)) > 16 << 20
+        for each in (sleeper, writer):
+            each.close()
+
+    served(house, PublicLimits(answer_timeout=0.4, max_fetches=1), visit)
+
+
+def test_a_fetch_that_fails_gives_its_seat_back(house: Any) -> None:
+    from relay.errors import NotFound
+
+    house.error = NotFound("no such group")
+
+    async def visit(host: str, port: int) -> None:
+        for _ in range(3):
+            reader, writer = await asyncio.open_connection(host, port)
+            writer.write(FETCH)
+            assert b"404" in await reader.readline()
+            writer.close()
+
+    served(house, PublicLimits(max_fetches=1), visit)
+
+
+def test_connections_have_a_ceiling(house: Any) -> None:
+    async def visit(host: str, port: int) -> None:
+        pairs = [await asyncio.open_connection(host, port) for _ in range(4)]
+        await asyncio.sleep(0.05)
+        reader, over = await asyncio.open_connection(host, port)
+        assert await asyncio.wait_for(ended(reader), 1) == b""
+        reader, writer = pairs[0]
+        writer.write(ASK)
+        assert b"503" in await reader.readline()
+        for _, writer in (*pairs, (reader, over)):
+            writer.close()
+
+    served(house, PublicLimits(max_connections=2), visit)

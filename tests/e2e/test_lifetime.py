@@ -1,0 +1,195 @@
+"""How long rights last: tickets, refresh, revocation, removed keys; over real sessions and HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path as File
+from typing import Any
+
+import httpx
+import pytest
+
+from relay.auth import keys, mint
+from relay.auth.claims import Claims
+from relay.auth.revocation import Revocation
+from relay.client import connect
+from relay.errors import SessionLost
+from relay.model.track import TrackInfo
+from relay.net.dial import DialTls
+from relay.path import Path
+
+TRUST = DialTls(disable_verify=True)
+STORE = '[records]\nurl = "sqlite:///relay.db"\n'
+
+
+@pytest.fixture
+def minted(signer: Any) -> Callable[..., str]:
+    """Mint a token with a holder: ``minted(root, put, get, sub=…, jti=…)``."""
+
+    def make(root: str = "demo", put: Any = ("",), get: Any = ("",), **more: Any) -> str:
+        now = time.time()
+        claims = Claims(
+            root=Path(root),
+            put=tuple(map(Path, put)),
+            get=tuple(map(Path, get)),
+            exp=int(now + more.pop("ttl", 600)),
+            iat=int(now),
+            **more,
+        )
+        return mint.sign(claims, signer, now)
+
+    return make
+
+
+def quic(relay: Any, target: str) -> str:
+    return f"https://127.0.0.1:{relay.quic_address[1]}{target}"
+
+
+def http(relay: Any, path: str) -> str:
+    return f"http://127.0.0.1:{relay.http_addresses[0][1]}{path}"
+
+
+async def until(condition: Callable[[], Any], seconds: float = 5.0) -> None:
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+async def refused(url: str) -> int:
+    """The status with which a session is refused."""
+    with pytest.raises(SessionLost) as error:
+        async with connect(url, tls=TRUST):
+            pass
+    return error.value.status
+
+
+def test_a_ticket_opens_one_session(running: Any, minted: Any) -> None:
+    async def main() -> None:
+        async with running() as relay, httpx.AsyncClient() as web:
+            bearer = {"authorization": f"Bearer {minted()}"}
+            answer = await web.post(http(relay, "/ticket"), headers=bearer)
+            assert answer.status_code == 201
+            assert answer.headers["access-control-allow-origin"] == "*"
+            ticket = answer.json()["ticket"]
+            assert 0 < answer.json()["expires"] - time.time() <= 30
+            async with connect(quic(relay, f"/demo?ticket={ticket}"), tls=TRUST):
+                await until(lambda: relay.door.guests)
+            assert await refused(quic(relay, f"/demo?ticket={ticket}")) == 401
+            assert (await web.post(http(relay, "/ticket"))).status_code == 401
+            wrong = {"authorization": "Bearer rubbish"}
+            answer = await web.post(http(relay, "/ticket"), headers=wrong)
+            assert answer.status_code == 401
+
+    asyncio.run(main())
+
+
+def test_refresh_changes_a_running_session(running: Any, minted: Any) -> None:
+    async def main() -> None:
+        async with running() as relay, httpx.AsyncClient() as web:
+
+            async def refresh(id: str, token: str) -> httpx.Response:
+                bearer = {"authorization": f"Bearer {token}"}
+                return await web.post(http(relay, f"/session/{id}/refresh"), headers=bearer)
+
+            mine = minted(get=("a",), sub="me", ttl=3)
+            full = minted(sub="other")
+            async with (
+                connect(quic(relay, f"/demo?jwt={mine}"), tls=TRUST) as viewer,
+                connect(quic(relay, f"/demo?jwt={full}"), tls=TRUST) as publisher,
+            ):
+                (id,) = (i for i, g in relay.door.guests.items() if g.grant.subject == "me")
+                for name in ("a/x", "b/y"):
+                    publisher.create_broadcast(name).create_track("t", TrackInfo())
+                await until(lambda: viewer.origin.find(Path("a/x")))
+                assert viewer.origin.find(Path("b/y")) is None
+                wider = await refresh(id, minted(get=("",), sub="me"))
+                assert wider.json()["subscribe"] == [""]
+                await until(lambda: viewer.origin.find(Path("b/y")), 1)
+                narrow = await refresh(id, minted(get=("b",), sub="me"))
+                assert narrow.status_code == 200
+                await until(lambda: viewer.origin.find(Path("a/x")) is None, 1)
+                assert (await refresh(id, minted(sub="thief"))).status_code == 403
+                assert (await refresh(id, minted("else", sub="me"))).status_code == 401
+                assert (await refresh("nobody", full)).status_code == 404
+                await asyncio.sleep(3)
+                assert not viewer.lost.done()  # the first token's end is no longer the session's
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        Revocation("jti", "t1"),
+        Revocation("sub", "me"),
+        Revocation("kid", "e2e"),
+        Revocation("tenant", "demo"),
+        Revocation("all", issued_before=time.time() + 3600),
+    ],
+    ids=lambda entry: entry.dimension,
+)
+def test_a_revocation_ends_sessions_within_a_second(
+    running: Any, minted: Any, entry: Revocation
+) -> None:
+    async def main() -> None:
+        async with running(STORE) as relay:
+            url = quic(relay, f"/demo?jwt={minted(sub='me', jti='t1')}")
+            anonymous = quic(relay, "/anon")
+            async with connect(url, tls=TRUST) as client, connect(anonymous, tls=TRUST) as other:
+                begun = time.monotonic()
+                await relay.desk.feed.revoke(entry)
+                reason = await asyncio.wait_for(client.lost, 2)
+                assert time.monotonic() - begun < 1
+                assert "revoked" in reason
+                assert not other.lost.done() or entry.dimension == "all"
+            assert await refused(url) == 401
+        async with running(STORE) as relay:
+            again = quic(relay, f"/demo?jwt={minted(sub='me', jti='t1')}")
+            assert await refused(again) == 401
+
+    asyncio.run(main())
+
+
+def test_another_process_revokes_through_the_store(running: Any, minted: Any, folder: File) -> None:
+    async def main() -> None:
+        async with (
+            running(STORE) as relay,
+            connect(quic(relay, f"/demo?jwt={minted(jti='t9')}"), tls=TRUST) as client,
+        ):
+            program = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "relay", "records"),
+                *("--config", str(folder / "relay.toml"), "revoke", "--jti", "t9"),
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+            )
+            _, said = await program.communicate()
+            assert program.returncode == 0, said
+            await asyncio.wait_for(client.lost, 1.5)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("policy", ["keep", "close"])
+def test_a_removed_key_does_what_the_setting_says(
+    running: Any, minted: Any, folder: File, policy: str
+) -> None:
+    other = keys.generate("HS256", kid="other")
+    (folder / "other.jwk").write_bytes(other.dump())
+    extra = f'keys = ["other.jwk"]\non_key_removed = "{policy}"\n'
+
+    async def main() -> None:
+        async with running(extra) as relay:
+            now = time.time()
+            claims = Claims(root=Path("demo"), get=(Path(""),), exp=int(now + 60))
+            url = quic(relay, f"/demo?jwt={mint.sign(claims, other, now)}")
+            async with connect(url, tls=TRUST) as client:
+                (folder / "other.jwk").write_bytes(keys.generate("HS256", kid="third").dump())
+                await asyncio.wait((client.lost,), timeout=3)
+                assert client.lost.done() == (policy == "close")
+            assert await refused(url) == 401
+
+    asyncio.run(main())

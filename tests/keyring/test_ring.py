@@ -1,0 +1,538 @@
+"""All sources together: what is there, what is waited for, what a stranger can make it cost."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from relay.auth.keys import Key, generate
+from relay.auth.settings import AuthSettings
+from relay.errors import ConfigError
+from relay.keyring import Change, Keyring
+
+Keys = dict[str, Key]
+QUICK = {
+    "allow_private": True,
+    "timeout": 1.0,
+    "min_interval": 0.05,
+    "default_age": 30.0,
+    "unknown_age": 5.0,
+}
+
+
+class Running:
+    """A keyring that runs, and what it said."""
+
+    def __init__(self, auth: dict[str, Any], fetch: dict[str, Any], every: float) -> None:
+        self.events: list[tuple[str, dict[str, Any]]] = []
+        settings = AuthSettings.model_validate(auth | {"fetch": QUICK | fetch})
+        self.changes: list[Change] = []
+        self.ring = Keyring.open(settings, self.log, every=every)
+        self.ring.on_change(self.changes.append)
+
+    def log(self, event: str, **facts: Any) -> None:
+        self.events.append((event, facts))
+
+    def said(self, event: str) -> list[dict[str, Any]]:
+        return [facts for name, facts in self.events if name == event]
+
+    @property
+    def kids(self) -> set[str | None]:
+        return {key.kid for key in self.ring.keys.keys}
+
+
+@asynccontextmanager
+async def running(
+    auth: dict[str, Any], every: float = 0.02, **fetch: Any
+) -> AsyncIterator[Running]:
+    one = Running(auth, fetch, every)
+    task = asyncio.ensure_future(one.ring.run())
+    await asyncio.sleep(0)
+    try:
+        yield one
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+# -- files -----------------------------------------------------------------------------------------
+
+
+def write(folder: Path, *keys: Key) -> list[str]:
+    names = []
+    for key in keys:
+        path = folder / f"{key.kid}.jwk"
+        path.write_bytes(key.dump())
+        names.append(str(path))
+    return names
+
+
+def test_files_at_once_and_as_they_change(tmp_path: Path, tools: Any, keys: Keys) -> None:
+    async def main() -> None:
+        names = write(tmp_path, keys["one"], keys["two"])
+        async with running({"keys": names}) as one:
+            assert one.kids == {"one", "two"}
+            (tmp_path / "two.jwk").write_bytes(keys["three"].dump())
+            await tools.until(lambda: one.kids == {"one", "three"})
+            (tmp_path / "one.jwk").unlink()
+            await tools.until(lambda: one.kids == {"three"})
+            assert one.changes == [
+                Change(frozenset({"three"}), frozenset({"two"})),
+                Change(frozenset(), frozenset({"one"})),
+            ]
+
+    asyncio.run(main())
+
+
+def test_another_key_of_the_same_name_is_a_change(tmp_path: Path, tools: Any, keys: Keys) -> None:
+    async def main() -> None:
+        (name,) = write(tmp_path, keys["one"])
+        async with running({"key": name}) as one:
+            (tmp_path / "one.jwk").write_bytes(keys["one"].dump(base64=True))
+            await asyncio.sleep(0.1)
+            assert one.changes == [Change(frozenset(), frozenset())]
+            (tmp_path / "one.jwk").write_bytes(generate("EdDSA", "one").dump())
+            await tools.until(lambda: len(one.changes) > 1)
+            assert one.changes[1:] == [Change(frozenset({"one"}), frozenset({"one"}))]
+
+    asyncio.run(main())
+
+
+def test_two_files_with_one_name_stop_the_start(tmp_path: Path, keys: Keys) -> None:
+    names = write(tmp_path, keys["one"])
+    with pytest.raises(ConfigError, match="two keys have the kid one"):
+        Keyring.open(AuthSettings(keys=(*names, *names)))
+    with pytest.raises(ConfigError, match="two keys have the kid one"):
+        Keyring.open(AuthSettings(key=names[0], key_dir=str(tmp_path)))
+    with pytest.raises(ConfigError, match=r"none\.jwk: No such file"):
+        Keyring.open(AuthSettings(key=str(tmp_path / "none.jwk")))
+    bare = tmp_path / "bare"
+    bare.write_bytes(keys["two"].dump().replace(b'"kid":"two",', b""))
+    auth = AuthSettings.model_validate({"key": str(bare), "jwks": ["https://id.example/"]})
+    with pytest.raises(ConfigError, match="without kid"):
+        Keyring.open(auth)
+
+
+def test_two_files_that_come_to_have_one_name(tmp_path: Path, tools: Any, keys: Keys) -> None:
+    async def main() -> None:
+        names = write(tmp_path, keys["one"], keys["two"])
+        async with running({"keys": names}) as one:
+            (tmp_path / "two.jwk").write_bytes(generate("EdDSA", "one").dump())
+            await tools.until(lambda: one.said("key not used"))
+            assert one.kids == {"one"}
+            assert one.changes == [Change(frozenset(), frozenset({"two"}))]
+
+    asyncio.run(main())
+
+
+def test_a_file_binds_its_keys_to_an_issuer(tmp_path: Path, keys: Keys) -> None:
+    (name,) = write(tmp_path, keys["one"])
+    auth = AuthSettings.model_validate(
+        {"jwks": [{"file": name, "issuer": "me", "audience": "you"}]}
+    )
+    (key,) = Keyring.open(auth).keys.keys
+    assert (key.issuer, key.audience) == ("me", "you")
+
+
+# -- published sets --------------------------------------------------------------------------------
+
+
+def test_a_set_is_asked_for_at_once_and_in_time(tools: Any, keys: Keys) -> None:
+    async def main() -> None:
+        async with tools.server() as server:
+            server.show("/jwks", keys["one"], cache_control="max-age=1")
+            source = {"url": server.url("/jwks?secret=x"), "issuer": "me", "audience": "you"}
+            async with running({"jwks": [source]}) as one:
+                assert not one.ring.keys.keys
+                assert one.ring.keys
+                await one.ring.need("one")
+                (key,) = one.ring.keys.keys
+                assert (key.issuer, key.audience) == ("me", "you")
+                server.show("/jwks", keys["one"], keys["two"], cache_control="max-age=1")
+                began = time.monotonic()
+                await tools.until(lambda: one.kids == {"one", "two"})
+                assert time.monotonic() - began < 1.0
+                (facts,) = one.ring.facts()
+                assert (facts.keys, facts.failures, facts.problem) == (2, 0, None)
+                assert facts.fetches == 2
+                assert facts.age is not None
+                assert facts.age < 1.0
+                assert "secret" not in f"{facts} {one.events}"
+
+    asyncio.run(main())
+
+
+def test_what_did_not_change_is_not_read_again(tools: Any, keys: Keys) -> None:
+    async def main() -> None:
+        async with tools.server() as server:
+
+            def answer(headers: dict[str, str]) -> Any:
+                said = {"etag": '"7"', "cache-control": "max-age=0"}
+                if headers.get("if-none-match") == '"7"':
+                    return tools.Answer(status=304, headers=said)
+                return tools.Answer(tools.jwks(keys["one"]), headers=said)
+
+            server.answers["/jwks"] = answer
+            async with running({"jwks": [server.url("/jwks")]}, default_age=0.05) as one:
+                await tools.until(lambda: server.count("/jwks") > 3)
+                assert one.kids == {"one"}
+                assert len(one.changes) == 1
+                (facts,) = one.ring.facts()
+                assert facts.unchanged >= 2
+                assert "if-none-match" not in server.requests[0][1]
+
+    asyncio.run(main())
+
+
+def test_a_new_key_is_found_by_its_name_at_once(tools: Any, keys: Keys) -> None:
+    async def main() -> None:
+        async with tools.server() as server:
+            server.show("/jwks", keys["one"])
+            async with running({"jwks": [server.url("/jwks")]}) as one:
+                await one.ring.need("one")
+                server.show("/jwks", keys["two"])
+                await asyncio.gather(*(one.ring.need("two") for _ in range(50)))
+                assert one.kids == {"two"}
+                assert server.count("/jwks") == 2
+                await asyncio.gather(*(one.ring.need("two") for _ in range(50)))
+                await one.ring.need(None)
+                assert server.count("/jwks") == 2
+                assert one.changes[-1] == Change(frozenset({"two"}), frozenset({"one"}))
+
+    asyncio.run(main())
+
+
+def test_a_thousand_unknown_names_cost_a_handful_of_fetches(tools: Any, keys: Keys) -> None:
+    async def main() -> None:
+        async with tools.server() as server:
+            server.show("/jwks", keys["one"])
+            server.answers["/dir/one.jwk"] = tools.Answer(keys["one"].public().dump())
+            auth = {"jwks": [server.url("/jwks")], "key_dir": server.url("/dir")}
+            async with running(auth, min_interval=0.4) as one:
+                await one.ring.need("one")
+                before = len(server.requests)
+                began = time.monotonic()
+
+                async def stranger(number: int) -> None:
+                    await asyncio.sleep(number / 1000)
+                    await one.ring.need(f"stranger-{number}")
+
+                await asyncio.gather(*(stranger(number) for number in range(1000)))
+                seconds = time.monotonic() - began
+                rounds = int(seconds / 0.4) + 2
+                assert server.count("/jwks") <= 1 + rounds
+                assert len(server.requests) - before <= rounds * (1 + 8 + 1)
+                assert one.ring.turned_away > 0
+                assert one.ring.waiting == 0
+                assert one.kids == {"one"}
+
+    asyncio.run(main())
+
+
+def test_a_name_asked_for_in_vain_is_remembered(tools: Any, keys: Keys) -> None:
+    async def main() -> None:
+        async with tools.server() as server:
+            server.show("/jwks", keys["one"])
+            async with running({"jwks": [server.url("/jwks")]}, unknown_age=0.3) as one:
+                await one.ring.need("two")
+                asked = len(server.requests)
+                for _ in range(20):
+                    await one.ring.need("two")
+                assert len(server.requests) == asked
+                await asyncio.sleep(0.35)
+                server.show("/jwks", keys["two"])
+                await one.ring.need("two")
+                assert one.kids == {"two"}
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    "kid", ["../../etc/passwd", "a/b", "a b", "", "k" * 257, "k\x00", "ä", "..", "a?b", "a#b"]
+)
+def test_a_name_that_is_none_is_never_asked_for(tools: Any, keys: Keys, kid: str) -> None:
+    async def main() -> None:
+        async with tools.server() as server:
+            async with running({"key_dir": server.url("/dir")}) as one:
+                await one.ring.need(kid)
+                await one.ring.need("one")
+            assert [path for path, _ in server.requests] == ["/dir/one.jwk"]
+
+    asyncio.run(main())
+
+
+def test_names_of_others_are_compared_and_nothing_else(tools: Any) -> None:
+    async def main() -> None:
+        async with tools.server() as server:
+            jwk = generate("EdDSA", "x").public().to_jwk()
+            kid = "https://id.example/k+1=:../.."
+            listed = [jwk | {"kid": kid}, jwk | {"kid": "a b"}, jwk | {"kid": "k" * 257}]
+            server.answers["/jwks"] = tools.Answer(json.dumps({"keys": listed}).encode())
+            async with running({"jwks": [server.url("/jwks")]}) as one:
+                await one.ring.need(kid)
+                assert one.kids == {kid}
+                assert len(one.said("key not used")) == 2
+                assert {path for path, _ in server.requests} == {"/jwks"}
+
+    asyncio.run(main())
+
+
+def test_one_bad_key_is_skipped_and_named(tools: Any, keys: Keys, secret: Key) -> None:
+    async def main() -> None:
+        async with tools.server() as server:
+            rsa = generate("RS256", "rsa").public().to_jwk()
+            listed = [
+                keys["one"].to_jwk(),
+                secret.to_jwk(),
+                rsa | {"use": "enc"},
+                {name: value for name, value in rsa.items() if name != "alg"},
+                keys["one"].public().to_jwk(),
+                {name: v for name, v in keys["two"].public().to_jwk().items() if name != "alg"},
+                5,
+            ]
+            server.answers["/jwks"] = tools.Answer(json.dumps({"keys": listed}).encode())
+            async with running({"jwks": [server.url("/jwks")]}) as one:
+                await one.ring.need("two")
+                assert one.kids == {"one", "two"}
+                assert not any(key.can_sign for key in one.ring.keys.keys)
+                lines = " | ".join(facts["why"] for facts in one.said("key not used"))
+                for words in (
+                    "(one) came with its private half",
+                    "(secret) is not used: it is a shared secret",
+                    "(rsa) is not used: it is for encryption",
+                    "several would fit",
+                    "its kid is taken",
+                    "not an object",
+                ):
+                    assert words in lines
+                d = keys["one"].to_jwk()["d"]
+                assert d not in str(one.events)
+                assert secret.to_jwk()["k"] not in str(one.events)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"status": 500},
+        {"body": b"<html>"},
+        {"body": b'{"keys":[],"keys":[]}'},
+        {"status": 302, "headers": {"location": "http://localhost/"}},
+        {"endless": True, "length": False},
+        {"pause": 9.0},
+        {"body": b"{" * 99, "drip": 1.0},
+        {"raw": b""},
+    ],
+    ids=str,
+)
+def test_a_source_that_goes_bad_is_believed_for_a_while(
+    tools: Any, keys: Keys, answer: dict[str, Any]
+) -> None:
+    async def main() -> None:
+        async with tools.server() as server:
+            server.show("/jwks", keys["one"], cache_control="max-age=0")
+            times = {"default_age": 0.1, "max_stale": 0.4, "timeout": 0.2}
+            async with running({"jwks": [server.url("/jwks")]}, **times) as one:
+                await tools.until(lambda: one.kids == {"one"})
+                one.events.clear()
+                server.answers["/jwks"] = tools.Answer(**answer)
+                await tools.until(lambda: one.said("keys not fetched"))
+                assert one.kids == {"one"}
+                began = time.monotonic()
+                await tools.until(lambda: not one.kids)
+                assert time.monotonic() - began < 2.0
+                assert one.said("keys forgotten")
+                assert one.changes[-1] == Change(frozenset(), frozenset({"one"}))
+                assert one.ring.keys.open_ended
+                assert one.ring.facts()[0].problem
+                server.show("/jwks", keys["one"], cache_control="max-age=0")
+                await tools.until(lambda: one.kids == {"one"})
+                assert one.said("keys fetched again")
+
+    asyncio.run(main())
+
+
+def test_an_empty_set_is_an_answer(tools: Any, keys: Keys) -> None:
+    async def main() -> None:
+        async with tools.server() as server:
+            server.show("/jwks", keys["one"], cache_control="max-age=0")
+            async with running({"jwks": [server.url("/jwks")]}, default_age=0.1) as one:
+                await one.ring.need("one")
+                server.show("/jwks")
+                await tools.until(lambda: not one.kids)
+                assert not one.said("keys not fetched")
+                assert not one.ring.keys
+
+    asyncio.run(main())
+
+
+def test_a_source_that_is_down_at_the_start(tools: Any, keys: Keys, tmp_path: Path) -> None:
+    async def main() -> None:
+        async with tools.server() as server:
+            server.answers["/jwks"] = tools.Answer(status=503)
+            (name,) = write(tmp_path, keys["one"])
+            async with running({"key": name, "jwks": [server.url("/jwks")]}) as one:
+                await one.ring.need("two")
+                assert one.kids == {"one"}
+                assert one.ring.keys.open_ended
+                assert not one.ring.keys.single
+                await tools.until(lambda: server.count("/jwks") > 2)
+                server.show("/jwks", keys["two"])
+                await tools.until(lambda: one.kids == {"one", "two"})
+                waits = [facts["retry"] for facts in one.said("keys not fetched")]
+                assert waits == sorted(waits)
+                assert not one.ring.keys.open_ended
+
+    asyncio.run(main())
+
+
+def test_a_published_key_takes_no_name_from_a_file(tools: Any, keys: Keys, tmp_path: Path) -> None:
+    async def main() -> None:
+        async with tools.server() as server:
+            server.show("/jwks", generate("EdDSA", "one"), keys["two"])
+            (name,) = write(tmp_path, keys["one"])
+            async with running({"key": name, "jwks": [server.url("/jwks")]}) as one:
+                await one.ring.need("two")
+                assert (
+                    one.ring.keys.find("one").material.members() == keys["one"].material.members()
+                )
+                (line,) = one.said("key not used")
+                assert "a second key named one" in line["why"]
+
+    asyncio.run(main())
+
+
+def test_a_key_by_url_is_what_a_key_file_is(tools: Any, keys: Keys, secret: Key) -> None:
+    async def main() -> None:
+        async with tools.server() as server:
+            server.answers["/a"] = tools.Answer(secret.dump(base64=True))
+            server.answers["/b"] = tools.Answer(keys["one"].dump())
+            async with running({"keys": [server.url("/a"), server.url("/b")]}) as one:
+                await asyncio.gather(one.ring.need("secret"), one.ring.need("one"))
+                assert one.kids == {"secret", "one"}
+                assert not one.ring.keys.find("one").can_sign
+
+    asyncio.run(main())
+
+
+# -- folders at URLs -------------------------------------------------------------------------------
+
+
+def test_a_folder_at_a_url(tools: Any, keys: Keys, secret: Key) -> None:
+    async def main() -> None:
+        async with tools.server() as server:
+            said = {"cache-control": "max-age=0"}
+            server.answers["/dir/one.jwk"] = tools.Answer(keys["one"].dump(), headers=said)
+            server.answers["/dir/secret.jwk"] = tools.Answer(secret.dump())
+            server.answers["/dir/two.jwk"] = tools.Answer(keys["three"].dump())
+            url = server.url("/dir/?k=v")
+            async with running({"key_dir": url}, default_age=0.1) as one:
+                assert one.ring.keys
+                assert not server.requests
+                for kid in ("one", "secret", "two", "none"):
+                    await one.ring.need(kid)
+                assert one.kids == {"one", "secret"}
+                assert not one.ring.keys.find("one").can_sign
+                assert one.ring.keys.open_ended
+                assert server.requests[0][0] == "/dir/one.jwk?k=v"
+                assert "its kid is three" in one.said("keys not fetched")[0]["why"]
+                asked = server.count("/dir/one.jwk?k=v")
+                await tools.until(lambda: server.count("/dir/one.jwk?k=v") > asked)
+                del server.answers["/dir/one.jwk"]
+                await tools.until(lambda: one.kids == {"secret"})
+                assert one.changes[-1] == Change(frozenset(), frozenset({"one"}))
+                (facts,) = one.ring.facts()
+                assert facts.keys == 1
+                assert facts.fetches == len(server.requests)
+
+    asyncio.run(main())
+
+
+def test_many_good_names_of_a_folder_come_in_a_row(tools: Any) -> None:
+    async def main() -> None:
+        made = [generate("EdDSA", f"k{number}") for number in range(30)]
+        async with tools.server() as server:
+            for key in made:
+                server.answers[f"/{key.kid}.jwk"] = tools.Answer(key.public().dump())
+            async with running({"key_dir": server.url("/")}, min_interval=60.0) as one:
+                for key in made:
+                    await asyncio.gather(*(one.ring.need(key.kid) for _ in range(3)))
+                assert len(one.kids) == 30
+                assert len(server.requests) == 30
+
+    asyncio.run(main())
+
+
+# -- issuers ---------------------------------------------------------------------------------------
+
+
+def discovery(server: Any, **changes: Any) -> bytes:
+    return json.dumps(
+        {"issuer": server.url("/id"), "jwks_uri": server.url("/jwks")} | changes
+    ).encode()
+
+
+WELL_KNOWN = "/id/.well-known/openid-configuration"
+
+
+def test_an_issuer_says_where_its_keys_are(tools: Any, keys: Keys) -> None:
+    async def main() -> None:
+        async with tools.server() as server:
+            server.answers[WELL_KNOWN] = tools.Answer(discovery(server))
+            server.show("/jwks", keys["one"])
+            source = {"issuer": server.url("/id"), "audience": "me"}
+            async with running({"issuers": [source]}) as one:
+                await one.ring.need("one")
+                (key,) = one.ring.keys.keys
+                assert (key.issuer, key.audience) == (server.url("/id"), "me")
+                server.show("/jwks", keys["two"])
+                await one.ring.need("two")
+                assert one.kids == {"two"}
+                assert (server.count(WELL_KNOWN), server.count("/jwks")) == (1, 2)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"issuer": "https://else.example"}, "that of 'https://else.example'"),
+        ({"issuer": None}, "that of nobody"),
+        ({"jwks_uri": None}, "no jwks_uri"),
+        ({"jwks_uri": "file:///etc/passwd"}, "expected a URL"),
+        ({"jwks_uri": "http://u:p@127.0.0.1/"}, "without user name"),
+    ],
+)
+def test_an_issuer_that_is_not_believed(tools: Any, changes: dict[str, Any], words: str) -> None:
+    async def main() -> None:
+        async with tools.server() as server:
+            server.answers[WELL_KNOWN] = tools.Answer(discovery(server, **changes))
+            async with running({"issuers": [server.url("/id")]}) as one:
+                await tools.until(lambda: one.said("keys not fetched"))
+                assert words in one.said("keys not fetched")[0]["why"]
+                assert "discovery: " in one.said("keys not fetched")[0]["why"]
+                assert server.count("/jwks") == 0
+
+    asyncio.run(main())
+
+
+def test_who_waits_is_let_go_at_the_end(tools: Any) -> None:
+    async def main() -> None:
+        async with tools.server() as server:
+            server.answers["/jwks"] = tools.Answer(pause=9.0)
+            async with running({"jwks": [server.url("/jwks")]}) as one:
+                waiting = asyncio.ensure_future(one.ring.need("one"))
+                await tools.until(lambda: one.ring.waiting)
+            async with asyncio.timeout(1.0):
+                await waiting
+            await one.ring.need("one")
+
+    asyncio.run(main())

@@ -1,0 +1,63 @@
+"""URLs of stores, as they are written, driven and shown."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from relay.errors import ConfigError
+from relay.records.address import Address, beside, read_address
+from relay.records.settings import RecordsSettings
+
+
+def test_files() -> None:
+    assert read_address("sqlite:///relay.db").file == Path("relay.db")
+    found = read_address("sqlite:////var/lib/relay.db")
+    assert found.file == Path("/var/lib/relay.db")
+    assert found.driver == "sqlite+aiosqlite:////var/lib/relay.db"
+
+
+@pytest.mark.parametrize("scheme", ["postgres", "postgresql"])
+def test_servers(scheme: str) -> None:
+    found = read_address(f"{scheme}://relay:secret@db.example.com:5433/moq?ssl=require")
+    assert found.driver == "postgresql+asyncpg://relay:secret@db.example.com:5433/moq?ssl=require"
+    assert found.shown == "postgresql://relay@db.example.com:5433/moq"
+    assert found.file is None
+    assert "secret" not in repr(found)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("", "relay.db", "sqlite://", "sqlite:///", "sqlite:///:memory:", "sqlite:///a?mode=ro"),
+        *("mysql://x/y", "postgresql+psycopg://x/y", "http://x", "postgresql://[x/y"),
+    ],
+)
+def test_refused(url: str) -> None:
+    with pytest.raises(ConfigError, match="expected"):
+        read_address(url)
+    with pytest.raises(ValidationError, match="expected"):
+        RecordsSettings(url=url)
+
+
+def test_beside() -> None:
+    folder = Path("/etc/relay")
+    assert beside(folder, "sqlite:///relay.db") == "sqlite:////etc/relay/relay.db"
+    for same in ("sqlite:////var/relay.db", "postgresql://x/y", "sqlite:///", "nonsense"):
+        assert beside(folder, same) == same
+
+
+def test_settings_show_no_password() -> None:
+    assert "secret" not in repr(RecordsSettings(url="postgresql://u:secret@h/d"))
+
+
+@given(st.text("sqlite:postgresql/@.?#[]%\x00é", max_size=40).map("postgresql://".__add__))
+@settings(max_examples=200, deadline=None)
+def test_any_text(url: str) -> None:
+    with contextlib.suppress(ConfigError):
+        assert isinstance(read_address(url), Address)

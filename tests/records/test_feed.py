@@ -1,0 +1,193 @@
+"""Revocations as they happen: between relays, across outages, in order."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+
+import relay.records.feed
+import relay.records.memory
+from relay.auth.revocation import Holder, Revocation
+from relay.records.feed import RevocationFeed
+from relay.records.memory import MemoryRecords
+from relay.records.opening import open_records
+from relay.records.store import Change, StoreError
+
+NOW = 1500.0
+BOB = Holder(sub="bob")
+
+
+def no_log(event: str, **facts: object) -> None:
+    """Nobody listens."""
+
+
+@contextlib.asynccontextmanager
+async def running(feed: RevocationFeed) -> AsyncIterator[None]:
+    async with asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(feed.run())
+        try:
+            yield
+        finally:
+            task.cancel()
+
+
+async def until(condition: Callable[[], Any], seconds: float = 1.0) -> float:
+    """Seconds until something is so; fails when it takes too long."""
+    began = time.monotonic()
+    while not condition():
+        assert time.monotonic() - began < seconds, "not in time"
+        await asyncio.sleep(0.01)
+    return time.monotonic() - began
+
+
+def test_two_relays_see_each_others_entries_within_a_second(lasting: str) -> None:
+    async def scenario() -> None:
+        one, other = await open_records(lasting), await open_records(lasting)
+        feeds = [RevocationFeed(store, 0.25, lambda: NOW, no_log) for store in (one, other)]
+        told: list[Revocation] = []
+        feeds[1].listeners.append(told.append)
+        async with running(feeds[0]), running(feeds[1]):
+            entry = await feeds[0].revoke(Revocation("sub", "bob"))
+            assert feeds[0].index.check(BOB, NOW) == entry
+            await until(lambda: feeds[1].index.check(BOB, NOW))
+            assert told == [entry]
+            assert await feeds[1].withdraw(entry.id)
+            assert feeds[1].index.check(BOB, NOW) is None
+            await until(lambda: feeds[0].index.check(BOB, NOW) is None)
+            assert told == [entry]
+        await one.close()
+        await other.close()
+
+    asyncio.run(scenario())
+
+
+def test_none_is_missed_however_many_write_at_once(lasting: str) -> None:
+    async def scenario() -> None:
+        stores = [await open_records(lasting) for _ in range(3)]
+        feed = RevocationFeed(stores[0], 0.05, lambda: NOW, no_log)
+        told: list[Revocation] = []
+        feed.listeners.append(told.append)
+
+        async def write(store: Any, name: str) -> None:
+            for n in range(15):
+                await store.revoke(Revocation("sub", f"{name}{n}"), NOW)
+
+        async def read() -> None:
+            while len(told) < 45:
+                await feed.refresh()
+
+        async with asyncio.timeout(20):
+            await asyncio.gather(read(), *(write(s, f"{n}-") for n, s in enumerate(stores)))
+        assert len({entry.value for entry in told}) == len(told) == 45
+        assert [entry.id for entry in told] == sorted(entry.id for entry in told)
+        for store in stores:
+            await store.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_restart_knows_everything(lasting: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario() -> None:
+        store = await open_records(lasting)
+        for n in range(5):
+            await store.revoke(Revocation("sub", f"s{n}"), NOW)
+        await store.revoke(Revocation("sub", "past", expires=NOW - 1), NOW - 5)
+        feed = RevocationFeed(store, 0.25, lambda: NOW, no_log)
+        assert feed.behind() == float("inf")
+        await feed.refresh()
+        assert feed.behind() == 0.0
+        assert sorted(entry.value for entry in feed.index) == [f"s{n}" for n in range(5)]
+        await store.close()
+
+    asyncio.run(scenario())
+
+
+def test_what_a_withdrawn_entry_covered_comes_to_light(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(relay.records.memory, "MAX_PAGE", 2)
+    monkeypatch.setattr(relay.records.feed, "MAX_PAGE", 2)
+
+    async def scenario() -> None:
+        feed = RevocationFeed(MemoryRecords(), 0.25, lambda: NOW, no_log)
+        for n in range(5):
+            await feed.revoke(Revocation("sub", f"s{n}"))
+        narrow = await feed.revoke(Revocation("sub", "bob", issued_before=NOW))
+        wide = await feed.revoke(Revocation("sub", "bob"))
+        assert feed.index.check(BOB._replace(issued=NOW), NOW) == wide
+        await feed.withdraw(wide.id)
+        assert feed.index.check(BOB._replace(issued=NOW), NOW) is None
+        assert feed.index.check(BOB, NOW) == narrow
+        assert len(feed.index) == 6
+        assert not await feed.withdraw(wide.id)
+
+    asyncio.run(scenario())
+
+
+def test_what_lives_in_memory_says_so() -> None:
+    told: list[str] = []
+
+    async def scenario() -> None:
+        feed = RevocationFeed(
+            MemoryRecords(), 0.25, lambda: NOW, lambda event, **facts: told.append(event)
+        )
+        await feed.revoke(Revocation("sub", "bob"))
+
+    asyncio.run(scenario())
+    assert told == ["warning"]
+
+
+class Moody(MemoryRecords):
+    """A store that can be told not to answer."""
+
+    silent = False
+
+    async def changes(self, after: int) -> list[Change]:
+        if self.silent:
+            raise StoreError("asleep")
+        return await super().changes(after)
+
+
+def test_while_the_store_is_silent_what_is_known_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(relay.records.feed, "RETRY_SECONDS", 0.02)
+    told: list[str] = []
+    wall = [NOW]
+
+    async def scenario() -> None:
+        store = Moody()
+        feed = RevocationFeed(
+            store, 0.05, lambda: wall[0], lambda event, **facts: told.append(event)
+        )
+        await store.revoke(Revocation("sub", "bob"), NOW)
+        async with running(feed):
+            await until(lambda: feed.index.check(BOB, NOW))
+            store.silent = True
+            await until(lambda: "warning" in told)
+            await store.revoke(Revocation("sub", "eve"), NOW)
+            wall[0] = NOW + 90
+            await asyncio.sleep(0.1)
+            assert feed.behind() == 90.0
+            assert feed.index.check(BOB, NOW)
+            assert not feed.index.check(Holder(sub="eve"), NOW)
+            store.silent = False
+            await until(lambda: feed.index.check(Holder(sub="eve"), NOW))
+        assert told == ["warning", "records answer again"]
+
+    asyncio.run(scenario())
+
+
+def test_what_has_ended_leaves_the_index() -> None:
+    wall = [NOW]
+
+    async def scenario() -> None:
+        feed = RevocationFeed(MemoryRecords(), 0.05, lambda: wall[0], no_log)
+        await feed.revoke(Revocation("sub", "bob", expires=NOW + 1))
+        assert len(feed.index) == 1
+        wall[0] = NOW + 100
+        async with running(feed):
+            await until(lambda: len(feed.index) == 0)
+
+    asyncio.run(scenario())

@@ -1,0 +1,222 @@
+"""Opening stores: what is made, what survives, what is refused in one line."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sqlite3
+import stat
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import Connection, text
+
+from relay.auth.facts import StoredToken
+from relay.auth.revocation import Revocation
+from relay.errors import ConfigError
+from relay.records.memory import MemoryRecords
+from relay.records.opening import open_records
+from relay.records.sql import SqlRecords
+from relay.records.store import StoreError
+from relay.records.tables import metadata
+
+NOW = 1500.0
+
+
+def test_without_a_url_nothing_lasts() -> None:
+    assert isinstance(asyncio.run(open_records(None)), MemoryRecords)
+
+
+def test_everything_survives(lasting: str, token: StoredToken) -> None:
+    async def write() -> Revocation:
+        store = await open_records(lasting)
+        await store.add_token(token)
+        entry = await store.revoke(Revocation("kid", "k1", reason="rotated"), NOW)
+        await store.close()
+        return entry
+
+    async def read() -> tuple[list[StoredToken], list[Revocation]]:
+        store = await open_records(lasting)
+        found = await store.tokens(), await store.revocations(NOW)
+        await store.close()
+        return found
+
+    entry = asyncio.run(write())
+    assert asyncio.run(read()) == ([token], [entry])
+
+
+WRITER = """
+import asyncio, sys, time
+from relay.auth.revocation import Revocation
+from relay.records.opening import open_records
+
+async def main():
+    store = await open_records(sys.argv[1])
+    await store.revoke(Revocation("sub", "bob"), 1500.0)
+    print("acknowledged", flush=True)
+    time.sleep(60)
+
+asyncio.run(main())
+"""
+
+
+def test_acknowledged_is_kept_by_a_process_that_is_killed(lasting: str) -> None:
+    command = [sys.executable, "-c", WRITER, lasting]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == "acknowledged\n"
+        writer.send_signal(signal.SIGKILL)
+
+    async def read() -> list[Revocation]:
+        store = await open_records(lasting)
+        found = await store.revocations(NOW)
+        await store.close()
+        return found
+
+    assert [entry.value for entry in asyncio.run(read())] == ["bob"]
+
+
+def test_sqlite_syncs_every_commit(tmp_path: Path) -> None:
+    async def look() -> tuple[object, ...]:
+        store = await open_records(f"sqlite:///{tmp_path}/relay.db")
+        assert isinstance(store, SqlRecords)
+        found = []
+        async with store._engine.connect() as connection:
+            for pragma in ("synchronous", "journal_mode"):
+                found.append((await connection.exec_driver_sql(f"PRAGMA {pragma}")).scalar())
+        await store.close()
+        return tuple(found)
+
+    assert asyncio.run(look()) == (2, "wal")  # 2 is FULL
+
+
+def test_the_file_is_its_owners_alone(tmp_path: Path) -> None:
+    umask = os.umask(0)
+    try:
+        asyncio.run(_open_and_close(f"sqlite:///{tmp_path}/relay.db"))
+    finally:
+        os.umask(umask)
+    assert stat.S_IMODE((tmp_path / "relay.db").stat().st_mode) == 0o600
+
+
+async def _open_and_close(url: str) -> None:
+    await (await open_records(url)).close()
+
+
+def test_the_tables_are_those_of_the_migrations(lasting: str) -> None:
+    def differences(connection: Connection) -> list[object]:
+        return list(compare_metadata(MigrationContext.configure(connection), metadata))
+
+    async def compare() -> list[object]:
+        store = await open_records(lasting)
+        assert isinstance(store, SqlRecords)
+        async with store._engine.connect() as connection:
+            found = await connection.run_sync(differences)
+        await store.close()
+        return found
+
+    assert asyncio.run(compare()) == []
+
+
+def test_several_open_an_empty_store_at_once(lasting: str) -> None:
+    async def together() -> None:
+        stores = await asyncio.gather(*(open_records(lasting) for _ in range(4)))
+        for n, store in enumerate(stores):
+            await store.revoke(Revocation("sub", f"s{n}"), NOW)
+        assert len(await stores[0].revocations(NOW)) == 4
+        for store in stores:
+            await store.close()
+
+    asyncio.run(together())
+
+
+def test_a_store_of_a_newer_relay(lasting: str) -> None:
+    async def advance() -> None:
+        store = await open_records(lasting)
+        assert isinstance(store, SqlRecords)
+        async with store._engine.begin() as connection:
+            await connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+        await store.close()
+
+    asyncio.run(advance())
+    with pytest.raises(ConfigError, match=r"records\.url: .*made by a newer relay"):
+        asyncio.run(open_records(lasting))
+
+
+def test_what_cannot_be_opened(tmp_path: Path) -> None:
+    (tmp_path / "text.db").write_text("this is no database, but a text of some length" * 50)
+    for url, why in (
+        (f"sqlite:///{tmp_path}/none/relay.db", "No such file"),
+        (f"sqlite:///{tmp_path}", "directory"),
+        (f"sqlite:///{tmp_path}/text.db", "not a database"),
+        ("postgresql://u:secret@127.0.0.1:1/x", "127.0.0.1"),
+        ("postgresql://u:secret@127.0.0.1:port/x", "not a URL"),
+    ):
+        with pytest.raises(ConfigError, match=why) as error:
+            asyncio.run(open_records(url))
+        assert str(error.value).startswith("records.url: ")
+        assert "\n" not in str(error.value)
+        assert "secret" not in str(error.value)
+
+
+def test_a_store_that_breaks_says_so(tmp_path: Path) -> None:
+    async def broken() -> None:
+        store = await open_records(f"sqlite:///{tmp_path}/relay.db")
+        with sqlite3.connect(tmp_path / "relay.db") as other:
+            other.execute("DROP TABLE revocations")
+        other.close()
+        with pytest.raises(StoreError, match="no such table"):
+            await store.changes(0)
+        with pytest.raises(StoreError, match="no such table"):
+            await store.revoke(Revocation("sub", "a"), NOW)
+        with sqlite3.connect(tmp_path / "relay.db") as other:
+            other.execute(
+                "INSERT INTO api_tokens VALUES ('p', 'd', 'n', 'r', 'no json', '[]', 0, 0, 0, 0)"
+            )
+        other.close()
+        with pytest.raises(StoreError, match="cannot be read"):
+            await store.find_token("p")
+        await store.close()
+
+    asyncio.run(broken())
+
+
+def test_a_server_without_that_database(postgres: Callable[[], str]) -> None:
+    missing = postgres().replace("@/relay", "@/none")
+    assert "none" in missing
+    with pytest.raises(ConfigError, match=r"records\.url: postgresql://relay@/none\d+: .*exist"):
+        asyncio.run(open_records(missing))
+
+
+def test_a_server_that_drops_everybody(postgres: Callable[[], str]) -> None:
+    url = postgres()
+
+    async def scenario() -> None:
+        store, other = await open_records(url), await open_records(url)
+        assert isinstance(other, SqlRecords)
+        await store.revoke(Revocation("sub", "a"), NOW)
+        async with other._engine.begin() as connection:
+            await connection.execute(
+                text(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                    " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+                )
+            )
+        for _ in range(10):
+            try:
+                assert len(await store.revocations(NOW)) == 1
+                break
+            except StoreError:
+                await asyncio.sleep(0.05)
+        else:
+            pytest.fail("the store did not come back")
+        await store.close()
+        await other.close()
+
+    asyncio.run(scenario())

@@ -1,0 +1,169 @@
+"""The link to a server that is slow, huge, packed, elsewhere, or not there."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+import ssl
+import time
+
+import httpx
+import pytest
+
+from relay.errors import ConfigError
+from relay.sidecar.link import MAX_ANSWER, MAX_REFUSAL, Link, Unreachable, client_tls
+
+
+def posted(oracle, deadline=5.0, **told):
+    """One question to an oracle that was told so; the reply or the error, and the oracle."""
+
+    async def run():
+        async with oracle(**told) as server, Link(server.url, deadline=deadline) as link:
+            try:
+                return await link.post({"id": "1"}), server
+            except Unreachable as error:
+                return error, server
+
+    return asyncio.run(run())
+
+
+def test_an_answer(oracle):
+    reply, server = posted(oracle, body={"a": 1})
+    assert reply == (None, {"a": 1})
+    assert server.asked == [{"id": "1"}]
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_refusal_is_one_line_of_text(oracle, status):
+    reply, _ = posted(oracle, status=status, body=b"no\nway\x1b[31m " + b"x" * 5000)
+    assert reply.refusal[0] == status
+    assert reply.refusal[1].startswith("no way [31m x")
+    assert len(reply.refusal[1]) == MAX_REFUSAL
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 400, 404, 408, 429, 500, 503])
+def test_anything_else_is_no_answer(oracle, status):
+    there = {"location": "http://127.0.0.1:1/"}
+    error, server = posted(oracle, status=status, headers=there)
+    assert isinstance(error, Unreachable)
+    assert str(status) in str(error)
+    assert len(server.asked) == 1
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"nope", b"[]", b'"x"', b"{", b'{"a":1,"a":2}', b'{"a":NaN}', b"\xff", b"[" * 500],
+)
+def test_what_is_no_object_is_no_answer(oracle, body):
+    error, _ = posted(oracle, body=body)
+    assert isinstance(error, Unreachable)
+
+
+def test_a_huge_answer_is_no_answer(oracle):
+    error, _ = posted(oracle, body={"x": "y" * MAX_ANSWER})
+    assert "more than" in str(error)
+
+
+def test_a_huge_refusal_is_a_refusal(oracle):
+    reply, _ = posted(oracle, status=403, body=b"x" * (2 * MAX_ANSWER))
+    assert reply.refusal == (403, "x" * MAX_REFUSAL)
+
+
+def test_a_packed_answer_is_not_unpacked(oracle):
+    body = gzip.compress(b" " * 10_000_000 + b"{}")
+    error, _ = posted(oracle, body=body, headers={"content-encoding": "gzip"})
+    assert "packed" in str(error)
+
+
+@pytest.mark.parametrize("told", [{"silent": True}, {"drip": 0.05}])
+def test_slow_servers_have_a_deadline_for_all_of_it(oracle, told):
+    began = time.monotonic()
+    error, _ = posted(oracle, deadline=0.3, **told)
+    assert "did not answer in 0.3 s" in str(error)
+    assert time.monotonic() - began < 2
+
+
+@pytest.mark.parametrize(
+    "raw", [b"", b"hello\r\n\r\n", b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n{"]
+)
+def test_broken_http_is_no_answer(oracle, raw):
+    error, _ = posted(oracle, raw=raw)
+    assert isinstance(error, Unreachable)
+
+
+def test_nobody_there():
+    async def run():
+        async with Link("http://127.0.0.1:1/?token=secret") as link:
+            await link.post({})
+
+    with pytest.raises(Unreachable) as caught:
+        asyncio.run(run())
+    assert "secret" not in str(caught.value)
+    assert caught.value.__cause__ is None
+
+
+def test_a_get_adds_to_the_query_and_escapes(oracle):
+    async def run():
+        async with oracle() as server, Link(server.url + "?v=1") as link:
+            await link.get([("root", "a b/&kid=x"), ("kid", "é")])
+            return server.targets
+
+    (target,) = asyncio.run(run())
+    asked = httpx.URL("http://x" + target)
+    assert asked.path == "/auth"
+    assert asked.params.multi_items() == [("v", "1"), ("root", "a b/&kid=x"), ("kid", "é")]
+
+
+def test_telling_needs_no_words_back(oracle):
+    async def run(**told):
+        async with oracle(**told) as server, Link(server.url) as link:
+            await link.tell({"x": 1})
+            await link.tell(path="/sessions?a=b")
+            return server
+
+    server = asyncio.run(run(status=204, body=b""))
+    assert server.asked == [{"x": 1}, {}]
+    assert server.targets == ["/auth", "/auth/sessions?a=b"]
+    asyncio.run(run(body=b"thanks"))
+    with pytest.raises(Unreachable, match="403"):
+        asyncio.run(run(status=403))
+
+
+def test_a_proxy_of_the_environment_is_not_used(oracle, monkeypatch):
+    for name in ("HTTP_PROXY", "ALL_PROXY", "http_proxy", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    assert posted(oracle)[0].members == {"publish": ["**"]}
+
+
+def test_a_socket_file(tmp_path, oracle):
+    async def run():
+        place = str(tmp_path / "auth.sock")
+        async with oracle() as told:
+            server = await asyncio.start_unix_server(told.serve, place)
+            async with Link(f"unix:{place}") as link:
+                reply = await link.post({"id": "2"})
+            server.close()
+        return reply, told
+
+    reply, told = asyncio.run(run())
+    assert reply.members == {"publish": ["**"]}
+    assert told.targets == ["/"]
+
+
+def test_a_context_for_the_servers_certificate(tmp_path):
+    context = client_tls((), None, None)
+    assert context.verify_mode is ssl.CERT_REQUIRED
+    with pytest.raises(ConfigError, match=r"client\.tls"):
+        client_tls((tmp_path / "no.pem",), None, None)
+    with pytest.raises(ConfigError, match=r"client\.tls"):
+        client_tls((), tmp_path / "no.pem", None)
+
+
+def test_json_of_any_letters_arrives(oracle):
+    async def run():
+        async with oracle() as server, Link(server.url) as link:
+            await link.post({"path": "/é/😀"})
+            return server.asked
+
+    assert json.dumps(asyncio.run(run())) == json.dumps([{"path": "/é/😀"}])

@@ -1,0 +1,138 @@
+"""The older contract: what a key and a few prefixes decide."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path as File
+
+import pytest
+
+from relay.auth.facts import NO_FACTS
+from relay.auth.grant import Grant
+from relay.auth.keys import generate
+from relay.auth.request import Request
+from relay.auth.settings import AuthSettings
+from relay.path import ROOT, Path
+from relay.sidecar.lookup import (
+    Answer,
+    is_everything,
+    public_of,
+    question,
+    read_answer,
+    settle,
+    shareable,
+)
+from relay.sidecar.terms import Fault
+
+VECTORS = json.loads((File(__file__).parents[1] / "vectors/sidecar.json").read_text())
+
+
+@pytest.mark.parametrize("row", VECTORS["answers"], ids=lambda row: row["name"])
+def test_upstreams_answers(row, made, token, now):
+    members = json.loads(row["text"])
+    target = row["path"]
+    if "token" in row:
+        claims = row["token"]
+        jwt = token(claims["root"], claims.get("put", ()), claims.get("get", ()))
+        target += f"?jwt={jwt}"
+    if row.get("key"):
+        members["key"] = made["e1"].public().to_jwk()
+    answer = read_answer(members)
+    try:
+        decision = settle(
+            answer, Request(target=target), Path(row["path"]), AuthSettings(), now, NO_FACTS
+        )
+    except Fault:
+        assert row["reason"] == "server_invalid"
+        return
+    if "reason" in row:
+        assert decision.reason.code == row["reason"]
+        assert not decision
+        return
+    assert decision, decision.reason
+    assert decision.grant.root == row["root"]
+    assert list(decision.grant.publish) == row["publish"]
+    assert list(decision.grant.subscribe) == row["subscribe"]
+    assert (answer.tier or None) == row.get("tier")
+
+
+def test_a_key_of_another_name_is_not_used(made, token, now):
+    other = replace(made["e1"], kid="other")
+    request = Request(target=f"/demo?jwt={token(get=[''])}")
+    decision = settle(Answer(key=other), request, Path("demo"), AuthSettings(), now, NO_FACTS)
+    assert decision.reason.code == "unknown_kid"
+
+
+def test_a_public_answer_does_not_help_a_bad_token(made, token, now):
+    request = Request(target=f"/demo?jwt={token(get=[''], kid='k1')}")
+    answer = Answer(subscribe=("",), publish=("",), key=made["e1"])
+    assert not settle(answer, request, Path("demo"), AuthSettings(), now, NO_FACTS)
+
+
+def test_the_questions_query():
+    assert question(Path("a b/c"), None, False, "quic") == [
+        ("root", "a b/c"),
+        ("transport", "quic"),
+    ]
+    assert question(ROOT, "k", True, "http")[1:3] == [("kid", "k"), ("mtls", "true")]
+
+
+def test_an_answer_there_and_back(made):
+    answer = Answer("x/y", ("a",), (), made["e1"].public(), "t")
+    told = answer.dump()
+    assert told["public"] == {"subscribe": ["a"]}
+    assert "d" not in told["key"]
+    back = read_answer(json.loads(json.dumps(told)))
+    assert (back.alias, back.subscribe, back.tier) == ("x/y", ("a",), "t")
+    assert back.key.kid == "e1"
+    assert Answer().dump() == {}
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {"alias": 1},
+        {"public": []},
+        {"public": {"subscribe": "demo"}},
+        {"key": "eyJ"},
+        {"key": {}},
+        {"key": {"keys": []}},
+        {"key": {"kty": "oct", "alg": "none", "k": "AAAA"}},
+        {"tier": 1},
+    ],
+)
+def test_malformed_answers(members):
+    with pytest.raises(ValueError, match=r"."):
+        read_answer(members)
+
+
+def test_a_set_of_keys_is_not_one_key():
+    keys = [generate("HS256", name).to_jwk() for name in "ab"]
+    with pytest.raises(ValueError, match="not one key") as caught:
+        read_answer({"key": {"keys": keys}})
+    assert keys[0]["k"] not in str(caught.value)
+
+
+def test_prefixes_that_are_too_long_are_a_fault(now):
+    answer = Answer(subscribe=("x/" * 31,))
+    with pytest.raises(Fault, match="answer holds"):
+        settle(answer, Request(target="/a/b"), Path("a/b"), AuthSettings(), now, NO_FACTS)
+
+
+def test_what_of_a_key_is_told(made):
+    assert shareable(made["e1"], False).can_sign is False
+    assert shareable(made["k1"], False) is None
+    assert shareable(made["k1"], True).operations == ("verify",)
+    assert shareable(replace(made["e1"], operations=("sign",)), True) is None
+    assert shareable(None, True) is None
+
+
+def test_what_a_public_grant_says():
+    grant = Grant(Path("a"), (Path("p"),), (ROOT,), anonymous=True)
+    assert public_of(grant) == (("",), ("p",))
+    assert public_of(replace(grant, anonymous=False)) == ((), ())
+    assert public_of(None) == ((), ())
+    assert is_everything(Grant(Path("a"), (ROOT,), (ROOT,)))
+    assert not is_everything(grant)
+    assert not is_everything(None)
