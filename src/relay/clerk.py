@@ -17,7 +17,7 @@ from relay.records.desk import Desk
 
 
 class Clerk:
-    """The relay's own clerk (see `relay.peer.door.Clerk`)."""
+    """The relay's own clerk (see `relay.peer.judgement.Clerk`)."""
 
     def __init__(self, keyring: Keyring, desk: Desk) -> None:
         self.keyring = keyring

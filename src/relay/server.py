@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import secrets
 import signal
+import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -21,6 +22,7 @@ import structlog
 from relay.auth.decide import Request
 from relay.auth.grant import Grant
 from relay.auth.revocation import Revocation
+from relay.authority import Authority
 from relay.clerk import Clerk
 from relay.config import Settings
 from relay.control.public import public_app
@@ -33,11 +35,14 @@ from relay.net.authority import load_roots
 from relay.net.endpoint import Endpoint
 from relay.net.tls import Certificates
 from relay.path import ROOT, Path
-from relay.peer.door import Door, Judgement, Rules, refusal
+from relay.peer.door import Door
 from relay.peer.guest import House
+from relay.peer.judgement import Judgement, Rules, refusal
 from relay.peer.local import collect_group
 from relay.records.desk import Desk
 from relay.records.opening import open_records
+from relay.sidecar.client import AuthClient
+from relay.sidecar.link import Link, client_tls
 from relay.wire.frame import Layout, Transcoder
 
 TICK = 0.2
@@ -193,6 +198,7 @@ class Relay:
             self._escaped,
             load_roots(settings.server.tls.root),
         )
+        self._link: Link | None = None
         self.quic_address: tuple[str, int] = ("", 0)
         self.http_addresses: list[tuple[str, int]] = []
 
@@ -229,6 +235,7 @@ class Relay:
             async with asyncio.TaskGroup() as tasks:
                 faces = [tasks.create_task(face.serve()) for face in self._faces()]
                 self.door.spawn = tasks.create_task
+                self._ask_elsewhere(tasks)
                 ticker = tasks.create_task(self._tick())
                 desk = tasks.create_task(self.desk.run())
                 keyring = tasks.create_task(self.keyring.run())
@@ -245,6 +252,18 @@ class Relay:
         finally:
             await self.endpoint.close()
             await self.desk.close()
+            if self._link is not None:
+                await self._link.close()
+
+    def _ask_elsewhere(self, tasks: asyncio.TaskGroup) -> None:
+        """Have an authorization server decide, where one is configured."""
+        auth, tls = self.settings.auth, self.settings.client.tls
+        if auth.url is None:
+            return
+        self._link = Link(auth.url, client_tls(tls.root, tls.cert, tls.key))
+        client = AuthClient(self._link, auth.contract, auth, self.wall)
+        node = self.settings.cluster.node or socket.gethostname()
+        self.door.authority = Authority(client, node, self.wall, tasks.create_task)
 
     async def _open_records(self) -> None:
         """Open the store, know who is revoked, and only then let anybody come to the door."""

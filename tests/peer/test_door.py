@@ -12,8 +12,9 @@ from relay.auth.claims import Claims
 from relay.auth.settings import AuthSettings
 from relay.model.origin import Origin
 from relay.path import Path
-from relay.peer.door import Door, Rules
+from relay.peer.door import Door
 from relay.peer.guest import House
+from relay.peer.judgement import Rules
 from relay.session.settings import SessionSettings
 from relay.session.transport import Knock
 from relay.wire.version import IDENTIFIERS

@@ -9,87 +9,38 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from dataclasses import replace
+from typing import Any
 
-from relay.auth.certificate import Certificate
 from relay.auth.decide import Decision, Request, decide
 from relay.auth.facts import NO_FACTS, Facts
 from relay.auth.grant import Grant
-from relay.auth.keys import KeySet
-from relay.auth.settings import AuthSettings
 from relay.errors import (
-    BadRequest,
     Forbidden,
-    Refused,
     RelayError,
     Unauthorized,
     Unroutable,
 )
 from relay.peer.guest import Guest, House
+from relay.peer.judgement import (
+    REFUSAL_HEADER,
+    Authority,
+    Clerk,
+    Judgement,
+    Loan,
+    NoClerk,
+    Rules,
+    address,
+    asked,
+    refusal,
+    refuse_to_wait,
+    shown,
+)
 from relay.session.events import Opened
 from relay.session.lite import LiteSession
 from relay.session.settings import SessionSettings
-from relay.session.transport import Knock, PeerCertificate, Visit
+from relay.session.transport import Knock, Visit
 from relay.wire.version import INBAND, choose
-
-REFUSAL_HEADER = "x-request-id"
-"""Where an HTTP answer names the refusal."""
-
-
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """What decisions are made by; replaced as a whole when keys or settings change."""
-
-    keys: KeySet
-    settings: AuthSettings
-
-
-@dataclass(frozen=True, slots=True)
-class Judgement:
-    """A decision and the id under which the log knows it."""
-
-    decision: Decision
-    id: str
-
-    @property
-    def grant(self) -> Grant | None:
-        """The rights, when there are any."""
-        return self.decision.grant
-
-
-def refuse_to_wait(decision: Coroutine[Any, Any, None]) -> None:
-    """For doors that nobody gave tasks to: their clerk always answers at once."""
-    decision.close()
-    raise RuntimeError("this door has nobody to wait for it")
-
-
-class Clerk(Protocol):
-    """Who gathers what a decision needs to know beside the request itself."""
-
-    def at_once(self, request: Request, certificate: Certificate | None) -> Facts | None:
-        """The facts when nothing has to be waited for, else ``None``."""
-
-    async def gather(self, request: Request, certificate: Certificate | None) -> Facts:
-        """The facts, however long they take (within the clerk's own limits). Never raises."""
-
-    def admitted(self, grant: Grant) -> None:
-        """Somebody came in with that grant."""
-
-
-class NoClerk:
-    """Nothing to know: decisions follow from keys and settings alone."""
-
-    def at_once(self, request: Request, certificate: Certificate | None) -> Facts | None:
-        """Only what the connection itself showed."""
-        return Facts(certificate=certificate)
-
-    async def gather(self, request: Request, certificate: Certificate | None) -> Facts:
-        """The same."""
-        return Facts(certificate=certificate)
-
-    def admitted(self, grant: Grant) -> None:
-        """Nobody counts."""
 
 
 class Door:
@@ -115,6 +66,9 @@ class Door:
         self.versions = versions
         self.wall = wall
         self.clerk = clerk or NoClerk()
+        self.authority: Authority | None = None
+        """Who decides instead of the relay itself."""
+        self._loans: dict[str, Loan] = {}
         self.spawn = spawn
         self.guests: dict[str, Guest] = {}
         self.admitted = 0
@@ -129,6 +83,12 @@ class Door:
         """The one decision, written to the log when it is a refusal."""
         rules = self.rules
         decision = decide(request, rules.keys, rules.settings, self.wall(), facts)
+        return self._noted(decision, request, remote)
+
+    def _noted(
+        self, decision: Decision, request: Request, remote: str, loan: Loan | None = None
+    ) -> Judgement:
+        """Give a decision its id, and write down what deserves it."""
         id = secrets.token_hex(6)
         path = request.target.partition("?")[0][:256]
         if decision.grant is not None:
@@ -137,7 +97,7 @@ class Door:
             self._write_refusal(decision, request, remote, id)
         for detail in decision.warnings:
             self.house.log("warning", id=id, detail=detail, path=path)
-        return Judgement(decision, id)
+        return Judgement(decision, id, loan if decision.grant is not None else None)
 
     def _write_refusal(self, decision: Decision, request: Request, remote: str, id: str) -> None:
         reason = decision.reason
@@ -159,7 +119,12 @@ class Door:
         facts = self.clerk.at_once(request, None)
         if facts is None:
             facts = await self.clerk.gather(request, None)
-        return self.judge(request, remote, facts)
+        if self.authority is None:
+            return self.judge(request, remote, facts)
+        bearer = {"authorization": f"Bearer {request.bearer}"} if request.bearer else {}
+        knock = Knock(request.transport, request.target, remote=(remote, 0), headers=bearer)
+        decision, _ = await self.authority.ask(request, knock, facts)
+        return self._noted(decision, request, remote)
 
     def _judge_when_ready(
         self, request: Request, knock: Knock, then: Callable[[Judgement], None]
@@ -167,13 +132,17 @@ class Door:
         """Judge at once when nothing has to be waited for, else when it is there."""
         certificate = shown(knock.certificate)
         facts = self.clerk.at_once(request, certificate)
-        if facts is not None:
+        if facts is not None and self.authority is None:
             then(self.judge(request, address(knock), facts))
             return
 
         async def later() -> None:
-            facts = await self.clerk.gather(request, certificate)
-            then(self.judge(request, address(knock), facts))
+            known = facts or await self.clerk.gather(request, certificate)
+            if self.authority is None:
+                then(self.judge(request, address(knock), known))
+                return
+            decision, loan = await self.authority.ask(request, knock, known)
+            then(self._noted(decision, request, address(knock), loan))
 
         self.spawn(later())
 
@@ -204,11 +173,18 @@ class Door:
             if judgement.grant is None:
                 visit.refuse(judgement.decision.status, ((REFUSAL_HEADER, judgement.id),))
             else:
-                self._seat(visit, protocol, judgement.grant, judgement.id)
+                self._seat(visit, protocol, judgement.grant, judgement.id, judgement.loan)
 
         self._judge_when_ready(asked(knock, knock.target), knock, decided)
 
-    def _seat(self, visit: Visit, protocol: str | None, grant: Grant | None, id: str) -> None:
+    def _seat(
+        self,
+        visit: Visit,
+        protocol: str | None,
+        grant: Grant | None,
+        id: str,
+        loan: Loan | None = None,
+    ) -> None:
         """Open the session; without a grant the peer is decided on when it introduces itself."""
         session = LiteSession(
             visit.transport, protocol, origin=self.house.origin.id, settings=self.sessions
@@ -226,6 +202,7 @@ class Door:
         self.guests[id] = guest
         if grant is not None:
             self._limit(guest, grant)
+            self._borrow(guest, loan)
         visit.accept(guest, protocol)
         guest.start()
 
@@ -241,11 +218,28 @@ class Door:
                     guest.close(refusal(judgement))
                 elif not guest.gone:
                     self._limit(guest, judgement.grant)
+                    self._borrow(guest, judgement.loan)
                     guest.welcome(judgement.grant)
 
             self._judge_when_ready(request, knock, decided)
 
         return admit
+
+    def _borrow(self, guest: Guest, loan: Loan | None) -> None:
+        """Have the session follow what somebody else says of its grant."""
+        if loan is None:
+            return
+
+        def changed(grant: Grant) -> None:
+            self._deadlines.pop(guest.id, None)
+            self._limit(guest, grant)
+            guest.regrant(grant)
+
+        def over(reason: str) -> None:
+            guest.close(Unauthorized(f"{reason} (id {guest.id})"))
+
+        self._loans[guest.id] = loan
+        loan.begin(changed, over)
 
     def _limit(self, guest: Guest, grant: Grant) -> None:
         """Note when the grant ends, by a clock that nobody can turn back."""
@@ -275,6 +269,8 @@ class Door:
     def _left(self, guest: Guest, reason: str) -> None:
         self.guests.pop(guest.id, None)
         self._deadlines.pop(guest.id, None)
+        if (loan := self._loans.pop(guest.id, None)) is not None:
+            loan.end(reason)
         self.house.log(
             "left",
             id=guest.id,
@@ -318,6 +314,8 @@ class Door:
         guest = self.guests.get(id)
         if guest is None or guest.grant is None:
             raise Unroutable(f"no session {id!r}")
+        if self.authority is not None:
+            raise Forbidden("the authorization server refreshes sessions, not their holders")
         old = guest.grant
         request = Request(target=f"/{old.root}", bearer=bearer, transport="refresh")
         judgement = await self.consider(request, remote)
@@ -345,42 +343,3 @@ class Door:
         """Show everybody out."""
         for guest in tuple(self.guests.values()):
             guest.close(error)
-
-
-def shown(certificate: PeerCertificate | None) -> Certificate | None:
-    """A client certificate as decisions know it."""
-    if certificate is None:
-        return None
-    return Certificate(
-        fingerprint=certificate.fingerprint,
-        not_after=certificate.not_after,
-        subject=certificate.subject,
-        sans=certificate.names,
-        issuer=certificate.issuer,
-        not_before=certificate.not_before,
-    )
-
-
-def asked(knock: Knock, target: str) -> Request:
-    """The request that a knock makes."""
-    bearer = knock.headers.get("authorization", "")
-    scheme, _, credential = bearer.partition(" ")
-    return Request(
-        target=target,
-        bearer=credential.strip() if scheme.lower() == "bearer" else None,
-        transport=knock.transport,
-        origin=knock.origin,
-    )
-
-
-def address(knock: Knock) -> str:
-    """The peer's address for the log."""
-    host, port = knock.remote
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def refusal(judgement: Judgement) -> Refused:
-    """What a session is closed with: the status's word and the id, nothing more."""
-    kinds: dict[int, type[Refused]] = {400: BadRequest, 403: Forbidden}
-    kind = kinds.get(judgement.decision.status, Unauthorized)
-    return kind(f"{kind.__name__.lower()} (id {judgement.id})")

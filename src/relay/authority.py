@@ -1,0 +1,107 @@
+"""Deciding by somebody else's word: the relay as a client of an authorization server.
+
+It brings the sidecar's client and the door together: one question at the door, then a lease per
+session that is asked for again on the server's cadence. Its law: without a clear yes there is no
+session, and a session never outlives what was granted. This module must not know connections.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
+from typing import Any
+
+from relay.auth.decide import Decision
+from relay.auth.facts import Facts
+from relay.auth.grant import Grant
+from relay.auth.request import Request
+from relay.session.transport import Knock
+from relay.sidecar.client import Admission, AuthClient
+from relay.sidecar.inquiry import Inquiry, Role, fresh_id, inquire, tell_certificate
+from relay.sidecar.lease import Lease
+from relay.sidecar.link import Unreachable
+
+FAREWELL = 2.0
+"""Seconds in which the server should take in that a session is over."""
+
+Spawn = Callable[[Coroutine[Any, Any, None]], object]
+
+
+class Loan:
+    """What one session was granted by the server (see `relay.peer.judgement.Loan`)."""
+
+    def __init__(self, authority: Authority, inquiry: Inquiry, admission: Admission) -> None:
+        self._authority = authority
+        self._inquiry = inquiry
+        self._admission = admission
+        self._lease: Lease | None = None
+        self._running: asyncio.Task[None] | None = None
+        self._reason = ""
+
+    def begin(self, changed: Callable[[Grant], None], over: Callable[[str], None]) -> None:
+        """The session begins: keep the grant fresh, tell of changes and of its end."""
+        authority = self._authority
+        self._lease = Lease(
+            authority.client,
+            self._inquiry,
+            self._admission,
+            lambda grant, tier: changed(grant),
+            authority.wall,
+        )
+        authority.loans.add(self)
+        authority.spawn(self._run(over))
+
+    def nudge(self) -> None:
+        """Have the server asked again now."""
+        if self._lease is not None:
+            self._lease.nudge()
+
+    def end(self, reason: str) -> None:
+        """The session is over: stop asking, tell the server."""
+        self._authority.loans.discard(self)
+        if self._running is not None:
+            self._running.cancel()
+        self._authority.spawn(self._tell(self._reason or reason))
+
+    async def _run(self, over: Callable[[str], None]) -> None:
+        assert self._lease is not None
+        self._running = asyncio.current_task()
+        try:
+            self._reason = await self._lease.run()
+        finally:
+            self._running = None
+        over(self._reason)
+
+    async def _tell(self, reason: str) -> None:
+        if self._lease is not None:
+            with contextlib.suppress(Unreachable, TimeoutError):
+                async with asyncio.timeout(FAREWELL):
+                    await self._lease.close(reason[:64])
+
+
+class Authority:
+    """An authorization server, as the door asks it (see `relay.peer.judgement.Authority`)."""
+
+    def __init__(
+        self, client: AuthClient, node: str, wall: Callable[[], float], spawn: Spawn
+    ) -> None:
+        self.client = client
+        self.node = node
+        self.wall = wall
+        self.spawn = spawn
+        self.loans: set[Loan] = set()
+        """Sessions that run on the server's word."""
+
+    async def ask(self, request: Request, knock: Knock, facts: Facts) -> tuple[Decision, Loan]:
+        """The server's decision, and the loan to begin if it is a yes. Never raises."""
+        inquiry = inquire(knock, request.target, fresh_id(), self.node)
+        role: Role | None = None
+        if request.publishes != request.subscribes:
+            role = "publisher" if request.publishes else "subscriber"
+        shown = facts.certificate
+        certificate = tell_certificate(shown) if shown is not None else None
+        inquiry = replace(inquiry, role=role, certificate=certificate)
+        admission = await self.client.connect(inquiry, facts)
+        return admission.decision, Loan(self, inquiry, admission)

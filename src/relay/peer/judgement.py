@@ -1,0 +1,136 @@
+"""A judgement at the door: what goes into it, what comes out, and who may take it back.
+
+The door asks a clerk for facts, and possibly somebody else for the decision itself; both are only
+described here, as far as the door needs them. This module must not know sessions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from relay.auth.certificate import Certificate
+from relay.auth.decide import Decision, Request
+from relay.auth.facts import Facts
+from relay.auth.grant import Grant
+from relay.auth.keys import KeySet
+from relay.auth.settings import AuthSettings
+from relay.errors import BadRequest, Forbidden, Refused, Unauthorized
+from relay.session.transport import Knock, PeerCertificate
+
+REFUSAL_HEADER = "x-request-id"
+"""Where an HTTP answer names the refusal."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What decisions are made by; replaced as a whole when keys or settings change."""
+
+    keys: KeySet
+    settings: AuthSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """A decision and the id under which the log knows it."""
+
+    decision: Decision
+    id: str
+    loan: Loan | None = None
+    """Who may change or take back the grant, when it is not the relay's own."""
+
+    @property
+    def grant(self) -> Grant | None:
+        """The rights, when there are any."""
+        return self.decision.grant
+
+
+class Loan(Protocol):
+    """A grant that somebody else may change or take back while the session runs."""
+
+    def begin(self, changed: Callable[[Grant], None], over: Callable[[str], None]) -> None:
+        """The session begins."""
+
+    def end(self, reason: str) -> None:
+        """The session is over."""
+
+
+class Authority(Protocol):
+    """Somebody else who decides."""
+
+    async def ask(self, request: Request, knock: Knock, facts: Facts) -> tuple[Decision, Loan]:
+        """Their decision. Never raises: without a clear yes it is a no."""
+
+
+def refuse_to_wait(decision: Coroutine[Any, Any, None]) -> None:
+    """For doors that nobody gave tasks to: their clerk always answers at once."""
+    decision.close()
+    raise RuntimeError("this door has nobody to wait for it")
+
+
+class Clerk(Protocol):
+    """Who gathers what a decision needs to know beside the request itself."""
+
+    def at_once(self, request: Request, certificate: Certificate | None) -> Facts | None:
+        """The facts when nothing has to be waited for, else ``None``."""
+
+    async def gather(self, request: Request, certificate: Certificate | None) -> Facts:
+        """The facts, however long they take (within the clerk's own limits). Never raises."""
+
+    def admitted(self, grant: Grant) -> None:
+        """Somebody came in with that grant."""
+
+
+class NoClerk:
+    """Nothing to know: decisions follow from keys and settings alone."""
+
+    def at_once(self, request: Request, certificate: Certificate | None) -> Facts | None:
+        """Only what the connection itself showed."""
+        return Facts(certificate=certificate)
+
+    async def gather(self, request: Request, certificate: Certificate | None) -> Facts:
+        """The same."""
+        return Facts(certificate=certificate)
+
+    def admitted(self, grant: Grant) -> None:
+        """Nobody counts."""
+
+
+def shown(certificate: PeerCertificate | None) -> Certificate | None:
+    """A client certificate as decisions know it."""
+    if certificate is None:
+        return None
+    return Certificate(
+        fingerprint=certificate.fingerprint,
+        not_after=certificate.not_after,
+        subject=certificate.subject,
+        sans=certificate.names,
+        issuer=certificate.issuer,
+        not_before=certificate.not_before,
+    )
+
+
+def asked(knock: Knock, target: str) -> Request:
+    """The request that a knock makes."""
+    bearer = knock.headers.get("authorization", "")
+    scheme, _, credential = bearer.partition(" ")
+    return Request(
+        target=target,
+        bearer=credential.strip() if scheme.lower() == "bearer" else None,
+        transport=knock.transport,
+        origin=knock.origin,
+    )
+
+
+def address(knock: Knock) -> str:
+    """The peer's address for the log."""
+    host, port = knock.remote
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def refusal(judgement: Judgement) -> Refused:
+    """What a session is closed with: the status's word and the id, nothing more."""
+    kinds: dict[int, type[Refused]] = {400: BadRequest, 403: Forbidden}
+    kind = kinds.get(judgement.decision.status, Unauthorized)
+    return kind(f"{kind.__name__.lower()} (id {judgement.id})")

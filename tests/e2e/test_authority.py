@@ -1,0 +1,155 @@
+"""Our relay asking our sidecar, two real programs: both contracts, refusals, outages, the end."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path as File
+from typing import Any
+
+import httpx
+import pytest
+
+from relay.client import connect
+from relay.errors import SessionLost
+from relay.net.dial import DialTls
+
+TRUST = DialTls(disable_verify=True)
+
+RELAY = """
+[server]
+listen = "127.0.0.1:0"
+[server.tls]
+generate = ["localhost"]
+[auth]
+url = "http://127.0.0.1:{port}/"
+contract = "{contract}"
+"""
+
+SIDECAR = """
+[auth]
+key_dir = "keys"
+public = "anon"
+[sidecar]
+expires = 30
+revalidate = 1
+share_secrets = true
+"""
+
+
+class Sidecar:
+    """`relay sidecar` as a process of its own."""
+
+    def __init__(self, folder: File, port: int) -> None:
+        (folder / "sidecar.toml").write_text(SIDECAR)
+        self.log = folder / "sidecar.log"
+        self.port = port
+        with self.log.open("wb") as err:
+            self.program = subprocess.Popen(
+                [
+                    *(sys.executable, "-m", "relay", "sidecar", "sidecar.toml"),
+                    *("--listen", f"127.0.0.1:{port}"),
+                ],
+                cwd=folder,
+                stdout=subprocess.DEVNULL,
+                stderr=err,
+                env=os.environ,
+            )
+        deadline = time.monotonic() + 15
+        while time.monotonic() < deadline:
+            try:
+                httpx.get(f"http://127.0.0.1:{port}/")
+                return
+            except httpx.TransportError:
+                assert self.program.poll() is None, self.log.read_text()
+                time.sleep(0.05)
+        raise AssertionError(self.log.read_text())
+
+    def stop(self) -> None:
+        if self.program.poll() is None:
+            self.program.terminate()
+        self.program.wait(10)
+
+
+@pytest.fixture
+def sidecar(folder: File, signer: Any) -> Iterator[Sidecar]:
+    (folder / "keys").mkdir()
+    (folder / "keys" / "e2e.jwk").write_bytes(signer.dump())
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    started = Sidecar(folder, port)
+    yield started
+    started.stop()
+
+
+def url(relay: Any, target: str, scheme: str = "https") -> str:
+    return f"{scheme}://127.0.0.1:{relay.quic_address[1]}{target}"
+
+
+@pytest.mark.parametrize("contract", ["events", "api"])
+def test_the_sidecar_decides_for_our_relay(
+    running: Any, token: Callable[..., str], sidecar: Sidecar, contract: str
+) -> None:
+    async def main() -> None:
+        base = RELAY.format(port=sidecar.port, contract=contract)
+        async with running(base=base) as relay:
+            jwt = token("demo", put=("a",), get=())
+            for scheme in ("https", "moqt"):
+                async with connect(url(relay, f"/demo?jwt={jwt}", scheme), tls=TRUST) as client:
+                    async with asyncio.timeout(5):
+                        while not client.hears("a"):
+                            await asyncio.sleep(0.02)
+                    assert not client.hears("b")
+            for target in ("/demo", "/demo?jwt=rubbish", f"/other?jwt={jwt}"):
+                with pytest.raises(SessionLost) as refused:
+                    async with connect(url(relay, target), tls=TRUST):
+                        pass
+                assert refused.value.status == 401
+            async with connect(url(relay, "/anon"), tls=TRUST):
+                pass
+            base_url = f"http://127.0.0.1:{relay.http_addresses[0][1]}"
+            async with httpx.AsyncClient() as http:
+                assert (await http.get(f"{base_url}/announced/anon")).status_code == 200
+                assert (await http.get(f"{base_url}/announced/demo")).status_code == 401
+
+    asyncio.run(main())
+
+
+def test_what_the_sidecar_takes_back_ends_the_session(
+    running: Any, token: Callable[..., str], sidecar: Sidecar, folder: File
+) -> None:
+    async def main() -> None:
+        async with running(base=RELAY.format(port=sidecar.port, contract="events")) as relay:
+            async with connect(url(relay, f"/demo?jwt={token('demo')}"), tls=TRUST) as client:
+                await asyncio.sleep(1.5)
+                assert not client.lost.done()
+                (folder / "keys" / "e2e.jwk").unlink()
+                reason = await asyncio.wait_for(asyncio.shield(client.lost), 8)
+                assert "refused" in reason
+            assert relay.door.authority.loans == set()
+
+    asyncio.run(main())
+
+
+def test_without_an_answer_nobody_comes_in_and_whoever_is_in_stays(
+    running: Any, token: Callable[..., str], sidecar: Sidecar
+) -> None:
+    async def main() -> None:
+        async with running(base=RELAY.format(port=sidecar.port, contract="events")) as relay:
+            target = f"/demo?jwt={token('demo')}"
+            async with connect(url(relay, target), tls=TRUST) as client:
+                sidecar.stop()
+                with pytest.raises(SessionLost) as refused:
+                    async with connect(url(relay, target), tls=TRUST):
+                        pass
+                assert refused.value.status == 503
+                await asyncio.sleep(2)
+                assert not client.lost.done()
+
+    asyncio.run(main())
