@@ -15,12 +15,17 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
+from urllib.parse import urlsplit
 
 import structlog
 
-from relay.auth.decide import Request
+from relay.auth.decide import Request, decide
+from relay.auth.explain import explained
+from relay.auth.facts import NO_FACTS
 from relay.auth.grant import Grant
+from relay.auth.needs import needs
 from relay.auth.revocation import Revocation
 from relay.authority import Authority
 from relay.clerk import Clerk
@@ -37,7 +42,7 @@ from relay.net.tls import Certificates
 from relay.path import ROOT, Path
 from relay.peer.door import Door
 from relay.peer.guest import House
-from relay.peer.judgement import Judgement, Rules, refusal
+from relay.peer.judgement import Judgement, Rules, is_same_holder, refusal
 from relay.peer.local import collect_group
 from relay.records.desk import Desk
 from relay.records.opening import open_records
@@ -132,6 +137,48 @@ class Face:
         ticket = await self.relay.desk.make_ticket(judgement.grant)
         return {"ticket": ticket.text, "expires": ticket.expires}
 
+    async def sessions(self, bearer: str, remote: str) -> list[dict[str, Any]]:
+        """The running sessions that the credential's holder may refresh."""
+        request = Request(target="/", bearer=bearer, transport="http")
+        judgement = await self.relay.door.consider(request, remote)
+        if judgement.grant is None:
+            raise refusal(judgement)
+        return [
+            {"id": guest.id, "root": grant.root, "expires": grant.expires}
+            for guest in self.relay.door.guests.values()
+            if (grant := guest.grant) is not None and is_same_holder(grant, judgement.grant)
+        ]
+
+    async def is_admin(self, bearer: str) -> bool:
+        """Whether that is the operator's key."""
+        hash = self.relay.settings.admin.api_key
+        return hash is not None and await self.relay.desk.matches(bearer, hash)
+
+    async def explain(
+        self, target: str, bearer: str | None, publish: list[str], subscribe: list[str]
+    ) -> dict[str, Any]:
+        """What would be decided, without anybody coming in or any ticket being spent."""
+        relay = self.relay
+        parts = urlsplit(target)
+        query = f"?{parts.query}" if parts.query else ""
+        request = Request(target=(parts.path or "/") + query, bearer=bearer, transport="http")
+        facts = NO_FACTS
+        if needs(request, relay.settings.auth).ticket is None:
+            facts = await relay.door.clerk.gather(request, None)
+        judge = partial(decide, facts=facts)
+        rules, now = relay.door.rules, relay.wall()
+        decision = judge(request, rules.keys, rules.settings, now)
+        return explained(
+            decision,
+            request,
+            rules.keys,
+            rules.settings,
+            now,
+            publish=publish,
+            subscribe=subscribe,
+            judge=judge,
+        )
+
     async def refresh(self, id: str, bearer: str, remote: str) -> dict[str, Any]:
         """Other rights for a running session."""
         judgement = await self.relay.door.refresh(id, bearer, remote)
@@ -198,7 +245,6 @@ class Relay:
             self._escaped,
             load_roots(settings.server.tls.root),
         )
-        self._link: Link | None = None
         self.quic_address: tuple[str, int] = ("", 0)
         self.http_addresses: list[tuple[str, int]] = []
 
@@ -228,54 +274,55 @@ class Relay:
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[Relay]:
         """The relay, listening; on leaving it says goodbye and closes everything."""
-        await self._open_records()
-        address = self.settings.server.listen
-        self.quic_address = await self.endpoint.start(address.host, address.port)
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                faces = [tasks.create_task(face.serve()) for face in self._faces()]
-                self.door.spawn = tasks.create_task
-                self._ask_elsewhere(tasks)
-                ticker = tasks.create_task(self._tick())
-                desk = tasks.create_task(self.desk.run())
-                keyring = tasks.create_task(self.keyring.run())
-                try:
-                    yield self
-                finally:
-                    await self._say_goodbye()
-                    ticker.cancel()
-                    keyring.cancel()
-                    desk.cancel()
-                    for listener in self._listeners:
-                        listener.stop()
-                    del faces
-        finally:
-            await self.endpoint.close()
-            await self.desk.close()
-            if self._link is not None:
-                await self._link.close()
+        async with contextlib.AsyncExitStack() as closing:
+            await self._open_records(closing)
+            closing.push_async_callback(self.endpoint.close)
+            self.quic_address = await self._listen()
+            tasks = await closing.enter_async_context(asyncio.TaskGroup())
+            for listener in self._faces():
+                tasks.create_task(listener.serve())
+            self.door.spawn = tasks.create_task
+            self._ask_elsewhere(tasks, closing)
+            running = [
+                tasks.create_task(each)
+                for each in (self._tick(), self.desk.run(), self.keyring.run())
+            ]
+            try:
+                yield self
+            finally:
+                await self._say_goodbye()
+                for task in running:
+                    task.cancel()
+                for listener in self._listeners:
+                    listener.stop()
 
-    def _ask_elsewhere(self, tasks: asyncio.TaskGroup) -> None:
+    async def _listen(self) -> tuple[str, int]:
+        """Take QUIC where the settings say. Raises `ConfigError`, one line."""
+        address = self.settings.server.listen
+        try:
+            return await self.endpoint.start(address.host, address.port)
+        except ConfigError as error:
+            raise ConfigError(f"server.listen: {error}") from None
+
+    def _ask_elsewhere(self, tasks: asyncio.TaskGroup, closing: contextlib.AsyncExitStack) -> None:
         """Have an authorization server decide, where one is configured."""
         auth, tls = self.settings.auth, self.settings.client.tls
         if auth.url is None:
             return
-        self._link = Link(auth.url, client_tls(tls.root, tls.cert, tls.key))
-        client = AuthClient(self._link, auth.contract, auth, self.wall)
+        link = Link(auth.url, client_tls(tls.root, tls.cert, tls.key))
+        closing.push_async_callback(link.close)
+        client = AuthClient(link, auth.contract, auth, self.wall)
         node = self.settings.cluster.node or socket.gethostname()
         self.door.authority = Authority(client, node, self.wall, tasks.create_task)
 
-    async def _open_records(self) -> None:
+    async def _open_records(self, closing: contextlib.AsyncExitStack) -> None:
         """Open the store, know who is revoked, and only then let anybody come to the door."""
-        records = await open_records(self.settings.records.url)
         settings = self.settings
+        records = await open_records(settings.records.url)
         self.desk = Desk(records, settings.auth, self._log, settings.records, self.wall)
+        closing.push_async_callback(self.desk.close)
         self.desk.feed.listeners.append(self._revoked)
-        try:
-            await self.desk.feed.refresh()
-        except BaseException:
-            await self.desk.close()
-            raise
+        await self.desk.feed.refresh()
         self.door.clerk = Clerk(self.keyring, self.desk)
 
     def _faces(self) -> list[HttpListener]:
@@ -339,7 +386,10 @@ def load_certificates(settings: Settings) -> Certificates:
     """The pair of ``[server.tls]``. Raises `ConfigError`."""
     tls = settings.server.tls
     if tls.cert and tls.key:
-        return Certificates.from_files(tls.cert[0], tls.key[0])
+        try:
+            return Certificates.from_files(tls.cert[0], tls.key[0])
+        except ConfigError as error:
+            raise ConfigError(f"server.tls: {error}") from None
     return Certificates.generated(tls.generate or ("localhost", "127.0.0.1", "::1"))
 
 

@@ -36,6 +36,19 @@ class CardboardHouse:
             raise self.error
         return {"ticket": "t", "expires": 1.0}
 
+    async def sessions(self, bearer: str, remote: str) -> list[dict[str, Any]]:
+        self.asked.append(("sessions", bearer))
+        return [{"id": "s1", "root": "demo", "expires": None}]
+
+    async def is_admin(self, bearer: str) -> bool:
+        return bearer == "operator"
+
+    async def explain(
+        self, target: str, bearer: str | None, publish: list[str], subscribe: list[str]
+    ) -> dict[str, Any]:
+        self.asked.append(("explain", target, bearer, publish, subscribe))
+        return {"verdict": True}
+
     async def refresh(self, id: str, bearer: str, remote: str) -> dict[str, Any]:
         self.asked.append(("refresh", id, bearer))
         if self.error:

@@ -217,3 +217,49 @@ def test_no_path_whatever_breaks_the_face(house, raw):
     if answer.status_code == 200:
         decided, fetched = house.asked
         assert decided[1] == fetched[1]
+
+
+def test_a_ticket_takes_its_credential_from_the_header_only(house):
+    assert ask(house, "/ticket?jwt=a.b.c", "POST").status_code == 401
+    answer = ask(house, "/ticket", "POST", headers={"authorization": "Bearer a.b.c"})
+    assert (answer.status_code, answer.json()["ticket"]) == (201, "t")
+    assert answer.headers["cache-control"] == "no-store"
+    assert house.asked == [("ticket", "a.b.c")]
+
+
+def test_sessions_and_refresh_are_asked_for_by_their_holder(house):
+    bearer = {"authorization": "Bearer a.b.c"}
+    assert ask(house, "/session", headers=bearer).json()["sessions"][0]["id"] == "s1"
+    assert ask(house, "/session").status_code == 401
+    answer = ask(house, "/session/s1/refresh", "POST", headers=bearer)
+    assert (answer.status_code, answer.json()["publish"]) == (200, [""])
+    house.error = Unroutable("no such session")
+    assert ask(house, "/session/s1/refresh", "POST", headers=bearer).status_code == 404
+
+
+OPERATOR = {"authorization": "Bearer operator"}
+
+
+def test_only_the_operator_may_have_decisions_explained(house):
+    question = {"url": "/demo?jwt=x", "token": "t", "publish": "a", "subscribe": ["b", "c"]}
+    assert ask(house, "/admin/explain", "POST", json=question).status_code == 401
+    wrong = {"authorization": "Bearer somebody"}
+    assert ask(house, "/admin/explain", "POST", json=question, headers=wrong).status_code == 401
+    assert house.asked == []
+    answer = ask(house, "/admin/explain", "POST", json=question, headers=OPERATOR)
+    assert (answer.status_code, answer.json()) == (200, {"verdict": True})
+    assert house.asked == [("explain", "/demo?jwt=x", "t", ["a"], ["b", "c"])]
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"[]", b"nonsense", b'{"url": 5}', b'{"publish": [1]}', b"[" * 30_000]
+)
+def test_an_explanation_needs_a_question(house, body):
+    answer = ask(house, "/admin/explain", "POST", content=body, headers=OPERATOR)
+    assert answer.status_code == 400
+
+
+def test_a_question_has_a_limit(house):
+    body = b'{"url": "' + b"x" * 70_000 + b'"}'
+    answer = ask(house, "/admin/explain", "POST", content=body, headers=OPERATOR)
+    assert answer.status_code == 429

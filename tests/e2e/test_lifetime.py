@@ -193,3 +193,45 @@ def test_a_removed_key_does_what_the_setting_says(
             assert await refused(url) == 401
 
     asyncio.run(main())
+
+
+def test_the_operator_has_a_decision_explained(running: Any, minted: Any) -> None:
+    from relay.auth.credentials import make_key
+
+    key = make_key(100_000)
+    admin = f'[admin]\napi_key = "{key.hash}"\n'
+
+    async def main() -> None:
+        async with (
+            running(admin) as relay,
+            httpx.AsyncClient() as web,
+        ):
+            bearer = {"authorization": f"Bearer {key.bearer}"}
+            url = http(relay, "/admin/explain")
+            token = minted(get=("a",))
+            question = {"url": f"/demo?jwt={token}", "subscribe": ["a/x", "b"]}
+            answer = await web.post(url, json=question, headers=bearer)
+            assert answer.status_code == 200, answer.text
+            assert token not in answer.text
+            assert relay.door.guests == {}
+            for headers in ({}, {"authorization": f"Bearer {token}"}):
+                assert (await web.post(url, json=question, headers=headers)).status_code == 401
+
+    asyncio.run(main())
+
+
+def test_a_holder_finds_its_own_sessions(running: Any, minted: Any) -> None:
+    async def main() -> None:
+        async with running() as relay, httpx.AsyncClient() as web:
+            mine, other = minted(sub="me"), minted(sub="other")
+            async with (
+                connect(quic(relay, f"/demo?jwt={mine}"), tls=TRUST),
+                connect(quic(relay, f"/demo?jwt={other}"), tls=TRUST),
+            ):
+                await until(lambda: len(relay.door.guests) == 2)
+                bearer = {"authorization": f"Bearer {mine}"}
+                found = (await web.get(http(relay, "/session"), headers=bearer)).json()["sessions"]
+                (guest,) = (g for g in relay.door.guests.values() if g.grant.subject == "me")
+                assert [session["id"] for session in found] == [guest.id]
+
+    asyncio.run(main())

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
 
+from relay.auth.rules import Hash
 from relay.auth.settings import AuthSettings
 from relay.control.settings import PublicLimits
 from relay.model.settings import CacheSettings
@@ -201,6 +202,13 @@ class SidecarSection(SidecarSettings):
     """TCP address and port."""
 
 
+class AdminSettings(Section):
+    """``[admin]``: what only the operator may ask over HTTP."""
+
+    api_key: Hash | None = Field(default=None, repr=False)
+    """Hash of the operator's key, from ``relay hash-token``; unset: nobody is the operator."""
+
+
 class Settings(Section):
     """Everything the operator may say. Sections are named as in the file."""
 
@@ -216,6 +224,7 @@ class Settings(Section):
     cache: CacheSettings = CacheSettings()
     client: ClientSettings = ClientSettings()
     cluster: ClusterSettings = ClusterSettings()
+    admin: AdminSettings = AdminSettings()
     sidecar: SidecarSection = SidecarSection()
 
     @property

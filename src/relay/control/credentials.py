@@ -22,6 +22,9 @@ class Desk(Protocol):
     async def ticket(self, bearer: str, remote: str) -> dict[str, Any]:
         """A one-time ticket: ``{ticket, expires}``. Raises `Refused`."""
 
+    async def sessions(self, bearer: str, remote: str) -> list[dict[str, Any]]:
+        """The running sessions of the credential's holder: ``{id, root, …}``. Raises `Refused`."""
+
     async def refresh(self, id: str, bearer: str, remote: str) -> dict[str, Any]:
         """New rights for session ``id``: ``{publish, subscribe, expires}``.
 
@@ -49,6 +52,10 @@ def credential_routes(desk: Desk, face: Face, bearer: Bearer, remote: Remote) ->
         made = await desk.ticket(credential(request), remote(request))
         return JSONResponse(made, status_code=201, headers={"cache-control": "no-store"})
 
+    async def sessions(request: Request) -> Response:
+        found = await desk.sessions(credential(request), remote(request))
+        return JSONResponse({"sessions": found}, headers={"cache-control": "no-store"})
+
     async def refresh(request: Request) -> Response:
         id = request.path_params["id"]
         made = await desk.refresh(id, credential(request), remote(request))
@@ -56,5 +63,6 @@ def credential_routes(desk: Desk, face: Face, bearer: Bearer, remote: Remote) ->
 
     return [
         Route("/ticket", face(ticket), methods=["POST", "OPTIONS"]),
+        Route("/session", face(sessions), methods=["GET", "HEAD", "OPTIONS"]),
         Route("/session/{id}/refresh", face(refresh), methods=["POST", "OPTIONS"]),
     ]

@@ -20,6 +20,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from relay.control.admin import Office, admin_routes
 from relay.control.credentials import Desk, credential_routes
 from relay.control.settings import PublicLimits
 from relay.errors import BadRequest, Gone, LimitExceeded, Refused, RelayError, Unauthorized
@@ -76,7 +77,7 @@ class Verdict(Protocol):
         """What may be seen; handed back to the `House` untouched."""
 
 
-class House(Desk, Protocol):
+class House(Desk, Office, Protocol):
     """What this face may ask of the relay."""
 
     def certificate_hash(self) -> str:
@@ -141,6 +142,7 @@ def public_app(house: House, limits: PublicLimits) -> Starlette:
         Route("/fetch/{target:path}", face(fetch), methods=methods),
     ]
     routes += credential_routes(house, face, _bearer, _remote)
+    routes += admin_routes(house, face, _bearer)
     strangers: dict[Any, Any] = {404: _plain_refusal, 405: _plain_refusal, 500: _plain_refusal}
     app = Starlette(routes=routes, exception_handlers=strangers)
     app.router.redirect_slashes = False

@@ -77,7 +77,8 @@ def bind(host: str, port: int, buffer: int) -> list[socket.socket]:
     except OSError as error:
         for sock in sockets:
             sock.close()
-        raise ConfigError(f"cannot listen on UDP {host}:{port}: {_words(error)}") from error
+        shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        raise ConfigError(f"cannot listen on UDP {shown}: {_words(error)}") from error
     return sockets
 
 

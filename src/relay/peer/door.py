@@ -32,6 +32,7 @@ from relay.peer.judgement import (
     Rules,
     address,
     asked,
+    is_same_holder,
     refusal,
     refuse_to_wait,
     shown,
@@ -322,7 +323,7 @@ class Door:
         grant = judgement.grant
         if grant is None or guest.gone:
             return judgement
-        if old.anonymous or (grant.subject, grant.tenant) != (old.subject, old.tenant):
+        if not is_same_holder(old, grant):
             self.house.log("refresh refused", id=id, why="another subject or tenant")
             raise Forbidden("a session is refreshed by a credential of the same subject and root")
         self._deadlines.pop(id, None)

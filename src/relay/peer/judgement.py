@@ -129,6 +129,13 @@ def address(knock: Knock) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
+def is_same_holder(one: Grant, other: Grant) -> bool:
+    """Whether two grants are the same somebody's, so that one may take the other's place."""
+    if one.anonymous or other.anonymous:
+        return False
+    return (one.subject, one.tenant) == (other.subject, other.tenant)
+
+
 def refusal(judgement: Judgement) -> Refused:
     """What a session is closed with: the status's word and the id, nothing more."""
     kinds: dict[int, type[Refused]] = {400: BadRequest, 403: Forbidden}

@@ -14,7 +14,14 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from relay.auth.certificate import Certificate
-from relay.auth.credentials import Derivation, derive, make_ticket, secret_digest
+from relay.auth.credentials import (
+    Derivation,
+    KeyHash,
+    derivation,
+    derive,
+    make_ticket,
+    secret_digest,
+)
 from relay.auth.facts import Facts
 from relay.auth.grant import Grant
 from relay.auth.needs import Needs, needs
@@ -128,6 +135,14 @@ class Desk:
         return replace(facts, derive=look_up)
 
     # -- after a decision ----------------------------------------------------------------------
+
+    async def matches(self, bearer: str, hash: KeyHash) -> bool:
+        """Whether ``bearer`` is the key of ``hash``; found out in a thread.
+
+        Raises `LimitExceeded` when too many are being found out.
+        """
+        work = derivation(bearer, (hash,))
+        return work is not None and hash.equals(await self._derivations.ask(work, hash.equals))
 
     def admitted(self, grant: Grant) -> None:
         """Somebody came in: an API token was used. Costs nothing; it is written later."""
