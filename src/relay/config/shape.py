@@ -99,7 +99,7 @@ class ServerTls(Section):
     without ``cert``: those of this machine (``localhost``)."""
 
     root: Files = ()
-    """Authorities (PEM) for client certificates. Read, not obeyed yet: nobody is asked for one."""
+    """Authorities (PEM) for client certificates: guests are asked for one and may show none."""
 
 
 class ServerSettings(Section):
@@ -155,10 +155,10 @@ class ClientTls(Section):
     """SHA-256 of certificates to trust whoever signed them, hex."""
 
     cert: Path | None = None
-    """Client certificate (PEM). Read, not obeyed yet."""
+    """Client certificate (PEM), shown to the server of auth.url."""
 
     key: Path | None = None
-    """Its private key (PEM). Read, not obeyed yet."""
+    """Its private key (PEM)."""
 
 
 class ClientSettings(Section):
