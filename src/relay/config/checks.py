@@ -61,9 +61,12 @@ def warnings(settings: Settings, entries: Entries) -> list[str]:
         shown_to_server = name.startswith("client.tls.") and settings.auth.url is not None
         if name.startswith(("cluster.", "client.")) and not shown_to_server:
             said.append(f"{entry.where}: links to other relays are not built yet, ignored")
-    if settings.server.tls.root:
+    if settings.server.tls.root and not settings.auth.certificates:
         where = _where(entries, "server.tls.root")
-        said.append(f"{where}: client certificates are not built yet, nobody is asked for one")
+        said.append(
+            f"{where}: client certificates are asked for and allow nothing without a rule; "
+            "moq-relay gives them everything: [auth.certificates.any] full_access = true"
+        )
     if not (settings.server.tls.cert or settings.server.tls.generate):
         said.append(
             "server.tls: no certificate named; one for localhost is made, for a laptop only"
