@@ -1,6 +1,7 @@
 # make run     start a relay on this machine and print what to paste into a second terminal
 # make test    every check there is: style, types, floors, tests, foreign clients where present
 # make check   the quick part of it: style, types, floors
+# make bench   measure what a decision about a token costs on this machine
 # make clean   remove whatever the others made
 
 PYTHON ?= python3
@@ -9,7 +10,7 @@ BIN := $(VENV)/bin
 NODE := tests/interop/node
 ADDRESS ?= [::]:4443
 
-.PHONY: run test check clean
+.PHONY: run test check bench clean
 
 run: $(VENV)/.relay
 	@$(BIN)/python certs/make.py
@@ -22,16 +23,19 @@ test: check $(NODE)/node_modules/.made
 	$(BIN)/python -m pytest
 
 check: $(VENV)/.dev
-	$(BIN)/ruff check src tests certs
-	$(BIN)/ruff format --check src tests certs
+	$(BIN)/ruff check src tests certs bench
+	$(BIN)/ruff format --check src tests certs bench
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+bench: $(VENV)/.relay
+	@$(BIN)/python bench/decisions.py
 
 clean:
 	rm -rf $(VENV) $(NODE)/node_modules build dist src/*.egg-info
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	rm -f certs/*.pem certs/*.key certs/*.jwk
-	find src tests certs -name __pycache__ -type d -prune -exec rm -rf {} +
+	find src tests certs bench -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)

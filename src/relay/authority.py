@@ -22,6 +22,7 @@ from relay.sidecar.client import Admission, AuthClient
 from relay.sidecar.inquiry import Inquiry, Role, fresh_id, inquire, tell_certificate
 from relay.sidecar.lease import Lease
 from relay.sidecar.link import Unreachable
+from relay.sidecar.select import read_selector, shown
 
 FAREWELL = 2.0
 """Seconds in which the server should take in that a session is over."""
@@ -34,7 +35,8 @@ class Loan:
 
     def __init__(self, authority: Authority, inquiry: Inquiry, admission: Admission) -> None:
         self._authority = authority
-        self._inquiry = inquiry
+        self.inquiry = inquiry
+        """What the server was asked."""
         self._admission = admission
         self._lease: Lease | None = None
         self._running: asyncio.Task[None] | None = None
@@ -45,7 +47,7 @@ class Loan:
         authority = self._authority
         self._lease = Lease(
             authority.client,
-            self._inquiry,
+            self.inquiry,
             self._admission,
             lambda grant, tier: changed(grant),
             authority.wall,
@@ -94,14 +96,30 @@ class Authority:
         self.loans: set[Loan] = set()
         """Sessions that run on the server's word."""
 
+    def sessions(self, query: str) -> list[dict[str, Any]]:
+        """Sessions that run on the server's word and that a filter means; no secrets."""
+        return shown([loan.inquiry for loan in self.meant(query)])
+
+    def revalidate(self, query: str) -> int:
+        """Have the server asked again about those; how many they are."""
+        meant = self.meant(query)
+        for loan in meant:
+            loan.nudge()
+        return len(meant)
+
+    def meant(self, query: str) -> list[Loan]:
+        """Those that a filter means. Raises `BadRequest` for one that makes no sense."""
+        selector = read_selector(query)
+        return [loan for loan in self.loans if selector.matches(loan.inquiry)]
+
     async def ask(self, request: Request, knock: Knock, facts: Facts) -> tuple[Decision, Loan]:
         """The server's decision, and the loan to begin if it is a yes. Never raises."""
         inquiry = inquire(knock, request.target, fresh_id(), self.node)
         role: Role | None = None
         if request.publishes != request.subscribes:
             role = "publisher" if request.publishes else "subscriber"
-        shown = facts.certificate
-        certificate = tell_certificate(shown) if shown is not None else None
+        fact = facts.certificate
+        certificate = tell_certificate(fact) if fact is not None else None
         inquiry = replace(inquiry, role=role, certificate=certificate)
         admission = await self.client.connect(inquiry, facts)
         return admission.decision, Loan(self, inquiry, admission)

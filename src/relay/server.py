@@ -30,6 +30,7 @@ from relay.auth.revocation import Revocation
 from relay.authority import Authority
 from relay.clerk import Clerk
 from relay.config import Settings
+from relay.control.internal import internal_app
 from relay.control.public import public_app
 from relay.control.serve import HttpListener, listen
 from relay.errors import ConfigError, RelayError, Unroutable
@@ -218,6 +219,23 @@ class Face:
         )
 
 
+class Ward:
+    """What the internal face may ask of the relay."""
+
+    def __init__(self, relay: Relay) -> None:
+        self.relay = relay
+
+    def sessions(self, query: str) -> list[dict[str, Any]]:
+        """Sessions that run on an authorization server's word."""
+        authority = self.relay.authority
+        return authority.sessions(query) if authority is not None else []
+
+    def revalidate(self, query: str) -> int:
+        """Have that server asked again about them."""
+        authority = self.relay.authority
+        return authority.revalidate(query) if authority is not None else 0
+
+
 class Relay:
     """One relay process. ``wall`` is unix seconds, replaceable in tests."""
 
@@ -232,6 +250,7 @@ class Relay:
             settings=settings.peer,
             log=self._log,
         )
+        self.authority: Authority | None = None
         self.keyring = Keyring.open(settings.auth, self._log)
         self.keyring.on_change(self._rekey)
         rules = Rules(self.keyring.keys, settings.auth)
@@ -246,6 +265,7 @@ class Relay:
             load_roots(settings.server.tls.root),
         )
         self.quic_address: tuple[str, int] = ("", 0)
+        self.internal_address: tuple[str, int] | None = None
         self.http_addresses: list[tuple[str, int]] = []
 
     def _log(self, event: str, **facts: Any) -> None:
@@ -313,7 +333,8 @@ class Relay:
         closing.push_async_callback(link.close)
         client = AuthClient(link, auth.contract, auth, self.wall)
         node = self.settings.cluster.node or socket.gethostname()
-        self.door.authority = Authority(client, node, self.wall, tasks.create_task)
+        self.authority = Authority(client, node, self.wall, tasks.create_task)
+        self.door.authority = self.authority
 
     async def _open_records(self, closing: contextlib.AsyncExitStack) -> None:
         """Open the store, know who is revoked, and only then let anybody come to the door."""
@@ -343,6 +364,10 @@ class Relay:
             sock = listen(web.https.listen.host, web.https.listen.port, "web.https.listen")
             self._listeners.append(HttpListener(app, sock, web.limits, (pair[0], pair[1])))
         self.http_addresses = [listener.address for listener in self._listeners]
+        if (internal := self.settings.internal.listen) is not None:
+            sock = listen(internal.host, internal.port, "internal.listen")
+            self._listeners.append(HttpListener(internal_app(Ward(self)), sock, web.limits))
+            self.internal_address = self._listeners[-1].address
         return self._listeners
 
     async def _tick(self) -> None:

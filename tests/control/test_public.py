@@ -213,7 +213,8 @@ def test_no_path_whatever_breaks_the_face(house, raw):
     house.asked.clear()
     path = "/fetch/" + "".join(c if c.isalnum() or c in "/%.-" else "-" for c in raw)
     answer = ask(house, path.encode("ascii", "ignore").decode())
-    assert answer.status_code in (200, 400)
+    # the test's client resolves dot segments itself, and may then ask for another route
+    assert answer.status_code in ((200, 400, 404) if "." in path else (200, 400))
     if answer.status_code == 200:
         decided, fetched = house.asked
         assert decided[1] == fetched[1]

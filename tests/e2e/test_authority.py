@@ -45,8 +45,8 @@ share_secrets = true
 class Sidecar:
     """`relay sidecar` as a process of its own."""
 
-    def __init__(self, folder: File, port: int) -> None:
-        (folder / "sidecar.toml").write_text(SIDECAR)
+    def __init__(self, folder: File, port: int, toml: str = SIDECAR) -> None:
+        (folder / "sidecar.toml").write_text(toml)
         self.log = folder / "sidecar.log"
         self.port = port
         with self.log.open("wb") as err:
@@ -135,6 +135,42 @@ def test_what_the_sidecar_takes_back_ends_the_session(
             assert relay.door.authority.loans == set()
 
     asyncio.run(main())
+
+
+def test_the_internal_face_has_the_server_asked_again_at_once(
+    running: Any, token: Callable[..., str], sidecar: Sidecar, folder: File
+) -> None:
+    slow = SIDECAR.replace("revalidate = 1", "revalidate = 25")
+    sidecar.stop()
+    (folder / "slow").mkdir()
+    (folder / "keys").rename(folder / "slow" / "keys")
+    again = Sidecar(folder / "slow", sidecar.port, slow)
+
+    async def main() -> None:
+        base = RELAY.format(port=sidecar.port, contract="events")
+        async with running('[internal]\nlisten = "127.0.0.1:0"\n', base) as relay:
+            host, port = relay.internal_address
+            internal = f"http://{host}:{port}"
+            target = f"/demo?jwt={token('demo')}"
+            async with (
+                httpx.AsyncClient() as http,
+                connect(url(relay, target), tls=TRUST) as client,
+            ):
+                (listed,) = (await http.get(f"{internal}/sessions")).json()
+                assert listed["path"] == "/demo"
+                assert "jwt" not in str(listed)
+                assert (await http.get(f"{internal}/sessions?pth=/x")).status_code == 400
+                (folder / "slow" / "keys" / "e2e.jwk").unlink()
+                await asyncio.sleep(3)  # a key file counts as gone after two looks
+                assert not client.lost.done()
+                answer = await http.post(f"{internal}/sessions/revalidate?path=/demo")
+                assert (answer.status_code, answer.json()) == (202, {"sessions": 1})
+                await asyncio.wait_for(client.lost, 2)
+
+    try:
+        asyncio.run(main())
+    finally:
+        again.stop()
 
 
 def test_without_an_answer_nobody_comes_in_and_whoever_is_in_stays(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -46,6 +47,7 @@ def problems(settings: Settings, entries: Entries) -> list[str]:
         *_pair(settings, entries),
         *_https(settings, entries),
         *_versions(settings, entries),
+        *_internal(settings, entries),
         *_files(settings, entries),
     ]
 
@@ -135,6 +137,13 @@ def _https(settings: Settings, entries: Entries) -> Iterator[str]:
         yield f"{where}: needs web.https.cert and web.https.key"
     if https.listen and https.listen == settings.web.http.listen and https.listen.port:
         yield f"{where}: the same TCP address as web.http.listen"
+
+
+def _internal(settings: Settings, entries: Entries) -> Iterator[str]:
+    """Whoever reaches the internal face may use it, so nobody else's machine may."""
+    listen = settings.internal.listen
+    if listen is not None and not re.fullmatch(r"localhost|::1|127\.[0-9.]+", listen.host):
+        yield f"{_where(entries, 'internal.listen')}: expected a loopback address"
 
 
 def _versions(settings: Settings, entries: Entries) -> Iterator[str]:

@@ -45,7 +45,6 @@ UNBUILT = (
     "client.backend",
     "client.quic",
     "client.tls.system_roots",
-    "internal",
     "iroh",
     "server.backend",
     "server.quic",

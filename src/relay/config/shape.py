@@ -209,6 +209,13 @@ class AdminSettings(Section):
     """Hash of the operator's key, from ``relay hash-token``; unset: nobody is the operator."""
 
 
+class InternalSettings(Section):
+    """``[internal]``: what only this machine may ask."""
+
+    listen: Listen | None = None
+    """TCP address and port, loopback only since nobody is authenticated there; unset: none."""
+
+
 class Settings(Section):
     """Everything the operator may say. Sections are named as in the file."""
 
@@ -225,6 +232,7 @@ class Settings(Section):
     client: ClientSettings = ClientSettings()
     cluster: ClusterSettings = ClusterSettings()
     admin: AdminSettings = AdminSettings()
+    internal: InternalSettings = InternalSettings()
     sidecar: SidecarSection = SidecarSection()
 
     @property

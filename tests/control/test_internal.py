@@ -1,0 +1,48 @@
+"""The internal face: a filter in, sessions or their number out."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import httpx
+import pytest
+
+from relay.control.internal import internal_app
+from relay.errors import BadRequest
+
+
+class Ward:
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def sessions(self, query: str) -> list[dict[str, Any]]:
+        self.asked.append(query)
+        if query == "nonsense":
+            raise BadRequest("no field is called 'nonsense'")
+        return [{"id": "1"}]
+
+    def revalidate(self, query: str) -> int:
+        self.asked.append(query)
+        return 3
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "text"),
+    [
+        ("GET", "/health", 200, "ok"),
+        ("GET", "/sessions?path=a", 200, '[{"id":"1"}]'),
+        ("GET", "/sessions?nonsense", 400, "no field"),
+        ("POST", "/sessions/revalidate?id=1", 202, '{"sessions":3}'),
+        ("GET", "/sessions/revalidate", 405, ""),
+    ],
+)
+def test_what_it_answers(method: str, path: str, status: int, text: str) -> None:
+    async def ask() -> httpx.Response:
+        transport = httpx.ASGITransport(app=internal_app(Ward()))
+        async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
+            return await client.request(method, path)
+
+    answer = asyncio.run(ask())
+    assert answer.status_code == status
+    assert text in answer.text
