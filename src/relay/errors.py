@@ -14,7 +14,8 @@ how a code is mapped to a transport.
     ├── Refused                 not permitted
     │   ├── BadRequest          the request itself is malformed
     │   ├── Unauthorized        no credential, or one that is not valid
-    │   └── Forbidden           a valid credential that does not reach so far
+    │   ├── Forbidden           a valid credential that does not reach so far
+    │   └── Unavailable         what would have to be known cannot be looked up now
     ├── Gone                    what was asked for is not (or no longer) there
     │   ├── Cancelled           nobody wants it any more; routine, not a failure
     │   ├── Expired             too old to be worth sending
@@ -80,6 +81,13 @@ class Forbidden(Refused):
     """The credential is valid and does not reach so far."""
 
     status = 403
+
+
+class Unavailable(Refused):
+    """Nobody can tell now whether it is permitted, so it is not."""
+
+    session_code = 1
+    status = 503
 
 
 class Gone(RelayError):

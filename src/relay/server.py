@@ -301,6 +301,8 @@ class Relay:
             tasks = await closing.enter_async_context(asyncio.TaskGroup())
             for listener in self._faces():
                 tasks.create_task(listener.serve())
+            for listener in self._listeners:
+                await listener.started.wait()
             self.door.spawn = tasks.create_task
             self._ask_elsewhere(tasks, closing)
             running = [

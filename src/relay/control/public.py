@@ -49,6 +49,8 @@ WORDS = {
     413: "too_large",
     414: "uri_too_long",
     429: "too_many_requests",
+    431: "headers_too_large",
+    503: "unavailable",
     504: "timeout",
 }
 """What a stranger is told, by status; every other status reads ``internal_error``."""

@@ -16,7 +16,7 @@ from relay.auth.facts import Facts
 from relay.auth.grant import Grant
 from relay.auth.keys import KeySet
 from relay.auth.settings import AuthSettings
-from relay.errors import BadRequest, Forbidden, Refused, Unauthorized
+from relay.errors import BadRequest, Forbidden, Refused, Unauthorized, Unavailable
 from relay.session.transport import Knock, PeerCertificate
 
 REFUSAL_HEADER = "x-request-id"
@@ -138,6 +138,6 @@ def is_same_holder(one: Grant, other: Grant) -> bool:
 
 def refusal(judgement: Judgement) -> Refused:
     """What a session is closed with: the status's word and the id, nothing more."""
-    kinds: dict[int, type[Refused]] = {400: BadRequest, 403: Forbidden}
+    kinds: dict[int, type[Refused]] = {400: BadRequest, 403: Forbidden, 503: Unavailable}
     kind = kinds.get(judgement.decision.status, Unauthorized)
     return kind(f"{kind.__name__.lower()} (id {judgement.id})")

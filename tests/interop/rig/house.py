@@ -133,11 +133,18 @@ class Relay:
 
 
 @contextmanager
-def running(folder: Path, versions: Sequence[str] | None = None) -> Iterator[Relay]:
-    """A relay that lives for the block; its log is ``folder``/relay.log."""
+def running(
+    folder: Path, versions: Sequence[str] | None = None, tls: str = "", more: str = ""
+) -> Iterator[Relay]:
+    """A relay that lives for the block; its log is ``folder``/relay.log.
+
+    ``tls`` is more of ``[server.tls]``, ``more`` is tables of their own; only our relay reads them.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    prepare = _foreign_command if foreign() else _own_command
-    command, key = prepare(folder, versions)
+    if foreign():
+        command, key = _foreign_command(folder, versions)
+    else:
+        command, key = _own_command(folder, versions, tls, more)
     log, out = folder / "relay.log", folder / "relay.out"
     environment = {**os.environ, "RELAY_READY": "1", "PYTHONUNBUFFERED": "1"}
     with log.open("wb") as stderr, out.open("wb") as stdout:
@@ -159,7 +166,9 @@ def running(folder: Path, versions: Sequence[str] | None = None) -> Iterator[Rel
         _stop(program)
 
 
-def _own_command(folder: Path, versions: Sequence[str] | None) -> tuple[list[str], SigningKey]:
+def _own_command(
+    folder: Path, versions: Sequence[str] | None, tls: str, more: str
+) -> tuple[list[str], SigningKey]:
     key = folder / "interop.jwk"
     generate = [sys.executable, "-m", "relay", "token", "generate", "--id", "interop"]
     done = subprocess.run([*generate, "--out", str(key)], capture_output=True, text=True)
@@ -170,10 +179,12 @@ def _own_command(folder: Path, versions: Sequence[str] | None) -> tuple[list[str
         f"[server]\nlisten = {address}",
         f"versions = {json.dumps(list(versions))}" if versions else "",
         '[server.tls]\ngenerate = ["localhost", "127.0.0.1"]',
+        tls,
         f"[web.http]\nlisten = {address}",
         f'[auth]\nkey = "{key.name}"\npublic = "{PUBLIC}"',
         f"[cache]\nlinger = {LINGER}",
         '[log]\nlevel = "debug"',
+        more,
     ]
     settings = folder / "relay.toml"
     settings.write_text("\n".join(lines) + "\n")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 
 import moq
 
@@ -158,15 +159,21 @@ class RustClient:
     patient = True
     timestamps = True
 
+    certificate: tuple[Path, Path] | None = None
+    """PEM files of a client certificate and its key, to be shown to who asks."""
+
     def __init__(self, name: str, scheme: str) -> None:
         self.name = name
         self.scheme = scheme
 
     @asynccontextmanager
     async def connect(self, target: Target) -> AsyncIterator[RustSession]:
+        shown = self.certificate
         client = moq.Client(
             target.url,
             tls_fingerprints=[target.fingerprint] if target.fingerprint else None,
+            tls_cert=str(shown[0]) if shown else None,
+            tls_key=str(shown[1]) if shown else None,
             websocket_enabled=False,
             reconnect=False,
             publish=moq.OriginProducer(),

@@ -1,0 +1,167 @@
+"""Keys rotate under a hundred live sessions and a crowd at the door of a running relay.
+
+Nobody with a token of a valid key is refused, nobody with one of a retired key gets in, and nobody
+who is in is put out. A key is shown before anything is signed with it; a retired one is worthless
+as soon as a relay must have heard of that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path as File
+from typing import Any
+
+import pytest
+
+from relay.auth import mint
+from relay.auth.claims import Claims
+from relay.auth.keys import Key, generate
+from relay.client import connect
+from relay.errors import SessionLost
+from relay.net.dial import DialTls
+from relay.path import Path
+
+TRUST = DialTls(disable_verify=True)
+LIVE = 100
+CROWD = 8
+ROUNDS = 1
+HEARD = 2.5
+"""Seconds within which a relay must know of a key that came or went."""
+
+FAR = 4_000_000_000
+BASE = """
+[server]
+listen = "127.0.0.1:0"
+[server.tls]
+generate = ["localhost", "127.0.0.1"]
+[auth]
+"""
+Show = Callable[..., None]
+
+
+def signed(key: Key) -> str:
+    return mint.sign(Claims(root=Path("demo"), get=(Path(""),), exp=FAR), key, 0)
+
+
+@asynccontextmanager
+async def key_set() -> AsyncIterator[tuple[str, Show]]:
+    """A server of one JWK set: its URL, and how to change what it shows."""
+    body = b'{"keys": []}'
+
+    def show(*keys: Key) -> None:
+        nonlocal body
+        body = json.dumps({"keys": [key.public().to_jwk() for key in keys]}).encode()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        head = f"content-length: {len(body)}\r\ncache-control: max-age=0\r\nconnection: close"
+        writer.write(f"HTTP/1.1 200 OK\r\n{head}\r\n\r\n".encode() + body)
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/jwks", show
+
+
+class Crowd:
+    """Newcomers with tokens of every kind, and how often each kind was tried."""
+
+    def __init__(self, relay: Any) -> None:
+        self.relay = relay
+        self.valid: list[Key] = []
+        self.retired: list[Key] = []
+        self.tried = {"valid": 0, "retired": 0, "forged": 0}
+        self.over = False
+
+    def url(self, key: Key, scheme: str = "https") -> str:
+        return f"{scheme}://127.0.0.1:{self.relay.quic_address[1]}/demo?jwt={signed(key)}"
+
+    async def status(self, key: Key) -> int:
+        """How the door answers a token of ``key``."""
+        try:
+            async with connect(self.url(key), tls=TRUST):
+                return 200
+        except SessionLost as refused:
+            return refused.status
+
+    async def come(self, seed: int) -> None:
+        """One newcomer after the other, until it is over."""
+        draw = random.Random(seed)
+        while not self.over:
+            key = draw.choice(self.valid)
+            status = await self.status(key)
+            assert status == 200 or key not in self.valid, f"{key.kid} was refused: {status}"
+            self.tried["valid"] += 1
+            if self.retired:
+                assert await self.status(draw.choice(self.retired)) == 401
+                self.tried["retired"] += 1
+            forger = generate("EdDSA", draw.choice(self.valid).kid)
+            assert await self.status(forger) == 401
+            self.tried["forged"] += 1
+
+
+async def rotate(crowd: Crowd, show: Show, made: list[Key], patience: float) -> None:
+    """Every round a key comes, is used after ``patience`` seconds, and the oldest goes."""
+    for fresh in made[1:]:
+        show(*crowd.valid, fresh)
+        await asyncio.sleep(patience)
+        crowd.valid.append(fresh)
+        await asyncio.sleep(0.3)
+        old = crowd.valid.pop(0)
+        show(*crowd.valid)
+        await asyncio.sleep(HEARD)
+        crowd.retired.append(old)
+    await asyncio.sleep(0.5)
+    crowd.over = True
+
+
+async def under_load(relay: Any, show: Show, made: list[Key], patience: float) -> None:
+    crowd = Crowd(relay)
+    crowd.valid.append(made[0])
+    async with AsyncExitStack() as stack:
+        urls = [crowd.url(made[0], ("https", "moqt")[number % 2]) for number in range(LIVE)]
+        live = [await stack.enter_async_context(connect(url, tls=TRUST)) for url in urls]
+        async with asyncio.TaskGroup() as tasks:
+            for seed in range(CROWD):
+                tasks.create_task(crowd.come(seed))
+            tasks.create_task(rotate(crowd, show, made, patience))
+        assert len(crowd.retired) == ROUNDS
+        assert min(crowd.tried.values()) > 2 * CROWD, crowd.tried
+        assert [client.lost for client in live if client.lost.done()] == []
+        assert sum(guest.grant is not None for guest in relay.door.guests.values()) >= LIVE
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("source", ["folder", "set"])
+def test_rotation_under_load(running: Any, folder: File, source: str) -> None:
+    made = [generate("EdDSA", f"key-{number}") for number in range(ROUNDS + 1)]
+
+    async def by_folder() -> None:
+        place = folder / "keys"
+        place.mkdir()
+
+        def show(*keys: Key) -> None:
+            for key in keys:
+                (folder / "new").write_bytes(key.public().dump())
+                (folder / "new").rename(place / f"{key.kid}.jwk")
+            for file in place.glob("*.jwk"):
+                if file.stem not in {key.kid for key in keys}:
+                    file.unlink()
+
+        show(made[0])
+        async with running('key_dir = "keys"\n', BASE) as relay:
+            await under_load(relay, show, made, HEARD)
+
+    async def by_set() -> None:
+        fetch = "[auth.fetch]\nallow_private = true\nmin_interval = 0.1\ndefault_age = 0.5\n"
+        async with key_set() as (url, show):
+            show(made[0])
+            async with running(f'jwks = ["{url}"]\n{fetch}', BASE) as relay:
+                # a set is asked at once for a key that is not known: no patience is needed
+                await under_load(relay, show, made, 0.0)
+
+    asyncio.run(by_folder() if source == "folder" else by_set())
