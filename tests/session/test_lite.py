@@ -586,3 +586,30 @@ def test_updates_that_come_together_count_once() -> None:
     assert server.only(events.SubscribeUpdated).priority == 7
     server.stream_received(0, updates[-6:], False)
     assert server.only(events.SubscribeUpdated).priority == 8
+
+
+def test_the_oldest_version_is_spoken_by_whoever_offers_nothing_newer(
+    monkeypatch: pytest.MonkeyPatch, cut: int
+) -> None:
+    from relay.session import opening
+
+    monkeypatch.setattr(opening, "INBAND_CODES", (0xFF0DAD01,))
+    talk = Talk("moql", cut)
+    assert talk.server.session.version == talk.client.session.version == "moq-lite-01"
+    talk.server.session.listen(ROOT)
+    talk.run()
+    asked = talk.client.only(events.AnnounceRequested)
+    talk.client.session.answer_announce(asked.request, [("a", ())])
+    talk.run()
+    assert talk.server.only(events.Announced).path == "a"
+    talk.server.session.subscribe("a", "t", WANT)
+    talk.run()
+    subscribed = talk.client.only(events.Subscribed)
+    talk.client.session.accept(subscribed.id, 5)
+    stream = talk.client.session.open_group(subscribed.id, 3)
+    assert stream is not None
+    talk.client.session.write(stream, frames(talk, b"old"), True)
+    talk.run()
+    assert talk.server.only(events.SubscribeAccepted).id == 0
+    assert talk.server.only(events.GroupOpened).sequence == 3
+    assert len(talk.server.take(events.GroupFinished)) == 1

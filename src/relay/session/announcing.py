@@ -18,7 +18,7 @@ from relay.session.events import (
     AnnouncesLost,
     Unannounced,
 )
-from relay.session.flow import Flow
+from relay.session.flow import Flow, Question
 from relay.wire.fields import MAX_HOPS
 from relay.wire.lite import Announce, AnnounceInit, AnnounceOk, AnnounceRequest, Reply
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 Chain = tuple[int, ...]
 
 
-class Announcer(Flow):
+class Announcer(Question):
     """The peer asked what exists under a prefix; we tell it until it stops listening."""
 
     __slots__ = ("active", "prefix")
@@ -40,12 +40,7 @@ class Announcer(Flow):
         self.prefix = None
         self.active: set[str] = set()
 
-    def read(self) -> None:
-        if self.prefix is not None:
-            raise ProtocolViolation("more than one message in an announce request")
-        body = self.buffer.message(self.session.settings.max_message)
-        if body is None or self.stream is None:
-            return
+    def ask(self, stream: int, body: bytes) -> None:
         message = self.session.dialect.decode(AnnounceRequest, body)
         if len(self.session.announcers) >= self.session.settings.max_announce_requests:
             self.drop(LimitExceeded.code)
@@ -56,7 +51,7 @@ class Announcer(Flow):
             self.drop(BadRequest.code)
             return
         self.session.announcers.add(self)
-        self.session.emit(AnnounceRequested(self.stream, self.prefix, message.exclude))
+        self.session.emit(AnnounceRequested(stream, self.prefix, message.exclude))
 
     def ended(self) -> None:
         self.cancel()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from relay.errors import DecodeError, ProtocolViolation
 from relay.session import events
-from relay.session.flow import Flow
+from relay.session.flow import Flow, Question
 from relay.wire.frame import FrameScanner
 from relay.wire.lite import MAX_SEQUENCE, Fetch, Goaway, Group, Probe
 
@@ -82,24 +82,14 @@ class GroupArrival(Flow):
         self.drop(code)
 
 
-class FetchAnswer(Flow):
+class FetchAnswer(Question):
     """The peer wants one whole group; its request half stays open until it has it."""
 
-    __slots__ = ("asked",)
+    __slots__ = ()
 
-    def __init__(self, session: LiteSession, stream: int) -> None:
-        super().__init__(session, stream)
-        self.asked = False
-
-    def read(self) -> None:
-        body = self.buffer.message(self.session.settings.max_message)
-        if body is None or self.stream is None:
-            return
-        if self.asked:
-            raise ProtocolViolation("more than one message in a fetch request")
-        self.asked = True
+    def ask(self, stream: int, body: bytes) -> None:
         request = self.session.dialect.decode(Fetch, body)
-        self.session.emit(events.FetchRequested(self.stream, *request))
+        self.session.emit(events.FetchRequested(stream, *request))
 
     def broken(self, code: int) -> None:
         if self.asked and self.stream is not None:

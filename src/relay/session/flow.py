@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from relay.errors import ProtocolViolation
 from relay.wire.buffer import StreamBuffer
 
 if TYPE_CHECKING:
@@ -97,3 +98,27 @@ class Flow:
         """Forget the stream once neither half can carry anything more."""
         if self.heard and self.said and self.stream is not None:
             self.session.forget(self.stream)
+
+
+class Question(Flow):
+    """A stream of the peer's whose incoming half is a single message."""
+
+    __slots__ = ("asked",)
+
+    def __init__(self, session: LiteSession, stream: int) -> None:
+        super().__init__(session, stream)
+        self.asked = False
+
+    def read(self) -> None:
+        """Take the message once it is complete; a second one is a violation."""
+        body = self.buffer.message(self.session.settings.max_message)
+        if body is None or self.stream is None:
+            return
+        if self.asked:
+            raise ProtocolViolation("more than one message in a request")
+        self.asked = True
+        self.ask(self.stream, body)
+
+    def ask(self, stream: int, body: bytes) -> None:
+        """The question itself."""
+        raise NotImplementedError

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from relay.errors import Cancelled, ProtocolViolation
 from relay.session import events
-from relay.session.flow import Flow
+from relay.session.flow import Flow, Question
 from relay.wire.lite import (
     Reply,
     Subscribe,
@@ -154,24 +154,14 @@ class Subscription(Flow):
             self.send(self.session.dialect.encode(demand))
 
 
-class TrackAnswer(Flow):
+class TrackAnswer(Question):
     """The peer asks for the properties of a track of ours."""
 
-    __slots__ = ("asked",)
+    __slots__ = ()
 
-    def __init__(self, session: LiteSession, stream: int) -> None:
-        super().__init__(session, stream)
-        self.asked = False
-
-    def read(self) -> None:
-        body = self.buffer.message(self.session.settings.max_message)
-        if body is None or self.stream is None:
-            return
-        if self.asked:
-            raise ProtocolViolation("more than one message in a track request")
-        self.asked = True
+    def ask(self, stream: int, body: bytes) -> None:
         request = self.session.dialect.decode(TrackRequest, body)
-        self.session.emit(events.TrackRequested(self.stream, *request))
+        self.session.emit(events.TrackRequested(stream, *request))
 
     def broken(self, code: int) -> None:
         if self.asked and self.stream is not None:
