@@ -28,7 +28,7 @@ from relay.path import Path
 TRUST = DialTls(disable_verify=True)
 LIVE = 100
 CROWD = 8
-ROUNDS = 1
+ROUNDS = 2
 HEARD = 2.5
 """Seconds within which a relay must know of a key that came or went."""
 
