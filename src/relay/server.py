@@ -62,6 +62,7 @@ LEVELS = {
     "publish denied": "warning",
     "warning": "warning",
     "subscribe refused": "debug",
+    "internal error": "error",
     "key file ignored": "warning",
     "key file not usable": "error",
     "key folder full": "error",

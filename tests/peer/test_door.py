@@ -164,3 +164,30 @@ def test_a_closing_door_lets_nobody_in() -> None:
 def test_the_bearer_header_is_a_credential_too() -> None:
     visit = Bench().knock("/demo", headers={"authorization": f"Bearer {token()}"})
     assert len(visit.accepted) == 1
+
+
+def test_a_role_that_is_not_granted_ends_the_session() -> None:
+    bench = Bench(public={"subscribe": ["anon"]})
+    visit = bench.knock("/anon")
+    assert len(visit.accepted) == 1  # CONNECT does not say what the guest came for
+    visit.accepted[0][0].stream_received(2, bytes.fromhex("010401030101"), True)
+    assert visit.wire.server.closed is not None
+    assert visit.wire.server.closed[0] == 2
+    assert bench.door.guests == {}
+    assert [line["reason"] for line in bench.events("refused")] == ["role_not_granted"]
+
+
+def test_one_guests_trouble_does_not_stop_the_clock_for_others() -> None:
+    bench = Bench()
+    bad, good = bench.knock("/anon"), bench.knock("/anon")
+
+    def broken(now: float) -> None:
+        raise ZeroDivisionError
+
+    ticked: list[float] = []
+    bad.accepted[0][0].tick = broken
+    good.accepted[0][0].tick = ticked.append
+    bench.door.tick(60.0)
+    assert ticked == [60.0]
+    assert bad.wire.server.closed is not None
+    assert list(bench.door.guests.values()) == [good.accepted[0][0]]

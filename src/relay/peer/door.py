@@ -287,13 +287,19 @@ class Door:
         if self._deadlines:
             wall = self.wall()
             for id, deadline in tuple(self._deadlines.items()):
-                guest = self.guests[id]
+                if (guest := self.guests.get(id)) is None:
+                    del self._deadlines[id]
+                    continue
                 expires = guest.grant.expires if guest.grant else None
                 if now >= deadline or (expires is not None and wall >= expires):
                     self._deadlines.pop(id, None)
                     guest.close(Unauthorized(f"the token expired (id {id})"))
         for guest in tuple(self.guests.values()):
-            guest.tick(now)
+            try:
+                guest.tick(now)
+            except Exception as error:  # one guest's trouble must not stop the clock for all
+                self.house.log("internal error", id=guest.id, error=repr(error))
+                guest.close(RelayError("internal error"))
 
     def recheck(self, struck: Callable[[Grant], str | None]) -> int:
         """End every session whose grant ``struck`` gives a reason against; answers how many."""

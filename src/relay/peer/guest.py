@@ -13,7 +13,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from relay.auth.grant import Grant
-from relay.errors import BadRequest, Dropped, LimitExceeded, RelayError, Unauthorized
+from relay.errors import (
+    BadRequest,
+    Dropped,
+    Forbidden,
+    LimitExceeded,
+    RelayError,
+    Unauthorized,
+)
 from relay.model.group import Transcode
 from relay.model.origin import Origin
 from relay.model.scope import Scope
@@ -209,11 +216,16 @@ class Guest:
         event = self._introduced
         if self.gone or self.opened or event is None:
             return
+        subscribe = grant.subscribe if event.subscribes else ()
+        publish = grant.publish if event.publishes else ()
+        if not (subscribe or publish):
+            # Decided on before it said what it came for: what it wants is not what it may do.
+            self.house.log("refused", id=self.id, status=403, reason="role_not_granted")
+            self.close(Forbidden(f"forbidden (id {self.id})"))
+            return
         self.grant = grant
         self.opened = True
         self.welcomed(self, grant)
-        subscribe = grant.subscribe if event.subscribes else ()
-        publish = grant.publish if event.publishes else ()
         self.scope = self.house.origin.scope(grant.root, publish, subscribe)
         for prefix in publish:
             self.session.listen(prefix)
