@@ -65,7 +65,6 @@ class Client:
 
     house: House
     guest: Guest
-    version: str = ""
     routes: list[Route] = field(default_factory=list)
     lost: asyncio.Future[str] = field(default_factory=lambda: asyncio.Future())
 

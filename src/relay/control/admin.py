@@ -7,13 +7,14 @@ This module must not know how decisions are made.
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from relay.control.credentials import Face
 from relay.errors import BadRequest, LimitExceeded, Unauthorized
 
 MAX_BODY = 65_536
@@ -30,9 +31,6 @@ class Office(Protocol):
         self, target: str, bearer: str | None, publish: list[str], subscribe: list[str]
     ) -> dict[str, Any]:
         """What the relay would decide on somebody, step by step."""
-
-
-Face = Callable[[Callable[[Request], Awaitable[Response]]], Callable[..., Awaitable[Response]]]
 
 
 def admin_routes(

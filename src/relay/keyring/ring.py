@@ -161,9 +161,14 @@ class Keyring:
         self._gather()
         self._pulse()
 
+    @property
+    def asks_others(self) -> bool:
+        """Whether there is anybody to ask for a key by its name."""
+        return self._running and bool(self._sources.asked)
+
     def may_come(self, kid: str) -> bool:
         """Whether `need` might have to wait for it: it is not there, and a source could have it."""
-        if not (self._running and self._sources.asked and is_foreign_kid(kid)):
+        if not (self.asks_others and is_foreign_kid(kid)):
             return False
         if self.keys.find(kid) is not None:
             return False

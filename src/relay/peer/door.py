@@ -117,33 +117,32 @@ class Door:
 
     async def consider(self, request: Request, remote: str) -> Judgement:
         """As `judge`, after gathering the facts; it may take as long as they do."""
-        facts = self.clerk.at_once(request, None)
-        if facts is None:
-            facts = await self.clerk.gather(request, None)
-        if self.authority is None:
-            return self.judge(request, remote, facts)
         bearer = {"authorization": f"Bearer {request.bearer}"} if request.bearer else {}
         knock = Knock(request.transport, request.target, remote=(remote, 0), headers=bearer)
-        decision, _ = await self.authority.ask(request, knock, facts)
-        return self._noted(decision, request, remote)
+        return await self._decided(request, knock, remote, self.clerk.at_once(request, None))
+
+    async def _decided(
+        self, request: Request, knock: Knock, remote: str, facts: Facts | None
+    ) -> Judgement:
+        """Gather what is not known yet, and have whoever decides decide."""
+        if facts is None:
+            facts = await self.clerk.gather(request, shown(knock.certificate))
+        if self.authority is None:
+            return self.judge(request, remote, facts)
+        decision, loan = await self.authority.ask(request, knock, facts)
+        return self._noted(decision, request, remote, loan)
 
     def _judge_when_ready(
         self, request: Request, knock: Knock, then: Callable[[Judgement], None]
     ) -> None:
         """Judge at once when nothing has to be waited for, else when it is there."""
-        certificate = shown(knock.certificate)
-        facts = self.clerk.at_once(request, certificate)
+        facts = self.clerk.at_once(request, shown(knock.certificate))
         if facts is not None and self.authority is None:
             then(self.judge(request, address(knock), facts))
             return
 
         async def later() -> None:
-            known = facts or await self.clerk.gather(request, certificate)
-            if self.authority is None:
-                then(self.judge(request, address(knock), known))
-                return
-            decision, loan = await self.authority.ask(request, knock, known)
-            then(self._noted(decision, request, address(knock), loan))
+            then(await self._decided(request, knock, address(knock), facts))
 
         self.spawn(later())
 

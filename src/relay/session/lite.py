@@ -72,7 +72,6 @@ class LiteSession:
         self.opened = False
         self.closed = False
         self.peer_origin = 0
-        self.peer_probe = 0
         self.inband = protocol is None or protocol == INBAND
         self.publications: dict[int, Publication] = {}
         self.subscriptions: dict[int, Subscription] = {}

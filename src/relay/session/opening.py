@@ -74,7 +74,6 @@ class SetupArrival(Flow):
         if self.session.opened:
             raise ProtocolViolation("a second SETUP")
         setup = decode_setup(body)
-        self.session.peer_probe = setup.probe
         self.session.open(
             Opened(
                 setup.path,
