@@ -1,0 +1,179 @@
+"""What the HTTP faces may ask of the relay: the answers behind the reception.
+
+Each class satisfies one protocol of `relay.control` and holds nothing but the relay. This module
+must not know HTTP.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from relay.auth.decide import Request, decide
+from relay.auth.explain import explained
+from relay.auth.facts import NO_FACTS
+from relay.auth.grant import Grant
+from relay.auth.needs import needs
+from relay.errors import Unroutable
+from relay.path import ROOT, Path
+from relay.peer.judgement import Judgement, is_same_holder, refusal
+from relay.peer.local import collect_group
+
+if TYPE_CHECKING:
+    from relay.server.relay import Relay
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A judgement as the HTTP faces read it."""
+
+    judgement: Judgement
+
+    @property
+    def ok(self) -> bool:
+        """Whether the request may go on."""
+        return bool(self.judgement.decision)
+
+    @property
+    def status(self) -> int:
+        """HTTP status of a refusal."""
+        return self.judgement.decision.status
+
+    @property
+    def denial_id(self) -> str:
+        """Names the refusal in the log."""
+        return self.judgement.id
+
+    @property
+    def grant(self) -> Grant | None:
+        """What may be seen."""
+        return self.judgement.grant
+
+
+class Face:
+    """What the HTTP faces may ask of the relay."""
+
+    def __init__(self, relay: Relay) -> None:
+        self.relay = relay
+
+    def certificate_hash(self) -> str:
+        """SHA-256 of the certificate that new QUIC connections get."""
+        return self.relay.certificates.fingerprint
+
+    async def decide(
+        self, target: str, bearer: str | None, remote: str, origin: str | None
+    ) -> Verdict:
+        """The same decision as for a session."""
+        request = Request(
+            target=target, bearer=bearer, transport="http", origin=origin, publishes=False
+        )
+        return Verdict(await self.relay.door.consider(request, remote))
+
+    async def ticket(self, bearer: str, remote: str) -> dict[str, Any]:
+        """A one-time ticket for whatever the credential allows."""
+        request = Request(target="/", bearer=bearer, transport="http")
+        judgement = await self.relay.door.consider(request, remote)
+        if judgement.grant is None:
+            raise refusal(judgement)
+        ticket = await self.relay.desk.make_ticket(judgement.grant)
+        return {"ticket": ticket.text, "expires": ticket.expires}
+
+    async def sessions(self, bearer: str, remote: str) -> list[dict[str, Any]]:
+        """The running sessions that the credential's holder may refresh."""
+        request = Request(target="/", bearer=bearer, transport="http")
+        judgement = await self.relay.door.consider(request, remote)
+        if judgement.grant is None:
+            raise refusal(judgement)
+        return [
+            {"id": guest.id, "root": grant.root, "expires": grant.expires}
+            for guest in self.relay.door.guests.values()
+            if (grant := guest.grant) is not None and is_same_holder(grant, judgement.grant)
+        ]
+
+    async def is_admin(self, bearer: str) -> bool:
+        """Whether that is the operator's key."""
+        hash = self.relay.settings.admin.api_key
+        return hash is not None and await self.relay.desk.matches(bearer, hash)
+
+    async def explain(
+        self, target: str, bearer: str | None, publish: list[str], subscribe: list[str]
+    ) -> dict[str, Any]:
+        """What would be decided, without anybody coming in or any ticket being spent."""
+        relay = self.relay
+        parts = urlsplit(target)
+        query = f"?{parts.query}" if parts.query else ""
+        request = Request(target=(parts.path or "/") + query, bearer=bearer, transport="http")
+        facts = NO_FACTS
+        if needs(request, relay.settings.auth).ticket is None:
+            facts = await relay.door.clerk.gather(request, None)
+        judge = partial(decide, facts=facts)
+        rules, now = relay.door.rules, relay.wall()
+        decision = judge(request, rules.keys, rules.settings, now)
+        return explained(
+            decision,
+            request,
+            rules.keys,
+            rules.settings,
+            now,
+            publish=publish,
+            subscribe=subscribe,
+            judge=judge,
+        )
+
+    async def refresh(self, id: str, bearer: str, remote: str) -> dict[str, Any]:
+        """Other rights for a running session."""
+        judgement = await self.relay.door.refresh(id, bearer, remote)
+        grant = judgement.grant
+        if grant is None:
+            raise refusal(judgement)
+        return {
+            "publish": list(grant.publish),
+            "subscribe": list(grant.subscribe),
+            "expires": grant.expires,
+        }
+
+    def announced(self, grant: Grant) -> Sequence[str]:
+        """Every broadcast the grant may see, relative to its root."""
+        seen: set[Path] = set()
+
+        class Names:
+            def announced(self, path: Path, hops: tuple[int, ...]) -> None:
+                seen.add(path)
+
+            def unannounced(self, path: Path) -> None:
+                seen.discard(path)
+
+        scope = self.relay.house.origin.scope(grant.root, (), grant.subscribe)
+        scope.watch(ROOT, Names()).cancel()
+        return sorted(seen)
+
+    async def fetch(self, grant: Grant, track: str, group: int | None) -> tuple[int, list[bytes]]:
+        """One whole group of the broadcast at the grant's root."""
+        house = self.relay.house
+        broadcast = house.origin.scope(grant.root, (), grant.subscribe).find(ROOT)
+        if broadcast is None:
+            raise Unroutable(f"no broadcast at {grant.root!r}")
+        limit = self.relay.settings.web.limits.max_fetch_bytes
+        return await collect_group(
+            broadcast.track(track), group, house.transcode, house.clock, limit
+        )
+
+
+class Ward:
+    """What the internal face may ask of the relay."""
+
+    def __init__(self, relay: Relay) -> None:
+        self.relay = relay
+
+    def sessions(self, query: str) -> list[dict[str, Any]]:
+        """Sessions that run on an authorization server's word."""
+        authority = self.relay.authority
+        return authority.sessions(query) if authority is not None else []
+
+    def revalidate(self, query: str) -> int:
+        """Have that server asked again about them."""
+        authority = self.relay.authority
+        return authority.revalidate(query) if authority is not None else 0

@@ -1,0 +1,39 @@
+"""The small parts that a relay is assembled from, each made from settings or from nothing.
+
+A client of our own takes some of them as well. This module must not know the relay.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from typing import Any
+
+from relay.config import Settings
+from relay.errors import ConfigError
+from relay.model.track import TrackInfo
+from relay.net.tls import Certificates
+from relay.wire.frame import Layout, Transcoder
+
+
+def transcode(source: Any, target: Any, info: TrackInfo) -> Callable[[bytes, float], bytes]:
+    """How the model has a group written in another layout."""
+    assert isinstance(source, Layout)
+    assert isinstance(target, Layout)
+    return Transcoder(source, target, info.timescale).feed
+
+
+def draw_id() -> int:
+    """A hop id: non-zero and below 2^53, so that every client can read it."""
+    return secrets.randbelow(2**53 - 1) + 1
+
+
+def load_certificates(settings: Settings) -> Certificates:
+    """The pair of ``[server.tls]``. Raises `ConfigError`."""
+    tls = settings.server.tls
+    if tls.cert and tls.key:
+        try:
+            return Certificates.from_files(tls.cert[0], tls.key[0])
+        except ConfigError as error:
+            raise ConfigError(f"server.tls: {error}") from None
+    return Certificates.generated(tls.generate or ("localhost", "127.0.0.1", "::1"))
