@@ -40,6 +40,8 @@ COMMANDS = {
     "doctor": "relay.cli.doctor:doctor",
     "hash-token": "relay.cli.hash_token:hash_token",
     "records": "relay.cli.records:records",
+    "nodes": "relay.cli.nodes:nodes",
+    "drain": "relay.cli.nodes:drain",
     "sidecar": "relay.cli.sidecar:sidecar",
 }
 

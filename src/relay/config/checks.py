@@ -16,10 +16,12 @@ from pathlib import Path
 
 from relay.auth.keys import MAX_KEY_FILE, KeySet
 from relay.auth.trust import is_url
+from relay.cluster.address import parse
 from relay.config.names import SETTINGS
 from relay.config.shape import Settings
 from relay.config.sources import Entry, looks_like_key
 from relay.errors import ConfigError
+from relay.net.dial import DialTls
 from relay.sidecar.address import check_url
 from relay.wire.version import IDENTIFIERS
 
@@ -48,8 +50,30 @@ def problems(settings: Settings, entries: Entries) -> list[str]:
         *_https(settings, entries),
         *_versions(settings, entries),
         *_internal(settings, entries),
+        *_links(settings, entries),
         *_files(settings, entries),
     ]
+
+
+def _links(settings: Settings, entries: Entries) -> Iterator[str]:
+    """Relays that cannot be dialled, and certificates that are half there."""
+    cluster, tls = settings.cluster, settings.client.tls
+    named = [("cluster.connect", each) for each in cluster.connect]
+    named += [("cluster.node", cluster.node)] if cluster.node is not None else []
+    for name, url in named:
+        try:
+            address = parse(url)
+        except ConfigError as error:
+            yield f"{_where(entries, name)}: {error}"
+            continue
+        if name == "cluster.node" and address.has_token:
+            yield f"{_where(entries, name)}: it is told to everybody and must not hold a token"
+    if (tls.cert is None) != (tls.key is None):
+        yield f"{_where(entries, 'client.tls.cert')}: cert and key belong together"
+    try:
+        DialTls(fingerprints=tls.fingerprint).pins()
+    except ConfigError as error:
+        yield f"{_where(entries, 'client.tls.fingerprint')}: {error}"
 
 
 def warnings(settings: Settings, entries: Entries) -> list[str]:
@@ -59,10 +83,9 @@ def warnings(settings: Settings, entries: Entries) -> list[str]:
         if path.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH):
             where = _where(entries, name)
             said.append(f"{where}: {path} can be read by others; chmod 600 it")
-    for name, entry in entries.items():
-        shown_to_server = name.startswith("client.tls.") and settings.auth.url is not None
-        if name.startswith(("cluster.", "client.")) and not shown_to_server:
-            said.append(f"{entry.where}: links to other relays are not built yet, ignored")
+    if settings.client.tls.disable_verify:
+        where = _where(entries, "client.tls.disable_verify")
+        said.append(f"{where}: links believe any certificate; anybody can play the other relay")
     if settings.server.tls.root and not settings.auth.certificates:
         where = _where(entries, "server.tls.root")
         said.append(

@@ -72,6 +72,8 @@ class Door:
         self._loans: dict[str, Loan] = {}
         self.spawn = spawn
         self.guests: dict[str, Guest] = {}
+        self.links: dict[str, Guest] = {}
+        """Relays that we dialled."""
         self.admitted = 0
         self.refused: dict[str, int] = {}
         """Refusals by reason code."""
@@ -293,7 +295,7 @@ class Door:
                 if now >= deadline or (expires is not None and wall >= expires):
                     self._deadlines.pop(id, None)
                     guest.close(Unauthorized(f"the token expired (id {id})"))
-        for guest in tuple(self.guests.values()):
+        for guest in (*self.guests.values(), *self.links.values()):
             try:
                 guest.tick(now)
             except Exception as error:  # one guest's trouble must not stop the clock for all
@@ -339,13 +341,28 @@ class Door:
         )
         return judgement
 
+    @property
+    def visitors(self) -> int:
+        """Sessions of those who are no relays of the cluster."""
+        return sum(not (guest.grant and guest.grant.cluster) for guest in self.guests.values())
+
+    def adopt(self, guest: Guest) -> None:
+        """A relay that we dialled: it was decided on by whoever configured it."""
+        self.links[guest.id] = guest
+
+    def release(self, guest: Guest, reason: str) -> None:
+        """It is gone."""
+        self.links.pop(guest.id, None)
+
     def close(self, uri: str = "") -> None:
-        """Let nobody in any more and tell the guests that we are leaving."""
+        """Let nobody in any more and tell everybody that we are leaving; relays find other ways."""
         self._closed = True
-        for guest in tuple(self.guests.values()):
+        for guest in (*self.guests.values(), *self.links.values()):
             guest.session.goaway(uri)
+            if guest.grant is not None and guest.grant.cluster:
+                guest.withdraw()
 
     def empty(self, error: RelayError) -> None:
         """Show everybody out."""
-        for guest in tuple(self.guests.values()):
+        for guest in (*self.guests.values(), *self.links.values()):
             guest.close(error)

@@ -87,6 +87,8 @@ class Guest:
         self.began = house.clock()
         self.opened = False
         self.gone = False
+        self.is_retired = False
+        """Whether another session has taken this one's place, which ends what it began."""
         self._introduced: events.Opened | None = None
         self._held: list[events.Event] = []
         self.scope: Scope | None = None
@@ -170,6 +172,21 @@ class Guest:
         self.watching.regranted(self.scope)
         self.publishing.regranted(publish)
 
+    def retire(self) -> None:
+        """Another session has taken this one's place: new things go there.
+
+        Both sides' announcements are taken back here; what is under way goes on.
+        """
+        if not self.gone:
+            self.is_retired = True
+            self.publishing.retire()
+            self.watching.withdraw()
+
+    def withdraw(self) -> None:
+        """We are about to stop: the peer, a relay, hears no more of ways that lead on from us."""
+        if not self.gone:
+            self.watching.withdraw(transit_only=True)
+
     def close(self, error: RelayError) -> None:
         """End the session from our side."""
         self.session.fail(error)
@@ -179,6 +196,8 @@ class Guest:
         """Let go of everything shared, exactly once."""
         if not self.gone:
             self.gone = True
+            if self.scope is not None and self.scope.is_relay:
+                self.house.origin.relays -= 1
             self.publishing.leave(error)
             self.watching.leave(error)
             self.probes.clear()
@@ -230,6 +249,7 @@ class Guest:
         self.opened = True
         self.welcomed(self, grant)
         self.scope = self.house.origin.scope(grant.root, publish, subscribe, grant.cluster)
+        self.house.origin.relays += grant.cluster
         for prefix in publish:
             self.session.listen(prefix)
         held, self._held = self._held, []

@@ -79,6 +79,12 @@ class Publishing:
             table.clear()
         self.finishing.clear()
 
+    def retire(self) -> None:
+        """What the peer announces comes another way from now on; tracks move there in peace."""
+        now = self.clock()
+        for route in tuple(self.routes.values()):
+            route.withdraw(now)
+
     def tick(self, now: float) -> None:
         """Tracks that ended wait a moment for groups still under way."""
         for feed in tuple(self.finishing):
@@ -108,7 +114,7 @@ class Publishing:
 
     def admit(self, path: Path, hops: tuple[int, ...]) -> None:
         """Make the broadcast known, unless the grant says otherwise."""
-        if (scope := self.guest.scope) is None:
+        if (scope := self.guest.scope) is None or self.guest.is_retired:
             return
         try:
             source = PeerSource(self, path)

@@ -144,10 +144,14 @@ class Asking:
 class Hearing:
     """One announce request of the peer's (the model's `Watcher`)."""
 
-    __slots__ = ("host", "initial", "prefix", "request")
+    __slots__ = ("host", "initial", "prefix", "request", "transit", "withholds")
 
-    def __init__(self, host: Watching, request: int, prefix: Path) -> None:
+    def __init__(self, host: Watching, request: int, prefix: Path, is_relay: bool = False) -> None:
         self.host = host
+        self.transit: set[Path] | None = set() if is_relay else None
+        """What a relay was told that is published elsewhere."""
+        self.withholds = False
+        """Whether it is told of nothing published elsewhere any more."""
         self.request = request
         self.prefix = prefix
         self.initial: list[tuple[str, tuple[int, ...]]] | None = []
@@ -155,6 +159,11 @@ class Hearing:
 
     def announced(self, path: Path, way: Way) -> None:
         """A broadcast appeared, or the way to it changed."""
+        if self.transit is not None and len(way.hops) > 1:
+            if self.withholds:
+                self.unannounced(path)
+                return
+            self.transit.add(path)
         if self.initial is not None:
             self.initial.append((path, way.hops))
         else:
@@ -162,8 +171,16 @@ class Hearing:
 
     def unannounced(self, path: Path) -> None:
         """A broadcast disappeared."""
+        if self.transit is not None:
+            self.transit.discard(path)
         if self.initial is None:
             self.host.session.unannounce(self.request, path)
+
+    def withhold_transit(self) -> None:
+        """Take back what is published elsewhere, and tell no more of it."""
+        self.withholds = True
+        for path in tuple(self.transit or ()):
+            self.unannounced(path)
 
     def tell(self) -> None:
         """Everything that exists has been collected: answer."""

@@ -94,11 +94,20 @@ class Watching:
         if (scope := self.guest.scope) is None:
             return
         prefix = Path(event.prefix)
-        hearing = Hearing(self, event.request, prefix)
+        hearing = Hearing(self, event.request, prefix, scope.is_relay)
         exclude = event.exclude or self.session.peer_origin or self.guest.alias
         watch = scope.watch(prefix, hearing, exclude)
         self.hearings[event.request] = (hearing, watch)
         hearing.tell()
+
+    def withdraw(self, transit_only: bool = False) -> None:
+        """Tell the peer that broadcasts are gone: all, or those that others publish elsewhere."""
+        for hearing, watch in tuple(self.hearings.values()):
+            if transit_only:
+                hearing.withhold_transit()
+            else:
+                watch.cancel()
+                self.session.unannounce_all(hearing.request)
 
     def announce_cancelled(self, event: events.AnnounceCancelled) -> None:
         """The peer no longer listens."""

@@ -76,7 +76,7 @@ class MemoryRecords:
         entry.require_sense()
         if sum(not change.withdrawn for change in self._changes.values()) >= MAX_REVOCATIONS:
             raise LimitExceeded(f"{MAX_REVOCATIONS} revocations (MAX_REVOCATIONS)")
-        kept = replace(entry, id=self._number + 1, created=now)
+        kept = replace(entry, id=self._number + 1, created=entry.created or now)
         self._note(kept, withdrawn=False)
         return kept
 

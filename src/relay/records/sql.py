@@ -112,7 +112,7 @@ class SqlRecords:
         """Put a revocation in force."""
         entry.require_sense()
         async with self._write() as connection:
-            kept = await _revoke(connection, replace(entry, created=now))
+            kept = await _revoke(connection, replace(entry, created=entry.created or now))
             in_force = ~revocations.c.withdrawn & _unexpired(now)
             await _require_room(
                 connection, revocations.c.id, MAX_REVOCATIONS, "revocations", in_force

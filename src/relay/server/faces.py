@@ -174,6 +174,20 @@ class Ward:
         authority = self.relay.authority
         return authority.sessions(query) if authority is not None else []
 
+    def nodes(self) -> dict[str, Any]:
+        """The mesh as this relay sees it."""
+        return self.relay.cluster.nodes()
+
+    def drain(self) -> int:
+        """Have the relay stop in good order; how many sessions it still has."""
+        self.relay.draining.set()
+        return self.relay.door.visitors
+
+    @property
+    def is_leaving(self) -> bool:
+        """Whether it is about to stop."""
+        return self.relay.draining.is_set()
+
     def revalidate(self, query: str) -> int:
         """Have that server asked again about them."""
         authority = self.relay.authority

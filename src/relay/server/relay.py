@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import socket
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import replace
 from typing import Any
 
@@ -20,6 +20,7 @@ from relay.auth.grant import Grant
 from relay.auth.revocation import Revocation
 from relay.authority import Authority
 from relay.clerk import Clerk
+from relay.cluster.news import News
 from relay.config import Settings
 from relay.control.internal import internal_app
 from relay.control.public import public_app
@@ -35,6 +36,7 @@ from relay.peer.judgement import Rules
 from relay.records.desk import Desk
 from relay.records.opening import open_records
 from relay.server.faces import Face, Ward
+from relay.server.links import Announcer, list_fetcher, make_cluster
 from relay.server.log import LEVELS
 from relay.server.parts import draw_id, load_certificates, transcode
 from relay.sidecar.client import AuthClient
@@ -47,7 +49,10 @@ CERTIFICATE_TICKS = 5
 """Ticks between looks at the certificate files."""
 
 GOODBYE = 0.5
-"""Seconds between GOAWAY and the end of the sessions when the relay stops."""
+"""Seconds between GOAWAY and the end of the sessions when the relay stops at once."""
+
+LOOK = 0.1
+"""Seconds between looks at whether everybody has left a relay that is about to stop."""
 
 
 class Relay:
@@ -70,6 +75,9 @@ class Relay:
         rules = Rules(self.keyring.keys, settings.auth)
         self.wall = wall
         self.door = Door(self.house, rules, settings.session, settings.server.versions, wall)
+        self.draining = asyncio.Event()
+        """Set when the relay is to stop in good order."""
+        self._said_goodbye = False
         self.endpoint = Endpoint(
             self.door.answer,
             settings.endpoint,
@@ -119,9 +127,10 @@ class Relay:
                 await listener.started.wait()
             self.door.spawn = tasks.create_task
             self._ask_elsewhere(tasks, closing)
+            links = self._join_cluster(tasks, closing)
             running = [
                 tasks.create_task(each)
-                for each in (self._tick(), self.desk.run(), self.keyring.run())
+                for each in (self._tick(), self.desk.run(), self.keyring.run(), *links)
             ]
             try:
                 yield self
@@ -139,6 +148,28 @@ class Relay:
             return await self.endpoint.start(address.host, address.port)
         except ConfigError as error:
             raise ConfigError(f"server.listen: {error}") from None
+
+    def _join_cluster(
+        self, tasks: asyncio.TaskGroup, closing: contextlib.AsyncExitStack
+    ) -> list[Coroutine[Any, Any, None]]:
+        """Link to other relays and tell them who is revoked; answers what is to run."""
+        feed, house = self.desk.feed, self.house
+        teller = Announcer(self.desk, self._log, self.wall)
+        news = News(
+            house.origin,
+            house.transcode,
+            house.clock,
+            self.wall,
+            self._log,
+            teller.learn,
+            teller.unlearn,
+        )
+        feed.listeners.append(news.revoked)
+        feed.withdrawals.append(news.withdrawn)
+        fetcher = list_fetcher(self.settings)
+        closing.push_async_callback(fetcher.close)
+        self.cluster = make_cluster(self.settings, self.door, news, self._log, fetcher)
+        return [self.cluster.run(), teller.run(), news.run(feed.index)]
 
     def _ask_elsewhere(self, tasks: asyncio.TaskGroup, closing: contextlib.AsyncExitStack) -> None:
         """Have an authorization server decide, where one is configured."""
@@ -203,11 +234,32 @@ class Relay:
             except Exception as error:  # one guest's trouble must not stop the clock for all
                 self._escaped(error)
 
+    async def drain(self, hurry: asyncio.Event) -> None:
+        """Let nobody in, send everybody elsewhere, and give them ``server.drain`` seconds to go.
+
+        Relays need not go, they have been told that no way leads on from here. ``hurry`` ends the
+        waiting.
+        """
+        grace = self.settings.server.drain
+        self._begin_goodbye()
+        self.log.info("draining", sessions=self.door.visitors, seconds=grace)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(grace):
+                while self.door.visitors and not hurry.is_set():  # noqa: ASYNC110 - a few looks
+                    await asyncio.sleep(LOOK)
+        self.log.info("drained", sessions=self.door.visitors)
+
+    def _begin_goodbye(self) -> None:
+        self._said_goodbye = True
+        self.cluster.drain()
+        self.door.close(self.settings.server.goaway)
+
     async def _say_goodbye(self) -> None:
         """Tell everybody, give them a moment, close."""
-        self.door.close()
-        if self.door.guests:
-            await asyncio.sleep(GOODBYE)
+        if not self._said_goodbye:
+            self._begin_goodbye()
+            if self.door.guests:
+                await asyncio.sleep(GOODBYE)
         self.door.empty(Leaving("the relay is stopping"))
 
 

@@ -98,6 +98,12 @@ class Announcer(Question):
             self.active.discard(suffix)
             self.send(self.session.dialect.encode(Announce(False, suffix)))
 
+    def unannounce_all(self) -> None:
+        """Nothing is there any more."""
+        for suffix in sorted(self.active):
+            self.send(self.session.dialect.encode(Announce(False, suffix)))
+        self.active.clear()
+
     def suffix(self, path: str) -> str:
         """The path as this stream says it: below the prefix that was asked for."""
         return Path(path).relative_to(self.prefix or Path())

@@ -203,6 +203,11 @@ class LiteSession:
         if isinstance(flow := self._flows.get(request), Announcer):
             flow.unannounce(path)
 
+    def unannounce_all(self, request: int) -> None:
+        """All that was announced under the prefix of ``request`` disappeared."""
+        if isinstance(flow := self._flows.get(request), Announcer):
+            flow.unannounce_all()
+
     # -- verbs: asking for tracks --------------------------------------------------------------
 
     def describe(self, broadcast: str, track: str) -> int | None:
