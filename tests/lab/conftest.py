@@ -1,0 +1,48 @@
+"""Fixtures of the lab's tests: a network that is gone when the test is over.
+
+Where there can be no network namespaces the tests are skipped and say why, except in CI, where
+nothing may be missing.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE))
+
+from netlab import Lab, clock, missing  # noqa: E402
+
+
+def absent(what: str) -> NoReturn:
+    """Something is not there: skip, but never in CI."""
+    if os.environ.get("CI"):
+        pytest.fail(f"the lab needs {what}, and in CI nothing may be skipped for that")
+    pytest.skip(f"the lab needs {what}")
+
+
+@pytest.fixture
+def networks() -> None:
+    """This machine can have labs."""
+    if (what := missing()) is not None:
+        absent(what)
+
+
+@pytest.fixture
+def faketime() -> None:
+    """This machine can have clocks that are wrong."""
+    if clock.library() is None:
+        absent("libfaketime")
+
+
+@pytest.fixture
+def lab(networks: None) -> Iterator[Lab]:
+    """A lab for one test."""
+    with Lab(seed=7) as made:
+        yield made
