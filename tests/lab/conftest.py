@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import NoReturn
 
@@ -17,7 +17,10 @@ import pytest
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
+from fleet import Fleet  # noqa: E402
 from netlab import Lab, clock, missing  # noqa: E402
+
+_fleets: list[Fleet] = []
 
 
 def absent(what: str) -> NoReturn:
@@ -46,3 +49,26 @@ def lab(networks: None) -> Iterator[Lab]:
     """A lab for one test."""
     with Lab(seed=7) as made:
         yield made
+
+
+@pytest.fixture
+def fleet(lab: Lab, tmp_path: Path) -> Iterator[Fleet]:
+    """Relays in that lab; a test that fails shows what each had to say."""
+    with Fleet(lab, tmp_path) as made:
+        _fleets.append(made)
+        try:
+            yield made
+        finally:
+            _fleets.remove(made)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A failing test shows what its relays had to say."""
+    report = yield
+    if report.failed and HERE in item.path.parents:
+        for made in _fleets:
+            report.sections += [(f"end of {name}", text) for name, text in made.logs().items()]
+    return report
