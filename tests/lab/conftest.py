@@ -6,11 +6,14 @@ nothing may be missing.
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import sys
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
+from importlib.util import find_spec
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
 
@@ -19,6 +22,8 @@ sys.path.insert(0, str(HERE))
 
 from fleet import Fleet  # noqa: E402
 from netlab import Lab, clock, missing  # noqa: E402
+
+FIGURES = HERE.parents[1] / "build" / "lab"
 
 _fleets: list[Fleet] = []
 
@@ -60,6 +65,27 @@ def fleet(lab: Lab, tmp_path: Path) -> Iterator[Fleet]:
             yield made
         finally:
             _fleets.remove(made)
+
+
+@pytest.fixture
+def cluster() -> None:
+    """Relays can be linked."""
+    if find_spec("relay.cluster") is None:
+        pytest.skip("links between relays are not built yet")
+
+
+@pytest.fixture
+def figures(
+    request: pytest.FixtureRequest, record_property: Callable[[str, object], None]
+) -> Iterator[dict[str, Any]]:
+    """What a test measured: properties of its report, and a file below ``build/lab``."""
+    made: dict[str, Any] = {}
+    yield made
+    for name, value in made.items():
+        record_property(name, value)
+    FIGURES.mkdir(parents=True, exist_ok=True)
+    title = re.sub(r"\W+", "-", request.node.name).strip("-")
+    (FIGURES / f"{title}.json").write_text(json.dumps(made, indent=1) + "\n")
 
 
 @pytest.hookimpl(wrapper=True)

@@ -1,0 +1,153 @@
+"""What a cluster does when a relay dies, a network parts, two publish the same, a clock is wrong."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from fleet import Station, shapes, until
+from fleet.scene import DELAY, EVERY, SIZE, gone, until_linked, watch_all
+from fleet.station import IDLE, LINGER
+from netlab import Clock
+
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("cluster")]
+
+NOTICED = 2 * IDLE + LINGER
+"""Seconds within which a dead neighbour must have been noticed and gone round."""
+
+HEALED = 20.0
+"""Seconds until a link that can be made again has been."""
+
+HOUR = 3600.0
+
+
+def carrier(fleet, publisher, ways: list[Station], source: Station) -> Station:
+    """Through which of these relays the stream goes."""
+    before, serial = shapes.tally(fleet.lab.links), publisher.serial
+    until(lambda: publisher.serial >= serial + 10, 10, "ten groups")
+    crossed = shapes.between(before, shapes.tally(fleet.lab.links))
+    return max(ways, key=lambda way: crossed.sent[source.host.name, way.host.name])
+
+
+def test_viewers_go_on_when_the_relay_between_is_killed(fleet, figures):
+    stations, _ = fleet.build(4, shapes.ring(4), delay=DELAY)
+    source, far = stations[0], stations[2]
+    crowds, observers = watch_all(stations)
+    until_linked(crowds[0], source, observers)
+    publisher = crowds[0].publish(source.url, "cam", size=SIZE, every=EVERY / 2)
+    viewers = [crowds[2].watch(far.url, path="cam") for _ in range(2)]
+    until(lambda: all(len(viewer.arrivals) >= 3 for viewer in viewers), 10, "groups")
+    middle = carrier(fleet, publisher, [stations[1], stations[3]], source)
+
+    middle.kill()
+    killed, seen = time.monotonic(), [len(viewer.arrivals) for viewer in viewers]
+    until(
+        lambda: all(
+            any(arrival.when > killed + 1 for arrival in viewer.arrivals[had:])
+            for viewer, had in zip(viewers, seen, strict=True)
+        ),
+        NOTICED,
+        "groups over the other way",
+    )
+    figures["gap_s"] = max(
+        later.when - sooner.when
+        for viewer in viewers
+        for sooner, later in zip(viewer.arrivals, viewer.arrivals[1:], strict=False)
+    )
+    time.sleep(1.0)
+    for viewer in viewers:
+        assert viewer.lost == []  # the session with the far relay has nothing to do with it
+        assert viewer.groups == sorted(set(viewer.groups)), "in order and none twice"
+    figures["missed"] = max(
+        max(viewer.groups) - min(viewer.groups) + 1 - len(viewer.groups) for viewer in viewers
+    )
+
+    fleet.start()  # the dead one comes back and is one of them again
+    again = middle.crowd().observe(middle.url)
+    figures["rejoined_s"] = until(lambda: again.sees("cam"), HEALED, "seen at the one that died")
+
+
+def test_a_partition_heals(fleet, figures):
+    stations, links = fleet.build(2, shapes.chain(2), delay=DELAY)
+    (link,) = links.values()
+    crowds, observers = watch_all(stations)
+    until_linked(crowds[0], stations[0], observers)
+    publisher = crowds[0].publish(stations[0].url, "cam", size=SIZE, every=EVERY / 2)
+    viewer = crowds[1].watch(stations[1].url, path="cam")
+    until(lambda: len(viewer.arrivals) >= 3, 10, "groups")
+
+    link.cut()  # shorter than anybody's patience: nothing is lost
+    time.sleep(IDLE / 5)
+    link.heal()
+    serial = publisher.serial
+    until(lambda: viewer.arrivals[-1].serial >= serial, 10, "groups after a short cut")
+    assert shapes.is_each_once(viewer.groups)
+    assert viewer.breaks == []
+
+    link.cut()
+    figures["noticed_s"] = until(
+        lambda: not observers[1].sees("cam"), NOTICED, "the far side knows it is gone"
+    )
+    link.heal()
+    healed, serial = time.monotonic(), publisher.serial
+    until(lambda: observers[1].sees("cam"), HEALED, "announced again")
+    figures["announced_s"] = time.monotonic() - healed
+    until(lambda: viewer.arrivals[-1].serial > serial, HEALED, "groups again")
+    figures["groups_s"] = time.monotonic() - healed
+    assert viewer.lost == []
+    assert len(set(viewer.groups)) == len(viewer.groups)
+
+
+def test_after_a_partition_all_agree_on_one_publisher(fleet, figures):
+    stations, links = fleet.build(3, shapes.chain(3), delay=DELAY)
+    crowds, observers = watch_all(stations)
+    until_linked(crowds[0], stations[0], observers)
+    links[0, 1].cut()
+    for number in (0, 2):
+        crowds[number].publish(stations[number].url, "cam", name=f"at {number}", every=EVERY)
+    until(lambda: all(each.sees("cam") for each in observers), NOTICED, "one on each side")
+    time.sleep(IDLE)  # until both sides have given the link up
+    links[0, 1].heal()
+    healed = time.monotonic()
+
+    def chosen() -> set[str]:
+        """Whom a newcomer at each relay gets to see."""
+        viewers = [
+            crowd.watch(station.url, path="cam", resume=False)
+            for crowd, station in zip(crowds, stations, strict=True)
+        ]
+        until(lambda: all(viewer.arrivals for viewer in viewers), 10, "somebody at each relay")
+        for viewer in viewers:
+            viewer.stop()
+        return {viewer.arrivals[-1].publisher for viewer in viewers}
+
+    until(lambda: len(chosen()) == 1, HEALED, "all relays agree")
+    figures["agreed_s"] = time.monotonic() - healed
+    assert len(chosen()) == 1
+
+
+@pytest.mark.usefixtures("faketime")
+def test_a_step_of_a_clock_disturbs_nobody(fleet, figures, tmp_path):
+    clock = Clock(tmp_path / "clock")
+    stations, _ = fleet.build(3, shapes.chain(3), {1: clock}, delay=DELAY)
+    crowds, observers = watch_all(stations)
+    until_linked(crowds[0], stations[0], observers)
+    publisher = crowds[0].publish(stations[0].url, "cam", size=SIZE, every=EVERY / 2)
+    viewers = [
+        crowd.watch(station.url, path="cam")
+        for crowd, station in zip(crowds, stations, strict=True)
+    ]
+    until(lambda: all(len(viewer.arrivals) >= 3 for viewer in viewers), 10, "groups")
+    for step in (HOUR, -2 * HOUR, HOUR):
+        clock.step(step)
+        time.sleep(1.0)
+        late = crowds[1].watch(stations[1].url, path="cam")
+        until(lambda late=late: late.arrivals, 5, "who comes now is let in")
+        viewers.append(late)
+    serial = publisher.serial
+    until(lambda: all(viewer.arrivals[-1].serial > serial for viewer in viewers), 5, "groups go on")
+    for viewer in viewers:
+        assert shapes.is_each_once(viewer.groups)
+        assert (viewer.lost, viewer.breaks) == ([], [])
+    publisher.stop()
+    figures["unannounced_s"] = gone(["cam"], observers)
