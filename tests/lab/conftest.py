@@ -82,7 +82,8 @@ def figures(
     made: dict[str, Any] = {}
     yield made
     for name, value in made.items():
-        record_property(name, value)
+        made[name] = round(value, 4) if isinstance(value, float) else value
+        record_property(name, made[name])
     FIGURES.mkdir(parents=True, exist_ok=True)
     title = re.sub(r"\W+", "-", request.node.name).strip("-")
     (FIGURES / f"{title}.json").write_text(json.dumps(made, indent=1) + "\n")

@@ -73,6 +73,7 @@ class Person:
         self.lost: list[tuple[float, str]] = []
         """When sessions ended that should not have, and why."""
         self.connected = 0
+        self._leaving = False
         self._task: asyncio.Task[None] | None = None
         self._over: Future[None] = crowd.start(self._live())
 
@@ -93,13 +94,19 @@ class Person:
 
     def stop(self) -> None:
         """Leave in good order; raises what went wrong, if anything did."""
-        self.crowd.start(self._leave()).result(STOP)
+        self.dismiss().result(STOP)
         with suppress(CancelledError):
             self._over.result(STOP)
 
+    def dismiss(self) -> Future[None]:
+        """Begin to leave, without waiting."""
+        return self.crowd.start(self._leave())
+
     async def _leave(self) -> None:
         assert self._task is not None
-        self._task.cancel()
+        if not self._leaving:  # a second call must not break off a goodbye
+            self._leaving = True
+            self._task.cancel()
         await asyncio.wait((self._task,))
 
 
@@ -217,6 +224,11 @@ class Crowd:
         finally:
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join(STOP)
+
+    def dismiss(self) -> None:
+        """Have everybody begin to leave, so that many crowds can be waited for together."""
+        for person in self.people:
+            person.dismiss()
 
     def _run(self) -> None:
         with self.host.inside(), asyncio.Runner(loop_factory=lambda: self._loop) as runner:

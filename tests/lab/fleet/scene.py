@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 from fleet.people import Crowd, Observer, Publisher, until
-from fleet.station import Station
+from fleet.station import LINKED, Station
 
 DELAY = 0.005
 """Seconds from one relay to the next."""
@@ -15,9 +16,6 @@ SIZE = 4000
 
 EVERY = 0.2
 """Seconds from one group to the next."""
-
-LINKED = 15.0
-"""Seconds a cluster may take to find together."""
 
 SPREAD = 2.0
 """Seconds an announcement may take everywhere."""
@@ -47,19 +45,18 @@ def spread(
     )
 
 
-def gone(paths: Sequence[str], observers: Sequence[Observer]) -> float:
-    """Wait until nobody sees any; seconds."""
-    return until(
-        lambda: not any(observer.sees(path) for observer in observers for path in paths),
-        SPREAD,
-        "unannounced everywhere",
-    )
+def leave(publisher: Publisher, observers: Sequence[Observer]) -> float:
+    """Have a publisher leave in good order; the seconds until the last observer knew."""
+    start = time.monotonic()
+    publisher.stop()
+    path = publisher.path
+    until(lambda: not any(observer.sees(path) for observer in observers), SPREAD, f"{path} is gone")
+    return max(observer.when(path, False) or start for observer in observers) - start
 
 
 def until_linked(crowd: Crowd, station: Station, observers: Sequence[Observer]) -> float:
     """Wait until what is published at one relay is seen at all; seconds."""
     probe = crowd.publish(station.url, "probe")
     took = until(lambda: all(each.sees("probe") for each in observers), LINKED, "linked")
-    probe.stop()
-    gone(["probe"], observers)
+    leave(probe, observers)
     return took

@@ -21,7 +21,7 @@ from urllib.request import urlopen
 from netlab import Clock, Host, Lab, LabError, Link
 
 from fleet.authority import Authority
-from fleet.people import Crowd
+from fleet.people import Crowd, until
 from relay.auth import keys, mint
 from relay.auth.claims import Claims
 from relay.net.dial import DialTls
@@ -32,6 +32,12 @@ PORT = 4443
 INTERNAL = "127.0.0.1:4480"
 START = 30.0
 """Seconds a relay may take to be ready, on a machine that starts several at once."""
+
+LINKED = 15.0
+"""Seconds until every link that was asked for must stand."""
+
+HANDSHAKE = 1500
+"""Bytes that neither end sends where nobody answers."""
 
 DAYS = 10 * 86_400
 """Seconds a token lives: longer than any step of a clock."""
@@ -161,6 +167,7 @@ class Fleet:
         self.authority = Authority(folder)
         self.tls = DialTls(roots=self.authority.file)
         self.stations: list[Station] = []
+        self.crowds: list[Crowd] = []
         self._key = keys.generate("HS256", kid="fleet")
         self.key_file = folder / "fleet.jwk"
         self.key_file.touch(0o600)
@@ -174,6 +181,8 @@ class Fleet:
         return self
 
     def __exit__(self, *_: object) -> None:
+        for crowd in self.crowds:
+            crowd.dismiss()
         self._stack.close()
 
     def token(self, cluster: bool = False) -> str:
@@ -192,7 +201,8 @@ class Fleet:
 
     def crowd(self, host: Host) -> Crowd:
         """People on a host."""
-        return self._stack.enter_context(Crowd(host, self.tls, self.token()))
+        self.crowds.append(self._stack.enter_context(Crowd(host, self.tls, self.token())))
+        return self.crowds[-1]
 
     def start(self) -> None:
         """Start every relay that does not run, all at once, and wait until each is ready."""
@@ -209,7 +219,10 @@ class Fleet:
         clocks: dict[int, Clock] | None = None,
         **weather: Any,
     ) -> tuple[list[Station], dict[tuple[int, int], Link]]:
-        """``count`` running relays; of each pair the second dials the first. Numbers start at 0."""
+        """``count`` running relays, linked; of each pair the second dials the first.
+
+        Numbers start at 0; ``clocks`` is by number, ``weather`` that of every link.
+        """
         made = [
             self.station(self.lab.host(f"r{number}"), (clocks or {}).get(number))
             for number in range(count)
@@ -221,6 +234,8 @@ class Fleet:
         for number, station in enumerate(made):
             station.configure([made[one].url for one, other in pairs if other == number])
         self.start()
+        used = [(link, host) for link in links.values() for host in link.hosts]
+        until(lambda: all(link.bytes(host) > HANDSHAKE for link, host in used), LINKED, "links")
         return made, links
 
     def logs(self) -> dict[str, str]:
