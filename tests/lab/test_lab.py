@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from netlab import Host, Lab, LabError, namespaces
+from netlab import Host, Lab, LabError, missing, namespaces
 
 PORT = 7000
 HEAD = 28
@@ -312,6 +312,19 @@ def test_a_pid_that_came_again_does_not_protect_the_dead(networks):
     assert not namespaces.is_orphan(mine)
     assert namespaces.is_orphan(mine.replace(f"{pid}-", f"{pid}-1", 1))
     assert not namespaces.is_orphan("somebody-elses")
+
+
+def test_what_is_missing_is_named(monkeypatch):
+    for name, answer, what in (
+        ("netlab.lab.os.geteuid", 1000, "root"),
+        ("netlab.lab.namespaces.is_capable", False, "CAP_NET_ADMIN"),
+        ("netlab.lab.shutil.which", None, "iproute2"),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr("netlab.lab.os.geteuid", lambda: 0)
+            patch.setattr("netlab.lab.namespaces.is_capable", lambda: True)
+            patch.setattr(name, lambda *_, answer=answer: answer)
+            assert what in (missing() or "")
 
 
 @pytest.mark.parametrize("name", ["", "A", "a b", "x" * 12, "-a", "../a"])

@@ -27,7 +27,7 @@ from relay.peer.local import ReadFrame
 
 TRACK = "video"
 HEAD = struct.Struct("!16sQd")
-"""Who published, its how many-eth, and when."""
+"""Who published, how many before this one, and when."""
 
 MAX_LATENCY = 10_000
 """Milliseconds by which a group may be late and is still wanted."""
@@ -159,7 +159,7 @@ class Viewer(Person):
     async def _act(self, client: Client) -> None:
         while True:
             broadcast = await client.find(self.path)
-            start = self.arrivals[-1].group + 1 if self.arrivals and self.resume else None
+            start = max(self.groups) + 1 if self.arrivals and self.resume else None
             demand = Demand(max_latency=MAX_LATENCY, start=start)
             reason = "it ended"
             try:
@@ -248,7 +248,7 @@ class Crowd:
     def watch(self, *urls: str, path: str, resume: bool = True) -> Viewer:
         """Watch at the first of ``urls``, at the next one when that session is lost.
 
-        ``resume`` asks for the group after the last one seen when the track breaks off; without it
+        ``resume`` asks for the group after the newest one seen when the track breaks off; without it
         for the latest there is, as it must be where another publisher may take over.
         """
         return self._come(Viewer(self, urls, path, resume))

@@ -49,8 +49,8 @@ _serials = itertools.count()
 
 def missing() -> str | None:
     """Why there can be no lab on this machine; ``None`` when there can."""
-    if os.geteuid() != 0:
-        return "root, for network namespaces"
+    if os.geteuid() != 0 or not namespaces.is_capable():
+        return "root with CAP_NET_ADMIN and CAP_SYS_ADMIN, for network namespaces"
     if shutil.which("ip") is None:
         return "iproute2"
     if not Path("/dev/net/tun").exists():

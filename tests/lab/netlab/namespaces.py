@@ -19,6 +19,9 @@ FOLDER = Path("/run/netns")
 """Where iproute2 keeps namespaces by name."""
 
 CLONE_NEWNET = 0x40000000
+CAPABILITIES = 1 << 12 | 1 << 21
+"""CAP_NET_ADMIN and CAP_SYS_ADMIN, which containers may lack though they run as root."""
+
 PATIENCE = 20.0
 """Seconds one call may take."""
 
@@ -28,6 +31,13 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 class LabError(Exception):
     """The lab could not do what it was asked to."""
+
+
+def is_capable() -> bool:
+    """Whether this process may make namespaces and devices."""
+    status = Path("/proc/self/status").read_text()
+    held = int(re.search(r"^CapEff:\s*([0-9a-f]+)", status, re.MULTILINE)[1], 16)
+    return held & CAPABILITIES == CAPABILITIES
 
 
 def ip(*words: str) -> str:
