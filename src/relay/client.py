@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from relay.auth.grant import Grant
 from relay.errors import SessionLost
+from relay.model.board import Way
 from relay.model.broadcast import Broadcast, Route
 from relay.model.origin import Origin
 from relay.model.track import Demand
@@ -50,7 +51,7 @@ class Changes:
     def __init__(self) -> None:
         self.queue: asyncio.Queue[tuple[bool, Path]] = asyncio.Queue()
 
-    def announced(self, path: Path, hops: tuple[int, ...]) -> None:
+    def announced(self, path: Path, way: Way) -> None:
         """A broadcast appeared."""
         self.queue.put_nowait((True, path))
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from relay.auth.grant import Grant
+from relay.model.board import Way
 from relay.model.group import Group, Log
 from relay.model.origin import Origin
 from relay.model.settings import CacheSettings
@@ -80,9 +81,9 @@ class Names:
         self.log: list[str] = []
         self.hops: dict[str, tuple[int, ...]] = {}
 
-    def announced(self, path: Path, hops: tuple[int, ...]) -> None:
+    def announced(self, path: Path, way: Way) -> None:
         self.log.append(f"+{path}")
-        self.hops[path] = hops
+        self.hops[path] = way.hops
 
     def unannounced(self, path: Path) -> None:
         self.log.append(f"-{path}")

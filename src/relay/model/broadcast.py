@@ -1,8 +1,8 @@
 """One publisher at one path: the routes that lead to it and the tracks that are watched.
 
-The first route serves until it is gone; the others stand by, best first, and take over without the
-viewers noticing. This module must not know which of several publishers a path belongs to: that is
-the stage's decision.
+The best route serves; the others stand by, best first, and take over without the viewers noticing.
+This module must not know which of several publishers a path belongs to: that is the stage's
+decision.
 """
 
 from __future__ import annotations
@@ -11,16 +11,14 @@ from collections.abc import Container
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from relay.errors import Dropped, LimitExceeded, RelayError
+from relay.model.board import Way, Ways
 from relay.model.cache import Stock
+from relay.model.fingerprint import fingerprint
 from relay.model.track import Track
 from relay.path import Path
 
 if TYPE_CHECKING:
     from relay.model.stage import Stage
-
-_FNV_OFFSET = 0xCBF29CE484222325
-_FNV_PRIME = 0x100000001B3
-_MASK = (1 << 64) - 1
 
 
 class Source(Protocol):
@@ -52,17 +50,6 @@ class FetchSource(Source, Protocol):
         """Answer with `Track.open_fetched` and writes, or with `Track.fetch_failed`."""
 
 
-def fingerprint(path: Path, hops: tuple[int, ...]) -> int:
-    """FNV-1a (64 bits) of a name and a chain: the same choice between equals on every relay."""
-    value = _FNV_OFFSET
-    for byte in path.encode("utf-8", "surrogatepass"):
-        value = (value ^ byte) * _FNV_PRIME & _MASK
-    for hop in hops:
-        for byte in (hop & _MASK).to_bytes(8, "big"):
-            value = (value ^ byte) * _FNV_PRIME & _MASK
-    return value
-
-
 class Route:
     """One announcement of a path by one source. Created by `Origin.announce`.
 
@@ -70,7 +57,16 @@ class Route:
     source vanishes while viewers are being served to the end.
     """
 
-    __slots__ = ("__weakref__", "broadcast", "cost", "has_ended", "hops", "path", "source", "stage")
+    __slots__ = (
+        "__weakref__",
+        "broadcast",
+        "cost",
+        "has_ended",
+        "hops",
+        "path",
+        "source",
+        "stage",
+    )
 
     def __init__(self, stage: Stage, source: Source, hops: tuple[int, ...], cost: int) -> None:
         self.stage = stage
@@ -79,6 +75,7 @@ class Route:
         self.hops = hops
         """Chain of relay ids, the original publisher's first; 0 = unnamed."""
         self.cost = cost
+        """Price of pulling this way, all links together; less is better."""
         self.broadcast: Broadcast | None = None
         """What it leads to, or led to when it ended."""
         self.has_ended = False
@@ -90,7 +87,7 @@ class Route:
         return self.hops[0] if self.hops else 0
 
     def rank(self) -> tuple[int, int, int]:
-        """Order of standby routes, best first: cost, length, then a stable hash."""
+        """Order of routes, best first: cost, length, then a stable hash."""
         return self.cost, len(self.hops), fingerprint(self.path, self.hops)
 
     def update(self, hops: tuple[int, ...], now: float, cost: int | None = None) -> bool:
@@ -130,16 +127,21 @@ class Broadcast:
         """First hop of its routes, 0 = unknown."""
         self.stock = stock
         self.routes: list[Route] = []
-        """The one that serves, then those that stand by, best first."""
+        """Best first: the one that serves, then those that stand by."""
         self.tracks: dict[str, Track] = {}
         """Tracks that are watched, or were a moment ago."""
         self.is_on_air = False
         """Whether this is the broadcast announced at its path now."""
 
     @property
-    def hops(self) -> tuple[int, ...]:
-        """Chain of the route that serves; empty without one."""
-        return self.routes[0].hops if self.routes else ()
+    def ways(self) -> Ways:
+        """Its routes as the announcements show them."""
+        return tuple(Way(route.hops, route.cost) for route in self.routes)
+
+    @property
+    def is_divided(self) -> bool:
+        """Whether some track is served by another route than the best."""
+        return any(track.is_elsewhere for track in self.tracks.values())
 
     @property
     def is_lingering(self) -> bool:
@@ -176,17 +178,27 @@ class Broadcast:
         return None
 
     def add_route(self, route: Route) -> None:
-        """One more route; the one that serves goes on serving."""
+        """One more route. Among equals the newest comes first: it is a publisher that is back."""
         route.broadcast = self
-        self.routes.append(route)
-        self.sort_standby()
+        self.routes.insert(0, route)
+        self.sort_routes()
         for track in tuple(self.tracks.values()):
             track.route_joined()
 
-    def sort_standby(self) -> None:
-        """Bring the routes that stand by into order, the newest last among equals."""
-        if len(self.routes) > 2:
-            self.routes[1:] = sorted(self.routes[1:], key=Route.rank)
+    def sort_routes(self) -> None:
+        """Bring the routes into order."""
+        if len(self.routes) > 1:
+            self.routes.sort(key=Route.rank)
+
+    def settle(self) -> None:
+        """Move the tracks to the best route, each without a gap."""
+        for track in tuple(self.tracks.values()):
+            track.hand_over()
+
+    def retire(self, route: Route) -> None:
+        """A route said goodbye while others are left: its tracks move, each without a gap."""
+        for track in tuple(self.tracks.values()):
+            track.route_retired(route)
 
     def reroute(self, route: Route, error: RelayError) -> None:
         """Move the tracks off a route that is gone; what it left unfinished ends with ``error``."""

@@ -33,6 +33,8 @@ class Origin:
         self.board = Board()
         self.routes = 0
         """Announcements in force, those of parked and standby routes included."""
+        self.relays = 0
+        """Relays that we exchange announcements with now."""
         self._stages: dict[Path, Stage] = {}
 
     def announce(
@@ -49,15 +51,18 @@ class Origin:
         self.count_route()
         stage = self.stage_at(path)
         route = Route(stage, source, hops, cost)
-        stage.enter(route)
+        stage.enter(route, now)
         return route
 
-    def watch(self, prefix: Path, watcher: Watcher, exclude: int = 0) -> Watch:
+    def watch(
+        self, prefix: Path, watcher: Watcher, exclude: int = 0, is_relay: bool = False
+    ) -> Watch:
         """Tell ``watcher`` of every broadcast under ``prefix``, those of now before this returns.
 
-        Chains that contain ``exclude`` are hidden from it (0 = none).
+        Ways that contain ``exclude`` are hidden from it (0 = none), and from a relay those that may
+        be gone already.
         """
-        return self.board.watch(prefix, watcher, exclude)
+        return self.board.watch(prefix, watcher, exclude, is_relay)
 
     def find(self, path: Path) -> Broadcast | None:
         """The broadcast announced at ``path`` now."""
@@ -73,12 +78,18 @@ class Origin:
         """When `tick` is needed at the latest; ``None`` = not before something happens."""
         return self.stock.agenda.next_due
 
-    def scope(self, root: Path, publish: tuple[Path, ...], subscribe: tuple[Path, ...]) -> Scope:
+    def scope(
+        self,
+        root: Path,
+        publish: tuple[Path, ...],
+        subscribe: tuple[Path, ...],
+        is_relay: bool = False,
+    ) -> Scope:
         """The part of this origin that one session may see; prefixes are relative to ``root``.
 
         Raises `BadRequest` when a prefix is too long below the root.
         """
-        return Scope(self, root, publish, subscribe)
+        return Scope(self, root, publish, subscribe, is_relay)
 
     # For stages.
 

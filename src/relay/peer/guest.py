@@ -65,6 +65,7 @@ class Guest:
         *,
         id: str,
         grant: Grant | None,
+        cost: int = 1,
         admit: Callable[[Guest, events.Opened], None] | None = None,
         welcomed: Callable[[Guest, Grant], None] = lambda guest, grant: None,
         left: Callable[[Guest, str], None] = lambda guest, reason: None,
@@ -76,6 +77,8 @@ class Guest:
         self.session = session
         self.id = id
         self.grant = grant
+        self.cost = cost
+        """Price of pulling from this peer; 1 counts hops."""
         self.admit = admit
         self.welcomed = welcomed
         self.left = left
@@ -226,7 +229,7 @@ class Guest:
         self.grant = grant
         self.opened = True
         self.welcomed(self, grant)
-        self.scope = self.house.origin.scope(grant.root, publish, subscribe)
+        self.scope = self.house.origin.scope(grant.root, publish, subscribe, grant.cluster)
         for prefix in publish:
             self.session.listen(prefix)
         held, self._held = self._held, []

@@ -99,7 +99,7 @@ class Publishing:
             return
         if (route := self.routes.get(path)) is not None:
             if hops[0] and route.hops[:1] == hops[:1]:
-                if not route.update(hops, now):
+                if not route.update(hops, now, self.price(hops)):
                     self.routes.pop(path, None)
                 return
             del self.routes[path]
@@ -111,13 +111,18 @@ class Publishing:
         if (scope := self.guest.scope) is None:
             return
         try:
-            route = scope.announce(path, PeerSource(self, path), hops, self.clock())
+            source = PeerSource(self, path)
+            route = scope.announce(path, source, hops, self.clock(), self.price(hops))
         except (BadRequest, Forbidden, LimitExceeded) as error:
             self.remember(path, hops)
             self.deny(path, error)
         else:
             if route is not None:
                 self.routes[path] = route
+
+    def price(self, hops: tuple[int, ...]) -> int:
+        """What it costs to pull a broadcast from this peer: one for each link but ours."""
+        return len(hops) - 1 + self.guest.cost
 
     def regranted(self, publish: tuple[Path, ...]) -> None:
         """The rights changed, and the scope has revoked what they no longer cover."""
@@ -215,7 +220,9 @@ class Publishing:
     def datagram_received(self, event: events.DatagramReceived) -> None:
         """A group of one small frame."""
         if (feed := self.feeds.get(event.id)) is not None:
-            feed.track.datagram(event.sequence, event.timestamp, event.payload)
+            feed.track.datagram(
+                event.sequence, event.timestamp, event.payload, self.clock(), feed.source
+            )
 
 
 def is_loop(hops: tuple[int, ...]) -> bool:

@@ -93,7 +93,7 @@ class Feed:
         for group in tuple(self.groups.values()):
             group.abort(error)
         self.source.forget(self)
-        self.track.lose(error, now)
+        self.track.lose(error, now, self.source)
 
     # -- said by the peer ----------------------------------------------------------------------
 
@@ -116,14 +116,16 @@ class Feed:
         error = RemoteError(code)
         self.source.forget(self)
         if self.track.info is None:
-            self.track.reject(error)
+            self.track.reject(error, self.source)
         else:
-            self.track.lose(error, self.host.clock())
+            self.track.lose(error, self.host.clock(), self.source)
 
     def group_opened(self, stream: int, sequence: int) -> None:
         """A group starts arriving."""
         self.accepted()
-        group = self.track.open_group(sequence, self.host.session.layout, self.host.clock())
+        group = self.track.open_group(
+            sequence, self.host.session.layout, self.host.clock(), self.source
+        )
         if group is None:
             self.host.session.stop(stream, Cancelled.code)
         else:
@@ -165,7 +167,7 @@ class Feed:
             self.finish_at = None
             self.source.forget(self)
             self.accepted()
-            self.track.finish(now)
+            self.track.finish(now, self.source)
 
 
 class PeerSource:

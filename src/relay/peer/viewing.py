@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from relay.errors import Cancelled, RelayError
+from relay.model.board import Way
 from relay.model.group import Group
 from relay.model.track import Demand, Track
 from relay.model.track import TrackInfo as ModelInfo
@@ -152,12 +153,12 @@ class Hearing:
         self.initial: list[tuple[str, tuple[int, ...]]] | None = []
         """What exists already, until it has been told in one go."""
 
-    def announced(self, path: Path, hops: tuple[int, ...]) -> None:
-        """A broadcast appeared, or its chain changed."""
+    def announced(self, path: Path, way: Way) -> None:
+        """A broadcast appeared, or the way to it changed."""
         if self.initial is not None:
-            self.initial.append((path, hops))
+            self.initial.append((path, way.hops))
         else:
-            self.host.session.announce(self.request, path, hops)
+            self.host.session.announce(self.request, path, way.hops)
 
     def unannounced(self, path: Path) -> None:
         """A broadcast disappeared."""

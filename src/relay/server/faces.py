@@ -18,6 +18,7 @@ from relay.auth.facts import NO_FACTS
 from relay.auth.grant import Grant
 from relay.auth.needs import needs
 from relay.errors import Unroutable
+from relay.model.board import Way
 from relay.path import ROOT, Path
 from relay.peer.judgement import Judgement, is_same_holder, refusal
 from relay.peer.local import collect_group
@@ -140,7 +141,7 @@ class Face:
         seen: set[Path] = set()
 
         class Names:
-            def announced(self, path: Path, hops: tuple[int, ...]) -> None:
+            def announced(self, path: Path, way: Way) -> None:
                 seen.add(path)
 
             def unannounced(self, path: Path) -> None:
