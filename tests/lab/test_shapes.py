@@ -110,6 +110,24 @@ def test_one_stream_crosses_each_link_however_many_watch(fleet, figures):
     check_once(viewers)
 
 
+def test_each_group_once_in_bad_weather(fleet, figures):
+    weather = {"delay": 0.02, "jitter": 0.01, "loss": 0.02, "reorder": 0.02}
+    stations, _ = fleet.build(3, shapes.chain(3), **weather)
+    crowds, observers = watch_all(stations)
+    until_linked(crowds[0], stations[0], observers)
+    publisher = crowds[0].publish(stations[0].url, "cam", size=SIZE, every=EVERY / 4)
+    viewers = [crowds[2].watch(stations[2].url, path="cam") for _ in range(VIEWERS)]
+    until(lambda: all(len(viewer.arrivals) >= 80 for viewer in viewers), 15, "groups")
+    serial = publisher.serial
+    until(lambda: all(max(viewer.groups) > serial for viewer in viewers), 5, "the latest")
+    until(lambda: all(shapes.is_each_once(each.groups) for each in viewers), 2, "late ones")
+    late = sorted(arrival.late for viewer in viewers for arrival in viewer.arrivals)
+    figures["late_s"] = {"least": late[0], "median": late[len(late) // 2], "most": late[-1]}
+    assert late[0] >= 2 * (weather["delay"] - weather["jitter"])
+    assert fleet.lab.links[0].counts(stations[0].host).lost > 0
+    check_once(viewers)
+
+
 def test_relays_find_each_other(fleet, figures):
     """Only the first is named to the others; all links of the mesh come up, and are used."""
     stations = [fleet.station(fleet.lab.host(f"r{number}")) for number in range(4)]

@@ -248,8 +248,8 @@ class Crowd:
     def watch(self, *urls: str, path: str, resume: bool = True) -> Viewer:
         """Watch at the first of ``urls``, at the next one when that session is lost.
 
-        ``resume`` asks for the group after the newest one seen when the track breaks off; without it
-        for the latest there is, as it must be where another publisher may take over.
+        ``resume``: when the track breaks off, ask for the group after the newest one seen; without
+        it for the latest there is, as it must be where another publisher may take over.
         """
         return self._come(Viewer(self, urls, path, resume))
 
