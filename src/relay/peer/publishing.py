@@ -46,8 +46,8 @@ class Publishing:
         self.questions: dict[int, Feed] = {}
         self.arrivals: dict[int, tuple[Group, Feed]] = {}
         self.finishing: set[Feed] = set()
-        self._denied: dict[Path, tuple[int, ...]] = {}
-        """What the peer announces in vain, with its chains; heard after all when rights widen."""
+        self._denied: dict[Path, tuple[tuple[int, ...], int]] = {}
+        """What the peer announces in vain, with chain and cost; heard when rights widen."""
         self._logged: set[Path] = set()
         self.hears: dict[type, Callable[[Any], None]] = {
             events.Announced: self.announced,
@@ -91,6 +91,7 @@ class Publishing:
         path = Path(event.path)
         now = self.clock()
         hops = event.hops
+        cost = 0 if event.cost is None else event.cost.warm
         if not hops or not hops[-1]:
             hops = (*hops[:-1], self.guest.alias)
         if is_loop(hops):
@@ -99,21 +100,21 @@ class Publishing:
             return
         if (route := self.routes.get(path)) is not None:
             if hops[0] and route.hops[:1] == hops[:1]:
-                if not route.update(hops, now):
+                if not route.update(hops, now, cost):
                     self.routes.pop(path, None)
                 return
             del self.routes[path]
             route.withdraw(now)
-        self.admit(path, hops)
+        self.admit(path, hops, cost)
 
-    def admit(self, path: Path, hops: tuple[int, ...]) -> None:
+    def admit(self, path: Path, hops: tuple[int, ...], cost: int) -> None:
         """Make the broadcast known, unless the grant says otherwise."""
         if (scope := self.guest.scope) is None:
             return
         try:
-            route = scope.announce(path, PeerSource(self, path), hops, self.clock())
+            route = scope.announce(path, PeerSource(self, path), hops, self.clock(), cost)
         except (BadRequest, Forbidden, LimitExceeded) as error:
-            self.remember(path, hops)
+            self.remember(path, hops, cost)
             self.deny(path, error)
         else:
             if route is not None:
@@ -124,20 +125,20 @@ class Publishing:
         for path, route in tuple(self.routes.items()):
             if route.has_ended:
                 del self.routes[path]
-                self.remember(path, route.hops)
+                self.remember(path, route.hops, route.cost)
         for prefix in publish:
             heard = (listener.prefix for listener in self.session.listeners)
             if not any(prefix.is_under(other) for other in heard):
                 self.session.listen(prefix)
-        for path, hops in tuple(self._denied.items()):
+        for path, (hops, cost) in tuple(self._denied.items()):
             if self.guest.scope is not None and self.guest.scope.allows_publish(path):
                 del self._denied[path]
-                self.admit(path, hops)
+                self.admit(path, hops, cost)
 
-    def remember(self, path: Path, hops: tuple[int, ...]) -> None:
+    def remember(self, path: Path, hops: tuple[int, ...], cost: int) -> None:
         """The peer announces this in vain; rights may widen one day."""
         if len(self._denied) < MAX_DENIED:
-            self._denied[path] = hops
+            self._denied[path] = hops, cost
 
     def deny(self, path: Path, error: RelayError) -> None:
         """The broadcast is announced to nobody; say why, once."""
