@@ -12,7 +12,7 @@ from relay.model.track import Demand, TrackInfo
 from relay.path import Path
 from relay.peer.settings import PeerSettings
 
-VERSIONS = ["moq-lite-05", "moq-lite-04", "moq-lite-03", "moql"]
+VERSIONS = ["moq-lite-06", "moq-lite-05", "moq-lite-04", "moq-lite-03", "moql"]
 MICRO = TrackInfo(timescale=1_000_000)
 
 

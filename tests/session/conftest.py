@@ -16,7 +16,7 @@ sys.modules.setdefault("dialogue", dialogue)
 spec.loader.exec_module(dialogue)
 
 
-@pytest.fixture(params=["moq-lite-05", "moq-lite-04", "moq-lite-03", "moql"])
+@pytest.fixture(params=["moq-lite-06", "moq-lite-05", "moq-lite-04", "moq-lite-03", "moql"])
 def protocol(request: pytest.FixtureRequest) -> str:
     """Every way to agree on a version."""
     return str(request.param)
