@@ -38,7 +38,7 @@ def test_every_pair_of_versions(world: Any, publishes: str, watches: str, cut: i
     assert [payload for _, payload in watch.frames(0)] == payloads
     assert [payload for _, payload in watch.frames(1)] == [b"last"]
     assert watch.ended == [None]
-    if publishes == watches == "moq-lite-05":
+    if {publishes, watches} <= {"moq-lite-06", "moq-lite-05"}:
         assert [at for at, _ in watch.frames(0)] == [1_000_000, 1_033_333, 1_066_666]
         assert watch.info == MICRO
 

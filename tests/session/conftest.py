@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,3 +27,9 @@ def protocol(request: pytest.FixtureRequest) -> str:
 def cut(request: pytest.FixtureRequest) -> int:
     """Bytes per delivery; 0 = as sent."""
     return int(request.param)
+
+
+@pytest.fixture
+def talk(protocol: str, cut: int) -> Any:
+    """A client and a server that have introduced themselves."""
+    return dialogue.Talk(protocol, cut)

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dialogue import End, Wire
+from dialogue import End, Side, Talk, Wire
 from relay.errors import ProtocolViolation
 from relay.path import ROOT, Path
 from relay.session import events
-from relay.session.events import FREE, Cost
+from relay.session.events import FREE
 from relay.session.lite import LiteSession
 from relay.session.settings import SessionSettings
 from relay.wire.buffer import encode_varint
@@ -22,76 +20,6 @@ from relay.wire.lite import MAX_SEQUENCE, SubscribeUpdate, TrackInfo
 WANT = SubscribeUpdate(7, False, 500, None, None)
 SETTING_UP = ["moq-lite-06", "moq-lite-05"]
 PROTOCOLS = ["moq-lite-06", "moq-lite-05", "moq-lite-04", "moq-lite-03", "moql"]
-
-
-class Side:
-    """A receiver that only remembers what its session said."""
-
-    def __init__(self, end: End, protocol: str | None, client: bool, **more: Any) -> None:
-        self.session = LiteSession(
-            end, protocol, origin=11 if client else 22, client=client, **more
-        )
-        self.heard: list[Any] = []
-        self.lost: tuple[int, str] | None = None
-        self.stopped: list[tuple[int, int]] = []
-        end.receiver = self
-
-    def start(self) -> None:
-        self.heard += self.session.start()
-
-    def stream_received(self, stream: int, data: bytes, fin: bool) -> None:
-        self.heard += self.session.stream_received(stream, data, fin)
-
-    def stream_reset(self, stream: int, code: int) -> None:
-        self.heard += self.session.stream_reset(stream, code)
-
-    def stream_stopped(self, stream: int, code: int) -> None:
-        self.stopped.append((stream, code))
-        self.heard += self.session.stream_stopped(stream, code)
-
-    def datagram_received(self, data: bytes) -> None:
-        self.heard += self.session.datagram_received(data)
-
-    def flush(self) -> None:
-        self.heard += self.session.flush()
-
-    def connection_lost(self, code: int, reason: str) -> None:
-        self.lost = (code, reason)
-
-    def take(self, kind: type[Any]) -> list[Any]:
-        """The events of one kind heard so far; they are forgotten."""
-        found = [event for event in self.heard if isinstance(event, kind)]
-        self.heard = [event for event in self.heard if not isinstance(event, kind)]
-        return found
-
-    def only(self, kind: type[Any]) -> Any:
-        """The one event of that kind."""
-        (event,) = self.take(kind)
-        return event
-
-
-class Talk:
-    """A client and a server that have introduced themselves."""
-
-    def __init__(self, protocol: str | None, cut: int = 0, **more: Any) -> None:
-        self.wire = Wire(cut)
-        self.client = Side(self.wire.client, protocol, True, **more)
-        self.server = Side(self.wire.server, protocol, False)
-        self.client.start()
-        self.server.start()
-        self.run()
-
-    def run(self) -> None:
-        self.wire.run()
-
-    @property
-    def features(self) -> Any:
-        return self.client.session.dialect
-
-
-@pytest.fixture
-def talk(protocol: str, cut: int) -> Talk:
-    return Talk(protocol, cut)
 
 
 def frames(talk: Talk, *payloads: bytes) -> bytes:
@@ -512,7 +440,9 @@ def test_a_chain_that_has_no_room_for_us_is_not_announced(protocol: str) -> None
     asked = talk.client.only(events.AnnounceRequested)
     full = tuple(range(100, 132))
     stamped = talk.features.stamps_hop == "sender"
-    talk.client.session.answer_announce(asked.request, [("full", full, FREE), ("fits", full[:31], FREE)])
+    talk.client.session.answer_announce(
+        asked.request, [("full", full, FREE), ("fits", full[:31], FREE)]
+    )
     talk.client.session.announce(asked.request, "late", full)
     talk.client.session.announce(asked.request, "short", (7,))
     talk.run()
