@@ -81,6 +81,15 @@ def test_the_latest_group_grows_older_as_it_is_written() -> None:
     assert tape.oldest(701) == 0
 
 
+def test_ages_are_exact_however_late_it_is() -> None:
+    tape = Tape()
+    tape.now = 1e9 + 0.1
+    tape.track.info = TrackInfo(timescale=1_000_000)
+    tape.group(0, 1)
+    tape.group(1, 2)
+    assert tape.oldest(0) == 1
+
+
 def test_nothing_cached_is_nothing_to_begin_with() -> None:
     assert Tape().oldest(1000) is None
 

@@ -12,8 +12,8 @@ from relay.wire.frame import FrameParser, Layout
 from relay.wire.lite import Bidi, Fetch, Group, Subscribe, SubscribeUpdate
 from relay.wire.version import LITE_06
 
-INFO = TrackInfo(max_latency=60_000, timescale=1000)
 NEWEST = "moq-lite-06"
+INFO = TrackInfo(max_latency=60_000, timescale=1000)
 
 
 class Raw:

@@ -36,7 +36,7 @@ def oldest_fresh(track: Track, floor: int, max_age: int) -> int | None:
         if begins is not None:
             reach = begins
             if newest is None:
-                newest = begins + group.touched_at - group.opened_at
+                newest = begins + (group.touched_at - group.opened_at)
     return found
 
 
