@@ -121,7 +121,7 @@ def carried(dialect: Dialect, message: Any) -> Any:
 def sayable(dialect: Dialect, message: Any) -> Any:
     if isinstance(message, AnnounceRequest) and not dialect.excludes_hop:
         return message._replace(exclude=0)
-    if not dialect.frame_ranges:
+    if dialect is not LITE_06:
         match message:
             case Group():
                 return message._replace(first_frame=0)

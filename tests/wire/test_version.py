@@ -122,7 +122,6 @@ def test_facts_of_each_version() -> None:
     assert [d.costs for d in ALL] == no * 5 + yes
     assert [d.excludes_hop for d in ALL] == no * 3 + yes * 2 + no
     assert [d.start_floor for d in ALL] == no * 5 + yes
-    assert [d.frame_ranges for d in ALL] == no * 5 + yes
     assert [d.setup_stream for d in ALL] == no * 4 + yes * 2
     assert [d.inband for d in ALL] == yes * 2 + no * 4
     assert [d.probe for d in ALL] == ["never", "never", "open", "open", "gated", "gated"]

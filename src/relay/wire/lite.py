@@ -117,8 +117,6 @@ class Dialect:
     start_floor: bool
     """A subscription starts with the oldest group that is younger than its ``max_latency``, and
     ``start`` only keeps it from going further back; elsewhere ``start`` names the first group."""
-    frame_ranges: bool
-    """Groups can be asked for and sent from some frame on, and up to one."""
     setup_stream: bool
     """Each side opens a one-way stream with a `relay.wire.setup.Setup`."""
     inband: bool
