@@ -151,6 +151,7 @@ def test_late_join_starts_with_the_latest_group(
     ]
 
 
+@pytest.mark.parametrize("witnessed", [True, False], ids=["witnessed", "alone"])
 @pytest.mark.parametrize(("keep_ms", "first"), [(0, 2), (500, 1), (1500, 0)])
 @pytest.mark.parametrize(ROLES, meeting(["moq-rs", "moq-rs-raw"], ["moq-rs", "moq-rs-raw"]))
 def test_who_keeps_groups_longer_begins_earlier(
@@ -162,6 +163,7 @@ def test_who_keeps_groups_longer_begins_earlier(
     watcher: str,
     keep_ms: int,
     first: int,
+    witnessed: bool,
 ) -> None:
     source, sink = client(publisher), client(watcher)
     token = relay.key.token("demo")
@@ -177,8 +179,11 @@ def test_who_keeps_groups_longer_begins_earlier(
             await publication.write(plan[0])
             await (await early.listen()).until(broadcast)
             await (await late.listen()).until(broadcast)
-            first_watch = await early.watch(broadcast, TRACK)
-            await watched(publication, first_watch, plan, patient=True)
+            if witnessed:  # else the publisher has to know where to begin
+                await watched(publication, await early.watch(broadcast, TRACK), plan, patient=True)
+            else:
+                for group in plan[1:]:
+                    await publication.write(group)
             second = await late.watch(broadcast, TRACK, keep_ms=keep_ms)
             await second.collect(groups=3 - first)
             await publication.write([(3_000_000, b"3")])
