@@ -81,13 +81,22 @@ def wider(grant: Any) -> Any:
     return replace(grant, publish=(Path(""),))
 
 
-@pytest.mark.parametrize(("start", "max_age"), [(None, 250), (1, MICRO.max_latency)])
-def test_who_names_a_group_wants_it_however_old(
-    world: Any, start: int | None, max_age: int
+@pytest.mark.parametrize(
+    ("version", "start", "said", "max_age"),
+    [
+        ("moq-lite-06", None, 0, 0),
+        ("moq-lite-06", None, 250, 250),
+        ("moq-lite-05", None, 3000, 3000),
+        ("moq-lite-05", 1, 250, MICRO.max_latency),
+        ("moq-lite-06", 1, 250, MICRO.max_latency),
+    ],
+)
+def test_how_old_groups_may_be_that_the_publisher_is_asked_for(
+    world: Any, version: str, start: int | None, said: int, max_age: int
 ) -> None:
-    publisher, viewer = world.connect("moq-lite-06"), world.connect("moq-lite-05")
+    publisher, viewer = world.connect("moq-lite-06"), world.connect(version)
     publisher.publish("a", t=MICRO)
-    viewer.watch("a", "t", Demand(max_latency=250, start=start))
+    viewer.watch("a", "t", Demand(max_latency=said, start=start))
     asked = [
         LITE_06.decode(Subscribe, args[1][2:])
         for what, *args in publisher.wire.server.sent
