@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -76,8 +77,6 @@ def test_what_is_announced_in_vain_keeps_its_cost(world: Any) -> None:
 
 def wider(grant: Any) -> Any:
     """The same grant over everything."""
-    from dataclasses import replace
-
     return replace(grant, publish=(Path(""),))
 
 

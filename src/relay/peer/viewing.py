@@ -172,7 +172,7 @@ class Hearing:
         """What exists already, until it has been told in one go."""
 
     def announced(self, path: Path, hops: tuple[int, ...], cost: Cost = FREE) -> None:
-        """A broadcast appeared, or its chain or cost changed."""
+        """A broadcast appeared, or its chain or cost changed; the model says no cost so far."""
         if self.initial is not None:
             self.initial.append((path, hops, cost))
         else:
