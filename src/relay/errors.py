@@ -2,10 +2,10 @@
 
 Each class carries the number a peer sees on a stream (``code``), the number it sees when the whole
 session ends (``session_code``) and the HTTP status of the same thought (``status``). Stream numbers
-are those that moq-lite-01 to 05 defined; session numbers are those of the space that came with 06
-and that current peers read on every version (2 = unauthorized, 3 = violation). Unknown numbers from
-a peer stay plain integers and are never an error. This module must not know who raises what, nor
-how a code is mapped to a transport.
+are those that moq-lite-01 to 05 defined; newer versions say them otherwise (`relay.wire.codes`).
+Session numbers are those of the space that came with 06 and that current peers read on every
+version (2 = unauthorized, 3 = violation). Unknown numbers from a peer are never an error. This
+module must not know who raises what, nor how a code is mapped to a transport.
 
     RelayError                  anything this program raises on purpose
     ├── ProtocolViolation       the peer broke the rules: the session ends

@@ -218,7 +218,7 @@ def test_file_names_are_relative_to_the_file_and_else_to_the_working_directory(
         ('[cache]\ncapacity = "75%"', "relay.toml:2: cache.capacity: expected a whole number"),
         (
             '[server]\nversions = ["moq-lite-99"]',
-            "relay.toml:2: server.versions: expected some of moq-lite-05",
+            "relay.toml:2: server.versions: expected some of moq-lite-06",
         ),
         (
             '[client.tls]\ndisable_verify = "perhaps"',

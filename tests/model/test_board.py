@@ -222,9 +222,11 @@ def test_a_way_in_doubt_is_shown_to_viewers_and_not_to_relays(fakes):
     assert relay.view == {"a": (7, 2)}
 
 
-def test_a_new_price_is_told(fakes):
-    board, watcher = Board(), fakes.Watcher()
-    board.watch(ROOT, watcher)
+def test_a_new_price_is_told_to_relays(fakes):
+    board, watcher, viewer = Board(), fakes.Watcher(), fakes.Watcher()
+    board.watch(ROOT, watcher, is_relay=True)
+    board.watch(ROOT, viewer)
     board.post(Path("a"), (Way((7, 2), 2),), ONE)
     board.post(Path("a"), (Way((7, 2), 9),), ONE)
     assert watcher.events == [("+", "a", (7, 2))] * 2
+    assert viewer.events == [("+", "a", (7, 2))]

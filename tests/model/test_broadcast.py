@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from relay.errors import LimitExceeded
-from relay.model.board import Way
+from relay.model.board import Price, Way
 from relay.path import Path
 
 
@@ -29,6 +29,6 @@ def test_beyond_the_limit_idle_tracks_make_room_and_watched_ones_do_not(fakes):
 
 def test_it_is_shown_with_its_routes_best_first(fakes):
     setting = fakes.Setting()
-    setting.origin.announce(Path("b"), fakes.Source(), (7, 2), 0.0, cost=2)
+    setting.origin.announce(Path("b"), fakes.Source(), (7, 2), 0.0, price=Price(2, 2))
     assert setting.broadcast.ways == (Way((7,)), Way((7, 2), 2))
     assert not setting.broadcast.is_lingering

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from relay.model import Origin
+from relay.model.board import Price
 from relay.path import ROOT, Path
 
 P = Path("b")
@@ -42,13 +43,14 @@ class Half:
         self.net.messages += 1
         now, route = self.net.now, self.routes.get(path)
         if route is not None and hops and route.hops[0] == hops[0]:
-            if not route.update(hops, now, len(hops)):
+            if not route.update(hops, now, Price(len(hops), len(hops))):
                 del self.routes[path]
             return
         if route is not None:
             self.routes.pop(path).withdraw(now)
         if hops:
-            route = self.here.announce(path, self.net.source, hops, now, len(hops))
+            price = Price(len(hops), len(hops))
+            route = self.here.announce(path, self.net.source, hops, now, price)
             if route is not None:
                 self.routes[path] = route
 
@@ -209,7 +211,7 @@ def test_rivals_on_both_sides_of_a_healed_partition_end_in_one_winner(
     net.origins[bridge[1]].announce(P, net.source, (rivals[1],), net.now)
     net.settle()
     net.link(bridge)
-    net.settle(3.0)
+    net.settle(8.0)
     heads = {hops[0] for hops in net.shown() if hops}
     assert len(heads) == 1
     before = net.messages

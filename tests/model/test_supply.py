@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from relay.model import Origin, TrackInfo
+from relay.model.board import Price
 from relay.model.handover import GRACE
 from relay.path import Path
 
@@ -17,7 +18,7 @@ class Moving:
     def __init__(self, fakes):
         self.origin = Origin(1)
         self.old, self.new = fakes.Source(), fakes.Source()
-        self.route = self.origin.announce(B, self.old, (7, 2, 3), 0.0, cost=3)
+        self.route = self.origin.announce(B, self.old, (7, 2, 3), 0.0, price=Price(3, 3))
         self.viewer = fakes.Viewer()
         self.track = self.origin.find(B).track("t")
         self.track.watch(self.viewer, 0.0)
@@ -25,7 +26,7 @@ class Moving:
         self.open(0, self.old).finish(0.0)
 
     def better(self):
-        self.shorter = self.origin.announce(B, self.new, (7, 2), 1.0, cost=2)
+        self.shorter = self.origin.announce(B, self.new, (7, 2), 1.0, price=Price(2, 2))
 
     def move(self):
         self.better()
@@ -115,7 +116,7 @@ def test_an_old_route_lost_too_early_is_made_up_for(moving):
 
 def test_a_route_that_says_goodbye_serves_until_the_next_delivers(fakes, moving):
     standby = fakes.Source()
-    moving.origin.announce(B, standby, (7, 2, 9, 9), 1.0, cost=4)
+    moving.origin.announce(B, standby, (7, 2, 9, 9), 1.0, price=Price(4, 4))
     moving.route.withdraw(2.0)
     assert standby.calls == [("open", "t", 1)]
     moving.open(1, moving.old).finish(2.0)
@@ -165,7 +166,7 @@ def test_the_last_viewer_closes_both(moving):
 def test_an_even_better_route_may_come_meanwhile(fakes, moving):
     moving.move()
     best = fakes.Source()
-    moving.origin.announce(B, best, (7,), 2.0, cost=1)
+    moving.origin.announce(B, best, (7,), 2.0, price=Price(1, 1))
     moving.origin.tick(3.0)
     assert moving.old.verbs == ["open", "close"]
     assert moving.new.verbs == ["open"]

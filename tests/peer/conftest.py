@@ -142,6 +142,7 @@ class World:
             settings or PeerSettings(),
             log=lambda event, **facts: self.said.append((event, facts)),
         )
+        self.protocol = "moq-lite-06"
         self.clients: list[Client] = []
         self.hosts: list[Guest] = []
 
@@ -150,12 +151,14 @@ class World:
 
     def connect(
         self,
-        protocol: str | None = "moq-lite-05",
+        protocol: str | None = "",
         publish: tuple[Path, ...] = ALL,
         subscribe: tuple[Path, ...] = ALL,
         root: str = "",
         cut: int = 0,
     ) -> Client:
+        if protocol == "":
+            protocol = self.protocol
         client = Client(self, 100 + len(self.clients))
         wire = client.wire = Wire(cut)
         origins = self.house.origin.id, client.origin.id
@@ -205,9 +208,12 @@ class World:
             self.run()
 
 
-@pytest.fixture
-def world() -> World:
-    return World()
+@pytest.fixture(params=["moq-lite-06", "moq-lite-05"])
+def world(request: pytest.FixtureRequest) -> World:
+    """Everybody in it who does not care speaks the newest version, or the most common one."""
+    world = World()
+    world.protocol = request.param
+    return world
 
 
 @pytest.fixture

@@ -81,7 +81,8 @@ def setup(visit: Visit, target: str) -> None:
     ("offered", "chosen"),
     [
         (("moq-lite-05",), "moq-lite-05"),
-        (("moq-lite-06", "moq-lite-04", "moq-lite-05"), "moq-lite-04"),
+        (("moq-lite-06", "moq-lite-05"), "moq-lite-06"),
+        (("moq-lite-07", "moq-lite-04", "moq-lite-05"), "moq-lite-04"),
         (("moqt-18", "moql"), "moql"),
     ],
 )

@@ -27,8 +27,8 @@ class Address(NamedTuple):
     """Which relay it is: the URL in one spelling, without query."""
     url: str
     """What to dial, with everything but the price."""
-    cost: int = 1
-    """Price of pulling from it."""
+    cost: int | None = None
+    """Price of pulling from it; ``None`` = as it says, else 1."""
 
     @property
     def has_token(self) -> bool:
@@ -65,7 +65,8 @@ def parse(text: str) -> Address:
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     netloc = host if port in (None, SCHEMES[scheme]) else f"{host}:{port}"
     path = parts.path or "/"
-    cost, kept = 1, []
+    cost: int | None = None
+    kept = []
     for name, value in _query(whole):
         if name == "cost":
             cost = _price(value, shown)

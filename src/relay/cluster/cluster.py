@@ -185,7 +185,7 @@ class Cluster:
 
     # -- one session -----------------------------------------------------------------------------
 
-    async def _open(self, url: str, cost: int) -> OpenSession:
+    async def _open(self, url: str, cost: int | None) -> OpenSession:
         """Dial a relay and begin a session with it. Raises `SessionLost`, `ConfigError`."""
         if self.is_draining:
             raise SessionLost("this relay is about to stop")
@@ -214,6 +214,7 @@ class Cluster:
                 origin=house.origin.id,
                 client=True,
                 target=target,
+                cost=cost,
                 settings=self.door.sessions,
             ),
             id=secrets.token_hex(6),

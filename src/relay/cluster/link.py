@@ -52,7 +52,7 @@ class Session(Protocol):
         """Let go of the connection; the guest has left before."""
 
 
-Open = Callable[[str, int], Awaitable[Session]]
+Open = Callable[[str, int | None], Awaitable[Session]]
 """Dial a URL at a price and answer a session that has begun. Raises `SessionLost`,
 `ConfigError`."""
 

@@ -72,7 +72,7 @@ def _connection(guest: Guest, is_ours: bool, now: float) -> dict[str, Any]:
         "id": guest.id,
         "direction": "outbound" if is_ours else "inbound",
         "version": guest.session.version,
-        "cost": guest.cost,
+        "cost": guest.price,
         "seconds": round(max(0.0, now - guest.began), 1),
         "rtt_ms": round(transport.rtt * 1000, 2),
         "bytes_sent": sent,

@@ -21,12 +21,26 @@ Hops = tuple[int, ...]
 """Relay ids, the original publisher's first; 0 = unnamed."""
 
 
+class Price(NamedTuple):
+    """What it costs to pull a broadcast, all links together (moq-lite-06, announcements)."""
+
+    now: int = 0
+    """With what is under way on the other side already for free."""
+    cold: int = 0
+    """If nothing were under way there."""
+
+
+FREE = Price()
+
+
 class Way(NamedTuple):
     """One way to a broadcast."""
 
     hops: Hops
     cost: int = 0
-    """What it costs to pull the broadcast this way, all links of the chain together."""
+    """What it costs to pull it this way if nobody does so far."""
+    is_warm: bool = False
+    """Whether somebody here does."""
     is_sure: bool = True
     """Whether relays may hear of it. A way that was lost is still shown to viewers, who wait."""
 
@@ -116,7 +130,7 @@ class Watch:
             was = visible(old, self.exclude, False)
         if was is not None and (replaced or becomes is None) and self.is_live:
             self._watcher.unannounced(path)
-        if becomes is not None and (replaced or _differ(was, becomes)) and self.is_live:
+        if becomes is not None and (replaced or _differ(was, becomes, self.is_relay)) and self.is_live:
             self._watcher.announced(path, becomes)
 
 
@@ -219,9 +233,10 @@ def _is_worse(was: Way | None, becomes: Way) -> bool:
     return was is None or (was.cost, len(was.hops)) < (becomes.cost, len(becomes.hops))
 
 
-def _differ(was: Way | None, becomes: Way) -> bool:
-    """Whether a watcher should hear of the change; whether a way is sure is not told."""
-    return was is None or was[:2] != becomes[:2]
+def _differ(was: Way | None, becomes: Way, is_relay: bool) -> bool:
+    """Whether a watcher should hear of the change; only relays care for what it costs."""
+    told = 3 if is_relay else 1
+    return was is None or was[:told] != becomes[:told]
 
 
 def _shown(node: _Node) -> list[tuple[Path, Ways]]:

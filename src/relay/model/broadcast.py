@@ -7,11 +7,11 @@ decision.
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Callable, Container
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from relay.errors import Dropped, LimitExceeded, RelayError
-from relay.model.board import Way, Ways
+from relay.model.board import Price, Way, Ways
 from relay.model.cache import Stock
 from relay.model.fingerprint import fingerprint
 from relay.model.track import Track
@@ -60,22 +60,22 @@ class Route:
     __slots__ = (
         "__weakref__",
         "broadcast",
-        "cost",
         "has_ended",
         "hops",
         "path",
+        "price",
         "source",
         "stage",
     )
 
-    def __init__(self, stage: Stage, source: Source, hops: tuple[int, ...], cost: int) -> None:
+    def __init__(self, stage: Stage, source: Source, hops: tuple[int, ...], price: Price) -> None:
         self.stage = stage
         self.path = stage.path
         self.source = source
         self.hops = hops
         """Chain of relay ids, the original publisher's first; 0 = unnamed."""
-        self.cost = cost
-        """Price of pulling this way, all links together; less is better."""
+        self.price = price
+        """What pulling this way costs; less is better."""
         self.broadcast: Broadcast | None = None
         """What it leads to, or led to when it ended."""
         self.has_ended = False
@@ -86,18 +86,28 @@ class Route:
         """Who publishes: the first hop; 0 = unknown, which equals nobody."""
         return self.hops[0] if self.hops else 0
 
-    def rank(self) -> tuple[int, int, int]:
-        """Order of routes, best first: cost, length, then a stable hash."""
-        return self.cost, len(self.hops), fingerprint(self.path, self.hops)
+    def rank(self, own: int, is_pulled: bool) -> tuple[int, int, int]:
+        """Order of routes, best first: price, length, then a stable hash.
 
-    def update(self, hops: tuple[int, ...], now: float, cost: int | None = None) -> bool:
+        ``own`` is our relay's id. While we pull the broadcast ourselves (``is_pulled``) another
+        relay that does so too is only as cheap for it if its hash is lower than ours: else both
+        could let go of where they have it from, each for the other.
+        """
+        price = self.price.now
+        if is_pulled and len(self.hops) > 1 and price < self.price.cold:
+            theirs = fingerprint(self.path, self.hops[-1:])
+            if theirs >= fingerprint(self.path, (own,)):
+                price = self.price.cold
+        return price, len(self.hops), fingerprint(self.path, self.hops)
+
+    def update(self, hops: tuple[int, ...], now: float, price: Price | None = None) -> bool:
         """The source announced the path again (a restart).
 
         The same publisher: only the chain changes, subscriptions go on. Another or an unknown one:
         the path is taken over, as by a new announcement. False when the chain is a loop or too long
         (the route rests until the next update) or the route was ended.
         """
-        return self.stage.update(self, hops, self.cost if cost is None else cost, now)
+        return self.stage.update(self, hops, self.price if price is None else price, now)
 
     def withdraw(self, now: float) -> None:
         """The source said goodbye: without a standby the path is unannounced at once.
@@ -121,8 +131,12 @@ class Route:
 class Broadcast:
     """The tracks of one publisher at one path. Found with `Origin.find`."""
 
-    def __init__(self, path: Path, identity: int, stock: Stock) -> None:
+    def __init__(self, path: Path, identity: int, stock: Stock, own: int) -> None:
         self.path = path
+        self.own = own
+        """Our relay's id."""
+        self.warmed: Callable[[bool], None] = lambda is_warm: None
+        """Told when the first track is pulled, and when none is any more."""
         self.identity = identity
         """First hop of its routes, 0 = unknown."""
         self.stock = stock
@@ -130,13 +144,17 @@ class Broadcast:
         """Best first: the one that serves, then those that stand by."""
         self.tracks: dict[str, Track] = {}
         """Tracks that are watched, or were a moment ago."""
+        self.is_warm = False
+        """Whether tracks are pulled, or were a moment ago, so that one viewer more is for free."""
+        self.pulled = 0
+        """Tracks that are pulled now."""
         self.is_on_air = False
         """Whether this is the broadcast announced at its path now."""
 
     @property
     def ways(self) -> Ways:
         """Its routes as the announcements show them."""
-        return tuple(Way(route.hops, route.cost) for route in self.routes)
+        return tuple(Way(route.hops, route.price.cold, self.is_warm) for route in self.routes)
 
     @property
     def is_divided(self) -> bool:
@@ -188,7 +206,13 @@ class Broadcast:
     def sort_routes(self) -> None:
         """Bring the routes into order."""
         if len(self.routes) > 1:
-            self.routes.sort(key=Route.rank)
+            self.routes.sort(key=lambda route: route.rank(self.own, self.pulled > 0))
+
+    def pull(self, more: int) -> None:
+        """One track more, or less, is pulled."""
+        was, self.pulled = self.pulled, self.pulled + more
+        if (was > 0) != (self.pulled > 0):
+            self.warmed(self.pulled > 0)
 
     def settle(self) -> None:
         """Move the tracks to the best route, each without a gap."""

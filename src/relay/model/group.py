@@ -198,6 +198,11 @@ class Group:
         return self._native.size
 
     @property
+    def chunks(self) -> list[bytes]:
+        """All bytes so far as they were written, cut anywhere; read only."""
+        return self._native.chunks
+
+    @property
     def ended(self) -> bool:
         """Whether nothing will follow, complete or not."""
         return self._native.ended

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from relay.errors import LimitExceeded
 from relay.model.agenda import Agenda
-from relay.model.board import Board, Watch, Watcher
+from relay.model.board import FREE, Board, Price, Watch, Watcher
 from relay.model.broadcast import Broadcast, Route, Source
 from relay.model.cache import Cache, Stock
 from relay.model.scope import Scope
@@ -38,19 +38,24 @@ class Origin:
         self._stages: dict[Path, Stage] = {}
 
     def announce(
-        self, path: Path, source: Source, hops: tuple[int, ...], now: float, cost: int = 0
+        self,
+        path: Path,
+        source: Source,
+        hops: tuple[int, ...],
+        now: float,
+        price: Price = FREE,
     ) -> Route | None:
         """``source`` can deliver the broadcast at ``path``.
 
-        ``hops`` is the full chain, the original publisher first (0 = unknown); ``cost`` orders
-        standby routes. ``None``: dropped, because the chain is a loop or longer than `MAX_HOPS`.
+        ``hops`` is the full chain, the original publisher first (0 = unknown); ``price`` orders
+        routes. ``None``: dropped, because the chain is a loop or longer than `MAX_HOPS`.
         Raises `LimitExceeded` beyond `CacheSettings.max_broadcasts`.
         """
         if not self.admits(hops):
             return None
         self.count_route()
         stage = self.stage_at(path)
-        route = Route(stage, source, hops, cost)
+        route = Route(stage, source, hops, price)
         stage.enter(route, now)
         return route
 

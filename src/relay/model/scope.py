@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from weakref import WeakSet
 
 from relay.errors import BadRequest, Forbidden
-from relay.model.board import Ways, visible
+from relay.model.board import FREE, Price, Ways, visible
 from relay.path import Path, covering
 
 if TYPE_CHECKING:
@@ -108,7 +108,12 @@ class Scope:
         self._watches: dict[ScopeWatch, None] = {}
 
     def announce(
-        self, path: Path, source: Source, hops: tuple[int, ...], now: float, cost: int = 0
+        self,
+        path: Path,
+        source: Source,
+        hops: tuple[int, ...],
+        now: float,
+        price: Price = FREE,
     ) -> Route | None:
         """As `Origin.announce`, below the root. Raises `Forbidden` outside the publish prefixes,
         `BadRequest` for a path too long below the root, `LimitExceeded`."""
@@ -117,7 +122,7 @@ class Scope:
             raise Forbidden(f"may not publish {path!r}")
         if not self.knows(whole):
             raise Forbidden(f"{INTERNAL} is for the relays of the cluster")
-        route = self.origin.announce(whole, source, hops, now, cost)
+        route = self.origin.announce(whole, source, hops, now, price)
         if route is not None:
             self._routes.add(route)
         return route

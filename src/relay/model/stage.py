@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from relay.errors import Dropped, RelayError
 from relay.model.agenda import Alarm
-from relay.model.board import Way, Ways
+from relay.model.board import Price, Way, Ways
 from relay.model.broadcast import Broadcast, Route
 from relay.model.dispute import Dispute
 from relay.path import Path
@@ -26,6 +26,9 @@ SETTLE = 0.5
 CALM = 0.15
 """Seconds after a route was lost until relays hear of a worse one: what others say of the rest may
 be out of date, and is taken back meanwhile if it is (ghost flushing, Bremler-Barr et al. 2003)."""
+
+COOL = 5.0
+"""Seconds after the last viewer left for which a broadcast is still told to be cheap here."""
 
 HOLD = 0.6
 """Seconds for which viewers wait when the last relay that led to a broadcast has withdrawn it and
@@ -44,6 +47,7 @@ class Stage:
         self._linger = Alarm(agenda, self._linger_over)
         self._settle = Alarm(agenda, self._settled)
         self._unrest = Alarm(agenda, self._calmed)
+        self._cooling = Alarm(agenda, self._cooled)
         self._dispute = Dispute(path)
         self._left_behind: Ways = ()
         """What is shown of a broadcast that lingers without a route."""
@@ -64,7 +68,7 @@ class Stage:
             if _same(broadcast, route):
                 broadcast.add_route(route)
                 return
-        fresh = Broadcast(self.path, route.identity, self._origin.stock)
+        fresh = self._new(route.identity)
         fresh.add_route(route)
         if current is not None and current.routes:
             if self._dispute.prefers(current.identity, fresh.identity, now):
@@ -105,14 +109,15 @@ class Stage:
         Behind a relay that was lost they may know a better way than waiting.
         """
         is_publishers_own = len(gone.hops) < 2
-        self._left_behind = (Way(gone.hops, gone.cost, is_publishers_own),)
+        way = Way(gone.hops, gone.price.cold, broadcast.is_warm, is_publishers_own)
+        self._left_behind = (way,)
         self._waits_in_vain = error and Dropped("the publisher vanished")
         self._linger.set(until)
         if error is not None:
             broadcast.reroute(gone, error)
         self._show()
 
-    def update(self, route: Route, hops: tuple[int, ...], cost: int, now: float) -> bool:
+    def update(self, route: Route, hops: tuple[int, ...], price: Price, now: float) -> bool:
         """A route's chain changed; see `Route.update`."""
         broadcast = route.broadcast
         attached = broadcast is not None and route in broadcast.routes
@@ -124,14 +129,14 @@ class Stage:
             return False
         if broadcast is None or not attached:
             self._origin.count_route()
-            route.hops, route.cost = hops, cost
+            route.hops, route.price = hops, price
             route.stage = self._origin.stage_at(self.path)
             route.stage.enter(route, now)
             return True
         before = broadcast.routes[:1]
-        if cost > route.cost or len(hops) > len(route.hops):
+        if price.cold > route.price.cold or len(hops) > len(route.hops):
             self._unrest.set(now + CALM)
-        route.hops, route.cost = hops, cost
+        route.hops, route.price = hops, price
         if _same(broadcast, route):
             broadcast.sort_routes()
             self._ranked(broadcast, before, now)
@@ -168,6 +173,11 @@ class Stage:
             self._show()
         else:
             self._leave(old, error, now)
+
+    def _new(self, identity: int) -> Broadcast:
+        broadcast = Broadcast(self.path, identity, self._origin.stock, self._origin.id)
+        broadcast.warmed = lambda is_warm: self._warmed(broadcast, is_warm)
+        return broadcast
 
     def _take_over(self, fresh: Broadcast) -> None:
         loser, self.on_air = self.on_air, fresh
@@ -211,6 +221,28 @@ class Stage:
         if self.on_air is not None:
             self.on_air.settle()
 
+    def _warmed(self, broadcast: Broadcast, is_warm: bool) -> None:
+        """Its tracks are pulled here now, or no longer: another price is told, and reckoned."""
+        if broadcast is not self.on_air:
+            return
+        now = self._origin.stock.agenda.now
+        if not is_warm:
+            self._cooling.set(now + COOL)
+            return
+        self._cooling.clear()
+        before = broadcast.routes[:1]
+        broadcast.sort_routes()
+        self._ranked(broadcast, before, now)
+        if not broadcast.is_warm:
+            broadcast.is_warm = True
+            self._show()
+
+    def _cooled(self, now: float) -> None:
+        if self.on_air is not None:
+            self.on_air.is_warm = False
+            self.on_air.sort_routes()
+            self._show()
+
     def _calmed(self, now: float) -> None:
         self._show()
 
@@ -218,8 +250,8 @@ class Stage:
         if not broadcast.routes and broadcast in self.parked:
             self.parked.remove(broadcast)
         if self.on_air is None and not self.parked:
-            self._unrest.clear()
-            self._settle.clear()
+            for alarm in (self._unrest, self._settle, self._cooling):
+                alarm.clear()
             self._origin.forget(self)
 
     def _show(self) -> None:

@@ -24,13 +24,12 @@ SPLICE_WINDOW = 64
 class Supply:
     """The upstream side of one track. ``now`` is monotonic seconds."""
 
-    __slots__ = ("handover", "is_open", "live", "missing", "route", "start_at", "track", "tried")
+    __slots__ = ("_is_open", "handover", "live", "missing", "route", "start_at", "track", "tried")
 
     def __init__(self, track: Track) -> None:
         self.track = track
         self.route: Route | None = None
-        self.is_open = False
-        """Whether the route feeds us, or was only asked for the properties."""
+        self._is_open = False
         self.tried: dict[Route, None] = {}
         """Routes that failed since a group came."""
         self.live: dict[int, Group] = {}
@@ -40,6 +39,17 @@ class Supply:
         self.start_at: int | None = None
         """The first missing group, for whoever is asked next."""
         self.handover: Handover | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the route feeds us, or was only asked for the properties."""
+        return self._is_open
+
+    @is_open.setter
+    def is_open(self, is_open: bool) -> None:
+        if is_open != self._is_open:
+            self._is_open = is_open
+            self.track.broadcast.pull(1 if is_open else -1)
 
     @property
     def is_elsewhere(self) -> bool:

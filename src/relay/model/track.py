@@ -88,11 +88,12 @@ class Track:
 
     # Watching side.
 
-    def watch(self, viewer: Viewer, now: float) -> None:
+    def watch(self, viewer: Viewer, now: float, since: int | None = None) -> None:
         """Hand the track to ``viewer`` until it `unwatch`es or the track ends.
 
         At once: the properties if known, and the cached groups of its range (without a start: the
-        latest one, if the feed is running or the group is at most ``max_latency`` old).
+        latest one and those from ``since`` on, if the feed is running or the latest is at most
+        ``max_latency`` old).
         """
         if self._gone is not None:
             viewer.track_ended(self._gone)
@@ -101,7 +102,10 @@ class Track:
             self.rewatch(viewer, now)
             return
         self._linger.clear()
-        self._audience.join(viewer, self._current(now))
+        latest = self._current(now)
+        if latest is not None and since is not None:
+            latest = min(latest, since)
+        self._audience.join(viewer, latest)
         if self.info is not None:
             viewer.track_accepted(self.info)
         self._audience.hand_parked(viewer)

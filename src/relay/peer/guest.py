@@ -65,7 +65,7 @@ class Guest:
         *,
         id: str,
         grant: Grant | None,
-        cost: int = 1,
+        cost: int | None = None,
         admit: Callable[[Guest, events.Opened], None] | None = None,
         welcomed: Callable[[Guest, Grant], None] = lambda guest, grant: None,
         left: Callable[[Guest, str], None] = lambda guest, reason: None,
@@ -78,7 +78,7 @@ class Guest:
         self.id = id
         self.grant = grant
         self.cost = cost
-        """Price of pulling from this peer; 1 counts hops."""
+        """Price of pulling from this peer, as we were told to reckon; ``None`` = as it says."""
         self.admit = admit
         self.welcomed = welcomed
         self.left = left
@@ -105,6 +105,12 @@ class Guest:
             **self.watching.hears,
             **self.publishing.hears,
         }
+
+    @property
+    def price(self) -> int:
+        """Price of pulling from this peer; 1 counts hops."""
+        said = self._introduced.cost if self._introduced is not None else None
+        return next((cost for cost in (self.cost, said) if cost is not None), 1)
 
     # -- the connection's side ---------------------------------------------------------------
 

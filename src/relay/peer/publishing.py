@@ -20,6 +20,7 @@ from relay.errors import (
     RelayError,
     RemoteError,
 )
+from relay.model.board import Price
 from relay.model.broadcast import Route
 from relay.model.group import Group
 from relay.path import Path
@@ -46,8 +47,8 @@ class Publishing:
         self.questions: dict[int, Feed] = {}
         self.arrivals: dict[int, tuple[Group, Feed]] = {}
         self.finishing: set[Feed] = set()
-        self._denied: dict[Path, tuple[int, ...]] = {}
-        """What the peer announces in vain, with its chains; heard after all when rights widen."""
+        self._denied: dict[Path, tuple[tuple[int, ...], Price]] = {}
+        """What the peer announces in vain, with chain and cost; heard when rights widen."""
         self._logged: set[Path] = set()
         self.hears: dict[type, Callable[[Any], None]] = {
             events.Announced: self.announced,
@@ -99,56 +100,62 @@ class Publishing:
         hops = event.hops
         if not hops or not hops[-1]:
             hops = (*hops[:-1], self.guest.alias)
+        price = self.price(hops, event.cost)
         if is_loop(hops):
             self.unannounced(events.Unannounced(path))
             self.deny(path, BadRequest("its chain names a relay twice"))
             return
         if (route := self.routes.get(path)) is not None:
             if hops[0] and route.hops[:1] == hops[:1]:
-                if not route.update(hops, now, self.price(hops)):
+                if not route.update(hops, now, price):
                     self.routes.pop(path, None)
                 return
             del self.routes[path]
             route.withdraw(now)
-        self.admit(path, hops)
+        self.admit(path, hops, price)
 
-    def admit(self, path: Path, hops: tuple[int, ...]) -> None:
+    def admit(self, path: Path, hops: tuple[int, ...], price: Price) -> None:
         """Make the broadcast known, unless the grant says otherwise."""
         if (scope := self.guest.scope) is None or self.guest.is_retired:
             return
         try:
-            source = PeerSource(self, path)
-            route = scope.announce(path, source, hops, self.clock(), self.price(hops))
+            route = scope.announce(path, PeerSource(self, path), hops, self.clock(), price)
         except (BadRequest, Forbidden, LimitExceeded) as error:
-            self.remember(path, hops)
+            self.remember(path, hops, price)
             self.deny(path, error)
         else:
             if route is not None:
                 self.routes[path] = route
 
-    def price(self, hops: tuple[int, ...]) -> int:
-        """What it costs to pull a broadcast from this peer: one for each link but ours."""
-        return len(hops) - 1 + self.guest.cost
+    def price(self, hops: tuple[int, ...], cost: events.Cost | None) -> Price:
+        """What it costs to pull a broadcast from this peer, our link included.
+
+        Where its version says no costs, every link before ours counts one.
+        """
+        link = self.guest.price
+        if cost is None:
+            return Price(len(hops) - 1 + link, len(hops) - 1 + link)
+        return Price(cost.warm + link, cost.cold + link)
 
     def regranted(self, publish: tuple[Path, ...]) -> None:
         """The rights changed, and the scope has revoked what they no longer cover."""
         for path, route in tuple(self.routes.items()):
             if route.has_ended:
                 del self.routes[path]
-                self.remember(path, route.hops)
+                self.remember(path, route.hops, route.price)
         for prefix in publish:
             heard = (listener.prefix for listener in self.session.listeners)
             if not any(prefix.is_under(other) for other in heard):
                 self.session.listen(prefix)
-        for path, hops in tuple(self._denied.items()):
+        for path, (hops, price) in tuple(self._denied.items()):
             if self.guest.scope is not None and self.guest.scope.allows_publish(path):
                 del self._denied[path]
-                self.admit(path, hops)
+                self.admit(path, hops, price)
 
-    def remember(self, path: Path, hops: tuple[int, ...]) -> None:
+    def remember(self, path: Path, hops: tuple[int, ...], price: Price) -> None:
         """The peer announces this in vain; rights may widen one day."""
         if len(self._denied) < MAX_DENIED:
-            self._denied[path] = hops
+            self._denied[path] = hops, price
 
     def deny(self, path: Path, error: RelayError) -> None:
         """The broadcast is announced to nobody; say why, once."""

@@ -10,10 +10,11 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections.abc import Callable
 
-from relay.errors import Expired, Lagged, RelayError
+from relay.errors import Expired, Lagged, NotFound, RelayError
 from relay.model.group import Log
 from relay.peer.settings import PeerSettings
 from relay.session.transport import Transport
+from relay.wire.frame import Excerpt
 
 Rank = tuple[int, int, int]
 """(subscriber's priority, publisher's priority, group sequence): the greatest goes first."""
@@ -29,6 +30,7 @@ class Delivery:
     __slots__ = (
         "cursor",
         "done",
+        "excerpt",
         "log",
         "offset",
         "open",
@@ -48,12 +50,15 @@ class Delivery:
         rank: Rank,
         open: Callable[[], int | None],
         done: Callable[[Delivery], None],
+        excerpt: Excerpt | None = None,
     ) -> None:
         self.queue = queue
         self.log = log
         self.rank = rank
         self.open = open
         self.done = done
+        self.excerpt = excerpt
+        """Some of its frames only; bytes are counted as if it were all of them."""
         self.stream: int | None = None
         self.cursor = 0
         """Index of the first chunk that is not sent whole."""
@@ -141,8 +146,14 @@ class Delivery:
         self.unsent -= sent
         self.queue.backlog -= sent
         fin = self.log.finished and not self.unsent
-        if pieces or fin:
-            data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        if self.excerpt is not None:
+            data = self.excerpt.feed(data)
+            if fin and self.excerpt.is_short:
+                self.abort(NotFound("the group ends before the frame that was asked for"))
+                return
+            fin = fin or self.excerpt.is_over
+        if data or fin:
             self.queue.write(stream, data, fin)
         if fin:
             self.close()

@@ -69,8 +69,13 @@ class Feed:
     def demand(self) -> SubscribeUpdate:
         """What all viewers together want; after a route was lost, from the first missing group."""
         demand = SubscribeUpdate(*(self.track.demand or Demand()))
-        start = self.track.start_at
-        return demand if start is None else demand._replace(start=start)
+        if self.track.start_at is not None:
+            demand = demand._replace(start=self.track.start_at)
+        if demand.start is not None and self.host.session.start_floor:
+            # The peer would leave out what it finds too old: as old as it keeps them is wanted.
+            kept = self.track.properties.max_latency
+            demand = demand._replace(max_latency=max(demand.max_latency, kept))
+        return demand
 
     def close(self) -> None:
         """Nobody wants it any more."""

@@ -15,6 +15,8 @@ from relay.model.track import Demand, Track
 from relay.model.track import TrackInfo as ModelInfo
 from relay.path import Path
 from relay.peer.sending import Delivery
+from relay.session.events import Cost
+from relay.wire.frame import Excerpt
 from relay.wire.lite import TrackInfo
 
 if TYPE_CHECKING:
@@ -25,14 +27,17 @@ class Viewing:
     """One subscription of the peer's (the model's `Viewer`)."""
 
     __slots__ = (
+        "begin",
         "completing",
         "deliveries",
         "demand",
         "end",
+        "first_frame",
         "floor",
         "from_start",
         "host",
         "id",
+        "last_frame",
         "over",
         "path",
         "track",
@@ -53,6 +58,14 @@ class Viewing:
         self.over = False
         self.from_start = track.latest is None
         """Joined before the first group: what the source begins with is ours as well."""
+        self.bound(0, 0, None)
+
+    def bound(self, begin: int, first_frame: int, last_frame: int | None) -> None:
+        """Nothing is wanted before frame ``first_frame`` of group ``begin``, nor after frame
+        ``last_frame`` of the last group."""
+        self.begin = begin
+        self.first_frame = first_frame
+        self.last_frame = last_frame
 
     def lowest(self) -> int | None:
         """The lowest group the peer should expect; the newest may well leave before it."""
@@ -65,8 +78,13 @@ class Viewing:
         self.host.session.accept(self.id, info.priority)
 
     def group_opened(self, group: Group) -> None:
-        """A group to deliver, from its first frame."""
+        """A group to deliver, from its first frame or the first that is wanted."""
         host = self.host
+        if group.sequence < self.begin:
+            return
+        first = self.first_frame if group.sequence == self.begin else 0
+        last = self.last_frame if group.sequence == self.demand.end else None
+        whole = not first and last is None
         self.end = max(self.end, group.sequence + 1)
         self.floor = group.sequence if self.floor is None else min(self.floor, group.sequence)
         log = group.log(host.session.layout, host.guest.house.transcode)
@@ -77,8 +95,9 @@ class Viewing:
             host.queue,
             log,
             rank,
-            lambda: host.open_group(delivery, self, sequence),
+            lambda: host.open_group(delivery, self, sequence, first),
             self.delivered,
+            None if whole else Excerpt(host.session.layout, first, last),
         )
         self.deliveries.add(delivery)
         delivery.begin()
@@ -154,7 +173,7 @@ class Hearing:
         """Whether it is told of nothing published elsewhere any more."""
         self.request = request
         self.prefix = prefix
-        self.initial: list[tuple[str, tuple[int, ...]]] | None = []
+        self.initial: list[tuple[str, tuple[int, ...], Cost]] | None = []
         """What exists already, until it has been told in one go."""
 
     def announced(self, path: Path, way: Way) -> None:
@@ -164,10 +183,11 @@ class Hearing:
                 self.unannounced(path)
                 return
             self.transit.add(path)
+        cost = Cost(0 if way.is_warm else way.cost, way.cost)
         if self.initial is not None:
-            self.initial.append((path, way.hops))
+            self.initial.append((path, way.hops, cost))
         else:
-            self.host.session.announce(self.request, path, way.hops)
+            self.host.session.announce(self.request, path, way.hops, cost)
 
     def unannounced(self, path: Path) -> None:
         """A broadcast disappeared."""
@@ -189,9 +209,19 @@ class Hearing:
 
 
 class Fetching:
-    """One fetch of a whole group (the model's `Fetcher`)."""
+    """One fetch of a group (the model's `Fetcher`)."""
 
-    __slots__ = ("delivery", "host", "over", "path", "priority", "sequence", "stream", "track")
+    __slots__ = (
+        "delivery",
+        "excerpt",
+        "host",
+        "over",
+        "path",
+        "priority",
+        "sequence",
+        "stream",
+        "track",
+    )
 
     def __init__(
         self, host: Watching, stream: int, path: Path, track: Track, sequence: int, priority: int
@@ -203,13 +233,17 @@ class Fetching:
         self.sequence = sequence
         self.priority = priority
         self.delivery: Delivery | None = None
+        self.excerpt: Excerpt | None = None
+        """Some frames only."""
         self.over = False
 
     def group_opened(self, group: Group) -> None:
         """The group exists: send it on the request's own stream."""
         log = group.log(self.host.session.layout, self.host.guest.house.transcode)
         rank = (self.priority, 0, group.sequence)
-        self.delivery = Delivery(self.host.queue, log, rank, lambda: self.stream, self.delivered)
+        self.delivery = Delivery(
+            self.host.queue, log, rank, lambda: self.stream, self.delivered, self.excerpt
+        )
         self.delivery.stream = self.stream
         self.host.departing[self.stream] = self.delivery
         self.delivery.begin()
