@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from relay.model.track import Demand, TrackInfo
 from relay.model.board import Price
+from relay.model.track import Demand, TrackInfo
 from relay.path import Path
 from relay.session import events
 from relay.session.events import Cost

@@ -130,7 +130,8 @@ class Watch:
             was = visible(old, self.exclude, False)
         if was is not None and (replaced or becomes is None) and self.is_live:
             self._watcher.unannounced(path)
-        if becomes is not None and (replaced or _differ(was, becomes, self.is_relay)) and self.is_live:
+        is_news = becomes is not None and (replaced or _differ(was, becomes, self.is_relay))
+        if becomes is not None and is_news and self.is_live:
             self._watcher.announced(path, becomes)
 
 
