@@ -20,6 +20,7 @@ from relay.control.settings import PublicLimits
 from relay.model.settings import CacheSettings
 from relay.net.settings import ListenSettings, QuicLimits
 from relay.peer.settings import PeerSettings
+from relay.quota import QuotaSettings
 from relay.records.settings import RecordsSettings
 from relay.session.settings import SessionSettings
 from relay.sidecar.settings import SidecarSettings
@@ -224,6 +225,7 @@ class Settings(Section):
     web: WebSettings = WebSettings()
     auth: AuthSettings = AuthSettings()
     records: RecordsSettings = RecordsSettings()
+    quotas: QuotaSettings = QuotaSettings()
     limits: ListenSettings = ListenSettings()
     quic: QuicLimits = QuicLimits()
     session: SessionSettings = SessionSettings()

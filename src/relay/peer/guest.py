@@ -27,6 +27,7 @@ from relay.model.scope import Scope
 from relay.peer.publishing import Publishing
 from relay.peer.settings import PeerSettings
 from relay.peer.watching import Watching
+from relay.quota import Ledger, Tab
 from relay.session import events
 from relay.session.lite import LiteSession
 from relay.session.transport import Transport
@@ -46,6 +47,10 @@ class House:
     settings: PeerSettings = field(default_factory=PeerSettings)
     log: Callable[..., None] = lambda event, **facts: None
     """Where noteworthy things are written: an event's name and its facts."""
+    ledger: Ledger = field(default_factory=Ledger)
+    """What each tenant uses and may use."""
+    audit: Callable[..., None] = lambda action, **facts: None
+    """Where it is kept who was let in, turned away and shown out. Must not raise nor wait."""
 
 
 class Guest:
@@ -65,6 +70,8 @@ class Guest:
         *,
         id: str,
         grant: Grant | None,
+        tab: Tab | None = None,
+        remote: str = "",
         admit: Callable[[Guest, events.Opened], None] | None = None,
         welcomed: Callable[[Guest, Grant], None] = lambda guest, grant: None,
         left: Callable[[Guest, str], None] = lambda guest, reason: None,
@@ -75,6 +82,8 @@ class Guest:
         self.transport = transport
         self.session = session
         self.id = id
+        self.remote = remote
+        """The peer's address."""
         self.grant = grant
         self.admit = admit
         self.welcomed = welcomed
@@ -89,6 +98,7 @@ class Guest:
         self.scope: Scope | None = None
         self.watching = Watching(self)
         self.publishing = Publishing(self)
+        self.sit(tab or Tab.free())
         self.probes: dict[int, tuple[int, int, float]] = {}
         """Streams on which the peer hears our estimates, with the last one and its time."""
         self._hears: dict[type, Callable[[Any], None]] = {
@@ -100,6 +110,11 @@ class Guest:
             **self.watching.hears,
             **self.publishing.hears,
         }
+
+    def sit(self, tab: Tab) -> None:
+        """What the guest uses goes on this tab from now on."""
+        self.tab = tab
+        self.watching.queue.tab = tab
 
     # -- the connection's side ---------------------------------------------------------------
 
@@ -178,6 +193,7 @@ class Guest:
             self.gone = True
             self.publishing.leave(error)
             self.watching.leave(error)
+            self.tab.close()
             self.probes.clear()
             self.left(self, reason)
 

@@ -70,7 +70,11 @@ class Face:
         request = Request(
             target=target, bearer=bearer, transport="http", origin=origin, publishes=False
         )
-        return Verdict(await self.relay.door.consider(request, remote))
+        verdict = Verdict(await self.relay.door.consider(request, remote))
+        if verdict.grant is not None:
+            house = self.relay.house
+            house.ledger.arrive(verdict.grant.tenant, house.clock())
+        return verdict
 
     async def ticket(self, bearer: str, remote: str) -> dict[str, Any]:
         """A one-time ticket for whatever the credential allows."""
@@ -157,9 +161,13 @@ class Face:
         if broadcast is None:
             raise Unroutable(f"no broadcast at {grant.root!r}")
         limit = self.relay.settings.web.limits.max_fetch_bytes
-        return await collect_group(
+        account = house.ledger.account(grant.tenant)
+        account.require_egress(house.clock())
+        sequence, frames = await collect_group(
             broadcast.track(track), group, house.transcode, house.clock, limit
         )
+        account.send(sum(map(len, frames)), house.clock())
+        return sequence, frames
 
 
 class Ward:

@@ -11,7 +11,7 @@ import contextlib
 import socket
 import time
 from collections.abc import AsyncIterator, Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import structlog
@@ -32,6 +32,7 @@ from relay.net.endpoint import Endpoint
 from relay.peer.door import Door
 from relay.peer.guest import House
 from relay.peer.judgement import Rules
+from relay.quota import Breach, Ledger, Limits
 from relay.records.desk import Desk
 from relay.records.opening import open_records
 from relay.server.faces import Face, Ward
@@ -63,7 +64,9 @@ class Relay:
             clock=time.monotonic,
             settings=settings.peer,
             log=self._log,
+            ledger=Ledger(Limits(settings.quotas)),
         )
+        self._keep_books()
         self.authority: Authority | None = None
         self.keyring = Keyring.open(settings.auth, self._log)
         self.keyring.on_change(self._rekey)
@@ -84,6 +87,18 @@ class Relay:
 
     def _log(self, event: str, **facts: Any) -> None:
         getattr(self.log, LEVELS.get(event, "info"))(event, **facts)
+
+    def _keep_books(self) -> None:
+        """Have the cache obey what tenants may keep, and breaches told."""
+        ledger, cache = self.house.ledger, self.house.origin.stock.cache
+        cache.limit_of = ledger.cache_limit
+        cache.overflowed = lambda tenant: ledger.overflowed(tenant, self.house.clock())
+        ledger.limits_changed = cache.obey
+        ledger.told = self._breached
+
+    def _breached(self, breach: Breach) -> None:
+        self._log("over quota", **asdict(breach))
+        self.house.audit("breach", target=breach.tenant, why=breach.kind, count=breach.count)
 
     def _rekey(self, change: Change) -> None:
         """Decide with the keys as they are from now on; sessions of gone ones may have to go."""
@@ -195,6 +210,7 @@ class Relay:
             now = self.house.clock()
             try:
                 self.house.origin.tick(now)
+                self.house.ledger.tick(now)
                 self.door.tick(now)
                 if count % CERTIFICATE_TICKS == 0 and self.certificates.reload_if_changed():
                     self.log.info("certificate reloaded", sha256=self.certificates.fingerprint)
