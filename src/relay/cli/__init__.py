@@ -40,6 +40,9 @@ COMMANDS = {
     "doctor": "relay.cli.doctor:doctor",
     "hash-token": "relay.cli.hash_token:hash_token",
     "records": "relay.cli.records:records",
+    "keys": "relay.cli.keys:keys",
+    "quotas": "relay.cli.quotas:quotas",
+    "audit": "relay.cli.audit:audit",
     "sidecar": "relay.cli.sidecar:sidecar",
 }
 

@@ -6,7 +6,7 @@ must not know HTTP.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -16,8 +16,10 @@ from relay.auth.decide import Request, decide
 from relay.auth.explain import explained
 from relay.auth.facts import NO_FACTS
 from relay.auth.grant import Grant
+from relay.auth.issue import read_wish
 from relay.auth.needs import needs
-from relay.errors import Unroutable
+from relay.auth.reason import Refusal
+from relay.errors import NotFound, Refused, Unroutable
 from relay.path import ROOT, Path
 from relay.peer.judgement import Judgement, is_same_holder, refusal
 from relay.peer.local import collect_group
@@ -53,6 +55,15 @@ class Verdict:
         return self.judgement.grant
 
 
+class Told(Refused):
+    """A refusal whose id the stranger is told."""
+
+    def __init__(self, error: Refused, id: str) -> None:
+        super().__init__(str(error))
+        self.status = error.status
+        self.denial_id = id
+
+
 class Face:
     """What the HTTP faces may ask of the relay."""
 
@@ -84,6 +95,39 @@ class Face:
             raise refusal(judgement)
         ticket = await self.relay.desk.make_ticket(judgement.grant)
         return {"ticket": ticket.text, "expires": ticket.expires}
+
+    def jwks(self) -> dict[str, Any]:
+        """The public halves of the relay's own keys. Raises `NotFound` where it has none."""
+        if self.relay.issuer is None:
+            raise NotFound("the relay issues no tokens (issuer.enabled)")
+        return self.relay.issuer.jwks()
+
+    async def login(self, bearer: str, wished: Mapping[str, Any], remote: str) -> dict[str, Any]:
+        """A short-lived token for what a credential allows, or for less of it."""
+        issuer = self.relay.issuer
+        if issuer is None:
+            raise NotFound("the relay issues no tokens (issuer.enabled)")
+        wish = read_wish(wished)
+        request = Request(target="/", bearer=bearer, transport="http")
+        judgement = await self.relay.door.consider(request, remote)
+        grant = judgement.grant
+        if grant is None:
+            raise Told(refusal(judgement), judgement.id)
+        house = self.relay.house
+        house.ledger.arrive(grant.tenant, house.clock())
+        try:
+            issued = issuer.exchange(grant, wish)
+        except Refusal as error:
+            reason = error.reason
+            self.relay.log.warning(
+                "login refused", id=judgement.id, reason=reason.code, why=reason.text
+            )
+            why = f"login: {reason.text}"
+            house.audit("deny", grant=grant, id=judgement.id, remote=remote, why=why)
+            raise Told(error, judgement.id) from None
+        why = f"token {issued.jti} until {issued.expires}"
+        house.audit("issue", grant=grant, id=judgement.id, remote=remote, why=why)
+        return issued.members()
 
     async def sessions(self, bearer: str, remote: str) -> list[dict[str, Any]]:
         """The running sessions that the credential's holder may refresh."""

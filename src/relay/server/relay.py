@@ -24,7 +24,9 @@ from relay.config import Settings
 from relay.control.internal import internal_app
 from relay.control.public import public_app
 from relay.control.serve import HttpListener, listen
+from relay.control.webhook import Webhook
 from relay.errors import ConfigError, RelayError
+from relay.issuer import Issuer
 from relay.keyring import Change, Keyring
 from relay.model.origin import Origin
 from relay.net.authority import load_roots
@@ -36,6 +38,7 @@ from relay.quota import Breach, Ledger, Limits
 from relay.records.desk import Desk
 from relay.records.opening import open_records
 from relay.server.faces import Face, Ward
+from relay.server.keeping import fact, open_issuer, open_seal
 from relay.server.log import LEVELS
 from relay.server.parts import draw_id, load_certificates, transcode
 from relay.sidecar.client import AuthClient
@@ -65,9 +68,11 @@ class Relay:
             settings=settings.peer,
             log=self._log,
             ledger=Ledger(Limits(settings.quotas)),
+            audit=self._note,
         )
         self._keep_books()
         self.authority: Authority | None = None
+        self.issuer: Issuer | None = None
         self.keyring = Keyring.open(settings.auth, self._log)
         self.keyring.on_change(self._rekey)
         rules = Rules(self.keyring.keys, settings.auth)
@@ -87,6 +92,10 @@ class Relay:
 
     def _log(self, event: str, **facts: Any) -> None:
         getattr(self.log, LEVELS.get(event, "info"))(event, **facts)
+
+    def _note(self, action: str, **facts: Any) -> None:
+        """Have it kept in the audit log."""
+        self.desk.scribe.note(fact(action, **facts))
 
     def _keep_books(self) -> None:
         """Have the cache obey what tenants may keep, and breaches told."""
@@ -134,10 +143,12 @@ class Relay:
                 await listener.started.wait()
             self.door.spawn = tasks.create_task
             self._ask_elsewhere(tasks, closing)
-            running = [
-                tasks.create_task(each)
-                for each in (self._tick(), self.desk.run(), self.keyring.run())
-            ]
+            work = [self._tick(), self.desk.run(), self.keyring.run()]
+            if self.settings.audit.webhook is not None:
+                webhook = Webhook(self.settings.audit, self._log, self.wall)
+                self.desk.scribe.listeners.append(webhook.note)
+                work.append(webhook.run())
+            running = [tasks.create_task(each) for each in work]
             try:
                 yield self
             finally:
@@ -171,11 +182,26 @@ class Relay:
         """Open the store, know who is revoked, and only then let anybody come to the door."""
         settings = self.settings
         records = await open_records(settings.records.url)
-        self.desk = Desk(records, settings.auth, self._log, settings.records, self.wall)
+        node = settings.cluster.node or socket.gethostname()
+        self.desk = Desk(
+            records, settings.auth, self._log, settings.records, self.wall, settings.audit, node
+        )
         closing.push_async_callback(self.desk.close)
         self.desk.feed.listeners.append(self._revoked)
-        await self.desk.feed.refresh()
+        self.desk.notices.on("quotas", self._requota)
+        self.seal = await open_seal(settings, records)
+        self.issuer = await open_issuer(settings, records, self.seal, self.wall)
+        if self.issuer is not None:
+            self.keyring.adopt(self.issuer.source)
+            self.issuer.changed = self.keyring.turn
+            self.desk.notices.on("keys", self.issuer.reread)
+        await self.desk.refresh()
         self.door.clerk = Clerk(self.keyring, self.desk)
+
+    async def _requota(self) -> None:
+        """Obey what the store says of tenants now. Raises `StoreError`."""
+        said = await self.desk.office.quotas()
+        self.house.ledger.obey(Limits(self.settings.quotas, said), self.house.clock())
 
     def _faces(self) -> list[HttpListener]:
         """The HTTP faces: where they were asked for, or beside QUIC on the same port number."""
