@@ -7,7 +7,7 @@ is sealed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -135,6 +135,11 @@ class Audit(Protocol):
 
 Marks = Mapping[str, int]
 """Where each kind of change has got to: ``revocations``, ``quotas``, ``keys``, ``secrets``."""
+
+
+def in_order(keys: Iterable[StoredKey]) -> list[StoredKey]:
+    """The oldest first; those of the same age by name."""
+    return sorted(keys, key=lambda each: (each.key.created, each.key.kid))
 
 
 def root_of(text: str) -> str | None:

@@ -19,6 +19,7 @@ from relay.records.kept import (
     Sealed,
     Step,
     StoredKey,
+    in_order,
     require_one_root,
     root_of,
 )
@@ -141,11 +142,11 @@ class MemoryKeys:
 
     async def change(self, step: Step) -> list[StoredKey]:
         """Take a step."""
-        after = list(step(self.kept))[:MAX_KEYS]
+        after = in_order(step(self.kept))[:MAX_KEYS]
         sealed = [each.sealed for each in (*self.kept, *after) if each.sealed]
         for text in sealed:
             require_one_root(sealed[0], text)
-        self.kept = sorted(after, key=lambda each: (each.key.created, each.key.kid))
+        self.kept = after
         self.numbers.keys += 1
         return list(self.kept)
 

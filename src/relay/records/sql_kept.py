@@ -26,6 +26,7 @@ from relay.records.kept import (
     Sealed,
     Step,
     StoredKey,
+    in_order,
     require_one_root,
     root_of,
 )
@@ -129,7 +130,7 @@ class SqlKeys:
         async with self._database.write() as connection:
             await _lock(connection)
             before = await _keys(connection)
-            after = list(step(before))[:MAX_KEYS]
+            after = in_order(step(before))[:MAX_KEYS]
             sealed = [each.sealed for each in after if each.sealed]
             elsewhere = await _any_sealed(connection, keys=False) or next(
                 (each.sealed for each in before if each.sealed), ""
@@ -179,8 +180,7 @@ async def _any_sealed(connection: AsyncConnection, keys: bool = True) -> str:
 
 
 async def _keys(connection: AsyncConnection) -> list[StoredKey]:
-    ordered = select(signing_keys).order_by(signing_keys.c.created, signing_keys.c.kid)
-    return [_read_key(row) for row in await rows_of(connection, ordered)]
+    return in_order(_read_key(row) for row in await rows_of(connection, select(signing_keys)))
 
 
 def _key_row(stored: StoredKey) -> dict[str, Any]:
