@@ -119,7 +119,7 @@ def hidden(text: str, is_name: bool = False) -> str:
 
     ``is_name`` lets pass what may be a long random name and is no whole credential.
     """
-    for pattern in _CREDENTIALS if is_name else (*_LOOSE, *_CREDENTIALS):
+    for pattern in _CREDENTIALS if is_name else (*_CREDENTIALS, *_LOOSE):
         text = pattern.sub(HIDDEN, text)
     plain = "".join(letter if letter.isprintable() else "·" for letter in text[: MAX_TEXT + 1])
     plain = plain.encode("utf-8", "replace").decode()
