@@ -164,6 +164,26 @@ def test_who_is_gone_is_forgotten_but_not_its_debt() -> None:
     assert books.accounts["b"] is kept.account
 
 
+def test_usage_by_tenant() -> None:
+    books = ledger()
+    tab = books.enter("a", 0.0)
+    tab.announce(0.0)
+    tab.add_broadcast()
+    tab.account.receive(7, 0.0)
+    tab.sent(9, 0.0)
+    assert books.usage() == {
+        "a": {
+            "sessions": 1,
+            "publishers": 1,
+            "subscribers": 0,
+            "broadcasts": 1,
+            "tracks": 0,
+            "ingress_bytes": 7,
+            "egress_bytes": 9,
+        }
+    }
+
+
 def test_tenants_at_a_time_have_a_ceiling(monkeypatch) -> None:
     monkeypatch.setattr(relay.quota.ledger, "MAX_ACCOUNTS", 1)
     books = ledger()

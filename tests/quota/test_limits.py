@@ -19,7 +19,7 @@ def test_each_word_comes_before_the_more_general_one() -> None:
     assert list(limits) == ["other", "plant"]
 
 
-@pytest.mark.parametrize("value", [-1, 2**53 + 1, 1.5, True, "3"])
+@pytest.mark.parametrize("value", [-1, 2**53 + 1, 1.5, True, "-3", "x", ""])
 def test_a_limit_is_a_number(value: object) -> None:
     with pytest.raises(ValidationError):
         Quota(sessions=value)  # type: ignore[arg-type]

@@ -251,7 +251,10 @@ class SendQueue:
                 insort(self._ready, entry)
             self._blocked.clear()
         granted = True
-        while (line := self._first(granted)) and (room := self._room()) > 0:
+        capacity = self.transport.capacity
+        if self.tab.account.outgoing is not None:
+            capacity = self._capacity
+        while (line := self._first(granted)) and (room := capacity(None)) > 0:
             entry = line.pop()
             delivery = entry[2]
             if delivery.over or not delivery.queued:
@@ -266,12 +269,10 @@ class SendQueue:
         if not (self._ready or self._unopened):
             self.tab.emptied()
 
-    def _room(self) -> int:
+    def _capacity(self, stream: int | None) -> int:
         """Bytes that the connection takes and the tenant may send now."""
-        room = self.transport.capacity(None)
-        if self.tab.account.outgoing is not None and room > 0:
-            room = min(room, self.tab.room(self.clock()))
-        return room
+        room = self.transport.capacity(stream)
+        return min(room, self.tab.room(self.clock())) if room > 0 else room
 
     def count_sent(self, size: int) -> None:
         """So many bytes were handed over."""

@@ -95,6 +95,18 @@ class Account:
         self.incoming = paced(self.incoming, quota.ingress_bits / BITS, now)
         self.outgoing = paced(self.outgoing, quota.egress_bits / BITS, now)
 
+    def usage(self) -> dict[str, int]:
+        """What is used now, by the names of the quotas, and the bytes so far."""
+        return {
+            "sessions": self.sessions,
+            "publishers": self.publishers,
+            "subscribers": self.subscribers,
+            "broadcasts": self.broadcasts,
+            "tracks": self.tracks,
+            "ingress_bytes": self.ingress,
+            "egress_bytes": self.egress,
+        }
+
     # -- at the door -----------------------------------------------------------------------------
 
     def arrive(self, now: float) -> None:

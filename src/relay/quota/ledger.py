@@ -63,6 +63,10 @@ class Ledger:
         account.arrive(now)
         return Tab(account)
 
+    def usage(self) -> dict[str, dict[str, int]]:
+        """What each tenant that is there uses now, and has used since it came."""
+        return {tenant: account.usage() for tenant, account in sorted(self.accounts.items())}
+
     def obey(self, limits: Limits, now: float) -> None:
         """Other limits, in force at once, for running sessions too."""
         self.limits = limits

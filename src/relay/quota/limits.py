@@ -7,9 +7,9 @@ said at run time comes before the file. This module must not know what is counte
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 MAX_LIMIT = 2**53
 """Largest limit; beyond it numbers are no longer exact everywhere. Whoever needs more says 0."""
@@ -22,7 +22,15 @@ MAX_TENANT = 512
 
 _CLOSED = ConfigDict(frozen=True, extra="forbid")
 
-Limit = Annotated[int, Field(ge=0, le=MAX_LIMIT, strict=True)]
+
+def _number(value: Any) -> Any:
+    """A whole number, or the text of one as the environment has it."""
+    if isinstance(value, str) and value.isascii() and value.isdecimal():
+        return int(value[:20])
+    return value
+
+
+Limit = Annotated[int, BeforeValidator(_number), Field(ge=0, le=MAX_LIMIT, strict=True)]
 
 
 class Quota(BaseModel):

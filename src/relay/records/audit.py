@@ -31,6 +31,9 @@ PRUNED = "audit.pruned"
 
 HIDDEN = "(credential)"
 
+SHORTEST = 18
+"""Characters below which a single word is no credential of any kind."""
+
 _CREDENTIALS = (
     re.compile(r"[A-Za-z0-9_=-]{8,}\.[A-Za-z0-9_=-]{2,}\.[A-Za-z0-9_=-]*"),  # JWT, signed or not
     re.compile(r"ey[A-Za-z0-9_=-]{16,}"),  # a piece of one
@@ -119,6 +122,8 @@ def hidden(text: str, is_name: bool = False) -> str:
 
     ``is_name`` lets pass what may be a long random name and is no whole credential.
     """
+    if len(text) < SHORTEST and text.isprintable() and "=" not in text and " " not in text:
+        return text.encode("utf-8", "replace").decode()
     for pattern in _CREDENTIALS if is_name else (*_CREDENTIALS, *_LOOSE):
         text = pattern.sub(HIDDEN, text)
     plain = "".join(letter if letter.isprintable() else "·" for letter in text[: MAX_TEXT + 1])

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from relay.auth.lifecycle import SigningKey
-from relay.errors import RelayError
+from relay.errors import LimitExceeded, RelayError
 from relay.quota import Override
 from relay.records.audit import Entry, Fact, Query
 
@@ -109,8 +109,8 @@ class Keys(Protocol):
         """All of them, the oldest first."""
 
     async def change(self, step: Step) -> list[StoredKey]:
-        """Take a step while nobody else can; what there is afterwards. Raises `OtherRoot`, and
-        whatever ``step`` does."""
+        """Take a step while nobody else can; what there is afterwards, the oldest first. Raises
+        `OtherRoot`, `LimitExceeded`, and whatever ``step`` does."""
 
 
 class Audit(Protocol):
@@ -138,8 +138,11 @@ Marks = Mapping[str, int]
 
 
 def in_order(keys: Iterable[StoredKey]) -> list[StoredKey]:
-    """The oldest first; those of the same age by name."""
-    return sorted(keys, key=lambda each: (each.key.created, each.key.kid))
+    """The oldest first, those of the same age by name. Raises `LimitExceeded` for too many."""
+    ordered = sorted(keys, key=lambda each: (each.key.created, each.key.kid))
+    if len(ordered) > MAX_KEYS:
+        raise LimitExceeded(f"{MAX_KEYS} signing keys in one store: retired ones go after 30 days")
+    return ordered
 
 
 def root_of(text: str) -> str | None:

@@ -14,7 +14,6 @@ from relay.quota import Override
 from relay.quota.limits import MAX_TENANTS
 from relay.records.audit import FIRST, MAX_LIMIT, Entry, Fact, Query, linked
 from relay.records.kept import (
-    MAX_KEYS,
     MAX_SECRETS,
     Sealed,
     Step,
@@ -142,7 +141,7 @@ class MemoryKeys:
 
     async def change(self, step: Step) -> list[StoredKey]:
         """Take a step."""
-        after = in_order(step(self.kept))[:MAX_KEYS]
+        after = in_order(step(self.kept))
         sealed = [each.sealed for each in (*self.kept, *after) if each.sealed]
         for text in sealed:
             require_one_root(sealed[0], text)

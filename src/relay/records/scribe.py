@@ -19,8 +19,8 @@ from relay.records.kept import Audit
 from relay.records.settings import AuditSettings
 from relay.records.store import StoreError
 
-BATCH = 500
-"""Entries written in one transaction."""
+BATCH = 100
+"""Entries written in one transaction; making more at a time would hold up the loop."""
 
 PRUNE_SECONDS = 3600.0
 """Seconds between deletions of what is too old."""

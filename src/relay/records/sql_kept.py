@@ -21,7 +21,6 @@ from relay.quota import Override
 from relay.quota.limits import MAX_TENANTS
 from relay.records.database import Database, next_number, require_room, rows_of
 from relay.records.kept import (
-    MAX_KEYS,
     MAX_SECRETS,
     Sealed,
     Step,
@@ -130,7 +129,7 @@ class SqlKeys:
         async with self._database.write() as connection:
             await _lock(connection)
             before = await _keys(connection)
-            after = in_order(step(before))[:MAX_KEYS]
+            after = in_order(step(before))
             sealed = [each.sealed for each in after if each.sealed]
             elsewhere = await _any_sealed(connection, keys=False) or next(
                 (each.sealed for each in before if each.sealed), ""
