@@ -16,8 +16,11 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from relay.auth.claims import Claims
+from relay.auth.mint import sign
 from relay.cli import relay
 from relay.errors import BadRequest, ConfigError, NotFound, RelayError
+from relay.path import Path as Name
 from relay.records.opening import open_records
 from relay.records.sealing import Seal
 from relay.records.signing import Signing
@@ -158,3 +161,26 @@ def test_the_log_is_listed_and_verified(run: Run) -> None:
     connection.close()
     with pytest.raises(RelayError, match="entry 2 was changed"):
         run("audit", "verify")
+
+
+def test_explain_knows_the_relays_own_keys(run: Run, tmp_path: Path) -> None:
+    async def token() -> str:
+        store = await open_records("sqlite:///relay.db")
+        seal = Seal.read(os.environ)
+        assert seal is not None
+        signing = Signing(store, seal, "ES256", time.time)
+        made = await signing.begin()
+        (active,) = [each for each in made if each.key.state == "active"]
+        claims = Claims(root=Name("demo"), put=(Name(""),), exp=int(time.time()) + 60)
+        await store.close()
+        return sign(claims, signing.opened(active))
+
+    url = f"https://relay.test/demo?jwt={asyncio.run(token())}"
+    toml = tmp_path / "relay.toml"
+    store = '[records]\nurl = "sqlite:///relay.db"\n[auth]\npublic = "anon"\n'
+    toml.write_text(store + "[issuer]\nenabled = true\n")
+    told = json.loads(run("explain", url, "--config", "relay.toml", "--json"))
+    assert told["verdict"] == "allowed"
+    toml.write_text(store)
+    done = CliRunner().invoke(relay, ["explain", url, "--config", "relay.toml", "--json"])
+    assert json.loads(done.stdout)["verdict"] != "allowed"

@@ -269,7 +269,7 @@ class SendQueue:
         if not (self._ready or self._unopened):
             self.tab.emptied()
 
-    def _capacity(self, stream: int | None) -> int:
+    def _capacity(self, stream: int | None = None) -> int:
         """Bytes that the connection takes and the tenant may send now."""
         room = self.transport.capacity(stream)
         return min(room, self.tab.room(self.clock())) if room > 0 else room
