@@ -148,9 +148,10 @@ class Issuer:
 
     def _take(self, stored: list[StoredKey]) -> None:
         self.source.take(stored)
-        self._signer = None
         self.changed()
         active = signer(each.key for each in stored)
-        for each in stored:
-            if active is not None and each.key.kid == active.kid:
-                self._signer = self.signing.opened(each)
+        if active is None or self._signer is None or self._signer.kid != active.kid:
+            self._signer = None
+            for each in stored:
+                if active is not None and each.key.kid == active.kid:
+                    self._signer = self.signing.opened(each)

@@ -23,7 +23,9 @@ from relay.client import connect
 from relay.errors import ConfigError, SessionLost
 from relay.net.dial import DialTls
 from relay.path import Path
+from relay.records.kept import OtherRoot
 from relay.records.office import Operator
+from relay.records.sealing import Seal
 
 TRUST = DialTls(disable_verify=True)
 WHO = Operator("test")
@@ -264,6 +266,27 @@ def test_keys_survive_a_restart_and_their_root_key_is_needed(
         await refused("MOQ_MASTER_KEY: ")
         monkeypatch.setenv("MOQ_MASTER_KEY", master)
         assert await start() == first
+
+    asyncio.run(main())
+
+
+def test_a_relay_goes_on_after_its_store_was_sealed_anew(
+    running: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def main() -> None:
+        async with running(ISSUER) as one:
+            await one.desk.office.create_token(WHO, stored())
+            old, new = one.seal, Seal(os.urandom(32))
+            await one.desk.records.reseal(lambda each: new.again(old, each))
+            await one.desk.refresh()
+            made = await login(one, str(TOKEN))
+            assert made.status_code == 201
+            assert await gets_in(one, made.json()["token"])
+            with pytest.raises(ConfigError, match="sealed under the root key"):
+                one.issuer.signing.opened((await one.desk.records.keys.all())[0])
+            with pytest.raises(OtherRoot):
+                await one.issuer.signing.rotate(one.desk.office, WHO, 3600.0, False)
+            assert (await login(one, str(TOKEN))).status_code == 201
 
     asyncio.run(main())
 

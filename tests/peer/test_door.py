@@ -207,6 +207,7 @@ def test_a_tenant_with_too_many_sessions_is_told_so_at_the_door() -> None:
     assert (len(first.accepted), second.accepted) == (1, [])
     (refused,) = second.refused
     assert refused[0] == 429
+    assert "retry-after" not in dict(refused[1])
     assert bench.knock("/anon").accepted
     assert bench.door.refused == {"over_quota": 1}
     first.accepted[0][0].connection_lost(0, "bye")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from relay.errors import RelayError
 from relay.model.track import Demand, TrackInfo
 from relay.path import Path
+from relay.session import events
 from relay.wire.lite import SubscribeUpdate
 
 INFO = TrackInfo(timescale=1_000_000)
@@ -18,7 +20,9 @@ SECRET = {"left": b"what the left one says", "right": b"what the right one says"
 segments = st.sampled_from(["left", "right", "cam", "..", ".", "%2e%2e", "x", "", "left/cam"])
 paths = st.lists(segments, max_size=5).map("/".join).map(lambda text: f"/{text}")
 loose = st.one_of(paths, st.text(max_size=12))
-asks = st.tuples(st.sampled_from(["announce", "subscribe", "listen", "track"]), loose, loose)
+asks = st.tuples(
+    st.sampled_from(["announce", "subscribe", "listen", "track", "fetch"]), loose, loose
+)
 
 
 @settings(
@@ -66,6 +70,9 @@ def ask(world: Any, client: Any, what: str, path: str, other: str) -> None:
             session.subscribe(path, "t", SubscribeUpdate(*Demand(start=0)))
         elif what == "listen":
             session.listen(Path(path))
+        elif what == "fetch":
+            stream = client.wire.server.open_uni()
+            client.host.hear([events.FetchRequested(stream, path, "t", 0, 0)])
         else:
             session.describe(path, other or "t")
     except (RelayError, UnicodeEncodeError):
@@ -73,7 +80,8 @@ def ask(world: Any, client: Any, what: str, path: str, other: str) -> None:
     world.run()
 
 
-def test_the_same_questions_are_answered_within_a_tenant(make_world: Any) -> None:
+@pytest.mark.parametrize("what", ["subscribe", "fetch"])
+def test_the_same_questions_are_answered_within_a_tenant(make_world: Any, what: str) -> None:
     """The test above could see a leak: what is asked for at home does come over the wire."""
     world = make_world()
     home, guest = (world.connect(root="left", tenant="left") for _ in range(2))
@@ -82,7 +90,12 @@ def test_the_same_questions_are_answered_within_a_tenant(make_world: Any) -> Non
     track.append_group()
     track.write_frame(SECRET["left"], 1)
     track.finish_group()
-    ask(world, guest, "subscribe", "/cam", "t")
+    if what == "fetch":
+        home.watch("cam", "t")  # so that the group is there to be fetched
+        guest.watch("cam", "t")
+        guest.wire.server.sent.clear()
+        ask(world, guest, "listen", "/", "")
+    ask(world, guest, what, "/cam", "t")
     told = b"".join(args[2] for args in guest.wire.server.sent if args[0] == "stream_received")
     assert SECRET["left"] in told
     assert b"only left" in told

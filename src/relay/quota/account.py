@@ -120,8 +120,8 @@ class Account:
         if limit and used >= limit:
             raise self.over(kind, now)
 
-    def over(self, kind: str, now: float, wait: float = 1.0, status: int = 429) -> OverQuota:
-        """The error for a limit that was hit, which is counted."""
+    def over(self, kind: str, now: float, wait: float = 0.0, status: int = 429) -> OverQuota:
+        """The error for a limit that was hit, which is counted; ``wait`` where waiting helps."""
         limit: int = getattr(self.quota, kind)
         self._hit(self.tenant, kind, limit, now)
         return OverQuota(

@@ -82,7 +82,10 @@ class Signing:
 
     def opened(self, stored: StoredKey) -> Key:
         """A key with its private half. Raises `ConfigError`."""
-        return read_jwk(json.loads(self._seal.open(stored.secret)))
+        try:
+            return read_jwk(json.loads(self._seal.open(stored.secret)))
+        except ValueError:
+            raise ConfigError(f"the signing key {stored.key.kid} cannot be read") from None
 
     def _fresh(self) -> StoredKey:
         key = generate(self._algorithm)
