@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import hmac
+import json
+import re
 import sqlite3
 import time
 from contextlib import AsyncExitStack
@@ -152,3 +155,37 @@ def test_the_log_knows_who_came_and_no_credential(running: Any, token: Any, fold
         assert secret not in kept
         for part in secret.split("."):
             assert len(part) < 20 or part not in kept
+
+
+def test_entries_are_posted_as_they_are_written(running: Any) -> None:
+    async def main() -> None:
+        got: list[tuple[bytes, bytes]] = []
+
+        async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            head = await reader.readuntil(b"\r\n\r\n")
+            size = int(re.search(rb"content-length: (\d+)", head.lower())[1])  # type: ignore[index]
+            got.append((head, await reader.readexactly(size)))
+            writer.write(b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n")
+            await writer.drain()
+            writer.close()
+
+        async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            extra = (
+                f'[audit]\nwebhook = "http://127.0.0.1:{port}/"\nwebhook_private = true\n'
+                'webhook_secret = "0123456789abcdef"\n'
+            )
+            async with running(extra) as relay:
+                assert await status(relay, "/private") == 401
+                async with asyncio.timeout(5):
+                    while not got:
+                        await asyncio.sleep(0.02)
+        head, body = got[0]
+        (entry,) = json.loads(body)["entries"]
+        assert (entry["action"], entry["target"]) == ("deny", "/private")
+        found = re.search(rb"x-relay-signature: t=(\d+),v1=([0-9a-f]{64})", head.lower())
+        assert found is not None
+        mark = hmac.new(b"0123456789abcdef", found[1] + b"." + body, "sha256").hexdigest()
+        assert found[2].decode() == mark
+
+    asyncio.run(main())
