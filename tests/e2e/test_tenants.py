@@ -109,9 +109,9 @@ def test_the_log_knows_who_came_and_no_credential(running: Any, token: Any, fold
         (Path("cam"),),
         created=time.time(),
     )
-    good, brief = token("demo"), token("demo", ttl=1.2)
+    good = token("demo")
     bad = good[:-4] + "AAAA"
-    secrets = [good, brief, bad, str(api_token), api_token.secret, api_key.bearer]
+    secrets = [good, bad, str(api_token), api_token.secret, api_key.bearer]
 
     async def main() -> None:
         async with running(extra) as relay, httpx.AsyncClient() as web:
@@ -127,11 +127,15 @@ def test_the_log_knows_who_came_and_no_credential(running: Any, token: Any, fold
                 headers = {"authorization": f"Bearer {credential}"}
                 await web.get(f"{base}/announced/x?ticket={credential}", headers=headers)
                 await web.post(f"{base}/ticket", headers=headers)
-            async with connect(quic(relay, f"/demo?jwt={brief}"), tls=TRUST):
-                await asyncio.sleep(1.6)
-            async with connect(quic(relay, f"/plant?jwt={api_token}"), tls=TRUST):
+            brief = token("demo", ttl=4)
+            secrets.append(brief)
+            async with connect(quic(relay, f"/demo?jwt={brief}"), tls=TRUST) as client:
+                await asyncio.wait_for(client.lost, 10)
+            async with connect(quic(relay, f"/plant?jwt={api_token}"), tls=TRUST) as client:
+                while not any(guest.opened for guest in relay.door.guests.values()):
+                    await asyncio.sleep(0.01)
                 await relay.desk.office.revoke_token(WHO, api_token.prefix, f"lost {api_token}")
-                await asyncio.sleep(0.5)
+                await asyncio.wait_for(client.lost, 10)
             assert [await status(relay, "/anon") for _ in range(2)] == [200, 429]
             await relay.desk.scribe.flush()
             walk = await relay.desk.office.verify()
