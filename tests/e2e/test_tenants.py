@@ -85,8 +85,9 @@ def test_a_limit_said_to_one_relay_is_obeyed_by_all_within_a_second(running: Any
             await one.desk.office.set_quota(WHO, "anon", Override(sessions=1))
             assert one.house.ledger.limits.of("anon").sessions == 1
             while two.house.ledger.limits.of("anon").sessions != 1:
-                assert time.monotonic() - began < 1.0
+                assert time.monotonic() - began < 10.0
                 await asyncio.sleep(0.01)
+            assert time.monotonic() - began < 1.0
             assert two.house.ledger.accounts["anon"].quota.sessions == 1
             assert await status(two, "/anon") == 429
             await two.desk.office.clear_quota(WHO, "anon")

@@ -253,3 +253,13 @@ def test_who_was_let_in_turned_away_and_shown_out_is_kept() -> None:
     assert kept[1][1]["target"] == "/private"
     assert all(facts["remote"] == "192.0.2.1:1234" for _, facts in kept)
     assert "nonsense" not in repr(kept)
+
+
+def test_another_relay_is_no_tenant() -> None:
+    bench = Bench()
+    bench.door.house.ledger.obey(quota(sessions=1), bench.now)
+    claims = Claims(Path("demo"), (Path(""),), (Path(""),), exp=int(NOW + 60), cluster=True)
+    link = mint.sign(claims, KEY, NOW)
+    assert all(bench.knock(f"/demo?jwt={link}").accepted for _ in range(3))
+    assert bench.knock(f"/demo?jwt={token()}").accepted
+    assert bench.knock(f"/demo?jwt={token()}").refused

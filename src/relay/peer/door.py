@@ -199,8 +199,12 @@ class Door:
         self._judge_when_ready(asked(knock, knock.target), knock, decided)
 
     def _tab(self, grant: Grant, id: str, remote: str) -> Tab:
-        """What the new session uses goes on it. Raises `LimitExceeded` when its tenant may have no
-        more, or not so soon."""
+        """What the new session uses goes on it; another relay is no tenant, and none is charged.
+
+        Raises `LimitExceeded` when the tenant may have no more, or not so soon.
+        """
+        if grant.cluster:
+            return Tab.free()
         try:
             return self.house.ledger.enter(grant.tenant, self.house.clock())
         except LimitExceeded as error:
