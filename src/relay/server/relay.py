@@ -73,6 +73,7 @@ class Relay:
         self._keep_books()
         self.authority: Authority | None = None
         self.issuer: Issuer | None = None
+        self.webhook: Webhook | None = None
         self.keyring = Keyring.open(settings.auth, self._log)
         self.keyring.on_change(self._rekey)
         rules = Rules(self.keyring.keys, settings.auth)
@@ -145,9 +146,9 @@ class Relay:
             self._ask_elsewhere(tasks, closing)
             work = [self._tick(), self.desk.run(), self.keyring.run()]
             if self.settings.audit.webhook is not None:
-                webhook = Webhook(self.settings.audit, self._log, self.wall)
-                self.desk.scribe.listeners.append(webhook.note)
-                work.append(webhook.run())
+                self.webhook = Webhook(self.settings.audit, self._log, self.wall)
+                self.desk.scribe.listeners.append(self.webhook.note)
+                work.append(self.webhook.run())
             running = [tasks.create_task(each) for each in work]
             try:
                 yield self
