@@ -11,6 +11,7 @@ module must not know who raises what, nor how a code is mapped to a transport.
     ├── ProtocolViolation       the peer broke the rules: the session ends
     │   └── DecodeError         ... with bytes that are no message
     ├── LimitExceeded           the peer asked for more than a named ceiling allows
+    │   └── OverQuota           ... a ceiling of its tenant's
     ├── Refused                 not permitted
     │   ├── BadRequest          the request itself is malformed
     │   ├── Unauthorized        no credential, or one that is not valid
@@ -55,6 +56,23 @@ class LimitExceeded(RelayError):
 
     code = 4
     status = 429
+
+
+class OverQuota(LimitExceeded):
+    """A tenant asked for more than its quota; 413 for what is too large, 429 for the rest.
+
+    Its number is one of those left to applications (64 and up), on streams as for sessions: 64 + 29
+    says what 429 does.
+    """
+
+    code = 93
+    session_code = 93
+
+    def __init__(self, message: str, wait: float = 0.0, status: int = 429) -> None:
+        """``wait`` is seconds after which to try again, where that is known to help."""
+        super().__init__(message)
+        self.wait = wait
+        self.status = status
 
 
 class Refused(RelayError):

@@ -156,6 +156,7 @@ class World:
         subscribe: tuple[Path, ...] = ALL,
         root: str = "",
         cut: int = 0,
+        tenant: str | None = None,
     ) -> Client:
         if protocol == "":
             protocol = self.protocol
@@ -167,7 +168,8 @@ class World:
             wire.server,
             LiteSession(wire.server, protocol, origin=origins[0]),
             id=f"g{len(self.clients)}",
-            grant=Grant(Path(root), publish, subscribe),
+            grant=Grant(Path(root), publish, subscribe, tenant=tenant),
+            tab=self.house.ledger.enter(tenant, self.now) if tenant is not None else None,
             left=lambda guest, reason: self.hosts.remove(guest),
         )
         session = LiteSession(wire.client, protocol, origin=origins[1], client=True)
@@ -200,6 +202,7 @@ class World:
         while self.now < end:
             self.now += step
             self.house.origin.tick(self.now)
+            self.house.ledger.tick(self.now)
             for host in tuple(self.hosts):
                 host.tick(self.now)
             for client in self.clients:

@@ -42,6 +42,9 @@ COMMANDS = {
     "records": "relay.cli.records:records",
     "nodes": "relay.cli.nodes:nodes",
     "drain": "relay.cli.nodes:drain",
+    "keys": "relay.cli.keys:keys",
+    "quotas": "relay.cli.quotas:quotas",
+    "audit": "relay.cli.audit:audit",
     "sidecar": "relay.cli.sidecar:sidecar",
 }
 

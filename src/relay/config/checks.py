@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from relay.auth.keys import MAX_KEY_FILE, KeySet
-from relay.auth.trust import is_url
+from relay.auth.trust import is_url, split_url
 from relay.cluster.address import parse
 from relay.config.names import SETTINGS
 from relay.config.shape import Settings
@@ -51,6 +51,8 @@ def problems(settings: Settings, entries: Entries) -> list[str]:
         *_versions(settings, entries),
         *_internal(settings, entries),
         *_links(settings, entries),
+        *_issuer(settings, entries),
+        *_audit(settings, entries),
         *_files(settings, entries),
     ]
 
@@ -169,6 +171,37 @@ def _internal(settings: Settings, entries: Entries) -> Iterator[str]:
         yield f"{_where(entries, 'internal.listen')}: expected a loopback address"
 
 
+def _issuer(settings: Settings, entries: Entries) -> Iterator[str]:
+    """Keys of the relay's own need a place, and its tokens must be such as it takes itself."""
+    if not settings.issuer.enabled:
+        return
+    where = _where(entries, "issuer.enabled")
+    if settings.records.url is None:
+        yield f"{where}: needs records.url, where the signing keys are kept"
+    if settings.auth.url is not None:
+        yield f"{where}: not beside auth.url, which decides; that server may issue tokens"
+    if settings.auth.require_typ not in (None, "JWT"):
+        where = _where(entries, "auth.require_typ")
+        yield f"{where}: the tokens of issuer.enabled say JWT"
+
+
+def _audit(settings: Settings, entries: Entries) -> Iterator[str]:
+    """A webhook is signed, or nobody could tell it from anybody's POST."""
+    audit = settings.audit
+    if audit.webhook is None:
+        return
+    where = _where(entries, "audit.webhook")
+    try:
+        scheme = split_url(audit.webhook).scheme
+    except ValueError as error:
+        yield f"{where}: {error}"
+        return
+    if scheme != "https" and not audit.webhook_private:
+        yield f"{where}: expected https://, or audit.webhook_private for a private network"
+    if (audit.webhook_secret is None) == (audit.webhook_secret_file is None):
+        yield f"{where}: needs one of audit.webhook_secret and audit.webhook_secret_file"
+
+
 def _versions(settings: Settings, entries: Entries) -> Iterator[str]:
     where = _where(entries, "server.versions")
     if not settings.server.versions:
@@ -185,6 +218,7 @@ def _files(settings: Settings, entries: Entries) -> Iterator[str]:
     named += [("auth.jwks", source.file) for source in settings.auth.jwks]
     named += [("server.tls.cert", str(file)) for file in tls.cert]
     named += [("server.tls.key", str(file)) for file in tls.key]
+    named += [("audit.webhook_secret_file", str(settings.audit.webhook_secret_file or ""))]
     named += [
         ("sidecar.cert", str(settings.sidecar.cert or "")),
         ("sidecar.key", str(settings.sidecar.key or "")),

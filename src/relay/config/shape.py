@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
 
+from relay.auth.issue import IssuerSettings
 from relay.auth.rules import Hash
 from relay.auth.settings import AuthSettings
 from relay.cluster.settings import ClusterSettings
@@ -21,7 +22,8 @@ from relay.control.settings import PublicLimits
 from relay.model.settings import CacheSettings
 from relay.net.settings import ListenSettings, QuicLimits
 from relay.peer.settings import PeerSettings
-from relay.records.settings import RecordsSettings
+from relay.quota import QuotaSettings
+from relay.records.settings import AuditSettings, RecordsSettings
 from relay.session.settings import SessionSettings
 from relay.sidecar.settings import SidecarSettings
 from relay.wire.version import IDENTIFIERS
@@ -210,6 +212,9 @@ class Settings(Section):
     web: WebSettings = WebSettings()
     auth: AuthSettings = AuthSettings()
     records: RecordsSettings = RecordsSettings()
+    quotas: QuotaSettings = QuotaSettings()
+    issuer: IssuerSettings = IssuerSettings()
+    audit: AuditSettings = AuditSettings()
     limits: ListenSettings = ListenSettings()
     quic: QuicLimits = QuicLimits()
     session: SessionSettings = SessionSettings()

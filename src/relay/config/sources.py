@@ -26,6 +26,7 @@ MAX_FILE = 1 << 20
 
 FILES = frozenset(
     {
+        "audit.webhook_secret_file",
         "auth.jwks",
         "auth.key",
         "auth.key_dir",

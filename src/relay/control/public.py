@@ -9,6 +9,7 @@ module must not know tokens, sessions or where groups are kept; a `House` answer
 from __future__ import annotations
 
 import asyncio
+import math
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
@@ -23,7 +24,15 @@ from starlette.types import Receive, Scope, Send
 from relay.control.admin import Office, admin_routes
 from relay.control.credentials import Desk, credential_routes
 from relay.control.settings import PublicLimits
-from relay.errors import BadRequest, Gone, LimitExceeded, Refused, RelayError, Unauthorized
+from relay.errors import (
+    BadRequest,
+    Gone,
+    LimitExceeded,
+    OverQuota,
+    Refused,
+    RelayError,
+    Unauthorized,
+)
 
 MAX_GROUP = 2**62 - 1
 """Largest group sequence a varint can carry (RFC 9000, 16)."""
@@ -168,7 +177,10 @@ async def _answered(answer: _Answer, request: Request, limits: PublicLimits) -> 
     except TimeoutError:
         return _refusal(504)
     except RelayError as error:
-        return _refusal(_status(error))
+        refusal = _refusal(_status(error), getattr(error, "denial_id", ""))
+        if isinstance(error, OverQuota) and error.wait > 0.0:
+            refusal.headers["retry-after"] = str(math.ceil(error.wait))
+        return refusal
     response.headers.update(CORS)
     return response
 

@@ -27,6 +27,7 @@ from relay.model.scope import Scope
 from relay.peer.publishing import Publishing
 from relay.peer.settings import PeerSettings
 from relay.peer.watching import Watching
+from relay.quota import Ledger, Tab
 from relay.session import events
 from relay.session.lite import LiteSession
 from relay.session.transport import Transport
@@ -46,6 +47,10 @@ class House:
     settings: PeerSettings = field(default_factory=PeerSettings)
     log: Callable[..., None] = lambda event, **facts: None
     """Where noteworthy things are written: an event's name and its facts."""
+    ledger: Ledger = field(default_factory=Ledger)
+    """What each tenant uses and may use."""
+    audit: Callable[..., None] = lambda action, **facts: None
+    """Where it is kept who was let in, turned away and shown out. Must not raise nor wait."""
 
 
 class Guest:
@@ -66,6 +71,8 @@ class Guest:
         id: str,
         grant: Grant | None,
         cost: int | None = None,
+        tab: Tab | None = None,
+        remote: str = "",
         admit: Callable[[Guest, events.Opened], None] | None = None,
         welcomed: Callable[[Guest, Grant], None] = lambda guest, grant: None,
         left: Callable[[Guest, str], None] = lambda guest, reason: None,
@@ -76,6 +83,8 @@ class Guest:
         self.transport = transport
         self.session = session
         self.id = id
+        self.remote = remote
+        """The peer's address."""
         self.grant = grant
         self.cost = cost
         """Price of pulling from this peer, as we were told to reckon; ``None`` = as it says."""
@@ -94,6 +103,7 @@ class Guest:
         self.scope: Scope | None = None
         self.watching = Watching(self)
         self.publishing = Publishing(self)
+        self.sit(tab or Tab.free())
         self.probes: dict[int, tuple[int, int, float]] = {}
         """Streams on which the peer hears our estimates, with the last one and its time."""
         self._hears: dict[type, Callable[[Any], None]] = {
@@ -111,6 +121,11 @@ class Guest:
         """Price of pulling from this peer; 1 counts hops."""
         said = self._introduced.cost if self._introduced is not None else None
         return next((cost for cost in (self.cost, said) if cost is not None), 1)
+
+    def sit(self, tab: Tab) -> None:
+        """What the guest uses goes on this tab from now on."""
+        self.tab = tab
+        self.watching.queue.tab = tab
 
     # -- the connection's side ---------------------------------------------------------------
 
@@ -206,6 +221,7 @@ class Guest:
                 self.house.origin.relays -= 1
             self.publishing.leave(error)
             self.watching.leave(error)
+            self.tab.close()
             self.probes.clear()
             self.left(self, reason)
 

@@ -15,7 +15,9 @@ from relay.errors import (
     Cancelled,
     Dropped,
     Forbidden,
+    Lagged,
     LimitExceeded,
+    OverQuota,
     Refused,
     RelayError,
     RemoteError,
@@ -33,6 +35,9 @@ if TYPE_CHECKING:
 MAX_DENIED = 1024
 """Denied paths remembered per guest, for the log and for wider rights; further ones are not."""
 
+MAX_POSTPONED = 1024
+"""Announcements of one guest that wait for its tenant's quota. More: the session is closed."""
+
 
 class Publishing:
     """The publishing half of a guest."""
@@ -49,6 +54,8 @@ class Publishing:
         self.finishing: set[Feed] = set()
         self._denied: dict[Path, tuple[tuple[int, ...], Price]] = {}
         """What the peer announces in vain, with chain and cost; heard when rights widen."""
+        self._postponed: dict[Path, tuple[tuple[int, ...], Price]] = {}
+        """What waits for the tenant's quota, with chain and cost, in order."""
         self._logged: set[Path] = set()
         self.hears: dict[type, Callable[[Any], None]] = {
             events.Announced: self.announced,
@@ -76,7 +83,7 @@ class Publishing:
                 route.lose(now)
         for feed in {*self.feeds.values(), *self.questions.values()}:
             feed.abandon(Dropped("the publisher vanished"), now)
-        for table in (self.routes, self.feeds, self.questions, self.arrivals):
+        for table in (self.routes, self._postponed, self.feeds, self.questions, self.arrivals):
             table.clear()
         self.finishing.clear()
 
@@ -90,13 +97,17 @@ class Publishing:
         """Tracks that ended wait a moment for groups still under way."""
         for feed in tuple(self.finishing):
             feed.try_finish(now)
+        while self._postponed:
+            path = next(iter(self._postponed))
+            if not self.guest.tab.may_announce(now, path not in self.routes):
+                break
+            self.hear(path, *self._postponed.pop(path))
 
     # -- announcements -----------------------------------------------------------------------
 
     def announced(self, event: events.Announced) -> None:
         """The peer can deliver a broadcast, or its chain changed."""
         path = Path(event.path)
-        now = self.clock()
         hops = event.hops
         if not hops or not hops[-1]:
             hops = (*hops[:-1], self.guest.alias)
@@ -105,14 +116,44 @@ class Publishing:
             self.unannounced(events.Unannounced(path))
             self.deny(path, BadRequest("its chain names a relay twice"))
             return
-        if (route := self.routes.get(path)) is not None:
+        if self._postponed:  # others came before
+            self.postpone(path, hops, price, None)
+        else:
+            self.hear(path, hops, price)
+
+    def hear(self, path: Path, hops: tuple[int, ...], price: Price) -> None:
+        """Take an announcement in, or have it wait when the tenant may not announce more now."""
+        now = self.clock()
+        route = self.routes.get(path)
+        try:
+            self.guest.tab.announce(now, is_new=route is None)
+        except OverQuota as error:
+            self.postpone(path, hops, price, error)
+            return
+        if route is not None:
             if hops[0] and route.hops[:1] == hops[:1]:
                 if not route.update(hops, now, price):
-                    self.routes.pop(path, None)
+                    self.drop(path)
                 return
-            del self.routes[path]
+            self.drop(path)
             route.withdraw(now)
         self.admit(path, hops, price)
+
+    def postpone(
+        self, path: Path, hops: tuple[int, ...], price: Price, error: OverQuota | None
+    ) -> None:
+        """It waits until there is room; the first of each is written to the log."""
+        self._postponed[path] = hops, price
+        if error is not None:
+            self.deny(path, error)
+        if len(self._postponed) > MAX_POSTPONED:
+            self.guest.close(OverQuota(f"more than {MAX_POSTPONED} announcements wait for quotas"))
+
+    def drop(self, path: Path) -> Route | None:
+        """The route at that path is the peer's no more."""
+        if (route := self.routes.pop(path, None)) is not None:
+            self.guest.tab.drop_broadcast()
+        return route
 
     def admit(self, path: Path, hops: tuple[int, ...], price: Price) -> None:
         """Make the broadcast known, unless the grant says otherwise."""
@@ -126,6 +167,7 @@ class Publishing:
         else:
             if route is not None:
                 self.routes[path] = route
+                self.guest.tab.add_broadcast()
 
     def price(self, hops: tuple[int, ...], cost: events.Cost | None) -> Price:
         """What it costs to pull a broadcast from this peer, our link included.
@@ -141,7 +183,7 @@ class Publishing:
         """The rights changed, and the scope has revoked what they no longer cover."""
         for path, route in tuple(self.routes.items()):
             if route.has_ended:
-                del self.routes[path]
+                self.drop(path)
                 self.remember(path, route.hops, route.price)
         for prefix in publish:
             heard = (listener.prefix for listener in self.session.listeners)
@@ -150,7 +192,7 @@ class Publishing:
         for path, (hops, price) in tuple(self._denied.items()):
             if self.guest.scope is not None and self.guest.scope.allows_publish(path):
                 del self._denied[path]
-                self.admit(path, hops, price)
+                self.hear(path, hops, price)
 
     def remember(self, path: Path, hops: tuple[int, ...], price: Price) -> None:
         """The peer announces this in vain; rights may widen one day."""
@@ -169,14 +211,16 @@ class Publishing:
     def unannounced(self, event: events.Unannounced) -> None:
         """The peer took a broadcast back."""
         self._denied.pop(Path(event.path), None)
-        if (route := self.routes.pop(Path(event.path), None)) is not None:
+        self._postponed.pop(Path(event.path), None)
+        if (route := self.drop(Path(event.path))) is not None:
             route.withdraw(self.clock())
 
     def announces_lost(self, event: events.AnnouncesLost) -> None:
         """Broadcasts are gone without a goodbye."""
         for path in event.paths:
             self._denied.pop(Path(path), None)
-            if (route := self.routes.pop(Path(path), None)) is not None:
+            self._postponed.pop(Path(path), None)
+            if (route := self.drop(Path(path))) is not None:
                 route.lose(self.clock())
 
     # -- tracks ------------------------------------------------------------------------------
@@ -209,14 +253,25 @@ class Publishing:
     # -- groups ------------------------------------------------------------------------------
 
     def group_opened(self, event: events.GroupOpened) -> None:
-        """A group starts arriving."""
-        if (feed := self.feeds.get(event.id)) is not None:
+        """A group starts arriving, unless its tenant's rate forbids new ones now."""
+        if (feed := self.feeds.get(event.id)) is None:
+            return
+        if self.guest.tab.account.may_receive(self.clock()):
             feed.group_opened(event.stream, event.sequence)
+        else:
+            self.session.stop(event.stream, OverQuota.code)
 
     def group_received(self, event: events.GroupReceived) -> None:
         """The hot way in: a piece of a group goes to everybody who watches it."""
         entry = self.arrivals.get(event.stream)
-        if entry is not None and not entry[0].write(event.data, self.clock()):
+        if entry is None:
+            return
+        now = self.clock()
+        if not self.guest.tab.account.receive(len(event.data), now):
+            entry[0].abort(Lagged("its tenant is over quotas.ingress_bits"))
+            entry[1].drop_group(event.stream)
+            self.session.stop(event.stream, OverQuota.code)
+        elif not entry[0].write(event.data, now):
             entry[1].drop_group(event.stream)
             self.session.stop(event.stream, Cancelled.code)
 
@@ -232,10 +287,10 @@ class Publishing:
 
     def datagram_received(self, event: events.DatagramReceived) -> None:
         """A group of one small frame."""
-        if (feed := self.feeds.get(event.id)) is not None:
-            feed.track.datagram(
-                event.sequence, event.timestamp, event.payload, self.clock(), feed.source
-            )
+        feed = self.feeds.get(event.id)
+        now, size = self.clock(), len(event.payload)
+        if feed is not None and self.guest.tab.account.receive(size, now):
+            feed.track.datagram(event.sequence, event.timestamp, event.payload, now, feed.source)
 
 
 def is_loop(hops: tuple[int, ...]) -> bool:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from relay.errors import Expired, Lagged, NotFound, RelayError
 from relay.model.group import Log
 from relay.peer.settings import PeerSettings
+from relay.quota import Tab
 from relay.session.transport import Transport
 from relay.wire.frame import Excerpt
 
@@ -145,6 +146,7 @@ class Delivery:
         sent = room - left
         self.unsent -= sent
         self.queue.backlog -= sent
+        self.queue.count_sent(sent)
         fin = self.log.finished and not self.unsent
         data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         if self.excerpt is not None:
@@ -201,6 +203,8 @@ class SendQueue:
         self.clock = clock
         self.write = write
         self.reset = reset
+        self.tab = Tab.free()
+        """Whose account pays for what is sent."""
         self.backlog = 0
         """Bytes that wait."""
         self.dropped = 0
@@ -258,7 +262,10 @@ class SendQueue:
                 insort(self._ready, entry)
             self._blocked.clear()
         granted = True
-        while (line := self._first(granted)) and (room := self.transport.capacity(None)) > 0:
+        capacity = self.transport.capacity
+        if self.tab.account.outgoing is not None:
+            capacity = self._capacity
+        while (line := self._first(granted)) and (room := capacity(None)) > 0:
             entry = line.pop()
             delivery = entry[2]
             if delivery.over or not delivery.queued:
@@ -269,6 +276,29 @@ class SendQueue:
             elif not granted or not delivery.send(room):
                 granted = delivery.stream is not None
                 self._line_up(self._blocked if granted else self._unopened, entry)
+
+        if not (self._ready or self._unopened):
+            self.tab.emptied()
+
+    def _capacity(self, stream: int | None = None) -> int:
+        """Bytes that the connection takes and the tenant may send now."""
+        room = self.transport.capacity(stream)
+        return min(room, self.tab.room(self.clock())) if room > 0 else room
+
+    def count_sent(self, size: int) -> None:
+        """So many bytes were handed over."""
+        account = self.tab.account
+        if account.outgoing is None:
+            account.egress += size
+        else:
+            self.tab.sent(size, self.clock())
+
+    def may_pass(self, size: int) -> bool:
+        """Whether a datagram may leave beside the queue; it is counted then."""
+        if self.tab.account.outgoing is not None and self.tab.room(self.clock()) < size:
+            return False
+        self.count_sent(size)
+        return True
 
     def _first(self, granted: bool) -> list[Entry]:
         """The line whose last goes next; it is empty when there is nobody."""
@@ -302,7 +332,10 @@ class SendQueue:
             self._stale.append(delivery)
 
     def tick(self, now: float) -> None:
-        """Give up what was too old for too long."""
+        """Give up what was too old for too long; go on where the tenant's rate had to be waited
+        for."""
+        if self.tab.is_held_back:
+            self.transport.wake()
         if self._stale:
             for delivery in self._stale:
                 if not delivery.over and delivery.stale_at is not None and delivery.stale_at <= now:

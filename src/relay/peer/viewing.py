@@ -111,7 +111,8 @@ class Viewing:
 
     def datagram_received(self, sequence: int, timestamp: int, payload: bytes) -> None:
         """A one-frame group, best effort."""
-        self.host.session.send_datagram(self.id, sequence, timestamp, payload)
+        if self.host.queue.may_pass(len(payload)):
+            self.host.session.send_datagram(self.id, sequence, timestamp, payload)
 
     def track_ended(self, error: RelayError | None) -> None:
         """The track is complete (say so once everything has left), or broken off."""
@@ -134,6 +135,7 @@ class Viewing:
             self.over = True
             self.completing = False
             self.host.viewings.pop(self.id, None)
+            self.host.guest.tab.drop_track()
             for delivery in tuple(self.deliveries):
                 delivery.abort(error)
 

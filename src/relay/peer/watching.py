@@ -131,6 +131,7 @@ class Watching:
         """The peer wants a track."""
         try:
             track = self.find(event.broadcast, event.track)
+            self.guest.tab.add_track(self.guest.clock())
         except RelayError as error:
             self.guest.house.log(
                 "subscribe refused",

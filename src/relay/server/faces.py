@@ -6,7 +6,7 @@ must not know HTTP.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -16,8 +16,10 @@ from relay.auth.decide import Request, decide
 from relay.auth.explain import explained
 from relay.auth.facts import NO_FACTS
 from relay.auth.grant import Grant
+from relay.auth.issue import read_wish
 from relay.auth.needs import needs
-from relay.errors import Unroutable
+from relay.auth.reason import Refusal
+from relay.errors import NotFound, Refused, Unroutable
 from relay.model.board import Way
 from relay.path import ROOT, Path
 from relay.peer.judgement import Judgement, is_same_holder, refusal
@@ -54,6 +56,15 @@ class Verdict:
         return self.judgement.grant
 
 
+class Told(Refused):
+    """A refusal whose id the stranger is told."""
+
+    def __init__(self, error: Refused, id: str) -> None:
+        super().__init__(str(error))
+        self.status = error.status
+        self.denial_id = id
+
+
 class Face:
     """What the HTTP faces may ask of the relay."""
 
@@ -71,7 +82,11 @@ class Face:
         request = Request(
             target=target, bearer=bearer, transport="http", origin=origin, publishes=False
         )
-        return Verdict(await self.relay.door.consider(request, remote))
+        verdict = Verdict(await self.relay.door.consider(request, remote))
+        if verdict.grant is not None:
+            house = self.relay.house
+            house.ledger.arrive(verdict.grant.tenant, house.clock())
+        return verdict
 
     async def ticket(self, bearer: str, remote: str) -> dict[str, Any]:
         """A one-time ticket for whatever the credential allows."""
@@ -81,6 +96,39 @@ class Face:
             raise refusal(judgement)
         ticket = await self.relay.desk.make_ticket(judgement.grant)
         return {"ticket": ticket.text, "expires": ticket.expires}
+
+    def jwks(self) -> dict[str, Any]:
+        """The public halves of the relay's own keys. Raises `NotFound` where it has none."""
+        if self.relay.issuer is None:
+            raise NotFound("the relay issues no tokens (issuer.enabled)")
+        return self.relay.issuer.jwks()
+
+    async def login(self, bearer: str, wished: Mapping[str, Any], remote: str) -> dict[str, Any]:
+        """A short-lived token for what a credential allows, or for less of it."""
+        issuer = self.relay.issuer
+        if issuer is None:
+            raise NotFound("the relay issues no tokens (issuer.enabled)")
+        wish = read_wish(wished)
+        request = Request(target="/", bearer=bearer, transport="http")
+        judgement = await self.relay.door.consider(request, remote)
+        grant = judgement.grant
+        if grant is None:
+            raise Told(refusal(judgement), judgement.id)
+        house = self.relay.house
+        house.ledger.arrive(grant.tenant, house.clock())
+        try:
+            issued = issuer.exchange(grant, wish)
+        except Refusal as error:
+            reason = error.reason
+            self.relay.log.warning(
+                "login refused", id=judgement.id, reason=reason.code, why=reason.text
+            )
+            why = f"login: {reason.text}"
+            house.audit("deny", grant=grant, id=judgement.id, remote=remote, why=why)
+            raise Told(error, judgement.id) from None
+        why = f"token {issued.jti} until {issued.expires}"
+        house.audit("issue", grant=grant, id=judgement.id, remote=remote, why=why)
+        return issued.members()
 
     async def sessions(self, bearer: str, remote: str) -> list[dict[str, Any]]:
         """The running sessions that the credential's holder may refresh."""
@@ -158,9 +206,13 @@ class Face:
         if broadcast is None:
             raise Unroutable(f"no broadcast at {grant.root!r}")
         limit = self.relay.settings.web.limits.max_fetch_bytes
-        return await collect_group(
+        account = house.ledger.account(grant.tenant)
+        account.require_egress(house.clock())
+        sequence, frames = await collect_group(
             broadcast.track(track), group, house.transcode, house.clock, limit
         )
+        account.send(sum(map(len, frames)), house.clock())
+        return sequence, frames
 
 
 class Ward:

@@ -13,6 +13,7 @@ import structlog
 from relay.config import Settings
 
 LEVELS = {
+    "over quota": "warning",
     "refused": "warning",
     "publish denied": "warning",
     "warning": "warning",

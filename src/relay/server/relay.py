@@ -11,7 +11,7 @@ import contextlib
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import structlog
@@ -25,7 +25,9 @@ from relay.config import Settings
 from relay.control.internal import internal_app
 from relay.control.public import public_app
 from relay.control.serve import HttpListener, listen
+from relay.control.webhook import Webhook
 from relay.errors import ConfigError, RelayError
+from relay.issuer import Issuer
 from relay.keyring import Change, Keyring
 from relay.model.origin import Origin
 from relay.net.authority import load_roots
@@ -33,9 +35,11 @@ from relay.net.endpoint import Endpoint
 from relay.peer.door import Door
 from relay.peer.guest import House
 from relay.peer.judgement import Rules
+from relay.quota import Breach, Ledger, Limits
 from relay.records.desk import Desk
 from relay.records.opening import open_records
 from relay.server.faces import Face, Ward
+from relay.server.keeping import fact, open_issuer, open_seal
 from relay.server.links import Announcer, list_fetcher, make_cluster
 from relay.server.log import LEVELS
 from relay.server.parts import draw_id, load_certificates, transcode
@@ -68,8 +72,13 @@ class Relay:
             clock=time.monotonic,
             settings=settings.peer,
             log=self._log,
+            ledger=Ledger(Limits(settings.quotas)),
+            audit=self._note,
         )
+        self._keep_books()
         self.authority: Authority | None = None
+        self.issuer: Issuer | None = None
+        self.webhook: Webhook | None = None
         self.keyring = Keyring.open(settings.auth, self._log)
         self.keyring.on_change(self._rekey)
         rules = Rules(self.keyring.keys, settings.auth)
@@ -92,6 +101,22 @@ class Relay:
 
     def _log(self, event: str, **facts: Any) -> None:
         getattr(self.log, LEVELS.get(event, "info"))(event, **facts)
+
+    def _note(self, action: str, **facts: Any) -> None:
+        """Have it kept in the audit log."""
+        self.desk.scribe.note(fact(action, **facts))
+
+    def _keep_books(self) -> None:
+        """Have the cache obey what tenants may keep, and breaches told."""
+        ledger, cache = self.house.ledger, self.house.origin.stock.cache
+        cache.limit_of = ledger.cache_limit
+        cache.overflowed = lambda tenant: ledger.overflowed(tenant, self.house.clock())
+        ledger.limits_changed = cache.obey
+        ledger.told = self._breached
+
+    def _breached(self, breach: Breach) -> None:
+        self._log("over quota", **asdict(breach))
+        self.house.audit("breach", target=breach.tenant, why=breach.kind, count=breach.count)
 
     def _rekey(self, change: Change) -> None:
         """Decide with the keys as they are from now on; sessions of gone ones may have to go."""
@@ -128,10 +153,12 @@ class Relay:
             self.door.spawn = tasks.create_task
             self._ask_elsewhere(tasks, closing)
             links = self._join_cluster(tasks, closing)
-            running = [
-                tasks.create_task(each)
-                for each in (self._tick(), self.desk.run(), self.keyring.run(), *links)
-            ]
+            work = [self._tick(), self.desk.run(), self.keyring.run(), *links]
+            if self.settings.audit.webhook is not None:
+                self.webhook = Webhook(self.settings.audit, self._log, self.wall)
+                self.desk.scribe.listeners.append(self.webhook.note)
+                work.append(self.webhook.run())
+            running = [tasks.create_task(each) for each in work]
             try:
                 yield self
             finally:
@@ -187,11 +214,26 @@ class Relay:
         """Open the store, know who is revoked, and only then let anybody come to the door."""
         settings = self.settings
         records = await open_records(settings.records.url)
-        self.desk = Desk(records, settings.auth, self._log, settings.records, self.wall)
+        node = settings.cluster.node or socket.gethostname()
+        self.desk = Desk(
+            records, settings.auth, self._log, settings.records, self.wall, settings.audit, node
+        )
         closing.push_async_callback(self.desk.close)
         self.desk.feed.listeners.append(self._revoked)
-        await self.desk.feed.refresh()
+        self.desk.notices.on("quotas", self._requota)
+        self.seal = await open_seal(settings, records)
+        self.issuer = await open_issuer(settings, records, self.seal, self.wall)
+        if self.issuer is not None:
+            self.keyring.adopt(self.issuer.source)
+            self.issuer.changed = self.keyring.turn
+            self.desk.notices.on("keys", self.issuer.reread)
+        await self.desk.refresh()
         self.door.clerk = Clerk(self.keyring, self.desk)
+
+    async def _requota(self) -> None:
+        """Obey what the store says of tenants now. Raises `StoreError`."""
+        said = await self.desk.office.quotas()
+        self.house.ledger.obey(Limits(self.settings.quotas, said), self.house.clock())
 
     def _faces(self) -> list[HttpListener]:
         """The HTTP faces: where they were asked for, or beside QUIC on the same port number."""
@@ -226,6 +268,7 @@ class Relay:
             now = self.house.clock()
             try:
                 self.house.origin.tick(now)
+                self.house.ledger.tick(now)
                 self.door.tick(now)
                 if count % CERTIFICATE_TICKS == 0 and self.certificates.reload_if_changed():
                     self.log.info("certificate reloaded", sha256=self.certificates.fingerprint)
