@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from relay.errors import Unauthorized
+
 
 @dataclass
 class Answer:
@@ -51,8 +53,9 @@ class CardboardHouse:
         self.asked.append(("sessions", bearer))
         return [{"id": "s1", "root": "demo", "expires": None}]
 
-    async def is_admin(self, bearer: str) -> bool:
-        return bearer == "operator"
+    async def require_operator(self, bearer: str | None, remote: str) -> None:
+        if bearer != "operator":
+            raise Unauthorized("not the operator")
 
     async def explain(
         self, target: str, bearer: str | None, publish: list[str], subscribe: list[str]

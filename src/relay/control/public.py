@@ -18,10 +18,10 @@ from urllib.parse import parse_qs, unquote
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
-from relay.control.admin import Office, admin_routes
+from relay.control.admin.explaining import Office, explain_routes
 from relay.control.credentials import Desk, credential_routes
 from relay.control.settings import PublicLimits
 from relay.errors import (
@@ -110,8 +110,8 @@ class House(Desk, Office, Protocol):
         """
 
 
-def public_app(house: House, limits: PublicLimits) -> Starlette:
-    """The ASGI application of the public face."""
+def public_app(house: House, limits: PublicLimits, counter: Sequence[BaseRoute] = ()) -> Starlette:
+    """The ASGI application of the public face; ``counter`` is what operators have beside it."""
     seats = _Seats(limits.max_fetches)
 
     async def health(request: Request) -> Response:
@@ -145,15 +145,15 @@ def public_app(house: House, limits: PublicLimits) -> Starlette:
         return answered
 
     methods = ["GET", "HEAD", "OPTIONS"]
-    routes = [
+    routes: list[BaseRoute] = [
         Route("/health", face(health), methods=methods),
         Route("/certificate.sha256", face(certificate), methods=methods),
         Route("/announced", face(announced), methods=methods),
         Route("/announced/{prefix:path}", face(announced), methods=methods),
         Route("/fetch/{target:path}", face(fetch), methods=methods),
     ]
-    routes += credential_routes(house, face, _bearer, _remote)
-    routes += admin_routes(house, face, _bearer)
+    routes += credential_routes(house, face, read_bearer, read_remote)
+    routes += [*explain_routes(house, face, read_bearer, read_remote), *counter]
     strangers: dict[Any, Any] = {404: _plain_refusal, 405: _plain_refusal, 500: _plain_refusal}
     app = Starlette(routes=routes, exception_handlers=strangers)
     app.router.redirect_slashes = False
@@ -199,13 +199,13 @@ async def _admit(house: House, request: Request, path: str) -> Any:
     query = request.scope["query_string"].decode("latin-1")
     target = f"{path}?{query}" if query else path
     origin = request.headers.get("origin")
-    verdict = await house.decide(target, _bearer(request), _remote(request), origin)
+    verdict = await house.decide(target, read_bearer(request), read_remote(request), origin)
     if not verdict.ok:
         raise _Denied(verdict)
     return verdict.grant
 
 
-def _bearer(request: Request) -> str | None:
+def read_bearer(request: Request) -> str | None:
     """The bearer token (RFC 6750, 2.1), ``None`` without one; two different ones are malformed."""
     found = set()
     for value in request.headers.getlist("authorization"):
@@ -218,7 +218,8 @@ def _bearer(request: Request) -> str | None:
     return found.pop() if found else None
 
 
-def _remote(request: Request) -> str:
+def read_remote(request: Request) -> str:
+    """The address of whoever asks."""
     return request.client.host if request.client else ""
 
 

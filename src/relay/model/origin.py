@@ -6,6 +6,8 @@ must not know who may see what (a scope does) nor any peer.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from relay.errors import LimitExceeded
 from relay.model.agenda import Agenda
 from relay.model.board import FREE, Board, Price, Watch, Watcher
@@ -73,6 +75,10 @@ class Origin:
         """The broadcast announced at ``path`` now."""
         stage = self._stages.get(path)
         return None if stage is None else stage.on_air
+
+    def on_air(self) -> Iterator[Broadcast]:
+        """Every broadcast that is announced now, in no order. Nothing may change meanwhile."""
+        return (stage.on_air for stage in self._stages.values() if stage.on_air is not None)
 
     def tick(self, now: float) -> float | None:
         """Do what is due (linger, retention, forgotten tracks); answers when to call again."""

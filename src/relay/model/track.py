@@ -66,6 +66,11 @@ class Track:
         return self.shelf.groups
 
     @property
+    def viewers(self) -> int:
+        """How many watch now."""
+        return len(self._audience)
+
+    @property
     def properties(self) -> TrackInfo:
         """The properties, or the defaults while they are unknown."""
         return self.info or TrackInfo()

@@ -237,6 +237,7 @@ class Door:
             grant=grant,
             tab=tab,
             remote=address(visit.knock),
+            via=visit.knock.transport,
             admit=self._admit(visit.knock),
             welcomed=self._welcomed(visit.knock),
             left=self._left,

@@ -73,6 +73,7 @@ class Guest:
         cost: int | None = None,
         tab: Tab | None = None,
         remote: str = "",
+        via: str = "",
         admit: Callable[[Guest, events.Opened], None] | None = None,
         welcomed: Callable[[Guest, Grant], None] = lambda guest, grant: None,
         left: Callable[[Guest, str], None] = lambda guest, reason: None,
@@ -85,6 +86,8 @@ class Guest:
         self.id = id
         self.remote = remote
         """The peer's address."""
+        self.via = via
+        """How it came: ``webtransport`` or ``quic``."""
         self.grant = grant
         self.cost = cost
         """Price of pulling from this peer, as we were told to reckon; ``None`` = as it says."""

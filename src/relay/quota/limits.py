@@ -120,6 +120,11 @@ class Limits:
         self.records = dict(records or {})
         self._all = Quota(**self.settings.model_dump(exclude={"tenants"}))
 
+    @property
+    def others(self) -> Quota:
+        """What holds for tenants that nothing is said of."""
+        return self._all
+
     def of(self, tenant: str) -> Quota:
         """What holds for a tenant."""
         quota = self._all

@@ -142,10 +142,9 @@ class Face:
             if (grant := guest.grant) is not None and is_same_holder(grant, judgement.grant)
         ]
 
-    async def is_admin(self, bearer: str) -> bool:
-        """Whether that is the operator's key."""
-        hash = self.relay.settings.admin.api_key
-        return hash is not None and await self.relay.desk.matches(bearer, hash)
+    async def require_operator(self, bearer: str | None, remote: str) -> None:
+        """Raises `Unauthorized` for anybody else."""
+        await self.relay.guard.require(bearer, remote)
 
     async def explain(
         self, target: str, bearer: str | None, publish: list[str], subscribe: list[str]

@@ -16,14 +16,17 @@ from typing import Any
 
 import structlog
 
+from relay.auth.credentials import derivation
 from relay.auth.grant import Grant
 from relay.auth.revocation import Revocation
 from relay.authority import Authority
 from relay.clerk import Clerk
 from relay.cluster.news import News
 from relay.config import Settings
+from relay.control.admin.guard import Guard
+from relay.control.admin.routes import counter_routes
 from relay.control.internal import internal_app
-from relay.control.public import public_app
+from relay.control.public import public_app, read_bearer, read_remote
 from relay.control.serve import HttpListener, listen
 from relay.control.webhook import Webhook
 from relay.errors import ConfigError, RelayError
@@ -38,6 +41,7 @@ from relay.peer.judgement import Rules
 from relay.quota import Breach, Ledger, Limits
 from relay.records.desk import Desk
 from relay.records.opening import open_records
+from relay.server.counter import Counter
 from relay.server.faces import Face, Ward
 from relay.server.keeping import fact, open_issuer, open_seal
 from relay.server.links import Announcer, list_fetcher, make_cluster
@@ -95,6 +99,10 @@ class Relay:
             self._escaped,
             load_roots(settings.server.tls.root),
         )
+        self.began = self.house.clock()
+        self.guard = Guard(self._may_be_operator, self._is_operator, self.house.clock)
+        """Who may come to the operator's counter."""
+        self.face = Face(self)
         self.quic_address: tuple[str, int] = ("", 0)
         self.internal_address: tuple[str, int] | None = None
         self.http_addresses: list[tuple[str, int]] = []
@@ -133,6 +141,14 @@ class Relay:
     def _revoked(self, entry: Revocation) -> None:
         """A revocation came into force: whoever it strikes has to go."""
         self.door.recheck(lambda grant: str(entry) if entry.strikes(grant.holder) else None)
+
+    def _may_be_operator(self, bearer: str) -> bool:
+        hash = self.settings.admin.api_key
+        return hash is not None and derivation(bearer, (hash,)) is not None
+
+    async def _is_operator(self, bearer: str) -> bool:
+        hash = self.settings.admin.api_key
+        return hash is not None and await self.desk.matches(bearer, hash)
 
     def _escaped(self, error: BaseException) -> None:
         """An error nobody foresaw: it cost one session, and somebody should hear of it."""
@@ -238,7 +254,8 @@ class Relay:
     def _faces(self) -> list[HttpListener]:
         """The HTTP faces: where they were asked for, or beside QUIC on the same port number."""
         web = self.settings.web
-        app = public_app(Face(self), web.limits)
+        counter = counter_routes(Counter(self), self.guard, read_bearer, read_remote)
+        app = public_app(self.face, web.limits, counter)
         self._listeners: list[HttpListener] = []
         plain = web.http.listen
         if plain is None and web.https.listen is None:

@@ -1,4 +1,4 @@
-"""What only an operator may ask over HTTP. Closed unless ``[admin] api_key`` is set.
+"""``POST /admin/explain``: why somebody is let in or not, at the place where it has always been.
 
 The law: the operator's key is checked before the body is read, and the answer holds no secret.
 This module must not know how decisions are made.
@@ -6,7 +6,6 @@ This module must not know how decisions are made.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Protocol
 
 from starlette.requests import Request
@@ -14,15 +13,16 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from relay.control.body import members
-from relay.control.credentials import Face
-from relay.errors import BadRequest, Unauthorized
+from relay.control.credentials import Bearer, Face, Remote
+from relay.errors import BadRequest
 
 
 class Office(Protocol):
     """What these routes may ask of the relay."""
 
-    async def is_admin(self, bearer: str) -> bool:
-        """Whether that is the operator's key. Never so when none is configured."""
+    async def require_operator(self, bearer: str | None, remote: str) -> None:
+        """Raises `Unauthorized` unless that is the operator's key, `OverQuota` when wrong ones came
+        too often."""
 
     async def explain(
         self, target: str, bearer: str | None, publish: list[str], subscribe: list[str]
@@ -30,15 +30,11 @@ class Office(Protocol):
         """What the relay would decide on somebody, step by step."""
 
 
-def admin_routes(
-    office: Office, face: Face, bearer: Callable[[Request], str | None]
-) -> list[Route]:
+def explain_routes(office: Office, face: Face, bearer: Bearer, remote: Remote) -> list[Route]:
     """The routes; ``face`` turns errors into answers, as for the public ones."""
 
     async def explain(request: Request) -> Response:
-        given = bearer(request)
-        if not given or not await office.is_admin(given):
-            raise Unauthorized("not the operator")
+        await office.require_operator(bearer(request), remote(request))
         asked = await members(request)
         answer = await office.explain(
             _text(asked, "url") or "/",

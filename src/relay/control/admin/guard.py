@@ -1,0 +1,99 @@
+"""Who is the operator: the key checked, and strangers who guess slowed down.
+
+The law: what cannot be the key is refused at no cost; finding out about the rest is expensive, so
+it is done for few at a time and not for an address that has just been wrong; a key that was right
+once is known at once, so that no stranger's guessing keeps the operator out. Keys are kept as keyed digests only. This module must
+not know HTTP.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Awaitable, Callable
+
+from relay.errors import OverQuota, Unauthorized
+
+FREE_TRIES = 3
+"""Wrong keys from one address before it has to wait."""
+
+FIRST_WAIT = 1.0
+"""Seconds to wait after one wrong key too many; twice as long after each further one."""
+
+LONGEST_WAIT = 60.0
+
+MAX_ADDRESSES = 10_000
+"""Addresses remembered; the one that was wrong longest ago is forgotten first."""
+
+MAX_CHECKS = 2
+"""Keys being checked at a time, whoever asks."""
+
+MAX_KNOWN = 16
+"""Right keys remembered: two spellings of one hash are possible, many are not."""
+
+MAX_KEY = 512
+"""Characters of a key; longer ones are wrong."""
+
+Check = Callable[[str], Awaitable[bool]]
+"""The expensive look: whether a bearer is the operator's key."""
+
+
+class Guard:
+    """One relay's."""
+
+    def __init__(
+        self, may_be: Callable[[str], bool], check: Check, clock: Callable[[], float]
+    ) -> None:
+        """``may_be`` tells at once what ``check`` is worth asking for; ``clock`` is monotonic
+        seconds."""
+        self.refused = 0
+        """Requests that were turned away, wrong or too soon."""
+        self._may_be = may_be
+        self._check = check
+        self._clock = clock
+        self._secret = secrets.token_bytes(32)
+        self._known: dict[bytes, None] = {}
+        self._checking = 0
+        self._wrong: dict[str, tuple[int, float]] = {}
+
+    async def require(self, bearer: str | None, address: str) -> None:
+        """Raises `Unauthorized` for whoever is not the operator, `OverQuota` for whoever has been
+        wrong too often to be looked at now."""
+        if bearer is not None and len(bearer) <= MAX_KEY and self._may_be(bearer):
+            mark = hashlib.blake2b(bearer.encode("utf-8", "replace"), key=self._secret).digest()
+            if mark in self._known:
+                return
+            self._require_patience(address)
+            if await self._is_right(bearer):
+                self._wrong.pop(address, None)
+                while len(self._known) >= MAX_KNOWN:
+                    del self._known[next(iter(self._known))]
+                self._known[mark] = None
+                return
+            self._note_wrong(address)
+        self.refused += 1
+        raise Unauthorized("not the operator")
+
+    def _require_patience(self, address: str) -> None:
+        _, until = self._wrong.get(address, (0, 0.0))
+        wait = until - self._clock()
+        if wait > 0.0 or self._checking >= MAX_CHECKS:
+            self.refused += 1
+            raise OverQuota("wrong keys came too often", max(wait, 1.0))
+
+    async def _is_right(self, bearer: str) -> bool:
+        self._checking += 1
+        try:
+            return await self._check(bearer)
+        finally:
+            self._checking -= 1
+
+    def _note_wrong(self, address: str) -> None:
+        count, _ = self._wrong.pop(address, (0, 0.0))
+        count = min(count + 1, 64)
+        wait = 0.0
+        if count > FREE_TRIES:
+            wait = min(LONGEST_WAIT, FIRST_WAIT * 2.0 ** min(count - FREE_TRIES - 1, 10))
+        while len(self._wrong) >= MAX_ADDRESSES:
+            del self._wrong[next(iter(self._wrong))]
+        self._wrong[address] = (count, self._clock() + wait)

@@ -1,0 +1,149 @@
+"""The counter over HTTP: routes from the table, questions read strictly, answers as JSON.
+
+The law: who asks is known before anything that was said is read; no cookie means anything here and
+no other origin is invited, so a page elsewhere can do nothing in the operator's name; an error is a
+problem document (RFC 9457), which to a stranger says nothing but its status. This module must not
+know what an operation does.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from http import HTTPStatus
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from relay.control.admin.counter import OPERATIONS, Counter, Operation
+from relay.control.admin.guard import Guard
+from relay.control.body import members
+from relay.errors import BadRequest, Gone, LimitExceeded, OverQuota, RelayError
+from relay.records.office import Operator
+
+BASE = "/admin/v1"
+
+PRIVATE = {"cache-control": "no-store"}
+
+ACTOR = "admin"
+"""The name under which the audit log knows whoever holds the operator's key."""
+
+Bearer = Callable[[Request], str | None]
+Remote = Callable[[Request], str]
+
+
+class Problem(Response):
+    """An error as RFC 9457 has it."""
+
+    media_type = "application/problem+json"
+
+    def __init__(self, status: int, detail: str = "", headers: Mapping[str, str] = {}) -> None:
+        said = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status}
+        if detail:
+            said["detail"] = detail
+        super().__init__(json.dumps(said), status, dict(headers) | PRIVATE)
+
+
+def counter_routes(
+    counter: Counter, guard: Guard, bearer: Bearer, remote: Remote
+) -> list[BaseRoute]:
+    """Every operation at its place; ``bearer`` and ``remote`` read a request's head."""
+
+    async def admitted(request: Request) -> Operator:
+        await guard.require(bearer(request), remote(request))
+        return Operator(ACTOR, remote(request))
+
+    def at(place: str, found: dict[str, Operation]) -> Route:
+        async def answered(request: Request) -> Response:
+            operation = found.get("GET" if request.method == "HEAD" else request.method)
+            try:
+                who = await admitted(request)
+                if operation is None:
+                    allowed = {"allow": ", ".join(sorted(found))}
+                    return Problem(405, headers=allowed)
+                return await _answer(counter, operation, who, request)
+            except RelayError as error:
+                return problem(error)
+
+        return Route(BASE + place, answered, methods=METHODS)
+
+    places: dict[str, dict[str, Operation]] = {}
+    for operation in OPERATIONS:
+        places.setdefault(operation.place, {})[operation.method] = operation
+
+    async def nowhere(request: Request) -> Response:
+        try:
+            await admitted(request)
+        except RelayError as error:
+            return problem(error)
+        return Problem(404, "there is no such place")
+
+    # Places without a variable come first, so that a variable cannot take their name.
+    ordered = sorted(places, key=lambda place: "{" in place)
+    routes: list[BaseRoute] = [at(place, places[place]) for place in ordered]
+    return [*routes, Route(BASE + "/{rest:path}", nowhere, methods=METHODS)]
+
+
+METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"]
+"""All that reach us, so that a method we do not have is answered here too."""
+
+
+async def _answer(
+    counter: Counter, operation: Operation, who: Operator, request: Request
+) -> Response:
+    asked = await _asked(operation, request)
+    method: Callable[[Operator, BaseModel], Awaitable[Any]] = getattr(counter, operation.name)
+    answer = await method(who, asked)
+    told = answer.model_dump(mode="json") if isinstance(answer, BaseModel) else answer
+    return JSONResponse(told, operation.status, PRIVATE)
+
+
+def problem(error: RelayError) -> Problem:
+    """An error of ours as the operator sees it; whoever is not the operator sees less."""
+    status = 404 if isinstance(error, Gone) else error.status
+    if isinstance(error, OverQuota) and error.wait > 0.0:
+        return Problem(status, "", {"retry-after": f"{math.ceil(error.wait)}"})
+    if status == 401:
+        return Problem(401, "", {"www-authenticate": "Bearer"})
+    if isinstance(error, LimitExceeded) and "body" in str(error):
+        return Problem(413, str(error))
+    return Problem(status, str(error))
+
+
+async def _asked(operation: Operation, request: Request) -> BaseModel:
+    """The question, from path, query and body. Raises `BadRequest`, `LimitExceeded`."""
+    said: dict[str, Any] = {}
+    kinds = operation.kinds
+    if operation.takes_body:
+        said = await members(request, empty=True)
+        if request.url.query:
+            raise BadRequest("this question is asked in the body")
+    else:
+        for name, value in request.query_params.multi_items():
+            if name in said:
+                raise BadRequest(f"{name[:80]} is said twice")
+            said[name] = _read(value, kinds.get(name, frozenset()))
+    for name in operation.in_place:
+        if name in said:
+            raise BadRequest(f"{name} stands in the path")
+        said[name] = _read(request.path_params[name], kinds[name])
+    try:
+        return operation.asked.model_validate_json(json.dumps(said), strict=True)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False, include_context=False)[0]
+        where = ".".join(map(str, first["loc"]))[:120]
+        raise BadRequest(f"{where}: {first['msg']}" if where else first["msg"]) from None
+
+
+def _read(text: str, kinds: frozenset[str]) -> Any:
+    """The text of a query or a path as the kind of value that is wanted, where it reads as one."""
+    if "boolean" in kinds and text in ("true", "false"):
+        return text == "true"
+    if "integer" in kinds and re.fullmatch(r"-?(0|[1-9][0-9]{0,17})", text):
+        return int(text)
+    return text

@@ -1,0 +1,418 @@
+"""What goes over the operator's counter, as shapes: each question and each answer.
+
+The law: members are closed, so that a misspelt one is an error and not silence; times are unix
+seconds, lengths of time seconds, sizes bytes. This module must not know who answers.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from relay.auth.revocation import MAX_REASON, MAX_VALUE
+from relay.path import MAX_LENGTH
+from relay.quota import Override, Quota
+from relay.quota.limits import MAX_TENANT
+
+MAX_ROWS = 1000
+"""Rows of one page."""
+
+MAX_PREFIXES = 64
+"""Prefixes of one direction in one question."""
+
+LATEST = 253_402_300_799.0
+"""The last second of the year 9999: no moment lies behind it."""
+
+_PLAIN = r"^[^\u0000-\u001f\u007f]*$"
+
+Text = Annotated[str, Field(max_length=512, pattern=_PLAIN)]
+Name = Annotated[str, Field(min_length=1, max_length=200, pattern=_PLAIN)]
+Id = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[0-9A-Za-z_-]+$")]
+PathText = Annotated[str, Field(max_length=MAX_LENGTH, pattern=_PLAIN)]
+Prefixes = Annotated[list[PathText], Field(max_length=MAX_PREFIXES)]
+Moment = Annotated[float, Field(ge=0.0, le=LATEST)]
+Reason = Annotated[str, Field(max_length=MAX_REASON, pattern=_PLAIN)]
+Rows = Annotated[int, Field(ge=1, le=MAX_ROWS)]
+
+
+class Shape(BaseModel):
+    """Members that are all there are."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Nothing(Shape):
+    """Nothing more needs to be said."""
+
+
+# -- sessions --------------------------------------------------------------------------------------
+
+
+class SessionsAsked(Shape):
+    """Which sessions; all of the members must fit."""
+
+    tenant: Text | None = None
+    root: PathText | None = None
+    """Those whose root is this path or lies below it."""
+    subject: Text | None = None
+    cursor: Id | None = None
+    limit: Rows = 100
+
+
+class SessionNamed(Shape):
+    """One session."""
+
+    id: Id
+
+
+class Kick(Shape):
+    """End one session."""
+
+    id: Id
+    reason: Reason = ""
+
+
+class Narrowing(Shape):
+    """Other prefixes for one session, below what it has; left out = as it is."""
+
+    id: Id
+    publish: Prefixes | None = None
+    subscribe: Prefixes | None = None
+
+
+class Session(Shape):
+    """One session of this relay."""
+
+    id: str
+    tenant: str | None
+    subject: str | None
+    root: str | None
+    """``None`` while it is not decided yet who that is."""
+    publish: list[str]
+    subscribe: list[str]
+    expires: float | None
+    credential: str
+    kid: str | None
+    jti: str | None
+    is_relay: bool
+    transport: str
+    version: str
+    remote: str
+    seconds: float
+    """How long it has been here."""
+    rtt_ms: float
+    bytes_in: int
+    bytes_out: int
+    broadcasts: int
+    """Announced by it now."""
+    subscriptions: int
+    """Of its own, now."""
+    groups_dropped: int
+    """Groups that it was too slow for."""
+
+
+class SessionPage(Shape):
+    """Sessions in the order of their ids."""
+
+    sessions: list[Session]
+    cursor: str | None
+    """For the next page; ``None``: this was the last."""
+
+
+class Ended(Shape):
+    """Sessions that were ended."""
+
+    ended: int
+
+
+# -- what is on air --------------------------------------------------------------------------------
+
+
+class BroadcastsAsked(Shape):
+    """Which broadcasts."""
+
+    prefix: PathText = ""
+    cursor: PathText | None = None
+    limit: Rows = 100
+
+
+class Track(Shape):
+    """One track that this relay knows."""
+
+    name: str
+    viewers: int
+    latest: int | None
+    """The newest group's sequence."""
+    groups: int
+    """Groups that are cached."""
+    cached_bytes: int
+    bits_per_second: float
+    """Of the cached groups, over the time they came in."""
+
+
+class Way(Shape):
+    """One way to a broadcast."""
+
+    hops: list[str]
+    """Ids of the relays it leads over, the publisher first; 0 is one that gave none."""
+    cost: int
+
+
+class Broadcast(Shape):
+    """One broadcast that is announced here."""
+
+    path: str
+    viewers: int
+    routes: list[Way]
+    """The best first."""
+    tracks: list[Track]
+
+
+class BroadcastPage(Shape):
+    """Broadcasts in the order of their paths."""
+
+    broadcasts: list[Broadcast]
+    cursor: str | None
+
+
+# -- API tokens ------------------------------------------------------------------------------------
+
+
+class TokensAsked(Shape):
+    """Which API tokens."""
+
+    cursor: Id | None = None
+    limit: Rows = 100
+
+
+class NewToken(Shape):
+    """An API token to make. At least one prefix must be there."""
+
+    name: Name
+    root: PathText = ""
+    publish: Prefixes = []
+    subscribe: Prefixes = []
+    expires: Moment | None = None
+
+
+class TokenNamed(Shape):
+    """One API token, by the part of it that is no secret."""
+
+    prefix: Id
+
+
+class Token(Shape):
+    """An API token as it is kept."""
+
+    prefix: str
+    id: str
+    """What its sessions carry as ``jti``."""
+    name: str
+    root: str
+    publish: list[str]
+    subscribe: list[str]
+    created: float
+    expires: float | None
+    last_used: float | None
+    revoked: float | None
+
+
+class MadeToken(Token):
+    """A new API token with its secret, which is shown this once."""
+
+    token: str
+
+
+class TokenPage(Shape):
+    """API tokens in the order of their prefixes."""
+
+    tokens: list[Token]
+    cursor: str | None
+
+
+# -- keys ------------------------------------------------------------------------------------------
+
+Span = Annotated[str, Field(pattern=r"^(0|[1-9][0-9]{0,8})[smhdw]$")]
+
+
+class Rotation(Shape):
+    """How to rotate the signing keys."""
+
+    grace: Span = "24h"
+    """For how long tokens of the key that signed still hold."""
+    compromised: bool = False
+    """Whether that key is to be refused at once."""
+
+
+class SigningKey(Shape):
+    """One signing key of the relay's own."""
+
+    kid: str
+    state: Literal["next", "active", "retiring", "retired"]
+    algorithm: str
+    created: float
+    activated: float | None
+    ends: float | None
+    compromised: bool
+
+
+class SigningKeys(Shape):
+    """The signing keys, the oldest first."""
+
+    keys: list[SigningKey]
+
+
+class KeySet(Shape):
+    """Public halves of keys (RFC 7517)."""
+
+    keys: list[dict[str, Any]]
+
+
+# -- revocations -----------------------------------------------------------------------------------
+
+
+class RevocationsAsked(Shape):
+    """Which revocations."""
+
+    cursor: Annotated[int, Field(ge=0, le=2**53)] = 0
+    limit: Rows = 100
+
+
+class NewRevocation(Shape):
+    """Who is to be refused from now on."""
+
+    by: Literal["jti", "sub", "kid", "tenant", "all"]
+    value: Annotated[str, Field(max_length=MAX_VALUE, pattern=_PLAIN)] = ""
+    issued_before: Moment | None = None
+    expires: Moment | None = None
+    reason: Reason = ""
+
+
+class RevocationNamed(Shape):
+    """One revocation."""
+
+    number: Annotated[int, Field(ge=1, le=2**53)]
+
+
+class Revocation(Shape):
+    """A revocation in force."""
+
+    number: int
+    by: str
+    value: str
+    issued_before: float | None
+    expires: float | None
+    created: float
+    reason: str
+
+
+class RevocationPage(Shape):
+    """Revocations in the order in which they were made."""
+
+    revocations: list[Revocation]
+    cursor: int | None
+
+
+# -- quotas ----------------------------------------------------------------------------------------
+
+Tenant = Annotated[str, Field(min_length=1, max_length=MAX_TENANT, pattern=r"^[^/\u0000-\u001f]+$")]
+
+
+class TenantNamed(Shape):
+    """One tenant."""
+
+    tenant: Tenant
+
+
+class QuotaSaid(Override):
+    """What is to hold for one tenant, instead of what was said of it before."""
+
+    tenant: Tenant
+
+
+class TenantQuota(Shape):
+    """One tenant: what it may, what was said of it at run time, what it uses on this relay."""
+
+    tenant: str
+    limits: Quota
+    said: Override | None
+    usage: dict[str, int]
+
+
+class Quotas(Shape):
+    """Every tenant that is here or that something is said of, and what holds for all others."""
+
+    others: Quota
+    tenants: list[TenantQuota]
+
+
+WHEN = r"^(|now(-[0-9]{1,9}[smhdw])?|[0-9]{1,12}(\.[0-9]{1,6})?)$"
+
+# -- decisions, the log, the mesh ------------------------------------------------------------------
+
+
+class Question(Shape):
+    """A decision to explain. Nobody comes in by it and no ticket is spent."""
+
+    url: Annotated[str, Field(max_length=16_384)] = "/"
+    token: Annotated[str, Field(max_length=16_384)] | None = None
+    publish: Prefixes = []
+    subscribe: Prefixes = []
+
+
+class AuditAsked(Shape):
+    """Which entries of the audit log."""
+
+    since: Annotated[str, Field(max_length=32, alias="from", pattern=WHEN)] = ""
+    """Unix seconds, or such as ``now-1h``."""
+    until: Annotated[str, Field(max_length=32, alias="to", pattern=WHEN)] = ""
+    actor: Text = ""
+    action: Text = ""
+    target: Text = ""
+    cursor: Annotated[int, Field(ge=1, le=10**17)] | None = None
+    limit: Annotated[int, Field(ge=1, le=200)] = 50
+
+
+class AuditEntry(Shape):
+    """One entry of the audit log."""
+
+    number: int
+    at: float
+    node: str
+    actor: str
+    action: str
+    target: str
+    address: str
+    kid: str
+    jti: str
+    reason: str
+    detail: str
+    hash: str
+
+
+class AuditPage(Shape):
+    """Entries, the latest first."""
+
+    entries: list[AuditEntry]
+    cursor: int | None
+
+
+class Node(Shape):
+    """This relay."""
+
+    node: str
+    origin: str
+    version: str
+    seconds: float
+    """How long it has been running."""
+    sessions: int
+    draining: bool
+
+
+class Mesh(Shape):
+    """This relay and the others it knows of."""
+
+    own: Node
+    nodes: list[dict[str, Any]]
+    links: list[dict[str, Any]]

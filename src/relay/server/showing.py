@@ -1,0 +1,145 @@
+"""What the operator is shown: the values of other rooms in the shapes of the counter.
+
+The law: no secret is in any of them. This module must not know who asks.
+"""
+
+from __future__ import annotations
+
+from relay.auth.facts import StoredToken
+from relay.auth.lifecycle import SigningKey
+from relay.auth.revocation import Revocation
+from relay.control.admin import shapes
+from relay.model.broadcast import Broadcast
+from relay.model.track import Track
+from relay.peer.guest import Guest
+from relay.quota import Limits, Override
+from relay.records.audit import Entry
+
+BITS = 8
+
+
+def session(guest: Guest, now: float) -> shapes.Session:
+    """One guest; ``now`` is monotonic seconds."""
+    grant = guest.grant
+    sent, received = guest.transport.traffic()
+    return shapes.Session(
+        id=guest.id,
+        tenant=grant.tenant if grant else None,
+        subject=grant.subject if grant else None,
+        root=grant.root if grant else None,
+        publish=list(grant.publish) if grant else [],
+        subscribe=list(grant.subscribe) if grant else [],
+        expires=grant.expires if grant else None,
+        credential=grant.credential if grant else "",
+        kid=grant.kid if grant else None,
+        jti=grant.jti if grant else None,
+        is_relay=bool(grant and grant.cluster),
+        transport=guest.via,
+        version=guest.session.version,
+        remote=guest.remote,
+        seconds=round(max(0.0, now - guest.began), 3),
+        rtt_ms=round(guest.transport.rtt * 1000, 3),
+        bytes_in=received,
+        bytes_out=sent,
+        broadcasts=guest.tab.broadcasts,
+        subscriptions=guest.tab.tracks,
+        groups_dropped=guest.watching.queue.dropped,
+    )
+
+
+def broadcast(found: Broadcast) -> shapes.Broadcast:
+    """One broadcast on air."""
+    tracks = [track(each) for _, each in sorted(found.tracks.items())]
+    return shapes.Broadcast(
+        path=found.path,
+        viewers=sum(each.viewers for each in tracks),
+        routes=[
+            shapes.Way(hops=[str(hop) for hop in route.hops], cost=route.price.cold)
+            for route in found.routes
+        ],
+        tracks=tracks,
+    )
+
+
+def track(found: Track) -> shapes.Track:
+    """One track; its rate is that of what is cached."""
+    groups = list(found.groups.values())
+    size = sum(group.size for group in groups)
+    spent = max((group.touched_at for group in groups), default=0.0) - min(
+        (group.touched_at for group in groups), default=0.0
+    )
+    return shapes.Track(
+        name=found.name,
+        viewers=found.viewers,
+        latest=found.latest,
+        groups=len(groups),
+        cached_bytes=size,
+        bits_per_second=round(BITS * size / spent, 1) if spent > 0.0 else 0.0,
+    )
+
+
+def token(kept: StoredToken) -> shapes.Token:
+    """One API token, without its digest."""
+    return shapes.Token(
+        prefix=kept.prefix,
+        id=kept.id,
+        name=kept.name,
+        root=kept.root,
+        publish=list(kept.publish),
+        subscribe=list(kept.subscribe),
+        created=kept.created,
+        expires=kept.expires,
+        last_used=kept.last_used,
+        revoked=kept.revoked,
+    )
+
+
+def signing_key(key: SigningKey) -> shapes.SigningKey:
+    """One signing key, without either half."""
+    return shapes.SigningKey(
+        kid=key.kid,
+        state=key.state,
+        algorithm=key.algorithm,
+        created=key.created,
+        activated=key.activated,
+        ends=key.ends,
+        compromised=key.compromised,
+    )
+
+
+def revocation(entry: Revocation) -> shapes.Revocation:
+    """One revocation."""
+    return shapes.Revocation(
+        number=entry.id,
+        by=entry.dimension,
+        value=entry.value,
+        issued_before=entry.issued_before,
+        expires=entry.expires,
+        created=entry.created,
+        reason=entry.reason,
+    )
+
+
+def quota(
+    tenant: str, limits: Limits, said: Override | None, usage: dict[str, int]
+) -> shapes.TenantQuota:
+    """One tenant's."""
+    return shapes.TenantQuota(tenant=tenant, limits=limits.of(tenant), said=said, usage=usage)
+
+
+def entry(found: Entry) -> shapes.AuditEntry:
+    """One entry of the audit log."""
+    return shapes.AuditEntry(
+        number=found.number,
+        at=found.at / 1_000_000,
+        node=found.node,
+        actor=found.actor,
+        action=found.action,
+        target=found.target,
+        address=found.address,
+        kid=found.kid,
+        jti=found.jti,
+        reason=found.reason,
+        detail=found.detail,
+        hash=found.hash,
+    )
