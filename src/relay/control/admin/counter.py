@@ -19,6 +19,9 @@ from pydantic import BaseModel
 from relay.control.admin import shapes
 from relay.records.office import Operator
 
+BASE = "/admin/v1"
+"""Where the counter is; a change that old clients would not survive moves it to ``v2``."""
+
 
 class Counter(Protocol):
     """What is asked of the relay. Every method may raise `StoreError`, and `BadRequest`."""

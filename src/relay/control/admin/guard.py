@@ -2,8 +2,8 @@
 
 The law: what cannot be the key is refused at no cost; finding out about the rest is expensive, so
 it is done for few at a time and not for an address that has just been wrong; a key that was right
-once is known at once, so that no stranger's guessing keeps the operator out. Keys are kept as keyed digests only. This module must
-not know HTTP.
+once is known at once, so that no stranger's guessing keeps the operator out. Keys are kept as keyed
+digests only. This module must not know HTTP.
 """
 
 from __future__ import annotations

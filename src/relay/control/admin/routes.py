@@ -19,14 +19,14 @@ from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
+from starlette.types import Receive, Scope, Send
 
-from relay.control.admin.counter import OPERATIONS, Counter, Operation
+from relay.control.admin.counter import BASE, OPERATIONS, Counter, Operation
 from relay.control.admin.guard import Guard
+from relay.control.admin.openapi import document
 from relay.control.body import members
 from relay.errors import BadRequest, Gone, LimitExceeded, OverQuota, RelayError
 from relay.records.office import Operator
-
-BASE = "/admin/v1"
 
 PRIVATE = {"cache-control": "no-store"}
 
@@ -59,38 +59,51 @@ def counter_routes(
         return Operator(ACTOR, remote(request))
 
     def at(place: str, found: dict[str, Operation]) -> Route:
-        async def answered(request: Request) -> Response:
+        async def answered(who: Operator, request: Request) -> Response:
             operation = found.get("GET" if request.method == "HEAD" else request.method)
-            try:
-                who = await admitted(request)
-                if operation is None:
-                    allowed = {"allow": ", ".join(sorted(found))}
-                    return Problem(405, headers=allowed)
-                return await _answer(counter, operation, who, request)
-            except RelayError as error:
-                return problem(error)
+            if operation is None:
+                return Problem(405, headers={"allow": ", ".join(sorted(found))})
+            return await _answer(counter, operation, who, request)
 
-        return Route(BASE + place, answered, methods=METHODS)
+        return Route(BASE + place, _Place(admitted, answered))
+
+    async def described(who: Operator, request: Request) -> Response:
+        return JSONResponse(document(), headers=PRIVATE)
+
+    async def nowhere(who: Operator, request: Request) -> Response:
+        return Problem(404, "there is no such place")
 
     places: dict[str, dict[str, Operation]] = {}
     for operation in OPERATIONS:
         places.setdefault(operation.place, {})[operation.method] = operation
-
-    async def nowhere(request: Request) -> Response:
-        try:
-            await admitted(request)
-        except RelayError as error:
-            return problem(error)
-        return Problem(404, "there is no such place")
-
     # Places without a variable come first, so that a variable cannot take their name.
     ordered = sorted(places, key=lambda place: "{" in place)
-    routes: list[BaseRoute] = [at(place, places[place]) for place in ordered]
-    return [*routes, Route(BASE + "/{rest:path}", nowhere, methods=METHODS)]
+    return [
+        Route(BASE + "/openapi.json", _Place(admitted, described)),
+        *(at(place, places[place]) for place in ordered),
+        Route(BASE + "/{rest:path}", _Place(admitted, nowhere)),
+    ]
 
 
-METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"]
-"""All that reach us, so that a method we do not have is answered here too."""
+class _Place:
+    """An ASGI application, so that methods that nobody has heard of are answered here as well."""
+
+    def __init__(
+        self,
+        admitted: Callable[[Request], Awaitable[Operator]],
+        answered: Callable[[Operator, Request], Awaitable[Response]],
+    ) -> None:
+        self._admitted = admitted
+        self._answered = answered
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request: who asks, then what; every error of ours becomes a problem here."""
+        request = Request(scope, receive)
+        try:
+            response = await self._answered(await self._admitted(request), request)
+        except RelayError as error:
+            response = problem(error)
+        await response(scope, receive, send)
 
 
 async def _answer(

@@ -18,8 +18,11 @@ from relay.quota.limits import MAX_TENANT
 MAX_ROWS = 1000
 """Rows of one page."""
 
-MAX_PREFIXES = 64
+MAX_PREFIXES = 16
 """Prefixes of one direction in one question."""
+
+MAX_PREFIX = 1024
+"""Characters of one of them, so that all together fit into a body (`relay.control.body`)."""
 
 LATEST = 253_402_300_799.0
 """The last second of the year 9999: no moment lies behind it."""
@@ -30,8 +33,9 @@ Text = Annotated[str, Field(max_length=512, pattern=_PLAIN)]
 Name = Annotated[str, Field(min_length=1, max_length=200, pattern=_PLAIN)]
 Id = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[0-9A-Za-z_-]+$")]
 PathText = Annotated[str, Field(max_length=MAX_LENGTH, pattern=_PLAIN)]
-Prefixes = Annotated[list[PathText], Field(max_length=MAX_PREFIXES)]
-Moment = Annotated[float, Field(ge=0.0, le=LATEST)]
+Prefix = Annotated[str, Field(max_length=MAX_PREFIX, pattern=_PLAIN)]
+Prefixes = Annotated[list[Prefix], Field(max_length=MAX_PREFIXES)]
+Moment = Annotated[float, Field(ge=0.0, le=LATEST, allow_inf_nan=False)]
 Reason = Annotated[str, Field(max_length=MAX_REASON, pattern=_PLAIN)]
 Rows = Annotated[int, Field(ge=1, le=MAX_ROWS)]
 
