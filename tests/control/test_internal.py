@@ -29,6 +29,9 @@ class Ward:
     def nodes(self) -> dict[str, Any]:
         return {"nodes": []}
 
+    def metrics(self) -> bytes:
+        return b"relay_sessions 3.0\n"
+
     def drain(self) -> int:
         self.is_leaving = True
         return 2
@@ -45,6 +48,7 @@ class Ward:
         ("POST", "/sessions/revalidate?id=1", 202, '{"sessions":3}'),
         ("GET", "/sessions/revalidate", 405, ""),
         ("GET", "/nodes", 200, '{"nodes":[]}'),
+        ("GET", "/metrics", 200, "relay_sessions 3.0"),
         ("POST", "/drain", 202, '{"sessions":2}'),
         ("GET", "/drain", 405, ""),
     ],

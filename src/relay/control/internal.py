@@ -16,6 +16,9 @@ from starlette.routing import Route
 
 from relay.errors import BadRequest, Forbidden, RelayError
 
+METRICS = "text/plain; version=0.0.4; charset=utf-8"
+"""The media type of the numbers."""
+
 
 class Ward(Protocol):
     """Who watches over those sessions."""
@@ -28,6 +31,9 @@ class Ward(Protocol):
 
     def nodes(self) -> dict[str, Any]:
         """The mesh as this relay sees it."""
+
+    def metrics(self) -> bytes:
+        """The relay in numbers, in Prometheus' text format."""
 
     def drain(self) -> int:
         """Have the relay stop in good order; how many sessions it still has."""
@@ -51,6 +57,9 @@ def internal_app(ward: Ward) -> Starlette:
     async def nodes(request: Request) -> Response:
         return JSONResponse(ward.nodes())
 
+    async def metrics(request: Request) -> Response:
+        return Response(ward.metrics(), media_type=METRICS)
+
     async def drain(request: Request) -> Response:
         require_no_page(request)
         return JSONResponse({"sessions": ward.drain()}, status_code=202)
@@ -71,6 +80,7 @@ def internal_app(ward: Ward) -> Starlette:
         Route("/sessions", sessions),
         Route("/sessions/revalidate", revalidate, methods=["POST"]),
         Route("/nodes", nodes),
+        Route("/metrics", metrics),
         Route("/drain", drain, methods=["POST"]),
     ]
     return Starlette(routes=routes, exception_handlers={BadRequest: refused, Forbidden: refused})

@@ -81,6 +81,8 @@ class Door:
         self.admitted = 0
         self.refused: dict[str, int] = {}
         """Refusals by reason code."""
+        self.dropped = 0
+        """Groups that guests who have left were too slow for."""
         self._deadlines: dict[str, float] = {}
         self._closed = False
 
@@ -317,6 +319,7 @@ class Door:
     def _left(self, guest: Guest, reason: str) -> None:
         self.guests.pop(guest.id, None)
         self._deadlines.pop(guest.id, None)
+        self.dropped += guest.watching.queue.dropped
         if (loan := self._loans.pop(guest.id, None)) is not None:
             loan.end(reason)
         self.house.log(
@@ -405,6 +408,7 @@ class Door:
     def release(self, guest: Guest, reason: str) -> None:
         """It is gone."""
         self.links.pop(guest.id, None)
+        self.dropped += guest.watching.queue.dropped
 
     def close(self, uri: str = "") -> None:
         """Let nobody in any more and tell everybody that we are leaving; relays find other ways."""

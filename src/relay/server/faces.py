@@ -24,6 +24,7 @@ from relay.model.board import Way
 from relay.path import ROOT, Path
 from relay.peer.judgement import Judgement, is_same_holder, refusal
 from relay.peer.local import collect_group
+from relay.server.metrics import Metrics
 
 if TYPE_CHECKING:
     from relay.server.relay import Relay
@@ -219,6 +220,7 @@ class Ward:
 
     def __init__(self, relay: Relay) -> None:
         self.relay = relay
+        self._metrics = Metrics(relay)
 
     def sessions(self, query: str) -> list[dict[str, Any]]:
         """Sessions that run on an authorization server's word."""
@@ -228,6 +230,10 @@ class Ward:
     def nodes(self) -> dict[str, Any]:
         """The mesh as this relay sees it."""
         return self.relay.cluster.nodes()
+
+    def metrics(self) -> bytes:
+        """The relay in numbers."""
+        return self._metrics.text()
 
     def drain(self) -> int:
         """Have the relay stop in good order; how many sessions it still has."""

@@ -46,6 +46,7 @@ from relay.server.faces import Face, Ward
 from relay.server.keeping import fact, open_issuer, open_seal
 from relay.server.links import Announcer, list_fetcher, make_cluster
 from relay.server.log import LEVELS
+from relay.server.metrics import Lag
 from relay.server.parts import draw_id, load_certificates, transcode
 from relay.sidecar.client import AuthClient
 from relay.sidecar.link import Link, client_tls
@@ -100,6 +101,7 @@ class Relay:
             load_roots(settings.server.tls.root),
         )
         self.began = self.house.clock()
+        self.lag = Lag()
         self.guard = Guard(self._may_be_operator, self._is_operator, self.house.clock)
         """Who may come to the operator's counter."""
         self.face = Face(self)
@@ -280,9 +282,11 @@ class Relay:
         """What is due by time, a few times a second."""
         count = 0
         while True:
+            began = self.house.clock()
             await asyncio.sleep(TICK)
             count += 1
             now = self.house.clock()
+            self.lag.note(now - began - TICK)
             try:
                 self.house.origin.tick(now)
                 self.house.ledger.tick(now)

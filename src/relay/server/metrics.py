@@ -1,0 +1,267 @@
+"""The relay in numbers, as Prometheus reads them: counters that rooms keep anyway, read on scrape.
+
+The law: a scrape costs the hot path nothing, and labels that strangers can make up (tenants) are
+bounded: the busiest have a line of their own, the others one together. This module must not know
+HTTP.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry, Metric, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from relay.auth.grant import Grant
+
+if TYPE_CHECKING:
+    from relay.server.relay import Relay
+
+MAX_TENANTS = 100
+"""Tenants with lines of their own."""
+
+OTHERS = "(others)"
+"""The name of all other tenants; no tenant's, since it could not be told from one."""
+
+
+class Metrics:
+    """One relay's numbers. `text` is one scrape."""
+
+    def __init__(self, relay: Relay) -> None:
+        self._registry = CollectorRegistry()
+        self._registry.register(Families(relay))
+
+    def text(self) -> bytes:
+        """All of them in the text format 0.0.4."""
+        return generate_latest(self._registry)
+
+
+class Families(Collector):
+    """Every family of metrics, made anew for each scrape."""
+
+    def __init__(self, relay: Relay) -> None:
+        self.relay = relay
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing is collected when this is registered: the relay may not run yet."""
+        return ()
+
+    def collect(self) -> Iterator[Metric]:
+        """See `prometheus_client.registry.Collector`."""
+        yield from self._process()
+        yield from self._sessions()
+        yield from self._traffic()
+        yield from self._content()
+        yield from self._tenants()
+        yield from self._records()
+        yield from self._keys()
+        yield from self._links()
+
+    def _process(self) -> Iterator[Metric]:
+        relay = self.relay
+        info = GaugeMetricFamily("relay_build_info", "Always 1.", labels=("version", "node"))
+        info.add_metric((version("moq-relay"), relay.settings.cluster.node or ""), 1)
+        yield info
+        yield _gauge("relay_uptime_seconds", "Since the start.", relay.house.clock() - relay.began)
+        yield _gauge("relay_draining", "1 while it is about to stop.", relay.draining.is_set())
+        yield _gauge(
+            "relay_loop_lag_seconds", "How late the loop did what was due, at last.", relay.lag.last
+        )
+        yield _gauge(
+            "relay_loop_lag_seconds_max", "The most since the last scrape.", relay.lag.take_most()
+        )
+
+    def _sessions(self) -> Iterator[Metric]:
+        door, endpoint = self.relay.door, self.relay.endpoint
+        sessions = GaugeMetricFamily(
+            "relay_sessions", "Sessions now.", labels=("transport", "version", "tenant")
+        )
+        tenants = Counter(_tenant(guest.grant) for guest in door.guests.values())
+        shown = _busiest(tenants)
+        counts = Counter(
+            (guest.via, guest.session.version, _named(_tenant(guest.grant), shown))
+            for guest in door.guests.values()
+        )
+        for labels, count in sorted(counts.items()):
+            sessions.add_metric(labels, count)
+        yield sessions
+        yield _counter("relay_sessions_admitted", "Sessions let in.", door.admitted)
+        refused = CounterMetricFamily(
+            "relay_sessions_refused", "Guests turned away.", labels=("reason",)
+        )
+        for reason, count in sorted(door.refused.items()):
+            refused.add_metric((reason,), count)
+        yield refused
+        yield _gauge("relay_connections", "QUIC connections now.", endpoint.connections)
+        yield _gauge("relay_handshakes", "Handshakes in flight.", endpoint.handshakes)
+        yield _counter(
+            "relay_handshakes_failed", "Handshakes that failed.", endpoint.handshakes_failed
+        )
+        yield _counter(
+            "relay_operator_refused",
+            "Requests at the operator's counter without the right key.",
+            self.relay.guard.refused,
+        )
+
+    def _traffic(self) -> Iterator[Metric]:
+        endpoint, door = self.relay.endpoint, self.relay.door
+        for name, text, moved in (
+            ("relay_udp_bytes", "Bytes of UDP payload.", (endpoint.bytes_in, endpoint.bytes_out)),
+            (
+                "relay_udp_datagrams",
+                "UDP datagrams.",
+                (endpoint.datagrams_in, endpoint.datagrams_out),
+            ),
+        ):
+            family = CounterMetricFamily(name, text, labels=("direction",))
+            family.add_metric(("in",), moved[0])
+            family.add_metric(("out",), moved[1])
+            yield family
+        yield _counter(
+            "relay_udp_datagrams_dropped",
+            "Datagrams the system did not take in time.",
+            endpoint.dropped,
+        )
+        live = (*door.guests.values(), *door.links.values())
+        dropped = door.dropped + sum(guest.watching.queue.dropped for guest in live)
+        yield _counter("relay_groups_dropped", "Groups that viewers were too slow for.", dropped)
+
+    def _content(self) -> Iterator[Metric]:
+        origin = self.relay.house.origin
+        broadcasts = tracks = viewers = 0
+        for broadcast in origin.on_air():
+            broadcasts += 1
+            for track in broadcast.tracks.values():
+                tracks += 1
+                viewers += track.viewers
+        yield _gauge("relay_broadcasts", "Broadcasts on air.", broadcasts)
+        yield _gauge("relay_tracks", "Tracks that are known here.", tracks)
+        yield _gauge("relay_subscriptions", "Subscriptions to them.", viewers)
+        yield _gauge("relay_announces", "Announcements in force.", origin.routes)
+        yield _gauge("relay_cache_bytes", "Bytes of cached groups.", origin.stock.cache.used)
+        yield _gauge("relay_cache_groups", "Groups that are cached.", len(origin.stock.cache))
+
+    def _tenants(self) -> Iterator[Metric]:
+        ledger = self.relay.house.ledger
+        usage = ledger.usage()
+        shown = _busiest(Counter({name: each["sessions"] for name, each in usage.items()}))
+        sums: dict[str, Counter[str]] = {}
+        for tenant, used in usage.items():
+            sums.setdefault(_named(tenant, shown), Counter()).update(used)
+        now = GaugeMetricFamily(
+            "relay_tenant_usage", "What tenants use now.", labels=("tenant", "quota")
+        )
+        moved = CounterMetricFamily(
+            "relay_tenant_bytes",
+            "Bytes of groups, since the tenant came.",
+            labels=("tenant", "direction"),
+        )
+        for tenant, used_by in sorted(sums.items()):
+            for name, value in sorted(used_by.items()):
+                if name.endswith("_bytes"):
+                    direction = "in" if name.startswith("in") else "out"
+                    moved.add_metric((tenant, direction), value)
+                else:
+                    now.add_metric((tenant, name), value)
+        yield now
+        yield moved
+        breached = CounterMetricFamily(
+            "relay_quota_breaches", "Limits that were hit.", labels=("quota",)
+        )
+        for kind, count in sorted(ledger.breached.items()):
+            breached.add_metric((kind,), count)
+        yield breached
+
+    def _records(self) -> Iterator[Metric]:
+        desk = self.relay.desk
+        yield _gauge("relay_audit_backlog", "Entries not written yet.", desk.scribe.waiting)
+        yield _counter("relay_audit_written", "Entries written.", desk.scribe.written)
+        yield _counter("relay_audit_missed", "Entries there was no room for.", desk.scribe.missed)
+        yield _gauge("relay_revocations", "Revocations in force.", len(desk.feed.index))
+        yield _gauge(
+            "relay_revocations_age_seconds",
+            "Since the store last said who is revoked.",
+            desk.feed.behind(),
+        )
+
+    def _keys(self) -> Iterator[Metric]:
+        labels = ("source",)
+        keys = GaugeMetricFamily("relay_keys", "Keys that are believed.", labels=labels)
+        age = GaugeMetricFamily(
+            "relay_keys_age_seconds", "Since they were last known to be right.", labels=labels
+        )
+        fetches = CounterMetricFamily(
+            "relay_key_fetches", "Times a source was read.", labels=labels
+        )
+        failures = CounterMetricFamily(
+            "relay_key_fetch_failures", "Times nothing usable came of it.", labels=labels
+        )
+        for source in self.relay.keyring.facts():
+            name = (source.name.partition("?")[0],)
+            keys.add_metric(name, source.keys)
+            if source.age is not None:
+                age.add_metric(name, source.age)
+            fetches.add_metric(name, source.fetches)
+            failures.add_metric(name, source.failures)
+        yield from (keys, age, fetches, failures)
+
+    def _links(self) -> Iterator[Metric]:
+        mesh = self.relay.cluster.nodes()
+        up = GaugeMetricFamily("relay_link_up", "1 while the link is up.", labels=("peer",))
+        for link in mesh["links"]:
+            up.add_metric((link["peer"],), link["up"])
+        yield up
+        rtt = GaugeMetricFamily(
+            "relay_peer_rtt_seconds", "Round trip to another relay.", labels=("peer", "direction")
+        )
+        for node in mesh["nodes"]:
+            best: dict[str, float] = {}
+            for line in node["connections"]:
+                seconds = line["rtt_ms"] / 1000
+                direction = line["direction"]
+                best[direction] = min(best.get(direction, seconds), seconds)
+            for direction, seconds in best.items():
+                rtt.add_metric((node["node"], direction), seconds)
+        yield rtt
+
+
+class Lag:
+    """How late the loop is: seconds beyond what a sleep should have taken."""
+
+    def __init__(self) -> None:
+        self.last = 0.0
+        self._most = 0.0
+
+    def note(self, seconds: float) -> None:
+        """It was late by so much, now."""
+        self.last = max(0.0, seconds)
+        self._most = max(self._most, self.last)
+
+    def take_most(self) -> float:
+        """The most since this was asked last."""
+        most, self._most = self._most, self.last
+        return most
+
+
+def _tenant(grant: Grant | None) -> str:
+    return (grant.tenant if grant is not None else None) or ""
+
+
+def _busiest(tenants: Counter[str]) -> frozenset[str]:
+    return frozenset(name for name, _ in tenants.most_common(MAX_TENANTS))
+
+
+def _named(tenant: str, shown: frozenset[str]) -> str:
+    return tenant if tenant in shown else OTHERS
+
+
+def _gauge(name: str, text: str, value: float) -> Metric:
+    return GaugeMetricFamily(name, text, value=float(value))
+
+
+def _counter(name: str, text: str, value: float) -> Metric:
+    return CounterMetricFamily(name, text, value=float(value))

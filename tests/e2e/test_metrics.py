@@ -1,0 +1,105 @@
+"""The numbers of a running relay: they parse, they move, and strangers cannot make them many."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+from typing import Any
+
+import httpx
+from prometheus_client.parser import text_string_to_metric_families
+
+from relay.client import connect
+from relay.errors import SessionLost
+from relay.net.dial import DialTls
+from relay.server import metrics
+
+TRUST = DialTls(disable_verify=True)
+INTERNAL = '[internal]\nlisten = "127.0.0.1:0"\n[quotas.tenants.anon]\nsessions = 3\n'
+
+Labels = tuple[tuple[str, str], ...]
+
+
+async def scrape(relay: Any) -> dict[tuple[str, Labels], float]:
+    assert relay.internal_address is not None
+    async with httpx.AsyncClient() as web:
+        answer = await web.get(f"http://127.0.0.1:{relay.internal_address[1]}/metrics")
+    assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
+    return {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(answer.text)
+        for sample in family.samples
+    }
+
+
+def total(found: dict[tuple[str, Labels], float], name: str, **labels: str) -> float:
+    return sum(
+        value
+        for (each, has), value in found.items()
+        if each == name and set(labels.items()) <= set(has)
+    )
+
+
+def dial(relay: Any, target: str) -> Any:
+    return connect(f"https://127.0.0.1:{relay.quic_address[1]}{target}", tls=TRUST)
+
+
+def test_numbers_move(running: Any) -> None:
+    async def main() -> None:
+        async with AsyncExitStack() as stack:
+            relay = await stack.enter_async_context(running(INTERNAL))
+            before = await scrape(relay)
+            assert total(before, "relay_sessions") == 0
+            assert total(before, "relay_build_info") == 1
+            for _ in range(3):
+                await stack.enter_async_context(dial(relay, "/anon"))
+            for target in ("/anon", "/private"):
+                try:
+                    async with dial(relay, target):
+                        raise AssertionError(target)
+                except SessionLost:
+                    pass
+            while total(found := await scrape(relay), "relay_sessions_admitted_total") < 3:
+                await asyncio.sleep(0.05)
+            assert total(found, "relay_sessions", transport="webtransport", tenant="anon") == 3
+            assert total(found, "relay_tenant_usage", tenant="anon", quota="sessions") == 3
+            assert total(found, "relay_quota_breaches_total", quota="sessions") == 1
+            assert total(found, "relay_sessions_refused_total") == 2
+            assert total(found, "relay_keys") == 1
+            for name in ("bytes", "datagrams"):
+                for direction in ("in", "out"):
+                    label = {"direction": direction}
+                    moved = f"relay_udp_{name}_total"
+                    assert total(found, moved, **label) > total(before, moved, **label)
+            assert 0 <= total(found, "relay_loop_lag_seconds_max") < 5
+            assert 0 <= total(found, "relay_revocations_age_seconds") < 5
+
+    asyncio.run(main())
+
+
+def test_tenants_beyond_the_limit_are_counted_together(running: Any, monkeypatch: Any) -> None:
+    monkeypatch.setattr(metrics, "MAX_TENANTS", 2)
+    base = """
+[server]
+listen = "127.0.0.1:0"
+[server.tls]
+generate = ["localhost", "127.0.0.1"]
+[auth]
+key = "key.jwk"
+public = ["a", "b", "c", "d"]
+"""
+
+    async def main() -> None:
+        async with AsyncExitStack() as stack:
+            relay = await stack.enter_async_context(
+                running('[internal]\nlisten = "127.0.0.1:0"\n', base)
+            )
+            for target in ("/a", "/a", "/b", "/b", "/c", "/d"):
+                await stack.enter_async_context(dial(relay, target))
+            found = await scrape(relay)
+            tenants = {dict(has)["tenant"] for (name, has) in found if name == "relay_sessions"}
+            assert tenants == {"a", "b", metrics.OTHERS}
+            assert total(found, "relay_sessions", tenant=metrics.OTHERS) == 2
+            assert total(found, "relay_tenant_usage", tenant=metrics.OTHERS, quota="sessions") == 2
+
+    asyncio.run(main())
