@@ -45,6 +45,7 @@ COMMANDS = {
     "keys": "relay.cli.keys:keys",
     "quotas": "relay.cli.quotas:quotas",
     "audit": "relay.cli.audit:audit",
+    "admin": "relay.cli.admin:admin",
     "sidecar": "relay.cli.sidecar:sidecar",
 }
 

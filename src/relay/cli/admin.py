@@ -1,0 +1,243 @@
+"""``relay admin``: the operator's counter of a running relay, from a shell.
+
+The law: commands are made from the counter's own table, so that there is one for everything it
+offers; the operator's key comes from ``--token`` or MOQ_ADMIN_TOKEN and is never printed. This
+module must not know what an operation does.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from typing import Any, NamedTuple
+from urllib.parse import quote, urlsplit
+
+import click
+import httpx
+from rich.table import Table
+
+from relay.cli.moment import read_time, show_time
+from relay.cli.sheet import console
+from relay.control.admin.counter import BASE, OPERATIONS, Operation
+from relay.errors import BadRequest, ConfigError, NotFound, RelayError, Unauthorized
+
+VARIABLE = "MOQ_ADMIN_TOKEN"
+"""The environment variable that holds the operator's key."""
+
+TIMEOUT = 30.0
+"""Seconds until the relay must have answered."""
+
+TIMES = frozenset({"at", "created", "expires", "issued_before", "activated", "ends", "last_used"})
+"""Members that are unix seconds, shown as dates; of a question also read as ``+1h``."""
+
+VERBS = {"show_jwks": "jwks", "explain": "explain"}
+"""Commands that are not called by the first word of their operation."""
+
+
+class Where(NamedTuple):
+    """The relay that is asked."""
+
+    url: str
+    token: str
+
+
+@click.group()
+@click.option("--url", metavar="URL", help="The relay's HTTP face, such as https://relay.example.")
+@click.option(
+    "--token", metavar="KEY", help=f"The operator's key; better: {VARIABLE} in the environment."
+)
+@click.pass_context
+def admin(ctx: click.Context, url: str | None, token: str | None) -> None:
+    """Look at a running relay and change it, as whoever holds the operator's key."""
+    ctx.obj = (url, token)
+
+
+def _where() -> Where:
+    """Raises `click.UsageError`, `ConfigError`."""
+    ctx: click.Context | None = click.get_current_context()
+    while ctx is not None and ctx.obj is None:
+        ctx = ctx.parent
+    url, token = (None, None) if ctx is None else ctx.obj
+    if not url:
+        raise click.UsageError("--url is missing: which relay? Such as http://127.0.0.1:4443")
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise click.UsageError("--url: expected a URL with http or https and a host")
+    token = token or os.environ.get(VARIABLE, "").strip()
+    if not token:
+        raise ConfigError(f"no operator's key: give --token or set {VARIABLE}")
+    if not token.isascii() or not token.isprintable() or " " in token:
+        raise ConfigError("the operator's key is not one word: see relay hash-token")
+    return Where(url.rstrip("/"), token)
+
+
+def _ask(operation: Operation, said: dict[str, Any]) -> Any:
+    """One question. Raises what the relay answered, in its words."""
+    where = _where()
+    place = operation.place
+    for name in operation.in_place:
+        place = place.replace(f"{{{name}}}", quote(str(said.pop(name)), safe=""))
+    options: dict[str, Any] = {}
+    if operation.takes_body:
+        options["json"] = said
+    else:
+        options["params"] = {name: _texted(value) for name, value in said.items()}
+    try:
+        answer = httpx.request(
+            operation.method,
+            f"{where.url}{BASE}{place}",
+            headers={"authorization": f"Bearer {where.token}"},
+            timeout=TIMEOUT,
+            trust_env=False,
+            **options,
+        )
+        found = answer.json()
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+        raise RelayError(f"no answer from {where.url}: {type(error).__name__}") from None
+    if answer.is_success:
+        return found
+    raise _failure(answer.status_code, found, answer.headers.get("retry-after"))
+
+
+def _failure(status: int, found: Any, wait: str | None) -> RelayError:
+    detail = found.get("detail") if isinstance(found, dict) else None
+    if status == 401:
+        return Unauthorized("the relay does not take this key, or has none (admin.api_key)")
+    if status == 429 and wait:
+        return RelayError(f"wrong keys came too often: try again in {wait} s")
+    kind = {400: BadRequest, 404: NotFound}.get(status, RelayError)
+    return kind(str(detail or f"the relay answered {status}"))
+
+
+def _texted(value: Any) -> str:
+    return json.dumps(value) if isinstance(value, bool) else str(value)
+
+
+# -- commands from the table -----------------------------------------------------------------------
+
+
+def _command(operation: Operation) -> click.Command:
+    """The command of one operation: its path's members as arguments, the others as options."""
+    properties = operation.asked.model_json_schema().get("properties", {})
+    limits = operation.name == "set_quota"
+    params: list[click.Parameter] = []
+    for name in operation.in_place:
+        params.append(click.Argument([name]))
+    for name, member in properties.items():
+        if name not in operation.in_place and not limits:
+            is_required = name in operation.asked.model_json_schema().get("required", [])
+            params.append(_option(name, operation.kinds[name], member, is_required))
+    if limits:
+        params.append(click.Argument(["limits"], nargs=-1, metavar="NAME=NUMBER..."))
+    params.append(click.Option(["--json", "as_json"], is_flag=True, help="The answer as it is."))
+
+    def run(as_json: bool, limits: tuple[str, ...] = (), **given: Any) -> None:
+        said = {name: value for name, value in given.items() if value not in (None, (), False)}
+        said = {name: list(v) if isinstance(v, tuple) else v for name, v in said.items()}
+        members = {("from" if name == "from_" else name): value for name, value in said.items()}
+        answer = _ask(operation, members | _limits(limits))
+        if as_json:
+            click.echo(json.dumps(answer, indent=2, ensure_ascii=False))
+        else:
+            _show(answer)
+
+    return click.Command(_verb(operation), params=params, callback=run, help=operation.summary)
+
+
+def _verb(operation: Operation) -> str:
+    return VERBS.get(operation.name, operation.name.partition("_")[0])
+
+
+def _option(
+    name: str, kinds: frozenset[str], member: dict[str, Any], is_required: bool
+) -> click.Option:
+    names = [f"--{name.replace('_', '-')}", "from_" if name == "from" else name]
+    text = member.get("description", "")
+    if "array" in kinds:
+        return click.Option(names, multiple=True, metavar="PREFIX", help=f"{text} Repeatable.")
+    if "boolean" in kinds:
+        return click.Option(names, is_flag=True, help=text)
+    if "integer" in kinds:
+        return click.Option(names, type=int, help=text)
+    if name in TIMES:
+        text = text or "+1h, 7d, a date, unix seconds."
+        return click.Option(names, metavar="TIME", callback=_time, help=text)
+    return click.Option(names, required=is_required, help=text)
+
+
+def _time(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
+    try:
+        return None if value is None else read_time(value, time.time())
+    except ValueError as error:
+        raise click.BadParameter(str(error), ctx, param) from None
+
+
+def _limits(said: tuple[str, ...]) -> dict[str, int]:
+    members = {}
+    for each in said:
+        name, _, value = each.partition("=")
+        if not value.isascii() or not value.isdecimal() or len(value) > 16:
+            raise click.UsageError(f"expected NAME=NUMBER, not {each!r}")
+        members[name] = int(value)
+    return members
+
+
+# -- answers for people ----------------------------------------------------------------------------
+
+
+def _show(answer: Any) -> None:
+    """An answer as tables: a list of rows as one, other members as lines."""
+    out = console()
+    for name, value in answer.items():
+        if isinstance(value, list) and value and isinstance(value[0], dict):
+            out.print(_table(value))
+        elif isinstance(value, list) and not value:
+            out.print(f"no {name}")
+        elif value not in (None, "", {}):
+            out.print(f"{name}: {_cell(name, value)}", markup=False)
+
+
+def _table(rows: list[dict[str, Any]]) -> Table:
+    """Columns in which any row has something."""
+    empty: tuple[Any, ...] = (None, "", [], {})
+    used = [name for name in rows[0] if any(row.get(name) not in empty for row in rows)]
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    for name in used:
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        table.add_row(*(_cell(name, row.get(name)) for name in used))
+    return table
+
+
+def _cell(name: str, value: Any) -> str:
+    if value is None:
+        return ""
+    if name in TIMES and isinstance(value, int | float):
+        return show_time(int(value))
+    if isinstance(value, dict):
+        return " ".join(f"{key}={each}" for key, each in value.items() if each not in (None, ""))
+    if isinstance(value, list):
+        if value and isinstance(value[0], dict):
+            return "; ".join(_cell(name, each) for each in value)
+        return ", ".join(json.dumps(each, ensure_ascii=False) for each in value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return str(value)
+
+
+def _add(group: click.Group, operation: Operation) -> None:
+    noun = operation.place.split("/")[1]
+    command = _command(operation)
+    if noun == command.name:
+        group.add_command(command)
+        return
+    inner = group.commands.get(noun)
+    if not isinstance(inner, click.Group):
+        inner = click.Group(noun, help=f"{noun.capitalize()}.")
+        group.add_command(inner)
+    inner.add_command(command)
+
+
+for _each in OPERATIONS:
+    _add(admin, _each)

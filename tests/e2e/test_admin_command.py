@@ -1,0 +1,104 @@
+"""``relay admin`` against a running relay: every resource, for people and for machines."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from relay.auth.credentials import make_key
+from relay.cli import relay as program
+from relay.client import connect
+from relay.control.admin.counter import OPERATIONS
+from relay.errors import BadRequest, ConfigError, NotFound, Unauthorized
+from relay.net.dial import DialTls
+
+KEY = make_key(100_000)
+TRUST = DialTls(disable_verify=True)
+
+
+def invoke(*words: str, env: dict[str, str] | None = None) -> Result:
+    done = CliRunner().invoke(program, ["admin", *words], env={"MOQ_ADMIN_TOKEN": ""} | (env or {}))
+    if done.exception is not None and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    return done
+
+
+def test_there_is_a_command_for_everything() -> None:
+    group = program.get_command(None, "admin")  # type: ignore[arg-type]
+    assert group is not None
+    found = 0
+    for each in group.commands.values():  # type: ignore[attr-defined]
+        found += len(getattr(each, "commands", [each]))
+    assert found == len(OPERATIONS)
+
+
+def test_without_a_relay_or_a_key_it_says_so() -> None:
+    assert "--url is missing" in invoke("sessions", "list").output
+    with pytest.raises(ConfigError, match="MOQ_ADMIN_TOKEN"):
+        invoke("--url", "http://127.0.0.1:1", "sessions", "list")
+    assert "http or https" in invoke("--url", "moqt://x", "sessions", "list").output
+
+
+def test_every_resource(running: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MOQ_MASTER_KEY", "A" * 43 + "=")
+    extra = f'[admin]\napi_key = "{KEY.hash}"\n[issuer]\nenabled = true\n[records]\nurl = "sqlite:///relay.db"\n'
+
+    async def main() -> None:
+        async with running(extra) as relay:
+            url = f"http://127.0.0.1:{relay.http_addresses[0][1]}"
+
+            async def run(*words: str, token: str = KEY.bearer) -> str:
+                env = {"MOQ_ADMIN_TOKEN": token}
+                return (await asyncio.to_thread(invoke, "--url", url, *words, env=env)).output
+
+            async def data(*words: str) -> Any:
+                return json.loads(await run(*words, "--json"))
+
+            target = f"https://127.0.0.1:{relay.quic_address[1]}/anon"
+            async with connect(target, tls=TRUST) as client:
+                while not any(guest.opened for guest in relay.door.guests.values()):
+                    await asyncio.sleep(0.01)
+                assert "webtransport" in await run("sessions", "list", "--tenant", "anon")
+                (one,) = (await data("sessions", "list"))["sessions"]
+                assert "anon" in await run("sessions", "show", one["id"])
+                await run("sessions", "narrow", one["id"], "--subscribe", "x")
+                assert (await data("sessions", "show", one["id"]))["subscribe"] == ["x"]
+                await run("sessions", "kick", one["id"], "--reason", "noise")
+                await asyncio.wait_for(client.lost, 5)
+            assert "no broadcasts" in await run("broadcasts", "list", "--prefix", "anon")
+            made = await data(
+                "tokens", "create", "--name", "cam", "--publish", "a", "--publish", "b"
+            )
+            assert made["token"].startswith("mq_")
+            assert made["token"] not in await run("tokens", "list")
+            assert "cam" in await run("tokens", "list")
+            await run("tokens", "revoke", made["prefix"])
+            assert f"mq_{made['prefix']}" in await run("revocations", "list")
+            number = (await data("revocations", "create", "--by", "sub", "--value", "x"))["number"]
+            await run("revocations", "withdraw", f"{number}")
+            with pytest.raises(NotFound):
+                await run("revocations", "withdraw", f"{number}")
+            with pytest.raises(BadRequest, match="by"):
+                await run("revocations", "create", "--by", "colour", "--value", "x")
+            before = (await data("keys", "list"))["keys"]
+            after = (await data("keys", "rotate", "--grace", "2h"))["keys"]
+            assert len(after) == len(before) + 1
+            assert len((await data("keys", "jwks"))["keys"]) == 3
+            await run("quotas", "set", "anon", "sessions=2", "egress_bits=1000")
+            assert "sessions=2" in await run("quotas", "show", "anon")
+            await run("quotas", "reset", "anon")
+            assert (await data("quotas", "list"))["others"]["sessions"] == 0
+            assert "verdict" in await run("explain", "--url", "/anon")
+            assert "quota.set" in await run(
+                "audit", "list", "--action", "quota", "--from", "now-1h"
+            )
+            assert "version" in await run("nodes", "list")
+            with pytest.raises(Unauthorized):
+                await run("nodes", "list", token="other.key")
+            assert "own" in await run("--token", KEY.bearer, "nodes", "list", token="other.key")
+
+    asyncio.run(main())
