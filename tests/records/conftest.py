@@ -1,92 +1,14 @@
-"""Stores to test with: memory, an SQLite file, and a real PostgreSQL started for the run."""
+"""Stores to test with: memory, an SQLite file, and a PostgreSQL."""
 
 from __future__ import annotations
 
-import itertools
-import os
-import shutil
-import signal
-import subprocess
-import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn
 
 import pytest
 
 from relay.auth.facts import StoredToken
 from relay.path import Path as Place
-
-_numbers = itertools.count()
-
-
-def missing(what: str) -> NoReturn:
-    """A foreign program is not there: skip, but never in CI."""
-    if os.environ.get("CI"):
-        pytest.fail(f"{what} is missing, and in CI nothing may be skipped for that")
-    pytest.skip(f"{what} is missing")
-
-
-def as_nobody() -> dict[str, Any]:
-    """PostgreSQL refuses to run as root: whom to be instead."""
-    if os.geteuid() != 0:
-        return {}
-    return {"user": "nobody", "group": "nogroup", "extra_groups": []}
-
-
-def programs() -> Path | None:
-    """Where Debian, or anybody, has put PostgreSQL."""
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    anywhere = shutil.which("initdb")
-    return found[-1].parent if found else Path(anywhere).parent if anywhere else None
-
-
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[Callable[[], str]]:
-    """A server on a socket of its own; calling it makes a fresh database and answers its URL."""
-    where = programs()
-    if where is None:
-        missing("PostgreSQL (Debian: postgresql)")
-    folder = Path(tempfile.mkdtemp(prefix="relay-pg-", dir="/tmp"))
-    if os.geteuid() == 0:
-        shutil.chown(folder, "nobody", "nogroup")
-    calm: dict[str, Any] = {"cwd": folder, "stdout": subprocess.DEVNULL, **as_nobody()}
-    data = folder / "data"
-    subprocess.run(
-        [where / "initdb", "-D", data, "-A", "trust", "-U", "relay", "--no-sync", "--locale=C"],
-        check=True,
-        timeout=60,
-        **calm,
-    )
-    with (folder / "log").open("wb") as log:
-        server = subprocess.Popen(
-            [where / "postgres", "-D", data, "-k", folder, "-c", "listen_addresses="],
-            **calm | {"stdout": log, "stderr": log},
-        )
-    try:
-        wait_for([where / "pg_isready", "-q", "-h", folder, "-U", "relay"], calm, folder / "log")
-        named = ["-h", str(folder), "-U", "relay"]
-
-        def fresh() -> str:
-            name = f"relay{next(_numbers)}"
-            subprocess.run([where / "createdb", *named, name], check=True, timeout=30, **calm)
-            return f"postgresql://relay@/{name}?host={folder}"
-
-        yield fresh
-    finally:
-        server.send_signal(signal.SIGINT)
-        server.wait(30)
-        shutil.rmtree(folder)
-
-
-def wait_for(command: list[Any], calm: dict[str, Any], log: Path) -> None:
-    """Until a command succeeds."""
-    until = time.monotonic() + 30
-    while subprocess.run(command, check=False, timeout=10, **calm).returncode:
-        if time.monotonic() > until:
-            pytest.fail(f"PostgreSQL did not start: {log.read_text()[-2000:]}")
-        time.sleep(0.05)
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
