@@ -20,7 +20,7 @@ RATE = 1000
 GUESSER = """
 import asyncio, json, sys, time
 port, rate, seconds, salt = int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]), sys.argv[4]
-HEAD = "GET /admin/v1/sessions HTTP/1.1\\r\\nhost: x\\r\\nauthorization: Bearer guess%d.%s\\r\\n\\r\\n"
+HEAD = "GET /admin/v1/nodes HTTP/1.1\\r\\nhost:\\r\\nauthorization: Bearer guess%d.%s\\r\\n\\r\\n"
 counts = {}
 async def guess(number, end):
     reader, writer = await asyncio.open_connection("127.0.0.1", port)

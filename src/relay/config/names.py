@@ -50,7 +50,8 @@ UNBUILT = (
     "server.quic",
     "server.tcp",
     "server.unix",
-    "stats",
+    "stats.depth",
+    "stats.prefix",
     "web.ws",
 )
 """Upstream's settings that are read and not obeyed; the start says so."""

@@ -197,6 +197,20 @@ class AdminSettings(Section):
     """Hash of the operator's key, from ``relay hash-token``; unset: nobody is the operator."""
 
 
+class StatsSettings(Section):
+    """``[stats]``: the relay's numbers as a broadcast, ``.stats/node/<node>``."""
+
+    enabled: bool = False
+    """Whether it is published; whoever may watch ``.stats`` sees paths and roots of everybody."""
+
+    interval: float = Field(default=1.0, ge=0.1, le=3600.0, allow_inf_nan=False)
+    """Seconds between two snapshots."""
+
+    node: str | None = None
+    """Name of this relay there, with slashes if need be; unset: cluster.node, else the machine's.
+    """
+
+
 class InternalSettings(Section):
     """``[internal]``: what only this machine may ask."""
 
@@ -223,6 +237,7 @@ class Settings(Section):
     client: ClientSettings = ClientSettings()
     cluster: ClusterSettings = ClusterSettings()
     admin: AdminSettings = AdminSettings()
+    stats: StatsSettings = StatsSettings()
     internal: InternalSettings = InternalSettings()
     sidecar: SidecarSection = SidecarSection()
 

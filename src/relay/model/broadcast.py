@@ -15,6 +15,7 @@ from relay.model.board import Price, Way, Ways
 from relay.model.cache import Stock
 from relay.model.fingerprint import fingerprint
 from relay.model.track import Track
+from relay.model.traffic import Traffic
 from relay.path import Path
 
 if TYPE_CHECKING:
@@ -148,6 +149,8 @@ class Broadcast:
         """Whether tracks are pulled, or were a moment ago, so that one viewer more is for free."""
         self.pulled = 0
         """Tracks that are pulled now."""
+        self.traffic = Traffic()
+        """What has gone through it here."""
         self.is_on_air = False
         """Whether this is the broadcast announced at its path now."""
 

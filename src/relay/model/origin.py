@@ -33,6 +33,8 @@ class Origin:
         settings = settings or CacheSettings()
         self.stock = Stock(settings, Cache(settings), Agenda())
         self.board = Board()
+        self.reserved: tuple[Path, ...] = ()
+        """Below these only relays publish."""
         self.routes = 0
         """Announcements in force, those of parked and standby routes included."""
         self.relays = 0

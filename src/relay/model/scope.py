@@ -26,6 +26,9 @@ Windows = tuple[Path, ...]
 INTERNAL = Path(".internal")
 """Where relays talk to each other, about each other."""
 
+STATS = Path(".stats")
+"""Where relays publish their numbers, to be watched like anything else."""
+
 
 class ScopeWatch:
     """A watcher at a prefix of a scope, until it cancels."""
@@ -122,6 +125,8 @@ class Scope:
             raise Forbidden(f"may not publish {path!r}")
         if not self.knows(whole):
             raise Forbidden(f"{INTERNAL} is for the relays of the cluster")
+        if self.origin.reserved and not self.is_relay and _inside(whole, self.origin.reserved):
+            raise Forbidden(f"{path!r} is published by relays")
         route = self.origin.announce(whole, source, hops, now, price)
         if route is not None:
             self._routes.add(route)

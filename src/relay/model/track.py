@@ -275,6 +275,7 @@ class Track:
 
     def group_ended(self, group: Group, error: RelayError | None) -> None:
         """A group is complete, or broke off and leaves the cache."""
+        self.broadcast.traffic.came(group.size)
         if error is None:
             self.shelf.settle(group)
         else:

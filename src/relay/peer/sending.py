@@ -39,6 +39,7 @@ class Delivery:
         "queue",
         "queued",
         "rank",
+        "sent",
         "stale_at",
         "stream",
         "unsent",
@@ -66,6 +67,8 @@ class Delivery:
         self.offset = 0
         """Bytes of that chunk already sent."""
         self.unsent = log.size
+        self.sent = 0
+        """Bytes of the group that were handed over, known once it is over."""
         self.queued = False
         self.over = False
         self.stale_at: float | None = None
@@ -176,6 +179,7 @@ class Delivery:
             self.queued = False
             self.log.detach(self)
             self.queue.forget(self)
+            self.sent = self.log.size - self.unsent
             self.unsent = 0
             self.done(self)
 

@@ -59,6 +59,7 @@ class Viewing:
         self.from_start = track.latest is None
         """Joined before the first group: what the source begins with is ours as well."""
         self.bound(0, 0, None)
+        track.broadcast.traffic.subscriptions += 1
 
     def bound(self, begin: int, first_frame: int, last_frame: int | None) -> None:
         """Nothing is wanted before frame ``first_frame`` of group ``begin``, nor after frame
@@ -104,6 +105,8 @@ class Viewing:
 
     def delivered(self, delivery: Delivery) -> None:
         """A group has left, or never will."""
+        if delivery.sent:
+            self.track.broadcast.traffic.went(delivery.sent)
         self.deliveries.discard(delivery)
         self.host.forget_stream(delivery)
         if self.completing and not self.deliveries:
@@ -136,6 +139,7 @@ class Viewing:
             self.completing = False
             self.host.viewings.pop(self.id, None)
             self.host.guest.tab.drop_track()
+            self.track.broadcast.traffic.subscriptions_closed += 1
             for delivery in tuple(self.deliveries):
                 delivery.abort(error)
 

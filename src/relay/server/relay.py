@@ -33,6 +33,7 @@ from relay.errors import ConfigError, RelayError
 from relay.issuer import Issuer
 from relay.keyring import Change, Keyring
 from relay.model.origin import Origin
+from relay.model.scope import STATS
 from relay.net.authority import load_roots
 from relay.net.endpoint import Endpoint
 from relay.peer.door import Door
@@ -48,6 +49,7 @@ from relay.server.links import Announcer, list_fetcher, make_cluster
 from relay.server.log import LEVELS
 from relay.server.metrics import Lag
 from relay.server.parts import draw_id, load_certificates, transcode
+from relay.server.stats import Stats
 from relay.sidecar.client import AuthClient
 from relay.sidecar.link import Link, client_tls
 
@@ -80,6 +82,8 @@ class Relay:
             ledger=Ledger(Limits(settings.quotas)),
             audit=self._note,
         )
+        if settings.stats.enabled:
+            self.house.origin.reserved = (STATS,)
         self._keep_books()
         self.authority: Authority | None = None
         self.issuer: Issuer | None = None
@@ -176,6 +180,8 @@ class Relay:
                 self.webhook = Webhook(self.settings.audit, self._log, self.wall)
                 self.desk.scribe.listeners.append(self.webhook.note)
                 work.append(self.webhook.run())
+            if self.settings.stats.enabled:
+                work.append(self._make_stats().run())
             running = [tasks.create_task(each) for each in work]
             try:
                 yield self
@@ -193,6 +199,11 @@ class Relay:
             return await self.endpoint.start(address.host, address.port)
         except ConfigError as error:
             raise ConfigError(f"server.listen: {error}") from None
+
+    def _make_stats(self) -> Stats:
+        chosen = self.settings.stats
+        name = chosen.node or self.settings.cluster.node or socket.gethostname()
+        return Stats(self.door, name.rpartition("//")[2], chosen.interval, self.wall)
 
     def _join_cluster(
         self, tasks: asyncio.TaskGroup, closing: contextlib.AsyncExitStack
