@@ -13,6 +13,7 @@ import pytest
 from relay.auth.credentials import NewKey, make_key
 from relay.client import Client, connect
 from relay.net.dial import DialTls
+from relay.records.store import StoreError
 
 TRUST = DialTls(disable_verify=True)
 
@@ -120,5 +121,44 @@ def test_a_session_is_given_less_and_never_more(running: Any, operator: NewKey, 
             assert (less.json()["publish"], less.json()["subscribe"]) == ([], ["x"])
             again = await web.post(place, json={"publish": ["a"]})
             assert again.status_code == 400
+
+    asyncio.run(main())
+
+
+def test_what_cannot_be_written_down_is_not_done(
+    running: Any, operator: NewKey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changes: list[tuple[str, str, Any]] = [
+        ("POST", "/tokens", {"name": "x", "publish": [""]}),
+        ("POST", "/revocations", {"by": "sub", "value": "x"}),
+        ("PUT", "/quotas/plant", {"sessions": 1}),
+        ("DELETE", "/quotas/plant", None),
+        ("DELETE", "/tokens/abcdefABCDEF", None),
+        ("DELETE", "/revocations/1", None),
+    ]
+
+    async def silent(fact: Any) -> None:
+        raise StoreError("the disk is full")
+
+    async def main() -> None:
+        async with (
+            running(settings(operator)) as relay,
+            counter(relay, operator.bearer) as web,
+            guest(relay, "/anon"),
+        ):
+            (one,) = (await web.get("/sessions")).json()["sessions"]
+            monkeypatch.setattr(relay.desk.scribe, "write", silent)
+            session = f"/sessions/{one['id']}"
+            mine: list[tuple[str, str, Any]] = [
+                ("POST", f"{session}/kick", {}),
+                ("POST", f"{session}/narrow", {"subscribe": []}),
+            ]
+            for method, place, body in changes + mine:
+                answer = await web.request(method, place, json=body)
+                assert answer.status_code == 503, place
+            assert (await web.get(session)).json()["subscribe"] == one["subscribe"] != []
+            assert (await web.get("/tokens")).json()["tokens"] == []
+            assert (await web.get("/revocations")).json()["revocations"] == []
+            assert (await web.get("/quotas/plant")).json()["said"] is None
 
     asyncio.run(main())
