@@ -58,6 +58,8 @@ def test_nobody_but_the_operator_is_served(running: Any, operator: NewKey) -> No
                         assert "access-control-allow-origin" not in answer.headers
             async with counter(relay, operator.bearer) as web:
                 assert (await web.get("/nowhere")).status_code == 404
+                long = await web.post("/tokens", json={"name": "x" * 70_000})
+                assert (long.status_code, long.json()["status"]) == (413, 413)
                 wrong = await web.request("PATCH", "/sessions")
                 assert (wrong.status_code, wrong.headers["allow"]) == (405, "GET")
 

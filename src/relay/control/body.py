@@ -16,6 +16,10 @@ MAX_BODY = 65_536
 """Bytes of one question; more is refused."""
 
 
+class TooLong(LimitExceeded):
+    """The body is longer than any question."""
+
+
 async def members(request: Request, empty: bool = False) -> dict[str, Any]:
     """The JSON object in the body; ``empty`` takes no body at all for an object without members.
 
@@ -25,7 +29,7 @@ async def members(request: Request, empty: bool = False) -> dict[str, Any]:
     async for piece in request.stream():
         body += piece
         if len(body) > MAX_BODY:
-            raise LimitExceeded(f"a body of more than {MAX_BODY} bytes")
+            raise TooLong(f"a body of more than {MAX_BODY} bytes")
     if empty and not body:
         return {}
     try:

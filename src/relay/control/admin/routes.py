@@ -24,8 +24,8 @@ from starlette.types import Receive, Scope, Send
 from relay.control.admin.counter import BASE, OPERATIONS, Counter, Operation
 from relay.control.admin.guard import Guard
 from relay.control.admin.openapi import document
-from relay.control.body import members
-from relay.errors import BadRequest, Gone, LimitExceeded, OverQuota, RelayError
+from relay.control.body import TooLong, members
+from relay.errors import BadRequest, Gone, OverQuota, RelayError
 from relay.records.office import Operator
 
 PRIVATE = {"cache-control": "no-store"}
@@ -99,10 +99,13 @@ class _Place:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request: who asks, then what; every error of ours becomes a problem here."""
         request = Request(scope, receive)
+        is_operator = False
         try:
-            response = await self._answered(await self._admitted(request), request)
+            who = await self._admitted(request)
+            is_operator = True
+            response = await self._answered(who, request)
         except RelayError as error:
-            response = problem(error)
+            response = problem(error, is_operator)
         await response(scope, receive, send)
 
 
@@ -116,16 +119,16 @@ async def _answer(
     return JSONResponse(told, operation.status, PRIVATE)
 
 
-def problem(error: RelayError) -> Problem:
-    """An error of ours as the operator sees it; whoever is not the operator sees less."""
+def problem(error: RelayError, is_operator: bool) -> Problem:
+    """An error of ours as the operator sees it; whoever is not the operator sees its status."""
     status = 404 if isinstance(error, Gone) else error.status
     if isinstance(error, OverQuota) and error.wait > 0.0:
-        return Problem(status, "", {"retry-after": f"{math.ceil(error.wait)}"})
+        return Problem(429, "", {"retry-after": f"{math.ceil(error.wait)}"})
     if status == 401:
         return Problem(401, "", {"www-authenticate": "Bearer"})
-    if isinstance(error, LimitExceeded) and "body" in str(error):
-        return Problem(413, str(error))
-    return Problem(status, str(error))
+    if isinstance(error, TooLong):
+        status = 413
+    return Problem(status, str(error) if is_operator else "")
 
 
 async def _asked(operation: Operation, request: Request) -> BaseModel:
