@@ -10,7 +10,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Coroutine, Generator, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -93,15 +93,28 @@ def start_relay(
 @pytest.fixture(scope="session")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     """One Chromium; every session gets a page of its own."""
+    with _chromium(tmp_path_factory, "browser.mjs") as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def eyes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """Another one, for looking at the dashboard."""
+    with _chromium(tmp_path_factory, "dashboard.mjs") as started:
+        yield started
+
+
+@contextmanager
+def _chromium(factory: pytest.TempPathFactory, program: str) -> Iterator[Browser]:
     if shutil.which("node") is None:
         missing("node")
     if not (chromium.NODE / "node_modules").is_dir():
         missing(f"{chromium.NODE.name}/node_modules (npm ci --ignore-scripts)")
     if not Path(os.environ.get("CHROMIUM", "/usr/bin/chromium")).exists():
         missing("chromium")
-    log = tmp_path_factory.mktemp("browser") / "browser.log"
+    log = factory.mktemp("browser") / "browser.log"
     _logs.append(log)
-    started = Browser(log)
+    started = Browser(log, program)
     try:
         started.wait_ready()
         yield started

@@ -246,6 +246,23 @@ class Counter:
         cursor = found[-1].number if len(found) == query.limit else None
         return shapes.AuditPage(entries=[showing.entry(each) for each in found], cursor=cursor)
 
+    async def show_summary(self, who: Operator, asked: shapes.Nothing) -> shapes.Summary:
+        """From what the rooms count anyway."""
+        relay = self.relay
+        door, endpoint = relay.door, relay.endpoint
+        live = (*door.guests.values(), *door.links.values())
+        return shapes.Summary(
+            quic_port=relay.quic_address[1],
+            connections=endpoint.connections,
+            bytes_in=endpoint.bytes_in,
+            bytes_out=endpoint.bytes_out,
+            admitted=door.admitted,
+            refused=showing.counts(door.refused),
+            breached=showing.counts(relay.house.ledger.breached),
+            groups_dropped=door.dropped + sum(each.watching.queue.dropped for each in live),
+            cached_bytes=relay.house.origin.stock.cache.used,
+        )
+
     async def list_nodes(self, who: Operator, asked: shapes.Nothing) -> shapes.Mesh:
         """As seen from here."""
         relay = self.relay

@@ -26,6 +26,7 @@ from relay.config import Settings
 from relay.control.admin.guard import Guard
 from relay.control.admin.routes import counter_routes
 from relay.control.internal import internal_app
+from relay.control.page import page_routes
 from relay.control.public import public_app, read_bearer, read_remote
 from relay.control.serve import HttpListener, listen
 from relay.control.webhook import Webhook
@@ -268,7 +269,8 @@ class Relay:
         """The HTTP faces: where they were asked for, or beside QUIC on the same port number."""
         web = self.settings.web
         counter = counter_routes(Counter(self), self.guard, read_bearer, read_remote)
-        app = public_app(self.face, web.limits, counter)
+        page = page_routes(self.quic_address[1]) if self.settings.admin.api_key else []
+        app = public_app(self.face, web.limits, [*page, *counter])
         self._listeners: list[HttpListener] = []
         plain = web.http.listen
         if plain is None and web.https.listen is None:

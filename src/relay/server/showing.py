@@ -5,6 +5,8 @@ The law: no secret is in any of them. This module must not know who asks.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from relay.auth.facts import StoredToken
 from relay.auth.lifecycle import SigningKey
 from relay.auth.revocation import Revocation
@@ -143,3 +145,9 @@ def entry(found: Entry) -> shapes.AuditEntry:
         detail=found.detail,
         hash=found.hash,
     )
+
+
+def counts(found: Mapping[str, int]) -> list[shapes.Count]:
+    """How often each happened, the most frequent first."""
+    ordered = sorted(found.items(), key=lambda item: (-item[1], item[0]))
+    return [shapes.Count(name=name, count=count) for name, count in ordered]

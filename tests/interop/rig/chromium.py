@@ -34,7 +34,7 @@ GRACE = 5.0
 class Browser:
     """The process that owns one Chromium. Calls may come from any event loop."""
 
-    def __init__(self, log: Path) -> None:
+    def __init__(self, log: Path, program: str = "browser.mjs") -> None:
         self.log = log
         self._numbers = itertools.count(1)
         self._waiting: dict[int, Future[Any]] = {}
@@ -42,7 +42,7 @@ class Browser:
         self._ready: Future[str] = Future()
         with log.open("wb") as stderr:
             self._program = subprocess.Popen(
-                ["node", str(NODE / "browser.mjs")],
+                ["node", str(NODE / program)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=stderr,

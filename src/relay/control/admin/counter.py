@@ -94,6 +94,9 @@ class Counter(Protocol):
     async def list_audit(self, who: Operator, asked: shapes.AuditAsked) -> shapes.AuditPage:
         """Entries of the audit log, the latest first."""
 
+    async def show_summary(self, who: Operator, asked: shapes.Nothing) -> shapes.Summary:
+        """This relay at a glance: traffic, who was turned away and why, quotas that were hit."""
+
     async def list_nodes(self, who: Operator, asked: shapes.Nothing) -> shapes.Mesh:
         """This relay and the mesh as it sees it."""
 
@@ -181,6 +184,7 @@ OPERATIONS = (
     Operation("DELETE", "/quotas/{tenant}", Counter.reset_quota),
     Operation("POST", "/explain", Counter.explain),
     Operation("GET", "/audit", Counter.list_audit),
+    Operation("GET", "/summary", Counter.show_summary),
     Operation("GET", "/nodes", Counter.list_nodes),
 )
 """Everything there is."""

@@ -402,6 +402,34 @@ class AuditPage(Shape):
     cursor: int | None
 
 
+class Count(Shape):
+    """How often something happened since the start."""
+
+    name: str
+    count: int
+
+
+class Summary(Shape):
+    """This relay at a glance; counts are since its start."""
+
+    quic_port: int
+    """Where it takes WebTransport, UDP."""
+    connections: int
+    """QUIC connections now."""
+    bytes_in: int
+    """Of UDP payload."""
+    bytes_out: int
+    admitted: int
+    """Sessions let in."""
+    refused: list[Count]
+    """Guests turned away, by reason, the most frequent first."""
+    breached: list[Count]
+    """Quotas that were hit, by quota, the most frequent first."""
+    groups_dropped: int
+    """Groups that viewers were too slow for."""
+    cached_bytes: int
+
+
 class Node(Shape):
     """This relay."""
 

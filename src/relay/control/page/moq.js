@@ -1,0 +1,283 @@
+// One moq-lite-05 session over WebTransport: enough to publish one track and to watch one. The law:
+// whatever the peer asks that is not offered is refused on its own stream and costs nothing else.
+// This file must not know what frames hold, nor the page.
+import { Reader, byte, join, message, text, unzigzag, varint, zigzag } from "./wire.js";
+
+export const VERSION = "moq-lite-05";
+export const TIMESCALE = 1_000_000; // timestamps are microseconds
+const KEEP_MS = 1000; // how long a group that is behind is still wanted
+const CONNECT_MS = 8000;
+
+const BIDI = { announce: 1, subscribe: 2, track: 6 };
+const UNI = { group: 0, setup: 1 };
+const SETUP_HOP = 5;
+
+// The SHA-256 by which a browser may believe a certificate that no authority signed; null: none.
+async function pinned(signal) {
+	try {
+		const response = await fetch("/certificate.sha256", { cache: "no-store", signal });
+		const hex = (await response.text()).trim();
+		if (!response.ok || !/^[0-9a-f]{64}$/.test(hex)) return null;
+		return Uint8Array.from(hex.match(/../g), (pair) => Number.parseInt(pair, 16));
+	} catch {
+		return null;
+	}
+}
+
+async function open(url, hash) {
+	const transport = new WebTransport(url, {
+		protocols: [VERSION],
+		congestionControl: "low-latency",
+		...(hash ? { serverCertificateHashes: [{ algorithm: "sha-256", value: hash }] } : {}),
+	});
+	transport.closed.catch(() => {}); // told by `ready`, or by the streams
+	const timer = setTimeout(() => transport.close(), CONNECT_MS);
+	try {
+		await transport.ready;
+	} finally {
+		clearTimeout(timer);
+	}
+	if (transport.protocol !== VERSION) {
+		transport.close();
+		throw new Error(`This browser did not agree with the relay on ${VERSION}; Chromium does.`);
+	}
+	return transport;
+}
+
+// A session at `url`. Believes the relay's own certificate by its hash, one of an authority without.
+export async function connect(url) {
+	const hash = await pinned(AbortSignal.timeout(CONNECT_MS));
+	try {
+		return new Session(await open(url, hash));
+	} catch (error) {
+		// A long-lived certificate cannot be believed by its hash, but perhaps by its authority.
+		if (!hash || location.protocol !== "https:") throw error;
+		return new Session(await open(url, null));
+	}
+}
+
+class Session {
+	closed;
+	#transport;
+	#offered = null;
+	#watches = new Map();
+	#nextId = 0;
+
+	constructor(transport) {
+		this.#transport = transport;
+		this.closed = transport.closed.then(
+			(info) => info.reason || "closed",
+			(error) => error.message,
+		);
+		const hop = Math.floor(Math.random() * 2 ** 52) + 1;
+		const value = varint(hop);
+		this.#say(join(varint(UNI.setup), message(varint(1), varint(SETUP_HOP), varint(value.length), value)));
+		this.#each(transport.incomingUnidirectionalStreams, (stream) => this.#heard(stream));
+		this.#each(transport.incomingBidirectionalStreams, (stream) => this.#asked(stream));
+		this.hop = hop;
+	}
+
+	close() {
+		try {
+			this.#transport.close({ closeCode: 0, reason: "" });
+		} catch {
+			// it was closed already
+		}
+	}
+
+	// Offer one broadcast with one track; answers where its groups are written.
+	publish(broadcast, track) {
+		this.#offered = new Offer(broadcast, track, () => this.#transport.createUnidirectionalStream());
+		return this.#offered;
+	}
+
+	// Wait until the broadcast is announced, then watch its track: `onFrame({group, at, bytes})` for
+	// every frame, at microseconds; `onGroup(sequence)` before the first of each group.
+	async watch(broadcast, track, onGroup, onFrame) {
+		await this.#announced(broadcast);
+		const info = await this.#transport.createBidirectionalStream();
+		await write(info, join(varint(BIDI.track), message(text(broadcast), text(track))));
+		const fields = await new Reader(info.readable).message();
+		fields.byte(), fields.byte(), fields.varint();
+		const scale = fields.varint() / TIMESCALE;
+		const id = this.#nextId++;
+		this.#watches.set(id, { onGroup, onFrame, scale });
+		const stream = await this.#transport.createBidirectionalStream();
+		const none = varint(0);
+		await write(
+			stream,
+			join(
+				varint(BIDI.subscribe),
+				message(varint(id), text(broadcast), text(track), byte(128), byte(0), varint(KEEP_MS), none, none),
+			),
+		);
+		const reader = new Reader(stream.readable);
+		const over = (async () => {
+			while (await reader.more()) {
+				await reader.varint();
+				await reader.message();
+			}
+		})();
+		return { over };
+	}
+
+	async #announced(broadcast) {
+		const stream = await this.#transport.createBidirectionalStream();
+		await write(stream, join(varint(BIDI.announce), message(text(broadcast), varint(this.hop))));
+		const reader = new Reader(stream.readable);
+		await reader.message(); // ANNOUNCE_OK
+		for (;;) {
+			const fields = await reader.message();
+			const isActive = fields.byte() !== 0;
+			if (isActive && fields.text() === "") return;
+		}
+	}
+
+	async #say(bytes) {
+		const writer = (await this.#transport.createUnidirectionalStream()).getWriter();
+		await writer.write(bytes);
+		await writer.close();
+	}
+
+	async #each(streams, answer) {
+		const reader = streams.getReader();
+		try {
+			for (;;) {
+				const { value, done } = await reader.read();
+				if (done) return;
+				answer(value).catch(() => {});
+			}
+		} catch {
+			// the session is over; `closed` says why
+		}
+	}
+
+	async #heard(stream) {
+		const reader = new Reader(stream);
+		if ((await reader.varint()) !== UNI.group) return reader.cancel();
+		const head = await reader.message();
+		const watch = this.#watches.get(head.varint());
+		if (!watch) return reader.cancel();
+		const group = head.varint();
+		watch.onGroup(group);
+		let at = 0;
+		while (await reader.more()) {
+			at += unzigzag(await reader.varint());
+			watch.onFrame({ group, at: at / watch.scale, bytes: await reader.frame() });
+		}
+	}
+
+	async #asked(stream) {
+		const reader = new Reader(stream.readable);
+		const kind = await reader.varint();
+		const offer = this.#offered;
+		if (kind === BIDI.announce) return this.#announce(stream, reader);
+		if (kind === BIDI.track && offer) {
+			const asked = await reader.message();
+			if (offer.is(asked.text(), asked.text())) {
+				await write(stream, message(byte(128), byte(0), varint(KEEP_MS), varint(TIMESCALE)), true);
+				return;
+			}
+		}
+		if (kind === BIDI.subscribe && offer) {
+			const asked = await reader.message();
+			const id = asked.varint();
+			if (offer.is(asked.text(), asked.text())) return offer.serve(id, stream, reader);
+		}
+		await Promise.allSettled([stream.writable.abort(), reader.cancel()]);
+	}
+
+	// What is offered, to a peer that asks what there is below a prefix; nothing more ever comes.
+	async #announce(stream, reader) {
+		const prefix = (await reader.message()).text();
+		const suffix = this.#offered?.below(prefix) ?? null;
+		const active = suffix === null ? [] : [message(byte(1), text(suffix), varint(0))];
+		await write(stream, join(message(varint(this.hop), varint(active.length)), ...active));
+		while (await reader.more()) await reader.message();
+	}
+}
+
+// One broadcast with one track, and whoever subscribes to it.
+class Offer {
+	#broadcast;
+	#track;
+	#openStream;
+	#readers = new Map();
+	#next = 0;
+	#group = [];
+
+	constructor(broadcast, track, openStream) {
+		this.#broadcast = broadcast;
+		this.#track = track;
+		this.#openStream = openStream;
+	}
+
+	is(broadcast, track) {
+		return broadcast === this.#broadcast && track === this.#track;
+	}
+
+	below(prefix) {
+		if (prefix === this.#broadcast) return "";
+		const start = prefix === "" ? "" : `${prefix}/`;
+		return this.#broadcast.startsWith(start) ? this.#broadcast.slice(start.length) : null;
+	}
+
+	async serve(id, stream, reader) {
+		this.#readers.set(id, stream);
+		await write(stream, join(varint(0), message(varint(this.#next))));
+		try {
+			while (await reader.more()) await reader.message();
+			await write(stream, new Uint8Array(0), true);
+		} finally {
+			this.#readers.delete(id);
+		}
+	}
+
+	get viewers() {
+		return this.#readers.size;
+	}
+
+	// Frames from here on belong to a new group; the one before it is complete.
+	startGroup() {
+		for (const line of this.#group) line.close();
+		const sequence = this.#next++;
+		this.#group = [...this.#readers.keys()].map((id) => new Line(this.#openStream, id, sequence));
+	}
+
+	write(at, bytes) {
+		for (const line of this.#group) line.write(at, bytes);
+	}
+}
+
+// One group on its way to one subscriber.
+class Line {
+	#writer;
+	#last = 0;
+
+	constructor(openStream, id, sequence) {
+		const head = join(varint(UNI.group), message(varint(id), varint(sequence)));
+		this.#writer = openStream().then((stream) => {
+			const writer = stream.getWriter();
+			writer.write(head).catch(() => {});
+			return writer;
+		});
+		this.#writer.catch(() => {});
+	}
+
+	write(at, bytes) {
+		const frame = join(zigzag(at - this.#last), varint(bytes.length), bytes);
+		this.#last = at;
+		this.#writer.then((writer) => writer.write(frame)).catch(() => {});
+	}
+
+	close() {
+		this.#writer.then((writer) => writer.close()).catch(() => {});
+	}
+}
+
+async function write(stream, bytes, isLast = false) {
+	const writer = stream.writable.getWriter();
+	if (bytes.length) await writer.write(bytes);
+	if (isLast) await writer.close();
+	else writer.releaseLock();
+}
