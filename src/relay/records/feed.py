@@ -8,7 +8,7 @@ module must not know sessions: listeners close them.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Protocol
 
 from relay.auth.revocation import Revocation, Revocations
@@ -100,14 +100,29 @@ class RevocationFeed:
                 await self._records.revoke(entry, now)
         await self.refresh()
 
+    async def disown(self, entry: Revocation) -> None:
+        """Another relay took back what is like ``entry`` and no younger. Raises `StoreError`."""
+        now = self._wall()
+        async for each in self._kept(now):
+            is_like = each.covers(entry) and entry.covers(each)
+            if is_like and each.created <= entry.created:
+                await self._records.withdraw(each.id, now)
+        await self.refresh()
+
     async def _known(self, entry: Revocation, now: float) -> bool:
         """Whether the store holds the entry already: another relay on it may have been faster."""
+        async for each in self._kept(now):
+            if each.covers(entry):
+                return True
+        return False
+
+    async def _kept(self, now: float) -> AsyncIterator[Revocation]:
+        """Everything in force, page by page."""
         after = 0
         while page := await self._records.revocations(now, after):
-            if any(each.covers(entry) for each in page):
-                return True
+            for each in page:
+                yield each
             after = page[-1].id
-        return False
 
     async def run(self) -> None:
         """Keep the index current, for ever."""

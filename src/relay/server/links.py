@@ -15,7 +15,7 @@ from relay.auth.revocation import Revocation
 from relay.auth.trust import FetchSettings
 from relay.cluster.cluster import Cluster, Dial, Dialled
 from relay.cluster.lists import Answer, Ask, file_of
-from relay.cluster.news import Key, News, key_of
+from relay.cluster.news import Key, News
 from relay.config import Settings
 from relay.errors import RelayError
 from relay.keyring.fetch import Fetcher
@@ -60,14 +60,9 @@ class Announcer:
                 if isinstance(item, Revocation):
                     await self._desk.feed.adopt(item)
                 else:
-                    await self._withdraw(*item)
+                    await self._desk.feed.disown(Revocation(*item[0], created=item[1]))
             except RelayError as error:
                 self._log("warning", detail=f"a revocation heard of was not kept: {error}")
-
-    async def _withdraw(self, key: Key, at: float) -> None:
-        for entry in tuple(self._desk.feed.index):
-            if key_of(entry) == key and entry.created <= at:
-                await self._desk.feed.withdraw(entry.id)
 
 
 def make_cluster(
