@@ -17,6 +17,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSeriali
 from relay.auth.rules import Hash
 from relay.auth.settings import AuthSettings
 from relay.control.settings import PublicLimits
+from relay.ingest.settings import IngestSettings
 from relay.model.settings import CacheSettings
 from relay.net.settings import ListenSettings, QuicLimits
 from relay.peer.settings import PeerSettings
@@ -232,6 +233,7 @@ class Settings(Section):
     client: ClientSettings = ClientSettings()
     cluster: ClusterSettings = ClusterSettings()
     admin: AdminSettings = AdminSettings()
+    ingest: IngestSettings = IngestSettings()
     internal: InternalSettings = InternalSettings()
     sidecar: SidecarSection = SidecarSection()
 

@@ -25,6 +25,7 @@ from relay.control.internal import internal_app
 from relay.control.public import public_app
 from relay.control.serve import HttpListener, listen
 from relay.errors import ConfigError, RelayError
+from relay.ingest.station import Station
 from relay.keyring import Change, Keyring
 from relay.model.origin import Origin
 from relay.net.authority import load_roots
@@ -37,6 +38,7 @@ from relay.records.opening import open_records
 from relay.server.faces import Face, Ward
 from relay.server.log import LEVELS
 from relay.server.parts import draw_id, load_certificates, transcode
+from relay.server.press import Press
 from relay.sidecar.client import AuthClient
 from relay.sidecar.link import Link, client_tls
 
@@ -70,6 +72,8 @@ class Relay:
         rules = Rules(self.keyring.keys, settings.auth)
         self.wall = wall
         self.door = Door(self.house, rules, settings.session, settings.server.versions, wall)
+        station = Station(self.house.origin, settings.ingest, self.house.clock, wall)
+        self.press = Press(self, station)
         self.endpoint = Endpoint(
             self.door.answer,
             settings.endpoint,
@@ -96,10 +100,16 @@ class Relay:
                 return f"its key {grant.kid!r} was removed" if is_gone else None
 
             self.door.recheck(struck)
+            self.press.recheck(struck)
 
     def _revoked(self, entry: Revocation) -> None:
         """A revocation came into force: whoever it strikes has to go."""
-        self.door.recheck(lambda grant: str(entry) if entry.strikes(grant.holder) else None)
+
+        def struck(grant: Grant) -> str | None:
+            return str(entry) if entry.strikes(grant.holder) else None
+
+        self.door.recheck(struck)
+        self.press.recheck(struck)
 
     def _escaped(self, error: BaseException) -> None:
         """An error nobody foresaw: it cost one session, and somebody should hear of it."""
@@ -165,7 +175,7 @@ class Relay:
     def _faces(self) -> list[HttpListener]:
         """The HTTP faces: where they were asked for, or beside QUIC on the same port number."""
         web = self.settings.web
-        app = public_app(Face(self), web.limits)
+        app = public_app(Face(self), web.limits, self.press)
         self._listeners: list[HttpListener] = []
         plain = web.http.listen
         if plain is None and web.https.listen is None:
@@ -196,6 +206,7 @@ class Relay:
             try:
                 self.house.origin.tick(now)
                 self.door.tick(now)
+                self.press.tick(now)
                 if count % CERTIFICATE_TICKS == 0 and self.certificates.reload_if_changed():
                     self.log.info("certificate reloaded", sha256=self.certificates.fingerprint)
             except ConfigError as error:
@@ -206,6 +217,7 @@ class Relay:
     async def _say_goodbye(self) -> None:
         """Tell everybody, give them a moment, close."""
         self.door.close()
+        self.press.close()
         if self.door.guests:
             await asyncio.sleep(GOODBYE)
         self.door.empty(Leaving("the relay is stopping"))
