@@ -183,21 +183,28 @@ def test_watching_resumes_ends_and_decrypts_for_those_who_may(
     asyncio.run(main())
 
 
-def test_the_newest_publisher_wins(running: Any) -> None:
+def test_the_newest_publisher_wins(running: Any, token: Any) -> None:
     async def main() -> None:
-        async with running() as relay, httpx.AsyncClient(base_url=base(relay)) as web:
-            url = f"https://127.0.0.1:{relay.quic_address[1]}/anon"
-            await web.post("/publish/anon/a/x", content=b"http")
-            async with connect(url, tls=TRUST) as client, asyncio.timeout(5):
-                mine = client.create_broadcast("a")
-                track = mine.create_track("x", TrackInfo())
+        bearer = {"authorization": f"Bearer {token('demo')}"}
+        async with (
+            running() as relay,
+            httpx.AsyncClient(base_url=base(relay), headers=bearer) as web,
+            asyncio.timeout(15),
+        ):
+            # Who may not subscribe does not hear of the broadcast that it takes over.
+            url = f"https://127.0.0.1:{relay.quic_address[1]}/demo?jwt={token('demo', get=())}"
+            await web.post("/publish/demo/a/x", content=b"http")
+            async with connect(url, tls=TRUST) as client:
+                track = client.create_broadcast("a").create_track("x", TrackInfo())
                 track.append_group()
                 track.write_frame(b"quic", 1)
                 track.finish_group()
-                while (await web.get("/fetch/anon/a/x")).content != b"quic":
+                while (await web.get("/fetch/demo/a/x")).content != b"quic":
                     await asyncio.sleep(0.05)
-            async with asyncio.timeout(8):
-                while (await web.get("/fetch/anon/a/x")).content != b"http":
-                    await asyncio.sleep(0.05)
+                # One more record does not bring back what was taken over.
+                assert (await web.post("/publish/demo/a/x", content=b"again")).status_code == 202
+                assert (await web.get("/fetch/demo/a/x")).content == b"quic"
+            while (await web.get("/fetch/demo/a/x")).content != b"again":
+                await asyncio.sleep(0.05)
 
     asyncio.run(main())

@@ -40,6 +40,7 @@ COMMANDS = {
     "doctor": "relay.cli.doctor:doctor",
     "hash-token": "relay.cli.hash_token:hash_token",
     "records": "relay.cli.records:records",
+    "routes": "relay.cli.routes:routes",
     "sidecar": "relay.cli.sidecar:sidecar",
 }
 
