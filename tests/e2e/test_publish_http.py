@@ -10,10 +10,14 @@ from typing import Any
 import httpx
 import pytest
 
+from relay.auth import mint
+from relay.auth.claims import Claims
+from relay.auth.keys import Key
 from relay.client import connect
 from relay.ingest.cipher import KeptKey, KeptKeys
 from relay.model.track import TrackInfo
 from relay.net.dial import DialTls
+from relay.path import Path
 from relay.peer.local import GroupEnd
 
 TRUST = DialTls(disable_verify=True)
@@ -155,7 +159,7 @@ def test_versions_dead_letters_and_the_end_of_a_broadcast(running: Any, schema: 
 
 
 def test_watching_resumes_ends_and_decrypts_for_those_who_may(
-    running: Any, schema: None, token: Any
+    running: Any, schema: None, token: Any, signer: Key
 ) -> None:
     async def main() -> None:
         async with running(TRACKS.replace("linger = 0.5", "linger = 9")) as relay:
@@ -170,6 +174,10 @@ def test_watching_resumes_ends_and_decrypts_for_those_who_may(
                     seen = await events(stream, 2)
                 assert [each[1] for each in seen] == ["1:0", "2:0"]
                 assert seen[0][2].startswith('{"mail":"kid:pii:v1:')
+                claims = Claims(Path("anon"), get=(Path(""),), decrypt=("pii",))
+                reader = {"authorization": f"Bearer {mint.sign(claims, signer, time.time())}"}
+                async with web.stream("GET", "/watch/anon/a/secret", headers=reader) as stream:
+                    assert await events(stream, 1) == [("frame", "2:0", '{"mail":"m2"}')]
                 async with web.stream("GET", "/watch/anon/a/raw") as stream:
                     assert await events(stream, 1) == [("frame", "0:0", "base64:/w==")]
                 assert (await web.get("/watch/anon/a/none")).status_code == 404

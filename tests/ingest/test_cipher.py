@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from relay.errors import NotFound
+from relay.errors import Unavailable
 from relay.ingest.cipher import KeptKey, KeptKeys, decrypt, decrypt_frame, encrypt, read_pointer
 
 ONE, TWO = b"1" * 32, b"2" * 32
@@ -39,7 +39,7 @@ def test_what_was_tampered_with_or_renamed_stays_sealed():
 
 def test_without_its_key_nothing_is_changed():
     record = {"x": 1, "y": 2}
-    with pytest.raises(NotFound):
+    with pytest.raises(Unavailable):
         encrypt(record, {"/x": "a", "/y": "gone"}, KeptKeys(a=KeptKey(ONE)))
     assert record == {"x": 1, "y": 2}
 

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from relay.errors import NotFound
+from relay.errors import Unavailable
 
 NONCE = 12
 """Bytes of a nonce (NIST SP 800-38D, 8.2)."""
@@ -88,13 +88,13 @@ def encrypt(
 ) -> None:
     """Encrypt ``fields`` (pointer to key name) in place; fields that are not there are no error.
 
-    Raises `NotFound` when a key does not exist, before anything was changed.
+    Raises `Unavailable` when a key does not exist, before anything was changed.
     """
     plan = []
     for pointer, name in fields.items():
         key = keys.named(name)
         if key is None:
-            raise NotFound(f"no cipher key {name!r}")
+            raise Unavailable(f"no cipher key {name!r}")
         plan.append((read_pointer(pointer), name, *key.current()))
     # The deepest first: a field within one that is encrypted as well stays reachable.
     for steps, name, version, key_bytes in sorted(plan, key=lambda each: -len(each[0])):

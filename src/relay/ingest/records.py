@@ -70,7 +70,7 @@ def prepare(
 ) -> Ready:
     """Check one record and encrypt its ``fields``; ``now`` is unix seconds.
 
-    Raises `NotFound` when a cipher key does not exist.
+    Raises `Unavailable` when a cipher key does not exist.
     """
     error = _complaint(record, schema)
     if isinstance(record, dict):
