@@ -14,6 +14,7 @@ from relay.auth import mint
 from relay.auth.claims import Claims
 from relay.auth.keys import Key
 from relay.client import connect
+from relay.errors import LimitExceeded
 from relay.ingest.cipher import KeptKey, KeptKeys
 from relay.model.track import TrackInfo
 from relay.net.dial import DialTls
@@ -178,6 +179,10 @@ def test_watching_resumes_ends_and_decrypts_for_those_who_may(
                 reader = {"authorization": f"Bearer {mint.sign(claims, signer, time.time())}"}
                 async with web.stream("GET", "/watch/anon/a/secret", headers=reader) as stream:
                     assert await events(stream, 1) == [("frame", "2:0", '{"mail":"m2"}')]
+                sealed = await web.get("/fetch/anon/a/secret?decrypt=1")
+                assert sealed.json()["mail"].startswith("kid:pii:v1:")
+                opened = await web.get("/fetch/anon/a/secret?decrypt=1", headers=reader)
+                assert opened.json() == {"mail": "m2"}
                 async with web.stream("GET", "/watch/anon/a/raw") as stream:
                     assert await events(stream, 1) == [("frame", "0:0", "base64:/w==")]
                 assert (await web.get("/watch/anon/a/none")).status_code == 404
@@ -187,6 +192,22 @@ def test_watching_resumes_ends_and_decrypts_for_those_who_may(
                     assert (await events(stream, 9))[-1][0] == "end"
                 while relay.press.readers:
                     await asyncio.sleep(0.02)
+
+    asyncio.run(main())
+
+
+def test_a_quota_may_say_when_to_come_back(running: Any) -> None:
+    class Spent(LimitExceeded):
+        retry_after = 7
+
+    def charge(grant: Any, records: int, size: int) -> None:
+        raise Spent("spent")
+
+    async def main() -> None:
+        async with running() as relay, httpx.AsyncClient(base_url=base(relay)) as web:
+            relay.press.station.charge = charge
+            answer = await web.post("/publish/anon/a/x", json={})
+            assert (answer.status_code, answer.headers["retry-after"]) == (429, "7")
 
     asyncio.run(main())
 

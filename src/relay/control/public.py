@@ -21,7 +21,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from relay.control.admin import Office, admin_routes
-from relay.control.asking import asked, bearer, raw_path, remote
+from relay.control.asking import asked, bearer, parameter, raw_path, remote
 from relay.control.credentials import Desk, credential_routes
 from relay.control.publish import Press, publish_routes
 from relay.control.routes import Map, map_routes
@@ -108,6 +108,9 @@ class House(Desk, Office, Protocol):
 class Newsroom(Press, Lookout, Map, Protocol):
     """What publishing and watching without a session may ask of the relay."""
 
+    def decrypted(self, grant: Any, frames: Sequence[bytes]) -> Sequence[bytes]:
+        """Frames with the fields in the clear that the grant opens."""
+
 
 def public_app(house: House, limits: PublicLimits, news: Newsroom | None = None) -> Starlette:
     """The ASGI application of the public face; without ``news`` nobody publishes or watches."""
@@ -130,9 +133,10 @@ def public_app(house: House, limits: PublicLimits, news: Newsroom | None = None)
             raise BadRequest("a fetch names a broadcast and a track")
         group = _asked_group(request)
         grant = await _admit(house, request, broadcast)
+        opened = news.decrypted if news and parameter(request, "decrypt") == "1" else _as_is
         seats.take()
         try:
-            return await _fetched(house, limits, grant, _unescape(track), group, seats)
+            return await _fetched(house, limits, grant, _unescape(track), group, seats, opened)
         except BaseException:
             seats.give()
             raise
@@ -262,6 +266,10 @@ class _Group(Response):
             self._seats.give()
 
 
+def _as_is(grant: Any, frames: Sequence[bytes]) -> Sequence[bytes]:
+    return frames
+
+
 async def _fetched(
     house: House,
     limits: PublicLimits,
@@ -269,10 +277,12 @@ async def _fetched(
     track: str,
     group: int | None,
     seats: _Seats,
+    opened: Callable[[Any, Sequence[bytes]], Sequence[bytes]],
 ) -> Response:
     """The group as one body, no longer and no later than the limits allow."""
     async with asyncio.timeout(limits.fetch_timeout):
         sequence, frames = await house.fetch(grant, track, group)
+    frames = opened(grant, frames)
     if sum(map(len, frames)) > limits.max_fetch_bytes:
         raise _TooLarge(f"a group larger than max_fetch_bytes ({limits.max_fetch_bytes})")
     headers = PRIVATE | {"x-moq-group": str(sequence), "x-moq-frames": str(len(frames))}

@@ -153,6 +153,11 @@ class Press:
             raise
         return reader
 
+    def decrypted(self, grant: Grant, frames: Sequence[bytes]) -> Sequence[bytes]:
+        """Frames with the fields in the clear that the grant opens."""
+        allowed = frozenset(grant.decrypt)
+        return [decrypt_frame(each, self.station.keys, allowed) for each in frames]
+
     def recheck(self, struck: Callable[[Grant], str | None]) -> None:
         """Show out every reader whose grant is struck, with the reason."""
         for reader in tuple(self.readers):
