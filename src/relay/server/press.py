@@ -6,6 +6,7 @@ HTTP.
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -147,7 +148,8 @@ class Press:
             loan.begin(reader.change, reader.end)
         follower.open()
         try:
-            await follower.known()
+            async with asyncio.timeout(self.relay.settings.web.limits.fetch_timeout):
+                await follower.known()
         except BaseException:
             reader.leave()
             raise
