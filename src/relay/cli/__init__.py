@@ -45,6 +45,7 @@ COMMANDS = {
     "keys": "relay.cli.keys:keys",
     "quotas": "relay.cli.quotas:quotas",
     "audit": "relay.cli.audit:audit",
+    "routes": "relay.cli.routes:routes",
     "sidecar": "relay.cli.sidecar:sidecar",
 }
 

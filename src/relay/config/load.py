@@ -30,6 +30,7 @@ SECONDS = frozenset(
         "cache.cache_duration",
         "cache.track_linger",
         "client.timeout",
+        "ingest.linger",
         "server.drain",
         "sidecar.expires",
         "sidecar.revalidate",

@@ -27,6 +27,7 @@ from relay.control.public import public_app
 from relay.control.serve import HttpListener, listen
 from relay.control.webhook import Webhook
 from relay.errors import ConfigError, RelayError
+from relay.ingest.station import Station
 from relay.issuer import Issuer
 from relay.keyring import Change, Keyring
 from relay.model.origin import Origin
@@ -43,6 +44,7 @@ from relay.server.keeping import fact, open_issuer, open_seal
 from relay.server.links import Announcer, list_fetcher, make_cluster
 from relay.server.log import LEVELS
 from relay.server.parts import draw_id, load_certificates, transcode
+from relay.server.press import Press
 from relay.sidecar.client import AuthClient
 from relay.sidecar.link import Link, client_tls
 
@@ -87,6 +89,8 @@ class Relay:
         self.draining = asyncio.Event()
         """Set when the relay is to stop in good order."""
         self._said_goodbye = False
+        station = Station(self.house.origin, settings.ingest, self.house.clock, wall)
+        self.press = Press(self, station)
         self.endpoint = Endpoint(
             self.door.answer,
             settings.endpoint,
@@ -129,10 +133,16 @@ class Relay:
                 return f"its key {grant.kid!r} was removed" if is_gone else None
 
             self.door.recheck(struck)
+            self.press.recheck(struck)
 
     def _revoked(self, entry: Revocation) -> None:
         """A revocation came into force: whoever it strikes has to go."""
-        self.door.recheck(lambda grant: str(entry) if entry.strikes(grant.holder) else None)
+
+        def struck(grant: Grant) -> str | None:
+            return str(entry) if entry.strikes(grant.holder) else None
+
+        self.door.recheck(struck)
+        self.press.recheck(struck)
 
     def _escaped(self, error: BaseException) -> None:
         """An error nobody foresaw: it cost one session, and somebody should hear of it."""
@@ -238,7 +248,7 @@ class Relay:
     def _faces(self) -> list[HttpListener]:
         """The HTTP faces: where they were asked for, or beside QUIC on the same port number."""
         web = self.settings.web
-        app = public_app(Face(self), web.limits)
+        app = public_app(Face(self), web.limits, self.press)
         self._listeners: list[HttpListener] = []
         plain = web.http.listen
         if plain is None and web.https.listen is None:
@@ -270,6 +280,7 @@ class Relay:
                 self.house.origin.tick(now)
                 self.house.ledger.tick(now)
                 self.door.tick(now)
+                self.press.tick(now)
                 if count % CERTIFICATE_TICKS == 0 and self.certificates.reload_if_changed():
                     self.log.info("certificate reloaded", sha256=self.certificates.fingerprint)
             except ConfigError as error:
@@ -303,6 +314,7 @@ class Relay:
             self._begin_goodbye()
             if self.door.guests:
                 await asyncio.sleep(GOODBYE)
+        self.press.close()
         self.door.empty(Leaving("the relay is stopping"))
 
 
