@@ -59,7 +59,7 @@ class Load:
     async def arrive(self, expected: int) -> None:
         """Wait until everything is there, at most `DRAIN` seconds."""
         deadline = time.monotonic() + DRAIN
-        while self.delivered < expected and time.monotonic() < deadline:
+        while self.delivered < expected and time.monotonic() < deadline:  # noqa: ASYNC110 - cheaper
             await asyncio.sleep(0.01)
 
     def result(self, expected: int) -> dict[str, object]:
@@ -100,7 +100,7 @@ class Load:
                 viewer = await self.dial(stack)
                 for path, name in names:
                     async with asyncio.timeout(20):
-                        source = await viewer.request_broadcast(path)
+                        source = await self.find(viewer, path)
                         wish = moq.Subscription(max_age_us=KEEP_US)
                         consumer = await source.subscribe_track(name, wish)
                     watching.append(tasks.create_task(self.watch(consumer)))
@@ -111,6 +111,14 @@ class Load:
             say("end", **self.result(expected))
             for task in watching:
                 task.cancel()
+
+    async def find(self, viewer: moq.Client, path: str) -> moq.BroadcastConsumer:
+        """The broadcast, once the relay has heard of it."""
+        while True:
+            try:
+                return await viewer.request_broadcast(path)
+            except moq.Error:
+                await asyncio.sleep(0.05)
 
     async def publish(self, tracks: list[moq.TrackProducer], frames: int) -> None:
         """Every track's frames, evenly over the turn."""

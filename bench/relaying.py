@@ -15,6 +15,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -29,7 +30,10 @@ from cases import CASES, USUAL, Case
 
 HERE = Path(__file__).parent
 NAMES = ("relay", "moq-rs")
-TICK = os.sysconf("SC_CLK_TCK")
+TICK_SECONDS = 1 / os.sysconf("SC_CLK_TCK")
+LEAST = 10
+"""Ticks that a turn must have cost: of less than that the clock knows nothing."""
+
 START = 20.0
 """Seconds a relay may take to come up."""
 
@@ -40,7 +44,7 @@ PATIENCE = 120.0
 def cpu(pid: int) -> float:
     """CPU seconds of a process, user and system, with a resolution of one tick."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICK
+    return (int(fields[11]) + int(fields[12])) * TICK_SECONDS
 
 
 def memory(pid: int) -> int:
@@ -129,21 +133,23 @@ def turn(name: str, case: Case, seconds: float, more: dict[str, dict[str, str]])
 
 def _follow(pid: int, url: str, pin_of: str, case: dict[str, Any]) -> dict[str, Any]:
     """Run the load, and look at the relay whenever the load speaks."""
-    words = ["timeout", str(PATIENCE + case["seconds"]), sys.executable, str(HERE / "load.py")]
-    load = subprocess.Popen(
-        [*words, url, pin_of, json.dumps(case)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    pin(load, 1)
     looks: dict[str, tuple[float, int]] = {}
     facts: dict[str, Any] = {"expected": 1, "delivered": 0}
-    with load:
+    with (
+        tempfile.TemporaryFile("w+") as errors,
+        subprocess.Popen(
+            [sys.executable, str(HERE / "load.py"), url, pin_of, json.dumps(case)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+        ) as load,
+    ):
+        watchdog = threading.Timer(PATIENCE + case["seconds"], load.kill)
+        watchdog.start()
+        pin(load, 1)
         assert load.stdin is not None
         assert load.stdout is not None
-        assert load.stderr is not None
         for line in load.stdout:
             word, _, said = line.partition(" ")
             looks[word] = (cpu(pid), memory(pid))
@@ -151,10 +157,12 @@ def _follow(pid: int, url: str, pin_of: str, case: dict[str, Any]) -> dict[str, 
                 facts = json.loads(said)
             load.stdin.write("\n")
             load.stdin.flush()
-        trouble = load.stderr.read().strip()
+        watchdog.cancel()
+        errors.seek(0)
+        trouble = [line for line in errors if "Error" in line]
     facts["share"] = facts["delivered"] / facts["expected"]
     if "end" not in looks:
-        facts["trouble"] = trouble.rpartition("\n")[2][:200] or "the load ended early"
+        facts["trouble"] = trouble[-1].strip(" |\n")[:200] if trouble else "the load ended early"
         return facts
     return facts | _costs(case, facts, looks)
 
@@ -164,15 +172,26 @@ def _costs(
 ) -> dict[str, float]:
     spent = looks["end"][0] - looks["begin"][0]
     count = max(facts["delivered"], 1)
+    if spent < LEAST * TICK_SECONDS:
+        return {"short": 1.0}
     costs = {"us": spent / count * 1e6}
     if case["kind"] == "media":
         costs["s/GB"] = spent / (count * case["size"]) * 1e9
     if case["kind"] == "sessions":
-        costs["per core-s"] = count / max(spent, 1 / TICK)
+        costs["per core-s"] = count / spent
         costs["KiB each"] = (looks["end"][1] - looks["begin"][1]) / count / 1024
         if "idle" in looks:
             costs["idle %"] = (looks["idle"][0] - looks["end"][0]) / case["seconds"] * 100
     return costs
+
+
+def compared(rounds: list[dict[str, dict[str, Any]]]) -> list[float]:
+    """How many times the Rust stack's CPU ours took, of the rounds in which nothing was lost."""
+    return [
+        each["relay"]["us"] / each["moq-rs"]["us"]
+        for each in rounds
+        if all(each[who]["share"] == 1 and "us" in each[who] for who in NAMES)
+    ]
 
 
 def summary(name: str, rounds: list[dict[str, dict[str, Any]]]) -> list[list[str]]:
@@ -186,8 +205,12 @@ def summary(name: str, rounds: list[dict[str, dict[str, Any]]]) -> list[list[str
             why = next((each["trouble"] for each in turns if "trouble" in each), "")
             rows.append([name, who, f"did not sustain: {worst:.0%} delivered {why}", *[""] * 4])
             continue
+        counted = [each for each in good if "us" in each]
         kept = "all" if len(good) == len(turns) else f"{len(good)} of {len(turns)} turns"
-        middle = {key: median(each[key] for each in good) for key in good[0]}
+        if not counted:
+            rows.append([name, who, f"{kept}, too short to tell the cost", *[""] * 4])
+            continue
+        middle = {key: median(each[key] for each in counted) for key in counted[0]}
         other = [
             f"{key} {middle[key]:.4g}"
             for key in ("per core-s", "KiB each", "idle %")
@@ -196,11 +219,7 @@ def summary(name: str, rounds: list[dict[str, dict[str, Any]]]) -> list[list[str
         late = f"{middle['p50']:.1f} / {middle['p99']:.1f}" if "s/GB" in middle else ""
         per_gb = f"{middle['s/GB']:.1f}" if "s/GB" in middle else ""
         rows.append([name, who, kept, per_gb, f"{middle['us']:.0f}", late, ", ".join(other)])
-    ratios = [
-        each["relay"]["us"] / each["moq-rs"]["us"]
-        for each in rounds
-        if all(each[who]["share"] == 1 for who in NAMES) and each["moq-rs"]["us"] > 0
-    ]
+    ratios = compared(rounds)
     if ratios:
         spread = f"{median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})"
         rows.append([name, "ratio", f"{len(ratios)} rounds", "", spread, "", ""])
@@ -220,8 +239,7 @@ def plot(results: dict[str, list[dict[str, dict[str, Any]]]]) -> str:
     """CPU per thing delivered as times of the Rust stack's, a bar per case, as SVG."""
     bars = []
     for name, rounds in results.items():
-        good = [x for x in rounds if all(x[w]["share"] == 1 for w in NAMES)]
-        found = [x["relay"]["us"] / x["moq-rs"]["us"] for x in good if x["moq-rs"]["us"] > 0]
+        found = compared(rounds)
         bars.append((name, median(found) if found else None))
     top = max([1.0, *(value for _, value in bars if value is not None)])
     parts = []
@@ -281,7 +299,6 @@ def main(
         for _ in range(rounds):
             results[name].append({who: turn(who, CASES[name], seconds, more) for who in NAMES})
         rows += summary(name, results[name])
-        click.echo(markdown(rows[-3:]) if len(rows) <= 3 else markdown(rows).splitlines()[-1])
         (out / "results.md").write_text(markdown(rows))
         (out / "results.json").write_text(json.dumps(results, indent=1))
         (out / "results.svg").write_text(plot(results))
