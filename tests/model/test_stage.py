@@ -647,3 +647,13 @@ def test_the_word_of_the_publishers_own_relay_is_final(fakes, origin, watcher):
     origin.relays = 2
     origin.announce(B, fakes.Source(), (7, 2), 0.0, price=Price(2, 2)).withdraw(1.0)
     assert watcher.view == {}
+
+
+def test_a_client_keeps_its_own_where_others_announce_the_same(fakes):
+    origin, watcher = Origin(1, keeps_own=True), fakes.Watcher()
+    origin.watch(ROOT, watcher)
+    own = origin.announce(B, fakes.Source(), (), 0.0)
+    origin.announce(B, fakes.Source(), (7, 2), 1.0)
+    assert watcher.view == {"b": ()}
+    own.withdraw(2.0)
+    assert watcher.view == {"b": (7, 2)}

@@ -72,7 +72,8 @@ class Stage:
         fresh = self._new(route.identity)
         fresh.add_route(route)
         if current is not None and current.routes:
-            if self._dispute.prefers(current.identity, fresh.identity, now):
+            keeps_own = self._origin.keeps_own and not current.routes[0].hops and route.hops
+            if keeps_own or self._dispute.prefers(current.identity, fresh.identity, now):
                 self.parked.append(fresh)
                 return
             self._dispute.note(now)
