@@ -23,6 +23,7 @@ from relay.cluster.nodes import snapshot
 from relay.cluster.roster import Roster, Wish
 from relay.cluster.settings import ClusterSettings
 from relay.errors import SessionLost
+from relay.model.scope import INTERNAL
 from relay.path import ROOT
 from relay.peer.door import Door
 from relay.peer.guest import Guest
@@ -219,8 +220,8 @@ class Cluster:
             id=secrets.token_hex(6),
             grant=Grant(
                 ROOT,
-                self.settings.imports,
-                self.settings.exports,
+                (*self.settings.imports, INTERNAL),
+                (*self.settings.exports, INTERNAL),
                 cluster=True,
                 credential="link",
             ),
@@ -233,11 +234,26 @@ class Cluster:
         self.door.adopt(guest)
         dialled.start(guest)
         guest.start()
-        await asyncio.wait((lost, begun), timeout=BEGIN, return_when=asyncio.FIRST_COMPLETED)
-        if lost.done() or not begun.done():
-            why = lost.result() if lost.done() else "it did not introduce itself"
-            if not lost.done():
-                guest.close(SessionLost(why))
-            await session.close()
-            raise SessionLost(why)
-        return session
+        why = "the link is not wanted any more"
+        try:
+            await asyncio.wait((lost, begun), timeout=BEGIN, return_when=asyncio.FIRST_COMPLETED)
+            if begun.done() and not lost.done() and not self._is_ourselves(guest):
+                return session
+            why = "it did not introduce itself"
+            if begun.done():
+                why = "it has our own number: it is this relay, or cluster.id is given twice"
+        except asyncio.CancelledError:
+            await self._give_up(session, why)
+            raise
+        why = lost.result() if lost.done() else why
+        await self._give_up(session, why)
+        raise SessionLost(why)
+
+    def _is_ourselves(self, guest: Guest) -> bool:
+        return guest.session.peer_origin == self.door.house.origin.id
+
+    async def _give_up(self, session: OpenSession, why: str) -> None:
+        """A session that never became a link leaves nothing behind."""
+        if not session.lost.done():
+            session.guest.close(SessionLost(why))
+        await session.close()

@@ -41,10 +41,11 @@ class ClusterSettings(BaseModel):
     """This relay's number in hop chains; unset: drawn at the start."""
 
     imports: Prefixes = (ROOT,)
-    """Prefixes below which relays that we dial may announce to us."""
+    """Prefixes below which relays that we dial may announce to us; what relays tell each other of
+    themselves and of revocations is not held back."""
 
     exports: Prefixes = (ROOT,)
-    """Prefixes below which relays that we dial may see what we have."""
+    """Prefixes below which relays that we dial may see what we have; the same holds."""
 
     @model_validator(mode="before")
     @classmethod

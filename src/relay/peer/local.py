@@ -37,9 +37,12 @@ class LocalGroup:
 
 
 class LocalTrack:
-    """A track published from within. ``keep`` groups stay for viewers that join late."""
+    """A track published from within. ``keep`` groups stay for viewers that join late, the
+    sequences begin with ``first``."""
 
-    def __init__(self, info: TrackInfo, clock: Callable[[], float], keep: int = 16) -> None:
+    def __init__(
+        self, info: TrackInfo, clock: Callable[[], float], keep: int = 16, first: int = 0
+    ) -> None:
         self.info = info
         self.clock = clock
         self.keep = keep
@@ -47,7 +50,7 @@ class LocalTrack:
         self.finished = False
         self.track: Track | None = None
         self._open: dict[int, Group] = {}
-        self._next = 0
+        self._next = first
 
     def append_group(self) -> int:
         """Begin the next group (ending the one before); answers its sequence."""
@@ -130,9 +133,11 @@ class LocalBroadcast:
         self.clock = clock
         self.tracks: dict[str, LocalTrack] = {}
 
-    def create_track(self, name: str, info: TrackInfo, keep: int = 16) -> LocalTrack:
+    def create_track(
+        self, name: str, info: TrackInfo, keep: int = 16, first: int = 0
+    ) -> LocalTrack:
         """A track to publish on."""
-        track = self.tracks[name] = LocalTrack(info, self.clock, keep)
+        track = self.tracks[name] = LocalTrack(info, self.clock, keep, first)
         return track
 
     def learn(self, track: Track) -> None:
