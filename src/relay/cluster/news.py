@@ -33,7 +33,7 @@ REVOCATIONS = "revocations"
 LINES = 512
 """Additions to one group; then a new one begins with everything."""
 
-PAGE = 64
+PAGE = 48
 """Entries of one frame, which stays below `MAX_FRAME` however they are written."""
 
 MAX_FRAME = 1 << 20
