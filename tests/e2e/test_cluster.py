@@ -158,9 +158,7 @@ async def scene(source: Node, viewer: Node) -> AsyncIterator[Watched]:
     """Somebody publishes at one relay and is watched at another."""
     watched = Watched()
     async with (
-        connect(source.url("/"), tls=TRUST)
-        if False
-        else connect(source.url("/anon"), tls=TRUST) as one,
+        connect(source.url("/anon"), tls=TRUST) as one,
         connect(viewer.url("/anon"), tls=TRUST) as other,
     ):
         tasks = [

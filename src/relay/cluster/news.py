@@ -127,6 +127,11 @@ def load(frame: bytes) -> tuple[list[Revocation], list[tuple[Key, float]]]:
     return revoked, withdrawn
 
 
+def _is_same(one: Revocation, other: Revocation) -> bool:
+    """Whether both are the same act, whenever they end."""
+    return (one.created, *key_of(one)[:3]) == (other.created, *key_of(other)[:3])
+
+
 def _pages(entries: list[Revocation], withdrawn: list[tuple[Key, float]]) -> int:
     """Frames that so many entries take."""
     return max(1, math.ceil(max(len(entries), len(withdrawn)) / PAGE))
@@ -218,19 +223,17 @@ class News:
             self._tell([entry], [])
 
     def withdrawn(self, entry: Revocation, at: float) -> None:
-        """A revocation was taken back here.
+        """A revocation was taken back here; the records may have given it another end since.
 
         Silent when that is known, or when the same was revoked again since: otherwise each relay
         that follows would withdraw anew, at a later time. A clock may have been turned back
         between a revocation and its end, which comes after it all the same.
         """
-        key = key_of(entry)
-        known = self.ledger.entries.get(key)
-        if known is None or known.created > entry.created:
-            return
         at = max(at, entry.created)
-        if self.ledger.withdraw(key, at):
-            self._tell([], [(key, at)])
+        meant = [key for key, known in self.ledger.entries.items() if _is_same(known, entry)]
+        gone = [(key, at) for key in meant if self.ledger.withdraw(key, at)]
+        if gone:
+            self._tell([], gone)
 
     def _tell(self, entries: list[Revocation], withdrawn: list[tuple[Key, float]]) -> None:
         self._lines += _pages(entries, withdrawn)
