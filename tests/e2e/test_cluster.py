@@ -242,16 +242,28 @@ def test_internal_names_are_hidden_from_everybody_else(node: Any, minted: Any) -
         async with node() as a, node(connect=[a.url()]) as b:
             name = f".internal/relays/{b.relay.house.origin.id}"
             await until(lambda: a.sees(name))
+            told: dict[str, set[str]] = {"full": set(), "relay": set()}
+
+            def noting(who: str) -> Callable[..., None]:
+                # Our client hides such names itself, and says what it was told in vain.
+                return lambda event, **facts: told[who].add(facts.get("path", ""))
+
             async with (
-                connect(a.url("/?jwt=" + minted()), tls=TRUST) as full,
-                connect(a.url("/?jwt=" + minted(cluster=True)), tls=TRUST) as relay,
+                connect(a.url("/?jwt=" + minted()), tls=TRUST, log=noting("full")) as full,
+                connect(
+                    a.url("/?jwt=" + minted(cluster=True)), tls=TRUST, log=noting("relay")
+                ) as relay,
+                connect(a.url("/anon"), tls=TRUST) as guest,
             ):
-                full.create_broadcast(".internal/origins/https:/evil:1")
                 full.create_broadcast("fine")
-                await until(lambda: relay.origin.find(Path(name)))
-                await until(lambda: a.sees("fine"))
-                assert full.origin.find(Path(name)) is None
-                assert not a.sees(".internal/origins/https:/evil:1")
+                await until(lambda: name in told["relay"] and a.sees("fine"))
+                await until(lambda: relay.origin.find(Path("fine")))
+                assert told["full"] == set()
+                for host in a.relay.door.guests.values():
+                    if not (host.grant.cluster or host.grant.anonymous):
+                        assert not host.scope.allows_publish(Path(name))
+                        assert not host.scope.allows_subscribe(Path(name))
+                await until(lambda: guest.guest.watching.hearings)
             with pytest.raises(SessionLost):
                 async with connect(a.url("/.internal"), tls=TRUST):
                     pass
@@ -269,7 +281,7 @@ def test_prefixes_limit_what_a_link_carries_and_news_pass(node: Any, minted: Any
                     connect(a.url("/anon"), tls=TRUST) as there,
                     connect(b.url("/anon"), tls=TRUST) as here,
                 ):
-                    for client, other in ((there, b), (here, a)):
+                    for client in (there, here):
                         for name in ("in/x", "out/x", "else"):
                             client.create_broadcast(f"{name}-{id(client)}")
                     await until(lambda: b.sees(f"anon/in/x-{id(there)}"))
@@ -488,41 +500,46 @@ def test_a_relay_that_dials_itself_says_so_and_goes_on(node: Any) -> None:
 
 def test_two_links_to_one_relay(node: Any) -> None:
     async def main() -> None:
-        async with node() as a:
-            async with node(connect=[a.url(), a.url(host="localhost", scheme="moqt")]) as b:
-                await until(lambda: b.up() == 2 and a.relays() == 2)
-                async with scene(a, b) as watched:
-                    await asyncio.sleep(1)
-                    feeds = [len(g.publishing.feeds) for g in b.relay.door.links.values()]
-                    news = 1  # each relay also reads the other's
-                    assert sum(feeds) == 1 + news
-                    for guest in tuple(b.relay.door.links.values()):
-                        guest.close(SessionLost("cut"))
-                        await more(watched)
-                        await until(lambda: b.up() == 2)
-                    assert watched.ended is None
+        async with (
+            node() as a,
+            node(connect=[a.url(), a.url(host="localhost", scheme="moqt")]) as b,
+        ):
+            await until(lambda: b.up() == 2 and a.relays() == 2)
+            async with scene(a, b) as watched:
+                await asyncio.sleep(1)
+                feeds = [len(g.publishing.feeds) for g in b.relay.door.links.values()]
+                news = 1  # each relay also reads the other's
+                assert sum(feeds) == 1 + news
+                for guest in tuple(b.relay.door.links.values()):
+                    guest.close(SessionLost("cut"))
+                    await more(watched)
+                    await until(lambda: b.up() == 2)
+                assert watched.ended is None
 
     asyncio.run(main())
 
 
 def test_a_dear_short_way_loses_to_a_cheap_long_one(node: Any) -> None:
     async def main() -> None:
-        async with node() as a, node(connect=[a.url()]) as b:
-            async with node(connect=[a.url("/?cost=10"), b.url()]) as c:
-                await until(lambda: c.up() == 2 and b.up() == 1)
-                async with scene(a, c) as watched:
-                    via = {g.session.peer_origin: g for g in c.relay.door.links.values()}
-                    direct, cheap = (via[n.relay.house.origin.id] for n in (a, b))
+        async with (
+            node() as a,
+            node(connect=[a.url()]) as b,
+            node(connect=[a.url("/?cost=10"), b.url()]) as c,
+        ):
+            await until(lambda: c.up() == 2 and b.up() == 1)
+            async with scene(a, c) as watched:
+                via = {g.session.peer_origin: g for g in c.relay.door.links.values()}
+                direct, cheap = (via[n.relay.house.origin.id] for n in (a, b))
 
-                    def feeds(guest: Any) -> int:
-                        tracks = (feed.track for feed in guest.publishing.feeds.values())
-                        return sum(track.name == "v" for track in tracks)
+                def feeds(guest: Any) -> int:
+                    tracks = (feed.track for feed in guest.publishing.feeds.values())
+                    return sum(track.name == "v" for track in tracks)
 
-                    await until(lambda: (feeds(direct), feeds(cheap)) == (0, 1), 8)
-                    cheap.close(SessionLost("cut"))
-                    await more(watched)
-                    assert feeds(direct) == 1
-                    assert watched.ended is None
+                await until(lambda: (feeds(direct), feeds(cheap)) == (0, 1), 8)
+                cheap.close(SessionLost("cut"))
+                await more(watched)
+                assert feeds(direct) == 1
+                assert watched.ended is None
 
     asyncio.run(main())
 
@@ -591,21 +608,124 @@ def counts(*nodes: Node) -> dict[str, int]:
 def test_a_relay_drains_while_its_viewers_are_told(node: Any) -> None:
     async def main() -> None:
         drain = BASE.replace("[server.tls]", "drain = 5.0\n[server.tls]")
-        async with node() as a, node(connect=[a.url()], base=drain) as b:
-            async with scene(a, b) as watched, connect(b.url("/anon"), tls=TRUST) as other:
-                other.create_broadcast("mine")
-                await until(lambda: a.sees("anon/mine"))
-                hurry = asyncio.Event()
-                draining = asyncio.ensure_future(b.relay.drain(hurry))
-                await asyncio.sleep(0.3)
-                assert a.sees("anon/mine")  # ours is still served from here
-                await more(watched)
-                with pytest.raises(SessionLost) as error:
-                    async with connect(b.url("/anon"), tls=TRUST):
-                        pass
-                assert error.value.status == 503
-                assert not draining.done()
-                hurry.set()
-                await asyncio.wait_for(draining, 1)
+        async with (
+            node() as a,
+            node(connect=[a.url()], base=drain) as b,
+            scene(a, b) as watched,
+            connect(b.url("/anon"), tls=TRUST) as other,
+        ):
+            other.create_broadcast("mine")
+            await until(lambda: a.sees("anon/mine"))
+            hurry = asyncio.Event()
+            draining = asyncio.ensure_future(b.relay.drain(hurry))
+            await asyncio.sleep(0.3)
+            assert a.sees("anon/mine")  # ours is still served from here
+            await more(watched)
+            with pytest.raises(SessionLost) as error:
+                async with connect(b.url("/anon"), tls=TRUST):
+                    pass
+            assert error.value.status == 503
+            assert not draining.done()
+            hurry.set()
+            await asyncio.wait_for(draining, 1)
+
+    asyncio.run(main())
+
+
+# -- who is believed ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def authority(folder: File) -> Callable[[str], tuple[File, File]]:
+    """``authority(name)``: a new authority ``<name>.pem`` and a certificate signed by it."""
+
+    def make(name: str) -> tuple[File, File]:
+        import datetime
+        import ipaddress
+
+        from cryptography import x509
+        from cryptography.hazmat.primitives import hashes, serialization
+        from cryptography.hazmat.primitives.asymmetric import ec
+        from cryptography.x509.oid import NameOID
+
+        now = datetime.datetime.now(datetime.UTC)
+        pem = serialization.Encoding.PEM
+        key, own = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+        title = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+
+        def sign(subject: x509.Name, public: Any, *extensions: Any) -> bytes:
+            made = x509.CertificateBuilder(title, subject, public, x509.random_serial_number())
+            made = made.not_valid_before(now - datetime.timedelta(hours=1))
+            made = made.not_valid_after(now + datetime.timedelta(days=1))
+            for extension in extensions:
+                made = made.add_extension(extension, critical=False)
+            return made.sign(key, hashes.SHA256()).public_bytes(pem)
+
+        names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+        root = sign(title, key.public_key(), x509.BasicConstraints(True, None))
+        (folder / f"{name}.pem").write_bytes(root)
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"{name}-node")])
+        signed = sign(subject, own.public_key(), x509.SubjectAlternativeName(names))
+        cert, private = folder / f"{name}-node.pem", folder / f"{name}-node.key"
+        cert.write_bytes(signed)
+        private.touch(0o600)
+        private.write_bytes(
+            own.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+        )
+        return cert, private
+
+    return make
+
+
+def certified(name: str) -> str:
+    generated = 'generate = ["localhost", "127.0.0.1"]'
+    return BASE.replace(generated, f'cert = "{name}-node.pem"\nkey = "{name}-node.key"')
+
+
+@pytest.mark.parametrize("scheme", ["https", "moqt"])
+def test_whose_certificate_is_believed(node: Any, authority: Any, scheme: str) -> None:
+    async def main() -> None:
+        authority("ours")
+        authority("theirs")
+        async with node(base=certified("ours")) as a:
+            url = a.url(scheme=scheme)
+            pin = a.relay.certificates.fingerprint
+            believed = {
+                'root = ["ours.pem"]': True,
+                'root = ["theirs.pem"]': False,
+                f'fingerprint = ["{pin}"]': True,
+                f'fingerprint = ["{"0" * 64}"]': False,
+                "": False,
+            }
+            for lines, is_believed in believed.items():
+                async with node(extra=f"[client.tls]\n{lines}\n", connect=[url]) as b:
+                    await until(lambda: b.up() or len(b.events("link refused")) >= 2)
+                    assert bool(b.up()) == is_believed, lines
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("scheme", ["https", "moqt"])
+def test_a_relay_is_known_by_its_certificate(node: Any, authority: Any, scheme: str) -> None:
+    async def main() -> None:
+        for name in ("ours", "theirs"):
+            authority(name)
+        rule = "[auth.certificates.any]\nfull_access = true\ncluster = true\n"
+        base = certified("ours").replace("[auth]", 'root = ["ours.pem"]\n[auth]')
+        async with node(base=base, extra=rule) as a:
+            for name in ("ours", "theirs"):
+                shown = f'cert = "{name}-node.pem"\nkey = "{name}-node.key"\n'
+                tls = f'[client.tls]\nroot = ["ours.pem"]\n{shown}'
+                lines = f'connect = "{a.url(scheme=scheme)}"\n'
+                async with node(lines, extra=tls) as b:
+                    if name == "ours":
+                        await until(lambda: b.up() and a.relays())
+                        async with scene(a, b) as watched:
+                            watched.check()
+                    else:
+                        await until(
+                            lambda: len(b.events("link refused") + b.events("link down")) > 2
+                        )
+                        assert a.relays() == 0
 
     asyncio.run(main())
