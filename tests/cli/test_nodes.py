@@ -152,9 +152,10 @@ def test_drain_gives_up(inside: Inside) -> None:
 
 def test_the_address_of_a_configuration(inside: Inside, tmp_path: Path) -> None:
     file = tmp_path / "relay.toml"
-    file.write_text(f'[internal]\nlisten = "127.0.0.1:{inside.server_port}"\n')
+    public = '[auth]\npublic = "anon"\n'
+    file.write_text(f'{public}[internal]\nlisten = "127.0.0.1:{inside.server_port}"\n')
     assert run("nodes", "--config", str(file), "--json").exit_code == 0
-    file.write_text("")
+    file.write_text(public)
     assert run("nodes", "--config", str(file)).exit_code != 0
     assert run("nodes").exit_code == 2
 

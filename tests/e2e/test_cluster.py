@@ -6,177 +6,19 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path as File
 from typing import Any
 
 import pytest
-import structlog
+from mesh import BASE, TRUST, Node, more, ports, scene, until
 
-from relay.auth import mint
-from relay.auth.claims import Claims
 from relay.auth.revocation import Revocation
-from relay.client import Client, connect
-from relay.cluster import link as link_module
-from relay.config import load
+from relay.client import connect
 from relay.errors import SessionLost
-from relay.model.track import TrackInfo
-from relay.net.dial import DialTls
-from relay.path import ROOT, Path
-from relay.peer.local import GroupEnd
-from relay.server import Relay
+from relay.path import Path
 
-TRUST = DialTls(disable_verify=True)
-BLIND = "[client.tls]\ndisable_verify = true\n"
-BASE = """
-[server]
-listen = "127.0.0.1:0"
-[server.tls]
-generate = ["localhost", "127.0.0.1"]
-[auth]
-key = "key.jwk"
-public = "anon"
-"""
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Links that are dialled again sooner."""
-    monkeypatch.setattr(link_module, "FIRST_WAIT", 0.1)
-    monkeypatch.setattr(link_module, "LONGEST_WAIT", 0.5)
-
-
-@pytest.fixture
-def minted(signer: Any) -> Callable[..., str]:
-    """``minted(root, cluster=…, put=…, get=…, jti=…)``."""
-
-    def make(root: str = "", **more: Any) -> str:
-        now = time.time()
-        more = {"put": (ROOT,), "get": (ROOT,), "exp": int(now + 600), "iat": int(now)} | more
-        return mint.sign(Claims(root=Path(root), **more), signer, now)
-
-    return make
-
-
-class Node:
-    """A relay and what it wrote."""
-
-    def __init__(self, relay: Relay, said: list[tuple[str, dict[str, Any]]]) -> None:
-        self.relay = relay
-        self.said = said
-
-    def url(self, target: str = "/", scheme: str = "https", host: str = "127.0.0.1") -> str:
-        return f"{scheme}://{host}:{self.relay.quic_address[1]}{target}"
-
-    def up(self) -> int:
-        """Links that are up."""
-        return sum(link.state.session is not None for link in self.relay.cluster.links.values())
-
-    def relays(self) -> int:
-        """Sessions with relays, either way."""
-        return self.relay.house.origin.relays
-
-    def sees(self, path: str) -> bool:
-        return self.relay.house.origin.find(Path(path)) is not None
-
-    def events(self, name: str) -> list[dict[str, Any]]:
-        return [facts for event, facts in self.said if event == name]
-
-
-@pytest.fixture
-def node(folder: File, minted: Any) -> Callable[..., Any]:
-    """``async with node(cluster_lines, extra, connect=[…]) as node``: a relay of a cluster."""
-    (folder / "cluster.jwt").write_text(minted(cluster=True))
-
-    @contextlib.asynccontextmanager
-    async def run(
-        cluster: str = "", extra: str = BLIND, base: str = BASE, connect: Any = None, port: int = 0
-    ) -> AsyncIterator[Node]:
-        file = folder / "relay.toml"
-        if connect is not None:
-            cluster += f'connect = {json.dumps(connect)}\ntoken = "cluster.jwt"\n'
-        base = base.replace("127.0.0.1:0", f"127.0.0.1:{port}")
-        file.write_text(f"{base}\n[cluster]\n{cluster}\n{extra}")
-        structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
-        said: list[tuple[str, dict[str, Any]]] = []
-
-        class Noting(Relay):
-            def _log(self, event: str, **facts: Any) -> None:
-                said.append((event, facts))
-
-        relay = Noting(load(file, environ={}).settings)
-        async with relay.running():
-            yield Node(relay, said)
-
-    return run
-
-
-async def until(condition: Callable[[], Any], seconds: float = 8.0) -> None:
-    async with asyncio.timeout(seconds):
-        while not condition():
-            await asyncio.sleep(0.01)
-
-
-async def publish(client: Client, path: str = "anon/cam", every: float = 0.04) -> None:
-    """A group of two frames each time, for ever."""
-    track = client.create_broadcast(path).create_track("v", TrackInfo())
-    number = 0
-    while True:
-        track.append_group()
-        track.write_frame(b"%d" % number, number)
-        track.write_frame(b"x" * 3000, number)
-        number += 1
-        await asyncio.sleep(every)
-
-
-class Watched:
-    """The whole groups that a viewer gets."""
-
-    def __init__(self) -> None:
-        self.groups: list[int] = []
-        self.broken: list[int] = []
-        self.ended: str | None = None
-
-    async def run(self, client: Client, path: str = "anon/cam") -> None:
-        found = await client.find(path)
-        try:
-            async for item in client.frames(found, "v").frames():
-                if isinstance(item, GroupEnd):
-                    (self.broken if item.error else self.groups).append(item.group)
-            self.ended = "complete"
-        except Exception as error:
-            self.ended = repr(error)
-
-    def check(self) -> None:
-        """Each group once, none missing, in whatever order."""
-        assert self.ended is None
-        assert sorted(self.groups) == list(range(min(self.groups), max(self.groups) + 1))
-
-
-@contextlib.asynccontextmanager
-async def scene(source: Node, viewer: Node) -> AsyncIterator[Watched]:
-    """Somebody publishes at one relay and is watched at another."""
-    watched = Watched()
-    async with (
-        connect(source.url("/anon"), tls=TRUST) as one,
-        connect(viewer.url("/anon"), tls=TRUST) as other,
-    ):
-        tasks = [
-            asyncio.ensure_future(publish(one, "cam")),
-            asyncio.ensure_future(watched.run(other, "cam")),
-        ]
-        try:
-            await until(lambda: len(watched.groups) >= 3)
-            yield watched
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-
-
-async def more(watched: Watched, count: int = 5, seconds: float = 8.0) -> None:
-    goal = len(watched.groups) + count
-    await until(lambda: len(watched.groups) >= goal or watched.ended, seconds)
+pytestmark = pytest.mark.usefixtures("quick")
 
 
 @pytest.mark.parametrize("scheme", ["https", "moqt"])
@@ -392,19 +234,6 @@ def test_three_find_each_other_from_one_seed_with_one_session_per_pair(node: Any
     asyncio.run(main())
 
 
-def ports(count: int) -> list[int]:
-    """Ports that were free a moment ago."""
-    import socket
-
-    socks = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(count)]
-    for sock in socks:
-        sock.bind(("127.0.0.1", 0))
-    found = sorted(sock.getsockname()[1] for sock in socks)
-    for sock in socks:
-        sock.close()
-    return found
-
-
 def test_a_rotated_token_renews_the_link_without_losing_a_group(
     node: Any, folder: File, minted: Any
 ) -> None:
@@ -544,67 +373,6 @@ def test_a_dear_short_way_loses_to_a_cheap_long_one(node: Any) -> None:
     asyncio.run(main())
 
 
-def test_a_relay_that_hangs_in_setup_costs_only_its_link(
-    node: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from relay.cluster import cluster as cluster_module
-
-    monkeypatch.setattr(cluster_module, "BEGIN", 0.3)
-
-    async def main() -> None:
-        async with node() as a, node() as good:
-            a.relay.door._seat = lambda visit, protocol, *rest: visit.accept(Mute(), protocol)
-            async with node(connect=[a.url(), good.url()]) as b:
-                await until(lambda: good.relays())
-                await until(lambda: len(b.events("link refused")) >= 2)
-                assert "introduce itself" in b.events("link refused")[0]["why"]
-                assert len(b.relay.door.links) <= 2
-
-    asyncio.run(main())
-
-
-class Mute:
-    """Somebody who lets everybody in and says nothing."""
-
-    def __getattr__(self, name: str) -> Any:
-        return lambda *args: None
-
-
-def test_a_link_that_flaps_leaves_nothing_behind(node: Any) -> None:
-    async def main() -> None:
-        async with node() as a, node(connect=[a.url()]) as b:
-            await until(lambda: b.up() and a.relays())
-            await asyncio.sleep(0.5)
-            before = counts(a, b)
-            link = next(iter(b.relay.cluster.links.values()))
-            link_module.FIRST_WAIT = link_module.LONGEST_WAIT = 0.01
-            for _ in range(100):
-                session = link.state.session
-                next(iter(b.relay.door.links.values())).close(SessionLost("flap"))
-                await until(lambda: link.state.session not in (None, session))  # noqa: B023
-            await until(lambda: a.relays() == 1)
-            with contextlib.suppress(TimeoutError):
-                await until(lambda: counts(a, b) == before, 8)
-            assert counts(a, b) == before
-
-    asyncio.run(main())
-
-
-def counts(*nodes: Node) -> dict[str, int]:
-    import os
-
-    found = {"tasks": len(asyncio.all_tasks()), "files": len(os.listdir("/proc/self/fd"))}
-    for number, one in enumerate(nodes):
-        relay = one.relay
-        found |= {
-            f"guests {number}": len(relay.door.guests) + len(relay.door.links),
-            f"routes {number}": relay.house.origin.routes,
-            f"stages {number}": len(relay.house.origin._stages),
-            f"sessions {number}": len(relay.cluster._sessions),
-        }
-    return found
-
-
 def test_a_relay_drains_while_its_viewers_are_told(node: Any) -> None:
     async def main() -> None:
         drain = BASE.replace("[server.tls]", "drain = 5.0\n[server.tls]")
@@ -628,104 +396,5 @@ def test_a_relay_drains_while_its_viewers_are_told(node: Any) -> None:
             assert not draining.done()
             hurry.set()
             await asyncio.wait_for(draining, 1)
-
-    asyncio.run(main())
-
-
-# -- who is believed ---------------------------------------------------------------------------
-
-
-@pytest.fixture
-def authority(folder: File) -> Callable[[str], tuple[File, File]]:
-    """``authority(name)``: a new authority ``<name>.pem`` and a certificate signed by it."""
-
-    def make(name: str) -> tuple[File, File]:
-        import datetime
-        import ipaddress
-
-        from cryptography import x509
-        from cryptography.hazmat.primitives import hashes, serialization
-        from cryptography.hazmat.primitives.asymmetric import ec
-        from cryptography.x509.oid import NameOID
-
-        now = datetime.datetime.now(datetime.UTC)
-        pem = serialization.Encoding.PEM
-        key, own = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
-        title = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-
-        def sign(subject: x509.Name, public: Any, *extensions: Any) -> bytes:
-            made = x509.CertificateBuilder(title, subject, public, x509.random_serial_number())
-            made = made.not_valid_before(now - datetime.timedelta(hours=1))
-            made = made.not_valid_after(now + datetime.timedelta(days=1))
-            for extension in extensions:
-                made = made.add_extension(extension, critical=False)
-            return made.sign(key, hashes.SHA256()).public_bytes(pem)
-
-        names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
-        root = sign(title, key.public_key(), x509.BasicConstraints(True, None))
-        (folder / f"{name}.pem").write_bytes(root)
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"{name}-node")])
-        signed = sign(subject, own.public_key(), x509.SubjectAlternativeName(names))
-        cert, private = folder / f"{name}-node.pem", folder / f"{name}-node.key"
-        cert.write_bytes(signed)
-        private.touch(0o600)
-        private.write_bytes(
-            own.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-        )
-        return cert, private
-
-    return make
-
-
-def certified(name: str) -> str:
-    generated = 'generate = ["localhost", "127.0.0.1"]'
-    return BASE.replace(generated, f'cert = "{name}-node.pem"\nkey = "{name}-node.key"')
-
-
-@pytest.mark.parametrize("scheme", ["https", "moqt"])
-def test_whose_certificate_is_believed(node: Any, authority: Any, scheme: str) -> None:
-    async def main() -> None:
-        authority("ours")
-        authority("theirs")
-        async with node(base=certified("ours")) as a:
-            url = a.url(scheme=scheme)
-            pin = a.relay.certificates.fingerprint
-            believed = {
-                'root = ["ours.pem"]': True,
-                'root = ["theirs.pem"]': False,
-                f'fingerprint = ["{pin}"]': True,
-                f'fingerprint = ["{"0" * 64}"]': False,
-                "": False,
-            }
-            for lines, is_believed in believed.items():
-                async with node(extra=f"[client.tls]\n{lines}\n", connect=[url]) as b:
-                    await until(lambda: b.up() or len(b.events("link refused")) >= 2)
-                    assert bool(b.up()) == is_believed, lines
-
-    asyncio.run(main())
-
-
-@pytest.mark.parametrize("scheme", ["https", "moqt"])
-def test_a_relay_is_known_by_its_certificate(node: Any, authority: Any, scheme: str) -> None:
-    async def main() -> None:
-        for name in ("ours", "theirs"):
-            authority(name)
-        rule = "[auth.certificates.any]\nfull_access = true\ncluster = true\n"
-        base = certified("ours").replace("[auth]", 'root = ["ours.pem"]\n[auth]')
-        async with node(base=base, extra=rule) as a:
-            for name in ("ours", "theirs"):
-                shown = f'cert = "{name}-node.pem"\nkey = "{name}-node.key"\n'
-                tls = f'[client.tls]\nroot = ["ours.pem"]\n{shown}'
-                lines = f'connect = "{a.url(scheme=scheme)}"\n'
-                async with node(lines, extra=tls) as b:
-                    if name == "ours":
-                        await until(lambda: b.up() and a.relays())
-                        async with scene(a, b) as watched:
-                            watched.check()
-                    else:
-                        await until(
-                            lambda: len(b.events("link refused") + b.events("link down")) > 2
-                        )
-                        assert a.relays() == 0
 
     asyncio.run(main())

@@ -86,7 +86,7 @@ def check(frames: list[Frame]) -> None:
     assert got == wanted
 
 
-@pytest.mark.parametrize("name", ["moq-rs", "relay-cli"])
+@pytest.mark.parametrize("name", ["moq-rs", "moq-rs-raw"])
 def test_from_the_rust_relay_to_ours(
     rust: Relay, ours: tuple[Relay, Relay], client: Named, run: Run, name: str
 ) -> None:
@@ -94,7 +94,7 @@ def test_from_the_rust_relay_to_ours(
     check(run(carried((rust, ""), (ours[0], house.PUBLIC), there, client(name))))
 
 
-@pytest.mark.parametrize("name", ["moq-rs", "relay-cli"])
+@pytest.mark.parametrize("name", ["moq-rs", "moq-rs-raw"])
 def test_from_ours_to_the_rust_relay(
     rust: Relay, ours: tuple[Relay, Relay], client: Named, run: Run, name: str
 ) -> None:
