@@ -90,7 +90,7 @@ def test_who_gives_up_does_not_go_on_watching() -> None:
     for number in range(20):
         track.write_frame(bytes(100), number)
     with pytest.raises(Lagged):
-        read(broadcast.track("video"), limit=500)
+        read(broadcast.track("t"), limit=500)
     assert track.track is None  # the source was told that nobody watches any more
 
 
@@ -100,7 +100,7 @@ def test_frames_that_cannot_be_read_end_the_reading_only(monkeypatch: pytest.Mon
     track.append_group()
     track.write_frame(bytes(100), 0)
     with pytest.raises(DecodeError):
-        read(broadcast.track("video"))
+        read(broadcast.track("t"))
     assert track.track is None
     track.write_frame(bytes(100), 1)  # and whoever writes does not notice
 

@@ -234,26 +234,32 @@ class Cluster:
         self.door.adopt(guest)
         dialled.start(guest)
         guest.start()
+        await self._begin(session, begun)
+        return session
+
+    async def _begin(self, session: OpenSession, begun: asyncio.Future[None]) -> None:
+        """Wait until the relay has introduced itself. Raises `SessionLost`; cancelled or not, what
+        does not become a link leaves nothing behind."""
+        lost = session.lost
         why = "the link is not wanted any more"
         try:
             await asyncio.wait((lost, begun), timeout=BEGIN, return_when=asyncio.FIRST_COMPLETED)
-            if begun.done() and not lost.done() and not self._is_ourselves(guest):
-                return session
-            why = "it did not introduce itself"
-            if begun.done():
+            if lost.done():
+                why = lost.result()
+            elif not begun.done():
+                why = "it did not introduce itself"
+            elif session.guest.session.peer_origin == self.door.house.origin.id:
                 why = "it has our own number: it is this relay, or cluster.id is given twice"
+            else:
+                return
         except asyncio.CancelledError:
             await self._give_up(session, why)
             raise
-        why = lost.result() if lost.done() else why
         await self._give_up(session, why)
         raise SessionLost(why)
 
-    def _is_ourselves(self, guest: Guest) -> bool:
-        return guest.session.peer_origin == self.door.house.origin.id
-
     async def _give_up(self, session: OpenSession, why: str) -> None:
-        """A session that never became a link leaves nothing behind."""
+        """Let go of a session that never became a link."""
         if not session.lost.done():
             session.guest.close(SessionLost(why))
         await session.close()
