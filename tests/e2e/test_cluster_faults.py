@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import time
 from collections.abc import AsyncIterator
 from functools import partial
+from pathlib import Path as File
 from typing import Any
 
 import pytest
@@ -253,5 +255,25 @@ def test_one_endless_group_goes_on_over_another_route(node: Any) -> None:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
                 assert set(range(min(seen), max(seen) + 1)) == set(seen)
+
+    asyncio.run(main())
+
+
+def test_a_link_dropped_while_it_is_dialled_leaves_nothing(node: Any, folder: File) -> None:
+    async def main() -> None:
+        file = folder / "relays.json"
+        lines = 'connect_api = "relays.json"\ntoken = "cluster.jwt"\n'
+        async with node() as a:
+            a.relay.door._seat = lambda visit, protocol, *rest: visit.accept(Mute(), protocol)
+            file.write_text("[]")
+            async with node(lines) as b:
+                before = counts(b)
+                file.write_text(json.dumps([a.url()]))
+                await until(lambda: b.relay.door.links)
+                file.write_text("[]")
+                await until(lambda: not b.relay.cluster.links)
+                await until(lambda: counts(b)["guests 0"] == 0, 2)
+                await until(lambda: counts(b)["files"] <= before["files"], 4)
+                assert counts(b)["sessions 0"] == 0
 
     asyncio.run(main())
