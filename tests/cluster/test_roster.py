@@ -19,6 +19,7 @@ def test_the_most_important_wish_has_its_way() -> None:
         ("https://b/", 1),
         ("https://c/", 1),
     ]
+    assert [roster.is_hearsay(key) for key in wanted] == [False, False, True]
     roster.want(Wish.LISTED, {})
     assert roster.wanted()["https://a/"].cost == 5
     roster.drop(Wish.GOSSIPED, "https://c/")

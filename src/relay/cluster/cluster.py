@@ -144,6 +144,8 @@ class Cluster:
         if self._tasks is None or self.is_draining:
             return
         wanted = self._roster.wanted()
+        for key in self._met():
+            wanted.pop(key, None)
         for key in self.links.keys() - wanted.keys():
             self._log("link dropped", peer=key)
             del self.links[key]
@@ -157,11 +159,23 @@ class Cluster:
             elif link.address != address:
                 link.renew(address)
 
+    def _met(self) -> list[str]:
+        """Relays known by hearsay only that have come to us: one session serves both ways."""
+        came = {
+            guest.session.peer_origin
+            for guest in self.door.guests.values()
+            if guest.opened and guest.grant is not None and guest.grant.cluster
+        }
+        heard = self._gossip.nodes.items()
+        return [key for key, id in heard if id in came and self._roster.is_hearsay(key)]
+
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(TICK)
             now = self._clock()
             self._gossip.tick(now)
+            if self.settings.mesh:
+                self._follow()  # who came to us may have left again
             for session in tuple(self._sessions.values()):
                 if now - session.pinged >= KEEP_ALIVE:
                     session.pinged = now
