@@ -131,7 +131,7 @@ def test_gossip_and_news_of_a_fool_cost_nobody_anything(node: Any, minted: Any) 
             source = LocalBroadcast(client.house.clock)
             names = ["https:", "ftp://x", "z..z:1", "z" * 300, "https://z/?cost=" + "9" * 4000]
             for name in [*names, "\x00", "https://[z", "https://zz:99999", "ÿ.invalid:1"]:
-                client.origin.announce(Path(f".internal/origins/{name}"), source, (), now)
+                client.origin.announce(Path(f".internal/origins/{name}"), source, (9,), now)
             for number, frames in enumerate([[b"rubbish"], [b"x" * (2 << 20)], [b"[" * 100_000]]):
                 told = LocalBroadcast(client.house.clock)
                 track = told.create_track("revocations", TrackInfo())
