@@ -46,6 +46,7 @@ COMMANDS = {
     "quotas": "relay.cli.quotas:quotas",
     "audit": "relay.cli.audit:audit",
     "admin": "relay.cli.admin:admin",
+    "routes": "relay.cli.routes:routes",
     "sidecar": "relay.cli.sidecar:sidecar",
 }
 

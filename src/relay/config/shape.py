@@ -19,6 +19,7 @@ from relay.auth.rules import Hash
 from relay.auth.settings import AuthSettings
 from relay.cluster.settings import ClusterSettings
 from relay.control.settings import PublicLimits
+from relay.ingest.settings import IngestSettings
 from relay.model.settings import CacheSettings
 from relay.net.settings import ListenSettings, QuicLimits
 from relay.peer.settings import PeerSettings
@@ -238,6 +239,7 @@ class Settings(Section):
     cluster: ClusterSettings = ClusterSettings()
     admin: AdminSettings = AdminSettings()
     stats: StatsSettings = StatsSettings()
+    ingest: IngestSettings = IngestSettings()
     internal: InternalSettings = InternalSettings()
     sidecar: SidecarSection = SidecarSection()
 

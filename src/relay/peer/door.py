@@ -391,6 +391,7 @@ class Door:
         self._deadlines.pop(id, None)
         self._limit(guest, grant)
         guest.regrant(grant)
+        self._tell("refresh", guest)
         self.house.log(
             "refreshed", id=id, publish=list(grant.publish), subscribe=list(grant.subscribe)
         )

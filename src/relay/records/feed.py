@@ -8,7 +8,7 @@ module must not know sessions: listeners close them.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Protocol
 
 from relay.auth.revocation import Revocation, Revocations
@@ -48,6 +48,8 @@ class RevocationFeed:
         self._wall = wall
         self._log = log
         self._position = 0
+        self._believed: set[Revocation] = set()
+        """What others said and the store does not hold yet: in force all the same."""
         self._reading = asyncio.Lock()
         self._expired_at = 0.0
         self._silent = False
@@ -87,6 +89,7 @@ class RevocationFeed:
     def believe(self, entry: Revocation) -> None:
         """Another relay says that somebody is revoked: in force here and now."""
         if entry.is_active(self._wall()):
+            self._believed.add(entry)
             self.index.add(entry)
             for listener in self.listeners:
                 listener(entry)
@@ -98,16 +101,35 @@ class RevocationFeed:
             known = await self._known(entry, now)
             if not known and entry.is_active(now):
                 await self._records.revoke(entry, now)
+            self._believed.discard(entry)
+        await self.refresh()
+
+    async def relent(self, is_meant: Callable[[Revocation], bool]) -> None:
+        """Another relay took revocations back: they end here as well. Raises `StoreError`."""
+        self._believed = {entry for entry in self._believed if not is_meant(entry)}
+        async with self._reading:
+            now, after = self._wall(), 0
+            while page := await self._records.revocations(now, after):
+                after = page[-1].id
+                for entry in filter(is_meant, page):
+                    await self._records.withdraw(entry.id, now)
+            await self._reload()
         await self.refresh()
 
     async def _known(self, entry: Revocation, now: float) -> bool:
         """Whether the store holds the entry already: another relay on it may have been faster."""
+        async for each in self._kept(now):
+            if each.covers(entry):
+                return True
+        return False
+
+    async def _kept(self, now: float) -> AsyncIterator[Revocation]:
+        """Everything in force, page by page."""
         after = 0
         while page := await self._records.revocations(now, after):
-            if any(each.covers(entry) for each in page):
-                return True
+            for each in page:
+                yield each
             after = page[-1].id
-        return False
 
     async def run(self) -> None:
         """Keep the index current, for ever."""
@@ -139,13 +161,14 @@ class RevocationFeed:
             kept += page
             if len(page) < MAX_PAGE:
                 break
-        self.index.replace(kept)
+        self.index.replace((*kept, *self._believed))
 
     def _expire(self) -> None:
         now = self._wall()
         if now - self._expired_at >= EXPIRE_SECONDS:
             self._expired_at = now
             self.index.expire(now)
+            self._believed = {entry for entry in self._believed if entry.is_active(now)}
 
     def _complain(self, error: StoreError) -> None:
         if not self._silent:

@@ -18,6 +18,7 @@ from relay.records.feed import RETRY_SECONDS, Log
 from relay.records.kept import Audit
 from relay.records.settings import AuditSettings
 from relay.records.store import StoreError
+from relay.records.whole import whole
 
 BATCH = 100
 """Entries written in one transaction; making more at a time would hold up the loop."""
@@ -69,12 +70,14 @@ class Scribe:
             self._queue.append(self._signed(fact))
         self._came.set()
 
+    @whole
     async def write(self, fact: Fact) -> Entry:
         """Write it now: it is in the store when this returns. Raises `StoreError`."""
         async with self._writing:
             (entry,) = await self._append([self._signed(fact)])
         return entry
 
+    @whole
     async def flush(self) -> None:
         """Write everything that waits. Raises `StoreError`; nothing is lost then."""
         async with self._writing:

@@ -36,6 +36,7 @@ from relay.records.store import (
     Revoked,
 )
 from relay.records.tables import api_tokens, counters, revocations, tickets
+from relay.records.whole import whole
 
 
 class SqlRecords:
@@ -54,6 +55,7 @@ class SqlRecords:
 
     # -- API tokens ----------------------------------------------------------------------------
 
+    @whole
     async def add_token(self, token: StoredToken) -> None:
         """Keep a new API token."""
         async with self._database.write() as connection:
@@ -73,6 +75,7 @@ class SqlRecords:
         async with self._database.read() as connection:
             return [read_token_row(dict(row)) for row in await rows_of(connection, ordered)]
 
+    @whole
     async def revoke_token(self, prefix: str, now: float, reason: str = "") -> Revoked | None:
         """Refuse the token from now on."""
         fresh = update(api_tokens).where(
@@ -86,6 +89,7 @@ class SqlRecords:
             entry = Revocation("jti", token.id, expires=token.expires, reason=reason, created=now)
             return Revoked(token, await _revoke(connection, entry))
 
+    @whole
     async def mark_used(self, uses: Mapping[str, float]) -> None:
         """Note when tokens were last used."""
         if not uses:
@@ -98,6 +102,7 @@ class SqlRecords:
 
     # -- revocations ---------------------------------------------------------------------------
 
+    @whole
     async def revoke(self, entry: Revocation, now: float) -> Revocation:
         """Put a revocation in force."""
         entry.require_sense()
@@ -109,6 +114,7 @@ class SqlRecords:
             )
             return kept
 
+    @whole
     async def withdraw(self, id: int, now: float) -> bool:
         """Take a revocation back."""
         async with self._database.write() as connection:
@@ -138,6 +144,7 @@ class SqlRecords:
 
     # -- tickets -------------------------------------------------------------------------------
 
+    @whole
     async def save_ticket(self, digest: str, grant: Grant, expires: float, now: float) -> None:
         """Keep a ticket."""
         row = {"digest": digest, "grant": grant_text(grant), "expires": expires}
@@ -146,6 +153,7 @@ class SqlRecords:
             live = tickets.c.expires > now
             await require_room(connection, tickets.c.digest, MAX_TICKETS, "tickets", live)
 
+    @whole
     async def take_ticket(self, digest: str, now: float) -> Grant | None:
         """What a ticket stands for, once."""
         taken = delete(tickets).where(tickets.c.digest == digest)
@@ -168,6 +176,7 @@ class SqlRecords:
 
     # -- keeping house -------------------------------------------------------------------------
 
+    @whole
     async def forget(self, now: float) -> None:
         """Delete what has ended."""
         async with self._database.write() as connection:

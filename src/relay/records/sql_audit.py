@@ -17,6 +17,7 @@ from relay.records.audit import FIRST, MAX_LIMIT, Entry, Fact, Query, linked
 from relay.records.database import Database, next_number, rows_of
 from relay.records.store import MAX_PAGE
 from relay.records.tables import audit, counters
+from relay.records.whole import whole
 
 SECOND = 1_000_000
 """Microseconds."""
@@ -28,6 +29,7 @@ class SqlAudit:
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    @whole
     async def append(self, facts: Sequence[Fact]) -> list[Entry]:
         """Write them down."""
         if not facts:
@@ -54,6 +56,7 @@ class SqlAudit:
         async with self._database.read() as connection:
             return int((await connection.execute(wanted)).scalar_one())
 
+    @whole
     async def prune(self, before: float, fact: Fact) -> int:
         """Delete what is older, and say so."""
         older = select(func.max(audit.c.number)).where(audit.c.at < round(before * SECOND))

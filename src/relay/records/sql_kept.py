@@ -31,6 +31,7 @@ from relay.records.kept import (
 )
 from relay.records.store import StoreError
 from relay.records.tables import quotas, secrets, signing_keys
+from relay.records.whole import whole
 
 
 class SqlQuotas:
@@ -48,6 +49,7 @@ class SqlQuotas:
         except ValidationError:
             raise StoreError("a quota in the store cannot be read") from None
 
+    @whole
     async def put(self, tenant: str, said: Override) -> None:
         """Say something of a tenant."""
         text = said.model_dump_json(exclude_none=True)
@@ -57,6 +59,7 @@ class SqlQuotas:
             await connection.execute(insert(quotas).values(tenant=tenant, said=text))
             await require_room(connection, quotas.c.tenant, MAX_TENANTS, "tenants with quotas")
 
+    @whole
     async def drop(self, tenant: str) -> bool:
         """Unsay it."""
         async with self._database.write() as connection:
@@ -71,6 +74,7 @@ class SqlSecrets:
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    @whole
     async def put(self, secret: Sealed) -> None:
         """Keep one more version."""
         named = f"version {secret.version} of {secret.name!r}"
@@ -98,6 +102,7 @@ class SqlSecrets:
             rows = await rows_of(connection, wanted.limit(MAX_SECRETS))
         return sorted((Sealed(**row) for row in rows), key=lambda each: (each.name, each.version))
 
+    @whole
     async def drop(self, purpose: str, name: str, version: int | None = None) -> int:
         """Forget that version, or all of that name."""
         gone = delete(secrets).where(secrets.c.purpose == purpose, secrets.c.name == name)
@@ -124,6 +129,7 @@ class SqlKeys:
         async with self._database.read() as connection:
             return await _keys(connection)
 
+    @whole
     async def change(self, step: Step) -> list[StoredKey]:
         """Take a step while nobody else can."""
         async with self._database.write() as connection:
@@ -143,6 +149,7 @@ class SqlKeys:
             return after
 
 
+@whole
 async def reseal(database: Database, again: Callable[[Sealed], str]) -> int:
     """Seal everything anew, all or nothing; how many secrets there were."""
     async with database.write() as connection:

@@ -85,9 +85,13 @@ class Face:
         )
         verdict = Verdict(await self.relay.door.consider(request, remote))
         if verdict.grant is not None:
-            house = self.relay.house
-            house.ledger.arrive(verdict.grant.tenant, house.clock())
+            self._arrived(verdict.grant)
         return verdict
+
+    def _arrived(self, grant: Grant) -> None:
+        """One more request of a tenant's. Raises `OverQuota` for one too many."""
+        house = self.relay.house
+        house.ledger.arrive(grant.tenant, house.clock())
 
     async def ticket(self, bearer: str, remote: str) -> dict[str, Any]:
         """A one-time ticket for whatever the credential allows."""
@@ -95,6 +99,7 @@ class Face:
         judgement = await self.relay.door.consider(request, remote)
         if judgement.grant is None:
             raise refusal(judgement)
+        self._arrived(judgement.grant)
         ticket = await self.relay.desk.make_ticket(judgement.grant)
         return {"ticket": ticket.text, "expires": ticket.expires}
 
@@ -115,8 +120,8 @@ class Face:
         grant = judgement.grant
         if grant is None:
             raise Told(refusal(judgement), judgement.id)
-        house = self.relay.house
-        house.ledger.arrive(grant.tenant, house.clock())
+        self._arrived(grant)
+        audit = self.relay.house.audit
         try:
             issued = issuer.exchange(grant, wish)
         except Refusal as error:
@@ -125,10 +130,10 @@ class Face:
                 "login refused", id=judgement.id, reason=reason.code, why=reason.text
             )
             why = f"login: {reason.text}"
-            house.audit("deny", grant=grant, id=judgement.id, remote=remote, why=why)
+            audit("deny", grant=grant, id=judgement.id, remote=remote, why=why)
             raise Told(error, judgement.id) from None
         why = f"token {issued.jti} until {issued.expires}"
-        house.audit("issue", grant=grant, id=judgement.id, remote=remote, why=why)
+        audit("issue", grant=grant, id=judgement.id, remote=remote, why=why)
         return issued.members()
 
     async def sessions(self, bearer: str, remote: str) -> list[dict[str, Any]]:

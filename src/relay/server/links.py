@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
@@ -60,14 +62,14 @@ class Announcer:
                 if isinstance(item, Revocation):
                     await self._desk.feed.adopt(item)
                 else:
-                    await self._withdraw(*item)
+                    await self._desk.feed.relent(partial(_is_meant, *item))
             except RelayError as error:
                 self._log("warning", detail=f"a revocation heard of was not kept: {error}")
 
-    async def _withdraw(self, key: Key, at: float) -> None:
-        for entry in tuple(self._desk.feed.index):
-            if key_of(entry) == key and entry.created <= at:
-                await self._desk.feed.withdraw(entry.id)
+
+def _is_meant(key: Key, at: float, entry: Revocation) -> bool:
+    """Whether a withdrawal is about this entry; the same may have been revoked again since."""
+    return entry.created <= at and key_of(entry) == key
 
 
 def make_cluster(
@@ -99,13 +101,16 @@ def _dialler(settings: Settings) -> Dial:
         key=client.tls.key,
     )
 
+    silence = min(settings.cluster.silence, settings.quic.idle_timeout)
+    limits = replace(settings.quic, idle_timeout=silence)
+
     async def dial_relay(url: str) -> tuple[Dialled, str | None]:
         dialled = await dial(
             url,
             protocols=settings.server.versions,
             tls=tls,
             timeout=client.timeout,
-            limits=settings.quic,
+            limits=limits,
             bind=client.bind,
         )
         return dialled, setup_target(url)

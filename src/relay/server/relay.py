@@ -25,12 +25,14 @@ from relay.cluster.news import News
 from relay.config import Settings
 from relay.control.admin.guard import Guard
 from relay.control.admin.routes import counter_routes
+from relay.control.asking import bearer, remote
 from relay.control.internal import internal_app
 from relay.control.page import page_routes
-from relay.control.public import public_app, read_bearer, read_remote
+from relay.control.public import public_app
 from relay.control.serve import HttpListener, listen
 from relay.control.webhook import Webhook
 from relay.errors import ConfigError, RelayError
+from relay.ingest.station import Station
 from relay.issuer import Issuer
 from relay.keyring import Change, Keyring
 from relay.model.origin import Origin
@@ -50,6 +52,7 @@ from relay.server.links import Announcer, list_fetcher, make_cluster
 from relay.server.log import LEVELS
 from relay.server.metrics import Lag
 from relay.server.parts import draw_id, load_certificates, transcode
+from relay.server.press import Press
 from relay.server.stats import Stats
 from relay.sidecar.client import AuthClient
 from relay.sidecar.link import Link, client_tls
@@ -97,6 +100,8 @@ class Relay:
         self.draining = asyncio.Event()
         """Set when the relay is to stop in good order."""
         self._said_goodbye = False
+        station = Station(self.house.origin, settings.ingest, self.house.clock, wall)
+        self.press = Press(self, station)
         self.endpoint = Endpoint(
             self.door.answer,
             settings.endpoint,
@@ -144,10 +149,16 @@ class Relay:
                 return f"its key {grant.kid!r} was removed" if is_gone else None
 
             self.door.recheck(struck)
+            self.press.recheck(struck)
 
     def _revoked(self, entry: Revocation) -> None:
         """A revocation came into force: whoever it strikes has to go."""
-        self.door.recheck(lambda grant: str(entry) if entry.strikes(grant.holder) else None)
+
+        def struck(grant: Grant) -> str | None:
+            return str(entry) if entry.strikes(grant.holder) else None
+
+        self.door.recheck(struck)
+        self.press.recheck(struck)
 
     def _may_be_operator(self, bearer: str) -> bool:
         hash = self.settings.admin.api_key
@@ -268,9 +279,9 @@ class Relay:
     def _faces(self) -> list[HttpListener]:
         """The HTTP faces: where they were asked for, or beside QUIC on the same port number."""
         web = self.settings.web
-        counter = counter_routes(Counter(self), self.guard, read_bearer, read_remote)
+        counter = counter_routes(Counter(self), self.guard, bearer, remote)
         page = page_routes(self.quic_address[1]) if self.settings.admin.api_key else []
-        app = public_app(self.face, web.limits, [*page, *counter])
+        app = public_app(self.face, web.limits, self.press, [*page, *counter])
         self._listeners: list[HttpListener] = []
         plain = web.http.listen
         if plain is None and web.https.listen is None:
@@ -304,6 +315,7 @@ class Relay:
                 self.house.origin.tick(now)
                 self.house.ledger.tick(now)
                 self.door.tick(now)
+                self.press.tick(now)
                 if count % CERTIFICATE_TICKS == 0 and self.certificates.reload_if_changed():
                     self.log.info("certificate reloaded", sha256=self.certificates.fingerprint)
             except ConfigError as error:
@@ -337,6 +349,7 @@ class Relay:
             self._begin_goodbye()
             if self.door.guests:
                 await asyncio.sleep(GOODBYE)
+        self.press.close()
         self.door.empty(Leaving("the relay is stopping"))
 
 
