@@ -29,7 +29,7 @@ LATENCY = 60_000
 RETRY = 0.5
 """Seconds until a track that broke off is asked for again; doubled each time, up to..."""
 
-MAX_RETRY = 30.0
+MAX_RETRY = 5.0
 
 Log = Callable[..., None]
 

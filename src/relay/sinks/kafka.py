@@ -75,6 +75,8 @@ class Kafka:
         self.settings = settings
         self.taken = 0
         """Records taken, delivered or not."""
+        self.delivered = 0
+        """Records that the brokers have."""
         self.unsent = 0
         """Records that waited in vain when the relay stopped."""
         self._name = name
@@ -100,12 +102,7 @@ class Kafka:
     @property
     def waiting(self) -> int:
         """Records that no broker has confirmed yet."""
-        return len(self._producer)
-
-    @property
-    def delivered(self) -> int:
-        """Records that the brokers have."""
-        return self.taken - self.failed - self.unsent - self.waiting
+        return self.taken - self.delivered - self.failed
 
     @property
     def dropped(self) -> int:
@@ -156,10 +153,7 @@ class Kafka:
         if self.unsent:
             detail = f"sinks.{self._name}: {self.unsent} records were not delivered in time"
             self._log("warning", detail=detail)
-            failed = self.failed
             self._producer.purge()
-            self._producer.poll(0)
-            self._failed.count = failed  # those are counted already
 
     def _named(self, broadcast: Path, track: str) -> tuple[str, bytes]:
         """Topic and key of a track."""
@@ -172,8 +166,10 @@ class Kafka:
         return found
 
     def _reported(self, error: Any, message: object) -> None:
-        """A record failed for good; of those that arrived we are not told one by one."""
-        if error is not None:
+        """A record has arrived, or failed for good."""
+        if error is None:
+            self.delivered += 1
+        else:
             self._failed.add(error.str())
 
     def _erred(self, error: Any) -> None:
@@ -216,13 +212,16 @@ def _config(settings: SinkSettings, environ: Mapping[str, str]) -> dict[str, Any
         # Until it is delivered, however long that takes; one request at a time keeps the order.
         "message.timeout.ms": 0,
         "max.in.flight.requests.per.connection": 1,
-        "delivery.report.only.error": True,
         "security.protocol": _protocol(settings),
     }
     if (tls := settings.tls) is not None:
-        config["ssl.ca.location"] = str(tls.root) if tls.root else "probe"
-        files = {"ssl.certificate.location": tls.cert, "ssl.key.location": tls.key}
-        config |= {name: str(file) for name, file in files.items() if file is not None}
+        config["ssl.ca.location"] = "probe"
+        files = {"ssl.ca.location": "root", "ssl.certificate.location": "cert"}
+        for name, said in (files | {"ssl.key.location": "key"}).items():
+            if (file := getattr(tls, said)) is not None:
+                if not os.access(file, os.R_OK):
+                    raise ConfigError(f"tls.{said}: {file}: not readable")
+                config[name] = str(file)
     if (sasl := settings.sasl) is not None:
         config["sasl.mechanism"] = sasl.mechanism
         config["sasl.username"] = sasl.username
