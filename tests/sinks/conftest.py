@@ -1,4 +1,4 @@
-"""Brokers to test with: librdkafka's own mock cluster, and a real Apache Kafka started for the run."""
+"""Brokers to test with: the mock cluster of librdkafka, and a real Apache Kafka for the run."""
 
 from __future__ import annotations
 

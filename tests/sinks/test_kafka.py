@@ -1,4 +1,4 @@
-"""Records in a broker: librdkafka's mock cluster for most, a real Apache Kafka for what must hold."""
+"""Records in a broker: a mock cluster for most, a real Apache Kafka for what must hold."""
 
 from __future__ import annotations
 

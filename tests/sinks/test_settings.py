@@ -42,6 +42,6 @@ def test_files_stand_beside_the_settings(tmp_path):
     ],
 )
 def test_what_cannot_be_obeyed_is_named(tmp_path, text, said):
-    with pytest.raises(ConfigError, match="relay.toml:[0-9]+: sinks.x") as caught:
+    with pytest.raises(ConfigError, match=r"relay\.toml:[0-9]+: sinks\.x") as caught:
         read(tmp_path, text)
     assert said in str(caught.value)
