@@ -123,6 +123,16 @@ def test_bad_input_gets_a_clear_error_and_nothing_is_published(running: Any, sch
     asyncio.run(main())
 
 
+def test_the_latest_group_is_the_one_that_was_published_last(running: Any) -> None:
+    async def main() -> None:
+        async with running() as relay, httpx.AsyncClient(base_url=base(relay)) as web:
+            for number in range(20):
+                await web.post("/publish/anon/a/x", json={"n": number})
+                assert (await web.get("/fetch/anon/a/x")).json() == {"n": number}
+
+    asyncio.run(main())
+
+
 def test_rights_below_the_broadcast_do_not_reach_it(running: Any, token: Any) -> None:
     async def main() -> None:
         async with running() as relay, httpx.AsyncClient(base_url=base(relay)) as web:

@@ -11,8 +11,11 @@ import httpx
 import pytest
 import structlog
 
+from relay.client import connect
 from relay.config import load
 from relay.errors import ConfigError
+from relay.model.track import TrackInfo
+from relay.net.dial import DialTls
 from relay.path import Path
 from relay.peer.local import ReadFrame
 from relay.server import Relay
@@ -200,6 +203,7 @@ async def relayed(folder, address, **more):
     async with relay.running():
         url = f"http://127.0.0.1:{relay.http_addresses[0][1]}/publish/"
         async with httpx.AsyncClient(base_url=url) as web:
+            web.quic = relay.quic_address[1]
             yield relay.sinks["lake"], web
 
 
@@ -221,6 +225,29 @@ def test_a_relay_copies_what_is_published(tmp_path, mock, consume):
     assert [each.value() for each in found] == [b'{"n":%d}' % n for n in range(5)]
     now = time.time() * 1e6
     assert all(abs(int(dict(each.headers())["timestamp"]) - now) < 60e6 for each in found)
+
+
+@pytest.mark.parametrize("scheme", ["https", "moqt"])
+def test_a_relay_copies_what_a_session_publishes(tmp_path, mock, consume, scheme):
+    async def main():
+        async with relayed(tmp_path, mock) as (sink, web):
+            url = f"{scheme}://127.0.0.1:{web.quic}/anon"
+            async with connect(url, tls=DialTls(disable_verify=True)) as client:
+                track = client.create_broadcast("a").create_track("t", TrackInfo(timescale=48000))
+                for group in range(4):
+                    track.append_group()
+                    track.write_frame(b"%d" % group, 960 * group)
+                    track.write_frame(b"%d" % group, 960 * group + 480)
+                    track.finish_group()
+                    if not group:  # whoever publishes decides what the first subscription gets
+                        await until(lambda: sink.outlet.taken == 2)
+                await until(lambda: sink.outlet.delivered == 8)
+
+    asyncio.run(main())
+    found = [dict(each.headers()) for each in consume(mock, tmp_path.name, 8)]
+    places = [tuple(int(each[name]) for name in ("group", "frame", "timestamp")) for each in found]
+    assert sorted(places) == [(g, f, 960 * g + 480 * f) for g in range(4) for f in (0, 1)]
+    assert {each["timescale"] for each in found} == {b"48000"}
 
 
 def test_a_dead_broker_does_not_hold_up_a_relay_nor_its_end(tmp_path):
