@@ -145,7 +145,7 @@ async def connect(
 
     Raises `SessionLost` when it cannot be had; its ``status`` is that of the relay's refusal.
     """
-    house = House(Origin(draw_id()), transcode, time.monotonic, log=log)
+    house = House(Origin(draw_id(), keeps_own=True), transcode, time.monotonic, log=log)
     dialled = await dial(url, protocols=versions, tls=tls or DialTls(), timeout=timeout)
     session = LiteSession(
         dialled.transport,

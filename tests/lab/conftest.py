@@ -11,7 +11,6 @@ import os
 import re
 import sys
 from collections.abc import Callable, Generator, Iterator
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -65,13 +64,6 @@ def fleet(lab: Lab, tmp_path: Path) -> Iterator[Fleet]:
             yield made
         finally:
             _fleets.remove(made)
-
-
-@pytest.fixture
-def cluster() -> None:
-    """Relays can be linked."""
-    if find_spec("relay.cluster") is None:
-        pytest.skip("links between relays are not built yet")
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from fleet.scene import DELAY, EVERY, SIZE, SPREAD, leave, until_linked, watch_a
 from fleet.station import IDLE
 from netlab import Clock
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("cluster")]
+pytestmark = pytest.mark.slow
 
 NOTICED = 3 * IDLE
 """Seconds within which a dead neighbour must have been noticed and gone round: a sign of life that
@@ -173,4 +173,4 @@ def test_a_step_of_a_clock_disturbs_nobody(fleet, figures, tmp_path):
     for viewer in viewers:
         assert shapes.is_each_once(viewer.groups)
         assert (viewer.lost, viewer.breaks) == ([], [])
-    figures["unannounced_s"] = leave(publisher, observers)
+    figures["unannounced_s"] = leave([publisher], observers)

@@ -557,7 +557,7 @@ def test_viewers_are_held_when_a_relay_withdraws_and_another_may_know_better(
     fakes, origin, watcher
 ):
     origin.relays = 2
-    route = origin.announce(B, source := fakes.Source(), (7, 2), 0.0, price=Price(2, 2))
+    route = origin.announce(B, source := fakes.Source(), (7, 2, 5), 0.0, price=Price(3, 3))
     viewer, track = viewer_of(origin, fakes)
     route.withdraw(1.0)
     assert track.open_group(0, "raw", 1.0, source) is not None
@@ -570,11 +570,11 @@ def test_viewers_are_held_when_a_relay_withdraws_and_another_may_know_better(
 
 def test_held_viewers_are_served_to_the_end_when_nobody_knows_another_way(fakes, origin, watcher):
     origin.relays = 2
-    route = origin.announce(B, source := fakes.Source(), (7, 2), 0.0, price=Price(2, 2))
+    route = origin.announce(B, source := fakes.Source(), (7, 2, 5), 0.0, price=Price(3, 3))
     viewer, track = viewer_of(origin, fakes)
     route.withdraw(1.0)
     origin.tick(1.5)
-    assert watcher.view == {"b": (7, 2)}
+    assert watcher.view == {"b": (7, 2, 5)}
     origin.tick(1.7)
     assert watcher.view == {}
     assert track.open_group(0, "raw", 2.0, source) is not None
@@ -641,3 +641,19 @@ def test_of_two_relays_that_pull_it_only_one_moves_to_the_other(fakes):
         origin.tick(1.0)
         moved.append(warm.verbs)
     assert sorted(moved) == [[], ["open"]]
+
+
+def test_the_word_of_the_publishers_own_relay_is_final(fakes, origin, watcher):
+    origin.relays = 2
+    origin.announce(B, fakes.Source(), (7, 2), 0.0, price=Price(2, 2)).withdraw(1.0)
+    assert watcher.view == {}
+
+
+def test_a_client_keeps_its_own_where_others_announce_the_same(fakes):
+    origin, watcher = Origin(1, keeps_own=True), fakes.Watcher()
+    origin.watch(ROOT, watcher)
+    own = origin.announce(B, fakes.Source(), (), 0.0)
+    origin.announce(B, fakes.Source(), (7, 2), 1.0)
+    assert watcher.view == {"b": ()}
+    own.withdraw(2.0)
+    assert watcher.view == {"b": (7, 2)}

@@ -29,11 +29,11 @@ from relay.peer.guest import Guest
 from relay.session.lite import LiteSession
 from relay.session.transport import Receiver, Transport
 
-TICK = 0.5
+TICK = 0.25
 """Seconds between looks at what is due, and at the token file."""
 
-KEEP_ALIVE = 4.0
-"""Seconds between signs of life on a link."""
+SIGNS = 5
+"""Signs of life on a link within ``cluster.silence``."""
 
 BEGIN = 10.0
 """Seconds that a dialled relay may take to introduce itself."""
@@ -162,7 +162,7 @@ class Cluster:
             now = self._clock()
             self._gossip.tick(now)
             for session in tuple(self._sessions.values()):
-                if now - session.pinged >= KEEP_ALIVE:
+                if now - session.pinged >= self.settings.silence / SIGNS:
                     session.pinged = now
                     session.guest.transport.ping()
             stamp = self._token_stamp()

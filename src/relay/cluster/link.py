@@ -126,6 +126,10 @@ class Link:
             self.state.trouble = why
             self._log("link refused", peer=self.address.key, why=why, attempt=self.state.attempts)
             return None
+        except Exception as error:  # a mistake of ours in one link must not end the others
+            self.state.trouble = repr(error)
+            self._log("internal error", peer=self.address.key, error=repr(error))
+            return None
         self.state.session, self.state.since, self.state.trouble = session, self._clock(), ""
         self.state.attempts = 0
         self._log("link up", peer=self.address.key, id=session.guest.id, cost=self.address.cost)

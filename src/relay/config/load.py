@@ -31,6 +31,7 @@ SECONDS = frozenset(
         "cache.track_linger",
         "client.timeout",
         "ingest.linger",
+        "cluster.silence",
         "server.drain",
         "sidecar.expires",
         "sidecar.revalidate",

@@ -25,9 +25,14 @@ MAX_HOPS = 32
 class Origin:
     """All broadcasts of one relay. ``now`` is monotonic seconds in every call."""
 
-    def __init__(self, id: int, settings: CacheSettings | None = None) -> None:
+    def __init__(
+        self, id: int, settings: CacheSettings | None = None, keeps_own: bool = False
+    ) -> None:
         self.id = id
         """This relay's own hop id: chains that contain it are loops."""
+        self.keeps_own = keeps_own
+        """Whether what is published here is never displaced by what others announce, as in a
+        client, which must not give way to what it is about to replace."""
         settings = settings or CacheSettings()
         self.stock = Stock(settings, Cache(settings), Agenda())
         self.board = Board()

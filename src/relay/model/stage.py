@@ -31,8 +31,9 @@ COOL = 5.0
 """Seconds after the last viewer left for which a broadcast is still told to be cheap here."""
 
 HOLD = 0.6
-"""Seconds for which viewers wait when the last relay that led to a broadcast has withdrawn it and
-there are others to hear from: one of them may know another way once there is calm."""
+"""Seconds for which viewers wait when the last relay that led to a broadcast has withdrawn it,
+which is not the publisher's own, and there are others to hear from: one of them may know another
+way once there is calm."""
 
 
 class Stage:
@@ -71,7 +72,8 @@ class Stage:
         fresh = self._new(route.identity)
         fresh.add_route(route)
         if current is not None and current.routes:
-            if self._dispute.prefers(current.identity, fresh.identity, now):
+            keeps_own = self._origin.keeps_own and not current.routes[0].hops and route.hops
+            if keeps_own or self._dispute.prefers(current.identity, fresh.identity, now):
                 self.parked.append(fresh)
                 return
             self._dispute.note(now)
@@ -99,7 +101,8 @@ class Stage:
         """Seconds to wait for another route when the last one is gone."""
         if error is not None:
             return self._origin.stock.settings.linger
-        return HOLD if len(route.hops) > 1 and self._origin.relays > 1 else 0.0
+        is_final = len(route.hops) < 3  # the publisher's own word, or that of its own relay
+        return HOLD if not is_final and self._origin.relays > 1 else 0.0
 
     def _wait(
         self, broadcast: Broadcast, gone: Route, error: RelayError | None, until: float

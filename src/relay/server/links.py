@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
@@ -94,13 +95,16 @@ def _dialler(settings: Settings) -> Dial:
         key=client.tls.key,
     )
 
+    silence = min(settings.cluster.silence, settings.quic.idle_timeout)
+    limits = replace(settings.quic, idle_timeout=silence)
+
     async def dial_relay(url: str) -> tuple[Dialled, str | None]:
         dialled = await dial(
             url,
             protocols=settings.server.versions,
             tls=tls,
             timeout=client.timeout,
-            limits=settings.quic,
+            limits=limits,
             bind=client.bind,
         )
         return dialled, setup_target(url)

@@ -45,18 +45,26 @@ def spread(
     )
 
 
-def leave(publisher: Publisher, observers: Sequence[Observer]) -> float:
-    """Have a publisher leave in good order; the seconds until the last observer knew."""
+def leave(publishers: Sequence[Publisher], observers: Sequence[Observer]) -> float:
+    """Have publishers leave in good order; the seconds until the last observer knew of all."""
     start = time.monotonic()
-    publisher.stop()
-    path = publisher.path
-    until(lambda: not any(observer.sees(path) for observer in observers), SPREAD, f"{path} is gone")
-    return max(observer.when(path, False) or start for observer in observers) - start
+    for publisher in publishers:
+        publisher.dismiss()
+    for publisher in publishers:
+        publisher.stop()
+    paths = [publisher.path for publisher in publishers]
+    until(
+        lambda: not any(observer.sees(path) for observer in observers for path in paths),
+        SPREAD,
+        f"{paths} are gone",
+    )
+    known = (observer.when(path, False) for observer in observers for path in paths)
+    return max(when or start for when in known) - start
 
 
 def until_linked(crowd: Crowd, station: Station, observers: Sequence[Observer]) -> float:
     """Wait until what is published at one relay is seen at all; seconds."""
     probe = crowd.publish(station.url, "probe")
     took = until(lambda: all(each.sees("probe") for each in observers), LINKED, "linked")
-    leave(probe, observers)
+    leave([probe], observers)
     return took

@@ -165,7 +165,7 @@ class Fleet:
         self.lab = lab
         self.folder = folder
         self.authority = Authority(folder)
-        self.tls = DialTls(roots=self.authority.file)
+        self.tls = DialTls(roots=(self.authority.file,))
         self.stations: list[Station] = []
         self.crowds: list[Crowd] = []
         self._key = keys.generate("HS256", kid="fleet")
