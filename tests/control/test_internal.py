@@ -29,6 +29,11 @@ class Ward:
     def nodes(self) -> dict[str, Any]:
         return {"nodes": []}
 
+    def routes(self, prefix: str) -> dict[str, Any]:
+        if "//" in prefix:
+            raise BadRequest("too long")
+        return {"below": prefix}
+
     def drain(self) -> int:
         self.is_leaving = True
         return 2
@@ -45,6 +50,9 @@ class Ward:
         ("POST", "/sessions/revalidate?id=1", 202, '{"sessions":3}'),
         ("GET", "/sessions/revalidate", 405, ""),
         ("GET", "/nodes", 200, '{"nodes":[]}'),
+        ("GET", "/routes", 200, '{"below":""}'),
+        ("GET", "/routes/a%20b/c", 200, '{"below":"/a%20b/c"}'),
+        ("GET", "/routes/a//b", 400, "too long"),
         ("POST", "/drain", 202, '{"sessions":2}'),
         ("GET", "/drain", 405, ""),
     ],

@@ -43,7 +43,7 @@ async def copied(*choices, max_tracks=10):
         origin,
         transcode,
         time.monotonic,
-        lambda event, **facts: said.append(facts["detail"]),
+        lambda event, **facts: said.append(facts.get("detail") or facts["error"]),
         max_tracks,
     )
     sink.said = said
@@ -139,5 +139,27 @@ def test_more_tracks_than_the_limit_are_not_copied_and_told_once():
             assert [each[0] for each in sink.outlet.records] == ["a"]
             assert sink.refused == 2
             assert len(sink.said) == 1
+
+    asyncio.run(main())
+
+
+def test_a_mistake_ends_neither_the_relay_nor_the_sink(monkeypatch):
+    monkeypatch.setattr(copying, "RESTART", 0.01)
+
+    async def main():
+        async with copied("a:t") as (origin, sink):
+            put, mistakes = sink.outlet.put, [ValueError("a mistake")]
+
+            def fails_once(record):
+                if mistakes:
+                    raise mistakes.pop()
+                put(record)
+
+            sink.outlet.put = fails_once
+            write(announce(origin, "a", "t")[1], b"1")
+            async with asyncio.timeout(5):
+                while not sink.outlet.records:
+                    await asyncio.sleep(0.01)
+            assert ["a mistake" in each for each in sink.said] == [True]
 
     asyncio.run(main())

@@ -93,10 +93,12 @@ def test_while_nobody_answers_the_buffer_is_all_it_costs():
             assert said[0].startswith("sinks.lake: no room for records: buffer_bytes (1048576)")
             await until(lambda: len(said) == 2)
             await asyncio.sleep(0.3)
+        outlet._producer.poll(0)
         return outlet, said
 
     outlet, said = asyncio.run(main())
     assert outlet.unsent == outlet.taken
+    assert outlet.waiting == 0
     assert (outlet.delivered, outlet.failed) == (0, 0)
     assert len(said) == 3, said
     assert "brokers do not answer" in said[1]

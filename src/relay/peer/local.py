@@ -348,8 +348,8 @@ async def collect_group(
     frames: dict[int, list[bytes]] = {}
     least = sequence
     async for item in collector.frames():
-        if least is None:  # a group that was kept comes first, even when there are newer ones
-            least = max(item.group, track.latest or 0)
+        if least is None:  # a group that was kept comes first, even where a newer one is at hand
+            least = max((item.group, *track.groups))
         if item.group < least or (sequence is not None and item.group > sequence):
             continue
         if isinstance(item, GroupEnd):

@@ -31,6 +31,9 @@ RETRY = 0.5
 
 MAX_RETRY = 5.0
 
+RESTART = 5.0
+"""Seconds until a sink begins again after a mistake of ours."""
+
 Log = Callable[..., None]
 
 
@@ -84,6 +87,15 @@ class Copying:
 
     async def run(self) -> None:
         """Copy until cancelled."""
+        while True:
+            try:
+                await self._copy()
+            except Exception as error:  # a mistake of ours in one sink must not end the relay
+                self._log("internal error", error=repr(error))
+            self._readers.clear()
+            await asyncio.sleep(RESTART)
+
+    async def _copy(self) -> None:
         async with asyncio.TaskGroup() as outer:
             outer.create_task(self.outlet.run())
             async with asyncio.TaskGroup() as self._tasks:

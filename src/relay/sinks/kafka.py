@@ -87,11 +87,12 @@ class Kafka:
         self._silent = Complaints(self._complaining("brokers do not answer"), clock)
         self._said_silent = 0
         try:
-            from confluent_kafka import KafkaException, Producer
+            from confluent_kafka import KafkaError, KafkaException, Producer
         except ImportError:
             hint = "install the extra: pip install 'moq-relay[kafka]'"
             raise ConfigError(f"kind: Kafka is not installed here; {hint}") from None
         self._refusal = KafkaException
+        self._purged = (KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT)
         config = _config(settings, environ)
         config |= {"error_cb": self._erred, "logger": _quiet_logger()}
         try:
@@ -102,7 +103,7 @@ class Kafka:
     @property
     def waiting(self) -> int:
         """Records that no broker has confirmed yet."""
-        return self.taken - self.delivered - self.failed
+        return self.taken - self.delivered - self.failed - self.unsent
 
     @property
     def dropped(self) -> int:
@@ -149,9 +150,9 @@ class Kafka:
 
     async def _drain(self) -> None:
         await asyncio.to_thread(self._producer.flush, self.settings.drain)
-        self.unsent = self.waiting
-        if self.unsent:
-            detail = f"sinks.{self._name}: {self.unsent} records were not delivered in time"
+        if left := self.waiting:
+            self.unsent += left
+            detail = f"sinks.{self._name}: {left} records were not delivered in time"
             self._log("warning", detail=detail)
             self._producer.purge()
 
@@ -169,7 +170,7 @@ class Kafka:
         """A record has arrived, or failed for good."""
         if error is None:
             self.delivered += 1
-        else:
+        elif error.code() not in self._purged:  # those are counted as unsent
             self._failed.add(error.str())
 
     def _erred(self, error: Any) -> None:
