@@ -105,7 +105,7 @@ def test_a_reader_that_does_not_read_loses_groups_and_is_told_which(running: Any
                     assert (await web.post("/publish/anon/a/x", content=body)).status_code == 202
                     slowest = max(slowest, time.monotonic() - began)
                     assert reader.follower._bytes <= backlog
-                assert slowest < 2  # nobody else waits for it
+                assert slowest < 5  # nobody else waits for it
                 await web.post("/publish/anon/a/x", content=b"last")
                 seen = bytearray()
                 async with asyncio.timeout(20):
