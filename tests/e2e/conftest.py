@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -19,9 +20,16 @@ import structlog
 from relay.auth import keys, mint
 from relay.auth.claims import Claims
 from relay.auth.keys import Key
+from relay.cluster import link as link_module
 from relay.config import load
+from relay.path import ROOT
 from relay.path import Path as Name
 from relay.server import Relay
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from mesh import BASE as MESH
+from mesh import BLIND, Node
 
 BASE = """
 [server]
@@ -131,3 +139,50 @@ def process(folder: Path) -> Iterator[Callable[..., Process]]:
         one.program.wait(10)
         if one.program.stdout is not None:
             one.program.stdout.close()
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Links that are dialled again sooner."""
+    monkeypatch.setattr(link_module, "FIRST_WAIT", 0.1)
+    monkeypatch.setattr(link_module, "LONGEST_WAIT", 0.5)
+
+
+@pytest.fixture
+def minted(signer: Any) -> Callable[..., str]:
+    """``minted(root, cluster=…, put=…, get=…, jti=…)``."""
+
+    def make(root: str = "", **more: Any) -> str:
+        now = time.time()
+        more = {"put": (ROOT,), "get": (ROOT,), "exp": int(now + 600), "iat": int(now)} | more
+        return mint.sign(Claims(root=Name(root), **more), signer, now)
+
+    return make
+
+
+@pytest.fixture
+def node(folder: Path, minted: Any) -> Callable[..., Any]:
+    """``async with node(cluster_lines, extra, connect=[…]) as node``: a relay of a cluster."""
+    (folder / "cluster.jwt").write_text(minted(cluster=True))
+
+    @contextlib.asynccontextmanager
+    async def run(
+        cluster: str = "", extra: str = BLIND, base: str = MESH, connect: Any = None, port: int = 0
+    ) -> AsyncIterator[Node]:
+        file = folder / "relay.toml"
+        if connect is not None:
+            cluster += f'connect = {json.dumps(connect)}\ntoken = "cluster.jwt"\n'
+        base = base.replace("127.0.0.1:0", f"127.0.0.1:{port}")
+        file.write_text(f"{base}\n[cluster]\n{cluster}\n{extra}")
+        structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
+        said: list[tuple[str, dict[str, Any]]] = []
+
+        class Noting(Relay):
+            def _log(self, event: str, **facts: Any) -> None:
+                said.append((event, facts))
+
+        relay = Noting(load(file, environ={}).settings)
+        async with relay.running():
+            yield Node(relay, said)
+
+    return run

@@ -104,9 +104,10 @@ async def test_silence_is_a_timeout(scheme) -> None:
             await dial(f"{scheme}://127.0.0.1:{port}", protocols=("x",), timeout=0.2)
 
 
-async def test_a_host_that_does_not_resolve() -> None:
+@pytest.mark.parametrize("host", ["no-such-host.invalid", "a..b", "x" * 300])
+async def test_a_host_that_does_not_resolve(host: str) -> None:
     with pytest.raises(SessionLost, match="does not resolve"):
-        await dial("moqt://no-such-host.invalid", protocols=("x",), timeout=5)
+        await dial(f"moqt://{host}", protocols=("x",), timeout=5)
 
 
 async def test_every_address_is_tried(house, scheme, monkeypatch) -> None:

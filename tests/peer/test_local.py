@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from relay.errors import Lagged, LimitExceeded, NotFound
+from relay.errors import DecodeError, Lagged, LimitExceeded, NotFound
 from relay.model.origin import Origin
 from relay.model.track import Demand, TrackInfo
 from relay.path import Path
@@ -82,6 +82,32 @@ def test_a_reader_that_is_too_slow_is_told_so() -> None:
         track.write_frame(bytes(100), number)
     with pytest.raises(Lagged):
         read(broadcast.track("t"), limit=1000)
+
+
+def test_who_gives_up_does_not_go_on_watching() -> None:
+    broadcast, track = published()
+    track.append_group()
+    for number in range(20):
+        track.write_frame(bytes(100), number)
+    with pytest.raises(Lagged):
+        read(broadcast.track("t"), limit=500)
+    assert track.track is None  # the source was told that nobody watches any more
+
+
+def test_frames_that_cannot_be_read_end_the_reading_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local, "MAX_FRAME", 50)
+    broadcast, track = published()
+    track.append_group()
+    track.write_frame(bytes(100), 0)
+    with pytest.raises(DecodeError):
+        read(broadcast.track("t"))
+    assert track.track is None
+    track.write_frame(bytes(100), 1)  # and whoever writes does not notice
+
+
+def test_the_first_sequence_may_be_given() -> None:
+    track = LocalBroadcast(clock).create_track("t", TrackInfo(), first=500)
+    assert [track.append_group(), track.append_group()] == [500, 501]
 
 
 def test_one_whole_group_by_number_or_the_latest() -> None:

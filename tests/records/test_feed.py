@@ -191,3 +191,30 @@ def test_what_has_ended_leaves_the_index() -> None:
             await until(lambda: len(feed.index) == 0)
 
     asyncio.run(scenario())
+
+
+def test_what_others_say_is_in_force_before_it_is_kept_and_until_they_take_it_back() -> None:
+    async def scenario() -> None:
+        feed = RevocationFeed(MemoryRecords(), 0.25, lambda: NOW, no_log)
+        said = Revocation("sub", "bob", created=NOW - 5)
+        feed.believe(said)
+        assert feed.index.check(BOB, NOW)
+        other = await feed.revoke(Revocation("sub", "ann"))
+        await feed.withdraw(other.id)  # everything is read anew; bob is not kept yet
+        assert feed.index.check(BOB, NOW)
+        await feed.adopt(said)
+        await feed.adopt(said)
+        (kept,) = feed.index
+        assert kept.created == NOW - 5
+        gone: list[Revocation] = []
+        feed.withdrawals.append(lambda entry, at: gone.append(entry))
+        await feed.relent(lambda entry: entry.value == "ann")
+        assert feed.index.check(BOB, NOW)
+        await feed.relent(lambda entry: entry.value == "bob")
+        assert feed.index.check(BOB, NOW) is None
+        assert [entry.value for entry in gone] == ["bob"]
+        feed.believe(said)
+        await feed.relent(lambda entry: entry.value == "bob")  # never kept at all
+        assert feed.index.check(BOB, NOW) is None
+
+    asyncio.run(scenario())

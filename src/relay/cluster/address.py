@@ -5,6 +5,7 @@ A relay is known by its URL without the query. This module must not know how any
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
@@ -52,6 +53,8 @@ def parse(text: str) -> Address:
         raise ConfigError(f"an address of more than {MAX_ADDRESS} characters")
     whole = text if "://" in text else f"https://{text}/"
     shown = text.partition("?")[0]
+    if not text.isprintable() or " " in text:
+        raise ConfigError(f"{shown!r} is no URL: it holds characters that none has")
     try:
         parts = urlsplit(whole)
         port = parts.port
@@ -87,6 +90,7 @@ def _query(url: str) -> list[tuple[str, str]]:
 
 
 def _price(value: str, shown: str) -> int:
-    if not (value.isascii() and value.isdigit()) or int(value) > MAX_COST:
+    digits = len(str(MAX_COST))  # beyond some thousand, reading them is an error of its own
+    if not re.fullmatch(rf"[0-9]{{1,{digits}}}", value) or int(value) > MAX_COST:
         raise ConfigError(f"{shown!r}: cost is a whole number up to {MAX_COST}")
     return int(value)

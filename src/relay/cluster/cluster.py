@@ -143,6 +143,8 @@ class Cluster:
         if self._tasks is None or self.is_draining:
             return
         wanted = self._roster.wanted()
+        for key in self._met():
+            wanted.pop(key, None)
         for key in self.links.keys() - wanted.keys():
             self._log("link dropped", peer=key)
             del self.links[key]
@@ -156,11 +158,23 @@ class Cluster:
             elif link.address != address:
                 link.renew(address)
 
+    def _met(self) -> list[str]:
+        """Relays known by hearsay only that have come to us: one session serves both ways."""
+        came = {
+            guest.session.peer_origin
+            for guest in self.door.guests.values()
+            if guest.opened and guest.grant is not None and guest.grant.cluster
+        }
+        heard = self._gossip.nodes.items()
+        return [key for key, id in heard if id in came and self._roster.is_hearsay(key)]
+
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(TICK)
             now = self._clock()
             self._gossip.tick(now)
+            if self.settings.mesh:
+                self._follow()  # who came to us may have left again
             for session in tuple(self._sessions.values()):
                 if now - session.pinged >= self.settings.silence / SIGNS:
                     session.pinged = now
@@ -234,11 +248,32 @@ class Cluster:
         self.door.adopt(guest)
         dialled.start(guest)
         guest.start()
-        await asyncio.wait((lost, begun), timeout=BEGIN, return_when=asyncio.FIRST_COMPLETED)
-        if lost.done() or not begun.done():
-            why = lost.result() if lost.done() else "it did not introduce itself"
-            if not lost.done():
-                guest.close(SessionLost(why))
-            await session.close()
-            raise SessionLost(why)
+        await self._begin(session, begun)
         return session
+
+    async def _begin(self, session: OpenSession, begun: asyncio.Future[None]) -> None:
+        """Wait until the relay has introduced itself. Raises `SessionLost`; cancelled or not, what
+        does not become a link leaves nothing behind."""
+        lost = session.lost
+        why = "the link is not wanted any more"
+        try:
+            await asyncio.wait((lost, begun), timeout=BEGIN, return_when=asyncio.FIRST_COMPLETED)
+            if lost.done():
+                why = lost.result()
+            elif not begun.done():
+                why = "it did not introduce itself"
+            elif session.guest.session.peer_origin == self.door.house.origin.id:
+                why = "it has our own number: it is this relay, or cluster.id is given twice"
+            else:
+                return
+        except asyncio.CancelledError:
+            await self._give_up(session, why)
+            raise
+        await self._give_up(session, why)
+        raise SessionLost(why)
+
+    async def _give_up(self, session: OpenSession, why: str) -> None:
+        """Let go of a session that never became a link."""
+        if not session.lost.done():
+            session.guest.close(SessionLost(why))
+        await session.close()

@@ -8,6 +8,7 @@ the new one delivers. This module must not know what travels over the link.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -23,6 +24,13 @@ FIRST_WAIT = 0.5
 
 LONGEST_WAIT = 8.0
 """Seconds to which the wait grows."""
+
+RENEW_AGAIN = 2.0
+"""Seconds until a renewal that failed is tried again, while the old session serves on."""
+
+OVERLAP = 0.5
+"""Seconds for which the other relay may tell a new session what it told the old one, before the
+old one takes back what was told."""
 
 STABLE = 10.0
 """Seconds for which a session must have lasted for the waits to begin anew."""
@@ -112,7 +120,8 @@ class Link:
                     await self._keep(session, tasks)
                     if self._clock() - began >= STABLE:
                         wait = FIRST_WAIT
-                await asyncio.sleep(wait * random.uniform(0.5, 1.0))
+                with contextlib.suppress(TimeoutError):  # a new token or address need not wait
+                    await asyncio.wait_for(self._renew.wait(), wait * random.uniform(0.5, 1.0))
                 wait = min(wait * 2, LONGEST_WAIT)
 
     async def _dial(self) -> Session | None:
@@ -122,26 +131,33 @@ class Link:
             session = await self._open(self.address.with_token(self._read()), self.address.cost)
         except (SessionLost, ConfigError) as error:
             status = getattr(error, "status", 0)
-            why = f"{error} (status {status})" if status else str(error)
-            self.state.trouble = why
-            self._log("link refused", peer=self.address.key, why=why, attempt=self.state.attempts)
+            self._refused(f"{error} (status {status})" if status else str(error))
             return None
-        except Exception as error:  # a mistake of ours in one link must not end the others
-            self.state.trouble = repr(error)
+        except Exception as error:  # nobody foresaw it; it must not cost the other links
             self._log("internal error", peer=self.address.key, error=repr(error))
+            self._refused("internal error")
             return None
         self.state.session, self.state.since, self.state.trouble = session, self._clock(), ""
         self.state.attempts = 0
         self._log("link up", peer=self.address.key, id=session.guest.id, cost=self.address.cost)
         return session
 
+    def _refused(self, why: str) -> None:
+        self.state.trouble = why
+        self._log("link refused", peer=self.address.key, why=why, attempt=self.state.attempts)
+
     async def _keep(self, session: Session, tasks: asyncio.TaskGroup) -> None:
         """Stay until the session is lost; replace it when asked to."""
+        again: float | None = None
         try:
             while True:
                 renewal = tasks.create_task(self._renew.wait())
                 try:
-                    await asyncio.wait((renewal, session.lost), return_when=asyncio.FIRST_COMPLETED)
+                    await asyncio.wait(
+                        (renewal, session.lost),
+                        timeout=again,
+                        return_when=asyncio.FIRST_COMPLETED,
+                    )
                 finally:
                     renewal.cancel()
                 if session.lost.done():
@@ -151,8 +167,8 @@ class Link:
                 if fresh is not None:
                     tasks.create_task(self._retire(session))
                     session = fresh
-                else:
-                    self.state.session = session  # the old one goes on as long as it is let
+                # Otherwise the old one goes on as long as it is let.
+                again = RENEW_AGAIN if fresh is None else None
         finally:
             self.state.session, self.state.since = None, self._clock()
             await self._end(session)
@@ -167,8 +183,9 @@ class Link:
 
     async def _retire(self, session: Session) -> None:
         """The session was replaced: what it serves moves to the new one in peace."""
-        session.guest.retire()
         try:
+            await asyncio.wait((session.lost,), timeout=OVERLAP)
+            session.guest.retire()
             await asyncio.wait((session.lost,), timeout=RETIRE)
         finally:
             if not session.lost.done():

@@ -95,7 +95,8 @@ class Lists:
         wait = LOOK if isinstance(self._source, Path) else SHORTEST
         try:
             if isinstance(self._source, Path):
-                body: bytes | None = self._source.read_bytes()
+                with self._source.open("rb") as file:
+                    body: bytes | None = file.read(MAX_LIST + 1)
             else:
                 body, lifetime = await self._source()
                 wait = min(max(lifetime, SHORTEST), LONGEST)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -32,8 +33,8 @@ REVOCATIONS = "revocations"
 LINES = 512
 """Additions to one group; then a new one begins with everything."""
 
-PAGE = 500
-"""Entries of one frame."""
+PAGE = 48
+"""Entries of one frame, which stays below `MAX_FRAME` however they are written."""
 
 MAX_FRAME = 1 << 20
 """Bytes of one frame of news; longer ones are not read."""
@@ -74,7 +75,7 @@ class Ledger:
         if known is not None and known.created >= entry.created:
             return False
         self.entries[key] = entry
-        return known is None
+        return True
 
     def withdraw(self, key: Key, at: float) -> bool:
         """Note that one was taken back; False when nothing is new."""
@@ -118,18 +119,33 @@ def load(frame: bytes) -> tuple[list[Revocation], list[tuple[Key, float]]]:
     try:
         said = json.loads(frame)
         revoked = [_entry(line) for line in said["revoked"]]
-        withdrawn = [(_key(line[:4]), float(line[4])) for line in said["withdrawn"]]
+        withdrawn = [(_key(line[:4]), _time(line[4])) for line in said["withdrawn"]]
     except (ValueError, KeyError, TypeError, IndexError, RecursionError, OverflowError) as error:
         raise BadRequest(f"news that make no sense: {type(error).__name__}") from None
-    for entry in revoked:
+    for entry in (*revoked, *(Revocation(*key) for key, _ in withdrawn)):
         entry.require_sense()
     return revoked, withdrawn
+
+
+def _is_same(one: Revocation, other: Revocation) -> bool:
+    """Whether both are the same act, whenever they end."""
+    return (one.created, *key_of(one)[:3]) == (other.created, *key_of(other)[:3])
+
+
+def _pages(entries: list[Revocation], withdrawn: list[tuple[Key, float]]) -> int:
+    """Frames that so many entries take."""
+    return max(1, math.ceil(max(len(entries), len(withdrawn)) / PAGE))
 
 
 def _number(value: Any) -> float | None:
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
+    return _time(value)
+
+
+def _time(value: Any) -> float:
+    """A time that can be compared: what is none, or without end, would hold for ever."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise ValueError("no number")
     return float(value)
 
@@ -179,7 +195,10 @@ class News:
         self._learn = learn
         self._unlearn = unlearn
         self._broadcast = LocalBroadcast(clock)
-        self._track = self._broadcast.create_track(REVOCATIONS, TrackInfo(priority=255), keep=1)
+        # Whoever read a relay before it was started anew waits for later groups than it had.
+        self._track = self._broadcast.create_track(
+            REVOCATIONS, TrackInfo(priority=255), keep=1, first=round(wall() * 1000)
+        )
         self._lines = LINES
         self._readers: dict[Path, asyncio.Task[None]] = {}
         self._tasks: asyncio.TaskGroup | None = None
@@ -204,28 +223,37 @@ class News:
             self._tell([entry], [])
 
     def withdrawn(self, entry: Revocation, at: float) -> None:
-        """A revocation was taken back here."""
-        if self.ledger.withdraw(key_of(entry), at):
-            self._tell([], [(key_of(entry), at)])
+        """A revocation was taken back here; the records may have given it another end since.
+
+        Silent when that is known, or when the same was revoked again since: otherwise each relay
+        that follows would withdraw anew, at a later time. A clock may have been turned back
+        between a revocation and its end, which comes after it all the same.
+        """
+        at = max(at, entry.created)
+        meant = [key for key, known in self.ledger.entries.items() if _is_same(known, entry)]
+        gone = [(key, at) for key in meant if self.ledger.withdraw(key, at)]
+        if gone:
+            self._tell([], gone)
 
     def _tell(self, entries: list[Revocation], withdrawn: list[tuple[Key, float]]) -> None:
-        self._lines += 1
+        self._lines += _pages(entries, withdrawn)
         if self._lines > LINES:
             self._tell_all()
         else:
-            self._write(dump(entries, withdrawn))
+            self._write_pages(entries, withdrawn)
 
     def _tell_all(self) -> None:
         self.ledger.forget(self._wall())
         self._lines = 0
         self._track.append_group()
         entries, withdrawn = list(self.ledger.entries.values()), list(self.ledger.withdrawn.items())
-        for start in range(0, max(len(entries), len(withdrawn), 1), PAGE):
-            page = slice(start, start + PAGE)
-            self._write(dump(entries[page], withdrawn[page]))
+        self._write_pages(entries, withdrawn)
 
-    def _write(self, frame: bytes) -> None:
-        self._track.write_frame(frame, round(self._wall() * 1000))
+    def _write_pages(self, entries: list[Revocation], withdrawn: list[tuple[Key, float]]) -> None:
+        at = round(self._wall() * 1000)
+        for number in range(_pages(entries, withdrawn)):
+            page = slice(number * PAGE, (number + 1) * PAGE)
+            self._track.write_frame(dump(entries[page], withdrawn[page]), at)
 
     # -- theirs (the model's `Watcher`) ----------------------------------------------------------
 
@@ -245,16 +273,15 @@ class News:
     async def _read(self, path: Path) -> None:
         """Read a relay's news until it is gone."""
         while True:
-            broadcast = self._origin.find(path)
-            if broadcast is not None:
-                track = broadcast.track(REVOCATIONS)
-                reading = Collector(track, URGENT, self._transcode, self._clock)
-                try:
+            try:
+                if (broadcast := self._origin.find(path)) is not None:
+                    track = broadcast.track(REVOCATIONS)
+                    reading = Collector(track, URGENT, self._transcode, self._clock)
                     async for item in reading.frames():
                         if isinstance(item, ReadFrame):
                             self._heard(path, item.payload)
-                except RelayError:
-                    pass  # it broke off: asked for again, and told from the beginning
+            except RelayError:
+                pass  # it broke off: asked for again, and told from the beginning
             await asyncio.sleep(RETRY)
 
     def _heard(self, path: Path, frame: bytes) -> None:
@@ -267,11 +294,11 @@ class News:
             return
         fresh = [entry for entry in revoked if self.ledger.add(entry)]
         gone = [(key, at) for key, at in withdrawn if self.ledger.withdraw(key, at)]
-        if fresh or gone:
-            self._tell(fresh, gone)
         now = self._wall()
         for entry in fresh:
             if entry.is_active(now):
                 self._learn(entry)
         for key, at in gone:
             self._unlearn(key, at)
+        if fresh or gone:
+            self._tell(fresh, gone)

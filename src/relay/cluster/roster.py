@@ -47,6 +47,10 @@ class Roster:
         """One fewer."""
         self._wishes[wish].pop(key, None)
 
+    def is_hearsay(self, key: str) -> bool:
+        """Whether nobody but the relay itself wants it dialled."""
+        return not any(key in self._wishes[wish] for wish in (Wish.LISTED, Wish.SERVED))
+
     def wanted(self) -> dict[str, Address]:
         """What is to be dialled now."""
         chosen: dict[str, Address] = {}

@@ -45,10 +45,11 @@ class ClusterSettings(BaseModel):
     never more than ``quic.idle_timeout``."""
 
     imports: Prefixes = (ROOT,)
-    """Prefixes below which relays that we dial may announce to us."""
+    """Prefixes below which relays that we dial may announce to us; what relays tell each other of
+    themselves and of revocations is not held back."""
 
     exports: Prefixes = (ROOT,)
-    """Prefixes below which relays that we dial may see what we have."""
+    """Prefixes below which relays that we dial may see what we have; the same holds."""
 
     @model_validator(mode="before")
     @classmethod

@@ -37,6 +37,7 @@ FILES = frozenset(
         "client.tls.cert",
         "client.tls.key",
         "client.tls.root",
+        "cluster.connect_api",
         "cluster.token",
         "server.tls.cert",
         "server.tls.key",

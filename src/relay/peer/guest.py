@@ -23,7 +23,8 @@ from relay.errors import (
 )
 from relay.model.group import Transcode
 from relay.model.origin import Origin
-from relay.model.scope import Scope
+from relay.model.scope import INTERNAL, Scope
+from relay.path import Path, covering
 from relay.peer.publishing import Publishing
 from relay.peer.settings import PeerSettings
 from relay.peer.watching import Watching
@@ -188,8 +189,8 @@ class Guest:
         if self.gone or self.scope is None or event is None:
             return
         self.grant = grant
-        publish = grant.publish if event.publishes else ()
-        self.scope.narrow(publish, grant.subscribe if event.subscribes else ())
+        publish, subscribe = windows(grant, event)
+        self.scope.narrow(publish, subscribe)
         self.watching.regranted(self.scope)
         self.publishing.regranted(publish)
 
@@ -260,8 +261,7 @@ class Guest:
         event = self._introduced
         if self.gone or self.opened or event is None:
             return
-        subscribe = grant.subscribe if event.subscribes else ()
-        publish = grant.publish if event.publishes else ()
+        publish, subscribe = windows(grant, event)
         if not (subscribe or publish):
             # Decided on before it said what it came for: what it wants is not what it may do.
             self.house.log("refused", id=self.id, status=403, reason="role_not_granted")
@@ -286,3 +286,15 @@ class Guest:
 
     def _goaway_received(self, event: events.GoawayReceived) -> None:
         self.house.log("peer is leaving", id=self.id, uri=event.uri[:256])
+
+
+def windows(grant: Grant, event: events.Opened) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
+    """Prefixes of a grant for publishing and for subscribing, as far as the peer came for that.
+
+    What relays tell each other passes whatever else a relay's grant covers, for it is about the
+    cluster and not about its broadcasts.
+    """
+    always = (INTERNAL,) if grant.cluster and not grant.root else ()
+    publish = covering((*grant.publish, *always)) if event.publishes else ()
+    subscribe = covering((*grant.subscribe, *always)) if event.subscribes else ()
+    return publish, subscribe

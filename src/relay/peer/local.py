@@ -37,9 +37,12 @@ class LocalGroup:
 
 
 class LocalTrack:
-    """A track published from within. ``keep`` groups stay for viewers that join late."""
+    """A track published from within. ``keep`` groups stay for viewers that join late, the
+    sequences begin with ``first``."""
 
-    def __init__(self, info: TrackInfo, clock: Callable[[], float], keep: int = 16) -> None:
+    def __init__(
+        self, info: TrackInfo, clock: Callable[[], float], keep: int = 16, first: int = 0
+    ) -> None:
         self.info = info
         self.clock = clock
         self.keep = keep
@@ -47,7 +50,7 @@ class LocalTrack:
         self.finished = False
         self.track: Track | None = None
         self._open: dict[int, Group] = {}
-        self._next = 0
+        self._next = first
 
     def append_group(self) -> int:
         """Begin the next group (ending the one before); answers its sequence."""
@@ -130,9 +133,11 @@ class LocalBroadcast:
         self.clock = clock
         self.tracks: dict[str, LocalTrack] = {}
 
-    def create_track(self, name: str, info: TrackInfo, keep: int = 16) -> LocalTrack:
+    def create_track(
+        self, name: str, info: TrackInfo, keep: int = 16, first: int = 0
+    ) -> LocalTrack:
         """A track to publish on."""
-        track = self.tracks[name] = LocalTrack(info, self.clock, keep)
+        track = self.tracks[name] = LocalTrack(info, self.clock, keep, first)
         return track
 
     def learn(self, track: Track) -> None:
@@ -205,7 +210,15 @@ class _Reading:
         while self.cursor < len(self.log.chunks):
             chunk = self.log.chunks[self.cursor]
             self.cursor += 1
-            for frame in self.parser.feed(chunk):
+            try:
+                frames = self.parser.feed(chunk)
+            except RelayError as error:  # ours alone: whoever passed it on has done nothing wrong
+                self.over = True
+                self.log.detach(self)
+                self.collector.readings.discard(self)
+                self.collector.give_up(error)
+                return
+            for frame in frames:
                 item = ReadFrame(
                     self.sequence, self.frames, frame.timestamp or 0, info.timescale, frame.payload
                 )
@@ -240,6 +253,7 @@ class Collector:
         self.readings: set[_Reading] = set()
         self.error: RelayError | None = None
         self.complete = False
+        self._gave_up = False
         self._waiting: list[tuple[ReadFrame | GroupEnd, int]] = []
         self._bytes = 0
         self._wake = asyncio.Event()
@@ -263,15 +277,22 @@ class Collector:
 
     def track_ended(self, error: RelayError | None) -> None:
         """Nothing more will come."""
+        self._gave_up = False
         self.error = error
         self.complete = True
         self._wake.set()
+
+    def give_up(self, error: RelayError) -> None:
+        """Read no further, although the track goes on; it is left when nobody calls us."""
+        if not self.complete:
+            self.track_ended(error)
+            self._gave_up = True
 
     def put(self, item: ReadFrame | GroupEnd, size: int) -> None:
         """Queue one item for the coroutine."""
         self._bytes += size
         if self._bytes > self.limit:
-            self.track_ended(Lagged("frames arrived faster than they were read"))
+            self.give_up(Lagged("frames arrived faster than they were read"))
             return
         self._waiting.append((item, size))
         self._wake.set()
@@ -301,8 +322,9 @@ class Collector:
 
     def close(self) -> None:
         """Stop watching."""
-        if not self.complete:
+        if self._gave_up or not self.complete:
             self.track.unwatch(self, self.clock())
+        if not self.complete:
             self.complete = True
             self.error = Cancelled()
         for reading in tuple(self.readings):

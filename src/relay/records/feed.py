@@ -48,6 +48,8 @@ class RevocationFeed:
         self._wall = wall
         self._log = log
         self._position = 0
+        self._believed: set[Revocation] = set()
+        """What others said and the store does not hold yet: in force all the same."""
         self._reading = asyncio.Lock()
         self._expired_at = 0.0
         self._silent = False
@@ -87,6 +89,7 @@ class RevocationFeed:
     def believe(self, entry: Revocation) -> None:
         """Another relay says that somebody is revoked: in force here and now."""
         if entry.is_active(self._wall()):
+            self._believed.add(entry)
             self.index.add(entry)
             for listener in self.listeners:
                 listener(entry)
@@ -98,15 +101,19 @@ class RevocationFeed:
             known = await self._known(entry, now)
             if not known and entry.is_active(now):
                 await self._records.revoke(entry, now)
+            self._believed.discard(entry)
         await self.refresh()
 
-    async def disown(self, entry: Revocation) -> None:
-        """Another relay took back what is like ``entry`` and no younger. Raises `StoreError`."""
-        now = self._wall()
-        async for each in self._kept(now):
-            is_like = each.covers(entry) and entry.covers(each)
-            if is_like and each.created <= entry.created:
-                await self._records.withdraw(each.id, now)
+    async def relent(self, is_meant: Callable[[Revocation], bool]) -> None:
+        """Another relay took revocations back: they end here as well. Raises `StoreError`."""
+        self._believed = {entry for entry in self._believed if not is_meant(entry)}
+        async with self._reading:
+            now, after = self._wall(), 0
+            while page := await self._records.revocations(now, after):
+                after = page[-1].id
+                for entry in filter(is_meant, page):
+                    await self._records.withdraw(entry.id, now)
+            await self._reload()
         await self.refresh()
 
     async def _known(self, entry: Revocation, now: float) -> bool:
@@ -154,13 +161,14 @@ class RevocationFeed:
             kept += page
             if len(page) < MAX_PAGE:
                 break
-        self.index.replace(kept)
+        self.index.replace((*kept, *self._believed))
 
     def _expire(self) -> None:
         now = self._wall()
         if now - self._expired_at >= EXPIRE_SECONDS:
             self._expired_at = now
             self.index.expire(now)
+            self._believed = {entry for entry in self._believed if entry.is_active(now)}
 
     def _complain(self, error: StoreError) -> None:
         if not self._silent:

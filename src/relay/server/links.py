@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
@@ -16,7 +17,7 @@ from relay.auth.revocation import Revocation
 from relay.auth.trust import FetchSettings
 from relay.cluster.cluster import Cluster, Dial, Dialled
 from relay.cluster.lists import Answer, Ask, file_of
-from relay.cluster.news import Key, News
+from relay.cluster.news import Key, News, key_of
 from relay.config import Settings
 from relay.errors import RelayError
 from relay.keyring.fetch import Fetcher
@@ -61,9 +62,14 @@ class Announcer:
                 if isinstance(item, Revocation):
                     await self._desk.feed.adopt(item)
                 else:
-                    await self._desk.feed.disown(Revocation(*item[0], created=item[1]))
+                    await self._desk.feed.relent(partial(_is_meant, *item))
             except RelayError as error:
                 self._log("warning", detail=f"a revocation heard of was not kept: {error}")
+
+
+def _is_meant(key: Key, at: float, entry: Revocation) -> bool:
+    """Whether a withdrawal is about this entry; the same may have been revoked again since."""
+    return entry.created <= at and key_of(entry) == key
 
 
 def make_cluster(

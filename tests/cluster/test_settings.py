@@ -1,0 +1,29 @@
+from __future__ import annotations
+
+import pytest
+from pydantic import ValidationError
+
+from relay.cluster.settings import ClusterSettings
+
+
+def test_one_address_may_stand_alone() -> None:
+    assert ClusterSettings(connect="https://a/").connect == ("https://a/",)
+
+
+def test_upstreams_older_mesh_names_the_node() -> None:
+    settings = ClusterSettings(mesh="https://me/")
+    assert (settings.mesh, settings.node) == (True, "https://me/")
+    assert ClusterSettings(mesh="https://me/", node="https://me/").node == "https://me/"
+    with pytest.raises(ValidationError, match="another node"):
+        ClusterSettings(mesh="https://me/", node="https://other/")
+
+
+def test_a_mesh_needs_a_node() -> None:
+    with pytest.raises(ValidationError, match="mesh needs node"):
+        ClusterSettings(mesh=True)
+
+
+@pytest.mark.parametrize("number", [0, -1, 2**62])
+def test_numbers_that_no_chain_can_hold(number: int) -> None:
+    with pytest.raises(ValidationError):
+        ClusterSettings(id=number)

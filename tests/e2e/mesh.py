@@ -1,0 +1,132 @@
+"""Relays of a cluster in this loop, a publisher at one and a viewer at another."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+from relay.client import Client, connect
+from relay.model.track import TrackInfo
+from relay.net.dial import DialTls
+from relay.path import Path
+from relay.peer.local import GroupEnd
+from relay.server import Relay
+
+TRUST = DialTls(disable_verify=True)
+BLIND = "[client.tls]\ndisable_verify = true\n"
+BASE = """
+[server]
+listen = "127.0.0.1:0"
+[server.tls]
+generate = ["localhost", "127.0.0.1"]
+[auth]
+key = "key.jwk"
+public = "anon"
+"""
+
+
+class Node:
+    """A relay and what it wrote."""
+
+    def __init__(self, relay: Relay, said: list[tuple[str, dict[str, Any]]]) -> None:
+        self.relay = relay
+        self.said = said
+
+    def url(self, target: str = "/", scheme: str = "https", host: str = "127.0.0.1") -> str:
+        return f"{scheme}://{host}:{self.relay.quic_address[1]}{target}"
+
+    def up(self) -> int:
+        """Links that are up."""
+        return sum(link.state.session is not None for link in self.relay.cluster.links.values())
+
+    def relays(self) -> int:
+        """Sessions with relays, either way."""
+        return self.relay.house.origin.relays
+
+    def sees(self, path: str) -> bool:
+        return self.relay.house.origin.find(Path(path)) is not None
+
+    def events(self, name: str) -> list[dict[str, Any]]:
+        return [facts for event, facts in self.said if event == name]
+
+
+async def until(condition: Callable[[], Any], seconds: float = 8.0) -> None:
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+async def publish(client: Client, path: str = "anon/cam", every: float = 0.04) -> None:
+    """A group of two frames each time, for ever."""
+    track = client.create_broadcast(path).create_track("v", TrackInfo())
+    number = 0
+    while True:
+        track.append_group()
+        track.write_frame(b"%d" % number, number)
+        track.write_frame(b"x" * 3000, number)
+        number += 1
+        await asyncio.sleep(every)
+
+
+class Watched:
+    """The whole groups that a viewer gets."""
+
+    def __init__(self) -> None:
+        self.groups: list[int] = []
+        self.broken: list[int] = []
+        self.ended: str | None = None
+
+    async def run(self, client: Client, path: str = "anon/cam") -> None:
+        found = await client.find(path)
+        try:
+            async for item in client.frames(found, "v").frames():
+                if isinstance(item, GroupEnd):
+                    (self.broken if item.error else self.groups).append(item.group)
+            self.ended = "complete"
+        except Exception as error:
+            self.ended = repr(error)
+
+    def check(self) -> None:
+        """Each group once, none missing, in whatever order."""
+        assert self.ended is None
+        assert sorted(self.groups) == list(range(min(self.groups), max(self.groups) + 1))
+
+
+@contextlib.asynccontextmanager
+async def scene(source: Node, viewer: Node) -> AsyncIterator[Watched]:
+    """Somebody publishes at one relay and is watched at another."""
+    watched = Watched()
+    async with (
+        connect(source.url("/anon"), tls=TRUST) as one,
+        connect(viewer.url("/anon"), tls=TRUST) as other,
+    ):
+        tasks = [
+            asyncio.ensure_future(publish(one, "cam")),
+            asyncio.ensure_future(watched.run(other, "cam")),
+        ]
+        try:
+            await until(lambda: len(watched.groups) >= 3)
+            yield watched
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def more(watched: Watched, count: int = 5, seconds: float = 8.0) -> None:
+    goal = len(watched.groups) + count
+    await until(lambda: len(watched.groups) >= goal or watched.ended, seconds)
+
+
+def ports(count: int) -> list[int]:
+    """Ports that were free a moment ago."""
+    socks = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(count)]
+    for sock in socks:
+        sock.bind(("127.0.0.1", 0))
+    found = sorted(sock.getsockname()[1] for sock in socks)
+    for sock in socks:
+        sock.close()
+    return found

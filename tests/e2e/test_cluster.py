@@ -1,0 +1,399 @@
+"""Relays that link up: who is let in and believed, what travels, what survives."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path as File
+from typing import Any
+
+import pytest
+from mesh import BASE, TRUST, Node, more, ports, scene, until
+
+from relay.auth.revocation import Revocation
+from relay.client import connect
+from relay.errors import SessionLost
+from relay.path import Path
+
+pytestmark = pytest.mark.usefixtures("quick")
+
+
+@pytest.mark.parametrize("scheme", ["https", "moqt"])
+@pytest.mark.parametrize("way", ["forth", "back"])
+def test_a_link_carries_both_ways(node: Any, scheme: str, way: str) -> None:
+    async def main() -> None:
+        async with node() as a, node(connect=[a.url(scheme=scheme)]) as b:
+            await until(lambda: b.up() and a.relays())
+            async with scene(*((a, b) if way == "forth" else (b, a))) as watched:
+                await more(watched)
+                watched.check()
+
+    asyncio.run(main())
+
+
+def test_a_token_in_the_address(node: Any, minted: Any) -> None:
+    async def main() -> None:
+        async with node() as a:
+            lines = f'connect = "{a.url("/?jwt=" + minted(cluster=True))}"\n'
+            async with node(lines) as b:
+                await until(lambda: b.up() and a.relays())
+                assert "jwt" not in str(b.said)
+                assert "jwt" not in str(b.relay.cluster.nodes())
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("scheme", ["https", "moqt"])
+def test_a_wrong_token_stays_refused_loudly_until_it_is_mended(
+    node: Any, folder: File, minted: Any, scheme: str
+) -> None:
+    async def main() -> None:
+        good = (folder / "cluster.jwt").read_text()
+        (folder / "cluster.jwt").write_text("rubbish")
+        async with node() as a, node(connect=[a.url(scheme=scheme)]) as b:
+            await until(lambda: len(b.events("link refused")) + len(b.events("link down")) >= 3)
+            assert a.relays() == 0
+            if scheme == "https":
+                assert "401" in b.events("link refused")[0]["why"]
+            (folder / "cluster.jwt").write_text(good)
+            await until(lambda: b.up() and a.relays(), 3)
+
+    asyncio.run(main())
+
+
+def test_an_ordinary_token_makes_a_guest_of_a_relay(node: Any, folder: File, minted: Any) -> None:
+    """It may publish and see what the token says, and nothing of what relays tell each other."""
+
+    async def main() -> None:
+        (folder / "cluster.jwt").write_text(minted())
+        async with node() as a, node(connect=[a.url()]) as b:
+            await until(b.up)
+            await asyncio.sleep(0.3)
+            assert a.relays() == 0
+            assert not a.sees(f".internal/relays/{b.relay.house.origin.id}")
+            assert not b.sees(f".internal/relays/{a.relay.house.origin.id}")
+
+    asyncio.run(main())
+
+
+def test_internal_names_are_hidden_from_everybody_else(node: Any, minted: Any) -> None:
+    async def main() -> None:
+        async with node() as a, node(connect=[a.url()]) as b:
+            name = f".internal/relays/{b.relay.house.origin.id}"
+            await until(lambda: a.sees(name))
+            told: dict[str, set[str]] = {"full": set(), "relay": set()}
+
+            def noting(who: str) -> Callable[..., None]:
+                # Our client hides such names itself, and says what it was told in vain.
+                return lambda event, **facts: told[who].add(facts.get("path", ""))
+
+            async with (
+                connect(a.url("/?jwt=" + minted()), tls=TRUST, log=noting("full")) as full,
+                connect(
+                    a.url("/?jwt=" + minted(cluster=True)), tls=TRUST, log=noting("relay")
+                ) as relay,
+                connect(a.url("/anon"), tls=TRUST) as guest,
+            ):
+                full.create_broadcast("fine")
+                await until(lambda: name in told["relay"] and a.sees("fine"))
+                await until(lambda: relay.origin.find(Path("fine")))
+                assert told["full"] == set()
+                for host in a.relay.door.guests.values():
+                    if not (host.grant.cluster or host.grant.anonymous):
+                        assert not host.scope.allows_publish(Path(name))
+                        assert not host.scope.allows_subscribe(Path(name))
+                await until(lambda: guest.guest.watching.hearings)
+            with pytest.raises(SessionLost):
+                async with connect(a.url("/.internal"), tls=TRUST):
+                    pass
+
+    asyncio.run(main())
+
+
+def test_prefixes_limit_what_a_link_carries_and_news_pass(node: Any, minted: Any) -> None:
+    async def main() -> None:
+        async with node() as a:
+            lines = 'imports = ["anon/in"]\nexports = ["anon/out"]\n'
+            async with node(lines, connect=[a.url()]) as b:
+                await until(lambda: b.up() and a.relays())
+                async with (
+                    connect(a.url("/anon"), tls=TRUST) as there,
+                    connect(b.url("/anon"), tls=TRUST) as here,
+                ):
+                    for client in (there, here):
+                        for name in ("in/x", "out/x", "else"):
+                            client.create_broadcast(f"{name}-{id(client)}")
+                    await until(lambda: b.sees(f"anon/in/x-{id(there)}"))
+                    await until(lambda: a.sees(f"anon/out/x-{id(here)}"))
+                    assert not b.sees(f"anon/out/x-{id(there)}")
+                    assert not b.sees(f"anon/else-{id(there)}")
+                    assert not a.sees(f"anon/in/x-{id(here)}")
+                    assert not a.sees(f"anon/else-{id(here)}")
+                await b.relay.desk.feed.revoke(Revocation("jti", "gone"))
+                await until(lambda: any(e.value == "gone" for e in a.relay.desk.feed.index), 1)
+
+    asyncio.run(main())
+
+
+def test_the_list_of_a_file_is_followed(node: Any, folder: File) -> None:
+    async def main() -> None:
+        file = folder / "relays.json"
+        file.write_text("[]")
+        lines = 'connect_api = "relays.json"\ntoken = "cluster.jwt"\n'
+        async with node() as a, node() as c, node(lines) as b:
+            file.write_text(json.dumps([a.url()]))
+            await until(lambda: b.up() == 1)
+            file.write_text(json.dumps([a.url(), c.url()]))
+            await until(lambda: b.up() == 2)
+            file.write_text('["nonsense://')
+            await until(lambda: b.events("relay list not usable"))
+            assert b.up() == 2
+            (first,) = (
+                g
+                for g in b.relay.door.links.values()
+                if g.session.peer_origin == a.relay.house.origin.id
+            )
+            file.write_text(json.dumps([a.url("/?cost=7")]))
+            await until(lambda: b.up() == 1 and c.relays() == 0)
+            await until(lambda: a.relays() == 1 and first.gone, 10)
+            (guest,) = b.relay.door.links.values()
+            assert guest.cost == 7
+
+    asyncio.run(main())
+
+
+def test_the_list_of_a_server_is_followed(node: Any) -> None:
+    async def main() -> None:
+        body, asked, status = [b"[]"], [], ["200 OK"]
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            asked.append((await reader.readuntil(b"\r\n\r\n")).split(b"\r\n")[0])
+            writer.write(
+                f"HTTP/1.1 {status[0]}\r\nContent-Length: {len(body[0])}\r\n"
+                "Cache-Control: max-age=1\r\nConnection: close\r\n\r\n".encode()
+                + body[0]
+            )
+            with contextlib.suppress(ConnectionError):
+                await writer.drain()
+            writer.close()
+
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        api = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/relays?x=1"
+        lines = f'connect_api = "{api}"\ntoken = "cluster.jwt"\nnode = "https://b:1/"\n'
+        async with server, node() as a, node(lines) as b:
+            await until(lambda: asked)
+            assert asked[0] == b"GET /relays?x=1&node=https%3A%2F%2Fb%3A1%2F HTTP/1.1"
+            body[0] = json.dumps([a.url()]).encode()
+            await until(b.up)
+            for trouble, what in (
+                ("500 Oops", b"[]"),
+                ("200 OK", b" " * (4 << 20)),
+                ("200 OK", b"{"),
+            ):
+                status[0], body[0] = trouble, what
+                seen = len(asked)
+                await until(lambda: len(asked) >= seen + 2)  # noqa: B023
+                assert b.up() == 1
+            status[0], body[0] = "200 OK", b"[]"
+            await until(lambda: not b.up() and not a.relays())
+
+    asyncio.run(main())
+
+
+def test_three_find_each_other_from_one_seed_with_one_session_per_pair(node: Any) -> None:
+    async def main() -> None:
+        lines = 'mesh = true\nnode = "{}"\n'
+        free = ports(3)
+        urls = [f"https://127.0.0.1:{port}/" for port in free]
+        async with (
+            node(lines.format(urls[0]), connect=[], port=free[0]) as a,
+            node(lines.format(urls[1]), connect=[urls[0]], port=free[1]) as b,
+            node(lines.format(urls[2]), connect=[urls[0]], port=free[2]) as c,
+        ):
+            nodes = (a, b, c)
+
+            def met(one: Node) -> list[int]:
+                guests = (*one.relay.door.guests.values(), *one.relay.door.links.values())
+                return sorted(guest.session.peer_origin for guest in guests)
+
+            def wanted(one: Node) -> list[int]:
+                return sorted(n.relay.house.origin.id for n in nodes if n is not one)
+
+            # The smaller dials, unless the other was told to by its list.
+            await until(lambda: all(met(one) == wanted(one) for one in nodes))
+            await asyncio.sleep(1.2)
+            assert all(met(one) == wanted(one) for one in nodes)
+            shown = a.relay.cluster.nodes()
+            assert sorted(n["node"] for n in shown["nodes"]) == sorted(urls[1:])
+            assert all(n["announced"]["hop_count"] == 1 for n in shown["nodes"])
+
+    asyncio.run(main())
+
+
+def test_a_rotated_token_renews_the_link_without_losing_a_group(
+    node: Any, folder: File, minted: Any
+) -> None:
+    async def main() -> None:
+        async with node() as a, node(connect=[a.url()]) as b:
+            await until(lambda: b.up() and a.relays())
+            async with scene(a, b) as watched:
+                for round in range(2):
+                    old = next(iter(a.relay.door.guests.values()))
+                    old = next(g for g in a.relay.door.guests.values() if g.grant.cluster)
+                    token = minted(cluster=True, jti=f"next{round}")
+                    (folder / "cluster.jwt").write_text(token)
+                    await until(lambda: old.gone, 12)  # noqa: B023
+                    assert a.relays() == b.up() == 1
+                    await more(watched)
+                watched.check()
+                assert watched.broken == []
+
+    asyncio.run(main())
+
+
+def test_revocations_and_withdrawals_reach_every_relay(node: Any, minted: Any) -> None:
+    async def main() -> None:
+        free = ports(1)
+        async with node() as a, node(connect=[a.url()]) as b, contextlib.AsyncExitStack() as late:
+            await until(lambda: b.up() and a.relays())
+            c_lines = {"connect": [b.url()], "port": free[0]}
+            c = await late.enter_async_context(node(**c_lines))
+            await until(lambda: c.up() and b.relays() == 2)
+            target = "/demo?jwt=" + minted("demo", jti="t1")
+            async with connect(c.url(target), tls=TRUST) as client:
+                began = time.monotonic()
+                entry = await a.relay.desk.feed.revoke(Revocation("jti", "t1"))
+                await asyncio.wait_for(client.lost, 2)
+                assert time.monotonic() - began < 1
+            for one in (a, b, c):
+                with pytest.raises(SessionLost) as error:
+                    async with connect(one.url(target), tls=TRUST):
+                        pass
+                assert error.value.status == 401
+            await a.relay.desk.feed.withdraw(entry.id)
+            await until(lambda: not any(list(n.relay.desk.feed.index) for n in (a, b, c)), 2)
+            async with connect(c.url(target), tls=TRUST):
+                pass
+            await late.aclose()
+            await a.relay.desk.feed.revoke(Revocation("jti", "t1", reason="again"))
+            c = await late.enter_async_context(node(**c_lines))
+            began = time.monotonic()
+            await until(lambda: c.up())
+            await until(lambda: list(c.relay.desk.feed.index), 1)
+
+    asyncio.run(main())
+
+
+def test_what_a_relay_withdrew_is_not_brought_back_by_one_that_was_away(node: Any) -> None:
+    async def main() -> None:
+        async with node() as a:
+            entry = await a.relay.desk.feed.revoke(Revocation("jti", "t1"))
+            async with node(connect=[a.url()]) as b:
+                await until(lambda: list(b.relay.desk.feed.index))
+                link = next(iter(b.relay.cluster.links.values()))
+                original, link._open = link._open, hanging
+                next(iter(b.relay.door.links.values())).close(SessionLost("cut"))
+                await until(lambda: not a.relays())
+                await a.relay.desk.feed.withdraw(entry.id)
+                assert list(b.relay.desk.feed.index)
+                link._open = original
+                await until(lambda: b.up() and not list(b.relay.desk.feed.index))
+                assert not list(a.relay.desk.feed.index)
+
+    asyncio.run(main())
+
+
+async def hanging(url: str, cost: int) -> Any:
+    raise SessionLost("cut off")
+
+
+def test_a_relay_that_dials_itself_says_so_and_goes_on(node: Any) -> None:
+    async def main() -> None:
+        (port,) = ports(1)
+        async with node(connect=[f"https://localhost:{port}/x/.."], port=port) as a:
+            pass
+        async with node(connect=[f"https://localhost:{port}/"], port=port) as a:
+            await until(lambda: len(a.events("link refused")) >= 2)
+            assert "own number" in a.events("link refused")[0]["why"]
+            await until(lambda: a.relays() == 0)
+            async with scene(a, a) as watched:
+                await more(watched)
+                watched.check()
+
+    asyncio.run(main())
+
+
+def test_two_links_to_one_relay(node: Any) -> None:
+    async def main() -> None:
+        async with (
+            node() as a,
+            node(connect=[a.url(), a.url(host="localhost", scheme="moqt")]) as b,
+        ):
+            await until(lambda: b.up() == 2 and a.relays() == 2)
+            async with scene(a, b) as watched:
+                await asyncio.sleep(1)
+                feeds = [len(g.publishing.feeds) for g in b.relay.door.links.values()]
+                news = 1  # each relay also reads the other's
+                assert sum(feeds) == 1 + news
+                for guest in tuple(b.relay.door.links.values()):
+                    guest.close(SessionLost("cut"))
+                    await more(watched)
+                    await until(lambda: b.up() == 2)
+                assert watched.ended is None
+
+    asyncio.run(main())
+
+
+def test_a_dear_short_way_loses_to_a_cheap_long_one(node: Any) -> None:
+    async def main() -> None:
+        async with (
+            node() as a,
+            node(connect=[a.url()]) as b,
+            node(connect=[a.url("/?cost=10"), b.url()]) as c,
+        ):
+            await until(lambda: c.up() == 2 and b.up() == 1)
+            async with scene(a, c) as watched:
+                via = {g.session.peer_origin: g for g in c.relay.door.links.values()}
+                direct, cheap = (via[n.relay.house.origin.id] for n in (a, b))
+
+                def feeds(guest: Any) -> int:
+                    tracks = (feed.track for feed in guest.publishing.feeds.values())
+                    return sum(track.name == "v" for track in tracks)
+
+                await until(lambda: (feeds(direct), feeds(cheap)) == (0, 1), 8)
+                cheap.close(SessionLost("cut"))
+                await more(watched)
+                assert feeds(direct) == 1
+                assert watched.ended is None
+
+    asyncio.run(main())
+
+
+def test_a_relay_drains_while_its_viewers_are_told(node: Any) -> None:
+    async def main() -> None:
+        drain = BASE.replace("[server.tls]", "drain = 5.0\n[server.tls]")
+        async with (
+            node() as a,
+            node(connect=[a.url()], base=drain) as b,
+            scene(a, b) as watched,
+            connect(b.url("/anon"), tls=TRUST) as other,
+        ):
+            other.create_broadcast("mine")
+            await until(lambda: a.sees("anon/mine"))
+            hurry = asyncio.Event()
+            draining = asyncio.ensure_future(b.relay.drain(hurry))
+            await asyncio.sleep(0.3)
+            assert a.sees("anon/mine")  # ours is still served from here
+            await more(watched)
+            with pytest.raises(SessionLost) as error:
+                async with connect(b.url("/anon"), tls=TRUST):
+                    pass
+            assert error.value.status == 503
+            assert not draining.done()
+            hurry.set()
+            await asyncio.wait_for(draining, 1)
+
+    asyncio.run(main())

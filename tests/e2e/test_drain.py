@@ -1,0 +1,265 @@
+"""Relays that stop in good order, as processes: who is told, who goes on, and with which status."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path as File
+from typing import Any
+
+import pytest
+
+from relay.auth import mint
+from relay.auth.claims import Claims
+from relay.client import connect
+from relay.errors import SessionLost
+from relay.model.demand import Demand
+from relay.model.track import TrackInfo
+from relay.net.dial import DialTls
+from relay.path import ROOT, Path
+from relay.peer.local import LocalBroadcast, ReadFrame
+
+TRUST = DialTls(disable_verify=True)
+
+KEPT = 128
+"""Groups that a publisher brings along when it moves."""
+
+
+def free(count: int, kind: socket.SocketKind = socket.SOCK_DGRAM) -> list[int]:
+    """Ports that were free a moment ago."""
+    with contextlib.ExitStack() as stack:
+        socks = [stack.enter_context(socket.socket(socket.AF_INET, kind)) for _ in range(count)]
+        for sock in socks:
+            sock.bind(("127.0.0.1", 0))
+        return [sock.getsockname()[1] for sock in socks]
+
+
+class Station:
+    """One relay as a process that can be started again at the same place."""
+
+    def __init__(self, folder: File, number: int, port: int, inside: int, peers: list[int]) -> None:
+        self.folder, self.number, self.port, self.inside = folder, number, port, inside
+        urls = json.dumps([f"https://127.0.0.1:{peer}/" for peer in peers])
+        (folder / f"{number}.toml").write_text(
+            f"""
+[server]
+listen = "127.0.0.1:{port}"
+drain = 3.0
+[server.tls]
+generate = ["localhost", "127.0.0.1"]
+[auth]
+key = "key.jwk"
+public = "anon"
+[internal]
+listen = "127.0.0.1:{inside}"
+[cluster]
+id = {number + 100}
+token = "cluster.jwt"
+connect = {urls}
+[client.tls]
+disable_verify = true
+"""
+        )
+        self.program: subprocess.Popen[bytes] | None = None
+        self.start()
+
+    @property
+    def url(self) -> str:
+        return f"https://127.0.0.1:{self.port}/anon"
+
+    def start(self) -> None:
+        with (self.folder / f"{self.number}.log").open("ab") as log:
+            self.program = subprocess.Popen(
+                [sys.executable, "-m", "relay", "run", f"{self.number}.toml"],
+                cwd=self.folder,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                env=os.environ | {"RELAY_READY": "1"},
+            )
+
+    def ready(self) -> None:
+        assert self.program is not None
+        assert self.program.stdout is not None
+        assert self.program.stdout.readline().startswith(b"ready ")
+
+    def signal(self, number: int) -> None:
+        assert self.program is not None
+        self.program.send_signal(number)
+
+    def wait(self, seconds: float = 10.0) -> int:
+        """The exit status."""
+        assert self.program is not None
+        assert self.program.stdout is not None
+        status = self.program.wait(seconds)
+        self.program.stdout.close()
+        return status
+
+
+@pytest.fixture
+def stations(folder: File, signer: Any) -> Iterator[Callable[[int], list[Station]]]:
+    """``stations(3)``: so many relays, each linked to those before it."""
+    now = time.time()
+    claims = Claims(root=ROOT, put=(ROOT,), get=(ROOT,), exp=int(now + 600), cluster=True)
+    (folder / "cluster.jwt").write_text(mint.sign(claims, signer, now))
+    started: list[Station] = []
+
+    def start(count: int) -> list[Station]:
+        ports, inside = free(count), free(count, socket.SOCK_STREAM)
+        for number in range(count):
+            peers = ports[:number]
+            started.append(Station(folder, number, ports[number], inside[number], peers))
+        for station in started:
+            station.ready()
+        return started
+
+    yield start
+    for station in started:
+        if station.program is not None and station.program.poll() is None:
+            station.program.kill()
+            station.wait()
+
+
+@contextlib.asynccontextmanager
+async def guest(station: Station) -> Any:
+    async with connect(station.url, tls=TRUST) as client:
+        await asyncio.sleep(0.2)
+        yield client
+
+
+def test_sigterm_gives_sessions_their_time_and_the_status_is_zero(stations: Any) -> None:
+    async def main() -> None:
+        (station,) = stations(1)
+        began = time.monotonic()
+        async with guest(station) as client:
+            station.signal(signal.SIGTERM)
+            await asyncio.sleep(1)
+            assert not client.lost.done()
+            with pytest.raises(SessionLost) as error:
+                async with connect(station.url, tls=TRUST):
+                    pass
+            assert error.value.status == 503
+            await asyncio.wait_for(client.lost, 4)
+            assert time.monotonic() - began > 2.5
+        assert await asyncio.to_thread(station.wait) == 0
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("numbers", [(signal.SIGTERM, signal.SIGTERM), (signal.SIGINT,)])
+def test_a_second_sigterm_or_a_sigint_does_not_wait(stations: Any, numbers: Any) -> None:
+    async def main() -> None:
+        (station,) = stations(1)
+        async with guest(station) as client:
+            began = time.monotonic()
+            for number in numbers:
+                station.signal(number)
+                await asyncio.sleep(0.1)
+            await asyncio.wait_for(client.lost, 2)
+            assert time.monotonic() - began < 1.5
+        assert await asyncio.to_thread(station.wait) == 0
+
+    asyncio.run(main())
+
+
+def test_relay_drain_does_the_same(stations: Any) -> None:
+    one, other = stations(2)
+    command = [sys.executable, "-m", "relay", "drain", "--url", f"http://127.0.0.1:{other.inside}"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=20)
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "stopped")
+    assert other.wait() == 0
+    assert one.program.poll() is None
+
+
+class People:
+    """A publisher and a viewer that come again, to the next relay that takes them."""
+
+    def __init__(self, stations: list[Station]) -> None:
+        self.stations = stations
+        self.number = 0
+        self.seen: set[int] = set()
+        self.moves = 0
+
+    async def come(self, order: list[int], stay: Callable[[Any], Any]) -> None:
+        """Stay with a relay until it is lost, then try the others."""
+        while True:
+            for index in order:
+                try:
+                    async with connect(self.stations[index].url, tls=TRUST, timeout=2) as client:
+                        work = asyncio.ensure_future(stay(client))
+                        await asyncio.wait((work, client.lost), return_when=asyncio.FIRST_COMPLETED)
+                        work.cancel()
+                        await asyncio.gather(work, return_exceptions=True)
+                        self.moves += 1
+                except SessionLost:
+                    continue
+            await asyncio.sleep(0.05)
+
+    async def publish(self, client: Any) -> None:
+        """Groups with a number each; those of the last seconds are kept for who comes late."""
+        broadcast = LocalBroadcast(client.house.clock)
+        first = max(0, self.number - KEPT)
+        track = broadcast.create_track("v", TrackInfo(), keep=2 * KEPT, first=first)
+        for number in range(first, self.number):
+            self.write(track, number)
+        now = client.house.clock()
+        client.routes.append(client.origin.announce(Path("cam"), broadcast, (), now))
+        while True:
+            self.write(track, self.number)
+            self.number += 1
+            await asyncio.sleep(0.05)
+
+    def write(self, track: Any, number: int) -> None:
+        track.append_group()
+        track.write_frame(b"%d" % number, number)
+
+    async def watch(self, client: Any) -> None:
+        while True:
+            found = await client.find("cam")
+            start = 0 if not self.seen else max(self.seen) + 1
+            with contextlib.suppress(Exception):
+                frames = client.frames(found, "v", Demand(start=start, max_latency=30_000))
+                async for item in frames.frames():
+                    if isinstance(item, ReadFrame):
+                        self.seen.add(int(item.payload))
+            await asyncio.sleep(0.02)
+
+
+@pytest.mark.slow
+def test_a_rolling_restart_loses_no_group(stations: Any) -> None:
+    async def main() -> None:
+        relays = stations(3)
+        people = People(relays)
+        tasks = [
+            asyncio.ensure_future(people.come([0, 1, 2], people.publish)),
+            asyncio.ensure_future(people.come([1, 2, 0], people.watch)),
+        ]
+        try:
+            async with asyncio.timeout(15):
+                while len(people.seen) < 10:
+                    await asyncio.sleep(0.05)
+            for station in (relays[1], relays[0], relays[2]):
+                station.signal(signal.SIGTERM)
+                assert await asyncio.to_thread(station.wait) == 0
+                station.start()
+                await asyncio.to_thread(station.ready)
+                goal = people.number + 20
+                async with asyncio.timeout(15):
+                    while not people.seen or max(people.seen) < goal:
+                        await asyncio.sleep(0.05)
+            assert people.moves >= 3
+            missing = set(range(min(people.seen), max(people.seen))) - people.seen
+            assert missing == set()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    asyncio.run(main())
