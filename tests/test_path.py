@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.errors import BadRequest
-from relay.path import MAX_LENGTH, MAX_SEGMENTS, ROOT, Path, covering
+from relay.path import MAX_LENGTH, MAX_SEGMENTS, ROOT, Path, covering, fits
 
 names = st.text(alphabet="ab/.%é", max_size=12)
 
@@ -70,3 +70,21 @@ def test_too_much_is_refused() -> None:
         Path("a" * (MAX_LENGTH + 1))
     with pytest.raises(BadRequest):
         Path("a" * MAX_LENGTH).join("b")
+
+
+@pytest.mark.parametrize(
+    ("path", "pattern", "covered"),
+    [
+        ("a/b", "a/b", True),
+        ("a/b", "a/*", True),
+        ("a/b/c", "a/*", False),
+        ("a", "a/*", False),
+        ("a", "a/**", True),
+        ("a/b/c", "a/**", True),
+        ("ab", "a/**", False),
+        ("x/b/c", "*/b/**", True),
+        ("", "**", True),
+    ],
+)
+def test_a_pattern_covers_whole_segments(path: str, pattern: str, covered: bool) -> None:
+    assert fits(path, pattern.split("/")) is covered

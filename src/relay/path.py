@@ -8,7 +8,7 @@ know what a path names or who may use it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from relay.errors import BadRequest
 
@@ -58,6 +58,18 @@ class Path(str):
 
 
 ROOT = Path("")
+
+
+def fits(path: str, pattern: Sequence[str]) -> bool:
+    """Whether a pattern of segments covers ``path``: ``*`` stands for one segment, and ``**`` at
+    the end for any number of them, none included."""
+    segments = [each for each in path.split("/") if each]
+    if pattern and pattern[-1] == "**":
+        pattern = pattern[:-1]
+        segments = segments[: len(pattern)]
+    return len(segments) == len(pattern) and all(
+        wanted in ("*", found) for wanted, found in zip(pattern, segments, strict=True)
+    )
 
 
 def covering(prefixes: Iterable[Path]) -> tuple[Path, ...]:

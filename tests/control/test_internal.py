@@ -32,6 +32,11 @@ class Ward:
     def metrics(self) -> bytes:
         return b"relay_sessions 3.0\n"
 
+    def routes(self, prefix: str) -> dict[str, Any]:
+        if "//" in prefix:
+            raise BadRequest("too long")
+        return {"below": prefix}
+
     def drain(self) -> int:
         self.is_leaving = True
         return 2
@@ -49,6 +54,9 @@ class Ward:
         ("GET", "/sessions/revalidate", 405, ""),
         ("GET", "/nodes", 200, '{"nodes":[]}'),
         ("GET", "/metrics", 200, "relay_sessions 3.0"),
+        ("GET", "/routes", 200, '{"below":""}'),
+        ("GET", "/routes/a%20b/c", 200, '{"below":"/a%20b/c"}'),
+        ("GET", "/routes/a//b", 400, "too long"),
         ("POST", "/drain", 202, '{"sessions":2}'),
         ("GET", "/drain", 405, ""),
     ],

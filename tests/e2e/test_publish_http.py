@@ -14,7 +14,6 @@ from relay.auth import mint
 from relay.auth.claims import Claims
 from relay.auth.keys import Key
 from relay.client import connect
-from relay.errors import LimitExceeded
 from relay.ingest.cipher import KeptKey, KeptKeys
 from relay.model.track import TrackInfo
 from relay.net.dial import DialTls
@@ -124,6 +123,16 @@ def test_bad_input_gets_a_clear_error_and_nothing_is_published(running: Any, sch
     asyncio.run(main())
 
 
+def test_the_latest_group_is_the_one_that_was_published_last(running: Any) -> None:
+    async def main() -> None:
+        async with running() as relay, httpx.AsyncClient(base_url=base(relay)) as web:
+            for number in range(20):
+                await web.post("/publish/anon/a/x", json={"n": number})
+                assert (await web.get("/fetch/anon/a/x")).json() == {"n": number}
+
+    asyncio.run(main())
+
+
 def test_rights_below_the_broadcast_do_not_reach_it(running: Any, token: Any) -> None:
     async def main() -> None:
         async with running() as relay, httpx.AsyncClient(base_url=base(relay)) as web:
@@ -196,18 +205,42 @@ def test_watching_resumes_ends_and_decrypts_for_those_who_may(
     asyncio.run(main())
 
 
-def test_a_quota_may_say_when_to_come_back(running: Any) -> None:
-    class Spent(LimitExceeded):
-        retry_after = 7
-
-    def charge(grant: Any, records: int, size: int) -> None:
-        raise Spent("spent")
+def test_publishing_is_on_the_tenants_books(running: Any) -> None:
+    said = "[quotas.tenants.anon]\ningress_bits = 16000\nbroadcasts = 1\ncached_bytes = 5000\n"
 
     async def main() -> None:
-        async with running() as relay, httpx.AsyncClient(base_url=base(relay)) as web:
-            relay.press.station.charge = charge
-            answer = await web.post("/publish/anon/a/x", json={})
-            assert (answer.status_code, answer.headers["retry-after"]) == (429, "7")
+        async with running(said) as relay, httpx.AsyncClient(base_url=base(relay)) as web:
+            large = await web.post("/publish/anon/a/x", content=b"x" * 5001)
+            assert (large.status_code, "retry-after" in large.headers) == (413, False)
+            assert "quotas.cached_bytes" in large.json()["detail"]
+            assert (await web.post("/publish/anon/a/x", content=b"x" * 4000)).status_code == 202
+            over = await web.post("/publish/anon/a/x", content=b"x")
+            assert (over.status_code, over.headers["retry-after"]) == (429, "2")
+            assert "quotas.ingress_bits" in over.json()["detail"]
+            await asyncio.sleep(1.2)
+            assert (await web.post("/publish/anon/a/x", content=b"x")).status_code == 202
+            other = await web.post("/publish/anon/b/x", content=b"x")
+            assert "quotas.broadcasts" in other.json()["detail"]
+            usage = relay.house.ledger.usage()["anon"]
+            assert (usage["broadcasts"], usage["sessions"]) == (1, 0)
+            assert usage["ingress_bytes"] > 4000
+            async with web.stream("GET", "/watch/anon/a/x") as stream:
+                await events(stream, 1)
+            assert relay.house.ledger.usage()["anon"]["egress_bytes"] > 0
+
+    asyncio.run(main())
+
+
+def test_each_request_counts_and_is_told_when_to_come_back(running: Any) -> None:
+    said = "[quotas.tenants.anon]\nsessions_per_second = 2\n"
+
+    async def main() -> None:
+        async with running(said) as relay, httpx.AsyncClient(base_url=base(relay)) as web:
+            answers = [await web.post("/publish/anon/a/x", json={}) for _ in range(4)]
+            assert [each.status_code for each in answers] == [202, 202, 429, 429]
+            assert answers[-1].headers["retry-after"] == "1"
+            for path in ("/watch/anon/a/x", "/routes/anon"):
+                assert (await web.get(path)).status_code == 429
 
     asyncio.run(main())
 

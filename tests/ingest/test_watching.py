@@ -44,3 +44,20 @@ def test_a_slow_reader_loses_whole_groups_and_is_told():
         await items.aclose()
 
     asyncio.run(main())
+
+
+def test_a_group_that_was_read_whole_is_not_told_as_lost():
+    async def main():
+        follower = Follower(Silent(), Demand(), None, lambda: 0.0, 1000)
+        follower.open()
+        follower.put(frame(0, 0, 600), 600)
+        items = follower.items(0.01)
+        assert (await anext(items)).group == 0
+        follower.put(GroupEnd(0, 1, None), 0)
+        follower.put(frame(1, 0, 800), 800)
+        assert (await anext(items)).group == 1
+        assert await anext(items) is None
+        assert follower._bytes == 0
+        await items.aclose()
+
+    asyncio.run(main())

@@ -240,3 +240,15 @@ def test_books_balance_whatever_happens(
     for tab in tabs:
         tab.close()
     assert all(account.is_idle for account in books.accounts.values())
+
+
+def test_what_comes_in_one_piece_waits_until_the_debt_is_paid() -> None:
+    books = ledger(ingress_bits=800)
+    account = books.account("a")
+    account.require_ingress(300, 0.0)  # larger than a second's worth: it passes, and is waited for
+    with pytest.raises(OverQuota) as over:
+        account.require_ingress(1, 0.5)
+    assert over.value.wait == pytest.approx(1.51)
+    assert account.ingress == 300
+    account.require_ingress(1, 2.1)
+    assert books.breached == {"ingress_bits": 1}

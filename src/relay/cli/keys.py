@@ -16,11 +16,13 @@ from typing import Any
 import click
 
 from relay.auth.lifecycle import SigningKey
+from relay.cli.ciphers import cipher
 from relay.cli.moment import show_time
 from relay.cli.store import (
     config_option,
     json_option,
     operator,
+    seal_of,
     settings,
     url_option,
     with_office,
@@ -29,7 +31,7 @@ from relay.cli.store import (
 from relay.errors import ConfigError
 from relay.records.kept import Sealed, StoredKey
 from relay.records.office import Office
-from relay.records.sealing import VARIABLE, Seal, require_seal
+from relay.records.sealing import VARIABLE, Seal
 from relay.records.signing import DEFAULT_GRACE, Signing
 from relay.records.store import Records
 
@@ -52,8 +54,11 @@ def _span(ctx: click.Context, param: click.Parameter, value: str | None) -> floa
 @url_option
 @click.pass_context
 def keys(ctx: click.Context, config: File | None, url: str | None) -> None:
-    """The relay's own signing keys, in the store that records.url names."""
+    """The relay's own keys, in the store that records.url names."""
     ctx.obj = (config, url)
+
+
+keys.add_command(cipher)
 
 
 @keys.command("list")
@@ -87,7 +92,7 @@ def rotate(grace: float, compromised: bool, as_json: bool) -> None:
 
     async def work(office: Office) -> list[StoredKey]:
         store = office.records
-        seal = await _seal(store)
+        seal = await seal_of(store)
         signing = Signing(store, seal, chosen.algorithm, time.time)
         return await signing.rotate(office, operator(), grace, compromised)
 
@@ -110,7 +115,7 @@ def rewrap(new_key_env: str) -> None:
 
     async def work(office: Office) -> int:
         store = office.records
-        old = await _seal(store)
+        old = await seal_of(store)
 
         def again(sealed: Sealed) -> str:
             return new.again(old, sealed)
@@ -120,13 +125,6 @@ def rewrap(new_key_env: str) -> None:
 
     count = with_office(work)
     click.echo(f"{count} sealed under the key {new.id}; start the relays with it as {VARIABLE}")
-
-
-async def _seal(store: Records) -> Seal:
-    under = await store.secrets.sealed_under()
-    seal = require_seal(Seal.read(os.environ), under, "the store's keys are sealed under it")
-    assert seal is not None
-    return seal
 
 
 def _show(stored: list[StoredKey], as_json: bool) -> None:

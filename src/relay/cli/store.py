@@ -23,6 +23,7 @@ from relay.errors import ConfigError
 from relay.records.office import Office, Operator
 from relay.records.opening import open_records
 from relay.records.scribe import Scribe
+from relay.records.sealing import Seal, require_seal
 from relay.records.settings import AuditSettings
 from relay.records.store import Records
 
@@ -68,6 +69,14 @@ def with_office(work: Callable[[Office], Awaitable[T]]) -> T:
         return await work(Office(store, scribe, time.time))
 
     return with_store(run)
+
+
+async def seal_of(store: Records) -> Seal:
+    """The root key of the environment. Raises `ConfigError` unless it is that of the store."""
+    under = await store.secrets.sealed_under()
+    seal = require_seal(Seal.read(os.environ), under, "the store's keys are sealed under it")
+    assert seal is not None
+    return seal
 
 
 def settings() -> Settings:

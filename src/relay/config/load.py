@@ -124,9 +124,11 @@ def _built(entries: Mapping[str, Entry], problems: list[str]) -> Settings | None
     """The settings, section by section; complaints go to ``problems`` and make it ``None``."""
     sections: dict[str, Any] = {}
     for section in Settings.model_fields:
-        values: dict[str, Any] = {}
+        values: Any = {}
         for entry in entries.values():
-            if entry.name.split(".")[0] == section:
+            if entry.name == section:  # a section whose names are the operator's is one value
+                values = entry.value
+            elif entry.name.split(".")[0] == section:
                 _place(values, entry.name.split(".")[1:], _converted(entry, problems))
         try:
             sections[section] = TypeAdapter[Any](names.TYPES[section]).validate_python(values)

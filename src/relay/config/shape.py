@@ -27,6 +27,7 @@ from relay.quota import QuotaSettings
 from relay.records.settings import AuditSettings, RecordsSettings
 from relay.session.settings import SessionSettings
 from relay.sidecar.settings import SidecarSettings
+from relay.sinks.settings import SinkSettings
 from relay.wire.version import IDENTIFIERS
 
 _ADDRESS = re.compile(r"(?:\[([0-9A-Fa-f:.%\w]+)\]|([A-Za-z0-9.-]+)):([0-9]{1,5})")
@@ -240,6 +241,9 @@ class Settings(Section):
     admin: AdminSettings = AdminSettings()
     stats: StatsSettings = StatsSettings()
     ingest: IngestSettings = IngestSettings()
+    sinks: Annotated[dict[str, SinkSettings], Field(max_length=16)] = {}
+    """Where copies of tracks go, by names of the operator's; ``[sinks.<name>]``, default none."""
+
     internal: InternalSettings = InternalSettings()
     sidecar: SidecarSection = SidecarSection()
 

@@ -24,6 +24,9 @@ from relay.records.address import beside
 MAX_FILE = 1 << 20
 """Bytes of a configuration file; a longer one is refused unread."""
 
+INNER_FILES = frozenset({"cert", "key", "password_file", "root", "schema"})
+"""Files that are named inside a table which is one setting."""
+
 FILES = frozenset(
     {
         "audit.webhook_secret_file",
@@ -235,8 +238,8 @@ def _beside(folder: Path, name: str, value: Any) -> Any:
     """File names made relative to ``folder``; everything else as it is."""
     if name == "records.url" and isinstance(value, str):
         return beside(folder, value)
-    if name == "ingest.tracks" and isinstance(value, dict):
-        return {route: _schema_beside(folder, rules) for route, rules in value.items()}
+    if name in ("ingest.tracks", "sinks"):
+        return _inner_beside(folder, value)
     if name not in FILES:
         return value
     if isinstance(value, list):
@@ -247,9 +250,16 @@ def _beside(folder: Path, name: str, value: Any) -> Any:
     return str(folder / value) if plain else value
 
 
-def _schema_beside(folder: Path, rules: Any) -> Any:
-    plain = isinstance(rules, dict) and isinstance(rules.get("schema"), str)
-    return rules | {"schema": str(folder / rules["schema"])} if plain else rules
+def _inner_beside(folder: Path, value: Any) -> Any:
+    """The same for the file names inside a table which is one setting."""
+    if not isinstance(value, dict):
+        return value
+    return {
+        name: str(folder / inner)
+        if name in INNER_FILES and isinstance(inner, str)
+        else _inner_beside(folder, inner)
+        for name, inner in value.items()
+    }
 
 
 def looks_like_key(text: str) -> bool:

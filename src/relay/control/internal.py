@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from relay.control.asking import raw_path
 from relay.errors import BadRequest, Forbidden, RelayError
 
 METRICS = "text/plain; version=0.0.4; charset=utf-8"
@@ -34,6 +35,9 @@ class Ward(Protocol):
 
     def metrics(self) -> bytes:
         """The relay in numbers, in Prometheus' text format."""
+
+    def routes(self, prefix: str) -> dict[str, Any]:
+        """What there is to publish to and to read below a prefix. Raises `BadRequest`."""
 
     def drain(self) -> int:
         """Have the relay stop in good order; how many sessions it still has."""
@@ -60,6 +64,9 @@ def internal_app(ward: Ward) -> Starlette:
     async def metrics(request: Request) -> Response:
         return Response(ward.metrics(), media_type=METRICS)
 
+    async def routes(request: Request) -> Response:
+        return JSONResponse(ward.routes(raw_path(request)[len("/routes") :]))
+
     async def drain(request: Request) -> Response:
         require_no_page(request)
         return JSONResponse({"sessions": ward.drain()}, status_code=202)
@@ -75,15 +82,17 @@ def internal_app(ward: Ward) -> Starlette:
         status = error.status if isinstance(error, RelayError) else 400
         return PlainTextResponse(f"{error}\n", status_code=status)
 
-    routes = [
+    addresses = [
         Route("/health", health),
         Route("/sessions", sessions),
         Route("/sessions/revalidate", revalidate, methods=["POST"]),
         Route("/nodes", nodes),
         Route("/metrics", metrics),
+        Route("/routes", routes),
+        Route("/routes/{prefix:path}", routes),
         Route("/drain", drain, methods=["POST"]),
     ]
-    return Starlette(routes=routes, exception_handlers={BadRequest: refused, Forbidden: refused})
+    return Starlette(routes=addresses, exception_handlers={BadRequest: refused, Forbidden: refused})
 
 
 def require_no_page(request: Request) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from http import HTTPStatus
 from typing import Any
 
 from starlette.responses import JSONResponse, Response
 
-from relay.errors import Gone, RelayError
+from relay.errors import Gone, OverQuota, RelayError
 
 
 class Denied(RelayError):
@@ -40,6 +41,6 @@ def problem(error: RelayError, **more: Any) -> Response:
         body["detail"] = str(error)
     if status == 401:
         headers["www-authenticate"] = "Bearer"
-    if (retry := getattr(error, "retry_after", None)) is not None:
-        headers["retry-after"] = str(max(1, round(retry)))
+    if isinstance(error, OverQuota) and error.wait > 0.0:
+        headers["retry-after"] = str(math.ceil(error.wait))
     return JSONResponse(body | more, status, headers, media_type="application/problem+json")

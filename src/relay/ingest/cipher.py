@@ -25,6 +25,9 @@ NONCE = 12
 MAX_DEPTH = 64
 """Levels of a record that are looked through for encrypted fields."""
 
+NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+"""What a key may be called."""
+
 _SEALED = re.compile(r"kid:([A-Za-z0-9_.-]{1,64}):v([0-9]{1,9}):([A-Za-z0-9+/]+={0,2})")
 
 

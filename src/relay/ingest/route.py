@@ -17,6 +17,7 @@ from typing import NamedTuple
 from urllib.parse import unquote
 
 from relay.errors import BadRequest
+from relay.path import fits
 
 VERSION = re.compile(r"v[0-9]{1,9}(?:\.[0-9]{1,9}){0,3}")
 MAX_TRACK = 512
@@ -73,14 +74,7 @@ class Declared:
 
     def fits(self, broadcast: str) -> bool:
         """Whether the pattern covers the broadcast."""
-        segments = [each for each in broadcast.split("/") if each]
-        pattern = self.pattern
-        if pattern[-1] == "**":
-            pattern = pattern[:-1]
-            segments = segments[: len(pattern)]
-        return len(segments) == len(pattern) and all(
-            wanted in ("*", found) for wanted, found in zip(pattern, segments, strict=True)
-        )
+        return fits(broadcast, self.pattern)
 
     @cached_property
     def order(self) -> tuple[int, ...]:

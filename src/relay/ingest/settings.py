@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from relay.ingest.cipher import read_pointer
+from relay.ingest.cipher import NAME, read_pointer
 from relay.ingest.route import Declared
 
 
@@ -31,8 +31,10 @@ class TrackRules(BaseModel):
     @field_validator("encrypt")
     @classmethod
     def _pointers(cls, value: dict[str, str]) -> dict[str, str]:
-        for pointer in value:
+        for pointer, name in value.items():
             read_pointer(pointer)
+            if not NAME.fullmatch(name):
+                raise ValueError("expected names of 1 to 64 of the characters A-Za-z0-9_.-")
         return value
 
 
@@ -67,6 +69,9 @@ class IngestSettings(BaseModel):
 
     max_kept_bytes: int = Field(default=67_108_864, ge=1)
     """Bytes of all groups kept together. More: 429 until some are withdrawn."""
+
+    max_tenant_kept_bytes: int = Field(default=16_777_216, ge=1)
+    """Bytes of those that may be one tenant's. More: 429 until some are withdrawn."""
 
     max_watchers: int = Field(default=256, ge=1)
     """Readers of ``/watch`` at a time. More: 429."""

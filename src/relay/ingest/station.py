@@ -7,6 +7,7 @@ limit. This module must not know how records come in or who may send them.
 
 from __future__ import annotations
 
+from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -24,6 +25,7 @@ from relay.model.origin import Origin
 from relay.model.track import TrackInfo
 from relay.path import ROOT, Path
 from relay.peer.local import LocalBroadcast, LocalTrack
+from relay.quota import Tab
 
 MICROSECONDS = 1_000_000
 """Timestamp units per second of tracks published here: unix time by the relay's clock."""
@@ -60,20 +62,21 @@ class Booth:
     route: Route
     published: float
     """When something was published last, monotonic seconds."""
-    sizes: dict[str, list[int]] = field(default_factory=dict)
+    grant: Grant
+    """What allowed it."""
+    tenant: str | None
+    """Whose bytes it keeps."""
+    tab: Tab
+    """What is counted for it on its tenant's account."""
+    sizes: dict[str, deque[int]] = field(default_factory=dict)
     """Bytes of the groups kept, by track."""
-
-    @property
-    def kept(self) -> int:
-        """Bytes of everything kept."""
-        return sum(map(sum, self.sizes.values()))
 
 
 class Station:
     """Publishes what comes without a session. ``wall`` is unix seconds, ``clock`` monotonic ones.
 
-    ``charge`` may refuse (grant, records, bytes) by raising `LimitExceeded`, whose ``retry_after``,
-    where it has one, is passed on. Raises `ConfigError` for a schema that cannot be used.
+    ``charge`` may refuse (grant, records, bytes) by raising `LimitExceeded`; ``enrol`` opens the
+    tab of a new broadcast. Raises `ConfigError` for a schema that cannot be used.
     """
 
     def __init__(
@@ -86,8 +89,12 @@ class Station:
         self.settings = settings
         self.keys: CipherKeys = KeptKeys()
         self.charge: Callable[[Grant, int, int], None] = lambda grant, records, size: None
+        self.enrol: Callable[[Grant], Tab] = lambda grant: Tab.free()
         self.declared: dict[Declared, TrackRules] = {}
         self.booths: dict[Path, Booth] = {}
+        self.kept: Counter[str | None] = Counter()
+        """Bytes of the groups kept, by tenant."""
+        self._all_kept = 0
         self._schemas: dict[Declared, Validator] = {}
         self._origin = origin
         self._clock = clock
@@ -154,15 +161,22 @@ class Station:
             if now - booth.published > self.settings.linger:
                 self._withdraw(path, now)
 
+    def recheck(self, struck: Callable[[Grant], str | None]) -> None:
+        """Withdraw what was published last by a grant that is struck."""
+        for path, booth in tuple(self.booths.items()):
+            if struck(booth.grant) is not None:
+                self._withdraw(path, self._clock())
+
     def _publish(self, grant: Grant, name: str, ready: list[Ready], one: bool) -> list[Sent]:
         size = sum(len(each.payload) + OVERHEAD for each in ready)
-        self.charge(grant, len(ready), size)
-        kept = sum(booth.kept for booth in self.booths.values())
-        if kept + size > self.settings.max_kept_bytes:
+        if self._all_kept + size > self.settings.max_kept_bytes:
             raise LimitExceeded("the relay keeps ingest.max_kept_bytes already")
+        if self.kept[grant.tenant] + size > self.settings.max_tenant_kept_bytes:
+            raise LimitExceeded("the tenant keeps ingest.max_tenant_kept_bytes already")
+        self.charge(grant, len(ready), size)
         names = {name + DEAD if each.error else name for each in ready}
         booth = self._booth(grant, names)
-        booth.published = self._clock()
+        booth.published, booth.grant = self._clock(), grant
         sent: list[Sent] = []
         for track in sorted(names):
             local = self._track(booth, track)
@@ -170,17 +184,30 @@ class Station:
             for at, each in enumerate(mine):
                 if at == 0 or not one:
                     group, frame = local.append_group(), 0
-                    booth.sizes.setdefault(track, []).append(0)
-                    del booth.sizes[track][: -self.settings.keep_groups]
+                    self._keep_group(booth, track)
                 local.write_frame(each.payload, int(self._wall() * MICROSECONDS))
                 booth.sizes[track][-1] += len(each.payload) + OVERHEAD
+                self._count(booth, len(each.payload) + OVERHEAD)
                 sent.append(Sent(track, group, frame, each.error))
                 frame += 1
             local.finish_group()
         return _in_order(sent, ready)
 
+    def _keep_group(self, booth: Booth, track: str) -> None:
+        """One more group, and the oldest leaves where there are enough."""
+        sizes = booth.sizes.setdefault(track, deque())
+        sizes.append(0)
+        if len(sizes) > self.settings.keep_groups:
+            self._count(booth, -sizes.popleft())
+
+    def _count(self, booth: Booth, size: int) -> None:
+        self._all_kept += size
+        self.kept[booth.tenant] += size
+        if not self.kept[booth.tenant]:
+            del self.kept[booth.tenant]
+
     def _booth(self, grant: Grant, names: set[str]) -> Booth:
-        """The broadcast at the grant's root. Raises `Forbidden` or `LimitExceeded`."""
+        """The broadcast at the grant's root. Raises `Forbidden`, `LimitExceeded`, `OverQuota`."""
         now = self._clock()
         booth = self.booths.get(grant.root)
         tracks = set(booth.local.tracks) if booth else set()
@@ -191,12 +218,15 @@ class Station:
             return booth
         if len(self.booths) >= self.settings.max_broadcasts:
             raise LimitExceeded(f"at ingest.max_broadcasts ({self.settings.max_broadcasts})")
+        tab = self.enrol(grant)
+        tab.announce(now)
         local = LocalBroadcast(self._clock)
         for name in names:
             self._create(local, name)
         route = scope.announce(ROOT, local, (), now)
         assert route is not None  # an empty chain is no loop
-        booth = self.booths[grant.root] = Booth(local, route, now)
+        tab.add_broadcast()
+        booth = self.booths[grant.root] = Booth(local, route, now, grant, grant.tenant, tab)
         return booth
 
     def _track(self, booth: Booth, name: str) -> LocalTrack:
@@ -209,6 +239,8 @@ class Station:
 
     def _withdraw(self, path: Path, now: float) -> None:
         booth = self.booths.pop(path)
+        booth.tab.close()
+        self._count(booth, -sum(map(sum, booth.sizes.values())))
         for track in booth.local.tracks.values():
             track.finish()
         booth.route.withdraw(now)

@@ -70,7 +70,12 @@ class Follower(Collector):
         self._queue.append((item, size + OVERHEAD))
         self._bytes += size + OVERHEAD
         while self._bytes > self.limit and self._queue:
-            self._lose(self._queue[0][0].group)
+            first, cost = self._queue[0]
+            if isinstance(first, GroupEnd) and first.error is None:  # the reader has it whole
+                self._queue.popleft()
+                self._bytes -= cost
+            else:
+                self._lose(first.group)
         self._wake.set()
 
     def _lose(self, group: int) -> None:

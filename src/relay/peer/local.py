@@ -368,8 +368,11 @@ async def collect_group(
             track.unfetch(sequence, fetch)
     collector = Collector(track, Demand(start=sequence, end=sequence), transcode, clock, limit)
     frames: dict[int, list[bytes]] = {}
+    least = sequence
     async for item in collector.frames():
-        if sequence is not None and item.group != sequence:
+        if least is None:  # a group that was kept comes first, even where a newer one is at hand
+            least = max((item.group, *track.groups))
+        if item.group < least or (sequence is not None and item.group > sequence):
             continue
         if isinstance(item, GroupEnd):
             if item.error is not None:

@@ -142,6 +142,16 @@ class Account:
         pace.spend(now, size)
         return True
 
+    def require_ingress(self, size: int, now: float) -> None:
+        """Bytes that came in one piece. Raises `OverQuota` with the seconds to wait, and then they
+        were not counted."""
+        pace = self.incoming
+        if pace is not None:
+            if pace.room(now) <= 0.0:
+                raise self.over("ingress_bits", now, pace.wait(now))
+            pace.spend(now, size)
+        self.ingress += size
+
     def may_receive(self, now: float) -> bool:
         """Whether a new group may begin to come in."""
         if self.incoming is None or self.incoming.room(now) > 0.0:

@@ -7,6 +7,7 @@ must not know what is stored.
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path as File
 from typing import TYPE_CHECKING, Any
@@ -86,9 +87,18 @@ def _engine(address: Address) -> AsyncEngine:
 
 
 def _make_private(file: File) -> None:
-    """The file is its owner's alone from its first byte on: it holds who may come in."""
+    """The file is its owner's alone from its first byte on: it holds who may come in.
+
+    One that is there is not opened: closing it would let go of the locks that SQLite holds on it
+    for another store of this process.
+    """
     try:
-        os.close(os.open(file, os.O_RDWR | os.O_CREAT, 0o600))
+        os.close(os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+    except FileExistsError:
+        if file.is_dir():
+            raise ConfigError(f"records.url: {file}: {os.strerror(errno.EISDIR)}") from None
+        if not os.access(file, os.R_OK | os.W_OK):
+            raise ConfigError(f"records.url: {file}: {os.strerror(errno.EACCES)}") from None
     except OSError as error:
         raise ConfigError(f"records.url: {file}: {error.strerror}") from None
 

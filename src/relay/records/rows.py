@@ -56,7 +56,8 @@ def read_grant(text: str) -> Grant:
     try:
         members = json.loads(text)
         paths = {name: tuple(Path(path) for path in members[name]) for name in _PATHS}
-        return Grant(**members | paths | {"root": Path(members["root"])})
+        opened = {"decrypt": tuple(members.get("decrypt", ()))}
+        return Grant(**members | paths | opened | {"root": Path(members["root"])})
     except (TypeError, ValueError, KeyError, BadRequest):
         raise StoreError("a ticket in the store cannot be read") from None
 

@@ -240,6 +240,10 @@ class Ward:
         """The relay in numbers."""
         return self._metrics.text()
 
+    def routes(self, prefix: str) -> dict[str, Any]:
+        """What there is to publish to and to read below a prefix. Raises `BadRequest`."""
+        return self.relay.press.seen(Grant(Path(prefix), (ROOT,), (ROOT,)))
+
     def drain(self) -> int:
         """Have the relay stop in good order; how many sessions it still has."""
         self.relay.draining.set()

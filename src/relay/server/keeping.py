@@ -11,8 +11,12 @@ from collections.abc import Callable
 
 from relay.auth.grant import Grant
 from relay.config import Settings
+from relay.ingest.cipher import CipherKeys, KeptKeys
 from relay.issuer import Issuer
 from relay.records.audit import Fact
+from relay.records.ciphers import Ciphers
+from relay.records.desk import Desk
+from relay.records.feed import Log
 from relay.records.sealing import Seal, require_seal
 from relay.records.signing import Signing
 from relay.records.store import Records
@@ -57,6 +61,8 @@ async def open_seal(settings: Settings, records: Records) -> Seal | None:
     """The root key, if it is that of the store. Raises `ConfigError` when it is missing although it
     is needed, or another one."""
     why = "issuer.enabled keeps signing keys" if settings.issuer.enabled else ""
+    if settings.records.url is not None and any(r.encrypt for r in settings.ingest.tracks.values()):
+        why = why or "ingest.tracks encrypts fields"
     return require_seal(Seal.read(os.environ), await records.secrets.sealed_under(), why)
 
 
@@ -70,3 +76,24 @@ async def open_issuer(
     issuer = Issuer(settings.issuer, settings.auth, signing, records, wall)
     await issuer.begin()
     return issuer
+
+
+async def open_ciphers(
+    settings: Settings, desk: Desk, seal: Seal | None, wall: Callable[[], float], log: Log
+) -> CipherKeys:
+    """The keys of encrypted fields, followed as the store changes; the log is told of names that
+    the settings use and the store does not know. Raises `StoreError`."""
+    keys: CipherKeys = KeptKeys()
+    if seal is not None:
+        keys = ciphers = Ciphers(desk.records, seal, wall)
+        desk.notices.on("secrets", ciphers.reread)
+    await desk.notices.refresh()
+    for route, rules in settings.ingest.tracks.items():
+        for name in sorted(set(rules.encrypt.values())):
+            if keys.named(name) is None:
+                hint = "make it with: relay keys cipher create"
+                if settings.records.url is None:
+                    hint = "cipher keys are kept in a store (records.url)"
+                detail = f"ingest.tracks.{route}: no cipher key {name!r}: publishing is refused"
+                log("warning", detail=f"{detail}; {hint}")
+    return keys

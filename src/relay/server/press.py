@@ -21,6 +21,7 @@ from relay.ingest.watching import Follower, Missed
 from relay.model.track import Demand
 from relay.path import ROOT
 from relay.peer.judgement import Loan
+from relay.quota import Account, Tab
 from relay.server.faces import Face
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ class Reader:
             else:
                 allowed = frozenset(self.grant.decrypt)
                 payload = decrypt_frame(item.payload, station.keys, allowed)
+                self.press.sent(self.grant, len(payload))
                 yield item.group, item.number, payload
 
     def leave(self) -> None:
@@ -80,6 +82,21 @@ class Press:
         self.relay = relay
         self.station = station
         self.readers: set[Reader] = set()
+        station.charge = self._charge
+        station.enrol = self._enrol
+
+    def _account(self, grant: Grant) -> Account:
+        return self.relay.house.ledger.account(grant.tenant)
+
+    def _charge(self, grant: Grant, records: int, size: int) -> None:
+        """Bytes that are about to be published. Raises `OverQuota`."""
+        now, account = self.relay.house.clock(), self._account(grant)
+        account.require_room(size, now)
+        account.require_ingress(size, now)
+
+    def _enrol(self, grant: Grant) -> Tab:
+        """For a new broadcast: it counts, and no session does."""
+        return Tab(self._account(grant), is_seated=False)
 
     @property
     def body_limits(self) -> tuple[int, float, int]:
@@ -115,7 +132,17 @@ class Press:
             log = self.relay.house.log
             log("refused", id=id, status=403, reason="no_access", why=why, path=path)
             return 403, id, None
+        self._arrived(grant)
         return 200, "", (grant, judgement.loan)
+
+    def _arrived(self, grant: Grant) -> None:
+        """One more request of a tenant's. Raises `OverQuota` for one too many."""
+        house = self.relay.house
+        house.ledger.arrive(grant.tenant, house.clock())
+
+    def sent(self, grant: Grant, size: int) -> None:
+        """Bytes went out to a reader."""
+        self._account(grant).send(size, self.relay.house.clock())
 
     def publish(
         self, grant: Any, address: Address, body: bytes, is_json: bool, one_group: bool
@@ -131,6 +158,7 @@ class Press:
         house, settings = self.relay.house, self.station.settings
         if len(self.readers) >= settings.max_watchers:
             raise LimitExceeded(f"at ingest.max_watchers ({settings.max_watchers})")
+        self._account(rights).require_egress(house.clock())
         broadcast = house.origin.scope(rights.root, (), rights.subscribe).find(ROOT)
         if broadcast is None:
             raise Unroutable(f"no broadcast at {rights.root!r}")
@@ -161,17 +189,19 @@ class Press:
         return [decrypt_frame(each, self.station.keys, allowed) for each in frames]
 
     def recheck(self, struck: Callable[[Grant], str | None]) -> None:
-        """Show out every reader whose grant is struck, with the reason."""
+        """Show out every reader whose grant is struck, and withdraw what such a grant published."""
         for reader in tuple(self.readers):
             if (why := struck(reader.grant)) is not None:
                 reader.end(why)
+        self.station.recheck(struck)
 
     def tick(self, now: float) -> None:
         """What is due by time; ``now`` is monotonic seconds."""
         self.station.tick(now)
         wall = self.relay.wall()
-        ended = "the grant has ended"
-        self.recheck(lambda grant: ended if grant.expires and wall >= grant.expires else None)
+        for reader in tuple(self.readers):
+            if reader.grant.expires and wall >= reader.grant.expires:
+                reader.end("the grant has ended")
 
     def close(self) -> None:
         """The relay stops."""
@@ -186,5 +216,10 @@ class Press:
         grant = judgement.grant
         if grant is None:
             return judgement.decision.status, judgement.id, {}
+        self._arrived(grant)
+        return 200, "", self.seen(grant)
+
+    def seen(self, grant: Grant) -> dict[str, Any]:
+        """What a grant covers."""
         announced = list(Face(self.relay).announced(grant))
-        return 200, "", self.station.listing(grant) | {"announced": announced}
+        return self.station.listing(grant) | {"announced": announced}

@@ -47,10 +47,11 @@ from relay.records.desk import Desk
 from relay.records.opening import open_records
 from relay.server.counter import Counter
 from relay.server.faces import Face, Ward
-from relay.server.keeping import fact, open_issuer, open_seal
+from relay.server.keeping import fact, open_ciphers, open_issuer, open_seal
 from relay.server.links import Announcer, list_fetcher, make_cluster
 from relay.server.log import LEVELS
 from relay.server.metrics import Lag
+from relay.server.outlets import open_sinks
 from relay.server.parts import draw_id, load_certificates, transcode
 from relay.server.press import Press
 from relay.server.stats import Stats
@@ -102,6 +103,7 @@ class Relay:
         self._said_goodbye = False
         station = Station(self.house.origin, settings.ingest, self.house.clock, wall)
         self.press = Press(self, station)
+        self.sinks = open_sinks(settings, self.house, self._log)
         self.endpoint = Endpoint(
             self.door.answer,
             settings.endpoint,
@@ -188,6 +190,7 @@ class Relay:
             self._ask_elsewhere(tasks, closing)
             links = self._join_cluster(tasks, closing)
             work = [self._tick(), self.desk.run(), self.keyring.run(), *links]
+            work += [sink.run() for sink in self.sinks.values()]
             if self.settings.audit.webhook is not None:
                 self.webhook = Webhook(self.settings.audit, self._log, self.wall)
                 self.desk.scribe.listeners.append(self.webhook.note)
@@ -269,6 +272,9 @@ class Relay:
             self.issuer.changed = self.keyring.turn
             self.desk.notices.on("keys", self.issuer.reread)
         await self.desk.refresh()
+        self.press.station.keys = await open_ciphers(
+            settings, self.desk, self.seal, self.wall, self._log
+        )
         self.door.clerk = Clerk(self.keyring, self.desk)
 
     async def _requota(self) -> None:

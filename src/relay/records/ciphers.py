@@ -1,0 +1,113 @@
+"""Cipher keys of fields in records: made, kept sealed, rotated and opened from the store.
+
+The law: a version that was ever used stays, so that what it encrypted can be read; a key is in the
+clear in memory only, and what is known there holds while the store is silent. This module must not
+know what is encrypted.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from typing import NamedTuple
+
+from relay.errors import BadRequest, NotFound
+from relay.records.kept import Sealed
+from relay.records.office import Office, Operator
+from relay.records.sealing import Seal
+from relay.records.store import Records
+
+CIPHER = "cipher"
+"""The purpose that cipher keys are sealed for."""
+
+KEY = 32
+"""Bytes of one version: AES-256."""
+
+NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+"""What a key may be called: it stands in every field that it encrypts."""
+
+
+class CipherVersion(NamedTuple):
+    """One version of one key, without its bytes."""
+
+    name: str
+    version: int
+    created: float
+    """Unix seconds."""
+
+
+class Versions:
+    """One key in memory (see `relay.ingest.cipher.CipherKey`)."""
+
+    def __init__(self) -> None:
+        self._bytes: dict[int, bytes] = {}
+
+    def add(self, version: int, key: bytes) -> None:
+        """One more version."""
+        self._bytes[version] = key
+
+    def current(self) -> tuple[int, bytes]:
+        """The newest version, which encrypts."""
+        newest = max(self._bytes)
+        return newest, self._bytes[newest]
+
+    def get(self, version: int) -> bytes | None:
+        """By number."""
+        return self._bytes.get(version)
+
+
+class Ciphers:
+    """The cipher keys of one store, for whoever holds its root key. `reread` before anything."""
+
+    def __init__(self, records: Records, seal: Seal, wall: Callable[[], float]) -> None:
+        """``wall`` tells unix seconds."""
+        self._records = records
+        self._seal = seal
+        self._wall = wall
+        self._known: dict[str, Versions] = {}
+        self._opened: dict[Sealed, bytes] = {}
+
+    def named(self, name: str) -> Versions | None:
+        """The key of that name, as the store last had it."""
+        return self._known.get(name)
+
+    async def reread(self) -> None:
+        """Take the keys as the store has them now. Raises `ConfigError`, `StoreError`, and then
+        those that are known stay."""
+        opened: dict[Sealed, bytes] = {}
+        known: dict[str, Versions] = {}
+        for each in await self._records.secrets.all(CIPHER):
+            opened[each] = self._opened.get(each) or self._seal.open(each)
+            known.setdefault(each.name, Versions()).add(each.version, opened[each])
+        self._opened, self._known = opened, known
+
+    async def create(self, office: Office, who: Operator, name: str) -> CipherVersion:
+        """Make a new key. Raises `BadRequest` when there is one, `LimitExceeded`, `OtherRoot`."""
+        if not NAME.fullmatch(name):
+            raise BadRequest("a cipher key is called by 1 to 64 of the characters A-Za-z0-9_.-")
+        if await self._records.secrets.get(CIPHER, name) is not None:
+            raise BadRequest(f"there is a cipher key {name!r} already: rotate it")
+        return await self._add(office, who, "cipher.create", name, 1)
+
+    async def rotate(self, office: Office, who: Operator, name: str) -> CipherVersion:
+        """Have a new version encrypt from now on. Raises `NotFound`, and `BadRequest` when somebody
+        else did it just now."""
+        newest = await self._records.secrets.get(CIPHER, name)
+        if newest is None:
+            raise NotFound(f"no cipher key {name!r}")
+        return await self._add(office, who, "cipher.rotate", name, newest.version + 1)
+
+    async def _add(
+        self, office: Office, who: Operator, action: str, name: str, version: int
+    ) -> CipherVersion:
+        sealed = self._seal.seal(CIPHER, name, version, os.urandom(KEY), self._wall())
+        async with office.doing(who, action, name, kid=name, detail=f"v{version}"):
+            await self._records.secrets.put(sealed)
+        return CipherVersion(name, version, sealed.created)
+
+
+async def listed(records: Records) -> list[CipherVersion]:
+    """Every version of every cipher key, by name and version. Raises `StoreError`."""
+    kept = await records.secrets.all(CIPHER)
+    return [CipherVersion(each.name, each.version, each.created) for each in kept]

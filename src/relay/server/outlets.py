@@ -1,0 +1,28 @@
+"""The sinks that the settings name, each between the origin and what takes its copies.
+
+This module must not know how a record is sent.
+"""
+
+from __future__ import annotations
+
+from relay.config import Settings
+from relay.errors import ConfigError
+from relay.peer.guest import House
+from relay.sinks.choice import Choice
+from relay.sinks.copying import Copying, Log
+from relay.sinks.kafka import Kafka
+
+
+def open_sinks(settings: Settings, house: House, log: Log) -> dict[str, Copying]:
+    """The sinks by name; each is to `run`. Raises `ConfigError` for one that cannot be used."""
+    sinks = {}
+    for name, said in settings.sinks.items():
+        try:
+            outlet = Kafka(name, said, log)
+        except ConfigError as error:
+            raise ConfigError(f"sinks.{name}.{error}") from None
+        choices = [Choice.parse(each) for each in said.tracks]
+        sinks[name] = Copying(
+            choices, outlet, house.origin, house.transcode, house.clock, log, said.max_tracks
+        )
+    return sinks

@@ -1,0 +1,152 @@
+"""Chosen tracks read from the origin as they come, and every frame handed to an outlet.
+
+The law: nobody else waits for an outlet, and a track is read for as long as it is there: what broke
+off is asked for again behind the last group that was seen. This module must not know what an outlet
+is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol
+
+from relay.errors import RelayError
+from relay.model.board import Way
+from relay.model.group import Transcode
+from relay.model.origin import Origin
+from relay.model.track import Demand
+from relay.path import ROOT, Path
+from relay.peer.local import Collector, ReadFrame
+from relay.sinks.choice import Choice
+
+BACKLOG = 4_194_304
+"""Bytes of one track that may wait for a turn of the loop. More: it is asked for again."""
+
+LATENCY = 60_000
+"""Milliseconds that a group may come late."""
+
+RETRY = 0.5
+"""Seconds until a track that broke off is asked for again; doubled each time, up to..."""
+
+MAX_RETRY = 5.0
+
+RESTART = 5.0
+"""Seconds until a sink begins again after a mistake of ours."""
+
+Log = Callable[..., None]
+
+
+class Record(NamedTuple):
+    """One frame on its way out."""
+
+    broadcast: Path
+    track: str
+    frame: ReadFrame
+
+
+class Outlet(Protocol):
+    """What takes the copies."""
+
+    def put(self, record: Record) -> None:
+        """Take one record, or count that there was no room for it. Must not raise nor wait."""
+
+    async def run(self) -> None:
+        """Send what was put, for ever; cancelled when the relay stops."""
+
+
+class Copying:
+    """Watches for broadcasts and reads their chosen tracks (the model's `Watcher`)."""
+
+    def __init__(
+        self,
+        choices: Sequence[Choice],
+        outlet: Outlet,
+        origin: Origin,
+        transcode: Transcode,
+        clock: Callable[[], float],
+        log: Log,
+        max_tracks: int,
+    ) -> None:
+        self.outlet = outlet
+        self.refused = 0
+        """Tracks that were not copied because there were too many."""
+        self._choices = choices
+        self._origin = origin
+        self._transcode = transcode
+        self._clock = clock
+        self._log = log
+        self._max_tracks = max_tracks
+        self._readers: dict[tuple[Path, str], asyncio.Task[None]] = {}
+        self._tasks: asyncio.TaskGroup | None = None
+
+    @property
+    def tracks(self) -> int:
+        """Tracks that are copied now, or waited for."""
+        return len(self._readers)
+
+    async def run(self) -> None:
+        """Copy until cancelled."""
+        while True:
+            try:
+                await self._copy()
+            except Exception as error:  # a mistake of ours in one sink must not end the relay
+                self._log("internal error", error=repr(error))
+            self._readers.clear()
+            await asyncio.sleep(RESTART)
+
+    async def _copy(self) -> None:
+        async with asyncio.TaskGroup() as outer:
+            outer.create_task(self.outlet.run())
+            async with asyncio.TaskGroup() as self._tasks:
+                watch = self._origin.watch(ROOT, self)
+                try:
+                    await asyncio.Event().wait()
+                finally:
+                    watch.cancel()
+
+    # -- the model's `Watcher` -------------------------------------------------------------------
+
+    def announced(self, path: Path, way: Way) -> None:
+        """A broadcast is there, or comes another way."""
+        for track in dict.fromkeys(each.track for each in self._choices if each.covers(path)):
+            if (path, track) in self._readers or self._tasks is None:
+                continue
+            if len(self._readers) >= self._max_tracks:
+                self.refused += 1
+                if self.refused == 1:
+                    self._log("warning", detail=f"more tracks than max_tracks: {path} not copied")
+                continue
+            reader = self._tasks.create_task(self._read(path, track))
+            self._readers[path, track] = reader
+
+    def unannounced(self, path: Path) -> None:
+        """A broadcast is gone."""
+        for key in [key for key in self._readers if key[0] == path]:
+            self._readers.pop(key).cancel()
+
+    async def _read(self, path: Path, name: str) -> None:
+        """Read one track until its broadcast is gone."""
+        begun: set[int] = set()
+        latest, wait = -1, RETRY
+        while True:
+            if (broadcast := self._origin.find(path)) is not None:
+                # What was begun and not ended is read again: twice is better than not at all.
+                demand = Demand(start=min(begun, default=latest + 1), max_latency=LATENCY)
+                begun.clear()
+                track = broadcast.track(name)
+                reading = Collector(track, demand, self._transcode, self._clock, BACKLOG)
+                try:
+                    async for item in reading.frames():
+                        latest, wait = max(latest, item.group), RETRY
+                        if isinstance(item, ReadFrame):
+                            begun.add(item.group)
+                            self.outlet.put(Record(path, name, item))
+                        else:
+                            begun.discard(item.group)
+                except RelayError:
+                    pass  # whatever it was: asked for again, behind what was seen
+                else:
+                    return
+            await asyncio.sleep(wait)
+            wait = min(MAX_RETRY, 2 * wait)

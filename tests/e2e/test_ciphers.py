@@ -1,0 +1,123 @@
+"""Encrypted fields with keys of the store: rotated while relays run, on all of them."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import os
+import sys
+import time
+from contextlib import AsyncExitStack
+from pathlib import Path as File
+from typing import Any
+
+import httpx
+import pytest
+import structlog
+
+from relay.auth import mint
+from relay.auth.claims import Claims
+from relay.auth.keys import Key
+from relay.errors import ConfigError
+from relay.path import Path
+
+STORE = """
+[records]
+url = "sqlite:///relay.db"
+[ingest.tracks."anon/*:secret"]
+encrypt = { "/mail" = "pii" }
+"""
+
+
+def base(relay: Any) -> str:
+    return f"http://127.0.0.1:{relay.http_addresses[0][1]}"
+
+
+@pytest.fixture
+def master(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MOQ_MASTER_KEY", base64.b64encode(os.urandom(32)).decode())
+
+
+async def command(word: str, folder: File) -> None:
+    """``relay keys cipher``, a process of its own beside the relays."""
+    words = ["-m", "relay", "keys", "--url", "sqlite:///relay.db", "cipher", word, "pii"]
+    done = await asyncio.create_subprocess_exec(
+        sys.executable, *words, cwd=folder, stdout=asyncio.subprocess.DEVNULL
+    )
+    assert await done.wait() == 0
+
+
+async def sealed(web: httpx.AsyncClient, version: int, mail: str) -> float:
+    """Publish until that version encrypts; seconds it took."""
+    began = time.monotonic()
+    while True:
+        answer = await web.post("/publish/anon/a/secret", json={"mail": mail})
+        if answer.status_code == 202:
+            kept = (await web.get("/fetch/anon/a/secret")).json()["mail"]
+            if kept.startswith(f"kid:pii:v{version}:"):
+                return time.monotonic() - began
+        assert time.monotonic() - began < 8, "not in time"
+        await asyncio.sleep(0.05)
+
+
+def test_a_rotation_counts_on_every_relay_and_old_versions_stay_readable(
+    running: Any, folder: File, master: None, signer: Key
+) -> None:
+    async def main() -> None:
+        async with AsyncExitStack() as stack:
+            one = await stack.enter_async_context(running(STORE))
+            two = await stack.enter_async_context(running(STORE))
+            here = await stack.enter_async_context(httpx.AsyncClient(base_url=base(one)))
+            there = await stack.enter_async_context(httpx.AsyncClient(base_url=base(two)))
+            refused = await here.post("/publish/anon/a/secret", json={"mail": "m"})
+            assert refused.status_code == 503
+            await command("create", folder)
+            assert await sealed(here, 1, "first") < 3
+            assert await sealed(there, 1, "first") < 3
+            await command("rotate", folder)
+            assert await sealed(here, 2, "second") < 3
+            assert await sealed(there, 2, "second") < 3
+
+            claims = Claims(Path("anon"), get=(Path(""),), decrypt=("pii",))
+            reader = {"authorization": f"Bearer {mint.sign(claims, signer, time.time())}"}
+            for web in (here, there):
+                url = "/fetch/anon/a/secret?decrypt=1&group="
+                first = await web.get(f"{url}0", headers=reader)
+                assert first.json() == {"mail": "first"}
+                latest = await web.get("/fetch/anon/a/secret?decrypt=1", headers=reader)
+                assert latest.json() == {"mail": "second"}
+                raw = await web.get("/fetch/anon/a/secret?group=0")
+                assert raw.json()["mail"].startswith("kid:pii:v1:")
+
+    asyncio.run(main())
+
+
+def test_without_the_root_key_the_relay_does_not_start(
+    running: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MOQ_MASTER_KEY", raising=False)
+
+    async def main() -> None:
+        async with running(STORE):
+            pytest.fail("it started")
+
+    with pytest.raises(ConfigError, match=r"MOQ_MASTER_KEY: not set, and ingest\.tracks encrypts"):
+        asyncio.run(main())
+
+
+def test_a_name_that_nobody_knows_is_told_at_the_start(
+    running: Any, master: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+
+    async def main() -> None:
+        monkeypatch.setattr(
+            "relay.server.relay.Relay._log",
+            lambda self, event, **facts: said.append(str(facts.get("detail"))),
+        )
+        async with running(STORE):
+            pass
+
+    asyncio.run(main())
+    structlog.reset_defaults()
+    assert any("anon/*:secret: no cipher key 'pii'" in each for each in said)

@@ -1,0 +1,174 @@
+"""Readers of /watch that are many, slow or unwelcome, and what ends with a credential."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import time
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+
+from relay.auth import mint
+from relay.auth.claims import Claims
+from relay.auth.keys import Key
+from relay.auth.revocation import Revocation
+from relay.path import Path
+from relay.records.office import Operator
+
+WHO = Operator("test")
+
+
+def base(relay: Any) -> str:
+    return f"http://127.0.0.1:{relay.http_addresses[0][1]}"
+
+
+def bearer(signer: Key, subject: str) -> dict[str, str]:
+    now = time.time()
+    claims = Claims(Path("demo"), (Path(""),), (Path(""),), exp=int(now + 600), sub=subject)
+    return {"authorization": f"Bearer {mint.sign(claims, signer, now)}"}
+
+
+async def until(ask: Callable[[], bool], seconds: float = 8.0) -> None:
+    async with asyncio.timeout(seconds):
+        while not ask():
+            await asyncio.sleep(0.02)
+
+
+def test_more_readers_than_the_limit_are_turned_away_until_one_leaves(running: Any) -> None:
+    async def main() -> None:
+        said = "[ingest]\nmax_watchers = 1\n"
+        async with running(said) as relay, httpx.AsyncClient(base_url=base(relay)) as web:
+            await web.post("/publish/anon/a/x", json={})
+            async with web.stream("GET", "/watch/anon/a/x") as first:
+                assert first.status_code == 200
+                second = await web.get("/watch/anon/a/x")
+                assert second.status_code == 429
+                assert "ingest.max_watchers" in second.json()["detail"]
+            await until(lambda: not relay.press.readers)
+            async with web.stream("GET", "/watch/anon/a/x") as third:
+                assert third.status_code == 200
+
+    asyncio.run(main())
+
+
+def test_more_bodies_than_the_limit_are_turned_away_while_they_arrive(running: Any) -> None:
+    async def main() -> None:
+        arriving, go_on = asyncio.Event(), asyncio.Event()
+
+        async def slow() -> Any:
+            yield b"["
+            arriving.set()
+            await go_on.wait()
+            yield b"{}]"
+
+        said = "[ingest]\nmax_requests = 1\n"
+        async with (
+            running(said) as relay,
+            httpx.AsyncClient(base_url=base(relay)) as web,
+            asyncio.TaskGroup() as tasks,
+        ):
+            kind = {"content-type": "application/json"}
+            first = tasks.create_task(web.post("/publish/anon/a/x", content=slow(), headers=kind))
+            await arriving.wait()
+            await asyncio.sleep(0.2)
+            assert (await web.post("/publish/anon/a/x", json={})).status_code == 429
+            go_on.set()
+            assert (await first).status_code == 202
+            assert (await web.post("/publish/anon/a/x", json={})).status_code == 202
+
+    asyncio.run(main())
+
+
+def test_a_reader_that_does_not_read_loses_groups_and_is_told_which(running: Any) -> None:
+    backlog, size, count = 100_000, 50_000, 120
+
+    async def main() -> None:
+        said = f"[ingest]\nwatch_backlog_bytes = {backlog}\nmax_kept_bytes = 10000000\n"
+        async with running(said) as relay, httpx.AsyncClient(base_url=base(relay)) as web:
+            await web.post("/publish/anon/a/x", content=b"first")
+            sock = socket.socket()
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            sock.connect(relay.http_addresses[0])
+            sock.setblocking(False)
+            loop = asyncio.get_running_loop()
+            with sock:
+                await loop.sock_sendall(sock, b"GET /watch/anon/a/x HTTP/1.1\r\nhost: x\r\n\r\n")
+                await until(lambda: bool(relay.press.readers))
+                (reader,) = relay.press.readers
+                slowest = 0.0
+                for number in range(1, count):
+                    began = time.monotonic()
+                    body = b"%d:" % number + b"x" * size
+                    assert (await web.post("/publish/anon/a/x", content=body)).status_code == 202
+                    slowest = max(slowest, time.monotonic() - began)
+                    assert reader.follower._bytes <= backlog
+                assert slowest < 5  # nobody else waits for it
+                await web.post("/publish/anon/a/x", content=b"last")
+                seen = bytearray()
+                async with asyncio.timeout(20):
+                    while not seen.endswith(b"data: last\n\n\r\n"):
+                        seen += await loop.sock_recv(sock, 65536)
+            await until(lambda: not relay.press.readers)
+            check(seen, size, count)
+
+    def check(seen: bytearray, size: int, count: int) -> None:
+        dropped = [int(part.split(b"\n")[0]) for part in seen.split(b"event: dropped\ndata: ")[1:]]
+        whole = [int(part.split(b":")[0]) for part in seen.split(b"event: frame\nid: ")[1:]]
+        assert dropped
+        assert whole[0] == 0
+        assert sorted(whole + dropped) == list(range(count + 1))
+        assert seen.count(b"x" * 1000) >= (len(whole) - 2) * (size // 1000)
+
+    asyncio.run(main())
+
+
+def test_who_is_revoked_reads_no_more_and_what_it_published_goes(running: Any, signer: Key) -> None:
+    async def main() -> None:
+        alice, bob = bearer(signer, "alice"), bearer(signer, "bob")
+        async with running() as relay, httpx.AsyncClient(base_url=base(relay)) as web:
+            await web.post("/publish/demo/hers/x", json={}, headers=alice)
+            await web.post("/publish/demo/his/x", json={}, headers=bob)
+            address = "/watch/demo/his/x"
+            async with (
+                asyncio.timeout(8),
+                web.stream("GET", address, headers=alice) as hers,
+                web.stream("GET", address, headers=bob) as his,
+            ):
+                await until(lambda: len(relay.press.readers) == 2)
+                await relay.desk.office.revoke(WHO, Revocation("sub", "alice"))
+                seen = [line async for line in hers.aiter_lines()]
+                assert seen[-3:] == ["event: end", "data: broken off", ""]
+                assert len(relay.press.readers) == 1
+                await web.post("/publish/demo/his/x", content=b"still", headers=bob)
+                async for line in his.aiter_lines():
+                    if line == "data: still":
+                        break
+            names = (await web.get("/announced/demo", headers=bob)).text
+            assert names.split() == ["his"]
+            refused = await web.get(address, headers=alice)
+            assert refused.status_code in (401, 403)
+
+    asyncio.run(main())
+
+
+def test_the_internal_face_shows_all_routes(running: Any) -> None:
+    said = '[internal]\nlisten = "127.0.0.1:0"\n[ingest.tracks."demo/*:t"]\n'
+
+    async def main() -> None:
+        async with running(said) as relay, httpx.AsyncClient() as web:
+            await web.post(f"{base(relay)}/publish/anon/a/x", json={})
+            host, port = relay.internal_address
+            url = f"http://{host}:{port}/routes"
+            found = (await web.get(url)).json()
+            assert found["published"] == [{"broadcast": "anon/a", "tracks": ["x"]}]
+            assert found["announced"] == ["anon/a"]
+            assert [each["broadcast"] for each in found["declared"]] == ["demo/*"]
+            assert (await web.get(f"{url}/demo")).json()["published"] == []
+            assert (await web.get(f"{url}/anon")).json()["announced"] == ["a"]
+            assert (await web.get(url + "/x" * 40)).status_code == 400
+            assert json.dumps(found)
+
+    asyncio.run(main())

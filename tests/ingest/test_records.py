@@ -1,0 +1,87 @@
+"""A body read into records, and what becomes of each."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from relay.errors import BadRequest, ConfigError, Unavailable
+from relay.ingest.cipher import KeptKey, KeptKeys
+from relay.ingest.records import TooLarge, load_schema, prepare, split
+
+KEYS = KeptKeys(pii=KeptKey(b"k" * 32))
+SCHEMA = {"type": "object", "required": ["c"], "properties": {"c": {"type": "number"}}}
+
+
+@pytest.fixture
+def schema(tmp_path):
+    def make(value):
+        file = tmp_path / "schema.json"
+        file.write_text(value if isinstance(value, str) else json.dumps(value))
+        return load_schema(file)
+
+    return make
+
+
+def test_an_object_is_one_record_and_an_array_many():
+    assert split(b'{"a":1}', 1) == ([{"a": 1}], False)
+    assert split(b'[{"a":1},2]', 2) == ([{"a": 1}, 2], True)
+    with pytest.raises(TooLarge, match=r"max_records"):
+        split(b"[1,2,3]", 2)
+
+
+@given(st.binary(max_size=64) | st.text(max_size=64).map(str.encode))
+def test_any_body_is_records_or_a_bad_request(body):
+    try:
+        records, many = split(body, 10)
+    except (BadRequest, TooLarge):
+        return
+    assert many or isinstance(records[0], dict)
+    assert records
+
+
+def test_a_record_is_checked_before_it_is_encrypted(schema):
+    good = prepare({"c": 1, "mail": "m"}, schema(SCHEMA), {"/mail": "pii"}, KEYS, 2.0)
+    assert good.error is None
+    assert json.loads(good.payload)["mail"].startswith("kid:pii:v1:")
+    assert b" " not in good.payload
+
+
+@pytest.mark.parametrize(
+    ("record", "error"),
+    [
+        ({"mail": "m"}, "$: does not fit required of the schema"),
+        ({"c": "secret", "mail": "m"}, "$.c: does not fit type of the schema"),
+        (["m"], "not a JSON object"),
+    ],
+)
+def test_what_does_not_fit_is_a_letter_with_nothing_in_the_clear(schema, record, error):
+    ready = prepare(record, schema(SCHEMA), {"/mail": "pii"}, KEYS, 2.0)
+    letter = json.loads(ready.payload)
+    assert (ready.error, letter["error"], letter["timestamp"]) == (error, error, 2000)
+    kept = letter["record"]
+    assert kept is None or kept["mail"].startswith("kid:pii:")
+
+
+def test_without_its_key_a_record_is_not_made():
+    with pytest.raises(Unavailable):
+        prepare({"mail": "m"}, None, {"/mail": "none"}, KEYS, 2.0)
+
+
+def test_nothing_is_fetched_because_a_schema_names_it(schema):
+    ready = prepare({}, schema({"$ref": "http://127.0.0.1:9/x.json"}), {}, KEYS, 2.0)
+    assert ready.error == "the schema cannot be followed"
+
+
+@pytest.mark.parametrize(("text", "said"), [("{", "not JSON"), ({"type": 7}, "no JSON Schema")])
+def test_what_is_no_schema(schema, text, said):
+    with pytest.raises(ConfigError, match=said):
+        schema(text)
+
+
+def test_a_schema_that_is_not_there(tmp_path):
+    with pytest.raises(ConfigError, match="No such file"):
+        load_schema(tmp_path / "none.json")

@@ -1,0 +1,196 @@
+"""What the relay publishes itself: its limits, its books, and how long it stays."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from relay.auth.grant import Grant
+from relay.errors import Forbidden, LimitExceeded, OverQuota
+from relay.ingest.records import TooLarge
+from relay.ingest.settings import IngestSettings
+from relay.ingest.station import OVERHEAD, Station, Unfit, WrongType
+from relay.model.origin import Origin
+from relay.path import ROOT, Path
+from relay.quota import Account, Quota, Tab
+
+
+class Bench:
+    """A station, its clock and its origin."""
+
+    def __init__(self, **settings):
+        self.now = 0.0
+        self.origin = Origin(1)
+        said = IngestSettings.model_validate(settings)
+        self.station = Station(self.origin, said, lambda: self.now, lambda: 1000.0 + self.now)
+
+    def publish(self, path, track="t", body=b"x", grant=None):
+        station = self.station
+        grant = grant or granted(path)
+        return station.publish_bytes(grant, station.address(f"/{path}/{track}", None), body)
+
+    def json(self, path, body, track="t", one=False):
+        address = self.station.address(f"/{path}/{track}", None)
+        return self.station.publish_json(granted(path), address, body, one)
+
+    def counted(self):
+        """Bytes kept by tenant, counted anew from every booth."""
+        found = {}
+        for booth in self.station.booths.values():
+            size = sum(map(sum, booth.sizes.values()))
+            real = sum(
+                sum(map(len, group.chunks))
+                for t in booth.local.tracks.values()
+                for group in t.groups
+            )
+            assert size >= real
+            found[booth.tenant] = found.get(booth.tenant, 0) + size
+        return {tenant: size for tenant, size in found.items() if size}
+
+
+def granted(path, subject=None):
+    return Grant(Path(path), (ROOT,), (ROOT,), tenant=path.split("/")[0], subject=subject)
+
+
+def test_more_broadcasts_than_the_limit_are_refused_until_one_is_withdrawn():
+    bench = Bench(max_broadcasts=2, linger=10)
+    bench.publish("a/x")
+    bench.now = 5.0
+    bench.publish("b/x")
+    with pytest.raises(LimitExceeded, match=r"ingest\.max_broadcasts \(2\)"):
+        bench.publish("c/x")
+    assert bench.origin.find(Path("c/x")) is None
+    bench.publish("a/x")  # what is there goes on
+    bench.now = 15.5
+    bench.station.tick(bench.now)
+    assert list(bench.station.booths) == []
+    bench.publish("c/x")
+
+
+def test_more_tracks_than_the_limit_are_refused_those_of_dead_letters_included():
+    tracks = {"a/*:t": {"dead_letters": True}}
+    bench = Bench(max_tracks=2, tracks=tracks)
+    sent, many = bench.json("a/x", b'[{"a":1},2]')
+    assert many
+    assert [(each.track, each.error is None) for each in sent] == [("t", True), ("t.dlq", False)]
+    with pytest.raises(LimitExceeded, match=r"ingest\.max_tracks \(2\)"):
+        bench.publish("a/x", "u")
+    with pytest.raises(LimitExceeded, match=r"ingest\.max_tracks"):
+        Bench(max_tracks=1, tracks=tracks).json("a/x", b'[{"a":1},2]')
+
+
+def test_what_is_kept_has_a_limit_and_a_tenant_a_share_of_it():
+    room = 3 * (100 + OVERHEAD)
+    bench = Bench(max_kept_bytes=room, max_tenant_kept_bytes=room - 1, linger=10)
+    for _ in range(2):
+        bench.publish("a/x", body=b"x" * 100)
+    with pytest.raises(LimitExceeded, match=r"the tenant keeps ingest\.max_tenant_kept_bytes"):
+        bench.publish("a/y", body=b"x" * 100)
+    bench.now = 5.0
+    bench.publish("b/x", body=b"x" * 100)
+    with pytest.raises(LimitExceeded, match=r"the relay keeps ingest\.max_kept_bytes"):
+        bench.publish("b/x")
+    bench.now = 11.0
+    bench.station.tick(bench.now)
+    assert bench.station.kept == {"b": 100 + OVERHEAD}
+    bench.publish("b/x")
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["a/x", "a/y", "b/x"]),
+            st.sampled_from(["t", "u"]),
+            st.integers(0, 30),
+            st.integers(0, 6),
+        ),
+        max_size=40,
+    )
+)
+def test_what_is_counted_is_what_is_kept(steps):
+    bench = Bench(keep_groups=2, linger=8)
+    for path, track, size, seconds in steps:
+        bench.now += seconds
+        bench.publish(path, track, b"x" * size)
+        bench.station.tick(bench.now)
+        assert dict(bench.station.kept) == bench.counted()
+    bench.now += 100
+    bench.station.tick(bench.now)
+    assert not bench.station.kept
+    assert bench.station._all_kept == 0
+
+
+def test_a_broadcast_is_on_its_tenants_books():
+    bench = Bench(linger=10)
+    account = Account("a", Quota(broadcasts=1), lambda *what: None)
+    bench.station.enrol = lambda grant: Tab(account, is_seated=False)
+    bench.publish("a/x")
+    bench.publish("a/x")
+    assert (account.broadcasts, account.publishers) == (1, 1)
+    with pytest.raises(OverQuota, match=r"quotas\.broadcasts"):
+        bench.publish("a/y")
+    assert bench.origin.find(Path("a/y")) is None
+    bench.now = 11.0
+    bench.station.tick(bench.now)
+    assert (account.broadcasts, account.publishers) == (0, 0)
+
+
+def test_what_is_not_paid_for_is_not_published():
+    bench = Bench()
+
+    def charge(grant, records, size):
+        assert (grant.tenant, records, size) == ("a", 1, 3 + OVERHEAD)
+        raise OverQuota("spent", 2.0)
+
+    bench.station.charge = charge
+    with pytest.raises(OverQuota):
+        bench.publish("a/x", body=b"abc")
+    assert (bench.station.booths, bench.counted()) == ({}, {})
+
+
+def test_what_a_struck_grant_published_last_is_withdrawn():
+    bench = Bench()
+    bench.publish("a/x", grant=granted("a/x", "alice"))
+    bench.publish("a/y", grant=granted("a/y", "alice"))
+    bench.publish("a/y", grant=granted("a/y", "bob"))
+    bench.station.recheck(lambda grant: "left" if grant.subject == "alice" else None)
+    assert list(bench.station.booths) == ["a/y"]
+    assert dict(bench.station.kept) == bench.counted()
+
+
+def test_nobody_publishes_where_the_grant_does_not_reach():
+    bench = Bench()
+    with pytest.raises(Forbidden):
+        bench.publish("a/x", grant=Grant(Path("a/x"), (), (ROOT,)))
+    assert bench.station.booths == {}
+
+
+def test_records_of_one_body_are_groups_or_frames_of_one():
+    bench = Bench(max_records=3)
+    sent, _ = bench.json("a/x", b'[{"n":1},{"n":2}]')
+    assert [(each.group, each.frame) for each in sent] == [(0, 0), (1, 0)]
+    sent, _ = bench.json("a/x", b'[{"n":1},{"n":2}]', one=True)
+    assert [(each.group, each.frame) for each in sent] == [(2, 0), (2, 1)]
+    with pytest.raises(TooLarge):
+        bench.json("a/x", b"[{},{},{},{}]")
+
+
+def test_without_dead_letters_nothing_of_a_bad_body_is_published():
+    bench = Bench(tracks={"a/*:t": {}})
+    with pytest.raises(Unfit) as caught:
+        bench.json("a/x", b"[{},1,{},2]")
+    assert list(caught.value.errors) == [1, 3]
+    assert bench.station.booths == {}
+
+
+def test_a_track_with_rules_takes_json_only():
+    bench = Bench(tracks={"a/*:t": {"encrypt": {"/m": "k"}}})
+    with pytest.raises(WrongType):
+        bench.publish("a/x")
+
+
+def test_an_undeclared_version_is_its_own_and_none_is_the_newest():
+    bench = Bench(tracks={"a/*/t/v2": {}, "a/*/t/v10": {}})
+    assert bench.publish("a/x")[0].track == "t/v10"
+    assert bench.publish("a/x/t", "v3")[0].track == "t/v3"

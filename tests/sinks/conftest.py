@@ -1,0 +1,145 @@
+"""Brokers to test with: the mock cluster of librdkafka, and a real Apache Kafka for the run."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+from confluent_kafka import Consumer, Producer
+
+TOP = Path(__file__).parents[2]
+JARS = TOP / "build" / "kafka"
+"""Where .ci/run has Maven put Apache Kafka (tests/sinks/broker/pom.xml)."""
+
+CONFIG = """
+process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@127.0.0.1:{controller}
+listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+controller.listener.names=CONTROLLER
+log.dirs={folder}/data
+offsets.topic.replication.factor=1
+offsets.topic.num.partitions=1
+group.initial.rebalance.delay.ms=0
+"""
+
+
+class Server:
+    """One broker process, which can be stopped and started again on the same port."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.port, controller = free_port(), free_port()
+        text = CONFIG.format(port=self.port, controller=controller, folder=folder)
+        (folder / "server.properties").write_text(text)
+        words = ["format", "-t", "MkU3OEVBNTcwNTJENDM2Qg", "-c", "server.properties"]
+        subprocess.run(self.java("kafka.tools.StorageTool", *words), check=True, **self.calm())
+        self.start()
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    def java(self, *words: str) -> list[str]:
+        return ["java", "-Xmx256m", "-XX:TieredStopAtLevel=1", "-cp", f"{JARS}/*", *words]
+
+    def calm(self) -> dict[str, Any]:
+        log = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        return {"cwd": self.folder, "timeout": 60, **log}
+
+    def start(self) -> None:
+        """Until it takes connections."""
+        with (self.folder / "log").open("ab") as log:
+            self.program = subprocess.Popen(
+                self.java("kafka.Kafka", "server.properties"),
+                cwd=self.folder,
+                stdout=log,
+                stderr=log,
+            )
+        until = time.monotonic() + 45
+        while True:
+            with socket.socket() as sock:
+                if sock.connect_ex(("127.0.0.1", self.port)) == 0:
+                    return
+            if time.monotonic() > until or self.program.poll() is not None:
+                pytest.fail(f"Kafka did not start: {(self.folder / 'log').read_text()[-2000:]}")
+            time.sleep(0.1)
+
+    def stop(self) -> None:
+        """As if it had lost power."""
+        self.program.send_signal(signal.SIGKILL)
+        self.program.wait(10)
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port: int = sock.getsockname()[1]
+        return port
+
+
+def missing(what: str) -> NoReturn:
+    """A foreign program is not there: skip, but never in CI."""
+    if os.environ.get("CI"):
+        pytest.fail(f"{what} is missing, and in CI nothing may be skipped for that")
+    pytest.skip(f"{what} is missing")
+
+
+@pytest.fixture(scope="session")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A real broker."""
+    if shutil.which("java") is None:
+        missing("java")
+    if not list(JARS.glob("kafka_2.13-*.jar")):
+        missing("Apache Kafka in build/kafka (.ci/run puts it there)")
+    server = Server(tmp_path_factory.mktemp("kafka"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def mock() -> Iterator[str]:
+    """The address of a broker that the client library plays."""
+    player = Producer({"test.mock.num.brokers": 1, "bootstrap.servers": "", "log_level": 0})
+    broker = next(iter(player.list_topics(timeout=10).brokers.values()))
+    yield f"{broker.host}:{broker.port}"
+    del player
+
+
+def read(address: str, topic: str, count: int, seconds: float = 30.0) -> list[Any]:
+    """That many records of a topic, from its beginning."""
+    consumer = Consumer(
+        {
+            "bootstrap.servers": address,
+            "group.id": f"test-{time.monotonic_ns()}",
+            "auto.offset.reset": "earliest",
+            "topic.metadata.refresh.interval.ms": 500,
+            "log_level": 0,
+        }
+    )
+    found: list[Any] = []
+    until = time.monotonic() + seconds
+    try:
+        consumer.subscribe([topic])
+        while len(found) < count and time.monotonic() < until:
+            message = consumer.poll(0.2)
+            if message is not None and message.error() is None:
+                found.append(message)
+    finally:
+        consumer.close()
+    return found
+
+
+@pytest.fixture
+def consume() -> Any:
+    """``consume(address, topic, count)``."""
+    return read

@@ -1,0 +1,165 @@
+"""Tracks read as they come and handed out."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import asynccontextmanager
+
+from relay.errors import Dropped
+from relay.model.origin import Origin
+from relay.model.track import TrackInfo
+from relay.path import Path
+from relay.peer.local import LocalBroadcast
+from relay.server.parts import transcode
+from relay.sinks import copying
+from relay.sinks.choice import Choice
+from relay.sinks.copying import Copying
+
+
+class Kept:
+    """An outlet that keeps everything."""
+
+    def __init__(self):
+        self.records = []
+        self.ended = False
+
+    def put(self, record):
+        self.records.append((str(record.broadcast), record.track, *record.frame[:2]))
+
+    async def run(self):
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.ended = True
+
+
+@asynccontextmanager
+async def copied(*choices, max_tracks=10):
+    origin, outlet, said = Origin(1), Kept(), []
+    sink = Copying(
+        [Choice.parse(each) for each in choices],
+        outlet,
+        origin,
+        transcode,
+        time.monotonic,
+        lambda event, **facts: said.append(facts.get("detail") or facts["error"]),
+        max_tracks,
+    )
+    sink.said = said
+    task = asyncio.ensure_future(sink.run())
+    await asyncio.sleep(0)
+    yield origin, sink
+    task.cancel()
+    await asyncio.wait([task])
+    assert task.cancelled()
+    assert outlet.ended
+
+
+def announce(origin, path, *tracks):
+    local = LocalBroadcast(time.monotonic)
+    made = [local.create_track(name, TrackInfo()) for name in tracks]
+    return origin.announce(Path(path), local, (), time.monotonic()), *made
+
+
+def write(track, *payloads):
+    number = track.append_group()
+    for each in payloads:
+        track.write_frame(each, 1)
+    track.finish_group()
+    return number
+
+
+async def settled():
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+def test_only_chosen_tracks_are_copied_from_their_first_group_on():
+    async def main():
+        async with copied("plant/**:t", "plant/*:t", "plant/a:u") as (origin, sink):
+            _, t, u, v = announce(origin, "plant/a", "t", "u", "v")
+            _, other = announce(origin, "other", "t")
+            _, own = announce(origin, ".internal/plant", "t")
+            for each in (t, t, u, v, other, own):
+                write(each, b"1", b"2")
+            await settled()
+            assert sorted(sink.outlet.records) == [
+                *(("plant/a", "t", group, frame) for group in (0, 1) for frame in (0, 1)),
+                *(("plant/a", "u", 0, frame) for frame in (0, 1)),
+            ]
+            assert sink.tracks == 2
+
+    asyncio.run(main())
+
+
+def test_a_broadcast_that_ends_is_left_and_its_next_one_is_read_from_its_beginning():
+    async def main():
+        async with copied("a:t") as (origin, sink):
+            route, first = announce(origin, "a", "t")
+            write(first, b"1")
+            await settled()
+            route.withdraw(time.monotonic())
+            origin.tick(time.monotonic() + 60)
+            await settled()
+            assert sink.tracks == 0
+            _, second = announce(origin, "a", "t")
+            write(second, b"1")
+            await settled()
+            assert sink.outlet.records == [("a", "t", 0, 0)] * 2
+
+    asyncio.run(main())
+
+
+def test_what_broke_off_is_asked_for_again_behind_what_was_seen(monkeypatch):
+    monkeypatch.setattr(copying, "RETRY", 0.01)
+
+    async def main():
+        async with copied("a:t") as (origin, sink):
+            _, track = announce(origin, "a", "t")
+            write(track, b"1")
+            write(track, b"2")
+            await settled()
+            track.track.lose(Dropped("gone"), time.monotonic())
+            write(track, b"3")
+            async with asyncio.timeout(5):
+                while len(sink.outlet.records) < 3:
+                    await asyncio.sleep(0.01)
+            assert sink.outlet.records == [("a", "t", group, 0) for group in (0, 1, 2)]
+
+    asyncio.run(main())
+
+
+def test_more_tracks_than_the_limit_are_not_copied_and_told_once():
+    async def main():
+        async with copied("**:t", max_tracks=1) as (origin, sink):
+            for name in "abc":
+                write(announce(origin, name, "t")[1], b"1")
+            await settled()
+            assert [each[0] for each in sink.outlet.records] == ["a"]
+            assert sink.refused == 2
+            assert len(sink.said) == 1
+
+    asyncio.run(main())
+
+
+def test_a_mistake_ends_neither_the_relay_nor_the_sink(monkeypatch):
+    monkeypatch.setattr(copying, "RESTART", 0.01)
+
+    async def main():
+        async with copied("a:t") as (origin, sink):
+            put, mistakes = sink.outlet.put, [ValueError("a mistake")]
+
+            def fails_once(record):
+                if mistakes:
+                    raise mistakes.pop()
+                put(record)
+
+            sink.outlet.put = fails_once
+            write(announce(origin, "a", "t")[1], b"1")
+            async with asyncio.timeout(5):
+                while not sink.outlet.records:
+                    await asyncio.sleep(0.01)
+            assert ["a mistake" in each for each in sink.said] == [True]
+
+    asyncio.run(main())

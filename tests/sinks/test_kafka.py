@@ -1,0 +1,286 @@
+"""Records in a broker: a mock cluster for most, a real Apache Kafka for what must hold."""
+
+from __future__ import annotations
+
+import asyncio
+import builtins
+import time
+from contextlib import asynccontextmanager
+
+import httpx
+import pytest
+import structlog
+
+from relay.client import connect
+from relay.config import load
+from relay.errors import ConfigError
+from relay.model.track import TrackInfo
+from relay.net.dial import DialTls
+from relay.path import Path
+from relay.peer.local import ReadFrame
+from relay.server import Relay
+from relay.sinks.copying import Record
+from relay.sinks.kafka import COMPLAINT, Complaints, Kafka, topic_of
+from relay.sinks.settings import SinkSettings
+
+NOWHERE = "127.0.0.1:9"
+
+
+def settings(address=NOWHERE, **more):
+    given = {"kind": "kafka", "brokers": [address], "tracks": ["a:t"], "drain": 0.2} | more
+    return SinkSettings.model_validate(given)
+
+
+def record(group=0, frame=0, payload=b"x", broadcast="plant/a", track="t"):
+    return Record(Path(broadcast), track, ReadFrame(group, frame, 1234, 1000, payload))
+
+
+class Said(list):
+    def __call__(self, event, **facts):
+        self.append(facts.get("detail", event))
+
+
+@asynccontextmanager
+async def running(outlet):
+    task = asyncio.ensure_future(outlet.run())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+async def until(ask, seconds=20.0):
+    async with asyncio.timeout(seconds):
+        while not ask():
+            await asyncio.sleep(0.02)
+
+
+def test_a_record_carries_where_it_came_from(mock, consume):
+    async def main():
+        outlet = Kafka("lake", settings(mock, acks="1", compression="zstd"), Said())
+        async with running(outlet):
+            for group in range(3):
+                outlet.put(record(group, 7, b"%d" % group))
+            await until(lambda: outlet.delivered == 3)
+        return outlet
+
+    outlet = asyncio.run(main())
+    assert (outlet.taken, outlet.dropped, outlet.failed, outlet.unsent) == (3, 0, 0, 0)
+    found = consume(mock, "plant.t", 3)
+    assert [each.value() for each in found] == [b"0", b"1", b"2"]
+    assert {each.key() for each in found} == {b"plant/a/t"}
+    assert dict(found[2].headers()) == {
+        "group": b"2",
+        "frame": b"7",
+        "timestamp": b"1234",
+        "timescale": b"1000",
+    }
+
+
+def test_while_nobody_answers_the_buffer_is_all_it_costs():
+    async def main():
+        said = Said()
+        outlet = Kafka("lake", settings(buffer_bytes=1_048_576), said)
+        async with running(outlet):
+            began = time.monotonic()
+            for number in range(400):
+                outlet.put(record(number, payload=b"x" * 10_000))
+            assert time.monotonic() - began < 2
+            assert 90 < outlet.taken < 110
+            assert outlet.dropped == 400 - outlet.taken
+            assert outlet.waiting == outlet.taken
+            assert said[0].startswith("sinks.lake: no room for records: buffer_bytes (1048576)")
+            await until(lambda: len(said) == 2)
+            await asyncio.sleep(0.3)
+        outlet._producer.poll(0)
+        return outlet, said
+
+    outlet, said = asyncio.run(main())
+    assert outlet.unsent == outlet.taken
+    assert outlet.waiting == 0
+    assert (outlet.delivered, outlet.failed) == (0, 0)
+    assert len(said) == 3, said
+    assert "brokers do not answer" in said[1]
+    assert f"{outlet.taken} records were not delivered" in said[2]
+
+
+def test_many_small_records_are_bounded_too():
+    async def main():
+        outlet = Kafka("lake", settings(buffer_bytes=1_048_576, drain=0.0), Said())
+        async with running(outlet):
+            for number in range(5000):
+                outlet.put(record(number))
+            assert outlet.taken == 2048
+
+    asyncio.run(main())
+
+
+def test_a_frame_that_is_too_long_is_not_copied(mock):
+    async def main():
+        said = Said()
+        outlet = Kafka("lake", settings(mock, max_message_bytes=1000), said)
+        async with running(outlet):
+            outlet.put(record(payload=b"x" * 2000))
+            outlet.put(record(payload=b"x" * 200))
+            await until(lambda: outlet.delivered == 1)
+        assert outlet.failed == 1
+        assert ["records not accepted" in each for each in said] == [True]
+
+    asyncio.run(main())
+
+
+def test_a_trouble_is_told_at_first_and_then_now_and_then():
+    told, now = [], [0.0]
+    complaints = Complaints(lambda why, count: told.append((why, count)), lambda: now[0])
+    for _ in range(5):
+        complaints.add("a")
+    now[0] = COMPLAINT
+    complaints.add("b")
+    assert told == [("a", 1), ("b", 5)]
+    assert complaints.count == 6
+
+
+@pytest.mark.parametrize(
+    ("template", "broadcast", "track", "topic"),
+    [
+        ("{tenant}.{track}", "plant/a", "t/v1", "plant.t.v1"),
+        ("moq-{broadcast}", "plant/a b", "t", "moq-plant.a_b"),
+        ("{track}", "a", "..", "_"),
+        ("{tenant}", "", "t", "_"),
+        ("{track}", "a", "x" * 300, "x" * 249),
+    ],
+)
+def test_a_topic_is_one_whatever_a_track_is_called(template, broadcast, track, topic):
+    assert topic_of(template, Path(broadcast), track) == topic
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"sasl": {"mechanism": "PLAIN", "username": "u", "password_env": "NONE"}}, "in NONE"),
+        ({"sasl": {"mechanism": "PLAIN", "username": "u", "password_file": "/no"}}, "not readable"),
+        ({"tls": {"root": "/no/ca.pem"}}, "tls.root: /no/ca.pem: not readable"),
+    ],
+)
+def test_what_cannot_be_used_is_said_at_the_start(more, said):
+    with pytest.raises(ConfigError, match=said):
+        Kafka("lake", settings(**more), Said(), {})
+
+
+def test_a_password_comes_from_the_environment_and_is_never_shown():
+    sasl = {"mechanism": "SCRAM-SHA-512", "username": "u", "password_env": "PASSWORD"}
+    said = settings(sasl=sasl, tls={})
+    outlet = Kafka("lake", said, Said(), {"PASSWORD": "hidden"})
+    assert "hidden" not in repr(said) + repr(vars(outlet))
+
+
+def test_without_the_client_the_relay_does_not_start(tmp_path, monkeypatch):
+    real = builtins.__import__
+
+    def without(name, *args, **kwargs):
+        if name == "confluent_kafka":
+            raise ImportError(name)
+        return real(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    with pytest.raises(ConfigError, match=r"sinks\.lake\.kind: .*moq-relay\[kafka\]"):
+        Relay(configured(tmp_path, NOWHERE))
+
+
+def configured(folder, address, **more):
+    lines = "".join(f"{name} = {value}\n" for name, value in more.items())
+    (folder / "relay.toml").write_text(
+        '[server]\nlisten = "127.0.0.1:0"\n[auth]\npublic = "anon"\n[ingest]\nlinger = 60\n'
+        f'[sinks.lake]\nkind = "kafka"\nbrokers = ["{address}"]\n'
+        f'tracks = ["anon/**:t"]\ntopic = "{folder.name}"\n{lines}'
+    )
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
+    return load(folder / "relay.toml", environ={}).settings
+
+
+@asynccontextmanager
+async def relayed(folder, address, **more):
+    relay = Relay(configured(folder, address, **more))
+    async with relay.running():
+        url = f"http://127.0.0.1:{relay.http_addresses[0][1]}/publish/"
+        async with httpx.AsyncClient(base_url=url) as web:
+            web.quic = relay.quic_address[1]
+            yield relay.sinks["lake"], web
+
+
+async def publish(web, numbers):
+    for number in numbers:
+        answer = await web.post("anon/a/t", json={"n": number})
+        assert answer.status_code == 202
+
+
+def test_a_relay_copies_what_is_published(tmp_path, mock, consume):
+    async def main():
+        async with relayed(tmp_path, mock) as (sink, web):
+            await publish(web, range(5))
+            await web.post("anon/a/other", json={})
+            await until(lambda: sink.outlet.delivered == 5)
+
+    asyncio.run(main())
+    found = consume(mock, tmp_path.name, 5)
+    assert [each.value() for each in found] == [b'{"n":%d}' % n for n in range(5)]
+    now = time.time() * 1e6
+    assert all(abs(int(dict(each.headers())["timestamp"]) - now) < 60e6 for each in found)
+
+
+@pytest.mark.parametrize("scheme", ["https", "moqt"])
+def test_a_relay_copies_what_a_session_publishes(tmp_path, mock, consume, scheme):
+    async def main():
+        async with relayed(tmp_path, mock) as (sink, web):
+            url = f"{scheme}://127.0.0.1:{web.quic}/anon"
+            async with connect(url, tls=DialTls(disable_verify=True)) as client:
+                track = client.create_broadcast("a").create_track("t", TrackInfo(timescale=48000))
+                for group in range(4):
+                    track.append_group()
+                    track.write_frame(b"%d" % group, 960 * group)
+                    track.write_frame(b"%d" % group, 960 * group + 480)
+                    track.finish_group()
+                    if not group:  # whoever publishes decides what the first subscription gets
+                        await until(lambda: sink.outlet.taken == 2)
+                await until(lambda: sink.outlet.delivered == 8)
+
+    asyncio.run(main())
+    found = [dict(each.headers()) for each in consume(mock, tmp_path.name, 8)]
+    places = [tuple(int(each[name]) for name in ("group", "frame", "timestamp")) for each in found]
+    assert sorted(places) == [(g, f, 960 * g + 480 * f) for g in range(4) for f in (0, 1)]
+    assert {each["timescale"] for each in found} == {b"48000"}
+
+
+def test_a_dead_broker_does_not_hold_up_a_relay_nor_its_end(tmp_path):
+    async def main():
+        async with relayed(tmp_path, NOWHERE, drain=0.5) as (sink, web):
+            began = time.monotonic()
+            await publish(web, range(20))
+            assert time.monotonic() - began < 5
+            await until(lambda: sink.outlet.waiting == 20)
+            ends = time.monotonic()
+        assert time.monotonic() - ends < 5
+        assert sink.outlet.unsent == 20
+
+    asyncio.run(main())
+
+
+@pytest.mark.slow
+def test_a_real_broker_that_dies_gets_everything_when_it_is_back(tmp_path, kafka, consume):
+    async def main():
+        async with relayed(tmp_path, kafka.address, compression='"lz4"') as (sink, web):
+            await publish(web, range(10))
+            await until(lambda: sink.outlet.delivered == 10, 60)
+            await asyncio.to_thread(kafka.stop)
+            await publish(web, range(10, 30))
+            assert sink.outlet.delivered < 30
+            await asyncio.to_thread(kafka.start)
+            await until(lambda: sink.outlet.delivered == 30, 60)
+            assert (sink.outlet.dropped, sink.outlet.failed) == (0, 0)
+
+    asyncio.run(main())
+    found = consume(kafka.address, tmp_path.name, 30)
+    seen = [each.value() for each in found]
+    assert list(dict.fromkeys(seen)) == [b'{"n":%d}' % n for n in range(30)]
+    assert {each.key() for each in found} == {b"anon/a/t"}
