@@ -43,6 +43,7 @@ COMMANDS = {
     "nodes": "relay.cli.nodes:nodes",
     "drain": "relay.cli.nodes:drain",
     "sidecar": "relay.cli.sidecar:sidecar",
+    "worker": "relay.cli.run:worker",
 }
 
 SAID = {

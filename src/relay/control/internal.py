@@ -20,16 +20,16 @@ from relay.errors import BadRequest, Forbidden, RelayError
 class Ward(Protocol):
     """Who watches over those sessions."""
 
-    def sessions(self, query: str) -> list[dict[str, Any]]:
+    async def sessions(self, query: str) -> list[dict[str, Any]]:
         """Those that the filter means. Raises `BadRequest` for one that makes no sense."""
 
-    def revalidate(self, query: str) -> int:
+    async def revalidate(self, query: str) -> int:
         """Ask about those again, now; how many they are. Raises `BadRequest`."""
 
-    def nodes(self) -> dict[str, Any]:
+    async def nodes(self) -> dict[str, Any]:
         """The mesh as this relay sees it."""
 
-    def drain(self) -> int:
+    async def drain(self) -> int:
         """Have the relay stop in good order; how many sessions it still has."""
 
     @property
@@ -49,18 +49,18 @@ def internal_app(ward: Ward) -> Starlette:
         return PlainTextResponse("ok\n")
 
     async def nodes(request: Request) -> Response:
-        return JSONResponse(ward.nodes())
+        return JSONResponse(await ward.nodes())
 
     async def drain(request: Request) -> Response:
         require_no_page(request)
-        return JSONResponse({"sessions": ward.drain()}, status_code=202)
+        return JSONResponse({"sessions": await ward.drain()}, status_code=202)
 
     async def sessions(request: Request) -> Response:
-        return JSONResponse(ward.sessions(query(request)))
+        return JSONResponse(await ward.sessions(query(request)))
 
     async def revalidate(request: Request) -> Response:
         require_no_page(request)
-        return JSONResponse({"sessions": ward.revalidate(query(request))}, status_code=202)
+        return JSONResponse({"sessions": await ward.revalidate(query(request))}, status_code=202)
 
     async def refused(request: Request, error: Exception) -> Response:
         status = error.status if isinstance(error, RelayError) else 400

@@ -43,5 +43,6 @@ def write_log(settings: Settings) -> None:
             last,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        # A line in one write: several workers have the same standard error.
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
     )

@@ -24,23 +24,30 @@ from relay.cluster.news import News
 from relay.config import Settings
 from relay.control.internal import internal_app
 from relay.control.public import public_app
-from relay.control.serve import HttpListener, listen
+from relay.control.serve import HttpListener
 from relay.errors import ConfigError, RelayError
 from relay.keyring import Change, Keyring
 from relay.model.origin import Origin
 from relay.net.authority import load_roots
 from relay.net.endpoint import Endpoint
+from relay.net.local import DialledLocal, LocalTransport, listen_local
+from relay.net.steer import WHOLE
+from relay.net.stray import Strays
 from relay.peer.door import Door
 from relay.peer.guest import House
 from relay.peer.judgement import Rules
 from relay.records.desk import Desk
 from relay.records.opening import open_records
-from relay.server.faces import Face, Ward
+from relay.server.colleagues import Colleagues
+from relay.server.faces import Face, Ward, answers
 from relay.server.links import Announcer, list_fetcher, make_cluster
+from relay.server.listeners import bind_faces
 from relay.server.log import LEVELS
 from relay.server.parts import draw_id, load_certificates, transcode
+from relay.server.post import Post
 from relay.sidecar.client import AuthClient
 from relay.sidecar.link import Link, client_tls
+from relay.wire.version import IDENTIFIERS
 
 TICK = 0.2
 """Seconds between looks at what is due by time: grants, retention, lingering."""
@@ -58,9 +65,21 @@ LOOK = 0.1
 class Relay:
     """One relay process. ``wall`` is unix seconds, replaceable in tests."""
 
-    def __init__(self, settings: Settings, wall: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        wall: Callable[[], float] = time.time,
+        post: Post | None = None,
+    ) -> None:
+        """``post`` is given where this is one of several workers on a port."""
         self.settings = settings
+        self.post = post
         self.log = structlog.get_logger()
+        share = WHOLE
+        if post is not None:
+            share = post.share
+            self.log = self.log.bind(worker=share.index)
+        self.colleagues = Colleagues(share, post.folder if post else None, self._log)
         self.certificates = load_certificates(settings)
         self.house = House(
             origin=Origin(settings.cluster.id or draw_id(), settings.cache),
@@ -85,6 +104,7 @@ class Relay:
             settings.server.versions,
             self._escaped,
             load_roots(settings.server.tls.root),
+            share,
         )
         self.quic_address: tuple[str, int] = ("", 0)
         self.internal_address: tuple[str, int] | None = None
@@ -128,6 +148,7 @@ class Relay:
             self.door.spawn = tasks.create_task
             self._ask_elsewhere(tasks, closing)
             links = self._join_cluster(tasks, closing)
+            await self._join_crew(closing)
             running = [
                 tasks.create_task(each)
                 for each in (self._tick(), self.desk.run(), self.keyring.run(), *links)
@@ -143,6 +164,9 @@ class Relay:
 
     async def _listen(self) -> tuple[str, int]:
         """Take QUIC where the settings say. Raises `ConfigError`, one line."""
+        if self.post is not None:
+            strays = Strays(self.post.share, self.post.folder)
+            return self.endpoint.share_port(self.post.quic, strays)
         address = self.settings.server.listen
         try:
             return await self.endpoint.start(address.host, address.port)
@@ -168,8 +192,22 @@ class Relay:
         feed.withdrawals.append(news.withdrawn)
         fetcher = list_fetcher(self.settings)
         closing.push_async_callback(fetcher.close)
-        self.cluster = make_cluster(self.settings, self.door, news, self._log, fetcher)
+        self.cluster = make_cluster(self.settings, self.door, news, self._log, fetcher, self.post)
         return [self.cluster.run(), teller.run(), news.run(feed.index)]
+
+    async def _join_crew(self, closing: contextlib.AsyncExitStack) -> None:
+        """Let the other workers ask us, and link to us."""
+        if self.post is None:
+            return
+        asked = await self.colleagues.listen(answers(self))
+        limits, place = self.settings.quic, self.post.place("link")
+        linked = await listen_local(place, limits, self._escaped, self._linked)
+        closing.callback(asked.close)
+        closing.callback(linked.close)
+
+    def _linked(self, transport: LocalTransport) -> None:
+        """Another worker has dialled us."""
+        self.cluster.receive(DialledLocal(transport, IDENTIFIERS[0]))
 
     def _ask_elsewhere(self, tasks: asyncio.TaskGroup, closing: contextlib.AsyncExitStack) -> None:
         """Have an authorization server decide, where one is configured."""
@@ -194,27 +232,24 @@ class Relay:
         self.door.clerk = Clerk(self.keyring, self.desk)
 
     def _faces(self) -> list[HttpListener]:
-        """The HTTP faces: where they were asked for, or beside QUIC on the same port number."""
+        """The HTTP faces, on sockets that were opened for us or are opened now."""
         web = self.settings.web
+        if self.post is not None:
+            socks = self.post.faces
+        else:
+            socks = bind_faces(self.settings, self.quic_address[1])
         app = public_app(Face(self), web.limits)
+        pair = (web.https.cert, web.https.key) if web.https.cert and web.https.key else None
         self._listeners: list[HttpListener] = []
-        plain = web.http.listen
-        if plain is None and web.https.listen is None:
-            plain = self.settings.server.listen._replace(port=self.quic_address[1])
-        if plain is not None:
-            sock = listen(plain.host, plain.port)
-            self._listeners.append(HttpListener(app, sock, web.limits))
-        if web.https.listen is not None:
-            pair = (web.https.cert, web.https.key)
-            if pair[0] is None or pair[1] is None:
-                raise ConfigError("web.https.listen needs web.https.cert and web.https.key")
-            sock = listen(web.https.listen.host, web.https.listen.port, "web.https.listen")
-            self._listeners.append(HttpListener(app, sock, web.limits, (pair[0], pair[1])))
-        self.http_addresses = [listener.address for listener in self._listeners]
-        if (internal := self.settings.internal.listen) is not None:
-            sock = listen(internal.host, internal.port, "internal.listen")
-            self._listeners.append(HttpListener(internal_app(Ward(self)), sock, web.limits))
-            self.internal_address = self._listeners[-1].address
+        for name, sock in socks.items():
+            if name == "internal":
+                listener = HttpListener(internal_app(Ward(self)), sock, web.limits)
+                self.internal_address = listener.address
+            else:
+                tls = pair if name == "https" else None
+                listener = HttpListener(app, sock, web.limits, tls)
+                self.http_addresses.append(listener.address)
+            self._listeners.append(listener)
         return self._listeners
 
     async def _tick(self) -> None:
@@ -233,6 +268,14 @@ class Relay:
                 self.log.error("certificate not reloaded, the old one stays", why=str(error))
             except Exception as error:  # one guest's trouble must not stop the clock for all
                 self._escaped(error)
+
+    async def serve(self, hurry: asyncio.Event, ready: Callable[[Relay], None]) -> None:
+        """Run until `draining` is set, and stop in good order; ``hurry`` ends the waiting."""
+        async with self.running():
+            ready(self)
+            await self.draining.wait()
+            if not hurry.is_set():
+                await self.drain(hurry)
 
     async def drain(self, hurry: asyncio.Event) -> None:
         """Let nobody in, send everybody elsewhere, and give them ``server.drain`` seconds to go.
