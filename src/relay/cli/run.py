@@ -115,7 +115,8 @@ def _announce(relay: Relay | Crew, signer: Key | None) -> None:
     http, https = _faces(relay)
     fingerprint = relay.certificates.fingerprint
     if os.environ.get("RELAY_READY") == "1":
-        facts = {"quic": relay.quic_address, "http": http, "https": https}
+        internal = relay.internal_address
+        facts = {"quic": relay.quic_address, "http": http, "https": https, "internal": internal}
         click.echo(f"ready {json.dumps(facts | {'fingerprint': fingerprint})}")
         return
     public = relay.settings.auth.public

@@ -70,10 +70,12 @@ class Crew:
             settings = self._common(folder)
             started = [asyncio.Event() for _ in range(self.count)]
             async with asyncio.TaskGroup() as tasks:
-                for index, event in enumerate(started):
-                    tasks.create_task(self._keep(index, settings, folder, event))
-                for event in started:
-                    await event.wait()
+                # The first alone: it says what is wrong once, and makes the store's tables.
+                for some in (slice(0, 1), slice(1, None)):
+                    for index in range(self.count)[some]:
+                        tasks.create_task(self._keep(index, settings, folder, started[index]))
+                    for event in started[some]:
+                        await event.wait()
                 ready(self)
 
     @contextlib.contextmanager

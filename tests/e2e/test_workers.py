@@ -1,0 +1,204 @@
+"""Several workers on one port: one relay to everybody, and one worker's death is its own affair."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path as File
+from typing import Any
+
+import httpx
+import pytest
+
+from relay.client import Client, connect
+from relay.errors import SessionLost
+from relay.model.track import TrackInfo
+from relay.net.dial import DialTls
+from relay.peer.local import ReadFrame
+
+TRUST = DialTls(disable_verify=True)
+
+WORKERS = """
+[log]
+format = "json"
+level = "debug"
+[internal]
+listen = "127.0.0.1:0"
+"""
+
+
+class Relay:
+    """A relay of two workers, seen through its log."""
+
+    def __init__(self, process: Any) -> None:
+        self.process = process
+        facts = process.ready()
+        self.port = facts["quic"][1]
+        self.http = f"http://127.0.0.1:{facts['http'][1]}"
+        self.internal = f"http://127.0.0.1:{facts['internal'][1]}"
+
+    def url(self, target: str, scheme: str = "https") -> str:
+        return f"{scheme}://127.0.0.1:{self.port}{target}"
+
+    def said(self, event: str) -> list[dict[str, Any]]:
+        """Everything of one kind in the log."""
+        lines = self.process.log.read_text().splitlines()
+        found = [json.loads(line) for line in lines if line.startswith("{")]
+        return [line for line in found if line["event"] == event]
+
+    def welcomed(self) -> Counter[int]:
+        """Sessions that began, by worker."""
+        return Counter(line["worker"] for line in self.said("welcome"))
+
+    def pid(self, worker: int) -> int:
+        """The process that is this worker now."""
+        return int([l["pid"] for l in self.said("worker ready") if l["worker"] == worker][-1])
+
+
+@pytest.fixture(params=["steered", "strays"])
+def relay(process: Callable[..., Any], request: Any, monkeypatch: pytest.MonkeyPatch) -> Relay:
+    """Once with packets steered by the kernel, once all handed over between the workers."""
+    monkeypatch.setenv("MOQ_SERVER__WORKERS", "2")
+    if request.param == "strays":
+        monkeypatch.setenv("RELAY_UNSTEERED", "1")
+    return Relay(process(WORKERS))
+
+
+async def until(what: Callable[[], Any], seconds: float = 10.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        await asyncio.sleep(0.05)
+
+
+@contextlib.asynccontextmanager
+async def many(relay: Relay, target: str, count: int) -> AsyncIterator[dict[int, list[Client]]]:
+    """Sessions by the worker that has them."""
+    by_worker: dict[int, list[Client]] = {0: [], 1: []}
+    async with contextlib.AsyncExitStack() as stack:
+        for _ in range(count):
+            seen = len(relay.said("welcome"))
+            client = await stack.enter_async_context(connect(relay.url(target), tls=TRUST))
+            await until(lambda seen=seen: len(relay.said("welcome")) > seen)  # type: ignore[misc]
+            by_worker[relay.said("welcome")[-1]["worker"]].append(client)
+        yield by_worker
+
+
+@contextlib.asynccontextmanager
+async def publishing(relay: Relay, target: str) -> AsyncIterator[Callable[[], None]]:
+    """A broadcast ``cam`` with the track ``video``; calling it writes a group of one frame."""
+    async with connect(relay.url(target), tls=TRUST) as client:
+        broadcast = client.create_broadcast("cam")
+        track = broadcast.create_track("video", TrackInfo(), keep=10)
+        count = 0
+
+        def write() -> None:
+            nonlocal count
+            count += 1
+            track.append_group()
+            track.write_frame(b"%08d" % count * 1000, count)
+
+        write()
+        yield write
+
+
+async def heard(client: Client, least: int = 1) -> int:
+    """Frames of ``cam`` until there are so many."""
+    async with asyncio.timeout(10):
+        broadcast = await client.find("cam")
+        got = 0
+        async for item in client.frames(broadcast, "video").frames():
+            got += isinstance(item, ReadFrame)
+            if got >= least:
+                break
+    return got
+
+
+async def audience(clients: list[Client], write: Callable[[], None], frames: int = 3) -> list[int]:
+    """All of them hear so many frames, written meanwhile."""
+    async with asyncio.TaskGroup() as tasks:
+        hearing = [tasks.create_task(heard(client, frames)) for client in clients]
+        while not all(task.done() for task in hearing):
+            write()
+            await asyncio.sleep(0.05)
+    return [task.result() for task in hearing]
+
+
+def move(client: Client) -> None:
+    """Go on from another port, as a phone does that changes its network."""
+    connection = client.guest.transport.connection  # type: ignore[attr-defined]
+    endpoint = connection.host
+    line = endpoint._lines[connection]
+    fresh = socket.socket(line.sock.family, socket.SOCK_DGRAM)
+    fresh.setblocking(False)
+    fresh.connect(line.sock.getpeername())
+    assert fresh.getsockname() != line.sock.getsockname()
+    endpoint.add_socket(fresh)
+    line.sock = fresh
+
+
+def test_one_relay_to_everybody(relay: Relay) -> None:
+    """Whoever publishes is heard on every worker, and each track crosses once."""
+
+    async def main() -> None:
+        async with publishing(relay, "/anon") as write, many(relay, "/anon", 20) as by_worker:
+            assert all(by_worker.values()), "all sessions went to one worker"
+            clients = by_worker[0] + by_worker[1]
+            assert await audience(clients, write) == [3] * 20
+            home = relay.said("welcome")[0]["worker"]
+            async with httpx.AsyncClient() as web:
+                nodes = (await web.get(f"{relay.internal}/nodes")).json()
+                assert (await web.get(f"{relay.http}/announced/anon")).text.split() == ["cam"]
+            sides = [nodes, *nodes["workers"]]
+            link = [c for node in sides[1 - home]["nodes"] for c in node["connections"]]
+            assert len(link) == 1
+            written = len(clients) * 3 * 8000
+            assert 0 < link[0]["bytes_received"] < written / 2
+
+    asyncio.run(main())
+    assert relay.process.stop() == 0
+    assert "Traceback" not in relay.process.log.read_text()
+
+
+def test_a_client_that_moves_keeps_its_session(relay: Relay) -> None:
+    async def main() -> None:
+        async with publishing(relay, "/anon") as write, many(relay, "/anon", 8) as by_worker:
+            clients = by_worker[0] + by_worker[1]
+            await audience(clients, write)
+            for _ in range(3):
+                for client in clients:
+                    move(client)
+                await audience(clients, write)
+            assert not any(client.lost.done() for client in clients)
+
+    asyncio.run(main())
+    assert len(relay.said("welcome")) == 9
+
+
+def test_a_worker_that_dies_takes_its_sessions_only(relay: Relay) -> None:
+    async def main() -> None:
+        async with publishing(relay, "/anon") as write, many(relay, "/anon", 20) as by_worker:
+            home = relay.said("welcome")[0]["worker"]
+            dead = relay.pid(1 - home)
+            os.kill(dead, signal.SIGKILL)
+            assert await audience(by_worker[home], write) == [3] * len(by_worker[home])
+            await until(lambda: relay.pid(1 - home) != dead)
+            before = relay.welcomed()[1 - home]
+            async with many(relay, "/anon", 20) as fresh:
+                assert all(fresh.values())
+                await audience(fresh[0] + fresh[1], write)
+            assert relay.welcomed()[1 - home] > before
+            assert await audience(by_worker[home], write) == [3] * len(by_worker[home])
+
+    asyncio.run(main())
+    assert relay.process.stop() == 0
+    assert [line["worker"] for line in relay.said("worker died")]
