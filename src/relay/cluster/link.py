@@ -24,6 +24,9 @@ FIRST_WAIT = 0.5
 LONGEST_WAIT = 8.0
 """Seconds to which the wait grows."""
 
+NEAR_WAIT = 0.25
+"""Seconds between dials of another process of this relay: it is being started."""
+
 STABLE = 10.0
 """Seconds for which a session must have lasted for the waits to begin anew."""
 
@@ -102,7 +105,10 @@ class Link:
 
     async def run(self) -> None:
         """Keep the link up until cancelled."""
-        wait = FIRST_WAIT
+        first, longest = FIRST_WAIT, LONGEST_WAIT
+        if self.address.is_near:
+            first = longest = NEAR_WAIT
+        wait = first
         async with asyncio.TaskGroup() as tasks:
             while True:
                 self._renew.clear()
@@ -111,9 +117,9 @@ class Link:
                     began = self._clock()
                     await self._keep(session, tasks)
                     if self._clock() - began >= STABLE:
-                        wait = FIRST_WAIT
+                        wait = first
                 await asyncio.sleep(wait * random.uniform(0.5, 1.0))
-                wait = min(wait * 2, LONGEST_WAIT)
+                wait = min(wait * 2, longest)
 
     async def _dial(self) -> Session | None:
         """One try, said aloud when it fails."""
