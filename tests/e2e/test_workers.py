@@ -8,17 +8,25 @@ import json
 import os
 import signal
 import socket
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path as File
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 
+from relay.auth import mint
+from relay.auth.claims import Claims
 from relay.client import Client, connect
+from relay.errors import SessionLost
 from relay.model.track import TrackInfo
 from relay.net.dial import DialTls
+from relay.path import ROOT, Path
 from relay.peer.local import ReadFrame
 
 TRUST = DialTls(disable_verify=True)
@@ -212,3 +220,121 @@ def test_a_worker_that_dies_takes_its_sessions_only(relay: Relay) -> None:
     asyncio.run(main())
     assert relay.process.stop() == 0
     assert [line["worker"] for line in relay.said("worker died")]
+
+
+@pytest.fixture
+def plain(process: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Relay]:
+    """A relay of two workers with more settings; the kernel steers."""
+    monkeypatch.setenv("MOQ_SERVER__WORKERS", "2")
+    return lambda more="": Relay(process(more + WORKERS))
+
+
+def sub_token(signer: Any, sub: str) -> str:
+    """A token of somebody who may do anything below /demo."""
+    now = time.time()
+    claims = Claims(root=Path("demo"), put=(ROOT,), get=(ROOT,), exp=int(now + 600), sub=sub)
+    return mint.sign(claims, signer, now)
+
+
+def test_revoked_on_every_worker(plain: Any, signer: Any, folder: File) -> None:
+    """A revocation written by another process ends the sessions that it strikes, on both."""
+    relay = plain('[records]\nurl = "sqlite:///relay.db"\n')
+    bad = f"/demo?jwt={sub_token(signer, 'bad')}"
+    good = f"/demo?jwt={sub_token(signer, 'good')}"
+
+    async def main() -> None:
+        async with many(relay, bad, 6) as struck, many(relay, good, 4) as kept:
+            program = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "relay", "records"),
+                *("--config", str(folder / "relay.toml"), "revoke", "--sub", "bad"),
+                stdout=subprocess.DEVNULL,
+            )
+            assert await program.wait() == 0
+            gone = [client.lost for client in struck[0] + struck[1]]
+            await asyncio.wait_for(asyncio.gather(*gone), 3)
+            assert not any(client.lost.done() for client in kept[0] + kept[1])
+            for _ in range(6):
+                with pytest.raises(SessionLost) as refused:
+                    async with connect(relay.url(bad), tls=TRUST):
+                        pass
+                assert refused.value.status == 401
+
+    asyncio.run(main())
+
+
+def test_tickets_and_sessions_are_of_the_whole_relay(plain: Any, signer: Any) -> None:
+    """Without a store, a ticket is good once on any worker; sessions are listed and refreshed."""
+    relay = plain()
+    bearer = {"authorization": f"Bearer {sub_token(signer, 'me')}"}
+
+    async def main() -> None:
+        async with httpx.AsyncClient(base_url=relay.http, headers=bearer) as web:
+            for _ in range(8):
+                ticket = (await web.post("/ticket")).json()["ticket"]
+                async with connect(relay.url(f"/demo?ticket={ticket}"), tls=TRUST):
+                    pass
+                for _ in range(3):
+                    with pytest.raises(SessionLost) as spent:
+                        async with connect(relay.url(f"/demo?ticket={ticket}"), tls=TRUST):
+                            pass
+                    assert spent.value.status == 401
+            target = f"/demo?jwt={sub_token(signer, 'me')}"
+            async with many(relay, target, 6) as by_worker:
+                count = len(by_worker[0] + by_worker[1])
+                found = (await web.get("/session")).json()["sessions"]
+                assert len({each["id"] for each in found}) == count
+                for each in found:
+                    answer = await web.post(f"/session/{each['id']}/refresh")
+                    assert answer.status_code == 200, answer.text
+                assert len(relay.said("refreshed")) == count
+                other = {"authorization": f"Bearer {sub_token(signer, 'you')}"}
+                for each in found:
+                    path = f"/session/{each['id']}/refresh"
+                    assert (await web.post(path, headers=other)).status_code == 403
+                assert (await web.post("/session/nobody/refresh")).status_code == 404
+            assert relay.welcomed().keys() == {0, 1}
+
+    asyncio.run(main())
+
+
+def test_drained_over_http_by_all_workers(plain: Any) -> None:
+    relay = plain()
+
+    async def main() -> None:
+        async with many(relay, "/anon", 4) as by_worker, httpx.AsyncClient() as web:
+            answer = await web.post(f"{relay.internal}/drain")
+            assert answer.json() == {"sessions": len(by_worker[0] + by_worker[1])}
+            await until(lambda: {line["worker"] for line in relay.said("draining")} == {0, 1})
+
+    asyncio.run(main())
+    assert relay.process.program.wait(10) == 0
+    assert not relay.said("worker died")
+
+
+def test_workers_do_not_outlive_their_crew(plain: Any) -> None:
+    relay = plain()
+    pids = [relay.pid(0), relay.pid(1)]
+    relay.process.program.kill()
+    deadline = time.monotonic() + 10
+    while any(map(psutil.pid_exists, pids)):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_sigint_and_sigterm_to_everybody(plain: Any) -> None:
+    """Whoever stops a service tells each of its processes; that is told once all the same."""
+    relay = plain()
+
+    async def main() -> None:
+        async with many(relay, "/anon", 2) as by_worker:
+            for pid in (relay.pid(0), relay.pid(1), relay.process.program.pid):
+                os.kill(pid, signal.SIGTERM)
+            await until(lambda: len(relay.said("draining")) == 2)
+            await asyncio.sleep(0.5)
+            clients = by_worker[0] + by_worker[1]
+            assert not any(client.lost.done() for client in clients)
+            relay.process.program.send_signal(signal.SIGINT)
+            await asyncio.wait_for(asyncio.gather(*(client.lost for client in clients)), 5)
+
+    asyncio.run(main())
+    assert relay.process.program.wait(10) == 0
