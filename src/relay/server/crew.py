@@ -19,7 +19,6 @@ from pathlib import Path as File
 
 import structlog
 
-from relay.cluster.settings import ClusterSettings
 from relay.config import Settings
 from relay.errors import ConfigError
 from relay.net import udp
@@ -42,13 +41,17 @@ PATIENCE = 10.0
 """Seconds for which a worker may go on after its time is up; then it is killed."""
 
 
+MAX_FOLDER = 90
+"""Characters of the folder's name: a socket's whole name has at most 107."""
+
+
 class Crew:
     """All workers of one relay, with what its announcement needs to know."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.count = settings.server.count
-        self.certificates: Certificates = load_certificates(settings)
+        self.certificates: Certificates
         self.draining = asyncio.Event()
         """Set when the relay is to stop in good order."""
         self.quic_address: tuple[str, int] = ("", 0)
@@ -82,6 +85,8 @@ class Crew:
     def _folder(self) -> Iterator[File]:
         """Where the workers' own sockets are; nobody else may enter."""
         with tempfile.TemporaryDirectory(prefix="relay-", ignore_cleanup_errors=True) as name:
+            if len(name) > MAX_FOLDER:
+                raise ConfigError(f"server.workers: {name} is too long a name for sockets: TMPDIR")
             yield File(name)
 
     @contextlib.contextmanager
@@ -112,7 +117,9 @@ class Crew:
         """The settings of all workers: what each would make for itself is made once."""
         settings = self.settings
         tls, records = settings.server.tls, settings.records
-        if not (tls.cert and tls.key):
+        if tls.cert and tls.key:
+            self.certificates = load_certificates(settings)
+        else:
             cert, key = folder / "cert.pem", folder / "key.pem"
             write_pair(cert, key, tls.generate or LAPTOP)
             self.certificates = Certificates.from_files(cert, key)
@@ -126,7 +133,8 @@ class Crew:
     def _orders(self, index: int, settings: Settings, folder: File) -> Orders:
         """The first worker has the faces and the links to other relays."""
         if index:
-            cluster = ClusterSettings(imports=settings.cluster.imports)
+            alone = {"connect": (), "connect_api": None, "token": None, "mesh": False, "id": None}
+            cluster = settings.cluster.model_copy(update=alone)
             settings = settings.model_copy(update={"cluster": cluster})
         faces = {} if index else {name: sock.fileno() for name, sock in self._faces.items()}
         quic = tuple(sock.fileno() for sock in self._quic[index])
@@ -144,7 +152,7 @@ class Crew:
             if status == 0:
                 self.draining.set()  # it was told to leave, by whoever may
             if self.draining.is_set():
-                return
+                break
             self.restarts += 1
             self.log.error("worker died", worker=index, status=status)
             if time.monotonic() - began >= STABLE:
@@ -153,6 +161,7 @@ class Crew:
                 async with asyncio.timeout(wait * random.uniform(0.5, 1.0)):
                     await self.draining.wait()
             wait = min(wait * 2, LONGEST_WAIT)
+        started.set()  # whoever waits for it need wait no more
 
     async def _live(self, orders: Orders, started: asyncio.Event) -> int:
         """One life of a worker; answers its exit status.
@@ -165,11 +174,10 @@ class Crew:
             stdout=asyncio.subprocess.PIPE,
             pass_fds=(*orders.quic, *orders.faces.values()),
         )
-        assert program.stdin is not None
         assert program.stdout is not None
         try:
             async with asyncio.TaskGroup() as tasks:
-                telling = tasks.create_task(self._tell(program.stdin, orders))
+                telling = tasks.create_task(self._tell(program, orders))
                 said = (await program.stdout.readline()).decode("utf-8", "replace").strip()
                 if said == READY:
                     self.log.info("worker ready", worker=orders.index, pid=program.pid)
@@ -184,8 +192,10 @@ class Crew:
             raise ConfigError(said or f"a worker ended with status {status} before it was ready")
         return status
 
-    async def _tell(self, worker: asyncio.StreamWriter, orders: Orders) -> None:
-        """Hand over the orders, and say when it is time to go."""
+    async def _tell(self, program: asyncio.subprocess.Process, orders: Orders) -> None:
+        """Hand over the orders, say when it is time to go, and see to it that it goes."""
+        worker = program.stdin
+        assert worker is not None
         with contextlib.suppress(ConnectionError):
             worker.write(write_orders(orders))
             await worker.drain()
@@ -195,3 +205,5 @@ class Crew:
             await self._hurry.wait()
             worker.write(HURRY)
             await worker.drain()
+            await asyncio.sleep(PATIENCE)
+            program.kill()
