@@ -130,7 +130,9 @@ class Link:
             status = getattr(error, "status", 0)
             why = f"{error} (status {status})" if status else str(error)
             self.state.trouble = why
-            self._log("link refused", peer=self.address.key, why=why, attempt=self.state.attempts)
+            # Another worker of this relay is only being started, as a rule.
+            event = "link waits" if self.address.is_near else "link refused"
+            self._log(event, peer=self.address.key, why=why, attempt=self.state.attempts)
             return None
         self.state.session, self.state.since, self.state.trouble = session, self._clock(), ""
         self.state.attempts = 0

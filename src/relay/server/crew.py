@@ -60,6 +60,9 @@ class Crew:
         self.restarts = 0
         self.log = structlog.get_logger()
         self._hurry = asyncio.Event()
+        self._led = asyncio.Event()
+        """Set when the first worker has begun: it says what is wrong once, and makes the store's
+        tables, so the others have their orders after it."""
         self._quic: list[list[socket.socket]] = []
         self._faces: dict[str, socket.socket] = {}
 
@@ -73,12 +76,12 @@ class Crew:
             settings = self._common(folder)
             started = [asyncio.Event() for _ in range(self.count)]
             async with asyncio.TaskGroup() as tasks:
-                # The first alone: it says what is wrong once, and makes the store's tables.
-                for some in (slice(0, 1), slice(1, None)):
-                    for index in range(self.count)[some]:
-                        tasks.create_task(self._keep(index, settings, folder, started[index]))
-                    for event in started[some]:
-                        await event.wait()
+                for index, event in enumerate(started):
+                    tasks.create_task(self._keep(index, settings, folder, event))
+                await started[0].wait()
+                self._led.set()
+                for event in started:
+                    await event.wait()
                 ready(self)
 
     @contextlib.contextmanager
@@ -197,6 +200,8 @@ class Crew:
         worker = program.stdin
         assert worker is not None
         with contextlib.suppress(ConnectionError):
+            if orders.index:
+                await self._led.wait()
             worker.write(write_orders(orders))
             await worker.drain()
             await self.draining.wait()

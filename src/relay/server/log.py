@@ -17,6 +17,7 @@ LEVELS = {
     "publish denied": "warning",
     "warning": "warning",
     "subscribe refused": "debug",
+    "link waits": "debug",
     "internal error": "error",
     "key file ignored": "warning",
     "key file not usable": "error",
