@@ -16,17 +16,17 @@ class Ward:
     def __init__(self) -> None:
         self.asked: list[str] = []
 
-    def sessions(self, query: str) -> list[dict[str, Any]]:
+    async def sessions(self, query: str) -> list[dict[str, Any]]:
         self.asked.append(query)
         if query == "nonsense":
             raise BadRequest("no field is called 'nonsense'")
         return [{"id": "1"}]
 
-    def revalidate(self, query: str) -> int:
+    async def revalidate(self, query: str) -> int:
         self.asked.append(query)
         return 3
 
-    def nodes(self) -> dict[str, Any]:
+    async def nodes(self) -> dict[str, Any]:
         return {"nodes": []}
 
     def metrics(self) -> bytes:
@@ -37,7 +37,7 @@ class Ward:
             raise BadRequest("too long")
         return {"below": prefix}
 
-    def drain(self) -> int:
+    async def drain(self) -> int:
         self.is_leaving = True
         return 2
 

@@ -94,6 +94,14 @@ def running(folder: Path) -> Running:
     return run
 
 
+def environment() -> dict[str, str]:
+    """For a relay as a process: with several workers where ``RELAY_TEST_WORKERS`` says so."""
+    found = os.environ | {"RELAY_READY": "1"}
+    if (workers := os.environ.get("RELAY_TEST_WORKERS")) is not None:
+        found.setdefault("MOQ_SERVER__WORKERS", workers)
+    return found
+
+
 class Process:
     """A relay as a process of its own."""
 
@@ -106,7 +114,7 @@ class Process:
                 cwd=folder,
                 stdout=subprocess.PIPE,
                 stderr=err,
-                env=os.environ | {"RELAY_READY": "1"},
+                env=environment(),
             )
 
     def ready(self) -> dict[str, Any]:

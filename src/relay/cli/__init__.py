@@ -48,6 +48,7 @@ COMMANDS = {
     "admin": "relay.cli.admin:admin",
     "routes": "relay.cli.routes:routes",
     "sidecar": "relay.cli.sidecar:sidecar",
+    "worker": "relay.cli.run:worker",
 }
 
 SAID = {

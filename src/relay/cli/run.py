@@ -28,7 +28,7 @@ from relay.errors import ConfigError
 from relay.path import ROOT, Path
 
 if TYPE_CHECKING:
-    from relay.server import Relay
+    from relay.server import Crew, Relay
 
 DEMO_ROOT = Path("demo")
 """What the tokens of ``--demo`` are rooted at."""
@@ -53,6 +53,7 @@ def _setting(name: str, *flags: str, **options: Any) -> Callable[[Any], Any]:
     metavar="ADDRESS:PORT",
     help="Take QUIC on this UDP address.",
 )
+@_setting("server.workers", "--workers", metavar="N", help="Processes on the port, or auto.")
 @_setting("server.tls.cert", "--tls-cert", "--server-tls-cert", metavar="FILE", help="Certificate.")
 @_setting("server.tls.key", "--tls-key", "--server-tls-key", metavar="FILE", help="Its key.")
 @_setting(
@@ -88,7 +89,7 @@ def run(file: File | None, config: File | None, demo: bool, **flags: Any) -> Non
         click.echo(f"relay: warning: {warning}", err=True)
     signer = _demo_key(loaded.settings) if demo else None
 
-    def ready(relay: Relay) -> None:
+    def ready(relay: Relay | Crew) -> None:
         _announce(relay, signer)
 
     from relay import server
@@ -96,17 +97,26 @@ def run(file: File | None, config: File | None, demo: bool, **flags: Any) -> Non
     server.run(loaded.settings, ready)
 
 
+@click.command(hidden=True)
+def worker() -> None:
+    """One of several processes on a port; ``relay run`` starts them."""
+    from relay.server.worker import work
+
+    work()
+
+
 def _plain(value: Any) -> Any:
     """Flags that may be repeated are lists, as in a file; not given at all they are ``None``."""
     return (list(value) or None) if isinstance(value, tuple) else value
 
 
-def _announce(relay: Relay, signer: Key | None) -> None:
+def _announce(relay: Relay | Crew, signer: Key | None) -> None:
     """The banner for people, or one machine-readable line when ``RELAY_READY=1`` asks for it."""
     http, https = _faces(relay)
     fingerprint = relay.certificates.fingerprint
     if os.environ.get("RELAY_READY") == "1":
-        facts = {"quic": relay.quic_address, "http": http, "https": https}
+        internal = relay.internal_address
+        facts = {"quic": relay.quic_address, "http": http, "https": https, "internal": internal}
         click.echo(f"ready {json.dumps(facts | {'fingerprint': fingerprint})}")
         return
     public = relay.settings.auth.public
@@ -125,7 +135,7 @@ def _announce(relay: Relay, signer: Key | None) -> None:
     show(banner, Console(highlight=False))
 
 
-def _faces(relay: Relay) -> tuple[tuple[str, int] | None, tuple[str, int] | None]:
+def _faces(relay: Relay | Crew) -> tuple[tuple[str, int] | None, tuple[str, int] | None]:
     """Where plain HTTP and HTTPS are taken; HTTPS, if there is any, is the last listener."""
     places = list(relay.http_addresses)
     https = places.pop() if relay.settings.web.https.listen else None
@@ -146,7 +156,7 @@ def _demo_key(settings: Settings) -> Key:
     raise ConfigError("--demo: no configured key can sign tokens; set auth.key to a private key")
 
 
-def _demo(relay: Relay, http: tuple[str, int] | None, signer: Key) -> Demo:
+def _demo(relay: Relay | Crew, http: tuple[str, int] | None, signer: Key) -> Demo:
     """Two addresses with fresh tokens, and how to call this program."""
     now = time.time()
     expires = int(now) + DEMO_SECONDS

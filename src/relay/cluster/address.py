@@ -14,6 +14,9 @@ from relay.errors import ConfigError
 SCHEMES = {"https": 443, "moqt": 443, "moql": 443}
 """Schemes that can be dialled, and their ports."""
 
+NEAR = "unix"
+"""Scheme of the other processes of this relay; the operator cannot name them."""
+
 MAX_COST = 2**32
 """Largest price of a link; a chain of such links still fits where prices are written."""
 
@@ -32,6 +35,11 @@ class Address(NamedTuple):
     """Price of pulling from it; ``None`` = as it says, else 1."""
 
     @property
+    def is_near(self) -> bool:
+        """Whether it is another process of this relay, which asks for no token."""
+        return self.url.startswith(f"{NEAR}:")
+
+    @property
     def has_token(self) -> bool:
         """Whether the URL brings a token of its own."""
         return any(name == "jwt" and value for name, value in _query(self.url))
@@ -42,6 +50,11 @@ class Address(NamedTuple):
             return self.url
         kept = [(name, value) for name, value in _query(self.url) if name != "jwt"]
         return urlsplit(self.url)._replace(query=urlencode([*kept, ("jwt", token)])).geturl()
+
+
+def near(index: int, place: str) -> Address:
+    """Another process of this relay, at a unix socket; what comes from there costs nothing."""
+    return Address(f"worker {index}", f"{NEAR}:{place}", 0)
 
 
 def parse(text: str) -> Address:

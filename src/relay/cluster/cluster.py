@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from relay.auth.grant import Grant
-from relay.cluster.address import Address, parse
+from relay.cluster.address import NEAR, Address, parse
 from relay.cluster.gossip import Gossip
 from relay.cluster.link import Link
 from relay.cluster.lists import Ask, Lists, file_of
@@ -37,6 +37,10 @@ SIGNS = 5
 
 BEGIN = 10.0
 """Seconds that a dialled relay may take to introduce itself."""
+
+
+ROOTS = (ROOT,)
+"""Everything, as rights are written."""
 
 
 class Dialled(Protocol):
@@ -84,8 +88,11 @@ class Cluster:
         clock: Callable[[], float],
         log: Callable[..., None],
         ask: Ask | None = None,
+        near: Sequence[Address] = (),
     ) -> None:
-        """``ask`` asks the server of ``connect_api``. Raises `ConfigError` for a bad address."""
+        """``ask`` asks the server of ``connect_api``; ``near`` are other processes of this relay,
+        which are dialled like relays. Raises `ConfigError` for a bad address.
+        """
         self.door = door
         self.settings = settings
         self.news = news
@@ -96,6 +103,7 @@ class Cluster:
         self._ask = ask
         self._roster = Roster(parse(settings.node).key if settings.node else None)
         self._roster.want(Wish.LISTED, {each.key: each for each in map(parse, settings.connect)})
+        self._roster.want(Wish.NEAR, {each.key: each for each in near})
         self._gossip = Gossip(door.house.origin, self._roster, self._follow, clock, log)
         self._runs: dict[str, asyncio.Task[None]] = {}
         self._sessions: dict[str, OpenSession] = {}
@@ -152,7 +160,8 @@ class Cluster:
         for key, address in wanted.items():
             link = self.links.get(key)
             if link is None:
-                link = Link(address, self._open, self.settings.token, self._clock, self._log)
+                token = None if address.is_near else self.settings.token
+                link = Link(address, self._open, token, self._clock, self._log)
                 self.links[key] = link
                 self._runs[key] = self._tasks.create_task(link.run())
             elif link.address != address:
@@ -204,6 +213,24 @@ class Cluster:
         if self.is_draining:
             raise SessionLost("this relay is about to stop")
         dialled, target = await self._dial(url)
+        is_near = url.startswith(f"{NEAR}:")
+        session, begun = self._seat(dialled, target, cost, is_near)
+        await self._begin(session, begun)
+        return session
+
+    def receive(self, dialled: Dialled) -> None:
+        """Another process of this relay has dialled us."""
+        self._seat(dialled, None, 0, True, is_client=False)
+
+    def _seat(
+        self,
+        dialled: Dialled,
+        target: str | None,
+        cost: int | None,
+        is_near: bool,
+        is_client: bool = True,
+    ) -> tuple[OpenSession, asyncio.Future[None]]:
+        """Begin a session with a relay; the future is done when it has introduced itself."""
         loop = asyncio.get_running_loop()
         lost: asyncio.Future[str] = loop.create_future()
         begun: asyncio.Future[None] = loop.create_future()
@@ -218,7 +245,8 @@ class Cluster:
             if not begun.done():
                 begun.set_result(None)
 
-        house = self.door.house
+        house, settings = self.door.house, self.settings
+        imports, exports = (ROOTS, ROOTS) if is_near else (settings.imports, settings.exports)
         guest = Guest(
             house,
             dialled.transport,
@@ -226,19 +254,13 @@ class Cluster:
                 dialled.transport,
                 dialled.protocol,
                 origin=house.origin.id,
-                client=True,
+                client=is_client,
                 target=target,
                 cost=cost,
                 settings=self.door.sessions,
             ),
             id=secrets.token_hex(6),
-            grant=Grant(
-                ROOT,
-                self.settings.imports,
-                self.settings.exports,
-                cluster=True,
-                credential="link",
-            ),
+            grant=Grant(ROOT, imports, exports, cluster=True, credential="link"),
             cost=cost,
             welcomed=welcomed,
             left=left,
@@ -248,8 +270,7 @@ class Cluster:
         self.door.adopt(guest)
         dialled.start(guest)
         guest.start()
-        await self._begin(session, begun)
-        return session
+        return session, begun
 
     async def _begin(self, session: OpenSession, begun: asyncio.Future[None]) -> None:
         """Wait until the relay has introduced itself. Raises `SessionLost`; cancelled or not, what

@@ -32,6 +32,9 @@ OVERLAP = 0.5
 """Seconds for which the other relay may tell a new session what it told the old one, before the
 old one takes back what was told."""
 
+NEAR_WAIT = 0.25
+"""Seconds between dials of another process of this relay: it is being started."""
+
 STABLE = 10.0
 """Seconds for which a session must have lasted for the waits to begin anew."""
 
@@ -110,7 +113,10 @@ class Link:
 
     async def run(self) -> None:
         """Keep the link up until cancelled."""
-        wait = FIRST_WAIT
+        first, longest = FIRST_WAIT, LONGEST_WAIT
+        if self.address.is_near:
+            first = longest = NEAR_WAIT
+        wait = first
         async with asyncio.TaskGroup() as tasks:
             while True:
                 self._renew.clear()
@@ -119,10 +125,10 @@ class Link:
                     began = self._clock()
                     await self._keep(session, tasks)
                     if self._clock() - began >= STABLE:
-                        wait = FIRST_WAIT
+                        wait = first
                 with contextlib.suppress(TimeoutError):  # a new token or address need not wait
                     await asyncio.wait_for(self._renew.wait(), wait * random.uniform(0.5, 1.0))
-                wait = min(wait * 2, LONGEST_WAIT)
+                wait = min(wait * 2, longest)
 
     async def _dial(self) -> Session | None:
         """One try, said aloud when it fails."""
@@ -144,7 +150,9 @@ class Link:
 
     def _refused(self, why: str) -> None:
         self.state.trouble = why
-        self._log("link refused", peer=self.address.key, why=why, attempt=self.state.attempts)
+        # Another worker of this relay is only being started, as a rule.
+        event = "link waits" if self.address.is_near else "link refused"
+        self._log(event, peer=self.address.key, why=why, attempt=self.state.attempts)
 
     async def _keep(self, session: Session, tasks: asyncio.TaskGroup) -> None:
         """Stay until the session is lost; replace it when asked to."""

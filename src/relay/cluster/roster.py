@@ -18,11 +18,13 @@ MAX_RELAYS = 1024
 class Wish(IntEnum):
     """Who wants a relay dialled, the most important first."""
 
-    LISTED = 0
+    NEAR = 0
+    """The other processes of this relay."""
+    LISTED = 1
     """``cluster.connect``."""
-    SERVED = 1
+    SERVED = 2
     """``cluster.connect_api``."""
-    GOSSIPED = 2
+    GOSSIPED = 3
     """The relay itself, through others."""
 
 

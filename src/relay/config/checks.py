@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import os
 import re
+import socket
 import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -50,6 +51,7 @@ def problems(settings: Settings, entries: Entries) -> list[str]:
         *_https(settings, entries),
         *_versions(settings, entries),
         *_internal(settings, entries),
+        *_workers(settings, entries),
         *_links(settings, entries),
         *_issuer(settings, entries),
         *_audit(settings, entries),
@@ -200,6 +202,13 @@ def _audit(settings: Settings, entries: Entries) -> Iterator[str]:
         yield f"{where}: expected https://, or audit.webhook_private for a private network"
     if (audit.webhook_secret is None) == (audit.webhook_secret_file is None):
         yield f"{where}: needs one of audit.webhook_secret and audit.webhook_secret_file"
+
+
+def _workers(settings: Settings, entries: Entries) -> Iterator[str]:
+    """Several processes share a port by means that not every system has."""
+    is_possible = hasattr(socket, "AF_UNIX") and hasattr(socket, "SO_REUSEPORT")
+    if settings.server.count > 1 and not is_possible:
+        yield f"{_where(entries, 'server.workers')}: this system cannot share a port; keep 1"
 
 
 def _versions(settings: Settings, entries: Entries) -> Iterator[str]:

@@ -7,6 +7,7 @@ must not know where values come from.
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from relay.control.settings import PublicLimits
 from relay.ingest.settings import IngestSettings
 from relay.model.settings import CacheSettings
 from relay.net.settings import ListenSettings, QuicLimits
+from relay.net.steer import MAX_WORKERS
 from relay.peer.settings import PeerSettings
 from relay.quota import QuotaSettings
 from relay.records.settings import AuditSettings, RecordsSettings
@@ -123,7 +125,17 @@ class ServerSettings(Section):
     versions: Texts = IDENTIFIERS
     """Protocol identifiers spoken, best first; ``moql`` stands for moq-lite-02 and -01."""
 
+    workers: Annotated[int, Field(ge=1, le=MAX_WORKERS)] | Literal["auto"] = 1
+    """Processes that share the port, each with its own part of the sessions; ``auto``: one for each
+    core. Ceilings in ``[limits]`` and ``[cache]`` hold for each of them."""
+
     tls: ServerTls = ServerTls()
+
+    @property
+    def count(self) -> int:
+        """How many processes that is here."""
+        cores = min(os.cpu_count() or 1, MAX_WORKERS)
+        return cores if self.workers == "auto" else self.workers
 
 
 class HttpSettings(Section):

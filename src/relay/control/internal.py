@@ -24,13 +24,13 @@ METRICS = "text/plain; version=0.0.4; charset=utf-8"
 class Ward(Protocol):
     """Who watches over those sessions."""
 
-    def sessions(self, query: str) -> list[dict[str, Any]]:
+    async def sessions(self, query: str) -> list[dict[str, Any]]:
         """Those that the filter means. Raises `BadRequest` for one that makes no sense."""
 
-    def revalidate(self, query: str) -> int:
+    async def revalidate(self, query: str) -> int:
         """Ask about those again, now; how many they are. Raises `BadRequest`."""
 
-    def nodes(self) -> dict[str, Any]:
+    async def nodes(self) -> dict[str, Any]:
         """The mesh as this relay sees it."""
 
     def metrics(self) -> bytes:
@@ -39,7 +39,7 @@ class Ward(Protocol):
     def routes(self, prefix: str) -> dict[str, Any]:
         """What there is to publish to and to read below a prefix. Raises `BadRequest`."""
 
-    def drain(self) -> int:
+    async def drain(self) -> int:
         """Have the relay stop in good order; how many sessions it still has."""
 
     @property
@@ -59,7 +59,7 @@ def internal_app(ward: Ward) -> Starlette:
         return PlainTextResponse("ok\n")
 
     async def nodes(request: Request) -> Response:
-        return JSONResponse(ward.nodes())
+        return JSONResponse(await ward.nodes())
 
     async def metrics(request: Request) -> Response:
         return Response(ward.metrics(), media_type=METRICS)
@@ -69,14 +69,14 @@ def internal_app(ward: Ward) -> Starlette:
 
     async def drain(request: Request) -> Response:
         require_no_page(request)
-        return JSONResponse({"sessions": ward.drain()}, status_code=202)
+        return JSONResponse({"sessions": await ward.drain()}, status_code=202)
 
     async def sessions(request: Request) -> Response:
-        return JSONResponse(ward.sessions(query(request)))
+        return JSONResponse(await ward.sessions(query(request)))
 
     async def revalidate(request: Request) -> Response:
         require_no_page(request)
-        return JSONResponse({"sessions": ward.revalidate(query(request))}, status_code=202)
+        return JSONResponse({"sessions": await ward.revalidate(query(request))}, status_code=202)
 
     async def refused(request: Request, error: Exception) -> Response:
         status = error.status if isinstance(error, RelayError) else 400

@@ -28,6 +28,8 @@ from relay.net.gate import CID_LENGTH, VERSIONS, Admitted, Gate, read_header
 from relay.net.outbox import Outbox
 from relay.net.quic import QuicTransport
 from relay.net.settings import ListenSettings, QuicLimits
+from relay.net.steer import WHOLE, Share
+from relay.net.stray import Datagram, Strays
 from relay.net.timers import Timers
 from relay.net.tls import Certificates, Pair
 from relay.net.udp import Address
@@ -79,15 +81,19 @@ class Endpoint:
         protocols: Sequence[str],
         on_error: OnError = log_error,
         roots: bytes | None = None,
+        share: Share = WHOLE,
     ) -> None:
         """``protocols`` are the identifiers spoken over raw QUIC, best first; HTTP/3 is added.
 
         ``door`` and ``certificates`` are ``None`` for an endpoint that only dials. ``roots`` (PEM)
-        vouch for client certificates; without them nobody is asked for one.
+        vouch for client certificates; without them nobody is asked for one. ``share`` are the
+        connection ids that are ours where several processes have one port.
         """
         self._roots = roots
         self.settings = settings
-        self.gate = Gate(settings)
+        self.share = share
+        self.strays: Strays | None = None
+        self.gate = Gate(settings, share)
         self.datagrams_in = self.bytes_in = 0
         self.sessions = self.sessions_total = self.handshakes_failed = 0
         self._door = door
@@ -119,6 +125,14 @@ class Endpoint:
         for sock in udp.bind(host, port, self.settings.socket_buffer):
             self.add_socket(sock)
         return udp.plain(self._sockets[0].getsockname())
+
+    def share_port(self, sockets: Sequence[socket.socket], strays: Strays) -> tuple[str, int]:
+        """Listen on sockets of a port that other workers have as well; answers its address."""
+        for sock in sockets:
+            self.add_socket(sock)
+        self.strays = strays
+        self._loop.add_reader(strays.sock.fileno(), self._strays_readable, strays)
+        return udp.plain(sockets[0].getsockname())
 
     async def close(self, code: int = 0, reason: str = "", linger: float = 1.5) -> None:
         """End all sessions, wait at most ``linger`` seconds for goodbyes, free the sockets."""
@@ -252,6 +266,16 @@ class Endpoint:
         datagrams, refused = udp.receive(sock, self.settings.read_batch)
         if refused:
             self._refused(sock)
+        if self.strays is not None:
+            datagrams = self.strays.keep(self._sockets.index(sock), datagrams)
+        self._hear(sock, datagrams)
+
+    def _strays_readable(self, strays: Strays) -> None:
+        for line, datagrams in strays.receive(self.settings.read_batch):
+            if line < len(self._sockets):
+                self._hear(self._sockets[line], datagrams)
+
+    def _hear(self, sock: socket.socket, datagrams: Sequence[Datagram]) -> None:
         now = self.now()
         heard: dict[Connection, None] = {}
         for data, address in datagrams:
@@ -345,7 +369,9 @@ class Endpoint:
         if not isinstance(verdict, Admitted):
             return None
         limits = self.settings.limits
-        engine = Engine(self._configuration(), limits, verdict.original_cid, verdict.retry_cid)
+        engine = Engine(
+            self._configuration(), limits, verdict.original_cid, verdict.retry_cid, self.share
+        )
         connection = Connection(self, engine, limits, address, self._begin)
         connection.feed(data, address, now)
         if engine.is_untouched:
@@ -413,6 +439,10 @@ class Endpoint:
             self._loop.remove_reader(sock.fileno())
             sock.close()
         self._sockets.clear()
+        if self.strays is not None:
+            self._loop.remove_reader(self.strays.sock.fileno())
+            self.strays.close()
+            self.strays = None
 
 
 class _Line:

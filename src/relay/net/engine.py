@@ -19,6 +19,7 @@ from cryptography import x509
 
 from relay.net.capsule import clip
 from relay.net.settings import QuicLimits
+from relay.net.steer import WHOLE, Share
 from relay.net.tls import fingerprint
 from relay.net.udp import Address
 
@@ -39,12 +40,17 @@ class Engine(QuicConnection):
         limits: QuicLimits,
         original_cid: bytes | None = None,
         retry_cid: bytes | None = None,
+        share: Share = WHOLE,
     ) -> None:
         super().__init__(
             configuration=configuration,
             original_destination_connection_id=original_cid,
             retry_source_connection_id=retry_cid,
         )
+        self._share = share
+        first = self._host_cids[0]
+        first.cid = self.host_cid = share.mark(first.cid)
+        self._local_initial_source_connection_id = first.cid
         self._limits = limits
         self._window = limits.max_data
         self._handed = 0
@@ -257,6 +263,12 @@ class Engine(QuicConnection):
         self.server_name = pull_client_hello(input_buf).server_name or ""
         input_buf.seek(start)
         Context._server_handle_hello(self.tls, input_buf, initial_buf, handshake_buf)
+
+    def _replenish_connection_ids(self) -> None:
+        known = len(self._host_cids)
+        super()._replenish_connection_ids()
+        for fresh in self._host_cids[known:]:  # they have been told to nobody yet
+            fresh.cid = self._share.mark(fresh.cid)
 
     def _write_connection_limits(self, builder: QuicPacketBuilder, space: object) -> None:
         # The library doubles the window whenever half of it is used, so gaps in many streams

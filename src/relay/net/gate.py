@@ -8,7 +8,6 @@ cannot take all places. This module must not know sockets or what a connection i
 from __future__ import annotations
 
 import ipaddress
-import os
 from collections import Counter
 from dataclasses import dataclass
 
@@ -29,6 +28,7 @@ from aioquic.quic.packet_builder import QuicPacketBuilder
 from aioquic.quic.retry import QuicRetryTokenHandler
 
 from relay.net.settings import ListenSettings
+from relay.net.steer import WHOLE, Share
 from relay.net.udp import Address, plain
 
 CID_LENGTH = 8
@@ -66,8 +66,9 @@ def origin(address: Address) -> str:
 class Gate:
     """Judges first packets and counts who is inside."""
 
-    def __init__(self, settings: ListenSettings) -> None:
+    def __init__(self, settings: ListenSettings, share: Share = WHOLE) -> None:
         self._settings = settings
+        self._share = share
         self._retry = QuicRetryTokenHandler()
         self._inside: Counter[str] = Counter()
         self.inside = 0
@@ -142,7 +143,7 @@ class Gate:
 
     def _ask_again(self, header: QuicHeader, address: Address, now: float) -> bytes:
         self.retries += 1
-        source_cid = os.urandom(CID_LENGTH)
+        source_cid = self._share.draw(CID_LENGTH)
         token = self._retry.create_token(
             address=(address[0], address[1]),
             original_destination_connection_id=header.destination_cid,

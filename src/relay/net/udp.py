@@ -82,6 +82,11 @@ def bind(host: str, port: int, buffer: int) -> list[socket.socket]:
     return sockets
 
 
+def bind_beside(first: socket.socket, buffer: int) -> socket.socket:
+    """Another socket on the port of ``first``, which shares it. Raises `OSError`."""
+    return _bound(first.family, first.getsockname(), buffer, is_shared=True)
+
+
 def connect(
     family: int, address: Address, buffer: int, bind: tuple[str, int] | None = None
 ) -> socket.socket:
@@ -124,9 +129,11 @@ def _has_ipv6() -> bool:
     return True
 
 
-def _bound(family: int, address: Address, buffer: int) -> socket.socket:
+def _bound(family: int, address: Address, buffer: int, is_shared: bool = False) -> socket.socket:
     sock = _socket(family, buffer)
     try:
+        if is_shared:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(address[0] != "::"))
         sock.bind(address)

@@ -6,7 +6,8 @@ must not know HTTP.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -19,11 +20,12 @@ from relay.auth.grant import Grant
 from relay.auth.issue import read_wish
 from relay.auth.needs import needs
 from relay.auth.reason import Refusal
-from relay.errors import NotFound, Refused, Unroutable
+from relay.errors import NotFound, Refused, Unavailable, Unroutable
 from relay.model.board import Way
 from relay.path import ROOT, Path
-from relay.peer.judgement import Judgement, is_same_holder, refusal
+from relay.peer.judgement import Judgement, refusal
 from relay.peer.local import collect_group
+from relay.server.colleagues import Answer
 from relay.server.metrics import Metrics
 
 if TYPE_CHECKING:
@@ -140,13 +142,13 @@ class Face:
         """The running sessions that the credential's holder may refresh."""
         request = Request(target="/", bearer=bearer, transport="http")
         judgement = await self.relay.door.consider(request, remote)
-        if judgement.grant is None:
+        grant = judgement.grant
+        if grant is None:
             raise refusal(judgement)
-        return [
-            {"id": guest.id, "root": grant.root, "expires": grant.expires}
-            for guest in self.relay.door.guests.values()
-            if (grant := guest.grant) is not None and is_same_holder(grant, judgement.grant)
-        ]
+        if grant.anonymous:
+            return []
+        lists = await self.relay.colleagues.ask_all("held", grant.subject, grant.tenant)
+        return sum(lists, held(self.relay, grant.subject, grant.tenant))
 
     async def require_operator(self, bearer: str | None, remote: str) -> None:
         """Raises `Unauthorized` for anybody else."""
@@ -178,16 +180,18 @@ class Face:
         )
 
     async def refresh(self, id: str, bearer: str, remote: str) -> dict[str, Any]:
-        """Other rights for a running session."""
-        judgement = await self.relay.door.refresh(id, bearer, remote)
-        grant = judgement.grant
-        if grant is None:
-            raise refusal(judgement)
-        return {
-            "publish": list(grant.publish),
-            "subscribe": list(grant.subscribe),
-            "expires": grant.expires,
-        }
+        """Other rights for a running session, whichever worker has it."""
+        try:
+            return await refresh(self.relay, id, bearer, remote)
+        except Unroutable:
+            colleagues = self.relay.colleagues
+            for index in colleagues.others:
+                with contextlib.suppress(Unroutable, Unavailable):
+                    found: dict[str, Any] = await colleagues.ask(
+                        index, "refresh", id, bearer, remote
+                    )
+                    return found
+            raise
 
     def announced(self, grant: Grant) -> Sequence[str]:
         """Every broadcast the grant may see, relative to its root."""
@@ -221,20 +225,23 @@ class Face:
 
 
 class Ward:
-    """What the internal face may ask of the relay."""
+    """What the internal face may ask of the relay; of all its workers, where there are several."""
 
     def __init__(self, relay: Relay) -> None:
         self.relay = relay
         self._metrics = Metrics(relay)
 
-    def sessions(self, query: str) -> list[dict[str, Any]]:
+    async def sessions(self, query: str) -> list[dict[str, Any]]:
         """Sessions that run on an authorization server's word."""
-        authority = self.relay.authority
-        return authority.sessions(query) if authority is not None else []
+        own = lent(self.relay, query)
+        return sum(await self.relay.colleagues.ask_all("lent", query), own)
 
-    def nodes(self) -> dict[str, Any]:
+    async def nodes(self) -> dict[str, Any]:
         """The mesh as this relay sees it."""
-        return self.relay.cluster.nodes()
+        found = self.relay.cluster.nodes()
+        if self.relay.post is not None:
+            found["workers"] = await self.relay.colleagues.ask_all("nodes")
+        return found
 
     def metrics(self) -> bytes:
         """The relay in numbers."""
@@ -244,17 +251,79 @@ class Ward:
         """What there is to publish to and to read below a prefix. Raises `BadRequest`."""
         return self.relay.press.seen(Grant(Path(prefix), (ROOT,), (ROOT,)))
 
-    def drain(self) -> int:
+    async def drain(self) -> int:
         """Have the relay stop in good order; how many sessions it still has."""
-        self.relay.draining.set()
-        return self.relay.door.visitors
+        others = await self.relay.colleagues.ask_all("drain")
+        return leave(self.relay) + sum(map(int, others))
 
     @property
     def is_leaving(self) -> bool:
         """Whether it is about to stop."""
         return self.relay.draining.is_set()
 
-    def revalidate(self, query: str) -> int:
+    async def revalidate(self, query: str) -> int:
         """Have that server asked again about them."""
-        authority = self.relay.authority
-        return authority.revalidate(query) if authority is not None else 0
+        own = revalidate(self.relay, query)
+        return own + sum(map(int, await self.relay.colleagues.ask_all("revalidate", query)))
+
+
+# What one worker answers for itself, to its own faces and to its colleagues.
+
+
+def held(relay: Relay, subject: str | None, tenant: str | None) -> list[dict[str, Any]]:
+    """The sessions here of somebody who is known by a credential."""
+    return [
+        {"id": guest.id, "root": grant.root, "expires": grant.expires}
+        for guest in relay.door.guests.values()
+        if (grant := guest.grant) is not None
+        and not grant.anonymous
+        and (grant.subject, grant.tenant) == (subject, tenant)
+    ]
+
+
+async def refresh(relay: Relay, id: str, bearer: str, remote: str) -> dict[str, Any]:
+    """Other rights for a session that runs here. Raises `Unroutable` when it does not."""
+    judgement = await relay.door.refresh(id, bearer, remote)
+    grant = judgement.grant
+    if grant is None:
+        raise refusal(judgement)
+    return {
+        "publish": list(grant.publish),
+        "subscribe": list(grant.subscribe),
+        "expires": grant.expires,
+    }
+
+
+def lent(relay: Relay, query: str) -> list[dict[str, Any]]:
+    """The sessions here that run on an authorization server's word."""
+    return relay.authority.sessions(query) if relay.authority is not None else []
+
+
+def revalidate(relay: Relay, query: str) -> int:
+    """Have that server asked again about those that are meant; how many they are."""
+    return relay.authority.revalidate(query) if relay.authority is not None else 0
+
+
+def leave(relay: Relay) -> int:
+    """Stop in good order; how many sessions there still are."""
+    relay.draining.set()
+    return relay.door.visitors
+
+
+def answers(relay: Relay) -> dict[str, Answer]:
+    """What colleagues may ask."""
+
+    def at_once(answer: Callable[..., Any]) -> Answer:
+        async def reply(*arguments: Any) -> Any:
+            return answer(relay, *arguments)
+
+        return reply
+
+    return {
+        "held": at_once(held),
+        "refresh": partial(refresh, relay),
+        "lent": at_once(lent),
+        "revalidate": at_once(revalidate),
+        "nodes": at_once(lambda relay: relay.cluster.nodes()),
+        "drain": at_once(leave),
+    }

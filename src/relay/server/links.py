@@ -15,6 +15,7 @@ from urllib.parse import quote
 
 from relay.auth.revocation import Revocation
 from relay.auth.trust import FetchSettings
+from relay.cluster.address import NEAR, near
 from relay.cluster.cluster import Cluster, Dial, Dialled
 from relay.cluster.lists import Answer, Ask, file_of
 from relay.cluster.news import Key, News, key_of
@@ -22,9 +23,12 @@ from relay.config import Settings
 from relay.errors import RelayError
 from relay.keyring.fetch import Fetcher
 from relay.net.dial import DialTls, dial, setup_target
+from relay.net.local import dial_local
 from relay.peer.door import Door
 from relay.records.desk import Desk
+from relay.server.post import Post
 from relay.sidecar.link import client_tls
+from relay.wire.version import IDENTIFIERS
 
 MAX_WAITING = 10_000
 """News of revocations that wait to be kept; further ones are in force and forgotten at the end."""
@@ -78,10 +82,23 @@ def make_cluster(
     news: News,
     log: Callable[..., None],
     fetcher: Fetcher,
+    post: Post | None = None,
 ) -> Cluster:
-    """The links, as ``[cluster]`` and ``[client]`` say. Raises `ConfigError`."""
-    ask = _asker(settings, fetcher)
-    return Cluster(door, settings.cluster, _dialler(settings), news, door.house.clock, log, ask)
+    """The links, as ``[cluster]`` and ``[client]`` say, and those to the workers after this one.
+
+    Raises `ConfigError`.
+    """
+    others = range(post.share.index + 1, post.share.count) if post else ()
+    return Cluster(
+        door,
+        settings.cluster,
+        _dialler(settings, log),
+        news,
+        door.house.clock,
+        log,
+        _asker(settings, fetcher),
+        [near(index, post.place("link", index)) for index in others] if post else (),
+    )
 
 
 def list_fetcher(settings: Settings) -> Fetcher:
@@ -91,7 +108,7 @@ def list_fetcher(settings: Settings) -> Fetcher:
     return Fetcher(FetchSettings(allow_http=True, allow_private=True), tls=shown)
 
 
-def _dialler(settings: Settings) -> Dial:
+def _dialler(settings: Settings, log: Callable[..., None]) -> Dial:
     client = settings.client
     tls = DialTls(
         roots=client.tls.root,
@@ -104,7 +121,13 @@ def _dialler(settings: Settings) -> Dial:
     silence = min(settings.cluster.silence, settings.quic.idle_timeout)
     limits = replace(settings.quic, idle_timeout=silence)
 
+    def failed(error: Exception) -> None:
+        log("internal error", error=repr(error))
+
     async def dial_relay(url: str) -> tuple[Dialled, str | None]:
+        scheme, _, place = url.partition(":")
+        if scheme == NEAR:
+            return await dial_local(place, IDENTIFIERS[0], settings.quic, failed), None
         dialled = await dial(
             url,
             protocols=settings.server.versions,

@@ -22,6 +22,7 @@ LEVELS = {
     "publish denied": "warning",
     "warning": "warning",
     "subscribe refused": "debug",
+    "link waits": "debug",
     "internal error": "error",
     "key file ignored": "warning",
     "key file not usable": "error",
@@ -48,5 +49,6 @@ def write_log(settings: Settings) -> None:
             last,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        # A line in one write: several workers have the same standard error.
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
     )

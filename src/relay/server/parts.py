@@ -15,6 +15,9 @@ from relay.model.track import TrackInfo
 from relay.net.tls import Certificates
 from relay.wire.frame import Layout, Transcoder
 
+LAPTOP = ("localhost", "127.0.0.1", "::1")
+"""Names in a certificate that nobody gave names for."""
+
 
 def transcode(source: Any, target: Any, info: TrackInfo) -> Callable[[bytes, float], bytes]:
     """How the model has a group written in another layout."""
@@ -36,4 +39,4 @@ def load_certificates(settings: Settings) -> Certificates:
             return Certificates.from_files(tls.cert[0], tls.key[0])
         except ConfigError as error:
             raise ConfigError(f"server.tls: {error}") from None
-    return Certificates.generated(tls.generate or ("localhost", "127.0.0.1", "::1"))
+    return Certificates.generated(tls.generate or LAPTOP)

@@ -29,7 +29,7 @@ from relay.control.asking import bearer, remote
 from relay.control.internal import internal_app
 from relay.control.page import page_routes
 from relay.control.public import public_app
-from relay.control.serve import HttpListener, listen
+from relay.control.serve import HttpListener
 from relay.control.webhook import Webhook
 from relay.errors import ConfigError, RelayError
 from relay.ingest.station import Station
@@ -39,24 +39,31 @@ from relay.model.origin import Origin
 from relay.model.scope import STATS
 from relay.net.authority import load_roots
 from relay.net.endpoint import Endpoint
+from relay.net.local import DialledLocal, LocalTransport, listen_local
+from relay.net.steer import WHOLE
+from relay.net.stray import Strays
 from relay.peer.door import Door
 from relay.peer.guest import House
 from relay.peer.judgement import Rules
 from relay.quota import Breach, Ledger, Limits
 from relay.records.desk import Desk
 from relay.records.opening import open_records
+from relay.server.colleagues import Colleagues
 from relay.server.counter import Counter
-from relay.server.faces import Face, Ward
+from relay.server.faces import Face, Ward, answers
 from relay.server.keeping import fact, open_ciphers, open_issuer, open_seal
 from relay.server.links import Announcer, list_fetcher, make_cluster
+from relay.server.listeners import bind_faces
 from relay.server.log import LEVELS
 from relay.server.metrics import Lag
 from relay.server.outlets import open_sinks
 from relay.server.parts import draw_id, load_certificates, transcode
+from relay.server.post import Post
 from relay.server.press import Press
 from relay.server.stats import Stats
 from relay.sidecar.client import AuthClient
 from relay.sidecar.link import Link, client_tls
+from relay.wire.version import IDENTIFIERS
 
 TICK = 0.2
 """Seconds between looks at what is due by time: grants, retention, lingering."""
@@ -74,9 +81,21 @@ LOOK = 0.1
 class Relay:
     """One relay process. ``wall`` is unix seconds, replaceable in tests."""
 
-    def __init__(self, settings: Settings, wall: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        wall: Callable[[], float] = time.time,
+        post: Post | None = None,
+    ) -> None:
+        """``post`` is given where this is one of several workers on a port."""
         self.settings = settings
+        self.post = post
         self.log = structlog.get_logger()
+        share = WHOLE
+        if post is not None:
+            share = post.share
+            self.log = self.log.bind(worker=share.index)
+        self.colleagues = Colleagues(share, post.folder if post else None, self._log)
         self.certificates = load_certificates(settings)
         self.house = House(
             origin=Origin(settings.cluster.id or draw_id(), settings.cache),
@@ -111,6 +130,7 @@ class Relay:
             settings.server.versions,
             self._escaped,
             load_roots(settings.server.tls.root),
+            share,
         )
         self.began = self.house.clock()
         self.lag = Lag()
@@ -189,14 +209,10 @@ class Relay:
             self.door.spawn = tasks.create_task
             self._ask_elsewhere(tasks, closing)
             links = self._join_cluster(tasks, closing)
+            await self._join_crew(closing)
             work = [self._tick(), self.desk.run(), self.keyring.run(), *links]
-            work += [sink.run() for sink in self.sinks.values()]
-            if self.settings.audit.webhook is not None:
-                self.webhook = Webhook(self.settings.audit, self._log, self.wall)
-                self.desk.scribe.listeners.append(self.webhook.note)
-                work.append(self.webhook.run())
-            if self.settings.stats.enabled:
-                work.append(self._make_stats().run())
+            if self.is_first:
+                work += self._outward_work()
             running = [tasks.create_task(each) for each in work]
             try:
                 yield self
@@ -209,6 +225,9 @@ class Relay:
 
     async def _listen(self) -> tuple[str, int]:
         """Take QUIC where the settings say. Raises `ConfigError`, one line."""
+        if self.post is not None:
+            strays = Strays(self.post.share, self.post.folder)
+            return self.endpoint.share_port(self.post.quic, strays)
         address = self.settings.server.listen
         try:
             return await self.endpoint.start(address.host, address.port)
@@ -239,8 +258,22 @@ class Relay:
         feed.withdrawals.append(news.withdrawn)
         fetcher = list_fetcher(self.settings)
         closing.push_async_callback(fetcher.close)
-        self.cluster = make_cluster(self.settings, self.door, news, self._log, fetcher)
+        self.cluster = make_cluster(self.settings, self.door, news, self._log, fetcher, self.post)
         return [self.cluster.run(), teller.run(), news.run(feed.index)]
+
+    async def _join_crew(self, closing: contextlib.AsyncExitStack) -> None:
+        """Let the other workers ask us, and link to us."""
+        if self.post is None:
+            return
+        asked = await self.colleagues.listen(answers(self))
+        limits, place = self.settings.quic, self.post.place("link")
+        linked = await listen_local(place, limits, self._escaped, self._linked)
+        closing.callback(asked.close)
+        closing.callback(linked.close)
+
+    def _linked(self, transport: LocalTransport) -> None:
+        """Another worker has dialled us."""
+        self.cluster.receive(DialledLocal(transport, IDENTIFIERS[0]))
 
     def _ask_elsewhere(self, tasks: asyncio.TaskGroup, closing: contextlib.AsyncExitStack) -> None:
         """Have an authorization server decide, where one is configured."""
@@ -283,29 +316,26 @@ class Relay:
         self.house.ledger.obey(Limits(self.settings.quotas, said), self.house.clock())
 
     def _faces(self) -> list[HttpListener]:
-        """The HTTP faces: where they were asked for, or beside QUIC on the same port number."""
+        """The HTTP faces, on sockets that were opened for us or are opened now."""
         web = self.settings.web
+        if self.post is not None:
+            socks = self.post.faces
+        else:
+            socks = bind_faces(self.settings, self.quic_address[1])
         counter = counter_routes(Counter(self), self.guard, bearer, remote)
         page = page_routes(self.quic_address[1]) if self.settings.admin.api_key else []
         app = public_app(self.face, web.limits, self.press, [*page, *counter])
+        pair = (web.https.cert, web.https.key) if web.https.cert and web.https.key else None
         self._listeners: list[HttpListener] = []
-        plain = web.http.listen
-        if plain is None and web.https.listen is None:
-            plain = self.settings.server.listen._replace(port=self.quic_address[1])
-        if plain is not None:
-            sock = listen(plain.host, plain.port)
-            self._listeners.append(HttpListener(app, sock, web.limits))
-        if web.https.listen is not None:
-            pair = (web.https.cert, web.https.key)
-            if pair[0] is None or pair[1] is None:
-                raise ConfigError("web.https.listen needs web.https.cert and web.https.key")
-            sock = listen(web.https.listen.host, web.https.listen.port, "web.https.listen")
-            self._listeners.append(HttpListener(app, sock, web.limits, (pair[0], pair[1])))
-        self.http_addresses = [listener.address for listener in self._listeners]
-        if (internal := self.settings.internal.listen) is not None:
-            sock = listen(internal.host, internal.port, "internal.listen")
-            self._listeners.append(HttpListener(internal_app(Ward(self)), sock, web.limits))
-            self.internal_address = self._listeners[-1].address
+        for name, sock in socks.items():
+            if name == "internal":
+                listener = HttpListener(internal_app(Ward(self)), sock, web.limits)
+                self.internal_address = listener.address
+            else:
+                tls = pair if name == "https" else None
+                listener = HttpListener(app, sock, web.limits, tls)
+                self.http_addresses.append(listener.address)
+            self._listeners.append(listener)
         return self._listeners
 
     async def _tick(self) -> None:
@@ -328,6 +358,33 @@ class Relay:
                 self.log.error("certificate not reloaded, the old one stays", why=str(error))
             except Exception as error:  # one guest's trouble must not stop the clock for all
                 self._escaped(error)
+
+    async def serve(self, hurry: asyncio.Event, ready: Callable[[Relay], None]) -> None:
+        """Run until `draining` is set, and stop in good order; ``hurry`` ends the waiting."""
+        async with self.running():
+            ready(self)
+            await self.draining.wait()
+            if not hurry.is_set():
+                await self.drain(hurry)
+
+    @property
+    def is_first(self) -> bool:
+        """Whether it is the only worker, or the one that does what must be done once."""
+        return self.post is None or self.post.share.index == 0
+
+    def _outward_work(self) -> list[Coroutine[Any, Any, None]]:
+        """What is told to others: tracks to sinks, the audit log to a webhook, numbers to viewers.
+
+        Of several workers the first does it, and sees the broadcasts of all.
+        """
+        work = [sink.run() for sink in self.sinks.values()]
+        if self.settings.audit.webhook is not None:
+            self.webhook = Webhook(self.settings.audit, self._log, self.wall)
+            self.desk.scribe.listeners.append(self.webhook.note)
+            work.append(self.webhook.run())
+        if self.settings.stats.enabled:
+            work.append(self._make_stats().run())
+        return work
 
     async def drain(self, hurry: asyncio.Event) -> None:
         """Let nobody in, send everybody elsewhere, and give them ``server.drain`` seconds to go.

@@ -1,4 +1,7 @@
-"""A relay in this process, until a signal ends it. This module must not know what a relay does."""
+"""A relay in this process, until a signal ends it, or several where the settings want them.
+
+This module must not know what a relay does.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +11,18 @@ from collections.abc import Callable
 
 from relay.config import Settings
 from relay.errors import ConfigError
+from relay.server.crew import Crew
 from relay.server.log import write_log
 from relay.server.relay import Relay
 
+Ready = Callable[[Relay | Crew], None]
+"""Hears where the relay listens, once it does."""
 
-async def serve(settings: Settings, ready: Callable[[Relay], None] = lambda relay: None) -> None:
+
+async def serve(settings: Settings, ready: Ready = lambda relay: None) -> None:
     """Run until SIGTERM or SIGINT."""
     write_log(settings)
-    relay = Relay(settings)
+    relay = Relay(settings) if settings.server.count == 1 else Crew(settings)
     hurry = asyncio.Event()
 
     def told(number: int) -> None:
@@ -26,14 +33,10 @@ async def serve(settings: Settings, ready: Callable[[Relay], None] = lambda rela
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, told, number)
-    async with relay.running():
-        ready(relay)
-        await relay.draining.wait()
-        if not hurry.is_set():
-            await relay.drain(hurry)
+    await relay.serve(hurry, ready)
 
 
-def run(settings: Settings, ready: Callable[[Relay], None] = lambda relay: None) -> None:
+def run(settings: Settings, ready: Ready = lambda relay: None) -> None:
     """Run a relay in this process until it is told to stop. Raises `ConfigError`."""
     try:
         asyncio.run(serve(settings, ready))

@@ -147,6 +147,8 @@ def running(
         command, key = _own_command(folder, versions, tls, more)
     log, out = folder / "relay.log", folder / "relay.out"
     environment = {**os.environ, "RELAY_READY": "1", "PYTHONUNBUFFERED": "1"}
+    if (workers := os.environ.get("RELAY_TEST_WORKERS")) is not None:
+        environment.setdefault("MOQ_SERVER__WORKERS", workers)
     with log.open("wb") as stderr, out.open("wb") as stdout:
         program = subprocess.Popen(command, stdout=stdout, stderr=stderr, env=environment)
     try:

@@ -1,0 +1,152 @@
+"""Packets that came to the wrong worker, carried over to the one whose they are.
+
+The kernel steers most packets (`relay.net.steer`); where it cannot, or while the port's sockets
+change, whoever reads a packet that is not its own passes it on over a unix socket, with the address
+it came from. Several go in one message, for the queue of such a socket is short. What the owner
+does not take in time is lost, as on any network. This module must not know what a packet holds
+beyond the first byte of its connection id.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import struct
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from relay.net.steer import Share
+from relay.net.udp import Address
+
+MAX_MESSAGE = 60_000
+"""Bytes of datagrams in one message; a larger datagram goes alone."""
+
+READ = 1 << 17
+"""Bytes of the largest message that is read."""
+
+Datagram = tuple[bytes, Address]
+
+
+def cid_byte(data: bytes) -> int:
+    """The first byte of the connection id, 0 for a datagram without one (`steer.program`)."""
+    at = 6 if data and data[0] & 0x80 else 1
+    return data[at] if len(data) > at else 0
+
+
+class Strays:
+    """One worker's unix socket for packets that others read, and its way to theirs.
+
+    ``handed``, ``taken`` and ``lost`` count datagrams.
+    """
+
+    def __init__(self, share: Share, places: Path) -> None:
+        """``places`` is the folder of all workers' sockets. Raises `OSError`."""
+        self._share = share
+        self._targets = [str(places / f"stray-{index}") for index in range(share.count)]
+        own = self._targets[share.index]
+        Path(own).unlink(missing_ok=True)
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.sock.setblocking(False)
+        with contextlib.suppress(OSError):
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+        self.sock.bind(own)
+        self.handed = self.taken = self.lost = 0
+
+    def keep(self, line: int, datagrams: list[Datagram]) -> list[Datagram]:
+        """Pass on what is not ours and answer the rest; ``line`` numbers the socket they came to.
+
+        A worker has its sockets in the same order as all others.
+        """
+        count, index = self._share.count, self._share.index
+        ours: list[Datagram] = []
+        others: dict[int, list[Datagram]] = {}
+        for datagram in datagrams:
+            owner = cid_byte(datagram[0]) % count
+            if owner == index:
+                ours.append(datagram)
+            else:
+                others.setdefault(owner, []).append(datagram)
+        for owner, packets in others.items():
+            self._hand_over(owner, line, packets)
+        return ours
+
+    def receive(self, limit: int) -> Iterator[tuple[int, list[Datagram]]]:
+        """Up to ``limit`` messages from the other workers: the socket's number, and its packets."""
+        for _ in range(limit):
+            try:
+                message = self.sock.recv(READ)
+            except OSError:
+                return
+            try:
+                line, datagrams = unpack(message)
+            except ValueError:
+                continue
+            # What is not ours here is nobody's: passed on again, it might travel for ever.
+            ours = [each for each in datagrams if self._share.is_ours(bytes((cid_byte(each[0]),)))]
+            self.taken += len(ours)
+            yield line, ours
+
+    def close(self) -> None:
+        """Take no more."""
+        self.sock.close()
+
+    def _hand_over(self, owner: int, line: int, packets: list[Datagram]) -> None:
+        for message, count in _messages(line, packets):
+            try:
+                self.sock.sendto(message, self._targets[owner])
+                self.handed += count
+            except OSError:  # it does not keep up, or is being started again
+                self.lost += count
+
+
+def _messages(line: int, packets: Iterable[Datagram]) -> Iterator[tuple[bytes, int]]:
+    parts: list[bytes] = []
+    size = 0
+    for data, address in packets:
+        if parts and size + len(data) > MAX_MESSAGE:
+            yield bytes((line,)) + b"".join(parts), len(parts)
+            parts.clear()
+            size = 0
+        parts.append(_pack(data, address))
+        size += len(parts[-1])
+    if parts:
+        yield bytes((line,)) + b"".join(parts), len(parts)
+
+
+def _pack(data: bytes, address: Address) -> bytes:
+    host, port = str(address[0]).partition("%")[0], int(address[1])
+    if ":" in host:
+        place = b"\x06" + socket.inet_pton(socket.AF_INET6, host)
+        place += struct.pack("!I", int(address[3]) if len(address) > 3 else 0)
+    else:
+        place = b"\x04" + socket.inet_pton(socket.AF_INET, host)
+    return place + struct.pack("!HH", port, len(data)) + data
+
+
+def unpack(message: bytes) -> tuple[int, list[Datagram]]:
+    """The socket's number and the packets of a message. Raises `ValueError` for anything else."""
+    if not message:
+        raise ValueError("an empty message")
+    datagrams: list[Datagram] = []
+    at = 1
+    try:
+        while at < len(message):
+            if message[at] == 6:
+                host = socket.inet_ntop(socket.AF_INET6, message[at + 1 : at + 17])
+                scope, port, size = struct.unpack_from("!IHH", message, at + 17)
+                address: Address = (host, port, 0, scope)
+                at += 25
+            elif message[at] == 4:
+                host = socket.inet_ntop(socket.AF_INET, message[at + 1 : at + 5])
+                port, size = struct.unpack_from("!HH", message, at + 5)
+                address = (host, port)
+                at += 9
+            else:
+                raise ValueError("an unknown kind of address")
+            if at + size > len(message):
+                raise ValueError("a message that is cut short")
+            datagrams.append((message[at : at + size], address))
+            at += size
+    except struct.error:
+        raise ValueError("a message that is cut short") from None
+    return message[0], datagrams

@@ -1,0 +1,140 @@
+"""What the workers of one relay ask each other: one question, one answer, over a unix socket.
+
+Whatever has to be counted or listed over all workers is asked here with `ask_all` and put together
+by whoever asked. The law: a worker that does not answer in time is left out, aloud, and costs the
+others nothing; a question that makes no sense is answered with an error. This module must not know
+what is asked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path as File
+from typing import Any
+
+from relay import errors
+from relay.errors import BadRequest, RelayError, Unavailable
+from relay.net.steer import WHOLE, Share
+
+TIMEOUT = 5.0
+"""Seconds that an answer may take."""
+
+MAX_TEXT = 64 << 20
+"""Bytes of a question or an answer."""
+
+_LENGTH = 4
+"""Bytes of the length in front of each."""
+
+Answer = Callable[..., Awaitable[Any]]
+"""Answers one kind of question; arguments and answer are what JSON can say."""
+
+
+class Colleagues:
+    """The other workers of this relay; nobody where there is but one."""
+
+    def __init__(
+        self,
+        share: Share = WHOLE,
+        folder: File | None = None,
+        log: Callable[..., None] = lambda event, **facts: None,
+    ) -> None:
+        """``folder`` is where the workers' sockets are."""
+        self.share = share
+        self._folder = folder or File()
+        self._log = log
+        self._answers: Mapping[str, Answer] = {}
+
+    @property
+    def others(self) -> list[int]:
+        """The numbers of all workers but this one."""
+        return [index for index in range(self.share.count) if index != self.share.index]
+
+    async def listen(self, answers: Mapping[str, Answer]) -> asyncio.Server:
+        """Answer the others from now on. Raises `OSError`."""
+        self._answers = answers
+        return await asyncio.start_unix_server(self._hear, self._place(self.share.index))
+
+    async def ask_all(self, name: str, *arguments: Any) -> list[Any]:
+        """What the others answer, in their order; without those that cannot.
+
+        Raises the `RelayError` of a colleague who says that the question makes no sense.
+        """
+        answers = await asyncio.gather(
+            *(self.ask(index, name, *arguments) for index in self.others), return_exceptions=True
+        )
+        found = []
+        for index, answer in zip(self.others, answers, strict=True):
+            if isinstance(answer, Unavailable):
+                self._log("warning", detail=f"worker {index} did not answer: {answer}")
+            elif isinstance(answer, BaseException):
+                raise answer
+            else:
+                found.append(answer)
+        return found
+
+    async def ask(self, index: int, name: str, *arguments: Any) -> Any:
+        """What one colleague answers.
+
+        Raises `Unavailable` when there is no answer, else whatever `RelayError` it answered.
+        """
+        try:
+            async with asyncio.timeout(TIMEOUT):
+                reader, writer = await asyncio.open_unix_connection(self._place(index))
+                try:
+                    writer.write(_packed([name, *arguments]))
+                    answer = await _read(reader)
+                finally:
+                    writer.close()
+        except (OSError, EOFError, ValueError, TimeoutError) as error:
+            raise Unavailable(str(error) or type(error).__name__) from None
+        if "error" in answer:
+            raise _error(*answer["error"])
+        return answer["answer"]
+
+    def _place(self, index: int) -> str:
+        return str(self._folder / f"ask-{index}")
+
+    async def _hear(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One question, and its answer."""
+        try:
+            async with asyncio.timeout(TIMEOUT):
+                name, *arguments = await _read(reader)
+                writer.write(_packed(await self._reply(name, arguments)))
+                await writer.drain()
+        except (OSError, EOFError, ValueError, TypeError, TimeoutError):
+            pass  # whoever asked has no answer, and says so
+        finally:
+            writer.close()
+
+    async def _reply(self, name: str, arguments: list[Any]) -> dict[str, Any]:
+        try:
+            if name not in self._answers:
+                raise BadRequest(f"no such question: {name!r}")
+            return {"answer": await self._answers[name](*arguments)}
+        except RelayError as error:
+            return {"error": [type(error).__name__, str(error)]}
+
+
+def _packed(said: Any) -> bytes:
+    text = json.dumps(said, separators=(",", ":")).encode()
+    if len(text) > MAX_TEXT:
+        raise ValueError(f"more than {MAX_TEXT} bytes")
+    return len(text).to_bytes(_LENGTH, "big") + text
+
+
+async def _read(reader: asyncio.StreamReader) -> Any:
+    """Raises `ValueError`, `EOFError`."""
+    size = int.from_bytes(await reader.readexactly(_LENGTH), "big")
+    if size > MAX_TEXT:
+        raise ValueError(f"more than {MAX_TEXT} bytes")
+    return json.loads(await reader.readexactly(size))
+
+
+def _error(name: str, text: str) -> RelayError:
+    """The error that a colleague met."""
+    kind = getattr(errors, name, RelayError)
+    if not (isinstance(kind, type) and issubclass(kind, RelayError)):
+        kind = RelayError
+    return kind(text)

@@ -1,0 +1,214 @@
+"""The crew: several workers on one port, each a relay in a process of its own.
+
+The law: the crew opens every socket and keeps it, so that a worker that dies loses its sessions and
+nothing else, and the one that takes its place finds its port half as it was. It decides nothing and
+reads no packet. This module must not know what a relay does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path as File
+
+import structlog
+
+from relay.config import Settings
+from relay.errors import ConfigError
+from relay.net import udp
+from relay.net.steer import bind_all
+from relay.net.tls import Certificates, write_pair
+from relay.server.listeners import bind_faces
+from relay.server.parts import LAPTOP, load_certificates
+from relay.server.post import DRAIN, HURRY, READY, Orders, write_orders
+
+FIRST_WAIT = 0.1
+"""Seconds until a worker that died is started again the first time."""
+
+LONGEST_WAIT = 5.0
+"""Seconds to which the wait grows."""
+
+STABLE = 30.0
+"""Seconds for which a worker must have lived for the waits to begin anew."""
+
+PATIENCE = 10.0
+"""Seconds for which a worker may go on after its time is up; then it is killed."""
+
+
+MAX_FOLDER = 90
+"""Characters of the folder's name: a socket's whole name has at most 107."""
+
+
+class Crew:
+    """All workers of one relay, with what its announcement needs to know."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.count = settings.server.count
+        self.certificates: Certificates
+        self.draining = asyncio.Event()
+        """Set when the relay is to stop in good order."""
+        self.quic_address: tuple[str, int] = ("", 0)
+        self.http_addresses: list[tuple[str, int]] = []
+        self.internal_address: tuple[str, int] | None = None
+        self.restarts = 0
+        self.log = structlog.get_logger()
+        self._hurry = asyncio.Event()
+        self._led = asyncio.Event()
+        """Set when the first worker has begun: it says what is wrong once, and makes the store's
+        tables, so the others have their orders after it."""
+        self._quic: list[list[socket.socket]] = []
+        self._faces: dict[str, socket.socket] = {}
+
+    async def serve(self, hurry: asyncio.Event, ready: Callable[[Crew], None]) -> None:
+        """Run until `draining` is set and all have left; ``hurry`` ends their waiting.
+
+        Raises `ConfigError` when a worker cannot start the first time.
+        """
+        self._hurry = hurry
+        with self._folder() as folder, self._sockets():
+            settings = self._common(folder)
+            started = [asyncio.Event() for _ in range(self.count)]
+            async with asyncio.TaskGroup() as tasks:
+                for index, event in enumerate(started):
+                    tasks.create_task(self._keep(index, settings, folder, event))
+                await started[0].wait()
+                self._led.set()
+                for event in started:
+                    await event.wait()
+                ready(self)
+
+    @contextlib.contextmanager
+    def _folder(self) -> Iterator[File]:
+        """Where the workers' own sockets are; nobody else may enter."""
+        with tempfile.TemporaryDirectory(prefix="relay-", ignore_cleanup_errors=True) as name:
+            if len(name) > MAX_FOLDER:
+                raise ConfigError(f"server.workers: {name} is too long a name for sockets: TMPDIR")
+            yield File(name)
+
+    @contextlib.contextmanager
+    def _sockets(self) -> Iterator[None]:
+        """Open every socket of the relay. Raises `ConfigError`."""
+        listen = self.settings.server.listen
+        buffer = self.settings.limits.socket_buffer
+        with contextlib.ExitStack() as closing:
+            try:
+                self._quic = bind_all(listen.host, listen.port, buffer, self.count)
+            except ConfigError as error:
+                raise ConfigError(f"server.listen: {error}") from None
+            for sock in (each for worker in self._quic for each in worker):
+                closing.callback(sock.close)
+            self.quic_address = udp.plain(self._quic[0][0].getsockname())
+            self._faces = bind_faces(self.settings, self.quic_address[1])
+            for name, sock in self._faces.items():
+                closing.callback(sock.close)
+                # Taken up by the system already, so that it waits while nobody is there to answer.
+                sock.listen(socket.SOMAXCONN)
+                if name == "internal":
+                    self.internal_address = sock.getsockname()[:2]
+                else:
+                    self.http_addresses.append(sock.getsockname()[:2])
+            yield
+
+    def _common(self, folder: File) -> Settings:
+        """The settings of all workers: what each would make for itself is made once."""
+        settings = self.settings
+        tls, records = settings.server.tls, settings.records
+        if tls.cert and tls.key:
+            self.certificates = load_certificates(settings)
+        else:
+            cert, key = folder / "cert.pem", folder / "key.pem"
+            write_pair(cert, key, tls.generate or LAPTOP)
+            self.certificates = Certificates.from_files(cert, key)
+            tls = tls.model_copy(update={"cert": (cert,), "key": (key,), "generate": ()})
+        if records.url is None:
+            # As short-lived as memory, and the same for all.
+            records = records.model_copy(update={"url": f"sqlite:///{folder}/records.db"})
+        server = settings.server.model_copy(update={"tls": tls})
+        return settings.model_copy(update={"server": server, "records": records})
+
+    def _orders(self, index: int, settings: Settings, folder: File) -> Orders:
+        """The first worker has the faces and the links to other relays."""
+        if index:
+            alone = {"connect": (), "connect_api": None, "token": None, "mesh": False, "id": None}
+            cluster = settings.cluster.model_copy(update=alone)
+            settings = settings.model_copy(update={"cluster": cluster})
+        faces = {} if index else {name: sock.fileno() for name, sock in self._faces.items()}
+        quic = tuple(sock.fileno() for sock in self._quic[index])
+        return Orders(settings, index, self.count, str(folder), quic, faces)
+
+    async def _keep(
+        self, index: int, settings: Settings, folder: File, started: asyncio.Event
+    ) -> None:
+        """Have a worker there until the relay stops."""
+        wait = FIRST_WAIT
+        orders = self._orders(index, settings, folder)
+        while not self.draining.is_set():
+            began = time.monotonic()
+            status = await self._live(orders, started)
+            if status == 0:
+                self.draining.set()  # it was told to leave, by whoever may
+            if self.draining.is_set():
+                break
+            self.restarts += 1
+            self.log.error("worker died", worker=index, status=status)
+            if time.monotonic() - began >= STABLE:
+                wait = FIRST_WAIT
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(wait * random.uniform(0.5, 1.0)):
+                    await self.draining.wait()
+            wait = min(wait * 2, LONGEST_WAIT)
+        started.set()  # whoever waits for it need wait no more
+
+    async def _live(self, orders: Orders, started: asyncio.Event) -> int:
+        """One life of a worker; answers its exit status.
+
+        Raises `ConfigError` when it says why it cannot start and never has.
+        """
+        program = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "relay", "worker"),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            pass_fds=(*orders.quic, *orders.faces.values()),
+        )
+        assert program.stdout is not None
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                telling = tasks.create_task(self._tell(program, orders))
+                said = (await program.stdout.readline()).decode("utf-8", "replace").strip()
+                if said == READY:
+                    self.log.info("worker ready", worker=orders.index, pid=program.pid)
+                    started.set()
+                status = await program.wait()
+                telling.cancel()
+        finally:
+            if program.returncode is None:
+                program.kill()
+                await program.wait()
+        if said != READY and not started.is_set() and not self.draining.is_set():
+            raise ConfigError(said or f"a worker ended with status {status} before it was ready")
+        return status
+
+    async def _tell(self, program: asyncio.subprocess.Process, orders: Orders) -> None:
+        """Hand over the orders, say when it is time to go, and see to it that it goes."""
+        worker = program.stdin
+        assert worker is not None
+        with contextlib.suppress(ConnectionError):
+            if orders.index:
+                await self._led.wait()
+            worker.write(write_orders(orders))
+            await worker.drain()
+            await self.draining.wait()
+            worker.write(HURRY if self._hurry.is_set() else DRAIN)
+            await worker.drain()
+            await self._hurry.wait()
+            worker.write(HURRY)
+            await worker.drain()
+            await asyncio.sleep(PATIENCE)
+            program.kill()

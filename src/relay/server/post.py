@@ -1,0 +1,93 @@
+"""What a worker is given by the crew that starts it: settings, open sockets, and its number.
+
+This module must not know how either of them lives.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import socket
+from dataclasses import dataclass, field
+from pathlib import Path as File
+
+from relay.config import Settings
+from relay.errors import ConfigError
+from relay.net.steer import Share
+
+DRAIN, HURRY = b"d", b"h"
+"""What the crew says later: stop in good order | stop now. That it is gone means the latter."""
+
+READY = "ready"
+"""What a worker answers once it listens, as the first word of its one line."""
+
+
+@dataclass(slots=True)
+class Post:
+    """What a worker has because it is one of several."""
+
+    share: Share
+    folder: File
+    """Where the workers' unix sockets are; nobody else may enter."""
+    quic: list[socket.socket]
+    faces: dict[str, socket.socket] = field(default_factory=dict)
+    """Listening TCP sockets by their settings' names; all of them are the first worker's."""
+
+    def place(self, kind: str, index: int | None = None) -> str:
+        """A worker's unix socket, its own unless told whose."""
+        return str(self.folder / f"{kind}-{self.share.index if index is None else index}")
+
+
+@dataclass(frozen=True, slots=True)
+class Orders:
+    """What is handed over to a new worker: the settings, and its post with numbers for sockets."""
+
+    settings: Settings
+    index: int
+    count: int
+    folder: str
+    quic: tuple[int, ...]
+    faces: dict[str, int]
+
+    def post(self) -> Post:
+        """The post, with the sockets that this process has inherited."""
+        return Post(
+            Share(self.index, self.count),
+            File(self.folder),
+            [_inherited(number) for number in self.quic],
+            {name: _inherited(number) for name, number in self.faces.items()},
+        )
+
+
+def _inherited(number: int) -> socket.socket:
+    sock = socket.socket(fileno=number)
+    sock.setblocking(False)
+    return sock
+
+
+def write_orders(orders: Orders) -> bytes:
+    """Orders as they go over standard input: their length, then they."""
+    body = pickle.dumps(orders)
+    return len(body).to_bytes(8, "big") + body
+
+
+def read_orders(source: int) -> Orders:
+    """Read them. The crew started us and nobody else can write here, so they are believed.
+
+    Raises `ConfigError` when it is gone.
+    """
+    body = _exactly(source, int.from_bytes(_exactly(source, 8), "big"))
+    orders = pickle.loads(body)
+    assert isinstance(orders, Orders)
+    return orders
+
+
+def _exactly(source: int, size: int) -> bytes:
+    """So many bytes and not one more, for what follows is read by the event loop."""
+    found = b""
+    while len(found) < size:
+        piece = os.read(source, size - len(found))
+        if not piece:
+            raise ConfigError("a worker is started by relay run, not by hand")
+        found += piece
+    return found

@@ -1,0 +1,60 @@
+"""The life of one of several workers on a port, under the crew that started it.
+
+The crew hands over its orders on standard input and says there when to stop; when it is gone, so is
+the worker. Signals are the crew's business: whoever stops a service tells all of its processes, and
+a second telling would mean haste. This module must not know how a relay does its work.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+
+from relay.errors import ConfigError
+from relay.server.log import write_log
+from relay.server.post import HURRY, READY, Orders, read_orders
+from relay.server.relay import Relay
+
+
+def work() -> None:
+    """Be a worker until told to stop. Raises `ConfigError`, `SystemExit`."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+    if sys.stdin.isatty():
+        raise ConfigError("a worker is started by relay run, not by hand")
+    orders = read_orders(sys.stdin.fileno())
+    try:
+        asyncio.run(_serve(orders))
+    except* ConfigError as group:
+        _say(str(group.exceptions[0]))  # the crew's to show: once for all workers
+        raise SystemExit(2) from None
+
+
+def _say(line: str) -> None:
+    """Tell the crew."""
+    os.write(sys.stdout.fileno(), f"{line}\n".encode())
+
+
+async def _serve(orders: Orders) -> None:
+    write_log(orders.settings)
+    relay = Relay(orders.settings, post=orders.post())
+    hurry = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    source = sys.stdin.fileno()
+    os.set_blocking(source, False)
+
+    def told() -> None:
+        try:
+            said = os.read(source, 64)
+        except BlockingIOError:
+            return
+        if not said:
+            loop.remove_reader(source)
+        if not said or HURRY in said:
+            hurry.set()
+        relay.draining.set()
+
+    loop.add_reader(source, told)
+    await relay.serve(hurry, lambda relay: _say(READY))

@@ -1,0 +1,340 @@
+"""Several workers on one port: one relay to everybody, and one worker's death is its own affair."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path as File
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+from relay.auth import mint
+from relay.auth.claims import Claims
+from relay.client import Client, connect
+from relay.errors import SessionLost
+from relay.model.track import TrackInfo
+from relay.net.dial import DialTls
+from relay.path import ROOT, Path
+from relay.peer.local import ReadFrame
+
+TRUST = DialTls(disable_verify=True)
+
+WORKERS = """
+[log]
+format = "json"
+level = "debug"
+[internal]
+listen = "127.0.0.1:0"
+"""
+
+
+class Relay:
+    """A relay of two workers, seen through its log."""
+
+    def __init__(self, process: Any) -> None:
+        self.process = process
+        facts = process.ready()
+        self.port = facts["quic"][1]
+        self.http = f"http://127.0.0.1:{facts['http'][1]}"
+        self.internal = f"http://127.0.0.1:{facts['internal'][1]}"
+
+    def url(self, target: str, scheme: str = "https") -> str:
+        return f"{scheme}://127.0.0.1:{self.port}{target}"
+
+    def said(self, event: str) -> list[dict[str, Any]]:
+        """Everything of one kind in the log."""
+        lines = self.process.log.read_text().splitlines()
+        found = [json.loads(line) for line in lines if line.startswith("{")]
+        return [line for line in found if line["event"] == event]
+
+    def welcomed(self) -> Counter[int]:
+        """Sessions that began, by worker."""
+        return Counter(line["worker"] for line in self.said("welcome"))
+
+    def pid(self, worker: int) -> int:
+        """The process that is this worker now."""
+        return int(
+            [each["pid"] for each in self.said("worker ready") if each["worker"] == worker][-1]
+        )
+
+
+@pytest.fixture(params=["steered", "strays"])
+def relay(process: Callable[..., Any], request: Any, monkeypatch: pytest.MonkeyPatch) -> Relay:
+    """Once with packets steered by the kernel, once all handed over between the workers."""
+    monkeypatch.setenv("MOQ_SERVER__WORKERS", "2")
+    if request.param == "strays":
+        monkeypatch.setenv("RELAY_UNSTEERED", "1")
+    return Relay(process(WORKERS))
+
+
+def worker_of(client: Client) -> int:
+    """Who issued the connection id that the client sends to."""
+    engine = client.guest.transport.connection.engine  # type: ignore[attr-defined]
+    return int(engine._peer_cid.cid[0] % 2)
+
+
+async def until(what: Callable[[], Any], seconds: float = 10.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        await asyncio.sleep(0.05)
+
+
+@contextlib.asynccontextmanager
+async def many(relay: Relay, target: str, count: int) -> AsyncIterator[dict[int, list[Client]]]:
+    """So many sessions or a few more, by the worker that has them; each has two at least."""
+    by_worker: dict[int, list[Client]] = {0: [], 1: []}
+    async with contextlib.AsyncExitStack() as stack:
+        for number in range(count + 40):
+            if number >= count and min(map(len, by_worker.values())) >= 2:
+                break
+            client = await stack.enter_async_context(connect(relay.url(target), tls=TRUST))
+            by_worker[worker_of(client)].append(client)
+        yield by_worker
+
+
+@contextlib.asynccontextmanager
+async def publishing(relay: Relay, target: str) -> AsyncIterator[tuple[int, Callable[[], None]]]:
+    """A broadcast ``cam`` with the track ``video``: its worker, and what writes a group of it."""
+    async with connect(relay.url(target), tls=TRUST) as client:
+        broadcast = client.create_broadcast("cam")
+        track = broadcast.create_track("video", TrackInfo(), keep=10)
+        count = 0
+
+        def write() -> None:
+            nonlocal count
+            count += 1
+            track.append_group()
+            track.write_frame(b"%08d" % count * 1000, count)
+
+        write()
+        yield worker_of(client), write
+
+
+async def heard(client: Client, least: int = 1) -> int:
+    """Frames of ``cam`` until there are so many."""
+    async with asyncio.timeout(10):
+        broadcast = await client.find("cam")
+        got = 0
+        async for item in client.frames(broadcast, "video").frames():
+            got += isinstance(item, ReadFrame)
+            if got >= least:
+                break
+    return got
+
+
+async def audience(clients: list[Client], write: Callable[[], None], frames: int = 3) -> list[int]:
+    """All of them hear so many frames, written meanwhile."""
+    async with asyncio.TaskGroup() as tasks:
+        hearing = [tasks.create_task(heard(client, frames)) for client in clients]
+        while not all(task.done() for task in hearing):
+            write()
+            await asyncio.sleep(0.05)
+    return [task.result() for task in hearing]
+
+
+def move(client: Client) -> None:
+    """Go on from another port, as a phone does that changes its network."""
+    connection = client.guest.transport.connection  # type: ignore[attr-defined]
+    endpoint = connection.host
+    line = endpoint._lines[connection]
+    fresh = socket.socket(line.sock.family, socket.SOCK_DGRAM)
+    fresh.setblocking(False)
+    fresh.connect(line.sock.getpeername())
+    assert fresh.getsockname() != line.sock.getsockname()
+    endpoint.add_socket(fresh)
+    line.sock = fresh
+
+
+def test_one_relay_to_everybody(relay: Relay) -> None:
+    """Whoever publishes is heard on every worker, and each track crosses once."""
+
+    async def main() -> None:
+        async with (
+            publishing(relay, "/anon") as (home, write),
+            many(relay, "/anon", 20) as by_worker,
+        ):
+            clients = by_worker[0] + by_worker[1]
+            assert await audience(clients, write) == [3] * len(clients)
+            async with httpx.AsyncClient() as web:
+                nodes = (await web.get(f"{relay.internal}/nodes")).json()
+                assert (await web.get(f"{relay.http}/announced/anon")).text.split() == ["cam"]
+            sides = [nodes, *nodes["workers"]]
+            link = [c for node in sides[1 - home]["nodes"] for c in node["connections"]]
+            assert len(link) == 1
+            written = len(clients) * 3 * 8000
+            assert 0 < link[0]["bytes_received"] < written / 2
+
+    asyncio.run(main())
+    assert relay.process.stop() == 0
+    assert "Traceback" not in relay.process.log.read_text()
+
+
+def test_a_client_that_moves_keeps_its_session(relay: Relay) -> None:
+    async def main() -> None:
+        async with (
+            publishing(relay, "/anon") as (_, write),
+            many(relay, "/anon", 8) as by_worker,
+        ):
+            clients = by_worker[0] + by_worker[1]
+            await audience(clients, write)
+            for _ in range(3):
+                for client in clients:
+                    move(client)
+                await audience(clients, write)
+            assert not any(client.lost.done() for client in clients)
+
+    asyncio.run(main())
+    assert relay.welcomed().total() == 9
+
+
+def test_a_worker_that_dies_takes_its_sessions_only(relay: Relay) -> None:
+    async def main() -> None:
+        async with (
+            publishing(relay, "/anon") as (home, write),
+            many(relay, "/anon", 6) as by_worker,
+        ):
+            dead = relay.pid(1 - home)
+            os.kill(dead, signal.SIGKILL)
+            assert await audience(by_worker[home], write) == [3] * len(by_worker[home])
+            await until(lambda: relay.pid(1 - home) != dead)
+            before = relay.welcomed()[1 - home]
+            async with many(relay, "/anon", 6) as fresh:
+                assert all(fresh.values())
+                await audience(fresh[0] + fresh[1], write)
+            assert relay.welcomed()[1 - home] > before
+            assert await audience(by_worker[home], write) == [3] * len(by_worker[home])
+
+    asyncio.run(main())
+    assert relay.process.stop() == 0
+    assert [line["worker"] for line in relay.said("worker died")]
+
+
+@pytest.fixture
+def plain(process: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Relay]:
+    """A relay of two workers with more settings; the kernel steers."""
+    monkeypatch.setenv("MOQ_SERVER__WORKERS", "2")
+    return lambda more="": Relay(process(more + WORKERS))
+
+
+def sub_token(signer: Any, sub: str) -> str:
+    """A token of somebody who may do anything below /demo."""
+    now = time.time()
+    claims = Claims(root=Path("demo"), put=(ROOT,), get=(ROOT,), exp=int(now + 600), sub=sub)
+    return mint.sign(claims, signer, now)
+
+
+def test_revoked_on_every_worker(plain: Any, signer: Any, folder: File) -> None:
+    """A revocation written by another process ends the sessions that it strikes, on both."""
+    relay = plain('[records]\nurl = "sqlite:///relay.db"\n')
+    bad = f"/demo?jwt={sub_token(signer, 'bad')}"
+    good = f"/demo?jwt={sub_token(signer, 'good')}"
+
+    async def main() -> None:
+        async with many(relay, bad, 6) as struck, many(relay, good, 4) as kept:
+            program = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "relay", "records"),
+                *("--config", str(folder / "relay.toml"), "revoke", "--sub", "bad"),
+                stdout=subprocess.DEVNULL,
+            )
+            assert await program.wait() == 0
+            gone = [client.lost for client in struck[0] + struck[1]]
+            await asyncio.wait_for(asyncio.gather(*gone), 3)
+            assert not any(client.lost.done() for client in kept[0] + kept[1])
+            for _ in range(6):
+                with pytest.raises(SessionLost) as refused:
+                    async with connect(relay.url(bad), tls=TRUST):
+                        pass
+                assert refused.value.status == 401
+
+    asyncio.run(main())
+
+
+def test_tickets_and_sessions_are_of_the_whole_relay(plain: Any, signer: Any) -> None:
+    """Without a store, a ticket is good once on any worker; sessions are listed and refreshed."""
+    relay = plain()
+    bearer = {"authorization": f"Bearer {sub_token(signer, 'me')}"}
+
+    async def main() -> None:
+        async with httpx.AsyncClient(base_url=relay.http, headers=bearer) as web:
+            for _ in range(8):
+                ticket = (await web.post("/ticket")).json()["ticket"]
+                async with connect(relay.url(f"/demo?ticket={ticket}"), tls=TRUST):
+                    pass
+                for _ in range(3):
+                    with pytest.raises(SessionLost) as spent:
+                        async with connect(relay.url(f"/demo?ticket={ticket}"), tls=TRUST):
+                            pass
+                    assert spent.value.status == 401
+            target = f"/demo?jwt={sub_token(signer, 'me')}"
+            async with many(relay, target, 6) as by_worker:
+                count = len(by_worker[0] + by_worker[1])
+                found = (await web.get("/session")).json()["sessions"]
+                assert len({each["id"] for each in found}) == count
+                for each in found:
+                    answer = await web.post(f"/session/{each['id']}/refresh")
+                    assert answer.status_code == 200, answer.text
+                assert len(relay.said("refreshed")) == count
+                other = {"authorization": f"Bearer {sub_token(signer, 'you')}"}
+                for each in found:
+                    path = f"/session/{each['id']}/refresh"
+                    assert (await web.post(path, headers=other)).status_code == 403
+                assert (await web.post("/session/nobody/refresh")).status_code == 404
+            assert relay.welcomed().keys() == {0, 1}
+
+    asyncio.run(main())
+
+
+def test_drained_over_http_by_all_workers(plain: Any) -> None:
+    relay = plain()
+
+    async def main() -> None:
+        async with many(relay, "/anon", 4) as by_worker, httpx.AsyncClient() as web:
+            answer = await web.post(f"{relay.internal}/drain")
+            assert answer.json() == {"sessions": len(by_worker[0] + by_worker[1])}
+            await until(lambda: {line["worker"] for line in relay.said("draining")} == {0, 1})
+
+    asyncio.run(main())
+    assert relay.process.program.wait(10) == 0
+    assert not relay.said("worker died")
+
+
+def test_workers_do_not_outlive_their_crew(plain: Any) -> None:
+    relay = plain()
+    pids = [relay.pid(0), relay.pid(1)]
+    relay.process.program.kill()
+    deadline = time.monotonic() + 10
+    while any(map(psutil.pid_exists, pids)):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_sigint_and_sigterm_to_everybody(plain: Any) -> None:
+    """Whoever stops a service tells each of its processes; that is told once all the same."""
+    relay = plain()
+
+    async def main() -> None:
+        async with many(relay, "/anon", 2) as by_worker:
+            for pid in (relay.pid(0), relay.pid(1), relay.process.program.pid):
+                os.kill(pid, signal.SIGTERM)
+            await until(lambda: len(relay.said("draining")) == 2)
+            await asyncio.sleep(0.5)
+            clients = by_worker[0] + by_worker[1]
+            assert not any(client.lost.done() for client in clients)
+            relay.process.program.send_signal(signal.SIGINT)
+            await asyncio.wait_for(asyncio.gather(*(client.lost for client in clients)), 5)
+
+    asyncio.run(main())
+    assert relay.process.program.wait(10) == 0

@@ -1,0 +1,96 @@
+"""Packets at the wrong worker: carried over whole, with their address, and never in a circle."""
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from relay.net.steer import Share
+from relay.net.stray import Strays, _messages, cid_byte, unpack
+
+V4 = ("192.0.2.7", 4433)
+V6 = ("2001:db8::9", 4434, 0, 3)
+
+
+@pytest.fixture
+def two(tmp_path: Path):
+    """The sockets of two workers."""
+    one, other = (Strays(Share(index, 2), tmp_path) for index in range(2))
+    yield one, other
+    one.close()
+    other.close()
+
+
+def packet(first: int, size: int = 100) -> bytes:
+    return b"\x40" + bytes((first,)) + os.urandom(size)
+
+
+def test_ours_stay_and_theirs_arrive(two) -> None:
+    one, other = two
+    ours, theirs, more = packet(4), packet(5), packet(7)
+    assert one.keep(1, [(ours, V4), (theirs, V4), (more, V6)]) == [(ours, V4)]
+    assert list(other.receive(10)) == [(1, [(theirs, V4), (more, V6)])]
+    assert (one.handed, other.taken, one.lost) == (2, 2, 0)
+    assert list(one.receive(10)) == []
+
+
+def test_a_long_header_has_its_id_elsewhere() -> None:
+    assert cid_byte(b"\xc0\0\0\0\1\x08\x2a1234567") == 0x2A
+    assert cid_byte(b"\x40\x2b") == 0x2B
+    assert cid_byte(b"\x40") == cid_byte(b"") == cid_byte(b"\xc0\0\0\0\1\x08") == 0
+
+
+def test_what_is_not_ours_either_travels_no_further(two) -> None:
+    one, other = two
+    ((message, _),) = _messages(0, [(packet(4), V4), (packet(5), V4)])
+    one.sock.sendto(message, other.sock.getsockname())
+    ((_, found),) = other.receive(10)
+    assert [cid_byte(data) for data, _ in found] == [5]
+
+
+def test_a_worker_that_is_gone_costs_its_packets_only(two) -> None:
+    one, other = two
+    other.close()
+    assert one.keep(0, [(packet(4), V4), (packet(5), V4)])[0][0][1] == 4
+    assert (one.handed, one.lost) == (0, 1)
+
+
+def test_a_burst_fits_a_short_queue(two) -> None:
+    one, other = two
+    burst = [(packet(1, 1300), V4) for _ in range(100)]
+    assert one.keep(0, burst) == []
+    assert one.lost == 0
+    assert [each for _, some in other.receive(10) for each in some] == burst
+
+
+def test_garbage_is_skipped(two) -> None:
+    one, other = two
+    for message in (b"", b"\0\x09", b"\0\x04\x01", b"\0\x04" + bytes(8) + b"\0", os.urandom(100)):
+        one.sock.sendto(message, other.sock.getsockname())
+    one.keep(0, [(packet(5), V4)])
+    assert [data[1] for _, some in other.receive(10) for data, _ in some if data] == [5]
+
+
+@given(
+    st.integers(0, 255),
+    st.lists(st.tuples(st.binary(max_size=3000), st.sampled_from([V4, V6])), max_size=60),
+)
+def test_nothing_changes_on_the_way(line: int, packets) -> None:
+    found = []
+    for message, count in _messages(line, packets):
+        number, some = unpack(message)
+        assert (number, len(some)) == (line, count)
+        assert len(message) < 1 << 16
+        found += some
+    assert found == packets
+
+
+@given(st.binary(max_size=200))
+def test_any_message_is_read_or_refused(message: bytes) -> None:
+    try:
+        _, packets = unpack(message)
+    except ValueError:
+        return
+    assert sum(len(data) for data, _ in packets) <= len(message)

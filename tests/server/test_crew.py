@@ -1,0 +1,90 @@
+"""A crew that cannot begin says so in one line; one that is told to stop early does."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from relay.config import Settings, load
+from relay.errors import ConfigError
+from relay.server import run
+from relay.server.crew import MAX_FOLDER, Crew
+
+TOML = """
+[server]
+listen = "127.0.0.1:{port}"
+workers = 2
+[auth]
+public = ""
+"""
+
+
+def settings(folder: Path, more: str = "", port: int = 0) -> Settings:
+    file = folder / "relay.toml"
+    file.write_text(TOML.format(port=port) + more)
+    return load(file, environ={}).settings
+
+
+def test_a_worker_that_cannot_start_stops_the_crew_with_its_words(tmp_path: Path) -> None:
+    broken = settings(tmp_path, f'[records]\nurl = "sqlite:///{tmp_path}/no/such/folder.db"\n')
+    with pytest.raises(ConfigError, match=r"^records\.url: .*folder\.db"):
+        run(broken)
+
+
+def test_a_port_that_is_taken(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", 0))
+        with pytest.raises(ConfigError, match=r"^server\.listen: .*in use"):
+            run(settings(tmp_path, port=taken.getsockname()[1]))
+
+
+def test_a_folder_too_deep_for_sockets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    deep = tmp_path / ("d" * MAX_FOLDER)
+    deep.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(deep))
+    with pytest.raises(ConfigError, match="TMPDIR"):
+        run(settings(tmp_path))
+
+
+def test_told_to_stop_before_it_has_begun(tmp_path: Path) -> None:
+    """No worker is left behind, nobody is waited for, and nothing stays in the file system."""
+
+    async def main() -> Crew:
+        crew = Crew(settings(tmp_path))
+        hurry = asyncio.Event()
+        crew.draining.set()
+        hurry.set()
+        before = set(os.listdir(tempfile.gettempdir()))
+        async with asyncio.timeout(30):
+            await crew.serve(hurry, lambda crew: None)
+        left = set(os.listdir(tempfile.gettempdir())) - before
+        assert not any(name.startswith("relay-") for name in left)
+        return crew
+
+    assert asyncio.run(main()).restarts == 0
+
+
+@pytest.mark.parametrize(("said", "count"), [("3", 3), ('"auto"', os.cpu_count()), ('"2"', 2)])
+def test_how_many(tmp_path: Path, said: str, count: int) -> None:
+    file = tmp_path / "relay.toml"
+    file.write_text(f'[server]\nworkers = {said}\n[auth]\npublic = ""\n')
+    assert load(file, environ={}).settings.server.count == min(count, 64)
+
+
+@pytest.mark.parametrize("said", ["0", "65", '"many"', "-1"])
+def test_how_many_makes_no_sense(tmp_path: Path, said: str) -> None:
+    file = tmp_path / "relay.toml"
+    file.write_text(f'[server]\nworkers = {said}\n[auth]\npublic = ""\n')
+    with pytest.raises(ConfigError, match=r"server\.workers"):
+        load(file, environ={})
+
+
+def test_a_system_that_shares_no_port(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(socket, "AF_UNIX")
+    with pytest.raises(ConfigError, match="cannot share a port"):
+        settings(tmp_path)

@@ -1,0 +1,58 @@
+"""What a worker is given: it arrives whole, and not one byte more is read."""
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from relay.config import load
+from relay.errors import ConfigError
+from relay.server.post import DRAIN, Orders, read_orders, write_orders
+
+
+@pytest.fixture
+def orders(tmp_path: Path) -> Orders:
+    """Orders with a secret and every kind of section."""
+    file = tmp_path / "relay.toml"
+    file.write_text(
+        '[auth]\npublic = ["a", "b"]\n[auth.api_keys.plant]\n'
+        'hash = "' + "ab" * 20 + '"\nroot = "plant"\npublish = ""\n'
+        '[cluster]\nconnect = ["https://other.test/?jwt=x"]\n'
+    )
+    return Orders(load(file, environ={}).settings, 1, 3, str(tmp_path), (3, 4), {"http": 5})
+
+
+def test_they_arrive_whole_and_what_follows_is_left(orders: Orders) -> None:
+    reading, writing = os.pipe()
+    try:
+        os.write(writing, write_orders(orders) + DRAIN)
+        assert read_orders(reading) == orders
+        assert os.read(reading, 10) == DRAIN
+    finally:
+        os.close(reading)
+        os.close(writing)
+
+
+def test_a_crew_that_is_gone_gives_none(orders: Orders) -> None:
+    for written in (b"", write_orders(orders)[:-1]):
+        reading, writing = os.pipe()
+        os.write(writing, written)
+        os.close(writing)
+        with pytest.raises(ConfigError, match="started by relay run"):
+            read_orders(reading)
+        os.close(reading)
+
+
+def test_the_sockets_of_a_post_are_those_inherited(orders: Orders, tmp_path: Path) -> None:
+    udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    tcp = socket.create_server(("127.0.0.1", 0))
+    names = udp.getsockname(), tcp.getsockname()
+    mine = Orders(
+        orders.settings, 1, 3, str(tmp_path), (udp.detach(),), {"http": tcp.detach()}
+    ).post()
+    with mine.quic[0] as one, mine.faces["http"] as other:
+        assert (one.getsockname(), other.getsockname()) == names
+        assert (one.getblocking(), other.getblocking()) == (False, False)
+    assert mine.place("link") == str(tmp_path / "link-1")
+    assert mine.place("link", 2) == str(tmp_path / "link-2")
