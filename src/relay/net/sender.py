@@ -1,0 +1,144 @@
+"""The sending half of a stream, which keeps references to what was written instead of a copy.
+
+A relay hands the same bytes to many connections: they are cut only when a packet is filled, and
+again when one was lost. The law: to the library it is the half it knows, and whoever owns the
+streams hears when there is something to send (again) or nothing will be any more. This module must
+not know packets.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from typing import Protocol
+
+from aioquic.quic.packet import QuicStreamFrame
+from aioquic.quic.packet_builder import QuicDeliveryState
+from aioquic.quic.rangeset import RangeSet
+from aioquic.quic.stream import QuicStream, QuicStreamSender
+
+
+class Owner(Protocol):
+    """Who sends what the streams hold."""
+
+    def stirred(self, stream: QuicStream) -> None:
+        """The stream may have something to send, or may be over."""
+
+
+class SharedSender(QuicStreamSender):
+    """The library's sender, over chunks that belong to everybody."""
+
+    def __init__(self, stream: QuicStream, owner: Owner, writable: bool) -> None:
+        super().__init__(stream.stream_id, writable)
+        self._stream = stream
+        self._owner = owner
+        self._chunks: list[bytes] = []
+        self._starts: list[int] = []
+
+    def write(self, data: bytes, end_stream: bool = False) -> None:
+        """Append a chunk. Raises `RuntimeError` after the end or a reset, as the library does."""
+        # Whoever sees the end must not append, and the copy is what is left out.
+        super().write(b"", end_stream)
+        if size := len(data):
+            self.buffer_is_empty = False
+            start = self._buffer_stop
+            self._chunks.append(data)
+            self._starts.append(start)
+            self._pending.add(start, start + size)
+            self._buffer_stop = start + size
+            if end_stream:
+                self._buffer_fin = self._buffer_stop
+        self._owner.stirred(self._stream)
+
+    def reset(self, error_code: int) -> None:
+        """Break off."""
+        super().reset(error_code)
+        self._owner.stirred(self._stream)
+
+    def cut(self, start: int, stop: int) -> bytes:
+        """The bytes between two offsets that are not acknowledged yet."""
+        starts = self._starts
+        index = bisect_right(starts, start) - 1
+        at = start - starts[index]
+        piece = self._chunks[index][at : at + stop - start]
+        if len(piece) == stop - start:
+            return piece
+        pieces, missing = [piece], stop - start - len(piece)
+        while missing:
+            index += 1
+            pieces.append(self._chunks[index][:missing])
+            missing -= len(pieces[-1])
+        return b"".join(pieces)
+
+    def get_frame(self, max_size: int, max_offset: int | None = None) -> QuicStreamFrame | None:
+        """The next bytes to send, at most ``max_size`` and before ``max_offset``."""
+        assert self._reset_error_code is None, "nothing is sent after a reset"
+        if max_size < 0:
+            return None
+        if not len(self._pending):
+            if self._pending_eof:
+                self._pending_eof = False
+                return QuicStreamFrame(fin=True, offset=self._buffer_fin or 0)
+            self.buffer_is_empty = True
+            return None
+        first = self._pending[0]
+        start = first.start
+        stop = min(first.stop, start + max_size)
+        if max_offset is not None and stop > max_offset:
+            stop = max_offset
+        if stop <= start:
+            return None
+        self._pending.subtract(start, stop)
+        if stop > self.highest_offset:
+            self.highest_offset = stop
+        frame = QuicStreamFrame(data=self.cut(start, stop), offset=start)
+        if self._buffer_fin == stop:
+            frame.fin = True
+            self._pending_eof = False
+        return frame
+
+    def on_data_delivery(
+        self, delivery: QuicDeliveryState, start: int, stop: int, fin: bool
+    ) -> None:
+        """Bytes were acknowledged, or lost."""
+        was_at = self._buffer_start
+        super().on_data_delivery(delivery, start, stop, fin)
+        if self._buffer_start != was_at:
+            self._trim()
+        if self.is_finished or delivery is not QuicDeliveryState.ACKED:
+            self._owner.stirred(self._stream)
+
+    def on_reset_delivery(self, delivery: QuicDeliveryState) -> None:
+        """A reset was acknowledged, or lost."""
+        super().on_reset_delivery(delivery)
+        self._owner.stirred(self._stream)
+
+    def drop_unsent(self) -> int:
+        """After a reset: forget everything; answers how many bytes had never left."""
+        dropped = self._buffer_stop - self.highest_offset
+        self._buffer_stop = self.highest_offset
+        self._chunks.clear()
+        self._starts.clear()
+        self._pending = RangeSet()
+        return dropped
+
+    def _trim(self) -> None:
+        """Let go of chunks that are acknowledged whole."""
+        done = bisect_right(self._starts, self._buffer_start)
+        if self._buffer_start == self._buffer_stop:
+            done += 1
+        if done > 1:
+            del self._chunks[: done - 1]
+            del self._starts[: done - 1]
+
+
+class Streams(dict[int, QuicStream]):
+    """The library's table of streams; every one that enters it sends by reference."""
+
+    def __init__(self, owner: Owner) -> None:
+        super().__init__()
+        self._owner = owner
+
+    def __setitem__(self, stream_id: int, stream: QuicStream) -> None:
+        """Take in a stream the library just made."""
+        stream.sender = SharedSender(stream, self._owner, not stream.sender.is_finished)
+        super().__setitem__(stream_id, stream)
