@@ -11,6 +11,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from typing import Protocol
 
+from aioquic.buffer import encode_uint_var
 from aioquic.quic.packet import QuicStreamFrame
 from aioquic.quic.packet_builder import QuicDeliveryState
 from aioquic.quic.rangeset import RangeSet
@@ -33,6 +34,8 @@ class SharedSender(QuicStreamSender):
         self._owner = owner
         self._chunks: list[bytes] = []
         self._starts: list[int] = []
+        self.label = encode_uint_var(stream.stream_id or 0)
+        """The stream's id as frames name it."""
 
     def write(self, data: bytes, end_stream: bool = False) -> None:
         """Append a chunk. Raises `RuntimeError` after the end or a reset, as the library does."""
@@ -70,37 +73,64 @@ class SharedSender(QuicStreamSender):
         return b"".join(pieces)
 
     def get_frame(self, max_size: int, max_offset: int | None = None) -> QuicStreamFrame | None:
-        """The next bytes to send, at most ``max_size`` and before ``max_offset``."""
-        assert self._reset_error_code is None, "nothing is sent after a reset"
-        if max_size < 0:
+        """The next bytes to send, as the library wants them."""
+        taken = self.take(max_size, self._buffer_stop if max_offset is None else max_offset)
+        if taken is None:
             return None
-        if not len(self._pending):
+        offset, data, fin = taken
+        return QuicStreamFrame(data=data, offset=offset, fin=fin)
+
+    def take(self, room: int, most: int) -> tuple[int, bytes, bool] | None:
+        """The next bytes to send: at most ``room``, before offset ``most``; and whether they end.
+
+        ``room`` is negative when not even a frame's head fits.
+        """
+        assert self._reset_error_code is None, "nothing is sent after a reset"
+        if room < 0:
+            return None
+        ranges: list[range] = self._pending._RangeSet__ranges  # type: ignore[attr-defined]
+        if not ranges:
             if self._pending_eof:
                 self._pending_eof = False
-                return QuicStreamFrame(fin=True, offset=self._buffer_fin or 0)
+                return self._buffer_fin or 0, b"", True
             self.buffer_is_empty = True
             return None
-        first = self._pending[0]
-        start = first.start
-        stop = min(first.stop, start + max_size)
-        if max_offset is not None and stop > max_offset:
-            stop = max_offset
+        start, end = ranges[0].start, ranges[0].stop
+        stop = min(end, start + room, most)
         if stop <= start:
             return None
-        self._pending.subtract(start, stop)
+        if stop == end:
+            del ranges[0]
+        else:
+            ranges[0] = range(stop, end)
         if stop > self.highest_offset:
             self.highest_offset = stop
-        frame = QuicStreamFrame(data=self.cut(start, stop), offset=start)
-        if self._buffer_fin == stop:
-            frame.fin = True
+        fin = self._buffer_fin == stop
+        if fin:
             self._pending_eof = False
-        return frame
+        return start, self.cut(start, stop), fin
 
     def on_data_delivery(
         self, delivery: QuicDeliveryState, start: int, stop: int, fin: bool
     ) -> None:
         """Bytes were acknowledged, or lost."""
         was_at = self._buffer_start
+        if (
+            delivery is QuicDeliveryState.ACKED
+            and start == was_at
+            and not fin
+            and self._reset_error_code is None
+            and not len(self._acked)
+        ):
+            # What comes in order needs no book of ranges.
+            self._buffer_start = stop
+            starts = self._starts
+            if stop == self._buffer_stop or (len(starts) > 1 and starts[1] <= stop):
+                self._trim()
+            if stop == self._buffer_fin and self._acked_fin:
+                self.is_finished = True
+                self._owner.stirred(self._stream)
+            return
         super().on_data_delivery(delivery, start, stop, fin)
         if self._buffer_start != was_at:
             self._trim()

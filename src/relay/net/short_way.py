@@ -40,6 +40,9 @@ _log = logging.getLogger("relay.net")
 
 _ONE_RTT = tls.Epoch.ONE_RTT
 _TAG = 16
+_KINDS = (b"\x0a", b"\x0b", b"\x0e", b"\x0f")
+"""STREAM frames with a length: without and with an end, then the same with an offset."""
+
 _LEAST = 64
 """Bytes of a packet below which no stream data is begun."""
 
@@ -284,25 +287,32 @@ class ShortWay(QuicConnection):
         frames: list[bytes],
         handlers: list[Any],
     ) -> int:
-        stream_id = stream.stream_id
-        assert stream_id is not None
-        offset = sender.next_offset
-        head = encode_uint_var(stream_id) + (encode_uint_var(offset) if offset else b"")
         highest = sender.highest_offset
         most = min(
             highest + self._remote_max_data - self._remote_max_data_used,
             stream.max_stream_data_remote,
         )
-        frame = sender.get_frame(room - 3 - len(head), most)
-        if frame is None:
+        label = sender.label
+        # Kind, offset (never longer than that of the last byte) and length.
+        head_size = (7 if sender._buffer_stop < 1 << 30 else 11) + len(label)
+        taken = sender.take(room - head_size, most)
+        if taken is None:
             return 0
-        size = len(frame.data)
-        kind = 0x0A | (4 if offset else 0) | (1 if frame.fin else 0)
-        frames.append(bytes((kind,)) + head + (size | 0x4000).to_bytes(2, "big"))
-        frames.append(frame.data)
-        handlers.append((sender.on_data_delivery, (offset, offset + size, frame.fin)))
+        offset, data, fin = taken
+        size = len(data)
+        if not offset:
+            head = _KINDS[fin] + label + (size | 0x4000).to_bytes(2, "big")
+        elif offset < 1 << 30:
+            numbers = (offset | 1 << 31) << 16 | size | 0x4000
+            head = _KINDS[fin + 2] + label + numbers.to_bytes(6, "big")
+        else:
+            numbers = (offset | 3 << 62) << 16 | size | 0x4000
+            head = _KINDS[fin + 2] + label + numbers.to_bytes(10, "big")
+        frames.append(head)
+        frames.append(data)
+        handlers.append((sender.on_data_delivery, (offset, offset + size, fin)))
         self._remote_max_data_used += sender.highest_offset - highest
-        return 3 + len(head) + size
+        return len(head) + size
 
     def _discard(self, stream: QuicStream) -> None:
         """Forget a stream that is over, and let the peer open another one."""
