@@ -1,7 +1,8 @@
 # make run     start a relay on this machine and print what to paste into a second terminal
 # make test    every check there is: style, types, floors, tests, foreign clients where present
 # make check   the quick part of it: style, types, floors
-# make bench   measure what a decision about a token costs on this machine
+# make bench   measure what relaying costs on this machine, beside the Rust stack; ARGS='--case fan-16'
+# make bench-decisions   measure what a decision about a token costs
 # make clean   remove whatever the others made
 
 PYTHON ?= python3
@@ -10,7 +11,7 @@ BIN := $(VENV)/bin
 NODE := tests/interop/node
 ADDRESS ?= [::]:4443
 
-.PHONY: run test check bench clean
+.PHONY: run test check bench bench-decisions clean
 
 run: $(VENV)/.relay
 	@$(BIN)/python certs/make.py
@@ -28,7 +29,10 @@ check: $(VENV)/.dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(VENV)/.relay
+bench: $(VENV)/.bench
+	@$(BIN)/python bench/relaying.py $(ARGS)
+
+bench-decisions: $(VENV)/.relay
 	@$(BIN)/python bench/decisions.py
 
 clean:
@@ -43,6 +47,10 @@ $(BIN)/python:
 $(VENV)/.relay: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
 	@touch $@
+
+$(VENV)/.bench: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	@touch $@ $(VENV)/.relay
 
 $(VENV)/.dev: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'

@@ -10,6 +10,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from relay.session.lite import LiteSession
+
 
 class End:
     """One end's `Transport`."""
@@ -134,3 +136,68 @@ class Wire:
                 end.receiver.stream_received(stream, data[start : start + self.cut], fin and last)
             return
         getattr(end.receiver, what)(*args)
+
+
+class Side:
+    """A receiver that only remembers what its session said."""
+
+    def __init__(self, end: End, protocol: str | None, client: bool, **more: Any) -> None:
+        self.session = LiteSession(
+            end, protocol, origin=11 if client else 22, client=client, **more
+        )
+        self.heard: list[Any] = []
+        self.lost: tuple[int, str] | None = None
+        self.stopped: list[tuple[int, int]] = []
+        end.receiver = self
+
+    def start(self) -> None:
+        self.heard += self.session.start()
+
+    def stream_received(self, stream: int, data: bytes, fin: bool) -> None:
+        self.heard += self.session.stream_received(stream, data, fin)
+
+    def stream_reset(self, stream: int, code: int) -> None:
+        self.heard += self.session.stream_reset(stream, code)
+
+    def stream_stopped(self, stream: int, code: int) -> None:
+        self.stopped.append((stream, code))
+        self.heard += self.session.stream_stopped(stream, code)
+
+    def datagram_received(self, data: bytes) -> None:
+        self.heard += self.session.datagram_received(data)
+
+    def flush(self) -> None:
+        self.heard += self.session.flush()
+
+    def connection_lost(self, code: int, reason: str) -> None:
+        self.lost = (code, reason)
+
+    def take(self, kind: type[Any]) -> list[Any]:
+        """The events of one kind heard so far; they are forgotten."""
+        found = [event for event in self.heard if isinstance(event, kind)]
+        self.heard = [event for event in self.heard if not isinstance(event, kind)]
+        return found
+
+    def only(self, kind: type[Any]) -> Any:
+        """The one event of that kind."""
+        (event,) = self.take(kind)
+        return event
+
+
+class Talk:
+    """A client and a server that have introduced themselves."""
+
+    def __init__(self, protocol: str | None, cut: int = 0, **more: Any) -> None:
+        self.wire = Wire(cut)
+        self.client = Side(self.wire.client, protocol, True, **more)
+        self.server = Side(self.wire.server, protocol, False)
+        self.client.start()
+        self.server.start()
+        self.run()
+
+    def run(self) -> None:
+        self.wire.run()
+
+    @property
+    def features(self) -> Any:
+        return self.client.session.dialect

@@ -12,14 +12,14 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit
 
 from relay.auth.grant import Grant
 from relay.errors import SessionLost
+from relay.model.board import Way
 from relay.model.broadcast import Broadcast, Route
 from relay.model.origin import Origin
 from relay.model.track import Demand
-from relay.net.dial import DialTls, dial
+from relay.net.dial import DialTls, dial, setup_target
 from relay.path import ROOT, Path
 from relay.peer.guest import Guest, House
 from relay.peer.local import Collector, LocalBroadcast
@@ -50,7 +50,7 @@ class Changes:
     def __init__(self) -> None:
         self.queue: asyncio.Queue[tuple[bool, Path]] = asyncio.Queue()
 
-    def announced(self, path: Path, hops: tuple[int, ...]) -> None:
+    def announced(self, path: Path, way: Way) -> None:
         """A broadcast appeared."""
         self.queue.put_nowait((True, path))
 
@@ -145,14 +145,14 @@ async def connect(
 
     Raises `SessionLost` when it cannot be had; its ``status`` is that of the relay's refusal.
     """
-    house = House(Origin(draw_id()), transcode, time.monotonic, log=log)
+    house = House(Origin(draw_id(), keeps_own=True), transcode, time.monotonic, log=log)
     dialled = await dial(url, protocols=versions, tls=tls or DialTls(), timeout=timeout)
     session = LiteSession(
         dialled.transport,
         dialled.protocol,
         origin=house.origin.id,
         client=True,
-        target=_target(url),
+        target=setup_target(url),
     )
     loop = asyncio.get_running_loop()
     lost: asyncio.Future[str] = loop.create_future()
@@ -203,11 +203,3 @@ async def _tick(client: Client) -> None:
             client.guest.transport.ping()
         client.origin.tick(now)
         client.guest.tick(now)
-
-
-def _target(url: str) -> str | None:
-    """Path and query, where the transport cannot carry them and SETUP must."""
-    parts = urlsplit(url)
-    if parts.scheme not in ("moqt", "moql"):
-        return None
-    return (parts.path or "/") + (f"?{parts.query}" if parts.query else "")

@@ -2,15 +2,16 @@
 
 Each class carries the number a peer sees on a stream (``code``), the number it sees when the whole
 session ends (``session_code``) and the HTTP status of the same thought (``status``). Stream numbers
-are those that moq-lite-01 to 05 defined; session numbers are those of the space that came with 06
-and that current peers read on every version (2 = unauthorized, 3 = violation). Unknown numbers from
-a peer stay plain integers and are never an error. This module must not know who raises what, nor
-how a code is mapped to a transport.
+are those that moq-lite-01 to 05 defined; newer versions say them otherwise (`relay.wire.codes`).
+Session numbers are those of the space that came with 06 and that current peers read on every
+version (2 = unauthorized, 3 = violation). Unknown numbers from a peer are never an error. This
+module must not know who raises what, nor how a code is mapped to a transport.
 
     RelayError                  anything this program raises on purpose
     ├── ProtocolViolation       the peer broke the rules: the session ends
     │   └── DecodeError         ... with bytes that are no message
     ├── LimitExceeded           the peer asked for more than a named ceiling allows
+    │   └── OverQuota           ... a ceiling of its tenant's
     ├── Refused                 not permitted
     │   ├── BadRequest          the request itself is malformed
     │   ├── Unauthorized        no credential, or one that is not valid
@@ -55,6 +56,23 @@ class LimitExceeded(RelayError):
 
     code = 4
     status = 429
+
+
+class OverQuota(LimitExceeded):
+    """A tenant asked for more than its quota; 413 for what is too large, 429 for the rest.
+
+    Its number is one of those left to applications (64 and up), on streams as for sessions: 64 + 29
+    says what 429 does.
+    """
+
+    code = 93
+    session_code = 93
+
+    def __init__(self, message: str, wait: float = 0.0, status: int = 429) -> None:
+        """``wait`` is seconds after which to try again, where that is known to help."""
+        super().__init__(message)
+        self.wait = wait
+        self.status = status
 
 
 class Refused(RelayError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -20,6 +21,9 @@ from relay.cli.sidecar import require_sense
 from relay.config import load
 from relay.errors import ConfigError
 from relay.path import ROOT, Path
+from relay.records.opening import open_records
+from relay.records.sealing import KEY, Seal
+from relay.records.signing import Signing
 
 AUTH = '[auth]\nkey_dir = "keys"\npublic = "anon"\n'
 GUEST = {"id": "00ff", "event": "connect", "node": "n", "transport": "quic", "path": "/demo"}
@@ -117,3 +121,28 @@ def test_a_server_that_asks_another_decides_nothing():
     settings = load(None, {"auth.url": "https://auth.example.com/"}, {}).settings
     with pytest.raises(ConfigError, match=r"^auth\.url: "):
         require_sense(settings)
+
+
+def test_tokens_that_relays_on_the_store_issue_are_taken(folder):
+    seal = Seal(bytes(KEY))
+    url = f"sqlite:///{folder}/relay.db"
+
+    async def issued() -> str:
+        store = await open_records(url)
+        signing = Signing(store, seal, "ES256", time.time)
+        (active,) = [each for each in await signing.begin() if each.key.state == "active"]
+        await store.close()
+        return mint.sign(Claims(root=Path("demo"), put=(ROOT,)), signing.opened(active), 0)
+
+    token = asyncio.run(issued())
+    toml = folder / "relay.toml"
+    toml.write_text(f'[records]\nurl = "{url}"\n[issuer]\nenabled = true\n' + toml.read_text())
+    process, ready = started(folder, "relay.toml")
+    try:
+        host, port = ready["http"]
+        asked = GUEST | {"query": f"jwt={token}"}
+        assert httpx.post(f"http://{host}:{port}/", json=asked).status_code == 200
+    finally:
+        process.send_signal(signal.SIGTERM)
+        _, log = process.communicate(timeout=10)
+    assert process.returncode == 0, log

@@ -36,6 +36,17 @@ class CardboardHouse:
             raise self.error
         return {"ticket": "t", "expires": 1.0}
 
+    def jwks(self) -> dict[str, Any]:
+        if self.error:
+            raise self.error
+        return {"keys": [{"kid": "k1"}]}
+
+    async def login(self, bearer: str, wished: Any, remote: str) -> dict[str, Any]:
+        self.asked.append(("login", bearer, wished))
+        if self.error:
+            raise self.error
+        return {"token": "t", "expires": 1}
+
     async def sessions(self, bearer: str, remote: str) -> list[dict[str, Any]]:
         self.asked.append(("sessions", bearer))
         return [{"id": "s1", "root": "demo", "expires": None}]

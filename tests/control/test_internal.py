@@ -26,6 +26,15 @@ class Ward:
         self.asked.append(query)
         return 3
 
+    def nodes(self) -> dict[str, Any]:
+        return {"nodes": []}
+
+    def drain(self) -> int:
+        self.is_leaving = True
+        return 2
+
+    is_leaving = False
+
 
 @pytest.mark.parametrize(
     ("method", "path", "status", "text"),
@@ -35,6 +44,9 @@ class Ward:
         ("GET", "/sessions?nonsense", 400, "no field"),
         ("POST", "/sessions/revalidate?id=1", 202, '{"sessions":3}'),
         ("GET", "/sessions/revalidate", 405, ""),
+        ("GET", "/nodes", 200, '{"nodes":[]}'),
+        ("POST", "/drain", 202, '{"sessions":2}'),
+        ("GET", "/drain", 405, ""),
     ],
 )
 def test_what_it_answers(method: str, path: str, status: int, text: str) -> None:
@@ -46,3 +58,28 @@ def test_what_it_answers(method: str, path: str, status: int, text: str) -> None
     answer = asyncio.run(ask())
     assert answer.status_code == status
     assert text in answer.text
+
+
+@pytest.mark.parametrize("header", ["origin", "sec-fetch-site"])
+@pytest.mark.parametrize("path", ["/drain", "/sessions/revalidate"])
+def test_a_page_in_a_browser_changes_nothing(path: str, header: str) -> None:
+    ward = Ward()
+
+    async def ask() -> httpx.Response:
+        transport = httpx.ASGITransport(app=internal_app(ward))
+        async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
+            return await client.post(path, headers={header: "http://evil.example.com"})
+
+    assert asyncio.run(ask()).status_code == 403
+    assert (ward.asked, ward.is_leaving) == ([], False)
+
+
+def test_a_relay_that_is_about_to_stop_is_not_healthy() -> None:
+    async def ask() -> tuple[int, int]:
+        transport = httpx.ASGITransport(app=internal_app(Ward()))
+        async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
+            drained = await client.post("/drain")
+            health = await client.get("/health")
+            return drained.status_code, health.status_code
+
+    assert asyncio.run(ask()) == (202, 503)

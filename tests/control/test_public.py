@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from relay.control.public import public_app
 from relay.control.settings import PublicLimits
-from relay.errors import Forbidden, NotFound, RelayError, Unroutable
+from relay.errors import Forbidden, NotFound, OverQuota, RelayError, Unroutable
 
 
 def ask(house, path, method="GET", limits=None, **options):
@@ -264,3 +264,50 @@ def test_a_question_has_a_limit(house):
     body = b'{"url": "' + b"x" * 70_000 + b'"}'
     answer = ask(house, "/admin/explain", "POST", content=body, headers=OPERATOR)
     assert answer.status_code == 429
+
+
+def test_the_relays_own_keys_are_shown_to_everybody(house):
+    answer = ask(house, "/.well-known/jwks.json")
+    assert (answer.status_code, answer.json()) == (200, {"keys": [{"kid": "k1"}]})
+    assert answer.headers["content-type"] == "application/jwk-set+json"
+    assert answer.headers["cache-control"] == "public, max-age=60"
+    house.error = NotFound("none")
+    assert ask(house, "/.well-known/jwks.json").status_code == 404
+
+
+def test_a_login_takes_its_credential_from_the_header_only(house):
+    bearer = {"authorization": "Bearer a.b.c"}
+    assert ask(house, "/auth/login?jwt=a.b.c", "POST").status_code == 401
+    assert house.asked == []
+    answer = ask(house, "/auth/login", "POST", headers=bearer, json={"root": "demo"})
+    assert (answer.status_code, answer.json()["token"]) == (201, "t")
+    assert answer.headers["cache-control"] == "no-store"
+    assert ask(house, "/auth/login", "POST", headers=bearer).status_code == 201
+    assert house.asked == [("login", "a.b.c", {"root": "demo"}), ("login", "a.b.c", {})]
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [(b"[]", 400), (b"{", 400), (b"\xff", 400), (b'"x"', 400), (b"x" * 70_000, 429)],
+)
+def test_a_login_with_a_body_without_sense_is_refused(house, body, status):
+    bearer = {"authorization": "Bearer a.b.c"}
+    answer = ask(house, "/auth/login", "POST", headers=bearer, content=body)
+    assert (answer.status_code, house.asked) == (status, [])
+
+
+def test_a_refusal_that_has_an_id_tells_it(house):
+    house.error = Forbidden("more than was granted")
+    house.error.denial_id = "abc123"
+    answer = ask(house, "/auth/login", "POST", headers={"authorization": "Bearer a.b.c"})
+    assert (answer.status_code, answer.json()) == (403, {"error": "forbidden", "id": "abc123"})
+    assert answer.headers["x-request-id"] == "abc123"
+
+
+def test_who_is_over_a_quota_hears_when_to_come_again(house):
+    house.error = OverQuota("over", 2.2)
+    answer = ask(house, "/ticket", "POST", headers={"authorization": "Bearer a.b.c"})
+    assert (answer.status_code, answer.headers["retry-after"]) == (429, "3")
+    house.error = OverQuota("too large", status=413)
+    answer = ask(house, "/ticket", "POST", headers={"authorization": "Bearer a.b.c"})
+    assert (answer.status_code, "retry-after" in answer.headers) == (413, False)

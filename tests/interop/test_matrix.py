@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from rig.client import Client, Publication, Target, Watch
-from rig.frames import SMALL, Frame, Plan
+from rig.frames import DEADLINE, SMALL, Frame, Plan
 from rig.house import Relay
 
 pytestmark = pytest.mark.interop
@@ -44,6 +44,9 @@ EVERYBODY = meeting([*FOREIGN, COMMAND], [*FOREIGN, COMMAND])
 STRANGERS = meeting(FOREIGN, FOREIGN)
 SINGLY = ["moq-rs", "moq-rs-raw", pytest.param("chromium", marks=pytest.mark.browser)]
 ROLES = ("publisher", "watcher")
+
+EARLIER = [Frame(0, 0, 0, b"group 0"), Frame(1, 0, 1000, b"group 1"), Frame(1, 1, 1001, b"is old")]
+"""What is there before the latest group when somebody joins late."""
 
 _numbers = itertools.count(1)
 
@@ -114,6 +117,8 @@ def test_late_join_starts_with_the_latest_group(
 ) -> None:
     source, sink, witness = client(publisher), client(watcher), client("moq-rs")
     token = relay.key.token("demo")
+    # The command takes late groups, and on moq-lite-06 who takes them begins with them.
+    earlier = EARLIER if watcher == COMMAND else []
 
     async def scenario() -> list[Frame]:
         async with (
@@ -131,18 +136,61 @@ def test_late_join_starts_with_the_latest_group(
             await publication.write([(2000, b"group 2"), (2001, b"is open")], end=False)
             await first.collect(groups=2, frames=5)
             second = await late.watch(broadcast, TRACK, keep_ms=0)
-            await second.collect(frames=2)
+            await second.collect(frames=len(earlier) + 2)
             await publication.write([(2002, b"and ends")])
-            await second.collect(groups=1, frames=3)
+            await second.collect(groups=1, frames=len(earlier) + 3)
             await publication.write([(3000, b"group 3")])
-            return await second.collect(groups=2, frames=4)
+            return await second.collect(groups=2, frames=len(earlier) + 4)
 
     assert run(scenario()) == [
+        *earlier,
         Frame(2, 0, 2000, b"group 2"),
         Frame(2, 1, 2001, b"is open"),
         Frame(2, 2, 2002, b"and ends"),
         Frame(3, 0, 3000, b"group 3"),
     ]
+
+
+@pytest.mark.parametrize("witnessed", [True, False], ids=["witnessed", "alone"])
+@pytest.mark.parametrize(("keep_ms", "first"), [(0, 2), (500, 1), (1500, 0)])
+@pytest.mark.parametrize(ROLES, meeting(["moq-rs", "moq-rs-raw"], ["moq-rs", "moq-rs-raw"]))
+def test_who_keeps_groups_longer_begins_earlier(
+    relay: Relay,
+    client: Named,
+    run: Run,
+    broadcast: str,
+    publisher: str,
+    watcher: str,
+    keep_ms: int,
+    first: int,
+    witnessed: bool,
+) -> None:
+    source, sink = client(publisher), client(watcher)
+    token = relay.key.token("demo")
+    plan = [[(number * 1_000_000, b"%d" % number)] for number in range(3)]
+
+    async def scenario() -> list[Frame]:
+        async with (
+            source.connect(relay.target(source, "demo", token)) as near,
+            sink.connect(relay.target(sink, "demo", token)) as early,
+            sink.connect(relay.target(sink, "demo", token)) as late,
+        ):
+            publication = await near.publish(broadcast, TRACK)
+            await publication.write(plan[0])
+            await (await early.listen()).until(broadcast)
+            await (await late.listen()).until(broadcast)
+            if witnessed:  # else the publisher has to know where to begin
+                await watched(publication, await early.watch(broadcast, TRACK), plan, patient=True)
+            else:
+                for group in plan[1:]:
+                    await publication.write(group)
+            second = await late.watch(broadcast, TRACK, keep_ms=keep_ms)
+            await second.collect(groups=3 - first)
+            await publication.write([(3_000_000, b"3")])
+            return await second.collect(groups=4 - first)
+
+    numbers = range(first, 4)
+    assert run(scenario()) == [Frame(n, 0, n * 1_000_000, b"%d" % n) for n in numbers]
 
 
 @pytest.mark.parametrize(
@@ -173,6 +221,39 @@ def test_broadcasts_are_heard_of(
             return await before.heard()
 
     assert run(scenario()) == [(name, True), (name, False), (name, True)]
+
+
+@pytest.mark.parametrize(ROLES, STRANGERS)
+def test_another_publisher_takes_over(
+    relay: Relay, client: Named, run: Run, broadcast: str, publisher: str, watcher: str
+) -> None:
+    if relay.foreign:
+        pytest.skip("the Rust stack's server goes on with the first publisher")
+    first, second, sink = client(publisher), client(publisher), client(watcher)
+    token = relay.key.token("demo")
+    room, name = broadcast.split("/")
+
+    async def scenario() -> tuple[list[tuple[str, bool]], list[Frame]]:
+        async with (
+            first.connect(relay.target(first, "demo", token)) as old,
+            second.connect(relay.target(second, "demo", token)) as new,
+            sink.connect(relay.target(sink, "demo", token)) as far,
+        ):
+            hearing = await far.listen(room)
+            before = await old.publish(broadcast, TRACK)
+            await before.write([(0, b"old")])
+            await hearing.until(name)
+            after = await new.publish(broadcast, TRACK)
+            await after.write([(0, b"new")])
+            async with asyncio.timeout(DEADLINE):
+                while len(await hearing.heard()) < 3:
+                    await asyncio.sleep(0.01)
+            frames = await (await far.watch(broadcast, TRACK)).collect(groups=1)
+            return await hearing.heard(), frames
+
+    heard, frames = run(scenario())
+    assert heard == [(name, True), (name, False), (name, True)]
+    assert [frame.payload for frame in frames] == [b"new"]
 
 
 @pytest.mark.parametrize("publisher", SINGLY)

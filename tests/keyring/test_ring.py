@@ -7,12 +7,13 @@ import json
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from relay.auth.keys import Key, generate
+from relay.auth.keys import Key, KeySet, generate
 from relay.auth.settings import AuthSettings
 from relay.errors import ConfigError
 from relay.keyring import Change, Keyring
@@ -536,3 +537,33 @@ def test_who_waits_is_let_go_at_the_end(tools: Any) -> None:
             await one.ring.need("one")
 
     asyncio.run(main())
+
+
+def test_keys_that_somebody_else_keeps_are_believed_as_well(tmp_path: Path) -> None:
+    class Own:
+        name = "own"
+        keys = KeySet()
+        problem = None
+        fetches = failures = unchanged = 0
+        confirmed = None
+
+        def look(self, now: float) -> None:
+            """Nothing changes by itself."""
+
+    ours, theirs = generate("ES256", "ours"), generate("HS256", "theirs")
+    (tmp_path / "a.jwk").write_bytes(theirs.dump())
+    ring = Keyring.open(AuthSettings(key=str(tmp_path / "a.jwk")))
+    changes: list[Change] = []
+    ring.on_change(changes.append)
+    own = Own()
+    ring.adopt(own)
+    own.keys = KeySet((ours.public(),))
+    ring.turn()
+    assert {key.kid for key in ring.keys.keys} == {"ours", "theirs"}
+    own.keys = KeySet()
+    ring.turn()
+    assert [change.removed for change in changes if change.removed] == [frozenset({"ours"})]
+    (tmp_path / "b.jwk").write_bytes(replace(theirs, kid=None).dump())
+    nameless = Keyring.open(AuthSettings(key=str(tmp_path / "b.jwk")))
+    with pytest.raises(ConfigError, match="a key without kid"):
+        nameless.adopt(own)

@@ -9,6 +9,7 @@ import pytest
 
 from relay.errors import RelayError
 from relay.model import CacheSettings, Demand, Group, Log, Origin, Track, TrackInfo
+from relay.model.board import Way
 from relay.path import Path
 
 RAW = "raw"
@@ -136,9 +137,9 @@ class FakeWatcher:
         self.events: list[tuple[Any, ...]] = []
         self.view: dict[str, tuple[int, ...]] = {}
 
-    def announced(self, path: Path, hops: tuple[int, ...]) -> None:
-        self.events.append(("+", str(path), hops))
-        self.view[str(path)] = hops
+    def announced(self, path: Path, way: Way) -> None:
+        self.events.append(("+", str(path), way.hops))
+        self.view[str(path)] = way.hops
 
     def unannounced(self, path: Path) -> None:
         assert str(path) in self.view, f"{path} was never announced here"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from relay.errors import LimitExceeded
+from relay.model.board import Price, Way
+from relay.path import Path
 
 
 def test_a_track_is_the_same_for_everybody(fakes):
@@ -25,8 +27,8 @@ def test_beyond_the_limit_idle_tracks_make_room_and_watched_ones_do_not(fakes):
     assert set(setting.broadcast.tracks) == {"t", "idle9"}
 
 
-def test_the_chain_is_that_of_the_serving_route(fakes):
+def test_it_is_shown_with_its_routes_best_first(fakes):
     setting = fakes.Setting()
-    assert setting.broadcast.hops == (7,)
-    setting.route.lose(0.0)
-    assert (setting.broadcast.hops, setting.broadcast.is_lingering) == ((), True)
+    setting.origin.announce(Path("b"), fakes.Source(), (7, 2), 0.0, price=Price(2, 2))
+    assert setting.broadcast.ways == (Way((7,)), Way((7, 2), 2))
+    assert not setting.broadcast.is_lingering

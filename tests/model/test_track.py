@@ -102,7 +102,7 @@ def test_nobody_is_fed_after_the_last_viewer_left(setting):
     viewer = setting.live()
     setting.track.unwatch(viewer, 0.0)
     assert setting.track.open_group(0, "raw", 0.0) is None
-    setting.track.datagram(0, 0, b"x")
+    setting.track.datagram(0, 0, b"x", 0.0)
     assert viewer.events == [("accepted", TrackInfo())]
 
 
@@ -131,7 +131,7 @@ def test_an_aborted_incarnation_is_replaced(setting, fakes):
 def test_datagrams_reach_the_viewers_in_range_and_are_not_cached(setting, fakes):
     viewer, limited = setting.live(), fakes.Viewer(start=9)
     setting.track.watch(limited, 0.0)
-    setting.track.datagram(8, 123, b"payload")
+    setting.track.datagram(8, 123, b"payload", 0.0)
     assert viewer.events[-1] == ("datagram", 8, 123, b"payload")
     assert limited.events == [("accepted", TrackInfo())]
     assert (setting.track.latest, setting.track.groups) == (8, {})

@@ -37,7 +37,7 @@ async def test_roots_that_cannot_be_used(tmp_path) -> None:
     (tmp_path / "text").write_text("x")
     for name, words in (("none", "cannot read"), ("text", "holds no PEM")):
         with pytest.raises(ConfigError, match=words):
-            await dial("moqt://localhost", protocols=("x",), tls=DialTls(roots=tmp_path / name))
+            await dial("moqt://localhost", protocols=("x",), tls=DialTls(roots=(tmp_path / name,)))
 
 
 async def test_the_path_travels_with_its_query_and_without_credentials(house) -> None:
@@ -60,7 +60,7 @@ async def test_roots_and_no_verification(house, scheme, tmp_path) -> None:
     cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
     tls.write_pair(cert, key, ["127.0.0.1"])
     async with house(certificates=tls.Certificates.from_files(cert, key)) as home:
-        await home.pair(scheme, tls=DialTls(roots=cert))
+        await home.pair(scheme, tls=DialTls(roots=(cert,)))
         await home.pair(scheme, tls=DialTls(disable_verify=True))
 
 
@@ -77,7 +77,7 @@ async def test_a_name_that_does_not_match(house, scheme, tmp_path) -> None:
     tls.write_pair(cert, key, ["elsewhere.example"])
     async with house(certificates=tls.Certificates.from_files(cert, key)) as home:
         with pytest.raises(SessionLost, match="certificate"):
-            await dial(home.url(scheme), protocols=("moq-lite-05",), tls=DialTls(roots=cert))
+            await dial(home.url(scheme), protocols=("moq-lite-05",), tls=DialTls(roots=(cert,)))
 
 
 async def test_no_common_protocol(house) -> None:

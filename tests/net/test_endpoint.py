@@ -88,7 +88,7 @@ async def test_a_mistake_of_the_room_itself_stops_nobody_else(house, monkeypatch
         for pair in (bad, good):
             stream = pair.near.open_uni()
             pair.near.send(stream, b"x", True)
-        await good.server.until(lambda: good.server.finished)
+        await good.server.until(lambda: good.server.finished and home.errors)
         assert str(home.errors[0]) == "a mistake of the room"
         monkeypatch.undo()
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from relay.auth.grant import Grant
+from relay.model.board import Way
 from relay.model.group import Group, Log
 from relay.model.origin import Origin
 from relay.model.settings import CacheSettings
@@ -80,9 +81,9 @@ class Names:
         self.log: list[str] = []
         self.hops: dict[str, tuple[int, ...]] = {}
 
-    def announced(self, path: Path, hops: tuple[int, ...]) -> None:
+    def announced(self, path: Path, way: Way) -> None:
         self.log.append(f"+{path}")
-        self.hops[path] = hops
+        self.hops[path] = way.hops
 
     def unannounced(self, path: Path) -> None:
         self.log.append(f"-{path}")
@@ -141,6 +142,7 @@ class World:
             settings or PeerSettings(),
             log=lambda event, **facts: self.said.append((event, facts)),
         )
+        self.protocol = "moq-lite-06"
         self.clients: list[Client] = []
         self.hosts: list[Guest] = []
 
@@ -149,12 +151,15 @@ class World:
 
     def connect(
         self,
-        protocol: str | None = "moq-lite-05",
+        protocol: str | None = "",
         publish: tuple[Path, ...] = ALL,
         subscribe: tuple[Path, ...] = ALL,
         root: str = "",
         cut: int = 0,
+        tenant: str | None = None,
     ) -> Client:
+        if protocol == "":
+            protocol = self.protocol
         client = Client(self, 100 + len(self.clients))
         wire = client.wire = Wire(cut)
         origins = self.house.origin.id, client.origin.id
@@ -163,7 +168,8 @@ class World:
             wire.server,
             LiteSession(wire.server, protocol, origin=origins[0]),
             id=f"g{len(self.clients)}",
-            grant=Grant(Path(root), publish, subscribe),
+            grant=Grant(Path(root), publish, subscribe, tenant=tenant),
+            tab=self.house.ledger.enter(tenant, self.now) if tenant is not None else None,
             left=lambda guest, reason: self.hosts.remove(guest),
         )
         session = LiteSession(wire.client, protocol, origin=origins[1], client=True)
@@ -196,6 +202,7 @@ class World:
         while self.now < end:
             self.now += step
             self.house.origin.tick(self.now)
+            self.house.ledger.tick(self.now)
             for host in tuple(self.hosts):
                 host.tick(self.now)
             for client in self.clients:
@@ -204,9 +211,12 @@ class World:
             self.run()
 
 
-@pytest.fixture
-def world() -> World:
-    return World()
+@pytest.fixture(params=["moq-lite-06", "moq-lite-05"])
+def world(request: pytest.FixtureRequest) -> World:
+    """Everybody in it who does not care speaks the newest version, or the most common one."""
+    world = World()
+    world.protocol = request.param
+    return world
 
 
 @pytest.fixture

@@ -10,11 +10,13 @@ from dialogue import Wire
 from relay.auth import keys, mint
 from relay.auth.claims import Claims
 from relay.auth.settings import AuthSettings
+from relay.errors import OverQuota
 from relay.model.origin import Origin
 from relay.path import Path
 from relay.peer.door import Door
 from relay.peer.guest import House
 from relay.peer.judgement import Rules
+from relay.quota import Limits, QuotaSettings
 from relay.session.settings import SessionSettings
 from relay.session.transport import Knock
 from relay.wire.version import IDENTIFIERS
@@ -81,7 +83,8 @@ def setup(visit: Visit, target: str) -> None:
     ("offered", "chosen"),
     [
         (("moq-lite-05",), "moq-lite-05"),
-        (("moq-lite-06", "moq-lite-04", "moq-lite-05"), "moq-lite-04"),
+        (("moq-lite-06", "moq-lite-05"), "moq-lite-06"),
+        (("moq-lite-07", "moq-lite-04", "moq-lite-05"), "moq-lite-04"),
         (("moqt-18", "moql"), "moql"),
     ],
 )
@@ -191,3 +194,73 @@ def test_one_guests_trouble_does_not_stop_the_clock_for_others() -> None:
     assert ticked == [60.0]
     assert bad.wire.server.closed is not None
     assert list(bench.door.guests.values()) == [good.accepted[0][0]]
+
+
+def quota(**said: int) -> Limits:
+    return Limits(QuotaSettings(**said))
+
+
+def test_a_tenant_with_too_many_sessions_is_told_so_at_the_door() -> None:
+    bench = Bench()
+    bench.door.house.ledger.obey(quota(sessions=1), bench.now)
+    first = bench.knock(f"/demo?jwt={token()}")
+    second = bench.knock(f"/demo?jwt={token()}")
+    assert (len(first.accepted), second.accepted) == (1, [])
+    (refused,) = second.refused
+    assert refused[0] == 429
+    assert "retry-after" not in dict(refused[1])
+    assert bench.knock("/anon").accepted
+    assert bench.door.refused == {"over_quota": 1}
+    first.accepted[0][0].connection_lost(0, "bye")
+    assert bench.knock(f"/demo?jwt={token()}").accepted
+
+
+def test_new_sessions_beyond_the_rate_hear_when_to_come_again() -> None:
+    bench = Bench()
+    bench.door.house.ledger.obey(quota(sessions_per_second=2), bench.now)
+    assert all(bench.knock("/anon").accepted for _ in range(2))
+    (refused,) = bench.knock("/anon").refused
+    assert refused[0] == 429
+    assert dict(refused[1])["retry-after"] == "1"
+    bench.now += 0.6
+    assert bench.knock("/anon").accepted
+
+
+def test_a_tenant_over_its_quota_is_closed_where_it_introduces_itself() -> None:
+    bench = Bench()
+    bench.door.house.ledger.obey(quota(sessions=1), bench.now)
+    bench.knock("/anon")
+    visit = bench.knock(None)
+    visit.accepted[0][0].start()
+    setup(visit, "/anon")
+    assert visit.wire.server.closed[0] == OverQuota.session_code
+    account = bench.door.house.ledger.accounts["anon"]
+    assert account.sessions == 1
+
+
+def test_who_was_let_in_turned_away_and_shown_out_is_kept() -> None:
+    bench = Bench()
+    kept: list[tuple[str, dict[str, Any]]] = []
+    bench.door.house.audit = lambda action, **facts: kept.append((action, facts))
+    bench.knock(f"/demo?jwt={token()}")
+    bench.knock("/private?jwt=nonsense")
+    bench.knock(f"/demo?jwt={token(ttl=5)}")
+    bench.now += 6
+    bench.wall += 6
+    bench.door.tick(bench.now)
+    bench.door.recheck(lambda grant: "kid k1")
+    assert [action for action, _ in kept] == ["allow", "deny", "allow", "expire", "revoke"]
+    assert kept[0][1]["grant"].kid == "k1"
+    assert kept[1][1]["target"] == "/private"
+    assert all(facts["remote"] == "192.0.2.1:1234" for _, facts in kept)
+    assert "nonsense" not in repr(kept)
+
+
+def test_another_relay_is_no_tenant() -> None:
+    bench = Bench()
+    bench.door.house.ledger.obey(quota(sessions=1), bench.now)
+    claims = Claims(Path("demo"), (Path(""),), (Path(""),), exp=int(NOW + 60), cluster=True)
+    link = mint.sign(claims, KEY, NOW)
+    assert all(bench.knock(f"/demo?jwt={link}").accepted for _ in range(3))
+    assert bench.knock(f"/demo?jwt={token()}").accepted
+    assert bench.knock(f"/demo?jwt={token()}").refused

@@ -13,18 +13,22 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, create_engine, text
 
 from relay.auth.facts import StoredToken
 from relay.auth.revocation import Revocation
 from relay.errors import ConfigError
+from relay.records.audit import Fact
 from relay.records.memory import MemoryRecords
 from relay.records.opening import open_records
+from relay.records.rows import token_row
 from relay.records.sql import SqlRecords
 from relay.records.store import StoreError
-from relay.records.tables import metadata
+from relay.records.tables import api_tokens, metadata
 
 NOW = 1500.0
 
@@ -220,3 +224,29 @@ def test_a_server_that_drops_everybody(postgres: Callable[[], str]) -> None:
         await other.close()
 
     asyncio.run(scenario())
+
+
+def test_a_store_of_the_first_relays_is_brought_up_to_date(
+    tmp_path: Path, token: StoredToken
+) -> None:
+    file = tmp_path / "old.db"
+    config = Config()
+    config.set_main_option("script_location", "relay.records:migrations")
+    config.set_main_option("path_separator", "os")
+    engine = create_engine(f"sqlite:///{file}")
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        connection.execute(api_tokens.insert().values(token_row(token)))
+    engine.dispose()
+
+    async def read() -> None:
+        store = await open_records(f"sqlite:///{file}")
+        assert await store.tokens() == [token]
+        assert await store.quotas.all() == {}
+        marks = await store.marks()
+        assert set(marks) == {"revocations", "quotas", "keys", "secrets", "audit"}
+        assert (await store.audit.append([Fact("x")]))[0].number == 1
+        await store.close()
+
+    asyncio.run(read())

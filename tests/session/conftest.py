@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,7 @@ sys.modules.setdefault("dialogue", dialogue)
 spec.loader.exec_module(dialogue)
 
 
-@pytest.fixture(params=["moq-lite-05", "moq-lite-04", "moq-lite-03", "moql"])
+@pytest.fixture(params=["moq-lite-06", "moq-lite-05", "moq-lite-04", "moq-lite-03", "moql"])
 def protocol(request: pytest.FixtureRequest) -> str:
     """Every way to agree on a version."""
     return str(request.param)
@@ -26,3 +27,9 @@ def protocol(request: pytest.FixtureRequest) -> str:
 def cut(request: pytest.FixtureRequest) -> int:
     """Bytes per delivery; 0 = as sent."""
     return int(request.param)
+
+
+@pytest.fixture
+def talk(protocol: str, cut: int) -> Any:
+    """A client and a server that have introduced themselves."""
+    return dialogue.Talk(protocol, cut)

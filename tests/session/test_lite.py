@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dialogue import End, Wire
+from dialogue import End, Side, Talk, Wire
 from relay.errors import ProtocolViolation
 from relay.path import ROOT, Path
 from relay.session import events
+from relay.session.events import FREE
 from relay.session.lite import LiteSession
 from relay.session.settings import SessionSettings
 from relay.wire.buffer import encode_varint
@@ -19,76 +18,8 @@ from relay.wire.frame import Layout, encode_frame
 from relay.wire.lite import MAX_SEQUENCE, SubscribeUpdate, TrackInfo
 
 WANT = SubscribeUpdate(7, False, 500, None, None)
-
-
-class Side:
-    """A receiver that only remembers what its session said."""
-
-    def __init__(self, end: End, protocol: str | None, client: bool, **more: Any) -> None:
-        self.session = LiteSession(
-            end, protocol, origin=11 if client else 22, client=client, **more
-        )
-        self.heard: list[Any] = []
-        self.lost: tuple[int, str] | None = None
-        self.stopped: list[tuple[int, int]] = []
-        end.receiver = self
-
-    def start(self) -> None:
-        self.heard += self.session.start()
-
-    def stream_received(self, stream: int, data: bytes, fin: bool) -> None:
-        self.heard += self.session.stream_received(stream, data, fin)
-
-    def stream_reset(self, stream: int, code: int) -> None:
-        self.heard += self.session.stream_reset(stream, code)
-
-    def stream_stopped(self, stream: int, code: int) -> None:
-        self.stopped.append((stream, code))
-        self.heard += self.session.stream_stopped(stream, code)
-
-    def datagram_received(self, data: bytes) -> None:
-        self.heard += self.session.datagram_received(data)
-
-    def flush(self) -> None:
-        self.heard += self.session.flush()
-
-    def connection_lost(self, code: int, reason: str) -> None:
-        self.lost = (code, reason)
-
-    def take(self, kind: type[Any]) -> list[Any]:
-        """The events of one kind heard so far; they are forgotten."""
-        found = [event for event in self.heard if isinstance(event, kind)]
-        self.heard = [event for event in self.heard if not isinstance(event, kind)]
-        return found
-
-    def only(self, kind: type[Any]) -> Any:
-        """The one event of that kind."""
-        (event,) = self.take(kind)
-        return event
-
-
-class Talk:
-    """A client and a server that have introduced themselves."""
-
-    def __init__(self, protocol: str | None, cut: int = 0, **more: Any) -> None:
-        self.wire = Wire(cut)
-        self.client = Side(self.wire.client, protocol, True, **more)
-        self.server = Side(self.wire.server, protocol, False)
-        self.client.start()
-        self.server.start()
-        self.run()
-
-    def run(self) -> None:
-        self.wire.run()
-
-    @property
-    def features(self) -> Any:
-        return self.client.session.dialect
-
-
-@pytest.fixture
-def talk(protocol: str, cut: int) -> Talk:
-    return Talk(protocol, cut)
+SETTING_UP = ["moq-lite-06", "moq-lite-05"]
+PROTOCOLS = ["moq-lite-06", "moq-lite-05", "moq-lite-04", "moq-lite-03", "moql"]
 
 
 def frames(talk: Talk, *payloads: bytes) -> bytes:
@@ -108,13 +39,14 @@ def test_both_sides_open_once(talk: Talk) -> None:
 
 
 def test_target_travels_where_the_transport_carries_none(cut: int) -> None:
-    for protocol in ("moq-lite-05", "moql"):
+    for protocol in ("moq-lite-06", "moq-lite-05", "moql"):
         talk = Talk(protocol, cut, target="/demo?jwt=a.b.c")
         assert talk.server.only(events.Opened).target == "/demo?jwt=a.b.c"
 
 
-def test_setup_names_our_hop(cut: int) -> None:
-    talk = Talk("moq-lite-05", cut)
+@pytest.mark.parametrize("protocol", SETTING_UP)
+def test_setup_names_our_hop(protocol: str, cut: int) -> None:
+    talk = Talk(protocol, cut)
     assert talk.server.only(events.Opened).origin == 11
     assert talk.client.only(events.Opened).origin == 22
 
@@ -130,7 +62,7 @@ def test_announce_and_unannounce(talk: Talk) -> None:
     talk.run()
     asked = talk.client.only(events.AnnounceRequested)
     assert asked.prefix == "live"
-    talk.client.session.answer_announce(asked.request, [("live/a", (5,))])
+    talk.client.session.answer_announce(asked.request, [("live/a", (5,), FREE)])
     talk.run()
     first = talk.server.only(events.Announced)
     talk.client.session.announce(asked.request, "live/b/c", ())
@@ -145,10 +77,10 @@ def test_chains_end_with_the_peer(talk: Talk) -> None:
     talk.server.session.listen(ROOT)
     talk.run()
     asked = talk.client.only(events.AnnounceRequested)
-    talk.client.session.answer_announce(asked.request, [("a", (5, 6))])
+    talk.client.session.answer_announce(asked.request, [("a", (5, 6), FREE)])
     talk.run()
     hops = talk.server.only(events.Announced).hops
-    expected = {"moq-lite-05": (5, 6, 11), "moq-lite-04": (5, 6, 11), "moq-lite-03": (0, 0, 0)}
+    expected = {f"moq-lite-0{n}": (5, 6, 11) for n in (4, 5, 6)} | {"moq-lite-03": (0, 0, 0)}
     # 01 and 02 carry no chain at all: one hop nobody can name
     assert hops == expected.get(talk.client.session.version, (0,))
 
@@ -166,7 +98,7 @@ def test_second_announce_is_a_restart_or_silence(talk: Talk) -> None:
     talk.server.session.listen(ROOT)
     talk.run()
     asked = talk.client.only(events.AnnounceRequested)
-    talk.client.session.answer_announce(asked.request, [("a", (5,))])
+    talk.client.session.answer_announce(asked.request, [("a", (5,), FREE)])
     talk.client.session.announce(asked.request, "a", (6,))
     talk.run()
     assert len(talk.server.take(events.Announced)) == (2 if talk.features.restart_in_place else 1)
@@ -177,7 +109,7 @@ def test_lost_announce_stream_loses_its_paths(talk: Talk) -> None:
     talk.server.session.listen(ROOT)
     talk.run()
     asked = talk.client.only(events.AnnounceRequested)
-    talk.client.session.answer_announce(asked.request, [("a", ()), ("b", ())])
+    talk.client.session.answer_announce(asked.request, [("a", (), FREE), ("b", (), FREE)])
     talk.run()
     talk.wire.client.reset(asked.request, 3)
     talk.run()
@@ -242,7 +174,7 @@ def test_stopping_a_group_leaves_the_subscription(talk: Talk) -> None:
     talk.run()
     talk.client.session.stop(stream, 0)
     talk.run()
-    assert talk.server.stopped == [(stream, 0)]
+    assert talk.server.stopped == [(stream, talk.features.codes.say(0))]
     assert talk.server.take(events.Unsubscribed) == []
 
 
@@ -253,7 +185,7 @@ def test_a_group_nobody_asked_for_is_stopped(talk: Talk) -> None:
     assert stream is not None
     talk.run()
     assert talk.client.take(events.GroupOpened) == []
-    assert (stream, 0) in talk.server.stopped
+    assert (stream, talk.features.codes.say(0)) in talk.server.stopped
 
 
 def test_unsubscribe_is_heard(talk: Talk) -> None:
@@ -287,7 +219,8 @@ def test_update_reaches_the_publisher(talk: Talk) -> None:
     talk.run()
     heard = talk.server.take(events.SubscribeUpdated)
     if talk.features.subscribe_update:
-        assert heard == [events.SubscribeUpdated(asked.id, 9, True, 1, 3, 8)]
+        ordered = not talk.features.start_floor  # 06 knows one order only
+        assert heard == [events.SubscribeUpdated(asked.id, 9, ordered, 1, 3, 8)]
     else:
         assert heard == []
 
@@ -303,7 +236,8 @@ def test_track_properties(talk: Talk) -> None:
     talk.server.session.answer_track(asked.request, TrackInfo(3, True, 250, 90_000))
     talk.run()
     described = talk.client.only(events.TrackDescribed)
-    assert described == events.TrackDescribed(request, 3, True, 250, 90_000)
+    ordered = not talk.features.start_floor
+    assert described == events.TrackDescribed(request, 3, ordered, 250, 90_000)
     assert talk.server.take(events.TrackCancelled) == []
 
 
@@ -392,7 +326,7 @@ def hostile(protocol: str = "moq-lite-05") -> tuple[Side, End]:
     wire = Wire()
     server = Side(wire.server, protocol, False)
     server.start()
-    if protocol == "moq-lite-05":
+    if protocol in SETTING_UP:
         server.stream_received(2, bytes.fromhex("010100"), True)
     server.heard.clear()
     return server, wire.server
@@ -454,7 +388,7 @@ def test_more_announces_than_allowed_end_the_session() -> None:
     talk.server.session.listen(ROOT)
     talk.run()
     asked = talk.client.only(events.AnnounceRequested)
-    talk.client.session.answer_announce(asked.request, [(str(i), ()) for i in range(4)])
+    talk.client.session.answer_announce(asked.request, [(str(i), (), FREE) for i in range(4)])
     talk.run()
     assert talk.wire.server.closed is not None
     assert "max_announces" in talk.wire.server.closed[1]
@@ -467,7 +401,7 @@ def test_an_unknown_protocol_is_our_own_mistake() -> None:
 
 @settings(max_examples=150, deadline=None)
 @given(
-    protocol=st.sampled_from(["moq-lite-05", "moq-lite-04", "moq-lite-03", "moql"]),
+    protocol=st.sampled_from(PROTOCOLS),
     pieces=st.lists(
         st.tuples(
             st.sampled_from([0, 2, 4, 6, 8, 10, 1, 5]),
@@ -495,7 +429,7 @@ def test_noise_never_raises(protocol: str, pieces: list[tuple[int, bytes, bool]]
 
 
 def test_layouts_follow_the_version(talk: Talk) -> None:
-    timed = talk.client.session.version == "moq-lite-05"
+    timed = talk.client.session.version in SETTING_UP
     assert talk.client.session.layout is (Layout.TIMED if timed else Layout.UNTIMED)
 
 
@@ -506,7 +440,9 @@ def test_a_chain_that_has_no_room_for_us_is_not_announced(protocol: str) -> None
     asked = talk.client.only(events.AnnounceRequested)
     full = tuple(range(100, 132))
     stamped = talk.features.stamps_hop == "sender"
-    talk.client.session.answer_announce(asked.request, [("full", full), ("fits", full[:31])])
+    talk.client.session.answer_announce(
+        asked.request, [("full", full, FREE), ("fits", full[:31], FREE)]
+    )
     talk.client.session.announce(asked.request, "late", full)
     talk.client.session.announce(asked.request, "short", (7,))
     talk.run()
@@ -599,7 +535,7 @@ def test_the_oldest_version_is_spoken_by_whoever_offers_nothing_newer(
     talk.server.session.listen(ROOT)
     talk.run()
     asked = talk.client.only(events.AnnounceRequested)
-    talk.client.session.answer_announce(asked.request, [("a", ())])
+    talk.client.session.answer_announce(asked.request, [("a", (), FREE)])
     talk.run()
     assert talk.server.only(events.Announced).path == "a"
     talk.server.session.subscribe("a", "t", WANT)

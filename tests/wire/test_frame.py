@@ -15,6 +15,7 @@ from relay.wire.buffer import MAX_VARINT, encode_varint
 from relay.wire.frame import (
     MAX_STAMP,
     Datagram,
+    Excerpt,
     Frame,
     FrameParser,
     FrameScanner,
@@ -99,6 +100,32 @@ def test_scanner_counts_as_the_parser(
         assert scanner.complete == parser.complete
     assert scanner.complete
     assert scanner.frames == len(frames)
+
+
+@modest
+@given(layouts, frame_lists, cuts, st.integers(0, 7), st.none() | st.integers(0, 7))
+def test_an_excerpt_is_a_group_of_its_own(
+    layout: Layout, frames: list[Frame], sizes: list[int], first: int, last: int | None
+) -> None:
+    excerpt, cut = Excerpt(layout, first, last), b""
+    for chunk in chop(write(layout, frames), sizes):
+        cut += excerpt.feed(chunk)
+    expected = frames[first : None if last is None else last + 1]
+    if layout is Layout.UNTIMED:
+        expected = [frame._replace(timestamp=None) for frame in expected]
+    assert read(layout, cut) == expected
+    assert excerpt.frames == len(frames)
+    assert excerpt.is_short == (len(frames) < first)
+    assert excerpt.is_over == (last is not None and len(frames) > last)
+
+
+def test_the_first_frame_of_an_excerpt_tells_the_whole_time() -> None:
+    frames = [Frame(1_000_000, b"a"), Frame(1_000_010, b"b"), Frame(1_000_005, b"c")]
+    excerpt = Excerpt(TIMED, 1, 2)
+    assert excerpt.feed(write(TIMED, frames[:2])) == write(TIMED, [frames[1]])
+    assert not excerpt.is_over
+    assert excerpt.feed(write(TIMED, frames)[len(write(TIMED, frames[:2])) :])[:1] == b"\x09"
+    assert excerpt.is_over
 
 
 @modest

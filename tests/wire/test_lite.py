@@ -16,9 +16,12 @@ from relay.wire import lite
 from relay.wire.buffer import MAX_VARINT, StreamBuffer
 from relay.wire.lite import (
     Announce,
+    AnnounceEnd,
     AnnounceInit,
     AnnounceOk,
     AnnounceRequest,
+    AnnounceStart,
+    AnnounceUpdate,
     Dialect,
     Fetch,
     Goaway,
@@ -36,9 +39,10 @@ from relay.wire.lite import (
     TrackInfo,
     TrackRequest,
 )
-from relay.wire.version import LITE_01, LITE_02, LITE_03, LITE_04, LITE_05
+from relay.wire.version import LITE_01, LITE_02, LITE_03, LITE_04, LITE_05, LITE_06
 
-ALL = {dialect.name: dialect for dialect in (LITE_01, LITE_02, LITE_03, LITE_04, LITE_05)}
+EACH = (LITE_01, LITE_02, LITE_03, LITE_04, LITE_05, LITE_06)
+ALL = {dialect.name: dialect for dialect in EACH}
 OLD, MIDDLE = (LITE_01, LITE_02), (LITE_03, LITE_04)
 VECTORS = Path(__file__).parents[1] / "vectors" / "wire_lite.json"
 ROWS: list[dict[str, Any]] = json.loads(VECTORS.read_text())["messages"]
@@ -48,23 +52,28 @@ ints = st.integers(0, MAX_VARINT)
 groups = st.none() | st.integers(0, MAX_VARINT - 1)
 text = st.text(max_size=12)
 u8 = st.integers(0, 255)
+frames = {"first_frame": ints, "last_frame": groups}
 wishes = {"ordered": st.booleans(), "max_latency": ints, "start": groups, "end": groups}
+hops = st.lists(ints, max_size=32).map(tuple)
 
 KINDS: dict[type[Message], st.SearchStrategy[Any]] = {
     AnnounceRequest: st.builds(AnnounceRequest, text, ints),
     AnnounceInit: st.builds(AnnounceInit, st.lists(text, max_size=4).map(tuple)),
     AnnounceOk: st.builds(AnnounceOk, ints, ints),
-    Announce: st.builds(Announce, st.booleans(), text, st.lists(ints, max_size=32).map(tuple)),
-    Subscribe: st.builds(Subscribe, ints, text, text, u8, **wishes),
-    SubscribeUpdate: st.builds(SubscribeUpdate, u8, **wishes),
+    Announce: st.builds(Announce, st.booleans(), text, hops),
+    AnnounceStart: st.builds(AnnounceStart, text, hops, ints, ints),
+    AnnounceEnd: st.builds(AnnounceEnd, ints),
+    AnnounceUpdate: st.builds(AnnounceUpdate, ints, hops, ints, ints),
+    Subscribe: st.builds(Subscribe, ints, text, text, u8, **wishes, **frames),
+    SubscribeUpdate: st.builds(SubscribeUpdate, u8, **wishes, **frames),
     SubscribeOk: st.builds(SubscribeOk, u8, **wishes),
     SubscribeStart: st.builds(SubscribeStart, ints),
     SubscribeEnd: st.builds(SubscribeEnd, ints),
     SubscribeDrop: st.builds(SubscribeDrop, ints, ints, ints),
     TrackRequest: st.builds(TrackRequest, text, text),
     TrackInfo: st.builds(TrackInfo, u8, st.booleans(), ints, st.integers(1, MAX_VARINT)),
-    Fetch: st.builds(Fetch, text, text, u8, ints),
-    Group: st.builds(Group, ints, ints),
+    Fetch: st.builds(Fetch, text, text, u8, ints, **frames),
+    Group: st.builds(Group, ints, ints, ints),
     Probe: st.builds(Probe, ints, ints),
     Goaway: st.builds(Goaway, text),
     SessionInfo: st.builds(SessionInfo, ints),
@@ -73,7 +82,7 @@ PAIRS = [(dialect, cls) for dialect in ALL.values() for cls in KINDS if cls in d
 ABSENT = [(dialect, cls) for dialect in ALL.values() for cls in KINDS if cls not in dialect.codecs]
 FAMILIES = {
     Reply.SUBSCRIBE: (SubscribeOk, SubscribeStart, SubscribeEnd, SubscribeDrop),
-    Reply.ANNOUNCE: (Announce,),
+    Reply.ANNOUNCE: (Announce, AnnounceStart, AnnounceEnd, AnnounceUpdate),
     Reply.TRACK: (TrackInfo,),
     Reply.PROBE: (Probe,),
     Reply.SESSION_INFO: (SessionInfo,),
@@ -100,20 +109,33 @@ def carried(dialect: Dialect, message: Any) -> Any:
                 return message._replace(hops=(0,) * len(message.hops))
             case Probe():
                 return message._replace(rtt=0)
+    if dialect is LITE_06:
+        match message:
+            case Subscribe() | SubscribeUpdate():
+                return message._replace(ordered=False, start=message.start or None)
+            case TrackInfo():
+                return message._replace(ordered=False)
     return message
 
 
 def sayable(dialect: Dialect, message: Any) -> Any:
     if isinstance(message, AnnounceRequest) and not dialect.excludes_hop:
         return message._replace(exclude=0)
+    if dialect is not LITE_06:
+        match message:
+            case Group():
+                return message._replace(first_frame=0)
+            case Subscribe() | SubscribeUpdate() | Fetch():
+                return message._replace(first_frame=0, last_frame=None)
     return message
 
 
 def body_of(dialect: Dialect, wire: bytes, cls: type[Message]) -> bytes:
     """The body in what `Dialect.encode` gave, with nothing around it."""
     buffer = StreamBuffer(wire)
-    if cls in dialect.typed_replies:
-        assert buffer.varint() == dialect.typed_replies.index(cls)
+    for family in (dialect.typed_replies, dialect.typed_announces):
+        if cls in family:
+            assert buffer.varint() == family.index(cls)
     body = buffer.message(LIMIT)
     assert body is not None
     assert len(buffer) == 0
@@ -186,10 +208,27 @@ def test_absent_messages(dialect: Dialect, cls: type[Message], data: st.DataObje
         dialect.decode(cls, b"")
 
 
-@pytest.mark.parametrize("dialect", [LITE_01, LITE_02, LITE_03], ids=name)
+@pytest.mark.parametrize("dialect", [LITE_01, LITE_02, LITE_03, LITE_06], ids=name)
 def test_what_may_not_be_lost_is_refused(dialect: Dialect) -> None:
     with pytest.raises(ValueError, match="exclude"):
         dialect.encode(AnnounceRequest("demo", 7))
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        Group(0, 1, 2),
+        Fetch("a", "b", 0, 1, first_frame=1),
+        Fetch("a", "b", 0, 1, last_frame=0),
+        SubscribeUpdate(0, first_frame=1),
+        Subscribe(0, "a", "b", 0, end=3, last_frame=0),
+    ],
+    ids=repr,
+)
+def test_parts_of_groups_are_refused_where_they_would_pass_for_the_whole(message: Message) -> None:
+    assert LITE_06.encode(message)
+    with pytest.raises(ValueError, match="_frame"):
+        LITE_05.encode(message)
 
 
 @pytest.mark.parametrize(
@@ -220,6 +259,11 @@ def test_values_that_cannot_be_said(message: Message) -> None:
         (LITE_05, Goaway, "6001" + "61" * 8193),
         (LITE_01, AnnounceInit, "ffffffffffffffff"),
         (LITE_05, Subscribe, "00 01ff 00 00 00 00 00 00"),
+        (LITE_06, AnnounceRequest, "00 00"),  # excludes nobody any more
+        (LITE_06, AnnounceStart, "00 01 00 00"),  # no cold cost
+        (LITE_06, AnnounceUpdate, "00 21" + "00" * 35),
+        (LITE_06, TrackInfo, "00 00 00"),  # no timescale
+        (LITE_06, Group, "00 00"),  # no first frame
     ],
 )
 def test_broken_bodies(dialect: Dialect, cls: type[Message], hex_: str) -> None:
@@ -241,7 +285,7 @@ REPLYING = [
 @given(st.data())
 def test_replies_in_pieces(dialect: Dialect, family: Reply, data: st.DataObject) -> None:
     one = st.one_of([KINDS[cls] for cls in replies(dialect, family)])
-    messages = data.draw(st.lists(one, max_size=4))
+    messages = [sayable(dialect, message) for message in data.draw(st.lists(one, max_size=4))]
     wire = b"".join(map(dialect.encode, messages))
     expected = [carried(dialect, message) for message in messages]
 
@@ -274,7 +318,7 @@ def test_noise_for_replies(where: tuple[Dialect, Reply], chunks: list[bytes]) ->
     assert len(buffer) <= sum(map(len, chunks))
 
 
-@pytest.mark.parametrize("dialect", [LITE_03, LITE_04, LITE_05], ids=name)
+@pytest.mark.parametrize("dialect", [LITE_03, LITE_04, LITE_05, LITE_06], ids=name)
 def test_unknown_reply_type_is_refused_at_once(dialect: Dialect) -> None:
     with pytest.raises(DecodeError, match="type 3"):
         dialect.reply(Reply.SUBSCRIBE, StreamBuffer(b"\x03"), LIMIT)
@@ -286,12 +330,23 @@ def test_type_numbers_belong_to_their_version() -> None:
         assert dialect.reply(Reply.SUBSCRIBE, StreamBuffer(b"\x01\x03\x01\x02\x03"), 9) == drop
         with pytest.raises(DecodeError):
             dialect.reply(Reply.SUBSCRIBE, StreamBuffer(b"\x02\x03\x01\x02\x03"), 9)
-    assert LITE_05.reply(Reply.SUBSCRIBE, StreamBuffer(b"\x02\x03\x01\x02\x03"), 9) == drop
+    for dialect in (LITE_05, LITE_06):
+        assert dialect.reply(Reply.SUBSCRIBE, StreamBuffer(b"\x02\x03\x01\x02\x03"), 9) == drop
+
+
+def test_announces_of_unknown_types_are_skipped() -> None:
+    buffer = StreamBuffer(bytes.fromhex("03 02 abcd 4040 00 01 01 07 09".replace(" ", "")))
+    assert LITE_06.reply(Reply.ANNOUNCE, buffer, LIMIT) == AnnounceEnd(7)
+    assert LITE_06.reply(Reply.ANNOUNCE, buffer, LIMIT) is None
+    buffer.append(bytes.fromhex("4041"))
+    with pytest.raises(DecodeError, match="at most 64"):
+        LITE_06.reply(Reply.ANNOUNCE, buffer, 64)
 
 
 @pytest.mark.parametrize(("dialect", "family"), REPLYING, ids=name)
 def test_replies_are_limited(dialect: Dialect, family: Reply) -> None:
-    typed = b"\x00" if family is Reply.SUBSCRIBE and dialect.typed_replies else b""
+    types = {Reply.SUBSCRIBE: dialect.typed_replies, Reply.ANNOUNCE: dialect.typed_announces}
+    typed = b"\x00" if types.get(family) else b""
     buffer = StreamBuffer(typed + b"\x40\x41")
     with pytest.raises(DecodeError, match="at most 64"):
         dialect.reply(family, buffer, 64)
@@ -308,5 +363,5 @@ def test_families_that_a_version_lacks() -> None:
     assert missing == {
         Reply.TRACK: {"01", "02", "03", "04"},
         Reply.PROBE: {"01", "02"},
-        Reply.SESSION_INFO: {"03", "04", "05"},
+        Reply.SESSION_INFO: {"03", "04", "05", "06"},
     }

@@ -36,7 +36,7 @@ setups = st.builds(
     probe=st.integers(0, 2),
     path=st.none() | st.text(max_size=20),
     role=st.integers(0, 2),
-    cost=ints,
+    cost=st.none() | ints,
     origin=ints,
 )
 client_setups = st.builds(

@@ -7,9 +7,12 @@ import pytest
 from relay.wire import tables
 from relay.wire.messages import (
     Announce,
+    AnnounceEnd,
     AnnounceInit,
     AnnounceOk,
     AnnounceRequest,
+    AnnounceStart,
+    AnnounceUpdate,
     Fetch,
     Goaway,
     Group,
@@ -39,10 +42,12 @@ NEW = (MIDDLE - {SubscribeOk}) | {
     Fetch,
     Goaway,
 }
+NEWEST = (NEW - {Announce}) | {AnnounceStart, AnnounceEnd, AnnounceUpdate}
 
 
 @pytest.mark.parametrize(
-    ("version", "classes"), [(1, OLD), (2, OLD), (3, MIDDLE), (4, MIDDLE | {Goaway}), (5, NEW)]
+    ("version", "classes"),
+    [(1, OLD), (2, OLD), (3, MIDDLE), (4, MIDDLE | {Goaway}), (5, NEW), (6, NEWEST)],
 )
 def test_messages_of_a_version(version: int, classes: set[type[Message]]) -> None:
     assert set(compiled(version)) == classes

@@ -8,6 +8,7 @@ from relay.wire.lite import (
     Announce,
     AnnounceInit,
     AnnounceOk,
+    AnnounceStart,
     Bidi,
     Dialect,
     Fetch,
@@ -28,26 +29,27 @@ from relay.wire.version import (
     LITE_03,
     LITE_04,
     LITE_05,
+    LITE_06,
     by_code,
     by_identifier,
     choose,
 )
 
-ALL = (LITE_01, LITE_02, LITE_03, LITE_04, LITE_05)
+ALL = (LITE_01, LITE_02, LITE_03, LITE_04, LITE_05, LITE_06)
 
 
 def test_order_and_names() -> None:
-    assert DIALECTS == (LITE_05, LITE_04, LITE_03)
-    assert IDENTIFIERS == ("moq-lite-05", "moq-lite-04", "moq-lite-03", "moql")
-    assert [dialect.name for dialect in ALL] == [f"moq-lite-0{n}" for n in range(1, 6)]
-    assert len(set(ALL)) == 5
+    assert DIALECTS == (LITE_06, LITE_05, LITE_04, LITE_03)
+    assert IDENTIFIERS == ("moq-lite-06", "moq-lite-05", "moq-lite-04", "moq-lite-03", "moql")
+    assert [dialect.name for dialect in ALL] == [f"moq-lite-0{n}" for n in range(1, 7)]
+    assert len(set(ALL)) == 6
 
 
 def test_lookup_by_identifier() -> None:
     for dialect in DIALECTS:
         assert by_identifier(dialect.identifier) is dialect
         assert dialect.name == dialect.identifier
-    for other in (INBAND, "moq-lite-06", "moq-lite-02", "moq-00", ""):
+    for other in (INBAND, "moq-lite-07", "moq-lite-06-wip", "moq-lite-02", "moq-00", ""):
         assert by_identifier(other) is None
 
 
@@ -65,7 +67,8 @@ def test_lookup_by_code() -> None:
 @pytest.mark.parametrize(
     ("offered", "chosen"),
     [
-        (["moq-lite-06", "moq-lite-05", "moq-lite-04"], "moq-lite-05"),
+        (["moq-lite-07", "moq-lite-06", "moq-lite-05"], "moq-lite-06"),
+        (["moq-lite-05", "moq-lite-06"], "moq-lite-05"),
         (["moq-lite-03", "moq-lite-05"], "moq-lite-03"),
         (["moql", "moq-lite-05"], "moql"),
         (["moq-lite-02", "moqt-16"], None),
@@ -92,11 +95,17 @@ def test_facts_agree_with_messages(dialect: Dialect) -> None:
     assert not (dialect.inband and dialect.setup_stream)
     assert {Bidi.ANNOUNCE, Bidi.SUBSCRIBE} <= dialect.bidi
     assert not {Bidi.SESSION, Bidi.CLIENT_SETUP, Bidi.SERVER_SETUP} & dialect.bidi
-    assert set(dialect.typed_replies) <= set(has)
+    assert set(dialect.typed_replies) | set(dialect.typed_announces) <= set(has)
+    assert dialect.announce_ids == bool(dialect.typed_announces) == (AnnounceStart in has)
+    assert dialect.announce_ids != (Announce in has)
+    assert dialect.restart_in_place or not dialect.announce_ids
 
 
 @pytest.mark.parametrize("dialect", ALL, ids=lambda dialect: str(dialect.name))
 def test_facts_agree_with_bytes(dialect: Dialect) -> None:
+    if dialect.announce_ids:
+        assert dialect.encode(AnnounceStart("", (5, 6), 1, 2)).hex() == "0006000205060102"
+        return
     chain = dialect.encode(Announce(True, "", (5, 6)))
     carried = {None: "020100", "ids": "050100020506", "count": "03010002"}
     key = "ids" if dialect.hop_ids else "count" if dialect.stamps_hop else None
@@ -104,12 +113,18 @@ def test_facts_agree_with_bytes(dialect: Dialect) -> None:
 
 
 def test_facts_of_each_version() -> None:
-    assert [d.stamps_hop for d in ALL] == [None, None, "sender", "sender", "receiver"]
-    assert [d.hop_ids for d in ALL] == [False, False, False, True, True]
-    assert [d.restart_in_place for d in ALL] == [False, False, False, False, True]
-    assert [d.excludes_hop for d in ALL] == [False, False, False, True, True]
-    assert [d.setup_stream for d in ALL] == [False, False, False, False, True]
-    assert [d.inband for d in ALL] == [True, True, False, False, False]
-    assert [d.probe for d in ALL] == ["never", "never", "open", "open", "gated"]
-    assert [d.timed_frames for d in ALL] == [False, False, False, False, True]
-    assert [d.datagrams for d in ALL] == [False, False, False, False, True]
+    no, yes = [False], [True]
+    stamps = [None, None, "sender", "sender", "receiver", "receiver"]
+    assert [d.stamps_hop for d in ALL] == stamps
+    assert [d.hop_ids for d in ALL] == no * 3 + yes * 3
+    assert [d.restart_in_place for d in ALL] == no * 4 + yes * 2
+    assert [d.announce_ids for d in ALL] == no * 5 + yes
+    assert [d.costs for d in ALL] == no * 5 + yes
+    assert [d.excludes_hop for d in ALL] == no * 3 + yes * 2 + no
+    assert [d.start_floor for d in ALL] == no * 5 + yes
+    assert [d.setup_stream for d in ALL] == no * 4 + yes * 2
+    assert [d.inband for d in ALL] == yes * 2 + no * 4
+    assert [d.probe for d in ALL] == ["never", "never", "open", "open", "gated", "gated"]
+    assert [d.timed_frames for d in ALL] == no * 4 + yes * 2
+    assert [d.datagrams for d in ALL] == no * 4 + yes * 2
+    assert [d.codes.say(0) for d in ALL] == [0] * 5 + [1]

@@ -55,6 +55,8 @@ class Claims:
     """For whom the token was made; ``None`` when it does not say."""
     cluster: bool = False
     """The bearer is another relay."""
+    decrypt: tuple[str, ...] = ()
+    """Cipher keys whose fields the bearer may read in the clear over HTTP."""
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
     """All members as they were written, for whoever shows them."""
 
@@ -80,6 +82,8 @@ class Claims:
                 members[name] = value
         if self.aud is not None:
             members["aud"] = self.aud[0] if len(self.aud) == 1 else list(self.aud)
+        if self.decrypt:
+            members["decrypt"] = list(self.decrypt)
         if self.cluster:
             members["cluster"] = True
         return members
@@ -106,6 +110,7 @@ def decode(payload: bytes, names: ClaimNames = _NAMES) -> Claims:
         iss=_name("iss", raw.get("iss")),
         aud=_audience(raw.get("aud")),
         cluster=_flag("cluster", raw),
+        decrypt=_names("decrypt", raw.get("decrypt")),
         raw=raw,
     )
     for prefix in (*claims.put, *claims.get):
@@ -173,6 +178,14 @@ def _name(name: str, value: object) -> str | None:
     if not isinstance(value, str) or len(value) > MAX_NAME:
         raise _bad(name, f"a string of at most {MAX_NAME} characters")
     return value
+
+
+def _names(name: str, value: object) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    if not isinstance(value, list) or len(value) > MAX_PREFIXES:
+        raise _bad(name, f"a list of at most {MAX_PREFIXES} strings")
+    return tuple(_required_name(name, item) for item in value)
 
 
 def _audience(value: object) -> tuple[str, ...] | None:

@@ -77,12 +77,20 @@ def parse_object(data: bytes) -> dict[str, Any]:
     Bad manners are: bytes that are not UTF-8, a byte order mark, a member twice, numbers that are
     not finite, characters that are no text, more than `MAX_DEPTH` levels.
     """
+    value = parse_value(data)
+    if not isinstance(value, dict):
+        raise ValueError("not a JSON object")
+    return value
+
+
+def parse_value(data: bytes, max_depth: int = MAX_DEPTH) -> Any:
+    """Any JSON value, with the manners of `parse_object`. Raises `ValueError`."""
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError:
         raise ValueError("not UTF-8") from None
-    if _depth(text) > MAX_DEPTH:
-        raise ValueError(f"nested more than {MAX_DEPTH} levels deep")
+    if _depth(text) > max_depth:
+        raise ValueError(f"nested more than {max_depth} levels deep")
     try:
         value = json.loads(
             text, object_pairs_hook=_members, parse_float=_finite, parse_constant=_no_constant
@@ -91,8 +99,6 @@ def parse_object(data: bytes) -> dict[str, Any]:
         raise
     except ValueError:
         raise ValueError("not JSON") from None
-    if not isinstance(value, dict):
-        raise ValueError("not a JSON object")
     if "\\u" in text:
         _require_text(value)
     return value
@@ -132,7 +138,7 @@ def _no_constant(text: str) -> float:
     raise _BadManners(f"JSON with {text}")
 
 
-def _require_text(value: dict[str, Any]) -> None:
+def _require_text(value: Any) -> None:
     """Refuse halves of surrogate pairs, which no later writer could encode."""
     try:
         json.dumps(value, ensure_ascii=False).encode("utf-8")

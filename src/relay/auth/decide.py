@@ -185,6 +185,7 @@ class _Case:
             kid=vouched.kid,
             jti=vouched.jti,
             cluster=vouched.cluster,
+            decrypt=vouched.decrypt,
             tenant=vouched.tenant_at(path),
             issued=vouched.issued,
             credential=vouched.credential,

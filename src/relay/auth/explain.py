@@ -220,6 +220,7 @@ def rights(grant: Grant) -> dict[str, Any]:
         "tenant": grant.tenant,
         "anonymous": grant.anonymous,
         "cluster": grant.cluster,
+        "decrypt": list(grant.decrypt),
     }
 
 

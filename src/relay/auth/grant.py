@@ -63,6 +63,9 @@ class Grant:
     credential: str = "jwt"
     """What the rights are founded on: a `Kind`, or ``public``."""
 
+    decrypt: tuple[str, ...] = ()
+    """Cipher keys whose fields are decrypted when the guest reads over HTTP; default none."""
+
     @property
     def holder(self) -> Holder:
         """The guest as a revocation sees it."""

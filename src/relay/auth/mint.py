@@ -15,10 +15,14 @@ from relay.auth.claims import Claims, decode
 from relay.auth.compact import to_base64url, to_json
 from relay.auth.keys import Key
 from relay.auth.reason import Refusal
+from relay.auth.trust import ClaimNames
+
+_NAMES = ClaimNames()
 
 
-def sign(claims: Claims, key: Key, now: float | None = None) -> str:
-    """The token (JWS compact, RFC 7515, 7.1); ``now`` in unix seconds stamps a missing ``iat``.
+def sign(claims: Claims, key: Key, now: float | None = None, names: ClaimNames = _NAMES) -> str:
+    """The token (JWS compact, RFC 7515, 7.1); ``now`` in unix seconds stamps a missing ``iat``;
+    ``names`` is what rights are called.
 
     Raises `Refusal`: ``useless`` claims, ``bad_claims`` that no relay would read, claims that
     exceed the key's scope (``scope_exceeded``), or a key that ``key_cannot_sign``.
@@ -26,8 +30,12 @@ def sign(claims: Claims, key: Key, now: float | None = None) -> str:
     if now is not None and claims.iat is None:
         claims = replace(claims, iat=math.floor(now))
     claims.require_use()
-    payload = _encoded(claims.members())
-    decode(payload)
+    members = claims.members()
+    for own in ("root", "put", "get"):
+        if own in members:
+            members[getattr(names, own)] = members.pop(own)
+    payload = _encoded(members)
+    decode(payload, names)
     if key.scope is not None:
         key.scope.require(claims)
     if not key.can_sign:

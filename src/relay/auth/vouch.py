@@ -41,6 +41,7 @@ class Vouched:
     jti: str | None = None
     issued: float | None = None
     cluster: bool = False
+    decrypt: tuple[str, ...] = ()
     tenant: str | None = None
     """Overrides the first segment of the root, where the credential was narrowed before."""
 
@@ -69,6 +70,7 @@ def vouch_jwt(
         jti=claims.jti,
         issued=claims.iat,
         cluster=claims.cluster,
+        decrypt=claims.decrypt,
     )
 
 
@@ -143,6 +145,7 @@ def vouch_ticket(facts: Facts, now: float, trail: Trail) -> Vouched:
         jti=grant.jti,
         issued=grant.issued,
         cluster=grant.cluster,
+        decrypt=grant.decrypt,
         tenant=grant.tenant,
     )
 

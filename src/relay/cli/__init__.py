@@ -40,6 +40,12 @@ COMMANDS = {
     "doctor": "relay.cli.doctor:doctor",
     "hash-token": "relay.cli.hash_token:hash_token",
     "records": "relay.cli.records:records",
+    "nodes": "relay.cli.nodes:nodes",
+    "drain": "relay.cli.nodes:drain",
+    "keys": "relay.cli.keys:keys",
+    "quotas": "relay.cli.quotas:quotas",
+    "audit": "relay.cli.audit:audit",
+    "routes": "relay.cli.routes:routes",
     "sidecar": "relay.cli.sidecar:sidecar",
 }
 

@@ -132,16 +132,18 @@ class _Known:
 def _configured(config: Path, request: Request) -> _Known:
     """The settings, the keys and records now, and what is wrong with their sources."""
     from relay.cli.evidence import trusted
-    from relay.cli.stored import stored
+    from relay.cli.stored import own_keys, stored
     from relay.config import load
 
     settings = load(config).settings
     found = trusted(settings.auth, needs(request, settings.auth).kid)
+    own, unread = own_keys(settings)
+    keys = KeySet.gather(found.keys, own) if own else found.keys
     facts, troubles = stored(settings, request)
     together = (found.together,) if found.together else ()
     elsewhere = () if settings.auth.url is None else (ELSEWHERE,)
-    said = (*elsewhere, *found.troubles, *together, *troubles)
-    return _Known(settings.auth, found.keys, facts, said)
+    said = (*elsewhere, *found.troubles, *together, *unread, *troubles)
+    return _Known(settings.auth, keys, facts, said)
 
 
 # -- drawing ---------------------------------------------------------------------------------------

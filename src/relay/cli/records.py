@@ -6,14 +6,11 @@ a token's secret is printed once and never again. This module must not know how 
 
 from __future__ import annotations
 
-import asyncio
 import json
-import os
 import sys
 import time
-from collections.abc import Awaitable, Callable
 from pathlib import Path as File
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
@@ -23,11 +20,16 @@ from relay.auth.credentials import looks_like_token, make_token, read_token, sec
 from relay.auth.facts import StoredToken
 from relay.auth.revocation import Revocation
 from relay.cli.moment import read_time, show_time
-from relay.config import load
-from relay.config.names import variable
+from relay.cli.store import (
+    config_option,
+    json_option,
+    operator,
+    url_option,
+    with_office,
+    with_store,
+)
 from relay.errors import BadRequest, ConfigError, NotFound
 from relay.path import Path, covering
-from relay.records.opening import open_records
 from relay.records.store import MAX_PAGE, Records
 
 MAX_INPUT = 64 * 1024
@@ -35,8 +37,6 @@ MAX_INPUT = 64 * 1024
 
 MAX_NAME = 200
 """Characters of what an API token is called."""
-
-T = TypeVar("T")
 
 
 def _time(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
@@ -54,12 +54,11 @@ _expires_option = click.option(
     help="When it ends: +1h, 7d, a date; default never.",
 )
 _reason_option = click.option("--reason", default="", metavar="TEXT", help="Why, for operators.")
-_json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 
 
 @click.group()
-@click.option("--config", type=click.Path(path_type=File), help="Settings that name the store.")
-@click.option("--url", metavar="URL", help="The store: sqlite:///relay.db or postgresql://…")
+@config_option
+@url_option
 @click.pass_context
 def records(ctx: click.Context, config: File | None, url: str | None) -> None:
     """API tokens and revocations, in the store that records.url names."""
@@ -96,17 +95,17 @@ def create(
         expires=expires,
         created=time.time(),
     )
-    _with_store(lambda store: store.add_token(kept))
+    with_office(lambda office: office.create_token(operator(), kept))
     if expires is None:
         click.echo("Warning: the token never expires (--expires 90d)", err=True)
     click.echo(str(made))
 
 
 @token.command("list")
-@_json_option
+@json_option
 def list_tokens(as_json: bool) -> None:
     """Show the API tokens; their secrets are not kept."""
-    for each in _with_store(_all_tokens):
+    for each in with_store(_all_tokens):
         facts = {
             "token": each.id,
             "name": each.name,
@@ -171,15 +170,15 @@ def revoke(
     dimension, value = next(iter(given.items()), ("all", ""))
     entry = Revocation(dimension, value, issued_before, expires, reason)
     entry.require_sense()
-    kept = _with_store(lambda store: store.revoke(entry, time.time()))
+    kept = with_office(lambda office: office.revoke(operator(), entry))
     click.echo(f"{kept.id}")
 
 
 @records.command()
-@_json_option
+@json_option
 def revocations(as_json: bool) -> None:
     """Show the revocations in force."""
-    for each in _with_store(_all_revocations):
+    for each in with_store(_all_revocations):
         facts = {
             "id": each.id,
             "by": each.dimension,
@@ -196,48 +195,15 @@ def revocations(as_json: bool) -> None:
 @click.argument("number", type=int)
 def withdraw(number: int) -> None:
     """Take revocation NUMBER back."""
-    if not _with_store(lambda store: store.withdraw(number, time.time())):
+    if not with_office(lambda office: office.withdraw(operator(), number)):
         raise NotFound(f"no revocation {number} is in force")
 
 
 def _revoke_stored(prefix: str, reason: str) -> None:
-    done = _with_store(lambda store: store.revoke_token(prefix, time.time(), reason))
+    done = with_office(lambda office: office.revoke_token(operator(), prefix, reason))
     if done is None:
         raise NotFound("no such API token in the store")
     click.echo(f"{done.entry.id}")
-
-
-def _with_store(work: Callable[[Records], Awaitable[T]]) -> T:
-    """Do something with the store of the settings. Raises `ConfigError` when there is none."""
-    config, url = _chosen()
-
-    async def run() -> T:
-        store = await open_records(_url(config, url))
-        try:
-            return await work(store)
-        finally:
-            await store.close()
-
-    return asyncio.run(run())
-
-
-def _chosen() -> tuple[File | None, str | None]:
-    """What the group was told, wherever in the chain of commands it stands."""
-    ctx: click.Context | None = click.get_current_context()
-    while ctx is not None and ctx.obj is None:
-        ctx = ctx.parent
-    config, url = (None, None) if ctx is None else ctx.obj
-    return config, url
-
-
-def _url(config: File | None, url: str | None) -> str:
-    """The store: the flag's, else the environment's, else the file's."""
-    named = url or os.environ.get(variable("records.url"))
-    if not named and config is not None:
-        named = load(config).settings.records.url
-    if not named:
-        raise ConfigError("records.url: not set; name the store with --url or --config")
-    return named
 
 
 async def _all_tokens(store: Records) -> list[StoredToken]:

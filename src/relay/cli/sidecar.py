@@ -12,15 +12,20 @@ import ipaddress
 import json
 import os
 import signal
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path as File
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import structlog
 
 from relay.config import Address, Settings, load
 from relay.errors import ConfigError
+
+if TYPE_CHECKING:
+    from relay.keyring import Keyring
+    from relay.records.desk import Desk
 
 LEVELS = {"deny": "warning", "malformed": "warning", "not told": "warning", "renew": "debug"}
 """How important the service's events are; the others are ``info``."""
@@ -89,7 +94,9 @@ async def serving(settings: Settings) -> AsyncIterator[tuple[str, int]]:
     records = await open_records(settings.records.url)
     desk = Desk(records, settings.auth, _log, settings.records)
     try:
-        await desk.feed.refresh()
+        if settings.issuer.enabled:
+            await _believe_relays(settings, keyring, desk)
+        await desk.refresh()
         bench = Bench(settings.auth, keyring, desk, push, _log)
         sock = listen(*told.listen, setting="sidecar.listen")
         tls = (told.cert, told.key) if told.cert and told.key else None
@@ -109,6 +116,21 @@ async def serving(settings: Settings) -> AsyncIterator[tuple[str, int]]:
                 running.cancel()
     finally:
         await desk.close()
+
+
+async def _believe_relays(settings: Settings, keyring: Keyring, desk: Desk) -> None:
+    """Take the tokens that relays on the store issue: their keys' public halves are enough."""
+    from relay.issuer import OwnKeys
+
+    auth = settings.auth
+    source = OwnKeys(settings.issuer.name or auth.issuer, auth.audience, time.time)
+
+    async def reread() -> None:
+        source.take(await desk.records.keys.all())
+        keyring.turn()
+
+    keyring.adopt(source)
+    desk.notices.on("keys", reread)
 
 
 async def _serve(settings: Settings) -> None:

@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from relay.auth.facts import NO_FACTS, Facts
+from relay.auth.keys import KeySet
 from relay.auth.needs import needs
 from relay.auth.request import Request
 from relay.config.shape import Settings
@@ -19,6 +20,7 @@ from relay.errors import ConfigError
 from relay.records.address import read_address
 from relay.records.feed import RevocationFeed
 from relay.records.opening import open_records
+from relay.records.signing import vouching
 from relay.records.store import StoreError
 
 TICKET = "the ticket was not looked up: looking spends it"
@@ -37,6 +39,29 @@ def stored(settings: Settings, request: Request) -> tuple[Facts, tuple[str, ...]
         return asyncio.run(_read(settings, request)), troubles
     except (ConfigError, StoreError, TimeoutError) as error:
         return NO_FACTS, (*troubles, str(error) or "records.url: no answer in time")
+
+
+def own_keys(settings: Settings) -> tuple[KeySet, tuple[str, ...]]:
+    """The keys of ``[issuer]`` as the store has them, and what is wrong with them. Blocks."""
+    url = settings.records.url
+    file = None if url is None else read_address(url).file
+    if url is None or not settings.issuer.enabled or (file is not None and not file.exists()):
+        return KeySet(), ()
+    try:
+        return asyncio.run(_own_keys(settings)), ()
+    except (ConfigError, StoreError, TimeoutError) as error:
+        return KeySet(), (str(error) or "records.url: no answer in time",)
+
+
+async def _own_keys(settings: Settings) -> KeySet:
+    records = await open_records(settings.records.url)
+    try:
+        async with asyncio.timeout(settings.records.timeout):
+            keys = vouching(await records.keys.all(), time.time())
+    finally:
+        await records.close()
+    auth = settings.auth
+    return keys.expecting(settings.issuer.name or auth.issuer, auth.audience)
 
 
 async def _read(settings: Settings, request: Request) -> Facts:

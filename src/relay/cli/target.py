@@ -91,7 +91,8 @@ def resolve(url: str, disable_verify: bool, root: Path | None, pins: tuple[str, 
         raise click.UsageError("expected a URL") from None
     if parts.scheme not in SCHEMES or not parts.hostname:
         raise click.UsageError(f"expected a URL with one of {', '.join(SCHEMES)} and a host")
-    tls = DialTls(root, tuple(map(_pin, pins)), disable_verify)
+    roots = (root,) if root is not None else ()
+    tls = DialTls(roots, tuple(map(_pin, pins)), disable_verify)
     told = tls != DialTls()
     if parts.scheme == "http":
         if not told:

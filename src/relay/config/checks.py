@@ -15,11 +15,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from relay.auth.keys import MAX_KEY_FILE, KeySet
-from relay.auth.trust import is_url
+from relay.auth.trust import is_url, split_url
+from relay.cluster.address import parse
 from relay.config.names import SETTINGS
 from relay.config.shape import Settings
 from relay.config.sources import Entry, looks_like_key
 from relay.errors import ConfigError
+from relay.net.dial import DialTls
 from relay.sidecar.address import check_url
 from relay.wire.version import IDENTIFIERS
 
@@ -48,8 +50,32 @@ def problems(settings: Settings, entries: Entries) -> list[str]:
         *_https(settings, entries),
         *_versions(settings, entries),
         *_internal(settings, entries),
+        *_links(settings, entries),
+        *_issuer(settings, entries),
+        *_audit(settings, entries),
         *_files(settings, entries),
     ]
+
+
+def _links(settings: Settings, entries: Entries) -> Iterator[str]:
+    """Relays that cannot be dialled, and certificates that are half there."""
+    cluster, tls = settings.cluster, settings.client.tls
+    named = [("cluster.connect", each) for each in cluster.connect]
+    named += [("cluster.node", cluster.node)] if cluster.node is not None else []
+    for name, url in named:
+        try:
+            address = parse(url)
+        except ConfigError as error:
+            yield f"{_where(entries, name)}: {error}"
+            continue
+        if name == "cluster.node" and address.has_token:
+            yield f"{_where(entries, name)}: it is told to everybody and must not hold a token"
+    if (tls.cert is None) != (tls.key is None):
+        yield f"{_where(entries, 'client.tls.cert')}: cert and key belong together"
+    try:
+        DialTls(fingerprints=tls.fingerprint).pins()
+    except ConfigError as error:
+        yield f"{_where(entries, 'client.tls.fingerprint')}: {error}"
 
 
 def warnings(settings: Settings, entries: Entries) -> list[str]:
@@ -59,10 +85,9 @@ def warnings(settings: Settings, entries: Entries) -> list[str]:
         if path.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH):
             where = _where(entries, name)
             said.append(f"{where}: {path} can be read by others; chmod 600 it")
-    for name, entry in entries.items():
-        shown_to_server = name.startswith("client.tls.") and settings.auth.url is not None
-        if name.startswith(("cluster.", "client.")) and not shown_to_server:
-            said.append(f"{entry.where}: links to other relays are not built yet, ignored")
+    if settings.client.tls.disable_verify:
+        where = _where(entries, "client.tls.disable_verify")
+        said.append(f"{where}: links believe any certificate; anybody can play the other relay")
     if settings.server.tls.root and not settings.auth.certificates:
         where = _where(entries, "server.tls.root")
         said.append(
@@ -146,6 +171,37 @@ def _internal(settings: Settings, entries: Entries) -> Iterator[str]:
         yield f"{_where(entries, 'internal.listen')}: expected a loopback address"
 
 
+def _issuer(settings: Settings, entries: Entries) -> Iterator[str]:
+    """Keys of the relay's own need a place, and its tokens must be such as it takes itself."""
+    if not settings.issuer.enabled:
+        return
+    where = _where(entries, "issuer.enabled")
+    if settings.records.url is None:
+        yield f"{where}: needs records.url, where the signing keys are kept"
+    if settings.auth.url is not None:
+        yield f"{where}: not beside auth.url, which decides; that server may issue tokens"
+    if settings.auth.require_typ not in (None, "JWT"):
+        where = _where(entries, "auth.require_typ")
+        yield f"{where}: the tokens of issuer.enabled say JWT"
+
+
+def _audit(settings: Settings, entries: Entries) -> Iterator[str]:
+    """A webhook is signed, or nobody could tell it from anybody's POST."""
+    audit = settings.audit
+    if audit.webhook is None:
+        return
+    where = _where(entries, "audit.webhook")
+    try:
+        scheme = split_url(audit.webhook).scheme
+    except ValueError as error:
+        yield f"{where}: {error}"
+        return
+    if scheme != "https" and not audit.webhook_private:
+        yield f"{where}: expected https://, or audit.webhook_private for a private network"
+    if (audit.webhook_secret is None) == (audit.webhook_secret_file is None):
+        yield f"{where}: needs one of audit.webhook_secret and audit.webhook_secret_file"
+
+
 def _versions(settings: Settings, entries: Entries) -> Iterator[str]:
     where = _where(entries, "server.versions")
     if not settings.server.versions:
@@ -162,6 +218,7 @@ def _files(settings: Settings, entries: Entries) -> Iterator[str]:
     named += [("auth.jwks", source.file) for source in settings.auth.jwks]
     named += [("server.tls.cert", str(file)) for file in tls.cert]
     named += [("server.tls.key", str(file)) for file in tls.key]
+    named += [("audit.webhook_secret_file", str(settings.audit.webhook_secret_file or ""))]
     named += [
         ("sidecar.cert", str(settings.sidecar.cert or "")),
         ("sidecar.key", str(settings.sidecar.key or "")),

@@ -30,6 +30,9 @@ SECONDS = frozenset(
         "cache.cache_duration",
         "cache.track_linger",
         "client.timeout",
+        "ingest.linger",
+        "cluster.silence",
+        "server.drain",
         "sidecar.expires",
         "sidecar.revalidate",
     }

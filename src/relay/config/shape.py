@@ -14,13 +14,17 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
 
+from relay.auth.issue import IssuerSettings
 from relay.auth.rules import Hash
 from relay.auth.settings import AuthSettings
+from relay.cluster.settings import ClusterSettings
 from relay.control.settings import PublicLimits
+from relay.ingest.settings import IngestSettings
 from relay.model.settings import CacheSettings
 from relay.net.settings import ListenSettings, QuicLimits
 from relay.peer.settings import PeerSettings
-from relay.records.settings import RecordsSettings
+from relay.quota import QuotaSettings
+from relay.records.settings import AuditSettings, RecordsSettings
 from relay.session.settings import SessionSettings
 from relay.sidecar.settings import SidecarSettings
 from relay.wire.version import IDENTIFIERS
@@ -105,6 +109,13 @@ class ServerTls(Section):
 class ServerSettings(Section):
     """``[server]``: where QUIC is taken."""
 
+    drain: float = Field(default=10.0, ge=0.0, le=3600.0, allow_inf_nan=False)
+    """Most seconds for which sessions are left to go by themselves after SIGTERM or relay drain;
+    a second signal ends them at once, and so does SIGINT."""
+
+    goaway: str = ""
+    """Where peers are sent when the relay stops, a URL; empty: nowhere in particular."""
+
     listen: Listen = Address("::", 4443)
     """UDP address and port."""
 
@@ -146,7 +157,7 @@ class ClientTls(Section):
     """``[client.tls]``: whom to trust when this relay dials another."""
 
     disable_verify: bool = False
-    """Trust anybody. For a laptop only."""
+    """Trust anybody. For a laptop only; every start warns."""
 
     root: Files = ()
     """Authorities (PEM) to trust instead of the system's."""
@@ -155,14 +166,14 @@ class ClientTls(Section):
     """SHA-256 of certificates to trust whoever signed them, hex."""
 
     cert: Path | None = None
-    """Client certificate (PEM), shown to the server of auth.url."""
+    """Client certificate (PEM), shown to relays that are dialled and to the server of auth.url."""
 
     key: Path | None = None
     """Its private key (PEM)."""
 
 
 class ClientSettings(Section):
-    """``[client]``: connections this relay opens. Read, not obeyed yet: links are not built."""
+    """``[client]``: connections this relay opens."""
 
     bind: Listen | None = None
     """Local UDP address; unset: any."""
@@ -171,28 +182,6 @@ class ClientSettings(Section):
     """Seconds until a dial is given up."""
 
     tls: ClientTls = ClientTls()
-
-
-class ClusterSettings(Section):
-    """``[cluster]``: links to other relays. Read, not obeyed yet: links are not built."""
-
-    connect: Texts = ()
-    """Relays to dial."""
-
-    connect_api: str | None = None
-    """Where to ask for relays to dial."""
-
-    token: Path | None = None
-    """File of the token for dialling."""
-
-    node: str | None = None
-    """This relay's own address as others reach it."""
-
-    mesh: bool = False
-    """Whether relays find each other by gossip."""
-
-    id: int | None = Field(default=None, ge=1, lt=2**62)
-    """This relay's number in hop chains; unset: drawn at the start."""
 
 
 class SidecarSection(SidecarSettings):
@@ -224,6 +213,9 @@ class Settings(Section):
     web: WebSettings = WebSettings()
     auth: AuthSettings = AuthSettings()
     records: RecordsSettings = RecordsSettings()
+    quotas: QuotaSettings = QuotaSettings()
+    issuer: IssuerSettings = IssuerSettings()
+    audit: AuditSettings = AuditSettings()
     limits: ListenSettings = ListenSettings()
     quic: QuicLimits = QuicLimits()
     session: SessionSettings = SessionSettings()
@@ -232,6 +224,7 @@ class Settings(Section):
     client: ClientSettings = ClientSettings()
     cluster: ClusterSettings = ClusterSettings()
     admin: AdminSettings = AdminSettings()
+    ingest: IngestSettings = IngestSettings()
     internal: InternalSettings = InternalSettings()
     sidecar: SidecarSection = SidecarSection()
 

@@ -26,6 +26,7 @@ MAX_FILE = 1 << 20
 
 FILES = frozenset(
     {
+        "audit.webhook_secret_file",
         "auth.jwks",
         "auth.key",
         "auth.key_dir",
@@ -233,6 +234,8 @@ def _beside(folder: Path, name: str, value: Any) -> Any:
     """File names made relative to ``folder``; everything else as it is."""
     if name == "records.url" and isinstance(value, str):
         return beside(folder, value)
+    if name == "ingest.tracks" and isinstance(value, dict):
+        return {route: _schema_beside(folder, rules) for route, rules in value.items()}
     if name not in FILES:
         return value
     if isinstance(value, list):
@@ -241,6 +244,11 @@ def _beside(folder: Path, name: str, value: Any) -> Any:
         return value | {"file": _beside(folder, name, value["file"])}
     plain = isinstance(value, str) and not is_url(value) and not looks_like_key(value)
     return str(folder / value) if plain else value
+
+
+def _schema_beside(folder: Path, rules: Any) -> Any:
+    plain = isinstance(rules, dict) and isinstance(rules.get("schema"), str)
+    return rules | {"schema": str(folder / rules["schema"])} if plain else rules
 
 
 def looks_like_key(text: str) -> bool:

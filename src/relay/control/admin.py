@@ -6,7 +6,6 @@ This module must not know how decisions are made.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -14,11 +13,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from relay.control.body import members
 from relay.control.credentials import Face
-from relay.errors import BadRequest, LimitExceeded, Unauthorized
-
-MAX_BODY = 65_536
-"""Bytes of one question; more is refused."""
+from relay.errors import BadRequest, Unauthorized
 
 
 class Office(Protocol):
@@ -42,7 +39,7 @@ def admin_routes(
         given = bearer(request)
         if not given or not await office.is_admin(given):
             raise Unauthorized("not the operator")
-        asked = await _members(request)
+        asked = await members(request)
         answer = await office.explain(
             _text(asked, "url") or "/",
             _text(asked, "token"),
@@ -54,31 +51,15 @@ def admin_routes(
     return [Route("/admin/explain", face(explain), methods=["POST"])]
 
 
-async def _members(request: Request) -> dict[str, Any]:
-    """The JSON object in the body. Raises `BadRequest` or `LimitExceeded`."""
-    body = b""
-    async for piece in request.stream():
-        body += piece
-        if len(body) > MAX_BODY:
-            raise LimitExceeded(f"a body of more than {MAX_BODY} bytes")
-    try:
-        found = json.loads(body)
-    except (ValueError, RecursionError):
-        raise BadRequest("the body is not JSON") from None
-    if not isinstance(found, dict):
-        raise BadRequest("the body is not a JSON object")
-    return found
-
-
-def _text(members: dict[str, Any], name: str) -> str | None:
-    value = members.get(name)
+def _text(asked: dict[str, Any], name: str) -> str | None:
+    value = asked.get(name)
     if value is not None and not isinstance(value, str):
         raise BadRequest(f"{name} is not text")
     return value
 
 
-def _texts(members: dict[str, Any], name: str) -> list[str]:
-    value = members.get(name, [])
+def _texts(asked: dict[str, Any], name: str) -> list[str]:
+    value = asked.get(name, [])
     if isinstance(value, str):
         return [value]
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):

@@ -6,14 +6,18 @@ The law: a stranger learns a status and an id. This module must not know what a 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from relay.control.body import members
 from relay.errors import Unauthorized
+
+SHOWN_SECONDS = 60
+"""Seconds that others may keep the relay's public keys: a key is shown long before it signs."""
 
 
 class Desk(Protocol):
@@ -21,6 +25,13 @@ class Desk(Protocol):
 
     async def ticket(self, bearer: str, remote: str) -> dict[str, Any]:
         """A one-time ticket: ``{ticket, expires}``. Raises `Refused`."""
+
+    def jwks(self) -> dict[str, Any]:
+        """The public halves of the relay's own signing keys. Raises `Gone` where it has none."""
+
+    async def login(self, bearer: str, wished: Mapping[str, Any], remote: str) -> dict[str, Any]:
+        """A token for what a credential allows, or for what of it is ``wished``: ``{token, expires,
+        …}``. Raises `Refused`, `BadRequest`, `Gone` where no tokens are made."""
 
     async def sessions(self, bearer: str, remote: str) -> list[dict[str, Any]]:
         """The running sessions of the credential's holder: ``{id, root, …}``. Raises `Refused`."""
@@ -52,6 +63,15 @@ def credential_routes(desk: Desk, face: Face, bearer: Bearer, remote: Remote) ->
         made = await desk.ticket(credential(request), remote(request))
         return JSONResponse(made, status_code=201, headers={"cache-control": "no-store"})
 
+    async def jwks(request: Request) -> Response:
+        cached = {"cache-control": f"public, max-age={SHOWN_SECONDS}"}
+        return JSONResponse(desk.jwks(), headers=cached, media_type="application/jwk-set+json")
+
+    async def login(request: Request) -> Response:
+        given = credential(request)
+        made = await desk.login(given, await members(request, empty=True), remote(request))
+        return JSONResponse(made, status_code=201, headers={"cache-control": "no-store"})
+
     async def sessions(request: Request) -> Response:
         found = await desk.sessions(credential(request), remote(request))
         return JSONResponse({"sessions": found}, headers={"cache-control": "no-store"})
@@ -63,6 +83,8 @@ def credential_routes(desk: Desk, face: Face, bearer: Bearer, remote: Remote) ->
 
     return [
         Route("/ticket", face(ticket), methods=["POST", "OPTIONS"]),
+        Route("/auth/login", face(login), methods=["POST", "OPTIONS"]),
+        Route("/.well-known/jwks.json", face(jwks), methods=["GET", "HEAD", "OPTIONS"]),
         Route("/session", face(sessions), methods=["GET", "HEAD", "OPTIONS"]),
         Route("/session/{id}/refresh", face(refresh), methods=["POST", "OPTIONS"]),
     ]

@@ -9,6 +9,7 @@ module must not know tokens, sessions or where groups are kept; a `House` answer
 from __future__ import annotations
 
 import asyncio
+import math
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
@@ -21,9 +22,20 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from relay.control.admin import Office, admin_routes
+from relay.control.asking import asked, bearer, parameter, raw_path, remote
 from relay.control.credentials import Desk, credential_routes
+from relay.control.publish import Press, publish_routes
+from relay.control.routes import Map, map_routes
 from relay.control.settings import PublicLimits
-from relay.errors import BadRequest, Gone, LimitExceeded, Refused, RelayError, Unauthorized
+from relay.control.watch import Lookout, watch_routes
+from relay.errors import (
+    BadRequest,
+    Gone,
+    LimitExceeded,
+    OverQuota,
+    Refused,
+    RelayError,
+)
 
 MAX_GROUP = 2**62 - 1
 """Largest group sequence a varint can carry (RFC 9000, 16)."""
@@ -37,7 +49,7 @@ CORS = {
 }
 PREFLIGHT = CORS | {
     "access-control-allow-methods": "GET, HEAD, POST, OPTIONS",
-    "access-control-allow-headers": "authorization",
+    "access-control-allow-headers": "authorization, content-type, last-event-id",
     "access-control-max-age": "86400",
 }
 WORDS = {
@@ -101,8 +113,15 @@ class House(Desk, Office, Protocol):
         """
 
 
-def public_app(house: House, limits: PublicLimits) -> Starlette:
-    """The ASGI application of the public face."""
+class Newsroom(Press, Lookout, Map, Protocol):
+    """What publishing and watching without a session may ask of the relay."""
+
+    def decrypted(self, grant: Any, frames: Sequence[bytes]) -> Sequence[bytes]:
+        """Frames with the fields in the clear that the grant opens."""
+
+
+def public_app(house: House, limits: PublicLimits, news: Newsroom | None = None) -> Starlette:
+    """The ASGI application of the public face; without ``news`` nobody publishes or watches."""
     seats = _Seats(limits.max_fetches)
 
     async def health(request: Request) -> Response:
@@ -112,19 +131,20 @@ def public_app(house: House, limits: PublicLimits) -> Starlette:
         return PlainTextResponse(house.certificate_hash())
 
     async def announced(request: Request) -> Response:
-        grant = await _admit(house, request, _raw_path(request)[len("/announced") :] or "/")
+        grant = await _admit(house, request, raw_path(request)[len("/announced") :] or "/")
         names = sorted(house.announced(grant))
         return PlainTextResponse("".join(f"{name}\n" for name in names), headers=PRIVATE)
 
     async def fetch(request: Request) -> Response:
-        broadcast, _, track = _raw_path(request)[len("/fetch") :].rpartition("/")
+        broadcast, _, track = raw_path(request)[len("/fetch") :].rpartition("/")
         if not track or not broadcast.strip("/"):
             raise BadRequest("a fetch names a broadcast and a track")
         group = _asked_group(request)
         grant = await _admit(house, request, broadcast)
+        opened = news.decrypted if news and parameter(request, "decrypt") == "1" else _as_is
         seats.take()
         try:
-            return await _fetched(house, limits, grant, _unescape(track), group, seats)
+            return await _fetched(house, limits, grant, _unescape(track), group, seats, opened)
         except BaseException:
             seats.give()
             raise
@@ -143,8 +163,10 @@ def public_app(house: House, limits: PublicLimits) -> Starlette:
         Route("/announced/{prefix:path}", face(announced), methods=methods),
         Route("/fetch/{target:path}", face(fetch), methods=methods),
     ]
-    routes += credential_routes(house, face, _bearer, _remote)
-    routes += admin_routes(house, face, _bearer)
+    routes += credential_routes(house, face, bearer, remote)
+    routes += admin_routes(house, face, bearer)
+    if news is not None:
+        routes += publish_routes(news, face) + watch_routes(news, face) + map_routes(news, face)
     strangers: dict[Any, Any] = {404: _plain_refusal, 405: _plain_refusal, 500: _plain_refusal}
     app = Starlette(routes=routes, exception_handlers=strangers)
     app.router.redirect_slashes = False
@@ -159,7 +181,7 @@ async def _answered(answer: _Answer, request: Request, limits: PublicLimits) -> 
     """One request from limits to CORS; every error of ours becomes a status here and only here."""
     if request.method == "OPTIONS":
         return Response(status_code=204, headers=PREFLIGHT)
-    if len(_raw_path(request)) + len(request.scope["query_string"]) > limits.max_url:
+    if len(raw_path(request)) + len(request.scope["query_string"]) > limits.max_url:
         return _refusal(414)
     try:
         response = await answer(request)
@@ -168,7 +190,10 @@ async def _answered(answer: _Answer, request: Request, limits: PublicLimits) -> 
     except TimeoutError:
         return _refusal(504)
     except RelayError as error:
-        return _refusal(_status(error))
+        refusal = _refusal(_status(error), getattr(error, "denial_id", ""))
+        if isinstance(error, OverQuota) and error.wait > 0.0:
+            refusal.headers["retry-after"] = str(math.ceil(error.wait))
+        return refusal
     response.headers.update(CORS)
     return response
 
@@ -184,36 +209,10 @@ class _Denied(Refused):
 
 async def _admit(house: House, request: Request, path: str) -> Any:
     """The grant for ``path``, decided as if a session had dialled it. Raises `_Denied`."""
-    query = request.scope["query_string"].decode("latin-1")
-    target = f"{path}?{query}" if query else path
-    origin = request.headers.get("origin")
-    verdict = await house.decide(target, _bearer(request), _remote(request), origin)
+    verdict = await house.decide(*asked(request, path))
     if not verdict.ok:
         raise _Denied(verdict)
     return verdict.grant
-
-
-def _bearer(request: Request) -> str | None:
-    """The bearer token (RFC 6750, 2.1), ``None`` without one; two different ones are malformed."""
-    found = set()
-    for value in request.headers.getlist("authorization"):
-        scheme, _, credentials = value.partition(" ")
-        if scheme.lower() != "bearer":
-            raise Unauthorized("an Authorization header that is no bearer token")
-        found.add(credentials.strip(" "))
-    if len(found) > 1:
-        raise BadRequest("two different bearer tokens")
-    return found.pop() if found else None
-
-
-def _remote(request: Request) -> str:
-    return request.client.host if request.client else ""
-
-
-def _raw_path(request: Request) -> str:
-    """The path with its percent escapes as they came, so that it is decided as it is routed."""
-    raw = request.scope.get("raw_path") or request.scope["path"].encode()
-    return str(raw.decode("latin-1"))
 
 
 def _unescape(track: str) -> str:
@@ -228,13 +227,13 @@ def _asked_group(request: Request) -> int | None:
     """The ``group`` of the query: a sequence, or ``None`` for the latest. Raises `BadRequest`."""
     query = request.scope["query_string"].decode("latin-1")
     try:
-        asked = set(parse_qs(query, keep_blank_values=True, max_num_fields=64).get("group", []))
+        given = set(parse_qs(query, keep_blank_values=True, max_num_fields=64).get("group", []))
     except ValueError:
         raise BadRequest("too many query fields") from None
-    if asked <= {"latest"}:
+    if given <= {"latest"}:
         return None
-    text = asked.pop()
-    if asked or not re.fullmatch(r"[0-9]{1,19}", text) or int(text) > MAX_GROUP:
+    text = given.pop()
+    if given or not re.fullmatch(r"[0-9]{1,19}", text) or int(text) > MAX_GROUP:
         raise BadRequest("group is one number or latest")
     return int(text)
 
@@ -278,6 +277,10 @@ class _Group(Response):
             self._seats.give()
 
 
+def _as_is(grant: Any, frames: Sequence[bytes]) -> Sequence[bytes]:
+    return frames
+
+
 async def _fetched(
     house: House,
     limits: PublicLimits,
@@ -285,10 +288,12 @@ async def _fetched(
     track: str,
     group: int | None,
     seats: _Seats,
+    opened: Callable[[Any, Sequence[bytes]], Sequence[bytes]],
 ) -> Response:
     """The group as one body, no longer and no later than the limits allow."""
     async with asyncio.timeout(limits.fetch_timeout):
         sequence, frames = await house.fetch(grant, track, group)
+    frames = opened(grant, frames)
     if sum(map(len, frames)) > limits.max_fetch_bytes:
         raise _TooLarge(f"a group larger than max_fetch_bytes ({limits.max_fetch_bytes})")
     headers = PRIVATE | {"x-moq-group": str(sequence), "x-moq-frames": str(len(frames))}

@@ -16,6 +16,7 @@ from typing import Any
 from relay.auth.keys import Key, KeySet, is_foreign_kid
 from relay.auth.settings import AuthSettings
 from relay.auth.trust import FetchSettings
+from relay.errors import ConfigError
 from relay.keyring.fetch import Fetcher
 from relay.keyring.files import Log, are_same, silent
 from relay.keyring.sources import Source, Sources
@@ -111,6 +112,16 @@ class Keyring:
     def on_change(self, callback: Callable[[Change], None]) -> None:
         """Have ``callback`` called after each change of `keys`, by plain call."""
         self._callbacks.append(callback)
+
+    def adopt(self, source: Source) -> None:
+        """Believe the keys of one more source, which somebody else keeps current.
+
+        Raises `ConfigError` when there is a key without a name: beside others nobody could mean it.
+        """
+        if any(key.kid is None for key in self.keys.keys):
+            raise ConfigError("auth: a key without kid, and the relay has keys of its own: name it")
+        self._sources.adopted.append(source)
+        self.turn()
 
     async def run(self) -> None:
         """Keep the keys current until cancelled."""

@@ -65,6 +65,8 @@ class Sources:
         self._fetcher = fetcher or Fetcher(settings.fetch)
         self.watched: list[KeyFile | KeyFolder] = []
         self.asked: list[Remote | RemoteFolder] = []
+        self.adopted: list[Source] = []
+        """Sources that somebody else keeps."""
         for place in settings.key_places:
             if is_url(place):
                 self.asked.append(self._document(place))
@@ -81,7 +83,7 @@ class Sources:
     @property
     def all(self) -> list[Source]:
         """Every source; where two have a key of one name, that of the first counts."""
-        return [*self.watched, *self.asked]
+        return [*self.watched, *self.asked, *self.adopted]
 
     def load(self) -> None:
         """Read the files. Raises `ConfigError` for one that cannot be used, and for two keys of one

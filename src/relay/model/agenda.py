@@ -38,6 +38,8 @@ class Agenda:
     """All alarms of one origin."""
 
     def __init__(self) -> None:
+        self.now = 0.0
+        """When `tick` was called last: monotonic seconds, a fraction of one late."""
         self._heap: list[tuple[float, int, Alarm]] = []
         self._serial = count()
 
@@ -58,6 +60,7 @@ class Agenda:
 
         What a ring sets anew waits for the next tick, even if it is due at once.
         """
+        self.now = now
         for alarm in self._take_due(now):
             if alarm.due is not None and alarm.due <= now:
                 alarm.due = None

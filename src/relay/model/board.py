@@ -2,8 +2,10 @@
 
 Changes are told one after the other, also when somebody makes a new one from within a call, so
 every watcher sees one and the same history; a change costs its depth and its watchers, not those of
-other prefixes. This module must not know what a broadcast is beyond an object that is the same or
-not.
+other prefixes. Of the ways to one broadcast each watcher sees the best that does not lead through
+itself, and a relay hears of a worse one only once there is calm: what it was told is taken back at
+once, so that a broadcast that is gone is not sought in circles. This module must not know what a
+broadcast is beyond an object that is the same or not.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from relay.path import ROOT, Path
 
@@ -19,11 +21,48 @@ Hops = tuple[int, ...]
 """Relay ids, the original publisher's first; 0 = unnamed."""
 
 
+class Price(NamedTuple):
+    """What it costs to pull a broadcast, all links together (moq-lite-06, announcements)."""
+
+    now: int = 0
+    """With what is under way on the other side already for free."""
+    cold: int = 0
+    """If nothing were under way there."""
+
+
+FREE = Price()
+
+
+class Way(NamedTuple):
+    """One way to a broadcast."""
+
+    hops: Hops
+    cost: int = 0
+    """What it costs to pull it this way if nobody does so far."""
+    is_warm: bool = False
+    """Whether somebody here does."""
+    is_sure: bool = True
+    """Whether relays may hear of it. A way that was lost is still shown to viewers, who wait."""
+
+
+Ways = tuple[Way, ...]
+"""All ways to one broadcast, best first."""
+
+
+def visible(ways: Ways, exclude: int, is_relay: bool) -> Way | None:
+    """The best way that does not lead through ``exclude`` (0 = nobody), and for a relay is sure."""
+    for way in ways:
+        is_hidden = exclude and exclude in way.hops
+        if not is_hidden and (way.is_sure or not is_relay):
+            return way
+    return None
+
+
 class Watcher(Protocol):
     """Who wants to hear of broadcasts under a prefix. Must not raise."""
 
-    def announced(self, path: Path, hops: Hops) -> None:
-        """A broadcast is there; again for the same path: only its chain has changed."""
+    def announced(self, path: Path, way: Way) -> None:
+        """A broadcast is there; again for the same path: only the way to it has changed."""
 
     def unannounced(self, path: Path) -> None:
         """It is gone. One that was replaced is unannounced, then announced."""
@@ -32,7 +71,16 @@ class Watcher(Protocol):
 class _Node:
     """One segment of the tree."""
 
-    __slots__ = ("children", "hops", "parent", "path", "publisher", "segment", "watches")
+    __slots__ = (
+        "children",
+        "is_calm",
+        "parent",
+        "path",
+        "publisher",
+        "segment",
+        "watches",
+        "ways",
+    )
 
     def __init__(self, parent: _Node | None, segment: str, path: Path) -> None:
         self.parent = parent
@@ -40,22 +88,28 @@ class _Node:
         self.path = path
         self.children: dict[str, _Node] = {}
         self.watches: dict[Watch, None] = {}
-        self.hops: Hops | None = None
+        self.ways: Ways = ()
         self.publisher: object = None
+        self.is_calm = True
 
 
 class Watch:
     """A watcher at its prefix, until it cancels."""
 
-    __slots__ = ("_board", "_node", "_watcher", "exclude", "is_live")
+    __slots__ = ("_board", "_node", "_told", "_watcher", "exclude", "is_live", "is_relay")
 
-    def __init__(self, board: Board, node: _Node, watcher: Watcher, exclude: int) -> None:
+    def __init__(
+        self, board: Board, node: _Node, watcher: Watcher, exclude: int, is_relay: bool
+    ) -> None:
         self._board = board
         self._node = node
         self._watcher = watcher
         self.exclude = exclude
         """Chains with this relay id are hidden; 0 hides none."""
+        self.is_relay = is_relay
+        """Whether it passes on what it hears."""
         self.is_live = True
+        self._told: dict[Path, Way] = {}  # kept for relays only
 
     def cancel(self) -> None:
         """Tell nothing any more, not even what is being told right now."""
@@ -63,18 +117,22 @@ class Watch:
             self.is_live = False
             self._board.remove(self, self._node)
 
-    def shows(self, hops: Hops | None) -> bool:
-        """Whether this watcher may see a chain."""
-        return hops is not None and not (self.exclude and self.exclude in hops)
-
-    def tell(self, path: Path, old: Hops | None, new: Hops | None, replaced: bool) -> None:
+    def tell(self, path: Path, old: Ways, new: Ways, replaced: bool, is_calm: bool) -> None:
         """Tell one change, as far as it is visible here. For `Board` only."""
-        was, becomes = self.shows(old), self.shows(new)
-        if was and (replaced or not becomes) and self.is_live:
+        becomes = visible(new, self.exclude, self.is_relay)
+        if self.is_relay:
+            was = self._told.pop(path, None)
+            if becomes is not None and not (is_calm or replaced) and _is_worse(was, becomes):
+                becomes = None
+            if becomes is not None:
+                self._told[path] = becomes
+        else:
+            was = visible(old, self.exclude, False)
+        if was is not None and (replaced or becomes is None) and self.is_live:
             self._watcher.unannounced(path)
-        changed = replaced or not was or old != new
-        if becomes and changed and self.is_live and new is not None:
-            self._watcher.announced(path, new)
+        is_news = becomes is not None and (replaced or _differ(was, becomes, self.is_relay))
+        if becomes is not None and is_news and self.is_live:
+            self._watcher.announced(path, becomes)
 
 
 class Board:
@@ -85,18 +143,24 @@ class Board:
         self._waiting: deque[Callable[[], None]] = deque()
         self._is_telling = False
 
-    def post(self, path: Path, hops: Hops | None, publisher: object) -> None:
-        """Show a chain at a path, or nothing (``None``); another publisher replaces the old."""
-        self.defer(lambda: self._change(path, hops, publisher))
+    def post(self, path: Path, ways: Ways, publisher: object, is_calm: bool = True) -> None:
+        """Show the ways to a path, or nothing (none); another publisher replaces the old.
 
-    def watch(self, prefix: Path, watcher: Watcher, exclude: int = 0) -> Watch:
+        Without calm relays hear of nothing worse than they were told before, until it is posted
+        again with it.
+        """
+        self.defer(lambda: self._change(path, ways, publisher, is_calm))
+
+    def watch(
+        self, prefix: Path, watcher: Watcher, exclude: int = 0, is_relay: bool = False
+    ) -> Watch:
         """Tell ``watcher`` what is shown under ``prefix``, before this returns, and each change."""
         node = self._grow(prefix)
-        watch = Watch(self, node, watcher, exclude)
+        watch = Watch(self, node, watcher, exclude, is_relay)
         node.watches[watch] = None
         with self.hold():
-            for path, hops in _shown(node):
-                watch.tell(path, None, hops, False)
+            for path, ways in _shown(node):
+                watch.tell(path, (), ways, False, True)
         return watch
 
     def remove(self, watch: Watch, node: _Node) -> None:
@@ -104,7 +168,7 @@ class Board:
         node.watches.pop(watch, None)
         _prune(node)
 
-    def shown(self, prefix: Path) -> list[tuple[Path, Hops]]:
+    def shown(self, prefix: Path) -> list[tuple[Path, Ways]]:
         """What watchers under ``prefix`` have been told so far."""
         node: _Node | None = self._root
         for segment in prefix.segments:
@@ -130,20 +194,21 @@ class Board:
         finally:
             self._is_telling = not outermost
 
-    def _change(self, path: Path, hops: Hops | None, publisher: object) -> None:
+    def _change(self, path: Path, ways: Ways, publisher: object, is_calm: bool) -> None:
         node = self._grow(path)
-        old, replaced = node.hops, node.publisher is not publisher
-        node.hops, node.publisher = hops, publisher
+        old, replaced = node.ways, node.publisher is not publisher
+        was_calm = node.is_calm
+        node.ways, node.publisher, node.is_calm = ways, publisher, is_calm or not ways
         watches: list[Watch] = []
         above: _Node | None = node
         while above is not None:
             watches.extend(above.watches)
             above = above.parent
-        if hops is None:
+        if not ways:
             _prune(node)
-        if old != hops or replaced:
+        if old != ways or replaced or was_calm != is_calm:
             for watch in watches:
-                watch.tell(path, old, hops, replaced)
+                watch.tell(path, old, ways, replaced, is_calm)
 
     def _grow(self, path: Path) -> _Node:
         node, segments = self._root, path.segments
@@ -158,19 +223,30 @@ class Board:
 
 def _prune(node: _Node) -> None:
     """Remove the node and those above it that hold nothing any more."""
-    while node.parent is not None and not node.children and not node.watches and node.hops is None:
+    while node.parent is not None and not node.children and not node.watches and not node.ways:
         parent = node.parent
         del parent.children[node.segment]
         node = parent
 
 
-def _shown(node: _Node) -> list[tuple[Path, Hops]]:
+def _is_worse(was: Way | None, becomes: Way) -> bool:
+    """Whether a relay that was told one way should wait before it hears of the other."""
+    return was is None or (was.cost, len(was.hops)) < (becomes.cost, len(becomes.hops))
+
+
+def _differ(was: Way | None, becomes: Way, is_relay: bool) -> bool:
+    """Whether a watcher should hear of the change; only relays care for what it costs."""
+    told = 3 if is_relay else 1
+    return was is None or was[:told] != becomes[:told]
+
+
+def _shown(node: _Node) -> list[tuple[Path, Ways]]:
     """What is shown at the node and below it."""
-    found: list[tuple[Path, Hops]] = []
+    found: list[tuple[Path, Ways]] = []
     rest = [node]
     while rest:
         node = rest.pop()
-        if node.hops is not None:
-            found.append((node.path, node.hops))
+        if node.ways:
+            found.append((node.path, node.ways))
         rest.extend(node.children.values())
     return found

@@ -1,26 +1,24 @@
 """One publisher at one path: the routes that lead to it and the tracks that are watched.
 
-The first route serves until it is gone; the others stand by, best first, and take over without the
-viewers noticing. This module must not know which of several publishers a path belongs to: that is
-the stage's decision.
+The best route serves; the others stand by, best first, and take over without the viewers noticing.
+This module must not know which of several publishers a path belongs to: that is the stage's
+decision.
 """
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Callable, Container
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from relay.errors import Dropped, LimitExceeded, RelayError
+from relay.model.board import Price, Way, Ways
 from relay.model.cache import Stock
+from relay.model.fingerprint import fingerprint
 from relay.model.track import Track
 from relay.path import Path
 
 if TYPE_CHECKING:
     from relay.model.stage import Stage
-
-_FNV_OFFSET = 0xCBF29CE484222325
-_FNV_PRIME = 0x100000001B3
-_MASK = (1 << 64) - 1
 
 
 class Source(Protocol):
@@ -52,17 +50,6 @@ class FetchSource(Source, Protocol):
         """Answer with `Track.open_fetched` and writes, or with `Track.fetch_failed`."""
 
 
-def fingerprint(path: Path, hops: tuple[int, ...]) -> int:
-    """FNV-1a (64 bits) of a name and a chain: the same choice between equals on every relay."""
-    value = _FNV_OFFSET
-    for byte in path.encode("utf-8", "surrogatepass"):
-        value = (value ^ byte) * _FNV_PRIME & _MASK
-    for hop in hops:
-        for byte in (hop & _MASK).to_bytes(8, "big"):
-            value = (value ^ byte) * _FNV_PRIME & _MASK
-    return value
-
-
 class Route:
     """One announcement of a path by one source. Created by `Origin.announce`.
 
@@ -70,15 +57,25 @@ class Route:
     source vanishes while viewers are being served to the end.
     """
 
-    __slots__ = ("__weakref__", "broadcast", "cost", "has_ended", "hops", "path", "source", "stage")
+    __slots__ = (
+        "__weakref__",
+        "broadcast",
+        "has_ended",
+        "hops",
+        "path",
+        "price",
+        "source",
+        "stage",
+    )
 
-    def __init__(self, stage: Stage, source: Source, hops: tuple[int, ...], cost: int) -> None:
+    def __init__(self, stage: Stage, source: Source, hops: tuple[int, ...], price: Price) -> None:
         self.stage = stage
         self.path = stage.path
         self.source = source
         self.hops = hops
         """Chain of relay ids, the original publisher's first; 0 = unnamed."""
-        self.cost = cost
+        self.price = price
+        """What pulling this way costs; less is better."""
         self.broadcast: Broadcast | None = None
         """What it leads to, or led to when it ended."""
         self.has_ended = False
@@ -89,18 +86,28 @@ class Route:
         """Who publishes: the first hop; 0 = unknown, which equals nobody."""
         return self.hops[0] if self.hops else 0
 
-    def rank(self) -> tuple[int, int, int]:
-        """Order of standby routes, best first: cost, length, then a stable hash."""
-        return self.cost, len(self.hops), fingerprint(self.path, self.hops)
+    def rank(self, own: int, is_pulled: bool) -> tuple[int, int, int]:
+        """Order of routes, best first: price, length, then a stable hash.
 
-    def update(self, hops: tuple[int, ...], now: float, cost: int | None = None) -> bool:
+        ``own`` is our relay's id. While we pull the broadcast ourselves (``is_pulled``) another
+        relay that does so too is only as cheap for it if its hash is lower than ours: else both
+        could let go of where they have it from, each for the other.
+        """
+        price = self.price.now
+        if is_pulled and len(self.hops) > 1 and price < self.price.cold:
+            theirs = fingerprint(self.path, self.hops[-1:])
+            if theirs >= fingerprint(self.path, (own,)):
+                price = self.price.cold
+        return price, len(self.hops), fingerprint(self.path, self.hops)
+
+    def update(self, hops: tuple[int, ...], now: float, price: Price | None = None) -> bool:
         """The source announced the path again (a restart).
 
         The same publisher: only the chain changes, subscriptions go on. Another or an unknown one:
         the path is taken over, as by a new announcement. False when the chain is a loop or too long
         (the route rests until the next update) or the route was ended.
         """
-        return self.stage.update(self, hops, self.cost if cost is None else cost, now)
+        return self.stage.update(self, hops, self.price if price is None else price, now)
 
     def withdraw(self, now: float) -> None:
         """The source said goodbye: without a standby the path is unannounced at once.
@@ -124,22 +131,35 @@ class Route:
 class Broadcast:
     """The tracks of one publisher at one path. Found with `Origin.find`."""
 
-    def __init__(self, path: Path, identity: int, stock: Stock) -> None:
+    def __init__(self, path: Path, identity: int, stock: Stock, own: int) -> None:
         self.path = path
+        self.own = own
+        """Our relay's id."""
+        self.warmed: Callable[[bool], None] = lambda is_warm: None
+        """Told when the first track is pulled, and when none is any more."""
         self.identity = identity
         """First hop of its routes, 0 = unknown."""
         self.stock = stock
         self.routes: list[Route] = []
-        """The one that serves, then those that stand by, best first."""
+        """Best first: the one that serves, then those that stand by."""
         self.tracks: dict[str, Track] = {}
         """Tracks that are watched, or were a moment ago."""
+        self.is_warm = False
+        """Whether tracks are pulled, or were a moment ago, so that one viewer more is for free."""
+        self.pulled = 0
+        """Tracks that are pulled now."""
         self.is_on_air = False
         """Whether this is the broadcast announced at its path now."""
 
     @property
-    def hops(self) -> tuple[int, ...]:
-        """Chain of the route that serves; empty without one."""
-        return self.routes[0].hops if self.routes else ()
+    def ways(self) -> Ways:
+        """Its routes as the announcements show them."""
+        return tuple(Way(route.hops, route.price.cold, self.is_warm) for route in self.routes)
+
+    @property
+    def is_divided(self) -> bool:
+        """Whether some track is served by another route than the best."""
+        return any(track.is_elsewhere for track in self.tracks.values())
 
     @property
     def is_lingering(self) -> bool:
@@ -176,17 +196,33 @@ class Broadcast:
         return None
 
     def add_route(self, route: Route) -> None:
-        """One more route; the one that serves goes on serving."""
+        """One more route. Among equals the newest comes first: it is a publisher that is back."""
         route.broadcast = self
-        self.routes.append(route)
-        self.sort_standby()
+        self.routes.insert(0, route)
+        self.sort_routes()
         for track in tuple(self.tracks.values()):
             track.route_joined()
 
-    def sort_standby(self) -> None:
-        """Bring the routes that stand by into order, the newest last among equals."""
-        if len(self.routes) > 2:
-            self.routes[1:] = sorted(self.routes[1:], key=Route.rank)
+    def sort_routes(self) -> None:
+        """Bring the routes into order."""
+        if len(self.routes) > 1:
+            self.routes.sort(key=lambda route: route.rank(self.own, self.pulled > 0))
+
+    def pull(self, more: int) -> None:
+        """One track more, or less, is pulled."""
+        was, self.pulled = self.pulled, self.pulled + more
+        if (was > 0) != (self.pulled > 0):
+            self.warmed(self.pulled > 0)
+
+    def settle(self) -> None:
+        """Move the tracks to the best route, each without a gap."""
+        for track in tuple(self.tracks.values()):
+            track.hand_over()
+
+    def retire(self, route: Route) -> None:
+        """A route said goodbye while others are left: its tracks move, each without a gap."""
+        for track in tuple(self.tracks.values()):
+            track.route_retired(route)
 
     def reroute(self, route: Route, error: RelayError) -> None:
         """Move the tracks off a route that is gone; what it left unfinished ends with ``error``."""

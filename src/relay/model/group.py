@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 from relay.errors import Expired, Lagged, RelayError
 
 if TYPE_CHECKING:
-    from relay.model.cache import Cache
+    from relay.model.cache import Cache, Share
     from relay.model.demand import TrackInfo
     from relay.model.track import Track
 
@@ -169,6 +169,7 @@ class Group:
         "encoding",
         "opened_at",
         "sequence",
+        "share",
         "touched_at",
         "track",
     )
@@ -185,6 +186,8 @@ class Group:
         """Monotonic seconds of the last write, or of the opening or the completion."""
         self.cache: Cache | None = None
         """Who counts its bytes; ``None`` once it has left the cache."""
+        self.share: Share | None = None
+        """The same for its tenant."""
         self.charge = 0
         """Bytes counted there, derived encodings and bookkeeping included."""
         self._limit = limit
@@ -196,6 +199,11 @@ class Group:
     def size(self) -> int:
         """Bytes written so far, in the native encoding."""
         return self._native.size
+
+    @property
+    def chunks(self) -> list[bytes]:
+        """All bytes so far as they were written, cut anywhere; read only."""
+        return self._native.chunks
 
     @property
     def ended(self) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from relay.errors import LimitExceeded
 from relay.model.agenda import Agenda
-from relay.model.board import Board, Watch, Watcher
+from relay.model.board import FREE, Board, Price, Watch, Watcher
 from relay.model.broadcast import Broadcast, Route, Source
 from relay.model.cache import Cache, Stock
 from relay.model.scope import Scope
@@ -25,39 +25,54 @@ MAX_HOPS = 32
 class Origin:
     """All broadcasts of one relay. ``now`` is monotonic seconds in every call."""
 
-    def __init__(self, id: int, settings: CacheSettings | None = None) -> None:
+    def __init__(
+        self, id: int, settings: CacheSettings | None = None, keeps_own: bool = False
+    ) -> None:
         self.id = id
         """This relay's own hop id: chains that contain it are loops."""
+        self.keeps_own = keeps_own
+        """Whether what is published here is never displaced by what others announce, as in a
+        client, which must not give way to what it is about to replace."""
         settings = settings or CacheSettings()
         self.stock = Stock(settings, Cache(settings), Agenda())
         self.board = Board()
         self.routes = 0
         """Announcements in force, those of parked and standby routes included."""
+        self.relays = 0
+        """Relays that we exchange announcements with now."""
         self._stages: dict[Path, Stage] = {}
 
     def announce(
-        self, path: Path, source: Source, hops: tuple[int, ...], now: float, cost: int = 0
+        self,
+        path: Path,
+        source: Source,
+        hops: tuple[int, ...],
+        now: float,
+        price: Price = FREE,
     ) -> Route | None:
         """``source`` can deliver the broadcast at ``path``.
 
-        ``hops`` is the full chain, the original publisher first (0 = unknown); ``cost`` orders
-        standby routes. ``None``: dropped, because the chain is a loop or longer than `MAX_HOPS`.
+        ``hops`` is the full chain, the original publisher first (0 = unknown); ``price`` orders
+        routes. ``None``: dropped, because the chain is a loop or longer than `MAX_HOPS`.
         Raises `LimitExceeded` beyond `CacheSettings.max_broadcasts`.
         """
         if not self.admits(hops):
             return None
         self.count_route()
         stage = self.stage_at(path)
-        route = Route(stage, source, hops, cost)
-        stage.enter(route)
+        route = Route(stage, source, hops, price)
+        stage.enter(route, now)
         return route
 
-    def watch(self, prefix: Path, watcher: Watcher, exclude: int = 0) -> Watch:
+    def watch(
+        self, prefix: Path, watcher: Watcher, exclude: int = 0, is_relay: bool = False
+    ) -> Watch:
         """Tell ``watcher`` of every broadcast under ``prefix``, those of now before this returns.
 
-        Chains that contain ``exclude`` are hidden from it (0 = none).
+        Ways that contain ``exclude`` are hidden from it (0 = none), and from a relay those that may
+        be gone already.
         """
-        return self.board.watch(prefix, watcher, exclude)
+        return self.board.watch(prefix, watcher, exclude, is_relay)
 
     def find(self, path: Path) -> Broadcast | None:
         """The broadcast announced at ``path`` now."""
@@ -73,12 +88,18 @@ class Origin:
         """When `tick` is needed at the latest; ``None`` = not before something happens."""
         return self.stock.agenda.next_due
 
-    def scope(self, root: Path, publish: tuple[Path, ...], subscribe: tuple[Path, ...]) -> Scope:
+    def scope(
+        self,
+        root: Path,
+        publish: tuple[Path, ...],
+        subscribe: tuple[Path, ...],
+        is_relay: bool = False,
+    ) -> Scope:
         """The part of this origin that one session may see; prefixes are relative to ``root``.
 
         Raises `BadRequest` when a prefix is too long below the root.
         """
-        return Scope(self, root, publish, subscribe)
+        return Scope(self, root, publish, subscribe, is_relay)
 
     # For stages.
 

@@ -1,7 +1,8 @@
 """One session's view of an origin: a root, and the prefixes below it that it may use.
 
 Every path in and out is relative to the root, and the root is joined here and nowhere else, so no
-caller can name anything outside it. This module must not know why a session may see what it sees.
+caller can name anything outside it; what relays tell each other below `INTERNAL` exists for no one
+else. This module must not know why a session may see what it sees.
 """
 
 from __future__ import annotations
@@ -11,15 +12,19 @@ from typing import TYPE_CHECKING
 from weakref import WeakSet
 
 from relay.errors import BadRequest, Forbidden
+from relay.model.board import FREE, Price, Ways, visible
 from relay.path import Path, covering
 
 if TYPE_CHECKING:
-    from relay.model.board import Hops, Watch, Watcher
+    from relay.model.board import Watch, Watcher, Way
     from relay.model.broadcast import Broadcast, Route, Source
     from relay.model.origin import Origin
 
 Windows = tuple[Path, ...]
 """Absolute prefixes, none under another."""
+
+INTERNAL = Path(".internal")
+"""Where relays talk to each other, about each other."""
 
 
 class ScopeWatch:
@@ -40,14 +45,14 @@ class ScopeWatch:
         self._scope.forget(self)
         self._close()
 
-    def announced(self, path: Path, hops: Hops) -> None:
+    def announced(self, path: Path, way: Way) -> None:
         """For the board: pass on what lies in the window and was not told before."""
-        if self._is_live and not _inside(path, self._told):
-            self._watcher.announced(path.relative_to(self._scope.root), hops)
+        if self._is_live and not _inside(path, self._told) and self._scope.knows(path):
+            self._watcher.announced(path.relative_to(self._scope.root), way)
 
     def unannounced(self, path: Path) -> None:
         """For the board."""
-        if self._is_live:
+        if self._is_live and self._scope.knows(path):
             self._watcher.unannounced(path.relative_to(self._scope.root))
 
     def open(self, windows: Windows) -> None:
@@ -55,7 +60,7 @@ class ScopeWatch:
         board = self._scope.origin.board
         with board.hold():  # all parts belong to one moment
             for part in _overlap(self._prefix, windows):
-                self._parts.append(board.watch(part, self, self._exclude))
+                self._parts.append(board.watch(part, self, self._exclude, self._scope.is_relay))
             if not self._is_live:
                 self._close()
 
@@ -65,15 +70,15 @@ class ScopeWatch:
             return
         self._close()
         for part in _overlap(self._prefix, old):
-            for path, hops in self._scope.origin.board.shown(part):
-                if not _inside(path, new) and self._may_show(hops):
+            for path, ways in self._scope.origin.board.shown(part):
+                if not _inside(path, new) and self._sees(ways):
                     self.unannounced(path)
         self._told = old
         self.open(new)
         self._told = ()
 
-    def _may_show(self, hops: Hops) -> bool:
-        return not (self._exclude and self._exclude in hops)
+    def _sees(self, ways: Ways) -> bool:
+        return visible(ways, self._exclude, self._scope.is_relay) is not None
 
     def _close(self) -> None:
         for part in self._parts:
@@ -85,9 +90,16 @@ class Scope:
     """The only thing a session ever holds of an origin. Created by `Origin.scope`."""
 
     def __init__(
-        self, origin: Origin, root: Path, publish: Iterable[Path], subscribe: Iterable[Path]
+        self,
+        origin: Origin,
+        root: Path,
+        publish: Iterable[Path],
+        subscribe: Iterable[Path],
+        is_relay: bool = False,
     ) -> None:
         self.origin = origin
+        self.is_relay = is_relay
+        """Whether the session's peer is a relay of the cluster."""
         self.root = root
         """Where the session's own paths begin, in the origin's paths."""
         self._publish = self._windows(publish)
@@ -96,14 +108,21 @@ class Scope:
         self._watches: dict[ScopeWatch, None] = {}
 
     def announce(
-        self, path: Path, source: Source, hops: tuple[int, ...], now: float, cost: int = 0
+        self,
+        path: Path,
+        source: Source,
+        hops: tuple[int, ...],
+        now: float,
+        price: Price = FREE,
     ) -> Route | None:
         """As `Origin.announce`, below the root. Raises `Forbidden` outside the publish prefixes,
         `BadRequest` for a path too long below the root, `LimitExceeded`."""
         whole = self.root.join(path)
         if not _inside(whole, self._publish):
             raise Forbidden(f"may not publish {path!r}")
-        route = self.origin.announce(whole, source, hops, now, cost)
+        if not self.knows(whole):
+            raise Forbidden(f"{INTERNAL} is for the relays of the cluster")
+        route = self.origin.announce(whole, source, hops, now, price)
         if route is not None:
             self._routes.add(route)
         return route
@@ -121,6 +140,10 @@ class Scope:
     def find(self, path: Path) -> Broadcast | None:
         """As `Origin.find`; ``None`` outside the subscribe prefixes."""
         return self.origin.find(self.root.join(path)) if self.allows_subscribe(path) else None
+
+    def knows(self, path: Path) -> bool:
+        """Whether an absolute path exists for this session, whatever it may do there."""
+        return self.is_relay or not path.is_under(INTERNAL)
 
     def allows_publish(self, path: Path) -> bool:
         """Whether `announce` would be allowed there now."""
@@ -154,9 +177,10 @@ class Scope:
 
     def _allows(self, path: Path, windows: Windows) -> bool:
         try:
-            return _inside(self.root.join(path), windows)
+            whole = self.root.join(path)
         except BadRequest:
             return False
+        return self.knows(whole) and _inside(whole, windows)
 
 
 def _inside(path: Path, windows: Windows) -> bool:

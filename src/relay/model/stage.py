@@ -1,7 +1,9 @@
 """One path: whose broadcast is announced there, and who waits behind.
 
 The newest publisher wins, the loser parks and comes back when the winner leaves; the same publisher
-over another way only adds a standby route. This module must not know who watches the announcements.
+over another way only adds a route. Two publishers that keep displacing each other, as on the two
+sides of a partition that has healed, are told apart by a hash that every relay computes alike. This
+module must not know who watches the announcements.
 """
 
 from __future__ import annotations
@@ -10,11 +12,28 @@ from typing import TYPE_CHECKING
 
 from relay.errors import Dropped, RelayError
 from relay.model.agenda import Alarm
+from relay.model.board import Price, Way, Ways
 from relay.model.broadcast import Broadcast, Route
+from relay.model.dispute import Dispute
 from relay.path import Path
 
 if TYPE_CHECKING:
     from relay.model.origin import Origin
+
+SETTLE = 0.5
+"""Seconds until viewers are moved to a better route; routes come and go in bursts."""
+
+CALM = 0.15
+"""Seconds after a route was lost until relays hear of a worse one: what others say of the rest may
+be out of date, and is taken back meanwhile if it is (ghost flushing, Bremler-Barr et al. 2003)."""
+
+COOL = 5.0
+"""Seconds after the last viewer left for which a broadcast is still told to be cheap here."""
+
+HOLD = 0.6
+"""Seconds for which viewers wait when the last relay that led to a broadcast has withdrawn it,
+which is not the publisher's own, and there are others to hear from: one of them may know another
+way once there is calm."""
 
 
 class Stage:
@@ -25,22 +44,39 @@ class Stage:
         self.on_air: Broadcast | None = None
         self.parked: list[Broadcast] = []
         self._origin = origin
-        self._alarm = Alarm(origin.stock.agenda, self._linger_over)
+        agenda = origin.stock.agenda
+        self._linger = Alarm(agenda, self._linger_over)
+        self._settle = Alarm(agenda, self._settled)
+        self._unrest = Alarm(agenda, self._calmed)
+        self._cooling = Alarm(agenda, self._cooled)
+        self._dispute = Dispute(path)
+        self._left_behind: Ways = ()
+        """What is shown of a broadcast that lingers without a route."""
+        self._waits_in_vain: RelayError | None = None
+        """How a broadcast that lingers ends if no route comes; ``None`` = in peace."""
 
-    def enter(self, route: Route) -> None:
+    def enter(self, route: Route, now: float) -> None:
         """A route joins its publisher's broadcast, or brings a new one that takes the path."""
         current = self.on_air
         if current is not None and _same(current, route):
-            self._alarm.clear()
+            self._linger.clear()
+            before = current.routes[:1]
             current.add_route(route)
+            self._ranked(current, before, now)
             self._show()
             return
         for broadcast in self.parked:
             if _same(broadcast, route):
                 broadcast.add_route(route)
                 return
-        fresh = Broadcast(self.path, route.identity, self._origin.stock)
+        fresh = self._new(route.identity)
         fresh.add_route(route)
+        if current is not None and current.routes:
+            keeps_own = self._origin.keeps_own and not current.routes[0].hops and route.hops
+            if keeps_own or self._dispute.prefers(current.identity, fresh.identity, now):
+                self.parked.append(fresh)
+                return
+            self._dispute.note(now)
         self._take_over(fresh)
 
     def depart(self, route: Route, error: RelayError | None, now: float | None) -> None:
@@ -52,19 +88,39 @@ class Stage:
             return
         broadcast.routes.remove(route)
         self._origin.routes -= 1
-        linger = self._origin.stock.settings.linger
         if broadcast is not self.on_air:
             self._tidy(broadcast)
         elif broadcast.routes:
-            broadcast.reroute(route, error or Dropped("the route is gone"))
-            self._show()
-        elif error is not None and now is not None and linger > 0:
-            self._alarm.set(now + linger)
-            broadcast.reroute(route, error)
+            self._go_on(broadcast, route, error, now)
+        elif now is not None and (patience := self._patience(route, error)) > 0:
+            self._wait(broadcast, route, error, now + patience)
         else:
-            self._leave(broadcast, error)
+            self._leave(broadcast, error, now)
 
-    def update(self, route: Route, hops: tuple[int, ...], cost: int, now: float) -> bool:
+    def _patience(self, route: Route, error: RelayError | None) -> float:
+        """Seconds to wait for another route when the last one is gone."""
+        if error is not None:
+            return self._origin.stock.settings.linger
+        is_final = len(route.hops) < 3  # the publisher's own word, or that of its own relay
+        return HOLD if not is_final and self._origin.relays > 1 else 0.0
+
+    def _wait(
+        self, broadcast: Broadcast, gone: Route, error: RelayError | None, until: float
+    ) -> None:
+        """Viewers wait for a route. Relays hear of that only where the publisher itself was lost.
+
+        Behind a relay that was lost they may know a better way than waiting.
+        """
+        is_publishers_own = len(gone.hops) < 2
+        way = Way(gone.hops, gone.price.cold, broadcast.is_warm, is_publishers_own)
+        self._left_behind = (way,)
+        self._waits_in_vain = error and Dropped("the publisher vanished")
+        self._linger.set(until)
+        if error is not None:
+            broadcast.reroute(gone, error)
+        self._show()
+
+    def update(self, route: Route, hops: tuple[int, ...], price: Price, now: float) -> bool:
         """A route's chain changed; see `Route.update`."""
         broadcast = route.broadcast
         attached = broadcast is not None and route in broadcast.routes
@@ -76,36 +132,60 @@ class Stage:
             return False
         if broadcast is None or not attached:
             self._origin.count_route()
-            route.hops, route.cost = hops, cost
+            route.hops, route.price = hops, price
             route.stage = self._origin.stage_at(self.path)
-            route.stage.enter(route)
+            route.stage.enter(route, now)
             return True
-        route.hops, route.cost = hops, cost
+        before = broadcast.routes[:1]
+        if price.cold > route.price.cold or len(hops) > len(route.hops):
+            self._unrest.set(now + CALM)
+        route.hops, route.price = hops, price
         if _same(broadcast, route):
-            broadcast.sort_standby()
+            broadcast.sort_routes()
+            self._ranked(broadcast, before, now)
             if broadcast is self.on_air:
                 self._show()
         else:
-            self._change_sides(route, broadcast)
+            self._change_sides(route, broadcast, now)
         return True
 
-    def _change_sides(self, route: Route, old: Broadcast) -> None:
+    def _go_on(
+        self, broadcast: Broadcast, gone: Route, error: RelayError | None, now: float | None
+    ) -> None:
+        """The broadcast has other routes: tracks move, in peace where the old route still serves.
+
+        The viewers of a route that said goodbye are served by it until the next one delivers.
+        """
+        if now is not None:
+            self._unrest.set(now + CALM)
+        if error is None:
+            broadcast.retire(gone)
+        else:
+            broadcast.reroute(gone, error)
+        self._show()
+
+    def _change_sides(self, route: Route, old: Broadcast, now: float) -> None:
         """The route now leads to another publisher than before."""
         error = Dropped("another publisher took over")
         old.routes.remove(route)
-        self.enter(route)
+        self.enter(route, now)
         if self.on_air is not old:
             self._tidy(old)
         elif old.routes:
             old.reroute(route, error)
             self._show()
         else:
-            self._leave(old, error)
+            self._leave(old, error, now)
+
+    def _new(self, identity: int) -> Broadcast:
+        broadcast = Broadcast(self.path, identity, self._origin.stock, self._origin.id)
+        broadcast.warmed = lambda is_warm: self._warmed(broadcast, is_warm)
+        return broadcast
 
     def _take_over(self, fresh: Broadcast) -> None:
         loser, self.on_air = self.on_air, fresh
         fresh.is_on_air = True
-        self._alarm.clear()
+        self._linger.clear()
         if loser is not None:
             loser.is_on_air = False
             if loser.routes:
@@ -113,12 +193,14 @@ class Stage:
             loser.end(Dropped("another publisher took over"))
         self._show()
 
-    def _leave(self, broadcast: Broadcast, error: RelayError | None) -> None:
+    def _leave(self, broadcast: Broadcast, error: RelayError | None, now: float | None) -> None:
         """The broadcast on air has no route left: the next in line comes back, if there is one."""
         broadcast.is_on_air = False
-        self._alarm.clear()
-        self.on_air = self.parked.pop() if self.parked else None
-        if self.on_air is not None:
+        self._linger.clear()
+        self.on_air = None
+        if self.parked:
+            self.on_air = self._dispute.next_of(self.parked, now)
+            self.parked.remove(self.on_air)
             self.on_air.is_on_air = True
         if error is None:
             broadcast.drain()
@@ -129,12 +211,50 @@ class Stage:
 
     def _linger_over(self, now: float) -> None:
         if self.on_air is not None and self.on_air.is_lingering:
-            self._leave(self.on_air, Dropped("the publisher vanished"))
+            self._leave(self.on_air, self._waits_in_vain, now)
+
+    # -- which way is best -------------------------------------------------------------------
+
+    def _ranked(self, broadcast: Broadcast, before: list[Route], now: float) -> None:
+        """The routes are in order; if another is best now, viewers follow a moment later."""
+        if broadcast.routes[:1] != before or broadcast.is_divided:
+            self._settle.set(now + SETTLE)
+
+    def _settled(self, now: float) -> None:
+        if self.on_air is not None:
+            self.on_air.settle()
+
+    def _warmed(self, broadcast: Broadcast, is_warm: bool) -> None:
+        """Its tracks are pulled here now, or no longer: another price is told, and reckoned."""
+        if broadcast is not self.on_air:
+            return
+        now = self._origin.stock.agenda.now
+        if not is_warm:
+            self._cooling.set(now + COOL)
+            return
+        self._cooling.clear()
+        before = broadcast.routes[:1]
+        broadcast.sort_routes()
+        self._ranked(broadcast, before, now)
+        if not broadcast.is_warm:
+            broadcast.is_warm = True
+            self._show()
+
+    def _cooled(self, now: float) -> None:
+        if self.on_air is not None:
+            self.on_air.is_warm = False
+            self.on_air.sort_routes()
+            self._show()
+
+    def _calmed(self, now: float) -> None:
+        self._show()
 
     def _tidy(self, broadcast: Broadcast) -> None:
         if not broadcast.routes and broadcast in self.parked:
             self.parked.remove(broadcast)
         if self.on_air is None and not self.parked:
+            for alarm in (self._unrest, self._settle, self._cooling):
+                alarm.clear()
             self._origin.forget(self)
 
     def _show(self) -> None:
@@ -142,9 +262,10 @@ class Stage:
         # showing the same again is silent.
         on_air = self.on_air
         if on_air is None:
-            self._origin.board.post(self.path, None, None)
-        elif on_air.routes:
-            self._origin.board.post(self.path, on_air.hops, on_air)
+            self._origin.board.post(self.path, (), None)
+        else:
+            ways = on_air.ways if on_air.routes else self._left_behind
+            self._origin.board.post(self.path, ways, on_air, self._unrest.due is None)
 
 
 def _same(broadcast: Broadcast, route: Route) -> bool:

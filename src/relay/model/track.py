@@ -1,8 +1,8 @@
 """One track of a broadcast: one feed from upstream, however many watch it.
 
-The first viewer opens the source and the last one leaving closes it at once; when a route fails the
-next one takes over at the first missing group, and viewers stay. This module must not know which
-route is best (its broadcast does) nor how a source talks to anybody.
+The first viewer opens the source and the last one leaving closes it at once; routes come and go
+while the viewers stay (see `relay.model.supply`). This module must not know which route is best
+(its broadcast does) nor how a source talks to anybody.
 """
 
 from __future__ import annotations
@@ -16,14 +16,12 @@ from relay.model.demand import Demand, TrackInfo
 from relay.model.fetch import Fetcher, Fetches
 from relay.model.group import Encoding, Group
 from relay.model.shelf import Shelf
+from relay.model.supply import Supply
 
 if TYPE_CHECKING:
-    from relay.model.broadcast import Broadcast, Route
+    from relay.model.broadcast import Broadcast, Route, Source
 
 __all__ = ["Asker", "Demand", "Fetcher", "Track", "TrackInfo", "Viewer"]
-
-SPLICE_WINDOW = 64
-"""Groups behind the latest; one that broke off further back is not asked for after a splice."""
 
 
 class Asker(Protocol):
@@ -51,21 +49,14 @@ class Track:
         """Highest sequence seen, datagrams included."""
         self.demand: Demand | None = None
         """What all viewers want together; what the source is to ask for."""
-        self.start_at: int | None = None
-        """For `Source.open` after a route was lost: the first missing group, overriding
-        ``demand.start``. ``None`` = go by the demand."""
         self.shelf = Shelf(stock.cache, stock.agenda, self._retention)
         self._settings = stock.settings
         self._audience = Audience(self.shelf)
         self._askers: dict[Asker, None] = {}
         self._fetches = Fetches()
         self._linger = Alarm(stock.agenda, self._lingered)
-        self._route: Route | None = None
-        self._open = False  # whether the route feeds us, or was only asked for the properties
+        self._supply = Supply(self)
         self._fresh = False  # whether the latest group cached is known to be the source's latest
-        self._tried: dict[Route, None] = {}
-        self._live: dict[int, Group] = {}  # unfinished groups of the present feed
-        self._missing: set[int] = set()  # broken off by a lost route and not begun again
         self._finished = False
         self._gone: RelayError | None = None
 
@@ -84,13 +75,25 @@ class Track:
         """Whether nobody wants anything of this track now."""
         return not (self._audience or self._askers or self._fetches)
 
+    @property
+    def start_at(self) -> int | None:
+        """For `Source.open` after a route was lost: the first missing group, overriding
+        ``demand.start``. ``None`` = go by the demand."""
+        return self._supply.start_at
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether it is fed by another route than the best."""
+        return self._supply.is_elsewhere
+
     # Watching side.
 
-    def watch(self, viewer: Viewer, now: float) -> None:
+    def watch(self, viewer: Viewer, now: float, since: int | None = None) -> None:
         """Hand the track to ``viewer`` until it `unwatch`es or the track ends.
 
         At once: the properties if known, and the cached groups of its range (without a start: the
-        latest one, if the feed is running or the group is at most ``max_latency`` old).
+        latest one and those from ``since`` on, if the feed is running or the latest is at most
+        ``max_latency`` old).
         """
         if self._gone is not None:
             viewer.track_ended(self._gone)
@@ -99,7 +102,10 @@ class Track:
             self.rewatch(viewer, now)
             return
         self._linger.clear()
-        self._audience.join(viewer, self._current(now))
+        latest = self._current(now)
+        if latest is not None and since is not None:
+            latest = min(latest, since)
+        self._audience.join(viewer, latest)
         if self.info is not None:
             viewer.track_accepted(self.info)
         self._audience.hand_parked(viewer)
@@ -108,20 +114,20 @@ class Track:
                 viewer.track_ended(None)
             self._keep(now)
         else:
-            self._adjust()
+            self.adjust()
 
     def rewatch(self, viewer: Viewer, now: float) -> None:
         """``viewer.demand`` has changed: offer what it now includes, tell the source the sum."""
         if viewer in self._audience:
             self._audience.change(viewer)
-            self._adjust()
+            self.adjust()
 
     def unwatch(self, viewer: Viewer, now: float) -> None:
         """The viewer leaves; the last one closes the source. Harmless when it is not watching."""
         if not self._audience.leave(viewer):
             return
         if self._audience:
-            self._adjust()
+            self.adjust()
         else:
             self._rest(now)
 
@@ -136,7 +142,7 @@ class Track:
         else:
             self._askers[asker] = None
             self._keep(now)
-            self._adjust()
+            self.adjust()
 
     def unlearn(self, asker: Asker, now: float) -> None:
         """The asker waits no longer. Harmless when it does not wait."""
@@ -148,7 +154,7 @@ class Track:
         Fails with `NotFound` where no source of the broadcast can fetch.
         """
         group = self.groups.get(sequence)
-        source = self.broadcast.fetch_source(self._route)
+        source = self.broadcast.fetch_source(self._supply.route)
         if group is not None:
             fetcher.group_opened(group)
         elif self._gone is not None or source is None:
@@ -167,7 +173,7 @@ class Track:
         """The fetcher waits no longer. Harmless when it does not wait."""
         self._fetches.forget(sequence, fetcher)
 
-    # Feeding side: called by the source that was opened last.
+    # Feeding side. ``source`` says who calls; without it the one that was opened last does.
 
     def accept(self, info: TrackInfo) -> None:
         """The source has the track, with these properties."""
@@ -176,31 +182,33 @@ class Track:
         first = self.info is None
         self.info = info
         askers, self._askers = self._askers, {}
-        if not self._open:
-            self._route = None
+        if not self._supply.is_open:
+            self._supply.route = None
         if first:
             self._audience.accepted(info)
         for asker in askers:
             asker.track_accepted(info)
-        if self._open:
-            self._adjust()
+        if self._supply.is_open:
+            self.adjust()
 
-    def reject(self, error: RelayError) -> None:
+    def reject(self, error: RelayError, source: Source | None = None) -> None:
         """The source has no such track: the next route is tried, or the track ends."""
-        if self._gone is None and self._route is not None:
-            self._move_on(self._route, error)
+        if self._gone is None:
+            self._supply.failed(source, error)
 
-    def lose(self, error: RelayError, now: float) -> None:
+    def lose(self, error: RelayError, now: float, source: Source | None = None) -> None:
         """The source failed for this track only: the next route is tried, or the track ends."""
-        if self._gone is None and self._route is not None:
-            self._move_on(self._route, error)
+        if self._gone is None:
+            self._supply.failed(source, error)
 
-    def open_group(self, sequence: int, encoding: Encoding, now: float) -> Group | None:
+    def open_group(
+        self, sequence: int, encoding: Encoding, now: float, source: Source | None = None
+    ) -> Group | None:
         """A group begins. ``None`` = it is live or complete already (or nobody watches): stop it.
 
         An aborted incarnation is replaced.
         """
-        if not self._open:
+        if not self._supply.hears(source, now):
             return None
         cached = self.groups.get(sequence)
         if cached is not None:
@@ -208,30 +216,35 @@ class Track:
             self._audience.confirm(cached)
             return None
         group = self._begin(sequence, encoding, now)
-        if not self._open:  # the last viewer left while room was made
+        if not self._supply.is_open:  # the last viewer left while room was made
             group.abort(Cancelled("nobody watches"))
             return None
         self._fresh = True
-        if not group.ended:
-            self._live[sequence] = group
-        self._missing.discard(sequence)
-        self._tried.clear()
+        self._supply.began(group, source)
         self._audience.offer(group)
         return group
 
-    def datagram(self, sequence: int, timestamp: int, payload: bytes) -> None:
+    def datagram(
+        self,
+        sequence: int,
+        timestamp: int,
+        payload: bytes,
+        now: float,
+        source: Source | None = None,
+    ) -> None:
         """A group of one small frame; passed on and forgotten."""
-        if self._open:
+        if self._supply.hears(source, now):
             self._saw(sequence)
             self._audience.datagram(sequence, timestamp, payload)
 
-    def finish(self, now: float) -> None:
+    def finish(self, now: float, source: Source | None = None) -> None:
         """The track is complete: no group will be opened, those that are open go on."""
-        if self._gone is not None or self._finished:
-            return
+        if self._gone is None and not self._finished and self._supply.finished(source, now):
+            self._complete(now)
+
+    def _complete(self, now: float) -> None:
         self._finished = True
-        self._route, self._open, self.demand = None, False, None
-        self._live.clear()
+        self.demand = None
         self._audience.dismiss(None)
         self._dismiss_askers(None)
         self._keep(now)
@@ -257,30 +270,35 @@ class Track:
 
     def group_ended(self, group: Group, error: RelayError | None) -> None:
         """A group is complete, or broke off and leaves the cache."""
-        if self._live.get(group.sequence) is group:
-            del self._live[group.sequence]
         if error is None:
             self.shelf.settle(group)
         else:
             self.shelf.remove(group)
+        if self._supply.ended(group):
+            self._complete(group.touched_at)
 
     def route_joined(self) -> None:
         """The broadcast has one more route."""
-        if self._route is None and not self._finished:
-            self._adjust()
+        if self._supply.route is None and not self._finished:
+            self.adjust()
 
     def route_left(self, route: Route, error: RelayError) -> None:
         """The broadcast has lost a route; its unfinished groups end with ``error``."""
-        self._tried.pop(route, None)
-        if self._route is None or self._route is route:
+        if self._supply.route is None or self._supply.route is route:
             self._fetches.fail_all(error)
-        if self._route is route:
-            self._detach(error)
-            self._adjust(error)
+        self._supply.route_left(route, error)
+
+    def route_retired(self, route: Route) -> None:
+        """A route said goodbye while others are left: it serves until the next one delivers."""
+        self._supply.route_retired(route)
+
+    def hand_over(self) -> None:
+        """Move to the best route without a gap, if it is another one."""
+        self._supply.hand_over()
 
     def drain(self) -> None:
         """The broadcast is no longer announced: what is being served goes on to its end."""
-        if not self._finished and (self.is_idle or self._route is None):
+        if not self._finished and (self.is_idle or self._supply.route is None):
             self.end(Unroutable(f"{self.broadcast.path} is no longer announced"))
 
     def end(self, error: RelayError) -> None:
@@ -290,7 +308,7 @@ class Track:
         self._gone = error
         self._linger.clear()
         self.broadcast.forget(self)
-        self._detach(error)
+        self._supply.detach(error)
         self.demand = None
         self.shelf.clear(error)
         self._audience.dismiss(error)
@@ -323,59 +341,21 @@ class Track:
         self.shelf.put(group, now)
         return group
 
-    def _adjust(self, error: RelayError | None = None) -> None:
+    def adjust(self, error: RelayError | None = None) -> None:
         """Make the upstream side fit the audience, on the first route not tried yet."""
-        if self._gone is not None or not (self._audience or self._askers):
-            return
-        before, self.demand = self.demand, self._total()
-        if self._route is None:
-            self._route = self.broadcast.next_route(self._tried)
-            if self._route is None:
-                if not self.broadcast.is_lingering:
-                    self.end(error or Unroutable(f"nobody serves {self.broadcast.path}"))
-                return
-            if not self._audience:
-                self._route.source.learn(self)
-        if self._route is not None and self._audience:
-            if not self._open:
-                self._open = True
-                self._route.source.open(self)
-            elif before != self.demand:
-                self._route.source.update(self)
+        if self._gone is None and (self._audience or self._askers):
+            before, self.demand = self.demand, self._total()
+            self._supply.fit(bool(self._audience), before != self.demand, error)
 
     def _total(self) -> Demand | None:
         return self._audience.total(None if self.info is None else self.info.max_latency)
 
-    def _move_on(self, route: Route, error: RelayError) -> None:
-        self._tried[route] = None
-        self._route, self._open = None, False
-        self._break_off(error)
-        self._adjust(error)
-
-    def _detach(self, error: RelayError) -> None:
-        """Let go of the route; what it left unfinished ends with ``error``."""
-        route = self._route
-        self._route, self._open = None, False
-        self._break_off(error)
-        if route is not None:
-            route.source.close(self)
-
-    def _break_off(self, error: RelayError) -> None:
-        live, self._live = self._live, {}
-        if self.latest is not None:
-            oldest = self.latest - SPLICE_WINDOW
-            self._missing = {n for n in (*self._missing, *live) if n > oldest}
-            self.start_at = min(self._missing, default=self.latest + 1)
-        for group in live.values():
-            group.abort(error)
-
     def _rest(self, now: float) -> None:
         """Nobody watches any more."""
-        self._detach(Cancelled("nobody watches"))
-        self.demand = self.start_at = None
+        self._supply.detach(Cancelled("nobody watches"))
+        self.demand = None
         self._fresh = False
-        self._missing.clear()
-        self._tried.clear()
+        self._supply.rest()
         if self._gone is not None or self._audience:
             return
         worth_keeping = self.broadcast.is_on_air and (self.info is not None or self.groups)
@@ -383,7 +363,7 @@ class Track:
             self.end(Expired("nobody watched"))
         else:
             self._keep(now)
-            self._adjust()
+            self.adjust()
 
     def _keep(self, now: float) -> None:
         if not self._audience:

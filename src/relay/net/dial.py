@@ -37,8 +37,8 @@ DEFAULT_PORT = 443
 class DialTls:
     """Whom to believe. Pinned fingerprints replace the check against authorities."""
 
-    roots: str | Path | None = None
-    """PEM file of authorities; ``None`` takes the common ones."""
+    roots: tuple[str | Path, ...] = ()
+    """PEM files of authorities; none takes the system's."""
 
     fingerprints: tuple[str, ...] = ()
     """Hex SHA-256 of acceptable certificates, colons allowed."""
@@ -89,9 +89,10 @@ async def dial(
     tls: DialTls | None = None,
     timeout: float = 10.0,  # noqa: ASYNC109 - it spans several addresses
     limits: QuicLimits | None = None,
+    bind: tuple[str, int] | None = None,
     on_error: OnError = log_error,
 ) -> Dialled:
-    """Open a session to ``url`` within ``timeout`` seconds.
+    """Open a session to ``url`` within ``timeout`` seconds, from the local address ``bind``.
 
     Raises `ConfigError` for a URL or a file that cannot be used, `SessionLost` when there is no
     session; its ``status`` is that of a refused CONNECT.
@@ -103,6 +104,7 @@ async def dial(
         Terms(target, tuple(protocols), tls.pins()),
         _configure(target, protocols, tls, limits),
         ListenSettings(limits=limits),
+        bind,
         on_error,
     )
     try:
@@ -161,19 +163,35 @@ def _configure(
     made.server_name = target.hostname
     if tls.disable_verify or tls.fingerprints:
         made.verify_mode = ssl.CERT_NONE
-    elif tls.roots is not None:
-        try:
-            made.cadata = Path(tls.roots).read_bytes()
-            x509.load_pem_x509_certificates(made.cadata)
-        except OSError as error:
-            raise ConfigError(f"cannot read {tls.roots}: {error.strerror}") from None
-        except ValueError:
-            raise ConfigError(f"{tls.roots} holds no PEM certificate") from None
+    elif tls.roots:
+        made.cadata = b"\n".join(map(_authorities, tls.roots))
+    else:
+        system = ssl.get_default_verify_paths()
+        made.cafile, made.capath = system.cafile, system.capath
     if tls.certificate is not None and tls.key is not None:
         pair = load(tls.certificate, tls.key)
         made.certificate, made.certificate_chain = pair.chain[0], list(pair.chain[1:])
         made.private_key = pair.key
     return made
+
+
+def _authorities(file: str | Path) -> bytes:
+    try:
+        pem = Path(file).read_bytes()
+        x509.load_pem_x509_certificates(pem)
+    except OSError as error:
+        raise ConfigError(f"cannot read {file}: {error.strerror}") from None
+    except ValueError:
+        raise ConfigError(f"{file} holds no PEM certificate") from None
+    return pem
+
+
+def setup_target(url: str) -> str | None:
+    """Path and query, where the transport cannot carry them and SETUP must."""
+    parts = urlsplit(url)
+    if parts.scheme not in RAW_SCHEMES:
+        return None
+    return (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,13 +201,14 @@ class _Attempt:
     terms: Terms
     configuration: QuicConfiguration
     settings: ListenSettings
+    bind: tuple[str, int] | None
     on_error: OnError
 
     async def run(self, family: int, address: udp.Address) -> Dialled:
         """Try one address. Raises `SessionLost`; cancelled, it leaves nothing behind."""
         endpoint = Endpoint(None, self.settings, None, (), self.on_error)
         try:
-            sock = udp.connect(family, address, self.settings.socket_buffer)
+            sock = udp.connect(family, address, self.settings.socket_buffer, self.bind)
         except OSError as error:
             raise SessionLost(f"{udp.plain(address)[0]}: {error.strerror}") from None
         endpoint.add_socket(sock)

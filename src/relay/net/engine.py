@@ -208,6 +208,11 @@ class Engine(ShortWay):
         self.send_datagram_frame(data)
         return True
 
+    @property
+    def traffic(self) -> tuple[int, int]:
+        """Bytes of stream data handed over, and delivered to us."""
+        return self._handed, self._delivered
+
     def end(self, code: int, reason: str = "", transport: bool = False) -> None:
         """Close with an application's code, or with one of QUIC's own."""
         text = clip(reason, MAX_CLOSE_REASON).decode()

@@ -65,6 +65,10 @@ class QuicTransport:
         """Whether everything handed over has been acknowledged."""
         return self.is_closed or self._engine.is_quiet
 
+    def traffic(self) -> tuple[int, int]:
+        """Bytes of stream data handed over, and received."""
+        return self._engine.traffic
+
     def ping(self) -> None:
         """Keep the connection from idling out."""
         if not self.is_closed:

@@ -148,10 +148,17 @@ def bind(host: str, port: int, buffer: int) -> list[socket.socket]:
     return sockets
 
 
-def connect(family: int, address: Address, buffer: int) -> socket.socket:
-    """A socket that talks to one address only. Raises `OSError` when there is no route."""
+def connect(
+    family: int, address: Address, buffer: int, bind: tuple[str, int] | None = None
+) -> socket.socket:
+    """A socket that talks to one address only, from ``bind`` where that is of the same family.
+
+    Raises `OSError` when there is no route, or the local address cannot be had.
+    """
     sock = _socket(family, buffer)
     try:
+        if bind is not None and (":" in bind[0]) == (family == socket.AF_INET6):
+            sock.bind(bind)
         sock.connect(address)
     except OSError:
         sock.close()

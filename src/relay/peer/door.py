@@ -7,6 +7,7 @@ tokens are read.
 
 from __future__ import annotations
 
+import math
 import secrets
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
@@ -17,6 +18,8 @@ from relay.auth.facts import NO_FACTS, Facts
 from relay.auth.grant import Grant
 from relay.errors import (
     Forbidden,
+    LimitExceeded,
+    OverQuota,
     RelayError,
     Unauthorized,
     Unroutable,
@@ -37,6 +40,7 @@ from relay.peer.judgement import (
     refuse_to_wait,
     shown,
 )
+from relay.quota import Tab
 from relay.session.events import Opened
 from relay.session.lite import LiteSession
 from relay.session.settings import SessionSettings
@@ -72,6 +76,8 @@ class Door:
         self._loans: dict[str, Loan] = {}
         self.spawn = spawn
         self.guests: dict[str, Guest] = {}
+        self.links: dict[str, Guest] = {}
+        """Relays that we dialled."""
         self.admitted = 0
         self.refused: dict[str, int] = {}
         """Refusals by reason code."""
@@ -94,6 +100,9 @@ class Door:
         path = request.target.partition("?")[0][:256]
         if decision.grant is not None:
             self.clerk.admitted(decision.grant)
+            self.house.audit(
+                "allow", grant=decision.grant, id=id, remote=remote, kind=request.transport
+            )
         else:
             self._write_refusal(decision, request, remote, id)
         for detail in decision.warnings:
@@ -113,6 +122,14 @@ class Door:
             path=request.target.partition("?")[0][:256],
             transport=request.transport,
             remote=remote,
+        )
+        self.house.audit(
+            "deny",
+            id=id,
+            remote=remote,
+            target=request.target.partition("?")[0][:256],
+            why=reason.code,
+            kind=request.transport,
         )
 
     async def consider(self, request: Request, remote: str) -> Judgement:
@@ -166,26 +183,49 @@ class Door:
             visit.refuse(400)
             return
         if knock.target is None:
-            self._seat(visit, protocol, None, secrets.token_hex(6))
+            self._seat(visit, protocol, None, None)
             return
 
         def decided(judgement: Judgement) -> None:
+            headers = ((REFUSAL_HEADER, judgement.id),)
             if judgement.grant is None:
-                visit.refuse(judgement.decision.status, ((REFUSAL_HEADER, judgement.id),))
+                visit.refuse(judgement.decision.status, headers)
+                return
+            try:
+                tab = self._tab(judgement.grant, judgement.id, address(knock))
+            except LimitExceeded as error:
+                visit.refuse(error.status, (*headers, *retry_after(error)))
             else:
-                self._seat(visit, protocol, judgement.grant, judgement.id, judgement.loan)
+                self._seat(visit, protocol, judgement, tab)
 
         self._judge_when_ready(asked(knock, knock.target), knock, decided)
+
+    def _tab(self, grant: Grant, id: str, remote: str) -> Tab:
+        """What the new session uses goes on it; another relay is no tenant, and none is charged.
+
+        Raises `LimitExceeded` when the tenant may have no more, or not so soon.
+        """
+        if grant.cluster:
+            return Tab.free()
+        try:
+            return self.house.ledger.enter(grant.tenant, self.house.clock())
+        except LimitExceeded as error:
+            code = "over_quota"
+            self.refused[code] = self.refused.get(code, 0) + 1
+            self.house.log("refused", id=id, status=error.status, reason=code, why=str(error))
+            self.house.audit("deny", grant=grant, id=id, remote=remote, why=code)
+            raise
 
     def _seat(
         self,
         visit: Visit,
         protocol: str | None,
-        grant: Grant | None,
-        id: str,
-        loan: Loan | None = None,
+        judgement: Judgement | None,
+        tab: Tab | None,
     ) -> None:
-        """Open the session; without a grant the peer is decided on when it introduces itself."""
+        """Open the session; undecided, the peer is decided on when it introduces itself."""
+        id = judgement.id if judgement is not None else secrets.token_hex(6)
+        grant = judgement.grant if judgement is not None else None
         session = LiteSession(
             visit.transport, protocol, origin=self.house.origin.id, settings=self.sessions
         )
@@ -195,14 +235,16 @@ class Door:
             session,
             id=id,
             grant=grant,
+            tab=tab,
+            remote=address(visit.knock),
             admit=self._admit(visit.knock),
             welcomed=self._welcomed(visit.knock),
             left=self._left,
         )
         self.guests[id] = guest
-        if grant is not None:
+        if judgement is not None and grant is not None:
             self._limit(guest, grant)
-            self._borrow(guest, loan)
+            self._borrow(guest, judgement.loan)
         visit.accept(guest, protocol)
         guest.start()
 
@@ -217,6 +259,11 @@ class Door:
                 if judgement.grant is None:
                     guest.close(refusal(judgement))
                 elif not guest.gone:
+                    try:
+                        guest.sit(self._tab(judgement.grant, guest.id, guest.remote))
+                    except LimitExceeded as error:
+                        guest.close(error)
+                        return
                     self._limit(guest, judgement.grant)
                     self._borrow(guest, judgement.loan)
                     guest.welcome(judgement.grant)
@@ -292,8 +339,9 @@ class Door:
                 expires = guest.grant.expires if guest.grant else None
                 if now >= deadline or (expires is not None and wall >= expires):
                     self._deadlines.pop(id, None)
+                    self._tell("expire", guest)
                     guest.close(Unauthorized(f"the token expired (id {id})"))
-        for guest in tuple(self.guests.values()):
+        for guest in (*self.guests.values(), *self.links.values()):
             try:
                 guest.tick(now)
             except Exception as error:  # one guest's trouble must not stop the clock for all
@@ -308,8 +356,13 @@ class Door:
             if reason is not None:
                 ended += 1
                 self.house.log("revoked", id=guest.id, why=reason)
+                self._tell("revoke", guest, why=reason)
                 guest.close(Unauthorized(f"revoked (id {guest.id})"))
         return ended
+
+    def _tell(self, action: str, guest: Guest, **facts: Any) -> None:
+        """Have it kept what became of a guest."""
+        self.house.audit(action, grant=guest.grant, id=guest.id, remote=guest.remote, **facts)
 
     async def refresh(self, id: str, bearer: str, remote: str) -> Judgement:
         """Decide anew on a running session with another credential of the same holder.
@@ -334,18 +387,41 @@ class Door:
         self._deadlines.pop(id, None)
         self._limit(guest, grant)
         guest.regrant(grant)
+        self._tell("refresh", guest)
         self.house.log(
             "refreshed", id=id, publish=list(grant.publish), subscribe=list(grant.subscribe)
         )
         return judgement
 
+    @property
+    def visitors(self) -> int:
+        """Sessions of those who are no relays of the cluster."""
+        return sum(not (guest.grant and guest.grant.cluster) for guest in self.guests.values())
+
+    def adopt(self, guest: Guest) -> None:
+        """A relay that we dialled: it was decided on by whoever configured it."""
+        self.links[guest.id] = guest
+
+    def release(self, guest: Guest, reason: str) -> None:
+        """It is gone."""
+        self.links.pop(guest.id, None)
+
     def close(self, uri: str = "") -> None:
-        """Let nobody in any more and tell the guests that we are leaving."""
+        """Let nobody in any more and tell everybody that we are leaving; relays find other ways."""
         self._closed = True
-        for guest in tuple(self.guests.values()):
+        for guest in (*self.guests.values(), *self.links.values()):
             guest.session.goaway(uri)
+            if guest.grant is not None and guest.grant.cluster:
+                guest.withdraw()
 
     def empty(self, error: RelayError) -> None:
         """Show everybody out."""
-        for guest in tuple(self.guests.values()):
+        for guest in (*self.guests.values(), *self.links.values()):
             guest.close(error)
+
+
+def retry_after(error: RelayError) -> tuple[tuple[str, str], ...]:
+    """The header that says when to try again (RFC 9110, 10.2.3), where that is known."""
+    if isinstance(error, OverQuota) and error.wait > 0.0:
+        return (("retry-after", str(math.ceil(error.wait))),)
+    return ()

@@ -27,6 +27,7 @@ from relay.model.scope import Scope
 from relay.peer.publishing import Publishing
 from relay.peer.settings import PeerSettings
 from relay.peer.watching import Watching
+from relay.quota import Ledger, Tab
 from relay.session import events
 from relay.session.lite import LiteSession
 from relay.session.transport import Transport
@@ -46,6 +47,10 @@ class House:
     settings: PeerSettings = field(default_factory=PeerSettings)
     log: Callable[..., None] = lambda event, **facts: None
     """Where noteworthy things are written: an event's name and its facts."""
+    ledger: Ledger = field(default_factory=Ledger)
+    """What each tenant uses and may use."""
+    audit: Callable[..., None] = lambda action, **facts: None
+    """Where it is kept who was let in, turned away and shown out. Must not raise nor wait."""
 
 
 class Guest:
@@ -65,6 +70,9 @@ class Guest:
         *,
         id: str,
         grant: Grant | None,
+        cost: int | None = None,
+        tab: Tab | None = None,
+        remote: str = "",
         admit: Callable[[Guest, events.Opened], None] | None = None,
         welcomed: Callable[[Guest, Grant], None] = lambda guest, grant: None,
         left: Callable[[Guest, str], None] = lambda guest, reason: None,
@@ -75,7 +83,11 @@ class Guest:
         self.transport = transport
         self.session = session
         self.id = id
+        self.remote = remote
+        """The peer's address."""
         self.grant = grant
+        self.cost = cost
+        """Price of pulling from this peer, as we were told to reckon; ``None`` = as it says."""
         self.admit = admit
         self.welcomed = welcomed
         self.left = left
@@ -84,11 +96,14 @@ class Guest:
         self.began = house.clock()
         self.opened = False
         self.gone = False
+        self.is_retired = False
+        """Whether another session has taken this one's place, which ends what it began."""
         self._introduced: events.Opened | None = None
         self._held: list[events.Event] = []
         self.scope: Scope | None = None
         self.watching = Watching(self)
         self.publishing = Publishing(self)
+        self.sit(tab or Tab.free())
         self.probes: dict[int, tuple[int, int, float]] = {}
         """Streams on which the peer hears our estimates, with the last one and its time."""
         self._hears: dict[type, Callable[[Any], None]] = {
@@ -100,6 +115,17 @@ class Guest:
             **self.watching.hears,
             **self.publishing.hears,
         }
+
+    @property
+    def price(self) -> int:
+        """Price of pulling from this peer; 1 counts hops."""
+        said = self._introduced.cost if self._introduced is not None else None
+        return next((cost for cost in (self.cost, said) if cost is not None), 1)
+
+    def sit(self, tab: Tab) -> None:
+        """What the guest uses goes on this tab from now on."""
+        self.tab = tab
+        self.watching.queue.tab = tab
 
     # -- the connection's side ---------------------------------------------------------------
 
@@ -167,6 +193,21 @@ class Guest:
         self.watching.regranted(self.scope)
         self.publishing.regranted(publish)
 
+    def retire(self) -> None:
+        """Another session has taken this one's place: new things go there.
+
+        Both sides' announcements are taken back here; what is under way goes on.
+        """
+        if not self.gone:
+            self.is_retired = True
+            self.publishing.retire()
+            self.watching.withdraw()
+
+    def withdraw(self) -> None:
+        """We are about to stop: the peer, a relay, hears no more of ways that lead on from us."""
+        if not self.gone:
+            self.watching.withdraw(transit_only=True)
+
     def close(self, error: RelayError) -> None:
         """End the session from our side."""
         self.session.fail(error)
@@ -176,8 +217,11 @@ class Guest:
         """Let go of everything shared, exactly once."""
         if not self.gone:
             self.gone = True
+            if self.scope is not None and self.scope.is_relay:
+                self.house.origin.relays -= 1
             self.publishing.leave(error)
             self.watching.leave(error)
+            self.tab.close()
             self.probes.clear()
             self.left(self, reason)
 
@@ -226,7 +270,8 @@ class Guest:
         self.grant = grant
         self.opened = True
         self.welcomed(self, grant)
-        self.scope = self.house.origin.scope(grant.root, publish, subscribe)
+        self.scope = self.house.origin.scope(grant.root, publish, subscribe, grant.cluster)
+        self.house.origin.relays += grant.cluster
         for prefix in publish:
             self.session.listen(prefix)
         held, self._held = self._held, []

@@ -15,11 +15,14 @@ from relay.errors import (
     Cancelled,
     Dropped,
     Forbidden,
+    Lagged,
     LimitExceeded,
+    OverQuota,
     Refused,
     RelayError,
     RemoteError,
 )
+from relay.model.board import Price
 from relay.model.broadcast import Route
 from relay.model.group import Group
 from relay.path import Path
@@ -31,6 +34,9 @@ if TYPE_CHECKING:
 
 MAX_DENIED = 1024
 """Denied paths remembered per guest, for the log and for wider rights; further ones are not."""
+
+MAX_POSTPONED = 1024
+"""Announcements of one guest that wait for its tenant's quota. More: the session is closed."""
 
 
 class Publishing:
@@ -46,8 +52,10 @@ class Publishing:
         self.questions: dict[int, Feed] = {}
         self.arrivals: dict[int, tuple[Group, Feed]] = {}
         self.finishing: set[Feed] = set()
-        self._denied: dict[Path, tuple[int, ...]] = {}
-        """What the peer announces in vain, with its chains; heard after all when rights widen."""
+        self._denied: dict[Path, tuple[tuple[int, ...], Price]] = {}
+        """What the peer announces in vain, with chain and cost; heard when rights widen."""
+        self._postponed: dict[Path, tuple[tuple[int, ...], Price]] = {}
+        """What waits for the tenant's quota, with chain and cost, in order."""
         self._logged: set[Path] = set()
         self.hears: dict[type, Callable[[Any], None]] = {
             events.Announced: self.announced,
@@ -75,69 +83,121 @@ class Publishing:
                 route.lose(now)
         for feed in {*self.feeds.values(), *self.questions.values()}:
             feed.abandon(Dropped("the publisher vanished"), now)
-        for table in (self.routes, self.feeds, self.questions, self.arrivals):
+        for table in (self.routes, self._postponed, self.feeds, self.questions, self.arrivals):
             table.clear()
         self.finishing.clear()
+
+    def retire(self) -> None:
+        """What the peer announces comes another way from now on; tracks move there in peace."""
+        now = self.clock()
+        for route in tuple(self.routes.values()):
+            route.withdraw(now)
 
     def tick(self, now: float) -> None:
         """Tracks that ended wait a moment for groups still under way."""
         for feed in tuple(self.finishing):
             feed.try_finish(now)
+        while self._postponed:
+            path = next(iter(self._postponed))
+            if not self.guest.tab.may_announce(now, path not in self.routes):
+                break
+            self.hear(path, *self._postponed.pop(path))
 
     # -- announcements -----------------------------------------------------------------------
 
     def announced(self, event: events.Announced) -> None:
         """The peer can deliver a broadcast, or its chain changed."""
         path = Path(event.path)
-        now = self.clock()
         hops = event.hops
         if not hops or not hops[-1]:
             hops = (*hops[:-1], self.guest.alias)
+        price = self.price(hops, event.cost)
         if is_loop(hops):
             self.unannounced(events.Unannounced(path))
             self.deny(path, BadRequest("its chain names a relay twice"))
             return
-        if (route := self.routes.get(path)) is not None:
-            if hops[0] and route.hops[:1] == hops[:1]:
-                if not route.update(hops, now):
-                    self.routes.pop(path, None)
-                return
-            del self.routes[path]
-            route.withdraw(now)
-        self.admit(path, hops)
+        if self._postponed:  # others came before
+            self.postpone(path, hops, price, None)
+        else:
+            self.hear(path, hops, price)
 
-    def admit(self, path: Path, hops: tuple[int, ...]) -> None:
+    def hear(self, path: Path, hops: tuple[int, ...], price: Price) -> None:
+        """Take an announcement in, or have it wait when the tenant may not announce more now."""
+        now = self.clock()
+        route = self.routes.get(path)
+        try:
+            self.guest.tab.announce(now, is_new=route is None)
+        except OverQuota as error:
+            self.postpone(path, hops, price, error)
+            return
+        if route is not None:
+            if hops[0] and route.hops[:1] == hops[:1]:
+                if not route.update(hops, now, price):
+                    self.drop(path)
+                return
+            self.drop(path)
+            route.withdraw(now)
+        self.admit(path, hops, price)
+
+    def postpone(
+        self, path: Path, hops: tuple[int, ...], price: Price, error: OverQuota | None
+    ) -> None:
+        """It waits until there is room; the first of each is written to the log."""
+        self._postponed[path] = hops, price
+        if error is not None:
+            self.deny(path, error)
+        if len(self._postponed) > MAX_POSTPONED:
+            self.guest.close(OverQuota(f"more than {MAX_POSTPONED} announcements wait for quotas"))
+
+    def drop(self, path: Path) -> Route | None:
+        """The route at that path is the peer's no more."""
+        if (route := self.routes.pop(path, None)) is not None:
+            self.guest.tab.drop_broadcast()
+        return route
+
+    def admit(self, path: Path, hops: tuple[int, ...], price: Price) -> None:
         """Make the broadcast known, unless the grant says otherwise."""
-        if (scope := self.guest.scope) is None:
+        if (scope := self.guest.scope) is None or self.guest.is_retired:
             return
         try:
-            route = scope.announce(path, PeerSource(self, path), hops, self.clock())
+            route = scope.announce(path, PeerSource(self, path), hops, self.clock(), price)
         except (BadRequest, Forbidden, LimitExceeded) as error:
-            self.remember(path, hops)
+            self.remember(path, hops, price)
             self.deny(path, error)
         else:
             if route is not None:
                 self.routes[path] = route
+                self.guest.tab.add_broadcast()
+
+    def price(self, hops: tuple[int, ...], cost: events.Cost | None) -> Price:
+        """What it costs to pull a broadcast from this peer, our link included.
+
+        Where its version says no costs, every link before ours counts one.
+        """
+        link = self.guest.price
+        if cost is None:
+            return Price(len(hops) - 1 + link, len(hops) - 1 + link)
+        return Price(cost.warm + link, cost.cold + link)
 
     def regranted(self, publish: tuple[Path, ...]) -> None:
         """The rights changed, and the scope has revoked what they no longer cover."""
         for path, route in tuple(self.routes.items()):
             if route.has_ended:
-                del self.routes[path]
-                self.remember(path, route.hops)
+                self.drop(path)
+                self.remember(path, route.hops, route.price)
         for prefix in publish:
             heard = (listener.prefix for listener in self.session.listeners)
             if not any(prefix.is_under(other) for other in heard):
                 self.session.listen(prefix)
-        for path, hops in tuple(self._denied.items()):
+        for path, (hops, price) in tuple(self._denied.items()):
             if self.guest.scope is not None and self.guest.scope.allows_publish(path):
                 del self._denied[path]
-                self.admit(path, hops)
+                self.hear(path, hops, price)
 
-    def remember(self, path: Path, hops: tuple[int, ...]) -> None:
+    def remember(self, path: Path, hops: tuple[int, ...], price: Price) -> None:
         """The peer announces this in vain; rights may widen one day."""
         if len(self._denied) < MAX_DENIED:
-            self._denied[path] = hops
+            self._denied[path] = hops, price
 
     def deny(self, path: Path, error: RelayError) -> None:
         """The broadcast is announced to nobody; say why, once."""
@@ -151,14 +211,16 @@ class Publishing:
     def unannounced(self, event: events.Unannounced) -> None:
         """The peer took a broadcast back."""
         self._denied.pop(Path(event.path), None)
-        if (route := self.routes.pop(Path(event.path), None)) is not None:
+        self._postponed.pop(Path(event.path), None)
+        if (route := self.drop(Path(event.path))) is not None:
             route.withdraw(self.clock())
 
     def announces_lost(self, event: events.AnnouncesLost) -> None:
         """Broadcasts are gone without a goodbye."""
         for path in event.paths:
             self._denied.pop(Path(path), None)
-            if (route := self.routes.pop(Path(path), None)) is not None:
+            self._postponed.pop(Path(path), None)
+            if (route := self.drop(Path(path))) is not None:
                 route.lose(self.clock())
 
     # -- tracks ------------------------------------------------------------------------------
@@ -191,14 +253,25 @@ class Publishing:
     # -- groups ------------------------------------------------------------------------------
 
     def group_opened(self, event: events.GroupOpened) -> None:
-        """A group starts arriving."""
-        if (feed := self.feeds.get(event.id)) is not None:
+        """A group starts arriving, unless its tenant's rate forbids new ones now."""
+        if (feed := self.feeds.get(event.id)) is None:
+            return
+        if self.guest.tab.account.may_receive(self.clock()):
             feed.group_opened(event.stream, event.sequence)
+        else:
+            self.session.stop(event.stream, OverQuota.code)
 
     def group_received(self, event: events.GroupReceived) -> None:
         """The hot way in: a piece of a group goes to everybody who watches it."""
         entry = self.arrivals.get(event.stream)
-        if entry is not None and not entry[0].write(event.data, self.clock()):
+        if entry is None:
+            return
+        now = self.clock()
+        if not self.guest.tab.account.receive(len(event.data), now):
+            entry[0].abort(Lagged("its tenant is over quotas.ingress_bits"))
+            entry[1].drop_group(event.stream)
+            self.session.stop(event.stream, OverQuota.code)
+        elif not entry[0].write(event.data, now):
             entry[1].drop_group(event.stream)
             self.session.stop(event.stream, Cancelled.code)
 
@@ -214,8 +287,10 @@ class Publishing:
 
     def datagram_received(self, event: events.DatagramReceived) -> None:
         """A group of one small frame."""
-        if (feed := self.feeds.get(event.id)) is not None:
-            feed.track.datagram(event.sequence, event.timestamp, event.payload)
+        feed = self.feeds.get(event.id)
+        now, size = self.clock(), len(event.payload)
+        if feed is not None and self.guest.tab.account.receive(size, now):
+            feed.track.datagram(event.sequence, event.timestamp, event.payload, now, feed.source)
 
 
 def is_loop(hops: tuple[int, ...]) -> bool:

@@ -10,10 +10,12 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections.abc import Callable
 
-from relay.errors import Expired, Lagged, RelayError
+from relay.errors import Expired, Lagged, NotFound, RelayError
 from relay.model.group import Log
 from relay.peer.settings import PeerSettings
+from relay.quota import Tab
 from relay.session.transport import Transport
+from relay.wire.frame import Excerpt
 
 Rank = tuple[int, int, int]
 """(subscriber's priority, publisher's priority, group sequence): the greatest goes first."""
@@ -29,6 +31,7 @@ class Delivery:
     __slots__ = (
         "cursor",
         "done",
+        "excerpt",
         "log",
         "offset",
         "open",
@@ -48,12 +51,15 @@ class Delivery:
         rank: Rank,
         open: Callable[[], int | None],
         done: Callable[[Delivery], None],
+        excerpt: Excerpt | None = None,
     ) -> None:
         self.queue = queue
         self.log = log
         self.rank = rank
         self.open = open
         self.done = done
+        self.excerpt = excerpt
+        """Some of its frames only; bytes are counted as if it were all of them."""
         self.stream: int | None = None
         self.cursor = 0
         """Index of the first chunk that is not sent whole."""
@@ -140,9 +146,16 @@ class Delivery:
         sent = room - left
         self.unsent -= sent
         self.queue.backlog -= sent
+        self.queue.count_sent(sent)
         fin = self.log.finished and not self.unsent
-        if pieces or fin:
-            data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        if self.excerpt is not None:
+            data = self.excerpt.feed(data)
+            if fin and self.excerpt.is_short:
+                self.abort(NotFound("the group ends before the frame that was asked for"))
+                return
+            fin = fin or self.excerpt.is_over
+        if data or fin:
             self.queue.write(stream, data, fin)
         if fin:
             self.close()
@@ -190,6 +203,8 @@ class SendQueue:
         self.clock = clock
         self.write = write
         self.reset = reset
+        self.tab = Tab.free()
+        """Whose account pays for what is sent."""
         self.backlog = 0
         """Bytes that wait."""
         self.dropped = 0
@@ -247,7 +262,10 @@ class SendQueue:
                 insort(self._ready, entry)
             self._blocked.clear()
         granted = True
-        while (line := self._first(granted)) and (room := self.transport.capacity(None)) > 0:
+        capacity = self.transport.capacity
+        if self.tab.account.outgoing is not None:
+            capacity = self._capacity
+        while (line := self._first(granted)) and (room := capacity(None)) > 0:
             entry = line.pop()
             delivery = entry[2]
             if delivery.over or not delivery.queued:
@@ -258,6 +276,29 @@ class SendQueue:
             elif not granted or not delivery.send(room):
                 granted = delivery.stream is not None
                 self._line_up(self._blocked if granted else self._unopened, entry)
+
+        if not (self._ready or self._unopened):
+            self.tab.emptied()
+
+    def _capacity(self, stream: int | None = None) -> int:
+        """Bytes that the connection takes and the tenant may send now."""
+        room = self.transport.capacity(stream)
+        return min(room, self.tab.room(self.clock())) if room > 0 else room
+
+    def count_sent(self, size: int) -> None:
+        """So many bytes were handed over."""
+        account = self.tab.account
+        if account.outgoing is None:
+            account.egress += size
+        else:
+            self.tab.sent(size, self.clock())
+
+    def may_pass(self, size: int) -> bool:
+        """Whether a datagram may leave beside the queue; it is counted then."""
+        if self.tab.account.outgoing is not None and self.tab.room(self.clock()) < size:
+            return False
+        self.count_sent(size)
+        return True
 
     def _first(self, granted: bool) -> list[Entry]:
         """The line whose last goes next; it is empty when there is nobody."""
@@ -291,7 +332,10 @@ class SendQueue:
             self._stale.append(delivery)
 
     def tick(self, now: float) -> None:
-        """Give up what was too old for too long."""
+        """Give up what was too old for too long; go on where the tenant's rate had to be waited
+        for."""
+        if self.tab.is_held_back:
+            self.transport.wake()
         if self._stale:
             for delivery in self._stale:
                 if not delivery.over and delivery.stale_at is not None and delivery.stale_at <= now:

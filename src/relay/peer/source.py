@@ -69,8 +69,13 @@ class Feed:
     def demand(self) -> SubscribeUpdate:
         """What all viewers together want; after a route was lost, from the first missing group."""
         demand = SubscribeUpdate(*(self.track.demand or Demand()))
-        start = self.track.start_at
-        return demand if start is None else demand._replace(start=start)
+        if self.track.start_at is not None:
+            demand = demand._replace(start=self.track.start_at)
+        if demand.start is not None and self.host.session.start_floor:
+            # The peer would leave out what it finds too old: as old as it keeps them is wanted.
+            kept = self.track.properties.max_latency
+            demand = demand._replace(max_latency=max(demand.max_latency, kept))
+        return demand
 
     def close(self) -> None:
         """Nobody wants it any more."""
@@ -93,7 +98,7 @@ class Feed:
         for group in tuple(self.groups.values()):
             group.abort(error)
         self.source.forget(self)
-        self.track.lose(error, now)
+        self.track.lose(error, now, self.source)
 
     # -- said by the peer ----------------------------------------------------------------------
 
@@ -116,14 +121,16 @@ class Feed:
         error = RemoteError(code)
         self.source.forget(self)
         if self.track.info is None:
-            self.track.reject(error)
+            self.track.reject(error, self.source)
         else:
-            self.track.lose(error, self.host.clock())
+            self.track.lose(error, self.host.clock(), self.source)
 
     def group_opened(self, stream: int, sequence: int) -> None:
         """A group starts arriving."""
         self.accepted()
-        group = self.track.open_group(sequence, self.host.session.layout, self.host.clock())
+        group = self.track.open_group(
+            sequence, self.host.session.layout, self.host.clock(), self.source
+        )
         if group is None:
             self.host.session.stop(stream, Cancelled.code)
         else:
@@ -165,7 +172,7 @@ class Feed:
             self.finish_at = None
             self.source.forget(self)
             self.accepted()
-            self.track.finish(now)
+            self.track.finish(now, self.source)
 
 
 class PeerSource:

@@ -9,11 +9,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from relay.errors import Cancelled, RelayError
+from relay.model.board import Way
 from relay.model.group import Group
 from relay.model.track import Demand, Track
 from relay.model.track import TrackInfo as ModelInfo
 from relay.path import Path
 from relay.peer.sending import Delivery
+from relay.session.events import Cost
+from relay.wire.frame import Excerpt
 from relay.wire.lite import TrackInfo
 
 if TYPE_CHECKING:
@@ -24,14 +27,17 @@ class Viewing:
     """One subscription of the peer's (the model's `Viewer`)."""
 
     __slots__ = (
+        "begin",
         "completing",
         "deliveries",
         "demand",
         "end",
+        "first_frame",
         "floor",
         "from_start",
         "host",
         "id",
+        "last_frame",
         "over",
         "path",
         "track",
@@ -52,6 +58,14 @@ class Viewing:
         self.over = False
         self.from_start = track.latest is None
         """Joined before the first group: what the source begins with is ours as well."""
+        self.bound(0, 0, None)
+
+    def bound(self, begin: int, first_frame: int, last_frame: int | None) -> None:
+        """Nothing is wanted before frame ``first_frame`` of group ``begin``, nor after frame
+        ``last_frame`` of the last group."""
+        self.begin = begin
+        self.first_frame = first_frame
+        self.last_frame = last_frame
 
     def lowest(self) -> int | None:
         """The lowest group the peer should expect; the newest may well leave before it."""
@@ -64,8 +78,13 @@ class Viewing:
         self.host.session.accept(self.id, info.priority)
 
     def group_opened(self, group: Group) -> None:
-        """A group to deliver, from its first frame."""
+        """A group to deliver, from its first frame or the first that is wanted."""
         host = self.host
+        if group.sequence < self.begin:
+            return
+        first = self.first_frame if group.sequence == self.begin else 0
+        last = self.last_frame if group.sequence == self.demand.end else None
+        whole = not first and last is None
         self.end = max(self.end, group.sequence + 1)
         self.floor = group.sequence if self.floor is None else min(self.floor, group.sequence)
         log = group.log(host.session.layout, host.guest.house.transcode)
@@ -76,8 +95,9 @@ class Viewing:
             host.queue,
             log,
             rank,
-            lambda: host.open_group(delivery, self, sequence),
+            lambda: host.open_group(delivery, self, sequence, first),
             self.delivered,
+            None if whole else Excerpt(host.session.layout, first, last),
         )
         self.deliveries.add(delivery)
         delivery.begin()
@@ -91,7 +111,8 @@ class Viewing:
 
     def datagram_received(self, sequence: int, timestamp: int, payload: bytes) -> None:
         """A one-frame group, best effort."""
-        self.host.session.send_datagram(self.id, sequence, timestamp, payload)
+        if self.host.queue.may_pass(len(payload)):
+            self.host.session.send_datagram(self.id, sequence, timestamp, payload)
 
     def track_ended(self, error: RelayError | None) -> None:
         """The track is complete (say so once everything has left), or broken off."""
@@ -114,6 +135,7 @@ class Viewing:
             self.over = True
             self.completing = False
             self.host.viewings.pop(self.id, None)
+            self.host.guest.tab.drop_track()
             for delivery in tuple(self.deliveries):
                 delivery.abort(error)
 
@@ -143,26 +165,44 @@ class Asking:
 class Hearing:
     """One announce request of the peer's (the model's `Watcher`)."""
 
-    __slots__ = ("host", "initial", "prefix", "request")
+    __slots__ = ("host", "initial", "prefix", "request", "transit", "withholds")
 
-    def __init__(self, host: Watching, request: int, prefix: Path) -> None:
+    def __init__(self, host: Watching, request: int, prefix: Path, is_relay: bool = False) -> None:
         self.host = host
+        self.transit: set[Path] | None = set() if is_relay else None
+        """What a relay was told that is published elsewhere."""
+        self.withholds = False
+        """Whether it is told of nothing published elsewhere any more."""
         self.request = request
         self.prefix = prefix
-        self.initial: list[tuple[str, tuple[int, ...]]] | None = []
+        self.initial: list[tuple[str, tuple[int, ...], Cost]] | None = []
         """What exists already, until it has been told in one go."""
 
-    def announced(self, path: Path, hops: tuple[int, ...]) -> None:
-        """A broadcast appeared, or its chain changed."""
+    def announced(self, path: Path, way: Way) -> None:
+        """A broadcast appeared, or the way to it changed."""
+        if self.transit is not None and len(way.hops) > 1:
+            if self.withholds:
+                self.unannounced(path)
+                return
+            self.transit.add(path)
+        cost = Cost(0 if way.is_warm else way.cost, way.cost)
         if self.initial is not None:
-            self.initial.append((path, hops))
+            self.initial.append((path, way.hops, cost))
         else:
-            self.host.session.announce(self.request, path, hops)
+            self.host.session.announce(self.request, path, way.hops, cost)
 
     def unannounced(self, path: Path) -> None:
         """A broadcast disappeared."""
+        if self.transit is not None:
+            self.transit.discard(path)
         if self.initial is None:
             self.host.session.unannounce(self.request, path)
+
+    def withhold_transit(self) -> None:
+        """Take back what is published elsewhere, and tell no more of it."""
+        self.withholds = True
+        for path in tuple(self.transit or ()):
+            self.unannounced(path)
 
     def tell(self) -> None:
         """Everything that exists has been collected: answer."""
@@ -171,9 +211,19 @@ class Hearing:
 
 
 class Fetching:
-    """One fetch of a whole group (the model's `Fetcher`)."""
+    """One fetch of a group (the model's `Fetcher`)."""
 
-    __slots__ = ("delivery", "host", "over", "path", "priority", "sequence", "stream", "track")
+    __slots__ = (
+        "delivery",
+        "excerpt",
+        "host",
+        "over",
+        "path",
+        "priority",
+        "sequence",
+        "stream",
+        "track",
+    )
 
     def __init__(
         self, host: Watching, stream: int, path: Path, track: Track, sequence: int, priority: int
@@ -185,13 +235,17 @@ class Fetching:
         self.sequence = sequence
         self.priority = priority
         self.delivery: Delivery | None = None
+        self.excerpt: Excerpt | None = None
+        """Some frames only."""
         self.over = False
 
     def group_opened(self, group: Group) -> None:
         """The group exists: send it on the request's own stream."""
         log = group.log(self.host.session.layout, self.host.guest.house.transcode)
         rank = (self.priority, 0, group.sequence)
-        self.delivery = Delivery(self.host.queue, log, rank, lambda: self.stream, self.delivered)
+        self.delivery = Delivery(
+            self.host.queue, log, rank, lambda: self.stream, self.delivered, self.excerpt
+        )
         self.delivery.stream = self.stream
         self.host.departing[self.stream] = self.delivery
         self.delivery.begin()

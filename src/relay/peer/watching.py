@@ -13,9 +13,11 @@ from relay.errors import Cancelled, RelayError, Unroutable
 from relay.model.scope import Scope, ScopeWatch
 from relay.model.track import Demand, Track
 from relay.path import Path
+from relay.peer.reach import oldest_fresh
 from relay.peer.sending import Delivery, SendQueue
 from relay.peer.viewing import Asking, Fetching, Hearing, Viewing
 from relay.session import events
+from relay.wire.frame import Excerpt
 
 if TYPE_CHECKING:
     from relay.peer.guest import Guest
@@ -94,11 +96,20 @@ class Watching:
         if (scope := self.guest.scope) is None:
             return
         prefix = Path(event.prefix)
-        hearing = Hearing(self, event.request, prefix)
+        hearing = Hearing(self, event.request, prefix, scope.is_relay)
         exclude = event.exclude or self.session.peer_origin or self.guest.alias
         watch = scope.watch(prefix, hearing, exclude)
         self.hearings[event.request] = (hearing, watch)
         hearing.tell()
+
+    def withdraw(self, transit_only: bool = False) -> None:
+        """Tell the peer that broadcasts are gone: all, or those that others publish elsewhere."""
+        for hearing, watch in tuple(self.hearings.values()):
+            if transit_only:
+                hearing.withhold_transit()
+            else:
+                watch.cancel()
+                self.session.unannounce_all(hearing.request)
 
     def announce_cancelled(self, event: events.AnnounceCancelled) -> None:
         """The peer no longer listens."""
@@ -120,6 +131,7 @@ class Watching:
         """The peer wants a track."""
         try:
             track = self.find(event.broadcast, event.track)
+            self.guest.tab.add_track(self.guest.clock())
         except RelayError as error:
             self.guest.house.log(
                 "subscribe refused",
@@ -130,14 +142,25 @@ class Watching:
             )
             self.session.refuse(event.id, error.code)
             return
-        viewing = Viewing(self, event.id, Path(event.broadcast), track, Demand(*event[3:]))
+        demand, since = Demand(*event[3:8]), None
+        if self.session.start_floor:
+            since = oldest_fresh(track, event.start or 0, event.max_latency)
+            if since is not None:
+                demand = demand._replace(start=None)
+        viewing = Viewing(self, event.id, Path(event.broadcast), track, demand)
+        viewing.bound(event.start or 0, event.first_frame, event.last_frame)
         self.viewings[event.id] = viewing
-        track.watch(viewing, self.guest.clock())
+        track.watch(viewing, self.guest.clock(), since)
 
     def subscribe_updated(self, event: events.SubscribeUpdated) -> None:
         """The peer changed what it wants of a track."""
         if (viewing := self.viewings.get(event.id)) is not None:
-            viewing.demand = Demand(*event[1:])
+            demand = Demand(*event[1:6])
+            if self.session.start_floor and event.start is not None:
+                since = oldest_fresh(viewing.track, event.start, event.max_latency)
+                demand = demand._replace(start=event.start if since is None else since)
+            viewing.demand = demand
+            viewing.bound(event.start or 0, event.first_frame, event.last_frame)
             viewing.track.rewatch(viewing, self.guest.clock())
 
     def unsubscribed(self, event: events.Unsubscribed) -> None:
@@ -163,7 +186,7 @@ class Watching:
             entry[1].unlearn(entry[0], self.guest.clock())
 
     def fetch_requested(self, event: events.FetchRequested) -> None:
-        """The peer wants one group."""
+        """The peer wants one group, or some frames of it."""
         try:
             track = self.find(event.broadcast, event.track)
         except RelayError as error:
@@ -171,14 +194,18 @@ class Watching:
             return
         path = Path(event.broadcast)
         fetching = Fetching(self, event.stream, path, track, event.group, event.priority)
+        if event.first_frame or event.last_frame is not None:
+            fetching.excerpt = Excerpt(self.session.layout, event.first_frame, event.last_frame)
         self.fetchings[event.stream] = fetching
         track.fetch(event.group, fetching, self.guest.clock())
 
     # -- streams -----------------------------------------------------------------------------
 
-    def open_group(self, delivery: Delivery, viewing: Viewing, sequence: int) -> int | None:
+    def open_group(
+        self, delivery: Delivery, viewing: Viewing, sequence: int, first_frame: int
+    ) -> int | None:
         """A stream for a group, if the peer grants one."""
-        stream = self.session.open_group(viewing.id, sequence, viewing.lowest())
+        stream = self.session.open_group(viewing.id, sequence, viewing.lowest(), first_frame)
         if stream is not None:
             self.departing[stream] = delivery
         return stream

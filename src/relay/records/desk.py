@@ -30,7 +30,10 @@ from relay.auth.settings import AuthSettings
 from relay.errors import BadRequest, LimitExceeded
 from relay.records.derivations import Derivations
 from relay.records.feed import Log, RevocationFeed
-from relay.records.settings import RecordsSettings
+from relay.records.notices import Notices
+from relay.records.office import Office
+from relay.records.scribe import Scribe
+from relay.records.settings import AuditSettings, RecordsSettings
 from relay.records.store import Records, StoreError
 
 USES_SECONDS = 30.0
@@ -59,13 +62,20 @@ class Desk:
         log: Log,
         settings: RecordsSettings | None = None,
         wall: Callable[[], float] = time.time,
+        audit: AuditSettings | None = None,
+        node: str = "",
     ) -> None:
-        """``wall`` tells unix seconds. `refresh` the ``feed`` before the first guest comes."""
+        """``wall`` tells unix seconds, ``node`` names this relay to the audit log. `refresh` before
+        the first guest comes."""
         self.records = records
         self.auth = auth
         """Replaced when the settings change."""
         self.settings = settings or RecordsSettings()
         self.feed = RevocationFeed(records, self.settings.poll, wall, log)
+        self.notices = Notices(records, self.settings.poll, log)
+        self.scribe = Scribe(records.audit, audit or AuditSettings(), node, wall, log)
+        self.office = Office(records, self.scribe, wall, self.refresh)
+        """Where operators change what is in the store."""
         self._log = log
         self._wall = wall
         self._derivations = Derivations(self.settings.max_derivations, time.monotonic)
@@ -164,21 +174,29 @@ class Desk:
         await self.records.save_ticket(secret_digest(text), grant, expires, now)
         return Ticket(text, expires)
 
+    async def refresh(self) -> None:
+        """Take in what has changed in the store. Raises `StoreError`."""
+        await self.feed.refresh()
+        await self.notices.refresh()
+
     # -- living --------------------------------------------------------------------------------
 
     async def run(self) -> None:
         """Keep revocations current and the store tidy, for ever. Whoever calls owns the task."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self.feed.run())
+            tasks.create_task(self.notices.run())
+            tasks.create_task(self.scribe.run())
             tasks.create_task(self._keep_house())
 
     async def close(self) -> None:
         """Write what is not written yet, and let go of the store."""
         self._derivations.close()
         try:
+            await self.scribe.flush()
             await self.write_uses()
         except StoreError as error:
-            self._log("warning", detail=f"last uses of API tokens not written: {error}")
+            self._log("warning", detail=f"audit log or last uses not written: {error}")
         finally:
             await self.records.close()
 

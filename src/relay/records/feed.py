@@ -8,7 +8,7 @@ module must not know sessions: listeners close them.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Protocol
 
 from relay.auth.revocation import Revocation, Revocations
@@ -39,6 +39,8 @@ class RevocationFeed:
         self.index = Revocations()
         self.listeners: list[Listener] = []
         """Called with each entry that comes into force. They must not raise nor wait."""
+        self.withdrawals: list[Callable[[Revocation, float], None]] = []
+        """Called with each entry that is taken back, and when. The same holds."""
         self.read_at: float | None = None
         """When the store last answered, unix seconds."""
         self._records = records
@@ -63,6 +65,9 @@ class RevocationFeed:
                 self._position = changes[-1].number
                 for change in changes:
                     self._take(change)
+                    if change.withdrawn:
+                        for listener in self.withdrawals:
+                            listener(change.entry, self._wall())
             self.read_at = self._wall()
 
     async def revoke(self, entry: Revocation) -> Revocation:
@@ -78,6 +83,46 @@ class RevocationFeed:
         done = await self._records.withdraw(id, self._wall())
         await self.refresh()
         return done
+
+    def believe(self, entry: Revocation) -> None:
+        """Another relay says that somebody is revoked: in force here and now."""
+        if entry.is_active(self._wall()):
+            self.index.add(entry)
+            for listener in self.listeners:
+                listener(entry)
+
+    async def adopt(self, entry: Revocation) -> None:
+        """Keep what another relay has revoked. Raises as `Records.revoke` does."""
+        async with self._reading:
+            now = self._wall()
+            known = await self._known(entry, now)
+            if not known and entry.is_active(now):
+                await self._records.revoke(entry, now)
+        await self.refresh()
+
+    async def disown(self, entry: Revocation) -> None:
+        """Another relay took back what is like ``entry`` and no younger. Raises `StoreError`."""
+        now = self._wall()
+        async for each in self._kept(now):
+            is_like = each.covers(entry) and entry.covers(each)
+            if is_like and each.created <= entry.created:
+                await self._records.withdraw(each.id, now)
+        await self.refresh()
+
+    async def _known(self, entry: Revocation, now: float) -> bool:
+        """Whether the store holds the entry already: another relay on it may have been faster."""
+        async for each in self._kept(now):
+            if each.covers(entry):
+                return True
+        return False
+
+    async def _kept(self, now: float) -> AsyncIterator[Revocation]:
+        """Everything in force, page by page."""
+        after = 0
+        while page := await self._records.revocations(now, after):
+            for each in page:
+                yield each
+            after = page[-1].id
 
     async def run(self) -> None:
         """Keep the index current, for ever."""

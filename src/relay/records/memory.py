@@ -6,13 +6,21 @@ must not know files.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from relay.auth.facts import StoredToken
 from relay.auth.grant import Grant
 from relay.auth.revocation import MAX_REVOCATIONS, Revocation
 from relay.errors import BadRequest, LimitExceeded
+from relay.records.kept import Marks, Sealed
+from relay.records.memory_kept import (
+    MemoryAudit,
+    MemoryKeys,
+    MemoryQuotas,
+    MemorySecrets,
+    Numbers,
+)
 from relay.records.store import (
     KEEP_WITHDRAWN,
     MAX_PAGE,
@@ -34,6 +42,19 @@ class MemoryRecords:
         """The latest change of each revocation, by the revocation's id, in order of change."""
         self._tickets: dict[str, tuple[Grant, float]] = {}
         self._number = 0
+        self._numbers = Numbers()
+        self.quotas = MemoryQuotas(self._numbers)
+        self.keys = MemoryKeys(self._numbers)
+        self.secrets = MemorySecrets(self._numbers, self.keys)
+        self.audit = MemoryAudit()
+
+    async def marks(self) -> Marks:
+        """Where each kind of change has got to."""
+        return {"revocations": self._number, **vars(self._numbers)}
+
+    async def reseal(self, again: Callable[[Sealed], str]) -> int:
+        """Seal everything anew."""
+        return self.secrets.reseal(again)
 
     async def add_token(self, token: StoredToken) -> None:
         """Keep a new API token."""
@@ -76,7 +97,7 @@ class MemoryRecords:
         entry.require_sense()
         if sum(not change.withdrawn for change in self._changes.values()) >= MAX_REVOCATIONS:
             raise LimitExceeded(f"{MAX_REVOCATIONS} revocations (MAX_REVOCATIONS)")
-        kept = replace(entry, id=self._number + 1, created=now)
+        kept = replace(entry, id=self._number + 1, created=entry.created or now)
         self._note(kept, withdrawn=False)
         return kept
 

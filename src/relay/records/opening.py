@@ -48,7 +48,8 @@ async def open_records(url: str | None) -> Records:
     # The database code is large, and a relay without a store never needs it.
     from sqlalchemy.exc import SQLAlchemyError
 
-    from relay.records.sql import SqlRecords, explained
+    from relay.records.database import explained
+    from relay.records.sql import SqlRecords
 
     address = read_address(url)
     engine = _engine(address)

@@ -6,6 +6,8 @@ anything is stored.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from relay.errors import ConfigError
@@ -50,3 +52,38 @@ class RecordsSettings(BaseModel):
             except ConfigError as error:
                 raise ValueError(str(error)) from None
         return value
+
+
+class AuditSettings(BaseModel):
+    """``[audit]``: the log of who was let in, turned away and shown out, and of what operators did.
+    It is in the store, and without one in memory."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    max_queue: int = Field(default=10_000, ge=1, le=1_000_000)
+    """Entries that may wait to be written. More: they are counted, and an entry says how many."""
+
+    flush: float = Field(default=0.2, ge=0.0, le=5.0, allow_inf_nan=False)
+    """Seconds that entries are gathered before they are written together. What an operator does is
+    written before it is done."""
+
+    keep_days: int = Field(default=90, ge=0, le=36_500)
+    """Days after which entries are deleted, which leaves an entry that says so; 0: never."""
+
+    webhook: str | None = None
+    """``https://`` address that gets each entry written here, by POST; default none."""
+
+    webhook_secret: str | None = Field(default=None, repr=False, min_length=16)
+    """What POSTs are signed with (HMAC-SHA256); better given as ``MOQ_AUDIT__WEBHOOK_SECRET``."""
+
+    webhook_secret_file: Path | None = None
+    """File of that secret, in its place."""
+
+    webhook_private: bool = False
+    """Whether the address may be one of a private network, and plain ``http://`` there."""
+
+    webhook_queue: int = Field(default=1_000, ge=1, le=100_000)
+    """Entries that may wait for the webhook. More: the oldest are left out, and counted."""
+
+    webhook_timeout: float = Field(default=10.0, gt=0.0, le=60.0, allow_inf_nan=False)
+    """Seconds that one POST may take."""

@@ -1,36 +1,22 @@
-"""The lasting store: one SQLite file, or PostgreSQL, through SQLAlchemy.
+"""The lasting store: API tokens, revocations and tickets in a database, and the way to the rest.
 
-The law: a write is one transaction that begins with a write, so that it never has to upgrade a
-lock, and it is on disk when the method returns; nothing of SQLAlchemy leaves this module, neither
-values nor errors. It must not know who asks nor why.
+The law: nothing of SQLAlchemy leaves this module, neither values nor errors. It must not know who
+asks nor why.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
 
-from sqlalchemy import (
-    ColumnElement,
-    Delete,
-    Insert,
-    bindparam,
-    delete,
-    func,
-    insert,
-    or_,
-    select,
-    update,
-)
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy import ColumnElement, Delete, bindparam, delete, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from relay.auth.facts import StoredToken
 from relay.auth.grant import Grant
 from relay.auth.revocation import MAX_REVOCATIONS, Revocation
-from relay.errors import BadRequest, LimitExceeded
+from relay.records.database import Database, next_number, require_room, rows_of
+from relay.records.kept import Sealed
 from relay.records.rows import (
     grant_text,
     read_change,
@@ -39,6 +25,8 @@ from relay.records.rows import (
     revocation_row,
     token_row,
 )
+from relay.records.sql_audit import SqlAudit
+from relay.records.sql_kept import SqlKeys, SqlQuotas, SqlSecrets, reseal
 from relay.records.store import (
     KEEP_WITHDRAWN,
     MAX_PAGE,
@@ -46,9 +34,9 @@ from relay.records.store import (
     MAX_TOKENS,
     Change,
     Revoked,
-    StoreError,
 )
 from relay.records.tables import api_tokens, counters, revocations, tickets
+from relay.records.whole import whole
 
 
 class SqlRecords:
@@ -59,36 +47,41 @@ class SqlRecords:
     def __init__(self, engine: AsyncEngine, shown: str) -> None:
         """``shown`` is what errors call the store."""
         self._engine = engine
-        self._shown = shown
+        self._database = Database(engine, shown)
+        self.quotas = SqlQuotas(self._database)
+        self.secrets = SqlSecrets(self._database)
+        self.keys = SqlKeys(self._database)
+        self.audit = SqlAudit(self._database)
 
     # -- API tokens ----------------------------------------------------------------------------
 
+    @whole
     async def add_token(self, token: StoredToken) -> None:
         """Keep a new API token."""
-        async with self._write() as connection:
-            await self._insert(
-                connection, insert(api_tokens).values(token_row(token)), f"an API token {token.id}"
-            )
-            await _require_room(connection, api_tokens.c.prefix, MAX_TOKENS, "API tokens")
+        async with self._database.write() as connection:
+            row = insert(api_tokens).values(token_row(token))
+            await self._database.insert(connection, row, f"an API token {token.id}")
+            await require_room(connection, api_tokens.c.prefix, MAX_TOKENS, "API tokens")
 
     async def find_token(self, prefix: str) -> StoredToken | None:
         """The API token of that prefix."""
-        async with self._read() as connection:
+        async with self._database.read() as connection:
             return await _token(connection, prefix)
 
     async def tokens(self, after: str = "", limit: int = MAX_PAGE) -> list[StoredToken]:
         """API tokens by prefix."""
         wanted = select(api_tokens).where(api_tokens.c.prefix > after)
         ordered = wanted.order_by(api_tokens.c.prefix).limit(min(limit, MAX_PAGE))
-        async with self._read() as connection:
-            return [read_token_row(dict(row)) for row in await _rows(connection, ordered)]
+        async with self._database.read() as connection:
+            return [read_token_row(dict(row)) for row in await rows_of(connection, ordered)]
 
+    @whole
     async def revoke_token(self, prefix: str, now: float, reason: str = "") -> Revoked | None:
         """Refuse the token from now on."""
         fresh = update(api_tokens).where(
             api_tokens.c.prefix == prefix, api_tokens.c.revoked.is_(None)
         )
-        async with self._write() as connection:
+        async with self._database.write() as connection:
             await connection.execute(fresh.values(revoked=now))
             token = await _token(connection, prefix)
             if token is None:
@@ -96,6 +89,7 @@ class SqlRecords:
             entry = Revocation("jti", token.id, expires=token.expires, reason=reason, created=now)
             return Revoked(token, await _revoke(connection, entry))
 
+    @whole
     async def mark_used(self, uses: Mapping[str, float]) -> None:
         """Note when tokens were last used."""
         if not uses:
@@ -103,26 +97,28 @@ class SqlRecords:
         later = or_(api_tokens.c.last_used.is_(None), api_tokens.c.last_used < bindparam("used_at"))
         statement = update(api_tokens).where(api_tokens.c.prefix == bindparam("named"), later)
         rows = [{"named": prefix, "used_at": used} for prefix, used in sorted(uses.items())]
-        async with self._write() as connection:
+        async with self._database.write() as connection:
             await connection.execute(statement.values(last_used=bindparam("used_at")), rows)
 
     # -- revocations ---------------------------------------------------------------------------
 
+    @whole
     async def revoke(self, entry: Revocation, now: float) -> Revocation:
         """Put a revocation in force."""
         entry.require_sense()
-        async with self._write() as connection:
-            kept = await _revoke(connection, replace(entry, created=now))
+        async with self._database.write() as connection:
+            kept = await _revoke(connection, replace(entry, created=entry.created or now))
             in_force = ~revocations.c.withdrawn & _unexpired(now)
-            await _require_room(
+            await require_room(
                 connection, revocations.c.id, MAX_REVOCATIONS, "revocations", in_force
             )
             return kept
 
+    @whole
     async def withdraw(self, id: int, now: float) -> bool:
         """Take a revocation back."""
-        async with self._write() as connection:
-            number = await _next_number(connection)
+        async with self._database.write() as connection:
+            number = await next_number(connection, "revocations")
             done = await connection.execute(
                 update(revocations)
                 .where(revocations.c.id == id, ~revocations.c.withdrawn)
@@ -135,40 +131,55 @@ class SqlRecords:
         wanted = select(revocations).where(
             revocations.c.id > after, ~revocations.c.withdrawn, _unexpired(now)
         )
-        async with self._read() as connection:
-            rows = await _rows(connection, wanted.order_by(revocations.c.id).limit(MAX_PAGE))
+        async with self._database.read() as connection:
+            rows = await rows_of(connection, wanted.order_by(revocations.c.id).limit(MAX_PAGE))
         return [read_change(row).entry for row in rows]
 
     async def changes(self, after: int) -> list[Change]:
         """Changes after that number."""
         wanted = select(revocations).where(revocations.c.changed > after)
-        async with self._read() as connection:
-            rows = await _rows(connection, wanted.order_by(revocations.c.changed).limit(MAX_PAGE))
+        async with self._database.read() as connection:
+            rows = await rows_of(connection, wanted.order_by(revocations.c.changed).limit(MAX_PAGE))
         return [read_change(row) for row in rows]
 
     # -- tickets -------------------------------------------------------------------------------
 
+    @whole
     async def save_ticket(self, digest: str, grant: Grant, expires: float, now: float) -> None:
         """Keep a ticket."""
         row = {"digest": digest, "grant": grant_text(grant), "expires": expires}
-        async with self._write() as connection:
-            await self._insert(connection, insert(tickets).values(row), "such a ticket")
+        async with self._database.write() as connection:
+            await self._database.insert(connection, insert(tickets).values(row), "such a ticket")
             live = tickets.c.expires > now
-            await _require_room(connection, tickets.c.digest, MAX_TICKETS, "tickets", live)
+            await require_room(connection, tickets.c.digest, MAX_TICKETS, "tickets", live)
 
+    @whole
     async def take_ticket(self, digest: str, now: float) -> Grant | None:
         """What a ticket stands for, once."""
         taken = delete(tickets).where(tickets.c.digest == digest)
-        async with self._write() as connection:
+        async with self._database.write() as connection:
             found = await connection.execute(taken.returning(tickets.c.grant, tickets.c.expires))
             row = found.one_or_none()
         return read_grant(row.grant) if row is not None and now < row.expires else None
 
+    # -- all together --------------------------------------------------------------------------
+
+    async def marks(self) -> Mapping[str, int]:
+        """Where each kind of change has got to."""
+        async with self._database.read() as connection:
+            found = await rows_of(connection, select(counters))
+        return {row["name"]: row["value"] for row in found}
+
+    async def reseal(self, again: Callable[[Sealed], str]) -> int:
+        """Seal everything anew, in one transaction."""
+        return await reseal(self._database, again)
+
     # -- keeping house -------------------------------------------------------------------------
 
+    @whole
     async def forget(self, now: float) -> None:
         """Delete what has ended."""
-        async with self._write() as connection:
+        async with self._database.write() as connection:
             ended: list[Delete] = [
                 delete(revocations).where(revocations.c.expires <= now),
                 delete(tickets).where(tickets.c.expires <= now),
@@ -180,60 +191,15 @@ class SqlRecords:
         """Let go of the store."""
         await self._engine.dispose()
 
-    # -- transactions --------------------------------------------------------------------------
-
-    @asynccontextmanager
-    async def _write(self) -> AsyncIterator[AsyncConnection]:
-        """A transaction: committed, and so on disk, when it is left without an error."""
-        try:
-            async with self._engine.begin() as connection:
-                yield connection
-        except (SQLAlchemyError, OSError, TimeoutError) as error:
-            raise StoreError(f"{self._shown}: {explained(error)}") from None
-
-    @asynccontextmanager
-    async def _read(self) -> AsyncIterator[AsyncConnection]:
-        try:
-            async with self._engine.connect() as connection:
-                yield connection
-        except (SQLAlchemyError, OSError, TimeoutError) as error:
-            raise StoreError(f"{self._shown}: {explained(error)}") from None
-
-    async def _insert(self, connection: AsyncConnection, statement: Insert, named: str) -> None:
-        try:
-            await connection.execute(statement)
-        except IntegrityError:
-            raise BadRequest(f"there is {named} already") from None
-
-
-def explained(error: BaseException) -> str:
-    """What a driver said, in one line without statements and their values."""
-    said = str(getattr(error, "orig", None) or error) or type(error).__name__
-    return said.strip().splitlines()[0][:200] if said.strip() else type(error).__name__
-
-
-async def _rows(connection: AsyncConnection, statement: Any) -> list[Mapping[str, Any]]:
-    found = await connection.execute(statement)
-    return [dict(row) for row in found.mappings()]
-
 
 async def _token(connection: AsyncConnection, prefix: str) -> StoredToken | None:
-    rows = await _rows(connection, select(api_tokens).where(api_tokens.c.prefix == prefix))
+    rows = await rows_of(connection, select(api_tokens).where(api_tokens.c.prefix == prefix))
     return read_token_row(rows[0]) if rows else None
-
-
-async def _next_number(connection: AsyncConnection) -> int:
-    """The next number of changes; nobody else gets one until this transaction has ended."""
-    grown = update(counters).where(counters.c.name == "revocations")
-    taken = await connection.execute(
-        grown.values(value=counters.c.value + 1).returning(counters.c.value)
-    )
-    return int(taken.scalar_one())
 
 
 async def _revoke(connection: AsyncConnection, entry: Revocation) -> Revocation:
     """Keep an entry; the number of its making is its id, so that no id is ever given twice."""
-    number = await _next_number(connection)
+    number = await next_number(connection, "revocations")
     kept = replace(entry, id=number)
     row = revocation_row(kept) | {"changed": number}
     await connection.execute(insert(revocations).values(row))
@@ -242,17 +208,3 @@ async def _revoke(connection: AsyncConnection, entry: Revocation) -> Revocation:
 
 def _unexpired(now: float) -> ColumnElement[bool]:
     return or_(revocations.c.expires.is_(None), revocations.c.expires > now)
-
-
-async def _require_room(
-    connection: AsyncConnection,
-    column: Any,
-    most: int,
-    what: str,
-    counted: ColumnElement[bool] | None = None,
-) -> None:
-    """Raises `LimitExceeded`, which rolls back, when there are more than ``most`` rows."""
-    count = select(func.count(column))
-    count = count if counted is None else count.where(counted)
-    if (await connection.execute(count)).scalar_one() > most:
-        raise LimitExceeded(f"{most} {what} in one store")

@@ -7,14 +7,17 @@ not know files, databases, or who asks.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from relay.auth.facts import StoredToken
 from relay.auth.grant import Grant
 from relay.auth.revocation import Revocation
 from relay.errors import RelayError
+
+if TYPE_CHECKING:
+    from relay.records.kept import Audit, Keys, Marks, Quotas, Sealed, Secrets
 
 MAX_TOKENS = 100_000
 """API tokens of one store. The next one is refused."""
@@ -60,6 +63,31 @@ class Records(Protocol):
     @property
     def lasting(self) -> bool:
         """Whether it survives a restart."""
+
+    # -- what is kept beside credentials, each by an interface of its own
+
+    @property
+    def quotas(self) -> Quotas:
+        """What was said of tenants at run time."""
+
+    @property
+    def secrets(self) -> Secrets:
+        """Sealed secrets."""
+
+    @property
+    def keys(self) -> Keys:
+        """Signing keys."""
+
+    @property
+    def audit(self) -> Audit:
+        """The audit log."""
+
+    async def marks(self) -> Marks:
+        """Where each kind of change has got to: what stands higher than before has changed."""
+
+    async def reseal(self, again: Callable[[Sealed], str]) -> int:
+        """Seal everything anew, all or nothing; how many secrets there were. Raises what ``again``
+        does."""
 
     # -- API tokens
 

@@ -65,3 +65,52 @@ tickets = Table(
     Column("grant", Text, nullable=False),
     Column("expires", Double, nullable=False, index=True),
 )
+
+quotas = Table(
+    "quotas",
+    metadata,
+    Column("tenant", Text, primary_key=True),
+    Column("said", Text, nullable=False),
+)
+
+secrets = Table(
+    "secrets",
+    metadata,
+    Column("purpose", String(64), primary_key=True),
+    Column("name", String(256), primary_key=True),
+    Column("version", BigInteger, primary_key=True, autoincrement=False),
+    Column("text", Text, nullable=False),
+    Column("created", Double, nullable=False),
+)
+
+signing_keys = Table(
+    "signing_keys",
+    metadata,
+    Column("kid", String(128), primary_key=True),
+    Column("algorithm", String(16), nullable=False),
+    Column("public", Text, nullable=False),
+    Column("sealed", Text, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("created", Double, nullable=False),
+    Column("activated", Double),
+    Column("ends", Double),
+    Column("compromised", Boolean, nullable=False, server_default=false()),
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("at", BigInteger, nullable=False, index=True),
+    Column("node", Text, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("target", Text, nullable=False),
+    Column("address", Text, nullable=False),
+    Column("kid", Text, nullable=False),
+    Column("jti", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("detail", Text, nullable=False),
+    Column("previous", String(64), nullable=False),
+    Column("hash", String(64), nullable=False),
+)

@@ -6,7 +6,7 @@ must not know HTTP.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -16,8 +16,11 @@ from relay.auth.decide import Request, decide
 from relay.auth.explain import explained
 from relay.auth.facts import NO_FACTS
 from relay.auth.grant import Grant
+from relay.auth.issue import read_wish
 from relay.auth.needs import needs
-from relay.errors import Unroutable
+from relay.auth.reason import Refusal
+from relay.errors import NotFound, Refused, Unroutable
+from relay.model.board import Way
 from relay.path import ROOT, Path
 from relay.peer.judgement import Judgement, is_same_holder, refusal
 from relay.peer.local import collect_group
@@ -53,6 +56,15 @@ class Verdict:
         return self.judgement.grant
 
 
+class Told(Refused):
+    """A refusal whose id the stranger is told."""
+
+    def __init__(self, error: Refused, id: str) -> None:
+        super().__init__(str(error))
+        self.status = error.status
+        self.denial_id = id
+
+
 class Face:
     """What the HTTP faces may ask of the relay."""
 
@@ -70,7 +82,15 @@ class Face:
         request = Request(
             target=target, bearer=bearer, transport="http", origin=origin, publishes=False
         )
-        return Verdict(await self.relay.door.consider(request, remote))
+        verdict = Verdict(await self.relay.door.consider(request, remote))
+        if verdict.grant is not None:
+            self._arrived(verdict.grant)
+        return verdict
+
+    def _arrived(self, grant: Grant) -> None:
+        """One more request of a tenant's. Raises `OverQuota` for one too many."""
+        house = self.relay.house
+        house.ledger.arrive(grant.tenant, house.clock())
 
     async def ticket(self, bearer: str, remote: str) -> dict[str, Any]:
         """A one-time ticket for whatever the credential allows."""
@@ -78,8 +98,42 @@ class Face:
         judgement = await self.relay.door.consider(request, remote)
         if judgement.grant is None:
             raise refusal(judgement)
+        self._arrived(judgement.grant)
         ticket = await self.relay.desk.make_ticket(judgement.grant)
         return {"ticket": ticket.text, "expires": ticket.expires}
+
+    def jwks(self) -> dict[str, Any]:
+        """The public halves of the relay's own keys. Raises `NotFound` where it has none."""
+        if self.relay.issuer is None:
+            raise NotFound("the relay issues no tokens (issuer.enabled)")
+        return self.relay.issuer.jwks()
+
+    async def login(self, bearer: str, wished: Mapping[str, Any], remote: str) -> dict[str, Any]:
+        """A short-lived token for what a credential allows, or for less of it."""
+        issuer = self.relay.issuer
+        if issuer is None:
+            raise NotFound("the relay issues no tokens (issuer.enabled)")
+        wish = read_wish(wished)
+        request = Request(target="/", bearer=bearer, transport="http")
+        judgement = await self.relay.door.consider(request, remote)
+        grant = judgement.grant
+        if grant is None:
+            raise Told(refusal(judgement), judgement.id)
+        self._arrived(grant)
+        audit = self.relay.house.audit
+        try:
+            issued = issuer.exchange(grant, wish)
+        except Refusal as error:
+            reason = error.reason
+            self.relay.log.warning(
+                "login refused", id=judgement.id, reason=reason.code, why=reason.text
+            )
+            why = f"login: {reason.text}"
+            audit("deny", grant=grant, id=judgement.id, remote=remote, why=why)
+            raise Told(error, judgement.id) from None
+        why = f"token {issued.jti} until {issued.expires}"
+        audit("issue", grant=grant, id=judgement.id, remote=remote, why=why)
+        return issued.members()
 
     async def sessions(self, bearer: str, remote: str) -> list[dict[str, Any]]:
         """The running sessions that the credential's holder may refresh."""
@@ -140,7 +194,7 @@ class Face:
         seen: set[Path] = set()
 
         class Names:
-            def announced(self, path: Path, hops: tuple[int, ...]) -> None:
+            def announced(self, path: Path, way: Way) -> None:
                 seen.add(path)
 
             def unannounced(self, path: Path) -> None:
@@ -157,9 +211,13 @@ class Face:
         if broadcast is None:
             raise Unroutable(f"no broadcast at {grant.root!r}")
         limit = self.relay.settings.web.limits.max_fetch_bytes
-        return await collect_group(
+        account = house.ledger.account(grant.tenant)
+        account.require_egress(house.clock())
+        sequence, frames = await collect_group(
             broadcast.track(track), group, house.transcode, house.clock, limit
         )
+        account.send(sum(map(len, frames)), house.clock())
+        return sequence, frames
 
 
 class Ward:
@@ -172,6 +230,20 @@ class Ward:
         """Sessions that run on an authorization server's word."""
         authority = self.relay.authority
         return authority.sessions(query) if authority is not None else []
+
+    def nodes(self) -> dict[str, Any]:
+        """The mesh as this relay sees it."""
+        return self.relay.cluster.nodes()
+
+    def drain(self) -> int:
+        """Have the relay stop in good order; how many sessions it still has."""
+        self.relay.draining.set()
+        return self.relay.door.visitors
+
+    @property
+    def is_leaving(self) -> bool:
+        """Whether it is about to stop."""
+        return self.relay.draining.is_set()
 
     def revalidate(self, query: str) -> int:
         """Have that server asked again about them."""

@@ -13,7 +13,12 @@ import structlog
 from relay.config import Settings
 
 LEVELS = {
+    "over quota": "warning",
     "refused": "warning",
+    "link refused": "warning",
+    "link down": "warning",
+    "relay list not usable": "error",
+    "node ignored": "warning",
     "publish denied": "warning",
     "warning": "warning",
     "subscribe refused": "debug",

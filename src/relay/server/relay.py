@@ -10,8 +10,8 @@ import asyncio
 import contextlib
 import socket
 import time
-from collections.abc import AsyncIterator, Callable
-from dataclasses import replace
+from collections.abc import AsyncIterator, Callable, Coroutine
+from dataclasses import asdict, replace
 from typing import Any
 
 import structlog
@@ -20,11 +20,15 @@ from relay.auth.grant import Grant
 from relay.auth.revocation import Revocation
 from relay.authority import Authority
 from relay.clerk import Clerk
+from relay.cluster.news import News
 from relay.config import Settings
 from relay.control.internal import internal_app
 from relay.control.public import public_app
 from relay.control.serve import HttpListener, listen
+from relay.control.webhook import Webhook
 from relay.errors import ConfigError, RelayError
+from relay.ingest.station import Station
+from relay.issuer import Issuer
 from relay.keyring import Change, Keyring
 from relay.model.origin import Origin
 from relay.net.authority import load_roots
@@ -32,11 +36,15 @@ from relay.net.endpoint import Endpoint
 from relay.peer.door import Door
 from relay.peer.guest import House
 from relay.peer.judgement import Rules
+from relay.quota import Breach, Ledger, Limits
 from relay.records.desk import Desk
 from relay.records.opening import open_records
 from relay.server.faces import Face, Ward
+from relay.server.keeping import fact, open_issuer, open_seal
+from relay.server.links import Announcer, list_fetcher, make_cluster
 from relay.server.log import LEVELS
 from relay.server.parts import draw_id, load_certificates, transcode
+from relay.server.press import Press
 from relay.sidecar.client import AuthClient
 from relay.sidecar.link import Link, client_tls
 
@@ -47,7 +55,10 @@ CERTIFICATE_TICKS = 5
 """Ticks between looks at the certificate files."""
 
 GOODBYE = 0.5
-"""Seconds between GOAWAY and the end of the sessions when the relay stops."""
+"""Seconds between GOAWAY and the end of the sessions when the relay stops at once."""
+
+LOOK = 0.1
+"""Seconds between looks at whether everybody has left a relay that is about to stop."""
 
 
 class Relay:
@@ -63,13 +74,23 @@ class Relay:
             clock=time.monotonic,
             settings=settings.peer,
             log=self._log,
+            ledger=Ledger(Limits(settings.quotas)),
+            audit=self._note,
         )
+        self._keep_books()
         self.authority: Authority | None = None
+        self.issuer: Issuer | None = None
+        self.webhook: Webhook | None = None
         self.keyring = Keyring.open(settings.auth, self._log)
         self.keyring.on_change(self._rekey)
         rules = Rules(self.keyring.keys, settings.auth)
         self.wall = wall
         self.door = Door(self.house, rules, settings.session, settings.server.versions, wall)
+        self.draining = asyncio.Event()
+        """Set when the relay is to stop in good order."""
+        self._said_goodbye = False
+        station = Station(self.house.origin, settings.ingest, self.house.clock, wall)
+        self.press = Press(self, station)
         self.endpoint = Endpoint(
             self.door.answer,
             settings.endpoint,
@@ -85,6 +106,22 @@ class Relay:
     def _log(self, event: str, **facts: Any) -> None:
         getattr(self.log, LEVELS.get(event, "info"))(event, **facts)
 
+    def _note(self, action: str, **facts: Any) -> None:
+        """Have it kept in the audit log."""
+        self.desk.scribe.note(fact(action, **facts))
+
+    def _keep_books(self) -> None:
+        """Have the cache obey what tenants may keep, and breaches told."""
+        ledger, cache = self.house.ledger, self.house.origin.stock.cache
+        cache.limit_of = ledger.cache_limit
+        cache.overflowed = lambda tenant: ledger.overflowed(tenant, self.house.clock())
+        ledger.limits_changed = cache.obey
+        ledger.told = self._breached
+
+    def _breached(self, breach: Breach) -> None:
+        self._log("over quota", **asdict(breach))
+        self.house.audit("breach", target=breach.tenant, why=breach.kind, count=breach.count)
+
     def _rekey(self, change: Change) -> None:
         """Decide with the keys as they are from now on; sessions of gone ones may have to go."""
         self.door.rules = replace(self.door.rules, keys=self.keyring.keys)
@@ -96,10 +133,16 @@ class Relay:
                 return f"its key {grant.kid!r} was removed" if is_gone else None
 
             self.door.recheck(struck)
+            self.press.recheck(struck)
 
     def _revoked(self, entry: Revocation) -> None:
         """A revocation came into force: whoever it strikes has to go."""
-        self.door.recheck(lambda grant: str(entry) if entry.strikes(grant.holder) else None)
+
+        def struck(grant: Grant) -> str | None:
+            return str(entry) if entry.strikes(grant.holder) else None
+
+        self.door.recheck(struck)
+        self.press.recheck(struck)
 
     def _escaped(self, error: BaseException) -> None:
         """An error nobody foresaw: it cost one session, and somebody should hear of it."""
@@ -119,10 +162,13 @@ class Relay:
                 await listener.started.wait()
             self.door.spawn = tasks.create_task
             self._ask_elsewhere(tasks, closing)
-            running = [
-                tasks.create_task(each)
-                for each in (self._tick(), self.desk.run(), self.keyring.run())
-            ]
+            links = self._join_cluster(tasks, closing)
+            work = [self._tick(), self.desk.run(), self.keyring.run(), *links]
+            if self.settings.audit.webhook is not None:
+                self.webhook = Webhook(self.settings.audit, self._log, self.wall)
+                self.desk.scribe.listeners.append(self.webhook.note)
+                work.append(self.webhook.run())
+            running = [tasks.create_task(each) for each in work]
             try:
                 yield self
             finally:
@@ -140,6 +186,28 @@ class Relay:
         except ConfigError as error:
             raise ConfigError(f"server.listen: {error}") from None
 
+    def _join_cluster(
+        self, tasks: asyncio.TaskGroup, closing: contextlib.AsyncExitStack
+    ) -> list[Coroutine[Any, Any, None]]:
+        """Link to other relays and tell them who is revoked; answers what is to run."""
+        feed, house = self.desk.feed, self.house
+        teller = Announcer(self.desk, self._log, self.wall)
+        news = News(
+            house.origin,
+            house.transcode,
+            house.clock,
+            self.wall,
+            self._log,
+            teller.learn,
+            teller.unlearn,
+        )
+        feed.listeners.append(news.revoked)
+        feed.withdrawals.append(news.withdrawn)
+        fetcher = list_fetcher(self.settings)
+        closing.push_async_callback(fetcher.close)
+        self.cluster = make_cluster(self.settings, self.door, news, self._log, fetcher)
+        return [self.cluster.run(), teller.run(), news.run(feed.index)]
+
     def _ask_elsewhere(self, tasks: asyncio.TaskGroup, closing: contextlib.AsyncExitStack) -> None:
         """Have an authorization server decide, where one is configured."""
         auth, tls = self.settings.auth, self.settings.client.tls
@@ -156,16 +224,31 @@ class Relay:
         """Open the store, know who is revoked, and only then let anybody come to the door."""
         settings = self.settings
         records = await open_records(settings.records.url)
-        self.desk = Desk(records, settings.auth, self._log, settings.records, self.wall)
+        node = settings.cluster.node or socket.gethostname()
+        self.desk = Desk(
+            records, settings.auth, self._log, settings.records, self.wall, settings.audit, node
+        )
         closing.push_async_callback(self.desk.close)
         self.desk.feed.listeners.append(self._revoked)
-        await self.desk.feed.refresh()
+        self.desk.notices.on("quotas", self._requota)
+        self.seal = await open_seal(settings, records)
+        self.issuer = await open_issuer(settings, records, self.seal, self.wall)
+        if self.issuer is not None:
+            self.keyring.adopt(self.issuer.source)
+            self.issuer.changed = self.keyring.turn
+            self.desk.notices.on("keys", self.issuer.reread)
+        await self.desk.refresh()
         self.door.clerk = Clerk(self.keyring, self.desk)
+
+    async def _requota(self) -> None:
+        """Obey what the store says of tenants now. Raises `StoreError`."""
+        said = await self.desk.office.quotas()
+        self.house.ledger.obey(Limits(self.settings.quotas, said), self.house.clock())
 
     def _faces(self) -> list[HttpListener]:
         """The HTTP faces: where they were asked for, or beside QUIC on the same port number."""
         web = self.settings.web
-        app = public_app(Face(self), web.limits)
+        app = public_app(Face(self), web.limits, self.press)
         self._listeners: list[HttpListener] = []
         plain = web.http.listen
         if plain is None and web.https.listen is None:
@@ -195,7 +278,9 @@ class Relay:
             now = self.house.clock()
             try:
                 self.house.origin.tick(now)
+                self.house.ledger.tick(now)
                 self.door.tick(now)
+                self.press.tick(now)
                 if count % CERTIFICATE_TICKS == 0 and self.certificates.reload_if_changed():
                     self.log.info("certificate reloaded", sha256=self.certificates.fingerprint)
             except ConfigError as error:
@@ -203,11 +288,33 @@ class Relay:
             except Exception as error:  # one guest's trouble must not stop the clock for all
                 self._escaped(error)
 
+    async def drain(self, hurry: asyncio.Event) -> None:
+        """Let nobody in, send everybody elsewhere, and give them ``server.drain`` seconds to go.
+
+        Relays need not go, they have been told that no way leads on from here. ``hurry`` ends the
+        waiting.
+        """
+        grace = self.settings.server.drain
+        self._begin_goodbye()
+        self.log.info("draining", sessions=self.door.visitors, seconds=grace)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(grace):
+                while self.door.visitors and not hurry.is_set():  # noqa: ASYNC110 - a few looks
+                    await asyncio.sleep(LOOK)
+        self.log.info("drained", sessions=self.door.visitors)
+
+    def _begin_goodbye(self) -> None:
+        self._said_goodbye = True
+        self.cluster.drain()
+        self.door.close(self.settings.server.goaway)
+
     async def _say_goodbye(self) -> None:
         """Tell everybody, give them a moment, close."""
-        self.door.close()
-        if self.door.guests:
-            await asyncio.sleep(GOODBYE)
+        if not self._said_goodbye:
+            self._begin_goodbye()
+            if self.door.guests:
+                await asyncio.sleep(GOODBYE)
+        self.press.close()
         self.door.empty(Leaving("the relay is stopping"))
 
 

@@ -16,13 +16,21 @@ async def serve(settings: Settings, ready: Callable[[Relay], None] = lambda rela
     """Run until SIGTERM or SIGINT."""
     write_log(settings)
     relay = Relay(settings)
-    stop = asyncio.Event()
+    hurry = asyncio.Event()
+
+    def told(number: int) -> None:
+        if number == signal.SIGINT or relay.draining.is_set():
+            hurry.set()
+        relay.draining.set()
+
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, told, number)
     async with relay.running():
         ready(relay)
-        await stop.wait()
+        await relay.draining.wait()
+        if not hurry.is_set():
+            await relay.drain(hurry)
 
 
 def run(settings: Settings, ready: Callable[[Relay], None] = lambda relay: None) -> None:

@@ -16,29 +16,96 @@ from relay.session.events import (
     Announced,
     AnnounceRequested,
     AnnouncesLost,
+    Cost,
     Unannounced,
 )
 from relay.session.flow import Flow, Question
 from relay.wire.fields import MAX_HOPS
-from relay.wire.lite import Announce, AnnounceInit, AnnounceOk, AnnounceRequest, Reply
+from relay.wire.lite import (
+    Announce,
+    AnnounceEnd,
+    AnnounceInit,
+    AnnounceOk,
+    AnnounceRequest,
+    AnnounceStart,
+    AnnounceUpdate,
+    Dialect,
+    Reply,
+)
 
 if TYPE_CHECKING:
     from relay.session.lite import LiteSession
 
 Chain = tuple[int, ...]
 
+Broadcast = tuple[str, Chain, Cost]
+"""A path, how it is reached, and at what cost."""
+
+
+class Naming:
+    """How an `Announcer` words things where each announce names its path."""
+
+    __slots__ = ("dialect",)
+
+    def __init__(self, dialect: Dialect) -> None:
+        self.dialect = dialect
+
+    def are_same(self, told: tuple[Chain, Cost], now: tuple[Chain, Cost]) -> bool:
+        """Whether there is nothing new to tell: costs are not told."""
+        return told[0] == now[0]
+
+    def appeared(self, suffix: str, hops: Chain, cost: Cost) -> bytes:
+        """A path is there."""
+        return self.dialect.encode(Announce(True, suffix, hops))
+
+    def changed(self, suffix: str, hops: Chain, cost: Cost) -> bytes:
+        """A path that is there is reached otherwise."""
+        return self.dialect.encode(Announce(True, suffix, hops))
+
+    def gone(self, suffix: str) -> bytes:
+        """A path that was there is not any more."""
+        return self.dialect.encode(Announce(False, suffix))
+
+
+class Counting(Naming):
+    """The same where paths are counted as they appear, and only meant by number after that."""
+
+    __slots__ = ("count", "numbers")
+
+    def __init__(self, dialect: Dialect) -> None:
+        super().__init__(dialect)
+        self.count = 0
+        self.numbers: dict[str, int] = {}
+
+    def are_same(self, told: tuple[Chain, Cost], now: tuple[Chain, Cost]) -> bool:
+        return told == now
+
+    def appeared(self, suffix: str, hops: Chain, cost: Cost) -> bytes:
+        self.numbers[suffix] = self.count
+        self.count += 1
+        return self.dialect.encode(AnnounceStart(suffix, hops, *cost))
+
+    def changed(self, suffix: str, hops: Chain, cost: Cost) -> bytes:
+        return self.dialect.encode(AnnounceUpdate(self.numbers[suffix], hops, *cost))
+
+    def gone(self, suffix: str) -> bytes:
+        return self.dialect.encode(AnnounceEnd(self.numbers.pop(suffix)))
+
 
 class Announcer(Question):
     """The peer asked what exists under a prefix; we tell it until it stops listening."""
 
-    __slots__ = ("active", "prefix")
+    __slots__ = ("active", "prefix", "wording")
 
     prefix: Path | None
 
     def __init__(self, session: LiteSession, stream: int) -> None:
         super().__init__(session, stream)
         self.prefix = None
-        self.active: set[str] = set()
+        self.active: dict[str, tuple[Chain, Cost]] = {}
+        """What the peer has been told, by suffix."""
+        dialect = session.dialect
+        self.wording = Counting(dialect) if dialect.announce_ids else Naming(dialect)
 
     def ask(self, stream: int, body: bytes) -> None:
         message = self.session.dialect.decode(AnnounceRequest, body)
@@ -67,10 +134,10 @@ class Announcer(Question):
         if self.prefix is not None and self.stream is not None:
             self.session.emit(AnnounceCancelled(self.stream))
 
-    def answer(self, initial: Iterable[tuple[str, Chain]]) -> None:
+    def answer(self, initial: Iterable[Broadcast]) -> None:
         """The first reply: everything that exists now, even if that is nothing."""
         dialect = self.session.dialect
-        known = {self.suffix(path): hops for path, hops in initial if self.fits(hops)}
+        known = {self.suffix(path): (hops, cost) for path, hops, cost in initial if self.fits(hops)}
         self.active.update(known)
         if dialect.announce_reply == "init":
             self.send(dialect.encode(AnnounceInit(tuple(known))))
@@ -78,33 +145,42 @@ class Announcer(Question):
         head = b""
         if dialect.announce_reply == "ok":
             head = dialect.encode(AnnounceOk(self.session.origin, len(known)))
-        self.send(head + b"".join(self.line(suffix, hops) for suffix, hops in known.items()))
+        lines = (
+            self.wording.appeared(suffix, self.stamped(hops), cost)
+            for suffix, (hops, cost) in known.items()
+        )
+        self.send(head + b"".join(lines))
 
-    def announce(self, path: str, hops: Chain) -> None:
-        """A broadcast exists, or (where the version can say it) its chain changed."""
+    def announce(self, path: str, hops: Chain, cost: Cost) -> None:
+        """A broadcast exists, or (where the version can say it) its chain or cost changed."""
         suffix = self.suffix(path)
-        if suffix in self.active and not self.session.dialect.restart_in_place:
+        is_known = suffix in self.active
+        if is_known and not self.session.dialect.restart_in_place:
             return  # a second announce would be a violation; the chain is only metadata
         if not self.fits(hops):
             self.unannounce(path)
             return
-        self.active.add(suffix)
-        self.send(self.line(suffix, hops))
+        if is_known and self.wording.are_same(self.active[suffix], (hops, cost)):
+            return
+        self.active[suffix] = (hops, cost)
+        word = self.wording.changed if is_known else self.wording.appeared
+        self.send(word(suffix, self.stamped(hops), cost))
 
     def unannounce(self, path: str) -> None:
         """A broadcast is gone."""
         suffix = self.suffix(path)
-        if suffix in self.active:
-            self.active.discard(suffix)
-            self.send(self.session.dialect.encode(Announce(False, suffix)))
+        if self.active.pop(suffix, None) is not None:
+            self.send(self.wording.gone(suffix))
+
+    def unannounce_all(self) -> None:
+        """Nothing is there any more."""
+        active, self.active = self.active, {}
+        for suffix in active:
+            self.send(self.wording.gone(suffix))
 
     def suffix(self, path: str) -> str:
         """The path as this stream says it: below the prefix that was asked for."""
         return Path(path).relative_to(self.prefix or Path())
-
-    def line(self, suffix: str, hops: Chain) -> bytes:
-        """One announcement."""
-        return self.session.dialect.encode(Announce(True, suffix, self.stamped(hops)))
 
     def stamped(self, hops: Chain) -> Chain:
         """The chain as it is written; some versions have the sender append itself."""
@@ -119,14 +195,22 @@ class Announcer(Question):
 class Listener(Flow):
     """We asked what exists under a prefix; the peer tells us."""
 
-    __slots__ = ("active", "greeted", "hop", "prefix")
+    __slots__ = ("active", "count", "greeted", "hop", "numbers", "prefix")
 
     def __init__(self, session: LiteSession, prefix: Path) -> None:
         super().__init__(session)
         self.prefix = prefix
         self.active: set[Path] = set()
+        self.count = 0
+        self.numbers: dict[int, Path | None] = {}
+        """Paths by number, where the peer counts them; ``None`` = a name nobody could ask for."""
         self.greeted = False
         self.hop = 0
+
+    @property
+    def load(self) -> int:
+        """Broadcasts that are remembered here."""
+        return max(len(self.active), len(self.numbers))
 
     def request(self) -> bytes:
         """The question."""
@@ -150,23 +234,61 @@ class Listener(Flow):
         while (message := dialect.reply(Reply.ANNOUNCE, self.buffer, limit)) is not None:
             self.heard_of(message)
 
-    def heard_of(self, message: Announce) -> None:
+    def heard_of(self, message: Announce | AnnounceStart | AnnounceEnd | AnnounceUpdate) -> None:
         """One line of the peer's list."""
+        match message:
+            case Announce(active, suffix, hops):
+                path = self.whole(suffix)
+                if not active:
+                    self.gone(path)
+                elif path is not None:
+                    if path in self.active and not self.session.dialect.restart_in_place:
+                        raise ProtocolViolation(f"{path!r} announced twice")
+                    self.there(path, hops)
+            case AnnounceStart(suffix, hops, warm, cold):
+                path = self.numbers[self.count] = self.whole(suffix)
+                self.count += 1
+                self.limit()
+                if path in self.active:
+                    raise ProtocolViolation(f"{path!r} announced twice")
+                if path is not None:
+                    self.there(path, hops, Cost(warm, cold))
+            case AnnounceUpdate(id, hops, warm, cold):
+                if (path := self.named(id)) is not None:
+                    self.there(path, hops, Cost(warm, cold))
+            case AnnounceEnd(id):
+                self.gone(self.named(id))
+                del self.numbers[id]
+
+    def whole(self, suffix: str) -> Path | None:
+        """The path; ``None`` for a name nobody could ask for, which costs the peer nothing."""
         try:
-            path = self.prefix.join(message.suffix)
+            return self.prefix.join(suffix)
         except BadRequest:
-            return  # a name nobody could ask for; the session lives
-        if not message.active:
-            if path in self.active:
-                self.active.discard(path)
-                self.session.emit(Unannounced(path))
-            return
-        if path in self.active and not self.session.dialect.restart_in_place:
-            raise ProtocolViolation(f"{path!r} announced twice")
+            return None
+
+    def named(self, id: int) -> Path | None:
+        """The path with that number. Raises `ProtocolViolation` when there is none (any more)."""
+        if id not in self.numbers:
+            raise ProtocolViolation(f"no announce has number {id}, or not any more")
+        return self.numbers[id]
+
+    def there(self, path: Path, hops: Chain, cost: Cost | None = None) -> None:
+        """The peer can deliver a broadcast."""
         self.active.add(path)
+        self.limit()
+        self.session.emit(Announced(path, self.chain(hops), cost))
+
+    def gone(self, path: Path | None) -> None:
+        """The peer no longer delivers it."""
+        if path is not None and path in self.active:
+            self.active.discard(path)
+            self.session.emit(Unannounced(path))
+
+    def limit(self) -> None:
+        """Raises `LimitExceeded` when the peer announces too much."""
         if self.session.count_announces() > self.session.settings.max_announces:
             raise LimitExceeded("more announces than limits.max_announces")
-        self.session.emit(Announced(path, self.chain(message.hops)))
 
     def chain(self, hops: Chain) -> Chain:
         """The full chain up to the peer: some versions leave the last hop to the receiver."""

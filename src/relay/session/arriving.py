@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from relay.errors import DecodeError, ProtocolViolation
+from relay.errors import Cancelled, DecodeError, ProtocolViolation
 from relay.session import events
 from relay.session.flow import Flow, Question
 from relay.wire.frame import FrameScanner
@@ -46,14 +46,18 @@ class GroupArrival(Flow):
             return
         group = self.session.dialect.decode(Group, body)
         if group.subscription not in self.session.subscriptions:
-            self.drop(0)  # ended just now, or never asked for
+            self.drop(Cancelled.code)  # ended just now, or never asked for
             return
         if group.sequence > MAX_SEQUENCE:
             self.drop(DecodeError.code)
             return
+        if group.first_frame:
+            # We ask for whole groups only, and half a one in the cache would pass for the whole.
+            self.drop(Cancelled.code)
+            return
         settings = self.session.settings
         self.scanner = FrameScanner(self.session.dialect.layout, settings.max_frame)
-        self.session.emit(events.GroupOpened(self.stream, *group))
+        self.session.emit(events.GroupOpened(self.stream, group.subscription, group.sequence))
         if rest := self.buffer.take():
             self.carry(rest)
 
@@ -83,12 +87,15 @@ class GroupArrival(Flow):
 
 
 class FetchAnswer(Question):
-    """The peer wants one whole group; its request half stays open until it has it."""
+    """The peer wants one group; its request half stays open until it has it."""
 
     __slots__ = ()
 
     def ask(self, stream: int, body: bytes) -> None:
         request = self.session.dialect.decode(Fetch, body)
+        if request.last_frame is not None and request.last_frame < request.first_frame:
+            self.drop(ProtocolViolation.code)
+            return
         self.session.emit(events.FetchRequested(stream, *request))
 
     def broken(self, code: int) -> None:

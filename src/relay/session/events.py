@@ -10,6 +10,19 @@ from __future__ import annotations
 from typing import NamedTuple
 
 
+class Cost(NamedTuple):
+    """What a broadcast costs where it is announced from, in units of the deployment."""
+
+    warm: int
+    """Price of one more subscription, with what is under way already for free."""
+    cold: int
+    """The same if nothing were under way."""
+
+
+FREE = Cost(0, 0)
+"""The price of what is produced anyway."""
+
+
 class Opened(NamedTuple):
     """The peer is ready to talk: the session may be decided on and used."""
 
@@ -21,6 +34,9 @@ class Opened(NamedTuple):
     """False when the peer said that it will only publish (SETUP role)."""
     origin: int
     """The peer's hop id, 0 when it named none."""
+    cost: int | None = None
+    """What the peer charges for the link, to be added to the costs it announces; ``None`` when it
+    did not say (by the draft that counts as 1)."""
 
 
 class AnnounceRequested(NamedTuple):
@@ -44,6 +60,8 @@ class Announced(NamedTuple):
     path: str
     hops: tuple[int, ...]
     """Full chain, first the original publisher, last the peer itself; 0 = an unnamed relay."""
+    cost: Cost | None = None
+    """As the peer said it, without the link to the peer; ``None`` where the version has none."""
 
 
 class Unannounced(NamedTuple):
@@ -69,13 +87,18 @@ class Subscribed(NamedTuple):
     max_latency: int
     """Milliseconds."""
     start: int | None
-    """First group wanted; ``None`` = the latest."""
+    """First group wanted, ``None`` = the latest. Where `LiteSession.start_floor` holds it is only
+    a floor: the first group wanted is the oldest above it that is younger than ``max_latency``."""
     end: int | None
     """Last group wanted, inclusive; ``None`` = no end."""
+    first_frame: int = 0
+    """First frame wanted of the group that ``start`` names."""
+    last_frame: int | None = None
+    """Last frame wanted of the group that ``end`` names, inclusive; ``None`` = all of it."""
 
 
 class SubscribeUpdated(NamedTuple):
-    """The peer changed its mind about a running subscription."""
+    """The peer changed its mind about a running subscription; fields as in `Subscribed`."""
 
     id: int
     priority: int
@@ -83,6 +106,8 @@ class SubscribeUpdated(NamedTuple):
     max_latency: int
     start: int | None
     end: int | None
+    first_frame: int = 0
+    last_frame: int | None = None
 
 
 class Unsubscribed(NamedTuple):
@@ -106,13 +131,16 @@ class TrackCancelled(NamedTuple):
 
 
 class FetchRequested(NamedTuple):
-    """The peer wants one whole group; answer with `write`/`finish` or `reset` on ``stream``."""
+    """The peer wants one group; answer with `write`/`finish` or `reset` on ``stream``."""
 
     stream: int
     broadcast: str
     track: str
     priority: int
     group: int
+    first_frame: int = 0
+    last_frame: int | None = None
+    """Last frame wanted, inclusive; ``None`` = up to the end."""
 
 
 class StreamCancelled(NamedTuple):

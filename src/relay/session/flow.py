@@ -84,9 +84,9 @@ class Flow:
             return
         if not self.said:
             self.said = True
-            self.session.transport.reset(self.stream, code)
+            self.session.break_off(self.stream, code)
         if not self.heard:
-            self.session.transport.stop(self.stream, code)
+            self.session.turn_down(self.stream, code)
         self.settle()
 
     def leave(self) -> None:

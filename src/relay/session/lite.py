@@ -12,9 +12,9 @@ from collections.abc import Iterable
 
 from relay.errors import LimitExceeded, ProtocolViolation, RelayError
 from relay.path import Path
-from relay.session.announcing import Announcer, Chain, Listener
+from relay.session.announcing import Announcer, Broadcast, Chain, Listener
 from relay.session.arriving import FetchAnswer, GoawayArrival, GroupArrival, ProbeAnswer
-from relay.session.events import DatagramReceived, Event, Opened
+from relay.session.events import FREE, Cost, DatagramReceived, Event, Opened
 from relay.session.flow import Flow
 from relay.session.opening import Greeting, SetupAnswer, SetupArrival, SetupQuestion, setup_stream
 from relay.session.settings import SessionSettings
@@ -51,7 +51,8 @@ class LiteSession:
 
     ``protocol`` is the identifier the transport agreed on, ``None`` or ``moql`` when the version is
     agreed in-band. ``origin`` is our own hop id (non-zero, below 2^53). ``target`` is the path and
-    query to dial, given only as a client whose transport carries none.
+    query to dial, given only as a client whose transport carries none. ``cost`` is the price of
+    what leaves us on this link, 0 = free, ``None`` = not said (which counts as 1).
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class LiteSession:
         origin: int,
         client: bool = False,
         target: str | None = None,
+        cost: int | None = None,
         settings: SessionSettings | None = None,
     ) -> None:
         self.transport = transport
@@ -69,6 +71,7 @@ class LiteSession:
         self.origin = origin
         self.client = client
         self.target = target
+        self.cost = cost
         self.opened = False
         self.closed = False
         self.peer_origin = 0
@@ -108,6 +111,12 @@ class LiteSession:
         return self._dialect.name if self._dialect else "not agreed"
 
     @property
+    def start_floor(self) -> bool:
+        """Whether the age of groups decides where a subscription starts, and ``start`` is only a
+        floor (both ways)."""
+        return self.dialect.start_floor
+
+    @property
     def layout(self) -> Layout:
         """How frames are laid out in groups, both ways."""
         return self.dialect.layout
@@ -123,7 +132,8 @@ class LiteSession:
         elif self.dialect.setup_stream:
             stream = self.transport.open_uni()
             if stream is not None:
-                self.transport.send(stream, setup_stream(self.target, self.origin), True)
+                cost = self.cost if self.dialect.costs else None
+                self.transport.send(stream, setup_stream(self.target, self.origin, cost), True)
         else:
             self.open(Opened(None, True, True, 0))
         return self._drain()
@@ -148,13 +158,13 @@ class LiteSession:
     def stream_reset(self, stream: int, code: int) -> list[Event]:
         """The peer broke off its half of a stream."""
         if (flow := self._flows.get(stream)) is not None:
-            flow.reset(code)
+            flow.reset(self._heard(code))
         return self._drain()
 
     def stream_stopped(self, stream: int, code: int) -> list[Event]:
         """The peer no longer reads our half of a stream."""
         if (flow := self._flows.get(stream)) is not None:
-            flow.stopped(code)
+            flow.stopped(self._heard(code))
         return self._drain()
 
     def datagram_received(self, data: bytes) -> list[Event]:
@@ -188,20 +198,28 @@ class LiteSession:
         self.listeners.add(listener)
         self._ask(listener, bytes([Bidi.ANNOUNCE]) + listener.request())
 
-    def answer_announce(self, request: int, initial: Iterable[tuple[str, Chain]]) -> None:
+    def answer_announce(self, request: int, initial: Iterable[Broadcast]) -> None:
         """The first answer to an `AnnounceRequested`: all that exists now, even if nothing."""
         if isinstance(flow := self._flows.get(request), Announcer):
             flow.answer(initial)
 
-    def announce(self, request: int, path: str, hops: Chain) -> None:
-        """A broadcast appeared under the prefix of ``request``, or its chain changed."""
+    def announce(self, request: int, path: str, hops: Chain, cost: Cost = FREE) -> None:
+        """A broadcast appeared under the prefix of ``request``, or its chain or cost changed.
+
+        ``cost`` is told where the version can.
+        """
         if isinstance(flow := self._flows.get(request), Announcer):
-            flow.announce(path, hops)
+            flow.announce(path, hops, cost)
 
     def unannounce(self, request: int, path: str) -> None:
         """A broadcast disappeared."""
         if isinstance(flow := self._flows.get(request), Announcer):
             flow.unannounce(path)
+
+    def unannounce_all(self, request: int) -> None:
+        """All that was announced under the prefix of ``request`` disappeared."""
+        if isinstance(flow := self._flows.get(request), Announcer):
+            flow.unannounce_all()
 
     # -- verbs: asking for tracks --------------------------------------------------------------
 
@@ -271,16 +289,19 @@ class LiteSession:
         if (flow := self._flows.get(request)) is not None:
             flow.drop(code)
 
-    def open_group(self, id: int, sequence: int, floor: int | None = None) -> int | None:
+    def open_group(
+        self, id: int, sequence: int, floor: int | None = None, first_frame: int = 0
+    ) -> int | None:
         """A stream for a group of a subscription of the peer's; ``None`` without stream credit.
 
-        ``floor`` is the lowest group the peer should expect, when that is not this one.
+        ``floor`` is the lowest group the peer should expect, when that is not this one;
+        ``first_frame`` is the frame that the stream will begin with, where the version can say it.
         """
         publication = self.publications.get(id)
         if publication is None or (stream := self.transport.open_uni()) is None:
             return None
         publication.start(sequence if floor is None else min(floor, sequence))
-        self.transport.send(stream, b"\0" + self.dialect.encode(Group(id, sequence)))
+        self.transport.send(stream, b"\0" + self.dialect.encode(Group(id, sequence, first_frame)))
         return stream
 
     def write(self, stream: int, data: bytes, fin: bool = False) -> None:
@@ -295,7 +316,7 @@ class LiteSession:
         if (flow := self._flows.get(stream)) is not None:
             flow.drop(code)
         else:
-            self.transport.reset(stream, code)
+            self.break_off(stream, code)
 
     def send_datagram(self, id: int, sequence: int, timestamp: int, payload: bytes) -> bool:
         """A one-frame group, best effort. False when it cannot be carried."""
@@ -371,6 +392,20 @@ class LiteSession:
             if self._early > self.settings.max_early:
                 raise LimitExceeded("too much before SETUP: session.max_early")
 
+    def break_off(self, stream: int, code: int) -> None:
+        """Reset our half of a stream, with the version's number for ``code``."""
+        self.transport.reset(stream, self._said(code))
+
+    def turn_down(self, stream: int, code: int) -> None:
+        """Stop the peer's half of a stream, with the version's number for ``code``."""
+        self.transport.stop(stream, self._said(code))
+
+    def _said(self, code: int) -> int:
+        return code if self._dialect is None else self._dialect.codes.say(code)
+
+    def _heard(self, code: int) -> int:
+        return code if self._dialect is None else self._dialect.codes.hear(code)
+
     def replace(self, stream: int, flow: Flow) -> None:
         """The purpose of a stream is known."""
         self._flows[stream] = flow
@@ -381,7 +416,7 @@ class LiteSession:
 
     def count_announces(self) -> int:
         """Broadcasts the peer announces now."""
-        return sum(len(listener.active) for listener in self.listeners)
+        return sum(listener.load for listener in self.listeners)
 
     def _ask(self, flow: Flow, data: bytes) -> None:
         """Open a stream of ours, now or when the peer grants credit."""

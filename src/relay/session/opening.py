@@ -80,6 +80,7 @@ class SetupArrival(Flow):
                 publishes=setup.role != SUBSCRIBER_ONLY,
                 subscribes=setup.role != PUBLISHER_ONLY,
                 origin=setup.origin,
+                cost=setup.cost,
             )
         )
 
@@ -88,9 +89,10 @@ class SetupArrival(Flow):
             raise ProtocolViolation("the SETUP stream ended before SETUP")
 
 
-def setup_stream(target: str | None, origin: int) -> bytes:
+def setup_stream(target: str | None, origin: int, cost: int | None) -> bytes:
     """The whole SETUP stream of our side; ``target`` only as a client on raw QUIC."""
-    return bytes([Uni.SETUP]) + encode_setup(Setup(probe=1, path=target, origin=origin))
+    setup = Setup(probe=1, path=target, cost=cost, origin=origin)
+    return bytes([Uni.SETUP]) + encode_setup(setup)
 
 
 class SetupAnswer(Flow):

@@ -28,6 +28,11 @@ if TYPE_CHECKING:
     from relay.session.lite import LiteSession
 
 
+def has_no_last_group(wish: Subscribe | SubscribeUpdate) -> bool:
+    """Whether it bounds the frames of a last group that it does not name, which is a violation."""
+    return wish.last_frame is not None and wish.end is None
+
+
 class Publication(Flow):
     """The peer watches a track of ours."""
 
@@ -49,7 +54,10 @@ class Publication(Flow):
                 update = self.session.dialect.decode(SubscribeUpdate, body)
             else:
                 raise ProtocolViolation("this version has no subscribe update")
-        if update is not None:
+        if update is not None and has_no_last_group(update):
+            self.gone()
+            self.drop(ProtocolViolation.code)
+        elif update is not None:
             # Each says all there is to say, so of those that came together the last one counts.
             self.session.emit(events.SubscribeUpdated(self.id, *update))
 
@@ -61,6 +69,9 @@ class Publication(Flow):
         self.asked = True
         self.id = request.id
         self.session.publications[request.id] = self
+        if has_no_last_group(request):
+            self.refuse(ProtocolViolation.code)
+            return
         self.session.emit(events.Subscribed(*request))
 
     def ended(self) -> None:

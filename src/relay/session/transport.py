@@ -66,6 +66,9 @@ class Transport(Protocol):
     def is_quiet(self) -> bool:
         """Whether everything handed over has arrived, as far as the peer has told."""
 
+    def traffic(self) -> tuple[int, int]:
+        """Bytes of stream data and datagrams handed over and received so far."""
+
     def ping(self) -> None:
         """Send something small, so that neither side takes the silence for an end."""
 

@@ -69,6 +69,14 @@ def _write_optional(value: int | None) -> bytes:
     return encode_varint(value + 1)
 
 
+def _read_floor(reader: Reader) -> int | None:
+    return reader.varint() or None
+
+
+def _write_floor(value: int | None) -> bytes:
+    return encode_varint(value or 0)
+
+
 def _read_positive(reader: Reader) -> int:
     value = reader.varint()
     if not value:
@@ -132,6 +140,8 @@ STRING = Kind(Reader.string, encode_string)
 STRINGS = Kind(_read_strings, _write_strings)
 OPTIONAL = Kind(_read_optional, _write_optional)
 """A group that may be absent: 0, or the group plus 1."""
+FLOOR = Kind(_read_floor, _write_floor)
+"""A group as it is; 0 says the same as nothing."""
 POSITIVE = Kind(_read_positive, _write_positive)
 URI = Kind(_read_uri, _write_uri)
 STATUS = Kind(_read_status(1), _write_flag)

@@ -201,6 +201,61 @@ class Transcoder:
         return header
 
 
+class Excerpt:
+    """Cuts a run of frames out of a group that arrives in chunks, first and last one inclusive.
+
+    The first frame's header is written anew, since it can no longer build on those before it.
+    Frame sizes are not limited here (`FrameScanner` does that).
+    """
+
+    __slots__ = ("_cutter", "_first", "_last", "_layout", "_previous", "_wanted", "frames")
+
+    def __init__(self, layout: Layout, first: int, last: int | None) -> None:
+        self._cutter = _Cutter(layout, MAX_VARINT)
+        self._layout = layout
+        self._first = first
+        self._last = last
+        self._previous = 0
+        self._wanted = False
+        self.frames = 0
+        """Complete frames of the group so far, those left out included."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the last frame of the run is complete."""
+        return self._last is not None and self.frames > self._last
+
+    @property
+    def is_short(self) -> bool:
+        """Whether the group, if it is complete, ends before the run begins."""
+        return self.frames < self._first
+
+    def feed(self, data: bytes) -> bytes:
+        """What of the next chunk belongs to the run.
+
+        Raises `DecodeError`; the excerpt is useless after that.
+        """
+        pieces: list[bytes] = []
+        for span in self._cutter.cut(data):
+            if span.opens:
+                index = self.frames
+                self._wanted = index >= self._first and (self._last is None or index <= self._last)
+                if self._wanted:
+                    pieces.append(self._header(span.size))
+            if self._wanted:
+                pieces.append(data[span.start : span.stop])
+            self.frames += span.closes
+        return b"".join(pieces)
+
+    def _header(self, size: int) -> bytes:
+        if self._layout is Layout.UNTIMED:
+            return encode_varint(size)
+        stamp = self._cutter.timestamp
+        header = _encode_timed(stamp - self._previous, size)
+        self._previous = stamp
+        return header
+
+
 class FrameParser:
     """Collects whole frames, for those who want to look inside."""
 

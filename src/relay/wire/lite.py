@@ -13,14 +13,18 @@ from typing import Literal, TypeVar, cast, overload
 
 from relay.errors import DecodeError
 from relay.wire.buffer import StreamBuffer, encode_varint
+from relay.wire.codes import Codes
 from relay.wire.fields import Codec
 from relay.wire.frame import Layout
 from relay.wire.messages import (
     MAX_SEQUENCE,
     Announce,
+    AnnounceEnd,
     AnnounceInit,
     AnnounceOk,
     AnnounceRequest,
+    AnnounceStart,
+    AnnounceUpdate,
     Bidi,
     Fetch,
     Goaway,
@@ -43,9 +47,12 @@ from relay.wire.messages import (
 __all__ = [
     "MAX_SEQUENCE",
     "Announce",
+    "AnnounceEnd",
     "AnnounceInit",
     "AnnounceOk",
     "AnnounceRequest",
+    "AnnounceStart",
+    "AnnounceUpdate",
     "Bidi",
     "Dialect",
     "Fetch",
@@ -95,13 +102,21 @@ class Dialect:
     hop_ids: bool
     """Chains carry ids, not only their length."""
     restart_in_place: bool
-    """An active announce for a live path replaces it; elsewhere it is a violation."""
+    """A live path can get another chain; elsewhere it has to end first."""
+    announce_ids: bool
+    """Announces are `AnnounceStart`, `AnnounceEnd` and `AnnounceUpdate`, which count the paths;
+    elsewhere they are `Announce`, which names them."""
+    costs: bool
+    """Announces carry costs, and SETUP that of the link."""
     excludes_hop: bool
     """`AnnounceRequest` can name the asker."""
     subscribe_ack: Literal["ok", "start"]
     """`SubscribeOk` at once and before all groups, or `SubscribeStart` with the first group."""
     subscribe_update: bool
     """`SubscribeUpdate` exists."""
+    start_floor: bool
+    """A subscription starts with the oldest group that is younger than its ``max_latency``, and
+    ``start`` only keeps it from going further back; elsewhere ``start`` names the first group."""
     setup_stream: bool
     """Each side opens a one-way stream with a `relay.wire.setup.Setup`."""
     inband: bool
@@ -118,10 +133,14 @@ class Dialect:
     """Groups of one frame may travel in datagrams."""
     layout: Layout
     """How frames are written."""
+    codes: Codes = field(repr=False, compare=False)
+    """Numbers with which streams are broken off."""
     bidi: frozenset[Bidi]
     """Two-way streams that are served once the version is settled."""
     typed_replies: tuple[type[Message], ...] = field(repr=False)
     """Answers to a subscription by their type number; empty where the only one has no number."""
+    typed_announces: tuple[type[Message], ...] = field(repr=False)
+    """Announces by their type number; empty where the only one has no number."""
     codecs: Mapping[type[object], Codec] = field(repr=False, compare=False)
 
     @property
@@ -137,8 +156,9 @@ class Dialect:
         cls = type(message)
         body = self._codec(cls).encode(message)
         framed = encode_varint(len(body)) + body
-        if cls in self.typed_replies:
-            return encode_varint(self.typed_replies.index(cls)) + framed
+        for family in (self.typed_replies, self.typed_announces):
+            if cls in family:
+                return encode_varint(family.index(cls)) + framed
         return framed
 
     def decode(self, cls: type[M], body: bytes) -> M:
@@ -159,7 +179,7 @@ class Dialect:
     @overload
     def reply(
         self, family: Literal[Reply.ANNOUNCE], buffer: StreamBuffer, limit: int
-    ) -> Announce | None: ...
+    ) -> Announce | AnnounceStart | AnnounceEnd | AnnounceUpdate | None: ...
     @overload
     def reply(
         self, family: Literal[Reply.TRACK], buffer: StreamBuffer, limit: int
@@ -177,11 +197,14 @@ class Dialect:
     def reply(self, family: Reply, buffer: StreamBuffer, limit: int) -> Message | None:
         """The next answer on the peer's half of a stream, ``None`` while it is incomplete.
 
-        Raises `DecodeError` for a body above ``limit`` bytes, for an unknown type or for a broken
-        body; and `ValueError` for a family that this version does not have.
+        Announces of an unknown type are skipped. Raises `DecodeError` for a body above ``limit``
+        bytes, for another unknown type or for a broken body; and `ValueError` for a family that
+        this version does not have.
         """
         if family is Reply.SUBSCRIBE and self.typed_replies:
             return self._typed_reply(buffer, limit)
+        if family is Reply.ANNOUNCE and self.typed_announces:
+            return self._typed_announce(buffer, limit)
         cls = _UNTYPED[family]
         self._codec(cls)
         body = buffer.message(limit)
@@ -193,6 +216,12 @@ class Dialect:
             raise DecodeError(f"no answer to a subscription has type {kind}")
         found = buffer.typed_message(limit)
         return None if found is None else self.decode(self.typed_replies[found[0]], found[1])
+
+    def _typed_announce(self, buffer: StreamBuffer, limit: int) -> Message | None:
+        while (found := buffer.typed_message(limit)) is not None:
+            if found[0] < len(self.typed_announces):
+                return self.decode(self.typed_announces[found[0]], found[1])
+        return None
 
     def _codec(self, cls: type[object]) -> Codec:
         codec = self.codecs.get(cls)

@@ -50,7 +50,7 @@ class AnnounceRequest(NamedTuple):
 
     prefix: str
     exclude: int = 0
-    """The asker's hop id; chains that contain it are not wanted. 0 = none."""
+    """The asker's hop id; chains that contain it are not wanted. 0 = none. Only on 04 and 05."""
 
 
 class AnnounceInit(NamedTuple):
@@ -60,19 +60,46 @@ class AnnounceInit(NamedTuple):
 
 
 class AnnounceOk(NamedTuple):
-    """First answer on 05: who answers, and how many announces follow at once."""
+    """First answer from 05 on: who answers, and how many announces follow at once."""
 
     hop: int
     active: int
 
 
 class Announce(NamedTuple):
-    """A broadcast came (or was replaced), or went."""
+    """A broadcast came (or was replaced), or went (01 to 05)."""
 
     active: bool
     suffix: str
     hops: tuple[int, ...] = ()
     """Chain as written, at most 32 long; 0 = an unnamed relay. 03 carries only its length."""
+
+
+class AnnounceStart(NamedTuple):
+    """A broadcast came (06). Those of one stream are numbered from 0, which is not written."""
+
+    suffix: str
+    hops: tuple[int, ...]
+    warm: int
+    """Price of one more subscription, with what is under way already for free."""
+    cold: int
+    """The same if nothing were under way."""
+
+
+class AnnounceEnd(NamedTuple):
+    """A broadcast went (06)."""
+
+    id: int
+    """Number of its `AnnounceStart`, which means nothing after this."""
+
+
+class AnnounceUpdate(NamedTuple):
+    """A broadcast is reached by another chain or at another price (06)."""
+
+    id: int
+    hops: tuple[int, ...]
+    warm: int
+    cold: int
 
 
 class Subscribe(NamedTuple):
@@ -84,22 +111,29 @@ class Subscribe(NamedTuple):
     priority: int
     """0..255, higher is more urgent."""
     ordered: bool = False
+    """Older groups first; not on 06."""
     max_latency: int = 0
-    """Milliseconds."""
+    """Milliseconds; on 06 the max age, which also says how far back the first group may be."""
     start: int | None = None
-    """First group; ``None`` = the latest."""
+    """First group, ``None`` = the latest; on 06 a floor, ``None`` = none (and 0 is none)."""
     end: int | None = None
     """Last group, inclusive; ``None`` = no end."""
+    first_frame: int = 0
+    """First frame wanted of the group that ``start`` names (06)."""
+    last_frame: int | None = None
+    """Last frame wanted of the group that ``end`` names, inclusive (06)."""
 
 
 class SubscribeUpdate(NamedTuple):
     """Changes a running subscription; fields as in `Subscribe`."""
 
     priority: int
-    ordered: bool
-    max_latency: int
-    start: int | None
-    end: int | None
+    ordered: bool = False
+    max_latency: int = 0
+    start: int | None = None
+    end: int | None = None
+    first_frame: int = 0
+    last_frame: int | None = None
 
 
 class SubscribeOk(NamedTuple):
@@ -113,13 +147,13 @@ class SubscribeOk(NamedTuple):
 
 
 class SubscribeStart(NamedTuple):
-    """The first group that will come (05)."""
+    """The first group that will come (from 05 on)."""
 
     group: int
 
 
 class SubscribeEnd(NamedTuple):
-    """The group after the last one, 0 when there was none (05)."""
+    """The group after the last one, 0 when there was none (from 05 on)."""
 
     group: int
 
@@ -133,30 +167,35 @@ class SubscribeDrop(NamedTuple):
 
 
 class TrackRequest(NamedTuple):
-    """Asks for the properties of a track (05)."""
+    """Asks for the properties of a track (from 05 on)."""
 
     broadcast: str
     track: str
 
 
 class TrackInfo(NamedTuple):
-    """The properties of a track (05)."""
+    """The properties of a track (from 05 on)."""
 
     priority: int
-    ordered: bool
-    max_latency: int
+    ordered: bool = False
+    """Older groups first; not on 06."""
+    max_latency: int = 0
     """Milliseconds the publisher keeps groups that are not the latest."""
-    timescale: int
+    timescale: int = 1
     """Timestamp units per second, at least 1."""
 
 
 class Fetch(NamedTuple):
-    """Asks for one whole group (05)."""
+    """Asks for one group (from 05 on)."""
 
     broadcast: str
     track: str
     priority: int
     group: int
+    first_frame: int = 0
+    """First frame wanted (06)."""
+    last_frame: int | None = None
+    """Last frame wanted, inclusive; ``None`` = up to the end (06)."""
 
 
 MAX_SEQUENCE = (1 << 62) - 3
@@ -169,6 +208,8 @@ class Group(NamedTuple):
 
     subscription: int
     sequence: int
+    first_frame: int = 0
+    """Index of the first frame on the stream (06)."""
 
 
 class Probe(NamedTuple):
@@ -199,6 +240,9 @@ Message = (
     | AnnounceInit
     | AnnounceOk
     | Announce
+    | AnnounceStart
+    | AnnounceEnd
+    | AnnounceUpdate
     | Subscribe
     | SubscribeUpdate
     | SubscribeOk

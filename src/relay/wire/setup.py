@@ -23,7 +23,7 @@ MAX_PARAMS = 64
 MAX_VERSIONS = 64
 """Versions offered in one in-band handshake."""
 
-_PROBE, _PATH, _ROLE, _COST, _ORIGIN = 1, 2, 3, 4, 5
+_PROBE, _PATH, _ROLE, _COST, _HOP = 1, 2, 3, 4, 5
 _MAX_PROBE = 2
 _MAX_ROLE = 2
 
@@ -39,8 +39,8 @@ class Setup(NamedTuple):
     """Path and query, by clients on raw QUIC only."""
     role: int = 0
     """0 both, 1 only publishes, 2 only subscribes."""
-    cost: int = 1
-    """Price of the sender's egress, 0 = free."""
+    cost: int | None = None
+    """Price of the sender's egress, 0 = free; ``None`` = not said. Means something from 06 on."""
     origin: int = 0
     """The sender's hop id, 0 = unnamed."""
 
@@ -69,10 +69,10 @@ def encode_setup(setup: Setup) -> bytes:
     for number, value, default in (
         (_PROBE, setup.probe, 0),
         (_ROLE, setup.role, 0),
-        (_COST, setup.cost, 1),
-        (_ORIGIN, setup.origin, 0),
+        (_COST, setup.cost, None),
+        (_HOP, setup.origin, 0),
     ):
-        if value != default:
+        if value is not None and value != default:
             params[number] = encode_varint(value)
     if setup.path is not None:
         params[_PATH] = setup.path.encode()
@@ -95,8 +95,8 @@ def decode_setup(body: bytes) -> Setup:
         probe=min(_number(params, _PROBE, 0), _MAX_PROBE),
         path=_text(params[_PATH]) if _PATH in params else None,
         role=role if role <= _MAX_ROLE else 0,
-        cost=_number(params, _COST, 1),
-        origin=_number(params, _ORIGIN, 0),
+        cost=_number(params, _COST, 0) if _COST in params else None,
+        origin=_number(params, _HOP, 0),
     )
 
 

@@ -1,4 +1,4 @@
-"""Messages of moq-lite 01 to 05 as a table of fields.
+"""Messages of moq-lite 01 to 06 as a table of fields.
 
 A row says in which versions a field is there and how it is written; codecs are compiled from it,
 once per version, at import. This is the only place that compares version numbers. This module must
@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from relay.wire.fields import (
     FLAG,
+    FLOOR,
     HOP_COUNT,
     HOPS,
     OPTIONAL,
@@ -28,9 +29,12 @@ from relay.wire.fields import (
 )
 from relay.wire.messages import (
     Announce,
+    AnnounceEnd,
     AnnounceInit,
     AnnounceOk,
     AnnounceRequest,
+    AnnounceStart,
+    AnnounceUpdate,
     Fetch,
     Goaway,
     Group,
@@ -47,7 +51,7 @@ from relay.wire.messages import (
     TrackRequest,
 )
 
-_LATEST = 5
+_LATEST = 6
 
 
 class _Row(NamedTuple):
@@ -70,17 +74,20 @@ class _Table(NamedTuple):
 
 
 _WISHES = (
-    _Row("ordered", FLAG, 3, lossy=True),
+    _Row("ordered", FLAG, 3, 5, lossy=True),
     _Row("max_latency", VARINT, 3, lossy=True),
-    _Row("start", OPTIONAL, 3, lossy=True),
+    _Row("start", OPTIONAL, 3, 5, lossy=True),
+    _Row("start", FLOOR, 6, lossy=True),
     _Row("end", OPTIONAL, 3, lossy=True),
 )
+_FRAMES = (_Row("first_frame", VARINT, 6), _Row("last_frame", OPTIONAL, 6))
+_PRICED = (_Row("hops", HOPS), _Row("warm", VARINT), _Row("cold", VARINT))
 
-# moq-lite-01 .. 05, section "Messages".
+# moq-lite-01 .. 06, section "Messages".
 _TABLES: Mapping[type[Message], _Table] = {
-    AnnounceRequest: _Table(1, 5, (_Row("prefix", STRING), _Row("exclude", VARINT, 4))),
+    AnnounceRequest: _Table(1, _LATEST, (_Row("prefix", STRING), _Row("exclude", VARINT, 4, 5))),
     AnnounceInit: _Table(1, 2, (_Row("suffixes", STRINGS),)),
-    AnnounceOk: _Table(5, 5, (_Row("hop", VARINT), _Row("active", VARINT))),
+    AnnounceOk: _Table(5, _LATEST, (_Row("hop", VARINT), _Row("active", VARINT))),
     Announce: _Table(
         1,
         5,
@@ -92,54 +99,69 @@ _TABLES: Mapping[type[Message], _Table] = {
             _Row("hops", HOPS, 4, lossy=True),
         ),
     ),
+    AnnounceStart: _Table(6, _LATEST, (_Row("suffix", STRING), *_PRICED)),
+    AnnounceEnd: _Table(6, _LATEST, (_Row("id", VARINT),)),
+    AnnounceUpdate: _Table(6, _LATEST, (_Row("id", VARINT), *_PRICED)),
     Subscribe: _Table(
         1,
-        5,
+        _LATEST,
         (
             _Row("id", VARINT),
             _Row("broadcast", STRING),
             _Row("track", STRING),
             _Row("priority", U8),
             *_WISHES,
+            *_FRAMES,
         ),
     ),
-    SubscribeUpdate: _Table(3, 5, (_Row("priority", U8), *_WISHES)),
+    SubscribeUpdate: _Table(3, _LATEST, (_Row("priority", U8), *_WISHES, *_FRAMES)),
     SubscribeOk: _Table(
         1, 4, (_Row("priority", U8, 1, 1, lossy=True), _Row("priority", U8, 3), *_WISHES)
     ),
-    SubscribeStart: _Table(5, 5, (_Row("group", VARINT),)),
-    SubscribeEnd: _Table(5, 5, (_Row("group", VARINT),)),
-    SubscribeDrop: _Table(3, 5, (_Row("start", VARINT), _Row("end", VARINT), _Row("code", VARINT))),
-    TrackRequest: _Table(5, 5, (_Row("broadcast", STRING), _Row("track", STRING))),
+    SubscribeStart: _Table(5, _LATEST, (_Row("group", VARINT),)),
+    SubscribeEnd: _Table(5, _LATEST, (_Row("group", VARINT),)),
+    SubscribeDrop: _Table(
+        3, _LATEST, (_Row("start", VARINT), _Row("end", VARINT), _Row("code", VARINT))
+    ),
+    TrackRequest: _Table(5, _LATEST, (_Row("broadcast", STRING), _Row("track", STRING))),
     TrackInfo: _Table(
         5,
-        5,
+        _LATEST,
         (
             _Row("priority", U8),
-            _Row("ordered", FLAG),
+            _Row("ordered", FLAG, 5, 5, lossy=True),
             _Row("max_latency", VARINT),
             _Row("timescale", POSITIVE),
         ),
     ),
     Fetch: _Table(
         5,
-        5,
+        _LATEST,
         (
             _Row("broadcast", STRING),
             _Row("track", STRING),
             _Row("priority", U8),
             _Row("group", VARINT),
+            *_FRAMES,
         ),
     ),
-    Group: _Table(1, 5, (_Row("subscription", VARINT), _Row("sequence", VARINT))),
-    Probe: _Table(3, 5, (_Row("bitrate", VARINT), _Row("rtt", VARINT, 4, lossy=True))),
-    Goaway: _Table(4, 5, (_Row("uri", URI),)),
+    Group: _Table(
+        1,
+        _LATEST,
+        (
+            _Row("subscription", VARINT),
+            _Row("sequence", VARINT),
+            _Row("first_frame", VARINT, 6),
+        ),
+    ),
+    Probe: _Table(3, _LATEST, (_Row("bitrate", VARINT), _Row("rtt", VARINT, 4, lossy=True))),
+    Goaway: _Table(4, _LATEST, (_Row("uri", URI),)),
     SessionInfo: _Table(1, 2, (_Row("bitrate", VARINT),)),
 }
 
 
 def compiled(version: int) -> Mapping[type[object], Codec]:
-    """The codecs of moq-lite version 1..5, one for each message that the version has."""
+    """The codecs of moq-lite version 1..6, one for each message that the version has."""
     codecs: dict[type[object], Codec] = {}
     for cls, table in _TABLES.items():
         if table.since <= version <= table.until:

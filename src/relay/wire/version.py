@@ -8,8 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from relay.wire.codes import HOUSE, REGISTERED
 from relay.wire.frame import Layout
 from relay.wire.lite import (
+    AnnounceEnd,
+    AnnounceStart,
+    AnnounceUpdate,
     Bidi,
     Dialect,
     SubscribeDrop,
@@ -22,17 +26,20 @@ from relay.wire.tables import compiled
 INBAND = "moql"
 """The identifier that leaves the version to the in-band handshake."""
 
-LITE_05 = Dialect(
-    name="moq-lite-05",
-    identifier="moq-lite-05",
+LITE_06 = Dialect(
+    name="moq-lite-06",
+    identifier="moq-lite-06",
     code=None,
     announce_reply="ok",
     stamps_hop="receiver",
     hop_ids=True,
     restart_in_place=True,
-    excludes_hop=True,
+    announce_ids=True,
+    costs=True,
+    excludes_hop=False,
     subscribe_ack="start",
     subscribe_update=True,
+    start_floor=True,
     setup_stream=True,
     inband=False,
     track_stream=True,
@@ -41,10 +48,43 @@ LITE_05 = Dialect(
     probe="gated",
     datagrams=True,
     layout=Layout.TIMED,
+    codes=REGISTERED,
     bidi=frozenset(
         {Bidi.ANNOUNCE, Bidi.SUBSCRIBE, Bidi.FETCH, Bidi.PROBE, Bidi.GOAWAY, Bidi.TRACK}
     ),
     typed_replies=(SubscribeStart, SubscribeEnd, SubscribeDrop),
+    typed_announces=(AnnounceStart, AnnounceEnd, AnnounceUpdate),
+    codecs=compiled(6),
+)
+
+LITE_05 = Dialect(
+    name="moq-lite-05",
+    identifier="moq-lite-05",
+    code=None,
+    announce_reply="ok",
+    stamps_hop="receiver",
+    hop_ids=True,
+    restart_in_place=True,
+    announce_ids=False,
+    costs=False,
+    excludes_hop=True,
+    subscribe_ack="start",
+    subscribe_update=True,
+    start_floor=False,
+    setup_stream=True,
+    inband=False,
+    track_stream=True,
+    fetch=True,
+    goaway=True,
+    probe="gated",
+    datagrams=True,
+    layout=Layout.TIMED,
+    codes=HOUSE,
+    bidi=frozenset(
+        {Bidi.ANNOUNCE, Bidi.SUBSCRIBE, Bidi.FETCH, Bidi.PROBE, Bidi.GOAWAY, Bidi.TRACK}
+    ),
+    typed_replies=(SubscribeStart, SubscribeEnd, SubscribeDrop),
+    typed_announces=(),
     codecs=compiled(5),
 )
 
@@ -56,9 +96,12 @@ LITE_04 = Dialect(
     stamps_hop="sender",
     hop_ids=True,
     restart_in_place=False,
+    announce_ids=False,
+    costs=False,
     excludes_hop=True,
     subscribe_ack="ok",
     subscribe_update=True,
+    start_floor=False,
     setup_stream=False,
     inband=False,
     track_stream=False,
@@ -67,8 +110,10 @@ LITE_04 = Dialect(
     probe="open",
     datagrams=False,
     layout=Layout.UNTIMED,
+    codes=HOUSE,
     bidi=frozenset({Bidi.ANNOUNCE, Bidi.SUBSCRIBE, Bidi.PROBE, Bidi.GOAWAY}),
     typed_replies=(SubscribeOk, SubscribeDrop),
+    typed_announces=(),
     codecs=compiled(4),
 )
 
@@ -80,9 +125,12 @@ LITE_03 = Dialect(
     stamps_hop="sender",
     hop_ids=False,
     restart_in_place=False,
+    announce_ids=False,
+    costs=False,
     excludes_hop=False,
     subscribe_ack="ok",
     subscribe_update=True,
+    start_floor=False,
     setup_stream=False,
     inband=False,
     track_stream=False,
@@ -91,8 +139,10 @@ LITE_03 = Dialect(
     probe="open",
     datagrams=False,
     layout=Layout.UNTIMED,
+    codes=HOUSE,
     bidi=frozenset({Bidi.ANNOUNCE, Bidi.SUBSCRIBE, Bidi.PROBE}),
     typed_replies=(SubscribeOk, SubscribeDrop),
+    typed_announces=(),
     codecs=compiled(3),
 )
 
@@ -104,9 +154,12 @@ LITE_02 = Dialect(
     stamps_hop=None,
     hop_ids=False,
     restart_in_place=False,
+    announce_ids=False,
+    costs=False,
     excludes_hop=False,
     subscribe_ack="ok",
     subscribe_update=False,
+    start_floor=False,
     setup_stream=False,
     inband=True,
     track_stream=False,
@@ -115,8 +168,10 @@ LITE_02 = Dialect(
     probe="never",
     datagrams=False,
     layout=Layout.UNTIMED,
+    codes=HOUSE,
     bidi=frozenset({Bidi.ANNOUNCE, Bidi.SUBSCRIBE}),
     typed_replies=(),
+    typed_announces=(),
     codecs=compiled(2),
 )
 
@@ -128,9 +183,12 @@ LITE_01 = Dialect(
     stamps_hop=None,
     hop_ids=False,
     restart_in_place=False,
+    announce_ids=False,
+    costs=False,
     excludes_hop=False,
     subscribe_ack="ok",
     subscribe_update=False,
+    start_floor=False,
     setup_stream=False,
     inband=True,
     track_stream=False,
@@ -139,12 +197,14 @@ LITE_01 = Dialect(
     probe="never",
     datagrams=False,
     layout=Layout.UNTIMED,
+    codes=HOUSE,
     bidi=frozenset({Bidi.ANNOUNCE, Bidi.SUBSCRIBE}),
     typed_replies=(),
+    typed_announces=(),
     codecs=compiled(1),
 )
 
-DIALECTS = (LITE_05, LITE_04, LITE_03)
+DIALECTS = (LITE_06, LITE_05, LITE_04, LITE_03)
 """Dialects fixed by their identifier, newest first."""
 
 IDENTIFIERS = (*(dialect.identifier for dialect in DIALECTS), INBAND)

@@ -1,0 +1,152 @@
+"""``relay keys``: the signing keys that relays on a store share; shown, rotated, sealed anew.
+
+The law: it works on the store itself, beside running relays, which follow within a second; no
+private half is printed or leaves the store. This module must not know how a key is kept.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import time
+from pathlib import Path as File
+from typing import Any
+
+import click
+
+from relay.auth.lifecycle import SigningKey
+from relay.cli.moment import show_time
+from relay.cli.store import (
+    config_option,
+    json_option,
+    operator,
+    settings,
+    url_option,
+    with_office,
+    with_store,
+)
+from relay.errors import ConfigError
+from relay.records.kept import Sealed, StoredKey
+from relay.records.office import Office
+from relay.records.sealing import VARIABLE, Seal, require_seal
+from relay.records.signing import DEFAULT_GRACE, Signing
+from relay.records.store import Records
+
+_SPAN = re.compile(r"([0-9]{1,9})([smhdw])")
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+
+
+def _span(ctx: click.Context, param: click.Parameter, value: str | None) -> float:
+    """Callback of options that take a length of time."""
+    if value is None:
+        return DEFAULT_GRACE
+    found = _SPAN.fullmatch(value)
+    if found is None:
+        raise click.BadParameter("expected a span such as 90s, 30m, 24h or 7d", ctx, param)
+    return float(int(found[1]) * _UNITS[found[2]])
+
+
+@click.group()
+@config_option
+@url_option
+@click.pass_context
+def keys(ctx: click.Context, config: File | None, url: str | None) -> None:
+    """The relay's own signing keys, in the store that records.url names."""
+    ctx.obj = (config, url)
+
+
+@keys.command("list")
+@json_option
+def list_keys(as_json: bool) -> None:
+    """Show the keys: next, active, retiring, retired."""
+
+    async def work(store: Records) -> list[StoredKey]:
+        return await store.keys.all()
+
+    _show(with_store(work), as_json)
+
+
+@keys.command()
+@click.option(
+    "--grace",
+    metavar="SPAN",
+    callback=_span,
+    help="How long tokens of the key that signed still hold; default 24h.",
+)
+@click.option(
+    "--compromised", is_flag=True, help="Refuse the key that signed at once; end its sessions."
+)
+@json_option
+def rotate(grace: float, compromised: bool, as_json: bool) -> None:
+    """Have the next key sign, and make another to follow it. Needs MOQ_MASTER_KEY."""
+    chosen = settings().issuer
+    if grace < chosen.max_ttl and not compromised:
+        text = f"tokens may live for {chosen.max_ttl:.0f} s, and some will end before their time"
+        click.echo(f"Warning: {text}", err=True)
+
+    async def work(office: Office) -> list[StoredKey]:
+        store = office.records
+        seal = await _seal(store)
+        signing = Signing(store, seal, chosen.algorithm, time.time)
+        return await signing.rotate(office, operator(), grace, compromised)
+
+    _show(with_office(work), as_json)
+
+
+@keys.command()
+@click.option(
+    "--new-key-env", required=True, metavar="NAME", help="The variable that holds the new key."
+)
+def rewrap(new_key_env: str) -> None:
+    """Seal everything in the store under another root key, all or nothing.
+
+    MOQ_MASTER_KEY is the present one. Afterwards start the relays with the new one: until then they
+    go on with what they have in memory, and cannot add anything sealed.
+    """
+    new = Seal.read(os.environ, new_key_env)
+    if new is None:
+        raise ConfigError(f"{new_key_env}: not set")
+
+    async def work(office: Office) -> int:
+        store = office.records
+        old = await _seal(store)
+
+        def again(sealed: Sealed) -> str:
+            return new.again(old, sealed)
+
+        async with office.doing(operator(), "key.rewrap", new.id, detail=f"from {old.id}"):
+            return await store.reseal(again)
+
+    count = with_office(work)
+    click.echo(f"{count} sealed under the key {new.id}; start the relays with it as {VARIABLE}")
+
+
+async def _seal(store: Records) -> Seal:
+    under = await store.secrets.sealed_under()
+    seal = require_seal(Seal.read(os.environ), under, "the store's keys are sealed under it")
+    assert seal is not None
+    return seal
+
+
+def _show(stored: list[StoredKey], as_json: bool) -> None:
+    now = time.time()
+    for each in stored:
+        facts = _facts(each.key.at(now))
+        if as_json:
+            click.echo(json.dumps(facts))
+        else:
+            said = (f"{name}={value}" for name, value in facts.items() if value not in (None, ""))
+            click.echo("  ".join(said))
+
+
+def _facts(key: SigningKey) -> dict[str, Any]:
+    return {
+        "kid": key.kid,
+        "state": key.state,
+        "algorithm": key.algorithm,
+        "created": show_time(int(key.created)),
+        "activated": None if key.activated is None else show_time(int(key.activated)),
+        "ends": None if key.ends is None else show_time(int(key.ends)),
+        "compromised": True if key.compromised else None,
+    }

@@ -1,0 +1,70 @@
+"""``relay quotas``: what was said of tenants at run time; shown, said and unsaid.
+
+The law: it works on the store itself, beside running relays, which obey within a second. This
+module must not know what a limit does.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path as File
+
+import click
+from pydantic import ValidationError
+
+from relay.cli.store import config_option, json_option, operator, url_option, with_office
+from relay.errors import NotFound
+from relay.quota import Override
+
+
+@click.group()
+@config_option
+@url_option
+@click.pass_context
+def quotas(ctx: click.Context, config: File | None, url: str | None) -> None:
+    """Tenants' quotas, in the store that records.url names; they come before the settings."""
+    ctx.obj = (config, url)
+
+
+@quotas.command("list")
+@json_option
+def list_quotas(as_json: bool) -> None:
+    """Show the tenants that anything is said of."""
+    found = with_office(lambda office: office.quotas())
+    for tenant, said in sorted(found.items()):
+        members = said.model_dump(exclude_none=True)
+        if as_json:
+            click.echo(json.dumps({"tenant": tenant, **members}))
+        else:
+            facts = "  ".join(f"{name}={value}" for name, value in members.items())
+            click.echo(f"{json.dumps(tenant, ensure_ascii=False)}  {facts}")
+
+
+@quotas.command("set")
+@click.argument("tenant")
+@click.argument("limits", nargs=-1, required=True, metavar="NAME=NUMBER...")
+def set_quota(tenant: str, limits: tuple[str, ...]) -> None:
+    """Say what TENANT may use, such as sessions=100 egress_bits=50000000; 0 is unlimited.
+
+    It takes the place of whatever was said of the tenant before.
+    """
+    members: dict[str, int] = {}
+    for each in limits:
+        name, _, value = each.partition("=")
+        if not value.isascii() or not value.isdecimal() or len(value) > 16:
+            raise click.UsageError(f"expected NAME=NUMBER, not {each!r}")
+        members[name] = int(value)
+    try:
+        said = Override(**members)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise click.UsageError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+    with_office(lambda office: office.set_quota(operator(), tenant, said))
+
+
+@quotas.command()
+@click.argument("tenant")
+def clear(tenant: str) -> None:
+    """Unsay what was said of TENANT: the settings hold."""
+    if not with_office(lambda office: office.clear_quota(operator(), tenant)):
+        raise NotFound(f"nothing is said of {tenant!r}")

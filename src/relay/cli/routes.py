@@ -1,0 +1,51 @@
+"""``relay routes``: what a relay has to publish to and to read, as far as the caller may know."""
+
+from __future__ import annotations
+
+import json
+import os
+from urllib.parse import urlsplit, urlunsplit
+
+import click
+import httpx
+
+from relay.errors import RelayError
+
+
+@click.command()
+@click.argument("url")
+@click.option("--token", help="Bearer token; default MOQ_TOKEN.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object instead of lines.")
+def routes(url: str, token: str | None, as_json: bool) -> None:
+    """List what exists below the path of URL (http:// or https://): routes declared, tracks
+    published by HTTP, broadcasts announced."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https"):
+        raise click.UsageError("the URL begins with http:// or https://")
+    path = "/routes" + parts.path.rstrip("/")
+    asked = urlunsplit((parts.scheme, parts.netloc, path, parts.query, ""))
+    token = token or os.environ.get("MOQ_TOKEN")
+    headers = {"authorization": f"Bearer {token}"} if token else {}
+    try:
+        answer = httpx.get(asked, headers=headers, timeout=10.0)
+    except httpx.HTTPError as error:
+        raise RelayError(f"no answer: {type(error).__name__}") from None
+    if answer.status_code != 200:
+        id = answer.headers.get("x-request-id", "")
+        raise RelayError(f"the relay said {answer.status_code}" + (f" (id {id})" if id else ""))
+    try:
+        found = answer.json()
+        if as_json:
+            click.echo(json.dumps(found))
+            return
+        for each in found["declared"]:
+            name = "/".join(filter(None, (each["track"], each["version"])))
+            marks = [word for word in ("schema", "dead_letters") if each[word]]
+            click.echo("\t".join(["declared", f"{each['broadcast']}:{name}", *marks]))
+        for each in found["published"]:
+            for track in each["tracks"]:
+                click.echo(f"published\t{each['broadcast']}:{track}")
+        for name in found["announced"]:
+            click.echo(f"announced\t{name}")
+    except (ValueError, KeyError, TypeError):
+        raise RelayError("the answer is none of a relay's") from None

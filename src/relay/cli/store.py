@@ -1,0 +1,100 @@
+"""The store a command works on: named by a flag, the environment or a file, beside running relays.
+
+The law: what a command changes is in the audit log, in the name of this machine's user. This module
+must not know what is changed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+import os
+import socket
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path as File
+from typing import Any, TypeVar
+
+import click
+
+from relay.config import Settings, load
+from relay.config.names import variable
+from relay.errors import ConfigError
+from relay.records.office import Office, Operator
+from relay.records.opening import open_records
+from relay.records.scribe import Scribe
+from relay.records.settings import AuditSettings
+from relay.records.store import Records
+
+T = TypeVar("T")
+
+config_option = click.option(
+    "--config", type=click.Path(path_type=File), help="Settings that name the store."
+)
+url_option = click.option(
+    "--url", metavar="URL", help="The store: sqlite:///relay.db or postgresql://…"
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+
+
+def operator() -> Operator:
+    """Whoever runs this command."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        user = f"uid {os.getuid()}"
+    return Operator(f"cli:{user}")
+
+
+def with_store(work: Callable[[Records], Awaitable[T]]) -> T:
+    """Do something with the store of the settings. Raises `ConfigError` when there is none."""
+
+    async def run() -> T:
+        store = await open_records(_url())
+        try:
+            return await work(store)
+        finally:
+            await store.close()
+
+    return asyncio.run(run())
+
+
+def with_office(work: Callable[[Office], Awaitable[T]]) -> T:
+    """Do something to the store that the audit log should know. Raises `ConfigError`."""
+
+    async def run(store: Records) -> T:
+        node = f"{socket.gethostname()} (command)"
+        scribe = Scribe(store.audit, AuditSettings(), node, time.time, _silent)
+        return await work(Office(store, scribe, time.time))
+
+    return with_store(run)
+
+
+def settings() -> Settings:
+    """The settings of ``--config``; without it those of the environment alone."""
+    config, _ = _chosen()
+    return load(config).settings if config is not None else Settings()
+
+
+def _chosen() -> tuple[File | None, str | None]:
+    """What the group was told, wherever in the chain of commands it stands."""
+    ctx: click.Context | None = click.get_current_context()
+    while ctx is not None and ctx.obj is None:
+        ctx = ctx.parent
+    config, url = (None, None) if ctx is None else ctx.obj
+    return config, url
+
+
+def _url() -> str:
+    """The store: the flag's, else the environment's, else the file's."""
+    config, url = _chosen()
+    named = url or os.environ.get(variable("records.url"))
+    if not named and config is not None:
+        named = load(config).settings.records.url
+    if not named:
+        raise ConfigError("records.url: not set; name the store with --url or --config")
+    return named
+
+
+def _silent(event: str, **facts: Any) -> None:
+    """A log that nobody reads."""

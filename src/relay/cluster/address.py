@@ -1,0 +1,92 @@
+"""Addresses of relays: what to dial, what it costs, and which of them mean the same relay.
+
+A relay is known by its URL without the query. This module must not know how anything is dialled.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+from relay.errors import ConfigError
+
+SCHEMES = {"https": 443, "moqt": 443, "moql": 443}
+"""Schemes that can be dialled, and their ports."""
+
+MAX_COST = 2**32
+"""Largest price of a link; a chain of such links still fits where prices are written."""
+
+MAX_ADDRESS = 8192
+"""Characters of an address, token included."""
+
+
+class Address(NamedTuple):
+    """One relay to dial."""
+
+    key: str
+    """Which relay it is: the URL in one spelling, without query."""
+    url: str
+    """What to dial, with everything but the price."""
+    cost: int | None = None
+    """Price of pulling from it; ``None`` = as it says, else 1."""
+
+    @property
+    def has_token(self) -> bool:
+        """Whether the URL brings a token of its own."""
+        return any(name == "jwt" and value for name, value in _query(self.url))
+
+    def with_token(self, token: str) -> str:
+        """The URL with ``token``, unless it brings one."""
+        if not token or self.has_token:
+            return self.url
+        kept = [(name, value) for name, value in _query(self.url) if name != "jwt"]
+        return urlsplit(self.url)._replace(query=urlencode([*kept, ("jwt", token)])).geturl()
+
+
+def parse(text: str) -> Address:
+    """``https://host:port/path?jwt=…&cost=…``; a bare ``host:port`` means ``https://``.
+
+    Raises `ConfigError`, whose message never repeats the query.
+    """
+    if len(text) > MAX_ADDRESS:
+        raise ConfigError(f"an address of more than {MAX_ADDRESS} characters")
+    whole = text if "://" in text else f"https://{text}/"
+    shown = text.partition("?")[0]
+    try:
+        parts = urlsplit(whole)
+        port = parts.port
+    except ValueError as error:
+        raise ConfigError(f"{shown!r} is no URL: {error}") from None
+    scheme = parts.scheme.lower()
+    if scheme not in SCHEMES:
+        raise ConfigError(f"{shown!r} cannot be dialled: expected https://, moqt:// or moql://")
+    if not parts.hostname or port == 0 or "@" in parts.netloc:
+        raise ConfigError(f"{shown!r} names no host")
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    netloc = host if port in (None, SCHEMES[scheme]) else f"{host}:{port}"
+    path = parts.path or "/"
+    cost: int | None = None
+    kept = []
+    for name, value in _query(whole):
+        if name == "cost":
+            cost = _price(value, shown)
+        else:
+            kept.append((name, value))
+    key = urlunsplit((scheme, netloc, path.rstrip("/") or "/", "", ""))
+    return Address(key, urlunsplit((scheme, netloc, path, urlencode(kept), "")), cost)
+
+
+def advertised(path: str) -> str:
+    """The URL that a relay announced as a path, where slashes in a row have become one."""
+    scheme, slash, rest = path.partition("/")
+    return f"{scheme}//{rest}" if slash and scheme.endswith(":") else path
+
+
+def _query(url: str) -> list[tuple[str, str]]:
+    return parse_qsl(urlsplit(url).query, keep_blank_values=True)
+
+
+def _price(value: str, shown: str) -> int:
+    if not (value.isascii() and value.isdigit()) or int(value) > MAX_COST:
+        raise ConfigError(f"{shown!r}: cost is a whole number up to {MAX_COST}")
+    return int(value)

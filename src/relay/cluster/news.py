@@ -1,0 +1,277 @@
+"""What relays tell each other beside broadcasts: who is revoked, and later whatever else is news.
+
+Each relay publishes all it knows, its own and what it heard, as a track below ``.internal/relays``,
+and reads the tracks of all others: so nothing depends on who was reachable when it happened. A
+group begins with everything and goes on with what is new. This module must not know who acts on the
+news, nor where it is kept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from relay.auth.revocation import Revocation
+from relay.errors import BadRequest, RelayError
+from relay.model.board import Way
+from relay.model.demand import Demand, TrackInfo
+from relay.model.group import Transcode
+from relay.model.origin import Origin
+from relay.model.scope import INTERNAL
+from relay.path import Path
+from relay.peer.local import Collector, LocalBroadcast, ReadFrame
+
+RELAYS = INTERNAL.join("relays")
+"""Where relays publish news, each under the number of its origin."""
+
+REVOCATIONS = "revocations"
+"""The track of who is revoked."""
+
+LINES = 512
+"""Additions to one group; then a new one begins with everything."""
+
+PAGE = 500
+"""Entries of one frame."""
+
+MAX_FRAME = 1 << 20
+"""Bytes of one frame of news; longer ones are not read."""
+
+MAX_READERS = 1024
+"""Relays whose news are read at a time."""
+
+RETRY = 0.2
+"""Seconds until the news of a relay are asked for again after they broke off."""
+
+KEEP_WITHDRAWN = 86_400.0
+"""Seconds for which a withdrawal is told, so that nobody brings back what it took away."""
+
+URGENT = Demand(priority=255, max_latency=60_000)
+
+Key = tuple[str, str, float | None, float | None]
+
+
+def key_of(entry: Revocation) -> Key:
+    """What makes two entries the same, wherever they are kept."""
+    return entry.dimension, entry.value, entry.issued_before, entry.expires
+
+
+class Ledger:
+    """The revocations and withdrawals that this relay knows. ``now`` is unix seconds."""
+
+    def __init__(self) -> None:
+        self.entries: dict[Key, Revocation] = {}
+        self.withdrawn: dict[Key, float] = {}
+        """When each was taken back."""
+
+    def add(self, entry: Revocation) -> bool:
+        """Note a revocation; False when nothing is new."""
+        key = key_of(entry)
+        if self.withdrawn.get(key, float("-inf")) >= entry.created:
+            return False
+        known = self.entries.get(key)
+        if known is not None and known.created >= entry.created:
+            return False
+        self.entries[key] = entry
+        return known is None
+
+    def withdraw(self, key: Key, at: float) -> bool:
+        """Note that one was taken back; False when nothing is new."""
+        if self.withdrawn.get(key, float("-inf")) >= at:
+            return False
+        self.withdrawn[key] = at
+        entry = self.entries.get(key)
+        if entry is not None and entry.created <= at:
+            del self.entries[key]
+        return True
+
+    def forget(self, now: float) -> None:
+        """Forget what has ended."""
+        for key, entry in tuple(self.entries.items()):
+            if not entry.is_active(now):
+                del self.entries[key]
+        for key, at in tuple(self.withdrawn.items()):
+            if now - at > KEEP_WITHDRAWN:
+                del self.withdrawn[key]
+
+
+def dump(entries: Iterable[Revocation], withdrawn: Iterable[tuple[Key, float]] = ()) -> bytes:
+    """One frame of news."""
+    lines = [
+        {
+            "dimension": entry.dimension,
+            "value": entry.value,
+            "issued_before": entry.issued_before,
+            "expires": entry.expires,
+            "reason": entry.reason,
+            "created": entry.created,
+        }
+        for entry in entries
+    ]
+    gone = [[*key, at] for key, at in withdrawn]
+    return json.dumps({"revoked": lines, "withdrawn": gone}, separators=(",", ":")).encode()
+
+
+def load(frame: bytes) -> tuple[list[Revocation], list[tuple[Key, float]]]:
+    """The news of a frame. Raises `BadRequest` for anything that is none."""
+    try:
+        said = json.loads(frame)
+        revoked = [_entry(line) for line in said["revoked"]]
+        withdrawn = [(_key(line[:4]), float(line[4])) for line in said["withdrawn"]]
+    except (ValueError, KeyError, TypeError, IndexError, RecursionError, OverflowError) as error:
+        raise BadRequest(f"news that make no sense: {type(error).__name__}") from None
+    for entry in revoked:
+        entry.require_sense()
+    return revoked, withdrawn
+
+
+def _number(value: Any) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
+        raise ValueError("no number")
+    return float(value)
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError("no text")
+    return value
+
+
+def _key(line: Any) -> Key:
+    dimension, value, issued_before, expires = line
+    return _text(dimension), _text(value), _number(issued_before), _number(expires)
+
+
+def _entry(line: Any) -> Revocation:
+    return Revocation(
+        *_key([line[name] for name in ("dimension", "value", "issued_before", "expires")]),
+        reason=_text(line["reason"]),
+        created=_number(line["created"]) or 0.0,
+    )
+
+
+class News:
+    """This relay's news, and those of the others.
+
+    ``learn`` is called with each revocation that others told and we did not know, ``unlearn`` with
+    what they took back.
+    """
+
+    def __init__(
+        self,
+        origin: Origin,
+        transcode: Transcode,
+        clock: Callable[[], float],
+        wall: Callable[[], float],
+        log: Callable[..., None],
+        learn: Callable[[Revocation], None],
+        unlearn: Callable[[Key, float], None],
+    ) -> None:
+        self.ledger = Ledger()
+        self._origin = origin
+        self._transcode = transcode
+        self._clock = clock
+        self._wall = wall
+        self._log = log
+        self._learn = learn
+        self._unlearn = unlearn
+        self._broadcast = LocalBroadcast(clock)
+        self._track = self._broadcast.create_track(REVOCATIONS, TrackInfo(priority=255), keep=1)
+        self._lines = LINES
+        self._readers: dict[Path, asyncio.Task[None]] = {}
+        self._tasks: asyncio.TaskGroup | None = None
+
+    # -- ours ----------------------------------------------------------------------------------
+
+    async def run(self, known: Iterable[Revocation]) -> None:
+        """Publish what is known and read what others know, for ever."""
+        async with asyncio.TaskGroup() as tasks:
+            self._tasks = tasks
+            for entry in known:
+                self.ledger.add(entry)
+            self._tell_all()
+            own = RELAYS.join(str(self._origin.id))
+            self._origin.announce(own, self._broadcast, (), self._clock())
+            self._origin.watch(RELAYS, self)
+            await asyncio.Event().wait()
+
+    def revoked(self, entry: Revocation) -> None:
+        """A revocation came into force here."""
+        if self.ledger.add(entry):
+            self._tell([entry], [])
+
+    def withdrawn(self, entry: Revocation, at: float) -> None:
+        """A revocation was taken back here."""
+        if self.ledger.withdraw(key_of(entry), at):
+            self._tell([], [(key_of(entry), at)])
+
+    def _tell(self, entries: list[Revocation], withdrawn: list[tuple[Key, float]]) -> None:
+        self._lines += 1
+        if self._lines > LINES:
+            self._tell_all()
+        else:
+            self._write(dump(entries, withdrawn))
+
+    def _tell_all(self) -> None:
+        self.ledger.forget(self._wall())
+        self._lines = 0
+        self._track.append_group()
+        entries, withdrawn = list(self.ledger.entries.values()), list(self.ledger.withdrawn.items())
+        for start in range(0, max(len(entries), len(withdrawn), 1), PAGE):
+            page = slice(start, start + PAGE)
+            self._write(dump(entries[page], withdrawn[page]))
+
+    def _write(self, frame: bytes) -> None:
+        self._track.write_frame(frame, round(self._wall() * 1000))
+
+    # -- theirs (the model's `Watcher`) ----------------------------------------------------------
+
+    def announced(self, path: Path, way: Way) -> None:
+        """A relay publishes news."""
+        is_ours = path == RELAYS.join(str(self._origin.id))
+        if is_ours or path in self._readers or self._tasks is None:
+            return
+        if len(self._readers) < MAX_READERS:
+            self._readers[path] = self._tasks.create_task(self._read(path))
+
+    def unannounced(self, path: Path) -> None:
+        """A relay is gone."""
+        if (reader := self._readers.pop(path, None)) is not None:
+            reader.cancel()
+
+    async def _read(self, path: Path) -> None:
+        """Read a relay's news until it is gone."""
+        while True:
+            broadcast = self._origin.find(path)
+            if broadcast is not None:
+                track = broadcast.track(REVOCATIONS)
+                reading = Collector(track, URGENT, self._transcode, self._clock)
+                try:
+                    async for item in reading.frames():
+                        if isinstance(item, ReadFrame):
+                            self._heard(path, item.payload)
+                except RelayError:
+                    pass  # it broke off: asked for again, and told from the beginning
+            await asyncio.sleep(RETRY)
+
+    def _heard(self, path: Path, frame: bytes) -> None:
+        try:
+            if len(frame) > MAX_FRAME:
+                raise BadRequest(f"a frame of news of more than {MAX_FRAME} bytes")
+            revoked, withdrawn = load(frame)
+        except BadRequest as error:
+            self._log("warning", detail=f"news of {path} not understood: {error}")
+            return
+        fresh = [entry for entry in revoked if self.ledger.add(entry)]
+        gone = [(key, at) for key, at in withdrawn if self.ledger.withdraw(key, at)]
+        if fresh or gone:
+            self._tell(fresh, gone)
+        now = self._wall()
+        for entry in fresh:
+            if entry.is_active(now):
+                self._learn(entry)
+        for key, at in gone:
+            self._unlearn(key, at)

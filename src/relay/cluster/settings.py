@@ -1,0 +1,68 @@
+"""What the operator says about links. This module must not know how a link is made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from relay.auth.prefixes import Prefixes
+from relay.path import ROOT
+
+
+def _listed(value: Any) -> Any:
+    return (value,) if isinstance(value, str) else value
+
+
+class ClusterSettings(BaseModel):
+    """``[cluster]``: links to other relays."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+    connect: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
+    """Relays to dial, each a URL (``https://``, ``moqt://``) with ``?jwt=`` for a token of its own
+    and ``?cost=`` for the price of pulling from it; 1 counts hops."""
+
+    connect_api: str | None = None
+    """File or URL of more relays to dial, a JSON list of such URLs, followed while running."""
+
+    token: Path | None = None
+    """File of the token for dialling where the URL brings none; read for each dial, and when it
+    changes running links are replaced."""
+
+    node: str | None = None
+    """This relay's own URL as others reach it."""
+
+    mesh: bool = False
+    """Whether relays find each other: each tells its ``node`` and dials those that sort after."""
+
+    id: int | None = Field(default=None, ge=1, lt=2**62)
+    """This relay's number in hop chains; unset: drawn at the start."""
+
+    silence: float = Field(default=5.0, gt=0.5, le=600.0, allow_inf_nan=False)
+    """Seconds without a sign of life after which a link that we dialled is lost, on both sides;
+    never more than ``quic.idle_timeout``."""
+
+    imports: Prefixes = (ROOT,)
+    """Prefixes below which relays that we dial may announce to us."""
+
+    exports: Prefixes = (ROOT,)
+    """Prefixes below which relays that we dial may see what we have."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _old_mesh(cls, values: Any) -> Any:
+        """Upstream's older spelling: ``mesh = "https://…"`` names the node as well."""
+        if isinstance(values, dict) and "://" in str(values.get("mesh", "")):
+            url = values["mesh"]
+            if values.get("node", url) != url:
+                raise ValueError("mesh names another node than node does")
+            return {**values, "mesh": True, "node": url}
+        return values
+
+    @model_validator(mode="after")
+    def _named(self) -> ClusterSettings:
+        if self.mesh and self.node is None:
+            raise ValueError("mesh needs node, the URL to tell others")
+        return self

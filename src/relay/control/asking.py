@@ -1,0 +1,54 @@
+"""What an HTTP request says, read the same way on every route. Must not know what is decided."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import parse_qs
+
+from starlette.requests import Request
+
+from relay.errors import BadRequest, Unauthorized
+
+
+def bearer(request: Request) -> str | None:
+    """The bearer token (RFC 6750, 2.1), ``None`` without one; two different ones are malformed."""
+    found = set()
+    for value in request.headers.getlist("authorization"):
+        scheme, _, credentials = value.partition(" ")
+        if scheme.lower() != "bearer":
+            raise Unauthorized("an Authorization header that is no bearer token")
+        found.add(credentials.strip(" "))
+    if len(found) > 1:
+        raise BadRequest("two different bearer tokens")
+    return found.pop() if found else None
+
+
+def remote(request: Request) -> str:
+    """The client's address."""
+    return request.client.host if request.client else ""
+
+
+def raw_path(request: Request) -> str:
+    """The path with its percent escapes as they came, so that it is decided as it is routed."""
+    raw = request.scope.get("raw_path") or request.scope["path"].encode()
+    return str(raw.decode("latin-1"))
+
+
+def asked(request: Request, path: str) -> tuple[str, str | None, str, str | None]:
+    """What a decision about ``path`` takes: target, bearer, remote address, origin."""
+    query = request.scope["query_string"].decode("latin-1")
+    target = f"{path}?{query}" if query else path
+    return target, bearer(request), remote(request), request.headers.get("origin")
+
+
+def parameter(request: Request, name: str) -> str | None:
+    """A query field that may be given once. Raises `BadRequest`."""
+    query = request.scope["query_string"].decode("latin-1")
+    try:
+        fields: dict[str, Any] = parse_qs(query, keep_blank_values=True, max_num_fields=64)
+    except ValueError:
+        raise BadRequest("too many query fields") from None
+    values = set(fields.get(name, ()))
+    if len(values) > 1:
+        raise BadRequest(f"{name} is given twice")
+    return values.pop() if values else None

@@ -1,0 +1,122 @@
+"""Publishing over HTTP: one request, one decision, one answer about every record.
+
+The law: nothing of a body is read before the decision, and no more of it than the limits allow.
+This module must not know broadcasts, schemas or tokens.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from relay.control.asking import asked, parameter, raw_path
+from relay.control.credentials import Face
+from relay.control.problems import Denied, Problem, problem
+from relay.errors import RelayError
+
+
+class Press(Protocol):
+    """What this route may ask of the relay."""
+
+    def place(self, path: str, track: str | None) -> tuple[str, Any]:
+        """The broadcast that an address means, and the address. Raises `BadRequest`."""
+
+    async def admit(self, asked: tuple[Any, ...], publishes: bool) -> tuple[int, str, Any]:
+        """The decision for that broadcast: status (200 = yes), id of a refusal, grant."""
+
+    def publish(
+        self, grant: Any, address: Any, body: bytes, is_json: bool, one_group: bool
+    ) -> tuple[Sequence[Any], bool]:
+        """What became of each record (track, group, frame, error), and whether they were many."""
+
+    @property
+    def body_limits(self) -> tuple[int, float, int]:
+        """Bytes of a body, seconds for it to arrive, bodies at a time."""
+
+
+def publish_routes(press: Press, face: Face) -> list[Route]:
+    """The route; ``face`` adds what every answer has."""
+    arriving = 0
+
+    async def published(request: Request) -> Response:
+        nonlocal arriving
+        path, given = raw_path(request)[len("/publish") :], parameter(request, "track")
+        grouping = parameter(request, "group")
+        if grouping not in (None, "one"):
+            raise Problem(400, "group is one or not given")
+        broadcast, address = press.place(path, given)
+        status, id, grant = await press.admit(asked(request, f"/{broadcast}"), True)
+        if status != 200:
+            raise Denied(status, id)
+        is_json = _is_json(request)
+        most, seconds, seats = press.body_limits
+        if arriving >= seats:
+            raise Problem(429, "too many bodies at a time")
+        arriving += 1
+        try:
+            async with asyncio.timeout(seconds):
+                body = await _body(request, most)
+        except TimeoutError:
+            raise Problem(408, "the body took too long") from None
+        finally:
+            arriving -= 1
+        sent, many = press.publish(grant, address, body, is_json, grouping == "one")
+        return JSONResponse(_told(sent, many), 202, {"cache-control": "no-store"})
+
+    async def answered(request: Request) -> Response:
+        try:
+            return await published(request)
+        except RelayError as error:
+            errors = getattr(error, "errors", None)
+            if errors is None:
+                return problem(error)
+            said = [{"record": at, "error": text} for at, text in errors.items()]
+            return problem(error, records=said)
+
+    return [Route("/publish/{target:path}", face(answered), methods=["POST", "OPTIONS"])]
+
+
+def _told(sent: Sequence[Any], many: bool) -> dict[str, Any]:
+    records = [
+        {"status": "dead_letter" if error else "published", "track": track, "group": group}
+        | {"frame": frame}
+        | ({"error": error} if error else {})
+        for track, group, frame, error in sent
+    ]
+    groups = list(dict.fromkeys(each["group"] for each in records if "error" not in each))
+    return {"groups": groups, "records": records} if many else {"groups": groups} | records[0]
+
+
+def _is_json(request: Request) -> bool:
+    """Whether the body is JSON. Raises `Problem` for what cannot be read."""
+    coding = request.headers.get("content-encoding", "identity").strip().lower()
+    if coding != "identity":
+        raise Problem(415, "the body must not be compressed")
+    kind, _, parameters = request.headers.get("content-type", "").partition(";")
+    if kind.strip().lower() != "application/json":
+        return False
+    charset = parameters.lower().replace('"', "").replace(" ", "")
+    if "charset=" in charset and "charset=utf-8" not in charset:
+        raise Problem(415, "JSON is UTF-8")
+    return True
+
+
+async def _body(request: Request, most: int) -> bytes:
+    """The whole body. Raises `Problem` when it is too large or never comes."""
+    length = request.headers.get("content-length", "")
+    if length.isdigit() and (len(length) > 18 or int(length) > most):
+        raise Problem(413, f"a body of more than {most} bytes")
+    body = bytearray()
+    try:
+        async for piece in request.stream():
+            body += piece
+            if len(body) > most:
+                raise Problem(413, f"a body of more than {most} bytes")
+    except ClientDisconnect:
+        raise Problem(400, "the body broke off") from None
+    return bytes(body)

@@ -1,0 +1,124 @@
+"""Reading a track as server-sent events, for as long as the reader may and stays.
+
+The law: a frame's data is text as it is, or ``base64:`` and the letters, never in doubt; nothing is
+sent before the decision. This module must not know where frames come from.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import AsyncIterator
+from typing import Any, Protocol
+
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from relay.control.asking import asked, parameter, raw_path
+from relay.control.credentials import Face
+from relay.control.problems import Denied, Problem, problem
+from relay.errors import RelayError
+
+
+class Reading(Protocol):
+    """One track being read."""
+
+    def frames(self) -> AsyncIterator[Any]:
+        """(group, number, payload) of frames; (group, ``None``, b"") for a group that was dropped;
+        ``None`` for a while of silence. Raises what ended it, unless the track completed."""
+
+    def leave(self) -> None:
+        """The reader is gone."""
+
+
+class Lookout(Protocol):
+    """What these routes may ask of the relay."""
+
+    def place(self, path: str, track: str | None) -> tuple[str, Any]:
+        """The broadcast that an address means, and the address. Raises `BadRequest`."""
+
+    async def admit(self, asked: tuple[Any, ...], publishes: bool) -> tuple[int, str, Any]:
+        """The decision for that broadcast: status (200 = yes), id of a refusal, grant."""
+
+    async def watch(self, grant: Any, address: Any, start: int | None) -> Reading:
+        """Begin to read. Raises `Gone` when there is no such broadcast or track."""
+
+
+def watch_routes(lookout: Lookout, face: Face) -> list[Route]:
+    """The route; ``face`` adds what every answer has."""
+
+    async def watched(request: Request) -> Response:
+        path = raw_path(request)[len("/watch") :]
+        broadcast, address = lookout.place(path, parameter(request, "track"))
+        start = _resumed(request.headers.get("last-event-id"))
+        status, id, grant = await lookout.admit(asked(request, f"/{broadcast}"), False)
+        if status != 200:
+            raise Denied(status, id)
+        reading = await lookout.watch(grant, address, start)
+        headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
+        return _Stream(reading, headers)
+
+    async def answered(request: Request) -> Response:
+        try:
+            return await watched(request)
+        except RelayError as error:
+            return problem(error)
+
+    return [Route("/watch/{target:path}", face(answered), methods=["GET", "OPTIONS"])]
+
+
+class _Stream(StreamingResponse):
+    """The answer; however it ends, the reading ends with it."""
+
+    def __init__(self, reading: Reading, headers: dict[str, str]) -> None:
+        super().__init__(_events(reading.frames()), 200, headers, "text/event-stream")
+        self._reading = reading
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Write until somebody has had enough."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._reading.leave()
+
+
+def _resumed(last: str | None) -> int | None:
+    """The group after the one that was seen last. Raises `Problem`."""
+    if not last:
+        return None
+    found = re.fullmatch(r"([0-9]{1,18}):[0-9]{1,18}", last)
+    if not found:
+        raise Problem(400, "Last-Event-ID is group:frame")
+    return int(found[1]) + 1
+
+
+async def _events(frames: AsyncIterator[Any]) -> AsyncIterator[bytes]:
+    """The stream; how it ended is its last event."""
+    yield b": welcome\n\n"
+    try:
+        async for item in frames:
+            if item is None:
+                yield b": still here\n\n"
+                continue
+            group, number, payload = item
+            if number is None:
+                yield f"event: dropped\ndata: {group}\n\n".encode()
+            else:
+                yield f"event: frame\nid: {group}:{number}\n".encode() + data_lines(payload)
+    except RelayError:
+        yield b"event: end\ndata: broken off\n\n"
+        return
+    yield b"event: end\ndata: complete\n\n"
+
+
+def data_lines(payload: bytes) -> bytes:
+    """A payload as ``data`` lines. What event streams cannot carry unchanged is base64."""
+    try:
+        text = payload.decode()
+    except UnicodeDecodeError:
+        text = "base64:"
+    if text.startswith("base64:") or "\r" in text or "\0" in text:
+        text = f"base64:{base64.b64encode(payload).decode()}"
+    return "".join(f"data: {line}\n" for line in text.split("\n")).encode() + b"\n"

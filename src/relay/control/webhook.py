@@ -1,0 +1,181 @@
+"""The audit log, told to a server of the operator's by POST as it is written.
+
+The law: a POST goes only to an address that was judged, is signed, and is tried again for a bounded
+time; what waits is bounded, and what was left out is counted and told. This module must not know
+what entries mean.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import json
+import ssl
+from collections import deque
+from collections.abc import Callable
+from dataclasses import asdict
+from ipaddress import ip_address
+from typing import Any
+
+import httpx
+
+from relay.auth.trust import split_url
+from relay.errors import ConfigError
+from relay.keyring.address import is_public
+from relay.keyring.fetch import FetchError, Resolve, resolve
+from relay.records.audit import Entry
+from relay.records.settings import AuditSettings
+
+BATCH = 100
+"""Entries of one POST."""
+
+TRIES = 8
+"""Times that one POST is tried; then its entries are left out."""
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 60.0
+"""Seconds after the first failure; twice as many after each further one, up to the longest."""
+
+SIGNATURE = "x-relay-signature"
+"""``t=<unix seconds>,v1=<hex>``: HMAC-SHA256 of ``<unix seconds>.<body>`` under the secret."""
+
+MAX_SECRET = 4096
+"""Bytes of a file that holds the secret."""
+
+
+class Webhook:
+    """One server that is told."""
+
+    def __init__(
+        self,
+        settings: AuditSettings,
+        log: Callable[..., None],
+        wall: Callable[[], float],
+        resolve: Resolve = resolve,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        """``transport`` stands in for the network. Raises `ConfigError` without a secret."""
+        assert settings.webhook is not None
+        self.told = 0
+        self.missed = 0
+        """Entries that were left out, since the start."""
+        self._settings = settings
+        self._url = settings.webhook
+        self._secret = _secret(settings)
+        self._log = log
+        self._wall = wall
+        self._resolve = resolve
+        self._transport = transport
+        self._queue: deque[Entry] = deque()
+        self._unsaid = 0
+        self._came = asyncio.Event()
+
+    def note(self, entry: Entry) -> None:
+        """Have it told. The oldest make room."""
+        if len(self._queue) >= self._settings.webhook_queue:
+            self._queue.popleft()
+            self._leave_out(1)
+        self._queue.append(entry)
+        self._came.set()
+
+    async def run(self) -> None:
+        """Tell what comes, for ever. Whoever calls owns the task."""
+        async with httpx.AsyncClient(
+            transport=self._transport,
+            verify=ssl.create_default_context(),
+            trust_env=False,
+            follow_redirects=False,
+            limits=httpx.Limits(max_keepalive_connections=0),
+        ) as client:
+            while True:
+                await self._came.wait()
+                self._came.clear()
+                while self._queue:
+                    batch = [self._queue.popleft() for _ in range(min(BATCH, len(self._queue)))]
+                    await self._tell(client, batch)
+
+    async def _tell(self, client: httpx.AsyncClient, batch: list[Entry]) -> None:
+        unsaid = self._unsaid
+        body = json.dumps({"entries": [asdict(entry) for entry in batch], "missed": unsaid})
+        pause = FIRST_PAUSE
+        for attempt in range(1, TRIES + 1):
+            try:
+                async with asyncio.timeout(self._settings.webhook_timeout):
+                    await self._post(client, body.encode())
+            except (FetchError, httpx.HTTPError, OSError, TimeoutError, ValueError) as error:
+                if attempt == TRIES:
+                    self._leave_out(len(batch))
+                    self._log("warning", detail=f"audit.webhook: not told, {_short(error)}")
+                    return
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, LONGEST_PAUSE)
+            else:
+                self.told += len(batch)
+                self._unsaid -= unsaid
+                return
+
+    async def _post(self, client: httpx.AsyncClient, body: bytes) -> None:
+        """One attempt at the first address that may be connected to."""
+        parts = split_url(self._url)
+        host = parts.hostname or ""
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        named = httpx.URL(self._url)
+        at = f"{int(self._wall())}"
+        mark = hmac.digest(self._secret, at.encode() + b"." + body, hashlib.sha256).hex()
+        request = httpx.Request(
+            "POST",
+            named.copy_with(host=await self._address(host, port, parts.scheme)),
+            content=body,
+            headers={
+                "host": named.netloc.decode("ascii"),
+                "content-type": "application/json",
+                "user-agent": "moq-relay",
+                SIGNATURE: f"t={at},v1={mark}",
+            },
+            extensions={
+                "sni_hostname": named.raw_host.decode("ascii"),
+                "timeout": httpx.Timeout(self._settings.webhook_timeout).as_dict(),
+            },
+        )
+        response = await client.send(request, stream=True)
+        client.cookies.clear()
+        await response.aclose()
+        if not 200 <= response.status_code < 300:
+            raise FetchError(f"HTTP status {response.status_code}", response.status_code)
+
+    async def _address(self, host: str, port: int, scheme: str) -> str:
+        """Where the name may be connected to. Raises `FetchError` when that is nowhere."""
+        try:
+            found = [str(ip_address(host))]
+        except ValueError:
+            found = await self._resolve(host, port)
+        for address in found:
+            if is_public(address):
+                if scheme == "https":
+                    return address
+            elif self._settings.webhook_private:
+                return address
+        raise FetchError("an address that is not public: set audit.webhook_private")
+
+    def _leave_out(self, count: int) -> None:
+        self.missed += count
+        self._unsaid += count
+
+
+def _secret(settings: AuditSettings) -> bytes:
+    if settings.webhook_secret is not None:
+        return settings.webhook_secret.encode()
+    if settings.webhook_secret_file is None:
+        raise ConfigError("audit.webhook: needs audit.webhook_secret or a file of it")
+    try:
+        with settings.webhook_secret_file.open("rb") as file:
+            secret = file.read(MAX_SECRET).strip()
+    except OSError as error:
+        raise ConfigError(f"audit.webhook_secret_file: {error.strerror}") from None
+    if len(secret) < 16:
+        raise ConfigError("audit.webhook_secret_file: expected 16 characters or more")
+    return secret
+
+
+def _short(error: Any) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -1,0 +1,166 @@
+"""Fields of a JSON record encrypted and decrypted, each under a named key.
+
+The law: a field that was to be encrypted never passes in the clear, and what cannot be decrypted
+stays as it is. A field reads ``kid:<name>:v<n>:<base64(nonce 12 bytes, ciphertext, tag)>``, AES-256
+in GCM; the name and version are bound to it. This module must not know where keys are kept.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from relay.errors import Unavailable
+
+NONCE = 12
+"""Bytes of a nonce (NIST SP 800-38D, 8.2)."""
+
+MAX_DEPTH = 64
+"""Levels of a record that are looked through for encrypted fields."""
+
+_SEALED = re.compile(r"kid:([A-Za-z0-9_.-]{1,64}):v([0-9]{1,9}):([A-Za-z0-9+/]+={0,2})")
+
+
+class CipherKey(Protocol):
+    """The versions of one key; each is 32 bytes."""
+
+    def current(self) -> tuple[int, bytes]:
+        """The version that encrypts now."""
+
+    def get(self, version: int) -> bytes | None:
+        """An older version, ``None`` when there is none of that number."""
+
+
+class CipherKeys(Protocol):
+    """Keys by name."""
+
+    def named(self, name: str) -> CipherKey | None:
+        """The key of that name, if there is one."""
+
+
+class KeptKey:
+    """A key in memory, the newest version last."""
+
+    def __init__(self, *versions: bytes) -> None:
+        self.versions = list(versions)
+
+    def current(self) -> tuple[int, bytes]:
+        """The newest."""
+        return len(self.versions), self.versions[-1]
+
+    def get(self, version: int) -> bytes | None:
+        """By number, from 1."""
+        return self.versions[version - 1] if 0 < version <= len(self.versions) else None
+
+
+class KeptKeys:
+    """Keys in memory, for tests and for relays that have none."""
+
+    def __init__(self, **keys: KeptKey) -> None:
+        self.keys = keys
+
+    def named(self, name: str) -> CipherKey | None:
+        """The key of that name, if there is one."""
+        return self.keys.get(name)
+
+
+def read_pointer(text: str) -> tuple[str, ...]:
+    """The steps of a JSON pointer (RFC 6901, 3). Raises `ValueError`; the whole record is none."""
+    if not text.startswith("/") or re.search(r"~(?![01])", text):
+        raise ValueError(f"expected a JSON pointer such as /user/mail, not {text!r}")
+    return tuple(
+        step.replace("~1", "/").replace("~0", "~") for step in text.removeprefix("/").split("/")
+    )
+
+
+def encrypt(
+    record: dict[str, Any],
+    fields: Mapping[str, str],
+    keys: CipherKeys,
+    draw: Callable[[int], bytes] = os.urandom,
+) -> None:
+    """Encrypt ``fields`` (pointer to key name) in place; fields that are not there are no error.
+
+    Raises `Unavailable` when a key does not exist, before anything was changed.
+    """
+    plan = []
+    for pointer, name in fields.items():
+        key = keys.named(name)
+        if key is None:
+            raise Unavailable(f"no cipher key {name!r}")
+        plan.append((read_pointer(pointer), name, *key.current()))
+    # The deepest first: a field within one that is encrypted as well stays reachable.
+    for steps, name, version, key_bytes in sorted(plan, key=lambda each: -len(each[0])):
+        place = _place(record, steps)
+        if place is None:
+            continue
+        holder, last = place
+        nonce, label = draw(NONCE), f"kid:{name}:v{version}"
+        plain = json.dumps(holder[last], separators=(",", ":"), ensure_ascii=False).encode()
+        sealed = nonce + AESGCM(key_bytes).encrypt(nonce, plain, label.encode())
+        holder[last] = f"{label}:{base64.b64encode(sealed).decode()}"
+
+
+def decrypt(value: Any, keys: CipherKeys, allowed: frozenset[str], depth: int = 0) -> Any:
+    """``value`` with every field decrypted whose key is ``allowed`` and known."""
+    if depth > MAX_DEPTH:
+        return value
+    if isinstance(value, dict):
+        return {name: decrypt(each, keys, allowed, depth + 1) for name, each in value.items()}
+    if isinstance(value, list):
+        return [decrypt(each, keys, allowed, depth + 1) for each in value]
+    if not isinstance(value, str) or not (found := _SEALED.fullmatch(value)):
+        return value
+    name, version = found[1], int(found[2])
+    key = keys.named(name) if name in allowed else None
+    key_bytes = key.get(version) if key is not None else None
+    if key_bytes is None:
+        return value
+    try:
+        sealed = base64.b64decode(found[3], validate=True)
+        label = f"kid:{name}:v{version}".encode()
+        plain = AESGCM(key_bytes).decrypt(sealed[:NONCE], sealed[NONCE:], label)
+        return decrypt(json.loads(plain), keys, allowed, depth + 1)
+    except (ValueError, InvalidTag):
+        return value
+
+
+def decrypt_frame(payload: bytes, keys: CipherKeys, allowed: frozenset[str]) -> bytes:
+    """A frame as `decrypt` leaves it; what is no JSON object stays untouched."""
+    if not allowed or b"kid:" not in payload:
+        return payload
+    try:
+        record = json.loads(payload)
+    except (ValueError, RecursionError):
+        return payload
+    if not isinstance(record, dict):
+        return payload
+    return json.dumps(
+        decrypt(record, keys, allowed), separators=(",", ":"), ensure_ascii=False
+    ).encode()
+
+
+def _place(record: Any, steps: tuple[str, ...]) -> tuple[Any, Any] | None:
+    """The object or list that holds the field and its name there; ``None`` when it is missing."""
+    for step in steps[:-1]:
+        found = _step(record, step)
+        if found is None:
+            return None
+        record = record[found]
+    last = _step(record, steps[-1])
+    return None if last is None else (record, last)
+
+
+def _step(value: Any, step: str) -> Any:
+    if isinstance(value, dict) and step in value:
+        return step
+    if isinstance(value, list) and re.fullmatch(r"0|[1-9][0-9]{0,8}", step):
+        return int(step) if int(step) < len(value) else None
+    return None

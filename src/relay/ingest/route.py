@@ -1,0 +1,135 @@
+"""Which broadcast and which track an address means.
+
+The law: one address has one meaning, and it is found without looking at what exists at the moment.
+In this order: ``track`` in the query names the track and the whole path is the broadcast; the
+longest declared track that the path ends in; a version (``v1``, ``v1.2``) after two segments or
+more belongs to the segment before it; else the last segment is the track. Broadcast paths stay as
+dialled, track names are unescaped. This module must not know rights or settings.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+from urllib.parse import unquote
+
+from relay.errors import BadRequest
+
+VERSION = re.compile(r"v[0-9]{1,9}(?:\.[0-9]{1,9}){0,3}")
+MAX_TRACK = 512
+"""Characters of a track name."""
+
+
+class Address(NamedTuple):
+    """What an address means."""
+
+    broadcast: str
+    """As dialled, without a slash at either end."""
+    track: str
+    """The name without its version."""
+    version: str | None
+    """``v1``, where the address says one."""
+
+    @property
+    def name(self) -> str:
+        """The track's whole name, where the address settles it."""
+        return self.track if self.version is None else f"{self.track}/{self.version}"
+
+
+@dataclass(frozen=True)
+class Declared:
+    """One declared route: a pattern of broadcasts and a track.
+
+    Of a pattern ``*`` stands for one segment, and ``**`` at its end for any number of them.
+    """
+
+    pattern: tuple[str, ...]
+    track: str
+    version: str | None
+
+    @classmethod
+    def parse(cls, text: str) -> Declared:
+        """``plant/*/temperature/v2`` or, beyond doubt, ``plant/*:temperature/v2``.
+
+        Raises `ValueError`.
+        """
+        left, colon, right = text.rpartition(":")
+        if colon:
+            pattern = [each for each in left.split("/") if each]
+            names = [each for each in right.split("/") if each]
+        else:
+            pattern = [each for each in text.split("/") if each]
+            at = -2 if len(pattern) > 2 and VERSION.fullmatch(pattern[-1]) else -1
+            pattern, names = pattern[:at], pattern[at:]
+        version = names.pop() if len(names) > 1 and VERSION.fullmatch(names[-1]) else None
+        if not pattern or not names:
+            raise ValueError("expected broadcast/track, broadcast/track/v1 or broadcast:track")
+        if "**" in pattern[:-1] or any("*" in name for name in names):
+            raise ValueError("expected ** at the end of the broadcast only, and no * in a track")
+        return cls(tuple(pattern), "/".join(names), version)
+
+    def fits(self, broadcast: str) -> bool:
+        """Whether the pattern covers the broadcast."""
+        segments = [each for each in broadcast.split("/") if each]
+        pattern = self.pattern
+        if pattern[-1] == "**":
+            pattern = pattern[:-1]
+            segments = segments[: len(pattern)]
+        return len(segments) == len(pattern) and all(
+            wanted in ("*", found) for wanted, found in zip(pattern, segments, strict=True)
+        )
+
+    @cached_property
+    def order(self) -> tuple[int, ...]:
+        """Versions by number, none first."""
+        return tuple(map(int, self.version[1:].split("."))) if self.version else ()
+
+
+def read(path: str, declared: Iterable[Declared], track: str | None = None) -> Address:
+    """What ``path`` (escaped, without query) means; ``track`` is that of the query.
+
+    Raises `BadRequest` when it names no broadcast or no track.
+    """
+    segments = [each for each in path.split("/") if each]
+    if track is not None:
+        if not segments:
+            raise BadRequest("no broadcast is named")
+        return Address("/".join(segments), _checked(track), None)
+    if len(segments) < 2:
+        raise BadRequest("a broadcast and a track are named, in this order")
+    known = list(declared)
+    for at in range(1, len(segments)):
+        broadcast = "/".join(segments[:at])
+        rest = [_unescaped(each) for each in segments[at:]]
+        fitting = [each for each in known if each.fits(broadcast)]
+        if any(each.track == "/".join(rest) for each in fitting):
+            return Address(broadcast, _checked("/".join(rest)), None)
+        if len(rest) > 1 and VERSION.fullmatch(rest[-1]):
+            name = "/".join(rest[:-1])
+            if any(each.track == name for each in fitting):
+                return Address(broadcast, _checked(name), rest[-1])
+    last = _unescaped(segments[-1])
+    if len(segments) > 2 and VERSION.fullmatch(last):
+        return Address("/".join(segments[:-2]), _checked(_unescaped(segments[-2])), last)
+    return Address("/".join(segments[:-1]), _checked(last), None)
+
+
+def _unescaped(text: str) -> str:
+    try:
+        return unquote(text, errors="strict")
+    except UnicodeDecodeError:
+        raise BadRequest("the track name is not UTF-8") from None
+
+
+def _checked(track: str) -> str:
+    """Raises `BadRequest` for a name that is empty, too long or no text."""
+    try:
+        track.encode()
+    except UnicodeEncodeError:
+        raise BadRequest("the track name is not text") from None
+    if not track or len(track) > MAX_TRACK:
+        raise BadRequest(f"a track name has 1 to {MAX_TRACK} characters")
+    return track

@@ -1,0 +1,261 @@
+"""The broadcasts that the relay owns: published record by record, withdrawn when nobody does.
+
+The law: a broadcast belongs to the path it was published at, whoever publishes; a newer publisher
+of the path takes it over as it would from anybody, and everything kept here is counted against a
+limit. This module must not know how records come in or who may send them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from jsonschema.protocols import Validator
+
+from relay.auth.grant import Grant
+from relay.errors import BadRequest, ConfigError, LimitExceeded
+from relay.ingest.cipher import CipherKeys, KeptKeys
+from relay.ingest.records import Ready, dead_letter, load_schema, prepare, split
+from relay.ingest.route import Address, Declared, read
+from relay.ingest.settings import IngestSettings, TrackRules
+from relay.model.broadcast import Route
+from relay.model.origin import Origin
+from relay.model.track import TrackInfo
+from relay.path import ROOT, Path
+from relay.peer.local import LocalBroadcast, LocalTrack
+
+MICROSECONDS = 1_000_000
+"""Timestamp units per second of tracks published here: unix time by the relay's clock."""
+
+DEAD = ".dlq"
+"""What the name of a track's dead letters ends in."""
+
+OVERHEAD = 64
+"""Bytes a frame is counted for beside its payload."""
+
+
+class Sent(NamedTuple):
+    """What became of one record."""
+
+    track: str
+    group: int
+    frame: int
+    error: str | None
+
+
+class Unfit(BadRequest):
+    """Records that do not fit, where dead letters are not kept: ``errors`` by position."""
+
+    def __init__(self, errors: Mapping[int, str]) -> None:
+        super().__init__("records that do not fit; nothing was published")
+        self.errors = errors
+
+
+@dataclass
+class Booth:
+    """One broadcast published here."""
+
+    local: LocalBroadcast
+    route: Route
+    published: float
+    """When something was published last, monotonic seconds."""
+    sizes: dict[str, list[int]] = field(default_factory=dict)
+    """Bytes of the groups kept, by track."""
+
+    @property
+    def kept(self) -> int:
+        """Bytes of everything kept."""
+        return sum(map(sum, self.sizes.values()))
+
+
+class Station:
+    """Publishes what comes without a session. ``wall`` is unix seconds, ``clock`` monotonic ones.
+
+    ``charge`` may refuse (grant, records, bytes) by raising `LimitExceeded`, whose ``retry_after``,
+    where it has one, is passed on. Raises `ConfigError` for a schema that cannot be used.
+    """
+
+    def __init__(
+        self,
+        origin: Origin,
+        settings: IngestSettings,
+        clock: Callable[[], float],
+        wall: Callable[[], float],
+    ) -> None:
+        self.settings = settings
+        self.keys: CipherKeys = KeptKeys()
+        self.charge: Callable[[Grant, int, int], None] = lambda grant, records, size: None
+        self.declared: dict[Declared, TrackRules] = {}
+        self.booths: dict[Path, Booth] = {}
+        self._schemas: dict[Declared, Validator] = {}
+        self._origin = origin
+        self._clock = clock
+        self._wall = wall
+        for name, rules in settings.tracks.items():
+            route = Declared.parse(name)
+            self.declared[route] = rules
+            if rules.schema_file is not None:
+                try:
+                    self._schemas[route] = load_schema(rules.schema_file)
+                except ConfigError as error:
+                    raise ConfigError(f"ingest.tracks.{name}.schema: {error}") from None
+
+    def address(self, path: str, track: str | None = None) -> Address:
+        """What an address means; see `relay.ingest.route`. Raises `BadRequest`."""
+        return read(path, self.declared, track)
+
+    def resolved(self, address: Address, whole: Path) -> tuple[str, Declared | None]:
+        """The track's name, its newest declared version filled in, and the rules it goes by."""
+        known = [each for each in self.declared if each.track == address.track and each.fits(whole)]
+        if address.version is None:
+            newest = max(known, key=lambda each: each.order, default=None)
+            if newest is None or newest.version is None:
+                return address.track, newest
+            return f"{address.track}/{newest.version}", newest
+        exact = [each for each in known if each.version in (address.version, None)]
+        return address.name, max(exact, key=lambda each: each.order, default=None)
+
+    def publish_json(
+        self, grant: Grant, address: Address, body: bytes, one_group: bool
+    ) -> tuple[list[Sent], bool]:
+        """Publish the records of a JSON body, and say what became of each.
+
+        Raises `Unfit` or another `BadRequest`, `LimitExceeded`, `Forbidden`.
+        """
+        name, declared = self.resolved(address, grant.root)
+        rules = self.declared[declared] if declared else TrackRules()
+        now = self._wall()
+        try:
+            records, many = split(body, self.settings.max_records)
+        except BadRequest as error:
+            if not rules.dead_letters:
+                raise
+            text = None if rules.encrypt else body.decode(errors="replace")
+            records, many, ready = [], False, [dead_letter(text, str(error), now)]
+        schema = self._schemas.get(declared) if declared else None
+        if records:
+            ready = [prepare(each, schema, rules.encrypt, self.keys, now) for each in records]
+        unfit = {at: each.error for at, each in enumerate(ready) if each.error is not None}
+        if unfit and not rules.dead_letters:
+            raise Unfit(unfit)
+        return self._publish(grant, name, ready, one_group), many
+
+    def publish_bytes(self, grant: Grant, address: Address, body: bytes) -> list[Sent]:
+        """Publish a body as one frame. Raises `BadRequest` where the track takes JSON only."""
+        name, declared = self.resolved(address, grant.root)
+        if declared and (declared in self._schemas or self.declared[declared].encrypt):
+            raise WrongType("this track takes application/json")
+        return self._publish(grant, name, [Ready(body, None)], False)
+
+    def tick(self, now: float) -> None:
+        """Withdraw what nobody published to for long."""
+        for path, booth in tuple(self.booths.items()):
+            if now - booth.published > self.settings.linger:
+                self._withdraw(path, now)
+
+    def _publish(self, grant: Grant, name: str, ready: list[Ready], one: bool) -> list[Sent]:
+        size = sum(len(each.payload) + OVERHEAD for each in ready)
+        self.charge(grant, len(ready), size)
+        kept = sum(booth.kept for booth in self.booths.values())
+        if kept + size > self.settings.max_kept_bytes:
+            raise LimitExceeded("the relay keeps ingest.max_kept_bytes already")
+        names = {name + DEAD if each.error else name for each in ready}
+        booth = self._booth(grant, names)
+        booth.published = self._clock()
+        sent: list[Sent] = []
+        for track in sorted(names):
+            local = self._track(booth, track)
+            mine = [each for each in ready if (each.error is not None) == (track != name)]
+            for at, each in enumerate(mine):
+                if at == 0 or not one:
+                    group, frame = local.append_group(), 0
+                    booth.sizes.setdefault(track, []).append(0)
+                    del booth.sizes[track][: -self.settings.keep_groups]
+                local.write_frame(each.payload, int(self._wall() * MICROSECONDS))
+                booth.sizes[track][-1] += len(each.payload) + OVERHEAD
+                sent.append(Sent(track, group, frame, each.error))
+                frame += 1
+            local.finish_group()
+        return _in_order(sent, ready)
+
+    def _booth(self, grant: Grant, names: set[str]) -> Booth:
+        """The broadcast at the grant's root. Raises `Forbidden` or `LimitExceeded`."""
+        now = self._clock()
+        booth = self.booths.get(grant.root)
+        tracks = set(booth.local.tracks) if booth else set()
+        if len(tracks | names) > self.settings.max_tracks:
+            raise LimitExceeded(f"at ingest.max_tracks ({self.settings.max_tracks})")
+        scope = self._origin.scope(grant.root, grant.publish, ())
+        if booth is not None:
+            return booth
+        if len(self.booths) >= self.settings.max_broadcasts:
+            raise LimitExceeded(f"at ingest.max_broadcasts ({self.settings.max_broadcasts})")
+        local = LocalBroadcast(self._clock)
+        for name in names:
+            self._create(local, name)
+        route = scope.announce(ROOT, local, (), now)
+        assert route is not None  # an empty chain is no loop
+        booth = self.booths[grant.root] = Booth(local, route, now)
+        return booth
+
+    def _track(self, booth: Booth, name: str) -> LocalTrack:
+        return booth.local.tracks.get(name) or self._create(booth.local, name)
+
+    def _create(self, local: LocalBroadcast, name: str) -> LocalTrack:
+        return local.create_track(
+            name, TrackInfo(timescale=MICROSECONDS), self.settings.keep_groups
+        )
+
+    def _withdraw(self, path: Path, now: float) -> None:
+        booth = self.booths.pop(path)
+        for track in booth.local.tracks.values():
+            track.finish()
+        booth.route.withdraw(now)
+
+    def listing(self, grant: Grant) -> dict[str, Any]:
+        """What the grant covers of what is declared and published here."""
+        declared = [
+            {
+                "broadcast": "/".join(each.pattern),
+                "track": each.track,
+                "version": each.version,
+                "schema": each in self._schemas,
+                "dead_letters": rules.dead_letters,
+            }
+            for each, rules in self.declared.items()
+            if any(
+                _may_meet(each.pattern, grant.root.join(prefix))
+                for prefix in grant.publish + grant.subscribe
+            )
+        ]
+        published = [
+            {"broadcast": path.relative_to(grant.root), "tracks": sorted(booth.local.tracks)}
+            for path, booth in sorted(self.booths.items())
+            if path.is_under(grant.root)
+            and any(path.is_under(grant.root.join(p)) for p in grant.publish + grant.subscribe)
+        ]
+        return {"declared": declared, "published": published}
+
+
+class WrongType(BadRequest):
+    """A kind of body that the track does not take."""
+
+    status = 415
+
+
+def _in_order(sent: list[Sent], ready: list[Ready]) -> list[Sent]:
+    """As the records came, not track by track."""
+    good = iter([each for each in sent if each.error is None])
+    bad = iter([each for each in sent if each.error is not None])
+    return [next(good if each.error is None else bad) for each in ready]
+
+
+def _may_meet(pattern: tuple[str, ...], prefix: Path) -> bool:
+    """Whether some broadcast that fits the pattern lies below the prefix."""
+    for wanted, found in zip(pattern, prefix.segments, strict=False):
+        if wanted == "**":
+            return True
+        if wanted not in ("*", found):
+            return False
+    return len(prefix.segments) <= len(pattern) or pattern[-1] == "**"

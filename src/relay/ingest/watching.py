@@ -1,0 +1,119 @@
+"""Reading one track for somebody without a session: whole frames, in a queue with a limit.
+
+The law: a reader that is too slow loses whole groups, the oldest first, and is told which; nobody
+else waits for it. This module must not know how frames are written out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator
+from typing import NamedTuple
+
+from relay.errors import RelayError
+from relay.model.track import TrackInfo
+from relay.peer.local import Collector, GroupEnd, ReadFrame
+
+OVERHEAD = 128
+"""Bytes an item is counted for beside its payload."""
+
+
+class Missed(NamedTuple):
+    """A group that the reader did not get whole; nothing more of it comes."""
+
+    group: int
+
+
+class Follower(Collector):
+    """A viewer whose oldest groups are dropped when it falls behind."""
+
+    _ready: asyncio.Event
+    _queue: deque[tuple[ReadFrame | GroupEnd, int]]
+    _missed: deque[int]
+    _lost: set[int]
+
+    def open(self) -> None:
+        """Begin to watch."""
+        self._ready = asyncio.Event()
+        self._queue, self._missed, self._lost = deque(), deque(), set()
+        self.track.watch(self, self.clock())
+
+    async def known(self) -> None:
+        """Wait until the track is known to exist. Raises what says that it does not."""
+        await self._ready.wait()
+        if self.error is not None and not self._queue:
+            raise self.error
+
+    def end(self, error: RelayError | None) -> None:
+        """Nothing more is handed out, whatever still comes."""
+        self.close()
+        self._queue.clear()
+        self.error = error
+        self._wake.set()
+
+    def track_accepted(self, info: TrackInfo) -> None:
+        """It exists."""
+        self._ready.set()
+
+    def track_ended(self, error: RelayError | None) -> None:
+        """Nothing more will come."""
+        super().track_ended(error)
+        self._ready.set()
+
+    def put(self, item: ReadFrame | GroupEnd, size: int) -> None:
+        """Queue one item, and make room for it where that is needed."""
+        if item.group in self._lost:
+            if isinstance(item, GroupEnd):
+                self._lost.discard(item.group)
+            return
+        self._queue.append((item, size + OVERHEAD))
+        self._bytes += size + OVERHEAD
+        while self._bytes > self.limit and self._queue:
+            self._lose(self._queue[0][0].group)
+        self._wake.set()
+
+    def _lose(self, group: int) -> None:
+        kept: deque[tuple[ReadFrame | GroupEnd, int]] = deque()
+        self._lost.add(group)
+        for item, size in self._queue:
+            if item.group != group:
+                kept.append((item, size))
+                continue
+            self._bytes -= size
+            if isinstance(item, GroupEnd):
+                self._lost.discard(group)
+        self._queue = kept
+        self._missed.append(group)
+        if len(self._missed) > 1024:
+            self._missed.popleft()
+
+    async def items(self, silence: float) -> AsyncIterator[ReadFrame | Missed | None]:
+        """Frames until the track ends; ``None`` after every ``silence`` seconds without any.
+
+        Raises what ended the track, unless it completed.
+        """
+        try:
+            while True:
+                while self._missed or self._queue:
+                    if self._missed:
+                        yield Missed(self._missed.popleft())
+                        continue
+                    item, size = self._queue.popleft()
+                    self._bytes -= size
+                    if isinstance(item, ReadFrame):
+                        yield item
+                    elif item.error is not None:
+                        yield Missed(item.group)
+                if self.complete:
+                    if self.error is not None:
+                        raise self.error
+                    return
+                self._wake.clear()
+                try:
+                    async with asyncio.timeout(silence):
+                        await self._wake.wait()
+                except TimeoutError:
+                    yield None
+        finally:
+            self.close()

@@ -1,0 +1,69 @@
+"""Two publishers of one path that keep displacing each other, and how that ends.
+
+Normally the newest publisher wins. Where two are announced on both sides of a link at once, each
+side hears of the other as the newer one, gives way, and hears of its own again; after a few rounds
+the lower hash wins, on every relay alike, until there has been peace for a while. This module must
+not know routes or viewers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol, TypeVar
+
+from relay.model.fingerprint import fingerprint
+from relay.path import Path
+
+ROUNDS = 3
+"""Takeovers within `WINDOW` after which the hash decides."""
+
+WINDOW = 5.0
+"""Seconds."""
+
+TRUCE = 60.0
+"""Seconds for which the hash goes on deciding after the last takeover it prevented."""
+
+
+class Party(Protocol):
+    """Who may have the path."""
+
+    identity: int
+
+
+P = TypeVar("P", bound=Party)
+
+
+class Dispute:
+    """The takeovers at one path. ``now`` is monotonic seconds."""
+
+    __slots__ = ("_path", "_times", "_until")
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._times: list[float] = []
+        self._until = float("-inf")
+
+    def note(self, now: float) -> None:
+        """A publisher displaces another."""
+        self._times = [time for time in self._times if now - time < WINDOW][-ROUNDS:]
+        self._times.append(now)
+        if len(self._times) > ROUNDS:
+            self._until = now + TRUCE
+
+    def prefers(self, incumbent: int, newcomer: int, now: float) -> bool:
+        """Whether the incumbent stays although the newcomer is newer."""
+        if now >= self._until:
+            return False
+        stays = self._rank(incumbent) < self._rank(newcomer)
+        if stays:
+            self._until = now + TRUCE
+        return stays
+
+    def next_of(self, parties: Sequence[P], now: float | None) -> P:
+        """Who of those that wait comes next; the newest stands last."""
+        if now is None or now >= self._until:
+            return parties[-1]
+        return min(parties, key=lambda party: self._rank(party.identity))
+
+    def _rank(self, identity: int) -> int:
+        return fingerprint(self._path, (identity,))

@@ -1,0 +1,43 @@
+"""A track on its way from one route to a better one, without a gap.
+
+The new route is asked for the next group; until it delivers the old one goes on, and after that the
+old one only ends what it has begun. This module must not know which route is better.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from relay.model.group import Group
+
+if TYPE_CHECKING:
+    from relay.model.broadcast import Route
+
+GRACE = 5.0
+"""Seconds that the old route has for ending its groups once the new one delivers."""
+
+
+class Handover:
+    """The old route of a track, and what it still feeds. ``now`` is monotonic seconds."""
+
+    __slots__ = ("is_finishing", "live", "old", "over_at")
+
+    def __init__(self, old: Route, live: dict[int, Group]) -> None:
+        self.old = old
+        self.live = live
+        """Groups of the old route that have not ended."""
+        self.over_at: float | None = None
+        """When the new route delivered first; the old one begins nothing any more."""
+        self.is_finishing = False
+        """Whether the track is complete as soon as the old route's groups are."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the new route delivers."""
+        return self.over_at is not None
+
+    def may_end(self, now: float) -> bool:
+        """Whether the old route can be let go, its groups ended or overdue."""
+        if self.over_at is None:
+            return False
+        return not self.live or now - self.over_at > GRACE

@@ -1,0 +1,256 @@
+"""Where a track comes from: the route that feeds it, and the way from one route to the next.
+
+A route that fails is followed by the next one at the first missing group; where there is time for
+it, the next one delivers before the last one is let go, so that nothing is missing at all. This
+module must not know which route is best (the broadcast does) nor who watches.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from relay.errors import Cancelled, RelayError, Unroutable
+from relay.model.group import Group
+from relay.model.handover import Handover
+
+if TYPE_CHECKING:
+    from relay.model.broadcast import Route, Source
+    from relay.model.track import Track
+
+SPLICE_WINDOW = 64
+"""Groups behind the latest; one that broke off further back is not asked for after a splice."""
+
+
+class Supply:
+    """The upstream side of one track. ``now`` is monotonic seconds."""
+
+    __slots__ = ("_is_open", "handover", "live", "missing", "route", "start_at", "track", "tried")
+
+    def __init__(self, track: Track) -> None:
+        self.track = track
+        self.route: Route | None = None
+        self._is_open = False
+        self.tried: dict[Route, None] = {}
+        """Routes that failed since a group came."""
+        self.live: dict[int, Group] = {}
+        """Unfinished groups of the present feed."""
+        self.missing: set[int] = set()
+        """Groups broken off by a lost route and not begun again."""
+        self.start_at: int | None = None
+        """The first missing group, for whoever is asked next."""
+        self.handover: Handover | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the route feeds us, or was only asked for the properties."""
+        return self._is_open
+
+    @is_open.setter
+    def is_open(self, is_open: bool) -> None:
+        if is_open != self._is_open:
+            self._is_open = is_open
+            self.track.broadcast.pull(1 if is_open else -1)
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether another route feeds the track than the best of those not tried in vain."""
+        best = self.track.broadcast.next_route(self.tried)
+        return self.is_open and best is not None and self.route is not best
+
+    # -- asked by the track --------------------------------------------------------------------
+
+    def fit(self, watched: bool, changed: bool, error: RelayError | None = None) -> None:
+        """Have the track fed if it is watched, else its properties found out.
+
+        ``changed`` says that the viewers' wishes did. Without a route left the track ends.
+        """
+        track = self.track
+        if self.route is None:
+            self.route = track.broadcast.next_route(self.tried)
+            if self.route is None:
+                if not track.broadcast.is_lingering:
+                    track.end(error or Unroutable(f"nobody serves {track.broadcast.path}"))
+                return
+            if not watched:
+                self.route.source.learn(track)
+        if self.route is not None and watched:
+            if not self.is_open:
+                self.is_open = True
+                self.route.source.open(track)
+            elif changed:
+                self.route.source.update(track)
+
+    def hears(self, source: Source | None, now: float) -> bool:
+        """Whether what a source brings is wanted; the new route's first word ends the old."""
+        handover = self.handover
+        if not self.is_open or self.route is None:
+            return False
+        if handover is not None and self.is_old(source):
+            return not handover.is_over
+        if source is not None and source is not self.route.source:
+            return False
+        if handover is None:
+            return True
+        if handover.over_at is None:
+            handover.over_at = now
+        if handover.may_end(now):
+            self._let_go(handover)
+        return True
+
+    def is_old(self, source: Source | None) -> bool:
+        """Whether the route that is being left is speaking."""
+        handover = self.handover
+        return handover is not None and source is not None and source is handover.old.source
+
+    def began(self, group: Group, source: Source | None) -> None:
+        """A group is under way."""
+        if not group.ended:
+            handover = self.handover
+            live = handover.live if handover is not None and self.is_old(source) else self.live
+            live[group.sequence] = group
+        self.missing.discard(group.sequence)
+        self.tried.clear()
+
+    def ended(self, group: Group) -> bool:
+        """A group is no longer under way; answers whether it was the track's last."""
+        handover = self.handover
+        if self.live.get(group.sequence) is group:
+            del self.live[group.sequence]
+        elif handover is not None and handover.live.get(group.sequence) is group:
+            del handover.live[group.sequence]
+            if handover.may_end(group.touched_at):
+                self._let_go(handover)
+                return handover.is_finishing
+        return False
+
+    def finished(self, source: Source | None, now: float) -> bool:
+        """A source says that the track is complete; answers whether it is, here and now."""
+        handover = self.handover
+        if handover is not None and self.is_old(source):
+            self.handover = None
+            if handover.is_over:
+                return False  # the new route has the rest, and the last word
+            if self.route is not None:
+                self.route.source.close(self.track)
+        elif handover is not None:
+            if handover.over_at is None:
+                handover.over_at = now
+            if handover.live:
+                handover.is_finishing = True
+                self.route, self.is_open = None, False
+                return False
+            self._let_go(handover)
+        self.route, self.is_open = None, False
+        self.live.clear()
+        return True
+
+    def failed(self, source: Source | None, error: RelayError) -> None:
+        """A source has ended the feed by itself."""
+        if self.handover is not None and self.is_old(source):
+            self._old_failed(self.handover, error)
+        elif self.route is not None:
+            self.tried[self.route] = None
+            self._part(error)
+
+    def detach(self, error: RelayError) -> None:
+        """Let go of all routes; what is unfinished ends with ``error``."""
+        route, handover = self.route, self.handover
+        self.route, self.is_open, self.handover = None, False, None
+        self._break_off(error)
+        if route is not None:
+            route.source.close(self.track)
+        if handover is not None:
+            self._let_go(handover, error)
+
+    def rest(self) -> None:
+        """Nobody watches: the next feed starts where its viewers say."""
+        self.start_at = None
+        self.missing.clear()
+        self.tried.clear()
+
+    # -- asked by the broadcast ------------------------------------------------------------------
+
+    def route_left(self, route: Route, error: RelayError) -> None:
+        """A route was lost."""
+        self.tried.pop(route, None)
+        if self.handover is not None and self.handover.old is route:
+            self._old_failed(self.handover, error)
+            route.source.close(self.track)
+        elif self.route is route:
+            self._part(error)
+            route.source.close(self.track)
+
+    def route_retired(self, route: Route) -> None:
+        """A route said goodbye while others are left: it serves until the next one delivers."""
+        self.tried.pop(route, None)
+        if self.route is not route:
+            return
+        best = self.track.broadcast.next_route(self.tried)
+        if self.is_open and best is not None:
+            self._move_to(best)
+        else:
+            self.detach(Cancelled("the route is gone"))
+            self.track.adjust()
+
+    def hand_over(self) -> None:
+        """Move to the best route, if it is another one."""
+        best = self.track.broadcast.next_route(self.tried)
+        if best is not None and self.is_elsewhere:
+            self._move_to(best)
+
+    # -- from one route to another ---------------------------------------------------------------
+
+    def _move_to(self, route: Route) -> None:
+        """Have another route deliver from the next group on; the present one serves until then."""
+        if self.handover is not None:
+            self._let_go(self.handover)
+        assert self.route is not None
+        self.handover = Handover(self.route, self.live)
+        self.live = {}
+        self.route = route
+        if self.track.latest is not None:
+            self.start_at = min(self.missing, default=self.track.latest + 1)
+        route.source.open(self.track)
+
+    def _part(self, error: RelayError) -> None:
+        """The present route feeds us no longer: back to the one we were leaving, or to the next."""
+        handover, self.handover = self.handover, None
+        self.route, self.is_open = None, False
+        self._break_off(error)
+        if handover is None or handover.is_over:
+            if handover is not None:
+                self._let_go(handover, error)
+            self.track.adjust(error)
+            return
+        self.route, self.is_open, self.live = handover.old, True, handover.live
+        if handover.old not in self.track.broadcast.routes:
+            self.route_retired(handover.old)
+
+    def _old_failed(self, handover: Handover, error: RelayError) -> None:
+        """The old route is gone too early: the new one is asked for what is missing."""
+        self.handover = None
+        is_missing = bool(handover.live)
+        self._break_off(error, handover.live)
+        if handover.is_finishing:
+            self.track.end(error)
+        elif is_missing and self.route is not None:
+            self.route.source.update(self.track)
+
+    def _let_go(self, handover: Handover, error: RelayError | None = None) -> None:
+        """The old route has done its part, or must do without."""
+        if self.handover is handover:
+            self.handover = None
+        self._break_off(error or Cancelled("another route delivers"), handover.live)
+        handover.old.source.close(self.track)
+
+    def _break_off(self, error: RelayError, live: dict[int, Group] | None = None) -> None:
+        """End unfinished groups, those of the present feed by default; they are missing then."""
+        if live is None:
+            live, self.live = self.live, {}
+        groups, latest = dict(live), self.track.latest
+        if latest is not None:
+            oldest = latest - SPLICE_WINDOW
+            self.missing = {n for n in (*self.missing, *groups) if n > oldest}
+            self.start_at = min(self.missing, default=latest + 1)
+        for group in groups.values():
+            group.abort(error)

@@ -1,0 +1,14 @@
+"""What each tenant may use up: values, rates that follow their limits, and the books of all.
+
+Its law: everything is counted for the tenant that came in, a limit that changes counts from that
+moment on, and whoever has no limit pays one addition. It must not know the clock, sessions, the
+wire, or where limits come from: ``now`` is an argument.
+"""
+
+from relay.quota.account import Account
+from relay.quota.breach import Breach
+from relay.quota.ledger import Ledger
+from relay.quota.limits import Limits, Override, Quota, QuotaSettings
+from relay.quota.tab import Tab
+
+__all__ = ["Account", "Breach", "Ledger", "Limits", "Override", "Quota", "QuotaSettings", "Tab"]

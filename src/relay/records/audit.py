@@ -1,0 +1,234 @@
+"""The audit log as values: what happened, as an entry of a chain that shows when it was tampered
+with, and what is asked of it.
+
+The law: nothing that looks like a credential becomes part of an entry, whoever says it; each entry
+names the hash of the one before. There is one chain for a store, however many relays write, so that
+the order of what happened is one order: writers take turns, a batch at a time. This module must not
+know where entries are kept nor who writes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, fields, replace
+
+from relay.errors import BadRequest
+
+MAX_TEXT = 512
+"""Characters of each text of an entry; longer ones are cut."""
+
+MAX_LIMIT = 200
+"""Entries that one query answers."""
+
+FIRST = "0" * 64
+"""What the first entry of a chain names as the hash before it."""
+
+PRUNED = "audit.pruned"
+"""The action of an entry that says that older ones were deleted."""
+
+HIDDEN = "(credential)"
+
+SHORTEST = 18
+"""Characters below which a single word is no credential of any kind."""
+
+_CREDENTIALS = (
+    re.compile(r"[A-Za-z0-9_=-]{8,}\.[A-Za-z0-9_=-]{2,}\.[A-Za-z0-9_=-]*"),  # JWT, signed or not
+    re.compile(r"ey[A-Za-z0-9_=-]{16,}"),  # a piece of one
+    re.compile(r"(?<![A-Za-z0-9])mq_[A-Za-z0-9]{12}_[A-Za-z0-9]+"),  # API token
+    re.compile(r"[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{8,}"),  # API key: secret.salt
+)
+_LOOSE = (
+    re.compile(r"(?i)(?:jwt|ticket|token|key|secret|password|authorization)=[^&\s]+"),
+    re.compile(r"(?i)(?:bearer|basic)\s+\S+"),
+    re.compile(r"-----BEGIN[^-]*-----.*", re.DOTALL),
+    re.compile(r"[A-Za-z0-9+/_-]{40,}=*"),  # ticket, or any key in base64 or hex
+)
+_NAMES = ("kid", "jti")
+"""Fields that name something and may be as long and as random as a secret is."""
+
+_RELATIVE = re.compile(r"now(?:-([0-9]{1,9})([smhdw]))?")
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """Something that happened. All texts are for the operator."""
+
+    action: str
+    """What: ``allow``, ``deny``, ``expire``, ``revoke``, ``breach``, or what an operator did, such
+    as ``quota.set``."""
+    actor: str = ""
+    """Who: the subject of a credential, or an operator."""
+    target: str = ""
+    """To what: a path, a tenant, a key, a session."""
+    address: str = ""
+    """From where."""
+    kid: str = ""
+    jti: str = ""
+    reason: str = ""
+    """The id under which the log knows it, or the reason's code."""
+    detail: str = ""
+    at: float = 0.0
+    """Unix seconds."""
+    node: str = ""
+    """Which relay wrote it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A fact in its place in the chain."""
+
+    number: int
+    """From 1, without gaps."""
+    at: int
+    """Microseconds since 1970: a whole number, so that everybody hashes the same."""
+    node: str
+    actor: str
+    action: str
+    target: str
+    address: str
+    kid: str
+    jti: str
+    reason: str
+    detail: str
+    previous: str
+    """Hash of the entry before."""
+    hash: str = ""
+
+    @classmethod
+    def of(cls, fact: Fact, number: int, previous: str) -> Entry:
+        """The fact as the entry of that number. The only way in: credentials are taken out here."""
+        said = {
+            field.name: hidden(getattr(fact, field.name), field.name in _NAMES)
+            for field in fields(fact)
+            if field.name != "at"
+        }
+        entry = cls(number=number, at=round(fact.at * 1_000_000), previous=previous, **said)
+        return replace(entry, hash=entry.digest())
+
+    def digest(self) -> str:
+        """What ``hash`` must be: SHA-256 of the other members, as JSON in the order above."""
+        members = asdict(self)
+        del members["hash"]
+        text = json.dumps(list(members.values()), ensure_ascii=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def hidden(text: str, is_name: bool = False) -> str:
+    """``text`` without anything that looks like a credential, in one line, not too long.
+
+    ``is_name`` lets pass what may be a long random name and is no whole credential.
+    """
+    if len(text) < SHORTEST and text.isprintable() and "=" not in text and " " not in text:
+        return text.encode("utf-8", "replace").decode()
+    for pattern in _CREDENTIALS if is_name else (*_CREDENTIALS, *_LOOSE):
+        text = pattern.sub(HIDDEN, text)
+    plain = "".join(letter if letter.isprintable() else "·" for letter in text[: MAX_TEXT + 1])
+    plain = plain.encode("utf-8", "replace").decode()
+    return plain if len(plain) <= MAX_TEXT else plain[: MAX_TEXT - 1] + "…"
+
+
+def linked(facts: Iterable[Fact], number: int, previous: str) -> list[Entry]:
+    """The facts as entries, the first with that number."""
+    entries: list[Entry] = []
+    for fact in facts:
+        entry = Entry.of(fact, number + len(entries), previous)
+        entries.append(entry)
+        previous = entry.hash
+    return entries
+
+
+class Walk:
+    """A chain looked at from its beginning: `see` the entries in order, then `end`."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.broken: str | None = None
+        """The first thing that is wrong; nothing after it means anything."""
+        self.last: Entry | None = None
+        self._start: Entry | None = None
+        self._pruned: set[str] = set()
+
+    def see(self, entry: Entry) -> None:
+        """One more entry."""
+        if self.broken is not None:
+            return
+        last = self.last
+        if last is None:
+            self._start = entry
+        if last is not None and entry.number != last.number + 1:
+            self.broken = f"entry {last.number + 1} is missing (the next is {entry.number})"
+        elif last is not None and entry.previous != last.hash:
+            self.broken = f"entry {entry.number} does not follow entry {last.number}"
+        elif entry.hash != entry.digest():
+            self.broken = f"entry {entry.number} was changed"
+        else:
+            if entry.action == PRUNED:
+                self._pruned.add(entry.target)
+            self.last = entry
+            self.count += 1
+
+    def end(self, length: int) -> None:
+        """That was all, and ``length`` entries were ever written."""
+        start, last = self._start, self.last
+        if self.broken is not None:
+            return
+        if (last.number if last is not None else 0) != length:
+            self.broken = f"entries after {last.number if last else 0} are missing, up to {length}"
+        elif start is not None and start.number == 1 and start.previous != FIRST:
+            self.broken = "entry 1 is not the first"
+        elif start is not None and start.number > 1 and f"{start.number - 1}" not in self._pruned:
+            self.broken = f"entries before {start.number} are missing, and none says why"
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What is asked of the log. Empty texts are not looked at."""
+
+    since: float | None = None
+    """Unix seconds, included."""
+    until: float | None = None
+    """Unix seconds, excluded."""
+    actor: str = ""
+    action: str = ""
+    """A whole action, or the first word of several: ``quota`` finds ``quota.set``."""
+    target: str = ""
+    """A whole target, or its beginning with a ``*`` after it."""
+    before: int | None = None
+    """Entries with smaller numbers only: the cursor of the next page."""
+    limit: int = 50
+
+
+def read_query(members: Mapping[str, str], now: float) -> Query:
+    """A query from the texts of a request or a command line. Raises `BadRequest`."""
+    unknown = set(members) - {"from", "to", "actor", "action", "target", "cursor", "limit"}
+    if unknown:
+        raise BadRequest(f"the audit log is not asked by {', '.join(sorted(unknown))[:80]}")
+    cursor, limit = members.get("cursor", ""), members.get("limit", "50")
+    if cursor and not re.fullmatch(r"[0-9]{1,18}", cursor):
+        raise BadRequest("cursor is the number that the page before ended with")
+    if not re.fullmatch(r"[0-9]{1,3}", limit) or not 1 <= int(limit) <= MAX_LIMIT:
+        raise BadRequest(f"limit is 1 to {MAX_LIMIT}")
+    return Query(
+        since=_moment(members.get("from", ""), now, "from"),
+        until=_moment(members.get("to", ""), now, "to"),
+        actor=members.get("actor", ""),
+        action=members.get("action", ""),
+        target=members.get("target", ""),
+        before=int(cursor) if cursor else None,
+        limit=int(limit),
+    )
+
+
+def _moment(text: str, now: float, name: str) -> float | None:
+    """Unix seconds of ``now-1h`` or of unix seconds."""
+    if not text:
+        return None
+    if found := _RELATIVE.fullmatch(text):
+        return now - int(found[1] or 0) * _UNITS[found[2] or "s"]
+    if re.fullmatch(r"[0-9]{1,12}(\.[0-9]{1,6})?", text):
+        return float(text)
+    raise BadRequest(f"{name} is unix seconds, now, or now-15m, now-1h, now-7d")

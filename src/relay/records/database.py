@@ -1,0 +1,90 @@
+"""Transactions of the lasting store, one SQLite file or PostgreSQL, through SQLAlchemy.
+
+The law: a write is one transaction that begins with a write, so that it never has to upgrade a
+lock, and it is on disk when it is left; numbers of one counter become visible in their order. This
+module must not know the tables' meaning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+from sqlalchemy import ColumnElement, Insert, func, select, update
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from relay.errors import BadRequest, LimitExceeded
+from relay.records.store import StoreError
+from relay.records.tables import counters
+
+
+class Database:
+    """An engine whose tables are up to date."""
+
+    def __init__(self, engine: AsyncEngine, shown: str) -> None:
+        """``shown`` is what errors call the store."""
+        self._engine = engine
+        self._shown = shown
+
+    @asynccontextmanager
+    async def write(self) -> AsyncIterator[AsyncConnection]:
+        """A transaction: committed, and so on disk, when it is left without an error."""
+        try:
+            async with self._engine.begin() as connection:
+                yield connection
+        except (SQLAlchemyError, OSError, TimeoutError) as error:
+            raise StoreError(f"{self._shown}: {explained(error)}") from None
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncConnection]:
+        """A connection to read with."""
+        try:
+            async with self._engine.connect() as connection:
+                yield connection
+        except (SQLAlchemyError, OSError, TimeoutError) as error:
+            raise StoreError(f"{self._shown}: {explained(error)}") from None
+
+    async def insert(self, connection: AsyncConnection, row: Insert, named: str) -> None:
+        """One more row. Raises `BadRequest` when there is ``named`` already."""
+        try:
+            await connection.execute(row)
+        except IntegrityError:
+            raise BadRequest(f"there is {named} already") from None
+
+
+def explained(error: BaseException) -> str:
+    """What a driver said, in one line without statements and their values."""
+    said = str(getattr(error, "orig", None) or error) or type(error).__name__
+    return said.strip().splitlines()[0][:200] if said.strip() else type(error).__name__
+
+
+async def rows_of(connection: AsyncConnection, statement: Any) -> list[Mapping[str, Any]]:
+    """The rows that a statement finds."""
+    found = await connection.execute(statement)
+    return [dict(row) for row in found.mappings()]
+
+
+async def next_number(connection: AsyncConnection, counter: str, count: int = 1) -> int:
+    """The next number of a counter, the last of ``count`` of them; nobody else gets one until this
+    transaction has ended."""
+    grown = update(counters).where(counters.c.name == counter)
+    taken = await connection.execute(
+        grown.values(value=counters.c.value + count).returning(counters.c.value)
+    )
+    return int(taken.scalar_one())
+
+
+async def require_room(
+    connection: AsyncConnection,
+    column: Any,
+    most: int,
+    what: str,
+    counted: ColumnElement[bool] | None = None,
+) -> None:
+    """Raises `LimitExceeded`, which rolls back, when there are more than ``most`` rows."""
+    count = select(func.count(column))
+    count = count if counted is None else count.where(counted)
+    if (await connection.execute(count)).scalar_one() > most:
+        raise LimitExceeded(f"{most} {what} in one store")

@@ -1,0 +1,152 @@
+"""What an operator does to the store: each thing is in the audit log before it is done.
+
+The law: an entry that says what somebody is about to do is on disk first, and a second one follows
+when it could not be done, so that nothing ever happens that the log does not know. This module must
+not know HTTP, nor who may be an operator.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+
+from relay.auth.facts import StoredToken
+from relay.auth.revocation import Revocation
+from relay.errors import BadRequest, RelayError
+from relay.quota import Override
+from relay.quota.limits import MAX_TENANT
+from relay.records.audit import Entry, Fact, Query, Walk
+from relay.records.scribe import Scribe
+from relay.records.store import MAX_PAGE, Records, Revoked
+
+
+async def _nothing() -> None:
+    """Nobody here has anything to take in."""
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """Who does something."""
+
+    name: str
+    """Such as ``admin``, or a user of this machine."""
+    address: str = ""
+    """From where."""
+
+
+class Office:
+    """Everything that changes the store by an operator's will. Every method may raise `StoreError`,
+    and then it is not known whether it was done."""
+
+    def __init__(
+        self,
+        records: Records,
+        scribe: Scribe,
+        wall: Callable[[], float],
+        done: Callable[[], Awaitable[None]] = _nothing,
+    ) -> None:
+        """``done`` is called after each change, to put it in force here at once."""
+        self.records = records
+        self.scribe = scribe
+        self.wall = wall
+        self._done = done
+
+    @asynccontextmanager
+    async def doing(
+        self,
+        who: Operator,
+        action: str,
+        target: str,
+        *,
+        detail: str = "",
+        kid: str = "",
+        jti: str = "",
+    ) -> AsyncIterator[None]:
+        """Write down that ``who`` does something, then let it be done, then put it in force."""
+        fact = Fact(action, who.name, target, who.address, kid, jti, detail=detail)
+        await self.scribe.write(fact)
+        try:
+            yield
+        except RelayError as error:
+            await self.scribe.write(
+                replace(fact, action=f"{action}.failed", detail=type(error).__name__)
+            )
+            raise
+        await self._done()
+
+    # -- quotas --------------------------------------------------------------------------------
+
+    async def quotas(self) -> dict[str, Override]:
+        """What was said of tenants at run time."""
+        return await self.records.quotas.all()
+
+    async def set_quota(self, who: Operator, tenant: str, said: Override) -> None:
+        """Say something of a tenant, instead of what was said. Raises `BadRequest`,
+        `LimitExceeded`."""
+        if len(tenant) > MAX_TENANT or "/" in tenant:
+            raise BadRequest("a tenant is the first segment of a root, without slashes")
+        detail = json.dumps(said.model_dump(exclude_none=True))
+        async with self.doing(who, "quota.set", tenant, detail=detail):
+            await self.records.quotas.put(tenant, said)
+
+    async def clear_quota(self, who: Operator, tenant: str) -> bool:
+        """Unsay it: the tenant is as the file says; False when nothing was said."""
+        async with self.doing(who, "quota.clear", tenant):
+            return await self.records.quotas.drop(tenant)
+
+    # -- credentials ---------------------------------------------------------------------------
+
+    async def create_token(self, who: Operator, token: StoredToken) -> None:
+        """Keep a new API token. Raises `BadRequest`, `LimitExceeded`."""
+        detail = json.dumps(
+            {
+                "name": token.name,
+                "root": token.root,
+                "publish": token.publish,
+                "subscribe": token.subscribe,
+                "expires": token.expires,
+            }
+        )
+        async with self.doing(who, "token.create", token.id, jti=token.id, detail=detail):
+            await self.records.add_token(token)
+
+    async def revoke_token(self, who: Operator, prefix: str, reason: str) -> Revoked | None:
+        """Refuse an API token and end its sessions; ``None`` when there is none."""
+        named = f"mq_{prefix}"
+        async with self.doing(who, "token.revoke", named, jti=named, detail=reason):
+            return await self.records.revoke_token(prefix, self.wall(), reason)
+
+    async def revoke(self, who: Operator, entry: Revocation) -> Revocation:
+        """Put a revocation in force. Raises `BadRequest`, `LimitExceeded`."""
+        entry.require_sense()
+        async with self.doing(who, "revocation.add", str(entry), detail=entry.reason):
+            return await self.records.revoke(entry, self.wall())
+
+    async def withdraw(self, who: Operator, id: int) -> bool:
+        """Take a revocation back; False when there is none of that number."""
+        async with self.doing(who, "revocation.withdraw", f"{id}"):
+            return await self.records.withdraw(id, self.wall())
+
+    # -- the log itself ------------------------------------------------------------------------
+
+    async def entries(self, query: Query) -> list[Entry]:
+        """What a query finds, the latest first; the last one's number is the next page's cursor."""
+        return await self.records.audit.entries(query)
+
+    async def verify(self) -> Walk:
+        """Walk the whole chain; entries that come meanwhile are not looked at."""
+        walk = Walk()
+        length = await self.records.audit.length()
+        number = 0
+        while number < length:
+            page = await self.records.audit.after(number, MAX_PAGE)
+            for entry in page:
+                if entry.number <= length:
+                    walk.see(entry)
+            if not page:
+                break
+            number = page[-1].number
+        walk.end(length)
+        return walk

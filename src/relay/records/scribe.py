@@ -1,0 +1,132 @@
+"""Who writes the audit log: facts in by plain call, entries in the store a moment later.
+
+The law: nobody who notes a fact waits or fails; what an operator does is written before anybody is
+told that it is done; when too much waits, what is missing is counted and the log says so itself.
+This module must not know what facts mean.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import islice
+
+from relay.records.audit import PRUNED, Entry, Fact
+from relay.records.feed import RETRY_SECONDS, Log
+from relay.records.kept import Audit
+from relay.records.settings import AuditSettings
+from relay.records.store import StoreError
+from relay.records.whole import whole
+
+BATCH = 100
+"""Entries written in one transaction; making more at a time would hold up the loop."""
+
+PRUNE_SECONDS = 3600.0
+"""Seconds between deletions of what is too old."""
+
+MISSED = "audit.missed"
+"""The action of an entry that says how many are missing."""
+
+Listener = Callable[[Entry], None]
+
+
+class Scribe:
+    """The audit log's writer of one relay, or of one command."""
+
+    def __init__(
+        self, audit: Audit, settings: AuditSettings, node: str, wall: Callable[[], float], log: Log
+    ) -> None:
+        """``node`` names this relay; ``wall`` tells unix seconds."""
+        self.listeners: list[Listener] = []
+        """Called with each entry that was written here. They must not raise nor wait."""
+        self.written = 0
+        self.missed = 0
+        """Facts for which there was no room, since the start."""
+        self._audit = audit
+        self._settings = settings
+        self._node = node
+        self._wall = wall
+        self._log = log
+        self._queue: deque[Fact] = deque()
+        self._unsaid = 0
+        self._came = asyncio.Event()
+        self._writing = asyncio.Lock()
+        self._silent = False
+        self._pruned_at = wall()
+
+    @property
+    def waiting(self) -> int:
+        """Facts that are not written yet."""
+        return len(self._queue)
+
+    def note(self, fact: Fact) -> None:
+        """Have it written soon."""
+        if len(self._queue) >= self._settings.max_queue:
+            self.missed += 1
+            self._unsaid += 1
+        else:
+            self._queue.append(self._signed(fact))
+        self._came.set()
+
+    @whole
+    async def write(self, fact: Fact) -> Entry:
+        """Write it now: it is in the store when this returns. Raises `StoreError`."""
+        async with self._writing:
+            (entry,) = await self._append([self._signed(fact)])
+        return entry
+
+    @whole
+    async def flush(self) -> None:
+        """Write everything that waits. Raises `StoreError`; nothing is lost then."""
+        async with self._writing:
+            while self._queue or self._unsaid:
+                batch = list(islice(self._queue, BATCH))
+                unsaid = self._unsaid
+                facts = batch
+                if unsaid:
+                    missed = Fact(MISSED, detail=f"{unsaid} entries: audit.max_queue")
+                    facts = [*batch, self._signed(missed)]
+                await self._append(facts)
+                for _ in batch:
+                    self._queue.popleft()
+                self._unsaid -= unsaid
+            self._came.clear()
+
+    async def run(self) -> None:
+        """Write what comes, for ever. Whoever calls owns the task."""
+        while True:
+            await self._came.wait()
+            await asyncio.sleep(self._settings.flush)
+            try:
+                await self.flush()
+                await self.prune()
+            except StoreError as error:
+                if not self._silent:
+                    self._log("warning", detail=f"audit log not written, it waits: {error}")
+                self._silent = True
+                await asyncio.sleep(RETRY_SECONDS)
+            else:
+                self._silent = False
+
+    async def prune(self) -> None:
+        """Now and then delete what is too old. Raises `StoreError`."""
+        now = self._wall()
+        if self._settings.keep_days and now - self._pruned_at >= PRUNE_SECONDS:
+            self._pruned_at = now
+            before = now - self._settings.keep_days * 86_400.0
+            days = f"older than audit.keep_days ({self._settings.keep_days})"
+            async with self._writing:
+                await self._audit.prune(before, self._signed(Fact(PRUNED, detail=days)))
+
+    def _signed(self, fact: Fact) -> Fact:
+        return replace(fact, at=fact.at or self._wall(), node=self._node)
+
+    async def _append(self, facts: list[Fact]) -> list[Entry]:
+        entries = await self._audit.append(facts)
+        self.written += len(entries)
+        for entry in entries:
+            for listener in self.listeners:
+                listener(entry)
+        return entries

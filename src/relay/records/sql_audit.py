@@ -1,0 +1,103 @@
+"""The audit log in a database.
+
+The law: whoever appends holds the counter until the batch is written, so that there is one chain
+and no gap in it. This module must not know what entries are about.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+from sqlalchemy import Select, delete, func, insert, or_, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from relay.records.audit import FIRST, MAX_LIMIT, Entry, Fact, Query, linked
+from relay.records.database import Database, next_number, rows_of
+from relay.records.store import MAX_PAGE
+from relay.records.tables import audit, counters
+from relay.records.whole import whole
+
+SECOND = 1_000_000
+"""Microseconds."""
+
+
+class SqlAudit:
+    """See `relay.records.kept.Audit`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    @whole
+    async def append(self, facts: Sequence[Fact]) -> list[Entry]:
+        """Write them down."""
+        if not facts:
+            return []
+        async with self._database.write() as connection:
+            return await _append(connection, facts)
+
+    async def entries(self, query: Query) -> list[Entry]:
+        """What a query finds."""
+        wanted = _wanted(query).order_by(audit.c.number.desc()).limit(min(query.limit, MAX_LIMIT))
+        async with self._database.read() as connection:
+            return [Entry(**row) for row in await rows_of(connection, wanted)]
+
+    async def after(self, number: int, limit: int) -> list[Entry]:
+        """The entries after that number."""
+        later = select(audit).where(audit.c.number > number).order_by(audit.c.number)
+        async with self._database.read() as connection:
+            rows = await rows_of(connection, later.limit(min(limit, MAX_PAGE)))
+        return [Entry(**row) for row in rows]
+
+    async def length(self) -> int:
+        """The number of the last entry that was ever written."""
+        wanted = select(counters.c.value).where(counters.c.name == "audit")
+        async with self._database.read() as connection:
+            return int((await connection.execute(wanted)).scalar_one())
+
+    @whole
+    async def prune(self, before: float, fact: Fact) -> int:
+        """Delete what is older, and say so."""
+        older = select(func.max(audit.c.number)).where(audit.c.at < round(before * SECOND))
+        async with self._database.read() as connection:
+            through = (await connection.execute(older)).scalar_one_or_none()
+        if through is None:
+            return 0
+        async with self._database.write() as connection:
+            await _append(connection, [replace(fact, target=str(through))])
+            gone = delete(audit).where(audit.c.number <= through)
+            return (await connection.execute(gone)).rowcount
+
+
+async def _append(connection: AsyncConnection, facts: Sequence[Fact]) -> list[Entry]:
+    last = await next_number(connection, "audit", len(facts))
+    first = last - len(facts) + 1
+    entries = linked(facts, first, await _hash(connection, first - 1))
+    await connection.execute(insert(audit), [asdict(entry) for entry in entries])
+    return entries
+
+
+async def _hash(connection: AsyncConnection, number: int) -> str:
+    found = await connection.execute(select(audit.c.hash).where(audit.c.number == number))
+    return str(found.scalar_one_or_none() or FIRST)
+
+
+def _wanted(query: Query) -> Select[Any]:
+    wanted = select(audit)
+    if query.since is not None:
+        wanted = wanted.where(audit.c.at >= round(query.since * SECOND))
+    if query.until is not None:
+        wanted = wanted.where(audit.c.at < round(query.until * SECOND))
+    if query.before is not None:
+        wanted = wanted.where(audit.c.number < query.before)
+    if query.actor:
+        wanted = wanted.where(audit.c.actor == query.actor)
+    if query.action:
+        begins = audit.c.action.startswith(f"{query.action}.", autoescape=True)
+        wanted = wanted.where(or_(audit.c.action == query.action, begins))
+    if query.target.endswith("*"):
+        wanted = wanted.where(audit.c.target.startswith(query.target[:-1], autoescape=True))
+    elif query.target:
+        wanted = wanted.where(audit.c.target == query.target)
+    return wanted

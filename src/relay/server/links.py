@@ -1,0 +1,130 @@
+"""How this relay reaches others: dialling for the cluster, asking for its list, passing on news.
+
+Brings the cluster together with the rooms that it does not know: the network, the keys' fetcher and
+the records. This module must not know what travels over a link.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+from urllib.parse import quote
+
+from relay.auth.revocation import Revocation
+from relay.auth.trust import FetchSettings
+from relay.cluster.cluster import Cluster, Dial, Dialled
+from relay.cluster.lists import Answer, Ask, file_of
+from relay.cluster.news import Key, News
+from relay.config import Settings
+from relay.errors import RelayError
+from relay.keyring.fetch import Fetcher
+from relay.net.dial import DialTls, dial, setup_target
+from relay.peer.door import Door
+from relay.records.desk import Desk
+from relay.sidecar.link import client_tls
+
+MAX_WAITING = 10_000
+"""News of revocations that wait to be kept; further ones are in force and forgotten at the end."""
+
+
+class Announcer:
+    """Revocations, from the records to the other relays and back."""
+
+    def __init__(self, desk: Desk, log: Callable[..., None], wall: Callable[[], float]) -> None:
+        self._desk = desk
+        self._log = log
+        self._wall = wall
+        self._waiting: asyncio.Queue[Revocation | tuple[Key, float]] = asyncio.Queue(MAX_WAITING)
+
+    def learn(self, entry: Revocation) -> None:
+        """Another relay revoked: in force at once, kept a moment later."""
+        self._desk.feed.believe(entry)
+        self._keep(entry)
+
+    def unlearn(self, key: Key, at: float) -> None:
+        """Another relay took a revocation back."""
+        self._keep((key, at))
+
+    def _keep(self, item: Revocation | tuple[Key, float]) -> None:
+        try:
+            self._waiting.put_nowait(item)
+        except asyncio.QueueFull:
+            self._log("warning", detail="news of revocations come faster than they are kept")
+
+    async def run(self) -> None:
+        """Write what was heard into the records, for ever."""
+        while True:
+            item = await self._waiting.get()
+            try:
+                if isinstance(item, Revocation):
+                    await self._desk.feed.adopt(item)
+                else:
+                    await self._desk.feed.disown(Revocation(*item[0], created=item[1]))
+            except RelayError as error:
+                self._log("warning", detail=f"a revocation heard of was not kept: {error}")
+
+
+def make_cluster(
+    settings: Settings,
+    door: Door,
+    news: News,
+    log: Callable[..., None],
+    fetcher: Fetcher,
+) -> Cluster:
+    """The links, as ``[cluster]`` and ``[client]`` say. Raises `ConfigError`."""
+    ask = _asker(settings, fetcher)
+    return Cluster(door, settings.cluster, _dialler(settings), news, door.house.clock, log, ask)
+
+
+def list_fetcher(settings: Settings) -> Fetcher:
+    """What asks ``cluster.connect_api``: the operator's own server, wherever it stands."""
+    tls = settings.client.tls
+    shown = client_tls(tls.root, tls.cert, tls.key) if tls.root or tls.cert else None
+    return Fetcher(FetchSettings(allow_http=True, allow_private=True), tls=shown)
+
+
+def _dialler(settings: Settings) -> Dial:
+    client = settings.client
+    tls = DialTls(
+        roots=client.tls.root,
+        fingerprints=client.tls.fingerprint,
+        disable_verify=client.tls.disable_verify,
+        certificate=client.tls.cert,
+        key=client.tls.key,
+    )
+
+    silence = min(settings.cluster.silence, settings.quic.idle_timeout)
+    limits = replace(settings.quic, idle_timeout=silence)
+
+    async def dial_relay(url: str) -> tuple[Dialled, str | None]:
+        dialled = await dial(
+            url,
+            protocols=settings.server.versions,
+            tls=tls,
+            timeout=client.timeout,
+            limits=limits,
+            bind=client.bind,
+        )
+        return dialled, setup_target(url)
+
+    return dial_relay
+
+
+def _asker(settings: Settings, fetcher: Fetcher) -> Ask | None:
+    source = settings.cluster.connect_api
+    if source is None or file_of(source) is not None:
+        return None
+    url = source
+    if settings.cluster.node is not None:
+        joint = "&" if "?" in url else "?"
+        url += f"{joint}node={quote(settings.cluster.node, safe='')}"
+    known: dict[str, Any] = {"etag": None}
+
+    async def ask() -> Answer:
+        fetched = await fetcher.fetch(url, known["etag"])
+        known["etag"] = fetched.etag or known["etag"]
+        return Answer(fetched.body, fetched.lifetime)
+
+    return ask

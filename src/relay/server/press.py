@@ -1,0 +1,190 @@
+"""Publishing and watching over HTTP: the answers behind those routes.
+
+The law: both ask the door, and a reader leaves when what let it in ends. This module must not know
+HTTP.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from relay.auth.decide import Request
+from relay.auth.grant import Grant
+from relay.errors import Forbidden, LimitExceeded, Unroutable
+from relay.ingest.cipher import decrypt_frame
+from relay.ingest.route import Address
+from relay.ingest.station import Sent, Station
+from relay.ingest.watching import Follower, Missed
+from relay.model.track import Demand
+from relay.path import ROOT
+from relay.peer.judgement import Loan
+from relay.server.faces import Face
+
+if TYPE_CHECKING:
+    from relay.server.relay import Relay
+
+
+class Ended(Forbidden):
+    """What let the reader in has ended."""
+
+
+class Reader:
+    """One who watches, and what lets it."""
+
+    def __init__(self, press: Press, grant: Grant, follower: Follower, loan: Loan | None) -> None:
+        self.press = press
+        self.grant = grant
+        self.follower = follower
+        self.loan = loan
+
+    def end(self, why: str) -> None:
+        """It has to go."""
+        self.follower.end(Ended(why))
+
+    async def frames(self) -> AsyncIterator[Any]:
+        """Frames with the fields decrypted that the reader may see."""
+        station = self.press.station
+        async for item in self.follower.items(station.settings.watch_keep_alive):
+            if isinstance(item, Missed):
+                yield item.group, None, b""
+            elif item is None:
+                yield None
+            else:
+                allowed = frozenset(self.grant.decrypt)
+                payload = decrypt_frame(item.payload, station.keys, allowed)
+                yield item.group, item.number, payload
+
+    def leave(self) -> None:
+        """It is gone. Harmless when it has left already."""
+        self.press.readers.discard(self)
+        self.follower.close()
+        if self.loan is not None:
+            self.loan.end("the reader left")
+            self.loan = None
+
+    def change(self, grant: Grant) -> None:
+        """Other rights are in force."""
+        if grant.may_subscribe(""):
+            self.grant = grant
+        else:
+            self.end("the right to subscribe was taken away")
+
+
+class Press:
+    """What the routes for publishing and watching may ask of the relay."""
+
+    def __init__(self, relay: Relay, station: Station) -> None:
+        self.relay = relay
+        self.station = station
+        self.readers: set[Reader] = set()
+
+    @property
+    def body_limits(self) -> tuple[int, float, int]:
+        """Bytes of a body, seconds for it to arrive, bodies at a time."""
+        settings = self.station.settings
+        return settings.max_body_bytes, settings.body_timeout, settings.max_requests
+
+    def place(self, path: str, track: str | None) -> tuple[str, Address]:
+        """The broadcast that an address means."""
+        address = self.station.address(path, track)
+        return address.broadcast, address
+
+    async def admit(self, asked: tuple[Any, ...], publishes: bool) -> tuple[int, str, Any]:
+        """The same decision as for a session that connects to the broadcast."""
+        target, bearer, remote, origin = asked
+        request = Request(
+            target=target,
+            bearer=bearer,
+            transport="http",
+            origin=origin,
+            publishes=publishes,
+            subscribes=not publishes,
+        )
+        judgement = await self.relay.door.consider(request, remote)
+        grant = judgement.grant
+        if grant is None:
+            return judgement.decision.status, judgement.id, None
+        said = grant.may_publish("") if publishes else grant.may_subscribe("")
+        if not said:
+            id = secrets.token_hex(6)
+            path = target.partition("?")[0][:256]
+            why = "the grant lies below the broadcast that is named"
+            log = self.relay.house.log
+            log("refused", id=id, status=403, reason="no_access", why=why, path=path)
+            return 403, id, None
+        return 200, "", (grant, judgement.loan)
+
+    def publish(
+        self, grant: Any, address: Address, body: bytes, is_json: bool, one_group: bool
+    ) -> tuple[Sequence[Sent], bool]:
+        """Publish a body at the grant's root."""
+        if is_json:
+            return self.station.publish_json(grant[0], address, body, one_group)
+        return self.station.publish_bytes(grant[0], address, body), False
+
+    async def watch(self, grant: Any, address: Address, start: int | None) -> Reader:
+        """Frames of the broadcast at the grant's root."""
+        rights, loan = grant
+        house, settings = self.relay.house, self.station.settings
+        if len(self.readers) >= settings.max_watchers:
+            raise LimitExceeded(f"at ingest.max_watchers ({settings.max_watchers})")
+        broadcast = house.origin.scope(rights.root, (), rights.subscribe).find(ROOT)
+        if broadcast is None:
+            raise Unroutable(f"no broadcast at {rights.root!r}")
+        name, _ = self.station.resolved(address, rights.root)
+        follower = Follower(
+            broadcast.track(name),
+            Demand(start=start, max_latency=60_000),
+            house.transcode,
+            house.clock,
+            settings.watch_backlog_bytes,
+        )
+        reader = Reader(self, rights, follower, loan)
+        self.readers.add(reader)
+        if loan is not None:
+            loan.begin(reader.change, reader.end)
+        follower.open()
+        try:
+            async with asyncio.timeout(self.relay.settings.web.limits.fetch_timeout):
+                await follower.known()
+        except BaseException:
+            reader.leave()
+            raise
+        return reader
+
+    def decrypted(self, grant: Grant, frames: Sequence[bytes]) -> Sequence[bytes]:
+        """Frames with the fields in the clear that the grant opens."""
+        allowed = frozenset(grant.decrypt)
+        return [decrypt_frame(each, self.station.keys, allowed) for each in frames]
+
+    def recheck(self, struck: Callable[[Grant], str | None]) -> None:
+        """Show out every reader whose grant is struck, with the reason."""
+        for reader in tuple(self.readers):
+            if (why := struck(reader.grant)) is not None:
+                reader.end(why)
+
+    def tick(self, now: float) -> None:
+        """What is due by time; ``now`` is monotonic seconds."""
+        self.station.tick(now)
+        wall = self.relay.wall()
+        ended = "the grant has ended"
+        self.recheck(lambda grant: ended if grant.expires and wall >= grant.expires else None)
+
+    def close(self) -> None:
+        """The relay stops."""
+        for reader in tuple(self.readers):
+            reader.end("the relay is stopping")
+
+    async def routes(self, asked: tuple[Any, ...]) -> tuple[int, str, dict[str, Any]]:
+        """What there is below the path, as far as the grant covers it."""
+        target, bearer, remote, origin = asked
+        request = Request(target=target, bearer=bearer, transport="http", origin=origin)
+        judgement = await self.relay.door.consider(request, remote)
+        grant = judgement.grant
+        if grant is None:
+            return judgement.decision.status, judgement.id, {}
+        announced = list(Face(self.relay).announced(grant))
+        return 200, "", self.station.listing(grant) | {"announced": announced}

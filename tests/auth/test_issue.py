@@ -1,0 +1,106 @@
+"""Exchanges: never more than somebody came with, neither in reach nor in time."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from relay.auth.grant import Grant, rebase
+from relay.auth.issue import IssuerSettings, Wish, narrowed, read_wish
+from relay.auth.reason import Refusal
+from relay.errors import BadRequest
+from relay.path import ROOT, Path
+
+NOW = 1000.5
+SETTINGS = IssuerSettings(ttl=60, max_ttl=600)
+
+
+def grant(*publish: str, subscribe: tuple[str, ...] = (), expires: float | None = None) -> Grant:
+    paths = tuple(map(Path, publish)), tuple(map(Path, subscribe))
+    return Grant(ROOT, *paths, expires, "alice", "k9", "mq_abc", tenant="demo", credential="token")
+
+
+def test_without_a_wish_it_is_everything_below_the_tenant() -> None:
+    claims = narrowed(grant("demo/a", subscribe=("demo",)), Wish(), SETTINGS, NOW)
+    assert (claims.root, claims.put, claims.get) == ("demo", ("a",), ("",))
+    assert (claims.sub, claims.jti, claims.iat, claims.exp) == ("alice", "mq_abc", 1000, 1060)
+    assert not claims.cluster
+
+
+def test_a_wish_narrows() -> None:
+    wish = Wish(Path("demo/a"), (Path("x"),), (), 30)
+    claims = narrowed(grant("demo/a", subscribe=("demo",)), wish, SETTINGS, NOW)
+    assert (claims.root, claims.put, claims.get, claims.exp) == ("demo/a", ("x",), (), 1030)
+
+
+@pytest.mark.parametrize(
+    "wish",
+    [
+        Wish(Path("demo"), (Path("b"),)),
+        Wish(Path("demo"), (Path("a"), Path(""))),
+        Wish(Path("other")),
+        Wish(Path("other"), (Path(""),)),
+        Wish(Path(""), (Path(""),), ()),
+        Wish(Path("demo"), (), ()),
+        Wish(Path("demo/aa"), (Path(""),)),
+        Wish(Path("demo"), (), (Path("b"),)),
+    ],
+)
+def test_a_wider_wish_is_refused_whole(wish: Wish) -> None:
+    with pytest.raises(Refusal) as caught:
+        narrowed(grant("demo/a", subscribe=("demo/a",)), wish, SETTINGS, NOW)
+    assert (caught.value.status, caught.value.reason.code) == (403, "no_access")
+
+
+def test_it_lives_no_longer_than_it_may() -> None:
+    long = Wish(ttl=1e9)
+    assert narrowed(grant("demo"), long, SETTINGS, NOW).exp == 1600
+    assert narrowed(grant("demo", expires=1010.9), long, SETTINGS, NOW).exp == 1010
+    assert narrowed(grant("demo", expires=1040.0), long, SETTINGS, NOW, leeway=30).exp == 1010
+
+
+paths = st.lists(st.sampled_from("ab"), max_size=3).map("/".join).map(Path)
+
+
+@given(st.lists(paths, max_size=3), st.lists(paths, max_size=3), paths, st.lists(paths, max_size=3))
+def test_nothing_is_gained(
+    publish: list[Path], subscribe: list[Path], root: Path, wished: list[Path]
+) -> None:
+    assume(publish or subscribe)
+    given_ = Grant(ROOT, tuple(publish), tuple(subscribe))
+    for wish in (Wish(root), Wish(root, tuple(wished), tuple(wished)), Wish(root, tuple(wished))):
+        try:
+            claims = narrowed(given_, wish, SETTINGS, NOW)
+        except Refusal:
+            continue
+        for held, got in ((publish, claims.put), (subscribe, claims.get)):
+            for prefix in rebase(claims.root, got, ROOT):
+                assert any(prefix.is_under(wider) for wider in held)
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {"root": 1},
+        {"publish": 1},
+        {"publish": [1]},
+        {"subscribe": {"a": 1}},
+        {"ttl": "60"},
+        {"ttl": 0},
+        {"ttl": True},
+        {"ttl": float("inf")},
+        {"ttl": -5},
+        {"put": ["a"]},
+        {"publish": ["a"] * 300},
+    ],
+)
+def test_what_is_no_wish_is_refused(members: dict[str, object]) -> None:
+    with pytest.raises(BadRequest):
+        read_wish(members)
+
+
+def test_a_wish_is_read() -> None:
+    assert read_wish({}) == Wish()
+    read = read_wish({"root": "/demo/", "publish": "a", "subscribe": [], "ttl": 5})
+    assert read == Wish(Path("demo"), (Path("a"),), (), 5)

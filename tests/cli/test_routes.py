@@ -1,0 +1,57 @@
+"""``relay routes`` against a relay that is running."""
+
+from __future__ import annotations
+
+import http.server
+import threading
+
+import pytest
+from click.testing import CliRunner
+
+from relay.cli.routes import routes
+
+FOUND = (
+    b'{"declared":[{"broadcast":"a/*","track":"t","version":"v1","schema":true,'
+    b'"dead_letters":false}],"published":[{"broadcast":"a","tracks":["t"]}],"announced":["a"]}'
+)
+
+
+@pytest.fixture
+def asked():
+    """A server that answers like a relay, and what it was asked."""
+    seen = []
+
+    class Answer(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            seen.append((self.path, self.headers.get("authorization")))
+            self.send_response(200 if self.headers.get("authorization") else 401)
+            self.end_headers()
+            self.wfile.write(FOUND)
+
+        def log_message(self, *args):
+            pass
+
+    server = http.server.HTTPServer(("127.0.0.1", 0), Answer)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}/demo", seen
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_what_there_is_line_by_line(asked):
+    url, seen = asked
+    done = CliRunner().invoke(routes, [url, "--token", "x"])
+    assert done.output.splitlines() == [
+        "declared\ta/*:t/v1\tschema",
+        "published\ta:t",
+        "announced\ta",
+    ]
+    assert seen == [("/routes/demo", "Bearer x")]
+
+
+def test_a_refusal_is_an_error(asked):
+    done = CliRunner().invoke(routes, [asked[0]])
+    assert done.exit_code != 0
+    assert "401" in str(done.exception)

@@ -1,0 +1,56 @@
+"""Settings of tenants, of the issuer and of the audit log, as an operator writes them."""
+
+from __future__ import annotations
+
+import pytest
+
+from relay.errors import ConfigError
+from relay.quota import Limits
+
+OPEN = '[server.tls]\ngenerate = ["localhost"]\n[auth]\npublic = ""\n'
+
+
+def test_quotas_for_all_and_for_one(folder):
+    text = OPEN + "[quotas]\nsessions = 5\n[quotas.tenants.plant]\negress_bits = 8_000\n"
+    quotas = folder.load(text, {"MOQ_QUOTAS__TRACKS": "9"}).settings.quotas
+    plant = Limits(quotas).of("plant")
+    assert (plant.sessions, plant.egress_bits, plant.tracks) == (5, 8000, 9)
+    assert Limits(quotas).of("other").egress_bits == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[quotas]\nsessions = -1\n", r"relay\.toml:6: quotas\.sessions"),
+        ("[quotas]\nsesions = 1\n", r"did you mean quotas\.sessions"),
+        ("[quotas.tenants.a]\nsesions = 1\n", r"quotas\.tenants"),
+        ("[issuer]\nenabled = true\n", r"issuer\.enabled: needs records\.url"),
+        ('[issuer]\nalgorithm = "HS256"\n', r"issuer\.algorithm"),
+        ('[audit]\nwebhook = "https://log.example.com/"\n', "needs one of audit.webhook_secret"),
+        ('[audit]\nwebhook = "http://log.example.com/"\n', "expected https://"),
+        ('[audit]\nwebhook = "ftp://x/"\n', "https://"),
+        ('[audit]\nwebhook_secret = "short"\n', r"audit\.webhook_secret"),
+    ],
+)
+def test_what_cannot_be_obeyed_is_said(folder, text, said):
+    with pytest.raises(ConfigError, match=said) as caught:
+        folder.load(OPEN + text)
+    assert "short" not in str(caught.value)
+
+
+def test_an_issuer_takes_its_own_tokens_or_does_not_start(folder):
+    store = '[records]\nurl = "sqlite:///relay.db"\n[issuer]\nenabled = true\n'
+    assert folder.load(OPEN + store).settings.issuer.enabled
+    with pytest.raises(ConfigError, match=r"auth\.require_typ"):
+        folder.load(OPEN + 'require_typ = "at+jwt"\n' + store)
+
+
+def test_a_webhook_with_its_secret_from_the_environment_or_a_file(folder):
+    text = OPEN + '[audit]\nwebhook = "https://log.example.com/"\n'
+    secret = {"MOQ_AUDIT__WEBHOOK_SECRET": "0123456789abcdef"}
+    loaded = folder.load(text, secret).settings
+    assert loaded.audit.webhook_secret == "0123456789abcdef"
+    assert "0123456789abcdef" not in repr(loaded)
+    (folder.path / "s").write_text("0123456789abcdef")
+    named = folder.load(text + 'webhook_secret_file = "s"\n').settings
+    assert named.audit.webhook_secret_file == folder.path / "s"

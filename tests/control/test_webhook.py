@@ -1,0 +1,160 @@
+"""The webhook: signed, tried again, bounded, and never at an address that was not judged."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import json
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+import relay.control.webhook
+from relay.control.webhook import SIGNATURE, Webhook
+from relay.errors import ConfigError
+from relay.records.audit import Entry, Fact, linked
+from relay.records.settings import AuditSettings
+
+SECRET = "0123456789abcdef"
+ENTRIES = linked([Fact("deny", target=f"/{number}") for number in range(300)], 1, "0" * 64)
+
+
+class Far:
+    """A server somewhere, its name in any number of places."""
+
+    def __init__(self, *answers: int, addresses: tuple[str, ...] = ("93.184.216.34",)) -> None:
+        self.answers = list(answers)
+        self.addresses = list(addresses)
+        self.asked: list[httpx.Request] = []
+        self.entries: list[int] = []
+        self.missed: list[int] = []
+        self.said: list[str] = []
+
+    async def resolve(self, host: str, port: int) -> list[str]:
+        assert host == "log.example.com"
+        return self.addresses
+
+    async def answer(self, request: httpx.Request) -> httpx.Response:
+        self.asked.append(request)
+        status = self.answers.pop(0) if self.answers else 200
+        if status == 200:
+            told = json.loads(request.content)
+            self.entries += [each["number"] for each in told["entries"]]
+            self.missed.append(told["missed"])
+        return httpx.Response(status, headers={"location": "http://127.0.0.1/"})
+
+    def hook(self, **settings: Any) -> Webhook:
+        chosen = {"webhook": "https://log.example.com/relay", "webhook_secret": SECRET, **settings}
+        return Webhook(
+            AuditSettings(**chosen),
+            lambda event, **facts: self.said.append(str(facts)),
+            lambda: 1234.5,
+            self.resolve,
+            httpx.MockTransport(self.answer),
+        )
+
+
+def tell(hook: Webhook, entries: list[Entry], until: Any) -> None:
+    async def main() -> None:
+        for entry in entries:
+            hook.note(entry)
+        task = asyncio.ensure_future(hook.run())
+        for _ in range(500):
+            if until():
+                break
+            await asyncio.sleep(0.01)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        assert until()
+
+    asyncio.run(main())
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(relay.control.webhook, "FIRST_PAUSE", 0.001)
+    monkeypatch.setattr(relay.control.webhook, "LONGEST_PAUSE", 0.002)
+
+
+def test_entries_are_told_in_order_and_signed() -> None:
+    far = Far()
+    hook = far.hook()
+    tell(hook, ENTRIES[:250], lambda: hook.told == 250)
+    assert far.entries == list(range(1, 251))
+    assert len(far.asked) == 3
+    for request in far.asked:
+        assert request.url.host == "93.184.216.34"
+        assert request.headers["host"] == "log.example.com"
+        assert request.extensions["sni_hostname"] == "log.example.com"
+        at, mark = (part.partition("=")[2] for part in request.headers[SIGNATURE].split(","))
+        expected = hmac.digest(
+            SECRET.encode(), f"{at}.".encode() + request.content, hashlib.sha256
+        ).hex()
+        assert (at, mark) == ("1234", expected)
+        assert SECRET not in str(request.headers) + request.content.decode()
+
+
+def test_a_failure_is_tried_again() -> None:
+    far = Far(500, 503, 302)
+    hook = far.hook()
+    tell(hook, ENTRIES[:2], lambda: hook.told == 2)
+    assert (len(far.asked), far.entries, hook.missed) == (4, [1, 2], 0)
+
+
+def test_what_cannot_be_told_is_left_out_and_the_next_post_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(relay.control.webhook, "BATCH", 2)
+    far = Far(*[500] * relay.control.webhook.TRIES)
+    hook = far.hook()
+    tell(hook, ENTRIES[:4], lambda: hook.told == 2)
+    assert (far.entries, far.missed, hook.missed) == ([3, 4], [2], 2)
+    assert "HTTP status 500" in far.said[0]
+
+
+def test_of_too_many_the_oldest_are_left_out() -> None:
+    far = Far()
+    hook = far.hook(webhook_queue=3)
+    tell(hook, ENTRIES[:5], lambda: hook.told == 3)
+    assert (far.entries, far.missed) == ([3, 4, 5], [2])
+
+
+@pytest.mark.parametrize(
+    "address", ["127.0.0.1", "10.0.0.1", "169.254.169.254", "::1", "::ffff:127.0.0.1"]
+)
+def test_a_private_address_is_not_connected_to(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(relay.control.webhook, "TRIES", 1)
+    far = Far(addresses=(address,))
+    hook = far.hook()
+    tell(hook, ENTRIES[:1], lambda: hook.missed == 1)
+    assert far.asked == []
+    assert "webhook_private" in far.said[0]
+    allowed = far.hook(webhook_private=True)
+    tell(allowed, ENTRIES[:1], lambda: allowed.told == 1)
+
+
+def test_plain_http_goes_to_private_addresses_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(relay.control.webhook, "TRIES", 1)
+    far = Far()
+    hook = far.hook(webhook="http://log.example.com/", webhook_private=True)
+    tell(hook, ENTRIES[:1], lambda: hook.missed == 1)
+    assert far.asked == []
+
+
+def test_the_secret_of_a_file(tmp_path: Path) -> None:
+    far, file = Far(), tmp_path / "secret"
+    with pytest.raises(ConfigError, match="webhook_secret_file: No such file"):
+        far.hook(webhook_secret=None, webhook_secret_file=file)
+    file.write_text("short")
+    with pytest.raises(ConfigError, match="16 characters"):
+        far.hook(webhook_secret=None, webhook_secret_file=file)
+    file.write_text(f"{SECRET}\n")
+    hook = far.hook(webhook_secret=None, webhook_secret_file=file)
+    tell(hook, ENTRIES[:1], lambda: hook.told == 1)
+    with pytest.raises(ConfigError, match=r"needs audit\.webhook_secret"):
+        far.hook(webhook_secret=None)

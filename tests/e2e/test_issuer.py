@@ -1,0 +1,300 @@
+"""Tokens of the relay's own: two relays on one store agree on keys, and follow every rotation."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import os
+import time
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from typing import Any
+
+import httpx
+import jwt
+import pytest
+
+from relay.auth.compact import split
+from relay.auth.credentials import make_token, secret_digest
+from relay.auth.facts import StoredToken
+from relay.auth.lifecycle import signer
+from relay.client import connect
+from relay.errors import ConfigError, SessionLost
+from relay.net.dial import DialTls
+from relay.path import Path
+from relay.records.kept import OtherRoot
+from relay.records.office import Operator
+from relay.records.sealing import Seal
+
+TRUST = DialTls(disable_verify=True)
+WHO = Operator("test")
+ISSUER = '[records]\nurl = "sqlite:///relay.db"\n[issuer]\nenabled = true\nttl = 60\n'
+TOKEN = make_token()
+
+
+@pytest.fixture(autouse=True)
+def master(monkeypatch: pytest.MonkeyPatch) -> str:
+    text = base64.b64encode(os.urandom(32)).decode()
+    monkeypatch.setenv("MOQ_MASTER_KEY", text)
+    return text
+
+
+def stored() -> StoredToken:
+    return StoredToken(
+        TOKEN.prefix,
+        secret_digest(TOKEN.secret),
+        "camera",
+        Path("plant"),
+        (Path("cam"),),
+        (Path(""),),
+        created=time.time(),
+    )
+
+
+def web(relay: Any, path: str) -> str:
+    return f"http://127.0.0.1:{relay.http_addresses[0][1]}{path}"
+
+
+def quic(relay: Any, token: str, root: str = "plant") -> str:
+    return f"https://127.0.0.1:{relay.quic_address[1]}/{root}?jwt={token}"
+
+
+async def login(relay: Any, bearer: str, **wish: Any) -> httpx.Response:
+    headers = {"authorization": f"Bearer {bearer}"}
+    async with httpx.AsyncClient() as client:
+        return await client.post(web(relay, "/auth/login"), json=wish or None, headers=headers)
+
+
+async def gets_in(relay: Any, token: str) -> bool:
+    try:
+        async with connect(quic(relay, token), tls=TRUST):
+            return True
+    except SessionLost:
+        return False
+
+
+async def eventually(ask: Callable[[], bool], within: float = 10.0) -> float:
+    """Seconds until it is so."""
+    began = time.monotonic()
+    while not ask():
+        assert time.monotonic() - began < within, "not in time"
+        await asyncio.sleep(0.02)
+    return time.monotonic() - began
+
+
+def shown(relay: Any) -> set[str]:
+    return {key["kid"] for key in relay.issuer.jwks()["keys"]}
+
+
+def test_a_token_is_exchanged_for_one_of_the_relays_own(running: Any, token: Any) -> None:
+    async def main() -> None:
+        async with AsyncExitStack() as stack:
+            one = await stack.enter_async_context(running(ISSUER))
+            two = await stack.enter_async_context(running(ISSUER))
+            assert shown(one) == shown(two)
+            assert len(shown(one)) == 2
+            await one.desk.office.create_token(WHO, stored())
+
+            made = await login(one, str(TOKEN))
+            assert made.status_code == 201
+            assert made.headers["cache-control"] == "no-store"
+            answer = made.json()
+            assert (answer["root"], answer["publish"], answer["subscribe"]) == (
+                "plant",
+                ["cam"],
+                [""],
+            )
+            assert 0 < answer["expires"] - time.time() <= 60
+            assert await gets_in(one, answer["token"])
+            assert await gets_in(two, answer["token"])
+
+            narrow = await login(
+                two, answer["token"], root="plant/cam", publish=["a"], subscribe=[]
+            )
+            assert narrow.json()["publish"] == ["a"]
+            claims = json.loads(split(narrow.json()["token"]).payload)
+            assert claims["jti"] == f"mq_{TOKEN.prefix}"
+            assert claims["exp"] <= answer["expires"]
+
+            wider = await login(one, str(TOKEN), root="plant", publish=[""])
+            assert wider.status_code == 403
+            assert wider.json()["id"] == wider.headers["x-request-id"]
+            found = await one.desk.records.audit.length()
+            await one.desk.scribe.flush()
+            assert await one.desk.records.audit.length() >= found
+            other = await login(one, str(TOKEN), root="other")
+            assert other.status_code == 403
+            assert (await login(one, "mq_nonsense")).status_code == 401
+            assert (await login(one, str(TOKEN), ttl="x")).status_code == 400
+            by_jwt = await login(one, token("demo"), root="demo/a")
+            assert by_jwt.status_code == 201
+
+            async with httpx.AsyncClient() as client:
+                published = await client.get(web(two, "/.well-known/jwks.json"))
+                naked = await client.post(web(two, "/auth/login"))
+            assert naked.status_code == 401
+            assert published.headers["cache-control"] == "public, max-age=60"
+            key_set = jwt.PyJWKSet.from_dict(published.json())
+            assert not any("d" in key for key in published.json()["keys"])
+            kid = jwt.get_unverified_header(answer["token"])["kid"]
+            (key,) = [each for each in key_set.keys if each.key_id == kid]
+            assert jwt.decode(answer["token"], key, ["ES256"])["root"] == "plant"
+
+    asyncio.run(main())
+
+
+def test_a_rotation_is_followed_by_every_relay(running: Any) -> None:
+    async def main() -> None:
+        async with AsyncExitStack() as stack:
+            one = await stack.enter_async_context(running(ISSUER))
+            two = await stack.enter_async_context(running(ISSUER))
+            await one.desk.office.create_token(WHO, stored())
+            old = (await login(one, str(TOKEN))).json()["token"]
+            before = shown(two)
+            await one.issuer.signing.rotate(one.desk.office, WHO, 3600.0, False)
+            assert len(shown(one)) == 3
+            took = await eventually(lambda: shown(two) == shown(one))
+            assert took < 1.0
+            assert before < shown(two)
+            new = (await login(two, str(TOKEN))).json()["token"]
+            kids = [jwt.get_unverified_header(each)["kid"] for each in (old, new)]
+            assert kids[0] != kids[1]
+            assert kids[1] in before
+            for relay in (one, two):
+                assert await gets_in(relay, old)
+                assert await gets_in(relay, new)
+
+    asyncio.run(main())
+
+
+def test_a_compromised_key_ends_its_sessions_everywhere(running: Any) -> None:
+    async def main() -> None:
+        async with AsyncExitStack() as stack:
+            one = await stack.enter_async_context(running(ISSUER))
+            two = await stack.enter_async_context(running(ISSUER))
+            await one.desk.office.create_token(WHO, stored())
+            old = (await login(one, str(TOKEN))).json()["token"]
+            async with connect(quic(two, old), tls=TRUST):
+                await eventually(lambda: len(two.door.guests) == 1)
+                began = time.monotonic()
+                await one.issuer.signing.rotate(one.desk.office, WHO, 3600.0, True)
+                await eventually(lambda: not two.door.guests)
+                assert time.monotonic() - began < 2.5
+            for relay in (one, two):
+                assert not await gets_in(relay, old)
+            new = (await login(two, str(TOKEN))).json()["token"]
+            assert await gets_in(one, new)
+
+    asyncio.run(main())
+
+
+def test_revoking_the_api_token_ends_what_was_made_from_it(running: Any) -> None:
+    async def main() -> None:
+        async with running(ISSUER) as one:
+            await one.desk.office.create_token(WHO, stored())
+            made = (await login(one, str(TOKEN))).json()["token"]
+            async with connect(quic(one, made), tls=TRUST):
+                await eventually(lambda: len(one.door.guests) == 1)
+                await one.desk.office.revoke_token(WHO, TOKEN.prefix, "lost")
+                await eventually(lambda: not one.door.guests)
+            assert not await gets_in(one, made)
+
+    asyncio.run(main())
+
+
+def test_a_retiring_key_retires_when_its_time_is_over(running: Any) -> None:
+    async def main() -> None:
+        async with running(ISSUER) as one:
+            await one.desk.office.create_token(WHO, stored())
+            old = (await login(one, str(TOKEN))).json()["token"]
+            await one.issuer.signing.rotate(one.desk.office, WHO, 1.0, False)
+            assert await gets_in(one, old)
+            await eventually(lambda: len(shown(one)) == 2)
+            assert not await gets_in(one, old)
+
+    asyncio.run(main())
+
+
+def test_claims_by_other_names_and_an_audience(running: Any) -> None:
+    base = """
+[server]
+listen = "127.0.0.1:0"
+[server.tls]
+generate = ["localhost", "127.0.0.1"]
+[auth]
+audience = "relay"
+max_ttl = 30
+[auth.claims]
+root = "moq.root"
+put = "moq.put"
+"""
+
+    async def main() -> None:
+        async with running(ISSUER.replace("enabled", 'name = "us"\nenabled'), base) as one:
+            await one.desk.office.create_token(WHO, stored())
+            made = (await login(one, str(TOKEN))).json()["token"]
+            claims = json.loads(split(made).payload)
+            assert (claims["iss"], claims["aud"], claims["moq.root"]) == ("us", "relay", "plant")
+            assert await gets_in(one, made)
+
+    asyncio.run(main())
+
+
+def test_keys_survive_a_restart_and_their_root_key_is_needed(
+    running: Any, monkeypatch: pytest.MonkeyPatch, master: str
+) -> None:
+    async def start(extra: str = ISSUER) -> tuple[set[str], str]:
+        async with running(extra) as one:
+            active = signer(each.key for each in one.issuer.source.stored)
+            return shown(one), active.kid if active else ""
+
+    async def refused(said: str, extra: str = ISSUER) -> None:
+        with pytest.raises((ConfigError, ExceptionGroup), match=said):
+            async with running(extra):
+                pass
+
+    async def main() -> None:
+        first = await start()
+        assert await start() == first
+        monkeypatch.delenv("MOQ_MASTER_KEY")
+        await refused("MOQ_MASTER_KEY: not set, and the store is sealed under the key")
+        await refused("MOQ_MASTER_KEY: not set", '[records]\nurl = "sqlite:///relay.db"\n')
+        monkeypatch.setenv("MOQ_MASTER_KEY", base64.b64encode(bytes(32)).decode())
+        await refused("the store is sealed under the key")
+        monkeypatch.setenv("MOQ_MASTER_KEY", "short")
+        await refused("MOQ_MASTER_KEY: ")
+        monkeypatch.setenv("MOQ_MASTER_KEY", master)
+        assert await start() == first
+
+    asyncio.run(main())
+
+
+def test_a_relay_goes_on_after_its_store_was_sealed_anew(
+    running: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def main() -> None:
+        async with running(ISSUER) as one:
+            await one.desk.office.create_token(WHO, stored())
+            old, new = one.seal, Seal(os.urandom(32))
+            await one.desk.records.reseal(lambda each: new.again(old, each))
+            await one.desk.refresh()
+            made = await login(one, str(TOKEN))
+            assert made.status_code == 201
+            assert await gets_in(one, made.json()["token"])
+            with pytest.raises(ConfigError, match="sealed under the root key"):
+                one.issuer.signing.opened((await one.desk.records.keys.all())[0])
+            with pytest.raises(OtherRoot):
+                await one.issuer.signing.rotate(one.desk.office, WHO, 3600.0, False)
+            assert (await login(one, str(TOKEN))).status_code == 201
+
+    asyncio.run(main())
+
+
+def test_without_an_issuer_there_is_no_such_thing(running: Any) -> None:
+    async def main() -> None:
+        async with running() as one, httpx.AsyncClient() as client:
+            assert (await client.get(web(one, "/.well-known/jwks.json"))).status_code == 404
+            assert (await login(one, str(TOKEN))).status_code == 404
+
+    asyncio.run(main())

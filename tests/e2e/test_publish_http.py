@@ -1,0 +1,239 @@
+"""Publishing and watching by HTTP against a running relay, with real readers on both sides."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from typing import Any
+
+import httpx
+import pytest
+
+from relay.auth import mint
+from relay.auth.claims import Claims
+from relay.auth.keys import Key
+from relay.client import connect
+from relay.errors import LimitExceeded
+from relay.ingest.cipher import KeptKey, KeptKeys
+from relay.model.track import TrackInfo
+from relay.net.dial import DialTls
+from relay.path import Path
+from relay.peer.local import GroupEnd
+
+TRUST = DialTls(disable_verify=True)
+SCHEMA = {"type": "object", "required": ["c"], "properties": {"c": {"type": "number"}}}
+TRACKS = """
+[ingest]
+linger = 0.5
+max_body_bytes = 2000
+body_timeout = 0.4
+[ingest.tracks."anon/*/t/v1"]
+schema = "t.json"
+[ingest.tracks."anon/*/t/v2"]
+schema = "t.json"
+dead_letters = true
+[ingest.tracks."anon/*/secret"]
+encrypt = { "/mail" = "pii" }
+"""
+
+
+def base(relay: Any) -> str:
+    return f"http://127.0.0.1:{relay.http_addresses[0][1]}"
+
+
+@pytest.fixture
+def schema(folder: Any) -> None:
+    (folder / "t.json").write_text(json.dumps(SCHEMA))
+
+
+async def events(stream: Any, count: int) -> list[tuple[str, str, str]]:
+    """That many events: (event, id, data)."""
+    found: list[tuple[str, str, str]] = []
+    event, id, data = "", "", []
+    async for line in stream.aiter_lines():
+        name, _, value = line.partition(": ")
+        if name == "event":
+            event = value
+        elif name == "id":
+            id = value
+        elif name == "data":
+            data.append(value)
+        elif not line and event:
+            found.append((event, id, "\n".join(data)))
+            event, id, data = "", "", []
+            if len(found) == count:
+                return found
+    return found
+
+
+def test_a_session_receives_what_was_published(running: Any) -> None:
+    async def main() -> None:
+        async with running() as relay, httpx.AsyncClient(base_url=base(relay)) as web:
+            first = await web.post("/publish/anon/a/x", json={"n": 1})
+            assert first.status_code == 202
+            assert first.json()["groups"] == [0]
+            url = f"https://127.0.0.1:{relay.quic_address[1]}/anon"
+            async with connect(url, tls=TRUST) as client, asyncio.timeout(5):
+                broadcast = await client.find("a")
+                frames = client.frames(broadcast, "x").frames()
+                seen = [await anext(frames)]
+                many = await web.post("/publish/anon/a/x?group=one", json=[{"n": 2}, {"n": 3}])
+                assert [each["frame"] for each in many.json()["records"]] == [0, 1]
+                while len(seen) < 3:
+                    item = await anext(frames)
+                    if not isinstance(item, GroupEnd):
+                        seen.append(item)
+            assert [each.payload for each in seen] == [b'{"n":1}', b'{"n":2}', b'{"n":3}']
+            assert seen[0].timescale == 1_000_000
+            assert abs(seen[0].timestamp / 1e6 - time.time()) < 10
+
+    asyncio.run(main())
+
+
+def test_bad_input_gets_a_clear_error_and_nothing_is_published(running: Any, schema: None) -> None:
+    json_type = {"content-type": "application/json"}
+    bad = [b"{", b'{"a":NaN}', b'{"a":1,"a":2}', b"\xff", b"[" * 500, b"1", b"[]", b'{"a":1e999}']
+
+    async def slow() -> Any:
+        yield b"{"
+        await asyncio.sleep(1)
+
+    async def main() -> None:
+        async with running(TRACKS) as relay, httpx.AsyncClient(base_url=base(relay)) as web:
+            for body in bad:
+                answer = await web.post("/publish/anon/a/x", content=body, headers=json_type)
+                assert (answer.status_code, body) == (400, body)
+                assert answer.headers["content-type"] == "application/problem+json"
+            large = await web.post("/publish/anon/a/x", content=b"x" * 2001)
+            assert large.status_code == 413
+            late = await web.post("/publish/anon/a/x", content=slow(), headers=json_type)
+            assert late.status_code == 408
+            packed = await web.post("/publish/anon/a/x", headers={"content-encoding": "gzip"})
+            assert packed.status_code == 415
+            raw = await web.post("/publish/anon/a/t", content=b"raw")
+            assert raw.status_code == 415
+            unfit = await web.post("/publish/anon/a/t/v1", json=[{"c": 1}, {}])
+            assert unfit.status_code == 400
+            assert unfit.json()["records"][0]["record"] == 1
+            refused = await web.post("/publish/other/a/x", json={})
+            assert refused.status_code == 401
+            assert refused.json()["id"] == refused.headers["x-request-id"]
+            assert (await web.get("/announced/anon")).text == ""
+
+    asyncio.run(main())
+
+
+def test_rights_below_the_broadcast_do_not_reach_it(running: Any, token: Any) -> None:
+    async def main() -> None:
+        async with running() as relay, httpx.AsyncClient(base_url=base(relay)) as web:
+            bearer = {"authorization": f"Bearer {token('demo', put=('in',), get=())}"}
+            good = await web.post("/publish/demo/in/x", json={}, headers=bearer)
+            assert good.status_code == 202
+            for path in ("/publish/demo/x", "/publish/demo/out/x"):
+                answer = await web.post(path, json={}, headers=bearer)
+                assert answer.status_code == 403
+                assert answer.json()["id"]
+            assert (await web.get("/watch/demo/in/x", headers=bearer)).status_code == 403
+
+    asyncio.run(main())
+
+
+def test_versions_dead_letters_and_the_end_of_a_broadcast(running: Any, schema: None) -> None:
+    async def main() -> None:
+        async with running(TRACKS) as relay, httpx.AsyncClient(base_url=base(relay)) as web:
+            done = (await web.post("/publish/anon/a/t", json=[{"c": 1}, {"c": "x"}])).json()
+            assert [each["status"] for each in done["records"]] == ["published", "dead_letter"]
+            assert [each["track"] for each in done["records"]] == ["t/v2", "t/v2.dlq"]
+            letter = (await web.get("/fetch/anon/a/t%2Fv2.dlq")).json()
+            assert letter["record"] == {"c": "x"}
+            assert set(letter) == {"record", "error", "timestamp"}
+            routes = (await web.get("/routes/anon")).json()
+            assert routes["published"] == [{"broadcast": "a", "tracks": ["t/v2", "t/v2.dlq"]}]
+            assert routes["announced"] == ["a"]
+            assert len(routes["declared"]) == 3
+            await asyncio.sleep(1)
+            assert (await web.get("/announced/anon")).text == ""
+            assert relay.press.station.booths == {}
+
+    asyncio.run(main())
+
+
+def test_watching_resumes_ends_and_decrypts_for_those_who_may(
+    running: Any, schema: None, token: Any, signer: Key
+) -> None:
+    async def main() -> None:
+        async with running(TRACKS.replace("linger = 0.5", "linger = 9")) as relay:
+            relay.press.station.keys = KeptKeys(pii=KeptKey(b"k" * 32))
+            async with httpx.AsyncClient(base_url=base(relay)) as web, asyncio.timeout(8):
+                for n in range(3):
+                    await web.post("/publish/anon/a/secret", json={"mail": f"m{n}"})
+                await web.post("/publish/anon/a/raw", content=b"\xff")
+                resumed = {"last-event-id": "0:0"}
+                async with web.stream("GET", "/watch/anon/a/secret", headers=resumed) as stream:
+                    assert stream.headers["content-type"].startswith("text/event-stream")
+                    seen = await events(stream, 2)
+                assert [each[1] for each in seen] == ["1:0", "2:0"]
+                assert seen[0][2].startswith('{"mail":"kid:pii:v1:')
+                claims = Claims(Path("anon"), get=(Path(""),), decrypt=("pii",))
+                reader = {"authorization": f"Bearer {mint.sign(claims, signer, time.time())}"}
+                async with web.stream("GET", "/watch/anon/a/secret", headers=reader) as stream:
+                    assert await events(stream, 1) == [("frame", "2:0", '{"mail":"m2"}')]
+                sealed = await web.get("/fetch/anon/a/secret?decrypt=1")
+                assert sealed.json()["mail"].startswith("kid:pii:v1:")
+                opened = await web.get("/fetch/anon/a/secret?decrypt=1", headers=reader)
+                assert opened.json() == {"mail": "m2"}
+                async with web.stream("GET", "/watch/anon/a/raw") as stream:
+                    assert await events(stream, 1) == [("frame", "0:0", "base64:/w==")]
+                assert (await web.get("/watch/anon/a/none")).status_code == 404
+                assert (await web.get("/watch/anon/none/x")).status_code == 404
+                bearer = {"authorization": f"Bearer {token('anon', ttl=1.5)}"}
+                async with web.stream("GET", "/watch/anon/a/raw", headers=bearer) as stream:
+                    assert (await events(stream, 9))[-1][0] == "end"
+                while relay.press.readers:
+                    await asyncio.sleep(0.02)
+
+    asyncio.run(main())
+
+
+def test_a_quota_may_say_when_to_come_back(running: Any) -> None:
+    class Spent(LimitExceeded):
+        retry_after = 7
+
+    def charge(grant: Any, records: int, size: int) -> None:
+        raise Spent("spent")
+
+    async def main() -> None:
+        async with running() as relay, httpx.AsyncClient(base_url=base(relay)) as web:
+            relay.press.station.charge = charge
+            answer = await web.post("/publish/anon/a/x", json={})
+            assert (answer.status_code, answer.headers["retry-after"]) == (429, "7")
+
+    asyncio.run(main())
+
+
+def test_the_newest_publisher_wins(running: Any, token: Any) -> None:
+    async def main() -> None:
+        bearer = {"authorization": f"Bearer {token('demo')}"}
+        async with (
+            running() as relay,
+            httpx.AsyncClient(base_url=base(relay), headers=bearer) as web,
+            asyncio.timeout(15),
+        ):
+            # Who may not subscribe does not hear of the broadcast that it takes over.
+            url = f"https://127.0.0.1:{relay.quic_address[1]}/demo?jwt={token('demo', get=())}"
+            await web.post("/publish/demo/a/x", content=b"http")
+            async with connect(url, tls=TRUST) as client:
+                track = client.create_broadcast("a").create_track("x", TrackInfo())
+                track.append_group()
+                track.write_frame(b"quic", 1)
+                track.finish_group()
+                while (await web.get("/fetch/demo/a/x")).content != b"quic":
+                    await asyncio.sleep(0.05)
+                # One more record does not bring back what was taken over.
+                assert (await web.post("/publish/demo/a/x", content=b"again")).status_code == 202
+                assert (await web.get("/fetch/demo/a/x")).content == b"quic"
+            while (await web.get("/fetch/demo/a/x")).content != b"again":
+                await asyncio.sleep(0.05)
+
+    asyncio.run(main())

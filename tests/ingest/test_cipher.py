@@ -1,0 +1,50 @@
+"""Encrypted fields."""
+
+from __future__ import annotations
+
+import pytest
+
+from relay.errors import Unavailable
+from relay.ingest.cipher import KeptKey, KeptKeys, decrypt, decrypt_frame, encrypt, read_pointer
+
+ONE, TWO = b"1" * 32, b"2" * 32
+
+
+def test_a_field_is_read_by_those_who_may_and_old_versions_stay_readable():
+    key = KeptKey(ONE)
+    keys = KeptKeys(pii=key)
+    record = {"user": {"mail": "a@b", "tags": [1, 2]}, "n": 1}
+    encrypt(record, {"/user/mail": "pii", "/user/tags/1": "pii", "/missing": "pii"}, keys)
+    assert record["user"]["mail"].startswith("kid:pii:v1:")
+    key.versions.append(TWO)
+    newer = {"mail": "c"}
+    encrypt(newer, {"/mail": "pii"}, keys)
+    assert newer["mail"].startswith("kid:pii:v2:")
+    allowed = frozenset({"pii"})
+    assert decrypt(record, keys, allowed) == {"user": {"mail": "a@b", "tags": [1, 2]}, "n": 1}
+    assert decrypt(newer, keys, allowed) == {"mail": "c"}
+    assert decrypt(record, keys, frozenset({"other"})) == record
+
+
+def test_what_was_tampered_with_or_renamed_stays_sealed():
+    keys = KeptKeys(a=KeptKey(ONE), b=KeptKey(ONE))
+    record = {"x": 1}
+    encrypt(record, {"/x": "a"}, keys)
+    sealed = record["x"]
+    both = frozenset({"a", "b"})
+    for changed in (sealed.replace("kid:a", "kid:b"), sealed[:-6] + "AAAAA=", "kid:a:v9:AAAA"):
+        assert decrypt({"x": changed}, keys, both) == {"x": changed}
+    assert decrypt_frame(b"kid: not json", keys, both) == b"kid: not json"
+
+
+def test_without_its_key_nothing_is_changed():
+    record = {"x": 1, "y": 2}
+    with pytest.raises(Unavailable):
+        encrypt(record, {"/x": "a", "/y": "gone"}, KeptKeys(a=KeptKey(ONE)))
+    assert record == {"x": 1, "y": 2}
+
+
+@pytest.mark.parametrize("text", ["", "a", "/~2"])
+def test_no_pointer(text):
+    with pytest.raises(ValueError, match="pointer"):
+        read_pointer(text)

@@ -1,0 +1,58 @@
+"""What an address means."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from relay.errors import BadRequest
+from relay.ingest.route import Declared, read
+
+DECLARED = [
+    Declared.parse("plant/*/temperature/v1"),
+    Declared.parse("plant/*/temperature/v10"),
+    Declared.parse("lab/**:a/b"),
+]
+
+
+@pytest.mark.parametrize(
+    ("path", "track", "meant"),
+    [
+        ("/demo/cam", None, ("demo", "cam", None)),
+        ("/demo/v1", None, ("demo", "v1", None)),
+        ("/demo/cam/v1.2", None, ("demo", "cam", "v1.2")),
+        ("/demo/cam/v", None, ("demo/cam", "v", None)),
+        ("/demo/x%20y/a%2Fb", None, ("demo/x%20y", "a/b", None)),
+        ("/plant/p/temperature", None, ("plant/p", "temperature", None)),
+        ("/lab/deep/er/a/b", None, ("lab/deep/er", "a/b", None)),
+        ("/lab/a/b/v2", None, ("lab", "a/b", "v2")),
+        ("/demo/cam/v1", "v1", ("demo/cam/v1", "v1", None)),
+    ],
+)
+def test_the_order_of_meanings(path, track, meant):
+    assert tuple(read(path, DECLARED, track)) == meant
+
+
+@pytest.mark.parametrize("path", ["", "/", "/one", "/a/%FF"])
+def test_what_means_nothing(path):
+    with pytest.raises(BadRequest):
+        read(path, DECLARED)
+
+
+@pytest.mark.parametrize("text", ["", "cam", "a/**/b/cam", "a/c*m", ":x", "a:"])
+def test_what_cannot_be_declared(text):
+    with pytest.raises(ValueError, match="expected"):
+        Declared.parse(text)
+
+
+@given(st.text(max_size=60), st.none() | st.text(max_size=10))
+def test_any_address_has_one_meaning_or_none(path, track):
+    try:
+        address = read(path, DECLARED, track)
+    except BadRequest:
+        return
+    segments = [each for each in path.split("/") if each]
+    assert address.broadcast
+    assert segments[: address.broadcast.count("/") + 1] == address.broadcast.split("/")
+    assert address.track

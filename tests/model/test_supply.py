@@ -1,0 +1,186 @@
+"""From one route to the next: without a gap where there is time, else from what is missing."""
+
+from __future__ import annotations
+
+import pytest
+
+from relay.model import Origin, TrackInfo
+from relay.model.board import Price
+from relay.model.handover import GRACE
+from relay.path import Path
+
+B = Path("b")
+
+
+class Moving:
+    """A track fed by a long route, and a better one that has just come."""
+
+    def __init__(self, fakes):
+        self.origin = Origin(1)
+        self.old, self.new = fakes.Source(), fakes.Source()
+        self.route = self.origin.announce(B, self.old, (7, 2, 3), 0.0, price=Price(3, 3))
+        self.viewer = fakes.Viewer()
+        self.track = self.origin.find(B).track("t")
+        self.track.watch(self.viewer, 0.0)
+        self.track.accept(TrackInfo())
+        self.open(0, self.old).finish(0.0)
+
+    def better(self):
+        self.shorter = self.origin.announce(B, self.new, (7, 2), 1.0, price=Price(2, 2))
+
+    def move(self):
+        self.better()
+        self.origin.tick(1.6)
+
+    def open(self, sequence, source, now=2.0):
+        return self.track.open_group(sequence, "raw", now, source)
+
+
+@pytest.fixture
+def moving(fakes):
+    return Moving(fakes)
+
+
+def test_viewers_move_to_a_better_route_once_it_has_settled(moving):
+    moving.better()
+    moving.origin.tick(1.4)
+    assert moving.new.verbs == []
+    moving.origin.tick(1.6)
+    assert moving.new.calls == [("open", "t", 1)]
+    assert moving.old.verbs == ["open"]
+
+
+def test_the_old_route_serves_until_the_new_one_delivers(moving):
+    moving.move()
+    moving.open(1, moving.old).finish(2.0)
+    assert moving.open(1, moving.new) is None
+    assert moving.old.verbs == ["open", "close"]
+    assert moving.open(2, moving.old) is None
+    moving.open(2, moving.new).finish(2.0)
+    assert moving.viewer.sequences == [0, 1, 2]
+    assert moving.viewer.ends == []
+
+
+def test_the_old_route_ends_what_it_began_and_begins_nothing_more(moving):
+    moving.move()
+    group = moving.open(1, moving.old)
+    moving.open(2, moving.new)
+    assert moving.old.verbs == ["open"]
+    assert moving.open(3, moving.old) is None
+    assert group.write(b"the rest", 2.0)
+    group.finish(2.0)
+    assert moving.old.verbs == ["open", "close"]
+    assert moving.viewer.sequences == [0, 1, 2]
+    assert all(each.error is None for each in moving.viewer.groups)
+
+
+def test_an_old_route_that_does_not_end_is_cut_off(moving):
+    moving.move()
+    group = moving.open(1, moving.old)
+    moving.open(2, moving.new)
+    moving.open(3, moving.new, 2.1 + GRACE)
+    assert group.error is not None
+    assert moving.old.verbs == ["open", "close"]
+
+
+def test_a_new_route_that_fails_leaves_the_old_one_serving(moving):
+    moving.move()
+    group = moving.open(1, moving.old)
+    moving.shorter.lose(2.0)
+    assert moving.new.verbs == ["open", "close"]
+    assert group.write(b"on and on", 2.0)
+    group.finish(2.0)
+    moving.open(2, moving.old).finish(2.0)
+    assert moving.viewer.sequences == [0, 1, 2]
+    assert moving.old.verbs == ["open"]
+
+
+def test_a_new_route_that_refuses_is_not_asked_again_at_once(fakes, moving):
+    moving.new.rejects.add("t")
+    moving.move()
+    assert moving.new.verbs == ["open"]
+    assert moving.old.verbs == ["open"]
+    assert moving.open(1, moving.old) is not None
+
+
+def test_an_old_route_lost_too_early_is_made_up_for(moving):
+    moving.move()
+    moving.open(1, moving.old)
+    moving.route.lose(2.0)
+    assert moving.new.calls[-1][:2] == ("update", "t")
+    assert moving.track.start_at == 1
+    moving.open(1, moving.new).finish(2.0)
+    assert moving.viewer.sequences == [0, 1, 1]
+    assert moving.viewer.groups[1].error is not None
+
+
+def test_a_route_that_says_goodbye_serves_until_the_next_delivers(fakes, moving):
+    standby = fakes.Source()
+    moving.origin.announce(B, standby, (7, 2, 9, 9), 1.0, price=Price(4, 4))
+    moving.route.withdraw(2.0)
+    assert standby.calls == [("open", "t", 1)]
+    moving.open(1, moving.old).finish(2.0)
+    moving.open(2, standby).finish(2.0)
+    assert moving.old.verbs == ["open", "close"]
+    assert moving.viewer.sequences == [0, 1, 2]
+    assert all(each.error is None for each in moving.viewer.groups)
+
+
+def test_the_end_of_the_track_is_heard_from_whoever_has_all_of_it(moving):
+    moving.move()
+    moving.open(1, moving.old).finish(2.0)
+    moving.track.finish(2.0, moving.old)
+    assert moving.viewer.ends == [None]
+    assert moving.new.verbs == ["open", "close"]
+
+
+def test_the_new_route_has_the_last_word_once_it_delivers(moving):
+    moving.move()
+    group = moving.open(1, moving.old)
+    moving.open(2, moving.new).finish(2.0)
+    moving.track.finish(2.0, moving.old)
+    assert moving.viewer.ends == []
+    group.finish(2.0)
+    moving.track.finish(2.0, moving.new)
+    assert moving.viewer.ends == [None]
+
+
+def test_a_track_that_is_complete_waits_for_the_old_routes_groups(moving):
+    moving.move()
+    group = moving.open(1, moving.old)
+    moving.track.finish(2.0, moving.new)
+    assert moving.viewer.ends == []
+    group.finish(3.0)
+    assert moving.viewer.ends == [None]
+    assert moving.old.verbs == ["open", "close"]
+
+
+def test_the_last_viewer_closes_both(moving):
+    moving.move()
+    moving.open(1, moving.old)
+    moving.track.unwatch(moving.viewer, 2.0)
+    assert moving.old.verbs == ["open", "close"]
+    assert moving.new.verbs == ["open", "close"]
+
+
+def test_an_even_better_route_may_come_meanwhile(fakes, moving):
+    moving.move()
+    best = fakes.Source()
+    moving.origin.announce(B, best, (7,), 2.0, price=Price(1, 1))
+    moving.origin.tick(3.0)
+    assert moving.old.verbs == ["open", "close"]
+    assert moving.new.verbs == ["open"]
+    assert best.calls == [("open", "t", 1)]
+    moving.open(1, moving.new).finish(3.0)
+    moving.open(2, best).finish(3.0)
+    assert moving.new.verbs == ["open", "close"]
+    assert moving.viewer.sequences == [0, 1, 2]
+
+
+def test_datagrams_come_from_one_route_at_a_time(moving):
+    moving.move()
+    moving.track.datagram(1, 5, b"old", 2.0, moving.old)
+    moving.track.datagram(1, 5, b"new", 2.0, moving.new)
+    moving.track.datagram(2, 6, b"old", 2.0, moving.old)
+    payloads = [event[3] for event in moving.viewer.events if event[0] == "datagram"]
+    assert payloads == [b"old", b"new"]

@@ -1,0 +1,116 @@
+"""What a guest on 06 announces: changes in place, costs, and what it is asked for in return."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from relay.model.board import Price
+from relay.model.track import Demand, TrackInfo
+from relay.path import Path
+from relay.session import events
+from relay.session.events import Cost
+from relay.wire.lite import Subscribe, SubscribeUpdate
+from relay.wire.version import LITE_06
+
+MICRO = TrackInfo(timescale=1_000_000)
+
+
+class Announcing:
+    """A guest that announces by hand; everybody else hears of it through the relay."""
+
+    def __init__(self, world: Any) -> None:
+        self.world = world
+        self.client = world.connect("moq-lite-06")
+        self.session = self.client.guest.session
+        (self.request,) = self.client.guest.watching.hearings
+
+    def announce(self, hops: tuple[int, ...], cost: Cost) -> None:
+        self.session.announce(self.request, "a", hops, cost)
+        self.world.run()
+
+    @property
+    def route(self) -> Any:
+        """The relay's idea of it."""
+        return self.client.host.publishing.routes[Path("a")]
+
+
+def test_an_update_changes_chain_and_cost_in_place(world: Any) -> None:
+    publisher, viewer = Announcing(world), world.connect()
+    publisher.announce((7, 8), Cost(3, 9))
+    assert (publisher.route.hops, publisher.route.price) == ((7, 8, 100), Price(4, 10))
+    route = publisher.route
+    publisher.announce((7, 9), Cost(0, 9))
+    assert publisher.route is route
+    assert (route.hops, route.price) == ((7, 9, 100), Price(1, 10))
+    assert viewer.names.log == ["+a", "+a"]
+    assert viewer.names.hops["a"] == (7, 9, 100, 99)
+
+
+def test_another_publisher_ends_what_was_there(world: Any) -> None:
+    publisher, viewer = Announcing(world), world.connect()
+    publisher.announce((7,), Cost(0, 0))
+    publisher.announce((8,), Cost(0, 0))
+    assert viewer.names.log == ["+a", "-a", "+a"]
+
+
+def test_a_loop_is_taken_off_the_air_and_the_session_lives(world: Any) -> None:
+    publisher, viewer = Announcing(world), world.connect()
+    publisher.announce((7,), Cost(0, 0))
+    publisher.announce((7, 8, 7), Cost(0, 0))
+    assert viewer.names.log == ["+a", "-a"]
+    publisher.announce((7, 8), Cost(0, 0))
+    assert viewer.names.log == ["+a", "-a", "+a"]
+    assert publisher.client.wire.client.closed is None
+
+
+def test_what_is_announced_in_vain_keeps_its_cost(world: Any) -> None:
+    client = world.connect("moq-lite-06", publish=(Path("open"),))
+    host = client.host
+    host.hear([events.Announced("closed/a", (5,), Cost(4, 6))])
+    assert host.publishing.routes == {}
+    host.regrant(wider(host.grant))
+    world.run()
+    assert host.publishing.routes[Path("closed/a")].price == Price(5, 7)
+
+
+def wider(grant: Any) -> Any:
+    """The same grant over everything."""
+    return replace(grant, publish=(Path(""),))
+
+
+@pytest.mark.parametrize(
+    ("version", "start", "said", "max_age"),
+    [
+        ("moq-lite-06", None, 0, 0),
+        ("moq-lite-06", None, 250, 250),
+        ("moq-lite-05", None, 3000, 3000),
+        ("moq-lite-05", 1, 250, MICRO.max_latency),
+        ("moq-lite-06", 1, 250, MICRO.max_latency),
+    ],
+)
+def test_how_old_groups_may_be_that_the_publisher_is_asked_for(
+    world: Any, version: str, start: int | None, said: int, max_age: int
+) -> None:
+    publisher, viewer = world.connect("moq-lite-06"), world.connect(version)
+    publisher.publish("a", t=MICRO)
+    viewer.watch("a", "t", Demand(max_latency=said, start=start))
+    asked = [
+        LITE_06.decode(Subscribe, args[1][2:])
+        for what, *args in publisher.wire.server.sent
+        if what == "stream_received" and args[1][:1] == b"\x02" and len(args[1]) > 5
+    ]
+    assert [(each.start, each.max_latency) for each in asked] == [(start, max_age)]
+
+
+def test_the_sum_of_all_wishes_has_no_frames(world: Any) -> None:
+    publisher, viewer = world.connect("moq-lite-06"), world.connect("moq-lite-06")
+    publisher.publish("a", t=MICRO)
+    wish = SubscribeUpdate(0, False, 250, 3, 4, 5, 6)
+    viewer.guest.session.subscribe("a", "t", wish)
+    world.run()
+    (publication,) = publisher.guest.watching.viewings.values()
+    assert (publication.first_frame, publication.last_frame) == (0, None)
+    assert publication.demand[3:] == (3, 4)

@@ -1,0 +1,233 @@
+"""What a viewer on 06 can ask for: where to begin by age, and frames of a group."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from relay.model.track import TrackInfo
+from relay.wire.buffer import StreamBuffer
+from relay.wire.frame import FrameParser, Layout
+from relay.wire.lite import Bidi, Fetch, Group, Subscribe, SubscribeUpdate
+from relay.wire.version import LITE_06
+
+NEWEST = "moq-lite-06"
+INFO = TrackInfo(max_latency=60_000, timescale=1000)
+
+
+class Raw:
+    """A viewer that reads and writes the bytes itself."""
+
+    def __init__(self, world: Any) -> None:
+        self.world = world
+        self.end = world.connect(NEWEST).wire.client
+        self.end.receiver = self
+        self.streams: dict[int, bytearray] = {}
+        self.finished: set[int] = set()
+        self.resets: dict[int, int] = {}
+
+    def stream_received(self, stream: int, data: bytes, fin: bool) -> None:
+        self.streams.setdefault(stream, bytearray()).extend(data)
+        if fin:
+            self.finished.add(stream)
+
+    def stream_reset(self, stream: int, code: int) -> None:
+        self.resets[stream] = code
+
+    def stream_stopped(self, stream: int, code: int) -> None:
+        """Nothing here cares."""
+
+    def flush(self) -> None:
+        """Nothing waits."""
+
+    def ask(self, kind: int, message: Any) -> int:
+        """A request on a stream of its own."""
+        stream: int = self.end.open_bidi()
+        self.end.send(stream, bytes([kind]) + LITE_06.encode(message))
+        self.world.run()
+        return stream
+
+    def subscribe(self, *wish: Any, id: int = 0, **more: Any) -> int:
+        return self.ask(Bidi.SUBSCRIBE, Subscribe(id, "a", "t", *wish, **more))
+
+    def fetch(self, group: int, **more: Any) -> int:
+        return self.ask(Bidi.FETCH, Fetch("a", "t", 0, group, **more))
+
+    def update(self, stream: int, wish: SubscribeUpdate) -> None:
+        self.end.send(stream, LITE_06.encode(wish))
+        self.world.run()
+
+    def groups(self) -> dict[tuple[int, int], list[tuple[int | None, bytes]]]:
+        """Complete groups by sequence and first frame."""
+        found = {}
+        for stream in sorted(self.finished):
+            if stream & 2 and self.streams[stream][:1] == b"\0":
+                buffer = StreamBuffer(bytes(self.streams[stream][1:]))
+                body = buffer.message(99)
+                assert body is not None
+                head = LITE_06.decode(Group, body)
+                frames = FrameParser(Layout.TIMED).feed(buffer.take())
+                found[head.sequence, head.first_frame] = [(f.timestamp, f.payload) for f in frames]
+        return found
+
+    def answer(self, stream: int) -> list[tuple[int | None, bytes]]:
+        """The frames of a fetch."""
+        assert stream in self.finished
+        frames = FrameParser(Layout.TIMED).feed(bytes(self.streams[stream]))
+        return [(frame.timestamp, frame.payload) for frame in frames]
+
+
+def publish(world: Any, version: str = NEWEST, groups: int = 4) -> Any:
+    """A track with that many groups of three frames, a second apart, and one viewer."""
+    track = world.connect(version).publish("a", t=INFO).tracks["t"]
+    world.connect().watch("a", "t")
+    for number in range(groups):
+        write(world, track, number)
+    return track
+
+
+def write(world: Any, track: Any, number: int) -> None:
+    track.append_group()
+    for index in range(3):
+        track.write_frame(b"%d/%d" % (number, index), number * 1000 + index * 10)
+    track.finish_group()
+    world.run()
+
+
+def whole(number: int, first: int = 0, last: int = 2) -> list[tuple[int, bytes]]:
+    return [(number * 1000 + i * 10, b"%d/%d" % (number, i)) for i in range(first, last + 1)]
+
+
+@pytest.mark.parametrize(
+    ("max_age", "floor", "expected"),
+    [
+        (0, None, [3]),
+        (500, None, [2, 3]),
+        (60_000, None, [0, 1, 2, 3]),
+        (60_000, 2, [2, 3]),
+        (500, 1, [2, 3]),
+        (0, 4, []),
+    ],
+)
+def test_age_says_where_to_begin_and_a_floor_only_cuts(
+    world: Any, max_age: int, floor: int | None, expected: list[int]
+) -> None:
+    track = publish(world)
+    viewer = Raw(world)
+    stream = viewer.subscribe(0, False, max_age, floor)
+    assert viewer.groups() == {(number, 0): whole(number) for number in expected}
+    write(world, track, 4)
+    assert viewer.groups() == {(number, 0): whole(number) for number in [*expected, 4]}
+    start = min([*expected, 4])
+    assert bytes(viewer.streams[stream]) == bytes([0, 1, start])
+
+
+def test_a_floor_that_moves_up_moves_the_beginning(world: Any) -> None:
+    track = publish(world, groups=1)
+    viewer = Raw(world)
+    stream = viewer.subscribe(0)
+    viewer.update(stream, SubscribeUpdate(0, start=3))
+    for number in range(1, 5):
+        write(world, track, number)
+    assert sorted(viewer.groups()) == [(0, 0), (3, 0), (4, 0)]
+
+
+def test_a_floor_that_moves_down_brings_back_only_what_is_young(world: Any) -> None:
+    publish(world)
+    viewer = Raw(world)
+    stream = viewer.subscribe(0, False, 0, 9)
+    viewer.update(stream, SubscribeUpdate(0, False, 500, 1))
+    assert sorted(viewer.groups()) == [(2, 0), (3, 0)]
+
+
+@pytest.mark.parametrize("version", [NEWEST, "moq-lite-04"])
+def test_a_subscription_begins_and_ends_within_groups(world: Any, version: str) -> None:
+    track = publish(world, version)
+    viewer = Raw(world)
+    viewer.subscribe(0, False, 60_000, 2, 3, 1, 0)
+    groups = viewer.groups()
+    assert {key: [payload for _, payload in frames] for key, frames in groups.items()} == {
+        (2, 1): [b"2/1", b"2/2"],
+        (3, 0): [b"3/0"],
+    }
+    if version == NEWEST:
+        assert groups == {(2, 1): whole(2, 1), (3, 0): whole(3, 0, 0)}
+    write(world, track, 4)
+    assert len(viewer.groups()) == 2
+
+
+def test_a_start_frame_is_for_its_own_group_only(world: Any) -> None:
+    publish(world)
+    viewer = Raw(world)
+    viewer.subscribe(0, False, 0, 1, first_frame=2)
+    assert viewer.groups() == {(3, 0): whole(3)}
+
+
+def test_frames_of_a_group_that_is_still_written(world: Any) -> None:
+    track = publish(world, groups=1)
+    viewer = Raw(world)
+    track.append_group()
+    track.write_frame(b"1/0", 1000)
+    viewer.subscribe(0, False, 0, 1, first_frame=1, end=1, last_frame=1)
+    track.write_frame(b"1/1", 1010)
+    world.run()
+    assert viewer.groups() == {(1, 1): whole(1, 1, 1)}  # complete, though the group is not
+    track.write_frame(b"1/2", 1020)
+    track.finish_group()
+    world.run()
+    assert viewer.groups() == {(1, 1): whole(1, 1, 1)}
+    assert viewer.resets == {}
+
+
+def test_a_group_that_has_all_frames_but_the_wanted_is_empty(world: Any) -> None:
+    publish(world, groups=1)
+    viewer = Raw(world)
+    viewer.subscribe(0, False, 0, 0, first_frame=3)
+    assert viewer.groups() == {(0, 3): []}
+
+
+def test_a_group_that_never_had_the_first_frame_is_broken_off(world: Any) -> None:
+    track = publish(world, groups=1)
+    viewer = Raw(world)
+    viewer.subscribe(0, False, 0, 0, first_frame=4)
+    assert viewer.groups() == {}
+    assert list(viewer.resets.values()) == [51]
+    write(world, track, 1)
+    assert viewer.groups() == {(1, 0): whole(1)}
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "frames"),
+    [(0, None, whole(1)), (1, None, whole(1, 1)), (0, 1, whole(1, 0, 1)), (2, 9, whole(1, 2))],
+)
+def test_a_fetch_of_some_frames(
+    world: Any, first: int, last: int | None, frames: list[tuple[int, bytes]]
+) -> None:
+    publish(world)
+    viewer = Raw(world)
+    assert viewer.answer(viewer.fetch(1, first_frame=first, last_frame=last)) == frames
+
+
+def test_a_fetch_of_frames_that_never_were_fails(world: Any) -> None:
+    publish(world)
+    viewer = Raw(world)
+    stream = viewer.fetch(1, first_frame=4)
+    assert viewer.resets == {stream: 51}
+    assert viewer.answer(viewer.fetch(1, first_frame=3)) == []
+
+
+def test_a_path_below_an_announced_one_is_refused(world: Any) -> None:
+    publish(world)
+    viewer = Raw(world)
+    stream = viewer.ask(Bidi.SUBSCRIBE, Subscribe(0, "a/b", "t", 0))
+    assert viewer.resets == {stream: 54}
+
+
+def test_many_parts_of_a_group_cost_no_memory(world: Any) -> None:
+    publish(world)
+    viewer = Raw(world)
+    cache = world.house.origin.stock.cache.used
+    for _ in range(200):
+        assert viewer.answer(viewer.fetch(1, first_frame=1)) == whole(1, 1)
+    assert world.house.origin.stock.cache.used == cache

@@ -1,0 +1,97 @@
+"""Notices: what a neighbour changed is read again soon, once, and again after a failure."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+from relay.errors import ConfigError
+from relay.quota import Override
+from relay.records.memory import MemoryRecords
+from relay.records.notices import Notices
+from relay.records.opening import open_records
+from relay.records.store import StoreError
+
+
+def test_each_kind_is_read_when_its_mark_moves() -> None:
+    async def main() -> None:
+        store = MemoryRecords()
+        notices = Notices(store, 0.05, lambda event, **facts: None)
+        read: list[str] = []
+
+        async def note(kind: str) -> None:
+            read.append(kind)
+
+        notices.on("quotas", lambda: note("quotas"))
+        notices.on("keys", lambda: note("keys"))
+        await notices.refresh()
+        assert sorted(read) == ["keys", "quotas"]
+        await notices.refresh()
+        assert len(read) == 2
+        await store.quotas.put("a", Override())
+        await notices.refresh()
+        assert read[2:] == ["quotas"]
+        await store.keys.change(lambda kept: kept)
+        await notices.refresh()
+        assert read[3:] == ["keys"]
+
+    asyncio.run(main())
+
+
+def test_what_could_not_be_read_is_read_again_and_what_makes_no_sense_is_said() -> None:
+    async def main() -> None:
+        store = MemoryRecords()
+        said: list[dict[str, Any]] = []
+        notices = Notices(store, 0.05, lambda event, **facts: said.append(facts))
+        errors: list[Exception] = [StoreError("gone"), ConfigError("sealed under another key")]
+        reads = 0
+
+        async def read() -> None:
+            nonlocal reads
+            reads += 1
+            if errors:
+                raise errors.pop(0)
+
+        notices.on("keys", read)
+        try:
+            await notices.refresh()
+        except StoreError:
+            pass
+        else:
+            raise AssertionError("nobody said that the store is gone")
+        await notices.refresh()
+        await notices.refresh()
+        assert reads == 2
+        assert "sealed under another key" in said[0]["detail"]
+
+    asyncio.run(main())
+
+
+def test_a_neighbour_hears_of_a_change_within_a_second(lasting: str) -> None:
+    async def main() -> float:
+        here, there = await open_records(lasting), await open_records(lasting)
+        notices = Notices(there, 0.25, lambda event, **facts: None)
+        heard = asyncio.Event()
+        found: dict[str, Override] = {}
+
+        async def read() -> None:
+            found.update(await there.quotas.all())
+            if found:
+                heard.set()
+
+        notices.on("quotas", read)
+        await notices.refresh()
+        task = asyncio.ensure_future(notices.run())
+        began = time.monotonic()
+        await here.quotas.put("a", Override(sessions=1))
+        await asyncio.wait_for(heard.wait(), 5)
+        taken = time.monotonic() - began
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await here.close()
+        await there.close()
+        assert found == {"a": Override(sessions=1)}
+        return taken
+
+    assert asyncio.run(main()) < 1.0

@@ -1,0 +1,108 @@
+"""The office: nothing an operator does happens that the log does not know before."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from relay.auth.facts import StoredToken
+from relay.auth.revocation import Revocation
+from relay.errors import BadRequest
+from relay.quota import Override
+from relay.records.audit import Query
+from relay.records.memory import MemoryRecords
+from relay.records.office import Office, Operator
+from relay.records.scribe import Scribe
+from relay.records.settings import AuditSettings
+from relay.records.store import StoreError
+
+WHO = Operator("admin", "192.0.2.1")
+
+
+class Bench:
+    def __init__(self) -> None:
+        self.store = MemoryRecords()
+        self.done = 0
+        scribe = Scribe(self.store.audit, AuditSettings(), "n", lambda: 5.0, self.log)
+        self.office = Office(self.store, scribe, lambda: 5.0, self.put_in_force)
+
+    def log(self, event: str, **facts: Any) -> None:
+        """Nobody reads."""
+
+    async def put_in_force(self) -> None:
+        self.done += 1
+
+    async def said(self) -> list[str]:
+        return [entry.action for entry in reversed(await self.office.entries(Query()))]
+
+
+def test_every_change_is_written_and_put_in_force(token: StoredToken) -> None:
+    async def main() -> None:
+        bench = Bench()
+        office = bench.office
+        await office.set_quota(WHO, "plant", Override(sessions=3))
+        assert await office.quotas() == {"plant": Override(sessions=3)}
+        assert await office.clear_quota(WHO, "plant")
+        await office.create_token(WHO, token)
+        revoked = await office.revoke_token(WHO, token.prefix, "lost")
+        assert revoked is not None
+        entry = await office.revoke(WHO, Revocation("sub", "alice", reason="left"))
+        assert await office.withdraw(WHO, entry.id)
+        assert await bench.said() == [
+            *("quota.set", "quota.clear", "token.create", "token.revoke"),
+            *("revocation.add", "revocation.withdraw"),
+        ]
+        assert bench.done == 6
+        first = (await bench.store.audit.after(0, 1))[0]
+        assert (first.actor, first.address, first.target) == ("admin", "192.0.2.1", "plant")
+        assert first.detail == '{"sessions": 3}'
+        walk = await office.verify()
+        assert (walk.broken, walk.count) == (None, 6)
+
+    asyncio.run(main())
+
+
+def test_what_could_not_be_done_is_written_too(token: StoredToken) -> None:
+    async def main() -> None:
+        bench = Bench()
+        await bench.office.create_token(WHO, token)
+        with pytest.raises(BadRequest):
+            await bench.office.create_token(WHO, token)
+        assert await bench.said() == ["token.create", "token.create", "token.create.failed"]
+        with pytest.raises(BadRequest):
+            await bench.office.set_quota(WHO, "a/b", Override())
+        with pytest.raises(BadRequest):
+            await bench.office.revoke(WHO, Revocation("nonsense", "x"))
+        assert len(await bench.said()) == 3
+        assert bench.done == 1
+
+    asyncio.run(main())
+
+
+def test_nothing_is_done_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main() -> None:
+        bench = Bench()
+
+        async def fail(facts: Any) -> Any:
+            raise StoreError("out of reach")
+
+        monkeypatch.setattr(bench.store.audit, "append", fail)
+        with pytest.raises(StoreError):
+            await bench.office.set_quota(WHO, "plant", Override(sessions=3))
+        assert await bench.office.quotas() == {}
+
+    asyncio.run(main())
+
+
+def test_a_chain_that_was_tampered_with_is_found() -> None:
+    async def main() -> None:
+        bench = Bench()
+        for _ in range(3):
+            await bench.office.set_quota(WHO, "plant", Override())
+        del bench.store.audit._entries[1]
+        walk = await bench.office.verify()
+        assert walk.broken == "entry 2 is missing (the next is 3)"
+
+    asyncio.run(main())

@@ -1,0 +1,224 @@
+"""The scribe: nobody waits for it, nothing is lost quietly, what was acknowledged is on disk."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from relay.records.audit import Fact, Walk
+from relay.records.memory_kept import MemoryAudit
+from relay.records.opening import open_records
+from relay.records.scribe import MISSED, PRUNE_SECONDS, Scribe
+from relay.records.settings import AuditSettings
+from relay.records.store import StoreError
+
+NOW = 1_000_000.0
+
+
+class Broken(MemoryAudit):
+    """A store that fails when it is told to."""
+
+    fails = False
+
+    async def append(self, facts: Any) -> Any:
+        if self.fails:
+            raise StoreError("out of reach")
+        return await super().append(facts)
+
+
+class Bench:
+    def __init__(self, **settings: Any) -> None:
+        self.now = NOW
+        self.said: list[str] = []
+        self.audit = Broken()
+        chosen = AuditSettings(**{"flush": 0.0, **settings})
+        self.scribe = Scribe(self.audit, chosen, "node", lambda: self.now, self.log)
+
+    def log(self, event: str, **facts: Any) -> None:
+        self.said.append(f"{event} {facts}")
+
+    async def actions(self) -> list[str]:
+        return [entry.action for entry in await self.audit.after(0, 1000)]
+
+
+def test_facts_are_written_in_order_with_time_and_node() -> None:
+    async def main() -> None:
+        bench = Bench()
+        heard: list[str] = []
+        bench.scribe.listeners.append(lambda entry: heard.append(entry.action))
+        for number in range(3):
+            bench.scribe.note(Fact(f"a{number}"))
+        assert bench.scribe.waiting == 3
+        await bench.scribe.flush()
+        entries = await bench.audit.after(0, 10)
+        assert [(e.action, e.node, e.at) for e in entries] == [
+            (f"a{number}", "node", int(NOW * 1_000_000)) for number in range(3)
+        ]
+        assert heard == ["a0", "a1", "a2"]
+        assert (bench.scribe.written, bench.scribe.waiting) == (3, 0)
+
+    asyncio.run(main())
+
+
+def test_a_full_queue_is_counted_and_the_log_says_so() -> None:
+    async def main() -> None:
+        bench = Bench(max_queue=2)
+        for number in range(5):
+            bench.scribe.note(Fact(f"a{number}"))
+        await bench.scribe.flush()
+        assert await bench.actions() == ["a0", "a1", MISSED]
+        assert (await bench.audit.after(2, 1))[0].detail == "3 entries: audit.max_queue"
+        assert bench.scribe.missed == 3
+        await bench.scribe.flush()
+        assert await bench.actions() == ["a0", "a1", MISSED]
+
+    asyncio.run(main())
+
+
+def test_while_the_store_is_silent_everything_waits() -> None:
+    async def main() -> None:
+        bench = Bench()
+        bench.audit.fails = True
+        bench.scribe.note(Fact("a"))
+        task = asyncio.ensure_future(bench.scribe.run())
+        await asyncio.sleep(0.05)
+        assert (bench.scribe.waiting, len(bench.said)) == (1, 1)
+        with pytest.raises(StoreError):
+            await bench.scribe.write(Fact("admin"))
+        bench.audit.fails = False
+        bench.scribe.note(Fact("b"))
+        for _ in range(100):
+            if not bench.scribe.waiting:
+                break
+            await asyncio.sleep(0.02)
+        assert await bench.actions() == ["a", "b"]
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    asyncio.run(main())
+
+
+def test_what_an_operator_does_is_written_when_it_returns() -> None:
+    async def main() -> None:
+        bench = Bench()
+        bench.scribe.note(Fact("a"))
+        entry = await bench.scribe.write(Fact("quota.set", "op"))
+        assert await bench.actions() == ["quota.set"]
+        assert entry.actor == "op"
+
+    asyncio.run(main())
+
+
+def test_old_entries_are_deleted_now_and_then() -> None:
+    async def main() -> None:
+        bench = Bench(keep_days=1)
+        await bench.scribe.write(Fact("old"))
+        bench.now += 2 * 86_400
+        await bench.scribe.write(Fact("new"))
+        await bench.scribe.prune()
+        assert await bench.actions() == ["new", "audit.pruned"]
+        bench.now += PRUNE_SECONDS - 1
+        await bench.scribe.prune()
+        assert len(await bench.actions()) == 2
+
+    asyncio.run(main())
+
+
+ROUNDS = 100
+
+
+def test_a_kill_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
+    """A hundred times: a writer is killed with SIGKILL in the middle of its work.
+
+    The killed process is a fork of one that has loaded everything, so that a round is short.
+    """
+    file = tmp_path / "relay.db"
+    acknowledged: set[str] = set()
+
+    async def make() -> None:
+        await (await open_records(f"sqlite:///{file}")).close()
+
+    asyncio.run(make())
+    nursery = subprocess.Popen(
+        [sys.executable, "-c", NURSERY, f"sqlite:///{file}"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert nursery.stdin is not None
+    assert nursery.stdout is not None
+    try:
+        for turn in range(ROUNDS):
+            nursery.stdin.write(f"{turn * 10_000}\n")
+            nursery.stdin.flush()
+            pid = int(nursery.stdout.readline())
+            wanted = 2 + turn % 7
+            for _ in range(wanted):
+                acknowledged.add(nursery.stdout.readline().strip())
+            os.kill(pid, signal.SIGKILL)
+            while (line := nursery.stdout.readline().strip()) != "dead":
+                acknowledged.add(line)  # said before it died
+    finally:
+        nursery.kill()
+        nursery.wait(10)
+        nursery.stdin.close()
+        nursery.stdout.close()
+    with sqlite3.connect(file) as connection:
+        rows = connection.execute("SELECT target FROM audit WHERE action='done'").fetchall()
+    connection.close()
+    kept = {target for (target,) in rows}
+    assert len(acknowledged) >= 2 * ROUNDS
+    assert acknowledged <= kept
+
+    async def verify() -> Walk:
+        store = await open_records(f"sqlite:///{file}")
+        walk = Walk()
+        number, length = 0, await store.audit.length()
+        while page := await store.audit.after(number, 1000):
+            for entry in page:
+                walk.see(entry)
+            number = page[-1].number
+        walk.end(length)
+        await store.close()
+        return walk
+
+    walk = asyncio.run(verify())
+    assert walk.broken is None
+    assert walk.count >= len(acknowledged)
+
+
+NURSERY = """
+import asyncio, os, sys, time
+import aiosqlite, alembic.command, relay.records.sql
+from relay.records.audit import Fact
+from relay.records.opening import open_records
+from relay.records.scribe import Scribe
+from relay.records.settings import AuditSettings
+
+async def work(url, first):
+    store = await open_records(url)
+    scribe = Scribe(store.audit, AuditSettings(), "n", time.time, lambda *a, **k: None)
+    for number in range(first, first + 10000):
+        scribe.note(Fact("noted", target=str(number)))
+        entry = await scribe.write(Fact("done", target=str(number)))
+        os.write(1, (entry.target + chr(10)).encode())
+        if number % 3 == 0:
+            await scribe.flush()
+
+for line in sys.stdin:
+    pid = os.fork()
+    if not pid:
+        asyncio.run(work(sys.argv[1], int(line)))
+        os._exit(0)
+    os.write(1, f"{pid}{chr(10)}".encode())
+    os.waitpid(pid, 0)
+    os.write(1, ("dead" + chr(10)).encode())
+"""

@@ -1,0 +1,107 @@
+"""Parts of groups, floors and numbers of broken streams, where the version has them (06)."""
+
+from __future__ import annotations
+
+import pytest
+
+from dialogue import Side, Talk, Wire
+from relay.session import events
+from relay.wire.lite import SubscribeUpdate
+
+WHOLE = SubscribeUpdate(7, False, 500, None, None)
+HEAD = "00 01 61 01 62 00 00"
+"""Body of a SUBSCRIBE to track "b" of "a", up to the ranges."""
+
+
+def hostile() -> tuple[Side, Wire]:
+    wire = Wire()
+    server = Side(wire.server, "moq-lite-06", False)
+    server.start()
+    server.stream_received(2, bytes.fromhex("010100"), True)
+    server.heard.clear()
+    wire.server.sent.clear()
+    return server, wire
+
+
+def test_floors_and_frames_reach_the_publisher(cut: int) -> None:
+    talk = Talk("moq-lite-06", cut)
+    talk.client.session.subscribe("a", "b", SubscribeUpdate(7, False, 500, 4, 6, 3, 0))
+    talk.client.session.resubscribe(0, SubscribeUpdate(8, False, 0, 0, None))
+    talk.run()
+    asked = talk.server.only(events.Subscribed)
+    assert asked == events.Subscribed(0, "a", "b", 7, False, 500, 4, 6, 3, 0)
+    # A floor of 0 is none.
+    assert talk.server.only(events.SubscribeUpdated) == events.SubscribeUpdated(
+        0, 8, False, 0, None, None
+    )
+
+
+def test_a_group_says_with_which_frame_it_begins() -> None:
+    talk = Talk("moq-lite-06")
+    talk.client.session.subscribe("a", "b", WHOLE)
+    talk.run()
+    stream = talk.server.session.open_group(0, 9, first_frame=70)
+    assert talk.wire.server.sent[-1] == ("stream_received", stream, b"\0\x04\0\x09\x40\x46", False)
+
+
+def test_half_a_group_is_not_taken_for_the_whole(cut: int) -> None:
+    talk = Talk("moq-lite-06", cut)
+    talk.client.session.subscribe("a", "b", WHOLE)
+    talk.run()
+    half = talk.server.session.open_group(0, 9, first_frame=1)
+    whole = talk.server.session.open_group(0, 10)
+    assert half is not None
+    assert whole is not None
+    talk.server.session.write(half, b"\x00\x01x", True)
+    talk.server.session.write(whole, b"\x00\x01x", True)
+    talk.run()
+    assert talk.client.only(events.GroupOpened).sequence == 10
+    assert {event.stream for event in talk.client.take(events.GroupReceived)} == {whole}
+    assert talk.wire.client.closed is None
+
+
+@pytest.mark.parametrize("ranges", ["00 00 00 01", "05 00 02 03"])
+def test_the_last_frame_of_no_group_is_refused(ranges: str) -> None:
+    server, wire = hostile()
+    body = bytes.fromhex(HEAD + ranges)
+    server.stream_received(0, b"\x02" + bytes([len(body)]) + body, False)
+    assert server.heard == []
+    assert server.session.publications == {}
+    assert [args[:2] for args in wire.server.sent] == [("stream_reset", 0), ("stream_stopped", 0)]
+    assert wire.server.closed is None
+
+
+def test_an_update_to_the_last_frame_of_no_group_ends_the_subscription() -> None:
+    server, wire = hostile()
+    body = bytes.fromhex(HEAD + "00 00 00 00")
+    server.stream_received(0, b"\x02" + bytes([len(body)]) + body, False)
+    server.stream_received(0, bytes.fromhex("06 00 00 00 00 00 01"), False)
+    assert [type(event) for event in server.heard] == [events.Subscribed, events.Unsubscribed]
+    assert wire.server.closed is None
+
+
+def test_a_fetch_that_ends_before_it_begins_is_refused() -> None:
+    server, wire = hostile()
+    fetch = bytes.fromhex("03 08 01 61 01 62 00 07")
+    server.stream_received(0, fetch + b"\x02\x02", False)
+    server.stream_received(4, fetch + b"\x02\x03", False)
+    assert server.heard == [events.FetchRequested(4, "a", "b", 0, 7, 2, 2)]
+    assert {args[1] for args in wire.server.sent} == {0}
+
+
+def test_numbers_are_those_of_the_version_on_the_wire_and_ours_above_it(cut: int) -> None:
+    talk = Talk("moq-lite-06", cut)
+    for _ in range(2):
+        talk.client.session.subscribe("a", "b", WHOLE)
+    talk.run()
+    stream = talk.server.session.open_group(0, 1)
+    assert stream is not None
+    talk.run()
+    talk.server.session.reset(stream, 26)
+    talk.server.session.refuse(0, 30)
+    talk.server.session.refuse(1, 13)
+    codes = [args[2] for args in talk.wire.server.sent if args[0] == "stream_reset"]
+    assert codes == [5, 54, 51]
+    talk.run()
+    assert talk.client.only(events.GroupAborted).code == 26
+    assert [event.code for event in talk.client.take(events.SubscribeRefused)] == [30, 13]
