@@ -257,8 +257,12 @@ class Endpoint:
         for data, address in datagrams:
             self.bytes_in += len(data)
             connection = self._take(sock, data, address, now)
-            if connection is not None:
+            if connection is None:
+                continue
+            if connection.engine.has_news:
                 heard[connection] = None
+            else:
+                self._timers.arm(connection, len(self._lines))
         self.datagrams_in += len(datagrams)
         self._turn(heard)
 

@@ -30,7 +30,8 @@ class SharedSender(QuicStreamSender):
 
     def __init__(self, stream: QuicStream, owner: Owner, writable: bool) -> None:
         super().__init__(stream.stream_id, writable)
-        self._stream = stream
+        self.stream = stream
+        """The stream whose half it is."""
         self._owner = owner
         self._chunks: list[bytes] = []
         self._starts: list[int] = []
@@ -50,12 +51,12 @@ class SharedSender(QuicStreamSender):
             self._buffer_stop = start + size
             if end_stream:
                 self._buffer_fin = self._buffer_stop
-        self._owner.stirred(self._stream)
+        self._owner.stirred(self.stream)
 
     def reset(self, error_code: int) -> None:
         """Break off."""
         super().reset(error_code)
-        self._owner.stirred(self._stream)
+        self._owner.stirred(self.stream)
 
     def cut(self, start: int, stop: int) -> bytes:
         """The bytes between two offsets that are not acknowledged yet."""
@@ -129,18 +130,18 @@ class SharedSender(QuicStreamSender):
                 self._trim()
             if stop == self._buffer_fin and self._acked_fin:
                 self.is_finished = True
-                self._owner.stirred(self._stream)
+                self._owner.stirred(self.stream)
             return
         super().on_data_delivery(delivery, start, stop, fin)
         if self._buffer_start != was_at:
             self._trim()
         if self.is_finished or delivery is not QuicDeliveryState.ACKED:
-            self._owner.stirred(self._stream)
+            self._owner.stirred(self.stream)
 
     def on_reset_delivery(self, delivery: QuicDeliveryState) -> None:
         """A reset was acknowledged, or lost."""
         super().on_reset_delivery(delivery)
-        self._owner.stirred(self._stream)
+        self._owner.stirred(self.stream)
 
     def drop_unsent(self) -> int:
         """After a reset: forget everything; answers how many bytes had never left."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
+from functools import cache
 from typing import Any
 
 import aioquic
@@ -26,10 +27,11 @@ from aioquic.quic.connection import (
     QuicReceiveContext,
 )
 from aioquic.quic.crypto import CryptoContext
-from aioquic.quic.packet import QuicPacketType, decode_packet_number, push_ack_frame
+from aioquic.quic.packet import decode_packet_number, push_ack_frame
 from aioquic.quic.recovery import MAX_ACK_RANGES, QuicPacketRecovery, QuicPacketSpace
 from aioquic.quic.stream import QuicStream
 
+from relay.net.acked import Piece, Sent, acknowledge, read_ack
 from relay.net.sender import SharedSender, Streams
 from relay.net.udp import Address
 
@@ -43,6 +45,7 @@ _TAG = 16
 _KINDS = (b"\x0a", b"\x0b", b"\x0e", b"\x0f")
 """STREAM frames with a length: without and with an end, then the same with an offset."""
 
+_ACK = 0x02
 _LEAST = 64
 """Bytes of a packet below which no stream data is begun."""
 
@@ -51,28 +54,10 @@ _CALM = frozenset((0x00, 0x01, 0x02, 0x03, *range(0x08, 0x14)))
 peer's limits (RFC 9000, 19)."""
 
 
-class Sent:
-    """A packet under way, with the members of the library's own record."""
-
-    __slots__ = (
-        "delivery_handlers",
-        "in_flight",
-        "is_ack_eliciting",
-        "packet_number",
-        "sent_bytes",
-        "sent_time",
-    )
-
-    epoch = _ONE_RTT
-    is_crypto_packet = False
-    packet_type = QuicPacketType.ONE_RTT
-
-    def __init__(self, number: int, size: int, now: float, eliciting: bool, handlers: Any) -> None:
-        self.packet_number = number
-        self.sent_bytes = size
-        self.sent_time = now
-        self.is_ack_eliciting = self.in_flight = eliciting
-        self.delivery_handlers = handlers
+@cache
+def _tell_unchecked(version: str) -> None:
+    """Say once that the short way is off."""
+    _log.warning("short way off: aioquic %s was not checked", version)
 
 
 class ShortWay(QuicConnection):
@@ -85,8 +70,10 @@ class ShortWay(QuicConnection):
         """Streams that may have something to send or may be over, in the order of their turns."""
         self._is_short = short_way and aioquic.__version__ in CHECKED
         if short_way and not self._is_short:
-            _log.warning("short way off: aioquic %s was not checked", aioquic.__version__)
+            _tell_unchecked(aioquic.__version__)
         self._is_long_due = True
+        self.has_news = True
+        """Whether it has to be flushed: more was heard than that all has arrived."""
         self._loss._on_packets_lost = self._packets_lost  # type: ignore[method-assign]
 
     def stirred(self, stream: QuicStream) -> None:
@@ -104,6 +91,7 @@ class ShortWay(QuicConnection):
     def datagrams_to_send(self, now: float) -> list[tuple[bytes, Address]]:
         """Datagrams that may leave now."""
         datagrams: list[tuple[bytes, Address]] = []
+        self.has_news = False
         if self._is_short and not self._needs_library(now):
             datagrams = self._send_short(now)
             if not self._limits_due():
@@ -209,13 +197,15 @@ class ShortWay(QuicConnection):
             ack_due = False
             size = sum(map(len, frames))
             limit = min(self._max_datagram_size, room) - overhead - size
-            eliciting = self._fill(limit, frames, handlers)
+            pieces: list[Piece] = []
+            eliciting = self._fill(limit, frames, pieces, handlers)
             if not frames:
                 break
             payload = b"".join(frames)
             plain.append(payload)
             sent = len(payload) + overhead
-            packet = Sent(self._packet_number + len(plain) - 1, sent, now, eliciting, handlers)
+            packet = Sent(self._packet_number + len(plain) - 1, sent, now, pieces, handlers)
+            packet.is_ack_eliciting = packet.in_flight = eliciting
             loss.on_packet_sent(packet=packet, space=space)  # type: ignore[arg-type]
             if paced is not None:
                 pacer.bucket_time = max(0.0, pacer.bucket_time - paced)
@@ -237,7 +227,9 @@ class ShortWay(QuicConnection):
         handler = (self._on_ack_delivery, (space, space.largest_received_packet))
         return [buf.data], [handler]
 
-    def _fill(self, room: int, frames: list[bytes], handlers: list[Any]) -> bool:
+    def _fill(
+        self, room: int, frames: list[bytes], pieces: list[Piece], handlers: list[Any]
+    ) -> bool:
         """Add frames of streams whose turn it is; answers whether there are any."""
         before = len(frames)
         served: list[int] = []
@@ -260,7 +252,7 @@ class ShortWay(QuicConnection):
             if stream.is_blocked or sender.buffer_is_empty:
                 del stirred[stream_id]
                 continue
-            wrote = self._stream_frame(stream, sender, room, frames, handlers)
+            wrote = self._stream_frame(stream, sender, room, frames, pieces)
             room -= wrote
             if not wrote:
                 # Nothing pending, or the peer's limits: it stays in line in the second case.
@@ -285,7 +277,7 @@ class ShortWay(QuicConnection):
         sender: Any,
         room: int,
         frames: list[bytes],
-        handlers: list[Any],
+        pieces: list[Piece],
     ) -> int:
         highest = sender.highest_offset
         most = min(
@@ -310,7 +302,7 @@ class ShortWay(QuicConnection):
             head = _KINDS[fin + 2] + label + numbers.to_bytes(10, "big")
         frames.append(head)
         frames.append(data)
-        handlers.append((sender.on_data_delivery, (offset, offset + size, fin)))
+        pieces.append((sender, offset, offset + size, fin))
         self._remote_max_data_used += sender.highest_offset - highest
         return len(head) + size
 
@@ -358,7 +350,7 @@ class ShortWay(QuicConnection):
         """A datagram came."""
         if not (self._is_short and self._is_settled(data, addr) and self._open(data, now)):
             super().receive_datagram(data, addr, now)
-            self._is_long_due = True
+            self._is_long_due = self.has_news = True
 
     def _is_settled(self, data: bytes, addr: Address) -> bool:
         return (
@@ -405,13 +397,19 @@ class ShortWay(QuicConnection):
         return True
 
     def _hear(self, plain: bytes, number: int, space: QuicPacketSpace, now: float) -> None:
-        path = self._network_paths[0]
-        context = QuicReceiveContext(_ONE_RTT, self.host_cid, path, None, now, None)
         eliciting = False
-        try:
-            eliciting, _ = self._payload_received(context, plain)
-        except QuicConnectionError as error:
-            self.close(error.error_code, error.frame_type, error.reason_phrase)
+        if plain[0] == _ACK and (frame := read_ack(plain)) is not None:
+            ranges, delay, end = frame
+            self._acked(ranges, delay, space, now)
+            plain = plain[end:]
+        if plain.strip(b"\0"):
+            self.has_news = True
+            path = self._network_paths[0]
+            context = QuicReceiveContext(_ONE_RTT, self.host_cid, path, None, now, None)
+            try:
+                eliciting, _ = self._payload_received(context, plain)
+            except QuicConnectionError as error:
+                self.close(error.error_code, error.frame_type, error.reason_phrase)
         if self._state is not QuicConnectionState.CONNECTED or self._close_pending:
             return
         self._close_at = now + self._idle_timeout()
@@ -425,6 +423,22 @@ class ShortWay(QuicConnection):
             space.ack_queue.shift()
         if eliciting and space.ack_at is None:
             space.ack_at = now + self._ack_delay
+
+    def _acked(
+        self, ranges: list[tuple[int, int]], delay: int, space: QuicPacketSpace, now: float
+    ) -> None:
+        """Packets arrived: streams that are over are forgotten at once."""
+        loss = self._loss
+        loss.peer_completed_address_validation = True
+        took = (delay << self._remote_ack_delay_exponent) / 1000000
+        for sender in acknowledge(loss, space, ranges, took, now):
+            stream = sender.stream
+            if sender.is_finished and stream.is_finished:
+                self._discard(stream)
+            elif not stream.stream_id & 2:  # type: ignore[operator]
+                self.has_news = True  # somebody may wait for an answer to have arrived
+        if self._stirred or self._is_long_due or self._probe_pending:
+            self.has_news = True
 
     def _handle_stream_frame(
         self, context: QuicReceiveContext, frame_type: int, buf: Buffer

@@ -78,8 +78,9 @@ def send(sock: socket.socket, datagrams: Sequence[bytes], address: Address | Non
     another reason (no route, too big) is lost, as it would be on the way.
     """
     index = 0
+    in_trains = sock in _GSO
     while index < len(datagrams):
-        length = _train(datagrams, index) if sock in _GSO else 1
+        length = _train(datagrams, index) if in_trains else 1
         try:
             if length > 1:
                 _send_train(sock, datagrams[index : index + length], address)
@@ -91,7 +92,9 @@ def send(sock: socket.socket, datagrams: Sequence[bytes], address: Address | Non
             if error.errno in _BUSY:
                 return index
             if length > 1 and error.errno in _NO_TRAINS:
-                _GSO.discard(sock)  # the route's device cannot, or the path's MTU is less
+                in_trains = False
+                if error.errno != errno.EMSGSIZE:  # which speaks of this path alone
+                    _GSO.discard(sock)  # the route's device cannot
                 continue
         index += length
     return len(datagrams)
