@@ -101,6 +101,25 @@ def read_ack(plain: bytes) -> tuple[list[tuple[int, int]], int, int] | None:
     return ranges, numbers[1], at
 
 
+def enter(
+    loss: QuicPacketRecovery, space: QuicPacketSpace, packets: list[Sent], now: float
+) -> bool:
+    """Book packets that leave now; answers whether any of them asks for an acknowledgement."""
+    train = Sent(0, 0, now, [], [])
+    eliciting = 0
+    book: dict[int, Any] = space.sent_packets
+    for packet in packets:
+        book[packet.packet_number] = packet
+        if packet.in_flight:
+            eliciting += 1
+            train.sent_bytes += packet.sent_bytes
+    if eliciting:
+        space.ack_eliciting_in_flight += eliciting
+        loss._time_of_last_sent_ack_eliciting_packet = now
+        loss._cc.on_packet_sent(packet=train)  # type: ignore[arg-type]
+    return eliciting > 0
+
+
 def acknowledge(
     loss: QuicPacketRecovery,
     space: QuicPacketSpace,

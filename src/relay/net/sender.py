@@ -111,6 +111,26 @@ class SharedSender(QuicStreamSender):
             self._pending_eof = False
         return start, self.cut(start, stop), fin
 
+    def take_run(self, size: int, count: int, most: int) -> tuple[int, list[bytes]]:
+        """At most ``count`` pieces of exactly ``size`` bytes before offset ``most``, to be sent.
+
+        They are in the middle of the stream (neither its first byte nor its last, and offsets of
+        four bytes), all others are left to `take`. Answers where they begin, too.
+        """
+        ranges: list[range] = self._pending._RangeSet__ranges  # type: ignore[attr-defined]
+        if not ranges or not (start := ranges[0].start) or ranges[0].stop >= 1 << 30:
+            return 0, []
+        end = ranges[0].stop
+        count = min(count, (min(end - 1, most) - start) // size)
+        if count <= 0:
+            return 0, []
+        stop = start + count * size
+        ranges[0] = range(stop, end)
+        if stop > self.highest_offset:
+            self.highest_offset = stop
+        data = self.cut(start, stop)
+        return start, [data[at : at + size] for at in range(0, count * size, size)]
+
     def on_data_delivery(
         self, delivery: QuicDeliveryState, start: int, stop: int, fin: bool
     ) -> None:

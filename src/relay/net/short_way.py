@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from functools import cache
+from math import ceil
 from typing import Any
 
 import aioquic
@@ -26,12 +27,12 @@ from aioquic.quic.connection import (
     QuicNetworkPath,
     QuicReceiveContext,
 )
-from aioquic.quic.crypto import CryptoContext
 from aioquic.quic.packet import decode_packet_number, push_ack_frame
 from aioquic.quic.recovery import MAX_ACK_RANGES, QuicPacketRecovery, QuicPacketSpace
 from aioquic.quic.stream import QuicStream
 
-from relay.net.acked import Piece, Sent, acknowledge, read_ack
+from relay.net.acked import Piece, Sent, acknowledge, enter, read_ack
+from relay.net.seal import seal
 from relay.net.sender import SharedSender, Streams
 from relay.net.udp import Address
 
@@ -189,6 +190,15 @@ class ShortWay(QuicConnection):
         room = loss.congestion_window - loss.bytes_in_flight
         overhead = 3 + len(self._peer_cid.cid) + _TAG
         plain: list[bytes] = []
+        packets: list[Sent] = []
+        if not ack_due and len(self._stirred) == 1:
+            most = room // self._max_datagram_size
+            if paced is not None:
+                most = min(most, ceil(pacer.bucket_time / paced))
+            packets = self._run(most, self._max_datagram_size - overhead, plain, now)
+            room -= len(packets) * self._max_datagram_size
+            if paced is not None:
+                pacer.bucket_time = max(0.0, pacer.bucket_time - paced * len(packets))
         while True:
             if paced is not None and pacer.bucket_time <= 0 and not ack_due:
                 self._pacing_at = now + paced
@@ -206,16 +216,41 @@ class ShortWay(QuicConnection):
             sent = len(payload) + overhead
             packet = Sent(self._packet_number + len(plain) - 1, sent, now, pieces, handlers)
             packet.is_ack_eliciting = packet.in_flight = eliciting
-            loss.on_packet_sent(packet=packet, space=space)  # type: ignore[arg-type]
+            packets.append(packet)
             if paced is not None:
                 pacer.bucket_time = max(0.0, pacer.bucket_time - paced)
             if not eliciting:
                 break
             room -= sent
-            if not self._ack_eliciting_sent_since_receipt:
-                self._close_at = now + self._idle_timeout()
-                self._ack_eliciting_sent_since_receipt = True
+        if enter(loss, space, packets, now) and not self._ack_eliciting_sent_since_receipt:
+            self._close_at = now + self._idle_timeout()
+            self._ack_eliciting_sent_since_receipt = True
         return self._seal(plain, path)
+
+    def _run(self, most: int, limit: int, plain: list[bytes], now: float) -> list[Sent]:
+        """Full packets of the only stream that has something to send, all but its last bytes."""
+        stream = next(iter(self._stirred.values()))
+        sender: Any = stream.sender
+        if stream.is_finished or stream.is_blocked or sender._reset_error_code is not None:
+            return []
+        size = limit - 7 - len(sender.label)
+        credit = sender.highest_offset + self._remote_max_data - self._remote_max_data_used
+        highest = sender.highest_offset
+        start, pieces = sender.take_run(size, most, min(credit, stream.max_stream_data_remote))
+        self._remote_max_data_used += sender.highest_offset - highest
+        head = _KINDS[2] + sender.label
+        number = self._packet_number + len(plain)
+        sent = limit + 3 + len(self._peer_cid.cid) + _TAG
+        packets = []
+        for data in pieces:
+            numbers = (start | 1 << 31) << 16 | size | 0x4000
+            plain.append(b"".join((head, numbers.to_bytes(6, "big"), data)))
+            packet = Sent(number, sent, now, [(sender, start, start + size, False)], [])
+            packet.is_ack_eliciting = packet.in_flight = True
+            packets.append(packet)
+            number += 1
+            start += size
+        return packets
 
     def _acknowledge(self, space: QuicPacketSpace, now: float) -> tuple[list[bytes], list[Any]]:
         received = space.largest_received_time
@@ -315,34 +350,16 @@ class ShortWay(QuicConnection):
             self._stream_limit(stream_id).value += 1
 
     def _seal(self, plain: list[bytes], path: QuicNetworkPath) -> list[tuple[bytes, Address]]:
-        """Protect a train of packets: one pass of header protection for all of them."""
+        """Protect a train of packets."""
         if not plain:
             return []
-        crypto = self._cryptos[_ONE_RTT]
-        context = crypto.send
-        assert context.aead is not None
-        seal, iv = context.aead._aead.encrypt, context.aead._iv
+        crypto, number = self._cryptos[_ONE_RTT], self._packet_number
         first = 0x41 | (self._spin_bit << 5) | (crypto.key_phase << 2)
-        start = bytes((first,)) + self._peer_cid.cid
-        number = self._packet_number
-        sealed = []
-        for payload in plain:
-            header = start + (number & 0xFFFF).to_bytes(2, "big")
-            sealed.append(seal((iv ^ number).to_bytes(12, "big"), payload, header))
-            number += 1
-        masks = _masks(context, [each[2:18] for each in sealed])
-        number, cid, address = self._packet_number, self._peer_cid.cid, path.addr
-        out = []
-        for index, body in enumerate(sealed):
-            mask = masks[index]
-            hidden = (number & 0xFFFF) ^ (mask[1] << 8 | mask[2])
-            head = bytes((first ^ (mask[0] & 0x1F),))
-            datagram = b"".join((head, cid, hidden.to_bytes(2, "big"), body))
-            path.bytes_sent += len(datagram)
-            out.append((datagram, address))
-            number += 1
-        self._packet_number = number
-        return out
+        sealed = seal(crypto.send, plain, first, self._peer_cid.cid, number)
+        self._packet_number = number + len(plain)
+        path.bytes_sent += sum(map(len, sealed))
+        address = path.addr
+        return [(datagram, address) for datagram in sealed]
 
     # In
 
@@ -454,16 +471,6 @@ class ShortWay(QuicConnection):
                 self.stirred(stream)
             elif stream.receiver.highest_offset * 2 > stream.max_stream_data_local:
                 self._is_long_due = True
-
-
-def _masks(context: CryptoContext, samples: list[bytes]) -> list[bytes]:
-    """Header protection masks (RFC 9001, 5.4); AES makes all of them in one call."""
-    protection = context.hp
-    assert protection is not None
-    if protection._is_chacha20:
-        return [protection._mask(sample) for sample in samples]
-    masks = protection._encryptor.update(b"".join(samples))
-    return [masks[at : at + 16] for at in range(0, len(masks), 16)]
 
 
 def _reset_frame(sender: SharedSender) -> bytes:
