@@ -268,9 +268,12 @@ class Endpoint:
 
     def _timer_due(self) -> None:
         now = self.now()
-        due = self._timers.expired(now)
-        for connection in due:
-            connection.fire(now)
+        due = []
+        for connection in self._timers.expired(now):
+            if connection.fire(now):
+                due.append(connection)
+            else:
+                self._timers.arm(connection, len(self._lines))
         self._turn(due)
 
     def _turn(self, heard: Sequence[Connection] | dict[Connection, None]) -> None:
