@@ -93,3 +93,37 @@ def test_a_taken_port(pair) -> None:
 )
 def test_plain_addresses(address, plain) -> None:
     assert udp.plain(address) == plain
+
+
+def test_a_train_leaves_and_comes_as_the_datagrams_it_was_made_of(pair) -> None:
+    one, two = pair
+    sizes = [1200] * 7 + [300] + [1200, 1350, 10] + [900] * 70
+    datagrams = [bytes([index]) * size for index, size in enumerate(sizes)]
+    for start in range(0, len(datagrams), 20):
+        part = datagrams[start : start + 20]
+        assert udp.send(one, part, two.getsockname()) == len(part)
+        got: list[bytes] = []
+        while found := udp.receive(two, 256)[0]:
+            got += [data for data, _ in found]
+        assert got == part
+
+
+class NoTrains:
+    """A socket whose device cannot send trains."""
+
+    def __init__(self) -> None:
+        self.sent: list[bytes] = []
+
+    def sendmsg(self, *_: object) -> None:
+        raise OSError(errno.EIO, "")
+
+    def sendto(self, data: bytes, address: object) -> None:
+        self.sent.append(data)
+
+
+def test_where_no_train_can_leave_datagrams_go_one_by_one() -> None:
+    sock = NoTrains()
+    udp._GSO.add(sock)
+    assert udp.send(sock, [b"a", b"b", b"c"], ("x", 1)) == 3
+    assert sock.sent == [b"a", b"b", b"c"]
+    assert sock not in udp._GSO

@@ -128,20 +128,24 @@ class Connection:
         except Exception as error:
             self.fail(error)
 
-    def fire(self, now: float) -> None:
-        """The time of `timer` has come."""
+    def fire(self, now: float) -> bool:
+        """The time of `timer` has come; False when it was put off meanwhile, by an ACK say."""
+        is_due = False
         if self.deadline is not None and now >= self.deadline:
             self.deadline = None
+            is_due = True
             if self.application is None or not self.alpn:
                 self.engine.end(0, "the handshake took too long", transport=True)
             else:
                 self._guard(self.application.overdue)
         due = self.engine.deadline()
         if due is not None and now >= due:
+            is_due = True
             try:
                 self.engine.handle_timer(now)
             except Exception as error:
                 self.fail(error)
+        return is_due
 
     def timer(self) -> float | None:
         """When `fire` is due, ``None`` for never."""

@@ -281,16 +281,23 @@ class Endpoint:
         for data, address in datagrams:
             self.bytes_in += len(data)
             connection = self._take(sock, data, address, now)
-            if connection is not None:
+            if connection is None:
+                continue
+            if connection.engine.has_news:
                 heard[connection] = None
+            else:
+                self._timers.arm(connection, len(self._lines))
         self.datagrams_in += len(datagrams)
         self._turn(heard)
 
     def _timer_due(self) -> None:
         now = self.now()
-        due = self._timers.expired(now)
-        for connection in due:
-            connection.fire(now)
+        due = []
+        for connection in self._timers.expired(now):
+            if connection.fire(now):
+                due.append(connection)
+            else:
+                self._timers.arm(connection, len(self._lines))
         self._turn(due)
 
     def _turn(self, heard: Sequence[Connection] | dict[Connection, None]) -> None:

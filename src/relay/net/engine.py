@@ -10,15 +10,16 @@ from __future__ import annotations
 
 from aioquic._buffer import Buffer
 from aioquic.quic.configuration import QuicConfiguration
-from aioquic.quic.connection import END_STATES, QuicConnection, QuicConnectionState
+from aioquic.quic.connection import END_STATES, QuicConnectionState
 from aioquic.quic.events import ConnectionTerminated, StreamDataReceived, StreamReset
 from aioquic.quic.packet_builder import QuicPacketBuilder
-from aioquic.quic.rangeset import RangeSet
 from aioquic.tls import Context, pull_client_hello
 from cryptography import x509
 
 from relay.net.capsule import clip
+from relay.net.sender import SharedSender
 from relay.net.settings import QuicLimits
+from relay.net.short_way import ShortWay
 from relay.net.steer import WHOLE, Share
 from relay.net.tls import fingerprint
 from relay.net.udp import Address
@@ -31,7 +32,7 @@ _DATAGRAM_OVERHEAD = 16 + 3 + 3
 (RFC 9000, 17.3; RFC 9221, 4)."""
 
 
-class Engine(QuicConnection):
+class Engine(ShortWay):
     """One QUIC connection, without a socket and without a clock."""
 
     def __init__(
@@ -43,6 +44,7 @@ class Engine(QuicConnection):
         share: Share = WHOLE,
     ) -> None:
         super().__init__(
+            short_way=limits.short_way,
             configuration=configuration,
             original_destination_connection_id=original_cid,
             retry_source_connection_id=retry_cid,
@@ -199,11 +201,8 @@ class Engine(QuicConnection):
         stream = self._streams.get(stream_id)
         if stream is None or stream.sender._reset_error_code is None:
             return
-        sender = stream.sender
-        self._dropped += sender._buffer_stop - sender.highest_offset
-        sender._buffer_stop = sender.highest_offset
-        sender._buffer.clear()
-        sender._pending = RangeSet()
+        assert isinstance(stream.sender, SharedSender)
+        self._dropped += stream.sender.drop_unsent()
 
     def send_datagram(self, data: bytes) -> bool:
         """Queue a datagram; False when it is too big, or the queue is full, or all is over."""
@@ -269,6 +268,12 @@ class Engine(QuicConnection):
         super()._replenish_connection_ids()
         for fresh in self._host_cids[known:]:  # they have been told to nobody yet
             fresh.cid = self._share.mark(fresh.cid)
+
+    def _limits_due(self) -> bool:
+        moved = self._delivered + self._window - self._local_max_data.value
+        if moved >= self._window // 2 or self._local_max_data.value != self._local_max_data.sent:
+            return True
+        return self._streams_due()
 
     def _write_connection_limits(self, builder: QuicPacketBuilder, space: object) -> None:
         # The library doubles the window whenever half of it is used, so gaps in many streams

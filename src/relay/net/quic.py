@@ -37,6 +37,8 @@ class QuicTransport:
         self._engine = connection.engine
         self._ready = ready
         self._stopped: set[int] = set()
+        self._is_flushing = False
+        """Whether packets are built right after: what is written now needs no flush of its own."""
 
     def start(self, receiver: Receiver) -> None:
         """Name the receiver; what came before is replayed in order, never inside this call."""
@@ -57,7 +59,8 @@ class QuicTransport:
         """Append to the stream; after its end or the session's nothing happens."""
         if not self.is_closed:
             self._engine.send(stream, data, fin)
-            self.connection.wake()
+            if not self._is_flushing:
+                self.connection.wake()
             if self._engine.unsent > self.connection.limits.max_unsent:
                 self.close(LimitExceeded.session_code, "the peer reads too slowly (max_unsent)")
 
@@ -147,7 +150,11 @@ class QuicTransport:
         """Refresh what is known of the path, then let the receiver speak."""
         self.rtt = self._engine.rtt
         self.datagram_limit = 0 if self.is_closed else self._datagram_room()
-        self.delivery.flush()
+        self._is_flushing = True
+        try:
+            self.delivery.flush()
+        finally:
+            self._is_flushing = False
 
     def overdue(self) -> None:
         """Raw QUIC waits for nothing after its handshake but the answer to a visit."""

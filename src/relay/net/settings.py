@@ -60,6 +60,10 @@ class QuicLimits:
     congestion_control: str = "reno"
     """``reno`` or ``cubic``."""
 
+    short_way: bool = True
+    """Whether stream data and acknowledgements go around the QUIC library's general machinery. It
+    turns itself off with a version of the library it was not compared with."""
+
     def __post_init__(self) -> None:
         """Check what would otherwise fail inside the QUIC library, or silently."""
         if self.max_datagram_size < 1200:

@@ -11,8 +11,10 @@ import contextlib
 import errno
 import os
 import socket
+import sys
 from collections.abc import Sequence
 from typing import Any
+from weakref import WeakSet
 
 from relay.errors import ConfigError
 
@@ -22,11 +24,27 @@ Address = tuple[Any, ...]
 MAX_DATAGRAM = 65535
 """Largest UDP payload in bytes that is read."""
 
+MAX_TRAIN = 64
+"""Datagrams in one system call (UDP_MAX_SEGMENTS of the kernel)."""
+
+_MAX_TRAIN_BYTES = 65_000
+"""A train with its headers has to fit an IP packet's length field."""
+
+_UDP_SEGMENT = 103
+_UDP_GRO = 104
+"""Options of Linux (udp(7)) that Python's socket module does not name."""
+
+_ANCILLARY = socket.CMSG_SPACE(4)
+
 _BUSY = frozenset((errno.EAGAIN, errno.EWOULDBLOCK))
+_NO_TRAINS = frozenset((errno.EIO, errno.EINVAL, errno.EMSGSIZE, errno.EOPNOTSUPP))
+
+_GSO: WeakSet[socket.socket] = WeakSet()
+"""Sockets whose kernel takes trains (UDP_SEGMENT)."""
 
 
 def receive(sock: socket.socket, limit: int) -> tuple[list[tuple[bytes, Address]], bool]:
-    """Read up to ``limit`` datagrams that are there already.
+    """Read about ``limit`` datagrams that are there already; the kernel may join some of a train.
 
     The second answer says whether a connected peer's port turned out to be closed.
     """
@@ -34,13 +52,22 @@ def receive(sock: socket.socket, limit: int) -> tuple[list[tuple[bytes, Address]
     refused = False
     for _ in range(limit):
         try:
-            datagrams.append(sock.recvfrom(MAX_DATAGRAM))
+            data, ancillary, _, address = sock.recvmsg(MAX_DATAGRAM, _ANCILLARY)
         except (BlockingIOError, InterruptedError):
             break
         except ConnectionRefusedError:
             refused = True
         except OSError:
             continue
+        else:
+            size = _segment_size(ancillary) or len(data)
+            if size >= len(data):
+                datagrams.append((data, address))
+            else:
+                cuts = range(0, len(data), size)
+                datagrams.extend((data[at : at + size], address) for at in cuts)
+        if len(datagrams) >= limit:
+            break
     return datagrams, refused
 
 
@@ -50,16 +77,58 @@ def send(sock: socket.socket, datagrams: Sequence[bytes], address: Address | Non
     Fewer than given means that the kernel takes no more now. A datagram that cannot be sent for
     another reason (no route, too big) is lost, as it would be on the way.
     """
-    for index, datagram in enumerate(datagrams):
+    index = 0
+    in_trains = sock in _GSO
+    while index < len(datagrams):
+        length = _train(datagrams, index) if in_trains else 1
         try:
-            if address is None:
-                sock.send(datagram)
+            if length > 1:
+                _send_train(sock, datagrams[index : index + length], address)
+            elif address is None:
+                sock.send(datagrams[index])
             else:
-                sock.sendto(datagram, address)
+                sock.sendto(datagrams[index], address)
         except OSError as error:
             if error.errno in _BUSY:
                 return index
+            if length > 1 and error.errno in _NO_TRAINS:
+                in_trains = False
+                if error.errno != errno.EMSGSIZE:  # which speaks of this path alone
+                    _GSO.discard(sock)  # the route's device cannot
+                continue
+        index += length
     return len(datagrams)
+
+
+def _train(datagrams: Sequence[bytes], start: int) -> int:
+    """How many datagrams from ``start`` may leave as one: of one size, the last may be shorter."""
+    size = total = len(datagrams[start])
+    stop = start + 1
+    while stop < len(datagrams) and stop - start < MAX_TRAIN:
+        more = len(datagrams[stop])
+        if not 0 < more <= size or total + more > _MAX_TRAIN_BYTES:
+            break
+        total += more
+        stop += 1
+        if more < size:
+            break
+    return stop - start
+
+
+def _send_train(sock: socket.socket, train: Sequence[bytes], address: Address | None) -> None:
+    option = (socket.SOL_UDP, _UDP_SEGMENT, len(train[0]).to_bytes(2, sys.byteorder))
+    if address is None:
+        sock.sendmsg(train, [option])
+    else:
+        sock.sendmsg(train, [option], 0, address)
+
+
+def _segment_size(ancillary: list[tuple[int, int, bytes]]) -> int:
+    """The size of the datagrams the kernel joined, 0 when it did not."""
+    for level, kind, value in ancillary:
+        if level == socket.SOL_UDP and kind == _UDP_GRO:
+            return int.from_bytes(value[:4], sys.byteorder)
+    return 0
 
 
 def bind(host: str, port: int, buffer: int) -> list[socket.socket]:
@@ -149,6 +218,13 @@ def _socket(family: int, buffer: int) -> socket.socket:
     for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
         with contextlib.suppress(OSError):
             sock.setsockopt(socket.SOL_SOCKET, option, buffer)
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):
+            sock.setsockopt(socket.SOL_UDP, _UDP_GRO, 1)
+        with contextlib.suppress(OSError):
+            # Asked only to learn whether the kernel knows it: 0 means no trains by default.
+            sock.setsockopt(socket.SOL_UDP, _UDP_SEGMENT, 0)
+            _GSO.add(sock)
     return sock
 
 

@@ -1,0 +1,255 @@
+"""The short way against the library's own client, on a network that loses and reorders."""
+
+from __future__ import annotations
+
+import heapq
+import logging
+import random
+import ssl
+from dataclasses import dataclass, field, replace
+from itertools import count
+
+import pytest
+from aioquic.quic.connection import QuicConnection
+from aioquic.quic.events import (
+    ConnectionTerminated,
+    StopSendingReceived,
+    StreamDataReceived,
+    StreamReset,
+)
+from aioquic.tls import CipherSuite, Epoch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from relay.net import short_way
+from relay.net.endpoint import configure
+from relay.net.engine import Engine
+from relay.net.settings import QuicLimits
+from relay.net.tls import Certificates
+
+PAIR = Certificates.generated(["localhost"]).current
+HERE, THERE = ("192.0.2.2", 2), ("192.0.2.1", 1)
+
+
+@dataclass
+class Net:
+    """An engine and a plain client with a network and a clock between them."""
+
+    is_short: bool = True
+    loss: float = 0.0
+    delay: float = 0.01
+    jitter: float = 0.0
+    seed: int = 1
+    ciphers: list[CipherSuite] | None = None
+    limits: QuicLimits = field(default_factory=QuicLimits)
+    now: float = 100.0
+
+    def __post_init__(self) -> None:
+        self.dice = random.Random(self.seed)
+        self.order = count()
+        self.under_way: list[tuple[float, int, bool, bytes]] = []
+        self.got: dict[int, bytearray] = {}
+        self.finished: set[int] = set()
+        self.resets: dict[int, int] = {}
+        self.heard: dict[int, bytearray] = {}
+        self.ends: list[ConnectionTerminated] = []
+        self.short = self.long = 0
+        self.client = QuicConnection(configuration=configure(self.limits, True, ("x",)))
+        self.client.configuration.verify_mode = ssl.CERT_NONE
+        if self.ciphers:
+            self.client.configuration.cipher_suites = self.ciphers
+        limits = replace(self.limits, short_way=self.is_short)
+        serving = configure(limits, False, ("x",))
+        serving.certificate, serving.private_key = PAIR.chain[0], PAIR.key
+        self.server = Engine(serving, limits, self.client.original_destination_connection_id)
+        send_short, loss = self.server._send_short, self.loss
+
+        def counted(now: float):
+            sent = send_short(now)
+            self.short += len(sent)
+            return sent
+
+        self.server._send_short = counted
+        self.client.connect(THERE, self.now)
+        self.loss = 0.0
+        self.run(0.5)
+        self.loss = loss
+
+    def run(self, seconds: float, until=lambda: False) -> None:
+        end = self.now + seconds
+        while not until():
+            self._exchange()
+            times = [self.server.deadline(), self.client.get_timer()]
+            if self.under_way:
+                times.append(self.under_way[0][0])
+            later = max(self.now, min(t for t in times if t is not None))
+            if later >= end:
+                self.now = end
+                return
+            self.now = later
+            while self.under_way and self.under_way[0][0] <= self.now:
+                _, _, is_up, data = heapq.heappop(self.under_way)
+                if is_up:
+                    self.server.receive_datagram(data, HERE, self.now)
+                else:
+                    self.client.receive_datagram(data, THERE, self.now)
+            timers = (self.server.deadline(), self.client.get_timer())
+            for side, due in zip((self.server, self.client), timers, strict=True):
+                if due is not None and due <= self.now:
+                    side.handle_timer(self.now)
+
+    def _exchange(self) -> None:
+        self._events()
+        recovery = self.server._loss
+        most = max(recovery.congestion_window, recovery.bytes_in_flight)
+        probing = self.server._probe_pending
+        for data, _ in self.server.packets(self.now):
+            self._post(False, data)
+        if self.server._handshake_confirmed and not probing:
+            assert recovery.bytes_in_flight <= most
+        assert self.server._remote_max_data_used <= self.server._remote_max_data
+        for data, _ in self.client.datagrams_to_send(self.now):
+            self._post(True, data)
+
+    def _post(self, is_up: bool, data: bytes) -> None:
+        if self.dice.random() >= self.loss:
+            when = self.now + self.delay + self.dice.random() * self.jitter
+            heapq.heappush(self.under_way, (when, next(self.order), is_up, data))
+
+    def _events(self) -> None:
+        while (event := self.client.next_event()) is not None:
+            if isinstance(event, StreamDataReceived):
+                self.got.setdefault(event.stream_id, bytearray()).extend(event.data)
+                if event.end_stream:
+                    self.finished.add(event.stream_id)
+            elif isinstance(event, StreamReset):
+                self.resets[event.stream_id] = event.error_code
+            elif isinstance(event, ConnectionTerminated):
+                self.ends.append(event)
+        while (event := self.server.next_event()) is not None:
+            if isinstance(event, StreamDataReceived):
+                self.server.delivered(event)
+                self.heard.setdefault(event.stream_id, bytearray()).extend(event.data)
+            elif isinstance(event, StopSendingReceived):
+                self.server.drop_unsent(event.stream_id)
+
+
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(["open", "send", "send", "end", "reset", "stop", "up", "key", "wait"]),
+        st.integers(0, 7),
+        st.integers(0, 9000),
+    ),
+    max_size=40,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    STEPS, st.integers(0, 1 << 16), st.sampled_from([0.0, 0.02, 0.1]), st.sampled_from([0, 0.02])
+)
+def test_whatever_is_done_every_byte_arrives(steps, seed, loss, jitter) -> None:
+    limits = QuicLimits(max_data=60_000, max_stream_data=20_000, idle_timeout=1000.0)
+    net = Net(loss=loss, jitter=jitter, seed=seed, limits=limits)
+    wrote: dict[int, bytearray] = {}
+    up: dict[int, bytearray] = {}
+    over: set[int] = set()
+    for what, which, size in steps:
+        live = [stream for stream in wrote if stream not in over]
+        stream = live[which % len(live)] if live else None
+        data = net.dice.randbytes(size)
+        if what == "open" and (stream := net.server.open_stream(True)) is not None:
+            wrote[stream] = bytearray()
+        elif what == "up":
+            up_stream = net.client.get_next_available_stream_id(is_unidirectional=True)
+            net.client.send_stream_data(up_stream, data, True)
+            up[up_stream] = bytearray(data)
+        elif what == "key":
+            # The library loses what comes under old keys after an update, so it is done in quiet.
+            net.run(10.0)
+            net.server.request_key_update()
+            net.server.send_ping(0)
+            net.run(10.0)
+        elif what == "wait":
+            net.run(size / 100_000)
+        elif stream is not None and what == "send":
+            net.server.send(stream, data, False)
+            wrote[stream] += data
+        elif stream is not None and what == "end":
+            net.server.send(stream, b"", True)
+            over.add(stream)
+        elif stream is not None and what == "reset":
+            net.server.reset(stream, 9)
+            over.add(stream)
+            wrote[stream].clear()
+        elif stream is not None and what == "stop" and stream in net.client._streams:
+            net.client.stop_stream(stream, 3)
+            over.add(stream)
+            wrote[stream].clear()
+    net.run(25.0)
+    assert not net.ends
+    for stream, data in wrote.items():
+        if data:
+            assert net.got.get(stream, b"") == data
+        if stream in net.finished and stream in over and data:
+            assert net.got[stream] == data
+    assert net.heard == up
+    assert net.server.unsent == 0
+    assert net.server._loss.bytes_in_flight == 0
+
+
+def carried(is_short: bool, loss: float, seed: int, **more) -> tuple[Net, float]:
+    """Seconds in which two megabytes in groups of 100 kB arrive."""
+    net = Net(is_short=is_short, loss=loss, delay=0.025, jitter=0.004, seed=seed, **more)
+    begun, streams = net.now, []
+    for index in range(20):
+        stream = net.server.open_stream(True)
+        net.server.send(stream, bytes([index]) * 100_000, True)
+        streams.append(stream)
+    net.run(300.0, lambda: len(net.finished) == 20)
+    assert [bytes(net.got[s]) for s in streams] == [bytes([i]) * 100_000 for i in range(20)]
+    return net, net.now - begun
+
+
+@pytest.mark.parametrize("loss", [0.0, 0.01, 0.05])
+def test_it_is_no_slower_than_the_library_under_loss(loss) -> None:
+    runs = [(carried(True, loss, seed), carried(False, loss, seed)) for seed in range(3)]
+    short, stock = sum(a[1] for a, _ in runs), sum(b[1] for _, b in runs)
+    assert short <= stock * 1.25
+    assert all(a[0].short > 1000 and b[0].short == 0 for a, b in runs)
+
+
+@pytest.mark.parametrize(
+    "cipher",
+    [
+        CipherSuite.AES_128_GCM_SHA256,
+        CipherSuite.AES_256_GCM_SHA384,
+        CipherSuite.CHACHA20_POLY1305_SHA256,
+    ],
+)
+def test_every_cipher_goes_the_short_way(cipher) -> None:
+    net, _ = carried(True, 0.0, 1, ciphers=[cipher])
+    assert net.server._cryptos[Epoch.ONE_RTT].send.cipher_suite is cipher
+    assert net.short > 1000
+
+
+def test_streams_that_are_over_leave_nothing_behind() -> None:
+    net = Net()
+    for _ in range(300):
+        net.server.send(net.server.open_stream(True), bytes(200), True)
+        net.client.send_stream_data(net.client.get_next_available_stream_id(True), b"x", True)
+        net.run(0.05)
+    net.run(1.0)
+    assert len(net.finished) == len(net.heard) == 300
+    assert not net.server._streams
+    assert not net.server._stirred
+
+
+def test_another_version_of_the_library_is_left_alone(monkeypatch, caplog) -> None:
+    monkeypatch.setattr(short_way, "CHECKED", frozenset())
+    short_way._tell_unchecked.cache_clear()
+    with caplog.at_level(logging.WARNING, "relay.net"):
+        net, _ = carried(True, 0.0, 1)
+        Net()  # it is said once, not for every connection
+    assert net.short == 0
+    assert sum("short way off" in record.message for record in caplog.records) == 1
