@@ -11,6 +11,25 @@ from relay.config import Settings
 from relay.control.serve import listen
 from relay.errors import ConfigError
 
+TRIES = 8
+"""Free port numbers that are tried for UDP and TCP together."""
+
+
+def ports(settings: Settings) -> list[int]:
+    """Port numbers to try for QUIC: the one asked for, or such as TCP has free where any will do.
+
+    Plain HTTP takes the same number, and a number that is free for UDP need not be for TCP.
+    """
+    asked = settings.server.listen
+    is_shared = settings.web.http.listen is None and settings.web.https.listen is None
+    if asked.port or not is_shared:
+        return [asked.port]
+    found: list[int] = []
+    for _ in range(TRIES):
+        with listen(asked.host, 0, "server.listen") as probe:
+            found.append(int(probe.getsockname()[1]))
+    return found
+
 
 def bind_faces(settings: Settings, quic_port: int) -> dict[str, socket.socket]:
     """Bound sockets of ``http``, ``https`` and ``internal``, as far as there are such faces.

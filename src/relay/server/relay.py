@@ -53,7 +53,7 @@ from relay.server.counter import Counter
 from relay.server.faces import Face, Ward, answers
 from relay.server.keeping import fact, open_ciphers, open_issuer, open_seal
 from relay.server.links import Announcer, list_fetcher, make_cluster
-from relay.server.listeners import bind_faces
+from relay.server.listeners import bind_faces, ports
 from relay.server.log import LEVELS
 from relay.server.metrics import Lag
 from relay.server.outlets import open_sinks
@@ -228,11 +228,15 @@ class Relay:
         if self.post is not None:
             strays = Strays(self.post.share, self.post.folder)
             return self.endpoint.share_port(self.post.quic, strays)
-        address = self.settings.server.listen
-        try:
-            return await self.endpoint.start(address.host, address.port)
-        except ConfigError as error:
-            raise ConfigError(f"server.listen: {error}") from None
+        host = self.settings.server.listen.host
+        candidates = ports(self.settings)
+        for port in candidates:
+            try:
+                return await self.endpoint.start(host, port)
+            except ConfigError as error:
+                if port == candidates[-1]:
+                    raise ConfigError(f"server.listen: {error}") from None
+        raise AssertionError("there is always a candidate")
 
     def _make_stats(self) -> Stats:
         chosen = self.settings.stats
