@@ -657,3 +657,16 @@ def test_a_client_keeps_its_own_where_others_announce_the_same(fakes):
     assert watcher.view == {"b": ()}
     own.withdraw(2.0)
     assert watcher.view == {"b": (7, 2)}
+
+
+def test_a_way_that_is_not_used_is_never_told_to_be_cheap(fakes, origin):
+    """Two relays could otherwise each take the broadcast from the other."""
+    told = []
+    watcher = fakes.Watcher()
+    watcher.announced = lambda path, way: told.append((way.hops, way.is_warm))
+    origin.watch(ROOT, watcher, exclude=3, is_relay=True)
+    origin.announce(B, fakes.Source(), (7, 2), 0.0, price=Price(11, 11))
+    viewer_of(origin, fakes)
+    assert told == [((7, 2), False), ((7, 2), True)]
+    origin.announce(B, fakes.Source(), (7, 2, 3), 0.1, price=Price(2, 3))
+    assert told[2:] == [((7, 2), False)]

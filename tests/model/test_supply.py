@@ -6,7 +6,7 @@ import pytest
 
 from relay.model import Origin, TrackInfo
 from relay.model.board import Price
-from relay.model.handover import GRACE
+from relay.model.handover import GRACE, PATIENCE
 from relay.path import Path
 
 B = Path("b")
@@ -184,3 +184,41 @@ def test_datagrams_come_from_one_route_at_a_time(moving):
     moving.track.datagram(2, 6, b"old", 2.0, moving.old)
     payloads = [event[3] for event in moving.viewer.events if event[0] == "datagram"]
     assert payloads == [b"old", b"new"]
+
+
+def test_nothing_moves_between_equals(fakes, moving):
+    same = fakes.Source()
+    moving.origin.announce(B, same, (7, 2, 3), 1.0, price=Price(3, 3))
+    other = fakes.Source()
+    moving.origin.announce(B, other, (7, 9, 9), 1.0, price=Price(3, 3))
+    moving.origin.tick(5.0)
+    assert (same.verbs, other.verbs) == ([], [])
+
+
+def test_a_publisher_that_comes_a_second_time_is_moved_to(fakes):
+    origin, dead, back = Origin(1), fakes.Source(), fakes.Source()
+    origin.announce(B, dead, (7,), 0.0)
+    track = origin.find(B).track("t")
+    track.watch(fakes.Viewer(), 0.0)
+    origin.announce(B, back, (7,), 1.0)
+    origin.tick(2.0)
+    assert back.verbs == ["open"]
+
+
+def test_a_route_that_does_not_deliver_is_given_up_again(fakes, moving):
+    group = moving.open(1, moving.old)  # one that may go on for ever
+    moving.move()
+    moving.origin.tick(1.7 + PATIENCE)
+    assert moving.new.verbs == ["open", "close"]
+    assert moving.old.verbs == ["open"]
+    assert group.write(b"on and on", 9.0)
+    moving.open(2, moving.old).finish(9.0)
+    assert moving.viewer.sequences == [0, 1, 2]
+
+
+def test_a_route_that_said_goodbye_is_not_gone_back_to(fakes, moving):
+    moving.open(1, moving.old)
+    moving.move()
+    moving.route.withdraw(2.0)
+    moving.origin.tick(9.0)
+    assert moving.new.verbs == ["open"]

@@ -156,8 +156,15 @@ class Broadcast:
 
     @property
     def ways(self) -> Ways:
-        """Its routes as the announcements show them."""
-        return tuple(Way(route.hops, route.price.cold, self.is_warm) for route in self.routes)
+        """Its routes as the announcements show them.
+
+        Only the first can be warm: who is told of another, because the first leads through itself,
+        must not take us for somebody who pulls that way already.
+        """
+        return tuple(
+            Way(route.hops, route.price.cold, self.is_warm and route is self.routes[0])
+            for route in self.routes
+        )
 
     @property
     def is_divided(self) -> bool:
@@ -211,16 +218,28 @@ class Broadcast:
         if len(self.routes) > 1:
             self.routes.sort(key=lambda route: route.rank(self.own, self.pulled > 0))
 
+    def is_worth_moving(self, route: Route, best: Route) -> bool:
+        """Whether what ``route`` serves should come over ``best`` instead.
+
+        Between equals nothing moves, nor between two sessions with one relay, but for a publisher
+        of our own that came a second time: its first session may be dead without our knowing.
+        """
+        if route.hops == best.hops:
+            return len(best.hops) < 2
+        is_pulled = self.pulled > 0
+        ours, theirs = route.rank(self.own, is_pulled)[:2], best.rank(self.own, is_pulled)[:2]
+        return theirs < ours
+
     def pull(self, more: int) -> None:
         """One track more, or less, is pulled."""
         was, self.pulled = self.pulled, self.pulled + more
         if (was > 0) != (self.pulled > 0):
             self.warmed(self.pulled > 0)
 
-    def settle(self) -> None:
-        """Move the tracks to the best route, each without a gap."""
-        for track in tuple(self.tracks.values()):
-            track.hand_over()
+    def settle(self, now: float) -> bool:
+        """Move the tracks to the best route, each without a gap; answers whether some are on the
+        way."""
+        return any([track.hand_over(now) for track in tuple(self.tracks.values())])
 
     def retire(self, route: Route) -> None:
         """A route said goodbye while others are left: its tracks move, each without a gap."""

@@ -13,6 +13,10 @@ from relay.model.group import Group
 if TYPE_CHECKING:
     from relay.model.broadcast import Route
 
+PATIENCE = 2.0
+"""Seconds in which the new route must deliver; else the old one, if it is still there, goes on. A
+track may well have one group without end."""
+
 GRACE = 5.0
 """Seconds that the old route has for ending its groups once the new one delivers."""
 
@@ -20,10 +24,11 @@ GRACE = 5.0
 class Handover:
     """The old route of a track, and what it still feeds. ``now`` is monotonic seconds."""
 
-    __slots__ = ("is_finishing", "live", "old", "over_at")
+    __slots__ = ("began_at", "is_finishing", "live", "old", "over_at")
 
-    def __init__(self, old: Route, live: dict[int, Group]) -> None:
+    def __init__(self, old: Route, live: dict[int, Group], now: float) -> None:
         self.old = old
+        self.began_at = now
         self.live = live
         """Groups of the old route that have not ended."""
         self.over_at: float | None = None

@@ -15,6 +15,7 @@ from relay.model.agenda import Alarm
 from relay.model.board import Price, Way, Ways
 from relay.model.broadcast import Broadcast, Route
 from relay.model.dispute import Dispute
+from relay.model.handover import PATIENCE
 from relay.path import Path
 
 if TYPE_CHECKING:
@@ -221,8 +222,8 @@ class Stage:
             self._settle.set(now + SETTLE)
 
     def _settled(self, now: float) -> None:
-        if self.on_air is not None:
-            self.on_air.settle()
+        if self.on_air is not None and self.on_air.settle(now):
+            self._settle.set(now + PATIENCE)
 
     def _warmed(self, broadcast: Broadcast, is_warm: bool) -> None:
         """Its tracks are pulled here now, or no longer: another price is told, and reckoned."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from relay.errors import Cancelled, RelayError, Unroutable
 from relay.model.group import Group
-from relay.model.handover import Handover
+from relay.model.handover import PATIENCE, Handover
 
 if TYPE_CHECKING:
     from relay.model.broadcast import Route, Source
@@ -53,9 +53,12 @@ class Supply:
 
     @property
     def is_elsewhere(self) -> bool:
-        """Whether another route feeds the track than the best of those not tried in vain."""
-        best = self.track.broadcast.next_route(self.tried)
-        return self.is_open and best is not None and self.route is not best
+        """Whether it is worth moving to the best route of those not tried in vain."""
+        broadcast, route = self.track.broadcast, self.route
+        best = broadcast.next_route(self.tried)
+        if not self.is_open or best is None or route is None or best is route:
+            return False
+        return route not in broadcast.routes or broadcast.is_worth_moving(route, best)
 
     # -- asked by the track --------------------------------------------------------------------
 
@@ -192,11 +195,24 @@ class Supply:
             self.detach(Cancelled("the route is gone"))
             self.track.adjust()
 
-    def hand_over(self) -> None:
-        """Move to the best route, if it is another one."""
+    def hand_over(self, now: float) -> bool:
+        """Move to the best route, if it is another one, and back if that does not deliver.
+
+        Answers whether it is on its way.
+        """
+        handover = self.handover
+        if handover is not None and not self.is_elsewhere:
+            if handover.is_over or handover.old not in self.track.broadcast.routes:
+                return False
+            if now - handover.began_at < PATIENCE:
+                return True
+            self._give_up(handover)
+            return False
         best = self.track.broadcast.next_route(self.tried)
-        if best is not None and self.is_elsewhere:
-            self._move_to(best)
+        if best is None or not self.is_elsewhere:
+            return False
+        self._move_to(best)
+        return True
 
     # -- from one route to another ---------------------------------------------------------------
 
@@ -205,12 +221,21 @@ class Supply:
         if self.handover is not None:
             self._let_go(self.handover)
         assert self.route is not None
-        self.handover = Handover(self.route, self.live)
+        now = self.track.broadcast.stock.agenda.now
+        self.handover = Handover(self.route, self.live, now)
         self.live = {}
         self.route = route
         if self.track.latest is not None:
             self.start_at = min(self.missing, default=self.track.latest + 1)
         route.source.open(self.track)
+
+    def _give_up(self, handover: Handover) -> None:
+        """The new route delivers nothing: the old one, which has never stopped, stays."""
+        futile, self.handover = self.route, None
+        self.route, self.live = handover.old, handover.live
+        if futile is not None:
+            self.tried[futile] = None
+            futile.source.close(self.track)
 
     def _part(self, error: RelayError) -> None:
         """The present route feeds us no longer: back to the one we were leaving, or to the next."""

@@ -298,9 +298,12 @@ class Track:
         """A route said goodbye while others are left: it serves until the next one delivers."""
         self._supply.route_retired(route)
 
-    def hand_over(self) -> None:
-        """Move to the best route without a gap, if it is another one."""
-        self._supply.hand_over()
+    def hand_over(self, now: float) -> bool:
+        """Move to the best route without a gap, if that is another one and delivers.
+
+        Answers whether it is on its way, and to be asked again in a while.
+        """
+        return self._supply.hand_over(now)
 
     def drain(self) -> None:
         """The broadcast is no longer announced: what is being served goes on to its end."""
