@@ -37,12 +37,22 @@ RETRY = 0.05
 
 
 class Line(QuicConnection):
-    """A connection with a single connection id, which is empty."""
+    """A connection with a single connection id, which is empty. Windows are about Chromium's."""
 
-    def __init__(self, configuration: QuicConfiguration) -> None:
-        super().__init__(configuration=configuration)
-        first = os.urandom(8)  # the library takes the length of its own, which servers refuse
-        self._peer_cid.cid = self._original_destination_connection_id = first
+    def __init__(self) -> None:
+        super().__init__(
+            configuration=QuicConfiguration(
+                alpn_protocols=["h3"],
+                connection_id_length=0,
+                max_datagram_frame_size=65536,
+                max_data=15 << 20,
+                max_stream_data=6 << 20,
+                server_name="localhost",
+                verify_mode=ssl.CERT_NONE,
+            )
+        )
+        # The library takes the length of its own ids for the server's first, which servers refuse.
+        self._peer_cid.cid = self._original_destination_connection_id = os.urandom(8)
 
     def _replenish_connection_ids(self) -> None:
         """There is only one empty id."""
@@ -91,16 +101,7 @@ class Browser:
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
         self.sock.setblocking(False)
         self.sock.connect(self.address)
-        configuration = QuicConfiguration(
-            alpn_protocols=["h3"],
-            connection_id_length=0,
-            max_datagram_frame_size=65536,
-            max_data=15 << 20,
-            max_stream_data=6 << 20,
-            server_name="localhost",
-            verify_mode=ssl.CERT_NONE,
-        )
-        self.line = Line(configuration)
+        self.line = Line()
         self.http3: H3Connection | None = None
         self.session = -1
         self.loop = asyncio.get_running_loop()
