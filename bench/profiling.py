@@ -21,6 +21,9 @@ from turns import take_turn
 
 SPY = Path(sys.executable).with_name("py-spy")
 
+WAITING = "EpollSelector.select "
+"""py-spy takes the end of a wait for work."""
+
 TOP = 30
 """Functions in a table."""
 
@@ -63,6 +66,8 @@ def counted(lines: Iterable[str]) -> tuple[Counter[str], Counter[str], int]:
         if not stack:
             continue
         functions = stack.split(";")
+        if functions[-1].startswith(WAITING):
+            continue
         total += int(number)
         own[functions[-1]] += int(number)
         for each in set(functions):
@@ -86,7 +91,7 @@ def table(lines: Iterable[str]) -> str:
 @click.command()
 @click.option("--case", "name", default="fan-16", type=click.Choice(list(CASES)))
 @click.option("--seconds", default=10.0, type=click.FloatRange(2), show_default=True)
-@click.option("--rate", default=250, show_default=True, help="Looks per second.")
+@click.option("--rate", default=500, show_default=True, help="Looks per second.")
 @click.option("--workers", default=1, type=click.IntRange(1), show_default=True)
 @click.option("--set", "given", multiple=True, help="A setting of our relay: table.key=TOML.")
 @click.option("--out", default=HERE / "out", type=click.Path(file_okay=False, path_type=Path))

@@ -61,6 +61,7 @@ def main(
     out.mkdir(parents=True, exist_ok=True)
     results: dict[str, list[Round]] = {}
     for name in names or USUAL:
+        click.echo(f"{name}: {CASES[name].title}", err=True)
         results[name] = []
         for number in range(rounds):
             taken = {

@@ -146,11 +146,15 @@ def markdown(results: dict[str, list[Round]], found: dict[str, Any]) -> str:
         f"moq-rs {found['moq-rs']}, turns of {found['turn_seconds']:g} s. `ratio`: ours divided by "
         "the Rust stack's within a round, median (least–greatest); under latency what ours adds.\n"
     )
-    lines += [f"\n`{name}`: {CASES[name].note}.\n" for name in results if CASES[name].note]
+    for name in results:
+        note = f" ({CASES[name].note})" if CASES[name].note else ""
+        lines.append(
+            f"{'' if lines[-1][:1] == '-' else chr(10)}- `{name}`: {CASES[name].title}{note}\n"
+        )
     return "".join(lines)
 
 
-WIDTH, LEFT, RIGHT, STEP, TOP = 820, 190, 150, 26, 64
+WIDTH, LEFT, RIGHT, STEP, TOP = 960, 350, 140, 26, 78
 COLORS = {"us": "#3b6ea5", "KiB each": "#6a9c5b", "idle %": "#b98a3a"}
 
 
@@ -158,10 +162,11 @@ def plot(results: dict[str, list[Round]], found: dict[str, Any]) -> str:
     """Every ratio as a bar with its least and greatest, as SVG."""
     bars = []
     for name, rounds in results.items():
-        bars.append((name, "us", spread(ratios(rounds))))
+        title = CASES[name].title
+        bars.append((title, "us", spread(ratios(rounds))))
         for key in COMPARED:
             if key != "us" and (each := spread(ratios(rounds, key))):
-                bars.append((f"{name}: {COMPARED[key]}", key, each))
+                bars.append((f"{title}: {COMPARED[key]}", key, each))
     most = max([1.2, *(each.high for _, _, each in bars if each)])
     scale = (WIDTH - LEFT - RIGHT) / most
     height = TOP + STEP * len(bars) + 34
@@ -170,9 +175,9 @@ def plot(results: dict[str, list[Round]], found: dict[str, Any]) -> str:
         f'width="{WIDTH}" height="{height}" font-family="sans-serif" font-size="13">',
         f'<rect width="{WIDTH}" height="{height}" fill="#ffffff"/>',
         '<text x="16" y="26" font-size="16" font-weight="bold" fill="#222">'
-        f"What {OURS} takes, as times of what {OTHER} takes</text>",
-        '<text x="16" y="46" fill="#666">the same load in turn; median of the rounds, '
-        "least and greatest; shorter is better</text>",
+        f"CPU and memory of {OURS}, as times of what {OTHER} takes</text>",
+        '<text x="16" y="46" fill="#666">the same load in turn; median of the rounds '
+        "(least–greatest); shorter is better</text>",
     ]
     bottom = TOP + STEP * len(bars)
     step = next(each for each in (0.25, 0.5, 1, 2, 5, 10, 20) if most / each <= 10 or each == 20)
@@ -186,7 +191,11 @@ def plot(results: dict[str, list[Round]], found: dict[str, Any]) -> str:
     for place, (label, key, each) in enumerate(bars):
         parts.append(_bar(label, COLORS[key], each, TOP + place * STEP, scale))
     one = LEFT + scale
-    parts.append(f'<path d="M{one:.1f} {TOP - 4}V{bottom}" stroke="#b03030" stroke-width="1.5"/>')
+    parts.insert(
+        4,
+        f'<path d="M{one:.1f} {TOP - 4}V{bottom}" stroke="#b03030" stroke-width="1.5"/>'
+        f'<text x="{one:.1f}" y="{TOP - 8}" fill="#b03030" text-anchor="middle">{OTHER}</text>',
+    )
     foot = f"{found['cpu']}, Python {found['python']}, moq-rs {found['moq-rs']}"
     parts.append(
         f'<text x="{WIDTH - 16}" y="{height - 2}" fill="#888" font-size="11" text-anchor="end" '
@@ -208,5 +217,6 @@ def _bar(label: str, color: str, each: Spread | None, y: float, scale: float) ->
         f'height="{STEP - 10}" rx="2" fill="{color}"/>'
         f'<path d="M{low:.1f} {middle}H{high:.1f}M{low:.1f} {middle - 4}v8'
         f'M{high:.1f} {middle - 4}v8" stroke="#222" fill="none"/>'
-        f'<text x="{high + 8:.1f}" y="{middle + 4:.1f}" fill="#222">{each}</text>'
+        f'<text x="{high + 8:.1f}" y="{middle + 4:.1f}" fill="#222" stroke="#fff" '
+        f'stroke-width="4" paint-order="stroke">{each}</text>'
     )

@@ -105,7 +105,7 @@ class Viewers:
         await say("end", **self.counted(expected))
 
     async def sessions(self) -> None:
-        """Sessions that come at once and then do nothing."""
+        """Sessions that come at once, and then do nothing."""
         gate = asyncio.Semaphore(AT_ONCE)
 
         async def come() -> None:
@@ -122,10 +122,11 @@ class Viewers:
             for _ in range(self.case["viewers"]):
                 tasks.create_task(come())
         await say("end", **self.counted(self.case["viewers"]))
-        await asyncio.sleep(SETTLE)
-        await say("settled")
-        await asyncio.sleep(max(REST, self.case["seconds"]))
-        await say("idle")
+        if self.case["rest"]:
+            await asyncio.sleep(SETTLE)
+            await say("settled")
+            await asyncio.sleep(max(REST, self.case["seconds"]))
+            await say("idle")
 
     async def subscriptions(self) -> None:
         """Sessions that subscribe to many silent tracks; what each costs in memory."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import subprocess
 import sys
@@ -35,18 +34,6 @@ def run(*words):
         timeout=60,
         check=False,
     )
-
-
-@pytest.fixture(scope="module")
-def bench():
-    """Modules of the bench by name: they are scripts, which find each other in their folder."""
-    before = set(sys.modules)
-    sys.path.insert(0, str(BENCH))
-    yield importlib.import_module
-    sys.path.remove(str(BENCH))
-    for name in set(sys.modules) - before:
-        if Path(getattr(sys.modules[name], "__file__", None) or "/").parent == BENCH:
-            del sys.modules[name]
 
 
 @pytest.fixture(scope="module")
