@@ -68,11 +68,13 @@ def command(name: str, port: int, secret: bytes, folder: Path, more: Tables) -> 
         return [sys.executable, str(HERE / "rust_relay.py"), str(port), secret.hex()]
     coded = base64.urlsafe_b64encode(secret).decode().rstrip("=")
     key = {"kty": "oct", "alg": "HS256", "kid": "bench", "k": coded, "key_ops": ["verify"]}
-    (folder / "bench.jwk").write_text(json.dumps(key))
+    written = folder / "bench.jwk"
+    written.touch(0o600)
+    written.write_text(json.dumps(key))
     tables = {
         "server": {"listen": f'"127.0.0.1:{port}"'},
         "server.tls": {"generate": '["localhost", "127.0.0.1"]'},
-        "web.http": {"listen": f'"127.0.0.1:{port}"'},
+        "web.http": {"listen": '"127.0.0.1:0"'},
         "internal": {"listen": '"127.0.0.1:0"'},
         "auth": {"key": '"bench.jwk"', "public": '""'},
         "log": {"level": '"warn"'},

@@ -19,6 +19,12 @@ from cases import CASES
 from contenders import NAMES, OTHER, OURS
 from turns import Turn
 
+LEGEND = """
+`ratio` is ours divided by the Rust stack's within a round, median (least–greatest); under latency
+stands what ours adds. `lag`: how late the loop of ours was at most. `load`, `others`: CPU of the
+load, and of whatever else was on a core of the relay or of the load.
+"""
+
 Round = dict[str, Turn]
 """A turn of each contender."""
 
@@ -31,7 +37,7 @@ HEADS = (
     "latency ms p50 / p99",
     "more",
 )
-MORE = ("per core-s", "KiB each", "idle %", "lag ms", "load %")
+MORE = ("per core-s", "KiB each", "idle %", "lag ms", "load %", "others %")
 COMPARED = {"us": "CPU", "KiB each": "memory", "idle %": "CPU at rest"}
 """Figures of which there is a ratio, and what they are called."""
 
@@ -139,18 +145,15 @@ def markdown(results: dict[str, list[Round]], found: dict[str, Any]) -> str:
     cells = [HEADS, ["---"] * len(HEADS)]
     cells += [row for name, rounds in results.items() for row in rows(name, rounds)]
     lines = [f"| {' | '.join(line)} |\n" for line in cells]
-    shared = ", which are the same" if found["shared_cores"] else ""
+    shared = " (the same ones)" if found["shared_cores"] else ""
     lines.append(
-        f"\n{found['cpu']}: {found['relay_cores']} cores for the relay ({found['workers']} workers "
-        f"of ours) and {found['load_cores']} for the load{shared}; Python {found['python']}, "
-        f"moq-rs {found['moq-rs']}, turns of {found['turn_seconds']:g} s. `ratio`: ours divided by "
-        "the Rust stack's within a round, median (least–greatest); under latency what ours adds.\n"
+        f"\n{found['cpu']}; cores of the relay: {found['relay_cores']} ({found['workers']} workers "
+        f"of ours), of the load: {found['load_cores']}{shared}; Python {found['python']}, moq-rs "
+        f"{found['moq-rs']}, turns of {found['turn_seconds']:g} s.\n{LEGEND}\n"
     )
     for name in results:
         note = f" ({CASES[name].note})" if CASES[name].note else ""
-        lines.append(
-            f"{'' if lines[-1][:1] == '-' else chr(10)}- `{name}`: {CASES[name].title}{note}\n"
-        )
+        lines.append(f"- `{name}`: {CASES[name].title}{note}\n")
     return "".join(lines)
 
 

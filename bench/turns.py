@@ -31,7 +31,7 @@ LEAST = 0.005
 """CPU seconds that a turn must have cost: less says nothing."""
 
 FULL = 0.95
-"""Share of its cores from which on a load cannot be trusted to have kept up."""
+"""Share of the load's cores from which on it cannot be trusted to have kept up."""
 
 CROWDED = 0.2
 """Share of the relay's cores that others may take; beyond, a loss is not the relay's."""
@@ -69,6 +69,11 @@ class Shares:
     """The load's cores, with whatever."""
     others: float = 0.0
     """Whatever is not the relay, on the relay's cores."""
+
+    @property
+    def crowd(self) -> float:
+        """What was neither relay nor load, where it was worse."""
+        return max(self.others, self.load_cores - self.load)
 
     @classmethod
     def between(cls, first: Look, last: Look, mine: int, theirs: int, apart: bool) -> Shares:
@@ -130,16 +135,16 @@ def late(waits: Counter[int], share: float) -> float:
 def blame(turn: Turn, shares: Shares) -> str:
     """Why a turn does not count; empty if it does."""
     p99 = late(turn.waits, 0.99)
-    if turn.behind > BEHIND:
-        return f"load could not keep up: its last frame left {turn.behind:.1f} s late"
-    if turn.delivered == turn.expected and p99 <= LATE:
+    if turn.delivered == turn.expected and p99 <= LATE and turn.behind <= BEHIND:
         return ""
-    lost = f"{turn.share:.1%} delivered, p99 {p99:.0f} ms"
-    if max(shares.load, shares.load_cores) >= FULL:
-        return f"load could not keep up: {lost}, its cores {shares.load_cores:.0%} busy"
-    if shares.others > CROWDED:
-        return f"machine too busy: {lost}, others took {shares.others:.0%} of the relay's cores"
-    return f"relay did not sustain: {lost}"
+    what = f"{turn.share:.1%} delivered, p99 {p99:.0f} ms, last frame sent {turn.behind:.1f} s late"
+    if shares.load >= FULL:
+        return f"load could not keep up: {what}"
+    if shares.load_cores >= FULL or shares.others > CROWDED:
+        return f"machine too busy: {what}, others took {shares.crowd:.0%} of a core"
+    if turn.behind > BEHIND:
+        return f"load could not keep up: {what}"
+    return f"relay did not sustain: {what}"
 
 
 def parts(case: Case) -> list[tuple[str, Case]]:
@@ -183,7 +188,7 @@ def take_turn(
             looks["begin"], looks["end"], len(mine), len(theirs), mine.isdisjoint(theirs)
         )
         turn.trouble = blame(turn, shares)
-        turn.figures["load %"] = shares.load * 100
+        turn.figures |= {"load %": shares.load * 100, "others %": shares.crowd * 100}
         if not turn.trouble:
             turn.figures |= costs(case, turn, looks)
         if lag is not None:
