@@ -25,16 +25,19 @@ def tree(pid: int) -> list[psutil.Process]:
 def cpu(pid: int) -> float:
     """CPU seconds of a program so far, user and system.
 
-    Of what ended the clock knows only ticks, and only once its parent has waited for it.
+    Of what has ended the kernel knows only ticks.
     """
     total = 0.0
     for each in tree(pid):
         try:
             times = each.cpu_times()
+        except psutil.NoSuchProcess:
+            continue  # it has ended meanwhile; what it cost is now its parent's
+        try:
             # CPUCLOCK_SCHED of another process, see clock_getcpuclockid(3): no ticks, nanoseconds
             total += time.clock_gettime((~each.pid << 3) | 2)
-        except (psutil.NoSuchProcess, OSError):
-            continue  # it has ended meanwhile; what it cost is now its parent's
+        except OSError:
+            total += times.user + times.system  # a zombie has no clock
         total += times.children_user + times.children_system
     return total
 

@@ -35,14 +35,14 @@ class Spy:
         self.outputs = (("flamegraph", picture), ("raw", stacks))
         self.seconds, self.rate = seconds, rate
         self.trouble = ""
-        self._thread = threading.Thread(target=lambda: None)
+        self._thread: threading.Thread | None = None
 
     def watch(self, relay: Running, word: str) -> None:
         """Begin when the load does, and be done when it is."""
         if word == "begin":
             self._thread = threading.Thread(target=self._record, args=(relay.pid,))
             self._thread.start()
-        elif word == "end":
+        elif word == "end" and self._thread is not None:
             self._thread.join()
 
     def _record(self, pid: int) -> None:

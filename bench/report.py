@@ -16,7 +16,7 @@ from statistics import median
 from typing import Any
 
 from cases import CASES
-from contenders import NAMES, OTHER, OURS
+from contenders import NAMES, OTHER
 from turns import Turn
 
 LEGEND = """
@@ -178,7 +178,7 @@ def plot(results: dict[str, list[Round]], found: dict[str, Any]) -> str:
         f'width="{WIDTH}" height="{height}" font-family="sans-serif" font-size="13">',
         f'<rect width="{WIDTH}" height="{height}" fill="#ffffff"/>',
         '<text x="16" y="26" font-size="16" font-weight="bold" fill="#222">'
-        f"CPU and memory of {OURS}, as times of what {OTHER} takes</text>",
+        f"CPU and memory of this relay, as times of what {OTHER} takes</text>",
         '<text x="16" y="46" fill="#666">the same load in turn; median of the rounds '
         "(least–greatest); shorter is better</text>",
     ]
@@ -191,14 +191,13 @@ def plot(results: dict[str, list[Round]], found: dict[str, Any]) -> str:
             f'<text x="{x:.1f}" y="{bottom + 16}" fill="#666" text-anchor="middle">'
             f"{number * step:g}</text>"
         )
+    one = LEFT + scale
+    parts.append(
+        f'<path d="M{one:.1f} {TOP - 4}V{bottom}" stroke="#b03030" stroke-width="1.5"/>'
+        f'<text x="{one:.1f}" y="{TOP - 8}" fill="#b03030" text-anchor="middle">{OTHER}</text>'
+    )
     for place, (label, key, each) in enumerate(bars):
         parts.append(_bar(label, COLORS[key], each, TOP + place * STEP, scale))
-    one = LEFT + scale
-    parts.insert(
-        4,
-        f'<path d="M{one:.1f} {TOP - 4}V{bottom}" stroke="#b03030" stroke-width="1.5"/>'
-        f'<text x="{one:.1f}" y="{TOP - 8}" fill="#b03030" text-anchor="middle">{OTHER}</text>',
-    )
     foot = f"{found['cpu']}, Python {found['python']}, moq-rs {found['moq-rs']}"
     parts.append(
         f'<text x="{WIDTH - 16}" y="{height - 2}" fill="#888" font-size="11" text-anchor="end" '

@@ -34,7 +34,7 @@ FULL = 0.95
 """Share of the load's cores from which on it cannot be trusted to have kept up."""
 
 CROWDED = 0.2
-"""Share of the relay's cores that others may take; beyond, a loss is not the relay's."""
+"""Share of a core that others may take; beyond, a loss says nothing of relay or load."""
 
 BEHIND = 0.1
 """Seconds by which the last frame may leave late."""
@@ -63,28 +63,27 @@ class Look(NamedTuple):
 class Shares:
     """How busy it was between two looks, 1 = all the time."""
 
-    load: float = 0.0
+    load: float
     """The load's processes, of its cores."""
-    load_cores: float = 0.0
+    load_cores: float
     """The load's cores, with whatever."""
-    others: float = 0.0
-    """Whatever is not the relay, on the relay's cores."""
-
-    @property
-    def crowd(self) -> float:
-        """What was neither relay nor load, where it was worse."""
-        return max(self.others, self.load_cores - self.load)
+    others: float
+    """What was neither relay nor load, on the cores of either, where it was worse."""
 
     @classmethod
-    def between(cls, first: Look, last: Look, mine: int, theirs: int, apart: bool) -> Shares:
-        """Of a relay on ``mine`` cores and a load on ``theirs``; ``apart`` if they share none."""
+    def between(
+        cls, first: Look, last: Look, mine: frozenset[int], theirs: frozenset[int]
+    ) -> Shares:
+        """Of a relay on the cores ``mine`` and a load on ``theirs``, none or all in common."""
         took = max(last.at - first.at, 1e-9)
-        others = last.relay_cores - first.relay_cores - (last.relay - first.relay)
-        return cls(
-            (last.load - first.load) / took / theirs,
-            (last.load_cores - first.load_cores) / took / theirs,
-            others / took / mine if apart else 0.0,
-        )
+        relay, load = last.relay - first.relay, last.load - first.load
+        load_cores = last.load_cores - first.load_cores
+        if mine == theirs:
+            others = (load_cores - relay - load) / len(mine)
+        else:
+            beside_relay = (last.relay_cores - first.relay_cores - relay) / len(mine)
+            others = max(beside_relay, (load_cores - load) / len(theirs))
+        return cls(load / took / len(theirs), load_cores / took / len(theirs), others / took)
 
 
 @dataclass(slots=True)
@@ -138,11 +137,9 @@ def blame(turn: Turn, shares: Shares) -> str:
     if turn.delivered == turn.expected and p99 <= LATE and turn.behind <= BEHIND:
         return ""
     what = f"{turn.share:.1%} delivered, p99 {p99:.0f} ms, last frame sent {turn.behind:.1f} s late"
-    if shares.load >= FULL:
-        return f"load could not keep up: {what}"
-    if shares.load_cores >= FULL or shares.others > CROWDED:
-        return f"machine too busy: {what}, others took {shares.crowd:.0%} of a core"
-    if turn.behind > BEHIND:
+    if shares.load < FULL and shares.others > CROWDED:
+        return f"machine too busy: {what}, others took {shares.others:.0%} of a core"
+    if shares.load_cores >= FULL or turn.behind > BEHIND:
         return f"load could not keep up: {what}"
     return f"relay did not sustain: {what}"
 
@@ -184,11 +181,9 @@ def take_turn(
                 url += f"?jwt={token}"
             turn, looks, lag = _follow(relay, url, case, seconds, (mine, theirs), watch)
     if not turn.trouble:
-        shares = Shares.between(
-            looks["begin"], looks["end"], len(mine), len(theirs), mine.isdisjoint(theirs)
-        )
+        shares = Shares.between(looks["begin"], looks["end"], mine, theirs)
         turn.trouble = blame(turn, shares)
-        turn.figures |= {"load %": shares.load * 100, "others %": shares.crowd * 100}
+        turn.figures |= {"load %": shares.load * 100, "others %": shares.others * 100}
         if not turn.trouble:
             turn.figures |= costs(case, turn, looks)
         if lag is not None:

@@ -45,8 +45,12 @@ class Viewers:
     @property
     def names(self) -> list[tuple[str, str]]:
         """Every track: the broadcast's path and its own name."""
-        counted = range(self.case["broadcasts"]), range(self.case["tracks"])
-        return [(f"bench/{b}", f"t{t}") for b in counted[0] for t in counted[1]]
+        case = self.case
+        return [
+            (f"bench/{b}", f"t{t}")
+            for b in range(case["broadcasts"])
+            for t in range(case["tracks"])
+        ]
 
     def took(self, frame: bytes) -> None:
         """A frame arrived."""
