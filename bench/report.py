@@ -157,7 +157,7 @@ def markdown(results: dict[str, list[Round]], found: dict[str, Any]) -> str:
     return "".join(lines)
 
 
-WIDTH, LEFT, RIGHT, STEP, TOP = 960, 350, 140, 26, 78
+WIDTH, LEFT, RIGHT, STEP, TOP = 960, 350, 170, 26, 78
 COLORS = {"us": "#3b6ea5", "KiB each": "#6a9c5b", "idle %": "#b98a3a"}
 
 
