@@ -27,7 +27,7 @@ OURS, OTHER = "relay", "moq-rs"
 NAMES = (OURS, OTHER)
 
 START = 20.0
-"""Seconds a relay may take to come up."""
+"""Seconds a relay may take to come up, or to answer."""
 
 LAG = "relay_loop_lag_seconds_max "
 
@@ -48,11 +48,12 @@ class Running(NamedTuple):
         if self.internal is None:
             return None
         host, port = self.internal
-        with urllib.request.urlopen(f"http://{host}:{port}/metrics", timeout=5) as answer:
-            for line in answer.read().decode().splitlines():
-                if line.startswith(LAG):
-                    return float(line[len(LAG) :])
-        return None
+        try:
+            with urllib.request.urlopen(f"http://{host}:{port}/metrics", timeout=START) as answer:
+                lines = answer.read().decode().splitlines()
+        except OSError:
+            return None
+        return next((float(line[len(LAG) :]) for line in lines if line.startswith(LAG)), None)
 
 
 def free_port() -> int:

@@ -1,7 +1,7 @@
 """Where our relay's time goes while a case runs: py-spy looks at it from outside.
 
-The law: only what the relay does between ``begin`` and ``end`` is looked at, and waiting is left
-out. It judges nothing, and the figures of such a turn are no figures: being looked at costs time.
+The law: only what the relay does between ``begin`` and ``end`` is looked at, and the table leaves
+waiting out. It shows no costs: being looked at costs time.
 """
 
 from __future__ import annotations
