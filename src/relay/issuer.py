@@ -138,6 +138,8 @@ class Issuer:
             jti=claims.jti or secrets.token_hex(16),
             iss=self.name,
             aud=None if audience is None else (audience,),
+            # By the root it could be another's: what strikes and limits the tenant must find it.
+            tenant=None if self._auth.claims.tenant is None else grant.tenant,
         )
         token = sign(claims, self._signer, now, self._auth.claims)
         assert claims.jti is not None

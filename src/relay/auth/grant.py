@@ -56,6 +56,8 @@ class Grant:
     cluster: bool = False
     """True when the token says that the guest is another relay."""
     tenant: str | None = None
+    """What the token says, else `home`: whose quotas count, and who is revoked with the others."""
+    home: str | None = None
     """First segment of the credential's root, else of the connection's; ``None`` at the very top.
     """
     issued: float | None = None
@@ -70,6 +72,11 @@ class Grant:
     def holder(self) -> Holder:
         """The guest as a revocation sees it."""
         return Holder(self.jti, self.subject, self.kid, self.tenant, self.issued)
+
+    @property
+    def payer(self) -> str | None:
+        """For whom all it publishes is cached; ``None`` = for whoever each path belongs to."""
+        return None if self.tenant == self.home else self.tenant
 
     def may_publish(self, path: str) -> Allowed | Denied:
         """Whether the guest may publish the broadcast ``path`` (relative to ``root``).

@@ -67,9 +67,17 @@ class Route:
         "price",
         "source",
         "stage",
+        "tenant",
     )
 
-    def __init__(self, stage: Stage, source: Source, hops: tuple[int, ...], price: Price) -> None:
+    def __init__(
+        self,
+        stage: Stage,
+        source: Source,
+        hops: tuple[int, ...],
+        price: Price,
+        tenant: str | None = None,
+    ) -> None:
         self.stage = stage
         self.path = stage.path
         self.source = source
@@ -77,6 +85,8 @@ class Route:
         """Chain of relay ids, the original publisher's first; 0 = unnamed."""
         self.price = price
         """What pulling this way costs; less is better."""
+        self.tenant = tenant
+        """Who pays for what is cached of it; ``None`` = whoever the path belongs to."""
         self.broadcast: Broadcast | None = None
         """What it leads to, or led to when it ended."""
         self.has_ended = False
@@ -153,6 +163,12 @@ class Broadcast:
         """What has gone through it here."""
         self.is_on_air = False
         """Whether this is the broadcast announced at its path now."""
+
+    @property
+    def tenant(self) -> str:
+        """For whom its groups are cached: as far as nobody says, its path's first segment."""
+        named = self.routes[0].tenant if self.routes else None
+        return next(iter(self.path.segments), "") if named is None else named
 
     @property
     def ways(self) -> Ways:

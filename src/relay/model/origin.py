@@ -53,18 +53,20 @@ class Origin:
         hops: tuple[int, ...],
         now: float,
         price: Price = FREE,
+        tenant: str | None = None,
     ) -> Route | None:
         """``source`` can deliver the broadcast at ``path``.
 
         ``hops`` is the full chain, the original publisher first (0 = unknown); ``price`` orders
-        routes. ``None``: dropped, because the chain is a loop or longer than `MAX_HOPS`.
+        routes; ``tenant`` pays for what is cached. ``None``: dropped, because the chain is a loop or
+        longer than `MAX_HOPS`.
         Raises `LimitExceeded` beyond `CacheSettings.max_broadcasts`.
         """
         if not self.admits(hops):
             return None
         self.count_route()
         stage = self.stage_at(path)
-        route = Route(stage, source, hops, price)
+        route = Route(stage, source, hops, price, tenant)
         stage.enter(route, now)
         return route
 
@@ -102,12 +104,14 @@ class Origin:
         publish: tuple[Path, ...],
         subscribe: tuple[Path, ...],
         is_relay: bool = False,
+        tenant: str | None = None,
     ) -> Scope:
         """The part of this origin that one session may see; prefixes are relative to ``root``.
+        ``tenant`` pays for what is announced there.
 
         Raises `BadRequest` when a prefix is too long below the root.
         """
-        return Scope(self, root, publish, subscribe, is_relay)
+        return Scope(self, root, publish, subscribe, is_relay, tenant)
 
     # For stages.
 

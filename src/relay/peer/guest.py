@@ -273,7 +273,9 @@ class Guest:
         self.grant = grant
         self.opened = True
         self.welcomed(self, grant)
-        self.scope = self.house.origin.scope(grant.root, publish, subscribe, grant.cluster)
+        self.scope = self.house.origin.scope(
+            grant.root, publish, subscribe, grant.cluster, grant.payer
+        )
         self.house.origin.relays += grant.cluster
         for prefix in publish:
             self.session.listen(prefix)

@@ -86,7 +86,7 @@ class Office:
         """Say something of a tenant, instead of what was said. Raises `BadRequest`,
         `LimitExceeded`."""
         if len(tenant) > MAX_TENANT or "/" in tenant:
-            raise BadRequest("a tenant is the first segment of a root, without slashes")
+            raise BadRequest("the name of a tenant has no slashes")
         detail = json.dumps(said.model_dump(exclude_none=True))
         async with self.doing(who, "quota.set", tenant, detail=detail):
             await self.records.quotas.put(tenant, said)
