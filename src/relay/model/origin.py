@@ -58,7 +58,7 @@ class Origin:
         """``source`` can deliver the broadcast at ``path``.
 
         ``hops`` is the full chain, the original publisher first (0 = unknown); ``price`` orders
-        routes; ``tenant`` pays for what is cached. ``None``: dropped, because the chain is a loop or
+        routes; ``tenant`` pays for what is cached. ``None``: dropped, since the chain is a loop or
         longer than `MAX_HOPS`.
         Raises `LimitExceeded` beyond `CacheSettings.max_broadcasts`.
         """

@@ -130,7 +130,7 @@ class Door:
             id=id,
             remote=remote,
             target=request.target.partition("?")[0][:256],
-            why=reason.code,
+            reason=reason.code,
             kind=request.transport,
         )
 
@@ -215,7 +215,7 @@ class Door:
             code = "over_quota"
             self.refused[code] = self.refused.get(code, 0) + 1
             self.house.log("refused", id=id, status=error.status, reason=code, why=str(error))
-            self.house.audit("deny", grant=grant, id=id, remote=remote, why=code)
+            self.house.audit("deny", grant=grant, id=id, remote=remote, reason=code, why=str(error))
             raise
 
     def _seat(
@@ -343,7 +343,7 @@ class Door:
                 expires = guest.grant.expires if guest.grant else None
                 if now >= deadline or (expires is not None and wall >= expires):
                     self._deadlines.pop(id, None)
-                    self._tell("expire", guest)
+                    self._tell("expire", guest, reason="expired")
                     guest.close(Unauthorized(f"the token expired (id {id})"))
         for guest in (*self.guests.values(), *self.links.values()):
             try:
@@ -360,7 +360,7 @@ class Door:
             if reason is not None:
                 ended += 1
                 self.house.log("revoked", id=guest.id, why=reason)
-                self._tell("revoke", guest, why=reason)
+                self._tell("revoke", guest, reason="revoked", why=reason)
                 guest.close(Unauthorized(f"revoked (id {guest.id})"))
         return ended
 

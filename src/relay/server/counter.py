@@ -82,9 +82,9 @@ class Counter:
         return showing.session(guest, self.relay.house.clock())
 
     def _doing(self, who: Operator, action: str, guest: Guest, detail: str) -> Any:
-        jti = (guest.grant.jti if guest.grant else None) or ""
-        office = self.relay.desk.office
-        return office.doing(who, action, f"session {guest.id}", detail=detail, jti=jti)
+        jti, tenant = (guest.grant.jti, guest.grant.tenant) if guest.grant else (None, None)
+        said = {"detail": detail, "jti": jti or "", "tenant": tenant or ""}
+        return self.relay.desk.office.doing(who, action, f"session {guest.id}", **said)
 
     def _guest(self, id: str) -> Guest:
         guest = self.relay.door.guests.get(id)

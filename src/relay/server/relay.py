@@ -158,7 +158,13 @@ class Relay:
 
     def _breached(self, breach: Breach) -> None:
         self._log("over quota", **asdict(breach))
-        self.house.audit("breach", target=breach.tenant, why=breach.kind, count=breach.count)
+        self.house.audit(
+            "breach",
+            target=breach.tenant,
+            tenant=breach.tenant,
+            reason=breach.kind,
+            count=breach.count,
+        )
 
     def _rekey(self, change: Change) -> None:
         """Decide with the keys as they are from now on; sessions of gone ones may have to go."""

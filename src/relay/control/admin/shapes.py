@@ -374,6 +374,11 @@ class AuditAsked(Shape):
     actor: Text = ""
     action: Text = ""
     target: Text = ""
+    reason: Text = ""
+    """A whole word, such as ``expired`` or ``over_quota``."""
+    tenant: Text = ""
+    id: Text = ""
+    """What a refused stranger was told."""
     cursor: Annotated[int, Field(ge=1, le=10**17)] | None = None
     limit: Annotated[int, Field(ge=1, le=200)] = 50
 
@@ -390,9 +395,14 @@ class AuditEntry(Shape):
     address: str
     kid: str
     jti: str
+    tenant: str
+    id: str
+    """Of the decision or the session, as the log and a refused stranger know it."""
     reason: str
+    """One word. In entries of format 1 the id."""
     detail: str
     hash: str
+    format: int
 
 
 class AuditPage(Shape):
