@@ -159,7 +159,7 @@ class Broadcast:
         """Whether tracks are pulled, or were a moment ago, so that one viewer more is for free."""
         self.pulled = 0
         """Tracks that are pulled now."""
-        self.traffic = Traffic()
+        self.traffic = Traffic(stock.meter)
         """What has gone through it here."""
         self.is_on_air = False
         """Whether this is the broadcast announced at its path now."""
@@ -249,6 +249,7 @@ class Broadcast:
     def pull(self, more: int) -> None:
         """One track more, or less, is pulled."""
         was, self.pulled = self.pulled, self.pulled + more
+        (self.traffic.came.began if more > 0 else self.traffic.came.ended)(self)
         if (was > 0) != (self.pulled > 0):
             self.warmed(self.pulled > 0)
 

@@ -16,6 +16,7 @@ from relay.errors import Lagged
 from relay.model.agenda import Agenda
 from relay.model.group import Group
 from relay.model.settings import CacheSettings
+from relay.model.traffic import Meter
 
 
 class Pile:
@@ -188,3 +189,4 @@ class Stock(NamedTuple):
     settings: CacheSettings
     cache: Cache
     agenda: Agenda
+    meter: Meter

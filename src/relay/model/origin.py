@@ -16,6 +16,7 @@ from relay.model.cache import Cache, Stock
 from relay.model.scope import Scope
 from relay.model.settings import CacheSettings
 from relay.model.stage import Stage
+from relay.model.traffic import Meter
 from relay.path import Path
 
 __all__ = ["MAX_HOPS", "Origin", "Watch", "Watcher"]
@@ -36,7 +37,7 @@ class Origin:
         """Whether what is published here is never displaced by what others announce, as in a
         client, which must not give way to what it is about to replace."""
         settings = settings or CacheSettings()
-        self.stock = Stock(settings, Cache(settings), Agenda())
+        self.stock = Stock(settings, Cache(settings), Agenda(), Meter())
         self.board = Board()
         self.reserved: tuple[Path, ...] = ()
         """Below these only relays publish."""

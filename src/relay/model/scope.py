@@ -26,9 +26,6 @@ Windows = tuple[Path, ...]
 INTERNAL = Path(".internal")
 """Where relays talk to each other, about each other."""
 
-STATS = Path(".stats")
-"""Where relays publish their numbers, to be watched like anything else."""
-
 
 class ScopeWatch:
     """A watcher at a prefix of a scope, until it cancels."""

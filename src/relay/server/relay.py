@@ -36,7 +36,6 @@ from relay.ingest.station import Station
 from relay.issuer import Issuer
 from relay.keyring import Change, Keyring
 from relay.model.origin import Origin
-from relay.model.scope import STATS
 from relay.net.authority import load_roots
 from relay.net.endpoint import Endpoint
 from relay.net.local import DialledLocal, LocalTransport, listen_local
@@ -107,7 +106,7 @@ class Relay:
             audit=self._note,
         )
         if settings.stats.enabled:
-            self.house.origin.reserved = (STATS,)
+            self.house.origin.reserved = (settings.stats.prefix,)
         self._keep_books()
         self.authority: Authority | None = None
         self.issuer: Issuer | None = None
@@ -247,7 +246,14 @@ class Relay:
     def _make_stats(self) -> Stats:
         chosen = self.settings.stats
         name = chosen.node or self.settings.cluster.node or socket.gethostname()
-        return Stats(self.door, name.rpartition("//")[2], chosen.interval, self.wall)
+        return Stats(
+            self.door,
+            name.rpartition("//")[2],
+            chosen.interval,
+            self.wall,
+            chosen.prefix,
+            chosen.depth,
+        )
 
     def _join_cluster(
         self, tasks: asyncio.TaskGroup, closing: contextlib.AsyncExitStack
