@@ -22,6 +22,7 @@ from relay.quota import Override
 from relay.records.audit import read_query
 from relay.records.office import Operator
 from relay.server import showing
+from relay.server.origins import Origins
 
 if TYPE_CHECKING:
     from relay.issuer import Issuer
@@ -108,6 +109,20 @@ class Counter:
                 return shapes.BroadcastPage(broadcasts=found, cursor=found[-1].path)
             found.append(showing.broadcast(on_air[path]))
         return shapes.BroadcastPage(broadcasts=found, cursor=None)
+
+    async def list_routes(self, who: Operator, asked: shapes.RoutesAsked) -> shapes.RoutePage:
+        """By path."""
+        prefix, relay = Path(asked.prefix), self.relay
+        on_air = {each.path: each for each in relay.house.origin.on_air()}
+        origins = Origins(relay)
+        found: list[shapes.Route] = []
+        for path in sorted(on_air):
+            if not path.is_under(prefix) or (asked.cursor is not None and path <= asked.cursor):
+                continue
+            if len(found) >= asked.limit:
+                return shapes.RoutePage(routes=found, cursor=found[-1].path)
+            found += origins.routes(on_air[path])
+        return shapes.RoutePage(routes=found, cursor=None)
 
     # -- API tokens ------------------------------------------------------------------------------
 

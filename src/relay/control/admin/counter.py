@@ -43,6 +43,9 @@ class Counter(Protocol):
     ) -> shapes.BroadcastPage:
         """What is on air here: ways, tracks, viewers, rates."""
 
+    async def list_routes(self, who: Operator, asked: shapes.RoutesAsked) -> shapes.RoutePage:
+        """Every way to what is on air here: whose it is, over which relays, at what price."""
+
     async def list_tokens(self, who: Operator, asked: shapes.TokensAsked) -> shapes.TokenPage:
         """The API tokens of the store; their secrets are not kept."""
 
@@ -169,6 +172,7 @@ OPERATIONS = (
     Operation("POST", "/sessions/{id}/kick", Counter.kick_session, refusals=(404,)),
     Operation("POST", "/sessions/{id}/narrow", Counter.narrow_session, refusals=(404,)),
     Operation("GET", "/broadcasts", Counter.list_broadcasts),
+    Operation("GET", "/routes", Counter.list_routes),
     Operation("GET", "/tokens", Counter.list_tokens),
     Operation("POST", "/tokens", Counter.create_token, 201),
     Operation("DELETE", "/tokens/{prefix}", Counter.revoke_token, refusals=(404,)),
