@@ -15,6 +15,7 @@ from relay.client import Client, connect
 from relay.control.admin import shapes
 from relay.model.track import TrackInfo
 from relay.net.dial import DialTls
+from relay.path import Path
 from relay.records.office import Operator
 from relay.records.store import StoreError
 from relay.server.counter import Counter
@@ -257,5 +258,54 @@ def test_a_route_over_another_relay_names_it(node: Any, minted: Any) -> None:
             assert two.node == a.url()
             assert two.hops == [*one.hops, str(a.relay.house.origin.id)]
             assert two.cost == one.cost + 7
+
+    asyncio.run(main())
+
+
+def test_what_was_narrowed_stays_so_over_every_refresh(
+    running: Any, operator: NewKey, minted: Any
+) -> None:
+    def made(**more: Any) -> str:
+        token: str = minted("demo", sub="alice", **more)
+        return token
+
+    async def main() -> None:
+        async with (
+            running(settings(operator)) as relay,
+            counter(relay, operator.bearer) as web,
+            guest(relay, f"/demo?jwt={made(put=(Path('a'), Path('b')))}") as one,
+        ):
+            base = str(web.base_url).partition("/admin")[0]
+            (session,) = (await web.get("/sessions")).json()["sessions"]
+            place = f"/sessions/{session['id']}"
+
+            async def refreshed(token: str) -> tuple[list[str], list[str]]:
+                headers = {"authorization": f"Bearer {token}"}
+                async with httpx.AsyncClient(base_url=base, headers=headers) as mine:
+                    answer = await mine.post(f"/session/{session['id']}/refresh")
+                assert answer.status_code == 200
+                shown = (await web.get(place)).json()
+                rights = answer.json()["publish"], answer.json()["subscribe"]
+                assert rights == (shown["publish"], shown["subscribe"])
+                return rights
+
+            narrow = {"publish": ["a"]}
+            assert (await web.post(f"{place}/narrow", json=narrow)).json()["publish"] == ["a"]
+            assert await refreshed(made()) == (["a"], [""])
+            assert await refreshed(made(put=(Path("a/x"), Path("b")))) == (["a/x"], [""])
+            assert await refreshed(made(put=(Path("b"),))) == ([], [""])
+            assert await refreshed(made(get=(Path("v"),))) == (["a"], ["v"])
+            await web.post(f"{place}/narrow", json={"subscribe": ["v/1"]})
+            assert await refreshed(made()) == (["a"], ["v/1"])
+            one.create_broadcast("b")
+            one.create_broadcast("a")
+            async with asyncio.timeout(5):
+                while relay.house.origin.find("demo/a") is None:
+                    await asyncio.sleep(0.02)
+            assert relay.house.origin.find("demo/b") is None
+            async with guest(relay, f"/demo?jwt={made()}"):
+                everybody = (await web.get("/sessions")).json()["sessions"]
+                (other,) = [each for each in everybody if each["id"] != session["id"]]
+                assert other["publish"] == [""]  # another session of the same holder
 
     asyncio.run(main())

@@ -8,7 +8,7 @@ clock, or who asks.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from relay.auth.revocation import Holder
 from relay.path import ROOT, Path, covering
@@ -107,6 +107,31 @@ def rebase(root: Path, prefixes: Iterable[Path], path: Path) -> tuple[Path, ...]
         elif path.is_under(absolute):
             seen.append(ROOT)
     return covering(seen)
+
+
+def common(one: Iterable[Path], other: Iterable[Path]) -> tuple[Path, ...]:
+    """What both lists of prefixes cover."""
+    others = tuple(other)
+    pairs = ((a, b) for a in one for b in others)
+    return covering(a if a.is_under(b) else b for a, b in pairs if a.is_under(b) or b.is_under(a))
+
+
+@dataclass(frozen=True, slots=True)
+class Ceiling:
+    """What a session may have at most, whatever it is granted; ``None`` = no limit. Prefixes are
+    relative to the root of its grant, which never changes."""
+
+    publish: tuple[Path, ...] | None = None
+    subscribe: tuple[Path, ...] | None = None
+
+    def over(self, grant: Grant) -> Grant:
+        """The grant without what lies beyond."""
+        publish, subscribe = grant.publish, grant.subscribe
+        if self.publish is not None:
+            publish = common(publish, self.publish)
+        if self.subscribe is not None:
+            subscribe = common(subscribe, self.subscribe)
+        return replace(grant, publish=publish, subscribe=subscribe)
 
 
 def _covered(path: Path, prefixes: tuple[Path, ...], verb: str) -> Allowed | Denied:

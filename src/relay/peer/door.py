@@ -371,7 +371,8 @@ class Door:
     async def refresh(self, id: str, bearer: str, remote: str) -> Judgement:
         """Decide anew on a running session with another credential of the same holder.
 
-        The new rights are in force when this returns. Raises `Unroutable` when there is no such
+        The new rights are in force when this returns, as far as the operator narrowed nothing.
+        Raises `Unroutable` when there is no such
         session, `Forbidden` when the credential is somebody else's or for another place.
         """
         guest = self.guests.get(id)
@@ -390,12 +391,13 @@ class Door:
             raise Forbidden("a session is refreshed by a credential of the same subject and root")
         self._deadlines.pop(id, None)
         self._limit(guest, grant)
+        grant = guest.ceiling.over(grant)
         guest.regrant(grant)
         self._tell("refresh", guest)
         self.house.log(
             "refreshed", id=id, publish=list(grant.publish), subscribe=list(grant.subscribe)
         )
-        return judgement
+        return replace(judgement, decision=replace(judgement.decision, grant=grant))
 
     @property
     def visitors(self) -> int:

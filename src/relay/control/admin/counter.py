@@ -36,7 +36,8 @@ class Counter(Protocol):
         """End one session; its holder may come again. Raises `NotFound`."""
 
     async def narrow_session(self, who: Operator, asked: shapes.Narrowing) -> shapes.Session:
-        """Fewer rights for one session, in force at once. Raises `NotFound`, `BadRequest`."""
+        """Fewer rights for one session, in force at once and for as long as it lives. Raises
+        `NotFound`, `BadRequest`."""
 
     async def list_broadcasts(
         self, who: Operator, asked: shapes.BroadcastsAsked
