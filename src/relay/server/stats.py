@@ -21,7 +21,7 @@ from relay.model.demand import TrackInfo
 from relay.model.group import Encoding
 from relay.model.scope import INTERNAL
 from relay.model.traffic import Moved, Side, Traffic
-from relay.path import Path
+from relay.path import ROOT, Path
 from relay.peer.door import Door
 from relay.peer.local import LocalBroadcast, LocalTrack
 from relay.server.patches import Patches
@@ -74,14 +74,21 @@ class Stats:
 
     def _look(self) -> None:
         """Make the broadcasts that there are to be, and tell those who watch."""
+        if not self._depth:
+            self._keep([ROOT])
+        is_watched = any(board.is_watched for board in self._boards.values())
+        if not (is_watched or self._depth):
+            self._known = None
+            return
         on_air = {
             each.path: each.traffic
             for each in self._door.house.origin.on_air()
             if not (each.path.is_under(self._prefix) or each.path.is_under(INTERNAL))
         }
         roots = self._count_sessions()
-        self._keep([*on_air, *(self._known or ()), *roots] if self._depth else [Path("")])
-        if not any(board.is_watched for board in self._boards.values()):
+        if self._depth:
+            self._keep([*on_air, *(self._known or ()), *roots])
+        if not is_watched:
             self._known = None
             return
         told_of = (self._known or {}) | on_air
