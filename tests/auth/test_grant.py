@@ -70,3 +70,6 @@ def test_a_ceiling_takes_away_and_never_gives() -> None:
     assert (low.publish, low.subscribe) == ((Path("b/x"),), ())
     assert (low.root, low.tenant) == ("r", "t")
     assert Ceiling(subscribe=(Path("s"),)).over(grant).publish == grant.publish
+    both = Ceiling((Path("a"), Path("b"))).under(Ceiling((Path("b/x"),), ()))
+    assert both == Ceiling((Path("b/x"),), ())
+    assert Ceiling().under(both) == both.under(Ceiling()) == both

@@ -126,12 +126,20 @@ class Ceiling:
 
     def over(self, grant: Grant) -> Grant:
         """The grant without what lies beyond."""
-        publish, subscribe = grant.publish, grant.subscribe
-        if self.publish is not None:
-            publish = common(publish, self.publish)
-        if self.subscribe is not None:
-            subscribe = common(subscribe, self.subscribe)
-        return replace(grant, publish=publish, subscribe=subscribe)
+        publish = _lower(self.publish, grant.publish)
+        subscribe = _lower(self.subscribe, grant.subscribe)
+        return replace(grant, publish=publish or (), subscribe=subscribe or ())
+
+    def under(self, other: Ceiling) -> Ceiling:
+        """The one that is as low as both."""
+        publish = _lower(self.publish, other.publish)
+        return Ceiling(publish, _lower(self.subscribe, other.subscribe))
+
+
+def _lower(one: tuple[Path, ...] | None, other: tuple[Path, ...] | None) -> tuple[Path, ...] | None:
+    if one is None or other is None:
+        return other if one is None else one
+    return common(one, other)
 
 
 def _covered(path: Path, prefixes: tuple[Path, ...], verb: str) -> Allowed | Denied:

@@ -187,10 +187,7 @@ class Guest:
     def narrow(self, ceiling: Ceiling) -> None:
         """Fewer rights, in force at once and for as long as the session lives: no other grant gives
         back what lies beyond."""
-        self.ceiling = Ceiling(
-            self.ceiling.publish if ceiling.publish is None else ceiling.publish,
-            self.ceiling.subscribe if ceiling.subscribe is None else ceiling.subscribe,
-        )
+        self.ceiling = ceiling.under(self.ceiling)
         if self.grant is not None:
             self.regrant(self.grant)
 
