@@ -138,6 +138,8 @@ class Issuer:
             jti=claims.jti or secrets.token_hex(16),
             iss=self.name,
             aud=None if audience is None else (audience,),
+            # What its root does not say: whatever limits or strikes the tenant must find it.
+            tenant=None if self._auth.claims.tenant is None else grant.payer,
         )
         token = sign(claims, self._signer, now, self._auth.claims)
         assert claims.jti is not None

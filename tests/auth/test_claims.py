@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from relay.auth.claims import MAX_NAME, MAX_PREFIXES, MAX_TIME, Claims, decode
 from relay.auth.reason import Refusal
+from relay.auth.trust import ClaimNames
 from relay.path import Path
 
 
@@ -161,3 +162,30 @@ def test_any_claims(claims: dict[str, Any]) -> None:
 def test_any_payload(payload: bytes) -> None:
     found = decoded(payload)
     assert isinstance(found, Claims) or found in ("bad_claims", "malformed")
+
+
+TENANTS = ClaimNames(tenant="moq.tenant")
+
+
+def test_a_tenant_by_claim() -> None:
+    def tenant(**claims: Any) -> str | None:
+        return decode(json.dumps(claims).encode(), TENANTS).tenant
+
+    assert tenant(moq={"tenant": "acme"}) == "acme"
+    assert tenant(**{"moq.tenant": "acme", "moq": {"tenant": 5}}) == "acme"
+    assert tenant(moq={"tenant": "é" * 127}) == "é" * 127
+    assert tenant(moq={}) is None
+    assert tenant(moq={"tenant": "acme"}, cluster=True) is None
+    assert read(tenant="acme", **{"moq.tenant": 5}).tenant is None
+
+
+@pytest.mark.parametrize(
+    "value",
+    [None, 5, True, [], ["acme"], {}, "", "a/b", "/", "a\nb", "\0", "a\x7f", "\u2028", "é" * 128],
+)
+def test_a_tenant_is_a_plain_name(value: Any) -> None:
+    with pytest.raises(Refusal, match=r"the claim moq\.tenant is not the name of a tenant") as no:
+        decode(json.dumps({"moq": {"tenant": value}}).encode(), TENANTS)
+    assert no.value.reason.code == "bad_claims"
+    with pytest.raises(Refusal, match="tenant"):
+        decode(json.dumps({"moq": {"tenant": value}, "cluster": True}).encode(), TENANTS)

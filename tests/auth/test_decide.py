@@ -208,7 +208,7 @@ def test_grant_carries_who(keys: Keys, forge: Forge) -> None:
     claims = GOOD | {"sub": "alice", "jti": "t1"}
     grant = ask(forge(keys["e1"], claims), everybody(keys)).grant
     rights = Grant(Path("demo"), (Path("a"),), (Path(""),), NOW + 600)
-    assert grant == replace(rights, subject="alice", kid="e1", jti="t1", tenant="demo")
+    assert grant == replace(rights, subject="alice", kid="e1", jti="t1", tenant="demo", home="demo")
 
 
 def test_query_handed_over_apart(keys: Keys, forge: Forge) -> None:

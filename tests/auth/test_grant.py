@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from relay.auth.grant import Allowed, Denied, Grant, rebase
+from relay.auth.grant import Allowed, Ceiling, Denied, Grant, common, rebase
 from relay.errors import BadRequest
 from relay.path import ROOT, Path
 
@@ -48,3 +48,28 @@ def test_answers() -> None:
     assert Grant(ROOT, subscribe=(ROOT,)).may_subscribe("")
     with pytest.raises(BadRequest):
         grant.may_publish("a/" * 33)
+
+
+few = st.lists(st.lists(st.sampled_from("abc"), max_size=3).map("/".join).map(Path), max_size=4)
+
+
+@given(few, few, st.lists(st.sampled_from("abc"), max_size=4).map("/".join).map(Path))
+def test_common_prefixes_cover_what_both_cover(
+    one: list[Path], other: list[Path], path: Path
+) -> None:
+    both = common(one, other)
+    covered = [any(path.is_under(each) for each in prefixes) for prefixes in (one, other, both)]
+    assert covered[2] == (covered[0] and covered[1])
+    assert both == common(other, one)
+
+
+def test_a_ceiling_takes_away_and_never_gives() -> None:
+    grant = Grant(Path("r"), (Path("a"), Path("b")), (ROOT,), tenant="t")
+    assert Ceiling().over(grant) == grant
+    low = Ceiling(publish=(Path("b/x"), Path("c")), subscribe=()).over(grant)
+    assert (low.publish, low.subscribe) == ((Path("b/x"),), ())
+    assert (low.root, low.tenant) == ("r", "t")
+    assert Ceiling(subscribe=(Path("s"),)).over(grant).publish == grant.publish
+    both = Ceiling((Path("a"), Path("b"))).under(Ceiling((Path("b/x"),), ()))
+    assert both == Ceiling((Path("b/x"),), ())
+    assert Ceiling().under(both) == both.under(Ceiling()) == both

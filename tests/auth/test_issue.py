@@ -18,10 +18,10 @@ SETTINGS = IssuerSettings(ttl=60, max_ttl=600)
 
 def grant(*publish: str, subscribe: tuple[str, ...] = (), expires: float | None = None) -> Grant:
     paths = tuple(map(Path, publish)), tuple(map(Path, subscribe))
-    return Grant(ROOT, *paths, expires, "alice", "k9", "mq_abc", tenant="demo", credential="token")
+    return Grant(ROOT, *paths, expires, "alice", "k9", "mq_abc", tenant="acme", home="demo")
 
 
-def test_without_a_wish_it_is_everything_below_the_tenant() -> None:
+def test_without_a_wish_it_is_everything_below_the_root_whoever_pays() -> None:
     claims = narrowed(grant("demo/a", subscribe=("demo",)), Wish(), SETTINGS, NOW)
     assert (claims.root, claims.put, claims.get) == ("demo", ("a",), ("",))
     assert (claims.sub, claims.jti, claims.iat, claims.exp) == ("alice", "mq_abc", 1000, 1060)
@@ -42,6 +42,7 @@ def test_a_wish_narrows() -> None:
         Wish(Path("other")),
         Wish(Path("other"), (Path(""),)),
         Wish(Path(""), (Path(""),), ()),
+        Wish(Path(""), (Path("demo/a"),), ()),
         Wish(Path("demo"), (), ()),
         Wish(Path("demo/aa"), (Path(""),)),
         Wish(Path("demo"), (), (Path("b"),)),

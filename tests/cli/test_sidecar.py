@@ -94,6 +94,46 @@ def test_from_a_configuration_to_a_clean_end(folder):
     assert "server.tls" not in log
 
 
+def test_decisions_stand_in_the_audit_log_of_the_store_and_are_counted(folder):
+    url = f"sqlite:///{folder}/relay.db"
+    with (folder / "relay.toml").open("a") as file:
+        file.write(f'[records]\nurl = "{url}"\n')
+    key = generate("ES256", "e1")
+    (folder / "keys" / "e1.jwk").write_bytes(key.public().dump())
+    token = mint.sign(Claims(root=Path("demo"), put=(ROOT,), sub="alice"), key, time.time())
+    process, ready = started(folder, "relay.toml")
+    try:
+        host, port = ready["http"]
+        with httpx.Client(base_url=f"http://{host}:{port}") as http:
+            for event in ("connect", "revalidate"):
+                asked = GUEST | {"query": f"jwt={token}", "event": event}
+                assert http.post("/", json=asked).status_code == 200
+            refused = http.post("/", json=GUEST | {"query": f"jwt={token[:-4]}AAAA"})
+            assert http.get("/", params={"root": "demo", "kid": "e1"}).status_code == 200
+            numbers = http.get("/metrics").text
+    finally:
+        process.terminate()
+        _, log = process.communicate(timeout=10)
+    assert process.returncode == 0, log
+    assert 'decisions_total{asked="connect",outcome="allow"} 1.0' in numbers
+    assert 'decisions_total{asked="revalidate",outcome="allow"} 1.0' in numbers
+    assert 'relay_sidecar_refused_total{reason="bad_signature"} 1.0' in numbers
+
+    async def kept():
+        store = await open_records(url)
+        entries = await store.audit.after(0, 100)
+        await store.close()
+        return entries
+
+    allow, deny, lookup = asyncio.run(kept())
+    assert (allow.action, allow.actor, allow.kid, allow.tenant) == ("allow", "alice", "e1", "demo")
+    assert allow.detail == "connect over quic, session 00ff of n"
+    assert (deny.action, deny.reason, deny.target) == ("deny", "bad_signature", "/demo")
+    assert (deny.id, deny.node) == (refused.text.split()[1], "sidecar")
+    assert (lookup.action, lookup.kid) == ("lookup", "e1")
+    assert token not in str([allow, deny, lookup])
+
+
 def test_what_can_be_reached_must_be_meant(folder):
     line = failed(folder, "relay.toml", "--listen", "0.0.0.0:0")
     assert line.startswith("relay: sidecar.listen: 0.0.0.0 can be reached by others")

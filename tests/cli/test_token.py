@@ -120,6 +120,10 @@ def test_base64() -> None:
 
 def test_scope() -> None:
     done("--key", "k", "generate", "--root", "team", "--publish", "live")
+    named = done("--key", "k", "sign", "--publish", "team/live", "--tenant", "acme")
+    told = done("--key", "k", "verify", "--json", stdin=named)
+    assert json.loads(told)["tenant"] == "acme"
+    assert "slashes" in failed(1, "--key", "k", "sign", "--publish", "", "--tenant", "a/b")
     assert done("--key", "k", "sign", "--root", "team/live", "--publish", "", "--expires", "1h")
     beyond = failed(1, "--key", "k", "sign", "--root", "team", "--publish", "", "--expires", "1h")
     assert "may not allow to publish" in beyond

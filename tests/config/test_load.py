@@ -454,3 +454,15 @@ def test_key_urls_in_the_environment(folder):
     environ = {"MOQ_AUTH__JWKS": "https://a.example/j, https://b.example/j"}
     jwks = folder.load("", environ).settings.auth.jwks
     assert [each.url for each in jwks] == ["https://a.example/j", "https://b.example/j"]
+
+
+@pytest.mark.parametrize("prefix", ["", "/", ".internal", ".internal/x"])
+def test_numbers_have_a_place_of_their_own(folder, prefix):
+    text = OPEN_STATS.format(prefix)
+    assert any(
+        "stats.prefix: expected a path of its own" in each for each in folder.complaints(text)
+    )
+    assert folder.load(OPEN_STATS.format("a//b/")).settings.stats.prefix == "a/b"
+
+
+OPEN_STATS = '[server.tls]\ngenerate = ["localhost"]\n[auth]\npublic = ""\n[stats]\nprefix = "{}"\n'

@@ -94,8 +94,10 @@ def test_every_resource(running: Any, monkeypatch: pytest.MonkeyPatch) -> None:
             assert (await data("quotas", "list"))["others"]["sessions"] == 0
             assert "verdict" in await run("explain", "--url", "/anon")
             assert "quota.set" in await run(
-                "audit", "list", "--action", "quota", "--from", "now-1h"
+                "audit", "list", "--action", "quota", "--from", "now-1h", "--tenant", "anon"
             )
+            assert "quota.set" not in await run("audit", "list", "--reason", "expired")
+            assert (await data("routes", "list", "--prefix", "anon"))["routes"] == []
             assert "version" in await run("nodes", "list")
             with pytest.raises(Unauthorized):
                 await run("nodes", "list", token="other.key")

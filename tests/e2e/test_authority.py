@@ -32,6 +32,8 @@ contract = "{contract}"
 """
 
 SIDECAR = """
+[auth.claims]
+tenant = "tenant"
 [auth]
 key_dir = "keys"
 public = "anon"
@@ -117,6 +119,24 @@ def test_the_sidecar_decides_for_our_relay(
             async with httpx.AsyncClient() as http:
                 assert (await http.get(f"{base_url}/announced/anon")).status_code == 200
                 assert (await http.get(f"{base_url}/announced/demo")).status_code == 401
+
+    asyncio.run(main())
+
+
+def test_the_sidecar_names_the_tenant(
+    running: Any, minted: Callable[..., str], sidecar: Sidecar
+) -> None:
+    async def main() -> None:
+        base = RELAY.format(port=sidecar.port, contract="events")
+        async with running("[quotas.tenants.acme]\nsessions = 1\n", base) as relay:
+            jwt = minted("demo", tenant="acme")
+            async with connect(url(relay, f"/demo?jwt={jwt}"), tls=TRUST):
+                with pytest.raises(SessionLost) as refused:
+                    async with connect(url(relay, f"/demo?jwt={jwt}"), tls=TRUST):
+                        pass
+                assert refused.value.status == 429
+                async with connect(url(relay, f"/demo?jwt={minted('demo')}"), tls=TRUST):
+                    assert set(relay.house.ledger.accounts) == {"acme", "demo"}
 
     asyncio.run(main())
 

@@ -12,10 +12,16 @@ import pytest
 
 from relay.auth.credentials import NewKey, make_key
 from relay.client import Client, connect
+from relay.control.admin import shapes
+from relay.model.track import TrackInfo
 from relay.net.dial import DialTls
+from relay.path import Path
+from relay.records.office import Operator
 from relay.records.store import StoreError
+from relay.server.counter import Counter
 
 TRUST = DialTls(disable_verify=True)
+BLIND = "[client.tls]\ndisable_verify = true\n"
 
 
 @pytest.fixture(scope="module")
@@ -162,5 +168,144 @@ def test_what_cannot_be_written_down_is_not_done(
             assert (await web.get("/tokens")).json()["tokens"] == []
             assert (await web.get("/revocations")).json()["revocations"] == []
             assert (await web.get("/quotas/plant")).json()["said"] is None
+
+    asyncio.run(main())
+
+
+def test_routes_say_whose_they_are(running: Any, operator: NewKey, minted: Any) -> None:
+    said = settings(operator, '[stats]\nenabled = true\nnode = "here"\n')
+
+    async def main() -> None:
+        async with (
+            running(said) as relay,
+            counter(relay, operator.bearer) as web,
+            guest(relay, f"/demo?jwt={minted('demo', sub='alice')}") as one,
+            guest(relay, f"/demo?jwt={minted('demo', sub='bob')}") as two,
+            guest(relay, f"/demo?jwt={minted('demo')}") as viewer,
+        ):
+            track = one.create_broadcast("cam").create_track("video", TrackInfo())
+            two.create_broadcast("other")
+            await viewer.find("cam")
+            await viewer.find("other")
+            base = str(web.base_url).partition("/admin")[0]
+            async with httpx.AsyncClient(base_url=base) as public:
+                sent = await public.post("/publish/anon/plant/heat", content=b"x")
+                assert sent.status_code == 202
+
+            async def routes(**asked: Any) -> list[dict[str, Any]]:
+                answer = await web.get("/routes", params=asked)
+                assert answer.status_code == 200
+                found: list[dict[str, Any]] = answer.json()["routes"]
+                return found
+
+            sessions = {
+                each["subject"]: each["id"]
+                for each in (await web.get("/sessions")).json()["sessions"]
+            }
+            watch = viewer.frames(await viewer.find("cam"), "video").frames()
+            track.append_group()
+            track.write_frame(b"x", 0)
+            assert (await anext(watch)).payload == b"x"
+            everything = {each["path"]: each for each in await routes()}
+            assert list(everything) == sorted(everything)
+            other = everything["demo/other"]
+            assert (other["by"], other["id"], other["subject"], other["tenant"]) == (
+                *("session", sessions["bob"]),
+                *("bob", "demo"),
+            )
+            assert (other["serves"], len(other["hops"]), other["viewers"]) == (True, 1, 0)
+            cam = everything["demo/cam"]
+            assert (cam["id"], cam["viewers"]) == (sessions["alice"], 1)
+            heat = everything["anon/plant"]
+            assert (heat["by"], heat["id"], heat["tenant"], heat["hops"]) == (
+                *("http", None),
+                *("anon", []),
+            )
+            assert everything[".stats/node/here"]["by"] == "self"
+            assert [each["path"] for each in await routes(prefix="demo")] == [
+                "demo/cam",
+                "demo/other",
+            ]
+            page = (await web.get("/routes", params={"limit": 1, "prefix": "demo"})).json()
+            assert page["cursor"] == "demo/cam"
+            rest = await routes(cursor=page["cursor"], prefix="demo")
+            assert [each["path"] for each in rest] == ["demo/other"]
+            assert (await web.get("/routes", params={"limit": 0})).status_code == 400
+
+    asyncio.run(main())
+
+
+def test_a_route_over_another_relay_names_it(node: Any, minted: Any) -> None:
+    who, everything = Operator("test"), shapes.RoutesAsked()
+
+    async def main() -> None:
+        async with (
+            node() as a,
+            node("", BLIND, connect=[a.url("/?cost=7")]) as b,
+            connect(a.url(f"/demo?jwt={minted('demo', sub='alice')}"), tls=TRUST) as publisher,
+        ):
+            publisher.create_broadcast("cam")
+            async with asyncio.timeout(5):
+                while not b.sees("demo/cam"):
+                    await asyncio.sleep(0.02)
+            near = (await Counter(a.relay).list_routes(who, everything)).routes
+            far = (await Counter(b.relay).list_routes(who, everything)).routes
+            (one,) = [each for each in near if each.path == "demo/cam"]
+            (two,) = [each for each in far if each.path == "demo/cam"]
+            assert (one.by, one.subject, len(one.hops)) == ("session", "alice", 1)
+            (link,) = b.relay.door.links.values()
+            assert (two.by, two.id, two.subject, two.tenant) == ("relay", link.id, None, None)
+            assert two.node == a.url()
+            assert two.hops == [*one.hops, str(a.relay.house.origin.id)]
+            assert two.cost == one.cost + 7
+
+    asyncio.run(main())
+
+
+def test_what_was_narrowed_stays_so_over_every_refresh(
+    running: Any, operator: NewKey, minted: Any
+) -> None:
+    def made(**more: Any) -> str:
+        token: str = minted("demo", sub="alice", **more)
+        return token
+
+    async def main() -> None:
+        async with (
+            running(settings(operator)) as relay,
+            counter(relay, operator.bearer) as web,
+            guest(relay, f"/demo?jwt={made(put=(Path('a'), Path('b')))}") as one,
+        ):
+            base = str(web.base_url).partition("/admin")[0]
+            (session,) = (await web.get("/sessions")).json()["sessions"]
+            place = f"/sessions/{session['id']}"
+
+            async def refreshed(token: str) -> tuple[list[str], list[str]]:
+                headers = {"authorization": f"Bearer {token}"}
+                async with httpx.AsyncClient(base_url=base, headers=headers) as mine:
+                    answer = await mine.post(f"/session/{session['id']}/refresh")
+                assert answer.status_code == 200
+                shown = (await web.get(place)).json()
+                rights = answer.json()["publish"], answer.json()["subscribe"]
+                assert rights == (shown["publish"], shown["subscribe"])
+                return rights
+
+            narrow = {"publish": ["a"]}
+            assert (await web.post(f"{place}/narrow", json=narrow)).json()["publish"] == ["a"]
+            assert await refreshed(made()) == (["a"], [""])
+            assert await refreshed(made(put=(Path("a/x"), Path("b")))) == (["a/x"], [""])
+            assert await refreshed(made(put=(Path("b"),))) == ([], [""])
+            assert await refreshed(made(get=(Path("v"),))) == (["a"], ["v"])
+            await web.post(f"{place}/narrow", json={"subscribe": ["v/1"]})
+            assert await refreshed(made()) == (["a"], ["v/1"])
+            one.create_broadcast("b")
+            one.create_broadcast("a")
+            async with asyncio.timeout(5):
+                while relay.house.origin.find("demo/a") is None:
+                    await asyncio.sleep(0.02)
+            assert relay.house.origin.find("demo/b") is None
+            async with guest(relay, f"/demo?jwt={made()}"):
+                everybody = (await web.get("/sessions")).json()["sessions"]
+                (other,) = [each for each in everybody if each["id"] != session["id"]]
+                assert other["publish"] == [""]  # another session of the same holder
 
     asyncio.run(main())

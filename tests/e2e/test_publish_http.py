@@ -270,3 +270,40 @@ def test_the_newest_publisher_wins(running: Any, token: Any) -> None:
                 await asyncio.sleep(0.05)
 
     asyncio.run(main())
+
+
+def test_what_no_route_takes_is_refused_as_the_others_are(running: Any) -> None:
+    long = "x" * 20_000
+
+    async def main() -> None:
+        async with running() as relay, httpx.AsyncClient(base_url=base(relay)) as web:
+            for method, path, status, allowed in (
+                ("GET", "/publish", 404, None),
+                ("POST", "/watch", 404, None),
+                ("GET", "/publish/anon/x", 405, {"POST", "OPTIONS"}),
+                ("DELETE", "/publish/anon/x", 405, {"POST", "OPTIONS"}),
+                ("POST", "/watch/anon/x", 405, {"GET", "HEAD", "OPTIONS"}),
+                ("POST", "/routes", 405, {"GET", "HEAD", "OPTIONS"}),
+                ("PUT", "/routes/anon", 405, {"GET", "HEAD", "OPTIONS"}),
+                ("POST", f"/publish/anon/x?track={long}", 414, None),
+                ("GET", f"/watch/anon/x?track={long}", 414, None),
+                ("GET", f"/routes/anon?{long}", 414, None),
+            ):
+                answer = await web.request(method, path)
+                assert answer.headers["content-type"] == "application/problem+json", path
+                body = answer.json()
+                assert (answer.status_code, body["status"], body["type"]) == (
+                    status,
+                    status,
+                    "about:blank",
+                )
+                assert set(body) == {"type", "title", "status"}
+                assert answer.headers["access-control-allow-origin"] == "*"
+                said = answer.headers.get("allow")
+                assert (set(said.split(", ")) if said else None) == allowed
+            for path in ("/publishing", "/x", "/announced/anon"):
+                plain = await web.post(path)
+                assert plain.headers["content-type"] == "application/json"
+                assert set(plain.json()) == {"error"}
+
+    asyncio.run(main())

@@ -13,9 +13,11 @@ from pathlib import Path as File
 from typing import Any
 
 import httpx
+from click.testing import CliRunner
 
 from relay.auth.credentials import make_key, make_token, secret_digest
 from relay.auth.facts import StoredToken
+from relay.cli import relay as cli
 from relay.client import connect
 from relay.errors import SessionLost
 from relay.net.dial import DialTls
@@ -149,7 +151,13 @@ def test_the_log_knows_who_came_and_no_credential(running: Any, token: Any, fold
             assert by["revoke"].jti == f"mq_{api_token.prefix}"
             assert by["expire"].kid == "e2e"
             assert by["expire"].address.startswith("127.0.0.1:")
-            assert all(entry.reason for entry in entries if entry.action in ("allow", "deny"))
+            decided = [entry for entry in entries if entry.action in ("allow", "deny")]
+            assert all(entry.id for entry in decided)
+            assert all(bool(entry.reason) == (entry.action == "deny") for entry in decided)
+            assert {"bad_signature", "over_quota", "token_conflict"} <= {e.reason for e in decided}
+            assert (by["expire"].reason, by["expire"].tenant) == ("expired", "demo")
+            assert (by["revoke"].reason, by["revoke"].tenant) == ("revoked", "plant")
+            assert (by["breach"].reason, by["breach"].tenant) == ("sessions_per_second", "anon")
 
     asyncio.run(main())
     with sqlite3.connect(folder / "relay.db") as connection:
@@ -160,6 +168,46 @@ def test_the_log_knows_who_came_and_no_credential(running: Any, token: Any, fold
         assert secret not in kept
         for part in secret.split("."):
             assert len(part) < 20 or part not in kept
+
+
+def test_a_refusal_is_found_by_its_word_and_by_what_the_stranger_was_told(
+    running: Any, token: Any, folder: File
+) -> None:
+    operator = make_key(100_000)
+    extra = STORE + f'[admin]\napi_key = "{operator.hash}"\n'
+
+    async def main() -> None:
+        headers = {"authorization": f"Bearer {operator.bearer}"}
+        async with running(extra) as relay, httpx.AsyncClient(headers=headers) as web:
+            base = f"http://127.0.0.1:{relay.http_addresses[0][1]}"
+            bad = token("demo")[:-4] + "AAAA"
+            async with httpx.AsyncClient() as stranger:
+                await stranger.get(f"{base}/announced/demo")
+                told = await stranger.get(f"{base}/announced/demo?jwt={bad}")
+            assert told.status_code == 401
+
+            async def found(**asked: str) -> list[dict[str, Any]]:
+                answer = await web.get(f"{base}/admin/v1/audit", params=asked)
+                entries: list[dict[str, Any]] = answer.json()["entries"]
+                return entries
+
+            (entry,) = await found(reason="bad_signature")
+            assert (entry["id"], entry["action"]) == (told.json()["id"], "deny")
+            assert (entry["format"], entry["detail"]) == (2, "over http")
+            assert await found(id=told.json()["id"]) == [entry]
+            assert len(await found(action="deny")) == 2
+            assert await found(reason="bad") == []
+            await relay.desk.office.set_quota(WHO, "demo", Override(sessions=5))
+            (said,) = await found(tenant="demo")
+            assert said["action"] == "quota.set"
+
+    asyncio.run(main())
+    listing = ["audit", "--url", f"sqlite:///{folder}/relay.db", "list"]
+    shown = CliRunner().invoke(cli, [*listing, "--reason", "bad_signature"]).output
+    (line,) = shown.splitlines()
+    assert 'reason="bad_signature"' in line
+    shown = CliRunner().invoke(cli, [*listing, "--tenant", "demo"]).output
+    assert len(shown.splitlines()) == 1
 
 
 def test_entries_are_posted_as_they_are_written(running: Any) -> None:

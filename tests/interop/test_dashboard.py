@@ -303,6 +303,9 @@ def test_an_operator_kicks_and_revokes(stage: Callable[[], Any]) -> None:
                 await page.click('nav a[href="#audit"]')
                 for action in ("session.kick", "too loud", "revoke"):
                     await page.see("#entries tr", action)
+                await page.fill("#reason", "revoked")
+                await page.gone("#entries tr", "session.kick")
+                await page.see("#entries tr", "revoked")
 
     asyncio.run(main())
 

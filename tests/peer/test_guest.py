@@ -256,6 +256,8 @@ def test_fetch_comes_from_the_cache(world: Any) -> None:
     assert body.endswith(b"frame 1")
     assert got[-1][2] is True
     assert viewer.host.watching.fetchings == {}
+    went = world.house.origin.find("a").traffic.went
+    assert (went.fetches, went.moved.groups) == (2, 3)  # the two whole ones that were watched
 
 
 def test_datagrams_pass_where_both_versions_have_them(world: Any) -> None:
@@ -267,6 +269,9 @@ def test_datagrams_pass_where_both_versions_have_them(world: Any) -> None:
     world.run()
     assert watch.datagrams == [(5, 77, b"tiny")]
     assert none.datagrams == []
+    traffic = world.house.origin.find("a").traffic
+    for moved in (traffic.came.moved, traffic.went.moved):
+        assert (moved.datagrams, moved.groups, moved.frames, moved.bytes) == (1, 1, 1, 4)
 
 
 def test_a_broken_group_breaks_downstream_and_the_next_one_is_fine(world: Any) -> None:

@@ -177,6 +177,12 @@ def test_what_goes_out_is_slowed_and_old_groups_are_dropped(make_world: Any) -> 
     world.run()
     assert len(quick.complete()) == 40
     assert slow.host.watching.queue.dropped >= 10
+    traffic = world.house.origin.find("pub/cam").traffic
+    assert traffic.came.moved.groups == 40
+    assert (traffic.went.broadcasts, traffic.went.subscriptions) == (2, 2)
+    assert traffic.stale.bytes >= 2000 * slow.host.watching.queue.dropped
+    assert 70 <= traffic.went.moved.groups + traffic.stale.groups <= 80  # a few wait yet
+    assert traffic.went.moved.bytes + traffic.stale.bytes <= 80 * 5003
     sent = world.house.ledger.accounts["slow"].egress
     assert 80_000 <= sent <= 10_000 * 11.5
     assert world.house.ledger.accounts["fast"].egress >= 200_000

@@ -9,15 +9,19 @@ from dataclasses import fields, replace
 from typing import Any
 
 import pytest
+from alembic import command
+from alembic.config import Config
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
 from relay.auth import keys, mint
 from relay.auth.claims import Claims
 from relay.auth.credentials import make_key, make_moose_key, make_ticket, make_token
 from relay.errors import BadRequest
 from relay.path import Path
+from relay.records import opening
+from relay.records.address import read_address
 from relay.records.audit import (
     FIRST,
     MAX_TEXT,
@@ -91,6 +95,76 @@ def test_what_is_missing_is_named() -> None:
     pruned = linked([Fact(PRUNED, target="2")], 7, CHAIN[-1].hash)
     assert walked([*CHAIN[2:], *pruned]) is None
     assert walked([*CHAIN[3:], *pruned]) is not None
+
+
+FIRST_FORMAT = [
+    Entry(
+        *(1, 1_000_000_250_000, "n1", "alice", "allow", "/demo", "127.0.0.1", "k1", "t1"),
+        *("0f1e2d3c4b5a", "over webtransport", FIRST),
+        "d2aac1ded9db4deb2c860cb2c883f37d10200f27367e3e9ccf7ca6a8b8f5f4bc",
+    ),
+    Entry(
+        *(2, 1_000_001_000_000, "n1", "", "deny", "/demo", "127.0.0.1", "", ""),
+        *("a1b2c3d4e5f6", "over quic, expired"),
+        "d2aac1ded9db4deb2c860cb2c883f37d10200f27367e3e9ccf7ca6a8b8f5f4bc",
+        "4c069fdc1769d0ce867c387efd30c7ead4f7eddeeb8f0663a4c9e44c581e975f",
+    ),
+]
+"""Written by relays of before there were words."""
+
+
+def test_entries_of_the_first_format_stay_good_and_new_ones_follow_them() -> None:
+    new = linked([Fact("deny", reason="expired", id="x")], 3, FIRST_FORMAT[-1].hash)
+    assert new[0].format == 2
+    assert walked([*FIRST_FORMAT, *new]) is None
+
+
+@pytest.mark.parametrize(
+    "change", [{"tenant": "a"}, {"id": "a"}, {"format": 2}, {"format": 0}, {"reason": "expired"}]
+)
+def test_nothing_is_slipped_into_an_old_entry(change: dict[str, Any]) -> None:
+    changed = replace(FIRST_FORMAT[1], **change)
+    assert walked([FIRST_FORMAT[0], changed]) == "entry 2 was changed"
+
+
+def test_a_log_of_before_is_whole_after_its_store_was_brought_up_to_date(lasting: str) -> None:
+    config = Config()
+    config.set_main_option("script_location", "relay.records:migrations")
+    config.set_main_option("path_separator", "os")
+
+    def begin(connection: Connection) -> None:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0002")
+        columns = [field.name for field in fields(Entry)[:13]]
+        said = ", ".join(f":{name}" for name in columns)
+        for entry in FIRST_FORMAT:
+            row = {name: getattr(entry, name) for name in columns}
+            connection.execute(text(f"INSERT INTO audit VALUES ({said})"), row)
+        connection.execute(text("UPDATE counters SET value = 2 WHERE name = 'audit'"))
+
+    async def scenario() -> None:
+        engine = opening._engine(read_address(lasting))
+        async with engine.begin() as connection:
+            await connection.run_sync(begin)
+        await engine.dispose()
+        store = await open_records(lasting)
+        assert await store.audit.after(0, 10) == FIRST_FORMAT
+        await store.audit.append([Fact("deny", reason="expired", id="x")])
+        kept = await store.audit.after(0, 10)
+        assert [entry.format for entry in kept] == [1, 1, 2]
+        assert walked(kept, await store.audit.length()) is None
+        assert [each.number for each in await store.audit.entries(Query(reason="expired"))] == [3]
+        await store.close()
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("said", [{}, {"tenant": "a"}, {"id": "a"}])
+def test_a_new_entry_does_not_pass_for_an_old_one(said: dict[str, Any]) -> None:
+    (entry,) = linked([replace(Fact("x"), **said)], 1, FIRST)
+    assert walked([entry]) is None
+    assert walked([replace(entry, format=1)]) == "entry 1 was changed"
+    assert walked([replace(entry, format=1, tenant="", id="")]) == "entry 1 was changed"
 
 
 # -- no credentials ----------------------------------------------------------------------------
@@ -179,7 +253,7 @@ def test_queries(address: str | None) -> None:
         Fact("quota.clear", "bob", "a", at=NOW + 10.5),
         Fact("quotas", "bob", "ab", at=NOW + 20),
         Fact("deny", "", "/a_b/c", at=NOW + 30),
-        Fact("deny", "", "/axb/c", at=NOW + 40),
+        Fact("deny", "", "/axb/c", reason="expired", tenant="acme", id="f1", at=NOW + 40),
     ]
 
     async def scenario(store: Records) -> None:
@@ -196,6 +270,9 @@ def test_queries(address: str | None) -> None:
         assert await found(target="a*") == [3, 2, 1]
         assert await found(target="/a_b*") == [4]
         assert await found(since=NOW + 10.5, until=NOW + 30) == [3, 2]
+        assert await found(reason="expired") == await found(tenant="acme") == [5]
+        assert await found(id="f1", reason="expired", action="deny") == [5]
+        assert await found(id="f") == await found(reason="expired", action="quota") == []
         assert await found(limit=2) == [5, 4]
         assert await found(limit=2, before=4) == [3, 2]
         assert await found(limit=9999) == [5, 4, 3, 2, 1]
@@ -270,8 +347,9 @@ def test_tampering_with_the_store_is_found(lasting: str) -> None:
 
 def test_a_question_is_read() -> None:
     asked = {"from": "now-1h", "to": "now", "actor": "a", "action": "deny", "target": "/x*"}
+    asked |= {"reason": "expired", "tenant": "t", "id": "f1"}
     read = read_query(asked | {"cursor": "17", "limit": "200"}, NOW)
-    assert read == Query(NOW - 3600, NOW, "a", "deny", "/x*", 17, 200)
+    assert read == Query(NOW - 3600, NOW, "a", "deny", "/x*", "expired", "t", "f1", 17, 200)
     assert read_query({"from": "12.5"}, NOW).since == 12.5
     assert read_query({}, NOW) == Query()
 

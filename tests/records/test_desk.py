@@ -134,7 +134,8 @@ def test_an_api_token_and_its_use(address: str | None) -> None:
 
 
 def test_a_ticket_is_for_once(address: str | None) -> None:
-    grant = Grant(Path("demo"), (Path("a"),), (), NOW + 500, "alice", "k1", "t1", tenant="demo")
+    grant = Grant(Path("demo"), (Path("a"),), (), NOW + 500, "alice", "k1", "t1")
+    grant = replace(grant, tenant="acme", home="demo")
 
     async def scenario() -> None:
         at = Desk(await open_records(address), AUTH, no_log, wall=lambda: NOW)

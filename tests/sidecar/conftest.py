@@ -38,6 +38,7 @@ class Desk:
     unavailable: str = ""
     lines: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     pushed: list[str] = field(default_factory=list)
+    noted: list[tuple[str, dict[str, Any], Any]] = field(default_factory=list)
     delay: float = 0.0
 
     async def judge(self, request: Request, certificate: Certificate | None) -> Decision:
@@ -57,6 +58,12 @@ class Desk:
 
     def log(self, event: str, **facts: Any) -> None:
         self.lines.append((event, facts))
+
+    def note(self, action: str, told: Any, grant: Any = None) -> None:
+        self.noted.append((action, told, grant))
+
+    def metrics(self) -> bytes:
+        return b"# numbers\n"
 
     def said(self, event: str) -> dict[str, Any]:
         return next(facts for name, facts in reversed(self.lines) if name == event)

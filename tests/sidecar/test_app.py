@@ -355,3 +355,37 @@ def test_every_answer_of_the_service_is_one_the_client_reads(desk, token):
     terms = read_terms(answer.json())
     assert terms.granted(Path("demo")).grant.publish == (ROOT,)
     assert read_inquiry(guest.dump()) == guest
+
+
+# -- what is kept ------------------------------------------------------------------------------
+
+
+def test_every_decision_is_noted(desk, token, now):
+    good = replace(GUEST, query=f"jwt={token(put=['a'], exp=int(now) + 60)}")
+    assert posted(desk, good.dump()).status_code == 200
+    assert posted(desk, replace(good, event="revalidate").dump()).status_code == 200
+    late = posted(desk, replace(GUEST, query=f"jwt={token(put=['a'], exp=int(now) - 9)}").dump())
+    assert got(desk, root="demo", kid="e1").status_code == 200
+    assert [action for action, _, _ in desk.noted] == ["allow", "renew", "deny", "lookup"]
+    assert desk.noted[0][2].publish == (Path("a"),)
+    told = desk.noted[2][1]
+    assert (told["reason"], told["id"], told["path"]) == (
+        "expired",
+        late.text.split()[1],
+        "/demo",
+    )
+    ended = replace(GUEST, event="end", ending=Ending("dropped", 1.0))
+    posted(desk, ended.dump())
+    assert len(desk.noted) == 4
+
+
+def test_only_this_machine_is_told_the_counts(desk):
+    async def visit(host):
+        face = httpx.ASGITransport(sidecar_app(desk, SidecarSettings()), client=(host, 1))
+        async with httpx.AsyncClient(transport=face, base_url="http://sidecar") as http:
+            return await http.get("/metrics")
+
+    for near in ("127.0.0.1", "::1"):
+        assert asyncio.run(visit(near)).content == b"# numbers\n"
+    for far in ("192.0.2.1", "", "host"):
+        assert asyncio.run(visit(far)).status_code == 403

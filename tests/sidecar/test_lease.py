@@ -91,6 +91,7 @@ def test_it_ends_with_the_grant():
         (no("server_invalid", 503), "invalid"),
         (yes(replace(FIRST, root=Path("other"))), "narrowed"),
         (yes(replace(FIRST, cluster=True)), "narrowed"),
+        (yes(replace(FIRST, tenant="acme")), "narrowed"),
     ],
 )
 def test_it_ends_at_once(answer, reason):

@@ -130,6 +130,21 @@ def test_a_grant_is_offered():
     assert not unsaid
 
 
+def test_a_tenant_of_its_own_is_named_and_the_roots_is_not():
+    own = Grant(HERE, (ROOT,), tenant="acme", home="demo")
+    terms = offer(own, NOW, None, None, None).terms
+    assert terms.dump() == {"publish": ["**"], "tenant": "acme"}
+    grant = read_terms(terms.dump()).granted(HERE).grant
+    assert (grant.tenant, grant.home) == ("acme", "demo")
+    usual = offer(Grant(HERE, (ROOT,), tenant="demo", home="demo"), NOW, None, None, None)
+    assert "tenant" not in usual.terms.dump()
+    assert Terms(("**",), tenant="acme", peer=True).granted(HERE).grant.tenant == "demo"
+    for name in ("", "a/b", "a\nb"):
+        with pytest.raises(Fault) as caught:
+            Terms(("**",), tenant=name).granted(HERE)
+        assert caught.value.code == "bad_tenant"
+
+
 def test_a_grant_without_end_gets_the_operators():
     grant = Grant(HERE, (ROOT,))
     assert offer(grant, NOW + 0.5, 60, 30, None).terms == Terms(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import os
 import shutil
 import signal
@@ -14,6 +15,10 @@ from typing import Any, NoReturn
 
 import pytest
 from confluent_kafka import Consumer, Producer
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 TOP = Path(__file__).parents[2]
 JARS = TOP / "build" / "kafka"
@@ -33,21 +38,47 @@ group.initial.rebalance.delay.ms=0
 """
 
 
+SECURED = """
+listener.security.protocol.map=SASL_SSL:SASL_SSL,CONTROLLER:PLAINTEXT
+inter.broker.listener.name=SASL_SSL
+sasl.mechanism.inter.broker.protocol=PLAIN
+sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-512
+listener.name.sasl_ssl.plain.sasl.jaas.config=\\
+ org.apache.kafka.common.security.plain.PlainLoginModule required \\
+ username="broker" password="among brokers" user_broker="among brokers" user_relay="{password}";
+listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config=\\
+ org.apache.kafka.common.security.scram.ScramLoginModule required;
+ssl.keystore.type=PEM
+ssl.keystore.location={folder}/broker.pem
+ssl.truststore.type=PEM
+ssl.truststore.location={folder}/ca.pem
+"""
+
+PASSWORD = "open sesame"
+"""Of the user ``relay`` of the secured broker."""
+
+
 class Server:
     """One broker process, which can be stopped and started again on the same port."""
+
+    host = "127.0.0.1"
+    config = CONFIG
+    users: tuple[str, ...] = ()
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.port, controller = free_port(), free_port()
-        text = CONFIG.format(port=self.port, controller=controller, folder=folder)
+        text = self.config.format(
+            port=self.port, controller=controller, folder=folder, password=PASSWORD
+        )
         (folder / "server.properties").write_text(text)
-        words = ["format", "-t", "MkU3OEVBNTcwNTJENDM2Qg", "-c", "server.properties"]
+        words = ["format", "-t", "MkU3OEVBNTcwNTJENDM2Qg", "-c", "server.properties", *self.users]
         subprocess.run(self.java("kafka.tools.StorageTool", *words), check=True, **self.calm())
         self.start()
 
     @property
     def address(self) -> str:
-        return f"127.0.0.1:{self.port}"
+        return f"{self.host}:{self.port}"
 
     def java(self, *words: str) -> list[str]:
         return ["java", "-Xmx256m", "-XX:TieredStopAtLevel=1", "-cp", f"{JARS}/*", *words]
@@ -80,6 +111,48 @@ class Server:
         self.program.wait(10)
 
 
+class Secured(Server):
+    """A broker that takes TLS only, by an authority of its own, and asks for a password."""
+
+    host = "localhost"
+    config = CONFIG.replace("PLAINTEXT://127.0.0.1:{port}", "SASL_SSL://localhost:{port}") + SECURED
+    users = ("--add-scram", f"SCRAM-SHA-512=[name=relay,password={PASSWORD}]")
+
+    def __init__(self, folder: Path) -> None:
+        authority, key, certificate = issue()
+        (folder / "ca.pem").write_bytes(authority)
+        (folder / "other.pem").write_bytes(issue()[0])
+        (folder / "broker.pem").write_bytes(key + certificate)
+        super().__init__(folder)
+
+
+def issue() -> tuple[bytes, bytes, bytes]:
+    """A fresh authority, and a key with a certificate for localhost by it (PEM)."""
+    now = datetime.datetime.now(datetime.UTC)
+    names, keys = [], []
+    for name in ("authority", "localhost"):
+        names.append(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]))
+        keys.append(ec.generate_private_key(ec.SECP256R1()))
+    made = []
+    for at, serves in enumerate((False, True)):
+        builder = x509.CertificateBuilder(names[0], names[at], keys[at].public_key(), at + 1)
+        builder = builder.not_valid_before(now - datetime.timedelta(hours=1))
+        builder = builder.not_valid_after(now + datetime.timedelta(hours=1))
+        basic = x509.BasicConstraints(ca=not serves, path_length=None)
+        builder = builder.add_extension(basic, critical=True)
+        if serves:
+            here = x509.SubjectAlternativeName([x509.DNSName("localhost")])
+            builder = builder.add_extension(here, critical=False)
+        signed = builder.sign(keys[0], hashes.SHA256())
+        made.append(signed.public_bytes(serialization.Encoding.PEM))
+    key = keys[1].private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    return made[0], key, made[1]
+
+
 def free_port() -> int:
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
@@ -97,13 +170,26 @@ def missing(what: str) -> NoReturn:
 @pytest.fixture(scope="session")
 def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A real broker."""
+    require_kafka()
+    server = Server(tmp_path_factory.mktemp("kafka"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
+    """A real broker behind TLS and a password."""
+    require_kafka()
+    server = Secured(tmp_path_factory.mktemp("secured"))
+    yield server
+    server.stop()
+
+
+def require_kafka() -> None:
     if shutil.which("java") is None:
         missing("java")
     if not list(JARS.glob("kafka_2.13-*.jar")):
         missing("Apache Kafka in build/kafka (.ci/run puts it there)")
-    server = Server(tmp_path_factory.mktemp("kafka"))
-    yield server
-    server.stop()
 
 
 @pytest.fixture
@@ -115,7 +201,7 @@ def mock() -> Iterator[str]:
     del player
 
 
-def read(address: str, topic: str, count: int, seconds: float = 30.0) -> list[Any]:
+def read(address: str, topic: str, count: int, seconds: float = 30.0, **more: str) -> list[Any]:
     """That many records of a topic, from its beginning."""
     consumer = Consumer(
         {
@@ -124,6 +210,7 @@ def read(address: str, topic: str, count: int, seconds: float = 30.0) -> list[An
             "auto.offset.reset": "earliest",
             "topic.metadata.refresh.interval.ms": 500,
             "log_level": 0,
+            **{name.replace("_", "."): value for name, value in more.items()},
         }
     )
     found: list[Any] = []

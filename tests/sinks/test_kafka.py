@@ -24,6 +24,8 @@ from relay.sinks.kafka import COMPLAINT, Complaints, Kafka, topic_of
 from relay.sinks.settings import SinkSettings
 
 NOWHERE = "127.0.0.1:9"
+PASSWORD = "open sesame"
+"""As `conftest` has it."""
 
 
 def settings(address=NOWHERE, **more):
@@ -284,3 +286,71 @@ def test_a_real_broker_that_dies_gets_everything_when_it_is_back(tmp_path, kafka
     seen = [each.value() for each in found]
     assert list(dict.fromkeys(seen)) == [b'{"n":%d}' % n for n in range(30)]
     assert {each.key() for each in found} == {b"anon/a/t"}
+
+
+def secretly(secured, mechanism="SCRAM-SHA-512", root="ca.pem", password=PASSWORD):
+    """Settings of a sink that reaches the secured broker, or does not."""
+    file = secured.folder / "password"
+    file.write_text(f"{password}\n")
+    return {
+        "tls": f'{{ root = "{secured.folder / root}" }}',
+        "sasl": f'{{ mechanism = "{mechanism}", username = "relay", password_file = "{file}" }}',
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mechanism", ["PLAIN", "SCRAM-SHA-512"])
+def test_a_real_broker_behind_tls_and_a_password(tmp_path, secured, consume, mechanism):
+    async def main():
+        more = secretly(secured, mechanism)
+        async with relayed(tmp_path, secured.address, **more) as (sink, web):
+            sink.outlet._log = said = Said()
+            await publish(web, range(5))
+            await until(lambda: sink.outlet.delivered == 5, 60)
+            assert not said
+
+    asyncio.run(main())
+    found = consume(
+        secured.address,
+        tmp_path.name,
+        5,
+        security_protocol="SASL_SSL",
+        sasl_mechanism="PLAIN",
+        sasl_username="relay",
+        sasl_password=PASSWORD,
+        ssl_ca_location=f"{secured.folder}/ca.pem",
+    )
+    assert [each.value() for each in found] == [b'{"n":%d}' % n for n in range(5)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (
+            {"password": "let me in"},
+            "sinks.lake: brokers do not take the user or the password (sasl)",
+        ),
+        (
+            {"mechanism": "PLAIN", "password": "let me in"},
+            "sinks.lake: brokers do not take the user or the password (sasl)",
+        ),
+        ({"root": "other.pem"}, "sinks.lake: no TLS with the brokers (tls.root)"),
+    ],
+)
+def test_who_is_refused_by_a_real_broker_says_why_and_goes_on(tmp_path, secured, wrong, said):
+    lines = Said()
+
+    async def main():
+        more = secretly(secured, **wrong) | {"drain": 0.2}
+        async with relayed(tmp_path, secured.address, **more) as (sink, web):
+            sink.outlet._log = lines
+            await publish(web, range(3))
+            await until(lambda: any(line.startswith(said) for line in lines), 30)
+            assert (await web.get(f"http://127.0.0.1:{web.base_url.port}/health")).text == "ok\n"
+            assert (sink.outlet.delivered, sink.outlet.waiting) == (0, 3)
+        assert sink.outlet.unsent == 3
+
+    asyncio.run(main())
+    assert not any("let me in" in line or PASSWORD in line for line in lines)
+    assert len(lines) <= 4

@@ -24,6 +24,7 @@ from relay.wire.frame import (
     decode_datagram,
     encode_datagram,
     encode_frame,
+    weigh,
 )
 
 TIMED, UNTIMED = Layout.TIMED, Layout.UNTIMED
@@ -306,3 +307,25 @@ def test_datagram_noise(data: bytes) -> None:
         assert len(data) < 24
     else:
         assert data.endswith(got.payload)
+
+
+@modest
+@given(layouts, frame_lists, cuts, st.data())
+def test_what_of_a_group_has_gone_is_weighed(
+    layout: Layout, frames: list[Frame], sizes: list[int], data: st.DataObject
+) -> None:
+    wire = write(layout, frames)
+    chunks = list(chop(wire, sizes))
+    assert weigh(layout, chunks, len(wire)) == (len(frames), sum(len(f.payload) for f in frames))
+    cut = data.draw(st.integers(0, len(wire)))
+    scanner = FrameScanner(layout, MAX)
+    scanner.feed(wire[:cut])
+    gone, payload = weigh(layout, chunks, cut)
+    assert gone == scanner.frames
+    whole = [len(frame.payload) for frame in frames[: gone + 1]]
+    assert sum(whole[:gone]) <= payload <= sum(whole)
+
+
+def test_what_makes_no_sense_is_weighed_as_far_as_it_does() -> None:
+    assert weigh(UNTIMED, [b"\x01a", b"\x01b" + b"\xff" * 20], 99) in ((2, 2), (2, 9), (2, 14))
+    assert weigh(UNTIMED, [], 5) == (0, 0)

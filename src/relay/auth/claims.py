@@ -25,10 +25,14 @@ MAX_PREFIXES = 256
 MAX_NAME = 512
 """Characters of ``iss``, ``sub``, ``jti`` and of each ``aud``."""
 
+MAX_TENANT_BYTES = 255
+"""Bytes of the name of a tenant."""
+
 MAX_TIME = 2**53
 """Largest distance of a time from 1970 in seconds; beyond it numbers are no longer exact."""
 
 _NAMES = ClaimNames()
+_ABSENT = object()
 _LIBRARY_NAMES = "the claims are named put and get on the wire (not publish and subscribe)"
 _LEGACY_NAMES = "legacy pub and sub claims are ignored: today they are named put and get"
 
@@ -57,6 +61,8 @@ class Claims:
     """The bearer is another relay."""
     decrypt: tuple[str, ...] = ()
     """Cipher keys whose fields the bearer may read in the clear over HTTP."""
+    tenant: str | None = None
+    """Whose token it is; ``None`` = whoever the root belongs to. Never set for another relay."""
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
     """All members as they were written, for whoever shows them."""
 
@@ -84,6 +90,8 @@ class Claims:
             members["aud"] = self.aud[0] if len(self.aud) == 1 else list(self.aud)
         if self.decrypt:
             members["decrypt"] = list(self.decrypt)
+        if self.tenant is not None:
+            members["tenant"] = self.tenant
         if self.cluster:
             members["cluster"] = True
         return members
@@ -111,6 +119,7 @@ def decode(payload: bytes, names: ClaimNames = _NAMES) -> Claims:
         aud=_audience(raw.get("aud")),
         cluster=_flag("cluster", raw),
         decrypt=_names("decrypt", raw.get("decrypt")),
+        tenant=_tenant(names.tenant, raw),
         raw=raw,
     )
     for prefix in (*claims.put, *claims.get):
@@ -203,6 +212,23 @@ def _required_name(name: str, value: object) -> str:
     if text is None:
         raise _bad(name, "a string")
     return text
+
+
+def _tenant(name: str | None, raw: Mapping[str, Any]) -> str | None:
+    """The tenant, where the operator said which claim names it; another relay has none."""
+    value = _ABSENT if name is None else _member(raw, name, _ABSENT)
+    if name is None or value is _ABSENT:
+        return None
+    if not isinstance(value, str) or not is_tenant(value):
+        text = f"the name of a tenant (1 to {MAX_TENANT_BYTES} bytes of text, without slashes)"
+        raise _bad(name, text)
+    return None if _flag("cluster", raw) else value
+
+
+def is_tenant(text: str) -> bool:
+    """Whether a tenant may be called that: it stands in logs, in metrics and in addresses."""
+    plain = text.isprintable() and "/" not in text
+    return plain and 0 < len(text.encode(errors="replace")) <= MAX_TENANT_BYTES
 
 
 def _flag(name: str, raw: Mapping[str, Any]) -> bool:

@@ -187,6 +187,7 @@ class _Case:
             cluster=vouched.cluster,
             decrypt=vouched.decrypt,
             tenant=vouched.tenant_at(path),
+            home=vouched.home_at(path),
             issued=vouched.issued,
             credential=vouched.credential,
         )
@@ -201,12 +202,14 @@ class _Case:
 
     def _public(self, path: Path) -> Grant:
         public = self.settings.public
+        home = next(iter(path.segments), None)
         grant = Grant(
             root=path,
             publish=rebase(ROOT, public.publish, path) if self.request.publishes else (),
             subscribe=rebase(ROOT, public.subscribe, path) if self.request.subscribes else (),
             anonymous=True,
-            tenant=next(iter(path.segments), None),
+            tenant=home,
+            home=home,
             credential="public",
         )
         open_here = self._surface()[1].takes("public")

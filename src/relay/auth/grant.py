@@ -8,7 +8,7 @@ clock, or who asks.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from relay.auth.revocation import Holder
 from relay.path import ROOT, Path, covering
@@ -56,6 +56,8 @@ class Grant:
     cluster: bool = False
     """True when the token says that the guest is another relay."""
     tenant: str | None = None
+    """What the token says, else `home`: whose quotas count, and who is revoked with the others."""
+    home: str | None = None
     """First segment of the credential's root, else of the connection's; ``None`` at the very top.
     """
     issued: float | None = None
@@ -70,6 +72,11 @@ class Grant:
     def holder(self) -> Holder:
         """The guest as a revocation sees it."""
         return Holder(self.jti, self.subject, self.kid, self.tenant, self.issued)
+
+    @property
+    def payer(self) -> str | None:
+        """For whom all it publishes is cached; ``None`` = for whoever each path belongs to."""
+        return None if self.tenant == self.home else self.tenant
 
     def may_publish(self, path: str) -> Allowed | Denied:
         """Whether the guest may publish the broadcast ``path`` (relative to ``root``).
@@ -100,6 +107,39 @@ def rebase(root: Path, prefixes: Iterable[Path], path: Path) -> tuple[Path, ...]
         elif path.is_under(absolute):
             seen.append(ROOT)
     return covering(seen)
+
+
+def common(one: Iterable[Path], other: Iterable[Path]) -> tuple[Path, ...]:
+    """What both lists of prefixes cover."""
+    others = tuple(other)
+    pairs = ((a, b) for a in one for b in others)
+    return covering(a if a.is_under(b) else b for a, b in pairs if a.is_under(b) or b.is_under(a))
+
+
+@dataclass(frozen=True, slots=True)
+class Ceiling:
+    """What a session may have at most, whatever it is granted; ``None`` = no limit. Prefixes are
+    relative to the root of its grant, which never changes."""
+
+    publish: tuple[Path, ...] | None = None
+    subscribe: tuple[Path, ...] | None = None
+
+    def over(self, grant: Grant) -> Grant:
+        """The grant without what lies beyond."""
+        publish = _lower(self.publish, grant.publish)
+        subscribe = _lower(self.subscribe, grant.subscribe)
+        return replace(grant, publish=publish or (), subscribe=subscribe or ())
+
+    def under(self, other: Ceiling) -> Ceiling:
+        """The one that is as low as both."""
+        publish = _lower(self.publish, other.publish)
+        return Ceiling(publish, _lower(self.subscribe, other.subscribe))
+
+
+def _lower(one: tuple[Path, ...] | None, other: tuple[Path, ...] | None) -> tuple[Path, ...] | None:
+    if one is None or other is None:
+        return other if one is None else one
+    return common(one, other)
 
 
 def _covered(path: Path, prefixes: tuple[Path, ...], verb: str) -> Allowed | Denied:

@@ -81,7 +81,11 @@ def narrowed(
     ``leeway`` is what the grant's end has in it beyond the credential's own. Raises `Refusal`
     (``no_access``) for more than was granted, or nothing.
     """
-    root = wish.root if wish.root is not None else Path(grant.tenant or "")
+    home = Path(grant.home or "")
+    root = wish.root if wish.root is not None else home
+    if not root.is_under(home):
+        text = f"the credential is for {quoted('/' + home)}, not for {quoted('/' + root)}"
+        raise Refusal("no_access", text, "ask for a root below that of the credential")
     put = _part(grant.publish, root, wish.publish, "publish")
     get = _part(grant.subscribe, root, wish.subscribe, "subscribe")
     if not (put or get):

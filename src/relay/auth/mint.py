@@ -31,9 +31,9 @@ def sign(claims: Claims, key: Key, now: float | None = None, names: ClaimNames =
         claims = replace(claims, iat=math.floor(now))
     claims.require_use()
     members = claims.members()
-    for own in ("root", "put", "get"):
-        if own in members:
-            members[getattr(names, own)] = members.pop(own)
+    for own in ("root", "put", "get", "tenant"):
+        if own in members and (called := getattr(names, own)) is not None:
+            members[called] = members.pop(own)
     payload = _encoded(members)
     decode(payload, names)
     if key.scope is not None:

@@ -34,7 +34,7 @@ class Holder(NamedTuple):
     sub: str | None = None
     kid: str | None = None
     tenant: str | None = None
-    """First segment of the root."""
+    """Whose it is: what the token says, else the first segment of the root."""
     issued: float | None = None
     """Unix seconds; ``None`` when the credential does not say."""
 
@@ -67,7 +67,7 @@ class Revocation:
         elif not 0 < len(self.value) <= MAX_VALUE:
             raise BadRequest(f"what is revoked has 1 to {MAX_VALUE} characters")
         if self.dimension == "tenant" and "/" in self.value:
-            raise BadRequest("a tenant is the first segment of a root, without slashes")
+            raise BadRequest("the name of a tenant has no slashes")
         if len(self.reason) > MAX_REASON:
             raise BadRequest(f"a reason has at most {MAX_REASON} characters")
 

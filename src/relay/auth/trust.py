@@ -170,6 +170,10 @@ def _claim(value: Any) -> Any:
 ClaimName = Annotated[str, BeforeValidator(_claim)]
 
 
+_TAKEN = frozenset(["exp", "nbf", "iat", "iss", "sub", "jti", "aud", "cluster", "decrypt"])
+"""Claims that mean something else, and cannot be what names the tenant as well."""
+
+
 class ClaimNames(BaseModel):
     """``[auth.claims]``: what a token calls its rights. A dot leads into an object: ``moq.root``
     is the member ``root`` of ``moq``, unless there is a member of just that name."""
@@ -184,3 +188,13 @@ class ClaimNames(BaseModel):
 
     get: ClaimName = "get"
     """The prefixes its bearer may subscribe below."""
+
+    tenant: ClaimName | None = None
+    """The tenant its bearer belongs to, a name without slashes; default none: the first segment of
+    the root, as for tokens without the claim."""
+
+    @model_validator(mode="after")
+    def _of_its_own(self) -> Self:
+        if self.tenant in _TAKEN | {self.root, self.put, self.get}:
+            raise ValueError("expected a claim for tenant that means nothing else")
+        return self

@@ -50,6 +50,8 @@ def verify(
     if settings.strict:
         _require_plain(claims)
     trail.note("claims", _claimed(claims))
+    if claims.tenant is not None:
+        trail.note("tenant", f"{quoted(claims.tenant)}, as the claim {settings.claims.tenant} says")
     _check_time(claims, settings, now, trail)
     _check_issuer(claims, key.issuer or settings.issuer, trail)
     _check_audience(claims, key.audience or settings.audience, trail)

@@ -43,6 +43,8 @@ class Vouched:
     cluster: bool = False
     decrypt: tuple[str, ...] = ()
     tenant: str | None = None
+    """Whose it is, where the credential says so or was narrowed before."""
+    home: str | None = None
     """Overrides the first segment of the root, where the credential was narrowed before."""
 
     def holder(self, path: Path) -> Holder:
@@ -50,8 +52,12 @@ class Vouched:
         return Holder(self.jti, self.subject, self.kid, self.tenant_at(path), self.issued)
 
     def tenant_at(self, path: Path) -> str | None:
+        """Who pays for this when it is used there."""
+        return self.tenant or self.home_at(path)
+
+    def home_at(self, path: Path) -> str | None:
         """Whose part of the tree this is used in."""
-        return self.tenant or next(iter((self.root or path).segments), None)
+        return self.home or next(iter((self.root or path).segments), None)
 
 
 def vouch_jwt(
@@ -71,6 +77,7 @@ def vouch_jwt(
         issued=claims.iat,
         cluster=claims.cluster,
         decrypt=claims.decrypt,
+        tenant=claims.tenant,
     )
 
 
@@ -147,6 +154,7 @@ def vouch_ticket(facts: Facts, now: float, trail: Trail) -> Vouched:
         cluster=grant.cluster,
         decrypt=grant.decrypt,
         tenant=grant.tenant,
+        home=grant.home,
     )
 
 

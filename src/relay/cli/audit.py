@@ -17,7 +17,7 @@ from relay.cli.store import config_option, json_option, url_option, with_office
 from relay.errors import RelayError
 from relay.records.audit import Entry, read_query
 
-_SHOWN = ("actor", "target", "address", "kid", "jti", "reason", "detail", "node")
+_SHOWN = ("actor", "tenant", "target", "address", "kid", "jti", "id", "reason", "detail", "node")
 
 
 class BrokenChain(RelayError):
@@ -39,6 +39,9 @@ def audit(ctx: click.Context, config: File | None, url: str | None) -> None:
 @click.option("--actor", default="", metavar="NAME", help="Who.")
 @click.option("--action", default="", metavar="NAME", help="What: deny, quota.set, or quota.")
 @click.option("--target", default="", metavar="TEXT", help="To what; a * at the end is anything.")
+@click.option("--reason", default="", metavar="WORD", help="Why: expired, over_quota, sessions.")
+@click.option("--tenant", default="", metavar="NAME", help="Whose.")
+@click.option("--id", default="", metavar="ID", help="What a refused stranger was told.")
 @click.option("--cursor", default="", metavar="NUMBER", help="Entries before that number only.")
 @click.option("--limit", default="50", metavar="COUNT", help="At most so many, up to 200.")
 @json_option

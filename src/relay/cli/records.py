@@ -134,7 +134,7 @@ def revoke_token(prefix: str, reason: str) -> None:
 @click.option("--jti", metavar="ID", help="The token with this id.")
 @click.option("--sub", metavar="NAME", help="All credentials of this subject.")
 @click.option("--kid", metavar="KID", help="All tokens by this key.")
-@click.option("--tenant", metavar="NAME", help="All whose root begins with this segment.")
+@click.option("--tenant", metavar="NAME", help="All of this tenant's.")
 @click.option("--all", "everybody", is_flag=True, help="Everybody; needs --issued-before.")
 @click.option("--token", "source", metavar="FILE", help="The token in FILE ('-' = stdin), by id.")
 @click.option(

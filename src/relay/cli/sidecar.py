@@ -92,12 +92,15 @@ async def serving(settings: Settings) -> AsyncIterator[tuple[str, int]]:
     keyring = Keyring.open(settings.auth, _log)
     push = Push(told.relays, _log)
     records = await open_records(settings.records.url)
-    desk = Desk(records, settings.auth, _log, settings.records)
+    desk = Desk(
+        records, settings.auth, _log, settings.records, audit=settings.audit, node="sidecar"
+    )
     try:
         if settings.issuer.enabled:
             await _believe_relays(settings, keyring, desk)
         await desk.refresh()
-        bench = Bench(settings.auth, keyring, desk, push, _log)
+        keeps = settings.records.url is not None
+        bench = Bench(settings.auth, keyring, desk, push, _log, keeps=keeps)
         sock = listen(*told.listen, setting="sidecar.listen")
         tls = (told.cert, told.key) if told.cert and told.key else None
         try:

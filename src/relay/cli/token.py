@@ -27,6 +27,7 @@ from relay.auth.material import ALGORITHMS
 from relay.auth.reason import Reason, Refusal, Trail
 from relay.auth.scope import Scope
 from relay.auth.settings import MAX_LEEWAY, AuthSettings
+from relay.auth.trust import ClaimNames
 from relay.auth.verify import FAR_FUTURE, verify
 from relay.cli.moment import read_time, show_time
 from relay.errors import BadRequest, ConfigError
@@ -142,6 +143,7 @@ def generate(
 @click.option("--subject", metavar="NAME", help="Whom the token is for (sub).")
 @click.option("--audience", metavar="NAME", help="Which service the token is for (aud).")
 @click.option("--token-id", metavar="ID", help="The token's own id (jti).")
+@click.option("--tenant", metavar="NAME", help="Whose it is, for auth.claims.tenant = 'tenant'.")
 def sign(
     key: str | None,
     root: str,
@@ -154,6 +156,7 @@ def sign(
     subject: str | None,
     audience: str | None,
     token_id: str | None,
+    tenant: str | None,
 ) -> None:
     """Sign a token and print it."""
     now = time.time()
@@ -169,8 +172,10 @@ def sign(
             jti=token_id,
             aud=None if audience is None else (audience,),
             cluster=cluster,
+            tenant=tenant,
         )
-        signed = mint.sign(claims, _one_key(_required_key(key)), now)
+        names = ClaimNames(tenant="tenant")
+        signed = mint.sign(claims, _one_key(_required_key(key)), now, names)
     for warning in _doubts(claims, now):
         click.echo(f"Warning: {warning}", err=True)
     click.echo(signed)

@@ -50,8 +50,6 @@ UNBUILT = (
     "server.quic",
     "server.tcp",
     "server.unix",
-    "stats.depth",
-    "stats.prefix",
     "web.ws",
 )
 """Upstream's settings that are read and not obeyed; the start says so."""

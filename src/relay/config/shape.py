@@ -13,9 +13,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    field_validator,
+)
 
 from relay.auth.issue import IssuerSettings
+from relay.auth.prefixes import Root
 from relay.auth.rules import Hash
 from relay.auth.settings import AuthSettings
 from relay.cluster.settings import ClusterSettings
@@ -24,6 +32,7 @@ from relay.ingest.settings import IngestSettings
 from relay.model.settings import CacheSettings
 from relay.net.settings import ListenSettings, QuicLimits
 from relay.net.steer import MAX_WORKERS
+from relay.path import Path as Name
 from relay.peer.settings import PeerSettings
 from relay.quota import QuotaSettings
 from relay.records.settings import AuditSettings, RecordsSettings
@@ -79,7 +88,7 @@ Level = Annotated[
 class Section(BaseModel):
     """Part of the settings: fixed once read, unknown names refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
 
 class LogSettings(Section):
@@ -212,13 +221,28 @@ class AdminSettings(Section):
 
 
 class StatsSettings(Section):
-    """``[stats]``: the relay's numbers as a broadcast, ``.stats/node/<node>``."""
+    """``[stats]``: the relay's numbers as broadcasts, ``.stats/node/<node>``."""
 
     enabled: bool = False
-    """Whether it is published; whoever may watch ``.stats`` sees paths and roots of everybody."""
+    """Whether they are published; whoever may watch the prefix sees paths and roots of everybody.
+    """
+
+    prefix: Root = Name(".stats")
+    """Path below which they are published, and nobody but a relay publishes anything else."""
+
+    @field_validator("prefix")
+    @classmethod
+    def _apart(cls, prefix: Name) -> Name:
+        if not prefix or prefix.segments[0] == ".internal":
+            raise ValueError("expected a path of its own, such as .stats")
+        return prefix
 
     interval: float = Field(default=1.0, ge=0.1, le=3600.0, allow_inf_nan=False)
     """Seconds between two snapshots."""
+
+    depth: int = Field(default=0, ge=0, le=16)
+    """0 is one broadcast for everything; else one for each beginning of so many segments of the
+    paths, ``.stats/<segments>/node/<node>``, so that a grant can open one tenant's numbers."""
 
     node: str | None = None
     """Name of this relay there, with slashes if need be; unset: cluster.node, else the machine's.

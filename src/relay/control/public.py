@@ -24,6 +24,7 @@ from starlette.types import Receive, Scope, Send
 from relay.control.admin.explaining import Office, explain_routes
 from relay.control.asking import asked, bearer, parameter, raw_path, remote
 from relay.control.credentials import Desk, credential_routes
+from relay.control.problems import Problem, problem
 from relay.control.publish import Press, publish_routes
 from relay.control.routes import Map, map_routes
 from relay.control.settings import PublicLimits
@@ -190,13 +191,13 @@ async def _answered(answer: _Answer, request: Request, limits: PublicLimits) -> 
     if request.method == "OPTIONS":
         return Response(status_code=204, headers=PREFLIGHT)
     if len(raw_path(request)) + len(request.scope["query_string"]) > limits.max_url:
-        return _refusal(414)
+        return _turned_away(request, 414)
     try:
         response = await answer(request)
     except _Denied as denied:
         return _refusal(denied.status, denied.denial_id)
     except TimeoutError:
-        return _refusal(504)
+        return _turned_away(request, 504)
     except RelayError as error:
         refusal = _refusal(_status(error), getattr(error, "denial_id", ""))
         if isinstance(error, OverQuota) and error.wait > 0.0:
@@ -333,4 +334,16 @@ def _refusal(status: int, denial_id: str = "") -> Response:
 
 async def _plain_refusal(request: Request, error: Exception) -> Response:
     """What Starlette itself turns away: no such address, a wrong method, a bug of ours."""
-    return _refusal(getattr(error, "status_code", 500))
+    refusal = _turned_away(request, getattr(error, "status_code", 500))
+    if allowed := (getattr(error, "headers", None) or {}).get("Allow"):
+        refusal.headers["allow"] = allowed
+    return refusal
+
+
+def _turned_away(request: Request, status: int) -> Response:
+    """A refusal that no route made, in the form that routes of such a name make theirs."""
+    if raw_path(request).removeprefix("/").partition("/")[0] not in ("publish", "watch", "routes"):
+        return _refusal(status)
+    refusal = problem(Problem(status, ""))
+    refusal.headers.update(CORS)
+    return refusal

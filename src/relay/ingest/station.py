@@ -213,7 +213,7 @@ class Station:
         tracks = set(booth.local.tracks) if booth else set()
         if len(tracks | names) > self.settings.max_tracks:
             raise LimitExceeded(f"at ingest.max_tracks ({self.settings.max_tracks})")
-        scope = self._origin.scope(grant.root, grant.publish, ())
+        scope = self._origin.scope(grant.root, grant.publish, (), tenant=grant.payer)
         if booth is not None:
             return booth
         if len(self.booths) >= self.settings.max_broadcasts:

@@ -67,9 +67,17 @@ class Route:
         "price",
         "source",
         "stage",
+        "tenant",
     )
 
-    def __init__(self, stage: Stage, source: Source, hops: tuple[int, ...], price: Price) -> None:
+    def __init__(
+        self,
+        stage: Stage,
+        source: Source,
+        hops: tuple[int, ...],
+        price: Price,
+        tenant: str | None = None,
+    ) -> None:
         self.stage = stage
         self.path = stage.path
         self.source = source
@@ -77,6 +85,8 @@ class Route:
         """Chain of relay ids, the original publisher's first; 0 = unnamed."""
         self.price = price
         """What pulling this way costs; less is better."""
+        self.tenant = tenant
+        """Who pays for what is cached of it; ``None`` = whoever the path belongs to."""
         self.broadcast: Broadcast | None = None
         """What it leads to, or led to when it ended."""
         self.has_ended = False
@@ -149,10 +159,16 @@ class Broadcast:
         """Whether tracks are pulled, or were a moment ago, so that one viewer more is for free."""
         self.pulled = 0
         """Tracks that are pulled now."""
-        self.traffic = Traffic()
+        self.traffic = Traffic(stock.meter)
         """What has gone through it here."""
         self.is_on_air = False
         """Whether this is the broadcast announced at its path now."""
+
+    @property
+    def tenant(self) -> str:
+        """For whom its groups are cached: as far as nobody says, its path's first segment."""
+        named = self.routes[0].tenant if self.routes else None
+        return next(iter(self.path.segments), "") if named is None else named
 
     @property
     def ways(self) -> Ways:
@@ -233,6 +249,7 @@ class Broadcast:
     def pull(self, more: int) -> None:
         """One track more, or less, is pulled."""
         was, self.pulled = self.pulled, self.pulled + more
+        (self.traffic.came.began if more > 0 else self.traffic.came.ended)(self)
         if (was > 0) != (self.pulled > 0):
             self.warmed(self.pulled > 0)
 

@@ -16,6 +16,7 @@ from relay.errors import Lagged
 from relay.model.agenda import Agenda
 from relay.model.group import Group
 from relay.model.settings import CacheSettings
+from relay.model.traffic import Meter
 
 
 class Pile:
@@ -102,7 +103,7 @@ class Cache:
     def hold(self, group: Group, spare: bool, charge: int) -> None:
         """Start counting a group; ``spare`` = it is not the latest of its track."""
         group.cache = self
-        share = group.share = self._share(next(iter(group.track.broadcast.path.segments), ""))
+        share = group.share = self._share(group.track.broadcast.tenant)
         for pile in (self._all, share):
             (pile.spare if spare else pile.live)[group] = None
         self.add(group, charge)
@@ -188,3 +189,4 @@ class Stock(NamedTuple):
     settings: CacheSettings
     cache: Cache
     agenda: Agenda
+    meter: Meter

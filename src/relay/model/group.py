@@ -54,7 +54,7 @@ class Reader(Protocol):
 class Log:
     """The bytes of one group in one encoding, in arrival order."""
 
-    __slots__ = ("_audience", "_readers", "chunks", "error", "finished", "size")
+    __slots__ = ("_audience", "_readers", "chunks", "error", "finished", "size", "weight")
 
     def __init__(self) -> None:
         self.chunks: list[bytes] = []
@@ -65,6 +65,8 @@ class Log:
         """Complete: nothing will follow."""
         self.error: RelayError | None = None
         """Why the log broke off, if it did."""
+        self.weight: tuple[int, int, int] | None = None
+        """What its traffic was last weighed at: bytes, frames, payload (see `Traffic.weigh`)."""
         self._readers: dict[Reader, None] = {}
         # The tuple that writes walk over. Built again only after somebody came or left, so that a
         # steady audience costs no allocation and may change while it is being told.
@@ -199,6 +201,11 @@ class Group:
     def size(self) -> int:
         """Bytes written so far, in the native encoding."""
         return self._native.size
+
+    @property
+    def native(self) -> Log:
+        """The bytes as they were written."""
+        return self._native
 
     @property
     def chunks(self) -> list[bytes]:

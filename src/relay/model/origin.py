@@ -16,6 +16,7 @@ from relay.model.cache import Cache, Stock
 from relay.model.scope import Scope
 from relay.model.settings import CacheSettings
 from relay.model.stage import Stage
+from relay.model.traffic import Meter
 from relay.path import Path
 
 __all__ = ["MAX_HOPS", "Origin", "Watch", "Watcher"]
@@ -36,7 +37,7 @@ class Origin:
         """Whether what is published here is never displaced by what others announce, as in a
         client, which must not give way to what it is about to replace."""
         settings = settings or CacheSettings()
-        self.stock = Stock(settings, Cache(settings), Agenda())
+        self.stock = Stock(settings, Cache(settings), Agenda(), Meter())
         self.board = Board()
         self.reserved: tuple[Path, ...] = ()
         """Below these only relays publish."""
@@ -53,18 +54,20 @@ class Origin:
         hops: tuple[int, ...],
         now: float,
         price: Price = FREE,
+        tenant: str | None = None,
     ) -> Route | None:
         """``source`` can deliver the broadcast at ``path``.
 
         ``hops`` is the full chain, the original publisher first (0 = unknown); ``price`` orders
-        routes. ``None``: dropped, because the chain is a loop or longer than `MAX_HOPS`.
+        routes; ``tenant`` pays for what is cached. ``None``: dropped, since the chain is a loop or
+        longer than `MAX_HOPS`.
         Raises `LimitExceeded` beyond `CacheSettings.max_broadcasts`.
         """
         if not self.admits(hops):
             return None
         self.count_route()
         stage = self.stage_at(path)
-        route = Route(stage, source, hops, price)
+        route = Route(stage, source, hops, price, tenant)
         stage.enter(route, now)
         return route
 
@@ -102,12 +105,14 @@ class Origin:
         publish: tuple[Path, ...],
         subscribe: tuple[Path, ...],
         is_relay: bool = False,
+        tenant: str | None = None,
     ) -> Scope:
         """The part of this origin that one session may see; prefixes are relative to ``root``.
+        ``tenant`` pays for what is announced there.
 
         Raises `BadRequest` when a prefix is too long below the root.
         """
-        return Scope(self, root, publish, subscribe, is_relay)
+        return Scope(self, root, publish, subscribe, is_relay, tenant)
 
     # For stages.
 

@@ -26,9 +26,6 @@ Windows = tuple[Path, ...]
 INTERNAL = Path(".internal")
 """Where relays talk to each other, about each other."""
 
-STATS = Path(".stats")
-"""Where relays publish their numbers, to be watched like anything else."""
-
 
 class ScopeWatch:
     """A watcher at a prefix of a scope, until it cancels."""
@@ -99,8 +96,11 @@ class Scope:
         publish: Iterable[Path],
         subscribe: Iterable[Path],
         is_relay: bool = False,
+        tenant: str | None = None,
     ) -> None:
         self.origin = origin
+        self.tenant = tenant
+        """Who pays for what is announced here; ``None`` = whoever the path belongs to."""
         self.is_relay = is_relay
         """Whether the session's peer is a relay of the cluster."""
         self.root = root
@@ -127,7 +127,7 @@ class Scope:
             raise Forbidden(f"{INTERNAL} is for the relays of the cluster")
         if self.origin.reserved and not self.is_relay and _inside(whole, self.origin.reserved):
             raise Forbidden(f"{path!r} is published by relays")
-        route = self.origin.announce(whole, source, hops, now, price)
+        route = self.origin.announce(whole, source, hops, now, price, self.tenant)
         if route is not None:
             self._routes.add(route)
         return route

@@ -172,6 +172,7 @@ class Track:
                 return
             self._keep(now)
             if first:
+                self.broadcast.traffic.came.fetches += 1
                 source.fetch(self, sequence)
 
     def unfetch(self, sequence: int, fetcher: Fetcher) -> None:
@@ -240,6 +241,7 @@ class Track:
         """A group of one small frame; passed on and forgotten."""
         if self._supply.hears(source, now):
             self._saw(sequence)
+            self.broadcast.traffic.came.moved.add_datagram(len(payload))
             self._audience.datagram(sequence, timestamp, payload)
 
     def finish(self, now: float, source: Source | None = None) -> None:
@@ -275,7 +277,8 @@ class Track:
 
     def group_ended(self, group: Group, error: RelayError | None) -> None:
         """A group is complete, or broke off and leaves the cache."""
-        self.broadcast.traffic.came(group.size)
+        traffic = self.broadcast.traffic
+        traffic.came.moved.add(traffic.weigh(group.native, group.encoding, group.size))
         if error is None:
             self.shelf.settle(group)
         else:

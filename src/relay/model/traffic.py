@@ -1,42 +1,118 @@
 """What has gone through one broadcast at this relay, counted when a group is over.
 
 The law: nothing is counted per chunk or per reader, so that counting costs nothing where bytes
-move. This module must not know who asks.
+move, and frames are looked for only where somebody wants to know. This module must not know who
+asks, nor what a frame looks like.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Hashable, Sequence
+from typing import TYPE_CHECKING
 
-class Traffic:
-    """Counters of one broadcast; none ever falls."""
+if TYPE_CHECKING:
+    from relay.model.group import Encoding, Log
+
+Weigh = Callable[["Encoding", Sequence[bytes], int], tuple[int, int]]
+"""Whole frames, and bytes of payload, within that many bytes of a group in some layout."""
+
+
+class Meter:
+    """How frames are counted, for all broadcasts of one origin."""
+
+    __slots__ = ("weigh",)
+
+    def __init__(self) -> None:
+        self.weigh: Weigh | None = None
+        """``None``: nobody wants to know; then a group is as many bytes as it takes up."""
+
+
+class Moved:
+    """Groups that went one way; no number ever falls."""
+
+    __slots__ = ("bytes", "datagrams", "frames", "groups")
+
+    def __init__(self) -> None:
+        self.groups = 0
+        """Those over, complete or not, datagrams included."""
+        self.frames = 0
+        self.bytes = 0
+        """Of payload."""
+        self.datagrams = 0
+
+    def add(self, weight: tuple[int, int], groups: int = 1) -> None:
+        """One group of (frames, bytes), or none but the rest of one."""
+        self.groups += groups
+        self.frames += weight[0]
+        self.bytes += weight[1]
+
+    def add_datagram(self, size: int) -> None:
+        """One group of a single frame, in a datagram."""
+        self.add((1, size))
+        self.datagrams += 1
+
+
+class Side:
+    """One direction: from the publisher to us, or from us to viewers."""
 
     __slots__ = (
-        "bytes_in",
-        "bytes_out",
-        "groups_in",
-        "groups_out",
+        "_tracks_of",
+        "broadcasts",
+        "broadcasts_ended",
+        "fetches",
+        "moved",
         "subscriptions",
-        "subscriptions_closed",
+        "subscriptions_ended",
     )
 
     def __init__(self) -> None:
-        self.groups_in = 0
-        """Groups that came in and are over, complete or not."""
-        self.bytes_in = 0
-        """Their bytes, with what frames are wrapped in."""
-        self.groups_out = 0
-        """The same of groups that were sent to viewers, each time."""
-        self.bytes_out = 0
+        self.moved = Moved()
         self.subscriptions = 0
-        """Subscriptions that sessions began."""
-        self.subscriptions_closed = 0
+        """Subscriptions to tracks that were begun."""
+        self.subscriptions_ended = 0
+        self.broadcasts = 0
+        """How often a session that watched none of the tracks began to watch one."""
+        self.broadcasts_ended = 0
+        self.fetches = 0
+        """Single groups that were asked for."""
+        self._tracks_of: dict[Hashable, int] = {}
 
-    def came(self, size: int) -> None:
-        """A group that came in is over."""
-        self.groups_in += 1
-        self.bytes_in += size
+    def began(self, who: Hashable) -> None:
+        """``who`` subscribed to one more track."""
+        self.subscriptions += 1
+        tracks = self._tracks_of[who] = self._tracks_of.get(who, 0) + 1
+        self.broadcasts += tracks == 1
 
-    def went(self, size: int) -> None:
-        """A group has left for one viewer, whole or in part."""
-        self.groups_out += 1
-        self.bytes_out += size
+    def ended(self, who: Hashable) -> None:
+        """``who`` watches one track less."""
+        self.subscriptions_ended += 1
+        tracks = self._tracks_of.pop(who, 1) - 1
+        if tracks:
+            self._tracks_of[who] = tracks
+        else:
+            self.broadcasts_ended += 1
+
+
+class Traffic:
+    """Counters of one broadcast."""
+
+    __slots__ = ("_meter", "came", "stale", "went")
+
+    def __init__(self, meter: Meter) -> None:
+        self._meter = meter
+        self.came = Side()
+        """From the publisher."""
+        self.went = Side()
+        """To viewers, each time."""
+        self.stale = Moved()
+        """What viewers were too slow for: whole groups, and the rest of others."""
+
+    def weigh(self, log: Log, encoding: Encoding, size: int) -> tuple[int, int]:
+        """Frames and payload of the first ``size`` bytes; the last answer for a log is kept."""
+        weigh = self._meter.weigh
+        if weigh is None:
+            return 0, size
+        known = log.weight
+        if known is None or known[0] != size:
+            known = log.weight = (size, *weigh(encoding, log.chunks, size))
+        return known[1:]

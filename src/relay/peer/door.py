@@ -130,7 +130,7 @@ class Door:
             id=id,
             remote=remote,
             target=request.target.partition("?")[0][:256],
-            why=reason.code,
+            reason=reason.code,
             kind=request.transport,
         )
 
@@ -215,7 +215,7 @@ class Door:
             code = "over_quota"
             self.refused[code] = self.refused.get(code, 0) + 1
             self.house.log("refused", id=id, status=error.status, reason=code, why=str(error))
-            self.house.audit("deny", grant=grant, id=id, remote=remote, why=code)
+            self.house.audit("deny", grant=grant, id=id, remote=remote, reason=code, why=str(error))
             raise
 
     def _seat(
@@ -343,7 +343,7 @@ class Door:
                 expires = guest.grant.expires if guest.grant else None
                 if now >= deadline or (expires is not None and wall >= expires):
                     self._deadlines.pop(id, None)
-                    self._tell("expire", guest)
+                    self._tell("expire", guest, reason="expired")
                     guest.close(Unauthorized(f"the token expired (id {id})"))
         for guest in (*self.guests.values(), *self.links.values()):
             try:
@@ -360,7 +360,7 @@ class Door:
             if reason is not None:
                 ended += 1
                 self.house.log("revoked", id=guest.id, why=reason)
-                self._tell("revoke", guest, why=reason)
+                self._tell("revoke", guest, reason="revoked", why=reason)
                 guest.close(Unauthorized(f"revoked (id {guest.id})"))
         return ended
 
@@ -371,7 +371,8 @@ class Door:
     async def refresh(self, id: str, bearer: str, remote: str) -> Judgement:
         """Decide anew on a running session with another credential of the same holder.
 
-        The new rights are in force when this returns. Raises `Unroutable` when there is no such
+        The new rights are in force when this returns, as far as the operator narrowed nothing.
+        Raises `Unroutable` when there is no such
         session, `Forbidden` when the credential is somebody else's or for another place.
         """
         guest = self.guests.get(id)
@@ -390,12 +391,13 @@ class Door:
             raise Forbidden("a session is refreshed by a credential of the same subject and root")
         self._deadlines.pop(id, None)
         self._limit(guest, grant)
+        grant = guest.ceiling.over(grant)
         guest.regrant(grant)
         self._tell("refresh", guest)
         self.house.log(
             "refreshed", id=id, publish=list(grant.publish), subscribe=list(grant.subscribe)
         )
-        return judgement
+        return replace(judgement, decision=replace(judgement.decision, grant=grant))
 
     @property
     def visitors(self) -> int:

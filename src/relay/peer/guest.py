@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from relay.auth.grant import Grant
+from relay.auth.grant import Ceiling, Grant
 from relay.errors import (
     BadRequest,
     Dropped,
@@ -90,6 +90,8 @@ class Guest:
         self.via = via
         """How it came: ``webtransport`` or ``quic``."""
         self.grant = grant
+        self.ceiling = Ceiling()
+        """What an operator left it at most."""
         self.cost = cost
         """Price of pulling from this peer, as we were told to reckon; ``None`` = as it says."""
         self.admit = admit
@@ -182,8 +184,16 @@ class Guest:
 
     # -- the relay's side --------------------------------------------------------------------
 
+    def narrow(self, ceiling: Ceiling) -> None:
+        """Fewer rights, in force at once and for as long as the session lives: no other grant gives
+        back what lies beyond."""
+        self.ceiling = ceiling.under(self.ceiling)
+        if self.grant is not None:
+            self.regrant(self.grant)
+
     def regrant(self, grant: Grant) -> None:
-        """Other rights for the running session, in force at once. The root stays what it was.
+        """Other rights for the running session, in force at once, as far as its ceiling allows. The
+        root stays what it was.
 
         What is no longer covered ends: broadcasts are revoked, subscriptions refused. What is newly
         covered works: the peer is asked for it, and what it announced in vain before is heard.
@@ -191,7 +201,7 @@ class Guest:
         event = self._introduced
         if self.gone or self.scope is None or event is None:
             return
-        self.grant = grant
+        self.grant = grant = self.ceiling.over(grant)
         publish, subscribe = windows(grant, event)
         self.scope.narrow(publish, subscribe)
         self.watching.regranted(self.scope)
@@ -273,7 +283,9 @@ class Guest:
         self.grant = grant
         self.opened = True
         self.welcomed(self, grant)
-        self.scope = self.house.origin.scope(grant.root, publish, subscribe, grant.cluster)
+        self.scope = self.house.origin.scope(
+            grant.root, publish, subscribe, grant.cluster, grant.payer
+        )
         self.house.origin.relays += grant.cluster
         for prefix in publish:
             self.session.listen(prefix)

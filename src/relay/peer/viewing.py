@@ -16,7 +16,7 @@ from relay.model.track import TrackInfo as ModelInfo
 from relay.path import Path
 from relay.peer.sending import Delivery
 from relay.session.events import Cost
-from relay.wire.frame import Excerpt
+from relay.wire.frame import Excerpt, Layout
 from relay.wire.lite import TrackInfo
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class Viewing:
         self.from_start = track.latest is None
         """Joined before the first group: what the source begins with is ours as well."""
         self.bound(0, 0, None)
-        track.broadcast.traffic.subscriptions += 1
+        track.broadcast.traffic.went.began(host)
 
     def bound(self, begin: int, first_frame: int, last_frame: int | None) -> None:
         """Nothing is wanted before frame ``first_frame`` of group ``begin``, nor after frame
@@ -105,8 +105,7 @@ class Viewing:
 
     def delivered(self, delivery: Delivery) -> None:
         """A group has left, or never will."""
-        if delivery.sent:
-            self.track.broadcast.traffic.went(delivery.sent)
+        count(self.track, delivery, self.host.session.layout, is_wanted=not self.over)
         self.deliveries.discard(delivery)
         self.host.forget_stream(delivery)
         if self.completing and not self.deliveries:
@@ -114,8 +113,10 @@ class Viewing:
 
     def datagram_received(self, sequence: int, timestamp: int, payload: bytes) -> None:
         """A one-frame group, best effort."""
-        if self.host.queue.may_pass(len(payload)):
-            self.host.session.send_datagram(self.id, sequence, timestamp, payload)
+        if not self.host.queue.may_pass(len(payload)):
+            return
+        if self.host.session.send_datagram(self.id, sequence, timestamp, payload):
+            self.track.broadcast.traffic.went.moved.add_datagram(len(payload))
 
     def track_ended(self, error: RelayError | None) -> None:
         """The track is complete (say so once everything has left), or broken off."""
@@ -139,9 +140,20 @@ class Viewing:
             self.completing = False
             self.host.viewings.pop(self.id, None)
             self.host.guest.tab.drop_track()
-            self.track.broadcast.traffic.subscriptions_closed += 1
+            self.track.broadcast.traffic.went.ended(self.host)
             for delivery in tuple(self.deliveries):
                 delivery.abort(error)
+
+
+def count(track: Track, delivery: Delivery, layout: Layout, is_wanted: bool) -> None:
+    """Count a group that is over for one viewer, and as stale what it was too slow for."""
+    traffic, log, sent = track.broadcast.traffic, delivery.log, delivery.sent
+    went = traffic.weigh(log, layout, sent) if sent else (0, 0)
+    if sent:
+        traffic.went.moved.add(went)
+    if is_wanted and sent < log.size and log.error is None and delivery.excerpt is None:
+        whole = traffic.weigh(log, layout, log.size)
+        traffic.stale.add((whole[0] - went[0], whole[1] - went[1]), groups=int(not sent))
 
 
 class Asking:
@@ -242,6 +254,7 @@ class Fetching:
         self.excerpt: Excerpt | None = None
         """Some frames only."""
         self.over = False
+        track.broadcast.traffic.went.fetches += 1
 
     def group_opened(self, group: Group) -> None:
         """The group exists: send it on the request's own stream."""
@@ -257,6 +270,7 @@ class Fetching:
     def delivered(self, delivery: Delivery) -> None:
         """It has left, or never will."""
         self.over = True
+        count(self.track, delivery, self.host.session.layout, is_wanted=False)
         self.host.fetchings.pop(self.stream, None)
         self.host.forget_stream(delivery)
 

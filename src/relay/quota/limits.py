@@ -73,8 +73,9 @@ class Quota(BaseModel):
     the oldest are dropped as for a slow subscriber; over HTTP: 429."""
 
     cached_bytes: Limit = 0
-    """Bytes of cached groups, bookkeeping included, by the first segment of their broadcast's path.
-    More: the tenant's own oldest groups leave; one HTTP body larger than this: 413."""
+    """Bytes of cached groups, bookkeeping included, by the first segment of their broadcast's path,
+    or the tenant that its publisher's token says. More: the tenant's own oldest groups leave; one
+    HTTP body larger than this: 413."""
 
 
 Said = Annotated[int | None, Field(default=None, ge=0, le=MAX_LIMIT, strict=True)]

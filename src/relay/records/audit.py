@@ -26,6 +26,9 @@ MAX_LIMIT = 200
 FIRST = "0" * 64
 """What the first entry of a chain names as the hash before it."""
 
+FORMAT = 2
+"""What entries are written in. The first had neither tenant nor id, and the id as the reason."""
+
 PRUNED = "audit.pruned"
 """The action of an entry that says that older ones were deleted."""
 
@@ -49,6 +52,9 @@ _LOOSE = (
 _NAMES = ("kid", "jti")
 """Fields that name something and may be as long and as random as a secret is."""
 
+EXACT = ("actor", "reason", "tenant", "id")
+"""What of a `Query` must be just that in an entry."""
+
 _RELATIVE = re.compile(r"now(?:-([0-9]{1,9})([smhdw]))?")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
@@ -69,12 +75,15 @@ class Fact:
     kid: str = ""
     jti: str = ""
     reason: str = ""
-    """The id under which the log knows it, or the reason's code."""
+    """Why, in one word that can be counted: a code of `relay.auth.reason`, or a quota's name."""
     detail: str = ""
     at: float = 0.0
     """Unix seconds."""
     node: str = ""
     """Which relay wrote it."""
+    tenant: str = ""
+    id: str = ""
+    """Under which the stranger and the log know a decision, or a session."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +106,10 @@ class Entry:
     previous: str
     """Hash of the entry before."""
     hash: str = ""
+    tenant: str = ""
+    id: str = ""
+    format: int = 1
+    """How it was hashed: 1 without what came later, which is then empty."""
 
     @classmethod
     def of(cls, fact: Fact, number: int, previous: str) -> Entry:
@@ -106,13 +119,17 @@ class Entry:
             for field in fields(fact)
             if field.name != "at"
         }
-        entry = cls(number=number, at=round(fact.at * 1_000_000), previous=previous, **said)
+        at = round(fact.at * 1_000_000)
+        entry = cls(number=number, at=at, previous=previous, format=FORMAT, **said)
         return replace(entry, hash=entry.digest())
 
     def digest(self) -> str:
         """What ``hash`` must be: SHA-256 of the other members, as JSON in the order above."""
         members = asdict(self)
         del members["hash"]
+        if self.format == 1 and not (self.tenant or self.id):
+            for later in ("tenant", "id", "format"):
+                del members[later]
         text = json.dumps(list(members.values()), ensure_ascii=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
 
@@ -197,6 +214,9 @@ class Query:
     """A whole action, or the first word of several: ``quota`` finds ``quota.set``."""
     target: str = ""
     """A whole target, or its beginning with a ``*`` after it."""
+    reason: str = ""
+    tenant: str = ""
+    id: str = ""
     before: int | None = None
     """Entries with smaller numbers only: the cursor of the next page."""
     limit: int = 50
@@ -204,7 +224,7 @@ class Query:
 
 def read_query(members: Mapping[str, str], now: float) -> Query:
     """A query from the texts of a request or a command line. Raises `BadRequest`."""
-    unknown = set(members) - {"from", "to", "actor", "action", "target", "cursor", "limit"}
+    unknown = set(members) - {"from", "to", *EXACT, "action", "target", "cursor", "limit"}
     if unknown:
         raise BadRequest(f"the audit log is not asked by {', '.join(sorted(unknown))[:80]}")
     cursor, limit = members.get("cursor", ""), members.get("limit", "50")
@@ -218,6 +238,9 @@ def read_query(members: Mapping[str, str], now: float) -> Query:
         actor=members.get("actor", ""),
         action=members.get("action", ""),
         target=members.get("target", ""),
+        reason=members.get("reason", ""),
+        tenant=members.get("tenant", ""),
+        id=members.get("id", ""),
         before=int(cursor) if cursor else None,
         limit=int(limit),
     )

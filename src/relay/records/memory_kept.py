@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from relay.errors import BadRequest, LimitExceeded
 from relay.quota import Override
 from relay.quota.limits import MAX_TENANTS
-from relay.records.audit import FIRST, MAX_LIMIT, Entry, Fact, Query, linked
+from relay.records.audit import EXACT, FIRST, MAX_LIMIT, Entry, Fact, Query, linked
 from relay.records.kept import (
     MAX_SECRETS,
     Sealed,
@@ -196,7 +196,7 @@ def _fits(entry: Entry, query: Query) -> bool:
         (query.since is None or at >= query.since)
         and (query.until is None or at < query.until)
         and (query.before is None or entry.number < query.before)
-        and (not query.actor or entry.actor == query.actor)
+        and all(getattr(query, name) in ("", getattr(entry, name)) for name in EXACT)
         and (
             not query.action
             or entry.action == query.action

@@ -63,9 +63,10 @@ class Office:
         detail: str = "",
         kid: str = "",
         jti: str = "",
+        tenant: str = "",
     ) -> AsyncIterator[None]:
         """Write down that ``who`` does something, then let it be done, then put it in force."""
-        fact = Fact(action, who.name, target, who.address, kid, jti, detail=detail)
+        fact = Fact(action, who.name, target, who.address, kid, jti, detail=detail, tenant=tenant)
         await self.scribe.write(fact)
         try:
             yield
@@ -86,14 +87,14 @@ class Office:
         """Say something of a tenant, instead of what was said. Raises `BadRequest`,
         `LimitExceeded`."""
         if len(tenant) > MAX_TENANT or "/" in tenant:
-            raise BadRequest("a tenant is the first segment of a root, without slashes")
+            raise BadRequest("the name of a tenant has no slashes")
         detail = json.dumps(said.model_dump(exclude_none=True))
-        async with self.doing(who, "quota.set", tenant, detail=detail):
+        async with self.doing(who, "quota.set", tenant, detail=detail, tenant=tenant):
             await self.records.quotas.put(tenant, said)
 
     async def clear_quota(self, who: Operator, tenant: str) -> bool:
         """Unsay it: the tenant is as the file says; False when nothing was said."""
-        async with self.doing(who, "quota.clear", tenant):
+        async with self.doing(who, "quota.clear", tenant, tenant=tenant):
             return await self.records.quotas.drop(tenant)
 
     # -- credentials ---------------------------------------------------------------------------

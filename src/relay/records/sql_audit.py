@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import Select, delete, func, insert, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from relay.records.audit import FIRST, MAX_LIMIT, Entry, Fact, Query, linked
+from relay.records.audit import EXACT, FIRST, MAX_LIMIT, Entry, Fact, Query, linked
 from relay.records.database import Database, next_number, rows_of
 from relay.records.store import MAX_PAGE
 from relay.records.tables import audit, counters
@@ -91,8 +91,9 @@ def _wanted(query: Query) -> Select[Any]:
         wanted = wanted.where(audit.c.at < round(query.until * SECOND))
     if query.before is not None:
         wanted = wanted.where(audit.c.number < query.before)
-    if query.actor:
-        wanted = wanted.where(audit.c.actor == query.actor)
+    for name in EXACT:
+        if text := getattr(query, name):
+            wanted = wanted.where(audit.c[name] == text)
     if query.action:
         begins = audit.c.action.startswith(f"{query.action}.", autoescape=True)
         wanted = wanted.where(or_(audit.c.action == query.action, begins))

@@ -113,4 +113,7 @@ audit = Table(
     Column("detail", Text, nullable=False),
     Column("previous", String(64), nullable=False),
     Column("hash", String(64), nullable=False),
+    Column("tenant", Text, nullable=False, server_default=""),
+    Column("id", Text, nullable=False, server_default=""),
+    Column("format", BigInteger, nullable=False, server_default="1"),
 )

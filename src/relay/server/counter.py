@@ -7,12 +7,12 @@ know HTTP.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from relay.auth.credentials import make_token, secret_digest
 from relay.auth.facts import StoredToken
+from relay.auth.grant import Ceiling
 from relay.auth.revocation import Revocation
 from relay.control.admin import shapes
 from relay.errors import BadRequest, NotFound, Unauthorized
@@ -22,6 +22,7 @@ from relay.quota import Override
 from relay.records.audit import read_query
 from relay.records.office import Operator
 from relay.server import showing
+from relay.server.origins import Origins
 
 if TYPE_CHECKING:
     from relay.issuer import Issuer
@@ -66,25 +67,25 @@ class Counter:
         return shapes.Ended(ended=1)
 
     async def narrow_session(self, who: Operator, asked: shapes.Narrowing) -> shapes.Session:
-        """Take rights away; the session goes on with what is left."""
+        """Take rights away for good; the session goes on with what is left."""
         guest = self._guest(asked.id)
         grant = guest.grant
         if grant is None or not guest.opened:
             raise BadRequest("the session has no rights yet")
-        narrowed = replace(
-            grant,
-            publish=_narrowed(grant.publish, asked.publish, "publish"),
-            subscribe=_narrowed(grant.subscribe, asked.subscribe, "subscribe"),
+        ceiling = Ceiling(
+            _narrowed(grant.publish, asked.publish, "publish"),
+            _narrowed(grant.subscribe, asked.subscribe, "subscribe"),
         )
-        detail = f"publish {list(narrowed.publish)} subscribe {list(narrowed.subscribe)}"
+        left = ceiling.over(grant)
+        detail = f"publish {list(left.publish)} subscribe {list(left.subscribe)}"
         async with self._doing(who, "session.narrow", guest, detail):
-            guest.regrant(narrowed)
+            guest.narrow(ceiling)
         return showing.session(guest, self.relay.house.clock())
 
     def _doing(self, who: Operator, action: str, guest: Guest, detail: str) -> Any:
-        jti = (guest.grant.jti if guest.grant else None) or ""
-        office = self.relay.desk.office
-        return office.doing(who, action, f"session {guest.id}", detail=detail, jti=jti)
+        jti, tenant = (guest.grant.jti, guest.grant.tenant) if guest.grant else (None, None)
+        said = {"detail": detail, "jti": jti or "", "tenant": tenant or ""}
+        return self.relay.desk.office.doing(who, action, f"session {guest.id}", **said)
 
     def _guest(self, id: str) -> Guest:
         guest = self.relay.door.guests.get(id)
@@ -108,6 +109,20 @@ class Counter:
                 return shapes.BroadcastPage(broadcasts=found, cursor=found[-1].path)
             found.append(showing.broadcast(on_air[path]))
         return shapes.BroadcastPage(broadcasts=found, cursor=None)
+
+    async def list_routes(self, who: Operator, asked: shapes.RoutesAsked) -> shapes.RoutePage:
+        """By path."""
+        prefix, relay = Path(asked.prefix), self.relay
+        on_air = {each.path: each for each in relay.house.origin.on_air()}
+        origins = Origins(relay)
+        found: list[shapes.Route] = []
+        for path in sorted(on_air):
+            if not path.is_under(prefix) or (asked.cursor is not None and path <= asked.cursor):
+                continue
+            if len(found) >= asked.limit:
+                return shapes.RoutePage(routes=found, cursor=found[-1].path)
+            found += origins.routes(on_air[path])
+        return shapes.RoutePage(routes=found, cursor=None)
 
     # -- API tokens ------------------------------------------------------------------------------
 
@@ -287,10 +302,12 @@ def _fits(guest: Guest, asked: shapes.SessionsAsked, below: Path | None) -> bool
     return below is None or (grant is not None and grant.root.is_under(below))
 
 
-def _narrowed(had: tuple[Path, ...], wished: list[str] | None, verb: str) -> tuple[Path, ...]:
+def _narrowed(
+    had: tuple[Path, ...], wished: list[str] | None, verb: str
+) -> tuple[Path, ...] | None:
     """Raises `BadRequest` for a prefix that is not below what there was."""
     if wished is None:
-        return had
+        return None
     prefixes = covering(map(Path, wished))
     for prefix in prefixes:
         if not any(prefix.is_under(each) for each in had):

@@ -131,8 +131,8 @@ class Face:
             self.relay.log.warning(
                 "login refused", id=judgement.id, reason=reason.code, why=reason.text
             )
-            why = f"login: {reason.text}"
-            audit("deny", grant=grant, id=judgement.id, remote=remote, why=why)
+            said = {"reason": reason.code, "why": f"login: {reason.text}"}
+            audit("deny", grant=grant, id=judgement.id, remote=remote, **said)
             raise Told(error, judgement.id) from None
         why = f"token {issued.jti} until {issued.expires}"
         audit("issue", grant=grant, id=judgement.id, remote=remote, why=why)

@@ -29,11 +29,14 @@ def fact(
     id: str = "",
     remote: str = "",
     target: str = "",
+    reason: str = "",
     why: str = "",
     kind: str = "",
+    tenant: str = "",
     count: int = 0,
 ) -> Fact:
-    """What the door, the books or the issuer says, for the audit log."""
+    """What the door, the books or the issuer says, for the audit log: ``reason`` is a word that can
+    be counted, ``why`` a sentence where there is more to say."""
     detail = [*([f"over {kind}"] if kind else []), *([f"{count} times"] if count else [])]
     if why:
         detail.append(why)
@@ -44,8 +47,10 @@ def fact(
         address=remote,
         kid=(grant.kid or "") if grant is not None else "",
         jti=(grant.jti or "") if grant is not None else "",
-        reason=id,
+        reason=reason,
         detail=", ".join(detail),
+        tenant=(grant.tenant or "") if grant is not None else tenant,
+        id=id,
     )
 
 

@@ -129,8 +129,10 @@ class Press:
             id = secrets.token_hex(6)
             path = target.partition("?")[0][:256]
             why = "the grant lies below the broadcast that is named"
-            log = self.relay.house.log
-            log("refused", id=id, status=403, reason="no_access", why=why, path=path)
+            house, word = self.relay.house, "no_access"
+            house.log("refused", id=id, status=403, reason=word, why=why, path=path)
+            told = {"target": path, "reason": word, "why": why, "kind": "http"}
+            house.audit("deny", grant=grant, id=id, remote=remote, **told)
             return 403, id, None
         self._arrived(grant)
         return 200, "", (grant, judgement.loan)

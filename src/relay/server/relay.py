@@ -36,7 +36,6 @@ from relay.ingest.station import Station
 from relay.issuer import Issuer
 from relay.keyring import Change, Keyring
 from relay.model.origin import Origin
-from relay.model.scope import STATS
 from relay.net.authority import load_roots
 from relay.net.endpoint import Endpoint
 from relay.net.local import DialledLocal, LocalTransport, listen_local
@@ -107,7 +106,7 @@ class Relay:
             audit=self._note,
         )
         if settings.stats.enabled:
-            self.house.origin.reserved = (STATS,)
+            self.house.origin.reserved = (settings.stats.prefix,)
         self._keep_books()
         self.authority: Authority | None = None
         self.issuer: Issuer | None = None
@@ -158,7 +157,13 @@ class Relay:
 
     def _breached(self, breach: Breach) -> None:
         self._log("over quota", **asdict(breach))
-        self.house.audit("breach", target=breach.tenant, why=breach.kind, count=breach.count)
+        self.house.audit(
+            "breach",
+            target=breach.tenant,
+            tenant=breach.tenant,
+            reason=breach.kind,
+            count=breach.count,
+        )
 
     def _rekey(self, change: Change) -> None:
         """Decide with the keys as they are from now on; sessions of gone ones may have to go."""
@@ -241,7 +246,14 @@ class Relay:
     def _make_stats(self) -> Stats:
         chosen = self.settings.stats
         name = chosen.node or self.settings.cluster.node or socket.gethostname()
-        return Stats(self.door, name.rpartition("//")[2], chosen.interval, self.wall)
+        return Stats(
+            self.door,
+            name.rpartition("//")[2],
+            chosen.interval,
+            self.wall,
+            chosen.prefix,
+            chosen.depth,
+        )
 
     def _join_cluster(
         self, tasks: asyncio.TaskGroup, closing: contextlib.AsyncExitStack

@@ -141,9 +141,12 @@ def entry(found: Entry) -> shapes.AuditEntry:
         address=found.address,
         kid=found.kid,
         jti=found.jti,
+        tenant=found.tenant,
+        id=found.id,
         reason=found.reason,
         detail=found.detail,
         hash=found.hash,
+        format=found.format,
     )
 
 

@@ -1,18 +1,20 @@
 """The decision service: both contracts over HTTP, and the word to ask again.
 
 ``POST /`` answers a session event with terms, ``GET /`` a path with a key and what is public,
-``POST /revalidate`` has the relays ask again. The law: every answer comes from the one decision, a
-refusal carries one word and the id under which the log explains it, and a page in a browser gets
-nothing. This module must not know where keys are kept, nor sockets.
+``POST /revalidate`` has the relays ask again, ``GET /metrics`` counts for this machine alone. The
+law: every answer comes from the one decision, a refusal carries one word and the id under which the
+log explains it, and a page in a browser gets nothing. This module must not know where keys are
+kept, nor sockets.
 """
 
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import math
 import re
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
 from starlette.applications import Starlette
@@ -23,6 +25,7 @@ from starlette.routing import Route
 from relay.auth.certificate import Certificate
 from relay.auth.compact import parse_object
 from relay.auth.decide import Decision
+from relay.auth.grant import Grant
 from relay.auth.keys import Key
 from relay.auth.request import Request as Asked
 from relay.errors import BadRequest, RelayError
@@ -57,6 +60,12 @@ class Judges(Protocol):
     def log(self, event: str, **facts: Any) -> None:
         """Write a line; never a token or a query among the facts."""
 
+    def note(self, action: str, told: Mapping[str, Any], grant: Grant | None = None) -> None:
+        """Have a decision kept and counted: ``allow``, ``renew``, ``lookup`` or ``deny``."""
+
+    def metrics(self) -> bytes:
+        """What was counted, as Prometheus reads it."""
+
 
 class _No(RelayError):
     """A request that is not answered: status, one word, and the id that the log knows."""
@@ -85,6 +94,11 @@ def sidecar_app(judges: Judges, settings: SidecarSettings) -> Starlette:
     async def health(request: Request) -> Response:
         return PlainTextResponse("ok\n")
 
+    async def metrics(request: Request) -> Response:
+        if not _is_near(request):
+            raise _No(403, "not_from_here")
+        return Response(judges.metrics(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
     def face(answer: Callable[[Request], Awaitable[Response]]) -> Any:
         async def answered(request: Request) -> Response:
             return await _answered(answer, request, judges, settings)
@@ -96,6 +110,7 @@ def sidecar_app(judges: Judges, settings: SidecarSettings) -> Starlette:
         Route("/", face(question), methods=["GET"]),
         Route("/revalidate", face(revalidate), methods=["POST"]),
         Route("/health", face(health), methods=["GET"]),
+        Route("/metrics", face(metrics), methods=["GET"]),
     ]
     plain: dict[Any, Any] = {404: _turned_away, 405: _turned_away, 500: _turned_away}
     app = Starlette(routes=routes, exception_handlers=plain)
@@ -169,8 +184,10 @@ async def _decided(judges: Judges, settings: SidecarSettings, inquiry: Inquiry) 
         )
     except Fault as fault:
         raise _denied(judges, told, 403, fault.code, str(fault)) from None
+    event = "allow" if inquiry.event == "connect" else "renew"
+    judges.note(event, told, grant)
     judges.log(
-        "allow" if inquiry.event == "connect" else "renew",
+        event,
         **told,
         publish=list(terms.publish),
         subscribe=list(terms.subscribe),
@@ -210,6 +227,7 @@ async def _looked_up(judges: Judges, settings: SidecarSettings, request: Request
     shared = lookup.shareable(key, settings.share_secrets)
     if key is not None and shared is None:
         judges.log("warning", **told, why="a shared secret is not told; see sidecar.share_secrets")
+    judges.note("lookup", told | {"key": shared is not None})
     judges.log("answer", **told, key=shared is not None, subscribe=subscribe, publish=publish)
     answer = lookup.Answer(None, subscribe, publish, shared, settings.tier)
     return JSONResponse(answer.dump(), headers=PRIVATE)
@@ -229,6 +247,7 @@ def _denied(
 ) -> _No:
     """A refusal, written to the log under the id that it carries."""
     no = _No(status, word)
+    judges.note("deny", told | {"id": no.id, "reason": word})
     judges.log("deny", **told, id=no.id, status=status, reason=word, why=why, hint=hint)
     return no
 
@@ -243,6 +262,14 @@ def _query(request: Request) -> dict[str, str]:
 
 def _remote(request: Request) -> str:
     return request.client.host if request.client else ""
+
+
+def _is_near(request: Request) -> bool:
+    """Whether this machine itself asks: nobody is authenticated here."""
+    try:
+        return ipaddress.ip_address(_remote(request)).is_loopback
+    except ValueError:
+        return False
 
 
 def _refusal(status: int, word: str, id: str) -> Response:

@@ -8,20 +8,23 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from relay.auth.certificate import Certificate
 from relay.auth.decide import Decision, decide
+from relay.auth.grant import Grant
 from relay.auth.keys import Key
 from relay.auth.needs import needs
 from relay.auth.request import Request
 from relay.auth.revocation import Holder
 from relay.auth.settings import AuthSettings
 from relay.keyring import Change, Keyring
-from relay.path import Path
+from relay.path import ROOT, Path
+from relay.records.audit import Fact
 from relay.records.desk import Desk
 from relay.sidecar.push import Push
+from relay.sidecar.tally import Tally
 
 Log = Callable[..., None]
 
@@ -37,9 +40,13 @@ class Bench:
         push: Push,
         log: Log,
         wall: Callable[[], float] = time.time,
+        keeps: bool = False,
     ) -> None:
-        """``wall`` tells unix seconds. The desk is the caller's to close."""
+        """``wall`` tells unix seconds. The desk is the caller's to close; ``keeps`` has decisions
+        written to its audit log."""
         self.wall = wall
+        self._keeps = keeps
+        self._tally = Tally()
         self._settings = settings
         self._keyring = keyring
         self._desk = desk
@@ -81,6 +88,20 @@ class Bench:
         """Write a line."""
         self._log(event, **facts)
 
+    def note(self, action: str, told: Mapping[str, Any], grant: Grant | None = None) -> None:
+        """Count a decision and, but for renewals, write it to the audit log."""
+        asked = told["asked"]
+        if action == "deny":
+            self._tally.refuse(asked, told["reason"])
+        else:
+            self._tally.count(asked, "allow")
+        if self._keeps and action != "renew":
+            self._desk.scribe.note(_fact(action, told, grant))
+
+    def metrics(self) -> bytes:
+        """What was counted."""
+        return self._tally.text()
+
     async def run(self) -> None:
         """Keep keys and revocations current and the relays informed, until cancelled."""
         async with asyncio.TaskGroup() as tasks:
@@ -91,3 +112,25 @@ class Bench:
     def _rekeyed(self, change: Change) -> None:
         if change.removed:
             self._push.nudge()
+
+
+def _fact(action: str, told: Mapping[str, Any], grant: Grant | None) -> Fact:
+    """A decision for the audit log: what the asking relay told, and who it turned out to be."""
+    detail = [f"{told['asked']} over {told['transport']}"]
+    if "session" in told:
+        detail.append(f"session {told['session']} of {told['node']}")
+    if told.get("key"):
+        detail.append("with the key")
+    who = grant or Grant(ROOT)
+    return Fact(
+        action,
+        actor="anonymous" if who.anonymous else who.subject or who.jti or "",
+        target=told["path"],
+        address=told["remote"] or "",
+        kid=who.kid or told.get("kid", ""),
+        jti=who.jti or "",
+        reason=told.get("reason", ""),
+        detail=", ".join(detail),
+        tenant=who.tenant or "",
+        id=told.get("id", ""),
+    )

@@ -103,7 +103,8 @@ class Lease:
             return None
         if admission.grant is None:
             return "invalid" if admission.decision.reason.code == INVALID else "refused"
-        if admission.grant.root != self.grant.root or admission.grant.cluster != self.grant.cluster:
+        fixed = ("root", "cluster", "tenant")  # what a running session cannot change
+        if any(getattr(admission.grant, each) != getattr(self.grant, each) for each in fixed):
             return "narrowed"
         before = self.grant, self.tier
         self._follow(admission)

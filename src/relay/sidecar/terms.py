@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from relay.auth.claims import is_tenant
 from relay.auth.grant import Grant
 from relay.errors import BadRequest
 from relay.path import MAX_LENGTH, Path
@@ -59,6 +60,9 @@ class Terms:
     """A label for accounts; means nothing here."""
     peer: bool = False
     """The guest is another relay."""
+    tenant: str | None = None
+    """Whose quotas count, where that is not who the root belongs to. Between our own: upstream's
+    relays know no tenants, and leave it unread."""
 
     def dump(self) -> dict[str, Any]:
         """The JSON members, without absent ones, in the order upstream writes them."""
@@ -71,6 +75,7 @@ class Terms:
             "revalidate": self.revalidate,
             "tier": self.tier,
             "peer": self.peer,
+            "tenant": self.tenant,
         }
         return {
             name: value
@@ -105,13 +110,17 @@ class Terms:
         if not (publish.prefixes or subscribe.prefixes):
             text = f"only subtrees (p/**) can be granted here, not {_named(unsaid)}"
             raise Fault("unsupported_pattern", text)
+        if self.tenant is not None and not is_tenant(self.tenant):
+            raise Fault("bad_tenant", "the terms name a tenant that none can be called")
+        home = next(iter(root.segments), None)
         grant = Grant(
             root=root,
             publish=publish.prefixes,
             subscribe=subscribe.prefixes,
             expires=self.expires,
             cluster=self.peer,
-            tenant=next(iter(root.segments), None),
+            tenant=home if self.tenant is None or self.peer else self.tenant,
+            home=home,
             credential="server",
         )
         return Granted(grant, unsaid)
@@ -133,6 +142,7 @@ def read_terms(members: Members) -> Terms:
         revalidate=read.maybe_whole(members, "revalidate"),
         tier=read.maybe_text(members, "tier", MAX_TIER),
         peer=read.flag(members, "peer"),
+        tenant=read.maybe_text(members, "tenant"),
     )
 
 
@@ -168,6 +178,7 @@ def offer(
         revalidate=revalidate if expires is not None else None,
         tier=tier,
         peer=grant.cluster,
+        tenant=grant.payer,
     )
     terms.check(now)
     return Offered(terms, unsaid)

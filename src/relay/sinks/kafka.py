@@ -85,13 +85,19 @@ class Kafka:
         self._dropped = Complaints(self._complaining("no room for records"), clock)
         self._failed = Complaints(self._complaining("records not accepted"), clock)
         self._silent = Complaints(self._complaining("brokers do not answer"), clock)
-        self._said_silent = 0
+        refused = self._complaining("brokers do not take the user or the password (sasl)")
+        untrusted = self._complaining("no TLS with the brokers (tls.root)")
         try:
             from confluent_kafka import KafkaError, KafkaException, Producer
         except ImportError:
             hint = "install the extra: pip install 'moq-relay[kafka]'"
             raise ConfigError(f"kind: Kafka is not installed here; {hint}") from None
         self._refusal = KafkaException
+        self._troubles = {
+            KafkaError._AUTHENTICATION: Complaints(refused, clock),
+            KafkaError._SSL: Complaints(untrusted, clock),
+        }
+        self._had_trouble = False
         self._purged = (KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT)
         config = _config(settings, environ)
         config |= {"error_cb": self._erred, "logger": _quiet_logger()}
@@ -175,11 +181,12 @@ class Kafka:
 
     def _erred(self, error: Any) -> None:
         """Something about the brokers."""
-        self._silent.add(error.str())
+        self._had_trouble = True
+        self._troubles.get(error.code(), self._silent).add(error.str())
 
     def _recovered(self) -> None:
-        if self._silent.count != self._said_silent and not self.waiting and self.taken:
-            self._said_silent = self._silent.count
+        if self._had_trouble and not self.waiting and self.taken:
+            self._had_trouble = False
             self._log("sink up to date", sink=self._name, delivered=self.delivered)
 
     def _complaining(self, what: str) -> Callable[[str, int], None]:

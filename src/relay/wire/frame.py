@@ -7,7 +7,7 @@ and start from 0 with every group. This module must not know groups, tracks or v
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from enum import Enum
 from typing import NamedTuple
 
@@ -309,3 +309,28 @@ def decode_datagram(data: bytes) -> Datagram:
     """The group in a datagram. Raises `DecodeError` when it is cut off."""
     reader = Reader(data)
     return Datagram(reader.varint(), reader.varint(), reader.varint(), reader.rest())
+
+
+def weigh(layout: Layout, chunks: Iterable[bytes], size: int) -> tuple[int, int]:
+    """Whole frames, and bytes of payload, within the first ``size`` bytes of a group.
+
+    It ends where the bytes make no sense. Chunks within one frame cost next to nothing.
+    """
+    cutter = _Cutter(layout, MAX_VARINT)
+    frames = payload = 0
+    try:
+        for chunk in chunks:
+            if size <= 0:
+                break
+            piece = chunk if len(chunk) <= size else chunk[:size]
+            size -= len(piece)
+            if len(piece) < cutter.left:
+                cutter.left -= len(piece)
+                payload += len(piece)
+                continue
+            for span in cutter.cut(piece):
+                payload += span.stop - span.start
+                frames += span.closes
+    except DecodeError:
+        return frames, payload
+    return frames, payload

@@ -36,12 +36,16 @@ class Counter(Protocol):
         """End one session; its holder may come again. Raises `NotFound`."""
 
     async def narrow_session(self, who: Operator, asked: shapes.Narrowing) -> shapes.Session:
-        """Fewer rights for one session, in force at once. Raises `NotFound`, `BadRequest`."""
+        """Fewer rights for one session, in force at once and for as long as it lives. Raises
+        `NotFound`, `BadRequest`."""
 
     async def list_broadcasts(
         self, who: Operator, asked: shapes.BroadcastsAsked
     ) -> shapes.BroadcastPage:
         """What is on air here: ways, tracks, viewers, rates."""
+
+    async def list_routes(self, who: Operator, asked: shapes.RoutesAsked) -> shapes.RoutePage:
+        """Every way to what is on air here: whose it is, over which relays, at what price."""
 
     async def list_tokens(self, who: Operator, asked: shapes.TokensAsked) -> shapes.TokenPage:
         """The API tokens of the store; their secrets are not kept."""
@@ -169,6 +173,7 @@ OPERATIONS = (
     Operation("POST", "/sessions/{id}/kick", Counter.kick_session, refusals=(404,)),
     Operation("POST", "/sessions/{id}/narrow", Counter.narrow_session, refusals=(404,)),
     Operation("GET", "/broadcasts", Counter.list_broadcasts),
+    Operation("GET", "/routes", Counter.list_routes),
     Operation("GET", "/tokens", Counter.list_tokens),
     Operation("POST", "/tokens", Counter.create_token, 201),
     Operation("DELETE", "/tokens/{prefix}", Counter.revoke_token, refusals=(404,)),

@@ -180,6 +180,41 @@ class BroadcastPage(Shape):
     cursor: str | None
 
 
+class RoutesAsked(Shape):
+    """Which routes; a page ends with all of its last path's."""
+
+    prefix: PathText = ""
+    cursor: PathText | None = None
+    limit: Rows = 100
+
+
+class Route(Shape):
+    """One way by which a broadcast can be had here."""
+
+    path: str
+    serves: bool
+    """Whether viewers are served by it; else it stands by."""
+    by: Literal["session", "relay", "http", "self"]
+    """Who announces it: a session, another relay, somebody who publishes by HTTP, this relay."""
+    id: str | None
+    """The session's, also of a link that this relay dialled."""
+    node: str | None
+    """The other relay's name, where it is known."""
+    subject: str | None
+    tenant: str | None
+    hops: list[str]
+    """As of a way of a broadcast."""
+    cost: int
+    viewers: int
+
+
+class RoutePage(Shape):
+    """Routes in the order of their paths, of each the best first."""
+
+    routes: list[Route]
+    cursor: str | None
+
+
 # -- API tokens ------------------------------------------------------------------------------------
 
 
@@ -374,6 +409,11 @@ class AuditAsked(Shape):
     actor: Text = ""
     action: Text = ""
     target: Text = ""
+    reason: Text = ""
+    """A whole word, such as ``expired`` or ``over_quota``."""
+    tenant: Text = ""
+    id: Text = ""
+    """What a refused stranger was told."""
     cursor: Annotated[int, Field(ge=1, le=10**17)] | None = None
     limit: Annotated[int, Field(ge=1, le=200)] = 50
 
@@ -390,9 +430,14 @@ class AuditEntry(Shape):
     address: str
     kid: str
     jti: str
+    tenant: str
+    id: str
+    """Of the decision or the session, as the log and a refused stranger know it."""
     reason: str
+    """One word. In entries of format 1 the id."""
     detail: str
     hash: str
+    format: int
 
 
 class AuditPage(Shape):

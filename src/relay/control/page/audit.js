@@ -4,7 +4,12 @@ import { Table, byId, make } from "./dom.js";
 import * as format from "./format.js";
 
 const PAGE = 100;
+const FILTERS = ["action", "reason"];
 const GRAVE = /deny|revoke|kick|breach|compromised/;
+
+// Entries of the first format have the id where the others have a word, and the word among details.
+export const id = (row) => (row.format > 1 ? row.id : row.reason);
+export const reason = (row, detail) => [row.format > 1 ? row.reason : "", detail].filter(Boolean).join(" · ");
 
 export class Audit {
 	constructor(refresh) {
@@ -19,16 +24,22 @@ export class Audit {
 				{ title: "Actor", cell: (row) => row.actor || "–" },
 				{ title: "Target", class: "mono", cell: (row) => row.target || "–" },
 				{ title: "From", class: "mono", cell: (row) => row.address || "–" },
-				{ title: "Reason", cell: (row) => [row.reason, row.detail].filter(Boolean).join(" · ") || "–" },
+				{ title: "Tenant", cell: (row) => row.tenant || "–" },
+				{ title: "Reason", cell: (row) => reason(row, row.detail) || "–" },
+				{ title: "Id", class: "mono", cell: (row) => id(row) || "–" },
 				{ title: "Hash", class: "mono", cell: (row) => row.hash.slice(0, 10) },
 			],
 		});
-		byId("action").addEventListener("change", () => refresh());
+		for (const name of FILTERS) byId(name).addEventListener("change", () => refresh());
 	}
 
 	async load() {
-		const action = byId("action").value.trim();
-		const page = await api.get("/audit", action ? { action, limit: PAGE } : { limit: PAGE });
+		const asked = { limit: PAGE };
+		for (const name of FILTERS) {
+			const said = byId(name).value.trim();
+			if (said) asked[name] = said;
+		}
+		const page = await api.get("/audit", asked);
 		this.table.show(page.entries);
 	}
 }

@@ -1,6 +1,7 @@
 // Who was turned away and why, and what tenants may use and do use. This file must not know how
 // questions travel.
 import * as api from "./api.js";
+import { id, reason } from "./audit.js";
 import { Table, byId, fill, make, setText } from "./dom.js";
 import * as format from "./format.js";
 import { ask, attempt, choice, field } from "./notice.js";
@@ -68,8 +69,8 @@ class Bars {
 
 // The reason, and the id under which the stranger may ask for it.
 const why = (row) => [
-	make("div", {}, row.detail.replace(/^over \w+, /, "") || "refused"),
-	make("div", { class: "dim" }, `${row.target} · id ${row.reason}`),
+	make("div", {}, reason(row, row.detail.replace(/^over \w+(, |$)/, "")) || "refused"),
+	make("div", { class: "dim" }, `${row.target} · id ${id(row)}`),
 ];
 
 export class Denials {
