@@ -64,8 +64,8 @@ class Net:
         self.server = Engine(serving, limits, self.client.original_destination_connection_id)
         send_short, loss = self.server._send_short, self.loss
 
-        def counted(now: float):
-            sent = send_short(now)
+        def counted(now: float, ack_due: bool):
+            sent = send_short(now, ack_due)
             self.short += len(sent)
             return sent
 
@@ -103,7 +103,7 @@ class Net:
         recovery = self.server._loss
         most = max(recovery.congestion_window, recovery.bytes_in_flight)
         probing = self.server._probe_pending
-        for data, _ in self.server.packets(self.now):
+        for data, _ in self.server.datagrams_to_send(self.now):
             self._post(False, data)
         if self.server._handshake_confirmed and not probing:
             assert recovery.bytes_in_flight <= most

@@ -26,6 +26,7 @@ from aioquic.quic.events import (
 from relay.net.codes import H3_INTERNAL_ERROR
 from relay.net.engine import Engine
 from relay.net.settings import QuicLimits
+from relay.net.short_way import Departure
 from relay.net.udp import Address, plain
 from relay.session.transport import PeerCertificate
 
@@ -167,13 +168,13 @@ class Connection:
         self._pass_chunks(chunks)
         self._tell_end()
 
-    def flush(self, now: float) -> list[tuple[bytes, Address]]:
+    def flush(self, now: float) -> list[Departure]:
         """Give the application its last moment, then build packets."""
         self._tell_end()
         if self.application is not None:
             self._guard(self.application.flush)
         try:
-            return self.engine.packets(now)
+            return self.engine.departures(now)
         except Exception as error:
             self.fail(error)
             return []

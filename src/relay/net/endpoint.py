@@ -13,7 +13,6 @@ import logging
 import socket
 from collections.abc import Callable, Sequence
 from functools import partial
-from itertools import groupby
 
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.packet import QuicHeader
@@ -337,12 +336,11 @@ class Endpoint:
             # The kernel is full. Packets built now would only wait; the outbox calls when empty.
             self._awake[connection] = None
             return
-        packets = connection.flush(now)
+        departures = connection.flush(now)
         if line is None:
             return
-        for address, group in groupby(packets, key=lambda packet: packet[1]):
-            target = None if line.is_ours else address
-            self.outbox.send(line.sock, [data for data, _ in group], target)
+        for datagrams, address in departures:
+            self.outbox.send(line.sock, datagrams, None if line.is_ours else address)
         if connection.is_terminated:
             self._forget(connection, line)
         else:

@@ -17,12 +17,11 @@ from aioquic.tls import Context, pull_client_hello
 from cryptography import x509
 
 from relay.net.capsule import clip
-from relay.net.sender import SharedSender
+from relay.net.sender import SharedSender, SharedStream
 from relay.net.settings import QuicLimits
-from relay.net.short_way import ShortWay
+from relay.net.short_way import Departure, ShortWay
 from relay.net.steer import WHOLE, Share
 from relay.net.tls import fingerprint
-from relay.net.udp import Address
 
 MAX_CLOSE_REASON = 512
 """Bytes of a reason in CONNECTION_CLOSE, so that it fits every packet."""
@@ -161,12 +160,26 @@ class Engine(ShortWay):
         """A new stream, or ``None`` without credit: the library would queue it instead."""
         if self.is_over:
             return None
-        stream_id = self.get_next_available_stream_id(is_unidirectional=uni)
-        allowed = self._remote_max_streams_uni if uni else self._remote_max_streams_bidi
-        if stream_id // 4 >= allowed:
+        if uni:
+            stream_id, most = self._local_next_stream_id_uni, self._remote_max_streams_uni
+        else:
+            stream_id, most = self._local_next_stream_id_bidi, self._remote_max_streams_bidi
+        if stream_id >> 2 >= most:
             return None
-        super().send_stream_data(stream_id, b"")
+        dict.__setitem__(self._streams, stream_id, self._made(stream_id, uni))
         return stream_id
+
+    def _made(self, stream_id: int, uni: bool) -> SharedStream:
+        """A stream of ours, as the library would make it."""
+        if uni:
+            self._local_next_stream_id_uni = stream_id + 4
+            return SharedStream(stream_id, self, 0, self._remote_max_stream_data_uni, False)
+        self._local_next_stream_id_bidi = stream_id + 4
+        local, remote = (
+            self._local_max_stream_data_bidi_local,
+            self._remote_max_stream_data_bidi_remote,
+        )
+        return SharedStream(stream_id, self, local, remote, True)
 
     def send_stream_data(self, stream_id: int, data: bytes, end_stream: bool = False) -> None:
         """Append to a stream. Raises what the library raises; `send` does not."""
@@ -175,12 +188,15 @@ class Engine(ShortWay):
 
     def send(self, stream_id: int, data: bytes, fin: bool) -> None:
         """Append to an open stream; on one that is reset, finished or unknown nothing happens."""
-        if self.is_over or stream_id not in self._streams:
+        stream = self._streams.get(stream_id)
+        if stream is None or self.is_over:
             return
-        try:
-            self.send_stream_data(stream_id, data, fin)
-        except (ValueError, RuntimeError):
+        sender = stream.sender
+        if sender.is_finished or sender._buffer_fin is not None:
             return
+        if sender._reset_error_code is None:
+            sender.write(data, fin)
+            self._handed += len(data)
 
     def reset(self, stream_id: int, code: int) -> None:
         """Break off our half; its unsent bytes are forgotten at once."""
@@ -226,7 +242,7 @@ class Engine(ShortWay):
 
     # What is done with packets
 
-    def packets(self, now: float) -> list[tuple[bytes, Address]]:
+    def departures(self, now: float) -> list[Departure]:
         """Datagrams that may leave now, with their addresses."""
         if not self._network_paths:
             return []
@@ -234,11 +250,7 @@ class Engine(ShortWay):
         pending = self._datagrams_pending
         while pending and len(pending[0]) > self.datagram_limit:
             pending.popleft()
-        return self.datagrams_to_send(now)
-
-    def deadline(self) -> float | None:
-        """When `handle_timer` wants to be called, ``None`` for never."""
-        return self.get_timer() if self._close_at is not None else None
+        return super().departures(now)
 
     def delivered(self, event: StreamDataReceived | StreamReset) -> None:
         """Slide the receive window: these bytes are no longer under way."""
@@ -248,6 +260,8 @@ class Engine(ShortWay):
             receiver = stream.receiver
             self._delivered += receiver.highest_offset - receiver.starting_offset()
             receiver._buffer.clear()
+        if self._delivered >= self._grant_at:
+            self._is_long_due = True
 
     def _initialize(self, peer_cid: bytes) -> None:
         super()._initialize(peer_cid)
@@ -269,11 +283,13 @@ class Engine(ShortWay):
         for fresh in self._host_cids[known:]:  # they have been told to nobody yet
             fresh.cid = self._share.mark(fresh.cid)
 
+    @property
+    def _grant_at(self) -> int:
+        """Bytes delivered from which on the receive window is worth moving."""
+        return self._local_max_data.value - self._window + self._window // 2
+
     def _limits_due(self) -> bool:
-        moved = self._delivered + self._window - self._local_max_data.value
-        if moved >= self._window // 2 or self._local_max_data.value != self._local_max_data.sent:
-            return True
-        return self._streams_due()
+        return self._delivered >= self._grant_at or super()._limits_due()
 
     def _write_connection_limits(self, builder: QuicPacketBuilder, space: object) -> None:
         # The library doubles the window whenever half of it is used, so gaps in many streams

@@ -1,39 +1,30 @@
 """The short way: what a relay does all day, without the library's general machinery.
 
-Stream data out, resets and acknowledgements leave, and packets of a settled path come in, with the
-library's own books kept as it keeps them: the same sent packets, streams, congestion window and
-pacing. So the library can take over at any packet, and does for everything else: handshake, other
-paths, key updates, connection ids, limits, closing. The law: nothing leaves here that the library
-would not have sent. This module must not know what streams carry.
+Stream data out, resets and acknowledgements leave, with the library's own books kept as it keeps
+them: the same streams, congestion window and pacing. So the library can take over at any packet,
+and does for everything else: handshake, other paths, key updates, connection ids, limits, closing.
+The law: nothing leaves here that the library's peer would not accept from it. This module must not
+know what streams carry.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
 from functools import cache
+from itertools import groupby
 from math import ceil
 from typing import Any
 
 import aioquic
 from aioquic import tls
-from aioquic._buffer import Buffer
-from aioquic._crypto import CryptoError
-from aioquic.buffer import encode_uint_var
-from aioquic.quic.connection import (
-    QuicConnection,
-    QuicConnectionError,
-    QuicConnectionState,
-    QuicNetworkPath,
-    QuicReceiveContext,
-)
-from aioquic.quic.packet import decode_packet_number, push_ack_frame
-from aioquic.quic.recovery import MAX_ACK_RANGES, QuicPacketRecovery, QuicPacketSpace
+from aioquic.buffer import Buffer, encode_uint_var
+from aioquic.quic.packet import push_ack_frame
 from aioquic.quic.stream import QuicStream
 
-from relay.net.acked import Piece, Sent, acknowledge, enter, read_ack
+from relay.net.incoming import Incoming
+from relay.net.recovery import Handler, Recovery, Train
 from relay.net.seal import seal
-from relay.net.sender import SharedSender, Streams
+from relay.net.sender import SharedSender
 from relay.net.udp import Address
 
 CHECKED = frozenset(("1.7.2",))
@@ -46,13 +37,17 @@ _TAG = 16
 _KINDS = (b"\x0a", b"\x0b", b"\x0e", b"\x0f")
 """STREAM frames with a length: without and with an end, then the same with an offset."""
 
-_ACK = 0x02
+_TO_END, _TO_END_LAST = b"\x0c", b"\x0d"
+"""STREAM frames with an offset that reach to the end of the packet; the second ends the stream."""
+
 _LEAST = 64
 """Bytes of a packet below which no stream data is begun."""
 
-_CALM = frozenset((0x00, 0x01, 0x02, 0x03, *range(0x08, 0x14)))
-"""Frames after which the library has nothing to say by itself: PADDING, PING, ACK, STREAM and the
-peer's limits (RFC 9000, 19)."""
+_FAR = 1 << 30
+"""Offsets from here on take more than four bytes."""
+
+Departure = tuple[list[bytes], Address]
+"""Datagrams, and where they go."""
 
 
 @cache
@@ -61,58 +56,193 @@ def _tell_unchecked(version: str) -> None:
     _log.warning("short way off: aioquic %s was not checked", version)
 
 
-class ShortWay(QuicConnection):
+class ShortWay(Incoming):
     """A connection that goes the short way where it can."""
 
     def __init__(self, *, short_way: bool, **options: Any) -> None:
         super().__init__(**options)
-        self._streams = Streams(self)
         self._stirred: dict[int, QuicStream] = {}
-        """Streams that may have something to send or may be over, in the order of their turns."""
+        """Streams that may have something to send, in the order of their turns."""
         self._is_short = short_way and aioquic.__version__ in CHECKED
         if short_way and not self._is_short:
             _tell_unchecked(aioquic.__version__)
-        self._is_long_due = True
-        self.has_news = True
-        """Whether it has to be flushed: more was heard than that all has arrived."""
-        self._loss._on_packets_lost = self._packets_lost  # type: ignore[method-assign]
+        if self._is_short:
+            self._loss = Recovery(
+                congestion_control_algorithm=self._configuration.congestion_control_algorithm,
+                initial_rtt=self._configuration.initial_rtt,
+                max_datagram_size=self._max_datagram_size,
+                peer_completed_address_validation=not self._is_client,
+                quic_logger=self._quic_logger,
+                send_probe=self._send_probe,
+                logger=self._logger,
+            )
 
-    def stirred(self, stream: QuicStream) -> None:
-        """A stream may have something to send, or may be over."""
-        assert stream.stream_id is not None
-        self._stirred[stream.stream_id] = stream
+    # What makes the library speak
+
+    def close(self, *arguments: Any, **options: Any) -> None:
+        """End the connection."""
+        super().close(*arguments, **options)
+        self._is_long_due = self.has_news = True
+        self._is_settled = False
 
     def stop_stream(self, stream_id: int, error_code: int) -> None:
-        """Ask the peer to stop; the library sends that."""
+        """Ask the peer to stop."""
         self._is_long_due = True
         super().stop_stream(stream_id, error_code)
+
+    def send_ping(self, uid: int) -> None:
+        """Ask for a sign of life."""
+        self._is_long_due = True
+        super().send_ping(uid)
+
+    def send_datagram_frame(self, data: bytes) -> None:
+        """Send unreliably."""
+        self._is_long_due = True
+        super().send_datagram_frame(data)
+
+    def request_key_update(self) -> None:
+        """Change keys."""
+        self._is_long_due = True
+        super().request_key_update()
+
+    def change_connection_id(self) -> None:
+        """Use another id of the peer's."""
+        self._is_long_due = True
+        super().change_connection_id()
+
+    # Streams
+
+    def stirred(self, stream: QuicStream) -> None:
+        """A stream may have something to send."""
+        self._stirred[stream.stream_id] = stream  # type: ignore[index]
+
+    def sent_whole(self, stream: QuicStream) -> None:
+        """All of our half of a stream, or its reset, has arrived."""
+        if stream.receiver.is_finished:
+            self._discard(stream)
+
+    def _discard(self, stream: QuicStream) -> None:
+        """Forget a stream that is over, and let the peer open another one (RFC 9000, 4.6)."""
+        stream_id = stream.stream_id
+        assert stream_id is not None
+        self._stirred.pop(stream_id, None)
+        if self._streams.pop(stream_id, None) is not None and (stream_id & 1) == self._is_client:
+            self._stream_limit(stream_id).value += 1
+            self._look_at_limits()
+
+    def _look_at_limits(self) -> None:
+        """See whether the peer has to be granted more."""
+        if self._limits_due():
+            self._is_long_due = True
+
+    def _limits_due(self) -> bool:
+        """Whether the peer has few enough bytes or streams left to be granted more."""
+        data, uni, bidi = (
+            self._local_max_data,
+            self._local_max_streams_uni,
+            self._local_max_streams_bidi,
+        )
+        return (
+            data.value != data.sent
+            or uni.sent - uni.used < uni.value - uni.sent
+            or bidi.sent - bidi.used < bidi.value - bidi.sent
+        )
+
+    # In
+
+    def receive_datagram(self, data: bytes, addr: Address, now: float) -> None:
+        """A datagram came."""
+        if (
+            self._is_settled
+            and data[0] & 0xC0 == 0x40
+            and addr == self._home
+            and data.startswith(self.host_cid, 1)
+            and self._open(data, now)
+        ):
+            if self._stirred or self._is_long_due:
+                self.has_news = True
+            return
+        self._catch_up()
+        super().receive_datagram(data, addr, now)
+        self._is_long_due = self.has_news = True
+        if self._is_short:
+            self._settle()
+
+    # Time
+
+    def deadline(self) -> float | None:
+        """When `handle_timer` wants to be called, ``None`` for never. It may be too early."""
+        at = self._close_at
+        if at is None or not self._is_settled:
+            return self.get_timer() if at is not None else None
+        waiting = self._space.ack_at
+        if waiting is not None and waiting < at:
+            at = waiting
+        if self._pacing_at is not None and self._pacing_at < at:
+            at = self._pacing_at
+        lost = self._loss.get_loss_detection_time(amplification_limited=False)
+        return lost if lost is not None and lost < at else at
+
+    def handle_timer(self, now: float) -> None:
+        """A time has come."""
+        self._catch_up()
+        if self._is_settled:
+            self._loss_at = self._loss.get_loss_detection_time(amplification_limited=False)
+        super().handle_timer(now)
+        if self._is_settled:
+            self._settle()
+            if self._loss.lost_foreign or self._probe_pending or not self._is_settled:
+                self._loss.lost_foreign = False
+                self._is_long_due = True
+
+    def _catch_up(self) -> None:
+        """Let the library know since when nothing was heard."""
+        if self._is_settled and self._alive_at:
+            self._close_at = max(self._close_at, self._alive_at + self._idle_timeout())
+            self._alive_at = 0.0
 
     # Out
 
     def datagrams_to_send(self, now: float) -> list[tuple[bytes, Address]]:
+        """Datagrams that may leave now, each with its address."""
+        return [
+            (datagram, address)
+            for datagrams, address in self.departures(now)
+            for datagram in datagrams
+        ]
+
+    def departures(self, now: float) -> list[Departure]:
         """Datagrams that may leave now."""
-        datagrams: list[tuple[bytes, Address]] = []
         self.has_news = False
-        if self._is_short and not self._needs_library(now):
-            datagrams = self._send_short(now)
-            if not self._limits_due():
-                return datagrams
+        departures: list[Departure] = []
+        if self._is_settled and not self._is_long_due:
+            space = self._space
+            ack_due = space.ack_at is not None and space.ack_at <= now
+            # Several ranges may have to be acknowledged with a PING along.
+            if not ack_due or len(space.ack_queue) < 2:
+                self._pacing_at = None
+                if self._stirred or ack_due:
+                    datagrams = self._send_short(now, ack_due)
+                    if datagrams:
+                        departures.append((datagrams, self._home))
+                if not self._is_long_due:
+                    return departures
         self._streams_queue = self._in_turn()
-        datagrams += super().datagrams_to_send(now)
-        self._is_long_due = self._is_unsettled()
+        self._catch_up()
+        packets = super().datagrams_to_send(now)
+        departures += [
+            ([data for data, _ in group], address)
+            for address, group in groupby(packets, key=lambda packet: packet[1])
+        ]
         self._stirred = {
             stream_id: stream
             for stream_id, stream in self._stirred.items()
             if stream_id in self._streams and self._wants(stream)
         }
-        return datagrams
-
-    def _packets_lost(self, *, packets: Iterable[Any], **options: Any) -> None:
-        """Packets were lost: what the library sent itself, it has to send again itself."""
-        packets = list(packets)
-        if any(not isinstance(packet, Sent) for packet in packets):
-            self._is_long_due = True
-        QuicPacketRecovery._on_packets_lost(self._loss, packets=packets, **options)
+        if self._is_short:
+            self._settle()
+            self._is_long_due = not self._is_settled or self._is_unsaid()
+        return departures
 
     def _in_turn(self) -> list[QuicStream]:
         """All streams, those that have something to do in the order of their turns."""
@@ -121,51 +251,21 @@ class ShortWay(QuicConnection):
 
     def _wants(self, stream: QuicStream) -> bool:
         sender = stream.sender
-        return sender.reset_pending or not sender.buffer_is_empty or stream.is_finished
+        return sender.reset_pending or not sender.buffer_is_empty
 
-    def _needs_library(self, now: float) -> bool:
-        """Whether anything but stream data, resets and acknowledgements has to leave."""
-        if (
-            self._is_long_due
-            or not self._handshake_confirmed
-            or self._state is not QuicConnectionState.CONNECTED
-            or self._close_pending
+    def _is_unsaid(self) -> bool:
+        """Whether the library has not said all it had to: asked after each of its turns."""
+        return bool(
+            self._handshake_done_pending
             or self._probe_pending
             or self._ping_pending
             or self._datagrams_pending
             or self._retire_connection_ids
             or self._streams_blocked_pending
-            or self._quic_logger is not None
-            or len(self._network_paths) != 1
-            or not self._network_paths[0].is_validated
             or self._network_paths[0].remote_challenges
-            or self._cryptos[_ONE_RTT]._update_key_requested
+            or self._crypto._update_key_requested
             or not self._crypto_streams[_ONE_RTT].sender.buffer_is_empty
-        ):
-            return True
-        space = self._spaces[_ONE_RTT]
-        # Several ranges may have to be acknowledged with a PING along.
-        return (
-            space.ack_at is not None and space.ack_at <= now and len(space.ack_queue) > 1
-        ) or self._limits_due()
-
-    def _limits_due(self) -> bool:
-        """Whether the peer has to be told of a new limit of the connection."""
-        data = self._local_max_data
-        return data.value != data.sent or data.used * 2 > data.value or self._streams_due()
-
-    def _streams_due(self) -> bool:
-        """Whether the peer has few enough streams left to be granted more (RFC 9000, 4.6)."""
-        uni, bidi = self._local_max_streams_uni, self._local_max_streams_bidi
-        return (
-            uni.sent - uni.used < uni.value - uni.sent
-            or bidi.sent - bidi.used < bidi.value - bidi.sent
-        )
-
-    def _is_unsettled(self) -> bool:
-        """Whether the library has not said all it had to: asked after each of its turns."""
-        return (
-            self._handshake_done_pending
+            or self._limits_due()
             or any(not each.was_sent for each in self._host_cids)
             or any(
                 stream.receiver.stop_pending
@@ -174,146 +274,182 @@ class ShortWay(QuicConnection):
             )
         )
 
-    def _send_short(self, now: float) -> list[tuple[bytes, Address]]:
-        path = self._network_paths[0]
-        space = self._spaces[_ONE_RTT]
+    def _send_short(self, now: float, ack_due: bool) -> list[bytes]:
+        """Build packets of stream data, and of an acknowledgement that is due."""
         self._streams_queue.clear()
-        self._pacing_at = None
-        ack_due = space.ack_at is not None and space.ack_at <= now
-        if not self._stirred and not ack_due:
-            return []
-        loss = self._loss
-        pacer = loss._pacer
+        pacer = self._loss._pacer
         paced = pacer.packet_time
         if paced is not None:
             pacer.update_bucket(now=now)
+        plain: list[bytes] = []
+        if not ack_due and len(self._stirred) == 1 and self._send_only(now, plain):
+            pass
+        else:
+            self._send_mixed(now, ack_due, plain)
+        if not plain:
+            return []
+        crypto, number = self._crypto, self._packet_number
+        first = 0x41 | (self._spin_bit << 5) | (crypto.key_phase << 2)
+        sealed = seal(crypto.send, plain, first, self._peer_cid.cid, number)
+        self._packet_number = number + len(plain)
+        return sealed
+
+    def _enter(self, train: Train) -> None:
+        """Note a train that leaves, and that it will be answered."""
+        self._loss.enter(train, self._space)
+        if not self._ack_eliciting_sent_since_receipt:
+            self._alive_at = train.sent_time
+            self._ack_eliciting_sent_since_receipt = True
+
+    def _send_only(self, now: float, plain: list[bytes]) -> bool:
+        """Send what the only stream has; False when it is not that simple, and nothing is done."""
+        (stream_id,) = self._stirred
+        stream = self._stirred[stream_id]
+        sender: Any = stream.sender
+        start = sender.highest_offset
+        limit = self._max_datagram_size
+        label = sender.label
+        overhead = 3 + len(self._peer_cid.cid) + _TAG
+        step = limit - overhead - 5 - len(label)
+        if not sender.is_orderly or stream.is_blocked or sender._buffer_stop >= _FAR:
+            return False
+        loss = self._loss
+        count = (loss._cc.congestion_window - loss._cc.bytes_in_flight) // limit
+        pacer = loss._pacer
+        paced = pacer.packet_time
+        if paced is not None:
+            if pacer.bucket_time <= 0:
+                self._pacing_at = now + paced
+                return True
+            count = min(count, ceil(pacer.bucket_time / paced))
+        if count <= 0:
+            return False  # less than a packet may still fit
+        most = min(
+            start + count * step,
+            start + self._remote_max_data - self._remote_max_data_used,
+            stream.max_stream_data_remote,
+        )
+        stop = sender._buffer_stop
+        if most <= start < stop:
+            return False
+        if start == stop and not sender._pending_eof:
+            sender.buffer_is_empty = True
+            del self._stirred[stream_id]
+            return True
+        start, data, fin = sender.take_new(most)
+        size = len(data)
+        self._remote_max_data_used += size
+        head = _TO_END + label
+        if size <= step:
+            kind = _TO_END_LAST if fin else _TO_END
+            plain.append(b"".join((kind, label, (start | 1 << 31).to_bytes(4, "big"), data)))
+        else:
+            mark = start | 1 << 31
+            plain += [
+                b"".join((head, (mark + at).to_bytes(4, "big"), data[at : at + step]))
+                for at in range(0, size, step)
+            ]
+            if fin:
+                plain[-1] = _TO_END_LAST + plain[-1][1:]
+        count = len(plain)
+        number = self._packet_number
+        train = Train(
+            number, number + count - 1, size + count * (limit - step), now
+        )
+        train.sender, train.step, train.full = sender, step, limit
+        train.start, train.stop, train.fin = start, start + size, fin
+        self._enter(train)
+        if sender.highest_offset == stop:
+            sender.buffer_is_empty = True
+            del self._stirred[stream_id]
+        elif paced is not None and count * paced >= pacer.bucket_time:
+            self._pacing_at = now + paced
+        if paced is not None:
+            left = pacer.bucket_time - paced * count
+            pacer.bucket_time = left if left > 0.0 else 0.0
+        return True
+
+    def _send_mixed(self, now: float, ack_due: bool, plain: list[bytes]) -> None:
+        """Send packet by packet what several streams have, resets, and what is to be sent again."""
+        loss = self._loss
+        pacer = loss._pacer
+        paced = pacer.packet_time
         room = loss.congestion_window - loss.bytes_in_flight
         overhead = 3 + len(self._peer_cid.cid) + _TAG
-        plain: list[bytes] = []
-        packets: list[Sent] = []
-        if not ack_due and len(self._stirred) == 1:
-            most = room // self._max_datagram_size
-            if paced is not None:
-                most = min(most, ceil(pacer.bucket_time / paced))
-            packets = self._run(most, self._max_datagram_size - overhead, plain, now)
-            room -= len(packets) * self._max_datagram_size
-            if paced is not None:
-                pacer.bucket_time = max(0.0, pacer.bucket_time - paced * len(packets))
         while True:
             if paced is not None and pacer.bucket_time <= 0 and not ack_due:
                 self._pacing_at = now + paced
                 break
-            frames, handlers = self._acknowledge(space, now) if ack_due else ([], [])
+            frames: list[bytes] = [self._ack_frame(now)] if ack_due else []
             ack_due = False
             size = sum(map(len, frames))
             limit = min(self._max_datagram_size, room) - overhead - size
-            pieces: list[Piece] = []
-            eliciting = self._fill(limit, frames, pieces, handlers)
+            number = self._packet_number + len(plain)
+            train = Train(number, number, 0, now)
+            eliciting = self._fill(limit, frames, train)
             if not frames:
                 break
             payload = b"".join(frames)
             plain.append(payload)
-            sent = len(payload) + overhead
-            packet = Sent(self._packet_number + len(plain) - 1, sent, now, pieces, handlers)
-            packet.is_ack_eliciting = packet.in_flight = eliciting
-            packets.append(packet)
             if paced is not None:
                 pacer.bucket_time = max(0.0, pacer.bucket_time - paced)
             if not eliciting:
+                # Nobody acknowledges this, and nothing hangs on its arrival.
                 break
-            room -= sent
-        if enter(loss, space, packets, now) and not self._ack_eliciting_sent_since_receipt:
-            self._close_at = now + self._idle_timeout()
-            self._ack_eliciting_sent_since_receipt = True
-        return self._seal(plain, path)
+            train.sent_bytes = train.full = len(payload) + overhead
+            self._enter(train)
+            room -= train.sent_bytes
 
-    def _run(self, most: int, limit: int, plain: list[bytes], now: float) -> list[Sent]:
-        """Full packets of the only stream that has something to send, all but its last bytes."""
-        stream = next(iter(self._stirred.values()))
-        sender: Any = stream.sender
-        if stream.is_finished or stream.is_blocked or sender._reset_error_code is not None:
-            return []
-        size = limit - 7 - len(sender.label)
-        credit = sender.highest_offset + self._remote_max_data - self._remote_max_data_used
-        highest = sender.highest_offset
-        start, pieces = sender.take_run(size, most, min(credit, stream.max_stream_data_remote))
-        self._remote_max_data_used += sender.highest_offset - highest
-        head = _KINDS[2] + sender.label
-        number = self._packet_number + len(plain)
-        sent = limit + 3 + len(self._peer_cid.cid) + _TAG
-        packets = []
-        for data in pieces:
-            numbers = (start | 1 << 31) << 16 | size | 0x4000
-            plain.append(b"".join((head, numbers.to_bytes(6, "big"), data)))
-            packet = Sent(number, sent, now, [(sender, start, start + size, False)], [])
-            packet.is_ack_eliciting = packet.in_flight = True
-            packets.append(packet)
-            number += 1
-            start += size
-        return packets
-
-    def _acknowledge(self, space: QuicPacketSpace, now: float) -> tuple[list[bytes], list[Any]]:
+    def _ack_frame(self, now: float) -> bytes:
+        space = self._space
         received = space.largest_received_time
         delay = int((now - (received or now)) * 1000000) >> self._local_ack_delay_exponent
         buf = Buffer(capacity=64)
         buf.push_uint_var(0x02)
         push_ack_frame(buf, space.ack_queue, delay, 63)
         space.ack_at = None
-        handler = (self._on_ack_delivery, (space, space.largest_received_packet))
-        return [buf.data], [handler]
+        return buf.data
 
-    def _fill(
-        self, room: int, frames: list[bytes], pieces: list[Piece], handlers: list[Any]
-    ) -> bool:
+    def _fill(self, room: int, frames: list[bytes], train: Train) -> bool:
         """Add frames of streams whose turn it is; answers whether there are any."""
         before = len(frames)
-        served: list[int] = []
-        blocked: list[int] = []
+        handlers: list[Handler] = []
+        again: dict[int, QuicStream] = {}
         stirred = self._stirred
         while stirred and room >= _LEAST:
             stream_id = next(iter(stirred))
-            stream = stirred[stream_id]
-            sender = stream.sender
-            if stream.is_finished:
-                self._discard(stream)
+            stream = stirred.pop(stream_id)
+            if stream_id not in self._streams:
                 continue
+            sender: Any = stream.sender
             if sender.reset_pending:
-                frame = _reset_frame(sender)  # type: ignore[arg-type]
+                frame = _reset_frame(sender)
                 frames.append(frame)
                 handlers.append((sender.on_reset_delivery, ()))
                 room -= len(frame)
-                del stirred[stream_id]
                 continue
             if stream.is_blocked or sender.buffer_is_empty:
-                del stirred[stream_id]
                 continue
-            wrote = self._stream_frame(stream, sender, room, frames, pieces)
+            wrote = self._stream_frame_out(stream, sender, room, frames, train, handlers)
             room -= wrote
-            if not wrote:
-                # Nothing pending, or the peer's limits: it stays in line in the second case.
-                del stirred[stream_id]
-                if not sender.buffer_is_empty:
-                    blocked.append(stream_id)
-                continue
-            if not len(sender._pending) and not sender._pending_eof:
-                sender.buffer_is_empty = True
-                del stirred[stream_id]
+            if sender.has_more:
+                again[stream_id] = stream  # also when the peer's limits are in the way
             else:
-                del stirred[stream_id]
-                served.append(stream_id)
-        for stream_id in (*served, *blocked):
-            if stream_id in self._streams:
-                stirred[stream_id] = self._streams[stream_id]
+                sender.buffer_is_empty = True
+        stirred.update(again)
+        train.handlers = handlers
         return len(frames) > before
 
-    def _stream_frame(
+    def _stream_frame_out(
         self,
         stream: QuicStream,
-        sender: Any,
+        sender: SharedSender,
         room: int,
         frames: list[bytes],
-        pieces: list[Piece],
+        train: Train,
+        handlers: list[Handler],
     ) -> int:
+        """Add a frame of a stream's next bytes; answers its size, 0 when nothing may leave."""
         highest = sender.highest_offset
         most = min(
             highest + self._remote_max_data - self._remote_max_data_used,
@@ -321,7 +457,7 @@ class ShortWay(QuicConnection):
         )
         label = sender.label
         # Kind, offset (never longer than that of the last byte) and length.
-        head_size = (7 if sender._buffer_stop < 1 << 30 else 11) + len(label)
+        head_size = (7 if sender._buffer_stop < _FAR else 11) + len(label)
         taken = sender.take(room - head_size, most)
         if taken is None:
             return 0
@@ -329,7 +465,7 @@ class ShortWay(QuicConnection):
         size = len(data)
         if not offset:
             head = _KINDS[fin] + label + (size | 0x4000).to_bytes(2, "big")
-        elif offset < 1 << 30:
+        elif offset < _FAR:
             numbers = (offset | 1 << 31) << 16 | size | 0x4000
             head = _KINDS[fin + 2] + label + numbers.to_bytes(6, "big")
         else:
@@ -337,140 +473,13 @@ class ShortWay(QuicConnection):
             head = _KINDS[fin + 2] + label + numbers.to_bytes(10, "big")
         frames.append(head)
         frames.append(data)
-        pieces.append((sender, offset, offset + size, fin))
+        if train.sender is None:
+            train.sender = sender
+            train.start, train.stop, train.fin = offset, offset + size, fin
+        else:
+            handlers.append((sender.on_data_delivery, (offset, offset + size, fin)))
         self._remote_max_data_used += sender.highest_offset - highest
         return len(head) + size
-
-    def _discard(self, stream: QuicStream) -> None:
-        """Forget a stream that is over, and let the peer open another one."""
-        stream_id = stream.stream_id
-        assert stream_id is not None
-        self._stirred.pop(stream_id, None)
-        if self._streams.pop(stream_id, None) is not None and (stream_id & 1) == self._is_client:
-            self._stream_limit(stream_id).value += 1
-
-    def _seal(self, plain: list[bytes], path: QuicNetworkPath) -> list[tuple[bytes, Address]]:
-        """Protect a train of packets."""
-        if not plain:
-            return []
-        crypto, number = self._cryptos[_ONE_RTT], self._packet_number
-        first = 0x41 | (self._spin_bit << 5) | (crypto.key_phase << 2)
-        sealed = seal(crypto.send, plain, first, self._peer_cid.cid, number)
-        self._packet_number = number + len(plain)
-        path.bytes_sent += sum(map(len, sealed))
-        address = path.addr
-        return [(datagram, address) for datagram in sealed]
-
-    # In
-
-    def receive_datagram(self, data: bytes, addr: Address, now: float) -> None:
-        """A datagram came."""
-        if not (self._is_short and self._is_settled(data, addr) and self._open(data, now)):
-            super().receive_datagram(data, addr, now)
-            self._is_long_due = self.has_news = True
-
-    def _is_settled(self, data: bytes, addr: Address) -> bool:
-        return (
-            self._handshake_confirmed
-            and self._state is QuicConnectionState.CONNECTED
-            and not self._close_pending
-            and self._quic_logger is None
-            and data[0] & 0xC0 == 0x40
-            and len(self._network_paths) == 1
-            and self._network_paths[0].is_validated
-            and self._network_paths[0].addr == addr
-            and data.startswith(self.host_cid, 1)
-        )
-
-    def _open(self, data: bytes, now: float) -> bool:
-        """Read a 1-RTT packet; False, and nothing else, when it is not one for the short way."""
-        at = 1 + len(self.host_cid)
-        context = self._cryptos[_ONE_RTT].recv
-        if len(data) < at + 20 or context.aead is None or context.hp is None:
-            return False
-        mask = context.hp._mask(data[at + 4 : at + 20])
-        first = data[0] ^ (mask[0] & 0x1F)
-        if (first >> 2) & 1 != context.key_phase or first & 0x18:
-            return False
-        length = (first & 3) + 1
-        hidden = int.from_bytes(data[at : at + length], "big")
-        truncated = hidden ^ int.from_bytes(mask[1 : 1 + length], "big")
-        space = self._spaces[_ONE_RTT]
-        number = decode_packet_number(truncated, length * 8, space.expected_packet_number)
-        header = b"".join((bytes((first,)), data[1:at], truncated.to_bytes(length, "big")))
-        try:
-            plain = context.aead.decrypt(data[at + length :], header, number)
-        except CryptoError:
-            return False
-        if not plain or plain[0] not in _CALM or number in space.received_packets:
-            return False
-        if number > space.expected_packet_number:
-            space.expected_packet_number = number + 1
-        if number > self._spin_highest_pn:
-            spin = bool(first & 0x20)
-            self._spin_bit = not spin if self._is_client else spin
-            self._spin_highest_pn = number
-        self._hear(plain, number, space, now)
-        return True
-
-    def _hear(self, plain: bytes, number: int, space: QuicPacketSpace, now: float) -> None:
-        eliciting = False
-        if plain[0] == _ACK and (frame := read_ack(plain)) is not None:
-            ranges, delay, end = frame
-            self._acked(ranges, delay, space, now)
-            plain = plain[end:]
-        if plain.strip(b"\0"):
-            self.has_news = True
-            path = self._network_paths[0]
-            context = QuicReceiveContext(_ONE_RTT, self.host_cid, path, None, now, None)
-            try:
-                eliciting, _ = self._payload_received(context, plain)
-            except QuicConnectionError as error:
-                self.close(error.error_code, error.frame_type, error.reason_phrase)
-        if self._state is not QuicConnectionState.CONNECTED or self._close_pending:
-            return
-        self._close_at = now + self._idle_timeout()
-        self._ack_eliciting_sent_since_receipt = False
-        if number > space.largest_received_packet:
-            space.largest_received_packet = number
-            space.largest_received_time = now
-        space.ack_queue.add(number)
-        space.received_packets.add(number)
-        if len(space.ack_queue) > MAX_ACK_RANGES:
-            space.ack_queue.shift()
-        if eliciting and space.ack_at is None:
-            space.ack_at = now + self._ack_delay
-
-    def _acked(
-        self, ranges: list[tuple[int, int]], delay: int, space: QuicPacketSpace, now: float
-    ) -> None:
-        """Packets arrived: streams that are over are forgotten at once."""
-        loss = self._loss
-        loss.peer_completed_address_validation = True
-        took = (delay << self._remote_ack_delay_exponent) / 1000000
-        for sender in acknowledge(loss, space, ranges, took, now):
-            stream = sender.stream
-            if sender.is_finished and stream.is_finished:
-                self._discard(stream)
-            elif not stream.stream_id & 2:  # type: ignore[operator]
-                self.has_news = True  # somebody may wait for an answer to have arrived
-        if self._stirred or self._is_long_due or self._probe_pending:
-            self.has_news = True
-
-    def _handle_stream_frame(
-        self, context: QuicReceiveContext, frame_type: int, buf: Buffer
-    ) -> None:
-        at = buf.tell()
-        super()._handle_stream_frame(context, frame_type, buf)
-        buf_end = buf.tell()
-        buf.seek(at)
-        stream = self._streams.get(buf.pull_uint_var())
-        buf.seek(buf_end)
-        if stream is not None:
-            if stream.is_finished:
-                self.stirred(stream)
-            elif stream.receiver.highest_offset * 2 > stream.max_stream_data_local:
-                self._is_long_due = True
 
 
 def _reset_frame(sender: SharedSender) -> bytes:
