@@ -155,6 +155,27 @@ class Connection:
             return due if self.deadline is None else self.deadline
         return min(due, self.deadline)
 
+    @property
+    def is_impatient(self) -> bool:
+        """Whether its next time has to be kept to the millisecond, or is not one of every day."""
+        return self.deadline is not None or self.engine.is_impatient
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether nothing is due but, some day, the idle timeout."""
+        return self.deadline is None and self.engine.is_resting
+
+    def is_late(self, now: float, soon: float) -> bool:
+        """Whether something is due, or an acknowledgement is within ``soon`` seconds."""
+        engine = self.engine
+        if not engine.is_late(now, soon):
+            return False
+        try:
+            engine.handle_timer(now)
+        except Exception as error:
+            self.fail(error)
+        return True
+
     def take_events(self) -> None:
         """Hand up everything the engine has heard."""
         chunks: dict[int, list[StreamDataReceived]] = {}
@@ -170,9 +191,14 @@ class Connection:
 
     def flush(self, now: float) -> list[Departure]:
         """Give the application its last moment, then build packets."""
-        self._tell_end()
-        if self.application is not None:
-            self._guard(self.application.flush)
+        if self.engine.ending is not None:
+            self._tell_end()
+        application = self.application
+        if application is not None:
+            try:
+                application.flush()
+            except Exception as error:
+                self.fail(error)
         try:
             return self.engine.departures(now)
         except Exception as error:

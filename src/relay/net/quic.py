@@ -24,8 +24,6 @@ class QuicTransport:
 
     def __init__(self, connection: Connection, ready: Callable[[QuicTransport], None]) -> None:
         """``ready`` is called once, right after the handshake."""
-        self.datagram_limit = 0
-        self.rtt = 0.0
         self.connection = connection
         self.protocol: str | None = connection.alpn
         """The agreed protocol identifier."""
@@ -46,6 +44,16 @@ class QuicTransport:
         self.connection.wake()
 
     # What those above may ask (`relay.session.transport.Transport`)
+
+    @property
+    def rtt(self) -> float:
+        """Smoothed round-trip time in seconds, 0.0 while unknown."""
+        return self._engine.rtt
+
+    @property
+    def datagram_limit(self) -> int:
+        """Largest datagram body in bytes that would be taken now."""
+        return 0 if self.is_closed else self._datagram_room()
 
     def open_uni(self) -> int | None:
         """A new outgoing stream, ``None`` without credit."""
@@ -120,7 +128,6 @@ class QuicTransport:
 
     def handshake_completed(self) -> None:
         """There is a session."""
-        self.datagram_limit = self._engine.datagram_limit
         self._ready(self)
 
     def stream_received(self, stream: int, data: bytes, fin: bool) -> None:
@@ -147,9 +154,7 @@ class QuicTransport:
         self.delivery.datagram_received(data)
 
     def flush(self) -> None:
-        """Refresh what is known of the path, then let the receiver speak."""
-        self.rtt = self._engine.rtt
-        self.datagram_limit = 0 if self.is_closed else self._datagram_room()
+        """Let the receiver speak."""
         self._is_flushing = True
         try:
             self.delivery.flush()

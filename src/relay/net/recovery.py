@@ -77,10 +77,9 @@ class Train:
     def cut(self, first: int, last: int) -> Train:
         """These packets of it, as a train of their own."""
         ahead, size = first - self.first, last + 1 - first
+        sent_bytes = size * self.full
         if last == self.last:
             sent_bytes = self.sent_bytes - ahead * self.full
-        else:
-            sent_bytes = size * self.full
         part = Train(first, last, sent_bytes, self.sent_time)
         part.full, part.sender, part.step = self.full, self.sender, self.step
         part.start = self.start + ahead * self.step
@@ -179,7 +178,8 @@ class Recovery(QuicPacketRecovery):
             super().on_packet_sent(packet=packet, space=space)
             return
         number = packet.packet_number
-        train = Train(number, number, packet.sent_bytes, packet.sent_time)
+        sent_time = packet.sent_time or 0.0  # the library has set it by now
+        train = Train(number, number, packet.sent_bytes, sent_time)
         train.handlers = packet.delivery_handlers
         train.is_foreign = True
         train.in_flight, train.is_ack_eliciting = packet.in_flight, packet.is_ack_eliciting
@@ -187,7 +187,7 @@ class Recovery(QuicPacketRecovery):
         if packet.is_ack_eliciting:
             space.ack_eliciting_in_flight += 1
             if self.handshake_confirmed:
-                self._time_of_last_sent_ack_eliciting_packet = packet.sent_time
+                self._time_of_last_sent_ack_eliciting_packet = sent_time
         if packet.in_flight:
             self._cc.on_packet_sent(packet=packet)
 

@@ -122,9 +122,7 @@ class SharedSender(QuicStreamSender):
     def has_more(self) -> bool:
         """Whether anything waits to be sent, or sent again."""
         return (
-            self._pending_eof
-            or self._lost is not None
-            or self.highest_offset < self._buffer_stop
+            self._pending_eof or self._lost is not None or self.highest_offset < self._buffer_stop
         )
 
     def get_frame(self, max_size: int, max_offset: int | None = None) -> QuicStreamFrame | None:

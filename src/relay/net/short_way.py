@@ -17,7 +17,8 @@ from typing import Any
 
 import aioquic
 from aioquic import tls
-from aioquic.buffer import Buffer, encode_uint_var
+from aioquic._buffer import Buffer
+from aioquic.buffer import encode_uint_var
 from aioquic.quic.packet import push_ack_frame
 from aioquic.quic.stream import QuicStream
 
@@ -170,6 +171,29 @@ class ShortWay(Incoming):
 
     # Time
 
+    @property
+    def is_impatient(self) -> bool:
+        """Whether `deadline` may be nearer than a round trip, or the library has to be asked."""
+        return (
+            not self._is_settled or self._pacing_at is not None or self._space.loss_time is not None
+        )
+
+    @property
+    def is_resting(self) -> bool:
+        """Whether nothing is under way and nothing is to be acknowledged."""
+        space = self._space
+        return self._is_settled and not space.ack_eliciting_in_flight and space.ack_at is None
+
+    def is_late(self, now: float, soon: float) -> bool:
+        """Whether something is due, or an acknowledgement is within ``soon`` seconds (it is made
+        due then: an earlier one does no harm, a late one may be taken for a loss)."""
+        space = self._space
+        if space.ack_at is not None and space.ack_at <= now + soon:
+            space.ack_at = now
+            return True
+        due = self.deadline()
+        return due is not None and due <= now
+
     def deadline(self) -> float | None:
         """When `handle_timer` wants to be called, ``None`` for never. It may be too early."""
         at = self._close_at
@@ -198,7 +222,7 @@ class ShortWay(Incoming):
     def _catch_up(self) -> None:
         """Let the library know since when nothing was heard."""
         if self._is_settled and self._alive_at:
-            self._close_at = max(self._close_at, self._alive_at + self._idle_timeout())
+            self._close_at = max(self._close_at or 0.0, self._alive_at + self._idle_timeout())
             self._alive_at = 0.0
 
     # Out
@@ -353,9 +377,7 @@ class ShortWay(Incoming):
                 plain[-1] = _TO_END_LAST + plain[-1][1:]
         count = len(plain)
         number = self._packet_number
-        train = Train(
-            number, number + count - 1, size + count * (limit - step), now
-        )
+        train = Train(number, number + count - 1, size + count * (limit - step), now)
         train.sender, train.step, train.full = sender, step, limit
         train.start, train.stop, train.fin = start, start + size, fin
         self._enter(train)
