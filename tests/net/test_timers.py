@@ -23,10 +23,19 @@ class FakeLoop:
         return SimpleNamespace(when=lambda: when, cancel=lambda: None)
 
 
+class Due:
+    """A connection that wants to be looked at."""
+
+    def __init__(self, when: float | None) -> None:
+        self.armed: float | None = None
+        self.due = when
+
+    def timer(self) -> float | None:
+        return self.due
+
+
 def due_at(when: float | None) -> Any:
-    made = SimpleNamespace(armed=None, due=when)
-    made.timer = lambda: made.due
-    return made
+    return Due(when)
 
 
 def test_the_loops_timer_moves_forward_only() -> None:

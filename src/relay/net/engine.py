@@ -123,17 +123,20 @@ class Engine(ShortWay):
 
     def capacity(self, stream_id: int | None = None) -> int:
         """Bytes that would leave soon: of the connection, or of one stream."""
-        if self.is_over:
+        if self._close_event is not None or self._state in END_STATES:
             return 0
-        unsent = self.unsent
-        credit = self._remote_max_data - self._remote_max_data_used
-        room = min(self._loss.congestion_window, credit) - unsent
+        used = self._remote_max_data_used
+        credit, window = self._remote_max_data - used, self._loss._cc.congestion_window
+        room = (window if window < credit else credit) - self._handed + self._dropped + used
         if stream_id is not None:
             stream = self._streams.get(stream_id)
             if stream is None:
                 return 0
             room = min(room, stream.max_stream_data_remote - stream.sender._buffer_stop)
-        return max(0, room)
+        if room > 0:
+            return room
+        self.is_held_back = True
+        return 0
 
     def is_acknowledged(self, stream_id: int, offset: int) -> bool:
         """Whether the peer has all bytes of our half of a stream before ``offset``."""
@@ -165,6 +168,7 @@ class Engine(ShortWay):
         else:
             stream_id, most = self._local_next_stream_id_bidi, self._remote_max_streams_bidi
         if stream_id >> 2 >= most:
+            self.is_held_back = True
             return None
         dict.__setitem__(self._streams, stream_id, self._made(stream_id, uni))
         return stream_id

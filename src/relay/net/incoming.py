@@ -54,6 +54,8 @@ class Incoming(QuicConnection):
         self._streams = Streams(self)
         self.has_news = True
         """Whether it has to be flushed: more was heard than that all has arrived."""
+        self.is_held_back = False
+        """Whether somebody was refused a stream, or room for bytes."""
         self._is_long_due = True
         """Whether the library has something to say."""
         self._is_settled = False
@@ -178,7 +180,7 @@ class Incoming(QuicConnection):
                 eliciting = True
                 at += 1
             elif _MAX_DATA <= kind <= _MAX_STREAMS_UNI:
-                eliciting = self.has_news = True
+                eliciting = True
                 try:
                     at = self._limit_frame(kind, plain, at + 1)
                 except _Odd:

@@ -67,8 +67,7 @@ class QuicTransport:
         """Append to the stream; after its end or the session's nothing happens."""
         if not self.is_closed:
             self._engine.send(stream, data, fin)
-            if not self._is_flushing:
-                self.connection.wake()
+            self.wake()
             if self._engine.unsent > self.connection.limits.max_unsent:
                 self.close(LimitExceeded.session_code, "the peer reads too slowly (max_unsent)")
 
@@ -84,7 +83,7 @@ class QuicTransport:
         """Keep the connection from idling out."""
         if not self.is_closed:
             self._engine.send_ping(0)
-            self.connection.wake()
+            self.wake()
 
     def capacity(self, stream: int | None = None) -> int:
         """Bytes that would leave soon."""
@@ -94,20 +93,20 @@ class QuicTransport:
         """Break off our half."""
         if not self.is_closed:
             self._engine.reset(stream, self._outgoing(code))
-            self.connection.wake()
+            self.wake()
 
     def stop(self, stream: int, code: int) -> None:
         """Ask the peer to break off its half; nothing more of it is told."""
         if not self.is_closed and self._engine.knows(stream):
             self._engine.stop(stream, self._outgoing(code))
             self._stopped.add(stream)
-            self.connection.wake()
+            self.wake()
 
     def send_datagram(self, data: bytes) -> bool:
         """Send unreliably; False when it could not be taken."""
         if self.is_closed or not self._engine.send_datagram(data):
             return False
-        self.connection.wake()
+        self.wake()
         return True
 
     def bandwidth(self) -> int:
@@ -116,7 +115,8 @@ class QuicTransport:
 
     def wake(self) -> None:
         """Have the receiver's flush called before this turn's packets are built."""
-        self.connection.wake()
+        if not self._is_flushing:
+            self.connection.wake()
 
     def close(self, code: int, reason: str = "") -> None:
         """End the session; the receiver hears of it at the next flush."""
@@ -197,7 +197,7 @@ class QuicTransport:
         stream = self._engine.open_stream(uni)
         if stream is not None:
             # Who waits for credit asks at every flush, and must not cause the next one by that.
-            self.connection.wake()
+            self.wake()
         return stream
 
     def _datagram_room(self) -> int:

@@ -160,8 +160,9 @@ class ShortWay(Incoming):
             and data.startswith(self.host_cid, 1)
             and self._open(data, now)
         ):
-            if self._stirred or self._is_long_due:
+            if self._stirred or self._is_long_due or self.is_held_back:
                 self.has_news = True
+                self.is_held_back = False
             return
         self._catch_up()
         super().receive_datagram(data, addr, now)
@@ -306,10 +307,14 @@ class ShortWay(Incoming):
         if paced is not None:
             pacer.update_bucket(now=now)
         plain: list[bytes] = []
-        if not ack_due and len(self._stirred) == 1 and self._send_only(now, plain):
-            pass
-        else:
-            self._send_mixed(now, ack_due, plain)
+        while ack_due or self._stirred:
+            if paced is not None and pacer.bucket_time <= 0 and not ack_due:
+                self._pacing_at = now + paced
+                break
+            if ack_due or not self._send_run(now, plain):
+                if not self._send_mixed(now, ack_due, plain):
+                    break
+                ack_due = False
         if not plain:
             return []
         crypto, number = self._crypto, self._packet_number
@@ -325,102 +330,86 @@ class ShortWay(Incoming):
             self._alive_at = train.sent_time
             self._ack_eliciting_sent_since_receipt = True
 
-    def _send_only(self, now: float, plain: list[bytes]) -> bool:
-        """Send what the only stream has; False when it is not that simple, and nothing is done."""
-        (stream_id,) = self._stirred
-        stream = self._stirred[stream_id]
+    def _send_run(self, now: float, plain: list[bytes]) -> bool:
+        """Send new bytes of the stream whose turn it is: all of them when it is the only one, else
+        as many as fill packets. False, and nothing is done, when it is not that simple."""
+        stream_id, stream = next(iter(self._stirred.items()))
         sender: Any = stream.sender
-        start = sender.highest_offset
-        limit = self._max_datagram_size
-        label = sender.label
-        overhead = 3 + len(self._peer_cid.cid) + _TAG
-        step = limit - overhead - 5 - len(label)
-        if not sender.is_orderly or stream.is_blocked or sender._buffer_stop >= _FAR:
-            return False
-        loss = self._loss
-        count = (loss._cc.congestion_window - loss._cc.bytes_in_flight) // limit
-        pacer = loss._pacer
-        paced = pacer.packet_time
-        if paced is not None:
-            if pacer.bucket_time <= 0:
-                self._pacing_at = now + paced
-                return True
-            count = min(count, ceil(pacer.bucket_time / paced))
-        if count <= 0:
-            return False  # less than a packet may still fit
-        most = min(
-            start + count * step,
-            start + self._remote_max_data - self._remote_max_data_used,
-            stream.max_stream_data_remote,
-        )
-        stop = sender._buffer_stop
-        if most <= start < stop:
+        start, stop = sender.highest_offset, sender._buffer_stop
+        if not sender.is_orderly or stream.is_blocked or stop >= _FAR:
             return False
         if start == stop and not sender._pending_eof:
             sender.buffer_is_empty = True
             del self._stirred[stream_id]
             return True
+        limit, label = self._max_datagram_size, sender.label
+        step = limit - len(self._peer_cid.cid) - len(label) - 8 - _TAG
+        loss = self._loss
+        control, pacer = loss._cc, loss._pacer
+        count = (control.congestion_window - control.bytes_in_flight) // limit
+        paced = pacer.packet_time
+        if paced is not None:
+            count = min(count, ceil(pacer.bucket_time / paced))
+        credit = self._remote_max_data - self._remote_max_data_used
+        most = min(start + min(count * step, credit), stream.max_stream_data_remote)
+        if len(self._stirred) > 1:
+            most = start + (min(most, stop) - start) // step * step
+        if count <= 0 or (most <= start and (start < stop or len(self._stirred) > 1)):
+            return False  # less than a packet may still fit
         start, data, fin = sender.take_new(most)
         size = len(data)
         self._remote_max_data_used += size
-        head = _TO_END + label
+        mark = start | 1 << 31
         if size <= step:
+            count = 1
             kind = _TO_END_LAST if fin else _TO_END
-            plain.append(b"".join((kind, label, (start | 1 << 31).to_bytes(4, "big"), data)))
+            plain.append(b"".join((kind, label, mark.to_bytes(4, "big"), data)))
         else:
-            mark = start | 1 << 31
-            plain += [
+            head = _TO_END + label
+            packets = [
                 b"".join((head, (mark + at).to_bytes(4, "big"), data[at : at + step]))
                 for at in range(0, size, step)
             ]
             if fin:
-                plain[-1] = _TO_END_LAST + plain[-1][1:]
-        count = len(plain)
-        number = self._packet_number
-        train = Train(number, number + count - 1, size + count * (limit - step), now)
+                packets[-1] = _TO_END_LAST + packets[-1][1:]
+            count = len(packets)
+            plain += packets
+        number = self._packet_number + len(plain)
+        train = Train(number - count, number - 1, size + count * (limit - step), now)
         train.sender, train.step, train.full = sender, step, limit
         train.start, train.stop, train.fin = start, start + size, fin
         self._enter(train)
         if sender.highest_offset == stop:
             sender.buffer_is_empty = True
             del self._stirred[stream_id]
-        elif paced is not None and count * paced >= pacer.bucket_time:
-            self._pacing_at = now + paced
         if paced is not None:
             left = pacer.bucket_time - paced * count
             pacer.bucket_time = left if left > 0.0 else 0.0
         return True
 
-    def _send_mixed(self, now: float, ack_due: bool, plain: list[bytes]) -> None:
-        """Send packet by packet what several streams have, resets, and what is to be sent again."""
+    def _send_mixed(self, now: float, ack_due: bool, plain: list[bytes]) -> bool:
+        """Send a packet of whatever there is: an acknowledgement, resets, bytes of several streams
+        or to be sent again. Answers whether more may follow."""
         loss = self._loss
         pacer = loss._pacer
-        paced = pacer.packet_time
-        room = loss.congestion_window - loss.bytes_in_flight
         overhead = 3 + len(self._peer_cid.cid) + _TAG
-        while True:
-            if paced is not None and pacer.bucket_time <= 0 and not ack_due:
-                self._pacing_at = now + paced
-                break
-            frames: list[bytes] = [self._ack_frame(now)] if ack_due else []
-            ack_due = False
-            size = sum(map(len, frames))
-            limit = min(self._max_datagram_size, room) - overhead - size
-            number = self._packet_number + len(plain)
-            train = Train(number, number, 0, now)
-            eliciting = self._fill(limit, frames, train)
-            if not frames:
-                break
-            payload = b"".join(frames)
-            plain.append(payload)
-            if paced is not None:
-                pacer.bucket_time = max(0.0, pacer.bucket_time - paced)
-            if not eliciting:
-                # Nobody acknowledges this, and nothing hangs on its arrival.
-                break
-            train.sent_bytes = train.full = len(payload) + overhead
-            self._enter(train)
-            room -= train.sent_bytes
+        frames: list[bytes] = [self._ack_frame(now)] if ack_due else []
+        room = min(self._max_datagram_size, loss.congestion_window - loss.bytes_in_flight)
+        number = self._packet_number + len(plain)
+        train = Train(number, number, 0, now)
+        eliciting = self._fill(room - overhead - sum(map(len, frames)), frames, train)
+        if not frames:
+            return False
+        payload = b"".join(frames)
+        plain.append(payload)
+        if pacer.packet_time is not None:
+            pacer.bucket_time = max(0.0, pacer.bucket_time - pacer.packet_time)
+        if not eliciting:
+            # Nobody acknowledges this, and nothing hangs on its arrival.
+            return False
+        train.sent_bytes = train.full = len(payload) + overhead
+        self._enter(train)
+        return True
 
     def _ack_frame(self, now: float) -> bytes:
         space = self._space

@@ -178,6 +178,11 @@ class LiteSession:
                 self.emit(DatagramReceived(*datagram))
         return self._drain()
 
+    @property
+    def has_waiting(self) -> bool:
+        """Whether `flush` may have anything to do."""
+        return bool(self._pending or self._events)
+
     def flush(self) -> list[Event]:
         """Open the streams that waited for credit, as far as the peer grants it by now."""
         while self._pending:
