@@ -133,10 +133,8 @@ class Engine(ShortWay):
             if stream is None:
                 return 0
             room = min(room, stream.max_stream_data_remote - stream.sender._buffer_stop)
-        if room > 0:
-            return room
-        self.is_held_back = True
-        return 0
+        self.wants_room = room <= 0
+        return max(0, room)
 
     def is_acknowledged(self, stream_id: int, offset: int) -> bool:
         """Whether the peer has all bytes of our half of a stream before ``offset``."""
@@ -168,8 +166,9 @@ class Engine(ShortWay):
         else:
             stream_id, most = self._local_next_stream_id_bidi, self._remote_max_streams_bidi
         if stream_id >> 2 >= most:
-            self.is_held_back = True
+            self.wants_streams = True
             return None
+        self.wants_streams = False
         dict.__setitem__(self._streams, stream_id, self._made(stream_id, uni))
         return stream_id
 

@@ -54,8 +54,8 @@ class Incoming(QuicConnection):
         self._streams = Streams(self)
         self.has_news = True
         """Whether it has to be flushed: more was heard than that all has arrived."""
-        self.is_held_back = False
-        """Whether somebody was refused a stream, or room for bytes."""
+        self.wants_streams = self.wants_room = False
+        """Whether somebody was refused a stream, or room for bytes, and has got none since."""
         self._is_long_due = True
         """Whether the library has something to say."""
         self._is_settled = False

@@ -160,9 +160,8 @@ class ShortWay(Incoming):
             and data.startswith(self.host_cid, 1)
             and self._open(data, now)
         ):
-            if self._stirred or self._is_long_due or self.is_held_back:
+            if self._stirred or self._is_long_due or self.wants_streams or self.wants_room:
                 self.has_news = True
-                self.is_held_back = False
             return
         self._catch_up()
         super().receive_datagram(data, addr, now)
