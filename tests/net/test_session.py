@@ -179,7 +179,7 @@ async def test_stream_credit_runs_out_and_comes_back(house, scheme) -> None:
         again: list[int] = []
 
         def retry() -> None:
-            if (stream := pair.near.open_uni()) is not None:
+            while (stream := pair.near.open_uni()) is not None:
                 again.append(stream)
 
         pair.client.on_flush = retry
