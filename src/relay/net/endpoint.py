@@ -318,7 +318,8 @@ class Endpoint:
         for connection in list(timers.busy):
             if connection.is_quiet:
                 del timers.busy[connection]
-                timers.arm(connection, population)
+                if connection.armed is None:
+                    timers.arm(connection, population)
             elif connection.is_late(now, ROUND):
                 due.append(connection)
         timers.next_round()

@@ -44,6 +44,13 @@ _TO_END, _TO_END_LAST = b"\x0c", b"\x0d"
 _LEAST = 64
 """Bytes of a packet below which no stream data is begun."""
 
+_PING = b"\x01"
+_ACK_SIZE = 256
+"""Bytes of an ACK frame; the oldest ranges that do not fit are left out (RFC 9000, 13.2.3)."""
+
+_KNOWN_EVERY = 8
+"""Packets of which one asks that it be known which acknowledgements arrived (13.2.4)."""
+
 _FAR = 1 << 30
 """Offsets from here on take more than four bytes."""
 
@@ -240,17 +247,13 @@ class ShortWay(Incoming):
         self.has_news = False
         departures: list[Departure] = []
         if self._is_settled and not self._is_long_due:
-            space = self._space
-            ack_due = space.ack_at is not None and space.ack_at <= now
-            # Several ranges may have to be acknowledged with a PING along.
-            if not ack_due or len(space.ack_queue) < 2:
-                self._pacing_at = None
-                if self._stirred or ack_due:
-                    datagrams = self._send_short(now, ack_due)
-                    if datagrams:
-                        departures.append((datagrams, self._home))
-                if not self._is_long_due:
-                    return departures
+            ack_at = self._space.ack_at
+            ack_due = ack_at is not None and ack_at <= now
+            self._pacing_at = None
+            if (self._stirred or ack_due) and (datagrams := self._send_short(now, ack_due)):
+                departures.append((datagrams, self._home))
+            if not self._is_long_due:
+                return departures
         self._streams_queue = self._in_turn()
         self._catch_up()
         packets = super().datagrams_to_send(now)
@@ -389,34 +392,43 @@ class ShortWay(Incoming):
     def _send_mixed(self, now: float, ack_due: bool, plain: list[bytes]) -> bool:
         """Send a packet of whatever there is: an acknowledgement, resets, bytes of several streams
         or to be sent again. Answers whether more may follow."""
-        loss = self._loss
-        pacer = loss._pacer
+        loss, pacer, space = self._loss, self._loss._pacer, self._space
         overhead = 3 + len(self._peer_cid.cid) + _TAG
-        frames: list[bytes] = [self._ack_frame(now)] if ack_due else []
-        room = min(self._max_datagram_size, loss.congestion_window - loss.bytes_in_flight)
         number = self._packet_number + len(plain)
         train = Train(number, number, 0, now)
-        eliciting = self._fill(room - overhead - sum(map(len, frames)), frames, train)
+        room = min(self._max_datagram_size, loss.congestion_window - loss.bytes_in_flight)
+        frames: list[bytes] = []
+        eliciting = False
+        if ack_due:
+            frames.append(self._ack_frame(now))
+            # Now and then the peer has to say that it knows of the gaps, so that they are forgotten.
+            if len(space.ack_queue) > 1 and number % _KNOWN_EVERY == 0 and room > _ACK_SIZE * 2:
+                frames.append(_PING)
+                eliciting = True
+        filled = self._fill(room - overhead - sum(map(len, frames)), frames, train)
         if not frames:
             return False
         payload = b"".join(frames)
         plain.append(payload)
         if pacer.packet_time is not None:
             pacer.bucket_time = max(0.0, pacer.bucket_time - pacer.packet_time)
-        if not eliciting:
+        if not (eliciting or filled):
             # Nobody acknowledges this, and nothing hangs on its arrival.
             return False
+        if ack_due:
+            known = self._on_ack_delivery, (space, space.largest_received_packet)
+            train.handlers = [*train.handlers, known]
         train.sent_bytes = train.full = len(payload) + overhead
         self._enter(train)
-        return True
+        return filled
 
     def _ack_frame(self, now: float) -> bytes:
         space = self._space
         received = space.largest_received_time
         delay = int((now - (received or now)) * 1000000) >> self._local_ack_delay_exponent
-        buf = Buffer(capacity=64)
+        buf = Buffer(capacity=_ACK_SIZE)
         buf.push_uint_var(0x02)
-        push_ack_frame(buf, space.ack_queue, delay, 63)
+        push_ack_frame(buf, space.ack_queue, delay, _ACK_SIZE - 1)
         space.ack_at = None
         return buf.data
 
