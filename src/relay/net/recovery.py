@@ -15,12 +15,9 @@ from typing import Any
 from aioquic.quic.packet_builder import QuicDeliveryState, QuicSentPacket
 from aioquic.quic.rangeset import RangeSet
 from aioquic.quic.recovery import (
-    K_MICRO_SECOND,
     K_PACKET_THRESHOLD,
     K_PERSISTENT_CONGESTION_THRESHOLD,
-    K_SECOND,
     K_TIME_THRESHOLD,
-    QuicPacketPacer,
     QuicPacketRecovery,
     QuicPacketSpace,
 )
@@ -29,12 +26,6 @@ from relay.net.sender import SharedSender
 
 Handler = tuple[Any, tuple[Any, ...]]
 """Whom to tell what became of a packet, and with what: as the library notes it."""
-
-HASTE = 1.25
-"""How much faster than a window per round trip packets may leave (RFC 9002, 7.7)."""
-
-BURST, MAX_BURST = 10, 16
-"""Packets that may always leave at once (an initial window), and at most."""
 
 _ACKED = QuicDeliveryState.ACKED
 _LOST = QuicDeliveryState.LOST
@@ -104,29 +95,11 @@ class Train:
             handler(delivery, *arguments)
 
 
-class Pacer(QuicPacketPacer):
-    """The library's pacing with the burst and the haste that RFC 9002 (7.7) recommends.
-
-    A frame of a video is a train of ten packets: cut in two by a timer it would cost twice.
-    """
-
-    def update_rate(self, congestion_window: int, smoothed_rtt: float) -> None:
-        """A window per round trip, and a quarter more so that the window is what limits."""
-        size = self._max_datagram_size
-        rate = HASTE * congestion_window / max(smoothed_rtt, K_MICRO_SECOND)
-        self.packet_time = max(K_MICRO_SECOND, min(size / rate, K_SECOND))
-        burst = max(BURST * size, min(congestion_window // 4, MAX_BURST * size))
-        self.bucket_max = burst / rate
-        if self.bucket_time > self.bucket_max:
-            self.bucket_time = self.bucket_max
-
-
 class Recovery(QuicPacketRecovery):
     """The library's recovery, with trains where application data is concerned."""
 
-    def __init__(self, *, max_datagram_size: int, **options: Any) -> None:
-        super().__init__(max_datagram_size=max_datagram_size, **options)
-        self._pacer = Pacer(max_datagram_size=max_datagram_size)
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
         self.book: list[Train] = []
         """Under way, in the order of their numbers. What the library sends by itself is here, too;
         its own book of the application's space stays empty."""

@@ -401,7 +401,7 @@ class ShortWay(Incoming):
         eliciting = False
         if ack_due:
             frames.append(self._ack_frame(now))
-            # Now and then the peer has to say that it knows of the gaps, so that they are forgotten.
+            # Now and then the peer has to say that it knows of the gaps: they are forgotten then.
             if len(space.ack_queue) > 1 and number % _KNOWN_EVERY == 0 and room > _ACK_SIZE * 2:
                 frames.append(_PING)
                 eliciting = True
