@@ -14,6 +14,7 @@ from aioquic.quic.stream import QuicStream
 from hypothesis import given
 from hypothesis import strategies as st
 
+from relay.net.mtu import SAFE, PathMtu
 from relay.net.recovery import Recovery, Train
 from relay.net.sender import SharedSender
 
@@ -33,7 +34,9 @@ class Side:
     """A recovery with its space and the stream whose bytes are sent."""
 
     def __init__(self, kind: type[QuicPacketRecovery], algorithm: str) -> None:
+        more = {"mtu": PathMtu(SAFE)} if kind is Recovery else {}
         self.recovery: Any = kind(
+            **more,
             congestion_control_algorithm=algorithm,
             initial_rtt=0.1,
             max_datagram_size=FULL,

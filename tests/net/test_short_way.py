@@ -37,6 +37,7 @@ class Net:
 
     is_short: bool = True
     loss: float = 0.0
+    mtu: int = 1500
     delay: float = 0.01
     jitter: float = 0.0
     seed: int = 1
@@ -112,7 +113,7 @@ class Net:
             self._post(True, data)
 
     def _post(self, is_up: bool, data: bytes) -> None:
-        if self.dice.random() >= self.loss:
+        if self.dice.random() >= self.loss and len(data) <= self.mtu:
             when = self.now + self.delay + self.dice.random() * self.jitter
             heapq.heappush(self.under_way, (when, next(self.order), is_up, data))
 
@@ -253,3 +254,43 @@ def test_another_version_of_the_library_is_left_alone(monkeypatch, caplog) -> No
         Net()  # it is said once, not for every connection
     assert net.short == 0
     assert sum("short way off" in record.message for record in caplog.records) == 1
+
+
+@pytest.mark.parametrize(("mtu", "size"), [(1500, 1452), (1400, 1392), (1300, 1252), (1200, 1200)])
+def test_packets_are_as_large_as_the_path_carries(mtu, size) -> None:
+    net, _ = carried(True, 0.0, 1, mtu=mtu)
+    assert net.server._mtu.size == net.server._max_datagram_size == size
+
+
+def test_a_path_that_comes_to_carry_less_loses_nothing() -> None:
+    net, _ = carried(True, 0.0, 1)
+    assert net.server._max_datagram_size == 1452
+    net.mtu = 1300
+    stream = net.server.open_stream(True)
+    net.server.send(stream, bytes(200_000), True)
+    net.run(60.0, lambda: stream in net.finished)
+    assert net.got[stream] == bytes(200_000)
+    assert net.server._max_datagram_size == 1200
+    net.run(15.0)
+    net.server.send(net.server.open_stream(True), bytes(200_000), True)
+    net.run(15.0)
+    assert net.server._max_datagram_size == 1252
+
+
+def test_no_larger_packet_leaves_than_the_peer_takes() -> None:
+    net = Net()
+    net.server._mtu.lower_ceiling(1250)
+    stream = net.server.open_stream(True)
+    net.server.send(stream, bytes(100_000), True)
+    sizes: set[int] = set()
+    post = net._post
+
+    def seen(is_up: bool, data: bytes) -> None:
+        if not is_up:
+            sizes.add(len(data))
+        post(is_up, data)
+
+    net._post = seen
+    net.run(10.0)
+    assert max(sizes) <= 1250
+    assert net.got[stream] == bytes(100_000)

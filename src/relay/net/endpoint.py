@@ -22,6 +22,7 @@ from relay.net.codes import BAD_CERTIFICATE, CONNECTION_REFUSED
 from relay.net.connection import Application, Begin, Connection
 from relay.net.engine import Engine
 from relay.net.gate import CID_LENGTH, VERSIONS, Admitted, Gate, read_header
+from relay.net.mtu import SAFE
 from relay.net.outbox import Outbox
 from relay.net.quic import QuicTransport
 from relay.net.settings import ListenSettings, QuicLimits
@@ -59,7 +60,7 @@ def configure(limits: QuicLimits, is_client: bool, alpn: Sequence[str]) -> QuicC
         idle_timeout=limits.idle_timeout,
         max_data=limits.max_data,
         max_stream_data=limits.max_stream_data,
-        max_datagram_size=limits.max_datagram_size,
+        max_datagram_size=SAFE,
         max_datagram_frame_size=65536,
         supported_versions=list(VERSIONS),
     )

@@ -12,6 +12,7 @@ from aioquic._buffer import Buffer
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.connection import END_STATES, QuicConnectionState
 from aioquic.quic.events import ConnectionTerminated, StreamDataReceived, StreamReset
+from aioquic.quic.packet import pull_quic_transport_parameters
 from aioquic.quic.packet_builder import QuicPacketBuilder
 from aioquic.tls import Context, pull_client_hello
 from cryptography import x509
@@ -44,6 +45,7 @@ class Engine(ShortWay):
     ) -> None:
         super().__init__(
             short_way=limits.short_way,
+            max_datagram_size=limits.max_datagram_size,
             configuration=configuration,
             original_destination_connection_id=original_cid,
             retry_source_connection_id=retry_cid,
@@ -265,6 +267,13 @@ class Engine(ShortWay):
             receiver._buffer.clear()
         if self._delivered >= self._grant_at:
             self._is_long_due = True
+
+    def _parse_transport_parameters(self, data: bytes, from_session_ticket: bool = False) -> None:
+        super()._parse_transport_parameters(data, from_session_ticket)
+        # The library checks this one, and keeps it to itself as well.
+        most = pull_quic_transport_parameters(Buffer(data=data)).max_udp_payload_size
+        if most is not None:
+            self._mtu.lower_ceiling(most)
 
     def _initialize(self, peer_cid: bytes) -> None:
         super()._initialize(peer_cid)

@@ -22,6 +22,7 @@ from aioquic.quic.recovery import (
     QuicPacketSpace,
 )
 
+from relay.net.mtu import SAFE, PathMtu
 from relay.net.sender import SharedSender
 
 Handler = tuple[Any, tuple[Any, ...]]
@@ -42,6 +43,7 @@ class Train:
         "in_flight",
         "is_ack_eliciting",
         "is_foreign",
+        "is_trial",
         "last",
         "sender",
         "sent_bytes",
@@ -68,6 +70,13 @@ class Train:
         self.is_ack_eliciting = self.in_flight = True
         self.is_foreign = False
         """Whether the library built it."""
+        self.is_trial = False
+        """Whether it only tries a size: that it is lost says nothing of congestion."""
+
+    @property
+    def is_large(self) -> bool:
+        """Whether any path of QUIC would not have to carry its packets."""
+        return (self.full if self.last > self.first else self.sent_bytes) > SAFE
 
     @property
     def count(self) -> int:
@@ -98,13 +107,14 @@ class Train:
 class Recovery(QuicPacketRecovery):
     """The library's recovery, with trains where application data is concerned."""
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, mtu: PathMtu, **options: Any) -> None:
         super().__init__(**options)
         self.book: list[Train] = []
         """Under way, in the order of their numbers. What the library sends by itself is here, too;
         its own book of the application's space stays empty."""
         self.lost_foreign = False
         """Whether something was lost that the library has to send again."""
+        self.mtu = mtu
 
     def enter(self, train: Train, space: QuicPacketSpace) -> None:
         """Note what leaves now."""
@@ -219,7 +229,7 @@ class Recovery(QuicPacketRecovery):
                 else:
                     del self.book[index]
                 space = next(each for each in self.spaces if each.is_application_data)
-                self._lose([oldest], space)
+                self._lose([oldest], space, now)
                 self._cc.on_packets_expired(packets=[oldest])  # type: ignore[list-item]
                 break
         self._send_probe()
@@ -260,6 +270,8 @@ class Recovery(QuicPacketRecovery):
                 space.ack_eliciting_in_flight -= train.last + 1 - train.first
             if train.in_flight:
                 control.on_packet_acked(packet=train, now=now)  # type: ignore[arg-type]
+            if self.mtu.is_doubtful and train.is_large:
+                self.mtu.arrived()
             if train.sender is not None:
                 train.sender.arrived(train.start, train.stop, train.fin)
             if train.handlers:
@@ -328,7 +340,11 @@ class Recovery(QuicPacketRecovery):
         if not lost:
             return
         self.book[:] = kept
-        self._lose(lost, space)
+        self._lose(lost, space, now)
+        trials = [each for each in lost if each.is_trial]
+        if trials:
+            self._cc.on_packets_expired(packets=trials)  # type: ignore[arg-type]
+            lost = [each for each in lost if not each.is_trial]
         counted = [each for each in lost if each.in_flight]
         if counted:
             self._cc.on_packets_lost(now=now, packets=counted)  # type: ignore[arg-type]
@@ -338,9 +354,11 @@ class Recovery(QuicPacketRecovery):
                 congestion_window=self._cc.congestion_window, smoothed_rtt=self._rtt_smoothed
             )
 
-    def _lose(self, trains: Iterable[Train], space: QuicPacketSpace) -> None:
+    def _lose(self, trains: Iterable[Train], space: QuicPacketSpace, now: float) -> None:
         """Have what they carried sent again."""
         for train in trains:
+            if train.is_large and not train.is_trial:
+                self.mtu.lost(train.count, now)
             if train.is_ack_eliciting:
                 space.ack_eliciting_in_flight -= train.count
             if train.is_foreign:

@@ -33,10 +33,15 @@ _UDP_SEGMENT = 103
 _UDP_GRO = 104
 """Options of Linux (udp(7)) that Python's socket module does not name."""
 
+_MTU_DISCOVER = ((socket.IPPROTO_IP, 10), (socket.IPPROTO_IPV6, 23))
+_PROBE = 3
+"""Linux: never cut a packet in fragments, and leave it to us how large they may be (ip(7))."""
+
 _ANCILLARY = socket.CMSG_SPACE(4)
 
 _BUSY = frozenset((errno.EAGAIN, errno.EWOULDBLOCK))
-_NO_TRAINS = frozenset((errno.EIO, errno.EINVAL, errno.EMSGSIZE, errno.EOPNOTSUPP))
+_TOO_LARGE = frozenset((errno.EINVAL, errno.EMSGSIZE))
+_NO_TRAINS = _TOO_LARGE | {errno.EIO, errno.EOPNOTSUPP}
 
 
 class Socket(socket.socket):
@@ -51,6 +56,9 @@ class Socket(socket.socket):
         self.setblocking(False)
         self.in_trains = False
         if sys.platform == "linux":
+            for level, option in _MTU_DISCOVER:
+                with contextlib.suppress(OSError):
+                    self.setsockopt(level, option, _PROBE)
             with contextlib.suppress(OSError):
                 # Asked only to learn whether the kernel knows it: 0 means no trains by default.
                 self.setsockopt(socket.SOL_UDP, _UDP_SEGMENT, 0)
@@ -108,7 +116,7 @@ def send(sock: Socket, datagrams: Sequence[bytes], address: Address | None) -> i
                 return index
             if length > 1 and error.errno in _NO_TRAINS:
                 in_trains = False
-                if error.errno != errno.EMSGSIZE:  # which speaks of this path alone
+                if error.errno not in _TOO_LARGE:  # which speaks of this path alone
                     sock.in_trains = False  # the route's device cannot
                 continue
         index += length
