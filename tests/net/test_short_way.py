@@ -38,6 +38,7 @@ class Net:
     is_short: bool = True
     loss: float = 0.0
     mtu: int = 1500
+    peer_takes: int | None = None
     delay: float = 0.01
     jitter: float = 0.0
     seed: int = 1
@@ -71,6 +72,10 @@ class Net:
             return sent
 
         self.server._send_short = counted
+        if self.peer_takes is not None:
+            said = self.client._serialize_transport_parameters
+            most = b"\x03\x02" + (self.peer_takes | 0x4000).to_bytes(2, "big")
+            self.client._serialize_transport_parameters = lambda: said() + most
         self.client.connect(THERE, self.now)
         self.loss = 0.0
         self.run(0.5)
@@ -278,19 +283,17 @@ def test_a_path_that_comes_to_carry_less_loses_nothing() -> None:
 
 
 def test_no_larger_packet_leaves_than_the_peer_takes() -> None:
-    net = Net()
-    net.server._mtu.lower_ceiling(1250)
+    sizes: set[int] = set()
+
+    class Watched(Net):
+        def _post(self, is_up: bool, data: bytes) -> None:
+            if not is_up:
+                sizes.add(len(data))
+            super()._post(is_up, data)
+
+    net = Watched(peer_takes=1250)
     stream = net.server.open_stream(True)
     net.server.send(stream, bytes(100_000), True)
-    sizes: set[int] = set()
-    post = net._post
-
-    def seen(is_up: bool, data: bytes) -> None:
-        if not is_up:
-            sizes.add(len(data))
-        post(is_up, data)
-
-    net._post = seen
     net.run(10.0)
-    assert max(sizes) <= 1250
+    assert max(sizes) == 1250
     assert net.got[stream] == bytes(100_000)
