@@ -2,6 +2,7 @@
 # make test    every check there is: style, types, floors, tests, foreign clients where present
 # make check   the quick part of it: style, types, floors
 # make bench   measure what relaying costs on this machine, beside the Rust stack; ARGS='--case fan-16'
+# make profile  see where our relay's time goes meanwhile; ARGS='--case fan-16'
 # make bench-decisions   measure what a decision about a token costs
 # make clean   remove whatever the others made
 
@@ -11,7 +12,7 @@ BIN := $(VENV)/bin
 NODE := tests/interop/node
 ADDRESS ?= [::]:4443
 
-.PHONY: run test check bench bench-decisions clean
+.PHONY: run test check bench profile bench-decisions clean
 
 run: $(VENV)/.relay
 	@$(BIN)/python certs/make.py
@@ -31,6 +32,9 @@ check: $(VENV)/.dev
 
 bench: $(VENV)/.bench
 	@$(BIN)/python bench/relaying.py $(ARGS)
+
+profile: $(VENV)/.bench
+	@$(BIN)/python bench/profiling.py $(ARGS)
 
 bench-decisions: $(VENV)/.relay
 	@$(BIN)/python bench/decisions.py

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 class Case:
     """One kind of load."""
 
+    title: str
     kind: str = "media"
-    """Which of the load's routines: media, sessions or announcements."""
+    """What the load does: media, sessions, subscriptions or announcements."""
     viewers: int = 1
     rate: float = 60
     """Frames per second of every track."""
@@ -20,22 +21,53 @@ class Case:
     """Frames of a group."""
     broadcasts: int = 1
     tracks: int = 1
+    rest: bool = False
+    """Whether memory and CPU are looked at when nothing happens any more."""
     token: bool = False
     """Whether every session brings a JWT."""
+    browsers: int = 0
+    """Viewers that come over WebTransport with an empty connection id, as Chromium does."""
+    processes: int = 1
+    """Processes that the viewers are spread over."""
+    note: str = ""
+    """What the case leaves out, and why."""
 
 
 CASES = {
-    **{f"fan-{count}": Case(viewers=count) for count in (1, 4, 16, 64)},
-    "large": Case(viewers=8, size=32768),
-    "small": Case(viewers=16, rate=500, size=1024, group=500),
-    "audio": Case(tracks=16, rate=50, size=160, group=1),
-    "groups": Case(viewers=8, size=4096, group=1),
-    "broadcasts": Case(broadcasts=200, viewers=3, rate=30, size=1024),
-    "join": Case("sessions", viewers=200, token=True),
-    "idle": Case("sessions", viewers=500),
-    "announce": Case("announcements", viewers=50, broadcasts=2000),
-    "tiny": Case(viewers=2, rate=20, size=1024),
-    "tiny-join": Case("sessions", viewers=4, token=True),
+    "fan-1": Case("1 viewer × 60/s of 8 KiB"),
+    **{
+        f"fan-{count}": Case(f"{count} viewers × 60/s of 8 KiB", viewers=count) for count in (4, 16)
+    },
+    "fan-64": Case("64 viewers × 60/s of 8 KiB", viewers=64, processes=2),
+    "large": Case("8 viewers × 60/s of 32 KiB", viewers=8, size=32768),
+    "small": Case(
+        "16 viewers × 500/s of 1 KiB", viewers=16, rate=500, size=1024, group=500, processes=2
+    ),
+    "audio": Case("16 tracks × 50/s of 160 B, a group each", tracks=16, rate=50, size=160, group=1),
+    "groups": Case("8 viewers × 60/s of 4 KiB, a group each", viewers=8, size=4096, group=1),
+    "broadcasts": Case(
+        "200 broadcasts × 3 viewers × 10/s of 1 KiB",
+        broadcasts=200,
+        viewers=3,
+        rate=10,
+        size=1024,
+        processes=3,
+        note="at 30/s the load itself, on one core, can neither send nor read in time",
+    ),
+    "browser-4": Case("4 browsers × 60/s of 8 KiB", viewers=4, browsers=4),
+    "browser-16": Case("16 browsers × 60/s of 8 KiB", viewers=16, browsers=16, processes=2),
+    "join": Case("200 sessions at once, with a JWT", "sessions", viewers=200, token=True),
+    "idle": Case("500 sessions", "sessions", viewers=500, rest=True),
+    "subscriptions": Case(
+        "20 sessions × 50 silent tracks", "subscriptions", viewers=20, tracks=50, rest=True
+    ),
+    "announce": Case(
+        "2,000 broadcasts before 50 listeners", "announcements", viewers=50, broadcasts=2000
+    ),
+    "tiny": Case("a viewer and a browser", viewers=2, browsers=1, rate=20, size=1024, processes=2),
+    "tiny-join": Case("4 sessions", "sessions", viewers=4, token=True),
+    "tiny-subscriptions": Case("2 sessions × 3 tracks", "subscriptions", viewers=2, tracks=3),
+    "tiny-announce": Case("4 broadcasts", "announcements", viewers=2, broadcasts=4),
 }
 """The tiny ones only show that the bench works."""
 

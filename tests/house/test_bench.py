@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import subprocess
 import sys
@@ -38,13 +37,8 @@ def run(*words):
 
 
 @pytest.fixture(scope="module")
-def contest():
-    spec = importlib.util.spec_from_file_location("bench_contest", BENCH / "contest.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules[spec.name]
+def contest(bench):
+    return bench("contest")
 
 
 def test_a_quick_run_shows_and_writes_every_figure(tmp_path):
@@ -112,23 +106,3 @@ def test_a_turn_is_made_long_enough_by_asking_again(contest):
 def test_the_spread_is_the_median_between_its_quartiles(contest):
     spread = contest.Spread.of([9.0, 1.0, 2.0, 4.0, 3.0])
     assert (spread.low, spread.median, spread.high) == (2.0, 3.0, 4.0)
-
-
-def test_relays_carry_a_tiny_load_and_both_are_in_the_table(tmp_path):
-    pytest.importorskip("moq")
-    words = ("--case", "tiny", "--case", "tiny-join", "--rounds", "1", "--seconds", "1")
-    done = subprocess.run(
-        [sys.executable, "-B", str(BENCH / "relaying.py"), *words, "--out", str(tmp_path)],
-        capture_output=True,
-        text=True,
-        timeout=90,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    results = json.loads((tmp_path / "results.json").read_text())
-    for case, expected in (("tiny", 40), ("tiny-join", 4)):
-        (once,) = results[case]
-        for who in ("relay", "moq-rs"):
-            assert (once[who]["expected"], once[who]["delivered"]) == (expected, expected)
-            assert f"| {case} | {who} |" in done.stdout
-    assert (tmp_path / "results.svg").read_text().startswith("<svg")
