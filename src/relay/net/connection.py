@@ -178,16 +178,22 @@ class Connection:
 
     def take_events(self) -> None:
         """Hand up everything the engine has heard."""
+        engine = self.engine
         chunks: dict[int, list[StreamDataReceived]] = {}
-        while (event := self.engine.next_event()) is not None:
-            if isinstance(event, StreamDataReceived):
-                self.engine.delivered(event)
-                chunks.setdefault(event.stream_id, []).append(event)
+        while (event := engine.next_event()) is not None:
+            if type(event) is StreamDataReceived:
+                engine.delivered(event)
+                if event.stream_id in chunks:
+                    chunks[event.stream_id].append(event)
+                else:
+                    chunks[event.stream_id] = [event]
             else:
                 self._pass_chunks(chunks)
                 self._pass(event)
-        self._pass_chunks(chunks)
-        self._tell_end()
+        if chunks:
+            self._pass_chunks(chunks)
+        if engine.ending is not None:
+            self._tell_end()
 
     def flush(self, now: float) -> list[Departure]:
         """Give the application its last moment, then build packets."""

@@ -18,7 +18,7 @@ from aioquic.quic.connection import (
     QuicConnectionState,
     QuicReceiveContext,
 )
-from aioquic.quic.events import StreamDataReceived
+from aioquic.quic.events import QuicEvent, StreamDataReceived
 from aioquic.quic.packet import QuicErrorCode, QuicStreamFrame
 from aioquic.quic.recovery import MAX_ACK_RANGES, QuicPacketSpace
 from aioquic.quic.stream import FinalSizeError, QuicStream, StreamFinishedError
@@ -40,6 +40,17 @@ _MAX_DATA, _MAX_STREAM_DATA, _MAX_STREAMS_BIDI, _MAX_STREAMS_UNI = 0x10, 0x11, 0
 _MAX_STREAM_COUNT = 1 << 60
 
 
+class Heard(QuicEvent):
+    """The next bytes of a stream, as long as they come packet by packet with nothing between."""
+
+    __slots__ = ("chunks", "end_stream", "stream_id")
+
+    def __init__(self, stream_id: int, data: bytes, end_stream: bool) -> None:
+        self.stream_id = stream_id
+        self.chunks = [data]
+        self.end_stream = end_stream
+
+
 class _Odd(Exception):
     """A frame that the library should see."""
 
@@ -52,6 +63,8 @@ class Incoming(QuicConnection):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self._streams = Streams(self)
+        self._heard: Heard | None = None
+        """The last event, while more bytes may be added to it."""
         self.has_news = True
         """Whether it has to be flushed: more was heard than that all has arrived."""
         self.wants_streams = self.wants_room = False
@@ -65,6 +78,16 @@ class Incoming(QuicConnection):
         """When the idle timeout last began to run, if later than the library knows."""
         self._space = QuicPacketSpace()
         """The application's, once it is settled."""
+
+    def next_event(self) -> QuicEvent | None:
+        """What was heard, in order; ``None`` when that is all."""
+        event = super().next_event()
+        if type(event) is not Heard:
+            return event
+        self._heard = None
+        chunks = event.chunks
+        data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        return StreamDataReceived(data, event.end_stream, event.stream_id)
 
     def _settle(self) -> None:
         """After the library had its turn: see whether everyday packets may be read here."""
@@ -192,6 +215,7 @@ class Incoming(QuicConnection):
     def _library_hears(self, plain: bytes, at: int, now: float) -> bool:
         """The rest of a packet is not of every day."""
         self.has_news = self._is_long_due = True
+        self._heard = None
         path = self._network_paths[0]
         context = QuicReceiveContext(_ONE_RTT, self.host_cid, path, None, now, None)
         try:
@@ -256,7 +280,13 @@ class Incoming(QuicConnection):
             if is_last:
                 receiver._final_size = end
                 receiver.is_finished = True
-            self._events.append(StreamDataReceived(data, is_last, stream_id))
+            heard = self._heard
+            if heard is not None and heard.stream_id == stream_id:
+                heard.chunks.append(data)
+                heard.end_stream = is_last
+            else:
+                heard = self._heard = Heard(stream_id, data, is_last)
+                self._events.append(heard)
         else:
             try:
                 event = receiver.handle_frame(QuicStreamFrame(data, is_last, offset))
@@ -266,6 +296,7 @@ class Incoming(QuicConnection):
                 ) from error
             if event is not None:
                 self._events.append(event)
+                self._heard = None
         self._local_max_data.used = used
         if receiver.is_finished:
             if stream.sender.is_finished:

@@ -71,11 +71,6 @@ class PathMtu:
             self._tries = 0
             self._steps = [each for each in self._steps if each < size]
 
-    @property
-    def is_doubtful(self) -> bool:
-        """Whether large packets were lost since one arrived."""
-        return self._gone > 0
-
     def arrived(self) -> None:
         """A packet larger than the safe size arrived."""
         self._gone = 0

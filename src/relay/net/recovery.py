@@ -115,6 +115,8 @@ class Recovery(QuicPacketRecovery):
         self.lost_foreign = False
         """Whether something was lost that the library has to send again."""
         self.mtu = mtu
+        self._largest_large = -1
+        """Number of the latest large packet that arrived."""
 
     def enter(self, train: Train, space: QuicPacketSpace) -> None:
         """Note what leaves now."""
@@ -270,7 +272,8 @@ class Recovery(QuicPacketRecovery):
                 space.ack_eliciting_in_flight -= train.last + 1 - train.first
             if train.in_flight:
                 control.on_packet_acked(packet=train, now=now)  # type: ignore[arg-type]
-            if self.mtu.is_doubtful and train.is_large:
+            if train.is_large:
+                self._largest_large = train.last
                 self.mtu.arrived()
             if train.sender is not None:
                 train.sender.arrived(train.start, train.stop, train.fin)
@@ -357,7 +360,8 @@ class Recovery(QuicPacketRecovery):
     def _lose(self, trains: Iterable[Train], space: QuicPacketSpace, now: float) -> None:
         """Have what they carried sent again."""
         for train in trains:
-            if train.is_large and not train.is_trial:
+            # One that others overtook says nothing of its size, nor does one that they waited for.
+            if train.is_large and not train.is_trial and train.first > self._largest_large:
                 self.mtu.lost(train.count, now)
             if train.is_ack_eliciting:
                 space.ack_eliciting_in_flight -= train.count

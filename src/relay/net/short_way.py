@@ -132,6 +132,7 @@ class ShortWay(Outgoing):
                 self.has_news = True
             return
         self._catch_up()
+        self._heard = None
         super().receive_datagram(data, addr, now)
         self._is_long_due = self.has_news = True
         if self._is_short:
