@@ -270,6 +270,7 @@ class Engine(ShortWay):
 
     def _parse_transport_parameters(self, data: bytes, from_session_ticket: bool = False) -> None:
         super()._parse_transport_parameters(data, from_session_ticket)
+        self._ack_rate.heard(data)
         # The library checks this one, and keeps it to itself as well.
         most = pull_quic_transport_parameters(Buffer(data=data)).max_udp_payload_size
         if most is not None:

@@ -17,6 +17,7 @@ from aioquic.quic.packet import push_ack_frame
 from aioquic.quic.packet_builder import QuicDeliveryState
 from aioquic.quic.stream import QuicStream
 
+from relay.net.ackrate import AckRate
 from relay.net.incoming import Incoming
 from relay.net.mtu import PathMtu
 from relay.net.recovery import Handler, Recovery, Train
@@ -40,6 +41,9 @@ _ACK_SIZE = 256
 _KNOWN_EVERY = 8
 """Packets of which one asks that it be known which acknowledgements arrived (13.2.4)."""
 
+_EXTRAS_EVERY = 0.1
+"""Seconds between two looks at what may be asked of the path and the peer."""
+
 _FAR = 1 << 30
 """Offsets from here on take more than four bytes."""
 
@@ -53,6 +57,8 @@ class Outgoing(Incoming):
         self._stirred: dict[int, QuicStream] = {}
         """Streams that may have something to send, in the order of their turns."""
         self._mtu = PathMtu(max_datagram_size)
+        self._ack_rate = AckRate()
+        self._extras_at = 0.0
         if is_short:
             self._loss = Recovery(
                 self._mtu,
@@ -275,18 +281,39 @@ class Outgoing(Incoming):
         self._loss._pacer._max_datagram_size = size
         self._loss._cc._max_datagram_size = size  # type: ignore[attr-defined]
 
-    def _try(self, size: int, now: float) -> list[bytes]:
-        """A packet of ``size`` bytes that carries nothing (RFC 9000, 14.4)."""
+    def _extras(self, now: float) -> list[list[bytes]]:
+        """Now and then: packets that try a larger size, or ask for fewer acknowledgements."""
+        self._extras_at = now + _EXTRAS_EVERY
+        extras: list[list[bytes]] = []
         control = self._loss._cc
-        if control.congestion_window - control.bytes_in_flight < size:
-            return []
+        if (size := self._mtu.wish(now)) is not None and self._has_room(size):
+            self._mtu.under_way = size
+            padding = bytes(size - 4 - len(self._peer_cid.cid) - _TAG)  # RFC 9000, 14.4
+            extras.append(self._extra(_PING + padding, (self._tried, (size,)), now, True))
+        count = self._ack_rate.wish(control.congestion_window, self._max_datagram_size)
+        if count is not None and self._has_room(_LEAST):
+            frame = self._ack_rate.ask(count)
+            self._loss.max_ack_delay = max(self._loss.max_ack_delay, self._ack_rate.patience)
+            extras.append(self._extra(frame, (self._asked, (count,)), now, False))
+        return extras
+
+    def _has_room(self, size: int) -> bool:
+        control = self._loss._cc
+        return control.congestion_window - control.bytes_in_flight >= size
+
+    def _extra(self, plain: bytes, handler: Handler, now: float, is_trial: bool) -> list[bytes]:
+        """A packet of its own."""
         number = self._packet_number
-        train = Train(number, number, size, now)
-        train.is_trial = True
-        train.handlers = [(self._tried, (size,))]
-        self._mtu.under_way = size
+        train = Train(number, number, len(plain) + 3 + len(self._peer_cid.cid) + _TAG, now)
+        train.is_trial = is_trial
+        train.handlers = [handler]
         self._enter(train)
-        return self._seal([_PING + bytes(size - 4 - len(self._peer_cid.cid) - _TAG)])
+        return self._seal([plain])
+
+    def _asked(self, delivery: QuicDeliveryState, count: int) -> None:
+        """What became of the question for fewer acknowledgements."""
+        if delivery is not QuicDeliveryState.ACKED and self._ack_rate.asked == count:
+            self._ack_rate.lost()
 
     def _tried(self, delivery: QuicDeliveryState, size: int) -> None:
         """What became of such a packet."""
@@ -295,6 +322,7 @@ class Outgoing(Incoming):
             self._resize()
         else:
             self._mtu.try_lost(size)
+            self._extras_at = 0.0
 
 
 def _reset_frame(sender: SharedSender) -> bytes:

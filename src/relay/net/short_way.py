@@ -214,11 +214,11 @@ class ShortWay(Outgoing):
             self._pacing_at = None
             if self._mtu.size != self._max_datagram_size:
                 self._resize()
+            if now >= self._extras_at:
+                departures += [(extra, self._home) for extra in self._extras(now)]
             if (self._stirred or ack_due) and (datagrams := self._send_short(now, ack_due)):
                 departures.append((datagrams, self._home))
             if not self._is_long_due:
-                if (size := self._mtu.wish(now)) is not None and (trial := self._try(size, now)):
-                    departures.append((trial, self._home))
                 return departures
         self._streams_queue = self._in_turn()
         self._catch_up()
@@ -235,8 +235,8 @@ class ShortWay(Outgoing):
         if self._is_short:
             self._settle()
             self._is_long_due = not self._is_settled or self._is_unsaid()
-            if self._is_settled and (size := self._mtu.wish(now)) is not None:
-                departures.append((self._try(size, now), self._home))
+            if self._is_settled and now >= self._extras_at:
+                departures += [(extra, self._home) for extra in self._extras(now)]
         return departures
 
     def _in_turn(self) -> list[QuicStream]:
