@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from aioquic._buffer import Buffer
 from aioquic.quic.configuration import QuicConfiguration
-from aioquic.quic.connection import END_STATES, QuicConnectionState
+from aioquic.quic.connection import QuicConnectionState
 from aioquic.quic.events import ConnectionTerminated, StreamDataReceived, StreamReset
 from aioquic.quic.packet import pull_quic_transport_parameters
 from aioquic.quic.packet_builder import QuicPacketBuilder
@@ -85,7 +85,10 @@ class Engine(ShortWay):
     @property
     def is_over(self) -> bool:
         """Whether nothing can be sent any more."""
-        return self._close_event is not None or self._state in END_STATES
+        return self._close_event is not None or not (
+            self._state is QuicConnectionState.CONNECTED
+            or self._state is QuicConnectionState.FIRSTFLIGHT
+        )
 
     @property
     def is_untouched(self) -> bool:
@@ -125,7 +128,7 @@ class Engine(ShortWay):
 
     def capacity(self, stream_id: int | None = None) -> int:
         """Bytes that would leave soon: of the connection, or of one stream."""
-        if self._close_event is not None or self._state in END_STATES:
+        if self._close_event is not None or self._state is not QuicConnectionState.CONNECTED:
             return 0
         used = self._remote_max_data_used
         credit, window = self._remote_max_data - used, self._loss._cc.congestion_window

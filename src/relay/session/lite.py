@@ -306,7 +306,7 @@ class LiteSession:
         if publication is None or (stream := self.transport.open_uni()) is None:
             return None
         publication.start(sequence if floor is None else min(floor, sequence))
-        self.transport.send(stream, b"\0" + self.dialect.encode(Group(id, sequence, first_frame)))
+        self.transport.send(stream, self.dialect.group_head(Group(id, sequence, first_frame)))
         return stream
 
     def write(self, stream: int, data: bytes, fin: bool = False) -> None:
