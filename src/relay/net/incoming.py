@@ -249,7 +249,6 @@ class Incoming(QuicConnection):
             if stop > len(plain):
                 raise _Odd
         data = plain[at:stop]
-        end = offset + len(data)
         self._assert_stream_can_receive(kind, stream_id)
         stream = self._streams.get(stream_id)
         if stream is None:
@@ -258,6 +257,12 @@ class Incoming(QuicConnection):
             except StreamFinishedError:
                 return stop
             self._look_at_limits()
+        self._stream_bytes(kind, stream, offset, data)
+        return stop
+
+    def _stream_bytes(self, kind: int, stream: QuicStream, offset: int, data: bytes) -> None:
+        """Take bytes of a stream in, as far as the limits allow."""
+        end = offset + len(data)
         receiver = stream.receiver
         used = self._local_max_data.used
         if end > receiver.highest_offset:
@@ -281,11 +286,11 @@ class Incoming(QuicConnection):
                 receiver._final_size = end
                 receiver.is_finished = True
             heard = self._heard
-            if heard is not None and heard.stream_id == stream_id:
+            if heard is not None and heard.stream_id == stream.stream_id:
                 heard.chunks.append(data)
                 heard.end_stream = is_last
             else:
-                heard = self._heard = Heard(stream_id, data, is_last)
+                heard = self._heard = Heard(stream.stream_id or 0, data, is_last)
                 self._events.append(heard)
         else:
             try:
@@ -303,7 +308,6 @@ class Incoming(QuicConnection):
                 self._discard(stream)
         elif end * 2 > stream.max_stream_data_local:
             self._is_long_due = True
-        return stop
 
     def _limit_frame(self, kind: int, plain: bytes, at: int) -> int:
         """MAX_DATA, MAX_STREAM_DATA or MAX_STREAMS (RFC 9000, 19.9 to 19.11)."""
