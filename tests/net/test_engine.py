@@ -51,7 +51,7 @@ def test_a_reset_forgets_its_bytes_at_once(bench) -> None:
     transport.reset(stream, 1)
     assert engine.unsent == 0
     assert transport.capacity() > 0
-    assert not engine._streams[stream].sender._buffer
+    assert not engine._streams[stream].sender._chunks
 
 
 def test_a_stop_forgets_them_too(bench) -> None:

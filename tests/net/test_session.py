@@ -94,8 +94,9 @@ async def test_datagrams_both_ways(house, scheme, wait) -> None:
         pair.near.send(stream, b"x", True)
         await pair.server.until(lambda: pair.server.finished)
         for transport, there in ((pair.near, pair.server), (pair.far, pair.client)):
+            await wait(lambda t=transport: t.datagram_limit > 1400)  # the path's size is found
             limit = transport.datagram_limit
-            assert 1200 <= limit <= 1350
+            assert limit <= 1452
             await wait(lambda t=transport: t.send_datagram(b"first"))
             assert not transport.send_datagram(bytes(limit + 1))
             assert transport.send_datagram(bytes(limit))
@@ -179,7 +180,7 @@ async def test_stream_credit_runs_out_and_comes_back(house, scheme) -> None:
         again: list[int] = []
 
         def retry() -> None:
-            if (stream := pair.near.open_uni()) is not None:
+            while (stream := pair.near.open_uni()) is not None:
                 again.append(stream)
 
         pair.client.on_flush = retry

@@ -37,6 +37,8 @@ class Net:
 
     is_short: bool = True
     loss: float = 0.0
+    mtu: int = 1500
+    peer_takes: int | None = None
     delay: float = 0.01
     jitter: float = 0.0
     seed: int = 1
@@ -64,12 +66,16 @@ class Net:
         self.server = Engine(serving, limits, self.client.original_destination_connection_id)
         send_short, loss = self.server._send_short, self.loss
 
-        def counted(now: float):
-            sent = send_short(now)
+        def counted(now: float, ack_due: bool):
+            sent = send_short(now, ack_due)
             self.short += len(sent)
             return sent
 
         self.server._send_short = counted
+        if self.peer_takes is not None:
+            said = self.client._serialize_transport_parameters
+            most = b"\x03\x02" + (self.peer_takes | 0x4000).to_bytes(2, "big")
+            self.client._serialize_transport_parameters = lambda: said() + most
         self.client.connect(THERE, self.now)
         self.loss = 0.0
         self.run(0.5)
@@ -103,7 +109,7 @@ class Net:
         recovery = self.server._loss
         most = max(recovery.congestion_window, recovery.bytes_in_flight)
         probing = self.server._probe_pending
-        for data, _ in self.server.packets(self.now):
+        for data, _ in self.server.datagrams_to_send(self.now):
             self._post(False, data)
         if self.server._handshake_confirmed and not probing:
             assert recovery.bytes_in_flight <= most
@@ -112,7 +118,7 @@ class Net:
             self._post(True, data)
 
     def _post(self, is_up: bool, data: bytes) -> None:
-        if self.dice.random() >= self.loss:
+        if self.dice.random() >= self.loss and len(data) <= self.mtu:
             when = self.now + self.delay + self.dice.random() * self.jitter
             heapq.heappush(self.under_way, (when, next(self.order), is_up, data))
 
@@ -253,3 +259,41 @@ def test_another_version_of_the_library_is_left_alone(monkeypatch, caplog) -> No
         Net()  # it is said once, not for every connection
     assert net.short == 0
     assert sum("short way off" in record.message for record in caplog.records) == 1
+
+
+@pytest.mark.parametrize(("mtu", "size"), [(1500, 1452), (1400, 1392), (1300, 1252), (1200, 1200)])
+def test_packets_are_as_large_as_the_path_carries(mtu, size) -> None:
+    net, _ = carried(True, 0.0, 1, mtu=mtu)
+    assert net.server._mtu.size == net.server._max_datagram_size == size
+
+
+def test_a_path_that_comes_to_carry_less_loses_nothing() -> None:
+    net, _ = carried(True, 0.0, 1)
+    assert net.server._max_datagram_size == 1452
+    net.mtu = 1300
+    stream = net.server.open_stream(True)
+    net.server.send(stream, bytes(200_000), True)
+    net.run(60.0, lambda: stream in net.finished)
+    assert net.got[stream] == bytes(200_000)
+    assert net.server._max_datagram_size == 1200
+    net.run(15.0)
+    net.server.send(net.server.open_stream(True), bytes(200_000), True)
+    net.run(15.0)
+    assert net.server._max_datagram_size == 1252
+
+
+def test_no_larger_packet_leaves_than_the_peer_takes() -> None:
+    sizes: set[int] = set()
+
+    class Watched(Net):
+        def _post(self, is_up: bool, data: bytes) -> None:
+            if not is_up:
+                sizes.add(len(data))
+            super()._post(is_up, data)
+
+    net = Watched(peer_takes=1250)
+    stream = net.server.open_stream(True)
+    net.server.send(stream, bytes(100_000), True)
+    net.run(10.0)
+    assert max(sizes) == 1250
+    assert net.got[stream] == bytes(100_000)

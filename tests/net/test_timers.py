@@ -12,21 +12,35 @@ class FakeLoop:
 
     def __init__(self) -> None:
         self.armed: list[float] = []
+        self.rounds = 0
+
+    def call_later(self, seconds: float, call: Any) -> Any:
+        self.rounds += 1
+        return SimpleNamespace(cancel=lambda: None)
 
     def call_at(self, when: float, call: Any) -> Any:
         self.armed.append(when)
         return SimpleNamespace(when=lambda: when, cancel=lambda: None)
 
 
+class Due:
+    """A connection that wants to be looked at."""
+
+    def __init__(self, when: float | None) -> None:
+        self.armed: float | None = None
+        self.due = when
+
+    def timer(self) -> float | None:
+        return self.due
+
+
 def due_at(when: float | None) -> Any:
-    made = SimpleNamespace(armed=None, due=when)
-    made.timer = lambda: made.due
-    return made
+    return Due(when)
 
 
 def test_the_loops_timer_moves_forward_only() -> None:
     loop = FakeLoop()
-    timers = Timers(loop, lambda: None)
+    timers = Timers(loop, lambda: None, lambda: None)
     for when in (5.0, 7.0, 6.0, 3.0, None):
         timers.arm(due_at(when), 5)
     assert loop.armed == [5.0, 3.0]
@@ -34,7 +48,7 @@ def test_the_loops_timer_moves_forward_only() -> None:
 
 def test_a_later_time_costs_nothing_until_the_earlier_comes() -> None:
     loop = FakeLoop()
-    timers = Timers(loop, lambda: None)
+    timers = Timers(loop, lambda: None, lambda: None)
     one = due_at(5.0)
     timers.arm(one, 1)
     one.due = 50.0
@@ -47,7 +61,7 @@ def test_a_later_time_costs_nothing_until_the_earlier_comes() -> None:
 
 
 def test_nobody_expires_twice_for_an_outdated_entry() -> None:
-    timers = Timers(FakeLoop(), lambda: None)
+    timers = Timers(FakeLoop(), lambda: None, lambda: None)
     one = due_at(5.0)
     timers.arm(one, 1)
     one.due = 2.0
@@ -57,7 +71,7 @@ def test_nobody_expires_twice_for_an_outdated_entry() -> None:
 
 
 def test_outdated_entries_are_swept() -> None:
-    timers = Timers(FakeLoop(), lambda: None)
+    timers = Timers(FakeLoop(), lambda: None, lambda: None)
     one = due_at(None)
     for turn in range(10_000):
         one.due = 30.0 + turn
@@ -69,7 +83,7 @@ def test_outdated_entries_are_swept() -> None:
 
 
 def test_the_last_one_to_go_leaves_nothing() -> None:
-    timers = Timers(FakeLoop(), lambda: None)
+    timers = Timers(FakeLoop(), lambda: None, lambda: None)
     one = due_at(5.0)
     timers.arm(one, 1)
     timers.disarm(one, 0)
@@ -80,8 +94,27 @@ def test_the_last_one_to_go_leaves_nothing() -> None:
 async def test_in_a_real_loop() -> None:
     rang = asyncio.Event()
     loop = asyncio.get_running_loop()
-    timers = Timers(loop, rang.set)
+    timers = Timers(loop, rang.set, rang.set)
     timers.arm(due_at(loop.time() + 0.01), 1)
     async with asyncio.timeout(1):
         await rang.wait()
     timers.close()
+
+
+def test_rounds_go_on_while_somebody_has_traffic() -> None:
+    loop = FakeLoop()
+    timers = Timers(loop, lambda: None, lambda: None)
+    one, other = due_at(5.0), due_at(6.0)
+    timers.look_at(one)
+    timers.look_at(other)
+    assert loop.rounds == 1
+    timers.next_round()
+    assert loop.rounds == 2
+    timers.disarm(one, 1)
+    del timers.busy[other]
+    timers.next_round()
+    assert loop.rounds == 2
+    timers.look_at(one)
+    assert loop.rounds == 3
+    timers.close()
+    assert not timers.busy

@@ -4,6 +4,8 @@ import errno
 import socket
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from relay.errors import ConfigError
 from relay.net import udp
@@ -28,6 +30,8 @@ def test_what_is_sent_is_received_up_to_the_limit(pair) -> None:
 
 class Broken:
     """A socket that fails in one way."""
+
+    in_trains = False
 
     def __init__(self, *failures: int | None) -> None:
         self.failures = list(failures)
@@ -113,6 +117,7 @@ class NoTrains:
 
     def __init__(self) -> None:
         self.sent: list[bytes] = []
+        self.in_trains = True
 
     def sendmsg(self, *_: object) -> None:
         raise OSError(errno.EIO, "")
@@ -123,7 +128,24 @@ class NoTrains:
 
 def test_where_no_train_can_leave_datagrams_go_one_by_one() -> None:
     sock = NoTrains()
-    udp._GSO.add(sock)
+    assert sock.in_trains
     assert udp.send(sock, [b"a", b"b", b"c"], ("x", 1)) == 3
     assert sock.sent == [b"a", b"b", b"c"]
-    assert sock not in udp._GSO
+    assert not sock.in_trains
+
+
+@given(st.lists(st.integers(0, 3), min_size=1, max_size=70))
+def test_a_train_is_of_one_size_but_its_last(kinds) -> None:
+    sizes = [(0, 1200, 900, 1300)[kind] for kind in kinds]
+    datagrams = [bytes(size) for size in sizes]
+    for start in range(len(sizes)):
+        length = udp._train(datagrams, start)
+        train = sizes[start : start + length]
+        assert 1 <= length <= udp.MAX_TRAIN
+        assert sum(train) <= udp._MAX_TRAIN_BYTES
+        assert length == 1 or 0 < train[-1] <= train[0]
+        assert all(size == train[0] for size in train[:-1])
+        following = sizes[start + length : start + length + 1]
+        is_full = length == udp.MAX_TRAIN or sum(train) + sizes[start] > udp._MAX_TRAIN_BYTES
+        if following == [train[0]] and train[0] == train[-1] and train[0]:
+            assert is_full

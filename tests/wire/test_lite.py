@@ -365,3 +365,15 @@ def test_families_that_a_version_lacks() -> None:
         Reply.PROBE: {"01", "02"},
         Reply.SESSION_INFO: {"03", "04", "05", "06"},
     }
+
+
+@pytest.mark.parametrize("dialect", EACH, ids=lambda dialect: dialect.name)
+def test_the_head_of_a_group_is_its_type_and_its_message(dialect) -> None:
+    for group in (Group(1, 2), Group(1, 3), Group(1, 2), Group(70, 1 << 20)):
+        assert dialect.group_head(group) == b"\0" + dialect.encode(group)
+
+
+def test_heads_that_are_kept_are_bounded() -> None:
+    for sequence in range(3 * lite.MAX_HEADS):
+        LITE_06.group_head(Group(1, sequence))
+    assert len(lite._HEADS) <= lite.MAX_HEADS

@@ -26,6 +26,7 @@ from aioquic.quic.events import (
 from relay.net.codes import H3_INTERNAL_ERROR
 from relay.net.engine import Engine
 from relay.net.settings import QuicLimits
+from relay.net.short_way import Departure
 from relay.net.udp import Address, plain
 from relay.session.transport import PeerCertificate
 
@@ -154,26 +155,58 @@ class Connection:
             return due if self.deadline is None else self.deadline
         return min(due, self.deadline)
 
+    @property
+    def is_impatient(self) -> bool:
+        """Whether its next time has to be kept to the millisecond, or is not one of every day."""
+        return self.deadline is not None or self.engine.is_impatient
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether nothing is due but, some day, the idle timeout."""
+        return self.deadline is None and self.engine.is_resting
+
+    def is_late(self, now: float, soon: float) -> bool:
+        """Whether something is due, or an acknowledgement is within ``soon`` seconds."""
+        engine = self.engine
+        if not engine.is_late(now, soon):
+            return False
+        try:
+            engine.handle_timer(now)
+        except Exception as error:
+            self.fail(error)
+        return True
+
     def take_events(self) -> None:
         """Hand up everything the engine has heard."""
+        engine = self.engine
         chunks: dict[int, list[StreamDataReceived]] = {}
-        while (event := self.engine.next_event()) is not None:
-            if isinstance(event, StreamDataReceived):
-                self.engine.delivered(event)
-                chunks.setdefault(event.stream_id, []).append(event)
+        while (event := engine.next_event()) is not None:
+            if type(event) is StreamDataReceived:
+                engine.delivered(event)
+                if event.stream_id in chunks:
+                    chunks[event.stream_id].append(event)
+                else:
+                    chunks[event.stream_id] = [event]
             else:
                 self._pass_chunks(chunks)
                 self._pass(event)
-        self._pass_chunks(chunks)
-        self._tell_end()
+        if chunks:
+            self._pass_chunks(chunks)
+        if engine.ending is not None:
+            self._tell_end()
 
-    def flush(self, now: float) -> list[tuple[bytes, Address]]:
+    def flush(self, now: float) -> list[Departure]:
         """Give the application its last moment, then build packets."""
-        self._tell_end()
-        if self.application is not None:
-            self._guard(self.application.flush)
+        if self.engine.ending is not None:
+            self._tell_end()
+        application = self.application
+        if application is not None:
+            try:
+                application.flush()
+            except Exception as error:
+                self.fail(error)
         try:
-            return self.engine.packets(now)
+            return self.engine.departures(now)
         except Exception as error:
             self.fail(error)
             return []

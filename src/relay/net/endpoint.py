@@ -10,10 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import socket
 from collections.abc import Callable, Sequence
-from functools import partial
-from itertools import groupby
 
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.packet import QuicHeader
@@ -25,20 +22,24 @@ from relay.net.codes import BAD_CERTIFICATE, CONNECTION_REFUSED
 from relay.net.connection import Application, Begin, Connection
 from relay.net.engine import Engine
 from relay.net.gate import CID_LENGTH, VERSIONS, Admitted, Gate, read_header
+from relay.net.mtu import SAFE
 from relay.net.outbox import Outbox
 from relay.net.quic import QuicTransport
 from relay.net.settings import ListenSettings, QuicLimits
 from relay.net.steer import WHOLE, Share
 from relay.net.stray import Datagram, Strays
-from relay.net.timers import Timers
+from relay.net.timers import ROUND, Timers
 from relay.net.tls import Certificates, Pair
-from relay.net.udp import Address
+from relay.net.udp import Address, Socket
 from relay.net.visit import Door, OpenVisit, ServedWebTransport, knock_raw, offer
 
 OnError = Callable[[Exception], None]
 """Hears of every exception that cost a session."""
 
 _log = logging.getLogger("relay.net")
+
+_ID_END = 1 + CID_LENGTH
+"""Where the connection id of a short header ends (RFC 9000, 17.3)."""
 
 H3 = "h3"
 """ALPN of HTTP/3."""
@@ -59,7 +60,7 @@ def configure(limits: QuicLimits, is_client: bool, alpn: Sequence[str]) -> QuicC
         idle_timeout=limits.idle_timeout,
         max_data=limits.max_data,
         max_stream_data=limits.max_stream_data,
-        max_datagram_size=limits.max_datagram_size,
+        max_datagram_size=SAFE,
         max_datagram_frame_size=65536,
         supported_versions=list(VERSIONS),
     )
@@ -101,12 +102,12 @@ class Endpoint:
         self._protocols = (*protocols, H3)
         self._on_error = on_error
         self._loop = asyncio.get_running_loop()
-        self._sockets: list[socket.socket] = []
+        self._sockets: list[Socket] = []
         self._routes: dict[bytes, Connection] = {}
         self._lines: dict[Connection, _Line] = {}
         self._awake: dict[Connection, None] = {}
         self.outbox = Outbox(self._loop, settings.max_backlog, lambda: self._turn(()))
-        self._timers = Timers(self._loop, self._timer_due)
+        self._timers = Timers(self._loop, self._timer_due, self._round_due)
         self._turn_due: asyncio.Handle | None = None
         self._is_in_turn = False
         self._configured: tuple[Pair, QuicConfiguration] | None = None
@@ -126,7 +127,7 @@ class Endpoint:
             self.add_socket(sock)
         return udp.plain(self._sockets[0].getsockname())
 
-    def share_port(self, sockets: Sequence[socket.socket], strays: Strays) -> tuple[str, int]:
+    def share_port(self, sockets: Sequence[Socket], strays: Strays) -> tuple[str, int]:
         """Listen on sockets of a port that other workers have as well; answers its address."""
         for sock in sockets:
             self.add_socket(sock)
@@ -177,13 +178,13 @@ class Endpoint:
 
     # For the dialling side
 
-    def add_socket(self, sock: socket.socket) -> None:
+    def add_socket(self, sock: Socket) -> None:
         """Read from a socket from now on; it is closed with the endpoint."""
         self._sockets.append(sock)
         self._loop.add_reader(sock.fileno(), self._readable, sock)
 
     def connect(
-        self, sock: socket.socket, address: Address, configuration: QuicConfiguration, begin: Begin
+        self, sock: Socket, address: Address, configuration: QuicConfiguration, begin: Begin
     ) -> Connection:
         """Begin a handshake on a socket that is connected to ``address``."""
         engine = Engine(configuration, self.settings.limits)
@@ -262,7 +263,7 @@ class Endpoint:
 
     # Turns
 
-    def _readable(self, sock: socket.socket) -> None:
+    def _readable(self, sock: Socket) -> None:
         datagrams, refused = udp.receive(sock, self.settings.read_batch)
         if refused:
             self._refused(sock)
@@ -275,20 +276,30 @@ class Endpoint:
             if line < len(self._sockets):
                 self._hear(self._sockets[line], datagrams)
 
-    def _hear(self, sock: socket.socket, datagrams: Sequence[Datagram]) -> None:
-        now = self.now()
+    def _hear(self, sock: Socket, datagrams: Sequence[Datagram]) -> None:
+        now = self._loop.time()
         heard: dict[Connection, None] = {}
+        routes = self._routes
+        size = 0
         for data, address in datagrams:
-            self.bytes_in += len(data)
-            connection = self._take(sock, data, address, now)
-            if connection is None:
-                continue
+            size += len(data)
+            if data and data[0] < 0x80:
+                connection = routes.get(data[1:_ID_END])
+                if connection is None:
+                    continue
+                connection.feed(data, address, now)
+            else:
+                connection = self._take(sock, data, address, now)
+                if connection is None:
+                    continue
             if connection.engine.has_news:
                 heard[connection] = None
-            else:
+            elif connection.is_impatient:
                 self._timers.arm(connection, len(self._lines))
+        self.bytes_in += size
         self.datagrams_in += len(datagrams)
-        self._turn(heard)
+        if heard or self._awake:
+            self._turn(heard)
 
     def _timer_due(self) -> None:
         now = self.now()
@@ -300,6 +311,22 @@ class Endpoint:
                 self._timers.arm(connection, len(self._lines))
         self._turn(due)
 
+    def _round_due(self) -> None:
+        """Look at the connections with traffic: some have become quiet, some have waited."""
+        now = self._loop.time()
+        timers, population = self._timers, len(self._lines)
+        due = []
+        for connection in list(timers.busy):
+            if connection.is_quiet:
+                del timers.busy[connection]
+                if connection.armed is None:
+                    timers.arm(connection, population)
+            elif connection.is_late(now, ROUND):
+                due.append(connection)
+        timers.next_round()
+        if due:
+            self._turn(due)
+
     def _turn(self, heard: Sequence[Connection] | dict[Connection, None]) -> None:
         """Events of all first, then one flush of each: what fans out leaves in one go."""
         if self._turn_due is not None:
@@ -308,12 +335,19 @@ class Endpoint:
         self._is_in_turn = True
         try:
             for connection in heard:
-                self._safely(connection.take_events)
+                try:
+                    connection.take_events()
+                except Exception as error:
+                    self.failed(error)
                 self._awake[connection] = None
             awake, self._awake = self._awake, {}
-            now = self.now()
+            now = self._loop.time()
             for connection in awake:
-                self._safely(partial(self._flush, connection, now))
+                try:
+                    self._flush(connection, now)
+                except Exception as error:
+                    # The last net: whatever goes wrong with one, the others have their turn.
+                    self.failed(error)
         finally:
             self._is_in_turn = False
         if not self._live:
@@ -324,51 +358,40 @@ class Endpoint:
         if self._awake and not self.outbox:
             self._turn_due = self._loop.call_soon(self._turn, ())
 
-    def _safely(self, step: Callable[[], None]) -> None:
-        """The last net: whatever goes wrong with one connection, the others have their turn."""
-        try:
-            step()
-        except Exception as error:
-            self.failed(error)
-
     def _flush(self, connection: Connection, now: float) -> None:
         line = self._lines.get(connection)
         if self.outbox and line is not None and not connection.is_terminated:
             # The kernel is full. Packets built now would only wait; the outbox calls when empty.
             self._awake[connection] = None
             return
-        packets = connection.flush(now)
+        departures = connection.flush(now)
         if line is None:
             return
-        for address, group in groupby(packets, key=lambda packet: packet[1]):
-            target = None if line.is_ours else address
-            self.outbox.send(line.sock, [data for data, _ in group], target)
+        for datagrams, address in departures:
+            self.outbox.send(line.sock, datagrams, None if line.is_ours else address)
         if connection.is_terminated:
             self._forget(connection, line)
-        else:
+        elif connection.is_impatient:
             self._timers.arm(connection, len(self._lines))
+        else:
+            self._timers.look_at(connection)
 
     # Packets
 
-    def _take(
-        self, sock: socket.socket, data: bytes, address: Address, now: float
-    ) -> Connection | None:
-        """Feed a datagram to the connection it belongs to, and name that."""
-        if data and not data[0] & 0x80:
-            connection = self._routes.get(data[1 : 1 + CID_LENGTH])
-        else:
-            header = read_header(data)
-            if header is None:
-                return None
-            connection = self._routes.get(header.destination_cid)
-            if connection is None and self._certificates is not None:
-                return self._knock(sock, header, data, address, now)
+    def _take(self, sock: Socket, data: bytes, address: Address, now: float) -> Connection | None:
+        """Feed a datagram with a long header to the connection it belongs to, and name that."""
+        header = read_header(data)
+        if header is None:
+            return None
+        connection = self._routes.get(header.destination_cid)
+        if connection is None and self._certificates is not None:
+            return self._knock(sock, header, data, address, now)
         if connection is not None:
             connection.feed(data, address, now)
         return connection
 
     def _knock(
-        self, sock: socket.socket, header: QuicHeader, data: bytes, address: Address, now: float
+        self, sock: Socket, header: QuicHeader, data: bytes, address: Address, now: float
     ) -> Connection | None:
         verdict = self.gate.judge(header, len(data), address, now)
         if isinstance(verdict, bytes):
@@ -392,7 +415,7 @@ class Endpoint:
         self.add_id(connection, engine.host_cid)
         return connection
 
-    def _refused(self, sock: socket.socket) -> None:
+    def _refused(self, sock: Socket) -> None:
         """A dialled port is closed: its connection need not wait for the timeout."""
         for connection, line in list(self._lines.items()):
             if line.sock is sock and line.is_ours and not line.is_session:
@@ -457,7 +480,7 @@ class _Line:
 
     __slots__ = ("address", "has_ended", "is_ours", "is_session", "sock")
 
-    def __init__(self, sock: socket.socket, address: Address, is_ours: bool) -> None:
+    def __init__(self, sock: Socket, address: Address, is_ours: bool) -> None:
         self.sock = sock
         self.address = address
         self.is_ours = is_ours

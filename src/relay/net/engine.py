@@ -10,19 +10,19 @@ from __future__ import annotations
 
 from aioquic._buffer import Buffer
 from aioquic.quic.configuration import QuicConfiguration
-from aioquic.quic.connection import END_STATES, QuicConnectionState
+from aioquic.quic.connection import QuicConnectionState
 from aioquic.quic.events import ConnectionTerminated, StreamDataReceived, StreamReset
+from aioquic.quic.packet import pull_quic_transport_parameters
 from aioquic.quic.packet_builder import QuicPacketBuilder
 from aioquic.tls import Context, pull_client_hello
 from cryptography import x509
 
 from relay.net.capsule import clip
-from relay.net.sender import SharedSender
+from relay.net.sender import SharedSender, SharedStream
 from relay.net.settings import QuicLimits
-from relay.net.short_way import ShortWay
+from relay.net.short_way import Departure, ShortWay
 from relay.net.steer import WHOLE, Share
 from relay.net.tls import fingerprint
-from relay.net.udp import Address
 
 MAX_CLOSE_REASON = 512
 """Bytes of a reason in CONNECTION_CLOSE, so that it fits every packet."""
@@ -45,6 +45,7 @@ class Engine(ShortWay):
     ) -> None:
         super().__init__(
             short_way=limits.short_way,
+            max_datagram_size=limits.max_datagram_size,
             configuration=configuration,
             original_destination_connection_id=original_cid,
             retry_source_connection_id=retry_cid,
@@ -84,7 +85,10 @@ class Engine(ShortWay):
     @property
     def is_over(self) -> bool:
         """Whether nothing can be sent any more."""
-        return self._close_event is not None or self._state in END_STATES
+        return self._close_event is not None or not (
+            self._state is QuicConnectionState.CONNECTED
+            or self._state is QuicConnectionState.FIRSTFLIGHT
+        )
 
     @property
     def is_untouched(self) -> bool:
@@ -124,16 +128,17 @@ class Engine(ShortWay):
 
     def capacity(self, stream_id: int | None = None) -> int:
         """Bytes that would leave soon: of the connection, or of one stream."""
-        if self.is_over:
+        if self._close_event is not None or self._state is not QuicConnectionState.CONNECTED:
             return 0
-        unsent = self.unsent
-        credit = self._remote_max_data - self._remote_max_data_used
-        room = min(self._loss.congestion_window, credit) - unsent
+        used = self._remote_max_data_used
+        credit, window = self._remote_max_data - used, self._loss._cc.congestion_window
+        room = (window if window < credit else credit) - self._handed + self._dropped + used
         if stream_id is not None:
             stream = self._streams.get(stream_id)
             if stream is None:
                 return 0
             room = min(room, stream.max_stream_data_remote - stream.sender._buffer_stop)
+        self.wants_room = room <= 0
         return max(0, room)
 
     def is_acknowledged(self, stream_id: int, offset: int) -> bool:
@@ -161,12 +166,28 @@ class Engine(ShortWay):
         """A new stream, or ``None`` without credit: the library would queue it instead."""
         if self.is_over:
             return None
-        stream_id = self.get_next_available_stream_id(is_unidirectional=uni)
-        allowed = self._remote_max_streams_uni if uni else self._remote_max_streams_bidi
-        if stream_id // 4 >= allowed:
+        if uni:
+            stream_id, most = self._local_next_stream_id_uni, self._remote_max_streams_uni
+        else:
+            stream_id, most = self._local_next_stream_id_bidi, self._remote_max_streams_bidi
+        if stream_id >> 2 >= most:
+            self.wants_streams = True
             return None
-        super().send_stream_data(stream_id, b"")
+        self.wants_streams = False
+        dict.__setitem__(self._streams, stream_id, self._made(stream_id, uni))
         return stream_id
+
+    def _made(self, stream_id: int, uni: bool) -> SharedStream:
+        """A stream of ours, as the library would make it."""
+        if uni:
+            self._local_next_stream_id_uni = stream_id + 4
+            return SharedStream(stream_id, self, 0, self._remote_max_stream_data_uni, False)
+        self._local_next_stream_id_bidi = stream_id + 4
+        local, remote = (
+            self._local_max_stream_data_bidi_local,
+            self._remote_max_stream_data_bidi_remote,
+        )
+        return SharedStream(stream_id, self, local, remote, True)
 
     def send_stream_data(self, stream_id: int, data: bytes, end_stream: bool = False) -> None:
         """Append to a stream. Raises what the library raises; `send` does not."""
@@ -175,12 +196,15 @@ class Engine(ShortWay):
 
     def send(self, stream_id: int, data: bytes, fin: bool) -> None:
         """Append to an open stream; on one that is reset, finished or unknown nothing happens."""
-        if self.is_over or stream_id not in self._streams:
+        stream = self._streams.get(stream_id)
+        if stream is None or self.is_over:
             return
-        try:
-            self.send_stream_data(stream_id, data, fin)
-        except (ValueError, RuntimeError):
+        sender = stream.sender
+        if sender.is_finished or sender._buffer_fin is not None:
             return
+        if sender._reset_error_code is None:
+            sender.write(data, fin)
+            self._handed += len(data)
 
     def reset(self, stream_id: int, code: int) -> None:
         """Break off our half; its unsent bytes are forgotten at once."""
@@ -226,7 +250,7 @@ class Engine(ShortWay):
 
     # What is done with packets
 
-    def packets(self, now: float) -> list[tuple[bytes, Address]]:
+    def departures(self, now: float) -> list[Departure]:
         """Datagrams that may leave now, with their addresses."""
         if not self._network_paths:
             return []
@@ -234,11 +258,7 @@ class Engine(ShortWay):
         pending = self._datagrams_pending
         while pending and len(pending[0]) > self.datagram_limit:
             pending.popleft()
-        return self.datagrams_to_send(now)
-
-    def deadline(self) -> float | None:
-        """When `handle_timer` wants to be called, ``None`` for never."""
-        return self.get_timer() if self._close_at is not None else None
+        return super().departures(now)
 
     def delivered(self, event: StreamDataReceived | StreamReset) -> None:
         """Slide the receive window: these bytes are no longer under way."""
@@ -248,6 +268,16 @@ class Engine(ShortWay):
             receiver = stream.receiver
             self._delivered += receiver.highest_offset - receiver.starting_offset()
             receiver._buffer.clear()
+        if self._delivered >= self._grant_at:
+            self._is_long_due = True
+
+    def _parse_transport_parameters(self, data: bytes, from_session_ticket: bool = False) -> None:
+        super()._parse_transport_parameters(data, from_session_ticket)
+        self._ack_rate.heard(data)
+        # The library checks this one, and keeps it to itself as well.
+        most = pull_quic_transport_parameters(Buffer(data=data)).max_udp_payload_size
+        if most is not None:
+            self._mtu.lower_ceiling(most)
 
     def _initialize(self, peer_cid: bytes) -> None:
         super()._initialize(peer_cid)
@@ -269,11 +299,13 @@ class Engine(ShortWay):
         for fresh in self._host_cids[known:]:  # they have been told to nobody yet
             fresh.cid = self._share.mark(fresh.cid)
 
+    @property
+    def _grant_at(self) -> int:
+        """Bytes delivered from which on the receive window is worth moving."""
+        return self._local_max_data.value - self._window + self._window // 2
+
     def _limits_due(self) -> bool:
-        moved = self._delivered + self._window - self._local_max_data.value
-        if moved >= self._window // 2 or self._local_max_data.value != self._local_max_data.sent:
-            return True
-        return self._streams_due()
+        return self._delivered >= self._grant_at or super()._limits_due()
 
     def _write_connection_limits(self, builder: QuicPacketBuilder, space: object) -> None:
         # The library doubles the window whenever half of it is used, so gaps in many streams

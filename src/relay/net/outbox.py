@@ -8,12 +8,11 @@ know connections.
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections import deque
 from collections.abc import Callable, Sequence
 
 from relay.net import udp
-from relay.net.udp import Address
+from relay.net.udp import Address, Socket
 
 
 class Outbox:
@@ -27,15 +26,13 @@ class Outbox:
         self._loop = loop
         self._limit = limit
         self._drained = drained
-        self._waiting: deque[tuple[socket.socket, bytes, Address | None]] = deque()
-        self._watched: socket.socket | None = None
+        self._waiting: deque[tuple[Socket, bytes, Address | None]] = deque()
+        self._watched: Socket | None = None
 
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def send(
-        self, sock: socket.socket, datagrams: Sequence[bytes], address: Address | None
-    ) -> None:
+    def send(self, sock: Socket, datagrams: Sequence[bytes], address: Address | None) -> None:
         """Send to one address (``None``: the socket's own peer), or keep, or drop."""
         done = 0 if self._waiting else udp.send(sock, datagrams, address)
         self.datagrams += done

@@ -24,8 +24,6 @@ class QuicTransport:
 
     def __init__(self, connection: Connection, ready: Callable[[QuicTransport], None]) -> None:
         """``ready`` is called once, right after the handshake."""
-        self.datagram_limit = 0
-        self.rtt = 0.0
         self.connection = connection
         self.protocol: str | None = connection.alpn
         """The agreed protocol identifier."""
@@ -47,6 +45,16 @@ class QuicTransport:
 
     # What those above may ask (`relay.session.transport.Transport`)
 
+    @property
+    def rtt(self) -> float:
+        """Smoothed round-trip time in seconds, 0.0 while unknown."""
+        return self._engine.rtt
+
+    @property
+    def datagram_limit(self) -> int:
+        """Largest datagram body in bytes that would be taken now."""
+        return 0 if self.is_closed else self._datagram_room()
+
     def open_uni(self) -> int | None:
         """A new outgoing stream, ``None`` without credit."""
         return self._open(True)
@@ -59,8 +67,7 @@ class QuicTransport:
         """Append to the stream; after its end or the session's nothing happens."""
         if not self.is_closed:
             self._engine.send(stream, data, fin)
-            if not self._is_flushing:
-                self.connection.wake()
+            self.wake()
             if self._engine.unsent > self.connection.limits.max_unsent:
                 self.close(LimitExceeded.session_code, "the peer reads too slowly (max_unsent)")
 
@@ -76,7 +83,7 @@ class QuicTransport:
         """Keep the connection from idling out."""
         if not self.is_closed:
             self._engine.send_ping(0)
-            self.connection.wake()
+            self.wake()
 
     def capacity(self, stream: int | None = None) -> int:
         """Bytes that would leave soon."""
@@ -86,20 +93,20 @@ class QuicTransport:
         """Break off our half."""
         if not self.is_closed:
             self._engine.reset(stream, self._outgoing(code))
-            self.connection.wake()
+            self.wake()
 
     def stop(self, stream: int, code: int) -> None:
         """Ask the peer to break off its half; nothing more of it is told."""
         if not self.is_closed and self._engine.knows(stream):
             self._engine.stop(stream, self._outgoing(code))
             self._stopped.add(stream)
-            self.connection.wake()
+            self.wake()
 
     def send_datagram(self, data: bytes) -> bool:
         """Send unreliably; False when it could not be taken."""
         if self.is_closed or not self._engine.send_datagram(data):
             return False
-        self.connection.wake()
+        self.wake()
         return True
 
     def bandwidth(self) -> int:
@@ -108,7 +115,8 @@ class QuicTransport:
 
     def wake(self) -> None:
         """Have the receiver's flush called before this turn's packets are built."""
-        self.connection.wake()
+        if not self._is_flushing:
+            self.connection.wake()
 
     def close(self, code: int, reason: str = "") -> None:
         """End the session; the receiver hears of it at the next flush."""
@@ -120,7 +128,6 @@ class QuicTransport:
 
     def handshake_completed(self) -> None:
         """There is a session."""
-        self.datagram_limit = self._engine.datagram_limit
         self._ready(self)
 
     def stream_received(self, stream: int, data: bytes, fin: bool) -> None:
@@ -147,9 +154,7 @@ class QuicTransport:
         self.delivery.datagram_received(data)
 
     def flush(self) -> None:
-        """Refresh what is known of the path, then let the receiver speak."""
-        self.rtt = self._engine.rtt
-        self.datagram_limit = 0 if self.is_closed else self._datagram_room()
+        """Let the receiver speak."""
         self._is_flushing = True
         try:
             self.delivery.flush()
@@ -192,7 +197,7 @@ class QuicTransport:
         stream = self._engine.open_stream(uni)
         if stream is not None:
             # Who waits for credit asks at every flush, and must not cause the next one by that.
-            self.connection.wake()
+            self.wake()
         return stream
 
     def _datagram_room(self) -> int:

@@ -12,24 +12,48 @@ from bisect import bisect_right
 from typing import Protocol
 
 from aioquic.buffer import encode_uint_var
-from aioquic.quic.packet import QuicStreamFrame
+from aioquic.quic.packet import QuicResetStreamFrame, QuicStreamFrame
 from aioquic.quic.packet_builder import QuicDeliveryState
 from aioquic.quic.rangeset import RangeSet
-from aioquic.quic.stream import QuicStream, QuicStreamSender
+from aioquic.quic.stream import QuicStream, QuicStreamReceiver, QuicStreamSender
+
+_ACKED = QuicDeliveryState.ACKED
 
 
 class Owner(Protocol):
     """Who sends what the streams hold."""
 
     def stirred(self, stream: QuicStream) -> None:
-        """The stream may have something to send, or may be over."""
+        """The stream may have something to send."""
+
+    def sent_whole(self, stream: QuicStream) -> None:
+        """All of our half, or its reset, was acknowledged."""
 
 
 class SharedSender(QuicStreamSender):
-    """The library's sender, over chunks that belong to everybody."""
+    """The library's sender, over chunks that belong to everybody.
 
-    def __init__(self, stream: QuicStream, owner: Owner, writable: bool) -> None:
-        super().__init__(stream.stream_id, writable)
+    Offsets count from the start of the stream: acknowledged below ``_buffer_start``, sent at least
+    once below ``highest_offset``, written below ``_buffer_stop``.
+    """
+
+    def __init__(self, stream: QuicStream, owner: Owner) -> None:
+        # Not the library's: it would make a buffer and two sets that are never used.
+        self.buffer_is_empty = True
+        self.highest_offset = 0
+        self.is_finished = False
+        self.reset_pending = False
+        self._buffer_start = 0
+        self._buffer_stop = 0
+        self._buffer_fin: int | None = None
+        self._acked: RangeSet | None = None  # type: ignore[assignment]
+        """What arrived out of order, once something has."""
+        self._acked_fin = False
+        self._lost: RangeSet | None = None
+        """What has to be sent again, once something has."""
+        self._pending_eof = False
+        self._reset_error_code: int | None = None
+        self._stream_id = stream.stream_id
         self.stream = stream
         """The stream whose half it is."""
         self._owner = owner
@@ -40,17 +64,20 @@ class SharedSender(QuicStreamSender):
 
     def write(self, data: bytes, end_stream: bool = False) -> None:
         """Append a chunk. Raises `RuntimeError` after the end or a reset, as the library does."""
-        # Whoever sees the end must not append, and the copy is what is left out.
-        super().write(b"", end_stream)
-        if size := len(data):
-            self.buffer_is_empty = False
+        if self._buffer_fin is not None:
+            raise RuntimeError("Cannot send data after FIN")
+        if self._reset_error_code is not None:
+            raise RuntimeError("Cannot send data after the stream was reset")
+        if data:
             start = self._buffer_stop
             self._chunks.append(data)
             self._starts.append(start)
-            self._pending.add(start, start + size)
-            self._buffer_stop = start + size
-            if end_stream:
-                self._buffer_fin = self._buffer_stop
+            self._buffer_stop = start + len(data)
+            self.buffer_is_empty = False
+        if end_stream:
+            self.buffer_is_empty = False
+            self._buffer_fin = self._buffer_stop
+            self._pending_eof = True
         self._owner.stirred(self.stream)
 
     def reset(self, error_code: int) -> None:
@@ -58,20 +85,45 @@ class SharedSender(QuicStreamSender):
         super().reset(error_code)
         self._owner.stirred(self.stream)
 
+    def get_reset_frame(self) -> QuicResetStreamFrame:
+        """The frame that says so."""
+        self.reset_pending = False
+        return QuicResetStreamFrame(
+            error_code=self._reset_error_code or 0,
+            final_size=self.highest_offset,
+            stream_id=self._stream_id or 0,
+        )
+
     def cut(self, start: int, stop: int) -> bytes:
         """The bytes between two offsets that are not acknowledged yet."""
         starts = self._starts
-        index = bisect_right(starts, start) - 1
+        index = bisect_right(starts, start) - 1 if len(starts) > 1 else 0
         at = start - starts[index]
-        piece = self._chunks[index][at : at + stop - start]
-        if len(piece) == stop - start:
+        size = stop - start
+        chunk = self._chunks[index]
+        piece = chunk if not at and len(chunk) <= size else chunk[at : at + size]
+        missing = size - len(piece)
+        if not missing:
             return piece
-        pieces, missing = [piece], stop - start - len(piece)
-        while missing:
+        pieces = [piece]
+        while missing > 0:
             index += 1
-            pieces.append(self._chunks[index][:missing])
-            missing -= len(pieces[-1])
+            piece = self._chunks[index]
+            pieces.append(piece if len(piece) <= missing else piece[:missing])
+            missing -= len(piece)
         return b"".join(pieces)
+
+    @property
+    def next_offset(self) -> int:
+        """Where the next frame begins."""
+        return self.highest_offset if self._lost is None else self._lost[0].start
+
+    @property
+    def has_more(self) -> bool:
+        """Whether anything waits to be sent, or sent again."""
+        return (
+            self._pending_eof or self._lost is not None or self.highest_offset < self._buffer_stop
+        )
 
     def get_frame(self, max_size: int, max_offset: int | None = None) -> QuicStreamFrame | None:
         """The next bytes to send, as the library wants them."""
@@ -89,21 +141,25 @@ class SharedSender(QuicStreamSender):
         assert self._reset_error_code is None, "nothing is sent after a reset"
         if room < 0:
             return None
-        ranges: list[range] = self._pending._RangeSet__ranges  # type: ignore[attr-defined]
-        if not ranges:
+        start, end = self.highest_offset, self._buffer_stop
+        if self._lost is not None:
+            again = self._lost[0]
+            start = again.start
+            if again.stop < self.highest_offset:
+                end = again.stop
+        if start == end:
             if self._pending_eof:
                 self._pending_eof = False
-                return self._buffer_fin or 0, b"", True
+                return end, b"", True
             self.buffer_is_empty = True
             return None
-        start, end = ranges[0].start, ranges[0].stop
         stop = min(end, start + room, most)
         if stop <= start:
             return None
-        if stop == end:
-            del ranges[0]
-        else:
-            ranges[0] = range(stop, end)
+        if self._lost is not None:
+            self._lost.subtract(start, stop)
+            if not len(self._lost):
+                self._lost = None
         if stop > self.highest_offset:
             self.highest_offset = stop
         fin = self._buffer_fin == stop
@@ -111,57 +167,63 @@ class SharedSender(QuicStreamSender):
             self._pending_eof = False
         return start, self.cut(start, stop), fin
 
-    def take_run(self, size: int, count: int, most: int) -> tuple[int, list[bytes]]:
-        """At most ``count`` pieces of exactly ``size`` bytes before offset ``most``, to be sent.
+    def take_new(self, most: int) -> tuple[int, bytes, bool]:
+        """All that was never sent before offset ``most``, to be sent now; and whether it ends."""
+        start = self.highest_offset
+        stop = self.highest_offset = min(self._buffer_stop, most)
+        fin = self._buffer_fin == stop
+        if fin:
+            self._pending_eof = False
+        return start, self.cut(start, stop) if stop > start else b"", fin
 
-        They are in the middle of the stream (neither its first byte nor its last, and offsets of
-        four bytes), all others are left to `take`. Answers where they begin, too.
-        """
-        ranges: list[range] = self._pending._RangeSet__ranges  # type: ignore[attr-defined]
-        if not ranges or not (start := ranges[0].start) or ranges[0].stop >= 1 << 30:
-            return 0, []
-        end = ranges[0].stop
-        count = min(count, (min(end - 1, most) - start) // size)
-        if count <= 0:
-            return 0, []
-        stop = start + count * size
-        ranges[0] = range(stop, end)
-        if stop > self.highest_offset:
-            self.highest_offset = stop
-        data = self.cut(start, stop)
-        return start, [data[at : at + size] for at in range(0, count * size, size)]
+    @property
+    def is_orderly(self) -> bool:
+        """Whether nothing has to be sent again or broken off."""
+        return self._reset_error_code is None and self._lost is None
+
+    def arrived(self, start: int, stop: int, fin: bool) -> None:
+        """Bytes were acknowledged."""
+        if self._reset_error_code is not None:
+            return  # then only the reset's own acknowledgement ends it
+        if start != self._buffer_start or self._acked is not None:
+            self._arrived_early(start, stop)
+        elif stop > start:
+            # What comes in order needs no book of ranges.
+            self._buffer_start = stop
+            if stop == self._buffer_stop:
+                self._chunks.clear()
+                self._starts.clear()
+            else:
+                self._trim()
+        if fin:
+            self._acked_fin = True
+        if self._acked_fin and self._buffer_start == self._buffer_fin:
+            self.is_finished = True
+            self._owner.sent_whole(self.stream)
 
     def on_data_delivery(
         self, delivery: QuicDeliveryState, start: int, stop: int, fin: bool
     ) -> None:
         """Bytes were acknowledged, or lost."""
-        was_at = self._buffer_start
-        if (
-            delivery is QuicDeliveryState.ACKED
-            and start == was_at
-            and not fin
-            and self._reset_error_code is None
-            and not len(self._acked)
-        ):
-            # What comes in order needs no book of ranges.
-            self._buffer_start = stop
-            starts = self._starts
-            if stop == self._buffer_stop or (len(starts) > 1 and starts[1] <= stop):
-                self._trim()
-            if stop == self._buffer_fin and self._acked_fin:
-                self.is_finished = True
-                self._owner.stirred(self.stream)
-            return
-        super().on_data_delivery(delivery, start, stop, fin)
-        if self._buffer_start != was_at:
-            self._trim()
-        if self.is_finished or delivery is not QuicDeliveryState.ACKED:
+        if delivery is _ACKED:
+            self.arrived(start, stop, fin)
+        elif self._reset_error_code is None:
+            self.buffer_is_empty = False
+            if stop > start:
+                if self._lost is None:
+                    self._lost = RangeSet()
+                self._lost.add(start, stop)
+            if fin:
+                self._pending_eof = True
             self._owner.stirred(self.stream)
 
     def on_reset_delivery(self, delivery: QuicDeliveryState) -> None:
         """A reset was acknowledged, or lost."""
         super().on_reset_delivery(delivery)
-        self._owner.stirred(self.stream)
+        if self.is_finished:
+            self._owner.sent_whole(self.stream)
+        else:
+            self._owner.stirred(self.stream)
 
     def drop_unsent(self) -> int:
         """After a reset: forget everything; answers how many bytes had never left."""
@@ -169,17 +231,56 @@ class SharedSender(QuicStreamSender):
         self._buffer_stop = self.highest_offset
         self._chunks.clear()
         self._starts.clear()
-        self._pending = RangeSet()
+        self._lost = None
         return dropped
+
+    def _arrived_early(self, start: int, stop: int) -> None:
+        """Bytes were acknowledged while others before them were not."""
+        if stop <= start:
+            return
+        if self._acked is None:
+            self._acked = RangeSet()
+        self._acked.add(start, stop)
+        first = self._acked[0]
+        if first.start == self._buffer_start:
+            self._acked.shift()
+            if not len(self._acked):
+                self._acked = None
+            self._buffer_start = first.stop
+            self._trim()
 
     def _trim(self) -> None:
         """Let go of chunks that are acknowledged whole."""
-        done = bisect_right(self._starts, self._buffer_start)
         if self._buffer_start == self._buffer_stop:
-            done += 1
-        if done > 1:
-            del self._chunks[: done - 1]
-            del self._starts[: done - 1]
+            self._chunks.clear()
+            self._starts.clear()
+            return
+        starts = self._starts
+        if len(starts) > 1 and starts[1] <= self._buffer_start:
+            done = bisect_right(starts, self._buffer_start) - 1
+            del self._chunks[:done]
+            del starts[:done]
+
+
+class SharedStream(QuicStream):
+    """The library's stream with such a sender, and without a half that it does not have."""
+
+    def __init__(
+        self, stream_id: int, owner: Owner, local: int, remote: int, has_receiver: bool
+    ) -> None:
+        """``local`` and ``remote`` are the first limits in bytes of what may be received and sent;
+        only two-way streams of ours have a receiver."""
+        self.is_blocked = False
+        self.max_stream_data_local = self.max_stream_data_local_sent = local
+        self.max_stream_data_remote = remote
+        self.stream_id = stream_id
+        self.receiver = QuicStreamReceiver(stream_id, True) if has_receiver else _MUTE
+        self.sender = SharedSender(self, owner)
+
+
+_MUTE = QuicStreamReceiver(None, readable=False)
+"""What every stream without a receiving half shows: it is over and nothing is ever written to it.
+"""
 
 
 class Streams(dict[int, QuicStream]):
@@ -191,5 +292,6 @@ class Streams(dict[int, QuicStream]):
 
     def __setitem__(self, stream_id: int, stream: QuicStream) -> None:
         """Take in a stream the library just made."""
-        stream.sender = SharedSender(stream, self._owner, not stream.sender.is_finished)
+        if not stream.sender.is_finished:
+            stream.sender = SharedSender(stream, self._owner)
         super().__setitem__(stream_id, stream)

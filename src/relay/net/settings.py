@@ -31,8 +31,9 @@ class QuicLimits:
     """Seconds without a packet after which the connection is lost. The smaller of both sides'
     values holds."""
 
-    max_datagram_size: int = 1350
-    """Bytes of UDP payload per packet sent (at least 1200)."""
+    max_datagram_size: int = 1452
+    """Bytes of UDP payload per packet sent at most (at least 1200). A connection begins with 1200
+    and tries how much more its path and its peer take."""
 
     max_unsent: int = 8 << 20
     """Bytes handed over that could not leave yet, of all streams together. Beyond: the session is

@@ -97,7 +97,7 @@ def steer(sock: socket.socket, count: int) -> bool:
     return True
 
 
-def bind_all(host: str, port: int, buffer: int, count: int) -> list[list[socket.socket]]:
+def bind_all(host: str, port: int, buffer: int, count: int) -> list[list[udp.Socket]]:
     """The sockets of each worker, in order. Raises `ConfigError` when the port is taken.
 
     They have to stay open in the process that called: closing one would renumber the others.

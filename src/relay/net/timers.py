@@ -2,7 +2,9 @@
 
 Connections are looked at when their earliest known time comes and say then whether it still holds,
 so re-arming costs nothing unless a time moves forward. Outdated entries are swept when they
-outnumber the connections. This module must not know what is due.
+outnumber the connections. Those with traffic, whose times are a round trip and more away and move
+with every packet, do not ask for one: they are all looked at a hundred times a second. This module
+must not know what is due.
 """
 
 from __future__ import annotations
@@ -17,14 +19,27 @@ from relay.net.connection import Connection
 _SLACK = 64
 """Outdated entries that are not worth a sweep."""
 
+ROUND = 0.01
+"""Seconds between two looks at the connections with traffic."""
+
 
 class Timers:
     """Who wants to be looked at, and when."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, due: Callable[[], None]) -> None:
-        """``due`` is called when `expired` has somebody, or had."""
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        due: Callable[[], None],
+        round_due: Callable[[], None],
+    ) -> None:
+        """``due`` is called when `expired` has somebody, or had; ``round_due`` when it is time to
+        look at those who are `busy`."""
+        self.busy: dict[Connection, None] = {}
+        """Those with traffic."""
         self._loop = loop
         self._due = due
+        self._round_due = round_due
+        self._round: asyncio.TimerHandle | None = None
         self._heap: list[tuple[float, int, Connection]] = []
         self._order = count()
         self._handle: asyncio.TimerHandle | None = None
@@ -43,9 +58,20 @@ class Timers:
             self._sweep()
         self._schedule()
 
+    def look_at(self, connection: Connection) -> None:
+        """The connection has traffic: look at it in each round until it is taken out of `busy`."""
+        self.busy[connection] = None
+        if self._round is None:
+            self._round = self._loop.call_later(ROUND, self._round_due)
+
+    def next_round(self) -> None:
+        """A round is over."""
+        self._round = self._loop.call_later(ROUND, self._round_due) if self.busy else None
+
     def disarm(self, connection: Connection, population: int) -> None:
         """The connection is gone."""
         connection.armed = None
+        self.busy.pop(connection, None)
         if not population or len(self._heap) > 4 * population + _SLACK:
             self._sweep()
 
@@ -66,9 +92,11 @@ class Timers:
     def close(self) -> None:
         """Forget everybody."""
         self._heap.clear()
-        if self._handle is not None:
-            self._handle.cancel()
-            self._handle = None
+        self.busy.clear()
+        for handle in (self._handle, self._round):
+            if handle is not None:
+                handle.cancel()
+        self._handle = self._round = None
 
     def _schedule(self) -> None:
         if not self._heap:

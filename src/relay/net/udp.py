@@ -14,7 +14,6 @@ import socket
 import sys
 from collections.abc import Sequence
 from typing import Any
-from weakref import WeakSet
 
 from relay.errors import ConfigError
 
@@ -34,13 +33,36 @@ _UDP_SEGMENT = 103
 _UDP_GRO = 104
 """Options of Linux (udp(7)) that Python's socket module does not name."""
 
+_MTU_DISCOVER = ((socket.IPPROTO_IP, 10), (socket.IPPROTO_IPV6, 23))
+_PROBE = 3
+"""Linux: never cut a packet in fragments, and leave it to us how large they may be (ip(7))."""
+
 _ANCILLARY = socket.CMSG_SPACE(4)
 
 _BUSY = frozenset((errno.EAGAIN, errno.EWOULDBLOCK))
-_NO_TRAINS = frozenset((errno.EIO, errno.EINVAL, errno.EMSGSIZE, errno.EOPNOTSUPP))
+_TOO_LARGE = frozenset((errno.EINVAL, errno.EMSGSIZE))
+_NO_TRAINS = _TOO_LARGE | {errno.EIO, errno.EOPNOTSUPP}
 
-_GSO: WeakSet[socket.socket] = WeakSet()
-"""Sockets whose kernel takes trains (UDP_SEGMENT)."""
+
+class Socket(socket.socket):
+    """A socket that does not block; ``in_trains`` says whether its kernel takes many datagrams in
+    one call (UDP_SEGMENT)."""
+
+    __slots__ = ("in_trains",)
+
+    def __init__(self, family: int = -1, fileno: int | None = None) -> None:
+        """A new one, or one of a process that handed it down."""
+        super().__init__(family, -1 if fileno is not None else socket.SOCK_DGRAM, -1, fileno)
+        self.setblocking(False)
+        self.in_trains = False
+        if sys.platform == "linux":
+            for level, option in _MTU_DISCOVER:
+                with contextlib.suppress(OSError):
+                    self.setsockopt(level, option, _PROBE)
+            with contextlib.suppress(OSError):
+                # Asked only to learn whether the kernel knows it: 0 means no trains by default.
+                self.setsockopt(socket.SOL_UDP, _UDP_SEGMENT, 0)
+                self.in_trains = True
 
 
 def receive(sock: socket.socket, limit: int) -> tuple[list[tuple[bytes, Address]], bool]:
@@ -60,8 +82,8 @@ def receive(sock: socket.socket, limit: int) -> tuple[list[tuple[bytes, Address]
         except OSError:
             continue
         else:
-            size = _segment_size(ancillary) or len(data)
-            if size >= len(data):
+            size = _segment_size(ancillary) if ancillary else 0
+            if not size or size >= len(data):
                 datagrams.append((data, address))
             else:
                 cuts = range(0, len(data), size)
@@ -71,19 +93,20 @@ def receive(sock: socket.socket, limit: int) -> tuple[list[tuple[bytes, Address]
     return datagrams, refused
 
 
-def send(sock: socket.socket, datagrams: Sequence[bytes], address: Address | None) -> int:
+def send(sock: Socket, datagrams: Sequence[bytes], address: Address | None) -> int:
     """Send datagrams to one address (``None``: the connected one) and answer how many are done.
 
     Fewer than given means that the kernel takes no more now. A datagram that cannot be sent for
     another reason (no route, too big) is lost, as it would be on the way.
     """
-    index = 0
-    in_trains = sock in _GSO
-    while index < len(datagrams):
+    index, count = 0, len(datagrams)
+    in_trains = count > 1 and sock.in_trains
+    while index < count:
         length = _train(datagrams, index) if in_trains else 1
         try:
             if length > 1:
-                _send_train(sock, datagrams[index : index + length], address)
+                train = datagrams if length == count else datagrams[index : index + length]
+                _send_train(sock, train, address)
             elif address is None:
                 sock.send(datagrams[index])
             else:
@@ -93,26 +116,31 @@ def send(sock: socket.socket, datagrams: Sequence[bytes], address: Address | Non
                 return index
             if length > 1 and error.errno in _NO_TRAINS:
                 in_trains = False
-                if error.errno != errno.EMSGSIZE:  # which speaks of this path alone
-                    _GSO.discard(sock)  # the route's device cannot
+                if error.errno not in _TOO_LARGE:  # which speaks of this path alone
+                    sock.in_trains = False  # the route's device cannot
                 continue
         index += length
-    return len(datagrams)
+    return count
 
 
 def _train(datagrams: Sequence[bytes], start: int) -> int:
     """How many datagrams from ``start`` may leave as one: of one size, the last may be shorter."""
-    size = total = len(datagrams[start])
-    stop = start + 1
-    while stop < len(datagrams) and stop - start < MAX_TRAIN:
-        more = len(datagrams[stop])
+    sizes = list(map(len, datagrams[start : start + MAX_TRAIN] if start else datagrams))
+    size, count = sizes[0], len(sizes)
+    alike = sizes.count(size)
+    is_even = alike == count or (alike == count - 1 > 0 and sizes[-1] < size)
+    if is_even and count <= MAX_TRAIN and size * count <= _MAX_TRAIN_BYTES and sizes[-1]:
+        return count  # nearly always: all that there is
+    total, stop = size, 1
+    while stop < min(count, MAX_TRAIN):
+        more = sizes[stop]
         if not 0 < more <= size or total + more > _MAX_TRAIN_BYTES:
             break
         total += more
         stop += 1
         if more < size:
             break
-    return stop - start
+    return stop
 
 
 def _send_train(sock: socket.socket, train: Sequence[bytes], address: Address | None) -> None:
@@ -131,13 +159,13 @@ def _segment_size(ancillary: list[tuple[int, int, bytes]]) -> int:
     return 0
 
 
-def bind(host: str, port: int, buffer: int) -> list[socket.socket]:
+def bind(host: str, port: int, buffer: int) -> list[Socket]:
     """Sockets for every address of ``host``; ``::`` and the empty host take IPv4 as well.
 
     Port 0 takes a free one, the same for all. Raises `ConfigError` with one line when the host
     does not resolve or the port is taken.
     """
-    sockets: list[socket.socket] = []
+    sockets: list[Socket] = []
     try:
         for family, address in _addresses(host or "::", port):
             target = (address[0], port, *address[2:])
@@ -151,14 +179,14 @@ def bind(host: str, port: int, buffer: int) -> list[socket.socket]:
     return sockets
 
 
-def bind_beside(first: socket.socket, buffer: int) -> socket.socket:
+def bind_beside(first: Socket, buffer: int) -> Socket:
     """Another socket on the port of ``first``, which shares it. Raises `OSError`."""
     return _bound(first.family, first.getsockname(), buffer, is_shared=True)
 
 
 def connect(
     family: int, address: Address, buffer: int, bind: tuple[str, int] | None = None
-) -> socket.socket:
+) -> Socket:
     """A socket that talks to one address only, from ``bind`` where that is of the same family.
 
     Raises `OSError` when there is no route, or the local address cannot be had.
@@ -198,7 +226,7 @@ def _has_ipv6() -> bool:
     return True
 
 
-def _bound(family: int, address: Address, buffer: int, is_shared: bool = False) -> socket.socket:
+def _bound(family: int, address: Address, buffer: int, is_shared: bool = False) -> Socket:
     sock = _socket(family, buffer)
     try:
         if is_shared:
@@ -212,19 +240,14 @@ def _bound(family: int, address: Address, buffer: int, is_shared: bool = False) 
     return sock
 
 
-def _socket(family: int, buffer: int) -> socket.socket:
-    sock = socket.socket(family, socket.SOCK_DGRAM)
-    sock.setblocking(False)
+def _socket(family: int, buffer: int) -> Socket:
+    sock = Socket(family)
     for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
         with contextlib.suppress(OSError):
             sock.setsockopt(socket.SOL_SOCKET, option, buffer)
     if sys.platform == "linux":
         with contextlib.suppress(OSError):
             sock.setsockopt(socket.SOL_UDP, _UDP_GRO, 1)
-        with contextlib.suppress(OSError):
-            # Asked only to learn whether the kernel knows it: 0 means no trains by default.
-            sock.setsockopt(socket.SOL_UDP, _UDP_SEGMENT, 0)
-            _GSO.add(sock)
     return sock
 
 

@@ -158,7 +158,8 @@ class Guest:
 
     def flush(self) -> None:
         """See `Receiver`."""
-        self.hear(self.session.flush())
+        if self.session.has_waiting:
+            self.hear(self.session.flush())
         self.watching.queue.drain()
 
     def connection_lost(self, code: int, reason: str) -> None:

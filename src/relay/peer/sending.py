@@ -7,8 +7,9 @@ slow subscriber costs a bounded number of bytes. This module must not know right
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
+from bisect import insort
 from collections.abc import Callable
+from heapq import heapify, heappop, heappush
 
 from relay.errors import Expired, Lagged, NotFound, RelayError
 from relay.model.group import Log
@@ -19,6 +20,10 @@ from relay.wire.frame import Excerpt
 
 Rank = tuple[int, int, int]
 """(subscriber's priority, publisher's priority, group sequence): the greatest goes first."""
+
+
+_NOTHING = Log()
+"""What those that are over still hold."""
 
 
 class Delivery:
@@ -89,11 +94,12 @@ class Delivery:
         if self.over:
             return  # dropped while the group was telling its readers
         self.unsent += size
-        self.queue.backlog += size
+        queue = self.queue
+        queue.backlog += size
         if not self.queued:
-            self.queue.push(self)
-        elif self.queue.is_over_budget():
-            self.queue.shed()
+            queue.push(self)
+        elif queue.backlog > queue.settings.max_backlog:
+            queue.shed()
 
     def ended(self) -> None:
         """The group is complete or broken off."""
@@ -130,28 +136,13 @@ class Delivery:
 
     def write(self, stream: int, room: int) -> None:
         """Hand over whole chunks while there is room, and cut the last one if it must be."""
-        pieces: list[bytes] = []
-        chunks = self.log.chunks
-        left = room
-        while self.cursor < len(chunks) and left > 0:
-            chunk = chunks[self.cursor]
-            piece = (
-                chunk[self.offset : self.offset + left]
-                if self.offset or len(chunk) > left
-                else chunk
-            )
-            pieces.append(piece)
-            left -= len(piece)
-            self.offset += len(piece)
-            if self.offset == len(chunk):
-                self.cursor += 1
-                self.offset = 0
-        sent = room - left
+        queue = self.queue
+        data = self.take(room)
+        sent = len(data)
         self.unsent -= sent
-        self.queue.backlog -= sent
-        self.queue.count_sent(sent)
+        queue.backlog -= sent
+        queue.count_sent(sent)
         fin = self.log.finished and not self.unsent
-        data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         if self.excerpt is not None:
             data = self.excerpt.feed(data)
             if fin and self.excerpt.is_short:
@@ -159,11 +150,33 @@ class Delivery:
                 return
             fin = fin or self.excerpt.is_over
         if data or fin:
-            self.queue.write(stream, data, fin)
+            queue.write(stream, data, fin)
         if fin:
             self.close()
         elif self.unsent:
-            self.queue.push(self)
+            queue.push(self)
+
+    def take(self, room: int) -> bytes:
+        """The next bytes, at most ``room``; nothing is copied when that is one whole chunk."""
+        chunks, cursor, offset = self.log.chunks, self.cursor, self.offset
+        if cursor == len(chunks):
+            return b""
+        chunk = chunks[cursor]
+        if not offset and cursor + 1 == len(chunks) and len(chunk) <= room:
+            self.cursor = cursor + 1
+            return chunk
+        pieces: list[bytes] = []
+        while cursor < len(chunks) and room > 0:
+            chunk = chunks[cursor]
+            piece = chunk[offset : offset + room] if offset or len(chunk) > room else chunk
+            pieces.append(piece)
+            room -= len(piece)
+            offset += len(piece)
+            if offset == len(chunk):
+                cursor += 1
+                offset = 0
+        self.cursor, self.offset = cursor, offset
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def abort(self, error: RelayError) -> None:
         """Break off: what is not sent never will be."""
@@ -182,13 +195,15 @@ class Delivery:
             self.sent = self.log.size - self.unsent
             self.unsent = 0
             self.done(self)
+            self.log = _NOTHING  # lines are swept later, and must not keep what the cache let go
 
 
 Entry = tuple[Rank, int, Delivery]
 """Somebody in line; no two are equal before the delivery is compared."""
 
 SLACK = 64
-"""Entries beyond twice the groups followed before those that are over are swept from a line."""
+"""Entries beyond twice the groups followed before those that are over are swept from a line, or
+from the order in which groups are given up."""
 
 
 class SendQueue:
@@ -213,9 +228,11 @@ class SendQueue:
         """Bytes that wait."""
         self.dropped = 0
         """Groups given up because the subscriber was too slow."""
-        self._followed: dict[Delivery, Entry] = {}
+        self._followed: dict[Delivery, None] = {}
         self._by_rank: list[Entry] = []
-        """Those followed, the least urgent first."""
+        """A heap of those followed, the least urgent first, and of some that are over."""
+        self._is_awake = False
+        """Whether a flush, and with it `drain`, is on its way."""
         self._ready: list[Entry] = []
         self._blocked: list[Entry] = []
         self._unopened: list[Entry] = []
@@ -232,24 +249,33 @@ class SendQueue:
     def follow(self, delivery: Delivery) -> None:
         """One more group on its way; the oldest makes room when there are too many."""
         self._order -= 1
-        entry = self._followed[delivery] = delivery.rank, -self._order, delivery
-        insort(self._by_rank, entry)
+        self._followed[delivery] = None
+        heappush(self._by_rank, (delivery.rank, -self._order, delivery))
+        if len(self._by_rank) > 2 * len(self._followed) + SLACK:
+            self._by_rank = [entry for entry in self._by_rank if entry[2] in self._followed]
+            heapify(self._by_rank)
         self.backlog += delivery.unsent
         if self.is_over_budget():
             self.shed()
 
     def forget(self, delivery: Delivery) -> None:
         """A group has left, or never will."""
-        if (entry := self._followed.pop(delivery, None)) is not None:
-            del self._by_rank[bisect_left(self._by_rank, entry)]
+        if self._followed.pop(delivery, self) is None:
             self.backlog -= delivery.unsent
 
     def push(self, delivery: Delivery) -> None:
         """The delivery has something to send."""
         delivery.queued = True
-        self._line_up(self._ready, self._entry(delivery))
-        self.transport.wake()
-        if self.is_over_budget():
+        self._order -= 1  # of equal rank, who came first goes first
+        entry = delivery.rank, self._order, delivery
+        if self._ready:
+            self._line_up(self._ready, entry)
+        else:
+            self._ready.append(entry)
+        if not self._is_awake:
+            self._is_awake = True
+            self.transport.wake()
+        if self.backlog > self.settings.max_backlog:
             self.shed()
 
     def is_over_budget(self) -> bool:
@@ -261,6 +287,13 @@ class SendQueue:
 
     def drain(self) -> None:
         """Hand over what the connection can take now, best first."""
+        self._is_awake = True  # packets are built right after
+        try:
+            self._drain()
+        finally:
+            self._is_awake = False
+
+    def _drain(self) -> None:
         if self._blocked:
             for entry in self._blocked:
                 insort(self._ready, entry)
@@ -311,10 +344,6 @@ class SendQueue:
             return unopened
         return ready
 
-    def _entry(self, delivery: Delivery) -> Entry:
-        self._order -= 1  # of equal rank, who came first goes first
-        return delivery.rank, self._order, delivery
-
     def _line_up(self, line: list[Entry], entry: Entry) -> None:
         insort(line, entry)
         if len(line) > 2 * len(self._followed) + SLACK:
@@ -325,9 +354,12 @@ class SendQueue:
 
         The most urgent one stays, however large: a group has a limit of its own.
         """
-        while len(self._by_rank) > 1 and self.is_over_budget():
+        while len(self._followed) > 1 and self.is_over_budget():
+            delivery = heappop(self._by_rank)[2]
+            if delivery not in self._followed:
+                continue
             self.dropped += 1
-            self._by_rank[0][2].abort(Lagged("the subscriber is too slow: peer.max_backlog"))
+            delivery.abort(Lagged("the subscriber is too slow: peer.max_backlog"))
 
     def expire(self, delivery: Delivery) -> None:
         """The group is old: it has `stale_grace` seconds left to be sent."""
@@ -355,3 +387,4 @@ class SendQueue:
         self._blocked.clear()
         self._unopened.clear()
         self._stale.clear()
+        self._by_rank.clear()

@@ -63,7 +63,7 @@ class Crew:
         self._led = asyncio.Event()
         """Set when the first worker has begun: it says what is wrong once, and makes the store's
         tables, so the others have their orders after it."""
-        self._quic: list[list[socket.socket]] = []
+        self._quic: list[list[udp.Socket]] = []
         self._faces: dict[str, socket.socket] = {}
 
     async def serve(self, hurry: asyncio.Event, ready: Callable[[Crew], None]) -> None:
@@ -102,8 +102,8 @@ class Crew:
                 self._quic = bind_all(listen.host, listen.port, buffer, self.count)
             except ConfigError as error:
                 raise ConfigError(f"server.listen: {error}") from None
-            for sock in (each for worker in self._quic for each in worker):
-                closing.callback(sock.close)
+            for each in (sock for worker in self._quic for sock in worker):
+                closing.callback(each.close)
             self.quic_address = udp.plain(self._quic[0][0].getsockname())
             self._faces = bind_faces(self.settings, self.quic_address[1])
             for name, sock in self._faces.items():

@@ -14,6 +14,7 @@ from pathlib import Path as File
 from relay.config import Settings
 from relay.errors import ConfigError
 from relay.net.steer import Share
+from relay.net.udp import Socket
 
 DRAIN, HURRY = b"d", b"h"
 """What the crew says later: stop in good order | stop now. That it is gone means the latter."""
@@ -29,7 +30,7 @@ class Post:
     share: Share
     folder: File
     """Where the workers' unix sockets are; nobody else may enter."""
-    quic: list[socket.socket]
+    quic: list[Socket]
     faces: dict[str, socket.socket] = field(default_factory=dict)
     """Listening TCP sockets by their settings' names; all of them are the first worker's."""
 
@@ -54,7 +55,7 @@ class Orders:
         return Post(
             Share(self.index, self.count),
             File(self.folder),
-            [_inherited(number) for number in self.quic],
+            [Socket(fileno=number) for number in self.quic],
             {name: _inherited(number) for name, number in self.faces.items()},
         )
 

@@ -178,6 +178,11 @@ class LiteSession:
                 self.emit(DatagramReceived(*datagram))
         return self._drain()
 
+    @property
+    def has_waiting(self) -> bool:
+        """Whether `flush` may have anything to do."""
+        return bool(self._pending or self._events)
+
     def flush(self) -> list[Event]:
         """Open the streams that waited for credit, as far as the peer grants it by now."""
         while self._pending:
@@ -301,7 +306,7 @@ class LiteSession:
         if publication is None or (stream := self.transport.open_uni()) is None:
             return None
         publication.start(sequence if floor is None else min(floor, sequence))
-        self.transport.send(stream, b"\0" + self.dialect.encode(Group(id, sequence, first_frame)))
+        self.transport.send(stream, self.dialect.group_head(Group(id, sequence, first_frame)))
         return stream
 
     def write(self, stream: int, data: bytes, fin: bool = False) -> None:

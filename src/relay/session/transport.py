@@ -29,11 +29,13 @@ class Transport(Protocol):
     After the connection is lost every call is a no-op and the openers answer ``None``.
     """
 
-    datagram_limit: int
-    """Largest datagram body in bytes that would be taken now; 0 when the peer takes none."""
+    @property
+    def datagram_limit(self) -> int:
+        """Largest datagram body in bytes that would be taken now; 0 when the peer takes none."""
 
-    rtt: float
-    """Smoothed round-trip time in seconds, 0.0 while unknown."""
+    @property
+    def rtt(self) -> float:
+        """Smoothed round-trip time in seconds, 0.0 while unknown."""
 
     def open_uni(self) -> int | None:
         """A new outgoing stream, or ``None`` while the peer grants no stream credit."""

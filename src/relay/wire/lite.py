@@ -75,6 +75,11 @@ __all__ = [
 
 M = TypeVar("M", bound=Message)
 
+MAX_HEADS = 1024
+"""Heads of groups that are kept."""
+
+_HEADS: dict[tuple[str, Group], bytes] = {}
+
 # Answers that come without a type number.
 _UNTYPED: Mapping[Reply, type[Message]] = {
     Reply.SUBSCRIBE: SubscribeOk,
@@ -160,6 +165,19 @@ class Dialect:
             if cls in family:
                 return encode_varint(family.index(cls)) + framed
         return framed
+
+    def group_head(self, group: Group) -> bytes:
+        """How the stream of a group begins: its type, then the message.
+
+        Kept, since the viewers of a track are told the same. Raises `ValueError` as `encode` does.
+        """
+        key = self.name, group
+        head = _HEADS.get(key)
+        if head is None:
+            if len(_HEADS) >= MAX_HEADS:
+                _HEADS.clear()
+            head = _HEADS[key] = encode_varint(Uni.GROUP) + self.encode(group)
+        return head
 
     def decode(self, cls: type[M], body: bytes) -> M:
         """The message whose body, without type and length, is ``body``.

@@ -1,0 +1,91 @@
+"""Asking a peer for fewer acknowledgements (draft-ietf-quic-ack-frequency).
+
+A relay's viewer that acknowledges every frame costs nearly as much as sending it does. Where a peer
+offers the extension it is asked for one acknowledgement per quarter of the congestion window,
+within a moment; with a small window, when every one of them lets more packets leave, for as many as
+ever. The law: no packets and no clock here, only what is to be asked.
+"""
+
+from __future__ import annotations
+
+from relay.net.varint import decode, encode
+
+MIN_ACK_DELAY = 0xFF04DE1B
+"""Transport parameter by which a peer offers it: its shortest delay, in microseconds."""
+
+_ACK_FREQUENCY = b"\x40\xaf"
+"""Type of the frame, as a varint."""
+
+PATIENCE = 0.04
+"""Seconds that an acknowledgement may wait."""
+
+_USUAL_PATIENCE = 0.025
+_USUAL = 2
+"""Without being asked a peer acknowledges every second packet (RFC 9000, 13.2.2)."""
+
+SHARE = 4
+"""Acknowledgements per congestion window."""
+
+MOST = 60
+"""Packets that one acknowledgement may be for."""
+
+_WORTH = 8
+"""Packets from which on it is worth asking."""
+
+_OVERTAKEN = 3
+"""Packets that may overtake one before the gap is told at once; from then on it counts as lost
+(RFC 9002, 6.1.1)."""
+
+
+class AckRate:
+    """What one peer offers, and what it was asked."""
+
+    __slots__ = ("_is_offered", "_least", "_sequence", "asked")
+
+    def __init__(self) -> None:
+        self.asked = _USUAL
+        """Packets per acknowledgement that were asked for last."""
+        self._is_offered = False
+        self._least = 0.0
+        self._sequence = 0
+
+    def heard(self, parameters: bytes) -> None:
+        """Look for the offer in the peer's transport parameters (RFC 9000, 18)."""
+        at = 0
+        while (kind := decode(parameters, at)) is not None:
+            size = decode(parameters, kind[1])
+            if size is None:
+                return
+            at = size[1] + size[0]
+            if kind[0] == MIN_ACK_DELAY and (value := decode(parameters[:at], size[1])) is not None:
+                self._is_offered = True
+                self._least = value[0] / 1e6
+
+    def wish(self, window: int, size: int) -> int | None:
+        """How many packets per acknowledgement to ask for, ``None`` when it is as it should be.
+
+        ``window`` and ``size`` are the bytes of the congestion window and of a packet.
+        """
+        if not self._is_offered or self._least > PATIENCE:
+            return None
+        wanted = min(window // (SHARE * size), MOST)
+        if wanted < _WORTH:
+            wanted = _USUAL
+        return wanted if wanted >= 2 * self.asked or 2 * wanted <= self.asked else None
+
+    def ask(self, packets: int) -> bytes:
+        """The frame that asks for it."""
+        self.asked = packets
+        sequence, self._sequence = self._sequence, self._sequence + 1
+        # The threshold is what may come without being acknowledged: the next packet causes it.
+        numbers = sequence, packets - 1, int(self.patience * 1e6), _OVERTAKEN
+        return _ACK_FREQUENCY + b"".join(map(encode, numbers))
+
+    def lost(self) -> None:
+        """What was asked did not arrive, maybe: it will be asked again."""
+        self.asked = _USUAL if self.asked != _USUAL else MOST
+
+    @property
+    def patience(self) -> float:
+        """Seconds that an acknowledgement may wait, as asked last."""
+        return _USUAL_PATIENCE if self.asked == _USUAL else PATIENCE

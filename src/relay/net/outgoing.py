@@ -1,0 +1,331 @@
+"""What goes out on a settled connection: trains of packets, built without the library's machinery.
+
+Bytes of one stream fill packets that are sealed, entered and sent as one train; what several
+streams have, resets and acknowledgements share packets. Sizes are tried here, too. The law: nothing
+leaves that congestion control, pacing or the peer's limits would not let the library send. This
+module must not know when to send, nor what streams carry.
+"""
+
+from __future__ import annotations
+
+from math import ceil
+from typing import Any
+
+from aioquic._buffer import Buffer
+from aioquic.buffer import encode_uint_var
+from aioquic.quic.packet import push_ack_frame
+from aioquic.quic.packet_builder import QuicDeliveryState
+from aioquic.quic.stream import QuicStream
+
+from relay.net.ackrate import AckRate
+from relay.net.incoming import Incoming
+from relay.net.mtu import PathMtu
+from relay.net.recovery import Handler, Recovery, Train
+from relay.net.seal import seal
+from relay.net.sender import SharedSender
+
+_TAG = 16
+_KINDS = (b"\x0a", b"\x0b", b"\x0e", b"\x0f")
+"""STREAM frames with a length: without and with an end, then the same with an offset."""
+
+_TO_END, _TO_END_LAST = b"\x0c", b"\x0d"
+"""STREAM frames with an offset that reach to the end of the packet; the second ends the stream."""
+
+_LEAST = 64
+"""Bytes of a packet below which no stream data is begun."""
+
+_PING = b"\x01"
+_ACK_SIZE = 256
+"""Bytes of an ACK frame; the oldest ranges that do not fit are left out (RFC 9000, 13.2.3)."""
+
+_KNOWN_EVERY = 8
+"""Packets of which one asks that it be known which acknowledgements arrived (13.2.4)."""
+
+_EXTRAS_EVERY = 0.1
+"""Seconds between two looks at what may be asked of the path and the peer."""
+
+_FAR = 1 << 30
+"""Offsets from here on take more than four bytes."""
+
+
+class Outgoing(Incoming):
+    """A connection that builds everyday packets itself."""
+
+    def __init__(self, *, is_short: bool, max_datagram_size: int, **options: Any) -> None:
+        """Packets of up to ``max_datagram_size`` bytes are tried."""
+        super().__init__(**options)
+        self._stirred: dict[int, QuicStream] = {}
+        """Streams that may have something to send, in the order of their turns."""
+        self._mtu = PathMtu(max_datagram_size)
+        self._ack_rate = AckRate()
+        self._extras_at = 0.0
+        if is_short:
+            self._loss = Recovery(
+                self._mtu,
+                congestion_control_algorithm=self._configuration.congestion_control_algorithm,
+                initial_rtt=self._configuration.initial_rtt,
+                max_datagram_size=self._max_datagram_size,
+                peer_completed_address_validation=not self._is_client,
+                quic_logger=self._quic_logger,
+                send_probe=self._send_probe,
+                logger=self._logger,
+            )
+
+    def _send_short(self, now: float, ack_due: bool) -> list[bytes]:
+        """Build packets of stream data, and of an acknowledgement that is due."""
+        self._streams_queue.clear()
+        pacer = self._loss._pacer
+        paced = pacer.packet_time
+        if paced is not None:
+            pacer.update_bucket(now=now)
+        plain: list[bytes] = []
+        while ack_due or self._stirred:
+            if paced is not None and pacer.bucket_time <= 0 and not ack_due:
+                self._pacing_at = now + paced
+                break
+            if ack_due or not self._send_run(now, plain):
+                if not self._send_mixed(now, ack_due, plain):
+                    break
+                ack_due = False
+        return self._seal(plain) if plain else []
+
+    def _seal(self, plain: list[bytes]) -> list[bytes]:
+        """Protect packets and number them."""
+        crypto, number = self._crypto, self._packet_number
+        first = 0x41 | (self._spin_bit << 5) | (crypto.key_phase << 2)
+        sealed = seal(crypto.send, plain, first, self._peer_cid.cid, number)
+        self._packet_number = number + len(plain)
+        return sealed
+
+    def _enter(self, train: Train) -> None:
+        """Note a train that leaves, and that it will be answered."""
+        self._loss.enter(train, self._space)
+        if not self._ack_eliciting_sent_since_receipt:
+            self._alive_at = train.sent_time
+            self._ack_eliciting_sent_since_receipt = True
+
+    def _send_run(self, now: float, plain: list[bytes]) -> bool:
+        """Send new bytes of the stream whose turn it is: all of them when it is the only one, else
+        as many as fill packets. False, and nothing is done, when it is not that simple."""
+        stream_id, stream = next(iter(self._stirred.items()))
+        sender: Any = stream.sender
+        start, stop = sender.highest_offset, sender._buffer_stop
+        if not sender.is_orderly or stream.is_blocked or stop >= _FAR:
+            return False
+        if start == stop and not sender._pending_eof:
+            sender.buffer_is_empty = True
+            del self._stirred[stream_id]
+            return True
+        limit, label = self._max_datagram_size, sender.label
+        step = limit - len(self._peer_cid.cid) - len(label) - 8 - _TAG
+        loss = self._loss
+        control, pacer = loss._cc, loss._pacer
+        count = (control.congestion_window - control.bytes_in_flight) // limit
+        paced = pacer.packet_time
+        if paced is not None:
+            count = min(count, ceil(pacer.bucket_time / paced))
+        credit = self._remote_max_data - self._remote_max_data_used
+        most = min(start + min(count * step, credit), stream.max_stream_data_remote)
+        if len(self._stirred) > 1:
+            most = start + (min(most, stop) - start) // step * step
+        if count <= 0 or (most <= start and (start < stop or len(self._stirred) > 1)):
+            return False  # less than a packet may still fit
+        start, data, fin = sender.take_new(most)
+        size = len(data)
+        self._remote_max_data_used += size
+        mark = start | 1 << 31
+        if size <= step:
+            count = 1
+            kind = _TO_END_LAST if fin else _TO_END
+            plain.append(b"".join((kind, label, mark.to_bytes(4, "big"), data)))
+        else:
+            head = _TO_END + label
+            packets = [
+                b"".join((head, (mark + at).to_bytes(4, "big"), data[at : at + step]))
+                for at in range(0, size, step)
+            ]
+            if fin:
+                packets[-1] = _TO_END_LAST + packets[-1][1:]
+            count = len(packets)
+            plain += packets
+        number = self._packet_number + len(plain)
+        train = Train(number - count, number - 1, size + count * (limit - step), now)
+        train.sender, train.step, train.full = sender, step, limit
+        train.start, train.stop, train.fin = start, start + size, fin
+        self._enter(train)
+        if sender.highest_offset == stop:
+            sender.buffer_is_empty = True
+            del self._stirred[stream_id]
+        if paced is not None:
+            left = pacer.bucket_time - paced * count
+            pacer.bucket_time = left if left > 0.0 else 0.0
+        return True
+
+    def _send_mixed(self, now: float, ack_due: bool, plain: list[bytes]) -> bool:
+        """Send a packet of whatever there is: an acknowledgement, resets, bytes of several streams
+        or to be sent again. Answers whether more may follow."""
+        loss, pacer, space = self._loss, self._loss._pacer, self._space
+        overhead = 3 + len(self._peer_cid.cid) + _TAG
+        number = self._packet_number + len(plain)
+        train = Train(number, number, 0, now)
+        room = min(self._max_datagram_size, loss.congestion_window - loss.bytes_in_flight)
+        frames: list[bytes] = []
+        eliciting = False
+        if ack_due:
+            frames.append(self._ack_frame(now))
+            # Now and then the peer has to say that it knows of the gaps: they are forgotten then.
+            if len(space.ack_queue) > 1 and number % _KNOWN_EVERY == 0 and room > _ACK_SIZE * 2:
+                frames.append(_PING)
+                eliciting = True
+        filled = self._fill(room - overhead - sum(map(len, frames)), frames, train)
+        if not frames:
+            return False
+        payload = b"".join(frames)
+        plain.append(payload)
+        if pacer.packet_time is not None:
+            pacer.bucket_time = max(0.0, pacer.bucket_time - pacer.packet_time)
+        if not (eliciting or filled):
+            # Nobody acknowledges this, and nothing hangs on its arrival.
+            return False
+        if ack_due:
+            known = self._on_ack_delivery, (space, space.largest_received_packet)
+            train.handlers = [*train.handlers, known]
+        train.sent_bytes = train.full = len(payload) + overhead
+        self._enter(train)
+        return filled
+
+    def _ack_frame(self, now: float) -> bytes:
+        space = self._space
+        received = space.largest_received_time
+        delay = int((now - (received or now)) * 1000000) >> self._local_ack_delay_exponent
+        buf = Buffer(capacity=_ACK_SIZE)
+        buf.push_uint_var(0x02)
+        push_ack_frame(buf, space.ack_queue, delay, _ACK_SIZE - 1)
+        space.ack_at = None
+        return buf.data
+
+    def _fill(self, room: int, frames: list[bytes], train: Train) -> bool:
+        """Add frames of streams whose turn it is; answers whether there are any."""
+        before = len(frames)
+        handlers: list[Handler] = []
+        again: dict[int, QuicStream] = {}
+        stirred = self._stirred
+        while stirred and room >= _LEAST:
+            stream_id = next(iter(stirred))
+            stream = stirred.pop(stream_id)
+            if stream_id not in self._streams:
+                continue
+            sender: Any = stream.sender
+            if sender.reset_pending:
+                frame = _reset_frame(sender)
+                frames.append(frame)
+                handlers.append((sender.on_reset_delivery, ()))
+                room -= len(frame)
+                continue
+            if stream.is_blocked or sender.buffer_is_empty:
+                continue
+            wrote = self._stream_frame_out(stream, sender, room, frames, train, handlers)
+            room -= wrote
+            if sender.has_more:
+                again[stream_id] = stream  # also when the peer's limits are in the way
+            else:
+                sender.buffer_is_empty = True
+        stirred.update(again)
+        train.handlers = handlers
+        return len(frames) > before
+
+    def _stream_frame_out(
+        self,
+        stream: QuicStream,
+        sender: SharedSender,
+        room: int,
+        frames: list[bytes],
+        train: Train,
+        handlers: list[Handler],
+    ) -> int:
+        """Add a frame of a stream's next bytes; answers its size, 0 when nothing may leave."""
+        highest = sender.highest_offset
+        most = min(
+            highest + self._remote_max_data - self._remote_max_data_used,
+            stream.max_stream_data_remote,
+        )
+        label = sender.label
+        # Kind, offset (never longer than that of the last byte) and length.
+        head_size = (7 if sender._buffer_stop < _FAR else 11) + len(label)
+        taken = sender.take(room - head_size, most)
+        if taken is None:
+            return 0
+        offset, data, fin = taken
+        size = len(data)
+        if not offset:
+            head = _KINDS[fin] + label + (size | 0x4000).to_bytes(2, "big")
+        elif offset < _FAR:
+            numbers = (offset | 1 << 31) << 16 | size | 0x4000
+            head = _KINDS[fin + 2] + label + numbers.to_bytes(6, "big")
+        else:
+            numbers = (offset | 3 << 62) << 16 | size | 0x4000
+            head = _KINDS[fin + 2] + label + numbers.to_bytes(10, "big")
+        frames.append(head)
+        frames.append(data)
+        if train.sender is None:
+            train.sender = sender
+            train.start, train.stop, train.fin = offset, offset + size, fin
+        else:
+            handlers.append((sender.on_data_delivery, (offset, offset + size, fin)))
+        self._remote_max_data_used += sender.highest_offset - highest
+        return len(head) + size
+
+    def _resize(self) -> None:
+        """Packets may be larger, or have to be smaller, from now on."""
+        size = self._max_datagram_size = self._mtu.size
+        self._loss._pacer._max_datagram_size = size
+        self._loss._cc._max_datagram_size = size  # type: ignore[attr-defined]
+
+    def _extras(self, now: float) -> list[list[bytes]]:
+        """Now and then: packets that try a larger size, or ask for fewer acknowledgements."""
+        self._extras_at = now + _EXTRAS_EVERY
+        extras: list[list[bytes]] = []
+        control = self._loss._cc
+        if (size := self._mtu.wish(now)) is not None and self._has_room(size):
+            self._mtu.under_way = size
+            padding = bytes(size - 4 - len(self._peer_cid.cid) - _TAG)  # RFC 9000, 14.4
+            extras.append(self._extra(_PING + padding, (self._tried, (size,)), now, True))
+        count = self._ack_rate.wish(control.congestion_window, self._max_datagram_size)
+        if count is not None and self._has_room(_LEAST):
+            frame = self._ack_rate.ask(count)
+            self._loss.max_ack_delay = max(self._loss.max_ack_delay, self._ack_rate.patience)
+            extras.append(self._extra(frame, (self._asked, (count,)), now, False))
+        return extras
+
+    def _has_room(self, size: int) -> bool:
+        control = self._loss._cc
+        return control.congestion_window - control.bytes_in_flight >= size
+
+    def _extra(self, plain: bytes, handler: Handler, now: float, is_trial: bool) -> list[bytes]:
+        """A packet of its own."""
+        number = self._packet_number
+        train = Train(number, number, len(plain) + 3 + len(self._peer_cid.cid) + _TAG, now)
+        train.is_trial = is_trial
+        train.handlers = [handler]
+        self._enter(train)
+        return self._seal([plain])
+
+    def _asked(self, delivery: QuicDeliveryState, count: int) -> None:
+        """What became of the question for fewer acknowledgements."""
+        if delivery is not QuicDeliveryState.ACKED and self._ack_rate.asked == count:
+            self._ack_rate.lost()
+
+    def _tried(self, delivery: QuicDeliveryState, size: int) -> None:
+        """What became of such a packet."""
+        if delivery is QuicDeliveryState.ACKED:
+            self._mtu.try_arrived(size)
+            self._resize()
+        else:
+            self._mtu.try_lost(size)
+            self._extras_at = 0.0
+
+
+def _reset_frame(sender: SharedSender) -> bytes:
+    frame = sender.get_reset_frame()
+    parts = (frame.stream_id, frame.error_code, frame.final_size)
+    return b"\x04" + b"".join(map(encode_uint_var, parts))

@@ -1,0 +1,167 @@
+"""Trains in the book of recovery, against the library's own bookkeeping packet by packet."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from aioquic import tls
+from aioquic.quic.packet import QuicPacketType
+from aioquic.quic.packet_builder import QuicSentPacket
+from aioquic.quic.rangeset import RangeSet
+from aioquic.quic.recovery import QuicPacketRecovery, QuicPacketSpace
+from aioquic.quic.stream import QuicStream
+from hypothesis import given
+from hypothesis import strategies as st
+
+from relay.net.mtu import SAFE, PathMtu
+from relay.net.recovery import Recovery, Train
+from relay.net.sender import SharedSender
+
+STEP, FULL = 1100, 1200
+"""Bytes of the stream, and on the wire, of each packet but a train's last."""
+
+
+class Nobody:
+    """An owner that does not listen."""
+
+    def stirred(self, stream: QuicStream) -> None: ...
+
+    def sent_whole(self, stream: QuicStream) -> None: ...
+
+
+class Side:
+    """A recovery with its space and the stream whose bytes are sent."""
+
+    def __init__(self, kind: type[QuicPacketRecovery], algorithm: str) -> None:
+        more = {"mtu": PathMtu(SAFE)} if kind is Recovery else {}
+        self.recovery: Any = kind(
+            **more,
+            congestion_control_algorithm=algorithm,
+            initial_rtt=0.1,
+            max_datagram_size=FULL,
+            peer_completed_address_validation=True,
+            send_probe=lambda: None,
+        )
+        self.recovery.handshake_confirmed = True
+        self.space = QuicPacketSpace(is_application_data=True)
+        self.recovery.spaces = [self.space]
+        self.sender = SharedSender(QuicStream(3), Nobody())
+
+    def send_train(self, number: int, count: int, now: float) -> None:
+        start = self.sender._buffer_stop
+        self.sender.write(bytes(STEP * count - 9))
+        start, data, _ = self.sender.take_new(1 << 40)
+        train = Train(number, number + count - 1, FULL * count - 9, now)
+        train.sender, train.step, train.full = self.sender, STEP, FULL
+        train.start, train.stop = start, start + len(data)
+        self.recovery.enter(train, self.space)
+
+    def send_packets(self, number: int, count: int, now: float) -> None:
+        self.sender.write(bytes(STEP * count - 9))
+        for index in range(count):
+            offset, data, fin = self.sender.take(STEP, 1 << 40) or (0, b"", False)
+            packet = QuicSentPacket(
+                epoch=tls.Epoch.ONE_RTT,
+                in_flight=True,
+                is_ack_eliciting=True,
+                is_crypto_packet=False,
+                packet_number=number + index,
+                packet_type=QuicPacketType.ONE_RTT,
+                sent_time=now,
+                sent_bytes=FULL if index + 1 < count else FULL - 9,
+            )
+            what = (offset, offset + len(data), fin)
+            packet.delivery_handlers.append((self.sender.on_data_delivery, what))
+            self.recovery.on_packet_sent(packet=packet, space=self.space)
+
+    def under_way(self) -> list[int]:
+        if isinstance(self.recovery, Recovery):
+            book = self.recovery.book
+            return [number for train in book for number in range(train.first, train.last + 1)]
+        return list(self.space.sent_packets)
+
+    def state(self) -> dict[str, object]:
+        names = ("_rtt_smoothed", "_rtt_min", "_rtt_variance", "_pto_count", "bytes_in_flight")
+        sender, lost = self.sender, self.sender._lost
+        return {
+            "under way": self.under_way(),
+            "space": [
+                getattr(self.space, name)
+                for name in ("ack_eliciting_in_flight", "largest_acked_packet", "loss_time")
+            ],
+            "recovery": [getattr(self.recovery, name) for name in names],
+            "timer": self.recovery.get_loss_detection_time(amplification_limited=False),
+            "lost": None if lost is None else list(lost),
+            "acked": sender._buffer_start,
+        }
+
+
+STEPS = st.lists(
+    st.one_of(
+        st.integers(1, 9),
+        st.just("probe"),
+        st.just("timer"),
+        st.lists(st.tuples(st.integers(0, 12), st.integers(0, 9)), min_size=1, max_size=4),
+    ),
+    max_size=30,
+)
+
+
+@pytest.mark.parametrize("algorithm", ["reno", "cubic"])
+@given(steps=STEPS)
+def test_the_books_are_the_librarys(algorithm, steps) -> None:
+    ours, stock = Side(Recovery, algorithm), Side(QuicPacketRecovery, algorithm)
+    number, now = 0, 10.0
+    for step in steps:
+        now += 0.013
+        if isinstance(step, int):
+            # What is to be sent again stays put, so that both send the same new bytes.
+            for side in (ours, stock):
+                side.sender._lost = None
+            ours.send_train(number, step, now)
+            stock.send_packets(number, step, now)
+            number += step
+        elif step == "probe":
+            for side in (ours, stock):
+                side.recovery.reschedule_data(now=now)
+        elif step == "timer":
+            for side in (ours, stock):
+                side.recovery.on_loss_detection_timeout(now=now)
+        else:
+            ranges = RangeSet()
+            for below, size in step:
+                last = max(0, number - 1 - below)
+                ranges.add(max(0, last - size), last + 1)
+            each = [(r.start, r.stop - 1) for r in ranges]
+            if len(each) == 1:
+                ours.recovery.acknowledge(ours.space, *each[0], 0.002, now)
+            else:
+                ours.recovery.acknowledge_all(ours.space, each, 0.002, now)
+            stock.recovery.on_ack_received(
+                ack_rangeset=ranges, ack_delay=0.002, now=now, space=stock.space
+            )
+        assert ours.state() == stock.state()
+        # Of packets counted together the growth may be rounded otherwise, by a packet each.
+        difference = ours.recovery.congestion_window - stock.recovery.congestion_window
+        assert abs(difference) <= FULL * 10
+
+
+def test_a_train_is_cut_where_an_acknowledgement_ends() -> None:
+    side = Side(Recovery, "reno")
+    side.send_train(5, 4, 1.0)
+    side.recovery.acknowledge(side.space, 6, 7, 0.0, 1.01)
+    assert side.under_way() == [5, 8]
+    assert side.recovery.bytes_in_flight == FULL + FULL - 9
+    side.recovery.acknowledge(side.space, 0, 8, 0.0, 1.02)
+    assert side.recovery.bytes_in_flight == 0
+    assert side.sender._buffer_start == 4 * STEP - 9
+    assert not side.sender._chunks
+
+
+def test_what_the_library_lost_it_has_to_send_again() -> None:
+    side = Side(Recovery, "reno")
+    side.send_packets(0, 1, 1.0)
+    side.send_train(1, 5, 1.1)
+    side.recovery.acknowledge(side.space, 5, 5, 0.0, 1.11)
+    assert side.recovery.lost_foreign
