@@ -10,6 +10,7 @@ import pytest
 from relay.model.board import Price
 from relay.model.track import Demand, TrackInfo
 from relay.path import Path
+from relay.peer.publishing import MAX_TAKEN
 from relay.session import events
 from relay.session.events import Cost
 from relay.wire.lite import Subscribe, SubscribeUpdate
@@ -114,3 +115,45 @@ def test_the_sum_of_all_wishes_has_no_frames(world: Any) -> None:
     (publication,) = publisher.guest.watching.viewings.values()
     assert (publication.first_frame, publication.last_frame) == (0, None)
     assert publication.demand[3:] == (3, 4)
+
+
+def storm(world: Any, count: int) -> Any:
+    """A guest of the relay whose peer has just announced ``count`` broadcasts at once."""
+    client = world.connect("moq-lite-06")
+    world.run()
+    publishing = client.host.publishing
+    for number in range(count):
+        publishing.announced(events.Announced(f"n{number}", (7,), Cost(0, 0)))
+    return client
+
+
+def known(world: Any, count: int) -> list[int]:
+    return [number for number in range(count) if world.house.origin.find(f"n{number}")]
+
+
+def test_very_many_announcements_are_taken_in_turn_by_turn_and_in_order(world: Any) -> None:
+    client = storm(world, 300)
+    assert known(world, 300) == list(range(MAX_TAKEN))
+    client.host.flush()
+    assert known(world, 300) == list(range(2 * MAX_TAKEN))
+    client.host.publishing.unannounced(events.Unannounced("n290"))
+    client.host.publishing.unannounced(events.Unannounced("n3"))
+    world.run()
+    assert known(world, 300) == [n for n in range(300) if n not in (3, 290)]
+    assert not client.host.publishing._backlog
+
+
+def test_who_leaves_in_the_middle_leaves_nothing_behind(world: Any) -> None:
+    client = storm(world, 300)
+    client.hang_up()
+    world.wait(30)
+    assert known(world, 300) == []
+    assert not client.host.publishing._backlog
+
+
+def test_what_waits_for_its_turn_is_bounded(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("relay.peer.publishing.MAX_BACKLOG", 100)
+    client = storm(world, 300)
+    assert len(client.host.publishing._backlog) == 100
+    world.run()
+    assert known(world, 300) == list(range(300))

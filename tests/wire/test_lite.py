@@ -368,12 +368,20 @@ def test_families_that_a_version_lacks() -> None:
 
 
 @pytest.mark.parametrize("dialect", EACH, ids=lambda dialect: dialect.name)
-def test_the_head_of_a_group_is_its_type_and_its_message(dialect) -> None:
+def test_what_many_are_told_is_what_one_is_told(dialect) -> None:
     for group in (Group(1, 2), Group(1, 3), Group(1, 2), Group(70, 1 << 20)):
-        assert dialect.group_head(group) == b"\0" + dialect.encode(group)
+        assert dialect.encode_shared(group) == dialect.encode(group)
 
 
-def test_heads_that_are_kept_are_bounded() -> None:
-    for sequence in range(3 * lite.MAX_HEADS):
-        LITE_06.group_head(Group(1, sequence))
-    assert len(lite._HEADS) <= lite.MAX_HEADS
+def test_messages_of_one_shape_are_not_taken_for_each_other() -> None:
+    alike = [Group(1, 2, 3), SubscribeDrop(1, 2, 3)]
+    assert alike[0] == alike[1]
+    written = [LITE_06.encode_shared(each) for each in alike]
+    assert written == [LITE_06.encode(each) for each in alike]
+    assert written[0] != written[1]
+
+
+def test_messages_that_are_kept_are_bounded() -> None:
+    for sequence in range(3 * lite.MAX_KEPT):
+        LITE_06.encode_shared(Group(1, sequence))
+    assert len(lite._KEPT) <= lite.MAX_KEPT

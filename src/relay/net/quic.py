@@ -37,6 +37,8 @@ class QuicTransport:
         self._stopped: set[int] = set()
         self._is_flushing = False
         """Whether packets are built right after: what is written now needs no flush of its own."""
+        self._is_due_again = False
+        """Whether the receiver asked meanwhile to be heard once more, in a turn of its own."""
 
     def start(self, receiver: Receiver) -> None:
         """Name the receiver; what came before is replayed in order, never inside this call."""
@@ -67,7 +69,7 @@ class QuicTransport:
         """Append to the stream; after its end or the session's nothing happens."""
         if not self.is_closed:
             self._engine.send(stream, data, fin)
-            self.wake()
+            self._stir()
             if self._engine.unsent > self.connection.limits.max_unsent:
                 self.close(LimitExceeded.session_code, "the peer reads too slowly (max_unsent)")
 
@@ -83,7 +85,7 @@ class QuicTransport:
         """Keep the connection from idling out."""
         if not self.is_closed:
             self._engine.send_ping(0)
-            self.wake()
+            self._stir()
 
     def capacity(self, stream: int | None = None) -> int:
         """Bytes that would leave soon."""
@@ -93,20 +95,20 @@ class QuicTransport:
         """Break off our half."""
         if not self.is_closed:
             self._engine.reset(stream, self._outgoing(code))
-            self.wake()
+            self._stir()
 
     def stop(self, stream: int, code: int) -> None:
         """Ask the peer to break off its half; nothing more of it is told."""
         if not self.is_closed and self._engine.knows(stream):
             self._engine.stop(stream, self._outgoing(code))
             self._stopped.add(stream)
-            self.wake()
+            self._stir()
 
     def send_datagram(self, data: bytes) -> bool:
         """Send unreliably; False when it could not be taken."""
         if self.is_closed or not self._engine.send_datagram(data):
             return False
-        self.wake()
+        self._stir()
         return True
 
     def bandwidth(self) -> int:
@@ -115,7 +117,9 @@ class QuicTransport:
 
     def wake(self) -> None:
         """Have the receiver's flush called before this turn's packets are built."""
-        if not self._is_flushing:
+        if self._is_flushing:
+            self._is_due_again = True
+        else:
             self.connection.wake()
 
     def close(self, code: int, reason: str = "") -> None:
@@ -160,6 +164,9 @@ class QuicTransport:
             self.delivery.flush()
         finally:
             self._is_flushing = False
+        if self._is_due_again:
+            self._is_due_again = False
+            self.connection.wake()
 
     def overdue(self) -> None:
         """Raw QUIC waits for nothing after its handshake but the answer to a visit."""
@@ -191,13 +198,18 @@ class QuicTransport:
         self.connection.deadline = None
         self.start(receiver)
 
+    def _stir(self) -> None:
+        """Something is there to be sent."""
+        if not self._is_flushing:
+            self.connection.wake()
+
     def _open(self, uni: bool) -> int | None:
         if self.is_closed:
             return None
         stream = self._engine.open_stream(uni)
         if stream is not None:
             # Who waits for credit asks at every flush, and must not cause the next one by that.
-            self.wake()
+            self._stir()
         return stream
 
     def _datagram_room(self) -> int:

@@ -160,6 +160,8 @@ class Guest:
         """See `Receiver`."""
         if self.session.has_waiting:
             self.hear(self.session.flush())
+        if self.publishing.taken:
+            self.publishing.resume()
         self.watching.queue.drain()
 
     def connection_lost(self, code: int, reason: str) -> None:

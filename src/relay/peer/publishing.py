@@ -38,6 +38,13 @@ MAX_DENIED = 1024
 MAX_POSTPONED = 1024
 """Announcements of one guest that wait for its tenant's quota. More: the session is closed."""
 
+MAX_TAKEN = 64
+"""Announcements of one guest that are taken in per turn: each may have to be told to very many, and
+everybody else's media wait meanwhile. The others follow in the next turns."""
+
+MAX_BACKLOG = 65_536
+"""Announcements of one guest that wait for their turn. What comes beyond is taken in at once."""
+
 
 class Publishing:
     """The publishing half of a guest."""
@@ -54,6 +61,10 @@ class Publishing:
         self.finishing: set[Feed] = set()
         self._denied: dict[Path, tuple[tuple[int, ...], Price]] = {}
         """What the peer announces in vain, with chain and cost; heard when rights widen."""
+        self._backlog: dict[Path, tuple[tuple[int, ...], Price]] = {}
+        """What was announced too much at once."""
+        self.taken = 0
+        """Announcements taken in since the last turn began."""
         self._postponed: dict[Path, tuple[tuple[int, ...], Price]] = {}
         """What waits for the tenant's quota, with chain and cost, in order."""
         self._logged: set[Path] = set()
@@ -83,7 +94,14 @@ class Publishing:
                 route.lose(now)
         for feed in {*self.feeds.values(), *self.questions.values()}:
             feed.abandon(Dropped("the publisher vanished"), now)
-        for table in (self.routes, self._postponed, self.feeds, self.questions, self.arrivals):
+        for table in (
+            self.routes,
+            self._postponed,
+            self._backlog,
+            self.feeds,
+            self.questions,
+            self.arrivals,
+        ):
             table.clear()
         self.finishing.clear()
 
@@ -116,10 +134,28 @@ class Publishing:
             self.unannounced(events.Unannounced(path))
             self.deny(path, BadRequest("its chain names a relay twice"))
             return
+        if (self.taken < MAX_TAKEN and not self._backlog) or len(self._backlog) >= MAX_BACKLOG:
+            self.take(path, hops, price)
+        else:
+            self._backlog[path] = hops, price
+            self.guest.transport.wake()
+
+    def take(self, path: Path, hops: tuple[int, ...], price: Price) -> None:
+        """Its turn has come."""
+        self.taken += 1
         if self._postponed:  # others came before
             self.postpone(path, hops, price, None)
         else:
             self.hear(path, hops, price)
+
+    def resume(self) -> None:
+        """A new turn: go on with what had to wait."""
+        self.taken = 0
+        while self._backlog and self.taken < MAX_TAKEN:
+            path = next(iter(self._backlog))
+            self.take(path, *self._backlog.pop(path))
+        if self._backlog:
+            self.guest.transport.wake()
 
     def hear(self, path: Path, hops: tuple[int, ...], price: Price) -> None:
         """Take an announcement in, or have it wait when the tenant may not announce more now."""
@@ -212,6 +248,7 @@ class Publishing:
         """The peer took a broadcast back."""
         self._denied.pop(Path(event.path), None)
         self._postponed.pop(Path(event.path), None)
+        self._backlog.pop(Path(event.path), None)
         if (route := self.drop(Path(event.path))) is not None:
             route.withdraw(self.clock())
 
@@ -220,6 +257,7 @@ class Publishing:
         for path in event.paths:
             self._denied.pop(Path(path), None)
             self._postponed.pop(Path(path), None)
+            self._backlog.pop(Path(path), None)
             if (route := self.drop(Path(path))) is not None:
                 route.lose(self.clock())
 

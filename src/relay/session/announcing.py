@@ -56,15 +56,15 @@ class Naming:
 
     def appeared(self, suffix: str, hops: Chain, cost: Cost) -> bytes:
         """A path is there."""
-        return self.dialect.encode(Announce(True, suffix, hops))
+        return self.dialect.encode_shared(Announce(True, suffix, hops))
 
     def changed(self, suffix: str, hops: Chain, cost: Cost) -> bytes:
         """A path that is there is reached otherwise."""
-        return self.dialect.encode(Announce(True, suffix, hops))
+        return self.dialect.encode_shared(Announce(True, suffix, hops))
 
     def gone(self, suffix: str) -> bytes:
         """A path that was there is not any more."""
-        return self.dialect.encode(Announce(False, suffix))
+        return self.dialect.encode_shared(Announce(False, suffix))
 
 
 class Counting(Naming):
@@ -83,7 +83,7 @@ class Counting(Naming):
     def appeared(self, suffix: str, hops: Chain, cost: Cost) -> bytes:
         self.numbers[suffix] = self.count
         self.count += 1
-        return self.dialect.encode(AnnounceStart(suffix, hops, *cost))
+        return self.dialect.encode_shared(AnnounceStart(suffix, hops, *cost))
 
     def changed(self, suffix: str, hops: Chain, cost: Cost) -> bytes:
         return self.dialect.encode(AnnounceUpdate(self.numbers[suffix], hops, *cost))

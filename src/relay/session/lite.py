@@ -46,6 +46,10 @@ ANSWERS: dict[int, type[Flow]] = {
 """What the peer may open towards us, where its version has it."""
 
 
+_GROUP = bytes((Uni.GROUP,))
+"""How the stream of a group begins."""
+
+
 class LiteSession:
     """One peer's conversation.
 
@@ -306,7 +310,8 @@ class LiteSession:
         if publication is None or (stream := self.transport.open_uni()) is None:
             return None
         publication.start(sequence if floor is None else min(floor, sequence))
-        self.transport.send(stream, self.dialect.group_head(Group(id, sequence, first_frame)))
+        head = self.dialect.encode_shared(Group(id, sequence, first_frame))
+        self.transport.send(stream, _GROUP + head)
         return stream
 
     def write(self, stream: int, data: bytes, fin: bool = False) -> None:

@@ -75,7 +75,8 @@ class Transport(Protocol):
         """Send something small, so that neither side takes the silence for an end."""
 
     def wake(self) -> None:
-        """Have `Receiver.flush` called before this loop turn's packets are built."""
+        """Have `Receiver.flush` called before this loop turn's packets are built; when called from
+        within it, once more in the next turn."""
 
     def close(self, code: int, reason: str = "") -> None:
         """End the session with a code and a text the peer may see."""

@@ -75,10 +75,10 @@ __all__ = [
 
 M = TypeVar("M", bound=Message)
 
-MAX_HEADS = 1024
-"""Heads of groups that are kept."""
+MAX_KEPT = 1024
+"""Messages that are kept written."""
 
-_HEADS: dict[tuple[str, Group], bytes] = {}
+_KEPT: dict[tuple[str, type[Message], Message], bytes] = {}
 
 # Answers that come without a type number.
 _UNTYPED: Mapping[Reply, type[Message]] = {
@@ -166,18 +166,15 @@ class Dialect:
                 return encode_varint(family.index(cls)) + framed
         return framed
 
-    def group_head(self, group: Group) -> bytes:
-        """How the stream of a group begins: its type, then the message.
-
-        Kept, since the viewers of a track are told the same. Raises `ValueError` as `encode` does.
-        """
-        key = self.name, group
-        head = _HEADS.get(key)
-        if head is None:
-            if len(_HEADS) >= MAX_HEADS:
-                _HEADS.clear()
-            head = _HEADS[key] = encode_varint(Uni.GROUP) + self.encode(group)
-        return head
+    def encode_shared(self, message: Message) -> bytes:
+        """The same as `encode`, kept for a while: what many peers are told is written once."""
+        key = self.name, type(message), message  # tuples of one shape are equal
+        written = _KEPT.get(key)
+        if written is None:
+            if len(_KEPT) >= MAX_KEPT:
+                _KEPT.clear()
+            written = _KEPT[key] = self.encode(message)
+        return written
 
     def decode(self, cls: type[M], body: bytes) -> M:
         """The message whose body, without type and length, is ``body``.
