@@ -38,7 +38,7 @@ MAX_DENIED = 1024
 MAX_POSTPONED = 1024
 """Announcements of one guest that wait for its tenant's quota. More: the session is closed."""
 
-MAX_TAKEN = 64
+MAX_TAKEN = 16
 """Announcements of one guest that are taken in per turn: each may have to be told to very many, and
 everybody else's media wait meanwhile. The others follow in the next turns."""
 
