@@ -165,10 +165,10 @@ class Connection:
         """Whether nothing is due but, some day, the idle timeout."""
         return self.deadline is None and self.engine.is_resting
 
-    def is_late(self, now: float, soon: float) -> bool:
-        """Whether something is due, or an acknowledgement is within ``soon`` seconds."""
+    def is_late(self, now: float) -> bool:
+        """Whether something was due, and has been done."""
         engine = self.engine
-        if not engine.is_late(now, soon):
+        if not engine.is_late(now):
             return False
         try:
             engine.handle_timer(now)

@@ -28,7 +28,7 @@ from relay.net.quic import QuicTransport
 from relay.net.settings import ListenSettings, QuicLimits
 from relay.net.steer import WHOLE, Share
 from relay.net.stray import Datagram, Strays
-from relay.net.timers import ROUND, Timers
+from relay.net.timers import Timers
 from relay.net.tls import Certificates, Pair
 from relay.net.udp import Address, Socket
 from relay.net.visit import Door, OpenVisit, ServedWebTransport, knock_raw, offer
@@ -321,7 +321,7 @@ class Endpoint:
                 del timers.busy[connection]
                 if connection.armed is None:
                     timers.arm(connection, population)
-            elif connection.is_late(now, ROUND):
+            elif connection.is_late(now):
                 due.append(connection)
         timers.next_round()
         if due:

@@ -142,24 +142,18 @@ class ShortWay(Outgoing):
 
     @property
     def is_impatient(self) -> bool:
-        """Whether `deadline` may be nearer than a round trip, or the library has to be asked."""
+        """Whether `deadline` may be nearer than a probe timeout, or the library has to be asked."""
         return (
             not self._is_settled or self._pacing_at is not None or self._space.loss_time is not None
         )
 
     @property
     def is_resting(self) -> bool:
-        """Whether nothing is under way and nothing is to be acknowledged."""
-        space = self._space
-        return self._is_settled and not space.ack_eliciting_in_flight and space.ack_at is None
+        """Whether nothing is under way."""
+        return self._is_settled and not self._space.ack_eliciting_in_flight
 
-    def is_late(self, now: float, soon: float) -> bool:
-        """Whether something is due, or an acknowledgement is within ``soon`` seconds (it is made
-        due then: an earlier one does no harm, a late one may be taken for a loss)."""
-        space = self._space
-        if space.ack_at is not None and space.ack_at <= now + soon:
-            space.ack_at = now
-            return True
+    def is_late(self, now: float) -> bool:
+        """Whether something is due."""
         due = self.deadline()
         return due is not None and due <= now
 

@@ -2,9 +2,9 @@
 
 Connections are looked at when their earliest known time comes and say then whether it still holds,
 so re-arming costs nothing unless a time moves forward. Outdated entries are swept when they
-outnumber the connections. Those with traffic, whose times are a round trip and more away and move
-with every packet, do not ask for one: they are all looked at a hundred times a second. This module
-must not know what is due.
+outnumber the connections. Those that only wait for their packets to arrive, whose time moves with
+every packet and hardly ever comes, do not ask for one: they are all looked at in rounds. This
+module must not know what is due.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from relay.net.connection import Connection
 _SLACK = 64
 """Outdated entries that are not worth a sweep."""
 
-ROUND = 0.01
-"""Seconds between two looks at the connections with traffic."""
+ROUND = 0.025
+"""Seconds between two looks at them: a probe timeout (RFC 9002, 6.2) may come so much late."""
 
 
 class Timers:
