@@ -88,7 +88,8 @@ class Guest:
         self.remote = remote
         """The peer's address."""
         self.via = via
-        """How it came: ``webtransport`` or ``quic``."""
+        """How it came: ``webtransport`` or ``quic``; for another process of this relay
+        `relay.cluster.address.NEAR`."""
         self.grant = grant
         self.cost = cost
         """Price of pulling from this peer, as we were told to reckon; ``None`` = as it says."""

@@ -46,6 +46,13 @@ class Shape(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class Told(Shape):
+    """What is put together from all workers of the relay."""
+
+    silent: list[int] = []
+    """Workers that did not answer in time, whose part is missing."""
+
+
 class Nothing(Shape):
     """Nothing more needs to be said."""
 
@@ -116,7 +123,7 @@ class Session(Shape):
     """Groups that it was too slow for."""
 
 
-class SessionPage(Shape):
+class SessionPage(Told):
     """Sessions in the order of their ids."""
 
     sessions: list[Session]
@@ -149,8 +156,9 @@ class Track(Shape):
     latest: int | None
     """The newest group's sequence."""
     groups: int
-    """Groups that are cached."""
+    """Groups that are cached; of several workers, by the one that has most."""
     cached_bytes: int
+    """What they take, in all workers together."""
     bits_per_second: float
     """Of the cached groups, over the time they came in."""
 
@@ -173,7 +181,7 @@ class Broadcast(Shape):
     tracks: list[Track]
 
 
-class BroadcastPage(Shape):
+class BroadcastPage(Told):
     """Broadcasts in the order of their paths."""
 
     broadcasts: list[Broadcast]
@@ -344,7 +352,7 @@ class TenantQuota(Shape):
     usage: dict[str, int]
 
 
-class Quotas(Shape):
+class Quotas(Told):
     """Every tenant that is here or that something is said of, and what holds for all others."""
 
     others: Quota
@@ -409,7 +417,7 @@ class Count(Shape):
     count: int
 
 
-class Summary(Shape):
+class Summary(Told):
     """This relay at a glance; counts are since its start."""
 
     quic_port: int
@@ -442,7 +450,7 @@ class Node(Shape):
     draining: bool
 
 
-class Mesh(Shape):
+class Mesh(Told):
     """This relay and the others it knows of."""
 
     own: Node
