@@ -16,6 +16,7 @@ from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 from relay.auth.grant import Grant
+from relay.model.scope import INTERNAL
 from relay.server.inner import Inner
 
 if TYPE_CHECKING:
@@ -125,6 +126,8 @@ class Families:
         origin, inner = self.relay.house.origin, self.inner
         broadcasts = tracks = viewers = 0
         for broadcast in origin.on_air():
+            if broadcast.path.is_under(INTERNAL):
+                continue  # what relays and workers tell each other
             is_home = inner.is_home(broadcast)
             broadcasts += is_home
             for track in broadcast.tracks.values():
