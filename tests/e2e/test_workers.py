@@ -22,6 +22,7 @@ from relay.auth.claims import Claims
 from relay.client import connect
 from relay.errors import SessionLost
 from relay.path import ROOT, Path
+from relay.server.vigil import SILENCE
 
 
 @pytest.fixture(params=["steered", "strays"])
@@ -96,6 +97,27 @@ def test_a_worker_that_dies_takes_its_sessions_only(relay: Relay) -> None:
     asyncio.run(main())
     assert relay.process.stop() == 0
     assert [line["worker"] for line in relay.said("worker died")]
+
+
+def test_a_worker_that_hangs_is_replaced(relay: Relay) -> None:
+    """The others go on; whoever comes to its place meets a new one."""
+
+    async def main() -> None:
+        async with (
+            publishing(relay, "/anon") as (home, write),
+            many(relay, "/anon", 6) as by_worker,
+        ):
+            stopped = relay.pid(1 - home)
+            os.kill(stopped, signal.SIGSTOP)
+            await until(lambda: relay.said("worker hangs"), 16)
+            assert await audience(by_worker[home], write) == [3] * len(by_worker[home])
+            await until(lambda: relay.pid(1 - home) != stopped)
+            async with many(relay, "/anon", 6) as fresh:
+                await audience(fresh[0] + fresh[1], write)
+            assert [line["worker"] for line in relay.said("worker hangs")] == [1 - home]
+
+    asyncio.run(main())
+    assert relay.process.stop() == 0
 
 
 @pytest.fixture
@@ -185,6 +207,29 @@ def test_drained_over_http_by_all_workers(plain: Any) -> None:
     asyncio.run(main())
     assert relay.process.program.wait(10) == 0
     assert not relay.said("worker died")
+
+
+def test_all_stopped_together_and_going_on_hang_not(plain: Any) -> None:
+    """As when a machine sleeps."""
+    relay = plain()
+    pids = [relay.process.program.pid, relay.pid(0), relay.pid(1)]
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    time.sleep(SILENCE + 1)
+    for pid in pids:
+        os.kill(pid, signal.SIGCONT)
+        time.sleep(0.5)
+    time.sleep(2)
+    assert not relay.said("worker hangs")
+    assert not relay.said("worker died")
+    assert relay.process.stop() == 0
+
+
+def test_one_that_hangs_does_not_keep_the_relay_from_stopping(plain: Any) -> None:
+    relay = plain()
+    os.kill(relay.pid(1), signal.SIGSTOP)
+    relay.process.program.send_signal(signal.SIGTERM)
+    assert relay.process.program.wait(SILENCE + 8) == 0
 
 
 def test_workers_do_not_outlive_their_crew(plain: Any) -> None:
