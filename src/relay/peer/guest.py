@@ -130,6 +130,7 @@ class Guest:
     def sit(self, tab: Tab) -> None:
         """What the guest uses goes on this tab from now on."""
         self.tab = tab
+        tab.wake = self.transport.wake
         self.watching.queue.tab = tab
 
     # -- the connection's side ---------------------------------------------------------------

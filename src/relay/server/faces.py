@@ -30,6 +30,7 @@ from relay.server.colleagues import Answer
 from relay.server.gathering import PARTS, holder, merged
 from relay.server.metrics import busiest
 from relay.server.numbers import numbers, scrape
+from relay.server.shares import known
 
 if TYPE_CHECKING:
     from relay.server.relay import Relay
@@ -90,12 +91,13 @@ class Face:
         )
         verdict = Verdict(await self.relay.door.consider(request, remote))
         if verdict.grant is not None:
-            self._arrived(verdict.grant)
+            await self._arrived(verdict.grant)
         return verdict
 
-    def _arrived(self, grant: Grant) -> None:
+    async def _arrived(self, grant: Grant) -> None:
         """One more request of a tenant's. Raises `OverQuota` for one too many."""
         house = self.relay.house
+        await known(house.ledger.account(grant.tenant), ("sessions_per_second",), house.clock)
         house.ledger.arrive(grant.tenant, house.clock())
 
     async def ticket(self, bearer: str, remote: str) -> dict[str, Any]:
@@ -104,7 +106,7 @@ class Face:
         judgement = await self.relay.door.consider(request, remote)
         if judgement.grant is None:
             raise refusal(judgement)
-        self._arrived(judgement.grant)
+        await self._arrived(judgement.grant)
         ticket = await self.relay.desk.make_ticket(judgement.grant)
         return {"ticket": ticket.text, "expires": ticket.expires}
 
@@ -125,7 +127,7 @@ class Face:
         grant = judgement.grant
         if grant is None:
             raise Told(refusal(judgement), judgement.id)
-        self._arrived(grant)
+        await self._arrived(grant)
         audit = self.relay.house.audit
         try:
             issued = issuer.exchange(grant, wish)
@@ -214,6 +216,7 @@ class Face:
             raise Unroutable(f"no broadcast at {grant.root!r}")
         limit = self.relay.settings.web.limits.max_fetch_bytes
         account = house.ledger.account(grant.tenant)
+        await known(account, ("egress_bits",), house.clock)
         account.require_egress(house.clock())
         sequence, frames = await collect_group(
             broadcast.track(track), group, house.transcode, house.clock, limit
