@@ -24,6 +24,9 @@ RECALL = 0.25
 GAP = 0.01
 """Seconds between two reports at least, however much is needed."""
 
+QUIET = 0.5
+"""Seconds after which a worker that has nothing to tell says so, and learns of a new lender."""
+
 FIRST = 0
 """The worker that lends."""
 
@@ -45,6 +48,7 @@ class Shares:
         self._clock = clock
         self._borrower = Borrower(ledger, escaped)
         self._pressed = asyncio.Event()
+        self._told_at = -QUIET
         self._lending = asyncio.Lock()
         ledger.pressed = self._pressed.set
 
@@ -65,7 +69,11 @@ class Shares:
 
     async def _turn(self) -> None:
         """One report and its answer."""
-        report = self._borrower.report(self._clock())
+        now = self._clock()
+        report = self._borrower.report(now)
+        if not (report["counts"] or report["rates"]) and now - self._told_at < QUIET:
+            return
+        self._told_at = now
         try:
             if self._own == FIRST:
                 answer = await self._borrow(FIRST, report)
