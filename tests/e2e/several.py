@@ -103,10 +103,10 @@ async def publishing(relay: Relay, target: str) -> AsyncIterator[tuple[int, Call
         yield worker_of(client, relay.workers), write
 
 
-async def heard(client: Client, least: int = 1) -> int:
-    """Frames of ``cam`` until there are so many."""
+async def heard(client: Client, least: int = 1, path: str = "cam") -> int:
+    """Frames of a broadcast until there are so many."""
     async with asyncio.timeout(10):
-        broadcast = await client.find("cam")
+        broadcast = await client.find(path)
         got = 0
         async for item in client.frames(broadcast, "video").frames():
             got += isinstance(item, ReadFrame)
