@@ -8,7 +8,8 @@ from typing import Any
 import httpx
 import pytest
 
-from relay.control.internal import SILENT, internal_app
+from relay.control.internal import internal_app
+from relay.control.silence import SILENT
 from relay.errors import BadRequest
 
 

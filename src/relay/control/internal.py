@@ -15,14 +15,11 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from relay.control.asking import raw_path
+from relay.control.silence import named
 from relay.errors import BadRequest, Forbidden, RelayError
 
 METRICS = "text/plain; version=0.0.4; charset=utf-8"
 """The media type of the numbers."""
-
-
-SILENT = "relay-silent-workers"
-"""The header that names workers whose part of an answer is missing."""
 
 
 class Ward(Protocol):
@@ -78,8 +75,7 @@ def internal_app(ward: Ward) -> Starlette:
 
     async def sessions(request: Request) -> Response:
         found, silent = await ward.sessions(query(request))
-        headers = {SILENT: ",".join(map(str, silent))} if silent else {}
-        return JSONResponse(found, headers=headers)
+        return JSONResponse(found, headers=named(silent))
 
     async def revalidate(request: Request) -> Response:
         require_no_page(request)

@@ -73,7 +73,10 @@ class Flow:
 
 
 class Lender:
-    """What all workers hold. ``now`` is monotonic seconds in every call."""
+    """What all workers hold. ``now`` is monotonic seconds in every call.
+
+    A new one begins with each rate's one second at hand: what was let pass before is not known.
+    """
 
     def __init__(self, limits: Callable[[], Limits], count: int) -> None:
         """``limits`` are those in force when it is called; ``count`` is how many workers there
@@ -241,7 +244,9 @@ class Lender:
     def _sweep(self, now: float) -> None:
         if now - self._swept_at >= SWEEP:
             self._swept_at = now
+            limits = self._limits()
             for key, flow in tuple(self._flows.items()):
                 flow.accrue(now)
-                if not flow.held and flow.room >= flow.burst:
+                is_full = not flow.held and flow.room >= flow.burst
+                if is_full or not getattr(limits.of(key[0]), key[1]):
                     del self._flows[key]

@@ -143,17 +143,19 @@ class Face:
         audit("issue", grant=grant, id=judgement.id, remote=remote, why=why)
         return issued.members()
 
-    async def sessions(self, bearer: str, remote: str) -> list[dict[str, Any]]:
-        """The running sessions that the credential's holder may refresh."""
+    async def sessions(self, bearer: str, remote: str) -> tuple[list[dict[str, Any]], list[int]]:
+        """The running sessions that the credential's holder may refresh, and which workers did not
+        answer."""
         request = Request(target="/", bearer=bearer, transport="http")
         judgement = await self.relay.door.consider(request, remote)
         grant = judgement.grant
         if grant is None:
             raise refusal(judgement)
         if grant.anonymous:
-            return []
+            return [], []
         lists = await self.relay.colleagues.ask_all("held", grant.subject, grant.tenant)
-        return [*held(self.relay, grant.subject, grant.tenant), *chain(*lists)]
+        own = held(self.relay, grant.subject, grant.tenant)
+        return [*own, *chain(*lists)], lists.silent
 
     async def require_operator(self, bearer: str | None, remote: str) -> None:
         """Raises `Unauthorized` for anybody else."""
