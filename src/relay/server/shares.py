@@ -71,7 +71,8 @@ class Shares:
         """One report and its answer."""
         now = self._clock()
         report = self._borrower.report(now)
-        if not (report["counts"] or report["rates"]) and now - self._told_at < QUIET:
+        is_quiet = not (report["full"] or report["counts"] or report["rates"])
+        if is_quiet and now - self._told_at < QUIET:
             return
         self._told_at = now
         try:
