@@ -99,27 +99,6 @@ def test_a_worker_that_dies_takes_its_sessions_only(relay: Relay) -> None:
     assert [line["worker"] for line in relay.said("worker died")]
 
 
-def test_a_worker_that_hangs_is_replaced(relay: Relay) -> None:
-    """The others go on; whoever comes to its place meets a new one."""
-
-    async def main() -> None:
-        async with (
-            publishing(relay, "/anon") as (home, write),
-            many(relay, "/anon", 6) as by_worker,
-        ):
-            stopped = relay.pid(1 - home)
-            os.kill(stopped, signal.SIGSTOP)
-            await until(lambda: relay.said("worker hangs"), 16)
-            assert await audience(by_worker[home], write) == [3] * len(by_worker[home])
-            await until(lambda: relay.pid(1 - home) != stopped)
-            async with many(relay, "/anon", 6) as fresh:
-                await audience(fresh[0] + fresh[1], write)
-            assert [line["worker"] for line in relay.said("worker hangs")] == [1 - home]
-
-    asyncio.run(main())
-    assert relay.process.stop() == 0
-
-
 @pytest.fixture
 def plain(process: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Relay]:
     """A relay of two workers with more settings; the kernel steers."""
@@ -207,6 +186,29 @@ def test_drained_over_http_by_all_workers(plain: Any) -> None:
     asyncio.run(main())
     assert relay.process.program.wait(10) == 0
     assert not relay.said("worker died")
+
+
+def test_a_worker_that_hangs_is_replaced(plain: Any) -> None:
+    """The others go on; whoever comes to its place meets a new one."""
+
+    relay = plain()
+
+    async def main() -> None:
+        async with (
+            publishing(relay, "/anon") as (home, write),
+            many(relay, "/anon", 6) as by_worker,
+        ):
+            stopped = relay.pid(1 - home)
+            os.kill(stopped, signal.SIGSTOP)
+            await until(lambda: relay.said("worker hangs"), 16)
+            assert await audience(by_worker[home], write) == [3] * len(by_worker[home])
+            await until(lambda: relay.pid(1 - home) != stopped)
+            async with many(relay, "/anon", 6) as fresh:
+                await audience(fresh[0] + fresh[1], write)
+            assert [line["worker"] for line in relay.said("worker hangs")] == [1 - home]
+
+    asyncio.run(main())
+    assert relay.process.stop() == 0
 
 
 def test_all_stopped_together_and_going_on_hang_not(plain: Any) -> None:
