@@ -269,3 +269,43 @@ def test_new_sessions_and_requests_a_second(relay: Running) -> None:
             assert refused[-1].headers["retry-after"] == "1"
 
     asyncio.run(main())
+
+
+def test_below_the_limits_nothing_is_held_up(relay: Running) -> None:
+    """Each worker has bursts of its own, of what together is three quarters of the rate."""
+    running = relay(2, f"ingress_bits = {2 * BITS}\negress_bits = {4 * BITS}\nsessions = 40")
+
+    async def main() -> None:
+        async with crowd(running) as come, contextlib.AsyncExitStack() as stack:
+            tasks = await stack.enter_async_context(asyncio.TaskGroup())
+            clients = [await come() for _ in range(4)]
+            while {worker_of(client) for client in clients} != {0, 1}:
+                clients.append(await come())
+            first = next(client for client in clients if worker_of(client) == 0)
+            second = next(client for client in clients if worker_of(client) == 1)
+            tracks = [
+                client.create_broadcast(name).create_track("video", TrackInfo(), keep=10)
+                for client, name in ((first, "a"), (second, "b"))
+            ]
+            got = [[0], [0]]
+            hearing = [
+                tasks.create_task(hear(client, name, each))
+                for client, name, each in ((first, "b", got[0]), (second, "a", got[1]))
+            ]
+            await asyncio.sleep(1.0)
+            sent = 0
+            for count in range(1, 21):
+                for track in tracks:
+                    track.append_group()
+                    track.write_frame(b"x" * 75_000, count)
+                    track.finish_group()
+                sent += 75_000
+                await asyncio.sleep(8 * 2 * 75_000 / (1.5 * BITS))
+            async with asyncio.timeout(5):
+                while [each[0] for each in got] != [sent, sent]:
+                    await asyncio.sleep(0.05)
+            for each in hearing:
+                each.cancel()
+
+    asyncio.run(main())
+    assert not running.said("over quota")
