@@ -347,6 +347,19 @@ def test_shared_announcements_wait_in_order_and_are_heard_when_there_is_room(wor
     assert heard() == ["x", "y", "z"]
 
 
+def test_shared_announcements_where_too_many_wait_already(
+    world: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("relay.quota.account.MAX_WAITING", 0)
+    shared = Shared(world)
+    limit(world, a={"broadcasts": 3})
+    one = member(world, "a")
+    one.publish("x", t=MICRO)
+    world.wait(0.5)
+    assert world.house.origin.find("a/x") is None
+    assert shared.ledger.breached == {"broadcasts": 1}
+
+
 def test_whoever_waits_to_send_goes_on_when_more_is_lent(world: Any) -> None:
     shared = Shared(world)
     limit(world, a={"egress_bits": 8 * 100_000})

@@ -357,6 +357,24 @@ def test_a_limit_that_falls_leaves_nothing_at_hand_and_one_that_rises_counts_at_
     assert isinstance(answer(office, 0)[0], OverQuota)
 
 
+def test_who_waits_when_the_limit_is_lifted_comes_in() -> None:
+    office = Office(2, sessions=1)
+    found = office.enter(0)
+    assert not found
+    office.obey(sessions=0)
+    office.settle()
+    assert [isinstance(each, Tab) for each in found] == [True]
+
+
+def test_too_many_do_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("relay.quota.account.MAX_WAITING", 3)
+    office = Office(2, sessions=100)
+    found = [office.enter(0) for _ in range(5)]
+    assert [[type(each) for each in some] for some in found] == [[], [], [], *[[OverQuota]] * 2]
+    office.settle()
+    assert [[type(each) for each in some] for some in found[:3]] == [[Tab]] * 3
+
+
 def test_what_a_tenant_that_is_gone_held_is_given_back() -> None:
     office = Office(2, sessions=100)
     (tab,) = answer(office, 1)

@@ -142,10 +142,11 @@ class Account:
 
     def lacks(self, needs: Iterable[str], now: float) -> bool:
         """Whether more of the limits named has to be asked for before it can be told whether there
-        is one more of each."""
-        if self.portion is None:
+        is one more of each. Where too many wait for that already, what is held has to do."""
+        portion = self.portion
+        if portion is None or len(portion.waiting) >= MAX_WAITING:
             return False
-        return any(self._lacks(self.portion, kind, now) for kind in needs)
+        return any(self._lacks(portion, kind, now) for kind in needs)
 
     def _lacks(self, portion: Portion, kind: str, now: float) -> bool:
         if kind in RATES:
@@ -159,7 +160,7 @@ class Account:
     def when_known(self, needs: tuple[str, ...], now: float, go: Callable[[], None]) -> None:
         """Call ``go`` once it can be told whether there is one more of each limit: now, or soon."""
         portion = self.portion
-        if portion is None or len(portion.waiting) >= MAX_WAITING or not self.lacks(needs, now):
+        if portion is None or not self.lacks(needs, now):
             go()
             return
         portion.waiting.append(Waiting(needs, go, now + PATIENCE))
@@ -170,11 +171,13 @@ class Account:
         portion = self.portion
         if portion is None or not portion.waiting:
             return []
-        over = [now >= each.until or not self.lacks(each.needs, now) for each in portion.waiting]
-        released = [each.go for each, is_over in zip(portion.waiting, over, strict=True) if is_over]
-        portion.waiting = [
-            each for each, is_over in zip(portion.waiting, over, strict=True) if not is_over
-        ]
+        released: list[Callable[[], None]] = []
+        waiting, portion.waiting = portion.waiting, []
+        for each in waiting:
+            if now < each.until and any(self._lacks(portion, kind, now) for kind in each.needs):
+                portion.waiting.append(each)
+            else:
+                released.append(each.go)
         return released
 
     def refill(self) -> None:

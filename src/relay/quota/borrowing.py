@@ -117,7 +117,7 @@ class Borrower:
                 account.portion.has_changed = True
 
     def _release(self, now: float) -> None:
-        for _, account, _ in self._accounts():
+        for account in tuple(self.ledger.accounts.values()):
             for go in account.release(now):
                 try:
                     go()

@@ -99,7 +99,8 @@ class Crew:
             await asyncio.sleep(STEP / 2)
             for worker in self._vigil.look(time.monotonic(), self.draining.is_set()):
                 self.log.error("worker hangs", worker=worker, seconds=SILENCE)
-                self._programs[worker].kill()
+                with contextlib.suppress(ProcessLookupError):
+                    self._programs[worker].kill()
 
     @contextlib.contextmanager
     def _folder(self) -> Iterator[File]:
