@@ -53,6 +53,11 @@ MESH: dict[str, Any] = {
 }
 
 
+def test_workers_that_do_not_answer_are_shown() -> None:
+    assert "does not answer" not in text(MESH, MESH, 0.0)
+    assert "worker 2 does not answer" in text(MESH | {"silent": [2]}, MESH, 0.0)
+
+
 def text(mesh: dict[str, Any], before: dict[str, Any], took: float) -> str:
     out = io.StringIO()
     Console(file=out, width=160).print(drawn(mesh, before, took))

@@ -49,9 +49,9 @@ class CardboardHouse:
             raise self.error
         return {"token": "t", "expires": 1}
 
-    async def sessions(self, bearer: str, remote: str) -> list[dict[str, Any]]:
+    async def sessions(self, bearer: str, remote: str) -> tuple[list[dict[str, Any]], list[int]]:
         self.asked.append(("sessions", bearer))
-        return [{"id": "s1", "root": "demo", "expires": None}]
+        return [{"id": "s1", "root": "demo", "expires": None}], [2]
 
     async def require_operator(self, bearer: str | None, remote: str) -> None:
         if bearer != "operator":

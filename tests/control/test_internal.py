@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from relay.control.internal import internal_app
+from relay.control.silence import SILENT
 from relay.errors import BadRequest
 
 
@@ -16,11 +17,11 @@ class Ward:
     def __init__(self) -> None:
         self.asked: list[str] = []
 
-    async def sessions(self, query: str) -> list[dict[str, Any]]:
+    async def sessions(self, query: str) -> tuple[list[dict[str, Any]], list[int]]:
         self.asked.append(query)
         if query == "nonsense":
             raise BadRequest("no field is called 'nonsense'")
-        return [{"id": "1"}]
+        return [{"id": "1"}], [2] if query == "path=b" else []
 
     async def revalidate(self, query: str) -> int:
         self.asked.append(query)
@@ -29,7 +30,7 @@ class Ward:
     async def nodes(self) -> dict[str, Any]:
         return {"nodes": []}
 
-    def metrics(self) -> bytes:
+    async def metrics(self) -> bytes:
         return b"relay_sessions 3.0\n"
 
     def routes(self, prefix: str) -> dict[str, Any]:
@@ -70,6 +71,17 @@ def test_what_it_answers(method: str, path: str, status: int, text: str) -> None
     answer = asyncio.run(ask())
     assert answer.status_code == status
     assert text in answer.text
+
+
+def test_workers_that_did_not_answer_are_named() -> None:
+    async def ask() -> None:
+        transport = httpx.ASGITransport(app=internal_app(Ward()))
+        async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
+            whole, partial = [await client.get(f"/sessions?path={name}") for name in "ab"]
+            assert SILENT not in whole.headers
+            assert partial.headers[SILENT] == "2"
+
+    asyncio.run(ask())
 
 
 @pytest.mark.parametrize("header", ["origin", "sec-fetch-site"])

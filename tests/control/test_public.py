@@ -230,7 +230,9 @@ def test_a_ticket_takes_its_credential_from_the_header_only(house):
 
 def test_sessions_and_refresh_are_asked_for_by_their_holder(house):
     bearer = {"authorization": "Bearer a.b.c"}
-    assert ask(house, "/session", headers=bearer).json()["sessions"][0]["id"] == "s1"
+    answer = ask(house, "/session", headers=bearer)
+    assert answer.json()["sessions"][0]["id"] == "s1"
+    assert answer.headers["relay-silent-workers"] == "2"
     assert ask(house, "/session").status_code == 401
     answer = ask(house, "/session/s1/refresh", "POST", headers=bearer)
     assert (answer.status_code, answer.json()["publish"]) == (200, [""])

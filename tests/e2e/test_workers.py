@@ -3,71 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
-from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path as File
 from typing import Any
 
 import httpx
 import psutil
 import pytest
+from several import TRUST, WORKERS, Relay, audience, many, move, publishing, until
 
 from relay.auth import mint
 from relay.auth.claims import Claims
-from relay.client import Client, connect
+from relay.client import connect
 from relay.errors import SessionLost
-from relay.model.track import TrackInfo
-from relay.net.dial import DialTls
 from relay.path import ROOT, Path
-from relay.peer.local import ReadFrame
-
-TRUST = DialTls(disable_verify=True)
-
-WORKERS = """
-[log]
-format = "json"
-level = "debug"
-[internal]
-listen = "127.0.0.1:0"
-"""
-
-
-class Relay:
-    """A relay of two workers, seen through its log."""
-
-    def __init__(self, process: Any) -> None:
-        self.process = process
-        facts = process.ready()
-        self.port = facts["quic"][1]
-        self.http = f"http://127.0.0.1:{facts['http'][1]}"
-        self.internal = f"http://127.0.0.1:{facts['internal'][1]}"
-
-    def url(self, target: str, scheme: str = "https") -> str:
-        return f"{scheme}://127.0.0.1:{self.port}{target}"
-
-    def said(self, event: str) -> list[dict[str, Any]]:
-        """Everything of one kind in the log."""
-        lines = self.process.log.read_text().splitlines()
-        found = [json.loads(line) for line in lines if line.startswith("{")]
-        return [line for line in found if line["event"] == event]
-
-    def welcomed(self) -> Counter[int]:
-        """Sessions that began, by worker."""
-        return Counter(line["worker"] for line in self.said("welcome"))
-
-    def pid(self, worker: int) -> int:
-        """The process that is this worker now."""
-        return int(
-            [each["pid"] for each in self.said("worker ready") if each["worker"] == worker][-1]
-        )
+from relay.server.vigil import SILENCE
 
 
 @pytest.fixture(params=["steered", "strays"])
@@ -77,85 +32,6 @@ def relay(process: Callable[..., Any], request: Any, monkeypatch: pytest.MonkeyP
     if request.param == "strays":
         monkeypatch.setenv("RELAY_UNSTEERED", "1")
     return Relay(process(WORKERS))
-
-
-def worker_of(client: Client) -> int:
-    """Who issued the connection id that the client sends to."""
-    engine = client.guest.transport.connection.engine  # type: ignore[attr-defined]
-    return int(engine._peer_cid.cid[0] % 2)
-
-
-async def until(what: Callable[[], Any], seconds: float = 10.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        await asyncio.sleep(0.05)
-
-
-@contextlib.asynccontextmanager
-async def many(relay: Relay, target: str, count: int) -> AsyncIterator[dict[int, list[Client]]]:
-    """So many sessions or a few more, by the worker that has them; each has two at least."""
-    by_worker: dict[int, list[Client]] = {0: [], 1: []}
-    async with contextlib.AsyncExitStack() as stack:
-        for number in range(count + 40):
-            if number >= count and min(map(len, by_worker.values())) >= 2:
-                break
-            client = await stack.enter_async_context(connect(relay.url(target), tls=TRUST))
-            by_worker[worker_of(client)].append(client)
-        yield by_worker
-
-
-@contextlib.asynccontextmanager
-async def publishing(relay: Relay, target: str) -> AsyncIterator[tuple[int, Callable[[], None]]]:
-    """A broadcast ``cam`` with the track ``video``: its worker, and what writes a group of it."""
-    async with connect(relay.url(target), tls=TRUST) as client:
-        broadcast = client.create_broadcast("cam")
-        track = broadcast.create_track("video", TrackInfo(), keep=10)
-        count = 0
-
-        def write() -> None:
-            nonlocal count
-            count += 1
-            track.append_group()
-            track.write_frame(b"%08d" % count * 1000, count)
-
-        write()
-        yield worker_of(client), write
-
-
-async def heard(client: Client, least: int = 1) -> int:
-    """Frames of ``cam`` until there are so many."""
-    async with asyncio.timeout(10):
-        broadcast = await client.find("cam")
-        got = 0
-        async for item in client.frames(broadcast, "video").frames():
-            got += isinstance(item, ReadFrame)
-            if got >= least:
-                break
-    return got
-
-
-async def audience(clients: list[Client], write: Callable[[], None], frames: int = 3) -> list[int]:
-    """All of them hear so many frames, written meanwhile."""
-    async with asyncio.TaskGroup() as tasks:
-        hearing = [tasks.create_task(heard(client, frames)) for client in clients]
-        while not all(task.done() for task in hearing):
-            write()
-            await asyncio.sleep(0.05)
-    return [task.result() for task in hearing]
-
-
-def move(client: Client) -> None:
-    """Go on from another port, as a phone does that changes its network."""
-    connection = client.guest.transport.connection  # type: ignore[attr-defined]
-    endpoint = connection.host
-    line = endpoint._lines[connection]
-    fresh = socket.socket(line.sock.family, socket.SOCK_DGRAM)
-    fresh.setblocking(False)
-    fresh.connect(line.sock.getpeername())
-    assert fresh.getsockname() != line.sock.getsockname()
-    endpoint.add_socket(fresh)
-    line.sock = fresh
 
 
 def test_one_relay_to_everybody(relay: Relay) -> None:
@@ -171,8 +47,9 @@ def test_one_relay_to_everybody(relay: Relay) -> None:
             async with httpx.AsyncClient() as web:
                 nodes = (await web.get(f"{relay.internal}/nodes")).json()
                 assert (await web.get(f"{relay.http}/announced/anon")).text.split() == ["cam"]
-            sides = [nodes, *nodes["workers"]]
-            link = [c for node in sides[1 - home]["nodes"] for c in node["connections"]]
+            assert nodes["nodes"] == []
+            side = nodes["workers"][1 - home]
+            link = [c for node in side["nodes"] for c in node["connections"]]
             assert len(link) == 1
             written = len(clients) * 3 * 8000
             assert 0 < link[0]["bytes_received"] < written / 2
@@ -183,7 +60,7 @@ def test_one_relay_to_everybody(relay: Relay) -> None:
 
 
 def test_a_client_that_moves_keeps_its_session(relay: Relay) -> None:
-    async def main() -> None:
+    async def main() -> int:
         async with (
             publishing(relay, "/anon") as (_, write),
             many(relay, "/anon", 8) as by_worker,
@@ -195,9 +72,10 @@ def test_a_client_that_moves_keeps_its_session(relay: Relay) -> None:
                     move(client)
                 await audience(clients, write)
             assert not any(client.lost.done() for client in clients)
+            return len(clients)
 
-    asyncio.run(main())
-    assert relay.welcomed().total() == 9
+    count = asyncio.run(main())
+    assert relay.welcomed().total() == count + 1
 
 
 def test_a_worker_that_dies_takes_its_sessions_only(relay: Relay) -> None:
@@ -309,6 +187,52 @@ def test_drained_over_http_by_all_workers(plain: Any) -> None:
     asyncio.run(main())
     assert relay.process.program.wait(10) == 0
     assert not relay.said("worker died")
+
+
+def test_a_worker_that_hangs_is_replaced(plain: Any) -> None:
+    """The others go on; whoever comes to its place meets a new one."""
+
+    relay = plain()
+
+    async def main() -> None:
+        async with (
+            publishing(relay, "/anon") as (home, write),
+            many(relay, "/anon", 6) as by_worker,
+        ):
+            stopped = relay.pid(1 - home)
+            os.kill(stopped, signal.SIGSTOP)
+            await until(lambda: relay.said("worker hangs"), 16)
+            assert await audience(by_worker[home], write) == [3] * len(by_worker[home])
+            await until(lambda: relay.pid(1 - home) != stopped)
+            async with many(relay, "/anon", 6) as fresh:
+                await audience(fresh[0] + fresh[1], write)
+            assert [line["worker"] for line in relay.said("worker hangs")] == [1 - home]
+
+    asyncio.run(main())
+    assert relay.process.stop() == 0
+
+
+def test_all_stopped_together_and_going_on_hang_not(plain: Any) -> None:
+    """As when a machine sleeps."""
+    relay = plain()
+    pids = [relay.process.program.pid, relay.pid(0), relay.pid(1)]
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    time.sleep(SILENCE + 1)
+    for pid in pids:
+        os.kill(pid, signal.SIGCONT)
+        time.sleep(0.5)
+    time.sleep(2)
+    assert not relay.said("worker hangs")
+    assert not relay.said("worker died")
+    assert relay.process.stop() == 0
+
+
+def test_one_that_hangs_does_not_keep_the_relay_from_stopping(plain: Any) -> None:
+    relay = plain()
+    os.kill(relay.pid(1), signal.SIGSTOP)
+    relay.process.program.send_signal(signal.SIGTERM)
+    assert relay.process.program.wait(SILENCE + 8) == 0
 
 
 def test_workers_do_not_outlive_their_crew(plain: Any) -> None:

@@ -10,7 +10,7 @@ import relay.peer.publishing
 from relay.errors import Lagged, OverQuota
 from relay.model.settings import CacheSettings
 from relay.model.track import TrackInfo
-from relay.quota import Limits, Override, QuotaSettings
+from relay.quota import Borrower, Ledger, Lender, Limits, Override, QuotaSettings
 
 MICRO = TrackInfo(timescale=1_000_000)
 
@@ -258,3 +258,129 @@ def test_without_limits_everything_is_still_counted(world: Any) -> None:
     assert accounts["v"].egress >= 8000
     assert (accounts["a"].publishers, accounts["v"].subscribers) == (1, 1)
     assert world.house.ledger.breached == {}
+
+
+class Shared:
+    """The world as the first of two workers; the other has ``taken`` of what is limited."""
+
+    def __init__(self, world: Any) -> None:
+        self.world = world
+        self.ledger = world.house.ledger = Ledger(parts=2)
+        self.lender = Lender(lambda: self.ledger.limits, 2)
+        self.own, self.other = Borrower(self.ledger), Borrower(Ledger(parts=2))
+        self.errors: list[BaseException] = []
+        self.own._escaped = self.errors.append
+        for worker in (1, 0):
+            self.turn(worker)
+
+    def turn(self, worker: int = 0) -> None:
+        borrower = (self.own, self.other)[worker]
+        answer, _ = self.lender.hear(worker, borrower.report(self.world.now), self.world.now)
+        borrower.settle(answer, self.world.now)
+        self.world.run()
+        assert not self.errors
+
+    def take(self, **kinds: int) -> None:
+        """The other worker holds so much of the tenant ``a``."""
+        report = self.other.report(self.world.now)
+        report["counts"] = {"a": {kind: [count, 0] for kind, count in kinds.items()}}
+        self.lender.hear(1, report, self.world.now)
+
+
+def test_shared_subscriptions_wait_until_it_is_known_whether_they_may_be(world: Any) -> None:
+    shared = Shared(world)
+    limit(world, a={"tracks": 2})
+    publisher, viewer = member(world, "pub"), world.connect(root="", tenant="a")
+    account = shared.ledger.account("a")
+    publisher.publish("cam", t=MICRO, u=MICRO, v=MICRO)
+    shared.take(tracks=1)
+    first = viewer.watch("pub/cam", "t")
+    assert (account.tracks, first.ended) == (0, [])
+    shared.turn()
+    assert (account.tracks, first.ended) == (1, [])
+    second = viewer.watch("pub/cam", "u")
+    assert (account.tracks, second.ended) == (1, [])
+    assert shared.ledger.breached == {}
+    shared.turn()
+    assert [error.code for error in second.ended] == [OverQuota.code]
+    assert shared.ledger.breached == {"tracks": 1}
+    third = viewer.watch("pub/cam", "v")  # it is known already
+    assert [error.code for error in third.ended] == [OverQuota.code]
+    shared.take(tracks=0)
+    world.wait(0.25)
+    third = viewer.watch("pub/cam", "v")
+    shared.turn()
+    assert (account.tracks, third.ended) == (2, [])
+
+
+def test_shared_subscriptions_that_are_taken_back_while_they_wait(world: Any) -> None:
+    shared = Shared(world)
+    limit(world, a={"tracks": 2})
+    publisher, viewer = member(world, "pub"), world.connect(root="", tenant="a")
+    publisher.publish("cam", t=MICRO, u=MICRO)
+    gone = viewer.watch("pub/cam", "t")
+    viewer.unwatch("pub/cam", "t", gone)
+    left = world.connect(root="", tenant="a")
+    left.watch("pub/cam", "u")
+    left.hang_up()
+    assert len(shared.ledger.accounts["a"].portion.waiting) == 2
+    shared.turn()
+    assert shared.ledger.accounts["a"].tracks == 0
+    assert not viewer.host.watching.waiting
+
+
+def test_shared_announcements_wait_in_order_and_are_heard_when_there_is_room(world: Any) -> None:
+    shared = Shared(world)
+    limit(world, a={"broadcasts": 3})
+    one = member(world, "a")
+    shared.take(broadcasts=1)
+    for name in "xyz":
+        one.publish(name, t=MICRO)
+
+    def heard() -> list[str]:
+        return [path for path in "xyz" if world.house.origin.find(f"a/{path}")]
+
+    def denied() -> list[str]:
+        return [facts["path"] for event, facts in world.said if event == "publish denied"]
+
+    assert (heard(), denied()) == ([], [])
+    for _ in range(3):
+        shared.turn()
+    assert (heard(), denied()) == (["x", "y"], ["z"])
+    shared.take(broadcasts=0)
+    world.wait(0.5)
+    shared.turn()
+    assert heard() == ["x", "y", "z"]
+
+
+def test_shared_announcements_where_too_many_wait_already(
+    world: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("relay.quota.account.MAX_WAITING", 0)
+    shared = Shared(world)
+    limit(world, a={"broadcasts": 3})
+    one = member(world, "a")
+    one.publish("x", t=MICRO)
+    world.wait(0.5)
+    assert world.house.origin.find("a/x") is None
+    assert shared.ledger.breached == {"broadcasts": 1}
+
+
+def test_whoever_waits_to_send_goes_on_when_more_is_lent(world: Any) -> None:
+    shared = Shared(world)
+    limit(world, a={"egress_bits": 8 * 100_000})
+    publisher, viewer = member(world, "pub"), world.connect(root="", tenant="a")
+    shared.turn()
+    track = publisher.publish("cam", t=MICRO).tracks["t"]
+    watch = viewer.watch("pub/cam", "t")
+    track.append_group()
+    track.write_frame(bytes(50_000), 1)
+    track.finish_group()
+    world.run()
+    assert watch.complete() == []
+    assert shared.ledger.breached == {}
+    for _ in range(3):
+        shared.turn()
+        world.now += 0.1
+    world.run()
+    assert watch.complete() == [0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import sqlite3
@@ -31,6 +32,9 @@ from relay.records.store import StoreError
 from relay.records.tables import api_tokens, metadata
 
 NOW = 1500.0
+
+ROUNDS = 50
+"""Fresh files that several processes open at once."""
 
 
 def test_without_a_url_nothing_lasts() -> None:
@@ -138,6 +142,43 @@ def test_several_open_an_empty_store_at_once(lasting: str) -> None:
             await store.close()
 
     asyncio.run(together())
+
+
+OPENER = """
+import asyncio, sys
+from relay.records.opening import open_records
+
+async def main(url):
+    try:
+        await (await open_records(url)).close()
+        print("opened", flush=True)
+    except Exception as error:
+        print(error, flush=True)
+
+for line in sys.stdin:
+    asyncio.run(main(line.strip()))
+"""
+
+
+def test_several_processes_open_a_fresh_file_at_once(tmp_path: Path) -> None:
+    """Often, since it takes luck for two of them to meet at the one moment that matters."""
+    command = [sys.executable, "-c", OPENER]
+    with contextlib.ExitStack() as stack:
+        programs = [
+            stack.enter_context(
+                subprocess.Popen(
+                    command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+                )
+            )
+            for _ in range(4)
+        ]
+        for number in range(ROUNDS):
+            for program in programs:
+                assert program.stdin is not None
+                program.stdin.write(f"sqlite:///{tmp_path}/{number}.db\n")
+            for program in programs:
+                assert program.stdout is not None
+                assert program.stdout.readline() == "opened\n"
 
 
 def test_a_store_of_a_newer_relay(lasting: str) -> None:

@@ -190,7 +190,11 @@ def _show(answer: Any) -> None:
     """An answer as tables: a list of rows as one, other members as lines."""
     out = console()
     for name, value in answer.items():
-        if isinstance(value, list) and value and isinstance(value[0], dict):
+        if name == "silent":
+            if value:
+                workers = ", ".join(map(str, value))
+                click.echo(f"without workers that did not answer: {workers}", err=True)
+        elif isinstance(value, list) and value and isinstance(value[0], dict):
             out.print(_table(value))
         elif isinstance(value, list) and not value:
             out.print(f"no {name}")

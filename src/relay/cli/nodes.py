@@ -102,6 +102,8 @@ def drawn(mesh: dict[str, Any], before: dict[str, Any], took: float) -> Tree:
         if not link["up"]:
             text = f"down for {link['seconds']:g} s, {link['attempts']} tries: {link['trouble']}"
             tree.add(Text.assemble(("✗ ", "bold red"), (link["peer"], "bold"), f"  {text}"))
+    for worker in mesh.get("silent", ()):
+        tree.add(Text.assemble(("✗ ", "bold red"), f"worker {worker} does not answer"))
     if not mesh["nodes"] and not mesh["links"]:
         tree.add(Text("no other relay", style="dim"))
     return tree

@@ -125,14 +125,14 @@ class Cluster:
                     tasks.create_task(Lists(ask, self._listed, self._log).run())
             await self._tick()
 
-    def nodes(self) -> dict[str, Any]:
-        """The mesh as this relay sees it."""
+    def nodes(self, is_whole: bool = True) -> dict[str, Any]:
+        """The mesh as this relay sees it; ``is_whole`` = with its other processes."""
         relays = [
             guest
             for guest in (*self.door.links.values(), *self.door.guests.values())
-            if guest.grant is not None and guest.grant.cluster
+            if guest.grant is not None and guest.grant.cluster and (is_whole or guest.via != NEAR)
         ]
-        links = list(self.links.values())
+        links = [link for link in self.links.values() if is_whole or not link.address.is_near]
         return snapshot(self.door.house.origin, self.settings.node, links, relays, self._clock())
 
     def drain(self) -> None:
@@ -262,6 +262,7 @@ class Cluster:
             id=secrets.token_hex(6),
             grant=Grant(ROOT, imports, exports, cluster=True, credential="link"),
             cost=cost,
+            via=NEAR if is_near else "",
             welcomed=welcomed,
             left=left,
         )

@@ -14,6 +14,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from relay.control.body import members
+from relay.control.silence import named
 from relay.errors import Unauthorized
 
 SHOWN_SECONDS = 60
@@ -33,8 +34,9 @@ class Desk(Protocol):
         """A token for what a credential allows, or for what of it is ``wished``: ``{token, expires,
         …}``. Raises `Refused`, `BadRequest`, `Gone` where no tokens are made."""
 
-    async def sessions(self, bearer: str, remote: str) -> list[dict[str, Any]]:
-        """The running sessions of the credential's holder: ``{id, root, …}``. Raises `Refused`."""
+    async def sessions(self, bearer: str, remote: str) -> tuple[list[dict[str, Any]], list[int]]:
+        """The running sessions of the credential's holder: ``{id, root, …}``, and which workers did
+        not answer. Raises `Refused`."""
 
     async def refresh(self, id: str, bearer: str, remote: str) -> dict[str, Any]:
         """New rights for session ``id``: ``{publish, subscribe, expires}``.
@@ -73,8 +75,9 @@ def credential_routes(desk: Desk, face: Face, bearer: Bearer, remote: Remote) ->
         return JSONResponse(made, status_code=201, headers={"cache-control": "no-store"})
 
     async def sessions(request: Request) -> Response:
-        found = await desk.sessions(credential(request), remote(request))
-        return JSONResponse({"sessions": found}, headers={"cache-control": "no-store"})
+        found, silent = await desk.sessions(credential(request), remote(request))
+        headers = {"cache-control": "no-store", **named(silent)}
+        return JSONResponse({"sessions": found}, headers=headers)
 
     async def refresh(request: Request) -> Response:
         id = request.path_params["id"]

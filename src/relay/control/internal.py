@@ -15,6 +15,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from relay.control.asking import raw_path
+from relay.control.silence import named
 from relay.errors import BadRequest, Forbidden, RelayError
 
 METRICS = "text/plain; version=0.0.4; charset=utf-8"
@@ -24,8 +25,9 @@ METRICS = "text/plain; version=0.0.4; charset=utf-8"
 class Ward(Protocol):
     """Who watches over those sessions."""
 
-    async def sessions(self, query: str) -> list[dict[str, Any]]:
-        """Those that the filter means. Raises `BadRequest` for one that makes no sense."""
+    async def sessions(self, query: str) -> tuple[list[dict[str, Any]], list[int]]:
+        """Those that the filter means, and which workers did not answer. Raises `BadRequest` for
+        one that makes no sense."""
 
     async def revalidate(self, query: str) -> int:
         """Ask about those again, now; how many they are. Raises `BadRequest`."""
@@ -33,7 +35,7 @@ class Ward(Protocol):
     async def nodes(self) -> dict[str, Any]:
         """The mesh as this relay sees it."""
 
-    def metrics(self) -> bytes:
+    async def metrics(self) -> bytes:
         """The relay in numbers, in Prometheus' text format."""
 
     def routes(self, prefix: str) -> dict[str, Any]:
@@ -62,7 +64,7 @@ def internal_app(ward: Ward) -> Starlette:
         return JSONResponse(await ward.nodes())
 
     async def metrics(request: Request) -> Response:
-        return Response(ward.metrics(), media_type=METRICS)
+        return Response(await ward.metrics(), media_type=METRICS)
 
     async def routes(request: Request) -> Response:
         return JSONResponse(ward.routes(raw_path(request)[len("/routes") :]))
@@ -72,7 +74,8 @@ def internal_app(ward: Ward) -> Starlette:
         return JSONResponse({"sessions": await ward.drain()}, status_code=202)
 
     async def sessions(request: Request) -> Response:
-        return JSONResponse(await ward.sessions(query(request)))
+        found, silent = await ward.sessions(query(request))
+        return JSONResponse(found, headers=named(silent))
 
     async def revalidate(request: Request) -> Response:
         require_no_page(request)

@@ -47,6 +47,9 @@ from relay.session.settings import SessionSettings
 from relay.session.transport import Knock, Visit
 from relay.wire.version import INBAND, choose
 
+SEATING = ("sessions", "sessions_per_second")
+"""Quotas that a new session is counted for."""
+
 
 class Door:
     """Decides, lets in, and shows out when a grant ends."""
@@ -193,14 +196,31 @@ class Door:
             if judgement.grant is None:
                 visit.refuse(judgement.decision.status, headers)
                 return
-            try:
-                tab = self._tab(judgement.grant, judgement.id, address(knock))
-            except LimitExceeded as error:
-                visit.refuse(error.status, (*headers, *retry_after(error)))
-            else:
-                self._seat(visit, protocol, judgement, tab)
+            grant = judgement.grant
+
+            def seat() -> None:
+                try:
+                    tab = self._tab(grant, judgement.id, address(knock))
+                except LimitExceeded as error:
+                    visit.refuse(error.status, (*headers, *retry_after(error)))
+                else:
+                    self._seat(visit, protocol, judgement, tab)
+
+            self._when_known(grant, seat)
 
         self._judge_when_ready(asked(knock, knock.target), knock, decided)
+
+    def _when_known(self, grant: Grant, seat: Callable[[], None]) -> None:
+        """Call ``seat`` once it can be told whether its tenant may have one more session."""
+        if not grant.cluster:
+            try:
+                account = self.house.ledger.account(grant.tenant)
+            except LimitExceeded:
+                pass  # it will be told so
+            else:
+                account.when_known(SEATING, self.house.clock(), seat)
+                return
+        seat()
 
     def _tab(self, grant: Grant, id: str, remote: str) -> Tab:
         """What the new session uses goes on it; another relay is no tenant, and none is charged.
@@ -261,15 +281,21 @@ class Door:
             def decided(judgement: Judgement) -> None:
                 if judgement.grant is None:
                     guest.close(refusal(judgement))
-                elif not guest.gone:
-                    try:
-                        guest.sit(self._tab(judgement.grant, guest.id, guest.remote))
-                    except LimitExceeded as error:
-                        guest.close(error)
-                        return
-                    self._limit(guest, judgement.grant)
-                    self._borrow(guest, judgement.loan)
-                    guest.welcome(judgement.grant)
+                else:
+                    grant = judgement.grant
+                    self._when_known(grant, lambda: seat(grant, judgement.loan))
+
+            def seat(grant: Grant, loan: Loan | None) -> None:
+                if guest.gone:
+                    return
+                try:
+                    guest.sit(self._tab(grant, guest.id, guest.remote))
+                except LimitExceeded as error:
+                    guest.close(error)
+                    return
+                self._limit(guest, grant)
+                self._borrow(guest, loan)
+                guest.welcome(grant)
 
             self._judge_when_ready(request, knock, decided)
 

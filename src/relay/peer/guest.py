@@ -88,7 +88,8 @@ class Guest:
         self.remote = remote
         """The peer's address."""
         self.via = via
-        """How it came: ``webtransport`` or ``quic``."""
+        """How it came: ``webtransport`` or ``quic``; for another process of this relay
+        `relay.cluster.address.NEAR`."""
         self.grant = grant
         self.ceiling = Ceiling()
         """What an operator left it at most."""
@@ -131,6 +132,7 @@ class Guest:
     def sit(self, tab: Tab) -> None:
         """What the guest uses goes on this tab from now on."""
         self.tab = tab
+        tab.wake = self.transport.wake
         self.watching.queue.tab = tab
 
     # -- the connection's side ---------------------------------------------------------------

@@ -67,6 +67,8 @@ class Publishing:
         """Announcements taken in since the last turn began."""
         self._postponed: dict[Path, tuple[tuple[int, ...], Price]] = {}
         """What waits for the tenant's quota, with chain and cost, in order."""
+        self._seeks = False
+        """Whether it is being asked if there is room."""
         self._logged: set[Path] = set()
         self.hears: dict[type, Callable[[Any], None]] = {
             events.Announced: self.announced,
@@ -115,11 +117,36 @@ class Publishing:
         """Tracks that ended wait a moment for groups still under way."""
         for feed in tuple(self.finishing):
             feed.try_finish(now)
-        while self._postponed:
+        self._resume()
+
+    def _resume(self) -> None:
+        """Hear what waits for the tenant's quota, as far as there is room now."""
+        while self._postponed and not self.guest.gone:
             path = next(iter(self._postponed))
-            if not self.guest.tab.may_announce(now, path not in self.routes):
+            is_new = path not in self.routes
+            if not self.guest.tab.may_announce(self.clock(), is_new):
+                self._seek_room(path, is_new)
                 break
             self.hear(path, *self._postponed.pop(path))
+
+    def _seek_room(self, path: Path, is_new: bool) -> None:
+        """Ask whether there is room, where that is not known; say so where there is none."""
+        tab, now = self.guest.tab, self.clock()
+        needs = tab.needs_to_announce(is_new)
+        if self._seeks:
+            return
+        if tab.account.lacks(needs, now):
+            self._seeks = True
+            tab.account.when_known(needs, now, self._sought)
+        elif path not in self._logged:
+            try:
+                tab.announce(now, is_new)
+            except OverQuota as error:
+                self.deny(path, error)
+
+    def _sought(self) -> None:
+        self._seeks = False
+        self._resume()
 
     # -- announcements -----------------------------------------------------------------------
 
@@ -161,8 +188,13 @@ class Publishing:
         """Take an announcement in, or have it wait when the tenant may not announce more now."""
         now = self.clock()
         route = self.routes.get(path)
+        tab = self.guest.tab
+        if tab.account.lacks(tab.needs_to_announce(route is None), now):
+            self.postpone(path, hops, price, None)
+            self._seek_room(path, route is None)
+            return
         try:
-            self.guest.tab.announce(now, is_new=route is None)
+            tab.announce(now, is_new=route is None)
         except OverQuota as error:
             self.postpone(path, hops, price, error)
             return

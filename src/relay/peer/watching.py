@@ -33,6 +33,8 @@ class Watching:
             guest.transport, guest.settings, guest.clock, self.session.write, self.session.reset
         )
         self.viewings: dict[int, Viewing] = {}
+        self.waiting: dict[int, events.Subscribed] = {}
+        """Subscriptions for which it is not known yet whether the tenant may have them."""
         self.askings: dict[int, tuple[Asking, Track]] = {}
         self.hearings: dict[int, tuple[Hearing, ScopeWatch]] = {}
         self.fetchings: dict[int, Fetching] = {}
@@ -62,7 +64,10 @@ class Watching:
         for fetching in tuple(self.fetchings.values()):
             fetching.cancel()
         self.queue.close()
-        for table in (self.viewings, self.askings, self.hearings, self.fetchings, self.departing):
+        for table in (
+            *(self.viewings, self.askings, self.hearings),
+            *(self.fetchings, self.departing, self.waiting),
+        ):
             table.clear()
 
     def regranted(self, scope: Scope) -> None:
@@ -128,7 +133,22 @@ class Watching:
         return found.track(track)
 
     def subscribed(self, event: events.Subscribed) -> None:
-        """The peer wants a track."""
+        """The peer wants a track. While it is not known whether its tenant may, it waits."""
+        account, now = self.guest.tab.account, self.guest.clock()
+        needs = self.guest.tab.needs_to_watch()
+        if not account.lacks(needs, now):
+            self.serve(event)
+            return
+        self.waiting[event.id] = event
+        account.when_known(needs, now, lambda: self.serve_waiting(event.id))
+
+    def serve_waiting(self, id: int) -> None:
+        """It is known whether a subscription may be: unless it was taken back, it goes on."""
+        if (event := self.waiting.pop(id, None)) is not None:
+            self.serve(event)
+
+    def serve(self, event: events.Subscribed) -> None:
+        """Begin a subscription, or refuse it."""
         try:
             track = self.find(event.broadcast, event.track)
             self.guest.tab.add_track(self.guest.clock())
@@ -154,6 +174,8 @@ class Watching:
 
     def subscribe_updated(self, event: events.SubscribeUpdated) -> None:
         """The peer changed what it wants of a track."""
+        if (waits := self.waiting.get(event.id)) is not None:
+            self.waiting[event.id] = waits._replace(**event._asdict())
         if (viewing := self.viewings.get(event.id)) is not None:
             demand = Demand(*event[1:6])
             if self.session.start_floor and event.start is not None:
@@ -165,6 +187,7 @@ class Watching:
 
     def unsubscribed(self, event: events.Unsubscribed) -> None:
         """The peer no longer wants a track."""
+        self.waiting.pop(event.id, None)
         if (viewing := self.viewings.get(event.id)) is not None:
             viewing.track.unwatch(viewing, self.guest.clock())
             viewing.close(Cancelled())

@@ -6,9 +6,22 @@ wire, or where limits come from: ``now`` is an argument.
 """
 
 from relay.quota.account import Account
+from relay.quota.borrowing import Borrower
 from relay.quota.breach import Breach
 from relay.quota.ledger import Ledger
+from relay.quota.lending import Lender
 from relay.quota.limits import Limits, Override, Quota, QuotaSettings
 from relay.quota.tab import Tab
 
-__all__ = ["Account", "Breach", "Ledger", "Limits", "Override", "Quota", "QuotaSettings", "Tab"]
+__all__ = [
+    "Account",
+    "Borrower",
+    "Breach",
+    "Ledger",
+    "Lender",
+    "Limits",
+    "Override",
+    "Quota",
+    "QuotaSettings",
+    "Tab",
+]

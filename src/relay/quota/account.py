@@ -1,17 +1,20 @@
 """One tenant's account: what it uses now, what it has used, and what it may.
 
 The law: a limit is asked only where there is one; a limit that changes is in force with the next
-question and what was used before counts against it. This module must not know sessions.
+question and what was used before counts against it; of several workers each goes by the portion
+that it holds. This module must not know sessions, nor where a portion comes from.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from relay.errors import OverQuota
 from relay.quota.limits import Quota
 from relay.quota.pace import Pace, paced
+from relay.quota.portion import COUNTS, MAX_WAITING, PATIENCE, RATES, Portion, Waiting
+from relay.quota.purse import Purse, pursed
 
 if TYPE_CHECKING:
     from relay.quota.tab import Tab
@@ -40,7 +43,9 @@ class Account:
         "egress",
         "incoming",
         "ingress",
+        "is_limited",
         "outgoing",
+        "portion",
         "publishers",
         "quantum",
         "quota",
@@ -52,7 +57,8 @@ class Account:
         "waiting",
     )
 
-    def __init__(self, tenant: str, quota: Quota, hit: Hit) -> None:
+    def __init__(self, tenant: str, quota: Quota, hit: Hit, portion: Portion | None = None) -> None:
+        """``portion`` is what is held of the quota, where others hold the rest."""
         self.tenant = tenant
         self.quota = quota
         self.sessions = 0
@@ -64,10 +70,11 @@ class Account:
         """Bytes of groups that came in, since the account was opened."""
         self.egress = 0
         """Bytes of groups that went out."""
-        self.arriving: Pace | None = None
-        self.announcing: Pace | None = None
-        self.incoming: Pace | None = None
-        self.outgoing: Pace | None = None
+        self.portion = portion
+        self.arriving: Pace | Purse | None = None
+        self.announcing: Pace | Purse | None = None
+        self.incoming: Pace | Purse | None = None
+        self.outgoing: Pace | Purse | None = None
         self.waiting: set[Tab] = set()
         """Sessions that have more to send than the rate allows."""
         self.round = 0
@@ -75,7 +82,7 @@ class Account:
         """Bytes that each of them may send in this round."""
         self._round_at = -ROUND
         self._hit = hit
-        self.obey(quota, 0.0)
+        self._set_rates(0.0)
 
     @property
     def is_idle(self) -> bool:
@@ -89,11 +96,35 @@ class Account:
 
     def obey(self, quota: Quota, now: float) -> None:
         """Other limits, from now on."""
+        if self.portion is not None:
+            self.portion.obey(self.quota, quota, self.usage())
         self.quota = quota
-        self.arriving = paced(self.arriving, quota.sessions_per_second, now)
-        self.announcing = paced(self.announcing, quota.announces_per_second, now)
-        self.incoming = paced(self.incoming, quota.ingress_bits / BITS, now)
-        self.outgoing = paced(self.outgoing, quota.egress_bits / BITS, now)
+        self._set_rates(now)
+
+    def _set_rates(self, now: float) -> None:
+        quota, own = self.quota, self._rate
+        self.is_limited = any(getattr(quota, kind) for kind in (*COUNTS, *RATES))
+        self.arriving = own(self.arriving, quota.sessions_per_second, now)
+        self.announcing = own(self.announcing, quota.announces_per_second, now)
+        self.incoming = own(self.incoming, quota.ingress_bits / BITS, now, True)
+        self.outgoing = own(self.outgoing, quota.egress_bits / BITS, now, True)
+
+    def _rate(
+        self, had: Pace | Purse | None, rate: float, now: float, is_kept: bool = False
+    ) -> Pace | Purse | None:
+        portion = self.portion
+        if portion is None:
+            return paced(had if isinstance(had, Pace) else None, rate, now)
+        purse = had if isinstance(had, Purse) else None
+        return pursed(purse, rate, portion.parts, is_kept, portion.press)
+
+    @property
+    def purses(self) -> dict[str, Purse]:
+        """Rates that are lent, by the names of their limits."""
+        rates = (self.arriving, self.announcing, self.incoming, self.outgoing)
+        return {
+            kind: rate for kind, rate in zip(RATES, rates, strict=True) if isinstance(rate, Purse)
+        }
 
     def usage(self) -> dict[str, int]:
         """What is used now, by the names of the quotas, and the bytes so far."""
@@ -107,6 +138,54 @@ class Account:
             "egress_bytes": self.egress,
         }
 
+    # -- where others hold the rest --------------------------------------------------------------
+
+    def lacks(self, needs: Iterable[str], now: float) -> bool:
+        """Whether more of the limits named has to be asked for before it can be told whether there
+        is one more of each. Where too many wait for that already, what is held has to do."""
+        portion = self.portion
+        if portion is None or len(portion.waiting) >= MAX_WAITING:
+            return False
+        return any(self._lacks(portion, kind, now) for kind in needs)
+
+    def _lacks(self, portion: Portion, kind: str, now: float) -> bool:
+        if kind in RATES:
+            purse = self.purses.get(kind)
+            return purse is not None and not purse.is_spent(now) and purse.wait(now) > 0.0
+        limit: int = getattr(self.quota, kind)
+        used: int = getattr(self, kind)
+        is_short = bool(limit) and portion.held[kind] <= used < limit
+        return is_short and now >= portion.denied.get(kind, 0.0)
+
+    def when_known(self, needs: tuple[str, ...], now: float, go: Callable[[], None]) -> None:
+        """Call ``go`` once it can be told whether there is one more of each limit: now, or soon."""
+        portion = self.portion
+        if portion is None or not self.lacks(needs, now):
+            go()
+            return
+        portion.waiting.append(Waiting(needs, go, now + PATIENCE))
+        portion.press()
+
+    def release(self, now: float) -> list[Callable[[], None]]:
+        """Those who need not wait any longer."""
+        portion = self.portion
+        if portion is None or not portion.waiting:
+            return []
+        released: list[Callable[[], None]] = []
+        waiting, portion.waiting = portion.waiting, []
+        for each in waiting:
+            if now < each.until and any(self._lacks(portion, kind, now) for kind in each.needs):
+                portion.waiting.append(each)
+            else:
+                released.append(each.go)
+        return released
+
+    def refill(self) -> None:
+        """There is more to send: shares are dealt anew, and those go on who waited."""
+        self._round_at = -ROUND
+        for tab in tuple(self.waiting):
+            tab.wake()
+
     # -- at the door -----------------------------------------------------------------------------
 
     def arrive(self, now: float) -> None:
@@ -116,9 +195,16 @@ class Account:
 
     def require(self, kind: str, used: int, now: float) -> None:
         """Raises `OverQuota` when one more than ``used`` is more than the limit named ``kind``."""
-        limit: int = getattr(self.quota, kind)
-        if limit and used >= limit:
+        if self.is_full(kind, used):
             raise self.over(kind, now)
+
+    def is_full(self, kind: str, used: int) -> bool:
+        """Whether one more than ``used`` is more than the limit, or than what is held of it."""
+        limit: int = getattr(self.quota, kind)
+        if limit and self.portion is not None:
+            limit = min(limit, self.portion.held[kind])
+            return used >= limit
+        return bool(limit) and used >= limit
 
     def over(self, kind: str, now: float, wait: float = 0.0, status: int = 429) -> OverQuota:
         """The error for a limit that was hit, which is counted; ``wait`` where waiting helps."""
@@ -172,7 +258,7 @@ class Account:
 
     def require_room(self, size: int, now: float) -> None:
         """Raises `OverQuota` (413) for something larger than all that may be cached."""
-        limit = self.quota.cached_bytes
+        limit = part_of(self.quota.cached_bytes, self.portion.parts if self.portion else 1)
         if limit and size > limit:
             raise self.over("cached_bytes", now, status=413)
 
@@ -191,4 +277,11 @@ class Account:
     def held_back(self, tab: Tab, now: float) -> None:
         """A session has more to send than it may."""
         self.waiting.add(tab)
+        if isinstance(self.outgoing, Purse) and not self.outgoing.is_spent(now):
+            return  # it is not known yet that there is no more
         self._hit(self.tenant, "egress_bits", self.quota.egress_bits, now)
+
+
+def part_of(limit: int, parts: int) -> int:
+    """What each of so many may have of a limit; 0 stays unlimited."""
+    return -(-limit // parts)

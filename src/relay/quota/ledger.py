@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from relay.errors import LimitExceeded
-from relay.quota.account import Account
+from relay.quota.account import Account, part_of
 from relay.quota.breach import Breach, Breaches
 from relay.quota.limits import Limits
+from relay.quota.portion import Portion
 from relay.quota.tab import Tab
 
 MAX_ACCOUNTS = 100_000
@@ -25,8 +26,12 @@ SWEEP = 5.0
 class Ledger:
     """Every tenant's account. ``now`` is monotonic seconds in every call."""
 
-    def __init__(self, limits: Limits | None = None) -> None:
+    def __init__(self, limits: Limits | None = None, parts: int = 1) -> None:
+        """``parts`` is how many workers go by these limits together."""
         self.limits = limits or Limits()
+        self.parts = parts
+        self.pressed: Callable[[], None] = lambda: None
+        """Called when more is needed of what is lent. Must not raise nor wait."""
         self.accounts: dict[str, Account] = {}
         self.told: Callable[[Breach], None] = lambda breach: None
         """Called with each breach that is to be told. Must not raise nor wait."""
@@ -47,7 +52,10 @@ class Ledger:
         if found is None:
             if len(self.accounts) >= MAX_ACCOUNTS:
                 raise LimitExceeded(f"{MAX_ACCOUNTS} tenants at a time (MAX_ACCOUNTS)")
-            found = self.accounts[name] = Account(name, self.limits.of(name), self._hit)
+            portion = Portion(self.parts, lambda: self.pressed()) if self.parts > 1 else None
+            found = self.accounts[name] = Account(name, self.limits.of(name), self._hit, portion)
+            if portion is not None:
+                portion.press()
         return found
 
     def arrive(self, tenant: str | None, now: float) -> Account:
@@ -78,11 +86,11 @@ class Ledger:
 
     def cache_limit(self, tenant: str) -> int:
         """Bytes that a tenant may have cached; 0 = no limit."""
-        return self.limits.of(tenant).cached_bytes
+        return part_of(self.limits.of(tenant).cached_bytes, self.parts)
 
     def overflowed(self, tenant: str, now: float) -> None:
         """A tenant's cached groups were too many, and the oldest have left."""
-        self._hit(tenant, "cached_bytes", self.cache_limit(tenant), now)
+        self._hit(tenant, "cached_bytes", self.limits.of(tenant).cached_bytes, now)
 
     def tick(self, now: float) -> None:
         """A few times a second: tell what is due, forget who is gone."""
@@ -91,7 +99,8 @@ class Ledger:
         if now - self._swept_at >= SWEEP:
             self._swept_at = now
             for tenant, account in tuple(self.accounts.items()):
-                if account.is_idle and account.is_clear(now):
+                waits = account.portion is not None and account.portion.waiting
+                if account.is_idle and account.is_clear(now) and not waits:
                     del self.accounts[tenant]
 
     def _hit(self, tenant: str, kind: str, limit: int, now: float) -> None:

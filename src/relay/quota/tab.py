@@ -6,20 +6,28 @@ This module must not know what a session is.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from relay.quota.account import Account
 from relay.quota.limits import Quota
+
+
+def _nothing() -> None:
+    """Nobody is to be woken."""
 
 
 class Tab:
     """One session's part of an account. ``now`` is monotonic seconds in every call."""
 
-    __slots__ = ("_is_seated", "_round", "_sent", "account", "broadcasts", "tracks")
+    __slots__ = ("_is_seated", "_round", "_sent", "account", "broadcasts", "tracks", "wake")
 
     def __init__(self, account: Account, is_seated: bool = True) -> None:
         """``is_seated`` = it counts as a session. Made by `Ledger.enter`, which has asked."""
         self.account = account
         self.broadcasts = 0
         self.tracks = 0
+        self.wake: Callable[[], None] = _nothing
+        """Called when there is room to send again. Must not raise."""
         self._is_seated = is_seated
         self._round = -1
         self._sent = 0
@@ -47,13 +55,20 @@ class Tab:
 
     def may_announce(self, now: float, is_new: bool = True) -> bool:
         """Whether `announce` would pass now. Counts nothing."""
-        account, quota = self.account, self.account.quota
-        if is_new and quota.broadcasts and account.broadcasts >= quota.broadcasts:
+        account = self.account
+        if is_new and account.is_full("broadcasts", account.broadcasts):
             return False
         is_first = is_new and not self.broadcasts
-        if is_first and quota.publishers and account.publishers >= quota.publishers:
+        if is_first and account.is_full("publishers", account.publishers):
             return False
         return account.announcing is None or account.announcing.wait(now) <= 0.0
+
+    def needs_to_announce(self, is_new: bool) -> tuple[str, ...]:
+        """The limits that `announce` asks."""
+        kinds: tuple[str, ...] = ("announces_per_second",)
+        if is_new:
+            kinds += ("broadcasts",) if self.broadcasts else ("broadcasts", "publishers")
+        return kinds
 
     def announce(self, now: float, is_new: bool = True) -> None:
         """One announcement, of something ``is_new`` or again. Raises `OverQuota`, and then nothing
@@ -80,6 +95,10 @@ class Tab:
             self.account.publishers -= not self.broadcasts
 
     # -- watching --------------------------------------------------------------------------------
+
+    def needs_to_watch(self) -> tuple[str, ...]:
+        """The limits that `add_track` asks."""
+        return ("tracks",) if self.tracks else ("tracks", "subscribers")
 
     def add_track(self, now: float) -> None:
         """One more subscription. Raises `OverQuota`, with nothing counted."""

@@ -7,8 +7,10 @@ must not know what is stored.
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
+import random
 from pathlib import Path as File
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
 
 BUSY_SECONDS = 5.0
 """Seconds that a writer of SQLite waits for another."""
+
+AGAIN = 0.05
+"""Seconds at most until a store is tried again that others are about to open as well."""
 
 CONNECTIONS = 5
 """Connections of one process to one store."""
@@ -55,8 +60,7 @@ async def open_records(url: str | None) -> Records:
     address = read_address(url)
     engine = _engine(address)
     try:
-        async with engine.connect() as connection:
-            await _migrate(connection, address)
+        await _begin(engine, address)
     except (SQLAlchemyError, OSError, TimeoutError) as error:
         await engine.dispose()
         raise ConfigError(f"records.url: {address.shown}: {explained(error)}") from None
@@ -64,6 +68,27 @@ async def open_records(url: str | None) -> Records:
         await engine.dispose()
         raise
     return SqlRecords(engine, address.shown)
+
+
+async def _begin(engine: AsyncEngine, address: Address) -> None:
+    """Connect the first time, and have the tables brought up to date.
+
+    Of several that give a new file its journal at a time SQLite turns some away at once, however
+    long they would wait: they try again.
+    """
+    from sqlalchemy.exc import OperationalError
+
+    clock = asyncio.get_running_loop().time
+    until = clock() + BUSY_SECONDS
+    while True:
+        try:
+            async with engine.connect() as connection:
+                await _migrate(connection, address)
+            return
+        except OperationalError as error:
+            if "database is locked" not in str(error.orig) or clock() >= until:
+                raise
+        await asyncio.sleep(random.uniform(0.0, AGAIN))
 
 
 def _engine(address: Address) -> AsyncEngine:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from pathlib import Path as File
 from typing import Any
 
@@ -19,7 +19,10 @@ from relay.errors import BadRequest, RelayError, Unavailable
 from relay.net.steer import WHOLE, Share
 
 TIMEOUT = 5.0
-"""Seconds that an answer may take."""
+"""Seconds that an answer may take, where one colleague is asked."""
+
+PATIENCE = 1.0
+"""Seconds that answers of all may take: who is silent is left out."""
 
 MAX_TEXT = 64 << 20
 """Bytes of a question or an answer."""
@@ -29,6 +32,17 @@ _LENGTH = 4
 
 Answer = Callable[..., Awaitable[Any]]
 """Answers one kind of question; arguments and answer are what JSON can say."""
+
+
+class Answers(list[Any]):
+    """What colleagues answered, in their order, and who did not."""
+
+    def __init__(self, found: Iterable[tuple[int, Any]] = (), silent: Iterable[int] = ()) -> None:
+        """``found`` are answers with the workers they are from."""
+        self.by_worker = dict(found)
+        super().__init__(self.by_worker.values())
+        self.silent = list(silent)
+        """The numbers of those that did not answer in time."""
 
 
 class Colleagues:
@@ -56,31 +70,33 @@ class Colleagues:
         self._answers = answers
         return await asyncio.start_unix_server(self._hear, self._place(self.share.index))
 
-    async def ask_all(self, name: str, *arguments: Any) -> list[Any]:
-        """What the others answer, in their order; without those that cannot.
+    async def ask_all(self, name: str, *arguments: Any) -> Answers:
+        """What the others answer, in their order; without those that cannot within `PATIENCE`.
 
         Raises the `RelayError` of a colleague who says that the question makes no sense.
         """
         answers = await asyncio.gather(
-            *(self.ask(index, name, *arguments) for index in self.others), return_exceptions=True
+            *(self.ask(index, name, *arguments, patience=PATIENCE) for index in self.others),
+            return_exceptions=True,
         )
-        found = []
+        found, silent = [], []
         for index, answer in zip(self.others, answers, strict=True):
             if isinstance(answer, Unavailable):
                 self._log("warning", detail=f"worker {index} did not answer: {answer}")
+                silent.append(index)
             elif isinstance(answer, BaseException):
                 raise answer
             else:
-                found.append(answer)
-        return found
+                found.append((index, answer))
+        return Answers(found, silent)
 
-    async def ask(self, index: int, name: str, *arguments: Any) -> Any:
-        """What one colleague answers.
+    async def ask(self, index: int, name: str, *arguments: Any, patience: float = TIMEOUT) -> Any:
+        """What one colleague answers within so many seconds.
 
         Raises `Unavailable` when there is no answer, else whatever `RelayError` it answered.
         """
         try:
-            async with asyncio.timeout(TIMEOUT):
+            async with asyncio.timeout(patience):
                 reader, writer = await asyncio.open_unix_connection(self._place(index))
                 try:
                     writer.write(_packed([name, *arguments]))

@@ -12,17 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 from relay.auth.credentials import make_token, secret_digest
 from relay.auth.facts import StoredToken
-from relay.auth.grant import Ceiling
 from relay.auth.revocation import Revocation
 from relay.control.admin import shapes
-from relay.errors import BadRequest, NotFound, Unauthorized
+from relay.errors import BadRequest, NotFound
 from relay.path import Path, covering
-from relay.peer.guest import Guest
 from relay.quota import Override
 from relay.records.audit import read_query
 from relay.records.office import Operator
-from relay.server import showing
-from relay.server.origins import Origins
+from relay.server import gathering, showing
+from relay.server.acting import ACTIONS
+from relay.server.colleagues import Answers
 
 if TYPE_CHECKING:
     from relay.issuer import Issuer
@@ -40,89 +39,56 @@ class Counter:
     # -- sessions --------------------------------------------------------------------------------
 
     async def list_sessions(self, who: Operator, asked: shapes.SessionsAsked) -> shapes.SessionPage:
-        """Those that fit, by id."""
-        below = Path(asked.root) if asked.root is not None else None
-        now = self.relay.house.clock()
-        guests = self.relay.door.guests
-        found: list[shapes.Session] = []
-        for id in sorted(guests):
-            if asked.cursor is not None and id <= asked.cursor:
-                continue
-            if not _fits(guests[id], asked, below):
-                continue
-            if len(found) == asked.limit:
-                return shapes.SessionPage(sessions=found, cursor=found[-1].id)
-            found.append(showing.session(guests[id], now))
-        return shapes.SessionPage(sessions=found, cursor=None)
+        """Those that fit, by id, of all workers."""
+        parts = await self._parts("sessions", asked.model_dump())
+        page = gathering.session_page(parts, asked.limit)
+        return shapes.SessionPage.model_validate(page | {"silent": parts.silent})
 
     async def show_session(self, who: Operator, asked: shapes.SessionNamed) -> shapes.Session:
         """One session."""
-        return showing.session(self._guest(asked.id), self.relay.house.clock())
+        found = await self._reach("session.show", who, asked)
+        return shapes.Session.model_validate(found)
 
     async def kick_session(self, who: Operator, asked: shapes.Kick) -> shapes.Ended:
         """End it; its peer is told that it is no longer authorized, and the log knows why."""
-        guest = self._guest(asked.id)
-        async with self._doing(who, "session.kick", guest, asked.reason):
-            guest.close(Unauthorized(f"ended by the operator (id {guest.id})"))
-        return shapes.Ended(ended=1)
+        found = await self._reach("session.kick", who, asked)
+        return shapes.Ended.model_validate(found)
 
     async def narrow_session(self, who: Operator, asked: shapes.Narrowing) -> shapes.Session:
-        """Take rights away for good; the session goes on with what is left."""
-        guest = self._guest(asked.id)
-        grant = guest.grant
-        if grant is None or not guest.opened:
-            raise BadRequest("the session has no rights yet")
-        ceiling = Ceiling(
-            _narrowed(grant.publish, asked.publish, "publish"),
-            _narrowed(grant.subscribe, asked.subscribe, "subscribe"),
-        )
-        left = ceiling.over(grant)
-        detail = f"publish {list(left.publish)} subscribe {list(left.subscribe)}"
-        async with self._doing(who, "session.narrow", guest, detail):
-            guest.narrow(ceiling)
-        return showing.session(guest, self.relay.house.clock())
+        """Take rights away; the session goes on with what is left."""
+        found = await self._reach("session.narrow", who, asked)
+        return shapes.Session.model_validate(found)
 
-    def _doing(self, who: Operator, action: str, guest: Guest, detail: str) -> Any:
-        jti, tenant = (guest.grant.jti, guest.grant.tenant) if guest.grant else (None, None)
-        said = {"detail": detail, "jti": jti or "", "tenant": tenant or ""}
-        return self.relay.desk.office.doing(who, action, f"session {guest.id}", **said)
+    async def _reach(self, action: str, who: Operator, asked: Any) -> Any:
+        """Do something with a session where it is. Raises `NotFound`, `Unavailable`."""
+        said = [who.name, who.address, asked.model_dump()]
+        worker = await gathering.holder(self.relay, asked.id)
+        if worker == self.relay.colleagues.share.index:
+            return await ACTIONS[action](self.relay, *said)
+        return await self.relay.colleagues.ask(worker, action, *said)
 
-    def _guest(self, id: str) -> Guest:
-        guest = self.relay.door.guests.get(id)
-        if guest is None:
-            raise NotFound("there is no such session here")
-        return guest
+    async def _parts(self, name: str, *asked: Any) -> Answers:
+        """What each worker answers, this one first."""
+        own = gathering.PARTS[name](self.relay, *asked)
+        answers = await self.relay.colleagues.ask_all(name, *asked)
+        own_index = self.relay.colleagues.share.index
+        return Answers([(own_index, own), *answers.by_worker.items()], answers.silent)
 
     # -- what is on air --------------------------------------------------------------------------
 
     async def list_broadcasts(
         self, who: Operator, asked: shapes.BroadcastsAsked
     ) -> shapes.BroadcastPage:
-        """By path."""
-        prefix = Path(asked.prefix)
-        on_air = {each.path: each for each in self.relay.house.origin.on_air()}
-        found: list[shapes.Broadcast] = []
-        for path in sorted(on_air):
-            if not path.is_under(prefix) or (asked.cursor is not None and path <= asked.cursor):
-                continue
-            if len(found) == asked.limit:
-                return shapes.BroadcastPage(broadcasts=found, cursor=found[-1].path)
-            found.append(showing.broadcast(on_air[path]))
-        return shapes.BroadcastPage(broadcasts=found, cursor=None)
+        """By path, one row each, whichever workers it is watched on."""
+        parts = await self._parts("broadcasts", asked.model_dump())
+        page = gathering.broadcast_page(parts, asked.limit)
+        return shapes.BroadcastPage.model_validate(page | {"silent": parts.silent})
 
     async def list_routes(self, who: Operator, asked: shapes.RoutesAsked) -> shapes.RoutePage:
-        """By path."""
-        prefix, relay = Path(asked.prefix), self.relay
-        on_air = {each.path: each for each in relay.house.origin.on_air()}
-        origins = Origins(relay)
-        found: list[shapes.Route] = []
-        for path in sorted(on_air):
-            if not path.is_under(prefix) or (asked.cursor is not None and path <= asked.cursor):
-                continue
-            if len(found) >= asked.limit:
-                return shapes.RoutePage(routes=found, cursor=found[-1].path)
-            found += origins.routes(on_air[path])
-        return shapes.RoutePage(routes=found, cursor=None)
+        """By path, each as the worker shows it where it ends."""
+        parts = await self._parts("routes", asked.model_dump())
+        page = gathering.route_page(parts, asked.limit)
+        return shapes.RoutePage.model_validate(page | {"silent": parts.silent})
 
     # -- API tokens ------------------------------------------------------------------------------
 
@@ -216,11 +182,17 @@ class Counter:
     async def list_quotas(self, who: Operator, asked: shapes.Nothing) -> shapes.Quotas:
         """Of every tenant that is here or has a limit of its own."""
         said = await self.relay.desk.office.quotas()
-        usage = self.relay.house.ledger.usage()
+        parts = await self._parts("usage", None)
+        usage = gathering.used_by_all(parts)
         named = said.keys() | usage.keys() | self.relay.settings.quotas.tenants.keys()
+        limits = self.relay.house.ledger.limits
         return shapes.Quotas(
-            others=self.relay.house.ledger.limits.others,
-            tenants=[await self._quota(tenant, said) for tenant in sorted(named)],
+            others=limits.others,
+            tenants=[
+                showing.quota(tenant, limits, said.get(tenant), usage.get(tenant, {}))
+                for tenant in sorted(named)
+            ],
+            silent=parts.silent,
         )
 
     async def show_quota(self, who: Operator, asked: shapes.TenantNamed) -> shapes.TenantQuota:
@@ -239,11 +211,8 @@ class Counter:
         return await self._quota(asked.tenant, {})
 
     async def _quota(self, tenant: str, said: dict[str, Override]) -> shapes.TenantQuota:
-        ledger = self.relay.house.ledger
-        account = ledger.accounts.get(tenant)
-        usage = account.usage() if account is not None else {}
-        usage["cached_bytes"] = self.relay.house.origin.stock.cache.used_by(tenant)
-        return showing.quota(tenant, ledger.limits, said.get(tenant), usage)
+        usage = gathering.used_by_all(await self._parts("usage", tenant))[tenant]
+        return showing.quota(tenant, self.relay.house.ledger.limits, said.get(tenant), usage)
 
     # -- decisions, the log, the mesh ------------------------------------------------------------
 
@@ -263,55 +232,22 @@ class Counter:
 
     async def show_summary(self, who: Operator, asked: shapes.Nothing) -> shapes.Summary:
         """From what the rooms count anyway."""
-        relay = self.relay
-        door, endpoint = relay.door, relay.endpoint
-        live = (*door.guests.values(), *door.links.values())
+        parts = await self._parts("summary")
         return shapes.Summary(
-            quic_port=relay.quic_address[1],
-            connections=endpoint.connections,
-            bytes_in=endpoint.bytes_in,
-            bytes_out=endpoint.bytes_out,
-            admitted=door.admitted,
-            refused=showing.counts(door.refused),
-            breached=showing.counts(relay.house.ledger.breached),
-            groups_dropped=door.dropped + sum(each.watching.queue.dropped for each in live),
-            cached_bytes=relay.house.origin.stock.cache.used,
+            quic_port=self.relay.quic_address[1], **gathering.summed(parts), silent=parts.silent
         )
 
     async def list_nodes(self, who: Operator, asked: shapes.Nothing) -> shapes.Mesh:
         """As seen from here."""
         relay = self.relay
-        mesh = relay.cluster.nodes()
+        parts = await self._parts("mesh")
+        mesh = gathering.merged(parts)
         own = shapes.Node(
             node=mesh["node"] or "",
             origin=mesh["origin_id"],
             version=version("moq-relay"),
             seconds=round(relay.house.clock() - relay.began, 3),
-            sessions=len(relay.door.guests),
+            sessions=sum(part["sessions"] for part in parts),
             draining=relay.draining.is_set(),
         )
-        return shapes.Mesh(own=own, nodes=mesh["nodes"], links=mesh["links"])
-
-
-def _fits(guest: Guest, asked: shapes.SessionsAsked, below: Path | None) -> bool:
-    grant = guest.grant
-    if asked.tenant is not None and (grant is None or (grant.tenant or "") != asked.tenant):
-        return False
-    if asked.subject is not None and (grant is None or grant.subject != asked.subject):
-        return False
-    return below is None or (grant is not None and grant.root.is_under(below))
-
-
-def _narrowed(
-    had: tuple[Path, ...], wished: list[str] | None, verb: str
-) -> tuple[Path, ...] | None:
-    """Raises `BadRequest` for a prefix that is not below what there was."""
-    if wished is None:
-        return None
-    prefixes = covering(map(Path, wished))
-    for prefix in prefixes:
-        if not any(prefix.is_under(each) for each in had):
-            raise BadRequest(
-                f"the session may not {verb} below {str(prefix)!r}: only less is given"
-            )
-    return prefixes
+        return shapes.Mesh(own=own, nodes=mesh["nodes"], links=mesh["links"], silent=parts.silent)

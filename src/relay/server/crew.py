@@ -27,6 +27,7 @@ from relay.net.tls import Certificates, write_pair
 from relay.server.listeners import bind_faces
 from relay.server.parts import LAPTOP, load_certificates
 from relay.server.post import DRAIN, HURRY, READY, Orders, write_orders
+from relay.server.vigil import SILENCE, STEP, Vigil
 
 FIRST_WAIT = 0.1
 """Seconds until a worker that died is started again the first time."""
@@ -63,6 +64,8 @@ class Crew:
         self._led = asyncio.Event()
         """Set when the first worker has begun: it says what is wrong once, and makes the store's
         tables, so the others have their orders after it."""
+        self._vigil = Vigil()
+        self._programs: dict[int, asyncio.subprocess.Process] = {}
         self._quic: list[list[udp.Socket]] = []
         self._faces: dict[str, socket.socket] = {}
 
@@ -76,13 +79,28 @@ class Crew:
             settings = self._common(folder)
             started = [asyncio.Event() for _ in range(self.count)]
             async with asyncio.TaskGroup() as tasks:
-                for index, event in enumerate(started):
+                watching = tasks.create_task(self._watch())
+                keeping = [
                     tasks.create_task(self._keep(index, settings, folder, event))
+                    for index, event in enumerate(started)
+                ]
                 await started[0].wait()
                 self._led.set()
                 for event in started:
                     await event.wait()
                 ready(self)
+                for each in keeping:
+                    await each
+                watching.cancel()
+
+    async def _watch(self) -> None:
+        """End workers that hang, so that others take their places."""
+        while True:
+            await asyncio.sleep(STEP / 2)
+            for worker in self._vigil.look(time.monotonic(), self.draining.is_set()):
+                self.log.error("worker hangs", worker=worker, seconds=SILENCE)
+                with contextlib.suppress(ProcessLookupError):
+                    self._programs[worker].kill()
 
     @contextlib.contextmanager
     def _folder(self) -> Iterator[File]:
@@ -185,9 +203,13 @@ class Crew:
                 if said == READY:
                     self.log.info("worker ready", worker=orders.index, pid=program.pid)
                     started.set()
+                    self._programs[orders.index] = program
+                    while await program.stdout.readline():
+                        self._vigil.heard(orders.index)
                 status = await program.wait()
                 telling.cancel()
         finally:
+            self._vigil.ended(orders.index)
             if program.returncode is None:
                 program.kill()
                 await program.wait()

@@ -6,10 +6,10 @@ must not know HTTP.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -20,13 +20,17 @@ from relay.auth.grant import Grant
 from relay.auth.issue import read_wish
 from relay.auth.needs import needs
 from relay.auth.reason import Refusal
-from relay.errors import NotFound, Refused, Unavailable, Unroutable
+from relay.errors import NotFound, Refused, Unroutable
 from relay.model.board import Way
 from relay.path import ROOT, Path
 from relay.peer.judgement import Judgement, refusal
 from relay.peer.local import collect_group
+from relay.server.acting import ACTIONS
 from relay.server.colleagues import Answer
-from relay.server.metrics import Metrics
+from relay.server.gathering import PARTS, holder, merged
+from relay.server.metrics import busiest
+from relay.server.numbers import numbers, scrape
+from relay.server.shares import known
 
 if TYPE_CHECKING:
     from relay.server.relay import Relay
@@ -87,12 +91,13 @@ class Face:
         )
         verdict = Verdict(await self.relay.door.consider(request, remote))
         if verdict.grant is not None:
-            self._arrived(verdict.grant)
+            await self._arrived(verdict.grant)
         return verdict
 
-    def _arrived(self, grant: Grant) -> None:
+    async def _arrived(self, grant: Grant) -> None:
         """One more request of a tenant's. Raises `OverQuota` for one too many."""
         house = self.relay.house
+        await known(house.ledger.account(grant.tenant), ("sessions_per_second",), house.clock)
         house.ledger.arrive(grant.tenant, house.clock())
 
     async def ticket(self, bearer: str, remote: str) -> dict[str, Any]:
@@ -101,7 +106,7 @@ class Face:
         judgement = await self.relay.door.consider(request, remote)
         if judgement.grant is None:
             raise refusal(judgement)
-        self._arrived(judgement.grant)
+        await self._arrived(judgement.grant)
         ticket = await self.relay.desk.make_ticket(judgement.grant)
         return {"ticket": ticket.text, "expires": ticket.expires}
 
@@ -122,7 +127,7 @@ class Face:
         grant = judgement.grant
         if grant is None:
             raise Told(refusal(judgement), judgement.id)
-        self._arrived(grant)
+        await self._arrived(grant)
         audit = self.relay.house.audit
         try:
             issued = issuer.exchange(grant, wish)
@@ -138,17 +143,19 @@ class Face:
         audit("issue", grant=grant, id=judgement.id, remote=remote, why=why)
         return issued.members()
 
-    async def sessions(self, bearer: str, remote: str) -> list[dict[str, Any]]:
-        """The running sessions that the credential's holder may refresh."""
+    async def sessions(self, bearer: str, remote: str) -> tuple[list[dict[str, Any]], list[int]]:
+        """The running sessions that the credential's holder may refresh, and which workers did not
+        answer."""
         request = Request(target="/", bearer=bearer, transport="http")
         judgement = await self.relay.door.consider(request, remote)
         grant = judgement.grant
         if grant is None:
             raise refusal(judgement)
         if grant.anonymous:
-            return []
+            return [], []
         lists = await self.relay.colleagues.ask_all("held", grant.subject, grant.tenant)
-        return sum(lists, held(self.relay, grant.subject, grant.tenant))
+        own = held(self.relay, grant.subject, grant.tenant)
+        return [*own, *chain(*lists)], lists.silent
 
     async def require_operator(self, bearer: str | None, remote: str) -> None:
         """Raises `Unauthorized` for anybody else."""
@@ -181,17 +188,12 @@ class Face:
 
     async def refresh(self, id: str, bearer: str, remote: str) -> dict[str, Any]:
         """Other rights for a running session, whichever worker has it."""
-        try:
+        colleagues = self.relay.colleagues
+        worker = await holder(self.relay, id)
+        if worker == colleagues.share.index:
             return await refresh(self.relay, id, bearer, remote)
-        except Unroutable:
-            colleagues = self.relay.colleagues
-            for index in colleagues.others:
-                with contextlib.suppress(Unroutable, Unavailable):
-                    found: dict[str, Any] = await colleagues.ask(
-                        index, "refresh", id, bearer, remote
-                    )
-                    return found
-            raise
+        found: dict[str, Any] = await colleagues.ask(worker, "refresh", id, bearer, remote)
+        return found
 
     def announced(self, grant: Grant) -> Sequence[str]:
         """Every broadcast the grant may see, relative to its root."""
@@ -216,6 +218,7 @@ class Face:
             raise Unroutable(f"no broadcast at {grant.root!r}")
         limit = self.relay.settings.web.limits.max_fetch_bytes
         account = house.ledger.account(grant.tenant)
+        await known(account, ("egress_bits",), house.clock)
         account.require_egress(house.clock())
         sequence, frames = await collect_group(
             broadcast.track(track), group, house.transcode, house.clock, limit
@@ -229,23 +232,31 @@ class Ward:
 
     def __init__(self, relay: Relay) -> None:
         self.relay = relay
-        self._metrics = Metrics(relay)
 
-    async def sessions(self, query: str) -> list[dict[str, Any]]:
-        """Sessions that run on an authorization server's word."""
+    async def sessions(self, query: str) -> tuple[list[dict[str, Any]], list[int]]:
+        """Sessions that run on an authorization server's word, and who did not answer."""
         own = lent(self.relay, query)
-        return sum(await self.relay.colleagues.ask_all("lent", query), own)
+        answers = await self.relay.colleagues.ask_all("lent", query)
+        return [*own, *chain(*answers)], answers.silent
 
     async def nodes(self) -> dict[str, Any]:
-        """The mesh as this relay sees it."""
-        found = self.relay.cluster.nodes()
-        if self.relay.post is not None:
-            found["workers"] = await self.relay.colleagues.ask_all("nodes")
-        return found
+        """The mesh as this relay sees it, and as each of several workers does."""
+        relay = self.relay
+        if relay.post is None:
+            return relay.cluster.nodes()
+        answers = await relay.colleagues.ask_all("nodes")
+        whole, own = nodes(relay)
+        sides = {relay.post.share.index: own}
+        wholes = [whole]
+        for worker, (part, side) in answers.by_worker.items():
+            wholes.append(part)
+            sides[worker] = side
+        workers = [{"worker": index} | side for index, side in sorted(sides.items())]
+        return merged(wholes) | {"workers": workers, "silent": answers.silent}
 
-    def metrics(self) -> bytes:
+    async def metrics(self) -> bytes:
         """The relay in numbers."""
-        return self._metrics.text()
+        return await scrape(self.relay)
 
     def routes(self, prefix: str) -> dict[str, Any]:
         """What there is to publish to and to read below a prefix. Raises `BadRequest`."""
@@ -304,6 +315,11 @@ def revalidate(relay: Relay, query: str) -> int:
     return relay.authority.revalidate(query) if relay.authority is not None else 0
 
 
+def nodes(relay: Relay) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The mesh as this worker sees it, without and with the other workers."""
+    return relay.cluster.nodes(is_whole=False), relay.cluster.nodes()
+
+
 def leave(relay: Relay) -> int:
     """Stop in good order; how many sessions there still are."""
     relay.draining.set()
@@ -324,6 +340,10 @@ def answers(relay: Relay) -> dict[str, Answer]:
         "refresh": partial(refresh, relay),
         "lent": at_once(lent),
         "revalidate": at_once(revalidate),
-        "nodes": at_once(lambda relay: relay.cluster.nodes()),
+        "nodes": at_once(nodes),
         "drain": at_once(leave),
+        "busiest": at_once(busiest),
+        "numbers": at_once(numbers),
+        **{name: at_once(part) for name, part in PARTS.items()},
+        **{name: partial(act, relay) for name, act in ACTIONS.items()},
     }

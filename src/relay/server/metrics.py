@@ -1,22 +1,23 @@
-"""The relay in numbers, as Prometheus reads them: counters that rooms keep anyway, read on scrape.
+"""One worker's numbers, as Prometheus reads them: counters that rooms keep anyway, read on scrape.
 
 The law: a scrape costs the hot path nothing, and labels that strangers can make up (tenants) are
-bounded: the busiest have a line of their own, the others one together. This module must not know
-HTTP.
+bounded: those named to it have a line of their own, the others one together. This module must not
+know HTTP, nor how the numbers of several workers become the relay's.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-from prometheus_client import CollectorRegistry, Metric, generate_latest
+from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
-from prometheus_client.registry import Collector
 
 from relay.auth.grant import Grant
+from relay.model.scope import INTERNAL
+from relay.server.inner import Inner
 
 if TYPE_CHECKING:
     from relay.server.relay import Relay
@@ -28,30 +29,23 @@ OTHERS = "(others)"
 """The name of all other tenants; no tenant's, since it could not be told from one."""
 
 
-class Metrics:
-    """One relay's numbers. `text` is one scrape."""
-
-    def __init__(self, relay: Relay) -> None:
-        self._registry = CollectorRegistry()
-        self._registry.register(Families(relay))
-
-    def text(self) -> bytes:
-        """All of them in the text format 0.0.4."""
-        return generate_latest(self._registry)
+def busiest(relay: Relay) -> dict[str, int]:
+    """The tenants that have most sessions here, with how many."""
+    tenants = Counter({name: a.sessions for name, a in relay.house.ledger.accounts.items()})
+    return dict(tenants.most_common(MAX_TENANTS))
 
 
-class Families(Collector):
+class Families:
     """Every family of metrics, made anew for each scrape."""
 
-    def __init__(self, relay: Relay) -> None:
+    def __init__(self, relay: Relay, shown: Collection[str]) -> None:
+        """``shown`` are tenants that have lines of their own."""
         self.relay = relay
-
-    def describe(self) -> Iterable[Metric]:
-        """Nothing is collected when this is registered: the relay may not run yet."""
-        return ()
+        self.shown = shown
+        self.inner = Inner(relay.door.links.values())
 
     def collect(self) -> Iterator[Metric]:
-        """See `prometheus_client.registry.Collector`."""
+        """All of them."""
         yield from self._process()
         yield from self._sessions()
         yield from self._traffic()
@@ -80,10 +74,8 @@ class Families(Collector):
         sessions = GaugeMetricFamily(
             "relay_sessions", "Sessions now.", labels=("transport", "version", "tenant")
         )
-        tenants = Counter(_tenant(guest.grant) for guest in door.guests.values())
-        shown = _busiest(tenants)
         counts = Counter(
-            (guest.via, guest.session.version, _named(_tenant(guest.grant), shown))
+            (guest.via, guest.session.version, self._named(_tenant(guest.grant)))
             for guest in door.guests.values()
         )
         for labels, count in sorted(counts.items()):
@@ -131,27 +123,29 @@ class Families(Collector):
         yield _counter("relay_groups_dropped", "Groups that viewers were too slow for.", dropped)
 
     def _content(self) -> Iterator[Metric]:
-        origin = self.relay.house.origin
+        origin, inner = self.relay.house.origin, self.inner
         broadcasts = tracks = viewers = 0
         for broadcast in origin.on_air():
-            broadcasts += 1
+            if broadcast.path.is_under(INTERNAL):
+                continue  # what relays and workers tell each other
+            is_home = inner.is_home(broadcast)
+            broadcasts += is_home
             for track in broadcast.tracks.values():
-                tracks += 1
-                viewers += track.viewers
+                tracks += is_home
+                viewers += inner.viewers(track)
         yield _gauge("relay_broadcasts", "Broadcasts on air.", broadcasts)
         yield _gauge("relay_tracks", "Tracks that are known here.", tracks)
         yield _gauge("relay_subscriptions", "Subscriptions to them.", viewers)
-        yield _gauge("relay_announces", "Announcements in force.", origin.routes)
+        yield _gauge("relay_announces", "Announcements in force.", origin.routes - inner.announces)
         yield _gauge("relay_cache_bytes", "Bytes of cached groups.", origin.stock.cache.used)
         yield _gauge("relay_cache_groups", "Groups that are cached.", len(origin.stock.cache))
 
     def _tenants(self) -> Iterator[Metric]:
         ledger = self.relay.house.ledger
         usage = ledger.usage()
-        shown = _busiest(Counter({name: each["sessions"] for name, each in usage.items()}))
         sums: dict[str, Counter[str]] = {}
         for tenant, used in usage.items():
-            sums.setdefault(_named(tenant, shown), Counter()).update(used)
+            sums.setdefault(self._named(tenant), Counter()).update(used)
         now = GaugeMetricFamily(
             "relay_tenant_usage", "What tenants use now.", labels=("tenant", "quota")
         )
@@ -210,7 +204,7 @@ class Families(Collector):
         yield from (keys, age, fetches, failures)
 
     def _links(self) -> Iterator[Metric]:
-        mesh = self.relay.cluster.nodes()
+        mesh = self.relay.cluster.nodes(is_whole=False)
         up = GaugeMetricFamily("relay_link_up", "1 while the link is up.", labels=("peer",))
         for link in mesh["links"]:
             up.add_metric((link["peer"],), link["up"])
@@ -227,6 +221,9 @@ class Families(Collector):
             for direction, seconds in best.items():
                 rtt.add_metric((node["node"], direction), seconds)
         yield rtt
+
+    def _named(self, tenant: str) -> str:
+        return tenant if tenant in self.shown else OTHERS
 
 
 class Lag:
@@ -249,14 +246,6 @@ class Lag:
 
 def _tenant(grant: Grant | None) -> str:
     return (grant.tenant if grant is not None else None) or ""
-
-
-def _busiest(tenants: Counter[str]) -> frozenset[str]:
-    return frozenset(name for name, _ in tenants.most_common(MAX_TENANTS))
-
-
-def _named(tenant: str, shown: frozenset[str]) -> str:
-    return tenant if tenant in shown else OTHERS
 
 
 def _gauge(name: str, text: str, value: float) -> Metric:

@@ -6,6 +6,7 @@ published by HTTP. This module must not know who asks.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from relay.control.admin import shapes
@@ -29,15 +30,11 @@ class Origins:
             for connection in node["connections"]
         }
 
-    def routes(self, found: Broadcast) -> list[shapes.Route]:
-        """Its routes, the one that serves first."""
-        viewers = sum(track.viewers for track in found.tracks.values())
-        return [
-            self._route(route, viewers if route is found.routes[0] else 0, found)
-            for route in found.routes
-        ]
+    def routes(self, found: Broadcast, shown: Iterable[Route]) -> list[shapes.Route]:
+        """Some of its routes; who watches is told by those who know."""
+        return [self._route(route, found) for route in shown]
 
-    def _route(self, route: Route, viewers: int, found: Broadcast) -> shapes.Route:
+    def _route(self, route: Route, found: Broadcast) -> shapes.Route:
         shown = shapes.Route(
             path=found.path,
             serves=route is found.routes[0],
@@ -48,7 +45,7 @@ class Origins:
             tenant=None,
             hops=[str(hop) for hop in route.hops],
             cost=route.price.cold,
-            viewers=viewers,
+            viewers=0,
         )
         if isinstance(route.source, PeerSource):
             return shown.model_copy(update=self._guest(route.source.host.guest))

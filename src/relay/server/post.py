@@ -20,7 +20,7 @@ DRAIN, HURRY = b"d", b"h"
 """What the crew says later: stop in good order | stop now. That it is gone means the latter."""
 
 READY = "ready"
-"""What a worker answers once it listens, as the first word of its one line."""
+"""What a worker answers once it listens, as its first line; every other line is a sign of life."""
 
 
 @dataclass(slots=True)

@@ -23,9 +23,14 @@ from relay.path import ROOT
 from relay.peer.judgement import Loan
 from relay.quota import Account, Tab
 from relay.server.faces import Face
+from relay.server.shares import known
 
 if TYPE_CHECKING:
     from relay.server.relay import Relay
+
+
+PUBLISHING = ("broadcasts", "publishers", "announces_per_second", "ingress_bits")
+"""Quotas that a request uses which publishes."""
 
 
 class Ended(Forbidden):
@@ -134,12 +139,16 @@ class Press:
             told = {"target": path, "reason": word, "why": why, "kind": "http"}
             house.audit("deny", grant=grant, id=id, remote=remote, **told)
             return 403, id, None
-        self._arrived(grant)
+        await self._arrived(grant, PUBLISHING if publishes else ())
         return 200, "", (grant, judgement.loan)
 
-    def _arrived(self, grant: Grant) -> None:
-        """One more request of a tenant's. Raises `OverQuota` for one too many."""
+    async def _arrived(self, grant: Grant, needs: tuple[str, ...] = ()) -> None:
+        """One more request of a tenant's, which is about to use what is named of its quotas.
+
+        Raises `OverQuota` for one too many.
+        """
         house = self.relay.house
+        await known(self._account(grant), ("sessions_per_second", *needs), house.clock)
         house.ledger.arrive(grant.tenant, house.clock())
 
     def sent(self, grant: Grant, size: int) -> None:
@@ -160,6 +169,7 @@ class Press:
         house, settings = self.relay.house, self.station.settings
         if len(self.readers) >= settings.max_watchers:
             raise LimitExceeded(f"at ingest.max_watchers ({settings.max_watchers})")
+        await known(self._account(rights), ("egress_bits",), house.clock)
         self._account(rights).require_egress(house.clock())
         broadcast = house.origin.scope(rights.root, (), rights.subscribe).find(ROOT)
         if broadcast is None:
@@ -218,7 +228,7 @@ class Press:
         grant = judgement.grant
         if grant is None:
             return judgement.decision.status, judgement.id, {}
-        self._arrived(grant)
+        await self._arrived(grant)
         return 200, "", self.seen(grant)
 
     def seen(self, grant: Grant) -> dict[str, Any]:

@@ -59,6 +59,7 @@ from relay.server.outlets import open_sinks
 from relay.server.parts import draw_id, load_certificates, transcode
 from relay.server.post import Post
 from relay.server.press import Press
+from relay.server.shares import Shares
 from relay.server.stats import Stats
 from relay.sidecar.client import AuthClient
 from relay.sidecar.link import Link, client_tls
@@ -102,12 +103,13 @@ class Relay:
             clock=time.monotonic,
             settings=settings.peer,
             log=self._log,
-            ledger=Ledger(Limits(settings.quotas)),
+            ledger=Ledger(Limits(settings.quotas), share.count),
             audit=self._note,
         )
         if settings.stats.enabled:
             self.house.origin.reserved = (settings.stats.prefix,)
         self._keep_books()
+        self.shares = Shares(self.house.ledger, self.colleagues, time.monotonic, self._escaped)
         self.authority: Authority | None = None
         self.issuer: Issuer | None = None
         self.webhook: Webhook | None = None
@@ -216,6 +218,8 @@ class Relay:
             links = self._join_cluster(tasks, closing)
             await self._join_crew(closing)
             work = [self._tick(), self.desk.run(), self.keyring.run(), *links]
+            if self.post is not None:
+                work.append(self.shares.run())
             if self.is_first:
                 work += self._outward_work()
             running = [tasks.create_task(each) for each in work]
@@ -281,7 +285,7 @@ class Relay:
         """Let the other workers ask us, and link to us."""
         if self.post is None:
             return
-        asked = await self.colleagues.listen(answers(self))
+        asked = await self.colleagues.listen(answers(self) | self.shares.answers)
         limits, place = self.settings.quic, self.post.place("link")
         linked = await listen_local(place, limits, self._escaped, self._linked)
         closing.callback(asked.close)

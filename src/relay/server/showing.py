@@ -16,6 +16,7 @@ from relay.model.track import Track
 from relay.peer.guest import Guest
 from relay.quota import Limits, Override
 from relay.records.audit import Entry
+from relay.server.inner import Inner
 
 BITS = 8
 
@@ -49,21 +50,21 @@ def session(guest: Guest, now: float) -> shapes.Session:
     )
 
 
-def broadcast(found: Broadcast) -> shapes.Broadcast:
-    """One broadcast on air."""
-    tracks = [track(each) for _, each in sorted(found.tracks.items())]
+def broadcast(found: Broadcast, inner: Inner) -> shapes.Broadcast:
+    """One broadcast on air, as far as this worker has it."""
+    tracks = [track(each, inner) for _, each in sorted(found.tracks.items())]
     return shapes.Broadcast(
         path=found.path,
         viewers=sum(each.viewers for each in tracks),
         routes=[
             shapes.Way(hops=[str(hop) for hop in route.hops], cost=route.price.cold)
-            for route in found.routes
+            for route in inner.routes(found)
         ],
         tracks=tracks,
     )
 
 
-def track(found: Track) -> shapes.Track:
+def track(found: Track, inner: Inner) -> shapes.Track:
     """One track; its rate is that of what is cached."""
     groups = list(found.groups.values())
     size = sum(group.size for group in groups)
@@ -72,7 +73,7 @@ def track(found: Track) -> shapes.Track:
     )
     return shapes.Track(
         name=found.name,
-        viewers=found.viewers,
+        viewers=inner.viewers(found),
         latest=found.latest,
         groups=len(groups),
         cached_bytes=size,

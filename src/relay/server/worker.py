@@ -8,6 +8,7 @@ a second telling would mean haste. This module must not know how a relay does it
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import sys
@@ -16,6 +17,7 @@ from relay.errors import ConfigError
 from relay.server.log import write_log
 from relay.server.post import HURRY, READY, Orders, read_orders
 from relay.server.relay import Relay
+from relay.server.vigil import SIGN
 
 
 def work() -> None:
@@ -32,8 +34,8 @@ def work() -> None:
         raise SystemExit(2) from None
 
 
-def _say(line: str) -> None:
-    """Tell the crew."""
+def _say(line: str = "") -> None:
+    """Tell the crew; nothing more than that we live."""
     os.write(sys.stdout.fileno(), f"{line}\n".encode())
 
 
@@ -56,5 +58,15 @@ async def _serve(orders: Orders) -> None:
             hurry.set()
         relay.draining.set()
 
+    def live() -> None:
+        with contextlib.suppress(OSError):  # the crew is gone, or has no time to listen
+            _say()
+        loop.call_later(SIGN, live)
+
+    def ready(relay: Relay) -> None:
+        _say(READY)
+        os.set_blocking(sys.stdout.fileno(), False)
+        live()
+
     loop.add_reader(source, told)
-    await relay.serve(hurry, lambda relay: _say(READY))
+    await relay.serve(hurry, ready)

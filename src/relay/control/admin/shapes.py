@@ -8,47 +8,27 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from relay.auth.revocation import MAX_REASON, MAX_VALUE
-from relay.path import MAX_LENGTH
+from relay.auth.revocation import MAX_VALUE
+from relay.control.admin.shape import (
+    PLAIN,
+    Id,
+    Moment,
+    Name,
+    PathText,
+    Prefixes,
+    Reason,
+    Rows,
+    Shape,
+    Text,
+    Told,
+)
+from relay.control.admin.shape import (
+    Nothing as Nothing,
+)
 from relay.quota import Override, Quota
 from relay.quota.limits import MAX_TENANT
-
-MAX_ROWS = 1000
-"""Rows of one page."""
-
-MAX_PREFIXES = 16
-"""Prefixes of one direction in one question."""
-
-MAX_PREFIX = 1024
-"""Characters of one of them, so that all together fit into a body (`relay.control.body`)."""
-
-LATEST = 253_402_300_799.0
-"""The last second of the year 9999: no moment lies behind it."""
-
-_PLAIN = r"^[^\u0000-\u001f\u007f]*$"
-
-Text = Annotated[str, Field(max_length=512, pattern=_PLAIN)]
-Name = Annotated[str, Field(min_length=1, max_length=200, pattern=_PLAIN)]
-Id = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[0-9A-Za-z_-]+$")]
-PathText = Annotated[str, Field(max_length=MAX_LENGTH, pattern=_PLAIN)]
-Prefix = Annotated[str, Field(max_length=MAX_PREFIX, pattern=_PLAIN)]
-Prefixes = Annotated[list[Prefix], Field(max_length=MAX_PREFIXES)]
-Moment = Annotated[float, Field(ge=0.0, le=LATEST, allow_inf_nan=False)]
-Reason = Annotated[str, Field(max_length=MAX_REASON, pattern=_PLAIN)]
-Rows = Annotated[int, Field(ge=1, le=MAX_ROWS)]
-
-
-class Shape(BaseModel):
-    """Members that are all there are."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Nothing(Shape):
-    """Nothing more needs to be said."""
-
 
 # -- sessions --------------------------------------------------------------------------------------
 
@@ -116,7 +96,7 @@ class Session(Shape):
     """Groups that it was too slow for."""
 
 
-class SessionPage(Shape):
+class SessionPage(Told):
     """Sessions in the order of their ids."""
 
     sessions: list[Session]
@@ -149,8 +129,9 @@ class Track(Shape):
     latest: int | None
     """The newest group's sequence."""
     groups: int
-    """Groups that are cached."""
+    """Groups that are cached; of several workers, by the one that has most."""
     cached_bytes: int
+    """What they take, in all workers together."""
     bits_per_second: float
     """Of the cached groups, over the time they came in."""
 
@@ -173,7 +154,7 @@ class Broadcast(Shape):
     tracks: list[Track]
 
 
-class BroadcastPage(Shape):
+class BroadcastPage(Told):
     """Broadcasts in the order of their paths."""
 
     broadcasts: list[Broadcast]
@@ -208,7 +189,7 @@ class Route(Shape):
     viewers: int
 
 
-class RoutePage(Shape):
+class RoutePage(Told):
     """Routes in the order of their paths, of each the best first."""
 
     routes: list[Route]
@@ -230,8 +211,8 @@ class NewToken(Shape):
 
     name: Name
     root: PathText = ""
-    publish: Prefixes = []
-    subscribe: Prefixes = []
+    publish: Prefixes = Field(default_factory=list)
+    subscribe: Prefixes = Field(default_factory=list)
     expires: Moment | None = None
 
 
@@ -322,7 +303,7 @@ class NewRevocation(Shape):
     """Who is to be refused from now on."""
 
     by: Literal["jti", "sub", "kid", "tenant", "all"]
-    value: Annotated[str, Field(max_length=MAX_VALUE, pattern=_PLAIN)] = ""
+    value: Annotated[str, Field(max_length=MAX_VALUE, pattern=PLAIN)] = ""
     issued_before: Moment | None = None
     expires: Moment | None = None
     reason: Reason = ""
@@ -379,7 +360,7 @@ class TenantQuota(Shape):
     usage: dict[str, int]
 
 
-class Quotas(Shape):
+class Quotas(Told):
     """Every tenant that is here or that something is said of, and what holds for all others."""
 
     others: Quota
@@ -396,8 +377,8 @@ class Question(Shape):
 
     url: Annotated[str, Field(max_length=16_384)] = "/"
     token: Annotated[str, Field(max_length=16_384)] | None = None
-    publish: Prefixes = []
-    subscribe: Prefixes = []
+    publish: Prefixes = Field(default_factory=list)
+    subscribe: Prefixes = Field(default_factory=list)
 
 
 class AuditAsked(Shape):
@@ -454,7 +435,7 @@ class Count(Shape):
     count: int
 
 
-class Summary(Shape):
+class Summary(Told):
     """This relay at a glance; counts are since its start."""
 
     quic_port: int
@@ -487,7 +468,7 @@ class Node(Shape):
     draining: bool
 
 
-class Mesh(Shape):
+class Mesh(Told):
     """This relay and the others it knows of."""
 
     own: Node

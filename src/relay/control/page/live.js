@@ -87,8 +87,8 @@ export class Live {
 		rates.keep("i ", ids.map((id) => `i ${id}`));
 		rates.keep("o ", ids.map((id) => `o ${id}`));
 		rates.keep("g ", onAir.flatMap((each) => each.tracks.map((track) => groupsOf(each, track))));
-		setText(byId("h-sessions"), sessions.cursor ? `Sessions, the first ${ROWS}` : "Sessions");
-		setText(byId("h-broadcasts"), broadcasts.cursor ? `Broadcasts, the first ${ROWS}` : "Broadcasts");
+		setText(byId("h-sessions"), (sessions.cursor ? `Sessions, the first ${ROWS}` : "Sessions") + without(sessions));
+		setText(byId("h-broadcasts"), (broadcasts.cursor ? `Broadcasts, the first ${ROWS}` : "Broadcasts") + without(broadcasts));
 		this.#tiles(mesh, summary, `${onAir.length}${broadcasts.cursor ? "+" : ""}`);
 		return { mesh, summary };
 	}
@@ -167,6 +167,9 @@ function groupRate(row) {
 }
 
 const ways = (row) => row.routes.map((way) => (way.hops.length > 1 ? `${way.hops.length} hops` : "here")).join(", ") || "–";
+
+// Of whose sessions nothing is known: a worker that did not answer.
+const without = (page) => (page.silent.length ? `, without worker ${page.silent.join(", ")}` : "");
 
 function relays(mesh) {
 	const known = mesh.nodes.map((node) => {

@@ -1,0 +1,55 @@
+"""What every shape at the operator's counter is made of: kinds of members, and their limits.
+
+This module must not know any question or answer.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from relay.auth.revocation import MAX_REASON
+from relay.path import MAX_LENGTH
+
+MAX_ROWS = 1000
+"""Rows of one page."""
+
+MAX_PREFIXES = 16
+"""Prefixes of one direction in one question."""
+
+MAX_PREFIX = 1024
+"""Characters of one of them, so that all together fit into a body (`relay.control.body`)."""
+
+LATEST = 253_402_300_799.0
+"""The last second of the year 9999: no moment lies behind it."""
+
+PLAIN = r"^[^\u0000-\u001f\u007f]*$"
+"""No control characters."""
+
+Text = Annotated[str, Field(max_length=512, pattern=PLAIN)]
+Name = Annotated[str, Field(min_length=1, max_length=200, pattern=PLAIN)]
+Id = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[0-9A-Za-z_-]+$")]
+PathText = Annotated[str, Field(max_length=MAX_LENGTH, pattern=PLAIN)]
+Prefix = Annotated[str, Field(max_length=MAX_PREFIX, pattern=PLAIN)]
+Prefixes = Annotated[list[Prefix], Field(max_length=MAX_PREFIXES)]
+Moment = Annotated[float, Field(ge=0.0, le=LATEST, allow_inf_nan=False)]
+Reason = Annotated[str, Field(max_length=MAX_REASON, pattern=PLAIN)]
+Rows = Annotated[int, Field(ge=1, le=MAX_ROWS)]
+
+
+class Shape(BaseModel):
+    """Members that are all there are."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Told(Shape):
+    """What is put together from all workers of the relay."""
+
+    silent: list[int] = []
+    """Workers that did not answer in time, whose part is missing."""
+
+
+class Nothing(Shape):
+    """Nothing more needs to be said."""

@@ -1,0 +1,138 @@
+"""A relay of several workers as its clients see it: who is where, and what its log says."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import socket
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+from relay.client import Client, connect
+from relay.model.track import TrackInfo
+from relay.net.dial import DialTls
+from relay.peer.local import ReadFrame
+
+TRUST = DialTls(disable_verify=True)
+
+WORKERS = """
+[log]
+format = "json"
+level = "debug"
+[internal]
+listen = "127.0.0.1:0"
+"""
+
+
+class Relay:
+    """A relay of several workers, seen through its log."""
+
+    def __init__(self, process: Any, workers: int = 2, host: str = "127.0.0.1") -> None:
+        self.process = process
+        self.workers = workers
+        self.host = host
+        facts = process.ready()
+        self.port = facts["quic"][1]
+        self.http = f"http://127.0.0.1:{facts['http'][1]}"
+        self.internal = f"http://127.0.0.1:{facts['internal'][1]}"
+
+    def url(self, target: str, scheme: str = "https") -> str:
+        return f"{scheme}://{self.host}:{self.port}{target}"
+
+    def said(self, event: str) -> list[dict[str, Any]]:
+        """Everything of one kind in the log."""
+        lines = self.process.log.read_text().splitlines()
+        found = [json.loads(line) for line in lines if line.startswith("{")]
+        return [line for line in found if line["event"] == event]
+
+    def welcomed(self) -> Counter[int]:
+        """Sessions that began, by worker."""
+        return Counter(line["worker"] for line in self.said("welcome"))
+
+    def pid(self, worker: int) -> int:
+        """The process that is this worker now."""
+        return int(
+            [each["pid"] for each in self.said("worker ready") if each["worker"] == worker][-1]
+        )
+
+
+def worker_of(client: Client, workers: int = 2) -> int:
+    """Who issued the connection id that the client sends to."""
+    engine = client.guest.transport.connection.engine  # type: ignore[attr-defined]
+    return int(engine._peer_cid.cid[0] % workers)
+
+
+async def until(what: Callable[[], Any], seconds: float = 10.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        await asyncio.sleep(0.05)
+
+
+@contextlib.asynccontextmanager
+async def many(relay: Relay, target: str, count: int) -> AsyncIterator[dict[int, list[Client]]]:
+    """So many sessions or a few more, by the worker that has them; each has two at least."""
+    by_worker: dict[int, list[Client]] = {index: [] for index in range(relay.workers)}
+    async with contextlib.AsyncExitStack() as stack:
+        for number in range(count + 40 * relay.workers):
+            if number >= count and min(map(len, by_worker.values())) >= 2:
+                break
+            client = await stack.enter_async_context(connect(relay.url(target), tls=TRUST))
+            by_worker[worker_of(client, relay.workers)].append(client)
+        yield by_worker
+
+
+@contextlib.asynccontextmanager
+async def publishing(relay: Relay, target: str) -> AsyncIterator[tuple[int, Callable[[], None]]]:
+    """A broadcast ``cam`` with the track ``video``: its worker, and what writes a group of it."""
+    async with connect(relay.url(target), tls=TRUST) as client:
+        broadcast = client.create_broadcast("cam")
+        track = broadcast.create_track("video", TrackInfo(), keep=10)
+        count = 0
+
+        def write() -> None:
+            nonlocal count
+            count += 1
+            track.append_group()
+            track.write_frame(b"%08d" % count * 1000, count)
+
+        write()
+        yield worker_of(client, relay.workers), write
+
+
+async def heard(client: Client, least: int = 1, path: str = "cam") -> int:
+    """Frames of a broadcast until there are so many."""
+    async with asyncio.timeout(10):
+        broadcast = await client.find(path)
+        got = 0
+        async for item in client.frames(broadcast, "video").frames():
+            got += isinstance(item, ReadFrame)
+            if got >= least:
+                break
+    return got
+
+
+async def audience(clients: list[Client], write: Callable[[], None], frames: int = 3) -> list[int]:
+    """All of them hear so many frames, written meanwhile."""
+    async with asyncio.TaskGroup() as tasks:
+        hearing = [tasks.create_task(heard(client, frames)) for client in clients]
+        while not all(task.done() for task in hearing):
+            write()
+            await asyncio.sleep(0.05)
+    return [task.result() for task in hearing]
+
+
+def move(client: Client) -> None:
+    """Go on from another port, as a phone does that changes its network."""
+    connection = client.guest.transport.connection  # type: ignore[attr-defined]
+    endpoint = connection.host
+    line = endpoint._lines[connection]
+    fresh = socket.socket(line.sock.family, socket.SOCK_DGRAM)
+    fresh.setblocking(False)
+    fresh.connect(line.sock.getpeername())
+    assert fresh.getsockname() != line.sock.getsockname()
+    endpoint.add_socket(fresh)
+    line.sock = fresh

@@ -1,0 +1,311 @@
+"""A tenant's quotas hold for all workers together, wherever its sessions are."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path as File
+from typing import Any
+
+import httpx
+import pytest
+from several import TRUST, WORKERS, Relay, worker_of
+
+from relay.client import Client, connect
+from relay.errors import SessionLost
+from relay.model.track import TrackInfo
+from relay.peer.local import ReadFrame
+
+Running = Callable[..., Relay]
+
+
+@pytest.fixture
+def relay(process: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> Running:
+    """``relay(count, quotas)``"""
+
+    def run(count: int, quotas: str, more: str = "") -> Relay:
+        monkeypatch.setenv("MOQ_SERVER__WORKERS", f"{count}")
+        return Relay(process(f"{WORKERS}\n[quotas.tenants.anon]\n{quotas}\n{more}"), count)
+
+    return run
+
+
+@contextlib.asynccontextmanager
+async def crowd(relay: Relay) -> AsyncIterator[Callable[[], Any]]:
+    """What lets one more in and answers its client, or the status with which it was refused."""
+    async with contextlib.AsyncExitStack() as stack:
+
+        async def come() -> Client | int:
+            try:
+                return await stack.enter_async_context(connect(relay.url("/anon"), tls=TRUST))
+            except SessionLost as lost:
+                return lost.status
+
+        yield come
+
+
+async def usage(relay: Relay, quota: str) -> float:
+    """What the tenant uses of all workers."""
+    async with httpx.AsyncClient(timeout=10) as web:
+        text = (await web.get(f"{relay.internal}/metrics")).text
+    wanted = f'relay_tenant_usage{{quota="{quota}",tenant="anon"}} '
+    return sum(
+        float(line.removeprefix(wanted)) for line in text.splitlines() if line.startswith(wanted)
+    )
+
+
+async def moved(relay: Relay, direction: str) -> float:
+    """Bytes of groups of the tenant's, over all workers."""
+    async with httpx.AsyncClient(timeout=10) as web:
+        text = (await web.get(f"{relay.internal}/metrics")).text
+    wanted = f'relay_tenant_bytes_total{{direction="{direction}",tenant="anon"}} '
+    return sum(
+        float(line.removeprefix(wanted)) for line in text.splitlines() if line.startswith(wanted)
+    )
+
+
+@pytest.mark.parametrize("count", [2, 4])
+def test_exactly_as_many_sessions_as_may_be(relay: Running, count: int) -> None:
+    running = relay(count, "sessions = 7")
+
+    async def main() -> None:
+        async with crowd(running) as come:
+            found = [await come() for _ in range(10)]
+            clients = [each for each in found if isinstance(each, Client)]
+            assert [each for each in found if not isinstance(each, Client)] == [429] * 3
+            assert await usage(running, "sessions") == 7
+            # Whoever of them leaves, and wherever the next comes: it has the place.
+            for _ in range(4):
+                clients.pop(0).guest.close(SessionLost("enough"))
+                async with asyncio.timeout(5):
+                    while await usage(running, "sessions") == 7:
+                        await asyncio.sleep(0.02)
+                await asyncio.sleep(0.25)
+                client = await come()
+                assert isinstance(client, Client)
+                clients.append(client)
+                assert await come() == 429
+            assert await usage(running, "sessions") == 7
+
+    asyncio.run(main())
+    assert len(running.welcomed()) > 1
+    assert running.process.stop() == 0
+    assert "Traceback" not in running.process.log.read_text()
+
+
+def test_all_at_once(relay: Running) -> None:
+    running = relay(3, "sessions = 6")
+
+    async def main() -> None:
+        async with crowd(running) as come:
+            found = await asyncio.gather(*(come() for _ in range(18)))
+            assert sorted(map(str, (each for each in found if each == 429))) == ["429"] * 12
+            assert await usage(running, "sessions") == 6
+
+    asyncio.run(main())
+
+
+def test_broadcasts_and_subscriptions(relay: Running) -> None:
+    """Announcements beyond wait for room, subscriptions beyond are refused, on any worker."""
+    running = relay(2, "broadcasts = 4\ntracks = 3")
+
+    async def main() -> None:
+        async with crowd(running) as come, httpx.AsyncClient() as web:
+            publishers = [await come() for _ in range(8)]
+            while {worker_of(client) for client in publishers} != {0, 1}:
+                publishers.append(await come())
+            for number, client in enumerate(publishers):
+                broadcast = client.create_broadcast(f"cam{number}")
+                broadcast.create_track("video", TrackInfo(), keep=1).append_group()
+
+            async def announced() -> list[str]:
+                return (await web.get(f"{running.http}/announced/anon")).text.split()
+
+            async def settled(count: int) -> list[str]:
+                deadline = time.monotonic() + 10  # what was lost lingers, for it might come again
+                while len(found := await announced()) != count:
+                    assert time.monotonic() < deadline, found
+                    await asyncio.sleep(0.05)
+                await asyncio.sleep(1.0)
+                assert await announced() == found
+                return found
+
+            names = await settled(4)
+            gone = int(names[0].removeprefix("cam"))
+            publishers[gone].guest.close(SessionLost("enough"))
+            async with asyncio.timeout(10):
+                while (found := await announced()) == names or len(found) < 4:
+                    await asyncio.sleep(0.1)
+            names = await settled(4)
+            assert f"cam{gone}" not in names
+
+            viewers = [await come() for _ in range(6)]
+            got = [0]
+            watching = [asyncio.ensure_future(hear(client, names[1], got)) for client in viewers]
+            await asyncio.sleep(1.5)
+            refused = [task for task in watching if task.done()]
+            assert len(refused) == 3
+            assert all(task.exception() is not None for task in refused)
+            assert await usage(running, "tracks") == 3
+            for task in watching:
+                task.cancel()
+            await asyncio.gather(*watching, return_exceptions=True)
+
+    asyncio.run(main())
+    assert "Traceback" not in running.process.log.read_text()
+
+
+BITS = 4_000_000
+"""A second, that may leave."""
+
+
+async def hear(client: Client, name: str, got: list[int]) -> None:
+    broadcast = await client.find(name)
+    async for item in client.frames(broadcast, "video").frames():
+        if isinstance(item, ReadFrame):
+            got[0] += len(item.payload)
+
+
+def test_what_goes_out_is_capped_for_all_together(relay: Running) -> None:
+    """Viewers on both workers want four times what the tenant may send."""
+    running = relay(2, f"egress_bits = {BITS}")
+
+    async def main() -> None:
+        async with crowd(running) as come, contextlib.AsyncExitStack() as stack:
+            tasks = await stack.enter_async_context(asyncio.TaskGroup())
+            publisher = await come()
+            track = publisher.create_broadcast("cam").create_track("video", TrackInfo(), keep=10)
+            viewers = [await come() for _ in range(4)]
+            while {worker_of(client) for client in viewers} != {0, 1}:
+                viewers.append(await come())
+            got = [[0] for _ in viewers]
+            hearing = [
+                tasks.create_task(hear(client, "cam", each))
+                for client, each in zip(viewers, got, strict=True)
+            ]
+
+            async def publish() -> None:
+                count = 0
+                while True:
+                    count += 1
+                    track.append_group()
+                    track.write_frame(b"x" * 10_000, count)
+                    track.finish_group()
+                    await asyncio.sleep(8 * 10_000 / BITS)
+
+            hearing.append(tasks.create_task(publish()))
+            began = time.monotonic()
+            await asyncio.sleep(2.0)
+            early = await moved(running, "out"), time.monotonic()
+            await asyncio.sleep(6.0)
+            late = await moved(running, "out"), time.monotonic()
+            for each in hearing:
+                each.cancel()
+            most = BITS / 8 * (late[1] - began + 1.4)
+            assert late[0] <= most
+            steady = (late[0] - early[0]) * 8 / (late[1] - early[1])
+            assert 0.85 * BITS < steady < 1.1 * BITS
+            assert 0 < sum(each[0] for each in got) <= late[0]
+            by_worker = [0, 0]
+            for client, each in zip(viewers, got, strict=True):
+                by_worker[worker_of(client)] += each[0]
+            assert min(by_worker) > 0.05 * sum(by_worker)
+
+    asyncio.run(main())
+    assert "Traceback" not in running.process.log.read_text()
+
+
+def test_what_is_said_at_run_time_is_in_force_everywhere_within_a_second(
+    relay: Running, folder: File
+) -> None:
+    running = relay(2, "sessions = 3", '[records]\nurl = "sqlite:///relay.db"\n')
+
+    async def say(*words: str) -> None:
+        program = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "relay", "quotas"),
+            *("--config", str(folder / "relay.toml"), *words),
+            stdout=subprocess.DEVNULL,
+        )
+        assert await program.wait() == 0
+        await asyncio.sleep(1.0)
+
+    async def main() -> None:
+        async with crowd(running) as come:
+            found = [await come() for _ in range(5)]
+            assert sum(isinstance(each, Client) for each in found) == 3
+            await say("set", "anon", "sessions=6")
+            found = [await come() for _ in range(6)]
+            assert sum(isinstance(each, Client) for each in found) == 3
+            await say("set", "anon", "sessions=2")
+            assert [await come() for _ in range(4)] == [429] * 4
+            await say("set", "anon", "sessions=0")
+            found = [await come() for _ in range(6)]
+            assert all(isinstance(each, Client) for each in found)
+            await say("set", "anon", "sessions=14")
+            found = [await come() for _ in range(6)]
+            assert sum(isinstance(each, Client) for each in found) == 2
+
+    asyncio.run(main())
+
+
+def test_new_sessions_and_requests_a_second(relay: Running) -> None:
+    running = relay(2, "sessions_per_second = 4")
+
+    async def main() -> None:
+        async with crowd(running) as come, httpx.AsyncClient() as web:
+            began = time.monotonic()
+            found = await asyncio.gather(*(come() for _ in range(12)))
+            admitted = sum(isinstance(each, Client) for each in found)
+            assert 4 <= admitted <= 4 * (time.monotonic() - began + 1.4)
+            await asyncio.sleep(1.2)
+            answers = [await web.get(f"{running.http}/announced/anon") for _ in range(8)]
+            assert [answer.status_code for answer in answers][:3] == [200] * 3
+            refused = [answer for answer in answers if answer.status_code == 429]
+            assert refused
+            assert refused[-1].headers["retry-after"] == "1"
+
+    asyncio.run(main())
+
+
+def test_below_the_limits_nothing_is_held_up(relay: Running) -> None:
+    """Each worker has bursts of its own, of what together is three quarters of the rate."""
+    running = relay(2, f"ingress_bits = {2 * BITS}\negress_bits = {4 * BITS}\nsessions = 40")
+
+    async def main() -> None:
+        async with crowd(running) as come, contextlib.AsyncExitStack() as stack:
+            tasks = await stack.enter_async_context(asyncio.TaskGroup())
+            clients = [await come() for _ in range(4)]
+            while {worker_of(client) for client in clients} != {0, 1}:
+                clients.append(await come())
+            first = next(client for client in clients if worker_of(client) == 0)
+            second = next(client for client in clients if worker_of(client) == 1)
+            tracks = [
+                client.create_broadcast(name).create_track("video", TrackInfo(), keep=10)
+                for client, name in ((first, "a"), (second, "b"))
+            ]
+            got = [[0], [0]]
+            hearing = [
+                tasks.create_task(hear(client, name, each))
+                for client, name, each in ((first, "b", got[0]), (second, "a", got[1]))
+            ]
+            await asyncio.sleep(1.0)
+            sent = 0
+            for count in range(1, 21):
+                for track in tracks:
+                    track.append_group()
+                    track.write_frame(b"x" * 75_000, count)
+                    track.finish_group()
+                sent += 75_000
+                await asyncio.sleep(8 * 2 * 75_000 / (1.5 * BITS))
+            async with asyncio.timeout(5):
+                while [each[0] for each in got] != [sent, sent]:
+                    await asyncio.sleep(0.05)
+            for each in hearing:
+                each.cancel()
+
+    asyncio.run(main())
+    assert not running.said("over quota")

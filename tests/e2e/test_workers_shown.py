@@ -1,0 +1,217 @@
+"""What is shown of several workers is shown as of one relay, also when one of them hangs."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from several import WORKERS, Relay, audience, heard, many, publishing, until
+
+from relay.auth.credentials import NewKey, make_key
+from relay.client import Client
+
+COUNT = 3
+
+
+@pytest.fixture(scope="module")
+def operator() -> NewKey:
+    return make_key(100_000)
+
+
+@pytest.fixture
+def relay(process: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, operator: NewKey) -> Relay:
+    monkeypatch.setenv("MOQ_SERVER__WORKERS", f"{COUNT}")
+    return Relay(process(f'{WORKERS}\n[admin]\napi_key = "{operator.hash}"\n'), COUNT)
+
+
+@contextlib.asynccontextmanager
+async def counter(relay: Relay, operator: NewKey) -> AsyncIterator[httpx.AsyncClient]:
+    headers = {"authorization": f"Bearer {operator.bearer}"}
+    base = f"{relay.http}/admin/v1"
+    async with httpx.AsyncClient(base_url=base, headers=headers, timeout=10) as web:
+        yield web
+
+
+async def scrape(relay: Relay) -> dict[str, list[tuple[dict[str, str], float]]]:
+    """Samples by name."""
+    async with httpx.AsyncClient(timeout=10) as web:
+        text = (await web.get(f"{relay.internal}/metrics")).text
+    found: dict[str, list[tuple[dict[str, str], float]]] = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            found.setdefault(sample.name, []).append((dict(sample.labels), sample.value))
+    return found
+
+
+def total(found: dict[str, list[tuple[dict[str, str], float]]], name: str, **labels: str) -> float:
+    return sum(value for has, value in found[name] if labels.items() <= has.items())
+
+
+def all_of(by_worker: dict[int, list[Client]]) -> list[Client]:
+    return [client for clients in by_worker.values() for client in clients]
+
+
+async def pages(web: httpx.AsyncClient, what: str, limit: int) -> list[dict[str, Any]]:
+    """All rows, page by page."""
+    rows: list[dict[str, Any]] = []
+    cursor: dict[str, Any] = {}
+    while True:
+        page = (await web.get(f"/{what}", params={"limit": limit} | cursor)).json()
+        assert page["silent"] == []
+        assert len(page[what]) <= limit
+        rows += page[what]
+        if page["cursor"] is None:
+            return rows
+        assert len(page[what]) == limit
+        cursor = {"cursor": page["cursor"]}
+
+
+def test_numbers_are_of_all_workers(relay: Relay) -> None:
+    async def main() -> None:
+        async with (
+            publishing(relay, "/anon") as (_, write),
+            many(relay, "/anon", 9) as by_worker,
+        ):
+            clients = all_of(by_worker)
+            hearing = [asyncio.ensure_future(heard(client, 1000)) for client in clients]
+            async with asyncio.timeout(10):
+                written = 8000.0 * len(clients)
+                while (
+                    total(found := await scrape(relay), "relay_subscriptions") < len(clients)
+                    or total(found, "relay_udp_bytes_total", direction="out") < written
+                ):
+                    write()
+                    await asyncio.sleep(0.1)
+            for each in hearing:
+                each.cancel()
+            await asyncio.gather(*hearing, return_exceptions=True)
+            assert total(found, "relay_subscriptions") == len(clients)
+            assert total(found, "relay_sessions", tenant="anon") == len(clients) + 1
+            assert total(found, "relay_sessions_admitted_total") == len(clients) + 1
+            assert total(found, "relay_connections") == len(clients) + 1
+            used = {"tenant": "anon", "quota": "sessions"}
+            assert total(found, "relay_tenant_usage", **used) == len(clients) + 1
+            assert total(found, "relay_tenant_usage", tenant="anon", quota="broadcasts") == 1
+            assert total(found, "relay_build_info") == 1
+            assert total(found, "relay_tracks") == 1
+            assert (total(found, "relay_workers"), total(found, "relay_workers_silent")) == (3, 0)
+            assert {has["worker"] for has, _ in found["relay_uptime_seconds"]} == {"0", "1", "2"}
+
+    asyncio.run(main())
+
+
+def test_sessions_are_listed_and_ended_wherever_they_are(relay: Relay, operator: NewKey) -> None:
+    async def main() -> None:
+        async with many(relay, "/anon", 9) as by_worker, counter(relay, operator) as web:
+            clients = all_of(by_worker)
+            async with asyncio.timeout(5):
+                while len(rows := await pages(web, "sessions", 4)) < len(clients):
+                    await asyncio.sleep(0.05)
+            ids = [row["id"] for row in rows]
+            assert ids == sorted(set(ids))
+            assert len(ids) == len(clients)
+            summary = (await web.get("/summary")).json()
+            assert (summary["admitted"], summary["connections"]) == (len(ids), len(ids))
+            assert (await web.get("/nodes")).json()["own"]["sessions"] == len(ids)
+            usage = (await web.get("/quotas/anon")).json()["usage"]
+            assert usage["sessions"] == len(ids)
+            for id in ids:
+                assert (await web.get(f"/sessions/{id}")).json()["id"] == id
+                narrowed = await web.post(f"/sessions/{id}/narrow", json={"publish": ["less"]})
+                assert narrowed.json()["publish"] == ["less"]
+            more = await web.post(f"/sessions/{ids[0]}/narrow", json={"publish": [""]})
+            assert more.status_code == 400
+            for id in ids:
+                said = {"reason": "enough"}
+                assert (await web.post(f"/sessions/{id}/kick", json=said)).json() == {"ended": 1}
+                assert (await web.get(f"/sessions/{id}")).status_code == 404
+            await asyncio.wait_for(asyncio.gather(*(client.lost for client in clients)), 5)
+            kicked = (await web.get("/audit", params={"action": "session.kick"})).json()["entries"]
+            assert {entry["target"] for entry in kicked} == {f"session {id}" for id in ids}
+            assert {entry["detail"] for entry in kicked} == {"enough"}
+            assert {entry["address"] for entry in kicked} == {"127.0.0.1"}
+
+    asyncio.run(main())
+
+
+def test_a_broadcast_has_one_row_and_its_own_viewers(relay: Relay, operator: NewKey) -> None:
+    async def main() -> None:
+        async with contextlib.AsyncExitStack() as stack:
+            enter = stack.enter_async_context
+            for name in ("a", "b", "c", "d"):
+                await enter(publishing(relay, f"/anon/{name}"))
+            _, write = await enter(publishing(relay, "/anon"))
+            by_worker = await enter(many(relay, "/anon", 6))
+            web = await enter(counter(relay, operator))
+            clients = all_of(by_worker)
+            watching = asyncio.ensure_future(audience(clients, write, 100))
+            named = ["anon/a/cam", "anon/b/cam", "anon/c/cam", "anon/cam", "anon/d/cam"]
+            async with asyncio.timeout(10):
+                while True:
+                    rows = [
+                        row
+                        for row in await pages(web, "broadcasts", 2)
+                        if not row["path"].startswith(".")
+                    ]
+                    assert [row["path"] for row in rows] == named
+                    cam = rows[3]
+                    if cam["viewers"] == len(clients):
+                        break
+                    await asyncio.sleep(0.05)
+            assert len(cam["routes"]) == 1
+            (track,) = cam["tracks"]
+            assert (track["name"], track["viewers"]) == ("video", len(clients))
+            assert track["bits_per_second"] > 0
+            await asyncio.sleep(1.0)
+            again = (await web.get("/broadcasts", params={"prefix": "anon/cam"})).json()
+            assert again["broadcasts"][0]["viewers"] == len(clients)
+            watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)
+
+    asyncio.run(main())
+
+
+@contextlib.contextmanager
+def hung(relay: Relay, worker: int) -> Any:
+    pid = relay.pid(worker)
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
+
+
+def test_a_worker_that_hangs_is_left_out_and_named(relay: Relay, operator: NewKey) -> None:
+    async def main() -> None:
+        async with many(relay, "/anon", 6) as by_worker, counter(relay, operator) as web:
+            rest = len(by_worker[0]) + len(by_worker[2])
+            with hung(relay, 1):
+                began = time.monotonic()
+                page = (await web.get("/sessions")).json()
+                assert time.monotonic() - began < 3
+                assert (page["silent"], len(page["sessions"])) == ([1], rest)
+                found = await scrape(relay)
+                assert total(found, "relay_sessions", tenant="anon") == rest
+                assert total(found, "relay_workers_silent") == 1
+                assert (await web.get("/summary")).json()["silent"] == [1]
+                assert (await web.get("/sessions/nobody")).status_code == 503
+            details = [line["detail"] for line in relay.said("warning")]
+            assert any(line.startswith("worker 1 did not answer") for line in details)
+            await until(lambda: not client_lost(by_worker))
+            page = (await web.get("/sessions")).json()
+            assert (page["silent"], len(page["sessions"])) == ([], len(all_of(by_worker)))
+            assert (await web.get("/sessions/nobody")).status_code == 404
+
+    def client_lost(by_worker: dict[int, list[Client]]) -> bool:
+        return any(client.lost.done() for client in all_of(by_worker))
+
+    asyncio.run(main())

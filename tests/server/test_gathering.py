@@ -1,0 +1,108 @@
+"""Parts of several workers put together: pages in order and whole, each broadcast once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from relay.server.gathering import broadcast_page, merged, session_page, summed, used_by_all
+
+names = st.text("abcdef", min_size=1, max_size=3)
+
+
+@given(st.lists(st.sets(names, max_size=12), min_size=1, max_size=4), st.integers(1, 5))
+def test_pages_hold_everything_once_and_in_order(held: list[set[str]], limit: int) -> None:
+    """Each worker answers with a page and one more; what several have is one row."""
+
+    def part(mine: set[str], cursor: str | None) -> list[dict[str, Any]]:
+        rest = sorted(name for name in mine if cursor is None or name > cursor)
+        return [row(name) for name in rest[: limit + 1]]
+
+    seen: list[str] = []
+    cursor: str | None = None
+    while True:
+        page = broadcast_page([part(mine, cursor) for mine in held], limit)
+        rows = page["broadcasts"]
+        assert len(rows) <= limit
+        for each in rows:
+            assert each["viewers"] == sum(each["path"] in mine for mine in held)
+        seen += [each["path"] for each in rows]
+        cursor = page["cursor"]
+        if cursor is None:
+            break
+        assert rows[-1]["path"] == cursor
+    assert seen == sorted(set().union(*held))
+
+
+def row(path: str, **track: Any) -> dict[str, Any]:
+    return {"path": path, "viewers": 1, "routes": [], "tracks": [track] if track else []}
+
+
+@given(st.lists(names, unique=True, max_size=30), st.integers(1, 4), st.integers(1, 5))
+def test_sessions_are_paged_over_all(ids: list[str], workers: int, limit: int) -> None:
+    seen: list[str] = []
+    cursor: str | None = None
+    while True:
+        parts = [
+            [{"id": id} for id in sorted(ids[n::workers]) if cursor is None or id > cursor]
+            for n in range(workers)
+        ]
+        page = session_page([part[: limit + 1] for part in parts], limit)
+        seen += [each["id"] for each in page["sessions"]]
+        if (cursor := page["cursor"]) is None:
+            break
+    assert seen == sorted(ids)
+
+
+def track(viewers: int, latest: int | None, groups: int, size: int, rate: float) -> dict[str, Any]:
+    return {
+        "name": "video",
+        "viewers": viewers,
+        "latest": latest,
+        "groups": groups,
+        "cached_bytes": size,
+        "bits_per_second": rate,
+    }
+
+
+def test_one_broadcast_as_two_workers_see_it() -> None:
+    here = row("a", **track(2, 7, 3, 300, 10.0))
+    here["routes"] = [{"hops": ["1"], "cost": 1}]
+    there = row("a", **track(3, None, 1, 100, 0.0))
+    there["routes"] = [{"hops": ["2"], "cost": 0}]
+    (one,) = broadcast_page([[here], [there]], 9)["broadcasts"]
+    assert one["viewers"] == 2
+    assert [way["cost"] for way in one["routes"]] == [0, 1]
+    assert one["tracks"] == [track(5, 7, 3, 400, 10.0)]
+
+
+def test_figures_are_added_up() -> None:
+    whole = summed(
+        [
+            {"admitted": 1, "refused": {"x": 1, "y": 2}, "breached": {}},
+            {"admitted": 2, "refused": {"x": 4}, "breached": {"sessions": 1}},
+        ]
+    )
+    assert whole["admitted"] == 3
+    assert [(each.name, each.count) for each in whole["refused"]] == [("x", 5), ("y", 2)]
+    assert [(each.name, each.count) for each in whole["breached"]] == [("sessions", 1)]
+    parts = [{"a": {"sessions": 1}}, {"a": {"sessions": 2}, "b": {"tracks": 0}}]
+    assert used_by_all(parts) == {"a": {"sessions": 3}, "b": {"tracks": 0}}
+
+
+def test_the_mesh_as_two_workers_see_it() -> None:
+    def node(name: str, hops: int | None, *connections: int) -> dict[str, Any]:
+        far = {"hops": ["9"] * hops, "hop_count": hops, "cost": hops} if hops else None
+        return {"node": name, "origin_id": "9", "announced": far, "connections": [*connections]}
+
+    parts = [
+        {"node": "me", "nodes": [node("x", 2), node("y", 1, 1)], "links": [{"peer": "y"}]},
+        {"node": "me", "nodes": [node("x", 1, 2), node("y", None, 3)], "links": []},
+    ]
+    found = merged(parts)
+    assert [each["node"] for each in found["nodes"]] == ["x", "y"]
+    assert [each["connections"] for each in found["nodes"]] == [[2], [1, 3]]
+    assert [each["announced"]["cost"] for each in found["nodes"]] == [1, 1]
+    assert (found["node"], found["links"]) == ("me", [{"peer": "y"}])
