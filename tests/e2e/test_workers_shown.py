@@ -173,6 +173,11 @@ def test_a_broadcast_has_one_row_and_its_own_viewers(relay: Relay, operator: New
             await asyncio.sleep(1.0)
             again = (await web.get("/broadcasts", params={"prefix": "anon/cam"})).json()
             assert again["broadcasts"][0]["viewers"] == len(clients)
+            ways = [row for row in await pages(web, "routes", 2) if row["path"] in named]
+            assert [row["path"] for row in ways] == named  # each once, where it ends
+            assert {(row["by"], row["serves"]) for row in ways} == {("session", True)}
+            assert ways[3]["viewers"] == len(clients)
+            assert ways[3]["id"] in {row["id"] for row in await pages(web, "sessions", 100)}
             watching.cancel()
             await asyncio.gather(watching, return_exceptions=True)
 
