@@ -345,6 +345,10 @@ def test_tampering_with_the_store_is_found(lasting: str) -> None:
 # -- questions ---------------------------------------------------------------------------------
 
 
+def test_nothing_is_asked_for_that_is_older_than_1970() -> None:
+    assert read_query({"from": "now-999999999w", "to": "now-999999999w"}, 1000.0).since == 0.0
+
+
 def test_a_question_is_read() -> None:
     asked = {"from": "now-1h", "to": "now", "actor": "a", "action": "deny", "target": "/x*"}
     asked |= {"reason": "expired", "tenant": "t", "id": "f1"}

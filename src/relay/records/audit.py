@@ -251,7 +251,8 @@ def _moment(text: str, now: float, name: str) -> float | None:
     if not text:
         return None
     if found := _RELATIVE.fullmatch(text):
-        return now - int(found[1] or 0) * _UNITS[found[2] or "s"]
+        # Nothing is older than 1970, and no store takes moments that are.
+        return max(0.0, now - int(found[1] or 0) * _UNITS[found[2] or "s"])
     if re.fullmatch(r"[0-9]{1,12}(\.[0-9]{1,6})?", text):
         return float(text)
     raise BadRequest(f"{name} is unix seconds, now, or now-15m, now-1h, now-7d")
