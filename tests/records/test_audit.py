@@ -82,6 +82,12 @@ def test_every_change_of_a_member_is_noticed(name: str) -> None:
     assert "entry 3" in broken
 
 
+def test_what_is_no_text_is_a_change_as_well() -> None:
+    entries = linked(FACTS, 1, FIRST)
+    changed = replace(entries[1], actor=b"\xff")  # type: ignore[arg-type]
+    assert walked([entries[0], changed]) == "entry 2 was changed"
+
+
 def test_an_entry_made_anew_breaks_what_follows() -> None:
     forged = Entry.of(replace(FACTS[2], actor="somebody else"), 3, CHAIN[2].previous)
     assert walked([*CHAIN[:2], forged, *CHAIN[3:]]) == "entry 4 does not follow entry 3"

@@ -130,7 +130,9 @@ class Entry:
         if self.format == 1 and not (self.tenant or self.id):
             for later in ("tenant", "id", "format"):
                 del members[later]
-        text = json.dumps(list(members.values()), ensure_ascii=True, separators=(",", ":"))
+        # What was put there by another hand may be no text at all; it is hashed to something else.
+        values = list(members.values())
+        text = json.dumps(values, ensure_ascii=True, separators=(",", ":"), default=repr)
         return hashlib.sha256(text.encode()).hexdigest()
 
 
