@@ -92,6 +92,7 @@ def test_nothing_is_gained(
         {"ttl": True},
         {"ttl": float("inf")},
         {"ttl": -5},
+        {"ttl": 10**400},
         {"put": ["a"]},
         {"publish": ["a"] * 300},
     ],

@@ -313,3 +313,20 @@ def test_who_is_over_a_quota_hears_when_to_come_again(house):
     house.error = OverQuota("too large", status=413)
     answer = ask(house, "/ticket", "POST", headers={"authorization": "Bearer a.b.c"})
     assert (answer.status_code, "retry-after" in answer.headers) == (413, False)
+
+
+@pytest.mark.parametrize("path", ["/auth/login", "/admin/explain"])
+def test_a_body_that_never_ends_is_not_waited_for(house, path, monkeypatch):
+    monkeypatch.setattr("relay.control.body.SECONDS", 0.05)
+
+    async def slow():
+        yield b"{"
+        await asyncio.sleep(5)
+
+    answer = ask(house, path, "POST", content=slow(), headers=OPERATOR)
+    assert (answer.status_code, answer.json()["error"]) == (408, "request_timeout")
+
+
+def test_half_a_surrogate_pair_is_no_text(house):
+    answer = ask(house, "/auth/login", "POST", content=b'{"root":"\\ud800"}', headers=OPERATOR)
+    assert answer.status_code == 400

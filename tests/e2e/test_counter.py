@@ -72,6 +72,17 @@ def test_nobody_but_the_operator_is_served(running: Any, operator: NewKey) -> No
     asyncio.run(main())
 
 
+def test_a_question_without_sense_is_refused(running: Any, operator: NewKey) -> None:
+    async def main() -> None:
+        async with running(settings(operator)) as relay, counter(relay, operator.bearer) as web:
+            answer = await web.post("/explain", json={"url": "http://[::1"})
+            assert answer.status_code == 400
+            old = await web.get("/audit", params={"from": "now-999999999w"})
+            assert old.status_code == 200
+
+    asyncio.run(main())
+
+
 def test_without_a_key_in_the_settings_it_is_closed(running: Any, operator: NewKey) -> None:
     async def main() -> None:
         async with running() as relay, counter(relay, operator.bearer) as web:

@@ -48,3 +48,8 @@ def test_without_its_key_nothing_is_changed():
 def test_no_pointer(text):
     with pytest.raises(ValueError, match="pointer"):
         read_pointer(text)
+
+
+def test_a_frame_that_no_text_can_hold_stays_as_it_is():
+    frame = b'{"a":"\\ud800","b":"kid:pii:v1:AAAA"}'
+    assert decrypt_frame(frame, KeptKeys(pii=KeptKey(ONE)), frozenset({"pii"})) == frame

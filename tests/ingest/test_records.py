@@ -85,3 +85,8 @@ def test_what_is_no_schema(schema, text, said):
 def test_a_schema_that_is_not_there(tmp_path):
     with pytest.raises(ConfigError, match="No such file"):
         load_schema(tmp_path / "none.json")
+
+
+def test_a_number_above_every_float_does_not_fit(schema):
+    found = prepare({"c": 10**400}, schema({"properties": {"c": {"multipleOf": 0.5}}}), {}, KEYS, 2)
+    assert found.error is not None

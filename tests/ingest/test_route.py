@@ -28,6 +28,10 @@ DECLARED = [
         ("/lab/deep/er/a/b", None, ("lab/deep/er", "a/b", None)),
         ("/lab/a/b/v2", None, ("lab", "a/b", "v2")),
         ("/demo/cam/v1", "v1", ("demo/cam/v1", "v1", None)),
+        # A whole name is taken apart however it is said, or the rules of v1 would not hold for it.
+        ("/plant/p", "temperature/v1", ("plant/p", "temperature", "v1")),
+        ("/plant/p/temperature%2Fv1", None, ("plant/p", "temperature", "v1")),
+        ("/demo/cam", "/v1", ("demo/cam", "/v1", None)),
     ],
 )
 def test_the_order_of_meanings(path, track, meant):

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from relay.auth.grant import Grant
 from relay.errors import Forbidden, LimitExceeded, OverQuota
+from relay.ingest.cipher import KeptKey
 from relay.ingest.records import TooLarge
 from relay.ingest.settings import IngestSettings
 from relay.ingest.station import OVERHEAD, Station, Unfit, WrongType
@@ -194,3 +195,17 @@ def test_an_undeclared_version_is_its_own_and_none_is_the_newest():
     bench = Bench(tracks={"a/*/t/v2": {}, "a/*/t/v10": {}})
     assert bench.publish("a/x")[0].track == "t/v10"
     assert bench.publish("a/x/t", "v3")[0].track == "t/v3"
+
+
+def test_rules_hold_however_the_track_is_named():
+    bench = Bench(tracks={"a/**:mail/v1": {"encrypt": {"/mail": "pii"}}})
+    key = bench.station.keys.keys["pii"] = KeptKey(b"k" * 32)
+    assert key.current()[0] == 1
+    for path, track in (("/a/b", "mail/v1"), ("/a/b/mail%2Fv1", None), ("/a/b/mail/v1", None)):
+        address = bench.station.address(path, track)
+        bench.station.publish_json(granted("a/b"), address, b'{"mail":"m"}', False)
+    (booth,) = bench.station.booths.values()
+    assert set(booth.local.tracks) == {"mail/v1"}
+    chunks = [b"".join(map(bytes, group.chunks)) for group in booth.local.tracks["mail/v1"].groups]
+    assert len(chunks) == 3
+    assert all(b"kid:pii:v1:" in each for each in chunks)

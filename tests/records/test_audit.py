@@ -82,6 +82,12 @@ def test_every_change_of_a_member_is_noticed(name: str) -> None:
     assert "entry 3" in broken
 
 
+def test_what_is_no_text_is_a_change_as_well() -> None:
+    entries = linked(FACTS, 1, FIRST)
+    changed = replace(entries[1], actor=b"\xff")  # type: ignore[arg-type]
+    assert walked([entries[0], changed]) == "entry 2 was changed"
+
+
 def test_an_entry_made_anew_breaks_what_follows() -> None:
     forged = Entry.of(replace(FACTS[2], actor="somebody else"), 3, CHAIN[2].previous)
     assert walked([*CHAIN[:2], forged, *CHAIN[3:]]) == "entry 4 does not follow entry 3"
@@ -343,6 +349,10 @@ def test_tampering_with_the_store_is_found(lasting: str) -> None:
 
 
 # -- questions ---------------------------------------------------------------------------------
+
+
+def test_nothing_is_asked_for_that_is_older_than_1970() -> None:
+    assert read_query({"from": "now-999999999w", "to": "now-999999999w"}, 1000.0).since == 0.0
 
 
 def test_a_question_is_read() -> None:

@@ -7,6 +7,7 @@ is refused whole. This module must not know keys, the clock, or how anybody asks
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -18,6 +19,9 @@ from relay.auth.grant import Grant, rebase
 from relay.auth.reason import Refusal, quoted
 from relay.errors import BadRequest
 from relay.path import ROOT, Path, covering
+
+LONGEST = sys.float_info.max
+"""Seconds that anybody may ask for; integers of JSON can be larger than any float."""
 
 
 class IssuerSettings(BaseModel):
@@ -62,8 +66,8 @@ def read_wish(members: Mapping[str, Any]) -> Wish:
     root, ttl = members.get("root"), members.get("ttl")
     if root is not None and not isinstance(root, str):
         raise BadRequest("root is not text")
-    is_number = isinstance(ttl, int | float) and not isinstance(ttl, bool) and math.isfinite(ttl)
-    if ttl is not None and not (is_number and ttl >= 1):
+    is_number = isinstance(ttl, int | float) and not isinstance(ttl, bool)
+    if ttl is not None and not (is_number and 1 <= ttl <= LONGEST):
         raise BadRequest("ttl is not a number of seconds, 1 or more")
     return Wish(
         None if root is None else Path(root),

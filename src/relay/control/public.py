@@ -59,6 +59,7 @@ WORDS = {
     403: "forbidden",
     404: "not_found",
     405: "method_not_allowed",
+    408: "request_timeout",
     413: "too_large",
     414: "uri_too_long",
     429: "too_many_requests",

@@ -145,9 +145,11 @@ def decrypt_frame(payload: bytes, keys: CipherKeys, allowed: frozenset[str]) -> 
         return payload
     if not isinstance(record, dict):
         return payload
-    return json.dumps(
-        decrypt(record, keys, allowed), separators=(",", ":"), ensure_ascii=False
-    ).encode()
+    text = json.dumps(decrypt(record, keys, allowed), separators=(",", ":"), ensure_ascii=False)
+    try:
+        return text.encode()
+    except UnicodeEncodeError:  # sessions publish what they like, half a surrogate pair as well
+        return payload
 
 
 def _place(record: Any, steps: tuple[str, ...]) -> tuple[Any, Any] | None:

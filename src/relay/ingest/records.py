@@ -112,6 +112,8 @@ def _complaint(record: Any, schema: Validator | None) -> str | None:
         error: ValidationError | None = next(iter(schema.iter_errors(record)), None)
     except (Unresolvable, RecursionError):
         return "the schema cannot be followed"
+    except OverflowError:  # multipleOf divides, and an integer of JSON may be above every float
+        return "a number is too large for the schema"
     if error is None:
         return None
     return f"{error.json_path}: does not fit {error.validator} of the schema"[:MAX_SAID]

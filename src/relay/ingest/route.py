@@ -91,7 +91,7 @@ def read(path: str, declared: Iterable[Declared], track: str | None = None) -> A
     if track is not None:
         if not segments:
             raise BadRequest("no broadcast is named")
-        return Address("/".join(segments), _checked(track), None)
+        return _named("/".join(segments), track)
     if len(segments) < 2:
         raise BadRequest("a broadcast and a track are named, in this order")
     known = list(declared)
@@ -108,7 +108,15 @@ def read(path: str, declared: Iterable[Declared], track: str | None = None) -> A
     last = _unescaped(segments[-1])
     if len(segments) > 2 and VERSION.fullmatch(last):
         return Address("/".join(segments[:-2]), _checked(_unescaped(segments[-2])), last)
-    return Address("/".join(segments[:-1]), _checked(last), None)
+    return _named("/".join(segments[:-1]), last)
+
+
+def _named(broadcast: str, name: str) -> Address:
+    """The address of a track by its whole name: its declaration holds, however it is said."""
+    track, slash, version = _checked(name).rpartition("/")
+    if slash and track and VERSION.fullmatch(version):
+        return Address(broadcast, track, version)
+    return Address(broadcast, name, None)
 
 
 def _unescaped(text: str) -> str:

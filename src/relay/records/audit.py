@@ -130,7 +130,9 @@ class Entry:
         if self.format == 1 and not (self.tenant or self.id):
             for later in ("tenant", "id", "format"):
                 del members[later]
-        text = json.dumps(list(members.values()), ensure_ascii=True, separators=(",", ":"))
+        # What was put there by another hand may be no text at all; it is hashed to something else.
+        values = list(members.values())
+        text = json.dumps(values, ensure_ascii=True, separators=(",", ":"), default=repr)
         return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -251,7 +253,8 @@ def _moment(text: str, now: float, name: str) -> float | None:
     if not text:
         return None
     if found := _RELATIVE.fullmatch(text):
-        return now - int(found[1] or 0) * _UNITS[found[2] or "s"]
+        # Nothing is older than 1970, and no store takes moments that are.
+        return max(0.0, now - int(found[1] or 0) * _UNITS[found[2] or "s"])
     if re.fullmatch(r"[0-9]{1,12}(\.[0-9]{1,6})?", text):
         return float(text)
     raise BadRequest(f"{name} is unix seconds, now, or now-15m, now-1h, now-7d")

@@ -20,7 +20,7 @@ from relay.auth.grant import Grant
 from relay.auth.issue import read_wish
 from relay.auth.needs import needs
 from relay.auth.reason import Refusal
-from relay.errors import NotFound, Refused, Unroutable
+from relay.errors import BadRequest, NotFound, Refused, Unroutable
 from relay.model.board import Way
 from relay.path import ROOT, Path
 from relay.peer.judgement import Judgement, refusal
@@ -166,7 +166,10 @@ class Face:
     ) -> dict[str, Any]:
         """What would be decided, without anybody coming in or any ticket being spent."""
         relay = self.relay
-        parts = urlsplit(target)
+        try:
+            parts = urlsplit(target)
+        except ValueError:
+            raise BadRequest("url is no address") from None
         query = f"?{parts.query}" if parts.query else ""
         request = Request(target=(parts.path or "/") + query, bearer=bearer, transport="http")
         facts = NO_FACTS
