@@ -1,4 +1,4 @@
-"""What tests of several rooms need: a real PostgreSQL, started for the run."""
+"""What tests of several rooms need: an order to run side by side, and a real PostgreSQL."""
 
 from __future__ import annotations
 
@@ -15,7 +15,28 @@ from typing import Any, NoReturn
 
 import pytest
 
+HERE = Path(__file__).resolve().parent
+
+WAITING = ("lab", "interop", "sinks", "e2e", "cluster")
+"""Rooms whose tests mostly wait for other programs: begun first, or the run would end with one."""
+
+TOGETHER = ("lab",)
+"""Rooms that stay with one worker: they measure time, and clear away what the dead left behind."""
+
 _numbers = itertools.count()
+
+
+@pytest.hookimpl(tryfirst=True)  # before the workers read the marks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With workers (``make test``) the tests of a file, or of such a room, share one worker."""
+    turns: dict[pytest.Item, int] = {}
+    for item in items:
+        where = item.path.relative_to(HERE)
+        room = where.parts[0]
+        group = room if room in TOGETHER else where.as_posix()
+        item.add_marker(pytest.mark.xdist_group(group))
+        turns[item] = WAITING.index(room) if room in WAITING else len(WAITING)
+    items.sort(key=turns.__getitem__)
 
 
 def missing(what: str) -> NoReturn:

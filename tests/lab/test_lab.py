@@ -259,7 +259,8 @@ def test_nothing_stays_even_when_a_test_fails(networks):
     programs: list[subprocess.Popen[str]] = []
     with pytest.raises(Failed):
         fail(Lab())
-    assert not [each for each in os.listdir(namespaces.FOLDER) if str(os.getpid()) in each]
+    mine = f"lab-{os.getpid()}-"
+    assert not [each for each in os.listdir(namespaces.FOLDER) if each.startswith(mine)]
     assert [program.poll() for program in programs] == [-signal.SIGKILL, 0]
 
 

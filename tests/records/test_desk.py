@@ -87,7 +87,7 @@ def test_a_jwt_waits_for_nothing() -> None:
     run(scenario)
 
 
-@pytest.mark.parametrize("bearer", [API.bearer, MOOSE.bearer])
+@pytest.mark.parametrize("bearer", [API.bearer, MOOSE.bearer], ids=["ours", "moose"])
 def test_an_api_key(bearer: str, monkeypatch: pytest.MonkeyPatch) -> None:
     request = Request("/plant", bearer=bearer)
 
