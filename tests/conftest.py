@@ -26,17 +26,28 @@ TOGETHER = ("lab",)
 _numbers = itertools.count()
 
 
-@pytest.hookimpl(tryfirst=True)  # before the workers read the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With workers (``make test``) the tests of a file, or of such a room, share one worker."""
-    turns: dict[pytest.Item, int] = {}
-    for item in items:
-        where = item.path.relative_to(HERE)
-        room = where.parts[0]
-        group = room if room in TOGETHER else where.as_posix()
-        item.add_marker(pytest.mark.xdist_group(group))
-        turns[item] = WAITING.index(room) if room in WAITING else len(WAITING)
-    items.sort(key=turns.__getitem__)
+    """Rooms that wait come first, in that order; within a room nothing changes."""
+
+    def turn(item: pytest.Item) -> int:
+        room = item.path.relative_to(HERE).parts[0]
+        return WAITING.index(room) if room in WAITING else len(WAITING)
+
+    items.sort(key=turn)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """With workers (``make test``) the tests of a file, or of such a room, share one of them."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class Rooms(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file: str = super()._split_scope(nodeid)
+            room = file.removeprefix(f"{HERE.name}/").split("/")[0]
+            return room if room in TOGETHER else file
+
+    return Rooms(config, log)
 
 
 def missing(what: str) -> NoReturn:

@@ -12,6 +12,7 @@ import textwrap
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -306,6 +307,17 @@ def test_what_a_killed_run_left_is_removed_and_what_lives_is_not(networks):
         while is_alive(int(sleeper)) or is_alive(int(router)):
             assert time.monotonic() < deadline
             time.sleep(0.01)
+
+
+def test_several_runs_sweep_at_once(networks):
+    left = [f"lab-{2**22 + 1}-1-{serial}-a" for serial in range(8)]  # no pid is as high
+    for each in left:
+        namespaces.create(each)
+    with ThreadPoolExecutor(4) as sweepers:
+        swept = [sweepers.submit(namespaces.sweep) for _ in range(4)]
+        found = [each for done in swept for each in done.result()]
+    assert sorted(each for each in found if each in left) == left
+    assert not set(left) & set(os.listdir(namespaces.FOLDER))
 
 
 def test_a_pid_that_came_again_does_not_protect_the_dead(networks):

@@ -7,6 +7,7 @@ namespace whose maker lives. This module must not know links.
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import os
 import re
 import signal
@@ -127,12 +128,18 @@ def _enter(descriptor: int) -> None:
 
 
 def sweep() -> list[str]:
-    """Remove what runs left behind that are dead; the names of that."""
-    left = [each.name for each in FOLDER.iterdir()] if FOLDER.exists() else []
-    swept = [each for each in left if is_orphan(each)]
-    for each in swept:
-        remove(each)
-    return swept
+    """Remove what runs left behind that are dead; the names of that. One sweeps at a time."""
+    if not FOLDER.exists():
+        return []
+    folder = os.open(FOLDER, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        swept = [each.name for each in FOLDER.iterdir() if is_orphan(each.name)]
+        for each in swept:
+            remove(each)
+        return swept
+    finally:
+        os.close(folder)
 
 
 def is_orphan(namespace: str) -> bool:
