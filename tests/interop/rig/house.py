@@ -26,7 +26,7 @@ import jwt
 
 from rig.client import Client, Target
 
-START = 20.0
+START = 60.0
 """Seconds a relay may take to be ready."""
 
 STOP = 5.0
