@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -14,8 +15,10 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
+from hypothesis import settings
 
 HERE = Path(__file__).resolve().parent
+sys.path.append(str(HERE))  # `ports`, for every room
 
 WAITING = ("lab", "interop", "sinks", "e2e", "cluster")
 """Rooms whose tests mostly wait for other programs: begun first, or the run would end with one."""
@@ -24,6 +27,10 @@ TOGETHER = ("lab",)
 """Rooms that stay with one worker: they measure time, and clear away what the dead left behind."""
 
 _numbers = itertools.count()
+
+# Beside others an example may wait for its turn longer than it works.
+settings.register_profile("side by side", settings.default, deadline=None)
+settings.load_profile("side by side")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -25,7 +25,7 @@ def dial(relay: Any, root: str, token: str) -> Any:
 async def until(client: Client, name: str, holds: Any) -> dict[str, Any]:
     """The first snapshot of a track for which something holds."""
     broadcast = await client.find(PATH)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         async for item in client.frames(broadcast, name).frames():
             if isinstance(item, ReadFrame):
                 said: dict[str, Any] = json.loads(item.payload)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import random
 import shutil
 import signal
 import socket
@@ -16,6 +14,8 @@ from typing import Any, NoReturn
 
 import pytest
 from confluent_kafka import Consumer, Producer
+
+from ports import free_ports
 
 TOP = Path(__file__).parents[2]
 JARS = TOP / "build" / "kafka"
@@ -40,7 +40,7 @@ class Server:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.port, controller = free_port(), free_port()
+        self.port, controller = free_ports(2)
         text = CONFIG.format(port=self.port, controller=controller, folder=folder)
         (folder / "server.properties").write_text(text)
         words = ["format", "-t", "MkU3OEVBNTcwNTJENDM2Qg", "-c", "server.properties"]
@@ -80,15 +80,6 @@ class Server:
         """As if it had lost power."""
         self.program.send_signal(signal.SIGKILL)
         self.program.wait(10)
-
-
-def free_port() -> int:
-    """A port below those that the system gives away: a broker that is down finds its own again."""
-    while True:
-        port = random.randrange(20_000, 32_000)
-        with socket.socket() as sock, contextlib.suppress(OSError):
-            sock.bind(("127.0.0.1", port))
-            return port
 
 
 def missing(what: str) -> NoReturn:
