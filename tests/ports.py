@@ -1,7 +1,7 @@
 """Ports for programs that have to be told theirs, or that come back to it after they were killed.
 
-The law: they are below those that the system gives to whoever asks for any (net.ipv4.
-ip_local_port_range), else a test on another worker would be given one while nobody holds it.
+The law: they lie below those that the system gives to whoever asks for any (32768 and more), else
+a test on another worker would be given one while nobody holds it.
 """
 
 from __future__ import annotations
