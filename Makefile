@@ -12,6 +12,11 @@ BIN := $(VENV)/bin
 NODE := tests/interop/node
 ADDRESS ?= [::]:4443
 
+# Most tests wait for other programs, so there are more workers than cores. They take files in the
+# order of tests/conftest.py, and one that dies ends the run.
+WORKERS ?= 4
+SIDE_BY_SIDE := -n $(WORKERS) --dist loadfile --no-loadscope-reorder --max-worker-restart 0
+
 .PHONY: run test check bench profile bench-decisions clean
 
 run: $(VENV)/.relay
@@ -22,7 +27,7 @@ run: $(VENV)/.relay
 		--auth-key certs/demo.jwk --auth-public anon --demo
 
 test: check $(NODE)/node_modules/.made
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE)
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check src tests certs bench

@@ -1,4 +1,4 @@
-"""What tests of several rooms need: a real PostgreSQL, started for the run."""
+"""What tests of several rooms need: an order to run side by side, and a real PostgreSQL."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -14,8 +15,46 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
+from hypothesis import settings
+
+HERE = Path(__file__).resolve().parent
+sys.path.append(str(HERE))  # `ports`, for every room
+
+WAITING = ("lab", "interop", "sinks", "e2e", "cluster")
+"""Rooms whose tests mostly wait for other programs: begun first, or the run would end with one."""
+
+TOGETHER = ("lab",)
+"""Rooms that stay with one worker: they measure time, and clear away what the dead left behind."""
 
 _numbers = itertools.count()
+
+# Beside others an example may wait for its turn longer than it works.
+settings.register_profile("side by side", settings.default, deadline=None)
+settings.load_profile("side by side")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Rooms that wait come first, in that order; within a room nothing changes."""
+
+    def turn(item: pytest.Item) -> int:
+        room = item.path.relative_to(HERE).parts[0]
+        return WAITING.index(room) if room in WAITING else len(WAITING)
+
+    items.sort(key=turn)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """With workers (``make test``) the tests of a file, or of such a room, share one of them."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class Rooms(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file: str = super()._split_scope(nodeid)
+            room = file.removeprefix(f"{HERE.name}/").split("/")[0]
+            return room if room in TOGETHER else file
+
+    return Rooms(config, log)
 
 
 def missing(what: str) -> NoReturn:

@@ -75,7 +75,7 @@ class Far:
 
 
 async def until(condition: Any) -> None:
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(20):
         while not condition():
             await asyncio.sleep(0.002)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -53,7 +52,7 @@ class Node:
         return [facts for event, facts in self.said if event == name]
 
 
-async def until(condition: Callable[[], Any], seconds: float = 8.0) -> None:
+async def until(condition: Callable[[], Any], seconds: float = 20.0) -> None:
     async with asyncio.timeout(seconds):
         while not condition():
             await asyncio.sleep(0.01)
@@ -116,17 +115,6 @@ async def scene(source: Node, viewer: Node) -> AsyncIterator[Watched]:
             await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def more(watched: Watched, count: int = 5, seconds: float = 8.0) -> None:
+async def more(watched: Watched, count: int = 5, seconds: float = 20.0) -> None:
     goal = len(watched.groups) + count
     await until(lambda: len(watched.groups) >= goal or watched.ended, seconds)
-
-
-def ports(count: int) -> list[int]:
-    """Ports that were free a moment ago."""
-    socks = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(count)]
-    for sock in socks:
-        sock.bind(("127.0.0.1", 0))
-    found = sorted(sock.getsockname()[1] for sock in socks)
-    for sock in socks:
-        sock.close()
-    return found

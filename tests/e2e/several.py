@@ -65,7 +65,7 @@ def worker_of(client: Client, workers: int = 2) -> int:
     return int(engine._peer_cid.cid[0] % workers)
 
 
-async def until(what: Callable[[], Any], seconds: float = 10.0) -> None:
+async def until(what: Callable[[], Any], seconds: float = 20.0) -> None:
     deadline = time.monotonic() + seconds
     while not what():
         assert time.monotonic() < deadline, "it did not happen in time"

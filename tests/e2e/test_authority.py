@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
+from ports import free_ports
 from relay.client import connect
 from relay.errors import SessionLost
 from relay.net.dial import DialTls
@@ -82,9 +82,7 @@ class Sidecar:
 def sidecar(folder: File, signer: Any) -> Iterator[Sidecar]:
     (folder / "keys").mkdir()
     (folder / "keys" / "e2e.jwk").write_bytes(signer.dump())
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    (port,) = free_ports(1)
     started = Sidecar(folder, port)
     yield started
     started.stop()
@@ -104,7 +102,7 @@ def test_the_sidecar_decides_for_our_relay(
             jwt = token("demo", put=("a",), get=())
             for scheme in ("https", "moqt"):
                 async with connect(url(relay, f"/demo?jwt={jwt}", scheme), tls=TRUST) as client:
-                    async with asyncio.timeout(5):
+                    async with asyncio.timeout(20):
                         while not client.hears("a"):
                             await asyncio.sleep(0.02)
                     assert not client.hears("b")

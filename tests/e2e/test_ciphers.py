@@ -51,9 +51,9 @@ async def sealed(web: httpx.AsyncClient, version: int, mail: str) -> float:
     """Publish until that version encrypts; seconds it took."""
     began = time.monotonic()
     while True:
-        answer = await web.post("/publish/anon/a/secret", json={"mail": mail})
+        answer = await web.post("/publish/anon/b/secret", json={"mail": mail})
         if answer.status_code == 202:
-            kept = (await web.get("/fetch/anon/a/secret")).json()["mail"]
+            kept = (await web.get("/fetch/anon/b/secret")).json()["mail"]
             if kept.startswith(f"kid:pii:v{version}:"):
                 return time.monotonic() - began
         assert time.monotonic() - began < 8, "not in time"
@@ -74,6 +74,9 @@ def test_a_rotation_counts_on_every_relay_and_old_versions_stay_readable(
             await command("create", folder)
             assert await sealed(here, 1, "first") < 3
             assert await sealed(there, 1, "first") < 3
+            for web in (here, there):
+                done = await web.post("/publish/anon/a/secret", json={"mail": "old"})
+                assert done.status_code == 202
             await command("rotate", folder)
             assert await sealed(here, 2, "second") < 3
             assert await sealed(there, 2, "second") < 3
@@ -81,13 +84,11 @@ def test_a_rotation_counts_on_every_relay_and_old_versions_stay_readable(
             claims = Claims(Path("anon"), get=(Path(""),), decrypt=("pii",))
             reader = {"authorization": f"Bearer {mint.sign(claims, signer, time.time())}"}
             for web in (here, there):
-                url = "/fetch/anon/a/secret?decrypt=1&group="
-                first = await web.get(f"{url}0", headers=reader)
-                assert first.json() == {"mail": "first"}
-                latest = await web.get("/fetch/anon/a/secret?decrypt=1", headers=reader)
-                assert latest.json() == {"mail": "second"}
-                raw = await web.get("/fetch/anon/a/secret?group=0")
-                assert raw.json()["mail"].startswith("kid:pii:v1:")
+                for path, version, mail in (("a", 1, "old"), ("b", 2, "second")):
+                    latest = await web.get(f"/fetch/anon/{path}/secret?decrypt=1", headers=reader)
+                    assert latest.json() == {"mail": mail}
+                    raw = await web.get(f"/fetch/anon/{path}/secret")
+                    assert raw.json()["mail"].startswith(f"kid:pii:v{version}:")
 
     asyncio.run(main())
 

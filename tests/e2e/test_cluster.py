@@ -11,8 +11,9 @@ from pathlib import Path as File
 from typing import Any
 
 import pytest
-from mesh import BASE, TRUST, Node, more, ports, scene, until
+from mesh import BASE, TRUST, Node, more, scene, until
 
+from ports import free_ports
 from relay.auth.revocation import Revocation
 from relay.client import connect
 from relay.errors import SessionLost
@@ -206,7 +207,7 @@ def test_the_list_of_a_server_is_followed(node: Any) -> None:
 def test_three_find_each_other_from_one_seed_with_one_session_per_pair(node: Any) -> None:
     async def main() -> None:
         lines = 'mesh = true\nnode = "{}"\n'
-        free = ports(3)
+        free = free_ports(3)
         urls = [f"https://127.0.0.1:{port}/" for port in free]
         async with (
             node(lines.format(urls[0]), connect=[], port=free[0]) as a,
@@ -256,7 +257,7 @@ def test_a_rotated_token_renews_the_link_without_losing_a_group(
 
 def test_revocations_and_withdrawals_reach_every_relay(node: Any, minted: Any) -> None:
     async def main() -> None:
-        free = ports(1)
+        free = free_ports(1)
         async with node() as a, node(connect=[a.url()]) as b, contextlib.AsyncExitStack() as late:
             await until(lambda: b.up() and a.relays())
             c_lines = {"connect": [b.url()], "port": free[0]}
@@ -312,7 +313,7 @@ async def hanging(url: str, cost: int) -> Any:
 
 def test_a_relay_that_dials_itself_says_so_and_goes_on(node: Any) -> None:
     async def main() -> None:
-        (port,) = ports(1)
+        (port,) = free_ports(1)
         async with node(connect=[f"https://localhost:{port}/x/.."], port=port) as a:
             pass
         async with node(connect=[f"https://localhost:{port}/"], port=port) as a:

@@ -13,8 +13,9 @@ from pathlib import Path as File
 from typing import Any
 
 import pytest
-from mesh import TRUST, Node, more, ports, scene, until
+from mesh import TRUST, Node, more, scene, until
 
+from ports import free_ports
 from relay import client as client_module
 from relay.auth.grant import Grant
 from relay.auth.revocation import Revocation
@@ -124,7 +125,7 @@ def test_chains_with_our_number_and_numbers_like_ours(node: Any, minted: Any) ->
 
 def test_gossip_and_news_of_a_fool_cost_nobody_anything(node: Any, minted: Any) -> None:
     async def main() -> None:
-        (port,) = ports(1)
+        (port,) = free_ports(1)
         lines = f'mesh = true\nnode = "https://127.0.0.1:{port}/"\n'
         async with node(lines, connect=[], port=port) as a, strange(a, minted) as client:
             now = client.house.clock()
@@ -206,7 +207,7 @@ def test_a_relay_that_comes_back_with_its_number(node: Any) -> None:
     """Its viewers' tracks at the other relay go on with what it has from then on."""
 
     async def main() -> None:
-        (port,) = ports(1)
+        (port,) = free_ports(1)
         lines = "id = 77\n"
         async with contextlib.AsyncExitStack() as first:
             a = await first.enter_async_context(node(lines, port=port))

@@ -25,7 +25,7 @@ def quic(relay: Any, target: str, scheme: str = "https") -> str:
 
 async def takes(relay: Any, target: str, scheme: str, *, yes: str, no: str) -> None:
     """The relay lets somebody in who may publish ``yes`` and not ``no``."""
-    async with connect(quic(relay, target, scheme), tls=TRUST) as client, asyncio.timeout(5):
+    async with connect(quic(relay, target, scheme), tls=TRUST) as client, asyncio.timeout(20):
         while not client.hears(yes):
             await asyncio.sleep(0.02)
         assert not client.hears(no)

@@ -7,7 +7,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from ports import free_ports
 from relay.auth import mint
 from relay.auth.claims import Claims
 from relay.client import connect
@@ -31,15 +31,6 @@ TRUST = DialTls(disable_verify=True)
 
 KEPT = 128
 """Groups that a publisher brings along when it moves."""
-
-
-def free(count: int, kind: socket.SocketKind = socket.SOCK_DGRAM) -> list[int]:
-    """Ports that were free a moment ago."""
-    with contextlib.ExitStack() as stack:
-        socks = [stack.enter_context(socket.socket(socket.AF_INET, kind)) for _ in range(count)]
-        for sock in socks:
-            sock.bind(("127.0.0.1", 0))
-        return [sock.getsockname()[1] for sock in socks]
 
 
 class Station:
@@ -112,7 +103,8 @@ def stations(folder: File, signer: Any) -> Iterator[Callable[[int], list[Station
     started: list[Station] = []
 
     def start(count: int) -> list[Station]:
-        ports, inside = free(count), free(count, socket.SOCK_STREAM)
+        found = free_ports(2 * count)
+        ports, inside = found[:count], found[count:]
         for number in range(count):
             peers = ports[:number]
             started.append(Station(folder, number, ports[number], inside[number], peers))

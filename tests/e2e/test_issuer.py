@@ -183,6 +183,8 @@ def test_a_compromised_key_ends_its_sessions_everywhere(running: Any) -> None:
                 assert time.monotonic() - began < 2.5
             for relay in (one, two):
                 assert not await gets_in(relay, old)
+            # The revocation is heard of before the new keys are.
+            await eventually(lambda: shown(two) == shown(one))
             new = (await login(two, str(TOKEN))).json()["token"]
             assert await gets_in(one, new)
 

@@ -53,7 +53,7 @@ def http(relay: Any, path: str) -> str:
     return f"http://127.0.0.1:{relay.http_addresses[0][1]}{path}"
 
 
-async def until(condition: Callable[[], Any], seconds: float = 5.0) -> None:
+async def until(condition: Callable[[], Any], seconds: float = 20.0) -> None:
     async with asyncio.timeout(seconds):
         while not condition():
             await asyncio.sleep(0.01)

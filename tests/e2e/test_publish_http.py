@@ -73,7 +73,7 @@ def test_a_session_receives_what_was_published(running: Any) -> None:
             assert first.status_code == 202
             assert first.json()["groups"] == [0]
             url = f"https://127.0.0.1:{relay.quic_address[1]}/anon"
-            async with connect(url, tls=TRUST) as client, asyncio.timeout(5):
+            async with connect(url, tls=TRUST) as client, asyncio.timeout(20):
                 broadcast = await client.find("a")
                 frames = client.frames(broadcast, "x").frames()
                 seen = [await anext(frames)]

@@ -24,7 +24,7 @@ def address(relay: Any, scheme: str, target: str) -> str:
     return f"{scheme}://127.0.0.1:{relay.quic_address[1]}{target}"
 
 
-async def until(condition: Callable[[], Any], seconds: float = 5.0) -> None:
+async def until(condition: Callable[[], Any], seconds: float = 20.0) -> None:
     """Wait for something to become true."""
     async with asyncio.timeout(seconds):
         while not condition():
@@ -163,7 +163,7 @@ def test_http_faces_follow_the_same_decisions(running: Any, token: Token) -> Non
                     answer = await http.get(f"{base}/announced/demo", headers=bearer)
                     return answer.text == "cam\n"
 
-                async with asyncio.timeout(5):
+                async with asyncio.timeout(20):
                     while not await listed():
                         await asyncio.sleep(0.02)
                 assert (await http.get(f"{base}/announced/demo")).status_code == 401

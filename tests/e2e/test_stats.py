@@ -58,7 +58,7 @@ async def until(client: Client, name: str, holds: Any, path: str = PATH) -> dict
     broadcast = await client.find(path)
     said: dict[str, Any] = {}
     inflate = None
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         async for item in client.frames(broadcast, name).frames():
             if not isinstance(item, ReadFrame):
                 continue

@@ -230,7 +230,7 @@ def test_entries_are_posted_as_they_are_written(running: Any) -> None:
             )
             async with running(extra) as relay:
                 assert await status(relay, "/private") == 401
-                async with asyncio.timeout(5):
+                async with asyncio.timeout(20):
                     while not got:
                         await asyncio.sleep(0.02)
         head, body = got[0]

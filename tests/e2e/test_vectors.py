@@ -134,7 +134,7 @@ class Stranger:
         self.sock = udp.connect(socket.AF_INET, self.address, 1 << 20)
         self.endpoint.add_socket(self.sock)
         try:
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(20):
                 answer: Answer = await getattr(self, way)(request)
                 return answer
         finally:

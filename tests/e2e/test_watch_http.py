@@ -31,7 +31,7 @@ def bearer(signer: Key, subject: str) -> dict[str, str]:
     return {"authorization": f"Bearer {mint.sign(claims, signer, now)}"}
 
 
-async def until(ask: Callable[[], bool], seconds: float = 8.0) -> None:
+async def until(ask: Callable[[], bool], seconds: float = 20.0) -> None:
     async with asyncio.timeout(seconds):
         while not ask():
             await asyncio.sleep(0.02)

@@ -39,6 +39,10 @@ TIMED = {"05"}
 """The offers that lead to a version with timestamps on the wire."""
 
 
+WISHLESS = "moq-lite-02"
+"""The version whose watchers cannot say how long they wait: they may be given only the newest."""
+
+
 def says_goodbye(relay: Relay, watching: str) -> bool:
     """Whether the watcher can count on hearing the end of a broadcast.
 
@@ -66,18 +70,31 @@ def expected(plan: Plan, timestamps: bool) -> list[Frame]:
 
 
 async def relayed(
-    near: Session, far: Session, broadcast: str, timestamps: bool, *, goodbye: bool = True
+    near: Session,
+    far: Session,
+    broadcast: str,
+    timestamps: bool,
+    *,
+    patient: bool,
+    goodbye: bool = True,
 ) -> list[Frame]:
-    """Publish `SMALL` on one session, watch it on the other, hear it end: what arrived."""
+    """Publish `SMALL` on one session, watch it on the other, hear it end: what arrived.
+
+    The groups leave a few milliseconds apart; for a watcher that is not ``patient`` each waits for
+    the one before it.
+    """
     listening = await far.listen()
     publication = await near.publish(broadcast, TRACK)
     await publication.write(SMALL[0])
     await listening.until(broadcast)
     watch = await far.watch(broadcast, TRACK)
     await watch.collect(groups=1)
-    for group in SMALL[1:]:
+    for sequence, group in enumerate(SMALL[1:], start=1):
         await publication.write(group)
-        await asyncio.sleep(0.005)
+        if patient:
+            await asyncio.sleep(0.005)
+        else:
+            await watch.collect(groups=sequence + 1)
     frames = await watch.collect(groups=len(SMALL))
     await publication.unpublish()
     if goodbye:
@@ -99,8 +116,10 @@ def test_browser_to_browser(
             chromium.connect(relay.target(chromium, protocols=OFFERS[publishing][0])) as near,
             chromium.connect(relay.target(chromium, protocols=OFFERS[watching][0])) as far,
         ):
-            goodbye = says_goodbye(relay, watching)
-            frames = await relayed(near, far, broadcast, timestamps, goodbye=goodbye)
+            goodbye, patient = says_goodbye(relay, watching), OFFERS[watching][1] != WISHLESS
+            frames = await relayed(
+                near, far, broadcast, timestamps, patient=patient, goodbye=goodbye
+            )
             return near.version, far.version, frames
 
     near_version, far_version, frames = run(scenario())
@@ -123,7 +142,10 @@ def test_browser_and_moq_rs(
         ):
             near, far = (page, native) if publisher == "chromium" else (native, page)
             goodbye = far is native or says_goodbye(relay, offer)
-            return await relayed(near, far, broadcast, offer in TIMED, goodbye=goodbye)
+            patient = far is native or OFFERS[offer][1] != WISHLESS
+            return await relayed(
+                near, far, broadcast, offer in TIMED, patient=patient, goodbye=goodbye
+            )
 
     assert run(scenario()) == expected(SMALL, offer in TIMED)
 
@@ -155,6 +177,7 @@ def test_moq_rs_on_each_version(
             source.connect(narrow_relay.target(source)) as near,
             sink.connect(narrow_relay.target(sink)) as far,
         ):
-            return await relayed(near, far, broadcast, timestamps)
+            patient = narrow_relay.versions != ("moql",)
+            return await relayed(near, far, broadcast, timestamps, patient=patient)
 
     assert run(scenario()) == expected(SMALL, timestamps)

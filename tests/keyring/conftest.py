@@ -136,7 +136,7 @@ def token(key: Key, **claims: Any) -> str:
     return mint.sign(Claims(**claims), key, 0)
 
 
-async def until(condition: Callable[[], Any], seconds: float = 5.0) -> None:
+async def until(condition: Callable[[], Any], seconds: float = 20.0) -> None:
     """Wait for something to become true."""
     async with asyncio.timeout(seconds):
         while not condition():

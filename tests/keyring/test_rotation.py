@@ -32,11 +32,11 @@ class Gate:
         return bool(decide(request, self.ring.keys, self.settings, time.time()))
 
 
-async def rotate(tools: Any, publish: Any, gate: Gate, wait_for: float) -> tuple[int, int]:
+async def rotate(tools: Any, publish: Any, gate: Gate, heard: Any) -> tuple[int, int]:
     """Guests with every kind of token while keys come and go; how often each kind was tried.
 
-    A key is published before anything is signed with it, and retired some time before its tokens
-    count as worthless, as long as a relay may take to hear of it.
+    A key is published before anything is signed with it, and its tokens count as worthless once
+    ``heard`` has waited for what was published to have reached the relay.
     """
     made = [generate("EdDSA", f"key-{number}") for number in range(ROUNDS + 2)]
     tokens = {key.kid: tools.token(key) for key in made}
@@ -70,7 +70,8 @@ async def rotate(tools: Any, publish: Any, gate: Gate, wait_for: float) -> tuple
             await asyncio.sleep(0.1)
             old = valid.pop(0)
             publish(*valid)
-            await asyncio.sleep(wait_for)
+            await asyncio.sleep(0.3)
+            await heard()
             retired.append(old)
         await asyncio.sleep(0.1)
         over = True
@@ -84,6 +85,11 @@ def test_rotation_of_a_published_set_under_load(tools: Any) -> None:
             def publish(*keys: Key) -> None:
                 server.show("/jwks", *keys, cache_control="max-age=0")
 
+            async def heard() -> None:
+                """One fetch that began after this moment is over, since another began."""
+                asked = server.count("/jwks")
+                await tools.until(lambda: server.count("/jwks") >= asked + 2)
+
             fetch = {"allow_private": True, "min_interval": 0.05, "default_age": 0.2}
             settings = AuthSettings.model_validate({"jwks": [server.url("/jwks")], "fetch": fetch})
             ring = Keyring.open(settings, every=0.05)
@@ -91,7 +97,7 @@ def test_rotation_of_a_published_set_under_load(tools: Any) -> None:
             began = time.monotonic()
             try:
                 await asyncio.sleep(0)
-                tried = await rotate(tools, publish, Gate(ring, settings), 0.5)
+                tried = await rotate(tools, publish, Gate(ring, settings), heard)
             finally:
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
@@ -127,7 +133,9 @@ def test_rotation_of_a_folder_under_load(tools: Any, tmp_path: Path) -> None:
                 return await super().admits(token, kid)
 
         try:
-            tried = await rotate(tools, publish, Patient(ring, settings), 0.3)
+            tried = await rotate(
+                tools, publish, Patient(ring, settings), lambda: tools.until(settled)
+            )
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)

@@ -225,6 +225,19 @@ def test_what_is_no_credential_stays() -> None:
     assert hidden(fingerprint, is_name=True) == fingerprint
 
 
+@pytest.mark.parametrize(
+    "credential",
+    [
+        f"KeT3PYoTnUCey{'x' * 30}.HUobMF7wkgDEDJ95kRSIhT",
+        f"mq_{'Q' * 12}_{'z' * 8}ey{'x' * 30}",
+        f"mq_Qey{'Q' * 9}_{'z' * 40}",
+    ],
+    ids=["api key", "secret of an api token", "prefix of an api token"],
+)
+def test_letters_that_look_like_a_jwt_do_not_save_the_rest(credential: str) -> None:
+    assert hidden(f"/a/{credential}/b") == "/a/(credential)/b"
+
+
 @given(st.text())
 def test_any_text_becomes_one_short_line(said: str) -> None:
     kept = hidden(said)

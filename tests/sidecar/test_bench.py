@@ -41,7 +41,7 @@ async def sitting(folder, relays, now):
 
 async def until(done):
     """Wait for something to be so."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while not done():
             await asyncio.sleep(0.01)
 

@@ -20,6 +20,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from ports import free_ports
+
 TOP = Path(__file__).parents[2]
 JARS = TOP / "build" / "kafka"
 """Where .ci/run has Maven put Apache Kafka (tests/sinks/broker/pom.xml)."""
@@ -67,7 +69,7 @@ class Server:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.port, controller = free_port(), free_port()
+        self.port, controller = free_ports(2)
         text = self.config.format(
             port=self.port, controller=controller, folder=folder, password=PASSWORD
         )
@@ -151,13 +153,6 @@ def issue() -> tuple[bytes, bytes, bytes]:
         serialization.NoEncryption(),
     )
     return made[0], key, made[1]
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
 
 
 def missing(what: str) -> NoReturn:

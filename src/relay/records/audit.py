@@ -39,9 +39,9 @@ SHORTEST = 18
 
 _CREDENTIALS = (
     re.compile(r"[A-Za-z0-9_=-]{8,}\.[A-Za-z0-9_=-]{2,}\.[A-Za-z0-9_=-]*"),  # JWT, signed or not
-    re.compile(r"ey[A-Za-z0-9_=-]{16,}"),  # a piece of one
     re.compile(r"(?<![A-Za-z0-9])mq_[A-Za-z0-9]{12}_[A-Za-z0-9]+"),  # API token
     re.compile(r"[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{8,}"),  # API key: secret.salt
+    re.compile(r"ey[A-Za-z0-9_=-]{16,}"),  # a piece of a JWT; the others may hold such letters too
 )
 _LOOSE = (
     re.compile(r"(?i)(?:jwt|ticket|token|key|secret|password|authorization)=[^&\s]+"),

@@ -3,7 +3,7 @@
 // fails within its own deadline, never hangs. It must not know tests, nor which relay it talks to.
 import { Broadcast, Connection, Path, Time } from "@moq/net";
 
-const KEEP_MS = 30_000; // how old a group may grow before anybody may skip it: longer than any test
+const KEEP_MS = 120_000; // how old a group may grow before anybody may skip it: longer than any test
 
 let connection;
 let ended; // text, once the session is over

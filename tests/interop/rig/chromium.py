@@ -24,7 +24,7 @@ from rig.frames import BINARY, DEADLINE, KEEP_MS, Frame, Group, Plan, Refused
 NODE = Path(__file__).resolve().parents[1] / "node"
 """The folder of the node project."""
 
-START = 30.0
+START = 60.0
 """Seconds that node, the bundler and Chromium may take to be ready."""
 
 GRACE = 5.0

@@ -18,10 +18,10 @@ Group = Sequence[tuple[int, bytes]]
 Plan = Sequence[Group]
 """The groups of one track in the order in which they are published."""
 
-KEEP_MS = 30_000
+KEEP_MS = 120_000
 """How old a group may grow before anybody may skip it: longer than any test."""
 
-DEADLINE = 10.0
+DEADLINE = 30.0
 """Seconds that any single wait of a test may last."""
 
 

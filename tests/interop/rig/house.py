@@ -12,7 +12,6 @@ import base64
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -24,9 +23,10 @@ from typing import Any
 
 import jwt
 
+from ports import free_ports
 from rig.client import Client, Target
 
-START = 20.0
+START = 60.0
 """Seconds a relay may take to be ready."""
 
 STOP = 5.0
@@ -176,7 +176,7 @@ def _own_command(
     done = subprocess.run([*generate, "--out", str(key)], capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(f"relay token generate: {done.stderr}")
-    address = f'"127.0.0.1:{_free_port()}"'
+    address = f'"127.0.0.1:{free_ports(1)[0]}"'
     lines = [
         f"[server]\nlisten = {address}",
         f"versions = {json.dumps(list(versions))}" if versions else "",
@@ -199,23 +199,6 @@ def _foreign_command(folder: Path, versions: Sequence[str] | None) -> tuple[list
     key = SigningKey.stranger("interop")
     script = Path(__file__).with_name("rust_relay.py")
     return [sys.executable, str(script), PUBLIC, key.secret.hex()], key
-
-
-def _free_port() -> int:
-    """A port that is free for UDP and for TCP just now."""
-    for _ in range(20):
-        with (
-            socket.socket(socket.AF_INET, socket.SOCK_STREAM) as tcp,
-            socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp,
-        ):
-            tcp.bind(("127.0.0.1", 0))
-            port: int = tcp.getsockname()[1]
-            try:
-                udp.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
-    raise RuntimeError("no port is free for both UDP and TCP")
 
 
 def _wait_ready(program: subprocess.Popen[bytes], out: Path, log: Path) -> dict[str, Any]:

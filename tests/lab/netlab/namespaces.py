@@ -7,8 +7,10 @@ namespace whose maker lives. This module must not know links.
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import os
 import re
+import select
 import signal
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -90,22 +92,32 @@ def pids(namespace: str) -> list[int]:
 
 
 def kill(namespace: str) -> None:
-    """``kill -9`` for each of them, until there are none, since they may be having children."""
+    """``kill -9`` for each of them, until there are none, since they may be having children.
+
+    Raises `LabError` if one does not die.
+    """
     while found := pids(namespace):
         for pid in found:
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
-            _reap(pid)
+            _end(pid)
 
 
-def _reap(pid: int) -> None:
-    """Wait for a child of ours to be dead; whoever asks its ``Popen`` still learns how it ended."""
+def _end(pid: int) -> None:
+    """Kill one and wait until it is dead: it leaves its namespace, so its list, earlier than that.
+
+    It is not reaped: whoever asks its ``Popen`` still learns how it ended.
+    """
     try:
-        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
-    except ChildProcessError:
-        return  # somebody else's child
+        process = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        signal.pidfd_send_signal(process, signal.SIGKILL)
+        if not select.select([process], [], [], PATIENCE)[0]:
+            raise LabError(f"process {pid} does not die")
+    except ProcessLookupError:
+        return
+    finally:
+        os.close(process)
 
 
 @contextmanager
@@ -127,12 +139,18 @@ def _enter(descriptor: int) -> None:
 
 
 def sweep() -> list[str]:
-    """Remove what runs left behind that are dead; the names of that."""
-    left = [each.name for each in FOLDER.iterdir()] if FOLDER.exists() else []
-    swept = [each for each in left if is_orphan(each)]
-    for each in swept:
-        remove(each)
-    return swept
+    """Remove what runs left behind that are dead; the names of that. One sweeps at a time."""
+    if not FOLDER.exists():
+        return []
+    folder = os.open(FOLDER, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        swept = [each.name for each in FOLDER.iterdir() if is_orphan(each.name)]
+        for each in swept:
+            remove(each)
+        return swept
+    finally:
+        os.close(folder)
 
 
 def is_orphan(namespace: str) -> bool:
