@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import statistics
 import subprocess
 import sys
 import textwrap
@@ -99,13 +98,13 @@ def arrived(came: list[bytes], count: int = 1 << 30, patience: float = 0.5) -> l
 def test_the_delay_is_the_one_asked_for(lab, record_property):
     a, b = lab.host("a"), lab.host("b")
     link = lab.link(a, b, delay=0.02)
-    took = statistics.median(round_trips(a, b, 30))
+    took = min(round_trips(a, b, 30))  # what is more than the least is the machine's
     record_property("round_trip_over_40_ms", took)
     assert 0.040 <= took < 0.048
     link.change(delay=0.0)
-    assert statistics.median(round_trips(a, b, 30)) < 0.008
+    assert min(round_trips(a, b, 30)) < 0.008
     link.change(a, delay=0.03)
-    assert 0.030 <= statistics.median(round_trips(a, b, 10)) < 0.038
+    assert 0.030 <= min(round_trips(a, b, 10)) < 0.038
 
 
 def test_the_loss_is_the_one_asked_for_and_the_same_for_the_same_seed(networks):
@@ -198,7 +197,7 @@ def test_a_switch_joins_all_and_loses_one_who_is_cut_off(lab):
     a, b, c = (lab.host(name) for name in "abc")
     lan = lab.switch(a, b, c)
     for here, there in ((a, b), (b, c), (c, a)):
-        assert statistics.median(round_trips(here, there, 5)) < 0.008
+        assert min(round_trips(here, there, 5)) < 0.008
     before = lan.bytes(a)
     with sink(b) as came:
         send(a, b, 20, size=1000)
