@@ -7,7 +7,14 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from relay.control.admin.guard import FREE_TRIES, LONGEST_WAIT, MAX_CHECKS, MAX_KEY, Guard
+from relay.control.admin.guard import (
+    FREE_TRIES,
+    LONGEST_WAIT,
+    MAX_CHECKS,
+    MAX_KEY,
+    TOLD_SECONDS,
+    Guard,
+)
 from relay.errors import OverQuota, Unauthorized
 
 
@@ -90,5 +97,22 @@ def test_only_a_few_are_looked_at_together() -> None:
             lock.open.set()
         assert lock.checks == MAX_CHECKS
         await lock.guard.require(lock.right, "elsewhere")
+
+    asyncio.run(main())
+
+
+def test_however_many_guess_it_is_told_once_in_a_while() -> None:
+    async def main() -> None:
+        lock, told = Lock(), []
+        lock.guard.told = lambda address, count: told.append((address, count))
+        for _ in range(1000):
+            await wrong(lock, "x")
+            lock.guard.tick(lock.now)
+        assert told == [("a", 1)]
+        lock.now += TOLD_SECONDS
+        lock.guard.tick(lock.now)
+        lock.now += TOLD_SECONDS
+        lock.guard.tick(lock.now)
+        assert told == [("a", 1), ("a", 999)]
 
     asyncio.run(main())

@@ -72,6 +72,23 @@ def test_nobody_but_the_operator_is_served(running: Any, operator: NewKey) -> No
     asyncio.run(main())
 
 
+def test_who_guesses_stands_in_the_audit_log(running: Any, operator: NewKey) -> None:
+    async def main() -> None:
+        async with running(settings(operator)) as relay:
+            async with counter(relay, "guess") as web:
+                assert (await web.get("/sessions")).status_code == 401
+            async with counter(relay, operator.bearer) as web:
+                found: list[Any] = []
+                while not found:
+                    await asyncio.sleep(0.05)
+                    asked = {"action": "deny", "reason": "wrong_operator_key"}
+                    found = (await web.get("/audit", params=asked)).json()["entries"]
+        assert [(each["address"], each["target"]) for each in found] == [("127.0.0.1", "/admin")]
+        assert "guess" not in str(found)
+
+    asyncio.run(asyncio.wait_for(main(), 10))
+
+
 def test_a_question_without_sense_is_refused(running: Any, operator: NewKey) -> None:
     async def main() -> None:
         async with running(settings(operator)) as relay, counter(relay, operator.bearer) as web:

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import json
+import tempfile
+import time
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
 
 from relay.errors import BadRequest, ConfigError, Unavailable
 from relay.ingest.cipher import KeptKey, KeptKeys
 from relay.ingest.records import TooLarge, load_schema, prepare, split
 
+UNIQUE = {"properties": {"c": {"uniqueItems": True}}}
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.sampled_from([0, 1, 0.0, -0.0, 1.0, 1.5, "", "1", 2**70]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("ab"), inner),
+    max_leaves=4,
+)
 KEYS = KeptKeys(pii=KeptKey(b"k" * 32))
 SCHEMA = {"type": "object", "required": ["c"], "properties": {"c": {"type": "number"}}}
 
@@ -90,3 +100,19 @@ def test_a_schema_that_is_not_there(tmp_path):
 def test_a_number_above_every_float_does_not_fit(schema):
     found = prepare({"c": 10**400}, schema({"properties": {"c": {"multipleOf": 0.5}}}), {}, KEYS, 2)
     assert found.error is not None
+
+
+@given(st.lists(VALUES, max_size=4))
+def test_unique_means_what_it_means_to_the_library(items):
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "schema.json"
+        file.write_text(json.dumps(UNIQUE))
+        found = prepare({"c": items}, load_schema(file), {}, {}, 0.0)
+    assert (found.error is None) == Draft202012Validator(UNIQUE).is_valid({"c": items})
+
+
+def test_many_items_are_compared_in_no_time(schema):
+    record = {"c": [{"a": number * (2**61 - 1)} for number in range(20_000)]}
+    began = time.process_time()
+    assert prepare(record, schema(UNIQUE), {}, KEYS, 0.0).error is None
+    assert time.process_time() - began < 5.0

@@ -112,7 +112,7 @@ def read(path: str, declared: Iterable[Declared], track: str | None = None) -> A
 
 
 def _named(broadcast: str, name: str) -> Address:
-    """The address of a track by its whole name: its declaration holds, however it is said."""
+    """The address of a track by its whole name, so that its rules hold however it is said."""
     track, slash, version = _checked(name).rpartition("/")
     if slash and track and VERSION.fullmatch(version):
         return Address(broadcast, track, version)

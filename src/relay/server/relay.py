@@ -137,6 +137,7 @@ class Relay:
         self.lag = Lag()
         self.guard = Guard(self._may_be_operator, self._is_operator, self.house.clock)
         """Who may come to the operator's counter."""
+        self.guard.told = self._guessed
         self.face = Face(self)
         self.quic_address: tuple[str, int] = ("", 0)
         self.internal_address: tuple[str, int] | None = None
@@ -156,6 +157,12 @@ class Relay:
         cache.overflowed = lambda tenant: ledger.overflowed(tenant, self.house.clock())
         ledger.limits_changed = cache.obey
         ledger.told = self._breached
+
+    def _guessed(self, address: str, count: int) -> None:
+        """Keys that are not the operator's were tried."""
+        facts = {"remote": address, "reason": "wrong_operator_key", "count": count}
+        self._log("refused", path="/admin", **facts)
+        self._note("deny", target="/admin", **facts)
 
     def _breached(self, breach: Breach) -> None:
         self._log("over quota", **asdict(breach))
@@ -372,6 +379,7 @@ class Relay:
                 self.house.ledger.tick(now)
                 self.door.tick(now)
                 self.press.tick(now)
+                self.guard.tick(now)
                 if count % CERTIFICATE_TICKS == 0 and self.certificates.reload_if_changed():
                     self.log.info("certificate reloaded", sha256=self.certificates.fingerprint)
             except ConfigError as error:

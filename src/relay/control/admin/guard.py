@@ -34,6 +34,9 @@ MAX_KNOWN = 16
 MAX_KEY = 512
 """Characters of a key; longer ones are wrong."""
 
+TOLD_SECONDS = 5.0
+"""Seconds between two entries about wrong keys, however many there are."""
+
 Check = Callable[[str], Awaitable[bool]]
 """The expensive look: whether a bearer is the operator's key."""
 
@@ -48,6 +51,11 @@ class Guard:
         seconds."""
         self.refused = 0
         """Requests that were turned away, wrong or too soon."""
+        self.told: Callable[[str, int], None] = lambda address, count: None
+        """Called once in a while: who was turned away last, and how many since the last call."""
+        self._untold = 0
+        self._told_at = -TOLD_SECONDS
+        self._last = ""
         self._may_be = may_be
         self._check = check
         self._clock = clock
@@ -71,14 +79,25 @@ class Guard:
                 self._known[mark] = None
                 return
             self._note_wrong(address)
-        self.refused += 1
+        self._turn_away(address)
         raise Unauthorized("not the operator")
+
+    def tick(self, now: float) -> None:
+        """Tell of those who were turned away, if it is time."""
+        if self._untold and now - self._told_at >= TOLD_SECONDS:
+            count, self._untold, self._told_at = self._untold, 0, now
+            self.told(self._last, count)
+
+    def _turn_away(self, address: str) -> None:
+        self.refused += 1
+        self._untold += 1
+        self._last = address
 
     def _require_patience(self, address: str) -> None:
         _, until = self._wrong.get(address, (0, 0.0))
         wait = until - self._clock()
         if wait > 0.0 or self._checking >= MAX_CHECKS:
-            self.refused += 1
+            self._turn_away(address)
             raise OverQuota("wrong keys came too often", max(wait, 1.0))
 
     async def _is_right(self, bearer: str) -> bool:
