@@ -38,6 +38,7 @@ _MAX_DATA, _MAX_STREAM_DATA, _MAX_STREAMS_BIDI, _MAX_STREAMS_UNI = 0x10, 0x11, 0
 """Frame types (RFC 9000, 19) of every day."""
 
 _MAX_STREAM_COUNT = 1 << 60
+_MAX_OFFSET = (1 << 62) - 1
 
 
 class Heard(QuicEvent):
@@ -268,6 +269,8 @@ class Incoming(QuicConnection):
         if end > receiver.highest_offset:
             used += end - receiver.highest_offset
         if end > stream.max_stream_data_local or used > self._local_max_data.value:
+            if end > _MAX_OFFSET:
+                raise _Odd
             which = "stream" if end > stream.max_stream_data_local else "connection"
             raise QuicConnectionError(
                 QuicErrorCode.FLOW_CONTROL_ERROR, kind, f"Over {which} data limit"

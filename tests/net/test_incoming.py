@@ -1,0 +1,410 @@
+"""What comes in the short way against the library: a hostile peer finds no difference."""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+from aioquic.quic.connection import QuicConnection
+from aioquic.quic.crypto import next_key_phase
+from aioquic.quic.events import (
+    ConnectionIdIssued,
+    ConnectionIdRetired,
+    ConnectionTerminated,
+    StopSendingReceived,
+    StreamDataReceived,
+    StreamReset,
+)
+from aioquic.tls import Epoch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from relay.net.endpoint import configure
+from relay.net.engine import Engine
+from relay.net.settings import QuicLimits
+from relay.net.tls import Certificates
+from relay.net.varint import encode
+
+PAIR = Certificates.generated(["localhost"]).current
+HERE, THERE, ELSEWHERE = ("192.0.2.2", 2), ("192.0.2.1", 1), ("192.0.2.3", 3)
+FAR = 1 << 33
+"""Number of the first packet an engine sends to the forger: no made-up acknowledgement hits it."""
+
+LIMITS = QuicLimits(max_data=4000, max_stream_data=600, max_streams=6, idle_timeout=10.0)
+
+
+@dataclass
+class Side:
+    """An engine whose peer's keys are known, so that anything can be said to it."""
+
+    is_short: bool
+    now: float = 100.0
+    heard: list[Any] = field(default_factory=list)
+    went_short: int = 0
+
+    def __post_init__(self) -> None:
+        self.client = client = QuicConnection(configuration=configure(LIMITS, True, ("x",)))
+        client.configuration.verify_mode = ssl.CERT_NONE
+        # The size stays, so the numbers of packets do.
+        limits = replace(LIMITS, short_way=self.is_short, max_datagram_size=1200)
+        serving = configure(limits, False, ("x",))
+        serving.certificate, serving.private_key = PAIR.chain[0], PAIR.key
+        self.engine = Engine(serving, limits, client.original_destination_connection_id)
+        client.connect(THERE, self.now)
+        for _ in range(6):
+            for data, _address in client.datagrams_to_send(self.now):
+                self.engine.receive_datagram(data, HERE, self.now)
+            for data, _address in self.engine.datagrams_to_send(self.now):
+                client.receive_datagram(data, THERE, self.now)
+            self.now += 0.1
+            for end in (client, self.engine):
+                end.handle_timer(self.now)
+        assert self.engine._is_settled is self.is_short
+        self.keys = client._cryptos[Epoch.ONE_RTT].send
+        self.cids = [each.cid for each in self.engine._host_cids]
+        self.number = client._packet_number
+        self.engine._packet_number = FAR
+        self.drain()
+        self.heard.clear()
+        self.forget_at_once()
+        opened = self.engine._open
+
+        def counted(data: bytes, now: float) -> bool:
+            found = opened(data, now)
+            self.went_short += found
+            return found
+
+        self.engine._open = counted  # type: ignore[method-assign]
+
+    def forget_at_once(self) -> None:
+        """The library forgets a stream that is over when it sends next, and until then finds fault
+        with data beyond its end; the short way forgets at once (RFC 9000, 4.5, allows both)."""
+        engine = self.engine
+        handlers: dict[int, Any] = engine._QuicConnection__frame_handlers  # type: ignore[attr-defined]
+
+        def handle(context: Any, kind: int, buf: Any) -> None:
+            engine._handle_stream_frame(context, kind, buf)
+            for stream in list(engine._streams.values()):
+                if stream.is_finished:
+                    engine._discard(stream)
+
+        for kind in range(0x08, 0x10):
+            handlers[kind] = handle, handlers[kind][1]
+
+    def say(self, packet: Packet) -> None:
+        """Bring a packet."""
+        parts = [each if isinstance(each, bytes) else self.ack(each) for each in packet.frames]
+        plain = mutated(b"".join(parts), packet.mutations)
+        self.number += packet.ahead
+        number, size = max(0, self.number - packet.back), packet.length
+        if packet.updates_key:
+            self.keys = next_key_phase(self.keys)
+        first = 0x40 | packet.bits | size - 1 | self.keys.key_phase << 2
+        truncated = (number & (1 << 8 * size) - 1).to_bytes(size, "big")
+        header = bytes([first]) + self.cids[packet.cid % len(self.cids)] + truncated
+        if len(plain) + size >= 4:
+            data = self.keys.encrypt_packet(header, plain, number)
+            if packet.is_spoilt:
+                data = data[:-1] + bytes([data[-1] ^ 1])
+            self.engine.receive_datagram(data, ELSEWHERE if packet.moves else HERE, self.now)
+
+    def ack(self, below: int) -> bytes:
+        """That everything has arrived, and ``below`` packets more than there were."""
+        last = self.engine._packet_number - 1 + below
+        return b"\x02" + encode(last) + b"\x00\x00" + encode(last)
+
+    def drain(self) -> None:
+        """Hear, and answer as a relay does."""
+        engine = self.engine
+        while (event := engine.next_event()) is not None:
+            if isinstance(event, StreamDataReceived | StreamReset):
+                engine.delivered(event)
+            if isinstance(event, StreamDataReceived):
+                self.note_data(event)
+                if event.end_stream and not event.stream_id & 2:
+                    engine.send(event.stream_id, b"thanks", True)
+            elif isinstance(event, StopSendingReceived):
+                self.heard.append(event)
+                engine.drop_unsent(event.stream_id)
+            elif isinstance(event, ConnectionIdIssued | ConnectionIdRetired):
+                self.heard.append(type(event))
+            else:
+                self.heard.append(event)
+
+    def note_data(self, event: StreamDataReceived) -> None:
+        """Bytes that come in a row are one piece, however they are cut."""
+        last = self.heard[-1] if self.heard else None
+        if isinstance(last, StreamDataReceived) and last.stream_id == event.stream_id:
+            self.heard[-1] = replace(
+                event, data=last.data + event.data, end_stream=event.end_stream
+            )
+        else:
+            self.heard.append(event)
+
+    def flush(self) -> None:
+        """Send what is to be sent; nobody hears it."""
+        self.engine.departures(self.now)
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass."""
+        end = self.now + seconds
+        for _ in range(50):
+            due = self.engine.deadline()
+            if due is None or due > end:
+                break
+            self.now = max(self.now, due)
+            self.engine.handle_timer(self.now)
+            self.drain()
+            self.flush()
+        self.now = end
+
+    def state(self) -> dict[str, Any]:
+        """What a difference would show in."""
+        engine = self.engine
+        space = engine._spaces[Epoch.ONE_RTT]
+        over = engine._close_event
+        if over is not None:
+            return {"heard": self.heard, "over": over, "state": engine._state}
+        return {
+            "heard": self.heard,
+            "streams": {
+                stream_id: (
+                    stream.receiver.highest_offset,
+                    stream.receiver._buffer_start,
+                    stream.receiver._final_size,
+                    stream.receiver.is_finished,
+                    bytes(stream.receiver._buffer),
+                    list(stream.receiver._ranges),
+                    stream.max_stream_data_local,
+                    stream.max_stream_data_remote,
+                    stream.sender._reset_error_code,
+                    stream.sender._buffer_fin,
+                    stream.sender.is_finished,
+                )
+                for stream_id, stream in sorted(engine._streams.items())
+            },
+            "granted": [
+                (each.value, each.used)
+                for each in (
+                    engine._local_max_data,
+                    engine._local_max_streams_bidi,
+                    engine._local_max_streams_uni,
+                )
+            ],
+            "credit": (
+                engine._remote_max_data,
+                engine._remote_max_data_used,
+                engine._remote_max_streams_bidi,
+                engine._remote_max_streams_uni,
+            ),
+            "delivered": engine.traffic,
+            "received": vars(space.received_packets),
+            "largest": (space.largest_received_packet, space.expected_packet_number),
+            "to be acknowledged": space.ack_at is not None,
+            "ids": (len(engine._host_cids), self.cids.index(engine.host_cid)),
+            "peer's ids": (engine._peer_cid.sequence_number, len(engine._peer_cid_available)),
+            "paths": [(each.addr, each.is_validated) for each in engine._network_paths],
+            "spin": engine._spin_bit,
+            "key": engine._cryptos[Epoch.ONE_RTT].key_phase,
+            "unsent": engine.unsent,
+        }
+
+
+@dataclass(frozen=True)
+class Packet:
+    """A packet of a forger; whole numbers among ``frames`` are acknowledgements of everything."""
+
+    frames: list[bytes | int]
+    mutations: list[tuple[str, int, int]] = field(default_factory=list)
+    ahead: int = 1
+    back: int = 0
+    length: int = 2
+    bits: int = 0
+    cid: int = 0
+    moves: bool = False
+    updates_key: bool = False
+    is_spoilt: bool = False
+
+
+def mutated(plain: bytes, mutations: list[tuple[str, int, int]]) -> bytes:
+    """The payload after a few bytes were changed, inserted or cut off."""
+    data = bytearray(plain)
+    for how, where, what in mutations:
+        at = where % (len(data) + 1)
+        if how == "cut":
+            del data[at:]
+        elif how == "insert":
+            data.insert(at, what)
+        elif at < len(data):
+            data[at] = what
+    return bytes(data)
+
+
+def numbers(*likely: int) -> st.SearchStrategy[bytes]:
+    """A varint: a likely one, a small one or any, now and then longer than it has to be."""
+    value = st.one_of(
+        st.sampled_from(likely or (0,)),
+        st.integers(0, 30),
+        st.sampled_from([4001, 1 << 14, 1 << 30, 1 << 60, (1 << 60) + 1, (1 << 62) - 1]),
+    )
+    return st.builds(
+        lambda number, size: max(
+            encode(number), (number | 3 << 62).to_bytes(8, "big") if size else b"", key=len
+        ),
+        value,
+        st.sampled_from([0, 0, 0, 0, 1]),
+    )
+
+
+IDS = st.sampled_from([encode(each) for each in (2, 2, 2, 6, 0, 0, 4, 10, 22, 26, 3, 1, 7, 11)])
+
+
+@st.composite
+def stream_frames(draw: st.DrawFn) -> bytes:
+    kind = draw(st.integers(0x08, 0x0F))
+    data = draw(st.sampled_from([b"", b"a", b"abcdef", bytes(30), bytes(300), bytes(700)]))
+    frame = bytes([kind]) + draw(st.one_of(IDS, IDS, IDS, numbers()))
+    if kind & 4:
+        frame += draw(numbers(0, 1, 6, 30, 31, 300, 301, 570, 600))
+    if kind & 2:
+        frame += draw(st.one_of(st.just(encode(len(data))), st.just(encode(len(data))), numbers()))
+    return frame + data
+
+
+def made(kind: int, *parts: st.SearchStrategy[bytes]) -> st.SearchStrategy[bytes]:
+    return st.tuples(*parts).map(lambda found: bytes([kind]) + b"".join(found))
+
+
+CID_8 = st.sampled_from([b"\x08" + bytes([each]) * 24 for each in range(3)])
+OTHERS = st.one_of(
+    st.integers(0, 5).map(bytes),
+    st.just(b"\x01"),
+    made(0x02, numbers(), numbers(), numbers(0, 1, 2), numbers(), numbers(0), numbers(0)),
+    made(0x03, numbers(), numbers(), numbers(0), numbers(), numbers(), numbers(), numbers()),
+    made(0x04, IDS, numbers(), numbers(0, 6, 30, 300, 600, 601)),
+    made(0x05, IDS, numbers()),
+    made(0x06, numbers(0), st.just(b"\x02hi")),
+    made(0x07, st.just(b"\x02hi")),
+    made(0x10, numbers(5000, 1 << 21)),
+    made(0x11, IDS, numbers(700, 5000)),
+    made(0x12, numbers(6, 7, 100)),
+    made(0x13, numbers(6, 7, 100)),
+    made(0x14, numbers()),
+    made(0x15, IDS, numbers()),
+    made(0x16, numbers()),
+    made(0x17, numbers()),
+    made(0x18, numbers(8, 9), numbers(0), CID_8),
+    made(0x19, numbers(0, 1, 2)),
+    made(0x1A, st.just(b"8 bytes.")),
+    made(0x1B, st.just(b"8 bytes.")),
+    made(0x1C, numbers(), numbers(), st.just(b"\x02hi")),
+    made(0x1D, numbers(), st.just(b"\x02hi")),
+    st.just(b"\x1e"),
+    made(0x30, st.binary(max_size=6)),
+    made(0x31, st.just(b"\x02hi")),
+    made(0x40, st.sampled_from([b"\x02", b"\x08", b"\x1e", b"\x42"])),
+    st.binary(max_size=12),
+)
+FRAMES = st.lists(
+    st.one_of(
+        stream_frames(), stream_frames(), stream_frames(), st.sampled_from([0, 0, 5]), OTHERS
+    ),
+    max_size=4,
+)
+MUTATIONS = st.lists(
+    st.tuples(st.sampled_from(["set", "insert", "cut"]), st.integers(0, 60), st.integers(0, 255)),
+    max_size=2,
+)
+
+
+def rarely(usual: Any, *others: Any) -> st.SearchStrategy[Any]:
+    return st.sampled_from([usual] * 12 + list(others))
+
+
+PACKETS = st.builds(
+    Packet,
+    FRAMES,
+    st.one_of(st.just([]), st.just([]), st.just([]), MUTATIONS),
+    rarely(1, 0, 2, 5, 300),
+    rarely(0, 1, 2, 7, 200),
+    st.sampled_from([2, 2, 1, 3, 4]),
+    rarely(0, 0x20, 0x20, 0x20, 0x20, 0x08, 0x10),
+    rarely(0, 1, 2),
+    rarely(False, True),
+    rarely(False, True),
+    rarely(False, True),
+)
+STEPS = st.lists(
+    st.one_of(
+        PACKETS,
+        PACKETS,
+        PACKETS,
+        st.sampled_from(["flush", "flush", "send", "open", 0.001, 0.03, 0.4, 6.0]),
+    ),
+    min_size=1,
+    max_size=25,
+)
+
+
+def play(side: Side, step: Packet | str | float) -> None:
+    """Have one thing happen."""
+    if isinstance(step, Packet):
+        side.say(step)
+        side.drain()
+    elif isinstance(step, float):
+        side.wait(step)
+    elif step == "open":
+        if (stream := side.engine.open_stream(True)) is not None:
+            side.engine.send(stream, b"news", False)
+    elif step == "send":
+        for stream in list(side.engine._streams):
+            side.engine.send(stream, bytes(100), False)
+    else:
+        side.flush()
+
+
+@settings(max_examples=300, deadline=None)
+@given(STEPS)
+def test_a_forger_finds_no_difference(steps) -> None:
+    short, stock = Side(True), Side(False)
+    for side in (short, stock):
+        play(side, "open")
+        play(side, "flush")
+    for step in steps:
+        for side in (short, stock):
+            play(side, step)
+            # What is to be sent leaves at once: acknowledgements of all hit the same then.
+            side.flush()
+        assert short.state() == stock.state()
+    assert not stock.went_short
+
+
+CASES = [
+    pytest.param([b"\x0c\x02" + b"\xff" * 8 + b"data"], id="beyond all offsets"),
+    pytest.param([b"\x0e\x02\x00\x3fdata"], id="longer than the packet"),
+    pytest.param([b"\x0f\x02\x02\x01x", b"\x0f\x02\x04\x01x"], id="after the end"),
+    pytest.param([b"\x0a\x03\x04data"], id="on a stream of ours"),
+    pytest.param([b"\x0a\x1a\x04data"], id="too many streams"),
+    pytest.param([b"\x0e\x02\x42\x58\x04data"], id="over the stream's limit"),
+    pytest.param([b"\x04\x02\x00\x01", b"\x0a\x02\x04data"], id="data beyond a reset"),
+    pytest.param([b"\x02\x03\x00\x00\x09"], id="a negative packet number"),
+    pytest.param([b"\x12" + b"\xd0" + bytes(6) + b"\x01"], id="streams beyond all limits"),
+    pytest.param([b"\x11\x02\x05"], id="a limit on what cannot be sent"),
+    pytest.param([], id="no frames"),
+]
+
+
+@pytest.mark.parametrize("frames", CASES)
+def test_a_fault_is_named_as_the_library_names_it(frames) -> None:
+    ends = []
+    for is_short in (True, False):
+        side = Side(is_short)
+        side.say(Packet([*frames], length=4))
+        side.drain()
+        over = side.engine.ending
+        assert isinstance(over, ConnectionTerminated)
+        assert bool(side.went_short) is (is_short and bool(frames))
+        ends.append(over)
+    assert ends[0] == ends[1]
