@@ -39,6 +39,7 @@ class Net:
     loss: float = 0.0
     mtu: int = 1500
     peer_takes: int | None = None
+    here: tuple[str, int] = HERE
     delay: float = 0.01
     jitter: float = 0.0
     seed: int = 1
@@ -96,7 +97,7 @@ class Net:
             while self.under_way and self.under_way[0][0] <= self.now:
                 _, _, is_up, data = heapq.heappop(self.under_way)
                 if is_up:
-                    self.server.receive_datagram(data, HERE, self.now)
+                    self.server.receive_datagram(data, self.here, self.now)
                 else:
                     self.client.receive_datagram(data, THERE, self.now)
             timers = (self.server.deadline(), self.client.get_timer())
@@ -297,3 +298,20 @@ def test_no_larger_packet_leaves_than_the_peer_takes() -> None:
     net.run(10.0)
     assert max(sizes) == 1250
     assert net.got[stream] == bytes(100_000)
+
+
+def test_a_client_that_moves_is_on_the_short_way_again() -> None:
+    net, _ = carried(True, 0.0, 1)
+    net.here = ("192.0.2.7", 7)
+    for _ in range(20):
+        stream = net.server.open_stream(True)
+        net.server.send(stream, bytes(50_000), True)
+        net.client.send_stream_data(net.client.get_next_available_stream_id(True), b"x", True)
+        net.run(1.0)
+        assert stream in net.finished
+    assert len(net.server._network_paths) == 2
+    assert net.server.get_peer_address() == net.here
+    before = net.short
+    net.server.send(net.server.open_stream(True), bytes(50_000), True)
+    net.run(1.0)
+    assert net.short >= before + 30

@@ -73,7 +73,7 @@ class Incoming(QuicConnection):
         self._is_long_due = True
         """Whether the library has something to say."""
         self._is_settled = False
-        """Whether there is nothing but the path ``_home`` and the keys of every day."""
+        """Whether there is nothing to be done but what is done every day, on the path ``_home``."""
         self._home: Address = ()
         self._alive_at = 0.0
         """When the idle timeout last began to run, if later than the library knows."""
@@ -97,8 +97,9 @@ class Incoming(QuicConnection):
             and self._state is QuicConnectionState.CONNECTED
             and not self._close_pending
             and self._quic_logger is None
-            and len(self._network_paths) == 1
-            and self._network_paths[0].is_validated
+            and all(
+                each.is_validated and not each.remote_challenges for each in self._network_paths
+            )
         )
         if self._is_settled:
             self._home = self._network_paths[0].addr
