@@ -383,6 +383,7 @@ def test_a_forger_finds_no_difference(steps) -> None:
 
 CASES = [
     pytest.param([b"\x0c\x02" + b"\xff" * 8 + b"data"], id="beyond all offsets"),
+    pytest.param([b"\x0c\x1a" + b"\xff" * 8 + b"x"], id="beyond all offsets and streams"),
     pytest.param([b"\x0e\x02\x00\x3fdata"], id="longer than the packet"),
     pytest.param([b"\x0f\x02\x02\x01x", b"\x0f\x02\x04\x01x"], id="after the end"),
     pytest.param([b"\x0a\x03\x04data"], id="on a stream of ours"),
