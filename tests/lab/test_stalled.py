@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import subprocess
 import sys
 import time
 
@@ -97,10 +98,9 @@ def test_bad_company_costs_the_others_nothing(fleet, figures, short_way):
 
     slow = far._come(Live(far, [station.url], "cam", False))
     whole = f"{station.url}/?jwt={fleet.token()}"
+    watch = "-m", "relay", "subscribe", "--raw", whole, "cam", "video"
     stopped = frozen.popen(
-        [sys.executable, "-m", "relay", "subscribe", "--raw", whole, "cam", "video"]
-        + ["--tls-root", fleet.authority.file],
-        stdout=-1,
+        [sys.executable, *watch, "--tls-root", fleet.authority.file], stdout=subprocess.PIPE
     )
     assert stopped.stdout is not None
     assert stopped.stdout.read(SIZE), "it hears, too"
