@@ -87,7 +87,9 @@ def running(folder: Path) -> Running:
         file = folder / "relay.toml"
         file.write_text(base + extra)
         structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
-        relay = Relay(load(file, environ={}).settings)
+        # So that everything here can be run without the short way, too.
+        quic = {name: said for name, said in os.environ.items() if name.startswith("MOQ_QUIC__")}
+        relay = Relay(load(file, environ=quic).settings)
         async with relay.running():
             yield relay
 

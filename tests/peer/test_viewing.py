@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import pytest
@@ -231,3 +232,46 @@ def test_many_parts_of_a_group_cost_no_memory(world: Any) -> None:
     for _ in range(200):
         assert viewer.answer(viewer.fetch(1, first_frame=1)) == whole(1, 1)
     assert world.house.origin.stock.cache.used == cache
+
+
+def calls(world: Any, viewers: int) -> float:
+    """Calls for each viewer of what the relay does with one more frame of a group."""
+    track = world.connect().publish("cam", t=INFO).tracks["t"]
+    for _ in range(viewers):
+        world.connect().watch("cam", "t")
+    track.append_group()
+    track.write_frame(b"first", 1)
+    world.run()
+    count = 0
+
+    def note(frame: Any, event: str, argument: Any) -> None:
+        nonlocal count
+        count += event in ("call", "c_call")
+
+    # Only the relay's halves of the wires count.
+    publisher, *others = world.clients
+    track.write_frame(bytes(1000), 2)
+    publisher.wire.client.receiver.flush()
+    before = sys.getprofile()
+    sys.setprofile(note)
+    try:
+        publisher.wire.run()
+        for host in world.hosts:
+            host.flush()
+    finally:
+        sys.setprofile(before)
+    world.run()
+    assert all(b"\0" * 1000 in sent(each) for each in others)
+    return count / viewers
+
+
+def sent(client: Any) -> bytes:
+    """All bytes of streams that the relay sent to somebody."""
+    return b"".join(
+        bytes(args[2]) for args in client.wire.server.sent if args[0] == "stream_received"
+    )
+
+
+def test_a_viewer_costs_the_same_however_many_there_are(make_world: Any) -> None:
+    few, many = calls(make_world(), 4), calls(make_world(), 64)
+    assert many <= few * 1.2

@@ -251,6 +251,8 @@ class Incoming(QuicConnection):
             if stop > len(plain):
                 raise _Odd
         data = plain[at:stop]
+        if offset + len(data) > _MAX_OFFSET:
+            raise _Odd
         self._assert_stream_can_receive(kind, stream_id)
         stream = self._streams.get(stream_id)
         if stream is None:
@@ -270,8 +272,6 @@ class Incoming(QuicConnection):
         if end > receiver.highest_offset:
             used += end - receiver.highest_offset
         if end > stream.max_stream_data_local or used > self._local_max_data.value:
-            if end > _MAX_OFFSET:
-                raise _Odd
             which = "stream" if end > stream.max_stream_data_local else "connection"
             raise QuicConnectionError(
                 QuicErrorCode.FLOW_CONTROL_ERROR, kind, f"Over {which} data limit"

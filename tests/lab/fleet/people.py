@@ -143,6 +143,8 @@ class Publisher(Person):
 class Viewer(Person):
     """Watches one broadcast, goes on when it breaks off, and goes elsewhere when it must."""
 
+    max_latency = MAX_LATENCY
+
     def __init__(self, crowd: Crowd, urls: Sequence[str], path: str, resume: bool) -> None:
         self.path = path
         self.resume = resume
@@ -160,7 +162,7 @@ class Viewer(Person):
         while True:
             broadcast = await client.find(self.path)
             start = max(self.groups) + 1 if self.arrivals and self.resume else None
-            demand = Demand(max_latency=MAX_LATENCY, start=start)
+            demand = Demand(max_latency=self.max_latency, start=start)
             reason = "it ended"
             try:
                 async for item in client.frames(broadcast, TRACK, demand).frames():

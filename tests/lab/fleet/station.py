@@ -68,8 +68,11 @@ class Station:
         """Where it is dialled, without a path."""
         return f"https://{self.host.address}:{PORT}"
 
-    def configure(self, connect: Sequence[str] = (), cluster: str = "", more: str = "") -> None:
-        """Write its settings; ``cluster`` is more of that section, ``more`` sections of its own."""
+    def configure(
+        self, connect: Sequence[str] = (), cluster: str = "", more: str = "", quic: str = ""
+    ) -> None:
+        """Write its settings; ``cluster`` and ``quic`` are more of those sections, ``more``
+        sections of their own."""
         listed = json.dumps(list(connect))
         text = f"""
 [server]
@@ -87,6 +90,7 @@ root = ["{self.fleet.authority.file}"]
 key = "{self.fleet.key_file}"
 [quic]
 idle_timeout = {IDLE}
+{quic}
 [cache]
 linger = {LINGER}
 [log]
