@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import base64
+import time
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from relay.auth.compact import from_base64url, parse_object, split, to_base64url, to_json
+from relay.auth.compact import (
+    from_base64url,
+    parse_object,
+    parse_value,
+    split,
+    to_base64url,
+    to_json,
+)
 
 
 @given(st.binary(max_size=50))
@@ -62,3 +70,10 @@ def test_errors_do_not_quote() -> None:
 @settings(max_examples=80)
 def test_json_round_trip(members: dict[str, object]) -> None:
     assert parse_object(to_json(members)) == members
+
+
+def test_a_text_that_does_not_end_is_refused_in_no_time():
+    began = time.process_time()
+    with pytest.raises(ValueError, match="not JSON"):
+        parse_value(b'"' + b'\\"' * 200_000)
+    assert time.process_time() - began < 5.0

@@ -172,3 +172,31 @@ def test_the_internal_face_shows_all_routes(running: Any) -> None:
             assert json.dumps(found)
 
     asyncio.run(main())
+
+
+def test_reading_is_on_the_tenants_books(running: Any) -> None:
+    said = "[quotas.tenants.anon]\ntracks = 1\negress_bits = 16000\n"
+
+    async def main() -> None:
+        async with running(said) as relay, httpx.AsyncClient(base_url=base(relay)) as web:
+            await web.post("/publish/anon/a/x", content=b"x")
+            async with web.stream("GET", "/watch/anon/a/x") as stream:
+                refused = await web.get("/watch/anon/a/x")
+                assert refused.status_code == 429
+                assert "quotas.tracks" in refused.json()["detail"]
+                for _ in range(20):
+                    await web.post("/publish/anon/a/x", content=b"x" * 1000)
+                began, frames = time.monotonic(), 0
+                async for line in stream.aiter_lines():
+                    frames += line == "event: frame"
+                    if frames == 7:  # one byte and six thousand: 2000 at once, then 2000 a second
+                        break
+                assert time.monotonic() - began > 1.0
+            await until(lambda: not relay.press.readers)
+            usage = relay.house.ledger.usage()["anon"]
+            assert (usage["tracks"], usage["subscribers"]) == (0, 0)
+            await asyncio.sleep(1.0)
+            async with web.stream("GET", "/watch/anon/a/x") as stream:
+                assert stream.status_code == 200
+
+    asyncio.run(main())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -60,3 +62,9 @@ def test_any_address_has_one_meaning_or_none(path, track):
     assert address.broadcast
     assert segments[: address.broadcast.count("/") + 1] == address.broadcast.split("/")
     assert address.track
+
+
+def test_a_long_address_is_read_in_no_time():
+    began = time.process_time()
+    assert read("/a" * 8000, DECLARED).track == "a"
+    assert time.process_time() - began < 2.0

@@ -17,7 +17,8 @@ MAX_DEPTH = 16
 """Objects and lists inside one another in a header, a payload or a key."""
 
 _ALPHABET = re.compile(r"[A-Za-z0-9_-]*")
-_STRING = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
+# A text that does not end is taken to the end of all: looking for others in it takes square time.
+_STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"?', re.DOTALL)
 
 
 class Parts(NamedTuple):

@@ -94,20 +94,21 @@ def read(path: str, declared: Iterable[Declared], track: str | None = None) -> A
         return _named("/".join(segments), track)
     if len(segments) < 2:
         raise BadRequest("a broadcast and a track are named, in this order")
+    names = [_unescaped(each) for each in segments[1:]]
     known = list(declared)
-    for at in range(1, len(segments)):
-        broadcast = "/".join(segments[:at])
-        rest = [_unescaped(each) for each in segments[at:]]
-        fitting = [each for each in known if each.fits(broadcast)]
-        if any(each.track == "/".join(rest) for each in fitting):
-            return Address(broadcast, _checked("/".join(rest)), None)
-        if len(rest) > 1 and VERSION.fullmatch(rest[-1]):
-            name = "/".join(rest[:-1])
-            if any(each.track == name for each in fitting):
-                return Address(broadcast, _checked(name), rest[-1])
-    last = _unescaped(segments[-1])
+    # A declared name has few segments, and a stranger's path may have thousands.
+    most = max((each.track.count("/") + 2 for each in known), default=0)
+    for at in range(max(1, len(segments) - most), len(segments)):
+        broadcast, rest = "/".join(segments[:at]), names[at - 1 :]
+        whole, shorter = "/".join(rest), "/".join(rest[:-1])
+        if any(each.track == whole and each.fits(broadcast) for each in known):
+            return Address(broadcast, _checked(whole), None)
+        fitting = [each for each in known if each.track == shorter and each.fits(broadcast)]
+        if shorter and fitting and VERSION.fullmatch(rest[-1]):
+            return Address(broadcast, _checked(shorter), rest[-1])
+    last = names[-1]
     if len(segments) > 2 and VERSION.fullmatch(last):
-        return Address("/".join(segments[:-2]), _checked(_unescaped(segments[-2])), last)
+        return Address("/".join(segments[:-2]), _checked(names[-2]), last)
     return _named("/".join(segments[:-1]), last)
 
 

@@ -38,9 +38,10 @@ SHORTEST = 18
 """Characters below which a single word is no credential of any kind."""
 
 _CREDENTIALS = (
-    re.compile(r"[A-Za-z0-9_=-]{8,}\.[A-Za-z0-9_=-]{2,}\.[A-Za-z0-9_=-]*"),  # JWT, signed or not
+    # JWT, signed or not; looked for where letters begin only, or long texts take square time.
+    re.compile(r"(?<![A-Za-z0-9_=-])[A-Za-z0-9_=-]{8,}\.[A-Za-z0-9_=-]{2,}\.[A-Za-z0-9_=-]*"),
     re.compile(r"(?<![A-Za-z0-9])mq_[A-Za-z0-9]{12}_[A-Za-z0-9]+"),  # API token
-    re.compile(r"[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{8,}"),  # API key: secret.salt
+    re.compile(r"(?<![A-Za-z0-9_-])[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{8,}"),  # API key: secret.salt
     re.compile(r"ey[A-Za-z0-9_=-]{16,}"),  # a piece of a JWT; the others may hold such letters too
 )
 _LOOSE = (

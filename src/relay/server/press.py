@@ -28,6 +28,9 @@ from relay.server.shares import known
 if TYPE_CHECKING:
     from relay.server.relay import Relay
 
+PAUSE = 0.05
+"""Seconds after which a reader whose tenant may have no more asks again."""
+
 
 PUBLISHING = ("broadcasts", "publishers", "announces_per_second", "ingress_bits")
 """Quotas that a request uses which publishes."""
@@ -40,15 +43,21 @@ class Ended(Forbidden):
 class Reader:
     """One who watches, and what lets it."""
 
-    def __init__(self, press: Press, grant: Grant, follower: Follower, loan: Loan | None) -> None:
+    def __init__(
+        self, press: Press, grant: Grant, follower: Follower, loan: Loan | None, tab: Tab
+    ) -> None:
+        """``tab`` has the subscription on it already."""
         self.press = press
         self.grant = grant
         self.follower = follower
         self.loan = loan
+        self.tab = tab
+        self._ended: Ended | None = None
 
     def end(self, why: str) -> None:
         """It has to go."""
-        self.follower.end(Ended(why))
+        self._ended = Ended(why)
+        self.follower.end(self._ended)
 
     async def frames(self) -> AsyncIterator[Any]:
         """Frames with the fields decrypted that the reader may see."""
@@ -61,13 +70,28 @@ class Reader:
             else:
                 allowed = frozenset(self.grant.decrypt)
                 payload = decrypt_frame(item.payload, station.keys, allowed)
-                self.press.sent(self.grant, len(payload))
+                await self._pay(len(payload))
                 yield item.group, item.number, payload
+
+    async def _pay(self, size: int) -> None:
+        """Wait until its tenant may have more; meanwhile what comes waits as for a slow reader.
+
+        Raises `Ended` for whoever has to go before.
+        """
+        clock = self.press.relay.house.clock
+        while self.tab.room(clock()) <= 0:
+            await asyncio.sleep(PAUSE)
+            if self._ended is not None:
+                raise self._ended
+        self.tab.sent(size, clock())
+        if not self.follower.is_behind:
+            self.tab.emptied()
 
     def leave(self) -> None:
         """It is gone. Harmless when it has left already."""
         self.press.readers.discard(self)
         self.follower.close()
+        self.tab.close()
         if self.loan is not None:
             self.loan.end("the reader left")
             self.loan = None
@@ -151,10 +175,6 @@ class Press:
         await known(self._account(grant), ("sessions_per_second", *needs), house.clock)
         house.ledger.arrive(grant.tenant, house.clock())
 
-    def sent(self, grant: Grant, size: int) -> None:
-        """Bytes went out to a reader."""
-        self._account(grant).send(size, self.relay.house.clock())
-
     def publish(
         self, grant: Any, address: Address, body: bytes, is_json: bool, one_group: bool
     ) -> tuple[Sequence[Sent], bool]:
@@ -182,7 +202,9 @@ class Press:
             house.clock,
             settings.watch_backlog_bytes,
         )
-        reader = Reader(self, rights, follower, loan)
+        tab = Tab(self._account(rights), is_seated=False)
+        tab.add_track(house.clock())
+        reader = Reader(self, rights, follower, loan, tab)
         self.readers.add(reader)
         if loan is not None:
             loan.begin(reader.change, reader.end)
