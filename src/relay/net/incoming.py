@@ -156,7 +156,7 @@ class Incoming(QuicConnection):
         except QuicConnectionError as error:
             self.close(error.error_code, error.frame_type, error.reason_phrase)
             return True
-        if self._is_settled:
+        if self._state is QuicConnectionState.CONNECTED and not self._close_pending:
             self._note(number, eliciting, now)
         return True
 
