@@ -27,8 +27,11 @@ WATCHED = 6.0
 """Seconds over which is measured."""
 
 LATE = 0.05
-"""Seconds by which the slowest hundredth of frames may be later in bad company: one turn of a
-busy loop, and far less than the narrow link makes anybody wait."""
+"""Seconds by which half of the frames may be later in bad company."""
+
+SLOWEST = 0.5
+"""The same for the slowest hundredth, which on a busy machine other programs delay as well: far
+less than the narrow link makes anybody wait."""
 
 BEHIND = 2.0
 """Seconds by which the newest frame at the end of the narrow link may be old: a group of one
@@ -70,11 +73,11 @@ def memory(station: Station) -> int:
         return next(int(line.split()[1]) for line in status if line.startswith("VmRSS"))
 
 
-def slowest(viewer: Viewer, since: float) -> float:
-    """Latency that one in a hundred frames exceeds."""
+def latency(viewer: Viewer, since: float) -> tuple[float, float]:
+    """Seconds that half of the frames exceed, and one in a hundred."""
     late = sorted(each.late for each in viewer.arrivals if each.when >= since)
     assert len(late) > WATCHED / EVERY / 2
-    return late[-1 - len(late) // 100]
+    return late[len(late) // 2], late[-1 - len(late) // 100]
 
 
 @pytest.mark.parametrize("short_way", ["true", "false"])
@@ -94,7 +97,7 @@ def test_bad_company_costs_the_others_nothing(fleet, figures, short_way):
     until(lambda: fast.arrivals, 10, "groups")
     since = time.monotonic()
     time.sleep(WATCHED)
-    alone, before = slowest(fast, since), memory(station)
+    alone, before = latency(fast, since), memory(station)
 
     slow = far._come(Live(far, [station.url], "cam", False))
     whole = f"{station.url}/?jwt={fleet.token()}"
@@ -108,15 +111,16 @@ def test_bad_company_costs_the_others_nothing(fleet, figures, short_way):
     until(lambda: slow.arrivals, 10, "a frame over the narrow link")
     since = time.monotonic()
     time.sleep(WATCHED)
-    together = slowest(fast, since)
+    together = latency(fast, since)
     behind = (publisher.serial - max(each.serial for each in slow.arrivals)) * EVERY
-    figures["alone_s"], figures["together_s"], figures["behind_s"] = alone, together, behind
+    figures["alone_s"], figures["together_s"], figures["behind_s"] = alone[1], together[1], behind
     figures["grown_kb"] = memory(station) - before
     figures["slow_frames"] = len([each for each in slow.arrivals if each.when >= since])
     stopped.kill()
     stopped.wait()
     stopped.stdout.close()
-    assert together <= alone + LATE
+    assert together[0] <= alone[0] + LATE
+    assert together[1] <= alone[1] + SLOWEST
     assert (fast.connected, slow.connected, fast.lost, slow.lost) == (1, 1, [], [])
     assert behind <= BEHIND
     assert figures["slow_frames"] >= WATCHED / EVERY * NARROW / 4_000_000 / 2, "half of what fits"
