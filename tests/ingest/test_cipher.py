@@ -5,7 +5,16 @@ from __future__ import annotations
 import pytest
 
 from relay.errors import Unavailable
-from relay.ingest.cipher import KeptKey, KeptKeys, decrypt, decrypt_frame, encrypt, read_pointer
+from relay.ingest.cipher import (
+    KeptKey,
+    KeptKeys,
+    decrypt,
+    decrypt_frame,
+    encrypt,
+    owner_of,
+    read_pointer,
+)
+from relay.path import Path
 
 ONE, TWO = b"1" * 32, b"2" * 32
 
@@ -14,33 +23,36 @@ def test_a_field_is_read_by_those_who_may_and_old_versions_stay_readable():
     key = KeptKey(ONE)
     keys = KeptKeys(pii=key)
     record = {"user": {"mail": "a@b", "tags": [1, 2]}, "n": 1}
-    encrypt(record, {"/user/mail": "pii", "/user/tags/1": "pii", "/missing": "pii"}, keys)
+    encrypt(record, {"/user/mail": "pii", "/user/tags/1": "pii", "/missing": "pii"}, keys, "plant")
     assert record["user"]["mail"].startswith("kid:pii:v1:")
     key.versions.append(TWO)
     newer = {"mail": "c"}
-    encrypt(newer, {"/mail": "pii"}, keys)
+    encrypt(newer, {"/mail": "pii"}, keys, "plant")
     assert newer["mail"].startswith("kid:pii:v2:")
     allowed = frozenset({"pii"})
-    assert decrypt(record, keys, allowed) == {"user": {"mail": "a@b", "tags": [1, 2]}, "n": 1}
-    assert decrypt(newer, keys, allowed) == {"mail": "c"}
-    assert decrypt(record, keys, frozenset({"other"})) == record
+    assert decrypt(record, keys, allowed, "plant") == {
+        "user": {"mail": "a@b", "tags": [1, 2]},
+        "n": 1,
+    }
+    assert decrypt(newer, keys, allowed, "plant") == {"mail": "c"}
+    assert decrypt(record, keys, frozenset({"other"}), "plant") == record
 
 
 def test_what_was_tampered_with_or_renamed_stays_sealed():
     keys = KeptKeys(a=KeptKey(ONE), b=KeptKey(ONE))
     record = {"x": 1}
-    encrypt(record, {"/x": "a"}, keys)
+    encrypt(record, {"/x": "a"}, keys, "plant")
     sealed = record["x"]
     both = frozenset({"a", "b"})
     for changed in (sealed.replace("kid:a", "kid:b"), sealed[:-6] + "AAAAA=", "kid:a:v9:AAAA"):
-        assert decrypt({"x": changed}, keys, both) == {"x": changed}
-    assert decrypt_frame(b"kid: not json", keys, both) == b"kid: not json"
+        assert decrypt({"x": changed}, keys, both, "plant") == {"x": changed}
+    assert decrypt_frame(b"kid: not json", keys, both, "plant") == b"kid: not json"
 
 
 def test_without_its_key_nothing_is_changed():
     record = {"x": 1, "y": 2}
     with pytest.raises(Unavailable):
-        encrypt(record, {"/x": "a", "/y": "gone"}, KeptKeys(a=KeptKey(ONE)))
+        encrypt(record, {"/x": "a", "/y": "gone"}, KeptKeys(a=KeptKey(ONE)), "plant")
     assert record == {"x": 1, "y": 2}
 
 
@@ -52,4 +64,14 @@ def test_no_pointer(text):
 
 def test_a_frame_that_no_text_can_hold_stays_as_it_is():
     frame = b'{"a":"\\ud800","b":"kid:pii:v1:AAAA"}'
-    assert decrypt_frame(frame, KeptKeys(pii=KeptKey(ONE)), frozenset({"pii"})) == frame
+    assert decrypt_frame(frame, KeptKeys(pii=KeptKey(ONE)), frozenset({"pii"}), "plant") == frame
+
+
+def test_whoever_publishes_the_ciphertext_of_another_as_his_own_reads_nothing() -> None:
+    keys, allowed = KeptKeys(pii=KeptKey(ONE)), frozenset({"pii"})
+    record = {"mail": "a@b"}
+    encrypt(record, {"/mail": "pii"}, keys, owner_of(Path("plant/door")))
+    stolen = dict(record)
+    assert decrypt(stolen, keys, allowed, owner_of(Path("thief/door"))) == record
+    assert decrypt(stolen, keys, allowed, owner_of(Path("plant/other"))) == {"mail": "a@b"}
+    assert decrypt(stolen, keys, allowed, owner_of(Path(""))) == record

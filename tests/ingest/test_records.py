@@ -54,7 +54,7 @@ def test_any_body_is_records_or_a_bad_request(body):
 
 
 def test_a_record_is_checked_before_it_is_encrypted(schema):
-    good = prepare({"c": 1, "mail": "m"}, schema(SCHEMA), {"/mail": "pii"}, KEYS, 2.0)
+    good = prepare({"c": 1, "mail": "m"}, schema(SCHEMA), {"/mail": "pii"}, KEYS, "plant", 2.0)
     assert good.error is None
     assert json.loads(good.payload)["mail"].startswith("kid:pii:v1:")
     assert b" " not in good.payload
@@ -69,7 +69,7 @@ def test_a_record_is_checked_before_it_is_encrypted(schema):
     ],
 )
 def test_what_does_not_fit_is_a_letter_with_nothing_in_the_clear(schema, record, error):
-    ready = prepare(record, schema(SCHEMA), {"/mail": "pii"}, KEYS, 2.0)
+    ready = prepare(record, schema(SCHEMA), {"/mail": "pii"}, KEYS, "plant", 2.0)
     letter = json.loads(ready.payload)
     assert (ready.error, letter["error"], letter["timestamp"]) == (error, error, 2000)
     kept = letter["record"]
@@ -78,11 +78,11 @@ def test_what_does_not_fit_is_a_letter_with_nothing_in_the_clear(schema, record,
 
 def test_without_its_key_a_record_is_not_made():
     with pytest.raises(Unavailable):
-        prepare({"mail": "m"}, None, {"/mail": "none"}, KEYS, 2.0)
+        prepare({"mail": "m"}, None, {"/mail": "none"}, KEYS, "plant", 2.0)
 
 
 def test_nothing_is_fetched_because_a_schema_names_it(schema):
-    ready = prepare({}, schema({"$ref": "http://127.0.0.1:9/x.json"}), {}, KEYS, 2.0)
+    ready = prepare({}, schema({"$ref": "http://127.0.0.1:9/x.json"}), {}, KEYS, "plant", 2.0)
     assert ready.error == "the schema cannot be followed"
 
 
@@ -98,7 +98,9 @@ def test_a_schema_that_is_not_there(tmp_path):
 
 
 def test_a_number_above_every_float_does_not_fit(schema):
-    found = prepare({"c": 10**400}, schema({"properties": {"c": {"multipleOf": 0.5}}}), {}, KEYS, 2)
+    found = prepare(
+        {"c": 10**400}, schema({"properties": {"c": {"multipleOf": 0.5}}}), {}, KEYS, "plant", 2
+    )
     assert found.error is not None
 
 
@@ -107,12 +109,12 @@ def test_unique_means_what_it_means_to_the_library(items):
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "schema.json"
         file.write_text(json.dumps(UNIQUE))
-        found = prepare({"c": items}, load_schema(file), {}, {}, 0.0)
+        found = prepare({"c": items}, load_schema(file), {}, {}, "plant", 0.0)
     assert (found.error is None) == Draft202012Validator(UNIQUE).is_valid({"c": items})
 
 
 def test_many_items_are_compared_in_no_time(schema):
     record = {"c": [{"a": number * (2**61 - 1)} for number in range(20_000)]}
     began = time.process_time()
-    assert prepare(record, schema(UNIQUE), {}, KEYS, 0.0).error is None
+    assert prepare(record, schema(UNIQUE), {}, KEYS, "plant", 0.0).error is None
     assert time.process_time() - began < 5.0

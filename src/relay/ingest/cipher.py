@@ -2,7 +2,8 @@
 
 The law: a field that was to be encrypted never passes in the clear, and what cannot be decrypted
 stays as it is. A field reads ``kid:<name>:v<n>:<base64(nonce 12 bytes, ciphertext, tag)>``, AES-256
-in GCM; the name and version are bound to it. This module must not know where keys are kept.
+in GCM; the name, the version and whose record it is are bound to it, so that nobody has it
+decrypted by publishing it as his own. This module must not know where keys are kept.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from relay.errors import Unavailable
+from relay.path import Path
 
 NONCE = 12
 """Bytes of a nonce (NIST SP 800-38D, 8.2)."""
@@ -74,6 +76,11 @@ class KeptKeys:
         return self.keys.get(name)
 
 
+def owner_of(path: Path) -> str:
+    """Whose the records at a path are: its first segment."""
+    return next(iter(path.segments), "")
+
+
 def read_pointer(text: str) -> tuple[str, ...]:
     """The steps of a JSON pointer (RFC 6901, 3). Raises `ValueError`; the whole record is none."""
     if not text.startswith("/") or re.search(r"~(?![01])", text):
@@ -87,9 +94,12 @@ def encrypt(
     record: dict[str, Any],
     fields: Mapping[str, str],
     keys: CipherKeys,
+    owner: str,
     draw: Callable[[int], bytes] = os.urandom,
 ) -> None:
     """Encrypt ``fields`` (pointer to key name) in place; fields that are not there are no error.
+
+    ``owner`` is the first segment of the record's path: whose it is.
 
     Raises `Unavailable` when a key does not exist, before anything was changed.
     """
@@ -107,18 +117,23 @@ def encrypt(
         holder, last = place
         nonce, label = draw(NONCE), f"kid:{name}:v{version}"
         plain = json.dumps(holder[last], separators=(",", ":"), ensure_ascii=False).encode()
-        sealed = nonce + AESGCM(key_bytes).encrypt(nonce, plain, label.encode())
+        sealed = nonce + AESGCM(key_bytes).encrypt(nonce, plain, _bound(label, owner))
         holder[last] = f"{label}:{base64.b64encode(sealed).decode()}"
 
 
-def decrypt(value: Any, keys: CipherKeys, allowed: frozenset[str], depth: int = 0) -> Any:
-    """``value`` with every field decrypted whose key is ``allowed`` and known."""
+def decrypt(
+    value: Any, keys: CipherKeys, allowed: frozenset[str], owner: str, depth: int = 0
+) -> Any:
+    """``value`` with every field decrypted that is ``owner``'s and whose key is ``allowed`` and
+    known."""
     if depth > MAX_DEPTH:
         return value
     if isinstance(value, dict):
-        return {name: decrypt(each, keys, allowed, depth + 1) for name, each in value.items()}
+        return {
+            name: decrypt(each, keys, allowed, owner, depth + 1) for name, each in value.items()
+        }
     if isinstance(value, list):
-        return [decrypt(each, keys, allowed, depth + 1) for each in value]
+        return [decrypt(each, keys, allowed, owner, depth + 1) for each in value]
     if not isinstance(value, str) or not (found := _SEALED.fullmatch(value)):
         return value
     name, version = found[1], int(found[2])
@@ -128,14 +143,14 @@ def decrypt(value: Any, keys: CipherKeys, allowed: frozenset[str], depth: int = 
         return value
     try:
         sealed = base64.b64decode(found[3], validate=True)
-        label = f"kid:{name}:v{version}".encode()
+        label = _bound(f"kid:{name}:v{version}", owner)
         plain = AESGCM(key_bytes).decrypt(sealed[:NONCE], sealed[NONCE:], label)
-        return decrypt(json.loads(plain), keys, allowed, depth + 1)
+        return decrypt(json.loads(plain), keys, allowed, owner, depth + 1)
     except (ValueError, InvalidTag):
         return value
 
 
-def decrypt_frame(payload: bytes, keys: CipherKeys, allowed: frozenset[str]) -> bytes:
+def decrypt_frame(payload: bytes, keys: CipherKeys, allowed: frozenset[str], owner: str) -> bytes:
     """A frame as `decrypt` leaves it; what is no JSON object stays untouched."""
     if not allowed or b"kid:" not in payload:
         return payload
@@ -145,11 +160,17 @@ def decrypt_frame(payload: bytes, keys: CipherKeys, allowed: frozenset[str]) -> 
         return payload
     if not isinstance(record, dict):
         return payload
-    text = json.dumps(decrypt(record, keys, allowed), separators=(",", ":"), ensure_ascii=False)
+    text = json.dumps(
+        decrypt(record, keys, allowed, owner), separators=(",", ":"), ensure_ascii=False
+    )
     try:
         return text.encode()
     except UnicodeEncodeError:  # sessions publish what they like, half a surrogate pair as well
         return payload
+
+
+def _bound(label: str, owner: str) -> bytes:
+    return f"{label}\n{owner}".encode(errors="surrogatepass")
 
 
 def _place(record: Any, steps: tuple[str, ...]) -> tuple[Any, Any] | None:

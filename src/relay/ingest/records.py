@@ -66,15 +66,16 @@ def prepare(
     schema: Validator | None,
     fields: Mapping[str, str],
     keys: CipherKeys,
+    owner: str,
     now: float,
 ) -> Ready:
-    """Check one record and encrypt its ``fields``; ``now`` is unix seconds.
+    """Check one record of ``owner``'s and encrypt its ``fields``; ``now`` is unix seconds.
 
     Raises `Unavailable` when a cipher key does not exist.
     """
     error = _complaint(record, schema)
     if isinstance(record, dict):
-        encrypt(record, fields, keys)
+        encrypt(record, fields, keys, owner)
     elif fields:
         record = None
     return Ready(_dump(record), None) if error is None else dead_letter(record, error, now)

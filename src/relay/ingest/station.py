@@ -16,7 +16,7 @@ from jsonschema.protocols import Validator
 
 from relay.auth.grant import Grant
 from relay.errors import BadRequest, ConfigError, LimitExceeded
-from relay.ingest.cipher import CipherKeys, KeptKeys
+from relay.ingest.cipher import CipherKeys, KeptKeys, owner_of
 from relay.ingest.records import Ready, dead_letter, load_schema, prepare, split
 from relay.ingest.route import Address, Declared, read
 from relay.ingest.settings import IngestSettings, TrackRules
@@ -142,7 +142,9 @@ class Station:
             records, many, ready = [], False, [dead_letter(text, str(error), now)]
         schema = self._schemas.get(declared) if declared else None
         if records:
-            ready = [prepare(each, schema, rules.encrypt, self.keys, now) for each in records]
+            owner = owner_of(grant.root)
+            fields = rules.encrypt
+            ready = [prepare(each, schema, fields, self.keys, owner, now) for each in records]
         unfit = {at: each.error for at, each in enumerate(ready) if each.error is not None}
         if unfit and not rules.dead_letters:
             raise Unfit(unfit)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from relay.auth.decide import Request
 from relay.auth.grant import Grant
 from relay.errors import Forbidden, LimitExceeded, Unroutable
-from relay.ingest.cipher import decrypt_frame
+from relay.ingest.cipher import decrypt_frame, owner_of
 from relay.ingest.route import Address
 from relay.ingest.station import Sent, Station
 from relay.ingest.watching import Follower, Missed
@@ -69,7 +69,8 @@ class Reader:
                 yield None
             else:
                 allowed = frozenset(self.grant.decrypt)
-                payload = decrypt_frame(item.payload, station.keys, allowed)
+                owner = owner_of(self.grant.root)
+                payload = decrypt_frame(item.payload, station.keys, allowed, owner)
                 await self._pay(len(payload))
                 yield item.group, item.number, payload
 
@@ -220,7 +221,8 @@ class Press:
     def decrypted(self, grant: Grant, frames: Sequence[bytes]) -> Sequence[bytes]:
         """Frames with the fields in the clear that the grant opens."""
         allowed = frozenset(grant.decrypt)
-        return [decrypt_frame(each, self.station.keys, allowed) for each in frames]
+        owner = owner_of(grant.root)
+        return [decrypt_frame(each, self.station.keys, allowed, owner) for each in frames]
 
     def recheck(self, struck: Callable[[Grant], str | None]) -> None:
         """Show out every reader whose grant is struck, and withdraw what such a grant published."""
