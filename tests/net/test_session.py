@@ -5,6 +5,7 @@ import random
 
 import pytest
 
+from relay.net.recovery import Recovery
 from relay.net.settings import ListenSettings, QuicLimits
 
 
@@ -306,3 +307,22 @@ async def test_waiting_for_stream_credit_is_not_work(house, scheme) -> None:
         before = pair.server.flushes
         await asyncio.sleep(0.1)
         assert pair.server.flushes - before < 5
+
+
+async def test_acknowledgements_come_in_time(house, scheme, monkeypatch) -> None:
+    lost: list[object] = []
+    lose = Recovery._lose
+    monkeypatch.setattr(
+        Recovery, "_lose", lambda self, *given: (lost.append(given), lose(self, *given))[1]
+    )
+    async with house() as home:
+        pair = await home.pair(scheme)
+        await asyncio.sleep(0.2)
+        lost.clear()
+        for near in (pair.near, pair.far):
+            for _ in range(5):
+                stream = near.open_uni()
+                near.send(stream, bytes(2000), True)
+                await asyncio.sleep(0.1)
+    # A late one is taken for a loss: each group would be sent twice.
+    assert len(lost) <= 2

@@ -143,8 +143,12 @@ class ShortWay(Outgoing):
     @property
     def is_impatient(self) -> bool:
         """Whether `deadline` may be nearer than a probe timeout, or the library has to be asked."""
+        space = self._space
         return (
-            not self._is_settled or self._pacing_at is not None or self._space.loss_time is not None
+            not self._is_settled
+            or self._pacing_at is not None
+            or space.ack_at is not None
+            or space.loss_time is not None
         )
 
     @property

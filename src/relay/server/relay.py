@@ -91,9 +91,8 @@ class Relay:
         self.settings = settings
         self.post = post
         self.log = structlog.get_logger()
-        share = WHOLE
+        share = post.share if post is not None else WHOLE
         if post is not None:
-            share = post.share
             self.log = self.log.bind(worker=share.index)
         self.colleagues = Colleagues(share, post.folder if post else None, self._log)
         self.certificates = load_certificates(settings)
