@@ -204,6 +204,7 @@ class Crew:
                     self.log.info("worker ready", worker=orders.index, pid=program.pid)
                     started.set()
                     self._programs[orders.index] = program
+                    self._vigil.heard(orders.index)  # from now on its silence counts
                     while await program.stdout.readline():
                         self._vigil.heard(orders.index)
                 status = await program.wait()
