@@ -33,7 +33,7 @@ def test_each_group_once_through_loss_and_delay(fleet):
     publisher.stop()
     until(lambda: not observer.sees("cam"), 5, "unannounced")
     for viewer in viewers:
-        first = viewer.groups[0]
+        first = min(viewer.groups)  # which need not be the first to arrive: the newest leave first
         assert sorted(viewer.groups) == list(range(first, first + len(viewer.groups)))
         assert min(arrival.late for arrival in viewer.arrivals) >= 0.03
         assert viewer.lost == []
