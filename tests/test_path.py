@@ -88,3 +88,9 @@ def test_too_much_is_refused() -> None:
 )
 def test_a_pattern_covers_whole_segments(path: str, pattern: str, covered: bool) -> None:
     assert fits(path, pattern.split("/")) is covered
+
+
+@given(st.lists(st.sampled_from(["a", "bc", ""]), max_size=5))
+def test_the_first_segment_is_the_first_of_all(parts) -> None:
+    path = Path("/".join(parts))
+    assert path.first == next(iter(path.segments), None)

@@ -38,6 +38,11 @@ class Path(str):
         return super().__new__(cls, "/".join(segments))
 
     @property
+    def first(self) -> str | None:
+        """The first segment; the root has none."""
+        return self.partition("/")[0] or None
+
+    @property
     def segments(self) -> tuple[str, ...]:
         """The segments, none of them empty; the root has none."""
         return tuple(self.split("/")) if self else ()

@@ -202,7 +202,7 @@ class _Case:
 
     def _public(self, path: Path) -> Grant:
         public = self.settings.public
-        home = next(iter(path.segments), None)
+        home = path.first
         grant = Grant(
             root=path,
             publish=rebase(ROOT, public.publish, path) if self.request.publishes else (),

@@ -57,7 +57,7 @@ class Vouched:
 
     def home_at(self, path: Path) -> str | None:
         """Whose part of the tree this is used in."""
-        return self.home or next(iter((self.root or path).segments), None)
+        return self.home or (self.root or path).first
 
 
 def vouch_jwt(

@@ -78,7 +78,7 @@ class KeptKeys:
 
 def owner_of(path: Path) -> str:
     """Whose the records at a path are: its first segment."""
-    return next(iter(path.segments), "")
+    return path.first or ""
 
 
 def read_pointer(text: str) -> tuple[str, ...]:

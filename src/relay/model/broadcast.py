@@ -168,7 +168,7 @@ class Broadcast:
     def tenant(self) -> str:
         """For whom its groups are cached: as far as nobody says, its path's first segment."""
         named = self.routes[0].tenant if self.routes else None
-        return next(iter(self.path.segments), "") if named is None else named
+        return (self.path.first or "") if named is None else named
 
     @property
     def ways(self) -> Ways:

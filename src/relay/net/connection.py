@@ -165,46 +165,24 @@ class Connection:
         """Whether nothing is due but, some day, the idle timeout."""
         return self.deadline is None and self.engine.is_resting
 
-    def is_late(self, now: float) -> bool:
-        """Whether something was due, and has been done."""
-        engine = self.engine
-        if not engine.is_late(now):
-            return False
-        try:
-            engine.handle_timer(now)
-        except Exception as error:
-            self.fail(error)
-        return True
-
     def take_events(self) -> None:
         """Hand up everything the engine has heard."""
-        engine = self.engine
         chunks: dict[int, list[StreamDataReceived]] = {}
-        while (event := engine.next_event()) is not None:
-            if type(event) is StreamDataReceived:
-                engine.delivered(event)
-                if event.stream_id in chunks:
-                    chunks[event.stream_id].append(event)
-                else:
-                    chunks[event.stream_id] = [event]
+        while (event := self.engine.next_event()) is not None:
+            if isinstance(event, StreamDataReceived):
+                self.engine.delivered(event)
+                chunks.setdefault(event.stream_id, []).append(event)
             else:
                 self._pass_chunks(chunks)
                 self._pass(event)
-        if chunks:
-            self._pass_chunks(chunks)
-        if engine.ending is not None:
-            self._tell_end()
+        self._pass_chunks(chunks)
+        self._tell_end()
 
     def flush(self, now: float) -> list[Departure]:
         """Give the application its last moment, then build packets."""
-        if self.engine.ending is not None:
-            self._tell_end()
-        application = self.application
-        if application is not None:
-            try:
-                application.flush()
-            except Exception as error:
-                self.fail(error)
+        self._tell_end()
+        if self.application is not None:
+            self._guard(self.application.flush)
         try:
             return self.engine.departures(now)
         except Exception as error:

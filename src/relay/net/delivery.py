@@ -36,15 +36,7 @@ class Delivery:
 
     def stream_received(self, stream: int, data: bytes, fin: bool) -> None:
         """The next bytes of a stream."""
-        receiver = self._receiver
-        if receiver is None or self._early or self._is_lost or self._has_failed:
-            self._pass("stream_received", len(data), stream, data, fin)
-            return
-        try:
-            receiver.stream_received(stream, data, fin)
-        except Exception as error:
-            self._has_failed = True
-            self._failed(error)
+        self._pass("stream_received", len(data), stream, data, fin)
 
     def stream_reset(self, stream: int, code: int) -> None:
         """The peer broke off its half."""
@@ -60,20 +52,14 @@ class Delivery:
 
     def flush(self) -> None:
         """Replay what is waiting, then the receiver's last moment before packets are built."""
-        receiver = self._receiver
-        if receiver is None:
+        if self._receiver is None:
             return
-        if self._early:
-            while self._early:
-                name, arguments = self._early.popleft()
-                self._call(name, arguments)
-            self._early_bytes = 0
-        if not self._is_lost and not self._has_failed:
-            try:
-                receiver.flush()
-            except Exception as error:
-                self._has_failed = True
-                self._failed(error)
+        while self._early:
+            name, arguments = self._early.popleft()
+            self._call(name, arguments)
+        self._early_bytes = 0
+        if not self._is_lost:
+            self._call("flush", ())
 
     def lost(self, code: int, reason: str) -> None:
         """The end. It is said at the next `flush`, after what came before; later ends are mute."""

@@ -321,7 +321,7 @@ class Endpoint:
                 del timers.busy[connection]
                 if connection.armed is None:
                     timers.arm(connection, population)
-            elif connection.is_late(now):
+            elif connection.fire(now):
                 due.append(connection)
         timers.next_round()
         if due:

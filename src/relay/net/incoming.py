@@ -183,35 +183,28 @@ class Incoming(QuicConnection):
         """All frames of a packet; answers whether it asks for an acknowledgement."""
         at, end = 0, len(plain)
         eliciting = False
-        while at < end:
-            kind = plain[at]
-            if kind == _ACK:
-                frame = read_ack(plain, at)
-                if frame is None:
-                    return self._library_hears(plain, at, now) or eliciting
-                ranges, delay, at = frame
-                self._acknowledged(ranges, delay, now)
-            elif _STREAM <= kind <= _STREAM_LAST:
-                eliciting = self.has_news = True
-                try:
+        try:
+            while at < end:
+                kind = plain[at]
+                if kind == _ACK:
+                    at = self._ack_frame_in(plain, at, now)
+                elif _STREAM <= kind <= _STREAM_LAST:
+                    eliciting = self.has_news = True
                     at = self._stream_frame(kind, plain, at + 1)
-                except _Odd:
-                    return self._library_hears(plain, at, now) or eliciting
-            elif kind == _PADDING:
-                at += 1
-                while at < end and not plain[at]:
+                elif kind == _PADDING:
                     at += 1
-            elif kind == _PING:
-                eliciting = True
-                at += 1
-            elif _MAX_DATA <= kind <= _MAX_STREAMS_UNI:
-                eliciting = True
-                try:
+                    while at < end and not plain[at]:
+                        at += 1
+                elif kind == _PING:
+                    eliciting = True
+                    at += 1
+                elif _MAX_DATA <= kind <= _MAX_STREAMS_UNI:
+                    eliciting = True
                     at = self._limit_frame(kind, plain, at + 1)
-                except _Odd:
-                    return self._library_hears(plain, at, now) or eliciting
-            else:
-                return self._library_hears(plain, at, now) or eliciting
+                else:
+                    raise _Odd
+        except _Odd:
+            return self._library_hears(plain, at, now) or eliciting
         return eliciting
 
     def _library_hears(self, plain: bytes, at: int, now: float) -> bool:
@@ -225,8 +218,12 @@ class Incoming(QuicConnection):
         finally:
             self._settle()
 
-    def _acknowledged(self, ranges: list[tuple[int, int]], delay: int, now: float) -> None:
-        """Packets arrived."""
+    def _ack_frame_in(self, plain: bytes, at: int, now: float) -> int:
+        """Packets arrived (RFC 9000, 19.3); answers where the frame ends."""
+        frame = read_ack(plain, at)
+        if frame is None:
+            raise _Odd
+        ranges, delay, at = frame
         loss = self._loss
         loss.peer_completed_address_validation = True
         waited = (delay << self._remote_ack_delay_exponent) / 1000000
@@ -237,6 +234,7 @@ class Incoming(QuicConnection):
         if loss.lost_foreign:
             loss.lost_foreign = False
             self._is_long_due = True
+        return at
 
     def _stream_frame(self, kind: int, plain: bytes, at: int) -> int:
         """A STREAM frame (RFC 9000, 19.8), judged in the library's order; answers where it ends."""

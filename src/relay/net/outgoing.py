@@ -89,6 +89,11 @@ class Outgoing(Incoming):
                 ack_due = False
         return self._seal(plain) if plain else []
 
+    @property
+    def _overhead(self) -> int:
+        """Bytes of a packet that are no frames: first byte, connection id, number and tag."""
+        return 3 + len(self._peer_cid.cid) + _TAG
+
     def _seal(self, plain: list[bytes]) -> list[bytes]:
         """Protect packets and number them."""
         crypto, number = self._crypto, self._packet_number
@@ -117,7 +122,7 @@ class Outgoing(Incoming):
             del self._stirred[stream_id]
             return True
         limit, label = self._max_datagram_size, sender.label
-        step = limit - len(self._peer_cid.cid) - len(label) - 8 - _TAG
+        step = limit - self._overhead - 5 - len(label)  # kind and offset
         loss = self._loss
         control, pacer = loss._cc, loss._pacer
         count = (control.congestion_window - control.bytes_in_flight) // limit
@@ -134,20 +139,15 @@ class Outgoing(Incoming):
         size = len(data)
         self._remote_max_data_used += size
         mark = start | 1 << 31
-        if size <= step:
-            count = 1
-            kind = _TO_END_LAST if fin else _TO_END
-            plain.append(b"".join((kind, label, mark.to_bytes(4, "big"), data)))
-        else:
-            head = _TO_END + label
-            packets = [
-                b"".join((head, (mark + at).to_bytes(4, "big"), data[at : at + step]))
-                for at in range(0, size, step)
-            ]
-            if fin:
-                packets[-1] = _TO_END_LAST + packets[-1][1:]
-            count = len(packets)
-            plain += packets
+        head = _TO_END + label
+        packets = [
+            b"".join((head, (mark + at).to_bytes(4, "big"), data[at : at + step]))
+            for at in range(0, size or 1, step)  # an end without bytes is a packet, too
+        ]
+        if fin:
+            packets[-1] = _TO_END_LAST + packets[-1][1:]
+        count = len(packets)
+        plain += packets
         number = self._packet_number + len(plain)
         train = Train(number - count, number - 1, size + count * (limit - step), now)
         train.sender, train.step, train.full = sender, step, limit
@@ -165,7 +165,7 @@ class Outgoing(Incoming):
         """Send a packet of whatever there is: an acknowledgement, resets, bytes of several streams
         or to be sent again. Answers whether more may follow."""
         loss, pacer, space = self._loss, self._loss._pacer, self._space
-        overhead = 3 + len(self._peer_cid.cid) + _TAG
+        overhead = self._overhead
         number = self._packet_number + len(plain)
         train = Train(number, number, 0, now)
         room = min(self._max_datagram_size, loss.congestion_window - loss.bytes_in_flight)
@@ -288,7 +288,7 @@ class Outgoing(Incoming):
         control = self._loss._cc
         if (size := self._mtu.wish(now)) is not None and self._has_room(size):
             self._mtu.under_way = size
-            padding = bytes(size - 4 - len(self._peer_cid.cid) - _TAG)  # RFC 9000, 14.4
+            padding = bytes(size - self._overhead - len(_PING))  # RFC 9000, 14.4
             extras.append(self._extra(_PING + padding, (self._tried, (size,)), now, True))
         count = self._ack_rate.wish(control.congestion_window, self._max_datagram_size)
         if count is not None and self._has_room(_LEAST):
@@ -304,7 +304,7 @@ class Outgoing(Incoming):
     def _extra(self, plain: bytes, handler: Handler, now: float, is_trial: bool) -> list[bytes]:
         """A packet of its own."""
         number = self._packet_number
-        train = Train(number, number, len(plain) + 3 + len(self._peer_cid.cid) + _TAG, now)
+        train = Train(number, number, len(plain) + self._overhead, now)
         train.is_trial = is_trial
         train.handlers = [handler]
         self._enter(train)

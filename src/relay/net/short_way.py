@@ -27,6 +27,7 @@ CHECKED = frozenset(("1.7.2",))
 _log = logging.getLogger("relay.net")
 
 _ONE_RTT = tls.Epoch.ONE_RTT
+
 Departure = tuple[list[bytes], Address]
 """Datagrams, and where they go."""
 
@@ -155,11 +156,6 @@ class ShortWay(Outgoing):
     def is_resting(self) -> bool:
         """Whether nothing is under way."""
         return self._is_settled and not self._space.ack_eliciting_in_flight
-
-    def is_late(self, now: float) -> bool:
-        """Whether something is due."""
-        due = self.deadline()
-        return due is not None and due <= now
 
     def deadline(self) -> float | None:
         """When `handle_timer` wants to be called, ``None`` for never. It may be too early."""

@@ -163,7 +163,7 @@ class Guest:
         if self.session.has_waiting:
             self.hear(self.session.flush())
         if self.publishing.taken:
-            self.publishing.resume()
+            self.publishing.next_turn()
         self.watching.queue.drain()
 
     def connection_lost(self, code: int, reason: str) -> None:

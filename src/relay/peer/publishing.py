@@ -117,9 +117,9 @@ class Publishing:
         """Tracks that ended wait a moment for groups still under way."""
         for feed in tuple(self.finishing):
             feed.try_finish(now)
-        self._resume()
+        self._hear_postponed()
 
-    def _resume(self) -> None:
+    def _hear_postponed(self) -> None:
         """Hear what waits for the tenant's quota, as far as there is room now."""
         while self._postponed and not self.guest.gone:
             path = next(iter(self._postponed))
@@ -146,7 +146,7 @@ class Publishing:
 
     def _sought(self) -> None:
         self._seeks = False
-        self._resume()
+        self._hear_postponed()
 
     # -- announcements -----------------------------------------------------------------------
 
@@ -175,7 +175,7 @@ class Publishing:
         else:
             self.hear(path, hops, price)
 
-    def resume(self) -> None:
+    def next_turn(self) -> None:
         """A new turn: go on with what had to wait."""
         self.taken = 0
         while self._backlog and self.taken < MAX_TAKEN:

@@ -201,10 +201,10 @@ class Account:
     def is_full(self, kind: str, used: int) -> bool:
         """Whether one more than ``used`` is more than the limit, or than what is held of it."""
         limit: int = getattr(self.quota, kind)
-        if limit and self.portion is not None:
-            limit = min(limit, self.portion.held[kind])
-            return used >= limit
-        return bool(limit) and used >= limit
+        if not limit:
+            return False
+        held = limit if self.portion is None else self.portion.held[kind]
+        return used >= min(limit, held)
 
     def over(self, kind: str, now: float, wait: float = 0.0, status: int = 429) -> OverQuota:
         """The error for a limit that was hit, which is counted; ``wait`` where waiting helps."""

@@ -30,7 +30,7 @@ from relay.server.colleagues import Answer
 from relay.server.gathering import PARTS, holder, merged
 from relay.server.metrics import busiest
 from relay.server.numbers import numbers, scrape
-from relay.server.shares import known
+from relay.server.shares import arrive, known
 
 if TYPE_CHECKING:
     from relay.server.relay import Relay
@@ -91,14 +91,8 @@ class Face:
         )
         verdict = Verdict(await self.relay.door.consider(request, remote))
         if verdict.grant is not None:
-            await self._arrived(verdict.grant)
+            await arrive(self.relay.house, verdict.grant.tenant)
         return verdict
-
-    async def _arrived(self, grant: Grant) -> None:
-        """One more request of a tenant's. Raises `OverQuota` for one too many."""
-        house = self.relay.house
-        await known(house.ledger.account(grant.tenant), ("sessions_per_second",), house.clock)
-        house.ledger.arrive(grant.tenant, house.clock())
 
     async def ticket(self, bearer: str, remote: str) -> dict[str, Any]:
         """A one-time ticket for whatever the credential allows."""
@@ -106,7 +100,7 @@ class Face:
         judgement = await self.relay.door.consider(request, remote)
         if judgement.grant is None:
             raise refusal(judgement)
-        await self._arrived(judgement.grant)
+        await arrive(self.relay.house, judgement.grant.tenant)
         ticket = await self.relay.desk.make_ticket(judgement.grant)
         return {"ticket": ticket.text, "expires": ticket.expires}
 
@@ -127,7 +121,7 @@ class Face:
         grant = judgement.grant
         if grant is None:
             raise Told(refusal(judgement), judgement.id)
-        await self._arrived(grant)
+        await arrive(self.relay.house, grant.tenant)
         audit = self.relay.house.audit
         try:
             issued = issuer.exchange(grant, wish)

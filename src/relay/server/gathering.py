@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from relay.control.admin import shapes
 from relay.errors import NotFound, Unavailable
+from relay.model.broadcast import Broadcast
 from relay.path import Path
 from relay.peer.guest import Guest
 from relay.server import showing
@@ -78,40 +79,37 @@ async def holder(relay: Relay, id: str) -> int:
 def broadcasts(relay: Relay, said: Mapping[str, Any]) -> list[dict[str, Any]]:
     """One page of what is on air for this worker, by path, and one more where there is one."""
     asked = shapes.BroadcastsAsked.model_validate(said)
-    prefix = Path(asked.prefix)
     inner = Inner(relay.door.links.values())
-    on_air = {
+    return [
+        showing.broadcast(found, inner).model_dump(mode="json") for found in _on_air(relay, asked)
+    ]
+
+
+def _on_air(relay: Relay, asked: shapes.BroadcastsAsked | shapes.RoutesAsked) -> list[Broadcast]:
+    """One page of it by path, and one more where there is one."""
+    prefix = Path(asked.prefix)
+    found = {
         each.path: each
         for each in relay.house.origin.on_air()
         if each.path.is_under(prefix) and (asked.cursor is None or each.path > asked.cursor)
     }
-    return [
-        showing.broadcast(on_air[path], inner).model_dump(mode="json")
-        for path in sorted(on_air)[: asked.limit + 1]
-    ]
+    return [found[path] for path in sorted(found)[: asked.limit + 1]]
 
 
 def routes(relay: Relay, said: Mapping[str, Any]) -> list[dict[str, Any]]:
     """One page of what is on air for this worker, with the routes that end here and how many watch
     here; one more where there is one."""
     asked = shapes.RoutesAsked.model_validate(said)
-    prefix = Path(asked.prefix)
     inner, origins = Inner(relay.door.links.values()), Origins(relay)
-    on_air = {
-        each.path: each
-        for each in relay.house.origin.on_air()
-        if each.path.is_under(prefix) and (asked.cursor is None or each.path > asked.cursor)
-    }
     return [
         {
-            "path": path,
-            "viewers": sum(map(inner.viewers, on_air[path].tracks.values())),
+            "path": found.path,
+            "viewers": sum(map(inner.viewers, found.tracks.values())),
             "routes": [
-                row.model_dump(mode="json")
-                for row in origins.routes(on_air[path], inner.routes(on_air[path]))
+                row.model_dump(mode="json") for row in origins.routes(found, inner.routes(found))
             ],
         }
-        for path in sorted(on_air)[: asked.limit + 1]
+        for found in _on_air(relay, asked)
     ]
 
 

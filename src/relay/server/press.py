@@ -23,7 +23,7 @@ from relay.path import ROOT
 from relay.peer.judgement import Loan
 from relay.quota import Account, Tab
 from relay.server.faces import Face
-from relay.server.shares import known
+from relay.server.shares import arrive, known
 
 if TYPE_CHECKING:
     from relay.server.relay import Relay
@@ -164,17 +164,8 @@ class Press:
             told = {"target": path, "reason": word, "why": why, "kind": "http"}
             house.audit("deny", grant=grant, id=id, remote=remote, **told)
             return 403, id, None
-        await self._arrived(grant, PUBLISHING if publishes else ())
+        await arrive(self.relay.house, grant.tenant, PUBLISHING if publishes else ())
         return 200, "", (grant, judgement.loan)
-
-    async def _arrived(self, grant: Grant, needs: tuple[str, ...] = ()) -> None:
-        """One more request of a tenant's, which is about to use what is named of its quotas.
-
-        Raises `OverQuota` for one too many.
-        """
-        house = self.relay.house
-        await known(self._account(grant), ("sessions_per_second", *needs), house.clock)
-        house.ledger.arrive(grant.tenant, house.clock())
 
     def publish(
         self, grant: Any, address: Address, body: bytes, is_json: bool, one_group: bool
@@ -252,7 +243,7 @@ class Press:
         grant = judgement.grant
         if grant is None:
             return judgement.decision.status, judgement.id, {}
-        await self._arrived(grant)
+        await arrive(self.relay.house, grant.tenant)
         return 200, "", self.seen(grant)
 
     def seen(self, grant: Grant) -> dict[str, Any]:

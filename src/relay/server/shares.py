@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from relay.errors import RelayError, Unavailable
+from relay.peer.guest import House
 from relay.quota import Account, Borrower, Ledger, Lender
 from relay.quota.lending import Short
 from relay.quota.purse import INTERVAL
@@ -123,3 +124,12 @@ async def known(account: Account, needs: tuple[str, ...], clock: Callable[[], fl
 
     account.when_known(needs, clock(), go)
     await done
+
+
+async def arrive(house: House, tenant: str | None, needs: tuple[str, ...] = ()) -> None:
+    """One more HTTP request of a tenant's, which is about to use what is named of its quotas.
+
+    Raises `OverQuota` for one too many, `LimitExceeded`.
+    """
+    await known(house.ledger.account(tenant), ("sessions_per_second", *needs), house.clock)
+    house.ledger.arrive(tenant, house.clock())

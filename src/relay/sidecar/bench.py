@@ -75,7 +75,7 @@ class Bench:
         await self._keyring.need(kid)
         key = self._keyring.keys.find(kid)
         facts = await self._desk.facts(Request(target=f"/{path}"))
-        holder = Holder(kid=kid, tenant=next(iter(path.segments), None))
+        holder = Holder(kid=kid, tenant=path.first)
         if facts.unavailable or facts.revoked(holder, self.wall()) is not None:
             return None
         return key

@@ -112,7 +112,7 @@ class Terms:
             raise Fault("unsupported_pattern", text)
         if self.tenant is not None and not is_tenant(self.tenant):
             raise Fault("bad_tenant", "the terms name a tenant that none can be called")
-        home = next(iter(root.segments), None)
+        home = root.first
         grant = Grant(
             root=root,
             publish=publish.prefixes,
