@@ -16,6 +16,9 @@ from relay.model.track import TrackInfo
 from relay.net.dial import DialTls
 from relay.peer.local import ReadFrame
 
+SIZE = 8000
+"""Bytes of a frame of those who publish."""
+
 TRUST = DialTls(disable_verify=True)
 
 WORKERS = """
@@ -85,20 +88,26 @@ async def many(relay: Relay, target: str, count: int) -> AsyncIterator[dict[int,
         yield by_worker
 
 
+def writer(broadcast: Any, size: int) -> Callable[[], None]:
+    """What writes one more group of its track ``video``, a frame of ``size`` bytes."""
+    track = broadcast.create_track("video", TrackInfo(), keep=10)
+    count = 0
+
+    def write() -> None:
+        nonlocal count
+        count += 1
+        track.append_group()
+        track.write_frame((b"%08d" % count * (size // 8)), count)
+
+    return write
+
+
 @contextlib.asynccontextmanager
 async def publishing(relay: Relay, target: str) -> AsyncIterator[tuple[int, Callable[[], None]]]:
     """A broadcast ``cam`` with the track ``video``: its worker, and what writes a group of it."""
     async with connect(relay.url(target), tls=TRUST) as client:
         broadcast = client.create_broadcast("cam")
-        track = broadcast.create_track("video", TrackInfo(), keep=10)
-        count = 0
-
-        def write() -> None:
-            nonlocal count
-            count += 1
-            track.append_group()
-            track.write_frame(b"%08d" % count * 1000, count)
-
+        write = writer(broadcast, SIZE)
         write()
         yield worker_of(client, relay.workers), write
 

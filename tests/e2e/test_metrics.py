@@ -6,8 +6,7 @@ import asyncio
 from contextlib import AsyncExitStack
 from typing import Any
 
-import httpx
-from prometheus_client.parser import text_string_to_metric_families
+from samples import scrape, total
 
 from relay.client import connect
 from relay.errors import SessionLost
@@ -17,27 +16,9 @@ from relay.server import metrics
 TRUST = DialTls(disable_verify=True)
 INTERNAL = '[internal]\nlisten = "127.0.0.1:0"\n[quotas.tenants.anon]\nsessions = 3\n'
 
-Labels = tuple[tuple[str, str], ...]
 
-
-async def scrape(relay: Any) -> dict[tuple[str, Labels], float]:
-    assert relay.internal_address is not None
-    async with httpx.AsyncClient() as web:
-        answer = await web.get(f"http://127.0.0.1:{relay.internal_address[1]}/metrics")
-    assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
-    return {
-        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
-        for family in text_string_to_metric_families(answer.text)
-        for sample in family.samples
-    }
-
-
-def total(found: dict[tuple[str, Labels], float], name: str, **labels: str) -> float:
-    return sum(
-        value
-        for (each, has), value in found.items()
-        if each == name and set(labels.items()) <= set(has)
-    )
+def face(relay: Any) -> str:
+    return f"http://127.0.0.1:{relay.internal_address[1]}"
 
 
 def dial(relay: Any, target: str) -> Any:
@@ -48,7 +29,7 @@ def test_numbers_move(running: Any) -> None:
     async def main() -> None:
         async with AsyncExitStack() as stack:
             relay = await stack.enter_async_context(running(INTERNAL))
-            before = await scrape(relay)
+            before = await scrape(face(relay))
             assert total(before, "relay_sessions") == 0
             assert total(before, "relay_build_info") == 1
             for _ in range(3):
@@ -59,7 +40,7 @@ def test_numbers_move(running: Any) -> None:
                         raise AssertionError(target)
                 except SessionLost:
                     pass
-            while total(found := await scrape(relay), "relay_sessions_admitted_total") < 3:
+            while total(found := await scrape(face(relay)), "relay_sessions_admitted_total") < 3:
                 await asyncio.sleep(0.05)
             assert total(found, "relay_sessions", transport="webtransport", tenant="anon") == 3
             assert total(found, "relay_tenant_usage", tenant="anon", quota="sessions") == 3
@@ -96,8 +77,8 @@ public = ["a", "b", "c", "d"]
             )
             for target in ("/a", "/a", "/b", "/b", "/c", "/d"):
                 await stack.enter_async_context(dial(relay, target))
-            found = await scrape(relay)
-            tenants = {dict(has)["tenant"] for (name, has) in found if name == "relay_sessions"}
+            found = await scrape(face(relay))
+            tenants = {has["tenant"] for has, _ in found["relay_sessions"]}
             assert tenants == {"a", "b", metrics.OTHERS}
             assert total(found, "relay_sessions", tenant=metrics.OTHERS) == 2
             assert total(found, "relay_tenant_usage", tenant=metrics.OTHERS, quota="sessions") == 2

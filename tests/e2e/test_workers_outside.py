@@ -10,10 +10,9 @@ from typing import Any
 import httpx
 import pytest
 from mesh import BASE, BLIND
-from several import TRUST, WORKERS, Relay, heard, many, publishing, until, worker_of
+from several import TRUST, WORKERS, Relay, heard, many, publishing, until, worker_of, writer
 
 from relay.client import Client, connect
-from relay.model.track import TrackInfo
 
 
 @pytest.fixture
@@ -70,7 +69,8 @@ def test_another_relay_sees_all_workers_and_all_workers_see_it(
             writers = []
             for worker, clients in by_worker.items():  # one publishes on each worker
                 broadcast = clients[0].create_broadcast(f"cam{worker}")
-                writers.append(writer(broadcast))
+                writers.append(writer(broadcast, 8))
+                writers[-1]()
             _, write = await enter(publishing(Beside(other), "/anon/there"))  # type: ignore[arg-type]
             there = await enter(connect(other.url("/anon"), tls=TRUST))
             for worker in by_worker:
@@ -86,20 +86,6 @@ def test_another_relay_sees_all_workers_and_all_workers_see_it(
         assert "Traceback" not in relay.process.log.read_text()
 
     asyncio.run(main())
-
-
-def writer(broadcast: Any) -> Callable[[], None]:
-    track = broadcast.create_track("video", TrackInfo(), keep=10)
-    count = 0
-
-    def write() -> None:
-        nonlocal count
-        count += 1
-        track.append_group()
-        track.write_frame(b"%08d" % count, count)
-
-    write()
-    return write
 
 
 @pytest.mark.parametrize("unsteered", [False, True])

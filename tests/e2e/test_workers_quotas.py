@@ -13,6 +13,7 @@ from typing import Any
 
 import httpx
 import pytest
+from samples import scrape, total
 from several import TRUST, WORKERS, Relay, worker_of
 
 from relay.client import Client, connect
@@ -50,22 +51,14 @@ async def crowd(relay: Relay) -> AsyncIterator[Callable[[], Any]]:
 
 async def usage(relay: Relay, quota: str) -> float:
     """What the tenant uses of all workers."""
-    async with httpx.AsyncClient(timeout=10) as web:
-        text = (await web.get(f"{relay.internal}/metrics")).text
-    wanted = f'relay_tenant_usage{{quota="{quota}",tenant="anon"}} '
-    return sum(
-        float(line.removeprefix(wanted)) for line in text.splitlines() if line.startswith(wanted)
-    )
+    found = await scrape(relay.internal)
+    return total(found, "relay_tenant_usage", quota=quota, tenant="anon")
 
 
 async def moved(relay: Relay, direction: str) -> float:
     """Bytes of groups of the tenant's, over all workers."""
-    async with httpx.AsyncClient(timeout=10) as web:
-        text = (await web.get(f"{relay.internal}/metrics")).text
-    wanted = f'relay_tenant_bytes_total{{direction="{direction}",tenant="anon"}} '
-    return sum(
-        float(line.removeprefix(wanted)) for line in text.splitlines() if line.startswith(wanted)
-    )
+    found = await scrape(relay.internal)
+    return total(found, "relay_tenant_bytes_total", direction=direction, tenant="anon")
 
 
 @pytest.mark.parametrize("count", [2, 4])

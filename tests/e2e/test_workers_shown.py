@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
+from samples import scrape, total
 from several import WORKERS, Relay, audience, heard, many, publishing, until
 
 from relay.auth.credentials import NewKey, make_key
@@ -38,21 +38,6 @@ async def counter(relay: Relay, operator: NewKey) -> AsyncIterator[httpx.AsyncCl
     base = f"{relay.http}/admin/v1"
     async with httpx.AsyncClient(base_url=base, headers=headers, timeout=10) as web:
         yield web
-
-
-async def scrape(relay: Relay) -> dict[str, list[tuple[dict[str, str], float]]]:
-    """Samples by name."""
-    async with httpx.AsyncClient(timeout=10) as web:
-        text = (await web.get(f"{relay.internal}/metrics")).text
-    found: dict[str, list[tuple[dict[str, str], float]]] = {}
-    for family in text_string_to_metric_families(text):
-        for sample in family.samples:
-            found.setdefault(sample.name, []).append((dict(sample.labels), sample.value))
-    return found
-
-
-def total(found: dict[str, list[tuple[dict[str, str], float]]], name: str, **labels: str) -> float:
-    return sum(value for has, value in found[name] if labels.items() <= has.items())
 
 
 def all_of(by_worker: dict[int, list[Client]]) -> list[Client]:
@@ -85,7 +70,8 @@ def test_numbers_are_of_all_workers(relay: Relay) -> None:
             async with asyncio.timeout(10):
                 written = 8000.0 * len(clients)
                 while (
-                    total(found := await scrape(relay), "relay_subscriptions") < len(clients)
+                    total(found := await scrape(relay.internal), "relay_subscriptions")
+                    < len(clients)
                     or total(found, "relay_udp_bytes_total", direction="out") < written
                 ):
                     write()
@@ -204,7 +190,7 @@ def test_a_worker_that_hangs_is_left_out_and_named(relay: Relay, operator: NewKe
                 page = (await web.get("/sessions")).json()
                 assert time.monotonic() - began < 3
                 assert (page["silent"], len(page["sessions"])) == ([1], rest)
-                found = await scrape(relay)
+                found = await scrape(relay.internal)
                 assert total(found, "relay_sessions", tenant="anon") == rest
                 assert total(found, "relay_workers_silent") == 1
                 assert (await web.get("/summary")).json()["silent"] == [1]

@@ -16,6 +16,7 @@ from aioquic.h3.events import HeadersReceived
 from aioquic.quic.connection import QuicConnection
 from aioquic.quic.events import QuicEvent, StreamDataReceived
 
+from relay.net import udp
 from relay.net.connection import Application, Connection
 from relay.net.dial import Dialled, DialTls, dial
 from relay.net.endpoint import Endpoint, configure
@@ -174,7 +175,7 @@ async def open_house(
         errors.append,
         roots,
     )
-    port = (await endpoint.start(host, 0))[1]
+    port = endpoint.listen(udp.bind(host, 0, endpoint.settings.socket_buffer))[1]
     house = House(endpoint, port, certificates, visits, errors)
     try:
         yield house

@@ -14,10 +14,9 @@ from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.connection import QuicConnection
 from aioquic.quic.packet import QuicPacketType, pull_quic_header
 
-from relay.errors import ConfigError, SessionLost
+from relay.errors import SessionLost
 from relay.net import udp
 from relay.net.dial import dial
-from relay.net.endpoint import Endpoint
 from relay.net.settings import ListenSettings, QuicLimits
 
 
@@ -116,15 +115,6 @@ async def test_dual_stack_and_plain_addresses(house) -> None:
     async with house(host="::") as home:
         pair = await home.pair("https")
         assert pair.visit.knock.remote[0] == "127.0.0.1"
-
-
-async def test_a_port_in_use_is_one_clear_line(house) -> None:
-    async with house() as home:
-        other = Endpoint(lambda visit: None, ListenSettings(), home.certificates, ())
-        with pytest.raises(ConfigError, match=rf"^cannot listen on UDP .*{home.port}.* in use"):
-            await other.start("127.0.0.1", home.port)
-        with pytest.raises(ConfigError, match="does not resolve"):
-            await other.start("no such host.invalid", 0)
 
 
 @pytest.mark.parametrize(

@@ -87,6 +87,11 @@ def test_a_taken_port(pair) -> None:
         udp.bind("127.0.0.1", port, 65536)
 
 
+def test_a_host_that_is_none() -> None:
+    with pytest.raises(ConfigError, match="does not resolve"):
+        udp.bind("no such host.invalid", 0, 65536)
+
+
 @pytest.mark.parametrize(
     ("address", "plain"),
     [

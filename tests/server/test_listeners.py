@@ -2,21 +2,101 @@
 
 from __future__ import annotations
 
-from relay.config import load
+import socket
+from typing import Any
+
+import pytest
+
+from relay.config import Settings, load
 from relay.control.serve import listen
-from relay.server.listeners import TRIES, ports
+from relay.errors import ConfigError
+from relay.net import udp
+from relay.net.udp import Socket
+from relay.server.listeners import TRIES, open_sockets
 
 
-def test_a_port_that_any_will_do_is_free_for_both() -> None:
-    flags = {"server.listen": "127.0.0.1:0", "auth.public": "anon"}
-    settings = load(None, flags | {"server.tls.generate": ["localhost"]}, {}).settings
-    found = ports(settings)
-    assert len(found) == TRIES
-    for port in found:
-        listen("127.0.0.1", port).close()
+def settings(port: int = 0, **more: Any) -> Settings:
+    flags = {"server.listen": f"127.0.0.1:{port}", "auth.public": "anon"}
+    flags |= {"server.tls.generate": ["localhost"]} | more
+    return load(None, flags, {}).settings
 
 
-def test_a_port_that_was_asked_for_is_the_only_one() -> None:
-    flags = {"server.listen": "127.0.0.1:4443", "auth.public": "anon"}
-    settings = load(None, flags | {"server.tls.generate": ["localhost"]}, {}).settings
-    assert ports(settings) == [4443]
+class Quic:
+    """Binds QUIC, where it is told first, and keeps what it opened."""
+
+    def __init__(self, *ports: int) -> None:
+        self.ports = list(ports)
+        self.opened: list[Socket] = []
+
+    def __call__(self, host: str, port: int) -> list[list[Socket]]:
+        pair = udp.bind(host, self.ports.pop(0) if self.ports else port, 65536)
+        self.opened += pair
+        return [pair]
+
+
+@pytest.fixture
+def taken() -> Any:
+    """A port number that TCP has not free, and UDP has."""
+    with listen("127.0.0.1", 0) as sock:
+        yield sock.getsockname()[1]
+
+
+def test_http_has_the_port_number_of_quic() -> None:
+    quic = Quic()
+    workers, faces = open_sockets(settings(), quic)
+    assert list(faces) == ["http"]
+    assert workers == [quic.opened]
+    assert faces["http"].getsockname() == quic.opened[0].getsockname()
+    faces["http"].close()
+    quic.opened[0].close()
+
+
+def test_where_tcp_has_it_not_free_another_number_is_tried(taken: int) -> None:
+    quic = Quic(taken, taken)
+    workers, faces = open_sockets(settings(), quic)
+    assert [sock.fileno() == -1 for sock in quic.opened] == [True, True, False]
+    assert workers == [quic.opened[2:]]
+    assert faces["http"].getsockname()[1] == quic.opened[2].getsockname()[1] != taken
+    faces["http"].close()
+    quic.opened[2].close()
+
+
+def test_not_for_ever(taken: int) -> None:
+    quic = Quic(*[taken] * (TRIES + 1))
+    with pytest.raises(
+        ConfigError, match=r"web\.http\.listen: cannot listen on TCP .* there already"
+    ):
+        open_sockets(settings(), quic)
+    assert [sock.fileno() for sock in quic.opened] == [-1] * TRIES
+
+
+def test_a_port_that_was_asked_for_is_the_only_one(taken: int) -> None:
+    quic = Quic()
+    with pytest.raises(ConfigError, match=f"web.http.listen: cannot listen on TCP .*:{taken}"):
+        open_sockets(settings(taken), quic)
+    assert [sock.fileno() for sock in quic.opened] == [-1]
+
+
+def test_a_port_that_udp_has_not_free(taken: int) -> None:
+    no = pytest.raises(ConfigError, match=f"server.listen: cannot listen on UDP .*:{taken}")
+    with udp.bind("127.0.0.1", taken, 65536)[0], no:
+        open_sockets(settings(taken), Quic())
+
+
+def test_a_face_that_cannot_be_had_leaves_nothing_open(taken: int) -> None:
+    quic = Quic()
+    with pytest.raises(ConfigError, match=r"internal\.listen: cannot listen on TCP"):
+        open_sockets(settings(**{"internal.listen": f"127.0.0.1:{taken}"}), quic)
+    assert [sock.fileno() for sock in quic.opened] == [-1] * TRIES
+
+
+def test_nobody_else_can_listen_there_from_the_start() -> None:
+    quic = Quic()
+    _, faces = open_sockets(settings(), quic)
+    address = faces["http"].getsockname()
+    with pytest.raises(ConfigError, match="there already"):
+        listen(*address)
+    with socket.create_connection(address, timeout=5):
+        pass  # and who comes early waits
+    faces["http"].close()
+    quic.opened[0].close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import os
 import shutil
@@ -11,7 +12,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import pytest
 from confluent_kafka import Consumer, Producer
@@ -128,6 +129,9 @@ class Secured(Server):
         super().__init__(folder)
 
 
+S = TypeVar("S", bound=Server)
+
+
 def issue() -> tuple[bytes, bytes, bytes]:
     """A fresh authority, and a key with a certificate for localhost by it (PEM)."""
     now = datetime.datetime.now(datetime.UTC)
@@ -165,17 +169,22 @@ def missing(what: str) -> NoReturn:
 @pytest.fixture(scope="session")
 def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A real broker."""
-    require_kafka()
-    server = Server(tmp_path_factory.mktemp("kafka"))
-    yield server
-    server.stop()
+    with serving(Server, tmp_path_factory.mktemp("kafka")) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")
 def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
     """A real broker behind TLS and a password."""
+    with serving(Secured, tmp_path_factory.mktemp("secured")) as server:
+        yield server
+
+
+@contextlib.contextmanager
+def serving(kind: type[S], folder: Path) -> Iterator[S]:
+    """A broker for the block."""
     require_kafka()
-    server = Secured(tmp_path_factory.mktemp("secured"))
+    server = kind(folder)
     yield server
     server.stop()
 

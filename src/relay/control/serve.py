@@ -33,7 +33,7 @@ REASONS = {
 
 
 def listen(host: str, port: int, setting: str = "web.http.listen") -> socket.socket:
-    """A bound TCP socket; ``::`` takes IPv4 as well. Port 0 lets the system choose.
+    """A TCP socket that listens; ``::`` takes IPv4 as well. Port 0 lets the system choose.
 
     Raises `ConfigError`, one line that names the setting, when the address cannot be had.
     """
@@ -49,6 +49,9 @@ def listen(host: str, port: int, setting: str = "web.http.listen") -> socket.soc
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if host == "::" else 1)
         sock.bind(address)
+        # Two may be bound to one address as long as neither listens; and whoever comes before
+        # there is somebody to answer waits.
+        sock.listen(socket.SOMAXCONN)
         sock.setblocking(False)
     except OSError as error:
         sock.close()

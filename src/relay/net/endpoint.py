@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.packet import QuicHeader
 
-from relay.errors import ConfigError, Unauthorized
+from relay.errors import Unauthorized
 from relay.net import udp
 from relay.net.authority import examine
 from relay.net.codes import BAD_CERTIFICATE, CONNECTION_REFUSED
@@ -67,7 +67,7 @@ def configure(limits: QuicLimits, is_client: bool, alpn: Sequence[str]) -> QuicC
 
 
 class Endpoint:
-    """Sockets, connections, timers; listening (`start`) or dialling (`relay.net.dial`).
+    """Sockets, connections, timers; listening (`listen`) or dialling (`relay.net.dial`).
 
     Plain counters for whoever measures: ``datagrams_in``, ``bytes_in``, ``sessions`` (open now),
     ``sessions_total``, ``handshakes_failed``; ``datagrams``, ``bytes`` and ``dropped`` of `outbox`
@@ -116,23 +116,14 @@ class Endpoint:
 
     # For those who assemble the server
 
-    async def start(self, host: str, port: int) -> tuple[str, int]:
-        """Listen; ``::`` takes IPv4 too, port 0 a free one. Answers the first bound address.
-
-        Raises `ConfigError` when the address cannot be had.
-        """
-        if self._certificates is None or self._door is None:
-            raise ConfigError("an endpoint that only dials cannot listen")
-        for sock in udp.bind(host, port, self.settings.socket_buffer):
-            self.add_socket(sock)
-        return udp.plain(self._sockets[0].getsockname())
-
-    def share_port(self, sockets: Sequence[Socket], strays: Strays) -> tuple[str, int]:
-        """Listen on sockets of a port that other workers have as well; answers its address."""
+    def listen(self, sockets: Sequence[Socket], strays: Strays | None = None) -> tuple[str, int]:
+        """Take sessions on bound sockets, which are this endpoint's from now on; answers the first
+        address. ``strays`` come from the other workers where several have the port."""
         for sock in sockets:
             self.add_socket(sock)
-        self.strays = strays
-        self._loop.add_reader(strays.sock.fileno(), self._strays_readable, strays)
+        if strays is not None:
+            self.strays = strays
+            self._loop.add_reader(strays.sock.fileno(), self._strays_readable, strays)
         return udp.plain(sockets[0].getsockname())
 
     async def close(self, code: int = 0, reason: str = "", linger: float = 1.5) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-import socket
 import sys
 import tempfile
 import time
@@ -24,7 +23,7 @@ from relay.errors import ConfigError
 from relay.net import udp
 from relay.net.steer import bind_all
 from relay.net.tls import Certificates, write_pair
-from relay.server.listeners import bind_faces
+from relay.server.listeners import Faces, Workers, open_sockets
 from relay.server.parts import LAPTOP, load_certificates
 from relay.server.post import DRAIN, HURRY, READY, Orders, write_orders
 from relay.server.vigil import SILENCE, STEP, Vigil
@@ -66,8 +65,8 @@ class Crew:
         tables, so the others have their orders after it."""
         self._vigil = Vigil()
         self._programs: dict[int, asyncio.subprocess.Process] = {}
-        self._quic: list[list[udp.Socket]] = []
-        self._faces: dict[str, socket.socket] = {}
+        self._quic: Workers = []
+        self._faces: Faces = {}
 
     async def serve(self, hurry: asyncio.Event, ready: Callable[[Crew], None]) -> None:
         """Run until `draining` is set and all have left; ``hurry`` ends their waiting.
@@ -113,21 +112,16 @@ class Crew:
     @contextlib.contextmanager
     def _sockets(self) -> Iterator[None]:
         """Open every socket of the relay. Raises `ConfigError`."""
-        listen = self.settings.server.listen
         buffer = self.settings.limits.socket_buffer
         with contextlib.ExitStack() as closing:
-            try:
-                self._quic = bind_all(listen.host, listen.port, buffer, self.count)
-            except ConfigError as error:
-                raise ConfigError(f"server.listen: {error}") from None
+            self._quic, self._faces = open_sockets(
+                self.settings, lambda host, port: bind_all(host, port, buffer, self.count)
+            )
             for each in (sock for worker in self._quic for sock in worker):
                 closing.callback(each.close)
             self.quic_address = udp.plain(self._quic[0][0].getsockname())
-            self._faces = bind_faces(self.settings, self.quic_address[1])
             for name, sock in self._faces.items():
                 closing.callback(sock.close)
-                # Taken up by the system already, so that it waits while nobody is there to answer.
-                sock.listen(socket.SOMAXCONN)
                 if name == "internal":
                     self.internal_address = sock.getsockname()[:2]
                 else:

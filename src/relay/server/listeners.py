@@ -1,4 +1,4 @@
-"""The TCP sockets of the HTTP faces: where they were asked for, or beside QUIC.
+"""The sockets of the relay: QUIC, and the HTTP faces where they were asked for or beside it.
 
 This module must not know what the faces answer, nor which process they belong to.
 """
@@ -6,37 +6,48 @@ This module must not know what the faces answer, nor which process they belong t
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
 
 from relay.config import Settings
 from relay.control.serve import listen
 from relay.errors import ConfigError
+from relay.net.udp import Socket
 
 TRIES = 8
-"""Free port numbers that are tried for UDP and TCP together."""
+"""Port numbers that are tried where any will do, until one is free for UDP and for TCP."""
+
+Workers = list[list[Socket]]
+"""Sockets of QUIC, one for each address, for each worker that has the port."""
+
+Faces = dict[str, socket.socket]
+"""Listening sockets of ``http``, ``https`` and ``internal``, as far as there are such faces."""
 
 
-def ports(settings: Settings) -> list[int]:
-    """Port numbers to try for QUIC: the one asked for, or such as TCP has free where any will do.
+def open_sockets(
+    settings: Settings, bind_quic: Callable[[str, int], Workers]
+) -> tuple[Workers, Faces]:
+    """Every socket of the relay: what ``bind_quic(host, port)`` opens, and the faces.
 
-    Plain HTTP takes the same number, and a number that is free for UDP need not be for TCP.
+    Plain HTTP takes the port number of QUIC unless the settings say otherwise. Where any number
+    will do, one that is free for UDP need not be for TCP: then another is tried. Raises
+    `ConfigError`, with nothing left open.
     """
     asked = settings.server.listen
-    is_shared = settings.web.http.listen is None and settings.web.https.listen is None
-    if asked.port or not is_shared:
-        return [asked.port]
-    found: list[int] = []
-    for _ in range(TRIES):
-        with listen(asked.host, 0, "server.listen") as probe:
-            found.append(int(probe.getsockname()[1]))
-    return found
+    for _ in range(1 if asked.port else TRIES):
+        try:
+            quic = bind_quic(asked.host, asked.port)
+        except ConfigError as error:
+            raise ConfigError(f"server.listen: {error}") from None
+        try:
+            return quic, _bind_faces(settings, quic[0][0].getsockname()[1])
+        except ConfigError as error:
+            failure = error
+            for sock in (each for worker in quic for each in worker):
+                sock.close()
+    raise failure
 
 
-def bind_faces(settings: Settings, quic_port: int) -> dict[str, socket.socket]:
-    """Bound sockets of ``http``, ``https`` and ``internal``, as far as there are such faces.
-
-    Plain HTTP is on the port number of QUIC unless the settings say otherwise. Raises
-    `ConfigError`.
-    """
+def _bind_faces(settings: Settings, quic_port: int) -> Faces:
     web, internal = settings.web, settings.internal.listen
     plain = web.http.listen
     if plain is None and web.https.listen is None:
@@ -48,7 +59,7 @@ def bind_faces(settings: Settings, quic_port: int) -> dict[str, socket.socket]:
         ("https", web.https.listen, "web.https.listen"),
         ("internal", internal, "internal.listen"),
     )
-    bound: dict[str, socket.socket] = {}
+    bound: Faces = {}
     try:
         for name, place, setting in wanted:
             if place is not None:

@@ -36,6 +36,7 @@ from relay.ingest.station import Station
 from relay.issuer import Issuer
 from relay.keyring import Change, Keyring
 from relay.model.origin import Origin
+from relay.net import udp
 from relay.net.authority import load_roots
 from relay.net.endpoint import Endpoint
 from relay.net.local import DialledLocal, LocalTransport, listen_local
@@ -52,7 +53,7 @@ from relay.server.counter import Counter
 from relay.server.faces import Face, Ward, answers
 from relay.server.keeping import fact, open_ciphers, open_issuer, open_seal
 from relay.server.links import Announcer, list_fetcher, make_cluster
-from relay.server.listeners import bind_faces, ports
+from relay.server.listeners import Faces, open_sockets
 from relay.server.log import LEVELS
 from relay.server.metrics import Lag
 from relay.server.outlets import open_sinks
@@ -213,9 +214,9 @@ class Relay:
         async with contextlib.AsyncExitStack() as closing:
             await self._open_records(closing)
             closing.push_async_callback(self.endpoint.close)
-            self.quic_address = await self._listen()
+            faces = self._listen(closing)
             tasks = await closing.enter_async_context(asyncio.TaskGroup())
-            for listener in self._faces():
+            for listener in self._make_faces(faces):
                 tasks.create_task(listener.serve())
             for listener in self._listeners:
                 await listener.started.wait()
@@ -238,20 +239,19 @@ class Relay:
                 for listener in self._listeners:
                     listener.stop()
 
-    async def _listen(self) -> tuple[str, int]:
-        """Take QUIC where the settings say. Raises `ConfigError`, one line."""
+    def _listen(self, closing: contextlib.AsyncExitStack) -> Faces:
+        """Take QUIC where the settings say, or what the crew took. Answers the sockets of the
+        faces. Raises `ConfigError`, one line."""
         if self.post is not None:
             strays = Strays(self.post.share, self.post.folder)
-            return self.endpoint.share_port(self.post.quic, strays)
-        host = self.settings.server.listen.host
-        candidates = ports(self.settings)
-        for port in candidates:
-            try:
-                return await self.endpoint.start(host, port)
-            except ConfigError as error:
-                if port == candidates[-1]:
-                    raise ConfigError(f"server.listen: {error}") from None
-        raise AssertionError("there is always a candidate")
+            self.quic_address = self.endpoint.listen(self.post.quic, strays)
+            return self.post.faces
+        buffer = self.settings.limits.socket_buffer
+        quic, faces = open_sockets(self.settings, lambda host, port: [udp.bind(host, port, buffer)])
+        for sock in faces.values():
+            closing.callback(sock.close)
+        self.quic_address = self.endpoint.listen(quic[0])
+        return faces
 
     def _make_stats(self) -> Stats:
         chosen = self.settings.stats
@@ -341,19 +341,15 @@ class Relay:
         said = await self.desk.office.quotas()
         self.house.ledger.obey(Limits(self.settings.quotas, said), self.house.clock())
 
-    def _faces(self) -> list[HttpListener]:
-        """The HTTP faces, on sockets that were opened for us or are opened now."""
+    def _make_faces(self, faces: Faces) -> list[HttpListener]:
+        """The HTTP faces, on their sockets."""
         web = self.settings.web
-        if self.post is not None:
-            socks = self.post.faces
-        else:
-            socks = bind_faces(self.settings, self.quic_address[1])
         counter = counter_routes(Counter(self), self.guard, bearer, remote)
         page = page_routes(self.quic_address[1]) if self.settings.admin.api_key else []
         app = public_app(self.face, web.limits, self.press, [*page, *counter])
         pair = (web.https.cert, web.https.key) if web.https.cert and web.https.key else None
         self._listeners: list[HttpListener] = []
-        for name, sock in socks.items():
+        for name, sock in faces.items():
             if name == "internal":
                 listener = HttpListener(internal_app(Ward(self)), sock, web.limits)
                 self.internal_address = listener.address
