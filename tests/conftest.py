@@ -18,7 +18,7 @@ import pytest
 from hypothesis import settings
 
 HERE = Path(__file__).resolve().parent
-sys.path.append(str(HERE))  # `ports`, for every room
+sys.path.append(str(HERE))  # `ports` and `asked`, for every room
 
 WAITING = ("lab", "interop", "sinks", "e2e", "cluster")
 """Rooms whose tests mostly wait for other programs: begun first, or the run would end with one."""

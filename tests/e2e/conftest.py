@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from typing import Any
 import pytest
 import structlog
 
+import asked
 from relay.auth import keys, mint
 from relay.auth.claims import Claims
 from relay.auth.keys import Key
@@ -87,21 +87,11 @@ def running(folder: Path) -> Running:
         file = folder / "relay.toml"
         file.write_text(base + extra)
         structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
-        # So that everything here can be run without the short way, too.
-        quic = {name: said for name, said in os.environ.items() if name.startswith("MOQ_QUIC__")}
-        relay = Relay(load(file, environ=quic).settings)
+        relay = Relay(load(file, environ=asked.settings()).settings)
         async with relay.running():
             yield relay
 
     return run
-
-
-def environment() -> dict[str, str]:
-    """For a relay as a process: with several workers where ``RELAY_TEST_WORKERS`` says so."""
-    found = os.environ | {"RELAY_READY": "1"}
-    if (workers := os.environ.get("RELAY_TEST_WORKERS")) is not None:
-        found.setdefault("MOQ_SERVER__WORKERS", workers)
-    return found
 
 
 class Process:
@@ -116,7 +106,7 @@ class Process:
                 cwd=folder,
                 stdout=subprocess.PIPE,
                 stderr=err,
-                env=environment(),
+                env=asked.environment(),
             )
 
     def ready(self) -> dict[str, Any]:
@@ -191,7 +181,7 @@ def node(folder: Path, minted: Any) -> Callable[..., Any]:
             def _log(self, event: str, **facts: Any) -> None:
                 said.append((event, facts))
 
-        relay = Noting(load(file, environ={}).settings)
+        relay = Noting(load(file, environ=asked.settings()).settings)
         async with relay.running():
             yield Node(relay, said)
 

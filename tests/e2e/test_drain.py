@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from typing import Any
 
 import pytest
 
+import asked
 from ports import free_ports
 from relay.auth import mint
 from relay.auth.claims import Claims
@@ -73,7 +73,7 @@ disable_verify = true
                 cwd=self.folder,
                 stdout=subprocess.PIPE,
                 stderr=log,
-                env=os.environ | {"RELAY_READY": "1"},
+                env=asked.environment(),
             )
 
     def ready(self) -> None:

@@ -23,6 +23,7 @@ import structlog
 from rig.chromium import Browser
 from rig.dashboard import Sight, sight
 
+import asked
 from relay.auth import keys, mint
 from relay.auth.claims import Claims
 from relay.auth.credentials import NewKey, make_key
@@ -139,7 +140,7 @@ def stage(
         text = SETTINGS.replace("relay.db", f"{tmp_path}/relay.db")
         file.write_text(text.replace("{hash}", str(operator.hash)))
         structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
-        relay = Relay(load(file, environ={}).settings)
+        relay = Relay(load(file, environ=asked.settings()).settings)
         async with relay.running():
             yield Stage(relay, operator, signer, eyes)
 

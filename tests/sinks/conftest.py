@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import pytest
-from confluent_kafka import Consumer, Producer
+from confluent_kafka import OFFSET_BEGINNING, Consumer, Producer, TopicPartition
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -206,13 +206,14 @@ def mock() -> Iterator[str]:
 
 
 def read(address: str, topic: str, count: int, seconds: float = 30.0, **more: str) -> list[Any]:
-    """That many records of a topic, from its beginning."""
+    """That many records of a topic, from its beginning.
+
+    It joins no group: the coordinator of the played broker was seen to let a member wait for ever.
+    """
     consumer = Consumer(
         {
             "bootstrap.servers": address,
-            "group.id": f"test-{time.monotonic_ns()}",
-            "auto.offset.reset": "earliest",
-            "topic.metadata.refresh.interval.ms": 500,
+            "group.id": "none",  # the client asks for one
             "log_level": 0,
             **{name.replace("_", "."): value for name, value in more.items()},
         }
@@ -220,7 +221,12 @@ def read(address: str, topic: str, count: int, seconds: float = 30.0, **more: st
     found: list[Any] = []
     until = time.monotonic() + seconds
     try:
-        consumer.subscribe([topic])
+        while not (about := consumer.list_topics(timeout=10).topics.get(topic)):
+            assert time.monotonic() < until, f"there is no topic {topic}"
+            time.sleep(0.1)
+        consumer.assign(
+            [TopicPartition(topic, part, OFFSET_BEGINNING) for part in about.partitions]
+        )
         while len(found) < count and time.monotonic() < until:
             message = consumer.poll(0.2)
             if message is not None and message.error() is None:

@@ -23,6 +23,7 @@ from typing import Any
 
 import jwt
 
+import asked
 from ports import free_ports
 from rig.client import Client, Target
 
@@ -146,9 +147,7 @@ def running(
     else:
         command, key = _own_command(folder, versions, tls, more)
     log, out = folder / "relay.log", folder / "relay.out"
-    environment = {**os.environ, "RELAY_READY": "1", "PYTHONUNBUFFERED": "1"}
-    if (workers := os.environ.get("RELAY_TEST_WORKERS")) is not None:
-        environment.setdefault("MOQ_SERVER__WORKERS", workers)
+    environment = asked.environment() | {"PYTHONUNBUFFERED": "1"}
     with log.open("wb") as stderr, out.open("wb") as stdout:
         program = subprocess.Popen(command, stdout=stdout, stderr=stderr, env=environment)
     try:
