@@ -39,6 +39,7 @@ CASES = {
         f"fan-{count}": Case(f"{count} viewers × 60/s of 8 KiB", viewers=count) for count in (4, 16)
     },
     "fan-64": Case("64 viewers × 60/s of 8 KiB", viewers=64, processes=2),
+    "busy": Case("16 viewers × 240/s of 8 KiB", viewers=16, rate=240, group=120, processes=2),
     "large": Case("8 viewers × 60/s of 32 KiB", viewers=8, size=32768),
     "small": Case(
         "16 viewers × 500/s of 1 KiB", viewers=16, rate=500, size=1024, group=500, processes=2

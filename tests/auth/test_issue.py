@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -54,6 +56,23 @@ def test_a_wider_wish_is_refused_whole(wish: Wish) -> None:
     assert (caught.value.status, caught.value.reason.code) == (403, "no_access")
 
 
+@pytest.mark.parametrize(
+    ("wished", "got"),
+    [(None, ("pii", "cards")), (["cards"], ("cards",)), ([], ()), (["pii"] * 9, ("pii",))],
+)
+def test_cipher_keys_go_along_unless_fewer_are_asked_for(wished, got) -> None:
+    held = replace(grant("demo"), decrypt=("pii", "cards"))
+    assert narrowed(held, read_wish({"decrypt": wished}), SETTINGS, NOW).decrypt == got
+
+
+@pytest.mark.parametrize("held", [(), ("pii",)])
+def test_a_cipher_key_that_was_not_granted_is_refused(held: tuple[str, ...]) -> None:
+    wish = read_wish({"decrypt": ["pii", "cards"]})
+    with pytest.raises(Refusal, match="to decrypt with 'cards'") as caught:
+        narrowed(replace(grant("demo"), decrypt=(*held, "other")), wish, SETTINGS, NOW)
+    assert caught.value.reason.code == "no_access"
+
+
 def test_it_lives_no_longer_than_it_may() -> None:
     long = Wish(ttl=1e9)
     assert narrowed(grant("demo"), long, SETTINGS, NOW).exp == 1600
@@ -95,6 +114,9 @@ def test_nothing_is_gained(
         {"ttl": 10**400},
         {"put": ["a"]},
         {"publish": ["a"] * 300},
+        {"decrypt": "pii"},
+        {"decrypt": [1]},
+        {"decrypt": {"pii": 1}},
     ],
 )
 def test_what_is_no_wish_is_refused(members: dict[str, object]) -> None:
@@ -104,5 +126,6 @@ def test_what_is_no_wish_is_refused(members: dict[str, object]) -> None:
 
 def test_a_wish_is_read() -> None:
     assert read_wish({}) == Wish()
-    read = read_wish({"root": "/demo/", "publish": "a", "subscribe": [], "ttl": 5})
-    assert read == Wish(Path("demo"), (Path("a"),), (), 5)
+    members = {"root": "/demo/", "publish": "a", "subscribe": [], "ttl": 5, "decrypt": ["pii"]}
+    assert read_wish(members) == Wish(Path("demo"), (Path("a"),), (), 5, frozenset(["pii"]))
+    assert read_wish({"decrypt": []}) == Wish(decrypt=frozenset())

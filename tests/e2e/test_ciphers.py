@@ -93,6 +93,34 @@ def test_a_rotation_counts_on_every_relay_and_old_versions_stay_readable(
     asyncio.run(main())
 
 
+def test_a_token_made_at_login_decrypts_what_its_credential_does(
+    running: Any, folder: File, master: None, signer: Key
+) -> None:
+    async def main() -> None:
+        async with (
+            running(STORE + "[issuer]\nenabled = true\n") as relay,
+            httpx.AsyncClient(base_url=base(relay)) as web,
+        ):
+            await command("create", folder)
+            assert await sealed(web, 1, "first") < 3
+            claims = Claims(Path("anon"), get=(Path(""),), decrypt=("pii",))
+            own = {"authorization": f"Bearer {mint.sign(claims, signer, time.time())}"}
+            for wish, mail in (
+                ({}, "first"),
+                ({"decrypt": ["pii"]}, "first"),
+                ({"decrypt": []}, "kid:"),
+            ):
+                made = await web.post("/auth/login", headers=own, json=wish)
+                assert made.status_code == 201, made.text
+                reader = {"authorization": f"Bearer {made.json()['token']}"}
+                latest = await web.get("/fetch/anon/b/secret?decrypt=1", headers=reader)
+                assert latest.json()["mail"].startswith(mail)
+            more = await web.post("/auth/login", headers=own, json={"decrypt": ["other"]})
+            assert more.status_code == 403
+
+    asyncio.run(main())
+
+
 def test_without_the_root_key_the_relay_does_not_start(
     running: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

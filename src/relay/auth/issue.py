@@ -56,13 +56,15 @@ class Wish:
     subscribe: tuple[Path, ...] | None = None
     ttl: float | None = None
     """Seconds."""
+    decrypt: frozenset[str] | None = None
+    """Names of cipher keys."""
 
 
 def read_wish(members: Mapping[str, Any]) -> Wish:
     """A wish from JSON. Raises `BadRequest`."""
-    unknown = set(members) - {"root", "publish", "subscribe", "ttl"}
+    unknown = set(members) - {"root", "publish", "subscribe", "ttl", "decrypt"}
     if unknown:
-        raise BadRequest("a token is asked for by root, publish, subscribe and ttl only")
+        raise BadRequest("a token is asked for by root, publish, subscribe, ttl and decrypt only")
     root, ttl = members.get("root"), members.get("ttl")
     if root is not None and not isinstance(root, str):
         raise BadRequest("root is not text")
@@ -74,6 +76,7 @@ def read_wish(members: Mapping[str, Any]) -> Wish:
         _prefixes(members, "publish"),
         _prefixes(members, "subscribe"),
         ttl,
+        _key_names(members.get("decrypt")),
     )
 
 
@@ -95,6 +98,10 @@ def narrowed(
     if not (put or get):
         hint = "ask for what the credential allows"
         raise Refusal("no_access", f"nothing is left to allow below {quoted('/' + root)}", hint)
+    names = frozenset(grant.decrypt) if wish.decrypt is None else wish.decrypt
+    if more := sorted(names.difference(grant.decrypt)):
+        text = f"the credential does not allow to decrypt with {quoted(more[0])}"
+        raise Refusal("no_access", text, "ask for what the credential allows, or for less")
     ttl = min(wish.ttl or settings.ttl, settings.max_ttl)
     ends = now + ttl
     if grant.expires is not None:
@@ -107,6 +114,7 @@ def narrowed(
         iat=math.floor(now),
         sub=grant.subject,
         jti=grant.jti,
+        decrypt=tuple(name for name in grant.decrypt if name in names),
     )
 
 
@@ -133,3 +141,11 @@ def _prefixes(members: Mapping[str, Any], name: str) -> tuple[Path, ...] | None:
     if len(listed) > MAX_PREFIXES:
         raise BadRequest(f"{name} has more than {MAX_PREFIXES} prefixes")
     return covering(map(Path, listed))
+
+
+def _key_names(value: object) -> frozenset[str] | None:
+    if value is None:
+        return None
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise BadRequest("decrypt is not a list of names")
+    return frozenset(value)
