@@ -17,8 +17,8 @@ from relay.model.track import TrackInfo
 
 pytestmark = pytest.mark.slow
 
-SIZE, EVERY, GROUP = 25_000, 0.05, 20
-"""Bytes of a frame and seconds between two, four megabits a second; and frames of a group."""
+SIZE, EVERY = 25_000, 0.05
+"""Bytes of a frame and seconds between two, four megabits a second."""
 
 NARROW = 1_000_000
 """Bits a second of the narrow link: a quarter of what would come."""
@@ -38,13 +38,16 @@ GROWN = 24_000
 
 
 class Camera(Publisher):
-    """Publishes groups of many frames, as video has them; each frame has a number of its own."""
+    """Publishes groups of some frames; each frame has a number of its own."""
+
+    group = 20
+    """Frames of a group: as video has them."""
 
     async def _act(self, client: Client) -> None:
         track = client.create_broadcast(self.path).create_track(TRACK, TrackInfo(timescale=1000))
         due = time.monotonic()
         while True:
-            if self.serial % GROUP == 0:
+            if self.serial % self.group == 0:
                 if self.serial:
                     track.finish_group()
                 track.append_group()
@@ -54,6 +57,12 @@ class Camera(Publisher):
             self.serial += 1
             due += EVERY
             await asyncio.sleep(max(0.0, due - time.monotonic()))
+
+
+class Stills(Camera):
+    """Publishes groups of one frame, none of which the narrow link takes before the next."""
+
+    group = 1
 
 
 class Live(Viewer):
@@ -76,8 +85,10 @@ def latency(viewer: Viewer, since: float) -> tuple[float, float]:
     return late[len(late) // 2], late[-1 - len(late) // 100]
 
 
-@pytest.mark.parametrize("short_way", ["true", "false"])
-def test_bad_company_costs_the_others_nothing(fleet, figures, short_way):
+@pytest.mark.parametrize(
+    ("kind", "short_way"), [(Camera, "true"), (Camera, "false"), (Stills, "true")]
+)
+def test_bad_company_costs_the_others_nothing(fleet, figures, kind, short_way):
     lab = fleet.lab
     station = fleet.station(lab.host("relay"))
     near, narrow, frozen = (lab.host(name) for name in ("near", "narrow", "frozen"))
@@ -87,7 +98,7 @@ def test_bad_company_costs_the_others_nothing(fleet, figures, short_way):
     station.configure(quic=f"short_way = {short_way}")
     fleet.start()
     here = station.crowd()
-    publisher = here._come(Camera(here, [station.url], "cam", "camera", SIZE, EVERY))
+    publisher = here._come(kind(here, [station.url], "cam", "camera", SIZE, EVERY))
     close, far = fleet.crowd(near), fleet.crowd(narrow)
     fast = close._come(Live(close, [station.url], "cam", False))
     until(lambda: fast.arrivals, 10, "groups")

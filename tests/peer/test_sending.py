@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from relay.errors import Dropped
-from relay.peer.sending import Delivery, SendQueue
+from relay.peer.sending import NEARLY, Delivery, SendQueue
 from relay.peer.settings import PeerSettings
 
 
@@ -158,6 +158,62 @@ def test_a_stream_without_credit_of_its_own_lets_others_pass(bench: Callable[...
     b.line.streams.clear()
     b.queue.drain()
     assert b.line.out[2] == b"blocked"
+
+
+def narrow(made: Bench, size: int, room: int, groups: int, is_late: bool) -> None:
+    """A path that takes less than a group from one group to the next; where ``is_late``, that a
+    group is complete is told with the next one only."""
+    before: Log | None = None
+    for number in range(1, groups + 1):
+        if before is not None and is_late:
+            before.finish()
+        before = Log(bytes(size))
+        made.deliver(before, number)
+        if not is_late:
+            before.finish()
+        made.line.room = room
+        made.queue.drain()
+
+
+@pytest.mark.parametrize("is_late", [False, True])
+def test_a_path_narrower_than_its_groups_gets_whole_ones(
+    bench: Callable[..., Bench], is_late: bool
+) -> None:
+    made = bench(max_waiting_groups=4)
+    narrow(made, 8000, 5000, 80, is_late)
+    assert len(made.line.ended) >= 80 * 5 / 8 * 0.9
+    assert all(len(made.line.out[each]) == 8000 for each in made.line.ended)
+    assert max(made.line.ended) >= 78, "and new ones"
+    assert made.queue.count <= 4
+
+
+def test_what_is_far_from_over_gives_way_to_the_newest(bench: Callable[..., Bench]) -> None:
+    made = bench()
+    narrow(made, NEARLY + 5001, 5000, 3, False)
+    assert made.line.order == [1, 2, 3]
+
+
+def test_what_still_grows_gives_way_to_the_newest(bench: Callable[..., Bench]) -> None:
+    made = bench()
+    old, new = Log(bytes(800)), Log(bytes(800))
+    for stream, log in enumerate((old, new), 1):
+        made.deliver(log, stream)
+        made.line.room = 500
+        made.queue.drain()
+    assert made.line.order == [1, 2]
+
+
+def test_what_is_nearly_over_gives_way_to_what_is_more_urgent(bench: Callable[..., Bench]) -> None:
+    made = bench()
+    low, high = Log(bytes(800)), Log(bytes(800))
+    made.deliver(low, 1)
+    low.finish()
+    made.line.room = 500
+    made.queue.drain()
+    made.deliver(high, 2, priority=1)
+    made.line.room = 1000
+    made.queue.drain()
+    assert made.line.order == [1, 2, 1]
 
 
 def test_without_stream_credit_groups_wait_newest_first(bench: Callable[..., Bench]) -> None:

@@ -1,8 +1,9 @@
 """What is sent next: the queue of one connection, and the groups that wait in it.
 
-The relay decides the order, not QUIC: higher subscriber priority first, then the newest group. QUIC
-is handed about one congestion window, so an old group can still be dropped before it leaves and a
-slow subscriber costs a bounded number of bytes. This module must not know rights or tracks' names.
+The relay decides the order, not QUIC: higher subscriber priority first, then the newest group, but
+what is nearly over ends before another begins. QUIC is handed about one congestion window, so an
+old group can still be dropped before it leaves, and a slow subscriber costs a bounded number of
+bytes. This module must not know rights or tracks' names.
 """
 
 from __future__ import annotations
@@ -21,6 +22,13 @@ from relay.wire.frame import Excerpt
 Rank = tuple[int, int, int]
 """(subscriber's priority, publisher's priority, group sequence): the greatest goes first."""
 
+
+NEARLY = 32_768
+"""Bytes of a complete group that has begun and goes before newer ones: where each group is larger
+than the path takes at once, the next would stop it halfway, and none would ever arrive whole."""
+
+_FIRST = 1 << 62
+"""Above all sequences (at most 62 bits)."""
 
 _NOTHING = Log()
 """What those that are over still hold."""
@@ -107,6 +115,8 @@ class Delivery:
             return
         if not self.queued or (self.log.error is not None and self.stream is None):
             self.queue.push(self)  # what broke off waits for no stream
+        elif self.stream is not None and (place := self._place()) != self.rank:
+            self.queue.push(self, place)  # where it stood before it is passed over
 
     def evicted(self) -> None:
         """The cache let go of the group: what does not leave soon is not worth sending."""
@@ -154,7 +164,13 @@ class Delivery:
         if fin:
             self.close()
         elif self.unsent:
-            queue.push(self)
+            queue.push(self, self._place())
+
+    def _place(self) -> Rank:
+        """Where it stands in line once it has begun."""
+        if self.log.finished and self.unsent <= NEARLY:
+            return self.rank[0], self.rank[1], _FIRST
+        return self.rank
 
     def take(self, room: int) -> bytes:
         """The next bytes, at most ``room``; nothing is copied when that is one whole chunk."""
@@ -263,11 +279,11 @@ class SendQueue:
         if self._followed.pop(delivery, self) is None:
             self.backlog -= delivery.unsent
 
-    def push(self, delivery: Delivery) -> None:
-        """The delivery has something to send."""
+    def push(self, delivery: Delivery, place: Rank | None = None) -> None:
+        """The delivery has something to send; ``place`` is where it stands, its rank usually."""
         delivery.queued = True
         self._order -= 1  # of equal rank, who came first goes first
-        entry = delivery.rank, self._order, delivery
+        entry = place or delivery.rank, self._order, delivery
         if self._ready:
             self._line_up(self._ready, entry)
         else:
