@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -385,6 +386,10 @@ class Relay:
     async def serve(self, hurry: asyncio.Event, ready: Callable[[Relay], None]) -> None:
         """Run until `draining` is set, and stop in good order; ``hurry`` ends the waiting."""
         async with self.running():
+            # What is there by now stays. Each full collection would go through it all again, and
+            # nobody is served meanwhile: 40 ms in which even sound stutters.
+            gc.collect()
+            gc.freeze()
             ready(self)
             await self.draining.wait()
             if not hurry.is_set():
