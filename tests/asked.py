@@ -1,4 +1,4 @@
-"""What a whole run of the tests was asked to do otherwise; every relay that a test starts hears it.
+"""What a whole run of the tests was asked to do otherwise; the relays of e2e and interop hear it.
 
 ``MOQ_QUIC__SHORT_WAY=false`` runs them without the short way, ``RELAY_TEST_WORKERS=2`` gives two
 workers to those that are processes.

@@ -28,18 +28,7 @@ from relay.server import Relay
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from mesh import BASE as MESH
-from mesh import BLIND, Node
-
-BASE = """
-[server]
-listen = "127.0.0.1:0"
-[server.tls]
-generate = ["localhost", "127.0.0.1"]
-[auth]
-key = "key.jwk"
-public = "anon"
-"""
+from mesh import BASE, BLIND, Node
 
 
 @pytest.fixture(scope="session")
@@ -167,7 +156,7 @@ def node(folder: Path, minted: Any) -> Callable[..., Any]:
 
     @contextlib.asynccontextmanager
     async def run(
-        cluster: str = "", extra: str = BLIND, base: str = MESH, connect: Any = None, port: int = 0
+        cluster: str = "", extra: str = BLIND, base: str = BASE, connect: Any = None, port: int = 0
     ) -> AsyncIterator[Node]:
         file = folder / "relay.toml"
         if connect is not None:

@@ -7,21 +7,15 @@ import gc
 from pathlib import Path
 from typing import Any
 
+from mesh import BASE
+
+import asked
 from relay.config import load
 from relay.server import Relay
 
-BASE = """
-[server]
-listen = "127.0.0.1:0"
-[server.tls]
-generate = ["localhost"]
-[auth]
-public = "anon"
-"""
 
-
-def test_what_is_there_when_a_relay_is_ready_is_not_looked_through_again(tmp_path: Path) -> None:
-    file = tmp_path / "relay.toml"
+def test_what_is_there_when_a_relay_is_ready_is_not_looked_through_again(folder: Path) -> None:
+    file = folder / "relay.toml"
     file.write_text(BASE)
     seen: list[tuple[int, int]] = []
 
@@ -30,7 +24,7 @@ def test_what_is_there_when_a_relay_is_ready_is_not_looked_through_again(tmp_pat
         relay.draining.set()
 
     async def main() -> None:
-        await Relay(load(file, environ={}).settings).serve(asyncio.Event(), ready)
+        await Relay(load(file, environ=asked.settings()).settings).serve(asyncio.Event(), ready)
 
     try:
         asyncio.run(main())

@@ -61,6 +61,16 @@ def test_where_tcp_has_it_not_free_another_number_is_tried(taken: int) -> None:
     quic.opened[2].close()
 
 
+def test_where_udp_has_it_not_free_another_number_is_tried(taken: int) -> None:
+    with udp.bind("127.0.0.1", taken, 65536)[0]:
+        quic = Quic(taken)
+        workers, faces = open_sockets(settings(), quic)
+    assert workers == [quic.opened]
+    assert faces["http"].getsockname() == quic.opened[0].getsockname()
+    faces["http"].close()
+    quic.opened[0].close()
+
+
 def test_not_for_ever(taken: int) -> None:
     quic = Quic(*[taken] * (TRIES + 1))
     with pytest.raises(

@@ -221,7 +221,9 @@ def read(address: str, topic: str, count: int, seconds: float = 30.0, **more: st
     found: list[Any] = []
     until = time.monotonic() + seconds
     try:
-        while not (about := consumer.list_topics(timeout=10).topics.get(topic)):
+        while not (
+            (about := consumer.list_topics(timeout=10).topics.get(topic)) and about.partitions
+        ):
             assert time.monotonic() < until, f"there is no topic {topic}"
             time.sleep(0.1)
         consumer.assign(

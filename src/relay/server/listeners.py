@@ -37,7 +37,9 @@ def open_sockets(
         try:
             quic = bind_quic(asked.host, asked.port)
         except ConfigError as error:
-            raise ConfigError(f"server.listen: {error}") from None
+            # A number that one address of the host has free need not be free on the next.
+            failure = ConfigError(f"server.listen: {error}")
+            continue
         try:
             return quic, _bind_faces(settings, quic[0][0].getsockname()[1])
         except ConfigError as error:
