@@ -9,13 +9,13 @@ from aioquic import tls
 from aioquic.quic.packet import QuicPacketType
 from aioquic.quic.packet_builder import QuicSentPacket
 from aioquic.quic.rangeset import RangeSet
-from aioquic.quic.recovery import QuicPacketRecovery, QuicPacketSpace
+from aioquic.quic.recovery import QuicPacketPacer, QuicPacketRecovery, QuicPacketSpace
 from aioquic.quic.stream import QuicStream
 from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.net.mtu import SAFE, PathMtu
-from relay.net.recovery import Recovery, Train
+from relay.net.recovery import Pacer, Recovery, Train
 from relay.net.sender import SharedSender
 
 STEP, FULL = 1100, 1200
@@ -165,3 +165,36 @@ def test_what_the_library_lost_it_has_to_send_again() -> None:
     side.send_train(1, 5, 1.1)
     side.recovery.acknowledge(side.space, 5, 5, 0.0, 1.11)
     assert side.recovery.lost_foreign
+
+
+def paced(window: int, rtt: float) -> tuple[Pacer, QuicPacketPacer]:
+    ours, theirs = (kind(max_datagram_size=1452) for kind in (Pacer, QuicPacketPacer))
+    for pacer in (ours, theirs):
+        pacer.update_rate(window, rtt)
+    return ours, theirs
+
+
+@pytest.mark.parametrize(
+    ("window", "rtt"), [(14_520, 0.05), (100_000, 0.02), (1 << 20, 0.1), (4000, 0.3)]
+)
+def test_below_a_packet_per_microsecond_packets_are_paced_as_by_the_library(window, rtt) -> None:
+    ours, theirs = paced(window, rtt)
+    assert ours.packet_time == pytest.approx(theirs.packet_time)
+    assert ours.bucket_max == pytest.approx(theirs.bucket_max)
+
+
+@pytest.mark.parametrize(
+    ("window", "rtt", "packets"),
+    [
+        (6 << 20, 0.001, 44),  # no more than one system call takes
+        (1 << 20, 0.03, 24),  # what a millisecond brings
+        (40_000, 0.001, 6),  # a quarter of the window
+        (3000, 0.0001, 2),
+    ],
+)
+def test_what_a_millisecond_brings_may_leave_at_once(window, rtt, packets) -> None:
+    ours, _ = paced(window, rtt)
+    assert int(ours.bucket_max / ours.packet_time + 1e-6) == packets
+    ours.bucket_time = 1.0
+    ours.update_rate(window, rtt)
+    assert ours.bucket_time == ours.bucket_max

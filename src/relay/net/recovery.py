@@ -12,12 +12,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from aioquic.quic.congestion.base import K_GRANULARITY
 from aioquic.quic.packet_builder import QuicDeliveryState, QuicSentPacket
 from aioquic.quic.rangeset import RangeSet
 from aioquic.quic.recovery import (
+    K_MICRO_SECOND,
     K_PACKET_THRESHOLD,
     K_PERSISTENT_CONGESTION_THRESHOLD,
+    K_SECOND,
     K_TIME_THRESHOLD,
+    QuicPacketPacer,
     QuicPacketRecovery,
     QuicPacketSpace,
 )
@@ -27,6 +31,12 @@ from relay.net.sender import SharedSender
 
 Handler = tuple[Any, tuple[Any, ...]]
 """Whom to tell what became of a packet, and with what: as the library notes it."""
+
+_BURST = 16
+"""Packets that may leave at once, as the library has it."""
+
+_LONG_BURST = 44
+"""Packets that may where a millisecond brings more: what one system call takes."""
 
 _ACKED = QuicDeliveryState.ACKED
 _LOST = QuicDeliveryState.LOST
@@ -104,11 +114,31 @@ class Train:
             handler(delivery, *arguments)
 
 
+class Pacer(QuicPacketPacer):
+    """The library's pacer (RFC 9002, 7.7), with bursts that fit what they are measured against.
+
+    The library lets no two packets be nearer than a microsecond, but makes its bursts as short as
+    the rate says: at a gigabyte per second one holds a few packets instead of sixteen. And no timer
+    is finer than a millisecond, so what would leave within one may leave at once.
+    """
+
+    def update_rate(self, congestion_window: int, smoothed_rtt: float) -> None:
+        """Spread a window of so many bytes over a round trip of so many seconds."""
+        size = self._max_datagram_size
+        rate = congestion_window / max(smoothed_rtt, K_MICRO_SECOND)
+        self.packet_time = min(size / rate, K_SECOND)
+        burst = max(_BURST * size, min(rate * K_GRANULARITY, _LONG_BURST * size))
+        self.bucket_max = max(2 * size, min(congestion_window // 4, burst)) / rate
+        if self.bucket_time > self.bucket_max:
+            self.bucket_time = self.bucket_max
+
+
 class Recovery(QuicPacketRecovery):
     """The library's recovery, with trains where application data is concerned."""
 
     def __init__(self, mtu: PathMtu, **options: Any) -> None:
         super().__init__(**options)
+        self._pacer = Pacer(max_datagram_size=options["max_datagram_size"])
         self.book: list[Train] = []
         """Under way, in the order of their numbers. What the library sends by itself is here, too;
         its own book of the application's space stays empty."""
