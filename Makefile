@@ -10,6 +10,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 NODE := tests/interop/node
+SPEEDUPS := src/relay/net/speedups.c
 ADDRESS ?= [::]:4443
 
 # Most tests wait for other programs, so there are more workers than cores. They take files in the
@@ -47,21 +48,21 @@ bench-decisions: $(VENV)/.relay
 clean:
 	rm -rf $(VENV) $(NODE)/node_modules build dist src/*.egg-info
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
-	rm -f certs/*.pem certs/*.key certs/*.jwk
+	rm -f certs/*.pem certs/*.key certs/*.jwk src/relay/net/speedups.*.so
 	find src tests certs bench -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.relay: pyproject.toml | $(BIN)/python
+$(VENV)/.relay: pyproject.toml $(SPEEDUPS) | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
 	@touch $@
 
-$(VENV)/.bench: pyproject.toml | $(BIN)/python
+$(VENV)/.bench: pyproject.toml $(SPEEDUPS) | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	@touch $@ $(VENV)/.relay
 
-$(VENV)/.dev: pyproject.toml | $(BIN)/python
+$(VENV)/.dev: pyproject.toml $(SPEEDUPS) | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@ $(VENV)/.relay
 

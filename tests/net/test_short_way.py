@@ -21,7 +21,7 @@ from aioquic.tls import CipherSuite, Epoch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from relay.net import short_way
+from relay.net import keys, outgoing, protection, short_way
 from relay.net.endpoint import configure
 from relay.net.engine import Engine
 from relay.net.settings import QuicLimits
@@ -69,7 +69,7 @@ class Net:
 
         def counted(now: float, ack_due: bool):
             sent = send_short(now, ack_due)
-            self.short += len(sent)
+            self.short += sum(-(-len(data) // size) for data, size in sent)
             return sent
 
         self.server._send_short = counted
@@ -153,10 +153,16 @@ STEPS = st.lists(
 
 @settings(max_examples=60, deadline=None)
 @given(
-    STEPS, st.integers(0, 1 << 16), st.sampled_from([0.0, 0.02, 0.1]), st.sampled_from([0, 0.02])
+    STEPS,
+    st.integers(0, 1 << 16),
+    st.sampled_from([0.0, 0.02, 0.1]),
+    st.sampled_from([0, 0.02]),
+    st.booleans(),
 )
-def test_whatever_is_done_every_byte_arrives(steps, seed, loss, jitter) -> None:
-    limits = QuicLimits(max_data=60_000, max_stream_data=20_000, idle_timeout=1000.0)
+def test_whatever_is_done_every_byte_arrives(steps, seed, loss, jitter, speedups) -> None:
+    limits = QuicLimits(
+        max_data=60_000, max_stream_data=20_000, idle_timeout=1000.0, speedups=speedups
+    )
     net = Net(loss=loss, jitter=jitter, seed=seed, limits=limits)
     wrote: dict[int, bytearray] = {}
     up: dict[int, bytearray] = {}
@@ -234,10 +240,39 @@ def test_it_is_no_slower_than_the_library_under_loss(loss) -> None:
         CipherSuite.CHACHA20_POLY1305_SHA256,
     ],
 )
-def test_every_cipher_goes_the_short_way(cipher) -> None:
-    net, _ = carried(True, 0.0, 1, ciphers=[cipher])
+@pytest.mark.parametrize("speedups", [False, True])
+def test_every_cipher_goes_the_short_way(cipher, speedups) -> None:
+    net, _ = carried(True, 0.0, 1, ciphers=[cipher], limits=QuicLimits(speedups=speedups))
     assert net.server._cryptos[Epoch.ONE_RTT].send.cipher_suite is cipher
     assert net.short > 1000
+    before = net.short
+    for side in (net.server, net.client):
+        for phase in (1, 0):  # each update follows from the one before it (RFC 9001, 6.1)
+            side.request_key_update()
+            side.send_ping(0)
+            net.run(1.0)
+            assert net.server._keys.phase == phase
+            stream = net.server.open_stream(True)
+            net.server.send(stream, bytes(50_000), True)
+            net.run(2.0)
+            assert net.got[stream] == bytes(50_000)
+    assert net.short > before + 4 * 30
+
+
+def test_keys_are_changed_before_they_are_worn_out(monkeypatch) -> None:
+    monkeypatch.setattr(outgoing, "_KEY_LIFE", 300)
+    phases = []
+    derive = keys.Keys.follow
+
+    def follow(self, crypto):
+        derive(self, crypto)
+        if not phases or phases[-1] != self.phase:
+            phases.append(self.phase)
+
+    monkeypatch.setattr(keys.Keys, "follow", follow)
+    net, _ = carried(True, 0.0, 1)
+    assert phases[:4] == [0, 1, 0, 1]
+    assert not net.ends
 
 
 def test_streams_that_are_over_leave_nothing_behind() -> None:
@@ -260,6 +295,15 @@ def test_another_version_of_the_library_is_left_alone(monkeypatch, caplog) -> No
         Net()  # it is said once, not for every connection
     assert net.short == 0
     assert sum("short way off" in record.message for record in caplog.records) == 1
+
+
+def test_who_makes_packets_is_said(monkeypatch) -> None:
+    assert short_way.packets_by(QuicLimits(speedups=False)) == "python"
+    assert short_way.packets_by(QuicLimits(short_way=False)) == "library"
+    monkeypatch.setattr(protection, "speedups", protection)
+    assert short_way.packets_by(QuicLimits()) == "python"
+    monkeypatch.setattr(short_way, "CHECKED", frozenset())
+    assert short_way.packets_by(QuicLimits()) == "library"
 
 
 @pytest.mark.parametrize(("mtu", "size"), [(1500, 1452), (1400, 1392), (1300, 1252), (1200, 1200)])

@@ -2,6 +2,8 @@
 
 import errno
 import socket
+import sys
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -22,8 +24,9 @@ def pair():
 
 def test_what_is_sent_is_received_up_to_the_limit(pair) -> None:
     one, two = pair
-    assert udp.send(one, [b"a", b"", b"c"], two.getsockname()) == 3
-    assert [data for data, _ in udp.receive(two, 2)[0]] == [b"a", b""]
+    for data in (b"a", b"b", b"c"):
+        assert udp.send(one, data, 1, two.getsockname()) == 1
+    assert [data for data, _ in udp.receive(two, 2)[0]] == [b"a", b"b"]
     assert udp.receive(two, 5) == ([(b"c", one.getsockname())], False)
     assert udp.receive(two, 5) == ([], False)
 
@@ -43,14 +46,14 @@ class Broken:
 
 @pytest.mark.parametrize("number", [errno.EAGAIN, errno.EWOULDBLOCK])
 def test_a_full_queue_is_answered(number) -> None:
-    assert udp.send(Broken(None, number), [b"a", b"b", b"c"], ("x", 1)) == 1
+    assert udp.send(Broken(None, number), b"aabbc", 2, ("x", 1)) == 2
 
 
 @pytest.mark.parametrize(
     "number", [errno.ENETUNREACH, errno.EPERM, errno.EMSGSIZE, errno.ECONNREFUSED, errno.ENOBUFS]
 )
 def test_any_other_failure_loses_one_datagram(number) -> None:
-    assert udp.send(Broken(number, None), [b"a", b"b"], ("x", 1)) == 2
+    assert udp.send(Broken(number, None), b"ab", 1, ("x", 1)) == 2
 
 
 def test_a_closed_port_is_noticed_on_a_connected_socket(pair) -> None:
@@ -58,13 +61,13 @@ def test_a_closed_port_is_noticed_on_a_connected_socket(pair) -> None:
     address = one.getsockname()
     one.close()
     sock = udp.connect(socket.AF_INET, address, 65536)
-    udp.send(sock, [b"x"], None)
+    udp.send(sock, b"x", 1, None)
     sock.setblocking(True)
     sock.settimeout(1)
     with pytest.raises(ConnectionRefusedError):
         sock.recv(1)
     sock.setblocking(False)
-    udp.send(sock, [b"x"], None)
+    udp.send(sock, b"x", 1, None)
     assert udp.receive(sock, 4)[1]
     sock.close()
 
@@ -110,7 +113,8 @@ def test_a_train_leaves_and_comes_as_the_datagrams_it_was_made_of(pair) -> None:
     datagrams = [bytes([index]) * size for index, size in enumerate(sizes)]
     for start in range(0, len(datagrams), 20):
         part = datagrams[start : start + 20]
-        assert udp.send(one, part, two.getsockname()) == len(part)
+        for data, size in udp.joined((each, len(each)) for each in part):
+            assert udp.send(one, data, size, two.getsockname()) == len(data)
         got: list[bytes] = []
         while found := udp.receive(two, 256)[0]:
             got += [data for data, _ in found]
@@ -134,23 +138,53 @@ class NoTrains:
 def test_where_no_train_can_leave_datagrams_go_one_by_one() -> None:
     sock = NoTrains()
     assert sock.in_trains
-    assert udp.send(sock, [b"a", b"b", b"c"], ("x", 1)) == 3
-    assert sock.sent == [b"a", b"b", b"c"]
+    assert udp.send(sock, b"aabbc", 2, ("x", 1)) == 5
+    assert sock.sent == [b"aa", b"bb", b"c"]
     assert not sock.in_trains
 
 
-@given(st.lists(st.integers(0, 3), min_size=1, max_size=70))
-def test_a_train_is_of_one_size_but_its_last(kinds) -> None:
-    sizes = [(0, 1200, 900, 1300)[kind] for kind in kinds]
-    datagrams = [bytes(size) for size in sizes]
-    for start in range(len(sizes)):
-        length = udp._train(datagrams, start)
-        train = sizes[start : start + length]
-        assert 1 <= length <= udp.MAX_TRAIN
-        assert sum(train) <= udp._MAX_TRAIN_BYTES
-        assert length == 1 or 0 < train[-1] <= train[0]
-        assert all(size == train[0] for size in train[:-1])
-        following = sizes[start + length : start + length + 1]
-        is_full = length == udp.MAX_TRAIN or sum(train) + sizes[start] > udp._MAX_TRAIN_BYTES
-        if following == [train[0]] and train[0] == train[-1] and train[0]:
-            assert is_full
+class Counting:
+    """A socket that takes everything."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[bytes, int]] = []
+        self.in_trains = True
+
+    def sendmsg(self, parts, ancillary, *_: object) -> None:
+        self.sent.append((b"".join(parts), int.from_bytes(ancillary[0][2], sys.byteorder)))
+
+    def sendto(self, data: bytes, address: object) -> None:
+        self.sent.append((data, len(data)))
+
+
+def cut(data: bytes, size: int) -> list[bytes]:
+    """The datagrams of a train."""
+    return [data[at : at + size] for at in range(0, len(data), size)]
+
+
+@given(st.integers(1, 1500), st.integers(1, 200), st.integers(1, 1500))
+def test_a_call_moves_no_more_than_the_kernel_takes(size, count, last) -> None:
+    datagrams = [bytes([index % 256]) * size for index in range(count)] + [bytes(min(last, size))]
+    sock = Counting()
+    assert udp.send(sock, b"".join(datagrams), size, ("x", 1)) == sum(map(len, datagrams))
+    assert [each for train in sock.sent for each in cut(*train)] == datagrams
+    for data, step in sock.sent:
+        assert len(data) <= udp._MAX_TRAIN_BYTES
+        assert len(cut(data, step)) <= udp.MAX_TRAIN
+    full = min(udp.MAX_TRAIN, udp._MAX_TRAIN_BYTES // size)
+    assert len(sock.sent) == -(-len(datagrams) // full)
+
+
+@given(st.lists(st.tuples(st.sampled_from([10, 9, 13]), st.integers(1, 40)), max_size=12))
+def test_trains_are_joined_where_their_sizes_allow(shapes) -> None:
+    trains = [(bytes([index]) * length, size) for index, (size, length) in enumerate(shapes)]
+    before = [each for train in trains for each in cut(*train)]
+    joined = udp.joined(trains)
+    assert [each for train in joined for each in cut(*train)] == before
+    for (data, size), (after, step) in pairwise(joined):
+        # What follows could not have been joined: it is larger, or what it would follow is short.
+        assert len(data) % size or min(len(after), step) > size or (len(after) > step != size)
+
+
+def test_joining_nothing() -> None:
+    assert udp.joined([]) == []

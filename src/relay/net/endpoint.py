@@ -358,8 +358,8 @@ class Endpoint:
         departures = connection.flush(now)
         if line is None:
             return
-        for datagrams, address in departures:
-            self.outbox.send(line.sock, datagrams, None if line.is_ours else address)
+        for data, size, address in departures:
+            self.outbox.send(line.sock, data, size, None if line.is_ours else address)
         if connection.is_terminated:
             self._forget(connection, line)
         elif connection.is_impatient:
@@ -386,7 +386,7 @@ class Endpoint:
     ) -> Connection | None:
         verdict = self.gate.judge(header, len(data), address, now)
         if isinstance(verdict, bytes):
-            self.outbox.send(sock, [verdict], address)
+            self.outbox.send(sock, verdict, len(verdict), address)
         if not isinstance(verdict, Admitted):
             return None
         limits = self.settings.limits

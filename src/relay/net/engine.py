@@ -45,6 +45,7 @@ class Engine(ShortWay):
     ) -> None:
         super().__init__(
             short_way=limits.short_way,
+            speedups=limits.speedups,
             max_datagram_size=limits.max_datagram_size,
             configuration=configuration,
             original_destination_connection_id=original_cid,

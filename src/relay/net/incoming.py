@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from aioquic import tls
 from aioquic.quic.connection import (
     QuicConnection,
     QuicConnectionError,
@@ -22,15 +21,16 @@ from aioquic.quic.events import QuicEvent, StreamDataReceived
 from aioquic.quic.packet import QuicErrorCode, QuicStreamFrame
 from aioquic.quic.recovery import MAX_ACK_RANGES, QuicPacketSpace
 from aioquic.quic.stream import FinalSizeError, QuicStream, StreamFinishedError
-from cryptography.exceptions import InvalidTag
+from aioquic.tls import CipherSuite, Direction, Epoch
 
 from relay.net.ack import read_ack
+from relay.net.keys import Keys
 from relay.net.recovery import Recovery
 from relay.net.sender import Streams
 from relay.net.udp import Address
 from relay.net.varint import decode
 
-_ONE_RTT = tls.Epoch.ONE_RTT
+_ONE_RTT = Epoch.ONE_RTT
 
 _PADDING, _PING, _ACK = 0x00, 0x01, 0x02
 _STREAM, _STREAM_LAST = 0x08, 0x0F
@@ -61,9 +61,11 @@ class Incoming(QuicConnection):
 
     _loss: Recovery
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, *, speedups: bool, **options: Any) -> None:
+        """``speedups``: as in `relay.net.settings.QuicLimits`."""
         super().__init__(**options)
         self._streams = Streams(self)
+        self._keys = Keys(speedups)
         self._heard: Heard | None = None
         """The last event, while more bytes may be added to it."""
         self.has_news = True
@@ -105,46 +107,27 @@ class Incoming(QuicConnection):
             self._home = self._network_paths[0].addr
             self._space = self._spaces[_ONE_RTT]
             self._crypto = self._cryptos[_ONE_RTT]
+            self._keys.follow(self._crypto)
+
+    def _update_traffic_key(
+        self, direction: Direction, epoch: Epoch, cipher_suite: CipherSuite, secret: bytes
+    ) -> None:
+        super()._update_traffic_key(direction, epoch, cipher_suite, secret)
+        if epoch is _ONE_RTT:
+            is_sending = direction is Direction.ENCRYPT
+            pair = self._cryptos[_ONE_RTT]
+            self._keys.begin(pair.send if is_sending else pair.recv, is_sending)
 
     def _open(self, data: bytes, now: float) -> bool:
         """Read a 1-RTT packet; False, and nothing else, when the library should."""
-        at = 1 + len(self.host_cid)
-        context = self._crypto.recv
-        protection, aead = context.hp, context.aead
-        if len(data) < at + 20 or aead is None or protection is None:
-            return False
-        sample = data[at + 4 : at + 20]
-        if protection._is_chacha20:
-            mask = protection._mask(sample)
-        else:
-            mask = protection._encryptor.update(sample)
-        first = data[0] ^ (mask[0] & 0x1F)
-        if (first >> 2) & 1 != context.key_phase or first & 0x18:
-            return False
-        length = (first & 3) + 1
-        bits = 8 * length
-        truncated = int.from_bytes(data[at : at + length], "big") ^ int.from_bytes(
-            mask[1 : 1 + length], "big"
+        space, keys = self._space, self._keys
+        opened = keys.opener.open(
+            data, 1 + len(self.host_cid), keys.phase, space.expected_packet_number
         )
-        # The number nearest to the one expected (RFC 9000, A.3).
-        space = self._space
-        whole = 1 << bits
-        ahead = (truncated - space.expected_packet_number) & (whole - 1)
-        number = space.expected_packet_number + ahead
-        if ahead > whole >> 1:
-            number -= whole
-        if number < 0:
+        if opened is None:
             return False
-        header = b"%c%b%b" % (first, data[1:at], truncated.to_bytes(length, "big"))
-        try:
-            plain = aead._aead.decrypt(
-                (aead._iv ^ number).to_bytes(12, "big"), data[at + length :], header
-            )
-        except InvalidTag:
-            return False
-        if not plain or (
-            number <= space.largest_received_packet and number in space.received_packets
-        ):
+        number, first, plain = opened
+        if number <= space.largest_received_packet and number in space.received_packets:
             return False
         if number > space.expected_packet_number:
             space.expected_packet_number = number + 1

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from relay.net import udp
 from relay.net.udp import Address, Socket
@@ -32,16 +32,17 @@ class Outbox:
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def send(self, sock: Socket, datagrams: Sequence[bytes], address: Address | None) -> None:
-        """Send to one address (``None``: the socket's own peer), or keep, or drop."""
-        done = 0 if self._waiting else udp.send(sock, datagrams, address)
-        self.datagrams += done
-        self.bytes += sum(map(len, datagrams[:done]))
-        if done == len(datagrams):
+    def send(self, sock: Socket, data: bytes, size: int, address: Address | None) -> None:
+        """Send a train to one address (``None``: the socket's own peer), or keep, or drop."""
+        done = 0 if self._waiting else udp.send(sock, data, size, address)
+        self.datagrams += -(-done // size)
+        self.bytes += done
+        if done == len(data):
             return
-        kept = datagrams[done : done + max(0, self._limit - len(self._waiting))]
-        self.dropped += len(datagrams) - done - len(kept)
-        self._waiting.extend((sock, datagram, address) for datagram in kept)
+        rest = range(done, len(data), size)
+        kept = rest[: max(0, self._limit - len(self._waiting))]
+        self.dropped += len(rest) - len(kept)
+        self._waiting.extend((sock, data[at : at + size], address) for at in kept)
         self._watch()
 
     def clear(self) -> None:
@@ -63,7 +64,7 @@ class Outbox:
     def _writable(self) -> None:
         while self._waiting:
             sock, datagram, address = self._waiting[0]
-            if not udp.send(sock, (datagram,), address):
+            if not udp.send(sock, datagram, len(datagram), address):
                 break
             self._waiting.popleft()
             self.datagrams += 1

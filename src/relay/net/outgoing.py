@@ -21,15 +21,15 @@ from relay.net.ackrate import AckRate
 from relay.net.incoming import Incoming
 from relay.net.mtu import PathMtu
 from relay.net.recovery import Handler, Recovery, Train
-from relay.net.seal import seal
 from relay.net.sender import SharedSender
+from relay.net.udp import Datagrams, joined
 
 _TAG = 16
 _KINDS = (b"\x0a", b"\x0b", b"\x0e", b"\x0f")
 """STREAM frames with a length: without and with an end, then the same with an offset."""
 
-_TO_END, _TO_END_LAST = b"\x0c", b"\x0d"
-"""STREAM frames with an offset that reach to the end of the packet; the second ends the stream."""
+_TO_END = b"\x0c"
+"""A STREAM frame with an offset that reaches to the end of the packet."""
 
 _LEAST = 64
 """Bytes of a packet below which no stream data is begun."""
@@ -43,6 +43,9 @@ _KNOWN_EVERY = 8
 
 _EXTRAS_EVERY = 0.1
 """Seconds between two looks at what may be asked of the path and the peer."""
+
+_KEY_LIFE = 1 << 22
+"""Packets sealed under one key: half of what AES-GCM allows (RFC 9001, 6.6)."""
 
 _FAR = 1 << 30
 """Offsets from here on take more than four bytes."""
@@ -59,6 +62,7 @@ class Outgoing(Incoming):
         self._mtu = PathMtu(max_datagram_size)
         self._ack_rate = AckRate()
         self._extras_at = 0.0
+        self._renew_at = _KEY_LIFE
         if is_short:
             self._loss = Recovery(
                 self._mtu,
@@ -71,36 +75,39 @@ class Outgoing(Incoming):
                 logger=self._logger,
             )
 
-    def _send_short(self, now: float, ack_due: bool) -> list[bytes]:
+    def _send_short(self, now: float, ack_due: bool) -> list[Datagrams]:
         """Build packets of stream data, and of an acknowledgement that is due."""
         self._streams_queue.clear()
         pacer = self._loss._pacer
         paced = pacer.packet_time
         if paced is not None:
             pacer.update_bucket(now=now)
-        plain: list[bytes] = []
+        packets: list[Datagrams] = []
         while ack_due or self._stirred:
             if paced is not None and pacer.bucket_time <= 0 and not ack_due:
                 self._pacing_at = now + paced
                 break
-            if ack_due or not self._send_run(now, plain):
-                if not self._send_mixed(now, ack_due, plain):
+            if ack_due or not self._send_run(now, packets):
+                if not self._send_mixed(now, ack_due, packets):
                     break
                 ack_due = False
-        return self._seal(plain) if plain else []
+        return packets if len(packets) < 2 else joined(packets)
 
     @property
     def _overhead(self) -> int:
         """Bytes of a packet that are no frames: first byte, connection id, number and tag."""
         return 3 + len(self._peer_cid.cid) + _TAG
 
-    def _seal(self, plain: list[bytes]) -> list[bytes]:
-        """Protect packets and number them."""
-        crypto, number = self._crypto, self._packet_number
-        first = 0x41 | (self._spin_bit << 5) | (crypto.key_phase << 2)
-        sealed = seal(crypto.send, plain, first, self._peer_cid.cid, number)
-        self._packet_number = number + len(plain)
-        return sealed
+    @property
+    def _first(self) -> int:
+        """The first byte of a packet, before it is hidden: its number has two bytes."""
+        return 0x41 | (self._spin_bit << 5) | (self._keys.phase << 2)
+
+    def _seal(self, payload: bytes) -> bytes:
+        """Protect a packet and number it."""
+        number = self._packet_number
+        self._packet_number = number + 1
+        return self._keys.sealer.seal(payload, self._first, self._peer_cid.cid, number)
 
     def _enter(self, train: Train) -> None:
         """Note a train that leaves, and that it will be answered."""
@@ -109,7 +116,7 @@ class Outgoing(Incoming):
             self._alive_at = train.sent_time
             self._ack_eliciting_sent_since_receipt = True
 
-    def _send_run(self, now: float, plain: list[bytes]) -> bool:
+    def _send_run(self, now: float, packets: list[Datagrams]) -> bool:
         """Send new bytes of the stream whose turn it is: all of them when it is the only one, else
         as many as fill packets. False, and nothing is done, when it is not that simple."""
         stream_id, stream = next(iter(self._stirred.items()))
@@ -138,18 +145,14 @@ class Outgoing(Incoming):
         start, data, fin = sender.take_new(most)
         size = len(data)
         self._remote_max_data_used += size
-        mark = start | 1 << 31
-        head = _TO_END + label
-        packets = [
-            b"".join((head, (mark + at).to_bytes(4, "big"), data[at : at + step]))
-            for at in range(0, size or 1, step)  # an end without bytes is a packet, too
-        ]
-        if fin:
-            packets[-1] = _TO_END_LAST + packets[-1][1:]
-        count = len(packets)
-        plain += packets
-        number = self._packet_number + len(plain)
-        train = Train(number - count, number - 1, size + count * (limit - step), now)
+        number, head = self._packet_number, _TO_END + label
+        run = self._keys.sealer.seal_run(
+            data, step, head, start, fin, self._first, self._peer_cid.cid, number
+        )
+        packets.append((run, limit))
+        count = -(-size // step) or 1  # an end without bytes is a packet, too
+        self._packet_number = number + count
+        train = Train(number, number + count - 1, size + count * (limit - step), now)
         train.sender, train.step, train.full = sender, step, limit
         train.start, train.stop, train.fin = start, start + size, fin
         self._enter(train)
@@ -161,12 +164,12 @@ class Outgoing(Incoming):
             pacer.bucket_time = left if left > 0.0 else 0.0
         return True
 
-    def _send_mixed(self, now: float, ack_due: bool, plain: list[bytes]) -> bool:
+    def _send_mixed(self, now: float, ack_due: bool, packets: list[Datagrams]) -> bool:
         """Send a packet of whatever there is: an acknowledgement, resets, bytes of several streams
         or to be sent again. Answers whether more may follow."""
         loss, pacer, space = self._loss, self._loss._pacer, self._space
         overhead = self._overhead
-        number = self._packet_number + len(plain)
+        number = self._packet_number
         train = Train(number, number, 0, now)
         room = min(self._max_datagram_size, loss.congestion_window - loss.bytes_in_flight)
         frames: list[bytes] = []
@@ -181,7 +184,8 @@ class Outgoing(Incoming):
         if not frames:
             return False
         payload = b"".join(frames)
-        plain.append(payload)
+        packet = self._seal(payload)
+        packets.append((packet, len(packet)))
         if pacer.packet_time is not None:
             pacer.bucket_time = max(0.0, pacer.bucket_time - pacer.packet_time)
         if not (eliciting or filled):
@@ -281,10 +285,14 @@ class Outgoing(Incoming):
         self._loss._pacer._max_datagram_size = size
         self._loss._cc._max_datagram_size = size  # type: ignore[attr-defined]
 
-    def _extras(self, now: float) -> list[list[bytes]]:
-        """Now and then: packets that try a larger size, or ask for fewer acknowledgements."""
+    def _extras(self, now: float) -> list[bytes]:
+        """Now and then: packets that try a larger size, or ask for fewer acknowledgements; and
+        before a key is worn out, another one."""
         self._extras_at = now + _EXTRAS_EVERY
-        extras: list[list[bytes]] = []
+        if self._packet_number >= self._renew_at:
+            self._renew_at = self._packet_number + _KEY_LIFE
+            self.request_key_update()
+        extras: list[bytes] = []
         control = self._loss._cc
         if (size := self._mtu.wish(now)) is not None and self._has_room(size):
             self._mtu.under_way = size
@@ -301,14 +309,14 @@ class Outgoing(Incoming):
         control = self._loss._cc
         return control.congestion_window - control.bytes_in_flight >= size
 
-    def _extra(self, plain: bytes, handler: Handler, now: float, is_trial: bool) -> list[bytes]:
+    def _extra(self, plain: bytes, handler: Handler, now: float, is_trial: bool) -> bytes:
         """A packet of its own."""
         number = self._packet_number
         train = Train(number, number, len(plain) + self._overhead, now)
         train.is_trial = is_trial
         train.handlers = [handler]
         self._enter(train)
-        return self._seal([plain])
+        return self._seal(plain)
 
     def _asked(self, delivery: QuicDeliveryState, count: int) -> None:
         """What became of the question for fewer acknowledgements."""

@@ -65,6 +65,9 @@ class QuicLimits:
     """Whether stream data and acknowledgements go around the QUIC library's general machinery. It
     turns itself off with a version of the library it was not compared with."""
 
+    speedups: bool = True
+    """Whether packets on the short way are sealed and opened in C, where that was built."""
+
     def __post_init__(self) -> None:
         """Check what would otherwise fail inside the QUIC library, or silently."""
         if self.max_datagram_size < 1200:

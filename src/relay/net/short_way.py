@@ -19,7 +19,9 @@ from aioquic import tls
 from aioquic.quic.stream import QuicStream
 
 from relay.net.outgoing import Outgoing
-from relay.net.udp import Address
+from relay.net.protection import Sealer, makers
+from relay.net.settings import QuicLimits
+from relay.net.udp import Address, joined
 
 CHECKED = frozenset(("1.7.2",))
 """Versions of the library this was compared with; with any other one it stays off."""
@@ -28,8 +30,15 @@ _log = logging.getLogger("relay.net")
 
 _ONE_RTT = tls.Epoch.ONE_RTT
 
-Departure = tuple[list[bytes], Address]
-"""Datagrams, and where they go."""
+Departure = tuple[bytes, int, Address]
+"""A train of datagrams, the size of each, and where they go."""
+
+
+def packets_by(limits: QuicLimits) -> str:
+    """Who seals and opens everyday packets under these limits: `c`, `python` or the `library`."""
+    if not limits.short_way or aioquic.__version__ not in CHECKED:
+        return "library"
+    return "python" if makers(limits.speedups)[0] is Sealer else "c"
 
 
 @cache
@@ -193,9 +202,9 @@ class ShortWay(Outgoing):
     def datagrams_to_send(self, now: float) -> list[tuple[bytes, Address]]:
         """Datagrams that may leave now, each with its address."""
         return [
-            (datagram, address)
-            for datagrams, address in self.departures(now)
-            for datagram in datagrams
+            (data[at : at + size], address)
+            for data, size, address in self.departures(now)
+            for at in range(0, len(data), size)
         ]
 
     def departures(self, now: float) -> list[Departure]:
@@ -209,17 +218,19 @@ class ShortWay(Outgoing):
             if self._mtu.size != self._max_datagram_size:
                 self._resize()
             if now >= self._extras_at:
-                departures += [(extra, self._home) for extra in self._extras(now)]
-            if (self._stirred or ack_due) and (datagrams := self._send_short(now, ack_due)):
-                departures.append((datagrams, self._home))
+                departures += [(extra, len(extra), self._home) for extra in self._extras(now)]
+            if self._stirred or ack_due:
+                for data, size in self._send_short(now, ack_due):
+                    departures.append((data, size, self._home))
             if not self._is_long_due:
                 return departures
         self._streams_queue = self._in_turn()
         self._catch_up()
         packets = super().datagrams_to_send(now)
         departures += [
-            ([data for data, _ in group], address)
+            (data, size, address)
             for address, group in groupby(packets, key=lambda packet: packet[1])
+            for data, size in joined((packet, len(packet)) for packet, _ in group)
         ]
         self._stirred = {
             stream_id: stream
@@ -230,7 +241,7 @@ class ShortWay(Outgoing):
             self._settle()
             self._is_long_due = not self._is_settled or self._is_unsaid()
             if self._is_settled and now >= self._extras_at:
-                departures += [(extra, self._home) for extra in self._extras(now)]
+                departures += [(extra, len(extra), self._home) for extra in self._extras(now)]
         return departures
 
     def _in_turn(self) -> list[QuicStream]:

@@ -12,13 +12,16 @@ import errno
 import os
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
 from relay.errors import ConfigError
 
 Address = tuple[Any, ...]
 """A socket address as the system gives it: two members for IPv4, four for IPv6."""
+
+Datagrams = tuple[bytes, int]
+"""Datagrams, joined, and the size of each; the last may be shorter."""
 
 MAX_DATAGRAM = 65535
 """Largest UDP payload in bytes that is read."""
@@ -93,62 +96,56 @@ def receive(sock: socket.socket, limit: int) -> tuple[list[tuple[bytes, Address]
     return datagrams, refused
 
 
-def send(sock: Socket, datagrams: Sequence[bytes], address: Address | None) -> int:
-    """Send datagrams to one address (``None``: the connected one) and answer how many are done.
+def send(sock: Socket, data: bytes, size: int, address: Address | None) -> int:
+    """Send datagrams of ``size`` bytes, joined, to one address (``None``: the connected one).
 
-    Fewer than given means that the kernel takes no more now. A datagram that cannot be sent for
-    another reason (no route, too big) is lost, as it would be on the way.
+    The last one may be shorter. Answers how many bytes are done: fewer than given means that the
+    kernel takes no more now. A datagram that cannot be sent for another reason (no route, too big)
+    is lost, as it would be on the way.
     """
-    index, count = 0, len(datagrams)
-    in_trains = count > 1 and sock.in_trains
-    while index < count:
-        length = _train(datagrams, index) if in_trains else 1
+    at, end = 0, len(data)
+    most = min(MAX_TRAIN, _MAX_TRAIN_BYTES // size) * size if sock.in_trains else size
+    while at < end:
+        train = data if not at and end <= most else data[at : at + most]
         try:
-            if length > 1:
-                train = datagrams if length == count else datagrams[index : index + length]
-                _send_train(sock, train, address)
+            if len(train) > size:
+                option = (socket.SOL_UDP, _UDP_SEGMENT, size.to_bytes(2, sys.byteorder))
+                if address is None:
+                    sock.sendmsg((train,), (option,))
+                else:
+                    sock.sendmsg((train,), (option,), 0, address)
             elif address is None:
-                sock.send(datagrams[index])
+                sock.send(train)
             else:
-                sock.sendto(datagrams[index], address)
+                sock.sendto(train, address)
         except OSError as error:
             if error.errno in _BUSY:
-                return index
-            if length > 1 and error.errno in _NO_TRAINS:
-                in_trains = False
+                return at
+            if len(train) > size and error.errno in _NO_TRAINS:
+                most = size
                 if error.errno not in _TOO_LARGE:  # which speaks of this path alone
                     sock.in_trains = False  # the route's device cannot
                 continue
-        index += length
-    return count
+        at += len(train)
+    return end
 
 
-def _train(datagrams: Sequence[bytes], start: int) -> int:
-    """How many datagrams from ``start`` may leave as one: of one size, the last may be shorter."""
-    sizes = list(map(len, datagrams[start : start + MAX_TRAIN] if start else datagrams))
-    size, count = sizes[0], len(sizes)
-    alike = sizes.count(size)
-    is_even = alike == count or (alike == count - 1 > 0 and sizes[-1] < size)
-    if is_even and count <= MAX_TRAIN and size * count <= _MAX_TRAIN_BYTES and sizes[-1]:
-        return count  # nearly always: all that there is
-    total, stop = size, 1
-    while stop < min(count, MAX_TRAIN):
-        more = sizes[stop]
-        if not 0 < more <= size or total + more > _MAX_TRAIN_BYTES:
-            break
-        total += more
-        stop += 1
-        if more < size:
-            break
-    return stop
-
-
-def _send_train(sock: socket.socket, train: Sequence[bytes], address: Address | None) -> None:
-    option = (socket.SOL_UDP, _UDP_SEGMENT, len(train[0]).to_bytes(2, sys.byteorder))
-    if address is None:
-        sock.sendmsg(train, [option])
-    else:
-        sock.sendmsg(train, [option], 0, address)
+def joined(trains: Iterable[Datagrams]) -> list[Datagrams]:
+    """The same datagrams in the same order, in as few trains as their sizes allow."""
+    done: list[Datagrams] = []
+    parts: list[bytes] = []
+    size = total = 0
+    for data, step in trains:
+        if parts and not total % size and (step == size or len(data) <= min(step, size)):
+            parts.append(data)
+            total += len(data)
+            continue
+        if parts:
+            done.append((b"".join(parts), size))
+        parts, size, total = [data], min(step, len(data)), len(data)
+    if parts:
+        done.append((b"".join(parts), size))
+    return done
 
 
 def _segment_size(ancillary: list[tuple[int, int, bytes]]) -> int:
