@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import socket
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
@@ -14,6 +13,7 @@ from typing import Any
 from relay.client import Client, connect
 from relay.model.track import TrackInfo
 from relay.net.dial import DialTls
+from relay.net.udp import Socket
 from relay.peer.local import ReadFrame
 
 SIZE = 8000
@@ -139,8 +139,7 @@ def move(client: Client) -> None:
     connection = client.guest.transport.connection  # type: ignore[attr-defined]
     endpoint = connection.host
     line = endpoint._lines[connection]
-    fresh = socket.socket(line.sock.family, socket.SOCK_DGRAM)
-    fresh.setblocking(False)
+    fresh = Socket(line.sock.family)
     fresh.connect(line.sock.getpeername())
     assert fresh.getsockname() != line.sock.getsockname()
     endpoint.add_socket(fresh)

@@ -67,6 +67,7 @@ class Side:
         self.cids = [each.cid for each in self.engine._host_cids]
         self.number = client._packet_number
         self.engine._packet_number = FAR
+        self.engine._renew_at = 2 * FAR  # no key has sealed all these
         self.drain()
         self.heard.clear()
         self.forget_at_once()

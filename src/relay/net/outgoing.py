@@ -63,6 +63,7 @@ class Outgoing(Incoming):
         self._ack_rate = AckRate()
         self._extras_at = 0.0
         self._renew_at = _KEY_LIFE
+        """Packet number from which on other keys are wanted."""
         if is_short:
             self._loss = Recovery(
                 self._mtu,
