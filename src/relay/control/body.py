@@ -24,6 +24,8 @@ SECONDS = 10.0
 class TooLong(LimitExceeded):
     """The body is longer than any question."""
 
+    status = 413
+
 
 class TooSlow(BadRequest):
     """The body did not come in time."""

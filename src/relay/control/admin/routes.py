@@ -24,7 +24,7 @@ from starlette.types import Receive, Scope, Send
 from relay.control.admin.counter import BASE, OPERATIONS, Counter, Operation
 from relay.control.admin.guard import Guard
 from relay.control.admin.openapi import document
-from relay.control.body import TooLong, members
+from relay.control.body import members
 from relay.errors import BadRequest, Gone, OverQuota, RelayError
 from relay.records.office import Operator
 
@@ -126,8 +126,6 @@ def problem(error: RelayError, is_operator: bool) -> Problem:
         return Problem(429, "", {"retry-after": f"{math.ceil(error.wait)}"})
     if status == 401:
         return Problem(401, "", {"www-authenticate": "Bearer"})
-    if isinstance(error, TooLong):
-        status = 413
     return Problem(status, str(error) if is_operator else "")
 
 
