@@ -50,6 +50,21 @@ def test_python_where_c_is_not_wanted_or_not_there(monkeypatch) -> None:
     assert protection.makers(True) == (protection.Sealer, protection.Opener)
 
 
+def test_python_where_openssl_cannot(monkeypatch) -> None:
+    class Unable:
+        Opener = None
+
+        @staticmethod
+        def Sealer(suite: int, *_: bytes) -> None:
+            if suite == SUITES[2]:
+                raise RuntimeError("OpenSSL refused")
+
+    monkeypatch.setattr(protection, "speedups", Unable)
+    protection._is_able.cache_clear()
+    assert protection.makers(True) == (protection.Sealer, protection.Opener)
+    protection._is_able.cache_clear()
+
+
 @pytest.mark.parametrize("suite", SUITES)
 @pytest.mark.parametrize("number", [0, 0xFFFE, 0x12345, (1 << 40) + 7])
 def test_the_library_opens_what_was_sealed(makers, suite, number) -> None:

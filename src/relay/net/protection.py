@@ -7,6 +7,8 @@ whose keys they are.
 
 from __future__ import annotations
 
+from functools import cache
+
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
@@ -163,6 +165,17 @@ class Opener:
 
 def makers(wants_speed: bool) -> tuple[type[Sealer], type[Opener]]:
     """Who seals and who opens: in C where that is wanted and was built."""
-    if wants_speed and speedups is not None:
+    if wants_speed and speedups is not None and _is_able():
         return speedups.Sealer, speedups.Opener
     return Sealer, Opener
+
+
+@cache
+def _is_able() -> bool:
+    """Whether the system's OpenSSL has all that is needed; one in FIPS mode has no ChaCha20."""
+    try:
+        for suite, size in ((_AES_128, 16), (_AES_256, 32), (_CHACHA20, 32)):
+            speedups.Sealer(suite, bytes(size), bytes(12), bytes(size))
+    except RuntimeError:
+        return False
+    return True
