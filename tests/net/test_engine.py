@@ -226,7 +226,7 @@ def test_losing_packets_loses_no_byte(bench) -> None:
     "wrong",
     [
         {"max_datagram_size": 1199},
-        {"max_datagram_size": 70_000},
+        {"max_datagram_size": 16_384},
         {"max_streams": 0},
         {"idle_timeout": 0},
         {"congestion_control": "bbr"},

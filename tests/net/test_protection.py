@@ -52,6 +52,7 @@ def test_python_where_c_is_not_wanted_or_not_there(monkeypatch) -> None:
 
 def test_python_where_openssl_cannot(monkeypatch) -> None:
     class Unable:
+        INTERFACE = 1
         Opener = None
 
         @staticmethod
@@ -60,9 +61,15 @@ def test_python_where_openssl_cannot(monkeypatch) -> None:
                 raise RuntimeError("OpenSSL refused")
 
     monkeypatch.setattr(protection, "speedups", Unable)
-    protection._is_able.cache_clear()
-    assert protection.makers(True) == (protection.Sealer, protection.Opener)
-    protection._is_able.cache_clear()
+    assert not protection._is_able.__wrapped__()
+
+
+def test_python_where_what_was_built_is_old(monkeypatch) -> None:
+    class Old:
+        INTERFACE = 0
+
+    monkeypatch.setattr(protection, "speedups", Old)
+    assert not protection._is_able.__wrapped__()
 
 
 @pytest.mark.parametrize("suite", SUITES)

@@ -275,6 +275,32 @@ def test_keys_are_changed_before_they_are_worn_out(monkeypatch) -> None:
     assert not net.ends
 
 
+def test_a_publisher_hears_of_new_keys_though_the_first_packet_under_them_is_lost(
+    monkeypatch,
+) -> None:
+    net = Net()
+    net.run(1.0)
+    stream = net.client.get_next_available_stream_id(is_unidirectional=True)
+    net.server._renew_at = net.server._packet_number + 20
+    post, lost = net._post, []
+
+    def lossy(is_up: bool, data: bytes) -> None:
+        if not is_up and not lost and net.server._keys.phase:
+            lost.append(data)
+        else:
+            post(is_up, data)
+
+    net._post = lossy
+    for _ in range(100):
+        net.client.send_stream_data(stream, bytes(3000))
+        net.run(0.05)
+    net.run(1.0)
+    assert lost
+    assert net.heard[stream] == bytes(300_000)
+    assert net.server._keys.phase == 1
+    assert not net.ends
+
+
 def test_streams_that_are_over_leave_nothing_behind() -> None:
     net = Net()
     for _ in range(300):
@@ -300,7 +326,7 @@ def test_another_version_of_the_library_is_left_alone(monkeypatch, caplog) -> No
 def test_who_makes_packets_is_said(monkeypatch) -> None:
     assert short_way.packets_by(QuicLimits(speedups=False)) == "python"
     assert short_way.packets_by(QuicLimits(short_way=False)) == "library"
-    monkeypatch.setattr(protection, "speedups", protection)
+    monkeypatch.setattr(protection, "speedups", None)
     assert short_way.packets_by(QuicLimits()) == "python"
     monkeypatch.setattr(short_way, "CHECKED", frozenset())
     assert short_way.packets_by(QuicLimits()) == "library"

@@ -175,6 +175,13 @@ def test_a_call_moves_no_more_than_the_kernel_takes(size, count, last) -> None:
     assert len(sock.sent) == -(-len(datagrams) // full)
 
 
+@pytest.mark.parametrize("size", [64_999, 65_000, 65_001, 65_507])
+def test_datagrams_larger_than_a_train_leave_one_by_one(size) -> None:
+    sock = Counting()
+    assert udp.send(sock, bytes(size + 5), size, ("x", 1)) == size + 5
+    assert [len(data) for data, _ in sock.sent] == [size, 5]
+
+
 @given(st.lists(st.tuples(st.sampled_from([10, 9, 13]), st.integers(1, 40)), max_size=12))
 def test_trains_are_joined_where_their_sizes_allow(shapes) -> None:
     trains = [(bytes([index]) * length, size) for index, (size, length) in enumerate(shapes)]

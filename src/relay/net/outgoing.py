@@ -293,6 +293,9 @@ class Outgoing(Incoming):
         if self._packet_number >= self._renew_at:
             self._renew_at = self._packet_number + _KEY_LIFE
             self.request_key_update()
+            # It has to arrive, and not on a mere acknowledgement: nobody repeats a lost one, and
+            # all that comes under the old keys is lost.
+            self.send_ping(0)
         extras: list[bytes] = []
         control = self._loss._cc
         if (size := self._mtu.wish(now)) is not None and self._has_room(size):

@@ -27,6 +27,9 @@ _LEAST = 2
 
 _ZEROS = bytes(5)
 
+_INTERFACE = 1
+"""What the calls of `relay.net.speedups` look like: an older one may still lie about."""
+
 
 class _Masks:
     """Header protection (RFC 9001, 5.4)."""
@@ -172,7 +175,10 @@ def makers(wants_speed: bool) -> tuple[type[Sealer], type[Opener]]:
 
 @cache
 def _is_able() -> bool:
-    """Whether the system's OpenSSL has all that is needed; one in FIPS mode has no ChaCha20."""
+    """Whether it is what was built of these sources, and the system's OpenSSL has all that is
+    needed; one in FIPS mode has no ChaCha20."""
+    if speedups.INTERFACE != _INTERFACE:
+        return False
     try:
         for suite, size in ((_AES_128, 16), (_AES_256, 32), (_CHACHA20, 32)):
             speedups.Sealer(suite, bytes(size), bytes(12), bytes(size))

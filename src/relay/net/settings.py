@@ -11,6 +11,9 @@ from dataclasses import dataclass, field
 
 from relay.errors import ConfigError
 
+MAX_DATAGRAM_SIZE = 16383
+"""Bytes: the length of a frame in a packet of this size still takes two bytes (RFC 9000, 16)."""
+
 
 @dataclass(frozen=True, slots=True)
 class QuicLimits:
@@ -72,8 +75,8 @@ class QuicLimits:
         """Check what would otherwise fail inside the QUIC library, or silently."""
         if self.max_datagram_size < 1200:
             raise ConfigError("max_datagram_size must be at least 1200 (RFC 9000, 14)")
-        if self.max_datagram_size > 65527:
-            raise ConfigError("max_datagram_size must be at most 65527 (RFC 9000, 18.2)")
+        if self.max_datagram_size > MAX_DATAGRAM_SIZE:
+            raise ConfigError(f"max_datagram_size must be at most {MAX_DATAGRAM_SIZE}")
         if self.congestion_control not in ("reno", "cubic"):
             raise ConfigError("congestion_control must be reno or cubic")
         for name in ("max_streams", "max_data", "max_stream_data", "idle_timeout"):

@@ -47,6 +47,12 @@ def _tell_unchecked(version: str) -> None:
     _log.warning("short way off: aioquic %s was not checked", version)
 
 
+@cache
+def _tell_slow() -> None:
+    """Say once that packets could be sealed for less."""
+    _log.info("packets are sealed in Python: relay.net.speedups was not built, or cannot be used")
+
+
 class ShortWay(Outgoing):
     """A connection that goes the short way where it can."""
 
@@ -55,6 +61,8 @@ class ShortWay(Outgoing):
         super().__init__(is_short=self._is_short, **options)
         if short_way and not self._is_short:
             _tell_unchecked(aioquic.__version__)
+        elif options["speedups"] and short_way and makers(True)[0] is Sealer:
+            _tell_slow()
 
     # What makes the library speak
 

@@ -13,6 +13,9 @@
 #include <stdint.h>
 #include <string.h>
 
+/* To be counted up, here and in `relay.net.protection`, whenever a call changes. */
+enum { INTERFACE = 1 };
+
 enum {
     TAG = 16,
     NONCE = 12,
@@ -52,6 +55,11 @@ static PyObject *refused(void) {
     ERR_clear_error();
     PyErr_SetString(PyExc_RuntimeError, "OpenSSL refused");
     return NULL;
+}
+
+static int read_size(PyObject *number, Py_ssize_t *size) {
+    *size = PyLong_AsSsize_t(number);
+    return *size != -1 || !PyErr_Occurred();
 }
 
 static PyObject *keys_new(PyTypeObject *type, PyObject *args, int is_sealing) {
@@ -251,9 +259,10 @@ static PyObject *sealer_seal_run(Keys *self, PyObject *const *args, Py_ssize_t g
         PyErr_SetString(PyExc_TypeError, "seal_run() takes bytes, their frame and a header");
         return NULL;
     }
-    Py_ssize_t step = PyLong_AsSsize_t(args[1]), offset = PyLong_AsSsize_t(args[3]);
-    int fin = PyObject_IsTrue(args[4]);
-    if (PyErr_Occurred()) {
+    Py_ssize_t step, offset;
+    int fin;
+    if (!read_size(args[1], &step) || !read_size(args[3], &offset) ||
+        (fin = PyObject_IsTrue(args[4])) < 0) {
         return NULL;
     }
     const char *data = PyBytes_AS_STRING(args[0]), *frame = PyBytes_AS_STRING(args[2]);
@@ -267,11 +276,12 @@ static PyObject *sealer_seal_run(Keys *self, PyObject *const *args, Py_ssize_t g
     if (!read_header(args + 5, count, &header)) {
         return NULL;
     }
-    Py_ssize_t around = header.size + frame_size + OFFSET + TAG, apart = around + step;
+    Py_ssize_t around = header.size + frame_size + OFFSET + TAG;
     if (step > LARGEST - around) {
         PyErr_SetString(PyExc_ValueError, "no payload of a packet");
         return NULL;
     }
+    Py_ssize_t apart = around + step;
     PyObject *packets = PyBytes_FromStringAndSize(NULL, count * around + size);
     if (packets == NULL) {
         return NULL;
@@ -312,10 +322,12 @@ static PyObject *opener_open(Keys *self, PyObject *const *args, Py_ssize_t given
         PyErr_SetString(PyExc_TypeError, "open() takes a packet and three numbers");
         return NULL;
     }
-    Py_ssize_t at = PyLong_AsSsize_t(args[1]), size = PyBytes_GET_SIZE(args[0]);
-    long phase = PyLong_AsLong(args[2]);
+    Py_ssize_t at, phase, size = PyBytes_GET_SIZE(args[0]);
+    if (!read_size(args[1], &at) || !read_size(args[2], &phase)) {
+        return NULL;
+    }
     uint64_t expected = PyLong_AsUnsignedLongLong(args[3]);
-    if (PyErr_Occurred()) {
+    if (expected == (uint64_t)-1 && PyErr_Occurred()) {
         return NULL;
     }
     if (at < 1 || at > 1 + CID || expected > MAX_NUMBER + 1) {
@@ -416,6 +428,9 @@ static PyType_Spec opener_spec = {
     "relay.net.speedups.Opener", sizeof(Keys), 0, Py_TPFLAGS_DEFAULT, opener_slots};
 
 static int execute(PyObject *module) {
+    if (PyModule_AddIntConstant(module, "INTERFACE", INTERFACE) < 0) {
+        return -1;
+    }
     PyType_Spec *specs[] = {&sealer_spec, &opener_spec};
     for (size_t index = 0; index < 2; index++) {
         PyObject *type = PyType_FromSpec(specs[index]);

@@ -104,7 +104,9 @@ def send(sock: Socket, data: bytes, size: int, address: Address | None) -> int:
     is lost, as it would be on the way.
     """
     at, end = 0, len(data)
-    most = min(MAX_TRAIN, _MAX_TRAIN_BYTES // size) * size if sock.in_trains else size
+    most = size
+    if sock.in_trains:
+        most *= max(1, min(MAX_TRAIN, _MAX_TRAIN_BYTES // size))
     while at < end:
         train = data if not at and end <= most else data[at : at + most]
         try:
