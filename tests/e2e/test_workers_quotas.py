@@ -253,7 +253,8 @@ def test_new_sessions_and_requests_a_second(relay: Running) -> None:
             began = time.monotonic()
             found = await asyncio.gather(*(come() for _ in range(12)))
             admitted = sum(isinstance(each, Client) for each in found)
-            assert 4 <= admitted <= 4 * (time.monotonic() - began + 1.4)
+            # Of the four that may come at once either worker may be left with a part of one.
+            assert 3 <= admitted <= 4 * (time.monotonic() - began + 1.4)
             await asyncio.sleep(1.2)
             answers = [await web.get(f"{running.http}/announced/anon") for _ in range(8)]
             assert [answer.status_code for answer in answers][:3] == [200] * 3
