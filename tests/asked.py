@@ -1,7 +1,7 @@
 """What a whole run of the tests was asked to do otherwise; the relays of e2e and interop hear it.
 
-``MOQ_QUIC__SHORT_WAY=false`` runs them without the short way, ``RELAY_TEST_WORKERS=2`` gives two
-workers to those that are processes.
+``MOQ_QUIC__SHORT_WAY=false`` runs them without the short way, ``MOQ_QUIC__SPEEDUPS=false`` without
+what is in C, ``RELAY_TEST_WORKERS=2`` gives two workers to those that are processes.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ class QuicLimits:
     values holds."""
 
     max_datagram_size: int = 1452
-    """Bytes of UDP payload per packet sent at most (at least 1200). A connection begins with 1200
+    """Bytes of UDP payload per packet sent at most (1200 to 16383). A connection begins with 1200
     and tries how much more its path and its peer take."""
 
     max_unsent: int = 8 << 20

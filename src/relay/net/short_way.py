@@ -56,12 +56,12 @@ def _tell_slow() -> None:
 class ShortWay(Outgoing):
     """A connection that goes the short way where it can."""
 
-    def __init__(self, *, short_way: bool, **options: Any) -> None:
+    def __init__(self, *, short_way: bool, speedups: bool, **options: Any) -> None:
         self._is_short = short_way and aioquic.__version__ in CHECKED
-        super().__init__(is_short=self._is_short, **options)
+        super().__init__(is_short=self._is_short, speedups=speedups, **options)
         if short_way and not self._is_short:
             _tell_unchecked(aioquic.__version__)
-        elif options["speedups"] and short_way and makers(True)[0] is Sealer:
+        elif short_way and speedups and makers(speedups)[0] is Sealer:
             _tell_slow()
 
     # What makes the library speak
