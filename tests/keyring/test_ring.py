@@ -452,7 +452,10 @@ def test_a_folder_at_a_url(tools: Any, keys: Keys, secret: Key) -> None:
                 assert one.changes[-1] == Change(frozenset(), frozenset({"one"}))
                 (facts,) = one.ring.facts()
                 assert facts.keys == 1
-                assert facts.fetches == len(server.requests)
+                # A fetch counts when it begins, a request when it has come.
+                await tools.until(
+                    lambda: one.ring.facts()[0].fetches == len(server.requests)
+                )
 
     asyncio.run(main())
 

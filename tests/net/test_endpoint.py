@@ -233,10 +233,10 @@ async def test_a_full_kernel_queue_is_waited_for(house, monkeypatch) -> None:
         stream = pair.far.open_uni()
         pair.far.send(stream, b"x" * 5000, True)
         await asyncio.sleep(0.02)
-        assert len(home.endpoint.outbox) > 0
+        assert len(home.endpoint.outbox.waiting) > 0
         full = False
         await pair.client.until(lambda: pair.client.finished)
-        assert len(home.endpoint.outbox) == 0
+        assert len(home.endpoint.outbox.waiting) == 0
         assert home.endpoint.dropped == 0
 
 
@@ -248,7 +248,7 @@ async def test_the_backlog_is_bounded(house, monkeypatch) -> None:
         stream = pair.far.open_uni()
         pair.far.send(stream, b"x" * 9000, True)
         await asyncio.sleep(0.02)
-        assert len(home.endpoint.outbox) == 1
+        assert len(home.endpoint.outbox.waiting) == 1
         assert home.endpoint.dropped > 0
         full = False
         await pair.client.until(lambda: pair.client.finished)
@@ -289,9 +289,9 @@ async def test_many_connections_leave_nothing(house, scheme, wait) -> None:
         assert sizes[-1] - sizes[1] < 6 << 20
 
 
-async def test_an_idle_endpoint_has_one_timer_at_most(house) -> None:
+async def test_an_idle_endpoint_has_few_timers(house) -> None:
     async with house(ListenSettings(limits=QuicLimits())) as home:
         for _ in range(5):
             await home.pair("moqt")
         assert len(home.endpoint._timers) <= 4 * 5 + 64
-        assert home.endpoint._timers._handle is not None
+        assert 1 <= len(home.endpoint._timers._handles) <= 4

@@ -62,7 +62,7 @@ class Side:
             self.now += 0.1
             for end in (client, self.engine):
                 end.handle_timer(self.now)
-        assert self.engine._is_settled is self.is_short
+        assert self.engine.is_settled is self.is_short
         self.keys = client._cryptos[Epoch.ONE_RTT].send
         self.cids = [each.cid for each in self.engine._host_cids]
         self.number = client._packet_number

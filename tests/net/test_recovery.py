@@ -81,6 +81,11 @@ class Side:
             return [number for train in book for number in range(train.first, train.last + 1)]
         return list(self.space.sent_packets)
 
+    def timer(self) -> float | None:
+        if isinstance(self.recovery, Recovery):
+            return self.recovery.due(self.space)
+        return self.recovery.get_loss_detection_time(amplification_limited=False)
+
     def state(self) -> dict[str, object]:
         names = ("_rtt_smoothed", "_rtt_min", "_rtt_variance", "_pto_count", "bytes_in_flight")
         sender, lost = self.sender, self.sender._lost
@@ -91,7 +96,7 @@ class Side:
                 for name in ("ack_eliciting_in_flight", "largest_acked_packet", "loss_time")
             ],
             "recovery": [getattr(self.recovery, name) for name in names],
-            "timer": self.recovery.get_loss_detection_time(amplification_limited=False),
+            "timer": self.timer(),
             "lost": None if lost is None else list(lost),
             "acked": sender._buffer_start,
         }

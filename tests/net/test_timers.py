@@ -12,7 +12,10 @@ class FakeLoop:
 
     def __init__(self) -> None:
         self.armed: list[float] = []
-        self.rounds = 0
+        self.rounds = self.cancelled = 0
+
+    def cancel(self) -> None:
+        self.cancelled += 1
 
     def call_later(self, seconds: float, call: Any) -> Any:
         self.rounds += 1
@@ -20,7 +23,7 @@ class FakeLoop:
 
     def call_at(self, when: float, call: Any) -> Any:
         self.armed.append(when)
-        return SimpleNamespace(when=lambda: when, cancel=lambda: None)
+        return SimpleNamespace(when=lambda: when, cancel=self.cancel)
 
 
 class Due:
@@ -44,6 +47,31 @@ def test_the_loops_timer_moves_forward_only() -> None:
     for when in (5.0, 7.0, 6.0, 3.0, None):
         timers.arm(due_at(when), 5)
     assert loop.armed == [5.0, 3.0]
+
+
+def test_what_was_set_before_stands_when_the_nearer_has_come() -> None:
+    loop = FakeLoop()
+    timers = Timers(loop, lambda: None, lambda: None)
+    far, near = due_at(30.0), due_at(None)
+    timers.arm(far, 2)
+    for turn in range(1000):
+        near.due = 1.0 + turn * 0.01
+        timers.arm(near, 2)
+        assert timers.expired(near.due) == [near]
+    assert loop.armed.count(30.0) == 1
+    assert timers.expired(30.0) == [far]
+
+
+def test_ever_nearer_times_are_not_all_set() -> None:
+    loop = FakeLoop()
+    timers = Timers(loop, lambda: None, lambda: None)
+    every = [due_at(1000.0 - turn) for turn in range(1000)]
+    for each in every:
+        timers.arm(each, 1000)
+    assert len(loop.armed) - loop.cancelled <= 4
+    assert timers.expired(1.0) == [every[-1]]
+    assert timers.expired(2.0) == [every[-2]]
+    assert timers.expired(1000.0) == every[-3::-1]
 
 
 def test_a_later_time_costs_nothing_until_the_earlier_comes() -> None:

@@ -176,15 +176,21 @@ class Connection:
                 self._pass_chunks(chunks)
                 self._pass(event)
         self._pass_chunks(chunks)
-        self._tell_end()
+        if not self.engine.is_settled:
+            self._tell_end()
 
     def flush(self, now: float) -> list[Departure]:
         """Give the application its last moment, then build packets."""
-        self._tell_end()
-        if self.application is not None:
-            self._guard(self.application.flush)
+        engine, application = self.engine, self.application
+        if not engine.is_settled:
+            self._tell_end()
+        if application is not None:
+            try:
+                application.flush()
+            except Exception as error:
+                self.fail(error)
         try:
-            return self.engine.departures(now)
+            return engine.departures(now)
         except Exception as error:
             self.fail(error)
             return []

@@ -52,14 +52,16 @@ class Delivery:
 
     def flush(self) -> None:
         """Replay what is waiting, then the receiver's last moment before packets are built."""
-        if self._receiver is None:
+        receiver = self._receiver
+        if receiver is None:
             return
-        while self._early:
-            name, arguments = self._early.popleft()
-            self._call(name, arguments)
-        self._early_bytes = 0
-        if not self._is_lost:
-            self._call("flush", ())
+        if self._early:
+            self._replay()
+        if not self._is_lost and not self._has_failed:
+            try:
+                receiver.flush()
+            except Exception as error:
+                self._fail(error)
 
     def lost(self, code: int, reason: str) -> None:
         """The end. It is said at the next `flush`, after what came before; later ends are mute."""
@@ -72,6 +74,12 @@ class Delivery:
         if self._receiver is None and not self._is_lost:
             self._early.clear()
             self._early_bytes = 0
+
+    def _replay(self) -> None:
+        while self._early:
+            name, arguments = self._early.popleft()
+            self._call(name, arguments)
+        self._early_bytes = 0
 
     def _pass(self, name: str, size: int, *arguments: Any) -> None:
         if self._is_lost:
@@ -93,5 +101,8 @@ class Delivery:
         try:
             getattr(self._receiver, name)(*arguments)
         except Exception as error:
-            self._has_failed = True
-            self._failed(error)
+            self._fail(error)
+
+    def _fail(self, error: Exception) -> None:
+        self._has_failed = True
+        self._failed(error)

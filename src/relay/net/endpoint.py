@@ -196,7 +196,7 @@ class Endpoint:
     def wake(self, connection: Connection) -> None:
         """Flush the connection at the end of this turn, or in one of its own."""
         self._awake[connection] = None
-        if not self._is_in_turn and self._turn_due is None and not self.outbox:
+        if not self._is_in_turn and self._turn_due is None and not self.outbox.waiting:
             self._turn_due = self._loop.call_soon(self._turn, ())
 
     def add_id(self, connection: Connection, cid: bytes) -> None:
@@ -269,7 +269,7 @@ class Endpoint:
 
     def _hear(self, sock: Socket, datagrams: Sequence[Datagram]) -> None:
         now = self._loop.time()
-        heard: dict[Connection, None] = {}
+        fed: dict[Connection, None] = {}
         routes = self._routes
         size = 0
         for data, address in datagrams:
@@ -283,12 +283,15 @@ class Endpoint:
                 connection = self._take(sock, data, address, now)
                 if connection is None:
                     continue
-            if connection.engine.has_news:
-                heard[connection] = None
-            elif connection.is_impatient:
-                self._timers.arm(connection, len(self._lines))
+            fed[connection] = None
         self.bytes_in += size
         self.datagrams_in += len(datagrams)
+        heard = []
+        for connection in fed:
+            if connection.engine.has_news:
+                heard.append(connection)
+            elif connection.is_impatient:
+                self._timers.arm(connection, len(self._lines))
         if heard or self._awake:
             self._turn(heard)
 
@@ -318,7 +321,7 @@ class Endpoint:
         if due:
             self._turn(due)
 
-    def _turn(self, heard: Sequence[Connection] | dict[Connection, None]) -> None:
+    def _turn(self, heard: Sequence[Connection]) -> None:
         """Events of all first, then one flush of each: what fans out leaves in one go."""
         if self._turn_due is not None:
             self._turn_due.cancel()
@@ -346,12 +349,12 @@ class Endpoint:
             self._quiet.set()
             if self._certificates is None:
                 self._shut()
-        if self._awake and not self.outbox:
+        if self._awake and not self.outbox.waiting:
             self._turn_due = self._loop.call_soon(self._turn, ())
 
     def _flush(self, connection: Connection, now: float) -> None:
         line = self._lines.get(connection)
-        if self.outbox and line is not None and not connection.is_terminated:
+        if self.outbox.waiting and line is not None and not connection.is_terminated:
             # The kernel is full. Packets built now would only wait; the outbox calls when empty.
             self._awake[connection] = None
             return

@@ -134,13 +134,13 @@ class Engine(ShortWay):
         used = self._remote_max_data_used
         credit, window = self._remote_max_data - used, self._loss._cc.congestion_window
         room = (window if window < credit else credit) - self._handed + self._dropped + used
+        self.wants_room = room <= 0
         if stream_id is not None:
             stream = self._streams.get(stream_id)
             if stream is None:
                 return 0
             room = min(room, stream.max_stream_data_remote - stream.sender._buffer_stop)
-        self.wants_room = room <= 0
-        return max(0, room)
+        return room if room > 0 else 0
 
     def is_acknowledged(self, stream_id: int, offset: int) -> bool:
         """Whether the peer has all bytes of our half of a stream before ``offset``."""
@@ -195,17 +195,19 @@ class Engine(ShortWay):
         super().send_stream_data(stream_id, data, end_stream)
         self._handed += len(data)
 
-    def send(self, stream_id: int, data: bytes, fin: bool) -> None:
-        """Append to an open stream; on one that is reset, finished or unknown nothing happens."""
+    def send(self, stream_id: int, data: bytes, fin: bool) -> int:
+        """Append to an open stream; on one that is reset, finished or unknown nothing happens.
+
+        Answers what `unsent` says then.
+        """
         stream = self._streams.get(stream_id)
-        if stream is None or self.is_over:
-            return
-        sender = stream.sender
-        if sender.is_finished or sender._buffer_fin is not None:
-            return
-        if sender._reset_error_code is None:
-            sender.write(data, fin)
-            self._handed += len(data)
+        if stream is not None and (self.is_settled or not self.is_over):
+            sender = stream.sender
+            has_ended = sender.is_finished or sender._buffer_fin is not None
+            if not has_ended and sender._reset_error_code is None:
+                sender.write(data, fin)
+                self._handed += len(data)
+        return self._handed - self._dropped - self._remote_max_data_used
 
     def reset(self, stream_id: int, code: int) -> None:
         """Break off our half; its unsent bytes are forgotten at once."""
@@ -251,15 +253,12 @@ class Engine(ShortWay):
 
     # What is done with packets
 
-    def departures(self, now: float) -> list[Departure]:
-        """Datagrams that may leave now, with their addresses."""
-        if not self._network_paths:
-            return []
+    def _depart_long(self, now: float) -> list[Departure]:
         # One that no longer fits (the peer changed its connection id) would block all others.
         pending = self._datagrams_pending
         while pending and len(pending[0]) > self.datagram_limit:
             pending.popleft()
-        return super().departures(now)
+        return super()._depart_long(now)
 
     def delivered(self, event: StreamDataReceived | StreamReset) -> None:
         """Slide the receive window: these bytes are no longer under way."""

@@ -74,7 +74,7 @@ class Incoming(QuicConnection):
         """Whether somebody was refused a stream, or room for bytes, and has got none since."""
         self._is_long_due = True
         """Whether the library has something to say."""
-        self._is_settled = False
+        self.is_settled = False
         """Whether there is nothing to be done but what is done every day, on the path ``_home``."""
         self._home: Address = ()
         self._alive_at = 0.0
@@ -94,7 +94,7 @@ class Incoming(QuicConnection):
 
     def _settle(self) -> None:
         """After the library had its turn: see whether everyday packets may be read here."""
-        self._is_settled = (
+        self.is_settled = (
             self._handshake_confirmed
             and self._state is QuicConnectionState.CONNECTED
             and not self._close_pending
@@ -103,7 +103,7 @@ class Incoming(QuicConnection):
                 each.is_validated and not each.remote_challenges for each in self._network_paths
             )
         )
-        if self._is_settled:
+        if self.is_settled:
             self._home = self._network_paths[0].addr
             self._space = self._spaces[_ONE_RTT]
             self._crypto = self._cryptos[_ONE_RTT]
@@ -296,6 +296,7 @@ class Incoming(QuicConnection):
 
     def _limit_frame(self, kind: int, plain: bytes, at: int) -> int:
         """MAX_DATA, MAX_STREAM_DATA or MAX_STREAMS (RFC 9000, 19.9 to 19.11)."""
+        self.has_news = True  # something may have waited for it
         value, at = _number(plain, at)
         if kind == _MAX_DATA:
             if value > self._remote_max_data:

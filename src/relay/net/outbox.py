@@ -26,33 +26,31 @@ class Outbox:
         self._loop = loop
         self._limit = limit
         self._drained = drained
-        self._waiting: deque[tuple[Socket, bytes, Address | None]] = deque()
+        self.waiting: deque[tuple[Socket, bytes, Address | None]] = deque()
+        """What the kernel did not take yet, datagram by datagram."""
         self._watched: Socket | None = None
-
-    def __len__(self) -> int:
-        return len(self._waiting)
 
     def send(self, sock: Socket, data: bytes, size: int, address: Address | None) -> None:
         """Send a train to one address (``None``: the socket's own peer), or keep, or drop."""
-        done = 0 if self._waiting else udp.send(sock, data, size, address)
+        done = 0 if self.waiting else udp.send(sock, data, size, address)
         self.datagrams += -(-done // size)
         self.bytes += done
         if done == len(data):
             return
         rest = range(done, len(data), size)
-        kept = rest[: max(0, self._limit - len(self._waiting))]
+        kept = rest[: max(0, self._limit - len(self.waiting))]
         self.dropped += len(rest) - len(kept)
-        self._waiting.extend((sock, data[at : at + size], address) for at in kept)
+        self.waiting.extend((sock, data[at : at + size], address) for at in kept)
         self._watch()
 
     def clear(self) -> None:
         """Forget what is waiting; before its sockets are closed."""
-        self._waiting.clear()
+        self.waiting.clear()
         self._watch()
 
     def _watch(self) -> None:
         """Ask to be told when the first in line may leave."""
-        first = self._waiting[0][0] if self._waiting else None
+        first = self.waiting[0][0] if self.waiting else None
         if first is self._watched:
             return
         if self._watched is not None:
@@ -62,13 +60,13 @@ class Outbox:
         self._watched = first
 
     def _writable(self) -> None:
-        while self._waiting:
-            sock, datagram, address = self._waiting[0]
+        while self.waiting:
+            sock, datagram, address = self.waiting[0]
             if not udp.send(sock, datagram, len(datagram), address):
                 break
-            self._waiting.popleft()
+            self.waiting.popleft()
             self.datagrams += 1
             self.bytes += len(datagram)
         self._watch()
-        if not self._waiting:
+        if not self.waiting:
             self._drained()

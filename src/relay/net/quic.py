@@ -68,9 +68,9 @@ class QuicTransport:
     def send(self, stream: int, data: bytes, fin: bool = False) -> None:
         """Append to the stream; after its end or the session's nothing happens."""
         if not self.is_closed:
-            self._engine.send(stream, data, fin)
+            unsent = self._engine.send(stream, data, fin)
             self._stir()
-            if self._engine.unsent > self.connection.limits.max_unsent:
+            if unsent > self.connection.limits.max_unsent:
                 self.close(LimitExceeded.session_code, "the peer reads too slowly (max_unsent)")
 
     def is_quiet(self) -> bool:
@@ -120,7 +120,7 @@ class QuicTransport:
         if self._is_flushing:
             self._is_due_again = True
         else:
-            self.connection.wake()
+            self.connection.host.wake(self.connection)
 
     def close(self, code: int, reason: str = "") -> None:
         """End the session; the receiver hears of it at the next flush."""

@@ -148,6 +148,19 @@ class Recovery(QuicPacketRecovery):
         self._largest_large = -1
         """Number of the latest large packet that arrived."""
 
+    def due(self, space: QuicPacketSpace) -> float | None:
+        """When a packet of the one space that is left counts as lost, or a probe is due."""
+        if space.loss_time is not None:
+            return space.loss_time
+        if not space.ack_eliciting_in_flight and self.peer_completed_address_validation:
+            return None
+        if self._rtt_initialized:
+            spread = max(4 * self._rtt_variance, K_GRANULARITY)
+            patience = self._rtt_smoothed + spread + self.max_ack_delay
+        else:
+            patience = 2 * self._rtt_initial
+        return self._time_of_last_sent_ack_eliciting_packet + patience * (1 << self._pto_count)
+
     def enter(self, train: Train, space: QuicPacketSpace) -> None:
         """Note what leaves now."""
         self.book.append(train)

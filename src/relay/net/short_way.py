@@ -70,7 +70,7 @@ class ShortWay(Outgoing):
         """End the connection."""
         super().close(*arguments, **options)
         self._is_long_due = self.has_news = True
-        self._is_settled = False
+        self.is_settled = False
 
     def stop_stream(self, stream_id: int, error_code: int) -> None:
         """Ask the peer to stop."""
@@ -140,7 +140,7 @@ class ShortWay(Outgoing):
     def receive_datagram(self, data: bytes, addr: Address, now: float) -> None:
         """A datagram came."""
         if (
-            self._is_settled
+            self.is_settled
             and data[0] & 0xC0 == 0x40
             and addr == self._home
             and data.startswith(self.host_cid, 1)
@@ -163,7 +163,7 @@ class ShortWay(Outgoing):
         """Whether `deadline` may be nearer than a probe timeout, or the library has to be asked."""
         space = self._space
         return (
-            not self._is_settled
+            not self.is_settled
             or self._pacing_at is not None
             or space.ack_at is not None
             or space.loss_time is not None
@@ -172,36 +172,36 @@ class ShortWay(Outgoing):
     @property
     def is_resting(self) -> bool:
         """Whether nothing is under way."""
-        return self._is_settled and not self._space.ack_eliciting_in_flight
+        return self.is_settled and not self._space.ack_eliciting_in_flight
 
     def deadline(self) -> float | None:
         """When `handle_timer` wants to be called, ``None`` for never. It may be too early."""
         at = self._close_at
-        if at is None or not self._is_settled:
+        if at is None or not self.is_settled:
             return self.get_timer() if at is not None else None
         waiting = self._space.ack_at
         if waiting is not None and waiting < at:
             at = waiting
         if self._pacing_at is not None and self._pacing_at < at:
             at = self._pacing_at
-        lost = self._loss.get_loss_detection_time(amplification_limited=False)
+        lost = self._loss.due(self._space)
         return lost if lost is not None and lost < at else at
 
     def handle_timer(self, now: float) -> None:
         """A time has come."""
         self._catch_up()
-        if self._is_settled:
+        if self.is_settled:
             self._loss_at = self._loss.get_loss_detection_time(amplification_limited=False)
         super().handle_timer(now)
-        if self._is_settled:
+        if self.is_settled:
             self._settle()
-            if self._loss.lost_foreign or self._probe_pending or not self._is_settled:
+            if self._loss.lost_foreign or self._probe_pending or not self.is_settled:
                 self._loss.lost_foreign = False
                 self._is_long_due = True
 
     def _catch_up(self) -> None:
         """Let the library know since when nothing was heard."""
-        if self._is_settled and self._alive_at:
+        if self.is_settled and self._alive_at:
             self._close_at = max(self._close_at or 0.0, self._alive_at + self._idle_timeout())
             self._alive_at = 0.0
 
@@ -219,7 +219,7 @@ class ShortWay(Outgoing):
         """Datagrams that may leave now."""
         self.has_news = False
         departures: list[Departure] = []
-        if self._is_settled and not self._is_long_due:
+        if self.is_settled and not self._is_long_due:
             ack_at = self._space.ack_at
             ack_due = ack_at is not None and ack_at <= now
             self._pacing_at = None
@@ -232,10 +232,16 @@ class ShortWay(Outgoing):
                     departures.append((data, size, self._home))
             if not self._is_long_due:
                 return departures
+        return departures + self._depart_long(now)
+
+    def _depart_long(self, now: float) -> list[Departure]:
+        """Let the library say what it has to."""
+        if not self._network_paths:
+            return []
         self._streams_queue = self._in_turn()
         self._catch_up()
         packets = super().datagrams_to_send(now)
-        departures += [
+        departures = [
             (data, size, address)
             for address, group in groupby(packets, key=lambda packet: packet[1])
             for data, size in joined((packet, len(packet)) for packet, _ in group)
@@ -247,8 +253,8 @@ class ShortWay(Outgoing):
         }
         if self._is_short:
             self._settle()
-            self._is_long_due = not self._is_settled or self._is_unsaid()
-            if self._is_settled and now >= self._extras_at:
+            self._is_long_due = not self.is_settled or self._is_unsaid()
+            if self.is_settled and now >= self._extras_at:
                 departures += [(extra, len(extra), self._home) for extra in self._extras(now)]
         return departures
 

@@ -16,6 +16,9 @@ from itertools import count
 
 from relay.net.connection import Connection
 
+_STANDING = 4
+"""Timers of the event loop at most: what comes sooner is set beside what was set before."""
+
 _SLACK = 64
 """Outdated entries that are not worth a sweep."""
 
@@ -42,7 +45,8 @@ class Timers:
         self._round: asyncio.TimerHandle | None = None
         self._heap: list[tuple[float, int, Connection]] = []
         self._order = count()
-        self._handle: asyncio.TimerHandle | None = None
+        self._handles: list[asyncio.TimerHandle] = []
+        """The one that comes next is the last."""
 
     def __len__(self) -> int:
         return len(self._heap)
@@ -76,10 +80,8 @@ class Timers:
             self._sweep()
 
     def expired(self, now: float) -> list[Connection]:
-        """Connections whose time has come; each has to be armed again."""
-        if self._handle is not None:
-            self._handle.cancel()
-            self._handle = None
+        """A timer came: connections whose time has come; each has to be armed again."""
+        self._handles.pop()
         found = []
         while self._heap and (self._heap[0][0] <= now or self._heap[0][2].armed is None):
             when, _, connection = heappop(self._heap)
@@ -93,20 +95,22 @@ class Timers:
         """Forget everybody."""
         self._heap.clear()
         self.busy.clear()
-        for handle in (self._handle, self._round):
-            if handle is not None:
-                handle.cancel()
-        self._handle = self._round = None
+        for handle in self._handles:
+            handle.cancel()
+        self._handles.clear()
+        if self._round is not None:
+            self._round.cancel()
+            self._round = None
 
     def _schedule(self) -> None:
         if not self._heap:
             return
-        when = self._heap[0][0]
-        if self._handle is not None:
-            if self._handle.when() <= when:
-                return
-            self._handle.cancel()
-        self._handle = self._loop.call_at(when, self._due)
+        when, handles = self._heap[0][0], self._handles
+        if handles and handles[-1].when() <= when:
+            return
+        if len(handles) == _STANDING:
+            handles.pop().cancel()
+        handles.append(self._loop.call_at(when, self._due))
 
     def _sweep(self) -> None:
         self._heap = [entry for entry in self._heap if entry[2].armed == entry[0]]

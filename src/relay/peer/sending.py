@@ -125,24 +125,21 @@ class Delivery:
     # -- called by the queue -----------------------------------------------------------------
 
     def send(self, room: int) -> bool:
-        """Write up to about ``room`` bytes. False when nothing could be written now."""
+        """Write up to about ``room`` bytes, which is what its stream takes if it has one. False when
+        nothing could be written now."""
         if self.log.error is not None:
             self.abort(self.log.error)
             return True
-        if self.stream is None and (stream := self.open()) is not None:
-            self.stream = stream
         if self.stream is None:
-            return False
-        room = min(room, self.queue.transport.capacity(self.stream))
+            if (stream := self.open()) is None:
+                return False
+            self.stream = stream
+            room = min(room, self.queue.transport.capacity(stream))
         if room <= 0 and self.unsent:
             return False
-        self.unqueue()
+        self.queued = False  # `write` puts it back if anything is left
         self.write(self.stream, room)
         return True
-
-    def unqueue(self) -> None:
-        """It is the queue's no more; `write` puts it back if anything is left."""
-        self.queued = False
 
     def write(self, stream: int, room: int) -> None:
         """Hand over whole chunks while there is room, and cut the last one if it must be."""
@@ -303,35 +300,42 @@ class SendQueue:
 
     def drain(self) -> None:
         """Hand over what the connection can take now, best first."""
+        ready, unopened = self._ready, self._unopened
+        if not (ready or unopened or self._blocked):
+            return
         self._is_awake = True  # packets are built right after
         try:
-            self._drain()
+            self._hand_over()
         finally:
             self._is_awake = False
+        if not (ready or unopened):
+            self.tab.emptied()
 
-    def _drain(self) -> None:
+    def _hand_over(self) -> None:
+        ready, unopened = self._ready, self._unopened
         if self._blocked:
             for entry in self._blocked:
-                insort(self._ready, entry)
+                insort(ready, entry)
             self._blocked.clear()
         granted = True
         capacity = self.transport.capacity
         if self.tab.account.outgoing is not None:
             capacity = self._capacity
-        while (line := self._first(granted)) and (room := capacity(None)) > 0:
-            entry = line.pop()
-            delivery = entry[2]
+        while line := self._first(granted) if unopened else ready:
+            delivery = line[-1][2]
             if delivery.over or not delivery.queued:
+                line.pop()
                 continue
+            room = capacity(delivery.stream)
+            if room <= 0 and (delivery.stream is None or capacity(None) <= 0):
+                break
+            entry = line.pop()
             if delivery.stream is not None or delivery.log.error is not None:
                 if not delivery.send(room):
                     self._line_up(self._blocked, entry)
             elif not granted or not delivery.send(room):
                 granted = delivery.stream is not None
-                self._line_up(self._blocked if granted else self._unopened, entry)
-
-        if not (self._ready or self._unopened):
-            self.tab.emptied()
+                self._line_up(self._blocked if granted else unopened, entry)
 
     def _capacity(self, stream: int | None = None) -> int:
         """Bytes that the connection takes and the tenant may send now."""
