@@ -10,7 +10,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 NODE := tests/interop/node
-SPEEDUPS := src/relay/net/speedups.c
+SPEEDUPS := $(wildcard src/relay/net/*.[ch])
 ADDRESS ?= [::]:4443
 
 # Most tests wait for other programs, so there are more workers than cores. They take files in the

@@ -453,9 +453,7 @@ def test_a_folder_at_a_url(tools: Any, keys: Keys, secret: Key) -> None:
                 (facts,) = one.ring.facts()
                 assert facts.keys == 1
                 # A fetch counts when it begins, a request when it has come.
-                await tools.until(
-                    lambda: one.ring.facts()[0].fetches == len(server.requests)
-                )
+                await tools.until(lambda: one.ring.facts()[0].fetches == len(server.requests))
 
     asyncio.run(main())
 

@@ -23,22 +23,13 @@ from aioquic.quic.recovery import MAX_ACK_RANGES, QuicPacketSpace
 from aioquic.quic.stream import FinalSizeError, QuicStream, StreamFinishedError
 from aioquic.tls import CipherSuite, Direction, Epoch
 
-from relay.net.ack import read_ack
+from relay.net.frames import ACK, MAX_DATA, MAX_STREAM_DATA, MAX_STREAMS_UNI, STREAM, Frame
 from relay.net.keys import Keys
 from relay.net.recovery import Recovery
 from relay.net.sender import Streams
 from relay.net.udp import Address
-from relay.net.varint import decode
 
 _ONE_RTT = Epoch.ONE_RTT
-
-_PADDING, _PING, _ACK = 0x00, 0x01, 0x02
-_STREAM, _STREAM_LAST = 0x08, 0x0F
-_MAX_DATA, _MAX_STREAM_DATA, _MAX_STREAMS_BIDI, _MAX_STREAMS_UNI = 0x10, 0x11, 0x12, 0x13
-"""Frame types (RFC 9000, 19) of every day."""
-
-_MAX_STREAM_COUNT = 1 << 60
-_MAX_OFFSET = (1 << 62) - 1
 
 
 class Heard(QuicEvent):
@@ -50,10 +41,6 @@ class Heard(QuicEvent):
         self.stream_id = stream_id
         self.chunks = [data]
         self.end_stream = end_stream
-
-
-class _Odd(Exception):
-    """A frame that the library should see."""
 
 
 class Incoming(QuicConnection):
@@ -74,6 +61,8 @@ class Incoming(QuicConnection):
         """Whether somebody was refused a stream, or room for bytes, and has got none since."""
         self._is_long_due = True
         """Whether the library has something to say."""
+        self._own_uni = 2 if self._is_client else 3
+        """What ends the numbers of streams that only we send on (RFC 9000, 2.1)."""
         self.is_settled = False
         """Whether there is nothing to be done but what is done every day, on the path ``_home``."""
         self._home: Address = ()
@@ -126,7 +115,7 @@ class Incoming(QuicConnection):
         )
         if opened is None:
             return False
-        number, first, plain = opened
+        number, first, frames, rest = opened
         if number <= space.largest_received_packet and number in space.received_packets:
             return False
         if number > space.expected_packet_number:
@@ -135,7 +124,9 @@ class Incoming(QuicConnection):
             self._spin_bit = bool(first & 0x20) is not self._is_client
             self._spin_highest_pn = number
         try:
-            eliciting = self._hear(plain, now)
+            eliciting = self._hear(frames, now)
+            if rest:
+                eliciting = self._library_hears(rest, now) or eliciting
         except QuicConnectionError as error:
             self.close(error.error_code, error.frame_type, error.reason_phrase)
             return True
@@ -162,51 +153,34 @@ class Incoming(QuicConnection):
         if eliciting and space.ack_at is None:
             space.ack_at = now + self._ack_delay
 
-    def _hear(self, plain: bytes, now: float) -> bool:
-        """All frames of a packet; answers whether it asks for an acknowledgement."""
-        at, end = 0, len(plain)
+    def _hear(self, frames: list[Frame], now: float) -> bool:
+        """The frames of a packet; answers whether one asks for an acknowledgement."""
         eliciting = False
-        try:
-            while at < end:
-                kind = plain[at]
-                if kind == _ACK:
-                    at = self._ack_frame_in(plain, at, now)
-                elif _STREAM <= kind <= _STREAM_LAST:
-                    eliciting = self.has_news = True
-                    at = self._stream_frame(kind, plain, at + 1)
-                elif kind == _PADDING:
-                    at += 1
-                    while at < end and not plain[at]:
-                        at += 1
-                elif kind == _PING:
-                    eliciting = True
-                    at += 1
-                elif _MAX_DATA <= kind <= _MAX_STREAMS_UNI:
-                    eliciting = True
-                    at = self._limit_frame(kind, plain, at + 1)
-                else:
-                    raise _Odd
-        except _Odd:
-            return self._library_hears(plain, at, now) or eliciting
+        for frame in frames:
+            kind = frame[0]
+            if kind == ACK:
+                self._ack_frame_in(frame[1], frame[2], now)
+                continue
+            eliciting = True
+            if kind >= MAX_DATA:
+                self._limit_frame(*frame)
+            elif kind >= STREAM:
+                self._stream_frame(*frame)
         return eliciting
 
-    def _library_hears(self, plain: bytes, at: int, now: float) -> bool:
+    def _library_hears(self, rest: bytes, now: float) -> bool:
         """The rest of a packet is not of every day."""
         self.has_news = self._is_long_due = True
         self._heard = None
         path = self._network_paths[0]
         context = QuicReceiveContext(_ONE_RTT, self.host_cid, path, None, now, None)
         try:
-            return self._payload_received(context, plain[at:])[0]
+            return self._payload_received(context, rest)[0]
         finally:
             self._settle()
 
-    def _ack_frame_in(self, plain: bytes, at: int, now: float) -> int:
-        """Packets arrived (RFC 9000, 19.3); answers where the frame ends."""
-        frame = read_ack(plain, at)
-        if frame is None:
-            raise _Odd
-        ranges, delay, at = frame
+    def _ack_frame_in(self, ranges: list[tuple[int, int]], delay: int, now: float) -> None:
+        """Packets arrived (RFC 9000, 19.3)."""
         loss = self._loss
         loss.peer_completed_address_validation = True
         waited = (delay << self._remote_ack_delay_exponent) / 1000000
@@ -217,36 +191,16 @@ class Incoming(QuicConnection):
         if loss.lost_foreign:
             loss.lost_foreign = False
             self._is_long_due = True
-        return at
 
-    def _stream_frame(self, kind: int, plain: bytes, at: int) -> int:
-        """A STREAM frame (RFC 9000, 19.8), judged in the library's order; answers where it ends."""
-        stream_id, at = _number(plain, at)
-        offset = 0
-        if kind & 4:
-            offset, at = _number(plain, at)
-        stop = len(plain)
-        if kind & 2:
-            length, at = _number(plain, at)
-            stop = at + length
-            if stop > len(plain):
-                raise _Odd
-        data = plain[at:stop]
-        if offset + len(data) > _MAX_OFFSET:
-            raise _Odd
-        self._assert_stream_can_receive(kind, stream_id)
+    def _stream_frame(self, kind: int, stream_id: int, offset: int, data: bytes) -> None:
+        """A STREAM frame (RFC 9000, 19.8), judged in the library's order."""
+        self.has_news = True
         stream = self._streams.get(stream_id)
-        if stream is None:
-            try:
-                stream = self._get_or_create_stream(kind, stream_id)
-            except StreamFinishedError:
-                return stop
-            self._look_at_limits()
-        self._stream_bytes(kind, stream, offset, data)
-        return stop
-
-    def _stream_bytes(self, kind: int, stream: QuicStream, offset: int, data: bytes) -> None:
-        """Take bytes of a stream in, as far as the limits allow."""
+        if stream is None or stream_id & 3 == self._own_uni:
+            self._assert_stream_can_receive(kind, stream_id)
+            stream = self._known(kind, stream_id)
+            if stream is None:
+                return
         end = offset + len(data)
         receiver = stream.receiver
         used = self._local_max_data.used
@@ -294,31 +248,33 @@ class Incoming(QuicConnection):
         elif end * 2 > stream.max_stream_data_local:
             self._is_long_due = True
 
-    def _limit_frame(self, kind: int, plain: bytes, at: int) -> int:
+    def _known(self, kind: int, stream_id: int) -> QuicStream | None:
+        """A stream of the peer's, which may be new; ``None`` when it is over."""
+        try:
+            stream = self._get_or_create_stream(kind, stream_id)
+        except StreamFinishedError:
+            return None
+        self._look_at_limits()
+        return stream
+
+    def _limit_frame(self, kind: int, value: int, limit: int = 0) -> None:
         """MAX_DATA, MAX_STREAM_DATA or MAX_STREAMS (RFC 9000, 19.9 to 19.11)."""
         self.has_news = True  # something may have waited for it
-        value, at = _number(plain, at)
-        if kind == _MAX_DATA:
+        if kind == MAX_DATA:
             if value > self._remote_max_data:
                 self._remote_max_data = value
-        elif kind == _MAX_STREAM_DATA:
-            stream = self._streams.get(value)
-            if stream is None:
-                raise _Odd
-            limit, at = _number(plain, at)
+        elif kind == MAX_STREAM_DATA:
             self._assert_stream_can_send(kind, value)
-            if limit > stream.max_stream_data_remote:
+            stream = self._streams.get(value) or self._known(kind, value)
+            if stream is not None and limit > stream.max_stream_data_remote:
                 stream.max_stream_data_remote = limit
-        elif value > _MAX_STREAM_COUNT:
-            raise _Odd
-        elif kind == _MAX_STREAMS_UNI:
+        elif kind == MAX_STREAMS_UNI:
             if value > self._remote_max_streams_uni:
                 self._remote_max_streams_uni = value
                 self._unblock_streams(is_unidirectional=True)
         elif value > self._remote_max_streams_bidi:
             self._remote_max_streams_bidi = value
             self._unblock_streams(is_unidirectional=False)
-        return at
 
     # What the sending side does
 
@@ -337,11 +293,3 @@ class Incoming(QuicConnection):
     def _look_at_limits(self) -> None:
         """See whether the peer has to be granted more."""
         raise NotImplementedError
-
-
-def _number(plain: bytes, at: int) -> tuple[int, int]:
-    """A varint, and where it ends. Raises `_Odd` when it is cut off."""
-    found = decode(plain, at)
-    if found is None:
-        raise _Odd
-    return found

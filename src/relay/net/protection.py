@@ -1,4 +1,4 @@
-"""Packet protection on the short way (RFC 9001, 5): whole trains sealed, packets opened.
+"""Packet protection on the short way (RFC 9001, 5): whole trains sealed, packets opened and read.
 
 There are two makers of the same packets: the classes here, and those of `relay.net.speedups`, which
 are in C and are there when it could be built. This module must not know what packets carry, nor
@@ -12,6 +12,8 @@ from functools import cache
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
+
+from relay.net.frames import Frame, read
 
 try:
     from relay.net import speedups
@@ -27,7 +29,7 @@ _LEAST = 2
 
 _ZEROS = bytes(5)
 
-_INTERFACE = 1
+_INTERFACE = 2
 """What the calls of `relay.net.speedups` look like: an older one may still lie about."""
 
 
@@ -133,8 +135,9 @@ class Opener:
 
     def open(
         self, packet: bytes, at: int, phase: int, expected: int
-    ) -> tuple[int, int, bytes] | None:
-        """Number, first byte and payload of a 1-RTT packet whose number begins at ``at``.
+    ) -> tuple[int, int, list[Frame], bytes] | None:
+        """Open and read a 1-RTT packet whose number begins at ``at``: its number, first byte, and
+        what `relay.net.frames.read` answers of its payload.
 
         ``None`` when it is not one under these keys and this key ``phase``, has reserved bits set
         or nothing in it. ``expected`` is the number after the largest one seen.
@@ -163,7 +166,7 @@ class Opener:
             plain = self._decrypt(nonce, packet[at + length :], header)
         except InvalidTag:
             return None
-        return (number, first, plain) if plain else None
+        return (number, first, *read(plain)) if plain else None
 
 
 def makers(wants_speed: bool) -> tuple[type[Sealer], type[Opener]]:

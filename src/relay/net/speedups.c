@@ -13,8 +13,10 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "frames.h"
+
 /* To be counted up, here and in `relay.net.protection`, whenever a call changes. */
-enum { INTERFACE = 1 };
+enum { INTERFACE = 2 };
 
 enum {
     TAG = 16,
@@ -315,7 +317,8 @@ static PyObject *sealer_seal_run(Keys *self, PyObject *const *args, Py_ssize_t g
 
 PyDoc_STRVAR(
     open_doc,
-    "open(packet, at, phase, expected)\n--\n\nNumber, first byte and payload of a packet, or None.");
+    "open(packet, at, phase, expected)\n--\n\n"
+    "Number, first byte, frames and what is left of a packet, or None.");
 
 static PyObject *opener_open(Keys *self, PyObject *const *args, Py_ssize_t given) {
     if (given != 4 || !PyBytes_Check(args[0])) {
@@ -366,24 +369,30 @@ static PyObject *opener_open(Keys *self, PyObject *const *args, Py_ssize_t given
     if (sealed < 1) {
         Py_RETURN_NONE;
     }
-    PyObject *plain = PyBytes_FromStringAndSize(NULL, sealed);
-    if (plain == NULL) {
-        return NULL;
-    }
     int read;
-    unsigned char *to = (unsigned char *)PyBytes_AS_STRING(plain);
+    unsigned char plain[LARGEST];
     nonce_of(self, number, nonce);
     memcpy(tag, data + size - TAG, TAG);
     if (EVP_DecryptInit_ex(self->aead, NULL, NULL, NULL, nonce) != 1 ||
         EVP_CIPHER_CTX_ctrl(self->aead, EVP_CTRL_AEAD_SET_TAG, TAG, tag) != 1 ||
         EVP_DecryptUpdate(self->aead, NULL, &read, header, (int)at + length) != 1 ||
-        EVP_DecryptUpdate(self->aead, to, &read, data + at + length, (int)sealed) != 1 ||
-        EVP_DecryptFinal_ex(self->aead, to + sealed, &read) != 1) {
+        EVP_DecryptUpdate(self->aead, plain, &read, data + at + length, (int)sealed) != 1 ||
+        EVP_DecryptFinal_ex(self->aead, plain + sealed, &read) != 1) {
         ERR_clear_error();
-        Py_DECREF(plain);
         Py_RETURN_NONE;
     }
-    return Py_BuildValue("KiN", (unsigned long long)number, (int)header[0], plain);
+    PyObject *frames = PyList_New(0);
+    if (frames == NULL) {
+        return NULL;
+    }
+    const unsigned char *end = plain + sealed, *rest = frames_read(plain, end, frames);
+    if (rest == NULL) {
+        Py_DECREF(frames);
+        return NULL;
+    }
+    return Py_BuildValue(
+        "KiNy#", (unsigned long long)number, (int)header[0], frames, (const char *)rest,
+        (Py_ssize_t)(end - rest));
 }
 
 static PyObject *sealer_new(PyTypeObject *type, PyObject *args, PyObject *Py_UNUSED(named)) {
@@ -451,7 +460,7 @@ static PyModuleDef_Slot slots[] = {{Py_mod_exec, execute}, {0, NULL}};
 static struct PyModuleDef definition = {
     .m_base = PyModuleDef_HEAD_INIT,
     .m_name = "relay.net.speedups",
-    .m_doc = "Packets sealed and opened in C.",
+    .m_doc = "Packets sealed, opened and read in C.",
     .m_slots = slots,
 };
 

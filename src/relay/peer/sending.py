@@ -125,8 +125,8 @@ class Delivery:
     # -- called by the queue -----------------------------------------------------------------
 
     def send(self, room: int) -> bool:
-        """Write up to about ``room`` bytes, which is what its stream takes if it has one. False when
-        nothing could be written now."""
+        """Write up to about ``room`` bytes, what its stream takes if it has one. False when nothing
+        could be written now."""
         if self.log.error is not None:
             self.abort(self.log.error)
             return True

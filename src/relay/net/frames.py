@@ -1,0 +1,114 @@
+"""Reading the frames of every day in a 1-RTT packet (RFC 9000, 19): acknowledgements, stream data
+and limits.
+
+`relay.net.speedups` does the same in C while it opens a packet. The law: a frame that is not of
+every day, is cut off or holds a number out of range is not read, and neither is what follows it.
+This module must not know what a frame does.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from relay.net.varint import decode
+
+PADDING, PING, ACK = 0x00, 0x01, 0x02
+STREAM, STREAM_LAST = 0x08, 0x0F
+MAX_DATA, MAX_STREAM_DATA, MAX_STREAMS_BIDI, MAX_STREAMS_UNI = 0x10, 0x11, 0x12, 0x13
+"""Frame types of every day."""
+
+Frame = tuple[Any, ...]
+"""A frame's type, then what it says. ACK: the ranges from the highest down (first and last number)
+and the delay as it is encoded. STREAM (0x08 to 0x0f, the lowest bit ends it): stream, offset, data.
+MAX_STREAM_DATA: stream and limit. MAX_DATA and MAX_STREAMS: the limit. PING: nothing."""
+
+_UNTIDY = 64
+"""Ranges of an ACK frame, beyond the first, up to which it is read here."""
+
+_MAX_STREAM_COUNT = 1 << 60
+_MAX_OFFSET = (1 << 62) - 1
+
+_OFFSET_BIT, _LENGTH_BIT = 0x04, 0x02
+
+
+class _Odd(Exception):
+    """A frame that is not read here."""
+
+
+def read(plain: bytes) -> tuple[list[Frame], bytes]:
+    """The frames of a payload, and what is left from the first one on that is not read here."""
+    frames: list[Frame] = []
+    at, end = 0, len(plain)
+    try:
+        while at < end:
+            kind = plain[at]
+            if kind == PADDING:
+                at += 1
+                continue
+            if kind == ACK:
+                frame, next = _ack(plain, at + 1)
+            elif STREAM <= kind <= STREAM_LAST:
+                frame, next = _stream(kind, plain, at + 1)
+            elif kind == PING:
+                frame, next = (kind,), at + 1
+            elif MAX_DATA <= kind <= MAX_STREAMS_UNI:
+                frame, next = _limit(kind, plain, at + 1)
+            else:
+                break
+            frames.append(frame)
+            at = next
+    except _Odd:
+        pass
+    return frames, plain[at:]
+
+
+def _number(plain: bytes, at: int) -> tuple[int, int]:
+    """A varint, and where it ends. Raises `_Odd` when it is cut off."""
+    found = decode(plain, at)
+    if found is None:
+        raise _Odd
+    return found
+
+
+def _ack(plain: bytes, at: int) -> tuple[Frame, int]:
+    """An ACK frame's body (19.3), and where it ends."""
+    last, at = _number(plain, at)
+    delay, at = _number(plain, at)
+    count, at = _number(plain, at)
+    if count > _UNTIDY:
+        raise _Odd
+    size, at = _number(plain, at)
+    ranges = [(last - size, last)]
+    for _ in range(count):
+        gap, at = _number(plain, at)
+        size, at = _number(plain, at)
+        last = ranges[-1][0] - gap - 2
+        ranges.append((last - size, last))
+    if ranges[-1][0] < 0:
+        raise _Odd
+    return (ACK, ranges, delay), at
+
+
+def _stream(kind: int, plain: bytes, at: int) -> tuple[Frame, int]:
+    """A STREAM frame's body (19.8), and where it ends."""
+    stream, at = _number(plain, at)
+    offset, stop = 0, len(plain)
+    if kind & _OFFSET_BIT:
+        offset, at = _number(plain, at)
+    if kind & _LENGTH_BIT:
+        length, at = _number(plain, at)
+        stop = at + length
+    if stop > len(plain) or offset + stop - at > _MAX_OFFSET:
+        raise _Odd
+    return (kind, stream, offset, plain[at:stop]), stop
+
+
+def _limit(kind: int, plain: bytes, at: int) -> tuple[Frame, int]:
+    """The body of MAX_DATA, MAX_STREAM_DATA or MAX_STREAMS (19.9 to 19.11), and where it ends."""
+    value, at = _number(plain, at)
+    if kind == MAX_STREAM_DATA:
+        limit, at = _number(plain, at)
+        return (kind, value, limit), at
+    if kind != MAX_DATA and value > _MAX_STREAM_COUNT:
+        raise _Odd
+    return (kind, value), at
