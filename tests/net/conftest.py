@@ -284,7 +284,7 @@ class Bench:
         end = self.time + seconds
         while self.time < end:
             for data, _ in self.client.datagrams_to_send(self.time):
-                self.server.feed(data, ("192.0.2.1", 1), self.time)
+                self.server.feed([data], ("192.0.2.1", 1), self.time)
             if (due := self.server.timer()) is not None and due <= self.time:
                 self.server.fire(self.time)
             self.server.take_events()

@@ -52,7 +52,7 @@ def test_a_path_that_shrinks_is_noticed_and_tried_again_later() -> None:
     mtu = PathMtu(1452)
     search(mtu, 1500)
     assert not mtu.lost(GONE - 1, 100.0)
-    mtu.arrived()
+    mtu.gone = 0
     assert not mtu.lost(GONE - 1, 100.0)
     assert mtu.lost(1, 100.0)
     assert mtu.size == SAFE

@@ -7,7 +7,7 @@ and leaves the meaning of streams to the `Application` on top.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from aioquic.quic.events import (
@@ -122,10 +122,10 @@ class Connection:
         """Have this connection flushed."""
         self.host.wake(self)
 
-    def feed(self, data: bytes, address: Address, now: float) -> None:
-        """A UDP datagram for this connection arrived."""
+    def feed(self, datagrams: Sequence[bytes], address: Address, now: float) -> None:
+        """UDP datagrams for this connection arrived."""
         try:
-            self.engine.receive_datagram(data, address, now)
+            self.engine.receive(datagrams, address, now)
         except Exception as error:
             self.fail(error)
 
@@ -154,11 +154,6 @@ class Connection:
         if self.deadline is None or due is None:
             return due if self.deadline is None else self.deadline
         return min(due, self.deadline)
-
-    @property
-    def is_impatient(self) -> bool:
-        """Whether its next time has to be kept to the millisecond, or is not one of every day."""
-        return self.deadline is not None or self.engine.is_impatient
 
     @property
     def is_quiet(self) -> bool:

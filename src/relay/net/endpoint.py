@@ -269,7 +269,7 @@ class Endpoint:
 
     def _hear(self, sock: Socket, datagrams: Sequence[Datagram]) -> None:
         now = self._loop.time()
-        fed: dict[Connection, None] = {}
+        runs: dict[Connection, tuple[Address, list[bytes]]] = {}
         routes = self._routes
         size = 0
         for data, address in datagrams:
@@ -278,19 +278,23 @@ class Endpoint:
                 connection = routes.get(data[1:_ID_END])
                 if connection is None:
                     continue
-                connection.feed(data, address, now)
-            else:
-                connection = self._take(sock, data, address, now)
-                if connection is None:
-                    continue
-            fed[connection] = None
+                begun = runs.get(connection)
+                if begun is None:
+                    runs[connection] = address, [data]
+                elif begun[0] == address:
+                    begun[1].append(data)
+                else:
+                    connection.feed([data], address, now)
+            elif (connection := self._take(sock, data, address, now)) is not None:
+                runs.setdefault(connection, (address, []))
         self.bytes_in += size
         self.datagrams_in += len(datagrams)
         heard = []
-        for connection in fed:
+        for connection, (address, run) in runs.items():
+            connection.feed(run, address, now)
             if connection.engine.has_news:
                 heard.append(connection)
-            elif connection.is_impatient:
+            elif connection.deadline is not None or connection.engine.is_impatient:
                 self._timers.arm(connection, len(self._lines))
         if heard or self._awake:
             self._turn(heard)
@@ -365,7 +369,7 @@ class Endpoint:
             self.outbox.send(line.sock, data, size, None if line.is_ours else address)
         if connection.is_terminated:
             self._forget(connection, line)
-        elif connection.is_impatient:
+        elif connection.deadline is not None or connection.engine.is_impatient:
             self._timers.arm(connection, len(self._lines))
         else:
             self._timers.look_at(connection)
@@ -381,7 +385,7 @@ class Endpoint:
         if connection is None and self._certificates is not None:
             return self._knock(sock, header, data, address, now)
         if connection is not None:
-            connection.feed(data, address, now)
+            connection.feed([data], address, now)
         return connection
 
     def _knock(
@@ -397,7 +401,7 @@ class Endpoint:
             self._configuration(), limits, verdict.original_cid, verdict.retry_cid, self.share
         )
         connection = Connection(self, engine, limits, address, self._begin)
-        connection.feed(data, address, now)
+        connection.feed([data], address, now)
         if engine.is_untouched:
             return None
         connection.deadline = now + self.settings.handshake_timeout

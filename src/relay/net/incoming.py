@@ -73,7 +73,9 @@ class Incoming(QuicConnection):
 
     def next_event(self) -> QuicEvent | None:
         """What was heard, in order; ``None`` when that is all."""
-        event = super().next_event()
+        if not self._events:
+            return None
+        event: QuicEvent = self._events.popleft()
         if type(event) is not Heard:
             return event
         self._heard = None

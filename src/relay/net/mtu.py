@@ -27,7 +27,7 @@ AGAIN, AGAIN_MOST = 10.0, 600.0
 class PathMtu:
     """The search on one connection."""
 
-    __slots__ = ("_again_at", "_ceiling", "_gone", "_steps", "_tries", "_wait", "size", "under_way")
+    __slots__ = ("_again_at", "_ceiling", "_steps", "_tries", "_wait", "gone", "size", "under_way")
 
     def __init__(self, ceiling: int) -> None:
         """``ceiling`` is the largest size in bytes that may be sent, at least `SAFE`."""
@@ -38,7 +38,8 @@ class PathMtu:
         self._ceiling = ceiling
         self._steps = _above(SAFE, ceiling)
         self._tries = 0
-        self._gone = 0
+        self.gone = 0
+        """Packets larger than the safe size that were lost since one arrived."""
         self._wait = AGAIN
         self._again_at: float | None = None
 
@@ -61,7 +62,7 @@ class PathMtu:
         self.under_way = None
         self.size = max(self.size, size)
         self._steps = []  # smaller ones need not be tried any more
-        self._tries = self._gone = 0
+        self._tries = self.gone = 0
 
     def try_lost(self, size: int) -> None:
         """A packet that tried ``size`` was lost."""
@@ -71,18 +72,14 @@ class PathMtu:
             self._tries = 0
             self._steps = [each for each in self._steps if each < size]
 
-    def arrived(self) -> None:
-        """A packet larger than the safe size arrived."""
-        self._gone = 0
-
     def lost(self, count: int, now: float) -> bool:
         """So many packets larger than the safe size were lost; answers whether that size is given
         up."""
-        self._gone += count
-        if self._gone < GONE or self.size == SAFE:
+        self.gone += count
+        if self.gone < GONE or self.size == SAFE:
             return False
         self.size = SAFE
-        self._gone = self._tries = 0
+        self.gone = self._tries = 0
         self._steps = []
         self._again_at = now + self._wait
         self._wait = min(2 * self._wait, AGAIN_MOST)

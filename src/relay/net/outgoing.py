@@ -61,6 +61,8 @@ class Outgoing(Incoming):
         """Streams that may have something to send, in the order of their turns."""
         self._mtu = PathMtu(max_datagram_size)
         self._ack_rate = AckRate()
+        self._overhead = 0
+        """Bytes of a packet that are no frames: first byte, connection id, number and tag."""
         self._extras_at = 0.0
         self._renew_at = _KEY_LIFE
         """Packet number from which on other keys are wanted."""
@@ -75,6 +77,10 @@ class Outgoing(Incoming):
                 send_probe=self._send_probe,
                 logger=self._logger,
             )
+
+    def _settle(self) -> None:
+        super()._settle()
+        self._overhead = 3 + len(self._peer_cid.cid) + _TAG
 
     def _send_short(self, now: float, ack_due: bool) -> list[Datagrams]:
         """Build packets of stream data, and of an acknowledgement that is due."""
@@ -93,11 +99,6 @@ class Outgoing(Incoming):
                     break
                 ack_due = False
         return packets if len(packets) < 2 else joined(packets)
-
-    @property
-    def _overhead(self) -> int:
-        """Bytes of a packet that are no frames: first byte, connection id, number and tag."""
-        return 3 + len(self._peer_cid.cid) + _TAG
 
     @property
     def _first(self) -> int:

@@ -69,7 +69,8 @@ class QuicTransport:
         """Append to the stream; after its end or the session's nothing happens."""
         if not self.is_closed:
             unsent = self._engine.send(stream, data, fin)
-            self._stir()
+            if not self._is_flushing:
+                self.connection.wake()
             if unsent > self.connection.limits.max_unsent:
                 self.close(LimitExceeded.session_code, "the peer reads too slowly (max_unsent)")
 

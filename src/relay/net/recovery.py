@@ -317,7 +317,7 @@ class Recovery(QuicPacketRecovery):
                 control.on_packet_acked(packet=train, now=now)  # type: ignore[arg-type]
             if train.is_large:
                 self._largest_large = train.last
-                self.mtu.arrived()
+                self.mtu.gone = 0
             if train.sender is not None:
                 train.sender.arrived(train.start, train.stop, train.fin)
             if train.handlers:

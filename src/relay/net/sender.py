@@ -174,7 +174,11 @@ class SharedSender(QuicStreamSender):
         fin = self._buffer_fin == stop
         if fin:
             self._pending_eof = False
-        return start, self.cut(start, stop) if stop > start else b"", fin
+        if stop == start:
+            return start, b"", fin
+        if len(self._chunks) == 1 and start == self._starts[0] and stop == self._buffer_stop:
+            return start, self._chunks[0], fin
+        return start, self.cut(start, stop), fin
 
     @property
     def is_orderly(self) -> bool:

@@ -10,6 +10,7 @@ not know what streams carry.
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from functools import cache
 from itertools import groupby
 from typing import Any
@@ -137,18 +138,26 @@ class ShortWay(Outgoing):
 
     # In
 
+    def receive(self, datagrams: Sequence[bytes], addr: Address, now: float) -> None:
+        """Datagrams came, one after the other."""
+        for data in datagrams:
+            if not (
+                self.is_settled
+                and data[0] & 0xC0 == 0x40
+                and addr == self._home
+                and data.startswith(self.host_cid, 1)
+                and self._open(data, now)
+            ):
+                self._receive_long(data, addr, now)
+        if self._stirred or self._is_long_due or self.wants_streams or self.wants_room:
+            self.has_news = True
+
     def receive_datagram(self, data: bytes, addr: Address, now: float) -> None:
         """A datagram came."""
-        if (
-            self.is_settled
-            and data[0] & 0xC0 == 0x40
-            and addr == self._home
-            and data.startswith(self.host_cid, 1)
-            and self._open(data, now)
-        ):
-            if self._stirred or self._is_long_due or self.wants_streams or self.wants_room:
-                self.has_news = True
-            return
+        self.receive((data,), addr, now)
+
+    def _receive_long(self, data: bytes, addr: Address, now: float) -> None:
+        """Let the library hear a datagram."""
         self._catch_up()
         self._heard = None
         super().receive_datagram(data, addr, now)
@@ -191,7 +200,10 @@ class ShortWay(Outgoing):
         """A time has come."""
         self._catch_up()
         if self.is_settled:
-            self._loss_at = self._loss.get_loss_detection_time(amplification_limited=False)
+            lost = self._loss.due(self._space)
+            if now < (self._close_at or 0.0) and (lost is None or now < lost):
+                return  # an acknowledgement or pacing, which the next departures see to
+            self._loss_at = lost
         super().handle_timer(now)
         if self.is_settled:
             self._settle()

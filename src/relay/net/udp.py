@@ -90,7 +90,7 @@ def receive(sock: socket.socket, limit: int) -> tuple[list[tuple[bytes, Address]
                 datagrams.append((data, address))
             else:
                 cuts = range(0, len(data), size)
-                datagrams.extend((data[at : at + size], address) for at in cuts)
+                datagrams += [(data[at : at + size], address) for at in cuts]
         if len(datagrams) >= limit:
             break
     return datagrams, refused

@@ -308,7 +308,7 @@ class SendQueue:
             self._hand_over()
         finally:
             self._is_awake = False
-        if not (ready or unopened):
+        if not (ready or unopened) and self.tab.account.waiting:
             self.tab.emptied()
 
     def _hand_over(self) -> None:

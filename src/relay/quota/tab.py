@@ -148,5 +148,4 @@ class Tab:
 
     def emptied(self) -> None:
         """Nothing waits to be sent any more."""
-        if self.account.waiting:
-            self.account.waiting.discard(self)
+        self.account.waiting.discard(self)
