@@ -68,6 +68,8 @@ class Incoming(QuicConnection):
         self._home: Address = ()
         self._alive_at = 0.0
         """When the idle timeout last began to run, if later than the library knows."""
+        self._owed = 0
+        """Packets that wait for their acknowledgement, where one is on its way."""
         self._space = QuicPacketSpace()
         """The application's, once it is settled."""
 
@@ -152,8 +154,11 @@ class Incoming(QuicConnection):
             if len(ranges) > MAX_ACK_RANGES:
                 space.ack_queue.shift()
         space.received_packets.add(number)
-        if eliciting and space.ack_at is None:
-            space.ack_at = now + self._ack_delay
+        if eliciting:
+            self._owed += 1
+            if space.ack_at is None:
+                space.ack_at = now + self._ack_delay
+                self._owed = 1
 
     def _hear(self, frames: list[Frame], now: float) -> bool:
         """The frames of a packet; answers whether one asks for an acknowledgement."""

@@ -27,6 +27,10 @@ from relay.net.udp import Address, joined
 CHECKED = frozenset(("1.7.2",))
 """Versions of the library this was compared with; with any other one it stays off."""
 
+_OWED = 2
+"""Packets that are acknowledged in the turn they come in, without waiting for a timer (RFC 9000,
+13.2.2)."""
+
 _log = logging.getLogger("relay.net")
 
 _ONE_RTT = tls.Epoch.ONE_RTT
@@ -233,7 +237,7 @@ class ShortWay(Outgoing):
         departures: list[Departure] = []
         if self.is_settled and not self._is_long_due:
             ack_at = self._space.ack_at
-            ack_due = ack_at is not None and ack_at <= now
+            ack_due = ack_at is not None and (ack_at <= now or self._owed >= _OWED)
             self._pacing_at = None
             if self._mtu.size != self._max_datagram_size:
                 self._resize()
