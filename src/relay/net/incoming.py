@@ -23,7 +23,7 @@ from aioquic.quic.recovery import MAX_ACK_RANGES, QuicPacketSpace
 from aioquic.quic.stream import FinalSizeError, QuicStream, StreamFinishedError
 from aioquic.tls import CipherSuite, Direction, Epoch
 
-from relay.net.frames import ACK, MAX_DATA, MAX_STREAM_DATA, MAX_STREAMS_UNI, STREAM, Frame
+from relay.net.frames import ACK, MAX_DATA, MAX_STREAM_DATA, MAX_STREAMS_UNI, STREAM
 from relay.net.keys import Keys
 from relay.net.recovery import Recovery
 from relay.net.sender import Streams
@@ -127,53 +127,52 @@ class Incoming(QuicConnection):
         if number > self._spin_highest_pn:
             self._spin_bit = bool(first & 0x20) is not self._is_client
             self._spin_highest_pn = number
+        eliciting = False
         try:
-            eliciting = self._hear(frames, now)
+            for frame in frames:
+                kind = frame[0]
+                if kind == ACK:
+                    self._ack_frame_in(frame[1], frame[2], now)
+                    continue
+                eliciting = True
+                if kind >= MAX_DATA:
+                    self._limit_frame(*frame)
+                elif kind >= STREAM:
+                    self._stream_frame(*frame)
             if rest:
                 eliciting = self._library_hears(rest, now) or eliciting
         except QuicConnectionError as error:
             self.close(error.error_code, error.frame_type, error.reason_phrase)
             return True
         if self._state is QuicConnectionState.CONNECTED and not self._close_pending:
-            self._note(number, eliciting, now)
+            self._alive_at = now
+            self._ack_eliciting_sent_since_receipt = False
+            ranges: list[range] = space.ack_queue._RangeSet__ranges  # type: ignore[attr-defined]
+            if ranges and ranges[-1].stop == number:
+                # The next one: by far the most frequent.
+                ranges[-1] = range(ranges[-1].start, number + 1)
+                space.largest_received_packet = number
+                space.largest_received_time = now
+                space.received_packets.add(number)
+            else:
+                self._note(number, now)
+            if eliciting:
+                self._owed += 1
+                if space.ack_at is None:
+                    space.ack_at = now + self._ack_delay
+                    self._owed = 1
         return True
 
-    def _note(self, number: int, eliciting: bool, now: float) -> None:
-        """A packet was heard: it will be acknowledged."""
+    def _note(self, number: int, now: float) -> None:
+        """A packet came out of its turn: it will be acknowledged, too."""
         space = self._space
-        self._alive_at = now
-        self._ack_eliciting_sent_since_receipt = False
         if number > space.largest_received_packet:
             space.largest_received_packet = number
             space.largest_received_time = now
-        ranges: list[range] = space.ack_queue._RangeSet__ranges  # type: ignore[attr-defined]
-        if ranges and ranges[-1].stop == number:
-            ranges[-1] = range(ranges[-1].start, number + 1)
-        else:
-            space.ack_queue.add(number)
-            if len(ranges) > MAX_ACK_RANGES:
-                space.ack_queue.shift()
+        space.ack_queue.add(number)
+        if len(space.ack_queue) > MAX_ACK_RANGES:
+            space.ack_queue.shift()
         space.received_packets.add(number)
-        if eliciting:
-            self._owed += 1
-            if space.ack_at is None:
-                space.ack_at = now + self._ack_delay
-                self._owed = 1
-
-    def _hear(self, frames: list[Frame], now: float) -> bool:
-        """The frames of a packet; answers whether one asks for an acknowledgement."""
-        eliciting = False
-        for frame in frames:
-            kind = frame[0]
-            if kind == ACK:
-                self._ack_frame_in(frame[1], frame[2], now)
-                continue
-            eliciting = True
-            if kind >= MAX_DATA:
-                self._limit_frame(*frame)
-            elif kind >= STREAM:
-                self._stream_frame(*frame)
-        return eliciting
 
     def _library_hears(self, rest: bytes, now: float) -> bool:
         """The rest of a packet is not of every day."""

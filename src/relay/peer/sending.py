@@ -303,16 +303,6 @@ class SendQueue:
         ready, unopened = self._ready, self._unopened
         if not (ready or unopened or self._blocked):
             return
-        self._is_awake = True  # packets are built right after
-        try:
-            self._hand_over()
-        finally:
-            self._is_awake = False
-        if not (ready or unopened) and self.tab.account.waiting:
-            self.tab.emptied()
-
-    def _hand_over(self) -> None:
-        ready, unopened = self._ready, self._unopened
         if self._blocked:
             for entry in self._blocked:
                 insort(ready, entry)
@@ -321,21 +311,27 @@ class SendQueue:
         capacity = self.transport.capacity
         if self.tab.account.outgoing is not None:
             capacity = self._capacity
-        while line := self._first(granted) if unopened else ready:
-            delivery = line[-1][2]
-            if delivery.over or not delivery.queued:
-                line.pop()
-                continue
-            room = capacity(delivery.stream)
-            if room <= 0 and (delivery.stream is None or capacity(None) <= 0):
-                break
-            entry = line.pop()
-            if delivery.stream is not None or delivery.log.error is not None:
-                if not delivery.send(room):
-                    self._line_up(self._blocked, entry)
-            elif not granted or not delivery.send(room):
-                granted = delivery.stream is not None
-                self._line_up(self._blocked if granted else unopened, entry)
+        self._is_awake = True  # packets are built right after
+        try:
+            while line := self._first(granted) if unopened else ready:
+                delivery = line[-1][2]
+                if delivery.over or not delivery.queued:
+                    line.pop()
+                    continue
+                room = capacity(delivery.stream)
+                if room <= 0 and (delivery.stream is None or capacity(None) <= 0):
+                    break
+                entry = line.pop()
+                if delivery.stream is not None or delivery.log.error is not None:
+                    if not delivery.send(room):
+                        self._line_up(self._blocked, entry)
+                elif not granted or not delivery.send(room):
+                    granted = delivery.stream is not None
+                    self._line_up(self._blocked if granted else unopened, entry)
+        finally:
+            self._is_awake = False
+        if not (ready or unopened) and self.tab.account.waiting:
+            self.tab.emptied()
 
     def _capacity(self, stream: int | None = None) -> int:
         """Bytes that the connection takes and the tenant may send now."""
