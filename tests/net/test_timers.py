@@ -23,7 +23,7 @@ class FakeLoop:
 
     def call_at(self, when: float, call: Any) -> Any:
         self.armed.append(when)
-        return SimpleNamespace(when=lambda: when, cancel=self.cancel)
+        return SimpleNamespace(cancel=self.cancel)
 
 
 class Due:

@@ -131,6 +131,10 @@ class ServerSettings(Section):
     listen: Listen = Address("::", 4443)
     """UDP address and port."""
 
+    loop: Literal["auto", "asyncio", "uvloop"] = "auto"
+    """The event loop: uvloop's, which is the quicker one, has to be installed; ``auto``: where it
+    is."""
+
     versions: Texts = IDENTIFIERS
     """Protocol identifiers spoken, best first; ``moql`` stands for moq-lite-02 and -01."""
 

@@ -45,7 +45,7 @@ class Timers:
         self._round: asyncio.TimerHandle | None = None
         self._heap: list[tuple[float, int, Connection]] = []
         self._order = count()
-        self._handles: list[asyncio.TimerHandle] = []
+        self._handles: list[tuple[float, asyncio.TimerHandle]] = []
         """The one that comes next is the last."""
 
     def __len__(self) -> int:
@@ -95,7 +95,7 @@ class Timers:
         """Forget everybody."""
         self._heap.clear()
         self.busy.clear()
-        for handle in self._handles:
+        for _, handle in self._handles:
             handle.cancel()
         self._handles.clear()
         if self._round is not None:
@@ -106,11 +106,11 @@ class Timers:
         if not self._heap:
             return
         when, handles = self._heap[0][0], self._handles
-        if handles and handles[-1].when() <= when:
+        if handles and handles[-1][0] <= when:
             return
         if len(handles) == _STANDING:
-            handles.pop().cancel()
-        handles.append(self._loop.call_at(when, self._due))
+            handles.pop()[1].cancel()
+        handles.append((when, self._loop.call_at(when, self._due)))
 
     def _sweep(self) -> None:
         self._heap = [entry for entry in self._heap if entry[2].armed == entry[0]]

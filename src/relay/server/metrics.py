@@ -18,6 +18,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from relay.auth.grant import Grant
 from relay.model.scope import INTERNAL
 from relay.net.short_way import packets_by
+from relay.server import loop
 from relay.server.inner import Inner
 
 if TYPE_CHECKING:
@@ -60,11 +61,12 @@ class Families:
         relay = self.relay
         info = GaugeMetricFamily(
             "relay_build_info",
-            "Always 1; who seals QUIC packets: c, python, or the library in its general way.",
-            labels=("version", "node", "packets"),
+            "Always 1; who seals QUIC packets (c, python, or the library in its general way), and"
+            " whose event loop runs.",
+            labels=("version", "node", "packets", "loop"),
         )
         made_by = version("moq-relay"), relay.settings.cluster.node or ""
-        info.add_metric((*made_by, packets_by(relay.settings.quic)), 1)
+        info.add_metric((*made_by, packets_by(relay.settings.quic), loop.running()), 1)
         yield info
         yield _gauge("relay_uptime_seconds", "Since the start.", relay.house.clock() - relay.began)
         yield _gauge("relay_draining", "1 while it is about to stop.", relay.draining.is_set())

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from relay.config import Settings
 from relay.errors import ConfigError
+from relay.server import loop
 from relay.server.crew import Crew
 from relay.server.log import write_log
 from relay.server.relay import Relay
@@ -30,15 +31,14 @@ async def serve(settings: Settings, ready: Ready = lambda relay: None) -> None:
             hurry.set()
         relay.draining.set()
 
-    loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, told, number)
+        asyncio.get_running_loop().add_signal_handler(number, told, number)
     await relay.serve(hurry, ready)
 
 
 def run(settings: Settings, ready: Ready = lambda relay: None) -> None:
     """Run a relay in this process until it is told to stop. Raises `ConfigError`."""
     try:
-        asyncio.run(serve(settings, ready))
+        loop.run(serve(settings, ready), settings.server.loop)
     except* ConfigError as group:
         raise group.exceptions[0] from None

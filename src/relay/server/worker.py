@@ -15,6 +15,7 @@ import sys
 
 from relay.errors import ConfigError
 from relay.server.log import write_log
+from relay.server.loop import run
 from relay.server.post import HURRY, READY, Orders, read_orders
 from relay.server.relay import Relay
 from relay.server.vigil import SIGN
@@ -28,7 +29,7 @@ def work() -> None:
         raise ConfigError("a worker is started by relay run, not by hand")
     orders = read_orders(sys.stdin.fileno())
     try:
-        asyncio.run(_serve(orders))
+        run(_serve(orders), orders.settings.server.loop)
     except* ConfigError as group:
         _say(str(group.exceptions[0]))  # the crew's to show: once for all workers
         raise SystemExit(2) from None
