@@ -31,6 +31,9 @@ from relay.net.udp import Address
 
 _ONE_RTT = Epoch.ONE_RTT
 
+_SLIDE = 0x1F
+"""Bits of a packet number that are all 0 in one of so many."""
+
 
 class Heard(QuicEvent):
     """The next bytes of a stream, as long as they come packet by packet with nothing between."""
@@ -153,7 +156,9 @@ class Incoming(QuicConnection):
                 ranges[-1] = range(ranges[-1].start, number + 1)
                 space.largest_received_packet = number
                 space.largest_received_time = now
-                space.received_packets.add(number)
+                # The window of the numbers that came slides now and then, not for each.
+                window = space.received_packets
+                (window.add if not number & _SLIDE else window._received.add)(number)
             else:
                 self._note(number, now)
             if eliciting:

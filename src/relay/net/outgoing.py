@@ -25,6 +25,9 @@ from relay.net.sender import SharedSender
 from relay.net.udp import Datagrams, joined
 
 _TAG = 16
+_FIRST = 0x41
+"""First byte of a packet with a number of two bytes (RFC 9000, 17.3.1), without spin and phase."""
+
 _KINDS = (b"\x0a", b"\x0b", b"\x0e", b"\x0f")
 """STREAM frames with a length: without and with an end, then the same with an offset."""
 
@@ -100,16 +103,12 @@ class Outgoing(Incoming):
                 ack_due = False
         return packets if len(packets) < 2 else joined(packets)
 
-    @property
-    def _first(self) -> int:
-        """The first byte of a packet, before it is hidden: its number has two bytes."""
-        return 0x41 | (self._spin_bit << 5) | (self._keys.phase << 2)
-
     def _seal(self, payload: bytes) -> bytes:
         """Protect a packet and number it."""
         number = self._packet_number
         self._packet_number = number + 1
-        return self._keys.sealer.seal(payload, self._first, self._peer_cid.cid, number)
+        first = _FIRST | self._spin_bit << 5 | self._keys.phase << 2
+        return self._keys.sealer.seal(payload, first, self._peer_cid.cid, number)
 
     def _enter(self, train: Train) -> None:
         """Note a train that leaves, and that it will be answered."""
@@ -148,8 +147,9 @@ class Outgoing(Incoming):
         size = len(data)
         self._remote_max_data_used += size
         number, head = self._packet_number, _TO_END + label
+        first = _FIRST | self._spin_bit << 5 | self._keys.phase << 2
         run = self._keys.sealer.seal_run(
-            data, step, head, start, fin, self._first, self._peer_cid.cid, number
+            data, step, head, start, fin, first, self._peer_cid.cid, number
         )
         packets.append((run, limit))
         count = -(-size // step) or 1  # an end without bytes is a packet, too

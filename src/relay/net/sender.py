@@ -51,6 +51,8 @@ class SharedSender(QuicStreamSender):
         self._acked_fin = False
         self._lost: RangeSet | None = None
         """What has to be sent again, once something has."""
+        self.is_orderly = True
+        """Whether nothing has to be sent again or broken off."""
         self._pending_eof = False
         self._reset_error_code: int | None = None
         self._stream_id = stream.stream_id
@@ -83,6 +85,7 @@ class SharedSender(QuicStreamSender):
     def reset(self, error_code: int) -> None:
         """Break off."""
         super().reset(error_code)
+        self.is_orderly = False
         self._owner.stirred(self.stream)
 
     def get_reset_frame(self) -> QuicResetStreamFrame:
@@ -160,6 +163,7 @@ class SharedSender(QuicStreamSender):
             self._lost.subtract(start, stop)
             if not len(self._lost):
                 self._lost = None
+                self.is_orderly = True
         if stop > self.highest_offset:
             self.highest_offset = stop
         fin = self._buffer_fin == stop
@@ -176,14 +180,9 @@ class SharedSender(QuicStreamSender):
             self._pending_eof = False
         if stop == start:
             return start, b"", fin
-        if len(self._chunks) == 1 and start == self._starts[0] and stop == self._buffer_stop:
-            return start, self._chunks[0], fin
+        if start == self._starts[-1] and stop == self._buffer_stop:
+            return start, self._chunks[-1], fin
         return start, self.cut(start, stop), fin
-
-    @property
-    def is_orderly(self) -> bool:
-        """Whether nothing has to be sent again or broken off."""
-        return self._reset_error_code is None and self._lost is None
 
     def arrived(self, start: int, stop: int, fin: bool) -> None:
         """Bytes were acknowledged."""
@@ -212,6 +211,7 @@ class SharedSender(QuicStreamSender):
             if stop > start:
                 if self._lost is None:
                     self._lost = RangeSet()
+                    self.is_orderly = False
                 self._lost.add(start, stop)
             if fin:
                 self._pending_eof = True
