@@ -26,7 +26,7 @@ from aioquic.tls import CipherSuite, Direction, Epoch
 from relay.net.frames import ACK, MAX_DATA, MAX_STREAM_DATA, MAX_STREAMS_UNI, STREAM
 from relay.net.keys import Keys
 from relay.net.recovery import Recovery
-from relay.net.sender import Streams
+from relay.net.sender import PeerStream, Streams
 from relay.net.udp import Address
 
 _ONE_RTT = Epoch.ONE_RTT
@@ -64,8 +64,9 @@ class Incoming(QuicConnection):
         """Whether somebody was refused a stream, or room for bytes, and has got none since."""
         self._is_long_due = True
         """Whether the library has something to say."""
-        self._own_uni = 2 if self._is_client else 3
-        """What ends the numbers of streams that only we send on (RFC 9000, 2.1)."""
+        self._own_uni, self._peer_uni = (2, 3) if self._is_client else (3, 2)
+        """What ends the numbers of streams that only we send on, and of those that only the peer
+        does (RFC 9000, 2.1)."""
         self.is_settled = False
         """Whether there is nothing to be done but what is done every day, on the path ``_home``."""
         self._home: Address = ()
@@ -208,8 +209,7 @@ class Incoming(QuicConnection):
         self.has_news = True
         stream = self._streams.get(stream_id)
         if stream is None or stream_id & 3 == self._own_uni:
-            self._assert_stream_can_receive(kind, stream_id)
-            stream = self._known(kind, stream_id)
+            stream = self._new_stream(kind, stream_id)
             if stream is None:
                 return
         end = offset + len(data)
@@ -259,8 +259,22 @@ class Incoming(QuicConnection):
         elif end * 2 > stream.max_stream_data_local:
             self._is_long_due = True
 
+    def _new_stream(self, kind: int, stream_id: int) -> QuicStream | None:
+        """A stream that we have not, or cannot receive on; ``None`` when it is over."""
+        limit = self._local_max_streams_uni
+        if stream_id == limit.used << 2 | self._peer_uni and limit.used < limit.value:
+            # The peer's next one: what the library would make, and no other with it.
+            limit.used += 1
+            new = PeerStream(stream_id, self._local_max_stream_data_uni)
+            dict.__setitem__(self._streams, stream_id, new)
+            if limit.sent - limit.used < limit.value - limit.sent:
+                self._is_long_due = True
+            return new
+        self._assert_stream_can_receive(kind, stream_id)
+        return self._known(kind, stream_id)
+
     def _known(self, kind: int, stream_id: int) -> QuicStream | None:
-        """A stream of the peer's, which may be new; ``None`` when it is over."""
+        """A stream, as the library finds it or makes it; ``None`` when it is over."""
         try:
             stream = self._get_or_create_stream(kind, stream_id)
         except StreamFinishedError:

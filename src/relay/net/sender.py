@@ -262,6 +262,23 @@ class SharedSender(QuicStreamSender):
             del starts[:done]
 
 
+class PeerStream(QuicStream):
+    """The library's stream that only the peer sends on."""
+
+    def __init__(self, stream_id: int, local: int) -> None:
+        """``local`` is the first limit in bytes of what may be received."""
+        self.is_blocked = False
+        self.max_stream_data_local = self.max_stream_data_local_sent = local
+        self.max_stream_data_remote = 0
+        self.stream_id = stream_id
+        self.receiver = QuicStreamReceiver(stream_id, True)
+        self.sender = _DEAF
+
+
+_DEAF = QuicStreamSender(None, writable=False)
+"""What every stream without a sending half shows: it is over and nothing is ever written to it."""
+
+
 class SharedStream(QuicStream):
     """The library's stream with such a sender, and without a half that it does not have."""
 

@@ -119,8 +119,10 @@ class ShortWay(Outgoing):
         assert stream_id is not None
         self._stirred.pop(stream_id, None)
         if self._streams.pop(stream_id, None) is not None and (stream_id & 1) == self._is_client:
-            self._stream_limit(stream_id).value += 1
-            self._look_at_limits()
+            limit = self._local_max_streams_uni if stream_id & 2 else self._local_max_streams_bidi
+            limit.value += 1
+            if limit.sent - limit.used < limit.value - limit.sent:
+                self._is_long_due = True
 
     def _look_at_limits(self) -> None:
         """See whether the peer has to be granted more."""
