@@ -54,7 +54,7 @@ class Reader(Protocol):
 class Log:
     """The bytes of one group in one encoding, in arrival order."""
 
-    __slots__ = ("_audience", "_readers", "chunks", "error", "finished", "size", "weight")
+    __slots__ = ("_audience", "_readers", "chunks", "ended", "error", "finished", "size", "weight")
 
     def __init__(self) -> None:
         self.chunks: list[bytes] = []
@@ -65,17 +65,14 @@ class Log:
         """Complete: nothing will follow."""
         self.error: RelayError | None = None
         """Why the log broke off, if it did."""
+        self.ended = False
+        """Whether nothing will follow, complete or not."""
         self.weight: tuple[int, int, int] | None = None
         """What its traffic was last weighed at: bytes, frames, payload (see `Traffic.weigh`)."""
         self._readers: dict[Reader, None] = {}
         # The tuple that writes walk over. Built again only after somebody came or left, so that a
         # steady audience costs no allocation and may change while it is being told.
         self._audience: tuple[Reader, ...] | None = ()
-
-    @property
-    def ended(self) -> bool:
-        """Whether nothing will follow, complete or not."""
-        return self.finished or self.error is not None
 
     def attach(self, reader: Reader) -> None:
         """Tell ``reader`` what happens from now on.
@@ -107,6 +104,7 @@ class Log:
         if self.ended:
             return
         readers = self._snapshot()
+        self.ended = True
         if error is None:
             self.finished = True
         else:

@@ -57,6 +57,8 @@ class Engine(ShortWay):
         self._local_initial_source_connection_id = first.cid
         self._limits = limits
         self._window = limits.max_data
+        self._grant_at = self._window // 2
+        """Bytes delivered from which on the receive window is worth moving."""
         self._handed = 0
         self._dropped = 0
         self._delivered = 0
@@ -299,11 +301,6 @@ class Engine(ShortWay):
         for fresh in self._host_cids[known:]:  # they have been told to nobody yet
             fresh.cid = self._share.mark(fresh.cid)
 
-    @property
-    def _grant_at(self) -> int:
-        """Bytes delivered from which on the receive window is worth moving."""
-        return self._local_max_data.value - self._window + self._window // 2
-
     def _limits_due(self) -> bool:
         return self._delivered >= self._grant_at or super()._limits_due()
 
@@ -313,6 +310,7 @@ class Engine(ShortWay):
         limit = self._local_max_data
         if self._delivered + self._window - limit.value >= self._window // 2:
             limit.value = self._delivered + self._window
+            self._grant_at = self._delivered + self._window // 2
         used, limit.used = limit.used, 0
         try:
             super()._write_connection_limits(builder, space)  # type: ignore[arg-type]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
+from functools import cached_property
 
 from relay.errors import LimitExceeded, ProtocolViolation, RelayError
 from relay.path import Path
@@ -85,8 +86,9 @@ class LiteSession:
         self.questions: dict[int, TrackQuestion] = {}
         self.listeners: set[Listener] = set()
         self.announcers: set[Announcer] = set()
-        self._dialect = None if self.inband else by_identifier(protocol or "")
-        if self._dialect is None and not self.inband:
+        self.agreed = None if self.inband else by_identifier(protocol or "")
+        """The version, once there is one."""
+        if self.agreed is None and not self.inband:
             raise ProtocolViolation(f"unknown protocol {protocol!r}")
         self._flows: dict[int, Flow] = {}
         self._events: list[Event] = []
@@ -98,21 +100,19 @@ class LiteSession:
 
     # -- what the conversation is --------------------------------------------------------------
 
-    @property
+    # Asked for every group: only the first answer is found, the others are looked up.
+
+    @cached_property
     def dialect(self) -> Dialect:
         """The agreed version; raises `ProtocolViolation` before there is one."""
-        if self._dialect is None:
+        if self.agreed is None:
             raise ProtocolViolation("nothing may be said before the version is agreed")
-        return self._dialect
-
-    @dialect.setter
-    def dialect(self, dialect: Dialect) -> None:
-        self._dialect = dialect
+        return self.agreed
 
     @property
     def version(self) -> str:
         """The agreed version's name, for people."""
-        return self._dialect.name if self._dialect else "not agreed"
+        return self.agreed.name if self.agreed else "not agreed"
 
     @property
     def start_floor(self) -> bool:
@@ -120,7 +120,7 @@ class LiteSession:
         floor (both ways)."""
         return self.dialect.start_floor
 
-    @property
+    @cached_property
     def layout(self) -> Layout:
         """How frames are laid out in groups, both ways."""
         return self.dialect.layout
@@ -173,7 +173,7 @@ class LiteSession:
 
     def datagram_received(self, data: bytes) -> list[Event]:
         """A datagram; one that nobody asked for or that makes no sense is ignored."""
-        if self._dialect is not None and self._dialect.datagrams:
+        if self.agreed is not None and self.agreed.datagrams:
             try:
                 datagram = decode_datagram(data)
             except ProtocolViolation:
@@ -343,7 +343,7 @@ class LiteSession:
 
     def goaway(self, uri: str = "") -> None:
         """Tell the peer that we are about to leave, where the version can."""
-        if self._dialect is not None and self._dialect.goaway:
+        if self.agreed is not None and self.agreed.goaway:
             farewell = Flow(self)
             self._ask(farewell, bytes([Bidi.GOAWAY]) + self.dialect.encode(Goaway(uri)))
 
@@ -379,7 +379,7 @@ class LiteSession:
             return None
         if is_uni(stream):
             return self._meet_uni(stream, kind)
-        if self._dialect is None:
+        if self.agreed is None:
             return SetupAnswer(self, stream) if kind == Bidi.CLIENT_SETUP else None
         if kind not in self.dialect.bidi or kind not in ANSWERS:
             return None
@@ -389,9 +389,9 @@ class LiteSession:
         return flow
 
     def _meet_uni(self, stream: int, kind: int) -> Flow | None:
-        if kind == Uni.GROUP and self._dialect is not None:
+        if kind == Uni.GROUP and self.agreed is not None:
             return GroupArrival(self, stream)
-        if kind == Uni.SETUP and self._dialect is not None and self._dialect.setup_stream:
+        if kind == Uni.SETUP and self.agreed is not None and self.agreed.setup_stream:
             return SetupArrival(self, stream)
         return None
 
@@ -411,10 +411,10 @@ class LiteSession:
         self.transport.stop(stream, self._said(code))
 
     def _said(self, code: int) -> int:
-        return code if self._dialect is None else self._dialect.codes.say(code)
+        return code if self.agreed is None else self.agreed.codes.say(code)
 
     def _heard(self, code: int) -> int:
-        return code if self._dialect is None else self._dialect.codes.hear(code)
+        return code if self.agreed is None else self.agreed.codes.hear(code)
 
     def replace(self, stream: int, flow: Flow) -> None:
         """The purpose of a stream is known."""

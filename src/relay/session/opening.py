@@ -118,7 +118,7 @@ class SetupAnswer(Flow):
             if (dialect := by_code(code)) is not None and dialect.inband:
                 self.agreed = True
                 self.send(encode_server_setup(code))
-                self.session.dialect = dialect
+                self.session.agreed = dialect
                 self.session.open(Opened(setup.path, True, True, 0))
                 return
         raise ProtocolViolation(f"no common version in {[hex(v) for v in setup.versions]}")
@@ -164,7 +164,7 @@ class SetupQuestion(Flow):
         if dialect is None or not dialect.inband:
             raise ProtocolViolation("the server chose a version that was not offered")
         self.agreed = True
-        self.session.dialect = dialect
+        self.session.agreed = dialect
         self.session.open(Opened(None, True, True, 0))
 
     def ended(self) -> None:

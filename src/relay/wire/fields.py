@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from relay.errors import DecodeError
-from relay.wire.buffer import Reader, encode_varint
+from relay.wire.buffer import Reader, decode_varint, encode_varint
 
 MAX_HOPS = 32
 """Longest chain of relays in an announce (moq-lite, "ANNOUNCE")."""
@@ -160,13 +160,16 @@ class Codec:
     writing one that is not its default is refused.
     """
 
-    __slots__ = ("_absent", "_cls", "_fields")
+    __slots__ = ("_absent", "_cls", "_fields", "_numbers")
 
     def __init__(
         self, cls: Callable[..., Any], fields: Iterable[tuple[str, Kind]], absent: dict[str, Any]
     ) -> None:
         self._cls = cls
         self._fields = tuple(fields)
+        self._numbers = tuple(name for name, kind in self._fields if kind is VARINT)
+        if len(self._numbers) < len(self._fields):
+            self._numbers = ()
         self._absent = absent
 
     def encode(self, message: object) -> bytes:
@@ -174,11 +177,23 @@ class Codec:
         for name, default in self._absent.items():
             if getattr(message, name) != default:
                 raise ValueError(f"this version cannot carry {name} of {message}")
-        return b"".join(kind.write(getattr(message, name)) for name, kind in self._fields)
+        return b"".join([kind.write(getattr(message, name)) for name, kind in self._fields])
 
     def decode(self, body: bytes) -> Any:
         """The message. Raises `DecodeError` unless the body is exactly one."""
+        if self._numbers:
+            return self._cls(**self._decode_numbers(body))
         reader = Reader(body)
         values = {name: kind.read(reader) for name, kind in self._fields}
         reader.end()
         return self._cls(**values)
+
+    def _decode_numbers(self, body: bytes) -> dict[str, int]:
+        """The values of a message that is nothing but numbers, as the head of a group is."""
+        values: dict[str, int] = {}
+        at = 0
+        for name in self._numbers:
+            values[name], at = decode_varint(body, at)
+        if at < len(body):
+            raise DecodeError(f"{len(body) - at} bytes too many in the message")
+        return values
