@@ -21,8 +21,8 @@ from turns import take_turn
 
 SPY = Path(sys.executable).with_name("py-spy")
 
-WAITING = "EpollSelector.select "
-"""py-spy takes the end of a wait for work."""
+WAITING = ("EpollSelector.select ", "Runner.run ")
+"""py-spy takes the end of a wait for work: asyncio's, and uvloop's, which has no frame of its own."""
 
 TOP = 30
 """Functions in a table."""

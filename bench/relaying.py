@@ -57,7 +57,8 @@ def main(
 ) -> None:
     """Measure what relaying costs our relay and the Rust stack's, turn by turn."""
     more = tables(given, workers)
-    found = setting(workers, seconds)
+    loop = str(more["server"].get("loop", "auto")).strip("'\"")
+    found = setting(workers, seconds, loop)
     out.mkdir(parents=True, exist_ok=True)
     results: dict[str, list[Round]] = {}
     for name in names or USUAL:

@@ -121,7 +121,7 @@ def _more(found: Sequence[dict[str, float]]) -> str:
     return ", ".join(f"{key} {_middle(found, key):.3g}" for key in present)
 
 
-def setting(workers: int, seconds: float) -> dict[str, Any]:
+def setting(workers: int, seconds: float, loop: str) -> dict[str, Any]:
     """On what it was measured, without which the figures say nothing."""
     told = Path("/proc/cpuinfo").read_text().splitlines()
     models = [line.partition(":")[2].strip() for line in told if line.startswith("model name")]
@@ -134,6 +134,7 @@ def setting(workers: int, seconds: float) -> dict[str, Any]:
         "shared_cores": cores <= workers,
         "workers": workers,
         "python": platform.python_version(),
+        "loop": f"uvloop {version('uvloop')}" if loop in ("auto", "uvloop") else loop,
         "moq-rs": version("moq-rs"),
         "turn_seconds": seconds,
         "busy_before": os.getloadavg()[0],
@@ -148,8 +149,8 @@ def markdown(results: dict[str, list[Round]], found: dict[str, Any]) -> str:
     shared = " (the same ones)" if found["shared_cores"] else ""
     lines.append(
         f"\n{found['cpu']}; cores of the relay: {found['relay_cores']} ({found['workers']} workers "
-        f"of ours), of the load: {found['load_cores']}{shared}; Python {found['python']}, moq-rs "
-        f"{found['moq-rs']}, turns of {found['turn_seconds']:g} s.\n{LEGEND}\n"
+        f"of ours), of the load: {found['load_cores']}{shared}; Python {found['python']}, "
+        f"{found['loop']}, moq-rs {found['moq-rs']}, turns of {found['turn_seconds']:g} s.\n{LEGEND}\n"
     )
     for name in results:
         note = f" ({CASES[name].note})" if CASES[name].note else ""

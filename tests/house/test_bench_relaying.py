@@ -214,7 +214,7 @@ def test_a_ratio_is_taken_within_a_round_in_which_nothing_was_lost(bench):
 
 SETTING = {
     **{"cpu": "a <cpu>", "relay_cores": 2, "load_cores": 2, "shared_cores": True, "workers": 2},
-    **{"python": "3", "moq-rs": "1", "turn_seconds": 5.0},
+    **{"python": "3", "loop": "asyncio", "moq-rs": "1", "turn_seconds": 5.0},
 }
 
 
