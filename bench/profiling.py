@@ -22,7 +22,7 @@ from turns import take_turn
 SPY = Path(sys.executable).with_name("py-spy")
 
 WAITING = ("EpollSelector.select ", "Runner.run ")
-"""py-spy takes the end of a wait for work: asyncio's, and uvloop's, which has no frame of its own."""
+"""py-spy takes the end of a wait for work: asyncio's, or uvloop's, which has no frame."""
 
 TOP = 30
 """Functions in a table."""

@@ -150,7 +150,8 @@ def markdown(results: dict[str, list[Round]], found: dict[str, Any]) -> str:
     lines.append(
         f"\n{found['cpu']}; cores of the relay: {found['relay_cores']} ({found['workers']} workers "
         f"of ours), of the load: {found['load_cores']}{shared}; Python {found['python']}, "
-        f"{found['loop']}, moq-rs {found['moq-rs']}, turns of {found['turn_seconds']:g} s.\n{LEGEND}\n"
+        f"{found['loop']}, moq-rs {found['moq-rs']}, turns of {found['turn_seconds']:g} s.\n"
+        f"{LEGEND}\n"
     )
     for name in results:
         note = f" ({CASES[name].note})" if CASES[name].note else ""
