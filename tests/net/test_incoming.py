@@ -416,6 +416,22 @@ def test_the_numbers_that_came_are_not_kept_for_ever() -> None:
     assert 5 in window, "forgotten: as if it had come"
 
 
+def test_a_late_packet_is_not_taken_for_the_latest() -> None:
+    side = Side(True)
+    side.wait(1.0)
+    begun = side.number
+    side.say(Packet([b"\x01\x01"], ahead=20))
+    space = side.engine._space
+    # What was told up to here is known to have arrived, and forgotten.
+    space.ack_queue.subtract(0, side.number + 1)
+    for late in (11, 12, 13):
+        side.say(Packet([b"\x01\x01"], ahead=0, back=side.number - begun - late))
+    assert space.largest_received_packet == side.number
+    side.say(Packet([b"\x0a\x02\x04data"], ahead=0))
+    side.drain()
+    assert side.heard == [], "a number that has come is not heard again"
+
+
 def test_two_packets_are_acknowledged_at_once_and_one_by_and_by() -> None:
     side = Side(True)
     side.wait(1.0)

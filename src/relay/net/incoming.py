@@ -152,7 +152,7 @@ class Incoming(QuicConnection):
             self._alive_at = now
             self._ack_eliciting_sent_since_receipt = False
             ranges: list[range] = space.ack_queue._RangeSet__ranges  # type: ignore[attr-defined]
-            if ranges and ranges[-1].stop == number:
+            if ranges and ranges[-1].stop == number > space.largest_received_packet:
                 # The next one: by far the most frequent.
                 ranges[-1] = range(ranges[-1].start, number + 1)
                 space.largest_received_packet = number
