@@ -416,6 +416,40 @@ def test_the_numbers_that_came_are_not_kept_for_ever() -> None:
     assert 5 in window, "forgotten: as if it had come"
 
 
+RESET = b"\x04\x02\x00\x41\xf4"
+"""The first stream of the peer's breaks off; it would have had 500 bytes."""
+
+
+@pytest.mark.parametrize("late", [[b"\x0a\x02\x04data"], []])
+@pytest.mark.parametrize("is_short", [True, False])
+def test_what_a_reset_stream_never_brings_is_given_back_once(is_short, late) -> None:
+    side = Side(is_short)
+    side.wait(1.0)
+    side.say(Packet([RESET]))
+    for frame in late:
+        side.say(Packet([frame]))  # overtaken; the end of the stream is not taken yet
+    side.drain()
+    side.flush()
+    side.say(Packet([b"\x0a\x02\x04data"]))
+    side.drain()
+    assert side.engine._local_max_data.used == 500
+    assert side.engine.traffic[1] == 500
+
+
+def test_a_stream_that_is_over_goes_also_when_the_pacer_was_in_the_way() -> None:
+    side = Side(True)
+    side.wait(1.0)
+    side.say(Packet([RESET]))
+    side.drain()
+    pacer = side.engine._loss._pacer
+    assert pacer.packet_time
+    pacer.bucket_time, pacer.evaluation_time = 0.0, side.now
+    side.flush()
+    assert 2 in side.engine._streams
+    side.wait(2 * pacer.packet_time)
+    assert 2 not in side.engine._streams
+
+
 def test_a_late_packet_is_not_taken_for_the_latest() -> None:
     side = Side(True)
     side.wait(1.0)

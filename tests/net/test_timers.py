@@ -1,10 +1,14 @@
 """One timer for many connections."""
 
 import asyncio
+from time import monotonic
 from types import SimpleNamespace
 from typing import Any
 
-from relay.net.timers import Timers
+import pytest
+import uvloop
+
+from relay.net.timers import _COARSE, Timers
 
 
 class FakeLoop:
@@ -22,7 +26,7 @@ class FakeLoop:
         return SimpleNamespace(cancel=lambda: None)
 
     def call_at(self, when: float, call: Any) -> Any:
-        self.armed.append(when)
+        self.armed.append(round(when - _COARSE, 6))
         return SimpleNamespace(cancel=self.cancel)
 
 
@@ -117,6 +121,39 @@ def test_the_last_one_to_go_leaves_nothing() -> None:
     timers.disarm(one, 0)
     assert len(timers) == 0
     assert timers.expired(10.0) == []
+
+
+@pytest.mark.parametrize("made_by", [None, uvloop.new_event_loop])
+@pytest.mark.parametrize("delay", [0.0003, 0.0049, 0.0251])
+def test_a_loop_calls_once_for_each_time(made_by: Any, delay: float) -> None:
+    calls = found = 0
+    one = due_at(None)
+
+    async def main() -> None:
+        over = asyncio.Event()
+
+        def arm() -> None:
+            one.due = monotonic() + delay
+            timers.arm(one, 1)
+
+        def due() -> None:
+            nonlocal calls, found
+            calls += 1
+            for _ in timers.expired(monotonic()):
+                found += 1
+                if found == 20:
+                    over.set()
+                else:
+                    asyncio.get_running_loop().call_later(0.0013, arm)
+
+        timers = Timers(asyncio.get_running_loop(), due, lambda: None)
+        arm()
+        async with asyncio.timeout(10):
+            await over.wait()
+
+    with asyncio.Runner(loop_factory=made_by) as runner:
+        runner.run(main())
+    assert calls <= 2 * found
 
 
 async def test_in_a_real_loop() -> None:

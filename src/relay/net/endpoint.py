@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Sequence
+from time import monotonic
 
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.packet import QuicHeader
@@ -190,8 +191,8 @@ class Endpoint:
     # What connections need (`relay.net.connection.Host`)
 
     def now(self) -> float:
-        """The loop's clock."""
-        return self._loop.time()
+        """The loop's clock, as it is now: a loop may look at it once in a round."""
+        return monotonic()
 
     def wake(self, connection: Connection) -> None:
         """Flush the connection at the end of this turn, or in one of its own."""
@@ -268,7 +269,7 @@ class Endpoint:
                 self._hear(self._sockets[line], datagrams)
 
     def _hear(self, sock: Socket, datagrams: Sequence[Datagram]) -> None:
-        now = self._loop.time()
+        now = monotonic()
         runs: dict[Connection, tuple[Address, list[bytes]]] = {}
         routes = self._routes
         size = 0
@@ -311,7 +312,7 @@ class Endpoint:
 
     def _round_due(self) -> None:
         """Look at the connections with traffic: some have become quiet, some have waited."""
-        now = self._loop.time()
+        now = monotonic()
         timers, population = self._timers, len(self._lines)
         due = []
         for connection in list(timers.busy):
@@ -339,7 +340,7 @@ class Endpoint:
                     self.failed(error)
                 self._awake[connection] = None
             awake, self._awake = self._awake, {}
-            now = self._loop.time()
+            now = monotonic()
             for connection in awake:
                 try:
                     self._flush(connection, now)

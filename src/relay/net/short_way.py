@@ -300,7 +300,8 @@ class ShortWay(Outgoing):
             or self._limits_due()
             or any(not each.was_sent for each in self._host_cids)
             or any(
-                stream.receiver.stop_pending
+                stream.is_finished  # the library's pacer let it forget nothing
+                or stream.receiver.stop_pending
                 or stream.max_stream_data_local != stream.max_stream_data_local_sent
                 for stream in self._streams.values()
             )

@@ -19,6 +19,9 @@ from relay.net.connection import Connection
 _STANDING = 4
 """Timers of the event loop at most: what comes sooner is set beside what was set before."""
 
+_COARSE = 0.001
+"""Seconds by which loops other than asyncio's own may call too early: they count milliseconds."""
+
 _SLACK = 64
 """Outdated entries that are not worth a sweep."""
 
@@ -42,6 +45,7 @@ class Timers:
         self._loop = loop
         self._due = due
         self._round_due = round_due
+        self._slack = 0.0 if isinstance(loop, asyncio.BaseEventLoop) else _COARSE
         self._round: asyncio.TimerHandle | None = None
         self._heap: list[tuple[float, int, Connection]] = []
         self._order = count()
@@ -110,7 +114,7 @@ class Timers:
             return
         if len(handles) == _STANDING:
             handles.pop()[1].cancel()
-        handles.append((when, self._loop.call_at(when, self._due)))
+        handles.append((when, self._loop.call_at(when + self._slack, self._due)))
 
     def _sweep(self) -> None:
         self._heap = [entry for entry in self._heap if entry[2].armed == entry[0]]
