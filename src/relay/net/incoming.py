@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import Any
 
 from aioquic.quic.connection import (
+    Limit,
     QuicConnection,
     QuicConnectionError,
     QuicConnectionState,
@@ -44,6 +45,11 @@ class Heard(QuicEvent):
         self.stream_id = stream_id
         self.chunks = [data]
         self.end_stream = end_stream
+
+
+def few_left(limit: Limit) -> bool:
+    """Whether the peer has few enough streams left to be granted more."""
+    return limit.sent - limit.used < limit.value - limit.sent
 
 
 class Incoming(QuicConnection):
@@ -267,7 +273,7 @@ class Incoming(QuicConnection):
             limit.used += 1
             new = PeerStream(stream_id, self._local_max_stream_data_uni)
             dict.__setitem__(self._streams, stream_id, new)
-            if limit.sent - limit.used < limit.value - limit.sent:
+            if few_left(limit):
                 self._is_long_due = True
             return new
         self._assert_stream_can_receive(kind, stream_id)

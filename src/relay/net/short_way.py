@@ -19,6 +19,7 @@ import aioquic
 from aioquic import tls
 from aioquic.quic.stream import QuicStream
 
+from relay.net.incoming import few_left
 from relay.net.outgoing import Outgoing
 from relay.net.protection import Sealer, makers
 from relay.net.settings import QuicLimits
@@ -121,7 +122,7 @@ class ShortWay(Outgoing):
         if self._streams.pop(stream_id, None) is not None and (stream_id & 1) == self._is_client:
             limit = self._local_max_streams_uni if stream_id & 2 else self._local_max_streams_bidi
             limit.value += 1
-            if limit.sent - limit.used < limit.value - limit.sent:
+            if few_left(limit):
                 self._is_long_due = True
 
     def _look_at_limits(self) -> None:
@@ -131,15 +132,11 @@ class ShortWay(Outgoing):
 
     def _limits_due(self) -> bool:
         """Whether the peer has few enough bytes or streams left to be granted more."""
-        data, uni, bidi = (
-            self._local_max_data,
-            self._local_max_streams_uni,
-            self._local_max_streams_bidi,
-        )
+        data = self._local_max_data
         return (
             data.value != data.sent
-            or uni.sent - uni.used < uni.value - uni.sent
-            or bidi.sent - bidi.used < bidi.value - bidi.sent
+            or few_left(self._local_max_streams_uni)
+            or few_left(self._local_max_streams_bidi)
         )
 
     # In
