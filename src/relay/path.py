@@ -32,10 +32,12 @@ class Path(str):
             return text
         if len(text) > MAX_LENGTH:
             raise BadRequest(f"a path of {len(text)} characters (at most {MAX_LENGTH})")
-        segments = [segment for segment in text.split("/") if segment]
-        if len(segments) > MAX_SEGMENTS:
-            raise BadRequest(f"a path of {len(segments)} segments (at most {MAX_SEGMENTS})")
-        return super().__new__(cls, "/".join(segments))
+        if "//" in text or text[:1] == "/" or text[-1:] == "/":
+            text = "/".join([segment for segment in text.split("/") if segment])
+        if text.count("/") >= MAX_SEGMENTS:
+            segments = text.count("/") + 1
+            raise BadRequest(f"a path of {segments} segments (at most {MAX_SEGMENTS})")
+        return super().__new__(cls, text)
 
     @property
     def first(self) -> str | None:
@@ -57,9 +59,11 @@ class Path(str):
 
     def relative_to(self, prefix: Path) -> Path:
         """The rest of this path below ``prefix``. Raises `ValueError` unless it `is_under` it."""
+        if not prefix:
+            return self
         if not self.is_under(prefix):
             raise ValueError(f"{self!r} is not under {prefix!r}")
-        return Path(self[len(prefix) :])
+        return str.__new__(Path, self[len(prefix) + 1 :])  # the rest of a path is one
 
 
 ROOT = Path("")

@@ -41,7 +41,9 @@ def pull(buf: Buffer) -> tuple[Any, ...] | None:
         if offset + length > (1 << 62) - 1:
             return None
         return kind, stream, offset, buf.pull_bytes(length)
-    if kind == 0x11:
+    if kind == 0x04:
+        return kind, buf.pull_uint_var(), buf.pull_uint_var(), buf.pull_uint_var()
+    if kind in (0x05, 0x11):
         return kind, buf.pull_uint_var(), buf.pull_uint_var()
     if kind in (0x10, 0x12, 0x13):
         value = buf.pull_uint_var()
@@ -84,7 +86,7 @@ FRAMES = st.one_of(
     st.sampled_from([b"\x00", b"\x01", b"\x1e", b"\x02\x05\x00\x00\x02"]),
     st.builds(
         lambda kind, *rest: bytes((kind,)) + b"".join(rest),
-        st.integers(0x08, 0x13),
+        st.integers(0x08, 0x13) | st.integers(0x04, 0x05),
         number(),
         number(),
         st.binary(max_size=20),
@@ -136,6 +138,7 @@ def test_frames_are_read_as_the_library_reads_them(read, parts) -> None:
 @READERS
 def test_usual_frames_are_read(read) -> None:
     plain = bytes.fromhex("02 4064 05 01 03 01 02 01 00 00 0e 04 4100 02 6869 10 4400 11 04 09")
+    plain += bytes.fromhex("04 04 07 4100 05 08 4101")
     assert read(plain + b"\x13\x02\x08\x07!") == (
         [
             (0x02, [(97, 100), (92, 94)], 5),
@@ -143,6 +146,8 @@ def test_usual_frames_are_read(read) -> None:
             (0x0E, 4, 256, b"hi"),
             (0x10, 1024),
             (0x11, 4, 9),
+            (0x04, 4, 7, 256),
+            (0x05, 8, 257),
             (0x13, 2),
             (0x08, 7, 0, b"!"),
         ],
@@ -161,11 +166,13 @@ def test_what_is_odd_is_left_to_the_library_with_all_that_follows(read) -> None:
         b"\x0c\x04" + encode((1 << 62) - 1) + b"!",  # ... beyond all offsets
         b"\x12" + encode((1 << 60) + 1),
         b"\x11\x04",
-        b"\x04\x00\x00\x00",
+        b"\x04\x00\x00",
+        b"\x05\x00",
+        b"\x06\x00\x00\x00",
         b"\x40\x01",  # PING, longer than it has to be
     ):
         for after in (b"", b"\x01"):
             plain = b"\x01" + odd + after
             assert read(plain) == ([(0x01,)], odd + after), odd
-            if odd[0] in (0x0A, 0x11):
+            if odd[0] in (0x04, 0x05, 0x0A, 0x11):
                 break  # more bytes would complete it

@@ -54,6 +54,8 @@ class Net:
         self.got: dict[int, bytearray] = {}
         self.finished: set[int] = set()
         self.resets: dict[int, int] = {}
+        self.stops: dict[int, int] = {}
+        self.broken: dict[int, int] = {}
         self.heard: dict[int, bytearray] = {}
         self.ends: list[ConnectionTerminated] = []
         self.short = self.long = 0
@@ -131,12 +133,17 @@ class Net:
                     self.finished.add(event.stream_id)
             elif isinstance(event, StreamReset):
                 self.resets[event.stream_id] = event.error_code
+            elif isinstance(event, StopSendingReceived):
+                self.stops[event.stream_id] = event.error_code
             elif isinstance(event, ConnectionTerminated):
                 self.ends.append(event)
         while (event := self.server.next_event()) is not None:
             if isinstance(event, StreamDataReceived):
                 self.server.delivered(event)
                 self.heard.setdefault(event.stream_id, bytearray()).extend(event.data)
+            elif isinstance(event, StreamReset):
+                self.server.delivered(event)
+                self.broken[event.stream_id] = event.error_code
             elif isinstance(event, StopSendingReceived):
                 self.server.drop_unsent(event.stream_id)
 
@@ -209,6 +216,35 @@ def test_whatever_is_done_every_byte_arrives(steps, seed, loss, jitter, speedups
     assert net.heard == up
     assert net.server.unsent == 0
     assert net.server._loss.bytes_in_flight == 0
+
+
+@pytest.mark.parametrize("loss", [0.0, 0.15])
+@pytest.mark.parametrize("is_short", [True, False])
+def test_streams_are_broken_off_by_either_side(is_short, loss) -> None:
+    net = Net(is_short=is_short, loss=loss, delay=0.01, seed=3)
+    taken: list[float] = []
+    take_turn = net.server._depart_long
+    net.server._depart_long = lambda now: taken.append(now) or take_turn(now)
+    streams = [net.client.get_next_available_stream_id(i % 2 == 0) for i in range(2)]
+    streams += [streams[i % 2] + 4 * (i // 2) for i in range(2, 40)]
+    for stream in streams:
+        net.client.send_stream_data(stream, b"question")
+    net.run(2.0)
+    taken.clear()
+    for stream in streams:
+        net.server.stop(stream, stream + 1)
+        if not stream & 2:
+            net.server.send(stream, b"half an ans", False)
+            net.server.reset(stream, stream + 2)
+    net.run(20.0)
+    assert net.stops == {stream: stream + 1 for stream in streams}
+    assert net.broken == net.stops, "a stock client answers a stop with a reset"
+    assert net.resets == {stream: stream + 2 for stream in streams if not stream & 2}
+    # The library is only needed to grant the peer more streams.
+    assert loss or len(taken) <= 4 or not is_short
+    assert not net.server._streams
+    assert not net.server._stirred
+    assert net.server._local_max_data.used == net.server.traffic[1] == 40 * len(b"question")
 
 
 def carried(is_short: bool, loss: float, seed: int, **more) -> tuple[Net, float]:

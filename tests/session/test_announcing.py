@@ -93,10 +93,14 @@ def test_a_change_is_an_update_and_another_publisher_a_new_number(cut: int) -> N
     session.announce(request, "b", (6,), Cost(0, 1))
     session.unannounce(request, "b")
     session.announce(request, "b", (7,))
+    assert len(sent) == before  # what a turn has to say leaves in one piece, at its end
+    session.flush()
     session.unannounce(request, "a")
     session.unannounce(request, "b")
+    session.flush()
+    session.flush()
     lines = [args[2].hex() for args in sent[before:]]
-    assert lines == ["02050101060001", "010101", "000601620107" + "0000", "010100", "010102"]
+    assert lines == ["02050101060001" + "010101" + "000601620107" + "0000", "010100" + "010102"]
     talk.run()
     heard = [event for event in talk.server.heard if not isinstance(event, events.Opened)]
     assert heard == [

@@ -119,7 +119,7 @@ class Watch:
 
     def tell(self, path: Path, old: Ways, new: Ways, replaced: bool, is_calm: bool) -> None:
         """Tell one change, as far as it is visible here. For `Board` only."""
-        becomes = visible(new, self.exclude, self.is_relay)
+        becomes = visible(new, self.exclude, self.is_relay) if new else None
         if self.is_relay:
             was = self._told.pop(path, None)
             if becomes is not None and not (is_calm or replaced) and _is_worse(was, becomes):
@@ -127,7 +127,7 @@ class Watch:
             if becomes is not None:
                 self._told[path] = becomes
         else:
-            was = visible(old, self.exclude, False)
+            was = visible(old, self.exclude, False) if old else None
         if was is not None and (replaced or becomes is None) and self.is_live:
             self._watcher.unannounced(path)
         is_news = becomes is not None and (replaced or _differ(was, becomes, self.is_relay))

@@ -47,7 +47,9 @@ class ScopeWatch:
 
     def announced(self, path: Path, way: Way) -> None:
         """For the board: pass on what lies in the window and was not told before."""
-        if self._is_live and not _inside(path, self._told) and self._scope.knows(path):
+        if not self._is_live or (self._told and _inside(path, self._told)):
+            return
+        if self._scope.knows(path):
             self._watcher.announced(path.relative_to(self._scope.root), way)
 
     def unannounced(self, path: Path) -> None:

@@ -9,6 +9,8 @@ enum {
     PADDING = 0x00,
     PING = 0x01,
     ACK = 0x02,
+    RESET_STREAM = 0x04,
+    STOP_SENDING = 0x05,
     STREAM = 0x08,
     STREAM_LAST = 0x0F,
     MAX_DATA = 0x10,
@@ -78,6 +80,24 @@ static PyObject *read_ack(struct reader *reader) {
     return NULL;
 }
 
+/* The body of RESET_STREAM or STOP_SENDING (19.4, 19.5), as above. */
+static PyObject *read_break(int kind, struct reader *reader) {
+    uint64_t stream, code, size;
+
+    if (!read_number(reader, &stream) || !read_number(reader, &code)) {
+        return NULL;
+    }
+    if (kind == STOP_SENDING) {
+        return Py_BuildValue("iKK", kind, (unsigned long long)stream, (unsigned long long)code);
+    }
+    if (!read_number(reader, &size)) {
+        return NULL;
+    }
+    return Py_BuildValue(
+        "iKKK", kind, (unsigned long long)stream, (unsigned long long)code,
+        (unsigned long long)size);
+}
+
 /* The body of a STREAM frame (19.8), as above. */
 static PyObject *read_stream(int kind, struct reader *reader) {
     uint64_t stream, offset = 0, size;
@@ -138,6 +158,8 @@ const unsigned char *frames_read(
             frame = read_stream(kind, &reader);
         } else if (kind == PING) {
             frame = Py_BuildValue("(i)", kind);
+        } else if (kind == RESET_STREAM || kind == STOP_SENDING) {
+            frame = read_break(kind, &reader);
         } else if (kind >= MAX_DATA && kind <= MAX_STREAMS_UNI) {
             frame = read_limit(kind, &reader);
         }

@@ -1,5 +1,5 @@
-"""Reading the frames of every day in a 1-RTT packet (RFC 9000, 19): acknowledgements, stream data
-and limits.
+"""Reading the frames of every day in a 1-RTT packet (RFC 9000, 19): acknowledgements, stream data,
+breaking off and limits.
 
 `relay.net.speedups` does the same in C while it opens a packet. The law: a frame that is not of
 every day, is cut off or holds a number out of range is not read, and neither is what follows it.
@@ -13,13 +13,15 @@ from typing import Any
 from relay.net.varint import decode
 
 PADDING, PING, ACK = 0x00, 0x01, 0x02
+RESET_STREAM, STOP_SENDING = 0x04, 0x05
 STREAM, STREAM_LAST = 0x08, 0x0F
 MAX_DATA, MAX_STREAM_DATA, MAX_STREAMS_BIDI, MAX_STREAMS_UNI = 0x10, 0x11, 0x12, 0x13
 """Frame types of every day."""
 
 Frame = tuple[Any, ...]
 """A frame's type, then what it says. ACK: the ranges from the highest down (first and last number)
-and the delay as it is encoded. STREAM (0x08 to 0x0f, the lowest bit ends it): stream, offset, data.
+and the delay as it is encoded. RESET_STREAM: stream, code, final size. STOP_SENDING: stream and
+code. STREAM (0x08 to 0x0f, the lowest bit ends it): stream, offset, data.
 MAX_STREAM_DATA: stream and limit. MAX_DATA and MAX_STREAMS: the limit. PING: nothing."""
 
 _UNTIDY = 64
@@ -51,6 +53,8 @@ def read(plain: bytes) -> tuple[list[Frame], bytes]:
                 frame, next = _stream(kind, plain, at + 1)
             elif kind == PING:
                 frame, next = (kind,), at + 1
+            elif kind in (RESET_STREAM, STOP_SENDING):
+                frame, next = _break(kind, plain, at + 1)
             elif MAX_DATA <= kind <= MAX_STREAMS_UNI:
                 frame, next = _limit(kind, plain, at + 1)
             else:
@@ -87,6 +91,16 @@ def _ack(plain: bytes, at: int) -> tuple[Frame, int]:
     if ranges[-1][0] < 0:
         raise _Odd
     return (ACK, ranges, delay), at
+
+
+def _break(kind: int, plain: bytes, at: int) -> tuple[Frame, int]:
+    """The body of RESET_STREAM or STOP_SENDING (19.4, 19.5), and where it ends."""
+    stream, at = _number(plain, at)
+    code, at = _number(plain, at)
+    if kind == STOP_SENDING:
+        return (kind, stream, code), at
+    size, at = _number(plain, at)
+    return (kind, stream, code, size), at
 
 
 def _stream(kind: int, plain: bytes, at: int) -> tuple[Frame, int]:

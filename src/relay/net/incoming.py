@@ -1,7 +1,7 @@
 """What comes in on a settled connection, read without the library's general machinery.
 
 Packets of the one path that there is, under the keys in use, whose frames are those of every day:
-acknowledgements, stream data and limits. The library's books are kept as it keeps them; a frame
+acknowledgements, stream data, breaking off and limits. The library's books are kept as it keeps them; a frame
 that is not of every day is given to it, and so is a packet that cannot be opened here. The law:
 what is heard is what the library would have heard. This module must not know what streams carry,
 nor what will be sent.
@@ -18,13 +18,21 @@ from aioquic.quic.connection import (
     QuicConnectionState,
     QuicReceiveContext,
 )
-from aioquic.quic.events import QuicEvent, StreamDataReceived
+from aioquic.quic.events import QuicEvent, StopSendingReceived, StreamDataReceived
 from aioquic.quic.packet import QuicErrorCode, QuicStreamFrame
 from aioquic.quic.recovery import MAX_ACK_RANGES, QuicPacketSpace
 from aioquic.quic.stream import FinalSizeError, QuicStream, StreamFinishedError
 from aioquic.tls import CipherSuite, Direction, Epoch
 
-from relay.net.frames import ACK, MAX_DATA, MAX_STREAM_DATA, MAX_STREAMS_UNI, STREAM
+from relay.net.frames import (
+    ACK,
+    MAX_DATA,
+    MAX_STREAM_DATA,
+    MAX_STREAMS_UNI,
+    RESET_STREAM,
+    STOP_SENDING,
+    STREAM,
+)
 from relay.net.keys import Keys
 from relay.net.recovery import Recovery
 from relay.net.sender import PeerStream, Streams
@@ -50,6 +58,17 @@ class Heard(QuicEvent):
 def few_left(limit: Limit) -> bool:
     """Whether the peer has few enough streams left to be granted more."""
     return limit.sent - limit.used < limit.value - limit.sent
+
+
+def _too_much(kind: int, stream: QuicStream, end: int) -> QuicConnectionError:
+    """The peer sends more than it was granted (RFC 9000, 4.1)."""
+    which = "stream" if end > stream.max_stream_data_local else "connection"
+    return QuicConnectionError(QuicErrorCode.FLOW_CONTROL_ERROR, kind, f"Over {which} data limit")
+
+
+def _wrong_size(kind: int, error: FinalSizeError) -> QuicConnectionError:
+    """The peer contradicts itself on where a stream ends (RFC 9000, 4.5)."""
+    return QuicConnectionError(QuicErrorCode.FINAL_SIZE_ERROR, kind, str(error))
 
 
 class Incoming(QuicConnection):
@@ -149,6 +168,10 @@ class Incoming(QuicConnection):
                     self._limit_frame(*frame)
                 elif kind >= STREAM:
                     self._stream_frame(*frame)
+                elif kind == RESET_STREAM:
+                    self._reset_frame(*frame)
+                elif kind == STOP_SENDING:
+                    self._stop_frame(*frame)
             if rest:
                 eliciting = self._library_hears(rest, now) or eliciting
         except QuicConnectionError as error:
@@ -224,10 +247,7 @@ class Incoming(QuicConnection):
         if end > receiver.highest_offset:
             used += end - receiver.highest_offset
         if end > stream.max_stream_data_local or used > self._local_max_data.value:
-            which = "stream" if end > stream.max_stream_data_local else "connection"
-            raise QuicConnectionError(
-                QuicErrorCode.FLOW_CONTROL_ERROR, kind, f"Over {which} data limit"
-            )
+            raise _too_much(kind, stream, end)
         is_last = bool(kind & 1)
         if (
             offset == receiver._buffer_start
@@ -252,9 +272,7 @@ class Incoming(QuicConnection):
             try:
                 event = receiver.handle_frame(QuicStreamFrame(data, is_last, offset))
             except FinalSizeError as error:
-                raise QuicConnectionError(
-                    QuicErrorCode.FINAL_SIZE_ERROR, kind, str(error)
-                ) from error
+                raise _wrong_size(kind, error) from error
             if event is not None:
                 self._events.append(event)
                 self._heard = None
@@ -264,6 +282,38 @@ class Incoming(QuicConnection):
                 self._discard(stream)
         elif end * 2 > stream.max_stream_data_local:
             self._is_long_due = True
+
+    def _reset_frame(self, kind: int, stream_id: int, code: int, size: int) -> None:
+        """RESET_STREAM (RFC 9000, 19.4), judged as above."""
+        self.has_news = True
+        self._heard = None
+        self._assert_stream_can_receive(kind, stream_id)
+        stream = self._streams.get(stream_id) or self._known(kind, stream_id)
+        if stream is None:
+            return
+        receiver = stream.receiver
+        used = self._local_max_data.used + max(0, size - receiver.highest_offset)
+        if size > stream.max_stream_data_local or used > self._local_max_data.value:
+            raise _too_much(kind, stream, size)
+        try:
+            event = receiver.handle_reset(error_code=code, final_size=size)
+        except FinalSizeError as error:
+            raise _wrong_size(kind, error) from error
+        if event is not None:
+            self._events.append(event)
+        self._local_max_data.used = used
+        if receiver.is_finished and stream.sender.is_finished:
+            self._discard(stream)
+
+    def _stop_frame(self, kind: int, stream_id: int, code: int) -> None:
+        """STOP_SENDING (RFC 9000, 19.5), which is answered with a reset (3.5)."""
+        self.has_news = True
+        self._heard = None
+        self._assert_stream_can_send(kind, stream_id)
+        stream = self._streams.get(stream_id) or self._known(kind, stream_id)
+        if stream is not None:
+            stream.sender.reset(code)
+            self._events.append(StopSendingReceived(error_code=code, stream_id=stream_id))
 
     def _new_stream(self, kind: int, stream_id: int) -> QuicStream | None:
         """A stream that we have not, or cannot receive on; ``None`` when it is over."""

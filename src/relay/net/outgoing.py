@@ -1,7 +1,7 @@
 """What goes out on a settled connection: trains of packets, built without the library's machinery.
 
 Bytes of one stream fill packets that are sealed, entered and sent as one train; what several
-streams have, resets and acknowledgements share packets. Sizes are tried here, too. The law: nothing
+streams have, resets, stops and acknowledgements share packets. Sizes are tried here, too. The law: nothing
 leaves that congestion control, pacing or the peer's limits would not let the library send. This
 module must not know when to send, nor what streams carry.
 """
@@ -15,7 +15,7 @@ from aioquic._buffer import Buffer
 from aioquic.buffer import encode_uint_var
 from aioquic.quic.packet import push_ack_frame
 from aioquic.quic.packet_builder import QuicDeliveryState
-from aioquic.quic.stream import QuicStream
+from aioquic.quic.stream import QuicStream, QuicStreamReceiver
 
 from relay.net.ackrate import AckRate
 from relay.net.incoming import Incoming
@@ -167,8 +167,8 @@ class Outgoing(Incoming):
         return True
 
     def _send_mixed(self, now: float, ack_due: bool, packets: list[Datagrams]) -> bool:
-        """Send a packet of whatever there is: an acknowledgement, resets, bytes of several streams
-        or to be sent again. Answers whether more may follow."""
+        """Send a packet of whatever there is: an acknowledgement, resets, stops, bytes of several
+        streams or to be sent again. Answers whether more may follow."""
         loss, pacer, space = self._loss, self._loss._pacer, self._space
         overhead = self._overhead
         number = self._packet_number
@@ -222,6 +222,11 @@ class Outgoing(Incoming):
             if stream_id not in self._streams:
                 continue
             sender: Any = stream.sender
+            if stream.receiver.stop_pending:
+                frame = _stop_frame(stream.receiver)
+                frames.append(frame)
+                handlers.append((self._stopped, (stream,)))
+                room -= len(frame)
             if sender.reset_pending:
                 frame = _reset_frame(sender)
                 frames.append(frame)
@@ -280,6 +285,22 @@ class Outgoing(Incoming):
             handlers.append((sender.on_data_delivery, (offset, offset + size, fin)))
         self._remote_max_data_used += sender.highest_offset - highest
         return len(head) + size
+
+    def stop_stream(self, stream_id: int, error_code: int) -> None:
+        """Ask the peer to stop."""
+        super().stop_stream(stream_id, error_code)
+        self._stop(self._streams[stream_id])
+
+    def _stop(self, stream: QuicStream) -> None:
+        sender: Any = stream.sender
+        sender.is_orderly = False
+        self.stirred(stream)
+
+    def _stopped(self, delivery: QuicDeliveryState, stream: QuicStream) -> None:
+        """A stop was acknowledged, or lost."""
+        stream.receiver.on_stop_sending_delivery(delivery)
+        if stream.receiver.stop_pending:
+            self._stop(stream)
 
     def _resize(self) -> None:
         """Packets may be larger, or have to be smaller, from now on."""
@@ -342,3 +363,8 @@ def _reset_frame(sender: SharedSender) -> bytes:
     frame = sender.get_reset_frame()
     parts = (frame.stream_id, frame.error_code, frame.final_size)
     return b"\x04" + b"".join(map(encode_uint_var, parts))
+
+
+def _stop_frame(receiver: QuicStreamReceiver) -> bytes:
+    frame = receiver.get_stop_frame()
+    return b"\x05" + encode_uint_var(frame.stream_id or 0) + encode_uint_var(frame.error_code)

@@ -29,7 +29,7 @@ _LEAST = 2
 
 _ZEROS = bytes(5)
 
-_INTERFACE = 2
+_INTERFACE = 3
 """What the calls of `relay.net.speedups` look like: an older one may still lie about."""
 
 

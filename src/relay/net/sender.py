@@ -275,8 +275,14 @@ class PeerStream(QuicStream):
         self.sender = _DEAF
 
 
-_DEAF = QuicStreamSender(None, writable=False)
-"""What every stream without a sending half shows: it is over and nothing is ever written to it."""
+class _Deaf(QuicStreamSender):
+    """What every stream without a sending half shows: it is over, nothing is ever written to it."""
+
+    is_orderly = False
+    """Only a stop can be due on such a stream."""
+
+
+_DEAF = _Deaf(None, writable=False)
 
 
 class SharedStream(QuicStream):
@@ -309,6 +315,6 @@ class Streams(dict[int, QuicStream]):
 
     def __setitem__(self, stream_id: int, stream: QuicStream) -> None:
         """Take in a stream the library just made."""
-        if not stream.sender.is_finished:
-            stream.sender = SharedSender(stream, self._owner)
+        is_deaf = stream.sender.is_finished
+        stream.sender = _DEAF if is_deaf else SharedSender(stream, self._owner)
         super().__setitem__(stream_id, stream)

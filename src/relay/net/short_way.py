@@ -78,11 +78,6 @@ class ShortWay(Outgoing):
         self._is_long_due = self.has_news = True
         self.is_settled = False
 
-    def stop_stream(self, stream_id: int, error_code: int) -> None:
-        """Ask the peer to stop."""
-        self._is_long_due = True
-        super().stop_stream(stream_id, error_code)
-
     def send_ping(self, uid: int) -> None:
         """Ask for a sign of life."""
         self._is_long_due = True
@@ -279,8 +274,8 @@ class ShortWay(Outgoing):
         return [s for i, s in self._stirred.items() if i in self._streams] + rest
 
     def _wants(self, stream: QuicStream) -> bool:
-        sender = stream.sender
-        return sender.reset_pending or not sender.buffer_is_empty
+        sender, receiver = stream.sender, stream.receiver
+        return receiver.stop_pending or sender.reset_pending or not sender.buffer_is_empty
 
     def _is_unsaid(self) -> bool:
         """Whether the library has not said all it had to: asked after each of its turns."""

@@ -16,7 +16,7 @@
 #include "frames.h"
 
 /* To be counted up, here and in `relay.net.protection`, whenever a call changes. */
-enum { INTERFACE = 2 };
+enum { INTERFACE = 3 };
 
 enum {
     TAG = 16,

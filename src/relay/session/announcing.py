@@ -89,13 +89,13 @@ class Counting(Naming):
         return self.dialect.encode(AnnounceUpdate(self.numbers[suffix], hops, *cost))
 
     def gone(self, suffix: str) -> bytes:
-        return self.dialect.encode(AnnounceEnd(self.numbers.pop(suffix)))
+        return self.dialect.encode_shared(AnnounceEnd(self.numbers.pop(suffix)))
 
 
 class Announcer(Question):
     """The peer asked what exists under a prefix; we tell it until it stops listening."""
 
-    __slots__ = ("active", "prefix", "wording")
+    __slots__ = ("_lines", "active", "prefix", "stamps", "wording")
 
     prefix: Path | None
 
@@ -106,6 +106,9 @@ class Announcer(Question):
         """What the peer has been told, by suffix."""
         dialect = session.dialect
         self.wording = Counting(dialect) if dialect.announce_ids else Naming(dialect)
+        self.stamps = dialect.stamps_hop == "sender"
+        """Whether our own id is written at the end of a chain."""
+        self._lines: list[bytes] = []
 
     def ask(self, stream: int, body: bytes) -> None:
         message = self.session.dialect.decode(AnnounceRequest, body)
@@ -122,6 +125,7 @@ class Announcer(Question):
 
     def ended(self) -> None:
         self.cancel()
+        self.speak()
         self.leave()
 
     def broken(self, code: int) -> None:
@@ -137,7 +141,11 @@ class Announcer(Question):
     def answer(self, initial: Iterable[Broadcast]) -> None:
         """The first reply: everything that exists now, even if that is nothing."""
         dialect = self.session.dialect
-        known = {self.suffix(path): (hops, cost) for path, hops, cost in initial if self.fits(hops)}
+        known = {
+            self.suffix(path): (hops, cost)
+            for path, hops, cost in initial
+            if len(self.stamped(hops)) <= MAX_HOPS
+        }
         self.active.update(known)
         if dialect.announce_reply == "init":
             self.send(dialect.encode(AnnounceInit(tuple(known))))
@@ -157,39 +165,46 @@ class Announcer(Question):
         is_known = suffix in self.active
         if is_known and not self.session.dialect.restart_in_place:
             return  # a second announce would be a violation; the chain is only metadata
-        if not self.fits(hops):
+        chain = self.stamped(hops)
+        if len(chain) > MAX_HOPS:  # it cannot be written, and is nobody's route
             self.unannounce(path)
             return
         if is_known and self.wording.are_same(self.active[suffix], (hops, cost)):
             return
         self.active[suffix] = (hops, cost)
         word = self.wording.changed if is_known else self.wording.appeared
-        self.send(word(suffix, self.stamped(hops), cost))
+        self._say(word(suffix, chain, cost))
 
     def unannounce(self, path: str) -> None:
         """A broadcast is gone."""
         suffix = self.suffix(path)
         if self.active.pop(suffix, None) is not None:
-            self.send(self.wording.gone(suffix))
+            self._say(self.wording.gone(suffix))
 
     def unannounce_all(self) -> None:
         """Nothing is there any more."""
         active, self.active = self.active, {}
         for suffix in active:
-            self.send(self.wording.gone(suffix))
+            self._say(self.wording.gone(suffix))
+
+    def speak(self) -> None:
+        """Send what there was to say in this turn, in one piece."""
+        lines, self._lines = self._lines, []
+        if lines:
+            self.send(b"".join(lines))
+
+    def _say(self, line: bytes) -> None:
+        if not self._lines:
+            self.session.will_speak(self)
+        self._lines.append(line)
 
     def suffix(self, path: str) -> str:
         """The path as this stream says it: below the prefix that was asked for."""
-        return Path(path).relative_to(self.prefix or Path())
+        return Path(path).relative_to(self.prefix) if self.prefix else path
 
     def stamped(self, hops: Chain) -> Chain:
         """The chain as it is written; some versions have the sender append itself."""
-        sender = self.session.dialect.stamps_hop == "sender"
-        return (*hops, self.session.origin) if sender else hops
-
-    def fits(self, hops: Chain) -> bool:
-        """Whether the chain can be written; one that is too long is nobody's route."""
-        return len(self.stamped(hops)) <= MAX_HOPS
+        return (*hops, self.session.origin) if self.stamps else hops
 
 
 class Listener(Flow):

@@ -86,6 +86,7 @@ class LiteSession:
         self.questions: dict[int, TrackQuestion] = {}
         self.listeners: set[Listener] = set()
         self.announcers: set[Announcer] = set()
+        self._speaking: list[Announcer] = []
         self.agreed = None if self.inband else by_identifier(protocol or "")
         """The version, once there is one."""
         if self.agreed is None and not self.inband:
@@ -185,10 +186,14 @@ class LiteSession:
     @property
     def has_waiting(self) -> bool:
         """Whether `flush` may have anything to do."""
-        return bool(self._pending or self._events)
+        return bool(self._pending or self._events or self._speaking)
 
     def flush(self) -> list[Event]:
-        """Open the streams that waited for credit, as far as the peer grants it by now."""
+        """Send the announcements of this turn, and open the streams that waited for credit, as far
+        as the peer grants it by now."""
+        speaking, self._speaking = self._speaking, []
+        for announcer in speaking:
+            announcer.speak()
         while self._pending:
             flow, data = self._pending[0]
             if not flow.deaf:
@@ -364,6 +369,11 @@ class LiteSession:
     def emit(self, event: Event) -> None:
         """Something happened. What precedes the peer's SETUP waits for it."""
         (self._events if self.opened else self._held).append(event)
+
+    def will_speak(self, announcer: Announcer) -> None:
+        """An announcer has something to say at the next flush."""
+        self._speaking.append(announcer)
+        self.transport.wake()
 
     def open(self, event: Opened) -> None:
         """The peer introduced itself: what was held back follows."""
