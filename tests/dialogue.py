@@ -39,8 +39,11 @@ class End:
         self._next[kind] += 4
         return stream
 
-    def open_uni(self) -> int | None:
-        return self._open("uni")
+    def open_uni(self, head: bytes = b"") -> int | None:
+        stream = self._open("uni")
+        if stream is not None and head:
+            self.send(stream, head)
+        return stream
 
     def open_bidi(self) -> int | None:
         return self._open("bidi")

@@ -3,19 +3,19 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from relay.net.demux import BIDI, MAX_HEAD, UNI, Demux, Http3, Ours, head
+from relay.net.demux import BIDI, MAX_HEAD, UNI, Demux, Http3, Ours, stream_head
 from relay.net.varint import encode
 
 
 def test_heads_as_they_are_on_the_wire() -> None:
-    assert head(2, 0) == bytes.fromhex("405400")
-    assert head(0, 0) == bytes.fromhex("404100")
-    assert head(7, 68) == bytes.fromhex("40544044")
+    assert stream_head(True, 0) == bytes.fromhex("405400")
+    assert stream_head(False, 0) == bytes.fromhex("404100")
+    assert stream_head(True, 68) == bytes.fromhex("40544044")
 
 
 def test_a_head_byte_by_byte() -> None:
     demux = Demux()
-    data = head(2, 400) + b"x"
+    data = stream_head(True, 400) + b"x"
     answers = [demux.feed(2, data[i : i + 1], False) for i in range(len(data) - 1)]
     assert answers[:-1] == [None] * (len(answers) - 1)
     assert answers[-1] == Ours(400, b"")
@@ -46,7 +46,7 @@ def test_a_stream_that_is_reset_is_forgotten() -> None:
     demux.feed(2, b"\x40", False)
     demux.forget(2)
     assert len(demux) == 0
-    assert demux.feed(2, head(2, 0), False) == Ours(0, b"")
+    assert demux.feed(2, stream_head(True, 0), False) == Ours(0, b"")
 
 
 @given(st.sampled_from([0, 2, 4, 7]), st.lists(st.binary(max_size=12), max_size=12), st.booleans())
@@ -73,7 +73,7 @@ def test_nothing_is_lost_and_little_is_kept(stream: int, pieces: list[bytes], fi
 @settings(max_examples=100)
 def test_what_is_written_is_read(session: int, rest: bytes, cut: int) -> None:
     demux = Demux()
-    data = head(3, session) + rest
+    data = stream_head(True, session) + rest
     first = demux.feed(3, data[:cut], False)
     if first is None:
         assert demux.feed(3, data[cut:], False) == Ours(session, rest)

@@ -125,10 +125,13 @@ class Audience:
                 return
             if seat is None:
                 continue
-            if seat.takes(group.sequence):
-                self._hand(viewer, seat, group)
+            sequence, end = group.sequence, seat.demand.end
+            if sequence >= seat.floor and (end is None or sequence <= end):
+                if seat.parked:
+                    seat.parked.discard(sequence)
+                viewer.group_opened(group)
             else:
-                self._park(seat, group.sequence)
+                self._park(seat, sequence)
 
     def confirm(self, group: Group) -> None:
         """The source sent a cached group again: hand it to those it was held back from."""

@@ -144,6 +144,7 @@ class Broadcast:
 
     def __init__(self, path: Path, identity: int, stock: Stock, own: int) -> None:
         self.path = path
+        self._first = path.first or ""
         self.own = own
         """Our relay's id."""
         self.warmed: Callable[[bool], None] = lambda is_warm: None
@@ -168,7 +169,7 @@ class Broadcast:
     def tenant(self) -> str:
         """For whom its groups are cached: as far as nobody says, its path's first segment."""
         named = self.routes[0].tenant if self.routes else None
-        return (self.path.first or "") if named is None else named
+        return self._first if named is None else named
 
     @property
     def ways(self) -> Ways:

@@ -39,10 +39,10 @@ class Pile:
 
     def supersede(self, group: Group) -> None:
         """It is no longer the latest of its track."""
-        for line in (self.live, self.rested):
-            if group in line:
-                del line[group]
-                self.spare[group] = None
+        line = self.live if group in self.live else self.rested
+        if group in line:
+            del line[group]
+            self.spare[group] = None
 
     def promote(self, group: Group) -> None:
         """It became the latest of its track."""
@@ -104,14 +104,16 @@ class Cache:
         """Start counting a group; ``spare`` = it is not the latest of its track."""
         group.cache = self
         share = group.share = self._share(group.track.broadcast.tenant)
-        for pile in (self._all, share):
-            (pile.spare if spare else pile.live)[group] = None
+        held = self._all
+        (held.spare if spare else held.live)[group] = None
+        (share.spare if spare else share.live)[group] = None
         self.add(group, charge)
 
     def supersede(self, group: Group) -> None:
         """The group is no longer the latest of its track."""
-        for pile in self._piles(group):
-            pile.supersede(group)
+        self._all.supersede(group)
+        if group.share is not None:
+            group.share.supersede(group)
 
     def promote(self, group: Group) -> None:
         """The group became the latest of its track, because newer ones are gone."""
@@ -120,8 +122,9 @@ class Cache:
 
     def rest(self, group: Group) -> None:
         """The group is complete."""
-        for pile in self._piles(group):
-            pile.rest(group)
+        self._all.rest(group)
+        if group.share is not None:
+            group.share.rest(group)
 
     def release(self, group: Group) -> None:
         """Stop counting a group."""

@@ -7,7 +7,6 @@ module must not know who watches the track or where its groups come from.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable
 
 from relay.errors import Lagged, RelayError
 from relay.model.agenda import Agenda, Alarm
@@ -18,19 +17,21 @@ from relay.model.group import GROUP_COST, Group
 class Shelf:
     """Groups by sequence, in order of arrival. Aborted groups are never on it."""
 
-    def __init__(self, cache: Cache, agenda: Agenda, retention: Callable[[], float]) -> None:
+    def __init__(self, cache: Cache, agenda: Agenda, retention: float) -> None:
         self.groups: dict[int, Group] = {}
         self.newest: Group | None = None
         """The group with the highest sequence held."""
+        self.retention = retention
+        """Seconds that a group stays after its last write, once it is not the latest."""
         self._cache = cache
-        self._retention = retention
         # (due, sequence): numbers, not groups, so that a stale entry holds no bytes.
         self._ages: list[tuple[float, int]] = []
         self._alarm = Alarm(agenda, self.expire)
 
     def put(self, group: Group, now: float) -> None:
         """Hold a group; the one it supersedes starts to age, and what is too old leaves."""
-        self.expire(now)
+        if self._ages and self._ages[0][0] <= now:
+            self.expire(now)
         newest = self.newest
         self.groups[group.sequence] = group
         spare = newest is not None and group.sequence < newest.sequence
@@ -69,13 +70,12 @@ class Shelf:
 
     def expire(self, now: float) -> None:
         """Evict what is older than the retention; `Expired` for what is unfinished."""
-        retention = self._retention()
         while self._ages and self._ages[0][0] <= now:
             _, sequence = heapq.heappop(self._ages)
             group = self.groups.get(sequence)
             if group is None or group is self.newest:
                 continue
-            due = group.touched_at + retention
+            due = group.touched_at + self.retention
             if due > now:
                 heapq.heappush(self._ages, (due, sequence))
             else:
@@ -87,7 +87,7 @@ class Shelf:
         if len(self._ages) > 2 * len(self.groups) + 64:
             self._ages = [entry for entry in self._ages if entry[1] in self.groups]
             heapq.heapify(self._ages)
-        heapq.heappush(self._ages, (group.touched_at + self._retention(), group.sequence))
+        heapq.heappush(self._ages, (group.touched_at + self.retention, group.sequence))
         self._alarm.set(self._ages[0][0])
 
     def _thin_out(self) -> None:

@@ -49,8 +49,8 @@ class Track:
         """Highest sequence seen, datagrams included."""
         self.demand: Demand | None = None
         """What all viewers want together; what the source is to ask for."""
-        self.shelf = Shelf(stock.cache, stock.agenda, self._retention)
         self._settings = stock.settings
+        self.shelf = Shelf(stock.cache, stock.agenda, self._retention())
         self._audience = Audience(self.shelf)
         self._askers: dict[Asker, None] = {}
         self._fetches = Fetches()
@@ -187,6 +187,7 @@ class Track:
             return
         first = self.info is None
         self.info = info
+        self.shelf.retention = self._retention()
         askers, self._askers = self._askers, {}
         if not self._supply.is_open:
             self._supply.route = None
@@ -216,7 +217,7 @@ class Track:
         """
         if not self._supply.hears(source, now):
             return None
-        cached = self.groups.get(sequence)
+        cached = self.shelf.groups.get(sequence)
         if cached is not None:
             self._fresh = True
             self._audience.confirm(cached)
@@ -278,7 +279,8 @@ class Track:
     def group_ended(self, group: Group, error: RelayError | None) -> None:
         """A group is complete, or broke off and leaves the cache."""
         traffic = self.broadcast.traffic
-        traffic.came.moved.add(traffic.weigh(group.native, group.encoding, group.size))
+        log = group.native
+        traffic.add(traffic.came.moved, log, group.encoding, log.size)
         if error is None:
             self.shelf.settle(group)
         else:

@@ -107,6 +107,14 @@ class Traffic:
         self.stale = Moved()
         """What viewers were too slow for: whole groups, and the rest of others."""
 
+    def add(self, moved: Moved, log: Log, encoding: Encoding, size: int) -> None:
+        """One group is over of which ``size`` bytes have moved."""
+        if self._meter.weigh is None:
+            moved.groups += 1
+            moved.bytes += size
+        else:
+            moved.add(self.weigh(log, encoding, size))
+
     def weigh(self, log: Log, encoding: Encoding, size: int) -> tuple[int, int]:
         """Frames and payload of the first ``size`` bytes; the last answer for a log is kept."""
         weigh = self._meter.weigh

@@ -36,7 +36,14 @@ class Delivery:
 
     def stream_received(self, stream: int, data: bytes, fin: bool) -> None:
         """The next bytes of a stream."""
-        self._pass("stream_received", len(data), stream, data, fin)
+        receiver = self._receiver
+        if receiver is None or self._early or self._is_lost or self._has_failed:
+            self._pass("stream_received", len(data), stream, data, fin)
+            return
+        try:
+            receiver.stream_received(stream, data, fin)
+        except Exception as error:
+            self._fail(error)
 
     def stream_reset(self, stream: int, code: int) -> None:
         """The peer broke off its half."""

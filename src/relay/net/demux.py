@@ -9,6 +9,7 @@ know codes, sessions or connections.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from relay.net.varint import decode, encode
 
@@ -35,9 +36,10 @@ class Http3:
     data: bytes
 
 
-def head(stream: int, session: int) -> bytes:
+@lru_cache(maxsize=64)
+def stream_head(uni: bool, session: int) -> bytes:
     """What a stream of ours begins with."""
-    return encode(UNI if stream & 2 else BIDI) + encode(session)
+    return encode(UNI if uni else BIDI) + encode(session)
 
 
 class Demux:

@@ -166,9 +166,10 @@ class Engine(ShortWay):
 
     # What it is asked to do
 
-    def open_stream(self, uni: bool) -> int | None:
-        """A new stream, or ``None`` without credit: the library would queue it instead."""
-        if self.is_over:
+    def open_stream(self, uni: bool, head: bytes = b"") -> int | None:
+        """A new stream that begins with ``head``, or ``None`` without credit: the library would
+        queue it instead."""
+        if not self.is_settled and self.is_over:
             return None
         if uni:
             stream_id, most = self._local_next_stream_id_uni, self._remote_max_streams_uni
@@ -178,7 +179,11 @@ class Engine(ShortWay):
             self.wants_streams = True
             return None
         self.wants_streams = False
-        dict.__setitem__(self._streams, stream_id, self._made(stream_id, uni))
+        stream = self._made(stream_id, uni)
+        dict.__setitem__(self._streams, stream_id, stream)
+        if head:
+            stream.sender.write(head)
+            self._handed += len(head)
         return stream_id
 
     def _made(self, stream_id: int, uni: bool) -> SharedStream:

@@ -1,10 +1,10 @@
 """What comes in on a settled connection, read without the library's general machinery.
 
 Packets of the one path that there is, under the keys in use, whose frames are those of every day:
-acknowledgements, stream data, breaking off and limits. The library's books are kept as it keeps them; a frame
-that is not of every day is given to it, and so is a packet that cannot be opened here. The law:
-what is heard is what the library would have heard. This module must not know what streams carry,
-nor what will be sent.
+acknowledgements, stream data, breaking off and limits. The library's books are kept as it keeps
+them; a frame that is not of every day is given to it, and so is a packet that cannot be opened
+here. The law: what is heard is what the library would have heard. This module must not know what
+streams carry, nor what will be sent.
 """
 
 from __future__ import annotations
@@ -317,12 +317,13 @@ class Incoming(QuicConnection):
 
     def _new_stream(self, kind: int, stream_id: int) -> QuicStream | None:
         """A stream that we have not, or cannot receive on; ``None`` when it is over."""
-        limit = self._local_max_streams_uni
-        if stream_id == limit.used << 2 | self._peer_uni and limit.used < limit.value:
-            # The peer's next one: what the library would make, and no other with it.
-            limit.used += 1
-            new = PeerStream(stream_id, self._local_max_stream_data_uni)
-            dict.__setitem__(self._streams, stream_id, new)
+        limit, index = self._local_max_streams_uni, stream_id >> 2
+        if stream_id & 3 == self._peer_uni and limit.used <= index < limit.value:
+            # As the library would make it, and all that the peer must have opened before it.
+            for each in range(limit.used << 2 | self._peer_uni, stream_id + 4, 4):
+                new = PeerStream(each, self._local_max_stream_data_uni)
+                dict.__setitem__(self._streams, each, new)
+            limit.used = index + 1
             if few_left(limit):
                 self._is_long_due = True
             return new

@@ -140,9 +140,12 @@ class LocalTransport(asyncio.Protocol):
 
     # What those above may ask (`relay.session.transport.Transport`)
 
-    def open_uni(self) -> int | None:
-        """A new outgoing stream, ``None`` while too many are open."""
-        return self._open(True)
+    def open_uni(self, head: bytes = b"") -> int | None:
+        """A new outgoing stream that begins with ``head``, ``None`` while too many are open."""
+        stream = self._open(True)
+        if stream is not None and head:
+            self.send(stream, head)
+        return stream
 
     def open_bidi(self) -> int | None:
         """A new two-way stream, ``None`` while too many are open."""

@@ -1,9 +1,9 @@
 """What goes out on a settled connection: trains of packets, built without the library's machinery.
 
 Bytes of one stream fill packets that are sealed, entered and sent as one train; what several
-streams have, resets, stops and acknowledgements share packets. Sizes are tried here, too. The law: nothing
-leaves that congestion control, pacing or the peer's limits would not let the library send. This
-module must not know when to send, nor what streams carry.
+streams have, resets, stops and acknowledgements share packets. Sizes are tried here, too. The law:
+nothing leaves that congestion control, pacing or the peer's limits would not let the library send.
+This module must not know when to send, nor what streams carry.
 """
 
 from __future__ import annotations

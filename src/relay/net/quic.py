@@ -57,13 +57,13 @@ class QuicTransport:
         """Largest datagram body in bytes that would be taken now."""
         return 0 if self.is_closed else self._datagram_room()
 
-    def open_uni(self) -> int | None:
-        """A new outgoing stream, ``None`` without credit."""
-        return self._open(True)
+    def open_uni(self, head: bytes = b"") -> int | None:
+        """A new outgoing stream that begins with ``head``, ``None`` without credit."""
+        return self._open(True, head)
 
     def open_bidi(self) -> int | None:
         """A new two-way stream, ``None`` without credit."""
-        return self._open(False)
+        return self._open(False, b"")
 
     def send(self, stream: int, data: bytes, fin: bool = False) -> None:
         """Append to the stream; after its end or the session's nothing happens."""
@@ -204,13 +204,13 @@ class QuicTransport:
         if not self._is_flushing:
             self.connection.wake()
 
-    def _open(self, uni: bool) -> int | None:
+    def _open(self, uni: bool, head: bytes) -> int | None:
         if self.is_closed:
             return None
-        stream = self._engine.open_stream(uni)
-        if stream is not None:
-            # Who waits for credit asks at every flush, and must not cause the next one by that.
-            self._stir()
+        stream = self._engine.open_stream(uni, head)
+        # Who waits for credit asks at every flush, and must not cause the next one by that.
+        if stream is not None and not self._is_flushing:
+            self.connection.wake()
         return stream
 
     def _datagram_room(self) -> int:

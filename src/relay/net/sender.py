@@ -262,6 +262,26 @@ class SharedSender(QuicStreamSender):
             del starts[:done]
 
 
+class Receiver(QuicStreamReceiver):
+    """The library's receiving half, with nothing to put bytes in order until some come early."""
+
+    def __init__(self, stream_id: int) -> None:
+        self.highest_offset = 0
+        self.is_finished = False
+        self.stop_pending = False
+        self._buffer_start = 0
+        self._final_size: int | None = None
+        self._stream_id = stream_id
+        self._stop_error_code: int | None = None
+
+    def __getattr__(self, name: str) -> object:
+        """What was not made yet."""
+        if name not in ("_buffer", "_ranges"):
+            raise AttributeError(name)
+        made = self.__dict__[name] = bytearray() if name == "_buffer" else RangeSet()
+        return made
+
+
 class PeerStream(QuicStream):
     """The library's stream that only the peer sends on."""
 
@@ -271,7 +291,7 @@ class PeerStream(QuicStream):
         self.max_stream_data_local = self.max_stream_data_local_sent = local
         self.max_stream_data_remote = 0
         self.stream_id = stream_id
-        self.receiver = QuicStreamReceiver(stream_id, True)
+        self.receiver = Receiver(stream_id)
         self.sender = _DEAF
 
 
@@ -297,7 +317,7 @@ class SharedStream(QuicStream):
         self.max_stream_data_local = self.max_stream_data_local_sent = local
         self.max_stream_data_remote = remote
         self.stream_id = stream_id
-        self.receiver = QuicStreamReceiver(stream_id, True) if has_receiver else _MUTE
+        self.receiver = Receiver(stream_id) if has_receiver else _MUTE
         self.sender = SharedSender(self, owner)
 
 

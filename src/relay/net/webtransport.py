@@ -25,7 +25,7 @@ from relay.net.codes import (
     to_http3,
 )
 from relay.net.connection import Connection
-from relay.net.demux import Demux, Ours, head
+from relay.net.demux import Demux, Ours, stream_head
 from relay.net.http3 import Http3, Request
 from relay.net.quic import QuicTransport
 from relay.net.varint import decode, encode
@@ -162,14 +162,12 @@ class WebTransport(QuicTransport):
             self._session_streams.clear()
         self._claimed = session
 
-    def _open(self, uni: bool) -> int | None:
+    def _open(self, uni: bool, head: bytes) -> int | None:
         if self.session is None or not self.is_open:
             return None
-        stream = super()._open(uni)
-        if stream is not None:
-            self._engine.send(stream, head(stream, self.session), False)
-            if not uni:
-                self._session_streams.add(stream)
+        stream = super()._open(uni, stream_head(uni, self.session) + head)
+        if stream is not None and not uni:
+            self._session_streams.add(stream)
         return stream
 
     def _deliver(self, stream: int, data: bytes, fin: bool) -> None:

@@ -268,7 +268,8 @@ class SendQueue:
             self._by_rank = [entry for entry in self._by_rank if entry[2] in self._followed]
             heapify(self._by_rank)
         self.backlog += delivery.unsent
-        if self.is_over_budget():
+        settings, count = self.settings, len(self._followed)
+        if self.backlog > settings.max_backlog or count > settings.max_waiting_groups:
             self.shed()
 
     def forget(self, delivery: Delivery) -> None:

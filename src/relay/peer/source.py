@@ -127,15 +127,15 @@ class Feed:
 
     def group_opened(self, stream: int, sequence: int) -> None:
         """A group starts arriving."""
-        self.accepted()
-        group = self.track.open_group(
-            sequence, self.host.session.layout, self.host.clock(), self.source
-        )
+        if self.track.info is None:
+            self.accepted()
+        host = self.host
+        group = self.track.open_group(sequence, host.session.layout, host.clock(), self.source)
         if group is None:
-            self.host.session.stop(stream, Cancelled.code)
+            host.session.stop(stream, Cancelled.code)
         else:
             self.groups[stream] = group
-            self.host.arrivals[stream] = (group, self)
+            host.arrivals[stream] = (group, self)
 
     def drop_group(self, stream: int) -> Group | None:
         """The stream carries no group any more."""
@@ -144,9 +144,11 @@ class Feed:
 
     def group_finished(self, stream: int) -> None:
         """The group is complete."""
+        now = self.host.clock()
         if (group := self.drop_group(stream)) is not None:
-            group.finish(self.host.clock())
-        self.try_finish(self.host.clock())
+            group.finish(now)
+        if self.finish_at is not None:
+            self.try_finish(now)
 
     def group_aborted(self, stream: int, error: RelayError) -> None:
         """The group broke off."""

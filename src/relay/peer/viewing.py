@@ -148,10 +148,10 @@ class Viewing:
 def count(track: Track, delivery: Delivery, layout: Layout, is_wanted: bool) -> None:
     """Count a group that is over for one viewer, and as stale what it was too slow for."""
     traffic, log, sent = track.broadcast.traffic, delivery.log, delivery.sent
-    went = traffic.weigh(log, layout, sent) if sent else (0, 0)
     if sent:
-        traffic.went.moved.add(went)
+        traffic.add(traffic.went.moved, log, layout, sent)
     if is_wanted and sent < log.size and log.error is None and delivery.excerpt is None:
+        went = traffic.weigh(log, layout, sent) if sent else (0, 0)
         whole = traffic.weigh(log, layout, log.size)
         traffic.stale.add((whole[0] - went[0], whole[1] - went[1]), groups=int(not sent))
 

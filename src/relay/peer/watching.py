@@ -228,7 +228,7 @@ class Watching:
         self, delivery: Delivery, viewing: Viewing, sequence: int, first_frame: int
     ) -> int | None:
         """A stream for a group, if the peer grants one."""
-        stream = self.session.open_group(viewing.id, sequence, viewing.lowest(), first_frame)
+        stream = self.session.open_group(viewing.id, sequence, viewing.lowest, first_frame)
         if stream is not None:
             self.departing[stream] = delivery
         return stream

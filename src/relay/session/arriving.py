@@ -11,39 +11,53 @@ from typing import TYPE_CHECKING
 from relay.errors import Cancelled, DecodeError, ProtocolViolation
 from relay.session import events
 from relay.session.flow import Flow, Question
+from relay.wire.buffer import split_message
 from relay.wire.frame import FrameScanner
 from relay.wire.lite import MAX_SEQUENCE, Fetch, Goaway, Group, Probe
 
 if TYPE_CHECKING:
     from relay.session.lite import LiteSession
 
+MAX_HEAD = 64
+"""Bytes of a group's header: three numbers, so that more is no header of any version."""
+
 
 class GroupArrival(Flow):
     """A group of one of our subscriptions."""
 
-    __slots__ = ("scanner",)
+    __slots__ = ("head", "scanner")
 
     def __init__(self, session: LiteSession, stream: int) -> None:
-        super().__init__(session, stream)
+        # Not the flow's: it would make a buffer that is never used.
+        self.session = session
+        self.stream = stream
+        self.heard = self.deaf = False
         self.said = True
+        self.head = b""
+        """What has come of a header that is not complete."""
         self.scanner: FrameScanner | None = None
 
     def received(self, data: bytes, fin: bool) -> None:
         """The hot way in: once the header is read, bytes pass without being copied."""
-        if self.scanner is None:
-            super().received(data, False)
-        elif data and not self.deaf:
-            self.carry(data)
+        if data and not self.deaf:
+            if self.scanner is None:
+                self.begin(self.head + data)
+            else:
+                self.carry(data)
         if fin:
             self.heard = True
             if not self.deaf:
                 self.ended()
-            self.settle()
+            if self.stream is not None:
+                self.session.forget(self.stream)
 
-    def read(self) -> None:
-        body = self.buffer.message(self.session.settings.max_message)
-        if body is None or self.stream is None:
+    def begin(self, data: bytes) -> None:
+        """The beginning of the stream: its header, and what of the group came with it."""
+        found = split_message(data, MAX_HEAD)
+        if found is None:
+            self.head = data
             return
+        body, rest = found
         group = self.session.dialect.decode(Group, body)
         if group.subscription not in self.session.subscriptions:
             self.drop(Cancelled.code)  # ended just now, or never asked for
@@ -55,10 +69,11 @@ class GroupArrival(Flow):
             # We ask for whole groups only, and half a one in the cache would pass for the whole.
             self.drop(Cancelled.code)
             return
-        settings = self.session.settings
-        self.scanner = FrameScanner(self.session.dialect.layout, settings.max_frame)
+        self.head = b""
+        self.scanner = FrameScanner(self.session.layout, self.session.settings.max_frame)
+        assert self.stream is not None
         self.session.emit(events.GroupOpened(self.stream, group.subscription, group.sequence))
-        if rest := self.buffer.take():
+        if rest:
             self.carry(rest)
 
     def carry(self, data: bytes) -> None:

@@ -8,7 +8,7 @@ module must not know rights, shared state, sockets or time.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cached_property
 
 from relay.errors import LimitExceeded, ProtocolViolation, RelayError
@@ -149,16 +149,27 @@ class LiteSession:
         if flow is None:
             if self.closed or is_server_opened(stream) != self.client:
                 return []  # what is left of a stream we have forgotten
-            flow = self._flows[stream] = Greeting(self, stream)
-            flow.said = is_uni(stream)
+            is_full = len(self._flows) >= self.settings.max_requests
+            if data.startswith(_GROUP) and is_uni(stream) and self.agreed and not is_full:
+                flow = GroupArrival(self, stream)  # as `meet` would say
+                data = data[1:]
+            else:
+                flow = Greeting(self, stream)
+                flow.said = is_uni(stream)
+            self._flows[stream] = flow
         try:
-            self._count_early(len(data))
-            flow.received(data, False) if data else None
-            if fin and (flow := self._flows.get(stream)) is not None:
-                flow.received(b"", True)
+            if not self.opened:
+                self._count_early(len(data))
+            if type(flow) is GroupArrival:
+                flow.received(data, fin)
+            else:
+                flow.received(data, False) if data else None
+                if fin and (flow := self._flows.get(stream)) is not None:
+                    flow.received(b"", True)
         except (ProtocolViolation, LimitExceeded) as error:
             self.fail(error)
-        return self._drain()
+        drained, self._events = self._events, []
+        return drained
 
     def stream_reset(self, stream: int, code: int) -> list[Event]:
         """The peer broke off its half of a stream."""
@@ -304,19 +315,29 @@ class LiteSession:
             flow.drop(code)
 
     def open_group(
-        self, id: int, sequence: int, floor: int | None = None, first_frame: int = 0
+        self,
+        id: int,
+        sequence: int,
+        floor: Callable[[], int | None] = lambda: None,
+        first_frame: int = 0,
     ) -> int | None:
         """A stream for a group of a subscription of the peer's; ``None`` without stream credit.
 
-        ``floor`` is the lowest group the peer should expect, when that is not this one;
-        ``first_frame`` is the frame that the stream will begin with, where the version can say it.
+        ``floor`` answers the lowest group the peer should expect, when that is not this one, and is
+        asked once for each subscription; ``first_frame`` is the frame that the stream will begin
+        with, where the version can say it.
         """
         publication = self.publications.get(id)
-        if publication is None or (stream := self.transport.open_uni()) is None:
+        if publication is None:
             return None
-        publication.start(sequence if floor is None else min(floor, sequence))
-        head = self.dialect.encode_shared(Group(id, sequence, first_frame))
-        self.transport.send(stream, _GROUP + head)
+        head = _GROUP + self.dialect.encode_shared(Group(id, sequence, first_frame))
+        if publication.started:
+            return self.transport.open_uni(head)
+        stream = self.transport.open_uni()
+        if stream is not None:
+            lowest = floor()
+            publication.start(sequence if lowest is None else min(lowest, sequence))
+            self.transport.send(stream, head)
         return stream
 
     def write(self, stream: int, data: bytes, fin: bool = False) -> None:
@@ -407,10 +428,9 @@ class LiteSession:
 
     def _count_early(self, size: int) -> None:
         """What is kept for a peer that has not introduced itself is bounded."""
-        if not self.opened:
-            self._early += size
-            if self._early > self.settings.max_early:
-                raise LimitExceeded("too much before SETUP: session.max_early")
+        self._early += size
+        if self._early > self.settings.max_early:
+            raise LimitExceeded("too much before SETUP: session.max_early")
 
     def break_off(self, stream: int, code: int) -> None:
         """Reset our half of a stream, with the version's number for ``code``."""

@@ -13,10 +13,13 @@ MAX_VARINT = (1 << 62) - 1
 """Largest integer a varint can carry (RFC 9000, section 16)."""
 
 
+_SMALL = tuple(bytes((value,)) for value in range(0x40))
+
+
 def encode_varint(value: int) -> bytes:
     """The shortest encoding of ``value``. Raises `ValueError` outside 0..`MAX_VARINT`."""
     if 0 <= value <= 0x3F:
-        return value.to_bytes(1, "big")
+        return _SMALL[value]
     if 0 <= value <= 0x3FFF:
         return (value | 0x4000).to_bytes(2, "big")
     if 0 <= value <= 0x3FFF_FFFF:
@@ -46,6 +49,22 @@ def decode_varint(data: bytes | bytearray, pos: int) -> tuple[int, int]:
     if found is None:
         raise DecodeError("the message ends within an integer")
     return found
+
+
+def split_message(data: bytes, limit: int) -> tuple[bytes, bytes] | None:
+    """The body of the message with a varint length that ``data`` begins with, and what follows it;
+    ``None`` while it is incomplete.
+
+    Raises `DecodeError` as soon as that length is above ``limit`` bytes.
+    """
+    length = scan_varint(data)
+    if length is None:
+        return None
+    size, start = length
+    if size > limit:
+        raise DecodeError(f"a message of {size} bytes (at most {limit})")
+    stop = start + size
+    return (data[start:stop], data[stop:]) if stop <= len(data) else None
 
 
 class Reader:

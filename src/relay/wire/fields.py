@@ -177,6 +177,8 @@ class Codec:
         for name, default in self._absent.items():
             if getattr(message, name) != default:
                 raise ValueError(f"this version cannot carry {name} of {message}")
+        if self._numbers:
+            return b"".join([encode_varint(getattr(message, name)) for name in self._numbers])
         return b"".join([kind.write(getattr(message, name)) for name, kind in self._fields])
 
     def decode(self, body: bytes) -> Any:
@@ -191,9 +193,13 @@ class Codec:
     def _decode_numbers(self, body: bytes) -> dict[str, int]:
         """The values of a message that is nothing but numbers, as the head of a group is."""
         values: dict[str, int] = {}
-        at = 0
+        at, size = 0, len(body)
         for name in self._numbers:
-            values[name], at = decode_varint(body, at)
-        if at < len(body):
-            raise DecodeError(f"{len(body) - at} bytes too many in the message")
+            if at < size and body[at] < 0x40:  # by far the most frequent
+                values[name] = body[at]
+                at += 1
+            else:
+                values[name], at = decode_varint(body, at)
+        if at < size:
+            raise DecodeError(f"{size - at} bytes too many in the message")
         return values

@@ -129,20 +129,15 @@ class _Cutter:
         return size, width
 
 
-class FrameScanner:
+class FrameScanner(_Cutter):
     """Checks a group as it passes by and keeps nothing of it but counts."""
 
-    __slots__ = ("_cutter", "frames")
+    __slots__ = ("frames",)
 
     def __init__(self, layout: Layout, max_frame: int) -> None:
-        self._cutter = _Cutter(layout, max_frame)
+        super().__init__(layout, max_frame)
         self.frames = 0
         """Complete frames so far."""
-
-    @property
-    def complete(self) -> bool:
-        """Whether the last byte ended a frame, or nothing came yet."""
-        return self._cutter.complete
 
     def feed(self, data: bytes) -> None:
         """Check the next chunk.
@@ -150,12 +145,24 @@ class FrameScanner:
         Raises `DecodeError` for a frame above ``max_frame`` bytes or a timestamp out of range; the
         scanner is useless after that.
         """
-        size = len(data)
-        if size < self._cutter.left:
-            self._cutter.left -= size
+        pos, total = self.left, len(data)
+        if total < pos:
+            self.left = pos - total
             return
-        for span in self._cutter.cut(data):
-            self.frames += span.closes
+        self.left = 0
+        self.frames += pos > 0
+        while pos < total:  # as `cut`, without its spans
+            head = self._head + data[pos : pos + _MAX_HEADER]
+            found = self._header(head)
+            if found is None:
+                self._head = head
+                return
+            pos += found[0] + found[1] - len(self._head)
+            self._head = b""
+            if pos > total:
+                self.left = pos - total
+            else:
+                self.frames += 1
 
 
 class Transcoder:

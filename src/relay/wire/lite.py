@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, TypeVar, cast, overload
+from typing import Literal, TypeVar, overload
 
 from relay.errors import DecodeError
 from relay.wire.buffer import StreamBuffer, encode_varint
@@ -183,7 +183,8 @@ class Dialect:
         """
         codec = self._codec(cls)
         try:
-            return cast(M, codec.decode(body))
+            message: M = codec.decode(body)
+            return message
         except DecodeError as error:
             raise DecodeError(f"{cls.__name__}: {error}") from None
 
