@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 import heapq
 import logging
 import random
 import ssl
+import weakref
 from dataclasses import dataclass, field, replace
 from itertools import count
+from typing import Any
 
 import pytest
 from aioquic.quic.connection import QuicConnection
@@ -347,6 +350,24 @@ def test_streams_that_are_over_leave_nothing_behind() -> None:
     assert len(net.finished) == len(net.heard) == 300
     assert not net.server._streams
     assert not net.server._stirred
+
+
+def test_the_garbage_collector_has_nothing_to_do() -> None:
+    net = Net()
+    gone: list[weakref.ref[Any]] = []
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(50):
+            stream = net.server.open_stream(True)
+            net.server.send(stream, bytes(200), True)
+            gone.append(weakref.ref(net.server._streams[stream]))
+            net.client.send_stream_data(net.client.get_next_available_stream_id(True), b"x", True)
+            net.run(0.05)
+        net.run(1.0)
+        assert [each for each in gone if each()] == []
+    finally:
+        gc.enable()
 
 
 def test_another_version_of_the_library_is_left_alone(monkeypatch, caplog) -> None:

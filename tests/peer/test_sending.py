@@ -88,7 +88,7 @@ class Bench:
         self.done: list[int] = []
 
     def deliver(self, log: Log, stream: int, priority: int = 0) -> Delivery:
-        def open() -> int | None:
+        def open(delivery: Delivery) -> int | None:
             if self.line.credit <= 0:
                 return None
             self.line.credit -= 1
@@ -336,7 +336,7 @@ def test_groups_without_stream_credit_are_not_all_asked_again(bench: Callable[..
     asked: list[int] = []
 
     def ask(stream: int) -> Callable[[], int | None]:
-        def open() -> int | None:
+        def open(delivery: Delivery) -> int | None:
             asked.append(stream)
             b.line.credit -= 1
             return stream if b.line.credit >= 0 else None

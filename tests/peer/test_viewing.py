@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from typing import Any
 
 import pytest
 
 from relay.model.track import TrackInfo
+from relay.peer.sending import SLACK, Delivery
 from relay.wire.buffer import StreamBuffer
 from relay.wire.frame import FrameParser, Layout
 from relay.wire.lite import Bidi, Fetch, Group, Subscribe, SubscribeUpdate
@@ -98,6 +100,19 @@ def write(world: Any, track: Any, number: int) -> None:
 
 def whole(number: int, first: int = 0, last: int = 2) -> list[tuple[int, bytes]]:
     return [(number * 1000 + i * 10, b"%d/%d" % (number, i)) for i in range(first, last + 1)]
+
+
+def test_groups_that_have_left_need_no_garbage_collector(world: Any) -> None:
+    track = publish(world)
+    gc.collect()
+    gc.disable()
+    try:
+        for number in range(4, 204):
+            write(world, track, number)
+        kept = sum(isinstance(each, Delivery) for each in gc.get_objects())
+    finally:
+        gc.enable()
+    assert kept <= 2 * SLACK, "no more than the queues sweep now and then"
 
 
 @pytest.mark.parametrize(

@@ -292,7 +292,7 @@ class PeerStream(QuicStream):
         self.max_stream_data_remote = 0
         self.stream_id = stream_id
         self.receiver = Receiver(stream_id)
-        self.sender = _DEAF
+        self.sender = DEAF
 
 
 class _Deaf(QuicStreamSender):
@@ -302,7 +302,7 @@ class _Deaf(QuicStreamSender):
     """Only a stop can be due on such a stream."""
 
 
-_DEAF = _Deaf(None, writable=False)
+DEAF = _Deaf(None, writable=False)
 
 
 class SharedStream(QuicStream):
@@ -336,5 +336,5 @@ class Streams(dict[int, QuicStream]):
     def __setitem__(self, stream_id: int, stream: QuicStream) -> None:
         """Take in a stream the library just made."""
         is_deaf = stream.sender.is_finished
-        stream.sender = _DEAF if is_deaf else SharedSender(stream, self._owner)
+        stream.sender = DEAF if is_deaf else SharedSender(stream, self._owner)
         super().__setitem__(stream_id, stream)

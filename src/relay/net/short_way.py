@@ -22,6 +22,7 @@ from aioquic.quic.stream import QuicStream
 from relay.net.incoming import few_left
 from relay.net.outgoing import Outgoing
 from relay.net.protection import Sealer, makers
+from relay.net.sender import DEAF
 from relay.net.settings import QuicLimits
 from relay.net.udp import Address, joined
 
@@ -114,6 +115,7 @@ class ShortWay(Outgoing):
         stream_id = stream.stream_id
         assert stream_id is not None
         self._stirred.pop(stream_id, None)
+        stream.sender = DEAF  # which knows no stream: nothing is left for the garbage collector
         if self._streams.pop(stream_id, None) is not None and (stream_id & 1) == self._is_client:
             limit = self._local_max_streams_uni if stream_id & 2 else self._local_max_streams_bidi
             limit.value += 1

@@ -37,8 +37,8 @@ _NOTHING = Log()
 class Delivery:
     """One group on its way to one subscriber (or the answer to one fetch).
 
-    ``open`` gives the stream to write on, or ``None`` while the peer grants no credit; ``done`` is
-    called exactly once, when nothing more will be sent.
+    ``open`` is asked for the stream to write on, and answers ``None`` while the peer grants no
+    credit; ``done`` is called exactly once, when nothing more will be sent.
     """
 
     __slots__ = (
@@ -63,7 +63,7 @@ class Delivery:
         queue: SendQueue,
         log: Log,
         rank: Rank,
-        open: Callable[[], int | None],
+        open: Callable[[Delivery], int | None],
         done: Callable[[Delivery], None],
         excerpt: Excerpt | None = None,
     ) -> None:
@@ -131,7 +131,7 @@ class Delivery:
             self.abort(self.log.error)
             return True
         if self.stream is None:
-            if (stream := self.open()) is None:
+            if (stream := self.open(self)) is None:
                 return False
             self.stream = stream
             room = min(room, self.queue.transport.capacity(stream))

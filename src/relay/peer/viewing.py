@@ -6,6 +6,7 @@ session. This module must not know how bytes are queued or written, nor who may 
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from relay.errors import Cancelled, RelayError
@@ -91,12 +92,11 @@ class Viewing:
         log = group.log(host.session.layout, host.guest.house.transcode)
         info = self.track.info
         rank = (self.demand.priority, info.priority if info else 0, group.sequence)
-        sequence = group.sequence
         delivery = Delivery(
             host.queue,
             log,
             rank,
-            lambda: host.open_group(delivery, self, sequence, first),
+            partial(host.open_group, self, group.sequence, first),
             self.delivered,
             None if whole else Excerpt(host.session.layout, first, last),
         )
@@ -261,7 +261,7 @@ class Fetching:
         log = group.log(self.host.session.layout, self.host.guest.house.transcode)
         rank = (self.priority, 0, group.sequence)
         self.delivery = Delivery(
-            self.host.queue, log, rank, lambda: self.stream, self.delivered, self.excerpt
+            self.host.queue, log, rank, lambda _: self.stream, self.delivered, self.excerpt
         )
         self.delivery.stream = self.stream
         self.host.departing[self.stream] = self.delivery

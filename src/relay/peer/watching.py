@@ -225,7 +225,7 @@ class Watching:
     # -- streams -----------------------------------------------------------------------------
 
     def open_group(
-        self, delivery: Delivery, viewing: Viewing, sequence: int, first_frame: int
+        self, viewing: Viewing, sequence: int, first_frame: int, delivery: Delivery
     ) -> int | None:
         """A stream for a group, if the peer grants one."""
         stream = self.session.open_group(viewing.id, sequence, viewing.lowest, first_frame)
