@@ -25,7 +25,7 @@ _COARSE = 0.001
 _SLACK = 64
 """Outdated entries that are not worth a sweep."""
 
-ROUND = 0.025
+ROUND = 0.05
 """Seconds between two looks at them: a probe timeout (RFC 9002, 6.2) may come so much late."""
 
 
