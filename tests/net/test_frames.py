@@ -107,10 +107,9 @@ def read_in_c(plain: bytes) -> tuple[list[Any], bytes]:
     pair.send.setup(cipher_suite=SUITE, secret=SECRET, version=1)
     packet = pair.encrypt_packet(b"\x41\x00\x00", plain, 0)
     keys = derive_key_iv_hp(cipher_suite=SUITE, secret=SECRET, version=1)
-    opened = makers(True)[1](SUITE, *keys).open(packet, 1, 0, 0)
-    assert opened is not None
-    assert opened[:2] == (0, 0x41)
-    return opened[2:]
+    (opened,) = makers(True)[1](SUITE, *keys).open([packet], 0, b"", 0, 0, 0)
+    assert opened[:3] == (1, 0, 0x41)
+    return opened[3:]
 
 
 READERS = pytest.mark.parametrize(

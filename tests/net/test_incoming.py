@@ -76,14 +76,14 @@ class Side:
         self.heard.clear()
         if self.forgets:
             self.forget_at_once()
-        opened = self.engine._open
+        read = self.engine._read
 
-        def counted(data: bytes, now: float) -> bool:
-            found = opened(data, now)
+        def counted(datagrams: list[bytes], start: int, now: float) -> int:
+            found = read(datagrams, start, now)
             self.went_short += found
             return found
 
-        self.engine._open = counted  # type: ignore[method-assign]
+        self.engine._read = counted  # type: ignore[method-assign]
 
     def forget_at_once(self) -> None:
         """The library forgets a stream that is over when it sends next, and until then finds fault

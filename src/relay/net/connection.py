@@ -7,7 +7,7 @@ and leaves the meaning of streams to the `Application` on top.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Protocol
 
 from aioquic.quic.events import (
@@ -122,7 +122,7 @@ class Connection:
         """Have this connection flushed."""
         self.host.wake(self)
 
-    def feed(self, datagrams: Sequence[bytes], address: Address, now: float) -> None:
+    def feed(self, datagrams: list[bytes], address: Address, now: float) -> None:
         """UDP datagrams for this connection arrived."""
         try:
             self.engine.receive(datagrams, address, now)

@@ -2,8 +2,6 @@
 
 #include "frames.h"
 
-#include <stdint.h>
-
 /* Frame types of every day (RFC 9000, 19), and the bits of STREAM's. */
 enum {
     PADDING = 0x00,
@@ -98,29 +96,55 @@ static PyObject *read_break(int kind, struct reader *reader) {
         (unsigned long long)size);
 }
 
-/* The body of a STREAM frame (19.8), as above. */
-static PyObject *read_stream(int kind, struct reader *reader) {
-    uint64_t stream, offset = 0, size;
-
-    if (!read_number(reader, &stream) || (kind & OFFSET_BIT && !read_number(reader, &offset))) {
-        return NULL;
+/* The body of a STREAM frame (19.8); 0 when it is not read. */
+static int find_stream(int kind, struct reader *reader, struct stream_frame *frame) {
+    frame->kind = kind;
+    frame->offset = 0;
+    if (!read_number(reader, &frame->stream) ||
+        (kind & OFFSET_BIT && !read_number(reader, &frame->offset))) {
+        return 0;
     }
-    uint64_t left = (uint64_t)(reader->end - reader->at);
-    size = left;
+    uint64_t left = (uint64_t)(reader->end - reader->at), size = left;
     if (kind & LENGTH_BIT) {
         if (!read_number(reader, &size)) {
-            return NULL;
+            return 0;
         }
         left = (uint64_t)(reader->end - reader->at);
     }
-    if (size > left || size > MAX_NUMBER - offset) {
+    if (size > left || size > MAX_NUMBER - frame->offset) {
+        return 0;
+    }
+    frame->data = reader->at;
+    frame->size = (Py_ssize_t)size;
+    reader->at += size;
+    return 1;
+}
+
+/* The same, as above. */
+static PyObject *read_stream(int kind, struct reader *reader) {
+    struct stream_frame frame;
+
+    if (!find_stream(kind, reader, &frame)) {
         return NULL;
     }
-    const char *data = (const char *)reader->at;
-    reader->at += size;
     return Py_BuildValue(
-        "iKKy#", kind, (unsigned long long)stream, (unsigned long long)offset, data,
-        (Py_ssize_t)size);
+        "iKKy#", kind, (unsigned long long)frame.stream, (unsigned long long)frame.offset,
+        (const char *)frame.data, frame.size);
+}
+
+int frames_only_stream(
+    const unsigned char *at, const unsigned char *end, struct stream_frame *frame) {
+    while (at < end && *at == PADDING) {
+        at++;
+    }
+    struct reader reader = {at + 1, end};
+    if (at == end || *at < STREAM || *at > STREAM_LAST || !find_stream(*at, &reader, frame)) {
+        return 0;
+    }
+    while (reader.at < end && *reader.at == PADDING) {
+        reader.at++;
+    }
+    return reader.at == end;
 }
 
 /* The body of MAX_DATA, MAX_STREAM_DATA or MAX_STREAMS (19.9 to 19.11), as above. */

@@ -34,14 +34,15 @@ from relay.net.frames import (
     STREAM,
 )
 from relay.net.keys import Keys
+from relay.net.protection import Opened
 from relay.net.recovery import Recovery
 from relay.net.sender import PeerStream, Streams
 from relay.net.udp import Address
 
 _ONE_RTT = Epoch.ONE_RTT
 
-_SLIDE = 0x1F
-"""Bits of a packet number that are all 0 in one of so many."""
+_SLIDE = 32
+"""Packet numbers after which the window of those that came slides."""
 
 
 class Heard(QuicEvent):
@@ -140,17 +141,33 @@ class Incoming(QuicConnection):
             pair = self._cryptos[_ONE_RTT]
             self._keys.begin(pair.send if is_sending else pair.recv, is_sending)
 
-    def _open(self, data: bytes, now: float) -> bool:
-        """Read a 1-RTT packet; False, and nothing else, when the library should."""
+    def _read(self, datagrams: list[bytes], start: int, now: float) -> int:
+        """Read 1-RTT packets, from ``datagrams[start]`` on; answers how many, before the first that
+        the library should."""
         space, keys = self._space, self._keys
-        opened = keys.opener.open(
-            data, 1 + len(self.host_cid), keys.phase, space.expected_packet_number
+        found = keys.opener.open(
+            datagrams,
+            start,
+            self.host_cid,
+            keys.phase,
+            space.expected_packet_number,
+            space.largest_received_packet + 1,
         )
-        if opened is None:
-            return False
-        number, first, frames, rest = opened
-        if number <= space.largest_received_packet and number in space.received_packets:
-            return False
+        read = 0
+        for one in found:
+            number = one[1]
+            if number <= space.largest_received_packet and number in space.received_packets:
+                break
+            read += one[0]
+            self._take_in(one, now)
+            if not self.is_settled:
+                break
+        return read
+
+    def _take_in(self, one: Opened, now: float) -> None:
+        """Hear what is in packets that were opened."""
+        space = self._space
+        count, number, first, frames, rest = one
         if number > space.expected_packet_number:
             space.expected_packet_number = number + 1
         if number > self._spin_highest_pn:
@@ -176,27 +193,29 @@ class Incoming(QuicConnection):
                 eliciting = self._library_hears(rest, now) or eliciting
         except QuicConnectionError as error:
             self.close(error.error_code, error.frame_type, error.reason_phrase)
-            return True
+            return
         if self._state is QuicConnectionState.CONNECTED and not self._close_pending:
             self._alive_at = now
             self._ack_eliciting_sent_since_receipt = False
             ranges: list[range] = space.ack_queue._RangeSet__ranges  # type: ignore[attr-defined]
-            if ranges and ranges[-1].stop == number > space.largest_received_packet:
-                # The next one: by far the most frequent.
+            begun = number + 1 - count
+            if ranges and ranges[-1].stop == begun > space.largest_received_packet:
+                # The next ones: by far the most frequent.
                 ranges[-1] = range(ranges[-1].start, number + 1)
                 space.largest_received_packet = number
                 space.largest_received_time = now
-                # The window of the numbers that came slides now and then, not for each.
                 window = space.received_packets
-                (window.add if not number & _SLIDE else window._received.add)(number)
+                window._received.update(range(begun, number + 1))
+                if number // _SLIDE != (begun - 1) // _SLIDE:
+                    window.add(number)  # which slides it: now and then, not for each
             else:
-                self._note(number, now)
+                for each in range(begun, number + 1):
+                    self._note(each, now)
             if eliciting:
-                self._owed += 1
                 if space.ack_at is None:
                     space.ack_at = now + self._ack_delay
-                    self._owed = 1
-        return True
+                    self._owed = 0
+                self._owed += count
 
     def _note(self, number: int, now: float) -> None:
         """A packet came out of its turn: it will be acknowledged, too."""

@@ -13,7 +13,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
 
-from relay.net.frames import Frame, read
+from relay.net.frames import STREAM, STREAM_LAST, Frame, read
 
 try:
     from relay.net import speedups
@@ -29,7 +29,14 @@ _LEAST = 2
 
 _ZEROS = bytes(5)
 
-_INTERFACE = 3
+_SPIN = 0x20
+"""Bit of a header's first byte (RFC 9000, 17.4)."""
+
+Opened = tuple[int, int, int, list[Frame], bytes]
+"""Packets that were opened and read: how many, the last one's number, the first one's first byte,
+their frames, and the bytes that `relay.net.frames.read` leaves."""
+
+_INTERFACE = 4
 """What the calls of `relay.net.speedups` look like: an older one may still lie about."""
 
 
@@ -134,14 +141,40 @@ class Opener:
         self._masks = _Masks(suite, hp)
 
     def open(
-        self, packet: bytes, at: int, phase: int, expected: int
-    ) -> tuple[int, int, list[Frame], bytes] | None:
-        """Open and read a 1-RTT packet whose number begins at ``at``: its number, first byte, and
-        what `relay.net.frames.read` answers of its payload.
+        self, packets: list[bytes], start: int, cid: bytes, phase: int, expected: int, next: int
+    ) -> list[Opened]:
+        """Open and read packets in a row, from ``packets[start]`` on.
 
-        ``None`` when it is not one under these keys and this key ``phase``, has reserved bits set
-        or nothing in it. ``expected`` is the number after the largest one seen.
+        Ends before the first that is not a 1-RTT packet for ``cid`` under these keys and this key
+        ``phase``, has reserved bits set or nothing in it, and after the first of which something
+        is not read. Packets from number ``next`` on that follow each other and carry one stream's
+        bytes in a row are answered as one. ``expected`` is the number to begin with, as the library
+        counts.
         """
+        found: list[Opened] = []
+        run: _Run | None = None
+        for packet in packets[start:]:
+            if packet[:1] < b"@" or packet[:1] >= b"\x80" or not packet.startswith(cid, 1):
+                break
+            one = self._one(packet, 1 + len(cid), phase, expected)
+            if one is None:
+                break
+            number, rest = one[1], one[-1]
+            is_next = number >= next
+            if number > expected:
+                expected = number + 1
+            next = max(next, number + 1)
+            if run is not None and run.takes(one):
+                found[-1] = run.one
+                continue
+            found.append(one)
+            run = _Run(one) if is_next and _is_only_stream(one) else None
+            if rest:
+                break
+        return found
+
+    def _one(self, packet: bytes, at: int, phase: int, expected: int) -> Opened | None:
+        """Open and read a packet whose number begins at ``at``."""
         if len(packet) < at + 4 + _SAMPLE:
             return None
         mask = self._masks.of([packet[at + 4 : at + 4 + _SAMPLE]])[0]
@@ -166,7 +199,32 @@ class Opener:
             plain = self._decrypt(nonce, packet[at + length :], header)
         except InvalidTag:
             return None
-        return (number, first, *read(plain)) if plain else None
+        return (1, number, first, *read(plain)) if plain else None
+
+
+def _is_only_stream(one: Opened) -> bool:
+    """Whether a packet holds a STREAM frame and nothing else but padding."""
+    _, _, _, frames, rest = one
+    return len(frames) == 1 and not rest and STREAM <= frames[0][0] <= STREAM_LAST
+
+
+class _Run:
+    """Packets in a row that carry one stream's bytes in a row."""
+
+    def __init__(self, one: Opened) -> None:
+        self.one = one
+
+    def takes(self, other: Opened) -> bool:
+        """Add one more, if it belongs here."""
+        if not _is_only_stream(other):
+            return False
+        count, last, first, [(kind, stream, offset, data)], rest = self.one
+        _, number, bits, [(ends, whose, at, more)], _ = other
+        belongs = (whose, at, number) == (stream, offset + len(data), last + 1)
+        if kind & 1 or not belongs or (bits ^ first) & _SPIN:
+            return False
+        self.one = count + 1, number, first, [(kind | ends & 1, stream, offset, data + more)], rest
+        return True
 
 
 def makers(wants_speed: bool) -> tuple[type[Sealer], type[Opener]]:

@@ -10,7 +10,6 @@ not know what streams carry.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from functools import cache
 from itertools import groupby
 from typing import Any
@@ -138,23 +137,22 @@ class ShortWay(Outgoing):
 
     # In
 
-    def receive(self, datagrams: Sequence[bytes], addr: Address, now: float) -> None:
+    def receive(self, datagrams: list[bytes], addr: Address, now: float) -> None:
         """Datagrams came, one after the other."""
-        for data in datagrams:
-            if not (
-                self.is_settled
-                and data[0] & 0xC0 == 0x40
-                and addr == self._home
-                and data.startswith(self.host_cid, 1)
-                and self._open(data, now)
-            ):
-                self._receive_long(data, addr, now)
+        at = 0
+        while at < len(datagrams):
+            read = 0
+            if self.is_settled and addr == self._home:
+                read = self._read(datagrams, at, now)
+            if not read:
+                self._receive_long(datagrams[at], addr, now)
+            at += read or 1
         if self._stirred or self._is_long_due or self.wants_streams or self.wants_room:
             self.has_news = True
 
     def receive_datagram(self, data: bytes, addr: Address, now: float) -> None:
         """A datagram came."""
-        self.receive((data,), addr, now)
+        self.receive([data], addr, now)
 
     def _receive_long(self, data: bytes, addr: Address, now: float) -> None:
         """Let the library hear a datagram."""

@@ -10,13 +10,12 @@
 
 #include <openssl/err.h>
 #include <openssl/evp.h>
-#include <stdint.h>
 #include <string.h>
 
 #include "frames.h"
 
 /* To be counted up, here and in `relay.net.protection`, whenever a call changes. */
-enum { INTERFACE = 3 };
+enum { INTERFACE = 4 };
 
 enum {
     TAG = 16,
@@ -29,6 +28,8 @@ enum {
     HEAD = 16,        /* bytes of a frame's head before the offset: kind and stream id */
     LARGEST = 65535,  /* bytes of a UDP datagram */
     AT_ONCE = 64,     /* headers hidden with one call */
+    SPIN = 0x20,      /* bit of a header's first byte (17.4) */
+    LAST = 0x01,      /* bit of a STREAM frame's type that ends the stream (19.8) */
 };
 
 static const uint64_t MAX_NUMBER = (UINT64_C(1) << 62) - 1;
@@ -315,40 +316,27 @@ static PyObject *sealer_seal_run(Keys *self, PyObject *const *args, Py_ssize_t g
     return packets;
 }
 
-PyDoc_STRVAR(
-    open_doc,
-    "open(packet, at, phase, expected)\n--\n\n"
-    "Number, first byte, frames and what is left of a packet, or None.");
+/* Open a 1-RTT packet whose number begins at `at`, into `plain`, and say what it is. 0 when it is
+ * not one under these keys and this key phase, has reserved bits set or nothing in it. */
+struct opened {
+    uint64_t number;
+    int first;
+    Py_ssize_t size;
+};
 
-static PyObject *opener_open(Keys *self, PyObject *const *args, Py_ssize_t given) {
-    if (given != 4 || !PyBytes_Check(args[0])) {
-        PyErr_SetString(PyExc_TypeError, "open() takes a packet and three numbers");
-        return NULL;
-    }
-    Py_ssize_t at, phase, size = PyBytes_GET_SIZE(args[0]);
-    if (!read_size(args[1], &at) || !read_size(args[2], &phase)) {
-        return NULL;
-    }
-    uint64_t expected = PyLong_AsUnsignedLongLong(args[3]);
-    if (expected == (uint64_t)-1 && PyErr_Occurred()) {
-        return NULL;
-    }
-    if (at < 1 || at > 1 + CID || expected > MAX_NUMBER + 1) {
-        PyErr_SetString(PyExc_ValueError, "no place in a packet");
-        return NULL;
-    }
-    if (size < at + SAMPLE_AFTER + SAMPLE || size > LARGEST) {
-        Py_RETURN_NONE;
-    }
-    const unsigned char *data = (const unsigned char *)PyBytes_AS_STRING(args[0]);
+static int open_packet(
+    Keys *self, const unsigned char *data, Py_ssize_t size, Py_ssize_t at, Py_ssize_t phase,
+    uint64_t expected, unsigned char *plain, struct opened *opened) {
     unsigned char with[SAMPLE], header[1 + CID + 4], nonce[NONCE], tag[TAG];
-    if (!mask(self, data + at + SAMPLE_AFTER, 1, with)) {
-        return refused();
+
+    if (size < at + SAMPLE_AFTER + SAMPLE || size > LARGEST ||
+        !mask(self, data + at + SAMPLE_AFTER, 1, with)) {
+        return 0;
     }
     memcpy(header, data, (size_t)at);
     header[0] ^= with[0] & 0x1F;
     if ((header[0] >> 2 & 1) != phase || header[0] & 0x18) {
-        Py_RETURN_NONE;
+        return 0;
     }
     int length = (header[0] & 3) + 1;
     uint64_t truncated = 0;
@@ -361,16 +349,15 @@ static PyObject *opener_open(Keys *self, PyObject *const *args, Py_ssize_t given
     uint64_t number = expected + ahead;
     if (ahead > whole >> 1) {
         if (number < whole) {
-            Py_RETURN_NONE;
+            return 0;
         }
         number -= whole;
     }
     Py_ssize_t sealed = size - at - length - TAG;
-    if (sealed < 1) {
-        Py_RETURN_NONE;
-    }
     int read;
-    unsigned char plain[LARGEST];
+    if (sealed < 1) {
+        return 0;
+    }
     nonce_of(self, number, nonce);
     memcpy(tag, data + size - TAG, TAG);
     if (EVP_DecryptInit_ex(self->aead, NULL, NULL, NULL, nonce) != 1 ||
@@ -378,21 +365,159 @@ static PyObject *opener_open(Keys *self, PyObject *const *args, Py_ssize_t given
         EVP_DecryptUpdate(self->aead, NULL, &read, header, (int)at + length) != 1 ||
         EVP_DecryptUpdate(self->aead, plain, &read, data + at + length, (int)sealed) != 1 ||
         EVP_DecryptFinal_ex(self->aead, plain + sealed, &read) != 1) {
-        ERR_clear_error();
-        Py_RETURN_NONE;
+        return 0;
     }
+    *opened = (struct opened){number, header[0], sealed};
+    return 1;
+}
+
+/* Packets in a row that carry one stream's bytes in a row. */
+struct run {
+    PyObject *data; /* bytes, of which `size` are filled; NULL when there is no run */
+    Py_ssize_t size, count;
+    uint64_t stream, offset, last;
+    int kind, first;
+};
+
+/* Add a run that is over, if there is one, to what was opened; 0 with an exception. */
+static int end_run(struct run *run, PyObject *found) {
+    PyObject *data = run->data;
+    if (data == NULL) {
+        return 1;
+    }
+    run->data = NULL;
+    if (_PyBytes_Resize(&data, run->size) < 0) {
+        return 0;
+    }
+    PyObject *one = Py_BuildValue(
+        "nKi[(iKKN)]y", run->count, (unsigned long long)run->last, run->first, run->kind,
+        (unsigned long long)run->stream, (unsigned long long)run->offset, data, "");
+    int failed = one == NULL || PyList_Append(found, one) < 0;
+    Py_XDECREF(one);
+    return !failed;
+}
+
+/* Add what is in a packet's payload; answers the bytes that are not read, or -1. */
+static Py_ssize_t add_frames(
+    const unsigned char *plain, const struct opened *opened, PyObject *found) {
     PyObject *frames = PyList_New(0);
     if (frames == NULL) {
-        return NULL;
+        return -1;
     }
-    const unsigned char *end = plain + sealed, *rest = frames_read(plain, end, frames);
+    const unsigned char *end = plain + opened->size, *rest = frames_read(plain, end, frames);
     if (rest == NULL) {
         Py_DECREF(frames);
+        return -1;
+    }
+    PyObject *one = Py_BuildValue(
+        "iKiNy#", 1, (unsigned long long)opened->number, opened->first, frames,
+        (const char *)rest, (Py_ssize_t)(end - rest));
+    int failed = one == NULL || PyList_Append(found, one) < 0;
+    Py_XDECREF(one);
+    return failed ? -1 : end - rest;
+}
+
+/* What is being opened. */
+struct source {
+    PyObject *packets; /* a list of bytes */
+    const char *cid;
+    Py_ssize_t start, cid_size, phase;
+    uint64_t expected, next;
+};
+
+static int open_all(Keys *self, struct source *source, PyObject *found, struct run *run) {
+    unsigned char plain[LARGEST];
+    Py_ssize_t left = 0, rest = 0, at = 1 + source->cid_size;
+    Py_ssize_t count = PyList_GET_SIZE(source->packets);
+
+    for (Py_ssize_t index = source->start; index < count; index++) {
+        PyObject *packet = PyList_GET_ITEM(source->packets, index);
+        if (!PyBytes_Check(packet)) {
+            PyErr_SetString(PyExc_TypeError, "a packet is bytes");
+            return 0;
+        }
+        left += PyBytes_GET_SIZE(packet);
+    }
+    for (Py_ssize_t index = source->start; index < count && !rest; index++) {
+        PyObject *packet = PyList_GET_ITEM(source->packets, index);
+        const unsigned char *data = (const unsigned char *)PyBytes_AS_STRING(packet);
+        Py_ssize_t size = PyBytes_GET_SIZE(packet);
+        struct opened opened;
+        struct stream_frame frame;
+        if (size < at || (data[0] & 0xC0) != 0x40 ||
+            memcmp(data + 1, source->cid, (size_t)source->cid_size) != 0 ||
+            !open_packet(self, data, size, at, source->phase, source->expected, plain, &opened)) {
+            break;
+        }
+        int is_next = opened.number >= source->next;
+        if (opened.number > source->expected) { /* as the library counts */
+            source->expected = opened.number + 1;
+        }
+        if (is_next) {
+            source->next = opened.number + 1;
+        }
+        int is_only = frames_only_stream(plain, plain + opened.size, &frame);
+        if (run->data != NULL && is_only && opened.number == run->last + 1 &&
+            !((opened.first ^ run->first) & SPIN) && frame.stream == run->stream &&
+            frame.offset == run->offset + (uint64_t)run->size && !(run->kind & LAST)) {
+            memcpy(PyBytes_AS_STRING(run->data) + run->size, frame.data, (size_t)frame.size);
+            run->size += frame.size;
+            run->count++;
+            run->last = opened.number;
+            run->kind |= frame.kind & LAST;
+        } else if (!end_run(run, found)) {
+            return 0;
+        } else if (is_only && is_next && index + 1 < count) {
+            *run = (struct run){PyBytes_FromStringAndSize(NULL, left), frame.size, 1,
+                frame.stream, frame.offset, opened.number, frame.kind, opened.first};
+            if (run->data == NULL) {
+                return 0;
+            }
+            memcpy(PyBytes_AS_STRING(run->data), frame.data, (size_t)frame.size);
+        } else if ((rest = add_frames(plain, &opened, found)) < 0) {
+            return 0;
+        }
+        left -= size;
+    }
+    return end_run(run, found);
+}
+
+PyDoc_STRVAR(
+    open_doc,
+    "open(packets, start, cid, phase, expected, next)\n--\n\n"
+    "What is in packets from one of them on, as far as they can be opened.");
+
+static PyObject *opener_open(Keys *self, PyObject *const *args, Py_ssize_t given) {
+    if (given != 6 || !PyList_Check(args[0]) || !PyBytes_Check(args[2])) {
+        PyErr_SetString(PyExc_TypeError, "open() takes packets, a connection id and numbers");
         return NULL;
     }
-    return Py_BuildValue(
-        "KiNy#", (unsigned long long)number, (int)header[0], frames, (const char *)rest,
-        (Py_ssize_t)(end - rest));
+    struct source source = {
+        .packets = args[0],
+        .cid = PyBytes_AS_STRING(args[2]),
+        .cid_size = PyBytes_GET_SIZE(args[2]),
+    };
+    if (!read_size(args[1], &source.start) || !read_size(args[3], &source.phase)) {
+        return NULL;
+    }
+    source.expected = PyLong_AsUnsignedLongLong(args[4]);
+    source.next = PyLong_AsUnsignedLongLong(args[5]);
+    if (PyErr_Occurred()) {
+        return NULL;
+    }
+    if (source.start < 0 || source.cid_size > CID || source.expected > MAX_NUMBER + 1 ||
+        source.next > MAX_NUMBER + 1) {
+        PyErr_SetString(PyExc_ValueError, "no place in a packet");
+        return NULL;
+    }
+    PyObject *found = PyList_New(0);
+    struct run run = {.data = NULL};
+    if (found != NULL && !open_all(self, &source, found, &run)) {
+        Py_XDECREF(run.data);
+        Py_CLEAR(found);
+    }
+    ERR_clear_error(); /* of what could not be opened */
+    return found;
 }
 
 static PyObject *sealer_new(PyTypeObject *type, PyObject *args, PyObject *Py_UNUSED(named)) {
