@@ -11,7 +11,7 @@ from aioquic.tls import CipherSuite
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.net import protection
+from relay.net import built, protection
 from relay.net.varint import encode
 
 CID = b"12345678"
@@ -39,7 +39,7 @@ def library(suite: CipherSuite) -> CryptoPair:
 @pytest.fixture(params=[False, True], ids=["python", "c"])
 def makers(request: pytest.FixtureRequest):
     """Sealer and Opener, of each kind."""
-    if request.param and protection.speedups is None:
+    if request.param and built.speedups() is None:
         if os.environ.get("CI"):
             pytest.fail("the C extension was not built")
         pytest.skip("the C extension was not built")
@@ -48,13 +48,12 @@ def makers(request: pytest.FixtureRequest):
 
 def test_python_where_c_is_not_wanted_or_not_there(monkeypatch) -> None:
     assert protection.makers(False) == (protection.Sealer, protection.Opener)
-    monkeypatch.setattr(protection, "speedups", None)
+    monkeypatch.setattr(built, "_found", None)
     assert protection.makers(True) == (protection.Sealer, protection.Opener)
 
 
 def test_python_where_openssl_cannot(monkeypatch) -> None:
     class Unable:
-        INTERFACE = protection._INTERFACE
         Opener = None
 
         @staticmethod
@@ -62,16 +61,18 @@ def test_python_where_openssl_cannot(monkeypatch) -> None:
             if suite == SUITES[2]:
                 raise RuntimeError("OpenSSL refused")
 
-    monkeypatch.setattr(protection, "speedups", Unable)
-    assert not protection._is_able.__wrapped__()
+    assert not protection._is_able.__wrapped__(Unable)
+    monkeypatch.setattr(protection, "speedups", lambda: Unable)
+    assert protection.makers(True) == (protection.Sealer, protection.Opener)
 
 
 def test_python_where_what_was_built_is_old(monkeypatch) -> None:
     class Old:
         INTERFACE = 0
 
-    monkeypatch.setattr(protection, "speedups", Old)
-    assert not protection._is_able.__wrapped__()
+    monkeypatch.setattr(built, "_found", Old)
+    assert built.speedups() is None
+    assert protection.makers(True) == (protection.Sealer, protection.Opener)
 
 
 @pytest.mark.parametrize("suite", SUITES)

@@ -24,7 +24,7 @@ from aioquic.tls import CipherSuite, Epoch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from relay.net import keys, outgoing, protection, short_way
+from relay.net import built, keys, outgoing, short_way
 from relay.net.endpoint import configure
 from relay.net.engine import Engine
 from relay.net.settings import QuicLimits
@@ -383,7 +383,7 @@ def test_another_version_of_the_library_is_left_alone(monkeypatch, caplog) -> No
 def test_who_makes_packets_is_said(monkeypatch) -> None:
     assert short_way.packets_by(QuicLimits(speedups=False)) == "python"
     assert short_way.packets_by(QuicLimits(short_way=False)) == "library"
-    monkeypatch.setattr(protection, "speedups", None)
+    monkeypatch.setattr(built, "_found", None)
     assert short_way.packets_by(QuicLimits()) == "python"
     monkeypatch.setattr(short_way, "CHECKED", frozenset())
     assert short_way.packets_by(QuicLimits()) == "library"

@@ -104,6 +104,7 @@ class Endpoint:
         self._on_error = on_error
         self._loop = asyncio.get_running_loop()
         self._sockets: list[Socket] = []
+        self._receive = udp.reader(settings.limits.speedups)
         self._routes: dict[bytes, Connection] = {}
         self._lines: dict[Connection, _Line] = {}
         self._awake: dict[Connection, None] = {}
@@ -256,7 +257,7 @@ class Endpoint:
     # Turns
 
     def _readable(self, sock: Socket) -> None:
-        datagrams, refused = udp.receive(sock, self.settings.read_batch)
+        datagrams, refused = self._receive(sock, self.settings.read_batch)
         if refused:
             self._refused(sock)
         if self.strays is not None:

@@ -8,17 +8,14 @@ whose keys they are.
 from __future__ import annotations
 
 from functools import cache
+from types import ModuleType
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
 
+from relay.net.built import speedups
 from relay.net.frames import STREAM, STREAM_LAST, Frame, read
-
-try:
-    from relay.net import speedups
-except ImportError:  # not built: no compiler, or no OpenSSL to build with
-    speedups = None  # type: ignore[assignment]
 
 _AES_128, _AES_256, _CHACHA20 = 0x1301, 0x1302, 0x1303
 """TLS's cipher suites (RFC 8446, B.4) that QUIC has here: AES-GCM and ChaCha20-Poly1305."""
@@ -35,9 +32,6 @@ _SPIN = 0x20
 Opened = tuple[int, int, int, list[Frame], bytes]
 """Packets that were opened and read: how many, the last one's number, the first one's first byte,
 their frames, and the bytes that `relay.net.frames.read` leaves."""
-
-_INTERFACE = 4
-"""What the calls of `relay.net.speedups` look like: an older one may still lie about."""
 
 
 class _Masks:
@@ -229,20 +223,18 @@ class _Run:
 
 def makers(wants_speed: bool) -> tuple[type[Sealer], type[Opener]]:
     """Who seals and who opens: in C where that is wanted and was built."""
-    if wants_speed and speedups is not None and _is_able():
-        return speedups.Sealer, speedups.Opener
+    built = speedups() if wants_speed else None
+    if built is not None and _is_able(built):
+        return built.Sealer, built.Opener
     return Sealer, Opener
 
 
 @cache
-def _is_able() -> bool:
-    """Whether it is what was built of these sources, and the system's OpenSSL has all that is
-    needed; one in FIPS mode has no ChaCha20."""
-    if speedups.INTERFACE != _INTERFACE:
-        return False
+def _is_able(built: ModuleType) -> bool:
+    """Whether the system's OpenSSL has all that is needed; one in FIPS mode has no ChaCha20."""
     try:
         for suite, size in ((_AES_128, 16), (_AES_256, 32), (_CHACHA20, 32)):
-            speedups.Sealer(suite, bytes(size), bytes(12), bytes(size))
+            built.Sealer(suite, bytes(size), bytes(12), bytes(size))
     except RuntimeError:
         return False
     return True

@@ -12,16 +12,20 @@ import errno
 import os
 import socket
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from relay.errors import ConfigError
+from relay.net.built import speedups
 
 Address = tuple[Any, ...]
 """A socket address as the system gives it: two members for IPv4, four for IPv6."""
 
 Datagrams = tuple[bytes, int]
 """Datagrams, joined, and the size of each; the last may be shorter."""
+
+Received = tuple[list[tuple[bytes, Address]], bool]
+"""Datagrams, each with the address it came from, and whether a connected peer's port is closed."""
 
 MAX_DATAGRAM = 65535
 """Largest UDP payload in bytes that is read."""
@@ -68,7 +72,7 @@ class Socket(socket.socket):
                 self.in_trains = True
 
 
-def receive(sock: socket.socket, limit: int) -> tuple[list[tuple[bytes, Address]], bool]:
+def receive(sock: socket.socket, limit: int) -> Received:
     """Read about ``limit`` datagrams that are there already; the kernel may join some of a train.
 
     The second answer says whether a connected peer's port turned out to be closed.
@@ -94,6 +98,12 @@ def receive(sock: socket.socket, limit: int) -> tuple[list[tuple[bytes, Address]
         if len(datagrams) >= limit:
             break
     return datagrams, refused
+
+
+def reader(wants_speed: bool) -> Callable[[socket.socket, int], Received]:
+    """Who reads datagrams: `receive`, or the same in C where that is wanted and was built for this
+    system."""
+    return getattr(speedups(), "receive", receive) if wants_speed else receive
 
 
 def send(sock: Socket, data: bytes, size: int, address: Address | None) -> int:

@@ -1,0 +1,162 @@
+/* Reading datagrams; `datagrams.h` says what for. Several are read with one system call, whose end
+ * is no exception: `recvmmsg` answers fewer than were asked for when there are no more. */
+
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+
+#include "datagrams.h"
+
+#ifdef RELAY_RECEIVES
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <string.h>
+#include <sys/socket.h>
+
+enum {
+    AT_ONCE = 4,     /* messages of one system call */
+    LARGEST = 65535, /* bytes of a message: a datagram, or what the kernel joined */
+    GRO = 104,       /* UDP_GRO (linux/udp.h) */
+};
+
+const char datagrams_receive_doc[] =
+    "receive(sock, limit)\n--\n\n"
+    "Read about so many datagrams that are there already, as `relay.net.udp.receive`.";
+
+/* Where messages are read to, for as long as a call holds the interpreter's lock. */
+static unsigned char buffers[AT_ONCE][LARGEST];
+
+/* An address as Python's sockets show it. */
+static PyObject *shown(const struct sockaddr_storage *address, socklen_t size) {
+    char host[INET6_ADDRSTRLEN];
+
+    if (size >= sizeof(struct sockaddr_in) && address->ss_family == AF_INET) {
+        const struct sockaddr_in *four = (const struct sockaddr_in *)address;
+        if (inet_ntop(AF_INET, &four->sin_addr, host, sizeof host) != NULL) {
+            return Py_BuildValue("si", host, (int)ntohs(four->sin_port));
+        }
+    } else if (size >= sizeof(struct sockaddr_in6) && address->ss_family == AF_INET6) {
+        const struct sockaddr_in6 *six = (const struct sockaddr_in6 *)address;
+        if (inet_ntop(AF_INET6, &six->sin6_addr, host, sizeof host) != NULL) {
+            return Py_BuildValue(
+                "siII", host, (int)ntohs(six->sin6_port), (unsigned)ntohl(six->sin6_flowinfo),
+                (unsigned)six->sin6_scope_id);
+        }
+    }
+    Py_RETURN_NONE;
+}
+
+/* The size of the datagrams that the kernel joined, 0 when it did not. */
+static Py_ssize_t segment_size(struct msghdr *message) {
+    for (struct cmsghdr *each = CMSG_FIRSTHDR(message); each != NULL;
+         each = CMSG_NXTHDR(message, each)) {
+        int size;
+        if (each->cmsg_level == IPPROTO_UDP && each->cmsg_type == GRO &&
+            each->cmsg_len >= CMSG_LEN(sizeof size)) {
+            memcpy(&size, CMSG_DATA(each), sizeof size);
+            return size;
+        }
+    }
+    return 0;
+}
+
+/* Add the datagrams of a message to a list; 0 with an exception. */
+static int add_message(
+    PyObject *found, const unsigned char *data, Py_ssize_t size, Py_ssize_t step, PyObject *from) {
+    Py_ssize_t at = 0;
+    do {
+        Py_ssize_t part = step > 0 && step < size - at ? step : size - at;
+        PyObject *one = Py_BuildValue("y#O", (const char *)data + at, part, from);
+        int failed = one == NULL || PyList_Append(found, one) < 0;
+        Py_XDECREF(one);
+        if (failed) {
+            return 0;
+        }
+        at += part;
+    } while (at < size);
+    return 1;
+}
+
+/* Read what is there; answers whether a peer's port is closed, or -1 with an exception. */
+static int read_all(int fd, Py_ssize_t limit, PyObject *found) {
+    struct mmsghdr messages[AT_ONCE];
+    struct iovec places[AT_ONCE];
+    struct sockaddr_storage names[AT_ONCE];
+    _Alignas(struct cmsghdr) unsigned char notes[AT_ONCE][CMSG_SPACE(sizeof(int))];
+    int refused = 0;
+
+    for (Py_ssize_t tries = 0; tries < limit && PyList_GET_SIZE(found) < limit; tries++) {
+        Py_ssize_t wanted = limit - PyList_GET_SIZE(found);
+        unsigned count = wanted < AT_ONCE ? (unsigned)wanted : AT_ONCE;
+        for (unsigned index = 0; index < count; index++) {
+            places[index] = (struct iovec){buffers[index], LARGEST};
+            messages[index].msg_hdr = (struct msghdr){
+                .msg_name = &names[index],
+                .msg_namelen = sizeof names[index],
+                .msg_iov = &places[index],
+                .msg_iovlen = 1,
+                .msg_control = notes[index],
+                .msg_controllen = sizeof notes[index],
+            };
+        }
+        int got = recvmmsg(fd, messages, count, MSG_DONTWAIT, NULL);
+        if (got < 0) {
+            if (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR) {
+                break;
+            }
+            refused |= errno == ECONNREFUSED; /* any other error has cost one datagram */
+            continue;
+        }
+        PyObject *from = NULL;
+        int failed = 0;
+        for (int index = 0; index < got && !failed; index++) {
+            struct msghdr *message = &messages[index].msg_hdr;
+            socklen_t size = message->msg_namelen;
+            if (index == 0 || size != messages[index - 1].msg_hdr.msg_namelen ||
+                memcmp(&names[index], &names[index - 1], size) != 0) {
+                Py_XSETREF(from, shown(&names[index], size));
+            }
+            failed = from == NULL ||
+                     !add_message(found, buffers[index], (Py_ssize_t)messages[index].msg_len,
+                         segment_size(message), from);
+        }
+        Py_XDECREF(from);
+        if (failed) {
+            return -1;
+        }
+        if ((unsigned)got < count) {
+            break;
+        }
+    }
+    return refused;
+}
+
+PyObject *datagrams_receive(PyObject *module, PyObject *const *args, Py_ssize_t given) {
+    (void)module;
+    if (given != 2) {
+        PyErr_SetString(PyExc_TypeError, "receive() takes a socket and a number");
+        return NULL;
+    }
+    int fd = PyObject_AsFileDescriptor(args[0]);
+    if (fd < 0) {
+        return NULL;
+    }
+    Py_ssize_t limit = PyLong_AsSsize_t(args[1]);
+    if (limit == -1 && PyErr_Occurred()) {
+        return NULL;
+    }
+    PyObject *found = PyList_New(0);
+    if (found == NULL) {
+        return NULL;
+    }
+    int refused = read_all(fd, limit, found);
+    if (refused < 0) {
+        Py_DECREF(found);
+        return NULL;
+    }
+    return Py_BuildValue("NO", found, refused ? Py_True : Py_False);
+}
+
+#endif
