@@ -228,8 +228,9 @@ async def test_closing_the_endpoint_says_goodbye_to_all(house) -> None:
 async def test_a_full_kernel_queue_is_waited_for(house, monkeypatch) -> None:
     async with house() as home:
         pair = await home.pair("moqt")
-        send, full = udp.send, True
-        monkeypatch.setattr(udp, "send", lambda *a: 0 if full else send(*a))
+        outbox = home.endpoint.outbox
+        send, full = outbox._send, True
+        monkeypatch.setattr(outbox, "_send", lambda *a: 0 if full else send(*a))
         stream = pair.far.open_uni()
         pair.far.send(stream, b"x" * 5000, True)
         await asyncio.sleep(0.02)
@@ -243,8 +244,9 @@ async def test_a_full_kernel_queue_is_waited_for(house, monkeypatch) -> None:
 async def test_the_backlog_is_bounded(house, monkeypatch) -> None:
     async with house(ListenSettings(max_backlog=1)) as home:
         pair = await home.pair("moqt")
-        send, full = udp.send, True
-        monkeypatch.setattr(udp, "send", lambda *a: 0 if full else send(*a))
+        outbox = home.endpoint.outbox
+        send, full = outbox._send, True
+        monkeypatch.setattr(outbox, "_send", lambda *a: 0 if full else send(*a))
         stream = pair.far.open_uni()
         pair.far.send(stream, b"x" * 9000, True)
         await asyncio.sleep(0.02)

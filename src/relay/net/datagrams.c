@@ -1,5 +1,5 @@
-/* Reading datagrams; `datagrams.h` says what for. Several are read with one system call, whose end
- * is no exception: `recvmmsg` answers fewer than were asked for when there are no more. */
+/* Datagrams read and sent; `datagrams.h` says what for. Several are read with one system call, whose
+ * end is no exception: `recvmmsg` answers fewer than were asked for when there are no more. */
 
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -7,7 +7,7 @@
 
 #include "datagrams.h"
 
-#ifdef RELAY_RECEIVES
+#ifdef RELAY_DATAGRAMS
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -18,7 +18,10 @@
 enum {
     AT_ONCE = 4,     /* messages of one system call */
     LARGEST = 65535, /* bytes of a message: a datagram, or what the kernel joined */
-    GRO = 104,       /* UDP_GRO (linux/udp.h) */
+    SEGMENT = 103,   /* UDP_SEGMENT (linux/udp.h) */
+    GRO = 104,       /* UDP_GRO */
+    TRAIN = 64,      /* datagrams sent with one system call (UDP_MAX_SEGMENTS of the kernel) */
+    TRAIN_BYTES = 65000, /* so that a train with its headers fits an IP packet's length field */
 };
 
 const char datagrams_receive_doc[] =
@@ -157,6 +160,108 @@ PyObject *datagrams_receive(PyObject *module, PyObject *const *args, Py_ssize_t 
         return NULL;
     }
     return Py_BuildValue("NO", found, refused ? Py_True : Py_False);
+}
+
+const char datagrams_send_doc[] =
+    "send(sock, data, size, address, in_trains)\n--\n\n"
+    "As `relay.net.udp.send`; below 0 where that has to go on, from the byte -1 - n.";
+
+/* Read an address as Python's sockets show it; answers its size, 0 when it is not one of a host. */
+static socklen_t read_address(PyObject *shown, struct sockaddr_storage *address) {
+    const char *host;
+    int port;
+    unsigned flow = 0, scope = 0;
+
+    memset(address, 0, sizeof *address);
+    if (!PyTuple_Check(shown)) {
+        return 0;
+    }
+    if (!PyArg_ParseTuple(shown, "si|II", &host, &port, &flow, &scope)) {
+        PyErr_Clear();
+        return 0;
+    }
+    if (port < 0 || port > 65535) {
+        return 0;
+    }
+    if (PyTuple_GET_SIZE(shown) == 2) {
+        struct sockaddr_in *four = (struct sockaddr_in *)address;
+        four->sin_family = AF_INET;
+        four->sin_port = htons((uint16_t)port);
+        return inet_pton(AF_INET, host, &four->sin_addr) == 1 ? sizeof *four : 0;
+    }
+    struct sockaddr_in6 *six = (struct sockaddr_in6 *)address;
+    six->sin6_family = AF_INET6;
+    six->sin6_port = htons((uint16_t)port);
+    six->sin6_flowinfo = htonl(flow);
+    six->sin6_scope_id = scope;
+    return inet_pton(AF_INET6, host, &six->sin6_addr) == 1 ? sizeof *six : 0;
+}
+
+/* Send datagrams of `size` bytes, joined, with one system call; 0, or what went wrong. */
+static int send_train(int fd, struct msghdr *message, uint16_t size) {
+    _Alignas(struct cmsghdr) unsigned char note[CMSG_SPACE(sizeof size)] = {0};
+
+    message->msg_control = NULL;
+    message->msg_controllen = 0;
+    if (message->msg_iov->iov_len > size) {
+        message->msg_control = note;
+        message->msg_controllen = sizeof note;
+        struct cmsghdr *head = CMSG_FIRSTHDR(message);
+        head->cmsg_level = IPPROTO_UDP;
+        head->cmsg_type = SEGMENT;
+        head->cmsg_len = CMSG_LEN(sizeof size);
+        memcpy(CMSG_DATA(head), &size, sizeof size);
+    }
+    ssize_t sent;
+    do {
+        sent = sendmsg(fd, message, MSG_DONTWAIT);
+    } while (sent < 0 && errno == EINTR);
+    return sent < 0 ? errno : 0;
+}
+
+PyObject *datagrams_send(PyObject *module, PyObject *const *args, Py_ssize_t given) {
+    (void)module;
+    if (given != 5 || !PyBytes_Check(args[1])) {
+        PyErr_SetString(PyExc_TypeError, "send() takes a socket, bytes, a size and an address");
+        return NULL;
+    }
+    int fd = PyObject_AsFileDescriptor(args[0]), in_trains = PyObject_IsTrue(args[4]);
+    Py_ssize_t size = PyLong_AsSsize_t(args[2]), end = PyBytes_GET_SIZE(args[1]);
+    if (PyErr_Occurred()) {
+        return NULL;
+    }
+    if (size < 1 || size > LARGEST) {
+        PyErr_SetString(PyExc_ValueError, "no size of a datagram");
+        return NULL;
+    }
+    struct sockaddr_storage address;
+    socklen_t named = args[3] == Py_None ? 0 : read_address(args[3], &address);
+    if (named == 0 && args[3] != Py_None) {
+        return PyLong_FromLong(-1); /* to be looked up */
+    }
+    Py_ssize_t most = size, fitting = TRAIN_BYTES / size;
+    if (in_trains && fitting > 1) {
+        most *= fitting < TRAIN ? fitting : TRAIN;
+    }
+    for (Py_ssize_t at = 0, part; at < end; at += part) {
+        part = end - at < most ? end - at : most;
+        struct iovec place = {PyBytes_AS_STRING(args[1]) + at, (size_t)part};
+        struct msghdr message = {
+            .msg_name = named ? &address : NULL,
+            .msg_namelen = named,
+            .msg_iov = &place,
+            .msg_iovlen = 1,
+        };
+        int error = send_train(fd, &message, (uint16_t)size);
+        if (error == EAGAIN || error == EWOULDBLOCK) {
+            return PyLong_FromSsize_t(at);
+        }
+        if (part > size &&
+            (error == EINVAL || error == EMSGSIZE || error == EIO || error == EOPNOTSUPP)) {
+            return PyLong_FromSsize_t(-1 - at); /* not in trains */
+        }
+    }
+    return PyLong_FromSsize_t(end);
 }
 
 #endif

@@ -1,4 +1,4 @@
-/* Reading datagrams: what `relay.net.udp.receive` does, in C, with fewer system calls (udp(7)). */
+/* Datagrams read and sent: what `relay.net.udp` does, in C (udp(7)). */
 
 #ifndef RELAY_NET_DATAGRAMS_H
 #define RELAY_NET_DATAGRAMS_H
@@ -7,12 +7,15 @@
 #include <Python.h>
 
 #ifdef __linux__
-#define RELAY_RECEIVES
+#define RELAY_DATAGRAMS
 
-extern const char datagrams_receive_doc[];
+extern const char datagrams_receive_doc[], datagrams_send_doc[];
 
 /* `receive(sock, limit)` of the module. */
 PyObject *datagrams_receive(PyObject *module, PyObject *const *args, Py_ssize_t given);
+
+/* `send(sock, data, size, address, in_trains)` of the module. */
+PyObject *datagrams_send(PyObject *module, PyObject *const *args, Py_ssize_t given);
 
 #endif
 #endif

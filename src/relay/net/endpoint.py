@@ -104,11 +104,12 @@ class Endpoint:
         self._on_error = on_error
         self._loop = asyncio.get_running_loop()
         self._sockets: list[Socket] = []
-        self._receive = udp.reader(settings.limits.speedups)
         self._routes: dict[bytes, Connection] = {}
         self._lines: dict[Connection, _Line] = {}
         self._awake: dict[Connection, None] = {}
-        self.outbox = Outbox(self._loop, settings.max_backlog, lambda: self._turn(()))
+        speedups = settings.limits.speedups
+        self._receive, send = udp.reader(speedups), udp.writer(speedups)
+        self.outbox = Outbox(self._loop, settings.max_backlog, lambda: self._turn(()), send)
         self._timers = Timers(self._loop, self._timer_due, self._round_due)
         self._turn_due: asyncio.Handle | None = None
         self._is_in_turn = False

@@ -11,28 +11,28 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 
-from relay.net import udp
-from relay.net.udp import Address, Socket
+from relay.net.udp import Address, Send, Socket
 
 
 class Outbox:
     """What an endpoint's sockets still have to send."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, limit: int, drained: Callable[[], None]
+        self, loop: asyncio.AbstractEventLoop, limit: int, drained: Callable[[], None], send: Send
     ) -> None:
         """Keep at most ``limit`` datagrams; ``drained`` is called when all of them have left."""
         self.datagrams = self.bytes = self.dropped = 0
         self._loop = loop
         self._limit = limit
         self._drained = drained
+        self._send = send
         self.waiting: deque[tuple[Socket, bytes, Address | None]] = deque()
         """What the kernel did not take yet, datagram by datagram."""
         self._watched: Socket | None = None
 
     def send(self, sock: Socket, data: bytes, size: int, address: Address | None) -> None:
         """Send a train to one address (``None``: the socket's own peer), or keep, or drop."""
-        done = 0 if self.waiting else udp.send(sock, data, size, address)
+        done = 0 if self.waiting else self._send(sock, data, size, address)
         self.datagrams += -(-done // size)
         self.bytes += done
         if done == len(data):
@@ -62,7 +62,7 @@ class Outbox:
     def _writable(self) -> None:
         while self.waiting:
             sock, datagram, address = self.waiting[0]
-            if not udp.send(sock, datagram, len(datagram), address):
+            if not self._send(sock, datagram, len(datagram), address):
                 break
             self.waiting.popleft()
             self.datagrams += 1

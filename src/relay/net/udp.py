@@ -27,6 +27,9 @@ Datagrams = tuple[bytes, int]
 Received = tuple[list[tuple[bytes, Address]], bool]
 """Datagrams, each with the address it came from, and whether a connected peer's port is closed."""
 
+Send = Callable[["Socket", bytes, int, Address | None], int]
+"""Sends datagrams, as `send`."""
+
 MAX_DATAGRAM = 65535
 """Largest UDP payload in bytes that is read."""
 
@@ -98,6 +101,23 @@ def receive(sock: socket.socket, limit: int) -> Received:
         if len(datagrams) >= limit:
             break
     return datagrams, refused
+
+
+def writer(wants_speed: bool) -> Send:
+    """Who sends datagrams: `send`, or the same in C where that is wanted and was built for this
+    system."""
+    built = getattr(speedups(), "send", None) if wants_speed else None
+    if built is None:
+        return send
+
+    def send_in_c(sock: Socket, data: bytes, size: int, address: Address | None) -> int:
+        done: int = built(sock, data, size, address, sock.in_trains)
+        if done >= 0:
+            return done
+        at = -1 - done  # not in trains, or the address has to be looked up
+        return at + send(sock, data[at:], size, address)
+
+    return send_in_c
 
 
 def reader(wants_speed: bool) -> Callable[[socket.socket, int], Received]:
