@@ -121,7 +121,7 @@ class Audience:
         """Hand a new group to everybody whose range it is in, park it for the others."""
         for viewer in tuple(self._seats):
             seat = self._seats.get(viewer)
-            if group.error is not None:
+            if group.native.error is not None:
                 return
             if seat is None:
                 continue

@@ -103,7 +103,11 @@ class Cache:
     def hold(self, group: Group, spare: bool, charge: int) -> None:
         """Start counting a group; ``spare`` = it is not the latest of its track."""
         group.cache = self
-        share = group.share = self._share(group.track.broadcast.tenant)
+        tenant = group.track.broadcast.tenant
+        share = self._shares.get(tenant)
+        if share is None:
+            share = self._shares[tenant] = Share(tenant, self.limit_of(tenant))
+        group.share = share
         held = self._all
         (held.spare if spare else held.live)[group] = None
         (share.spare if spare else share.live)[group] = None
@@ -156,12 +160,6 @@ class Cache:
             share.limit = self.limit_of(share.tenant)
             if share.limit and share.used > share.limit:
                 self._make_room_in(share)
-
-    def _share(self, tenant: str) -> Share:
-        share = self._shares.get(tenant)
-        if share is None:
-            share = self._shares[tenant] = Share(tenant, self.limit_of(tenant))
-        return share
 
     def _piles(self, group: Group) -> tuple[Pile, ...]:
         return (self._all,) if group.share is None else (self._all, group.share)

@@ -166,11 +166,11 @@ class Group:
     __slots__ = (
         "_derived",
         "_limit",
-        "_native",
         "_times",
         "cache",
         "charge",
         "encoding",
+        "native",
         "opened_at",
         "sequence",
         "share",
@@ -195,41 +195,37 @@ class Group:
         self.charge = 0
         """Bytes counted there, derived encodings and bookkeeping included."""
         self._limit = limit
-        self._native = Log()
+        self.native = Log()
+        """The bytes as they were written."""
         self._times: list[float] = []
         self._derived: dict[Encoding, _Derived] = {}
 
     @property
     def size(self) -> int:
         """Bytes written so far, in the native encoding."""
-        return self._native.size
-
-    @property
-    def native(self) -> Log:
-        """The bytes as they were written."""
-        return self._native
+        return self.native.size
 
     @property
     def chunks(self) -> list[bytes]:
         """All bytes so far as they were written, cut anywhere; read only."""
-        return self._native.chunks
+        return self.native.chunks
 
     @property
     def ended(self) -> bool:
         """Whether nothing will follow, complete or not."""
-        return self._native.ended
+        return self.native.ended
 
     @property
     def error(self) -> RelayError | None:
         """Why it broke off, if it did."""
-        return self._native.error
+        return self.native.error
 
     def write(self, chunk: bytes, now: float) -> bool:
         """Append bytes cut anywhere; False (and nothing else) once the group has ended.
 
         Past `CacheSettings.max_group_bytes` or `MAX_CHUNKS` the group is aborted with `Lagged`.
         """
-        native = self._native
+        native = self.native
         if native.ended:
             return False
         if not chunk:
@@ -251,22 +247,22 @@ class Group:
 
     def finish(self, now: float) -> None:
         """The group is complete. Harmless when it has ended already."""
-        if not self._native.ended:
+        if not self.native.ended:
             self.touched_at = now
             self._end(None)
 
     def abort(self, error: RelayError) -> None:
         """The group breaks off; it leaves the cache at once. Harmless when it has ended already."""
-        if not self._native.ended:
+        if not self.native.ended:
             self._end(error)
 
     def evict(self, error: RelayError | None = None) -> None:
         """Leave the cache: abort if unfinished (default `Expired`), else tell the readers."""
-        if not self._native.ended:
+        if not self.native.ended:
             self.abort(error or Expired(f"group {self.sequence} is too old"))
         elif self.cache is not None:
             self.track.shelf.remove(self)
-            self._native.evict()
+            self.native.evict()
             for derived in tuple(self._derived.values()):
                 derived.log.evict()
 
@@ -277,7 +273,7 @@ class Group:
         derived log with that error and nothing else.
         """
         if encoding == self.encoding:
-            return self._native
+            return self.native
         derived = self._derived.get(encoding)
         if derived is None:
             derived = self._derive(encoding, transcode)
@@ -286,9 +282,9 @@ class Group:
     def _derive(self, encoding: Encoding, transcode: Transcode) -> _Derived:
         derived = _Derived(transcode(self.encoding, encoding, self.track.properties))
         self._derived[encoding] = derived
-        charge = sum(map(derived.write, self._native.chunks, self._times))
-        if self._native.ended:
-            derived.log.end(self._native.error)
+        charge = sum(map(derived.write, self.native.chunks, self._times))
+        if self.native.ended:
+            derived.log.end(self.native.error)
         if self.cache is not None:
             self.cache.add(self, charge)
         return derived
@@ -297,6 +293,6 @@ class Group:
         # Books first: a reader that is told may ask the track for what is there now.
         self.track.group_ended(self, error)
         derived = tuple(self._derived.values())
-        self._native.end(error)
+        self.native.end(error)
         for each in derived:
             each.log.end(error)

@@ -88,7 +88,8 @@ class Shelf:
             self._ages = [entry for entry in self._ages if entry[1] in self.groups]
             heapq.heapify(self._ages)
         heapq.heappush(self._ages, (group.touched_at + self.retention, group.sequence))
-        self._alarm.set(self._ages[0][0])
+        if self._alarm.due != self._ages[0][0]:
+            self._alarm.set(self._ages[0][0])
 
     def _thin_out(self) -> None:
         limit = self._cache.settings.max_groups_per_track

@@ -14,7 +14,7 @@ from aioquic.quic.connection import QuicConnectionState
 from aioquic.quic.events import ConnectionTerminated, StreamDataReceived, StreamReset
 from aioquic.quic.packet import pull_quic_transport_parameters
 from aioquic.quic.packet_builder import QuicPacketBuilder
-from aioquic.quic.stream import QuicStream, QuicStreamReceiver
+from aioquic.quic.stream import QuicStreamReceiver
 from aioquic.tls import Context, pull_client_hello
 from cryptography import x509
 
@@ -278,18 +278,11 @@ class Engine(ShortWay):
             self._is_long_due = True
 
     def _give_back(self, receiver: QuicStreamReceiver) -> None:
-        """Count what a reset stream will never bring as delivered, once."""
         self._delivered += receiver.highest_offset - receiver._buffer_start
         receiver._buffer_start = receiver.highest_offset
         receiver._buffer.clear()
-
-    def _discard(self, stream: QuicStream) -> None:
-        # It may be over before the news of its reset is taken, which finds it no more then.
-        if stream.receiver._buffer_start < stream.receiver.highest_offset:
-            self._give_back(stream.receiver)
-            if self._delivered >= self._grant_at:
-                self._is_long_due = True
-        super()._discard(stream)
+        if self._delivered >= self._grant_at:
+            self._is_long_due = True
 
     def _parse_transport_parameters(self, data: bytes, from_session_ticket: bool = False) -> None:
         super()._parse_transport_parameters(data, from_session_ticket)

@@ -11,11 +11,12 @@ from __future__ import annotations
 from bisect import bisect_right
 from typing import Protocol
 
-from aioquic.buffer import encode_uint_var
 from aioquic.quic.packet import QuicResetStreamFrame, QuicStreamFrame
 from aioquic.quic.packet_builder import QuicDeliveryState
 from aioquic.quic.rangeset import RangeSet
 from aioquic.quic.stream import QuicStream, QuicStreamReceiver, QuicStreamSender
+
+from relay.net.varint import encode
 
 _ACKED = QuicDeliveryState.ACKED
 
@@ -61,7 +62,7 @@ class SharedSender(QuicStreamSender):
         self._owner = owner
         self._chunks: list[bytes] = []
         self._starts: list[int] = []
-        self.label = encode_uint_var(stream.stream_id or 0)
+        self.label = encode(stream.stream_id or 0)
         """The stream's id as frames name it."""
 
     def write(self, data: bytes, end_stream: bool = False) -> None:

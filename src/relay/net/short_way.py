@@ -16,7 +16,7 @@ from typing import Any
 
 import aioquic
 from aioquic import tls
-from aioquic.quic.stream import QuicStream
+from aioquic.quic.stream import QuicStream, QuicStreamReceiver
 
 from relay.net.incoming import few_left
 from relay.net.outgoing import Outgoing
@@ -111,8 +111,11 @@ class ShortWay(Outgoing):
 
     def _discard(self, stream: QuicStream) -> None:
         """Forget a stream that is over, and let the peer open another one (RFC 9000, 4.6)."""
-        stream_id = stream.stream_id
+        stream_id, receiver = stream.stream_id, stream.receiver
         assert stream_id is not None
+        # It may be over before the news of its reset is taken, which finds it no more then.
+        if receiver._buffer_start < receiver.highest_offset:
+            self._give_back(receiver)
         self._stirred.pop(stream_id, None)
         stream.sender = DEAF  # which knows no stream: nothing is left for the garbage collector
         if self._streams.pop(stream_id, None) is not None and (stream_id & 1) == self._is_client:
@@ -120,6 +123,10 @@ class ShortWay(Outgoing):
             limit.value += 1
             if few_left(limit):
                 self._is_long_due = True
+
+    def _give_back(self, receiver: QuicStreamReceiver) -> None:
+        """Count what a reset stream will never bring as delivered, once."""
+        raise NotImplementedError
 
     def _look_at_limits(self) -> None:
         """See whether the peer has to be granted more."""

@@ -148,7 +148,11 @@ class Delivery:
         sent = len(data)
         self.unsent -= sent
         queue.backlog -= sent
-        queue.count_sent(sent)
+        account = queue.tab.account
+        if account.outgoing is None:
+            account.egress += sent
+        else:
+            queue.count_sent(sent)
         fin = self.log.finished and not self.unsent
         if self.excerpt is not None:
             data = self.excerpt.feed(data)

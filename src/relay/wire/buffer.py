@@ -7,6 +7,8 @@ module must not know any message.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from relay.errors import DecodeError
 
 MAX_VARINT = (1 << 62) - 1
@@ -27,6 +29,11 @@ def encode_varint(value: int) -> bytes:
     if 0 <= value <= MAX_VARINT:
         return (value | 0xC000_0000_0000_0000).to_bytes(8, "big")
     raise ValueError(f"{value} does not fit a varint")
+
+
+def encode_varints(values: Iterable[int]) -> bytes:
+    """One after the other, each as by `encode_varint`."""
+    return b"".join([_SMALL[each] if 0 <= each <= 0x3F else encode_varint(each) for each in values])
 
 
 def scan_varint(data: bytes | bytearray, pos: int = 0) -> tuple[int, int] | None:

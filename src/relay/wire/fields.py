@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from relay.errors import DecodeError
-from relay.wire.buffer import Reader, decode_varint, encode_varint
+from relay.wire.buffer import Reader, decode_varint, encode_varint, encode_varints
 
 MAX_HOPS = 32
 """Longest chain of relays in an announce (moq-lite, "ANNOUNCE")."""
@@ -178,7 +178,7 @@ class Codec:
             if getattr(message, name) != default:
                 raise ValueError(f"this version cannot carry {name} of {message}")
         if self._numbers:
-            return b"".join([encode_varint(getattr(message, name)) for name in self._numbers])
+            return encode_varints(map(message.__getattribute__, self._numbers))
         return b"".join([kind.write(getattr(message, name)) for name, kind in self._fields])
 
     def decode(self, body: bytes) -> Any:
@@ -195,9 +195,13 @@ class Codec:
         values: dict[str, int] = {}
         at, size = 0, len(body)
         for name in self._numbers:
-            if at < size and body[at] < 0x40:  # by far the most frequent
-                values[name] = body[at]
+            first = body[at] if at < size else 0xFF
+            if first < 0x40:  # these two are by far the most frequent
+                values[name] = first
                 at += 1
+            elif first < 0x80 and at + 1 < size:
+                values[name] = (first & 0x3F) << 8 | body[at + 1]
+                at += 2
             else:
                 values[name], at = decode_varint(body, at)
         if at < size:
