@@ -133,6 +133,8 @@ class Outgoing(Incoming):
             return True
         limit, label = self._max_datagram_size, sender.label
         step = limit - self._overhead - 5 - len(label)  # kind and offset
+        if stop - start < step and len(self._stirred) > 1:
+            return False  # what several have shares packets
         loss = self._loss
         control, pacer = loss._cc, loss._pacer
         count = (control.congestion_window - control.bytes_in_flight) // limit
@@ -171,11 +173,11 @@ class Outgoing(Incoming):
     def _send_mixed(self, now: float, ack_due: bool, packets: list[Datagrams]) -> bool:
         """Send a packet of whatever there is: an acknowledgement, resets, stops, bytes of several
         streams or to be sent again. Answers whether more may follow."""
-        loss, pacer, space = self._loss, self._loss._pacer, self._space
+        pacer, control, space = self._loss._pacer, self._loss._cc, self._space
         overhead = self._overhead
         number = self._packet_number
         train = Train(number, number, 0, now)
-        room = min(self._max_datagram_size, loss.congestion_window - loss.bytes_in_flight)
+        room = min(self._max_datagram_size, control.congestion_window - control.bytes_in_flight)
         frames: list[bytes] = []
         eliciting = False
         if ack_due:
@@ -239,10 +241,8 @@ class Outgoing(Incoming):
                 continue
             wrote = self._stream_frame_out(stream, sender, room, frames, train, handlers)
             room -= wrote
-            if sender.has_more:
+            if not sender.buffer_is_empty:
                 again[stream_id] = stream  # also when the peer's limits are in the way
-            else:
-                sender.buffer_is_empty = True
         stirred.update(again)
         train.handlers = handlers
         return len(frames) > before

@@ -122,13 +122,6 @@ class SharedSender(QuicStreamSender):
         """Where the next frame begins."""
         return self.highest_offset if self._lost is None else self._lost[0].start
 
-    @property
-    def has_more(self) -> bool:
-        """Whether anything waits to be sent, or sent again."""
-        return (
-            self._pending_eof or self._lost is not None or self.highest_offset < self._buffer_stop
-        )
-
     def get_frame(self, max_size: int, max_offset: int | None = None) -> QuicStreamFrame | None:
         """The next bytes to send, as the library wants them."""
         taken = self.take(max_size, self._buffer_stop if max_offset is None else max_offset)
@@ -152,10 +145,10 @@ class SharedSender(QuicStreamSender):
             if again.stop < self.highest_offset:
                 end = again.stop
         if start == end:
+            self.buffer_is_empty = True
             if self._pending_eof:
                 self._pending_eof = False
                 return end, b"", True
-            self.buffer_is_empty = True
             return None
         stop = min(end, start + room, most)
         if stop <= start:
@@ -170,6 +163,8 @@ class SharedSender(QuicStreamSender):
         fin = self._buffer_fin == stop
         if fin:
             self._pending_eof = False
+        if self.highest_offset == self._buffer_stop and self._lost is None:
+            self.buffer_is_empty = not self._pending_eof
         return start, self.cut(start, stop), fin
 
     def take_new(self, most: int) -> tuple[int, bytes, bool]:
