@@ -63,7 +63,7 @@ class Line:
     def wake(self) -> None:
         self.wakes += 1
 
-    def write(self, stream: int, data: bytes, fin: bool) -> None:
+    def send(self, stream: int, data: bytes, fin: bool) -> None:
         self.out[stream] = self.out.get(stream, b"") + data
         self.room -= len(data)
         self.order.append(stream)
@@ -82,7 +82,6 @@ class Bench:
             self.line,  # type: ignore[arg-type]
             PeerSettings(**limits),
             lambda: self.now,
-            self.line.write,
             self.line.reset,
         )
         self.done: list[int] = []

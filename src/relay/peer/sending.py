@@ -49,6 +49,7 @@ class Delivery:
         "offset",
         "open",
         "over",
+        "put",
         "queue",
         "queued",
         "rank",
@@ -66,7 +67,9 @@ class Delivery:
         open: Callable[[Delivery], int | None],
         done: Callable[[Delivery], None],
         excerpt: Excerpt | None = None,
+        put: Callable[[int, bytes, bool], None] | None = None,
     ) -> None:
+        """``put`` writes on the stream, the transport unless somebody else has to know."""
         self.queue = queue
         self.log = log
         self.rank = rank
@@ -74,6 +77,7 @@ class Delivery:
         self.done = done
         self.excerpt = excerpt
         """Some of its frames only; bytes are counted as if it were all of them."""
+        self.put = put or queue.transport.send
         self.stream: int | None = None
         self.cursor = 0
         """Index of the first chunk that is not sent whole."""
@@ -161,7 +165,7 @@ class Delivery:
                 return
             fin = fin or self.excerpt.is_over
         if data or fin:
-            queue.write(stream, data, fin)
+            self.put(stream, data, fin)
         if fin:
             self.close()
         elif self.unsent:
@@ -231,13 +235,11 @@ class SendQueue:
         transport: Transport,
         settings: PeerSettings,
         clock: Callable[[], float],
-        write: Callable[[int, bytes, bool], None],
         reset: Callable[[int, int], None],
     ) -> None:
         self.transport = transport
         self.settings = settings
         self.clock = clock
-        self.write = write
         self.reset = reset
         self.tab = Tab.free()
         """Whose account pays for what is sent."""

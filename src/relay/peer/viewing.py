@@ -261,7 +261,13 @@ class Fetching:
         log = group.log(self.host.session.layout, self.host.guest.house.transcode)
         rank = (self.priority, 0, group.sequence)
         self.delivery = Delivery(
-            self.host.queue, log, rank, lambda _: self.stream, self.delivered, self.excerpt
+            self.host.queue,
+            log,
+            rank,
+            lambda _: self.stream,
+            self.delivered,
+            self.excerpt,
+            self.host.session.write,
         )
         self.delivery.stream = self.stream
         self.host.departing[self.stream] = self.delivery
