@@ -105,6 +105,11 @@ class Side:
 
     def say(self, packet: Packet) -> None:
         """Bring a packet."""
+        if (data := self.made(packet)) is not None:
+            self.engine.receive_datagram(data, ELSEWHERE if packet.moves else HERE, self.now)
+
+    def made(self, packet: Packet) -> bytes | None:
+        """A packet, unless there is too little in it."""
         parts = [each if isinstance(each, bytes) else self.ack(each) for each in packet.frames]
         plain = mutated(b"".join(parts), packet.mutations)
         self.number += packet.ahead
@@ -114,11 +119,10 @@ class Side:
         first = 0x40 | packet.bits | size - 1 | self.keys.key_phase << 2
         truncated = (number & (1 << 8 * size) - 1).to_bytes(size, "big")
         header = bytes([first]) + self.cids[packet.cid % len(self.cids)] + truncated
-        if len(plain) + size >= 4:
-            data = self.keys.encrypt_packet(header, plain, number)
-            if packet.is_spoilt:
-                data = data[:-1] + bytes([data[-1] ^ 1])
-            self.engine.receive_datagram(data, ELSEWHERE if packet.moves else HERE, self.now)
+        if len(plain) + size < 4:
+            return None
+        data: bytes = self.keys.encrypt_packet(header, plain, number)
+        return data[:-1] + bytes([data[-1] ^ 1]) if packet.is_spoilt else data
 
     def ack(self, below: int) -> bytes:
         """That everything has arrived, and ``below`` packets more than there were."""
@@ -420,6 +424,31 @@ def test_the_numbers_that_came_are_not_kept_for_ever() -> None:
     assert len(window._received) <= 300
     assert side.number in window
     assert 5 in window, "forgotten: as if it had come"
+
+
+def test_what_comes_twice_is_opened_twice_at_most() -> None:
+    side = Side(True)
+    side.wait(1.0)
+    opener, opened = side.engine._keys.opener, 0
+
+    class Counting:
+        def open(self, packets: list[bytes], start: int, *more: Any) -> Any:
+            nonlocal opened
+            opened += len(packets) - start
+            return opener.open(packets, start, *more)
+
+    side.engine._keys.opener = Counting()
+    read: list[bytes] = []
+    for number in range(40):
+        data = side.made(Packet([b"\x0e\x02" + bytes([number, 1]) + b"x"]))
+        assert data is not None
+        read += [data, data]
+    side.engine.receive(read, HERE, side.now)
+    side.engine.receive(read, HERE, side.now)
+    side.drain()
+    assert [(each.stream_id, each.data) for each in side.heard] == [(2, b"x" * 40)]
+    assert opened == 2 * len(read)
+    assert side.engine._space.largest_received_packet == side.number
 
 
 BLOCKED = b"\x14\x00"

@@ -112,6 +112,15 @@ def test_any_other_failure_loses_one_datagram(number) -> None:
     assert udp.send(Broken(number, None), b"ab", 1, ("x", 1)) == 2
 
 
+def test_a_closed_socket_moves_nothing(pair, receive, send) -> None:
+    one, two = pair
+    address = two.getsockname()
+    two.close()
+    assert receive(two, 5) == ([], False)
+    assert send(two, b"abc", 2, one.getsockname()) == 3, "lost, as on the way"
+    assert send(one, b"abc", 2, address) == 3
+
+
 class Mute(udp.Socket):
     """A socket of this machine alone, whose peer reads nothing: it is full soon."""
 

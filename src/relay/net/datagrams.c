@@ -136,14 +136,23 @@ static int read_all(int fd, Py_ssize_t limit, PyObject *found) {
     return refused;
 }
 
+/* A socket's descriptor; below 0, without an exception, when it is closed. */
+static int descriptor(PyObject *sock) {
+    int fd = PyObject_AsFileDescriptor(sock);
+    if (fd < 0 && PyErr_ExceptionMatches(PyExc_ValueError)) {
+        PyErr_Clear();
+    }
+    return fd;
+}
+
 PyObject *datagrams_receive(PyObject *module, PyObject *const *args, Py_ssize_t given) {
     (void)module;
     if (given != 2) {
         PyErr_SetString(PyExc_TypeError, "receive() takes a socket and a number");
         return NULL;
     }
-    int fd = PyObject_AsFileDescriptor(args[0]);
-    if (fd < 0) {
+    int fd = descriptor(args[0]);
+    if (fd < 0 && PyErr_Occurred()) {
         return NULL;
     }
     Py_ssize_t limit = PyLong_AsSsize_t(args[1]);
@@ -225,7 +234,7 @@ PyObject *datagrams_send(PyObject *module, PyObject *const *args, Py_ssize_t giv
         PyErr_SetString(PyExc_TypeError, "send() takes a socket, bytes, a size and an address");
         return NULL;
     }
-    int fd = PyObject_AsFileDescriptor(args[0]), in_trains = PyObject_IsTrue(args[4]);
+    int fd = descriptor(args[0]), in_trains = PyObject_IsTrue(args[4]);
     Py_ssize_t size = PyLong_AsSsize_t(args[2]), end = PyBytes_GET_SIZE(args[1]);
     if (PyErr_Occurred()) {
         return NULL;

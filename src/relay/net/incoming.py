@@ -156,9 +156,9 @@ class Incoming(QuicConnection):
         read = 0
         for one in found:
             number = one[1]
-            if number <= space.largest_received_packet and number in space.received_packets:
-                break
             read += one[0]
+            if number <= space.largest_received_packet and number in space.received_packets:
+                continue  # it came before (RFC 9000, 12.3)
             self._take_in(one, now)
             if not self.is_settled:
                 break

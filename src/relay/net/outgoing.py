@@ -301,7 +301,7 @@ class Outgoing(Incoming):
     def _stopped(self, delivery: QuicDeliveryState, stream: QuicStream) -> None:
         """A stop was acknowledged, or lost."""
         stream.receiver.on_stop_sending_delivery(delivery)
-        if stream.receiver.stop_pending:
+        if stream.receiver.stop_pending and stream.stream_id in self._streams:
             self._stop(stream)
 
     def _resize(self) -> None:
