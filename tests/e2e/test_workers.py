@@ -189,6 +189,25 @@ def test_drained_over_http_by_all_workers(plain: Any) -> None:
     assert not relay.said("worker died")
 
 
+def test_whoever_comes_while_it_drains_is_turned_away(plain: Any) -> None:
+    """Also by a worker that nobody is with any more."""
+    relay = plain()
+
+    async def main() -> None:
+        async with connect(relay.url("/anon"), tls=TRUST):
+            relay.process.program.send_signal(signal.SIGTERM)
+            await until(lambda: len(relay.said("draining")) == 2)
+            await asyncio.sleep(1)
+            for _ in range(8):
+                with pytest.raises(SessionLost) as error:
+                    async with connect(relay.url("/anon"), tls=TRUST):
+                        pass
+                assert error.value.status == 503
+
+    asyncio.run(main())
+    assert relay.process.program.wait(5) == 0
+
+
 def test_a_worker_that_hangs_is_replaced(plain: Any) -> None:
     """The others go on; whoever comes to its place meets a new one."""
 

@@ -339,6 +339,7 @@ def answers(relay: Relay) -> dict[str, Answer]:
         "revalidate": at_once(revalidate),
         "nodes": at_once(nodes),
         "drain": at_once(leave),
+        "visitors": at_once(lambda relay: relay.door.visitors),
         "busiest": at_once(busiest),
         "numbers": at_once(numbers),
         **{name: at_once(part) for name, part in PARTS.items()},

@@ -32,7 +32,7 @@ from relay.control.page import page_routes
 from relay.control.public import public_app
 from relay.control.serve import HttpListener
 from relay.control.webhook import Webhook
-from relay.errors import ConfigError, RelayError
+from relay.errors import ConfigError, RelayError, Unavailable
 from relay.ingest.station import Station
 from relay.issuer import Issuer
 from relay.keyring import Change, Keyring
@@ -49,7 +49,7 @@ from relay.peer.judgement import Rules
 from relay.quota import Breach, Ledger, Limits
 from relay.records.desk import Desk
 from relay.records.opening import open_records
-from relay.server.colleagues import Colleagues
+from relay.server.colleagues import PATIENCE, Colleagues
 from relay.server.counter import Counter
 from relay.server.faces import Face, Ward, answers
 from relay.server.keeping import fact, open_ciphers, open_issuer, open_seal
@@ -418,16 +418,27 @@ class Relay:
         """Let nobody in, send everybody elsewhere, and give them ``server.drain`` seconds to go.
 
         Relays need not go, they have been told that no way leads on from here. ``hurry`` ends the
-        waiting.
+        waiting. As long as anybody is with another worker this one stays, too, to turn away who
+        comes: there is but one port.
         """
         grace = self.settings.server.drain
         self._begin_goodbye()
         self.log.info("draining", sessions=self.door.visitors, seconds=grace)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(grace):
-                while self.door.visitors and not hurry.is_set():  # noqa: ASYNC110 - a few looks
+                while not hurry.is_set() and await self._has_visitors():  # noqa: ASYNC110
                     await asyncio.sleep(LOOK)
         self.log.info("drained", sessions=self.door.visitors)
+
+    async def _has_visitors(self) -> bool:
+        """Whether anybody is here, or with a worker that answers."""
+        if self.door.visitors:
+            return True
+        for index in self.colleagues.others:
+            with contextlib.suppress(Unavailable):  # it has left already
+                if await self.colleagues.ask(index, "visitors", patience=PATIENCE):
+                    return True
+        return False
 
     def _begin_goodbye(self) -> None:
         self._said_goodbye = True
