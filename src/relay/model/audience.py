@@ -121,17 +121,14 @@ class Audience:
         """Hand a new group to everybody whose range it is in, park it for the others."""
         for viewer in tuple(self._seats):
             seat = self._seats.get(viewer)
-            if group.native.error is not None:
+            if group.error is not None:
                 return
             if seat is None:
                 continue
-            sequence, end = group.sequence, seat.demand.end
-            if sequence >= seat.floor and (end is None or sequence <= end):
-                if seat.parked:
-                    seat.parked.discard(sequence)
-                viewer.group_opened(group)
+            if seat.takes(group.sequence):
+                self._hand(viewer, seat, group)
             else:
-                self._park(seat, sequence)
+                self._park(seat, group.sequence)
 
     def confirm(self, group: Group) -> None:
         """The source sent a cached group again: hand it to those it was held back from."""

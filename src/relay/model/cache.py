@@ -39,10 +39,10 @@ class Pile:
 
     def supersede(self, group: Group) -> None:
         """It is no longer the latest of its track."""
-        line = self.live if group in self.live else self.rested
-        if group in line:
-            del line[group]
-            self.spare[group] = None
+        for line in (self.live, self.rested):
+            if group in line:
+                del line[group]
+                self.spare[group] = None
 
     def promote(self, group: Group) -> None:
         """It became the latest of its track."""
@@ -103,21 +103,15 @@ class Cache:
     def hold(self, group: Group, spare: bool, charge: int) -> None:
         """Start counting a group; ``spare`` = it is not the latest of its track."""
         group.cache = self
-        tenant = group.track.broadcast.tenant
-        share = self._shares.get(tenant)
-        if share is None:
-            share = self._shares[tenant] = Share(tenant, self.limit_of(tenant))
-        group.share = share
-        held = self._all
-        (held.spare if spare else held.live)[group] = None
-        (share.spare if spare else share.live)[group] = None
+        share = group.share = self._share(group.track.broadcast.tenant)
+        for pile in (self._all, share):
+            (pile.spare if spare else pile.live)[group] = None
         self.add(group, charge)
 
     def supersede(self, group: Group) -> None:
         """The group is no longer the latest of its track."""
-        self._all.supersede(group)
-        if group.share is not None:
-            group.share.supersede(group)
+        for pile in self._piles(group):
+            pile.supersede(group)
 
     def promote(self, group: Group) -> None:
         """The group became the latest of its track, because newer ones are gone."""
@@ -126,9 +120,8 @@ class Cache:
 
     def rest(self, group: Group) -> None:
         """The group is complete."""
-        self._all.rest(group)
-        if group.share is not None:
-            group.share.rest(group)
+        for pile in self._piles(group):
+            pile.rest(group)
 
     def release(self, group: Group) -> None:
         """Stop counting a group."""
@@ -160,6 +153,12 @@ class Cache:
             share.limit = self.limit_of(share.tenant)
             if share.limit and share.used > share.limit:
                 self._make_room_in(share)
+
+    def _share(self, tenant: str) -> Share:
+        share = self._shares.get(tenant)
+        if share is None:
+            share = self._shares[tenant] = Share(tenant, self.limit_of(tenant))
+        return share
 
     def _piles(self, group: Group) -> tuple[Pile, ...]:
         return (self._all,) if group.share is None else (self._all, group.share)

@@ -94,9 +94,7 @@ class Log:
         self.chunks.append(chunk)
         size = len(chunk)
         self.size += size
-        readers = self._audience
-        if readers is None:
-            readers = self._snapshot()
+        readers = self._snapshot()
         for reader in readers:
             if self._audience is readers or reader in self._readers:
                 reader.written(size)
@@ -105,9 +103,7 @@ class Log:
         """Complete it (``None``) or break it off, once. For `Group` only."""
         if self.ended:
             return
-        readers = self._audience
-        if readers is None:
-            readers = self._snapshot()
+        readers = self._snapshot()
         self.ended = True
         if error is None:
             self.finished = True

@@ -30,8 +30,7 @@ class Shelf:
 
     def put(self, group: Group, now: float) -> None:
         """Hold a group; the one it supersedes starts to age, and what is too old leaves."""
-        if self._ages and self._ages[0][0] <= now:
-            self.expire(now)
+        self.expire(now)
         newest = self.newest
         self.groups[group.sequence] = group
         spare = newest is not None and group.sequence < newest.sequence
@@ -88,8 +87,7 @@ class Shelf:
             self._ages = [entry for entry in self._ages if entry[1] in self.groups]
             heapq.heapify(self._ages)
         heapq.heappush(self._ages, (group.touched_at + self.retention, group.sequence))
-        if self._alarm.due != self._ages[0][0]:
-            self._alarm.set(self._ages[0][0])
+        self._alarm.set(self._ages[0][0])
 
     def _thin_out(self) -> None:
         limit = self._cache.settings.max_groups_per_track

@@ -217,7 +217,7 @@ class Track:
         """
         if not self._supply.hears(source, now):
             return None
-        cached = self.shelf.groups.get(sequence)
+        cached = self.groups.get(sequence)
         if cached is not None:
             self._fresh = True
             self._audience.confirm(cached)

@@ -374,7 +374,7 @@ class Endpoint:
             self._forget(connection, line)
         elif connection.deadline is not None or connection.engine.is_impatient:
             self._timers.arm(connection, len(self._lines))
-        elif connection not in self._timers.busy:
+        else:
             self._timers.look_at(connection)
 
     # Packets

@@ -179,11 +179,9 @@ class Engine(ShortWay):
             self.wants_streams = True
             return None
         self.wants_streams = False
-        stream = self._made(stream_id, uni)
-        dict.__setitem__(self._streams, stream_id, stream)
+        dict.__setitem__(self._streams, stream_id, self._made(stream_id, uni))
         if head:
-            stream.sender.write(head)
-            self._handed += len(head)
+            self.send(stream_id, head, False)
         return stream_id
 
     def _made(self, stream_id: int, uni: bool) -> SharedStream:

@@ -90,10 +90,8 @@ class Outgoing(Incoming):
         self._streams_queue.clear()
         pacer = self._loss._pacer
         paced = pacer.packet_time
-        if paced is not None and now > pacer.evaluation_time:
-            room = pacer.bucket_time + now - pacer.evaluation_time
-            pacer.bucket_time = room if room < pacer.bucket_max else pacer.bucket_max
-            pacer.evaluation_time = now
+        if paced is not None:
+            pacer.update_bucket(now=now)
         packets: list[Datagrams] = []
         while ack_due or self._stirred:
             if paced is not None and pacer.bucket_time <= 0 and not ack_due:

@@ -208,9 +208,9 @@ class QuicTransport:
         if self.is_closed:
             return None
         stream = self._engine.open_stream(uni, head)
-        # Who waits for credit asks at every flush, and must not cause the next one by that.
-        if stream is not None and not self._is_flushing:
-            self.connection.wake()
+        if stream is not None:
+            # Who waits for credit asks at every flush, and must not cause the next one by that.
+            self._stir()
         return stream
 
     def _datagram_room(self) -> int:

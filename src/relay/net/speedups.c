@@ -317,14 +317,15 @@ static PyObject *sealer_seal_run(Keys *self, PyObject *const *args, Py_ssize_t g
     return packets;
 }
 
-/* Open a 1-RTT packet whose number begins at `at`, into `plain`, and say what it is. 0 when it is
- * not one under these keys and this key phase, has reserved bits set or nothing in it. */
+/* A packet that was opened: its number, first byte and the bytes of its payload. */
 struct opened {
     uint64_t number;
     int first;
     Py_ssize_t size;
 };
 
+/* Open a 1-RTT packet whose number begins at `at`, into `plain`, and say what it is. 0 when it is
+ * not one under these keys and this key phase, has reserved bits set or nothing in it. */
 static int open_packet(
     Keys *self, const unsigned char *data, Py_ssize_t size, Py_ssize_t at, Py_ssize_t phase,
     uint64_t expected, unsigned char *plain, struct opened *opened) {

@@ -326,8 +326,7 @@ class Publishing:
         """A group starts arriving, unless its tenant's rate forbids new ones now."""
         if (feed := self.feeds.get(event.id)) is None:
             return
-        account = self.guest.tab.account
-        if account.incoming is None or account.may_receive(self.clock()):
+        if self.guest.tab.account.may_receive(self.clock()):
             feed.group_opened(event.stream, event.sequence)
         else:
             self.session.stop(event.stream, OverQuota.code)

@@ -152,11 +152,7 @@ class Delivery:
         sent = len(data)
         self.unsent -= sent
         queue.backlog -= sent
-        account = queue.tab.account
-        if account.outgoing is None:
-            account.egress += sent
-        else:
-            queue.count_sent(sent)
+        queue.count_sent(sent)
         fin = self.log.finished and not self.unsent
         if self.excerpt is not None:
             data = self.excerpt.feed(data)
@@ -274,8 +270,7 @@ class SendQueue:
             self._by_rank = [entry for entry in self._by_rank if entry[2] in self._followed]
             heapify(self._by_rank)
         self.backlog += delivery.unsent
-        settings, count = self.settings, len(self._followed)
-        if self.backlog > settings.max_backlog or count > settings.max_waiting_groups:
+        if self.is_over_budget():
             self.shed()
 
     def forget(self, delivery: Delivery) -> None:

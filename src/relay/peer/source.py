@@ -127,8 +127,7 @@ class Feed:
 
     def group_opened(self, stream: int, sequence: int) -> None:
         """A group starts arriving."""
-        if self.track.info is None:
-            self.accepted()
+        self.accepted()
         host = self.host
         group = self.track.open_group(sequence, host.session.layout, host.clock(), self.source)
         if group is None:
@@ -147,8 +146,7 @@ class Feed:
         now = self.host.clock()
         if (group := self.drop_group(stream)) is not None:
             group.finish(now)
-        if self.finish_at is not None:
-            self.try_finish(now)
+        self.try_finish(now)
 
     def group_aborted(self, stream: int, error: RelayError) -> None:
         """The group broke off."""

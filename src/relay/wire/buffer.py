@@ -7,8 +7,6 @@ module must not know any message.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from relay.errors import DecodeError
 
 MAX_VARINT = (1 << 62) - 1
@@ -29,11 +27,6 @@ def encode_varint(value: int) -> bytes:
     if 0 <= value <= MAX_VARINT:
         return (value | 0xC000_0000_0000_0000).to_bytes(8, "big")
     raise ValueError(f"{value} does not fit a varint")
-
-
-def encode_varints(values: Iterable[int]) -> bytes:
-    """One after the other, each as by `encode_varint`."""
-    return b"".join([_SMALL[each] if 0 <= each <= 0x3F else encode_varint(each) for each in values])
 
 
 def scan_varint(data: bytes | bytearray, pos: int = 0) -> tuple[int, int] | None:
@@ -68,10 +61,16 @@ def split_message(data: bytes, limit: int) -> tuple[bytes, bytes] | None:
     if length is None:
         return None
     size, start = length
+    stop = _end(data, start, size, limit)
+    return None if stop is None else (data[start:stop], data[stop:])
+
+
+def _end(data: bytes | bytearray, start: int, size: int, limit: int) -> int | None:
+    """Where a message ends; ``None`` while it is incomplete."""
     if size > limit:
         raise DecodeError(f"a message of {size} bytes (at most {limit})")
     stop = start + size
-    return (data[start:stop], data[stop:]) if stop <= len(data) else None
+    return stop if stop <= len(data) else None
 
 
 class Reader:
@@ -187,10 +186,8 @@ class StreamBuffer:
         return None if length is None else self._body_at(length[1], length[0], limit)
 
     def _body_at(self, pos: int, size: int, limit: int) -> bytes | None:
-        if size > limit:
-            raise DecodeError(f"a message of {size} bytes (at most {limit})")
-        stop = pos + size
-        if len(self._data) < stop:
+        stop = _end(self._data, pos, size, limit)
+        if stop is None:
             return None
         body = bytes(self._data[pos:stop])
         del self._data[:stop]

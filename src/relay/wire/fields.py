@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from relay.errors import DecodeError
-from relay.wire.buffer import Reader, decode_varint, encode_varint, encode_varints
+from relay.wire.buffer import Reader, decode_varint, encode_varint
 
 MAX_HOPS = 32
 """Longest chain of relays in an announce (moq-lite, "ANNOUNCE")."""
@@ -177,8 +177,6 @@ class Codec:
         for name, default in self._absent.items():
             if getattr(message, name) != default:
                 raise ValueError(f"this version cannot carry {name} of {message}")
-        if self._numbers:
-            return encode_varints(map(message.__getattribute__, self._numbers))
         return b"".join([kind.write(getattr(message, name)) for name, kind in self._fields])
 
     def decode(self, body: bytes) -> Any:
@@ -193,17 +191,9 @@ class Codec:
     def _decode_numbers(self, body: bytes) -> dict[str, int]:
         """The values of a message that is nothing but numbers, as the head of a group is."""
         values: dict[str, int] = {}
-        at, size = 0, len(body)
+        at = 0
         for name in self._numbers:
-            first = body[at] if at < size else 0xFF
-            if first < 0x40:  # these two are by far the most frequent
-                values[name] = first
-                at += 1
-            elif first < 0x80 and at + 1 < size:
-                values[name] = (first & 0x3F) << 8 | body[at + 1]
-                at += 2
-            else:
-                values[name], at = decode_varint(body, at)
-        if at < size:
-            raise DecodeError(f"{size - at} bytes too many in the message")
+            values[name], at = decode_varint(body, at)
+        if at < len(body):
+            raise DecodeError(f"{len(body) - at} bytes too many in the message")
         return values
