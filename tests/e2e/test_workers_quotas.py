@@ -250,11 +250,15 @@ def test_new_sessions_and_requests_a_second(relay: Running) -> None:
 
     async def main() -> None:
         async with crowd(running) as come, httpx.AsyncClient() as web:
-            began = time.monotonic()
-            found = await asyncio.gather(*(come() for _ in range(12)))
-            admitted = sum(isinstance(each, Client) for each in found)
-            # Of the four that may come at once either worker may be left with a part of one.
-            assert 3 <= admitted <= 4 * (time.monotonic() - began + 1.4)
+            began, admitted = time.monotonic(), 0
+            # The first four may come at once; how they are split over workers is luck, and either
+            # may be left with a part of one. In the long run nothing of the rate is lost.
+            async with asyncio.timeout(20):
+                while admitted < 10:
+                    found = await asyncio.gather(*(come() for _ in range(12)))
+                    admitted += sum(isinstance(each, Client) for each in found)
+                    assert admitted <= 4 * (time.monotonic() - began + 1.4)
+                    assert {each for each in found if not isinstance(each, Client)} <= {429}
             await asyncio.sleep(1.2)
             answers = [await web.get(f"{running.http}/announced/anon") for _ in range(8)]
             assert [answer.status_code for answer in answers][:3] == [200] * 3
