@@ -135,6 +135,20 @@ def answer(office: Office, index: int) -> list[Tab | OverQuota]:
     return found
 
 
+def test_who_came_while_it_was_asked_for_another_waits_for_more() -> None:
+    """One was asked for and came: the first takes it, and the others are no more refused for it."""
+    office = Office(2, sessions=3)
+    found = [office.enter(1)]
+    report = over_wire(office.borrowers[1].report(office.now))
+    found += [office.enter(1) for _ in range(5)]
+    answered, short = office.lender.hear(1, report, office.now)
+    assert not short
+    office.borrowers[1].settle(over_wire(answered), office.now)
+    assert [len(each) for each in found] == [1, 0, 0, 0, 0, 0]
+    office.settle()
+    assert [isinstance(each, Tab) for (each,) in found] == [True] * 3 + [False] * 3
+
+
 def test_who_is_refused_is_counted_once_and_asking_waits_for_news() -> None:
     office = Office(2, sessions=1)
     answer(office, 0)

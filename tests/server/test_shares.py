@@ -81,6 +81,29 @@ def test_one_after_another_and_all_at_once(tmp_path: Path) -> None:
     asyncio.run(main())
 
 
+def test_those_who_come_while_one_is_asked_for_get_what_there_is(tmp_path: Path) -> None:
+    """What comes for the first is no verdict on those who came after it was asked for."""
+
+    async def main() -> None:
+        async with crew(tmp_path, sessions=7) as (workers, tasks):
+            for step in range(10):
+                coming = []
+                for _ in range(9):
+                    coming.append(tasks.create_task(workers[1].enter()))
+                    for _ in range(step):
+                        await asyncio.sleep(0)
+                tabs = [tab for tab in await asyncio.gather(*coming) if tab is not None]
+                assert len(tabs) == 7
+                for tab in tabs:
+                    tab.close()
+                await asyncio.sleep(0.25)  # what was refused is not asked for again at once
+                other = await workers[2].enter()  # which takes back what is not used
+                assert other is not None
+                other.close()
+
+    asyncio.run(main())
+
+
 def test_who_is_silent_keeps_what_it_holds_and_the_others_go_on(tmp_path: Path) -> None:
     async def main() -> None:
         async with crew(tmp_path, sessions=100) as (workers, tasks):

@@ -7,7 +7,7 @@ that it holds. This module must not know sessions, nor where a portion comes fro
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from relay.errors import OverQuota
@@ -166,19 +166,22 @@ class Account:
         portion.waiting.append(Waiting(needs, go, now + PATIENCE))
         portion.press()
 
-    def release(self, now: float) -> list[Callable[[], None]]:
-        """Those who need not wait any longer."""
+    def release(self, now: float) -> Iterator[Callable[[], None]]:
+        """Those who need not wait any longer. Each is to be called before the next is asked for:
+        what it takes the others have to wait for."""
         portion = self.portion
         if portion is None or not portion.waiting:
-            return []
-        released: list[Callable[[], None]] = []
+            return
         waiting, portion.waiting = portion.waiting, []
+        has_moved = False
         for each in waiting:
             if now < each.until and any(self._lacks(portion, kind, now) for kind in each.needs):
                 portion.waiting.append(each)
             else:
-                released.append(each.go)
-        return released
+                has_moved = True
+                yield each.go
+        if has_moved and portion.waiting:
+            portion.press()
 
     def refill(self) -> None:
         """There is more to send: shares are dealt anew, and those go on who waited."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from relay.errors import RelayError, Unavailable
@@ -114,16 +115,17 @@ class Shares:
 
 async def known(account: Account, needs: tuple[str, ...], clock: Callable[[], float]) -> None:
     """Wait until it can be told whether there is one more of each limit named: as a rule, not."""
-    if not account.lacks(needs, clock()):
-        return
-    done = asyncio.get_running_loop().create_future()
+    latest = clock() + PATIENCE
+    while account.lacks(needs, clock()) and clock() < latest:
+        # Others who waited, too, may have taken what came: then it is asked for again.
+        done = asyncio.get_running_loop().create_future()
+        account.when_known(needs, clock(), partial(_set, done))
+        await done
 
-    def go() -> None:
-        if not done.done():
-            done.set_result(None)
 
-    account.when_known(needs, clock(), go)
-    await done
+def _set(done: asyncio.Future[None]) -> None:
+    if not done.done():
+        done.set_result(None)
 
 
 async def arrive(house: House, tenant: str | None, needs: tuple[str, ...] = ()) -> None:
