@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from relay.errors import Dropped
 from relay.peer.sending import NEARLY, Delivery, SendQueue
 from relay.peer.settings import PeerSettings
+from relay.quota import Tab
 
 
 class Log:
@@ -83,6 +84,7 @@ class Bench:
             PeerSettings(**limits),
             lambda: self.now,
             self.line.reset,
+            Tab.free(),
         )
         self.done: list[int] = []
 

@@ -15,10 +15,11 @@ from aioquic.quic.events import ConnectionTerminated, StreamDataReceived, Stream
 from aioquic.quic.packet import pull_quic_transport_parameters
 from aioquic.quic.packet_builder import QuicPacketBuilder
 from aioquic.quic.stream import QuicStreamReceiver
-from aioquic.tls import Context, pull_client_hello
+from aioquic.tls import Context
 from cryptography import x509
 
 from relay.net.capsule import clip
+from relay.net.hello import server_name
 from relay.net.sender import SharedSender, SharedStream
 from relay.net.settings import QuicLimits
 from relay.net.short_way import Departure, ShortWay
@@ -299,9 +300,7 @@ class Engine(ShortWay):
             self.tls._server_handle_hello = self._read_hello  # type: ignore[method-assign]
 
     def _read_hello(self, input_buf: Buffer, initial_buf: Buffer, handshake_buf: Buffer) -> None:
-        start = input_buf.tell()
-        self.server_name = pull_client_hello(input_buf).server_name or ""
-        input_buf.seek(start)
+        self.server_name = server_name(input_buf.data_slice(input_buf.tell(), input_buf.capacity))
         Context._server_handle_hello(self.tls, input_buf, initial_buf, handshake_buf)
 
     def _replenish_connection_ids(self) -> None:

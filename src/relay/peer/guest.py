@@ -108,9 +108,10 @@ class Guest:
         self._introduced: events.Opened | None = None
         self._held: list[events.Event] = []
         self.scope: Scope | None = None
+        self.tab = tab or Tab.free()
         self.watching = Watching(self)
         self.publishing = Publishing(self)
-        self.sit(tab or Tab.free())
+        self.sit(self.tab)
         self.probes: dict[int, tuple[int, int, float]] = {}
         """Streams on which the peer hears our estimates, with the last one and its time."""
         self._hears: dict[type, Callable[[Any], None]] = {

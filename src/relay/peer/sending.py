@@ -232,12 +232,13 @@ class SendQueue:
         settings: PeerSettings,
         clock: Callable[[], float],
         reset: Callable[[int, int], None],
+        tab: Tab,
     ) -> None:
         self.transport = transport
         self.settings = settings
         self.clock = clock
         self.reset = reset
-        self.tab = Tab.free()
+        self.tab = tab
         """Whose account pays for what is sent."""
         self.backlog = 0
         """Bytes that wait."""

@@ -29,7 +29,9 @@ class Watching:
     def __init__(self, guest: Guest) -> None:
         self.guest = guest
         self.session = guest.session
-        self.queue = SendQueue(guest.transport, guest.settings, guest.clock, self.session.reset)
+        self.queue = SendQueue(
+            guest.transport, guest.settings, guest.clock, self.session.reset, guest.tab
+        )
         self.viewings: dict[int, Viewing] = {}
         self.waiting: dict[int, events.Subscribed] = {}
         """Subscriptions for which it is not known yet whether the tenant may have them."""

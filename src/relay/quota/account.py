@@ -8,6 +8,7 @@ that it holds. This module must not know sessions, nor where a portion comes fro
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from relay.errors import OverQuota
@@ -26,6 +27,8 @@ ROUND = 0.1
 
 LEAST = 1200
 """Bytes that a session may send at least when it is its turn: about one packet."""
+
+_LIMITS = attrgetter(*COUNTS, *RATES)
 
 Hit = Callable[[str, str, int, float], None]
 """Told of a breach: tenant, kind, limit, now."""
@@ -103,7 +106,7 @@ class Account:
 
     def _set_rates(self, now: float) -> None:
         quota, own = self.quota, self._rate
-        self.is_limited = any(getattr(quota, kind) for kind in (*COUNTS, *RATES))
+        self.is_limited = any(_LIMITS(quota))
         self.arriving = own(self.arriving, quota.sessions_per_second, now)
         self.announcing = own(self.announcing, quota.announces_per_second, now)
         self.incoming = own(self.incoming, quota.ingress_bits / BITS, now, True)

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from relay.quota.account import Account
 from relay.quota.limits import Quota
 
+_UNLIMITED = Quota()
+
 
 def _nothing() -> None:
     """Nobody is to be woken."""
@@ -37,7 +39,7 @@ class Tab:
     @classmethod
     def free(cls) -> Tab:
         """A tab on an account of its own without limits, where nobody keeps books."""
-        return cls(Account("", Quota(), lambda *what: None))
+        return cls(Account("", _UNLIMITED, lambda *what: None))
 
     def close(self) -> None:
         """The session is gone. Harmless when it was closed before."""

@@ -13,7 +13,9 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
+from operator import attrgetter
+from typing import Any
 
 from relay.errors import BadRequest
 
@@ -112,29 +114,37 @@ class Entry:
     format: int = 1
     """How it was hashed: 1 without what came later, which is then empty."""
 
+    def row(self) -> dict[str, Any]:
+        """Its members by name."""
+        return dict(zip(_MEMBERS, _ALL(self), strict=True))
+
     @classmethod
     def of(cls, fact: Fact, number: int, previous: str) -> Entry:
         """The fact as the entry of that number. The only way in: credentials are taken out here."""
-        said = {
-            field.name: hidden(getattr(fact, field.name), field.name in _NAMES)
-            for field in fields(fact)
-            if field.name != "at"
-        }
+        said = {name: hidden(getattr(fact, name), name in _NAMES) for name in _SAID}
         at = round(fact.at * 1_000_000)
         entry = cls(number=number, at=at, previous=previous, format=FORMAT, **said)
         return replace(entry, hash=entry.digest())
 
     def digest(self) -> str:
         """What ``hash`` must be: SHA-256 of the other members, as JSON in the order above."""
-        members = asdict(self)
-        del members["hash"]
-        if self.format == 1 and not (self.tenant or self.id):
-            for later in ("tenant", "id", "format"):
-                del members[later]
+        is_first = self.format == 1 and not (self.tenant or self.id)
+        values = _FIRST_HASHED(self) if is_first else _HASHED(self)
         # What was put there by another hand may be no text at all; it is hashed to something else.
-        values = list(members.values())
         text = json.dumps(values, ensure_ascii=True, separators=(",", ":"), default=repr)
         return hashlib.sha256(text.encode()).hexdigest()
+
+
+_SAID = tuple(field.name for field in fields(Fact) if field.name != "at")
+"""What of a fact is text and becomes part of an entry as it is, but for credentials."""
+
+_MEMBERS = tuple(field.name for field in fields(Entry))
+_LATER = ("tenant", "id", "format")
+"""What the first format of entries did not have."""
+
+_ALL = attrgetter(*_MEMBERS)
+_HASHED = attrgetter(*(name for name in _MEMBERS if name != "hash"))
+_FIRST_HASHED = attrgetter(*(name for name in _MEMBERS if name not in ("hash", *_LATER)))
 
 
 def hidden(text: str, is_name: bool = False) -> str:

@@ -7,7 +7,7 @@ and no gap in it. This module must not know what entries are about.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import Select, delete, func, insert, or_, select
@@ -74,7 +74,7 @@ async def _append(connection: AsyncConnection, facts: Sequence[Fact]) -> list[En
     last = await next_number(connection, "audit", len(facts))
     first = last - len(facts) + 1
     entries = linked(facts, first, await _hash(connection, first - 1))
-    await connection.execute(insert(audit), [asdict(entry) for entry in entries])
+    await connection.execute(insert(audit), [entry.row() for entry in entries])
     return entries
 
 
