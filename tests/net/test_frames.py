@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.net.built import speedups
-from relay.net.frames import read
+from relay.net.frames import ACK, ack, read
 from relay.net.protection import makers
 from relay.net.varint import encode
 
@@ -178,3 +178,29 @@ def test_what_is_odd_is_left_to_the_library_with_all_that_follows(read) -> None:
             assert read(plain) == ([(0x01,)], odd + after), odd
             if odd[0] in (0x04, 0x05, 0x0A, 0x11):
                 break  # more bytes would complete it
+
+
+@given(
+    st.lists(st.tuples(st.integers(2, 1 << 30), st.integers(1, 1 << 30)), min_size=1, max_size=80),
+    st.integers(0, 1 << 20),
+    st.integers(30, 300),
+)
+def test_an_acknowledgement_says_as_many_of_the_newest_ranges_as_fit(
+    steps: list[tuple[int, int]], delay: int, most: int
+) -> None:
+    ranges, at = [], 0
+    for gap, size in steps:
+        ranges.append(range(at + gap, at + gap + size))
+        at = ranges[-1].stop
+    frame = ack(ranges, delay, most)
+    assert len(frame) <= most
+    buf = Buffer(data=frame)
+    assert buf.pull_uint_var() == ACK
+    found, said = pull_ack_frame(buf)
+    assert buf.eof()
+    assert said == delay
+    assert list(found) == ranges[-len(found) :]
+    if len(found) < len(ranges):
+        assert len(frame) > most - 24, "more would have fit"
+    if len(found) < 60:
+        assert read(frame)[1] == b""

@@ -1,16 +1,17 @@
-"""Reading the frames of every day in a 1-RTT packet (RFC 9000, 19): acknowledgements, stream data,
-breaking off and limits.
+"""The frames of every day in a 1-RTT packet (RFC 9000, 19): acknowledgements, stream data, breaking
+off and limits are read, acknowledgements are written.
 
-`relay.net.speedups` does the same in C while it opens a packet. The law: a frame that is not of
+`relay.net.speedups` reads the same in C while it opens a packet. The law: a frame that is not of
 every day, is cut off or holds a number out of range is not read, and neither is what follows it.
 This module must not know what a frame does.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from relay.net.varint import decode
+from relay.net.varint import decode, encode
 
 PADDING, PING, ACK = 0x00, 0x01, 0x02
 RESET_STREAM, STOP_SENDING = 0x04, 0x05
@@ -26,6 +27,9 @@ MAX_STREAM_DATA: stream and limit. MAX_DATA and MAX_STREAMS: the limit. PING: no
 
 _UNTIDY = 64
 """Ranges of an ACK frame, beyond the first, up to which it is read here."""
+
+_COUNT_SIZE = 2
+"""Bytes of how many more ranges there are than one."""
 
 _MAX_STREAM_COUNT = 1 << 60
 _MAX_OFFSET = (1 << 62) - 1
@@ -64,6 +68,27 @@ def read(plain: bytes) -> tuple[list[Frame], bytes]:
     except _Odd:
         pass
     return frames, plain[at:]
+
+
+def ack(ranges: Sequence[range], delay: int, most: int) -> bytes:
+    """An ACK frame (19.3) of packets, in ascending order, and a delay as it is encoded.
+
+    Of ``most`` bytes at most, which the newest range must fit: the oldest that do not are left out
+    (13.2.3).
+    """
+    newest = ranges[-1]
+    head = b"%c%b%b" % (ACK, encode(newest.stop - 1), encode(delay))
+    said = [encode(len(newest) - 1)]
+    room = most - len(head) - len(said[0]) - _COUNT_SIZE
+    start = newest.start
+    for each in ranges[-2::-1]:
+        more = encode(start - each.stop - 1) + encode(len(each) - 1)
+        room -= len(more)
+        if room < 0:
+            break
+        said.append(more)
+        start = each.start
+    return b"".join((head, encode(len(said) - 1), *said))
 
 
 def _number(plain: bytes, at: int) -> tuple[int, int]:

@@ -11,13 +11,12 @@ from __future__ import annotations
 from math import ceil
 from typing import Any
 
-from aioquic._buffer import Buffer
 from aioquic.buffer import encode_uint_var
-from aioquic.quic.packet import push_ack_frame
 from aioquic.quic.packet_builder import QuicDeliveryState
 from aioquic.quic.stream import QuicStream, QuicStreamReceiver
 
 from relay.net.ackrate import AckRate
+from relay.net.frames import ack
 from relay.net.incoming import Incoming
 from relay.net.mtu import PathMtu
 from relay.net.recovery import Handler, Recovery, Train
@@ -171,46 +170,51 @@ class Outgoing(Incoming):
     def _send_mixed(self, now: float, ack_due: bool, packets: list[Datagrams]) -> bool:
         """Send a packet of whatever there is: an acknowledgement, resets, stops, bytes of several
         streams or to be sent again. Answers whether more may follow."""
-        pacer, control, space = self._loss._pacer, self._loss._cc, self._space
+        control, space = self._loss._cc, self._space
         overhead = self._overhead
-        number = self._packet_number
-        train = Train(number, number, 0, now)
         room = min(self._max_datagram_size, control.congestion_window - control.bytes_in_flight)
         frames: list[bytes] = []
         eliciting = False
         if ack_due:
             frames.append(self._ack_frame(now))
             # Now and then the peer has to say that it knows of the gaps: they are forgotten then.
-            if len(space.ack_queue) > 1 and number % _KNOWN_EVERY == 0 and room > _ACK_SIZE * 2:
-                frames.append(_PING)
-                eliciting = True
+            if len(space.ack_queue) > 1 and self._packet_number % _KNOWN_EVERY == 0:
+                eliciting = room > _ACK_SIZE * 2
+                frames += [_PING] * eliciting
+            if not (eliciting or self._stirred):
+                # Nobody acknowledges this, and nothing hangs on its arrival.
+                packets.append(self._sealed(frames))
+                return False
+        train = Train(self._packet_number, self._packet_number, 0, now)
         filled = self._fill(room - overhead - sum(map(len, frames)), frames, train)
         if not frames:
             return False
-        payload = b"".join(frames)
-        packet = self._seal(payload)
-        packets.append((packet, len(packet)))
-        if pacer.packet_time is not None:
-            pacer.bucket_time = max(0.0, pacer.bucket_time - pacer.packet_time)
+        packet = self._sealed(frames)
+        packets.append(packet)
         if not (eliciting or filled):
-            # Nobody acknowledges this, and nothing hangs on its arrival.
             return False
         if ack_due:
             known = self._on_ack_delivery, (space, space.largest_received_packet)
             train.handlers = [*train.handlers, known]
-        train.sent_bytes = train.full = len(payload) + overhead
+        train.sent_bytes = train.full = packet[1]
         self._enter(train)
         return filled
+
+    def _sealed(self, frames: list[bytes]) -> Datagrams:
+        """A packet of frames, as the pacer counts it."""
+        packet = self._seal(b"".join(frames))
+        pacer = self._loss._pacer
+        if pacer.packet_time is not None:
+            pacer.bucket_time = max(0.0, pacer.bucket_time - pacer.packet_time)
+        return packet, len(packet)
 
     def _ack_frame(self, now: float) -> bytes:
         space = self._space
         received = space.largest_received_time
         delay = int((now - (received or now)) * 1000000) >> self._local_ack_delay_exponent
-        buf = Buffer(capacity=_ACK_SIZE)
-        buf.push_uint_var(0x02)
-        push_ack_frame(buf, space.ack_queue, delay, _ACK_SIZE - 1)
         space.ack_at = None
-        return buf.data
+        ranges: list[range] = space.ack_queue._RangeSet__ranges  # type: ignore[attr-defined]
+        return ack(ranges, delay, _ACK_SIZE)
 
     def _fill(self, room: int, frames: list[bytes], train: Train) -> bool:
         """Add frames of streams whose turn it is; answers whether there are any."""
