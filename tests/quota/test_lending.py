@@ -285,6 +285,30 @@ def test_never_more_than_there_is_while_messages_cross(
         assert office.lender.lent(A, "sessions") <= limit
 
 
+@settings(max_examples=500, deadline=None)
+@given(
+    st.lists(st.tuples(st.sampled_from(["enter", "move", "move"]), st.integers(0, 2)), max_size=80),
+    st.integers(1, 12),
+)
+def test_all_come_in_that_there_is_room_for_while_messages_cross(
+    ops: list[tuple[str, int]], limit: int
+) -> None:
+    """Nobody is refused for what another was lent and has not taken."""
+    office = Slow(3, sessions=limit)
+    found: list[list[Any]] = []
+    for name, index in ops:
+        if name == "enter":
+            found.append(office.enter(index))
+        else:
+            office.move(index)
+    for _ in range(50):
+        for index in range(3):
+            office.move(index)
+    assert all(found), "somebody still waits"
+    admitted = sum(isinstance(tab, Tab) for (tab,) in found)
+    assert admitted == min(limit, len(found))
+
+
 def test_an_answer_that_was_overtaken_counts_for_nothing() -> None:
     office = Slow(3, sessions=1)
     first = office.enter(0)
