@@ -353,6 +353,26 @@ def test_shared_announcements_wait_in_order_and_are_heard_when_there_is_room(wor
     assert heard() == ["x", "y", "z"]
 
 
+def test_shared_announcements_that_wait_for_an_answer_are_none_too_many(
+    world: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(relay.peer.publishing, "MAX_POSTPONED", 3)
+    shared = Shared(world)
+    limit(world, a={"broadcasts": 300})
+    one = member(world, "a")
+    for number in range(300):
+        one.publish(f"n{number}", t=MICRO)
+    assert not shared.ledger.accounts["a"].broadcasts
+    for _ in range(20):
+        shared.turn()
+    assert shared.ledger.accounts["a"].broadcasts == 300
+    assert world.house.origin.find("a/n299") is not None
+    for number in range(300, 306):  # these wait because there is no room, and are too many
+        one.publish(f"n{number}", t=MICRO)
+        shared.turn()
+    assert one.wire.server.closed[0] == OverQuota.session_code
+
+
 def test_shared_announcements_where_too_many_wait_already(
     world: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

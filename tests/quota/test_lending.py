@@ -344,6 +344,27 @@ def test_what_is_used_when_a_limit_comes_is_told_though_a_report_is_lost() -> No
     assert isinstance(answer(office, 0)[0], OverQuota)
 
 
+@pytest.mark.parametrize("first", [0, 1])
+def test_what_was_lent_before_others_told_what_they_use_goes_back(first: int) -> None:
+    """A limit where there was none reaches one worker before the other."""
+    office = Office(2, sessions=0)
+    for index in (0, 1):
+        for _ in range(100):
+            answer(office, index)
+    office.limits = Limits(office.limits.settings, {A: Override(sessions=150)})
+    office.ledgers[first].obey(office.limits, office.now)
+    answer(office, first)
+    assert office.used() == 201, "the other's hundred are not known yet"
+    assert office.held() > 101
+    office.ledgers[1 - first].obey(office.limits, office.now)
+    office.turn(1 - first)
+    used = office.used()
+    assert office.held() == used
+    office.now += INTERVAL
+    for index in (0, 1):
+        assert isinstance(answer(office, index)[0], OverQuota)
+
+
 def test_a_new_lender_lends_nothing_before_it_has_heard_of_all() -> None:
     office = Office(3, sessions=4)
     for index in (0, 1, 1):

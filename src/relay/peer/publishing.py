@@ -62,7 +62,7 @@ class Publishing:
         self._denied: dict[Path, tuple[tuple[int, ...], Price]] = {}
         """What the peer announces in vain, with chain and cost; heard when rights widen."""
         self._backlog: dict[Path, tuple[tuple[int, ...], Price]] = {}
-        """What was announced too much at once."""
+        """What was announced too much at once, or while it is being asked if there is room."""
         self.taken = 0
         """Announcements taken in since the last turn began."""
         self._postponed: dict[Path, tuple[tuple[int, ...], Price]] = {}
@@ -147,6 +147,7 @@ class Publishing:
     def _sought(self) -> None:
         self._seeks = False
         self._hear_postponed()
+        self.next_turn()
 
     # -- announcements -----------------------------------------------------------------------
 
@@ -161,7 +162,8 @@ class Publishing:
             self.unannounced(events.Unannounced(path))
             self.deny(path, BadRequest("its chain names a relay twice"))
             return
-        if (self.taken < MAX_TAKEN and not self._backlog) or len(self._backlog) >= MAX_BACKLOG:
+        is_its_turn = self.taken < MAX_TAKEN and not self._backlog and not self._seeks
+        if is_its_turn or len(self._backlog) >= MAX_BACKLOG:
             self.take(path, hops, price)
         else:
             self._backlog[path] = hops, price
@@ -176,12 +178,12 @@ class Publishing:
             self.hear(path, hops, price)
 
     def next_turn(self) -> None:
-        """A new turn: go on with what had to wait."""
+        """A new turn: go on with what had to wait, unless it waits for what is being asked."""
         self.taken = 0
-        while self._backlog and self.taken < MAX_TAKEN:
+        while self._backlog and self.taken < MAX_TAKEN and not self._seeks:
             path = next(iter(self._backlog))
             self.take(path, *self._backlog.pop(path))
-        if self._backlog:
+        if self._backlog and not self._seeks:
             self.guest.transport.wake()
 
     def hear(self, path: Path, hops: tuple[int, ...], price: Price) -> None:

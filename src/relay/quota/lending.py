@@ -128,6 +128,10 @@ class Lender:
                     counts.setdefault(tenant, {})[kind] = [granted, want]
                     if granted < want and self.is_ready:
                         short.setdefault(tenant, []).append(kind)
+                elif 0 < getattr(quota, kind) < self.lent(tenant, kind):
+                    # Where there was no limit before: some were lent more before others had told
+                    # what they use, and what of that is not used goes back.
+                    short.setdefault(tenant, []).append(kind)
         rates = {
             tenant: {
                 kind: self._pour(tenant, kind, worker, limits.of(tenant), moved, now)
@@ -163,8 +167,8 @@ class Lender:
         for tenant, kinds in short.items():
             quota = limits.of(tenant)
             for kind in kinds:
-                entry = answer["counts"][tenant][kind]
-                if entry[1] > entry[0]:
+                entry = answer["counts"].get(tenant, {}).get(kind)
+                if entry is not None and entry[1] > entry[0]:
                     entry[0] += self._lend(tenant, kind, worker, entry[1] - entry[0], quota)
 
     def _is_next(self, worker: int, life: str, turn: int) -> bool:
