@@ -25,7 +25,7 @@ def order(number: int) -> tuple[str, ...]:
 def tables(given: Sequence[str], workers: int) -> Tables:
     """``table.key=value`` as TOML tables. Raises `click.BadParameter`."""
     more: Tables = {}
-    for each in [*given, f"server.workers={workers}"]:
+    for each in [f"server.workers={workers}", *given]:
         path, equals, value = each.partition("=")
         table, dot, key = path.rpartition(".")
         if not equals or not dot:
