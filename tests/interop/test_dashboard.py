@@ -252,9 +252,9 @@ def test_it_publishes_a_moving_picture_and_watches_it(stage: Callable[[], Any]) 
                 await page.see("#try-state", "On air")
                 await page.until("Number(document.querySelector('#try-frames').textContent) > 60")
                 assert int(await page.text("#try-groups")) >= 2
-                # Both are of the last seconds: a machine that stood still has none to show.
+                # Of the last seconds: a machine that stood still has nothing to show yet.
                 await page.until("parseFloat(document.querySelector('#try-fps').textContent) > 5")
-                await page.until(LATENCY_BELOW_A_SECOND)
+                assert 0 < int((await page.text("#try-latency")).split()[0]) < 1000
                 assert "anon/picture" in {each.path for each in here.relay.house.origin.on_air()}
                 # What is seen is what was drawn, not a black rectangle.
                 assert await page.evaluate(BRIGHT) > 20
@@ -267,11 +267,6 @@ def test_it_publishes_a_moving_picture_and_watches_it(stage: Callable[[], Any]) 
 
     asyncio.run(main())
 
-
-LATENCY_BELOW_A_SECOND = """(() => {
-  const late = parseFloat(document.querySelector("#try-latency").textContent);
-  return late > 0 && late < 1000;
-})()"""
 
 BRIGHT = """(() => {
   const seen = document.querySelector("#try-seen");

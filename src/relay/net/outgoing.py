@@ -170,23 +170,22 @@ class Outgoing(Incoming):
     def _send_mixed(self, now: float, ack_due: bool, packets: list[Datagrams]) -> bool:
         """Send a packet of whatever there is: an acknowledgement, resets, stops, bytes of several
         streams or to be sent again. Answers whether more may follow."""
-        control, space = self._loss._cc, self._space
-        overhead = self._overhead
+        control, space, number = self._loss._cc, self._space, self._packet_number
         room = min(self._max_datagram_size, control.congestion_window - control.bytes_in_flight)
         frames: list[bytes] = []
         eliciting = False
         if ack_due:
             frames.append(self._ack_frame(now))
             # Now and then the peer has to say that it knows of the gaps: they are forgotten then.
-            if len(space.ack_queue) > 1 and self._packet_number % _KNOWN_EVERY == 0:
-                eliciting = room > _ACK_SIZE * 2
-                frames += [_PING] * eliciting
+            if len(space.ack_queue) > 1 and number % _KNOWN_EVERY == 0 and room > _ACK_SIZE * 2:
+                frames.append(_PING)
+                eliciting = True
             if not (eliciting or self._stirred):
                 # Nobody acknowledges this, and nothing hangs on its arrival.
                 packets.append(self._sealed(frames))
                 return False
-        train = Train(self._packet_number, self._packet_number, 0, now)
-        filled = self._fill(room - overhead - sum(map(len, frames)), frames, train)
+        train = Train(number, number, 0, now)
+        filled = self._fill(room - self._overhead - sum(map(len, frames)), frames, train)
         if not frames:
             return False
         packet = self._sealed(frames)

@@ -28,7 +28,8 @@ SWEEP = 5.0
 """Seconds between looks for rates that nobody owes anything of."""
 
 Short = dict[str, list[str]]
-"""Limits by tenant of which somebody needs more than there is left."""
+"""Limits by tenant of which somebody needs more than there is left, or more is lent than there
+is."""
 
 
 @dataclass(slots=True)
@@ -102,7 +103,7 @@ class Lender:
         return sum(self._held.get(tenant, {}).get(kind, {}).values())
 
     def hear(self, worker: int, report: Mapping[str, Any], now: float) -> tuple[Any, Short]:
-        """A worker's report: the answer, and what there is too little of to fulfil it."""
+        """A worker's report: the answer, and of what some must be taken back."""
         answer = {"lender": self.name, "turn": report["turn"], "is_stale": False}
         if not self._is_next(worker, report["life"], report["turn"]):
             answer |= {"turn": self._turns[worker][1], "is_stale": True}

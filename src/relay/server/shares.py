@@ -15,7 +15,7 @@ from typing import Any
 
 from relay.errors import RelayError, Unavailable
 from relay.peer.guest import House
-from relay.quota import Account, Borrower, Ledger, Lender
+from relay.quota import Account, Borrower, Ledger, Lender, portion
 from relay.quota.lending import Short
 from relay.quota.purse import INTERVAL
 from relay.server.colleagues import PATIENCE, Answer, Colleagues
@@ -115,7 +115,7 @@ class Shares:
 
 async def known(account: Account, needs: tuple[str, ...], clock: Callable[[], float]) -> None:
     """Wait until it can be told whether there is one more of each limit named: as a rule, not."""
-    latest = clock() + PATIENCE
+    latest = clock() + portion.PATIENCE
     while account.lacks(needs, clock()) and clock() < latest:
         # Others who waited, too, may have taken what came: then it is asked for again.
         done = asyncio.get_running_loop().create_future()
