@@ -6,9 +6,9 @@ waiting out. It shows no costs: being looked at costs time.
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
-import threading
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -24,36 +24,38 @@ SPY = Path(sys.executable).with_name("py-spy")
 WAITING = ("EpollSelector.select ", "Runner.run ")
 """py-spy takes the end of a wait for work: asyncio's, or uvloop's, which has no frame."""
 
+LOOKING = "Sampling process"
+"""What py-spy says when it has begun."""
+
 TOP = 30
 """Functions in a table."""
 
 
 class Spy:
-    """Two recordings in one turn: a picture in its first half, stacks to count in its second."""
+    """One recording of one turn, from the first moment of the load to its last."""
 
-    def __init__(self, picture: Path, stacks: Path, seconds: float, rate: int) -> None:
-        self.outputs = (("flamegraph", picture), ("raw", stacks))
-        self.seconds, self.rate = seconds, rate
-        self.trouble = ""
-        self._thread: threading.Thread | None = None
+    def __init__(self, kind: str, file: Path, rate: int) -> None:
+        """``kind`` is what py-spy is to write: a ``flamegraph``, or ``raw`` stacks to count."""
+        self._options = ["--format", kind, "--output", str(file), "--rate", str(rate)]
+        self._spy: subprocess.Popen[str] | None = None
+        self._said = self.trouble = ""
 
     def watch(self, relay: Running, word: str) -> None:
-        """Begin when the load does, and be done when it is."""
+        """Look while the load works: it does not begin before this is looking, and a storm may be
+        over within a second."""
         if word == "begin":
-            self._thread = threading.Thread(target=self._record, args=(relay.pid,))
-            self._thread.start()
-        elif word == "end" and self._thread is not None:
-            self._thread.join()
-
-    def _record(self, pid: int) -> None:
-        half = max(1, int(self.seconds / 2))
-        for kind, file in self.outputs:
-            words = [str(SPY), "record", "--pid", str(pid), "--subprocesses", "--function"]
-            words += ["--format", kind, "--duration", str(half), "--rate", str(self.rate)]
-            words += ["--output", str(file)]
-            done = subprocess.run(words, capture_output=True, text=True, check=False)
-            if done.returncode:
-                self.trouble = done.stderr.strip()[-500:]
+            words = [str(SPY), "record", "--pid", str(relay.pid), "--subprocesses", "--function"]
+            self._spy = subprocess.Popen(
+                words + self._options, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            )
+            assert self._spy.stdout is not None
+            while (line := self._spy.stdout.readline()) and LOOKING not in line:
+                self._said += line
+        elif word == "end" and self._spy is not None:
+            self._spy.send_signal(signal.SIGINT)
+            self._said += self._spy.communicate()[0]
+            if self._spy.returncode:
+                self.trouble = self._said.strip()[-500:]
 
 
 def counted(lines: Iterable[str]) -> tuple[Counter[str], Counter[str], int]:
@@ -101,15 +103,14 @@ def main(
     """Record our relay under one case: a flame graph, and the functions that take most."""
     out.mkdir(parents=True, exist_ok=True)
     picture, stacks = out / f"{name}.svg", out / f"{name}.stacks"
-    # what an earlier run left is not this one's
-    for file in (picture, stacks):
-        file.unlink(missing_ok=True)
-    spy = Spy(picture, stacks, seconds, rate)
-    turn = take_turn(OURS, CASES[name], seconds, tables(given, workers), workers, spy.watch)
-    if spy.trouble or turn.trouble:
-        click.echo(spy.trouble or turn.trouble, err=True)
-    if not stacks.is_file():
-        raise click.ClickException("nothing was recorded")
+    for kind, file in (("flamegraph", picture), ("raw", stacks)):
+        file.unlink(missing_ok=True)  # what an earlier run left is not this one's
+        spy = Spy(kind, file, rate)
+        turn = take_turn(OURS, CASES[name], seconds, tables(given, workers), workers, spy.watch)
+        if spy.trouble or turn.trouble:
+            click.echo(spy.trouble or turn.trouble, err=True)
+        if not file.is_file():
+            raise click.ClickException("nothing was recorded")
     text = table(stacks.read_text().splitlines())
     (out / f"{name}.txt").write_text(text)
     click.echo(f"{text}{picture}")

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import types
 import xml.etree.ElementTree as ElementTree
 from collections import Counter
 from pathlib import Path
@@ -265,6 +266,44 @@ def test_samples_are_counted_by_function_and_by_what_it_calls(bench):
     shown = profiling.table(lines)
     assert "  37.5%   37.5%  seal" in shown
     assert "   0.0%  100.0%  main" in shown
+
+
+SPY = """#!{python}
+import pathlib, signal, sys, time
+file = pathlib.Path(sys.argv[sys.argv.index("--output") + 1])
+signal.signal(signal.SIGINT, lambda *_: sys.exit(file.write_text("looked") * 0))
+time.sleep(0.2)
+file.write_text("looking")
+print("py-spy> Sampling process 500 times a second.", flush=True)
+time.sleep(60)
+"""
+
+
+def test_the_load_begins_when_the_spy_looks_and_the_spy_ends_with_the_load(
+    bench, tmp_path, monkeypatch
+):
+    profiling, relay = bench("profiling"), types.SimpleNamespace(pid=1)
+    spy, file = tmp_path / "py-spy", tmp_path / "stacks"
+    spy.write_text(SPY.format(python=sys.executable))
+    spy.chmod(0o755)
+    monkeypatch.setattr(profiling, "SPY", spy)
+    watching = profiling.Spy("raw", file, rate=500)
+    watching.watch(relay, "begin")
+    assert file.read_text() == "looking"
+    watching.watch(relay, "end")
+    assert (file.read_text(), watching.trouble) == ("looked", "")
+
+
+def test_a_spy_that_may_not_look_is_quoted(bench, tmp_path, monkeypatch):
+    profiling, relay = bench("profiling"), types.SimpleNamespace(pid=1)
+    spy = tmp_path / "py-spy"
+    spy.write_text("#!/bin/sh\necho permission denied >&2; exit 1\n")
+    spy.chmod(0o755)
+    monkeypatch.setattr(profiling, "SPY", spy)
+    watching = profiling.Spy("raw", tmp_path / "stacks", rate=500)
+    watching.watch(relay, "begin")
+    watching.watch(relay, "end")
+    assert watching.trouble == "permission denied"
 
 
 # A browser
