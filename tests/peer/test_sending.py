@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from relay.errors import Dropped
-from relay.peer.sending import NEARLY, Delivery, SendQueue
+from relay.peer.sending import AMPLE, NEARLY, Delivery, SendQueue
 from relay.peer.settings import PeerSettings
 from relay.quota import Tab
 
@@ -121,6 +121,64 @@ def test_a_group_leaves_whole_and_is_forgotten(bench: Callable[..., Bench]) -> N
     b.queue.drain()
     assert (b.line.out, b.line.ended, b.done) == ({1: b"abcdef"}, {1}, [1])
     assert (b.queue.backlog, b.queue.count, log.readers) == (0, 0, [])
+
+
+def test_what_finds_ample_room_does_not_wait_for_the_turn_to_end(
+    bench: Callable[..., Bench],
+) -> None:
+    b = bench()
+    log = Log()
+    b.deliver(log, 1)
+    log.write(b"opens")
+    b.queue.drain()
+    b.line.room = AMPLE * 3
+    wakes = b.line.wakes
+    log.write(b"abc")
+    assert (b.line.out, b.line.wakes, b.queue.backlog) == ({1: b"opensabc"}, wakes, 0)
+    log.write(b"defg")
+    assert b.line.out == {1: b"opensabc"}
+    log.write(b"h")
+    assert b.line.out == {1: b"opensabc"}, "it would overtake"
+    b.queue.drain()
+    assert b.line.out == {1: b"opensabcdefgh"}
+    b.line.room = 100
+    log.write(b"i")
+    log.finish()
+    b.queue.drain()
+    assert (b.line.out, b.line.ended, b.done) == ({1: b"opensabcdefghi"}, {1}, [1])
+
+
+def test_where_room_is_scarce_what_is_more_urgent_goes_first(
+    bench: Callable[..., Bench],
+) -> None:
+    b = bench()
+    dull, urgent = Log(b"1"), Log(b"2")
+    b.deliver(dull, 1, priority=0)
+    b.deliver(urgent, 2, priority=9)
+    b.queue.drain()
+    b.line.order.clear()
+    b.line.room = AMPLE * 5 - 1
+    dull.write(b"11111")
+    urgent.write(b"2")
+    b.queue.drain()
+    assert b.line.order == [2, 1]
+
+
+@pytest.mark.parametrize("why", ["no credit for streams", "a stream without room"])
+def test_bytes_do_not_overtake_those_who_wait(bench: Callable[..., Bench], why: str) -> None:
+    b = bench()
+    dull = Log(b"1")
+    b.deliver(dull, 1, priority=0)
+    b.queue.drain()
+    b.line.credit, b.line.streams[2] = (0, 9) if "credit" in why else (1, 0)
+    b.deliver(Log(b"2"), 2, priority=9)
+    b.queue.drain()
+    b.line.order.clear()
+    dull.write(b"1")
+    assert b.line.order == []
+    b.line.credit, b.line.streams[2] = 1, 9
+    b.queue.drain()
+    assert b.line.order == [2, 1]
 
 
 def test_priority_then_newest(bench: Callable[..., Bench]) -> None:

@@ -27,6 +27,9 @@ NEARLY = 32_768
 """Bytes of a complete group that has begun and goes before newer ones: where each group is larger
 than the path takes at once, the next would stop it halfway, and none would ever arrive whole."""
 
+AMPLE = 4
+"""Times the bytes of a chunk that a connection must take for it to be handed over at once."""
+
 _FIRST = 1 << 62
 """Above all sequences (at most 62 bits)."""
 
@@ -105,8 +108,18 @@ class Delivery:
         """More bytes of the group exist."""
         if self.over:
             return  # dropped while the group was telling its readers
+        queue, stream = self.queue, self.stream
+        if (
+            stream is not None
+            and not self.queued
+            and self.excerpt is None
+            and queue.has_ample_room(stream, size)
+        ):
+            self.cursor += 1
+            queue.count_sent(size)
+            self.put(stream, self.log.chunks[-1], False)
+            return
         self.unsent += size
-        queue = self.queue
         queue.backlog += size
         if not self.queued:
             queue.push(self)
@@ -299,6 +312,15 @@ class SendQueue:
         return (
             self.backlog > self.settings.max_backlog
             or len(self._followed) > self.settings.max_waiting_groups
+        )
+
+    def has_ample_room(self, stream: int, size: int) -> bool:
+        """Whether so many bytes need not wait in line for this turn's end: nobody does, and the
+        connection takes so much more that what is more urgent finds room in this turn, too."""
+        return (
+            not (self._ready or self._blocked or self._unopened)
+            and self.tab.account.outgoing is None
+            and self.transport.capacity(stream) >= size * AMPLE
         )
 
     def drain(self) -> None:
