@@ -109,6 +109,8 @@ class Connection:
         """The client certificate the peer showed, checked."""
         self.is_terminated = False
         """Whether QUIC has forgotten the connection, closing period included."""
+        self.is_due = False
+        """Whether the application may have something to say before packets are built."""
         self._remote = remote
         self._begin = begin
         self._is_told = False
@@ -119,7 +121,8 @@ class Connection:
         return plain(self.engine.get_peer_address() or self._remote)
 
     def wake(self) -> None:
-        """Have this connection flushed."""
+        """Have this connection flushed, and its application first."""
+        self.is_due = True
         self.host.wake(self)
 
     def feed(self, datagrams: list[bytes], address: Address, now: float) -> None:
@@ -162,6 +165,7 @@ class Connection:
 
     def take_events(self) -> None:
         """Hand up everything the engine has heard."""
+        self.is_due = True
         chunks: dict[int, list[StreamDataReceived]] = {}
         while (event := self.engine.next_event()) is not None:
             if isinstance(event, StreamDataReceived):
@@ -175,11 +179,12 @@ class Connection:
             self._tell_end()
 
     def flush(self, now: float) -> list[Departure]:
-        """Give the application its last moment, then build packets."""
+        """Give the application its last moment if that is due, then build packets."""
         engine, application = self.engine, self.application
         if not engine.is_settled:
             self._tell_end()
-        if application is not None:
+        if self.is_due and application is not None:
+            self.is_due = False
             try:
                 application.flush()
             except Exception as error:

@@ -70,7 +70,8 @@ class QuicTransport:
         if not self.is_closed:
             unsent = self._engine.send(stream, data, fin)
             if not self._is_flushing:
-                self.connection.wake()
+                # Not `Connection.wake`: whoever hands bytes over has said what there is to say.
+                self.connection.host.wake(self.connection)
             if unsent > self.connection.limits.max_unsent:
                 self.close(LimitExceeded.session_code, "the peer reads too slowly (max_unsent)")
 
@@ -121,7 +122,7 @@ class QuicTransport:
         if self._is_flushing:
             self._is_due_again = True
         else:
-            self.connection.host.wake(self.connection)
+            self.connection.wake()
 
     def close(self, code: int, reason: str = "") -> None:
         """End the session; the receiver hears of it at the next flush."""

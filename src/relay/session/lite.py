@@ -468,6 +468,7 @@ class LiteSession:
             self._pending.append((flow, data))
         else:
             flow.broken(LimitExceeded.code)
+            self.transport.wake()  # which is heard of at the next flush
 
     def _begin(self, flow: Flow, stream: int, data: bytes) -> None:
         flow.stream = stream

@@ -102,7 +102,8 @@ class Receiver(Protocol):
         """A datagram arrived."""
 
     def flush(self) -> None:
-        """Last moment before packets are built: hand over what should leave now."""
+        """Last moment before packets are built, once something was heard or `Transport.wake` was
+        called: hand over what should leave now."""
 
     def connection_lost(self, code: int, reason: str) -> None:
         """The connection or session is gone; no other call follows, exactly one of these comes."""
