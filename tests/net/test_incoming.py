@@ -89,19 +89,18 @@ class Side:
         """The library forgets a stream that is over when it sends next, and until then finds fault
         with data beyond its end; the short way forgets at once (RFC 9000, 4.5, allows both)."""
         engine = self.engine
-        handlers: dict[int, Any] = engine._QuicConnection__frame_handlers  # type: ignore[attr-defined]
 
-        def handle(context: Any, kind: int, buf: Any) -> None:
-            if kind == 0x04:
-                engine._handle_reset_stream_frame(context, kind, buf)
-            else:
-                engine._handle_stream_frame(context, kind, buf)
-            for stream in list(engine._streams.values()):
-                if stream.is_finished:
-                    engine._discard(stream)
+        def forgetting(hears: Any) -> Any:
+            def handle(context: Any, kind: int, buf: Any) -> None:
+                hears(context, kind, buf)
+                for stream in list(engine._streams.values()):
+                    if stream.is_finished:
+                        engine._discard(stream)
 
-        for kind in (0x04, *range(0x08, 0x10)):
-            handlers[kind] = handle, handlers[kind][1]
+            return handle
+
+        for name in ("_handle_reset_stream_frame", "_handle_stream_frame"):
+            setattr(engine, name, forgetting(getattr(engine, name)))
 
     def say(self, packet: Packet) -> None:
         """Bring a packet."""

@@ -2,8 +2,8 @@
 
 It keeps the number of bytes that were handed over and have not left (in constant time), opens
 streams only with the peer's credit, bounds the datagram queue, and lets the receive window slide
-with what was delivered instead of doubling it for ever. This is the only module that touches the
-library's private fields; it must not know HTTP/3 or who sits above.
+with what was delivered instead of doubling it for ever. The library's private fields are touched
+here and below, nowhere else; it must not know HTTP/3 or who sits above.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from cryptography import x509
 
 from relay.net.capsule import clip
 from relay.net.hello import server_name
+from relay.net.lean import drop_callbacks
 from relay.net.sender import SharedSender, SharedStream
 from relay.net.settings import QuicLimits
 from relay.net.short_way import Departure, ShortWay
@@ -293,6 +294,8 @@ class Engine(ShortWay):
 
     def _initialize(self, peer_cid: bytes) -> None:
         super()._initialize(peer_cid)
+        if self._quic_logger is None:
+            drop_callbacks(self._cryptos.values())
         if not self._is_client:
             # Only asked for where authorities are configured; showing none is allowed.
             self.tls._request_client_certificate = self._configuration.cadata is not None

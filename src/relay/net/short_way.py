@@ -19,6 +19,7 @@ from aioquic import tls
 from aioquic.quic.stream import QuicStream, QuicStreamReceiver
 
 from relay.net.incoming import few_left
+from relay.net.lean import share_handlers
 from relay.net.outgoing import Outgoing
 from relay.net.protection import Sealer, makers
 from relay.net.sender import DEAF
@@ -65,6 +66,8 @@ class ShortWay(Outgoing):
     def __init__(self, *, short_way: bool, speedups: bool, **options: Any) -> None:
         self._is_short = short_way and aioquic.__version__ in CHECKED
         super().__init__(is_short=self._is_short, speedups=speedups, **options)
+        if aioquic.__version__ in CHECKED:
+            share_handlers(self)
         if short_way and not self._is_short:
             _tell_unchecked(aioquic.__version__)
         elif short_way and speedups and makers(speedups)[0] is Sealer:
