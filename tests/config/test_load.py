@@ -7,6 +7,7 @@ import tomli
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from relay.auth.credentials import derivation, derive, make_key
 from relay.auth.keys import generate
 from relay.config import Address, load
 from relay.errors import ConfigError
@@ -215,7 +216,7 @@ def test_file_names_are_relative_to_the_file_and_else_to_the_working_directory(
             "[quic]\nmax_datagram_size = 100",
             "relay.toml:2: quic.max_datagram_size: must be at least 1200",
         ),
-        ('[cache]\ncapacity = "75%"', "relay.toml:2: cache.capacity: expected a whole number"),
+        ('[cache]\ncapacity = "750%"', "relay.toml:2: cache.capacity: expected a whole number"),
         (
             '[server]\nversions = ["moq-lite-99"]',
             "relay.toml:2: server.versions: expected some of moq-lite-06",
@@ -366,6 +367,106 @@ def test_a_narrower_environment_replaces_a_wider_file(folder):
 def test_upstreams_variables_with_single_underscores(folder):
     environ = {"MOQ_SERVER_BIND": "127.0.0.1:9", "MOQ_IROH_SECRET": "x", "MOQ_HOME": "y"}
     assert folder.load(OPEN, environ).settings.server.listen.port == 9
+
+
+@pytest.mark.parametrize(
+    ("variable", "setting", "value"),
+    [
+        ("MOQ_CLIENT_CONNECT_TIMEOUT", "client.timeout", 7.0),
+        ("MOQ_SERVER_MAX_STREAMS", "quic.max_streams", 7),
+        ("MOQ_AUTH_PUBLIC_SUBSCRIBE", "auth.public.subscribe", ("7",)),
+        ("MOQ_SERVER_TLS_SELF_SIGN", "server.tls.generate", ("7",)),
+    ],
+)
+def test_upstreams_variables_mean_what_they_mean_there(folder, variable, setting, value):
+    found = folder.load(OPEN, {variable: "7"}).settings
+    for name in setting.split("."):
+        found = getattr(found, name)
+    assert found == value
+
+
+@pytest.mark.parametrize("name", ["MOQ_AUTH_DOMAIN", "MOQ_AUTH_PUBLIC_API", "MOQ_WEB_HTTPS_ROOT"])
+def test_a_variable_that_decides_who_may_come_in_is_obeyed_or_stops_the_start(folder, name):
+    (complaint,) = folder.complaints(OPEN, {name: "x"})
+    assert complaint.startswith(f"{name}: ")
+    assert "no such setting" not in complaint
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["MOQ_SERVER_QUIC_GSO", "MOQ_IROH_ENABLED", "MOQ_BACKOFF_MAX", "MOQ_CLUSTER_TIER"],
+)
+def test_a_variable_that_is_not_obeyed_is_said(folder, name):
+    warnings = folder.load(OPEN, {name: "1"}).warnings
+    assert f"{name}: not built here, ignored" in warnings
+
+
+def test_upstreams_settings_that_tune_do_not_stop_the_start(folder):
+    text = (
+        '[client]\nfailover_delay = "250ms"\nresolution_delay = "50ms"\nmax_streams = 9\n'
+        'version = "moq-lite-03"\n[client.backoff]\nmax = "1s"\n[client.websocket]\n'
+        "enabled = true\n[server]\nmax_streams = 99\npreferred_v4 = '1.2.3.4:5'\n"
+        '[cluster]\ntier = "x"\n'
+    )
+    loaded = folder.load(f'{text}[auth]\npublic = ""\nmtls_tier = "x"\n')
+    assert loaded.settings.quic.max_streams == 99
+    ignored = [line for line in loaded.warnings if "not built here" in line]
+    assert len(ignored) == 9
+
+
+def test_what_other_servers_call_it_is_answered_with_what_it_is_called_here(folder):
+    text = "[jwt]\nissuer = 'x'\n[authentication]\nadmin_api_key = 'y'\n"
+    first, second, *_ = folder.complaints(text)
+    assert "auth.issuer" in first
+    assert "admin.api_key" in second
+
+
+def test_a_cache_may_be_a_share_of_the_memory(folder):
+    half = folder.load(OPEN + '[cache]\ncapacity = "50%"\n').settings.cache.cache_bytes
+    tenth = folder.load(OPEN + '[cache]\ncapacity = "10%"\n').settings.cache.cache_bytes
+    assert half > tenth > 1 << 20
+    assert half == pytest.approx(5 * tenth, abs=5)
+
+
+def test_the_log_has_the_level_that_programs_in_rust_would_have(folder):
+    text = OPEN + '[log]\nlevel = "error"\n'
+    loaded = folder.load(text, {"RUST_LOG": "debug", "MOQ_LOG__LEVEL": "warn"})
+    assert loaded.settings.log.level == "debug"
+    loaded = folder.load(text, {"RUST_LOG": "moq_relay=debug"})
+    assert loaded.settings.log.level == "error"
+    assert "RUST_LOG: only a level is understood, such as debug; ignored" in loaded.warnings
+
+
+def test_a_public_key_may_stand_in_the_file_and_a_secret_one_only_in_the_environment(folder):
+    pair = generate("RS256", None)
+    public = pair.public().dump().decode()
+    loaded = folder.load(f"[auth]\nkey = '''{public}'''\n")
+    assert loaded.settings.auth.key_texts == (public,)
+    assert loaded.settings.auth.key_files == ()
+    secret = pair.dump().decode()
+    (complaint,) = folder.complaints(f"[auth]\nkey = '''{secret}'''\n")
+    assert complaint.startswith("relay.toml:2: auth.key: a secret key belongs into a file")
+    assert folder.load("", {"MOQ_AUTH__KEY": secret}).settings.auth.key_texts == (secret,)
+
+
+def test_the_operators_token_lets_its_bearer_in_where_no_hash_says_whom(folder):
+    token, hash = make_key(100_000)
+    settings = folder.load(OPEN, {"MOQ_ADMIN_TOKEN": token}).settings
+    found = derivation(token, (settings.admin.api_key,))
+    assert derive(found) == settings.admin.api_key.digest
+    text = f'{OPEN}[admin]\napi_key = "{hash}"\n'
+    settings = folder.load(text, {"MOQ_ADMIN_TOKEN": make_key(100_000).bearer}).settings
+    assert settings.admin.api_key == hash
+    loaded = folder.load(OPEN, {"MOQ_ADMIN_TOKEN": "hunter2"})
+    assert loaded.settings.admin.api_key is None
+    (warning,) = [line for line in loaded.warnings if "MOQ_ADMIN_TOKEN" in line]
+    assert "relay hash-token" in warning
+    assert "hunter2" not in warning
+
+
+def test_a_link_without_its_token_is_said_at_the_start(folder):
+    loaded = folder.load(OPEN + '[cluster]\ntoken = "no.jwt"\n')
+    assert any("cluster.token: no such file" in line for line in loaded.warnings)
 
 
 @pytest.mark.parametrize(

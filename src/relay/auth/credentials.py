@@ -32,6 +32,9 @@ MIN_ITERATIONS, MAX_ITERATIONS = 100_000, 5_000_000
 MOOSE_ITERATIONS, MOOSE_BYTES = 1000, 20
 """PBKDF2 rounds and hash length of MooseStack's API keys, fixed there."""
 
+_LEAST = 16
+"""Characters of the shortest secret that is taken from somebody else."""
+
 _LETTERS = string.ascii_letters + string.digits
 _PREFIX, _SECRET = 12, 43
 """Letters of 62: 12 name a token (71 bits), 43 are its secret (256 bits)."""
@@ -135,6 +138,14 @@ def derivation(bearer: str, hashes: Iterable[KeyHash]) -> Derivation | None:
 def make_key(iterations: int = ITERATIONS) -> NewKey:
     """A new API key of our form. The secret is 256 bits."""
     return _made(_letters(_SECRET), _letters(22), iterations, 32, moose=False)
+
+
+def hash_key(text: str, iterations: int = ITERATIONS) -> KeyHash:
+    """What is to be kept of an API key that somebody has. Raises `ValueError`, without the key."""
+    secret, dot, salt = text.partition(".")
+    if not (dot and len(secret) >= _LEAST and re.fullmatch(r"[A-Za-z0-9_-]{8,128}", salt)):
+        raise ValueError("expected a key as relay hash-token prints it, secret.salt")
+    return _made(secret, salt, iterations, 32, moose=False).hash
 
 
 def make_moose_key() -> NewKey:

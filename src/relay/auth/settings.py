@@ -21,6 +21,7 @@ from relay.auth.trust import (
     JwksSource,
     KeySource,
     Place,
+    is_content,
     is_url,
 )
 
@@ -147,13 +148,18 @@ class AuthSettings(BaseModel):
 
     @property
     def key_places(self) -> tuple[str, ...]:
-        """``key`` and ``keys`` in the order they were named, files and URLs."""
+        """``key`` and ``keys`` in the order they were named: files, URLs, and keys themselves."""
         return ((self.key,) if self.key is not None else ()) + self.keys
 
     @property
     def key_files(self) -> tuple[str, ...]:
         """The key files in the order they were named."""
-        return tuple(place for place in self.key_places if not is_url(place))
+        return tuple(place for place in self.key_places if not (is_url(place) or is_content(place)))
+
+    @property
+    def key_texts(self) -> tuple[str, ...]:
+        """The keys that stand in the settings themselves."""
+        return tuple(place for place in self.key_places if is_content(place))
 
     @property
     def key_sets(self) -> tuple[KeySource, ...]:

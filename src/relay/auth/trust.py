@@ -20,6 +20,9 @@ MAX_SOURCES = 64
 MAX_CLAIM_NAME = 256
 """Characters of the name of a claim."""
 
+MAX_NAME = 1024
+"""Characters of a file's name."""
+
 MAX_BODY = 1024 * 1024
 """Ceiling of `FetchSettings.max_bytes`."""
 
@@ -29,6 +32,12 @@ _CLOSED = ConfigDict(frozen=True, extra="forbid")
 def is_url(text: str) -> bool:
     """Whether a key source is named by URL and not by file."""
     return text[:8].lower().startswith(("http://", "https://"))
+
+
+def is_content(text: str) -> bool:
+    """Whether what should name a file is a key, a token or a certificate itself."""
+    start = text.lstrip()[:10]
+    return start.startswith(("{", "eyJ", "-----BEGIN")) or len(text) > MAX_NAME
 
 
 def split_url(text: str) -> SplitResult:

@@ -23,6 +23,7 @@ from relay.auth import mint
 from relay.auth.claims import Claims
 from relay.auth.keys import Key
 from relay.cli.banner import Banner, Demo, show
+from relay.cli.flags import WithSettings
 from relay.config import Address, Settings, load
 from relay.errors import ConfigError
 from relay.path import ROOT, Path
@@ -44,9 +45,12 @@ def _setting(name: str, *flags: str, **options: Any) -> Callable[[Any], Any]:
     return click.option(*flags, name.replace(".", "__"), **options)
 
 
-@click.command()
+@click.command(
+    cls=WithSettings,
+    epilog="Every other setting is a flag as well: --auth-key-dir for auth.key_dir.",
+)
 @click.argument("file", required=False, type=click.Path(path_type=File))
-@click.option("--config", type=click.Path(path_type=File), help="The same as FILE.")
+@click.option("--config", "--file", type=click.Path(path_type=File), help="The same as FILE.")
 @_setting(
     "server.listen",
     *("--listen", "--server-listen", "--server-bind", "--bind"),
@@ -79,12 +83,14 @@ def _setting(name: str, *flags: str, **options: Any) -> Callable[[Any], Any]:
 @_setting("web.https.key", "--web-https-key", metavar="FILE", help="Its key.")
 @_setting("log.level", "--log-level", metavar="LEVEL", help="trace, debug, info, warn or error.")
 @click.option("--demo", is_flag=True, help="Print tokens below /demo to try the relay with.")
-def run(file: File | None, config: File | None, demo: bool, **flags: Any) -> None:
+def run(
+    file: File | None, config: File | None, demo: bool, settings: dict[str, Any], **flags: Any
+) -> None:
     """Start a relay with the settings of FILE, the environment (MOQ_SECTION__NAME) and flags."""
     if file and config and file != config:
         raise click.UsageError("FILE is given twice and differs")
     given = {name.replace("__", "."): _plain(value) for name, value in flags.items()}
-    loaded = load(file or config, given)
+    loaded = load(file or config, given | settings)
     for warning in loaded.warnings:
         click.echo(f"relay: warning: {warning}", err=True)
     signer = _demo_key(loaded.settings) if demo else None
@@ -149,8 +155,10 @@ def _dialled(host: str) -> str:
 
 def _demo_key(settings: Settings) -> Key:
     """The first configured key that can sign. Raises `ConfigError`."""
-    for name in settings.auth.key_files:
-        for key in keyring.load(File(name).read_bytes(), name).keys:
+    held = [(File(name).read_bytes(), name) for name in settings.auth.key_files]
+    held += [(text.encode(), "auth.key") for text in settings.auth.key_texts]
+    for data, name in held:
+        for key in keyring.load(data, name).keys:
             if key.can_sign:
                 return key
     raise ConfigError("--demo: no configured key can sign tokens; set auth.key to a private key")

@@ -58,12 +58,12 @@ class ClusterSettings(BaseModel):
         if isinstance(values, dict) and "://" in str(values.get("mesh", "")):
             url = values["mesh"]
             if values.get("node", url) != url:
-                raise ValueError("mesh names another node than node does")
+                raise ValueError("expected mesh and node to name the same URL")
             return {**values, "mesh": True, "node": url}
         return values
 
     @model_validator(mode="after")
     def _named(self) -> ClusterSettings:
         if self.mesh and self.node is None:
-            raise ValueError("mesh needs node, the URL to tell others")
+            raise ValueError("expected node, the URL to tell others, beside mesh")
         return self

@@ -16,11 +16,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from relay.auth.keys import MAX_KEY_FILE, KeySet
-from relay.auth.trust import is_url, split_url
+from relay.auth.trust import is_content, is_url, split_url
 from relay.cluster.address import parse
-from relay.config.names import SETTINGS
+from relay.config.names import PREFIX, SETTINGS
 from relay.config.shape import Settings
-from relay.config.sources import Entry, looks_like_key
+from relay.config.sources import Entry
 from relay.errors import ConfigError
 from relay.net.dial import DialTls
 from relay.sidecar.address import check_url
@@ -56,6 +56,7 @@ def problems(settings: Settings, entries: Entries) -> list[str]:
         *_issuer(settings, entries),
         *_audit(settings, entries),
         *_files(settings, entries),
+        *_texts(settings, entries),
     ]
 
 
@@ -87,6 +88,9 @@ def warnings(settings: Settings, entries: Entries) -> list[str]:
         if path.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH):
             where = _where(entries, name)
             said.append(f"{where}: {path} can be read by others; chmod 600 it")
+    token = settings.cluster.token
+    if token is not None and (why := _missing(str(token))):
+        said.append(f"{_where(entries, 'cluster.token')}: {why}; nobody is dialled without it")
     if settings.client.tls.disable_verify:
         where = _where(entries, "client.tls.disable_verify")
         said.append(f"{where}: links believe any certificate; anybody can play the other relay")
@@ -222,8 +226,9 @@ def _versions(settings: Settings, entries: Entries) -> Iterator[str]:
 def _files(settings: Settings, entries: Entries) -> Iterator[str]:
     """Files that are named and not there, or keys where a file name belongs."""
     tls, https = settings.server.tls, settings.web.https
-    named = [("auth.key", settings.auth.key)]
-    named += [("auth.keys", name) for name in settings.auth.keys]
+    named: list[tuple[str, str | None]] = [
+        (_named_in(settings, file), file) for file in settings.auth.key_files
+    ]
     named += [("auth.jwks", source.file) for source in settings.auth.jwks]
     named += [("server.tls.cert", str(file)) for file in tls.cert]
     named += [("server.tls.key", str(file)) for file in tls.key]
@@ -238,21 +243,34 @@ def _files(settings: Settings, entries: Entries) -> Iterator[str]:
             ("web.https.key", str(https.key or "")),
         ]
     for name, file in named:
-        if file and not is_key_url(name, file) and (why := _missing(file)):
+        if file and (why := _missing(file)):
             yield f"{_where(entries, name)}: {why}"
     folder = settings.auth.key_dir
     if folder and not is_url(folder) and not os.path.isdir(folder):
         yield f"{_where(entries, 'auth.key_dir')}: no such folder: {folder}"
 
 
-def is_key_url(name: str, place: str) -> bool:
-    """Whether a setting that names keys says where they are published."""
-    return name in ("auth.key", "auth.keys") and is_url(place)
+def _named_in(settings: Settings, place: str) -> str:
+    """The setting that names this place of keys."""
+    return "auth.key" if place == settings.auth.key else "auth.keys"
+
+
+def _texts(settings: Settings, entries: Entries) -> Iterator[str]:
+    """Keys that are written down instead of named: a secret one only where few can read it."""
+    for text in settings.auth.key_texts:
+        where = _where(entries, _named_in(settings, text))
+        try:
+            keys = KeySet.load(text.encode(), where).keys
+        except ConfigError as error:
+            yield str(error)
+            continue
+        if any(key.material.signing is not None for key in keys) and not where.startswith(PREFIX):
+            yield f"{where}: a secret key belongs into a file of its own, or into {PREFIX}AUTH__KEY"
 
 
 def _missing(file: str) -> str | None:
     """Why a file cannot be read, ``None`` if it can."""
-    if looks_like_key(file):
+    if is_content(file):
         return "expected a file name, and this looks like the content of one"
     if is_url(file):
         return "expected a file name, not a URL"
@@ -271,7 +289,7 @@ def _secrets(settings: Settings) -> Iterator[tuple[Path, str]]:
     """Files that nobody else should read."""
     for file in settings.auth.key_files:
         if _is_secret(Path(file)):
-            yield Path(file), "auth.key" if file == settings.auth.key else "auth.keys"
+            yield Path(file), _named_in(settings, file)
     for path in settings.server.tls.key:
         yield path, "server.tls.key"
     if settings.sidecar.key:

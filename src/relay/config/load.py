@@ -15,10 +15,15 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from relay.auth.credentials import hash_key
 from relay.config import checks, names, sources
 from relay.config.shape import Settings
 from relay.config.sources import Entry, Source
 from relay.errors import ConfigError
+
+OPERATOR = "MOQ_ADMIN_TOKEN"
+"""The variable with the operator's key itself, which ``relay admin`` shows; it lets its bearer in
+where no ``admin.api_key`` says whom to."""
 
 SECONDS = frozenset(
     {
@@ -84,15 +89,18 @@ def load(
 
     Raises `ConfigError` whose message has one line for each thing that is wrong.
     """
+    environ = os.environ if environ is None else environ
     found = [
         sources.from_flags(flags or {}),
-        sources.from_environment(os.environ if environ is None else environ),
+        sources.from_environment(environ),
         sources.from_file(file) if file is not None else Source(),
     ]
     problems = [problem for source in found for problem in source.problems]
     entries = _merged(found)
-    settings = _built(entries, problems)
     warnings = [warning for source in found for warning in source.warnings]
+    if OPERATOR in environ and "admin.api_key" not in entries:
+        warnings += _let_in(environ[OPERATOR], entries)
+    settings = _built(entries, problems)
     if settings is not None:
         found_later = checks.problems(settings, entries)
         # Who misspelt a key has not left it out.
@@ -114,6 +122,15 @@ def _merged(found: list[Source]) -> dict[str, Entry]:
         }
         merged.update(fresh)
     return merged
+
+
+def _let_in(token: str, entries: dict[str, Entry]) -> list[str]:
+    """Make whoever has the token of the environment the operator; answers what speaks against."""
+    try:
+        entries["admin.api_key"] = Entry("admin.api_key", hash_key(token), OPERATOR)
+    except ValueError as error:
+        return [f"{OPERATOR}: {error}; nobody is the operator"]
+    return []
 
 
 def _overlap(one: str, other: str) -> bool:
@@ -163,12 +180,19 @@ def _measured(name: str, value: Any) -> Any:
     """A duration or a size with its unit as a number; anything else as it is."""
     if not isinstance(value, str):
         return value
+    if name == "cache.cache_bytes" and (share := re.fullmatch(r"([1-9][0-9]?)%", value)):
+        return _memory() * int(share[1]) // 100
     units = _DURATIONS if name in SECONDS else _SIZES if "bytes" in name else {}
     found = re.fullmatch(r"([0-9]{1,15}(?:\.[0-9]{1,9})?)\s*([A-Za-z]*)", value)
     if not found or found[2] not in units:
         return value
     number = float(found[1]) * units[found[2]]
     return int(number) if units is _SIZES else number
+
+
+def _memory() -> int:
+    """Bytes of memory this machine has."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def _prefixes(value: Any, where: str, problems: list[str]) -> Any:

@@ -22,6 +22,9 @@ PREFIX = "MOQ_"
 RENAMED = {
     "auth.api": "auth.url",
     "auth.auth_api": "auth.url",
+    "auth.public_publish": "auth.public.publish",
+    "auth.public_subscribe": "auth.public.subscribe",
+    "client.connect_timeout": "client.timeout",
     "cluster.linger": "cache.linger",
     "cluster.root": "cluster.connect",
     "cache.capacity": "cache.cache_bytes",
@@ -29,6 +32,8 @@ RENAMED = {
     "connect": "client",
     "listen": "server",
     "server.bind": "server.listen",
+    "server.max_streams": "quic.max_streams",
+    "server.tls.self_sign": "server.tls.generate",
     "server.version": "server.versions",
     "tls": "server.tls",
 }
@@ -41,23 +46,47 @@ IMPLIED = {
 """What upstream's spelling says beside the value: another setting, unless it is given as well."""
 
 UNBUILT = (
+    "auth.mtls_tier",
+    "auth.tls",
+    "backoff",
     "cache.headroom",
     "client.backend",
+    "client.backoff",
+    "client.failover_delay",
+    "client.max_streams",
     "client.quic",
+    "client.resolution_delay",
+    "client.tls.host_name",
     "client.tls.system_roots",
+    "client.version",
+    "client.websocket",
+    "cluster.tier",
     "iroh",
     "server.backend",
+    "server.preferred_v4",
+    "server.preferred_v6",
     "server.quic",
+    "server.quic_lb_id",
+    "server.quic_lb_nonce",
     "server.tcp",
     "server.unix",
     "web.ws",
+    "websocket",
 )
 """Upstream's settings that are read and not obeyed; the start says so."""
 
 REFUSED = {
     "auth.domain": "subdomains as tenants are not built",
+    "auth.public_api": "asking a service what is public is not built; auth.url decides on all",
+    "web.https.root": "HTTPS asks nobody for a certificate; server.tls.root is for QUIC",
 }
 """Upstream's settings that decide who may come in: not obeying them quietly would be unsafe."""
+
+ELSEWHERE = {
+    "authentication": "admin.api_key",
+    "jwt": "auth.key, auth.issuer, auth.audience and auth.*.enforce_jwt",
+}
+"""Sections that other servers have, and where the same is said here."""
 
 _HIDDEN = {"limits.limits"}
 """Fields that another section fills."""
@@ -106,6 +135,17 @@ def canonical(dotted: str) -> str:
 def is_unbuilt(dotted: str) -> bool:
     """Whether the setting is known from upstream and not obeyed here."""
     return any(dotted == name or dotted.startswith(name + ".") for name in UNBUILT)
+
+
+def underscored(dotted: str) -> str:
+    """The environment variable as upstream spells it: ``MOQ_SERVER_TLS_CERT``."""
+    return PREFIX + dotted.replace(".", "_").upper()
+
+
+def spellings() -> list[str]:
+    """Every dotted name a value may be given under, those that are refused included."""
+    others = [name for name in RENAMED if "." in name and canonical(name) not in SECTIONS]
+    return [*SETTINGS, *sorted(WHOLE), *others, *REFUSED]
 
 
 def nearest(dotted: str) -> str | None:

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
 import tomli
 
-from relay.auth.trust import is_url
+from relay.auth.trust import is_content, is_url
 from relay.config import names
 from relay.errors import ConfigError
 from relay.records.address import beside
@@ -49,6 +49,9 @@ FILES = frozenset(
     }
 )
 """Settings that name files."""
+
+RUST = "RUST_LOG"
+"""What programs in Rust read the level of their log from."""
 
 _KEY = r"""(?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*')"""
 _DOTTED = rf"{_KEY}(?:\s*\.\s*{_KEY})*"
@@ -94,6 +97,8 @@ class Source:
                 self.entries.setdefault(other, Entry(other, implied, where))
         elif name in names.SECTIONS:
             self.problems.append(f"{where}: expected a section, not a value")
+        elif (section := dotted.partition(".")[0]) in names.ELSEWHERE:
+            self.problems.append(f"{where}: no such setting; here: {names.ELSEWHERE[section]}")
         else:
             meant = names.nearest(dotted)
             hint = f"; did you mean {meant}?" if meant else ""
@@ -123,7 +128,7 @@ def from_environment(environ: Mapping[str, str]) -> Source:
     name a setting and left alone when they do not.
     """
     source = Source()
-    single = {names.variable(name).replace("__", "_"): name for name in _spellings()}
+    single = {names.underscored(name): name for name in names.spellings()}
     for variable in sorted(environ):
         rest = variable.removeprefix(names.PREFIX)
         if rest == variable or not environ[variable]:
@@ -132,10 +137,21 @@ def from_environment(environ: Mapping[str, str]) -> Source:
             dotted = rest.lower().replace("__", ".")
         elif variable in single:
             dotted = single[variable]
+        elif (unbuilt := _unbuilt(variable)) is not None:
+            dotted = unbuilt
         else:
             continue
         _add_text(source, dotted, environ[variable], variable)
+    _obey_rust(source, environ.get(RUST, "").strip().lower())
     return source
+
+
+def _obey_rust(source: Source, said: str) -> None:
+    """Upstream's own variable for the log goes before ours; of its filters only a level is read."""
+    if said in get_args(names.TYPES["log.level"]):
+        source.entries["log.level"] = Entry("log.level", said, RUST)
+    elif said:
+        source.warnings.append(f"{RUST}: only a level is understood, such as debug; ignored")
 
 
 def from_flags(flags: Mapping[str, Any]) -> Source:
@@ -152,19 +168,23 @@ def _add_text(source: Source, dotted: str, text: str, variable: str) -> None:
     name = names.canonical(dotted)
     before = len(source.problems)
     try:
-        value = _decoded(name, text)
+        value = decoded(name, text)
     except ValueError:
         source.problems.append(f"{variable}: not valid JSON")
         return
     source.add(dotted, value, variable)
-    if len(source.problems) > before and name not in names.TYPES:
+    is_known = name in names.TYPES or dotted in names.REFUSED
+    if len(source.problems) > before and not is_known:
         meant = names.nearest(dotted)
         hint = f"; did you mean {names.variable(meant)}?" if meant else ""
         source.problems[-1] = f"{variable}: no such setting{hint}"
 
 
-def _decoded(name: str, text: str) -> Any:
-    """A variable's text as the setting's type wants it. Raises `ValueError` for broken JSON."""
+def decoded(name: str, text: str) -> Any:
+    """The text of a variable or a flag as the setting's type wants it; ``name`` is canonical.
+
+    Raises `ValueError` for broken JSON.
+    """
     listed = name in names.WHOLE or _is_list(names.TYPES.get(name))
     if not listed:
         return text
@@ -178,9 +198,13 @@ def _is_list(kind: Any) -> bool:
     return get_origin(kind) in (list, tuple, dict) or any(_is_list(each) for each in get_args(kind))
 
 
-def _spellings() -> Iterable[str]:
-    """Every name a value may be given under."""
-    return [*names.SETTINGS, *names.WHOLE, *(n for n in names.RENAMED if "." in n)]
+def _unbuilt(variable: str) -> str | None:
+    """The setting of upstream's, not obeyed here, that a variable with single underscores names."""
+    for name in names.UNBUILT:
+        begins = names.underscored(name)
+        if variable == begins or variable.startswith(f"{begins}_"):
+            return name + variable[len(begins) :].replace("_", ".", 1).lower()
+    return None
 
 
 def _text(path: Path) -> str:
@@ -246,7 +270,7 @@ def _beside(folder: Path, name: str, value: Any) -> Any:
         return [_beside(folder, name, item) for item in value]
     if isinstance(value, dict) and "file" in value:
         return value | {"file": _beside(folder, name, value["file"])}
-    plain = isinstance(value, str) and not is_url(value) and not looks_like_key(value)
+    plain = isinstance(value, str) and not is_url(value) and not is_content(value)
     return str(folder / value) if plain else value
 
 
@@ -260,9 +284,3 @@ def _inner_beside(folder: Path, value: Any) -> Any:
         else _inner_beside(folder, inner)
         for name, inner in value.items()
     }
-
-
-def looks_like_key(text: str) -> bool:
-    """Whether a setting that should name a file holds a key, a token or a certificate instead."""
-    start = text.lstrip()[:10]
-    return start.startswith(("{", "eyJ", "-----BEGIN")) or len(text) > 1024

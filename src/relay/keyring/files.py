@@ -8,6 +8,7 @@ URLs, tokens, or who wants the keys.
 from __future__ import annotations
 
 import hashlib
+import math
 import operator
 import os
 import stat
@@ -142,6 +143,23 @@ class KeyFile:
         if self.keys:
             self.keys = KeySet()
             self._log("keys forgotten", source=self.name, why=why)
+
+
+class KeyText(KeyFile):
+    """A key that stands in the settings themselves: it never changes, and has no name to show."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__("a key in the settings", math.inf)
+        self._text = text
+
+    def load(self, now: float) -> None:
+        """Read it. Raises `ConfigError`, which does not quote it."""
+        self.keys = KeySet.load(self._text.encode(), self.name)
+        self.confirmed = now
+
+    def look(self, now: float) -> None:
+        """It is as it was."""
+        self.confirmed = now
 
 
 class KeyFolder:

@@ -14,10 +14,10 @@ from urllib.parse import urlsplit
 
 from relay.auth.keys import KeySet
 from relay.auth.settings import AuthSettings
-from relay.auth.trust import KeySource, is_url
+from relay.auth.trust import KeySource, is_content, is_url
 from relay.errors import ConfigError
 from relay.keyring.fetch import Fetcher
-from relay.keyring.files import KeyFile, KeyFolder, Log, silent
+from relay.keyring.files import KeyFile, KeyFolder, KeyText, Log, silent
 from relay.keyring.issuer import Issuer
 from relay.keyring.remote import Locate, Remote
 from relay.keyring.remote_folder import RemoteFolder
@@ -70,6 +70,8 @@ class Sources:
         for place in settings.key_places:
             if is_url(place):
                 self.asked.append(self._document(place))
+            elif is_content(place):
+                self.watched.append(KeyText(place))
             else:
                 self.watched.append(self._file(place))
         if settings.key_dir is not None:
