@@ -97,6 +97,8 @@ def test_without_a_number_the_latest_group_is_meant(house, query):
 def test_a_group_that_is_no_number_is_malformed(house, query):
     answer = ask(house, f"/fetch/demo/video?{query}")
     assert answer.status_code == 400
+    assert answer.json()["error"] == "bad_request"
+    assert answer.json()["detail"]
     assert house.asked == []
 
 

@@ -200,7 +200,8 @@ async def _answered(answer: _Answer, request: Request, limits: PublicLimits) -> 
     except TimeoutError:
         return _turned_away(request, 504)
     except RelayError as error:
-        refusal = _refusal(_status(error), getattr(error, "denial_id", ""))
+        detail = str(error) if isinstance(error, BadRequest) else ""
+        refusal = _refusal(_status(error), getattr(error, "denial_id", ""), detail)
         if isinstance(error, OverQuota) and error.wait > 0.0:
             refusal.headers["retry-after"] = str(math.ceil(error.wait))
         return refusal
@@ -321,9 +322,12 @@ def _status(error: RelayError) -> int:
     return 404 if isinstance(error, Gone) else error.status
 
 
-def _refusal(status: int, denial_id: str = "") -> Response:
-    """A refusal as a stranger sees it: the word for the status, and the id if there is one."""
+def _refusal(status: int, denial_id: str = "", detail: str = "") -> Response:
+    """A refusal as a stranger sees it: the word for the status, the id if there is one, and what
+    is wrong with the request where nothing but its form is."""
     body = {"error": WORDS.get(status, "internal_error")}
+    if detail:
+        body["detail"] = detail
     headers = dict(CORS) | PRIVATE
     if denial_id:
         body["id"] = denial_id
