@@ -58,6 +58,9 @@ def set_quota(tenant: str, limits: tuple[str, ...]) -> None:
         said = Override(**members)
     except ValidationError as error:
         first = error.errors()[0]
+        if first["type"] == "extra_forbidden":
+            known = ", ".join(Override.model_fields)
+            raise click.UsageError(f"no such limit: {first['loc'][0]}; there are {known}") from None
         raise click.UsageError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
     with_office(lambda office: office.set_quota(operator(), tenant, said))
 

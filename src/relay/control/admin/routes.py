@@ -151,7 +151,8 @@ async def _asked(operation: Operation, request: Request) -> BaseModel:
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False, include_context=False)[0]
         where = ".".join(map(str, first["loc"]))[:120]
-        raise BadRequest(f"{where}: {first['msg']}" if where else first["msg"]) from None
+        text = "no such field" if first["type"] == "extra_forbidden" else first["msg"]
+        raise BadRequest(f"{where}: {text}" if where else text) from None
 
 
 def _read(text: str, kinds: frozenset[str]) -> Any:
