@@ -157,6 +157,42 @@ def test_the_source_hears_of_the_sum_only_when_it_changes(setting, fakes):
     assert setting.source.verbs.count("update") == 3
 
 
+def test_who_asks_for_a_far_off_start_silences_nobody(setting, fakes):
+    usual, far = setting.live(), fakes.Viewer(start=1_000_000)
+    setting.track.watch(far, 0.0)
+    assert setting.track.demand.start is None
+    setting.group(0)
+    assert setting.track.demand.start is None
+    assert ("group", 0) in usual.events
+    assert ("group", 0) not in far.events
+    setting.track.unwatch(usual, 0.0)
+    assert setting.track.demand.start == 1_000_000
+    late = fakes.Viewer()
+    setting.track.watch(late, 0.0)
+    assert setting.track.demand.start is None
+    setting.group(1)
+    assert ("group", 1) in late.events
+
+
+def test_a_start_before_the_latest_is_asked_for_once_that_is_known(setting, fakes):
+    setting.live()
+    setting.track.watch(fakes.Viewer(start=3), 0.0)
+    assert setting.track.demand.start is None
+    setting.group(7)
+    assert setting.source.calls[-1][0] == "update"
+    assert setting.source.calls[-1][2].start == 3
+
+
+def test_a_start_that_is_taken_back_hides_nothing_any_more(setting, fakes):
+    viewer = setting.live(start=1_000_000)
+    setting.group(4)
+    assert ("group", 4) not in viewer.events
+    viewer.demand = viewer.demand._replace(start=None)
+    setting.track.rewatch(viewer, 0.0)
+    setting.group(5)
+    assert [event for event in viewer.events if event[0] == "group"] == [("group", 4), ("group", 5)]
+
+
 def test_the_latency_is_clamped_to_the_publishers_retention_once_known(setting):
     viewer = setting.live(info=TrackInfo(max_latency=1000), max_latency=9000)
     assert setting.source.calls[-1][0] == "update"

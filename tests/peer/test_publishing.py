@@ -10,7 +10,7 @@ import pytest
 from relay.model.board import Price
 from relay.model.track import Demand, TrackInfo
 from relay.path import Path
-from relay.peer.publishing import MAX_TAKEN
+from relay.peer.publishing import MAX_COST, MAX_TAKEN
 from relay.session import events
 from relay.session.events import Cost
 from relay.wire.lite import Subscribe, SubscribeUpdate
@@ -48,6 +48,18 @@ def test_an_update_changes_chain_and_cost_in_place(world: Any) -> None:
     assert (route.hops, route.price) == ((7, 9, 100), Price(1, 10))
     assert viewer.names.log == ["+a", "+a"]
     assert viewer.names.hops["a"] == (7, 9, 100, 99)
+
+
+@pytest.mark.parametrize("most", [MAX_COST, MAX_COST - 1])
+def test_the_greatest_cost_is_told_on_and_harms_nobody_who_listens(world: Any, most: int) -> None:
+    publisher, viewer = Announcing(world), world.connect("moq-lite-06")
+    publisher.announce((7,), Cost(most, most))
+    assert publisher.route.price == Price(MAX_COST, MAX_COST)
+    late = world.connect("moq-lite-06")
+    assert viewer.names.log == late.names.log == ["+a"]
+    assert {each.wire.client.closed for each in (publisher.client, viewer, late)} == {None}
+    publisher.announce((7,), Cost(1, 2))
+    assert publisher.route.price == Price(2, 3)
 
 
 def test_another_publisher_ends_what_was_there(world: Any) -> None:

@@ -231,6 +231,18 @@ def test_parts_of_groups_are_refused_where_they_would_pass_for_the_whole(message
         LITE_05.encode(message)
 
 
+def test_the_farthest_start_that_one_version_says_can_be_said_in_all() -> None:
+    asked = SubscribeUpdate(0, False, 0, start=MAX_VARINT)
+    heard = LITE_06.decode(
+        SubscribeUpdate, body_of(LITE_06, LITE_06.encode(asked), SubscribeUpdate)
+    )
+    assert heard.start == MAX_VARINT - 1
+    for dialect in (LITE_04, LITE_05):
+        body = body_of(dialect, dialect.encode(heard), SubscribeUpdate)
+        again = dialect.decode(SubscribeUpdate, body)
+        assert again.start == heard.start
+
+
 @pytest.mark.parametrize(
     "message",
     [

@@ -62,8 +62,10 @@ class _Seat:
         return sequence >= self.floor and (end is None or sequence <= end)
 
     def change(self, demand: Demand) -> None:
-        self.demand = demand
-        if demand.start is not None:
+        had, self.demand = self.demand, demand
+        if demand.start is None and had.start is not None:
+            self.floor = min(self.floor, max(self.parked, default=0))  # the latest, from now on
+        elif demand.start is not None:
             self.floor = demand.start
             self.parked |= self.withheld
             self.withheld.clear()
@@ -83,9 +85,9 @@ class Audience:
     def __contains__(self, viewer: Viewer) -> bool:
         return viewer in self._seats
 
-    def total(self, max_latency: int | None) -> Demand | None:
+    def total(self, max_latency: int | None, latest: int | None = None) -> Demand | None:
         """What all of them want together; see `Tally.total`."""
-        return self._tally.total(max_latency)
+        return self._tally.total(max_latency, latest)
 
     def join(self, viewer: Viewer, latest: int | None) -> None:
         """Seat a viewer, all cached groups parked; ``latest`` is where "the latest" starts."""

@@ -54,11 +54,13 @@ class Tally:
         else:
             del self._counts[demand]
 
-    def total(self, max_latency: int | None) -> Demand | None:
+    def total(self, max_latency: int | None, latest: int | None = None) -> Demand | None:
         """What to ask upstream; ``None`` when nobody wants anything.
 
         Highest priority, ordered if all say so, longest latency but never above ``max_latency``
-        (milliseconds the publisher keeps), lowest explicit start, highest end or none.
+        (milliseconds the publisher keeps), lowest explicit start, highest end or none. Where some
+        want the latest group, a start that may lie beyond it is not asked for: they would get
+        nothing until it comes. ``latest`` is the highest group known.
         """
         if not self._counts:
             return None
@@ -69,11 +71,15 @@ class Tally:
             return demand
         wants = tuple(self._counts)
         latency = max(want.max_latency for want in wants)
+        starts = [want.start for want in wants if want.start is not None]
+        start = min(starts, default=None)
+        if start and len(starts) < len(wants) and (latest is None or start > latest):
+            start = None
         ends = [want.end for want in wants if want.end is not None]
         return Demand(
             priority=max(want.priority for want in wants),
             ordered=all(want.ordered for want in wants),
             max_latency=latency if max_latency is None else min(latency, max_latency),
-            start=min((want.start for want in wants if want.start is not None), default=None),
+            start=start,
             end=max(ends) if len(ends) == len(wants) else None,
         )

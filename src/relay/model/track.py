@@ -222,6 +222,7 @@ class Track:
             self._fresh = True
             self._audience.confirm(cached)
             return None
+        is_first = self.latest is None
         group = self._begin(sequence, encoding, now)
         if not self._supply.is_open:  # the last viewer left while room was made
             group.abort(Cancelled("nobody watches"))
@@ -229,6 +230,8 @@ class Track:
         self._fresh = True
         self._supply.began(group, source)
         self._audience.offer(group)
+        if is_first:
+            self.adjust()  # a start may be asked for now that was not known to lie before the latest
         return group
 
     def datagram(
@@ -362,7 +365,8 @@ class Track:
             self._supply.fit(bool(self._audience), before != self.demand, error)
 
     def _total(self) -> Demand | None:
-        return self._audience.total(None if self.info is None else self.info.max_latency)
+        most = None if self.info is None else self.info.max_latency
+        return self._audience.total(most, self.latest)
 
     def _rest(self, now: float) -> None:
         """Nobody watches any more."""

@@ -46,6 +46,10 @@ MAX_BACKLOG = 65_536
 """Announcements of one guest that wait for their turn. What comes beyond is taken in at once."""
 
 
+MAX_COST = (1 << 62) - 1
+"""Greatest cost that can be told: one more and no varint would carry it."""
+
+
 class Publishing:
     """The publishing half of a guest."""
 
@@ -242,12 +246,14 @@ class Publishing:
     def price(self, hops: tuple[int, ...], cost: events.Cost | None) -> Price:
         """What it costs to pull a broadcast from this peer, our link included.
 
-        Where its version says no costs, every link before ours counts one.
+        Where its version says no costs, every link before ours counts one. What a peer says can
+        always be told on: nobody who listens must suffer from it.
         """
         link = self.guest.price
         if cost is None:
-            return Price(len(hops) - 1 + link, len(hops) - 1 + link)
-        return Price(cost.warm + link, cost.cold + link)
+            most = min(len(hops) - 1 + link, MAX_COST)
+            return Price(most, most)
+        return Price(min(cost.warm + link, MAX_COST), min(cost.cold + link, MAX_COST))
 
     def regranted(self, publish: tuple[Path, ...]) -> None:
         """The rights changed, and the scope has revoked what they no longer cover."""

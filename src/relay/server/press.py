@@ -181,7 +181,7 @@ class Press:
         house, settings = self.relay.house, self.station.settings
         if len(self.readers) >= settings.max_watchers:
             raise LimitExceeded(f"at ingest.max_watchers ({settings.max_watchers})")
-        await known(self._account(rights), ("egress_bits",), house.clock)
+        await known(self._account(rights), ("tracks", "subscribers", "egress_bits"), house.clock)
         self._account(rights).require_egress(house.clock())
         broadcast = house.origin.scope(rights.root, (), rights.subscribe).find(ROOT)
         if broadcast is None:

@@ -81,9 +81,10 @@ class Counting(Naming):
         return told == now
 
     def appeared(self, suffix: str, hops: Chain, cost: Cost) -> bytes:
-        self.numbers[suffix] = self.count
+        said = self.dialect.encode_shared(AnnounceStart(suffix, hops, *cost))
+        self.numbers[suffix] = self.count  # only what is said counts
         self.count += 1
-        return self.dialect.encode_shared(AnnounceStart(suffix, hops, *cost))
+        return said
 
     def changed(self, suffix: str, hops: Chain, cost: Cost) -> bytes:
         return self.dialect.encode(AnnounceUpdate(self.numbers[suffix], hops, *cost))
@@ -171,9 +172,10 @@ class Announcer(Question):
             return
         if is_known and self.wording.are_same(self.active[suffix], (hops, cost)):
             return
-        self.active[suffix] = (hops, cost)
         word = self.wording.changed if is_known else self.wording.appeared
-        self._say(word(suffix, chain, cost))
+        said = word(suffix, chain, cost)
+        self.active[suffix] = (hops, cost)
+        self._say(said)
 
     def unannounce(self, path: str) -> None:
         """A broadcast is gone."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from relay.errors import DecodeError
-from relay.wire.buffer import Reader, decode_varint, encode_varint
+from relay.wire.buffer import MAX_VARINT, Reader, decode_varint, encode_varint
 
 MAX_HOPS = 32
 """Longest chain of relays in an announce (moq-lite, "ANNOUNCE")."""
@@ -70,7 +70,8 @@ def _write_optional(value: int | None) -> bytes:
 
 
 def _read_floor(reader: Reader) -> int | None:
-    return reader.varint() or None
+    # One less than the most: in other versions the same is said as the group plus 1.
+    return min(reader.varint(), MAX_VARINT - 1) or None
 
 
 def _write_floor(value: int | None) -> bytes:
