@@ -154,6 +154,37 @@ def test_who_is_revoked_reads_no_more_and_what_it_published_goes(running: Any, s
     asyncio.run(main())
 
 
+def test_what_is_revoked_while_a_body_arrives_is_not_published(running: Any, signer: Key) -> None:
+    async def main() -> None:
+        alice, bob = bearer(signer, "alice"), bearer(signer, "bob")
+        arriving, go_on = asyncio.Event(), asyncio.Event()
+
+        async def body() -> Any:
+            yield b"{"
+            arriving.set()
+            await go_on.wait()
+            yield b"}"
+
+        async with (
+            running() as relay,
+            httpx.AsyncClient(base_url=base(relay)) as web,
+            asyncio.TaskGroup() as group,
+        ):
+            headers = alice | {"content-type": "application/json"}
+            post = web.post("/publish/demo/hers/x", content=body(), headers=headers)
+            sending = group.create_task(post)
+            await arriving.wait()
+            await until(lambda: len(relay.door._held) == 1)
+            await relay.desk.office.revoke(WHO, Revocation("sub", "alice"))
+            await until(lambda: all(held.why for held in relay.door._held))
+            go_on.set()
+            assert (await sending).status_code == 401
+            assert (await web.get("/announced/demo", headers=bob)).text == ""
+            assert len(relay.door._held) == 0
+
+    asyncio.run(main())
+
+
 def test_the_internal_face_shows_all_routes(running: Any) -> None:
     said = '[internal]\nlisten = "127.0.0.1:0"\n[ingest.tracks."demo/*:t"]\n'
 

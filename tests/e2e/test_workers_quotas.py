@@ -152,6 +152,29 @@ def test_broadcasts_and_subscriptions(relay: Running) -> None:
     assert "Traceback" not in running.process.log.read_text()
 
 
+def test_requests_may_take_their_time(relay: Running) -> None:
+    """What was lent to a worker for a request is lent again where its body came late."""
+    running = relay(2, "announces_per_second = 2\ntracks = 5\nsubscribers = 5\n")
+
+    async def slowly() -> AsyncIterator[bytes]:
+        yield b"{"
+        await asyncio.sleep(1.2)
+        yield b"}"
+
+    async def main() -> None:
+        headers = {"content-type": "application/json"}
+        async with httpx.AsyncClient(base_url=running.http) as web:
+            for number in range(3):
+                url = f"/publish/anon/late{number}/x"
+                answer = await web.post(url, content=slowly(), headers=headers)
+                assert answer.status_code == 202, answer.text
+            for _ in range(3):
+                async with web.stream("GET", "/watch/anon/late0/x") as watching:
+                    assert watching.status_code == 200
+
+    asyncio.run(main())
+
+
 BITS = 4_000_000
 """A second, that may leave."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,13 +11,13 @@ from dialogue import Wire
 from relay.auth import keys, mint
 from relay.auth.claims import Claims
 from relay.auth.settings import AuthSettings
-from relay.errors import OverQuota
+from relay.errors import OverQuota, Unauthorized
 from relay.model.origin import Origin
 from relay.path import Path
 from relay.peer.door import Door
 from relay.peer.guest import House
 from relay.peer.judgement import Rules
-from relay.quota import Limits, QuotaSettings
+from relay.quota import Account, Limits, QuotaSettings
 from relay.session.settings import SessionSettings
 from relay.session.transport import Knock
 from relay.wire.version import IDENTIFIERS
@@ -236,6 +237,38 @@ def test_a_tenant_over_its_quota_is_closed_where_it_introduces_itself() -> None:
     assert visit.wire.server.closed[0] == OverQuota.session_code
     account = bench.door.house.ledger.accounts["anon"]
     assert account.sessions == 1
+
+
+@pytest.mark.parametrize("is_raw", [False, True])
+@pytest.mark.parametrize("why", ["revoked", "ended", "nothing"])
+def test_who_waits_for_a_quota_comes_in_with_what_is_still_in_force(
+    is_raw: bool, why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = Bench()
+    account = bench.door.house.ledger.account("demo")
+    waiting: list[Callable[[], None]] = []
+    wait = lambda account, needs, now, go: waiting.append(go)  # noqa: E731
+    monkeypatch.setattr(Account, "when_known", wait)
+    target = f"/demo?jwt={token(ttl=5)}"
+    visit = bench.knock(None if is_raw else target)
+    if is_raw:
+        visit.accepted[0][0].start()
+        setup(visit, target)
+    (go,) = waiting
+    if why == "revoked":
+        bench.door.recheck(lambda grant: "kid k1" if grant.kid == "k1" else None)
+    bench.wall += 6 * (why == "ended")
+    go()
+    if why == "nothing":
+        assert visit.accepted[0][0].grant is not None
+        return
+    assert account.sessions == 0
+    (said,) = bench.events("refused")
+    assert (said["reason"], said["status"]) == ("revoked", 401)
+    if is_raw:
+        assert visit.wire.server.closed[0] == Unauthorized.session_code
+    else:
+        assert visit.refused == [(401, (("x-request-id", said["id"]),))]
 
 
 def test_who_was_let_in_turned_away_and_shown_out_is_kept() -> None:

@@ -29,7 +29,7 @@ class Press(Protocol):
     async def admit(self, asked: tuple[Any, ...], publishes: bool) -> tuple[int, str, Any]:
         """The decision for that broadcast: status (200 = yes), id of a refusal, grant."""
 
-    def publish(
+    async def publish(
         self, grant: Any, address: Any, body: bytes, is_json: bool, one_group: bool
     ) -> tuple[Sequence[Any], bool]:
         """What became of each record (track, group, frame, error), and whether they were many."""
@@ -65,7 +65,7 @@ def publish_routes(press: Press, face: Face) -> list[Route]:
             raise Problem(408, "the body took too long") from None
         finally:
             arriving -= 1
-        sent, many = press.publish(grant, address, body, is_json, grouping == "one")
+        sent, many = await press.publish(grant, address, body, is_json, grouping == "one")
         return JSONResponse(_told(sent, many), 202, {"cache-control": "no-store"})
 
     async def answered(request: Request) -> Response:

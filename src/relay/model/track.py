@@ -231,7 +231,7 @@ class Track:
         self._supply.began(group, source)
         self._audience.offer(group)
         if is_first:
-            self.adjust()  # a start may be asked for now that was not known to lie before the latest
+            self.adjust()  # only now is it known which starts do not lie beyond the latest
         return group
 
     def datagram(

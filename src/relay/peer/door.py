@@ -11,7 +11,9 @@ import math
 import secrets
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
+from functools import partial
 from typing import Any
+from weakref import WeakSet
 
 from relay.auth.decide import Decision, Request, decide
 from relay.auth.facts import NO_FACTS, Facts
@@ -29,6 +31,7 @@ from relay.peer.judgement import (
     REFUSAL_HEADER,
     Authority,
     Clerk,
+    Held,
     Judgement,
     Loan,
     NoClerk,
@@ -49,6 +52,9 @@ from relay.wire.version import INBAND, choose
 
 SEATING = ("sessions", "sessions_per_second")
 """Quotas that a new session is counted for."""
+
+Struck = Callable[[Unauthorized], None]
+"""Told that a grant was taken back before its bearer was let in."""
 
 
 class Door:
@@ -87,6 +93,8 @@ class Door:
         self.dropped = 0
         """Groups that guests who have left were too slow for."""
         self._deadlines: dict[str, float] = {}
+        self._held: WeakSet[Held] = WeakSet()
+        """Grants of those who wait; whoever waits has them."""
         self._closed = False
 
     # -- deciding ----------------------------------------------------------------------------
@@ -206,21 +214,53 @@ class Door:
                 else:
                     self._seat(visit, protocol, judgement, tab)
 
-            self._when_known(grant, seat)
+            def struck(error: Unauthorized) -> None:
+                visit.refuse(error.status, headers)
+
+            self._when_known(grant, judgement.id, address(knock), seat, struck)
 
         self._judge_when_ready(asked(knock, knock.target), knock, decided)
 
-    def _when_known(self, grant: Grant, seat: Callable[[], None]) -> None:
-        """Call ``seat`` once it can be told whether its tenant may have one more session."""
+    def _when_known(
+        self, grant: Grant, id: str, remote: str, seat: Callable[[], None], struck: Struck
+    ) -> None:
+        """Call ``seat`` once it can be told whether its tenant may have one more session, or
+        ``struck`` when the grant was taken back by then."""
+        held = self.hold(grant)
+
+        def told() -> None:
+            try:
+                held.require(self.wall())
+            except Unauthorized as error:
+                self._turned_away("revoked", error, grant, id, remote)
+                struck(error)
+            else:
+                seat()
+
         if not grant.cluster:
             try:
                 account = self.house.ledger.account(grant.tenant)
             except LimitExceeded:
                 pass  # it will be told so
             else:
-                account.when_known(SEATING, self.house.clock(), seat)
+                account.when_known(SEATING, self.house.clock(), told)
                 return
-        seat()
+        told()
+
+    def hold(self, grant: Grant) -> Held:
+        """A grant for somebody who waits; `recheck` strikes it as it does those of sessions."""
+        held = Held(grant)
+        self._held.add(held)
+        return held
+
+    def _turned_away(
+        self, code: str, error: RelayError, grant: Grant, id: str, remote: str
+    ) -> None:
+        """Note who had a grant and does not come in."""
+        why = str(error)
+        self.refused[code] = self.refused.get(code, 0) + 1
+        self.house.log("refused", id=id, status=error.status, reason=code, why=why)
+        self.house.audit("deny", grant=grant, id=id, remote=remote, reason=code, why=why)
 
     def _tab(self, grant: Grant, id: str, remote: str) -> Tab:
         """What the new session uses goes on it; another relay is no tenant, and none is charged.
@@ -232,10 +272,7 @@ class Door:
         try:
             return self.house.ledger.enter(grant.tenant, self.house.clock())
         except LimitExceeded as error:
-            code = "over_quota"
-            self.refused[code] = self.refused.get(code, 0) + 1
-            self.house.log("refused", id=id, status=error.status, reason=code, why=str(error))
-            self.house.audit("deny", grant=grant, id=id, remote=remote, reason=code, why=str(error))
+            self._turned_away("over_quota", error, grant, id, remote)
             raise
 
     def _seat(
@@ -282,8 +319,9 @@ class Door:
                 if judgement.grant is None:
                     guest.close(refusal(judgement))
                 else:
-                    grant = judgement.grant
-                    self._when_known(grant, lambda: seat(grant, judgement.loan))
+                    grant, loan = judgement.grant, judgement.loan
+                    sit = partial(seat, grant, loan)
+                    self._when_known(grant, judgement.id, guest.remote, sit, guest.close)
 
             def seat(grant: Grant, loan: Loan | None) -> None:
                 if guest.gone:
@@ -381,6 +419,8 @@ class Door:
     def recheck(self, struck: Callable[[Grant], str | None]) -> int:
         """End every session whose grant ``struck`` gives a reason against; answers how many."""
         ended = 0
+        for held in tuple(self._held):
+            held.why = held.why or struck(held.grant) or ""
         for guest in tuple(self.guests.values()):
             reason = struck(guest.grant) if guest.grant is not None else None
             if reason is not None:
@@ -398,8 +438,8 @@ class Door:
         """Decide anew on a running session with another credential of the same holder.
 
         The new rights are in force when this returns, as far as the operator narrowed nothing.
-        Raises `Unroutable` when there is no such
-        session, `Forbidden` when the credential is somebody else's or for another place.
+        Raises `Unroutable` when there is no such session, `Forbidden` when the credential is
+        somebody else's or for another place.
         """
         guest = self.guests.get(id)
         if guest is None or guest.grant is None:

@@ -46,6 +46,24 @@ class Judgement:
         return self.decision.grant
 
 
+class Held:
+    """A grant whose bearer waits, for room or for what it sends: it may be taken back meanwhile."""
+
+    __slots__ = ("__weakref__", "grant", "why")
+
+    def __init__(self, grant: Grant) -> None:
+        self.grant = grant
+        self.why = ""
+        """Why it was taken back."""
+
+    def require(self, wall: float) -> None:
+        """Raises `Unauthorized` for a grant that was taken back, or has ended by unix time."""
+        if self.why:
+            raise Unauthorized(f"revoked meanwhile: {self.why}")
+        if self.grant.expires is not None and wall >= self.grant.expires:
+            raise Unauthorized("the grant has ended meanwhile")
+
+
 class Loan(Protocol):
     """A grant that somebody else may change or take back while the session runs."""
 

@@ -20,7 +20,7 @@ from relay.ingest.station import Sent, Station
 from relay.ingest.watching import Follower, Missed
 from relay.model.track import Demand
 from relay.path import ROOT
-from relay.peer.judgement import Loan
+from relay.peer.judgement import Held, Loan
 from relay.quota import Account, Tab
 from relay.server.faces import Face
 from relay.server.shares import arrive, known
@@ -164,24 +164,33 @@ class Press:
             told = {"target": path, "reason": word, "why": why, "kind": "http"}
             house.audit("deny", grant=grant, id=id, remote=remote, **told)
             return 403, id, None
+        held = self.relay.door.hold(grant)
         await arrive(self.relay.house, grant.tenant, PUBLISHING if publishes else ())
-        return 200, "", (grant, judgement.loan)
+        held.require(self.relay.wall())
+        return 200, "", (held, judgement.loan)
 
-    def publish(
-        self, grant: Any, address: Address, body: bytes, is_json: bool, one_group: bool
+    async def publish(
+        self, admitted: Any, address: Address, body: bytes, is_json: bool, one_group: bool
     ) -> tuple[Sequence[Sent], bool]:
-        """Publish a body at the grant's root."""
+        """Publish a body at the grant's root, if that is still in force."""
+        held: Held = admitted[0]
+        grant = held.grant
+        # What was lent when the headers came may have been given back while the body did.
+        await known(self._account(grant), PUBLISHING, self.relay.house.clock)
+        held.require(self.relay.wall())
         if is_json:
-            return self.station.publish_json(grant[0], address, body, one_group)
-        return self.station.publish_bytes(grant[0], address, body), False
+            return self.station.publish_json(grant, address, body, one_group)
+        return self.station.publish_bytes(grant, address, body), False
 
-    async def watch(self, grant: Any, address: Address, start: int | None) -> Reader:
+    async def watch(self, admitted: Any, address: Address, start: int | None) -> Reader:
         """Frames of the broadcast at the grant's root."""
-        rights, loan = grant
+        held, loan = admitted
+        rights: Grant = held.grant
         house, settings = self.relay.house, self.station.settings
         if len(self.readers) >= settings.max_watchers:
             raise LimitExceeded(f"at ingest.max_watchers ({settings.max_watchers})")
         await known(self._account(rights), ("tracks", "subscribers", "egress_bits"), house.clock)
+        held.require(self.relay.wall())
         self._account(rights).require_egress(house.clock())
         broadcast = house.origin.scope(rights.root, (), rights.subscribe).find(ROOT)
         if broadcast is None:
