@@ -266,7 +266,8 @@ def test_who_waits_for_a_quota_comes_in_with_what_is_still_in_force(
     (said,) = bench.events("refused")
     assert (said["reason"], said["status"]) == ("revoked", 401)
     if is_raw:
-        assert visit.wire.server.closed[0] == Unauthorized.session_code
+        told = (Unauthorized.session_code, f"revoked (id {said['id']})")
+        assert visit.wire.server.closed == told
     else:
         assert visit.refused == [(401, (("x-request-id", said["id"]),))]
 

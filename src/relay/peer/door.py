@@ -233,7 +233,7 @@ class Door:
                 held.require(self.wall())
             except Unauthorized as error:
                 self._turned_away("revoked", error, grant, id, remote)
-                struck(error)
+                struck(Unauthorized(f"revoked (id {id})"))
             else:
                 seat()
 
