@@ -217,29 +217,25 @@ class Door:
             def struck(error: Unauthorized) -> None:
                 visit.refuse(error.status, headers)
 
-            self._when_known(grant, judgement.id, address(knock), seat, struck)
+            self._when_known(self.hold(grant, judgement.id, address(knock)), seat, struck)
 
         self._judge_when_ready(asked(knock, knock.target), knock, decided)
 
-    def _when_known(
-        self, grant: Grant, id: str, remote: str, seat: Callable[[], None], struck: Struck
-    ) -> None:
+    def _when_known(self, held: Held, seat: Callable[[], None], struck: Struck) -> None:
         """Call ``seat`` once it can be told whether its tenant may have one more session, or
         ``struck`` when the grant was taken back by then."""
-        held = self.hold(grant)
 
         def told() -> None:
             try:
-                held.require(self.wall())
+                self.require(held)
             except Unauthorized as error:
-                self._turned_away("revoked", error, grant, id, remote)
-                struck(Unauthorized(f"revoked (id {id})"))
+                struck(error)
             else:
                 seat()
 
-        if not grant.cluster:
+        if not held.grant.cluster:
             try:
-                account = self.house.ledger.account(grant.tenant)
+                account = self.house.ledger.account(held.grant.tenant)
             except LimitExceeded:
                 pass  # it will be told so
             else:
@@ -247,20 +243,24 @@ class Door:
                 return
         told()
 
-    def hold(self, grant: Grant) -> Held:
+    def hold(self, grant: Grant, id: str, remote: str) -> Held:
         """A grant for somebody who waits; `recheck` strikes it as it does those of sessions."""
-        held = Held(grant)
+        held = Held(grant, id, remote)
         self._held.add(held)
         return held
 
-    def _turned_away(
-        self, code: str, error: RelayError, grant: Grant, id: str, remote: str
-    ) -> None:
+    def require(self, held: Held) -> None:
+        """Raises `Unauthorized` when it is in force no longer; that is noted."""
+        if why := held.over(self.wall()):
+            self._turned_away("revoked", Unauthorized.status, why, held)
+            raise Unauthorized(f"revoked (id {held.id})")
+
+    def _turned_away(self, code: str, status: int, why: str, held: Held) -> None:
         """Note who had a grant and does not come in."""
-        why = str(error)
         self.refused[code] = self.refused.get(code, 0) + 1
-        self.house.log("refused", id=id, status=error.status, reason=code, why=why)
-        self.house.audit("deny", grant=grant, id=id, remote=remote, reason=code, why=why)
+        about = {"id": held.id, "reason": code, "why": why}
+        self.house.log("refused", status=status, **about)
+        self.house.audit("deny", grant=held.grant, remote=held.remote, **about)
 
     def _tab(self, grant: Grant, id: str, remote: str) -> Tab:
         """What the new session uses goes on it; another relay is no tenant, and none is charged.
@@ -272,7 +272,7 @@ class Door:
         try:
             return self.house.ledger.enter(grant.tenant, self.house.clock())
         except LimitExceeded as error:
-            self._turned_away("over_quota", error, grant, id, remote)
+            self._turned_away("over_quota", error.status, str(error), Held(grant, id, remote))
             raise
 
     def _seat(
@@ -320,8 +320,8 @@ class Door:
                     guest.close(refusal(judgement))
                 else:
                     grant, loan = judgement.grant, judgement.loan
-                    sit = partial(seat, grant, loan)
-                    self._when_known(grant, judgement.id, guest.remote, sit, guest.close)
+                    held = self.hold(grant, judgement.id, guest.remote)
+                    self._when_known(held, partial(seat, grant, loan), guest.close)
 
             def seat(grant: Grant, loan: Loan | None) -> None:
                 if guest.gone:

@@ -49,19 +49,20 @@ class Judgement:
 class Held:
     """A grant whose bearer waits, for room or for what it sends: it may be taken back meanwhile."""
 
-    __slots__ = ("__weakref__", "grant", "why")
+    __slots__ = ("__weakref__", "grant", "id", "remote", "why")
 
-    def __init__(self, grant: Grant) -> None:
+    def __init__(self, grant: Grant, id: str, remote: str) -> None:
+        """``id`` is the one a refusal would have, ``remote`` whose grant it is."""
         self.grant = grant
+        self.id = id
+        self.remote = remote
         self.why = ""
         """Why it was taken back."""
 
-    def require(self, wall: float) -> None:
-        """Raises `Unauthorized` for a grant that was taken back, or has ended by unix time."""
-        if self.why:
-            raise Unauthorized(f"revoked meanwhile: {self.why}")
-        if self.grant.expires is not None and wall >= self.grant.expires:
-            raise Unauthorized("the grant has ended meanwhile")
+    def over(self, wall: float) -> str:
+        """Why it is in force no longer by unix time ``wall``; empty while it is."""
+        has_ended = self.grant.expires is not None and wall >= self.grant.expires
+        return self.why or ("the grant has ended" if has_ended else "")
 
 
 class Loan(Protocol):

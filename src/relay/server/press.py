@@ -164,9 +164,9 @@ class Press:
             told = {"target": path, "reason": word, "why": why, "kind": "http"}
             house.audit("deny", grant=grant, id=id, remote=remote, **told)
             return 403, id, None
-        held = self.relay.door.hold(grant)
+        held = self.relay.door.hold(grant, judgement.id, remote)
         await arrive(self.relay.house, grant.tenant, PUBLISHING if publishes else ())
-        held.require(self.relay.wall())
+        self.relay.door.require(held)
         return 200, "", (held, judgement.loan)
 
     async def publish(
@@ -177,7 +177,7 @@ class Press:
         grant = held.grant
         # What was lent when the headers came may have been given back while the body did.
         await known(self._account(grant), PUBLISHING, self.relay.house.clock)
-        held.require(self.relay.wall())
+        self.relay.door.require(held)
         if is_json:
             return self.station.publish_json(grant, address, body, one_group)
         return self.station.publish_bytes(grant, address, body), False
@@ -190,7 +190,7 @@ class Press:
         if len(self.readers) >= settings.max_watchers:
             raise LimitExceeded(f"at ingest.max_watchers ({settings.max_watchers})")
         await known(self._account(rights), ("tracks", "subscribers", "egress_bits"), house.clock)
-        held.require(self.relay.wall())
+        self.relay.door.require(held)
         self._account(rights).require_egress(house.clock())
         broadcast = house.origin.scope(rights.root, (), rights.subscribe).find(ROOT)
         if broadcast is None:
