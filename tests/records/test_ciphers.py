@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 from typing import Any
 
 import pytest
 
 from relay.errors import BadRequest, ConfigError, NotFound
-from relay.ingest import cipher
 from relay.records.audit import Query
-from relay.records.ciphers import CIPHER, NAME, Ciphers, listed
+from relay.records.ciphers import CIPHER, Ciphers, listed
 from relay.records.kept import OtherRoot
 from relay.records.memory import MemoryRecords
 from relay.records.notices import Notices
@@ -127,8 +125,3 @@ def test_another_relay_sees_the_rotation_and_keeps_what_it_has_when_it_cannot_re
         assert theirs.named("pii") is after
 
     asyncio.run(main())
-
-
-def test_a_key_may_be_called_what_a_field_can_say() -> None:
-    assert cipher.NAME.pattern == NAME.pattern
-    assert re.search(re.escape(NAME.pattern), cipher._SEALED.pattern)

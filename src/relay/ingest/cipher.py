@@ -18,6 +18,7 @@ from typing import Any, Protocol
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from relay.auth.cipher_names import CIPHER_NAME
 from relay.errors import Unavailable
 from relay.path import Path
 
@@ -27,10 +28,7 @@ NONCE = 12
 MAX_DEPTH = 64
 """Levels of a record that are looked through for encrypted fields."""
 
-NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
-"""What a key may be called."""
-
-_SEALED = re.compile(r"kid:([A-Za-z0-9_.-]{1,64}):v([0-9]{1,9}):([A-Za-z0-9+/]+={0,2})")
+_SEALED = re.compile(rf"kid:({CIPHER_NAME.pattern}):v([0-9]{{1,9}}):([A-Za-z0-9+/]+={{0,2}})")
 
 
 class CipherKey(Protocol):

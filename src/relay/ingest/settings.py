@@ -10,7 +10,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from relay.ingest.cipher import NAME, read_pointer
+from relay.auth.cipher_names import read_names
+from relay.ingest.cipher import read_pointer
 from relay.ingest.route import Declared
 
 
@@ -33,8 +34,7 @@ class TrackRules(BaseModel):
     def _pointers(cls, value: dict[str, str]) -> dict[str, str]:
         for pointer, name in value.items():
             read_pointer(pointer)
-            if not NAME.fullmatch(name):
-                raise ValueError("expected names of 1 to 64 of the characters A-Za-z0-9_.-")
+            read_names([name])
         return value
 
 

@@ -8,10 +8,10 @@ know what is encrypted.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable
 from typing import NamedTuple
 
+from relay.auth.cipher_names import cipher_names
 from relay.errors import BadRequest, NotFound
 from relay.records.kept import Sealed
 from relay.records.office import Office, Operator
@@ -23,9 +23,6 @@ CIPHER = "cipher"
 
 KEY = 32
 """Bytes of one version: AES-256."""
-
-NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
-"""What a key may be called: it stands in every field that it encrypts."""
 
 
 class CipherVersion(NamedTuple):
@@ -84,8 +81,7 @@ class Ciphers:
 
     async def create(self, office: Office, who: Operator, name: str) -> CipherVersion:
         """Make a new key. Raises `BadRequest` when there is one, `LimitExceeded`, `OtherRoot`."""
-        if not NAME.fullmatch(name):
-            raise BadRequest("a cipher key is called by 1 to 64 of the characters A-Za-z0-9_.-")
+        cipher_names([name])
         if await self._records.secrets.get(CIPHER, name) is not None:
             raise BadRequest(f"there is a cipher key {name!r} already: rotate it")
         return await self._add(office, who, "cipher.create", name, 1)
