@@ -146,6 +146,30 @@ def test_table(row: dict[str, Any], keys: Keys, forge: Forge) -> None:
         assert [step.name for step in decision.steps if step.warning] == [row["warning"]]
 
 
+@pytest.mark.parametrize("names", [(), ("pii", "card.no")])
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"bearer": "{api}", "key": ...},
+        {"bearer": "{moose}", "key": ...},
+        {"bearer": "{token}", "stored": ...},
+        {"certificate": {}, "rules": {"one": {"san": "plant.example.com", "subscribe": ""}}},
+        {"certificate": {}, "rules": {"one": {"full_access": True}}},
+    ],
+    ids=["ours", "moose", "stored", "certificate", "full-access"],
+)
+def test_what_is_decrypted_is_what_was_said(
+    keys: Keys, forge: Forge, row: dict[str, Any], names: tuple[str, ...]
+) -> None:
+    said = {"decrypt": names} if names else {}
+    row = {name: said if value is ... else value for name, value in row.items()}
+    if "rules" in row:
+        row["rules"] = {"one": row["rules"]["one"] | said}
+    granted = decided(row | {"path": "/plant"}, keys, forge).grant
+    assert granted is not None
+    assert granted.decrypt == names
+
+
 NO_HINT = ("role_not_granted",)
 
 

@@ -31,6 +31,9 @@ OTHER = "pbkdf2_sha256$100000$saltsaltsalt$InaVV7H7VTfjpc/rIlMHnWYd8aNoZOCF4UP8s
         ({"hash": HASH, "publish": "", "expires": True}, "expected unix seconds"),
         ({"hash": HASH, "publish": "", "expires": float("nan")}, "finite"),
         ({"hash": HASH, "publish": "", "secret": "x"}, "secret"),
+        ({"hash": HASH, "subscribe": "", "decrypt": "pii"}, "a list of names of cipher keys"),
+        ({"hash": HASH, "subscribe": "", "decrypt": ["p:i"]}, "1 to 64 of the characters"),
+        ({"hash": HASH, "decrypt": ["pii"]}, "at least one prefix"),
     ],
 )
 def test_api_keys_refused(members: dict[str, Any], why: str) -> None:
@@ -67,6 +70,7 @@ def test_two_keys_of_one_hash_or_salt() -> None:
         ({"full_access": True, "publish": ""}, "either full_access or prefixes"),
         ({"fingerprint": "abc", "publish": ""}, "64 hex digits"),
         ({"san": "", "publish": ""}, "san"),
+        ({"san": "x", "subscribe": "", "decrypt": [5]}, "a list of names of cipher keys"),
     ],
 )
 def test_certificate_rules_refused(members: dict[str, Any], why: str) -> None:

@@ -64,6 +64,17 @@ def test_a_tokens_life(run: Run) -> None:
     assert str(entry["id"]) == number
 
 
+def test_a_token_decrypts_what_it_was_made_for(run: Run) -> None:
+    create(run)
+    assert "decrypt" not in run("token", "list")
+    create(run, "--decrypt", "pii", "--decrypt", "card.no")
+    told = lines(run("token", "list", "--json"))
+    assert sorted(each["decrypt"] for each in told) == [[], ["pii", "card.no"]]
+    assert 'decrypt=["pii", "card.no"]' in run("token", "list")
+    with pytest.raises(BadRequest, match="a cipher key is called"):
+        create(run, "--decrypt", "p:i")
+
+
 def test_a_token_revoked_by_its_text(run: Run) -> None:
     token = create(run)
     run("revoke", "--token", "-", stdin=f"{token}\n")

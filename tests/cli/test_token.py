@@ -169,7 +169,9 @@ def test_one_line_for_each_fault() -> None:
         (2, "", ["sign", "--key", "bad", "--publish", ""], "bad: no usable key"),
         (2, "", ["sign", "--key", "k", "--expires", "soon"], "--expires: 'soon' is no time"),
         (2, "", ["sign", "--key", "k", "--publish", "a/" * 40], "40 segments"),
+        (2, "", ["sign", "--key", "k", "--subscribe", "", "--decrypt", "p:i"], "a cipher key is"),
         (1, "", ["sign", "--key", "k"], "neither to publish nor to subscribe"),
+        (1, "", ["sign", "--key", "k", "--decrypt", "pii"], "neither to publish nor to subscribe"),
         (1, "", ["verify", "--key", "k"], "no token"),
         (1, "x.y.z", ["verify", "--key", "k"], "not a token"),
         (1, "ü", ["verify", "--key", "k"], "not a token"),
@@ -205,6 +207,7 @@ def test_doubts_are_spoken() -> None:
         (["--publish", "", "--expires", "4102444800000"], "--expires takes seconds"),
         (["--publish", "live/*", "--expires", "1h"], "taken literally"),
         (["--root", "a/../b", "--publish", "", "--expires", "1h"], "taken literally"),
+        (["--publish", "", "--decrypt", "pii", "--expires", "1h"], "--decrypt allows nothing"),
     ):
         result = run("--key", "k", "sign", *words)
         assert result.exit_code == 0
@@ -221,3 +224,15 @@ def test_names_in_the_token() -> None:
     )
     assert (claims["sub"], claims["jti"]) == ("alice", "t1")
     assert abs(claims["iat"] - time.time()) < 60
+
+
+def test_the_right_to_decrypt() -> None:
+    done("--key", "k", "generate")
+    words = ["--key", "k", "sign", "--subscribe", "", "--expires", "1h"]
+    signed = done(*words, "--decrypt", "pii", "--decrypt", "card.no", "--decrypt", "pii")
+    told = json.loads(done("--key", "k", "verify", "--json", stdin=signed))
+    assert told["decrypt"] == ["pii", "card.no"]
+    assert '    decrypt: ["pii", "card.no"],\n' in done("--key", "k", "verify", stdin=signed)
+    without = done(*words)
+    assert "decrypt" not in done("--key", "k", "verify", "--json", stdin=without)
+    assert "decrypt" not in done("--key", "k", "verify", stdin=without)

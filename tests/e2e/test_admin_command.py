@@ -71,8 +71,10 @@ def test_every_resource(running: Any, monkeypatch: pytest.MonkeyPatch) -> None:
                 await asyncio.wait_for(client.lost, 5)
             assert "no broadcasts" in await run("broadcasts", "list", "--prefix", "anon")
             made = await data(
-                "tokens", "create", "--name", "cam", "--publish", "a", "--publish", "b"
-            )
+                "tokens", "create", "--name", "cam", "--publish", "a", "--publish", "b",
+                "--decrypt", "pii", "--decrypt", "card.no",
+            )  # fmt: skip
+            assert made["decrypt"] == ["pii", "card.no"]
             assert made["token"].startswith("mq_")
             assert made["token"] not in await run("tokens", "list")
             assert "cam" in await run("tokens", "list")

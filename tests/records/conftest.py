@@ -42,4 +42,5 @@ def token() -> StoredToken:
         subscribe=(Place(""),),
         expires=2000.5,
         created=1000.25,
+        decrypt=("pii", "card.no"),
     )

@@ -29,6 +29,8 @@ class StoredToken:
     root: Path = ROOT
     publish: tuple[Path, ...] = ()
     subscribe: tuple[Path, ...] = ()
+    decrypt: tuple[str, ...] = ()
+    """Cipher keys whose fields its bearer reads in the clear."""
     expires: float | None = None
     """From when on it is refused; ``None`` = never."""
     created: float = 0.0

@@ -21,6 +21,7 @@ from pydantic import (
 )
 
 from relay.auth.certificate import Certificate
+from relay.auth.cipher_names import CipherNames
 from relay.auth.credentials import KINDS, KeyHash, Kind
 from relay.auth.prefixes import Prefixes, Root
 from relay.path import ROOT
@@ -104,6 +105,9 @@ class ApiKey(BaseModel):
     subscribe: Prefixes = ()
     """Prefixes below the root where the bearer may subscribe."""
 
+    decrypt: CipherNames = ()
+    """Cipher keys whose fields the bearer reads in the clear over HTTP; default none."""
+
     expires: Moment | None = None
     """Unix seconds or a date from which it is refused; default never."""
 
@@ -140,6 +144,9 @@ class CertificateRule(BaseModel):
 
     subscribe: Prefixes = ()
     """Prefixes below the root where the bearer may subscribe."""
+
+    decrypt: CipherNames = ()
+    """Cipher keys whose fields the bearer reads in the clear over HTTP; default none."""
 
     full_access: bool = False
     """Whether everything below the root is allowed, both ways; only then may a rule fit any

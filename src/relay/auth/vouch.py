@@ -100,7 +100,15 @@ def vouch_api_key(
     key = settings.api_keys[name]
     trail.note("credential", f"the API key {quoted(name)}")
     _require_time("the API key", key.expires, now, "make a new one with relay hash-token", trail)
-    return Vouched("api_key", key.root, key.publish, key.subscribe, key.expires, subject=name)
+    return Vouched(
+        credential="api_key",
+        root=key.root,
+        publish=key.publish,
+        subscribe=key.subscribe,
+        expires=key.expires,
+        subject=name,
+        decrypt=key.decrypt,
+    )
 
 
 def vouch_token(text: str, facts: Facts, now: float, trail: Trail) -> Vouched:
@@ -129,6 +137,7 @@ def vouch_token(text: str, facts: Facts, now: float, trail: Trail) -> Vouched:
         subject=stored.name,
         jti=stored.id,
         issued=stored.created,
+        decrypt=stored.decrypt,
     )
 
 
@@ -204,6 +213,7 @@ def _by_rule(rule: CertificateRule, certificate: Certificate) -> Vouched:
         jti=certificate.fingerprint,
         issued=certificate.not_before,
         cluster=rule.cluster,
+        decrypt=rule.decrypt,
     )
 
 

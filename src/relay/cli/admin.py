@@ -155,7 +155,8 @@ def _option(
     names = [f"--{name.replace('_', '-')}", "from_" if name == "from" else name]
     text = member.get("description", "")
     if "array" in kinds:
-        return click.Option(names, multiple=True, metavar="PREFIX", help=f"{text} Repeatable.")
+        metavar = "NAME" if name == "decrypt" else "PREFIX"
+        return click.Option(names, multiple=True, metavar=metavar, help=f"{text} Repeatable.")
     if "boolean" in kinds:
         return click.Option(names, is_flag=True, help=text)
     if "integer" in kinds:

@@ -14,6 +14,7 @@ from typing import Any
 
 import click
 
+from relay.auth.cipher_names import cipher_names
 from relay.auth.claims import decode
 from relay.auth.compact import split
 from relay.auth.credentials import looks_like_token, make_token, read_token, secret_digest
@@ -75,9 +76,15 @@ def token() -> None:
 @click.option("--root", default="", metavar="PATH", help="What prefixes start from.")
 @click.option("--publish", multiple=True, metavar="PREFIX", help="May publish below; '' = all.")
 @click.option("--subscribe", multiple=True, metavar="PREFIX", help="May subscribe below; '' = all.")
+@click.option("--decrypt", multiple=True, metavar="NAME", help="Reads this cipher key's fields.")
 @_expires_option
 def create(
-    name: str, root: str, publish: tuple[str, ...], subscribe: tuple[str, ...], expires: int | None
+    name: str,
+    root: str,
+    publish: tuple[str, ...],
+    subscribe: tuple[str, ...],
+    decrypt: tuple[str, ...],
+    expires: int | None,
 ) -> None:
     """Make an API token and print it. It cannot be shown again."""
     if not (publish or subscribe):
@@ -92,6 +99,7 @@ def create(
         root=Path(root),
         publish=covering(map(Path, publish)),
         subscribe=covering(map(Path, subscribe)),
+        decrypt=cipher_names(decrypt),
         expires=expires,
         created=time.time(),
     )
@@ -112,6 +120,7 @@ def list_tokens(as_json: bool) -> None:
             "root": each.root,
             "publish": list(each.publish),
             "subscribe": list(each.subscribe),
+            "decrypt": list(each.decrypt),
             "created": _moment(each.created),
             "expires": _moment(each.expires),
             "last_used": _moment(each.last_used),

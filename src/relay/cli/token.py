@@ -20,6 +20,7 @@ import click
 
 from relay.auth import keys as keyring
 from relay.auth import mint
+from relay.auth.cipher_names import cipher_names
 from relay.auth.claims import Claims
 from relay.auth.decide import Request, decide
 from relay.auth.keys import Key, KeySet
@@ -131,6 +132,12 @@ def generate(
 @_root_option
 @_publish_option
 @_subscribe_option
+@click.option(
+    "--decrypt",
+    multiple=True,
+    metavar="NAME",
+    help="Cipher key whose fields are read in the clear; repeatable.",
+)
 @click.option("--cluster", is_flag=True, help="The bearer is another relay.")
 @click.option(
     "--expires",
@@ -149,6 +156,7 @@ def sign(
     root: str,
     publish: tuple[str, ...],
     subscribe: tuple[str, ...],
+    decrypt: tuple[str, ...],
     cluster: bool,
     expires: int | None,
     issued: int | None,
@@ -172,6 +180,7 @@ def sign(
             jti=token_id,
             aud=None if audience is None else (audience,),
             cluster=cluster,
+            decrypt=cipher_names(decrypt),
             tenant=tenant,
         )
         names = ClaimNames(tenant="tenant")
@@ -211,7 +220,7 @@ def verify_token(
 
 
 def render(claims: Claims) -> str:
-    """Claims for people, in the shape that ``moq-token`` prints."""
+    """Claims for people, in the shape that ``moq-token`` prints, and what it does not know."""
     lines = [
         f"root: {json.dumps(claims.root)}",
         f"publish: {json.dumps(claims.put)}",
@@ -220,6 +229,8 @@ def render(claims: Claims) -> str:
         f"cluster: {json.dumps(claims.cluster)}",
         f"issued: {_moment(claims.iat)}",
     ]
+    if claims.decrypt:
+        lines.append(f"decrypt: {json.dumps(claims.decrypt)}")
     return "\n".join(["Claims {", *(f"    {line}," for line in lines), "}"])
 
 
@@ -271,6 +282,8 @@ def _doubts(claims: Claims, now: float) -> Iterator[str]:
         yield "the token has expired already"
     elif claims.exp - now > FAR_FUTURE:
         yield "the token lives for more than a century: --expires takes seconds"
+    if claims.decrypt and not claims.get:
+        yield "--decrypt allows nothing to whoever may not subscribe (--subscribe)"
     for path in (claims.root, *claims.put, *claims.get):
         if strange := [part for part in path.segments if part in (".", "..") or "*" in part]:
             yield f"{strange[0]!r} in {str(path)!r} is taken literally"

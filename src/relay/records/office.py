@@ -107,6 +107,7 @@ class Office:
                 "root": token.root,
                 "publish": token.publish,
                 "subscribe": token.subscribe,
+                "decrypt": token.decrypt,
                 "expires": token.expires,
             }
         )

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+from relay.auth.cipher_names import read_names
 from relay.auth.facts import StoredToken
 from relay.auth.grant import Grant
 from relay.auth.revocation import Revocation
@@ -29,7 +30,8 @@ def token_row(token: StoredToken) -> dict[str, Any]:
 def read_token_row(row: Mapping[str, Any]) -> StoredToken:
     """An API token from the table. Raises `StoreError`."""
     try:
-        return StoredToken(**dict(row) | {"root": Path(row["root"])} | _paths(row))
+        read = {"root": Path(row["root"]), "decrypt": read_names(json.loads(row["decrypt"]))}
+        return StoredToken(**dict(row) | read | _paths(row))
     except (TypeError, ValueError, KeyError, BadRequest):
         raise StoreError("an API token in the store cannot be read") from None
 
@@ -63,7 +65,7 @@ def read_grant(text: str) -> Grant:
 
 
 def _texts(token: StoredToken) -> dict[str, str]:
-    return {name: json.dumps(getattr(token, name)) for name in _PATHS}
+    return {name: json.dumps(getattr(token, name)) for name in (*_PATHS, "decrypt")}
 
 
 def _paths(row: Mapping[str, Any]) -> dict[str, tuple[Path, ...]]:

@@ -42,6 +42,7 @@ api_tokens = Table(
     Column("expires", Double),
     Column("last_used", Double),
     Column("revoked", Double),
+    Column("decrypt", Text, nullable=False, server_default="[]"),
 )
 
 revocations = Table(

@@ -10,6 +10,7 @@ from __future__ import annotations
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+from relay.auth.cipher_names import cipher_names
 from relay.auth.credentials import make_token, secret_digest
 from relay.auth.facts import StoredToken
 from relay.auth.revocation import Revocation
@@ -110,6 +111,7 @@ class Counter:
             root=Path(asked.root),
             publish=covering(map(Path, asked.publish)),
             subscribe=covering(map(Path, asked.subscribe)),
+            decrypt=cipher_names(asked.decrypt),
             expires=asked.expires,
             created=self.relay.wall(),
         )

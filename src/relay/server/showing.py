@@ -90,6 +90,7 @@ def token(kept: StoredToken) -> shapes.Token:
         root=kept.root,
         publish=list(kept.publish),
         subscribe=list(kept.subscribe),
+        decrypt=list(kept.decrypt),
         created=kept.created,
         expires=kept.expires,
         last_used=kept.last_used,

@@ -33,6 +33,10 @@ Id = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[0-9A-Za-z_-]+
 PathText = Annotated[str, Field(max_length=MAX_LENGTH, pattern=PLAIN)]
 Prefix = Annotated[str, Field(max_length=MAX_PREFIX, pattern=PLAIN)]
 Prefixes = Annotated[list[Prefix], Field(max_length=MAX_PREFIXES)]
+CipherName = Annotated[str, Field(max_length=64, pattern=r"^\.*[A-Za-z0-9_-][A-Za-z0-9_.-]*$")]
+"""Not of dots alone: in a path those lead elsewhere."""
+
+CipherNames = Annotated[list[CipherName], Field(max_length=MAX_PREFIXES)]
 Moment = Annotated[float, Field(ge=0.0, le=LATEST, allow_inf_nan=False)]
 Reason = Annotated[str, Field(max_length=MAX_REASON, pattern=PLAIN)]
 Rows = Annotated[int, Field(ge=1, le=MAX_ROWS)]

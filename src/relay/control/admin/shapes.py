@@ -13,6 +13,7 @@ from pydantic import Field
 from relay.auth.revocation import MAX_VALUE
 from relay.control.admin.shape import (
     PLAIN,
+    CipherNames,
     Id,
     Moment,
     Name,
@@ -213,6 +214,8 @@ class NewToken(Shape):
     root: PathText = ""
     publish: Prefixes = Field(default_factory=list)
     subscribe: Prefixes = Field(default_factory=list)
+    decrypt: CipherNames = Field(default_factory=list)
+    """Cipher keys whose fields its bearer reads in the clear."""
     expires: Moment | None = None
 
 
@@ -232,6 +235,7 @@ class Token(Shape):
     root: str
     publish: list[str]
     subscribe: list[str]
+    decrypt: list[str]
     created: float
     expires: float | None
     last_used: float | None
