@@ -90,6 +90,15 @@ def test_every_resource(running: Any, monkeypatch: pytest.MonkeyPatch) -> None:
             after = (await data("keys", "rotate", "--grace", "2h"))["keys"]
             assert len(after) == len(before) + 1
             assert len((await data("keys", "jwks"))["keys"]) == 3
+            assert "no ciphers" in await run("ciphers", "list")
+            assert (await data("ciphers", "create", "pii"))["version"] == 1
+            assert (await data("ciphers", "rotate", "pii"))["version"] == 2
+            listed = (await data("ciphers", "list"))["ciphers"]
+            assert [(each["name"], each["version"]) for each in listed] == [("pii", 1), ("pii", 2)]
+            with pytest.raises(BadRequest, match="already: rotate it"):
+                await run("ciphers", "create", "pii")
+            with pytest.raises(NotFound, match="no cipher key 'other'"):
+                await run("ciphers", "rotate", "other")
             await run("quotas", "set", "anon", "sessions=2", "egress_bits=1000")
             assert "sessions=2" in await run("quotas", "show", "anon")
             await run("quotas", "reset", "anon")

@@ -171,14 +171,18 @@ def test_what_cannot_be_written_down_is_not_done(
         ("DELETE", "/quotas/plant", None),
         ("DELETE", "/tokens/abcdefABCDEF", None),
         ("DELETE", "/revocations/1", None),
+        ("POST", "/ciphers", {"name": "pii"}),
     ]
 
     async def silent(fact: Any) -> None:
         raise StoreError("the disk is full")
 
+    monkeypatch.setenv("MOQ_MASTER_KEY", "A" * 43 + "=")
+    store = '[records]\nurl = "sqlite:///relay.db"\n'
+
     async def main() -> None:
         async with (
-            running(settings(operator)) as relay,
+            running(settings(operator, store)) as relay,
             counter(relay, operator.bearer) as web,
             guest(relay, "/anon"),
         ):
@@ -194,6 +198,7 @@ def test_what_cannot_be_written_down_is_not_done(
                 assert answer.status_code == 503, place
             assert (await web.get(session)).json()["subscribe"] == one["subscribe"] != []
             assert (await web.get("/tokens")).json()["tokens"] == []
+            assert (await web.get("/ciphers")).json()["ciphers"] == []
             assert (await web.get("/revocations")).json()["revocations"] == []
             assert (await web.get("/quotas/plant")).json()["said"] is None
 

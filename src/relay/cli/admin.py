@@ -118,15 +118,18 @@ def _texted(value: Any) -> str:
 
 
 def _command(operation: Operation) -> click.Command:
-    """The command of one operation: its path's members as arguments, the others as options."""
+    """The command of one operation: its path's members, or all that it is asked, as arguments, the
+    others as options."""
     properties = operation.asked.model_json_schema().get("properties", {})
+    required = operation.asked.model_json_schema().get("required", [])
     limits = operation.name == "set_quota"
     params: list[click.Parameter] = []
-    for name in operation.in_place:
+    arguments = tuple(required) if len(properties) == 1 else operation.in_place
+    for name in arguments:
         params.append(click.Argument([name]))
     for name, member in properties.items():
-        if name not in operation.in_place and not limits:
-            is_required = name in operation.asked.model_json_schema().get("required", [])
+        if name not in arguments and not limits:
+            is_required = name in required
             params.append(_option(name, operation.kinds[name], member, is_required))
     if limits:
         params.append(click.Argument(["limits"], nargs=-1, metavar="NAME=NUMBER..."))

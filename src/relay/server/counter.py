@@ -14,15 +14,17 @@ from relay.auth.cipher_names import cipher_names
 from relay.auth.credentials import make_token, secret_digest
 from relay.auth.facts import StoredToken
 from relay.auth.revocation import Revocation
-from relay.control.admin import shapes
+from relay.control.admin import key_shapes, shapes
 from relay.errors import BadRequest, NotFound
 from relay.path import Path, covering
 from relay.quota import Override
 from relay.records.audit import read_query
+from relay.records.ciphers import Ciphers, listed
 from relay.records.office import Operator
 from relay.server import gathering, showing
 from relay.server.acting import ACTIONS
 from relay.server.colleagues import Answers
+from relay.server.keeping import require_ciphers, require_store
 
 if TYPE_CHECKING:
     from relay.issuer import Issuer
@@ -128,30 +130,57 @@ class Counter:
 
     # -- keys ------------------------------------------------------------------------------------
 
-    async def list_keys(self, who: Operator, asked: shapes.Nothing) -> shapes.SigningKeys:
+    async def list_keys(self, who: Operator, asked: shapes.Nothing) -> key_shapes.SigningKeys:
         """As the store has them now."""
         self._issuer()
         return self._keys(await self.relay.desk.records.keys.all())
 
-    async def rotate_keys(self, who: Operator, asked: shapes.Rotation) -> shapes.SigningKeys:
+    async def rotate_keys(
+        self, who: Operator, asked: key_shapes.Rotation
+    ) -> key_shapes.SigningKeys:
         """Have the next key sign."""
         grace = float(int(asked.grace[:-1]) * UNITS[asked.grace[-1]])
         signing = self._issuer().signing
         office = self.relay.desk.office
         return self._keys(await signing.rotate(office, who, grace, asked.compromised))
 
-    async def show_jwks(self, who: Operator, asked: shapes.Nothing) -> shapes.KeySet:
+    async def show_jwks(self, who: Operator, asked: shapes.Nothing) -> key_shapes.KeySet:
         """What verifiers are given."""
-        return shapes.KeySet(keys=self._issuer().jwks()["keys"])
+        return key_shapes.KeySet(keys=self._issuer().jwks()["keys"])
 
-    def _keys(self, stored: Any) -> shapes.SigningKeys:
+    def _keys(self, stored: Any) -> key_shapes.SigningKeys:
         now = self.relay.wall()
-        return shapes.SigningKeys(keys=[showing.signing_key(each.key.at(now)) for each in stored])
+        return key_shapes.SigningKeys(
+            keys=[showing.signing_key(each.key.at(now)) for each in stored]
+        )
 
     def _issuer(self) -> Issuer:
         if self.relay.issuer is None:
             raise NotFound("the relay issues no tokens (issuer.enabled)")
         return self.relay.issuer
+
+    # -- cipher keys -----------------------------------------------------------------------------
+
+    async def list_ciphers(self, who: Operator, asked: shapes.Nothing) -> key_shapes.Ciphers:
+        """As the store has them now."""
+        require_store(self.relay.has_store)
+        found = await listed(self.relay.desk.records)
+        return key_shapes.Ciphers(ciphers=[showing.cipher(each) for each in found])
+
+    async def create_cipher(self, who: Operator, asked: key_shapes.NewCipher) -> key_shapes.Cipher:
+        """Make one."""
+        made = await self._ciphers().create(self.relay.desk.office, who, asked.name)
+        return showing.cipher(made)
+
+    async def rotate_cipher(
+        self, who: Operator, asked: key_shapes.CipherNamed
+    ) -> key_shapes.Cipher:
+        """Have a new version encrypt."""
+        made = await self._ciphers().rotate(self.relay.desk.office, who, asked.name)
+        return showing.cipher(made)
+
+    def _ciphers(self) -> Ciphers:
+        return require_ciphers(self.relay.press.station.keys, self.relay.has_store)
 
     # -- revocations -----------------------------------------------------------------------------
 

@@ -25,7 +25,7 @@ from relay.net.steer import bind_all
 from relay.net.tls import Certificates, write_pair
 from relay.server.listeners import Faces, Workers, open_sockets
 from relay.server.parts import LAPTOP, load_certificates
-from relay.server.post import DRAIN, HURRY, READY, Orders, write_orders
+from relay.server.post import DRAIN, HURRY, READY, Orders, common_store, write_orders
 from relay.server.vigil import SILENCE, STEP, Vigil
 
 FIRST_WAIT = 0.1
@@ -141,7 +141,7 @@ class Crew:
             tls = tls.model_copy(update={"cert": (cert,), "key": (key,), "generate": ()})
         if records.url is None:
             # As short-lived as memory, and the same for all.
-            records = records.model_copy(update={"url": f"sqlite:///{folder}/records.db"})
+            records = records.model_copy(update={"url": common_store(folder)})
         server = settings.server.model_copy(update={"tls": tls})
         return settings.model_copy(update={"server": server, "records": records})
 

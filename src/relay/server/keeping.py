@@ -11,13 +11,14 @@ from collections.abc import Callable
 
 from relay.auth.grant import Grant
 from relay.config import Settings
+from relay.errors import NotFound
 from relay.ingest.cipher import CipherKeys, KeptKeys
 from relay.issuer import Issuer
 from relay.records.audit import Fact
 from relay.records.ciphers import Ciphers
 from relay.records.desk import Desk
 from relay.records.feed import Log
-from relay.records.sealing import Seal, require_seal
+from relay.records.sealing import VARIABLE, Seal, require_seal
 from relay.records.signing import Signing
 from relay.records.store import Records
 
@@ -101,4 +102,19 @@ async def open_ciphers(
                     hint = "cipher keys are kept in a store (records.url)"
                 detail = f"ingest.tracks.{route}: no cipher key {name!r}: publishing is refused"
                 log("warning", detail=f"{detail}; {hint}")
+    return keys
+
+
+def require_store(has_store: bool) -> None:
+    """Raises `NotFound` unless there is a store to keep cipher keys in: what is encrypted outlives
+    the relay, in viewers and in sinks, and could not be read again."""
+    if not has_store:
+        raise NotFound("cipher keys are kept in a store, and there is none here (records.url)")
+
+
+def require_ciphers(keys: CipherKeys, has_store: bool) -> Ciphers:
+    """The cipher keys where more can be made. Raises `NotFound`, which says what is missing."""
+    require_store(has_store)
+    if not isinstance(keys, Ciphers):
+        raise NotFound(f"cipher keys are kept sealed, and there is no root key here ({VARIABLE})")
     return keys

@@ -39,6 +39,11 @@ class Post:
         return str(self.folder / f"{kind}-{self.share.index if index is None else index}")
 
 
+def common_store(folder: File) -> str:
+    """The URL of the store that the workers share where none is named; it goes when they do."""
+    return f"sqlite:///{folder}/records.db"
+
+
 @dataclass(frozen=True, slots=True)
 class Orders:
     """What is handed over to a new worker: the settings, and its post with numbers for sockets."""

@@ -59,7 +59,7 @@ from relay.server.log import LEVELS
 from relay.server.metrics import Lag
 from relay.server.outlets import open_sinks
 from relay.server.parts import draw_id, load_certificates, transcode
-from relay.server.post import Post
+from relay.server.post import Post, common_store
 from relay.server.press import Press
 from relay.server.shares import Shares
 from relay.server.stats import Stats
@@ -399,6 +399,12 @@ class Relay:
     def is_first(self) -> bool:
         """Whether it is the only worker, or the one that does what must be done once."""
         return self.post is None or self.post.share.index == 0
+
+    @property
+    def has_store(self) -> bool:
+        """Whether there is a store that outlives the relay."""
+        url = self.settings.records.url
+        return url is not None and (self.post is None or url != common_store(self.post.folder))
 
     def _outward_work(self) -> list[Coroutine[Any, Any, None]]:
         """What is told to others: tracks to sinks, the audit log to a webhook, numbers to viewers.

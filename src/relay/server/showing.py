@@ -10,12 +10,13 @@ from collections.abc import Mapping
 from relay.auth.facts import StoredToken
 from relay.auth.lifecycle import SigningKey
 from relay.auth.revocation import Revocation
-from relay.control.admin import shapes
+from relay.control.admin import key_shapes, shapes
 from relay.model.broadcast import Broadcast
 from relay.model.track import Track
 from relay.peer.guest import Guest
 from relay.quota import Limits, Override
 from relay.records.audit import Entry
+from relay.records.ciphers import CipherVersion
 from relay.server.inner import Inner
 
 BITS = 8
@@ -98,9 +99,9 @@ def token(kept: StoredToken) -> shapes.Token:
     )
 
 
-def signing_key(key: SigningKey) -> shapes.SigningKey:
+def signing_key(key: SigningKey) -> key_shapes.SigningKey:
     """One signing key, without either half."""
-    return shapes.SigningKey(
+    return key_shapes.SigningKey(
         kid=key.kid,
         state=key.state,
         algorithm=key.algorithm,
@@ -109,6 +110,11 @@ def signing_key(key: SigningKey) -> shapes.SigningKey:
         ends=key.ends,
         compromised=key.compromised,
     )
+
+
+def cipher(kept: CipherVersion) -> key_shapes.Cipher:
+    """One version of a cipher key, without its bytes."""
+    return key_shapes.Cipher(name=kept.name, version=kept.version, created=kept.created)
 
 
 def revocation(entry: Revocation) -> shapes.Revocation:

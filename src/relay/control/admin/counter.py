@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from pydantic import BaseModel
 
-from relay.control.admin import shapes
+from relay.control.admin import key_shapes, shapes
 from relay.records.office import Operator
 
 BASE = "/admin/v1"
@@ -56,14 +56,30 @@ class Counter(Protocol):
     async def revoke_token(self, who: Operator, asked: shapes.TokenNamed) -> shapes.Revocation:
         """Refuse an API token and end its sessions everywhere. Raises `NotFound`."""
 
-    async def list_keys(self, who: Operator, asked: shapes.Nothing) -> shapes.SigningKeys:
+    async def list_keys(self, who: Operator, asked: shapes.Nothing) -> key_shapes.SigningKeys:
         """The relays' own signing keys. Raises `NotFound` where there are none."""
 
-    async def rotate_keys(self, who: Operator, asked: shapes.Rotation) -> shapes.SigningKeys:
+    async def rotate_keys(
+        self, who: Operator, asked: key_shapes.Rotation
+    ) -> key_shapes.SigningKeys:
         """Have the next key sign, on every relay of the store. Raises `NotFound`."""
 
-    async def show_jwks(self, who: Operator, asked: shapes.Nothing) -> shapes.KeySet:
+    async def show_jwks(self, who: Operator, asked: shapes.Nothing) -> key_shapes.KeySet:
         """The public halves of the signing keys. Raises `NotFound`."""
+
+    async def list_ciphers(self, who: Operator, asked: shapes.Nothing) -> key_shapes.Ciphers:
+        """The keys of encrypted fields and their versions. Raises `NotFound` where there is no
+        store."""
+
+    async def create_cipher(self, who: Operator, asked: key_shapes.NewCipher) -> key_shapes.Cipher:
+        """Make a cipher key, on every relay of the store. Raises `NotFound` where none can be
+        kept, `OtherRoot`."""
+
+    async def rotate_cipher(
+        self, who: Operator, asked: key_shapes.CipherNamed
+    ) -> key_shapes.Cipher:
+        """Have a new version encrypt, on every relay of the store; older ones still decrypt. Raises
+        `NotFound`, `OtherRoot`."""
 
     async def list_revocations(
         self, who: Operator, asked: shapes.RevocationsAsked
@@ -180,6 +196,9 @@ OPERATIONS = (
     Operation("GET", "/keys", Counter.list_keys, refusals=(404,)),
     Operation("POST", "/keys/rotate", Counter.rotate_keys, refusals=(404,), in_query=True),
     Operation("GET", "/keys/jwks", Counter.show_jwks, refusals=(404,)),
+    Operation("GET", "/ciphers", Counter.list_ciphers, refusals=(404,)),
+    Operation("POST", "/ciphers", Counter.create_cipher, 201, refusals=(404, 409)),
+    Operation("POST", "/ciphers/{name}/rotate", Counter.rotate_cipher, refusals=(404, 409)),
     Operation("GET", "/revocations", Counter.list_revocations),
     Operation("POST", "/revocations", Counter.create_revocation, 201),
     Operation("DELETE", "/revocations/{number}", Counter.withdraw_revocation, refusals=(404,)),

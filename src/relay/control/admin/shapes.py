@@ -255,44 +255,6 @@ class TokenPage(Shape):
     cursor: str | None
 
 
-# -- keys ------------------------------------------------------------------------------------------
-
-Span = Annotated[str, Field(pattern=r"^(0|[1-9][0-9]{0,8})[smhdw]$")]
-
-
-class Rotation(Shape):
-    """How to rotate the signing keys."""
-
-    grace: Span = "24h"
-    """For how long tokens of the key that signed still hold."""
-    compromised: bool = False
-    """Whether that key is to be refused at once."""
-
-
-class SigningKey(Shape):
-    """One signing key of the relay's own."""
-
-    kid: str
-    state: Literal["next", "active", "retiring", "retired"]
-    algorithm: str
-    created: float
-    activated: float | None
-    ends: float | None
-    compromised: bool
-
-
-class SigningKeys(Shape):
-    """The signing keys, the oldest first."""
-
-    keys: list[SigningKey]
-
-
-class KeySet(Shape):
-    """Public halves of keys (RFC 7517)."""
-
-    keys: list[dict[str, Any]]
-
-
 # -- revocations -----------------------------------------------------------------------------------
 
 
