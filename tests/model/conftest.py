@@ -46,8 +46,13 @@ class FakeSource:
 
 
 class FakeFetchSource(FakeSource):
-    def fetch(self, track: Track, sequence: int) -> None:
+    can_fetch = True
+
+    def fetch(self, track: Track, sequence: int, priority: int) -> None:
         self.calls.append(("fetch", track.name, sequence))
+
+    def cancel_fetch(self, track: Track, sequence: int) -> None:
+        self.calls.append(("cancel_fetch", track.name, sequence))
 
 
 class FakeViewer:

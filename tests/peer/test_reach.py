@@ -134,3 +134,15 @@ def test_a_time_cut_in_two_is_put_together() -> None:
     tape.group(2, 900_500)
     assert tape.oldest(501) == 0
     assert tape.oldest(500) == 1
+
+
+def test_what_a_fetch_brought_does_not_count() -> None:
+    tape = Tape()
+    for number in (10, 11):
+        tape.group(number, number * 1000, number * 1000 + 500)
+    tape.track.fetch(2, Nobody(), tape.now)
+    fetched = tape.track.open_fetched(2, tape.layout, tape.now)
+    assert fetched is not None
+    fetched.write(encode_frame(tape.layout, b"old", 2000), tape.now)
+    fetched.finish(tape.now)
+    assert tape.oldest(10**9) == 10

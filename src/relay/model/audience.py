@@ -46,16 +46,19 @@ class _Seat:
 
     __slots__ = ("demand", "floor", "parked", "withheld")
 
-    def __init__(self, demand: Demand, latest: int | None, cached: Iterable[int]) -> None:
+    def __init__(
+        self, demand: Demand, latest: int | None, cached: Iterable[int], fetched: Iterable[int]
+    ) -> None:
         self.demand = demand
         # First group to hand over: without an explicit start the latest of the moment. Where there
         # is none, whatever the source sends is wanted: it knows its latest group, and with the
         # newest sent first that one need not be the first to arrive.
         floor = latest if demand.start is None else demand.start
         self.floor = floor or 0
-        # Out of range so far; and in range, but perhaps no longer the latest.
-        self.parked = set(cached) if floor is not None else set[int]()
-        self.withheld = set(cached) if floor is None else set[int]()
+        # In range, but perhaps no longer the latest, or never sent by the feed; the others are out
+        # of range so far.
+        self.withheld = set(cached if floor is None else fetched) if demand.start is None else set()
+        self.parked = set(cached) - self.withheld
 
     def takes(self, sequence: int) -> bool:
         end = self.demand.end
@@ -91,7 +94,8 @@ class Audience:
 
     def join(self, viewer: Viewer, latest: int | None) -> None:
         """Seat a viewer, all cached groups parked; ``latest`` is where "the latest" starts."""
-        self._seats[viewer] = _Seat(viewer.demand, latest, self._shelf.groups)
+        shelf = self._shelf
+        self._seats[viewer] = _Seat(viewer.demand, latest, shelf.groups, shelf.fetched)
         self._tally.add(viewer.demand)
 
     def change(self, viewer: Viewer) -> None:
@@ -130,7 +134,7 @@ class Audience:
             if seat.takes(group.sequence):
                 self._hand(viewer, seat, group)
             else:
-                self._park(seat, group.sequence)
+                self._note(seat.parked, group.sequence)
 
     def confirm(self, group: Group) -> None:
         """The source sent a cached group again: hand it to those it was held back from."""
@@ -145,9 +149,9 @@ class Audience:
                 self._hand(viewer, seat, group)
 
     def park(self, sequence: int) -> None:
-        """A group came to the cache that nobody here asked for now."""
+        """A fetch brought a group: it is for those who named a start, once they ask again."""
         for seat in self._seats.values():
-            self._park(seat, sequence)
+            self._note(seat.withheld if seat.demand.start is None else seat.parked, sequence)
 
     def datagram(self, sequence: int, timestamp: int, payload: bytes) -> None:
         """Pass a datagram to everybody whose range it is in."""
@@ -174,7 +178,7 @@ class Audience:
         seat.parked.discard(group.sequence)
         viewer.group_opened(group)
 
-    def _park(self, seat: _Seat, sequence: int) -> None:
-        seat.parked.add(sequence)
-        if len(seat.parked) > 2 * len(self._shelf.groups) + PARKED_SLACK:
-            seat.parked.intersection_update(self._shelf.groups)
+    def _note(self, numbers: set[int], sequence: int) -> None:
+        numbers.add(sequence)
+        if len(numbers) > 2 * len(self._shelf.groups) + PARKED_SLACK:
+            numbers.intersection_update(self._shelf.groups)

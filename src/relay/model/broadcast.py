@@ -47,8 +47,15 @@ class Source(Protocol):
 class FetchSource(Source, Protocol):
     """A source that can also deliver a single old group."""
 
-    def fetch(self, track: Track, sequence: int) -> None:
+    @property
+    def can_fetch(self) -> bool:
+        """Whether it can at the moment."""
+
+    def fetch(self, track: Track, sequence: int, priority: int) -> None:
         """Answer with `Track.open_fetched` and writes, or with `Track.fetch_failed`."""
+
+    def cancel_fetch(self, track: Track, sequence: int) -> None:
+        """Nobody wants that group any more, or it broke off here. Harmless after the answer."""
 
 
 class Route:
@@ -216,11 +223,15 @@ class Broadcast:
         return next((route for route in self.routes if route not in tried), None)
 
     def fetch_source(self, preferred: Route | None) -> FetchSource | None:
-        """A source that can fetch, the preferred route's first."""
-        for route in (preferred, *self.routes):
-            if route is not None and self.is_on_air and isinstance(route.source, FetchSource):
-                return route.source
-        return None
+        """The source of the preferred route, else of the best one, if it can fetch.
+
+        No other is asked: the way there may lead back through us.
+        """
+        route = preferred or next(iter(self.routes), None)
+        if route is None or not self.is_on_air:
+            return None
+        source = route.source
+        return source if isinstance(source, FetchSource) and source.can_fetch else None
 
     def add_route(self, route: Route) -> None:
         """One more route. Among equals the newest comes first: it is a publisher that is back."""

@@ -89,6 +89,11 @@ class Log:
         if self._readers.pop(reader, self) is None:
             self._audience = None
 
+    @property
+    def is_read(self) -> bool:
+        """Whether anybody is attached."""
+        return bool(self._readers)
+
     def append(self, chunk: bytes) -> None:
         """Add a chunk and tell every reader. For `Group` only."""
         self.chunks.append(chunk)
@@ -215,6 +220,11 @@ class Group:
     def error(self) -> RelayError | None:
         """Why it broke off, if it did."""
         return self.native.error
+
+    @property
+    def is_read(self) -> bool:
+        """Whether anybody reads it, in any encoding."""
+        return self.native.is_read or any(each.log.is_read for each in self._derived.values())
 
     def write(self, chunk: bytes, now: float) -> bool:
         """Append bytes cut anywhere; False (and nothing else) once the group has ended.

@@ -1,7 +1,8 @@
 """The cached groups of one track: which is the latest, and when the others are too old.
 
-The latest group stays; any other stays until the retention has passed since its last write. This
-module must not know who watches the track or where its groups come from.
+The latest group stays; any other stays until the retention has passed since its last write. What a
+fetch brought is never the latest, and begins to age once it is complete. This module must not know
+who watches the track or which source its groups come from.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ class Shelf:
     def __init__(self, cache: Cache, agenda: Agenda, retention: float) -> None:
         self.groups: dict[int, Group] = {}
         self.newest: Group | None = None
-        """The group with the highest sequence held."""
+        """The group with the highest sequence held, but for those that a fetch brought."""
+        self.fetched: set[int] = set()
+        """Those that a fetch brought, as long as the feed has not had them, too. Read only."""
         self.retention = retention
         """Seconds that a group stays after its last write, once it is not the latest."""
         self._cache = cache
@@ -28,34 +31,46 @@ class Shelf:
         self._ages: list[tuple[float, int]] = []
         self._alarm = Alarm(agenda, self.expire)
 
-    def put(self, group: Group, now: float) -> None:
+    def put(self, group: Group, now: float, is_fetched: bool = False) -> None:
         """Hold a group; the one it supersedes starts to age, and what is too old leaves."""
         self.expire(now)
-        newest = self.newest
         self.groups[group.sequence] = group
-        spare = newest is not None and group.sequence < newest.sequence
-        if not spare:
-            self.newest = group
-        if newest is not None:
-            if not spare:
-                self._cache.supersede(newest)
-            self._age(group if spare else newest)
-        self._cache.hold(group, spare, GROUP_COST)
+        if is_fetched:
+            self.fetched.add(group.sequence)
+        elif self._is_older(group):
+            self._age(group)
+        else:
+            self._lead(group)
+        self._cache.hold(group, group is not self.newest, GROUP_COST)
         if len(self.groups) > self._cache.settings.max_groups_per_track:
             self._thin_out()
+
+    def confirm(self, group: Group) -> None:
+        """The feed has a group that is held; one that a fetch brought is now like any other."""
+        if group.sequence not in self.fetched:
+            return
+        self.fetched.remove(group.sequence)
+        if self._is_older(group):
+            self._age(group)
+        else:
+            self._lead(group)
+            self._cache.promote(group)
 
     def settle(self, group: Group) -> None:
         """The group is complete."""
         self._cache.rest(group)
+        if group.sequence in self.fetched:
+            self._age(group)
 
     def remove(self, group: Group) -> None:
         """Let go of a group, if it is held; nobody is told."""
         if self.groups.get(group.sequence) is not group:
             return
         del self.groups[group.sequence]
+        self.fetched.discard(group.sequence)
         self._cache.release(group)
         if self.newest is group:
-            latest = max(self.groups, default=None)
+            latest = max((each for each in self.groups if each not in self.fetched), default=None)
             self.newest = None if latest is None else self.groups[latest]
             if self.newest is not None:
                 self._cache.promote(self.newest)
@@ -74,6 +89,8 @@ class Shelf:
             group = self.groups.get(sequence)
             if group is None or group is self.newest:
                 continue
+            if sequence in self.fetched and not group.ended:
+                continue
             due = group.touched_at + self.retention
             if due > now:
                 heapq.heappush(self._ages, (due, sequence))
@@ -81,6 +98,16 @@ class Shelf:
                 group.evict()
         if self._ages:
             self._alarm.set(self._ages[0][0])
+
+    def _is_older(self, group: Group) -> bool:
+        return self.newest is not None and group.sequence < self.newest.sequence
+
+    def _lead(self, group: Group) -> None:
+        """The group is the latest now."""
+        before, self.newest = self.newest, group
+        if before is not None:
+            self._cache.supersede(before)
+            self._age(before)
 
     def _age(self, group: Group) -> None:
         if len(self._ages) > 2 * len(self.groups) + 64:

@@ -53,7 +53,7 @@ class Track:
         self.shelf = Shelf(stock.cache, stock.agenda, self._retention())
         self._audience = Audience(self.shelf)
         self._askers: dict[Asker, None] = {}
-        self._fetches = Fetches()
+        self._fetches = Fetches(self)
         self._linger = Alarm(stock.agenda, self._lingered)
         self._supply = Supply(self)
         self._fresh = False  # whether the latest group cached is known to be the source's latest
@@ -153,30 +153,36 @@ class Track:
         """The asker waits no longer. Harmless when it does not wait."""
         self._askers.pop(asker, None)
 
-    def fetch(self, sequence: int, fetcher: Fetcher, now: float) -> None:
+    def fetch(self, sequence: int, fetcher: Fetcher, now: float, priority: int = 0) -> None:
         """Hand over one group, from the cache or, asked once for all who wait, from a source.
 
-        Fails with `NotFound` where no source of the broadcast can fetch.
+        Fails with `NotFound` where the source cannot fetch. ``priority`` (0 to 255) is that of
+        whoever asks first.
         """
         group = self.groups.get(sequence)
         source = self.broadcast.fetch_source(self._supply.route)
         if group is not None:
             fetcher.group_opened(group)
-        elif self._gone is not None or source is None:
-            fetcher.fetch_failed(self._gone or NotFound(f"group {sequence} is not cached"))
+        elif self._gone is not None:
+            fetcher.fetch_failed(self._gone)
         else:
+            self._keep(now)
             try:
-                first = self._fetches.ask(sequence, fetcher)
+                if source is None:
+                    raise NotFound(f"group {sequence} is not cached")
+                first = self._fetches.ask(sequence, fetcher, source)
             except RelayError as error:
                 fetcher.fetch_failed(error)
                 return
-            self._keep(now)
             if first:
                 self.broadcast.traffic.came.fetches += 1
-                source.fetch(self, sequence)
+                source.fetch(self, sequence, priority)
 
     def unfetch(self, sequence: int, fetcher: Fetcher) -> None:
-        """The fetcher waits no longer. Harmless when it does not wait."""
+        """The fetcher waits, or reads, no longer; after the last one the source need not go on.
+
+        Harmless when it does neither.
+        """
         self._fetches.forget(sequence, fetcher)
 
     # Feeding side. ``source`` says who calls; without it the one that was opened last does.
@@ -220,6 +226,9 @@ class Track:
         cached = self.groups.get(sequence)
         if cached is not None:
             self._fresh = True
+            self._saw(sequence)
+            self.shelf.confirm(cached)
+            self._fetches.confirm(sequence)
             self._audience.confirm(cached)
             return None
         is_first = self.latest is None
@@ -229,6 +238,7 @@ class Track:
             return None
         self._fresh = True
         self._supply.began(group, source)
+        self._fetches.deliver(group)
         self._audience.offer(group)
         if is_first:
             self.adjust()  # only now is it known which starts do not lie beyond the latest
@@ -261,17 +271,21 @@ class Track:
         self._keep(now)
 
     def open_fetched(self, sequence: int, encoding: Encoding, now: float) -> Group | None:
-        """A fetched group begins. ``None`` = it is here already, or nobody waits: stop it."""
-        cached = self.groups.get(sequence)
-        if cached is not None:
-            self._fetches.deliver(cached)
+        """A fetched group begins. ``None`` = it is here already, or nobody waits: stop it.
+
+        It is cached and handed to whoever asked. Viewers get it only once their feed has it, too,
+        and the latest group stays what it was.
+        """
+        if sequence in self.groups or sequence not in self._fetches:
             return None
-        if sequence not in self._fetches:
+        group = Group(self, sequence, encoding, self._settings.max_group_bytes, now)
+        self.shelf.put(group, now, is_fetched=True)
+        if group.error is not None:  # there was no room for it
+            self._fetches.fail(sequence, group.error)
             return None
-        group = self._begin(sequence, encoding, now)
         self._audience.park(sequence)
-        self._fetches.deliver(group)
-        return group
+        self._fetches.open(group)
+        return None if group.error is not None else group
 
     def fetch_failed(self, sequence: int, error: RelayError) -> None:
         """A fetched group cannot be had."""
@@ -288,6 +302,7 @@ class Track:
             self.shelf.settle(group)
         else:
             self.shelf.remove(group)
+        self._fetches.end(group, error)
         if self._supply.ended(group):
             self._complete(group.touched_at)
 
@@ -298,8 +313,7 @@ class Track:
 
     def route_left(self, route: Route, error: RelayError) -> None:
         """The broadcast has lost a route; its unfinished groups end with ``error``."""
-        if self._supply.route is None or self._supply.route is route:
-            self._fetches.fail_all(error)
+        self._fetches.lose(route.source, error)
         self._supply.route_left(route, error)
 
     def route_retired(self, route: Route) -> None:
@@ -330,7 +344,7 @@ class Track:
         self.shelf.clear(error)
         self._audience.dismiss(error)
         self._dismiss_askers(error)
-        self._fetches.fail_all(error)
+        self._fetches.lose(None, error)
 
     def _retention(self) -> float:
         kept = self.properties.max_latency / 1000

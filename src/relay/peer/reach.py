@@ -19,13 +19,14 @@ _WIDEST = 8
 def oldest_fresh(track: Track, floor: int, max_age: int) -> int | None:
     """The oldest cached group from ``floor`` on that is younger than ``max_age`` milliseconds.
 
-    The latest group always is. ``None`` when no group from ``floor`` on is cached.
+    The latest group always is; what a fetch brought has no successor here that tells its age, and
+    does not count. ``None`` when no group from ``floor`` on is cached.
     """
     found: int | None = None
     newest: float | None = None
     reach: float | None = None
     layout: object = None
-    for sequence in sorted(track.groups, reverse=True):
+    for sequence in sorted(track.groups.keys() - track.shelf.fetched, reverse=True):
         group = track.groups[sequence]
         layout = layout or group.encoding
         too_old = newest is not None and reach is not None and newest - reach >= max_age / 1000
