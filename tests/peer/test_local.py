@@ -126,6 +126,85 @@ def test_one_whole_group_by_number_or_the_latest() -> None:
     asyncio.run(main())
 
 
+def test_a_group_that_is_kept_is_fetched_without_watching() -> None:
+    broadcast, track = published()
+    for number in range(5):
+        track.append_group()
+        track.write_frame(b"%d" % number, 0)
+    model = broadcast.track("t")
+
+    async def main() -> None:
+        assert await collect_group(model, 2, transcode, clock) == (2, [b"2"])
+        with pytest.raises(NotFound):
+            await collect_group(model, 1, transcode, clock)
+        with pytest.raises(NotFound):
+            await collect_group(broadcast.track("nothing"), 1, transcode, clock)
+
+    asyncio.run(main())
+    assert (track.track, model.latest, model.is_idle, track._fetched) == (None, None, True, {})
+
+
+def test_a_group_is_fetched_while_it_is_written() -> None:
+    broadcast, track = published()
+    track.append_group()
+    track.write_frame(b"first", 0)
+    model = broadcast.track("t")
+
+    async def main() -> None:
+        async with asyncio.TaskGroup() as tasks:
+            fetching = tasks.create_task(collect_group(model, 0, transcode, clock))
+            left = tasks.create_task(collect_group(model, 0, transcode, clock))
+            await asyncio.sleep(0)
+            left.cancel()
+            await asyncio.sleep(0)
+            track.write_frame(b"last", 1)
+            track.append_group()
+        assert fetching.result() == (0, [b"first", b"last"])
+
+    asyncio.run(main())
+    assert not track._fetched
+
+
+def test_a_group_that_nobody_fetches_any_more_is_let_go() -> None:
+    broadcast, track = published()
+    track.append_group()
+    track.write_frame(b"first", 0)
+    model = broadcast.track("t")
+
+    async def main() -> None:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.01):
+                await collect_group(model, 0, transcode, clock)
+
+    asyncio.run(main())
+    assert (model.groups, model.is_idle, track._fetched) == ({}, True, {})
+    track.write_frame(b"last", 1)
+    track.finish()
+    assert read(model)[-1] == GroupEnd(0, 2, None)
+
+
+def test_who_watches_gets_what_was_being_fetched_as_well() -> None:
+    broadcast, track = published()
+    track.append_group()
+    track.write_frame(b"first", 0)
+    model = broadcast.track("t")
+
+    async def main() -> list[Any]:
+        async with asyncio.TaskGroup() as tasks:
+            fetching = tasks.create_task(collect_group(model, 0, transcode, clock))
+            await asyncio.sleep(0)
+            items = Collector(model, Demand(), transcode, clock).frames()
+            seen = [await anext(items)]
+            fetching.cancel()
+        track.write_frame(b"last", 1)
+        track.finish()
+        return [*seen, *[item async for item in items]]
+
+    found = asyncio.run(main())
+    assert [item.payload for item in found[:-1]] == [b"first", b"last"]
+    assert found[-1] == GroupEnd(0, 2, None)
+
+
 def test_a_group_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(local, "MAX_GROUP", 1000)
     _, track = published()

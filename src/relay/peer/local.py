@@ -8,7 +8,8 @@ module must not know why somebody publishes or reads.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from typing import NamedTuple
 
 from relay.errors import Cancelled, Lagged, LimitExceeded, NotFound, RelayError
@@ -50,6 +51,8 @@ class LocalTrack:
         self.finished = False
         self.track: Track | None = None
         self._open: dict[int, Group] = {}
+        self._fetched: dict[int, Group] = {}
+        """What somebody asked for by number while it was being published."""
         self._next = first
 
     def append_group(self) -> int:
@@ -73,16 +76,18 @@ class LocalTrack:
             raise LimitExceeded(f"a group of more than {MAX_GROUP} bytes: begin a new one earlier")
         group.previous = timestamp
         group.chunks.append(chunk)
-        if (live := self._open.get(group.sequence)) is not None:
-            live.write(chunk, self.clock())
+        for written in (self._open, self._fetched):
+            if (live := written.get(group.sequence)) is not None:
+                live.write(chunk, self.clock())
 
     def finish_group(self) -> None:
         """The current group is complete."""
         if self.groups and not self.groups[-1].finished:
             group = self.groups[-1]
             group.finished = True
-            if (live := self._open.pop(group.sequence, None)) is not None:
-                live.finish(self.clock())
+            for written in (self._open, self._fetched):
+                if (live := written.pop(group.sequence, None)) is not None:
+                    live.finish(self.clock())
 
     def finish(self) -> None:
         """The track is complete."""
@@ -106,6 +111,18 @@ class LocalTrack:
         if self.finished:
             track.finish(self.clock())
 
+    def fetch(self, track: Track, sequence: int) -> None:
+        """Somebody wants one group: it is there if it is kept."""
+        group = next((each for each in self.groups if each.sequence == sequence), None)
+        if group is None:
+            track.fetch_failed(sequence, NotFound(f"group {sequence} is not kept"))
+        elif (fetched := track.open_fetched(sequence, LAYOUT, self.clock())) is not None:
+            self._fill(group, fetched, self._fetched)
+
+    def cancel_fetch(self, sequence: int) -> None:
+        """Nobody wants that group any more."""
+        self._fetched.pop(sequence, None)
+
     def close(self) -> None:
         """Nobody watches."""
         self.track = None
@@ -114,20 +131,26 @@ class LocalTrack:
     def _feed(self, group: LocalGroup) -> None:
         if self.track is None:
             return
+        live = self.track.open_group(group.sequence, LAYOUT, self.clock())
+        if live is not None:
+            self._fill(group, live, self._open)
+
+    def _fill(self, group: LocalGroup, live: Group, written: dict[int, Group]) -> None:
+        """Write what there is of a group, and have it among the ``written`` until it is complete;
+        whoever reads may end that at any time."""
         now = self.clock()
-        live = self.track.open_group(group.sequence, LAYOUT, now)
-        if live is None:
-            return
+        written[group.sequence] = live
         for chunk in group.chunks:
             live.write(chunk, now)
         if group.finished:
+            written.pop(group.sequence, None)
             live.finish(now)
-        else:
-            self._open[group.sequence] = live
 
 
 class LocalBroadcast:
-    """A broadcast published from within (the model's `Source`)."""
+    """A broadcast published from within (the model's `FetchSource`)."""
+
+    can_fetch = True
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self.clock = clock
@@ -161,6 +184,18 @@ class LocalBroadcast:
         """Nobody watches the track any more."""
         if (local := self.tracks.get(track.name)) is not None:
             local.close()
+
+    def fetch(self, track: Track, sequence: int, priority: int) -> None:
+        """Somebody wants one group of the track."""
+        if (local := self.tracks.get(track.name)) is not None:
+            local.fetch(track, sequence)
+        else:
+            track.fetch_failed(sequence, NotFound(f"no track {track.name!r}"))
+
+    def cancel_fetch(self, track: Track, sequence: int) -> None:
+        """Nobody wants the group any more."""
+        if (local := self.tracks.get(track.name)) is not None:
+            local.cancel_fetch(sequence)
 
 
 class ReadFrame(NamedTuple):
@@ -297,12 +332,20 @@ class Collector:
         self._waiting.append((item, size))
         self._wake.set()
 
-    async def frames(self) -> AsyncIterator[ReadFrame | GroupEnd]:
+    def enter(self) -> None:
+        """Begin to watch."""
+        self.track.watch(self, self.clock())
+
+    def leave(self) -> None:
+        """Watch no longer."""
+        self.track.unwatch(self, self.clock())
+
+    async def frames(self) -> AsyncGenerator[ReadFrame | GroupEnd, None]:
         """Everything from the start of the subscription until the track ends.
 
         Raises what ended it, unless it simply completed.
         """
-        self.track.watch(self, self.clock())
+        self.enter()
         try:
             while True:
                 waiting, self._waiting = self._waiting, []
@@ -322,30 +365,30 @@ class Collector:
 
     def close(self) -> None:
         """Stop watching."""
-        if self._gave_up or not self.complete:
-            self.track.unwatch(self, self.clock())
-        if not self.complete:
-            self.complete = True
-            self.error = Cancelled()
         for reading in tuple(self.readings):
             reading.over = True
             reading.log.detach(reading)
         self.readings.clear()
+        if self._gave_up or not self.complete:
+            self.leave()
+        if not self.complete:
+            self.complete = True
+            self.error = Cancelled()
 
 
-class _Fetch:
-    """One whole group by number (the model's `Fetcher`)."""
+class _Fetch(Collector):
+    """Reads one group that is asked for by number (the model's `Fetcher`); watches nothing."""
 
-    def __init__(self) -> None:
-        self.group: asyncio.Future[Group] = asyncio.get_running_loop().create_future()
+    def enter(self) -> None:
+        assert self.demand.start is not None
+        self.track.fetch(self.demand.start, self, self.clock())
 
-    def group_opened(self, group: Group) -> None:
-        if not self.group.done():
-            self.group.set_result(group)
+    def leave(self) -> None:
+        assert self.demand.start is not None
+        self.track.unfetch(self.demand.start, self)
 
     def fetch_failed(self, error: RelayError) -> None:
-        if not self.group.done():
-            self.group.set_exception(error)
+        self.track_ended(error)
 
 
 async def collect_group(
@@ -357,26 +400,22 @@ async def collect_group(
 ) -> tuple[int, list[bytes]]:
     """One whole group: its sequence and the payloads of its frames. ``None`` asks for the latest.
 
+    One that is asked for by number comes from the cache or from the source, as `Track.fetch` says.
     Raises `NotFound` when there is no such group, or what ended the group or the track.
     """
-    if sequence is not None and sequence not in track.groups:
-        fetch = _Fetch()
-        track.fetch(sequence, fetch, clock())
-        try:
-            await fetch.group
-        finally:
-            track.unfetch(sequence, fetch)
-    collector = Collector(track, Demand(start=sequence, end=sequence), transcode, clock, limit)
+    read = Collector if sequence is None else _Fetch
+    demand = Demand(start=sequence, end=sequence)
     frames: dict[int, list[bytes]] = {}
     least = sequence
-    async for item in collector.frames():
-        if least is None:  # a group that was kept comes first, even where a newer one is at hand
-            least = max((item.group, *track.groups))
-        if item.group < least or (sequence is not None and item.group > sequence):
-            continue
-        if isinstance(item, GroupEnd):
-            if item.error is not None:
-                raise item.error
-            return item.group, frames.get(item.group, [])
-        frames.setdefault(item.group, []).append(item.payload)
+    async with aclosing(read(track, demand, transcode, clock, limit).frames()) as items:
+        async for item in items:
+            if least is None:  # one that was kept comes first, even where a newer one is at hand
+                least = max((item.group, *track.groups))
+            if item.group < least:
+                continue
+            if isinstance(item, GroupEnd):
+                if item.error is not None:
+                    raise item.error
+                return item.group, frames.get(item.group, [])
+            frames.setdefault(item.group, []).append(item.payload)
     raise NotFound("the track ended without that group")
