@@ -26,7 +26,7 @@ from relay.model.board import Price
 from relay.model.broadcast import Route
 from relay.model.group import Group
 from relay.path import Path
-from relay.peer.source import Feed, PeerSource
+from relay.peer.source import Feed, Fetch, PeerSource
 from relay.session import events
 
 if TYPE_CHECKING:
@@ -62,6 +62,7 @@ class Publishing:
         self.feeds: dict[int, Feed] = {}
         self.questions: dict[int, Feed] = {}
         self.arrivals: dict[int, tuple[Group, Feed]] = {}
+        self.fetches: dict[int, Fetch] = {}
         self.finishing: set[Feed] = set()
         self._denied: dict[Path, tuple[tuple[int, ...], Price]] = {}
         """What the peer announces in vain, with chain and cost; heard when rights widen."""
@@ -80,6 +81,9 @@ class Publishing:
             events.AnnouncesLost: self.announces_lost,
             events.TrackDescribed: self.track_described,
             events.TrackRefused: self.track_refused,
+            events.FetchReceived: self.fetch_received,
+            events.FetchFinished: self.fetch_finished,
+            events.FetchRefused: self.fetch_refused,
             events.SubscribeAccepted: self.subscribe_accepted,
             events.SubscribeFinished: self.subscribe_finished,
             events.SubscribeRefused: self.subscribe_refused,
@@ -100,6 +104,8 @@ class Publishing:
                 route.lose(now)
         for feed in {*self.feeds.values(), *self.questions.values()}:
             feed.abandon(Dropped("the publisher vanished"), now)
+        for fetch in tuple(self.fetches.values()):
+            fetch.fail(Dropped("the publisher vanished"))
         for table in (
             self.routes,
             self._postponed,
@@ -118,9 +124,11 @@ class Publishing:
             route.withdraw(now)
 
     def tick(self, now: float) -> None:
-        """Tracks that ended wait a moment for groups still under way."""
+        """Tracks that ended wait a moment for groups still under way, fetches not forever."""
         for feed in tuple(self.finishing):
             feed.try_finish(now)
+        for fetch in tuple(self.fetches.values()):
+            fetch.check(now)
         self._hear_postponed()
 
     def _hear_postponed(self) -> None:
@@ -362,6 +370,21 @@ class Publishing:
         """A group broke off."""
         if (entry := self.arrivals.get(event.stream)) is not None:
             entry[1].group_aborted(event.stream, RemoteError(event.code))
+
+    def fetch_received(self, event: events.FetchReceived) -> None:
+        """A piece of a group that was asked for by number."""
+        if (fetch := self.fetches.get(event.request)) is not None:
+            fetch.received(event.data)
+
+    def fetch_finished(self, event: events.FetchFinished) -> None:
+        """Such a group is complete."""
+        if (fetch := self.fetches.get(event.request)) is not None:
+            fetch.finished()
+
+    def fetch_refused(self, event: events.FetchRefused) -> None:
+        """Such a group is not to be had, or broke off."""
+        if (fetch := self.fetches.get(event.request)) is not None:
+            fetch.fail(RemoteError(event.code))
 
     def datagram_received(self, event: events.DatagramReceived) -> None:
         """A group of one small frame."""

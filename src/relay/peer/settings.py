@@ -24,5 +24,11 @@ class PeerSettings:
     max_held: int = 1_024
     """Things a peer may say while it is being decided on. More: the session is closed."""
 
+    max_fetches: int = 1_024
+    """Groups that one publisher is asked for by number at a time. More: the fetch is refused."""
+
+    fetch_timeout: float = 10.0
+    """Seconds that a publisher may be silent about such a group. Longer: it is given up."""
+
     setup_timeout: float = 10.0
     """Seconds a peer may take to introduce itself. Longer: the session is closed."""

@@ -1,15 +1,24 @@
 """What a guest publishes: its broadcasts as sources of the model.
 
 A `PeerSource` stands for one announced broadcast; the model asks it for tracks when somebody
-watches, and a `Feed` pulls one such track from the peer, once for all viewers. This module must not
-know who watches, nor whether the peer may publish.
+watches, and a `Feed` pulls one such track from the peer, once for all viewers. A `Fetch` does the
+same for one group that somebody asked for by number. This module must not know who watches, nor
+whether the peer may publish.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from relay.errors import Cancelled, RelayError, RemoteError
+from relay.errors import (
+    Cancelled,
+    Expired,
+    Lagged,
+    LimitExceeded,
+    OverQuota,
+    RelayError,
+    RemoteError,
+)
 from relay.model.group import Group
 from relay.model.track import Demand, Track, TrackInfo
 from relay.path import Path
@@ -175,13 +184,90 @@ class Feed:
             self.track.finish(now, self.source)
 
 
+class Fetch:
+    """One group that the peer is asked for by number."""
+
+    def __init__(self, source: PeerSource, track: Track, sequence: int) -> None:
+        self.source = source
+        self.host = source.host
+        self.track = track
+        self.sequence = sequence
+        self.id = -1
+        self.group: Group | None = None
+        """What arrives, from its first byte on."""
+        self.heard_at = source.host.clock()
+        """When the peer last said something of it, or was asked."""
+
+    def ask(self, priority: int) -> None:
+        """Put the question."""
+        host = self.host
+        if len(host.fetches) >= host.settings.max_fetches:
+            self.fail(LimitExceeded("too many groups asked for: peer.max_fetches"))
+            return
+        path, name = self.source.path, self.track.name
+        self.id = host.session.fetch(path, name, self.sequence, priority)
+        host.fetches[self.id] = self
+
+    def received(self, data: bytes) -> None:
+        """The next bytes of the group, as far as its tenant's rate allows them."""
+        host, now = self.host, self.host.clock()
+        self.heard_at = now
+        group = self.group or self.begin(now)
+        if group is None:
+            return
+        if not host.guest.tab.account.receive(len(data), now):
+            self.fail(Lagged("its tenant is over quotas.ingress_bits"))
+        elif not group.write(data, now):
+            self.close()
+
+    def begin(self, now: float) -> Group | None:
+        """The group begins to arrive; ``None`` when it is not wanted, or not now."""
+        host = self.host
+        if not host.guest.tab.account.may_receive(now):
+            self.fail(OverQuota("its tenant is over quotas.ingress_bits"))
+            return None
+        self.group = self.track.open_fetched(self.sequence, host.session.layout, now)
+        if self.group is None:
+            self.close()
+        return self.group
+
+    def finished(self) -> None:
+        """The group is complete; it may well be empty."""
+        now = self.host.clock()
+        group = self.group or self.begin(now)
+        if group is not None:
+            self.close()
+            group.finish(now)
+
+    def fail(self, error: RelayError) -> None:
+        """The group cannot be had, or not to its end."""
+        self.close()
+        if self.group is None:
+            self.track.fetch_failed(self.sequence, error)
+        else:
+            self.group.abort(error)
+
+    def check(self, now: float) -> None:
+        """Give up on a peer that is silent for too long."""
+        limit = self.host.settings.fetch_timeout
+        if now - self.heard_at > limit:
+            self.fail(Expired(f"not a byte of the group for peer.fetch_timeout ({limit} s)"))
+
+    def close(self) -> None:
+        """It is over; the peer is told where it does not know."""
+        self.host.fetches.pop(self.id, None)
+        self.host.session.cancel_fetch(self.id)
+        self.source.drop_fetch(self)
+
+
 class PeerSource:
-    """One broadcast that the peer announced (the model's `Source`)."""
+    """One broadcast that the peer announced (the model's `FetchSource`)."""
 
     def __init__(self, host: Publishing, path: Path) -> None:
         self.host = host
         self.path = path
         self.feeds: dict[Track, Feed] = {}
+        self.fetches: dict[tuple[Track, int], Fetch] = {}
 
     def learn(self, track: Track) -> None:
         """Somebody wants to know the track's properties."""
@@ -200,6 +286,26 @@ class PeerSource:
         """Nobody watches the track any more."""
         if (feed := self.feeds.pop(track, None)) is not None:
             feed.close()
+
+    @property
+    def can_fetch(self) -> bool:
+        """Whether the peer's version has it."""
+        return self.host.session.dialect.fetch
+
+    def fetch(self, track: Track, sequence: int, priority: int) -> None:
+        """Somebody wants one group of the track."""
+        fetch = self.fetches[track, sequence] = Fetch(self, track, sequence)
+        fetch.ask(priority)
+
+    def cancel_fetch(self, track: Track, sequence: int) -> None:
+        """Nobody wants the group any more."""
+        if (fetch := self.fetches.get((track, sequence))) is not None:
+            fetch.close()
+
+    def drop_fetch(self, fetch: Fetch) -> None:
+        """The fetch is over."""
+        if self.fetches.get((fetch.track, fetch.sequence)) is fetch:
+            del self.fetches[fetch.track, fetch.sequence]
 
     def feed(self, track: Track) -> Feed:
         """The feed of that track, begun if need be."""

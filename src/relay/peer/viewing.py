@@ -279,6 +279,7 @@ class Fetching:
         count(self.track, delivery, self.host.session.layout, is_wanted=False)
         self.host.fetchings.pop(self.stream, None)
         self.host.forget_stream(delivery)
+        self.track.unfetch(self.sequence, self)
 
     def fetch_failed(self, error: RelayError) -> None:
         """There is no such group."""

@@ -220,7 +220,7 @@ class Watching:
         if event.first_frame or event.last_frame is not None:
             fetching.excerpt = Excerpt(self.session.layout, event.first_frame, event.last_frame)
         self.fetchings[event.stream] = fetching
-        track.fetch(event.group, fetching, self.guest.clock())
+        track.fetch(event.group, fetching, self.guest.clock(), event.priority)
 
     # -- streams -----------------------------------------------------------------------------
 

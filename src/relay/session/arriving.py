@@ -1,4 +1,4 @@
-"""Streams that are one thing from beginning to end: groups, fetches, probes, farewells.
+"""Streams that are one thing from beginning to end: groups, probes, farewells.
 
 A group's bytes are checked frame by frame as they come and passed on in the pieces in which they
 came. This module must not know where groups go.
@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 from relay.errors import Cancelled, DecodeError, ProtocolViolation
 from relay.session import events
-from relay.session.flow import Flow, Question
+from relay.session.flow import Flow
 from relay.wire.buffer import split_message
 from relay.wire.frame import FrameScanner
-from relay.wire.lite import MAX_SEQUENCE, Fetch, Goaway, Group, Probe
+from relay.wire.lite import MAX_SEQUENCE, Goaway, Group, Probe
 
 if TYPE_CHECKING:
     from relay.session.lite import LiteSession
@@ -98,24 +98,6 @@ class GroupArrival(Flow):
     def broken(self, code: int) -> None:
         if self.scanner is not None and self.stream is not None:
             self.session.emit(events.GroupAborted(self.stream, code))
-        self.drop(code)
-
-
-class FetchAnswer(Question):
-    """The peer wants one group; its request half stays open until it has it."""
-
-    __slots__ = ()
-
-    def ask(self, stream: int, body: bytes) -> None:
-        request = self.session.dialect.decode(Fetch, body)
-        if request.last_frame is not None and request.last_frame < request.first_frame:
-            self.drop(ProtocolViolation.code)
-            return
-        self.session.emit(events.FetchRequested(stream, *request))
-
-    def broken(self, code: int) -> None:
-        if self.asked and self.stream is not None:
-            self.session.emit(events.StreamCancelled(self.stream, code))
         self.drop(code)
 
 

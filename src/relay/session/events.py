@@ -169,6 +169,26 @@ class TrackRefused(NamedTuple):
     code: int
 
 
+class FetchReceived(NamedTuple):
+    """The next bytes of a group we fetch: frames in the dialect's layout, cut anywhere."""
+
+    request: int
+    data: bytes
+
+
+class FetchFinished(NamedTuple):
+    """The group we fetch is complete."""
+
+    request: int
+
+
+class FetchRefused(NamedTuple):
+    """The peer will not deliver the group we fetch, or broke it off."""
+
+    request: int
+    code: int
+
+
 class SubscribeAccepted(NamedTuple):
     """The peer serves our subscription (on some versions only said with the first group)."""
 
@@ -266,6 +286,9 @@ Event = (
     | StreamCancelled
     | TrackDescribed
     | TrackRefused
+    | FetchReceived
+    | FetchFinished
+    | FetchRefused
     | SubscribeAccepted
     | SubscribeFinished
     | SubscribeRefused

@@ -11,11 +11,12 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from functools import cached_property
 
-from relay.errors import LimitExceeded, ProtocolViolation, RelayError
+from relay.errors import Cancelled, LimitExceeded, ProtocolViolation, RelayError
 from relay.path import Path
 from relay.session.announcing import Announcer, Broadcast, Chain, Listener
-from relay.session.arriving import FetchAnswer, GoawayArrival, GroupArrival, ProbeAnswer
+from relay.session.arriving import GoawayArrival, GroupArrival, ProbeAnswer
 from relay.session.events import FREE, Cost, DatagramReceived, Event, Opened
+from relay.session.fetching import FetchAnswer, FetchQuestion
 from relay.session.flow import Flow
 from relay.session.opening import Greeting, SetupAnswer, SetupArrival, SetupQuestion, setup_stream
 from relay.session.settings import SessionSettings
@@ -26,6 +27,7 @@ from relay.wire.lite import (
     MAX_SEQUENCE,
     Bidi,
     Dialect,
+    Fetch,
     Goaway,
     Group,
     Subscribe,
@@ -84,6 +86,7 @@ class LiteSession:
         self.publications: dict[int, Publication] = {}
         self.subscriptions: dict[int, Subscription] = {}
         self.questions: dict[int, TrackQuestion] = {}
+        self.fetches: dict[int, FetchQuestion] = {}
         self.listeners: set[Listener] = set()
         self.announcers: set[Announcer] = set()
         self._speaking: list[Announcer] = []
@@ -261,6 +264,21 @@ class LiteSession:
         """The properties are no longer wanted."""
         if (question := self.questions.pop(request, None)) is not None:
             question.drop(0)
+
+    def fetch(self, broadcast: str, track: str, group: int, priority: int) -> int:
+        """Ask for one group, where `Dialect.fetch` says that it can be asked for."""
+        self._next_question += 1
+        question = FetchQuestion(
+            self, self._next_question, Fetch(broadcast, track, priority, group)
+        )
+        self.fetches[question.request_id] = question
+        self._ask(question, bytes([Bidi.FETCH]) + question.request())
+        return question.request_id
+
+    def cancel_fetch(self, request: int) -> None:
+        """The group is no longer wanted. Harmless when it is complete."""
+        if (question := self.fetches.pop(request, None)) is not None:
+            question.drop(Cancelled.code)
 
     def subscribe(self, broadcast: str, track: str, demand: SubscribeUpdate) -> int:
         """Watch a track of the peer's; groups and the outcome come as events with this id."""

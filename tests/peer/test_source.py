@@ -1,0 +1,333 @@
+"""Groups fetched from a publisher: asked for once, never taken for live, and nothing is left."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from relay.model.settings import CacheSettings
+from relay.model.track import Demand, TrackInfo
+from relay.path import Path
+from relay.peer.local import Collector
+from relay.peer.settings import PeerSettings
+from relay.quota import Limits, Override, QuotaSettings
+from relay.session import events
+from relay.wire.frame import FrameParser, Layout
+from relay.wire.lite import Bidi, Fetch
+from relay.wire.version import LITE_06
+
+INFO = TrackInfo(max_latency=60_000)
+
+
+class Fetcher:
+    """Wants one group of a client's own model."""
+
+    def __init__(self, client: Any, sequence: int, name: str = "t") -> None:
+        self.client = client
+        self.sequence = sequence
+        self.group: Any = None
+        self.error: Any = None
+        broadcast = client.origin.find(Path("a"))
+        self.track = broadcast.track(name)
+        self.track.fetch(sequence, self, client.world.now)
+        client.world.run()
+
+    def group_opened(self, group: Any) -> None:
+        self.group = group
+
+    def fetch_failed(self, error: Any) -> None:
+        self.error = error
+
+    def leave(self) -> None:
+        self.track.unfetch(self.sequence, self)
+        self.client.world.run()
+
+    @property
+    def frames(self) -> list[bytes]:
+        data = b"".join(self.group.chunks)
+        return [frame.payload for frame in FrameParser(Layout.TIMED).feed(data)]
+
+
+class Stage:
+    """A publisher that keeps groups and one that answers by hand, and who fetches from it."""
+
+    def __init__(self, world: Any, groups: int = 4, version: str = "") -> None:
+        self.world = world
+        self.publisher = world.connect(version)
+        self.track = self.publisher.publish("a", t=INFO).tracks["t"]
+        for number in range(groups):
+            self.track.append_group()
+            self.track.write_frame(b"%d/a" % number, 0)
+            self.track.write_frame(b"%d/b" % number, 1)
+        self.viewer = world.connect()
+        self.host = self.publisher.host.publishing
+        self.asked: list[events.FetchRequested] = []
+
+    def answer_by_hand(self) -> Any:
+        """The publisher's session; what it is asked goes to ``asked``."""
+        hears = self.publisher.guest._hears
+        hears[events.FetchRequested] = self.asked.append
+        hears[events.StreamCancelled] = self.asked.append
+        return self.publisher.guest.session
+
+    @property
+    def broadcast(self) -> Any:
+        return self.world.house.origin.find(Path("a"))
+
+    def is_clean(self) -> bool:
+        """Whether nothing is left of any fetch anywhere at the relay."""
+        sessions = [client.host.session for client in self.world.clients if not client.host.gone]
+        sources = [route.source for route in self.broadcast.routes] if self.broadcast else []
+        tracks = self.broadcast.tracks.values() if self.broadcast else []
+        return not (
+            self.host.fetches
+            or any(session.fetches for session in sessions)
+            or any(source.fetches for source in sources)
+            or any(len(track._fetches) for track in tracks)
+            or any(client.host.watching.fetchings for client in self.world.clients)
+        )
+
+
+def test_an_old_group_comes_from_the_publisher(world: Any) -> None:
+    stage = Stage(world)
+    fetcher = Fetcher(stage.viewer, 1)
+    assert fetcher.frames == [b"1/a", b"1/b"]
+    assert fetcher.group.native.finished
+    assert stage.is_clean()
+    assert stage.broadcast.traffic.came.fetches == 1
+    assert not stage.host.feeds, "nobody subscribes for that"
+    again = Fetcher(world.connect(), 1)
+    assert again.frames == [b"1/a", b"1/b"]
+    assert stage.broadcast.traffic.came.fetches == 1, "it is cached"
+
+
+@pytest.mark.parametrize(("sequence", "name"), [(77, "t"), (0, "no")])
+def test_what_the_publisher_has_not_is_refused(world: Any, sequence: int, name: str) -> None:
+    stage = Stage(world)
+    fetcher = Fetcher(stage.viewer, sequence, name)
+    assert (fetcher.group, fetcher.error.code) == (None, 13)
+    assert stage.is_clean()
+
+
+def test_a_group_is_fetched_whole_while_it_is_being_published(world: Any) -> None:
+    stage = Stage(world)
+    fetcher = Fetcher(stage.viewer, 3)
+    assert fetcher.frames == [b"3/a", b"3/b"]
+    assert not fetcher.group.ended
+    watch = stage.viewer.watch("a", "t")
+    stage.track.write_frame(b"3/c", 2)
+    stage.track.finish_group()
+    world.run()
+    assert fetcher.frames == [b"3/a", b"3/b", b"3/c"]
+    assert fetcher.group.native.finished
+    assert watch.complete() == [3]
+    assert stage.is_clean()
+
+
+def test_a_fetched_group_is_not_pushed_to_viewers(world: Any) -> None:
+    stage = Stage(world)
+    before = stage.viewer.watch("a", "t")
+    Fetcher(world.connect(), 1)
+    after = world.connect().watch("a", "t")
+    stage.track.append_group()
+    stage.track.write_frame(b"4/a", 0)
+    world.run()
+    assert (before.order, after.order) == ([3, 4], [3, 4])
+    assert stage.broadcast.tracks["t"].latest == 4
+
+
+def test_many_who_ask_share_one_question(world: Any) -> None:
+    stage = Stage(world)
+    session = stage.answer_by_hand()
+    fetchers = [Fetcher(world.connect(), 1) for _ in range(3)]
+    (asked,) = stage.asked
+    assert asked[1:] == ("a", "t", 0, 1, 0, None)
+    session.write(asked.stream, b"\0\3one")
+    world.run()
+    fetchers.append(Fetcher(world.connect(), 1))
+    session.write(asked.stream, b"\0\3two", True)
+    world.run()
+    assert [fetcher.frames for fetcher in fetchers] == [[b"one", b"two"]] * 4
+    assert len(stage.asked) == 1
+    assert stage.is_clean()
+
+
+def test_what_breaks_off_breaks_off_for_all(world: Any) -> None:
+    stage = Stage(world)
+    session = stage.answer_by_hand()
+    fetchers = [Fetcher(world.connect(), 1) for _ in range(2)]
+    session.write(stage.asked[0].stream, b"\0\3one")
+    world.run()
+    session.reset(stage.asked[0].stream, 26)
+    world.run()
+    assert [fetcher.group.error.code for fetcher in fetchers] == [26, 26]
+    assert stage.is_clean()
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_the_last_who_leaves_ends_the_question(world: Any, begun: bool) -> None:
+    stage = Stage(world)
+    session = stage.answer_by_hand()
+    fetchers = [Fetcher(world.connect(), 1) for _ in range(2)]
+    if begun:
+        session.write(stage.asked[0].stream, b"\0\3one")
+        world.run()
+    fetchers[0].leave()
+    assert len(stage.asked) == 1
+    assert not stage.is_clean()
+    fetchers[1].leave()
+    assert stage.asked[1] == events.StreamCancelled(stage.asked[0].stream, 0)
+    assert stage.is_clean()
+    assert world.house.origin.stock.cache.used == 0
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_publisher_that_vanishes_fails_what_it_was_asked(world: Any, begun: bool) -> None:
+    stage = Stage(world)
+    session = stage.answer_by_hand()
+    fetcher = Fetcher(stage.viewer, 1)
+    if begun:
+        session.write(stage.asked[0].stream, b"\0\3one")
+        world.run()
+    stage.publisher.hang_up()
+    assert (fetcher.group.error if begun else fetcher.error).code == 24
+    assert stage.is_clean()
+    world.wait(40)
+    assert stage.broadcast is None
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_publisher_that_said_goodbye_before_it_vanished_fails_them_too(
+    world: Any, begun: bool
+) -> None:
+    stage = Stage(world)
+    session = stage.answer_by_hand()
+    fetcher = Fetcher(SimpleNamespace(origin=world.house.origin, world=world), 1)
+    watching = Collector(fetcher.track, Demand(), world.house.transcode, world.clock)
+    watching.enter()
+    world.run()
+    if begun:
+        session.write(stage.asked[0].stream, b"\0\3one")
+        world.run()
+    (request,) = stage.publisher.guest.watching.hearings
+    session.unannounce(request, "a")
+    world.run()
+    watching.close()
+    assert stage.host.fetches
+    stage.publisher.hang_up()
+    assert (fetcher.group.error if begun else fetcher.error).code == 24
+    assert stage.is_clean()
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_silent_publisher_is_given_up(world: Any, begun: bool) -> None:
+    stage = Stage(world)
+    session = stage.answer_by_hand()
+    fetcher = Fetcher(stage.viewer, 1)
+    world.wait(8)
+    if begun:
+        session.write(stage.asked[0].stream, b"\0\3one")
+        world.run()
+        world.wait(8)
+    assert not stage.is_clean()
+    world.wait(4)
+    assert (fetcher.group.error if begun else fetcher.error).code == 2
+    assert stage.is_clean()
+    assert stage.asked[-1] == events.StreamCancelled(stage.asked[0].stream, 0)
+
+
+def test_one_publisher_is_asked_for_so_many_at_a_time(make_world: Any) -> None:
+    world = make_world(PeerSettings(max_fetches=2))
+    stage = Stage(world)
+    stage.answer_by_hand()
+    fetchers = [Fetcher(stage.viewer, number) for number in range(3)]
+    assert [fetcher.error and fetcher.error.code for fetcher in fetchers] == [None, None, 4]
+    fetchers[0].leave()
+    assert Fetcher(stage.viewer, 3).error is None
+
+
+def test_a_group_beyond_its_limit_ends_for_all_and_the_publisher_is_told(make_world: Any) -> None:
+    world = make_world(cache=CacheSettings(max_group_bytes=6))
+    stage = Stage(world, 0)
+    session = stage.answer_by_hand()
+    fetcher = Fetcher(stage.viewer, 1)
+    session.write(stage.asked[0].stream, b"\0\3one")
+    world.run()
+    session.write(stage.asked[0].stream, b"\0\3two")
+    world.run()
+    assert fetcher.group.error.code == 26
+    assert stage.asked[-1] == events.StreamCancelled(stage.asked[0].stream, 0)
+    assert stage.is_clean()
+
+
+def test_bytes_that_are_no_frames_end_the_fetch_and_not_the_session(world: Any) -> None:
+    stage = Stage(world)
+    session = stage.answer_by_hand()
+    fetcher = Fetcher(stage.viewer, 1)
+    session.write(stage.asked[0].stream, b"\0\3on", True)
+    world.run()
+    assert fetcher.group.error.code == 5
+    assert not stage.publisher.host.gone
+    assert stage.is_clean()
+
+
+def test_some_frames_of_a_group_end_the_question_once_they_are_there(world: Any) -> None:
+    stage = Stage(world)
+    session = stage.answer_by_hand()
+    viewer = world.connect("moq-lite-06")
+    end = viewer.wire.client
+    stream = end.open_bidi()
+    request = LITE_06.encode(Fetch("a", "t", 9, 1, 0, 1))
+    end.send(stream, bytes([Bidi.FETCH]) + request)
+    world.run()
+    (asked,) = stage.asked
+    assert (asked.priority, asked.last_frame) == (9, None)
+    session.write(asked.stream, b"\0\3one")
+    world.run()
+    assert len(stage.asked) == 1
+    session.write(asked.stream, b"\0\3two")
+    world.run()
+    sent = [args for what, *args in viewer.wire.server.sent if what == "stream_received"]
+    assert sent[-1] == [stream, b"\0\3two", True]
+    assert stage.asked[1] == events.StreamCancelled(asked.stream, 0)
+    assert stage.is_clean()
+
+
+def test_rights_that_end_end_what_is_fetched(world: Any) -> None:
+    stage = Stage(world)
+    session = stage.answer_by_hand()
+    fetcher = Fetcher(stage.viewer, 1)
+    session.write(stage.asked[0].stream, b"\0\3one")
+    world.run()
+    stage.publisher.host.regrant(replace(stage.publisher.host.grant, publish=()))
+    world.run()
+    assert fetcher.group.error is not None
+    assert stage.asked[-1] == events.StreamCancelled(stage.asked[0].stream, 0)
+    assert stage.is_clean()
+
+
+def test_a_version_that_cannot_is_not_asked(world: Any) -> None:
+    stage = Stage(world, version="moq-lite-04")
+    assert Fetcher(stage.viewer, 1).error.code == 13
+    assert stage.is_clean()
+
+
+def test_what_is_fetched_counts_against_the_tenant(make_world: Any) -> None:
+    world = make_world()
+    said = {"plant": Override(ingress_bits=8 * 10_000)}
+    world.house.ledger.obey(Limits(QuotaSettings(), said), world.now)
+    publisher = world.connect(tenant="plant")
+    track = publisher.publish("a", t=INFO).tracks["t"]
+    for _ in range(2):
+        track.append_group()
+        for number in range(5):
+            track.write_frame(bytes(4000), number)
+    viewer = world.connect()
+    assert Fetcher(viewer, 0).group.error.code == 26
+    assert Fetcher(viewer, 1).error.code == 93
+    world.wait(3)
+    assert Fetcher(viewer, 1).error is None
+    assert not publisher.host.publishing.fetches
