@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from relay.errors import Unauthorized
+from relay.errors import NotFound, Unauthorized
 
 
 @dataclass
@@ -28,6 +28,9 @@ class CardboardHouse:
     error: BaseException | None = None
     delay: float = 0.0
     asked: list[tuple[Any, ...]] = field(default_factory=list)
+    holds: tuple[str, str] | None = None
+    """The one grant and track of which there are groups; ``None`` = whatever is asked for."""
+    denies: set[str] = field(default_factory=set)
 
     def certificate_hash(self) -> str:
         return "ab" * 32
@@ -73,6 +76,8 @@ class CardboardHouse:
         self, target: str, bearer: str | None, remote: str, origin: str | None
     ) -> Answer:
         self.asked.append(("decide", target, bearer, origin))
+        if target in self.denies:
+            return Answer(False, 403)
         return Answer(self.verdict.ok, self.verdict.status, self.verdict.denial_id, target)
 
     def announced(self, grant: Any) -> Sequence[str]:
@@ -84,6 +89,8 @@ class CardboardHouse:
         await asyncio.sleep(self.delay)
         if self.error:
             raise self.error
+        if self.holds not in (None, (grant, track)):
+            raise NotFound("no such track")
         return self.group
 
 

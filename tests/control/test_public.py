@@ -11,14 +11,15 @@ from hypothesis import strategies as st
 
 from relay.control.public import public_app
 from relay.control.settings import PublicLimits
-from relay.errors import Forbidden, NotFound, OverQuota, RelayError, Unroutable
+from relay.errors import Forbidden, Lagged, NotFound, OverQuota, RelayError, Unroutable
+from relay.ingest.route import Declared, read
 
 
-def ask(house, path, method="GET", limits=None, **options):
+def ask(house, path, method="GET", limits=None, news=None, **options):
     """One request to the app, the path sent byte for byte as written."""
 
     async def run():
-        app = public_app(house, limits or PublicLimits())
+        app = public_app(house, limits or PublicLimits(), news)
         transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url="http://relay") as client:
             return await client.request(method, f"http://relay{path}", **options)
@@ -115,6 +116,100 @@ def test_a_track_name_may_be_escaped_and_a_broadcast_stays_as_dialled(house):
 
 def test_a_track_name_that_is_not_utf8_is_malformed(house):
     assert ask(house, "/fetch/demo/%FF").status_code == 400
+
+
+class CardboardNews:
+    """Reads addresses as the relay does where ``demo/cam:video/v2`` is declared."""
+
+    body_limits = (0, 0.0, 0)
+
+    def place(self, path, track):
+        address = read(path, [Declared.parse("demo/cam:video/v2")], track)
+        return address.broadcast, address
+
+    def resolved(self, grant, address):
+        declared = grant.startswith("/demo/cam") and address == ("demo/cam", "video", None)
+        return "video/v2" if declared else address.name
+
+    def decrypted(self, grant, frames):
+        return [b"%b!" % frame for frame in frames]
+
+
+def reads(house, path, holds, **options):
+    """What is decided and fetched for a path, where the house holds one track only; the answer."""
+    house.asked.clear()
+    house.holds = holds
+    answer = ask(house, path, news=CardboardNews(), **options)
+    return [each[1] if each[0] == "decide" else each[1:] for each in house.asked], answer
+
+
+@pytest.mark.parametrize(
+    ("path", "holds", "asked"),
+    [
+        ("/a/b/c", ("/a/b", "c"), ["/a/b", ("/a/b", "c", None)]),
+        ("/a/b/v1", ("/a/b", "v1"), ["/a/b", ("/a/b", "v1", None)]),
+        (
+            "/a/b/v1",
+            ("/a", "b/v1"),
+            ["/a/b", ("/a/b", "v1", None), "/a", ("/a", "b/v1", None)],
+        ),
+        (
+            "/demo/cam/video",
+            ("/demo/cam", "video/v2"),
+            ["/demo/cam", ("/demo/cam", "video", None), ("/demo/cam", "video/v2", None)],
+        ),
+        (
+            "/a/b?track=c/v1&group=3",
+            ("/a/b?track=c/v1&group=3", "c/v1"),
+            ["/a/b?track=c/v1&group=3", ("/a/b?track=c/v1&group=3", "c/v1", 3)],
+        ),
+        ("/a/?track=c", ("/a?track=c", "c"), ["/a?track=c", ("/a?track=c", "c", None)]),
+    ],
+)
+def test_the_last_segment_is_the_track_and_else_the_address_means_what_it_does_to_watch(
+    house, path, holds, asked
+):
+    seen, answer = reads(house, f"/fetch{path}", holds)
+    assert (seen, answer.status_code) == (asked, 200)
+
+
+@pytest.mark.parametrize(
+    ("path", "asked"),
+    [
+        ("/a/b/c", ["/a/b", ("/a/b", "c", None)]),
+        ("/a/b/v1", ["/a/b", ("/a/b", "v1", None), "/a", ("/a", "b/v1", None)]),
+        ("/a?track=b", ["/a?track=b", ("/a?track=b", "b", None)]),
+    ],
+)
+def test_each_reading_of_an_address_is_tried_once(house, path, asked):
+    seen, answer = reads(house, f"/fetch{path}", ("nowhere", ""))
+    assert (seen, answer.status_code) == (asked, 404)
+
+
+def test_where_the_other_reading_is_denied_nothing_was_found(house):
+    house.denies = {"/a"}
+    seen, answer = reads(house, "/fetch/a/b/v1", ("/a", "b/v1"))
+    assert (seen, answer.status_code) == (["/a/b", ("/a/b", "v1", None), "/a"], 404)
+    house.denies = {"/a/b"}
+    seen, answer = reads(house, "/fetch/a/b/v1", ("/a", "b/v1"))
+    assert (seen, answer.status_code) == (["/a/b"], 403)
+
+
+def test_what_breaks_off_was_found(house):
+    house.error = Lagged("too slow")
+    seen, answer = reads(house, "/fetch/a/b/v1", None)
+    assert (len(seen), answer.status_code) == (2, 404)
+
+
+@pytest.mark.parametrize("query", ["track=", "track=a&track=b"])
+def test_a_track_that_is_named_badly_is_malformed(house, query):
+    assert reads(house, f"/fetch/a/b?{query}", None)[1].status_code == 400
+    assert house.asked == []
+
+
+def test_the_other_reading_is_decrypted_by_its_own_grant(house):
+    _, answer = reads(house, "/fetch/a/b/v1?decrypt=1", ("/a?decrypt=1", "b/v1"))
+    assert answer.content == b"one!!three!"
 
 
 @pytest.mark.parametrize("path", ["/announced/demo?jwt=secret", "/fetch/demo/video?jwt=secret"])

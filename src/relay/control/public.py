@@ -33,9 +33,12 @@ from relay.errors import (
     BadRequest,
     Gone,
     LimitExceeded,
+    NotFound,
     OverQuota,
     Refused,
     RelayError,
+    RemoteError,
+    Unroutable,
 )
 
 MAX_GROUP = 2**62 - 1
@@ -121,6 +124,9 @@ class Newsroom(Press, Lookout, Map, Protocol):
     def decrypted(self, grant: Any, frames: Sequence[bytes]) -> Sequence[bytes]:
         """Frames with the fields in the clear that the grant opens."""
 
+    def resolved(self, grant: Any, address: Any) -> str:
+        """The name of the track that an address means in the broadcast at the grant's root."""
+
 
 def public_app(
     house: House,
@@ -146,15 +152,13 @@ def public_app(
         return PlainTextResponse("".join(f"{name}\n" for name in names), headers=PRIVATE)
 
     async def fetch(request: Request) -> Response:
-        broadcast, _, track = raw_path(request)[len("/fetch") :].rpartition("/")
-        if not track or not broadcast.strip("/"):
-            raise BadRequest("a fetch names a broadcast and a track")
-        group = _asked_group(request)
-        grant = await _admit(house, request, broadcast)
-        opened = news.decrypted if news and parameter(request, "decrypt") == "1" else _as_is
+        group, decrypts = _asked_group(request), parameter(request, "decrypt") == "1"
+        seeking = _Seeking(house, news, request, group)
+        await seeking.begin()
+        opened = news.decrypted if news and decrypts else _as_is
         seats.take()
         try:
-            return await _fetched(house, limits, grant, _unescape(track), group, seats, opened)
+            return await _fetched(seeking, limits, seats, opened)
         except BaseException:
             seats.give()
             raise
@@ -292,19 +296,76 @@ def _as_is(grant: Any, frames: Sequence[bytes]) -> Sequence[bytes]:
     return frames
 
 
+class _Seeking:
+    """One fetch: what its address means, and the group there.
+
+    Its law: ``track`` in the query says it all; else the last segment is the track, and where that
+    finds nothing the address means what it does to ``/publish`` and ``/watch``.
+    """
+
+    def __init__(
+        self, house: House, news: Newsroom | None, request: Request, group: int | None
+    ) -> None:
+        self.house = house
+        self.news = news
+        self.request = request
+        self.group = group
+        self.path = raw_path(request)[len("/fetch") :]
+        self.broadcast = ""
+        self.track = ""
+        self.grant: Any = None
+
+    async def begin(self) -> None:
+        """Decide about the first reading. Raises `BadRequest` and `_Denied`."""
+        named = parameter(self.request, "track")
+        if self.news is not None and named is not None:
+            await self._place(self.news, named)
+            return
+        self.broadcast, _, track = self.path.rpartition("/")
+        if not track or not self.broadcast.strip("/"):
+            raise BadRequest("a fetch names a broadcast and a track")
+        self.track = _unescape(track)
+        self.grant = await _admit(self.house, self.request, self.broadcast)
+
+    async def frames(self) -> tuple[int, Sequence[bytes]]:
+        """The group by the first reading, or else by the other one."""
+        try:
+            return await self.house.fetch(self.grant, self.track, self.group)
+        except (NotFound, Unroutable, RemoteError):
+            if not await self._differs():
+                raise
+        return await self.house.fetch(self.grant, self.track, self.group)
+
+    async def _differs(self) -> bool:
+        """Go over to the other reading; False where that is the same, or is none, or denied."""
+        before = self.broadcast.strip("/"), self.track
+        if self.news is None or parameter(self.request, "track") is not None:
+            return False
+        try:
+            await self._place(self.news, None)
+        except (BadRequest, _Denied):
+            return False
+        return (self.broadcast.strip("/"), self.track) != before
+
+    async def _place(self, news: Newsroom, named: str | None) -> None:
+        """Read the address as ``/watch`` does, and decide about the broadcast it means."""
+        broadcast, address = news.place(self.path, named)
+        if broadcast != self.broadcast.strip("/"):
+            self.broadcast = f"/{broadcast}"
+            self.grant = await _admit(self.house, self.request, self.broadcast)
+        self.track = news.resolved(self.grant, address)
+
+
 async def _fetched(
-    house: House,
+    seeking: _Seeking,
     limits: PublicLimits,
-    grant: Any,
-    track: str,
-    group: int | None,
     seats: _Seats,
     opened: Callable[[Any, Sequence[bytes]], Sequence[bytes]],
 ) -> Response:
     """The group as one body, no longer and no later than the limits allow."""
     async with asyncio.timeout(limits.fetch_timeout):
-        sequence, frames = await house.fetch(grant, track, group)
-    frames = opened(grant, frames)
+        sequence, frames = await seeking.frames()
+    frames = opened(seeking.grant, frames)
     if sum(map(len, frames)) > limits.max_fetch_bytes:
         raise _TooLarge(f"a group larger than max_fetch_bytes ({limits.max_fetch_bytes})")
     headers = PRIVATE | {"x-moq-group": str(sequence), "x-moq-frames": str(len(frames))}

@@ -218,6 +218,10 @@ class Press:
             raise
         return reader
 
+    def resolved(self, grant: Grant, address: Address) -> str:
+        """The track's name, its newest declared version filled in."""
+        return self.station.resolved(address, grant.root)[0]
+
     def decrypted(self, grant: Grant, frames: Sequence[bytes]) -> Sequence[bytes]:
         """Frames with the fields in the clear that the grant opens."""
         allowed = frozenset(grant.decrypt)
