@@ -16,9 +16,10 @@ from rig.frames import DEADLINE, SMALL, Frame  # noqa: E402
 from rig.rust import RustClient  # noqa: E402
 
 from relay import client  # noqa: E402
+from relay.errors import Gone  # noqa: E402
 from relay.model.track import Demand, TrackInfo  # noqa: E402
 from relay.net.dial import DialTls  # noqa: E402
-from relay.peer.local import GroupEnd, ReadFrame  # noqa: E402
+from relay.peer.local import GroupEnd, ReadFrame, collect_group  # noqa: E402
 
 pytestmark = pytest.mark.interop
 
@@ -138,3 +139,26 @@ def test_publishing_to_it(run: Run, scheme: str) -> None:
     ]
     assert heard == [("room/ours", True), ("room/ours", False)]
     assert ended == "finished"
+
+
+@pytest.mark.parametrize("scheme", ["https", "moqt"])
+def test_fetching_what_it_has(run: Run, scheme: str) -> None:
+    async def scenario() -> list[tuple[int, list[bytes]]]:
+        async with both(scheme) as (ours, theirs):
+            publication = await theirs.publish("room/cam", "video")
+            for group in SMALL:
+                await publication.write(group)
+            track = (await ours.find("room/cam")).track("video")
+            found = []
+            for number in (1, 0):
+                more = ours.house.transcode, ours.house.clock
+                found.append(await collect_group(track, number, *more))
+            with pytest.raises(Gone):
+                await collect_group(track, 77, *more)
+            assert not ours.guest.publishing.fetches
+            assert not ours.guest.session.fetches
+            await publication.finish()
+        return found
+
+    found = run(scenario())
+    assert found == [(number, [payload for _, payload in SMALL[number]]) for number in (1, 0)]
