@@ -223,15 +223,16 @@ class Track:
         """
         if not self._supply.hears(source, now):
             return None
-        cached = self.groups.get(sequence)
+        is_first, cached = self.latest is None, self.groups.get(sequence)
         if cached is not None:
             self._fresh = True
             self._saw(sequence)
             self.shelf.confirm(cached)
             self._fetches.confirm(sequence)
             self._audience.confirm(cached)
+            if is_first:
+                self.adjust()
             return None
-        is_first = self.latest is None
         group = self._begin(sequence, encoding, now)
         if not self._supply.is_open:  # the last viewer left while room was made
             group.abort(Cancelled("nobody watches"))
