@@ -113,8 +113,13 @@ def test_a_group_is_fetched_from_another_worker(process: Any, monkeypatch: Any) 
         async with publishing(relay, "/anon") as (_, write):
             for _ in range(4):
                 write()
-            for _ in range(8):  # each worker is asked now and then
-                async with httpx.AsyncClient(base_url=relay.http, timeout=10) as web:
+            for _ in range(8):  # each worker is asked now and then, once it has heard of it
+                async with (
+                    asyncio.timeout(10),
+                    httpx.AsyncClient(base_url=relay.http, timeout=10) as web,
+                ):
+                    while "cam" not in (await web.get("/announced/anon")).text:
+                        await asyncio.sleep(0.05)
                     found = await web.get("/fetch/anon/cam/video?group=1")
                     assert (found.status_code, found.content[:8]) == (200, b"00000002")
 
