@@ -6,7 +6,7 @@ import asyncio
 import json
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import httpx
@@ -37,6 +37,19 @@ async def until(ask: Callable[[], bool], seconds: float = 20.0) -> None:
             await asyncio.sleep(0.02)
 
 
+def slow(first: bytes, last: bytes) -> tuple[AsyncIterator[bytes], asyncio.Event, asyncio.Event]:
+    """A body; that its beginning has been sent, and what its end waits for."""
+    arriving, go_on = asyncio.Event(), asyncio.Event()
+
+    async def body() -> AsyncIterator[bytes]:
+        yield first
+        arriving.set()
+        await go_on.wait()
+        yield last
+
+    return body(), arriving, go_on
+
+
 def test_more_readers_than_the_limit_are_turned_away_until_one_leaves(running: Any) -> None:
     async def main() -> None:
         said = "[ingest]\nmax_watchers = 1\n"
@@ -56,14 +69,7 @@ def test_more_readers_than_the_limit_are_turned_away_until_one_leaves(running: A
 
 def test_more_bodies_than_the_limit_are_turned_away_while_they_arrive(running: Any) -> None:
     async def main() -> None:
-        arriving, go_on = asyncio.Event(), asyncio.Event()
-
-        async def slow() -> Any:
-            yield b"["
-            arriving.set()
-            await go_on.wait()
-            yield b"{}]"
-
+        body, arriving, go_on = slow(b"[", b"{}]")
         said = "[ingest]\nmax_requests = 1\n"
         async with (
             running(said) as relay,
@@ -71,7 +77,7 @@ def test_more_bodies_than_the_limit_are_turned_away_while_they_arrive(running: A
             asyncio.TaskGroup() as tasks,
         ):
             kind = {"content-type": "application/json"}
-            first = tasks.create_task(web.post("/publish/anon/a/x", content=slow(), headers=kind))
+            first = tasks.create_task(web.post("/publish/anon/a/x", content=body, headers=kind))
             await arriving.wait()
             await asyncio.sleep(0.2)
             assert (await web.post("/publish/anon/a/x", json={})).status_code == 429
@@ -157,21 +163,14 @@ def test_who_is_revoked_reads_no_more_and_what_it_published_goes(running: Any, s
 def test_what_is_revoked_while_a_body_arrives_is_not_published(running: Any, signer: Key) -> None:
     async def main() -> None:
         alice, bob = bearer(signer, "alice"), bearer(signer, "bob")
-        arriving, go_on = asyncio.Event(), asyncio.Event()
-
-        async def body() -> Any:
-            yield b"{"
-            arriving.set()
-            await go_on.wait()
-            yield b"}"
-
+        body, arriving, go_on = slow(b"{", b"}")
         async with (
             running() as relay,
             httpx.AsyncClient(base_url=base(relay)) as web,
             asyncio.TaskGroup() as group,
         ):
             headers = alice | {"content-type": "application/json"}
-            post = web.post("/publish/demo/hers/x", content=body(), headers=headers)
+            post = web.post("/publish/demo/hers/x", content=body, headers=headers)
             sending = group.create_task(post)
             await arriving.wait()
             await until(lambda: len(relay.door._held) == 1)

@@ -32,6 +32,10 @@ MIN_ITERATIONS, MAX_ITERATIONS = 100_000, 5_000_000
 MOOSE_ITERATIONS, MOOSE_BYTES = 1000, 20
 """PBKDF2 rounds and hash length of MooseStack's API keys, fixed there."""
 
+OPERATOR = "MOQ_ADMIN_TOKEN"
+"""The variable with the operator's key itself: ``relay admin`` shows it, and a relay lets its
+bearer in where no ``admin.api_key`` says whom to."""
+
 _LEAST = 16
 """Characters of the shortest secret that is taken from somebody else."""
 
@@ -42,7 +46,8 @@ _PREFIX, _SECRET = 12, 43
 _TOKEN = re.compile(rf"mq_([A-Za-z0-9]{{{_PREFIX}}})_([A-Za-z0-9]{{{_SECRET}}})")
 _TICKET = re.compile(rf"[A-Za-z0-9]{{{_SECRET}}}")
 _MOOSE = re.compile(r"[0-9A-Fa-f]{40}")
-_MODERN = re.compile(r"pbkdf2_sha256\$([0-9]{1,8})\$([A-Za-z0-9_-]{8,128})\$([A-Za-z0-9+/]+=*)")
+_SALT = r"[A-Za-z0-9_-]{8,128}"
+_MODERN = re.compile(rf"pbkdf2_sha256\$([0-9]{{1,8}})\$({_SALT})\$([A-Za-z0-9+/]+=*)")
 _EXPECTED = (
     "expected pbkdf2_sha256$<iterations>$<salt>$<hash>, or 40 hex digits as MooseStack makes them "
     "(relay hash-token makes one)"
@@ -143,7 +148,7 @@ def make_key(iterations: int = ITERATIONS) -> NewKey:
 def hash_key(text: str, iterations: int = ITERATIONS) -> KeyHash:
     """What is to be kept of an API key that somebody has. Raises `ValueError`, without the key."""
     secret, dot, salt = text.partition(".")
-    if not (dot and len(secret) >= _LEAST and re.fullmatch(r"[A-Za-z0-9_-]{8,128}", salt)):
+    if not (dot and len(secret) >= _LEAST and re.fullmatch(_SALT, salt)):
         raise ValueError("expected a key as relay hash-token prints it, secret.salt")
     return _made(secret, salt, iterations, 32, moose=False).hash
 

@@ -17,13 +17,11 @@ import click
 import httpx
 from rich.table import Table
 
+from relay.auth.credentials import OPERATOR
 from relay.cli.moment import read_time, show_time
 from relay.cli.sheet import console
 from relay.control.admin.counter import BASE, OPERATIONS, Operation
 from relay.errors import BadRequest, ConfigError, NotFound, RelayError, Unauthorized
-
-VARIABLE = "MOQ_ADMIN_TOKEN"
-"""The environment variable that holds the operator's key."""
 
 TIMEOUT = 30.0
 """Seconds until the relay must have answered."""
@@ -45,7 +43,7 @@ class Where(NamedTuple):
 @click.group()
 @click.option("--url", metavar="URL", help="The relay's HTTP face, such as https://relay.example.")
 @click.option(
-    "--token", metavar="KEY", help=f"The operator's key; better: {VARIABLE} in the environment."
+    "--token", metavar="KEY", help=f"The operator's key; better: {OPERATOR} in the environment."
 )
 @click.pass_context
 def admin(ctx: click.Context, url: str | None, token: str | None) -> None:
@@ -64,9 +62,9 @@ def _where() -> Where:
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise click.UsageError("--url: expected a URL with http or https and a host")
-    token = token or os.environ.get(VARIABLE, "").strip()
+    token = token or os.environ.get(OPERATOR, "").strip()
     if not token:
-        raise ConfigError(f"no operator's key: give --token or set {VARIABLE}")
+        raise ConfigError(f"no operator's key: give --token or set {OPERATOR}")
     if not token.isascii() or not token.isprintable() or " " in token:
         raise ConfigError("the operator's key is not one word: see relay hash-token")
     return Where(url.rstrip("/"), token)
@@ -120,8 +118,8 @@ def _texted(value: Any) -> str:
 def _command(operation: Operation) -> click.Command:
     """The command of one operation: its path's members, or all that it is asked, as arguments, the
     others as options."""
-    properties = operation.asked.model_json_schema().get("properties", {})
-    required = operation.asked.model_json_schema().get("required", [])
+    schema = operation.asked.model_json_schema()
+    properties, required = schema.get("properties", {}), schema.get("required", [])
     limits = operation.name == "set_quota"
     params: list[click.Parameter] = []
     arguments = tuple(required) if len(properties) == 1 else operation.in_place

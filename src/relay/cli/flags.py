@@ -15,7 +15,6 @@ import click
 from relay.config import names, sources
 
 _ALIASES = {
-    "auth.url": "auth.url",
     "tls.disable_verify": "client.tls.disable_verify",
     "tls.fingerprint": "client.tls.fingerprint",
     "tls.root": "client.tls.root",
@@ -55,12 +54,8 @@ def find(flag: str) -> Flag | None:
     """What a flag without its value stands for, if it is a setting's."""
     if flag in _KNOWN:
         return _KNOWN[flag]
-    for name in names.UNBUILT:
-        begins = _spelled(name)
-        if flag == begins or flag.startswith(f"{begins}-"):
-            rest = flag[len(begins) :].replace("-", ".", 1).replace("-", "_")
-            return Flag(name + rest, (name + rest).rpartition(".")[2] in _SWITCHES)
-    return None
+    name = names.unbuilt(flag, _spelled, "-")
+    return None if name is None else Flag(name, name.rpartition(".")[2] in _SWITCHES)
 
 
 class WithSettings(click.Command):

@@ -15,15 +15,11 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from relay.auth.credentials import hash_key
+from relay.auth.credentials import OPERATOR, hash_key
 from relay.config import checks, names, sources
 from relay.config.shape import Settings
 from relay.config.sources import Entry, Source
 from relay.errors import ConfigError
-
-OPERATOR = "MOQ_ADMIN_TOKEN"
-"""The variable with the operator's key itself, which ``relay admin`` shows; it lets its bearer in
-where no ``admin.api_key`` says whom to."""
 
 SECONDS = frozenset(
     {
@@ -98,8 +94,8 @@ def load(
     problems = [problem for source in found for problem in source.problems]
     entries = _merged(found)
     warnings = [warning for source in found for warning in source.warnings]
-    if OPERATOR in environ and "admin.api_key" not in entries:
-        warnings += _let_in(environ[OPERATOR], entries)
+    if (token := environ.get(OPERATOR)) and "admin.api_key" not in entries:
+        warnings += _let_in(token, entries)
     settings = _built(entries, problems)
     if settings is not None:
         found_later = checks.problems(settings, entries)

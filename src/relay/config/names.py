@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import typing
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from pydantic import BaseModel
@@ -140,6 +140,17 @@ def is_unbuilt(dotted: str) -> bool:
 def underscored(dotted: str) -> str:
     """The environment variable as upstream spells it: ``MOQ_SERVER_TLS_CERT``."""
     return PREFIX + dotted.replace(".", "_").upper()
+
+
+def unbuilt(spelled: str, spell: Callable[[str], str], gap: str) -> str | None:
+    """The setting of upstream's, not obeyed here, that somebody spells so: ``spell`` tells how, and
+    ``gap`` what stands between its words."""
+    for name in UNBUILT:
+        begins = spell(name)
+        if spelled == begins or spelled.startswith(begins + gap):
+            rest = spelled[len(begins) :].replace(gap, ".", 1).replace(gap, "_")
+            return name + rest.lower()
+    return None
 
 
 def spellings() -> list[str]:

@@ -221,7 +221,8 @@ class AdminSettings(Section):
     """``[admin]``: what only the operator may ask over HTTP."""
 
     api_key: Hash | None = Field(default=None, repr=False)
-    """Hash of the operator's key, from ``relay hash-token``; unset: nobody is the operator."""
+    """Hash of the operator's key, from ``relay hash-token``; unset: whoever has the key in the
+    relay's own MOQ_ADMIN_TOKEN, else nobody is the operator."""
 
 
 class StatsSettings(Section):

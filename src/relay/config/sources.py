@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args, get_origin
@@ -80,8 +80,8 @@ class Source:
     problems: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
-    def add(self, dotted: str, value: Any, where: str) -> None:
-        """Take one value under the name it was given; a table is taken apart."""
+    def add(self, dotted: str, value: Any, where: str, spell: Callable[[str], str] = str) -> None:
+        """Take one value under the name it was given; ``spell`` is how a name is suggested."""
         name = names.canonical(dotted)
         if dotted in names.REFUSED:
             self.problems.append(f"{where}: {names.REFUSED[dotted]}")
@@ -101,7 +101,7 @@ class Source:
             self.problems.append(f"{where}: no such setting; here: {names.ELSEWHERE[section]}")
         else:
             meant = names.nearest(dotted)
-            hint = f"; did you mean {meant}?" if meant else ""
+            hint = f"; did you mean {spell(meant)}?" if meant else ""
             self.problems.append(f"{where}: no such setting{hint}")
 
 
@@ -137,7 +137,7 @@ def from_environment(environ: Mapping[str, str]) -> Source:
             dotted = rest.lower().replace("__", ".")
         elif variable in single:
             dotted = single[variable]
-        elif (unbuilt := _unbuilt(variable)) is not None:
+        elif (unbuilt := names.unbuilt(variable, names.underscored, "_")) is not None:
             dotted = unbuilt
         else:
             continue
@@ -164,20 +164,13 @@ def from_flags(flags: Mapping[str, Any]) -> Source:
 
 
 def _add_text(source: Source, dotted: str, text: str, variable: str) -> None:
-    """Add what a variable says, with its suggestion spelled as a variable as well."""
-    name = names.canonical(dotted)
-    before = len(source.problems)
+    """Add what a variable says."""
     try:
-        value = decoded(name, text)
+        value = decoded(names.canonical(dotted), text)
     except ValueError:
         source.problems.append(f"{variable}: not valid JSON")
-        return
-    source.add(dotted, value, variable)
-    is_known = name in names.TYPES or dotted in names.REFUSED
-    if len(source.problems) > before and not is_known:
-        meant = names.nearest(dotted)
-        hint = f"; did you mean {names.variable(meant)}?" if meant else ""
-        source.problems[-1] = f"{variable}: no such setting{hint}"
+    else:
+        source.add(dotted, value, variable, names.variable)
 
 
 def decoded(name: str, text: str) -> Any:
@@ -196,15 +189,6 @@ def decoded(name: str, text: str) -> Any:
 
 def _is_list(kind: Any) -> bool:
     return get_origin(kind) in (list, tuple, dict) or any(_is_list(each) for each in get_args(kind))
-
-
-def _unbuilt(variable: str) -> str | None:
-    """The setting of upstream's, not obeyed here, that a variable with single underscores names."""
-    for name in names.UNBUILT:
-        begins = names.underscored(name)
-        if variable == begins or variable.startswith(f"{begins}_"):
-            return name + variable[len(begins) :].replace("_", ".", 1).lower()
-    return None
 
 
 def _text(path: Path) -> str:

@@ -223,15 +223,13 @@ class Track:
         """
         if not self._supply.hears(source, now):
             return None
-        is_first, cached = self.latest is None, self.groups.get(sequence)
+        cached = self.groups.get(sequence)
         if cached is not None:
             self._fresh = True
             self._saw(sequence)
             self.shelf.confirm(cached)
             self._fetches.confirm(sequence)
             self._audience.confirm(cached)
-            if is_first:
-                self.adjust()
             return None
         group = self._begin(sequence, encoding, now)
         if not self._supply.is_open:  # the last viewer left while room was made
@@ -241,8 +239,6 @@ class Track:
         self._supply.began(group, source)
         self._fetches.deliver(group)
         self._audience.offer(group)
-        if is_first:
-            self.adjust()  # only now is it known which starts do not lie beyond the latest
         return group
 
     def datagram(
@@ -364,7 +360,10 @@ class Track:
         return newest.sequence
 
     def _saw(self, sequence: int) -> None:
-        if self.latest is None or sequence > self.latest:
+        if self.latest is None:
+            self.latest = sequence
+            self.adjust()  # only now is it known which starts do not lie beyond the latest
+        elif sequence > self.latest:
             self.latest = sequence
 
     def _begin(self, sequence: int, encoding: Encoding, now: float) -> Group:

@@ -28,6 +28,7 @@ from relay.model.group import Group
 from relay.path import Path
 from relay.peer.source import Feed, Fetch, PeerSource
 from relay.session import events
+from relay.wire.buffer import MAX_VARINT
 
 if TYPE_CHECKING:
     from relay.peer.guest import Guest
@@ -46,8 +47,8 @@ MAX_BACKLOG = 65_536
 """Announcements of one guest that wait for their turn. What comes beyond is taken in at once."""
 
 
-MAX_COST = (1 << 62) - 1
-"""Greatest cost that can be told: one more and no varint would carry it."""
+MAX_COST = MAX_VARINT
+"""Greatest cost that can be told."""
 
 
 class Publishing:
@@ -258,10 +259,8 @@ class Publishing:
         always be told on: nobody who listens must suffer from it.
         """
         link = self.guest.price
-        if cost is None:
-            most = min(len(hops) - 1 + link, MAX_COST)
-            return Price(most, most)
-        return Price(min(cost.warm + link, MAX_COST), min(cost.cold + link, MAX_COST))
+        warm, cold = cost or (len(hops) - 1, len(hops) - 1)
+        return Price(min(warm + link, MAX_COST), min(cold + link, MAX_COST))
 
     def regranted(self, publish: tuple[Path, ...]) -> None:
         """The rights changed, and the scope has revoked what they no longer cover."""
