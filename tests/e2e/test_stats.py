@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import zlib
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+from several import WORKERS, Relay, audience, many, publishing
 
 from relay.client import Client, connect
 from relay.errors import Unauthorized
@@ -209,6 +211,44 @@ def test_a_tenant_neither_sees_nor_makes_them(running: Any, token: Any) -> None:
             assert relay.house.origin.find(".stats/node/forged") is None
 
     asyncio.run(asyncio.wait_for(main(), 20))
+
+
+def test_several_workers_are_one_relay(
+    process: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MOQ_SERVER__WORKERS", "2")
+    relay = Relay(process(f'{WORKERS}\n{STATS}prefix = "anon/stats"\n'))
+    path = "stats/node/here/1"
+
+    async def main() -> None:
+        async with (
+            connect(relay.url("/anon"), tls=TRUST) as watcher,
+            publishing(relay, "/anon") as (home, write),
+            many(relay, "/anon", 6) as by_worker,
+            asyncio.TaskGroup() as tasks,
+        ):
+            viewers = [client for clients in by_worker.values() for client in clients]
+            assert len(by_worker[1 - home]) >= 2  # those have it from the other worker
+
+            def is_counted(said: dict[str, Any]) -> bool:
+                return said.get("anon/cam", {}).get("subscriptions_ended", 0) == len(viewers)
+
+            out = tasks.create_task(until(watcher, "publisher.json", is_counted, path))
+            await asyncio.sleep(0.5)  # groups that were over before are looked at only now
+            got = await audience(viewers, write, 3)
+            went = (await out)["anon/cam"]
+            assert (went["broadcasts"], went["subscriptions"]) == (len(viewers), len(viewers))
+            assert sum(got) <= went["groups"] <= sum(got) + 3 * len(viewers)
+            assert went["frames"] == went["groups"]
+            assert went["bytes"] == went["frames"] * 8000
+            came = await until(watcher, "subscriber.json", lambda said: "anon/cam" in said, path)
+            assert 3 <= came["anon/cam"]["groups"] < sum(got)
+            assert came["anon/cam"]["bytes"] == came["anon/cam"]["groups"] * 8000
+            whole = pair("sessions", "sessions", len(viewers) + 2, 0)
+            who = await until(watcher, "sessions.json", lambda said: said["anon"] == whole, path)
+            assert set(who) == {"anon"}
+
+    asyncio.run(asyncio.wait_for(main(), 60))
 
 
 def test_they_are_off_unless_asked_for(running: Any) -> None:

@@ -130,7 +130,7 @@ class Cluster:
         relays = [
             guest
             for guest in (*self.door.links.values(), *self.door.guests.values())
-            if guest.grant is not None and guest.grant.cluster and (is_whole or guest.via != NEAR)
+            if guest.grant is not None and guest.grant.cluster and (is_whole or not guest.is_near)
         ]
         links = [link for link in self.links.values() if is_whole or not link.address.is_near]
         return snapshot(self.door.house.origin, self.settings.node, links, relays, self._clock())
@@ -262,7 +262,7 @@ class Cluster:
             id=secrets.token_hex(6),
             grant=Grant(ROOT, imports, exports, cluster=True, credential="link"),
             cost=cost,
-            via=NEAR if is_near else "",
+            is_near=is_near,
             welcomed=welcomed,
             left=left,
         )

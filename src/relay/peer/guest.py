@@ -75,6 +75,7 @@ class Guest:
         tab: Tab | None = None,
         remote: str = "",
         via: str = "",
+        is_near: bool = False,
         admit: Callable[[Guest, events.Opened], None] | None = None,
         welcomed: Callable[[Guest, Grant], None] = lambda guest, grant: None,
         left: Callable[[Guest, str], None] = lambda guest, reason: None,
@@ -88,8 +89,9 @@ class Guest:
         self.remote = remote
         """The peer's address."""
         self.via = via
-        """How it came: ``webtransport`` or ``quic``; for another process of this relay
-        `relay.cluster.address.NEAR`."""
+        """How it came: ``webtransport`` or ``quic``."""
+        self.is_near = is_near
+        """Whether it is another process of this relay: what it watches is counted there."""
         self.grant = grant
         self.ceiling = Ceiling()
         """What an operator left it at most."""

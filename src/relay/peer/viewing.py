@@ -17,7 +17,7 @@ from relay.model.track import TrackInfo as ModelInfo
 from relay.path import Path
 from relay.peer.sending import Delivery
 from relay.session.events import Cost
-from relay.wire.frame import Excerpt, Layout
+from relay.wire.frame import Excerpt
 from relay.wire.lite import TrackInfo
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class Viewing:
         self.from_start = track.latest is None
         """Joined before the first group: what the source begins with is ours as well."""
         self.bound(0, 0, None)
-        track.broadcast.traffic.went.began(host)
+        host.went(track.broadcast.traffic).began(host)
 
     def bound(self, begin: int, first_frame: int, last_frame: int | None) -> None:
         """Nothing is wanted before frame ``first_frame`` of group ``begin``, nor after frame
@@ -105,7 +105,7 @@ class Viewing:
 
     def delivered(self, delivery: Delivery) -> None:
         """A group has left, or never will."""
-        count(self.track, delivery, self.host.session.layout, is_wanted=not self.over)
+        count(self.host, self.track, delivery, is_wanted=not self.over)
         self.deliveries.discard(delivery)
         self.host.forget_stream(delivery)
         if self.completing and not self.deliveries:
@@ -116,7 +116,7 @@ class Viewing:
         if not self.host.queue.may_pass(len(payload)):
             return
         if self.host.session.send_datagram(self.id, sequence, timestamp, payload):
-            self.track.broadcast.traffic.went.moved.add_datagram(len(payload))
+            self.host.went(self.track.broadcast.traffic).moved.add_datagram(len(payload))
 
     def track_ended(self, error: RelayError | None) -> None:
         """The track is complete (say so once everything has left), or broken off."""
@@ -140,16 +140,19 @@ class Viewing:
             self.completing = False
             self.host.viewings.pop(self.id, None)
             self.host.guest.tab.drop_track()
-            self.track.broadcast.traffic.went.ended(self.host)
+            self.host.went(self.track.broadcast.traffic).ended(self.host)
             for delivery in tuple(self.deliveries):
                 delivery.abort(error)
 
 
-def count(track: Track, delivery: Delivery, layout: Layout, is_wanted: bool) -> None:
+def count(host: Watching, track: Track, delivery: Delivery, is_wanted: bool) -> None:
     """Count a group that is over for one viewer, and as stale what it was too slow for."""
     traffic, log, sent = track.broadcast.traffic, delivery.log, delivery.sent
+    layout = host.session.layout
     if sent:
-        traffic.add(traffic.went.moved, log, layout, sent)
+        traffic.add(host.went(traffic).moved, log, layout, sent)
+    if host.guest.is_near:
+        return
     if is_wanted and sent < log.size and log.error is None and delivery.excerpt is None:
         went = traffic.weigh(log, layout, sent) if sent else (0, 0)
         whole = traffic.weigh(log, layout, log.size)
@@ -254,7 +257,7 @@ class Fetching:
         self.excerpt: Excerpt | None = None
         """Some frames only."""
         self.over = False
-        track.broadcast.traffic.went.fetches += 1
+        host.went(track.broadcast.traffic).fetches += 1
 
     def group_opened(self, group: Group) -> None:
         """The group exists: send it on the request's own stream."""
@@ -276,7 +279,7 @@ class Fetching:
     def delivered(self, delivery: Delivery) -> None:
         """It has left, or never will."""
         self.over = True
-        count(self.track, delivery, self.host.session.layout, is_wanted=False)
+        count(self.host, self.track, delivery, is_wanted=False)
         self.host.fetchings.pop(self.stream, None)
         self.host.forget_stream(delivery)
         self.track.unfetch(self.sequence, self)

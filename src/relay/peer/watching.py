@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from relay.errors import Cancelled, RelayError, Unroutable
 from relay.model.scope import Scope, ScopeWatch
 from relay.model.track import Demand, Track
+from relay.model.traffic import Side, Traffic
 from relay.path import Path
 from relay.peer.reach import oldest_fresh
 from relay.peer.sending import Delivery, SendQueue
@@ -40,6 +41,7 @@ class Watching:
         self.fetchings: dict[int, Fetching] = {}
         self.departing: dict[int, Delivery] = {}
         """Groups and fetches on their way out, by stream."""
+        self._within = Side() if guest.is_near else None
         self.hears: dict[type, Callable[[Any], None]] = {
             events.AnnounceRequested: self.announce_requested,
             events.AnnounceCancelled: self.announce_cancelled,
@@ -50,6 +52,11 @@ class Watching:
             events.TrackCancelled: self.track_cancelled,
             events.FetchRequested: self.fetch_requested,
         }
+
+    def went(self, traffic: Traffic) -> Side:
+        """Where it is counted what goes to the peer: with nobody's where that is another process
+        of this relay, which counts what goes on from there."""
+        return traffic.went if self._within is None else self._within
 
     def leave(self, error: RelayError) -> None:
         """Let go of everything that is watched."""

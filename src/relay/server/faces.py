@@ -341,6 +341,7 @@ def answers(relay: Relay) -> dict[str, Answer]:
         "drain": at_once(leave),
         "visitors": at_once(lambda relay: relay.door.visitors),
         "busiest": at_once(busiest),
+        "census": at_once(lambda relay, is_watched: relay.census.look(is_watched)),
         "numbers": at_once(numbers),
         **{name: at_once(part) for name, part in PARTS.items()},
         **{name: partial(act, relay) for name, act in ACTIONS.items()},

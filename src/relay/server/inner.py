@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from relay.cluster.address import NEAR
 from relay.model.broadcast import Broadcast, Route
 from relay.model.track import Track
 from relay.peer.guest import Guest
@@ -20,7 +19,7 @@ class Inner:
 
     def __init__(self, links: Iterable[Guest]) -> None:
         """``links`` are the relays that were dialled or are near."""
-        near = [guest for guest in links if guest.via == NEAR]
+        near = [guest for guest in links if guest.is_near]
         self._watched = Counter(
             viewing.track
             for guest in near

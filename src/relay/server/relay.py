@@ -13,6 +13,7 @@ import socket
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import asdict, replace
+from functools import partial
 from typing import Any
 
 import structlog
@@ -49,6 +50,7 @@ from relay.peer.judgement import Rules
 from relay.quota import Breach, Ledger, Limits
 from relay.records.desk import Desk
 from relay.records.opening import open_records
+from relay.server.census import Census, take, weighed
 from relay.server.colleagues import PATIENCE, Colleagues
 from relay.server.counter import Counter
 from relay.server.faces import Face, Ward, answers
@@ -109,6 +111,7 @@ class Relay:
         )
         if settings.stats.enabled:
             self.house.origin.reserved = (settings.stats.prefix,)
+            self.house.origin.stock.meter.weigh = weighed
         self._keep_books()
         self.shares = Shares(self.house.ledger, self.colleagues, time.monotonic, self._escaped)
         self.authority: Authority | None = None
@@ -119,6 +122,7 @@ class Relay:
         rules = Rules(self.keyring.keys, settings.auth)
         self.wall = wall
         self.door = Door(self.house, rules, settings.session, settings.server.versions, wall)
+        self.census = Census(self.door, settings.stats.prefix)
         self.draining = asyncio.Event()
         """Set when the relay is to stop in good order."""
         self._said_goodbye = False
@@ -264,6 +268,7 @@ class Relay:
             self.wall,
             chosen.prefix,
             chosen.depth,
+            partial(take, self.census, self.colleagues),
         )
 
     def _join_cluster(

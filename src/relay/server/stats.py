@@ -12,26 +12,21 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 from relay.errors import LimitExceeded
 from relay.model.broadcast import Route
 from relay.model.demand import TrackInfo
-from relay.model.group import Encoding
-from relay.model.scope import INTERNAL
-from relay.model.traffic import Moved, Side, Traffic
+from relay.model.traffic import Moved
 from relay.path import ROOT, Path
 from relay.peer.door import Door
 from relay.peer.local import LocalBroadcast, LocalTrack
+from relay.server.census import MAX_ENTRIES, Numbers, Part, moved, on_air, together
 from relay.server.patches import Patches
-from relay.wire.frame import Layout, weigh
 
 PUBLISHER, SUBSCRIBER, SESSIONS = "publisher.json", "subscriber.json", "sessions.json"
 COMPRESSED = ".z"
-
-MAX_ENTRIES = 10_000
-"""Paths, or roots, of one snapshot, the first in order."""
 
 MAX_GROUPS = 1_000
 """Broadcasts that a depth makes, the first in order."""
@@ -39,9 +34,17 @@ MAX_GROUPS = 1_000
 Told = dict[str, dict[str, Any]]
 """By path or root."""
 
+Ask = Callable[[bool], Awaitable[dict[int, Part]]]
+"""What workers have counted, those that answer; with the numbers of broadcasts, or without."""
+
+NO_PART = Part({}, {})
+
 
 class Stats:
-    """The stats broadcasts of one relay. ``wall`` is unix seconds, ``interval`` seconds."""
+    """The stats broadcasts of one relay, however many workers it has.
+
+    ``wall`` is unix seconds, ``interval`` seconds.
+    """
 
     def __init__(
         self,
@@ -50,62 +53,67 @@ class Stats:
         interval: float,
         wall: Callable[[], float],
         prefix: Path,
-        depth: int = 0,
+        depth: int,
+        ask: Ask,
     ) -> None:
+        """``ask`` brings what each worker has counted."""
         self._door = door
         self._name = name
         self._interval = interval
         self._wall = wall
         self._prefix = prefix
         self._depth = depth
+        self._ask = ask
         self._boards: dict[Path, Board] = {}
-        self._known: dict[Path, Traffic] | None = None
-        """What was told last, if that was just now."""
-        self._seen: dict[str, Path] = {}
-        self._came: Counter[Path] = Counter()
-        self._went: Counter[Path] = Counter()
-        door.house.origin.stock.meter.weigh = weighed
+        self._parts: dict[int, Part] = {}
+        """What each worker said last."""
+        self._told: set[str] = set()
+        """Which broadcasts were told of last, if that was just now."""
+        self._seen: dict[str, str] = {}
+        self._came: Counter[str] = Counter()
+        self._went: Counter[str] = Counter()
 
     async def run(self) -> None:
         """Publish for ever. Whoever calls owns the task."""
         while True:
-            self._look()
+            await self._look()
             await asyncio.sleep(self._interval)
 
-    def _look(self) -> None:
+    async def _look(self) -> None:
         """Make the broadcasts that there are to be, and tell those who watch."""
         if not self._depth:
             self._keep([ROOT])
         is_watched = any(board.is_watched for board in self._boards.values())
         if not (is_watched or self._depth):
-            self._known = None
+            self._told.clear()
             return
-        on_air = {
-            each.path: each.traffic
-            for each in self._door.house.origin.on_air()
-            if not (each.path.is_under(self._prefix) or each.path.is_under(INTERNAL))
-        }
+        before, answers = self._parts, await self._ask(is_watched)
+        self._parts = before | answers  # who was silent has nothing new to say
+        here = {str(path) for path in on_air(self._door, self._prefix)}
         roots = self._count_sessions()
         if self._depth:
-            self._keep([*on_air, *(self._known or ()), *roots])
+            self._keep(map(Path, {*here, *self._told, *roots}))
         if not is_watched:
-            self._known = None
+            self._told.clear()
             return
-        told_of = (self._known or {}) | on_air
-        self._known = on_air
         out, into = {}, {}
-        for path in sorted(told_of)[:MAX_ENTRIES]:
-            traffic, is_over = told_of[path], path not in on_air
-            out[path] = side(path, traffic.went, traffic.stale, is_over)
-            into[path] = side(path, traffic.came, NOTHING, is_over)
+        for path in sorted(self._told | here)[:MAX_ENTRIES]:
+            known = [
+                part.entries.get(path) or before.get(worker, NO_PART).entries.get(path)
+                for worker, part in self._parts.items()
+            ]
+            whole, is_over = together(filter(None, known)), path not in here
+            out[path] = side(path, whole.went, whole.stale, is_over)
+            into[path] = side(path, whole.came, NOTHING, is_over)
+        self._told = here
         told = {PUBLISHER: out, SUBSCRIBER: into, SESSIONS: roots}
         now = round(self._wall() * 1000)
         for group, board in self._boards.items():
             if board.is_watched:
                 board.tell({name: self._of(group, said) for name, said in told.items()}, now)
 
-    def _of(self, group: Path, said: dict[Path, dict[str, Any]]) -> Told:
-        return {str(path): each for path, each in said.items() if self._group(path) == group}
+    def _of(self, group: Path, said: Told) -> Told:
+        return {path: each for path, each in said.items() if self._group(Path(path)) == group}
 
     def _group(self, path: Path) -> Path:
         return Path("/".join(path.segments[: self._depth]))
@@ -127,13 +135,9 @@ class Stats:
                 return  # the relay is full: perhaps next time
             self._boards[group] = board
 
-    def _count_sessions(self) -> dict[Path, dict[str, Any]]:
+    def _count_sessions(self) -> Told:
         """By root, counted from one look to the next; a root without sessions is told once more."""
-        now = {
-            id: guest.grant.root
-            for id, guest in self._door.guests.items()
-            if guest.grant is not None and guest.opened
-        }
+        now = {id: root for part in self._parts.values() for id, root in part.sessions.items()}
         self._went.update([self._seen[id] for id in self._seen.keys() - now.keys()])
         self._came.update(root for id, root in now.items() if id not in self._seen)
         self._seen = now
@@ -189,35 +193,24 @@ def write(track: LocalTrack, frame: bytes, begins: bool, now: int) -> None:
     track.write_frame(frame, now)
 
 
-def weighed(encoding: Encoding, chunks: Sequence[bytes], size: int) -> tuple[int, int]:
-    """Frames and payload of a group (see `relay.model.traffic.Weigh`)."""
-    return weigh(encoding, chunks, size) if isinstance(encoding, Layout) else (0, size)
+NOTHING = moved(Moved())
 
 
-NOTHING = Moved()
-
-
-def side(path: Path, side: Side, stale: Moved, is_over: bool) -> dict[str, Any]:
+def side(path: str, counted: Numbers, stale: Numbers, is_over: bool) -> dict[str, Any]:
     """One entry of a traffic track: every number under its name of today, and of before."""
-    moved = side.moved
     return {
         **doubled("announces", "announced", 1, int(is_over)),
         "announced_bytes": len(path.encode()) * (1 + is_over),
-        **doubled("broadcasts", "broadcasts", side.broadcasts, side.broadcasts_ended),
-        **doubled("subscriptions", "subscriptions", side.subscriptions, side.subscriptions_ended),
-        "fetches": side.fetches,
-        **content(moved),
-        "stale": content(stale),
-    }
-
-
-def content(moved: Moved) -> dict[str, int]:
-    """What moved."""
-    return {
-        "bytes": moved.bytes,
-        "frames": moved.frames,
-        "groups": moved.groups,
-        "datagrams": moved.datagrams,
+        **doubled("broadcasts", "broadcasts", counted["broadcasts"], counted["broadcasts_ended"]),
+        **doubled(
+            "subscriptions",
+            "subscriptions",
+            counted["subscriptions"],
+            counted["subscriptions_ended"],
+        ),
+        "fetches": counted["fetches"],
+        **{name: counted[name] for name in NOTHING},
+        "stale": stale,
     }
 
 
