@@ -10,12 +10,10 @@ from typing import NamedTuple
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from relay.errors import ConfigError
+from relay.peer.settings import NEAR
 
 SCHEMES = {"https": 443, "moqt": 443, "moql": 443}
 """Schemes that can be dialled, and their ports."""
-
-NEAR = "unix"
-"""Scheme of the other processes of this relay; the operator cannot name them."""
 
 MAX_COST = 2**32
 """Largest price of a link; a chain of such links still fits where prices are written."""

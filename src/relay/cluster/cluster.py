@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from relay.auth.grant import Grant
-from relay.cluster.address import NEAR, Address, parse
+from relay.cluster.address import Address, parse
 from relay.cluster.gossip import Gossip
 from relay.cluster.link import Link
 from relay.cluster.lists import Ask, Lists, file_of
@@ -26,6 +26,7 @@ from relay.errors import SessionLost
 from relay.path import ROOT
 from relay.peer.door import Door
 from relay.peer.guest import Guest
+from relay.peer.settings import NEAR
 from relay.session.lite import LiteSession
 from relay.session.transport import Receiver, Transport
 
@@ -262,7 +263,7 @@ class Cluster:
             id=secrets.token_hex(6),
             grant=Grant(ROOT, imports, exports, cluster=True, credential="link"),
             cost=cost,
-            is_near=is_near,
+            via=NEAR if is_near else "",
             welcomed=welcomed,
             left=left,
         )

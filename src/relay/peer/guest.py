@@ -26,7 +26,7 @@ from relay.model.origin import Origin
 from relay.model.scope import INTERNAL, Scope
 from relay.path import Path, covering
 from relay.peer.publishing import Publishing
-from relay.peer.settings import PeerSettings
+from relay.peer.settings import NEAR, PeerSettings
 from relay.peer.watching import Watching
 from relay.quota import Ledger, Tab
 from relay.session import events
@@ -75,7 +75,6 @@ class Guest:
         tab: Tab | None = None,
         remote: str = "",
         via: str = "",
-        is_near: bool = False,
         admit: Callable[[Guest, events.Opened], None] | None = None,
         welcomed: Callable[[Guest, Grant], None] = lambda guest, grant: None,
         left: Callable[[Guest, str], None] = lambda guest, reason: None,
@@ -89,9 +88,7 @@ class Guest:
         self.remote = remote
         """The peer's address."""
         self.via = via
-        """How it came: ``webtransport`` or ``quic``."""
-        self.is_near = is_near
-        """Whether it is another process of this relay: what it watches is counted there."""
+        """How it came: ``webtransport`` or ``quic``, or `NEAR`."""
         self.grant = grant
         self.ceiling = Ceiling()
         """What an operator left it at most."""
@@ -125,6 +122,11 @@ class Guest:
             **self.watching.hears,
             **self.publishing.hears,
         }
+
+    @property
+    def is_near(self) -> bool:
+        """Whether it is another process of this relay: what it watches is counted there."""
+        return self.via == NEAR
 
     @property
     def price(self) -> int:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+NEAR = "unix"
+"""Scheme of the other processes of this relay, and how they come; operators cannot name them."""
+
 
 @dataclass(frozen=True, slots=True)
 class PeerSettings:

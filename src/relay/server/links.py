@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from relay.auth.revocation import Revocation
 from relay.auth.trust import FetchSettings
-from relay.cluster.address import NEAR, near
+from relay.cluster.address import near
 from relay.cluster.cluster import Cluster, Dial, Dialled
 from relay.cluster.lists import Answer, Ask, file_of
 from relay.cluster.news import Key, News, key_of
@@ -25,6 +25,7 @@ from relay.keyring.fetch import Fetcher
 from relay.net.dial import DialTls, dial, setup_target
 from relay.net.local import dial_local
 from relay.peer.door import Door
+from relay.peer.settings import NEAR
 from relay.records.desk import Desk
 from relay.server.post import Post
 from relay.sidecar.link import client_tls

@@ -109,9 +109,6 @@ class Relay:
             ledger=Ledger(Limits(settings.quotas), share.count),
             audit=self._note,
         )
-        if settings.stats.enabled:
-            self.house.origin.reserved = (settings.stats.prefix,)
-            self.house.origin.stock.meter.weigh = weighed
         self._keep_books()
         self.shares = Shares(self.house.ledger, self.colleagues, time.monotonic, self._escaped)
         self.authority: Authority | None = None
@@ -156,7 +153,11 @@ class Relay:
         self.desk.scribe.note(fact(action, **facts))
 
     def _keep_books(self) -> None:
-        """Have the cache obey what tenants may keep, and breaches told."""
+        """Have the cache obey what tenants may keep, breaches told, and frames counted where
+        anybody may want to know."""
+        if self.settings.stats.enabled:
+            self.house.origin.reserved = (self.settings.stats.prefix,)
+            self.house.origin.stock.meter.weigh = weighed
         ledger, cache = self.house.ledger, self.house.origin.stock.cache
         cache.limit_of = ledger.cache_limit
         cache.overflowed = lambda tenant: ledger.overflowed(tenant, self.house.clock())
