@@ -7,7 +7,9 @@ log of events would hear. This module must not know what a connection does.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import cache
 
+from aioquic.quic import connection as library
 from aioquic.quic.connection import QuicConnection
 from aioquic.quic.crypto import CryptoPair, NoCallback
 from aioquic.tls import Epoch
@@ -38,6 +40,8 @@ class Handlers:
 def share_handlers(connection: QuicConnection) -> None:
     """Let go of the table a connection has just made."""
     if not _shared:
+        # The table is made all the same, but no longer with a set for each of its 33 entries.
+        library.EPOCHS = cache(library.EPOCHS)
         own: Table = getattr(connection, _FIELD)
         _shared.update({kind: (hears.__name__, where) for kind, (hears, where) in own.items()})
     setattr(connection, _FIELD, Handlers(connection))

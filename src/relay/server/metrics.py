@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterator
-from importlib.metadata import version
+from functools import cache
+from importlib import metadata
 from typing import TYPE_CHECKING
 
 from prometheus_client import Metric
@@ -65,7 +66,7 @@ class Families:
             " whose event loop runs.",
             labels=("version", "node", "packets", "loop"),
         )
-        made_by = version("moq-relay"), relay.settings.cluster.node or ""
+        made_by = _version(), relay.settings.cluster.node or ""
         info.add_metric((*made_by, packets_by(relay.settings.quic), loop.running()), 1)
         yield info
         yield _gauge("relay_uptime_seconds", "Since the start.", relay.house.clock() - relay.began)
@@ -250,6 +251,12 @@ class Lag:
         """The most since this was asked last."""
         most, self._most = self._most, self.last
         return most
+
+
+@cache
+def _version() -> str:
+    """The relay's, which takes reading a file to find out."""
+    return metadata.version("moq-relay")
 
 
 def _tenant(grant: Grant | None) -> str:
