@@ -58,6 +58,12 @@ class End:
     def capacity(self, stream: int | None = None) -> int:
         return self.room
 
+    def offer(self, stream: int, data: bytes, room: int) -> bool:
+        has_room = self.capacity(stream) >= room
+        if has_room:
+            self.send(stream, data)
+        return has_room
+
     def reset(self, stream: int, code: int) -> None:
         if not self.closed and stream not in self._ended:
             self._ended.add(stream)

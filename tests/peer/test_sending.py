@@ -71,6 +71,12 @@ class Line:
         if fin:
             self.ended.add(stream)
 
+    def offer(self, stream: int, data: bytes, room: int) -> bool:
+        has_room = self.capacity(stream) >= room
+        if has_room:
+            self.send(stream, data, False)
+        return has_room
+
     def reset(self, stream: int, code: int) -> None:
         self.resets[stream] = code
 

@@ -177,32 +177,34 @@ const char datagrams_send_doc[] =
 
 /* Read an address as Python's sockets show it; answers its size, 0 when it is not one of a host. */
 static socklen_t read_address(PyObject *shown, struct sockaddr_storage *address) {
-    const char *host;
-    int port;
-    unsigned flow = 0, scope = 0;
+    unsigned long numbers[3] = {0}; /* port, flow and scope */
 
     memset(address, 0, sizeof *address);
-    if (!PyTuple_Check(shown)) {
+    Py_ssize_t count = PyTuple_Check(shown) ? PyTuple_GET_SIZE(shown) : 0;
+    if (count < 2 || count > 4 || !PyUnicode_Check(PyTuple_GET_ITEM(shown, 0))) {
         return 0;
     }
-    if (!PyArg_ParseTuple(shown, "si|II", &host, &port, &flow, &scope)) {
+    Py_ssize_t length;
+    const char *host = PyUnicode_AsUTF8AndSize(PyTuple_GET_ITEM(shown, 0), &length);
+    for (Py_ssize_t index = 1; host != NULL && index < count; index++) {
+        numbers[index - 1] = PyLong_AsUnsignedLong(PyTuple_GET_ITEM(shown, index));
+    }
+    if (PyErr_Occurred() || strlen(host) != (size_t)length || numbers[0] > 65535) {
         PyErr_Clear();
         return 0;
     }
-    if (port < 0 || port > 65535) {
-        return 0;
-    }
-    if (PyTuple_GET_SIZE(shown) == 2) {
+    in_port_t port = htons((uint16_t)numbers[0]);
+    if (count == 2) {
         struct sockaddr_in *four = (struct sockaddr_in *)address;
         four->sin_family = AF_INET;
-        four->sin_port = htons((uint16_t)port);
+        four->sin_port = port;
         return inet_pton(AF_INET, host, &four->sin_addr) == 1 ? sizeof *four : 0;
     }
     struct sockaddr_in6 *six = (struct sockaddr_in6 *)address;
     six->sin6_family = AF_INET6;
-    six->sin6_port = htons((uint16_t)port);
-    six->sin6_flowinfo = htonl(flow);
-    six->sin6_scope_id = scope;
+    six->sin6_port = port;
+    six->sin6_flowinfo = htonl((uint32_t)numbers[1]);
+    six->sin6_scope_id = (uint32_t)numbers[2];
     return inet_pton(AF_INET6, host, &six->sin6_addr) == 1 ? sizeof *six : 0;
 }
 

@@ -374,7 +374,7 @@ class Endpoint:
             self._forget(connection, line)
         elif connection.deadline is not None or connection.engine.is_impatient:
             self._timers.arm(connection, len(self._lines))
-        else:
+        elif connection not in self._timers.busy:
             self._timers.look_at(connection)
 
     # Packets

@@ -217,6 +217,22 @@ class Engine(ShortWay):
                 self._handed += len(data)
         return self._handed - self._dropped - self._remote_max_data_used
 
+    def offer(self, stream_id: int, data: bytes, room: int) -> bool:
+        """Append to an open stream where `capacity` is at least ``room``: both in one."""
+        stream = self._streams.get(stream_id)
+        if stream is None or not self.is_settled:
+            return False
+        sender, used = stream.sender, self._remote_max_data_used
+        credit, window = self._remote_max_data - used, self._loss._cc.congestion_window
+        left = (window if window < credit else credit) - self._handed + self._dropped + used
+        if left < room or stream.max_stream_data_remote - sender._buffer_stop < room:
+            return False
+        if sender._buffer_fin is not None or sender._reset_error_code is not None:
+            return False
+        sender.write(data)
+        self._handed += len(data)
+        return True
+
     def reset(self, stream_id: int, code: int) -> None:
         """Break off our half; its unsent bytes are forgotten at once."""
         if self.is_over or stream_id not in self._streams or not self._stream_can_send(stream_id):

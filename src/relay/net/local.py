@@ -170,6 +170,13 @@ class LocalTransport(asyncio.Protocol):
             return 0
         return max(0, WINDOW - self._unsent())
 
+    def offer(self, stream: int, data: bytes, room: int) -> bool:
+        """Append to the stream where there is so much room."""
+        has_room = self.capacity(stream) >= room
+        if has_room:
+            self.send(stream, data)
+        return has_room
+
     def reset(self, stream: int, code: int) -> None:
         """Break off our half."""
         if not self.is_closed and stream in self._sending:

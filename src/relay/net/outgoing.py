@@ -119,6 +119,7 @@ class Outgoing(Incoming):
     def _send_run(self, now: float, packets: list[Datagrams]) -> bool:
         """Send new bytes of the stream whose turn it is: all of them when it is the only one, else
         as many as fill packets. False, and nothing is done, when it is not that simple."""
+        is_alone = len(self._stirred) == 1
         stream_id, stream = next(iter(self._stirred.items()))
         sender: Any = stream.sender
         start, stop = sender.highest_offset, sender._buffer_stop
@@ -130,19 +131,23 @@ class Outgoing(Incoming):
             return True
         limit, label = self._max_datagram_size, sender.label
         step = limit - self._overhead - 5 - len(label)  # kind and offset
-        if stop - start < step and len(self._stirred) > 1:
+        if stop - start < step and not is_alone:
             return False  # what several have shares packets
         loss = self._loss
         control, pacer = loss._cc, loss._pacer
         count = (control.congestion_window - control.bytes_in_flight) // limit
         paced = pacer.packet_time
         if paced is not None:
-            count = min(count, ceil(pacer.bucket_time / paced))
+            allowed = ceil(pacer.bucket_time / paced)
+            count = count if count < allowed else allowed
         credit = self._remote_max_data - self._remote_max_data_used
-        most = min(start + min(count * step, credit), stream.max_stream_data_remote)
-        if len(self._stirred) > 1:
+        room = count * step
+        most = start + (room if room < credit else credit)
+        if most > stream.max_stream_data_remote:
+            most = stream.max_stream_data_remote
+        if not is_alone:
             most = start + (min(most, stop) - start) // step * step
-        if count <= 0 or (most <= start and (start < stop or len(self._stirred) > 1)):
+        if count <= 0 or (most <= start and (start < stop or not is_alone)):
             return False  # less than a packet may still fit
         start, data, fin = sender.take_new(most)
         size = len(data)
@@ -155,10 +160,10 @@ class Outgoing(Incoming):
         packets.append((run, limit))
         count = -(-size // step) or 1  # an end without bytes is a packet, too
         self._packet_number = number + count
-        train = Train(number, number + count - 1, size + count * (limit - step), now)
-        train.sender, train.step, train.full = sender, step, limit
-        train.start, train.stop, train.fin = start, start + size, fin
-        self._enter(train)
+        last, sent_bytes = number + count - 1, size + count * (limit - step)
+        self._enter(
+            Train(number, last, sent_bytes, now, limit, sender, start, start + size, step, fin)
+        )
         if sender.highest_offset == stop:
             sender.buffer_is_empty = True
             del self._stirred[stream_id]

@@ -93,6 +93,14 @@ class QuicTransport:
         """Bytes that would leave soon."""
         return 0 if self.is_closed else self._engine.capacity(stream)
 
+    def offer(self, stream: int, data: bytes, room: int) -> bool:
+        """Append to the stream where there is so much room."""
+        if self.is_closed or not self._engine.offer(stream, data, room):
+            return False
+        if not self._is_flushing:
+            self.connection.host.wake(self.connection)  # as `send` does
+        return True
+
     def reset(self, stream: int, code: int) -> None:
         """Break off our half."""
         if not self.is_closed:

@@ -63,18 +63,32 @@ class Train:
         "stop",
     )
 
-    def __init__(self, first: int, last: int, sent_bytes: int, sent_time: float) -> None:
+    def __init__(
+        self,
+        first: int,
+        last: int,
+        sent_bytes: int,
+        sent_time: float,
+        full: int = 0,
+        sender: SharedSender | None = None,
+        start: int = 0,
+        stop: int = 0,
+        step: int = 0,
+        fin: bool = False,
+    ) -> None:
         self.first = first
         self.last = last
         self.sent_bytes = sent_bytes
         """Bytes of all its packets."""
         self.sent_time = sent_time
-        self.full = 0
+        self.full = full
         """Bytes of each packet but the last."""
-        self.sender: SharedSender | None = None
+        self.sender = sender
         """Whose bytes it carries, if any: ``start`` to ``stop``, ``step`` in each packet."""
-        self.start = self.stop = self.step = 0
-        self.fin = False
+        self.start = start
+        self.stop = stop
+        self.step = step
+        self.fin = fin
         self.handlers: Sequence[Handler] = ()
         """Whom else to tell; only a train of one packet has any."""
         self.is_ack_eliciting = self.in_flight = True
@@ -99,12 +113,12 @@ class Train:
         sent_bytes = size * self.full
         if last == self.last:
             sent_bytes = self.sent_bytes - ahead * self.full
-        part = Train(first, last, sent_bytes, self.sent_time)
-        part.full, part.sender, part.step = self.full, self.sender, self.step
-        part.start = self.start + ahead * self.step
-        part.stop = self.stop if last == self.last else part.start + size * self.step
-        part.fin = self.fin and last == self.last
-        return part
+        start, step = self.start + ahead * self.step, self.step
+        stop = self.stop if last == self.last else start + size * step
+        fin = self.fin and last == self.last
+        return Train(
+            first, last, sent_bytes, self.sent_time, self.full, self.sender, start, stop, step, fin
+        )
 
     def tell(self, delivery: QuicDeliveryState) -> None:
         """Tell everybody concerned what became of it."""
@@ -315,7 +329,7 @@ class Recovery(QuicPacketRecovery):
                 space.ack_eliciting_in_flight -= train.last + 1 - train.first
             if train.in_flight:
                 control.on_packet_acked(packet=train, now=now)  # type: ignore[arg-type]
-            if train.is_large:
+            if (train.full if train.last > train.first else train.sent_bytes) > SAFE:
                 self._largest_large = train.last
                 self.mtu.gone = 0
             if train.sender is not None:

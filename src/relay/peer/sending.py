@@ -72,7 +72,7 @@ class Delivery:
         excerpt: Excerpt | None = None,
         put: Callable[[int, bytes, bool], None] | None = None,
     ) -> None:
-        """``put`` writes on the stream, the transport unless somebody else has to know."""
+        """``put`` writes on the stream, the transport unless somebody else has to know of its end."""
         self.queue = queue
         self.log = log
         self.rank = rank
@@ -113,11 +113,9 @@ class Delivery:
             stream is not None
             and not self.queued
             and self.excerpt is None
-            and queue.has_ample_room(stream, size)
+            and queue.pass_on(stream, self.log.chunks[-1], size)
         ):
             self.cursor += 1
-            queue.count_sent(size)
-            self.put(stream, self.log.chunks[-1], False)
             return
         self.unsent += size
         queue.backlog += size
@@ -314,14 +312,20 @@ class SendQueue:
             or len(self._followed) > self.settings.max_waiting_groups
         )
 
-    def has_ample_room(self, stream: int, size: int) -> bool:
-        """Whether so many bytes need not wait in line for this turn's end: nobody does, and the
-        connection takes so much more that what is more urgent finds room in this turn, too."""
-        return (
-            not (self._ready or self._blocked or self._unopened)
-            and self.tab.account.outgoing is None
-            and self.transport.capacity(stream) >= size * AMPLE
-        )
+    def pass_on(self, stream: int, chunk: bytes, size: int) -> bool:
+        """Hand over what need not wait in line for this turn's end: nobody does, and the connection
+        takes so much more that what is more urgent finds room in this turn, too."""
+        account = self.tab.account
+        if (
+            self._ready
+            or self._blocked
+            or self._unopened
+            or account.outgoing is not None
+            or not self.transport.offer(stream, chunk, size * AMPLE)
+        ):
+            return False
+        account.egress += size
+        return True
 
     def drain(self) -> None:
         """Hand over what the connection can take now, best first."""
