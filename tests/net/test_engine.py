@@ -84,6 +84,34 @@ def test_capacity_obeys_connection_credit(bench) -> None:
     assert room.visits[0].transport.capacity() == 700
 
 
+@pytest.mark.parametrize("bounds", ["connection", "stream", "window"])
+def test_what_is_offered_is_taken_where_there_is_so_much_room(bench, recorder, bounds) -> None:
+    room = bench(alpn="moq-lite-05")
+    transport, engine = room.visits[0].transport, room.server.engine
+    stream, other = transport.open_uni(), transport.open_uni()
+    if bounds == "connection":
+        engine._remote_max_data = engine._remote_max_data_used + 700
+    elif bounds == "stream":
+        engine._streams[stream].max_stream_data_remote = 700
+    else:
+        engine._loss._cc.congestion_window = 700
+    assert not transport.offer(stream, b"no", 701)
+    assert (engine.unsent, engine.written(stream)) == (0, 0)
+    assert transport.offer(stream, b"yes" * 100, 700)
+    assert transport.capacity(stream) == 400
+    assert not transport.offer(stream, b"no", 401)
+    assert transport.offer(stream, b"!", 400)
+    assert engine.written(stream) == 301
+    transport.send(other, b"", True)
+    assert not transport.offer(other, b"no", 1), "it has ended"
+    transport.reset(stream, 7)
+    assert not transport.offer(stream, b"no", 1), "it was broken off"
+    assert not transport.offer(999, b"no", 0), "there is none"
+    assert engine.unsent == exact(engine)
+    transport.close(0)
+    assert not transport.offer(transport.open_uni() or 0, b"no", 0)
+
+
 def test_the_receive_window_slides_and_never_doubles(bench, recorder) -> None:
     limits = QuicLimits(max_data=100_000, max_stream_data=60_000)
     room = bench(limits, alpn="moq-lite-05")

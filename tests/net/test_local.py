@@ -94,6 +94,7 @@ async def test_broken_off_by_either_side(tmp_path) -> None:
         await pair.client.until(lambda: pair.client.stops)
         assert pair.client.stops == {second: 9}
         assert pair.near.capacity(second) == 0
+        assert not pair.near.offer(second, b"crossing it", 1)
         assert pair.server.streams == {second: b"x"}
 
 

@@ -7,7 +7,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from relay.errors import DecodeError
-from relay.wire.buffer import MAX_VARINT, Reader, StreamBuffer, decode_varint, encode_varint
+from relay.wire.buffer import (
+    MAX_VARINT,
+    Reader,
+    StreamBuffer,
+    decode_varint,
+    decode_varints,
+    encode_varint,
+)
 
 # RFC 9000, appendix A.1, and the borders of each width.
 VARINTS = [
@@ -60,6 +67,18 @@ def test_varint_short(value: int) -> None:
     for cut in range(len(data)):
         with pytest.raises(DecodeError):
             decode_varint(data[:cut], 0)
+
+
+@modest
+@given(st.lists(ints, min_size=1, max_size=4))
+def test_a_body_of_integers(values: list[int]) -> None:
+    body = b"".join(map(encode_varint, values))
+    assert decode_varints(body, len(values)) == values
+    with pytest.raises(DecodeError, match="too many"):
+        decode_varints(body, len(values) - 1)
+    for cut in range(len(body)):
+        with pytest.raises(DecodeError, match="within an integer"):
+            decode_varints(body[:cut], len(values))
 
 
 def test_reader_front_to_back() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -111,15 +111,29 @@ def test_restart_reads_as_active() -> None:
 
 
 def test_codec_refuses_what_it_would_lose() -> None:
-    class Pair:
-        def __init__(self, a: int, b: int = 7) -> None:
-            self.a, self.b = a, b
+    class Pair(NamedTuple):
+        a: int
+        b: int = 7
 
     codec = Codec(Pair, [("a", fields.VARINT)], {"b": 7})
     assert codec.encode(Pair(1)) == b"\x01"
     with pytest.raises(ValueError, match="cannot carry b"):
         codec.encode(Pair(1, 8))
-    assert vars(codec.decode(b"\x05")) == {"a": 5, "b": 7}
+    assert codec.decode(b"\x05") == Pair(5, 7)
     for bad in (b"", b"\x01\x01"):
         with pytest.raises(DecodeError):
             codec.decode(bad)
+
+
+def test_numbers_find_their_fields_whichever_are_said() -> None:
+    class Three(NamedTuple):
+        a: int
+        b: int = 0
+        c: int = 0
+
+    number = fields.VARINT
+    for said, expected in [("ab", Three(1, 2)), ("abc", Three(1, 2, 3)), ("ac", Three(1, 0, 2))]:
+        codec = Codec(Three, [(name, number) for name in said], {})
+        body = bytes(range(1, len(said) + 1))
+        assert codec.decode(body) == expected
+        assert codec.encode(expected) == body

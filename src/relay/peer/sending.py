@@ -72,7 +72,7 @@ class Delivery:
         excerpt: Excerpt | None = None,
         put: Callable[[int, bytes, bool], None] | None = None,
     ) -> None:
-        """``put`` writes on the stream, the transport unless somebody else has to know of its end."""
+        """``put`` writes on the stream, the transport unless somebody else must know of its end."""
         self.queue = queue
         self.log = log
         self.rank = rank

@@ -13,7 +13,17 @@ MAX_VARINT = (1 << 62) - 1
 """Largest integer a varint can carry (RFC 9000, section 16)."""
 
 
+_MASKS = (0x3F, 0x3FFF, 0x3FFF_FFFF, MAX_VARINT)
+"""What is left of an integer of 1, 2, 4 or 8 bytes without its width."""
+
 _SMALL = tuple(bytes((value,)) for value in range(0x40))
+
+
+_SHORT = "the message ends within an integer"
+
+
+def _long(left: int) -> str:
+    return f"{left} bytes too many in the message"
 
 
 def encode_varint(value: int) -> bytes:
@@ -36,19 +46,43 @@ def scan_varint(data: bytes | bytearray, pos: int = 0) -> tuple[int, int] | None
     first = data[pos]
     if first < 0x40:
         return first, pos + 1
-    width = 1 << (first >> 6)
-    stop = pos + width
+    stop = pos + (1 << (first >> 6))
     if stop > len(data):
         return None
-    return int.from_bytes(data[pos:stop], "big") & ((1 << (8 * width - 2)) - 1), stop
+    return int.from_bytes(data[pos:stop], "big") & _MASKS[first >> 6], stop
 
 
 def decode_varint(data: bytes | bytearray, pos: int) -> tuple[int, int]:
     """The integer at ``pos`` and the position after it. Raises `DecodeError` when short."""
     found = scan_varint(data, pos)
     if found is None:
-        raise DecodeError("the message ends within an integer")
+        raise DecodeError(_SHORT)
     return found
+
+
+def decode_varints(body: bytes, count: int) -> list[int]:
+    """The integers of a body that is nothing else. Raises `DecodeError` unless there are so many.
+
+    The same as `decode_varint` again and again, without a call for each: heads of groups are such.
+    """
+    values: list[int] = []
+    at, end = 0, len(body)
+    while len(values) < count:
+        if at >= end:
+            raise DecodeError(_SHORT)
+        first = body[at]
+        if first < 0x40:
+            values.append(first)
+            at += 1
+            continue
+        stop = at + (1 << (first >> 6))
+        if stop > end:
+            raise DecodeError(_SHORT)
+        values.append(int.from_bytes(body[at:stop], "big") & _MASKS[first >> 6])
+        at = stop
+    if at < end:
+        raise DecodeError(_long(end - at))
+    return values
 
 
 def split_message(data: bytes, limit: int) -> tuple[bytes, bytes] | None:
@@ -110,7 +144,7 @@ class Reader:
         """Raises `DecodeError` when bytes are left."""
         left = len(self._body) - self._pos
         if left:
-            raise DecodeError(f"{left} bytes too many in the message")
+            raise DecodeError(_long(left))
 
     def _take(self, size: int) -> bytes:
         stop = self._pos + size

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from relay.errors import DecodeError
-from relay.wire.buffer import MAX_VARINT, Reader, decode_varint, encode_varint
+from relay.wire.buffer import MAX_VARINT, Reader, decode_varints, encode_varint
 
 MAX_HOPS = 32
 """Longest chain of relays in an announce (moq-lite, "ANNOUNCE")."""
@@ -164,37 +164,31 @@ class Codec:
     __slots__ = ("_absent", "_cls", "_fields", "_numbers")
 
     def __init__(
-        self, cls: Callable[..., Any], fields: Iterable[tuple[str, Kind]], absent: dict[str, Any]
+        self, cls: Any, fields: Iterable[tuple[str, Kind]], absent: dict[str, Any]
     ) -> None:
+        """``cls`` is a `NamedTuple`."""
         self._cls = cls
         self._fields = tuple(fields)
-        self._numbers = tuple(name for name, kind in self._fields if kind is VARINT)
-        if len(self._numbers) < len(self._fields):
-            self._numbers = ()
+        count = len(self._fields)
+        firsts = tuple((name, VARINT) for name in cls._fields[:count])
+        self._numbers = count if self._fields == firsts else 0
+        """How many there are where it is nothing else, and they are the first of the class."""
         self._absent = absent
 
-    def encode(self, message: object) -> bytes:
+    def encode(self, message: Any) -> bytes:
         """The body. Raises `ValueError` for a value that cannot be said."""
         for name, default in self._absent.items():
             if getattr(message, name) != default:
                 raise ValueError(f"this version cannot carry {name} of {message}")
+        if self._numbers:
+            return b"".join(map(encode_varint, message[: self._numbers]))
         return b"".join([kind.write(getattr(message, name)) for name, kind in self._fields])
 
     def decode(self, body: bytes) -> Any:
         """The message. Raises `DecodeError` unless the body is exactly one."""
         if self._numbers:
-            return self._cls(**self._decode_numbers(body))
+            return self._cls(*decode_varints(body, self._numbers))
         reader = Reader(body)
         values = {name: kind.read(reader) for name, kind in self._fields}
         reader.end()
         return self._cls(**values)
-
-    def _decode_numbers(self, body: bytes) -> dict[str, int]:
-        """The values of a message that is nothing but numbers, as the head of a group is."""
-        values: dict[str, int] = {}
-        at = 0
-        for name in self._numbers:
-            values[name], at = decode_varint(body, at)
-        if at < len(body):
-            raise DecodeError(f"{len(body) - at} bytes too many in the message")
-        return values
