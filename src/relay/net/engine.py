@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from aioquic._buffer import Buffer
 from aioquic.quic.configuration import QuicConfiguration
-from aioquic.quic.connection import QuicConnectionState
+from aioquic.quic.connection import QuicConnectionState, QuicReceiveContext
 from aioquic.quic.events import ConnectionTerminated, StreamDataReceived, StreamReset
 from aioquic.quic.packet import pull_quic_transport_parameters
 from aioquic.quic.packet_builder import QuicPacketBuilder
@@ -29,6 +29,10 @@ from relay.net.tls import fingerprint
 
 MAX_CLOSE_REASON = 512
 """Bytes of a reason in CONNECTION_CLOSE, so that it fits every packet."""
+
+_IDS = 4
+"""Connection ids that either side keeps (RFC 9000, 5.1.1): one in use, and enough for a peer whose
+address changes some times within a round trip. The library's 8 are a tenth of a handshake."""
 
 _DATAGRAM_OVERHEAD = 16 + 3 + 3
 """AEAD tag; flags and packet number; frame type and length. The peer's connection id comes on top
@@ -68,6 +72,7 @@ class Engine(ShortWay):
         self.server_name = ""
         """The name the client asked for in TLS (RFC 6066, 3); empty when there was none."""
         # Set before the first packet: transport parameters are written from these.
+        self._local_active_connection_id_limit = _IDS
         for limit in (self._local_max_streams_bidi, self._local_max_streams_uni):
             limit.value = limit.sent = limits.max_streams
 
@@ -302,11 +307,23 @@ class Engine(ShortWay):
 
     def _parse_transport_parameters(self, data: bytes, from_session_ticket: bool = False) -> None:
         super()._parse_transport_parameters(data, from_session_ticket)
+        known = self._remote_active_connection_id_limit
+        self._remote_active_connection_id_limit = min(known, _IDS)
         self._ack_rate.heard(data)
         # The library checks this one, and keeps it to itself as well.
         most = pull_quic_transport_parameters(Buffer(data=data)).max_udp_payload_size
         if most is not None:
             self._mtu.lower_ceiling(most)
+
+    def _handle_padding_frame(
+        self, context: QuicReceiveContext, frame_type: int, buf: Buffer
+    ) -> None:
+        # A client's first packet is padding for the most part, which the library looks at byte by
+        # byte. It steps over what is left.
+        at = buf.tell()
+        rest = buf.data_slice(at, buf.capacity)
+        buf.seek(at + len(rest) - len(rest.lstrip(b"\0")))
+        super()._handle_padding_frame(context, frame_type, buf)
 
     def _initialize(self, peer_cid: bytes) -> None:
         super()._initialize(peer_cid)
