@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from relay.auth.grant import Grant
+from relay.beat import beat
 from relay.cluster.address import Address, parse
 from relay.cluster.gossip import Gossip
 from relay.cluster.link import Link
@@ -29,9 +30,6 @@ from relay.peer.guest import Guest
 from relay.peer.settings import NEAR
 from relay.session.lite import LiteSession
 from relay.session.transport import Receiver, Transport
-
-TICK = 0.25
-"""Seconds between looks at what is due, and at the token file."""
 
 SIGNS = 5
 """Signs of life on a link within ``cluster.silence``."""
@@ -180,7 +178,7 @@ class Cluster:
 
     async def _tick(self) -> None:
         while True:
-            await asyncio.sleep(TICK)
+            await beat()
             now = self._clock()
             self._gossip.tick(now)
             if self.settings.mesh:

@@ -16,6 +16,7 @@ from typing import Any
 from relay.auth.keys import Key, KeySet, is_foreign_kid
 from relay.auth.settings import AuthSettings
 from relay.auth.trust import FetchSettings
+from relay.beat import beat
 from relay.errors import ConfigError
 from relay.keyring.fetch import Fetcher
 from relay.keyring.files import Log, are_same, silent
@@ -198,7 +199,7 @@ class Keyring:
     async def _look(self) -> None:
         """See what became of files and of keys whose time may be over."""
         while True:
-            await asyncio.sleep(self._every)
+            await beat(self._every)
             now = self._clock()
             for source in self._sources.all:
                 try:

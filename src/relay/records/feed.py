@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Protocol
 
 from relay.auth.revocation import Revocation, Revocations
+from relay.beat import beat
 from relay.records.store import MAX_PAGE, Change, Records, StoreError
 
 RETRY_SECONDS = 0.5
@@ -144,7 +145,7 @@ class RevocationFeed:
                 self._silent = False
                 self._log("records answer again")
             self._expire()
-            await asyncio.sleep(self._poll)
+            await beat(self._poll)
 
     def _take(self, change: Change) -> None:
         now = self._wall()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
+from relay.beat import beat
 from relay.errors import ConfigError
 from relay.records.feed import RETRY_SECONDS, Log
 from relay.records.store import Records, StoreError
@@ -57,4 +58,4 @@ class Notices:
             except StoreError:
                 # The feed of revocations says so; here everything known holds.
                 await asyncio.sleep(RETRY_SECONDS)
-            await asyncio.sleep(self._poll)
+            await beat(self._poll)

@@ -22,6 +22,7 @@ from relay.auth.credentials import derivation
 from relay.auth.grant import Grant
 from relay.auth.revocation import Revocation
 from relay.authority import Authority
+from relay.beat import beat
 from relay.clerk import Clerk
 from relay.cluster.news import News
 from relay.config import Settings
@@ -69,11 +70,8 @@ from relay.sidecar.client import AuthClient
 from relay.sidecar.link import Link, client_tls
 from relay.wire.version import IDENTIFIERS
 
-TICK = 0.2
-"""Seconds between looks at what is due by time: grants, retention, lingering."""
-
-CERTIFICATE_TICKS = 5
-"""Ticks between looks at the certificate files."""
+CERTIFICATE_BEATS = 4
+"""Beats between looks at the certificate files."""
 
 GOODBYE = 0.5
 """Seconds between GOAWAY and the end of the sessions when the relay stops at once."""
@@ -368,21 +366,21 @@ class Relay:
         return self._listeners
 
     async def _tick(self) -> None:
-        """What is due by time, a few times a second."""
+        """What is due by time: grants, retention, lingering."""
         count = 0
         while True:
             began = self.house.clock()
-            await asyncio.sleep(TICK)
+            asleep = await beat()
             count += 1
             now = self.house.clock()
-            self.lag.note(now - began - TICK)
+            self.lag.note(now - began - asleep)
             try:
                 self.house.origin.tick(now)
                 self.house.ledger.tick(now)
                 self.door.tick(now)
                 self.press.tick(now)
                 self.guard.tick(now)
-                if count % CERTIFICATE_TICKS == 0 and self.certificates.reload_if_changed():
+                if count % CERTIFICATE_BEATS == 0 and self.certificates.reload_if_changed():
                     self.log.info("certificate reloaded", sha256=self.certificates.fingerprint)
             except ConfigError as error:
                 self.log.error("certificate not reloaded, the old one stays", why=str(error))

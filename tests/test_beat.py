@@ -1,0 +1,74 @@
+"""Looks that are due again and again fall together."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+import pytest
+
+from relay import beat as module
+from relay.beat import beat
+
+
+class Clock:
+    """A loop's clock, and who sleeps by it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, phase: float) -> None:
+        self.now = 100.0
+        monkeypatch.setattr(module, "_PHASE", phase)
+        monkeypatch.setattr(module.asyncio, "get_running_loop", lambda: self)
+        monkeypatch.setattr(module.asyncio, "sleep", self.sleep)
+
+    def time(self) -> float:
+        return self.now
+
+    async def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@pytest.fixture(params=[0.0, 0.1, 0.99])
+def clock(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Clock:
+    return Clock(monkeypatch, request.param)
+
+
+def run(look: Coroutine[Any, Any, float]) -> float:
+    """One beat, without a loop."""
+    try:
+        look.send(None)
+    except StopIteration as end:
+        return float(end.value)
+    raise AssertionError("it sleeps elsewhere")
+
+
+def test_whoever_begins_later_is_woken_with_the_others(clock: Clock) -> None:
+    run(beat(0.25))
+    first = clock.now
+    clock.now += 0.17
+    assert run(beat(0.25)) == pytest.approx(0.08)
+    assert clock.now == pytest.approx(first + 0.25)
+    clock.now += 0.01
+    run(beat(1.0))
+    beats = (clock.now - first) / 0.25
+    assert beats == pytest.approx(round(beats))
+
+
+def test_a_timer_that_is_early_does_not_look_twice(clock: Clock) -> None:
+    run(beat(0.25))
+    due = clock.now
+    clock.now = due - 0.001
+    assert run(beat(0.25)) == pytest.approx(0.251)
+    clock.now = due + 0.001
+    assert run(beat(0.25)) == pytest.approx(0.249)
+
+
+def test_nobody_waits_longer_than_asked_for() -> None:
+    async def main() -> float:
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+        asleep = await beat(0.05)
+        assert loop.time() - begun >= asleep - 0.002
+        return asleep
+
+    assert 0.0 < asyncio.run(main()) <= 0.055
