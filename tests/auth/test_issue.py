@@ -30,6 +30,17 @@ def test_without_a_wish_it_is_everything_below_the_root_whoever_pays() -> None:
     assert not claims.cluster
 
 
+def test_key_and_time_of_the_first_credential_go_along() -> None:
+    first = replace(grant("demo"), issued=700.9)
+    claims = narrowed(first, Wish(), SETTINGS, NOW)
+    assert (claims.parent_kid, claims.parent_iat) == ("k9", 700)
+    again = replace(first, kid="own", parent_kid="k9")
+    assert narrowed(again, Wish(), SETTINGS, NOW).parent_kid == "k9"
+    nameless = replace(grant("demo"), kid=None)
+    claims = narrowed(nameless, Wish(), SETTINGS, NOW)
+    assert (claims.parent_kid, claims.parent_iat) == (None, None)
+
+
 def test_a_wish_narrows() -> None:
     wish = Wish(Path("demo/a"), (Path("x"),), (), 30)
     claims = narrowed(grant("demo/a", subscribe=("demo",)), wish, SETTINGS, NOW)

@@ -9,16 +9,20 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from typing import Any
 
 import httpx
 import jwt
 import pytest
 
+from relay.auth import keys, mint
+from relay.auth.claims import Claims
 from relay.auth.compact import split
 from relay.auth.credentials import make_token, secret_digest
 from relay.auth.facts import StoredToken
 from relay.auth.lifecycle import signer
+from relay.auth.revocation import Revocation
 from relay.client import connect
 from relay.errors import ConfigError, SessionLost
 from relay.net.dial import DialTls
@@ -298,5 +302,52 @@ def test_without_an_issuer_there_is_no_such_thing(running: Any) -> None:
         async with running() as one, httpx.AsyncClient() as client:
             assert (await client.get(web(one, "/.well-known/jwks.json"))).status_code == 404
             assert (await login(one, str(TOKEN))).status_code == 404
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [Revocation("kid", "e2e"), Revocation("sub", "me", issued_before=time.time() + 30)],
+    ids=lambda entry: entry.dimension,
+)
+def test_what_strikes_a_credential_strikes_what_it_was_exchanged_for(
+    running: Any, minted: Any, entry: Revocation
+) -> None:
+    async def main() -> None:
+        async with running(ISSUER) as relay:
+            # Issued a while ago, without an id.
+            first = minted("plant", sub="me", iat=int(time.time() - 100))
+            is_timed = entry.issued_before is not None
+            said = replace(entry, issued_before=time.time() - 50) if is_timed else entry
+            second = (await login(relay, first)).json()["token"]
+            third = (await login(relay, second)).json()["token"]
+            async with connect(quic(relay, third), tls=TRUST) as client:
+                await relay.desk.feed.revoke(said)
+                assert "revoked" in await asyncio.wait_for(client.lost, 2)
+            for token in (first, second, third):
+                assert not await gets_in(relay, token)
+            fresh = minted("plant", sub="you") if entry.dimension == "sub" else None
+            if fresh is not None:
+                assert await gets_in(relay, (await login(relay, fresh)).json()["token"])
+
+    asyncio.run(main())
+
+
+def test_a_session_goes_with_the_key_of_what_its_token_was_exchanged_for(
+    running: Any, folder: Any
+) -> None:
+    gone = keys.generate("HS256", kid="gone")
+    (folder / "gone.jwk").write_bytes(gone.dump())
+    extra = 'keys = ["gone.jwk"]\non_key_removed = "close"\n' + ISSUER
+
+    async def main() -> None:
+        async with running(extra) as relay:
+            now = time.time()
+            claims = Claims(root=Path("plant"), get=(Path(""),), exp=int(now + 600))
+            made = await login(relay, mint.sign(claims, gone, now))
+            async with connect(quic(relay, made.json()["token"]), tls=TRUST) as client:
+                (folder / "gone.jwk").write_bytes(keys.generate("HS256", kid="new").dump())
+                assert "revoked" in await asyncio.wait_for(client.lost, 10)
 
     asyncio.run(main())

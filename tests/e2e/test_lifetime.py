@@ -121,6 +121,35 @@ def test_refresh_changes_a_running_session(running: Any, minted: Any) -> None:
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("jti", [None, "mine"])
+def test_a_credential_without_a_subject_is_nobody_elses(
+    running: Any, minted: Any, jti: str | None
+) -> None:
+    async def main() -> None:
+        async with running() as relay, httpx.AsyncClient() as web:
+
+            async def ask(method: str, path: str, token: str) -> httpx.Response:
+                bearer = {"authorization": f"Bearer {token}"}
+                return await web.request(method, http(relay, path), headers=bearer)
+
+            mine = minted(put=("cam",), get=(), jti=jti)
+            async with connect(quic(relay, f"/demo?jwt={mine}"), tls=TRUST) as publisher:
+                publisher.create_broadcast("cam")
+                await until(lambda: relay.house.origin.find(Path("demo/cam")))
+                (id,) = relay.door.guests
+                for other in (minted(put=()), minted(put=(), jti="other"), minted(put=(), sub="x")):
+                    assert (await ask("POST", f"/session/{id}/refresh", other)).status_code == 403
+                    assert (await ask("GET", "/session", other)).json()["sessions"] == []
+                assert relay.house.origin.find(Path("demo/cam")) is not None
+                own = (await ask("GET", "/session", mine)).json()["sessions"]
+                assert [row["id"] for row in own] == ([id] if jti else [])
+                again = minted(put=("cam", "b"), get=(), jti=jti)
+                answer = await ask("POST", f"/session/{id}/refresh", again)
+                assert answer.status_code == (200 if jti else 403)
+
+    asyncio.run(main())
+
+
 @pytest.mark.parametrize(
     "entry",
     [

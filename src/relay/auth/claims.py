@@ -63,6 +63,10 @@ class Claims:
     """Cipher keys whose fields the bearer may read in the clear over HTTP."""
     tenant: str | None = None
     """Whose token it is; ``None`` = whoever the root belongs to. Never set for another relay."""
+    parent_kid: str | None = None
+    """The key of the credential that this token was exchanged for."""
+    parent_iat: int | None = None
+    """When that was issued. Whoever signs, both can only give more reasons to refuse the token."""
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
     """All members as they were written, for whoever shows them."""
 
@@ -83,7 +87,7 @@ class Claims:
         for name in ("put", "get"):
             if prefixes := getattr(self, name):
                 members[name] = list(prefixes)
-        for name in ("exp", "nbf", "iat", "iss", "sub", "jti"):
+        for name in ("exp", "nbf", "iat", "iss", "sub", "jti", "parent_kid", "parent_iat"):
             if (value := getattr(self, name)) is not None:
                 members[name] = value
         if self.aud is not None:
@@ -120,6 +124,8 @@ def decode(payload: bytes, names: ClaimNames = _NAMES) -> Claims:
         cluster=_flag("cluster", raw),
         decrypt=_names("decrypt", raw.get("decrypt")),
         tenant=_tenant(names.tenant, raw),
+        parent_kid=_name("parent_kid", raw.get("parent_kid")),
+        parent_iat=_time("parent_iat", raw),
         raw=raw,
     )
     for prefix in (*claims.put, *claims.get):

@@ -190,6 +190,7 @@ class _Case:
             home=vouched.home_at(path),
             issued=vouched.issued,
             credential=vouched.credential,
+            parent_kid=vouched.parent_kid,
         )
         if not (path.is_under(root) or root.is_under(path)):
             text = f"the token is for {quoted('/' + root)}, not for {quoted('/' + path)}"

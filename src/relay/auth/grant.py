@@ -67,11 +67,13 @@ class Grant:
 
     decrypt: tuple[str, ...] = ()
     """Cipher keys whose fields are decrypted when the guest reads over HTTP; default none."""
+    parent_kid: str | None = None
+    """The key that vouched for the credential that this one was exchanged for."""
 
     @property
     def holder(self) -> Holder:
         """The guest as a revocation sees it."""
-        return Holder(self.jti, self.subject, self.kid, self.tenant, self.issued)
+        return Holder(self.jti, self.subject, self.kid, self.tenant, self.issued, self.parent_kid)
 
     @property
     def payer(self) -> str | None:

@@ -85,6 +85,7 @@ def narrowed(
 ) -> Claims:
     """The claims of the token that ``grant``, as seen from the very top, is exchanged for.
 
+    It names key and time of what it was made from, so that what strikes that strikes it as well.
     ``leeway`` is what the grant's end has in it beyond the credential's own. Raises `Refusal`
     (``no_access``) for more than was granted, or nothing.
     """
@@ -114,6 +115,8 @@ def narrowed(
         iat=math.floor(now),
         sub=grant.subject,
         jti=grant.jti,
+        parent_kid=grant.parent_kid or grant.kid,
+        parent_iat=None if grant.issued is None else math.floor(grant.issued),
         decrypt=tuple(name for name in grant.decrypt if name in names),
     )
 

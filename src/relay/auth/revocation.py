@@ -37,6 +37,13 @@ class Holder(NamedTuple):
     """Whose it is: what the token says, else the first segment of the root."""
     issued: float | None = None
     """Unix seconds; ``None`` when the credential does not say."""
+    parent_kid: str | None = None
+    """The key of the credential that this one was exchanged for: what strikes that, strikes this.
+    """
+
+    def called(self, dimension: str) -> tuple[str | None, ...]:
+        """What a revocation that goes by ``dimension`` may name."""
+        return (self.kid, self.parent_kid) if dimension == "kid" else (getattr(self, dimension),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +84,7 @@ class Revocation:
 
     def strikes(self, holder: Holder) -> bool:
         """Whether it is about this holder."""
-        if self.dimension != "all" and getattr(holder, self.dimension) != self.value:
+        if self.dimension != "all" and self.value not in holder.called(self.dimension):
             return False
         return (
             self.issued_before is None
@@ -122,9 +129,9 @@ class Revocations:
 
     def check(self, holder: Holder, now: float) -> Revocation | None:
         """The entry that strikes ``holder`` at ``now`` (unix seconds), if there is one."""
-        for dimension, value in zip(DIMENSIONS, holder, strict=False):
-            if dimension != "all" and isinstance(value, str):
-                found = self._struck(dimension, value, holder, now)
+        for dimension in DIMENSIONS[:-1]:
+            for value in holder.called(dimension):
+                found = self._struck(dimension, value, holder, now) if value is not None else None
                 if found is not None:
                     return found
         return self._struck("all", "", holder, now)

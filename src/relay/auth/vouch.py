@@ -46,10 +46,13 @@ class Vouched:
     """Whose it is, where the credential says so or was narrowed before."""
     home: str | None = None
     """Overrides the first segment of the root, where the credential was narrowed before."""
+    parent_kid: str | None = None
+    """The key of the credential that this one was exchanged for."""
 
     def holder(self, path: Path) -> Holder:
         """Who a revocation would strike when this is used at ``path``."""
-        return Holder(self.jti, self.subject, self.kid, self.tenant_at(path), self.issued)
+        tenant = self.tenant_at(path)
+        return Holder(self.jti, self.subject, self.kid, tenant, self.issued, self.parent_kid)
 
     def tenant_at(self, path: Path) -> str | None:
         """Who pays for this when it is used there."""
@@ -65,6 +68,7 @@ def vouch_jwt(
 ) -> Vouched:
     """A JWT (RFC 7519). Raises `Refusal`."""
     claims, key = verify(token, keys, settings, now, trail)
+    times = [time for time in (claims.iat, claims.parent_iat) if time is not None]
     return Vouched(
         credential="jwt",
         root=claims.root,
@@ -74,10 +78,11 @@ def vouch_jwt(
         subject=claims.sub,
         kid=key.kid,
         jti=claims.jti,
-        issued=claims.iat,
+        issued=min(times, default=None),
         cluster=claims.cluster,
         decrypt=claims.decrypt,
         tenant=claims.tenant,
+        parent_kid=claims.parent_kid,
     )
 
 
@@ -164,6 +169,7 @@ def vouch_ticket(facts: Facts, now: float, trail: Trail) -> Vouched:
         decrypt=grant.decrypt,
         tenant=grant.tenant,
         home=grant.home,
+        parent_kid=grant.parent_kid,
     )
 
 

@@ -453,8 +453,8 @@ class Door:
         if grant is None or guest.gone:
             return judgement
         if not is_same_holder(old, grant):
-            self.house.log("refresh refused", id=id, why="another subject or tenant")
-            raise Forbidden("a session is refreshed by a credential of the same subject and root")
+            self.house.log("refresh refused", id=id, why="not known to be the same holder's")
+            raise Forbidden("a session is refreshed by a credential of the same subject or jti")
         self._deadlines.pop(id, None)
         self._limit(guest, grant)
         grant = guest.ceiling.over(grant)

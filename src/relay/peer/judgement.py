@@ -149,10 +149,15 @@ def address(knock: Knock) -> str:
 
 
 def is_same_holder(one: Grant, other: Grant) -> bool:
-    """Whether two grants are the same somebody's, so that one may take the other's place."""
-    if one.anonymous or other.anonymous:
+    """Whether two grants are the same somebody's, so that one may take the other's place.
+
+    Whom a credential without a subject was made for nobody knows: it is only the same as itself.
+    """
+    if one.anonymous or other.anonymous or one.tenant != other.tenant:
         return False
-    return (one.subject, one.tenant) == (other.subject, other.tenant)
+    if one.subject is not None or other.subject is not None:
+        return one.subject == other.subject
+    return one.jti is not None and one.jti == other.jti
 
 
 def refusal(judgement: Judgement) -> Refused:

@@ -23,7 +23,7 @@ from relay.auth.reason import Refusal
 from relay.errors import BadRequest, NotFound, Refused, Unroutable
 from relay.model.board import Way
 from relay.path import ROOT, Path
-from relay.peer.judgement import Judgement, refusal
+from relay.peer.judgement import Judgement, is_same_holder, refusal
 from relay.peer.local import collect_group
 from relay.server.acting import ACTIONS
 from relay.server.colleagues import Answer
@@ -147,8 +147,9 @@ class Face:
             raise refusal(judgement)
         if grant.anonymous:
             return [], []
-        lists = await self.relay.colleagues.ask_all("held", grant.subject, grant.tenant)
-        own = held(self.relay, grant.subject, grant.tenant)
+        whose = grant.subject, grant.tenant, grant.jti
+        lists = await self.relay.colleagues.ask_all("held", *whose)
+        own = held(self.relay, *whose)
         return [*own, *chain(*lists)], lists.silent
 
     async def require_operator(self, bearer: str | None, remote: str) -> None:
@@ -278,14 +279,15 @@ class Ward:
 # What one worker answers for itself, to its own faces and to its colleagues.
 
 
-def held(relay: Relay, subject: str | None, tenant: str | None) -> list[dict[str, Any]]:
+def held(
+    relay: Relay, subject: str | None, tenant: str | None, jti: str | None
+) -> list[dict[str, Any]]:
     """The sessions here of somebody who is known by a credential."""
+    whose = Grant(ROOT, subject=subject, tenant=tenant, jti=jti)
     return [
         {"id": guest.id, "root": grant.root, "expires": grant.expires}
         for guest in relay.door.guests.values()
-        if (grant := guest.grant) is not None
-        and not grant.anonymous
-        and (grant.subject, grant.tenant) == (subject, tenant)
+        if (grant := guest.grant) is not None and is_same_holder(whose, grant)
     ]
 
 

@@ -185,8 +185,10 @@ class Relay:
             gone = change.removed
 
             def struck(grant: Grant) -> str | None:
-                is_gone = grant.credential == "jwt" and not grant.anonymous and grant.kid in gone
-                return f"its key {grant.kid!r} was removed" if is_gone else None
+                if grant.credential != "jwt" or grant.anonymous:
+                    return None
+                keys = [kid for kid in (grant.kid, grant.parent_kid) if kid in gone]
+                return f"its key {keys[0]!r} was removed" if keys else None
 
             self.door.recheck(struck)
             self.press.recheck(struck)
