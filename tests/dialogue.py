@@ -24,6 +24,7 @@ class End:
         self.datagram_limit = 1200
         self.rtt = 0.01
         self.room = 1 << 30
+        self.widest = 0
         self.credit = credit
         self.closed: tuple[int, str] | None = None
         self.sent: list[tuple[Any, ...]] = []
@@ -57,6 +58,9 @@ class End:
 
     def capacity(self, stream: int | None = None) -> int:
         return self.room
+
+    def widen(self, streams: int) -> None:
+        self.widest = max(self.widest, streams)
 
     def offer(self, stream: int, data: bytes, room: int) -> bool:
         has_room = self.capacity(stream) >= room

@@ -153,6 +153,21 @@ def test_gaps_are_bounded_by_the_connections_window(bench) -> None:
     assert room.closed_with() == QuicErrorCode.FLOW_CONTROL_ERROR
 
 
+def test_the_limit_can_be_widened_once_it_is_known_who_the_peer_is(bench) -> None:
+    room = bench(limits=QuicLimits(max_streams=3), alpn="moq-lite-05")
+    room.server.engine.widen(2)
+    room.pump(0.1)
+    assert room.client._remote_max_streams_uni == 3
+    room.visits[0].transport.widen(8)
+    room.pump(0.1)
+    assert (room.client._remote_max_streams_uni, room.client._remote_max_streams_bidi) == (8, 8)
+    for number in range(8):
+        room.client.send_stream_data(4 * number + 2, b"x")
+    room.pump(0.1)
+    assert room.server.engine.ending is None
+    assert len(room.server.engine._streams) >= 8
+
+
 def test_streams_beyond_the_limit_end_the_connection(bench) -> None:
     room = bench(QuicLimits(max_streams=4), alpn="moq-lite-05")
     room.client._remote_max_streams_uni = 100

@@ -21,6 +21,7 @@ from relay.peer.guest import Guest, House
 from relay.peer.local import LocalBroadcast
 from relay.peer.settings import PeerSettings
 from relay.session.lite import LiteSession
+from relay.session.settings import SessionSettings
 from relay.wire.frame import FrameParser, Layout, Transcoder
 
 spec = importlib.util.spec_from_file_location("dialogue", File(__file__).parents[1] / "dialogue.py")
@@ -143,6 +144,7 @@ class World:
             log=lambda event, **facts: self.said.append((event, facts)),
         )
         self.protocol = "moq-lite-06"
+        self.sessions: SessionSettings | None = None
         self.clients: list[Client] = []
         self.hosts: list[Guest] = []
 
@@ -157,6 +159,7 @@ class World:
         root: str = "",
         cut: int = 0,
         tenant: str | None = None,
+        cluster: bool = False,
     ) -> Client:
         if protocol == "":
             protocol = self.protocol
@@ -166,9 +169,9 @@ class World:
         host = Guest(
             self.house,
             wire.server,
-            LiteSession(wire.server, protocol, origin=origins[0]),
+            LiteSession(wire.server, protocol, origin=origins[0], settings=self.sessions),
             id=f"g{len(self.clients)}",
-            grant=Grant(Path(root), publish, subscribe, tenant=tenant),
+            grant=Grant(Path(root), publish, subscribe, tenant=tenant, cluster=cluster),
             tab=self.house.ledger.enter(tenant, self.now) if tenant is not None else None,
             left=lambda guest, reason: self.hosts.remove(guest),
         )

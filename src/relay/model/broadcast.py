@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Container
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from relay.errors import Dropped, LimitExceeded, RelayError
+from relay.errors import BadRequest, Dropped, LimitExceeded, RelayError
 from relay.model.board import Price, Way, Ways
 from relay.model.cache import Stock
 from relay.model.fingerprint import fingerprint
@@ -20,6 +20,9 @@ from relay.path import Path
 
 if TYPE_CHECKING:
     from relay.model.stage import Stage
+
+MAX_TRACK_NAME = 4096
+"""Bytes of a track's name."""
 
 
 class Source(Protocol):
@@ -203,10 +206,13 @@ class Broadcast:
     def track(self, name: str) -> Track:
         """The track of that name; whether it exists shows when it is watched.
 
-        Raises `LimitExceeded` beyond `CacheSettings.max_tracks_per_broadcast`.
+        Raises `LimitExceeded` beyond `CacheSettings.max_tracks_per_broadcast`, `BadRequest` for a
+        name that is too long for one: who asks for it is asked on with longer paths in front.
         """
         track = self.tracks.get(name)
         if track is None:
+            if len(name.encode(errors="replace")) > MAX_TRACK_NAME:
+                raise BadRequest(f"a track's name has at most {MAX_TRACK_NAME} bytes")
             self._make_room()
             track = self.tracks[name] = Track(self, name)
         return track

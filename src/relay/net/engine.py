@@ -75,6 +75,8 @@ class Engine(ShortWay):
         self._local_active_connection_id_limit = _IDS
         for limit in (self._local_max_streams_bidi, self._local_max_streams_uni):
             limit.value = limit.sent = limits.max_streams
+        self._streams_granted = limits.max_streams
+        """How many of each kind the peer may have open at a time."""
 
     # What is known of the connection
 
@@ -259,6 +261,15 @@ class Engine(ShortWay):
             return
         assert isinstance(stream.sender, SharedSender)
         self._dropped += stream.sender.drop_unsent()
+
+    def widen(self, streams: int) -> None:
+        """Let the peer have so many streams of each kind open at a time, if that is more."""
+        more = streams - self._streams_granted
+        if more > 0:
+            self._streams_granted = streams
+            self._local_max_streams_bidi.value += more
+            self._local_max_streams_uni.value += more
+            self._is_long_due = self.has_news = True
 
     def send_datagram(self, data: bytes) -> bool:
         """Queue a datagram; False when it is too big, or the queue is full, or all is over."""

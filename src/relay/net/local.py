@@ -32,7 +32,7 @@ WINDOW = 1 << 18
 RESUME = WINDOW // 4
 """Bytes still waiting at which bulk data flow again."""
 
-MAX_STREAMS = 10_000
+MAX_STREAMS = 65_536
 """Streams that one side may have open at a time."""
 
 MAX_DATAGRAM = 60_000
@@ -207,6 +207,9 @@ class LocalTransport(asyncio.Protocol):
     def traffic(self) -> tuple[int, int]:
         """Bytes of stream data and datagrams handed over, and received."""
         return self._sent, self._received
+
+    def widen(self, streams: int) -> None:
+        """It has all there are."""
 
     def ping(self) -> None:
         """Say something."""

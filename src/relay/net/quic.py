@@ -83,6 +83,12 @@ class QuicTransport:
         """Bytes of stream data handed over, and received."""
         return self._engine.traffic
 
+    def widen(self, streams: int) -> None:
+        """Let the peer have so many streams of each kind open."""
+        if not self.is_closed:
+            self._engine.widen(streams)
+            self._stir()
+
     def ping(self) -> None:
         """Keep the connection from idling out."""
         if not self.is_closed:

@@ -31,6 +31,7 @@ from relay.peer.watching import Watching
 from relay.quota import Ledger, Tab
 from relay.session import events
 from relay.session.lite import LiteSession
+from relay.session.settings import LINK_STREAMS
 from relay.session.transport import Transport
 
 REPORT_EVERY = 10.0
@@ -292,6 +293,9 @@ class Guest:
             return
         self.grant = grant
         self.opened = True
+        if grant.cluster:
+            self.session.settings = self.session.settings.of_a_link()
+            self.transport.widen(LINK_STREAMS)
         self.welcomed(self, grant)
         self.scope = self.house.origin.scope(
             grant.root, publish, subscribe, grant.cluster, grant.payer

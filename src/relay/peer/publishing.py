@@ -125,11 +125,17 @@ class Publishing:
             route.withdraw(now)
 
     def tick(self, now: float) -> None:
-        """Tracks that ended wait a moment for groups still under way, fetches not forever."""
+        """Tracks that ended wait a moment for groups still under way, questions not forever."""
         for feed in tuple(self.finishing):
             feed.try_finish(now)
+        for feed in tuple(self.questions.values()):
+            feed.check(now)
         for fetch in tuple(self.fetches.values()):
             fetch.check(now)
+        for stream, (group, feed) in tuple(self.arrivals.items()):
+            if group.ended:  # the cache let go of it: what came is not kept for the rest
+                feed.drop_group(stream)
+                self.session.stop(stream, Cancelled.code)
         self._hear_postponed()
 
     def _hear_postponed(self) -> None:

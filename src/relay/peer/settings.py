@@ -33,5 +33,8 @@ class PeerSettings:
     fetch_timeout: float = 10.0
     """Seconds that a publisher may be silent about such a group. Longer: it is given up."""
 
+    track_timeout: float = 30.0
+    """Seconds that a publisher may take to say what a track is. Longer: there is no such track."""
+
     setup_timeout: float = 10.0
     """Seconds a peer may take to introduce itself. Longer: the session is closed."""

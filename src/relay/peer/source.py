@@ -39,6 +39,8 @@ class Feed:
         self.wanted = False
         """Groups are wanted, not only the properties."""
         self.question: int | None = None
+        self.asked_at = 0.0
+        """When the question was put."""
         self.id: int | None = None
         self.groups: dict[int, Group] = {}
         """Groups that are arriving, by stream."""
@@ -54,6 +56,7 @@ class Feed:
             self.question = self.host.session.describe(self.source.path, self.track.name)
             if self.question is not None:
                 self.host.questions[self.question] = self
+                self.asked_at = self.host.clock()
             elif not self.wanted:
                 self.track.accept(TrackInfo())  # the version cannot ask: assume the defaults
 
@@ -125,9 +128,18 @@ class Feed:
         if self.track.info is None:
             self.track.accept(TrackInfo())
 
+    def check(self, now: float) -> None:
+        """Give up on a peer that does not say what the track is."""
+        limit = self.host.settings.track_timeout
+        if self.question is not None and now - self.asked_at > limit:
+            self.failed(Expired(f"nothing said of the track for peer.track_timeout ({limit} s)"))
+
     def refused(self, code: int) -> None:
         """The peer will not, or no longer, serve the track."""
-        error = RemoteError(code)
+        self.failed(RemoteError(code))
+
+    def failed(self, error: RelayError) -> None:
+        """The track cannot be had from the peer, or no longer."""
         self.source.forget(self)
         if self.track.info is None:
             self.track.reject(error, self.source)
@@ -248,7 +260,10 @@ class Fetch:
             self.group.abort(error)
 
     def check(self, now: float) -> None:
-        """Give up on a peer that is silent for too long."""
+        """Give up on a peer that is silent for too long, and on a group that is not kept."""
+        if self.group is not None and self.group.ended:
+            self.close()
+            return
         limit = self.host.settings.fetch_timeout
         if now - self.heard_at > limit:
             self.fail(Expired(f"not a byte of the group for peer.fetch_timeout ({limit} s)"))

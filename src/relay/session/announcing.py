@@ -305,7 +305,7 @@ class Listener(Flow):
     def limit(self) -> None:
         """Raises `LimitExceeded` when the peer announces too much."""
         if self.session.count_announces() > self.session.settings.max_announces:
-            raise LimitExceeded("more announces than limits.max_announces")
+            raise LimitExceeded("more announces than session.max_announces")
 
     def chain(self, hops: Chain) -> Chain:
         """The full chain up to the peer: some versions leave the last hop to the receiver."""

@@ -14,11 +14,12 @@ from functools import cached_property
 from relay.errors import Cancelled, LimitExceeded, ProtocolViolation, RelayError
 from relay.path import Path
 from relay.session.announcing import Announcer, Broadcast, Chain, Listener
-from relay.session.arriving import GoawayArrival, GroupArrival, ProbeAnswer
+from relay.session.arriving import GroupArrival, ProbeAnswer
 from relay.session.events import FREE, Cost, DatagramReceived, Event, Opened
-from relay.session.fetching import FetchAnswer, FetchQuestion
+from relay.session.fetching import FetchQuestion
 from relay.session.flow import Flow
-from relay.session.opening import Greeting, SetupAnswer, SetupArrival, SetupQuestion, setup_stream
+from relay.session.meeting import meet
+from relay.session.opening import Greeting, SetupQuestion, setup_stream
 from relay.session.settings import SessionSettings
 from relay.session.subscribing import Publication, Subscription, TrackAnswer, TrackQuestion
 from relay.session.transport import Transport, is_server_opened, is_uni
@@ -37,17 +38,6 @@ from relay.wire.lite import (
     Uni,
 )
 from relay.wire.version import INBAND, by_identifier
-
-ANSWERS: dict[int, type[Flow]] = {
-    Bidi.ANNOUNCE: Announcer,
-    Bidi.SUBSCRIBE: Publication,
-    Bidi.TRACK: TrackAnswer,
-    Bidi.FETCH: FetchAnswer,
-    Bidi.PROBE: ProbeAnswer,
-    Bidi.GOAWAY: GoawayArrival,
-}
-"""What the peer may open towards us, where its version has it."""
-
 
 _GROUP = bytes((Uni.GROUP,))
 """How the stream of a group begins."""
@@ -95,6 +85,8 @@ class LiteSession:
         if self.agreed is None and not self.inband:
             raise ProtocolViolation(f"unknown protocol {protocol!r}")
         self._flows: dict[int, Flow] = {}
+        self._in_use = [0, 0]
+        """Streams that the peer opened: those with two ways, and the others."""
         self._events: list[Event] = []
         self._held: list[Event] = []
         self._pending: deque[tuple[Flow, bytes]] = deque()
@@ -152,7 +144,7 @@ class LiteSession:
         if flow is None:
             if self.closed or is_server_opened(stream) != self.client:
                 return []  # what is left of a stream we have forgotten
-            is_full = len(self._flows) >= self.settings.max_requests
+            is_full = self._in_use[is_uni(stream)] >= self.settings.max_requests
             if data.startswith(_GROUP) and is_uni(stream) and self.agreed and not is_full:
                 flow = GroupArrival(self, stream)  # as `meet` would say
                 data = data[1:]
@@ -160,6 +152,7 @@ class LiteSession:
                 flow = Greeting(self, stream)
                 flow.said = is_uni(stream)
             self._flows[stream] = flow
+            self._in_use[is_uni(stream)] += 1
         try:
             if not self.opened:
                 self._count_early(len(data))
@@ -423,25 +416,8 @@ class LiteSession:
 
     def meet(self, stream: int, kind: int) -> Flow | None:
         """Who handles a new stream of the peer's; ``None`` when nobody does."""
-        if len(self._flows) > self.settings.max_requests:
-            return None
-        if is_uni(stream):
-            return self._meet_uni(stream, kind)
-        if self.agreed is None:
-            return SetupAnswer(self, stream) if kind == Bidi.CLIENT_SETUP else None
-        if kind not in self.dialect.bidi or kind not in ANSWERS:
-            return None
-        flow = ANSWERS[kind](self, stream)
-        if isinstance(flow, ProbeAnswer):
-            flow.begin()
-        return flow
-
-    def _meet_uni(self, stream: int, kind: int) -> Flow | None:
-        if kind == Uni.GROUP and self.agreed is not None:
-            return GroupArrival(self, stream)
-        if kind == Uni.SETUP and self.agreed is not None and self.agreed.setup_stream:
-            return SetupArrival(self, stream)
-        return None
+        is_full = self._in_use[is_uni(stream)] > self.settings.max_requests
+        return None if is_full else meet(self, stream, kind)
 
     def _count_early(self, size: int) -> None:
         """What is kept for a peer that has not introduced itself is bounded."""
@@ -469,7 +445,8 @@ class LiteSession:
 
     def forget(self, stream: int) -> None:
         """Nothing more can come or go on the stream."""
-        self._flows.pop(stream, None)
+        if self._flows.pop(stream, None) is not None and is_server_opened(stream) == self.client:
+            self._in_use[is_uni(stream)] -= 1
 
     def count_announces(self) -> int:
         """Broadcasts the peer announces now."""

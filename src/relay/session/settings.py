@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+LINK_STREAMS = 65_536
+"""Streams of each kind that another relay may have in use at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +29,18 @@ class SessionSettings:
     """Bytes a peer may send before it has introduced itself. More: the session is closed."""
 
     max_requests: int = 4_096
-    """Streams of one peer that are in use at a time. More: the new one is reset."""
+    """Requests of one peer that are in use at a time, and groups. More: the new one is reset."""
 
     max_pending: int = 4_096
     """Requests of ours that wait for the peer's stream credit. More: they fail as refused."""
+
+    def of_a_link(self) -> SessionSettings:
+        """The same for a relay, which speaks for everybody behind it: whose broadcasts and requests
+        were counted there, and must not be refused for the sum."""
+        return replace(
+            self,
+            max_message=max(self.max_message, 4 * 65_536),
+            max_announces=max(self.max_announces, 1 << 20),
+            max_requests=max(self.max_requests, LINK_STREAMS),
+            max_pending=max(self.max_pending, LINK_STREAMS),
+        )

@@ -76,6 +76,9 @@ class Transport(Protocol):
     def traffic(self) -> tuple[int, int]:
         """Bytes of stream data and datagrams handed over and received so far."""
 
+    def widen(self, streams: int) -> None:
+        """Let the peer have so many streams of each kind open at a time, if that is more."""
+
     def ping(self) -> None:
         """Send something small, so that neither side takes the silence for an end."""
 
