@@ -10,6 +10,7 @@ from dialogue import End, Side, Talk, Wire
 from relay.errors import ProtocolViolation
 from relay.path import ROOT, Path
 from relay.session import events
+from relay.session.announcing import MAX_BEHIND
 from relay.session.events import FREE
 from relay.session.lite import LiteSession
 from relay.session.settings import SessionSettings
@@ -71,6 +72,60 @@ def test_announce_and_unannounce(talk: Talk) -> None:
     assert first.path == "live/a"
     assert talk.server.only(events.Announced).path == "live/b/c"
     assert talk.server.only(events.Unannounced).path == "live/a"
+
+
+def test_what_there_is_to_tell_leaves_as_there_is_room(talk: Talk) -> None:
+    talk.server.session.listen(ROOT)
+    talk.run()
+    asked = talk.client.only(events.AnnounceRequested)
+    end = talk.wire.client
+    end.room = 0
+    there = {f"{number}/{'x' * 1000}" for number in range(40)}
+    talk.client.session.answer_announce(asked.request, [(path, (5,), FREE) for path in there])
+    talk.client.session.announce(asked.request, "late", (5,))
+    gone = min(there)
+    talk.client.session.unannounce(asked.request, gone)
+    talk.run()
+    assert not talk.server.take(events.Announced)
+    handed, send = 0, end.send
+
+    def count(stream: int, data: bytes, fin: bool = False) -> None:
+        nonlocal handed
+        handed += len(data)
+        end.room -= len(data)
+        send(stream, data, fin)
+
+    end.send = count
+    turns = 0
+    while talk.client.session.has_waiting:
+        end.room, before = 3000, handed
+        talk.client.flush()
+        talk.run()
+        assert handed - before <= 3000 + 65_536
+        turns += 1
+        assert turns < 40
+    heard = {event.path for event in talk.server.take(events.Announced)}
+    assert heard == {*there, "late"}
+    assert talk.server.only(events.Unannounced).path == gone
+    assert turns > 1
+
+
+def test_whoever_stays_behind_with_what_happens_is_given_up(talk: Talk) -> None:
+    talk.server.session.listen(ROOT)
+    talk.run()
+    asked = talk.client.only(events.AnnounceRequested)
+    session = talk.client.session
+    talk.wire.client.room = 0
+    session.answer_announce(asked.request, [])
+    name = "x" * 4000
+    for number in range(4000):
+        session.announce(asked.request, f"{number}/{name}", (5,))
+        if session.closed:
+            break
+    assert session.closed
+    assert number * len(name) > MAX_BEHIND * 0.9
+    talk.run()
+    assert talk.server.lost is not None
 
 
 def test_chains_end_with_the_peer(talk: Talk) -> None:

@@ -6,6 +6,7 @@ as long as it stays open (moq-lite, "Announce"). This module must not know which
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -37,6 +38,13 @@ if TYPE_CHECKING:
     from relay.session.lite import LiteSession
 
 Chain = tuple[int, ...]
+
+MAX_BEHIND = 8_388_608
+"""Bytes of announcements that a peer may be behind with, beside the first answer. More: the session
+is closed."""
+
+_SLICE = 65_536
+"""Bytes into which one long message is cut: the rest may have to wait."""
 
 Broadcast = tuple[str, Chain, Cost]
 """A path, how it is reached, and at what cost."""
@@ -96,7 +104,7 @@ class Counting(Naming):
 class Announcer(Question):
     """The peer asked what exists under a prefix; we tell it until it stops listening."""
 
-    __slots__ = ("_lines", "active", "prefix", "stamps", "wording")
+    __slots__ = ("_behind", "_firsts", "_lines", "active", "prefix", "stamps", "wording")
 
     prefix: Path | None
 
@@ -109,7 +117,12 @@ class Announcer(Question):
         self.wording = Counting(dialect) if dialect.announce_ids else Naming(dialect)
         self.stamps = dialect.stamps_hop == "sender"
         """Whether our own id is written at the end of a chain."""
-        self._lines: list[bytes] = []
+        self._lines: deque[bytes] = deque()
+        """What there is to say and has not been handed over."""
+        self._firsts = 0
+        """How many of them are the first answer's."""
+        self._behind = 0
+        """Bytes of the others."""
 
     def ask(self, stream: int, body: bytes) -> None:
         message = self.session.dialect.decode(AnnounceRequest, body)
@@ -149,16 +162,17 @@ class Announcer(Question):
         }
         self.active.update(known)
         if dialect.announce_reply == "init":
-            self.send(dialect.encode(AnnounceInit(tuple(known))))
-            return
-        head = b""
-        if dialect.announce_reply == "ok":
-            head = dialect.encode(AnnounceOk(self.session.origin, len(known)))
-        lines = (
-            self.wording.appeared(suffix, self.stamped(hops), cost)
-            for suffix, (hops, cost) in known.items()
-        )
-        self.send(head + b"".join(lines))
+            whole = dialect.encode(AnnounceInit(tuple(known)))
+            self._lines.extend(whole[at : at + _SLICE] for at in range(0, len(whole), _SLICE))
+        else:
+            if dialect.announce_reply == "ok":
+                self._lines.append(dialect.encode(AnnounceOk(self.session.origin, len(known))))
+            self._lines.extend(
+                self.wording.appeared(suffix, self.stamped(hops), cost)
+                for suffix, (hops, cost) in known.items()
+            )
+        self._firsts = len(self._lines)
+        self.speak()
 
     def announce(self, path: str, hops: Chain, cost: Cost) -> None:
         """A broadcast exists, or (where the version can say it) its chain or cost changed."""
@@ -190,15 +204,39 @@ class Announcer(Question):
             self._say(self.wording.gone(suffix))
 
     def speak(self) -> None:
-        """Send what there was to say in this turn, in one piece."""
-        lines, self._lines = self._lines, []
-        if lines:
-            self.send(b"".join(lines))
+        """Send what there is to say, as much as may leave soon; the rest when there is room again.
+
+        There may be very much of it, and a peer that has not heard of it yet reads none too slowly.
+        """
+        while self._lines:
+            if self.said or self.stream is None:
+                self._lines.clear()
+                return
+            room = self.session.transport.capacity(self.stream)
+            if room <= 0:
+                self.session.speaks_on(self)
+                return
+            said: list[bytes] = []
+            while self._lines and room > 0:
+                said.append(self._next())
+                room -= len(said[-1])
+            self.send(b"".join(said))
+
+    def _next(self) -> bytes:
+        line = self._lines.popleft()
+        if self._firsts:
+            self._firsts -= 1
+        else:
+            self._behind -= len(line)
+        return line
 
     def _say(self, line: bytes) -> None:
         if not self._lines:
             self.session.will_speak(self)
         self._lines.append(line)
+        self._behind += len(line)
+        if self._behind > MAX_BEHIND:
+            self.session.fail(LimitExceeded("the peer reads announcements too slowly"))
 
     def suffix(self, path: str) -> str:
         """The path as this stream says it: below the prefix that was asked for."""

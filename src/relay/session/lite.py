@@ -406,6 +406,10 @@ class LiteSession:
         self._speaking.append(announcer)
         self.transport.wake()
 
+    def speaks_on(self, announcer: Announcer) -> None:
+        """It has more to say than may leave now, and is asked again when more may."""
+        self._speaking.append(announcer)
+
     def open(self, event: Opened) -> None:
         """The peer introduced itself: what was held back follows."""
         self.opened = True
