@@ -442,3 +442,20 @@ def test_a_client_that_moves_is_on_the_short_way_again() -> None:
     net.server.send(net.server.open_stream(True), bytes(50_000), True)
     net.run(1.0)
     assert net.short >= before + 30
+
+
+def test_off_the_short_way_a_reset_leaves_beside_what_fills_packets(bench) -> None:
+    room = bench(QuicLimits(short_way=False), alpn="moq-lite-05")
+    transport = room.visits[0].transport
+    large, broken = transport.open_uni(), transport.open_uni()
+    transport.send(broken, bytes(4000))
+    room.pump(0.05)
+    for stream in (large, broken):
+        transport.send(stream, bytes(600_000))
+    room.pump(0.003)
+    transport.reset(broken, 7)
+    room.pump(0.05)
+    assert [event.error_code for event in room.of(StreamReset, broken)] == [7]
+    room.pump(2.0)
+    got = sum(len(event.data) for event in room.of(StreamDataReceived, large))
+    assert got == 600_000

@@ -266,10 +266,13 @@ class ShortWay(Outgoing):
             for address, group in groupby(packets, key=lambda packet: packet[1])
             for data, size in joined((packet, len(packet)) for packet, _ in group)
         ]
+        # In the library's order: who was served has its next turn after the others.
         self._stirred = {
             stream_id: stream
-            for stream_id, stream in self._stirred.items()
-            if stream_id in self._streams and self._wants(stream)
+            for stream in self._streams_queue
+            if (stream_id := stream.stream_id) in self._stirred
+            and stream_id in self._streams
+            and self._wants(stream)
         }
         if self._is_short:
             self._settle()
@@ -279,9 +282,15 @@ class ShortWay(Outgoing):
         return departures
 
     def _in_turn(self) -> list[QuicStream]:
-        """All streams, those that have something to do in the order of their turns."""
+        """All streams, those that have something to do in the order of their turns.
+
+        Resets and stops come first: where a packet has no room left for one the library builds no
+        more of them, and whatever fills packets would be before it again.
+        """
         rest = [s for i, s in self._streams.items() if i not in self._stirred]
-        return [s for i, s in self._stirred.items() if i in self._streams] + rest
+        turns = [s for i, s in self._stirred.items() if i in self._streams]
+        turns.sort(key=lambda s: not (s.sender.reset_pending or s.receiver.stop_pending))
+        return turns + rest
 
     def _wants(self, stream: QuicStream) -> bool:
         sender, receiver = stream.sender, stream.receiver
