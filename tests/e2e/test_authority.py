@@ -15,9 +15,11 @@ import httpx
 import pytest
 
 from ports import free_ports
+from relay.auth.revocation import Revocation
 from relay.client import connect
 from relay.errors import SessionLost
 from relay.net.dial import DialTls
+from relay.records.audit import Query
 
 TRUST = DialTls(disable_verify=True)
 
@@ -139,6 +141,39 @@ def test_the_sidecar_names_the_tenant(
     asyncio.run(main())
 
 
+def test_a_revoked_tenant_stays_out_whatever_the_sidecar_says(
+    running: Any, token: Callable[..., str], sidecar: Sidecar
+) -> None:
+    async def main() -> None:
+        async with running(base=RELAY.format(port=sidecar.port, contract="events")) as relay:
+            target = f"/demo?jwt={token('demo')}"
+            async with connect(url(relay, target), tls=TRUST) as client:
+                await relay.desk.feed.revoke(Revocation("tenant", "demo"))
+                assert "revoked" in await asyncio.wait_for(asyncio.shield(client.lost), 5)
+            with pytest.raises(SessionLost) as refused:
+                async with connect(url(relay, target), tls=TRUST):
+                    pass
+            assert refused.value.status == 401
+            base_url = f"http://127.0.0.1:{relay.http_addresses[0][1]}"
+            async with httpx.AsyncClient() as http:
+                assert (await http.get(f"{base_url}/announced{target}")).status_code == 401
+
+    asyncio.run(main())
+
+
+def test_there_are_no_tickets_where_a_server_decides(
+    running: Any, token: Callable[..., str], sidecar: Sidecar
+) -> None:
+    async def main() -> None:
+        async with running(base=RELAY.format(port=sidecar.port, contract="events")) as relay:
+            headers = {"authorization": f"Bearer {token('demo')}"}
+            ticket = f"http://127.0.0.1:{relay.http_addresses[0][1]}/ticket"
+            async with httpx.AsyncClient(headers=headers) as http:
+                assert (await http.post(ticket)).status_code == 403
+
+    asyncio.run(main())
+
+
 def test_what_the_sidecar_takes_back_ends_the_session(
     running: Any, token: Callable[..., str], sidecar: Sidecar, folder: File
 ) -> None:
@@ -151,6 +186,9 @@ def test_what_the_sidecar_takes_back_ends_the_session(
                 reason = await asyncio.wait_for(asyncio.shield(client.lost), 8)
                 assert "refused" in reason
             assert relay.door.authority.loans == set()
+            await relay.desk.scribe.flush()
+            found = await relay.desk.records.audit.entries(Query(action="revoke"))
+            assert [(each.reason, each.target) for each in found] == [("refused", "/demo")]
 
     asyncio.run(main())
 

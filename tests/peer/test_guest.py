@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from relay.auth.grant import Ceiling
 from relay.errors import RelayError
 from relay.model.settings import CacheSettings
 from relay.model.track import Demand, TrackInfo
@@ -460,6 +461,27 @@ def test_narrower_rights_take_effect_at_once(world: Any) -> None:
     world.run()
     assert other.names.log == ["+a/x", "+b/y", "-a/x"]
     assert [error is not None for error in kept.ended] == [True]
+
+
+@pytest.mark.parametrize("by_the_operator", [False, True])
+def test_rights_that_change_before_the_peer_introduces_itself_are_those_it_gets(
+    world: Any, by_the_operator: bool
+) -> None:
+    publisher = world.connect()
+    publisher.publish("a/x", t=MICRO)
+    publisher.publish("b/y", t=MICRO)
+    run, world.run = world.run, lambda: None  # nothing it says arrives
+    viewer = world.connect()
+    assert not viewer.host.opened
+    if by_the_operator:
+        viewer.host.narrow(Ceiling(subscribe=(Path("a"),)))
+    else:
+        viewer.host.regrant(rights((), ("a",)))
+    world.run = run
+    world.run()
+    assert viewer.host.opened
+    assert viewer.names.log == ["+a/x"]
+    assert viewer.host.grant.subscribe == ("a",)
 
 
 def test_wider_rights_take_effect_at_once(world: Any) -> None:

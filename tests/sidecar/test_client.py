@@ -9,6 +9,7 @@ import pytest
 
 from relay.auth.certificate import Certificate
 from relay.auth.facts import Facts
+from relay.auth.revocation import Revocation, Revocations
 from relay.auth.settings import AuthSettings
 from relay.path import ROOT, Path
 from relay.sidecar.client import AuthClient
@@ -51,6 +52,27 @@ def test_terms_admit(oracle, now):
 def test_terms_with_another_root(oracle, now):
     admission, _ = asked(oracle, now, body={"subscribe": ["**"], "root": "/pid//x/"})
     assert admission.grant.root == "pid/x"
+
+
+@pytest.mark.parametrize(
+    ("entry", "unavailable", "code", "status"),
+    [
+        (Revocation("tenant", "demo"), "", "revoked", 401),
+        (Revocation("jti", "ab" * 32), "", "revoked", 401),  # the certificate's
+        (Revocation("tenant", "other"), "", None, 200),
+        (Revocation("tenant", "other"), "nobody answers", "unavailable", 503),
+    ],
+)
+def test_what_the_relay_knows_counts_beside_the_servers_word(
+    oracle, now, entry, unavailable, code, status
+):
+    shown = Certificate("ab" * 32, now + 60, "CN=cam")
+    facts = Facts(Revocations([entry]).check, certificate=shown, unavailable=unavailable)
+    admission, server = asked(oracle, now, body={"publish": ["**"]}, facts=facts)
+    assert admission.decision.status == status
+    assert (admission.grant is None) == (code is not None)
+    assert code is None or admission.decision.reason.code == code
+    assert len(server.asked) == 1
 
 
 def test_patterns_left_out_are_a_warning(oracle, now):

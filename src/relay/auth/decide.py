@@ -22,6 +22,7 @@ from relay.auth.request import (
     find_credential,
     read_path,
 )
+from relay.auth.revocation import Holder
 from relay.auth.rules import Accepts
 from relay.auth.settings import AuthSettings
 from relay.auth.verify import describe
@@ -120,9 +121,7 @@ class _Case:
             hint = "configure auth.key, or connect without a token to what is public"
             raise Refusal("no_keys", "a token, but no key is configured to check it", hint)
         self._require_size(credential)
-        if self.facts.unavailable:
-            hint = "the refusal is for want of an answer: see the log, and try again"
-            raise Refusal("unavailable", self.facts.unavailable, hint)
+        _require_known(self.facts)
         vouched = self._by_kind(credential)
         certificate = self.facts.certificate
         if certificate is None:
@@ -163,13 +162,7 @@ class _Case:
             raise Refusal("not_accepted", f"a credential of kind {kind} is not taken here", hint)
 
     def _require_unrevoked(self, vouched: Vouched, path: Path) -> None:
-        certificate = self.facts.certificate
-        asked = [vouched] if certificate is None else [vouched, certified(certificate)]
-        for each in asked:
-            entry = self.facts.revoked(each.holder(path), self.now)
-            if entry is not None:
-                text = f"revoked by {quoted(str(entry))} (revocation {entry.id})"
-                raise Refusal("revoked", text, entry.reason or "see relay records revocations")
+        _require_unstruck(vouched.holder(path), path, self.facts, self.now)
         if self.facts.revoked is not nothing_revoked:
             self.trail.note("revocation", "not revoked")
 
@@ -255,6 +248,30 @@ class _Case:
             raise Refusal("role_not_granted", text)
         self.trail.note("role", f"wants to {wish} only")
         return narrowed
+
+
+def require_unrevoked(grant: Grant, facts: Facts, now: float) -> None:
+    """What the relay knows of somebody whom another server lets in. Raises `Refusal`."""
+    _require_known(facts)
+    _require_unstruck(grant.holder, grant.root, facts, now)
+
+
+def _require_known(facts: Facts) -> None:
+    if facts.unavailable:
+        hint = "the refusal is for want of an answer: see the log, and try again"
+        raise Refusal("unavailable", facts.unavailable, hint)
+
+
+def _require_unstruck(holder: Holder, path: Path, facts: Facts, now: float) -> None:
+    """Neither the holder nor the certificate shown on the way may be revoked."""
+    holders = [holder]
+    if facts.certificate is not None:
+        holders.append(certified(facts.certificate).holder(path))
+    for each in holders:
+        entry = facts.revoked(each, now)
+        if entry is not None:
+            text = f"revoked by {quoted(str(entry))} (revocation {entry.id})"
+            raise Refusal("revoked", text, entry.reason or "see relay records revocations")
 
 
 def _granted(grant: Grant) -> str:

@@ -163,11 +163,14 @@ class Station:
             if now - booth.published > self.settings.linger:
                 self._withdraw(path, now)
 
-    def recheck(self, struck: Callable[[Grant], str | None]) -> None:
-        """Withdraw what was published last by a grant that is struck."""
+    def recheck(self, struck: Callable[[Grant], str | None]) -> list[tuple[Path, Grant, str]]:
+        """Withdraw what was published last by a grant that is struck; answers what, and why."""
+        withdrawn = []
         for path, booth in tuple(self.booths.items()):
-            if struck(booth.grant) is not None:
+            if (why := struck(booth.grant)) is not None:
+                withdrawn.append((path, booth.grant, why))
                 self._withdraw(path, self._clock())
+        return withdrawn
 
     def _publish(self, grant: Grant, name: str, ready: list[Ready], one: bool) -> list[Sent]:
         size = sum(len(each.payload) + OVERHEAD for each in ready)

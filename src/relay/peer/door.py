@@ -38,6 +38,7 @@ from relay.peer.judgement import (
     Rules,
     address,
     asked,
+    ending,
     is_same_holder,
     refusal,
     refuse_to_wait,
@@ -125,25 +126,19 @@ class Door:
     def _write_refusal(self, decision: Decision, request: Request, remote: str, id: str) -> None:
         reason = decision.reason
         self.refused[reason.code] = self.refused.get(reason.code, 0) + 1
+        path = request.target.partition("?")[0][:256]
+        said = {"id": id, "reason": reason.code}
         self.house.log(
             "refused",
-            id=id,
+            **said,
             status=decision.status,
-            reason=reason.code,
             why=reason.text,
             hint=reason.hint,
-            path=request.target.partition("?")[0][:256],
+            path=path,
             transport=request.transport,
             remote=remote,
         )
-        self.house.audit(
-            "deny",
-            id=id,
-            remote=remote,
-            target=request.target.partition("?")[0][:256],
-            reason=reason.code,
-            kind=request.transport,
-        )
+        self.house.audit("deny", **said, remote=remote, target=path, kind=request.transport)
 
     async def consider(self, request: Request, remote: str) -> Judgement:
         """As `judge`, after gathering the facts; it may take as long as they do."""
@@ -350,6 +345,7 @@ class Door:
             guest.regrant(grant)
 
         def over(reason: str) -> None:
+            self._tell(ending(reason), guest, reason=reason)
             guest.close(Unauthorized(f"{reason} (id {guest.id})"))
 
         self._loans[guest.id] = loan

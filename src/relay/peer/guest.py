@@ -210,9 +210,14 @@ class Guest:
         covered works: the peer is asked for it, and what it announced in vain before is heard.
         """
         event = self._introduced
-        if self.gone or self.scope is None or event is None:
+        if self.gone:
             return
-        self.grant = grant = self.ceiling.over(grant)
+        grant = self.ceiling.over(grant)
+        if self.scope is None or event is None:
+            if self.grant is not None:  # decided on before it introduces itself: it will have these
+                self.grant = grant
+            return
+        self.grant = grant
         publish, subscribe = windows(grant, event)
         self.scope.narrow(publish, subscribe)
         self.watching.regranted(self.scope)

@@ -160,6 +160,11 @@ def is_same_holder(one: Grant, other: Grant) -> bool:
     return one.jti is not None and one.jti == other.jti
 
 
+def ending(reason: str) -> str:
+    """What the audit log calls it when a loan is over for that reason."""
+    return "expire" if reason == "expired" else "revoke"
+
+
 def refusal(judgement: Judgement) -> Refused:
     """What a session is closed with: the status's word and the id, nothing more."""
     kinds: dict[int, type[Refused]] = {400: BadRequest, 403: Forbidden, 503: Unavailable}

@@ -20,7 +20,7 @@ from relay.auth.grant import Grant
 from relay.auth.issue import read_wish
 from relay.auth.needs import needs
 from relay.auth.reason import Refusal
-from relay.errors import BadRequest, NotFound, Refused, Unroutable
+from relay.errors import BadRequest, Forbidden, NotFound, Refused, Unroutable
 from relay.model.board import Way
 from relay.path import ROOT, Path
 from relay.peer.judgement import Judgement, is_same_holder, refusal
@@ -95,7 +95,9 @@ class Face:
         return verdict
 
     async def ticket(self, bearer: str, remote: str) -> dict[str, Any]:
-        """A one-time ticket for whatever the credential allows."""
+        """A one-time ticket for whatever the credential allows; another server has none."""
+        if self.relay.authority is not None:
+            raise Forbidden("an authorization server decides: connect with what it knows")
         request = Request(target="/", bearer=bearer, transport="http")
         judgement = await self.relay.door.consider(request, remote)
         if judgement.grant is None:

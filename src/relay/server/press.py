@@ -20,7 +20,7 @@ from relay.ingest.station import Sent, Station
 from relay.ingest.watching import Follower, Missed
 from relay.model.track import Demand
 from relay.path import ROOT
-from relay.peer.judgement import Held, Loan
+from relay.peer.judgement import Held, Loan, ending
 from relay.quota import Account, Tab
 from relay.server.faces import Face
 from relay.server.shares import arrive, known
@@ -44,18 +44,23 @@ class Reader:
     """One who watches, and what lets it."""
 
     def __init__(
-        self, press: Press, grant: Grant, follower: Follower, loan: Loan | None, tab: Tab
+        self, press: Press, held: Held, follower: Follower, loan: Loan | None, tab: Tab
     ) -> None:
         """``tab`` has the subscription on it already."""
         self.press = press
-        self.grant = grant
+        self.grant = held.grant
+        self.id = held.id
+        self.remote = held.remote
         self.follower = follower
         self.loan = loan
         self.tab = tab
         self._ended: Ended | None = None
 
-    def end(self, why: str) -> None:
-        """It has to go."""
+    def end(self, why: str, action: str = "") -> None:
+        """It has to go; ``action`` is what the audit log calls that, once."""
+        if action and self._ended is None:
+            facts = {"id": self.id, "remote": self.remote, "kind": "http"}
+            self.press.relay.house.audit(action, grant=self.grant, reason=why, **facts)
         self._ended = Ended(why)
         self.follower.end(self._ended)
 
@@ -102,7 +107,7 @@ class Reader:
         if grant.may_subscribe(""):
             self.grant = grant
         else:
-            self.end("the right to subscribe was taken away")
+            self.end("the right to subscribe was taken away", "revoke")
 
 
 class Press:
@@ -205,10 +210,10 @@ class Press:
         )
         tab = Tab(self._account(rights), is_seated=False)
         tab.add_track(house.clock())
-        reader = Reader(self, rights, follower, loan, tab)
+        reader = Reader(self, held, follower, loan, tab)
         self.readers.add(reader)
         if loan is not None:
-            loan.begin(reader.change, reader.end)
+            loan.begin(reader.change, lambda reason: reader.end(reason, ending(reason)))
         follower.open()
         try:
             async with asyncio.timeout(self.relay.settings.web.limits.fetch_timeout):
@@ -232,8 +237,10 @@ class Press:
         """Show out every reader whose grant is struck, and withdraw what such a grant published."""
         for reader in tuple(self.readers):
             if (why := struck(reader.grant)) is not None:
-                reader.end(why)
-        self.station.recheck(struck)
+                reader.end(why, "revoke")
+        for path, grant, why in self.station.recheck(struck):
+            facts = {"target": f"/{path}", "reason": "revoked", "why": why, "kind": "http"}
+            self.relay.house.audit("revoke", grant=grant, **facts)
 
     def tick(self, now: float) -> None:
         """What is due by time; ``now`` is monotonic seconds."""
@@ -241,7 +248,7 @@ class Press:
         wall = self.relay.wall()
         for reader in tuple(self.readers):
             if reader.grant.expires and wall >= reader.grant.expires:
-                reader.end("the grant has ended")
+                reader.end("expired", "expire")
 
     def close(self) -> None:
         """The relay stops."""

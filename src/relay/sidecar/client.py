@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from relay.auth.decide import Decision
+from relay.auth.decide import Decision, require_unrevoked
 from relay.auth.facts import NO_FACTS, Facts
 from relay.auth.grant import Grant
 from relay.auth.needs import needs
@@ -95,7 +95,7 @@ class AuthClient:
             path = read_path(inquiry.path)
             steps = (Step("path", True, f"connects to {quoted('/' + path)}"),)
             if self._contract == "events":
-                return await self._post(inquiry, path, steps)
+                return await self._post(inquiry, path, steps, facts)
             return await self._get(inquiry, path, steps, facts)
         except Unreachable as error:
             refusal = Refusal(OUTAGE, str(error), "see whether the authorization server is up")
@@ -107,7 +107,9 @@ class AuthClient:
             refusal = error
         return _refused((), refusal)
 
-    async def _post(self, inquiry: Inquiry, path: Path, steps: tuple[Step, ...]) -> Admission:
+    async def _post(
+        self, inquiry: Inquiry, path: Path, steps: tuple[Step, ...], facts: Facts
+    ) -> Admission:
         reply = await self._link.post(inquiry.dump())
         if reply.refusal is not None:
             return self._no(steps, reply)
@@ -124,6 +126,7 @@ class AuthClient:
             if fault.code != "nothing_granted":
                 raise
             return _refused(steps, Refusal(REFUSED, str(fault)))
+        require_unrevoked(grant, facts, self._wall())
         grant = _narrowed(grant, inquiry)
         if not (grant.publish or grant.subscribe):
             text = "the guest wants what the server does not grant"
