@@ -16,6 +16,7 @@ from relay.auth.claims import Claims
 from relay.auth.keys import Key
 from relay.auth.revocation import Revocation
 from relay.path import Path
+from relay.records.audit import Query
 from relay.records.office import Operator
 
 WHO = Operator("test")
@@ -156,6 +157,12 @@ def test_who_is_revoked_reads_no_more_and_what_it_published_goes(running: Any, s
             assert names.split() == ["his"]
             refused = await web.get(address, headers=alice)
             assert refused.status_code in (401, 403)
+            await relay.desk.scribe.flush()
+            found = await relay.desk.records.audit.entries(Query(action="revoke"))
+            assert {(each.target, each.actor) for each in found} == {
+                ("/demo/his", "alice"),  # what she read
+                ("/demo/hers", "alice"),  # what she published
+            }
 
     asyncio.run(main())
 
