@@ -13,7 +13,7 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from relay.auth.decide import Decision, Request, decide
-from relay.auth.explain import STAGES, Explanation, explain, explained
+from relay.auth.explain import ELSEWHERE, STAGES, Explanation, explain
 from relay.auth.keys import Key, KeySet
 from relay.auth.mending import MENDINGS, mending
 from relay.auth.reason import PLACES, Reason
@@ -179,17 +179,44 @@ def test_paths(keys: Keys, forge: Forge) -> None:
 
 
 def test_what_the_http_face_answers(keys: Keys, forge: Forge) -> None:
-    request = Request(f"/demo?jwt={forge(keys['k1'], GOOD)}")
-    key_set = KeySet((keys["k1"],))
-    decision = decide(request, key_set, PLAIN, NOW)
-    answer = explained(decision, request, key_set, PLAIN, NOW, publish=["a"])
+    token = forge(keys["k1"], GOOD)
+    answer = told(token, KeySet((keys["k1"],)), publish=["a"]).members()
     assert answer["verdict"] == "allowed"
     assert answer["grant"]["root"] == "demo"
     assert answer["paths"][0]["covered"] is True
     assert json.loads(json.dumps(answer)) == answer
-    refusal = decide(request, KeySet(), PLAIN, NOW)
-    again = explained(refusal, request, KeySet(), PLAIN, NOW)
+    again = told(token, KeySet()).members()
     assert (again["verdict"], again["code"], again["status"]) == ("denied", "no_keys", 401)
+
+
+AWAY = AuthSettings(url="https://decides.test/")
+
+
+def test_what_another_server_decides_is_left_open(keys: Keys, forge: Forge) -> None:
+    done = told(forge(keys["k1"], GOOD), KeySet(), settings=AWAY, publish=["a"])
+    assert (done.verdict, rows(done)["signature"]) == ("unchecked", "unchecked")
+    assert "another server decides" in {row.detail for row in done.rows}
+    assert done.wishes[0].covered
+    answer = done.members()
+    assert answer["otherwise"]["grant"]["root"] == "demo"
+    assert answer["grant"] is answer["code"] is answer["status"] is None
+    assert "another server" in ELSEWHERE
+
+
+@pytest.mark.parametrize("token", [None, "mq_" + "a" * 40])
+def test_whoever_brings_no_jwt_is_another_servers_to_decide_on(token: str | None) -> None:
+    done = told(token, KeySet(), settings=AWAY, subscribe=["a"])
+    assert (done.verdict, rows(done)["server"]) == ("unchecked", "unchecked")
+    assert "failed" not in rows(done).values()
+    assert (done.mend, done.wishes[0].why) == ("", "another server decides")
+    answer = done.members()
+    assert set(answer) == set(told(None, KeySet()).members())
+    assert answer["code"] is answer["grant"] is answer["otherwise"] is None
+
+
+def test_no_server_admits_a_request_without_form() -> None:
+    done = told(None, KeySet(), "/demo/../x", AWAY)
+    assert (done.verdict, done.decision.reason.code) == ("denied", "bad_path")
 
 
 def test_the_judge_may_know_more(keys: Keys, forge: Forge) -> None:

@@ -143,6 +143,7 @@ def test_two_tokens_are_a_conflict() -> None:
     [
         (["ftp://x/demo"], "expected a path, or a URL"),
         (["https://[/demo"], "expected a path or a URL"),
+        (["https://x/de\tmo"], "control characters"),
         (["/demo", "--at", "soon"], "--at: 'soon' is no time"),
         (["/demo", "--token", "a", "--token-file", "b"], "give the token once"),
         (["/demo", "--token-file", "none"], "none: No such file"),
@@ -290,3 +291,5 @@ def test_a_server_that_decides_is_not_asked() -> None:
     said = explained(f"/demo?jwt={signed()}", "--config", "relay.toml", *AT)
     assert "! another server decides (auth.url)" in said
     assert "signature not checked" in said
+    nobody = explained("/demo", "--config", "relay.toml")
+    assert nobody.startswith("? nothing wrong, another server decides")

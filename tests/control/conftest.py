@@ -61,9 +61,14 @@ class CardboardHouse:
             raise Unauthorized("not the operator")
 
     async def explain(
-        self, target: str, bearer: str | None, publish: list[str], subscribe: list[str]
+        self,
+        url: str,
+        token: str | None,
+        publish: list[str],
+        subscribe: list[str],
+        transport: str,
     ) -> dict[str, Any]:
-        self.asked.append(("explain", target, bearer, publish, subscribe))
+        self.asked.append(("explain", url, token, publish, subscribe, transport))
         return {"verdict": True}
 
     async def refresh(self, id: str, bearer: str, remote: str) -> dict[str, Any]:

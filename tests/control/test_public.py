@@ -348,11 +348,20 @@ def test_only_the_operator_may_have_decisions_explained(house):
     assert house.asked == []
     answer = ask(house, "/admin/explain", "POST", json=question, headers=OPERATOR)
     assert (answer.status_code, answer.json()) == (200, {"verdict": True})
-    assert house.asked == [("explain", "/demo?jwt=x", "t", ["a"], ["b", "c"])]
+    assert house.asked == [("explain", "/demo?jwt=x", "t", ["a"], ["b", "c"], "webtransport")]
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"[]", b"nonsense", b'{"url": 5}', b'{"publish": [1]}', b"[" * 30_000]
+    "body",
+    [
+        b"",
+        b"[]",
+        b"nonsense",
+        b'{"url": 5}',
+        b'{"publish": [1]}',
+        b'{"transport": "bus"}',
+        b"[" * 30_000,
+    ],
 )
 def test_an_explanation_needs_a_question(house, body):
     answer = ask(house, "/admin/explain", "POST", content=body, headers=OPERATOR)

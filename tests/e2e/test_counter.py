@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from relay.auth.credentials import NewKey, make_key
+from relay.auth.explain import ELSEWHERE
 from relay.client import Client, connect
 from relay.control.admin import shapes
 from relay.model.track import TrackInfo
@@ -94,8 +95,55 @@ def test_a_question_without_sense_is_refused(running: Any, operator: NewKey) -> 
         async with running(settings(operator)) as relay, counter(relay, operator.bearer) as web:
             answer = await web.post("/explain", json={"url": "http://[::1"})
             assert answer.status_code == 400
+            answer = await web.post("/explain", json={"url": "/de\tmo"})
+            assert (answer.status_code, answer.json()["detail"]) == (
+                400,
+                "control characters in the URL",
+            )
+            assert (await web.post("/explain", json={"transport": "bus"})).status_code == 400
             old = await web.get("/audit", params={"from": "now-999999999w"})
             assert old.status_code == 200
+
+    asyncio.run(main())
+
+
+def test_an_explanation_is_what_a_session_would_meet(
+    running: Any, operator: NewKey, token: Any
+) -> None:
+    strict = "[auth.session]\nenforce_jwt = true\n"
+
+    async def main() -> None:
+        async with (
+            running(settings(operator, strict)) as relay,
+            counter(relay, operator.bearer) as web,
+        ):
+            told = (await web.post("/explain", json={"url": "/anon"})).json()
+            assert (told["verdict"], told["status"]) == ("denied", 401)
+            for transport, verdict in (("quic", "denied"), ("http", "allowed")):
+                asked = {"url": "/anon", "transport": transport}
+                assert (await web.post("/explain", json=asked)).json()["verdict"] == verdict
+            asked = {"url": f"//demo?jwt={token('demo')}"}
+            told = (await web.post("/explain", json=asked)).json()
+            assert (told["grant"]["root"], told["troubles"]) == ("demo", [])
+
+    asyncio.run(main())
+
+
+def test_what_another_server_decides_is_left_unchecked(
+    running: Any, operator: NewKey, token: Any
+) -> None:
+    away = '[server]\nlisten = "127.0.0.1:0"\n[server.tls]\ngenerate = ["localhost"]\n'
+    away += '[auth]\nurl = "http://127.0.0.1:1/"\n'
+
+    async def main() -> None:
+        async with (
+            running(settings(operator), away) as relay,
+            counter(relay, operator.bearer) as web,
+        ):
+            for url in ("/demo", f"/demo?jwt={token('demo')}"):
+                told = (await web.post("/explain", json={"url": url})).json()
+                assert (told["verdict"], told["code"], told["mend"]) == ("unchecked", None, "")
+                assert told["troubles"] == [ELSEWHERE]
 
     asyncio.run(main())
 

@@ -32,6 +32,14 @@ STAGES = ("path", "token", "size", "form", "header", "key", "signature", "claims
 
 _LABELS = {"form": "decode", "reach": "root overlap"}
 
+ELSEWHERE = (
+    "another server decides (auth.url) and was not asked: this is what can be said without it"
+)
+"""What settings mean that leave the decision to others."""
+
+_CERTAIN = frozenset({"bad_path", "bad_query", "token_conflict"})
+"""Refusals for the form of the request, whoever decides."""
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -48,9 +56,11 @@ class Explanation:
     """Everything there is to say about one request."""
 
     verdict: str
-    """``allowed``, ``denied``, or ``unchecked``: nothing is wrong but there was no key to check."""
+    """``allowed``, ``denied``, or ``unchecked``: nothing is wrong, but there was no key to check or
+    another server decides."""
     decision: Decision
-    """The real one; without keys the one that a good signature would get."""
+    """The real one; without keys the one that a good signature would get. Where another server
+    decides, what these settings alone say."""
     rows: tuple[Row, ...]
     mend: str
     """What to do about the refusal; empty when there is none."""
@@ -80,7 +90,7 @@ class Explanation:
         """The explanation as JSON values, without the token and without any secret."""
         then = self.supposition
         real = _judged(self.decision) if self.verdict != "unchecked" else _UNJUDGED
-        supposed = self.decision if self.verdict == "unchecked" else None
+        supposed = self.decision if self.verdict == "unchecked" and self.decision else None
         if supposed is None and then is not None:
             supposed = then.decision
         return {
@@ -113,24 +123,27 @@ def explain(
     settings: AuthSettings,
     now: float,
     *,
-    decision: Decision | None = None,
     publish: Sequence[str] = (),
     subscribe: Sequence[str] = (),
     checked: bool = True,
     judge: Judge = decide,
 ) -> Explanation:
-    """Tell the decision on ``request`` at ``now`` (unix seconds), made here unless it is given.
+    """Tell the decision on ``request`` at ``now`` (unix seconds).
 
     ``checked`` is false when there is no configuration, so that a missing key is nobody's fault;
-    ``judge`` is `decide`, with its facts where there are any. Never raises.
+    nor is one where another server decides. ``judge`` is `decide`, with its facts where there are
+    any. Never raises.
     """
     token = _token(request, settings)
     specimen = None if token is None else lay_open(token)
-    if not checked and token is not None and decision is None:
+    elsewhere = settings.url is not None
+    if token is not None and (elsewhere or not checked):
         told = _without_keys(request, token, settings, now, judge)
     else:
-        decision = judge(request, keys, settings, now) if decision is None else decision
+        decision = judge(request, keys, settings, now)
         told = _Told("allowed" if decision else "denied", decision, _rows(decision, specimen))
+        if elsewhere and decision.reason.code not in _CERTAIN:
+            told = _left_open(decision)
     then = None
     if token is not None and not told.decision:
         then = suppose(request, token, told.decision, settings, now, judge)
@@ -139,11 +152,14 @@ def explain(
         verdict=told.verdict,
         decision=told.decision,
         rows=told.rows,
-        mend="" if told.decision else mending(told.decision.reason),
+        mend=mending(told.decision.reason) if told.verdict == "denied" else "",
         says=None if specimen is None else sayings(specimen),
         supposition=then,
-        wishes=tuple(wishes(grant, publish, subscribe)),
+        wishes=tuple(wishes(grant, publish, subscribe, _NO_GRANT[told.verdict == "unchecked"])),
     )
+
+
+_NO_GRANT = ("there is no grant", "another server decides")
 
 
 class _Told(NamedTuple):
@@ -162,7 +178,17 @@ def _without_keys(
     if probe.reason.code not in ("missing_kid", "unknown_kid") or then is None:
         return _Told("denied", probe, _rows(probe, specimen))
     verdict = "unchecked" if then.decision else "denied"
-    return _Told(verdict, then.decision, _unchecked_rows(then.decision, specimen))
+    why = "no configuration, no key to check it with"
+    if settings.url is not None:
+        why = "another server decides"
+    return _Told(verdict, then.decision, _unchecked_rows(then.decision, specimen, why))
+
+
+def _left_open(decision: Decision) -> _Told:
+    """What can be said of anything but a JWT where another server decides: how it was read."""
+    taken = [row for row in _rows(decision, None) if row.name in ("path", "token", "size")]
+    asked = Row("server", UNCHECKED, "another server decides")
+    return _Told("unchecked", decision, (*(row for row in taken if row.result == PASSED), asked))
 
 
 def _token(request: Request, settings: AuthSettings) -> str | None:
@@ -172,30 +198,6 @@ def _token(request: Request, settings: AuthSettings) -> str | None:
     except Refusal:
         return None
     return None if credential is None or credential.kind != "jwt" else credential.text
-
-
-def explained(
-    decision: Decision,
-    request: Request,
-    keys: KeySet,
-    settings: AuthSettings,
-    now: float,
-    *,
-    publish: Sequence[str] = (),
-    subscribe: Sequence[str] = (),
-    judge: Judge = decide,
-) -> dict[str, Any]:
-    """A decision already made, told as JSON values: what an HTTP face answers with."""
-    return explain(
-        request,
-        keys,
-        settings,
-        now,
-        decision=decision,
-        publish=publish,
-        subscribe=subscribe,
-        judge=judge,
-    ).members()
 
 
 def granted(grant: Grant) -> str:
@@ -255,12 +257,12 @@ def _missing(names: Sequence[str]) -> Iterable[Row]:
         yield Row(_LABELS.get(name, name), SKIPPED, "not reached")
 
 
-def _unchecked_rows(supposed: Decision, specimen: Specimen) -> tuple[Row, ...]:
+def _unchecked_rows(supposed: Decision, specimen: Specimen, why: str) -> tuple[Row, ...]:
     """The steps of a supposed decision, without what only a key can tell."""
     rows = []
     for row in _rows(supposed, specimen):
         if row.name in ("key", "signature", "scope", "algorithm"):
-            rows.append(Row(row.name, UNCHECKED, "no configuration, no key to check it with"))
+            rows.append(Row(row.name, UNCHECKED, why))
         elif row.name == "header" and row.result == PASSED:
             kid = specimen.header.members.get("kid")
             named = "no key id" if kid is None else f"key id {shown(kid)}"

@@ -33,16 +33,21 @@ class Wish:
     why: str
 
 
-def wishes(grant: Grant | None, publish: Sequence[str], subscribe: Sequence[str]) -> Iterator[Wish]:
-    """An answer to each path, those to publish first."""
+def wishes(
+    grant: Grant | None,
+    publish: Sequence[str],
+    subscribe: Sequence[str],
+    without: str = "there is no grant",
+) -> Iterator[Wish]:
+    """An answer to each path, those to publish first; ``without`` says why there is no grant."""
     asked = [("publish", path) for path in publish] + [("subscribe", path) for path in subscribe]
     for verb, text in asked[:MAX_WISHES]:
-        yield _wish(grant, verb, text)
+        yield _wish(grant, verb, text, without)
 
 
-def _wish(grant: Grant | None, verb: str, text: str) -> Wish:
+def _wish(grant: Grant | None, verb: str, text: str, without: str) -> Wish:
     if grant is None:
-        return Wish(verb, text, text, False, None, "there is no grant")
+        return Wish(verb, text, text, False, None, without)
     try:
         path = Path(text)
         absolute = grant.root.join(path)

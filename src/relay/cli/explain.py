@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import click
 from rich.text import Text
 
 from relay.auth.decide import decide
-from relay.auth.explain import Explanation, explain
+from relay.auth.dialling import dialled
+from relay.auth.explain import ELSEWHERE, Explanation, explain
 from relay.auth.facts import NO_FACTS, Facts
 from relay.auth.keys import KeySet
 from relay.auth.needs import needs
@@ -26,14 +27,7 @@ from relay.auth.request import Request
 from relay.auth.settings import AuthSettings
 from relay.cli.moment import read_time, show_time
 from relay.cli.sheet import DENIED, console, grid, marked, read_token, say, say_json
-
-SCHEMES = {"https": "webtransport", "http": "webtransport", "moqt": "quic", "moql": "quic"}
-"""How a URL's scheme is dialled."""
-
-ELSEWHERE = (
-    "another server decides (auth.url) and was not asked: this is what can be said without it"
-)
-"""What a configuration means that leaves the decision to others."""
+from relay.errors import BadRequest
 
 _TIMES = ("expires", "not before", "issued")
 
@@ -80,7 +74,7 @@ def explain_command(
         now,
         publish=publish,
         subscribe=subscribe,
-        checked=config is not None and known.settings.url is None,
+        checked=config is not None,
         judge=partial(decide, facts=known.facts),
     )
     if as_json:
@@ -93,20 +87,11 @@ def explain_command(
 
 def _request(url: str, transport: str | None, token: str | None) -> Request:
     """What a client that dials ``url`` would say."""
-    scheme, mark, _ = url.partition("://")
-    if not mark:
-        target, dialled = url, "webtransport"
-    elif scheme.lower() not in SCHEMES:
-        raise click.UsageError(f"expected a path, or a URL with one of {', '.join(SCHEMES)}")
-    else:
-        try:
-            parts = urlsplit(url)
-        except ValueError:
-            raise click.UsageError("expected a path or a URL") from None
-        target = parts.path + (f"?{parts.query}" if parts.query else "")
-        dialled = SCHEMES[scheme.lower()]
-    query = "" if token is None else f"jwt={quote(token, safe='')}"
-    return Request(target=target, query=query, transport=transport or dialled)
+    try:
+        request = dialled(url, transport)
+    except BadRequest as error:
+        raise click.UsageError(str(error)) from None
+    return request if token is None else replace(request, query=f"jwt={quote(token, safe='')}")
 
 
 def _moment(text: str | None) -> float:
@@ -180,7 +165,8 @@ def _headline(told: Explanation) -> Text:
     if told.verdict == "allowed":
         return Text("✓ allowed", style="bold green")
     if told.verdict == "unchecked":
-        return Text("? nothing wrong, signature not checked", style="bold yellow")
+        left = "another server decides" if told.says is None else "signature not checked"
+        return Text(f"? nothing wrong, {left}", style="bold yellow")
     reason = told.decision.reason
     headline = Text(f"✗ denied ({told.decision.status} {reason.code})", style="bold red")
     return headline.append(Text(f"  {reason.text}", style="not bold"))

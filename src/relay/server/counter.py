@@ -249,7 +249,7 @@ class Counter:
 
     async def explain(self, who: Operator, asked: shapes.Question) -> dict[str, Any]:
         """What would be decided."""
-        return await self.relay.face.explain(asked.url, asked.token, asked.publish, asked.subscribe)
+        return await self.relay.face.explain(**asked.model_dump())
 
     async def list_audit(self, who: Operator, asked: shapes.AuditAsked) -> shapes.AuditPage:
         """The latest first."""

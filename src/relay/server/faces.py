@@ -7,20 +7,20 @@ must not know HTTP.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from relay.auth.decide import Request, decide
-from relay.auth.explain import explained
+from relay.auth.dialling import dialled
+from relay.auth.explain import ELSEWHERE, explain
 from relay.auth.facts import NO_FACTS
 from relay.auth.grant import Grant
 from relay.auth.issue import read_wish
 from relay.auth.needs import needs
 from relay.auth.reason import Refusal
-from relay.errors import BadRequest, Forbidden, NotFound, Refused, Unroutable
+from relay.errors import Forbidden, NotFound, Refused, Unroutable
 from relay.model.board import Way
 from relay.path import ROOT, Path
 from relay.peer.judgement import Judgement, is_same_holder, refusal
@@ -159,32 +159,32 @@ class Face:
         await self.relay.guard.require(bearer, remote)
 
     async def explain(
-        self, target: str, bearer: str | None, publish: list[str], subscribe: list[str]
+        self,
+        url: str,
+        token: str | None,
+        publish: list[str],
+        subscribe: list[str],
+        transport: str,
     ) -> dict[str, Any]:
-        """What would be decided, without anybody coming in or any ticket being spent."""
+        """What would be decided, without anybody coming in or any ticket being spent, nor any other
+        server being asked. Raises `BadRequest`."""
         relay = self.relay
-        try:
-            parts = urlsplit(target)
-        except ValueError:
-            raise BadRequest("url is no address") from None
-        query = f"?{parts.query}" if parts.query else ""
-        request = Request(target=(parts.path or "/") + query, bearer=bearer, transport="http")
+        request = replace(dialled(url, transport), bearer=token)
         facts = NO_FACTS
         if needs(request, relay.settings.auth).ticket is None:
             facts = await relay.door.clerk.gather(request, None)
-        judge = partial(decide, facts=facts)
-        rules, now = relay.door.rules, relay.wall()
-        decision = judge(request, rules.keys, rules.settings, now)
-        return explained(
-            decision,
+        rules = relay.door.rules
+        told = explain(
             request,
             rules.keys,
             rules.settings,
-            now,
+            relay.wall(),
             publish=publish,
             subscribe=subscribe,
-            judge=judge,
+            judge=partial(decide, facts=facts),
         )
+        troubles = [] if rules.settings.url is None else [ELSEWHERE]
+        return told.members() | {"troubles": troubles}
 
     async def refresh(self, id: str, bearer: str, remote: str) -> dict[str, Any]:
         """Other rights for a running session, whichever worker has it."""

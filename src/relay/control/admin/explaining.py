@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from relay.control.admin.shapes import TRANSPORTS
 from relay.control.body import members
 from relay.control.credentials import Bearer, Face, Remote
 from relay.errors import BadRequest
@@ -25,9 +26,15 @@ class Office(Protocol):
         too often."""
 
     async def explain(
-        self, target: str, bearer: str | None, publish: list[str], subscribe: list[str]
+        self,
+        url: str,
+        token: str | None,
+        publish: list[str],
+        subscribe: list[str],
+        transport: str,
     ) -> dict[str, Any]:
-        """What the relay would decide on somebody, step by step."""
+        """What the relay would decide on somebody who comes by ``transport``, step by step. Raises
+        `BadRequest`."""
 
 
 def explain_routes(office: Office, face: Face, bearer: Bearer, remote: Remote) -> list[Route]:
@@ -41,6 +48,7 @@ def explain_routes(office: Office, face: Face, bearer: Bearer, remote: Remote) -
             _text(asked, "token"),
             _texts(asked, "publish"),
             _texts(asked, "subscribe"),
+            _transport(asked),
         )
         return JSONResponse(answer, headers={"cache-control": "no-store"})
 
@@ -51,6 +59,13 @@ def _text(asked: dict[str, Any], name: str) -> str | None:
     value = asked.get(name)
     if value is not None and not isinstance(value, str):
         raise BadRequest(f"{name} is not text")
+    return value
+
+
+def _transport(asked: dict[str, Any]) -> str:
+    value = _text(asked, "transport") or TRANSPORTS[0]
+    if value not in TRANSPORTS:
+        raise BadRequest(f"transport is one of {', '.join(TRANSPORTS)}")
     return value
 
 

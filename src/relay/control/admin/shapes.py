@@ -6,7 +6,7 @@ seconds, lengths of time seconds, sizes bytes. This module must not know who ans
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field
 
@@ -338,6 +338,12 @@ WHEN = r"^(|now(-[0-9]{1,9}[smhdw])?|[0-9]{1,12}(\.[0-9]{1,6})?)$"
 # -- decisions, the log, the mesh ------------------------------------------------------------------
 
 
+Transport = Literal["webtransport", "quic", "http"]
+
+TRANSPORTS: tuple[str, ...] = get_args(Transport)
+"""Ways to come in, the usual one first; rules of `[auth]` may differ between them."""
+
+
 class Question(Shape):
     """A decision to explain. Nobody comes in by it and no ticket is spent."""
 
@@ -345,6 +351,7 @@ class Question(Shape):
     token: Annotated[str, Field(max_length=16_384)] | None = None
     publish: Prefixes = Field(default_factory=list)
     subscribe: Prefixes = Field(default_factory=list)
+    transport: Transport = Field("webtransport", description="How somebody would come in.")
 
 
 class AuditAsked(Shape):

@@ -1,0 +1,42 @@
+"""What a client that dials a URL says at the door, for whoever asks about it without dialling.
+
+The law: a text that begins with no scheme is path and query as a session brings them, and no
+character of it is lost on the way to the decision. This module must not know keys, or what is
+decided.
+"""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import urlsplit
+
+from relay.auth.request import Request
+from relay.errors import BadRequest
+
+SCHEMES = {"https": "webtransport", "http": "webtransport", "moqt": "quic", "moql": "quic"}
+"""How a URL's scheme is dialled."""
+
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
+
+
+def dialled(url: str, transport: str | None = None) -> Request:
+    """The request of a client that dials ``url``, or only its path and query.
+
+    ``transport`` is how it comes, by default what the scheme says. Raises `BadRequest`.
+    """
+    if _CONTROL.search(url):
+        raise BadRequest("control characters in the URL")
+    scheme = _SCHEME.match(url)
+    if scheme is None:
+        return Request(target=url, transport=transport or "webtransport")
+    by_scheme = SCHEMES.get(scheme[1].lower())
+    if by_scheme is None:
+        raise BadRequest(f"expected a path, or a URL with one of {', '.join(SCHEMES)}")
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        raise BadRequest("expected a path or a URL") from None
+    target = parts.path + (f"?{parts.query}" if parts.query else "")
+    return Request(target=target, transport=transport or by_scheme)

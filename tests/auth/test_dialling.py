@@ -1,0 +1,45 @@
+"""URLs read as a client would dial them, and nothing of them lost."""
+
+from __future__ import annotations
+
+import pytest
+
+from relay.auth.dialling import dialled
+from relay.auth.request import Request
+from relay.errors import BadRequest
+
+
+@pytest.mark.parametrize(
+    ("url", "target", "transport"),
+    [
+        ("/demo?jwt=x", "/demo?jwt=x", "webtransport"),
+        ("//demo?jwt=x", "//demo?jwt=x", "webtransport"),
+        ("demo#a?jwt=x", "demo#a?jwt=x", "webtransport"),
+        ("/demo?from=https://a", "/demo?from=https://a", "webtransport"),
+        ("", "", "webtransport"),
+        ("https://h:4443/demo?jwt=x#part", "/demo?jwt=x", "webtransport"),
+        ("HTTP://h", "", "webtransport"),
+        ("moqt://h//demo?jwt=%zz", "//demo?jwt=%zz", "quic"),
+    ],
+)
+def test_path_and_query_as_dialled(url: str, target: str, transport: str) -> None:
+    assert dialled(url) == Request(target=target, transport=transport)
+
+
+def test_how_somebody_comes_may_be_said() -> None:
+    assert dialled("moqt://h/demo", "http").transport == "http"
+
+
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("ftp://h/demo", "expected a path, or a URL"),
+        ("https://[::1/demo", "expected a path or a URL"),
+        ("/de\nmo", "control characters"),
+        ("https://h/de\tmo", "control characters"),
+        ("/demo?jwt=\x9b", "control characters"),
+    ],
+)
+def test_what_cannot_be_dialled(url: str, why: str) -> None:
+    with pytest.raises(BadRequest, match=why):
+        dialled(url)
