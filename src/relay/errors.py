@@ -28,6 +28,8 @@ module must not know who raises what, nor how a code is mapped to a transport.
     └── ConfigError             the operator's settings cannot be obeyed
 """
 
+from typing import Self
+
 
 class RelayError(Exception):
     """Anything this program raises on purpose; any other exception that escapes is a bug."""
@@ -81,6 +83,13 @@ class Refused(RelayError):
     code = 6
     session_code = 2
     status = 403
+    denial_id = ""
+    """What the stranger is told: the log has the reason under it. Empty where there is none."""
+
+    def known_as(self, id: str) -> Self:
+        """This refusal, to be told with the id that the log explains."""
+        self.denial_id = id
+        return self
 
 
 class BadRequest(Refused):

@@ -112,8 +112,10 @@ def test_refresh_changes_a_running_session(running: Any, minted: Any) -> None:
                 narrow = await refresh(id, minted(get=("b",), sub="me"))
                 assert narrow.status_code == 200
                 await until(lambda: viewer.origin.find(Path("a/x")) is None, 1)
-                assert (await refresh(id, minted(sub="thief"))).status_code == 403
-                assert (await refresh(id, minted("else", sub="me"))).status_code == 401
+                thief = await refresh(id, minted(sub="thief"))
+                assert (thief.status_code, thief.json()["id"]) == (403, id)
+                away = await refresh(id, minted("else", sub="me"))
+                assert (away.status_code, len(away.json()["id"])) == (401, 12)
                 assert (await refresh("nobody", full)).status_code == 404
                 await asyncio.sleep(3)
                 assert not viewer.lost.done()  # the first token's end is no longer the session's
@@ -245,6 +247,23 @@ def test_the_operator_has_a_decision_explained(running: Any, minted: Any) -> Non
             assert relay.door.guests == {}
             for headers in ({}, {"authorization": f"Bearer {token}"}):
                 assert (await web.post(url, json=question, headers=headers)).status_code == 401
+
+    asyncio.run(main())
+
+
+def test_a_refused_credential_is_told_the_id_that_the_log_explains(
+    running: Any, minted: Any
+) -> None:
+    async def main() -> None:
+        async with running() as relay, httpx.AsyncClient() as web:
+            logged: list[str] = []
+            relay.house.log = lambda event, **facts: logged.append(str(facts.get("id")))
+            bearer = {"authorization": f"Bearer {minted(ttl=-600)}"}
+            for method, path in (("POST", "/ticket"), ("GET", "/session")):
+                answer = await web.request(method, http(relay, path), headers=bearer)
+                assert answer.status_code == 401
+                assert answer.json()["id"] == answer.headers["x-request-id"]
+                assert answer.json()["id"] in logged
 
     asyncio.run(main())
 

@@ -168,7 +168,8 @@ def test_tickets_and_sessions_are_of_the_whole_relay(plain: Any, signer: Any) ->
                 other = {"authorization": f"Bearer {sub_token(signer, 'you')}"}
                 for each in found:
                     path = f"/session/{each['id']}/refresh"
-                    assert (await web.post(path, headers=other)).status_code == 403
+                    refused = await web.post(path, headers=other)
+                    assert (refused.status_code, refused.json()["id"]) == (403, each["id"])
                 assert (await web.post("/session/nobody/refresh")).status_code == 404
             assert relay.welcomed().keys() == {0, 1}
 

@@ -204,8 +204,9 @@ async def _answered(answer: _Answer, request: Request, limits: PublicLimits) -> 
     except TimeoutError:
         return _turned_away(request, 504)
     except RelayError as error:
-        detail = str(error) if isinstance(error, BadRequest) else ""
-        refusal = _refusal(_status(error), getattr(error, "denial_id", ""), detail)
+        denial_id = error.denial_id if isinstance(error, Refused) else ""
+        detail = str(error) if isinstance(error, BadRequest) and not denial_id else ""
+        refusal = _refusal(_status(error), denial_id, detail)
         if isinstance(error, OverQuota) and error.wait > 0.0:
             refusal.headers["retry-after"] = str(math.ceil(error.wait))
         return refusal

@@ -15,7 +15,7 @@ from pathlib import Path as File
 from typing import Any
 
 from relay import errors
-from relay.errors import BadRequest, RelayError, Unavailable
+from relay.errors import BadRequest, Refused, RelayError, Unavailable
 from relay.net.steer import WHOLE, Share
 
 TIMEOUT = 5.0
@@ -130,7 +130,7 @@ class Colleagues:
                 raise BadRequest(f"no such question: {name!r}")
             return {"answer": await self._answers[name](*arguments)}
         except RelayError as error:
-            return {"error": [type(error).__name__, str(error)]}
+            return {"error": [type(error).__name__, str(error), getattr(error, "denial_id", "")]}
 
 
 def _packed(said: Any) -> bytes:
@@ -148,9 +148,10 @@ async def _read(reader: asyncio.StreamReader) -> Any:
     return json.loads(await reader.readexactly(size))
 
 
-def _error(name: str, text: str) -> RelayError:
+def _error(name: str, text: str, denial_id: str = "") -> RelayError:
     """The error that a colleague met."""
     kind = getattr(errors, name, RelayError)
     if not (isinstance(kind, type) and issubclass(kind, RelayError)):
         kind = RelayError
-    return kind(text)
+    error = kind(text)
+    return error.known_as(denial_id) if isinstance(error, Refused) else error

@@ -20,7 +20,7 @@ from relay.auth.grant import Grant
 from relay.auth.issue import read_wish
 from relay.auth.needs import needs
 from relay.auth.reason import Refusal
-from relay.errors import Forbidden, NotFound, Refused, Unroutable
+from relay.errors import Forbidden, NotFound, Unroutable
 from relay.model.board import Way
 from relay.path import ROOT, Path
 from relay.peer.judgement import Judgement, is_same_holder, refusal
@@ -63,15 +63,6 @@ class Verdict:
         return self.judgement.grant
 
 
-class Told(Refused):
-    """A refusal whose id the stranger is told."""
-
-    def __init__(self, error: Refused, id: str) -> None:
-        super().__init__(str(error))
-        self.status = error.status
-        self.denial_id = id
-
-
 class Face:
     """What the HTTP faces may ask of the relay."""
 
@@ -101,7 +92,7 @@ class Face:
         request = Request(target="/", bearer=bearer, transport="http")
         judgement = await self.relay.door.consider(request, remote)
         if judgement.grant is None:
-            raise refusal(judgement)
+            raise refusal(judgement).known_as(judgement.id)
         await arrive(self.relay.house, judgement.grant.tenant)
         ticket = await self.relay.desk.make_ticket(judgement.grant)
         return {"ticket": ticket.text, "expires": ticket.expires}
@@ -122,7 +113,7 @@ class Face:
         judgement = await self.relay.door.consider(request, remote)
         grant = judgement.grant
         if grant is None:
-            raise Told(refusal(judgement), judgement.id)
+            raise refusal(judgement).known_as(judgement.id)
         await arrive(self.relay.house, grant.tenant)
         audit = self.relay.house.audit
         try:
@@ -134,7 +125,7 @@ class Face:
             )
             said = {"reason": reason.code, "why": f"login: {reason.text}"}
             audit("deny", grant=grant, id=judgement.id, remote=remote, **said)
-            raise Told(error, judgement.id) from None
+            raise error.known_as(judgement.id) from None
         why = f"token {issued.jti} until {issued.expires}"
         audit("issue", grant=grant, id=judgement.id, remote=remote, why=why)
         return issued.members()
@@ -146,7 +137,7 @@ class Face:
         judgement = await self.relay.door.consider(request, remote)
         grant = judgement.grant
         if grant is None:
-            raise refusal(judgement)
+            raise refusal(judgement).known_as(judgement.id)
         if grant.anonymous:
             return [], []
         whose = grant.subject, grant.tenant, grant.jti
@@ -295,10 +286,13 @@ def held(
 
 async def refresh(relay: Relay, id: str, bearer: str, remote: str) -> dict[str, Any]:
     """Other rights for a session that runs here. Raises `Unroutable` when it does not."""
-    judgement = await relay.door.refresh(id, bearer, remote)
+    try:
+        judgement = await relay.door.refresh(id, bearer, remote)
+    except Forbidden as error:
+        raise error.known_as(id) from None
     grant = judgement.grant
     if grant is None:
-        raise refusal(judgement)
+        raise refusal(judgement).known_as(judgement.id)
     return {
         "publish": list(grant.publish),
         "subscribe": list(grant.subscribe),
