@@ -235,7 +235,9 @@ def wait() -> Callable[[Callable[[], Any]], Awaitable[None]]:
 class Bench:
     """A served connection and a plain QUIC client in one process, with a clock of their own."""
 
-    def __init__(self, limits: QuicLimits | None = None, alpn: str = "h3") -> None:
+    def __init__(
+        self, limits: QuicLimits | None = None, alpn: str = "h3", settings: bool = True
+    ) -> None:
         self.time = 1000.0
         self.limits = limits or QuicLimits()
         self.visits: list[Visit] = []
@@ -251,7 +253,10 @@ class Bench:
         self.server = Connection(self, engine, self.limits, ("192.0.2.1", 1), self._begin)
         self.client.connect(("192.0.2.2", 2), self.time)
         self.pump()
-        self.h3 = H3Connection(self.client, enable_webtransport=True) if alpn == "h3" else None
+        self.h3: H3Connection | None = None
+        """The client's HTTP/3, once its SETTINGS are sent."""
+        if alpn == "h3" and settings:
+            self.h3 = H3Connection(self.client, enable_webtransport=True)
         self.pump()
 
     def _begin(self, connection: Connection, alpn: str) -> Application:

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 from aioquic.buffer import encode_uint_var
+from aioquic.h3.connection import H3Connection
 from aioquic.quic.events import (
     DatagramFrameReceived,
     StopSendingReceived,
@@ -187,6 +188,54 @@ def test_a_stream_of_an_unknown_session_is_refused_however_long_it_is(bench, uni
     assert not heard.streams
     assert room.closed_with() is None
     assert not room.server.application._stopped
+
+
+def sent(room) -> None:
+    """Whatever the client has to say arrives, and is not looked at yet."""
+    packets = [data for data, _ in room.client.datagrams_to_send(room.time)]
+    room.server.feed(packets, ("192.0.2.1", 1), room.time)
+
+
+@pytest.mark.parametrize("critical", [3, 7, 11])
+def test_a_critical_stream_that_is_stopped_right_after_a_request(bench, critical) -> None:
+    room = bench()
+    room.h3.send_headers(
+        room.client.get_next_available_stream_id(),
+        [
+            (b":method", b"CONNECT"),
+            (b":scheme", b"https"),
+            (b":authority", b"relay.example"),
+            (b":path", b"/demo"),
+            (b":protocol", b"webtransport"),
+        ],
+    )
+    sent(room)
+    room.client.stop_stream(critical, 0)
+    room.pump()
+    assert room.closed_with() == codes.H3_CLOSED_CRITICAL_STREAM
+    assert not room.errors
+
+
+def test_a_critical_stream_that_is_stopped_right_after_settings(bench) -> None:
+    room = bench(settings=False)
+    room.h3 = H3Connection(room.client, enable_webtransport=True)
+    sent(room)
+    room.client.stop_stream(7, 0)
+    room.pump()
+    assert room.closed_with() == codes.H3_CLOSED_CRITICAL_STREAM
+    assert not room.errors
+
+
+def test_a_critical_stream_that_is_stopped_right_after_a_reset(bench) -> None:
+    room = bench()
+    session, _, heard = room.session()
+    room.client.reset_stream(session, 0x10C)
+    sent(room)
+    room.client.stop_stream(11, 0)
+    room.pump()
+    assert room.closed_with() is not None
+    assert len(heard.lost) == 1
+    assert not room.errors
 
 
 def test_a_session_id_that_no_session_can_have(bench) -> None:

@@ -173,6 +173,11 @@ class Engine(ShortWay):
         stream = self._streams.get(stream_id)
         return stream is not None and not stream.receiver.is_finished
 
+    def is_reset(self, stream_id: int) -> bool:
+        """Whether our half of the stream broke off: we did so, or the peer asked for it."""
+        stream = self._streams.get(stream_id)
+        return stream is not None and stream.sender._reset_error_code is not None
+
     # What it is asked to do
 
     def open_stream(self, uni: bool, head: bytes = b"") -> int | None:

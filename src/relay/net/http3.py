@@ -15,8 +15,9 @@ import pylsqpack
 from aioquic.h3.connection import H3Connection
 from aioquic.h3.connection import ProtocolError as Http3Error
 from aioquic.h3.events import DataReceived, H3Event, HeadersReceived
-from aioquic.quic.events import StreamDataReceived, StreamReset
+from aioquic.quic.events import QuicEvent, StreamDataReceived, StreamReset
 
+from relay.net.codes import H3_CLOSED_CRITICAL_STREAM
 from relay.net.engine import Engine
 
 ENABLE_CONNECT = 0x8
@@ -101,6 +102,7 @@ class Http3(H3Connection):
 
     def __init__(self, engine: Engine) -> None:
         super().__init__(engine, enable_webtransport=True)
+        self._engine = engine
         self._decoder = pylsqpack.Decoder(0, 0)
 
     def _get_local_settings(self) -> dict[int, int]:
@@ -140,6 +142,17 @@ class Http3(H3Connection):
     def owns(self, stream: int) -> bool:
         """Whether HTTP/3 keeps state of the stream."""
         return stream in self._stream
+
+    def handle_event(self, event: QuicEvent) -> list[H3Event]:
+        """What the library makes of an event. It answers on critical streams of ours, which the
+        peer may have stopped in the same flight: that ends the connection."""
+        try:
+            return super().handle_event(event)
+        except RuntimeError:
+            if not any(self._engine.is_reset(each) for each in self.critical if each is not None):
+                raise
+            self._engine.end(H3_CLOSED_CRITICAL_STREAM, "the peer stopped a critical stream")
+            return []
 
     def feed(self, stream: int, data: bytes, fin: bool) -> list[HeadersReceived | DataReceived]:
         """Bytes of a stream of HTTP/3's."""
