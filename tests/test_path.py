@@ -72,6 +72,13 @@ def test_too_much_is_refused() -> None:
         Path("a" * MAX_LENGTH).join("b")
 
 
+def test_the_longest_path_may_stand_at_the_root() -> None:
+    longest = Path("a" * MAX_LENGTH)
+    assert ROOT.join(longest) == longest.join(ROOT) == longest
+    with pytest.raises(BadRequest):
+        ROOT.join("a" * (MAX_LENGTH + 1))
+
+
 @pytest.mark.parametrize(
     ("path", "pattern", "covered"),
     [

@@ -51,7 +51,9 @@ class Path(str):
 
     def join(self, other: str) -> Path:  # type: ignore[override]
         """``other`` below this path. Raises `BadRequest` when the result is too long."""
-        return Path(f"{self}/{other}")
+        if not self:
+            return Path(other)
+        return Path(f"{self}/{other}") if other else self
 
     def is_under(self, prefix: Path) -> bool:
         """Whether this path is ``prefix`` or lies below it, on a segment border."""

@@ -61,6 +61,12 @@ def test_a_listing_is_sorted_text(house):
     assert ask(house, "/announced/demo").text == "a\na/c\nb\n"
 
 
+def test_an_announced_path_cannot_forge_another_line(house):
+    house.names = ["a\nb/c", "\x1b[2Jd", "e f", "g\x7f\x85\u2028", "h%0Aé"]
+    lines = ask(house, "/announced/demo").text.splitlines()
+    assert lines == ["%1B[2Jd", "a%0Ab/c", "e f", "g%7F%C2%85%E2%80%A8", "h%0Aé"]
+
+
 def test_an_empty_listing_is_empty(house):
     answer = ask(house, "/announced/demo")
     assert (answer.status_code, answer.text) == (200, "")
