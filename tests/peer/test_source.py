@@ -13,6 +13,7 @@ from relay.model.track import Demand, TrackInfo
 from relay.path import Path
 from relay.peer.local import Collector
 from relay.peer.settings import PeerSettings
+from relay.peer.watching import MAX_FETCHES
 from relay.quota import Limits, Override, QuotaSettings
 from relay.session import events
 from relay.wire.frame import FrameParser, Layout
@@ -331,3 +332,27 @@ def test_what_is_fetched_counts_against_the_tenant(make_world: Any) -> None:
     world.wait(3)
     assert Fetcher(viewer, 1).error is None
     assert not publisher.host.publishing.fetches
+
+
+def test_what_one_viewer_waits_for_costs_nobody_else_a_fetch(world: Any) -> None:
+    stage = Stage(world, groups=1)
+    stage.answer_by_hand()
+    other = world.connect()
+    greedy = [Fetcher(stage.viewer, 100 + number) for number in range(MAX_FETCHES + 1)]
+    assert [each for each in greedy if each.error] == greedy[-1:]
+    assert len(stage.asked) == MAX_FETCHES
+    fetched = Fetcher(other, 7)
+    assert (fetched.error, stage.asked[-1].group) == (None, 7)
+    shared = Fetcher(other, 100)
+    assert (shared.error, len(stage.asked)) == (None, MAX_FETCHES + 1)
+    greedy[0].leave()
+    greedy[1].leave()
+    assert Fetcher(stage.viewer, 300).error is None
+
+
+def test_a_relay_fetches_for_all_who_watch_there(world: Any) -> None:
+    stage = Stage(world, groups=1)
+    stage.answer_by_hand()
+    stage.viewer.host.scope.is_relay = True
+    asked = [Fetcher(stage.viewer, 100 + number) for number in range(MAX_FETCHES + 1)]
+    assert not [each for each in asked if each.error]

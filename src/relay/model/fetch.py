@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from relay.model.broadcast import FetchSource, Source
     from relay.model.track import Track
 
-MAX_FETCHES = 64
-"""Groups of one track that are being fetched at a time; one more fails with `LimitExceeded`."""
+MAX_FETCHES = 4096
+"""Groups of one track that are being fetched at a time; one more fails with `LimitExceeded`. What
+one session may ask for is far less (`relay.peer.watching`), so that nobody takes it all."""
 
 
 class Fetcher(Protocol):

@@ -178,6 +178,10 @@ class Track:
                 self.broadcast.traffic.came.fetches += 1
                 source.fetch(self, sequence, priority)
 
+    def is_fetching(self, sequence: int) -> bool:
+        """Whether a source is asked for the group, and it is not complete."""
+        return sequence in self._fetches
+
     def unfetch(self, sequence: int, fetcher: Fetcher) -> None:
         """The fetcher waits, or reads, no longer; after the last one the source need not go on.
 

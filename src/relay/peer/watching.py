@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from relay.errors import Cancelled, RelayError, Unroutable
+from relay.errors import Cancelled, LimitExceeded, RelayError, Unroutable
 from relay.model.scope import Scope, ScopeWatch
 from relay.model.track import Demand, Track
 from relay.model.traffic import Side, Traffic
@@ -22,6 +22,11 @@ from relay.wire.frame import Excerpt
 
 if TYPE_CHECKING:
     from relay.peer.guest import Guest
+
+
+MAX_FETCHES = 64
+"""Groups of one track that one session may have its publisher asked for at a time; one more is
+refused to that session alone."""
 
 
 class Watching:
@@ -219,6 +224,7 @@ class Watching:
         """The peer wants one group, or some frames of it."""
         try:
             track = self.find(event.broadcast, event.track)
+            self.require_fetch(track, event.group)
         except RelayError as error:
             self.session.reset(event.stream, error.code)
             return
@@ -228,6 +234,18 @@ class Watching:
             fetching.excerpt = Excerpt(self.session.layout, event.first_frame, event.last_frame)
         self.fetchings[event.stream] = fetching
         track.fetch(event.group, fetching, self.guest.clock(), event.priority)
+
+    def require_fetch(self, track: Track, sequence: int) -> None:
+        """Raises `LimitExceeded` when the peer waits for too many groups of a track already; one
+        that is at hand may always be had. A relay asks for all who watch there, and bounds them."""
+        scope = self.guest.scope
+        if len(self.fetchings) < MAX_FETCHES or sequence in track.groups:
+            return
+        if self.guest.is_near or (scope is not None and scope.is_relay):
+            return
+        asked = {each.sequence for each in self.fetchings.values() if each.track is track}
+        if sequence not in asked and sum(map(track.is_fetching, asked)) >= MAX_FETCHES:
+            raise LimitExceeded(f"more than {MAX_FETCHES} fetches of one track by one session")
 
     # -- streams -----------------------------------------------------------------------------
 
