@@ -1,0 +1,79 @@
+"""What is never written to the log, and what always is."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+import structlog
+
+from relay.config import load
+from relay.server.log import hide_credentials, write_log
+
+JWT = f"eyJhbGciOiJIUzI1NiJ9.eyJyb290IjoiZGVtbyJ9.{'s' * 43}"
+API_TOKEN = f"mq_{'a' * 12}_{'B' * 43}"
+API_KEY = "KeT3PYoTnUCeyHUobMF7wkgD.EDJ95kRSIhT"
+
+
+def written(value: Any) -> Any:
+    return hide_credentials(None, "info", {"event": "refused", "path": value})["path"]
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [
+        (f"/demo&jwt={JWT}", "/demo&jwt=(credential)"),
+        (f"/demo/{JWT}/video", "/demo/(credential)/video"),
+        (f"/{API_TOKEN}", "/(credential)"),
+        (f"/demo&ticket={'t' * 43}&x=1", "/demo&ticket=(credential)&x=1"),
+        (f"/demo&jwt={API_KEY}", "/demo&jwt=(credential)"),
+        (f"/demo&JWT%3D{API_KEY}", "/demo&JWT%3D(credential)"),
+        (f"the server says: no, {JWT} is stale", "the server says: no, (credential) is stale"),
+        (f"room.{JWT}", "room.(credential)"),
+        (f"jwt_{JWT[:-43]}", "(credential)"),
+        (["a", (f"?token={API_TOKEN}",)], ["a", ["?token=(credential)"]]),
+        ({"why": JWT}, {"why": "(credential)"}),
+    ],
+)
+def test_a_credential_is_not_written_wherever_it_stands(said: Any, kept: Any) -> None:
+    assert written(said) == kept
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "/demo/room.one/eyJoe.mp4",
+        "mq_abcdefABCDEF",
+        "connect with a token as ?jwt=…, or set auth.public",
+        "cost=3",
+        "ab" * 32,
+        7,
+        None,
+        ["a/**"],
+    ],
+)
+def test_what_is_no_credential_stays(said: Any) -> None:
+    assert written(said) == said
+
+
+def test_long_texts_do_not_take_long() -> None:
+    began = time.monotonic()
+    for piece in ("eyJ", "eyJ.", "-eyJ", "jwt=", "mq_"):
+        written(piece * 30_000)
+    assert time.monotonic() - began < 2
+
+
+def test_nor_does_one_leave_with_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    flags = {"server.tls.generate": ["localhost"], "auth.public": ["anon"], "log.format": "json"}
+    write_log(load(None, flags, {}).settings)
+    try:
+        raise ValueError(f"/demo&jwt={JWT}")
+    except ValueError:
+        structlog.get_logger().exception("internal error", path=f"/{API_TOKEN}")
+    finally:
+        structlog.reset_defaults()
+    line = capsys.readouterr().err
+    assert "Traceback" in line
+    assert JWT not in line
+    assert API_TOKEN not in line
