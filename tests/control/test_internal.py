@@ -84,15 +84,34 @@ def test_workers_that_did_not_answer_are_named() -> None:
     asyncio.run(ask())
 
 
-@pytest.mark.parametrize("header", ["origin", "sec-fetch-site"])
-@pytest.mark.parametrize("path", ["/drain", "/sessions/revalidate"])
-def test_a_page_in_a_browser_changes_nothing(path: str, header: str) -> None:
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"origin": "http://evil.example.com"},
+        {"sec-fetch-site": "same-origin"},
+        {"host": "rebound.example.com:4441"},
+    ],
+)
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/health"),
+        ("GET", "/sessions"),
+        ("POST", "/sessions/revalidate"),
+        ("GET", "/nodes"),
+        ("GET", "/metrics"),
+        ("GET", "/routes"),
+        ("GET", "/routes/a"),
+        ("POST", "/drain"),
+    ],
+)
+def test_a_page_in_a_browser_gets_nothing(method: str, path: str, headers: dict[str, str]) -> None:
     ward = Ward()
 
     async def ask() -> httpx.Response:
         transport = httpx.ASGITransport(app=internal_app(ward))
-        async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
-            return await client.post(path, headers={header: "http://evil.example.com"})
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+            return await client.request(method, path, headers=headers)
 
     assert asyncio.run(ask()).status_code == 403
     assert (ward.asked, ward.is_leaving) == ([], False)

@@ -218,6 +218,20 @@ def test_a_page_in_a_browser_gets_nothing(desk):
     assert "access-control-allow-origin" not in answer.headers
 
 
+def test_a_page_whose_name_was_made_to_point_here_gets_nothing(desk):
+    async def visit(host):
+        face = httpx.ASGITransport(sidecar_app(desk, SidecarSettings()))
+        async with httpx.AsyncClient(transport=face, base_url="http://127.0.0.1") as http:
+            headers = {"host": host}
+            return [
+                (await http.get(path, headers=headers)).status_code for path in ("/", "/health")
+            ]
+
+    assert asyncio.run(visit("rebound.example:4440")) == [403, 403]
+    for host in ("127.0.0.1:4440", "[::1]:4440", "localhost:4440"):
+        assert asyncio.run(visit(host)) == [200, 200]
+
+
 def test_other_addresses_and_methods(desk):
     async def visit(http):
         return [

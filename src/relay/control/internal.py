@@ -1,12 +1,13 @@
 """What only this machine may ask: the mesh, an end in good order, sessions on another's word.
 
-It is unauthenticated and therefore listens on loopback only, and what changes anything is refused
-to pages in a browser; an authorization server beside the relay uses it to have grants looked at
-again at once. This module must not know what a grant is, or a link.
+It is unauthenticated and therefore listens on loopback only, and a page in a browser gets nothing;
+an authorization server beside the relay uses it to have grants looked at again at once. This module
+must not know what a grant is, or a link.
 """
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
 from starlette.applications import Starlette
@@ -14,12 +15,15 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from relay.auth.browser import may_be_a_page
 from relay.control.asking import raw_path
 from relay.control.silence import named
 from relay.errors import BadRequest, Forbidden, RelayError
 
 METRICS = "text/plain; version=0.0.4; charset=utf-8"
 """The media type of the numbers."""
+
+Answer = Callable[[Request], Awaitable[Response]]
 
 
 class Ward(Protocol):
@@ -70,7 +74,6 @@ def internal_app(ward: Ward) -> Starlette:
         return JSONResponse(ward.routes(raw_path(request)[len("/routes") :]))
 
     async def drain(request: Request) -> Response:
-        require_no_page(request)
         return JSONResponse({"sessions": await ward.drain()}, status_code=202)
 
     async def sessions(request: Request) -> Response:
@@ -78,7 +81,6 @@ def internal_app(ward: Ward) -> Starlette:
         return JSONResponse(found, headers=named(silent))
 
     async def revalidate(request: Request) -> Response:
-        require_no_page(request)
         return JSONResponse({"sessions": await ward.revalidate(query(request))}, status_code=202)
 
     async def refused(request: Request, error: Exception) -> Response:
@@ -86,19 +88,24 @@ def internal_app(ward: Ward) -> Starlette:
         return PlainTextResponse(f"{error}\n", status_code=status)
 
     addresses = [
-        Route("/health", health),
-        Route("/sessions", sessions),
-        Route("/sessions/revalidate", revalidate, methods=["POST"]),
-        Route("/nodes", nodes),
-        Route("/metrics", metrics),
-        Route("/routes", routes),
-        Route("/routes/{prefix:path}", routes),
-        Route("/drain", drain, methods=["POST"]),
+        Route("/health", _for_programs(health)),
+        Route("/sessions", _for_programs(sessions)),
+        Route("/sessions/revalidate", _for_programs(revalidate), methods=["POST"]),
+        Route("/nodes", _for_programs(nodes)),
+        Route("/metrics", _for_programs(metrics)),
+        Route("/routes", _for_programs(routes)),
+        Route("/routes/{prefix:path}", _for_programs(routes)),
+        Route("/drain", _for_programs(drain), methods=["POST"]),
     ]
     return Starlette(routes=addresses, exception_handlers={BadRequest: refused, Forbidden: refused})
 
 
-def require_no_page(request: Request) -> None:
-    """A page may send such a request without being asked, so it is refused to all of them."""
-    if "origin" in request.headers or "sec-fetch-site" in request.headers:
-        raise Forbidden("not from a page in a browser")
+def _for_programs(answer: Answer) -> Answer:
+    """``answer``, refused to pages: they ask without anybody's having wanted it."""
+
+    async def answered(request: Request) -> Response:
+        if may_be_a_page(request.headers, (request.scope.get("server") or ("",))[0]):
+            raise Forbidden("not for a page in a browser, nor under a name but localhost")
+        return await answer(request)
+
+    return answered

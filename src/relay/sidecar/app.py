@@ -22,6 +22,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from relay.auth.browser import may_be_a_page
 from relay.auth.certificate import Certificate
 from relay.auth.compact import parse_object
 from relay.auth.decide import Decision
@@ -126,7 +127,7 @@ async def _answered(
 ) -> Response:
     """One request within its time; every error of ours becomes a status here and only here."""
     try:
-        if "origin" in request.headers:
+        if may_be_a_page(request.headers, (request.scope.get("server") or ("",))[0]):
             raise _No(403, "browser")
         async with asyncio.timeout(settings.request_timeout):
             return await answer(request)
