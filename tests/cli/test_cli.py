@@ -90,6 +90,30 @@ def test_a_bug_is_not_hidden(error):
         relay.cli._enter(failing, "relay")
 
 
+@pytest.mark.parametrize(
+    ("words", "status", "line"),
+    [
+        (["records", "revoke", "--sub", b"caf\xe9"], 2, "relay: argument 4 is not UTF-8 text"),
+        (["quotas", "clear", b"caf\xe9"], 2, "relay: argument 3 is not UTF-8 text"),
+        (["token", "generate", "--root", b"\xff"], 2, "relay: argument 4 is not UTF-8 text"),
+        (["admin", "--url", "http://[", "sessions", "list"], 2, "Error: --url: expected a URL"),
+        (["routes", "http://["], 2, "Error: the URL is malformed: Invalid IPv6 URL"),
+        (["routes", "http://h:x/"], 2, "Error: the URL is malformed: "),
+        (["check", "a" * 300], 2, "Error: no such file: aaa"),
+    ],
+)
+def test_what_no_shell_should_hand_over_is_one_line(words, status, line):
+    done = call(*words)
+    assert done.returncode == status
+    assert done.stderr.splitlines()[-1].startswith(line)
+    assert "Traceback" not in done.stderr
+
+
+def test_other_letters_are_welcome():
+    done = call("token", "generate", "--root", "café/🎥", "--publish", "")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_help_names_the_commands():
     said = CliRunner().invoke(relay.cli.relay, ["--help"]).output
     assert all(f"  {name} " in said for name in ("run", "publish", "subscribe", "token"))

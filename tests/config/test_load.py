@@ -484,6 +484,11 @@ def test_a_wrong_variable_is_one_line(folder, variable, line):
     assert folder.complaints(OPEN, {variable: "x"}) == [line]
 
 
+@pytest.mark.parametrize("name", ["MOQ_AUTH__API_KEYS", "MOQ_AUTH__KEYS"])
+def test_brackets_without_end_in_the_environment_are_one_line(folder, name):
+    assert folder.complaints(OPEN, {name: "[" * 100_000}) == [f"{name}: not valid JSON"]
+
+
 @settings(
     max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )

@@ -113,6 +113,7 @@ def _enter(command: click.Command, program: str) -> None:
     # What the QUIC library says about a connection the rooms below say in words of ours.
     logging.getLogger("quic").setLevel(logging.CRITICAL)
     try:
+        _require_text(sys.argv[1:])
         status = command.main(prog_name=program, standalone_mode=False, **SETTINGS)
     except click.ClickException as error:
         error.show()
@@ -124,6 +125,13 @@ def _enter(command: click.Command, program: str) -> None:
     except BaseExceptionGroup as group:
         status = _complain_together(group)
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _require_text(arguments: list[str]) -> None:
+    """Raises `ConfigError` for bytes that are no UTF-8: no name, path or claim can hold them."""
+    for number, argument in enumerate(arguments, 1):
+        if not argument.isascii() and any("\ud800" <= letter <= "\udfff" for letter in argument):
+            raise ConfigError(f"argument {number} is not UTF-8 text")
 
 
 def _complain(error: BaseException) -> int:

@@ -59,8 +59,12 @@ def _where() -> Where:
     url, token = (None, None) if ctx is None else ctx.obj
     if not url:
         raise click.UsageError("--url is missing: which relay? Such as http://127.0.0.1:4443")
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    try:
+        parts = urlsplit(url)
+        is_address = parts.scheme in ("http", "https") and bool(parts.hostname)
+    except ValueError:
+        is_address = False
+    if not is_address:
         raise click.UsageError("--url: expected a URL with http or https and a host")
     token = token or os.environ.get(OPERATOR, "").strip()
     if not token:

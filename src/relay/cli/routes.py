@@ -19,7 +19,11 @@ from relay.errors import RelayError
 def routes(url: str, token: str | None, as_json: bool) -> None:
     """List what exists below the path of URL (http:// or https://): routes declared, tracks
     published by HTTP, broadcasts announced."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError as error:
+        raise click.UsageError(f"the URL is malformed: {error}") from None
     if parts.scheme not in ("http", "https"):
         raise click.UsageError("the URL begins with http:// or https://")
     path = "/routes" + parts.path.rstrip("/")
@@ -28,7 +32,7 @@ def routes(url: str, token: str | None, as_json: bool) -> None:
     headers = {"authorization": f"Bearer {token}"} if token else {}
     try:
         answer = httpx.get(asked, headers=headers, timeout=10.0)
-    except httpx.HTTPError as error:
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise RelayError(f"no answer: {type(error).__name__}") from None
     if answer.status_code != 200:
         id = answer.headers.get("x-request-id", "")

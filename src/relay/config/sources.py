@@ -182,7 +182,10 @@ def decoded(name: str, text: str) -> Any:
     if not listed:
         return text
     if text.lstrip()[:1] in ("[", "{"):
-        return json.loads(text)
+        try:
+            return json.loads(text)
+        except RecursionError:
+            raise ValueError("nested too deeply") from None
     items = [item.strip() for item in text.split(",")]
     return items[0] if len(items) == 1 and name in names.WHOLE else items
 
