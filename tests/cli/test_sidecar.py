@@ -183,6 +183,6 @@ def test_tokens_that_relays_on_the_store_issue_are_taken(folder):
         asked = GUEST | {"query": f"jwt={token}"}
         assert httpx.post(f"http://{host}:{port}/", json=asked).status_code == 200
     finally:
-        process.send_signal(signal.SIGTERM)
+        process.send_signal(signal.SIGHUP)
         _, log = process.communicate(timeout=10)
     assert process.returncode == 0, log

@@ -126,12 +126,26 @@ async def guest(station: Station) -> Any:
         yield client
 
 
-def test_sigterm_gives_sessions_their_time_and_the_status_is_zero(stations: Any) -> None:
+@pytest.mark.parametrize(
+    "numbers",
+    [
+        (signal.SIGTERM,),
+        (signal.SIGHUP,),
+        (signal.SIGHUP, signal.SIGHUP),
+        (signal.SIGTERM, signal.SIGHUP),
+        (signal.SIGHUP, signal.SIGTERM),
+    ],
+)
+def test_sigterm_and_a_hangup_give_sessions_their_time(stations: Any, numbers: Any) -> None:
+    """One after the other is what a closed terminal or a service's end sends, and no haste."""
+
     async def main() -> None:
         (station,) = stations(1)
         began = time.monotonic()
         async with guest(station) as client:
-            station.signal(signal.SIGTERM)
+            for number in numbers:
+                station.signal(number)
+                await asyncio.sleep(0.1)
             await asyncio.sleep(1)
             assert not client.lost.done()
             with pytest.raises(SessionLost) as error:
@@ -145,7 +159,9 @@ def test_sigterm_gives_sessions_their_time_and_the_status_is_zero(stations: Any)
     asyncio.run(main())
 
 
-@pytest.mark.parametrize("numbers", [(signal.SIGTERM, signal.SIGTERM), (signal.SIGINT,)])
+@pytest.mark.parametrize(
+    "numbers", [(signal.SIGTERM, signal.SIGTERM), (signal.SIGHUP, signal.SIGINT), (signal.SIGINT,)]
+)
 def test_a_second_sigterm_or_a_sigint_does_not_wait(stations: Any, numbers: Any) -> None:
     async def main() -> None:
         (station,) = stations(1)
@@ -159,6 +175,19 @@ def test_a_second_sigterm_or_a_sigint_does_not_wait(stations: Any, numbers: Any)
         assert await asyncio.to_thread(station.wait) == 0
 
     asyncio.run(main())
+
+
+def test_nohup_is_respected(process: Any) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        relay = process()
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    relay.ready()
+    relay.program.send_signal(signal.SIGHUP)
+    with pytest.raises(subprocess.TimeoutExpired):
+        relay.program.wait(1)
+    assert relay.stop() == 0
 
 
 def test_relay_drain_does_the_same(stations: Any) -> None:

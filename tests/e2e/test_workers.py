@@ -265,14 +265,15 @@ def test_workers_do_not_outlive_their_crew(plain: Any) -> None:
         time.sleep(0.05)
 
 
-def test_sigint_and_sigterm_to_everybody(plain: Any) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_to_everybody_and_then_sigint(plain: Any, number: int) -> None:
     """Whoever stops a service tells each of its processes; that is told once all the same."""
     relay = plain()
 
     async def main() -> None:
         async with many(relay, "/anon", 2) as by_worker:
             for pid in (relay.pid(0), relay.pid(1), relay.process.program.pid):
-                os.kill(pid, signal.SIGTERM)
+                os.kill(pid, number)
             await until(lambda: len(relay.said("draining")) == 2)
             await asyncio.sleep(0.5)
             clients = by_worker[0] + by_worker[1]

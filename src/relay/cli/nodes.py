@@ -68,7 +68,7 @@ def nodes(url: str | None, config: File | None, as_json: bool, rates: float) -> 
 def drain(url: str | None, config: File | None, wait: float) -> None:
     """Have a relay stop in good order: nobody comes in, sessions are sent elsewhere, then it ends.
 
-    The same as SIGTERM. Waits until the relay no longer answers.
+    The same as SIGTERM or SIGHUP. Waits until the relay no longer answers.
     """
     base = _base(url, config)
     told = _ask("POST", f"{base}/drain")

@@ -11,7 +11,6 @@ import contextlib
 import ipaddress
 import json
 import os
-import signal
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path as File
@@ -137,10 +136,12 @@ async def _believe_relays(settings: Settings, keyring: Keyring, desk: Desk) -> N
 
 
 async def _serve(settings: Settings) -> None:
-    """Run until SIGTERM or SIGINT."""
+    """Run until SIGTERM, SIGHUP or SIGINT."""
+    from relay.server.endings import endings
+
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in endings():
         loop.add_signal_handler(number, stop.set)
     async with serving(settings) as address:
         secure = settings.sidecar.cert is not None

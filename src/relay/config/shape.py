@@ -122,8 +122,8 @@ class ServerSettings(Section):
     """``[server]``: where QUIC is taken."""
 
     drain: float = Field(default=10.0, ge=0.0, le=3600.0, allow_inf_nan=False)
-    """Most seconds for which sessions are left to go by themselves after SIGTERM or relay drain;
-    a second signal ends them at once, and so does SIGINT."""
+    """Most seconds for which sessions are left to go by themselves after SIGTERM, SIGHUP or
+    relay drain; a second SIGTERM ends them at once, and so does SIGINT."""
 
     goaway: str = ""
     """Where peers are sent when the relay stops, a URL; empty: nowhere in particular."""

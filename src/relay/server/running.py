@@ -13,6 +13,7 @@ from relay.config import Settings
 from relay.errors import ConfigError
 from relay.server import loop
 from relay.server.crew import Crew
+from relay.server.endings import endings
 from relay.server.log import write_log
 from relay.server.relay import Relay
 
@@ -21,17 +22,24 @@ Ready = Callable[[Relay | Crew], None]
 
 
 async def serve(settings: Settings, ready: Ready = lambda relay: None) -> None:
-    """Run until SIGTERM or SIGINT."""
+    """Run until SIGTERM, SIGHUP or SIGINT."""
     write_log(settings)
     relay = Relay(settings) if settings.server.count == 1 else Crew(settings)
     hurry = asyncio.Event()
 
+    hung_up = False
+
     def told(number: int) -> None:
-        if number == signal.SIGINT or relay.draining.is_set():
+        # A hangup comes twice when a terminal is closed, and beside SIGTERM, before it or after it,
+        # from some who stop services: that is no haste.
+        nonlocal hung_up
+        is_second = number == signal.SIGTERM and relay.draining.is_set() and not hung_up
+        if number == signal.SIGINT or is_second:
             hurry.set()
+        hung_up = number == signal.SIGHUP and not relay.draining.is_set()
         relay.draining.set()
 
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in endings():
         asyncio.get_running_loop().add_signal_handler(number, told, number)
     await relay.serve(hurry, ready)
 

@@ -23,7 +23,7 @@ from relay.server.vigil import SIGN
 
 def work() -> None:
     """Be a worker until told to stop. Raises `ConfigError`, `SystemExit`."""
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     if sys.stdin.isatty():
         raise ConfigError("a worker is started by relay run, not by hand")
