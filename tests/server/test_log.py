@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -64,16 +67,37 @@ def test_long_texts_do_not_take_long() -> None:
     assert time.monotonic() - began < 2
 
 
-def test_nor_does_one_leave_with_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+def begin() -> None:
     flags = {"server.tls.generate": ["localhost"], "auth.public": ["anon"], "log.format": "json"}
     write_log(load(None, flags, {}).settings)
+
+
+@pytest.fixture(autouse=True)
+def as_it_was() -> Iterator[None]:
+    yield
+    structlog.reset_defaults()
+
+
+def test_nor_does_one_leave_with_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    begin()
     try:
         raise ValueError(f"/demo&jwt={JWT}")
     except ValueError:
         structlog.get_logger().exception("internal error", path=f"/{API_TOKEN}")
-    finally:
-        structlog.reset_defaults()
     line = capsys.readouterr().err
     assert "Traceback" in line
     assert JWT not in line
     assert API_TOKEN not in line
+
+
+def test_a_terminal_that_was_closed_fails_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Closed(io.StringIO):
+        def write(self, line: str) -> int:
+            raise OSError(errno.EIO, "Input/output error")
+
+        def flush(self) -> None:
+            raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr("sys.stderr", Closed())
+    begin()
+    structlog.get_logger().warning("draining")

@@ -6,9 +6,10 @@ whoever quotes it. This module must not know what the events are about.
 
 from __future__ import annotations
 
+import contextlib
 import re
 import sys
-from typing import Any
+from typing import Any, TextIO, cast
 
 import structlog
 from structlog.typing import EventDict
@@ -69,8 +70,26 @@ def write_log(settings: Settings) -> None:
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         # A line in one write: several workers have the same standard error.
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(cast(TextIO, _Standing(sys.stderr))),
     )
+
+
+class _Standing:
+    """A stream that fails nobody: when a terminal is closed, or a disk full, lines are lost, and
+    the relay goes on or ends in good order."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, line: str) -> None:
+        """Write it if that can be done."""
+        with contextlib.suppress(OSError):
+            self._stream.write(line)
+
+    def flush(self) -> None:
+        """Write what is held back, if that can be done."""
+        with contextlib.suppress(OSError):
+            self._stream.flush()
 
 
 def hide_credentials(logger: Any, method: str, facts: EventDict) -> EventDict:
