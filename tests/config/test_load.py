@@ -166,6 +166,19 @@ def test_other_patterns_are_not_taken_for_names(folder, pattern):
     ]
 
 
+@pytest.mark.parametrize("pattern", ["/**", "/anon/**", "//**", "/*"])
+@pytest.mark.parametrize("form", ['"{}"', '["a", "{}"]', '{{ publish = "{}" }}'])
+def test_a_pattern_does_not_begin_with_a_slash(folder, pattern, form):
+    (line,) = folder.complaints(f"[auth]\npublic = {form.format(pattern)}\n")
+    assert 'a pattern does not begin with /: write "anon/**"' in line
+
+
+@pytest.mark.parametrize("prefix", ["anon", "/anon", "anon/", "/anon/", "anon/**"])
+def test_a_prefix_may_have_slashes_around_it(folder, prefix):
+    auth = folder.load(f'[auth]\npublic = "{prefix}"\n').settings.auth
+    assert auth.public.subscribe == ("anon",)
+
+
 def test_file_names_are_relative_to_the_file_and_else_to_the_working_directory(
     folder, tmp_path, monkeypatch
 ):

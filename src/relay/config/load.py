@@ -200,7 +200,12 @@ def _prefixes(value: Any, where: str, problems: list[str]) -> Any:
     if not isinstance(value, str):
         return value
     prefix = "" if value == "**" else value.removesuffix("/**")
-    if "*" in prefix:
+    if "*" in value and value.startswith("/"):
+        problems.append(
+            f'{where}: a pattern does not begin with /: write "anon/**" for what is below /anon, '
+            '"**" for everything'
+        )
+    elif "*" in prefix:
         problems.append(f"{where}: expected a prefix; of patterns only prefix/** is understood")
     return prefix
 
