@@ -19,6 +19,7 @@ from relay.net.dial import DialTls, dial
 
 NOW = datetime.datetime.now(datetime.UTC)
 DAY = datetime.timedelta(days=1)
+NAMES = [x509.DNSName("edge.example"), x509.RFC822Name("ops@example.org")]
 CLIENT = ExtendedKeyUsageOID.CLIENT_AUTH
 
 
@@ -48,7 +49,7 @@ class Authority:
         if (purpose := more.get("purpose")) is not None:
             builder = builder.add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
         if not ca:
-            names = [x509.DNSName("edge.example"), x509.RFC822Name("ops@example.org")]
+            names = more.get("names", NAMES)
             builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
         return builder.sign(self.key, hashes.SHA256())
 
@@ -75,6 +76,19 @@ def test_what_a_certificate_says(authority: Authority, tmp_path: Path) -> None:
     assert said.names == ("edge.example", "ops@example.org")
     assert said.fingerprint == made.fingerprint(hashes.SHA256()).hex()
     assert said.not_after == made.not_valid_after_utc.timestamp()
+
+
+def test_the_case_of_a_host_name_means_nothing_and_that_of_others_does(
+    authority: Authority, tmp_path: Path
+) -> None:
+    names = [
+        x509.DNSName("EDGE.Example"),
+        x509.UniformResourceIdentifier("spiffe://a/Edge"),
+        x509.RFC822Name("Ops@example.org"),
+    ]
+    made, _ = authority.issue(tmp_path, names=names)
+    said = examine(made, (), authority.pem).names
+    assert said == ("edge.example", "spiffe://a/Edge", "Ops@example.org")
 
 
 @pytest.mark.parametrize(

@@ -74,10 +74,15 @@ def _require_purpose(leaf: x509.Certificate) -> None:
 
 
 def _names(leaf: x509.Certificate) -> tuple[str, ...]:
-    """Its alternative names: DNS names, addresses, mail addresses and URIs."""
+    """Its alternative names: DNS names, in lower case since theirs means nothing (RFC 5280,
+    4.2.1.6), addresses, mail addresses and URIs."""
     try:
         found = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except (x509.ExtensionNotFound, ValueError):
         return ()
     kinds = (x509.DNSName, x509.RFC822Name, x509.UniformResourceIdentifier, x509.IPAddress)
-    return tuple(str(name.value) for name in found if isinstance(name, kinds))[:MAX_NAMES]
+    return tuple(_written(name) for name in found if isinstance(name, kinds))[:MAX_NAMES]
+
+
+def _written(name: x509.GeneralName) -> str:
+    return str(name.value).lower() if isinstance(name, x509.DNSName) else str(name.value)
