@@ -441,6 +441,7 @@ class Door:
         if guest is None or guest.grant is None:
             raise Unroutable(f"no session {id!r}")
         if self.authority is not None:
+            self.house.log("refresh refused", id=id, why="an authorization server decides")
             raise Forbidden("the authorization server refreshes sessions, not their holders")
         old = guest.grant
         request = Request(target=f"/{old.root}", bearer=bearer, transport="refresh")
