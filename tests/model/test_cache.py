@@ -124,3 +124,19 @@ def test_a_budget_of_nothing_still_serves_live(fakes):
         group.finish(0.0)
         assert (reader.data, reader.calls[-1]) == (b"xmore", "finished")
     assert viewer.sequences == [0, 1, 2]
+
+
+def test_a_group_that_was_asked_for_stays_longer_than_what_has_ended(fakes):
+    """Otherwise a tenant with room for one group could have none but the latest."""
+    setting = budget(fakes, 10)
+    setting.cache.limit_of = lambda tenant: int(1.5 * EACH)
+    setting.cache.obey()
+    fill(setting, 0, 1, 2)
+    assert list(setting.track.groups) == [2]
+    asked = setting.group(0, data=b"x" * 10 * KIB, end=False)
+    assert asked.error is None
+    assert list(setting.track.groups) == [0]
+    asked.write(b"x" * 10 * KIB, 1.0)
+    assert asked.error is not None, "it is more than the tenant may have"
+    assert setting.cache.used == 0
+

@@ -143,7 +143,7 @@ class Cache:
         if share is not None:
             share.used += charge
             if share.limit and share.used > share.limit:
-                self._make_room_in(share)
+                self._make_room_in(share, group)
         if self._all.used > self.settings.cache_bytes:
             self._make_room()
 
@@ -175,8 +175,16 @@ class Cache:
                 Lagged(f"live groups are over live_bytes ({self.settings.live_bytes})")
             )
 
-    def _make_room_in(self, share: Share) -> None:
+    def _make_room_in(self, share: Share, last: Group | None = None) -> None:
+        """Bring a tenant below its limit; ``last`` is what grew, which may be an old group that
+        somebody asked for: it goes after all others that have ended."""
         lagged = Lagged(f"the tenant is over quotas.cached_bytes ({share.limit})")
+        for line in (share.spare, share.rested):
+            while share.used > share.limit:
+                oldest = next((each for each in line if each is not last), None)
+                if oldest is None:
+                    break
+                oldest.evict(lagged)
         for line in (share.spare, share.rested, share.live):
             while line and share.used > share.limit:
                 next(iter(line)).evict(lagged)
