@@ -139,4 +139,3 @@ def test_a_group_that_was_asked_for_stays_longer_than_what_has_ended(fakes):
     asked.write(b"x" * 10 * KIB, 1.0)
     assert asked.error is not None, "it is more than the tenant may have"
     assert setting.cache.used == 0
-

@@ -26,6 +26,7 @@ from relay.net.gate import CID_LENGTH, VERSIONS, Admitted, Gate, read_header
 from relay.net.mtu import SAFE
 from relay.net.outbox import Outbox
 from relay.net.quic import QuicTransport
+from relay.net.resets import Resets
 from relay.net.settings import ListenSettings, QuicLimits
 from relay.net.steer import WHOLE, Share
 from relay.net.stray import Datagram, Strays
@@ -100,6 +101,7 @@ class Endpoint:
         self.sessions = self.sessions_total = self.handshakes_failed = 0
         self._door = door
         self._certificates = certificates
+        self._resets = Resets.of(certificates.current, CID_LENGTH) if certificates else None
         self._protocols = (*protocols, H3)
         self._on_error = on_error
         self._loop = asyncio.get_running_loop()
@@ -280,6 +282,7 @@ class Endpoint:
             if data and data[0] < 0x80:
                 connection = routes.get(data[1:_ID_END])
                 if connection is None:
+                    self._disown(sock, data, address, now)
                     continue
                 begun = runs.get(connection)
                 if begun is None:
@@ -391,6 +394,12 @@ class Endpoint:
             connection.feed([data], address, now)
         return connection
 
+    def _disown(self, sock: Socket, data: bytes, address: Address, now: float) -> None:
+        """Nothing is known of the connection that a packet is for: say so."""
+        reset = self._resets.answer(data, now) if self._resets is not None else None
+        if reset is not None:
+            self.outbox.send(sock, reset, len(reset), address)
+
     def _knock(
         self, sock: Socket, header: QuicHeader, data: bytes, address: Address, now: float
     ) -> Connection | None:
@@ -400,9 +409,9 @@ class Endpoint:
         if not isinstance(verdict, Admitted):
             return None
         limits = self.settings.limits
-        engine = Engine(
-            self._configuration(), limits, verdict.original_cid, verdict.retry_cid, self.share
-        )
+        token_of = self._resets.token if self._resets is not None else None
+        ids = verdict.original_cid, verdict.retry_cid
+        engine = Engine(self._configuration(), limits, *ids, self.share, token_of)
         connection = Connection(self, engine, limits, address, self._begin)
         connection.feed([data], address, now)
         if engine.is_untouched:

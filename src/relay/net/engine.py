@@ -8,6 +8,8 @@ here and below, nowhere else; it must not know HTTP/3 or who sits above.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from aioquic._buffer import Buffer
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.connection import QuicConnectionState, QuicReceiveContext
@@ -49,7 +51,9 @@ class Engine(ShortWay):
         original_cid: bytes | None = None,
         retry_cid: bytes | None = None,
         share: Share = WHOLE,
+        token_of: Callable[[bytes], bytes] | None = None,
     ) -> None:
+        """``token_of`` makes the reset token of a connection id (RFC 9000, 10.3)."""
         super().__init__(
             short_way=limits.short_way,
             speedups=limits.speedups,
@@ -62,6 +66,9 @@ class Engine(ShortWay):
         first = self._host_cids[0]
         first.cid = self.host_cid = share.mark(first.cid)
         self._local_initial_source_connection_id = first.cid
+        self._token_of = token_of
+        if token_of is not None:
+            first.stateless_reset_token = token_of(first.cid)
         self._limits = limits
         self._window = limits.max_data
         self._grant_at = self._window // 2
@@ -360,6 +367,8 @@ class Engine(ShortWay):
         super()._replenish_connection_ids()
         for fresh in self._host_cids[known:]:  # they have been told to nobody yet
             fresh.cid = self._share.mark(fresh.cid)
+            if self._token_of is not None:
+                fresh.stateless_reset_token = self._token_of(fresh.cid)
 
     def _limits_due(self) -> bool:
         return self._delivered >= self._grant_at or super()._limits_due()

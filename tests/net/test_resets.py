@@ -1,0 +1,72 @@
+"""What a peer hears whose connection nobody knows any more (RFC 9000, 10.3)."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+
+import pytest
+
+from relay.net.gate import CID_LENGTH
+from relay.net.resets import LEAST, MOST, PER_SECOND, TOKEN, Resets
+from relay.net.tls import Certificates
+
+
+def packet(cid: bytes, size: int) -> bytes:
+    return b"\x41" + cid + bytes(size - 1 - len(cid))
+
+
+def test_the_same_key_proves_the_same_and_another_one_does_not() -> None:
+    pair = Certificates.generated(["localhost"]).current
+    one, again = Resets.of(pair, 8), Resets.of(pair, 8)
+    other = Resets.of(Certificates.generated(["localhost"]).current, 8)
+    assert one.token(b"12345678") == again.token(b"12345678")
+    assert one.token(b"12345678") != one.token(b"12345679")
+    assert one.token(b"12345678") != other.token(b"12345678")
+    assert len(one.token(b"x")) == TOKEN
+
+
+@pytest.mark.parametrize("size", [1, 9, LEAST, LEAST + 1, MOST, MOST + 1, 1200])
+def test_an_answer_is_smaller_than_what_it_answers(size: int) -> None:
+    resets = Resets(b"secret", 8)
+    answer = resets.answer(packet(b"12345678", max(size, 9))[:size], 5.0)
+    if size <= LEAST:
+        assert answer is None
+        return
+    assert answer is not None
+    assert LEAST <= len(answer) < size
+    assert len(answer) <= MOST
+    assert answer[0] & 0xC0 == 0x40
+    assert answer.endswith(resets.token(b"12345678"))
+    assert answer != resets.answer(packet(b"12345678", size), 5.0), "the rest is noise"
+
+
+def test_there_are_so_many_in_a_second() -> None:
+    resets = Resets(b"secret", 8)
+    answers = [resets.answer(packet(b"12345678", 50), 7.0 + n / 1000) for n in range(900)]
+    assert sum(answer is not None for answer in answers) == PER_SECOND == resets.sent
+    assert resets.answer(packet(b"12345678", 50), 8.0) is not None
+
+
+async def test_who_comes_after_on_the_port_tells_the_clients_of_who_was_there(house) -> None:
+    async with house() as first:
+        pair = await first.pair("moqt")
+        engine = pair.near.connection.engine
+        resets = Resets.of(first.certificates.current, CID_LENGTH)
+        known = [engine._peer_cid, *engine._peer_cid_available]
+        assert len(known) > 1
+        for each in known:
+            assert each.stateless_reset_token == resets.token(each.cid)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
+            stranger.settimeout(5)
+            stranger.connect(("127.0.0.1", first.port))
+            stranger.send(packet(b"nobody's", 60))
+            await asyncio.sleep(0.1)  # in this loop the answer is made
+            reset = stranger.recv(2000)
+            assert len(reset) == MOST
+            assert reset.endswith(resets.token(b"nobody's"))
+            stranger.send(packet(known[0].cid, 60))  # somebody's: not opened, and no reset
+            await asyncio.sleep(0.1)
+            stranger.setblocking(False)
+            with pytest.raises(BlockingIOError):
+                stranger.recv(2000)
