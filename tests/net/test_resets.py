@@ -41,6 +41,10 @@ def test_an_answer_is_smaller_than_what_it_answers(size: int) -> None:
     assert answer != resets.answer(packet(b"12345678", size), 5.0), "the rest is noise"
 
 
+def test_what_is_no_packet_is_not_answered() -> None:
+    assert Resets(b"secret", 8).answer(bytes(1200), 5.0) is None
+
+
 def test_there_are_so_many_in_a_second() -> None:
     resets = Resets(b"secret", 8)
     answers = [resets.answer(packet(b"12345678", 50), 7.0 + n / 1000) for n in range(900)]

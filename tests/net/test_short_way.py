@@ -27,6 +27,7 @@ from hypothesis import strategies as st
 from relay.net import built, keys, outgoing, short_way
 from relay.net.endpoint import configure
 from relay.net.engine import Engine
+from relay.net.mtu import GONE, SAFE
 from relay.net.settings import QuicLimits
 from relay.net.tls import Certificates
 
@@ -408,6 +409,17 @@ def test_a_path_that_comes_to_carry_less_loses_nothing() -> None:
     net.server.send(net.server.open_stream(True), bytes(200_000), True)
     net.run(15.0)
     assert net.server._max_datagram_size == 1252
+
+
+def test_what_the_library_sends_fits_the_size_that_is_left() -> None:
+    net, _ = carried(True, 0.0, 1)
+    server = net.server
+    server.send(server.open_stream(True), bytes(5000), True)
+    server._mtu.lost(GONE, net.now)
+    server.send_ping(1)
+    sizes = [size for _, size, _ in server.departures(net.now)]
+    assert sizes
+    assert max(sizes) == server._max_datagram_size == SAFE
 
 
 def test_no_larger_packet_leaves_than_the_peer_takes() -> None:

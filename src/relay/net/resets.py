@@ -22,6 +22,9 @@ LEAST, MOST = 21, 42
 """Bytes of a reset: at least what could be a packet, at most what need not be shorter to end a
 conversation of two who only reset each other (10.3.3)."""
 
+_FIXED = 0x40
+"""Bit that begins all of QUIC's packets (17.3.1)."""
+
 PER_SECOND = 200
 """Resets that are sent in a second at most. More packets of strangers are left without an answer.
 """
@@ -54,11 +57,11 @@ class Resets:
         ``now`` is monotonic seconds.
         """
         size = min(len(packet) - 1, MOST)
-        if size < LEAST or self._is_spent(now):
+        if size < LEAST or not packet[0] & _FIXED or self._is_spent(now):
             return None
         self.sent += 1
         noise = bytearray(os.urandom(size - TOKEN))
-        noise[0] = noise[0] & 0x3F | 0x40  # as a packet with a short header begins
+        noise[0] = noise[0] & 0x3F | _FIXED
         return bytes(noise) + self.token(packet[1 : self._id_end])
 
     def _is_spent(self, now: float) -> bool:

@@ -239,12 +239,12 @@ class ShortWay(Outgoing):
         """Datagrams that may leave now."""
         self.has_news = False
         departures: list[Departure] = []
+        if self._mtu.size != self._max_datagram_size and self.is_settled:
+            self._resize()  # a probe that the library sends has to fit as well
         if self.is_settled and not self._is_long_due:
             ack_at = self._space.ack_at
             ack_due = ack_at is not None and (ack_at <= now or self._owed >= _OWED)
             self._pacing_at = None
-            if self._mtu.size != self._max_datagram_size:
-                self._resize()
             if now >= self._extras_at:
                 departures += [(extra, len(extra), self._home) for extra in self._extras(now)]
             if self._stirred or ack_due:
