@@ -23,7 +23,15 @@ def may_be_a_page(headers: Mapping[str, str], at: str) -> bool:
     # Node's fetch says cors, and nothing of the site, which browsers never leave out beside it.
     if headers.get("sec-fetch-mode", "cors") != "cors":
         return True
-    return _is_loopback(at) and "host" in headers and not _is_own(headers["host"])
+    return is_loopback(at) and "host" in headers and not _is_own(headers["host"])
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach an address; of names only ``localhost``."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _is_own(host: str) -> bool:
@@ -38,10 +46,3 @@ def _is_own(host: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

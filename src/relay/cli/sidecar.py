@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ipaddress
 import json
 import os
 import time
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import structlog
 
+from relay.auth.browser import is_loopback
 from relay.config import Address, Settings, load
 from relay.errors import ConfigError
 
@@ -69,7 +69,7 @@ def require_sense(settings: Settings) -> None:
     if settings.auth.url is not None:
         raise ConfigError("auth.url: this is the server that decides; it cannot ask another")
     host = settings.sidecar.listen.host
-    if not (settings.sidecar.listen_public or _is_loopback(host)):
+    if not (settings.sidecar.listen_public or is_loopback(host)):
         raise ConfigError(
             f"sidecar.listen: {host} can be reached by others, and whoever can ask is answered; "
             "set sidecar.listen_public if that is meant"
@@ -163,10 +163,3 @@ def _log(event: str, **facts: Any) -> None:
 
     levels = SHARED | LEVELS
     getattr(structlog.get_logger(), levels.get(event, "info"))(event, **facts)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

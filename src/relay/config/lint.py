@@ -7,9 +7,9 @@ read or servers asked.
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Callable, Iterator
 
+from relay.auth.browser import is_loopback
 from relay.config.findings import SEVERITIES, Finding, Inspection, ReadCertificate, Severity
 from relay.config.names import SETTINGS
 from relay.config.shape import Address
@@ -288,9 +288,4 @@ def _days(seconds: float) -> str:
 
 def _is_loopback(address: Address) -> bool:
     """Whether only this machine can reach the address; of names only localhost."""
-    if address.host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(address.host.partition("%")[0]).is_loopback
-    except ValueError:
-        return False
+    return is_loopback(address.host.partition("%")[0])

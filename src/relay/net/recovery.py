@@ -329,7 +329,7 @@ class Recovery(QuicPacketRecovery):
                 space.ack_eliciting_in_flight -= train.last + 1 - train.first
             if train.in_flight:
                 control.on_packet_acked(packet=train, now=now)  # type: ignore[arg-type]
-            if (train.full if train.last > train.first else train.sent_bytes) > SAFE:
+            if train.is_large:
                 self._largest_large = train.last
                 self.mtu.gone = 0
             if train.sender is not None:

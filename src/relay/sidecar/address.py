@@ -6,9 +6,9 @@ when it is read, and no error shows any part of it. This module must not know ho
 
 from __future__ import annotations
 
-import ipaddress
 from urllib.parse import unquote, urlsplit
 
+from relay.auth.browser import is_loopback
 from relay.errors import ConfigError
 
 
@@ -30,13 +30,6 @@ def check_url(url: str, setting: str = "auth.url") -> tuple[str, str | None]:
         return "http://localhost/", unquote(parts.path)
     if parts.scheme not in ("http", "https") or not host:
         raise ConfigError(f"{setting}: expected an https:// or unix:/ address")
-    if parts.scheme == "http" and not _is_loopback(host):
+    if parts.scheme == "http" and not is_loopback(host):
         raise ConfigError(f"{setting}: plain http is for this machine only; use https")
     return url, None
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
