@@ -40,10 +40,10 @@ class End:
         self._next[kind] += 4
         return stream
 
-    def open_uni(self, head: bytes = b"") -> int | None:
+    def open_uni(self, head: bytes = b"", fin: bool = False) -> int | None:
         stream = self._open("uni")
         if stream is not None and head:
-            self.send(stream, head)
+            self.send(stream, head, fin)
         return stream
 
     def open_bidi(self) -> int | None:

@@ -125,9 +125,10 @@ class Audience:
 
     def offer(self, group: Group) -> None:
         """Hand a new group to everybody whose range it is in, park it for the others."""
+        log = group.native
         for viewer in tuple(self._seats):
             seat = self._seats.get(viewer)
-            if group.error is not None:
+            if log.error is not None:
                 return
             if seat is None:
                 continue

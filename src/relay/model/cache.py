@@ -105,7 +105,7 @@ class Cache:
         group.cache = self
         share = group.share = self._share(group.track.broadcast.tenant)
         for pile in (self._all, share):
-            (pile.spare if spare else pile.live)[group] = None
+            (pile.spare if spare else pile.rested if group.ended else pile.live)[group] = None
         self.add(group, charge)
 
     def supersede(self, group: Group) -> None:

@@ -226,6 +226,14 @@ class Group:
         """Whether anybody reads it, in any encoding."""
         return self.native.is_read or any(each.log.is_read for each in self._derived.values())
 
+    def fill(self, data: bytes) -> None:
+        """All of it is at hand, before anybody holds or reads it."""
+        native = self.native
+        native.chunks.append(data)
+        native.size = len(data)
+        native.ended = native.finished = True
+        self._times.append(self.touched_at)
+
     def write(self, chunk: bytes, now: float) -> bool:
         """Append bytes cut anywhere; False (and nothing else) once the group has ended.
 

@@ -12,7 +12,7 @@ import heapq
 from relay.errors import Lagged, RelayError
 from relay.model.agenda import Agenda, Alarm
 from relay.model.cache import Cache
-from relay.model.group import GROUP_COST, Group
+from relay.model.group import CHUNK_COST, GROUP_COST, Group
 
 
 class Shelf:
@@ -41,7 +41,8 @@ class Shelf:
             self._age(group)
         else:
             self._lead(group)
-        self._cache.hold(group, group is not self.newest, GROUP_COST)
+        charge = GROUP_COST + group.size + CHUNK_COST * len(group.chunks)
+        self._cache.hold(group, group is not self.newest, charge)
         if len(self.groups) > self._cache.settings.max_groups_per_track:
             self._thin_out()
 

@@ -219,11 +219,16 @@ class Track:
             self._supply.failed(source, error)
 
     def open_group(
-        self, sequence: int, encoding: Encoding, now: float, source: Source | None = None
+        self,
+        sequence: int,
+        encoding: Encoding,
+        now: float,
+        source: Source | None = None,
+        whole: bytes = b"",
     ) -> Group | None:
         """A group begins. ``None`` = it is live or complete already (or nobody watches): stop it.
 
-        An aborted incarnation is replaced.
+        An aborted incarnation is replaced. ``whole`` is all of it, where that is at hand.
         """
         if not self._supply.hears(source, now):
             return None
@@ -235,15 +240,38 @@ class Track:
             self._fetches.confirm(sequence)
             self._audience.confirm(cached)
             return None
-        group = self._begin(sequence, encoding, now)
+        group = Group(self, sequence, encoding, self._settings.max_group_bytes, now)
+        if whole:
+            group.fill(whole)
+        self._saw(sequence)
+        self.shelf.put(group, now)
         if not self._supply.is_open:  # the last viewer left while room was made
             group.abort(Cancelled("nobody watches"))
             return None
         self._fresh = True
         self._supply.began(group, source)
+        if whole:
+            traffic = self.broadcast.traffic
+            traffic.add(traffic.came.moved, group.native, encoding, group.size)
         self._fetches.deliver(group)
         self._audience.offer(group)
         return group
+
+    def add_group(
+        self,
+        sequence: int,
+        encoding: Encoding,
+        data: bytes,
+        now: float,
+        source: Source | None = None,
+    ) -> None:
+        """A whole group came at once: the same as opening, writing and finishing it."""
+        if len(data) > self._settings.max_group_bytes:
+            group = self.open_group(sequence, encoding, now, source)
+            if group is not None:
+                group.write(data, now)  # which breaks it off, and says why
+        else:
+            self.open_group(sequence, encoding, now, source, data)
 
     def datagram(
         self,
@@ -369,12 +397,6 @@ class Track:
             self.adjust()  # only now is it known which starts do not lie beyond the latest
         elif sequence > self.latest:
             self.latest = sequence
-
-    def _begin(self, sequence: int, encoding: Encoding, now: float) -> Group:
-        group = Group(self, sequence, encoding, self._settings.max_group_bytes, now)
-        self._saw(sequence)
-        self.shelf.put(group, now)
-        return group
 
     def adjust(self, error: RelayError | None = None) -> None:
         """Make the upstream side fit the audience, on the first route not tried yet."""

@@ -109,7 +109,11 @@ class Traffic:
 
     def add(self, moved: Moved, log: Log, encoding: Encoding, size: int) -> None:
         """One group is over of which ``size`` bytes have moved."""
-        moved.add(self.weigh(log, encoding, size))
+        if self._meter.weigh is None:
+            moved.groups += 1
+            moved.bytes += size
+        else:
+            moved.add(self.weigh(log, encoding, size))
 
     def weigh(self, log: Log, encoding: Encoding, size: int) -> tuple[int, int]:
         """Frames and payload of the first ``size`` bytes; the last answer for a log is kept."""

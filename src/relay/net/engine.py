@@ -187,9 +187,9 @@ class Engine(ShortWay):
 
     # What it is asked to do
 
-    def open_stream(self, uni: bool, head: bytes = b"") -> int | None:
-        """A new stream that begins with ``head``, or ``None`` without credit: the library would
-        queue it instead."""
+    def open_stream(self, uni: bool, head: bytes = b"", fin: bool = False) -> int | None:
+        """A new stream that begins with ``head`` (and ends there), or ``None`` without credit: the
+        library would queue it instead."""
         if not self.is_settled and self.is_over:
             return None
         if uni:
@@ -200,9 +200,11 @@ class Engine(ShortWay):
             self.wants_streams = True
             return None
         self.wants_streams = False
-        dict.__setitem__(self._streams, stream_id, self._made(stream_id, uni))
+        stream = self._made(stream_id, uni)
+        dict.__setitem__(self._streams, stream_id, stream)
         if head:
-            self.send(stream_id, head, False)
+            stream.sender.write(head, fin)
+            self._handed += len(head)
         return stream_id
 
     def _made(self, stream_id: int, uni: bool) -> SharedStream:

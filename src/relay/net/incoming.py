@@ -257,6 +257,8 @@ class Incoming(QuicConnection):
         self.has_news = True
         stream = self._streams.get(stream_id)
         if stream is None or stream_id & 3 == self._own_uni:
+            if kind & 1 and not offset and self._whole_stream(stream_id, data):
+                return
             stream = self._new_stream(kind, stream_id)
             if stream is None:
                 return
@@ -333,6 +335,27 @@ class Incoming(QuicConnection):
         if stream is not None:
             stream.sender.reset(code)
             self._events.append(StopSendingReceived(error_code=code, stream_id=stream_id))
+
+    def _whole_stream(self, stream_id: int, data: bytes) -> bool:
+        """Hear the peer's next one-way stream, all of which came in one frame: it is over at once,
+        so that none has to be made. False, and nothing is done, when it is not that simple."""
+        limit, credit = self._local_max_streams_uni, self._local_max_data
+        used = credit.used + len(data)
+        if (
+            stream_id != (limit.used << 2 | self._peer_uni)
+            or limit.used >= limit.value
+            or not 0 < len(data) <= self._local_max_stream_data_uni
+            or used > credit.value
+        ):
+            return False
+        credit.used = used
+        limit.used += 1
+        limit.value += 1
+        if few_left(limit):
+            self._is_long_due = True
+        self._heard = Heard(stream_id, data, True)
+        self._events.append(self._heard)
+        return True
 
     def _new_stream(self, kind: int, stream_id: int) -> QuicStream | None:
         """A stream that we have not, or cannot receive on; ``None`` when it is over."""

@@ -140,11 +140,11 @@ class LocalTransport(asyncio.Protocol):
 
     # What those above may ask (`relay.session.transport.Transport`)
 
-    def open_uni(self, head: bytes = b"") -> int | None:
+    def open_uni(self, head: bytes = b"", fin: bool = False) -> int | None:
         """A new outgoing stream that begins with ``head``, ``None`` while too many are open."""
         stream = self._open(True)
         if stream is not None and head:
-            self.send(stream, head)
+            self.send(stream, head, fin)
         return stream
 
     def open_bidi(self) -> int | None:

@@ -57,9 +57,9 @@ class QuicTransport:
         """Largest datagram body in bytes that would be taken now."""
         return 0 if self.is_closed else self._datagram_room()
 
-    def open_uni(self, head: bytes = b"") -> int | None:
+    def open_uni(self, head: bytes = b"", fin: bool = False) -> int | None:
         """A new outgoing stream that begins with ``head``, ``None`` without credit."""
-        return self._open(True, head)
+        return self._open(True, head, fin)
 
     def open_bidi(self) -> int | None:
         """A new two-way stream, ``None`` without credit."""
@@ -219,13 +219,13 @@ class QuicTransport:
         if not self._is_flushing:
             self.connection.wake()
 
-    def _open(self, uni: bool, head: bytes) -> int | None:
+    def _open(self, uni: bool, head: bytes, fin: bool = False) -> int | None:
         if self.is_closed:
             return None
-        stream = self._engine.open_stream(uni, head)
-        if stream is not None:
-            # Who waits for credit asks at every flush, and must not cause the next one by that.
-            self._stir()
+        stream = self._engine.open_stream(uni, head, fin)
+        # Who waits for credit asks at every flush, and must not cause the next one by that.
+        if stream is not None and not self._is_flushing:
+            self.connection.host.wake(self.connection)  # as `send` does
         return stream
 
     def _datagram_room(self) -> int:

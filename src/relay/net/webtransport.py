@@ -162,10 +162,10 @@ class WebTransport(QuicTransport):
             self._session_streams.clear()
         self._claimed = session
 
-    def _open(self, uni: bool, head: bytes) -> int | None:
+    def _open(self, uni: bool, head: bytes, fin: bool = False) -> int | None:
         if self.session is None or not self.is_open:
             return None
-        stream = super()._open(uni, stream_head(uni, self.session) + head)
+        stream = super()._open(uni, stream_head(uni, self.session) + head, fin)
         if stream is not None and not uni:
             self._session_streams.add(stream)
         return stream

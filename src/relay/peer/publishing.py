@@ -89,6 +89,7 @@ class Publishing:
             events.SubscribeFinished: self.subscribe_finished,
             events.SubscribeRefused: self.subscribe_refused,
             events.GroupOpened: self.group_opened,
+            events.GroupArrived: self.group_arrived,
             events.GroupReceived: self.group_received,
             events.GroupFinished: self.group_finished,
             events.GroupAborted: self.group_aborted,
@@ -351,6 +352,14 @@ class Publishing:
             feed.group_opened(event.stream, event.sequence)
         else:
             self.session.stop(event.stream, OverQuota.code)
+
+    def group_arrived(self, event: events.GroupArrived) -> None:
+        """A group came at once: it goes to everybody who watches, as far as its tenant's rate
+        allows."""
+        feed, now = self.feeds.get(event.id), self.clock()
+        account = self.guest.tab.account
+        if feed is not None and account.may_receive(now) and account.receive(len(event.data), now):
+            feed.group_arrived(event.sequence, event.data, now)
 
     def group_received(self, event: events.GroupReceived) -> None:
         """The hot way in: a piece of a group goes to everybody who watches it."""

@@ -327,6 +327,16 @@ class SendQueue:
         account.egress += size
         return True
 
+    def may_pass_on(self, size: int) -> bool:
+        """Whether the same holds for so many bytes on a stream that is still to be opened."""
+        return not (
+            self._ready
+            or self._blocked
+            or self._unopened
+            or self.tab.account.outgoing is not None
+            or self.transport.capacity() < size * AMPLE
+        )
+
     def drain(self) -> None:
         """Hand over what the connection can take now, best first."""
         ready, unopened = self._ready, self._unopened

@@ -157,6 +157,14 @@ class Feed:
             self.groups[stream] = group
             host.arrivals[stream] = (group, self)
 
+    def group_arrived(self, sequence: int, data: bytes, now: float) -> None:
+        """A group came at once."""
+        if self.track.info is None:
+            self.accepted()
+        self.track.add_group(sequence, self.host.session.layout, data, now, self.source)
+        if self.finish_at is not None:
+            self.try_finish(now)
+
     def drop_group(self, stream: int) -> Group | None:
         """The stream carries no group any more."""
         self.host.arrivals.pop(stream, None)

@@ -90,6 +90,8 @@ class Viewing:
         self.end = max(self.end, group.sequence + 1)
         self.floor = group.sequence if self.floor is None else min(self.floor, group.sequence)
         log = group.log(host.session.layout, host.guest.house.transcode)
+        if whole and log.finished and host.pass_on(self, group.sequence, log):
+            return
         info = self.track.info
         rank = (self.demand.priority, info.priority if info else 0, group.sequence)
         delivery = Delivery(

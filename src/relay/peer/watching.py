@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from relay.errors import Cancelled, LimitExceeded, RelayError, Unroutable
+from relay.model.group import Log
 from relay.model.scope import Scope, ScopeWatch
 from relay.model.track import Demand, Track
 from relay.model.traffic import Side, Traffic
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
 MAX_FETCHES = 64
 """Groups of one track that one session may have its publisher asked for at a time; one more is
 refused to that session alone."""
+
+MAX_PASSED_ON = 8192
+"""Bytes of a whole group that is written for each viewer together with the head of its stream: to
+copy so few costs less than to keep them in pieces."""
 
 
 class Watching:
@@ -257,6 +262,20 @@ class Watching:
         if stream is not None:
             self.departing[stream] = delivery
         return stream
+
+    def pass_on(self, viewing: Viewing, sequence: int, log: Log) -> bool:
+        """Send a whole group at once, where nobody waits before it; answers whether it has left."""
+        size = log.size
+        if not 0 < size <= MAX_PASSED_ON or not self.queue.may_pass_on(size):
+            return False
+        chunks = log.chunks
+        data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        if self.session.open_group(viewing.id, sequence, viewing.lowest, 0, data) is None:
+            return False
+        self.queue.tab.account.egress += size
+        traffic = viewing.track.broadcast.traffic
+        traffic.add(self.went(traffic).moved, log, self.session.layout, size)
+        return True
 
     def forget_stream(self, delivery: Delivery) -> None:
         """Nothing more goes out on the delivery's stream."""

@@ -12,7 +12,7 @@ from relay.errors import Cancelled, DecodeError, ProtocolViolation
 from relay.session import events
 from relay.session.flow import Flow
 from relay.wire.buffer import split_message
-from relay.wire.frame import FrameScanner
+from relay.wire.frame import FrameScanner, are_whole
 from relay.wire.lite import MAX_SEQUENCE, Goaway, Group, Probe
 
 if TYPE_CHECKING:
@@ -20,6 +20,28 @@ if TYPE_CHECKING:
 
 MAX_HEAD = 64
 """Bytes of a group's header: three numbers, so that more is no header of any version."""
+
+
+def whole_group(session: LiteSession, data: bytes) -> events.GroupArrived | None:
+    """The group on a stream that came from its first byte to its last at once; ``None`` when it is
+    not a plain one, and a `GroupArrival` has to say what is wrong with it."""
+    size = data[1] if len(data) > 2 else MAX_HEAD
+    if size >= MAX_HEAD:
+        return None
+    stop = 2 + size
+    try:
+        head = session.dialect.decode(Group, data[2:stop])
+    except DecodeError:
+        return None
+    frames = data[stop:]
+    if (
+        head.subscription not in session.subscriptions
+        or head.sequence > MAX_SEQUENCE
+        or head.first_frame
+        or not are_whole(session.layout, frames, session.settings.max_frame)
+    ):
+        return None
+    return events.GroupArrived(head.subscription, head.sequence, frames)
 
 
 class GroupArrival(Flow):

@@ -220,6 +220,16 @@ class GroupOpened(NamedTuple):
     sequence: int
 
 
+class GroupArrived(NamedTuple):
+    """A group of one of our subscriptions, all of which came at once; none of the others is said
+    of it."""
+
+    id: int
+    sequence: int
+    data: bytes
+    """Whole frames in the dialect's layout, one at least."""
+
+
 class GroupReceived(NamedTuple):
     """The next bytes of a group: frames in the dialect's layout, cut anywhere."""
 
@@ -293,6 +303,7 @@ Event = (
     | SubscribeFinished
     | SubscribeRefused
     | GroupOpened
+    | GroupArrived
     | GroupReceived
     | GroupFinished
     | GroupAborted

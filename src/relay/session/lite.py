@@ -14,7 +14,7 @@ from functools import cached_property
 from relay.errors import Cancelled, LimitExceeded, ProtocolViolation, RelayError
 from relay.path import Path
 from relay.session.announcing import Announcer, Broadcast, Chain, Listener
-from relay.session.arriving import GroupArrival, ProbeAnswer
+from relay.session.arriving import GroupArrival, ProbeAnswer, whole_group
 from relay.session.events import FREE, Cost, DatagramReceived, Event, Opened
 from relay.session.fetching import FetchQuestion
 from relay.session.flow import Flow
@@ -146,6 +146,9 @@ class LiteSession:
                 return []  # what is left of a stream we have forgotten
             is_full = self._in_use[is_uni(stream)] >= self.settings.max_requests
             if data.startswith(_GROUP) and is_uni(stream) and self.agreed and not is_full:
+                if fin and self.opened and (whole := whole_group(self, data)) is not None:
+                    self._events.append(whole)
+                    return self._drain()
                 flow = GroupArrival(self, stream)  # as `meet` would say
                 data = data[1:]
             else:
@@ -330,24 +333,26 @@ class LiteSession:
         sequence: int,
         floor: Callable[[], int | None] = lambda: None,
         first_frame: int = 0,
+        whole: bytes = b"",
     ) -> int | None:
         """A stream for a group of a subscription of the peer's; ``None`` without stream credit.
 
         ``floor`` answers the lowest group the peer should expect, when that is not this one, and is
         asked once for each subscription; ``first_frame`` is the frame that the stream will begin
-        with, where the version can say it.
+        with, where the version can say it. ``whole`` is all of a group that is at hand: the stream
+        ends with it.
         """
         publication = self.publications.get(id)
         if publication is None:
             return None
-        head = _GROUP + self.dialect.encode_shared(Group(id, sequence, first_frame))
+        head = _GROUP + self.dialect.encode_shared(Group(id, sequence, first_frame)) + whole
         if publication.started:
-            return self.transport.open_uni(head)
+            return self.transport.open_uni(head, whole != b"")
         stream = self.transport.open_uni()
         if stream is not None:
             lowest = floor()
             publication.start(sequence if lowest is None else min(lowest, sequence))
-            self.transport.send(stream, head)
+            self.transport.send(stream, head, whole != b"")
         return stream
 
     def write(self, stream: int, data: bytes, fin: bool = False) -> None:

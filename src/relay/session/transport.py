@@ -37,9 +37,9 @@ class Transport(Protocol):
     def rtt(self) -> float:
         """Smoothed round-trip time in seconds, 0.0 while unknown."""
 
-    def open_uni(self, head: bytes = b"") -> int | None:
-        """A new outgoing stream that begins with ``head``, or ``None`` while the peer grants no
-        stream credit."""
+    def open_uni(self, head: bytes = b"", fin: bool = False) -> int | None:
+        """A new outgoing stream that begins with ``head``, and ends with it where ``fin`` says so;
+        ``None`` while the peer grants no stream credit."""
 
     def open_bidi(self) -> int | None:
         """A new two-way stream, or ``None`` while the peer grants no stream credit."""

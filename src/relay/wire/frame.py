@@ -165,6 +165,29 @@ class FrameScanner(_Cutter):
                 self.frames += 1
 
 
+def are_whole(layout: Layout, data: bytes, max_frame: int) -> bool:
+    """Whether bytes are whole frames, one at least, that `FrameScanner` finds nothing wrong with.
+
+    The same as feeding it all of them, for a tenth of the cost where there is one frame.
+    """
+    pos, timestamp, is_timed = 0, 0, layout is Layout.TIMED
+    total = len(data)
+    if not total:
+        return False
+    while pos < total:
+        if is_timed:
+            found = scan_varint(data, pos)
+            if found is None:
+                return False
+            zigzag, pos = found
+            timestamp += (zigzag >> 1) ^ -(zigzag & 1)
+        found = scan_varint(data, pos)
+        if found is None or found[0] > max_frame or not 0 <= timestamp <= MAX_VARINT:
+            return False
+        pos = found[1] + found[0]
+    return pos == total
+
+
 class Transcoder:
     """Rewrites the headers of a group for the other layout; payloads pass as they come.
 
