@@ -150,11 +150,11 @@ class Side:
         """Bytes that come in a row are one piece, however they are cut."""
         last = self.heard[-1] if self.heard else None
         if isinstance(last, StreamDataReceived) and last.stream_id == event.stream_id:
-            self.heard[-1] = replace(
-                event, data=last.data + event.data, end_stream=event.end_stream
-            )
+            self.heard.pop()
+            data = last.data + event.data
         else:
-            self.heard.append(event)
+            data = event.data
+        self.heard.append(StreamDataReceived(data, event.end_stream, event.stream_id))
 
     def flush(self) -> None:
         """Send what is to be sent; nobody hears it."""

@@ -104,8 +104,9 @@ class Cache:
         """Start counting a group; ``spare`` = it is not the latest of its track."""
         group.cache = self
         share = group.share = self._share(group.track.broadcast.tenant)
+        ended = group.native.ended
         for pile in (self._all, share):
-            (pile.spare if spare else pile.rested if group.ended else pile.live)[group] = None
+            (pile.spare if spare else pile.rested if ended else pile.live)[group] = None
         self.add(group, charge)
 
     def supersede(self, group: Group) -> None:

@@ -33,7 +33,8 @@ class Shelf:
 
     def put(self, group: Group, now: float, is_fetched: bool = False) -> None:
         """Hold a group; the one it supersedes starts to age, and what is too old leaves."""
-        self.expire(now)
+        if self._ages and self._ages[0][0] <= now:
+            self.expire(now)
         self.groups[group.sequence] = group
         if is_fetched:
             self.fetched.add(group.sequence)
@@ -41,7 +42,8 @@ class Shelf:
             self._age(group)
         else:
             self._lead(group)
-        charge = GROUP_COST + group.size + CHUNK_COST * len(group.chunks)
+        log = group.native
+        charge = GROUP_COST + log.size + CHUNK_COST * len(log.chunks)
         self._cache.hold(group, group is not self.newest, charge)
         if len(self.groups) > self._cache.settings.max_groups_per_track:
             self._thin_out()

@@ -107,7 +107,7 @@ class Supply:
 
     def began(self, group: Group, source: Source | None) -> None:
         """A group is under way."""
-        if not group.ended:
+        if not group.native.ended:
             handover = self.handover
             live = handover.live if handover is not None and self.is_old(source) else self.live
             live[group.sequence] = group

@@ -170,7 +170,13 @@ class Connection:
         while (event := self.engine.next_event()) is not None:
             if isinstance(event, StreamDataReceived):
                 self.engine.delivered(event)
-                chunks.setdefault(event.stream_id, []).append(event)
+                stream = event.stream_id
+                if stream in chunks:
+                    chunks[stream].append(event)
+                elif event.end_stream:
+                    self._pass_data(stream, event.data, True)
+                else:
+                    chunks[stream] = [event]
             else:
                 self._pass_chunks(chunks)
                 self._pass(event)
@@ -202,17 +208,18 @@ class Connection:
         self.wake()
 
     def _pass_chunks(self, chunks: dict[int, list[StreamDataReceived]]) -> None:
-        application = self.application
         for stream, events in chunks.items():
-            if application is None:
-                break
             single = len(events) == 1
             data = events[0].data if single else b"".join(event.data for event in events)
+            self._pass_data(stream, data, events[-1].end_stream)
+        chunks.clear()
+
+    def _pass_data(self, stream: int, data: bytes, fin: bool) -> None:
+        if self.application is not None:
             try:
-                application.stream_received(stream, data, events[-1].end_stream)
+                self.application.stream_received(stream, data, fin)
             except Exception as error:
                 self.fail(error)
-        chunks.clear()
 
     def _pass(self, event: QuicEvent) -> None:
         match event:

@@ -45,14 +45,25 @@ _SLIDE = 32
 """Packet numbers after which the window of those that came slides."""
 
 
-class Heard(QuicEvent):
-    """The next bytes of a stream, as long as they come packet by packet with nothing between."""
+class Heard(StreamDataReceived):
+    """The next bytes of a stream, as long as they come packet by packet with nothing between.
 
-    __slots__ = ("chunks", "end_stream", "stream_id")
+    ``data`` are the first of them until all are told.
+    """
 
     def __init__(self, stream_id: int, data: bytes, end_stream: bool) -> None:
+        # Not the library's: it is one call more for each.
         self.stream_id = stream_id
-        self.chunks = [data]
+        self.data = data
+        self.end_stream = end_stream
+        self.chunks: list[bytes] | None = None
+        """All of them, once there are several."""
+
+    def add(self, data: bytes, end_stream: bool) -> None:
+        """More came."""
+        if self.chunks is None:
+            self.chunks = [self.data]
+        self.chunks.append(data)
         self.end_stream = end_stream
 
 
@@ -111,9 +122,9 @@ class Incoming(QuicConnection):
         if type(event) is not Heard:
             return event
         self._heard = None
-        chunks = event.chunks
-        data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
-        return StreamDataReceived(data, event.end_stream, event.stream_id)
+        if event.chunks is not None:
+            event.data = b"".join(event.chunks)
+        return event
 
     def _settle(self) -> None:
         """After the library had its turn: see whether everyday packets may be read here."""
@@ -284,8 +295,7 @@ class Incoming(QuicConnection):
                 receiver.is_finished = True
             heard = self._heard
             if heard is not None and heard.stream_id == stream.stream_id:
-                heard.chunks.append(data)
-                heard.end_stream = is_last
+                heard.add(data, is_last)
             else:
                 heard = self._heard = Heard(stream.stream_id or 0, data, is_last)
                 self._events.append(heard)
@@ -351,10 +361,10 @@ class Incoming(QuicConnection):
         credit.used = used
         limit.used += 1
         limit.value += 1
-        if few_left(limit):
+        if limit.sent - limit.used < limit.value - limit.sent:  # `few_left`, as often as groups come
             self._is_long_due = True
-        self._heard = Heard(stream_id, data, True)
-        self._events.append(self._heard)
+        self._heard = None  # nothing can be added to it
+        self._events.append(Heard(stream_id, data, True))
         return True
 
     def _new_stream(self, kind: int, stream_id: int) -> QuicStream | None:

@@ -184,7 +184,10 @@ class SharedSender(QuicStreamSender):
         """Bytes were acknowledged."""
         if self._reset_error_code is not None:
             return  # then only the reset's own acknowledgement ends it
-        if start != self._buffer_start or self._acked is not None:
+        if fin and not start and not self._buffer_start:
+            # All of it in one frame, as a group of one small frame leaves: nothing to let go of.
+            self._buffer_start = stop
+        elif start != self._buffer_start or self._acked is not None:
             self._arrived_early(start, stop)
         elif stop > start:
             # What comes in order needs no book of ranges.

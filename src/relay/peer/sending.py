@@ -108,15 +108,14 @@ class Delivery:
         """More bytes of the group exist."""
         if self.over:
             return  # dropped while the group was telling its readers
-        queue, stream = self.queue, self.stream
-        if (
-            stream is not None
-            and not self.queued
-            and self.excerpt is None
-            and queue.pass_on(stream, self.log.chunks[-1], size)
-        ):
-            self.cursor += 1
-            return
+        queue = self.queue
+        if not self.queued and self.excerpt is None:
+            stream = self.stream
+            if stream is None and queue.may_pass_on(size):
+                stream = self.stream = self.open(self)
+            if stream is not None and queue.pass_on(stream, self.log.chunks[-1], size):
+                self.cursor += 1
+                return
         self.unsent += size
         queue.backlog += size
         if not self.queued:
@@ -128,7 +127,9 @@ class Delivery:
         """The group is complete or broken off."""
         if self.over:
             return
-        if not self.queued or (self.log.error is not None and self.stream is None):
+        if not (self.queued or self.log.error or self.stream is None or self.excerpt is not None):
+            self.write(self.stream, 0)  # the end takes no room
+        elif not self.queued or (self.log.error is not None and self.stream is None):
             self.queue.push(self)  # what broke off waits for no stream
         elif self.stream is not None and (place := self._place()) != self.rank:
             self.queue.push(self, place)  # where it stood before it is passed over

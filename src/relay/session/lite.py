@@ -144,8 +144,9 @@ class LiteSession:
         if flow is None:
             if self.closed or is_server_opened(stream) != self.client:
                 return []  # what is left of a stream we have forgotten
-            is_full = self._in_use[is_uni(stream)] >= self.settings.max_requests
-            if data.startswith(_GROUP) and is_uni(stream) and self.agreed and not is_full:
+            uni = is_uni(stream)
+            is_full = self._in_use[uni] >= self.settings.max_requests
+            if uni and data.startswith(_GROUP) and self.agreed and not is_full:
                 if fin and self.opened and (whole := whole_group(self, data)) is not None:
                     self._events.append(whole)
                     return self._drain()
@@ -153,9 +154,9 @@ class LiteSession:
                 data = data[1:]
             else:
                 flow = Greeting(self, stream)
-                flow.said = is_uni(stream)
+                flow.said = uni
             self._flows[stream] = flow
-            self._in_use[is_uni(stream)] += 1
+            self._in_use[uni] += 1
         try:
             if not self.opened:
                 self._count_early(len(data))

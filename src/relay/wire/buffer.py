@@ -7,6 +7,8 @@ module must not know any message.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from relay.errors import DecodeError
 
 MAX_VARINT = (1 << 62) - 1
@@ -37,6 +39,22 @@ def encode_varint(value: int) -> bytes:
     if 0 <= value <= MAX_VARINT:
         return (value | 0xC000_0000_0000_0000).to_bytes(8, "big")
     raise ValueError(f"{value} does not fit a varint")
+
+
+def encode_varints(values: Iterable[int]) -> bytes:
+    """One after the other: the same as `encode_varint` of each, without a call for the usual ones.
+
+    Raises `ValueError` as that does.
+    """
+    written = b""
+    for value in values:
+        if 0 <= value <= 0x3F:
+            written += _SMALL[value]
+        elif 0x3F < value <= 0x3FFF:
+            written += (value | 0x4000).to_bytes(2, "big")
+        else:
+            written += encode_varint(value)
+    return written
 
 
 def scan_varint(data: bytes | bytearray, pos: int = 0) -> tuple[int, int] | None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from relay.errors import DecodeError
-from relay.wire.buffer import MAX_VARINT, Reader, decode_varints, encode_varint
+from relay.wire.buffer import MAX_VARINT, Reader, decode_varints, encode_varint, encode_varints
 
 MAX_HOPS = 32
 """Longest chain of relays in an announce (moq-lite, "ANNOUNCE")."""
@@ -181,7 +181,7 @@ class Codec:
             if getattr(message, name) != default:
                 raise ValueError(f"this version cannot carry {name} of {message}")
         if self._numbers:
-            return b"".join(map(encode_varint, message[: self._numbers]))
+            return encode_varints(message[: self._numbers])
         return b"".join([kind.write(getattr(message, name)) for name, kind in self._fields])
 
     def decode(self, body: bytes) -> Any:
