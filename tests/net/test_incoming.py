@@ -24,8 +24,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from relay.net import short_way
-from relay.net.endpoint import configure
-from relay.net.engine import Engine
+from relay.net.engine import Engine, configure
 from relay.net.settings import QuicLimits
 from relay.net.tls import Certificates
 from relay.net.varint import encode

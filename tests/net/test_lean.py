@@ -10,8 +10,7 @@ from aioquic.quic.connection import QuicConnection
 from aioquic.quic.crypto import NoCallback
 from aioquic.quic.logger import QuicLogger
 
-from relay.net.endpoint import configure
-from relay.net.engine import Engine
+from relay.net.engine import Engine, configure
 from relay.net.settings import QuicLimits
 
 

@@ -99,7 +99,7 @@ class Log:
         self.chunks.append(chunk)
         size = len(chunk)
         self.size += size
-        readers = self._snapshot()
+        readers = self._audience if self._audience is not None else self._snapshot()
         for reader in readers:
             if self._audience is readers or reader in self._readers:
                 reader.written(size)

@@ -22,7 +22,8 @@ from relay.errors import ConfigError, SessionLost
 from relay.net import udp
 from relay.net.asking import DialledQuic, DialledWeb, Outcome, Terms, Waiting
 from relay.net.connection import Application, Connection
-from relay.net.endpoint import H3, Endpoint, OnError, configure, log_error
+from relay.net.endpoint import H3, Endpoint, OnError, log_error
+from relay.net.engine import configure
 from relay.net.quic import QuicTransport
 from relay.net.settings import ListenSettings, QuicLimits
 from relay.net.tls import load

@@ -21,13 +21,12 @@ from relay.net import udp
 from relay.net.authority import examine
 from relay.net.codes import BAD_CERTIFICATE, CONNECTION_REFUSED
 from relay.net.connection import Application, Begin, Connection
-from relay.net.engine import Engine
-from relay.net.gate import CID_LENGTH, VERSIONS, Admitted, Gate, read_header
-from relay.net.mtu import SAFE
+from relay.net.engine import Engine, configure
+from relay.net.gate import CID_LENGTH, Admitted, Gate, read_header
 from relay.net.outbox import Outbox
 from relay.net.quic import QuicTransport
 from relay.net.resets import Resets
-from relay.net.settings import ListenSettings, QuicLimits
+from relay.net.settings import ListenSettings
 from relay.net.steer import WHOLE, Share
 from relay.net.stray import Datagram, Strays
 from relay.net.timers import Timers
@@ -50,22 +49,6 @@ H3 = "h3"
 def log_error(error: Exception) -> None:
     """Report an error to the log; what an endpoint does unless told otherwise."""
     _log.error("a session was lost to an error of ours", exc_info=error)
-
-
-def configure(limits: QuicLimits, is_client: bool, alpn: Sequence[str]) -> QuicConfiguration:
-    """What the QUIC library is told for every connection."""
-    return QuicConfiguration(
-        is_client=is_client,
-        alpn_protocols=list(alpn),
-        congestion_control_algorithm=limits.congestion_control,
-        connection_id_length=CID_LENGTH,
-        idle_timeout=limits.idle_timeout,
-        max_data=limits.max_data,
-        max_stream_data=limits.max_stream_data,
-        max_datagram_size=SAFE,
-        max_datagram_frame_size=65536,
-        supported_versions=list(VERSIONS),
-    )
 
 
 class Endpoint:
@@ -277,18 +260,22 @@ class Endpoint:
         runs: dict[Connection, tuple[Address, list[bytes]]] = {}
         routes = self._routes
         size = 0
+        cid, whose = b"", None
+        run: list[bytes] = []  # from there, to which most have to be added
         for data, address in datagrams:
             size += len(data)
             if data and data[0] < 0x80:
+                if address is whose and data[1:_ID_END] == cid:
+                    run.append(data)
+                    continue
                 connection = routes.get(data[1:_ID_END])
                 if connection is None:
                     self._disown(sock, data, address, now)
                     continue
-                begun = runs.get(connection)
-                if begun is None:
-                    runs[connection] = address, [data]
-                elif begun[0] == address:
-                    begun[1].append(data)
+                begun = runs.setdefault(connection, (address, []))
+                if begun[0] == address:
+                    cid, whose, run = data[1:_ID_END], address, begun[1]
+                    run.append(data)
                 else:
                     connection.feed([data], address, now)
             elif (connection := self._take(sock, data, address, now)) is not None:

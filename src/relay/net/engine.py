@@ -8,7 +8,7 @@ here and below, nowhere else; it must not know HTTP/3 or who sits above.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from aioquic._buffer import Buffer
 from aioquic.quic.configuration import QuicConfiguration
@@ -21,8 +21,10 @@ from aioquic.tls import Context
 from cryptography import x509
 
 from relay.net.capsule import clip
+from relay.net.gate import CID_LENGTH, VERSIONS
 from relay.net.hello import server_name
 from relay.net.lean import drop_callbacks
+from relay.net.mtu import SAFE
 from relay.net.sender import SharedSender, SharedStream
 from relay.net.settings import QuicLimits
 from relay.net.short_way import Departure, ShortWay
@@ -39,6 +41,22 @@ address changes some times within a round trip. The library's 8 are a tenth of a
 _DATAGRAM_OVERHEAD = 16 + 3 + 3
 """AEAD tag; flags and packet number; frame type and length. The peer's connection id comes on top
 (RFC 9000, 17.3; RFC 9221, 4)."""
+
+
+def configure(limits: QuicLimits, is_client: bool, alpn: Sequence[str]) -> QuicConfiguration:
+    """What the QUIC library is told for every connection."""
+    return QuicConfiguration(
+        is_client=is_client,
+        alpn_protocols=list(alpn),
+        congestion_control_algorithm=limits.congestion_control,
+        connection_id_length=CID_LENGTH,
+        idle_timeout=limits.idle_timeout,
+        max_data=limits.max_data,
+        max_stream_data=limits.max_stream_data,
+        max_datagram_size=SAFE,
+        max_datagram_frame_size=65536,
+        supported_versions=list(VERSIONS),
+    )
 
 
 class Engine(ShortWay):

@@ -361,7 +361,9 @@ class Incoming(QuicConnection):
         credit.used = used
         limit.used += 1
         limit.value += 1
-        if limit.sent - limit.used < limit.value - limit.sent:  # `few_left`, as often as groups come
+        if (
+            limit.sent - limit.used < limit.value - limit.sent
+        ):  # `few_left`, as often as groups come
             self._is_long_due = True
         self._heard = None  # nothing can be added to it
         self._events.append(Heard(stream_id, data, True))

@@ -92,6 +92,9 @@ class Outgoing(Incoming):
         if paced is not None:
             pacer.update_bucket(now=now)
         packets: list[Datagrams] = []
+        if ack_due and not self._stirred and len(self._ranges()) == 1:
+            # Nothing else to say, and no gaps: most that a publisher hears.
+            return [self._sealed([self._ack_frame(now)])]
         while ack_due or self._stirred:
             if paced is not None and pacer.bucket_time <= 0 and not ack_due:
                 self._pacing_at = now + paced
@@ -217,8 +220,12 @@ class Outgoing(Incoming):
         received = space.largest_received_time
         delay = int((now - (received or now)) * 1000000) >> self._local_ack_delay_exponent
         space.ack_at = None
-        ranges: list[range] = space.ack_queue._RangeSet__ranges  # type: ignore[attr-defined]
-        return ack(ranges, delay, _ACK_SIZE)
+        return ack(self._ranges(), delay, _ACK_SIZE)
+
+    def _ranges(self) -> list[range]:
+        """Packets that came, as they are to be acknowledged."""
+        ranges: list[range] = self._space.ack_queue._RangeSet__ranges  # type: ignore[attr-defined]
+        return ranges
 
     def _fill(self, room: int, frames: list[bytes], train: Train) -> bool:
         """Add frames of streams whose turn it is; answers whether there are any."""

@@ -165,6 +165,8 @@ class SharedSender(QuicStreamSender):
             self._pending_eof = False
         if self.highest_offset == self._buffer_stop and self._lost is None:
             self.buffer_is_empty = not self._pending_eof
+        if start == self._starts[-1] and stop == self._buffer_stop:
+            return start, self._chunks[-1], fin
         return start, self.cut(start, stop), fin
 
     def take_new(self, most: int) -> tuple[int, bytes, bool]:

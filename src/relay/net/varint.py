@@ -9,9 +9,14 @@ from __future__ import annotations
 
 def encode(value: int) -> bytes:
     """The shortest form of a number below 2**62."""
-    for size, mark in ((1, 0), (2, 1), (4, 2), (8, 3)):
-        if value < 1 << (8 * size - 2):
-            return (value | mark << (8 * size - 2)).to_bytes(size, "big")
+    if value < 1 << 6:
+        return value.to_bytes(1, "big")
+    if value < 1 << 14:
+        return (value | 1 << 14).to_bytes(2, "big")
+    if value < 1 << 30:
+        return (value | 2 << 30).to_bytes(4, "big")
+    if value < 1 << 62:
+        return (value | 3 << 62).to_bytes(8, "big")
     raise ValueError(f"{value} does not fit a varint")
 
 
