@@ -104,15 +104,25 @@ class End:
 
     def _push(self, what: str, *args: Any) -> None:
         self.sent.append((what, *args))
-        self.wire.queue.append((self.peer, what, args))
+        queue = self.wire.queue
+        if self.wire.joins and queue and what == "stream_received":
+            peer, before, (stream, *more) = queue[-1]
+            if (peer, before, stream) == (self.peer, what, args[0]):
+                queue[-1] = peer, what, (stream, more[0] + args[1], args[2])
+                return
+        queue.append((self.peer, what, args))
 
 
 class Wire:
-    """A pair of ends; ``cut`` bytes per delivery (0 = as sent)."""
+    """A pair of ends; ``cut`` bytes per delivery (0 = as sent).
+
+    ``joins`` says whether what is sent in a row on one stream arrives in one piece.
+    """
 
     def __init__(self, cut: int = 0) -> None:
         self.queue: deque[tuple[Any, str, tuple[Any, ...]]] = deque()
         self.cut = cut
+        self.joins = False
         self.client = End(self, server=False)
         self.server = End(self, server=True)
         self.client.peer = self.server

@@ -157,6 +157,11 @@ class Side:
 
     def flush(self) -> None:
         """Send what is to be sent; nobody hears it."""
+        pacer = self.engine._loss._pacer
+        if pacer.packet_time is not None:
+            # The library fills its bucket even when nothing leaves, and after that the bucket may
+            # become larger.
+            pacer.update_bucket(now=self.now)
         self.engine.departures(self.now)
 
     def wait(self, seconds: float) -> None:

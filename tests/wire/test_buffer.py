@@ -14,6 +14,7 @@ from relay.wire.buffer import (
     decode_varint,
     decode_varints,
     encode_varint,
+    encode_varints,
 )
 
 # RFC 9000, appendix A.1, and the borders of each width.
@@ -193,3 +194,14 @@ def test_stream_buffer_forgets_what_was_read() -> None:
         assert buffer.message(3) == b"abc"
     assert len(buffer) == 0
     assert buffer._data.__sizeof__() < 1024
+
+
+@given(st.lists(st.integers(0, MAX_VARINT) | st.integers(0, 0x4000)))
+def test_several_at_once_are_each_as_it_is_alone(values: list[int]) -> None:
+    assert encode_varints(values) == b"".join(map(encode_varint, values))
+
+
+@pytest.mark.parametrize("value", [-1, MAX_VARINT + 1])
+def test_one_of_several_that_does_not_fit_is_refused(value: int) -> None:
+    with pytest.raises(ValueError, match="does not fit"):
+        encode_varints((0, value))

@@ -21,6 +21,7 @@ from relay.wire.frame import (
     FrameScanner,
     Layout,
     Transcoder,
+    are_whole,
     decode_datagram,
     encode_datagram,
     encode_frame,
@@ -329,3 +330,20 @@ def test_what_of_a_group_has_gone_is_weighed(
 def test_what_makes_no_sense_is_weighed_as_far_as_it_does() -> None:
     assert weigh(UNTIMED, [b"\x01a", b"\x01b" + b"\xff" * 20], 99) in ((2, 2), (2, 9), (2, 14))
     assert weigh(UNTIMED, [], 5) == (0, 0)
+
+
+@modest
+@given(layouts, frame_lists, st.integers(-2, 2), st.sampled_from([5, 64, MAX]), st.binary())
+def test_whole_frames_are_what_the_scanner_finds_complete(
+    layout: Layout, frames: list[Frame], more: int, most: int, noise: bytes
+) -> None:
+    wire = write(layout, frames)
+    for data in (wire, wire[:more] if more < 0 else wire + bytes(more), wire + noise, noise):
+        scanner = FrameScanner(layout, most)
+        try:
+            scanner.feed(data)
+        except DecodeError:
+            is_whole = False
+        else:
+            is_whole = scanner.complete and scanner.frames > 0
+        assert are_whole(layout, data, most) == is_whole

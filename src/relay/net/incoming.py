@@ -361,9 +361,7 @@ class Incoming(QuicConnection):
         credit.used = used
         limit.used += 1
         limit.value += 1
-        if (
-            limit.sent - limit.used < limit.value - limit.sent
-        ):  # `few_left`, as often as groups come
+        if few_left(limit):
             self._is_long_due = True
         self._heard = None  # nothing can be added to it
         self._events.append(Heard(stream_id, data, True))

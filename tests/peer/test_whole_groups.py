@@ -1,0 +1,112 @@
+"""Groups that come whole, through the relay: they leave at once, or wait as any other does."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from relay.model.track import Demand, TrackInfo
+from relay.peer.watching import MAX_PASSED_ON
+
+MICRO = TrackInfo(max_latency=60_000)
+
+
+@pytest.fixture(params=[0, 1], ids=["whole", "bytewise"])
+def setting(request: pytest.FixtureRequest, world: Any) -> Any:
+    """A track with a viewer; bytewise none of its groups comes whole."""
+    publisher, viewer = world.connect(cut=request.param), world.connect()
+    publisher.wire.joins = not request.param
+    track = publisher.publish("a", t=MICRO).tracks["t"]
+    return world, publisher, track, viewer, viewer.watch("a", "t")
+
+
+def publish(track: Any, payload: bytes, stamp: int = 0) -> None:
+    track.append_group()
+    track.write_frame(payload, stamp)
+    track.finish_group()
+
+
+def streams(client: Any) -> list[tuple[int, bool]]:
+    """What went out to a client on one-way streams: the stream, and whether it ended there."""
+    sent = client.wire.server.sent
+    return [(args[0], args[2]) for what, *args in sent if what == "stream_received" and args[0] & 2]
+
+
+def test_it_leaves_with_its_head_and_its_end_at_once(setting: Any) -> None:
+    world, publisher, track, viewer, watch = setting
+    viewer.wire.server.sent.clear()
+    publish(track, b"sound", 7)
+    world.run()
+    assert (watch.complete(), watch.frames(0)) == ([0], [(7, b"sound")])
+    if not publisher.wire.cut:
+        assert [ended for _, ended in streams(viewer)] == [True]
+
+
+def test_nothing_is_kept_of_those_that_left(setting: Any) -> None:
+    world, publisher, track, viewer, watch = setting
+    for number in range(300):
+        publish(track, b"sound", number)
+        world.run()
+    host = viewer.host.watching
+    assert watch.complete() == list(range(300))
+    assert (host.departing, host.queue.count, host.queue.backlog) == ({}, 0, 0)
+    assert [view.deliveries for view in host.viewings.values()] == [set()]
+    assert publisher.host.publishing.arrivals == {}
+
+
+@pytest.mark.parametrize("size", [1, MAX_PASSED_ON - 3, MAX_PASSED_ON, 50_000])
+def test_every_size_arrives(setting: Any, size: int) -> None:
+    world, _, track, _, watch = setting
+    payload = bytes(index % 251 for index in range(size))
+    publish(track, payload)
+    publish(track, b"")
+    world.run()
+    assert watch.frames(0) == [(0, payload)]
+    assert watch.frames(1) == [(0, b"")]
+
+
+@pytest.mark.parametrize("lack", ["room", "credit"])
+def test_what_finds_no_room_waits_newest_first(setting: Any, lack: str) -> None:
+    world, _, track, viewer, watch = setting
+    end = viewer.wire.server
+    setattr(end, lack, 0)
+    for number in range(4):
+        publish(track, b"x" * 100, number)
+    world.run()
+    assert watch.complete() == []
+    setattr(end, lack, 1 << 30)
+    end.dirty = True
+    world.run()
+    assert watch.complete() == [0, 1, 2, 3]
+    assert watch.order == [3, 2, 1, 0]
+
+
+def test_it_does_not_overtake_what_is_more_urgent(setting: Any) -> None:
+    world, publisher, _, viewer, _ = setting
+    broadcast = publisher.publish("b", low=MICRO, high=MICRO)
+    arrived: list[str] = []
+    for name, priority in (("low", 1), ("high", 9)):
+        watch = viewer.watch("b", name, Demand(priority=priority))
+        watch.group_opened = lambda group, name=name: arrived.append(name)
+    end = viewer.wire.server
+    end.room = 0
+    for name in ("low", "high"):
+        publish(broadcast.tracks[name], b"x" * 1000)
+    world.run()
+    end.room = 1500  # for one of them
+    publish(broadcast.tracks["low"], b"x" * 10)
+    world.run()
+    assert arrived[0] == "high"
+
+
+def test_the_books_have_it_once_each_way(setting: Any) -> None:
+    world, _, track, viewer, _ = setting
+    publish(track, b"sound")
+    world.run()
+    traffic = world.house.origin.find("a").traffic
+    size = len(b"sound") + 2
+    for moved in (traffic.came.moved, traffic.went.moved):
+        assert (moved.groups, moved.bytes) == (1, size)
+    assert traffic.stale.groups == 0
+    assert viewer.host.tab.account.egress == size
