@@ -74,3 +74,36 @@ async def test_who_comes_after_on_the_port_tells_the_clients_of_who_was_there(ho
             stranger.setblocking(False)
             with pytest.raises(BlockingIOError):
                 stranger.recv(2000)
+
+
+@pytest.mark.parametrize("scheme", ["moqt", "https"])
+async def test_who_dialled_hears_at_once_that_nobody_knows_the_session(house, wait, scheme) -> None:
+    async with house() as first:
+        pair = await first.pair(scheme)
+        endpoint = first.endpoint
+        await asyncio.sleep(0.1)  # all handshakes are done
+        for connection, line in list(endpoint._lines.items()):
+            connection.is_terminated = True
+            endpoint._forget(connection, line)  # as if the process had died
+        before = asyncio.get_running_loop().time()
+        pair.near.ping()
+        await wait(lambda: pair.client.lost)
+        assert asyncio.get_running_loop().time() - before < 1.0
+        assert pair.near.is_closed
+
+
+async def test_a_reset_that_proves_nothing_is_not_believed(house) -> None:
+    async with house() as first:
+        pair = await first.pair("moqt")
+        engine = pair.near.connection.engine
+        token = engine._peer_cid.stateless_reset_token
+        for data in (
+            packet(b"12345678", LEAST),
+            packet(b"12345678", 30)[:-TOKEN] + bytes([token[0] ^ 1]) + token[1:],
+            token,
+            b"A" + token,
+        ):
+            assert not engine.hear_reset(data, 0.0)
+        assert not pair.near.is_closed
+        assert engine.hear_reset(b"A" * (LEAST - TOKEN) + token, asyncio.get_running_loop().time())
+        assert not engine.hear_reset(b"A" * (LEAST - TOKEN) + token, 0.0), "it is over already"

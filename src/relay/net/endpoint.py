@@ -382,10 +382,14 @@ class Endpoint:
         return connection
 
     def _disown(self, sock: Socket, data: bytes, address: Address, now: float) -> None:
-        """Nothing is known of the connection that a packet is for: say so."""
+        """Nothing is known of the connection that a packet is for: say so, or hear that the other
+        side says it of the one we dialled."""
         reset = self._resets.answer(data, now) if self._resets is not None else None
         if reset is not None:
             self.outbox.send(sock, reset, len(reset), address)
+        for connection, line in self._lines.items() if self._certificates is None else ():
+            if line.sock is sock and connection.engine.hear_reset(data, now):
+                self.wake(connection)
 
     def _knock(
         self, sock: Socket, header: QuicHeader, data: bytes, address: Address, now: float

@@ -9,12 +9,13 @@ here and below, nowhere else; it must not know HTTP/3 or who sits above.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from hmac import compare_digest
 
 from aioquic._buffer import Buffer
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.connection import QuicConnectionState, QuicReceiveContext
 from aioquic.quic.events import ConnectionTerminated, StreamDataReceived, StreamReset
-from aioquic.quic.packet import pull_quic_transport_parameters
+from aioquic.quic.packet import QuicErrorCode, QuicFrameType, pull_quic_transport_parameters
 from aioquic.quic.packet_builder import QuicPacketBuilder
 from aioquic.quic.stream import QuicStreamReceiver
 from aioquic.tls import Context
@@ -25,6 +26,7 @@ from relay.net.gate import CID_LENGTH, VERSIONS
 from relay.net.hello import server_name
 from relay.net.lean import drop_callbacks
 from relay.net.mtu import SAFE
+from relay.net.resets import LEAST, TOKEN
 from relay.net.sender import SharedSender, SharedStream
 from relay.net.settings import QuicLimits
 from relay.net.short_way import Departure, ShortWay
@@ -324,6 +326,21 @@ class Engine(ShortWay):
         self.close(error_code=code, frame_type=0 if transport else None, reason_phrase=text)
 
     # What is done with packets
+
+    def hear_reset(self, data: bytes, now: float) -> bool:
+        """Whether a packet proves that the peer knows nothing of the connection any more, which is
+        over then (RFC 9000, 10.3.1)."""
+        proof = data[-TOKEN:]
+        known = self._peer_cid, *self._peer_cid_available
+        given = [each.stateless_reset_token or b"" for each in known]
+        if self.is_over or len(data) < LEAST or not any([compare_digest(proof, t) for t in given]):
+            return False
+        self._close_event = ConnectionTerminated(
+            QuicErrorCode.NO_ERROR, QuicFrameType.PADDING, "the peer knows nothing of it any more"
+        )
+        self._close_begin(is_initiator=False, now=now)
+        self.is_settled = False
+        return True
 
     def _depart_long(self, now: float) -> list[Departure]:
         # One that no longer fits (the peer changed its connection id) would block all others.
