@@ -173,8 +173,8 @@ class Connection:
                 stream = event.stream_id
                 if stream in chunks:
                     chunks[stream].append(event)
-                elif event.end_stream:
-                    self._pass_data(stream, event.data, True)
+                elif event.end_stream and not chunks:
+                    self._pass_data(stream, event.data, True)  # nobody waits before it
                 else:
                     chunks[stream] = [event]
             else:

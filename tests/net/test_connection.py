@@ -1,0 +1,79 @@
+"""What a connection hands up of what its engine has heard."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from aioquic.quic.events import QuicEvent, StopSendingReceived, StreamDataReceived
+
+from relay.net.connection import Connection
+
+
+class Heard:
+    """An engine that has heard this."""
+
+    is_settled = True
+
+    def __init__(self, *events: QuicEvent) -> None:
+        self.events = list(events)
+        self.counted = 0
+
+    def next_event(self) -> QuicEvent | None:
+        return self.events.pop(0) if self.events else None
+
+    def delivered(self, event: StreamDataReceived) -> None:
+        self.counted += len(event.data)
+
+    def drop_unsent(self, stream: int) -> None:
+        """Nothing was sent."""
+
+
+class Told:
+    """An application that notes what it is told."""
+
+    def __init__(self) -> None:
+        self.said: list[tuple[Any, ...]] = []
+
+    def stream_received(self, stream: int, data: bytes, fin: bool) -> None:
+        self.said.append((stream, data, fin))
+
+    def stream_stopped(self, stream: int, code: int) -> None:
+        self.said.append((stream, code))
+
+
+A, B, C = 3, 7, 11
+
+
+@pytest.mark.parametrize(
+    ("heard", "told"),
+    [
+        ([(A, b"a", True), (B, b"b", True)], [(A, b"a", True), (B, b"b", True)]),
+        # In one call for each stream, in the order in which they began.
+        (
+            [(A, b"a", False), (B, b"b", True), (C, b"c", False), (A, b"d", True), (C, b"e", True)],
+            [(A, b"ad", True), (B, b"b", True), (C, b"ce", True)],
+        ),
+        ([(A, b"a", True), (B, b"b", False), (C, b"c", True)], None),
+        ([(A, b"a", False), (A, b"", True)], [(A, b"a", True)]),
+    ],
+)
+def test_streams_are_told_in_the_order_in_which_they_began(heard: Any, told: Any) -> None:
+    engine = Heard(*(StreamDataReceived(data, fin, stream) for stream, data, fin in heard))
+    connection = Connection(None, engine, None, (), None)  # type: ignore[arg-type]
+    connection.application = application = Told()  # type: ignore[assignment]
+    connection.take_events()
+    assert application.said == (told or heard)
+    assert engine.counted == sum(len(data) for _, data, _ in heard)
+
+
+def test_what_is_no_data_comes_after_the_data_before_it() -> None:
+    engine = Heard(
+        StreamDataReceived(b"a", False, A),
+        StopSendingReceived(error_code=5, stream_id=B),
+        StreamDataReceived(b"b", True, A),
+    )
+    connection = Connection(None, engine, None, (), None)  # type: ignore[arg-type]
+    connection.application = application = Told()  # type: ignore[assignment]
+    connection.take_events()
+    assert application.said == [(A, b"a", False), (B, 5), (A, b"b", True)]
