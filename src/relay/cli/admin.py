@@ -205,7 +205,7 @@ def _show(answer: Any) -> None:
         elif isinstance(value, list) and not value:
             out.print(f"no {name}")
         elif value not in (None, "", {}):
-            out.print(f"{name}: {_cell(name, value)}", markup=False)
+            out.print(f"{name}: {_cell(name, value)}")
 
 
 def _table(rows: list[dict[str, Any]]) -> Table:

@@ -48,9 +48,13 @@ MARKS = {
 
 
 def console() -> Console:
-    """Standard output as wide as the terminal; piped, no line is ever broken."""
+    """Standard output as wide as the terminal; piped, no line is ever broken.
+
+    Text is text: paths, names and tokens are strangers', so nothing in brackets or between colons
+    means anything.
+    """
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else PIPED
-    return Console(highlight=False, width=width, soft_wrap=False)
+    return Console(markup=False, emoji=False, highlight=False, width=width, soft_wrap=False)
 
 
 def grid(*columns: str) -> Table:
