@@ -8,7 +8,9 @@ know what a path names or who may use it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
+from urllib.parse import quote
 
 from relay.errors import BadRequest
 
@@ -17,6 +19,9 @@ MAX_SEGMENTS = 32
 
 MAX_LENGTH = 4096
 """Characters of one path; longer ones are refused before anything is stored."""
+
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+"""Characters that may end a line somewhere, or do something to a terminal."""
 
 
 class Path(str):
@@ -81,6 +86,12 @@ def fits(path: str, pattern: Sequence[str]) -> bool:
     return len(segments) == len(pattern) and all(
         wanted in ("*", found) for wanted, found in zip(pattern, segments, strict=True)
     )
+
+
+def on_one_line(text: str) -> str:
+    """What somebody named as part of one line: control characters, with which a name could begin
+    another or do something to a terminal, are percent-encoded."""
+    return _CONTROL.sub(lambda found: quote(found[0]), text)
 
 
 def covering(prefixes: Iterable[Path]) -> tuple[Path, ...]:

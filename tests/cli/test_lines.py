@@ -96,6 +96,7 @@ def test_a_frame_is_a_line_or_raw_or_an_object():
 def test_an_announcement_is_a_sign_and_a_path():
     assert announcement_line(True, "a/b", "text") == b"+ a/b\n"
     assert announcement_line(False, "a/b", "text") == b"- a/b\n"
+    assert announcement_line(True, "a\n- b\x1b[2J", "text") == b"+ a%0A- b%1B[2J\n"
     assert json.loads(announcement_line(False, "a", "json")) == {"path": "a", "active": False}
 
 

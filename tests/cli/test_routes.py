@@ -12,7 +12,7 @@ from relay.cli.routes import routes
 
 FOUND = (
     b'{"declared":[{"broadcast":"a/*","track":"t","version":"v1","schema":true,'
-    b'"dead_letters":false}],"published":[{"broadcast":"a","tracks":["t"]}],"announced":["a"]}'
+    b'"dead_letters":false}],"published":[{"broadcast":"a","tracks":["t","u\\nv"]}],"announced":["a","b\\u001b[2J"]}'
 )
 
 
@@ -46,7 +46,9 @@ def test_what_there_is_line_by_line(asked):
     assert done.output.splitlines() == [
         "declared\ta/*:t/v1\tschema",
         "published\ta:t",
+        "published\ta:u%0Av",
         "announced\ta",
+        "announced\tb%1B[2J",
     ]
     assert seen == [("/routes/demo", "Bearer x")]
 

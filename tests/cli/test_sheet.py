@@ -10,6 +10,8 @@ from click.testing import CliRunner
 
 from relay.auth.compact import to_base64url
 from relay.cli import admin, relay
+from relay.cli.nodes import drawn
+from relay.cli.sheet import console
 
 BRACKETS = ("a[/x]", "[bold]b[/bold]", "c:warning:", "[link=https://x]d[/link]")
 """What would be an error, a style, a picture or a link, if anybody took it for more than text."""
@@ -30,6 +32,22 @@ def test_a_name_is_no_markup_to_the_operator(name: str, capsys: pytest.CaptureFi
     shown = capsys.readouterr().out
     assert f"/{name} " in shown
     assert f"path: {name}\n" in shown
+
+
+def test_a_name_does_nothing_to_the_operators_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    name, escaped = "a\n\x1b[2Jb\u009b31m", "a%0A%1B[2Jb%C2%9B31m"
+    admin._show({"broadcasts": [{"path": name, "viewers": 0}], "cursor": None})
+    admin._show({"path": name})
+    shown = capsys.readouterr().out
+    assert f"{escaped}  0" in shown
+    assert f"path: {escaped}\n" in shown
+    node = {"node": name, "announced": None, "connections": []}
+    down = {"peer": "b", "up": False, "seconds": 1.0, "attempts": 2, "trouble": name}
+    mesh = {"node": "me", "origin_id": "1", "nodes": [node], "links": [down]}
+    out = console()
+    with out.capture() as drawing:
+        out.print(drawn(mesh, mesh, 0.0))
+    assert drawing.get().count(escaped) == 2
 
 
 @pytest.mark.parametrize("name", BRACKETS)

@@ -22,6 +22,7 @@ from relay.cli.moment import read_time, show_time
 from relay.cli.sheet import console
 from relay.control.admin.counter import BASE, OPERATIONS, Operation
 from relay.errors import BadRequest, ConfigError, NotFound, RelayError, Unauthorized
+from relay.path import on_one_line
 
 TIMEOUT = 30.0
 """Seconds until the relay must have answered."""
@@ -205,7 +206,7 @@ def _show(answer: Any) -> None:
         elif isinstance(value, list) and not value:
             out.print(f"no {name}")
         elif value not in (None, "", {}):
-            out.print(f"{name}: {_cell(name, value)}")
+            out.print(f"{name}: {on_one_line(_cell(name, value))}")
 
 
 def _table(rows: list[dict[str, Any]]) -> Table:
@@ -216,7 +217,7 @@ def _table(rows: list[dict[str, Any]]) -> Table:
     for name in used:
         table.add_column(name, overflow="fold")
     for row in rows:
-        table.add_row(*(_cell(name, row.get(name)) for name in used))
+        table.add_row(*(on_one_line(_cell(name, row.get(name))) for name in used))
     return table
 
 

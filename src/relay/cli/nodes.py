@@ -19,6 +19,7 @@ from rich.tree import Tree
 from relay.cli.sheet import console
 from relay.config import load
 from relay.errors import ConfigError, RelayError
+from relay.path import on_one_line
 
 TIMEOUT = 5.0
 """Seconds until the relay must have answered."""
@@ -101,7 +102,8 @@ def drawn(mesh: dict[str, Any], before: dict[str, Any], took: float) -> Tree:
     for link in mesh["links"]:
         if not link["up"]:
             text = f"down for {link['seconds']:g} s, {link['attempts']} tries: {link['trouble']}"
-            tree.add(Text.assemble(("✗ ", "bold red"), (link["peer"], "bold"), f"  {text}"))
+            told = on_one_line(text)
+            tree.add(Text.assemble(("✗ ", "bold red"), (link["peer"], "bold"), f"  {told}"))
     for worker in mesh.get("silent", ()):
         tree.add(Text.assemble(("✗ ", "bold red"), f"worker {worker} does not answer"))
     if not mesh["nodes"] and not mesh["links"]:
@@ -114,7 +116,7 @@ def _title(node: dict[str, Any]) -> Text:
     sign = ("● ", "green") if linked else ("○ ", "yellow")
     far = f"  {announced['hop_count']} hops, cost {announced['cost']}" if announced else ""
     how = "" if linked else "  heard of, not linked"
-    return Text.assemble(sign, (node["node"], "bold"), far, how)
+    return Text.assemble(sign, (on_one_line(node["node"]), "bold"), far, how)
 
 
 def _row(line: dict[str, Any], old: dict[str, Any] | None, took: float) -> list[str]:

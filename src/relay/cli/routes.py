@@ -10,6 +10,7 @@ import click
 import httpx
 
 from relay.errors import RelayError
+from relay.path import on_one_line
 
 
 @click.command()
@@ -48,8 +49,8 @@ def routes(url: str, token: str | None, as_json: bool) -> None:
             click.echo("\t".join(["declared", f"{each['broadcast']}:{name}", *marks]))
         for each in found["published"]:
             for track in each["tracks"]:
-                click.echo(f"published\t{each['broadcast']}:{track}")
+                click.echo(f"published\t{on_one_line(each['broadcast'])}:{on_one_line(track)}")
         for name in found["announced"]:
-            click.echo(f"announced\t{name}")
+            click.echo(f"announced\t{on_one_line(name)}")
     except (ValueError, KeyError, TypeError):
         raise RelayError("the answer is none of a relay's") from None

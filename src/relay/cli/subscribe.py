@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from relay.cli.target import Target, client_options, resolve, run, unless_lost
-from relay.path import Path
+from relay.path import Path, on_one_line
 
 if TYPE_CHECKING:
     from relay.client import Client
@@ -108,7 +108,7 @@ def announcement_line(active: bool, path: str, shape: str) -> bytes:
     """``+ path`` or ``- path``; as ``json`` an object."""
     if shape == "json":
         return _json({"path": path, "active": active})
-    return f"{'+' if active else '-'} {path}\n".encode()
+    return f"{'+' if active else '-'} {on_one_line(path)}\n".encode()
 
 
 def frame_line(frame: ReadFrame, shape: str) -> bytes:

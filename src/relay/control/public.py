@@ -13,7 +13,7 @@ import math
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
-from urllib.parse import parse_qs, quote, unquote
+from urllib.parse import parse_qs, unquote
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -40,9 +40,7 @@ from relay.errors import (
     RemoteError,
     Unroutable,
 )
-
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
-"""Characters that may end a line somewhere, or do something to a terminal."""
+from relay.path import on_one_line
 
 MAX_GROUP = 2**62 - 1
 """Largest group sequence a varint can carry (RFC 9000, 16)."""
@@ -152,7 +150,9 @@ def public_app(
     async def announced(request: Request) -> Response:
         grant = await _admit(house, request, raw_path(request)[len("/announced") :] or "/")
         names = sorted(house.announced(grant))
-        return PlainTextResponse("".join(f"{_line(name)}\n" for name in names), headers=PRIVATE)
+        return PlainTextResponse(
+            "".join(f"{on_one_line(name)}\n" for name in names), headers=PRIVATE
+        )
 
     async def fetch(request: Request) -> Response:
         group, decrypts = _asked_group(request), parameter(request, "decrypt") == "1"
@@ -240,11 +240,6 @@ def _unescape(track: str) -> str:
         return unquote(track, errors="strict")
     except UnicodeDecodeError:
         raise BadRequest("the track name is not UTF-8") from None
-
-
-def _line(name: str) -> str:
-    """A path on a line of its own: a publisher's control characters cannot begin another."""
-    return _CONTROL.sub(lambda found: quote(found[0]), name)
 
 
 def _asked_group(request: Request) -> int | None:
