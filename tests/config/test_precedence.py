@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from relay.config.load import load
 from relay.config.names import SETTINGS, variable
 from relay.config.shape import Address
 from relay.config.sources import from_environment
@@ -86,3 +87,29 @@ def test_the_operators_hash_comes_from_the_environment(folder: Any) -> None:
     loaded = folder.load(OPEN, {"MOQ_ADMIN__API_KEY": hash})
     assert str(loaded.settings.admin.api_key) == hash
     assert "1WmTzSB1" not in repr(loaded.settings.admin)
+
+
+@pytest.mark.parametrize(
+    ("text", "environ"),
+    [
+        ('[auth]\npublic = "demo"\npublic_subscribe = ["live/**"]\n', {}),
+        ('[auth]\npublic_subscribe = "live"\npublic = ["demo"]\n', {}),
+        ("", {"MOQ_AUTH_PUBLIC": "demo", "MOQ_AUTH_PUBLIC_SUBSCRIBE": "live"}),
+        ("", {"MOQ_AUTH__PUBLIC": '["demo"]', "MOQ_AUTH__PUBLIC__SUBSCRIBE": "live"}),
+    ],
+)
+def test_what_is_public_for_both_roles_and_for_one_adds_up_as_upstream(folder, text, environ):
+    public = folder.load(text, environ).settings.auth.public
+    assert (public.publish, public.subscribe) == (("demo",), ("demo", "live"))
+
+
+def test_flags_for_both_roles_and_for_one_add_up(folder):
+    flags = {"auth.public": ("demo",), "auth.public.publish": ("live",)}
+    public = load(None, flags, {}).settings.auth.public
+    assert (public.publish, public.subscribe) == (("demo", "live"), ("demo",))
+
+
+def test_what_is_public_for_both_roles_and_for_one_may_be_wrong(folder):
+    complaints = folder.complaints('[auth]\npublic = 5\npublic_subscribe = "live"\n')
+    assert len(complaints) == 2
+    assert all("expected a prefix or a list of prefixes" in each for each in complaints)

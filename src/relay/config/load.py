@@ -138,7 +138,8 @@ def _built(entries: Mapping[str, Entry], problems: list[str]) -> Settings | None
     sections: dict[str, Any] = {}
     for section in Settings.model_fields:
         values: Any = {}
-        for entry in entries.values():
+        # What is said of all that a section holds comes first, and its parts add to it.
+        for entry in sorted(entries.values(), key=lambda entry: entry.name.count(".")):
             if entry.name == section:  # a section whose names are the operator's is one value
                 values = entry.value
             elif entry.name.split(".")[0] == section:
@@ -161,8 +162,17 @@ def _pointed(section: str, message: str, entries: Mapping[str, Entry]) -> str:
 
 def _place(values: dict[str, Any], path: list[str], value: Any) -> None:
     for part in path[:-1]:
-        values = values.setdefault(part, {})
-    values[path[-1]] = value
+        inner = values.setdefault(part, {})
+        if not isinstance(inner, dict):  # ``public`` and one of its roles: both are meant
+            inner = values[part] = {"subscribe": inner, "publish": inner}
+        values = inner
+    said = values.get(path[-1])
+    values[path[-1]] = value if said is None else [*_listed(said), *_listed(value)]
+
+
+def _listed(value: Any) -> list[Any]:
+    """One prefix or many, as a list."""
+    return list(value) if isinstance(value, list | tuple) else [value]
 
 
 def _converted(entry: Entry, problems: list[str]) -> Any:
