@@ -113,6 +113,7 @@ def test_each_dimension(run: Run, dimension: str) -> None:
     assert run("revocations") == ""
     with pytest.raises(NotFound, match=f"no revocation {number}"):
         run("withdraw", number)
+    assert "not in the range" in run("withdraw", "9" * 30, status=2)
 
 
 def test_everybody_needs_a_time(run: Run) -> None:

@@ -201,7 +201,7 @@ def revocations(as_json: bool) -> None:
 
 
 @records.command()
-@click.argument("number", type=int)
+@click.argument("number", type=click.IntRange(1, 2**53))  # beyond, the store cannot count
 def withdraw(number: int) -> None:
     """Take revocation NUMBER back."""
     if not with_office(lambda office: office.withdraw(operator(), number)):
