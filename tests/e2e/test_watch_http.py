@@ -237,3 +237,33 @@ def test_reading_is_on_the_tenants_books(running: Any) -> None:
                 assert stream.status_code == 200
 
     asyncio.run(main())
+
+
+async def numbers(stream: httpx.Response, count: int) -> list[str]:
+    """The ids of that many frames."""
+    found = []
+    async for line in stream.aiter_lines():
+        if line.startswith("id: "):
+            found.append(line[len("id: ") :])
+        if len(found) == count:
+            break
+    return found
+
+
+def test_who_comes_back_gets_what_was_missed_in_order(running: Any) -> None:
+    async def main() -> None:
+        async with (
+            running() as relay,
+            httpx.AsyncClient(base_url=base(relay)) as web,
+            asyncio.timeout(20),
+        ):
+            address, back = "/watch/anon/a/x", {"last-event-id": "0:0"}
+            for number in range(4):
+                await web.post("/publish/anon/a/x", json={"n": number})
+            async with web.stream("GET", address) as stream:  # which has the cache know the latest
+                assert await numbers(stream, 1) == ["3:0"]
+            await until(lambda: not relay.press.readers)
+            async with web.stream("GET", address, headers=back) as stream:
+                assert await numbers(stream, 3) == ["1:0", "2:0", "3:0"]
+
+    asyncio.run(main())

@@ -61,3 +61,30 @@ def test_a_group_that_was_read_whole_is_not_told_as_lost():
         await items.aclose()
 
     asyncio.run(main())
+
+
+def test_what_is_there_at_the_start_is_read_from_the_oldest_on_and_lost_from_it():
+    class Kept(Silent):
+        """A track that has groups at once, the newest first."""
+
+        def watch(self, viewer, now):
+            for group in (3, 1, 2):
+                viewer.put(frame(group, 0, 200), 200)
+                viewer.put(frame(group, 1, 100), 100)
+                viewer.put(GroupEnd(group, 2, None), 0)
+
+    async def main(limit):
+        follower = Follower(Kept(), Demand(start=0), None, lambda: 0.0, limit)
+        follower.open()
+        found = [item async for item in first(follower.items(0.01))]
+        return [item if isinstance(item, Missed) else (item.group, item.number) for item in found]
+
+    async def first(items):
+        async for item in items:
+            if item is None:
+                return
+            yield item
+
+    three = [(group, number) for group in (1, 2, 3) for number in (0, 1)]
+    assert asyncio.run(main(10_000)) == three
+    assert asyncio.run(main(1500)) == [Missed(1), *three[2:]]

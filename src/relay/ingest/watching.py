@@ -32,12 +32,17 @@ class Follower(Collector):
     _queue: deque[tuple[ReadFrame | GroupEnd, int]]
     _missed: deque[int]
     _lost: set[int]
+    _opening: bool
 
     def open(self) -> None:
-        """Begin to watch."""
+        """Begin to watch, with the oldest group of those that are there: whoever breaks off goes on
+        behind the last one that was read."""
         self._ready = asyncio.Event()
         self._queue, self._missed, self._lost = deque(), deque(), set()
+        self._opening = True  # the cache hands over what it has before the source what it kept
         self.track.watch(self, self.clock())
+        self._opening = False
+        self._queue = deque(sorted(self._queue, key=_group))
 
     async def known(self) -> None:
         """Wait until the track is known to exist. Raises what says that it does not."""
@@ -75,8 +80,9 @@ class Follower(Collector):
         self._queue.append((item, size + OVERHEAD))
         self._bytes += size + OVERHEAD
         while self._bytes > self.limit and self._queue:
-            first, cost = self._queue[0]
-            if isinstance(first, GroupEnd) and first.error is None:  # the reader has it whole
+            first, cost = min(self._queue, key=_group) if self._opening else self._queue[0]
+            whole = isinstance(first, GroupEnd) and first.error is None
+            if whole and not self._opening:  # the reader has it
                 self._queue.popleft()
                 self._bytes -= cost
             else:
@@ -127,3 +133,7 @@ class Follower(Collector):
                     yield None
         finally:
             self.close()
+
+
+def _group(waiting: tuple[ReadFrame | GroupEnd, int]) -> int:
+    return waiting[0].group
