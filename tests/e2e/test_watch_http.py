@@ -267,3 +267,22 @@ def test_who_comes_back_gets_what_was_missed_in_order(running: Any) -> None:
                 assert await numbers(stream, 3) == ["1:0", "2:0", "3:0"]
 
     asyncio.run(main())
+
+
+def test_head_is_answered_at_once_and_leaves_no_reader(running: Any) -> None:
+    async def main() -> None:
+        async with (
+            running() as relay,
+            httpx.AsyncClient(base_url=base(relay)) as web,
+            asyncio.timeout(5),
+        ):
+            await web.post("/publish/anon/a/x", json={})
+            answer = await web.head("/watch/anon/a/x")
+            assert answer.status_code == 200
+            assert answer.headers["content-type"].startswith("text/event-stream")
+            assert "content-length" not in answer.headers
+            assert not relay.press.readers
+            assert (await web.get("/health")).text == "ok\n"  # by the same connection
+            assert (await web.head("/watch/anon/a/none")).status_code == 404
+
+    asyncio.run(main())

@@ -21,6 +21,8 @@ from relay.control.credentials import Face
 from relay.control.problems import Denied, Problem, problem
 from relay.errors import RelayError
 
+EVENTS = "text/event-stream"
+
 
 class Reading(Protocol):
     """One track being read."""
@@ -58,6 +60,11 @@ def watch_routes(lookout: Lookout, face: Face) -> list[Route]:
             raise Denied(status, id)
         reading = await lookout.watch(grant, address, start)
         headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
+        if request.method == "HEAD":  # the answer has no body that could be waited for
+            reading.leave()
+            answer = Response(None, 200, headers, EVENTS)
+            del answer.headers["content-length"]  # nobody knows
+            return answer
         return _Stream(reading, headers)
 
     async def answered(request: Request) -> Response:
@@ -73,7 +80,7 @@ class _Stream(StreamingResponse):
     """The answer; however it ends, the reading ends with it."""
 
     def __init__(self, reading: Reading, headers: dict[str, str]) -> None:
-        super().__init__(_events(reading.frames()), 200, headers, "text/event-stream")
+        super().__init__(_events(reading.frames()), 200, headers, EVENTS)
         self._reading = reading
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
