@@ -18,6 +18,7 @@ from pathlib import Path
 import uvicorn
 from starlette.types import ASGIApp
 
+from relay.control.framing import framed
 from relay.control.patience import patient
 from relay.control.settings import PublicLimits
 from relay.errors import ConfigError
@@ -80,7 +81,7 @@ class HttpListener:
         self._sock = sock
         self._tls = tls
         config = uvicorn.Config(
-            app,
+            framed(app),
             http=patient(limits),
             ws="none",
             lifespan="off",
