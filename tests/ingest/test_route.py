@@ -26,6 +26,8 @@ DECLARED = [
         ("/demo/cam/v1.2", None, ("demo", "cam", "v1.2")),
         ("/demo/cam/v", None, ("demo/cam", "v", None)),
         ("/demo/x%20y/a%2Fb", None, ("demo/x%20y", "a/b", None)),
+        ("/demo/%FF/t", None, ("demo/%FF", "t", None)),
+        ("/plant/%FF/temperature/v1", None, ("plant/%FF", "temperature", "v1")),
         ("/plant/p/temperature", None, ("plant/p", "temperature", None)),
         ("/lab/deep/er/a/b", None, ("lab/deep/er", "a/b", None)),
         ("/lab/a/b/v2", None, ("lab", "a/b", "v2")),
@@ -40,10 +42,20 @@ def test_the_order_of_meanings(path, track, meant):
     assert tuple(read(path, DECLARED, track)) == meant
 
 
-@pytest.mark.parametrize("path", ["", "/", "/one", "/a/%FF"])
-def test_what_means_nothing(path):
+@pytest.mark.parametrize(
+    ("path", "track"),
+    [
+        ("", None),
+        ("/", None),
+        ("/one", None),
+        ("/a/%FF", None),
+        ("/a/%FF/v1", None),
+        ("/a", "\udcff"),
+    ],
+)
+def test_what_means_nothing(path, track):
     with pytest.raises(BadRequest):
-        read(path, DECLARED)
+        read(path, DECLARED, track)
 
 
 @pytest.mark.parametrize("text", ["", "cam", "a/**/b/cam", "a/c*m", ":x", "a:"])

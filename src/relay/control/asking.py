@@ -42,10 +42,12 @@ def asked(request: Request, path: str) -> tuple[str, str | None, str, str | None
 
 
 def parameter(request: Request, name: str) -> str | None:
-    """A query field that may be given once. Raises `BadRequest`."""
+    """A query field that may be given once; bytes that are no UTF-8 are no letters in it, but lone
+    surrogates. Raises `BadRequest`."""
     query = request.scope["query_string"].decode("latin-1")
+    kept: dict[str, Any] = {"keep_blank_values": True, "errors": "surrogateescape"}
     try:
-        fields: dict[str, Any] = parse_qs(query, keep_blank_values=True, max_num_fields=64)
+        fields: dict[str, Any] = parse_qs(query, max_num_fields=64, **kept)
     except ValueError:
         raise BadRequest("too many query fields") from None
     values = set(fields.get(name, ()))

@@ -121,10 +121,8 @@ def _named(broadcast: str, name: str) -> Address:
 
 
 def _unescaped(text: str) -> str:
-    try:
-        return unquote(text, errors="strict")
-    except UnicodeDecodeError:
-        raise BadRequest("the track name is not UTF-8") from None
+    """Without its escapes; what is no UTF-8 is no track's name, and a broadcast may have it."""
+    return unquote(text, errors="surrogateescape")
 
 
 def _checked(track: str) -> str:
@@ -132,7 +130,7 @@ def _checked(track: str) -> str:
     try:
         track.encode()
     except UnicodeEncodeError:
-        raise BadRequest("the track name is not text") from None
+        raise BadRequest("the track name is not UTF-8") from None
     if not track or len(track) > MAX_TRACK:
         raise BadRequest(f"a track name has 1 to {MAX_TRACK} characters")
     return track
