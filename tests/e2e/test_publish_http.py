@@ -243,6 +243,7 @@ def test_each_request_counts_and_is_told_when_to_come_back(running: Any) -> None
             answers = [await web.post("/publish/anon/a/x", json={}) for _ in range(4)]
             assert [each.status_code for each in answers] == [202, 202, 429, 429]
             assert answers[-1].headers["retry-after"] == "1"
+            assert "retry-after" in answers[-1].headers["access-control-expose-headers"]
             for path in ("/watch/anon/a/x", "/routes/anon"):
                 assert (await web.get(path)).status_code == 429
 

@@ -50,7 +50,7 @@ PIECE = 1 << 18
 
 CORS = {
     "access-control-allow-origin": "*",
-    "access-control-expose-headers": "x-request-id, x-moq-group, x-moq-frames",
+    "access-control-expose-headers": "x-request-id, x-moq-group, x-moq-frames, retry-after",
 }
 PREFLIGHT = CORS | {
     "access-control-allow-methods": "GET, HEAD, POST, OPTIONS",
