@@ -66,7 +66,36 @@ def listed(run: Run) -> dict[str, Any]:
     return {each["kid"]: each for each in lines}
 
 
+def make_store() -> None:
+    async def main() -> None:
+        await (await open_records("sqlite:///relay.db")).close()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        *("audit list", "audit verify", "keys list", "keys rotate", "keys cipher list"),
+        *("keys cipher rotate pii", "quotas list", "quotas clear plant", "records revocations"),
+        *("records token list", "records token revoke mq_x", "records withdraw 1"),
+    ],
+)
+def test_a_store_that_is_not_there_is_not_taken_for_an_empty_one(run: Run, words: str) -> None:
+    with pytest.raises(ConfigError, match=r"records\.url: relay\.db: there is no store"):
+        run(*words.split())
+    assert not Path("relay.db").exists()
+
+
+def test_who_makes_a_store_hears_of_it(run: Run) -> None:
+    said = "relay: relay.db: a new store, there was none\n"
+    for expected in (said, ""):
+        done = CliRunner().invoke(relay, ["records", "revoke", "--sub", "alice"])
+        assert (done.exit_code, done.stderr) == (0, expected)
+
+
 def test_keys_are_listed_and_rotated(run: Run) -> None:
+    make_store()
     assert run("keys", "list") == ""
     with pytest.raises(BadRequest, match="no signing key yet"):
         run("keys", "rotate")
@@ -136,6 +165,7 @@ def test_quotas_are_said_and_unsaid(run: Run) -> None:
 
 
 def test_the_log_is_listed_and_verified(run: Run) -> None:
+    make_store()
     assert run("audit", "verify") == "no entries\n"
     run("quotas", "set", "plant", "sessions=3")
     run("records", "revoke", "--sub", "alice", "--reason", "left")

@@ -32,7 +32,7 @@ def create(name: str, as_json: bool) -> None:
         ciphers = Ciphers(office.records, await seal_of(office.records), time.time)
         return await ciphers.create(office, operator(), name)
 
-    _show([with_office(work)], as_json)
+    _show([with_office(work, makes=True)], as_json)
 
 
 @cipher.command()

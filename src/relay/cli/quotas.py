@@ -62,7 +62,7 @@ def set_quota(tenant: str, limits: tuple[str, ...]) -> None:
             known = ", ".join(Override.model_fields)
             raise click.UsageError(f"no such limit: {first['loc'][0]}; there are {known}") from None
         raise click.UsageError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
-    with_office(lambda office: office.set_quota(operator(), tenant, said))
+    with_office(lambda office: office.set_quota(operator(), tenant, said), makes=True)
 
 
 @quotas.command()

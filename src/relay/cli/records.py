@@ -103,7 +103,7 @@ def create(
         expires=expires,
         created=time.time(),
     )
-    with_office(lambda office: office.create_token(operator(), kept))
+    with_office(lambda office: office.create_token(operator(), kept), makes=True)
     if expires is None:
         click.echo("Warning: the token never expires (--expires 90d)", err=True)
     click.echo(str(made))
@@ -179,7 +179,7 @@ def revoke(
     dimension, value = next(iter(given.items()), ("all", ""))
     entry = Revocation(dimension, value, issued_before, expires, reason)
     entry.require_sense()
-    kept = with_office(lambda office: office.revoke(operator(), entry))
+    kept = with_office(lambda office: office.revoke(operator(), entry), makes=True)
     click.echo(f"{kept.id}")
 
 

@@ -20,6 +20,7 @@ import click
 from relay.config import Settings, load
 from relay.config.names import variable
 from relay.errors import ConfigError
+from relay.records.address import read_address
 from relay.records.office import Office, Operator
 from relay.records.opening import open_records
 from relay.records.scribe import Scribe
@@ -47,11 +48,21 @@ def operator() -> Operator:
     return Operator(f"cli:{user}")
 
 
-def with_store(work: Callable[[Records], Awaitable[T]]) -> T:
-    """Do something with the store of the settings. Raises `ConfigError` when there is none."""
+def with_store(work: Callable[[Records], Awaitable[T]], *, makes: bool = False) -> T:
+    """Do something with the store of the settings; ``makes``: also where there is none yet.
+
+    Raises `ConfigError` when there is none, so that a name that was misspelt is not taken for an
+    empty store: nobody would be revoked, and an audit log without entries has no gap.
+    """
+    url = _url()
+    file = read_address(url).file
+    if file is not None and not file.exists():
+        if not makes:
+            raise ConfigError(f"records.url: {file}: there is no store; a relay makes one")
+        click.echo(f"relay: {file}: a new store, there was none", err=True)
 
     async def run() -> T:
-        store = await open_records(_url())
+        store = await open_records(url)
         try:
             return await work(store)
         finally:
@@ -60,15 +71,15 @@ def with_store(work: Callable[[Records], Awaitable[T]]) -> T:
     return asyncio.run(run())
 
 
-def with_office(work: Callable[[Office], Awaitable[T]]) -> T:
-    """Do something to the store that the audit log should know. Raises `ConfigError`."""
+def with_office(work: Callable[[Office], Awaitable[T]], *, makes: bool = False) -> T:
+    """Do something to the store that the audit log should know, as `with_store` does it."""
 
     async def run(store: Records) -> T:
         node = f"{socket.gethostname()} (command)"
         scribe = Scribe(store.audit, AuditSettings(), node, time.time, _silent)
         return await work(Office(store, scribe, time.time))
 
-    return with_store(run)
+    return with_store(run, makes=makes)
 
 
 async def seal_of(store: Records) -> Seal:
