@@ -23,6 +23,9 @@ MAX_LENGTH = 4096
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 """Characters that may end a line somewhere, or do something to a terminal."""
 
+_KEPT = "%/!$&'()*+,-.:;=@[\\]^_|~"
+"""Characters beside letters and digits that stay as they are in the path of a URL."""
+
 
 class Path(str):
     """A normalised path: ``Path("/a//b/") == "a/b"``. Immutable, hashable, cheap to compare.
@@ -92,6 +95,12 @@ def on_one_line(text: str) -> str:
     """What somebody named as part of one line: control characters, with which a name could begin
     another or do something to a terminal, are percent-encoded."""
     return _CONTROL.sub(lambda found: quote(found[0]), text)
+
+
+def as_dialled(path: str) -> str:
+    """A path as a client that is given it within a URL writes it on the wire: browsers and others
+    percent-encode what they do not take for part of one, such as blanks, ``#`` and ``é``."""
+    return quote(path, safe=_KEPT, errors="surrogatepass")
 
 
 def covering(prefixes: Iterable[Path]) -> tuple[Path, ...]:

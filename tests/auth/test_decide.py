@@ -43,6 +43,22 @@ def ask(token: str, keys: KeySet, path: str = "/demo") -> Decision:
     return decide(Request(f"{path}?jwt={token}"), keys, AuthSettings(), NOW)
 
 
+@pytest.mark.parametrize(
+    ("root", "path", "hint"),
+    [
+        ("café", "/caf%C3%A9/x", "write that root as '/caf%C3%A9' in a URL"),
+        ("a b", "/a%20b", "write that root as '/a%20b' in a URL"),
+        ("café", "/cafe", "connect to the root"),
+        ("demo", "/other", "connect to the root"),
+    ],
+)
+def test_a_root_that_no_url_can_hold_is_told(keys: Keys, root: str, path: str, hint: str) -> None:
+    token = sign(Claims(Path(root), (Path(""),), exp=int(NOW + 60)), keys["k1"], NOW)
+    decision = ask(token, everybody(keys), path)
+    assert decision.reason.code == "root_mismatch"
+    assert hint in decision.reason.hint
+
+
 def request_of(row: dict[str, Any], keys: Keys, forge: Forge) -> Request:
     key = keys[row.get("key", "k1")]
     payload = row["payload"].encode() if "payload" in row else None

@@ -18,6 +18,8 @@ from relay.errors import BadRequest
         ("/demo?from=https://a", "/demo?from=https://a", "webtransport"),
         ("", "", "webtransport"),
         ("https://h:4443/demo?jwt=x#part", "/demo?jwt=x", "webtransport"),
+        ("https://h/café/a b%20?q=é", "/caf%C3%A9/a%20b%20?q=é", "webtransport"),
+        ("/café/a b", "/café/a b", "webtransport"),
         ("HTTP://h", "", "webtransport"),
         ("moqt://h//demo?jwt=%zz", "//demo?jwt=%zz", "quic"),
     ],
@@ -35,6 +37,7 @@ def test_how_somebody_comes_may_be_said() -> None:
     [
         ("ftp://h/demo", "expected a path, or a URL"),
         ("https://[::1/demo", "expected a path or a URL"),
+        ("https://h:65536/demo", "expected a path or a URL"),
         ("/de\nmo", "control characters"),
         ("https://h/de\tmo", "control characters"),
         ("/demo?jwt=\x9b", "control characters"),

@@ -82,7 +82,15 @@ def test_other_addresses_are_dialled_as_they_are(url):
     assert resolve(url, False, None, ()) == (url, DialTls())
 
 
-@pytest.mark.parametrize("url", ["", "relay", "ftp://x/", "https:///x", "http://[::1/"])
+def test_a_path_is_written_as_others_write_it():
+    target = resolve("moqt://127.0.0.1:1/café/a b?jwt=a", False, None, ())
+    assert target.url == "moqt://127.0.0.1:1/caf%C3%A9/a%20b?jwt=a"
+
+
+BAD = ["", "relay", "ftp://x/", "https:///x", "http://[::1/", "http://127.0.0.1:99999/"]
+
+
+@pytest.mark.parametrize("url", BAD)
 def test_what_is_no_address_is_a_usage_error(url):
     with pytest.raises(click.UsageError):
         resolve(url, False, None, ())

@@ -208,6 +208,7 @@ def test_doubts_are_spoken() -> None:
         (["--publish", "live/*", "--expires", "1h"], "taken literally"),
         (["--root", "a/../b", "--publish", "", "--expires", "1h"], "taken literally"),
         (["--publish", "", "--decrypt", "pii", "--expires", "1h"], "--decrypt allows nothing"),
+        (["--root", "café", "--publish", "", "--expires", "1h"], "sign for --root caf%C3%A9"),
     ):
         result = run("--key", "k", "sign", *words)
         assert result.exit_code == 0

@@ -36,7 +36,7 @@ from relay.auth.vouch import (
     vouch_ticket,
     vouch_token,
 )
-from relay.path import ROOT, Path
+from relay.path import ROOT, Path, as_dialled
 
 __all__ = ["MAX_PARAMETERS", "MAX_QUERY", "Decision", "Request", "decide"]
 
@@ -187,7 +187,7 @@ class _Case:
         )
         if not (path.is_under(root) or root.is_under(path)):
             text = f"the token is for {quoted('/' + root)}, not for {quoted('/' + path)}"
-            raise Refusal("root_mismatch", text, "connect to the root of the token, or below")
+            raise Refusal("root_mismatch", text, _mend(root, path))
         if not (grant.publish or grant.subscribe):
             text = f"nothing the token allows lies at or below {quoted('/' + path)}"
             raise Refusal("no_access", text, "its prefixes are relative to its root")
@@ -276,3 +276,11 @@ def _require_unstruck(holder: Holder, path: Path, facts: Facts, now: float) -> N
 
 def _granted(grant: Grant) -> str:
     return f"may publish {describe(grant.publish)}, subscribe {describe(grant.subscribe)}"
+
+
+def _mend(root: Path, path: Path) -> str:
+    """What to do about a token for ``root`` that was shown at ``path``."""
+    written = as_dialled(root)
+    if written != root and f"{path}/".startswith(f"{written}/"):
+        return f"clients write that root as {quoted('/' + written)} in a URL: sign for that one"
+    return "connect to the root of the token, or below"

@@ -1,8 +1,8 @@
 """What a client that dials a URL says at the door, for whoever asks about it without dialling.
 
 The law: a text that begins with no scheme is path and query as a session brings them, and no
-character of it is lost on the way to the decision. This module must not know keys, or what is
-decided.
+character of it is lost on the way to the decision; the path of a URL is escaped as clients escape
+it. This module must not know keys, or what is decided.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from relay.auth.request import Request
 from relay.errors import BadRequest
+from relay.path import as_dialled
 
 SCHEMES = {"https": "webtransport", "http": "webtransport", "moqt": "quic", "moql": "quic"}
 """How a URL's scheme is dialled."""
@@ -36,7 +37,8 @@ def dialled(url: str, transport: str | None = None) -> Request:
         raise BadRequest(f"expected a path, or a URL with one of {', '.join(SCHEMES)}")
     try:
         parts = urlsplit(url)
+        _ = parts.port  # may be none that there is
     except ValueError:
         raise BadRequest("expected a path or a URL") from None
-    target = parts.path + (f"?{parts.query}" if parts.query else "")
+    target = as_dialled(parts.path) + (f"?{parts.query}" if parts.query else "")
     return Request(target=target, transport=transport or by_scheme)

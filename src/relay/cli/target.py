@@ -21,6 +21,7 @@ import click
 
 from relay.errors import SessionLost
 from relay.net.dial import DialTls
+from relay.path import as_dialled
 
 if TYPE_CHECKING:
     from relay.client import Client
@@ -87,10 +88,12 @@ def resolve(url: str, disable_verify: bool, root: Path | None, pins: tuple[str, 
     """The address to dial. Raises `click.UsageError`, or `SessionLost` when no hash can be had."""
     try:
         parts = urlsplit(url)
+        _ = parts.port  # may be none that there is
     except ValueError:
         raise click.UsageError("expected a URL") from None
     if parts.scheme not in SCHEMES or not parts.hostname:
         raise click.UsageError(f"expected a URL with one of {', '.join(SCHEMES)} and a host")
+    parts = parts._replace(path=as_dialled(parts.path))
     roots = (root,) if root is not None else ()
     tls = DialTls(roots, tuple(map(_pin, pins)), disable_verify)
     told = tls != DialTls()
@@ -102,8 +105,8 @@ def resolve(url: str, disable_verify: bool, root: Path | None, pins: tuple[str, 
         try:
             tls = DialTls(fingerprints=(fetch_hash(parts),))
         except SessionLost:
-            return Target(url, tls)
-    return Target(url, tls)
+            return Target(urlunsplit(parts), tls)
+    return Target(urlunsplit(parts), tls)
 
 
 def fetch_hash(parts: SplitResult) -> str:

@@ -32,7 +32,7 @@ from relay.auth.trust import ClaimNames
 from relay.auth.verify import FAR_FUTURE, verify
 from relay.cli.moment import read_time, show_time
 from relay.errors import BadRequest, ConfigError
-from relay.path import Path, covering
+from relay.path import Path, as_dialled, covering
 
 MAX_INPUT = 64 * 1024
 """Bytes read in search of a token."""
@@ -282,6 +282,8 @@ def _doubts(claims: Claims, now: float) -> Iterator[str]:
         yield "the token has expired already"
     elif claims.exp - now > FAR_FUTURE:
         yield "the token lives for more than a century: --expires takes seconds"
+    if (escaped := as_dialled(claims.root)) != claims.root:
+        yield f"clients write that root as {escaped} in a URL: sign for --root {escaped}"
     if claims.decrypt and not claims.get:
         yield "--decrypt allows nothing to whoever may not subscribe (--subscribe)"
     for path in (claims.root, *claims.put, *claims.get):
