@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -77,6 +78,29 @@ def test_what_could_not_be_done_is_written_too(token: StoredToken) -> None:
             await bench.office.revoke(WHO, Revocation("nonsense", "x"))
         assert len(await bench.said()) == 3
         assert bench.done == 1
+
+    asyncio.run(main())
+
+
+def test_what_would_have_ended_already_is_not_done(token: StoredToken) -> None:
+    async def main() -> None:
+        bench = Bench()
+        for ends in (0.0, 4.0, 5.0):
+            with pytest.raises(BadRequest, match="ended already"):
+                await bench.office.revoke(WHO, Revocation("sub", "alice", expires=ends))
+            with pytest.raises(BadRequest, match="ended already"):
+                await bench.office.create_token(WHO, replace(token, expires=ends))
+        assert await bench.said() == []
+        await bench.office.revoke(WHO, Revocation("sub", "alice", expires=6.0))
+
+    asyncio.run(main())
+
+
+def test_the_name_of_a_tenant_is_as_long_as_it_may_be() -> None:
+    async def main() -> None:
+        for name, why in (("a/b", "no slashes"), ("a" * 513, "at most 512 characters")):
+            with pytest.raises(BadRequest, match=why):
+                await Bench().office.set_quota(WHO, name, Override(sessions=3))
 
     asyncio.run(main())
 

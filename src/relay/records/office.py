@@ -86,7 +86,9 @@ class Office:
     async def set_quota(self, who: Operator, tenant: str, said: Override) -> None:
         """Say something of a tenant, instead of what was said. Raises `BadRequest`,
         `LimitExceeded`."""
-        if len(tenant) > MAX_TENANT or "/" in tenant:
+        if len(tenant) > MAX_TENANT:
+            raise BadRequest(f"the name of a tenant has at most {MAX_TENANT} characters")
+        if "/" in tenant:
             raise BadRequest("the name of a tenant has no slashes")
         detail = json.dumps(said.model_dump(exclude_none=True))
         async with self.doing(who, "quota.set", tenant, detail=detail, tenant=tenant):
@@ -101,6 +103,7 @@ class Office:
 
     async def create_token(self, who: Operator, token: StoredToken) -> None:
         """Keep a new API token. Raises `BadRequest`, `LimitExceeded`."""
+        self._require_future(token.expires)
         detail = json.dumps(
             {
                 "name": token.name,
@@ -123,6 +126,7 @@ class Office:
     async def revoke(self, who: Operator, entry: Revocation) -> Revocation:
         """Put a revocation in force. Raises `BadRequest`, `LimitExceeded`."""
         entry.require_sense()
+        self._require_future(entry.expires)
         async with self.doing(who, "revocation.add", str(entry), detail=entry.reason):
             return await self.records.revoke(entry, self.wall())
 
@@ -130,6 +134,12 @@ class Office:
         """Take a revocation back; False when there is none of that number."""
         async with self.doing(who, "revocation.withdraw", f"{id}"):
             return await self.records.withdraw(id, self.wall())
+
+    def _require_future(self, expires: float | None) -> None:
+        """Whoever says 3600 means an hour, and would get what ended in 1970: a revocation that
+        strikes nobody. Raises `BadRequest`."""
+        if expires is not None and expires <= self.wall():
+            raise BadRequest("it would have ended already: expires is a moment, in unix seconds")
 
     # -- the log itself ------------------------------------------------------------------------
 
