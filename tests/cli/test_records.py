@@ -92,7 +92,7 @@ def test_a_jwt_revoked_by_its_text(run: Run, tmp_path: Path) -> None:
     run("revoke", "--token", "good.jwt", "--reason", "stolen")
     (entry,) = lines(run("revocations", "--json"))
     assert (entry["by"], entry["value"], entry["reason"]) == ("jti", "t1", "stolen")
-    assert entry["expires"] == "2100-01-01T00:00:00Z"
+    assert entry["expires"] == "2100-01-01T01:00:00Z"  # a relay may have an hour of leeway
     nameless = sign(Claims(get=("",)), generate("HS256"))  # type: ignore[arg-type]
     with pytest.raises(BadRequest, match=r"no id \(jti\)"):
         run("revoke", "--token", "-", stdin=nameless)

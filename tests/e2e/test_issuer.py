@@ -209,6 +209,32 @@ def test_revoking_the_api_token_ends_what_was_made_from_it(running: Any) -> None
     asyncio.run(main())
 
 
+def test_what_is_revoked_stays_so_for_the_leeway_of_what_was_made_from_it(running: Any) -> None:
+    base = """
+[server]
+listen = "127.0.0.1:0"
+[server.tls]
+generate = ["localhost", "127.0.0.1"]
+[auth]
+leeway = 60
+public = "anon"
+"""
+
+    async def main() -> None:
+        async with running(ISSUER, base) as one:
+            ends = time.time() + 3.0
+            await one.desk.office.create_token(WHO, replace(stored(), expires=ends))
+            made = (await login(one, str(TOKEN))).json()["token"]
+            assert json.loads(split(made).payload)["exp"] <= ends
+            assert await gets_in(one, made)
+            await one.desk.office.revoke_token(WHO, TOKEN.prefix, "lost")
+            assert not await gets_in(one, made)
+            await asyncio.sleep(ends + 0.5 - time.time())
+            assert not await gets_in(one, made)
+
+    asyncio.run(main())
+
+
 def test_a_retiring_key_retires_when_its_time_is_over(running: Any) -> None:
     async def main() -> None:
         async with running(ISSUER) as one:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from relay.auth.settings import MAX_LEEWAY
 from relay.errors import BadRequest
 
 DIMENSIONS = ("jti", "sub", "kid", "tenant", "all")
@@ -103,6 +104,12 @@ class Revocation:
     def __str__(self) -> str:
         named = self.dimension if self.dimension == "all" else f"{self.dimension} {self.value}"
         return named if self.issued_before is None else f"{named} issued before a time"
+
+
+def outliving(end: float | None) -> float | None:
+    """When a revocation may end of what has the end ``end``, so that nothing comes back: a relay
+    with `auth.leeway` takes a token a while longer, and one made from it at /auth/login as well."""
+    return None if end is None else end + MAX_LEEWAY
 
 
 class Revocations:

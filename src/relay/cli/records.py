@@ -19,7 +19,7 @@ from relay.auth.claims import decode
 from relay.auth.compact import split
 from relay.auth.credentials import looks_like_token, make_token, read_token, secret_digest
 from relay.auth.facts import StoredToken
-from relay.auth.revocation import Revocation
+from relay.auth.revocation import Revocation, outliving
 from relay.cli.moment import read_time, show_time
 from relay.cli.store import (
     config_option,
@@ -166,6 +166,7 @@ def revoke(
     given = {dimension: value for dimension, value in named.items() if value is not None}
     if len(given) + everybody + (source is not None) != 1:
         raise click.UsageError("give one of --jti, --sub, --kid, --tenant, --all and --token")
+    until: float | None = expires
     if source is not None:
         text = _read(source)
         if looks_like_token(text):
@@ -175,9 +176,9 @@ def revoke(
             _revoke_stored(stored.prefix, reason)
             return
         jti, ends = _identity(text)
-        given, expires = {"jti": jti}, expires if expires is not None else ends
+        given, until = {"jti": jti}, expires if expires is not None else outliving(ends)
     dimension, value = next(iter(given.items()), ("all", ""))
-    entry = Revocation(dimension, value, issued_before, expires, reason)
+    entry = Revocation(dimension, value, issued_before, until, reason)
     entry.require_sense()
     kept = with_office(lambda office: office.revoke(operator(), entry), makes=True)
     click.echo(f"{kept.id}")

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from relay.auth.facts import StoredToken
 from relay.auth.grant import Grant
-from relay.auth.revocation import MAX_REVOCATIONS, Revocation
+from relay.auth.revocation import MAX_REVOCATIONS, Revocation, outliving
 from relay.errors import BadRequest, LimitExceeded
 from relay.records.kept import Marks, Sealed
 from relay.records.memory_kept import (
@@ -78,9 +78,8 @@ class MemoryRecords:
         token = self._tokens.get(prefix)
         if token is None:
             return None
-        entry = await self.revoke(
-            Revocation("jti", token.id, expires=token.expires, reason=reason), now
-        )
+        ends = outliving(token.expires)
+        entry = await self.revoke(Revocation("jti", token.id, expires=ends, reason=reason), now)
         if token.revoked is None:
             token = self._tokens[prefix] = replace(token, revoked=now)
         return Revoked(token, entry)

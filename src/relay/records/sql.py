@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from relay.auth.facts import StoredToken
 from relay.auth.grant import Grant
-from relay.auth.revocation import MAX_REVOCATIONS, Revocation
+from relay.auth.revocation import MAX_REVOCATIONS, Revocation, outliving
 from relay.records.database import Database, next_number, require_room, rows_of
 from relay.records.kept import Sealed
 from relay.records.rows import (
@@ -86,7 +86,8 @@ class SqlRecords:
             token = await _token(connection, prefix)
             if token is None:
                 return None
-            entry = Revocation("jti", token.id, expires=token.expires, reason=reason, created=now)
+            ends = outliving(token.expires)
+            entry = Revocation("jti", token.id, expires=ends, reason=reason, created=now)
             return Revoked(token, await _revoke(connection, entry))
 
     @whole
