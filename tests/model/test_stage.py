@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from relay.errors import Dropped, RelayError
 from relay.model import CacheSettings, Origin, TrackInfo
 from relay.model.board import Price
 from relay.model.fingerprint import fingerprint
@@ -670,3 +671,65 @@ def test_a_way_that_is_not_used_is_never_told_to_be_cheap(fakes, origin):
     assert told == [((7, 2), False), ((7, 2), True)]
     origin.announce(B, fakes.Source(), (7, 2, 3), 0.1, price=Price(2, 3))
     assert told[2:] == [((7, 2), False)]
+
+
+@pytest.mark.parametrize("brings", [None, 4, 5])
+def test_a_way_that_said_goodbye_as_well_is_not_waited_for_in_vain(fakes, origin, brings):
+    """Two relays that the publisher's own told goodbye would each wait for the other, for ever."""
+    origin.relays = 3
+    home, other = fakes.Source(), fakes.Source()
+    direct = origin.announce(B, home, (7, 2), 0.0)
+    around = origin.announce(B, other, (7, 2, 3), 0.0)
+    viewer, track = viewer_of(origin, fakes)
+    track.open_group(4, "raw", 0.0, home).finish(0.0)
+    direct.withdraw(1.0)
+    assert other.calls == [("open", "t", 5)]
+    track.lose(RelayError("over"), 1.0, home)
+    if brings is not None:
+        track.open_group(brings, "raw", 1.0, other)
+    around.withdraw(1.1)
+    origin.tick(3.0)
+    assert viewer.ends == ([] if brings == 5 else ["Unroutable"])
+    assert ("close", "t") in other.calls or brings == 5
+
+
+@pytest.mark.parametrize(("serves", "other"), [(3, 4), (4, 3)])
+def test_a_way_is_not_told_to_be_cheap_while_an_equal_one_serves(fakes, origin, serves, other):
+    """Between equals nothing moves. The relay that serves us would take it from us, in a circle."""
+    told = []
+    watcher = fakes.Watcher()
+    watcher.announced = lambda path, way: told.append((way.hops, way.is_warm))
+    origin.watch(ROOT, watcher, exclude=serves, is_relay=True)
+    first = origin.announce(B, fakes.Source(), (7, 2, serves), 0.0, price=Price(3, 3))
+    viewer_of(origin, fakes)
+    origin.announce(B, fakes.Source(), (7, 2, other), 0.1, price=Price(3, 3))
+    origin.tick(5.0)
+    assert told == [((7, 2, other), False)]
+    first.lose(6.0)
+    origin.tick(9.0)
+    assert told[-1] == ((7, 2, other), True)
+
+
+def test_the_relay_where_the_publisher_is_comes_before_one_that_pulls_from_it(fakes):
+    low, own, high = sorted((2, 3, 4), key=lambda id: fingerprint(B, (id,)))
+    origin = Origin(own)
+    near = origin.announce(B, fakes.Source(), (7, high), 0.0, price=Price(1, 2))
+    viewer_of(origin, fakes)
+    origin.announce(B, fakes.Source(), (7, high, 10, low), 0.0, price=Price(1, 4))
+    origin.tick(5.0)
+    assert origin.find(B).routes[0] is near
+
+
+def test_two_that_go_to_each_other_before_the_first_group_do_not_wait_for_ever(fakes, origin):
+    origin.relays = 2
+    first = origin.announce(B, source := fakes.Source(), (7, 2), 0.0, price=Price(1, 1))
+    second = origin.announce(B, other := fakes.Source(), (7, 2, 3), 0.0, price=Price(2, 2))
+    viewer, track = viewer_of(origin, fakes)
+    first.withdraw(1.0)
+    assert other.verbs == ["open"]
+    track.lose(Dropped("it has left"), 1.0, source)
+    second.withdraw(1.1)
+    for now in (2.0, 3.0, 4.0):
+        origin.tick(now)
+    assert viewer.ends == ["Unroutable"]
+    assert "close" in other.verbs

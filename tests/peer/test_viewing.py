@@ -157,6 +157,24 @@ def test_a_floor_that_moves_down_brings_back_only_what_is_young(world: Any) -> N
     assert sorted(viewer.groups()) == [(2, 0), (3, 0)]
 
 
+def test_from_a_floor_on_nothing_is_left_out_that_the_publisher_has(world: Any) -> None:
+    """A relay that lost its route goes on from its first missing group: what is cached here ends
+    where the last viewer left, and the publisher has what came since."""
+    track = world.connect(NEWEST).publish("a", t=INFO).tracks["t"]
+    write(world, track, 0)
+    before = Raw(world)
+    stream = before.subscribe(0, False, 60_000)
+    for number in range(1, 4):
+        write(world, track, number)
+    before.end.send(stream, b"", True)
+    world.run()
+    for number in range(4, 9):
+        write(world, track, number)
+    viewer = Raw(world)
+    viewer.subscribe(0, False, 60_000, 1)
+    assert sorted(viewer.groups()) == [(number, 0) for number in range(1, 9)]
+
+
 @pytest.mark.parametrize("version", [NEWEST, "moq-lite-04"])
 def test_a_subscription_begins_and_ends_within_groups(world: Any, version: str) -> None:
     track = publish(world, version)

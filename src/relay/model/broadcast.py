@@ -112,10 +112,11 @@ class Route:
 
         ``own`` is our relay's id. While we pull the broadcast ourselves (``is_pulled``) another
         relay that does so too is only as cheap for it if its hash is lower than ours: else both
-        could let go of where they have it from, each for the other.
+        could let go of where they have it from, each for the other. The one where the publisher is
+        has nothing to let go of.
         """
         price = self.price.now
-        if is_pulled and len(self.hops) > 1 and price < self.price.cold:
+        if is_pulled and len(self.hops) > 2 and price < self.price.cold:
             theirs = fingerprint(self.path, self.hops[-1:])
             if theirs >= fingerprint(self.path, (own,)):
                 price = self.price.cold
@@ -185,12 +186,16 @@ class Broadcast:
     def ways(self) -> Ways:
         """Its routes as the announcements show them.
 
-        Only the first can be warm: who is told of another, because the first leads through itself,
-        must not take us for somebody who pulls that way already.
+        Only the first can be warm, and only while nothing is pulled another way: between equals
+        nothing moves, so the first need not be the one that serves, and who serves us must not take
+        us for somebody who has it from elsewhere, or we would pull from each other in a circle.
         """
+        first = self.routes[0] if self.routes else None
+        is_warm = self.is_warm and not any(
+            track.is_fed_besides(first) for track in self.tracks.values()
+        )
         return tuple(
-            Way(route.hops, route.price.cold, self.is_warm and route is self.routes[0])
-            for route in self.routes
+            Way(route.hops, route.price.cold, is_warm and route is first) for route in self.routes
         )
 
     @property

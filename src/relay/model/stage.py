@@ -222,8 +222,10 @@ class Stage:
             self._settle.set(now + SETTLE)
 
     def _settled(self, now: float) -> None:
-        if self.on_air is not None and self.on_air.settle(now):
-            self._settle.set(now + PATIENCE)
+        if self.on_air is not None:
+            if self.on_air.settle(now):
+                self._settle.set(now + PATIENCE)
+            self._show()  # what has moved there makes the best way warm
 
     def _warmed(self, broadcast: Broadcast, is_warm: bool) -> None:
         """Its tracks are pulled here now, or no longer: another price is told, and reckoned."""

@@ -24,7 +24,17 @@ SPLICE_WINDOW = 64
 class Supply:
     """The upstream side of one track. ``now`` is monotonic seconds."""
 
-    __slots__ = ("_is_open", "handover", "live", "missing", "route", "start_at", "track", "tried")
+    __slots__ = (
+        "_is_open",
+        "awaits",
+        "handover",
+        "live",
+        "missing",
+        "route",
+        "start_at",
+        "track",
+        "tried",
+    )
 
     def __init__(self, track: Track) -> None:
         self.track = track
@@ -39,6 +49,9 @@ class Supply:
         self.start_at: int | None = None
         """The first missing group, for whoever is asked next."""
         self.handover: Handover | None = None
+        self.awaits: int | None = None
+        """The latest group (-1: none yet) when the present route was asked in place of another, until
+        it brings one that is newer."""
 
     @property
     def is_open(self) -> bool:
@@ -59,6 +72,13 @@ class Supply:
         if not self.is_open or best is None or route is None or best is route:
             return False
         return route not in broadcast.routes or broadcast.is_worth_moving(route, best)
+
+    def is_fed_besides(self, route: Route | None) -> bool:
+        """Whether another route than this one feeds us, alone or until the next delivers."""
+        handover = self.handover
+        if handover is not None and not handover.is_over:
+            return handover.old is not route
+        return self.is_open and self.route is not route
 
     # -- asked by the track --------------------------------------------------------------------
 
@@ -111,6 +131,8 @@ class Supply:
             handover = self.handover
             live = handover.live if handover is not None and self.is_old(source) else self.live
             live[group.sequence] = group
+        if self.awaits is not None and group.sequence > self.awaits and not self.is_old(source):
+            self.awaits = None
         self.missing.discard(group.sequence)
         self.tried.clear()
 
@@ -168,6 +190,7 @@ class Supply:
     def rest(self) -> None:
         """Nobody watches: the next feed starts where its viewers say."""
         self.start_at = None
+        self.awaits = None
         self.missing.clear()
         self.tried.clear()
 
@@ -182,6 +205,16 @@ class Supply:
         elif self.route is route:
             self._part(error)
             route.source.close(self.track)
+
+    def serves_to_its_end(self) -> bool:
+        """All routes said goodbye: whether one of them still serves us.
+
+        One that was asked in place of another and has brought nothing new may have it from us: two
+        relays that were both told goodbye by the publisher's each go to the other.
+        """
+        if (handover := self.handover) is not None and not handover.is_over:
+            self._give_up(handover)
+        return self.route is not None and self.awaits is None
 
     def route_retired(self, route: Route) -> None:
         """A route said goodbye while others are left: it serves until the next one delivers."""
@@ -225,13 +258,18 @@ class Supply:
         self.handover = Handover(self.route, self.live, now)
         self.live = {}
         self.route = route
+        self.awaits = self._newest()
         if self.track.latest is not None:
             self.start_at = min(self.missing, default=self.track.latest + 1)
         route.source.open(self.track)
 
+    def _newest(self) -> int:
+        """The latest group, -1 before the first."""
+        return -1 if self.track.latest is None else self.track.latest
+
     def _give_up(self, handover: Handover) -> None:
         """The new route delivers nothing: the old one, which has never stopped, stays."""
-        futile, self.handover = self.route, None
+        futile, self.handover, self.awaits = self.route, None, None
         self.route, self.live = handover.old, handover.live
         if futile is not None:
             self.tried[futile] = None
@@ -245,8 +283,10 @@ class Supply:
         if handover is None or handover.is_over:
             if handover is not None:
                 self._let_go(handover, error)
+            self.awaits = self._newest()
             self.track.adjust(error)
             return
+        self.awaits = None
         self.route, self.is_open, self.live = handover.old, True, handover.live
         if handover.old not in self.track.broadcast.routes:
             self.route_retired(handover.old)

@@ -356,9 +356,13 @@ class Track:
         """
         return self._supply.hand_over(now)
 
+    def is_fed_besides(self, route: Route | None) -> bool:
+        """Whether another route than this one feeds it, alone or until the next delivers."""
+        return self._supply.is_fed_besides(route)
+
     def drain(self) -> None:
         """The broadcast is no longer announced: what is being served goes on to its end."""
-        if not self._finished and (self.is_idle or self._supply.route is None):
+        if not self._finished and (self.is_idle or not self._supply.serves_to_its_end()):
             self.end(Unroutable(f"{self.broadcast.path} is no longer announced"))
 
     def end(self, error: RelayError) -> None:

@@ -180,7 +180,7 @@ class Watching:
             self.session.refuse(event.id, error.code)
             return
         demand, since = Demand(*event[3:8]), None
-        if self.session.start_floor:
+        if self.session.start_floor and not self.wants_all(track, event):
             since = oldest_fresh(track, event.start or 0, event.max_latency)
             if since is not None:
                 demand = demand._replace(start=None)
@@ -189,15 +189,24 @@ class Watching:
         self.viewings[event.id] = viewing
         track.watch(viewing, self.guest.clock(), since)
 
+    def wants_all(self, track: Track, event: events.Subscribed | events.SubscribeUpdated) -> bool:
+        """Whether everything from a floor on is wanted, as by a relay that has lost its route.
+
+        Nothing that is kept is too old for it then, nor what is still under way or with the
+        publisher: the oldest group that happens to be cached here is no beginning.
+        """
+        return bool(event.start) and event.max_latency >= track.properties.max_latency
+
     def subscribe_updated(self, event: events.SubscribeUpdated) -> None:
         """The peer changed what it wants of a track."""
         if (waits := self.waiting.get(event.id)) is not None:
             self.waiting[event.id] = waits._replace(**event._asdict())
         if (viewing := self.viewings.get(event.id)) is not None:
             demand = Demand(*event[1:6])
-            if self.session.start_floor and event.start is not None:
-                since = oldest_fresh(viewing.track, event.start, event.max_latency)
-                demand = demand._replace(start=event.start if since is None else since)
+            start = event.start if self.session.start_floor else None
+            if start is not None and not self.wants_all(viewing.track, event):
+                since = oldest_fresh(viewing.track, start, event.max_latency)
+                demand = demand._replace(start=start if since is None else since)
             viewing.demand = demand
             viewing.bound(event.start or 0, event.first_frame, event.last_frame)
             viewing.track.rewatch(viewing, self.guest.clock())
