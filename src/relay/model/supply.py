@@ -50,8 +50,8 @@ class Supply:
         """The first missing group, for whoever is asked next."""
         self.handover: Handover | None = None
         self.awaits: int | None = None
-        """The latest group (-1: none yet) when the present route was asked in place of another, until
-        it brings one that is newer."""
+        """The latest group (-1: none yet) when the present route was asked in place of another, as
+        long as it has brought none that is newer."""
 
     @property
     def is_open(self) -> bool:
