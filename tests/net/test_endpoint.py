@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import psutil
 import pytest
+import uvloop
 from aioquic.buffer import Buffer
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.connection import QuicConnection
@@ -17,6 +18,7 @@ from aioquic.quic.packet import QuicPacketType, pull_quic_header
 from relay.errors import SessionLost
 from relay.net import udp
 from relay.net.dial import dial
+from relay.net.endpoint import Endpoint
 from relay.net.settings import ListenSettings, QuicLimits
 
 
@@ -296,3 +298,29 @@ async def test_an_idle_endpoint_has_few_timers(house) -> None:
             await home.pair("moqt")
         assert len(home.endpoint._timers) <= 4 * 5 + 64
         assert 1 <= len(home.endpoint._timers._handles) <= 4
+
+
+@pytest.mark.parametrize("factory", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_a_port_that_was_closed_for_a_moment_is_heard_afterwards(factory) -> None:
+    async def hear_again() -> None:
+        loop = asyncio.get_running_loop()
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as first:
+            first.bind(("127.0.0.1", 0))
+            address = first.getsockname()
+        dialling = Endpoint(None, ListenSettings(), None, ())
+        mine = udp.connect(socket.AF_INET, address, 65536)
+        dialling.add_socket(mine)
+        for _ in range(3):
+            udp.send(mine, b"x", 1, None)  # which the kernel answers: nobody is there
+            await asyncio.sleep(0.02)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as second:
+            second.bind(address)
+            second.sendto(b"x" * 40, mine.getsockname())
+            until = loop.time() + 2.0
+            while not dialling.datagrams_in and loop.time() < until:
+                await asyncio.sleep(0.01)
+        assert dialling.datagrams_in == 1
+        await dialling.close(linger=0.0)
+
+    with asyncio.Runner(loop_factory=factory) as runner:
+        runner.run(hear_again())

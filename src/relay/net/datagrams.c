@@ -82,13 +82,14 @@ static int add_message(
     return 1;
 }
 
-/* Read what is there; answers whether a peer's port is closed, or -1 with an exception. */
+/* Read what is there; answers the last error that the kernel told of, 0 without any, or -1 with an
+ * exception. */
 static int read_all(int fd, Py_ssize_t limit, PyObject *found) {
     struct mmsghdr messages[AT_ONCE];
     struct iovec places[AT_ONCE];
     struct sockaddr_storage names[AT_ONCE];
     _Alignas(struct cmsghdr) unsigned char notes[AT_ONCE][CMSG_SPACE(sizeof(int))];
-    int refused = 0;
+    int trouble = 0;
 
     for (Py_ssize_t tries = 0; tries < limit && PyList_GET_SIZE(found) < limit; tries++) {
         Py_ssize_t wanted = limit - PyList_GET_SIZE(found);
@@ -109,7 +110,7 @@ static int read_all(int fd, Py_ssize_t limit, PyObject *found) {
             if (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR) {
                 break;
             }
-            refused |= errno == ECONNREFUSED; /* any other error has cost one datagram */
+            trouble = errno; /* has cost one datagram */
             continue;
         }
         PyObject *from = NULL;
@@ -133,7 +134,7 @@ static int read_all(int fd, Py_ssize_t limit, PyObject *found) {
             break;
         }
     }
-    return refused;
+    return trouble;
 }
 
 /* A socket's descriptor; below 0, without an exception, when it is closed. */
@@ -163,12 +164,12 @@ PyObject *datagrams_receive(PyObject *module, PyObject *const *args, Py_ssize_t 
     if (found == NULL) {
         return NULL;
     }
-    int refused = read_all(fd, limit, found);
-    if (refused < 0) {
+    int trouble = read_all(fd, limit, found);
+    if (trouble < 0) {
         Py_DECREF(found);
         return NULL;
     }
-    return Py_BuildValue("NO", found, refused ? Py_True : Py_False);
+    return Py_BuildValue("Ni", found, trouble);
 }
 
 const char datagrams_send_doc[] =

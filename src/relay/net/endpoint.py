@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Sequence
+from errno import ECONNREFUSED
 from time import monotonic
 
 from aioquic.quic.configuration import QuicConfiguration
@@ -243,9 +244,9 @@ class Endpoint:
     # Turns
 
     def _readable(self, sock: Socket) -> None:
-        datagrams, refused = self._receive(sock, self.settings.read_batch)
-        if refused:
-            self._refused(sock)
+        datagrams, trouble = self._receive(sock, self.settings.read_batch)
+        if trouble:
+            self._troubled(sock, trouble)
         if self.strays is not None:
             datagrams = self.strays.keep(self._sockets.index(sock), datagrams)
         self._hear(sock, datagrams)
@@ -416,9 +417,14 @@ class Endpoint:
         self.add_id(connection, engine.host_cid)
         return connection
 
-    def _refused(self, sock: Socket) -> None:
-        """A dialled port is closed: its connection need not wait for the timeout."""
-        for connection, line in list(self._lines.items()):
+    def _troubled(self, sock: Socket, trouble: int) -> None:
+        """The kernel told of an error. Of a dialled port that is closed: its connection need not
+        wait for the timeout."""
+        if sock in self._sockets:
+            # uvloop stops reading from a socket with an error, whatever comes afterwards.
+            self._loop.remove_reader(sock.fileno())
+            self._loop.add_reader(sock.fileno(), self._readable, sock)
+        for connection, line in list(self._lines.items()) if trouble == ECONNREFUSED else ():
             if line.sock is sock and line.is_ours and not line.is_session:
                 connection.engine.end(CONNECTION_REFUSED, "connection refused", transport=True)
                 self.wake(connection)

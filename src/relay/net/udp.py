@@ -24,8 +24,9 @@ Address = tuple[Any, ...]
 Datagrams = tuple[bytes, int]
 """Datagrams, joined, and the size of each; the last may be shorter."""
 
-Received = tuple[list[tuple[bytes, Address]], bool]
-"""Datagrams, each with the address it came from, and whether a connected peer's port is closed."""
+Received = tuple[list[tuple[bytes, Address]], int]
+"""Datagrams, each with the address it came from, and the last error that the kernel told of (that a
+connected peer's port is closed, say), 0 without any."""
 
 Send = Callable[["Socket", bytes, int, Address | None], int]
 """Sends datagrams, as `send`."""
@@ -76,21 +77,16 @@ class Socket(socket.socket):
 
 
 def receive(sock: socket.socket, limit: int) -> Received:
-    """Read about ``limit`` datagrams that are there already; the kernel may join some of a train.
-
-    The second answer says whether a connected peer's port turned out to be closed.
-    """
+    """Read about ``limit`` datagrams that are there; the kernel may join some of a train."""
     datagrams: list[tuple[bytes, Address]] = []
-    refused = False
+    trouble = 0
     for _ in range(limit):
         try:
             data, ancillary, _, address = sock.recvmsg(MAX_DATAGRAM, _ANCILLARY)
         except (BlockingIOError, InterruptedError):
             break
-        except ConnectionRefusedError:
-            refused = True
-        except OSError:
-            continue
+        except OSError as error:
+            trouble = error.errno or errno.EIO
         else:
             size = _segment_size(ancillary) if ancillary else 0
             if not size or size >= len(data):
@@ -100,7 +96,7 @@ def receive(sock: socket.socket, limit: int) -> Received:
                 datagrams += [(data[at : at + size], address) for at in cuts]
         if len(datagrams) >= limit:
             break
-    return datagrams, refused
+    return datagrams, trouble
 
 
 def writer(wants_speed: bool) -> Send:
