@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from rig.client import Client, Publication, Target, Watch
-from rig.frames import DEADLINE, SMALL, Frame, Plan
+from rig.frames import DEADLINE, SMALL, Frame, Plan, Refused
 from rig.house import Relay
 
 pytestmark = pytest.mark.interop
@@ -295,6 +295,29 @@ def test_watching_from_before_the_first_group_to_the_end(
             return frames, await watch.over()
 
     assert run(scenario()) == (expected(SMALL), "finished")
+
+
+@pytest.mark.parametrize("publisher", ["moq-rs", "moq-rs-raw"])
+@pytest.mark.parametrize("watcher", ["moq-rs", "moq-rs-raw"])
+def test_that_there_is_no_such_track_is_understood(
+    relay: Relay, client: Named, run: Run, broadcast: str, publisher: str, watcher: str
+) -> None:
+    source, sink = client(publisher), client(watcher)
+    token = relay.key.token("demo")
+
+    async def scenario() -> str:
+        async with (
+            source.connect(relay.target(source, "demo", token)) as near,
+            sink.connect(relay.target(sink, "demo", token)) as far,
+        ):
+            await near.publish(broadcast, TRACK)
+            await (await far.listen()).until(broadcast)
+            try:
+                return await (await far.watch(broadcast, "nosuch")).over()
+            except Refused as refused:
+                return str(refused)
+
+    assert "code 51 NOT_FOUND" in run(scenario())
 
 
 @pytest.mark.parametrize("name", ["moq-rs", pytest.param("chromium", marks=pytest.mark.browser)])

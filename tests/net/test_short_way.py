@@ -25,8 +25,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from relay.net import built, keys, outgoing, short_way
-from relay.net.endpoint import configure
-from relay.net.engine import Engine
+from relay.net.codes import to_http3
+from relay.net.engine import Engine, configure
 from relay.net.mtu import GONE, SAFE
 from relay.net.settings import QuicLimits
 from relay.net.tls import Certificates
@@ -468,7 +468,7 @@ def test_off_the_short_way_a_reset_leaves_beside_what_fills_packets(bench) -> No
     room.pump(0.003)
     transport.reset(broken, 7)
     room.pump(0.05)
-    assert [event.error_code for event in room.of(StreamReset, broken)] == [7]
+    assert [event.error_code for event in room.of(StreamReset, broken)] == [to_http3(7)]
     room.pump(2.0)
     got = sum(len(event.data) for event in room.of(StreamDataReceived, large))
     assert got == 600_000

@@ -1,8 +1,9 @@
-"""Raw QUIC as a transport: the connection is the session, codes travel as they are.
+"""Raw QUIC as a transport: the connection is the session.
 
 It owns what every session needs on top of an engine (delivery, credit, capacity, the guard around
-the receiver), so that WebTransport differs only in heads, codes and closing. Peers may send codes
-in either space; those from WebTransport's range are read back into it. This module must not know
+the receiver), so that WebTransport differs only in heads and closing. Streams are broken off with
+codes in WebTransport's range here, too: the Rust stack takes any other for none. Peers may send
+codes in either space, and those from that range are read back into ours. This module must not know
 HTTP/3.
 """
 
@@ -11,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from relay.errors import LimitExceeded, Refused, RelayError, SessionLost
-from relay.net.codes import unmap
+from relay.net.codes import to_http3, unmap
 from relay.net.connection import Connection
 from relay.net.delivery import Delivery
 from relay.session.transport import Receiver
@@ -110,13 +111,13 @@ class QuicTransport:
     def reset(self, stream: int, code: int) -> None:
         """Break off our half."""
         if not self.is_closed:
-            self._engine.reset(stream, self._outgoing(code))
+            self._engine.reset(stream, to_http3(code))
             self._stir()
 
     def stop(self, stream: int, code: int) -> None:
         """Ask the peer to break off its half; nothing more of it is told."""
         if not self.is_closed and self._engine.knows(stream):
-            self._engine.stop(stream, self._outgoing(code))
+            self._engine.stop(stream, to_http3(code))
             self._stopped.add(stream)
             self._stir()
 
@@ -230,9 +231,6 @@ class QuicTransport:
 
     def _datagram_room(self) -> int:
         return self._engine.datagram_limit
-
-    def _outgoing(self, code: int) -> int:
-        return code
 
     def _incoming(self, code: int) -> int:
         mapped = unmap(code)

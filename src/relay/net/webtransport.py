@@ -22,7 +22,6 @@ from relay.net.codes import (
     H3_STREAM_CREATION_ERROR,
     SESSION_GONE,
     from_http3,
-    to_http3,
 )
 from relay.net.connection import Connection
 from relay.net.demux import Demux, Ours, stream_head
@@ -262,9 +261,6 @@ class WebTransport(QuicTransport):
         session = self.session
         room = super()._datagram_room()
         return max(0, room - len(encode(session // 4))) if session is not None else 0
-
-    def _outgoing(self, code: int) -> int:
-        return to_http3(code)
 
     def _incoming(self, code: int) -> int:
         return from_http3(code)
