@@ -62,6 +62,9 @@ class End:
     def widen(self, streams: int) -> None:
         self.widest = max(self.widest, streams)
 
+    def is_ample(self, room: int) -> bool:
+        return self.room >= room and self.credit > 8
+
     def offer(self, stream: int, data: bytes, room: int) -> bool:
         has_room = self.capacity(stream) >= room
         if has_room:

@@ -733,3 +733,19 @@ def test_two_that_go_to_each_other_before_the_first_group_do_not_wait_for_ever(f
         origin.tick(now)
     assert viewer.ends == ["Unroutable"]
     assert "close" in other.verbs
+
+
+def test_who_serves_us_hears_that_another_way_is_no_longer_cheap(fakes, origin):
+    origin.announce(B, fakes.Source(), (7, 9, 3), 0.0, price=Price(5, 5))
+    origin.announce(B, fakes.Source(), (7, 8, 2), 0.0, price=Price(5, 5))
+    broadcast = origin.find(B)
+    first, other = broadcast.routes
+    told = []
+    relay = fakes.Watcher()
+    relay.announced = lambda path, way: told.append(way.is_warm)
+    origin.watch(ROOT, relay, exclude=other.hops[-1], is_relay=True)
+    for name in ("x", "t"):
+        track = broadcast.track(name)
+        track.watch(fakes.Viewer(), 1.0)
+    track.reject(RelayError("too many tracks"), first.source)  # served by the other one now
+    assert told == [False, True, False]

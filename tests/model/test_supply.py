@@ -222,3 +222,45 @@ def test_a_route_that_said_goodbye_is_not_gone_back_to(fakes, moving):
     moving.route.withdraw(2.0)
     moving.origin.tick(9.0)
     assert moving.new.verbs == ["open"]
+
+
+@pytest.mark.parametrize("hops", [(7,), (7, 2)])
+def test_who_lost_its_route_once_is_served_to_the_end_by_the_publishers_own(fakes, hops):
+    origin = Origin(1)
+    first = origin.announce(B, fakes.Source(), hops, 0.0)
+    viewer = fakes.Viewer()
+    track = origin.find(B).track("t")
+    track.watch(viewer, 0.0)
+    track.accept(TrackInfo())
+    track.open_group(0, "raw", 0.0).finish(0.0)
+    first.lose(1.0)
+    again = origin.announce(B, source := fakes.Source(), hops, 1.5)
+    half = track.open_group(0, "raw", 1.6, source)  # which is there already
+    again.withdraw(2.0)
+    assert (half, viewer.ends) == (None, [])
+    track.open_group(1, "raw", 2.5, source).finish(2.5)
+    track.finish(2.6, source)
+    assert (viewer.sequences, viewer.ends) == ([0, 1], [None])
+
+
+@pytest.mark.parametrize("brought", ["group", "datagram"])
+def test_a_far_route_that_has_brought_something_new_serves_to_the_end(fakes, brought):
+    origin = Origin(1)
+    origin.announce(B, near := fakes.Source(), (7, 2, 3), 0.0)
+    viewer = fakes.Viewer()
+    track = origin.find(B).track("t")
+    track.watch(viewer, 0.0)
+    track.accept(TrackInfo())
+    track.open_group(0, "raw", 0.0, near).finish(0.0)
+    other = origin.announce(B, source := fakes.Source(), (7, 2, 4, 5), 0.5)
+    first = next(route for route in origin.find(B).routes if route is not other)
+    first.lose(1.0)
+    if brought == "group":
+        track.open_group(1, "raw", 1.5, source).finish(1.5)
+    else:
+        track.datagram(1, 0, b"x", 1.5, source)
+    other.withdraw(2.0)
+    origin.tick(9.0)
+    assert viewer.ends == []
+    track.finish(9.0, source)
+    assert viewer.ends == [None]

@@ -89,6 +89,15 @@ def test_the_budgets_hold(fakes, budget):
     assert 49 in setting.track.groups
 
 
+def test_one_larger_than_the_cache_is_kept_as_the_latest_and_not_told_twice(fakes):
+    setting = fakes.Setting(cache_bytes=1500)
+    viewer, late = setting.live(), fakes.Viewer()
+    for _ in range(2):
+        add(setting, 0, b"x" * 1000)
+    setting.track.watch(late, 0.0)
+    assert (viewer.sequences, late.sequences) == ([0], [0])
+
+
 @settings(max_examples=80, deadline=None)
 @given(SIZES, st.sampled_from([{}, {"cache_bytes": 6000}, {"max_groups_per_track": 2}]))
 def test_books_are_as_if_it_had_come_in_pieces(fakes, steps, limits) -> None:

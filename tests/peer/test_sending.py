@@ -71,6 +71,9 @@ class Line:
         if fin:
             self.ended.add(stream)
 
+    def is_ample(self, room: int) -> bool:
+        return self.room >= room and self.credit > 8
+
     def offer(self, stream: int, data: bytes, room: int) -> bool:
         has_room = self.capacity(stream) >= room
         if has_room:

@@ -8,6 +8,7 @@ import pytest
 
 from relay.model.track import Demand, TrackInfo
 from relay.peer.watching import MAX_PASSED_ON
+from relay.session.events import GroupArrived
 
 MICRO = TrackInfo(max_latency=60_000)
 
@@ -110,3 +111,26 @@ def test_the_books_have_it_once_each_way(setting: Any) -> None:
         assert (moved.groups, moved.bytes) == (1, size)
     assert traffic.stale.groups == 0
     assert viewer.host.tab.account.egress == size
+
+
+def test_the_last_streams_are_for_what_is_more_urgent(setting: Any) -> None:
+    world, publisher, _, viewer, _ = setting
+    broadcast = publisher.publish("b", low=MICRO, high=MICRO)
+    low = viewer.watch("b", "low", Demand(priority=1))
+    high = viewer.watch("b", "high", Demand(priority=200))
+    viewer.wire.server.credit = 1
+    for name in ("low", "high"):
+        publish(broadcast.tracks[name], b"x" * 50)
+    world.run()
+    assert (low.complete(), high.complete()) == ([], [0])
+
+
+def test_what_comes_twice_is_charged_once(setting: Any) -> None:
+    world, publisher, track, _, _ = setting
+    publish(track, b"sound")
+    world.run()
+    feed = next(iter(publisher.host.publishing.feeds.values()))
+    account = publisher.host.tab.account
+    before = account.ingress
+    publisher.host.publishing.group_arrived(GroupArrived(feed.id, 0, b"\0\5sound"))
+    assert account.ingress == before > 0

@@ -107,6 +107,11 @@ class Route:
         """Who publishes: the first hop; 0 = unknown, which equals nobody."""
         return self.hops[0] if self.hops else 0
 
+    @property
+    def is_final(self) -> bool:
+        """Whether it is the publisher itself, or the relay where the publisher is."""
+        return len(self.hops) < 3
+
     def rank(self, own: int, is_pulled: bool) -> tuple[int, int, int]:
         """Order of routes, best first: price, length, then a stable hash.
 
@@ -116,7 +121,7 @@ class Route:
         has nothing to let go of.
         """
         price = self.price.now
-        if is_pulled and len(self.hops) > 2 and price < self.price.cold:
+        if is_pulled and not self.is_final and price < self.price.cold:
             theirs = fingerprint(self.path, self.hops[-1:])
             if theirs >= fingerprint(self.path, (own,)):
                 price = self.price.cold
@@ -271,9 +276,9 @@ class Broadcast:
 
     def pull(self, more: int) -> None:
         """One track more, or less, is pulled."""
-        was, self.pulled = self.pulled, self.pulled + more
+        self.pulled += more
         (self.traffic.came.began if more > 0 else self.traffic.came.ended)(self)
-        if (was > 0) != (self.pulled > 0):
+        if more > 0 or not self.pulled:  # another route may feed it than those before
             self.warmed(self.pulled > 0)
 
     def settle(self, now: float) -> bool:

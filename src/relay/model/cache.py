@@ -104,10 +104,13 @@ class Cache:
         """Start counting a group; ``spare`` = it is not the latest of its track."""
         group.cache = self
         share = group.share = self._share(group.track.broadcast.tenant)
-        ended = group.native.ended
+        # Room is made for it, not by it: a group that came whole rests from then on.
+        rests = group.native.ended and self._all.used + charge <= self.settings.cache_bytes
         for pile in (self._all, share):
-            (pile.spare if spare else pile.rested if ended else pile.live)[group] = None
+            (pile.spare if spare else pile.rested if rests else pile.live)[group] = None
         self.add(group, charge)
+        if group.native.ended and not rests and group.cache is self:
+            self.rest(group)
 
     def supersede(self, group: Group) -> None:
         """The group is no longer the latest of its track."""

@@ -102,8 +102,7 @@ class Stage:
         """Seconds to wait for another route when the last one is gone."""
         if error is not None:
             return self._origin.stock.settings.linger
-        is_final = len(route.hops) < 3  # the publisher's own word, or that of its own relay
-        return HOLD if not is_final and self._origin.relays > 1 else 0.0
+        return HOLD if not route.is_final and self._origin.relays > 1 else 0.0
 
     def _wait(
         self, broadcast: Broadcast, gone: Route, error: RelayError | None, until: float
@@ -239,9 +238,8 @@ class Stage:
         before = broadcast.routes[:1]
         broadcast.sort_routes()
         self._ranked(broadcast, before, now)
-        if not broadcast.is_warm:
-            broadcast.is_warm = True
-            self._show()
+        broadcast.is_warm = True
+        self._show()
 
     def _cooled(self, now: float) -> None:
         if self.on_air is not None:

@@ -131,10 +131,14 @@ class Supply:
             handover = self.handover
             live = handover.live if handover is not None and self.is_old(source) else self.live
             live[group.sequence] = group
-        if self.awaits is not None and group.sequence > self.awaits and not self.is_old(source):
-            self.awaits = None
+        self.came(group.sequence, source)
         self.missing.discard(group.sequence)
         self.tried.clear()
+
+    def came(self, sequence: int, source: Source | None) -> None:
+        """A source brings a group, which may be a datagram."""
+        if self.awaits is not None and sequence > self.awaits and not self.is_old(source):
+            self.awaits = None
 
     def ended(self, group: Group) -> bool:
         """A group is no longer under way; answers whether it was the track's last."""
@@ -210,11 +214,13 @@ class Supply:
         """All routes said goodbye: whether one of them still serves us.
 
         One that was asked in place of another and has brought nothing new may have it from us: two
-        relays that were both told goodbye by the publisher's each go to the other.
+        relays that were both told goodbye by the publisher's each go to the other. The publisher
+        itself and its own relay never have.
         """
         if (handover := self.handover) is not None and not handover.is_over:
             self._give_up(handover)
-        return self.route is not None and self.awaits is None
+        route = self.route
+        return route is not None and (route.is_final or self.awaits is None)
 
     def route_retired(self, route: Route) -> None:
         """A route said goodbye while others are left: it serves until the next one delivers."""

@@ -246,13 +246,13 @@ class Track:
         self._saw(sequence)
         self.shelf.put(group, now)
         if not self._supply.is_open:  # the last viewer left while room was made
-            group.abort(Cancelled("nobody watches"))
+            group.evict(Cancelled("nobody watches"))
             return None
-        self._fresh = True
-        self._supply.began(group, source)
         if whole:
             traffic = self.broadcast.traffic
             traffic.add(traffic.came.moved, group.native, encoding, group.size)
+        self._fresh = True
+        self._supply.began(group, source)
         self._fetches.deliver(group)
         self._audience.offer(group)
         return group
@@ -283,6 +283,7 @@ class Track:
     ) -> None:
         """A group of one small frame; passed on and forgotten."""
         if self._supply.hears(source, now):
+            self._supply.came(sequence, source)
             self._saw(sequence)
             self.broadcast.traffic.came.moved.add_datagram(len(payload))
             self._audience.datagram(sequence, timestamp, payload)

@@ -36,6 +36,9 @@ from relay.net.tls import fingerprint
 MAX_CLOSE_REASON = 512
 """Bytes of a reason in CONNECTION_CLOSE, so that it fits every packet."""
 
+_SPARE = 8
+"""One-way streams that are left to what is more urgent."""
+
 _IDS = 4
 """Connection ids that either side keeps (RFC 9000, 5.1.1): one in use, and enough for a peer whose
 address changes some times within a round trip. The library's 8 are a tenth of a handshake."""
@@ -180,6 +183,11 @@ class Engine(ShortWay):
                 return 0
             room = min(room, stream.max_stream_data_remote - stream.sender._buffer_stop)
         return room if room > 0 else 0
+
+    def is_ample(self, room: int) -> bool:
+        """Whether `capacity` is at least ``room``, and the peer grants a good many more streams."""
+        spare = self._remote_max_streams_uni - (self._local_next_stream_id_uni >> 2)
+        return spare > _SPARE and self.capacity() >= room
 
     def is_acknowledged(self, stream_id: int, offset: int) -> bool:
         """Whether the peer has all bytes of our half of a stream before ``offset``."""

@@ -170,6 +170,10 @@ class LocalTransport(asyncio.Protocol):
             return 0
         return max(0, WINDOW - self._unsent())
 
+    def is_ample(self, room: int) -> bool:
+        """Whether there is so much room; streams there are many."""
+        return self.capacity() >= room
+
     def offer(self, stream: int, data: bytes, room: int) -> bool:
         """Append to the stream where there is so much room."""
         has_room = self.capacity(stream) >= room

@@ -100,6 +100,10 @@ class QuicTransport:
         """Bytes that would leave soon."""
         return 0 if self.is_closed else self._engine.capacity(stream)
 
+    def is_ample(self, room: int) -> bool:
+        """Whether there is so much room, and a good many more streams."""
+        return not self.is_closed and self._engine.is_ample(room)
+
     def offer(self, stream: int, data: bytes, room: int) -> bool:
         """Append to the stream where there is so much room."""
         if self.is_closed or not self._engine.offer(stream, data, room):

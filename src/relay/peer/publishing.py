@@ -358,7 +358,10 @@ class Publishing:
         allows."""
         feed, now = self.feeds.get(event.id), self.clock()
         account = self.guest.tab.account
-        if feed is not None and account.may_receive(now) and account.receive(len(event.data), now):
+        if feed is None or not account.may_receive(now):
+            return
+        # What is there already is not taken, and costs nobody anything.
+        if event.sequence in feed.track.groups or account.receive(len(event.data), now):
             feed.group_arrived(event.sequence, event.data, now)
 
     def group_received(self, event: events.GroupReceived) -> None:

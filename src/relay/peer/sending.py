@@ -335,7 +335,7 @@ class SendQueue:
             or self._blocked
             or self._unopened
             or self.tab.account.outgoing is not None
-            or self.transport.capacity() < size * AMPLE
+            or not self.transport.is_ample(size * AMPLE)
         )
 
     def drain(self) -> None:

@@ -121,6 +121,8 @@ class Colleagues:
                 await writer.drain()
         except (OSError, EOFError, ValueError, TypeError, TimeoutError):
             pass  # whoever asked has no answer, and says so
+        except asyncio.CancelledError:
+            pass  # the worker stops; Python 3.11's streams raise at a task that ends cancelled
         finally:
             writer.close()
 

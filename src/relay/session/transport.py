@@ -54,6 +54,10 @@ class Transport(Protocol):
         waits for `Receiver.flush`, while control messages are simply sent.
         """
 
+    def is_ample(self, room: int) -> bool:
+        """Whether at least ``room`` bytes would leave soon, and the peer grants a good many more
+        one-way streams."""
+
     def offer(self, stream: int, data: bytes, room: int) -> bool:
         """Append to the stream where at least ``room`` bytes would leave soon, of the connection
         and of the stream; False, and nothing is done, where they would not."""
