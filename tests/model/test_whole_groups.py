@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from relay.errors import Dropped
+from relay.model import TrackInfo
 
 SIZES = st.lists(st.tuples(st.integers(0, 9), st.integers(1, 3000), st.booleans()), max_size=30)
 
@@ -122,3 +123,13 @@ def test_books_are_as_if_it_had_come_in_pieces(fakes, steps, limits) -> None:
         tallies = [setting.broadcast.traffic.came.moved for setting in (whole, pieces)]
         assert len({(each.groups, each.bytes) for each in tallies}) == 1
         assert watched[0].sequences == watched[1].sequences
+
+
+def test_the_latest_of_many_tracks_leave_for_the_budget_once_they_are_complete(fakes):
+    setting = fakes.Setting(cache_bytes=20_000, live_bytes=1_000_000)
+    for number in range(40):
+        track = setting.broadcast.track(f"t{number}")
+        track.watch(fakes.Viewer(), 0.0)
+        track.accept(TrackInfo())
+        track.add_group(0, "raw", b"x" * 1000, 0.0)
+    assert 10_000 < setting.cache.used <= 20_000

@@ -278,3 +278,19 @@ def test_losing_packets_loses_no_byte(bench) -> None:
 def test_limits_that_quic_cannot_obey(wrong) -> None:
     with pytest.raises(ConfigError, match=next(iter(wrong))):
         QuicLimits(**wrong)
+
+
+def test_a_whole_stream_beyond_what_was_granted_is_left_to_the_long_way(bench) -> None:
+    engine = bench(alpn="moq-lite-05").server.engine
+    streams, credit = engine._local_max_streams_uni, engine._local_max_data
+    first = streams.used << 2 | 2
+    credit.value = credit.used + 10
+    assert not engine._whole_stream(first, bytes(11))
+    assert not engine._whole_stream(first + 4, bytes(5)), "not the next one"
+    assert engine._whole_stream(first, bytes(10))
+    credit.value += 1 << 30
+    streams.value = streams.used
+    assert not engine._whole_stream(first + 4, bytes(5))
+    streams.value += 1
+    assert not engine._whole_stream(first + 4, bytes(engine._local_max_stream_data_uni + 1))
+    assert engine._whole_stream(first + 4, bytes(5))
