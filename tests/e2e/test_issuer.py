@@ -33,6 +33,7 @@ from relay.records.sealing import Seal
 
 TRUST = DialTls(disable_verify=True)
 WHO = Operator("test")
+SERVER = '[server]\nlisten = "127.0.0.1:0"\n[server.tls]\ngenerate = ["localhost", "127.0.0.1"]\n'
 ISSUER = '[records]\nurl = "sqlite:///relay.db"\n[issuer]\nenabled = true\nttl = 60\n'
 TOKEN = make_token()
 
@@ -210,12 +211,7 @@ def test_revoking_the_api_token_ends_what_was_made_from_it(running: Any) -> None
 
 
 def test_what_is_revoked_stays_so_for_the_leeway_of_what_was_made_from_it(running: Any) -> None:
-    base = """
-[server]
-listen = "127.0.0.1:0"
-[server.tls]
-generate = ["localhost", "127.0.0.1"]
-[auth]
+    base = f"""{SERVER}[auth]
 leeway = 60
 public = "anon"
 """
@@ -249,12 +245,7 @@ def test_a_retiring_key_retires_when_its_time_is_over(running: Any) -> None:
 
 
 def test_claims_by_other_names_and_an_audience(running: Any) -> None:
-    base = """
-[server]
-listen = "127.0.0.1:0"
-[server.tls]
-generate = ["localhost", "127.0.0.1"]
-[auth]
+    base = f"""{SERVER}[auth]
 audience = "relay"
 max_ttl = 30
 [auth.claims]

@@ -276,9 +276,10 @@ class Broadcast:
 
     def pull(self, more: int) -> None:
         """One track more, or less, is pulled."""
-        self.pulled += more
+        was, self.pulled = self.pulled, self.pulled + more
         (self.traffic.came.began if more > 0 else self.traffic.came.ended)(self)
-        if more > 0 or not self.pulled:  # another route may feed it than those before
+        # Where there are several routes another one may feed it than those before.
+        if (was > 0) != (self.pulled > 0) or (more > 0 and len(self.routes) > 1):
             self.warmed(self.pulled > 0)
 
     def settle(self, now: float) -> bool:

@@ -281,7 +281,7 @@ class Watching:
         data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
         if self.session.open_group(viewing.id, sequence, viewing.lowest, 0, data) is None:
             return False
-        self.queue.tab.account.egress += size
+        self.queue.count_sent(size)
         traffic = viewing.track.broadcast.traffic
         traffic.add(self.went(traffic).moved, log, self.session.layout, size)
         return True
