@@ -55,7 +55,7 @@ def test_a_small_window_needs_every_acknowledgement() -> None:
 def test_it_is_asked_again_only_when_it_changes_much() -> None:
     rate = offered()
     first = rate.ask(rate.wish(1452 * 80, 1452) or 0)
-    assert numbers(first) == [0xAF, 0, 19, 40_000, 3]
+    assert numbers(first) == [0xAF, 0, 19, 80_000, 3]
     assert rate.wish(1452 * 90, 1452) is None
     assert rate.wish(1452 * 160, 1452) == 40
     second = rate.ask(rate.wish(1452 * 20, 1452) or 0)

@@ -6,6 +6,7 @@ import os
 import socket
 import weakref
 from collections.abc import Iterator
+from time import monotonic
 
 import psutil
 import pytest
@@ -298,6 +299,21 @@ async def test_an_idle_endpoint_has_few_timers(house) -> None:
             await home.pair("moqt")
         assert len(home.endpoint._timers) <= 4 * 5 + 64
         assert 1 <= len(home.endpoint._timers._handles) <= 4
+
+
+async def test_traffic_brings_the_look_at_who_waits_with_it(house) -> None:
+    async with house(ListenSettings(limits=QuicLimits())) as home:
+        pair = await home.pair("moqt")
+        timers, rounds = home.endpoint._timers, []
+        look = home.endpoint._look_round
+        home.endpoint._round_due = timers._round_due = lambda: rounds.append("woken")
+        home.endpoint._look_round = lambda now: (rounds.append("with traffic"), look(now))
+        stream = pair.far.open_uni()
+        until = monotonic() + 5.0
+        while len(rounds) < 3 and monotonic() < until:
+            pair.far.send(stream, b"x")
+            await asyncio.sleep(0.005)
+        assert rounds[:3] == ["with traffic"] * 3
 
 
 @pytest.mark.parametrize("factory", [asyncio.new_event_loop, uvloop.new_event_loop])

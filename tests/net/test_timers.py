@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import uvloop
 
-from relay.net.timers import _COARSE, Timers
+from relay.net.timers import _COARSE, LONG_ROUND, ROUND, Timers
 
 
 class FakeLoop:
@@ -16,14 +16,17 @@ class FakeLoop:
 
     def __init__(self) -> None:
         self.armed: list[float] = []
-        self.rounds = self.cancelled = 0
+        self.rounds = self.cancelled = self.dropped = 0
 
     def cancel(self) -> None:
         self.cancelled += 1
 
     def call_later(self, seconds: float, call: Any) -> Any:
         self.rounds += 1
-        return SimpleNamespace(cancel=lambda: None)
+        return SimpleNamespace(cancel=self.drop)
+
+    def drop(self) -> None:
+        self.dropped += 1
 
     def call_at(self, when: float, call: Any) -> Any:
         self.armed.append(round(when - _COARSE, 6))
@@ -170,16 +173,35 @@ def test_rounds_go_on_while_somebody_has_traffic() -> None:
     loop = FakeLoop()
     timers = Timers(loop, lambda: None, lambda: None)
     one, other = due_at(5.0), due_at(6.0)
-    timers.look_at(one)
-    timers.look_at(other)
+    timers.look_at(one, 0.0)
+    timers.look_at(other, 0.0)
     assert loop.rounds == 1
-    timers.next_round()
+    timers.next_round(0.1)
     assert loop.rounds == 2
     timers.disarm(one, 1)
     del timers.busy[other]
-    timers.next_round()
+    timers.next_round(0.2)
     assert loop.rounds == 2
-    timers.look_at(one)
+    timers.look_at(one, 0.3)
     assert loop.rounds == 3
     timers.close()
     assert not timers.busy
+
+
+def test_a_round_is_due_before_the_loop_has_to_wake_anybody_for_it() -> None:
+    loop = FakeLoop()
+    timers = Timers(loop, lambda: None, lambda: None)
+    assert timers.round_at == float("inf")
+    timers.look_at(due_at(5.0), 1.0)
+    assert timers.round_at == 1.0 + ROUND
+    timers.next_round(2.0)
+    assert timers.round_at == 2.0 + ROUND
+    assert loop.dropped == 1  # the loop's timer for it moves on as well
+    timers.busy.clear()
+    timers.next_round(3.0)
+    assert timers.round_at == float("inf")
+    assert loop.dropped == 2
+    timers.look_at(due_at(5.0), 4.0)
+    timers.close()
+    assert timers.round_at == float("inf")
+    assert LONG_ROUND - ROUND > 1 / 30

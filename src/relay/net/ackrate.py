@@ -16,7 +16,7 @@ MIN_ACK_DELAY = 0xFF04DE1B
 _ACK_FREQUENCY = b"\x40\xaf"
 """Type of the frame, as a varint."""
 
-PATIENCE = 0.04
+PATIENCE = 0.08
 """Seconds that an acknowledgement may wait."""
 
 _USUAL_PATIENCE = 0.025

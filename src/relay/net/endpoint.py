@@ -292,6 +292,8 @@ class Endpoint:
                 self._timers.arm(connection, len(self._lines))
         if heard or self._awake:
             self._turn(heard)
+        if now >= self._timers.round_at:
+            self._look_round(now)
 
     def _timer_due(self) -> None:
         now = self.now()
@@ -304,8 +306,10 @@ class Endpoint:
         self._turn(due)
 
     def _round_due(self) -> None:
+        self._look_round(monotonic())
+
+    def _look_round(self, now: float) -> None:
         """Look at the connections with traffic: some have become quiet, some have waited."""
-        now = monotonic()
         timers, population = self._timers, len(self._lines)
         due = []
         for connection in list(timers.busy):
@@ -315,7 +319,7 @@ class Endpoint:
                     timers.arm(connection, population)
             elif connection.fire(now):
                 due.append(connection)
-        timers.next_round()
+        timers.next_round(now)
         if due:
             self._turn(due)
 
@@ -366,7 +370,7 @@ class Endpoint:
         elif connection.deadline is not None or connection.engine.is_impatient:
             self._timers.arm(connection, len(self._lines))
         elif connection not in self._timers.busy:
-            self._timers.look_at(connection)
+            self._timers.look_at(connection, now)
 
     # Packets
 

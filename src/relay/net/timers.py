@@ -26,7 +26,13 @@ _SLACK = 64
 """Outdated entries that are not worth a sweep."""
 
 ROUND = 0.05
-"""Seconds between two looks at them: a probe timeout (RFC 9002, 6.2) may come so much late."""
+"""Seconds between two looks at them, where something wakes the endpoint anyway."""
+
+LONG_ROUND = 0.085
+"""Seconds after which it is woken for the look: more than a round and the time between two frames,
+30 or more a second. A probe timeout (RFC 9002, 6.2) may come so much late."""
+
+_NEVER = float("inf")
 
 
 class Timers:
@@ -46,6 +52,8 @@ class Timers:
         self._due = due
         self._round_due = round_due
         self._slack = 0.0 if isinstance(loop, asyncio.BaseEventLoop) else _COARSE
+        self.round_at = _NEVER
+        """When they are to be looked at, if there is a reason to do anything then."""
         self._round: asyncio.TimerHandle | None = None
         self._heap: list[tuple[float, int, Connection]] = []
         self._order = count()
@@ -66,15 +74,25 @@ class Timers:
             self._sweep()
         self._schedule()
 
-    def look_at(self, connection: Connection) -> None:
+    def look_at(self, connection: Connection, now: float) -> None:
         """The connection has traffic: look at it in each round until it is taken out of `busy`."""
+        if not self.busy:
+            self._begin_round(now)
         self.busy[connection] = None
-        if self._round is None:
-            self._round = self._loop.call_later(ROUND, self._round_due)
 
-    def next_round(self) -> None:
+    def next_round(self, now: float) -> None:
         """A round is over."""
-        self._round = self._loop.call_later(ROUND, self._round_due) if self.busy else None
+        if self._round is not None:
+            self._round.cancel()
+            self._round = None
+        self.round_at = _NEVER
+        if self.busy:
+            self._begin_round(now)
+
+    def _begin_round(self, now: float) -> None:
+        self.round_at = now + ROUND
+        if self._round is None:
+            self._round = self._loop.call_later(LONG_ROUND, self._round_due)
 
     def disarm(self, connection: Connection, population: int) -> None:
         """The connection is gone."""
@@ -105,6 +123,7 @@ class Timers:
         if self._round is not None:
             self._round.cancel()
             self._round = None
+        self.round_at = _NEVER
 
     def _schedule(self) -> None:
         if not self._heap:
