@@ -46,6 +46,12 @@ class Nobody:
     """A viewer, and a source, that takes everything and does nothing."""
 
     demand = Demand(start=0)
+    can_fetch = True
+
+    def _nothing(self, *args: Any) -> None: ...
+
+    # What makes it a source: a protocol is looked for in the class.
+    open = update = close = learn = fetch = cancel_fetch = _nothing
 
     def __getattr__(self, name: str) -> Any:
         return lambda *args: None
