@@ -38,11 +38,9 @@ from relay.net.protection import Opened
 from relay.net.recovery import Recovery
 from relay.net.sender import PeerStream, Streams
 from relay.net.udp import Address
+from relay.net.window import Window
 
 _ONE_RTT = Epoch.ONE_RTT
-
-_SLIDE = 32
-"""Packet numbers after which the window of those that came slides."""
 
 
 class Heard(StreamDataReceived):
@@ -113,6 +111,8 @@ class Incoming(QuicConnection):
         """Packets that wait for their acknowledgement, where one is on its way."""
         self._space = QuicPacketSpace()
         """The application's, once it is settled."""
+        self._numbers = Window(self._space.received_packets)
+        """The numbers that came there."""
 
     def next_event(self) -> QuicEvent | None:
         """What was heard, in order; ``None`` when that is all."""
@@ -142,6 +142,8 @@ class Incoming(QuicConnection):
             self._space = self._spaces[_ONE_RTT]
             self._crypto = self._cryptos[_ONE_RTT]
             self._keys.follow(self._crypto)
+            if self._numbers is not self._space.received_packets:
+                self._numbers = self._space.received_packets = Window(self._space.received_packets)
 
     def _update_traffic_key(
         self, direction: Direction, epoch: Epoch, cipher_suite: CipherSuite, secret: bytes
@@ -215,10 +217,7 @@ class Incoming(QuicConnection):
                 ranges[-1] = range(ranges[-1].start, number + 1)
                 space.largest_received_packet = number
                 space.largest_received_time = now
-                window = space.received_packets
-                window._received.update(range(begun, number + 1))
-                if number // _SLIDE != (begun - 1) // _SLIDE:
-                    window.add(number)  # which slides it: now and then, not for each
+                self._numbers.add_next(begun, number + 1)
             else:
                 for each in range(begun, number + 1):
                     self._note(each, now)
