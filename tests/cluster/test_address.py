@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.cluster.address import MAX_ADDRESS, MAX_COST, advertised, parse
+from relay.cluster.address import MAX_ADDRESS, MAX_COST, advertised, parse, written
 from relay.errors import ConfigError
 
 
@@ -83,3 +83,39 @@ def test_anything_is_read_or_refused(text: str) -> None:
 def test_what_became_of_a_url_as_a_path() -> None:
     assert advertised("https:/a:1/x") == "https://a:1/x"
     assert advertised("a:1") == "a:1"
+
+
+@pytest.mark.parametrize(
+    ("table", "url"),
+    [
+        ({"url": "https://a/"}, "https://a/"),
+        ({"url": "https://a/", "cost": 0}, "https://a/?cost=0"),
+        ({"url": "https://a/?x=1", "cost": 7, "egress": 7}, "https://a/?x=1&cost=7"),
+        ({"url": "https://a/", "egress": 1, "token": "a.b"}, "https://a/?jwt=a.b"),
+        ({"url": "https://a/?jwt=T", "cost": 2}, "https://a/?jwt=T&cost=2"),
+        ({"url": "https://a/?cost=3", "token": ""}, "https://a/?cost=3"),
+    ],
+)
+def test_a_relay_may_be_a_table(table: dict[str, object], url: str) -> None:
+    assert written(table) == url
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        5,
+        {},
+        {"url": 5},
+        {"url": "https://a/", "price": 2},
+        {"url": "https://a/", "cost": "2"},
+        {"url": "https://a/", "cost": True},
+        {"url": "https://a/", "cost": 2, "egress": 3},
+        {"url": "https://a/", "egress": 3},
+        {"url": "https://a/?cost=2", "cost": 2},
+        {"url": "https://a/?jwt=T", "token": "T"},
+        {"url": "https://a/", "token": 5},
+    ],
+)
+def test_a_table_that_is_no_relay(table: object) -> None:
+    with pytest.raises(ConfigError):
+        written(table)

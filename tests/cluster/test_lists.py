@@ -18,6 +18,8 @@ def test_a_list_is_read() -> None:
         "https://b:1/",
     }
     assert read(b"[]") == {}
+    (priced,) = read(b'[{"url": "https://a/", "cost": 2, "token": "T"}]').values()
+    assert (priced.cost, priced.url) == (2, "https://a/?jwt=T")
 
 
 @pytest.mark.parametrize(

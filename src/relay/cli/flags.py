@@ -19,10 +19,16 @@ _ALIASES = {
     "tls.fingerprint": "client.tls.fingerprint",
     "tls.root": "client.tls.root",
     "tls.self_sign": "server.tls.generate",
+    "tls.system_roots": "client.tls.system_roots",
 }
 """Flags of older relays that no longer are what the dotted name would be in a file."""
 
-_SWITCHES = frozenset({"disable_relay", "enabled", "gso", "mtu_discovery", "system_roots", "ws"})
+_SWITCHES = frozenset(
+    {
+        *("disable_relay", "enabled", "gso", "io_uring", "lan", "mtu_discovery", "once", "pin"),
+        *("reconnect", "system_roots", "ws"),
+    }
+)
 """Last words of upstream's switches among the settings that are not built here."""
 
 
@@ -40,7 +46,7 @@ def _spelled(dotted: str) -> str:
 
 def _known() -> dict[str, Flag]:
     named = {_spelled(name): name for name in names.spellings()}
-    named |= {_spelled(name): setting for name, setting in _ALIASES.items()}
+    named |= {_spelled(name): setting for name, setting in (_ALIASES | names.SHORT).items()}
     return {
         flag: Flag(name, names.TYPES.get(names.canonical(name)) is bool)
         for flag, name in named.items()

@@ -6,7 +6,8 @@ A relay is known by its URL without the query. This module must not know how any
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from relay.errors import ConfigError
@@ -88,6 +89,33 @@ def parse(text: str) -> Address:
             kept.append((name, value))
     key = urlunsplit((scheme, netloc, path.rstrip("/") or "/", "", ""))
     return Address(key, urlunsplit((scheme, netloc, path, urlencode(kept), "")), cost)
+
+
+def written(entry: Any) -> str:
+    """The address of an entry of a list of relays: as text, or as upstream's newer tables say it:
+    ``{url, cost, egress, token}``. Raises `ConfigError`, whose message never repeats the token.
+    """
+    if isinstance(entry, str):
+        return entry
+    if not isinstance(entry, Mapping) or not isinstance(url := entry.get("url"), str):
+        raise ConfigError("expected a URL, or a table with a url")
+    if strange := sorted(set(entry) - {"url", "cost", "egress", "token"}):
+        raise ConfigError(f"a relay has no {strange[0]!r}: expected url, cost, egress and token")
+    cost, token = entry.get("cost"), entry.get("token") or ""
+    price = 1 if cost is None else cost
+    if any(type(each) is not int for each in (price, entry.get("egress", price))):
+        raise ConfigError("cost and egress are whole numbers")
+    if entry.get("egress", price) != price:
+        raise ConfigError("egress differs from cost: a link has one price for both ways")
+    if not isinstance(token, str):
+        raise ConfigError("token is text")
+    said = {name for name, value in _query(url) if value}
+    for names, name in ((("cost", "egress"), "cost"), (("token",), "jwt")):
+        if name in said and any(entry.get(each) not in (None, "") for each in names):
+            raise ConfigError(f"{names[0]} stands beside ?{name}= in the URL; keep one of the two")
+    added = {"cost": cost, "jwt": token or None}
+    fresh = urlencode({name: value for name, value in added.items() if value is not None})
+    return url if not fresh else f"{url}{'&' if '?' in url else '?'}{fresh}"
 
 
 def advertised(path: str) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from relay.cluster.address import Address, parse
+from relay.cluster.address import Address, parse, written
 from relay.cluster.roster import MAX_RELAYS
 from relay.errors import ConfigError, RelayError
 
@@ -49,13 +49,13 @@ def read(body: bytes) -> dict[str, Address]:
         listed = json.loads(body)
     except (ValueError, RecursionError):
         raise ConfigError("it is no JSON") from None
-    if not isinstance(listed, list) or not all(isinstance(each, str) for each in listed):
+    if not isinstance(listed, list):
         raise ConfigError("expected a JSON list of URLs")
     if len(listed) > MAX_RELAYS:
         raise ConfigError(f"more than {MAX_RELAYS} relays")
     found: dict[str, Address] = {}
-    for text in listed:
-        address = parse(text)
+    for each in listed:
+        address = parse(written(each))
         if found.setdefault(address.key, address) != address:
             raise ConfigError(f"{address.key} is listed twice, differently")
     return found

@@ -8,11 +8,20 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from relay.auth.prefixes import Prefixes
+from relay.cluster.address import written
+from relay.errors import ConfigError
 from relay.path import ROOT
 
 
-def _listed(value: Any) -> Any:
-    return (value,) if isinstance(value, str) else value
+def _addresses(value: Any) -> Any:
+    """One relay or several, each as text or as a table."""
+    entries = [value] if isinstance(value, str | dict) else value
+    if not isinstance(entries, list | tuple):
+        return value
+    try:
+        return tuple(map(written, entries))
+    except ConfigError as error:
+        raise ValueError(f"expected relays to dial: {error}") from None
 
 
 class ClusterSettings(BaseModel):
@@ -20,12 +29,13 @@ class ClusterSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
-    connect: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
+    connect: Annotated[tuple[str, ...], BeforeValidator(_addresses)] = ()
     """Relays to dial, each a URL (``https://``, ``moqt://``) with ``?jwt=`` for a token of its own
-    and ``?cost=`` for the price of pulling from it; 1 counts hops."""
+    and ``?cost=`` for the price of pulling from it (1 counts hops), or a table ``{url, cost,
+    token}``."""
 
     connect_api: str | None = None
-    """File or URL of more relays to dial, a JSON list of such URLs, followed while running."""
+    """File or URL of more relays to dial, a JSON list of such entries, followed while running."""
 
     token: Path | None = None
     """File of the token for dialling where the URL brings none; read for each dial, and when it

@@ -33,6 +33,8 @@ SECONDS = frozenset(
         "client.timeout",
         "ingest.linger",
         "cluster.silence",
+        "limits.handshake_timeout",
+        "quic.idle_timeout",
         "server.drain",
         "sidecar.expires",
         "sidecar.revalidate",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import typing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from pydantic import BaseModel
@@ -30,7 +30,12 @@ RENAMED = {
     "cache.capacity": "cache.cache_bytes",
     "cache.duration": "cache.cache_duration",
     "connect": "client",
+    "connect.tls.insecure": "client.tls.disable_verify",
+    "drain_timeout": "server.drain",
     "listen": "server",
+    "listen.timeout": "limits.handshake_timeout",
+    "quic.receive_window": "quic.max_data",
+    "quic.stream_receive_window": "quic.max_stream_data",
     "server.bind": "server.listen",
     "server.max_streams": "quic.max_streams",
     "server.tls.self_sign": "server.tls.generate",
@@ -45,6 +50,12 @@ IMPLIED = {
 }
 """What upstream's spelling says beside the value: another setting, unless it is given as well."""
 
+NEWER = {"connect": "client", "listen": "server"}
+"""Sections that upstream renamed; flags and variables go by the newer names as well."""
+
+SHORT = {"connect": "connect.url", "listen": "listen.bind"}
+"""What a flag or a variable means that is called like a whole section."""
+
 UNBUILT = (
     "auth.mtls_tier",
     "auth.tls",
@@ -52,17 +63,34 @@ UNBUILT = (
     "cache.headroom",
     "client.backend",
     "client.backoff",
+    "client.connect",
     "client.failover_delay",
+    "client.goaway",
     "client.max_streams",
+    "client.once",
     "client.quic",
+    "client.race",
+    "client.reconnect",
     "client.resolution_delay",
     "client.tls.host_name",
     "client.tls.system_roots",
+    "client.url",
     "client.version",
     "client.websocket",
+    "cluster.lan",
+    "cluster.max_hops",
     "cluster.tier",
+    "goaway",
     "iroh",
+    "quic.gso",
+    "quic.keep_alive",
+    "quic.mtu_discovery",
+    "quic.qlog",
+    "quic.send_window",
+    "runtime",
     "server.backend",
+    "server.lb_id",
+    "server.lb_nonce",
     "server.preferred_v4",
     "server.preferred_v6",
     "server.quic",
@@ -70,10 +98,16 @@ UNBUILT = (
     "server.quic_lb_nonce",
     "server.tcp",
     "server.unix",
+    "stats.linger",
     "web.ws",
     "websocket",
 )
 """Upstream's settings that are read and not obeyed; the start says so."""
+
+VALUES: dict[str, dict[str, str | None]] = {
+    "quic.congestion_control": {"loss": "cubic", "delay": None},
+}
+"""Upstream's values of a setting that has others here; ``None`` = not obeyed, the start says so."""
 
 REFUSED = {
     "auth.domain": "subdomains as tenants are not built",
@@ -134,7 +168,18 @@ def canonical(dotted: str) -> str:
 
 def is_unbuilt(dotted: str) -> bool:
     """Whether the setting is known from upstream and not obeyed here."""
-    return any(dotted == name or dotted.startswith(name + ".") for name in UNBUILT)
+    spelled = {dotted, canonical(dotted)}
+    return any(each == name or each.startswith(name + ".") for each in spelled for name in UNBUILT)
+
+
+def newer(names: Iterable[str]) -> list[str]:
+    """The same names below the sections that upstream renamed."""
+    return [
+        section + name[len(older) :]
+        for name in names
+        for section, older in NEWER.items()
+        if name.startswith(older + ".")
+    ]
 
 
 def underscored(dotted: str) -> str:
@@ -145,7 +190,7 @@ def underscored(dotted: str) -> str:
 def unbuilt(spelled: str, spell: Callable[[str], str], gap: str) -> str | None:
     """The setting of upstream's, not obeyed here, that somebody spells so: ``spell`` tells how, and
     ``gap`` what stands between its words."""
-    for name in UNBUILT:
+    for name in (*UNBUILT, *newer(UNBUILT)):
         begins = spell(name)
         if spelled == begins or spelled.startswith(begins + gap):
             rest = spelled[len(begins) :].replace(gap, ".", 1).replace(gap, "_")
@@ -155,8 +200,9 @@ def unbuilt(spelled: str, spell: Callable[[str], str], gap: str) -> str | None:
 
 def spellings() -> list[str]:
     """Every dotted name a value may be given under, those that are refused included."""
-    others = [name for name in RENAMED if "." in name and canonical(name) not in SECTIONS]
-    return [*SETTINGS, *sorted(WHOLE), *others, *REFUSED]
+    others = [name for name in RENAMED if canonical(name) not in SECTIONS]
+    ours = [*SETTINGS, *sorted(WHOLE), *others]
+    return [*ours, *(name for name in newer(ours) if name not in others), *REFUSED]
 
 
 def nearest(dotted: str) -> str | None:

@@ -72,6 +72,15 @@ def _listed(value: Any) -> Any:
     return (value,) if isinstance(value, str | Path) else value
 
 
+def _single(value: Any) -> Any:
+    """Upstream writes a list where one certificate is meant."""
+    if not isinstance(value, list | tuple):
+        return value
+    if len(value) > 1:
+        raise ValueError("expected one file; several pairs are not built")
+    return value[0] if value else None
+
+
 def _lower(value: Any) -> Any:
     return value.lower() if isinstance(value, str) else value
 
@@ -79,6 +88,7 @@ def _lower(value: Any) -> Any:
 Listen = Annotated[Address, BeforeValidator(_address), PlainSerializer(str)]
 Texts = Annotated[tuple[str, ...], BeforeValidator(_listed)]
 Files = Annotated[tuple[Path, ...], BeforeValidator(_listed)]
+File = Annotated[Path | None, BeforeValidator(_single)]
 Level = Annotated[
     Literal["trace", "debug", "info", "warn", "error"],
     BeforeValidator(_lower),
@@ -164,10 +174,10 @@ class HttpsSettings(Section):
     listen: Listen | None = None
     """TCP address and port; unset: no HTTPS."""
 
-    cert: Path | None = None
+    cert: File = None
     """Certificate chain (PEM)."""
 
-    key: Path | None = None
+    key: File = None
     """Its private key (PEM)."""
 
 

@@ -87,11 +87,13 @@ class Source:
             self.problems.append(f"{where}: {names.REFUSED[dotted]}")
         elif names.is_unbuilt(dotted):
             self.warnings.append(f"{where}: not built here, ignored")
+        elif (meant := names.VALUES.get(name, {}).get(str(value).lower(), "")) is None:
+            self.warnings.append(f"{where}: that value is not built here, ignored")
         elif name in self.entries:
             other = self.entries[name].where
             self.problems.append(f"{where}: the same setting is given twice (also {other})")
         elif name in names.SETTINGS or name in names.WHOLE:
-            self.entries[name] = Entry(name, value, where)
+            self.entries[name] = Entry(name, meant or value, where)
             if dotted in names.IMPLIED:
                 other, implied = names.IMPLIED[dotted]
                 self.entries.setdefault(other, Entry(other, implied, where))
@@ -100,8 +102,8 @@ class Source:
         elif (section := dotted.partition(".")[0]) in names.ELSEWHERE:
             self.problems.append(f"{where}: no such setting; here: {names.ELSEWHERE[section]}")
         else:
-            meant = names.nearest(dotted)
-            hint = f"; did you mean {spell(meant)}?" if meant else ""
+            near = names.nearest(dotted)
+            hint = f"; did you mean {spell(near)}?" if near else ""
             self.problems.append(f"{where}: no such setting{hint}")
 
 
@@ -129,6 +131,7 @@ def from_environment(environ: Mapping[str, str]) -> Source:
     """
     source = Source()
     single = {names.underscored(name): name for name in names.spellings()}
+    single |= {names.underscored(name): meant for name, meant in names.SHORT.items()}
     for variable in sorted(environ):
         rest = variable.removeprefix(names.PREFIX)
         if rest == variable or not environ[variable]:

@@ -1,0 +1,138 @@
+"""Upstream's newer spellings, in a file, as variables and as flags, mean what they mean there."""
+
+from __future__ import annotations
+
+import pytest
+
+from relay.cli.flags import find
+from relay.config import names, sources
+
+OPEN = '[auth]\npublic = ""\n'
+
+MEANT = [
+    ("connect.bind", "MOQ_CONNECT_BIND", "--connect-bind", "client.bind"),
+    ("connect.timeout", "MOQ_CONNECT_TIMEOUT", "--connect-timeout", "client.timeout"),
+    ("connect.tls.cert", "MOQ_CONNECT_TLS_CERT", "--connect-tls-cert", "client.tls.cert"),
+    (
+        *("connect.tls.insecure", "MOQ_CONNECT_TLS_INSECURE", "--connect-tls-insecure"),
+        "client.tls.disable_verify",
+    ),
+    ("connect.tls.root", "MOQ_CONNECT_TLS_ROOT", "--connect-tls-root", "client.tls.root"),
+    ("drain_timeout", "MOQ_DRAIN_TIMEOUT", "--drain-timeout", "server.drain"),
+    ("listen.bind", "MOQ_LISTEN", None, "server.listen"),
+    ("listen.timeout", "MOQ_LISTEN_TIMEOUT", "--listen-timeout", "limits.handshake_timeout"),
+    ("listen.tls.cert", "MOQ_LISTEN_TLS_CERT", "--listen-tls-cert", "server.tls.cert"),
+    ("listen.tls.generate", "MOQ_LISTEN_TLS_GENERATE", "--listen-tls-generate", None),
+    ("listen.tls.root", "MOQ_LISTEN_TLS_ROOT", "--listen-tls-root", "server.tls.root"),
+    ("listen.version", "MOQ_LISTEN_VERSION", "--listen-version", "server.versions"),
+    ("quic.idle_timeout", "MOQ_QUIC_IDLE_TIMEOUT", "--quic-idle-timeout", "quic.idle_timeout"),
+    ("quic.max_streams", "MOQ_QUIC_MAX_STREAMS", "--quic-max-streams", "quic.max_streams"),
+    ("quic.receive_window", "MOQ_QUIC_RECEIVE_WINDOW", "--quic-receive-window", "quic.max_data"),
+    (
+        *("quic.stream_receive_window", "MOQ_QUIC_STREAM_RECEIVE_WINDOW"),
+        *("--quic-stream-receive-window", "quic.max_stream_data"),
+    ),
+]
+
+NOT_BUILT = [
+    ("cluster.lan.enabled", "MOQ_CLUSTER_LAN", "--cluster-lan"),
+    ("cluster.lan.secret", "MOQ_CLUSTER_LAN_SECRET", "--cluster-lan-secret"),
+    ("cluster.max_hops", "MOQ_CLUSTER_MAX_HOPS", "--cluster-max-hops"),
+    ("connect.backoff.initial", "MOQ_BACKOFF_INITIAL", "--backoff-initial"),
+    ("connect.goaway.redirect", "MOQ_GOAWAY_REDIRECT", "--goaway-redirect"),
+    ("connect.once", "MOQ_CONNECT_ONCE", "--connect-once"),
+    ("connect.race", "MOQ_CONNECT_RACE", "--connect-race"),
+    ("connect.tls.host_name", "MOQ_CONNECT_TLS_HOST_NAME", "--connect-tls-host-name"),
+    ("connect.tls.system_roots", "MOQ_CONNECT_TLS_SYSTEM_ROOTS", "--connect-tls-system-roots"),
+    ("connect.url", "MOQ_CONNECT", "--connect"),
+    ("connect.version", "MOQ_CONNECT_VERSION", "--connect-version"),
+    ("connect.websocket.delay", "MOQ_CONNECT_WEBSOCKET_DELAY", "--connect-websocket-delay"),
+    ("listen.lb_id", "MOQ_LISTEN_QUIC_LB_ID", "--listen-quic-lb-id"),
+    ("listen.preferred_v4", "MOQ_LISTEN_PREFERRED_V4", "--listen-preferred-v4"),
+    ("listen.tcp.bind", "MOQ_LISTEN_TCP_BIND", "--listen-tcp-bind"),
+    ("listen.unix.allow.uid", "MOQ_LISTEN_UNIX_ALLOW_UID", "--listen-unix-allow-uid"),
+    ("quic.gso", "MOQ_QUIC_GSO", "--quic-gso"),
+    ("quic.keep_alive", "MOQ_QUIC_KEEP_ALIVE", "--quic-keep-alive"),
+    ("quic.qlog", "MOQ_QUIC_QLOG", "--quic-qlog"),
+    ("runtime.io_uring", "MOQ_RUNTIME_IO_URING", "--runtime-io-uring"),
+    ("runtime.workers", "MOQ_RUNTIME_WORKERS", "--runtime-workers"),
+    ("stats.linger", "MOQ_STATS_LINGER", "--stats-linger"),
+]
+
+
+def _written(dotted: str, value: str) -> str:
+    section, _, name = dotted.rpartition(".")
+    return f"[{section}]\n{name} = {value}\n" if section else f"{name} = {value}\n"
+
+
+@pytest.mark.parametrize(("dotted", "variable", "flag", "setting"), MEANT)
+def test_a_newer_name_is_the_same_setting_everywhere(
+    dotted: str, variable: str, flag: str | None, setting: str | None
+) -> None:
+    meant = setting or names.canonical(dotted)
+    assert names.canonical(dotted) == meant
+    assert list(sources.from_environment({variable: "1"}).entries) == [meant]
+    if flag is not None:
+        found = find(flag)
+        assert found is not None
+        assert names.canonical(found.setting) == meant
+
+
+@pytest.mark.parametrize(("dotted", "variable", "flag"), NOT_BUILT)
+def test_what_is_newer_and_not_built_is_said_and_stops_nothing(folder, dotted, variable, flag):
+    for loaded in (
+        folder.load(_written(dotted, '"1"') + OPEN),
+        folder.load(OPEN, {variable: "1"}),
+        folder.load(OPEN, None, **{find(flag).setting.replace(".", "__"): "1"}),
+    ):
+        assert any("not built here, ignored" in line for line in loaded.warnings)
+
+
+@pytest.mark.parametrize("flag", ["--cluster-lan", "--connect-once", "--runtime-pin"])
+def test_a_newer_switch_does_not_take_the_next_word_for_its_value(flag: str) -> None:
+    found = find(flag)
+    assert found is not None
+    assert found.is_switch
+
+
+def test_a_newer_file_loads_whole(folder):
+    folder.write("c.pem")
+    folder.write("k.pem")
+    found = folder.load(
+        'drain_timeout = "500ms"\n'
+        '[listen]\nbind = "127.0.0.1:0"\n[listen.tls]\ncert = ["c.pem"]\nkey = ["k.pem"]\n'
+        '[connect.websocket]\nenabled = false\n[quic]\nidle_timeout = "10s"\n'
+        'congestion_control = "loss"\n[web.https]\nlisten = "127.0.0.1:0"\n'
+        'cert = ["c.pem"]\nkey = ["k.pem"]\n[auth]\npublic = "anon/**"\n'
+        '[[cluster.connect]]\nurl = "https://a.example.com/"\ncost = 2\ntoken = "T"\n'
+    )
+    settings = found.settings
+    assert (settings.server.drain, settings.quic.idle_timeout) == (0.5, 10.0)
+    assert settings.quic.congestion_control == "cubic"
+    assert settings.web.https.cert == folder.path / "c.pem"
+    assert settings.cluster.connect == ("https://a.example.com/?cost=2&jwt=T",)
+
+
+def test_congestion_control_by_delay_is_not_built_and_stops_nothing(folder):
+    loaded = folder.load('[quic]\ncongestion_control = "delay"\n' + OPEN)
+    assert loaded.settings.quic.congestion_control == "reno"
+    assert any("that value is not built here" in line for line in loaded.warnings)
+
+
+def test_several_pairs_for_https_are_one_line(folder):
+    text = '[web.https]\ncert = ["a.pem", "b.pem"]\n'
+    assert folder.complaints(text + OPEN) == [
+        "relay.toml:2: web.https.cert: expected one file; several pairs are not built"
+    ]
+
+
+def test_no_handshake_would_be_in_time(folder):
+    (line,) = folder.complaints('[listen]\ntimeout = "0s"\n' + OPEN)
+    assert line == "relay.toml:2: listen.timeout: expected more than zero"
+
+
+def test_a_wrong_table_for_a_relay_repeats_no_token(folder):
+    text = '[[cluster.connect]]\nurl = "https://a/?jwt=SECRET"\ntoken = "SECRET"\n'
+    (line,) = folder.complaints(text + OPEN)
+    assert line.startswith("relay.toml:1: cluster.connect: expected relays to dial: token stands")
+    assert "SECRET" not in line
