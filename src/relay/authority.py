@@ -37,6 +37,7 @@ class Loan:
         self._authority = authority
         self.inquiry = inquiry
         """What the server was asked."""
+        self.started = authority.wall()
         self._admission = admission
         self._lease: Lease | None = None
         self._running: asyncio.Task[None] | None = None
@@ -98,14 +99,18 @@ class Authority:
 
     def sessions(self, query: str) -> list[dict[str, Any]]:
         """Sessions that run on the server's word and that a filter means; no secrets."""
-        return shown([loan.inquiry for loan in self.meant(query)])
+        meant = self.meant(query)
+        told = shown([loan.inquiry for loan in meant])
+        return [
+            view | {"started": int(loan.started)} for view, loan in zip(told, meant, strict=True)
+        ]
 
-    def revalidate(self, query: str) -> int:
-        """Have the server asked again about those; how many they are."""
+    def revalidate(self, query: str) -> list[str]:
+        """Have the server asked again about those; which they are."""
         meant = self.meant(query)
         for loan in meant:
             loan.nudge()
-        return len(meant)
+        return [loan.inquiry.id for loan in meant]
 
     def meant(self, query: str) -> list[Loan]:
         """Those that a filter means. Raises `BadRequest` for one that makes no sense."""

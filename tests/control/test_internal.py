@@ -1,4 +1,4 @@
-"""The internal face: a filter in, sessions or their number out."""
+"""The internal face: a filter in, sessions or their ids out."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class Ward:
             raise BadRequest("no field is called 'nonsense'")
         return [{"id": "1"}], [2] if query == "path=b" else []
 
-    async def revalidate(self, query: str) -> int:
+    async def revalidate(self, query: str) -> list[str]:
         self.asked.append(query)
-        return 3
+        return ["1"] if query == "id=1" else []
 
     async def nodes(self) -> dict[str, Any]:
         return {"nodes": []}
@@ -49,9 +49,10 @@ class Ward:
     ("method", "path", "status", "text"),
     [
         ("GET", "/health", 200, "ok"),
-        ("GET", "/sessions?path=a", 200, '[{"id":"1"}]'),
+        ("GET", "/sessions?path=a", 200, '{"sessions":[{"id":"1"}]}'),
         ("GET", "/sessions?nonsense", 400, "no field"),
-        ("POST", "/sessions/revalidate?id=1", 202, '{"sessions":3}'),
+        ("POST", "/sessions/revalidate?id=1", 202, '{"ids":["1"]}'),
+        ("POST", "/sessions/revalidate?id=2", 200, '{"ids":[]}'),
         ("GET", "/sessions/revalidate", 405, ""),
         ("GET", "/nodes", 200, '{"nodes":[]}'),
         ("GET", "/metrics", 200, "relay_sessions 3.0"),

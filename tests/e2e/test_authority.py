@@ -212,7 +212,8 @@ def test_the_internal_face_has_the_server_asked_again_at_once(
                 httpx.AsyncClient() as http,
                 connect(url(relay, target), tls=TRUST) as client,
             ):
-                (listed,) = (await http.get(f"{internal}/sessions")).json()
+                (listed,) = (await http.get(f"{internal}/sessions")).json()["sessions"]
+                assert time.time() - 60 < listed["started"] <= time.time()
                 assert listed["path"] == "/demo"
                 assert "jwt" not in str(listed)
                 assert (await http.get(f"{internal}/sessions?pth=/x")).status_code == 400
@@ -220,7 +221,7 @@ def test_the_internal_face_has_the_server_asked_again_at_once(
                 await asyncio.sleep(3)  # a key file counts as gone after two looks
                 assert not client.lost.done()
                 answer = await http.post(f"{internal}/sessions/revalidate?path=/demo")
-                assert (answer.status_code, answer.json()) == (202, {"sessions": 1})
+                assert (answer.status_code, answer.json()) == (202, {"ids": [listed["id"]]})
                 await asyncio.wait_for(client.lost, 2)
 
     try:

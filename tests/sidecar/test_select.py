@@ -45,6 +45,8 @@ BARE = Inquiry("1", "n2", "unix", "/other")
         ("remote=::/0", False, False),
         ("tls.name=edge0", True, False),
         ("tls.fingerprint=" + "ab" * 32, True, False),
+        ("tls.issuer=CN=x", True, False),
+        ("local=127.0.0.1:443", False, False),
     ],
 )
 def test_who_is_meant(query, here, bare):

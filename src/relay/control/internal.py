@@ -1,8 +1,9 @@
 """What only this machine may ask: the mesh, an end in good order, sessions on another's word.
 
 It is unauthenticated and therefore listens on loopback only, and a page in a browser gets nothing;
-an authorization server beside the relay uses it to have grants looked at again at once. This module
-must not know what a grant is, or a link.
+an authorization server beside the relay uses it to have grants looked at again at once. Sessions
+are told as upstream's relay tells them, to whose tools this one is another. This module must not
+know what a grant is, or a link.
 """
 
 from __future__ import annotations
@@ -33,8 +34,8 @@ class Ward(Protocol):
         """Those that the filter means, and which workers did not answer. Raises `BadRequest` for
         one that makes no sense."""
 
-    async def revalidate(self, query: str) -> int:
-        """Ask about those again, now; how many they are. Raises `BadRequest`."""
+    async def revalidate(self, query: str) -> list[str]:
+        """Ask about those again, now; which they are, by id. Raises `BadRequest`."""
 
     async def nodes(self) -> dict[str, Any]:
         """The mesh as this relay sees it."""
@@ -78,10 +79,11 @@ def internal_app(ward: Ward) -> Starlette:
 
     async def sessions(request: Request) -> Response:
         found, silent = await ward.sessions(query(request))
-        return JSONResponse(found, headers=named(silent))
+        return JSONResponse({"sessions": found}, headers=named(silent))
 
     async def revalidate(request: Request) -> Response:
-        return JSONResponse({"sessions": await ward.revalidate(query(request))}, status_code=202)
+        ids = await ward.revalidate(query(request))
+        return JSONResponse({"ids": ids}, status_code=202 if ids else 200)
 
     async def refused(request: Request, error: Exception) -> Response:
         status = error.status if isinstance(error, RelayError) else 400

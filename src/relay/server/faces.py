@@ -263,10 +263,11 @@ class Ward:
         """Whether it is about to stop."""
         return self.relay.draining.is_set()
 
-    async def revalidate(self, query: str) -> int:
+    async def revalidate(self, query: str) -> list[str]:
         """Have that server asked again about them."""
         own = revalidate(self.relay, query)
-        return own + sum(map(int, await self.relay.colleagues.ask_all("revalidate", query)))
+        others = await self.relay.colleagues.ask_all("revalidate", query)
+        return own + [id for part in others for id in part]
 
 
 # What one worker answers for itself, to its own faces and to its colleagues.
@@ -305,9 +306,9 @@ def lent(relay: Relay, query: str) -> list[dict[str, Any]]:
     return relay.authority.sessions(query) if relay.authority is not None else []
 
 
-def revalidate(relay: Relay, query: str) -> int:
-    """Have that server asked again about those that are meant; how many they are."""
-    return relay.authority.revalidate(query) if relay.authority is not None else 0
+def revalidate(relay: Relay, query: str) -> list[str]:
+    """Have that server asked again about those that are meant; which they are."""
+    return relay.authority.revalidate(query) if relay.authority is not None else []
 
 
 def nodes(relay: Relay) -> tuple[dict[str, Any], dict[str, Any]]:

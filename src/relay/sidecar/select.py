@@ -18,7 +18,10 @@ from relay.path import Path
 from relay.sidecar.inquiry import Inquiry
 from relay.sidecar.pattern import Pattern
 
-FIELDS = ("id", "node", "transport", "role", "server_name", "alpn", "tls.name", "tls.fingerprint")
+FIELDS = (
+    *("id", "node", "transport", "role", "local", "server_name", "alpn"),
+    *("tls.name", "tls.fingerprint", "tls.issuer"),
+)
 """Fields that are compared letter by letter."""
 
 MAX_FIELDS = 16
