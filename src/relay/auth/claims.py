@@ -33,7 +33,10 @@ MAX_TIME = 2**53
 
 _NAMES = ClaimNames()
 _ABSENT = object()
-_LIBRARY_NAMES = "the claims are named put and get on the wire (not publish and subscribe)"
+_LIBRARY_NAMES = (
+    "prefixes stand in put and get; publish and subscribe hold patterns, which are not read here: "
+    "moq auth sign writes put and get where every pattern ends in /**"
+)
 _LEGACY_NAMES = "legacy pub and sub claims are ignored: today they are named put and get"
 
 
