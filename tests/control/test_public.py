@@ -308,6 +308,13 @@ def test_what_is_not_served_is_refused_plainly(house, method, path, status):
     assert set(answer.json()) == {"error"}
 
 
+@pytest.mark.parametrize("path", ["/", "/anon/room?jwt=x"])
+def test_a_websocket_is_refused_so_that_what_quic_answered_counts(house, path):
+    headers = {"connection": "Upgrade", "upgrade": "WebSocket"}
+    assert ask(house, path, headers=headers).status_code == 403
+    assert house.asked == []
+
+
 @settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )

@@ -404,7 +404,13 @@ def _refusal(status: int, denial_id: str = "", detail: str = "") -> Response:
 
 async def _plain_refusal(request: Request, error: Exception) -> Response:
     """What Starlette itself turns away: no such address, a wrong method, a bug of ours."""
-    refusal = _turned_away(request, getattr(error, "status_code", 500))
+    status = getattr(error, "status_code", 500)
+    if status == 404 and request.headers.get("upgrade", "").lower() == "websocket":
+        # Upstream's clients try WebSocket beside QUIC. To them 404 is final and more telling than
+        # what QUIC answered, so that a refused token reads as a missing page; 403 leaves the word
+        # to QUIC.
+        status = 403
+    refusal = _turned_away(request, status)
     if allowed := (getattr(error, "headers", None) or {}).get("Allow"):
         refusal.headers["allow"] = allowed
     return refusal
