@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Callable
 from typing import Any
 
+import httpx
 import pytest
 from several import WORKERS, Relay, audience, many, publishing
 
@@ -114,6 +115,17 @@ def test_numbers_of_broadcasts_and_sessions(running: Any, token: Any) -> None:
             who = await until(watcher, "sessions.json", lambda said: len(said) == 2)
             assert who["demo"] == pair("sessions", "sessions", 2, 0)
             assert who[""] == pair("sessions", "sessions", 1, 0)
+
+    asyncio.run(asyncio.wait_for(main(), 20))
+
+
+def test_a_snapshot_is_fetched_whole_while_nothing_changes(running: Any, token: Any) -> None:
+    async def main() -> None:
+        async with running(STATS) as relay, httpx.AsyncClient(timeout=10) as web:
+            base = f"http://127.0.0.1:{relay.http_addresses[0][1]}/fetch/{PATH}"
+            for name in ("publisher.json", "sessions.json"):
+                answer = await web.get(f"{base}/{name}", params={"jwt": token("", put=())})
+                assert (answer.status_code, answer.json()) == (200, {})
 
     asyncio.run(asyncio.wait_for(main(), 20))
 

@@ -172,11 +172,13 @@ class Board:
 
     def tell(self, said: dict[str, Told], now: int) -> None:
         """What there is to say, in milliseconds of the wall's clock."""
-        for (name, _), (track, patches) in self._tracks.items():
+        for (name, is_compressed), (track, patches) in self._tracks.items():
             if track.track is None:
                 patches.reset()
             elif (frame := patches.encode(said[name])) is not None:
                 write(track, *frame, now)
+                if not is_compressed:  # a snapshot is all of its group: who fetches has it whole
+                    track.finish_group()
 
     def withdraw(self, now: float) -> None:
         """Nobody has anything to say here any more."""
