@@ -119,6 +119,12 @@ def test_congestion_control_by_delay_is_not_built_and_stops_nothing(folder):
     assert any("that value is not built here" in line for line in loaded.warnings)
 
 
+def test_subdomains_as_tenants_stop_the_start_by_the_name_they_have_in_a_file(folder):
+    assert folder.complaints('[auth]\npublic = ""\ndomains = ["example.com"]\n') == [
+        "relay.toml:3: auth.domains: subdomains as tenants are not built"
+    ]
+
+
 def test_several_pairs_for_https_are_one_line(folder):
     text = '[web.https]\ncert = ["a.pem", "b.pem"]\n'
     assert folder.complaints(text + OPEN) == [

@@ -111,6 +111,7 @@ VALUES: dict[str, dict[str, str | None]] = {
 
 REFUSED = {
     "auth.domain": "subdomains as tenants are not built",
+    "auth.domains": "subdomains as tenants are not built",
     "auth.public_api": "asking a service what is public is not built; auth.url decides on all",
     "web.https.root": "HTTPS asks nobody for a certificate; server.tls.root is for QUIC",
 }
