@@ -59,6 +59,10 @@ def test_a_tag_beyond_measure_is_forgotten(tools: Any) -> None:
     assert asked(tools, tools.Answer(b"{}", headers={"etag": "x" * 1025}))[0].etag is None
 
 
+def test_a_tag_that_no_request_can_carry_is_forgotten(tools: Any) -> None:
+    assert asked(tools, tools.Answer(b"{}", headers={"etag": '"\xe9"'}))[0].etag is None
+
+
 @pytest.mark.parametrize(
     ("answer", "words"),
     [

@@ -29,7 +29,8 @@ MAX_ADDRESSES = 8
 """Addresses of one name that are tried."""
 
 MAX_ETAG = 1024
-"""Characters of an entity tag that is sent back; longer ones are forgotten."""
+"""Characters of an entity tag that is sent back; longer ones are forgotten, and those that are not
+ASCII, which no request of ours can carry."""
 
 _REDIRECTS = (301, 302, 303, 307, 308)
 _HEADERS = {
@@ -181,7 +182,7 @@ class Fetcher:
         if response.status_code in _REDIRECTS and "location" in headers:
             return str(headers["location"])
         tag = headers.get("etag")
-        tag = tag if tag is not None and len(tag) <= MAX_ETAG else None
+        tag = tag if tag is not None and len(tag) <= MAX_ETAG and tag.isascii() else None
         if response.status_code == 304 and etag is not None:
             return Fetched(None, tag or etag, self._lifetime(headers))
         if response.status_code != 200:
