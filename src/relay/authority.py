@@ -33,12 +33,15 @@ Spawn = Callable[[Coroutine[Any, Any, None]], object]
 class Loan:
     """What one session was granted by the server (see `relay.peer.judgement.Loan`)."""
 
-    def __init__(self, authority: Authority, inquiry: Inquiry, admission: Admission) -> None:
+    def __init__(
+        self, authority: Authority, inquiry: Inquiry, admission: Admission, facts: Facts
+    ) -> None:
         self._authority = authority
         self.inquiry = inquiry
         """What the server was asked."""
         self.started = authority.wall()
         self._admission = admission
+        self._facts = facts
         self._lease: Lease | None = None
         self._running: asyncio.Task[None] | None = None
         self._reason = ""
@@ -52,6 +55,7 @@ class Loan:
             self._admission,
             lambda grant, tier: changed(grant),
             authority.wall,
+            facts=self._facts,
         )
         authority.loans.add(self)
         authority.spawn(self._run(over))
@@ -127,4 +131,4 @@ class Authority:
         certificate = tell_certificate(fact) if fact is not None else None
         inquiry = replace(inquiry, role=role, certificate=certificate)
         admission = await self.client.connect(inquiry, facts)
-        return admission.decision, Loan(self, inquiry, admission)
+        return admission.decision, Loan(self, inquiry, admission, facts)

@@ -15,10 +15,13 @@ import httpx
 import pytest
 
 from ports import free_ports
+from relay.auth.credentials import make_token, secret_digest
+from relay.auth.facts import StoredToken
 from relay.auth.revocation import Revocation
 from relay.client import connect
 from relay.errors import SessionLost
 from relay.net.dial import DialTls
+from relay.path import ROOT, Path
 from relay.records.audit import Query
 
 TRUST = DialTls(disable_verify=True)
@@ -244,5 +247,29 @@ def test_without_an_answer_nobody_comes_in_and_whoever_is_in_stays(
                 assert refused.value.status == 503
                 await asyncio.sleep(2)
                 assert not client.lost.done()
+
+    asyncio.run(main())
+
+
+def test_an_api_token_of_the_relays_own_stays_good_when_the_server_is_asked_again(
+    running: Any, sidecar: Sidecar
+) -> None:
+    more = '[internal]\nlisten = "127.0.0.1:0"\n'
+
+    async def main() -> None:
+        async with running(more, RELAY.format(port=sidecar.port, contract="api")) as relay:
+            made = make_token()
+            digest = secret_digest(made.secret)
+            whole = (Path("demo"), (ROOT,), (ROOT,))
+            await relay.desk.records.add_token(StoredToken(made.prefix, digest, "camera", *whole))
+            internal = "http://{}:{}".format(*relay.internal_address)
+            async with (
+                httpx.AsyncClient() as http,
+                connect(url(relay, f"/demo?jwt={made}"), tls=TRUST) as client,
+            ):
+                answer = await http.post(f"{internal}/sessions/revalidate")
+                assert answer.json() == {"sessions": 1}
+                with pytest.raises(TimeoutError):
+                    await asyncio.wait_for(asyncio.shield(client.lost), 1)
 
     asyncio.run(main())

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from relay.auth.decide import Decision
+from relay.auth.facts import Facts
 from relay.auth.grant import Grant
 from relay.auth.reason import Reason
 from relay.path import ROOT, Path
@@ -24,8 +25,8 @@ def yes(grant=FIRST, revalidate=None, expires=None, tier=None):
     return Admission(decision, revalidate, tier)
 
 
-def no(code, status=403):
-    return Admission(Decision(False, None, (), Reason(code, ""), status))
+def no(code, status=403, text=""):
+    return Admission(Decision(False, None, (), Reason(code, text), status))
 
 
 OUTAGE = no("unavailable", 503)
@@ -40,8 +41,9 @@ class Script:
         self.asked = 0
         self.ended = []
 
-    async def revalidate(self, inquiry):
+    async def revalidate(self, inquiry, facts):
         self.asked += 1
+        self.facts = facts
         await asyncio.sleep(self.delay)
         return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
 
@@ -98,6 +100,17 @@ def test_it_ends_at_once(answer, reason):
     script = Script(answer)
     ended, changes, _ = lived(script, yes(revalidate=0.02, expires=2000))
     assert (ended, changes, script.asked) == (reason, [], 1)
+
+
+def test_it_is_asked_about_with_what_was_known_at_the_door():
+    facts, script = Facts(), Script(no("server_refused"))
+
+    async def run():
+        first = yes(revalidate=0.01, expires=2000)
+        await Lease(script, GUEST, first, lambda grant, tier: None, wall, facts=facts).run()
+
+    asyncio.run(run())
+    assert script.facts is facts
 
 
 def test_changes_are_told_and_sameness_is_not():

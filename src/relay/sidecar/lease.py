@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from typing import Literal
 
+from relay.auth.facts import NO_FACTS, Facts
 from relay.auth.grant import Grant
 from relay.sidecar.client import INVALID, Admission, AuthClient
 from relay.sidecar.inquiry import Ending, Inquiry
@@ -41,12 +42,15 @@ class Lease:
         changed: Callable[[Grant, str | None], None],
         wall: Callable[[], float] = time.time,
         clock: Callable[[], float] = time.monotonic,
+        facts: Facts = NO_FACTS,
     ) -> None:
+        """``facts`` are what the admission was made with: whoever decides anew knows no less."""
         assert admission.grant is not None
         self.inquiry = inquiry
         self.grant: Grant = admission.grant
         self.tier = admission.tier
         self._client = client
+        self._facts = facts
         self._changed = changed
         self._wall = wall
         self._clock = clock
@@ -94,7 +98,7 @@ class Lease:
         left = None if self._deadline is None else self._deadline - self._clock()
         try:
             async with asyncio.timeout(left):
-                admission = await self._client.revalidate(self.inquiry)
+                admission = await self._client.revalidate(self.inquiry, self._facts)
         except TimeoutError:
             return "expired"
         if admission.is_outage:
