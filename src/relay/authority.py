@@ -46,7 +46,7 @@ class Loan:
         self._running: asyncio.Task[None] | None = None
         self._reason = ""
 
-    def begin(self, changed: Callable[[Grant], None], over: Callable[[str], None]) -> None:
+    def begin(self, changed: Callable[[Grant], None], over: Callable[[str, str], None]) -> None:
         """The session begins: keep the grant fresh, tell of changes and of its end."""
         authority = self._authority
         self._lease = Lease(
@@ -72,14 +72,14 @@ class Loan:
             self._running.cancel()
         self._authority.spawn(self._tell(self._reason or reason))
 
-    async def _run(self, over: Callable[[str], None]) -> None:
+    async def _run(self, over: Callable[[str, str], None]) -> None:
         assert self._lease is not None
         self._running = asyncio.current_task()
         try:
             self._reason = await self._lease.run()
         finally:
             self._running = None
-        over(self._reason)
+        over(self._reason, self._lease.why)
 
     async def _tell(self, reason: str) -> None:
         if self._lease is not None:

@@ -182,6 +182,8 @@ def test_what_the_sidecar_takes_back_ends_the_session(
 ) -> None:
     async def main() -> None:
         async with running(base=RELAY.format(port=sidecar.port, contract="events")) as relay:
+            said: list[tuple[str, dict[str, Any]]] = []
+            relay.house.log = lambda event, **facts: said.append((event, facts))
             async with connect(url(relay, f"/demo?jwt={token('demo')}"), tls=TRUST) as client:
                 await asyncio.sleep(1.5)
                 assert not client.lost.done()
@@ -192,6 +194,8 @@ def test_what_the_sidecar_takes_back_ends_the_session(
             await relay.desk.scribe.flush()
             found = await relay.desk.records.audit.entries(Query(action="revoke"))
             assert [(each.reason, each.target) for each in found] == [("refused", "/demo")]
+            (told,) = [line for line in said if line[0] == "no longer granted"]
+            assert "127.0.0.1 refused: no_keys" in told[1]["why"]
 
     asyncio.run(main())
 

@@ -102,6 +102,13 @@ def test_it_ends_at_once(answer, reason):
     assert (ended, changes, script.asked) == (reason, [], 1)
 
 
+def test_what_the_server_said_at_the_end_is_kept():
+    script = Script(no("server_refused", text="moved out"))
+    assert lived(script, yes(revalidate=0.02, expires=2000))[2].why == "moved out"
+    script = Script(yes(replace(FIRST, root=Path("other"))))
+    assert "cannot change" in lived(script, yes(revalidate=0.02, expires=2000))[2].why
+
+
 def test_it_is_asked_about_with_what_was_known_at_the_door():
     facts, script = Facts(), Script(no("server_refused"))
 

@@ -344,8 +344,9 @@ class Door:
             self._limit(guest, grant)
             guest.regrant(grant)
 
-        def over(reason: str) -> None:
-            self._tell(ending(reason), guest, reason=reason)
+        def over(reason: str, why: str) -> None:
+            self.house.log("no longer granted", id=guest.id, reason=reason, why=why)
+            self._tell(ending(reason), guest, reason=reason, why=why)
             guest.close(Unauthorized(f"{reason} (id {guest.id})"))
 
         self._loans[guest.id] = loan

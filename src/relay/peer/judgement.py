@@ -68,8 +68,8 @@ class Held:
 class Loan(Protocol):
     """A grant that somebody else may change or take back while the session runs."""
 
-    def begin(self, changed: Callable[[Grant], None], over: Callable[[str], None]) -> None:
-        """The session begins."""
+    def begin(self, changed: Callable[[Grant], None], over: Callable[[str, str], None]) -> None:
+        """The session begins; ``over`` is told in a word and in a sentence why it must end."""
 
     def end(self, reason: str) -> None:
         """The session is over."""

@@ -49,6 +49,8 @@ class Lease:
         self.inquiry = inquiry
         self.grant: Grant = admission.grant
         self.tier = admission.tier
+        self.why = ""
+        """What the server said when it took the grant back, for the log."""
         self._client = client
         self._facts = facts
         self._changed = changed
@@ -106,9 +108,11 @@ class Lease:
             self._due = self._clock() + pause(self._failures, self._cadence, random.uniform(-1, 1))
             return None
         if admission.grant is None:
+            self.why = admission.decision.reason.text
             return "invalid" if admission.decision.reason.code == INVALID else "refused"
         fixed = ("root", "cluster", "tenant")  # what a running session cannot change
         if any(getattr(admission.grant, each) != getattr(self.grant, each) for each in fixed):
+            self.why = f"another of {', '.join(fixed)}, which a running session cannot change"
             return "narrowed"
         before = self.grant, self.tier
         self._follow(admission)
