@@ -45,6 +45,7 @@ class Loan:
         self._lease: Lease | None = None
         self._running: asyncio.Task[None] | None = None
         self._reason = ""
+        self._is_over = False
 
     def begin(self, changed: Callable[[Grant], None], over: Callable[[str, str], None]) -> None:
         """The session begins: keep the grant fresh, tell of changes and of its end."""
@@ -68,12 +69,15 @@ class Loan:
     def end(self, reason: str) -> None:
         """The session is over: stop asking, tell the server."""
         self._authority.loans.discard(self)
+        self._is_over = True
         if self._running is not None:
             self._running.cancel()
         self._authority.spawn(self._tell(self._reason or reason))
 
     async def _run(self, over: Callable[[str, str], None]) -> None:
         assert self._lease is not None
+        if self._is_over:
+            return  # the session ended before this task's first turn: it could not be cancelled
         self._running = asyncio.current_task()
         try:
             self._reason = await self._lease.run()

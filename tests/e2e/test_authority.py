@@ -16,13 +16,19 @@ import pytest
 
 from ports import free_ports
 from relay.auth.credentials import make_token, secret_digest
-from relay.auth.facts import StoredToken
+from relay.auth.decide import Decision
+from relay.auth.facts import NO_FACTS, StoredToken
+from relay.auth.grant import Grant
+from relay.auth.reason import Reason
 from relay.auth.revocation import Revocation
+from relay.authority import Authority, Loan
 from relay.client import connect
 from relay.errors import SessionLost
 from relay.net.dial import DialTls
 from relay.path import ROOT, Path
 from relay.records.audit import Query
+from relay.sidecar.client import Admission
+from relay.sidecar.inquiry import Inquiry
 
 TRUST = DialTls(disable_verify=True)
 
@@ -196,6 +202,22 @@ def test_what_the_sidecar_takes_back_ends_the_session(
             assert [(each.reason, each.target) for each in found] == [("refused", "/demo")]
             (told,) = [line for line in said if line[0] == "no longer granted"]
             assert "127.0.0.1 refused: no_keys" in told[1]["why"]
+
+    asyncio.run(main())
+
+
+def test_a_session_that_ends_as_it_begins_is_not_asked_about() -> None:
+    """Whatever it said while it was being decided on may end it before the lease's first turn."""
+
+    async def main() -> None:
+        async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
+            authority = Authority(None, "n", time.time, tasks.create_task)  # type: ignore[arg-type]
+            grant = Grant(Path("demo"), (ROOT,), (ROOT,))
+            admission = Admission(Decision(True, grant, (), Reason("allowed", ""), 200))
+            loan = Loan(authority, Inquiry("1", "n", "quic", "/demo"), admission, NO_FACTS)
+            loan._tell = lambda reason: asyncio.sleep(0)  # type: ignore[method-assign]
+            loan.begin(lambda grant: None, lambda reason, why: None)
+            loan.end("gone")
 
     asyncio.run(main())
 
