@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import settings as examples
@@ -98,6 +100,19 @@ def test_only_listed_members_are_said() -> None:
         "subject": "\\n",
         "other claims": ["password"],
     }
+
+
+def test_a_number_beyond_all_numbers_is_said_in_letters() -> None:
+    said = sayings(lay_open(made(b'{"exp":1e400,"nbf":-1e400,"iat":1e9}')))
+    assert said is not None
+    assert (said["expires"], said["not before"], said["issued"]) == ("inf", "-inf", 1e9)
+
+
+def test_members_without_number_are_looked_through_once() -> None:
+    payload = b"{" + b",".join(b'"%d":1' % number for number in range(5000)) + b',"0":2}'
+    began = time.process_time()
+    assert lay_open(made(payload)).claims.twice == {"0"}
+    assert time.process_time() - began < 0.1
 
 
 def test_shown_values_are_short_and_plain() -> None:

@@ -7,6 +7,7 @@ whether any of it is true.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from relay.auth.reason import quoted
@@ -50,6 +51,8 @@ def sayings(specimen: Specimen) -> dict[str, Any] | None:
 
 
 def _bounded(value: object) -> object:
+    if isinstance(value, float) and not math.isfinite(value):
+        return _bare(value)  # 1e400: what we say is read as JSON, which has no word for it
     if isinstance(value, bool | int | float) or value is None:
         return value
     if isinstance(value, list):

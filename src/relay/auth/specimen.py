@@ -11,6 +11,7 @@ import base64
 import binascii
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -109,8 +110,8 @@ def _leaf(text: str) -> Leaf:
         return Leaf(trouble="not JSON")
     if not isinstance(value, dict):
         return Leaf(trouble="not a JSON object")
-    names = [name for name, _ in outermost]
-    twice = frozenset(name for name in value if names.count(name) > 1)
+    counts = Counter(name for name, _ in outermost)
+    twice = frozenset(name for name, count in counts.items() if count > 1)
     return Leaf(value, twice, marked=bare != text)
 
 
