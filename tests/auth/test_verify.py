@@ -105,6 +105,12 @@ def test_who_a_key_speaks_for_comes_before_who_all_keys_do(keys: Keys, forge: Fo
     assert code_of(good, KeySet((keys["k1"],)), everybody) == "bad_issuer"
 
 
+def test_an_empty_audience_is_none_in_words(keys: Keys, forge: Forge) -> None:
+    token = forge(keys["k1"], {"get": "", "aud": []})
+    with pytest.raises(Refusal, match="the token is for none, not for 'you'"):
+        verify(token, KeySet((keys["k1"],)), AuthSettings(audience="you"), 0)
+
+
 def test_a_token_names_its_key_where_more_may_come(keys: Keys, forge: Forge) -> None:
     nameless = forge(keys["k1"], {"get": ""}, {"kid": None})
     assert code_of(nameless, KeySet((keys["k1"],))) == "allowed"

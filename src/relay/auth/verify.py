@@ -207,7 +207,7 @@ def _check_audience(claims: Claims, wanted: str | None, trail: Trail) -> None:
             raise Refusal("bad_audience", "the token names an audience, none is configured", hint)
         return
     if claims.aud is None or wanted not in claims.aud:
-        named = "none" if claims.aud is None else ", ".join(quoted(name) for name in claims.aud[:4])
+        named = ", ".join(quoted(name) for name in (claims.aud or ())[:4]) or "none"
         text = f"the token is for {named}, not for {quoted(wanted)}"
         raise Refusal("bad_audience", text)
     trail.note("audience", f"for {quoted(wanted)}")
