@@ -215,8 +215,33 @@ def test_whoever_brings_no_jwt_is_another_servers_to_decide_on(token: str | None
 
 
 def test_no_server_admits_a_request_without_form() -> None:
-    done = told(None, KeySet(), "/demo/../x", AWAY)
-    assert (done.verdict, done.decision.reason.code) == ("denied", "bad_path")
+    for token in (None, "a.b.c"):
+        done = told(token, KeySet(), "/demo/../x", AWAY)
+        assert (done.verdict, done.decision.reason.code) == ("denied", "bad_path")
+
+
+@pytest.mark.parametrize(
+    ("target", "code"),
+    [("/demo?jwt=opaque", "malformed"), ("/demo?jwt=a&jwt=b", "token_conflict")],
+)
+def test_what_is_no_jwt_another_server_may_take_if_it_reads_it(target: str, code: str) -> None:
+    def judged(contract: str) -> Explanation:
+        settings = AWAY.model_copy(update={"contract": contract})
+        return explain(Request(target), KeySet(), settings, NOW)
+
+    done = judged("events")
+    assert (done.verdict, done.mend, rows(done)["server"]) == ("unchecked", "", "unchecked")
+    assert not {"failed", "skipped"} & set(rows(done).values())
+    assert done.members()["code"] is None
+    done = judged("api")
+    assert (done.verdict, done.decision.reason.code) == ("denied", code)
+
+
+def test_what_a_token_would_be_refused_for_here_is_a_warning_where_another_decides(
+    keys: Keys, forge: Forge
+) -> None:
+    done = told(forge(keys["k1"], GOOD | {"exp": NOW - 9}), KeySet(), settings=AWAY)
+    assert (done.verdict, rows(done)["time"]) == ("unchecked", "warned")
 
 
 def test_the_judge_may_know_more(keys: Keys, forge: Forge) -> None:

@@ -8,7 +8,7 @@ files, the network, or how its rows are drawn.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple
 
 from relay.auth.decide import Decision, Request, decide
@@ -37,8 +37,12 @@ ELSEWHERE = (
 )
 """What settings mean that leave the decision to others."""
 
-_CERTAIN = frozenset({"bad_path", "bad_query", "token_conflict"})
-"""Refusals for the form of the request, whoever decides."""
+_CERTAIN = {
+    "events": frozenset({"bad_path"}),
+    "api": frozenset({"bad_path", "bad_query", "token_conflict"}),
+}
+"""Refusals for the form of the request although another server decides, by how it is asked: in
+events the query goes to it unread."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +146,7 @@ def explain(
     else:
         decision = judge(request, keys, settings, now)
         told = _Told("allowed" if decision else "denied", decision, _rows(decision, specimen))
-        if elsewhere and decision.reason.code not in _CERTAIN:
+        if elsewhere and decision.reason.code not in _CERTAIN[settings.contract]:
             told = _left_open(decision)
     then = None
     if token is not None and not told.decision:
@@ -176,12 +180,26 @@ def _without_keys(
     specimen = lay_open(token)
     then = suppose(request, token, probe, settings, now, judge, most=1)
     if probe.reason.code not in ("missing_kid", "unknown_kid") or then is None:
-        return _Told("denied", probe, _rows(probe, specimen))
-    verdict = "unchecked" if then.decision else "denied"
-    why = "no configuration, no key to check it with"
-    if settings.url is not None:
-        why = "another server decides"
-    return _Told(verdict, then.decision, _unchecked_rows(then.decision, specimen, why))
+        told = _Told("denied", probe, _rows(probe, specimen))
+    else:
+        verdict = "unchecked" if then.decision else "denied"
+        why = "no configuration, no key to check it with"
+        if settings.url is not None:
+            why = "another server decides"
+        told = _Told(verdict, then.decision, _unchecked_rows(then.decision, specimen, why))
+    goes_unread = settings.url is not None and settings.contract == "events"
+    if goes_unread and told.decision.reason.code not in ("allowed", *_CERTAIN["events"]):
+        return _for_the_server(told)
+    return told
+
+
+def _for_the_server(told: _Told) -> _Told:
+    """What a token would be refused for here, where another server reads it: that one may take what
+    is no JWT at all."""
+    rows = [row for row in told.rows if row.result != SKIPPED]
+    seen = [replace(row, result=WARNED) if row.result == FAILED else row for row in rows]
+    asked = Row("server", UNCHECKED, "another server decides")
+    return _Told("unchecked", told.decision, (*seen, asked))
 
 
 def _left_open(decision: Decision) -> _Told:
