@@ -333,11 +333,15 @@ class Bench:
 
     def status(self, stream: int) -> str | None:
         """The status answered on a request stream."""
+        return self.answer(stream).get(":status")
+
+    def answer(self, stream: int) -> dict[str, str]:
+        """The headers answered on a request stream, of which one can ask once."""
         for event in self.of(StreamDataReceived, stream):
             for answer in self._reader().handle_event(event):
                 if isinstance(answer, HeadersReceived):
-                    return dict(answer.headers)[b":status"].decode()
-        return None
+                    return {name.decode(): value.decode() for name, value in answer.headers}
+        return {}
 
     def _reader(self) -> H3Connection:
         assert self.h3 is not None

@@ -116,8 +116,10 @@ def test_a_refused_browser_that_stays_is_closed_after_the_timeout(bench) -> None
 def test_a_visit_nobody_answers_is_refused_and_its_late_answer_heard(bench, recorder) -> None:
     room = bench()
     stream = room.request()
+    room.visits[0].too_late = lambda: (("x-request-id", "7"),)
     room.pump(10.2)
-    assert room.status(stream) == "503"
+    answer = room.answer(stream)
+    assert (answer[":status"], answer["x-request-id"]) == ("503", "7")
     late = recorder()
     room.visits[0].accept(late, None)
     room.pump(0.1)

@@ -36,6 +36,7 @@ class Visit:
         self.transport = self.wire.server
         self.accepted: list[tuple[Any, str | None]] = []
         self.refused: list[tuple[int, tuple[tuple[str, str], ...]]] = []
+        self.too_late: Any = None
 
     def accept(self, receiver: Any, protocol: str | None) -> None:
         self.accepted.append((receiver, protocol))
@@ -119,6 +120,43 @@ def test_a_refusal_has_an_id_that_the_log_knows_and_no_detail() -> None:
     assert line["path"] == "/demo"
     assert "rubbish" not in repr(bench.said)
     assert bench.door.refused == {line["reason"]: 1}
+    assert bench.door.guests == {}
+
+
+class Endless:
+    """An authority that never answers."""
+
+    async def ask(self, request: Any, knock: Any, facts: Any) -> Any:
+        raise AssertionError("nobody is patient enough")
+
+
+def undecided() -> Bench:
+    bench = Bench()
+    bench.door.authority = Endless()
+    bench.door.spawn = lambda decision: decision.close()
+    return bench
+
+
+def test_whoever_waits_for_a_decision_too_long_is_turned_away_with_a_reason() -> None:
+    bench = undecided()
+    ((name, id),) = bench.knock("/demo?jwt=a.b.c").too_late()
+    (line,) = bench.events("refused")
+    assert (name, id) == ("x-request-id", line["id"])
+    assert (line["status"], line["reason"], line["path"]) == (503, "unavailable", "/demo")
+    assert "limits.visit_timeout" in line["why"]
+
+
+def test_a_peer_that_is_not_decided_on_is_not_blamed_for_silence() -> None:
+    bench = undecided()
+    visit = bench.knock(None)
+    setup(visit, "/demo?jwt=a.b.c")
+    bench.now += 60
+    bench.door.tick(bench.now)
+    (line,) = bench.events("refused")
+    assert (line["status"], line["reason"]) == (503, "unavailable")
+    assert "peer.setup_timeout" in line["why"]
+    assert visit.wire.server.closed is not None
+    assert visit.wire.server.closed[1] == f"unavailable (id {line['id']})"
     assert bench.door.guests == {}
 
 

@@ -44,6 +44,7 @@ class OpenVisit:
     def __init__(self, knock: Knock, transport: Answering) -> None:
         self.knock = knock
         self.transport: Transport = transport
+        self.too_late: Callable[[], Headers] = lambda: ()
         self.is_answered = False
         self._answering = transport
 
@@ -117,6 +118,7 @@ class ServedWebTransport(WebTransport):
         self._request_timeout = request_timeout
         self._visit_timeout = visit_timeout
         self._is_answered = False
+        self._visit: OpenVisit | None = None
 
     def handshake_completed(self) -> None:
         """From now on a request is due."""
@@ -137,8 +139,8 @@ class ServedWebTransport(WebTransport):
             self._answer(stream, 429)
         else:
             self.bind_session(stream)
-            visit = OpenVisit(knock_web(self.connection, request), self)
-            offer(self._door, visit, self.connection, self._visit_timeout)
+            self._visit = OpenVisit(knock_web(self.connection, request), self)
+            offer(self._door, self._visit, self.connection, self._visit_timeout)
 
     def admit(self, receiver: Receiver, protocol: str | None) -> None:
         """Answer 200, with the protocol as a quoted string when there is one."""
@@ -161,8 +163,8 @@ class ServedWebTransport(WebTransport):
 
     def overdue(self) -> None:
         """Nobody asked, nobody answered, or the goodbye took too long."""
-        if self.session is not None and not self._is_answered and not self.is_closed:
-            self.turn_away(503)
+        if self._visit is not None and not self._is_answered and not self.is_closed:
+            self.turn_away(503, self._visit.too_late())
         elif self.is_closed:
             self._engine.end(H3_NO_ERROR)
         else:

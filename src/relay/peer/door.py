@@ -7,7 +7,6 @@ tokens are read.
 
 from __future__ import annotations
 
-import math
 import secrets
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
@@ -21,7 +20,6 @@ from relay.auth.grant import Grant
 from relay.errors import (
     Forbidden,
     LimitExceeded,
-    OverQuota,
     RelayError,
     Unauthorized,
     Unroutable,
@@ -42,7 +40,9 @@ from relay.peer.judgement import (
     is_same_holder,
     refusal,
     refuse_to_wait,
+    retry_after,
     shown,
+    undecided,
 )
 from relay.quota import Tab
 from relay.session.events import Opened
@@ -194,6 +194,13 @@ class Door:
             self._seat(visit, protocol, None, None)
             return
 
+        request = asked(knock, knock.target)
+
+        def late() -> tuple[tuple[str, str], ...]:
+            id = secrets.token_hex(6)
+            self._write_refusal(undecided("limits.visit_timeout"), request, address(knock), id)
+            return ((REFUSAL_HEADER, id),)
+
         def decided(judgement: Judgement) -> None:
             headers = ((REFUSAL_HEADER, judgement.id),)
             if judgement.grant is None:
@@ -214,7 +221,8 @@ class Door:
 
             self._when_known(self.hold(grant, judgement.id, address(knock)), seat, struck)
 
-        self._judge_when_ready(asked(knock, knock.target), knock, decided)
+        visit.too_late = late
+        self._judge_when_ready(request, knock, decided)
 
     def _when_known(self, held: Held, seat: Callable[[], None], struck: Struck) -> None:
         """Call ``seat`` once it can be told whether its tenant may have one more session, or
@@ -489,10 +497,3 @@ class Door:
         """Show everybody out."""
         for guest in (*self.guests.values(), *self.links.values()):
             guest.close(error)
-
-
-def retry_after(error: RelayError) -> tuple[tuple[str, str], ...]:
-    """The header that says when to try again (RFC 9110, 10.2.3), where that is known."""
-    if isinstance(error, OverQuota) and error.wait > 0.0:
-        return (("retry-after", str(math.ceil(error.wait))),)
-    return ()

@@ -20,11 +20,13 @@ from relay.errors import (
     LimitExceeded,
     RelayError,
     Unauthorized,
+    Unavailable,
 )
 from relay.model.group import Transcode
 from relay.model.origin import Origin
 from relay.model.scope import INTERNAL, Scope
 from relay.path import Path, covering
+from relay.peer.judgement import undecided
 from relay.peer.publishing import Publishing
 from relay.peer.settings import NEAR, PeerSettings
 from relay.peer.watching import Watching
@@ -260,9 +262,18 @@ class Guest:
         self.watching.queue.tick(now)
         self.publishing.tick(now)
         if not self.opened and now - self.began > self.settings.setup_timeout:
-            self.close(BadRequest("the peer did not introduce itself in time"))
+            self._give_up()
         if self.probes:
             self._report(now)
+
+    def _give_up(self) -> None:
+        """Nobody is waited for longer: not the peer, nor whoever is to decide on it."""
+        if self._introduced is None:
+            self.close(BadRequest("the peer did not introduce itself in time"))
+            return
+        why = undecided("peer.setup_timeout").reason.text
+        self.house.log("refused", id=self.id, status=503, reason="unavailable", why=why)
+        self.close(Unavailable(f"unavailable (id {self.id})"))
 
     def _report(self, now: float) -> None:
         """Tell a probing peer our estimate when it changed by a quarter, or now and then."""

@@ -6,6 +6,7 @@ described here, as far as the door needs them. This module must not know session
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -15,8 +16,17 @@ from relay.auth.decide import Decision, Request
 from relay.auth.facts import Facts
 from relay.auth.grant import Grant
 from relay.auth.keys import KeySet
+from relay.auth.reason import PLACES, Reason
 from relay.auth.settings import AuthSettings
-from relay.errors import BadRequest, Forbidden, Refused, Unauthorized, Unavailable
+from relay.errors import (
+    BadRequest,
+    Forbidden,
+    OverQuota,
+    Refused,
+    RelayError,
+    Unauthorized,
+    Unavailable,
+)
 from relay.session.transport import Knock, PeerCertificate
 
 REFUSAL_HEADER = "x-request-id"
@@ -163,6 +173,20 @@ def is_same_holder(one: Grant, other: Grant) -> bool:
 def ending(reason: str) -> str:
     """What the audit log calls it when a loan is over for that reason."""
     return "expire" if reason == "expired" else "revoke"
+
+
+def undecided(setting: str) -> Decision:
+    """What becomes of whoever is not decided on within the time that ``setting`` names."""
+    text = f"keys, the store or an authorization server took longer than {setting}"
+    reason = Reason("unavailable", text, "see the log for what did not answer")
+    return Decision(False, None, (), reason, PLACES["unavailable"].status)
+
+
+def retry_after(error: RelayError) -> tuple[tuple[str, str], ...]:
+    """The header that says when to try again (RFC 9110, 10.2.3), where that is known."""
+    if isinstance(error, OverQuota) and error.wait > 0.0:
+        return (("retry-after", str(math.ceil(error.wait))),)
+    return ()
 
 
 def refusal(judgement: Judgement) -> Refused:

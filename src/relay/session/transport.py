@@ -8,7 +8,7 @@ them into WebTransport's space is the transport's business. This module must not
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -171,6 +171,8 @@ class Visit(Protocol):
 
     knock: Knock
     transport: Transport
+    too_late: Callable[[], Sequence[tuple[str, str]]]
+    """Asked for headers when the peer is turned away since neither call came in time."""
 
     def accept(self, receiver: Receiver, protocol: str | None) -> None:
         """Open the session; ``protocol`` is one of those offered, ``None`` names none."""
