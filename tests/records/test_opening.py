@@ -203,6 +203,9 @@ def test_what_cannot_be_opened(tmp_path: Path) -> None:
         (f"sqlite:///{tmp_path}/text.db", "not a database"),
         ("postgresql://u:secret@127.0.0.1:1/x", "127.0.0.1"),
         ("postgresql://u:secret@127.0.0.1:port/x", "not a URL"),
+        ("postgresql://u:secret@127.0.0.1:1/x?sslmode=require", "sslmode.*its name there is ssl"),
+        ("postgresql://u:secret@127.0.0.1:1/x?timeout=soon", "127.0.0.1"),
+        (f"postgresql://u:secret@{'a' * 64}/x", "label"),
     ):
         with pytest.raises(ConfigError, match=why) as error:
             asyncio.run(open_records(url))

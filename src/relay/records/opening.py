@@ -64,6 +64,11 @@ async def open_records(url: str | None) -> Records:
     except (SQLAlchemyError, OSError, TimeoutError) as error:
         await engine.dispose()
         raise ConfigError(f"records.url: {address.shown}: {explained(error)}") from None
+    except (TypeError, ValueError) as error:
+        # The driver's answer to parameters and host names that it cannot use.
+        await engine.dispose()
+        hint = "; its name there is ssl" if "sslmode" in str(error) else ""
+        raise ConfigError(f"records.url: {address.shown}: {explained(error)}{hint}") from None
     except BaseException:
         await engine.dispose()
         raise
