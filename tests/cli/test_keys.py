@@ -18,7 +18,11 @@ from click.testing import CliRunner
 
 from relay.auth.claims import Claims
 from relay.auth.mint import sign
+from relay.auth.request import Request
+from relay.auth.settings import AuthSettings
 from relay.cli import relay
+from relay.cli.stored import own_keys, stored
+from relay.config import Settings
 from relay.errors import BadRequest, ConfigError, NotFound, RelayError
 from relay.path import Path as Name
 from relay.records.opening import open_records
@@ -85,6 +89,20 @@ def test_a_store_that_is_not_there_is_not_taken_for_an_empty_one(run: Run, words
     with pytest.raises(ConfigError, match=r"records\.url: relay\.db: there is no store"):
         run(*words.split())
     assert not Path("relay.db").exists()
+
+
+def test_a_store_where_nobody_may_look_is_said_in_a_line(run: Run) -> None:
+    name = (
+        "a" * 300
+    )  # what the system answers that with it also answers a folder of somebody else's
+    with pytest.raises(ConfigError, match=r"^records\.url: .*: File name too long$"):
+        run("audit", "--url", f"sqlite:///{name}", "list")
+    auth = AuthSettings.model_validate({"public": "anon"})
+    settings = Settings.model_validate(
+        {"auth": auth, "records": {"url": f"sqlite:///{name}"}, "issuer": {"enabled": True}}
+    )
+    assert "File name too long" in " ".join(stored(settings, Request("/anon"))[1])
+    assert "File name too long" in " ".join(own_keys(settings)[1])
 
 
 def test_who_makes_a_store_hears_of_it(run: Run) -> None:

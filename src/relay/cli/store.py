@@ -56,7 +56,7 @@ def with_store(work: Callable[[Records], Awaitable[T]], *, makes: bool = False) 
     """
     url = _url()
     file = read_address(url).file
-    if file is not None and not file.exists():
+    if file is not None and not is_there(file):
         if not makes:
             raise ConfigError(f"records.url: {file}: there is no store; a relay makes one")
         click.echo(f"relay: {file}: a new store, there was none", err=True)
@@ -69,6 +69,17 @@ def with_store(work: Callable[[Records], Awaitable[T]], *, makes: bool = False) 
             await store.close()
 
     return asyncio.run(run())
+
+
+def is_there(file: File) -> bool:
+    """Whether there is such a file. Raises `ConfigError` where one may not even look."""
+    try:
+        file.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise ConfigError(f"records.url: {file}: {error.strerror}") from None
+    return True
 
 
 def with_office(work: Callable[[Office], Awaitable[T]], *, makes: bool = False) -> T:

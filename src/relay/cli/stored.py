@@ -15,6 +15,7 @@ from relay.auth.facts import NO_FACTS, Facts
 from relay.auth.keys import KeySet
 from relay.auth.needs import needs
 from relay.auth.request import Request
+from relay.cli.store import is_there
 from relay.config.shape import Settings
 from relay.errors import ConfigError
 from relay.records.address import read_address
@@ -33,9 +34,9 @@ def stored(settings: Settings, request: Request) -> tuple[Facts, tuple[str, ...]
     if url is None:
         return NO_FACTS, troubles
     file = read_address(url).file
-    if file is not None and not file.exists():
-        return NO_FACTS, (*troubles, f"records.url: there is no file {file} yet")
     try:
+        if file is not None and not is_there(file):
+            return NO_FACTS, (*troubles, f"records.url: there is no file {file} yet")
         return asyncio.run(_read(settings, request)), troubles
     except (ConfigError, StoreError, TimeoutError) as error:
         return NO_FACTS, (*troubles, str(error) or "records.url: no answer in time")
@@ -44,10 +45,12 @@ def stored(settings: Settings, request: Request) -> tuple[Facts, tuple[str, ...]
 def own_keys(settings: Settings) -> tuple[KeySet, tuple[str, ...]]:
     """The keys of ``[issuer]`` as the store has them, and what is wrong with them. Blocks."""
     url = settings.records.url
-    file = None if url is None else read_address(url).file
-    if url is None or not settings.issuer.enabled or (file is not None and not file.exists()):
+    if url is None or not settings.issuer.enabled:
         return KeySet(), ()
+    file = read_address(url).file
     try:
+        if file is not None and not is_there(file):
+            return KeySet(), ()
         return asyncio.run(_own_keys(settings)), ()
     except (ConfigError, StoreError, TimeoutError) as error:
         return KeySet(), (str(error) or "records.url: no answer in time",)
