@@ -288,6 +288,32 @@ def test_revocations_and_withdrawals_reach_every_relay(node: Any, minted: Any) -
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("at", [0, 1, 2])
+def test_what_strikes_the_links_themselves_reaches_every_relay_before_they_end(
+    node: Any, minted: Any, at: int
+) -> None:
+    """As when the key is stolen that signed everybody's tokens, those of the relays included."""
+
+    async def main() -> None:
+        async with (
+            node() as a,
+            node(connect=[a.url()]) as b,
+            node(connect=[b.url()]) as c,
+        ):
+            await until(lambda: c.up() and b.up() and a.relays() and b.relays() == 2)
+            nodes = (a, b, c)
+            await nodes[at].relay.desk.feed.revoke(Revocation("kid", "e2e"))
+            for each in nodes:
+                await until(lambda each=each: len(each.relay.desk.feed.index), 1)
+            await until(lambda: not (a.relays() or b.relays() or c.relays()), 3)
+            for each in nodes:
+                with pytest.raises(SessionLost):
+                    async with connect(each.url("/demo?jwt=" + minted("demo")), tls=TRUST):
+                        pass
+
+    asyncio.run(main())
+
+
 def test_what_a_relay_withdrew_is_not_brought_back_by_one_that_was_away(node: Any) -> None:
     async def main() -> None:
         async with node() as a:

@@ -26,6 +26,7 @@ from relay.errors import (
 )
 from relay.peer.guest import Guest, House
 from relay.peer.judgement import (
+    HEARING,
     REFUSAL_HEADER,
     Authority,
     Clerk,
@@ -96,6 +97,8 @@ class Door:
         self._deadlines: dict[str, float] = {}
         self._held: WeakSet[Held] = WeakSet()
         """Grants of those who wait; whoever waits has them."""
+        self._parting: dict[str, tuple[float, str]] = {}
+        """Relays that will be shown out for their grants, with the time and why."""
         self._closed = False
 
     # -- deciding ----------------------------------------------------------------------------
@@ -301,7 +304,7 @@ class Door:
             remote=address(visit.knock),
             via=visit.knock.transport,
             admit=self._admit(visit.knock),
-            welcomed=self._welcomed(visit.knock),
+            welcomed=self._welcomed,
             left=self._left,
         )
         self.guests[id] = guest
@@ -365,25 +368,9 @@ class Door:
         if grant.expires is not None:
             self._deadlines[guest.id] = self.house.clock() + grant.expires - self.wall()
 
-    def _welcomed(self, knock: Knock) -> Callable[[Guest, Grant], None]:
-        """What is written when a session begins."""
-
-        def welcomed(guest: Guest, grant: Grant) -> None:
-            self.admitted += 1
-            self.house.log(
-                "welcome",
-                id=guest.id,
-                transport=knock.transport,
-                version=guest.session.version,
-                remote=address(knock),
-                root=grant.root,
-                publish=list(grant.publish),
-                subscribe=list(grant.subscribe),
-                kid=grant.kid,
-                anonymous=grant.anonymous,
-            )
-
-        return welcomed
+    def _welcomed(self, guest: Guest, grant: Grant) -> None:
+        self.admitted += 1
+        self.house.log("welcome", **guest.described(grant))
 
     def _left(self, guest: Guest, reason: str) -> None:
         self.guests.pop(guest.id, None)
@@ -414,6 +401,11 @@ class Door:
                     self._deadlines.pop(id, None)
                     self._tell("expire", guest, reason="expired")
                     guest.close(Unauthorized(f"the token expired (id {id})"))
+        for id, (due, why) in tuple(self._parting.items()):
+            if now >= due:
+                del self._parting[id]
+                if id in self.guests:
+                    self._show_out(self.guests[id], why)
         for guest in (*self.guests.values(), *self.links.values()):
             try:
                 guest.tick(now)
@@ -422,7 +414,10 @@ class Door:
                 guest.close(RelayError("internal error"))
 
     def recheck(self, struck: Callable[[Grant], str | None]) -> int:
-        """End every session whose grant ``struck`` gives a reason against; answers how many."""
+        """End every session whose grant ``struck`` gives a reason against; answers how many.
+
+        A relay hears the news first, or whatever strikes a link never gets beyond it.
+        """
         ended = 0
         for held in tuple(self._held):
             held.why = held.why or struck(held.grant) or ""
@@ -430,10 +425,16 @@ class Door:
             reason = struck(guest.grant) if guest.grant is not None else None
             if reason is not None:
                 ended += 1
-                self.house.log("revoked", id=guest.id, why=reason)
-                self._tell("revoke", guest, reason="revoked", why=reason)
-                guest.close(Unauthorized(f"revoked (id {guest.id})"))
+                if guest.grant is not None and guest.grant.cluster:
+                    self._parting.setdefault(guest.id, (self.house.clock() + HEARING, reason))
+                else:
+                    self._show_out(guest, reason)
         return ended
+
+    def _show_out(self, guest: Guest, why: str) -> None:
+        self.house.log("revoked", id=guest.id, why=why)
+        self._tell("revoke", guest, reason="revoked", why=why)
+        guest.close(Unauthorized(f"revoked (id {guest.id})"))
 
     def _tell(self, action: str, guest: Guest, **facts: Any) -> None:
         """Have it kept what became of a guest."""

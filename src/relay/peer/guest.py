@@ -143,6 +143,20 @@ class Guest:
         tab.wake = self.transport.wake
         self.watching.queue.tab = tab
 
+    def described(self, grant: Grant) -> dict[str, Any]:
+        """What is written when the session begins."""
+        return {
+            "id": self.id,
+            "transport": self.via,
+            "version": self.session.version,
+            "remote": self.remote,
+            "root": grant.root,
+            "publish": list(grant.publish),
+            "subscribe": list(grant.subscribe),
+            "kid": grant.kid,
+            "anonymous": grant.anonymous,
+        }
+
     # -- the connection's side ---------------------------------------------------------------
 
     def start(self) -> None:

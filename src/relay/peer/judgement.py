@@ -29,6 +29,9 @@ from relay.errors import (
 )
 from relay.session.transport import Knock, PeerCertificate
 
+HEARING = 0.5
+"""Seconds for which a relay whose grant was taken back may still hear of it, and pass it on."""
+
 REFUSAL_HEADER = "x-request-id"
 """Where an HTTP answer names the refusal."""
 
