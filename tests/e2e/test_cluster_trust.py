@@ -105,5 +105,8 @@ def test_a_relay_is_known_by_its_certificate(node: Any, authority: Any, scheme: 
                             lambda: len(b.events("link refused") + b.events("link down")) > 2
                         )
                         assert a.relays() == 0
+                        told = a.events("refused")[0]
+                        assert (told["status"], told["reason"]) == (401, "bad_certificate")
+                        assert "local issuer certificate, shown by 127.0.0.1" in told["why"]
 
     asyncio.run(main())

@@ -24,6 +24,10 @@ MAX_NAMES = 64
 CLIENT_PURPOSES = {ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE}
 
 
+class BadCertificate(Unauthorized):
+    """A client certificate that nobody vouches for, or not for that, or not now."""
+
+
 def load_roots(files: Sequence[Path]) -> bytes | None:
     """The authorities of all files as one PEM; ``None`` when no file is named.
 
@@ -45,11 +49,11 @@ def load_roots(files: Sequence[Path]) -> bytes | None:
 def examine(
     leaf: x509.Certificate, chain: Sequence[x509.Certificate], roots: bytes
 ) -> PeerCertificate:
-    """What the certificate says. Raises `Unauthorized` unless one of ``roots`` vouches for it."""
+    """What the certificate says. Raises `BadCertificate` unless one of ``roots`` vouches for it."""
     try:
         verify_certificate(certificate=leaf, chain=list(chain), cadata=roots)
     except Alert as alert:
-        raise Unauthorized(f"client certificate: {alert}") from None
+        raise BadCertificate(f"client certificate: {alert}") from None
     _require_purpose(leaf)
     return PeerCertificate(
         subject=leaf.subject.rfc4514_string(),
@@ -68,9 +72,9 @@ def _require_purpose(leaf: x509.Certificate) -> None:
     except x509.ExtensionNotFound:
         return
     except ValueError:
-        raise Unauthorized("client certificate: its extensions cannot be read") from None
+        raise BadCertificate("client certificate: its extensions cannot be read") from None
     if not CLIENT_PURPOSES & set(purposes):
-        raise Unauthorized("client certificate: it is not meant for clients")
+        raise BadCertificate("client certificate: it is not meant for clients")
 
 
 def _names(leaf: x509.Certificate) -> tuple[str, ...]:

@@ -17,9 +17,8 @@ from time import monotonic
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.packet import QuicHeader
 
-from relay.errors import Unauthorized
 from relay.net import udp
-from relay.net.authority import examine
+from relay.net.authority import BadCertificate, examine
 from relay.net.codes import BAD_CERTIFICATE, CONNECTION_REFUSED
 from relay.net.connection import Application, Begin, Connection
 from relay.net.engine import Engine, configure
@@ -203,8 +202,9 @@ class Endpoint:
         line = self._lines[connection]
         try:
             self._examine(connection)
-        except Unauthorized as error:
+        except BadCertificate as error:
             connection.engine.end(BAD_CERTIFICATE, str(error), transport=True)
+            self.failed(BadCertificate(f"{error}, shown by {connection.remote[0]}"))
             return
         line.is_session = True
         self.sessions += 1
@@ -213,7 +213,7 @@ class Endpoint:
             self.gate.handshakes -= 1
 
     def _examine(self, connection: Connection) -> None:
-        """Look at the client certificate, if there is one. Raises `Unauthorized` for a bad one."""
+        """Look at the client certificate, if there is one. Raises `BadCertificate`."""
         shown = connection.engine.peer_chain
         if self._roots is not None and shown:
             connection.certificate = examine(shown[0], shown[1:], self._roots)

@@ -40,7 +40,7 @@ from relay.issuer import Issuer
 from relay.keyring import Change, Keyring
 from relay.model.origin import Origin
 from relay.net import udp
-from relay.net.authority import load_roots
+from relay.net.authority import BadCertificate, load_roots
 from relay.net.endpoint import Endpoint
 from relay.net.local import DialledLocal, LocalTransport, listen_local
 from relay.net.steer import WHOLE
@@ -216,6 +216,10 @@ class Relay:
 
     def _escaped(self, error: BaseException) -> None:
         """An error nobody foresaw: it cost one session, and somebody should hear of it."""
+        if isinstance(error, BadCertificate):
+            # This one is the peer's, who came no further than TLS and has no id.
+            self._log("refused", status=error.status, reason="bad_certificate", why=str(error))
+            return
         self.log.error("internal error", error=repr(error), exc_info=error)
 
     @contextlib.asynccontextmanager
