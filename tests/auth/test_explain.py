@@ -187,6 +187,7 @@ def test_what_the_http_face_answers(keys: Keys, forge: Forge) -> None:
     assert json.loads(json.dumps(answer)) == answer
     again = told(token, KeySet()).members()
     assert (again["verdict"], again["code"], again["status"]) == ("denied", "no_keys", 401)
+    assert "configured" not in again["reason"]  # a source that answered with nothing usable is
 
 
 AWAY = AuthSettings(url="https://decides.test/")

@@ -118,8 +118,8 @@ class _Case:
         if credential.kind is not None:
             self._require_accepted(credential.kind)
         if credential.kind == "jwt" and not self.keys:
-            hint = "configure auth.key, or connect without a token to what is public"
-            raise Refusal("no_keys", "a token, but no key is configured to check it", hint)
+            hint = "configure auth.key; if there are keys, the log says why they are not used"
+            raise Refusal("no_keys", "a token, but there is no key to check it with", hint)
         self._require_size(credential)
         _require_known(self.facts)
         vouched = self._by_kind(credential)

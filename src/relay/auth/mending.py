@@ -13,7 +13,7 @@ MENDINGS = {
     "bad_query": "send one parameter, jwt, and as few others as possible",
     "token_conflict": "send the token once: in the query or in the header, not two different ones",
     "no_token": "connect with a token as ?jwt=…, or make the path public (auth.public)",
-    "no_keys": "configure a key (auth.key), or connect without a token to what is public",
+    "no_keys": "configure a key (auth.key); if there is one, the log says why it is not used",
     "token_too_long": "sign fewer prefixes into it, or raise auth.max_token_bytes",
     "header_too_long": "sign fewer prefixes into it, or raise auth.max_token_bytes",
     "malformed": "copy the token whole: three parts between two dots, without blanks or padding",
