@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from urllib.parse import quote
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.errors import BadRequest
-from relay.path import MAX_LENGTH, MAX_SEGMENTS, ROOT, Path, covering, fits
+from relay.path import MAX_LENGTH, MAX_SEGMENTS, ROOT, Path, covering, fits, named
 
 names = st.text(alphabet="ab/.%é", max_size=12)
 
@@ -101,3 +103,43 @@ def test_a_pattern_covers_whole_segments(path: str, pattern: str, covered: bool)
 def test_the_first_segment_is_the_first_of_all(parts) -> None:
     path = Path("/".join(parts))
     assert path.first == next(iter(path.segments), None)
+
+
+@given(names.map(Path))
+def test_every_path_has_an_address_that_names_it(path: Path) -> None:
+    assert named("/".join(quote(each, safe="") for each in path.segments)) == path
+
+
+@pytest.mark.parametrize(
+    ("address", "literal", "meant"),
+    [
+        ("/caf%C3%A9/a%20b", [], "café/a b"),
+        ("/a%2520b", [], "a%20b"),
+        ("/caf%C3%A9/a%20b", ["caf%C3%A9"], "caf%C3%A9/a b"),
+        ("/caf%C3%A9/a%20b", ["café", "caf%C3%A9", "caf%C3%A9/a%20b"], "caf%C3%A9/a%20b"),
+        ("//caf%C3%A9/", ["caf%C3%A9/room"], "caf%C3%A9"),
+        ("/caf%C3%A9/a%20b", ["caf%C3%A9/room", "caf%c3%a9", "caf%C3"], "café/a b"),
+        ("/caf%25C3%25A9/a%20b", ["caf%C3%A9"], "caf%C3%A9/a b"),
+    ],
+)
+def test_an_address_names_as_it_stands_what_the_rights_do(
+    address: str, literal: list[str], meant: str
+) -> None:
+    assert named(address, map(Path, literal)) == meant
+
+
+@given(names, st.lists(names.map(Path), max_size=3))
+def test_what_an_address_means_is_under_what_it_has_literally(
+    address: str, literal: list[Path]
+) -> None:
+    try:
+        meant, plain = named(address, literal), named(address)
+    except BadRequest:
+        return
+    assert meant == plain or any(meant.is_under(p) or p.is_under(meant) for p in literal)
+
+
+@pytest.mark.parametrize("address", ["a%2Fb", "x/a%2fb", "a%", "%zz", "%FF", "%0A", "%E2%80%A8"])
+def test_what_an_address_cannot_mean(address: str) -> None:
+    with pytest.raises(BadRequest):
+        named(address, [Path(address)])

@@ -17,6 +17,7 @@ from relay.auth.decide import Decision
 from relay.auth.facts import Facts
 from relay.auth.grant import Grant
 from relay.auth.request import Request
+from relay.path import named
 from relay.session.transport import Knock
 from relay.sidecar.client import Admission, AuthClient
 from relay.sidecar.inquiry import Inquiry, Role, fresh_id, inquire, tell_certificate
@@ -126,8 +127,13 @@ class Authority:
         return [loan for loan in self.loans if selector.matches(loan.inquiry)]
 
     async def ask(self, request: Request, knock: Knock, facts: Facts) -> tuple[Decision, Loan]:
-        """The server's decision, and the loan to begin if it is a yes. Never raises."""
+        """The server's decision, and the loan to begin if it is a yes.
+
+        Raises nothing but `BadRequest`, for an HTTP address that can mean nothing.
+        """
         inquiry = inquire(knock, request.target, fresh_id(), self.node)
+        if request.is_address:  # other relays take off escapes before they ask, too
+            inquiry = replace(inquiry, path=f"/{named(request.dialled)}")
         role: Role | None = None
         if request.publishes != request.subscribes:
             role = "publisher" if request.publishes else "subscriber"

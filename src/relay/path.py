@@ -2,15 +2,16 @@
 
 A path is a list of segments joined by single slashes, without a slash at either end; the empty path
 is the root and contains everything. Segments are compared byte by byte: no case folding, no Unicode
-normalisation, no percent-decoding, and ``.`` and ``..`` mean nothing here. This module must not
-know what a path names or who may use it.
+normalisation, no percent-decoding, and ``.`` and ``..`` mean nothing here. What an HTTP address
+escapes is taken off in one place, `named`. This module must not know what a path names or who may
+use it.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from relay.errors import BadRequest
 
@@ -22,6 +23,8 @@ MAX_LENGTH = 4096
 
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 """Characters that may end a line somewhere, or do something to a terminal."""
+
+_MALFORMED = re.compile("%(?![0-9A-Fa-f]{2})")
 
 _KEPT = "%/!$&'()*+,-.:;=@[\\]^_|~"
 """Characters beside letters and digits that stay as they are in the path of a URL."""
@@ -101,6 +104,41 @@ def as_dialled(path: str) -> str:
     """A path as a client that is given it within a URL writes it on the wire: browsers and others
     percent-encode what they do not take for part of one, such as blanks, ``#`` and ``é``."""
     return quote(path, safe=_KEPT, errors="surrogatepass")
+
+
+def unescaped(segment: str) -> str:
+    """One segment of an HTTP address without its percent-escapes, which are taken off once.
+
+    Raises `BadRequest` for escapes that are none, or that hold no UTF-8 or a control character.
+    """
+    if _MALFORMED.search(segment):
+        raise BadRequest("a % in the address is the beginning of an escape; for itself it is %25")
+    try:
+        plain = unquote(segment, errors="strict")
+    except UnicodeDecodeError:
+        raise BadRequest("what the address escapes is not UTF-8") from None
+    if _CONTROL.search(plain):
+        raise BadRequest("the address holds control characters")
+    return plain
+
+
+def named(address: str, literal: Iterable[Path] = ()) -> Path:
+    """The broadcast that the path of an HTTP address names: its segments without their escapes.
+
+    Sessions are at the path that they dial, escapes and all, and so are the rights that are made
+    for that: what the address has in common with one of ``literal``, down to its end or the
+    address's, is meant as it stands; of several the longest. Raises `BadRequest`.
+    """
+    segments = [each for each in address.split("/") if each]
+    plain = [unescaped(each) for each in segments]
+    if any("/" in each for each in plain):
+        raise BadRequest("an escaped slash (%2F) in a segment of a broadcast's path")
+    kept = 0
+    for prefix in literal:
+        common = min(len(prefix.segments), len(segments))
+        if list(prefix.segments[:common]) == segments[:common]:
+            kept = max(kept, common)
+    return Path("/".join(segments[:kept] + plain[kept:]))
 
 
 def covering(prefixes: Iterable[Path]) -> tuple[Path, ...]:

@@ -59,6 +59,60 @@ def test_a_root_that_no_url_can_hold_is_told(keys: Keys, root: str, path: str, h
     assert hint in decision.reason.hint
 
 
+def asked(root: str, prefix: str, path: str, keys: Keys, is_address: bool) -> Decision:
+    claims = Claims(Path(root), get=(Path(prefix),), exp=int(NOW + 60))
+    token = sign(claims, keys["k1"], NOW)
+    request = Request(f"{path}?jwt={token}", transport="http", is_address=is_address)
+    return decide(request, everybody(keys), AuthSettings(), NOW)
+
+
+@pytest.mark.parametrize(
+    ("root", "prefix", "path", "meant"),
+    [
+        ("demo", "", "/demo/my%20cam", "demo/my cam"),
+        ("demo", "my cam", "/demo/my%20cam/x", "demo/my cam/x"),
+        # What lets a session in at this URL lets a request in that begins like it.
+        ("caf%C3%A9", "", "/caf%C3%A9/my%20cam", "caf%C3%A9/my cam"),
+        ("demo", "a%20b", "/demo/a%20b/my%20cam", "demo/a%20b/my cam"),
+        ("demo/a%20b/c", "", "/demo/a%20b", "demo/a%20b"),
+        # What another relay takes for a request, which knows no escapes in roots.
+        ("café", "", "/caf%C3%A9/my%20cam", "café/my cam"),
+        ("caf%C3%A9", "", "/caf%25C3%25A9/my%20cam", "caf%C3%A9/my cam"),
+        ("caf%C3%A9", "", "/caf%25C3%A9", None),
+        ("a/b", "", "/a%2Fb", None),
+        ("demo", "", "/demo/%2e%2E/x", None),
+        ("demo", "", "/%2564emo", None),
+        ("%64emo", "", "/demo", None),
+    ],
+)
+def test_what_an_address_means_follows_from_who_asks(
+    keys: Keys, root: str, prefix: str, path: str, meant: str | None
+) -> None:
+    decision = asked(root, prefix, path, keys, True)
+    assert (decision.grant.root if decision.grant else None) == meant
+    if meant is None:
+        assert decision.status in (400, 401)
+
+
+def test_the_path_of_a_session_stays_escaped_and_so_does_one_that_another_relay_tells(
+    keys: Keys,
+) -> None:
+    decision = asked("demo", "", "/demo/my%20cam", keys, False)
+    assert decision.grant is not None
+    assert decision.grant.root == "demo/my%20cam"
+
+
+@pytest.mark.parametrize(
+    ("public", "meant"), [("anon", "anon/a b"), ("anon/a%20b", "anon/a%20b"), ("", "anon/a b")]
+)
+def test_what_is_public_may_be_named_with_escapes_too(public: str, meant: str) -> None:
+    settings = AuthSettings.model_validate({"public": public})
+    request = Request("/anon/a%20b", transport="http", is_address=True)
+    decision = decide(request, KeySet(), settings, NOW)
+    assert decision.grant is not None
+    assert decision.grant.root == meant
+
+
 def request_of(row: dict[str, Any], keys: Keys, forge: Forge) -> Request:
     key = keys[row.get("key", "k1")]
     payload = row["payload"].encode() if "payload" in row else None

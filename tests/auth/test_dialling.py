@@ -28,6 +28,12 @@ def test_path_and_query_as_dialled(url: str, target: str, transport: str) -> Non
     assert dialled(url) == Request(target=target, transport=transport)
 
 
+def test_over_http_the_path_is_an_address() -> None:
+    assert dialled("/a%20b", "http").is_address
+    assert dialled("https://h/a b", "http").path() == "a b"
+    assert dialled("https://h/a b").path() == "a%20b"
+
+
 def test_how_somebody_comes_may_be_said() -> None:
     assert dialled("moqt://h/demo", "http").transport == "http"
 

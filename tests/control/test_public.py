@@ -47,11 +47,12 @@ def test_the_certificate_hash_is_bare_text_for_any_origin(house):
         ("/announced/", "/"),
         ("/announced/demo", "/demo"),
         ("/announced/demo/room?jwt=a.b.c", "/demo/room?jwt=a.b.c"),
-        ("/announced/caf%C3%A9%2Fx", "/caf%C3%A9%2Fx"),
+        ("/announced/100%25/caf%C3%A9", "/100%25/caf%C3%A9"),
         ("/announced?jwt=a.b.c", "/?jwt=a.b.c"),
     ],
 )
 def test_a_listing_is_decided_for_its_prefix(house, path, target):
+    house.names = ["x"]
     ask(house, path)
     assert house.asked == [("decide", target, None, None), ("announced", target)]
 
@@ -115,9 +116,58 @@ def test_a_fetch_without_broadcast_or_track_is_malformed(house, path):
     assert house.asked == []
 
 
-def test_a_track_name_may_be_escaped_and_a_broadcast_stays_as_dialled(house):
+def test_a_track_name_may_be_escaped_and_a_broadcast_is_decided_about_escaped(house):
     ask(house, "/fetch/a%20b/video%2Fhd%20%C3%A9")
     assert house.asked[-1] == ("fetch", "/a%20b", "video/hd é", None)
+
+
+MALFORMED = ["a%2Fb", "a%2fb", "a%", "a%4", "a%zz", "a%FF", "%ED%A0%80", "a%0Ab", "%00", "%C2%85"]
+
+
+@pytest.mark.parametrize("segment", MALFORMED)
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/announced/demo/{}"),
+        ("GET", "/fetch/demo/{}/t"),
+        ("GET", "/fetch/demo/{}/t?track=x"),
+        ("GET", "/watch/demo/{}/t"),
+        ("GET", "/routes/demo/{}"),
+        ("POST", "/publish/demo/{}/t"),
+        ("POST", "/publish/demo/x/{}?track=t"),
+    ],
+)
+def test_what_no_broadcast_is_named_is_malformed_and_said_so(house, method, path, segment):
+    answer = ask(house, path.format(segment), method, news=CardboardNews())
+    assert answer.status_code == 400
+    said = answer.json()
+    assert any(word in said["detail"] for word in ("escape", "control characters")), said
+    assert house.asked == []
+
+
+@pytest.mark.parametrize("path", ["/fetch%2Fdemo/x/t", "/%66etch/demo/x/t", "/fetch%2Fx/demo/x/t"])
+def test_what_is_routed_only_by_its_escapes_is_malformed(house, path):
+    assert ask(house, path).status_code in (400, 404)
+    assert house.asked == []
+
+
+def test_a_fetch_looks_last_for_a_path_that_was_dialled_with_its_escapes(house):
+    house.holds = ("/a%2520b/c", "t")
+    answer = ask(house, "/fetch/a%20b/c/t", news=CardboardNews())
+    assert answer.status_code == 200
+    assert [each[1] for each in house.asked if each[0] == "decide"] == ["/a%20b/c", "/a%2520b/c"]
+    house.denies = {"/a%2520b/c"}
+    assert ask(house, "/fetch/a%20b/c/t", news=CardboardNews()).status_code == 404
+
+
+def test_a_listing_looks_last_below_a_path_that_was_dialled_with_its_escapes(house):
+    ask(house, "/announced/a%20b")
+    assert house.asked[-1] == ("announced", "/a%2520b")
+    house.denies = {"/a%2520b"}
+    answer = ask(house, "/announced/a%20b")
+    assert (answer.status_code, answer.text) == (200, "")
+    house.denies = {"/a%20b"}
+    assert ask(house, "/announced/a%20b").status_code == 403
 
 
 def test_a_track_name_that_is_not_utf8_is_malformed(house):
@@ -128,6 +178,12 @@ class CardboardNews:
     """Reads addresses as the relay does where ``demo/cam:video/v2`` is declared."""
 
     body_limits = (0, 0.0, 0)
+
+    async def admit(self, asked, publishes):
+        raise AssertionError("nothing was to be decided about")
+
+    async def routes(self, asked):
+        raise AssertionError("nothing was to be decided about")
 
     def place(self, path, track):
         address = read(path, [Declared.parse("demo/cam:video/v2")], track)

@@ -128,6 +128,10 @@ def test_the_sidecar_decides_for_our_relay(
             async with httpx.AsyncClient() as http:
                 assert (await http.get(f"{base_url}/announced/anon")).status_code == 200
                 assert (await http.get(f"{base_url}/announced/demo")).status_code == 401
+                bearer = {"authorization": f"Bearer {token('demo', put=(), get=('a b',))}"}
+                for path, is_let_in in (("a%20b", True), ("a%2520b", False), ("a%3Fb", False)):
+                    found = await http.get(f"{base_url}/announced/demo/{path}", headers=bearer)
+                    assert (found.status_code == 200) is is_let_in, path
 
     asyncio.run(main())
 

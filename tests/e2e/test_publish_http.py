@@ -104,10 +104,13 @@ def test_bad_input_gets_a_clear_error_and_nothing_is_published(running: Any, sch
                 answer = await web.post("/publish/anon/a/x", content=body, headers=json_type)
                 assert (answer.status_code, body) == (400, body)
                 assert answer.headers["content-type"] == "application/problem+json"
-            for address in ("/publish/anon/a?track=%FF", "/publish/anon/a/%FF"):
+            for address, why in (
+                ("/publish/anon/a?track=%FF", "the track name is not UTF-8"),
+                ("/publish/anon/a/%FF", "what the address escapes is not UTF-8"),
+                ("/publish/anon/a%0A/t", "the address holds control characters"),
+            ):
                 nameless = await web.post(address, json={})
-                assert nameless.status_code == 400
-                assert nameless.json()["detail"] == "the track name is not UTF-8"
+                assert (nameless.status_code, nameless.json()["detail"]) == (400, why)
             large = await web.post("/publish/anon/a/x", content=b"x" * 2001)
             assert large.status_code == 413
             late = await web.post("/publish/anon/a/x", content=slow(), headers=json_type)

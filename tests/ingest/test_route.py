@@ -15,6 +15,8 @@ DECLARED = [
     Declared.parse("plant/*/temperature/v1"),
     Declared.parse("plant/*/temperature/v10"),
     Declared.parse("lab/**:a/b"),
+    Declared.parse("my lab/*:deep/er"),
+    Declared.parse("caf%C3%A9/é:deep/er"),
 ]
 
 
@@ -26,8 +28,10 @@ DECLARED = [
         ("/demo/cam/v1.2", None, ("demo", "cam", "v1.2")),
         ("/demo/cam/v", None, ("demo/cam", "v", None)),
         ("/demo/x%20y/a%2Fb", None, ("demo/x%20y", "a/b", None)),
-        ("/demo/%FF/t", None, ("demo/%FF", "t", None)),
-        ("/plant/%FF/temperature/v1", None, ("plant/%FF", "temperature", "v1")),
+        ("/my%20lab/100%25/deep/v1", None, ("my%20lab/100%25", "deep", "v1")),
+        ("/my%20lab/100%25/deep/er/v1", None, ("my%20lab/100%25", "deep/er", "v1")),
+        ("/caf%C3%A9/%C3%A9/deep/er/v1", None, ("caf%C3%A9/%C3%A9", "deep/er", "v1")),
+        ("/caf%25C3%25A9/x/deep/er", None, ("caf%25C3%25A9/x/deep", "er", None)),
         ("/plant/p/temperature", None, ("plant/p", "temperature", None)),
         ("/lab/deep/er/a/b", None, ("lab/deep/er", "a/b", None)),
         ("/lab/a/b/v2", None, ("lab", "a/b", "v2")),
@@ -50,6 +54,9 @@ def test_the_order_of_meanings(path, track, meant):
         ("/one", None),
         ("/a/%FF", None),
         ("/a/%FF/v1", None),
+        ("/%FF/a/b", None),
+        ("/a/%0A", None),
+        ("/a/b%", None),
         ("/a", "\udcff"),
     ],
 )

@@ -46,6 +46,11 @@ def test_what_is_read():
     assert request.transport == "quic"
 
 
+def test_a_path_that_could_be_taken_for_one_with_a_query_is_decided_by_nobody():
+    with pytest.raises(ValueError, match="question mark"):
+        Inquiry("00ff", "n", "http", "/demo?jwt=x").request()
+
+
 def test_a_certificates_name_is_no_alternative_name():
     fact = read_inquiry(GOOD | {"tls": TLS}).fact()
     assert (fact.fingerprint, fact.issuer, fact.subject) == ("ab" * 32, "CN=x", "edge0")

@@ -8,6 +8,7 @@ value.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from relay.auth.facts import NO_FACTS, Facts, nothing_revoked
@@ -20,7 +21,6 @@ from relay.auth.request import (
     Credential,
     Request,
     find_credential,
-    read_path,
 )
 from relay.auth.revocation import Holder
 from relay.auth.rules import Accepts
@@ -94,7 +94,7 @@ class _Case:
 
     def grant(self) -> Grant:
         """The rights of the guest. Raises `Refusal`."""
-        path = read_path(self.request.dialled)
+        path = self.request.path()
         self.trail.note("path", f"connects to {quoted('/' + path)}")
         credential = find_credential(self.request, self.settings)
         certificate = self.facts.certificate
@@ -108,10 +108,21 @@ class _Case:
         elif certificate is not None:
             vouched = vouch_certificate(certificate, self.settings, self.trail)
         if vouched is None:
-            return self._public(path)
+            public = self.settings.public
+            return self._public(self._meant(path, (*public.publish, *public.subscribe)))
+        path = self._meant(path, vouched.reach())
         self._require_accepted(vouched.credential)
         self._require_unrevoked(vouched, path)
         return self._reach(vouched, path)
+
+    def _meant(self, path: Path, literal: Iterable[Path]) -> Path:
+        """The path, known who asks: an address may name as it stands what the rights do so."""
+        if not self.request.is_address:
+            return path
+        meant = self.request.path(literal)
+        if meant != path:
+            self.trail.note("path", f"means {quoted('/' + meant)}, as the rights have it")
+        return meant
 
     def _vouched(self, credential: Credential) -> Vouched:
         """What the credential vouches for; no longer than the certificate beside it does."""

@@ -31,7 +31,7 @@ def dialled(url: str, transport: str | None = None) -> Request:
         raise BadRequest("control characters in the URL")
     scheme = _SCHEME.match(url)
     if scheme is None:
-        return Request(target=url, transport=transport or "webtransport")
+        return _request(url, transport or "webtransport")
     by_scheme = SCHEMES.get(scheme[1].lower())
     if by_scheme is None:
         raise BadRequest(f"expected a path, or a URL with one of {', '.join(SCHEMES)}")
@@ -41,4 +41,8 @@ def dialled(url: str, transport: str | None = None) -> Request:
     except ValueError:
         raise BadRequest("expected a path or a URL") from None
     target = as_dialled(parts.path) + (f"?{parts.query}" if parts.query else "")
-    return Request(target=target, transport=transport or by_scheme)
+    return _request(target, transport or by_scheme)
+
+
+def _request(target: str, transport: str) -> Request:
+    return Request(target=target, transport=transport, is_address=transport == "http")

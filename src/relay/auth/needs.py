@@ -11,7 +11,7 @@ from typing import NamedTuple
 from relay.auth.compact import from_base64url, parse_object
 from relay.auth.credentials import Derivation, derivation, is_ticket, read_token
 from relay.auth.reason import Refusal
-from relay.auth.request import Credential, Request, find_credential, read_path
+from relay.auth.request import Credential, Request, find_credential
 from relay.auth.settings import AuthSettings
 
 MAX_KID = 256
@@ -38,7 +38,7 @@ class Needs(NamedTuple):
 def needs(request: Request, settings: AuthSettings = _DEFAULTS) -> Needs:
     """What must be looked up for ``request``; the empty `Needs` when there is nothing."""
     try:
-        read_path(request.dialled)
+        request.path()
         credential = find_credential(request, settings)
     except Refusal:
         return Needs()

@@ -8,6 +8,7 @@ not know keys, grants, or what is decided.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 from urllib.parse import parse_qsl
@@ -16,7 +17,7 @@ from relay.auth.credentials import Kind, looks_like_token
 from relay.auth.reason import Refusal, quoted
 from relay.auth.settings import AuthSettings
 from relay.errors import BadRequest
-from relay.path import Path
+from relay.path import Path, named
 
 MAX_QUERY = 64 * 1024
 """Characters of a query that are looked at: the longest token with every letter escaped fits."""
@@ -45,6 +46,8 @@ class Request:
     """False when the guest said that it will only subscribe."""
     subscribes: bool = True
     """False when the guest said that it will only publish."""
+    is_address: bool = False
+    """Whether the path is that of an HTTP address: it names a broadcast without its escapes."""
 
     @property
     def dialled(self) -> str:
@@ -55,6 +58,18 @@ class Request:
     def queries(self) -> tuple[str, str]:
         """Both halves of the query."""
         return self.target.partition("?")[2], self.query
+
+    def path(self, literal: Iterable[Path] = ()) -> Path:
+        """The path that is asked for; ``literal`` is what an address may name as it stands.
+
+        Raises `Refusal`.
+        """
+        if not self.is_address:
+            return read_path(self.dialled)
+        try:
+            return read_path(named(self.dialled, literal))
+        except BadRequest as error:
+            raise Refusal("bad_path", str(error)) from None
 
 
 class Credential(NamedTuple):

@@ -7,6 +7,7 @@ dialled nor what the guest wants there.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from relay.auth.certificate import Certificate
@@ -48,6 +49,12 @@ class Vouched:
     """Overrides the first segment of the root, where the credential was narrowed before."""
     parent_kid: str | None = None
     """The key of the credential that this one was exchanged for."""
+
+    def reach(self) -> Iterator[Path]:
+        """The root, and each prefix seen from the top."""
+        yield self.root
+        for prefix in self.publish + self.subscribe:
+            yield self.root.join(prefix)
 
     def holder(self, path: Path) -> Holder:
         """Who a revocation would strike when this is used at ``path``."""

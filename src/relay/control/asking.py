@@ -5,9 +5,28 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import parse_qs
 
+from starlette.convertors import Convertor, register_url_convertor
 from starlette.requests import Request
 
 from relay.errors import BadRequest, Unauthorized
+from relay.path import named
+
+
+class _Rest(Convertor[str]):
+    """The rest of a path, whatever is in it; Starlette's own finds no address with a line end."""
+
+    regex = r"[\s\S]*"
+
+    def convert(self, value: str) -> str:
+        """Nobody looks at it: see `below`."""
+        return value
+
+    def to_string(self, value: str) -> str:
+        """The same."""
+        return value
+
+
+register_url_convertor("rest", _Rest())
 
 
 def bearer(request: Request) -> str | None:
@@ -34,8 +53,30 @@ def raw_path(request: Request) -> str:
     return str(raw.decode("latin-1"))
 
 
+def below(request: Request, route: str) -> str:
+    """What the path says after the name of the route, escapes and all. Raises `BadRequest`."""
+    first, slash, rest = raw_path(request).removeprefix("/").partition("/")
+    if first != route:  # it was routed by what the escapes mean
+        raise BadRequest(f"the address begins with /{route}, without escapes")
+    return slash + rest
+
+
+def readings(path: str) -> tuple[str, ...]:
+    """Whose an escaped path may be, as far as a reader cares, in the order in which to look.
+
+    It is a broadcast's without the escapes; where there is none, that of a session that dialled
+    the path with them. Each is decided about by itself.
+    """
+    return (path, path.replace("%", "%25")) if "%" in path else (path,)
+
+
 def asked(request: Request, path: str) -> tuple[str, str | None, str, str | None]:
-    """What a decision about ``path`` takes: target, bearer, remote address, origin."""
+    """What a decision about ``path`` takes: target, bearer, remote address, origin.
+
+    The path is still escaped: what of it is meant as it stands depends on who asks. Raises
+    `BadRequest` where it can mean nothing.
+    """
+    named(path)
     query = request.scope["query_string"].decode("latin-1")
     target = f"{path}?{query}" if query else path
     return target, bearer(request), remote(request), request.headers.get("origin")

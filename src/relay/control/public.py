@@ -1,19 +1,20 @@
 """The public HTTP face: health, certificate hash, what is announced, and one whole group.
 
 Its law: nothing about a broadcast leaves without a decision made for exactly that path, and a
-stranger learns a status and an id, never a reason. Paths are compared as they came over the wire:
-percent escapes of a broadcast path stay escapes, as they do when a session dials that path. This
-module must not know tokens, sessions or where groups are kept; a `House` answers for all of that.
+stranger learns a status and an id, never a reason. What was decided about is what is answered for:
+the path comes in escaped, and its broadcast is the one at the grant's root. This module must not
+know tokens, sessions or where groups are kept; a `House` answers for all of that.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
-from urllib.parse import parse_qs, unquote
+from urllib.parse import parse_qs
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -22,7 +23,7 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
 from relay.control.admin.explaining import Office, explain_routes
-from relay.control.asking import asked, bearer, parameter, raw_path, remote
+from relay.control.asking import asked, bearer, below, parameter, raw_path, readings, remote
 from relay.control.credentials import Desk, credential_routes
 from relay.control.problems import Problem, problem
 from relay.control.publish import Press, publish_routes
@@ -40,7 +41,7 @@ from relay.errors import (
     RemoteError,
     Unroutable,
 )
-from relay.path import on_one_line
+from relay.path import on_one_line, unescaped
 
 MAX_GROUP = 2**62 - 1
 """Largest group sequence a varint can carry (RFC 9000, 16)."""
@@ -148,11 +149,8 @@ def public_app(
         return PlainTextResponse(house.certificate_hash())
 
     async def announced(request: Request) -> Response:
-        grant = await _admit(house, request, raw_path(request)[len("/announced") :] or "/")
-        names = sorted(house.announced(grant))
-        return PlainTextResponse(
-            "".join(f"{on_one_line(name)}\n" for name in names), headers=PRIVATE
-        )
+        lines = [f"{on_one_line(name)}\n" for name in await _listed(house, request)]
+        return PlainTextResponse("".join(lines), headers=PRIVATE)
 
     async def fetch(request: Request) -> Response:
         group, decrypts = _asked_group(request), parameter(request, "decrypt") == "1"
@@ -177,8 +175,8 @@ def public_app(
         Route("/health", face(health), methods=methods),
         Route("/certificate.sha256", face(certificate), methods=methods),
         Route("/announced", face(announced), methods=methods),
-        Route("/announced/{prefix:path}", face(announced), methods=methods),
-        Route("/fetch/{target:path}", face(fetch), methods=methods),
+        Route("/announced/{prefix:rest}", face(announced), methods=methods),
+        Route("/fetch/{target:rest}", face(fetch), methods=methods),
     ]
     routes += credential_routes(house, face, bearer, remote)
     routes += [*explain_routes(house, face, bearer, remote), *counter]
@@ -234,12 +232,15 @@ async def _admit(house: House, request: Request, path: str) -> Any:
     return verdict.grant
 
 
-def _unescape(track: str) -> str:
-    """A track name may hold any character, so its escapes are taken off. Raises `BadRequest`."""
-    try:
-        return unquote(track, errors="strict")
-    except UnicodeDecodeError:
-        raise BadRequest("the track name is not UTF-8") from None
+async def _listed(house: House, request: Request) -> list[str]:
+    """What is announced below the first of the paths that the address may mean and where there is
+    anything. Raises `_Denied`."""
+    first, *others = readings(below(request, "announced") or "/")
+    names = sorted(house.announced(await _admit(house, request, first)))
+    for path in () if names else others:
+        with contextlib.suppress(_Denied):
+            names = sorted(house.announced(await _admit(house, request, path)))
+    return names
 
 
 def _asked_group(request: Request) -> int | None:
@@ -304,7 +305,8 @@ class _Seeking:
     """One fetch: what its address means, and the group there.
 
     Its law: ``track`` in the query says it all; else the last segment is the track, and where that
-    finds nothing the address means what it does to ``/publish`` and ``/watch``.
+    finds nothing the address means what it does to ``/publish`` and ``/watch``; and where that
+    finds nothing either, the same with the broadcast's path as it stands.
     """
 
     def __init__(
@@ -314,7 +316,7 @@ class _Seeking:
         self.news = news
         self.request = request
         self.group = group
-        self.path = raw_path(request)[len("/fetch") :]
+        self.path = below(request, "fetch")
         self.broadcast = ""
         self.track = ""
         self.grant: Any = None
@@ -328,17 +330,28 @@ class _Seeking:
         self.broadcast, _, track = self.path.rpartition("/")
         if not track or not self.broadcast.strip("/"):
             raise BadRequest("a fetch names a broadcast and a track")
-        self.track = _unescape(track)
+        self.track = unescaped(track)
         self.grant = await _admit(self.house, self.request, self.broadcast)
 
     async def frames(self) -> tuple[int, Sequence[bytes]]:
-        """The group by the first reading, or else by the other one."""
+        """The group by the first reading, or else by the others."""
         try:
             return await self.house.fetch(self.grant, self.track, self.group)
-        except (NotFound, Unroutable, RemoteError):
-            if not await self._differs():
-                raise
-        return await self.house.fetch(self.grant, self.track, self.group)
+        except (NotFound, Unroutable, RemoteError) as error:
+            nothing = error
+        seen = [(self.broadcast.strip("/"), self.track)]
+        if await self._differs():
+            seen.append((self.broadcast.strip("/"), self.track))
+            try:
+                return await self.house.fetch(self.grant, self.track, self.group)
+            except (NotFound, Unroutable, RemoteError) as error:
+                nothing = error
+        for broadcast, track in seen:
+            for path in readings(broadcast)[1:]:
+                with contextlib.suppress(NotFound, Unroutable, RemoteError, _Denied):
+                    self.grant = await _admit(self.house, self.request, f"/{path}")
+                    return await self.house.fetch(self.grant, track, self.group)
+        raise nothing
 
     async def _differs(self) -> bool:
         """Go over to the other reading; False where that is the same, or is none, or denied."""

@@ -14,7 +14,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from relay.control.asking import asked, parameter, raw_path
+from relay.control.asking import asked, below, parameter
 from relay.control.credentials import Face
 from relay.control.problems import Denied, Problem, problem
 from relay.errors import RelayError
@@ -45,7 +45,7 @@ def publish_routes(press: Press, face: Face) -> list[Route]:
 
     async def published(request: Request) -> Response:
         nonlocal arriving
-        path, given = raw_path(request)[len("/publish") :], parameter(request, "track")
+        path, given = below(request, "publish"), parameter(request, "track")
         grouping = parameter(request, "group")
         if grouping not in (None, "one"):
             raise Problem(400, "group is one or not given")
@@ -78,7 +78,7 @@ def publish_routes(press: Press, face: Face) -> list[Route]:
             said = [{"record": at, "error": text} for at, text in errors.items()]
             return problem(error, records=said)
 
-    return [Route("/publish/{target:path}", face(answered), methods=["POST", "OPTIONS"])]
+    return [Route("/publish/{target:rest}", face(answered), methods=["POST", "OPTIONS"])]
 
 
 def _told(sent: Sequence[Any], many: bool) -> dict[str, Any]:

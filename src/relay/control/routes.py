@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from relay.control.asking import asked, raw_path
+from relay.control.asking import asked, below, readings
 from relay.control.credentials import Face
 from relay.control.problems import Denied, problem
 from relay.errors import RelayError
@@ -26,10 +26,7 @@ def map_routes(map: Map, face: Face) -> list[Route]:
 
     async def answered(request: Request) -> Response:
         try:
-            path = raw_path(request)[len("/routes") :] or "/"
-            status, id, found = await map.routes(asked(request, path))
-            if status != 200:
-                raise Denied(status, id)
+            found = await _found(map, request)
         except RelayError as error:
             return problem(error)
         return JSONResponse(found, headers={"cache-control": "no-store"})
@@ -37,5 +34,25 @@ def map_routes(map: Map, face: Face) -> list[Route]:
     methods = ["GET", "OPTIONS"]
     return [
         Route("/routes", face(answered), methods=methods),
-        Route("/routes/{prefix:path}", face(answered), methods=methods),
+        Route("/routes/{prefix:rest}", face(answered), methods=methods),
     ]
+
+
+async def _found(map: Map, request: Request) -> dict[str, Any]:
+    """What is below the first of the paths that the address may mean and where there is anything.
+
+    Raises `Denied`.
+    """
+    found: dict[str, Any] = {}
+    for path in readings(below(request, "routes") or "/"):
+        status, id, there = await map.routes(asked(request, path))
+        if status != 200:
+            if found:
+                break
+            raise Denied(status, id)
+        is_there = there["announced"] or there["published"]
+        if is_there or not found:
+            found = there
+        if is_there:
+            break
+    return found

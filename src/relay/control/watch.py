@@ -16,10 +16,10 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from relay.control.asking import asked, parameter, raw_path
+from relay.control.asking import asked, below, parameter, readings
 from relay.control.credentials import Face
 from relay.control.problems import Denied, Problem, problem
-from relay.errors import RelayError
+from relay.errors import RelayError, Unroutable
 
 EVENTS = "text/event-stream"
 
@@ -52,13 +52,10 @@ def watch_routes(lookout: Lookout, face: Face) -> list[Route]:
     """The route; ``face`` adds what every answer has."""
 
     async def watched(request: Request) -> Response:
-        path = raw_path(request)[len("/watch") :]
+        path = below(request, "watch")
         broadcast, address = lookout.place(path, parameter(request, "track"))
         start = _resumed(request.headers.get("last-event-id"))
-        status, id, grant = await lookout.admit(asked(request, f"/{broadcast}"), False)
-        if status != 200:
-            raise Denied(status, id)
-        reading = await lookout.watch(grant, address, start)
+        reading = await _begun(lookout, request, broadcast, address, start)
         headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
         if request.method == "HEAD":  # the answer has no body that could be waited for
             reading.leave()
@@ -73,7 +70,24 @@ def watch_routes(lookout: Lookout, face: Face) -> list[Route]:
         except RelayError as error:
             return problem(error)
 
-    return [Route("/watch/{target:path}", face(answered), methods=["GET", "OPTIONS"])]
+    return [Route("/watch/{target:rest}", face(answered), methods=["GET", "OPTIONS"])]
+
+
+async def _begun(
+    lookout: Lookout, request: Request, broadcast: str, address: Any, start: int | None
+) -> Reading:
+    """The first of the broadcasts that the address may mean and that is there."""
+    nowhere: Unroutable | None = None
+    for path in readings(broadcast):
+        status, id, grant = await lookout.admit(asked(request, f"/{path}"), False)
+        if status != 200:
+            raise nowhere or Denied(status, id)
+        try:
+            return await lookout.watch(grant, address, start)
+        except Unroutable as error:
+            nowhere = nowhere or error
+    assert nowhere is not None
+    raise nowhere
 
 
 class _Stream(StreamingResponse):

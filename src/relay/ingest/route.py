@@ -3,21 +3,21 @@
 The law: one address has one meaning, and it is found without looking at what exists at the moment.
 In this order: ``track`` in the query names the track and the whole path is the broadcast; the
 longest declared track that the path ends in; a version (``v1``, ``v1.2``) after two segments or
-more belongs to the segment before it; else the last segment is the track. Broadcast paths stay as
-dialled, track names are unescaped. This module must not know rights or settings.
+more belongs to the segment before it; else the last segment is the track. Track names are
+unescaped; broadcast paths stay as they came, since what of them is meant as it stands depends on
+who asks. This module must not know rights or settings.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
-from urllib.parse import unquote
 
 from relay.errors import BadRequest
-from relay.path import fits
+from relay.path import fits, unescaped
 
 VERSION = re.compile(r"v[0-9]{1,9}(?:\.[0-9]{1,9}){0,3}")
 MAX_TRACK = 512
@@ -28,7 +28,7 @@ class Address(NamedTuple):
     """What an address means."""
 
     broadcast: str
-    """As dialled, without a slash at either end."""
+    """As it came, escaped, without a slash at either end."""
     track: str
     """The name without its version."""
     version: str | None
@@ -76,6 +76,12 @@ class Declared:
         """Whether the pattern covers the broadcast."""
         return fits(broadcast, self.pattern)
 
+    def may_fit(self, segments: Sequence[str], plain: Sequence[str]) -> bool:
+        """Whether it covers what an address may mean: each segment as it stands, or unescaped."""
+        wanted = (*self.pattern, *[""] * len(segments))
+        triples = zip(wanted, segments, plain, strict=False)
+        return self.fits("/".join([raw if each == raw else said for each, raw, said in triples]))
+
     @cached_property
     def order(self) -> tuple[int, ...]:
         """Versions by number, none first."""
@@ -94,17 +100,18 @@ def read(path: str, declared: Iterable[Declared], track: str | None = None) -> A
         return _named("/".join(segments), track)
     if len(segments) < 2:
         raise BadRequest("a broadcast and a track are named, in this order")
-    names = [_unescaped(each) for each in segments[1:]]
+    names = [unescaped(each) for each in segments]
     known = list(declared)
     # A declared name has few segments, and a stranger's path may have thousands.
     most = max((each.track.count("/") + 2 for each in known), default=0)
     for at in range(max(1, len(segments) - most), len(segments)):
-        broadcast, rest = "/".join(segments[:at]), names[at - 1 :]
+        broadcast, rest = "/".join(segments[:at]), names[at:]
+        near = [each for each in known if each.may_fit(segments[:at], names[:at])]
         whole, shorter = "/".join(rest), "/".join(rest[:-1])
-        if any(each.track == whole and each.fits(broadcast) for each in known):
+        if any(each.track == whole for each in near):
             return Address(broadcast, _checked(whole), None)
-        fitting = [each for each in known if each.track == shorter and each.fits(broadcast)]
-        if shorter and fitting and VERSION.fullmatch(rest[-1]):
+        is_known = any(each.track == shorter for each in near)
+        if shorter and is_known and VERSION.fullmatch(rest[-1]):
             return Address(broadcast, _checked(shorter), rest[-1])
     last = names[-1]
     if len(segments) > 2 and VERSION.fullmatch(last):
@@ -118,11 +125,6 @@ def _named(broadcast: str, name: str) -> Address:
     if slash and track and VERSION.fullmatch(version):
         return Address(broadcast, track, version)
     return Address(broadcast, name, None)
-
-
-def _unescaped(text: str) -> str:
-    """Without its escapes; what is no UTF-8 is no track's name, and a broadcast may have it."""
-    return unquote(text, errors="surrogateescape")
 
 
 def _checked(track: str) -> str:

@@ -78,7 +78,12 @@ class Face:
     ) -> Verdict:
         """The same decision as for a session."""
         request = Request(
-            target=target, bearer=bearer, transport="http", origin=origin, publishes=False
+            target=target,
+            bearer=bearer,
+            transport="http",
+            origin=origin,
+            publishes=False,
+            is_address=True,
         )
         verdict = Verdict(await self.relay.door.consider(request, remote))
         if verdict.grant is not None:

@@ -154,6 +154,7 @@ class Press:
             origin=origin,
             publishes=publishes,
             subscribes=not publishes,
+            is_address=True,
         )
         judgement = await self.relay.door.consider(request, remote)
         grant = judgement.grant
@@ -258,7 +259,9 @@ class Press:
     async def routes(self, asked: tuple[Any, ...]) -> tuple[int, str, dict[str, Any]]:
         """What there is below the path, as far as the grant covers it."""
         target, bearer, remote, origin = asked
-        request = Request(target=target, bearer=bearer, transport="http", origin=origin)
+        request = Request(
+            target=target, bearer=bearer, transport="http", origin=origin, is_address=True
+        )
         judgement = await self.relay.door.consider(request, remote)
         grant = judgement.grant
         if grant is None:

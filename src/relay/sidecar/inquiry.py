@@ -121,7 +121,13 @@ class Inquiry:
         return _given(**told)
 
     def request(self) -> Request:
-        """What is to be decided. Raises `ValueError` for a SETUP token that is no JWT."""
+        """What is to be decided.
+
+        Raises `ValueError` for a SETUP token that is no JWT, and for a path that could be taken
+        for one with a query.
+        """
+        if "?" in self.path:
+            raise ValueError("a path with a question mark in it")
         return Request(
             target=f"{self.path}?{self.query}" if self.query else self.path,
             bearer=self._bearer(),
