@@ -11,10 +11,11 @@ from relay.model.board import Price
 from relay.model.track import Demand, TrackInfo
 from relay.path import Path
 from relay.peer.publishing import MAX_COST, MAX_TAKEN
+from relay.peer.settings import NEAR
 from relay.session import events
 from relay.session.events import Cost
 from relay.wire.lite import Subscribe, SubscribeUpdate
-from relay.wire.version import LITE_06
+from relay.wire.version import LITE_06, LITE_NEAR
 
 MICRO = TrackInfo(timescale=1_000_000)
 
@@ -169,3 +170,25 @@ def test_what_waits_for_its_turn_is_bounded(world: Any, monkeypatch: pytest.Monk
     assert len(client.host.publishing._backlog) == 100
     world.run()
     assert known(world, 300) == list(range(300))
+
+
+def test_processes_of_one_relay_tell_each_other_when_a_publisher_came(world: Any) -> None:
+    announcing = Announcing(world)
+    announcing.announce((7,), Cost(0, 0, 5_000_000))
+    assert announcing.route.price.since == 0  # anybody could say so
+    near = world.connect(LITE_NEAR.identifier)
+    near.host.via = near.guest.via = NEAR
+    publisher, (request,) = near.guest.session, near.guest.watching.hearings
+    publisher.announce(request, "b", (7,), Cost(0, 0, 5_000_000))
+    world.run()
+    assert near.host.publishing.routes[Path("b")].price.since == 5.0
+
+
+def test_what_came_here_is_told_with_its_time_where_it_means_something(world: Any) -> None:
+    near, other = world.connect(LITE_NEAR.identifier), world.connect("moq-lite-06")
+    near.host.via = near.guest.via = NEAR
+    publisher = world.connect()
+    world.now = 1234.5
+    publisher.publish("a", t=MICRO)
+    heard = [each.guest.publishing.routes[Path("a")].price.since for each in (near, other)]
+    assert heard == [1234.5, 0.0]

@@ -28,7 +28,7 @@ from relay.wire.messages import (
     TrackInfo,
     TrackRequest,
 )
-from relay.wire.tables import compiled
+from relay.wire.tables import NEAR, compiled
 
 ALWAYS: set[type[Message]] = {AnnounceRequest, Announce, Subscribe, Group}
 OLD = ALWAYS | {AnnounceInit, SubscribeOk, SessionInfo}
@@ -47,7 +47,10 @@ NEWEST = (NEW - {Announce}) | {AnnounceStart, AnnounceEnd, AnnounceUpdate}
 
 @pytest.mark.parametrize(
     ("version", "classes"),
-    [(1, OLD), (2, OLD), (3, MIDDLE), (4, MIDDLE | {Goaway}), (5, NEW), (6, NEWEST)],
+    [
+        *[(1, OLD), (2, OLD), (3, MIDDLE), (4, MIDDLE | {Goaway})],
+        *[(5, NEW), (6, NEWEST), (NEAR, NEWEST)],
+    ],
 )
 def test_messages_of_a_version(version: int, classes: set[type[Message]]) -> None:
     assert set(compiled(version)) == classes

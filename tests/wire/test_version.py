@@ -30,6 +30,7 @@ from relay.wire.version import (
     LITE_04,
     LITE_05,
     LITE_06,
+    LITE_NEAR,
     by_code,
     by_identifier,
     choose,
@@ -51,6 +52,15 @@ def test_lookup_by_identifier() -> None:
         assert dialect.name == dialect.identifier
     for other in (INBAND, "moq-lite-07", "moq-lite-06-wip", "moq-lite-02", "moq-00", ""):
         assert by_identifier(other) is None
+
+
+def test_processes_of_one_relay_speak_the_newest_version_and_say_when_a_publisher_came() -> None:
+    assert by_identifier(LITE_NEAR.identifier) is LITE_NEAR
+    assert choose([LITE_NEAR.identifier]) is None
+    message = AnnounceStart("a", (7,), 1, 2, 1 << 60)
+    for dialect, said in ((LITE_NEAR, message), (LITE_06, message._replace(since=0))):
+        body = dialect.codecs[AnnounceStart].encode(message)
+        assert dialect.codecs[AnnounceStart].decode(body) == said
 
 
 def test_lookup_by_code() -> None:

@@ -22,12 +22,16 @@ Hops = tuple[int, ...]
 
 
 class Price(NamedTuple):
-    """What it costs to pull a broadcast, all links together (moq-lite-06, announcements)."""
+    """What it costs to pull a broadcast, all links together (moq-lite-06, announcements), and how
+    old it is."""
 
     now: int = 0
     """With what is under way on the other side already for free."""
     cold: int = 0
     """If nothing were under way there."""
+    since: float = 0.0
+    """When the publisher came, monotonic seconds, where another process of this relay says so; 0 =
+    it comes now."""
 
 
 FREE = Price()
@@ -43,6 +47,8 @@ class Way(NamedTuple):
     """Whether somebody here does."""
     is_sure: bool = True
     """Whether relays may hear of it. A way that was lost is still shown to viewers, who wait."""
+    since: float = 0.0
+    """When the publisher came to this relay, monotonic seconds."""
 
 
 Ways = tuple[Way, ...]

@@ -158,7 +158,9 @@ class Route:
 class Broadcast:
     """The tracks of one publisher at one path. Found with `Origin.find`."""
 
-    def __init__(self, path: Path, identity: int, stock: Stock, own: int) -> None:
+    def __init__(
+        self, path: Path, identity: int, stock: Stock, own: int, since: float = 0.0
+    ) -> None:
         self.path = path
         self._first = path.first or ""
         self.own = own
@@ -167,6 +169,8 @@ class Broadcast:
         """Told when the first track is pulled, and when none is any more."""
         self.identity = identity
         """First hop of its routes, 0 = unknown."""
+        self.since = since
+        """When it came to this relay, monotonic seconds, the same in all its processes."""
         self.stock = stock
         self.routes: list[Route] = []
         """Best first: the one that serves, then those that stand by."""
@@ -200,7 +204,8 @@ class Broadcast:
             track.is_fed_besides(first) for track in self.tracks.values()
         )
         return tuple(
-            Way(route.hops, route.price.cold, is_warm and route is first) for route in self.routes
+            Way(route.hops, route.price.cold, is_warm and route is first, since=self.since)
+            for route in self.routes
         )
 
     @property

@@ -59,6 +59,10 @@ class Dispute:
             self._until = now + TRUCE
         return stays
 
+    def ranks_before(self, one: Party, other: Party) -> bool:
+        """Whether one is preferred to another by the hash."""
+        return self._rank(one.identity) < self._rank(other.identity)
+
     def next_of(self, parties: Sequence[P], now: float | None) -> P:
         """Who of those that wait comes next; the newest stands last."""
         if now is None or now >= self._until:

@@ -1,9 +1,10 @@
 """One path: whose broadcast is announced there, and who waits behind.
 
 The newest publisher wins, the loser parks and comes back when the winner leaves; the same publisher
-over another way only adds a route. Two publishers that keep displacing each other, as on the two
-sides of a partition that has healed, are told apart by a hash that every relay computes alike. This
-module must not know who watches the announcements.
+over another way only adds a route. Who is newer is what the process says where it came, or two that
+came to two processes would displace each other as either hears of the other. Two publishers that
+keep displacing each other, as on the two sides of a partition that has healed, are told apart by a
+hash that every relay computes alike. This module must not know who watches the announcements.
 """
 
 from __future__ import annotations
@@ -62,20 +63,27 @@ class Stage:
         if current is not None and _same(current, route):
             self._linger.clear()
             before = current.routes[:1]
+            current.since = min(current.since, route.price.since or now)
             current.add_route(route)
             self._ranked(current, before, now)
             self._show()
             return
         for broadcast in self.parked:
             if _same(broadcast, route):
+                broadcast.since = min(broadcast.since, route.price.since or now)
                 broadcast.add_route(route)
                 return
-        fresh = self._new(route.identity)
+        fresh = self._new(route.identity, route.price.since or now)
         fresh.add_route(route)
         if current is not None and current.routes:
             keeps_own = self._origin.keeps_own and not current.routes[0].hops and route.hops
-            if keeps_own or self._dispute.prefers(current.identity, fresh.identity, now):
-                self.parked.append(fresh)
+            is_older = route.price.since and self._came_before(fresh, current)
+            if (
+                keeps_own
+                or is_older
+                or self._dispute.prefers(current.identity, fresh.identity, now)
+            ):
+                self._park(fresh)
                 return
             self._dispute.note(now)
         self._take_over(fresh)
@@ -112,7 +120,8 @@ class Stage:
         Behind a relay that was lost they may know a better way than waiting.
         """
         is_publishers_own = len(gone.hops) < 2
-        way = Way(gone.hops, gone.price.cold, broadcast.is_warm, is_publishers_own)
+        cost, since = gone.price.cold, broadcast.since
+        way = Way(gone.hops, cost, broadcast.is_warm, is_publishers_own, since)
         self._left_behind = (way,)
         self._waits_in_vain = error and Dropped("the publisher vanished")
         self._linger.set(until)
@@ -177,8 +186,20 @@ class Stage:
         else:
             self._leave(old, error, now)
 
-    def _new(self, identity: int) -> Broadcast:
-        broadcast = Broadcast(self.path, identity, self._origin.stock, self._origin.id)
+    def _came_before(self, one: Broadcast, other: Broadcast) -> bool:
+        """Whether one publisher is older than another, as every process of the relay sees it."""
+        if one.since != other.since:
+            return one.since < other.since
+        return self._dispute.ranks_before(other, one)
+
+    def _park(self, broadcast: Broadcast) -> None:
+        """It waits behind; the newest stands last."""
+        self.parked.append(broadcast)
+        self.parked.sort(key=lambda each: each.since)
+
+    def _new(self, identity: int, since: float) -> Broadcast:
+        stock, own = self._origin.stock, self._origin.id
+        broadcast = Broadcast(self.path, identity, stock, own, round(since, 6))
         broadcast.warmed = lambda is_warm: self._warmed(broadcast, is_warm)
         return broadcast
 
@@ -189,7 +210,7 @@ class Stage:
         if loser is not None:
             loser.is_on_air = False
             if loser.routes:
-                self.parked.append(loser)
+                self._park(loser)
             loser.end(Dropped("another publisher took over"))
         self._show()
 

@@ -266,8 +266,9 @@ class Publishing:
         always be told on: nobody who listens must suffer from it.
         """
         link = self.guest.price
-        warm, cold = cost or (len(hops) - 1, len(hops) - 1)
-        return Price(min(warm + link, MAX_COST), min(cold + link, MAX_COST))
+        warm, cold, since = cost or (len(hops) - 1, len(hops) - 1, 0)
+        told = since / 1e6 if self.guest.is_near else 0.0
+        return Price(min(warm + link, MAX_COST), min(cold + link, MAX_COST), told)
 
     def regranted(self, publish: tuple[Path, ...]) -> None:
         """The rights changed, and the scope has revoked what they no longer cover."""

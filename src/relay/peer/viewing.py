@@ -206,7 +206,8 @@ class Hearing:
                 self.unannounced(path)
                 return
             self.transit.add(path)
-        cost = Cost(0 if way.is_warm else way.cost, way.cost)
+        since = round(way.since * 1e6) if self.host.guest.is_near else 0
+        cost = Cost(0 if way.is_warm else way.cost, way.cost, since)
         if self.initial is not None:
             self.initial.append((path, way.hops, cost))
         else:

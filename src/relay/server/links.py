@@ -29,7 +29,7 @@ from relay.peer.settings import NEAR
 from relay.records.desk import Desk
 from relay.server.post import Post
 from relay.sidecar.link import client_tls
-from relay.wire.version import IDENTIFIERS
+from relay.wire.version import LITE_NEAR
 
 MAX_WAITING = 10_000
 """News of revocations that wait to be kept; further ones are in force and forgotten at the end."""
@@ -128,7 +128,7 @@ def _dialler(settings: Settings, log: Callable[..., None]) -> Dial:
     async def dial_relay(url: str) -> tuple[Dialled, str | None]:
         scheme, _, place = url.partition(":")
         if scheme == NEAR:
-            return await dial_local(place, IDENTIFIERS[0], settings.quic, failed), None
+            return await dial_local(place, LITE_NEAR.identifier, settings.quic, failed), None
         dialled = await dial(
             url,
             protocols=settings.server.versions,

@@ -68,7 +68,7 @@ from relay.server.shares import Shares
 from relay.server.stats import Stats
 from relay.sidecar.client import AuthClient
 from relay.sidecar.link import Link, client_tls
-from relay.wire.version import IDENTIFIERS
+from relay.wire.version import LITE_NEAR
 
 CERTIFICATE_BEATS = 4
 """Beats between looks at the certificate files."""
@@ -314,7 +314,7 @@ class Relay:
 
     def _linked(self, transport: LocalTransport) -> None:
         """Another worker has dialled us."""
-        self.cluster.receive(DialledLocal(transport, IDENTIFIERS[0]))
+        self.cluster.receive(DialledLocal(transport, LITE_NEAR.identifier))
 
     def _ask_elsewhere(self, tasks: asyncio.TaskGroup, closing: contextlib.AsyncExitStack) -> None:
         """Have an authorization server decide, where one is configured."""

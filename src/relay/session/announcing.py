@@ -300,17 +300,17 @@ class Listener(Flow):
                     if path in self.active and not self.session.dialect.restart_in_place:
                         raise ProtocolViolation(f"{path!r} announced twice")
                     self.there(path, hops)
-            case AnnounceStart(suffix, hops, warm, cold):
+            case AnnounceStart(suffix, hops, warm, cold, since):
                 path = self.numbers[self.count] = self.whole(suffix)
                 self.count += 1
                 self.limit()
                 if path in self.active:
                     raise ProtocolViolation(f"{path!r} announced twice")
                 if path is not None:
-                    self.there(path, hops, Cost(warm, cold))
-            case AnnounceUpdate(id, hops, warm, cold):
+                    self.there(path, hops, Cost(warm, cold, since))
+            case AnnounceUpdate(id, hops, warm, cold, since):
                 if (path := self.named(id)) is not None:
-                    self.there(path, hops, Cost(warm, cold))
+                    self.there(path, hops, Cost(warm, cold, since))
             case AnnounceEnd(id):
                 self.gone(self.named(id))
                 del self.numbers[id]

@@ -17,6 +17,9 @@ class Cost(NamedTuple):
     """Price of one more subscription, with what is under way already for free."""
     cold: int
     """The same if nothing were under way."""
+    since: int = 0
+    """When its publisher came, microseconds of the machine's clock; 0 = not said. Only processes of
+    one relay say it."""
 
 
 FREE = Cost(0, 0)

@@ -84,6 +84,9 @@ class AnnounceStart(NamedTuple):
     """Price of one more subscription, with what is under way already for free."""
     cold: int
     """The same if nothing were under way."""
+    since: int = 0
+    """When the publisher came, microseconds of the machine's clock, between the processes of one
+    relay; 0 = not said."""
 
 
 class AnnounceEnd(NamedTuple):
@@ -100,6 +103,7 @@ class AnnounceUpdate(NamedTuple):
     hops: tuple[int, ...]
     warm: int
     cold: int
+    since: int = 0
 
 
 class Subscribe(NamedTuple):

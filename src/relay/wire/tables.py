@@ -1,4 +1,4 @@
-"""Messages of moq-lite 01 to 06 as a table of fields.
+"""Messages of moq-lite 01 to 06 as a table of fields, and what one relay's processes add to them.
 
 A row says in which versions a field is there and how it is written; codecs are compiled from it,
 once per version, at import. This is the only place that compares version numbers. This module must
@@ -51,7 +51,10 @@ from relay.wire.messages import (
     TrackRequest,
 )
 
-_LATEST = 6
+NEAR = 7
+"""Version 06 as the processes of one relay speak it among themselves."""
+
+_LATEST = NEAR
 
 
 class _Row(NamedTuple):
@@ -81,7 +84,12 @@ _WISHES = (
     _Row("end", OPTIONAL, 3, lossy=True),
 )
 _FRAMES = (_Row("first_frame", VARINT, 6), _Row("last_frame", OPTIONAL, 6))
-_PRICED = (_Row("hops", HOPS), _Row("warm", VARINT), _Row("cold", VARINT))
+_PRICED = (
+    _Row("hops", HOPS),
+    _Row("warm", VARINT),
+    _Row("cold", VARINT),
+    _Row("since", VARINT, NEAR, lossy=True),
+)
 
 # moq-lite-01 .. 06, section "Messages".
 _TABLES: Mapping[type[Message], _Table] = {
@@ -161,7 +169,7 @@ _TABLES: Mapping[type[Message], _Table] = {
 
 
 def compiled(version: int) -> Mapping[type[object], Codec]:
-    """The codecs of moq-lite version 1..6, one for each message that the version has."""
+    """The codecs of moq-lite version 1..6 or `NEAR`, one for each message that the version has."""
     codecs: dict[type[object], Codec] = {}
     for cls, table in _TABLES.items():
         if table.since <= version <= table.until:

@@ -7,6 +7,7 @@ answered in the client's order. This module must not know how an identifier trav
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from relay.wire.codes import HOUSE, REGISTERED
 from relay.wire.frame import Layout
@@ -21,7 +22,7 @@ from relay.wire.lite import (
     SubscribeOk,
     SubscribeStart,
 )
-from relay.wire.tables import compiled
+from relay.wire.tables import NEAR, compiled
 
 INBAND = "moql"
 """The identifier that leaves the version to the in-band handshake."""
@@ -56,6 +57,11 @@ LITE_06 = Dialect(
     typed_announces=(AnnounceStart, AnnounceEnd, AnnounceUpdate),
     codecs=compiled(6),
 )
+
+LITE_NEAR = replace(
+    LITE_06, name="moq-lite-06-near", identifier="moq-lite-06-near", codecs=compiled(NEAR)
+)
+"""What the processes of one relay speak among themselves; nobody else can ask for it."""
 
 LITE_05 = Dialect(
     name="moq-lite-05",
@@ -213,7 +219,7 @@ IDENTIFIERS = (*(dialect.identifier for dialect in DIALECTS), INBAND)
 INBAND_CODES = (0xFF0DAD02, 0xFF0DAD01)
 """Everything that can be chosen in-band, newest first."""
 
-_BY_IDENTIFIER = {dialect.identifier: dialect for dialect in DIALECTS}
+_BY_IDENTIFIER = {dialect.identifier: dialect for dialect in (*DIALECTS, LITE_NEAR)}
 _BY_CODE = {dialect.code: dialect for dialect in (LITE_02, LITE_01)}
 
 
