@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -86,6 +88,53 @@ def test_exactly_as_many_sessions_as_may_be(relay: Running, count: int) -> None:
 
     asyncio.run(main())
     assert len(running.welcomed()) > 1
+    assert running.process.stop() == 0
+    assert "Traceback" not in running.process.log.read_text()
+
+
+def children(pid: int) -> set[int]:
+    """The processes that a process has started and that run."""
+    found = File(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return set(map(int, found))
+
+
+async def successor(relay: Relay, known: set[int]) -> int:
+    """Who is started in the place of one that died; it is kept from beginning."""
+    crew = relay.process.program.pid
+    async with asyncio.timeout(20):
+        while not (fresh := children(crew) - known):
+            await asyncio.sleep(0.005)
+    (pid,) = fresh
+    os.kill(pid, signal.SIGSTOP)
+    return pid
+
+
+@pytest.mark.skipif(not File("/proc/self/task").exists(), reason="looks for processes in /proc")
+def test_the_places_of_a_worker_that_was_killed_are_free_before_another_has_begun(
+    relay: Running,
+) -> None:
+    running = relay(2, "sessions = 7")
+
+    async def main() -> None:
+        async with crowd(running) as come:
+            clients = [await come() for _ in range(7)]
+            assert {worker_of(each) for each in clients if isinstance(each, Client)} == {0, 1}
+            assert await come() == 429
+            known = children(running.process.program.pid)
+            os.kill(running.pid(1), signal.SIGKILL)
+            stopped = await successor(running, known)
+            try:
+                async with asyncio.timeout(20):
+                    while True:  # who knocks at the one that is stopped is not heard
+                        with contextlib.suppress(TimeoutError):
+                            async with asyncio.timeout(1):
+                                if isinstance(await come(), Client):
+                                    break
+            finally:
+                os.kill(stopped, signal.SIGCONT)
+            assert len(running.said("worker ready")) == 2
+
+    asyncio.run(main())
     assert running.process.stop() == 0
     assert "Traceback" not in running.process.log.read_text()
 

@@ -158,9 +158,11 @@ def test_who_is_refused_is_counted_once_and_asking_waits_for_news() -> None:
     assert office.pressed == [False, False]
 
 
+SELDOM = ("die", "bury", "wait", "limit")
+
 ops = st.lists(
     st.tuples(
-        st.sampled_from(["enter", "leave", "turn", "lost", "deaf", "keep", "die", "wait", "limit"]),
+        st.sampled_from([*("enter", "leave", "turn", "lost", "deaf", "keep"), *SELDOM]),
         st.integers(0, 3),
         st.integers(0, 6),
     ),
@@ -174,9 +176,13 @@ def test_never_more_than_there_is(ops: list[tuple[str, int, int]], limit: int) -
     """Reports and answers are lost, workers die and come again; limits only rise here."""
     office = Office(4, sessions=limit)
     tabs: list[list[Any]] = [[] for _ in range(4)]
+    died: list[tuple[int, str]] = []
     for name, index, number in ops:
         if name == "enter":
             tabs[index].append(office.enter(index))
+        elif name == "bury":
+            for each in died:
+                office.lender.lost(*each)
         elif name == "leave" and tabs[index]:
             for each in tabs[index].pop(number % len(tabs[index])):
                 if isinstance(each, Tab):
@@ -195,6 +201,7 @@ def test_never_more_than_there_is(ops: list[tuple[str, int, int]], limit: int) -
             limit += number
             office.obey(sessions=limit)
         elif name == "die":
+            died.append((index, office.borrowers[index].life))
             office.ledgers[index] = Ledger(office.limits, 4)
             office.borrowers[index] = Borrower(office.ledgers[index])
             office.ledgers[index].pressed = lambda index=index: office.press(index)  # type: ignore[misc]
@@ -637,3 +644,46 @@ def test_without_limits_nothing_is_told() -> None:
 
 
 assert ROUND <= INTERVAL
+
+
+def fill(office: Office, index: int, count: int) -> None:
+    """So many sessions there."""
+    assert all(isinstance(answer(office, index)[0], Tab) for _ in range(count))
+
+
+def test_what_somebody_held_who_died_is_free_before_a_successor_speaks() -> None:
+    office = Office(3, sessions=6)
+    fill(office, 1, 4)
+    fill(office, 0, 2)
+    assert isinstance(answer(office, 0)[0], OverQuota)
+    late = over_wire(office.borrowers[1].report(office.now))
+    office.lender.lost(1, office.borrowers[1].life)
+    # What it said last and is still on its way makes it hold nothing again.
+    told, _ = office.lender.hear(1, late, office.now)
+    assert told["is_stale"]
+    office.lender.recalled(1, over_wire(office.borrowers[1].recall({A: ["sessions"]})))
+    office.now += PATIENCE
+    fill(office, 2, 4)
+    assert isinstance(answer(office, 0)[0], OverQuota)
+
+
+def test_that_somebody_died_says_nothing_of_a_successor_that_has_spoken() -> None:
+    office = Office(2, sessions=4)
+    before = office.borrowers[1].life
+    office.ledgers[1] = Ledger(office.limits, 2)
+    office.ledgers[1].pressed = lambda: office.press(1)
+    office.borrowers[1] = Borrower(office.ledgers[1])
+    office.turn(1)
+    fill(office, 1, 4)
+    office.lender.lost(1, before)
+    assert isinstance(answer(office, 0)[0], OverQuota)
+
+
+def test_a_new_lender_waits_for_nobody_who_died() -> None:
+    office = Office(2, sessions=4)
+    office.lender = Lender(lambda: office.limits, 2)
+    office.turn(0)
+    office.turn(0)  # now it says all, to somebody new
+    assert not office.lender.is_ready
+    office.lender.lost(1, office.borrowers[1].life)
+    assert office.lender.is_ready

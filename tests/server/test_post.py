@@ -8,7 +8,7 @@ import pytest
 
 from relay.config import load
 from relay.errors import ConfigError
-from relay.server.post import DRAIN, Orders, read_orders, write_orders
+from relay.server.post import DRAIN, HURRY, Orders, lost, read_lost, read_orders, write_orders
 
 
 @pytest.fixture
@@ -32,6 +32,12 @@ def test_they_arrive_whole_and_what_follows_is_left(orders: Orders) -> None:
     finally:
         os.close(reading)
         os.close(writing)
+
+
+def test_of_whom_the_crew_says_that_it_has_died() -> None:
+    assert read_lost(lost(3, "00ff")) == (3, "00ff")
+    for other in (DRAIN, HURRY, b"\n", lost(3, "00ff")[:-1], b"x 3 \n", b"x -1 00\n"):
+        assert read_lost(other) is None
 
 
 def test_a_crew_that_is_gone_gives_none(orders: Orders) -> None:

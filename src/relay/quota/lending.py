@@ -1,9 +1,9 @@
 """The lender's side of shared limits: who holds how much of what, and who gets more.
 
 The law: of a limit of what there is at a time never more is lent than there is, whatever is lost on
-the way: what a worker was lent counts as held until it says otherwise, and nothing is lent before
-all of them have said what they hold. Of a rate no more is lent than one process would let pass.
-This module must not know what limits are for, nor how anything is sent.
+the way: what a worker was lent counts as held until it says otherwise or is known to have died, and
+nothing is lent before all of them have said what they hold. Of a rate no more is lent than one
+process would let pass. This module must not know what limits are for, nor how anything is sent.
 """
 
 from __future__ import annotations
@@ -90,6 +90,8 @@ class Lender:
         self._flows: dict[tuple[str, str], Flow] = {}
         self._turns: dict[int, tuple[str, int]] = {}
         """The latest heard of each worker, and its life."""
+        self._ended: dict[int, str] = {}
+        """The life that each worker lost last."""
         self._unknown = set(range(count))
         self._swept_at = 0.0
 
@@ -106,15 +108,10 @@ class Lender:
         """A worker's report: the answer, and of what some must be taken back."""
         answer = {"lender": self.name, "turn": report["turn"], "is_stale": False}
         if not self._is_next(worker, report["life"], report["turn"]):
-            answer |= {"turn": self._turns[worker][1], "is_stale": True}
+            answer |= {"turn": self._turns.get(worker, ("", 0))[1], "is_stale": True}
             return answer | {"counts": {}, "rates": {}, "is_ready": self.is_ready}, {}
         if report["full"]:
-            self._unknown.discard(worker)
-            for tenant in tuple(self._held):
-                for kind in tuple(self._held[tenant]):
-                    self._set(tenant, kind, worker, 0)
-            for flow in self._flows.values():
-                flow.hold(worker, 0.0)
+            self._holds_nothing(worker)
         for tenant, kinds in report["counts"].items():
             for kind, (held, _) in kinds.items():
                 self._set(tenant, kind, worker, held)
@@ -142,6 +139,12 @@ class Lender:
         }
         self._sweep(now)
         return answer | {"counts": counts, "rates": rates, "is_ready": self.is_ready}, short
+
+    def lost(self, worker: int, life: str) -> None:
+        """A worker has died: it holds nothing any more, unless its successor was heard already."""
+        if self._turns.get(worker, (life, 0))[0] == life:
+            self._ended[worker] = life  # what it said and is still on its way counts no more
+            self._holds_nothing(worker)
 
     def holders(self, worker: int, short: Short) -> dict[int, Short]:
         """Who else holds anything of what there is too little of."""
@@ -175,10 +178,21 @@ class Lender:
     def _is_next(self, worker: int, life: str, turn: int) -> bool:
         """Whether this is later than what was heard of the worker before."""
         known = self._turns.get(worker)
-        if known is not None and known[0] == life and turn <= known[1]:
+        if self._ended.get(worker) == life or (
+            known is not None and known[0] == life and turn <= known[1]
+        ):
             return False
         self._turns[worker] = life, turn
         return True
+
+    def _holds_nothing(self, worker: int) -> None:
+        """It is known that a worker holds nothing, but for what it says now."""
+        self._unknown.discard(worker)
+        for tenant in tuple(self._held):
+            for kind in tuple(self._held[tenant]):
+                self._set(tenant, kind, worker, 0)
+        for flow in self._flows.values():
+            flow.hold(worker, 0.0)
 
     def _set(self, tenant: str, kind: str, worker: int, held: int) -> None:
         kinds = self._held.setdefault(tenant, {})

@@ -25,7 +25,7 @@ from relay.net.steer import bind_all
 from relay.net.tls import Certificates, write_pair
 from relay.server.listeners import Faces, Workers, open_sockets
 from relay.server.parts import LAPTOP, load_certificates
-from relay.server.post import DRAIN, HURRY, READY, Orders, common_store, write_orders
+from relay.server.post import DRAIN, HURRY, READY, Orders, common_store, lost, write_orders
 from relay.server.vigil import SILENCE, STEP, Vigil
 
 FIRST_WAIT = 0.1
@@ -193,7 +193,8 @@ class Crew:
         try:
             async with asyncio.TaskGroup() as tasks:
                 telling = tasks.create_task(self._tell(program, orders))
-                said = (await program.stdout.readline()).decode("utf-8", "replace").strip()
+                line = (await program.stdout.readline()).decode("utf-8", "replace").strip()
+                said, _, life = line.partition(" ") if line.startswith(READY) else (line, "", "")
                 if said == READY:
                     self.log.info("worker ready", worker=orders.index, pid=program.pid)
                     started.set()
@@ -208,9 +209,18 @@ class Crew:
             if program.returncode is None:
                 program.kill()
                 await program.wait()
+        if life:
+            self._tell_of(orders.index, life)
         if said != READY and not started.is_set() and not self.draining.is_set():
             raise ConfigError(said or f"a worker ended with status {status} before it was ready")
         return status
+
+    def _tell_of(self, index: int, life: str) -> None:
+        """Let the first worker know that another has died, whose shares nobody holds any more."""
+        first = self._programs.get(0)
+        if index and first is not None and first.returncode is None:
+            assert first.stdin is not None
+            first.stdin.write(lost(index, life))
 
     async def _tell(self, program: asyncio.subprocess.Process, orders: Orders) -> None:
         """Hand over the orders, say when it is time to go, and see to it that it goes."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
 import socket
 from dataclasses import dataclass, field
 from pathlib import Path as File
@@ -16,11 +17,25 @@ from relay.errors import ConfigError
 from relay.net.steer import Share
 from relay.net.udp import Socket
 
-DRAIN, HURRY = b"d", b"h"
+DRAIN, HURRY = b"d\n", b"h\n"
 """What the crew says later: stop in good order | stop now. That it is gone means the latter."""
 
 READY = "ready"
-"""What a worker answers once it listens, as its first line; every other line is a sign of life."""
+"""What a worker answers once it listens, as its first line, and the name of its life after it;
+every other line is a sign of life."""
+
+_LOST = re.compile(rb"x ([0-9]{1,4}) ([0-9a-f]{1,64})\n")
+
+
+def lost(index: int, life: str) -> bytes:
+    """What the crew says to the first worker when another has died."""
+    return f"x {index} {life}\n".encode()
+
+
+def read_lost(line: bytes) -> tuple[int, str] | None:
+    """The worker that has died and the name of its life, if that is what the crew says."""
+    found = _LOST.fullmatch(line)
+    return None if found is None else (int(found[1]), found[2].decode())
 
 
 @dataclass(slots=True)

@@ -59,6 +59,15 @@ class Shares:
         """What colleagues may ask."""
         return {"borrow": self._borrow, "recall": self._recall}
 
+    @property
+    def life(self) -> str:
+        """Names this worker until it ends."""
+        return self._borrower.life
+
+    def lost(self, worker: int, life: str) -> None:
+        """A worker has died: what it held is free, before another takes its place."""
+        self.lender.lost(worker, life)
+
     async def run(self) -> None:
         """Report for ever. Whoever calls owns the task."""
         while True:

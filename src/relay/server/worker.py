@@ -16,7 +16,7 @@ import sys
 from relay.errors import ConfigError
 from relay.server.log import write_log
 from relay.server.loop import run
-from relay.server.post import HURRY, READY, Orders, read_orders
+from relay.server.post import HURRY, READY, Orders, read_lost, read_orders
 from relay.server.relay import Relay
 from relay.server.vigil import SIGN
 
@@ -48,14 +48,28 @@ async def _serve(orders: Orders) -> None:
     source = sys.stdin.fileno()
     os.set_blocking(source, False)
 
+    heard = bytearray()
+
     def told() -> None:
         try:
-            said = os.read(source, 64)
+            said = os.read(source, 4096)
         except BlockingIOError:
             return
         if not said:
             loop.remove_reader(source)
-        if not said or HURRY in said:
+            hurry.set()
+            relay.draining.set()
+        heard.extend(said)
+        while b"\n" in heard:
+            line, _, rest = heard.partition(b"\n")
+            heard[:] = rest
+            obey(bytes(line) + b"\n")
+
+    def obey(line: bytes) -> None:
+        if (died := read_lost(line)) is not None:
+            relay.shares.lost(*died)
+            return
+        if line == HURRY:
             hurry.set()
         relay.draining.set()
 
@@ -65,7 +79,7 @@ async def _serve(orders: Orders) -> None:
         loop.call_later(SIGN, live)
 
     def ready(relay: Relay) -> None:
-        _say(READY)
+        _say(f"{READY} {relay.shares.life}")
         os.set_blocking(sys.stdout.fileno(), False)
         live()
 
