@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import os
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
+from pace import within
 from relay.auth.credentials import make_key
 from relay.client import connect
 from relay.errors import SessionLost
@@ -50,10 +50,7 @@ async def two(running: Any, url: str) -> AsyncIterator[tuple[Any, Any, Any, Any]
 
 
 async def within_a_second(holds: Callable[[], Awaitable[bool]]) -> None:
-    began = time.monotonic()
-    while not await holds():
-        assert time.monotonic() - began < SOON
-        await asyncio.sleep(0.02)
+    await within(SOON, holds)
 
 
 async def enters(relay: Any, root: str, token: str) -> int:
@@ -107,7 +104,7 @@ def test_what_is_done_at_one_counter_holds_at_both(
                 while not any(guest.opened for guest in other.door.guests.values()):
                     await asyncio.sleep(0.01)
                 assert (await here.delete(f"/tokens/{made.json()['prefix']}")).status_code == 200
-                await asyncio.wait_for(client.lost, SOON)
+                await within(SOON, client.lost.done)
             assert await enters(other, "plant", token) == 401
 
             # Rotations: signed before, good after, at both; the new key is known at both.

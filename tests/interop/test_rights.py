@@ -305,4 +305,4 @@ def test_the_session_ends_with_its_token(
     reason, late = run(scenario())
     assert reason is not None, "the session outlives its token"
     assert any(code in reason for code in UNAUTHORIZED), reason
-    assert -0.1 < late < 1.5
+    assert -0.1 < late < 2.9  # it could have gone on for six seconds

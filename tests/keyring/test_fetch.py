@@ -102,7 +102,7 @@ def test_a_slow_server_is_given_up_in_time(tools: Any, answer: dict[str, Any]) -
     began = time.monotonic()
     with pytest.raises(FetchError, match=r"no whole answer within 0\.3 s"):
         asked(tools, tools.Answer(**answer), timeout=0.3)
-    assert time.monotonic() - began < 2.0
+    assert time.monotonic() - began < 6.0  # less than any of these takes
 
 
 def test_a_redirect_to_the_same_server_is_followed(tools: Any) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -12,6 +11,7 @@ import pytest
 
 import relay.records.feed
 import relay.records.memory
+from pace import within
 from relay.auth.revocation import Holder, Revocation
 from relay.records.feed import RevocationFeed
 from relay.records.memory import MemoryRecords
@@ -36,13 +36,9 @@ async def running(feed: RevocationFeed) -> AsyncIterator[None]:
             task.cancel()
 
 
-async def until(condition: Callable[[], Any], seconds: float = 1.0) -> float:
-    """Seconds until something is so; fails when it takes too long."""
-    began = time.monotonic()
-    while not condition():
-        assert time.monotonic() - began < seconds, "not in time"
-        await asyncio.sleep(0.01)
-    return time.monotonic() - began
+async def until(condition: Callable[[], Any]) -> None:
+    """Wait until something is so, within the second in which relays hear of each other."""
+    await within(1.0, condition)
 
 
 def test_two_relays_see_each_others_entries_within_a_second(lasting: str) -> None:

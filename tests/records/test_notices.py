@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import Any
 
+from pace import within
 from relay.errors import ConfigError
 from relay.quota import Override
 from relay.records.memory import MemoryRecords
@@ -69,7 +69,7 @@ def test_what_could_not_be_read_is_read_again_and_what_makes_no_sense_is_said() 
 
 
 def test_a_neighbour_hears_of_a_change_within_a_second(lasting: str) -> None:
-    async def main() -> float:
+    async def main() -> None:
         here, there = await open_records(lasting), await open_records(lasting)
         notices = Notices(there, 0.25, lambda event, **facts: None)
         heard = asyncio.Event()
@@ -83,15 +83,12 @@ def test_a_neighbour_hears_of_a_change_within_a_second(lasting: str) -> None:
         notices.on("quotas", read)
         await notices.refresh()
         task = asyncio.ensure_future(notices.run())
-        began = time.monotonic()
         await here.quotas.put("a", Override(sessions=1))
-        await asyncio.wait_for(heard.wait(), 5)
-        taken = time.monotonic() - began
+        await within(1.0, heard.is_set)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         await here.close()
         await there.close()
         assert found == {"a": Override(sessions=1)}
-        return taken
 
-    assert asyncio.run(main()) < 1.0
+    asyncio.run(main())

@@ -61,10 +61,10 @@ def test_what_is_no_credential_stays(said: Any) -> None:
 
 
 def test_long_texts_do_not_take_long() -> None:
-    began = time.monotonic()
+    began = time.process_time()  # its own, whatever else the machine has to do
     for piece in ("eyJ", "eyJ.", "-eyJ", "jwt=", "mq_"):
         written(piece * 30_000)
-    assert time.monotonic() - began < 2
+    assert time.process_time() - began < 2
 
 
 def begin() -> None:

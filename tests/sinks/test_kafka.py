@@ -88,7 +88,7 @@ def test_while_nobody_answers_the_buffer_is_all_it_costs():
             began = time.monotonic()
             for number in range(400):
                 outlet.put(record(number, payload=b"x" * 10_000))
-            assert time.monotonic() - began < 2
+            assert time.monotonic() - began < 10  # nobody waits for an answer
             assert 90 < outlet.taken < 110
             assert outlet.dropped == 400 - outlet.taken
             assert outlet.waiting == outlet.taken

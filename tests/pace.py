@@ -1,0 +1,27 @@
+"""Waiting for what is promised within a time, on a machine that may be busy with other things.
+
+Time is counted in steps that this process slept: where all is held up, by others or by tests beside
+this one, the steps grow longer and so does the promise; who keeps it waiting for more than the time
+that was promised fails however fast the machine is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+STEP = 0.01
+"""Seconds."""
+
+
+async def within(seconds: float, holds: Callable[[], Any]) -> None:
+    """Wait until something holds; ``holds`` may have to be awaited. It is asked for between the
+    steps, which costs nothing of the time."""
+    for _ in range(round(seconds / STEP) + 1):
+        said = holds()
+        if await said if inspect.isawaitable(said) else said:
+            return
+        await asyncio.sleep(STEP)
+    raise AssertionError(f"it did not come about within {seconds} s")
