@@ -292,7 +292,7 @@ def test_one_bad_key_is_skipped_and_named(tools: Any, keys: Keys, secret: Key) -
                 keys["one"].to_jwk(),
                 secret.to_jwk(),
                 rsa | {"use": "enc"},
-                {name: value for name, value in rsa.items() if name != "alg"},
+                {"kty": "oct", "k": secret.to_jwk()["k"]},
                 keys["one"].public().to_jwk(),
                 {name: v for name, v in keys["two"].public().to_jwk().items() if name != "alg"},
                 5,

@@ -55,6 +55,9 @@ ALGORITHMS = {
 }
 """Every algorithm there is; ``none`` is not among them."""
 
+_RSA = "RS256"
+"""The algorithm of an RSA key that does not say."""
+
 _MEMBERS = {
     "oct": ("k",),
     "RSA": ("n", "e", "d", "p", "q", "dp", "dq", "qi"),
@@ -148,7 +151,7 @@ def read_pem(data: bytes) -> Material:
         raise ValueError("not a PEM public key") from None
     if isinstance(key, rsa.RSAPublicKey):
         _require_rsa_size(key.key_size)
-        return Material("RS256", key)
+        return Material(_RSA, key)
     if isinstance(key, ed25519.Ed25519PublicKey):
         return Material("EdDSA", key)
     if isinstance(key, ec.EllipticCurvePublicKey):
@@ -159,7 +162,12 @@ def read_pem(data: bytes) -> Material:
 
 
 def infer_algorithm(jwk: Mapping[str, Any]) -> str:
-    """The one algorithm that fits a key without ``alg``. Raises `ValueError` when several do."""
+    """The one algorithm that fits a key without ``alg``. Raises `ValueError` when several do.
+
+    RSA keys are taken for RS256, as in PEM: some large issuers publish theirs so.
+    """
+    if jwk.get("kty") == "RSA":
+        return _RSA
     fitting = [
         name
         for name, traits in ALGORITHMS.items()
