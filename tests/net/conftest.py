@@ -16,6 +16,7 @@ from aioquic.quic.connection import QuicConnection
 from aioquic.quic.events import QuicEvent, StreamDataReceived
 
 from relay.net import udp
+from relay.net.authority import Authorities
 from relay.net.connection import Application, Connection
 from relay.net.dial import Dialled, DialTls, dial
 from relay.net.endpoint import Endpoint, configure
@@ -160,7 +161,7 @@ async def open_house(
     certificates: Certificates | None = None,
     protocols: tuple[str, ...] = ("moq-lite-05", "moq-lite-04"),
     host: str = "127.0.0.1",
-    roots: bytes | None = None,
+    authorities: Authorities | None = None,
 ) -> AsyncIterator[House]:
     """An endpoint for the length of a test; nothing may be left of it afterwards."""
     certificates = certificates or CERTIFICATES
@@ -172,7 +173,7 @@ async def open_house(
         certificates,
         protocols,
         errors.append,
-        roots,
+        authorities,
     )
     port = endpoint.listen(udp.bind(host, 0, endpoint.settings.socket_buffer))[1]
     house = House(endpoint, port, certificates, visits, errors)

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from relay.errors import ConfigError, SessionLost, Unauthorized
-from relay.net.authority import examine, load_roots
+from relay.net.authority import Authorities, examine
 from relay.net.dial import DialTls, dial
 
 NOW = datetime.datetime.now(datetime.UTC)
@@ -114,26 +114,74 @@ def test_a_stranger_with_the_same_name_is_refused(authority: Authority, tmp_path
         examine(made, (), authority.pem)
 
 
+async def turned_away(home: Any, scheme: str, trust: Any, heard: Any) -> None:
+    """Dial, and see that it comes to nothing."""
+    try:
+        dialled = await dial(home.url(scheme), protocols=("moq-lite-05",), tls=trust)
+    except SessionLost:
+        return  # WebTransport: there is no answer to the CONNECT
+    home.dialled.append(dialled)
+    dialled.start(heard)
+    await heard.until(lambda: heard.lost)
+
+
 def test_root_files_are_read_together(authority: Authority, tmp_path: Path) -> None:
     files = [tmp_path / "a.pem", tmp_path / "b.pem"]
     files[0].write_bytes(authority.pem)
     files[1].write_bytes(Authority("other").pem)
-    roots = load_roots(files)
-    assert roots is not None
-    assert len(x509.load_pem_x509_certificates(roots)) == 2
-    assert load_roots([]) is None
+    known = Authorities.from_files(files)
+    assert known is not None
+    assert len(x509.load_pem_x509_certificates(known.pem)) == 2
+    assert Authorities.from_files([]) is None
     files[0].write_text("rubbish")
     with pytest.raises(ConfigError, match=r"a\.pem"):
-        load_roots(files)
+        Authorities.from_files(files)
     with pytest.raises(ConfigError, match=r"c\.pem"):
-        load_roots([tmp_path / "c.pem"])
+        Authorities.from_files([tmp_path / "c.pem"])
+
+
+def test_root_files_are_followed(authority: Authority, tmp_path: Path) -> None:
+    file, other = tmp_path / "a.pem", Authority("other").pem
+    file.write_bytes(authority.pem)
+    known = Authorities.from_files([file])
+    assert known is not None
+    assert not known.reload_if_changed()
+    file.write_text("rubbish")
+    with pytest.raises(ConfigError, match=r"a\.pem"):
+        known.reload_if_changed()
+    assert not known.reload_if_changed(), "told once"
+    assert known.pem == authority.pem
+    file.write_bytes(other)
+    assert known.reload_if_changed()
+    assert known.pem == other
+    file.unlink()
+    with pytest.raises(ConfigError, match=r"a\.pem"):
+        known.reload_if_changed()
+    assert known.pem == other
+    assert not Authorities(other).reload_if_changed()
+
+
+async def test_who_vouches_may_change_meanwhile(
+    house: Any, authority: Authority, tmp_path: Path, scheme: str, recorder: Any
+) -> None:
+    file = tmp_path / "roots.pem"
+    file.write_bytes(Authority("other").pem)
+    known = Authorities.from_files([file])
+    assert known is not None
+    _, trust = authority.issue(tmp_path)
+    async with house(authorities=known) as home:
+        await turned_away(home, scheme, trust, recorder())
+        file.write_bytes(authority.pem)
+        assert known.reload_if_changed()
+        pair = await home.pair(scheme, tls=trust)
+        assert pair.visit.knock.certificate is not None
 
 
 async def test_a_certificate_is_told_at_the_door(
     house: Any, authority: Authority, tmp_path: Path, scheme: str
 ) -> None:
     made, trust = authority.issue(tmp_path)
-    async with house(roots=authority.pem) as home:
+    async with house(authorities=Authorities(authority.pem)) as home:
         pair = await home.pair(scheme, tls=trust)
         shown = pair.visit.knock.certificate
         assert shown is not None
@@ -155,15 +203,7 @@ async def test_a_bad_certificate_never_reaches_the_door(
     house: Any, authority: Authority, tmp_path: Path, scheme: str, recorder: Any
 ) -> None:
     _, trust = Authority().issue(tmp_path)
-    async with house(roots=authority.pem) as home:
-        try:
-            dialled = await dial(home.url(scheme), protocols=("moq-lite-05",), tls=trust)
-        except SessionLost:
-            pass  # WebTransport: there is no answer to the CONNECT
-        else:
-            home.dialled.append(dialled)
-            heard = recorder()
-            dialled.start(heard)
-            await heard.until(lambda: heard.lost)
+    async with house(authorities=Authorities(authority.pem)) as home:
+        await turned_away(home, scheme, trust, recorder())
         assert home.visits.empty()
         assert home.endpoint.sessions_total == 0

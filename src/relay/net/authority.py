@@ -28,11 +28,46 @@ class BadCertificate(Unauthorized):
     """A client certificate that nobody vouches for, or not for that, or not now."""
 
 
-def load_roots(files: Sequence[Path]) -> bytes | None:
-    """The authorities of all files as one PEM; ``None`` when no file is named.
+class Authorities:
+    """Who vouches for client certificates that are shown from now on."""
 
-    Raises `ConfigError`, one line, for a file that cannot be read or holds no certificate.
-    """
+    def __init__(self, pem: bytes, files: Sequence[Path] = ()) -> None:
+        """Usually made by `from_files`."""
+        self.pem = pem
+        """Certificates of all of them."""
+        self._files = files
+        self._seen: bytes | str = pem
+
+    @classmethod
+    def from_files(cls, files: Sequence[Path]) -> Authorities | None:
+        """The authorities in all these files; ``None`` when no file is named.
+
+        Raises `ConfigError`, one line, for a file that cannot be read or holds no certificate.
+        """
+        return cls(_load(files), files) if files else None
+
+    def reload_if_changed(self) -> bool:
+        """Look at the files again and answer whether others are believed now.
+
+        Raises `ConfigError` once per change for files that cannot be used; the old ones stay.
+        """
+        if not self._files:
+            return False
+        try:
+            found = _load(self._files)
+        except ConfigError as error:
+            if str(error) == self._seen:
+                return False
+            self._seen = str(error)
+            raise
+        self._seen = found
+        if found == self.pem:
+            return False
+        self.pem = found
+        return True
+
+
+def _load(files: Sequence[Path]) -> bytes:
     found: list[bytes] = []
     for file in files:
         try:
@@ -43,7 +78,7 @@ def load_roots(files: Sequence[Path]) -> bytes | None:
         except ValueError:
             raise ConfigError(f"server.tls.root: {file}: no PEM certificate in it") from None
         found.append(data)
-    return b"\n".join(found) if found else None
+    return b"\n".join(found)
 
 
 def examine(

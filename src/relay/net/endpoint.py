@@ -18,7 +18,7 @@ from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.packet import QuicHeader
 
 from relay.net import udp
-from relay.net.authority import BadCertificate, examine
+from relay.net.authority import Authorities, BadCertificate, examine
 from relay.net.codes import BAD_CERTIFICATE, CONNECTION_REFUSED
 from relay.net.connection import Application, Begin, Connection
 from relay.net.engine import Engine, configure
@@ -66,16 +66,16 @@ class Endpoint:
         certificates: Certificates | None,
         protocols: Sequence[str],
         on_error: OnError = log_error,
-        roots: bytes | None = None,
+        authorities: Authorities | None = None,
         share: Share = WHOLE,
     ) -> None:
         """``protocols`` are the identifiers spoken over raw QUIC, best first; HTTP/3 is added.
 
-        ``door`` and ``certificates`` are ``None`` for an endpoint that only dials. ``roots`` (PEM)
+        ``door`` and ``certificates`` are ``None`` for an endpoint that only dials. ``authorities``
         vouch for client certificates; without them nobody is asked for one. ``share`` are the
         connection ids that are ours where several processes have one port.
         """
-        self._roots = roots
+        self._authorities = authorities
         self.settings = settings
         self.share = share
         self.strays: Strays | None = None
@@ -215,8 +215,8 @@ class Endpoint:
     def _examine(self, connection: Connection) -> None:
         """Look at the client certificate, if there is one. Raises `BadCertificate`."""
         shown = connection.engine.peer_chain
-        if self._roots is not None and shown:
-            connection.certificate = examine(shown[0], shown[1:], self._roots)
+        if self._authorities is not None and shown:
+            connection.certificate = examine(shown[0], shown[1:], self._authorities.pem)
 
     def ended(self, connection: Connection) -> None:
         """Count it no longer."""
@@ -459,7 +459,7 @@ class Endpoint:
             made = configure(self.settings.limits, False, self._protocols)
             made.certificate, made.certificate_chain = pair.chain[0], list(pair.chain[1:])
             made.private_key = pair.key
-            made.cadata = self._roots
+            made.cadata = self._authorities.pem if self._authorities else None
             self._configured = (pair, made)
         return self._configured[1]
 

@@ -40,7 +40,7 @@ from relay.issuer import Issuer
 from relay.keyring import Change, Keyring
 from relay.model.origin import Origin
 from relay.net import udp
-from relay.net.authority import BadCertificate, load_roots
+from relay.net.authority import Authorities, BadCertificate
 from relay.net.endpoint import Endpoint
 from relay.net.local import DialledLocal, LocalTransport, listen_local
 from relay.net.steer import WHOLE
@@ -128,13 +128,14 @@ class Relay:
         station = Station(self.house.origin, settings.ingest, self.house.clock, wall)
         self.press = Press(self, station)
         self.sinks = open_sinks(settings, self.house, self._log)
+        self.authorities = Authorities.from_files(settings.server.tls.root)
         self.endpoint = Endpoint(
             self.door.answer,
             settings.endpoint,
             self.certificates,
             settings.server.versions,
             self._escaped,
-            load_roots(settings.server.tls.root),
+            self.authorities,
             share,
         )
         self.began = self.house.clock()
@@ -390,12 +391,22 @@ class Relay:
                 self.door.tick(now)
                 self.press.tick(now)
                 self.guard.tick(now)
-                if count % CERTIFICATE_BEATS == 0 and self.certificates.reload_if_changed():
-                    self.log.info("certificate reloaded", sha256=self.certificates.fingerprint)
-            except ConfigError as error:
-                self.log.error("certificate not reloaded, the old one stays", why=str(error))
+                if count % CERTIFICATE_BEATS == 0:
+                    self._reload_certificates()
             except Exception as error:  # one guest's trouble must not stop the clock for all
                 self._escaped(error)
+
+    def _reload_certificates(self) -> None:
+        try:
+            if self.certificates.reload_if_changed():
+                self.log.info("certificate reloaded", sha256=self.certificates.fingerprint)
+        except ConfigError as error:
+            self.log.error("certificate not reloaded, the old one stays", why=str(error))
+        try:
+            if self.authorities is not None and self.authorities.reload_if_changed():
+                self.log.info("authorities for client certificates reloaded")
+        except ConfigError as error:
+            self.log.error("authorities not reloaded, the old ones stay", why=str(error))
 
     async def serve(self, hurry: asyncio.Event, ready: Callable[[Relay], None]) -> None:
         """Run until `draining` is set, and stop in good order; ``hurry`` ends the waiting."""
