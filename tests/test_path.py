@@ -139,7 +139,13 @@ def test_what_an_address_means_is_under_what_it_has_literally(
     assert meant == plain or any(meant.is_under(p) or p.is_under(meant) for p in literal)
 
 
-@pytest.mark.parametrize("address", ["a%2Fb", "x/a%2fb", "a%", "%zz", "%FF", "%0A", "%E2%80%A8"])
+def test_an_escaped_slash_stays_in_its_segment() -> None:
+    assert named("x/a%2Fb%20c%2fd/%252F") == "x/a%2Fb c%2fd/%2F"
+
+
+@pytest.mark.parametrize(
+    "address", ["a%", "%zz", "%FF", "%0A", "x%2F%0A", "%C3%2F%A9", "%E2%80%A8"]
+)
 def test_what_an_address_cannot_mean(address: str) -> None:
     with pytest.raises(BadRequest):
         named(address, [Path(address)])

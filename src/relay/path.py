@@ -26,6 +26,8 @@ _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 _MALFORMED = re.compile("%(?![0-9A-Fa-f]{2})")
 
+_SLASH = re.compile("(%2[Ff])")
+
 _KEPT = "%/!$&'()*+,-.:;=@[\\]^_|~"
 """Characters beside letters and digits that stay as they are in the path of a URL."""
 
@@ -127,18 +129,22 @@ def named(address: str, literal: Iterable[Path] = ()) -> Path:
 
     Sessions are at the path that they dial, escapes and all, and so are the rights that are made
     for that: what the address has in common with one of ``literal``, down to its end or the
-    address's, is meant as it stands; of several the longest. Raises `BadRequest`.
+    address's, is meant as it stands; of several the longest. An escaped slash stays one: no segment
+    becomes two after it was decided about. Raises `BadRequest`.
     """
     segments = [each for each in address.split("/") if each]
-    plain = [unescaped(each) for each in segments]
-    if any("/" in each for each in plain):
-        raise BadRequest("an escaped slash (%2F) in a segment of a broadcast's path")
+    plain = [_in_one(each) for each in segments]
     kept = 0
     for prefix in literal:
         common = min(len(prefix.segments), len(segments))
         if list(prefix.segments[:common]) == segments[:common]:
             kept = max(kept, common)
     return Path("/".join(segments[:kept] + plain[kept:]))
+
+
+def _in_one(segment: str) -> str:
+    pieces = _SLASH.split(segment)  # at odd places what it was split at
+    return "".join([each if at % 2 else unescaped(each) for at, each in enumerate(pieces)])
 
 
 def covering(prefixes: Iterable[Path]) -> tuple[Path, ...]:

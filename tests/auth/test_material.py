@@ -48,7 +48,7 @@ def test_each_algorithm_is_its_own(keys: Keys) -> None:
         ({"kty": "EC", "crv": "P-256"}, "ES256"),
         ({"kty": "EC", "crv": "P-384"}, "ES384"),
         ({"kty": "OKP", "crv": "Ed25519"}, "EdDSA"),
-        ({"kty": "RSA"}, None),
+        ({"kty": "RSA"}, "RS256"),
         ({"kty": "oct"}, None),
         ({"kty": "EC", "crv": "P-521"}, None),
         ({"kty": "EC"}, None),

@@ -121,7 +121,7 @@ def test_a_track_name_may_be_escaped_and_a_broadcast_is_decided_about_escaped(ho
     assert house.asked[-1] == ("fetch", "/a%20b", "video/hd é", None)
 
 
-MALFORMED = ["a%2Fb", "a%2fb", "a%", "a%4", "a%zz", "a%FF", "%ED%A0%80", "a%0Ab", "%00", "%C2%85"]
+MALFORMED = ["a%", "a%4", "a%zz", "a%FF", "%ED%A0%80", "a%0Ab", "%00", "%C2%85"]
 
 
 @pytest.mark.parametrize("segment", MALFORMED)

@@ -298,7 +298,7 @@ def test_an_api_token_of_the_relays_own_stays_good_when_the_server_is_asked_agai
                 connect(url(relay, f"/demo?jwt={made}"), tls=TRUST) as client,
             ):
                 answer = await http.post(f"{internal}/sessions/revalidate")
-                assert answer.json() == {"sessions": 1}
+                assert len(answer.json()["ids"]) == 1
                 with pytest.raises(TimeoutError):
                     await asyncio.wait_for(asyncio.shield(client.lost), 1)
 

@@ -9,7 +9,7 @@ from starlette.convertors import Convertor, register_url_convertor
 from starlette.requests import Request
 
 from relay.errors import BadRequest, Unauthorized
-from relay.path import named
+from relay.path import unescaped
 
 
 class _Rest(Convertor[str]):
@@ -74,9 +74,10 @@ def asked(request: Request, path: str) -> tuple[str, str | None, str, str | None
     """What a decision about ``path`` takes: target, bearer, remote address, origin.
 
     The path is still escaped: what of it is meant as it stands depends on who asks. Raises
-    `BadRequest` where it can mean nothing.
+    `BadRequest` for escapes that mean nothing, whoever asks.
     """
-    named(path)
+    for segment in path.split("/"):
+        unescaped(segment)
     query = request.scope["query_string"].decode("latin-1")
     target = f"{path}?{query}" if query else path
     return target, bearer(request), remote(request), request.headers.get("origin")
