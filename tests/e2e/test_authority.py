@@ -210,6 +210,32 @@ def test_what_the_sidecar_takes_back_ends_the_session(
     asyncio.run(main())
 
 
+def test_what_the_sidecar_takes_back_ends_what_is_read_over_http(
+    running: Any, token: Callable[..., str], sidecar: Sidecar, folder: File
+) -> None:
+    more = '[web.http]\nlisten = "127.0.0.1:0"\n'
+
+    async def main() -> None:
+        async with running(more, RELAY.format(port=sidecar.port, contract="events")) as relay:
+            said: list[tuple[str, dict[str, Any]]] = []
+            relay.house.log = lambda event, **facts: said.append((event, facts))
+            web = "http://{}:{}".format(*relay.http_addresses[0])
+            async with httpx.AsyncClient(base_url=web, params={"jwt": token("demo")}) as http:
+                assert (await http.post("/publish/demo/x", json={})).is_success
+                async with asyncio.timeout(10), http.stream("GET", "/watch/demo/x") as reading:
+                    assert reading.status_code == 200
+                    (folder / "keys" / "e2e.jwk").unlink()
+                    assert "broken off" in (await reading.aread()).decode()
+            assert relay.door.authority.loans == set()
+            await relay.desk.scribe.flush()
+            found = await relay.desk.records.audit.entries(Query(action="revoke"))
+            assert [(each.reason, each.target) for each in found] == [("refused", "/demo")]
+            (told,) = [line for line in said if line[0] == "no longer granted"]
+            assert "127.0.0.1 refused: no_keys" in told[1]["why"]
+
+    asyncio.run(main())
+
+
 def test_a_session_that_ends_as_it_begins_is_not_asked_about() -> None:
     """Whatever it said while it was being decided on may end it before the lease's first turn."""
 

@@ -64,6 +64,11 @@ class Reader:
         self._ended = Ended(why)
         self.follower.end(self._ended)
 
+    def over(self, reason: str, why: str) -> None:
+        """Whoever lent the grant has taken it back, in a word and in a sentence."""
+        self.press.relay.house.log("no longer granted", id=self.id, reason=reason, why=why)
+        self.end(reason, ending(reason))
+
     async def frames(self) -> AsyncIterator[Any]:
         """Frames with the fields decrypted that the reader may see."""
         station = self.press.station
@@ -190,8 +195,9 @@ class Press:
 
     async def watch(self, admitted: Any, address: Address, start: int | None) -> Reader:
         """Frames of the broadcast at the grant's root."""
-        held, loan = admitted
-        rights: Grant = held.grant
+        held: Held = admitted[0]
+        loan: Loan | None = admitted[1]
+        rights = held.grant
         house, settings = self.relay.house, self.station.settings
         if len(self.readers) >= settings.max_watchers:
             raise LimitExceeded(f"at ingest.max_watchers ({settings.max_watchers})")
@@ -214,7 +220,7 @@ class Press:
         reader = Reader(self, held, follower, loan, tab)
         self.readers.add(reader)
         if loan is not None:
-            loan.begin(reader.change, lambda reason: reader.end(reason, ending(reason)))
+            loan.begin(reader.change, reader.over)
         follower.open()
         try:
             async with asyncio.timeout(self.relay.settings.web.limits.fetch_timeout):
