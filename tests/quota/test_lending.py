@@ -667,6 +667,19 @@ def test_what_somebody_held_who_died_is_free_before_a_successor_speaks() -> None
     assert isinstance(answer(office, 0)[0], OverQuota)
 
 
+def test_who_dies_while_others_give_something_up_for_it_is_lent_nothing() -> None:
+    office = Office(2, sessions=8)
+    fill(office, 0, 1)
+    for _ in range(8):
+        office.enter(1)
+    said, short = office.lender.hear(1, over_wire(office.borrowers[1].report(office.now)), 0.0)
+    assert list(office.lender.holders(1, short)) == [0]
+    office.lender.recalled(0, over_wire(office.borrowers[0].recall({A: ["sessions"]})))
+    office.lender.lost(1, office.borrowers[1].life)
+    office.lender.again(1, said, short)
+    assert office.lender.lent(A, "sessions") == 1
+
+
 def test_that_somebody_died_says_nothing_of_a_successor_that_has_spoken() -> None:
     office = Office(2, sessions=4)
     before = office.borrowers[1].life

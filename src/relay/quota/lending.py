@@ -167,6 +167,8 @@ class Lender:
 
     def again(self, worker: int, answer: Any, short: Short) -> None:
         """Lend what others gave up meanwhile, into the answer."""
+        if self._ended.get(worker) == self._turns[worker][0]:
+            return  # it died while they were asked
         limits = self._limits()
         for tenant, kinds in short.items():
             quota = limits.of(tenant)
