@@ -29,6 +29,13 @@ def test_price_is_ours_and_the_rest_is_dialled() -> None:
     assert parse("https://a").cost is None
 
 
+def test_what_is_said_beside_a_bare_host_is_not_part_of_a_path() -> None:
+    assert parse("a:4443?jwt=t&cost=2") == ("https://a:4443/", "https://a:4443/?jwt=t", 2)
+    assert parse("a/x?jwt=https://b").url == "https://a/x/?jwt=https%3A%2F%2Fb"
+    table = {"url": "a:4443", "token": "t", "cost": 2}
+    assert parse(written(table)) == parse("a:4443?jwt=t&cost=2")
+
+
 def test_a_token_of_its_own_wins() -> None:
     assert parse("https://a/?jwt=own").with_token("file") == "https://a/?jwt=own"
     assert parse("https://a/?x=1").with_token("file") == "https://a/?x=1&jwt=file"
@@ -114,6 +121,7 @@ def test_a_relay_may_be_a_table(table: dict[str, object], url: str) -> None:
         {"url": "https://a/?cost=2", "cost": 2},
         {"url": "https://a/?jwt=T", "token": "T"},
         {"url": "https://a/", "token": 5},
+        {"url": "https://a/#x", "token": "T"},
     ],
 )
 def test_a_table_that_is_no_relay(table: object) -> None:

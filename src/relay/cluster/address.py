@@ -63,8 +63,8 @@ def parse(text: str) -> Address:
     """
     if len(text) > MAX_ADDRESS:
         raise ConfigError(f"an address of more than {MAX_ADDRESS} characters")
-    whole = text if "://" in text else f"https://{text}/"
-    shown = text.partition("?")[0]
+    shown, mark, query = text.partition("?")
+    whole = text if "://" in shown else f"https://{shown}/{mark}{query}"
     if not text.isprintable() or " " in text:
         raise ConfigError(f"{shown!r} is no URL: it holds characters that none has")
     try:
@@ -101,6 +101,8 @@ def written(entry: Any) -> str:
         raise ConfigError("expected a URL, or a table with a url")
     if strange := sorted(set(entry) - {"url", "cost", "egress", "token"}):
         raise ConfigError(f"a relay has no {strange[0]!r}: expected url, cost, egress and token")
+    if "#" in url:
+        raise ConfigError("a URL with a #, behind which nothing is sent")
     cost, token = entry.get("cost"), entry.get("token") or ""
     price = 1 if cost is None else cost
     if any(type(each) is not int for each in (price, entry.get("egress", price))):
