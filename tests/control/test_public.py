@@ -13,6 +13,7 @@ from relay.control.public import public_app
 from relay.control.settings import PublicLimits
 from relay.errors import Forbidden, Lagged, NotFound, OverQuota, RelayError, Unroutable
 from relay.ingest.route import Declared, read
+from relay.path import MAX_LENGTH
 
 
 def ask(house, path, method="GET", limits=None, news=None, **options):
@@ -168,6 +169,14 @@ def test_a_listing_looks_last_below_a_path_that_was_dialled_with_its_escapes(hou
     assert (answer.status_code, answer.text) == (200, "")
     house.denies = {"/a%20b"}
     assert ask(house, "/announced/a%20b").status_code == 403
+
+
+def test_what_no_session_can_have_dialled_is_looked_for_once(house):
+    name = "%E4%B8%AD" * (MAX_LENGTH // 9 + 1)
+    answer = ask(house, f"/announced/{name}")
+    assert (answer.status_code, answer.text) == (200, "")
+    house.error = NotFound("nothing there")
+    assert ask(house, f"/fetch/{name}/video").status_code == 404
 
 
 def test_a_track_name_that_is_not_utf8_is_malformed(house):

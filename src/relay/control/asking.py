@@ -9,7 +9,7 @@ from starlette.convertors import Convertor, register_url_convertor
 from starlette.requests import Request
 
 from relay.errors import BadRequest, Unauthorized
-from relay.path import unescaped
+from relay.path import MAX_LENGTH, unescaped
 
 
 class _Rest(Convertor[str]):
@@ -67,7 +67,9 @@ def readings(path: str) -> tuple[str, ...]:
     It is a broadcast's without the escapes; where there is none, that of a session that dialled
     the path with them. Each is decided about by itself.
     """
-    return (path, path.replace("%", "%25")) if "%" in path else (path,)
+    if "%" not in path or len(path) > MAX_LENGTH:  # no session can have dialled such a one
+        return (path,)
+    return path, path.replace("%", "%25")
 
 
 def asked(request: Request, path: str) -> tuple[str, str | None, str, str | None]:
