@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path as File
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -232,6 +233,31 @@ def test_what_the_sidecar_takes_back_ends_what_is_read_over_http(
             assert [(each.reason, each.target) for each in found] == [("refused", "/demo")]
             (told,) = [line for line in said if line[0] == "no longer granted"]
             assert "127.0.0.1 refused: no_keys" in told[1]["why"]
+
+    asyncio.run(main())
+
+
+def test_an_error_about_one_session_does_not_end_the_relay(
+    running: Any, token: Callable[..., str], sidecar: Sidecar
+) -> None:
+    async def main() -> None:
+        async with running(base=RELAY.format(port=sidecar.port, contract="events")) as relay:
+            welcome, ask = f"/demo?jwt={token('demo')}", relay.authority.ask
+            said: list[BaseException] = []
+            relay.log = SimpleNamespace(error=lambda event, **facts: said.append(facts["exc_info"]))
+
+            async def failing(*args: Any) -> Any:
+                raise LookupError("nobody thought of this")
+
+            relay.authority.ask = failing
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(1), connect(url(relay, welcome), tls=TRUST):
+                    pass
+            assert [type(error) for error in said] == [LookupError]
+            relay.authority.ask = ask
+            async with connect(url(relay, welcome), tls=TRUST) as client:
+                assert not client.lost.done()
+            relay.log = SimpleNamespace(info=lambda *args, **facts: None)
 
     asyncio.run(main())
 

@@ -6,7 +6,7 @@ A client of our own takes some of them as well. This module must not know the re
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from relay.config import Settings
@@ -40,3 +40,13 @@ def load_certificates(settings: Settings) -> Certificates:
         except ConfigError as error:
             raise ConfigError(f"server.tls: {error}") from None
     return Certificates.generated(tls.generate or LAPTOP)
+
+
+async def contained(
+    work: Coroutine[Any, Any, None], escaped: Callable[[BaseException], None]
+) -> None:
+    """What is done for one session: an error that nobody foresaw must not end those of others."""
+    try:
+        await work
+    except Exception as error:
+        escaped(error)

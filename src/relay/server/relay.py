@@ -61,7 +61,7 @@ from relay.server.listeners import Faces, open_sockets
 from relay.server.log import LEVELS
 from relay.server.metrics import Lag
 from relay.server.outlets import open_sinks
-from relay.server.parts import draw_id, load_certificates, transcode
+from relay.server.parts import contained, draw_id, load_certificates, transcode
 from relay.server.post import Post, common_store
 from relay.server.press import Press
 from relay.server.shares import Shares
@@ -235,8 +235,8 @@ class Relay:
                 tasks.create_task(listener.serve())
             for listener in self._listeners:
                 await listener.started.wait()
-            self.door.spawn = tasks.create_task
-            self._ask_elsewhere(tasks, closing)
+            self.door.spawn = lambda work: tasks.create_task(contained(work, self._escaped))
+            self._ask_elsewhere(closing)
             links = self._join_cluster(tasks, closing)
             await self._join_crew(closing)
             work = [self._tick(), self.desk.run(), self.keyring.run(), *links]
@@ -317,7 +317,7 @@ class Relay:
         """Another worker has dialled us."""
         self.cluster.receive(DialledLocal(transport, LITE_NEAR.identifier))
 
-    def _ask_elsewhere(self, tasks: asyncio.TaskGroup, closing: contextlib.AsyncExitStack) -> None:
+    def _ask_elsewhere(self, closing: contextlib.AsyncExitStack) -> None:
         """Have an authorization server decide, where one is configured."""
         auth, tls = self.settings.auth, self.settings.client.tls
         if auth.url is None:
@@ -326,7 +326,7 @@ class Relay:
         closing.push_async_callback(link.close)
         client = AuthClient(link, auth.contract, auth, self.wall)
         node = self.settings.cluster.node or socket.gethostname()
-        self.authority = Authority(client, node, self.wall, tasks.create_task)
+        self.authority = Authority(client, node, self.wall, self.door.spawn)
         self.door.authority = self.authority
 
     async def _open_records(self, closing: contextlib.AsyncExitStack) -> None:
