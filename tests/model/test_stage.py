@@ -798,3 +798,16 @@ def test_a_publisher_is_as_old_as_the_first_process_says(fakes, origin):
     assert [way.since for way in origin.find(B).ways] == [10.0, 10.0]
     told(origin, fakes, 8, 15.0, 22.0)
     assert origin.find(B).identity == 8
+
+
+@pytest.mark.parametrize("newest", range(100, 104))
+def test_a_dispute_in_one_process_does_not_divide_them(fakes, newest):
+    """As where a publisher came again and again, and its sessions before were not over yet."""
+    ours, theirs = Origin(1), Origin(2)
+    for count in range(6):
+        ours.announce(B, fakes.Source(), (20 + count,), 10.0 + count / 2)
+    on_air = ours.find(B)
+    told(theirs, fakes, on_air.identity, on_air.since, 13.0)
+    theirs.announce(B, fakes.Source(), (newest,), 20.0)
+    told(ours, fakes, newest, 20.0, 20.01)
+    assert ours.find(B).identity == theirs.find(B).identity == newest

@@ -77,12 +77,7 @@ class Stage:
         fresh.add_route(route)
         if current is not None and current.routes:
             keeps_own = self._origin.keeps_own and not current.routes[0].hops and route.hops
-            is_older = route.price.since and self._came_before(fresh, current)
-            if (
-                keeps_own
-                or is_older
-                or self._dispute.prefers(current.identity, fresh.identity, now)
-            ):
+            if keeps_own or self._stays(current, fresh, route.price.since > 0, now):
                 self._park(fresh)
                 return
             self._dispute.note(now)
@@ -185,6 +180,12 @@ class Stage:
             self._show()
         else:
             self._leave(old, error, now)
+
+    def _stays(self, current: Broadcast, fresh: Broadcast, is_dated: bool, now: float) -> bool:
+        """Whether who is on air stays there although another has come."""
+        if is_dated:  # the other process goes by that as well, and knows nothing of disputes here
+            return self._came_before(fresh, current)
+        return self._dispute.prefers(current.identity, fresh.identity, now)
 
     def _came_before(self, one: Broadcast, other: Broadcast) -> bool:
         """Whether one publisher is older than another, as every process of the relay sees it."""
