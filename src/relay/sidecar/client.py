@@ -93,6 +93,8 @@ class AuthClient:
     async def _ask(self, inquiry: Inquiry, facts: Facts) -> Admission:
         try:
             path = read_path(inquiry.path)
+            if "?" in path:  # of an HTTP address; a server would take it for another, with a query
+                raise Refusal("bad_path", f"a question mark in {quoted('/' + path)}")
             steps = (Step("path", True, f"connects to {quoted('/' + path)}"),)
             if self._contract == "events":
                 return await self._post(inquiry, path, steps, facts)
