@@ -88,7 +88,9 @@ def test_what_is_newer_and_not_built_is_said_and_stops_nothing(folder, dotted, v
         assert any("not built here, ignored" in line for line in loaded.warnings)
 
 
-@pytest.mark.parametrize("flag", ["--cluster-lan", "--connect-once", "--runtime-pin"])
+@pytest.mark.parametrize(
+    "flag", ["--cluster-lan", "--connect-once", "--runtime-pin", "--tls-system-roots"]
+)
 def test_a_newer_switch_does_not_take_the_next_word_for_its_value(flag: str) -> None:
     found = find(flag)
     assert found is not None

@@ -44,13 +44,16 @@ def _spelled(dotted: str) -> str:
     return "--" + dotted.replace(".", "-").replace("_", "-")
 
 
+def _is_switch(name: str) -> bool:
+    if names.is_unbuilt(name):
+        return name.rpartition(".")[2] in _SWITCHES
+    return names.TYPES.get(names.canonical(name)) is bool
+
+
 def _known() -> dict[str, Flag]:
     named = {_spelled(name): name for name in names.spellings()}
     named |= {_spelled(name): setting for name, setting in (_ALIASES | names.SHORT).items()}
-    return {
-        flag: Flag(name, names.TYPES.get(names.canonical(name)) is bool)
-        for flag, name in named.items()
-    }
+    return {flag: Flag(name, _is_switch(name)) for flag, name in named.items()}
 
 
 _KNOWN = _known()
@@ -61,7 +64,7 @@ def find(flag: str) -> Flag | None:
     if flag in _KNOWN:
         return _KNOWN[flag]
     name = names.unbuilt(flag, _spelled, "-")
-    return None if name is None else Flag(name, name.rpartition(".")[2] in _SWITCHES)
+    return None if name is None else Flag(name, _is_switch(name))
 
 
 class WithSettings(click.Command):
