@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from relay.control.asking import Asked
 from relay.errors import NotFound, Unauthorized
 
 
@@ -77,10 +78,9 @@ class CardboardHouse:
             raise self.error
         return {"publish": [""], "subscribe": [], "expires": None}
 
-    async def decide(
-        self, target: str, bearer: str | None, remote: str, origin: str | None
-    ) -> Answer:
-        self.asked.append(("decide", target, bearer, origin))
+    async def decide(self, asked: Asked) -> Answer:
+        target = asked.target
+        self.asked.append(("decide", target, asked.bearer, asked.origin))
         if target in self.denies:
             return Answer(False, 403)
         return Answer(self.verdict.ok, self.verdict.status, self.verdict.denial_id, target)

@@ -102,6 +102,19 @@ def test_a_session_that_dialled_deeper_than_its_rights_say_is_found_too(running:
     asyncio.run(main())
 
 
+def test_an_address_that_may_mean_two_paths_counts_once(running: Any) -> None:
+    async def main() -> None:
+        for number, route in enumerate(("announced", "routes", "fetch", "watch")):
+            quota = "[quotas.tenants.anon]\nsessions_per_second = 1\n"
+            async with running(quota) as relay, face(relay, "") as web:
+                answer = await web.get(f"/{route}/anon/my%20cam/t")
+                assert answer.status_code == (200 if number < 2 else 404), route
+                refused = await web.get(f"/{route}/anon/my%20cam/t")
+                assert refused.status_code == 429, route
+
+    asyncio.run(main())
+
+
 def test_no_escape_leads_out_of_what_a_token_is_for(
     running: Any, token: Callable[..., str]
 ) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import parse_qs
 
 from starlette.convertors import Convertor, register_url_convertor
@@ -72,17 +72,30 @@ def readings(path: str) -> tuple[str, ...]:
     return path, path.replace("%", "%25")
 
 
-def asked(request: Request, path: str) -> tuple[str, str | None, str, str | None]:
-    """What a decision about ``path`` takes: target, bearer, remote address, origin.
+class Asked(NamedTuple):
+    """What a decision about an address takes."""
 
-    The path is still escaped: what of it is meant as it stands depends on who asks. Raises
-    `BadRequest` for escapes that mean nothing, whoever asks.
-    """
+    target: str
+    """Path and query, still escaped: what of it is meant as it stands depends on who asks."""
+    bearer: str | None
+    remote: str
+    origin: str | None
+    again: bool
+    """Whether the same request has been decided about before, for what else its address means: it
+    counts against quotas once."""
+
+
+def asked(request: Request, path: str) -> Asked:
+    """What a decision about ``path`` takes. Raises `BadRequest` for escapes that mean nothing,
+    whoever asks."""
     for segment in path.split("/"):
         unescaped(segment)
     query = request.scope["query_string"].decode("latin-1")
     target = f"{path}?{query}" if query else path
-    return target, bearer(request), remote(request), request.headers.get("origin")
+    again = getattr(request.state, "was_asked", False)
+    request.state.was_asked = True
+    origin = request.headers.get("origin")
+    return Asked(target, bearer(request), remote(request), origin, again)
 
 
 def parameter(request: Request, name: str) -> str | None:

@@ -23,7 +23,7 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
 from relay.control.admin.explaining import Office, explain_routes
-from relay.control.asking import asked, bearer, below, parameter, raw_path, readings, remote
+from relay.control.asking import Asked, asked, bearer, below, parameter, raw_path, readings, remote
 from relay.control.credentials import Desk, credential_routes
 from relay.control.problems import Problem, problem
 from relay.control.publish import Press, publish_routes
@@ -104,10 +104,8 @@ class House(Desk, Office, Protocol):
     def certificate_hash(self) -> str:
         """Lower-case hex SHA-256 of the certificate that new QUIC connections get."""
 
-    async def decide(
-        self, target: str, bearer: str | None, remote: str, origin: str | None
-    ) -> Verdict:
-        """May somebody see the path of ``target`` (path and query as dialled)?"""
+    async def decide(self, asked: Asked) -> Verdict:
+        """May somebody see the path that is asked for?"""
 
     def announced(self, grant: Any) -> Sequence[str]:
         """Every broadcast the grant may see, relative to the grant's root."""
@@ -226,7 +224,7 @@ class _Denied(Refused):
 
 async def _admit(house: House, request: Request, path: str) -> Any:
     """The grant for ``path``, decided as if a session had dialled it. Raises `_Denied`."""
-    verdict = await house.decide(*asked(request, path))
+    verdict = await house.decide(asked(request, path))
     if not verdict.ok:
         raise _Denied(verdict)
     return verdict.grant

@@ -14,7 +14,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from relay.control.asking import asked, below, parameter
+from relay.control.asking import Asked, asked, below, parameter
 from relay.control.credentials import Face
 from relay.control.problems import Denied, Problem, problem
 from relay.errors import RelayError
@@ -26,7 +26,7 @@ class Press(Protocol):
     def place(self, path: str, track: str | None) -> tuple[str, Any]:
         """The broadcast that an address means, and the address. Raises `BadRequest`."""
 
-    async def admit(self, asked: tuple[Any, ...], publishes: bool) -> tuple[int, str, Any]:
+    async def admit(self, asked: Asked, publishes: bool) -> tuple[int, str, Any]:
         """The decision for that broadcast: status (200 = yes), id of a refusal, grant."""
 
     async def publish(

@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from relay.control.asking import asked, below, readings
+from relay.control.asking import Asked, asked, below, readings
 from relay.control.credentials import Face
 from relay.control.problems import Denied, problem
 from relay.errors import RelayError
@@ -17,7 +17,7 @@ from relay.errors import RelayError
 class Map(Protocol):
     """What this route may ask of the relay."""
 
-    async def routes(self, asked: tuple[Any, ...]) -> tuple[int, str, dict[str, Any]]:
+    async def routes(self, asked: Asked) -> tuple[int, str, dict[str, Any]]:
         """Status (200 = yes) and id of the decision, and what the caller may see."""
 
 

@@ -16,7 +16,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from relay.control.asking import asked, below, parameter, readings
+from relay.control.asking import Asked, asked, below, parameter, readings
 from relay.control.credentials import Face
 from relay.control.problems import Denied, Problem, problem
 from relay.errors import RelayError, Unroutable
@@ -41,7 +41,7 @@ class Lookout(Protocol):
     def place(self, path: str, track: str | None) -> tuple[str, Any]:
         """The broadcast that an address means, and the address. Raises `BadRequest`."""
 
-    async def admit(self, asked: tuple[Any, ...], publishes: bool) -> tuple[int, str, Any]:
+    async def admit(self, asked: Asked, publishes: bool) -> tuple[int, str, Any]:
         """The decision for that broadcast: status (200 = yes), id of a refusal, grant."""
 
     async def watch(self, grant: Any, address: Any, start: int | None) -> Reading:

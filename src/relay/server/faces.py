@@ -20,6 +20,7 @@ from relay.auth.grant import Grant
 from relay.auth.issue import read_wish
 from relay.auth.needs import needs
 from relay.auth.reason import Refusal
+from relay.control.asking import Asked
 from relay.errors import Forbidden, NotFound, Unroutable
 from relay.model.board import Way
 from relay.path import ROOT, Path
@@ -73,20 +74,18 @@ class Face:
         """SHA-256 of the certificate that new QUIC connections get."""
         return self.relay.certificates.fingerprint
 
-    async def decide(
-        self, target: str, bearer: str | None, remote: str, origin: str | None
-    ) -> Verdict:
+    async def decide(self, asked: Asked) -> Verdict:
         """The same decision as for a session."""
         request = Request(
-            target=target,
-            bearer=bearer,
+            target=asked.target,
+            bearer=asked.bearer,
             transport="http",
-            origin=origin,
+            origin=asked.origin,
             publishes=False,
             is_address=True,
         )
-        verdict = Verdict(await self.relay.door.consider(request, remote))
-        if verdict.grant is not None:
+        verdict = Verdict(await self.relay.door.consider(request, asked.remote))
+        if verdict.grant is not None and not asked.again:
             await arrive(self.relay.house, verdict.grant.tenant)
         return verdict
 

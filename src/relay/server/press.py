@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from relay.auth.decide import Request
 from relay.auth.grant import Grant
+from relay.control.asking import Asked
 from relay.errors import Forbidden, LimitExceeded, Unroutable
 from relay.ingest.cipher import decrypt_frame, owner_of
 from relay.ingest.route import Address
@@ -149,9 +150,9 @@ class Press:
         address = self.station.address(path, track)
         return address.broadcast, address
 
-    async def admit(self, asked: tuple[Any, ...], publishes: bool) -> tuple[int, str, Any]:
+    async def admit(self, asked: Asked, publishes: bool) -> tuple[int, str, Any]:
         """The same decision as for a session that connects to the broadcast."""
-        target, bearer, remote, origin = asked
+        target, bearer, remote, origin, again = asked
         request = Request(
             target=target,
             bearer=bearer,
@@ -176,7 +177,8 @@ class Press:
             house.audit("deny", grant=grant, id=id, remote=remote, **told)
             return 403, id, None
         held = self.relay.door.hold(grant, judgement.id, remote)
-        await arrive(self.relay.house, grant.tenant, PUBLISHING if publishes else ())
+        if not again:
+            await arrive(self.relay.house, grant.tenant, PUBLISHING if publishes else ())
         self.relay.door.require(held)
         return 200, "", (held, judgement.loan)
 
@@ -262,9 +264,9 @@ class Press:
         for reader in tuple(self.readers):
             reader.end("the relay is stopping")
 
-    async def routes(self, asked: tuple[Any, ...]) -> tuple[int, str, dict[str, Any]]:
+    async def routes(self, asked: Asked) -> tuple[int, str, dict[str, Any]]:
         """What there is below the path, as far as the grant covers it."""
-        target, bearer, remote, origin = asked
+        target, bearer, remote, origin, again = asked
         request = Request(
             target=target, bearer=bearer, transport="http", origin=origin, is_address=True
         )
@@ -272,7 +274,8 @@ class Press:
         grant = judgement.grant
         if grant is None:
             return judgement.decision.status, judgement.id, {}
-        await arrive(self.relay.house, grant.tenant)
+        if not again:
+            await arrive(self.relay.house, grant.tenant)
         return 200, "", self.seen(grant)
 
     def seen(self, grant: Grant) -> dict[str, Any]:
