@@ -36,7 +36,8 @@ class Authorities:
         self.pem = pem
         """Certificates of all of them."""
         self._files = files
-        self._seen: bytes | str = pem
+        self._seen: list[bytes] | str = []
+        """What the files held at the last look, or why they could not be read."""
 
     @classmethod
     def from_files(cls, files: Sequence[Path]) -> Authorities | None:
@@ -44,41 +45,46 @@ class Authorities:
 
         Raises `ConfigError`, one line, for a file that cannot be read or holds no certificate.
         """
-        return cls(_load(files), files) if files else None
+        if not files:
+            return None
+        made = cls(b"", files)
+        made.reload_if_changed()
+        return made
 
     def reload_if_changed(self) -> bool:
         """Look at the files again and answer whether others are believed now.
 
         Raises `ConfigError` once per change for files that cannot be used; the old ones stay.
         """
-        if not self._files:
-            return False
+        before = self._seen
         try:
-            found = _load(self._files)
+            self._seen = found = [_read(file) for file in self._files]
         except ConfigError as error:
-            if str(error) == self._seen:
-                return False
             self._seen = str(error)
-            raise
-        self._seen = found
-        if found == self.pem:
+            if self._seen != before:
+                raise
             return False
-        self.pem = found
-        return True
+        if found == before:
+            return False
+        for file, data in zip(self._files, found, strict=True):
+            _require_certificates(file, data)
+        pem = b"\n".join(found)
+        is_other, self.pem = pem != self.pem, pem
+        return is_other
 
 
-def _load(files: Sequence[Path]) -> bytes:
-    found: list[bytes] = []
-    for file in files:
-        try:
-            data = file.read_bytes()
-            x509.load_pem_x509_certificates(data)
-        except OSError as error:
-            raise ConfigError(f"server.tls.root: {file}: {error.strerror}") from None
-        except ValueError:
-            raise ConfigError(f"server.tls.root: {file}: no PEM certificate in it") from None
-        found.append(data)
-    return b"\n".join(found)
+def _read(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"server.tls.root: {file}: {error.strerror}") from None
+
+
+def _require_certificates(file: Path, data: bytes) -> None:
+    try:
+        x509.load_pem_x509_certificates(data)
+    except ValueError:
+        raise ConfigError(f"server.tls.root: {file}: no PEM certificate in it") from None
 
 
 def examine(
