@@ -59,21 +59,21 @@ class Stage:
 
     def enter(self, route: Route, now: float) -> None:
         """A route joins its publisher's broadcast, or brings a new one that takes the path."""
-        current = self.on_air
+        current, since = self.on_air, route.price.since or now
         if current is not None and _same(current, route):
             self._linger.clear()
             before = current.routes[:1]
-            current.since = min(current.since, route.price.since or now)
+            current.since = min(current.since, since)
             current.add_route(route)
             self._ranked(current, before, now)
             self._show()
             return
         for broadcast in self.parked:
             if _same(broadcast, route):
-                broadcast.since = min(broadcast.since, route.price.since or now)
+                broadcast.since = min(broadcast.since, since)
                 broadcast.add_route(route)
                 return
-        fresh = self._new(route.identity, route.price.since or now)
+        fresh = self._new(route.identity, since)
         fresh.add_route(route)
         if current is not None and current.routes:
             keeps_own = self._origin.keeps_own and not current.routes[0].hops and route.hops

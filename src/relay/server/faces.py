@@ -64,6 +64,19 @@ class Verdict:
         return self.judgement.grant
 
 
+def request_of(asked: Asked, *, publishes: bool = True, subscribes: bool = True) -> Request:
+    """What is to be decided about an HTTP address, for these two roles."""
+    return Request(
+        target=asked.target,
+        bearer=asked.bearer,
+        transport="http",
+        origin=asked.origin,
+        publishes=publishes,
+        subscribes=subscribes,
+        is_address=True,
+    )
+
+
 class Face:
     """What the HTTP faces may ask of the relay."""
 
@@ -76,14 +89,7 @@ class Face:
 
     async def decide(self, asked: Asked) -> Verdict:
         """The same decision as for a session."""
-        request = Request(
-            target=asked.target,
-            bearer=asked.bearer,
-            transport="http",
-            origin=asked.origin,
-            publishes=False,
-            is_address=True,
-        )
+        request = request_of(asked, publishes=False)
         verdict = Verdict(await self.relay.door.consider(request, asked.remote))
         if verdict.grant is not None and not asked.again:
             await arrive(self.relay.house, verdict.grant.tenant)

@@ -11,7 +11,6 @@ import secrets
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from relay.auth.decide import Request
 from relay.auth.grant import Grant
 from relay.control.asking import Asked
 from relay.errors import Forbidden, LimitExceeded, Unroutable
@@ -23,7 +22,7 @@ from relay.model.track import Demand
 from relay.path import ROOT
 from relay.peer.judgement import Held, Loan, ending
 from relay.quota import Account, Tab
-from relay.server.faces import Face
+from relay.server.faces import Face, request_of
 from relay.server.shares import arrive, known
 
 if TYPE_CHECKING:
@@ -152,16 +151,8 @@ class Press:
 
     async def admit(self, asked: Asked, publishes: bool) -> tuple[int, str, Any]:
         """The same decision as for a session that connects to the broadcast."""
-        target, bearer, remote, origin, again = asked
-        request = Request(
-            target=target,
-            bearer=bearer,
-            transport="http",
-            origin=origin,
-            publishes=publishes,
-            subscribes=not publishes,
-            is_address=True,
-        )
+        remote = asked.remote
+        request = request_of(asked, publishes=publishes, subscribes=not publishes)
         judgement = await self.relay.door.consider(request, remote)
         grant = judgement.grant
         if grant is None:
@@ -169,7 +160,7 @@ class Press:
         said = grant.may_publish("") if publishes else grant.may_subscribe("")
         if not said:
             id = secrets.token_hex(6)
-            path = target.partition("?")[0][:256]
+            path = request.dialled[:256]
             why = "the grant lies below the broadcast that is named"
             house, word = self.relay.house, "no_access"
             house.log("refused", id=id, status=403, reason=word, why=why, path=path)
@@ -177,7 +168,7 @@ class Press:
             house.audit("deny", grant=grant, id=id, remote=remote, **told)
             return 403, id, None
         held = self.relay.door.hold(grant, judgement.id, remote)
-        if not again:
+        if not asked.again:
             await arrive(self.relay.house, grant.tenant, PUBLISHING if publishes else ())
         self.relay.door.require(held)
         return 200, "", (held, judgement.loan)
@@ -266,15 +257,11 @@ class Press:
 
     async def routes(self, asked: Asked) -> tuple[int, str, dict[str, Any]]:
         """What there is below the path, as far as the grant covers it."""
-        target, bearer, remote, origin, again = asked
-        request = Request(
-            target=target, bearer=bearer, transport="http", origin=origin, is_address=True
-        )
-        judgement = await self.relay.door.consider(request, remote)
+        judgement = await self.relay.door.consider(request_of(asked), asked.remote)
         grant = judgement.grant
         if grant is None:
             return judgement.decision.status, judgement.id, {}
-        if not again:
+        if not asked.again:
             await arrive(self.relay.house, grant.tenant)
         return 200, "", self.seen(grant)
 
