@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from relay.client import connect
+from relay.client import Client, connect
 from relay.model.track import TrackInfo
 from relay.net.dial import DialTls
 
@@ -23,6 +23,19 @@ def face(relay: Any, token: str) -> httpx.AsyncClient:
     headers = {"authorization": f"Bearer {token}"} if token else {}
     url = f"http://127.0.0.1:{relay.http_addresses[0][1]}"
     return httpx.AsyncClient(base_url=url, headers=headers, timeout=20.0)
+
+
+async def put_on_air(
+    client: Client, name: str, payload: bytes, web: httpx.AsyncClient, address: str
+) -> None:
+    """Publish one frame in a track ``t``, and wait until something is announced at an address."""
+    track = client.create_broadcast(name).create_track("t", TrackInfo())
+    track.append_group()
+    track.write_frame(payload, 0)
+    track.finish_group()
+    async with asyncio.timeout(20):
+        while not (await web.get(address)).text:
+            await asyncio.sleep(0.02)
 
 
 async def first_event(web: httpx.AsyncClient, address: str) -> str:
@@ -47,13 +60,7 @@ def test_who_may_publish_at_a_url_is_read_below_it(
         async with running() as relay, face(relay, jwt) as web:
             url = f"https://127.0.0.1:{relay.quic_address[1]}/{dialled}?jwt={jwt}"
             async with connect(url, tls=TRUST) as client:
-                track = client.create_broadcast(NAME).create_track("t", TrackInfo())
-                track.append_group()
-                track.write_frame(b"21.5", 0)
-                track.finish_group()
-                async with asyncio.timeout(20):
-                    while not (await web.get(f"/announced/{dialled}/my%20cam")).text:
-                        await asyncio.sleep(0.02)
+                await put_on_air(client, NAME, b"21.5", web, f"/announced/{dialled}/my%20cam")
                 listed = await web.get(f"/announced/{dialled}/my%20cam")
                 assert listed.text.splitlines() == ["é 100%?#"]
                 routes = await web.get(f"/routes/{dialled}/my%20cam")
@@ -87,13 +94,7 @@ def test_a_session_that_dialled_deeper_than_its_rights_say_is_found_too(running:
         async with running() as relay, face(relay, "") as web:
             url = f"https://127.0.0.1:{relay.quic_address[1]}/anon/my%20room"
             async with connect(url, tls=TRUST) as client:
-                track = client.create_broadcast("cam").create_track("t", TrackInfo())
-                track.append_group()
-                track.write_frame(b"1", 0)
-                track.finish_group()
-                async with asyncio.timeout(20):
-                    while not (await web.get("/announced/anon/my%20room")).text:
-                        await asyncio.sleep(0.02)
+                await put_on_air(client, "cam", b"1", web, "/announced/anon/my%20room")
                 for room in ("my%20room", "my%2520room"):
                     assert (await web.get(f"/routes/anon/{room}")).json()["announced"] == ["cam"]
                     assert (await web.get(f"/fetch/anon/{room}/cam/t")).content == b"1"

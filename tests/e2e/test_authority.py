@@ -188,6 +188,16 @@ def test_there_are_no_tickets_where_a_server_decides(
     asyncio.run(main())
 
 
+async def require_taken_back(relay: Any, said: list[tuple[str, dict[str, Any]]]) -> None:
+    """The one grant of the server's is over, and audit log and log tell why."""
+    assert relay.door.authority.loans == set()
+    await relay.desk.scribe.flush()
+    found = await relay.desk.records.audit.entries(Query(action="revoke"))
+    assert [(each.reason, each.target) for each in found] == [("refused", "/demo")]
+    (told,) = [line for line in said if line[0] == "no longer granted"]
+    assert "127.0.0.1 refused: no_keys" in told[1]["why"]
+
+
 def test_what_the_sidecar_takes_back_ends_the_session(
     running: Any, token: Callable[..., str], sidecar: Sidecar, folder: File
 ) -> None:
@@ -201,12 +211,7 @@ def test_what_the_sidecar_takes_back_ends_the_session(
                 (folder / "keys" / "e2e.jwk").unlink()
                 reason = await asyncio.wait_for(asyncio.shield(client.lost), 8)
                 assert "refused" in reason
-            assert relay.door.authority.loans == set()
-            await relay.desk.scribe.flush()
-            found = await relay.desk.records.audit.entries(Query(action="revoke"))
-            assert [(each.reason, each.target) for each in found] == [("refused", "/demo")]
-            (told,) = [line for line in said if line[0] == "no longer granted"]
-            assert "127.0.0.1 refused: no_keys" in told[1]["why"]
+            await require_taken_back(relay, said)
 
     asyncio.run(main())
 
@@ -227,12 +232,7 @@ def test_what_the_sidecar_takes_back_ends_what_is_read_over_http(
                     assert reading.status_code == 200
                     (folder / "keys" / "e2e.jwk").unlink()
                     assert "broken off" in (await reading.aread()).decode()
-            assert relay.door.authority.loans == set()
-            await relay.desk.scribe.flush()
-            found = await relay.desk.records.audit.entries(Query(action="revoke"))
-            assert [(each.reason, each.target) for each in found] == [("refused", "/demo")]
-            (told,) = [line for line in said if line[0] == "no longer granted"]
-            assert "127.0.0.1 refused: no_keys" in told[1]["why"]
+            await require_taken_back(relay, said)
 
     asyncio.run(main())
 
