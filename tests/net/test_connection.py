@@ -14,6 +14,7 @@ class Heard:
     """An engine that has heard this."""
 
     is_settled = True
+    heard_more = wants_streams = wants_room = False
 
     def __init__(self, *events: QuicEvent) -> None:
         self.events = list(events)
@@ -77,3 +78,25 @@ def test_what_is_no_data_comes_after_the_data_before_it() -> None:
     connection.application = application = Told()  # type: ignore[assignment]
     connection.take_events()
     assert application.said == [(A, b"a", False), (B, 5), (A, b"b", True)]
+
+
+@pytest.mark.parametrize(
+    ("stream", "news", "is_due"),
+    [
+        (2, {}, False),  # a group's bytes: whoever has something to say because of them says so
+        (3, {}, False),
+        (0, {}, True),
+        (1, {}, True),
+        (2, {"heard_more": True}, True),
+        (2, {"wants_streams": True}, True),
+        (2, {"wants_room": True}, True),
+        (None, {}, True),
+    ],
+)
+def test_who_only_hears_groups_is_not_asked_for_more(stream, news, is_due) -> None:
+    engine = Heard(*([StreamDataReceived(b"a", True, stream)] if stream is not None else []))
+    vars(engine).update(news)
+    connection = Connection(None, engine, None, (), None)  # type: ignore[arg-type]
+    connection.application = Told()  # type: ignore[assignment]
+    connection.take_events()
+    assert connection.is_due == is_due

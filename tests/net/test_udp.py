@@ -48,13 +48,18 @@ def send(request: pytest.FixtureRequest):
     return built(request.param, udp.writer, udp.send)
 
 
+def datagrams(found: udp.Received) -> list[bytes]:
+    """What came, whoever sent it."""
+    return [data for _, some in found[0] for data in some]
+
+
 def test_what_is_sent_is_received_up_to_the_limit(pair, receive, send) -> None:
     one, two = pair
     for data in (b"a", b"b", b"c"):
         assert send(one, data, 1, two.getsockname()) == 1
-    assert [data for data, _ in receive(two, 2)[0]] == [b"a", b"b"]
-    assert receive(two, 5) == ([(b"c", one.getsockname())], 0)
-    assert receive(two, 5) == ([], 0)
+    assert datagrams(receive(two, 2, 8)) == [b"a", b"b"]
+    assert receive(two, 5, 8) == ([(one.getsockname(), [b"c"])], 0)
+    assert receive(two, 5, 8) == ([], 0)
 
 
 def test_it_is_told_from_whom_each_came(pair, receive) -> None:
@@ -65,9 +70,70 @@ def test_it_is_told_from_whom_each_came(pair, receive) -> None:
         data = bytes([index]) * (index * 700)  # one may be empty
         others[index].sendto(data, two.getsockname())
         expected.append((data, others[index].getsockname()))
-    assert receive(two, 100) == (expected, 0)
+    runs, trouble = receive(two, 100, 8)
+    assert trouble == 0
+    assert [(data, address) for address, some in runs for data in some] == expected
     for sock in others:
         sock.close()
+
+
+def runs_of(datagrams: list[tuple[int, bytes]], alike: int) -> list[tuple[int, list[bytes]]]:
+    """How datagrams of several senders are told, said in another way."""
+    runs: list[tuple[int, list[bytes]]] = []
+    for sender, data in datagrams:
+        if runs and runs[-1][0] == sender:
+            first = runs[-1][1][0]
+            are_long = min(len(first), len(data)) > alike
+            if are_long and (first[0] < 0x80, first[1 : 1 + alike]) == (
+                data[0] < 0x80,
+                data[1 : 1 + alike],
+            ):
+                runs[-1][1].append(data)
+                continue
+        runs.append((sender, [data]))
+    return runs
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(0, 1),
+            st.sampled_from(
+                [b"", b"\x40", b"\x40ab", b"\x41abc", b"\x40abd", b"\xc0abc", b"\x7fb", b"\x40ba"]
+            ),
+        ),
+        max_size=12,
+    ),
+    st.integers(0, 3),
+)
+@pytest.mark.parametrize("in_c", [False, True], ids=["python", "c"])
+def test_datagrams_that_begin_alike_come_together(in_c, sent, alike) -> None:
+    receive = built(in_c, udp.reader, udp.receive)
+    senders = [udp.bind("127.0.0.1", 0, 65536)[0] for _ in range(2)]
+    (sock,) = udp.bind("127.0.0.1", 0, 65536)
+    addresses = [each.getsockname() for each in senders]
+    for sender, data in sent:
+        senders[sender].sendto(data, sock.getsockname())
+    found, batches = [], []
+    while batch := receive(sock, 4, alike)[0]:  # what one call reads is told by itself
+        found += [(addresses.index(address), some) for address, some in batch]
+        batches.append(sum(len(some) for _, some in batch))
+    at, expected = 0, []
+    for size in batches:
+        expected += runs_of(sent[at : at + size], alike)
+        at += size
+    assert found == expected
+    assert at == len(sent)
+    for each in (*senders, sock):
+        each.close()
+
+
+@pytest.mark.parametrize("alike", [-1, 32, "8"])
+def test_not_any_number_of_bytes_is_compared(alike) -> None:
+    receive = built(True, udp.reader, udp.receive)
+    (sock,) = udp.bind("127.0.0.1", 0, 65536)
+    with contextlib.closing(sock), pytest.raises((ValueError, TypeError)):
+        receive(sock, 1, alike)
 
 
 def test_an_address_of_ipv6(receive) -> None:
@@ -76,17 +142,17 @@ def test_an_address_of_ipv6(receive) -> None:
     except ConfigError:
         pytest.skip("no IPv6 here")
     one.sendto(b"six", two.getsockname())
-    assert receive(two, 1) == ([(b"six", one.getsockname())], 0)
+    assert receive(two, 1, 8) == ([(one.getsockname(), [b"six"])], 0)
     one.close()
     two.close()
 
 
 def test_what_is_no_socket_is_refused(receive) -> None:
     with pytest.raises((TypeError, AttributeError)):
-        receive("none", 1)
+        receive("none", 1, 8)
     with socket.socket() as stream:
         stream.setblocking(False)
-        assert receive(stream, 3) == ([], errno.ENOTCONN), "every try fails"
+        assert receive(stream, 3, 8) == ([], errno.ENOTCONN), "every try fails"
 
 
 class Broken:
@@ -118,7 +184,7 @@ def test_a_closed_socket_moves_nothing(pair, receive, send) -> None:
     one, two = pair
     address = two.getsockname()
     two.close()
-    assert receive(two, 5) == ([], errno.EBADF)
+    assert receive(two, 5, 8) == ([], errno.EBADF)
     assert send(two, b"abc", 2, one.getsockname()) == 3, "lost, as on the way"
     assert send(one, b"abc", 2, address) == 3
 
@@ -157,13 +223,13 @@ def test_a_datagram_that_is_too_large_is_lost(pair, receive, send) -> None:
     for in_trains in (True, False):
         one.in_trains = in_trains
         assert send(one, bytes(65_520) + b"x", 65_520, two.getsockname()) == 65_521
-        assert [data for data, _ in receive(two, 9)[0]] == [b"x"]
+        assert datagrams(receive(two, 9, 8)) == [b"x"]
 
 
 def test_names_are_looked_up(pair, receive, send) -> None:
     one, two = pair
     assert send(one, b"abc", 2, ("localhost", two.getsockname()[1])) == 3
-    assert [data for data, _ in receive(two, 9)[0]] == [b"ab", b"c"]
+    assert datagrams(receive(two, 9, 8)) == [b"ab", b"c"]
 
 
 def test_what_makes_no_sense_is_refused(pair, send) -> None:
@@ -184,7 +250,7 @@ def test_a_closed_port_is_noticed_on_a_connected_socket(pair, receive, send) -> 
         sock.recv(1)
     sock.setblocking(False)
     send(sock, b"x", 1, None)
-    assert receive(sock, 4) == ([], errno.ECONNREFUSED)
+    assert receive(sock, 4, 8) == ([], errno.ECONNREFUSED)
     sock.close()
 
 
@@ -226,14 +292,14 @@ def test_plain_addresses(address, plain) -> None:
 def test_a_train_leaves_and_comes_as_the_datagrams_it_was_made_of(pair, receive, send) -> None:
     one, two = pair
     sizes = [1200] * 7 + [300] + [1200, 1350, 10] + [900] * 70
-    datagrams = [bytes([index]) * size for index, size in enumerate(sizes)]
-    for start in range(0, len(datagrams), 20):
-        part = datagrams[start : start + 20]
+    sent = [bytes([index]) * size for index, size in enumerate(sizes)]
+    for start in range(0, len(sent), 20):
+        part = sent[start : start + 20]
         for data, size in udp.joined((each, len(each)) for each in part):
             assert send(one, data, size, two.getsockname()) == len(data)
         got: list[bytes] = []
-        while found := receive(two, 256)[0]:
-            got += [data for data, _ in found]
+        while found := datagrams(receive(two, 256, 8)):
+            got += found
         assert got == part
 
 

@@ -165,23 +165,30 @@ class Connection:
 
     def take_events(self) -> None:
         """Hand up everything the engine has heard."""
-        self.is_due = True
+        engine = self.engine
+        events, next_event = engine.events, engine.next_event
+        if engine.heard_more or engine.wants_streams or engine.wants_room or not events:
+            self.is_due = True
         chunks: dict[int, list[StreamDataReceived]] = {}
-        while (event := self.engine.next_event()) is not None:
+        while (event := next_event()) is not None:
             if isinstance(event, StreamDataReceived):
-                self.engine.delivered(event)
+                engine.delivered(event)
                 stream = event.stream_id
+                if not stream & 2:
+                    self.is_due = True  # a question or an answer, which may be followed by others
                 if stream in chunks:
                     chunks[stream].append(event)
-                elif event.end_stream and not chunks:
-                    self._pass_data(stream, event.data, True)  # nobody waits before it
+                elif not chunks and (event.end_stream or not events):
+                    self._pass_data(stream, event.data, event.end_stream)  # nobody waits before it
                 else:
                     chunks[stream] = [event]
             else:
+                self.is_due = True
                 self._pass_chunks(chunks)
                 self._pass(event)
-        self._pass_chunks(chunks)
-        if not self.engine.is_settled:
+        if chunks:
+            self._pass_chunks(chunks)
+        if not engine.is_settled:
             self._tell_end()
 
     def flush(self, now: float) -> list[Departure]:

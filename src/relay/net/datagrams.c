@@ -20,12 +20,13 @@ enum {
     LARGEST = 65535, /* bytes of a message: a datagram, or what the kernel joined */
     SEGMENT = 103,   /* UDP_SEGMENT (linux/udp.h) */
     GRO = 104,       /* UDP_GRO */
+    MARK = 32,       /* bytes of a datagram's beginning that are compared, at most */
     TRAIN = 64,      /* datagrams sent with one system call (UDP_MAX_SEGMENTS of the kernel) */
     TRAIN_BYTES = 65000, /* so that a train with its headers fits an IP packet's length field */
 };
 
 const char datagrams_receive_doc[] =
-    "receive(sock, limit)\n--\n\n"
+    "receive(sock, limit, alike)\n--\n\n"
     "Read about so many datagrams that are there already, as `relay.net.udp.receive`.";
 
 /* Where messages are read to, for as long as a call holds the interpreter's lock. */
@@ -65,18 +66,64 @@ static Py_ssize_t segment_size(struct msghdr *message) {
     return 0;
 }
 
-/* Add the datagrams of a message to a list; 0 with an exception. */
+/* What was read: runs, as `relay.net.udp.Run` says, and how many datagrams they are. */
+struct found {
+    PyObject *runs; /* list */
+    PyObject *from; /* the latest address, borrowed from the run that has it */
+    PyObject *row;  /* the datagrams of the latest run, borrowed likewise */
+    unsigned char mark[MARK];
+    Py_ssize_t alike, count;
+};
+
+/* Begin a run with a datagram; 0 with an exception. */
+static int begin_run(struct found *found, PyObject *from, PyObject *data) {
+    PyObject *row = PyList_New(1);
+    if (row == NULL) {
+        return 0;
+    }
+    Py_INCREF(data);
+    PyList_SET_ITEM(row, 0, data);
+    PyObject *run = PyTuple_Pack(2, from, row);
+    Py_DECREF(row); /* the run has it */
+    if (run == NULL) {
+        return 0;
+    }
+    int failed = PyList_Append(found->runs, run);
+    Py_DECREF(run); /* the list has it */
+    found->from = from;
+    found->row = row;
+    return failed == 0;
+}
+
+/* Add the datagrams of a message; 0 with an exception. */
 static int add_message(
-    PyObject *found, const unsigned char *data, Py_ssize_t size, Py_ssize_t step, PyObject *from) {
+    struct found *found, const unsigned char *data, Py_ssize_t size, Py_ssize_t step,
+    PyObject *from) {
     Py_ssize_t at = 0;
     do {
         Py_ssize_t part = step > 0 && step < size - at ? step : size - at;
-        PyObject *one = Py_BuildValue("y#O", (const char *)data + at, part, from);
-        int failed = one == NULL || PyList_Append(found, one) < 0;
+        PyObject *one = PyBytes_FromStringAndSize((const char *)data + at, part);
+        int done = 0;
+        if (one != NULL && part > found->alike) {
+            unsigned char mark[MARK] = {0};
+            memcpy(mark, data + at, (size_t)found->alike + 1);
+            mark[0] &= 0x80;
+            if (found->row != NULL && found->from == from &&
+                memcmp(mark, found->mark, (size_t)found->alike + 1) == 0) {
+                done = PyList_Append(found->row, one) == 0;
+            } else {
+                done = begin_run(found, from, one);
+                memcpy(found->mark, mark, sizeof mark);
+            }
+        } else if (one != NULL) {
+            done = begin_run(found, from, one);
+            found->row = NULL; /* too short for others to be like it */
+        }
         Py_XDECREF(one);
-        if (failed) {
+        if (!done) {
             return 0;
         }
+        found->count++;
         at += part;
     } while (at < size);
     return 1;
@@ -84,15 +131,15 @@ static int add_message(
 
 /* Read what is there; answers the last error that the kernel told of, 0 without any, or -1 with an
  * exception. */
-static int read_all(int fd, Py_ssize_t limit, PyObject *found) {
+static int read_all(int fd, Py_ssize_t limit, struct found *found) {
     struct mmsghdr messages[AT_ONCE];
     struct iovec places[AT_ONCE];
     struct sockaddr_storage names[AT_ONCE];
     _Alignas(struct cmsghdr) unsigned char notes[AT_ONCE][CMSG_SPACE(sizeof(int))];
     int trouble = 0;
 
-    for (Py_ssize_t tries = 0; tries < limit && PyList_GET_SIZE(found) < limit; tries++) {
-        Py_ssize_t wanted = limit - PyList_GET_SIZE(found);
+    for (Py_ssize_t tries = 0; tries < limit && found->count < limit; tries++) {
+        Py_ssize_t wanted = limit - found->count;
         unsigned count = wanted < AT_ONCE ? (unsigned)wanted : AT_ONCE;
         for (unsigned index = 0; index < count; index++) {
             places[index] = (struct iovec){buffers[index], LARGEST};
@@ -148,28 +195,32 @@ static int descriptor(PyObject *sock) {
 
 PyObject *datagrams_receive(PyObject *module, PyObject *const *args, Py_ssize_t given) {
     (void)module;
-    if (given != 2) {
-        PyErr_SetString(PyExc_TypeError, "receive() takes a socket and a number");
+    if (given != 3) {
+        PyErr_SetString(PyExc_TypeError, "receive() takes a socket and two numbers");
         return NULL;
     }
     int fd = descriptor(args[0]);
     if (fd < 0 && PyErr_Occurred()) {
         return NULL;
     }
-    Py_ssize_t limit = PyLong_AsSsize_t(args[1]);
-    if (limit == -1 && PyErr_Occurred()) {
+    Py_ssize_t limit = PyLong_AsSsize_t(args[1]), alike = PyLong_AsSsize_t(args[2]);
+    if (PyErr_Occurred()) {
         return NULL;
     }
-    PyObject *found = PyList_New(0);
-    if (found == NULL) {
+    if (alike < 0 || alike >= MARK) {
+        PyErr_SetString(PyExc_ValueError, "no number of bytes to compare");
         return NULL;
     }
-    int trouble = read_all(fd, limit, found);
+    struct found found = {.runs = PyList_New(0), .alike = alike};
+    if (found.runs == NULL) {
+        return NULL;
+    }
+    int trouble = read_all(fd, limit, &found);
     if (trouble < 0) {
-        Py_DECREF(found);
+        Py_DECREF(found.runs);
         return NULL;
     }
-    return Py_BuildValue("Ni", found, trouble);
+    return Py_BuildValue("Ni", found.runs, trouble);
 }
 
 const char datagrams_send_doc[] =

@@ -28,10 +28,10 @@ from relay.net.quic import QuicTransport
 from relay.net.resets import Resets
 from relay.net.settings import ListenSettings
 from relay.net.steer import WHOLE, Share
-from relay.net.stray import Datagram, Strays
+from relay.net.stray import Strays
 from relay.net.timers import Timers
 from relay.net.tls import Certificates, Pair
-from relay.net.udp import Address, Socket
+from relay.net.udp import Address, Run, Socket
 from relay.net.visit import Door, OpenVisit, ServedWebTransport, knock_raw, offer
 
 OnError = Callable[[Exception], None]
@@ -244,48 +244,44 @@ class Endpoint:
     # Turns
 
     def _readable(self, sock: Socket) -> None:
-        datagrams, trouble = self._receive(sock, self.settings.read_batch)
+        runs, trouble = self._receive(sock, self.settings.read_batch, CID_LENGTH)
         if trouble:
             self._troubled(sock, trouble)
         if self.strays is not None:
-            datagrams = self.strays.keep(self._sockets.index(sock), datagrams)
-        self._hear(sock, datagrams)
+            runs = self.strays.keep(self._sockets.index(sock), runs)
+        self._hear(sock, runs)
 
     def _strays_readable(self, strays: Strays) -> None:
-        for line, datagrams in strays.receive(self.settings.read_batch):
+        for line, runs in strays.receive(self.settings.read_batch):
             if line < len(self._sockets):
-                self._hear(self._sockets[line], datagrams)
+                self._hear(self._sockets[line], runs)
 
-    def _hear(self, sock: Socket, datagrams: Sequence[Datagram]) -> None:
+    def _hear(self, sock: Socket, runs: Sequence[Run]) -> None:
         now = monotonic()
-        runs: dict[Connection, tuple[Address, list[bytes]]] = {}
-        routes = self._routes
-        size = 0
-        cid, whose = b"", None
-        run: list[bytes] = []  # from there, to which most have to be added
-        for data, address in datagrams:
-            size += len(data)
-            if data and data[0] < 0x80:
-                if address is whose and data[1:_ID_END] == cid:
-                    run.append(data)
-                    continue
-                connection = routes.get(data[1:_ID_END])
-                if connection is None:
+        heard_by: dict[Connection, Run] = {}
+        for run in runs:
+            address, datagrams = run
+            self.bytes_in += sum(map(len, datagrams))
+            self.datagrams_in += len(datagrams)
+            first = datagrams[0]
+            if not first or first[0] >= 0x80:
+                for data in datagrams:
+                    if (connection := self._take(sock, data, address, now)) is not None:
+                        heard_by.setdefault(connection, (address, []))
+                continue
+            connection = self._routes.get(first[1:_ID_END])
+            if connection is None:
+                for data in datagrams:
                     self._disown(sock, data, address, now)
-                    continue
-                begun = runs.setdefault(connection, (address, []))
-                if begun[0] == address:
-                    cid, whose, run = data[1:_ID_END], address, begun[1]
-                    run.append(data)
-                else:
-                    connection.feed([data], address, now)
-            elif (connection := self._take(sock, data, address, now)) is not None:
-                runs.setdefault(connection, (address, []))
-        self.bytes_in += size
-        self.datagrams_in += len(datagrams)
+                continue
+            begun = heard_by.setdefault(connection, run)
+            if begun is not run and begun[0] == address:
+                begun[1].extend(datagrams)
+            elif begun is not run:
+                connection.feed(datagrams, address, now)
         heard = []
-        for connection, (address, run) in runs.items():
-            connection.feed(run, address, now)
+        for connection, (address, datagrams) in heard_by.items():
+            connection.feed(datagrams, address, now)
             if connection.engine.has_news:
                 heard.append(connection)
             elif connection.deadline is not None or connection.engine.is_impatient:

@@ -93,8 +93,12 @@ class Incoming(QuicConnection):
         self._keys = Keys(speedups)
         self._heard: Heard | None = None
         """The last event, while more bytes may be added to it."""
+        self.events = self._events
+        """What was heard, for `next_event`."""
         self.has_news = True
         """Whether it has to be flushed: more was heard than that all has arrived."""
+        self.heard_more = True
+        """Whether that is more than bytes of streams: a limit was raised, or the library heard."""
         self.wants_streams = self.wants_room = False
         """Whether somebody was refused a stream, or room for bytes, and has got none since."""
         self._is_long_due = True
@@ -113,12 +117,14 @@ class Incoming(QuicConnection):
         """The application's, once it is settled."""
         self._numbers = Window(self._space.received_packets)
         """The numbers that came there."""
+        self._unsaid: list[range] = []
+        """Those that are to be acknowledged, in ascending order: the library's own."""
 
     def next_event(self) -> QuicEvent | None:
         """What was heard, in order; ``None`` when that is all."""
-        if not self._events:
+        if not self.events:
             return None
-        event: QuicEvent = self._events.popleft()
+        event = self.events.popleft()
         if type(event) is not Heard:
             return event
         self._heard = None
@@ -140,6 +146,7 @@ class Incoming(QuicConnection):
         if self.is_settled:
             self._home = self._network_paths[0].addr
             self._space = self._spaces[_ONE_RTT]
+            self._unsaid = self._space.ack_queue._RangeSet__ranges  # type: ignore[attr-defined]
             self._crypto = self._cryptos[_ONE_RTT]
             self._keys.follow(self._crypto)
             if self._numbers is not self._space.received_packets:
@@ -210,8 +217,7 @@ class Incoming(QuicConnection):
         if self._state is QuicConnectionState.CONNECTED and not self._close_pending:
             self._alive_at = now
             self._ack_eliciting_sent_since_receipt = False
-            ranges: list[range] = space.ack_queue._RangeSet__ranges  # type: ignore[attr-defined]
-            begun = number + 1 - count
+            ranges, begun = self._unsaid, number + 1 - count
             if ranges and ranges[-1].stop == begun > space.largest_received_packet:
                 # The next ones: by far the most frequent.
                 ranges[-1] = range(ranges[-1].start, number + 1)
@@ -240,7 +246,7 @@ class Incoming(QuicConnection):
 
     def _library_hears(self, rest: bytes, now: float) -> bool:
         """The rest of a packet is not of every day."""
-        self.has_news = self._is_long_due = True
+        self.has_news = self.heard_more = self._is_long_due = True
         self._heard = None
         path = self._network_paths[0]
         context = QuicReceiveContext(_ONE_RTT, self.host_cid, path, None, now, None)
@@ -392,7 +398,7 @@ class Incoming(QuicConnection):
 
     def _limit_frame(self, kind: int, value: int, limit: int = 0) -> None:
         """MAX_DATA, MAX_STREAM_DATA or MAX_STREAMS (RFC 9000, 19.9 to 19.11)."""
-        self.has_news = True  # something may have waited for it
+        self.has_news = self.heard_more = True  # something may have waited for it
         if kind == MAX_DATA:
             if value > self._remote_max_data:
                 self._remote_max_data = value

@@ -92,9 +92,9 @@ class Outgoing(Incoming):
         if paced is not None:
             pacer.update_bucket(now=now)
         packets: list[Datagrams] = []
-        if ack_due and not self._stirred and len(self._ranges()) == 1:
+        if ack_due and not self._stirred and len(self._unsaid) == 1:
             # Nothing else to say, and no gaps: most that a publisher hears.
-            return [self._sealed([self._ack_frame(now)])]
+            return [self._sealed(self._ack_frame(now))]
         while ack_due or self._stirred:
             if paced is not None and pacer.bucket_time <= 0 and not ack_due:
                 self._pacing_at = now + paced
@@ -190,13 +190,13 @@ class Outgoing(Incoming):
                 eliciting = True
             if not (eliciting or self._stirred):
                 # Nobody acknowledges this, and nothing hangs on its arrival.
-                packets.append(self._sealed(frames))
+                packets.append(self._sealed(b"".join(frames)))
                 return False
         train = Train(number, number, 0, now)
         filled = self._fill(room - self._overhead - sum(map(len, frames)), frames, train)
         if not frames:
             return False
-        packet = self._sealed(frames)
+        packet = self._sealed(b"".join(frames))
         packets.append(packet)
         if not (eliciting or filled):
             return False
@@ -207,12 +207,13 @@ class Outgoing(Incoming):
         self._enter(train)
         return filled
 
-    def _sealed(self, frames: list[bytes]) -> Datagrams:
-        """A packet of frames, as the pacer counts it."""
-        packet = self._seal(b"".join(frames))
+    def _sealed(self, payload: bytes) -> Datagrams:
+        """A packet of this payload, as the pacer counts it."""
+        packet = self._seal(payload)
         pacer = self._loss._pacer
         if pacer.packet_time is not None:
-            pacer.bucket_time = max(0.0, pacer.bucket_time - pacer.packet_time)
+            left = pacer.bucket_time - pacer.packet_time
+            pacer.bucket_time = left if left > 0.0 else 0.0
         return packet, len(packet)
 
     def _ack_frame(self, now: float) -> bytes:
@@ -220,12 +221,7 @@ class Outgoing(Incoming):
         received = space.largest_received_time
         delay = int((now - (received or now)) * 1000000) >> self._local_ack_delay_exponent
         space.ack_at = None
-        return ack(self._ranges(), delay, _ACK_SIZE)
-
-    def _ranges(self) -> list[range]:
-        """Packets that came, as they are to be acknowledged."""
-        ranges: list[range] = self._space.ack_queue._RangeSet__ranges  # type: ignore[attr-defined]
-        return ranges
+        return ack(self._unsaid, delay, _ACK_SIZE)
 
     def _fill(self, room: int, frames: list[bytes], train: Train) -> bool:
         """Add frames of streams whose turn it is; answers whether there are any."""

@@ -136,6 +136,13 @@ class Pacer(QuicPacketPacer):
     is finer than a millisecond, so what would leave within one may leave at once.
     """
 
+    def update_bucket(self, now: float) -> None:
+        """Time has passed."""
+        if now > self.evaluation_time:
+            time = self.bucket_time + now - self.evaluation_time
+            self.bucket_time = time if time < self.bucket_max else self.bucket_max
+            self.evaluation_time = now
+
     def update_rate(self, congestion_window: int, smoothed_rtt: float) -> None:
         """Spread a window of so many bytes over a round trip of so many seconds."""
         size = self._max_datagram_size
@@ -329,7 +336,7 @@ class Recovery(QuicPacketRecovery):
                 space.ack_eliciting_in_flight -= train.last + 1 - train.first
             if train.in_flight:
                 control.on_packet_acked(packet=train, now=now)  # type: ignore[arg-type]
-            if train.is_large:
+            if (train.full if train.last > train.first else train.sent_bytes) > SAFE:  # is_large
                 self._largest_large = train.last
                 self.mtu.gone = 0
             if train.sender is not None:

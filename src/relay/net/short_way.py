@@ -169,7 +169,7 @@ class ShortWay(Outgoing):
         self._catch_up()
         self._heard = None
         super().receive_datagram(data, addr, now)
-        self._is_long_due = self.has_news = True
+        self._is_long_due = self.has_news = self.heard_more = True
         if self._is_short:
             self._settle()
 
@@ -237,7 +237,7 @@ class ShortWay(Outgoing):
 
     def departures(self, now: float) -> list[Departure]:
         """Datagrams that may leave now."""
-        self.has_news = False
+        self.has_news = self.heard_more = False
         departures: list[Departure] = []
         if self._mtu.size != self._max_datagram_size and self.is_settled:
             self._resize()  # a probe that the library sends has to fit as well

@@ -16,15 +16,13 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from relay.net.steer import Share
-from relay.net.udp import Address
+from relay.net.udp import Address, Run
 
 MAX_MESSAGE = 60_000
 """Bytes of datagrams in one message; a larger datagram goes alone."""
 
 READ = 1 << 17
 """Bytes of the largest message that is read."""
-
-Datagram = tuple[bytes, Address]
 
 
 def cid_byte(data: bytes) -> int:
@@ -52,25 +50,26 @@ class Strays:
         self.sock.bind(own)
         self.handed = self.taken = self.lost = 0
 
-    def keep(self, line: int, datagrams: list[Datagram]) -> list[Datagram]:
+    def keep(self, line: int, runs: list[Run]) -> list[Run]:
         """Pass on what is not ours and answer the rest; ``line`` numbers the socket they came to.
 
-        A worker has its sockets in the same order as all others.
+        Those of a run have their connection id in common. A worker has its sockets in the same
+        order as all others.
         """
         count, index = self._share.count, self._share.index
-        ours: list[Datagram] = []
-        others: dict[int, list[Datagram]] = {}
-        for datagram in datagrams:
-            owner = cid_byte(datagram[0]) % count
+        ours: list[Run] = []
+        others: dict[int, list[Run]] = {}
+        for run in runs:
+            owner = cid_byte(run[1][0]) % count
             if owner == index:
-                ours.append(datagram)
+                ours.append(run)
             else:
-                others.setdefault(owner, []).append(datagram)
-        for owner, packets in others.items():
-            self._hand_over(owner, line, packets)
+                others.setdefault(owner, []).append(run)
+        for owner, theirs in others.items():
+            self._hand_over(owner, line, theirs)
         return ours
 
-    def receive(self, limit: int) -> Iterator[tuple[int, list[Datagram]]]:
+    def receive(self, limit: int) -> Iterator[tuple[int, list[Run]]]:
         """Up to ``limit`` messages from the other workers: the socket's number, and its packets."""
         for _ in range(limit):
             try:
@@ -78,11 +77,12 @@ class Strays:
             except OSError:
                 return
             try:
-                line, datagrams = unpack(message)
+                line, runs = unpack(message)
             except ValueError:
                 continue
             # What is not ours here is nobody's: passed on again, it might travel for ever.
-            ours = [each for each in datagrams if self._share.is_ours(bytes((cid_byte(each[0]),)))]
+            is_ours = self._share.is_ours
+            ours = [run for run in runs if is_ours(bytes((cid_byte(run[1][0]),)))]
             self.taken += len(ours)
             yield line, ours
 
@@ -90,8 +90,8 @@ class Strays:
         """Take no more."""
         self.sock.close()
 
-    def _hand_over(self, owner: int, line: int, packets: list[Datagram]) -> None:
-        for message, count in _messages(line, packets):
+    def _hand_over(self, owner: int, line: int, runs: Iterable[Run]) -> None:
+        for message, count in _messages(line, runs):
             try:
                 self.sock.sendto(message, self._targets[owner])
                 self.handed += count
@@ -99,10 +99,10 @@ class Strays:
                 self.lost += count
 
 
-def _messages(line: int, packets: Iterable[Datagram]) -> Iterator[tuple[bytes, int]]:
+def _messages(line: int, runs: Iterable[Run]) -> Iterator[tuple[bytes, int]]:
     parts: list[bytes] = []
     size = 0
-    for data, address in packets:
+    for address, data in ((address, data) for address, datagrams in runs for data in datagrams):
         if parts and size + len(data) > MAX_MESSAGE:
             yield bytes((line,)) + b"".join(parts), len(parts)
             parts.clear()
@@ -123,11 +123,12 @@ def _pack(data: bytes, address: Address) -> bytes:
     return place + struct.pack("!HH", port, len(data)) + data
 
 
-def unpack(message: bytes) -> tuple[int, list[Datagram]]:
-    """The socket's number and the packets of a message. Raises `ValueError` for anything else."""
+def unpack(message: bytes) -> tuple[int, list[Run]]:
+    """The socket's number and the packets of a message, each by itself. Raises `ValueError` for
+    anything else."""
     if not message:
         raise ValueError("an empty message")
-    datagrams: list[Datagram] = []
+    runs: list[Run] = []
     at = 1
     try:
         while at < len(message):
@@ -145,8 +146,8 @@ def unpack(message: bytes) -> tuple[int, list[Datagram]]:
                 raise ValueError("an unknown kind of address")
             if at + size > len(message):
                 raise ValueError("a message that is cut short")
-            datagrams.append((message[at : at + size], address))
+            runs.append((address, [message[at : at + size]]))
             at += size
     except struct.error:
         raise ValueError("a message that is cut short") from None
-    return message[0], datagrams
+    return message[0], runs

@@ -24,9 +24,15 @@ Address = tuple[Any, ...]
 Datagrams = tuple[bytes, int]
 """Datagrams, joined, and the size of each; the last may be shorter."""
 
-Received = tuple[list[tuple[bytes, Address]], int]
-"""Datagrams, each with the address it came from, and the last error that the kernel told of (that a
-connected peer's port is closed, say), 0 without any."""
+Run = tuple[Address, list[bytes]]
+"""Datagrams that came in a row from one address and begin alike; not always all of them."""
+
+Received = tuple[list[Run], int]
+"""What came, and the last error that the kernel told of (that a connected peer's port is closed,
+say), 0 without any."""
+
+Receive = Callable[[socket.socket, int, int], Received]
+"""Reads datagrams, as `receive`."""
 
 Send = Callable[["Socket", bytes, int, Address | None], int]
 """Sends datagrams, as `send`."""
@@ -76,10 +82,15 @@ class Socket(socket.socket):
                 self.in_trains = True
 
 
-def receive(sock: socket.socket, limit: int) -> Received:
-    """Read about ``limit`` datagrams that are there; the kernel may join some of a train."""
-    datagrams: list[tuple[bytes, Address]] = []
-    trouble = 0
+def receive(sock: socket.socket, limit: int, alike: int) -> Received:
+    """Read about ``limit`` datagrams that are there; the kernel may join some of a train.
+
+    Those of a run have the highest bit of the first byte in common, and the ``alike`` bytes (below
+    32) that follow; a datagram that is shorter is alone.
+    """
+    runs: list[Run] = []
+    count = trouble = 0
+    last: tuple[int, bytes] | None = None
     for _ in range(limit):
         try:
             data, ancillary, _, address = sock.recvmsg(MAX_DATAGRAM, _ANCILLARY)
@@ -89,14 +100,18 @@ def receive(sock: socket.socket, limit: int) -> Received:
             trouble = error.errno or errno.EIO
         else:
             size = _segment_size(ancillary) if ancillary else 0
-            if not size or size >= len(data):
-                datagrams.append((data, address))
-            else:
-                cuts = range(0, len(data), size)
-                datagrams += [(data[at : at + size], address) for at in cuts]
-        if len(datagrams) >= limit:
+            for at in range(0, len(data), size) if 0 < size < len(data) else (0,):
+                one = data[at : at + size] if size else data
+                mark = (one[0] & 0x80, one[1 : 1 + alike]) if len(one) > alike else None
+                if mark is not None and mark == last and runs[-1][0] == address:
+                    runs[-1][1].append(one)
+                else:
+                    runs.append((address, [one]))
+                    last = mark
+                count += 1
+        if count >= limit:
             break
-    return datagrams, trouble
+    return runs, trouble
 
 
 def writer(wants_speed: bool) -> Send:
@@ -116,7 +131,7 @@ def writer(wants_speed: bool) -> Send:
     return send_in_c
 
 
-def reader(wants_speed: bool) -> Callable[[socket.socket, int], Received]:
+def reader(wants_speed: bool) -> Receive:
     """Who reads datagrams: `receive`, or the same in C where that is wanted and was built for this
     system."""
     return getattr(speedups(), "receive", receive) if wants_speed else receive
