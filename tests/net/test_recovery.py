@@ -25,7 +25,8 @@ STEP, FULL = 1100, 1200
 class Nobody:
     """An owner that does not listen."""
 
-    def stirred(self, stream: QuicStream) -> None: ...
+    def __init__(self) -> None:
+        self.stirred: dict[int, QuicStream] = {}
 
     def sent_whole(self, stream: QuicStream) -> None: ...
 

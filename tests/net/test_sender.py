@@ -12,7 +12,8 @@ from relay.net.sender import SharedSender
 class Nobody:
     """An owner that does not listen."""
 
-    def stirred(self, stream: QuicStream) -> None: ...
+    def __init__(self) -> None:
+        self.stirred: dict[int, QuicStream] = {}
 
     def sent_whole(self, stream: QuicStream) -> None: ...
 

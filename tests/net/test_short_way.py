@@ -247,7 +247,7 @@ def test_streams_are_broken_off_by_either_side(is_short, loss) -> None:
     # The library is only needed to grant the peer more streams.
     assert loss or len(taken) <= 4 or not is_short
     assert not net.server._streams
-    assert not net.server._stirred
+    assert not net.server.stirred
     assert net.server._local_max_data.used == net.server.traffic[1] == 40 * len(b"question")
 
 
@@ -350,7 +350,7 @@ def test_streams_that_are_over_leave_nothing_behind() -> None:
     net.run(1.0)
     assert len(net.finished) == len(net.heard) == 300
     assert not net.server._streams
-    assert not net.server._stirred
+    assert not net.server.stirred
 
 
 def test_the_garbage_collector_has_nothing_to_do() -> None:

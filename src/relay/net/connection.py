@@ -170,7 +170,7 @@ class Connection:
         if engine.heard_more or engine.wants_streams or engine.wants_room or not events:
             self.is_due = True
         chunks: dict[int, list[StreamDataReceived]] = {}
-        while (event := next_event()) is not None:
+        while events and (event := next_event()) is not None:
             if isinstance(event, StreamDataReceived):
                 engine.delivered(event)
                 stream = event.stream_id

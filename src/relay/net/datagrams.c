@@ -224,8 +224,8 @@ PyObject *datagrams_receive(PyObject *module, PyObject *const *args, Py_ssize_t 
 }
 
 const char datagrams_send_doc[] =
-    "send(sock, data, size, address, in_trains)\n--\n\n"
-    "As `relay.net.udp.send`; below 0 where that has to go on, from the byte -1 - n.";
+    "send(sock, data, size, address)\n--\n\n"
+    "Send datagrams of this size, joined, to one address, as `relay.net.udp.send`.";
 
 /* Read an address as Python's sockets show it; answers its size, 0 when it is not one of a host. */
 static socklen_t read_address(PyObject *shown, struct sockaddr_storage *address) {
@@ -282,13 +282,41 @@ static int send_train(int fd, struct msghdr *message, uint16_t size) {
     return sent < 0 ? errno : 0;
 }
 
+/* Whether a socket's kernel takes many datagrams in one call; below 0 with an exception. */
+static int takes_trains(PyObject *sock) {
+    PyObject *said = PyObject_GetAttrString(sock, "in_trains");
+    int is_so = said == NULL ? -1 : PyObject_IsTrue(said);
+    Py_XDECREF(said);
+    return is_so;
+}
+
+/* Leave what follows the first bytes of a call to `relay.net.udp.send`. */
+static PyObject *leave(PyObject *const *args, Py_ssize_t at) {
+    PyObject *udp = PyImport_ImportModule("relay.net.udp"), *done = NULL;
+    if (udp != NULL) {
+        done = PyObject_CallMethod(
+            udp, "send", "Oy#OO", args[0], PyBytes_AS_STRING(args[1]) + at,
+            PyBytes_GET_SIZE(args[1]) - at, args[2], args[3]);
+        Py_DECREF(udp);
+    }
+    if (done == NULL) {
+        return NULL;
+    }
+    Py_ssize_t more = PyLong_AsSsize_t(done);
+    Py_DECREF(done);
+    return more == -1 && PyErr_Occurred() ? NULL : PyLong_FromSsize_t(at + more);
+}
+
 PyObject *datagrams_send(PyObject *module, PyObject *const *args, Py_ssize_t given) {
     (void)module;
-    if (given != 5 || !PyBytes_Check(args[1])) {
+    if (given != 4 || !PyBytes_Check(args[1])) {
         PyErr_SetString(PyExc_TypeError, "send() takes a socket, bytes, a size and an address");
         return NULL;
     }
-    int fd = descriptor(args[0]), in_trains = PyObject_IsTrue(args[4]);
+    int fd = descriptor(args[0]), in_trains = takes_trains(args[0]);
+    if (in_trains < 0) {
+        return NULL;
+    }
     Py_ssize_t size = PyLong_AsSsize_t(args[2]), end = PyBytes_GET_SIZE(args[1]);
     if (PyErr_Occurred()) {
         return NULL;
@@ -300,7 +328,7 @@ PyObject *datagrams_send(PyObject *module, PyObject *const *args, Py_ssize_t giv
     struct sockaddr_storage address;
     socklen_t named = args[3] == Py_None ? 0 : read_address(args[3], &address);
     if (named == 0 && args[3] != Py_None) {
-        return PyLong_FromLong(-1); /* to be looked up */
+        return leave(args, 0); /* to be looked up */
     }
     Py_ssize_t most = size, fitting = TRAIN_BYTES / size;
     if (in_trains && fitting > 1) {
@@ -321,7 +349,7 @@ PyObject *datagrams_send(PyObject *module, PyObject *const *args, Py_ssize_t giv
         }
         if (part > size &&
             (error == EINVAL || error == EMSGSIZE || error == EIO || error == EOPNOTSUPP)) {
-            return PyLong_FromSsize_t(-1 - at); /* not in trains */
+            return leave(args, at); /* not in trains */
         }
     }
     return PyLong_FromSsize_t(end);

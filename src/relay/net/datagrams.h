@@ -14,7 +14,7 @@ extern const char datagrams_receive_doc[], datagrams_send_doc[];
 /* `receive(sock, limit, alike)` of the module. */
 PyObject *datagrams_receive(PyObject *module, PyObject *const *args, Py_ssize_t given);
 
-/* `send(sock, data, size, address, in_trains)` of the module. */
+/* `send(sock, data, size, address)` of the module. */
 PyObject *datagrams_send(PyObject *module, PyObject *const *args, Py_ssize_t given);
 
 #endif

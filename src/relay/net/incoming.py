@@ -85,6 +85,8 @@ class Incoming(QuicConnection):
     """A connection that reads everyday packets itself."""
 
     _loss: Recovery
+    stirred: dict[int, QuicStream]
+    """What the sending side has: streams that may have something to send, by their ids."""
 
     def __init__(self, *, speedups: bool, **options: Any) -> None:
         """``speedups``: as in `relay.net.settings.QuicLimits`."""
@@ -416,10 +418,6 @@ class Incoming(QuicConnection):
             self._unblock_streams(is_unidirectional=False)
 
     # What the sending side does
-
-    def stirred(self, stream: QuicStream) -> None:
-        """A stream may have something to send."""
-        raise NotImplementedError
 
     def sent_whole(self, stream: QuicStream) -> None:
         """All of our half of a stream has arrived."""

@@ -59,8 +59,7 @@ class Outgoing(Incoming):
     def __init__(self, *, is_short: bool, max_datagram_size: int, **options: Any) -> None:
         """Packets of up to ``max_datagram_size`` bytes are tried."""
         super().__init__(**options)
-        self._stirred: dict[int, QuicStream] = {}
-        """Streams that may have something to send, in the order of their turns."""
+        self.stirred = {}  # in the order of their turns
         self._mtu = PathMtu(max_datagram_size)
         self._ack_rate = AckRate()
         self._overhead = 0
@@ -92,10 +91,10 @@ class Outgoing(Incoming):
         if paced is not None:
             pacer.update_bucket(now=now)
         packets: list[Datagrams] = []
-        if ack_due and not self._stirred and len(self._unsaid) == 1:
+        if ack_due and not self.stirred and len(self._unsaid) == 1:
             # Nothing else to say, and no gaps: most that a publisher hears.
             return [self._sealed(self._ack_frame(now))]
-        while ack_due or self._stirred:
+        while ack_due or self.stirred:
             if paced is not None and pacer.bucket_time <= 0 and not ack_due:
                 self._pacing_at = now + paced
                 break
@@ -104,13 +103,6 @@ class Outgoing(Incoming):
                     break
                 ack_due = False
         return packets if len(packets) < 2 else joined(packets)
-
-    def _seal(self, payload: bytes) -> bytes:
-        """Protect a packet and number it."""
-        number = self._packet_number
-        self._packet_number = number + 1
-        first = _FIRST | self._spin_bit << 5 | self._keys.phase << 2
-        return self._keys.sealer.seal(payload, first, self._peer_cid.cid, number)
 
     def _enter(self, train: Train) -> None:
         """Note a train that leaves, and that it will be answered."""
@@ -122,15 +114,15 @@ class Outgoing(Incoming):
     def _send_run(self, now: float, packets: list[Datagrams]) -> bool:
         """Send new bytes of the stream whose turn it is: all of them when it is the only one, else
         as many as fill packets. False, and nothing is done, when it is not that simple."""
-        is_alone = len(self._stirred) == 1
-        stream_id, stream = next(iter(self._stirred.items()))
+        is_alone = len(self.stirred) == 1
+        stream_id, stream = next(iter(self.stirred.items()))
         sender: Any = stream.sender
         start, stop = sender.highest_offset, sender._buffer_stop
         if not sender.is_orderly or stream.is_blocked or stop >= _FAR:
             return False
         if start == stop and not sender._pending_eof:
             sender.buffer_is_empty = True
-            del self._stirred[stream_id]
+            del self.stirred[stream_id]
             return True
         limit, label = self._max_datagram_size, sender.label
         step = limit - self._overhead - 5 - len(label)  # kind and offset
@@ -169,7 +161,7 @@ class Outgoing(Incoming):
         )
         if sender.highest_offset == stop:
             sender.buffer_is_empty = True
-            del self._stirred[stream_id]
+            del self.stirred[stream_id]
         if paced is not None:
             left = pacer.bucket_time - paced * count
             pacer.bucket_time = left if left > 0.0 else 0.0
@@ -188,7 +180,7 @@ class Outgoing(Incoming):
             if len(space.ack_queue) > 1 and number % _KNOWN_EVERY == 0 and room > _ACK_SIZE * 2:
                 frames.append(_PING)
                 eliciting = True
-            if not (eliciting or self._stirred):
+            if not (eliciting or self.stirred):
                 # Nobody acknowledges this, and nothing hangs on its arrival.
                 packets.append(self._sealed(b"".join(frames)))
                 return False
@@ -208,8 +200,11 @@ class Outgoing(Incoming):
         return filled
 
     def _sealed(self, payload: bytes) -> Datagrams:
-        """A packet of this payload, as the pacer counts it."""
-        packet = self._seal(payload)
+        """A packet of this payload: protected, numbered, and counted by the pacer."""
+        number = self._packet_number
+        self._packet_number = number + 1
+        first = _FIRST | self._spin_bit << 5 | self._keys.phase << 2
+        packet = self._keys.sealer.seal(payload, first, self._peer_cid.cid, number)
         pacer = self._loss._pacer
         if pacer.packet_time is not None:
             left = pacer.bucket_time - pacer.packet_time
@@ -228,7 +223,7 @@ class Outgoing(Incoming):
         before = len(frames)
         handlers: list[Handler] = []
         again: dict[int, QuicStream] = {}
-        stirred = self._stirred
+        stirred = self.stirred
         while stirred and room >= _LEAST:
             stream_id = next(iter(stirred))
             stream = stirred.pop(stream_id)
@@ -305,7 +300,7 @@ class Outgoing(Incoming):
     def _stop(self, stream: QuicStream) -> None:
         sender: Any = stream.sender
         sender.is_orderly = False
-        self.stirred(stream)
+        self.stirred[stream.stream_id] = stream  # type: ignore[index]
 
     def _stopped(self, delivery: QuicDeliveryState, stream: QuicStream) -> None:
         """A stop was acknowledged, or lost."""
@@ -353,7 +348,7 @@ class Outgoing(Incoming):
         train.is_trial = is_trial
         train.handlers = [handler]
         self._enter(train)
-        return self._seal(plain)
+        return self._sealed(plain)[0]
 
     def _asked(self, delivery: QuicDeliveryState, count: int) -> None:
         """What became of the question for fewer acknowledgements."""

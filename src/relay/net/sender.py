@@ -24,8 +24,8 @@ _ACKED = QuicDeliveryState.ACKED
 class Owner(Protocol):
     """Who sends what the streams hold."""
 
-    def stirred(self, stream: QuicStream) -> None:
-        """The stream may have something to send."""
+    stirred: dict[int, QuicStream]
+    """Streams that may have something to send, by their ids."""
 
     def sent_whole(self, stream: QuicStream) -> None:
         """All of our half, or its reset, was acknowledged."""
@@ -56,13 +56,13 @@ class SharedSender(QuicStreamSender):
         """Whether nothing has to be sent again or broken off."""
         self._pending_eof = False
         self._reset_error_code: int | None = None
-        self._stream_id = stream.stream_id
+        self._stream_id: int = stream.stream_id or 0
         self.stream = stream
         """The stream whose half it is."""
         self._owner = owner
         self._chunks: list[bytes] = []
         self._starts: list[int] = []
-        self.label = encode(stream.stream_id or 0)
+        self.label = encode(self._stream_id)
         """The stream's id as frames name it."""
 
     def write(self, data: bytes, end_stream: bool = False) -> None:
@@ -81,13 +81,13 @@ class SharedSender(QuicStreamSender):
             self.buffer_is_empty = False
             self._buffer_fin = self._buffer_stop
             self._pending_eof = True
-        self._owner.stirred(self.stream)
+        self._owner.stirred[self._stream_id] = self.stream
 
     def reset(self, error_code: int) -> None:
         """Break off."""
         super().reset(error_code)
         self.is_orderly = False
-        self._owner.stirred(self.stream)
+        self._owner.stirred[self._stream_id] = self.stream
 
     def get_reset_frame(self) -> QuicResetStreamFrame:
         """The frame that says so."""
@@ -95,7 +95,7 @@ class SharedSender(QuicStreamSender):
         return QuicResetStreamFrame(
             error_code=self._reset_error_code or 0,
             final_size=self.highest_offset,
-            stream_id=self._stream_id or 0,
+            stream_id=self._stream_id,
         )
 
     def cut(self, start: int, stop: int) -> bytes:
@@ -172,7 +172,10 @@ class SharedSender(QuicStreamSender):
     def take_new(self, most: int) -> tuple[int, bytes, bool]:
         """All that was never sent before offset ``most``, to be sent now; and whether it ends."""
         start = self.highest_offset
-        stop = self.highest_offset = min(self._buffer_stop, most)
+        stop = self._buffer_stop
+        if stop > most:
+            stop = most
+        self.highest_offset = stop
         fin = self._buffer_fin == stop
         if fin:
             self._pending_eof = False
@@ -216,7 +219,7 @@ class SharedSender(QuicStreamSender):
                 self._lost.add(start, stop)
             if fin:
                 self._pending_eof = True
-            self._owner.stirred(self.stream)
+            self._owner.stirred[self._stream_id] = self.stream
 
     def on_reset_delivery(self, delivery: QuicDeliveryState) -> None:
         """A reset was acknowledged, or lost."""
@@ -224,7 +227,7 @@ class SharedSender(QuicStreamSender):
         if self.is_finished:
             self._owner.sent_whole(self.stream)
         else:
-            self._owner.stirred(self.stream)
+            self._owner.stirred[self._stream_id] = self.stream
 
     def drop_unsent(self) -> int:
         """After a reset: forget everything; answers how many bytes had never left."""

@@ -103,10 +103,6 @@ class ShortWay(Outgoing):
 
     # Streams
 
-    def stirred(self, stream: QuicStream) -> None:
-        """A stream may have something to send."""
-        self._stirred[stream.stream_id] = stream  # type: ignore[index]
-
     def sent_whole(self, stream: QuicStream) -> None:
         """All of our half of a stream, or its reset, has arrived."""
         if stream.receiver.is_finished:
@@ -119,7 +115,7 @@ class ShortWay(Outgoing):
         # It may be over before the news of its reset is taken, which finds it no more then.
         if receiver._buffer_start < receiver.highest_offset:
             self._give_back(receiver)
-        self._stirred.pop(stream_id, None)
+        self.stirred.pop(stream_id, None)
         stream.sender = DEAF  # which knows no stream: nothing is left for the garbage collector
         if self._streams.pop(stream_id, None) is not None and (stream_id & 1) == self._is_client:
             limit = self._local_max_streams_uni if stream_id & 2 else self._local_max_streams_bidi
@@ -157,7 +153,7 @@ class ShortWay(Outgoing):
             if not read:
                 self._receive_long(datagrams[at], addr, now)
             at += read or 1
-        if self._stirred or self._is_long_due or self.wants_streams or self.wants_room:
+        if self.stirred or self._is_long_due or self.wants_streams or self.wants_room:
             self.has_news = True
 
     def receive_datagram(self, data: bytes, addr: Address, now: float) -> None:
@@ -247,7 +243,7 @@ class ShortWay(Outgoing):
             self._pacing_at = None
             if now >= self._extras_at:
                 departures += [(extra, len(extra), self._home) for extra in self._extras(now)]
-            if self._stirred or ack_due:
+            if self.stirred or ack_due:
                 for data, size in self._send_short(now, ack_due):
                     departures.append((data, size, self._home))
             if not self._is_long_due:
@@ -267,10 +263,10 @@ class ShortWay(Outgoing):
             for data, size in joined((packet, len(packet)) for packet, _ in group)
         ]
         # In the library's order: who was served has its next turn after the others.
-        self._stirred = {
+        self.stirred = {
             stream_id: stream
             for stream in self._streams_queue
-            if (stream_id := stream.stream_id) in self._stirred
+            if (stream_id := stream.stream_id) in self.stirred
             and stream_id in self._streams
             and self._wants(stream)
         }
@@ -287,8 +283,8 @@ class ShortWay(Outgoing):
         Resets and stops come first: where a packet has no room left for one the library builds no
         more of them, and whatever fills packets would be before it again.
         """
-        rest = [s for i, s in self._streams.items() if i not in self._stirred]
-        turns = [s for i, s in self._stirred.items() if i in self._streams]
+        rest = [s for i, s in self._streams.items() if i not in self.stirred]
+        turns = [s for i, s in self.stirred.items() if i in self._streams]
         turns.sort(key=lambda s: not (s.sender.reset_pending or s.receiver.stop_pending))
         return turns + rest
 

@@ -117,18 +117,7 @@ def receive(sock: socket.socket, limit: int, alike: int) -> Received:
 def writer(wants_speed: bool) -> Send:
     """Who sends datagrams: `send`, or the same in C where that is wanted and was built for this
     system."""
-    built = getattr(speedups(), "send", None) if wants_speed else None
-    if built is None:
-        return send
-
-    def send_in_c(sock: Socket, data: bytes, size: int, address: Address | None) -> int:
-        done: int = built(sock, data, size, address, sock.in_trains)
-        if done >= 0:
-            return done
-        at = -1 - done  # not in trains, or the address has to be looked up
-        return at + send(sock, data[at:], size, address)
-
-    return send_in_c
+    return getattr(speedups(), "send", send) if wants_speed else send
 
 
 def reader(wants_speed: bool) -> Receive:

@@ -61,11 +61,18 @@ class GroupArrival(Flow):
 
     def received(self, data: bytes, fin: bool) -> None:
         """The hot way in: once the header is read, bytes pass without being copied."""
+        if data and self.scanner is None and not self.deaf:
+            data = self.begin(self.head + data)
         if data and not self.deaf:
-            if self.scanner is None:
-                self.begin(self.head + data)
+            scanner, stream = self.scanner, self.stream
+            assert scanner is not None
+            assert stream is not None
+            try:
+                scanner.feed(data)
+            except DecodeError:
+                self.broken(DecodeError.code)
             else:
-                self.carry(data)
+                self.session.emit(events.GroupReceived(stream, data))
         if fin:
             self.heard = True
             if not self.deaf:
@@ -73,41 +80,29 @@ class GroupArrival(Flow):
             if self.stream is not None:
                 self.session.forget(self.stream)
 
-    def begin(self, data: bytes) -> None:
-        """The beginning of the stream: its header, and what of the group came with it."""
+    def begin(self, data: bytes) -> bytes:
+        """The beginning of the stream: its header. Answers what of the group came with it."""
         found = split_message(data, MAX_HEAD)
         if found is None:
             self.head = data
-            return
+            return b""
         body, rest = found
         group = self.session.dialect.decode(Group, body)
         if group.subscription not in self.session.subscriptions:
             self.drop(Cancelled.code)  # ended just now, or never asked for
-            return
+            return b""
         if group.sequence > MAX_SEQUENCE:
             self.drop(DecodeError.code)
-            return
+            return b""
         if group.first_frame:
             # We ask for whole groups only, and half a one in the cache would pass for the whole.
             self.drop(Cancelled.code)
-            return
+            return b""
         self.head = b""
         self.scanner = FrameScanner(self.session.layout, self.session.settings.max_frame)
         assert self.stream is not None
         self.session.emit(events.GroupOpened(self.stream, group.subscription, group.sequence))
-        if rest:
-            self.carry(rest)
-
-    def carry(self, data: bytes) -> None:
-        """Check a piece of the group and pass it on."""
-        assert self.scanner is not None
-        assert self.stream is not None
-        try:
-            self.scanner.feed(data)
-        except DecodeError:
-            self.broken(DecodeError.code)
-            return
-        self.session.emit(events.GroupReceived(self.stream, data))
+        return rest
 
     def ended(self) -> None:
         if self.scanner is None:
