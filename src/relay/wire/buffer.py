@@ -15,7 +15,7 @@ MAX_VARINT = (1 << 62) - 1
 """Largest integer a varint can carry (RFC 9000, section 16)."""
 
 
-_MASKS = (0x3F, 0x3FFF, 0x3FFF_FFFF, MAX_VARINT)
+MASKS = (0x3F, 0x3FFF, 0x3FFF_FFFF, MAX_VARINT)
 """What is left of an integer of 1, 2, 4 or 8 bytes without its width."""
 
 _SMALL = tuple(bytes((value,)) for value in range(0x40))
@@ -67,7 +67,7 @@ def scan_varint(data: bytes | bytearray, pos: int = 0) -> tuple[int, int] | None
     stop = pos + (1 << (first >> 6))
     if stop > len(data):
         return None
-    return int.from_bytes(data[pos:stop], "big") & _MASKS[first >> 6], stop
+    return int.from_bytes(data[pos:stop], "big") & MASKS[first >> 6], stop
 
 
 def decode_varint(data: bytes | bytearray, pos: int) -> tuple[int, int]:
@@ -96,7 +96,7 @@ def decode_varints(body: bytes, count: int) -> list[int]:
         stop = at + (1 << (first >> 6))
         if stop > end:
             raise DecodeError(_SHORT)
-        values.append(int.from_bytes(body[at:stop], "big") & _MASKS[first >> 6])
+        values.append(int.from_bytes(body[at:stop], "big") & MASKS[first >> 6])
         at = stop
     if at < end:
         raise DecodeError(_long(end - at))
