@@ -114,8 +114,8 @@ def test_the_file_is_its_owners_alone(tmp_path: Path) -> None:
     assert stat.S_IMODE((tmp_path / "relay.db").stat().st_mode) == 0o600
 
 
-async def _open_and_close(url: str) -> None:
-    await (await open_records(url)).close()
+async def _open_and_close(url: str, *, makes: bool = True) -> None:
+    await (await open_records(url, makes=makes)).close()
 
 
 def test_the_tables_are_those_of_the_migrations(lasting: str) -> None:
@@ -212,6 +212,54 @@ def test_what_cannot_be_opened(tmp_path: Path) -> None:
         assert str(error.value).startswith("records.url: ")
         assert "\n" not in str(error.value)
         assert "secret" not in str(error.value)
+
+
+@pytest.mark.parametrize("journal", ["delete", "wal"])
+@pytest.mark.parametrize("makes", [False, True])
+def test_the_file_of_another_program_is_left_as_it_is(
+    tmp_path: Path, journal: str, makes: bool
+) -> None:
+    """Also where that program has its tables brought up to date by Alembic as well."""
+    file = tmp_path / "diary.db"
+    with contextlib.closing(sqlite3.connect(file)) as other:
+        other.execute(f"PRAGMA journal_mode={journal}")
+        other.execute("CREATE TABLE alembic_version (version_num TEXT)")
+        other.execute("CREATE TABLE pages (text TEXT)")
+        other.commit()
+    before = file.read_bytes()
+    with pytest.raises(ConfigError, match=r"diary\.db: another program's, it has other tables"):
+        asyncio.run(open_records(f"sqlite:///{file}", makes=makes))
+    assert file.read_bytes() == before
+    assert [each.name for each in tmp_path.iterdir()] == ["diary.db"]
+
+
+def test_whoever_only_reads_makes_no_store(lasting: str, tmp_path: Path) -> None:
+    (tmp_path / "relay.db").touch()
+    for _ in range(2):  # the first did not make one either
+        with pytest.raises(ConfigError, match="there is no store; a relay makes one"):
+            asyncio.run(open_records(lasting, makes=False))
+    assert (tmp_path / "relay.db").read_bytes() == b""
+    asyncio.run(_open_and_close(lasting))
+    asyncio.run(_open_and_close(lasting, makes=False))
+
+
+def test_others_may_have_tables_in_our_database(postgres: Callable[[], str]) -> None:
+    url = postgres()
+
+    async def scenario() -> None:
+        store = await open_records(url)
+        assert isinstance(store, SqlRecords)
+        async with store._engine.begin() as connection:
+            for table in metadata.tables:
+                await connection.execute(text(f"DROP TABLE {table}"))
+            await connection.execute(text("DROP TABLE alembic_version"))
+            await connection.execute(text("CREATE TABLE pages (text TEXT)"))
+        await store.close()
+        with pytest.raises(ConfigError, match="there is no store"):
+            await open_records(url, makes=False)
+        await _open_and_close(url)
+
+    asyncio.run(scenario())
 
 
 def test_a_store_that_breaks_says_so(tmp_path: Path) -> None:

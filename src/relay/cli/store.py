@@ -62,7 +62,7 @@ def with_store(work: Callable[[Records], Awaitable[T]], *, makes: bool = False) 
         click.echo(f"relay: {file}: a new store, there was none", err=True)
 
     async def run() -> T:
-        store = await open_records(url)
+        store = await open_records(url, makes=makes)
         try:
             return await work(store)
         finally:

@@ -57,7 +57,7 @@ def own_keys(settings: Settings) -> tuple[KeySet, tuple[str, ...]]:
 
 
 async def _own_keys(settings: Settings) -> KeySet:
-    records = await open_records(settings.records.url)
+    records = await open_records(settings.records.url, makes=False)
     try:
         async with asyncio.timeout(settings.records.timeout):
             keys = vouching(await records.keys.all(), time.time())
@@ -69,7 +69,7 @@ async def _own_keys(settings: Settings) -> KeySet:
 
 async def _read(settings: Settings, request: Request) -> Facts:
     wanted = needs(request, settings.auth)
-    records = await open_records(settings.records.url)
+    records = await open_records(settings.records.url, makes=False)
     try:
         async with asyncio.timeout(settings.records.timeout):
             feed = RevocationFeed(records, settings.records.poll, time.time, _silent)

@@ -1,8 +1,8 @@
 """How a store is opened: the right one for a URL, its tables brought up to date first.
 
-The law: a store that cannot be opened, or was made by a newer relay, stops whoever asked with one
-line; of several relays that open one store at a time one migrates and the others wait. This module
-must not know what is stored.
+The law: a store that cannot be opened, or was made by a newer relay or by another program, stops
+whoever asked with one line, and is left as it is; of several relays that open one store at a time
+one migrates and the others wait. This module must not know what is stored.
 """
 
 from __future__ import annotations
@@ -35,19 +35,21 @@ CONNECTIONS = 5
 _LOCK = 0x6D6F7172
 """The advisory lock of PostgreSQL under which tables are migrated."""
 
+_OURS = {"alembic_version", "counters"}
+"""Tables that every store has had since the first."""
+
 _PRAGMAS = (
-    # First, so that the others wait too.
     f"PRAGMA busy_timeout={int(BUSY_SECONDS * 1000)}",
-    "PRAGMA journal_mode=WAL",
     # FULL: every commit is synced, so that what was acknowledged survives a power cut.
     "PRAGMA synchronous=FULL",
 )
 
 
-async def open_records(url: str | None) -> Records:
+async def open_records(url: str | None, *, makes: bool = True) -> Records:
     """The store of ``records.url``; without one, what lives as long as the process.
 
-    Raises `ConfigError`, one line, when it cannot be opened.
+    ``makes``: also where there is none yet. Raises `ConfigError`, one line, when it cannot be
+    opened.
     """
     if url is None:
         return MemoryRecords()
@@ -60,7 +62,7 @@ async def open_records(url: str | None) -> Records:
     address = read_address(url)
     engine = _engine(address)
     try:
-        await _begin(engine, address)
+        await _begin(engine, address, makes)
     except (SQLAlchemyError, OSError, TimeoutError) as error:
         await engine.dispose()
         raise ConfigError(f"records.url: {address.shown}: {explained(error)}") from None
@@ -75,7 +77,7 @@ async def open_records(url: str | None) -> Records:
     return SqlRecords(engine, address.shown)
 
 
-async def _begin(engine: AsyncEngine, address: Address) -> None:
+async def _begin(engine: AsyncEngine, address: Address, makes: bool) -> None:
     """Connect the first time, and have the tables brought up to date.
 
     Of several that give a new file its journal at a time SQLite turns some away at once, however
@@ -88,6 +90,7 @@ async def _begin(engine: AsyncEngine, address: Address) -> None:
     while True:
         try:
             async with engine.connect() as connection:
+                await _require_store(connection, address, makes)
                 await _migrate(connection, address)
             return
         except OperationalError as error:
@@ -140,9 +143,26 @@ def _prepare(connection: Any, record: object) -> None:
     cursor.close()
 
 
+async def _require_store(connection: AsyncConnection, address: Address, makes: bool) -> None:
+    """Raises `ConfigError` where our tables are not and may not be made.
+
+    A file of SQLite is one program's; in a database others may have tables beside ours.
+    """
+    from sqlalchemy import inspect
+
+    names = await connection.run_sync(lambda plain: inspect(plain).get_table_names())
+    if _OURS.issubset(names):
+        return
+    if names and address.file is not None:
+        raise ConfigError(f"records.url: {address.shown}: another program's, it has other tables")
+    if not makes:
+        raise ConfigError(f"records.url: {address.shown}: there is no store; a relay makes one")
+
+
 async def _migrate(connection: AsyncConnection, address: Address) -> None:
     """Take the steps that are missing, all or none of them."""
     if address.file is not None:
+        await connection.exec_driver_sql("PRAGMA journal_mode=WAL")
         await connection.exec_driver_sql("BEGIN IMMEDIATE")
     else:
         await connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
