@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
@@ -10,6 +10,9 @@ import pytest
 from dialogue import Wire
 from relay.auth import keys, mint
 from relay.auth.claims import Claims
+from relay.auth.decide import Decision
+from relay.auth.grant import Grant
+from relay.auth.reason import Reason
 from relay.auth.settings import AuthSettings
 from relay.errors import OverQuota, Unauthorized
 from relay.model.origin import Origin
@@ -51,11 +54,13 @@ class Bench:
         self.now = 50.0
         self.wall = NOW
         self.said: list[tuple[str, dict[str, Any]]] = []
+        self.kept: list[tuple[str, dict[str, Any]]] = []
         house = House(
             Origin(99),
             lambda *what: lambda data, at: data,
             lambda: self.now,
             log=lambda event, **facts: self.said.append((event, facts)),
+            audit=lambda action, **facts: self.kept.append((action, facts)),
         )
         rules = Rules(keys.KeySet.load(KEY.dump(), "k1"), AuthSettings(public=public))
         self.door = Door(house, rules, SessionSettings(), versions, lambda: self.wall)
@@ -67,6 +72,15 @@ class Bench:
 
     def events(self, name: str) -> list[dict[str, Any]]:
         return [facts for event, facts in self.said if event == name]
+
+    def refusal(self) -> dict[str, Any]:
+        """The one refusal there was, as the log has it; it was counted and is in the audit log."""
+        (line,) = self.events("refused")
+        (entry,) = [facts for action, facts in self.kept if action == "deny"]
+        assert (entry["id"], entry["reason"]) == (line["id"], line["reason"])
+        assert entry["remote"] == "192.0.2.1:1234"
+        assert self.door.refused == {line["reason"]: 1}
+        return line
 
 
 def token(root: str = "demo", ttl: float = 60) -> str:
@@ -95,8 +109,10 @@ def test_first_version_of_the_offer_that_we_speak(offered: tuple[str, ...], chos
 
 
 def test_no_common_version_is_refused() -> None:
-    visit = Bench().knock("/anon", "moqt-18", "moq-00")
-    assert visit.refused == [(400, ())]
+    bench = Bench()
+    visit = bench.knock("/anon", "moqt-18", "moq-00")
+    assert visit.refused == [(400, (("x-request-id", bench.refusal()["id"]),))]
+    assert bench.refusal()["offered"] == ["moqt-18", "moq-00"]
 
 
 def test_no_offer_is_the_in_band_handshake_unless_that_is_off() -> None:
@@ -107,57 +123,81 @@ def test_no_offer_is_the_in_band_handshake_unless_that_is_off() -> None:
     bench = Bench(versions=("moq-lite-05",))
     visit = Visit("/anon")
     bench.door.answer(visit)
-    assert visit.refused == [(400, ())]
+    assert visit.refused == [(400, (("x-request-id", bench.refusal()["id"]),))]
 
 
 def test_a_refusal_has_an_id_that_the_log_knows_and_no_detail() -> None:
     bench = Bench()
     visit = bench.knock("/demo?jwt=rubbish.token.here")
     ((status, headers),) = visit.refused
-    (line,) = bench.events("refused")
+    line = bench.refusal()
     assert status == line["status"] == 401
     assert headers == (("x-request-id", line["id"]),)
     assert line["path"] == "/demo"
     assert "rubbish" not in repr(bench.said)
-    assert bench.door.refused == {line["reason"]: 1}
     assert bench.door.guests == {}
 
 
-class Endless:
-    """An authority that never answers."""
+class Slow:
+    """An authority that answers later, and lets everybody in."""
 
     async def ask(self, request: Any, knock: Any, facts: Any) -> Any:
-        raise AssertionError("nobody is patient enough")
+        grant = Grant(Path("demo"), (Path(""),))
+        return Decision(True, grant, (), Reason("allowed", ""), 200), None
 
 
-def undecided() -> Bench:
-    bench = Bench()
-    bench.door.authority = Endless()
-    bench.door.spawn = lambda decision: decision.close()
-    return bench
+class Undecided(Bench):
+    """A door whose decisions are made when `decide` is called."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waiting: list[Coroutine[Any, Any, None]] = []
+        self.door.authority = Slow()
+        self.door.spawn = self.waiting.append
+
+    def decide(self) -> None:
+        (decision,) = self.waiting
+        with pytest.raises(StopIteration):
+            decision.send(None)
 
 
 def test_whoever_waits_for_a_decision_too_long_is_turned_away_with_a_reason() -> None:
-    bench = undecided()
-    ((name, id),) = bench.knock("/demo?jwt=a.b.c").too_late()
-    (line,) = bench.events("refused")
+    bench = Undecided()
+    visit = bench.knock("/demo?jwt=a.b.c")
+    ((name, id),) = visit.too_late()
+    line = bench.refusal()
     assert (name, id) == ("x-request-id", line["id"])
     assert (line["status"], line["reason"], line["path"]) == (503, "unavailable", "/demo")
     assert "limits.visit_timeout" in line["why"]
+    bench.decide()
+    assert bench.refusal() == line
+    assert (visit.accepted, visit.refused, len(bench.kept)) == ([], [], 1)
 
 
 def test_a_peer_that_is_not_decided_on_is_not_blamed_for_silence() -> None:
-    bench = undecided()
+    bench = Undecided()
     visit = bench.knock(None)
     setup(visit, "/demo?jwt=a.b.c")
     bench.now += 60
     bench.door.tick(bench.now)
-    (line,) = bench.events("refused")
-    assert (line["status"], line["reason"]) == (503, "unavailable")
+    line = bench.refusal()
+    assert (line["status"], line["reason"], line["path"]) == (503, "unavailable", "/demo")
     assert "peer.setup_timeout" in line["why"]
     assert visit.wire.server.closed is not None
     assert visit.wire.server.closed[1] == f"unavailable (id {line['id']})"
     assert bench.door.guests == {}
+    bench.decide()
+    assert bench.refusal() == line
+    assert len(bench.kept) == 1
+
+
+def test_a_session_over_raw_quic_has_the_id_of_its_decision() -> None:
+    bench = Bench()
+    setup(bench.knock(None), f"/demo?jwt={token()}")
+    bench.wall += 61
+    bench.door.tick(bench.now)
+    assert [action for action, _ in bench.kept] == ["allow", "expire"]
+    assert len({facts["id"] for _, facts in bench.kept}) == 1
 
 
 def test_a_token_over_raw_quic_is_judged_when_it_comes() -> None:
@@ -216,7 +256,9 @@ def test_a_role_that_is_not_granted_ends_the_session() -> None:
     assert visit.wire.server.closed is not None
     assert visit.wire.server.closed[0] == 2
     assert bench.door.guests == {}
-    assert [line["reason"] for line in bench.events("refused")] == ["role_not_granted"]
+    line = bench.refusal()
+    assert (line["reason"], line["status"]) == ("role_not_granted", 403)
+    assert visit.wire.server.closed[1] == f"forbidden (id {line['id']})"
 
 
 def test_one_guests_trouble_does_not_stop_the_clock_for_others() -> None:

@@ -43,8 +43,8 @@ from relay.peer.judgement import (
     refuse_to_wait,
     retry_after,
     shown,
-    undecided,
 )
+from relay.peer.refusing import Pending, Refusals, shown_path
 from relay.quota import Tab
 from relay.session.events import Opened
 from relay.session.lite import LiteSession
@@ -90,8 +90,7 @@ class Door:
         self.links: dict[str, Guest] = {}
         """Relays that we dialled."""
         self.admitted = 0
-        self.refused: dict[str, int] = {}
-        """Refusals by reason code."""
+        self.refusals = Refusals(house)
         self.dropped = 0
         """Groups that guests who have left were too slow for."""
         self._deadlines: dict[str, float] = {}
@@ -101,76 +100,68 @@ class Door:
         """Relays that will be shown out for their grants, with the time and why."""
         self._closed = False
 
+    @property
+    def refused(self) -> dict[str, int]:
+        """Refusals by reason code."""
+        return self.refusals.counts
+
     # -- deciding ----------------------------------------------------------------------------
 
     def judge(self, request: Request, remote: str, facts: Facts = NO_FACTS) -> Judgement:
         """The one decision, written to the log when it is a refusal."""
-        rules = self.rules
-        decision = decide(request, rules.keys, rules.settings, self.wall(), facts)
-        return self._noted(decision, request, remote)
+        return self._noted(self._decide(request, facts), request, remote, secrets.token_hex(6))
+
+    def _decide(self, request: Request, facts: Facts) -> Decision:
+        return decide(request, self.rules.keys, self.rules.settings, self.wall(), facts)
 
     def _noted(
-        self, decision: Decision, request: Request, remote: str, loan: Loan | None = None
+        self, decision: Decision, request: Request, remote: str, id: str, loan: Loan | None = None
     ) -> Judgement:
-        """Give a decision its id, and write down what deserves it."""
-        id = secrets.token_hex(6)
-        path = request.target.partition("?")[0][:256]
+        """Write down what deserves it of a decision."""
         if decision.grant is not None:
             self.clerk.admitted(decision.grant)
             self.house.audit(
                 "allow", grant=decision.grant, id=id, remote=remote, kind=request.transport
             )
         else:
-            self._write_refusal(decision, request, remote, id)
+            self.refusals.decided(decision, request, remote, id)
         for detail in decision.warnings:
-            self.house.log("warning", id=id, detail=detail, path=path)
+            self.house.log("warning", id=id, detail=detail, path=shown_path(request))
         return Judgement(decision, id, loan if decision.grant is not None else None)
-
-    def _write_refusal(self, decision: Decision, request: Request, remote: str, id: str) -> None:
-        reason = decision.reason
-        self.refused[reason.code] = self.refused.get(reason.code, 0) + 1
-        path = request.target.partition("?")[0][:256]
-        said = {"id": id, "reason": reason.code}
-        self.house.log(
-            "refused",
-            **said,
-            status=decision.status,
-            why=reason.text,
-            hint=reason.hint,
-            path=path,
-            transport=request.transport,
-            remote=remote,
-        )
-        self.house.audit("deny", **said, remote=remote, target=path, kind=request.transport)
 
     async def consider(self, request: Request, remote: str) -> Judgement:
         """As `judge`, after gathering the facts; it may take as long as they do."""
         bearer = {"authorization": f"Bearer {request.bearer}"} if request.bearer else {}
         knock = Knock(request.transport, request.target, remote=(remote, 0), headers=bearer)
-        return await self._decided(request, knock, remote, self.clerk.at_once(request, None))
+        facts = self.clerk.at_once(request, None)
+        decision, loan = await self._decided(request, knock, facts)
+        return self._noted(decision, request, remote, secrets.token_hex(6), loan)
 
     async def _decided(
-        self, request: Request, knock: Knock, remote: str, facts: Facts | None
-    ) -> Judgement:
+        self, request: Request, knock: Knock, facts: Facts | None
+    ) -> tuple[Decision, Loan | None]:
         """Gather what is not known yet, and have whoever decides decide."""
         if facts is None:
             facts = await self.clerk.gather(request, shown(knock.certificate))
         if self.authority is None:
-            return self.judge(request, remote, facts)
-        decision, loan = await self.authority.ask(request, knock, facts)
-        return self._noted(decision, request, remote, loan)
+            return self._decide(request, facts), None
+        return await self.authority.ask(request, knock, facts)
 
     def _judge_when_ready(
-        self, request: Request, knock: Knock, then: Callable[[Judgement], None]
+        self, pending: Pending, knock: Knock, then: Callable[[Judgement], None]
     ) -> None:
-        """Judge at once when nothing has to be waited for, else when it is there."""
+        """Judge at once when nothing has to be waited for, else when it is there; not at all who
+        was given up by then."""
+        request, remote, id = pending.request, pending.remote, pending.id
         facts = self.clerk.at_once(request, shown(knock.certificate))
         if facts is not None and self.authority is None:
-            then(self.judge(request, address(knock), facts))
+            then(self._noted(self._decide(request, facts), request, remote, id))
             return
 
         async def later() -> None:
-            then(await self._decided(request, knock, address(knock), facts))
+            decision, loan = await self._decided(request, knock, facts)
+            if not pending.is_given_up:
+                then(self._noted(decision, request, remote, id, loan))
 
         self.spawn(later())
 
@@ -184,28 +175,20 @@ class Door:
             return
         protocol = choose([p for p in knock.offered if p in self.versions])
         if protocol is None and (knock.offered or INBAND not in self.versions):
-            self.house.log(
-                "refused",
-                status=400,
-                reason="version",
-                offered=list(knock.offered)[:16],
-                remote=address(knock),
-            )
-            visit.refuse(400)
+            visit.refuse(400, ((REFUSAL_HEADER, self.refusals.no_version(knock)),))
             return
         if knock.target is None:
             self._seat(visit, protocol, None, None)
             return
 
-        request = asked(knock, knock.target)
+        pending = Pending(secrets.token_hex(6), asked(knock, knock.target), address(knock))
+        headers = ((REFUSAL_HEADER, pending.id),)
 
         def late() -> tuple[tuple[str, str], ...]:
-            id = secrets.token_hex(6)
-            self._write_refusal(undecided("limits.visit_timeout"), request, address(knock), id)
-            return ((REFUSAL_HEADER, id),)
+            self.refusals.give_up(pending, "limits.visit_timeout")
+            return headers
 
         def decided(judgement: Judgement) -> None:
-            headers = ((REFUSAL_HEADER, judgement.id),)
             if judgement.grant is None:
                 visit.refuse(judgement.decision.status, headers)
                 return
@@ -225,7 +208,7 @@ class Door:
             self._when_known(self.hold(grant, judgement.id, address(knock)), seat, struck)
 
         visit.too_late = late
-        self._judge_when_ready(request, knock, decided)
+        self._judge_when_ready(pending, knock, decided)
 
     def _when_known(self, held: Held, seat: Callable[[], None], struck: Struck) -> None:
         """Call ``seat`` once it can be told whether its tenant may have one more session, or
@@ -258,15 +241,8 @@ class Door:
     def require(self, held: Held) -> None:
         """Raises `Unauthorized` when it is in force no longer; that is noted."""
         if why := held.over(self.wall()):
-            self._turned_away("revoked", Unauthorized.status, why, held)
+            self.refusals.granted("revoked", Unauthorized.status, why, held)
             raise Unauthorized(f"revoked (id {held.id})")
-
-    def _turned_away(self, code: str, status: int, why: str, held: Held) -> None:
-        """Note who had a grant and does not come in."""
-        self.refused[code] = self.refused.get(code, 0) + 1
-        about = {"id": held.id, "reason": code, "why": why}
-        self.house.log("refused", status=status, **about)
-        self.house.audit("deny", grant=held.grant, remote=held.remote, **about)
 
     def _tab(self, grant: Grant, id: str, remote: str) -> Tab:
         """What the new session uses goes on it; another relay is no tenant, and none is charged.
@@ -278,7 +254,8 @@ class Door:
         try:
             return self.house.ledger.enter(grant.tenant, self.house.clock())
         except LimitExceeded as error:
-            self._turned_away("over_quota", error.status, str(error), Held(grant, id, remote))
+            held = Held(grant, id, remote)
+            self.refusals.granted("over_quota", error.status, str(error), held)
             raise
 
     def _seat(
@@ -305,6 +282,7 @@ class Door:
             via=visit.knock.transport,
             admit=self._admit(visit.knock),
             welcomed=self._welcomed,
+            unfit=self._unfit,
             left=self._left,
         )
         self.guests[id] = guest
@@ -320,13 +298,15 @@ class Door:
         def admit(guest: Guest, opened: Opened) -> None:
             request = asked(knock, opened.target or "/")
             request = replace(request, publishes=opened.publishes, subscribes=opened.subscribes)
+            pending = Pending(guest.id, request, guest.remote)
+            guest.too_late = partial(self.refusals.give_up, pending, "peer.setup_timeout")
 
             def decided(judgement: Judgement) -> None:
                 if judgement.grant is None:
                     guest.close(refusal(judgement))
                 else:
                     grant, loan = judgement.grant, judgement.loan
-                    held = self.hold(grant, judgement.id, guest.remote)
+                    held = self.hold(grant, guest.id, guest.remote)
                     self._when_known(held, partial(seat, grant, loan), guest.close)
 
             def seat(grant: Grant, loan: Loan | None) -> None:
@@ -341,7 +321,7 @@ class Door:
                 self._borrow(guest, loan)
                 guest.welcome(grant)
 
-            self._judge_when_ready(request, knock, decided)
+            self._judge_when_ready(pending, knock, decided)
 
         return admit
 
@@ -371,6 +351,11 @@ class Door:
     def _welcomed(self, guest: Guest, grant: Grant) -> None:
         self.admitted += 1
         self.house.log("welcome", **guest.described(grant))
+
+    def _unfit(self, guest: Guest, grant: Grant) -> None:
+        why = "nothing that it came for is granted"
+        held = Held(grant, guest.id, guest.remote)
+        self.refusals.granted("role_not_granted", Forbidden.status, why, held)
 
     def _left(self, guest: Guest, reason: str) -> None:
         self.guests.pop(guest.id, None)

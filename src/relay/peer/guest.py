@@ -26,7 +26,6 @@ from relay.model.group import Transcode
 from relay.model.origin import Origin
 from relay.model.scope import INTERNAL, Scope
 from relay.path import Path, covering
-from relay.peer.judgement import undecided
 from relay.peer.publishing import Publishing
 from relay.peer.settings import NEAR, PeerSettings
 from relay.peer.watching import Watching
@@ -62,8 +61,8 @@ class Guest:
 
     ``admit`` is asked with the target of the peer's SETUP (and its roles) when the transport did
     not carry one; it answers with `welcome` or `close`, at once or later, and what the peer says
-    meanwhile waits. ``welcomed`` is called once, when the session begins, ``left`` exactly once,
-    when the guest is gone.
+    meanwhile waits. ``welcomed`` is called once, when the session begins, ``unfit`` when the grant
+    holds nothing of what the peer came for, and ``left`` exactly once, when the guest is gone.
     """
 
     def __init__(
@@ -80,6 +79,7 @@ class Guest:
         via: str = "",
         admit: Callable[[Guest, events.Opened], None] | None = None,
         welcomed: Callable[[Guest, Grant], None] = lambda guest, grant: None,
+        unfit: Callable[[Guest, Grant], None] = lambda guest, grant: None,
         left: Callable[[Guest, str], None] = lambda guest, reason: None,
     ) -> None:
         self.house = house
@@ -98,7 +98,10 @@ class Guest:
         self.cost = cost
         """Price of pulling from this peer, as we were told to reckon; ``None`` = as it says."""
         self.admit = admit
+        self.too_late: Callable[[], None] = lambda: None
+        """Told when it is not waited for any longer that somebody decides."""
         self.welcomed = welcomed
+        self.unfit = unfit
         self.left = left
         self.alias = secrets.randbelow(2**53 - 1) + 1
         """The peer's hop id where it has none, so that it never hears its own broadcasts."""
@@ -116,7 +119,10 @@ class Guest:
         self.sit(self.tab)
         self.probes: dict[int, tuple[int, int, float]] = {}
         """Streams on which the peer hears our estimates, with the last one and its time."""
-        self._hears: dict[type, Callable[[Any], None]] = {
+        self._hears = self._ways_to_hear()
+
+    def _ways_to_hear(self) -> dict[type, Callable[[Any], None]]:
+        return {
             events.Opened: self._opened,
             events.StreamCancelled: self._stream_cancelled,
             events.ProbeRequested: self._probe_requested,
@@ -285,8 +291,7 @@ class Guest:
         if self._introduced is None:
             self.close(BadRequest("the peer did not introduce itself in time"))
             return
-        why = undecided("peer.setup_timeout").reason.text
-        self.house.log("refused", id=self.id, status=503, reason="unavailable", why=why)
+        self.too_late()
         self.close(Unavailable(f"unavailable (id {self.id})"))
 
     def _report(self, now: float) -> None:
@@ -318,7 +323,7 @@ class Guest:
         publish, subscribe = windows(grant, event)
         if not (subscribe or publish):
             # Decided on before it said what it came for: what it wants is not what it may do.
-            self.house.log("refused", id=self.id, status=403, reason="role_not_granted")
+            self.unfit(self, grant)
             self.close(Forbidden(f"forbidden (id {self.id})"))
             return
         self.grant = grant

@@ -1,0 +1,86 @@
+"""Who is turned away: counted, in the log and in the audit log, under the id that they are told.
+
+The law: whoever knocked is refused once, whatever is decided after they were given up. This module
+must not know sessions, nor why anybody is turned away.
+"""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from relay.auth.decide import Decision, Request
+from relay.peer.judgement import Held, address, undecided
+from relay.session.transport import Knock
+
+if TYPE_CHECKING:
+    from relay.peer.guest import House
+
+MAX_PATH = 256
+"""Letters of a path that are written down."""
+
+
+@dataclass(slots=True)
+class Pending:
+    """Somebody who is being decided on."""
+
+    id: str
+    """What they are told if it is a no."""
+    request: Request
+    remote: str
+    """Their address."""
+    is_given_up: bool = False
+    """Whether they were turned away since it took too long."""
+
+
+class Refusals:
+    """Everybody who was turned away at one door."""
+
+    def __init__(self, house: House) -> None:
+        self.counts: dict[str, int] = {}
+        """By reason code."""
+        self._house = house
+
+    def decided(self, decision: Decision, request: Request, remote: str, id: str) -> None:
+        """By a decision."""
+        reason, path, via = decision.reason, shown_path(request), request.transport
+        self._log(
+            id,
+            reason.code,
+            decision.status,
+            why=reason.text,
+            hint=reason.hint,
+            path=path,
+            transport=via,
+            remote=remote,
+        )
+        self._house.audit("deny", id=id, reason=reason.code, remote=remote, target=path, kind=via)
+
+    def give_up(self, pending: Pending, setting: str) -> None:
+        """Since there was no decision within the time that ``setting`` names."""
+        pending.is_given_up = True
+        self.decided(undecided(setting), pending.request, pending.remote, pending.id)
+
+    def no_version(self, knock: Knock) -> str:
+        """Since we have no version in common; under which id."""
+        id, remote = secrets.token_hex(6), address(knock)
+        self._log(id, "version", 400, offered=list(knock.offered)[:16], remote=remote)
+        self._house.audit("deny", id=id, reason="version", remote=remote, kind=knock.transport)
+        return id
+
+    def granted(self, code: str, status: int, why: str, held: Held) -> None:
+        """Although there is a grant."""
+        self._log(held.id, code, status, why=why)
+        self._house.audit(
+            "deny", grant=held.grant, id=held.id, reason=code, remote=held.remote, why=why
+        )
+
+    def _log(self, id: str, code: str, status: int, **said: Any) -> None:
+        self.counts[code] = self.counts.get(code, 0) + 1
+        self._house.log("refused", id=id, reason=code, status=status, **said)
+
+
+def shown_path(request: Request) -> str:
+    """Where somebody wanted to go, without what proves that they may."""
+    return request.target.partition("?")[0][:MAX_PATH]
