@@ -20,7 +20,7 @@ from relay.auth.claims import Claims
 from relay.auth.credentials import make_key, make_moose_key, make_ticket, make_token
 from relay.errors import BadRequest
 from relay.path import Path
-from relay.records import opening
+from relay.records import opening, sql_audit
 from relay.records.address import read_address
 from relay.records.audit import (
     FIRST,
@@ -299,7 +299,12 @@ def test_queries(address: str | None) -> None:
     run(address, scenario)
 
 
-def test_what_is_too_old_goes_and_the_log_says_so(address: str | None) -> None:
+@pytest.mark.parametrize("at_once", [1, 2, 100])
+def test_what_is_too_old_goes_and_the_log_says_so(
+    address: str | None, at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sql_audit, "PRUNED_AT_ONCE", at_once)
+
     async def scenario(store: Records) -> None:
         await store.audit.append(FACTS)
         said = Fact(PRUNED, at=NOW + 100)

@@ -10,7 +10,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from sqlalchemy import Connection, create_engine, text
 from relay.auth.facts import StoredToken
 from relay.auth.revocation import Revocation
 from relay.errors import ConfigError
+from relay.records import opening
 from relay.records.audit import Fact
 from relay.records.memory import MemoryRecords
 from relay.records.opening import open_records
@@ -320,6 +321,51 @@ def test_a_server_that_drops_everybody(postgres: Callable[[], str]) -> None:
         await other.close()
 
     asyncio.run(scenario())
+
+
+@contextlib.asynccontextmanager
+async def hanging(folder: str, place: Path) -> AsyncIterator[Callable[[bool], None]]:
+    """The server of ``folder`` at another place too, where it can be made to hang: what comes is
+    taken, and nothing answered."""
+    flows = asyncio.Event()
+    flows.set()
+
+    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.closing(writer), contextlib.suppress(ConnectionError):
+            while data := await reader.read(65536):
+                await flows.wait()
+                writer.write(data)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        answers, asks = await asyncio.open_unix_connection(f"{folder}/.s.PGSQL.5432")
+        await asyncio.gather(pump(reader, asks), pump(answers, writer))
+
+    async with await asyncio.start_unix_server(serve, place / ".s.PGSQL.5432"):
+        yield lambda hangs: flows.clear() if hangs else flows.set()
+        flows.set()
+
+
+def test_a_server_that_hangs_is_not_waited_for(
+    postgres: Callable[[], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(opening, "ANSWER_SECONDS", 0.2)
+    url, _, folder = postgres().partition("?host=")
+
+    async def scenario() -> None:
+        async with hanging(folder, tmp_path) as hang:
+            store = await open_records(f"{url}?host={tmp_path}")
+            hang(True)
+            with pytest.raises(StoreError, match="no answer in time"):
+                await store.changes(0)
+            with pytest.raises(StoreError, match="no answer in time"):
+                await store.revoke(Revocation("sub", "a"), NOW)
+            with pytest.raises(ConfigError, match="no answer in time"):
+                await open_records(f"{url}?host={tmp_path}")
+            hang(False)
+            assert (await store.revoke(Revocation("sub", "b"), NOW)).value == "b"
+            await store.close()
+
+    asyncio.run(asyncio.wait_for(scenario(), 20))
 
 
 @pytest.mark.parametrize("step", ["0001", "0003"])

@@ -56,6 +56,8 @@ class Database:
 
 def explained(error: BaseException) -> str:
     """What a driver said, in one line without statements and their values."""
+    if isinstance(error, TimeoutError) and not str(error):
+        return "no answer in time"
     said = str(getattr(error, "orig", None) or error) or type(error).__name__
     return said.strip().splitlines()[0][:200] if said.strip() else type(error).__name__
 

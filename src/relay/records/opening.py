@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 BUSY_SECONDS = 5.0
 """Seconds that a writer of SQLite waits for another."""
 
+ANSWER_SECONDS = 10.0
+"""Seconds that a server may take to be reached, and to answer one statement. Where it hangs, or its
+machine is gone, no connection would ever end by itself."""
+
 AGAIN = 0.05
 """Seconds at most until a store is tried again that others are about to open as well."""
 
@@ -107,7 +111,11 @@ def _engine(address: Address) -> AsyncEngine:
         _make_private(address.file)
     try:
         engine = create_async_engine(
-            address.driver, pool_size=CONNECTIONS, max_overflow=0, pool_timeout=BUSY_SECONDS
+            address.driver,
+            pool_size=CONNECTIONS,
+            max_overflow=0,
+            pool_timeout=BUSY_SECONDS,
+            connect_args=_patience(address),
         )
     except ImportError:
         hint = "install the extra: pip install 'moq-relay[postgres]'"
@@ -117,6 +125,15 @@ def _engine(address: Address) -> AsyncEngine:
     if address.file is not None:
         event.listen(engine.sync_engine, "connect", _prepare)
     return engine
+
+
+def _patience(address: Address) -> dict[str, float]:
+    """How long the driver waits for a server, unless the URL says so; SQLite is none."""
+    from sqlalchemy import make_url
+
+    said = make_url(address.driver).query
+    waits = () if address.file is not None else ("timeout", "command_timeout")
+    return {name: ANSWER_SECONDS for name in waits if name not in said}
 
 
 def _make_private(file: File) -> None:

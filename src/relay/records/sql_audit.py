@@ -23,6 +23,10 @@ SECOND = 1_000_000
 """Microseconds."""
 
 
+PRUNED_AT_ONCE = 10_000
+"""Entries that one statement deletes, so that each is answered in time however many there are."""
+
+
 class SqlAudit:
     """See `relay.records.kept.Audit`."""
 
@@ -59,15 +63,19 @@ class SqlAudit:
     @whole
     async def prune(self, before: float, fact: Fact) -> int:
         """Delete what is older, and say so."""
-        older = select(func.max(audit.c.number)).where(audit.c.at < round(before * SECOND))
+        is_older = audit.c.at < round(before * SECOND)
+        older = select(func.min(audit.c.number), func.max(audit.c.number)).where(is_older)
         async with self._database.read() as connection:
-            through = (await connection.execute(older)).scalar_one_or_none()
+            first, through = (await connection.execute(older)).one()
         if through is None:
             return 0
+        count = 0
         async with self._database.write() as connection:
             await _append(connection, [replace(fact, target=str(through))])
-            gone = delete(audit).where(audit.c.number <= through)
-            return (await connection.execute(gone)).rowcount
+            for last in (*range(first, through, PRUNED_AT_ONCE), through):
+                gone = delete(audit).where(audit.c.number <= last)
+                count += (await connection.execute(gone)).rowcount
+        return count
 
 
 async def _append(connection: AsyncConnection, facts: Sequence[Fact]) -> list[Entry]:
