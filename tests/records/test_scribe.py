@@ -106,6 +106,49 @@ def test_while_the_store_is_silent_everything_waits() -> None:
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("was_written", [False, True])
+def test_what_was_perhaps_written_is_written_once(
+    lasting: str, was_written: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store goes away in the moment of a commit: nobody hears whether it was done."""
+
+    async def main() -> None:
+        store = await open_records(lasting)
+        append = store.audit.append
+
+        async def doubtful(facts: Any) -> Any:
+            if was_written:
+                await append(facts)
+            raise StoreError("gone")
+
+        scribe = Scribe(store.audit, AuditSettings(), "node", lambda: NOW, lambda *said: None)
+        heard: list[int] = []
+        scribe.listeners.append(lambda entry: heard.append(entry.number))
+        for _ in range(3):
+            scribe.note(Fact("deny", reason="expired"))
+        await append([Fact("deny", reason="expired", at=NOW, node="another")])
+        monkeypatch.setattr(store.audit, "append", doubtful)
+        with pytest.raises(StoreError):
+            await scribe.flush()
+        monkeypatch.undo()
+        await append([Fact("allow", at=NOW, node="another")])
+        scribe.note(Fact("expire"))
+        assert scribe.waiting == 4
+        await scribe.flush()
+        entries = await store.audit.after(0, 100)
+        own = [entry.number for entry in entries if entry.node == "node"]
+        assert own == heard == ([2, 3, 4, 6] if was_written else [3, 4, 5, 6])
+        assert (len(entries), scribe.waiting, scribe.written) == (6, 0, 4)
+        walk = Walk()
+        for entry in entries:
+            walk.see(entry)
+        walk.end(await store.audit.length())
+        assert walk.broken is None
+        await store.close()
+
+    asyncio.run(main())
+
+
 def test_what_an_operator_does_is_written_when_it_returns() -> None:
     async def main() -> None:
         bench = Bench()

@@ -119,6 +119,9 @@ class Audit(Protocol):
     async def append(self, facts: Sequence[Fact]) -> list[Entry]:
         """Write them down, in this order, all or none."""
 
+    async def ensure(self, facts: Sequence[Fact]) -> list[Entry]:
+        """Write them down as `append` does, unless an attempt that failed has done so."""
+
     async def entries(self, query: Query) -> list[Entry]:
         """What a query finds, the latest first."""
 

@@ -165,6 +165,10 @@ class MemoryAudit:
         self._last += len(entries)
         return entries
 
+    async def ensure(self, facts: Sequence[Fact]) -> list[Entry]:
+        """No attempt ever fails here."""
+        return await self.append(facts)
+
     async def entries(self, query: Query) -> list[Entry]:
         """What a query finds."""
         found = [each for each in reversed(self._entries) if _fits(each, query)]

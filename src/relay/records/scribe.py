@@ -1,8 +1,9 @@
 """Who writes the audit log: facts in by plain call, entries in the store a moment later.
 
-The law: nobody who notes a fact waits or fails; what an operator does is written before anybody is
-told that it is done; when too much waits, what is missing is counted and the log says so itself.
-This module must not know what facts mean.
+The law: nobody who notes a fact waits or fails, and it is written once, whatever becomes of the
+store meanwhile; what an operator does is written before anybody is told that it is done; when too
+much waits, what is missing is counted and the log says so itself. This module must not know what
+facts mean.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
-from itertools import islice
 
 from relay.records.audit import PRUNED, Entry, Fact
 from relay.records.feed import RETRY_SECONDS, Log
@@ -51,6 +51,8 @@ class Scribe:
         self._log = log
         self._queue: deque[Fact] = deque()
         self._unsaid = 0
+        self._batch: list[Fact] = []
+        """What is being written. After an attempt that failed nobody knows whether it was."""
         self._came = asyncio.Event()
         self._writing = asyncio.Lock()
         self._silent = False
@@ -59,11 +61,11 @@ class Scribe:
     @property
     def waiting(self) -> int:
         """Facts that are not written yet."""
-        return len(self._queue)
+        return len(self._queue) + len(self._batch)
 
     def note(self, fact: Fact) -> None:
         """Have it written soon."""
-        if len(self._queue) >= self._settings.max_queue:
+        if self.waiting >= self._settings.max_queue:
             self.missed += 1
             self._unsaid += 1
         else:
@@ -74,25 +76,29 @@ class Scribe:
     async def write(self, fact: Fact) -> Entry:
         """Write it now: it is in the store when this returns. Raises `StoreError`."""
         async with self._writing:
-            (entry,) = await self._append([self._signed(fact)])
+            (entry,) = self._told(await self._audit.append([self._signed(fact)]))
         return entry
 
     @whole
     async def flush(self) -> None:
         """Write everything that waits. Raises `StoreError`; nothing is lost then."""
         async with self._writing:
+            if self._batch:
+                self._told(await self._audit.ensure(self._batch))
+                self._batch = []
             while self._queue or self._unsaid:
-                batch = list(islice(self._queue, BATCH))
-                unsaid = self._unsaid
-                facts = batch
-                if unsaid:
-                    missed = Fact(MISSED, detail=f"{unsaid} entries: audit.max_queue")
-                    facts = [*batch, self._signed(missed)]
-                await self._append(facts)
-                for _ in batch:
-                    self._queue.popleft()
-                self._unsaid -= unsaid
+                self._batch = self._next_batch()
+                self._told(await self._audit.append(self._batch))
+                self._batch = []
             self._came.clear()
+
+    def _next_batch(self) -> list[Fact]:
+        batch = [self._queue.popleft() for _ in range(min(BATCH, len(self._queue)))]
+        if self._unsaid:
+            missed = Fact(MISSED, detail=f"{self._unsaid} entries: audit.max_queue")
+            batch.append(self._signed(missed))
+            self._unsaid = 0
+        return batch
 
     async def run(self) -> None:
         """Write what comes, for ever. Whoever calls owns the task."""
@@ -123,8 +129,7 @@ class Scribe:
     def _signed(self, fact: Fact) -> Fact:
         return replace(fact, at=fact.at or self._wall(), node=self._node)
 
-    async def _append(self, facts: list[Fact]) -> list[Entry]:
-        entries = await self._audit.append(facts)
+    def _told(self, entries: list[Entry]) -> list[Entry]:
         self.written += len(entries)
         for entry in entries:
             for listener in self.listeners:

@@ -41,6 +41,14 @@ class SqlAudit:
         async with self._database.write() as connection:
             return await _append(connection, facts)
 
+    @whole
+    async def ensure(self, facts: Sequence[Fact]) -> list[Entry]:
+        """Write them down, unless they are."""
+        async with self._database.write() as connection:
+            # Whoever still writes them holds the counter: it is known afterwards.
+            await next_number(connection, "audit", 0)
+            return await _found(connection, facts) or await _append(connection, facts)
+
     async def entries(self, query: Query) -> list[Entry]:
         """What a query finds."""
         wanted = _wanted(query).order_by(audit.c.number.desc()).limit(min(query.limit, MAX_LIMIT))
@@ -83,6 +91,19 @@ async def _append(connection: AsyncConnection, facts: Sequence[Fact]) -> list[En
     first = last - len(facts) + 1
     entries = linked(facts, first, await _hash(connection, first - 1))
     await connection.execute(insert(audit), [entry.row() for entry in entries])
+    return entries
+
+
+async def _found(connection: AsyncConnection, facts: Sequence[Fact]) -> list[Entry]:
+    """The entries of just these facts, which were written together; none where they were not."""
+    first = Entry.of(facts[0], 0, FIRST)
+    alike = [audit.c[name] == getattr(first, name) for name in ("at", "node", "action", "id")]
+    begin = select(func.min(audit.c.number)).where(*alike).scalar_subquery()
+    wanted = select(audit).where(audit.c.number >= begin).order_by(audit.c.number)
+    rows = await rows_of(connection, wanted.limit(len(facts)))
+    entries = [Entry(**row) for row in rows]
+    if not entries or entries != linked(facts, entries[0].number, entries[0].previous):
+        return []
     return entries
 
 
