@@ -8,15 +8,20 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
+from sqlalchemy import delete, update
 
 import relay.records.feed
 import relay.records.memory
 from pace import within
 from relay.auth.revocation import Holder, Revocation
+from relay.auth.settings import AuthSettings
+from relay.records.desk import Desk
 from relay.records.feed import RevocationFeed
 from relay.records.memory import MemoryRecords
 from relay.records.opening import open_records
-from relay.records.store import Change, StoreError
+from relay.records.sql import SqlRecords
+from relay.records.store import Change, Records, StoreError
+from relay.records.tables import counters, revocations
 
 NOW = 1500.0
 BOB = Holder(sub="bob")
@@ -171,6 +176,73 @@ def test_while_the_store_is_silent_what_is_known_holds(monkeypatch: pytest.Monke
             store.silent = False
             await until(lambda: feed.index.check(Holder(sub="eve"), NOW))
         assert told == ["warning", "records answer again"]
+
+    asyncio.run(scenario())
+
+
+async def set_back(store: Records, number: int) -> None:
+    """What a database is that was restored: everything after that change is lost."""
+    assert isinstance(store, SqlRecords)
+    async with store._engine.begin() as connection:
+        await connection.execute(delete(revocations).where(revocations.c.changed > number))
+        named = counters.c.name == "revocations"
+        await connection.execute(update(counters).where(named).values(value=number))
+
+
+def test_a_store_that_was_set_back_is_read_anew_and_what_is_known_holds(lasting: str) -> None:
+    async def scenario() -> None:
+        store, other = await open_records(lasting), await open_records(lasting)
+        desk = Desk(store, AuthSettings(), no_log, wall=lambda: NOW)
+        feed = desk.feed
+        told: list[str] = []
+        feed.listeners.append(lambda entry: told.append(entry.value))
+        kept = await feed.revoke(Revocation("sub", "bob"))
+        for n in range(4):
+            await feed.revoke(Revocation("sub", f"s{n}"))
+        await desk.refresh()
+        await set_back(store, kept.id)
+        await other.revoke(Revocation("sub", "eve"), NOW)
+        await desk.refresh()
+        assert feed.index.check(Holder(sub="eve"), NOW)
+        assert told == ["bob", *(f"s{n}" for n in range(4)), "eve"]
+        await other.revoke(Revocation("sub", "joe"), NOW)
+        assert await feed.withdraw(kept.id)  # everything is read anew
+        assert sorted(each.value for each in feed.index) == ["eve", "joe", "s0", "s1", "s2", "s3"]
+        await store.close()
+        await other.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_store_that_was_set_back_while_it_was_silent(
+    lasting: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And has got further than it was before."""
+    monkeypatch.setattr(relay.records.feed, "RETRY_SECONDS", 0.02)
+
+    async def scenario() -> None:
+        store = await open_records(lasting)
+        feed = RevocationFeed(store, 0.05, lambda: NOW, no_log)
+        for n in range(4):
+            await feed.revoke(Revocation("sub", f"s{n}"))
+        told: list[str] = []
+        feed.listeners.append(lambda entry: told.append(entry.value))
+        changes = store.changes
+
+        async def asleep(after: int) -> list[Change]:
+            raise StoreError("asleep")
+
+        async with running(feed):
+            monkeypatch.setattr(store, "changes", asleep)
+            await until(lambda: feed._silent)
+            await set_back(store, 1)
+            for n in range(5):
+                await store.revoke(Revocation("sub", f"new{n}"), NOW)
+            monkeypatch.setattr(store, "changes", changes)
+            await until(lambda: len(told) == 5)
+        assert sorted(told) == [f"new{n}" for n in range(5)]
+        assert len(feed.index) == 9
+        await store.close()
 
     asyncio.run(scenario())
 

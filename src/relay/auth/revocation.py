@@ -126,13 +126,18 @@ class Revocations:
 
     def add(self, entry: Revocation) -> None:
         """Put an entry in force. Those it covers are dropped: a later one asks no more of them."""
+        if self.holds(entry):
+            return
         key = (entry.dimension, entry.value)
         kept = self._entries.get(key, [])
-        if any(each.covers(entry) for each in kept):
-            return
         fresh = [each for each in kept if not entry.covers(each)]
         self._count += len(fresh) + 1 - len(kept)
         self._entries[key] = [*fresh, entry]
+
+    def holds(self, entry: Revocation) -> bool:
+        """Whether it is in force, or another that covers it."""
+        kept = self._entries.get((entry.dimension, entry.value), ())
+        return any(each.covers(entry) for each in kept)
 
     def check(self, holder: Holder, now: float) -> Revocation | None:
         """The entry that strikes ``holder`` at ``now`` (unix seconds), if there is one."""

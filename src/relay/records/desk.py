@@ -73,6 +73,7 @@ class Desk:
         self.settings = settings or RecordsSettings()
         self.feed = RevocationFeed(records, self.settings.poll, wall, log)
         self.notices = Notices(records, self.settings.poll, log)
+        self.notices.on("revocations", self.feed.look_back)
         self.scribe = Scribe(records.audit, audit or AuditSettings(), node, wall, log)
         self.office = Office(records, self.scribe, wall, self.refresh)
         """Where operators change what is in the store."""

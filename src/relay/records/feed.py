@@ -73,6 +73,29 @@ class RevocationFeed:
                             listener(change.entry, self._wall())
             self.read_at = self._wall()
 
+    async def look_back(self) -> None:
+        """Read everything anew where the store is not as far as it was: it was set back to an older
+        state, or is another one. What is known holds, though it knows of it no more. Raises
+        `StoreError`."""
+        async with self._reading:
+            mark = (await self._records.marks())["revocations"]
+            if mark >= self._position:
+                return
+            known = set(self.index)
+            kept = await self._take_missed()
+            self._believed |= known.difference(kept)
+            self._position = mark
+        detail = "what is known here holds, new relays do not hear of what was lost"
+        self._log("warning", detail=f"records were set back: {detail}")
+
+    async def _take_missed(self) -> list[Revocation]:
+        """Take in what is in force whatever its number; everything that is."""
+        kept = [entry async for entry in self._kept(self._wall())]
+        for entry in kept:
+            if not self.index.holds(entry):
+                self._take(Change(entry.id, entry))
+        return kept
+
     async def revoke(self, entry: Revocation) -> Revocation:
         """Put a revocation in force, here at once. Raises as `Records.revoke` does."""
         if not self._records.lasting:
@@ -137,6 +160,10 @@ class RevocationFeed:
         while True:
             try:
                 await self.refresh()
+                if self._silent:
+                    # It may have been set back, and have got further than it was since.
+                    async with self._reading:
+                        await self._take_missed()
             except StoreError as error:
                 self._complain(error)
                 await asyncio.sleep(RETRY_SECONDS)
