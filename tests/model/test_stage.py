@@ -609,6 +609,15 @@ def test_the_higher_hash_gives_way_for_good_in_a_dispute(fakes, origin, watcher)
     assert watcher.view == {"b": (lower, 2)}
 
 
+@pytest.mark.parametrize("newest", range(100, 104))
+def test_publishers_that_come_one_after_the_other_are_in_no_dispute(fakes, origin, newest):
+    """As one that is started again and again, and whose dead sessions are not over yet."""
+    for count in range(20):
+        origin.announce(B, fakes.Source(), (20 + count,), count / 10)
+    origin.announce(B, fakes.Source(), (newest,), 2.5)
+    assert origin.find(B).identity == newest
+
+
 def test_a_broadcast_that_is_pulled_here_is_told_to_be_cheap_until_a_while_after(fakes, origin):
     told = []
     watcher = fakes.Watcher()
@@ -802,10 +811,11 @@ def test_a_publisher_is_as_old_as_the_first_process_says(fakes, origin):
 
 @pytest.mark.parametrize("newest", range(100, 104))
 def test_a_dispute_in_one_process_does_not_divide_them(fakes, newest):
-    """As where a publisher came again and again, and its sessions before were not over yet."""
+    """As where two publishers at both ends of a link were told apart."""
     ours, theirs = Origin(1), Origin(2)
+    ours.announce(B, fakes.Source(), (20,), 10.0)
     for count in range(6):
-        ours.announce(B, fakes.Source(), (20 + count,), 10.0 + count / 2)
+        ours.announce(B, fakes.Source(), (21, 3), 10.0 + count / 2).withdraw(10.0 + count / 2)
     on_air = ours.find(B)
     told(theirs, fakes, on_air.identity, on_air.since, 13.0)
     theirs.announce(B, fakes.Source(), (newest,), 20.0)

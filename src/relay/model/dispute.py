@@ -2,8 +2,9 @@
 
 Normally the newest publisher wins. Where two are announced on both sides of a link at once, each
 side hears of the other as the newer one, gives way, and hears of its own again; after a few rounds
-the lower hash wins, on every relay alike, until there has been peace for a while. This module must
-not know routes or viewers.
+the lower hash wins, on every relay alike, until there has been peace for a while. Publishers that
+come one after the other and do not come back are no such case: who is dead without our knowing must
+not win. This module must not know routes or viewers.
 """
 
 from __future__ import annotations
@@ -15,7 +16,10 @@ from relay.model.fingerprint import fingerprint
 from relay.path import Path
 
 ROUNDS = 3
-"""Takeovers within `WINDOW` after which the hash decides."""
+"""Takeovers within `WINDOW` by who had taken the path in it before: then the hash decides."""
+
+REMEMBERED = 16
+"""Takeovers that are looked at."""
 
 WINDOW = 5.0
 """Seconds."""
@@ -36,18 +40,19 @@ P = TypeVar("P", bound=Party)
 class Dispute:
     """The takeovers at one path. ``now`` is monotonic seconds."""
 
-    __slots__ = ("_path", "_times", "_until")
+    __slots__ = ("_path", "_takeovers", "_until")
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._times: list[float] = []
+        self._takeovers: list[tuple[float, int]] = []
+        """When, and by whom."""
         self._until = float("-inf")
 
-    def note(self, now: float) -> None:
+    def note(self, newcomer: int, now: float) -> None:
         """A publisher displaces another."""
-        self._times = [time for time in self._times if now - time < WINDOW][-ROUNDS:]
-        self._times.append(now)
-        if len(self._times) > ROUNDS:
+        self._takeovers.append((now, newcomer))
+        self._takeovers = [each for each in self._takeovers if now - each[0] < WINDOW][-REMEMBERED:]
+        if len(self._takeovers) - len({identity for _, identity in self._takeovers}) >= ROUNDS:
             self._until = now + TRUCE
 
     def prefers(self, incumbent: int, newcomer: int, now: float) -> bool:

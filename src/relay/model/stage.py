@@ -80,7 +80,7 @@ class Stage:
             if keeps_own or self._stays(current, fresh, route.price.since > 0, now):
                 self._park(fresh)
                 return
-            self._dispute.note(now)
+            self._dispute.note(fresh.identity, now)
         self._take_over(fresh)
 
     def depart(self, route: Route, error: RelayError | None, now: float | None) -> None:
