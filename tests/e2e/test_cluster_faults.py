@@ -56,6 +56,40 @@ class Mute:
         return lambda *args: None
 
 
+def test_a_publisher_elsewhere_that_was_replaced_does_not_come_between_the_next_two(
+    node: Any,
+) -> None:
+    async def main() -> None:
+        async with node() as a, node(connect=[a.url()]) as b, contextlib.AsyncExitStack() as stack:
+            await until(b.up)
+
+            async def publishes_at(where: Node) -> Client:
+                """One more publisher of the path, once it has it on both relays."""
+                client = await stack.enter_async_context(connect(where.url("/anon"), tls=TRUST))
+                client.create_broadcast("cam")
+                await until(lambda: identities() == [client.origin.id] * 2)
+                return client
+
+            def identities() -> list[int]:
+                found = [each.relay.house.origin.find(Path("anon/cam")) for each in (a, b)]
+                return [broadcast.identity if broadcast else 0 for broadcast in found]
+
+            await publishes_at(a)
+            await publishes_at(b)
+            viewer = await stack.enter_async_context(connect(b.url("/anon"), tls=TRUST))
+            changes = viewer.changes()
+            assert await changes.queue.get() == (True, Path("cam"))
+            newest = await publishes_at(b)
+            await asyncio.sleep(0.5)
+            assert identities() == [newest.origin.id] * 2
+            assert [changes.queue.get_nowait()[0] for _ in range(changes.queue.qsize())] == [
+                False,
+                True,
+            ]
+
+    asyncio.run(main())
+
+
 def test_a_link_that_flaps_leaves_nothing_behind(node: Any) -> None:
     async def main() -> None:
         async with node() as a, node(connect=[a.url()]) as b:

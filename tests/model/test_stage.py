@@ -609,6 +609,21 @@ def test_the_higher_hash_gives_way_for_good_in_a_dispute(fakes, origin, watcher)
     assert watcher.view == {"b": (lower, 2)}
 
 
+def test_relays_hear_of_who_comes_back_once_no_other_can_follow(fakes, origin, watcher):
+    relay = fakes.Watcher()
+    origin.watch(ROOT, relay, is_relay=True)
+    origin.announce(B, fakes.Source(), (7,), 0.0)
+    origin.announce(B, fakes.Source(), (8, 2), 1.0).withdraw(2.0)
+    assert (watcher.view, relay.view) == ({"b": (7,)}, {})
+    third = origin.announce(B, fakes.Source(), (9, 2), 2.1)
+    assert watcher.view == relay.view == {"b": (9, 2)}
+    third.withdraw(3.0)
+    origin.tick(3.1)
+    assert relay.view == {}
+    origin.tick(3.2)
+    assert relay.view == {"b": (7,)}
+
+
 @pytest.mark.parametrize("newest", range(100, 104))
 def test_publishers_that_come_one_after_the_other_are_in_no_dispute(fakes, origin, newest):
     """As one that is started again and again, and whose dead sessions are not over yet."""

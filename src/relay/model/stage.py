@@ -51,6 +51,8 @@ class Stage:
         self._settle = Alarm(agenda, self._settled)
         self._unrest = Alarm(agenda, self._calmed)
         self._cooling = Alarm(agenda, self._cooled)
+        self._return = Alarm(agenda, self._calmed)
+        """While it is set, relays do not hear of the one that came back."""
         self._dispute = Dispute(path)
         self._left_behind: Ways = ()
         """What is shown of a broadcast that lingers without a route."""
@@ -99,6 +101,10 @@ class Stage:
         elif now is not None and (patience := self._patience(route, error)) > 0:
             self._wait(broadcast, route, error, now + patience)
         else:
+            if now is not None and len(route.hops) > 1:
+                # A relay takes one publisher back before it tells of the next, and told of who was
+                # parked here in between it would take that one for the newest.
+                self._return.set(now + CALM)
             self._leave(broadcast, error, now)
 
     def _patience(self, route: Route, error: RelayError | None) -> float:
@@ -208,6 +214,7 @@ class Stage:
         loser, self.on_air = self.on_air, fresh
         fresh.is_on_air = True
         self._linger.clear()
+        self._return.clear()
         if loser is not None:
             loser.is_on_air = False
             if loser.routes:
@@ -276,7 +283,7 @@ class Stage:
         if not broadcast.routes and broadcast in self.parked:
             self.parked.remove(broadcast)
         if self.on_air is None and not self.parked:
-            for alarm in (self._unrest, self._settle, self._cooling):
+            for alarm in (self._unrest, self._settle, self._cooling, self._return):
                 alarm.clear()
             self._origin.forget(self)
 
@@ -288,6 +295,8 @@ class Stage:
             self._origin.board.post(self.path, (), None)
         else:
             ways = on_air.ways if on_air.routes else self._left_behind
+            if self._return.due is not None:
+                ways = tuple(way._replace(is_sure=False) for way in ways)
             self._origin.board.post(self.path, ways, on_air, self._unrest.due is None)
 
 
