@@ -566,3 +566,33 @@ def test_a_fault_is_named_as_the_library_names_it(frames) -> None:
         assert bool(side.went_short) is (is_short and bool(frames))
         ends.append(over)
     assert ends[0] == ends[1]
+
+
+@pytest.mark.parametrize("is_short", [True, False], ids=["short way", "library"])
+@pytest.mark.parametrize(
+    "head", [b"\x0e\x02", b"\x0e\x00", b"\x06"], ids=["one-way", "two-way", "handshake"]
+)
+def test_a_peer_may_not_leave_any_number_of_gaps(is_short, head) -> None:
+    side = Side(is_short)
+    with patch("relay.net.pieces.MOST", 50):
+        for at in range(1, 101, 2):
+            side.say(Packet([head + encode(at) + b"\x01x"]))
+        assert (side.engine.tally.count, side.engine.ending) == (50, None)
+        side.say(Packet([head + encode(101) + b"\x01x"]))
+    assert side.engine.ending is not None
+    assert side.engine.ending.reason_phrase == "too many gaps in streams"
+
+
+@pytest.mark.parametrize("is_short", [True, False], ids=["short way", "library"])
+def test_pieces_of_a_stream_that_breaks_off_are_forgotten(is_short) -> None:
+    side = Side(is_short)
+    for stream in (b"\x00", b"\x02"):
+        for at in (1, 3, 5):
+            side.say(Packet([b"\x0e" + stream + encode(at) + b"\x01x"]))
+    assert side.engine.tally.count == 6
+    side.say(Packet([b"\x0e\x02\x00\x02ab", b"\x04\x00\x00\x06"]))
+    side.drain()
+    assert side.engine.tally.count == 2
+    side.say(Packet([b"\x04\x02\x00\x06"]))
+    side.drain()
+    assert side.engine.tally.count == 0

@@ -6,11 +6,14 @@ from aioquic.quic.stream import QuicStream, QuicStreamSender
 from hypothesis import given
 from hypothesis import strategies as st
 
+from relay.net.pieces import Tally
 from relay.net.sender import SharedSender
 
 
 class Nobody:
     """An owner that does not listen."""
+
+    tally = Tally()
 
     def __init__(self) -> None:
         self.stirred: dict[int, QuicStream] = {}

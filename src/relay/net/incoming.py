@@ -34,6 +34,7 @@ from relay.net.frames import (
     STREAM,
 )
 from relay.net.keys import Keys
+from relay.net.pieces import Tally
 from relay.net.protection import Opened
 from relay.net.recovery import Recovery
 from relay.net.sender import PeerStream, Streams
@@ -92,6 +93,7 @@ class Incoming(QuicConnection):
         """``speedups``: as in `relay.net.settings.QuicLimits`."""
         super().__init__(**options)
         self._streams = Streams(self)
+        self.tally = Tally()
         self._keys = Keys(speedups)
         self._heard: Heard | None = None
         """The last event, while more bytes may be added to it."""
@@ -380,7 +382,7 @@ class Incoming(QuicConnection):
         if stream_id & 3 == self._peer_uni and limit.used <= index < limit.value:
             # As the library would make it, and all that the peer must have opened before it.
             for each in range(limit.used << 2 | self._peer_uni, stream_id + 4, 4):
-                new = PeerStream(each, self._local_max_stream_data_uni)
+                new = PeerStream(each, self._local_max_stream_data_uni, self.tally)
                 dict.__setitem__(self._streams, each, new)
             limit.used = index + 1
             if few_left(limit):

@@ -16,6 +16,7 @@ from aioquic.quic.packet_builder import QuicDeliveryState
 from aioquic.quic.rangeset import RangeSet
 from aioquic.quic.stream import QuicStream, QuicStreamReceiver, QuicStreamSender
 
+from relay.net.pieces import Pieces, Tally
 from relay.net.varint import encode
 
 _ACKED = QuicDeliveryState.ACKED
@@ -26,6 +27,9 @@ class Owner(Protocol):
 
     stirred: dict[int, QuicStream]
     """Streams that may have something to send, by their ids."""
+
+    tally: Tally
+    """How many pieces wait in their receiving halves."""
 
     def sent_whole(self, stream: QuicStream) -> None:
         """All of our half, or its reset, was acknowledged."""
@@ -269,7 +273,7 @@ class SharedSender(QuicStreamSender):
 class Receiver(QuicStreamReceiver):
     """The library's receiving half, with nothing to put bytes in order until some come early."""
 
-    def __init__(self, stream_id: int) -> None:
+    def __init__(self, stream_id: int, tally: Tally) -> None:
         self.highest_offset = 0
         self.is_finished = False
         self.stop_pending = False
@@ -277,25 +281,28 @@ class Receiver(QuicStreamReceiver):
         self._final_size: int | None = None
         self._stream_id = stream_id
         self._stop_error_code: int | None = None
+        self._tally = tally
 
     def __getattr__(self, name: str) -> object:
         """What was not made yet."""
         if name not in ("_buffer", "_ranges"):
             raise AttributeError(name)
-        made = self.__dict__[name] = bytearray() if name == "_buffer" else RangeSet()
+        made = bytearray() if name == "_buffer" else Pieces(self._tally)
+        self.__dict__[name] = made
         return made
 
 
 class PeerStream(QuicStream):
     """The library's stream that only the peer sends on."""
 
-    def __init__(self, stream_id: int, local: int) -> None:
-        """``local`` is the first limit in bytes of what may be received."""
+    def __init__(self, stream_id: int, local: int, tally: Tally) -> None:
+        """``local`` is the first limit in bytes of what may be received; ``tally`` counts what
+        comes before its turn."""
         self.is_blocked = False
         self.max_stream_data_local = self.max_stream_data_local_sent = local
         self.max_stream_data_remote = 0
         self.stream_id = stream_id
-        self.receiver = Receiver(stream_id)
+        self.receiver = Receiver(stream_id, tally)
         self.sender = DEAF
 
 
@@ -321,7 +328,7 @@ class SharedStream(QuicStream):
         self.max_stream_data_local = self.max_stream_data_local_sent = local
         self.max_stream_data_remote = remote
         self.stream_id = stream_id
-        self.receiver = Receiver(stream_id) if has_receiver else _MUTE
+        self.receiver = Receiver(stream_id, owner.tally) if has_receiver else _MUTE
         self.sender = SharedSender(self, owner)
 
 
@@ -341,4 +348,6 @@ class Streams(dict[int, QuicStream]):
         """Take in a stream the library just made."""
         is_deaf = stream.sender.is_finished
         stream.sender = DEAF if is_deaf else SharedSender(stream, self._owner)
+        if not stream.receiver.is_finished:
+            stream.receiver._ranges = Pieces(self._owner.tally)
         super().__setitem__(stream_id, stream)
