@@ -20,7 +20,7 @@ from relay.auth.request import Request
 from relay.path import named
 from relay.session.transport import Knock
 from relay.sidecar.client import Admission, AuthClient
-from relay.sidecar.inquiry import Inquiry, Role, fresh_id, inquire, tell_certificate
+from relay.sidecar.inquiry import Ending, Inquiry, Role, fresh_id, inquire, tell_certificate
 from relay.sidecar.lease import Lease
 from relay.sidecar.link import Unreachable
 from relay.sidecar.select import read_selector, shown
@@ -68,7 +68,9 @@ class Loan:
             self._lease.nudge()
 
     def end(self, reason: str) -> None:
-        """The session is over: stop asking, tell the server."""
+        """The session is over, if there ever was one: stop asking, tell the server, once."""
+        if self._is_over or self._admission.grant is None:
+            return
         self._authority.loans.discard(self)
         self._is_over = True
         if self._running is not None:
@@ -87,10 +89,14 @@ class Loan:
         over(self._reason, self._lease.why)
 
     async def _tell(self, reason: str) -> None:
-        if self._lease is not None:
-            with contextlib.suppress(Unreachable, TimeoutError):
-                async with asyncio.timeout(FAREWELL):
+        with contextlib.suppress(Unreachable, TimeoutError):
+            async with asyncio.timeout(FAREWELL):
+                if self._lease is not None:
                     await self._lease.close(reason[:64])
+                else:
+                    seconds = max(0.0, self._authority.wall() - self.started)
+                    ending = Ending(reason[:64], seconds, 0, 0)
+                    await self._authority.client.end(self.inquiry, ending)
 
 
 class Authority:

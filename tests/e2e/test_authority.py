@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import subprocess
 import sys
 import time
@@ -151,6 +152,47 @@ def test_the_sidecar_names_the_tenant(
                 assert refused.value.status == 429
                 async with connect(url(relay, f"/demo?jwt={minted('demo')}"), tls=TRUST):
                     assert set(relay.house.ledger.accounts) == {"acme", "demo"}
+
+    asyncio.run(main())
+
+
+def test_the_server_is_told_of_the_end_of_whatever_it_let_in(
+    running: Any, minted: Callable[..., str], sidecar: Sidecar
+) -> None:
+    """Sessions, requests over HTTP, and who was turned away for another reason afterwards."""
+
+    def told(word: str) -> list[str]:
+        return re.findall(rf"\] {word} .* session=(\w+)", sidecar.log.read_text())
+
+    async def main() -> None:
+        base = RELAY.format(port=sidecar.port, contract="events")
+        async with running("[quotas.tenants.acme]\nsessions = 1\n", base) as relay:
+            jwt = minted("demo", tenant="acme")
+            async with connect(url(relay, f"/demo?jwt={jwt}"), tls=TRUST):
+                with pytest.raises(SessionLost):
+                    async with connect(url(relay, f"/demo?jwt={jwt}"), tls=TRUST):
+                        pass
+                async with connect(url(relay, f"/demo?jwt={jwt}", "moqt"), tls=TRUST) as second:
+                    async with asyncio.timeout(10):
+                        while not second.lost.done():  # decided on when it introduced itself
+                            await asyncio.sleep(0.02)
+                http_url = f"http://127.0.0.1:{relay.http_addresses[0][1]}"
+                query = f"?jwt={minted('demo')}"
+                async with httpx.AsyncClient() as http:
+                    for path in ("announced/demo", "fetch/demo/none/video", "routes/demo"):
+                        await http.get(f"{http_url}/{path}{query}")
+                    await http.post(f"{http_url}/publish/demo/cam?{query[1:]}", content=b"x")
+                    assert len(told("allow")) >= 7
+                    async with asyncio.timeout(10):
+                        while len(told("end")) < len(told("allow")) - 1:
+                            await asyncio.sleep(0.05)
+                    (left,) = set(told("allow")) - set(told("end"))
+            async with asyncio.timeout(10):
+                while left not in told("end"):
+                    await asyncio.sleep(0.05)
+        ends = told("end")
+        assert len(ends) == len(set(ends)), "each once"
+        assert set(ends) == set(told("allow"))
 
     asyncio.run(main())
 

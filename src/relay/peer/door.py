@@ -7,6 +7,7 @@ tokens are read.
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
@@ -130,12 +131,16 @@ class Door:
         return Judgement(decision, id, loan if decision.grant is not None else None)
 
     async def consider(self, request: Request, remote: str) -> Judgement:
-        """As `judge`, after gathering the facts; it may take as long as they do."""
+        """As `judge`, after gathering the facts; it may take as long as they do. The grant is for
+        what the present task does, an answer to an HTTP request: with that it ends."""
         bearer = {"authorization": f"Bearer {request.bearer}"} if request.bearer else {}
         knock = Knock(request.transport, request.target, remote=(remote, 0), headers=bearer)
         facts = self.clerk.at_once(request, None)
         decision, loan = await self._decided(request, knock, facts)
-        return self._noted(decision, request, remote, secrets.token_hex(6), loan)
+        judgement = self._noted(decision, request, remote, secrets.token_hex(6), loan)
+        if judgement.loan is not None and (task := asyncio.current_task()) is not None:
+            task.add_done_callback(lambda _: judgement.forgo("done"))
+        return judgement
 
     async def _decided(
         self, request: Request, knock: Knock, facts: Facts | None
@@ -162,6 +167,8 @@ class Door:
             decision, loan = await self._decided(request, knock, facts)
             if not pending.is_given_up:
                 then(self._noted(decision, request, remote, id, loan))
+            elif loan is not None:
+                loan.end("given up")
 
         self.spawn(later())
 
@@ -198,11 +205,13 @@ class Door:
                 try:
                     tab = self._tab(grant, judgement.id, address(knock))
                 except LimitExceeded as error:
+                    judgement.forgo("over_quota")
                     visit.refuse(error.status, (*headers, *retry_after(error)))
                 else:
                     self._seat(visit, protocol, judgement, tab)
 
             def struck(error: Unauthorized) -> None:
+                judgement.forgo("revoked")
                 visit.refuse(error.status, headers)
 
             self._when_known(self.hold(grant, judgement.id, address(knock)), seat, struck)
@@ -305,20 +314,26 @@ class Door:
                 if judgement.grant is None:
                     guest.close(refusal(judgement))
                 else:
-                    grant, loan = judgement.grant, judgement.loan
-                    held = self.hold(grant, guest.id, guest.remote)
-                    self._when_known(held, partial(seat, grant, loan), guest.close)
+                    held = self.hold(judgement.grant, guest.id, guest.remote)
+                    seated = partial(seat, judgement, judgement.grant)
+                    self._when_known(held, seated, partial(struck, judgement))
 
-            def seat(grant: Grant, loan: Loan | None) -> None:
+            def struck(judgement: Judgement, error: Unauthorized) -> None:
+                judgement.forgo("revoked")
+                guest.close(error)
+
+            def seat(judgement: Judgement, grant: Grant) -> None:
                 if guest.gone:
+                    judgement.forgo("gone")
                     return
                 try:
                     guest.sit(self._tab(grant, guest.id, guest.remote))
                 except LimitExceeded as error:
+                    judgement.forgo("over_quota")
                     guest.close(error)
                     return
                 self._limit(guest, grant)
-                self._borrow(guest, loan)
+                self._borrow(guest, judgement.loan)
                 guest.welcome(grant)
 
             self._judge_when_ready(pending, knock, decided)

@@ -58,6 +58,11 @@ class Judgement:
         """The rights, when there are any."""
         return self.decision.grant
 
+    def forgo(self, reason: str) -> None:
+        """Nobody comes in on it, or what they came for is done: whoever granted it is told."""
+        if self.loan is not None:
+            self.loan.end(reason)
+
 
 class Held:
     """A grant whose bearer waits, for room or for what it sends: it may be taken back meanwhile."""
@@ -85,7 +90,7 @@ class Loan(Protocol):
         """The session begins; ``over`` is told in a word and in a sentence why it must end."""
 
     def end(self, reason: str) -> None:
-        """The session is over."""
+        """The session is over, or will never begin. Heard once."""
 
 
 class Authority(Protocol):
