@@ -26,7 +26,7 @@ class End:
         self.room = 1 << 30
         self.widest = 0
         self.credit = credit
-        self.closed: tuple[int | None, str] | None = None
+        self.closed: tuple[int, str] | None = None
         self.sent: list[tuple[Any, ...]] = []
         self.dirty = False
         self._next = {"uni": 2 + server, "bidi": 0 + server}
@@ -98,7 +98,7 @@ class End:
     def wake(self) -> None:
         self.dirty = True
 
-    def close(self, code: int | None, reason: str = "") -> None:
+    def close(self, code: int, reason: str = "") -> None:
         if self.closed is None:
             self.closed = (code, reason)
             self.wire.queue.append((self, "connection_lost", (code, reason)))
@@ -172,7 +172,7 @@ class Side:
             end, protocol, origin=11 if client else 22, client=client, **more
         )
         self.heard: list[Any] = []
-        self.lost: tuple[int | None, str] | None = None
+        self.lost: tuple[int, str] | None = None
         self.stopped: list[tuple[int, int]] = []
         end.receiver = self
 
@@ -195,7 +195,7 @@ class Side:
     def flush(self) -> None:
         self.heard += self.session.flush()
 
-    def connection_lost(self, code: int | None, reason: str) -> None:
+    def connection_lost(self, code: int, reason: str) -> None:
         self.lost = (code, reason)
 
     def take(self, kind: type[Any]) -> list[Any]:

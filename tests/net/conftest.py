@@ -81,7 +81,7 @@ class Recorder:
             self.on_flush()
         self._note("flush")
 
-    def connection_lost(self, code: int | None, reason: str) -> None:
+    def connection_lost(self, code: int, reason: str) -> None:
         self.lost.append((code, reason))
         self._note("connection_lost")
 

@@ -288,7 +288,7 @@ async def test_a_peer_that_vanishes_is_noticed(house, scheme) -> None:
         pair = await home.pair(scheme)
         pair.dialled._endpoint._shut()
         await pair.server.until(lambda: pair.server.lost)
-        assert pair.server.lost == [(None, "Idle timeout")]
+        assert pair.server.lost == [(0, "Idle timeout")]
 
 
 async def test_whoever_does_not_read_is_shown_out(house, scheme, wait) -> None:

@@ -125,9 +125,8 @@ class Client:
         broadcast.track(track).unwatch(watch, self.world.now)
         self.world.run()
 
-    def hang_up(self, code: int | None = None) -> None:
-        """Be gone; without a code nobody says so."""
-        self.wire.client.close(code, "bye")
+    def hang_up(self) -> None:
+        self.wire.client.close(0, "bye")
         self.world.run()
 
 

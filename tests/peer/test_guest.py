@@ -11,7 +11,6 @@ from relay.errors import RelayError
 from relay.model.settings import CacheSettings
 from relay.model.track import Demand, TrackInfo
 from relay.path import Path
-from relay.peer.local import LocalBroadcast
 from relay.peer.settings import PeerSettings
 
 VERSIONS = ["moq-lite-06", "moq-lite-05", "moq-lite-04", "moq-lite-03", "moql"]
@@ -121,32 +120,6 @@ def test_publishers_end_is_unannounced_at_once_and_its_loss_after_lingering(worl
     world.wait(2)
     assert viewer.names.log == ["+a", "-a"]
     assert [error is not None for error in watch.ended] == [True]
-
-
-def test_a_publisher_that_leaves_in_good_order_is_unannounced_at_once(world: Any) -> None:
-    publisher, viewer = world.connect(), world.connect()
-    publisher.publish("a", t=MICRO)
-    watch = viewer.watch("a", "t")
-    publisher.hang_up(0)
-    assert viewer.names.log == ["+a", "-a"]
-    assert [error is not None for error in watch.ended] == [True]
-
-
-def test_a_publisher_that_leaves_with_an_error_lingers(world: Any) -> None:
-    publisher, viewer = world.connect(), world.connect()
-    publisher.publish("a", t=MICRO)
-    publisher.hang_up(1)
-    world.wait(4)
-    assert viewer.names.log == ["+a"]
-
-
-def test_what_lies_behind_a_relay_that_leaves_lingers(world: Any) -> None:
-    relay, viewer = world.connect(), world.connect()
-    relay.origin.announce(Path("a"), LocalBroadcast(world.clock), (7,), world.clock())
-    world.run()
-    relay.hang_up(0)
-    world.wait(4)
-    assert viewer.names.log == ["+a"]
 
 
 def test_newest_publisher_wins_and_the_other_comes_back(world: Any) -> None:

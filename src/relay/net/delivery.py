@@ -70,7 +70,7 @@ class Delivery:
             except Exception as error:
                 self._fail(error)
 
-    def lost(self, code: int | None, reason: str) -> None:
+    def lost(self, code: int, reason: str) -> None:
         """The end. It is said at the next `flush`, after what came before; later ends are mute."""
         if not self._is_lost:
             self._is_lost = True

@@ -264,7 +264,7 @@ class LocalTransport(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         """The connection is gone."""
         self._pipe = None
-        self._end(None, str(error) if error else "the other process hung up")
+        self._end(0, str(error) if error else "the other process hung up")
         for waiter in self._waiters:
             if not waiter.done():
                 waiter.set_result(None)
@@ -347,7 +347,7 @@ class LocalTransport(asyncio.Protocol):
         if not uni:
             self._sending.add(stream)
 
-    def _end(self, code: int | None, reason: str) -> None:
+    def _end(self, code: int, reason: str) -> None:
         if not self.is_closed:
             self.is_closed = True
             self._sending.clear()

@@ -195,19 +195,16 @@ class QuicTransport:
 
     def terminated(self, code: int, is_transport: bool, reason: str) -> None:
         """The connection is over: so is the session, unless it was already."""
-        self.end(None if is_transport else self._incoming(code), reason)
+        self.end(0 if is_transport else self._incoming(code), reason)
 
     # What both halves use
 
-    def end(self, code: int | None, reason: str, status: int = 0) -> None:
-        """The session is over, without a word where there is no code: tell the receiver with the
-        next flush."""
+    def end(self, code: int, reason: str, status: int = 0) -> None:
+        """The session is over: tell the receiver with the next flush."""
         if self.is_closed:
             return
         self.is_closed = True
-        if code is None:
-            reason = reason or "the connection was lost"
-        self.lost = SessionLost(reason or f"the session ended with code {code}", code or 0, status)
+        self.lost = SessionLost(reason or f"the session ended with code {code}", code, status)
         self.delivery.lost(code, reason)
         self._stopped.clear()
         self.connection.wake()

@@ -22,7 +22,6 @@ from relay.net.codes import (
     H3_STREAM_CREATION_ERROR,
     SESSION_GONE,
     from_http3,
-    unmap,
 )
 from relay.net.connection import Connection
 from relay.net.demux import Demux, Ours, stream_head
@@ -103,7 +102,7 @@ class WebTransport(QuicTransport):
         """A stream broke off; the end of the CONNECT stream is the end of the session."""
         if stream == self.session:
             self.http3.reset(stream, code)
-            self._ended(None, "the peer reset the session's stream")
+            self._ended(0, "the peer reset the session's stream")
         elif stream in self._session_streams:
             self._session_streams.discard(stream)
             super().stream_reset(stream, code)
@@ -120,10 +119,10 @@ class WebTransport(QuicTransport):
         """The peer no longer reads our half of a stream."""
         if stream in self.http3.critical:
             # Natives do this while they leave.
-            self._ended(None, "the peer closed HTTP/3")
+            self._ended(0, "the peer closed HTTP/3")
             self._engine.end(H3_CLOSED_CRITICAL_STREAM)
         elif stream == self.session:
-            self._ended(None, "the peer left")
+            self._ended(0, "the peer left")
         elif stream in self._session_streams or self._is_local(stream):
             super().stream_stopped(stream, code)
         elif self.http3.owns(stream) or stream in self._stopped:
@@ -141,12 +140,8 @@ class WebTransport(QuicTransport):
 
     def overdue(self) -> None:
         """The wait for a request or a goodbye is over."""
-        self.end(None, "the session was never asked for")
+        self.end(0, "the session was never asked for")
         self._engine.end(H3_NO_ERROR)
-
-    def terminated(self, code: int, is_transport: bool, reason: str) -> None:
-        """QUIC is over; whoever ends a session says so inside of it, or at least with its code."""
-        self.end(None if is_transport else unmap(code), reason)
 
     # What both sides use
 
@@ -225,14 +220,14 @@ class WebTransport(QuicTransport):
         try:
             closed = self._capsules.feed(data)
         except DecodeError as error:
-            self._ended(None, str(error), H3_MESSAGE_ERROR)
+            self._ended(0, str(error), H3_MESSAGE_ERROR)
             return
         if closed is not None:
             self._ended(closed.code, closed.reason)
         elif fin:
             self._ended(0, "")
 
-    def _ended(self, code: int | None, reason: str, error: int | None = None) -> None:
+    def _ended(self, code: int, reason: str, error: int | None = None) -> None:
         """The peer ended the session: answer with FIN and close QUIC, which browsers never do."""
         if self.is_closed:
             self._linger(0.0)

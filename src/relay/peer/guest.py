@@ -194,11 +194,9 @@ class Guest:
             self.publishing.next_turn()
         self.watching.queue.drain()
 
-    def connection_lost(self, code: int | None, reason: str) -> None:
+    def connection_lost(self, code: int, reason: str) -> None:
         """See `Receiver`."""
         self.session.closed = True
-        if code == 0:
-            self.publishing.take_leave()
         self.leave(Dropped(), reason or f"code {code}")
 
     def hear(self, heard: Iterable[events.Event]) -> None:

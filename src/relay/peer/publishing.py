@@ -96,17 +96,6 @@ class Publishing:
             events.DatagramReceived: self.datagram_received,
         }
 
-    def take_leave(self) -> None:
-        """The guest left in good order: what it published itself is over, for nobody comes back.
-
-        What lies behind a relay is not: that one may only be started anew.
-        """
-        now = self.clock()
-        for path, route in tuple(self.routes.items()):
-            if len(route.hops) < 2:
-                self.drop(path)
-                route.withdraw(now)
-
     def leave(self, error: RelayError) -> None:
         """The guest vanished and its broadcasts linger, or it lost its rights and they do not."""
         now = self.clock()

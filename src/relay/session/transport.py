@@ -116,10 +116,8 @@ class Receiver(Protocol):
         """Last moment before packets are built, once something was heard or `Transport.wake` was
         called: hand over what should leave now."""
 
-    def connection_lost(self, code: int | None, reason: str) -> None:
-        """The connection or session is gone; no other call follows, exactly one of these comes.
-
-        ``code`` is what was said, ``None`` where nobody said that it was over."""
+    def connection_lost(self, code: int, reason: str) -> None:
+        """The connection or session is gone; no other call follows, exactly one of these comes."""
 
 
 class PeerCertificate(NamedTuple):
