@@ -10,7 +10,7 @@ import random
 from collections import deque
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from relay.model import Origin
@@ -192,6 +192,36 @@ def test_a_relay_that_dies_takes_what_was_published_there_with_it(fakes, size):
     assert all(not way.is_sure for view in relay_views for _, ways in view for way in ways)
     net.settle(6.0)
     assert net.shown()[1:] == [None] * (size - 1)
+
+
+@example(size=7, extra=0, seed=182476, rivals=[(1, 1000), (4, 1008)])
+@example(size=10, extra=2, seed=76614, rivals=[(3, 8305), (7, 4580)])
+@settings(max_examples=100, deadline=None)
+@given(
+    size=st.integers(2, 10),
+    extra=st.integers(0, 12),
+    seed=st.integers(0, 10**6),
+    rivals=st.lists(
+        st.tuples(st.integers(0, 9), st.integers(1000, 9000)),
+        min_size=2,
+        max_size=6,
+        unique_by=lambda rival: rival[1],
+    ),
+)
+def test_any_number_of_rivals_anywhere_ends_in_one_winner(fakes, size, extra, seed, rivals):
+    edges = grown(size, min(extra, size * (size - 1) // 2 - size + 1), seed)
+    bridge = edges[len(edges) // 2]
+    net = Net(fakes.Source(), size, [edge for edge in edges if edge != bridge], seed)
+    for where, identity in rivals:
+        net.origins[where % size].announce(P, net.source, (identity,), net.now)
+        net.settle(STEP)
+    net.settle()
+    net.link(bridge)
+    net.settle(8.0)
+    assert len({hops[0] for hops in net.shown() if hops}) == 1
+    before = net.messages
+    net.settle(2.0)
+    assert net.messages == before, "it goes on for ever"
 
 
 @settings(max_examples=40, deadline=None)

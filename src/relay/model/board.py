@@ -157,6 +157,10 @@ class Board:
         """
         self.defer(lambda: self._change(path, ways, publisher, is_calm))
 
+    def repeat(self, path: Path, relay: int) -> None:
+        """Tell one relay what is shown at a path once more, as of a publisher that comes now."""
+        self.defer(lambda: self._repeat(path, relay))
+
     def watch(
         self, prefix: Path, watcher: Watcher, exclude: int = 0, is_relay: bool = False
     ) -> Watch:
@@ -205,16 +209,19 @@ class Board:
         old, replaced = node.ways, node.publisher is not publisher
         was_calm = node.is_calm
         node.ways, node.publisher, node.is_calm = ways, publisher, is_calm or not ways
-        watches: list[Watch] = []
-        above: _Node | None = node
-        while above is not None:
-            watches.extend(above.watches)
-            above = above.parent
+        watches = _watches(node)
         if not ways:
             _prune(node)
         if old != ways or replaced or was_calm != is_calm:
             for watch in watches:
                 watch.tell(path, old, ways, replaced, is_calm)
+
+    def _repeat(self, path: Path, relay: int) -> None:
+        node = self._grow(path)
+        for watch in _watches(node):
+            if watch.is_relay and watch.exclude == relay:
+                watch.tell(path, node.ways, node.ways, True, node.is_calm)
+        _prune(node)
 
     def _grow(self, path: Path) -> _Node:
         node, segments = self._root, path.segments
@@ -225,6 +232,16 @@ class Board:
                 child = node.children[segment] = _Node(node, segment, name)
             node = child
         return node
+
+
+def _watches(node: _Node) -> list[Watch]:
+    """Everybody who watches the node or one above it."""
+    found: list[Watch] = []
+    above: _Node | None = node
+    while above is not None:
+        found.extend(above.watches)
+        above = above.parent
+    return found
 
 
 def _prune(node: _Node) -> None:
