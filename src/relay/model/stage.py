@@ -81,7 +81,7 @@ class Stage:
             keeps_own = self._origin.keeps_own and not current.routes[0].hops and route.hops
             if keeps_own or self._stays(current, fresh, route.price.since > 0, now):
                 self._park(fresh)
-                if not route.price.since and len(route.hops) > 1:
+                if not (keeps_own or route.price.since) and len(route.hops) > 1:
                     # The relay that told us of it may have had no dispute, and goes by who is new.
                     self._origin.board.repeat(self.path, route.hops[-1])
                 return
