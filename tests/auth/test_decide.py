@@ -23,6 +23,7 @@ from relay.auth.grant import Grant
 from relay.auth.keys import Key, KeySet, generate
 from relay.auth.mint import sign
 from relay.auth.reason import PLACES
+from relay.auth.revocation import Holder
 from relay.auth.settings import AuthSettings
 from relay.path import Path
 
@@ -57,6 +58,26 @@ def test_a_root_that_no_url_can_hold_is_told(keys: Keys, root: str, path: str, h
     decision = ask(token, everybody(keys), path)
     assert decision.reason.code == "root_mismatch"
     assert hint in decision.reason.hint
+
+
+@pytest.mark.parametrize(
+    ("said", "code"),
+    [
+        ({"exp": NOW - 5}, "expired"),
+        ({"nbf": NOW + 60}, "not_yet_valid"),
+        ({"root": "other"}, "root_mismatch"),
+        ({"aud": "somebody"}, "bad_audience"),
+    ],
+)
+def test_whose_token_was_refused_is_known_once_its_signature_is_good(
+    keys: Keys, forge: Forge, said: dict[str, Any], code: str
+) -> None:
+    claims = GOOD | {"sub": "alice", "jti": "t1"} | said
+    token = forge(keys["k1"], claims)
+    decision = ask(token, everybody(keys))
+    holder = Holder("t1", "alice", "k1", claims["root"])
+    assert (decision.reason.code, decision.holder) == (code, holder)
+    assert ask(token[:-4] + "AAAA", everybody(keys)).holder is None
 
 
 def asked(root: str, prefix: str, path: str, keys: Keys, is_address: bool) -> Decision:

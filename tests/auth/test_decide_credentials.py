@@ -180,6 +180,24 @@ def test_no_secret_is_in_any_text(row: dict[str, Any], keys: Keys, forge: Forge)
         assert secret not in told
 
 
+FOREIGN = ("unknown_token", "bad_token_secret", "bad_api_key", "bad_ticket", "malformed")
+
+
+@pytest.mark.parametrize(
+    "row",
+    [row for row in TABLE["rows"] if row["code"] in ("revoked", "expired", *FOREIGN)],
+    ids=lambda row: row["id"],
+)
+def test_who_was_refused_is_known_where_the_credential_is_genuine(
+    row: dict[str, Any], keys: Keys, forge: Forge
+) -> None:
+    holder = decided(row, keys, forge).holder
+    assert (holder is None) is (row["code"] in FOREIGN and "certificate" not in row)
+    if holder is not None and "ticket" not in row:  # those of the table are nobody's
+        assert holder.sub or holder.jti
+        assert holder.tenant in ("demo", "plant")
+
+
 def test_a_revocation_that_was_looked_for_is_a_step(keys: Keys, forge: Forge) -> None:
     row = next(row for row in TABLE["rows"] if row["id"] == "R6")
     assert "revocation" in [step.name for step in decided(row, keys, forge).steps]

@@ -207,6 +207,21 @@ def test_a_refusal_is_found_by_its_word_and_by_what_the_stranger_was_told(
     assert len(shown.splitlines()) == 1
 
 
+def test_whose_credential_was_refused_is_in_the_audit_log(
+    running: Any, token: Any, folder: File
+) -> None:
+    async def main() -> None:
+        async with running(STORE) as relay:
+            assert await status(relay, f"/demo?jwt={token('demo', ttl=-5)}") == 401
+            assert await status(relay, f"/demo?jwt={token('demo')[:-4]}AAAA") == 401
+            await relay.desk.scribe.flush()
+            genuine, forged = await relay.desk.records.audit.after(0, 10)
+            assert (genuine.reason, genuine.kid, genuine.tenant) == ("expired", "e2e", "demo")
+            assert (forged.reason, forged.kid, forged.tenant) == ("bad_signature", "", "")
+
+    asyncio.run(main())
+
+
 def test_entries_are_posted_as_they_are_written(running: Any) -> None:
     async def main() -> None:
         got: list[tuple[bytes, bytes]] = []

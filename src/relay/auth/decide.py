@@ -54,6 +54,8 @@ class Decision:
     """For the log, the audit and the operator; never for the stranger."""
     status: int
     """What the stranger is told: 200, or 400, 401, 403, 414, 431, 503."""
+    holder: Holder | None = None
+    """Who was refused, where a credential of theirs is genuine: expired, revoked, or too narrow."""
 
     def __bool__(self) -> bool:
         return self.verdict
@@ -76,7 +78,8 @@ def decide(
         grant = _Case(request, keys, settings, now, facts, trail).grant()
     except Refusal as refusal:
         trail.refuse(refusal)
-        return Decision(False, None, tuple(trail.steps), refusal.reason, refusal.status)
+        steps = tuple(trail.steps)
+        return Decision(False, None, steps, refusal.reason, refusal.status, trail.holder)
     reason = Reason("allowed", trail.steps[-1].detail)
     return Decision(True, grant, tuple(trail.steps), reason, 200)
 
@@ -101,6 +104,7 @@ class _Case:
         if credential is None:
             self.trail.note("token", "none")
         if certificate is not None:
+            self.trail.holder = certified(certificate).holder(path)
             require_current(certificate, self.now)
         vouched = None
         if credential is not None:
@@ -111,6 +115,7 @@ class _Case:
             public = self.settings.public
             return self._public(self._meant(path, (*public.publish, *public.subscribe)))
         path = self._meant(path, vouched.reach())
+        self.trail.holder = vouched.holder(path)
         self._require_accepted(vouched.credential)
         self._require_unrevoked(vouched, path)
         return self._reach(vouched, path)

@@ -8,9 +8,12 @@ how a decision is made nor who is told.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from relay.errors import Refused
+
+if TYPE_CHECKING:
+    from relay.auth.revocation import Holder
 
 MAX_QUOTED = 80
 """Characters of a stranger's text that may appear in a reason."""
@@ -107,10 +110,12 @@ class Step:
 class Trail:
     """The steps of one decision while it is made."""
 
-    __slots__ = ("steps",)
+    __slots__ = ("holder", "steps")
 
     def __init__(self) -> None:
         self.steps: list[Step] = []
+        self.holder: Holder | None = None
+        """Whose the credential is, as soon as it is known to be genuine."""
 
     def note(self, name: str, detail: str, warning: bool = False) -> None:
         """Record a step that passed."""

@@ -15,6 +15,7 @@ from relay.auth.compact import Parts, split
 from relay.auth.keys import Key, KeySet, is_foreign_kid, is_kid
 from relay.auth.material import ALGORITHMS
 from relay.auth.reason import Refusal, Trail, quoted, span
+from relay.auth.revocation import Holder
 from relay.auth.settings import AuthSettings
 
 FAR_FUTURE = 100 * 365 * 86400
@@ -46,6 +47,7 @@ def verify(
         raise Refusal("bad_signature", "the signature is not by this key", hint)
     trail.note("signature", f"made by {_name(key)}")
     claims = decode(parts.payload, settings.claims)
+    trail.holder = Holder(claims.jti, claims.sub, key.kid, claims.tenant or claims.root.first)
     claims.require_use()
     if settings.strict:
         _require_plain(claims)

@@ -111,6 +111,7 @@ def vouch_api_key(
     name = fitting[0]
     key = settings.api_keys[name]
     trail.note("credential", f"the API key {quoted(name)}")
+    trail.holder = Holder(sub=name, tenant=key.root.first)
     _require_time("the API key", key.expires, now, "make a new one with relay hash-token", trail)
     return Vouched(
         credential="api_key",
@@ -138,6 +139,7 @@ def vouch_token(text: str, facts: Facts, now: float, trail: Trail) -> Vouched:
         hint = "only its first half is right; make a new one if the other half is lost"
         raise Refusal("bad_token_secret", f"the secret is not that of {stored.id}", hint)
     trail.note("credential", f"the API token {stored.id}, {quoted(stored.name)}")
+    trail.holder = Holder(stored.id, stored.name, tenant=stored.root.first)
     _require_unrevoked(stored, now)
     _require_time("the API token", stored.expires, now, "make a new one", trail)
     return Vouched(
@@ -160,6 +162,7 @@ def vouch_ticket(facts: Facts, now: float, trail: Trail) -> Vouched:
         hint = "a ticket holds once and for seconds; ask POST /ticket for a new one"
         raise Refusal("bad_ticket", "the ticket is unknown, was used, or is too old", hint)
     trail.note("credential", f"a ticket, made with a credential of kind {grant.credential}")
+    trail.holder = grant.holder
     hint = "sign a new token and make a ticket with that"
     _require_time("what the ticket was made with", grant.expires, now, hint, trail)
     return Vouched(

@@ -55,7 +55,15 @@ class Refusals:
             transport=via,
             remote=remote,
         )
-        self._house.audit("deny", id=id, reason=reason.code, remote=remote, target=path, kind=via)
+        self._house.audit(
+            "deny",
+            id=id,
+            reason=reason.code,
+            remote=remote,
+            target=path,
+            kind=via,
+            holder=decision.holder,
+        )
 
     def give_up(self, pending: Pending, setting: str) -> None:
         """Since there was no decision within the time that ``setting`` names."""

@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable
 
 from relay.auth.grant import Grant
+from relay.auth.revocation import Holder
 from relay.config import Settings
 from relay.errors import NotFound
 from relay.ingest.cipher import CipherKeys, KeptKeys
@@ -27,6 +28,7 @@ def fact(
     action: str,
     *,
     grant: Grant | None = None,
+    holder: Holder | None = None,
     id: str = "",
     remote: str = "",
     target: str = "",
@@ -36,28 +38,27 @@ def fact(
     tenant: str = "",
     count: int = 0,
 ) -> Fact:
-    """What the door, the books or the issuer says, for the audit log: ``reason`` is a word that can
-    be counted, ``why`` a sentence where there is more to say."""
+    """What the door, the books or the issuer says, for the audit log: ``holder`` is who has no
+    grant, ``reason`` a word that can be counted, ``why`` a sentence where there is more to say."""
+    who = grant.holder if grant is not None else holder or Holder(tenant=tenant)
     detail = [*([f"over {kind}"] if kind else []), *([f"{count} times"] if count else [])]
     if why:
         detail.append(why)
     return Fact(
         action,
-        actor=_called(grant),
+        actor=_called(grant) if grant is not None else who.sub or who.jti or "",
         target=target or (f"/{grant.root}" if grant is not None else ""),
         address=remote,
-        kid=(grant.kid or "") if grant is not None else "",
-        jti=(grant.jti or "") if grant is not None else "",
+        kid=who.kid or "",
+        jti=who.jti or "",
         reason=reason,
         detail=", ".join(detail),
-        tenant=(grant.tenant or "") if grant is not None else tenant,
+        tenant=who.tenant or "",
         id=id,
     )
 
 
-def _called(grant: Grant | None) -> str:
-    if grant is None:
-        return ""
+def _called(grant: Grant) -> str:
     if grant.anonymous:
         return "anonymous"
     return grant.subject or grant.jti or grant.credential
