@@ -314,7 +314,9 @@ def test_a_tenant_over_its_quota_is_closed_where_it_introduces_itself() -> None:
     visit = bench.knock(None)
     visit.accepted[0][0].start()
     setup(visit, "/anon")
-    assert visit.wire.server.closed[0] == OverQuota.session_code
+    code, reason = visit.wire.server.closed
+    assert code == OverQuota.session_code
+    assert reason.endswith(f"(id {bench.refusal()['id']})")
     account = bench.door.house.ledger.accounts["anon"]
     assert account.sessions == 1
 

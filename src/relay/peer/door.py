@@ -330,6 +330,7 @@ class Door:
                     guest.sit(self._tab(grant, guest.id, guest.remote))
                 except LimitExceeded as error:
                     judgement.forgo("over_quota")
+                    error.args = (f"{error} (id {guest.id})",)
                     guest.close(error)
                     return
                 self._limit(guest, grant)
