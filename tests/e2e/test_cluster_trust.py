@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from mesh import BASE, scene, until
 
+from relay.records.audit import Query
+
 pytestmark = pytest.mark.usefixtures("quick")
 
 
@@ -108,5 +110,10 @@ def test_a_relay_is_known_by_its_certificate(node: Any, authority: Any, scheme: 
                         told = a.events("refused")[0]
                         assert (told["status"], told["reason"]) == (401, "bad_certificate")
                         assert "local issuer certificate, shown by 127.0.0.1" in told["why"]
+                        assert a.relay.door.refused["bad_certificate"] > 0
+                        await a.relay.desk.scribe.flush()
+                        denied = Query(action="deny", reason="bad_certificate", limit=1)
+                        (entry,) = await a.relay.desk.records.audit.entries(denied)
+                        assert entry.address == "127.0.0.1"
 
     asyncio.run(main())

@@ -27,6 +27,9 @@ CLIENT_PURPOSES = {ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.ANY_EXTE
 class BadCertificate(Unauthorized):
     """A client certificate that nobody vouches for, or not for that, or not now."""
 
+    remote = ""
+    """Who showed it, where that is known."""
+
 
 class Authorities:
     """Who vouches for client certificates that are shown from now on."""

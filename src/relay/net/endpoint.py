@@ -204,7 +204,8 @@ class Endpoint:
             self._examine(connection)
         except BadCertificate as error:
             connection.engine.end(BAD_CERTIFICATE, str(error), transport=True)
-            self.failed(BadCertificate(f"{error}, shown by {connection.remote[0]}"))
+            error.remote = connection.remote[0]
+            self.failed(error)
             return
         line.is_session = True
         self.sessions += 1

@@ -81,6 +81,8 @@ class Gate:
         """Retry packets sent."""
         self.refused = 0
         """Newcomers turned away for a limit."""
+        self.refused_last = ""
+        """The address of the last of them."""
 
     def judge(
         self, header: QuicHeader, size: int, address: Address, now: float
@@ -100,7 +102,9 @@ class Gate:
         if header.packet_type != QuicPacketType.INITIAL or len(header.destination_cid) < 8:
             return None
         if self._is_full(address):
-            self.refused += 1
+            if self.is_open:
+                self.refused += 1
+                self.refused_last = plain(address)[0]
             return _close(header, QuicErrorCode.CONNECTION_REFUSED)
         return self._check_token(header, address, now)
 

@@ -84,6 +84,16 @@ class Refusals:
             "deny", grant=held.grant, id=held.id, reason=code, remote=held.remote, why=why
         )
 
+    def unheard(self, code: str, status: int, why: str, remote: str, count: int = 0) -> None:
+        """Before they could say what they want, so that they were told no id: one, or ``count``
+        of them together, the last of whom came from ``remote``."""
+        self.counts[code] = self.counts.get(code, 0) + max(1, count)
+        about: dict[str, Any] = {"reason": code, "why": why, "remote": remote}
+        if count:
+            about["count"] = count
+        self._house.log("refused", status=status, **about)
+        self._house.audit("deny", **about)
+
     def _log(self, id: str, code: str, status: int, **said: Any) -> None:
         self.counts[code] = self.counts.get(code, 0) + 1
         self._house.log("refused", id=id, reason=code, status=status, **said)

@@ -54,6 +54,7 @@ from relay.records.opening import open_records
 from relay.server.census import Census, take, weighed
 from relay.server.colleagues import PATIENCE, Colleagues
 from relay.server.counter import Counter
+from relay.server.crowd import Crowd
 from relay.server.faces import Face, Ward, answers
 from relay.server.keeping import fact, open_ciphers, open_issuer, open_seal
 from relay.server.links import Announcer, list_fetcher, make_cluster
@@ -218,8 +219,9 @@ class Relay:
     def _escaped(self, error: BaseException) -> None:
         """An error nobody foresaw: it cost one session, and somebody should hear of it."""
         if isinstance(error, BadCertificate):
-            # This one is the peer's, who came no further than TLS and has no id.
-            self._log("refused", status=error.status, reason="bad_certificate", why=str(error))
+            # This one is the peer's, who came no further than TLS.
+            why, remote = f"{error}, shown by {error.remote}", error.remote
+            self.door.refusals.unheard("bad_certificate", error.status, why, remote)
             return
         self.log.error("internal error", error=repr(error), exc_info=error)
 
@@ -378,6 +380,7 @@ class Relay:
 
     async def _tick(self) -> None:
         """What is due by time: grants, retention, lingering."""
+        crowd = Crowd(self.endpoint.gate, self.door.refusals)
         count = 0
         while True:
             began = self.house.clock()
@@ -391,6 +394,7 @@ class Relay:
                 self.door.tick(now)
                 self.press.tick(now)
                 self.guard.tick(now)
+                crowd.tick(now)
                 if count % CERTIFICATE_BEATS == 0:
                     self._reload_certificates()
             except Exception as error:  # one guest's trouble must not stop the clock for all
