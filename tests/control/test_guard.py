@@ -101,6 +101,27 @@ def test_only_a_few_are_looked_at_together() -> None:
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("is_right", [True, False])
+def test_requests_that_come_together_with_one_key_are_one_look(is_right: bool) -> None:
+    """As those of a page are, or of a program, before the key is known."""
+
+    async def main() -> None:
+        lock = Lock()
+        lock.open.clear()
+        bearer = lock.right if is_right else "x.salt"
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(20):
+                asked = lock.guard.require(bearer, "a") if is_right else wrong(lock, bearer)
+                tasks.create_task(asked)
+            await asyncio.sleep(0)
+            lock.open.set()
+        assert lock.guard.refused == (0 if is_right else 20)
+        for number in range(FREE_TRIES - 1):
+            await wrong(lock, f"{number}.salt")  # there has been one wrong key, if any
+
+    asyncio.run(main())
+
+
 def test_however_many_guess_it_is_told_once_in_a_while() -> None:
     async def main() -> None:
         lock, told = Lock(), []

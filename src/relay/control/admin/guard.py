@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from collections import Counter
 from collections.abc import Awaitable, Callable
 
 from relay.errors import OverQuota, Unauthorized
@@ -38,7 +39,8 @@ TOLD_SECONDS = 5.0
 """Seconds between two entries about wrong keys, however many there are."""
 
 Check = Callable[[str], Awaitable[bool]]
-"""The expensive look: whether a bearer is the operator's key."""
+"""The expensive look: whether a bearer is the operator's key. Asked of the same again meanwhile it
+costs nothing."""
 
 
 class Guard:
@@ -61,7 +63,8 @@ class Guard:
         self._clock = clock
         self._secret = secrets.token_bytes(32)
         self._known: dict[bytes, None] = {}
-        self._checking = 0
+        self._checking: Counter[tuple[bytes, str]] = Counter()
+        """How many requests wait for the same look: one key, from one address."""
         self._wrong: dict[str, tuple[int, float]] = {}
 
     async def require(self, bearer: str | None, address: str) -> None:
@@ -71,14 +74,18 @@ class Guard:
             mark = hashlib.blake2b(bearer.encode("utf-8", "replace"), key=self._secret).digest()
             if mark in self._known:
                 return
-            self._require_patience(address)
-            if await self._is_right(bearer):
+            look = mark, address
+            is_first = look not in self._checking
+            if is_first:
+                self._require_patience(address)
+            if await self._is_right(bearer, look):
                 self._wrong.pop(address, None)
                 while len(self._known) >= MAX_KNOWN:
                     del self._known[next(iter(self._known))]
                 self._known[mark] = None
                 return
-            self._note_wrong(address)
+            if is_first:
+                self._note_wrong(address)
         self._turn_away(address)
         raise Unauthorized("not the operator")
 
@@ -96,16 +103,18 @@ class Guard:
     def _require_patience(self, address: str) -> None:
         _, until = self._wrong.get(address, (0, 0.0))
         wait = until - self._clock()
-        if wait > 0.0 or self._checking >= MAX_CHECKS:
+        if wait > 0.0 or len(self._checking) >= MAX_CHECKS:
             self._turn_away(address)
             raise OverQuota("wrong keys came too often", max(wait, 1.0))
 
-    async def _is_right(self, bearer: str) -> bool:
-        self._checking += 1
+    async def _is_right(self, bearer: str, look: tuple[bytes, str]) -> bool:
+        self._checking[look] += 1
         try:
             return await self._check(bearer)
         finally:
-            self._checking -= 1
+            self._checking[look] -= 1
+            if not self._checking[look]:
+                del self._checking[look]
 
     def _note_wrong(self, address: str) -> None:
         count, _ = self._wrong.pop(address, (0, 0.0))
