@@ -107,6 +107,28 @@ def test_a_question_without_sense_is_refused(running: Any, operator: NewKey) -> 
     asyncio.run(main())
 
 
+def test_what_is_said_in_the_wrong_place_is_not_passed_over(
+    running: Any, operator: NewKey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A key that leaked would have gone on being believed, and the answer was 200."""
+    monkeypatch.setenv("MOQ_MASTER_KEY", "A" * 43 + "=")
+
+    async def main() -> None:
+        store = '[records]\nurl = "sqlite:///relay.db"\n[issuer]\nenabled = true\n'
+        extra = settings(operator, store)
+        async with running(extra) as relay, counter(relay, operator.bearer) as web:
+            before = (await web.get("/keys")).json()
+            answer = await web.post("/keys/rotate", json={"compromised": True})
+            assert answer.status_code == 400
+            assert answer.json()["detail"].endswith("in the address, not in the body")
+            assert (await web.get("/keys")).json() == before
+            gone = await web.request("DELETE", "/quotas/demo", json={"sessions": 1})
+            assert gone.status_code == 400
+            assert (await web.post("/keys/rotate", json={})).status_code == 200
+
+    asyncio.run(main())
+
+
 def test_an_explanation_is_what_a_session_would_meet(
     running: Any, operator: NewKey, token: Any
 ) -> None:

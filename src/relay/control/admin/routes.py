@@ -138,6 +138,8 @@ async def _asked(operation: Operation, request: Request) -> BaseModel:
         if request.url.query:
             raise BadRequest("this question is asked in the body")
     else:
+        if operation.method != "GET" and await members(request, empty=True):
+            raise BadRequest("this question is asked in the address, not in the body")
         for name, value in request.query_params.multi_items():
             if name in said:
                 raise BadRequest(f"{name[:80]} is said twice")
