@@ -288,6 +288,26 @@ def test_a_store_that_breaks_says_so(tmp_path: Path) -> None:
     asyncio.run(broken())
 
 
+def test_a_file_that_was_deleted_or_replaced_is_not_written_to(tmp_path: Path) -> None:
+    """It would all be lost with the process, and what others write to the new one not be heard."""
+    file = tmp_path / "relay.db"
+    url = f"sqlite:///{file}"
+
+    async def scenario() -> None:
+        store = await open_records(url)
+        await store.revoke(Revocation("sub", "a"), NOW)
+        file.rename(tmp_path / "kept")
+        for _ in range(2):  # gone, then another one
+            with pytest.raises(StoreError, match="the file was deleted or replaced"):
+                await store.revoke(Revocation("sub", "b"), NOW)
+            with pytest.raises(StoreError, match="the file was deleted or replaced"):
+                await store.changes(0)
+            await _open_and_close(url)
+        await store.close()
+
+    asyncio.run(scenario())
+
+
 def test_a_server_without_that_database(postgres: Callable[[], str]) -> None:
     missing = postgres().replace("@/relay", "@/none")
     assert "none" in missing

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from pathlib import Path as File
 from typing import Any
 
 from sqlalchemy import ColumnElement, Insert, func, select, update
@@ -23,14 +24,17 @@ from relay.records.tables import counters
 class Database:
     """An engine whose tables are up to date."""
 
-    def __init__(self, engine: AsyncEngine, shown: str) -> None:
-        """``shown`` is what errors call the store."""
+    def __init__(self, engine: AsyncEngine, shown: str, file: File | None) -> None:
+        """``shown`` is what errors call the store, ``file`` where SQLite has it."""
         self._engine = engine
         self._shown = shown
+        self._file = file
+        self._which = which(file)
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncConnection]:
         """A transaction: committed, and so on disk, when it is left without an error."""
+        self._require_file()
         try:
             async with self._engine.begin() as connection:
                 yield connection
@@ -40,11 +44,18 @@ class Database:
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
         """A connection to read with."""
+        self._require_file()
         try:
             async with self._engine.connect() as connection:
                 yield connection
         except (SQLAlchemyError, OSError, TimeoutError) as error:
             raise StoreError(f"{self._shown}: {explained(error)}") from None
+
+    def _require_file(self) -> None:
+        """Raises `StoreError` when the file is gone or is another one: what is written to the one
+        that is open is nowhere any more, and what others write is not seen."""
+        if which(self._file) != self._which:
+            raise StoreError(f"{self._shown}: the file was deleted or replaced; restart to open it")
 
     async def insert(self, connection: AsyncConnection, row: Insert, named: str) -> None:
         """One more row. Raises `BadRequest` when there is ``named`` already."""
@@ -52,6 +63,15 @@ class Database:
             await connection.execute(row)
         except IntegrityError:
             raise BadRequest(f"there is {named} already") from None
+
+
+def which(file: File | None) -> tuple[int, int] | None:
+    """What tells a file from every other; ``None`` where there is none."""
+    try:
+        found = file.stat() if file is not None else None
+    except OSError:
+        return None
+    return None if found is None else (found.st_dev, found.st_ino)
 
 
 def explained(error: BaseException) -> str:

@@ -78,7 +78,7 @@ async def open_records(url: str | None, *, makes: bool = True) -> Records:
     except BaseException:
         await engine.dispose()
         raise
-    return SqlRecords(engine, address.shown)
+    return SqlRecords(engine, address.shown, address.file)
 
 
 async def _begin(engine: AsyncEngine, address: Address, makes: bool) -> None:

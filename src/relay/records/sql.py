@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from pathlib import Path as File
 
 from sqlalchemy import ColumnElement, Delete, bindparam, delete, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -44,10 +45,10 @@ class SqlRecords:
 
     lasting = True
 
-    def __init__(self, engine: AsyncEngine, shown: str) -> None:
-        """``shown`` is what errors call the store."""
+    def __init__(self, engine: AsyncEngine, shown: str, file: File | None) -> None:
+        """``shown`` is what errors call the store, ``file`` where SQLite has it."""
         self._engine = engine
-        self._database = Database(engine, shown)
+        self._database = Database(engine, shown, file)
         self.quotas = SqlQuotas(self._database)
         self.secrets = SqlSecrets(self._database)
         self.keys = SqlKeys(self._database)
