@@ -16,7 +16,7 @@ import pytest
 from relay.records.audit import Fact, Walk
 from relay.records.memory_kept import MemoryAudit
 from relay.records.opening import open_records
-from relay.records.scribe import MISSED, PRUNE_SECONDS, Scribe
+from relay.records.scribe import BATCH, MISSED, PRUNE_SECONDS, Scribe
 from relay.records.settings import AuditSettings
 from relay.records.store import StoreError
 
@@ -158,6 +158,37 @@ def test_what_an_operator_does_is_written_when_it_returns() -> None:
         assert entry.actor == "op"
 
     asyncio.run(main())
+
+
+def test_an_operator_need_not_wait_until_nobody_is_refused_any_more() -> None:
+    """Nor does who asks for what is there by now."""
+
+    class Busy(MemoryAudit):
+        """While it writes more comes than it writes, thirty times."""
+
+        turns = 30
+
+        async def append(self, facts: Any) -> Any:
+            self.turns -= 1
+            for _ in range(BATCH + 1 if self.turns > 0 else 0):
+                scribe.note(Fact("deny"))
+            await asyncio.sleep(0.01)
+            return await super().append(facts)
+
+    audit = Busy()
+    scribe = Scribe(audit, AuditSettings(), "node", lambda: NOW, lambda *said: None)
+
+    async def main() -> None:
+        for _ in range(3 * BATCH):
+            scribe.note(Fact("deny"))
+        flushed = asyncio.ensure_future(scribe.flush())
+        await asyncio.sleep(0)
+        entry = await scribe.write(Fact("revocation.add"))
+        assert entry.number == BATCH + 1
+        await flushed
+        assert 3 * BATCH < scribe.written < 6 * BATCH
+
+    asyncio.run(asyncio.wait_for(main(), 5))
 
 
 def test_old_entries_are_deleted_now_and_then() -> None:

@@ -81,16 +81,26 @@ class Scribe:
 
     @whole
     async def flush(self) -> None:
-        """Write everything that waits. Raises `StoreError`; nothing is lost then."""
-        async with self._writing:
-            if self._batch:
-                self._told(await self._audit.ensure(self._batch))
-                self._batch = []
-            while self._queue or self._unsaid:
-                self._batch = self._next_batch()
-                self._told(await self._audit.append(self._batch))
-                self._batch = []
-            self._came.clear()
+        """Write everything that waits by now. Raises `StoreError`; nothing is lost then.
+
+        After each batch it is the turn of whoever wants to `write`: strangers who are refused as
+        fast as entries can be written must not keep the operator from revoking anything.
+        """
+        for _ in range(self.waiting // BATCH + 2):  # the first may be a small one, tried again
+            async with self._writing:
+                if not self._batch and not self._queue and not self._unsaid:
+                    self._came.clear()
+                    return
+                await self._write_batch()
+
+    async def _write_batch(self) -> None:
+        if self._batch:
+            entries = await self._audit.ensure(self._batch)
+        else:
+            self._batch = self._next_batch()
+            entries = await self._audit.append(self._batch)
+        self._batch = []
+        self._told(entries)
 
     def _next_batch(self) -> list[Fact]:
         batch = [self._queue.popleft() for _ in range(min(BATCH, len(self._queue)))]
