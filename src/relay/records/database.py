@@ -14,6 +14,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Insert, func, select, update
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as NoneFree
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from relay.errors import BadRequest, LimitExceeded
@@ -76,7 +77,8 @@ def which(file: File | None) -> tuple[int, int] | None:
 
 def explained(error: BaseException) -> str:
     """What a driver said, in one line without statements and their values."""
-    if isinstance(error, TimeoutError) and not str(error):
+    is_silent = isinstance(error, TimeoutError) and not str(error)
+    if is_silent or isinstance(error, NoneFree):
         return "no answer in time"
     said = str(getattr(error, "orig", None) or error) or type(error).__name__
     return said.strip().splitlines()[0][:200] if said.strip() else type(error).__name__
