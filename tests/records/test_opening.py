@@ -391,6 +391,20 @@ def test_a_server_that_hangs_is_not_waited_for(
     asyncio.run(asyncio.wait_for(scenario(), 20))
 
 
+def test_the_url_says_how_long_a_server_is_waited_for(postgres: Callable[[], str]) -> None:
+    url = postgres()
+
+    async def scenario() -> None:
+        store = await open_records(f"{url}&timeout=3&command_timeout=0.2")
+        assert isinstance(store, SqlRecords)
+        with pytest.raises(TimeoutError):
+            async with store._engine.connect() as connection:
+                await connection.execute(text("SELECT pg_sleep(5)"))
+        await store.close()
+
+    asyncio.run(scenario())
+
+
 @pytest.mark.parametrize("step", ["0001", "0003"])
 def test_a_store_of_earlier_relays_is_brought_up_to_date(
     tmp_path: Path, token: StoredToken, step: str

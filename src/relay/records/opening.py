@@ -133,7 +133,7 @@ def _patience(address: Address) -> dict[str, float]:
 
     said = make_url(address.driver).query
     waits = () if address.file is not None else ("timeout", "command_timeout")
-    return {name: ANSWER_SECONDS for name in waits if name not in said}
+    return {name: float(said.get(name, ANSWER_SECONDS)) for name in waits}  # type: ignore[arg-type]
 
 
 def _make_private(file: File) -> None:
