@@ -199,9 +199,8 @@ class Door:
             if judgement.grant is None:
                 visit.refuse(judgement.decision.status, headers)
                 return
-            grant = judgement.grant
 
-            def seat() -> None:
+            def seat(grant: Grant) -> None:
                 try:
                     tab = self._tab(grant, judgement.id, address(knock))
                 except LimitExceeded as error:
@@ -211,15 +210,17 @@ class Door:
                     self._seat(visit, protocol, judgement, tab)
 
             def struck(error: Unauthorized) -> None:
-                judgement.forgo("revoked")
                 visit.refuse(error.status, headers)
 
-            self._when_known(self.hold(grant, judgement.id, address(knock)), seat, struck)
+            held = self.hold(judgement.grant, judgement.id, address(knock))
+            self._when_known(judgement, held, seat, struck)
 
         visit.too_late = late
         self._judge_when_ready(pending, knock, decided)
 
-    def _when_known(self, held: Held, seat: Callable[[], None], struck: Struck) -> None:
+    def _when_known(
+        self, judgement: Judgement, held: Held, seat: Callable[[Grant], None], struck: Struck
+    ) -> None:
         """Call ``seat`` once it can be told whether its tenant may have one more session, or
         ``struck`` when the grant was taken back by then."""
 
@@ -227,9 +228,10 @@ class Door:
             try:
                 self.require(held)
             except Unauthorized as error:
+                judgement.forgo("revoked")
                 struck(error)
             else:
-                seat()
+                seat(held.grant)
 
         if not held.grant.cluster:
             try:
@@ -315,12 +317,7 @@ class Door:
                     guest.close(refusal(judgement))
                 else:
                     held = self.hold(judgement.grant, guest.id, guest.remote)
-                    seated = partial(seat, judgement, judgement.grant)
-                    self._when_known(held, seated, partial(struck, judgement))
-
-            def struck(judgement: Judgement, error: Unauthorized) -> None:
-                judgement.forgo("revoked")
-                guest.close(error)
+                    self._when_known(judgement, held, partial(seat, judgement), guest.close)
 
             def seat(judgement: Judgement, grant: Grant) -> None:
                 if guest.gone:
