@@ -457,6 +457,31 @@ def test_a_client_that_moves_is_on_the_short_way_again() -> None:
     assert net.short >= before + 30
 
 
+@pytest.mark.parametrize("is_short", [True, False], ids=["short way", "library"])
+def test_a_silent_viewer_that_moved_hears_all_after_its_first_word(is_short) -> None:
+    class Moved(Net):
+        left = False
+
+        def _exchange(self) -> None:
+            self._events()
+            for data, address in self.server.datagrams_to_send(self.now):
+                if address == self.here or not self.left:
+                    self._post(False, data)
+            for data, _ in self.client.datagrams_to_send(self.now):
+                self._post(True, data)
+
+    net = Moved(is_short=is_short)
+    net.left, net.here = True, ("192.0.2.7", 7)
+    sent = []
+    for _ in range(80):  # as long as the window has room, and longer
+        sent.append(net.server.open_stream(True))
+        net.server.send(sent[-1], bytes(3_000), True)
+        net.run(0.05)
+    net.client.send_ping(1)
+    net.run(0.6)
+    assert net.finished.issuperset(sent)
+
+
 def test_off_the_short_way_a_reset_leaves_beside_what_fills_packets(bench) -> None:
     room = bench(QuicLimits(short_way=False), alpn="moq-lite-05")
     transport = room.visits[0].transport

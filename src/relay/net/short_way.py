@@ -164,8 +164,14 @@ class ShortWay(Outgoing):
         """Let the library hear a datagram."""
         self._catch_up()
         self._heard = None
+        home = self._network_paths[:1]
         super().receive_datagram(data, addr, now)
         self._is_long_due = self.has_news = self.heard_more = True
+        if home and home[0] is not self._network_paths[0]:
+            # What went to the old address is lost, and may fill the congestion window: whether the
+            # peer is at the new one (RFC 9000, 9.3) is not to wait for a probe that was put off.
+            self._probe_pending = True
+            self._loss._pto_count = 0
         if self._is_short:
             self._settle()
 
