@@ -84,6 +84,35 @@ def test_capacity_obeys_connection_credit(bench) -> None:
     assert room.visits[0].transport.capacity() == 700
 
 
+def test_who_waits_for_room_is_asked_though_somebody_else_found_some(bench, recorder) -> None:
+    room = bench(alpn="moq-lite-05")
+    engine, transport, listener = room.server.engine, room.visits[0].transport, recorder()
+    room.visits[0].accept(listener, "moq-lite-05")
+    room.pump()
+    stream = transport.open_uni()
+    engine._loss._cc.congestion_window = 3000
+
+    def say() -> None:
+        transport.send(stream, bytes(transport.capacity()))
+        assert transport.capacity() == 0  # there is more to say
+        engine._loss._cc.congestion_window = 4000  # with what packets add
+
+    listener.on_flush = say
+    transport.wake()
+    for data, size, _ in room.server.flush(room.time):
+        for at in range(0, len(data), size):
+            room.client.receive_datagram(data[at : at + size], ("192.0.2.2", 2), room.time)
+    assert transport.is_ample(1)  # all of it is under way
+    room.time += 0.05
+    answers = room.client.datagrams_to_send(room.time)
+    room.server.feed([data for data, _ in answers], ("192.0.2.1", 1), room.time)
+    assert engine.has_news
+    assert not engine.heard_more
+    room.server.take_events()
+    room.server.flush(room.time)
+    assert engine.traffic[0] > 6000
+
+
 @pytest.mark.parametrize("bounds", ["connection", "stream", "window"])
 def test_what_is_offered_is_taken_where_there_is_so_much_room(bench, recorder, bounds) -> None:
     room = bench(alpn="moq-lite-05")

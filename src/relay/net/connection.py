@@ -197,7 +197,7 @@ class Connection:
         if not engine.is_settled:
             self._tell_end()
         if self.is_due and application is not None:
-            self.is_due = False
+            self.is_due = engine.wants_room = False
             try:
                 application.flush()
             except Exception as error:

@@ -177,7 +177,8 @@ class Engine(ShortWay):
         used = self._remote_max_data_used
         credit, window = self._remote_max_data - used, self._loss._cc.congestion_window
         room = (window if window < credit else credit) - self._handed + self._dropped + used
-        self.wants_room = room <= 0
+        if room <= 0:
+            self.wants_room = True
         if stream_id is not None:
             stream = self._streams.get(stream_id)
             if stream is None:
