@@ -19,6 +19,7 @@ from aioquic.quic.events import (
     StreamReset,
 )
 from aioquic.quic.packet import QuicErrorCode
+from aioquic.quic.stream import QuicStreamReceiver
 from aioquic.tls import Epoch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -36,6 +37,12 @@ FAR = 1 << 33
 """Number of the first packet an engine sends to the forger: no made-up acknowledgement hits it."""
 
 LIMITS = QuicLimits(max_data=4000, max_stream_data=600, max_streams=6, idle_timeout=10.0)
+
+
+def early(receiver: QuicStreamReceiver) -> list[tuple[int, bytearray]]:
+    """What came before its turn."""
+    pieces = getattr(receiver, "_early", None)
+    return list(zip(pieces._starts, pieces._pieces, strict=True)) if pieces else []
 
 
 @dataclass
@@ -196,8 +203,7 @@ class Side:
                     stream.receiver._buffer_start,
                     stream.receiver._final_size,
                     stream.receiver.is_finished,
-                    bytes(stream.receiver._buffer),
-                    list(stream.receiver._ranges),
+                    early(stream.receiver),
                     # The library moves the limit of a stream that is over, too, for nobody.
                     stream.receiver.is_finished or stream.max_stream_data_local,
                     stream.max_stream_data_remote,

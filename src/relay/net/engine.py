@@ -26,9 +26,8 @@ from relay.net.gate import CID_LENGTH, VERSIONS
 from relay.net.hello import server_name
 from relay.net.lean import drop_callbacks
 from relay.net.mtu import SAFE
-from relay.net.pieces import Pieces
 from relay.net.resets import LEAST, TOKEN
-from relay.net.sender import SharedSender, SharedStream
+from relay.net.sender import Receiver, SharedSender, SharedStream
 from relay.net.settings import QuicLimits
 from relay.net.short_way import Departure, ShortWay
 from relay.net.steer import WHOLE, Share
@@ -370,10 +369,8 @@ class Engine(ShortWay):
 
     def _give_back(self, receiver: QuicStreamReceiver) -> None:
         self._delivered += receiver.highest_offset - receiver._buffer_start
-        receiver._buffer_start = receiver.highest_offset
-        receiver._buffer.clear()
-        assert isinstance(receiver._ranges, Pieces)
-        receiver._ranges.clear()
+        assert isinstance(receiver, Receiver)
+        receiver.let_go()
         if self._delivered >= self._grant_at:
             self._is_long_due = True
 
@@ -400,7 +397,7 @@ class Engine(ShortWay):
     def _initialize(self, peer_cid: bytes) -> None:
         super()._initialize(peer_cid)
         for stream in self._crypto_streams.values():
-            stream.receiver._ranges = Pieces(self.tally)
+            stream.receiver = Receiver(None, self.tally)
         if self._quic_logger is None:
             drop_callbacks(self._cryptos.values())
         if not self._is_client:

@@ -1,25 +1,28 @@
-"""What came on streams before its turn: which pieces, found by halving, and how many there are.
+"""What came on streams before its turn, kept piece by piece.
 
-The library looks at each piece for every frame and takes any number of them, so a stranger who
-leaves gaps between single bytes could keep a relay busy with a few packets. The law: to the library
-these are its own ranges, and one connection has a limited number of them. This module must not
-know what the bytes are.
+The library keeps all from the next byte that is due up to the last that came in one buffer, zeros
+between, and looks at each piece for every frame: a byte far ahead, or gaps between single bytes,
+kept a relay busy or full with a few packets. The law: of what a peer says twice the first holds,
+what is kept costs no more than what came, and one connection has a limited number of pieces. This
+module must not know what the bytes are.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
-from operator import attrgetter
+from bisect import bisect_right
 
 from aioquic.quic.connection import QuicConnectionError
 from aioquic.quic.packet import QuicErrorCode, QuicFrameType
-from aioquic.quic.rangeset import RangeSet
 
 MOST = 8192
 """Pieces that wait on all streams of a connection together. Beyond: INTERNAL_ERROR ends it. A peer
 whose packets are lost leaves fewer gaps than it has packets under way."""
 
-_START, _STOP = attrgetter("start"), attrgetter("stop")
+PIECE = 1 << 16
+"""Bytes from which on a piece is not made longer, so that none is copied often."""
+
+
+_ERROR, _PADDING = QuicErrorCode.INTERNAL_ERROR, QuicFrameType.PADDING
 
 
 class Tally:
@@ -31,36 +34,62 @@ class Tally:
         self.count = 0
 
 
-class Pieces(RangeSet):
-    """The pieces of one stream."""
+class Pieces:
+    """The pieces of one stream, none of which overlap."""
+
+    __slots__ = ("_pieces", "_starts", "_tally")
 
     def __init__(self, tally: Tally) -> None:
         """``tally`` counts them with those of the connection's other streams."""
-        super().__init__()
-        self._all: list[range] = self._RangeSet__ranges  # type: ignore[attr-defined]
+        self._starts: list[int] = []
+        self._pieces: list[bytearray] = []
         self._tally = tally
 
-    def add(self, start: int, stop: int | None = None) -> None:
-        """A piece came. Raises `QuicConnectionError` when there are too many."""
-        ranges, end = self._all, start + 1 if stop is None else stop
-        # Those that it touches become one with it.
-        low = bisect_left(ranges, start, key=_STOP)
-        high = bisect_right(ranges, end, low, key=_START)
-        if low < high:
-            start, end = min(start, ranges[low].start), max(end, ranges[high - 1].stop)
-        ranges[low:high] = [range(start, end)]
-        self._tally.count += 1 + low - high
-        if self._tally.count > MOST:
-            raise QuicConnectionError(
-                QuicErrorCode.INTERNAL_ERROR, QuicFrameType.PADDING, "too many gaps in streams"
-            )
+    def __len__(self) -> int:
+        return len(self._pieces)
 
-    def shift(self) -> range:
-        """The first one's turn has come."""
-        self._tally.count -= 1
-        return super().shift()
+    def add(self, start: int, data: bytes) -> None:
+        """Keep what is new of these bytes. Raises `QuicConnectionError` when there are too many
+        pieces."""
+        starts, pieces = self._starts, self._pieces
+        at, stop = start, start + len(data)
+        index = bisect_right(starts, start) - 1  # the one that begins before, if there is one
+        while at < stop:
+            end = starts[index] + len(pieces[index]) if index >= 0 else 0
+            at = max(at, end)
+            index += 1
+            until = min(starts[index], stop) if index < len(starts) else stop
+            if at >= until:
+                continue
+            fresh = data[at - start : until - start]
+            if at == end and index and len(pieces[index - 1]) < PIECE:
+                pieces[index - 1] += fresh
+            elif index < len(starts) and until == starts[index] and len(pieces[index]) < PIECE:
+                starts[index] = at
+                pieces[index][:0] = fresh
+            else:
+                starts.insert(index, at)
+                pieces.insert(index, bytearray(fresh))
+                index += 1
+                self._tally.count += 1
+                if self._tally.count > MOST:
+                    raise QuicConnectionError(_ERROR, _PADDING, "too many gaps in streams")
+            at = until
+
+    def take(self, start: int) -> bytes:
+        """What there is from ``start`` on without a gap, which is kept no longer."""
+        starts, pieces = self._starts, self._pieces
+        count, stop = 0, start
+        while count < len(starts) and starts[count] == stop:
+            stop += len(pieces[count])
+            count += 1
+        taken = b"".join(pieces[:count])
+        del starts[:count], pieces[:count]
+        self._tally.count -= count
+        return taken
 
     def clear(self) -> None:
         """None of them is wanted any more."""
-        self._tally.count -= len(self._all)
-        self._all.clear()
+        self._tally.count -= len(self._pieces)
+        self._starts.clear()
+        self._pieces.clear()

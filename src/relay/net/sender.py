@@ -11,10 +11,16 @@ from __future__ import annotations
 from bisect import bisect_right
 from typing import Protocol
 
+from aioquic.quic.events import StreamDataReceived
 from aioquic.quic.packet import QuicResetStreamFrame, QuicStreamFrame
 from aioquic.quic.packet_builder import QuicDeliveryState
 from aioquic.quic.rangeset import RangeSet
-from aioquic.quic.stream import QuicStream, QuicStreamReceiver, QuicStreamSender
+from aioquic.quic.stream import (
+    FinalSizeError,
+    QuicStream,
+    QuicStreamReceiver,
+    QuicStreamSender,
+)
 
 from relay.net.pieces import Pieces, Tally
 from relay.net.varint import encode
@@ -271,9 +277,11 @@ class SharedSender(QuicStreamSender):
 
 
 class Receiver(QuicStreamReceiver):
-    """The library's receiving half, with nothing to put bytes in order until some come early."""
+    """The library's receiving half, which keeps what comes early in pieces."""
 
-    def __init__(self, stream_id: int, tally: Tally) -> None:
+    def __init__(self, stream_id: int | None, tally: Tally) -> None:
+        """``tally`` counts the pieces of all streams of the connection."""
+        # Not the library's: it would make a buffer and a set of ranges.
         self.highest_offset = 0
         self.is_finished = False
         self.stop_pending = False
@@ -281,15 +289,48 @@ class Receiver(QuicStreamReceiver):
         self._final_size: int | None = None
         self._stream_id = stream_id
         self._stop_error_code: int | None = None
+        self._early: Pieces | None = None
+        """What came before its turn, once something has."""
         self._tally = tally
 
-    def __getattr__(self, name: str) -> object:
-        """What was not made yet."""
-        if name not in ("_buffer", "_ranges"):
-            raise AttributeError(name)
-        made = bytearray() if name == "_buffer" else Pieces(self._tally)
-        self.__dict__[name] = made
-        return made
+    def handle_frame(self, frame: QuicStreamFrame) -> StreamDataReceived | None:
+        """Take in a frame (RFC 9000, 2.2): what may be handed up now. Raises `FinalSizeError`."""
+        offset, data, due = frame.offset, frame.data, self._buffer_start
+        stop = offset + len(data)
+        known = self._final_size
+        if known is not None and stop > known:
+            raise FinalSizeError("Data received beyond final size")
+        if frame.fin:
+            if known is not None and stop != known:
+                raise FinalSizeError("Cannot change final size")
+            if stop < self.highest_offset:
+                raise FinalSizeError("Data received beyond final size")
+            self._final_size = stop
+        self.highest_offset = max(self.highest_offset, stop)
+        if self.is_finished:
+            return None
+        fresh = data[due - offset :] if offset < due else data
+        if self._early is None and (offset <= due or not fresh):
+            ready = fresh
+        else:
+            if self._early is None:
+                self._early = Pieces(self._tally)
+            self._early.add(max(offset, due), fresh)
+            ready = self._early.take(due)
+            if not len(self._early):
+                self._early = None
+        self._buffer_start += len(ready)
+        self.is_finished = self._buffer_start == self._final_size
+        if not (ready or self.is_finished):
+            return None
+        return StreamDataReceived(ready, self.is_finished, self._stream_id or 0)
+
+    def let_go(self) -> None:
+        """Nothing that came will be handed up any more."""
+        self._buffer_start = self.highest_offset
+        if self._early is not None:
+            self._early.clear()
+            self._early = None
 
 
 class PeerStream(QuicStream):
@@ -349,5 +390,5 @@ class Streams(dict[int, QuicStream]):
         is_deaf = stream.sender.is_finished
         stream.sender = DEAF if is_deaf else SharedSender(stream, self._owner)
         if not stream.receiver.is_finished:
-            stream.receiver._ranges = Pieces(self._owner.tally)
+            stream.receiver = Receiver(stream_id, self._owner.tally)
         super().__setitem__(stream_id, stream)
