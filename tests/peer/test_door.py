@@ -191,6 +191,29 @@ def test_a_peer_that_is_not_decided_on_is_not_blamed_for_silence() -> None:
     assert len(bench.kept) == 1
 
 
+@pytest.mark.parametrize("target", ["/anon", None])
+def test_who_is_given_up_while_the_quota_is_looked_up_is_not_seated(
+    target: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiting: list[Callable[[], None]] = []
+    monkeypatch.setattr(Account, "when_known", lambda self, needs, now, go: waiting.append(go))
+    bench = Bench()
+    visit = bench.knock(target)
+    if target is None:
+        visit.accepted[0][0].start()
+        setup(visit, "/anon")
+        bench.now += 60
+        bench.door.tick(bench.now)
+    else:
+        visit.too_late()
+    accepted = list(visit.accepted)
+    line = bench.refusal()
+    bench.door.recheck(lambda grant: "taken back meanwhile")
+    waiting.pop()()
+    assert bench.refusal() == line
+    assert (visit.accepted, bench.door.guests) == (accepted, {})
+
+
 def test_a_session_over_raw_quic_has_the_id_of_its_decision() -> None:
     bench = Bench()
     setup(bench.knock(None), f"/demo?jwt={token()}")

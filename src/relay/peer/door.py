@@ -18,13 +18,7 @@ from weakref import WeakSet
 from relay.auth.decide import Decision, Request, decide
 from relay.auth.facts import NO_FACTS, Facts
 from relay.auth.grant import Grant
-from relay.errors import (
-    Forbidden,
-    LimitExceeded,
-    RelayError,
-    Unauthorized,
-    Unroutable,
-)
+from relay.errors import Forbidden, LimitExceeded, RelayError, Unauthorized, Unroutable
 from relay.peer.guest import Guest, House
 from relay.peer.judgement import (
     HEARING,
@@ -213,18 +207,26 @@ class Door:
                 visit.refuse(error.status, headers)
 
             held = self.hold(judgement.grant, judgement.id, address(knock))
-            self._when_known(judgement, held, seat, struck)
+            self._when_known(pending, judgement, held, seat, struck)
 
         visit.too_late = late
         self._judge_when_ready(pending, knock, decided)
 
     def _when_known(
-        self, judgement: Judgement, held: Held, seat: Callable[[Grant], None], struck: Struck
+        self,
+        pending: Pending,
+        judgement: Judgement,
+        held: Held,
+        seat: Callable[[Grant], None],
+        struck: Struck,
     ) -> None:
         """Call ``seat`` once it can be told whether its tenant may have one more session, or
-        ``struck`` when the grant was taken back by then."""
+        ``struck`` when the grant was taken back by then; neither for who was given up."""
 
         def told() -> None:
+            if pending.is_given_up:
+                judgement.forgo("given up")
+                return
             try:
                 self.require(held)
             except Unauthorized as error:
@@ -265,8 +267,7 @@ class Door:
         try:
             return self.house.ledger.enter(grant.tenant, self.house.clock())
         except LimitExceeded as error:
-            held = Held(grant, id, remote)
-            self.refusals.granted("over_quota", error.status, str(error), held)
+            self.refusals.granted("over_quota", error.status, str(error), Held(grant, id, remote))
             raise
 
     def _seat(
@@ -317,7 +318,8 @@ class Door:
                     guest.close(refusal(judgement))
                 else:
                     held = self.hold(judgement.grant, guest.id, guest.remote)
-                    self._when_known(judgement, held, partial(seat, judgement), guest.close)
+                    then = partial(seat, judgement)
+                    self._when_known(pending, judgement, held, then, guest.close)
 
             def seat(judgement: Judgement, grant: Grant) -> None:
                 if guest.gone:
