@@ -19,6 +19,7 @@ from relay.model.track import TrackInfo
 from relay.net.dial import DialTls
 from relay.path import Path
 from relay.peer.local import GroupEnd
+from relay.records.audit import Query
 
 TRUST = DialTls(disable_verify=True)
 SCHEMA = {"type": "object", "required": ["c"], "properties": {"c": {"type": "number"}}}
@@ -146,10 +147,14 @@ def test_rights_below_the_broadcast_do_not_reach_it(running: Any, token: Any) ->
             bearer = {"authorization": f"Bearer {token('demo', put=('in',), get=())}"}
             good = await web.post("/publish/demo/in/x", json={}, headers=bearer)
             assert good.status_code == 202
-            for path in ("/publish/demo/x", "/publish/demo/out/x"):
+            for count, path in enumerate(("/publish/demo/x", "/publish/demo/out/x"), 1):
                 answer = await web.post(path, json={}, headers=bearer)
                 assert answer.status_code == 403
-                assert answer.json()["id"]
+                assert relay.door.refused == {"no_access": count}
+                await relay.desk.scribe.flush()
+                told = Query(action="deny", id=answer.json()["id"])
+                (entry,) = await relay.desk.records.audit.entries(told)
+                assert (entry.target, entry.reason) == (path[8:-2], "no_access")
             assert (await web.get("/watch/demo/in/x", headers=bearer)).status_code == 403
 
     asyncio.run(main())

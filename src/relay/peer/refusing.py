@@ -77,11 +77,20 @@ class Refusals:
         self._house.audit("deny", id=id, reason="version", remote=remote, kind=knock.transport)
         return id
 
-    def granted(self, code: str, status: int, why: str, held: Held) -> None:
-        """Although there is a grant."""
-        self._log(held.id, code, status, why=why)
+    def granted(
+        self, code: str, status: int, why: str, held: Held, path: str = "", via: str = ""
+    ) -> None:
+        """Although there is a grant; ``path`` is where they wanted to go, if not to its root."""
+        self._log(held.id, code, status, why=why, **({"path": path} if path else {}))
         self._house.audit(
-            "deny", grant=held.grant, id=held.id, reason=code, remote=held.remote, why=why
+            "deny",
+            grant=held.grant,
+            id=held.id,
+            reason=code,
+            remote=held.remote,
+            target=path,
+            kind=via,
+            why=why,
         )
 
     def unheard(self, code: str, status: int, why: str, remote: str, count: int = 0) -> None:

@@ -7,7 +7,6 @@ HTTP.
 from __future__ import annotations
 
 import asyncio
-import secrets
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -157,17 +156,13 @@ class Press:
         grant = judgement.grant
         if grant is None:
             return judgement.decision.status, judgement.id, None
+        held = self.relay.door.hold(grant, judgement.id, remote)
         said = grant.may_publish("") if publishes else grant.may_subscribe("")
         if not said:
-            id = secrets.token_hex(6)
-            path = request.dialled[:256]
             why = "the grant lies below the broadcast that is named"
-            house, word = self.relay.house, "no_access"
-            house.log("refused", id=id, status=403, reason=word, why=why, path=path)
-            told = {"target": path, "reason": word, "why": why, "kind": "http"}
-            house.audit("deny", grant=grant, id=id, remote=remote, **told)
-            return 403, id, None
-        held = self.relay.door.hold(grant, judgement.id, remote)
+            place = request.dialled[:256], "http"
+            self.relay.door.refusals.granted("no_access", Forbidden.status, why, held, *place)
+            return Forbidden.status, held.id, None
         if not asked.again:
             await arrive(self.relay.house, grant.tenant, PUBLISHING if publishes else ())
         self.relay.door.require(held)
