@@ -153,6 +153,8 @@ class RevocationFeed:
         while page := await self._records.revocations(now, after):
             for each in page:
                 yield each
+            if len(page) < MAX_PAGE:
+                break
             after = page[-1].id
 
     async def run(self) -> None:
@@ -184,11 +186,7 @@ class RevocationFeed:
 
     async def _reload(self) -> None:
         """Read everything anew: what a withdrawn entry had covered must come to light again."""
-        kept: list[Revocation] = []
-        while page := await self._records.revocations(self._wall(), kept[-1].id if kept else 0):
-            kept += page
-            if len(page) < MAX_PAGE:
-                break
+        kept = [entry async for entry in self._kept(self._wall())]
         self.index.replace((*kept, *self._believed))
 
     def _expire(self) -> None:
