@@ -14,7 +14,7 @@ class Heard:
     """An engine that has heard this."""
 
     is_settled = True
-    heard_more = wants_streams = wants_room = False
+    heard_more = wants_room = False
 
     def __init__(self, *events: QuicEvent) -> None:
         self.events = list(events)
@@ -88,7 +88,6 @@ def test_what_is_no_data_comes_after_the_data_before_it() -> None:
         (0, {}, True),
         (1, {}, True),
         (2, {"heard_more": True}, True),
-        (2, {"wants_streams": True}, True),
         (2, {"wants_room": True}, True),
         (None, {}, True),
     ],

@@ -167,7 +167,7 @@ class Connection:
         """Hand up everything the engine has heard."""
         engine = self.engine
         events, next_event = engine.events, engine.next_event
-        if engine.heard_more or engine.wants_streams or engine.wants_room or not events:
+        if engine.heard_more or engine.wants_room or not events:
             self.is_due = True
         chunks: dict[int, list[StreamDataReceived]] = {}
         while events and (event := next_event()) is not None:

@@ -226,9 +226,7 @@ class Engine(ShortWay):
         else:
             stream_id, most = self._local_next_stream_id_bidi, self._remote_max_streams_bidi
         if stream_id >> 2 >= most:
-            self.wants_streams = True
             return None
-        self.wants_streams = False
         stream = self._made(stream_id, uni)
         dict.__setitem__(self._streams, stream_id, stream)
         if head:

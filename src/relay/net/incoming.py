@@ -103,9 +103,8 @@ class Incoming(QuicConnection):
         """Whether it has to be flushed: more was heard than that all has arrived."""
         self.heard_more = True
         """Whether that is more than bytes of streams: a limit was raised, or the library heard."""
-        self.wants_streams = self.wants_room = False
-        """Whether somebody was refused a stream and has got none since, or was refused room for
-        bytes and has not been asked since."""
+        self.wants_room = False
+        """Whether somebody was refused room for bytes and has not been asked since."""
         self._is_long_due = True
         """Whether the library has something to say."""
         self._own_uni, self._peer_uni = (2, 3) if self._is_client else (3, 2)

@@ -153,7 +153,7 @@ class ShortWay(Outgoing):
             if not read:
                 self._receive_long(datagrams[at], addr, now)
             at += read or 1
-        if self.stirred or self._is_long_due or self.wants_streams or self.wants_room:
+        if self.stirred or self._is_long_due or self.wants_room:
             self.has_news = True
 
     def receive_datagram(self, data: bytes, addr: Address, now: float) -> None:
