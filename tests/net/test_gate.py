@@ -78,7 +78,14 @@ def test_places_are_counted_per_address_and_given_back() -> None:
     gate.leave(HERE)
     gate.leave(six)
     assert gate.judge(first(), 1200, HERE, 0.0) == Admitted(b"d" * 8)
-    assert (gate.inside, gate.refused) == (0, 2)
+    assert (gate.inside, gate.refused, gate.refused_last) == (0, 2, "192.0.2.2")
+
+
+def test_who_comes_while_nobody_is_let_in_is_not_one_too_many() -> None:
+    gate = Gate(ListenSettings())
+    gate.is_open = False
+    assert isinstance(gate.judge(first(), 1200, HERE, 0.0), bytes)
+    assert (gate.refused, gate.refused_last) == (0, "")
     assert not gate._inside
 
 
