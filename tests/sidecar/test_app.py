@@ -399,7 +399,7 @@ def test_only_this_machine_is_told_the_counts(desk):
         async with httpx.AsyncClient(transport=face, base_url="http://sidecar") as http:
             return await http.get("/metrics")
 
-    for near in ("127.0.0.1", "::1"):
+    for near in ("127.0.0.1", "::1", "::ffff:127.0.0.1"):
         assert asyncio.run(visit(near)).content == b"# numbers\n"
     for far in ("192.0.2.1", "", "host"):
         assert asyncio.run(visit(far)).status_code == 403

@@ -9,6 +9,7 @@ from starlette.convertors import Convertor, register_url_convertor
 from starlette.requests import Request
 
 from relay.errors import BadRequest, Unauthorized
+from relay.net.udp import plain
 from relay.path import MAX_LENGTH, unescaped
 
 
@@ -43,8 +44,8 @@ def bearer(request: Request) -> str | None:
 
 
 def remote(request: Request) -> str:
-    """The client's address."""
-    return request.client.host if request.client else ""
+    """The client's address, written as that of a session is."""
+    return plain(request.client)[0] if request.client else ""
 
 
 def raw_path(request: Request) -> str:

@@ -30,6 +30,7 @@ from relay.auth.grant import Grant
 from relay.auth.keys import Key
 from relay.auth.request import Request as Asked
 from relay.errors import BadRequest, RelayError
+from relay.net.udp import plain
 from relay.path import Path
 from relay.sidecar import lookup
 from relay.sidecar.inquiry import Inquiry, read_inquiry
@@ -262,7 +263,7 @@ def _query(request: Request) -> dict[str, str]:
 
 
 def _remote(request: Request) -> str:
-    return request.client.host if request.client else ""
+    return plain(request.client)[0] if request.client else ""
 
 
 def _is_near(request: Request) -> bool:
