@@ -16,6 +16,7 @@ from relay.auth.browser import may_be_a_page
         ({"host": "localhost", "sec-fetch-mode": "no-cors"}, "::1"),
         ({"host": "evil.example:4440"}, "127.0.0.1"),
         ({"host": "evil.example"}, "::1"),
+        ({"host": "evil.example"}, "::ffff:127.0.0.1"),
         ({"host": "localhost.evil.example"}, "127.0.0.1"),
         ({"host": "127.0.0.1.evil.example:80"}, "127.0.0.1"),
         ({"host": "::1.example"}, "127.0.0.1"),

@@ -29,9 +29,12 @@ def may_be_a_page(headers: Mapping[str, str], at: str) -> bool:
 def is_loopback(host: str) -> bool:
     """Whether only this machine can reach an address; of names only ``localhost``."""
     try:
-        return ipaddress.ip_address(host).is_loopback
+        address = ipaddress.ip_address(host)
     except ValueError:
         return host == "localhost"
+    if isinstance(address, ipaddress.IPv6Address):
+        address = address.ipv4_mapped or address  # what a socket of both families says
+    return address.is_loopback
 
 
 def _is_own(host: str) -> bool:
