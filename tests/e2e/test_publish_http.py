@@ -147,9 +147,12 @@ def test_rights_below_the_broadcast_do_not_reach_it(running: Any, token: Any) ->
             bearer = {"authorization": f"Bearer {token('demo', put=('in',), get=())}"}
             good = await web.post("/publish/demo/in/x", json={}, headers=bearer)
             assert good.status_code == 202
+            said: dict[str, str] = {}
+            relay.house.log = lambda event, id="", remote="", **more: said.update({id: remote})
             for count, path in enumerate(("/publish/demo/x", "/publish/demo/out/x"), 1):
                 answer = await web.post(path, json={}, headers=bearer)
                 assert answer.status_code == 403
+                assert said[answer.json()["id"]] == "127.0.0.1"
                 assert relay.door.refused == {"no_access": count}
                 await relay.desk.scribe.flush()
                 told = Query(action="deny", id=answer.json()["id"])

@@ -78,7 +78,7 @@ class Bench:
         (line,) = self.events("refused")
         (entry,) = [facts for action, facts in self.kept if action == "deny"]
         assert (entry["id"], entry["reason"]) == (line["id"], line["reason"])
-        assert entry["remote"] == "192.0.2.1:1234"
+        assert entry["remote"] == line["remote"] == "192.0.2.1:1234"
         assert self.door.refused == {line["reason"]: 1}
         return line
 
@@ -280,7 +280,7 @@ def test_a_role_that_is_not_granted_ends_the_session() -> None:
     assert visit.wire.server.closed[0] == 2
     assert bench.door.guests == {}
     line = bench.refusal()
-    assert (line["reason"], line["status"]) == ("role_not_granted", 403)
+    assert (line["reason"], line["status"], line["path"]) == ("role_not_granted", 403, "/anon")
     assert visit.wire.server.closed[1] == f"forbidden (id {line['id']})"
 
 

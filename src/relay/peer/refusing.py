@@ -81,7 +81,8 @@ class Refusals:
         self, code: str, status: int, why: str, held: Held, path: str = "", via: str = ""
     ) -> None:
         """Although there is a grant; ``path`` is where they wanted to go, if not to its root."""
-        self._log(held.id, code, status, why=why, **({"path": path} if path else {}))
+        place = path or f"/{held.grant.root}"
+        self._log(held.id, code, status, why=why, path=place, remote=held.remote)
         self._house.audit(
             "deny",
             grant=held.grant,
