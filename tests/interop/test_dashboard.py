@@ -398,6 +398,8 @@ def test_who_is_refused_in_try_it_finds_the_reason_under_denials(stage: Callable
             assert await page.text("#try-start") == "Start"
             await page.click('nav a[href="#live"]')
             await page.see("#denials tr", "expired")
+            await page.see("#denials tr", "wrong_operator_key · once")
+            assert await page.text("#denials tr:has-text('wrong_operator_key') .dim") == "/admin"
 
     asyncio.run(main())
 

@@ -41,7 +41,9 @@ def fact(
     """What the door, the books or the issuer says, for the audit log: ``holder`` is who has no
     grant, ``reason`` a word that can be counted, ``why`` a sentence where there is more to say."""
     who = grant.holder if grant is not None else holder or Holder(tenant=tenant)
-    detail = [*([f"over {kind}"] if kind else []), *([f"{count} times"] if count else [])]
+    detail = [f"over {kind}"] if kind else []
+    if count:
+        detail.append("once" if count == 1 else f"{count} times")
     if why:
         detail.append(why)
     return Fact(

@@ -70,7 +70,7 @@ class Bars {
 // The reason, and the id under which the stranger may ask for it.
 const why = (row) => [
 	make("div", {}, reason(row, row.detail.replace(/^over \w+(, |$)/, "")) || "refused"),
-	make("div", { class: "dim" }, `${row.target} · id ${id(row)}`),
+	make("div", { class: "dim" }, [row.target, id(row) && `id ${id(row)}`].filter(Boolean).join(" · ")),
 ];
 
 export class Denials {
