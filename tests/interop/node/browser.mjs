@@ -5,6 +5,7 @@
 //   {"id": 1, "op": "open"}                                          -> {"id": 1, "result": page}
 //   {"id": 2, "op": "call", "page": 1, "name": "watch", "args": []}  -> {"id": 2, "result": ...}
 //   {"id": 3, "op": "close", "page": 1}                              -> {"id": 3, "result": null}
+//   {"id": 4, "op": "example", "code": "...", "timeout": 9000}       -> {"id": 4, "result": "..."}
 //
 // A reply may be {"id", "error": text} instead. The first line out is {"ready": browser version}.
 // End of input closes the browser and ends the program.
@@ -26,15 +27,10 @@ const FLAGS = [
 ];
 const HTML = '<!doctype html><meta charset="utf-8"><script type="module" src="/page.js"></script>';
 
-const bundled = await build({
-	entryPoints: [fileURLToPath(new URL("page.mjs", import.meta.url))],
-	bundle: true,
-	write: false,
-	format: "esm",
-	target: "chrome120",
-	logLevel: "error",
-});
-const script = bundled.outputFiles[0].contents;
+const HERE = fileURLToPath(new URL(".", import.meta.url));
+const SHAPE = { bundle: true, write: false, format: "esm", target: "chrome120", logLevel: "error" };
+const bundle = async (entry) => (await build({ ...entry, ...SHAPE })).outputFiles[0].text;
+const script = await bundle({ entryPoints: [`${HERE}page.mjs`] });
 
 // A page on http://localhost is a secure context, which WebTransport asks for.
 const server = createServer((request, response) => {
@@ -68,6 +64,22 @@ const operations = {
 		const outcome = await pages[page].evaluate(([name, args]) => window.rig(name, args), [name, args]);
 		if ("error" in outcome) throw new Error(outcome.error);
 		return outcome.result;
+	},
+	// A page of its own for somebody's code: the first line that it logs.
+	async example({ code, timeout }) {
+		const content = await bundle({ stdin: { contents: code, resolveDir: HERE } });
+		const page = await context.newPage();
+		const logged = new Promise((resolve, reject) => {
+			page.on("console", (message) => message.type() === "log" && resolve(message.text()));
+			page.on("pageerror", reject);
+			setTimeout(() => reject(new Error(`timeout after ${timeout} ms`)), timeout);
+		});
+		const begun = page.goto(address).then(() => page.addScriptTag({ content, type: "module" }));
+		try {
+			return (await Promise.all([logged, begun]))[0];
+		} finally {
+			await page.close();
+		}
 	},
 	async close({ page }) {
 		await load(pages[page]);
