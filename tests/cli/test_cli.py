@@ -187,6 +187,8 @@ def test_a_reader_that_leaves_is_no_failure_worth_a_word():
         (["run", "--auth-key-dir", "no"], "relay: flag for auth.key_dir: no such folder: no"),
         (["run", "--file", "no.toml"], "relay: no.toml: No such file"),
         (["run", "--auth-public", "", "--demo"], "relay: --demo: no configured key can sign"),
+        (["run", "--auth-public", "anon,"], "--auth-public: one of the items is empty"),
+        (["run", "--auth-public", "anon,a/*"], "auth.public: expected a prefix; of patterns only"),
         (["publish", "ftp://x", "a", "b"], "Error: expected a URL"),
         (["subscribe", "http://127.0.0.1:1"], "relay: no certificate hash at http://127.0.0.1:1/"),
     ],

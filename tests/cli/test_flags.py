@@ -9,7 +9,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from relay.cli.flags import WithSettings, find
+from relay.cli.flags import WithSettings, find, together
 from relay.config import names
 
 
@@ -73,11 +73,28 @@ def test_what_the_command_lists_is_its_own_and_the_file_is_found_wherever_it_sta
         ("--auth-key-dir", "Option '--auth-key-dir' requires an argument"),
         ("--log-level debug --log-level warn", "--log-level is given twice"),
         ("--auth-keys [", "--auth-keys: not valid JSON"),
+        ("--auth-public-publish anon,", "--auth-public-publish: one of the items is empty"),
         ("--auth-key-dirr x", "No such option '--auth-key-dirr'"),
     ],
 )
 def test_a_wrong_flag_is_one_line(words: str, line: str) -> None:
     assert line in refused(*words.split())
+
+
+@pytest.mark.parametrize(
+    ("texts", "value"),
+    [
+        (["anon"], "anon"),
+        ([""], ""),
+        (["anon, demo"], ["anon", "demo"]),
+        (["anon", "a,b"], ["anon", "a", "b"]),
+        (["anon", ""], ["anon", ""]),
+    ],
+)
+def test_what_is_public_may_be_repeated_and_separated_by_commas(
+    texts: list[str], value: Any
+) -> None:
+    assert together("auth.public", texts) == value
 
 
 def test_every_setting_has_a_flag_and_comes_back_under_its_name() -> None:

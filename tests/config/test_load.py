@@ -367,8 +367,18 @@ def test_lists_in_the_environment_are_json_or_separated_by_commas(folder):
     assert (public.publish, public.subscribe) == ((), ("anon",))
 
 
-def test_an_empty_variable_says_nothing(folder):
-    assert folder.complaints("", {"MOQ_AUTH__PUBLIC": ""})[0].startswith("auth: no key")
+@pytest.mark.parametrize("text", ["anon,", ",anon", "anon,,demo", ",", "anon, "])
+def test_a_comma_too_many_does_not_open_everything(folder, text):
+    for name in ("MOQ_AUTH__PUBLIC", "MOQ_AUTH_PUBLIC_SUBSCRIBE"):
+        line = f"{name}: one of the items is empty; where that is meant say it in JSON"
+        assert line in folder.complaints(OPEN, {name: text})
+    public = folder.load("", {"MOQ_AUTH__PUBLIC": '["anon", ""]'}).settings.auth.public
+    assert public.publish == ("",)
+
+
+@pytest.mark.parametrize("text", ["", " ", "\t\n"])
+def test_an_empty_variable_says_nothing(folder, text):
+    assert folder.complaints("", {"MOQ_AUTH__PUBLIC": text})[0].startswith("auth: no key")
 
 
 def test_a_narrower_environment_replaces_a_wider_file(folder):

@@ -90,7 +90,7 @@ class WithSettings(click.Command):
                 if not equals:
                     text = "true" if found.is_switch else _next(waiting, flag)
                 texts.setdefault(found.setting, []).append(text)
-        ctx.params["settings"] = {name: _value(name, said) for name, said in texts.items()}
+        ctx.params["settings"] = {name: together(name, said) for name, said in texts.items()}
         return super().parse_args(ctx, rest)
 
 
@@ -101,14 +101,16 @@ def _next(waiting: Any, flag: str) -> str:
     return text
 
 
-def _value(name: str, texts: Sequence[str]) -> Any:
+def together(name: str, texts: Sequence[str]) -> Any:
     """What the texts of one flag say together. Raises `click.UsageError`."""
     try:
         values = [sources.decoded(names.canonical(name), text) for text in texts]
-    except ValueError:
-        raise click.UsageError(f"{_spelled(name)}: not valid JSON") from None
+    except ValueError as error:
+        raise click.UsageError(f"{_spelled(name)}: {error}") from None
     if len(values) == 1:
         return values[0]
+    if name in names.WHOLE:
+        values = [[value] if isinstance(value, str) else value for value in values]
     if not all(isinstance(value, list) for value in values):
         raise click.UsageError(f"{_spelled(name)} is given twice")
     return [item for value in values for item in value]

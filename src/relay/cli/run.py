@@ -23,7 +23,7 @@ from relay.auth import mint
 from relay.auth.claims import Claims
 from relay.auth.keys import Key
 from relay.cli.banner import Banner, Demo, show
-from relay.cli.flags import WithSettings
+from relay.cli.flags import WithSettings, together
 from relay.config import Address, Settings, load
 from relay.errors import ConfigError
 from relay.path import ROOT, Path
@@ -89,7 +89,8 @@ def run(
     """Start a relay with the settings of FILE, the environment (MOQ_SECTION__NAME) and flags."""
     if file and config and file != config:
         raise click.UsageError("FILE is given twice and differs")
-    given = {name.replace("__", "."): _plain(value) for name, value in flags.items()}
+    dotted = {name.replace("__", "."): value for name, value in flags.items()}
+    given = {name: _plain(name, value) for name, value in dotted.items()}
     loaded = load(file or config, given | settings)
     for warning in loaded.warnings:
         click.echo(f"relay: warning: {warning}", err=True)
@@ -111,9 +112,11 @@ def worker() -> None:
     work()
 
 
-def _plain(value: Any) -> Any:
-    """Flags that may be repeated are lists, as in a file; not given at all they are ``None``."""
-    return (list(value) or None) if isinstance(value, tuple) else value
+def _plain(name: str, value: Any) -> Any:
+    """Flags that may be repeated are what they say together; not given at all they are ``None``."""
+    if not isinstance(value, tuple):
+        return value
+    return together(name, value) if value else None
 
 
 def _announce(relay: Relay | Crew, signer: Key | None) -> None:

@@ -134,7 +134,7 @@ def from_environment(environ: Mapping[str, str]) -> Source:
     single |= {names.underscored(name): meant for name, meant in names.SHORT.items()}
     for variable in sorted(environ):
         rest = variable.removeprefix(names.PREFIX)
-        if rest == variable or not environ[variable]:
+        if rest == variable or not environ[variable].strip():
             continue
         if "__" in rest:
             dotted = rest.lower().replace("__", ".")
@@ -170,8 +170,8 @@ def _add_text(source: Source, dotted: str, text: str, variable: str) -> None:
     """Add what a variable says."""
     try:
         value = decoded(names.canonical(dotted), text)
-    except ValueError:
-        source.problems.append(f"{variable}: not valid JSON")
+    except ValueError as error:
+        source.problems.append(f"{variable}: {error}")
     else:
         source.add(dotted, value, variable, names.variable)
 
@@ -179,7 +179,7 @@ def _add_text(source: Source, dotted: str, text: str, variable: str) -> None:
 def decoded(name: str, text: str) -> Any:
     """The text of a variable or a flag as the setting's type wants it; ``name`` is canonical.
 
-    Raises `ValueError` for broken JSON.
+    Raises `ValueError` for broken JSON, and for a comma too many: an empty prefix is everything.
     """
     listed = name in names.WHOLE or _is_list(names.TYPES.get(name))
     if not listed:
@@ -187,9 +187,11 @@ def decoded(name: str, text: str) -> Any:
     if text.lstrip()[:1] in ("[", "{"):
         try:
             return json.loads(text)
-        except RecursionError:
-            raise ValueError("nested too deeply") from None
+        except (ValueError, RecursionError):
+            raise ValueError("not valid JSON") from None
     items = [item.strip() for item in text.split(",")]
+    if len(items) > 1 and "" in items:
+        raise ValueError("one of the items is empty; where that is meant say it in JSON")
     return items[0] if len(items) == 1 and name in names.WHOLE else items
 
 
