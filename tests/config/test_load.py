@@ -316,6 +316,29 @@ def test_not_a_toml_file(folder):
     assert "line 1" in complaint
 
 
+@pytest.mark.parametrize(
+    ("auth", "line"),
+    [
+        ('key = ""', "relay.toml:2: auth.key: expected a file name, and this is empty"),
+        ('keys = ["a.jwk", ""]', "relay.toml:2: auth.keys: expected a file name"),
+        ('key_dir = ""', "relay.toml:2: auth.key_dir: expected a file name"),
+    ],
+)
+def test_an_empty_file_name_is_not_the_folder_of_the_file(folder, auth, line):
+    folder.write("a.jwk")
+    (complaint,) = folder.complaints(f"[auth]\n{auth}\n")
+    assert complaint.startswith(line)
+    environ = {"MOQ_AUTH__KEYS": '["a.jwk", ""]'}
+    assert folder.complaints("", environ)[0].startswith("MOQ_AUTH__KEYS: expected a file name")
+
+
+def test_a_file_may_begin_with_a_byte_order_mark_as_upstreams_may(folder):
+    loaded = folder.load(f"\ufeff{OPEN}")
+    assert loaded.settings.auth.public.publish == ("",)
+    (complaint,) = folder.complaints(f"\ufeff{OPEN}leway = 1")
+    assert complaint.startswith("relay.toml:5: auth.leway: no such setting")
+
+
 def test_no_such_file(tmp_path):
     with pytest.raises(ConfigError, match=r"no\.toml: No such file"):
         load(tmp_path / "no.toml", {}, {})

@@ -92,6 +92,8 @@ class Source:
         elif name in self.entries:
             other = self.entries[name].where
             self.problems.append(f"{where}: the same setting is given twice (also {other})")
+        elif name in FILES and _is_nameless(value):
+            self.problems.append(f"{where}: expected a file name, and this is empty")
         elif name in names.SETTINGS or name in names.WHOLE:
             self.entries[name] = Entry(name, meant or value, where)
             if dotted in names.IMPLIED:
@@ -203,7 +205,7 @@ def _text(path: Path) -> str:
     try:
         if path.stat().st_size > MAX_FILE:
             raise ConfigError(f"{path}: larger than {MAX_FILE} bytes")
-        return path.read_text("utf-8")
+        return path.read_text("utf-8-sig")
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from None
     except UnicodeDecodeError:
@@ -250,6 +252,11 @@ def _nearest_line(lines: Mapping[str, int], dotted: str) -> int | None:
     return lines.get(dotted)
 
 
+def _is_nameless(value: Any) -> bool:
+    """Whether that names no file, or one of several does not: the folder would be taken for it."""
+    return value == "" or (isinstance(value, list) and "" in value)
+
+
 def _beside(folder: Path, name: str, value: Any) -> Any:
     """File names made relative to ``folder``; everything else as it is."""
     if name == "records.url" and isinstance(value, str):
@@ -262,8 +269,9 @@ def _beside(folder: Path, name: str, value: Any) -> Any:
         return [_beside(folder, name, item) for item in value]
     if isinstance(value, dict) and "file" in value:
         return value | {"file": _beside(folder, name, value["file"])}
-    plain = isinstance(value, str) and not is_url(value) and not is_content(value)
-    return str(folder / value) if plain else value
+    if _is_nameless(value) or not isinstance(value, str) or is_url(value) or is_content(value):
+        return value
+    return str(folder / value)
 
 
 def _inner_beside(folder: Path, value: Any) -> Any:
