@@ -177,6 +177,44 @@ def test_a_reader_that_leaves_is_no_failure_worth_a_word():
         assert running.wait(10) == 1
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
+@pytest.mark.parametrize("words", [["--help"], ["hash-token"], ["token", "generate"]])
+def test_no_room_for_what_is_printed_is_one_line(words):
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [*RELAY, *words],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+    assert done.stderr == "relay: standard output: No space left on device\n"
+    assert done.returncode == 1
+
+
+@pytest.mark.parametrize("closed", [(0,), (1,), (2,), (0, 1, 2)])
+def test_what_was_closed_before_the_start_is_nobody_elses(closed):
+    code = (
+        f"import os; [os.close(number) for number in {closed}]\n"
+        f"os.execv({sys.executable!r}, [{sys.executable!r}, '-c', {INNER!r}])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], timeout=30, check=False)
+    assert done.returncode == 7
+
+
+INNER = """
+import os, socket, sys, click, relay.cli
+@click.command()
+def serve():
+    number = socket.socket().fileno()
+    print(1); print(2, file=sys.stderr); sys.stdin.read(0)
+    raise click.exceptions.Exit(7 if number > 2 else 1)
+sys.argv = ['x']; relay.cli._enter(serve, 'x')
+"""
+"""A program that looks which number its first socket has."""
+
+
 @pytest.mark.parametrize(
     ("words", "line"),
     [

@@ -7,6 +7,7 @@ This room must not know how anything works; it asks the rooms below.
 
 from __future__ import annotations
 
+import errno
 import importlib
 import logging
 import os
@@ -28,6 +29,9 @@ from relay.errors import (
 
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
 """Exit statuses: it did not work | the command or a setting cannot be obeyed | Ctrl-C."""
+
+UNWRITTEN = (errno.EPIPE, errno.ENOSPC, errno.EDQUOT)
+"""Why what we print is not written: nobody reads it | no room."""
 
 COMMANDS = {
     "run": "relay.cli.run:run",
@@ -112,6 +116,7 @@ def _enter(command: click.Command, program: str) -> None:
     """Run a command and leave the process with its status."""
     # What the QUIC library says about a connection the rooms below say in words of ours.
     logging.getLogger("quic").setLevel(logging.CRITICAL)
+    _fill_gaps()
     try:
         _require_text(sys.argv[1:])
         status = command.main(prog_name=program, standalone_mode=False, **SETTINGS)
@@ -122,9 +127,20 @@ def _enter(command: click.Command, program: str) -> None:
         status = INTERRUPTED
     except RelayError as error:
         status = _complain(error)
+    except OSError as error:
+        if not is_of_output(error):
+            raise
+        status = _complain_of_output(error)
     except BaseExceptionGroup as group:
         status = _complain_together(group)
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _fill_gaps() -> None:
+    """Open nothing in place of what was closed before the start: a socket would get its number."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode))
 
 
 def _require_text(arguments: list[str]) -> None:
@@ -152,9 +168,19 @@ def _complain_together(group: BaseExceptionGroup) -> int:
     inner: BaseException = group
     while isinstance(inner, BaseExceptionGroup):
         inner = inner.exceptions[0]
-    if group.split((RelayError, BrokenPipeError))[1] is not None:
+    if group.split(lambda error: isinstance(error, RelayError) or is_of_output(error))[1]:
         raise group
-    if isinstance(inner, BrokenPipeError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return FAILED
-    return _complain(inner)
+    return _complain_of_output(inner) if isinstance(inner, OSError) else _complain(inner)
+
+
+def is_of_output(error: BaseException) -> bool:
+    """Whether nobody reads what we print, or it has no room."""
+    return isinstance(error, OSError) and error.errno in UNWRITTEN and error.filename is None
+
+
+def _complain_of_output(error: OSError) -> int:
+    """Say that it has no room; who stopped reading knows. What is left over goes nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if error.errno != errno.EPIPE:
+        click.echo(f"relay: standard output: {error.strerror}", err=True)
+    return FAILED

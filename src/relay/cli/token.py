@@ -30,6 +30,7 @@ from relay.auth.scope import Scope
 from relay.auth.settings import MAX_LEEWAY, AuthSettings
 from relay.auth.trust import ClaimNames
 from relay.auth.verify import FAR_FUTURE, verify
+from relay.cli import is_of_output
 from relay.cli.moment import read_time, show_time
 from relay.errors import BadRequest, ConfigError
 from relay.path import Path, as_dialled, covering
@@ -250,7 +251,9 @@ def _one_line() -> Iterator[None]:
     except (ConfigError, BadRequest) as error:
         raise Unusable(str(error)) from None
     except OSError as error:
-        raise Unusable(f"{error.filename}: {error.strerror}") from None
+        if is_of_output(error):
+            raise
+        raise Unusable(f"{error.filename or '-'}: {error.strerror}") from None
 
 
 def _sentence(reason: Reason) -> str:
@@ -359,9 +362,9 @@ def _write(name: str, data: bytes, mode: int, force: bool) -> None:
             file.write(data)
         if force:
             os.replace(target, name)
-    except OSError:
+    except OSError as error:
         os.unlink(target)
-        raise
+        raise OSError(error.errno, error.strerror, name) from None
 
 
 def _moment(seconds: int | None) -> str:
