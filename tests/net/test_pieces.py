@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from relay.net import pieces as room
 from relay.net.pieces import MOST, Pieces, Tally
-from relay.net.sender import PeerStream, Receiver
+from relay.net.receiver import Receiver
+from relay.net.sender import PeerStream
 
 CONTENT = bytes(range(100))
 span = st.tuples(st.integers(0, 60), st.integers(0, 12))

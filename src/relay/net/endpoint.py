@@ -276,9 +276,11 @@ class Endpoint:
                     self._disown(sock, data, address, now)
                 continue
             begun = heard_by.setdefault(connection, run)
-            if begun is not run and begun[0] == address:
+            if begun is run:
+                continue
+            if begun[0] == address:
                 begun[1].extend(datagrams)
-            elif begun is not run:
+            else:
                 connection.feed(datagrams, address, now)
         heard = []
         for connection, (address, datagrams) in heard_by.items():

@@ -26,8 +26,9 @@ from relay.net.gate import CID_LENGTH, VERSIONS
 from relay.net.hello import server_name
 from relay.net.lean import drop_callbacks
 from relay.net.mtu import SAFE
+from relay.net.receiver import Receiver
 from relay.net.resets import LEAST, TOKEN
-from relay.net.sender import Receiver, SharedSender, SharedStream
+from relay.net.sender import SharedSender, SharedStream
 from relay.net.settings import QuicLimits
 from relay.net.short_way import Departure, ShortWay
 from relay.net.steer import WHOLE, Share

@@ -11,18 +11,13 @@ from __future__ import annotations
 from bisect import bisect_right
 from typing import Protocol
 
-from aioquic.quic.events import StreamDataReceived
 from aioquic.quic.packet import QuicResetStreamFrame, QuicStreamFrame
 from aioquic.quic.packet_builder import QuicDeliveryState
 from aioquic.quic.rangeset import RangeSet
-from aioquic.quic.stream import (
-    FinalSizeError,
-    QuicStream,
-    QuicStreamReceiver,
-    QuicStreamSender,
-)
+from aioquic.quic.stream import QuicStream, QuicStreamReceiver, QuicStreamSender
 
-from relay.net.pieces import Pieces, Tally
+from relay.net.pieces import Tally
+from relay.net.receiver import Receiver
 from relay.net.varint import encode
 
 _ACKED = QuicDeliveryState.ACKED
@@ -274,63 +269,6 @@ class SharedSender(QuicStreamSender):
             done = bisect_right(starts, self._buffer_start) - 1
             del self._chunks[:done]
             del starts[:done]
-
-
-class Receiver(QuicStreamReceiver):
-    """The library's receiving half, which keeps what comes early in pieces."""
-
-    def __init__(self, stream_id: int | None, tally: Tally) -> None:
-        """``tally`` counts the pieces of all streams of the connection."""
-        # Not the library's: it would make a buffer and a set of ranges.
-        self.highest_offset = 0
-        self.is_finished = False
-        self.stop_pending = False
-        self._buffer_start = 0
-        self._final_size: int | None = None
-        self._stream_id = stream_id
-        self._stop_error_code: int | None = None
-        self._early: Pieces | None = None
-        """What came before its turn, once something has."""
-        self._tally = tally
-
-    def handle_frame(self, frame: QuicStreamFrame) -> StreamDataReceived | None:
-        """Take in a frame (RFC 9000, 2.2): what may be handed up now. Raises `FinalSizeError`."""
-        offset, data, due = frame.offset, frame.data, self._buffer_start
-        stop = offset + len(data)
-        known = self._final_size
-        if known is not None and stop > known:
-            raise FinalSizeError("Data received beyond final size")
-        if frame.fin:
-            if known is not None and stop != known:
-                raise FinalSizeError("Cannot change final size")
-            if stop < self.highest_offset:
-                raise FinalSizeError("Data received beyond final size")
-            self._final_size = stop
-        self.highest_offset = max(self.highest_offset, stop)
-        if self.is_finished:
-            return None
-        fresh = data[due - offset :] if offset < due else data
-        if self._early is None and (offset <= due or not fresh):
-            ready = fresh
-        else:
-            if self._early is None:
-                self._early = Pieces(self._tally)
-            self._early.add(max(offset, due), fresh)
-            ready = self._early.take(due)
-            if not len(self._early):
-                self._early = None
-        self._buffer_start += len(ready)
-        self.is_finished = self._buffer_start == self._final_size
-        if not (ready or self.is_finished):
-            return None
-        return StreamDataReceived(ready, self.is_finished, self._stream_id or 0)
-
-    def let_go(self) -> None:
-        """Nothing that came will be handed up any more."""
-        self._buffer_start = self.highest_offset
-        if self._early is not None:
-            self._early.clear()
-            self._early = None
 
 
 class PeerStream(QuicStream):

@@ -46,9 +46,9 @@ class Refusals:
         """By a decision."""
         reason, path, via = decision.reason, shown_path(request), request.transport
         self._log(
-            id,
             reason.code,
             decision.status,
+            id=id,
             why=reason.text,
             hint=reason.hint,
             path=path,
@@ -73,7 +73,7 @@ class Refusals:
     def no_version(self, knock: Knock) -> str:
         """Since we have no version in common; under which id."""
         id, remote = secrets.token_hex(6), address(knock)
-        self._log(id, "version", 400, offered=list(knock.offered)[:16], remote=remote)
+        self._log("version", 400, id=id, offered=list(knock.offered)[:16], remote=remote)
         self._house.audit("deny", id=id, reason="version", remote=remote, kind=knock.transport)
         return id
 
@@ -82,7 +82,7 @@ class Refusals:
     ) -> None:
         """Although there is a grant; ``path`` is where they wanted to go, if not to its root."""
         place = path or f"/{held.grant.root}"
-        self._log(held.id, code, status, why=why, path=place, remote=held.remote)
+        self._log(code, status, id=held.id, why=why, path=place, remote=held.remote)
         self._house.audit(
             "deny",
             grant=held.grant,
@@ -97,18 +97,17 @@ class Refusals:
     def unheard(self, code: str, status: int, why: str, remote: str, count: int = 0) -> None:
         """Before they could say what they want, so that they were told no id: one, or ``count``
         of them together, the last of whom came from ``remote``."""
-        self.counts[code] = self.counts.get(code, 0) + max(1, count)
-        about: dict[str, Any] = {"reason": code, "why": why, "remote": remote}
+        about: dict[str, Any] = {"why": why, "remote": remote}
         if count:
             about["count"] = count
-        self._house.log("refused", status=status, **about)
-        self._house.audit("deny", **about)
+        self._log(code, status, **about)
+        self._house.audit("deny", reason=code, **about)
 
-    def _log(self, id: str, code: str, status: int, **said: Any) -> None:
-        self.counts[code] = self.counts.get(code, 0) + 1
-        self._house.log("refused", id=id, reason=code, status=status, **said)
+    def _log(self, code: str, status: int, **said: Any) -> None:
+        self.counts[code] = self.counts.get(code, 0) + said.get("count", 1)
+        self._house.log("refused", reason=code, status=status, **said)
 
 
 def shown_path(request: Request) -> str:
     """Where somebody wanted to go, without what proves that they may."""
-    return request.target.partition("?")[0][:MAX_PATH]
+    return request.dialled[:MAX_PATH]

@@ -20,6 +20,7 @@ from relay.ingest.watching import Follower, Missed
 from relay.model.track import Demand
 from relay.path import ROOT
 from relay.peer.judgement import Held, Loan, ending
+from relay.peer.refusing import shown_path
 from relay.quota import Account, Tab
 from relay.server.faces import Face, request_of
 from relay.server.shares import arrive, known
@@ -160,7 +161,7 @@ class Press:
         said = grant.may_publish("") if publishes else grant.may_subscribe("")
         if not said:
             why = "the grant lies below the broadcast that is named"
-            place = request.dialled[:256], "http"
+            place = shown_path(request), "http"
             self.relay.door.refusals.granted("no_access", Forbidden.status, why, held, *place)
             return Forbidden.status, held.id, None
         if not asked.again:

@@ -168,8 +168,7 @@ class LiteSession:
                     flow.received(b"", True)
         except (ProtocolViolation, LimitExceeded) as error:
             self.fail(error)
-        drained, self._events = self._events, []  # as `_drain`
-        return drained
+        return self._drain()
 
     def stream_reset(self, stream: int, code: int) -> list[Event]:
         """The peer broke off its half of a stream."""

@@ -1,0 +1,70 @@
+"""The receiving half of a stream, which keeps what comes early in pieces.
+
+Most streams come in order, and nothing is kept for them. The law: to the library it is the half it
+knows, and what is handed up is what the library would hand up. This module must not know packets.
+"""
+
+from __future__ import annotations
+
+from aioquic.quic.events import StreamDataReceived
+from aioquic.quic.packet import QuicStreamFrame
+from aioquic.quic.stream import FinalSizeError, QuicStreamReceiver
+
+from relay.net.pieces import Pieces, Tally
+
+
+class Receiver(QuicStreamReceiver):
+    """The library's receiving half, which keeps what comes early in pieces."""
+
+    def __init__(self, stream_id: int | None, tally: Tally) -> None:
+        """``tally`` counts the pieces of all streams of the connection."""
+        # Not the library's: it would make a buffer and a set of ranges.
+        self.highest_offset = 0
+        self.is_finished = False
+        self.stop_pending = False
+        self._buffer_start = 0
+        self._final_size: int | None = None
+        self._stream_id = stream_id
+        self._stop_error_code: int | None = None
+        self._early: Pieces | None = None
+        """What came before its turn, once something has."""
+        self._tally = tally
+
+    def handle_frame(self, frame: QuicStreamFrame) -> StreamDataReceived | None:
+        """Take in a frame (RFC 9000, 2.2): what may be handed up now. Raises `FinalSizeError`."""
+        offset, data, due = frame.offset, frame.data, self._buffer_start
+        stop = offset + len(data)
+        known = self._final_size
+        if known is not None and stop > known:
+            raise FinalSizeError("Data received beyond final size")
+        if frame.fin:
+            if known is not None and stop != known:
+                raise FinalSizeError("Cannot change final size")
+            if stop < self.highest_offset:
+                raise FinalSizeError("Data received beyond final size")
+            self._final_size = stop
+        self.highest_offset = max(self.highest_offset, stop)
+        if self.is_finished:
+            return None
+        fresh = data[due - offset :] if offset < due else data
+        if self._early is None and (offset <= due or not fresh):
+            ready = fresh
+        else:
+            if self._early is None:
+                self._early = Pieces(self._tally)
+            self._early.add(max(offset, due), fresh)
+            ready = self._early.take(due)
+            if not len(self._early):
+                self._early = None
+        self._buffer_start += len(ready)
+        self.is_finished = self._buffer_start == self._final_size
+        if not (ready or self.is_finished):
+            return None
+        return StreamDataReceived(ready, self.is_finished, self._stream_id or 0)
+
+    def let_go(self) -> None:
+        """Nothing that came will be handed up any more."""
+        self._buffer_start = self.highest_offset
+        if self._early is not None:
+            self._early.clear()
+            self._early = None
