@@ -22,7 +22,6 @@ from relay.auth.credentials import derivation
 from relay.auth.grant import Grant
 from relay.auth.revocation import Revocation
 from relay.authority import Authority
-from relay.beat import beat
 from relay.clerk import Clerk
 from relay.cluster.news import News
 from relay.config import Settings
@@ -52,6 +51,7 @@ from relay.quota import Breach, Ledger, Limits
 from relay.records.desk import Desk
 from relay.records.opening import open_records
 from relay.server.census import Census, take, weighed
+from relay.server.clockwork import every, keep_time
 from relay.server.colleagues import PATIENCE, Colleagues
 from relay.server.counter import Counter
 from relay.server.crowd import Crowd
@@ -241,7 +241,7 @@ class Relay:
             self._ask_elsewhere(closing)
             links = self._join_cluster(tasks, closing)
             await self._join_crew(closing)
-            work = [self._tick(), self.desk.run(), self.keyring.run(), *links]
+            work = [self._keep_time(), self.desk.run(), self.keyring.run(), *links]
             if self.post is not None:
                 work.append(self.shares.run())
             if self.is_first:
@@ -378,27 +378,14 @@ class Relay:
             self._listeners.append(listener)
         return self._listeners
 
-    async def _tick(self) -> None:
-        """What is due by time: grants, retention, lingering."""
+    async def _keep_time(self) -> None:
+        """Do what is due by time: grants, retention, lingering, certificates."""
+        house = self.house
         crowd = Crowd(self.endpoint.gate, self.door.refusals)
-        count = 0
-        while True:
-            began = self.house.clock()
-            asleep = await beat()
-            count += 1
-            now = self.house.clock()
-            self.lag.note(now - began - asleep)
-            try:
-                self.house.origin.tick(now)
-                self.house.ledger.tick(now)
-                self.door.tick(now)
-                self.press.tick(now)
-                self.guard.tick(now)
-                crowd.tick(now)
-                if count % CERTIFICATE_BEATS == 0:
-                    self._reload_certificates()
-            except Exception as error:  # one guest's trouble must not stop the clock for all
-                self._escaped(error)
+        certificates = every(CERTIFICATE_BEATS, self._reload_certificates)
+        due = (house.origin.tick, house.ledger.tick, self.door.tick, self.press.tick, certificates)
+        telling = (self.guard.tick, crowd.tick)
+        await keep_time(due, telling, house.clock, self.lag.note, self._escaped)
 
     def _reload_certificates(self) -> None:
         try:
