@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-import statistics
 import sys
+import time
 from typing import Any
 
 import httpx
 import pytest
 
-from relay.auth.credentials import make_key
+from relay.auth.credentials import derivation, derive, make_key
 
 KEY = make_key()
 SECONDS = 4.0
@@ -44,15 +44,24 @@ print(json.dumps(counts))
 """
 
 
-async def lateness(seconds: float) -> list[float]:
-    """How late the relay's loop does what is due every 5 ms: what any session would feel."""
+def cost_of_one() -> float:
+    """CPU seconds of this thread that one look at a key takes."""
+    work = derivation(KEY.bearer, [KEY.hash])
+    assert work is not None
+    began = time.thread_time()
+    derive(work)
+    return time.thread_time() - began
+
+
+async def longest_hold(seconds: float) -> float:
+    """CPU seconds that whatever held the loop longest took: what any session would feel."""
     loop = asyncio.get_running_loop()
-    end, late = loop.time() + seconds, []
+    end, before, longest = loop.time() + seconds, time.thread_time(), 0.0
     while loop.time() < end:
-        due = loop.time() + 0.005
         await asyncio.sleep(0.005)
-        late.append(loop.time() - due)
-    return late
+        now = time.thread_time()
+        longest, before = max(longest, now - before), now
+    return longest
 
 
 @pytest.mark.slow
@@ -73,14 +82,13 @@ def test_sessions_do_not_feel_it(running: Any) -> None:
                 stdout=asyncio.subprocess.PIPE,
             )
             await asyncio.sleep(0.5)
-            late = await lateness(SECONDS - 1.0)
+            held = await longest_hold(SECONDS - 1.0)
             out, _ = await asyncio.wait_for(program.communicate(), 20)
             counts = json.loads(out)
             assert counts.keys() <= {"401", "429"}
             assert sum(counts.values()) > RATE * SECONDS / 4  # a slow machine guesses less
             assert len(derived) < 12
-            assert statistics.median(late) < 0.02
-            assert statistics.quantiles(late, n=20)[-1] < 0.1
+            assert held < cost_of_one() / 2
             async with httpx.AsyncClient() as web:  # and the operator still gets in, from elsewhere
                 await relay.guard.require(KEY.bearer, "192.0.2.1")
                 url = f"http://127.0.0.1:{relay.http_addresses[0][1]}/admin/v1/sessions"
