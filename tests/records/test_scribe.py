@@ -206,6 +206,30 @@ def test_old_entries_are_deleted_now_and_then() -> None:
     asyncio.run(main())
 
 
+def test_however_much_is_too_old_others_write_in_between() -> None:
+    async def main() -> None:
+        bench = Bench(keep_days=1)
+        left = [3, 2, 1]
+        written: list[int] = []
+
+        async def prune(before: float, fact: Fact) -> int:
+            await asyncio.sleep(0)
+            written.append(bench.scribe.written)
+            return left.pop(0) if left else 0
+
+        bench.audit.prune = prune  # type: ignore[method-assign]
+        bench.now += 2 * 86_400
+        pruning = asyncio.ensure_future(bench.scribe.prune())
+        await asyncio.sleep(0)
+        await bench.scribe.write(Fact("revocation.add"))
+        assert len(written) < 4
+        await pruning
+        assert len(written) == 4
+        assert written[-1] == 1
+
+    asyncio.run(main())
+
+
 ROUNDS = 100
 
 

@@ -132,8 +132,8 @@ class Audit(Protocol):
         """The number of the last entry that was ever written."""
 
     async def prune(self, before: float, fact: Fact) -> int:
-        """Delete what is older than ``before`` (unix seconds) and write ``fact`` about it; how many
-        entries went."""
+        """Delete the oldest of what is older than ``before`` (unix seconds), as many as are quickly
+        deleted, and write ``fact`` about it; how many entries went, none when all have."""
 
 
 Marks = Mapping[str, int]

@@ -133,8 +133,11 @@ class Scribe:
             self._pruned_at = now
             before = now - self._settings.keep_days * 86_400.0
             days = f"older than audit.keep_days ({self._settings.keep_days})"
-            async with self._writing:
-                await self._audit.prune(before, self._signed(Fact(PRUNED, detail=days)))
+            count = 1
+            while count:  # others write in between
+                async with self._writing:
+                    fact = self._signed(Fact(PRUNED, detail=days))
+                    count = await self._audit.prune(before, fact)
 
     def _signed(self, fact: Fact) -> Fact:
         return replace(fact, at=fact.at or self._wall(), node=self._node)

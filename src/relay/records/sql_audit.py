@@ -24,7 +24,7 @@ SECOND = 1_000_000
 
 
 PRUNED_AT_ONCE = 10_000
-"""Entries that one statement deletes, so that each is answered in time however many there are."""
+"""Entries that one transaction deletes: whoever appends meanwhile waits for it."""
 
 
 class SqlAudit:
@@ -70,20 +70,18 @@ class SqlAudit:
 
     @whole
     async def prune(self, before: float, fact: Fact) -> int:
-        """Delete what is older, and say so."""
+        """Delete the oldest of what is older, and say so."""
         is_older = audit.c.at < round(before * SECOND)
         older = select(func.min(audit.c.number), func.max(audit.c.number)).where(is_older)
         async with self._database.read() as connection:
             first, through = (await connection.execute(older)).one()
         if through is None:
             return 0
-        count = 0
+        last = min(through, first + PRUNED_AT_ONCE - 1)
         async with self._database.write() as connection:
-            await _append(connection, [replace(fact, target=str(through))])
-            for last in (*range(first, through, PRUNED_AT_ONCE), through):
-                gone = delete(audit).where(audit.c.number <= last)
-                count += (await connection.execute(gone)).rowcount
-        return count
+            await _append(connection, [replace(fact, target=str(last))])
+            gone = await connection.execute(delete(audit).where(audit.c.number <= last))
+        return gone.rowcount
 
 
 async def _append(connection: AsyncConnection, facts: Sequence[Fact]) -> list[Entry]:
