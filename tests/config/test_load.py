@@ -153,6 +153,21 @@ def test_upstreams_leaf_file_loads(folder):
     ]
 
 
+@pytest.mark.parametrize("public", ["3", "true", "[3]", "{ publish = 3 }"])
+def test_what_is_no_prefix(folder, public):
+    for line in folder.complaints(f"[auth]\npublic = {public}\n"):
+        assert line.startswith("relay.toml:2: auth.public")
+        assert line.endswith(": expected a prefix or a list of prefixes")
+
+
+def test_a_certificate_nobody_is_shown(folder):
+    warnings = folder.load(OPEN + '[web.https]\ncert = "c.pem"\nkey = "k.pem"\n').warnings
+    assert any(
+        each.endswith("relay.toml:6: web.https.cert: not used without web.https.listen")
+        for each in warnings
+    )
+
+
 @pytest.mark.parametrize("public", ['"**"', '["**"]', '{ publish = "**", subscribe = [""] }'])
 def test_upstreams_word_for_everything(folder, public):
     auth = folder.load(f"[auth]\npublic = {public}\n").settings.auth

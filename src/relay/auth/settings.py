@@ -48,9 +48,7 @@ class PublicPrefixes(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _both_roles(cls, value: Any) -> Any:
-        if isinstance(value, str | list | tuple):
-            return {"subscribe": value, "publish": value}
-        return value
+        return value if isinstance(value, dict | cls) else {"subscribe": value, "publish": value}
 
     def __bool__(self) -> bool:
         return bool(self.subscribe or self.publish)

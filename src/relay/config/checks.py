@@ -100,6 +100,9 @@ def warnings(settings: Settings, entries: Entries) -> list[str]:
             f"{where}: client certificates are asked for and allow nothing without a rule; "
             "moq-relay gives them everything: [auth.certificates.any] full_access = true"
         )
+    https = settings.web.https
+    if https.cert and https.key and not https.listen:
+        said.append(f"{_where(entries, 'web.https.cert')}: not used without web.https.listen")
     if not (settings.server.tls.cert or settings.server.tls.generate):
         said.append(
             "server.tls: no certificate named; one for localhost is made, for a laptop only"
