@@ -102,6 +102,17 @@ def test_a_jwt_revoked_by_its_text(run: Run, tmp_path: Path) -> None:
         run("revoke", "--token", "none.jwt")
 
 
+@pytest.mark.parametrize("parent", [{"parent_kid": "k"}, {"parent_iat": 1}, {}])
+def test_what_goes_with_an_exchanged_token_is_said(run: Run, parent: dict[str, Any]) -> None:
+    claims = Claims(get=("",), jti="mq_abcdefabcdef", exp=4102444800, **parent)  # type: ignore[arg-type]
+    done = CliRunner().invoke(
+        relay, ["records", "revoke", "--token", "-"], input=sign(claims, generate("HS256"))
+    )
+    assert done.exit_code == 0
+    assert done.stdout == "1\n"
+    assert ("mq_abcdefabcdef: it was exchanged" in done.stderr) is bool(parent)
+
+
 @pytest.mark.parametrize("dimension", ["jti", "sub", "kid", "tenant"])
 def test_each_dimension(run: Run, dimension: str) -> None:
     number = run("revoke", f"--{dimension}", "bob", "--issued-before", "1735689600").strip()

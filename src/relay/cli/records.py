@@ -235,13 +235,19 @@ async def _all_revocations(store: Records) -> list[Revocation]:
 
 
 def _identity(text: str) -> tuple[str, int | None]:
-    """The ``jti`` and ``exp`` of a JWT. Its signature does not matter: nothing is granted."""
+    """The ``jti`` and ``exp`` of a JWT. Its signature does not matter: nothing is granted.
+
+    Says so on stderr where more than this token goes.
+    """
     try:
         claims = decode(split(text).payload)
     except ValueError as error:
         raise BadRequest(f"not a token: {error}") from None
     if claims.jti is None:
         raise BadRequest("the token has no id (jti); revoke its subject, key or tenant")
+    if claims.parent_kid is not None or claims.parent_iat is not None:
+        hint = "it was exchanged for another credential, which has the same id and goes with it"
+        click.echo(f"{claims.jti}: {hint}", err=True)
     return claims.jti, claims.exp
 
 
