@@ -237,11 +237,11 @@ def test_codes_travel_in_webtransports_space_and_both_are_read(bench, recorder) 
     room.client.reset_stream(0, 0x52E4A40FA8FA)
     room.client.stop_stream(stream, 29)
     room.pump()
-    assert heard.resets == {0: 30}
+    assert heard.resets == {0: 30, stream: 30}
     assert heard.stops == {stream: 29}
 
 
-def test_a_stopped_stream_is_silent(bench, recorder) -> None:
+def test_of_a_stopped_stream_only_the_end_is_told(bench, recorder) -> None:
     room = bench(alpn="moq-lite-05")
     heard, transport = recorder_of(room, recorder)
     room.client.send_stream_data(2, b"one")
@@ -249,10 +249,30 @@ def test_a_stopped_stream_is_silent(bench, recorder) -> None:
     transport.stop(2, 1)
     room.pump(0.005, mute=True)
     room.client.send_stream_data(2, b"two")
-    room.pump(1.0)
     assert heard.streams == {2: b"one"}
     assert not heard.resets
+    room.pump(1.0)
+    assert heard.streams == {2: b"one"}
+    assert heard.resets == {2: 1}, "a stock client answers a stop with a reset"
     assert not transport._stopped
+
+
+def test_a_stop_that_crosses_the_end_of_its_stream(bench, recorder) -> None:
+    room = bench(alpn="moq-lite-05")
+    heard, transport = recorder_of(room, recorder)
+    room.client.send_stream_data(2, b"one")
+    room.pump()
+    transport.stop(2, 1)
+    room.pump(0.005, mute=True)
+    room.client.send_stream_data(2, b"two", True)
+    room.pump(1.0)
+    assert heard.streams == {2: b"one"}
+    assert heard.finished == [2]
+    assert not heard.resets
+    room.client.send_stream_data(0, b"question", True)
+    room.pump()
+    transport.stop(0, 1)
+    assert not transport._stopped, "there is nothing left to be stopped"
 
 
 def recorder_of(room, recorder):

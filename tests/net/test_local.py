@@ -95,7 +95,25 @@ async def test_broken_off_by_either_side(tmp_path) -> None:
         assert pair.client.stops == {second: 9}
         assert pair.near.capacity(second) == 0
         assert not pair.near.offer(second, b"crossing it", 1)
+        await pair.server.until(lambda: second in pair.server.resets)
+        assert pair.server.resets == {first: 7, second: 9}
         assert pair.server.streams == {second: b"x"}
+        assert not pair.far._receiving - {1}
+        assert not pair.far._stopped
+
+
+async def test_a_stop_that_crosses_the_end_of_its_stream(tmp_path) -> None:
+    async with paired(tmp_path) as pair:
+        stream = pair.near.open_uni()
+        pair.near.send(stream, b"x")
+        await pair.server.until(lambda: stream in pair.server.streams)
+        pair.far.stop(stream, 9)
+        pair.near.send(stream, b"crossing it", True)
+        await pair.server.until(lambda: pair.server.finished)
+        assert pair.server.finished == [stream]
+        assert pair.server.streams == {stream: b"x"}
+        assert not pair.server.resets
+        assert not pair.far._stopped
 
 
 async def test_datagrams_and_pings(tmp_path) -> None:

@@ -201,10 +201,6 @@ class Engine(ShortWay):
         stream = self._streams.get(stream_id)
         return 0 if stream is None else stream.sender._buffer_stop
 
-    def knows(self, stream_id: int) -> bool:
-        """Whether the stream exists and is not forgotten yet."""
-        return stream_id in self._streams
-
     def is_receiving(self, stream_id: int) -> bool:
         """Whether the peer's half of the stream may still bring something."""
         stream = self._streams.get(stream_id)

@@ -129,6 +129,8 @@ class LocalTransport(asyncio.Protocol):
         """The same of the peer."""
         self._sending: set[int] = set()
         self._receiving: set[int] = set()
+        self._stopped: set[int] = set()
+        """Streams whose half of the peer's is to end and has not yet."""
         self._sent = self._received = 0
         self._waiters: list[asyncio.Future[None]] = []
         self.is_closed = False
@@ -188,9 +190,9 @@ class LocalTransport(asyncio.Protocol):
             self._write(Kind.RESET, stream, encode(code))
 
     def stop(self, stream: int, code: int) -> None:
-        """Ask the peer to break off its half; nothing more of it is told."""
+        """Ask the peer to break off its half; of what still comes only the end is told."""
         if not self.is_closed and stream in self._receiving:
-            self._receiving.discard(stream)
+            self._stopped.add(stream)
             self._write(Kind.STOP, stream, encode(code))
 
     def send_datagram(self, data: bytes) -> bool:
@@ -312,18 +314,23 @@ class LocalTransport(asyncio.Protocol):
             self._received += len(body)
             self._accept(stream)
             if stream in self._receiving:
+                if stream in self._stopped:
+                    body = b""
                 if kind == Kind.LAST:
                     self._receiving.discard(stream)
+                    self._stopped.discard(stream)
                 if body or kind == Kind.LAST:
                     self._delivery.stream_received(stream, body, kind == Kind.LAST)
         elif kind == Kind.RESET:
             if stream in self._receiving:
                 self._receiving.discard(stream)
+                self._stopped.discard(stream)
                 self._delivery.stream_reset(stream, _code(body)[0])
         elif kind == Kind.STOP:
             if stream in self._sending:
-                self._sending.discard(stream)
-                self._delivery.stream_stopped(stream, _code(body)[0])
+                code = _code(body)[0]
+                self.reset(stream, code)  # as QUIC answers it (RFC 9000, 3.5)
+                self._delivery.stream_stopped(stream, code)
         elif kind == Kind.DATAGRAM:
             self._received += len(body)
             self._delivery.datagram_received(body)
@@ -352,6 +359,7 @@ class LocalTransport(asyncio.Protocol):
             self.is_closed = True
             self._sending.clear()
             self._receiving.clear()
+            self._stopped.clear()
             self._delivery.lost(code, reason)
             self.wake()
 

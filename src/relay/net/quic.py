@@ -36,6 +36,7 @@ class QuicTransport:
         self._engine = connection.engine
         self._ready = ready
         self._stopped: set[int] = set()
+        """Streams whose half of the peer's is to end and has not yet."""
         self._is_flushing = False
         """Whether packets are built right after: what is written now needs no flush of its own."""
         self._is_due_again = False
@@ -119,8 +120,8 @@ class QuicTransport:
             self._stir()
 
     def stop(self, stream: int, code: int) -> None:
-        """Ask the peer to break off its half; nothing more of it is told."""
-        if not self.is_closed and self._engine.knows(stream):
+        """Ask the peer to break off its half; of what still comes only the end is told."""
+        if not self.is_closed and self._engine.is_receiving(stream):
             self._engine.stop(stream, to_http3(code))
             self._stopped.add(stream)
             self._stir()
@@ -158,16 +159,15 @@ class QuicTransport:
     def stream_received(self, stream: int, data: bytes, fin: bool) -> None:
         """Bytes of a stream of this session."""
         if stream in self._stopped:
-            if fin:
-                self._stopped.discard(stream)
-            return
+            if not fin:
+                return
+            self._stopped.discard(stream)
+            data = b""
         self.delivery.stream_received(stream, data, fin)
 
     def stream_reset(self, stream: int, code: int) -> None:
         """The peer broke off its half."""
-        if stream in self._stopped:
-            self._stopped.discard(stream)
-            return
+        self._stopped.discard(stream)
         self.delivery.stream_reset(stream, self._incoming(code))
 
     def stream_stopped(self, stream: int, code: int) -> None:

@@ -66,7 +66,8 @@ class Transport(Protocol):
         """Break off our half of a stream: what has not left never will."""
 
     def stop(self, stream: int, code: int) -> None:
-        """Ask the peer to break off its half of a stream."""
+        """Ask the peer to break off its half of a stream. Bytes that still come are not told; its
+        end is, so that everybody knows when the stream is over."""
 
     def send_datagram(self, data: bytes) -> bool:
         """Send unreliably, at once. False when it could not be taken (too big, queue full)."""
