@@ -192,6 +192,23 @@ def test_a_stream_of_an_unknown_session_is_refused_however_long_it_is(bench, uni
     assert not room.server.application._stopped
 
 
+@pytest.mark.parametrize("uni", [True, False])
+@pytest.mark.parametrize("is_whole", [True, False])
+def test_a_stream_of_an_unknown_session_that_ends_leaves_no_trace(bench, uni, is_whole) -> None:
+    room = bench()
+    session, _, heard = room.session()
+    head = (b"\x40\x54" if uni else b"\x40\x41") + encode_uint_var(session + 400)
+    stream = room.client.get_next_available_stream_id(uni)
+    room.client.send_stream_data(stream, head, is_whole)
+    if not is_whole:
+        room.pump(0.005, mute=True)
+        room.client.send_stream_data(stream, b"sneaked in", True)
+    room.pump(1.0)
+    assert not heard.streams
+    assert room.closed_with() is None
+    assert not room.server.application._stopped
+
+
 def sent(room) -> None:
     """Whatever the client has to say arrives, and is not looked at yet."""
     packets = [data for data, _ in room.client.datagrams_to_send(room.time)]

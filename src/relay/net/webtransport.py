@@ -86,7 +86,10 @@ class WebTransport(QuicTransport):
         """Bytes of any stream: the session's go up, the rest is HTTP/3's."""
         if stream in self._session_streams:
             self._deliver(stream, data, fin)
-        elif stream in self._stopped or (self.is_closed and stream != self.session):
+        elif stream in self._stopped:
+            if fin:
+                self._stopped.discard(stream)
+        elif self.is_closed and stream != self.session:
             return
         elif self._is_undecided(stream):
             decided = self._demux.feed(stream, data, fin)
@@ -183,7 +186,7 @@ class WebTransport(QuicTransport):
             self._claimed = session
         if session != self._claimed or self.is_closed:
             self._early_stops.pop(stream, None)
-            self._reject(stream, SESSION_GONE)
+            self._reject(stream, SESSION_GONE, fin)
             return
         self._session_streams.add(stream)
         if rest or fin:
@@ -191,8 +194,9 @@ class WebTransport(QuicTransport):
         if (code := self._early_stops.pop(stream, None)) is not None:
             super().stream_stopped(stream, code)
 
-    def _reject(self, stream: int, code: int) -> None:
-        self._stopped.add(stream)
+    def _reject(self, stream: int, code: int, fin: bool = False) -> None:
+        if not fin:
+            self._stopped.add(stream)
         self._engine.stop(stream, code)
         self._engine.reset(stream, code)
         self.connection.wake()
