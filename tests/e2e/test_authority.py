@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import re
 import subprocess
@@ -193,6 +194,27 @@ def test_the_server_is_told_of_the_end_of_whatever_it_let_in(
         ends = told("end")
         assert len(ends) == len(set(ends)), "each once"
         assert set(ends) == set(told("allow"))
+
+    asyncio.run(main())
+
+
+def test_the_server_is_told_of_whoever_was_there_at_the_stop(
+    running: Any, minted: Callable[..., str], sidecar: Sidecar
+) -> None:
+    async def main() -> None:
+        async with contextlib.AsyncExitStack() as staying:
+            async with running(base=RELAY.format(port=sidecar.port, contract="events")) as relay:
+                said: list[dict[str, Any]] = []
+                relay.log = SimpleNamespace(
+                    error=lambda event, **facts: said.append(facts),
+                    info=lambda event, **facts: None,
+                )
+                target = url(relay, f"/demo?jwt={minted('demo')}")
+                await staying.enter_async_context(connect(target, tls=TRUST))
+                assert len(relay.authority.loans) == 1
+            assert said == []
+        (end,) = re.findall(r"\] end .*", sidecar.log.read_text())
+        assert "the relay is stopping" in end
 
     asyncio.run(main())
 

@@ -230,6 +230,7 @@ class Relay:
         """The relay, listening; on leaving it says goodbye and closes everything."""
         async with contextlib.AsyncExitStack() as closing:
             await self._open_records(closing)
+            self._ask_elsewhere(closing)
             closing.push_async_callback(self.endpoint.close)
             faces = self._listen(closing)
             tasks = await closing.enter_async_context(asyncio.TaskGroup())
@@ -238,7 +239,6 @@ class Relay:
             for listener in self._listeners:
                 await listener.started.wait()
             self.door.spawn = lambda work: tasks.create_task(contained(work, self._escaped))
-            self._ask_elsewhere(closing)
             links = self._join_cluster(tasks, closing)
             await self._join_crew(closing)
             work = [self._keep_time(), self.desk.run(), self.keyring.run(), *links]
@@ -320,7 +320,8 @@ class Relay:
         self.cluster.receive(DialledLocal(transport, LITE_NEAR.identifier))
 
     def _ask_elsewhere(self, closing: contextlib.AsyncExitStack) -> None:
-        """Have an authorization server decide, where one is configured."""
+        """Have an authorization server decide, where one is configured: before anybody comes, and
+        until it was told of the last who left."""
         auth, tls = self.settings.auth, self.settings.client.tls
         if auth.url is None:
             return
@@ -328,7 +329,7 @@ class Relay:
         closing.push_async_callback(link.close)
         client = AuthClient(link, auth.contract, auth, self.wall)
         node = self.settings.cluster.node or socket.gethostname()
-        self.authority = Authority(client, node, self.wall, self.door.spawn)
+        self.authority = Authority(client, node, self.wall, lambda work: self.door.spawn(work))
         self.door.authority = self.authority
 
     async def _open_records(self, closing: contextlib.AsyncExitStack) -> None:
