@@ -43,7 +43,8 @@ class Opened(NamedTuple):
 
 
 class AnnounceRequested(NamedTuple):
-    """The peer wants to hear of broadcasts under a prefix; answer with `announce`."""
+    """The peer wants to hear of broadcasts under a prefix; answer with `answer_announce`, then
+    say what changes with `announce` and `unannounce`."""
 
     request: int
     prefix: str
@@ -134,7 +135,7 @@ class TrackCancelled(NamedTuple):
 
 
 class FetchRequested(NamedTuple):
-    """The peer wants one group; answer with `write`/`finish` or `reset` on ``stream``."""
+    """The peer wants one group; answer with `write` or `reset` on ``stream``, or `refuse_track`."""
 
     stream: int
     broadcast: str
