@@ -96,7 +96,7 @@ class LiteSession:
 
     # -- what the conversation is --------------------------------------------------------------
 
-    # Asked for every group: only the first answer is found, the others are looked up.
+    # Kept once they are known, because both are asked for with every group.
 
     @cached_property
     def dialect(self) -> Dialect:
@@ -163,7 +163,8 @@ class LiteSession:
             if type(flow) is GroupArrival:
                 flow.received(data, fin)
             else:
-                flow.received(data, False) if data else None
+                if data:
+                    flow.received(data, False)
                 if fin and (flow := self._flows.get(stream)) is not None:
                     flow.received(b"", True)
         except (ProtocolViolation, LimitExceeded) as error:
@@ -260,7 +261,7 @@ class LiteSession:
     def cancel_describe(self, request: int) -> None:
         """The properties are no longer wanted."""
         if (question := self.questions.pop(request, None)) is not None:
-            question.drop(0)
+            question.drop(Cancelled.code)
 
     def fetch(self, broadcast: str, track: str, group: int, priority: int) -> int:
         """Ask for one group, where `Dialect.fetch` says that it can be asked for."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from relay.errors import ProtocolViolation
+from relay.errors import Cancelled, ProtocolViolation
 from relay.session.events import Opened
 from relay.session.flow import Flow
 from relay.wire.lite import Bidi, Uni
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 PUBLISHER_ONLY = 1
 SUBSCRIBER_ONLY = 2
 
+UNEXPECTED_STREAM = 10
+"""With what a stream is broken off that nobody is there for (see `relay.wire.codes`)."""
+
 
 class Greeting(Flow):
     """A stream of the peer's whose purpose has not been read yet."""
@@ -44,8 +47,7 @@ class Greeting(Flow):
             return
         flow = self.session.meet(self.stream, kind)
         if flow is None:
-            self.said = bool(self.stream & 2)
-            self.drop(10)
+            self.drop(UNEXPECTED_STREAM)
             return
         self.deaf = True
         self.session.replace(self.stream, flow)
@@ -55,7 +57,7 @@ class Greeting(Flow):
         self.leave()
 
     def broken(self, code: int) -> None:
-        self.drop(0)
+        self.drop(Cancelled.code)
 
 
 class SetupArrival(Flow):
