@@ -12,7 +12,14 @@ from dataclasses import dataclass
 from urllib.parse import SplitResult
 
 from relay.errors import SessionLost
-from relay.net.codes import BAD_CERTIFICATE, H3_NO_ERROR
+from relay.net.codes import (
+    BAD_CERTIFICATE,
+    CERTIFICATE_ALERTS,
+    CONNECTION_REFUSED,
+    H3_NO_ERROR,
+    NO_APPLICATION_PROTOCOL,
+    TLS_ALERT,
+)
 from relay.net.connection import Connection
 from relay.net.http3 import Request, parse_agreed, write_offer
 from relay.net.quic import QuicTransport
@@ -65,12 +72,12 @@ def settle(outcome: Outcome, result: QuicTransport | SessionLost) -> None:
 
 def _words(code: int, is_transport: bool, reason: str) -> SessionLost:
     """Why there was no session, for a person to read."""
-    alert = code - 0x100 if is_transport and 0x100 <= code <= 0x1FF else None
-    if alert == 120:
+    if is_transport and code == NO_APPLICATION_PROTOCOL:
         return SessionLost("the server speaks none of our protocols")
-    if alert is not None and alert in (42, 43, 44, 45, 46, 48):
-        return SessionLost(f"the certificate is not accepted: {reason or f'TLS alert {alert}'}")
-    if is_transport and code == 2:
+    if is_transport and code in CERTIFICATE_ALERTS:
+        what = reason or f"TLS alert {code - TLS_ALERT}"
+        return SessionLost(f"the certificate is not accepted: {what}")
+    if is_transport and code == CONNECTION_REFUSED:
         return SessionLost(reason or "the server takes no more connections")
     return SessionLost(reason or f"the connection was closed with code {code:#x}", code)
 

@@ -1,4 +1,4 @@
-"""Stream error codes of WebTransport, and the HTTP/3 codes this room uses itself.
+"""Stream error codes of WebTransport, and the HTTP/3 and QUIC codes this room uses itself.
 
 An application's 32-bit code travels inside HTTP/3's code space, spread over a range that skips the
 reserved code points (draft-ietf-webtrans-http3, section on resetting streams). Codes of a peer that
@@ -27,8 +27,13 @@ SESSION_GONE = 0x170D7B68
 """A stream belongs to a session that is over, or never was."""
 CONNECTION_REFUSED = 0x2
 """QUIC (RFC 9000, 20.1): the server takes no more connections."""
-BAD_CERTIFICATE = 0x12A
-"""TLS alert bad_certificate as a QUIC error (RFC 9001, 4.8)."""
+TLS_ALERT = 0x100
+"""QUIC error of TLS alert 0 (RFC 9001, 4.8); the others follow by their numbers."""
+BAD_CERTIFICATE = TLS_ALERT + 42
+NO_APPLICATION_PROTOCOL = TLS_ALERT + 120
+CERTIFICATE_ALERTS = frozenset(TLS_ALERT + alert for alert in (42, 43, 44, 45, 46, 48))
+"""What is wrong with a certificate: bad, unsupported, revoked, expired, unknown, or signed by an
+unknown authority (RFC 8446, 6.2)."""
 
 
 def to_http3(code: int) -> int:

@@ -23,7 +23,7 @@ from aioquic.quic.events import (
     StreamReset,
 )
 
-from relay.net.codes import H3_INTERNAL_ERROR
+from relay.net.codes import H3_INTERNAL_ERROR, NO_APPLICATION_PROTOCOL
 from relay.net.engine import Engine
 from relay.net.settings import QuicLimits
 from relay.net.short_way import Departure
@@ -264,7 +264,7 @@ class Connection:
 
     def _agree(self, alpn: str | None) -> None:
         if alpn is None:
-            self.engine.end(0x178, "no application protocol", transport=True)
+            self.engine.end(NO_APPLICATION_PROTOCOL, "no application protocol", transport=True)
             return
         self.alpn = alpn
         try:

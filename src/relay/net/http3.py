@@ -20,10 +20,14 @@ from aioquic.quic.events import QuicEvent, StreamDataReceived, StreamReset
 from relay.net.codes import H3_CLOSED_CRITICAL_STREAM
 from relay.net.engine import Engine
 
+QPACK_MAX_TABLE_CAPACITY = 0x1
+QPACK_BLOCKED_STREAMS = 0x7
 ENABLE_CONNECT = 0x8
 H3_DATAGRAM = 0x33
 ENABLE_WEBTRANSPORT = 0x2B603742
 WEBTRANSPORT_MAX_SESSIONS = 0xC671706A
+WT_MAX_SESSIONS = 0x14E9CD29
+"""What later drafts made of the one before."""
 
 UPGRADES = frozenset(("webtransport", "webtransport-h3"))
 """Names of the protocol in ``:protocol``; the drafts renamed it late."""
@@ -106,10 +110,10 @@ class Http3(H3Connection):
         self._decoder = pylsqpack.Decoder(0, 0)
 
     def _get_local_settings(self) -> dict[int, int]:
-        # Browsers need 0x33 and 0x2b603742; natives read 0x8 and 0xc671706a as well.
+        # Browsers need H3_DATAGRAM and ENABLE_WEBTRANSPORT; natives read the other two as well.
         return {
-            0x1: 0,
-            0x7: 0,
+            QPACK_MAX_TABLE_CAPACITY: 0,
+            QPACK_BLOCKED_STREAMS: 0,
             ENABLE_CONNECT: 1,
             H3_DATAGRAM: 1,
             ENABLE_WEBTRANSPORT: 1,
@@ -125,7 +129,7 @@ class Http3(H3Connection):
         return bool(
             settings.get(ENABLE_WEBTRANSPORT)
             or settings.get(WEBTRANSPORT_MAX_SESSIONS)
-            or settings.get(0x14E9CD29)
+            or settings.get(WT_MAX_SESSIONS)
         )
 
     @property
@@ -157,7 +161,7 @@ class Http3(H3Connection):
     def feed(self, stream: int, data: bytes, fin: bool) -> list[HeadersReceived | DataReceived]:
         """Bytes of a stream of HTTP/3's."""
         events = self.handle_event(StreamDataReceived(data=data, end_stream=fin, stream_id=stream))
-        return [event for event in events if _is_wanted(event)]  # type: ignore[misc]
+        return [event for event in events if isinstance(event, HeadersReceived | DataReceived)]
 
     def reset(self, stream: int, code: int) -> None:
         """The peer broke off a stream of HTTP/3's."""
@@ -184,7 +188,3 @@ class Http3(H3Connection):
             self.send_data(stream, data, end_stream)
         except (Http3Error, ValueError, RuntimeError):
             return
-
-
-def _is_wanted(event: H3Event) -> bool:
-    return isinstance(event, HeadersReceived | DataReceived)

@@ -210,7 +210,7 @@ class QuicTransport:
         self.connection.wake()
 
     def turn_away(self, status: int, headers: Sequence[tuple[str, str]] = ()) -> None:
-        """Refuse the peer: 401 and 403 close with session code 6, everything else with 4."""
+        """Refuse the peer: 401 and 403 close as unauthorized, everything else as our failure."""
         kind = Refused if status in (401, 403) else RelayError
         self.close(kind.session_code, "refused")
 
