@@ -1,11 +1,12 @@
-"""How things fail: the whole error tree of the house, with what each failure is called outside.
+"""How things fail: the error tree that all rooms share, and what each failure is called outside.
 
 Each class carries the number a peer sees on a stream (``code``), the number it sees when the whole
 session ends (``session_code``) and the HTTP status of the same thought (``status``). Stream numbers
 are those that moq-lite-01 to 05 defined; newer versions say them otherwise (`relay.wire.codes`).
 Session numbers are those of the space that came with 06 and that current peers read on every
-version (2 = unauthorized, 3 = violation). Unknown numbers from a peer are never an error. This
-module must not know who raises what, nor how a code is mapped to a transport.
+version (2 = unauthorized, 3 = violation). Unknown numbers from a peer are never an error. A room
+may hang classes of its own into the tree. This module must not know who raises what, nor how a code
+is mapped to a transport.
 
     RelayError                  anything this program raises on purpose
     ├── ProtocolViolation       the peer broke the rules: the session ends
@@ -23,7 +24,8 @@ module must not know who raises what, nor how a code is mapped to a transport.
     │   ├── Lagged              the reader fell behind its byte budget
     │   ├── NotFound            the broadcast has no such track or group
     │   ├── Unroutable          no such broadcast
-    │   └── Dropped             the publisher vanished
+    │   ├── Dropped             the publisher vanished
+    │   └── RemoteError         the peer refused or broke off with a number of its own
     ├── SessionLost             the connection below a session ended
     └── ConfigError             the operator's settings cannot be obeyed
 """
@@ -160,6 +162,14 @@ class Dropped(Gone):
     code = 24
 
 
+class RemoteError(Gone):
+    """The peer refused or broke off with a number of its own; the number travels on unchanged."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(f"the peer said {code}")
+        self.code = code
+
+
 class SessionLost(RelayError):
     """The connection below a session ended: by the peer, by a timeout, or by a refusal.
 
@@ -174,11 +184,3 @@ class SessionLost(RelayError):
 
 class ConfigError(RelayError):
     """A setting that cannot be obeyed: the message says which (dotted name), where and why."""
-
-
-class RemoteError(Gone):
-    """The peer refused or broke off with a number of its own; the number travels on unchanged."""
-
-    def __init__(self, code: int) -> None:
-        super().__init__(f"the peer said {code}")
-        self.code = code
