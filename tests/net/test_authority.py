@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import ipaddress
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from relay.errors import ConfigError, SessionLost, Unauthorized
-from relay.net.authority import Authorities, examine
+from relay.net.authority import MAX_NAMES, Authorities, examine
 from relay.net.dial import DialTls, dial
 
 NOW = datetime.datetime.now(datetime.UTC)
@@ -89,6 +90,23 @@ def test_the_case_of_a_host_name_means_nothing_and_that_of_others_does(
     made, _ = authority.issue(tmp_path, names=names)
     said = examine(made, (), authority.pem).names
     assert said == ("edge.example", "spiffe://a/Edge", "Ops@example.org")
+
+
+def test_addresses_are_names_and_what_nobody_could_compare_is_none(
+    authority: Authority, tmp_path: Path
+) -> None:
+    names = [
+        x509.IPAddress(ipaddress.ip_address("2001:db8::1")),
+        x509.RegisteredID(x509.ObjectIdentifier("1.2.3")),
+    ]
+    made, _ = authority.issue(tmp_path, names=names)
+    assert examine(made, (), authority.pem).names == ("2001:db8::1",)
+
+
+def test_too_many_names(authority: Authority, tmp_path: Path) -> None:
+    names = [x509.DNSName(f"n{number}") for number in range(MAX_NAMES + 5)]
+    made, _ = authority.issue(tmp_path, names=names)
+    assert len(examine(made, (), authority.pem).names) == MAX_NAMES
 
 
 @pytest.mark.parametrize(

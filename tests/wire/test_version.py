@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from relay.wire.frame import Layout
 from relay.wire.lite import (
     Announce,
     AnnounceInit,
@@ -135,6 +136,6 @@ def test_facts_of_each_version() -> None:
     assert [d.setup_stream for d in ALL] == no * 4 + yes * 2
     assert [d.inband for d in ALL] == yes * 2 + no * 4
     assert [d.probe for d in ALL] == ["never", "never", "open", "open", "gated", "gated"]
-    assert [d.timed_frames for d in ALL] == no * 4 + yes * 2
+    assert [d.layout for d in ALL] == [Layout.UNTIMED] * 4 + [Layout.TIMED] * 2
     assert [d.datagrams for d in ALL] == no * 4 + yes * 2
     assert [d.codes.say(0) for d in ALL] == [0] * 5 + [1]

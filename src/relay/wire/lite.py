@@ -148,11 +148,6 @@ class Dialect:
     """Announces by their type number; empty where the only one has no number."""
     codecs: Mapping[type[object], Codec] = field(repr=False, compare=False)
 
-    @property
-    def timed_frames(self) -> bool:
-        """Frames carry timestamps."""
-        return self.layout is Layout.TIMED
-
     def encode(self, message: Message) -> bytes:
         """The message with its length, and in front its type where its family has types.
 
