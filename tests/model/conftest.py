@@ -29,7 +29,7 @@ class FakeSource:
     def open(self, track: Track) -> None:
         self.calls.append(("open", track.name, track.start_at))
         if track.name in self.rejects:
-            track.reject(RelayError("no such track"))
+            track.fail(RelayError("no such track"))
 
     def update(self, track: Track) -> None:
         self.calls.append(("update", track.name, track.demand))

@@ -90,11 +90,11 @@ def test_parked_groups_are_offered_when_the_demand_widens(setting):
     for sequence in range(5):
         setting.group(sequence)
     viewer.demand = viewer.demand._replace(end=3)
-    setting.track.rewatch(viewer, 0.0)
-    setting.track.rewatch(viewer, 0.0)
+    setting.track.rewatch(viewer)
+    setting.track.rewatch(viewer)
     assert viewer.sequences == [0, 1, 2, 3]
     viewer.demand = viewer.demand._replace(end=None)
-    setting.track.rewatch(viewer, 0.0)
+    setting.track.rewatch(viewer)
     setting.group(5)
     assert viewer.sequences == [0, 1, 2, 3, 4, 5]
 
@@ -109,7 +109,7 @@ def test_widening_without_a_start_never_goes_below_the_first_group(setting, fake
         setting.group(sequence)
     assert viewer.sequences == []
     viewer.demand = viewer.demand._replace(end=None)
-    setting.track.rewatch(viewer, 0.0)
+    setting.track.rewatch(viewer)
     assert viewer.sequences == [10, 11]
 
 
@@ -121,10 +121,10 @@ def test_widening_after_a_pause_does_not_bring_what_may_be_stale(setting, fakes)
     setting.track.watch(back, 20.0)
     setting.group(1, 20.0)
     back.demand = back.demand._replace(end=5)
-    setting.track.rewatch(back, 20.0)
+    setting.track.rewatch(back)
     assert back.sequences == [1]
     back.demand = back.demand._replace(start=0)
-    setting.track.rewatch(back, 20.0)
+    setting.track.rewatch(back)
     assert back.sequences == [1, 0]
 
 
@@ -133,7 +133,7 @@ def test_a_lower_start_brings_what_is_cached(setting):
     for sequence in range(5):
         setting.group(sequence)
     viewer.demand = viewer.demand._replace(start=1)
-    setting.track.rewatch(viewer, 0.0)
+    setting.track.rewatch(viewer)
     assert viewer.sequences == [3, 4, 1, 2]
 
 

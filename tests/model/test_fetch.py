@@ -118,7 +118,7 @@ def test_a_fetched_group_is_not_the_latest(setting, fakes):
     fetched(setting, fakes, 12)
     assert setting.track.latest == 9
     late.demand = late.demand._replace(priority=9)
-    setting.track.rewatch(late, 0.0)
+    setting.track.rewatch(late)
     assert (late.sequences, setting.live().sequences) == ([9], [9])
     assert setting.live(start=9).sequences == [9, 12]
 

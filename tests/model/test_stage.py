@@ -708,7 +708,7 @@ def test_a_way_that_said_goodbye_as_well_is_not_waited_for_in_vain(fakes, origin
     track.open_group(4, "raw", 0.0, home).finish(0.0)
     direct.withdraw(1.0)
     assert other.calls == [("open", "t", 5)]
-    track.lose(RelayError("over"), 1.0, home)
+    track.fail(RelayError("over"), home)
     if brings is not None:
         track.open_group(brings, "raw", 1.0, other)
     around.withdraw(1.1)
@@ -751,7 +751,7 @@ def test_two_that_go_to_each_other_before_the_first_group_do_not_wait_for_ever(f
     viewer, track = viewer_of(origin, fakes)
     first.withdraw(1.0)
     assert other.verbs == ["open"]
-    track.lose(Dropped("it has left"), 1.0, source)
+    track.fail(Dropped("it has left"), source)
     second.withdraw(1.1)
     for now in (2.0, 3.0, 4.0):
         origin.tick(now)
@@ -771,7 +771,7 @@ def test_who_serves_us_hears_that_another_way_is_no_longer_cheap(fakes, origin):
     for name in ("x", "t"):
         track = broadcast.track(name)
         track.watch(fakes.Viewer(), 1.0)
-    track.reject(RelayError("too many tracks"), first.source)  # served by the other one now
+    track.fail(RelayError("too many tracks"), first.source)  # served by the other one now
     assert told == [False, True, False]
 
 

@@ -151,9 +151,9 @@ def test_the_source_hears_of_the_sum_only_when_it_changes(setting, fakes):
     setting.track.unwatch(higher, 0.0)
     assert setting.source.calls[-1][2].priority == 3
     first.demand = first.demand._replace(priority=5)
-    setting.track.rewatch(first, 0.0)
+    setting.track.rewatch(first)
     assert setting.source.calls[-1][2].priority == 5
-    setting.track.rewatch(first, 0.0)
+    setting.track.rewatch(first)
     assert setting.source.verbs.count("update") == 3
 
 
@@ -188,7 +188,7 @@ def test_a_start_that_is_taken_back_hides_nothing_any_more(setting, fakes):
     setting.group(4)
     assert ("group", 4) not in viewer.events
     viewer.demand = viewer.demand._replace(start=None)
-    setting.track.rewatch(viewer, 0.0)
+    setting.track.rewatch(viewer)
     setting.group(5)
     assert [event for event in viewer.events if event[0] == "group"] == [("group", 4), ("group", 5)]
 
@@ -236,7 +236,7 @@ def test_an_answer_serves_the_asker_and_the_viewer_who_came_meanwhile(setting, f
 def test_an_asker_that_left_is_not_answered(setting, fakes):
     asker = fakes.Asker()
     setting.track.learn(asker, 0.0)
-    setting.track.unlearn(asker, 0.0)
+    setting.track.unlearn(asker)
     setting.track.accept(TrackInfo())
     assert asker.events == []
 
@@ -276,7 +276,7 @@ def test_a_refusal_by_every_source_ends_the_viewers_with_that_error(setting, fak
     viewer, asker = fakes.Viewer(), fakes.Asker()
     setting.track.watch(viewer, 0.0)
     setting.track.learn(asker, 0.0)
-    setting.track.reject(NotFound("no such track"))
+    setting.track.fail(NotFound("no such track"))
     assert viewer.events == [("ended", "NotFound")]
     assert asker.events == ["NotFound"]
     assert setting.broadcast.tracks == {}
@@ -287,7 +287,7 @@ def test_a_refusal_by_one_source_moves_to_the_next(setting, fakes):
     second, _ = standby(setting, fakes)
     viewer = fakes.Viewer()
     setting.track.watch(viewer, 0.0)
-    setting.track.reject(NotFound("no such track"))
+    setting.track.fail(NotFound("no such track"))
     assert second.verbs == ["open"]
     setting.track.accept(TrackInfo())
     setting.group(0)
@@ -306,7 +306,7 @@ def test_a_source_may_refuse_from_within_open(setting, fakes):
 def test_a_refused_question_moves_to_the_next_source(setting, fakes):
     second, _ = standby(setting, fakes)
     setting.track.learn(asker := fakes.Asker(), 0.0)
-    setting.track.reject(NotFound("no such track"))
+    setting.track.fail(NotFound("no such track"))
     assert second.verbs == ["learn"]
     setting.track.accept(TrackInfo())
     assert asker.events == [TrackInfo()]
@@ -314,7 +314,7 @@ def test_a_refused_question_moves_to_the_next_source(setting, fakes):
 
 def test_watching_a_track_that_was_refused_asks_again_through_a_new_one(setting, fakes):
     setting.track.watch(fakes.Viewer(), 0.0)
-    setting.track.reject(NotFound("no such track"))
+    setting.track.fail(NotFound("no such track"))
     stale = fakes.Viewer()
     setting.track.watch(stale, 0.0)
     assert stale.events == [("ended", "NotFound")]
@@ -328,7 +328,7 @@ def test_a_lost_track_is_spliced_at_the_first_missing_group(setting, fakes):
     setting.group(0)
     setting.group(1, end=False)
     setting.group(2, data=b"whole")
-    setting.track.lose(Dropped("reset"), 1.0)
+    setting.track.fail(Dropped("reset"))
     assert second.calls == [("open", "t", 1)]
     assert [group.error is None for group in viewer.groups] == [True, False, True]
     assert setting.track.open_group(2, "raw", 1.0) is None
@@ -342,7 +342,7 @@ def test_a_splice_without_open_groups_starts_after_the_latest(setting, fakes):
     setting.live()
     second, _ = standby(setting, fakes)
     setting.group(4)
-    setting.track.lose(Dropped("reset"), 1.0)
+    setting.track.fail(Dropped("reset"))
     assert second.calls == [("open", "t", 5)]
 
 
@@ -351,15 +351,15 @@ def test_a_second_splice_still_asks_for_what_the_first_did_not_bring(setting, fa
     second, _ = standby(setting, fakes)
     third, _ = standby(setting, fakes, hop=3)
     setting.group(4, end=False)
-    setting.track.lose(Dropped("reset"), 1.0)
-    setting.track.lose(Dropped("reset"), 1.0)
+    setting.track.fail(Dropped("reset"))
+    setting.track.fail(Dropped("reset"))
     assert sorted([*second.calls, *third.calls]) == [("open", "t", 4)] * 2
 
 
 def test_a_lost_track_without_another_route_ends(setting):
     viewer = setting.live()
     group = setting.group(0, end=False)
-    setting.track.lose(Dropped("reset"), 1.0)
+    setting.track.fail(Dropped("reset"))
     assert viewer.ends == ["Dropped"]
     assert group.error is not None
     assert setting.broadcast.tracks == {}
@@ -368,8 +368,8 @@ def test_a_lost_track_without_another_route_ends(setting):
 def test_two_routes_that_deliver_nothing_are_each_tried_once(setting, fakes):
     viewer = setting.live()
     second, _ = standby(setting, fakes)
-    setting.track.lose(Dropped("reset"), 1.0)
-    setting.track.lose(Dropped("reset"), 1.0)
+    setting.track.fail(Dropped("reset"))
+    setting.track.fail(Dropped("reset"))
     assert (setting.source.verbs, second.verbs) == (["open"], ["open"])
     assert viewer.ends == ["Dropped"]
 
@@ -379,7 +379,7 @@ def test_a_route_that_failed_is_tried_again_after_progress(setting, fakes):
     standby(setting, fakes)
     for sequence in range(4):
         setting.group(sequence)
-        setting.track.lose(Dropped("reset"), 1.0)
+        setting.track.fail(Dropped("reset"))
     assert setting.source.verbs.count("open") == 3
     assert viewer.ends == []
 
@@ -412,10 +412,10 @@ def test_a_finished_track_is_served_from_the_cache_and_then_forgotten(setting, f
 
 def test_an_ended_track_ignores_its_source(setting):
     viewer = setting.live()
-    setting.track.lose(Dropped("reset"), 1.0)
+    setting.track.fail(Dropped("reset"))
     setting.track.accept(TrackInfo(1))
-    setting.track.reject(RelayError("late"))
-    setting.track.lose(RelayError("late"), 1.0)
+    setting.track.fail(RelayError("late"))
+    setting.track.fail(RelayError("late"))
     setting.track.finish(1.0)
     assert setting.track.open_group(0, "raw", 1.0) is None
     assert viewer.ends == ["Dropped"]

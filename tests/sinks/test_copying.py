@@ -120,7 +120,7 @@ def test_what_broke_off_is_asked_for_again_behind_what_was_seen(monkeypatch):
             write(track, b"1")
             write(track, b"2")
             await settled()
-            track.track.lose(Dropped("gone"), time.monotonic())
+            track.track.fail(Dropped("gone"))
             write(track, b"3")
             async with asyncio.timeout(20):
                 while len(sink.outlet.records) < 3:

@@ -30,11 +30,11 @@ class Nothing:
 
     def open(self, track: Track) -> None:
         """There is none."""
-        track.reject(NotFound("nothing but a name is published here"))
+        track.fail(NotFound("nothing but a name is published here"))
 
     def learn(self, track: Track) -> None:
         """There is none."""
-        track.reject(NotFound("nothing but a name is published here"))
+        track.fail(NotFound("nothing but a name is published here"))
 
     def update(self, track: Track) -> None:
         """There is none."""

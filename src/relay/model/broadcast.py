@@ -30,17 +30,17 @@ class Source(Protocol):
 
     def open(self, track: Track) -> None:
         """Feed the track: from ``track.start_at``, else from ``track.demand.start``, else from
-        the latest group. Answer with `Track.accept` and groups, or `Track.reject`."""
+        the latest group. Answer with `Track.accept` and groups, or `Track.fail`."""
 
     def update(self, track: Track) -> None:
         """``track.demand`` has changed while the track is open."""
 
     def close(self, track: Track) -> None:
         """Stop feeding, or finding out the properties; its groups have been aborted. Not called
-        after this source ended the feed itself (`Track.finish`, `Track.reject`, `Track.lose`)."""
+        after this source ended the feed itself (`Track.finish`, `Track.fail`)."""
 
     def learn(self, track: Track) -> None:
-        """Find out the properties only: answer with `Track.accept` or `Track.reject`.
+        """Find out the properties only: answer with `Track.accept` or `Track.fail`.
 
         `open` may follow before the answer, and then one `Track.accept` answers both.
         """

@@ -104,7 +104,7 @@ class Track:
             viewer.track_ended(self._gone)
             return
         if viewer in self._audience:
-            self.rewatch(viewer, now)
+            self.rewatch(viewer)
             return
         self._linger.clear()
         latest = self._current(now)
@@ -121,7 +121,7 @@ class Track:
         else:
             self.adjust()
 
-    def rewatch(self, viewer: Viewer, now: float) -> None:
+    def rewatch(self, viewer: Viewer) -> None:
         """``viewer.demand`` has changed: offer what it now includes, tell the source the sum."""
         if viewer in self._audience:
             self._audience.change(viewer)
@@ -149,7 +149,7 @@ class Track:
             self._keep(now)
             self.adjust()
 
-    def unlearn(self, asker: Asker, now: float) -> None:
+    def unlearn(self, asker: Asker) -> None:
         """The asker waits no longer. Harmless when it does not wait."""
         self._askers.pop(asker, None)
 
@@ -208,13 +208,9 @@ class Track:
         if self._supply.is_open:
             self.adjust()
 
-    def reject(self, error: RelayError, source: Source | None = None) -> None:
-        """The source has no such track: the next route is tried, or the track ends."""
-        if self._gone is None:
-            self._supply.failed(source, error)
-
-    def lose(self, error: RelayError, now: float, source: Source | None = None) -> None:
-        """The source failed for this track only: the next route is tried, or the track ends."""
+    def fail(self, error: RelayError, source: Source | None = None) -> None:
+        """The source has no such track, or has it no longer: the next route is tried, or the track
+        ends."""
         if self._gone is None:
             self._supply.failed(source, error)
 

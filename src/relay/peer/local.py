@@ -168,14 +168,14 @@ class LocalBroadcast:
         if (local := self.tracks.get(track.name)) is not None:
             track.accept(local.info)
         else:
-            track.reject(NotFound(f"no track {track.name!r}"))
+            track.fail(NotFound(f"no track {track.name!r}"))
 
     def open(self, track: Track) -> None:
         """Somebody watches the track."""
         if (local := self.tracks.get(track.name)) is not None:
             local.open(track)
         else:
-            track.reject(NotFound(f"no track {track.name!r}"))
+            track.fail(NotFound(f"no track {track.name!r}"))
 
     def update(self, track: Track) -> None:
         """The viewers' wishes changed; everything published is handed over in any case."""

@@ -105,7 +105,7 @@ class Publishing:
             else:
                 route.lose(now)
         for feed in {*self.feeds.values(), *self.questions.values()}:
-            feed.abandon(Dropped("the publisher vanished"), now)
+            feed.abandon(Dropped("the publisher vanished"))
         for fetch in tuple(self.fetches.values()):
             fetch.fail(Dropped("the publisher vanished"))
         for table in (

@@ -105,12 +105,12 @@ class Feed:
             self.drop_group(stream)
         self.host.finishing.discard(self)
 
-    def abandon(self, error: RelayError, now: float) -> None:
+    def abandon(self, error: RelayError) -> None:
         """The peer is gone, and its route was withdrawn before: end what still ran."""
         for group in tuple(self.groups.values()):
             group.abort(error)
         self.source.forget(self)
-        self.track.lose(error, now, self.source)
+        self.track.fail(error, self.source)
 
     # -- said by the peer ----------------------------------------------------------------------
 
@@ -141,10 +141,7 @@ class Feed:
     def failed(self, error: RelayError) -> None:
         """The track cannot be had from the peer, or no longer."""
         self.source.forget(self)
-        if self.track.info is None:
-            self.track.reject(error, self.source)
-        else:
-            self.track.lose(error, self.host.clock(), self.source)
+        self.track.fail(error, self.source)
 
     def group_opened(self, stream: int, sequence: int) -> None:
         """A group starts arriving."""

@@ -75,7 +75,7 @@ class Watching:
             viewing.track.unwatch(viewing, now)
             viewing.close(error)
         for asking, track in tuple(self.askings.values()):
-            track.unlearn(asking, now)
+            track.unlearn(asking)
         for _, watch in tuple(self.hearings.values()):
             watch.cancel()
         for fetching in tuple(self.fetchings.values()):
@@ -98,7 +98,7 @@ class Watching:
                 viewing.close(error)
         for asking, track in tuple(self.askings.values()):
             if not scope.allows_subscribe(asking.path):
-                track.unlearn(asking, now)
+                track.unlearn(asking)
                 asking.track_ended(error)
         for fetching in tuple(self.fetchings.values()):
             if not scope.allows_subscribe(fetching.path):
@@ -209,7 +209,7 @@ class Watching:
                 demand = demand._replace(start=start if since is None else since)
             viewing.demand = demand
             viewing.bound(event.start or 0, event.first_frame, event.last_frame)
-            viewing.track.rewatch(viewing, self.guest.clock())
+            viewing.track.rewatch(viewing)
 
     def unsubscribed(self, event: events.Unsubscribed) -> None:
         """The peer no longer wants a track."""
@@ -232,7 +232,7 @@ class Watching:
     def track_cancelled(self, event: events.TrackCancelled) -> None:
         """The peer no longer waits for them."""
         if (entry := self.askings.pop(event.request, None)) is not None:
-            entry[1].unlearn(entry[0], self.guest.clock())
+            entry[1].unlearn(entry[0])
 
     def fetch_requested(self, event: events.FetchRequested) -> None:
         """The peer wants one group, or some frames of it."""
