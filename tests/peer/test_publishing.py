@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from relay.model.board import Price
+from relay.model.settings import CacheSettings
 from relay.model.track import Demand, TrackInfo
 from relay.path import Path
 from relay.peer.publishing import MAX_COST, MAX_TAKEN
@@ -88,6 +89,23 @@ def test_what_is_announced_in_vain_keeps_its_cost(world: Any) -> None:
     host.regrant(wider(host.grant))
     world.run()
     assert host.publishing.routes[Path("closed/a")].price == Price(5, 7)
+
+
+def test_what_was_announced_in_vain_does_not_come_back_over_what_was_heard_since(
+    make_world: Any,
+) -> None:
+    world = make_world(cache=CacheSettings(max_broadcasts=1))
+    first, client = world.connect("moq-lite-06").host, world.connect("moq-lite-06")
+    host = client.host
+    first.hear([events.Announced("other", (4,), Cost(0, 0))])
+    host.hear([events.Announced("a", (5,), Cost(0, 0))])
+    assert host.publishing.routes == {}
+    first.hear([events.Unannounced("other")])
+    host.hear([events.Announced("a", (5, 6), Cost(4, 6))])
+    route = host.publishing.routes[Path("a")]
+    host.regrant(wider(host.grant))
+    world.run()
+    assert (route.hops, route.price) == ((5, 6), Price(5, 7))
 
 
 def wider(grant: Any) -> Any:

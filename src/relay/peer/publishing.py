@@ -208,6 +208,7 @@ class Publishing:
 
     def hear(self, path: Path, hops: tuple[int, ...], price: Price) -> None:
         """Take an announcement in, or have it wait when the tenant may not announce more now."""
+        self._denied.pop(path, None)
         now = self.clock()
         route = self.routes.get(path)
         tab = self.guest.tab
@@ -282,7 +283,6 @@ class Publishing:
                 self.session.listen(prefix)
         for path, (hops, price) in tuple(self._denied.items()):
             if self.guest.scope is not None and self.guest.scope.allows_publish(path):
-                del self._denied[path]
                 self.hear(path, hops, price)
 
     def remember(self, path: Path, hops: tuple[int, ...], price: Price) -> None:
@@ -301,20 +301,20 @@ class Publishing:
 
     def unannounced(self, event: events.Unannounced) -> None:
         """The peer took a broadcast back."""
-        self._denied.pop(Path(event.path), None)
-        self._postponed.pop(Path(event.path), None)
-        self._backlog.pop(Path(event.path), None)
-        if (route := self.drop(Path(event.path))) is not None:
+        if (route := self.forget(Path(event.path))) is not None:
             route.withdraw(self.clock())
 
     def announces_lost(self, event: events.AnnouncesLost) -> None:
         """Broadcasts are gone without a goodbye."""
         for path in event.paths:
-            self._denied.pop(Path(path), None)
-            self._postponed.pop(Path(path), None)
-            self._backlog.pop(Path(path), None)
-            if (route := self.drop(Path(path))) is not None:
+            if (route := self.forget(Path(path))) is not None:
                 route.lose(self.clock())
+
+    def forget(self, path: Path) -> Route | None:
+        """Nothing is announced there any more, whatever became of it; the route, if it had one."""
+        for waiting in (self._denied, self._postponed, self._backlog):
+            waiting.pop(path, None)
+        return self.drop(path)
 
     # -- tracks ------------------------------------------------------------------------------
 
