@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlsplit
 
@@ -18,7 +17,8 @@ import httpx
 from rich.table import Table
 
 from relay.auth.credentials import OPERATOR
-from relay.cli.moment import read_time, show_time
+from relay.cli.moment import show_time
+from relay.cli.options import of_group, read_limits, time_option
 from relay.cli.sheet import console
 from relay.control.admin.counter import BASE, OPERATIONS, Operation
 from relay.errors import BadRequest, ConfigError, NotFound, RelayError, Unauthorized
@@ -54,10 +54,7 @@ def admin(ctx: click.Context, url: str | None, token: str | None) -> None:
 
 def _where() -> Where:
     """Raises `click.UsageError`, `ConfigError`."""
-    ctx: click.Context | None = click.get_current_context()
-    while ctx is not None and ctx.obj is None:
-        ctx = ctx.parent
-    url, token = (None, None) if ctx is None else ctx.obj
+    url, token = of_group() or (None, None)
     if not url:
         raise click.UsageError("--url is missing: which relay? Such as http://127.0.0.1:4443")
     try:
@@ -142,7 +139,7 @@ def _command(operation: Operation) -> click.Command:
         said = {name: value for name, value in given.items() if value not in (None, (), False)}
         said = {name: list(v) if isinstance(v, tuple) else v for name, v in said.items()}
         members = {("from" if name == "from_" else name): value for name, value in said.items()}
-        answer = _ask(operation, members | _limits(limits))
+        answer = _ask(operation, members | read_limits(limits))
         if as_json:
             click.echo(json.dumps(answer, indent=2, ensure_ascii=False))
         else:
@@ -169,25 +166,8 @@ def _option(
         return click.Option(names, type=int, help=text)
     if name in TIMES:
         text = text or "+1h, 7d, a date, unix seconds."
-        return click.Option(names, metavar="TIME", callback=_time, help=text)
+        return click.Option(names, metavar="TIME", callback=time_option, help=text)
     return click.Option(names, required=is_required, help=text)
-
-
-def _time(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
-    try:
-        return None if value is None else read_time(value, time.time())
-    except ValueError as error:
-        raise click.BadParameter(str(error), ctx, param) from None
-
-
-def _limits(said: tuple[str, ...]) -> dict[str, int]:
-    members = {}
-    for each in said:
-        name, _, value = each.partition("=")
-        if not value.isascii() or not value.isdecimal() or len(value) > 16:
-            raise click.UsageError(f"expected NAME=NUMBER, not {each!r}")
-        members[name] = int(value)
-    return members
 
 
 # -- answers for people ----------------------------------------------------------------------------

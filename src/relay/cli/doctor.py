@@ -7,7 +7,6 @@ the answer.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -20,7 +19,7 @@ from relay.auth.doctor import Bench, Case, Diagnosis, diagnose
 from relay.auth.keys import MAX_KEY_FILE
 from relay.auth.sayings import sayings
 from relay.auth.specimen import Specimen, lay_open
-from relay.cli.moment import read_time
+from relay.cli.options import asked_time
 from relay.cli.sheet import DENIED, console, grid, marked, read_token, say, say_json
 
 _SIGNATURES = {
@@ -51,7 +50,7 @@ def doctor(
     """
     text = read_token(token, None) or ""
     specimen = lay_open(text)
-    case = Case(specimen, None if key is None else _bench(key), _moment(at), path)
+    case = Case(specimen, None if key is None else _bench(key), asked_time(at), path)
     found = diagnose(case, text)
     if as_json:
         opinions = [asdict(opinion) for opinion in found.opinions]
@@ -69,14 +68,6 @@ def _bench(file: Path) -> Bench:
             return Bench.load(opened.read(MAX_KEY_FILE + 1), str(file))
     except OSError as error:
         raise click.UsageError(f"{file}: {error.strerror}") from None
-
-
-def _moment(text: str | None) -> float:
-    now = time.time()
-    try:
-        return now if text is None else float(read_time(text, now))
-    except ValueError as error:
-        raise click.UsageError(f"--at: {error}") from None
 
 
 def _sheet(found: Diagnosis, specimen: Specimen, keyed: bool) -> Iterator[Any]:

@@ -6,7 +6,6 @@ never printed. This module must not know any rule; it asks `relay.auth` and draw
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -25,7 +24,8 @@ from relay.auth.keys import KeySet
 from relay.auth.needs import needs
 from relay.auth.request import Request
 from relay.auth.settings import AuthSettings
-from relay.cli.moment import read_time, show_time
+from relay.cli.moment import show_time
+from relay.cli.options import asked_time
 from relay.cli.sheet import DENIED, console, grid, marked, read_token, say, say_json
 from relay.errors import BadRequest
 
@@ -65,7 +65,7 @@ def explain_command(
     can be said without it is said. Exit status: 0 allowed and every PATH covered, 1 not, 2 usage.
     """
     request = _request(url, transport, read_token(token, token_file))
-    now = _moment(at)
+    now = asked_time(at)
     known = _Known() if config is None else _configured(config, request)
     told = explain(
         request,
@@ -92,16 +92,6 @@ def _request(url: str, transport: str | None, token: str | None) -> Request:
     except BadRequest as error:
         raise click.UsageError(str(error)) from None
     return request if token is None else replace(request, query=f"jwt={quote(token, safe='')}")
-
-
-def _moment(text: str | None) -> float:
-    now = time.time()
-    if text is None:
-        return now
-    try:
-        return float(read_time(text, now))
-    except ValueError as error:
-        raise click.UsageError(f"--at: {error}") from None
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ import click
 
 from relay.auth.lifecycle import SigningKey
 from relay.cli.ciphers import cipher
-from relay.cli.moment import show_time
+from relay.cli.moment import UNITS, show_time
 from relay.cli.store import (
     config_option,
     json_option,
@@ -36,7 +36,6 @@ from relay.records.signing import DEFAULT_GRACE, Signing
 from relay.records.store import Records
 
 _SPAN = re.compile(r"([0-9]{1,9})([smhdw])")
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
 
 def _span(ctx: click.Context, param: click.Parameter, value: str | None) -> float:
@@ -46,7 +45,7 @@ def _span(ctx: click.Context, param: click.Parameter, value: str | None) -> floa
     found = _SPAN.fullmatch(value)
     if found is None:
         raise click.BadParameter("expected a span such as 90s, 30m, 24h or 7d", ctx, param)
-    return float(int(found[1]) * _UNITS[found[2]])
+    return float(int(found[1]) * UNITS[found[2]])
 
 
 @click.group()

@@ -9,7 +9,9 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+"""Seconds of each letter that a span may end with."""
+
 _SPAN = re.compile(r"\+?([0-9]{1,9})([smhdw])")
 _SECONDS = re.compile(r"[0-9]{1,15}")
 
@@ -22,7 +24,7 @@ def read_time(text: str, now: float) -> int:
     if _SECONDS.fullmatch(text):
         return int(text)
     if span := _SPAN.fullmatch(text):
-        return int(now) + int(span[1]) * _UNITS[span[2]]
+        return int(now) + int(span[1]) * UNITS[span[2]]
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:

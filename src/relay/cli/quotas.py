@@ -12,6 +12,7 @@ from pathlib import Path as File
 import click
 from pydantic import ValidationError
 
+from relay.cli.options import read_limits
 from relay.cli.store import config_option, json_option, operator, url_option, with_office
 from relay.errors import NotFound
 from relay.quota import Override
@@ -48,12 +49,7 @@ def set_quota(tenant: str, limits: tuple[str, ...]) -> None:
 
     It takes the place of whatever was said of the tenant before.
     """
-    members: dict[str, int] = {}
-    for each in limits:
-        name, _, value = each.partition("=")
-        if not value.isascii() or not value.isdecimal() or len(value) > 16:
-            raise click.UsageError(f"expected NAME=NUMBER, not {each!r}")
-        members[name] = int(value)
+    members = read_limits(limits)
     try:
         said = Override(**members)
     except ValidationError as error:

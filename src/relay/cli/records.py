@@ -20,7 +20,8 @@ from relay.auth.compact import split
 from relay.auth.credentials import looks_like_token, make_token, read_token, secret_digest
 from relay.auth.facts import StoredToken
 from relay.auth.revocation import Revocation, outliving
-from relay.cli.moment import read_time, show_time
+from relay.cli.moment import show_time
+from relay.cli.options import MAX_INPUT, time_option
 from relay.cli.store import (
     config_option,
     json_option,
@@ -33,25 +34,14 @@ from relay.errors import BadRequest, ConfigError, NotFound
 from relay.path import Path, covering
 from relay.records.store import MAX_PAGE, Records
 
-MAX_INPUT = 64 * 1024
-"""Bytes read in search of a token."""
-
 MAX_NAME = 200
 """Characters of what an API token is called."""
-
-
-def _time(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
-    """Callback of options that take a time."""
-    try:
-        return None if value is None else read_time(value, time.time())
-    except ValueError as error:
-        raise click.BadParameter(str(error), ctx, param) from None
 
 
 _expires_option = click.option(
     "--expires",
     metavar="TIME",
-    callback=_time,
+    callback=time_option,
     help="When it ends: +1h, 7d, a date; default never.",
 )
 _reason_option = click.option("--reason", default="", metavar="TEXT", help="Why, for operators.")
@@ -149,7 +139,7 @@ def revoke_token(prefix: str, reason: str) -> None:
 @click.option(
     "--issued-before",
     metavar="TIME",
-    callback=_time,
+    callback=time_option,
     help="Only what was issued before, or does not say when.",
 )
 @_expires_option

@@ -18,14 +18,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-MAX_INPUT = 64 * 1024
-"""Bytes read in search of a token."""
+from relay.cli.options import MAX_INPUT
 
 PIPED = 1000
 """Columns of a line that nobody's terminal breaks."""
 
-DENIED, USAGE = 1, 2
-"""Exit statuses: no | the command cannot be obeyed."""
+DENIED = 1
+"""Exit status of a no."""
 
 
 class Mark(NamedTuple):

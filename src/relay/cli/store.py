@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 import click
 
+from relay.cli.options import of_group
 from relay.config import Settings, load
 from relay.config.names import variable
 from relay.errors import ConfigError
@@ -87,7 +88,7 @@ def with_office(work: Callable[[Office], Awaitable[T]], *, makes: bool = False) 
 
     async def run(store: Records) -> T:
         node = f"{socket.gethostname()} (command)"
-        scribe = Scribe(store.audit, AuditSettings(), node, time.time, _silent)
+        scribe = Scribe(store.audit, AuditSettings(), node, time.time, silent)
         return await work(Office(store, scribe, time.time))
 
     return with_store(run, makes=makes)
@@ -108,11 +109,8 @@ def settings() -> Settings:
 
 
 def _chosen() -> tuple[File | None, str | None]:
-    """What the group was told, wherever in the chain of commands it stands."""
-    ctx: click.Context | None = click.get_current_context()
-    while ctx is not None and ctx.obj is None:
-        ctx = ctx.parent
-    config, url = (None, None) if ctx is None else ctx.obj
+    """The file and the store that the group was told."""
+    config, url = of_group() or (None, None)
     return config, url
 
 
@@ -127,5 +125,5 @@ def _url() -> str:
     return named
 
 
-def _silent(event: str, **facts: Any) -> None:
+def silent(event: str, **facts: Any) -> None:
     """A log that nobody reads."""

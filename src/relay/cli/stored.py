@@ -9,13 +9,12 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import replace
-from typing import Any
 
 from relay.auth.facts import NO_FACTS, Facts
 from relay.auth.keys import KeySet
 from relay.auth.needs import needs
 from relay.auth.request import Request
-from relay.cli.store import is_there
+from relay.cli.store import is_there, silent
 from relay.config.shape import Settings
 from relay.errors import ConfigError
 from relay.records.address import read_address
@@ -72,7 +71,7 @@ async def _read(settings: Settings, request: Request) -> Facts:
     records = await open_records(settings.records.url, makes=False)
     try:
         async with asyncio.timeout(settings.records.timeout):
-            feed = RevocationFeed(records, settings.records.poll, time.time, _silent)
+            feed = RevocationFeed(records, settings.records.poll, time.time, silent)
             await feed.refresh()
             facts = Facts(feed.index.check)
             if wanted.token_prefix is not None:
@@ -80,7 +79,3 @@ async def _read(settings: Settings, request: Request) -> Facts:
             return facts
     finally:
         await records.close()
-
-
-def _silent(event: str, **facts: Any) -> None:
-    """A log that nobody reads."""

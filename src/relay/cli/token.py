@@ -32,11 +32,9 @@ from relay.auth.trust import ClaimNames
 from relay.auth.verify import FAR_FUTURE, verify
 from relay.cli import is_of_output
 from relay.cli.moment import read_time, show_time
+from relay.cli.options import MAX_INPUT
 from relay.errors import BadRequest, ConfigError
 from relay.path import Path, as_dialled, covering
-
-MAX_INPUT = 64 * 1024
-"""Bytes read in search of a token."""
 
 
 class Invalid(click.ClickException):

@@ -1,0 +1,53 @@
+"""What options of several commands say in the same way: times, limits, and what a group was told.
+
+The law: what cannot be read is a usage error. This module must not know what a value is for.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import click
+
+from relay.cli.moment import read_time
+
+MAX_INPUT = 64 * 1024
+"""Bytes read in search of a token."""
+
+
+def time_option(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
+    """Callback of options that take a time: unix seconds."""
+    try:
+        return None if value is None else read_time(value, time.time())
+    except ValueError as error:
+        raise click.BadParameter(str(error), ctx, param) from None
+
+
+def asked_time(text: str | None) -> float:
+    """Unix seconds that ``--at`` names, or now. Raises `click.UsageError`."""
+    now = time.time()
+    try:
+        return now if text is None else float(read_time(text, now))
+    except ValueError as error:
+        raise click.UsageError(f"--at: {error}") from None
+
+
+def read_limits(said: tuple[str, ...]) -> dict[str, int]:
+    """Limits by their names, from ``NAME=NUMBER`` each. Raises `click.UsageError`."""
+    members: dict[str, int] = {}
+    for each in said:
+        name, _, value = each.partition("=")
+        if not value.isascii() or not value.isdecimal() or len(value) > 16:
+            raise click.UsageError(f"expected NAME=NUMBER, not {each!r}")
+        members[name] = int(value)
+    return members
+
+
+def of_group() -> Any:
+    """What the group of the running command was told, wherever in the chain of commands it stands;
+    ``None`` outside of one."""
+    ctx: click.Context | None = click.get_current_context()
+    while ctx is not None and ctx.obj is None:
+        ctx = ctx.parent
+    return None if ctx is None else ctx.obj
