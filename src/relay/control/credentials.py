@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from relay.control.asking import bearer, remote
 from relay.control.body import members
 from relay.control.silence import named
 from relay.errors import Unauthorized
@@ -48,11 +49,7 @@ class Desk(Protocol):
 Face = Callable[[Callable[[Request], Awaitable[Response]]], Callable[..., Awaitable[Response]]]
 
 
-Bearer = Callable[[Request], str | None]
-Remote = Callable[[Request], str]
-
-
-def credential_routes(desk: Desk, face: Face, bearer: Bearer, remote: Remote) -> list[Route]:
+def credential_routes(desk: Desk, face: Face) -> list[Route]:
     """The routes; ``face`` turns errors into answers, as for the other routes."""
 
     def credential(request: Request) -> str:

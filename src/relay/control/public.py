@@ -23,7 +23,7 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
 from relay.control.admin.explaining import Office, explain_routes
-from relay.control.asking import Asked, asked, bearer, below, parameter, raw_path, readings, remote
+from relay.control.asking import Asked, asked, below, parameter, raw_path, readings
 from relay.control.credentials import Desk, credential_routes
 from relay.control.problems import Problem, problem
 from relay.control.publish import Press, publish_routes
@@ -176,8 +176,7 @@ def public_app(
         Route("/announced/{prefix:rest}", face(announced), methods=methods),
         Route("/fetch/{target:rest}", face(fetch), methods=methods),
     ]
-    routes += credential_routes(house, face, bearer, remote)
-    routes += [*explain_routes(house, face, bearer, remote), *counter]
+    routes += [*credential_routes(house, face), *explain_routes(house, face), *counter]
     if news is not None:
         routes += publish_routes(news, face) + watch_routes(news, face) + map_routes(news, face)
     strangers: dict[Any, Any] = {404: _plain_refusal, 405: _plain_refusal, 500: _plain_refusal}

@@ -27,7 +27,6 @@ from relay.cluster.news import News
 from relay.config import Settings
 from relay.control.admin.guard import Guard
 from relay.control.admin.routes import counter_routes
-from relay.control.asking import bearer, remote
 from relay.control.internal import internal_app
 from relay.control.page import page_routes
 from relay.control.public import public_app
@@ -239,7 +238,7 @@ class Relay:
             for listener in self._listeners:
                 await listener.started.wait()
             self.door.spawn = lambda work: tasks.create_task(contained(work, self._escaped))
-            links = self._join_cluster(tasks, closing)
+            links = self._join_cluster(closing)
             await self._join_crew(closing)
             work = [self._keep_time(), self.desk.run(), self.keyring.run(), *links]
             if self.post is not None:
@@ -283,9 +282,7 @@ class Relay:
             partial(take, self.census, self.colleagues),
         )
 
-    def _join_cluster(
-        self, tasks: asyncio.TaskGroup, closing: contextlib.AsyncExitStack
-    ) -> list[Coroutine[Any, Any, None]]:
+    def _join_cluster(self, closing: contextlib.AsyncExitStack) -> list[Coroutine[Any, Any, None]]:
         """Link to other relays and tell them who is revoked; answers what is to run."""
         feed, house = self.desk.feed, self.house
         teller = Announcer(self.desk, self._log, self.wall)
@@ -363,7 +360,7 @@ class Relay:
     def _make_faces(self, faces: Faces) -> list[HttpListener]:
         """The HTTP faces, on their sockets."""
         web = self.settings.web
-        counter = counter_routes(Counter(self), self.guard, bearer, remote)
+        counter = counter_routes(Counter(self), self.guard)
         page = page_routes(self.quic_address[1]) if self.settings.admin.api_key else []
         app = public_app(self.face, web.limits, self.press, [*page, *counter])
         pair = (web.https.cert, web.https.key) if web.https.cert and web.https.key else None

@@ -13,8 +13,9 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from relay.control.admin.shapes import TRANSPORTS
+from relay.control.asking import bearer, remote
 from relay.control.body import members
-from relay.control.credentials import Bearer, Face, Remote
+from relay.control.credentials import Face
 from relay.errors import BadRequest
 
 
@@ -37,7 +38,7 @@ class Office(Protocol):
         `BadRequest`."""
 
 
-def explain_routes(office: Office, face: Face, bearer: Bearer, remote: Remote) -> list[Route]:
+def explain_routes(office: Office, face: Face) -> list[Route]:
     """The routes; ``face`` turns errors into answers, as for the public ones."""
 
     async def explain(request: Request) -> Response:

@@ -24,6 +24,7 @@ from starlette.types import Receive, Scope, Send
 from relay.control.admin.counter import BASE, OPERATIONS, Counter, Operation
 from relay.control.admin.guard import Guard
 from relay.control.admin.openapi import document
+from relay.control.asking import bearer, remote
 from relay.control.body import members
 from relay.errors import BadRequest, Gone, OverQuota, RelayError
 from relay.records.office import Operator
@@ -32,9 +33,6 @@ PRIVATE = {"cache-control": "no-store"}
 
 ACTOR = "admin"
 """The name under which the audit log knows whoever holds the operator's key."""
-
-Bearer = Callable[[Request], str | None]
-Remote = Callable[[Request], str]
 
 
 class Problem(Response):
@@ -49,10 +47,8 @@ class Problem(Response):
         super().__init__(json.dumps(said), status, dict(headers) | PRIVATE)
 
 
-def counter_routes(
-    counter: Counter, guard: Guard, bearer: Bearer, remote: Remote
-) -> list[BaseRoute]:
-    """Every operation at its place; ``bearer`` and ``remote`` read a request's head."""
+def counter_routes(counter: Counter, guard: Guard) -> list[BaseRoute]:
+    """Every operation at its place."""
 
     async def admitted(request: Request) -> Operator:
         await guard.require(bearer(request), remote(request))
