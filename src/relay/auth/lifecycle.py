@@ -53,8 +53,9 @@ class SigningKey:
 
     def is_forgotten(self, now: float) -> bool:
         """Whether nobody needs to know of it any more."""
-        gone = self.at(now).state == "retired" and self.ends is not None
-        return gone and self.ends is not None and self.ends + KEEP_RETIRED <= now
+        if self.ends is None or self.at(now).state != "retired":
+            return False
+        return self.ends + KEEP_RETIRED <= now
 
 
 def signer(keys: Iterable[SigningKey]) -> SigningKey | None:

@@ -34,6 +34,15 @@ Locate = Callable[[], Awaitable[str]]
 """The URL to ask. Raises `FetchError`."""
 
 
+def at(url: str) -> Locate:
+    """A URL that is known beforehand."""
+
+    async def locate() -> str:
+        return url
+
+    return locate
+
+
 class Remote:
     """One document of keys. ``keys`` is a new object exactly when they changed."""
 

@@ -16,7 +16,7 @@ from relay.auth.keys import MAX_FOLDER, KeySet, is_kid
 from relay.auth.trust import FetchSettings
 from relay.keyring.fetch import Fetch
 from relay.keyring.files import SUFFIX, Log, are_same
-from relay.keyring.remote import Answered, Remote
+from relay.keyring.remote import Answered, Remote, at
 
 MAX_MISSES = 8
 """Names asked for in vain, or not answered yet, within ``min_interval``. More are not asked for."""
@@ -100,17 +100,11 @@ class RemoteFolder:
         return lambda: self._keys.get(kid) is not key or bool(key.keys.keys)
 
     def _remote(self, kid: str) -> Remote:
-        url = self.place(kid)
         name = f"{self.name.rstrip('/')}/{kid}{SUFFIX}"
-
-        async def locate() -> str:
-            return url
-
-        read = partial(_read, kid, name)
         return Remote(
             name,
-            locate,
-            read,
+            at(self.place(kid)),
+            partial(_read, kid, name),
             self._fetch,
             self.settings,
             self._clock,

@@ -19,7 +19,7 @@ from relay.errors import ConfigError
 from relay.keyring.fetch import Fetcher
 from relay.keyring.files import KeyFile, KeyFolder, KeyText, Log, silent
 from relay.keyring.issuer import Issuer
-from relay.keyring.remote import Locate, Remote
+from relay.keyring.remote import Locate, Remote, at
 from relay.keyring.remote_folder import RemoteFolder
 
 
@@ -123,11 +123,11 @@ class Sources:
 
     def _document(self, url: str) -> Remote:
         """A key file at a URL: in any form a file may have, with a name of our own alphabet."""
-        return self._remote(url, _at(url), partial(_halved, shown(url)))
+        return self._remote(url, at(url), partial(_halved, shown(url)))
 
     def _published(self, source: KeySource) -> Remote:
         """A set that somebody shows to everybody."""
-        locate = _at(source.url) if source.url is not None else self._issuer(source).locate
+        locate = at(source.url) if source.url is not None else self._issuer(source).locate
         url = source.url or source.issuer or ""
         return self._remote(url, locate, partial(_published, source, shown(url)), foreign=True)
 
@@ -156,13 +156,6 @@ class Sources:
 def shown(url: str) -> str:
     """A URL as it may stand in a log: its query can hold a secret."""
     return urlsplit(url)._replace(query="", fragment="").geturl()
-
-
-def _at(url: str) -> Locate:
-    async def locate() -> str:
-        return url
-
-    return locate
 
 
 def _halved(name: str, body: bytes) -> KeySet:

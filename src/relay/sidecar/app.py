@@ -10,7 +10,6 @@ kept, nor sockets.
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import math
 import re
 import secrets
@@ -22,7 +21,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from relay.auth.browser import may_be_a_page
+from relay.auth.browser import is_loopback, may_be_a_page
 from relay.auth.certificate import Certificate
 from relay.auth.compact import parse_object
 from relay.auth.decide import Decision
@@ -97,7 +96,7 @@ def sidecar_app(judges: Judges, settings: SidecarSettings) -> Starlette:
         return PlainTextResponse("ok\n")
 
     async def metrics(request: Request) -> Response:
-        if not _is_near(request):
+        if not is_loopback(_remote(request)):  # nobody is authenticated here
             raise _No(403, "not_from_here")
         return Response(judges.metrics(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
@@ -114,8 +113,8 @@ def sidecar_app(judges: Judges, settings: SidecarSettings) -> Starlette:
         Route("/health", face(health), methods=["GET"]),
         Route("/metrics", face(metrics), methods=["GET"]),
     ]
-    plain: dict[Any, Any] = {404: _turned_away, 405: _turned_away, 500: _turned_away}
-    app = Starlette(routes=routes, exception_handlers=plain)
+    strangers: dict[Any, Any] = {404: _turned_away, 405: _turned_away, 500: _turned_away}
+    app = Starlette(routes=routes, exception_handlers=strangers)
     app.router.redirect_slashes = False
     return app
 
@@ -264,14 +263,6 @@ def _query(request: Request) -> dict[str, str]:
 
 def _remote(request: Request) -> str:
     return plain(request.client)[0] if request.client else ""
-
-
-def _is_near(request: Request) -> bool:
-    """Whether this machine itself asks: nobody is authenticated here."""
-    try:
-        return ipaddress.ip_address(_remote(request)).is_loopback
-    except ValueError:
-        return False
 
 
 def _refusal(status: int, word: str, id: str) -> Response:
