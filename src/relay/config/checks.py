@@ -13,6 +13,7 @@ import re
 import socket
 import stat
 from collections.abc import Iterator, Mapping
+from operator import attrgetter
 from pathlib import Path
 
 from relay.auth.keys import MAX_KEY_FILE, KeySet
@@ -117,9 +118,7 @@ def _where(entries: Entries, name: str) -> str:
 def _numbers(settings: Settings, entries: Entries) -> Iterator[str]:
     """No ceiling below zero, no number that is none."""
     for name in SETTINGS:
-        value: object = settings
-        for part in name.split("."):
-            value = getattr(value, part)
+        value = attrgetter(name)(settings)
         if isinstance(value, int | float) and (value < 0 or not math.isfinite(value)):
             yield f"{_where(entries, name)}: expected a finite number, zero or more"
     if settings.limits.handshake_timeout == 0:

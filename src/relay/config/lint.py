@@ -8,18 +8,20 @@ read or servers asked.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from operator import attrgetter
 
 from relay.auth.browser import is_loopback
 from relay.config.findings import SEVERITIES, Finding, Inspection, ReadCertificate, Severity
 from relay.config.names import SETTINGS
 from relay.config.shape import Address
+from relay.net.tls import MAX_PINNED_DAYS
 from relay.path import Path
 
 SOON = 7 * 86_400
 """Seconds before its end at which a certificate is about to expire."""
 
-MAX_PINNED = 14 * 86_400
-"""Longest validity in seconds that browsers accept of a pinned certificate (W3C WebTransport)."""
+MAX_PINNED = MAX_PINNED_DAYS * 86_400
+"""Longest validity in seconds that browsers accept of a pinned certificate."""
 
 SHORT_LIVED = 2 * 86_400
 """The same as `SOON` for certificates that live no longer than `MAX_PINNED`."""
@@ -211,7 +213,8 @@ def _validity(seen: Inspection, each: ReadCertificate) -> Iterator[Finding]:
         text = f"{each.place} is valid only in {_days(each.not_before - seen.now)}"
         yield seen.finding("certificate_early", "error", each.setting, text, "check the clock")
     if each.self_signed and (life > MAX_PINNED or not each.pinnable_key):
-        why = f"it lives {_days(life)} (at most 14)" if life > MAX_PINNED else "it is no ECDSA key"
+        long = f"it lives {_days(life)} (at most {MAX_PINNED_DAYS})"
+        why = long if life > MAX_PINNED else "it is no ECDSA key"
         text = f"{each.place} is self-signed and browsers will not pin it: {why}"
         mend = "make a shorter one with an ECDSA P-256 key, or have an authority sign it"
         yield seen.finding("certificate_not_pinnable", "warning", each.setting, text, mend)
@@ -238,9 +241,7 @@ def zero_limits(seen: Inspection) -> Iterator[Finding]:
         last = name.rpartition(".")[2]
         if not (last.startswith("max_") or last.endswith("_bytes")) or last in _MAY_BE_ZERO:
             continue
-        value: object = seen.settings
-        for part in name.split("."):
-            value = getattr(value, part, None)
+        value = attrgetter(name)(seen.settings)
         if isinstance(value, int | float) and not isinstance(value, bool) and value == 0:
             text = f"{name} is 0, which lets nothing through; it does not mean without limit"
             yield seen.finding("zero_limit", "warning", name, text, "leave it out for the default")
