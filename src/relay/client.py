@@ -28,6 +28,7 @@ from relay.session.lite import LiteSession
 from relay.wire.version import IDENTIFIERS
 
 TICK = 0.1
+"""Seconds between looks at what is due by time."""
 
 LEAVE_LOOK = 0.02
 """Seconds between looks at whether the relay has heard that we take back our broadcasts."""

@@ -98,7 +98,7 @@ class Step:
     """One thing that was looked at on the way to a verdict."""
 
     name: str
-    """Which one: a step of `PLACES` or ``role``."""
+    """Which one: a step of `PLACES`, where it can fail; ``tenant`` and ``patterns`` never do."""
     ok: bool
     """False for the step that decided against; it is the last one."""
     detail: str

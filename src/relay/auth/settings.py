@@ -1,4 +1,4 @@
-"""What the operator says about rights: the names of the key files and what is public.
+"""What the operator says about rights: where keys are, what is public, which credentials count.
 
 The law: every setting has its unit, its default and its ceiling here and nowhere else; a value that
 cannot be obeyed is refused when it is read. This module must not know files, the environment, or

@@ -1,4 +1,4 @@
-"""What relays tell each other beside broadcasts: who is revoked, and later whatever else is news.
+"""What relays tell each other beside broadcasts: who is revoked.
 
 Each relay publishes all it knows, its own and what it heard, as a track below ``.internal/relays``,
 and reads the tracks of all others: so nothing depends on who was reachable when it happened. A

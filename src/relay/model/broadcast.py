@@ -222,7 +222,8 @@ class Broadcast:
         """The track of that name; whether it exists shows when it is watched.
 
         Raises `LimitExceeded` beyond `CacheSettings.max_tracks_per_broadcast`, `BadRequest` for a
-        name that is too long for one: who asks for it is asked on with longer paths in front.
+        name that is too long for one: on the way to the publisher every relay may put more of a
+        path in front of it, and the request still has to fit into a message.
         """
         track = self.tracks.get(name)
         if track is None:

@@ -54,9 +54,9 @@ def log_error(error: Exception) -> None:
 class Endpoint:
     """Sockets, connections, timers; listening (`listen`) or dialling (`relay.net.dial`).
 
-    Plain counters for whoever measures: ``datagrams_in``, ``bytes_in``, ``sessions`` (open now),
-    ``sessions_total``, ``handshakes_failed``; ``datagrams``, ``bytes`` and ``dropped`` of `outbox`
-    for what goes out; ``handshakes``, ``retries`` and ``refused`` of `gate`.
+    Plain counters for whoever measures: ``datagrams_in`` and ``datagrams_out``, ``bytes_in`` and
+    ``bytes_out``, ``dropped``, ``sessions`` (open now), ``sessions_total``, ``handshakes`` (under
+    way), ``handshakes_failed``; ``retries`` and ``refused`` of `gate`.
     """
 
     def __init__(

@@ -1,1 +1,2 @@
-"""What outlives the process: API tokens, revocations, tickets, behind one small interface."""
+"""What outlives the process: credentials, revocations, quotas, keys and the audit log, behind one
+interface for every store."""

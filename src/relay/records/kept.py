@@ -137,7 +137,8 @@ class Audit(Protocol):
 
 
 Marks = Mapping[str, int]
-"""Where each kind of change has got to: ``revocations``, ``quotas``, ``keys``, ``secrets``."""
+"""Where each kind of change has got to: ``revocations``, ``quotas``, ``keys``, ``secrets``; what a
+store counts beside them, such as its audit entries, is none of the readers' business."""
 
 
 def in_order(keys: Iterable[StoredKey]) -> list[StoredKey]:

@@ -74,7 +74,7 @@ class SinkSettings(Part):
 
     topic: str = Field(default="{tenant}.{track}", min_length=1, max_length=249)
     """Where to: {tenant}, {broadcast} and {track} are filled in; characters that topics cannot have
-    become a dot (slashes) or a low line."""
+    become a dot (slashes) or an underscore."""
 
     acks: Literal["all", "1", "0"] = "all"
     """Who must have a record before it counts as delivered: all replicas that are in sync, their
