@@ -48,8 +48,13 @@ EVERYTHING = (ROOT,)
 class Changes:
     """What appears and disappears under the root, as a queue of (is there, path)."""
 
-    def __init__(self) -> None:
+    def __init__(self, origin: Origin) -> None:
         self.queue: asyncio.Queue[tuple[bool, Path]] = asyncio.Queue()
+        self._watch = origin.watch(ROOT, self)
+
+    def close(self) -> None:
+        """Hear no more of it."""
+        self._watch.cancel()
 
     def announced(self, path: Path, way: Way) -> None:
         """A broadcast appeared."""
@@ -83,23 +88,21 @@ class Client:
         return broadcast
 
     def changes(self) -> Changes:
-        """Broadcasts as they come and go, those that exist first."""
-        changes = Changes()
-        self.origin.watch(ROOT, changes)
-        return changes
+        """Broadcasts as they come and go, those that exist first; `Changes.close` ends it."""
+        return Changes(self.origin)
 
     async def find(self, path: str) -> Broadcast:
         """The broadcast at ``path``, as soon as it is announced. Raises `SessionLost`."""
-        changes = self.changes()
-        while (found := self.origin.find(Path(path))) is None:
-            await self._next(changes)
-        return found
+        with contextlib.closing(self.changes()) as changes:
+            while (found := self.origin.find(Path(path))) is None:
+                await self._next(changes)
+            return found
 
     async def announcements(self) -> AsyncIterator[tuple[bool, Path]]:
         """Broadcasts as they come and go, for as long as the session lives."""
-        changes = self.changes()
-        while True:
-            yield await self._next(changes)
+        with contextlib.closing(self.changes()) as changes:
+            while True:
+                yield await self._next(changes)
 
     async def _next(self, changes: Changes) -> tuple[bool, Path]:
         """The next change. Raises `SessionLost` when the session ends first."""
