@@ -22,6 +22,7 @@ from relay.control.framing import framed
 from relay.control.patience import patient
 from relay.control.settings import PublicLimits
 from relay.errors import ConfigError
+from relay.net.listening import Listening
 
 MAX_HEADERS = 65_536
 """Bytes of one request's line and headers; more is answered 400 by the HTTP parser."""
@@ -44,7 +45,7 @@ def listen(host: str, port: int, setting: str = "web.http.listen") -> socket.soc
         )[0]
     except OSError:
         raise ConfigError(f"{setting}: no such host: {host}") from None
-    sock = socket.socket(family, kind, protocol)
+    sock = Listening(family, kind, protocol)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:

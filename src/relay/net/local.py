@@ -19,6 +19,7 @@ from typing import cast
 from relay.errors import LimitExceeded, ProtocolViolation, RelayError, SessionLost
 from relay.net.capsule import clip
 from relay.net.delivery import Delivery
+from relay.net.listening import bind_unix
 from relay.net.settings import QuicLimits
 from relay.net.varint import decode, encode
 from relay.session.transport import Receiver, Transport, is_server_opened, is_uni
@@ -420,5 +421,5 @@ async def listen_local(
     """Take sessions at a unix socket; one that was left there is replaced. Raises `OSError`."""
     loop = asyncio.get_running_loop()
     return await loop.create_unix_server(
-        lambda: LocalTransport(False, limits, failed, knocked), place
+        lambda: LocalTransport(False, limits, failed, knocked), sock=bind_unix(place)
     )

@@ -16,6 +16,7 @@ from typing import Any
 
 from relay import errors
 from relay.errors import BadRequest, Refused, RelayError, Unavailable
+from relay.net.listening import bind_unix
 from relay.net.steer import WHOLE, Share
 
 TIMEOUT = 5.0
@@ -68,7 +69,8 @@ class Colleagues:
     async def listen(self, answers: Mapping[str, Answer]) -> asyncio.Server:
         """Answer the others from now on. Raises `OSError`."""
         self._answers = answers
-        return await asyncio.start_unix_server(self._hear, self._place(self.share.index))
+        sock = bind_unix(self._place(self.share.index))
+        return await asyncio.start_unix_server(self._hear, sock=sock)
 
     async def ask_all(self, name: str, *arguments: Any) -> Answers:
         """What the others answer, in their order; without those that cannot within `PATIENCE`.

@@ -14,6 +14,7 @@ from pathlib import Path as File
 
 from relay.config import Settings
 from relay.errors import ConfigError
+from relay.net.listening import Listening
 from relay.net.steer import Share
 from relay.net.udp import Socket
 
@@ -81,7 +82,7 @@ class Orders:
 
 
 def _inherited(number: int) -> socket.socket:
-    sock = socket.socket(fileno=number)
+    sock = Listening(fileno=number)
     sock.setblocking(False)
     return sock
 
