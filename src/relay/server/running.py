@@ -6,6 +6,7 @@ This module must not know what a relay does.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 from collections.abc import Callable
 
@@ -16,6 +17,11 @@ from relay.server.crew import Crew
 from relay.server.endings import endings
 from relay.server.log import write_log
 from relay.server.relay import Relay
+
+try:
+    import resource
+except ImportError:  # not on Windows
+    resource = None  # type: ignore[assignment]
 
 Ready = Callable[[Relay | Crew], None]
 """Hears where the relay listens, once it does."""
@@ -46,7 +52,19 @@ async def serve(settings: Settings, ready: Ready = lambda relay: None) -> None:
 
 def run(settings: Settings, ready: Ready = lambda relay: None) -> None:
     """Run a relay in this process until it is told to stop. Raises `ConfigError`."""
+    widen()
     try:
         loop.run(serve(settings, ready), settings.server.loop)
     except* ConfigError as group:
         raise group.exceptions[0] from None
+
+
+def widen() -> None:
+    """Have as many file descriptors as this process may take for itself, and its workers with it.
+
+    Where nobody asks, most systems give 1,024: one face's `max_connections` can need more.
+    """
+    if resource is not None:
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        with contextlib.suppress(OSError, ValueError):  # some systems name more than they allow
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
