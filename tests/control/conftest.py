@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import datetime
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from relay.control.asking import Asked
 from relay.errors import NotFound, Unauthorized
@@ -102,3 +107,27 @@ class CardboardHouse:
 @pytest.fixture
 def house() -> CardboardHouse:
     return CardboardHouse()
+
+
+@pytest.fixture
+def pair() -> Callable[..., tuple[Path, Path]]:
+    """``pair(folder, name, key)``: a self-signed pair, fresh, in files of that name."""
+    return fresh_pair
+
+
+def fresh_pair(folder: Path, name: str = "localhost", key: Any = None) -> tuple[Path, Path]:
+    key = key or ec.generate_private_key(ec.SECP256R1())
+    title = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+    now = datetime.datetime.now(datetime.UTC)
+    builder = x509.CertificateBuilder(title, title, key.public_key(), x509.random_serial_number())
+    builder = builder.not_valid_before(now).not_valid_after(now + datetime.timedelta(days=1))
+    names = x509.SubjectAlternativeName([x509.DNSName(name)])
+    cert = builder.add_extension(names, critical=False).sign(key, hashes.SHA256())
+    (folder / f"{name}.pem").write_bytes(cert.public_bytes(serialization.Encoding.PEM))
+    private = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    (folder / f"{name}.key").write_bytes(private)
+    return folder / f"{name}.pem", folder / f"{name}.key"

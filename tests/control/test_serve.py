@@ -3,40 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import datetime
 import signal
 import socket
 import ssl
 
 import httpx
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from relay.control.public import public_app
 from relay.control.serve import HttpListener, listen
 from relay.control.settings import PublicLimits
 from relay.errors import ConfigError
-
-
-def pair(folder, name="localhost"):
-    """A self-signed pair, fresh."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    title = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
-    now = datetime.datetime.now(datetime.UTC)
-    builder = x509.CertificateBuilder(title, title, key.public_key(), x509.random_serial_number())
-    builder = builder.not_valid_before(now).not_valid_after(now + datetime.timedelta(days=1))
-    names = x509.SubjectAlternativeName([x509.DNSName(name)])
-    cert = builder.add_extension(names, critical=False).sign(key, hashes.SHA256())
-    (folder / f"{name}.pem").write_bytes(cert.public_bytes(serialization.Encoding.PEM))
-    private = key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    )
-    (folder / f"{name}.key").write_bytes(private)
-    return folder / f"{name}.pem", folder / f"{name}.key"
 
 
 async def with_listener(listener, visit):
@@ -93,7 +70,7 @@ def test_head_has_the_length_and_no_body(house):
     assert body == b""
 
 
-def test_https_with_a_pair_and_a_new_pair_later(house, tmp_path):
+def test_https_with_a_pair_and_a_new_pair_later(house, pair, tmp_path):
     cert, key = pair(tmp_path)
 
     async def served(host, port):
@@ -103,24 +80,38 @@ def test_https_with_a_pair_and_a_new_pair_later(house, tmp_path):
 
     async def run():
         sock = listen("127.0.0.1", 0)
-        listener = HttpListener(public_app(house, LIMITS), sock, LIMITS, (cert, key))
+        said = []
+        listener = HttpListener(
+            *(public_app(house, LIMITS), sock, LIMITS, (cert, key)),
+            lambda event, **facts: said.append((event, *facts.values())),
+        )
 
         async def visit(host, port):
             first = await served(host, port)
             pair(tmp_path)
-            listener.reload_certificate()
+            async with asyncio.timeout(5):
+                while not said:
+                    await asyncio.sleep(0.02)
             second = await served(host, port)
             key.write_text("nonsense")
-            with pytest.raises(ConfigError):
-                listener.reload_certificate()
+            listener.look()
+            listener.look()
             return first, second, await served(host, port)
 
-        return await with_listener(listener, visit)
+        return await with_listener(listener, visit), said
 
-    assert asyncio.run(run()) == (200, 200, 200)
+    answers, said = asyncio.run(run())
+    assert answers == (200, 200, 200)
+    assert said == [
+        ("certificate of HTTP reloaded", str(cert)),
+        (
+            "certificate of HTTP not reloaded, the old one stays",
+            f"web.https.cert: {cert}, {key}: not a PEM certificate and its key",
+        ),
+    ]
 
 
-def test_a_pair_that_does_not_belong_together_is_one_line(house, tmp_path):
+def test_a_pair_that_does_not_belong_together_is_one_line(house, pair, tmp_path):
     cert, _ = pair(tmp_path)
     _, other = pair(tmp_path, "other")
     with (

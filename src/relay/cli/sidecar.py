@@ -103,7 +103,8 @@ async def serving(settings: Settings) -> AsyncIterator[tuple[str, int]]:
         sock = listen(*told.listen, setting="sidecar.listen")
         tls = (told.cert, told.key) if told.cert and told.key else None
         try:
-            listener = HttpListener(sidecar_app(bench, told), sock, settings.web.limits, tls)
+            app = sidecar_app(bench, told)
+            listener = HttpListener(app, sock, settings.web.limits, tls, _log)
         except ConfigError as error:
             sock.close()
             raise ConfigError(str(error).replace("web.https", "sidecar", 1)) from None

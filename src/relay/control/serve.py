@@ -11,8 +11,7 @@ import contextlib
 import errno
 import logging
 import socket
-import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import uvicorn
@@ -20,6 +19,7 @@ from starlette.types import ASGIApp
 
 from relay.control.framing import framed
 from relay.control.patience import patient
+from relay.control.secure import Secure
 from relay.control.settings import PublicLimits
 from relay.errors import ConfigError
 from relay.net.listening import Listening
@@ -66,8 +66,8 @@ def listen(host: str, port: int, setting: str = "web.http.listen") -> socket.soc
 class HttpListener:
     """One face on one socket. Run `serve` in a task of the owner's; `stop` ends it.
 
-    ``started`` is set once requests are taken. Raises `ConfigError` when ``tls`` (certificate and
-    key file) cannot be loaded.
+    ``started`` is set once requests are taken. The files of ``tls``, certificate and key, are
+    followed meanwhile. Raises `ConfigError` when they cannot be loaded.
     """
 
     def __init__(
@@ -76,11 +76,12 @@ class HttpListener:
         sock: socket.socket,
         limits: PublicLimits,
         tls: tuple[Path, Path] | None = None,
+        log: Callable[..., None] = lambda event, **facts: None,
     ) -> None:
         self.started = asyncio.Event()
         self.address: tuple[str, int] = sock.getsockname()[:2]
         self._sock = sock
-        self._tls = tls
+        self._log = log
         config = uvicorn.Config(
             framed(app),
             http=patient(limits),
@@ -99,8 +100,9 @@ class HttpListener:
         # Its warnings are about odd requests, which any stranger can cause at will.
         logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
         config.load()
-        self._context = config.ssl = _context(*tls) if tls else None
-        self._server = _Quiet(config, self.started)
+        self._secure = Secure(*tls) if tls else None
+        config.ssl = self._secure.context if self._secure else None
+        self._server = _Quiet(config, self.started, self.look)
 
     async def serve(self) -> None:
         """Answer requests until `stop`; closes the socket."""
@@ -113,18 +115,26 @@ class HttpListener:
         """End soon: no new connections, answers in progress get ``drain`` seconds."""
         self._server.stop()
 
-    def reload_certificate(self) -> None:
-        """Read the pair again for connections to come. Raises `ConfigError` and keeps the old."""
-        if self._context and self._tls:
-            _context(*self._tls)
-            self._context.load_cert_chain(*self._tls)
+    def look(self) -> None:
+        """See whether there is another pair for connections to come; done once a second."""
+        if self._secure is None:
+            return
+        try:
+            if self._secure.reload_if_changed():
+                self._log("certificate of HTTP reloaded", file=str(self._secure.cert))
+        except ConfigError as error:
+            self._log("certificate of HTTP not reloaded, the old one stays", why=str(error))
 
 
 class _Quiet(uvicorn.Server):
     """uvicorn without hands on the process: it takes no signals and says when it has started."""
 
-    def __init__(self, config: uvicorn.Config, started: asyncio.Event) -> None:
+    def __init__(
+        self, config: uvicorn.Config, started: asyncio.Event, look: Callable[[], None]
+    ) -> None:
+        """``look`` is called once a second."""
         super().__init__(config)
+        self._look = look
         self._says_started = started
         self._stopped = asyncio.Event()
 
@@ -139,6 +149,7 @@ class _Quiet(uvicorn.Server):
         tenths = 0
         while not await self.on_tick(tenths):
             tenths += 10
+            self._look()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopped.wait(), 1.0)
 
@@ -151,19 +162,3 @@ class _Quiet(uvicorn.Server):
         """As before, and tell the owner."""
         await super().startup(sockets)
         self._says_started.set()
-
-
-def _context(cert: Path, key: Path) -> ssl.SSLContext:
-    """A server's TLS context for the pair. Raises `ConfigError`."""
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.set_alpn_protocols(["http/1.1"])
-    try:
-        context.load_cert_chain(cert, key)
-    except ssl.SSLError as error:
-        why = "the key does not belong to the certificate"
-        if error.reason != "KEY_VALUES_MISMATCH":
-            why = "not a PEM certificate and its key"
-        raise ConfigError(f"web.https.cert: {cert}, {key}: {why}") from None
-    except OSError as error:
-        raise ConfigError(f"web.https.cert: {cert}, {key}: {error.strerror}") from None
-    return context

@@ -43,6 +43,7 @@ LEVELS = {
     "subscribe refused": "debug",
     "link waits": "debug",
     "internal error": "error",
+    "certificate of HTTP not reloaded, the old one stays": "error",
     "key file ignored": "warning",
     "key file not usable": "error",
     "key folder full": "error",

@@ -371,7 +371,7 @@ class Relay:
                 self.internal_address = listener.address
             else:
                 tls = pair if name == "https" else None
-                listener = HttpListener(app, sock, web.limits, tls)
+                listener = HttpListener(app, sock, web.limits, tls, self._log)
                 self.http_addresses.append(listener.address)
             self._listeners.append(listener)
         return self._listeners

@@ -1,0 +1,68 @@
+"""TLS of an HTTP face: a pair of files that is followed while the face serves.
+
+The law: a pair is loaded whole into a context of its own before any connection sees it, so that
+neither half a file nor a key of another kind disturbs those that come meanwhile; connections keep
+what they began with. This module must not know what the face answers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ssl
+from pathlib import Path
+
+from relay.errors import ConfigError
+
+
+class Secure:
+    """The pair that new connections are shown. Raises `ConfigError` when there is none to begin
+    with."""
+
+    def __init__(self, cert: Path, key: Path) -> None:
+        self.cert = cert
+        self._key = key
+        self._seen = self._look()
+        self.context = self._current = _context(cert, key)
+        """What a server is given, once for ever."""
+        self.context.sni_callback = self._choose
+
+    def reload_if_changed(self) -> bool:
+        """Look at the files again and answer whether a new pair is in use.
+
+        Raises `ConfigError` once per change for files that cannot be used; the old pair stays.
+        """
+        seen = self._look()
+        if seen == self._seen:
+            return False
+        self._seen = seen
+        self._current = _context(self.cert, self._key)
+        return True
+
+    def _look(self) -> str:
+        """What the files hold, or why they cannot be read."""
+        try:
+            return hashlib.sha256(
+                self.cert.read_bytes() + b"\0" + self._key.read_bytes()
+            ).hexdigest()
+        except OSError as error:
+            return str(error)
+
+    def _choose(self, tls: ssl.SSLObject, name: str | None, context: ssl.SSLContext) -> None:
+        """A connection begins."""
+        tls.context = self._current
+
+
+def _context(cert: Path, key: Path) -> ssl.SSLContext:
+    """A server's TLS context for the pair. Raises `ConfigError`."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.set_alpn_protocols(["http/1.1"])
+    try:
+        context.load_cert_chain(cert, key)
+    except ssl.SSLError as error:
+        why = "the key does not belong to the certificate"
+        if error.reason != "KEY_VALUES_MISMATCH":
+            why = "not a PEM certificate and its key"
+        raise ConfigError(f"web.https.cert: {cert}, {key}: {why}") from None
+    except OSError as error:
+        raise ConfigError(f"web.https.cert: {cert}, {key}: {error.strerror}") from None
+    return context
