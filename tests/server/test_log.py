@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import errno
 import io
+import json
+import logging
+import os
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -74,7 +78,9 @@ def begin() -> None:
 
 @pytest.fixture(autouse=True)
 def as_it_was() -> Iterator[None]:
+    handlers = list(logging.getLogger().handlers)
     yield
+    logging.getLogger().handlers[:] = handlers
     structlog.reset_defaults()
 
 
@@ -101,3 +107,35 @@ def test_a_terminal_that_was_closed_fails_nobody(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("sys.stderr", Closed())
     begin()
     structlog.get_logger().warning("draining")
+
+
+def test_nobody_waits_for_whoever_reads_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    reading, writing = os.pipe()
+    with open(writing, "w", encoding="utf-8") as stream:
+        monkeypatch.setattr("sys.stderr", stream)
+        begin()
+
+        def write() -> None:
+            for _ in range(200):  # a pipe takes 64 KiB
+                structlog.get_logger().warning("refused", why="." * 1000)
+
+        writer = threading.Thread(target=write, daemon=True)
+        writer.start()
+        writer.join(5)
+        assert not writer.is_alive()
+        found = b""
+        while found.count(b"\n") < 200:
+            found += os.read(reading, 1 << 16)
+    os.close(reading)
+
+
+def test_what_libraries_say_has_the_same_form(capsys: pytest.CaptureFixture[str]) -> None:
+    begin()
+    try:
+        raise ValueError(f"no room for {JWT}")
+    except ValueError:
+        logging.getLogger("asyncio").exception("Exception in callback %s", "call()")
+    said = json.loads(capsys.readouterr().err)
+    assert (said["level"], said["library"]) == ("error", "asyncio")
+    assert said["event"] == "Exception in callback call()"
+    assert "no room for (credential)" in said["exception"]

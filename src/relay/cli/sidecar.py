@@ -57,9 +57,9 @@ def sidecar(
     require_sense(loaded.settings)
     from relay.server import write_log
 
-    write_log(loaded.settings)
     try:
-        asyncio.run(_serve(loaded.settings))
+        with write_log(loaded.settings):
+            asyncio.run(_serve(loaded.settings))
     except* ConfigError as group:
         raise group.exceptions[0] from None
 

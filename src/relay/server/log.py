@@ -6,7 +6,7 @@ whoever quotes it. This module must not know what the events are about.
 
 from __future__ import annotations
 
-import contextlib
+import logging
 import re
 import sys
 from typing import Any, TextIO, cast
@@ -15,6 +15,7 @@ import structlog
 from structlog.typing import EventDict
 
 from relay.config import Settings
+from relay.server.lines import Lines
 
 HIDDEN = "(credential)"
 
@@ -55,12 +56,14 @@ LEVELS = {
 """How important the events of guests and keys are; the others are ``info``."""
 
 
-def write_log(settings: Settings) -> None:
-    """Send the log to standard error, as ``[log]`` says. For the whole process."""
+def write_log(settings: Settings) -> Lines:
+    """Send the log to standard error, as ``[log]`` says. For the whole process, whose work is
+    done inside ``with write_log(settings):``."""
     level = {"trace": "debug", "warn": "warning"}.get(settings.log.level, settings.log.level)
     last: Any = structlog.processors.JSONRenderer()
     if settings.log.format == "text":
         last = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    lines = Lines(sys.stderr, _lost)
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
@@ -71,26 +74,26 @@ def write_log(settings: Settings) -> None:
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         # A line in one write: several workers have the same standard error.
-        logger_factory=structlog.WriteLoggerFactory(cast(TextIO, _Standing(sys.stderr))),
+        logger_factory=structlog.WriteLoggerFactory(cast(TextIO, lines)),
     )
+    root = logging.getLogger()
+    if not any(isinstance(each, _Elsewhere) for each in root.handlers):
+        root.addHandler(_Elsewhere(logging.WARNING))
+    return lines
 
 
-class _Standing:
-    """A stream that fails nobody: when a terminal is closed, or a disk full, lines are lost, and
-    the relay goes on or ends in good order."""
+def _lost(lines: int) -> None:
+    structlog.get_logger().warning("log lines lost, nobody read them in time", lines=lines)
 
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
 
-    def write(self, line: str) -> None:
-        """Write it if that can be done."""
-        with contextlib.suppress(OSError):
-            self._stream.write(line)
+class _Elsewhere(logging.Handler):
+    """What libraries have to say, asyncio first of all: it goes the way of all else."""
 
-    def flush(self) -> None:
-        """Write what is held back, if that can be done."""
-        with contextlib.suppress(OSError):
-            self._stream.flush()
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write it."""
+        structlog.get_logger(library=record.name).log(
+            record.levelno, record.getMessage(), exc_info=record.exc_info
+        )
 
 
 def hide_credentials(logger: Any, method: str, facts: EventDict) -> EventDict:

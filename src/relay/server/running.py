@@ -29,7 +29,6 @@ Ready = Callable[[Relay | Crew], None]
 
 async def serve(settings: Settings, ready: Ready = lambda relay: None) -> None:
     """Run until SIGTERM, SIGHUP or SIGINT."""
-    write_log(settings)
     relay = Relay(settings) if settings.server.count == 1 else Crew(settings)
     hurry = asyncio.Event()
 
@@ -54,7 +53,8 @@ def run(settings: Settings, ready: Ready = lambda relay: None) -> None:
     """Run a relay in this process until it is told to stop. Raises `ConfigError`."""
     widen()
     try:
-        loop.run(serve(settings, ready), settings.server.loop)
+        with write_log(settings):
+            loop.run(serve(settings, ready), settings.server.loop)
     except* ConfigError as group:
         raise group.exceptions[0] from None
 

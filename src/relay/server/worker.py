@@ -29,7 +29,8 @@ def work() -> None:
         raise ConfigError("a worker is started by relay run, not by hand")
     orders = read_orders(sys.stdin.fileno())
     try:
-        run(_serve(orders), orders.settings.server.loop)
+        with write_log(orders.settings):
+            run(_serve(orders), orders.settings.server.loop)
     except* ConfigError as group:
         _say(str(group.exceptions[0]))  # the crew's to show: once for all workers
         raise SystemExit(2) from None
@@ -41,7 +42,6 @@ def _say(line: str = "") -> None:
 
 
 async def _serve(orders: Orders) -> None:
-    write_log(orders.settings)
     relay = Relay(orders.settings, post=orders.post())
     hurry = asyncio.Event()
     loop = asyncio.get_running_loop()

@@ -1,0 +1,113 @@
+"""Lines on their way to a stream that may be slow, or that nobody reads any more.
+
+The law: whoever writes a line goes on at once. What the stream takes now it is given now, in one
+piece; the rest waits in order for a thread that has nothing else to do, and beyond `MAX_WAITING`
+lines are lost and counted. Nobody hears of a stream that fails: when a terminal is closed, or a
+disk full, the relay goes on or ends in good order. This module must not know what the lines say.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import TextIO
+
+MAX_WAITING = 1 << 20
+"""Bytes of lines that wait for the stream."""
+
+AT_ONCE = select.PIPE_BUF
+"""Bytes that a stream takes without waiting when it says that it takes any."""
+
+PATIENCE = 1.0
+"""Seconds that what still waits at the end is given."""
+
+
+class Lines:
+    """A stream for `structlog.WriteLoggerFactory`."""
+
+    def __init__(self, stream: TextIO, lost: Callable[[int], None] = lambda lines: None) -> None:
+        """``lost`` hears how many lines were lost, once others can be written again."""
+        self._stream = stream
+        self._told = lost
+        self._number = _number(stream)
+        # A terminal does not say how much it takes.
+        self._at_once = 0 if self._number is None or os.isatty(self._number) else AT_ONCE
+        self._lock = threading.Lock()
+        self._waiting: deque[bytes] = deque()
+        self._size = 0
+        self._lost = 0
+        self._writer: threading.Thread | None = None
+
+    def write(self, line: str) -> None:
+        """Write it, now or later, if that can be done."""
+        if self._number is None:
+            with contextlib.suppress(OSError):
+                self._stream.write(line)
+                self._stream.flush()
+            return
+        data = line.encode(self._stream.encoding or "utf-8", "backslashreplace")
+        with self._lock:
+            if self._writer is None and len(data) <= self._at_once and _is_ready(self._number):
+                _write(self._number, data)
+            elif self._size + len(data) > MAX_WAITING:
+                self._lost += 1
+            else:
+                self._waiting.append(data)
+                self._size += len(data)
+                if self._writer is None:
+                    self._writer = threading.Thread(target=self._write_all, daemon=True)
+                    self._writer.start()
+
+    def flush(self) -> None:
+        """There is nothing that `write` holds back without need."""
+
+    def __enter__(self) -> Lines:
+        """As long as lines are written."""
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Wait for what waits, not for long."""
+        writer = self._writer
+        if writer is not None:
+            writer.join(PATIENCE)
+
+    def _write_all(self) -> None:
+        """The thread's work, as long as anything waits."""
+        assert self._number is not None
+        while True:
+            with self._lock:
+                lost, self._lost = (0, self._lost) if self._waiting else (self._lost, 0)
+                if not self._waiting and not lost:
+                    self._writer = None
+                    return
+                data = self._waiting.popleft() if self._waiting else b""
+            if lost:
+                self._told(lost)
+            _write(self._number, data)
+            with self._lock:
+                self._size -= len(data)
+
+
+def _number(stream: TextIO) -> int | None:
+    """The descriptor below the stream, if there is one."""
+    try:
+        return stream.fileno()
+    except (OSError, ValueError):
+        return None
+
+
+def _is_ready(number: int) -> bool:
+    """Whether `AT_ONCE` bytes can be written without waiting."""
+    poll = select.poll()
+    poll.register(number, select.POLLOUT)
+    return bool(poll.poll(0))
+
+
+def _write(number: int, data: bytes) -> None:
+    with contextlib.suppress(OSError):
+        while data:
+            data = data[os.write(number, data) :]

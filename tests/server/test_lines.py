@@ -1,0 +1,80 @@
+"""Lines for a stream that takes none for a while: nobody waits, none is lost before many are."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pty
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import TextIO
+
+import pytest
+
+from relay.server import lines
+from relay.server.lines import MAX_WAITING, Lines
+
+
+@pytest.fixture(params=[os.pipe, pty.openpty])
+def ends(request: pytest.FixtureRequest) -> Iterator[tuple[int, TextIO]]:
+    """Where lines come out, and the stream they go into: a pipe, or a terminal."""
+    reading, writing = request.param()
+    with open(writing, "w", encoding="utf-8") as stream:
+        yield reading, stream
+        os.close(reading)
+
+
+def at_once(work: Callable[[], None]) -> None:
+    """Do it; a failure where it does not go on."""
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    thread.join(5)
+    assert not thread.is_alive()
+
+
+def read(number: int, last: str) -> list[str]:
+    """All lines up to the last one."""
+    found = b""
+    while not found.endswith(last.encode() + b"\n"):
+        found += os.read(number, 1 << 16).replace(b"\r\n", b"\n")
+    return found.decode().splitlines()
+
+
+def test_who_writes_goes_on_and_nothing_is_lost(ends: tuple[int, TextIO]) -> None:
+    reading, stream = ends
+    said = [f"{number} ä{'.' * 900}" for number in range(200)] + ["long" * 20_000, "end"]
+    with Lines(stream) as writer:
+        at_once(lambda: [writer.write(f"{line}\n") for line in said] and None)
+        assert read(reading, "end") == said
+
+
+def test_what_is_too_much_is_counted(ends: tuple[int, TextIO]) -> None:
+    reading, stream = ends
+    said = ["." * 1000 for _ in range(2 * MAX_WAITING // 1000)]
+    writer = Lines(stream, lambda lost: writer.write(f"lost {lost}\n"))
+    with writer:
+        at_once(lambda: [writer.write(f"{line}\n") for line in said] and None)
+        found = [os.read(reading, 1 << 16)]
+        while b"lost" not in b"".join(found[-2:]):
+            found.append(os.read(reading, 1 << 16))
+    *kept, word, lost = b"".join(found).decode().split()
+    assert word == "lost"
+    assert kept == said[: len(kept)]
+    assert len(kept) >= MAX_WAITING // 1001
+    assert len(kept) + int(lost) == len(said)
+
+
+def test_the_end_waits_but_not_for_ever(
+    ends: tuple[int, TextIO], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lines, "PATIENCE", 0.1)
+    reading, stream = ends
+    began = time.monotonic()
+    with Lines(stream) as writer:
+        at_once(lambda: [writer.write(f"{'.' * 1000}\n") for _ in range(200)] and None)
+    assert 0.1 <= time.monotonic() - began < 3
+    at_once(lambda: os.set_blocking(reading, False))
+    with contextlib.suppress(BlockingIOError):
+        while os.read(reading, 1 << 16):
+            time.sleep(0.001)
