@@ -13,7 +13,8 @@ import pytest
 from relay.config import Settings, load
 from relay.errors import ConfigError
 from relay.server import run
-from relay.server.crew import MAX_FOLDER, Crew
+from relay.server.crew import Crew
+from relay.server.folder import MAX_FOLDER
 
 TOML = """
 [server]

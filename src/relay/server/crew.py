@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import random
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path as File
@@ -23,6 +22,7 @@ from relay.errors import ConfigError
 from relay.net import udp
 from relay.net.steer import bind_all
 from relay.net.tls import Certificates, write_pair
+from relay.server.folder import own_folder
 from relay.server.listeners import Faces, Workers, open_sockets
 from relay.server.parts import LAPTOP, load_certificates
 from relay.server.post import DRAIN, HURRY, READY, Orders, common_store, lost, write_orders
@@ -39,10 +39,6 @@ STABLE = 30.0
 
 PATIENCE = 10.0
 """Seconds for which a worker may go on after its time is up; then it is killed."""
-
-
-MAX_FOLDER = 90
-"""Characters of the folder's name: a socket's whole name has at most 107."""
 
 
 class Crew:
@@ -74,7 +70,7 @@ class Crew:
         Raises `ConfigError` when a worker cannot start the first time.
         """
         self._hurry = hurry
-        with self._folder() as folder, self._sockets():
+        with own_folder() as folder, self._sockets():
             settings = self._common(folder)
             started = [asyncio.Event() for _ in range(self.count)]
             async with asyncio.TaskGroup() as tasks:
@@ -100,14 +96,6 @@ class Crew:
                 self.log.error("worker hangs", worker=worker, seconds=SILENCE)
                 with contextlib.suppress(ProcessLookupError):
                     self._programs[worker].kill()
-
-    @contextlib.contextmanager
-    def _folder(self) -> Iterator[File]:
-        """Where the workers' own sockets are; nobody else may enter."""
-        with tempfile.TemporaryDirectory(prefix="relay-", ignore_cleanup_errors=True) as name:
-            if len(name) > MAX_FOLDER:
-                raise ConfigError(f"server.workers: {name} is too long a name for sockets: TMPDIR")
-            yield File(name)
 
     @contextlib.contextmanager
     def _sockets(self) -> Iterator[None]:
