@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import signal
 import socket
 import ssl
@@ -10,6 +11,7 @@ import ssl
 import httpx
 import pytest
 
+from relay.control import serve
 from relay.control.public import public_app
 from relay.control.serve import HttpListener, listen
 from relay.control.settings import PublicLimits
@@ -169,3 +171,20 @@ def test_an_odd_request_writes_nothing_to_the_log(house, caplog):
 
 
 LIMITS = PublicLimits(drain=1)
+
+
+def test_everywhere_on_a_machine_without_ipv6(monkeypatch):
+    """As where the kernel was told to have none (ipv6.disable=1)."""
+
+    class Old(socket.socket):
+        def __init__(self, family=-1, *more, **named):
+            if family == socket.AF_INET6:
+                raise OSError(errno.EAFNOSUPPORT, "Address family not supported by protocol")
+            super().__init__(family, *more, **named)
+
+    monkeypatch.setattr(socket, "socket", Old)
+    monkeypatch.setattr(serve, "Listening", Old)
+    with listen("::", 0) as sock:
+        assert sock.getsockname()[0] == "0.0.0.0"
+    with pytest.raises(ConfigError, match=r"^web\.http\.listen: .*\[::1\]:0: Address family"):
+        listen("::1", 0)

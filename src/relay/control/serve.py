@@ -23,6 +23,7 @@ from relay.control.secure import Secure
 from relay.control.settings import PublicLimits
 from relay.errors import ConfigError
 from relay.net.listening import Listening
+from relay.net.udp import anywhere
 
 MAX_HEADERS = 65_536
 """Bytes of one request's line and headers; more is answered 400 by the HTTP parser."""
@@ -39,14 +40,16 @@ def listen(host: str, port: int, setting: str = "web.http.listen") -> socket.soc
 
     Raises `ConfigError`, one line that names the setting, when the address cannot be had.
     """
+    host = anywhere(host)
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
     except OSError:
         raise ConfigError(f"{setting}: no such host: {host}") from None
-    sock = Listening(family, kind, protocol)
+    sock: socket.socket | None = None
     try:
+        sock = Listening(family, kind, protocol)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if host == "::" else 1)
@@ -56,7 +59,8 @@ def listen(host: str, port: int, setting: str = "web.http.listen") -> socket.soc
         sock.listen(socket.SOMAXCONN)
         sock.setblocking(False)
     except OSError as error:
-        sock.close()
+        if sock is not None:
+            sock.close()
         shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         why = REASONS.get(error.errno or 0, error.strerror)
         raise ConfigError(f"{setting}: cannot listen on TCP {shown}: {why}") from None

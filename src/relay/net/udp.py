@@ -239,9 +239,13 @@ def plain(address: Address) -> tuple[str, int]:
     return host, int(address[1])
 
 
+def anywhere(host: str) -> str:
+    """The same host, but for ``::`` on a machine without IPv6: there it is IPv4's."""
+    return "0.0.0.0" if host == "::" and not _has_ipv6() else host
+
+
 def _addresses(host: str, port: int) -> list[tuple[int, Address]]:
-    if host == "::" and not _has_ipv6():
-        host = "0.0.0.0"
+    host = anywhere(host)
     found = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM, flags=socket.AI_PASSIVE)
     return list(dict.fromkeys((int(family), address) for family, _, _, _, address in found))
 
