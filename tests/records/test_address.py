@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
+from sqlalchemy import make_url
 
 from relay.errors import ConfigError
-from relay.records.address import Address, beside, read_address
+from relay.records.address import Address, beside, read_address, url_of
 from relay.records.settings import RecordsSettings
 
 
@@ -34,7 +35,15 @@ def test_servers(scheme: str) -> None:
 @pytest.mark.parametrize(
     "url",
     [
-        *("", "relay.db", "sqlite://", "sqlite:///", "sqlite:///:memory:", "sqlite:///a?mode=ro"),
+        *(
+            "",
+            "relay.db",
+            "sqlite://",
+            "sqlite:///",
+            "sqlite:///:memory:",
+            "sqlite:///a%00",
+            "sqlite:///a?mode=ro",
+        ),
         *("mysql://x/y", "postgresql+psycopg://x/y", "http://x", "postgresql://[x/y"),
     ],
 )
@@ -43,6 +52,20 @@ def test_refused(url: str) -> None:
         read_address(url)
     with pytest.raises(ValidationError, match="expected"):
         RecordsSettings(url=url)
+
+
+def test_a_file_is_the_one_that_the_driver_opens() -> None:
+    """Its mode is set beforehand, and it is looked for later."""
+    for name in ("my%20store.db", "100%.db", "a%2525.db", "%3Fü b.db", "%ff.db"):
+        found = read_address(f"sqlite:////var/{name}")
+        assert found.file == Path(str(make_url(found.driver).database))
+
+
+@pytest.mark.parametrize("name", ["100%41/%", "what?", "c#/", "plain ü", "/"])
+def test_any_folder_can_hold_one(name: str) -> None:
+    folder = Path("/", name)
+    for url in (url_of(folder / "relay.db"), beside(folder, "sqlite:///relay.db")):
+        assert read_address(url).file == folder / "relay.db"
 
 
 def test_beside() -> None:

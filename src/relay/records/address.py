@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from pathlib import Path as File
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from relay.errors import ConfigError
 
@@ -32,13 +32,15 @@ class Address:
 def read_address(url: str) -> Address:
     """Read ``sqlite:///relay.db`` (relative), ``sqlite:////var/relay.db`` or ``postgresql://…``.
 
-    Raises `ConfigError`, which does not quote it.
+    The driver reads escapes (``%25``) in the name of a file, and so do we. Raises `ConfigError`,
+    which does not quote it.
     """
     if url.startswith("sqlite:///"):
         name = url.removeprefix("sqlite:///")
-        if not name or "?" in name or "#" in name or name == ":memory:":
+        decoded = unquote(name)
+        if not name or "?" in name or "#" in name or "\0" in decoded or decoded == ":memory:":
             raise ConfigError("expected the name of a file after sqlite:///")
-        return Address(f"sqlite+aiosqlite:///{name}", url, File(name))
+        return Address(f"sqlite+aiosqlite:///{name}", url, File(decoded))
     if _POSTGRES.match(url):
         rest = _POSTGRES.sub("", url)
         return Address(f"postgresql+asyncpg://{rest}", _without_password(url), None)
@@ -60,4 +62,14 @@ def beside(folder: File, url: str) -> str:
     name = url.removeprefix("sqlite:///")
     if name == url or not name or name.startswith("/"):
         return url
-    return f"sqlite:///{folder / name}"
+    return f"sqlite:///{File(_escaped(folder)) / name}"
+
+
+def url_of(file: File) -> str:
+    """The URL of the store in a file."""
+    return f"sqlite:///{_escaped(file)}"
+
+
+def _escaped(file: File) -> str:
+    """A name without what would mean something else in a URL."""
+    return str(file).replace("%", "%25").replace("?", "%3F").replace("#", "%23")

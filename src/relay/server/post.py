@@ -17,6 +17,7 @@ from relay.errors import ConfigError
 from relay.net.listening import Listening
 from relay.net.steer import Share
 from relay.net.udp import Socket
+from relay.records.address import url_of
 
 DRAIN, HURRY = b"d\n", b"h\n"
 """What the crew says later: stop in good order | stop now. That it is gone means the latter."""
@@ -57,7 +58,7 @@ class Post:
 
 def common_store(folder: File) -> str:
     """The URL of the store that the workers share where none is named; it goes when they do."""
-    return f"sqlite:///{folder}/records.db"
+    return url_of(folder / "records.db")
 
 
 @dataclass(frozen=True, slots=True)
