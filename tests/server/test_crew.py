@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -89,3 +91,39 @@ def test_a_system_that_shares_no_port(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.delattr(socket, "AF_UNIX")
     with pytest.raises(ConfigError, match="cannot share a port"):
         settings(tmp_path)
+
+
+def test_why_a_worker_cannot_start_again_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when a file that it needs is broken meanwhile."""
+    program = tmp_path / "worker"
+    program.write_text(
+        f'#!/bin/sh\nmkdir {tmp_path}/begun-$$ && [ "$(ls -d {tmp_path}/begun-* | wc -l)" -le 2 ]'
+        " && { echo ready 00; exit 1; }\necho cert.pem holds no PEM certificate; exit 2\n"
+    )
+    program.chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(program))
+    said = asyncio.Queue[dict[str, Any]]()
+
+    class Log:
+        def info(self, event: str, **facts: Any) -> None:
+            pass
+
+        def error(self, event: str, **facts: Any) -> None:
+            if event == "worker cannot start":
+                said.put_nowait(facts)
+
+    async def main() -> dict[str, Any]:
+        crew, hurry = Crew(settings(tmp_path)), asyncio.Event()
+        crew.log = Log()
+        async with asyncio.timeout(20), asyncio.TaskGroup() as tasks:
+            tasks.create_task(crew.serve(hurry, lambda crew: None))
+            facts = await said.get()
+            crew.draining.set()
+            hurry.set()
+        return facts
+
+    facts = asyncio.run(main())
+    assert facts.pop("worker") in (0, 1)
+    assert facts == {"why": "cert.pem holds no PEM certificate"}

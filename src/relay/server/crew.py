@@ -201,6 +201,8 @@ class Crew:
             self._tell_of(orders.index, life)
         if said != READY and not started.is_set() and not self.draining.is_set():
             raise ConfigError(said or f"a worker ended with status {status} before it was ready")
+        if said not in (READY, ""):
+            self.log.error("worker cannot start", worker=orders.index, why=said)
         return status
 
     def _tell_of(self, index: int, life: str) -> None:
