@@ -145,12 +145,12 @@ def make_key(iterations: int = ITERATIONS) -> NewKey:
     return _made(_letters(_SECRET), _letters(22), iterations, 32, moose=False)
 
 
-def hash_key(text: str, iterations: int = ITERATIONS) -> KeyHash:
+def hash_key(text: str) -> KeyHash:
     """What is to be kept of an API key that somebody has. Raises `ValueError`, without the key."""
     secret, dot, salt = text.partition(".")
     if not (dot and len(secret) >= _LEAST and re.fullmatch(_SALT, salt)):
         raise ValueError("expected a key as relay hash-token prints it, secret.salt")
-    return _made(secret, salt, iterations, 32, moose=False).hash
+    return _made(secret, salt, ITERATIONS, 32, moose=False).hash
 
 
 def make_moose_key() -> NewKey:

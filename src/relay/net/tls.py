@@ -143,9 +143,9 @@ class Certificates:
         return cls(pair, (Path(cert_file), Path(key_file)), _digest(cert, key))
 
     @classmethod
-    def generated(cls, names: Sequence[str], days: int = 13) -> Certificates:
+    def generated(cls, names: Sequence[str]) -> Certificates:
         """A pair that lives in memory only."""
-        certificate, key = generate(names, days)
+        certificate, key = generate(names)
         return cls(Pair((certificate,), key))
 
     @property

@@ -11,7 +11,7 @@ GRAIN = 1e-9
 
 
 class Pace:
-    """At most ``rate`` cells a second, ``burst`` of them at once. ``now`` is monotonic seconds.
+    """At most ``rate`` cells a second, those of a second (or one) at once. ``now`` is monotonic.
 
     Whoever is within the burst may take any number of cells and is in debt afterwards, so that one
     large thing passes where the burst is smaller than it, and is waited for after.
@@ -19,10 +19,11 @@ class Pace:
 
     __slots__ = ("_clear_at", "burst", "rate")
 
-    def __init__(self, rate: float, burst: float | None = None) -> None:
-        """``rate`` is above zero; ``burst`` is one second's worth unless it is said."""
+    def __init__(self, rate: float) -> None:
+        """``rate`` is above zero."""
         self.rate = rate
-        self.burst = burst if burst is not None else max(1.0, rate)
+        self.burst = max(1.0, rate)
+        """Cells that may be taken at once."""
         self._clear_at = 0.0
         """When the debt is paid (the algorithm's theoretical arrival time)."""
 
@@ -50,11 +51,11 @@ class Pace:
             self.spend(now, cells)
         return wait
 
-    def change(self, rate: float, now: float, burst: float | None = None) -> None:
+    def change(self, rate: float, now: float) -> None:
         """Another rate from now on; the debt stays, as far as the new burst allows one."""
-        new = burst if burst is not None else max(1.0, rate)
-        debt = min(self.debt(now), new)
-        self.rate, self.burst = rate, new
+        burst = max(1.0, rate)
+        debt = min(self.debt(now), burst)
+        self.rate, self.burst = rate, burst
         self._clear_at = now + debt / rate
 
 

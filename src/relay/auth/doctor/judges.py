@@ -213,11 +213,10 @@ OURS = "relay"
 """The name of our own verdict."""
 
 
-def diagnose(case: Case, token: str, settings: AuthSettings | None = None) -> Diagnosis:
+def diagnose(case: Case, token: str) -> Diagnosis:
     """Every judge's opinion of ``token``, which is what ``case`` lays open. Never raises."""
-    settings = AuthSettings() if settings is None else settings
     opinions = tuple(_opinion(judge, case) for judge in JUDGES)
-    return Diagnosis((*opinions, _ours(case, token, settings)), case.signature())
+    return Diagnosis((*opinions, _ours(case, token)), case.signature())
 
 
 def _opinion(judge: Judge, case: Case) -> Opinion:
@@ -230,8 +229,8 @@ def _said(remarks: Iterable[Rule], case: Case) -> Iterable[str]:
     return (text for remark in remarks if (text := remark(case)))
 
 
-def _ours(case: Case, token: str, settings: AuthSettings) -> Opinion:
-    """Our decision; without a key that of the same payload with a good signature."""
+def _ours(case: Case, token: str) -> Opinion:
+    """Our decision by the default settings; without a key that of the same payload, well signed."""
     title = "this relay"
     if case.bench is not None and case.bench.keys is None:
         return Opinion(OURS, title, False, f"the key is not usable: {case.bench.trouble}")
@@ -244,7 +243,7 @@ def _ours(case: Case, token: str, settings: AuthSettings) -> Opinion:
             return Opinion(OURS, title, False, f"not a token: {why}")
         text, keys = genuine
     path = case.root if case.path is None else case.path
-    decision = decide(Request(target=path, bearer=text), keys, settings, case.now)
+    decision = decide(Request(target=path, bearer=text), keys, AuthSettings(), case.now)
     if decision:
         return Opinion(OURS, title, True, "", decision.warnings)
     return Opinion(OURS, title, False, f"{decision.reason.text}: {mending(decision.reason)}")
