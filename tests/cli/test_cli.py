@@ -203,6 +203,20 @@ def test_what_was_closed_before_the_start_is_nobody_elses(closed):
     assert done.returncode == 7
 
 
+def test_a_letter_that_the_locale_has_not_is_no_failure():
+    """As with LANG=de_DE.ISO-8859-1."""
+    done = subprocess.run(
+        [*RELAY, "explain", "/café"],
+        env=os.environ | {"PYTHONIOENCODING": "latin-1"},
+        capture_output=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.stderr == b""
+    assert b"/caf\xe9" in done.stdout
+    assert b"\\u2026" in done.stdout
+
+
 INNER = """
 import os, socket, sys, click, relay.cli
 @click.command()

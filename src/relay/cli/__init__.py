@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import importlib
+import io
 import logging
 import os
 import sys
@@ -137,10 +138,14 @@ def _enter(command: click.Command, program: str) -> None:
 
 
 def _fill_gaps() -> None:
-    """Open nothing in place of what was closed before the start: a socket would get its number."""
+    """Open nothing in place of what was closed before the start: a socket would get its number. And
+    have everything written, whatever the locale."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode))
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A letter that the locale has not is written as its number, as on standard error.
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _require_text(arguments: list[str]) -> None:
