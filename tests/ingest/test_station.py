@@ -160,6 +160,20 @@ def test_what_a_struck_grant_published_last_is_withdrawn():
     assert dict(bench.station.kept) == bench.counted()
 
 
+def test_each_broadcast_is_a_publisher_of_its_own():
+    """A relay that is started again under its number counts from the beginning, and what is
+    published anew as well: whoever watched goes on with neither as if it were the one before."""
+    lives = Bench(linger=1), Bench(linger=1)
+    found = []
+    for bench in (*lives, lives[0]):
+        bench.publish("a/x")
+        found.append(bench.origin.find(Path("a/x")).identity)
+        bench.now += 2
+        bench.station.tick(bench.now)
+    assert len(set(found)) == 3
+    assert 0 not in found
+
+
 def test_nobody_publishes_where_the_grant_does_not_reach():
     bench = Bench()
     with pytest.raises(Forbidden):

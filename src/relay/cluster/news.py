@@ -195,10 +195,7 @@ class News:
         self._learn = learn
         self._unlearn = unlearn
         self._broadcast = LocalBroadcast(clock)
-        # Whoever read a relay before it was started anew waits for later groups than it had.
-        self._track = self._broadcast.create_track(
-            REVOCATIONS, TrackInfo(priority=255), keep=1, first=round(wall() * 1000)
-        )
+        self._track = self._broadcast.create_track(REVOCATIONS, TrackInfo(priority=255), keep=1)
         self._lines = LINES
         self._readers: dict[Path, asyncio.Task[None]] = {}
         self._tasks: asyncio.TaskGroup | None = None
@@ -213,7 +210,7 @@ class News:
                 self.ledger.add(entry)
             self._tell_all()
             own = RELAYS.join(str(self._origin.id))
-            self._origin.announce(own, self._broadcast, (), self._clock())
+            self._origin.announce(own, self._broadcast, self._broadcast.hops, self._clock())
             self._origin.watch(RELAYS, self)
             await asyncio.Event().wait()
 

@@ -228,8 +228,8 @@ class Station:
         local = LocalBroadcast(self._clock)
         for name in names:
             self._create(local, name)
-        route = scope.announce(ROOT, local, (), now)
-        assert route is not None  # an empty chain is no loop
+        route = scope.announce(ROOT, local, local.hops, now)
+        assert route is not None  # nobody else is in its chain
         tab.add_broadcast()
         booth = self.booths[grant.root] = Booth(local, route, now, grant, grant.tenant, tab)
         return booth

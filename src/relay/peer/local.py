@@ -8,6 +8,7 @@ module must not know why somebody publishes or reads.
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import NamedTuple
@@ -154,6 +155,10 @@ class LocalBroadcast:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self.clock = clock
+        self.hops = (secrets.randbelow(2**53 - 1) + 1,)
+        """The chain to announce it with: a publisher of its own, as each session is one. Under the
+        number of the relay alone its groups would be taken for those of the broadcast before it,
+        in a relay that was started again and counts from the beginning."""
         self.tracks: dict[str, LocalTrack] = {}
 
     def create_track(

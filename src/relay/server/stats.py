@@ -130,7 +130,7 @@ class Stats:
             board = Board(clock)
             path = self._prefix.join(group).join(Path("node")).join(Path(self._name))
             try:
-                board.route = origin.announce(path, board.broadcast, (), clock())
+                board.route = origin.announce(path, board.broadcast, board.broadcast.hops, clock())
             except LimitExceeded:
                 return  # the relay is full: perhaps next time
             self._boards[group] = board
