@@ -6,6 +6,7 @@ import socket
 import pytest
 
 from relay.errors import ConfigError, SessionLost
+from relay.net import dial as dial_module
 from relay.net import tls, udp
 from relay.net.dial import DialTls, dial
 from relay.net.settings import QuicLimits
@@ -112,16 +113,15 @@ async def test_a_host_that_does_not_resolve(host: str) -> None:
 
 async def test_every_address_is_tried(house, scheme, monkeypatch) -> None:
     async with house() as home:
-        loop = asyncio.get_running_loop()
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
             silent.bind(("127.0.0.1", 0))
 
-            async def resolve(*_: object, **__: object) -> list[tuple]:
+            async def look_up(*_: object, **__: object) -> list[tuple]:
                 ports = (silent.getsockname()[1], home.port)
                 kind = (socket.AF_INET, socket.SOCK_DGRAM, 17, "")
                 return [(*kind, ("127.0.0.1", port)) for port in ports]
 
-            monkeypatch.setattr(loop, "getaddrinfo", resolve)
+            monkeypatch.setattr(dial_module, "look_up", look_up)
             pair = await home.pair(scheme, timeout=1.0)
         assert pair.dialled.remote == ("127.0.0.1", home.port)
 

@@ -19,6 +19,7 @@ import httpx
 
 from relay.auth.trust import FetchSettings, split_url
 from relay.errors import RelayError
+from relay.hosts import look_up
 from relay.keyring.address import is_public
 from relay.keyring.caching import lifetime
 
@@ -68,8 +69,7 @@ Fetch = Callable[[str, str | None], Awaitable[Fetched]]
 
 async def resolve(host: str, port: int) -> list[str]:
     """Ask the system for the addresses of a name."""
-    loop = asyncio.get_running_loop()
-    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    found = await look_up(host, port, socket.SOCK_STREAM)
     return [str(entry[4][0]) for entry in found]
 
 

@@ -19,6 +19,7 @@ from aioquic.quic.configuration import QuicConfiguration
 from cryptography import x509
 
 from relay.errors import ConfigError, SessionLost
+from relay.hosts import look_up
 from relay.net import udp
 from relay.net.asking import DialledQuic, DialledWeb, Outcome, Terms, Waiting
 from relay.net.connection import Application, Connection
@@ -135,10 +136,9 @@ async def _try_all(attempt: _Attempt, target: SplitResult, overall: asyncio.Time
 
 
 async def _resolve(target: SplitResult) -> list[tuple[int, udp.Address]]:
-    loop = asyncio.get_running_loop()
     port = target.port or DEFAULT_PORT
     try:
-        found = await loop.getaddrinfo(target.hostname, port, type=SOCK_DGRAM)
+        found = await look_up(target.hostname, port, SOCK_DGRAM)
     except (gaierror, UnicodeError):  # the latter for labels that no name has
         raise SessionLost(f"{target.hostname} does not resolve") from None
     return list(dict.fromkeys((int(family), address) for family, _, _, _, address in found))

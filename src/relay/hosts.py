@@ -1,0 +1,64 @@
+"""Where hosts are: the system is asked for each name in a thread of its own.
+
+The law: a name whose server is silent holds up no other name, nothing else that threads do, and not
+the end of the program. This module must not know who asks, or what for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from concurrent.futures import Future
+from threading import Thread
+from typing import Any
+
+MAX_LOOKUPS = 2048
+"""Names that are being asked for at a time. One more cannot be found now."""
+
+Found = list[tuple[Any, ...]]
+"""As `socket.getaddrinfo` answers."""
+
+_Key = tuple[str | None, int, int]
+
+_flights: dict[_Key, Future[Found]] = {}
+
+
+async def look_up(host: str | None, port: int, kind: int) -> Found:
+    """The addresses of a host for sockets of a kind; a name is asked for once, however many wait.
+
+    It takes as long as the system does: whoever asks gives it a time. Raises `OSError`, and
+    `UnicodeError` for labels that no name has.
+    """
+    key = host, port, kind
+    flight = _flights.get(key)
+    if flight is None:
+        flight = _depart(key)
+    return await asyncio.wrap_future(flight)
+
+
+def _depart(key: _Key) -> Future[Found]:
+    if len(_flights) >= MAX_LOOKUPS:
+        raise socket.gaierror(socket.EAI_AGAIN, "too many names are being looked up")
+    flight: Future[Found] = Future()
+    flight.set_running_or_notify_cancel()  # who waits no longer takes it from nobody else
+    # A pool would have the next name wait, and be waited for at the end.
+    thread = Thread(target=_fly, args=(key, flight), name="lookup", daemon=True)
+    _flights[key] = flight
+    try:
+        thread.start()
+    except RuntimeError as error:
+        del _flights[key]
+        raise socket.gaierror(socket.EAI_AGAIN, str(error)) from None
+    return flight
+
+
+def _fly(key: _Key, flight: Future[Found]) -> None:
+    host, port, kind = key
+    try:
+        found = socket.getaddrinfo(host, port, type=kind)
+    except Exception as error:
+        del _flights[key]
+        flight.set_exception(error)
+    else:
+        del _flights[key]
+        flight.set_result(found)

@@ -1,0 +1,117 @@
+"""Names are looked up one by one, and a silent one holds up nobody."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from collections.abc import Iterator
+from socket import SOCK_DGRAM, SOCK_STREAM, gaierror
+from typing import Any
+
+import pytest
+
+from relay import hosts
+from relay.hosts import look_up
+
+SILENT = 60
+"""Names that hang, more than any pool of threads has."""
+
+
+class System:
+    """What is asked; names that begin with ``silent`` are answered when told to."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.answer = threading.Event()
+
+    def getaddrinfo(self, host: str, port: int, *, type: int) -> Any:
+        self.asked.append(host)
+        if host.startswith("silent"):
+            self.answer.wait(10)
+        if host == "silent-wrong":
+            raise gaierror(socket.EAI_NONAME, "no such name")
+        return [(socket.AF_INET, type, 0, "", ("127.0.0.1", port))]
+
+
+@pytest.fixture
+def system(monkeypatch: pytest.MonkeyPatch) -> Iterator[System]:
+    system = System()
+    monkeypatch.setattr(hosts.socket, "getaddrinfo", system.getaddrinfo)
+    yield system
+    system.answer.set()
+
+
+def test_names_that_hang_hold_up_neither_others_nor_other_threads(system: System) -> None:
+    async def main() -> None:
+        hanging = [
+            asyncio.ensure_future(look_up(f"silent{number}", 443, SOCK_DGRAM))
+            for number in range(SILENT)
+        ]
+        async with asyncio.timeout(5):
+            while len(system.asked) < SILENT:
+                await asyncio.sleep(0.001)
+            assert await look_up("here", 443, SOCK_DGRAM)
+            assert await asyncio.to_thread(lambda: "done") == "done"
+        assert not any(task.done() for task in hanging)
+        for task in hanging:
+            task.cancel()
+        await asyncio.gather(*hanging, return_exceptions=True)
+
+    asyncio.run(main())  # and the end waits for none of them
+
+
+def test_a_name_is_asked_for_once_however_many_wait_and_one_gives_up(system: System) -> None:
+    async def main() -> None:
+        waiting = [asyncio.ensure_future(look_up("silent", 443, SOCK_DGRAM)) for _ in range(5)]
+        await asyncio.sleep(0)
+        waiting.pop().cancel()
+        system.answer.set()
+        assert all([await each == await waiting[0] for each in waiting])
+        assert await look_up("silent", 443, SOCK_STREAM)
+        assert await look_up("silent", 443, SOCK_DGRAM)
+        assert system.asked == ["silent"] * 3, "nothing is kept"
+
+    asyncio.run(main())
+
+
+def test_everybody_hears_that_there_is_none(system: System) -> None:
+    async def main() -> None:
+        waiting = [asyncio.ensure_future(look_up("silent-wrong", 1, SOCK_DGRAM)) for _ in range(2)]
+        await asyncio.sleep(0)
+        system.answer.set()
+        for each in waiting:
+            with pytest.raises(gaierror, match="no such name"):
+                await each
+
+    asyncio.run(main())
+
+
+def test_there_is_an_end_to_names_and_to_threads(
+    system: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hosts, "MAX_LOOKUPS", len(hosts._flights) + 1)
+
+    async def main() -> None:
+        first = asyncio.ensure_future(look_up("silent", 443, SOCK_DGRAM))
+        await asyncio.sleep(0)
+        with pytest.raises(gaierror, match="too many names"):
+            await look_up("here", 443, SOCK_DGRAM)
+        system.answer.set()
+        await first
+
+        def refuse(thread: threading.Thread) -> None:
+            raise RuntimeError("can't start new thread")
+
+        monkeypatch.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(gaierror, match="can't start"):
+            await look_up("here", 443, SOCK_DGRAM)
+        monkeypatch.undo()
+        assert await look_up("localhost", 443, SOCK_DGRAM)
+
+    asyncio.run(main())
+
+
+def test_a_label_that_no_name_has() -> None:
+    with pytest.raises(UnicodeError):
+        asyncio.run(look_up("x" * 300, 443, SOCK_DGRAM))
