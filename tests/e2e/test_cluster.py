@@ -18,6 +18,7 @@ from relay.auth.revocation import Revocation
 from relay.client import connect
 from relay.errors import SessionLost
 from relay.path import Path
+from relay.peer.settings import NEAR
 
 pytestmark = pytest.mark.usefixtures("quick")
 
@@ -346,6 +347,22 @@ def test_a_relay_that_dials_itself_says_so_and_goes_on(node: Any) -> None:
             async with scene(a, a) as watched:
                 await more(watched)
                 watched.check()
+
+    asyncio.run(main())
+
+
+def test_another_process_of_this_relay_is_this_relay(node: Any) -> None:
+    async def main() -> None:
+        async with node() as b, node(connect=[b.url(), b.url(host="localhost")]) as a:
+            await until(lambda: a.up() == 2 and b.relays() == 2)
+            first, second = a.relay.cluster.links.values()
+            assert first.state.session
+            assert second.state.session
+            first.state.session.guest.via = NEAR
+            second.state.session.guest.close(SessionLost("cut"))
+            await until(lambda: len(a.events("link refused")) >= 2)
+            assert "it is this relay" in a.events("link refused")[0]["why"]
+            await until(lambda: b.relays() == 1)
 
     asyncio.run(main())
 

@@ -283,7 +283,7 @@ class Cluster:
                 why = lost.result()
             elif not begun.done():
                 why = "it did not introduce itself"
-            elif session.guest.session.peer_origin == self.door.house.origin.id:
+            elif self._is_us(session.guest):
                 why = "it has our own number: it is this relay, or cluster.id is given twice"
             else:
                 return
@@ -292,6 +292,14 @@ class Cluster:
             raise
         await self._give_up(session, why)
         raise SessionLost(why)
+
+    def _is_us(self, dialled: Guest) -> bool:
+        """Whether it is this process that was dialled, or another one of this relay's."""
+        ours = {self.door.house.origin.id}
+        if not dialled.is_near:
+            links = self.door.links.values()
+            ours |= {guest.session.peer_origin for guest in links if guest.is_near and guest.opened}
+        return dialled.session.peer_origin in ours
 
     async def _give_up(self, session: OpenSession, why: str) -> None:
         """Let go of a session that never became a link."""
