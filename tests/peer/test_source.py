@@ -26,12 +26,12 @@ INFO = TrackInfo(max_latency=60_000)
 class Fetcher:
     """Wants one group of a client's own model."""
 
-    def __init__(self, client: Any, sequence: int, name: str = "t") -> None:
+    def __init__(self, client: Any, sequence: int, name: str = "t", path: str = "a") -> None:
         self.client = client
         self.sequence = sequence
         self.group: Any = None
         self.error: Any = None
-        broadcast = client.origin.find(Path("a"))
+        broadcast = client.origin.find(Path(path))
         self.track = broadcast.track(name)
         self.track.fetch(sequence, self, client.world.now)
         client.world.run()
@@ -55,9 +55,11 @@ class Fetcher:
 class Stage:
     """A publisher that keeps groups and one that answers by hand, and who fetches from it."""
 
-    def __init__(self, world: Any, groups: int = 4, version: str = "") -> None:
+    def __init__(
+        self, world: Any, groups: int = 4, version: str = "", cluster: bool = False
+    ) -> None:
         self.world = world
-        self.publisher = world.connect(version)
+        self.publisher = world.connect(version, cluster=cluster)
         self.track = self.publisher.publish("a", t=INFO).tracks["t"]
         for number in range(groups):
             self.track.append_group()
@@ -247,6 +249,21 @@ def test_one_publisher_is_asked_for_so_many_at_a_time(make_world: Any) -> None:
     fetchers = [Fetcher(stage.viewer, number) for number in range(3)]
     assert [fetcher.error and fetcher.error.code for fetcher in fetchers] == [None, None, 4]
     fetchers[0].leave()
+    assert Fetcher(stage.viewer, 3).error is None
+
+
+def test_of_another_relay_each_broadcast_has_so_many(make_world: Any) -> None:
+    """Who never answers behind it takes nothing from the others."""
+    world = make_world(PeerSettings(max_fetches=2))
+    stage = Stage(world, cluster=True)
+    stage.publisher.publish("b", t=INFO)
+    stage.answer_by_hand()
+    fetchers = [Fetcher(stage.viewer, number) for number in range(3)]
+    assert [fetcher.error and fetcher.error.code for fetcher in fetchers] == [None, None, 4]
+    others = [Fetcher(stage.viewer, number, path="b") for number in range(3)]
+    assert [fetcher.error and fetcher.error.code for fetcher in others] == [None, None, 4]
+    for fetcher in (*fetchers, *others):
+        fetcher.leave()
     assert Fetcher(stage.viewer, 3).error is None
 
 

@@ -133,6 +133,11 @@ class Guest:
         }
 
     @property
+    def is_relay(self) -> bool:
+        """Whether the session is one with a relay, which speaks for everybody behind it."""
+        return self.scope is not None and self.scope.is_relay
+
+    @property
     def is_near(self) -> bool:
         """Whether it is another process of this relay: what it watches is counted there."""
         return self.via == NEAR
@@ -269,7 +274,7 @@ class Guest:
         """Let go of everything shared, exactly once."""
         if not self.gone:
             self.gone = True
-            if self.scope is not None and self.scope.is_relay:
+            if self.is_relay:
                 self.house.origin.relays -= 1
             self.publishing.leave(error)
             self.watching.leave(error)

@@ -28,7 +28,8 @@ class PeerSettings:
     """Things a peer may say while it is being decided on. More: the session is closed."""
 
     max_fetches: int = 1_024
-    """Groups that one publisher is asked for by number at a time. More: the fetch is refused."""
+    """Groups that one publisher is asked for by number at a time, and another relay for each
+    broadcast. More: the fetch is refused."""
 
     fetch_timeout: float = 10.0
     """Seconds that a publisher may be silent about such a group. Longer: it is given up."""

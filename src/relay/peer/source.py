@@ -218,7 +218,9 @@ class Fetch:
     def ask(self, priority: int) -> None:
         """Put the question."""
         host = self.host
-        if len(host.fetches) >= host.settings.max_fetches:
+        # A relay speaks for many publishers, none of whom may take the others' share.
+        others = len(self.source.fetches) - 1 if host.guest.is_relay else len(host.fetches)
+        if others >= host.settings.max_fetches:
             self.fail(LimitExceeded("too many groups asked for: peer.max_fetches"))
             return
         path, name = self.source.path, self.track.name

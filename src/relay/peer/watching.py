@@ -252,10 +252,7 @@ class Watching:
     def require_fetch(self, track: Track, sequence: int) -> None:
         """Raises `LimitExceeded` when the peer waits for too many groups of a track already; one
         that is at hand may always be had. A relay asks for all who watch there, and bounds them."""
-        scope = self.guest.scope
-        if len(self.fetchings) < MAX_FETCHES or sequence in track.groups:
-            return
-        if self.guest.is_near or (scope is not None and scope.is_relay):
+        if len(self.fetchings) < MAX_FETCHES or sequence in track.groups or self.guest.is_relay:
             return
         asked = {each.sequence for each in self.fetchings.values() if each.track is track}
         if sequence not in asked and sum(map(track.is_fetching, asked)) >= MAX_FETCHES:
