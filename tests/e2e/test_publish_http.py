@@ -48,7 +48,7 @@ def schema(folder: Any) -> None:
 
 
 async def events(stream: Any, count: int) -> list[tuple[str, str, str]]:
-    """That many events: (event, id, data)."""
+    """That many events: (event, group:frame, data)."""
     found: list[tuple[str, str, str]] = []
     event, id, data = "", "", []
     async for line in stream.aiter_lines():
@@ -56,7 +56,7 @@ async def events(stream: Any, count: int) -> list[tuple[str, str, str]]:
         if name == "event":
             event = value
         elif name == "id":
-            id = value
+            id = value.rpartition(":")[0]  # without whose it is
         elif name == "data":
             data.append(value)
         elif not line and event:

@@ -244,7 +244,7 @@ async def numbers(stream: httpx.Response, count: int) -> list[str]:
     found = []
     async for line in stream.aiter_lines():
         if line.startswith("id: "):
-            found.append(line[len("id: ") :])
+            found.append(line[len("id: ") :].rpartition(":")[0])
         if len(found) == count:
             break
     return found
@@ -265,6 +265,33 @@ def test_who_comes_back_gets_what_was_missed_in_order(running: Any) -> None:
             await until(lambda: not relay.press.readers)
             async with web.stream("GET", address, headers=back) as stream:
                 assert await numbers(stream, 3) == ["1:0", "2:0", "3:0"]
+
+    asyncio.run(main())
+
+
+def test_who_comes_back_to_another_publisher_gets_what_that_one_has(running: Any) -> None:
+    """Whose groups need not have reached the number that was seen last."""
+
+    async def main() -> None:
+        async with (
+            running("[ingest]\nlinger = 0.3\n") as relay,
+            httpx.AsyncClient(base_url=base(relay)) as web,
+            asyncio.timeout(20),
+        ):
+            address = "/watch/anon/a/x"
+            for number in range(9):
+                await web.post("/publish/anon/a/x", json={"n": number})
+            async with web.stream("GET", address) as stream:  # to its end
+                lines = [line async for line in stream.aiter_lines()]
+                last = next(line[len("id: ") :] for line in lines if line.startswith("id: "))
+                assert last.startswith("8:0:")
+            await until(lambda: not relay.press.station.booths)
+            for number in range(2):
+                await web.post("/publish/anon/a/x", json={"n": number})
+            async with web.stream("GET", address, headers={"last-event-id": last}) as stream:
+                assert await numbers(stream, 2) == ["0:0", "1:0"]
+            wrong = {"last-event-id": f"{last}:0"}
+            assert (await web.get(address, headers=wrong)).status_code == 400
 
     asyncio.run(main())
 

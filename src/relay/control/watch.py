@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import AsyncIterator
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
@@ -24,8 +24,19 @@ from relay.errors import RelayError, Unroutable
 EVENTS = "text/event-stream"
 
 
+class Seen(NamedTuple):
+    """What somebody saw last who comes back."""
+
+    group: int
+    publisher: int
+    """0 = not said: then it is believed to be the same still."""
+
+
 class Reading(Protocol):
     """One track being read."""
+
+    publisher: int
+    """Who numbers its groups; 0 = unknown."""
 
     def frames(self) -> AsyncIterator[Any]:
         """(group, number, payload) of frames; (group, ``None``, b"") for a group that was dropped;
@@ -44,8 +55,9 @@ class Lookout(Protocol):
     async def admit(self, asked: Asked, publishes: bool) -> tuple[int, str, Any]:
         """The decision for that broadcast: status (200 = yes), id of a refusal, grant."""
 
-    async def watch(self, grant: Any, address: Any, start: int | None) -> Reading:
-        """Begin to read. Raises `Gone` when there is no such broadcast or track."""
+    async def watch(self, grant: Any, address: Any, seen: Seen | None) -> Reading:
+        """Begin to read, where the reader left off. Raises `Gone` when there is no such broadcast
+        or track."""
 
 
 def watch_routes(lookout: Lookout, face: Face) -> list[Route]:
@@ -54,8 +66,8 @@ def watch_routes(lookout: Lookout, face: Face) -> list[Route]:
     async def watched(request: Request) -> Response:
         path = below(request, "watch")
         broadcast, address = lookout.place(path, parameter(request, "track"))
-        start = _resumed(request.headers.get("last-event-id"))
-        reading = await _begun(lookout, request, broadcast, address, start)
+        seen = _seen(request.headers.get("last-event-id"))
+        reading = await _begun(lookout, request, broadcast, address, seen)
         headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
         if request.method == "HEAD":  # the answer has no body that could be waited for
             reading.leave()
@@ -74,7 +86,7 @@ def watch_routes(lookout: Lookout, face: Face) -> list[Route]:
 
 
 async def _begun(
-    lookout: Lookout, request: Request, broadcast: str, address: Any, start: int | None
+    lookout: Lookout, request: Request, broadcast: str, address: Any, seen: Seen | None
 ) -> Reading:
     """The first of the broadcasts that the address may mean and that is there."""
     nowhere: Unroutable | None = None
@@ -83,7 +95,7 @@ async def _begun(
         if status != 200:
             raise nowhere or Denied(status, id)
         try:
-            return await lookout.watch(grant, address, start)
+            return await lookout.watch(grant, address, seen)
         except Unroutable as error:
             nowhere = nowhere or error
     assert nowhere is not None
@@ -94,7 +106,7 @@ class _Stream(StreamingResponse):
     """The answer; however it ends, the reading ends with it."""
 
     def __init__(self, reading: Reading, headers: dict[str, str]) -> None:
-        super().__init__(_events(reading.frames()), 200, headers, EVENTS)
+        super().__init__(_events(reading), 200, headers, EVENTS)
         self._reading = reading
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -105,21 +117,23 @@ class _Stream(StreamingResponse):
             self._reading.leave()
 
 
-def _resumed(last: str | None) -> int | None:
-    """The group after the one that was seen last. Raises `Problem`."""
+def _seen(last: str | None) -> Seen | None:
+    """What a reader saw last. Raises `Problem`."""
     if not last:
         return None
-    found = re.fullmatch(r"([0-9]{1,18}):[0-9]{1,18}", last)
+    found = re.fullmatch(r"([0-9]{1,18}):[0-9]{1,18}(?::([0-9a-f]{1,16}))?", last)
     if not found:
-        raise Problem(400, "Last-Event-ID is group:frame")
-    return int(found[1]) + 1
+        raise Problem(400, "Last-Event-ID is group:frame:publisher")
+    return Seen(int(found[1]), int(found[2] or "0", 16))
 
 
-async def _events(frames: AsyncIterator[Any]) -> AsyncIterator[bytes]:
+async def _events(reading: Reading) -> AsyncIterator[bytes]:
     """The stream; how it ended is its last event."""
+    # Groups of the next publisher may have lower numbers than those that were seen of this one.
+    whose = f":{reading.publisher:x}" if reading.publisher else ""
     yield b": welcome\n\n"
     try:
-        async for item in frames:
+        async for item in reading.frames():
             if item is None:
                 yield b": still here\n\n"
                 continue
@@ -127,7 +141,7 @@ async def _events(frames: AsyncIterator[Any]) -> AsyncIterator[bytes]:
             if number is None:
                 yield f"event: dropped\ndata: {group}\n\n".encode()
             else:
-                yield f"event: frame\nid: {group}:{number}\n".encode() + data_lines(payload)
+                yield f"event: frame\nid: {group}:{number}{whose}\n".encode() + data_lines(payload)
     except RelayError:
         yield b"event: end\ndata: broken off\n\n"
         return

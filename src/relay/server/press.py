@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from relay.auth.grant import Grant
 from relay.control.asking import Asked
+from relay.control.watch import Seen
 from relay.errors import Forbidden, LimitExceeded, Unroutable
 from relay.ingest.cipher import decrypt_frame, owner_of
 from relay.ingest.route import Address
@@ -52,6 +53,7 @@ class Reader:
         self.id = held.id
         self.remote = held.remote
         self.follower = follower
+        self.publisher = follower.track.broadcast.identity
         self.loan = loan
         self.tab = tab
         self._ended: Ended | None = None
@@ -182,8 +184,9 @@ class Press:
             return self.station.publish_json(grant, address, body, one_group)
         return self.station.publish_bytes(grant, address, body), False
 
-    async def watch(self, admitted: Any, address: Address, start: int | None) -> Reader:
-        """Frames of the broadcast at the grant's root."""
+    async def watch(self, admitted: Any, address: Address, seen: Seen | None) -> Reader:
+        """Frames of the broadcast at the grant's root, from the group behind the last one that was
+        seen, or of another publisher from its first one."""
         held: Held = admitted[0]
         loan: Loan | None = admitted[1]
         rights = held.grant
@@ -197,6 +200,9 @@ class Press:
         if broadcast is None:
             raise Unroutable(f"no broadcast at {rights.root!r}")
         name, _ = self.station.resolved(address, rights.root)
+        start = None
+        if seen is not None:
+            start = seen.group + 1 if seen.publisher in (0, broadcast.identity) else 0
         follower = Follower(
             broadcast.track(name),
             Demand(start=start, max_latency=60_000),
