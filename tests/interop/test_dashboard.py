@@ -268,6 +268,19 @@ def test_it_publishes_a_moving_picture_and_watches_it(stage: Callable[[], Any]) 
     asyncio.run(main())
 
 
+def test_slashes_too_many_in_a_name_do_not_matter(stage: Callable[[], Any]) -> None:
+    async def main() -> None:
+        async with stage() as here, here.operating() as page:
+            await page.click('nav a[href="#try"]')
+            await page.fill("#try-root", "/anon/")
+            await page.fill("#try-name", "/room//picture/")
+            await page.click("#try-start")
+            await page.see("#try-state", "On air")
+            assert "anon/room/picture" in {each.path for each in here.relay.house.origin.on_air()}
+
+    asyncio.run(main())
+
+
 BRIGHT = """(() => {
   const seen = document.querySelector("#try-seen");
   const { data } = seen.getContext("2d").getImageData(0, 0, seen.width, seen.height);

@@ -54,8 +54,13 @@ function address() {
 	return url.href;
 }
 
+// As the relay will call it: slashes join segments, and say nothing more.
+function broadcast() {
+	return byId("try-name").value.trim().split("/").filter(Boolean).join("/") || "picture";
+}
+
 async function start() {
-	const run = new Run(byId("try-name").value.trim() || "picture", byId("try-kind").value === "video");
+	const run = new Run(broadcast(), byId("try-kind").value === "video");
 	running = run;
 	setText(byId("try-start"), "Stop");
 	say("Connecting…");
