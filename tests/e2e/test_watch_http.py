@@ -296,6 +296,26 @@ def test_who_comes_back_to_another_publisher_gets_what_that_one_has(running: Any
     asyncio.run(main())
 
 
+def test_who_comes_back_gets_as_much_when_others_have_stayed(running: Any) -> None:
+    async def main() -> None:
+        async with (
+            running() as relay,
+            httpx.AsyncClient(base_url=base(relay)) as web,
+            asyncio.timeout(20),
+        ):
+            for number in range(4):
+                await web.post("/publish/anon/a/x", json={"n": number})
+            async with web.stream("GET", "/watch/anon/a/x") as staying:
+                stays = asyncio.ensure_future(numbers(staying, 2))
+                back = {"last-event-id": "0:0"}
+                async with web.stream("GET", "/watch/anon/a/x", headers=back) as stream:
+                    assert await numbers(stream, 3) == ["1:0", "2:0", "3:0"]
+                await web.post("/publish/anon/a/x", json={"n": 4})
+                assert await stays == ["3:0", "4:0"]
+
+    asyncio.run(main())
+
+
 def test_head_is_answered_at_once_and_leaves_no_reader(running: Any) -> None:
     async def main() -> None:
         async with (

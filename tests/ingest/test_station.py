@@ -13,7 +13,9 @@ from relay.ingest.records import TooLarge
 from relay.ingest.settings import IngestSettings
 from relay.ingest.station import OVERHEAD, Station, Unfit, WrongType
 from relay.model.origin import Origin
+from relay.model.track import Demand, TrackInfo
 from relay.path import ROOT, Path
+from relay.peer.local import LocalBroadcast
 from relay.quota import Account, Quota, Tab
 
 
@@ -223,3 +225,48 @@ def test_rules_hold_however_the_track_is_named():
     chunks = [b"".join(map(bytes, group.chunks)) for group in booth.local.tracks["mail/v1"].groups]
     assert len(chunks) == 3
     assert all(b"kid:pii:v1:" in each for each in chunks)
+
+
+class Seen:
+    """A viewer that notes what it is handed."""
+
+    def __init__(self, start=None):
+        self.demand = Demand(start=start)
+        self.groups = []
+
+    def track_accepted(self, info):
+        pass
+
+    def group_opened(self, group):
+        self.groups.append(group.sequence)
+
+    def track_ended(self, error):
+        pass
+
+
+def test_who_begins_earlier_than_others_gets_what_is_kept_and_they_do_not():
+    bench = Bench(keep_groups=3)
+    for _ in range(5):
+        bench.publish("a/x")
+    track = bench.origin.find(Path("a/x")).track("t")
+    bench.station.recall(Path("a/x"), track, 0)  # a feed that does not run yet brings it anyway
+    assert not track.groups
+    track.watch(first := Seen(), 0.0)
+    bench.station.recall(Path("a/x"), track, 1)
+    track.watch(late := Seen(start=1), 0.0)
+    bench.publish("a/x")
+    assert (first.groups, late.groups) == ([4, 5], [2, 3, 4, 5])
+
+
+def test_nothing_is_recalled_for_who_watches_somebody_else():
+    bench = Bench()
+    bench.publish("a/x")
+    bench.publish("a/x")
+    other = LocalBroadcast(lambda: 0.0)
+    other.create_track("t", TrackInfo()).append_group()
+    bench.origin.scope(Path("a/x"), (ROOT,), ()).announce(ROOT, other, (), 0.0)
+    track = bench.origin.find(Path("a/x")).track("t")
+    track.watch(Seen(), 0.0)
+    bench.station.recall(Path("a/x"), track, 0)
+    bench.station.recall(Path("a/y"), track, 0)
+    assert list(track.groups) == [0]

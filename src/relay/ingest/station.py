@@ -15,14 +15,15 @@ from typing import Any, NamedTuple
 from jsonschema.protocols import Validator
 
 from relay.auth.grant import Grant
-from relay.errors import BadRequest, ConfigError, LimitExceeded
+from relay.errors import BadRequest, ConfigError, LimitExceeded, RelayError
 from relay.ingest.cipher import CipherKeys, KeptKeys, owner_of
 from relay.ingest.records import Ready, dead_letter, load_schema, prepare, split
 from relay.ingest.route import Address, Declared, read
 from relay.ingest.settings import IngestSettings, TrackRules
 from relay.model.broadcast import Route
+from relay.model.group import Group
 from relay.model.origin import Origin
-from relay.model.track import TrackInfo
+from relay.model.track import Track, TrackInfo
 from relay.path import ROOT, Path
 from relay.peer.local import LocalBroadcast, LocalTrack
 from relay.quota import Tab
@@ -157,6 +158,18 @@ class Station:
             raise WrongType("this track takes application/json")
         return self._publish(grant, name, [Ready(body, None)], False)
 
+    def recall(self, path: Path, track: Track, start: int) -> None:
+        """Somebody is about to watch from ``start`` on: what is kept from there is cached again,
+        since a feed that runs for others already does not bring it a second time."""
+        booth = self.booths.get(path)
+        source = track.broadcast.fetch_source(None)
+        if booth is None or source is not booth.local or track.is_elsewhere or not track.viewers:
+            return
+        local = booth.local.tracks.get(track.name)
+        for group in tuple(local.groups) if local else ():
+            if group.sequence >= start and group.sequence not in track.groups:
+                track.fetch(group.sequence, _RECALLED, self._clock())
+
     def tick(self, now: float) -> None:
         """Withdraw what nobody published to for long."""
         for path, booth in tuple(self.booths.items()):
@@ -273,6 +286,19 @@ class Station:
             and any(path.is_under(grant.root.join(p)) for p in grant.publish + grant.subscribe)
         ]
         return {"declared": declared, "published": published}
+
+
+class _Recalled:
+    """Nobody in particular wants the group: it is for those who find it cached."""
+
+    def group_opened(self, group: Group) -> None:
+        """It is."""
+
+    def fetch_failed(self, error: RelayError) -> None:
+        """There was no room for it."""
+
+
+_RECALLED = _Recalled()
 
 
 class WrongType(BadRequest):

@@ -203,8 +203,9 @@ class Press:
         start = None
         if seen is not None:
             start = seen.group + 1 if seen.publisher in (0, broadcast.identity) else 0
+        track = broadcast.track(name)
         follower = Follower(
-            broadcast.track(name),
+            track,
             Demand(start=start, max_latency=60_000),
             house.transcode,
             house.clock,
@@ -216,6 +217,8 @@ class Press:
         self.readers.add(reader)
         if loan is not None:
             loan.begin(reader.change, reader.over)
+        if start is not None:
+            self.station.recall(rights.root, track, start)
         follower.open()
         try:
             async with asyncio.timeout(self.relay.settings.web.limits.fetch_timeout):
