@@ -39,6 +39,16 @@ def test_a_worker_that_cannot_start_stops_the_crew_with_its_words(tmp_path: Path
         run(broken)
 
 
+def test_what_lies_in_the_working_directory_is_no_module_of_a_worker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = settings(tmp_path, f'[records]\nurl = "sqlite:///{tmp_path}/no/such/folder.db"\n')
+    (tmp_path / "jwt.py").write_text("raise SystemExit(3)")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=r"^records\.url: .*folder\.db"):
+        run(broken)
+
+
 def test_a_port_that_is_taken(tmp_path: Path) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
         taken.bind(("127.0.0.1", 0))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import random
 import sys
 import time
@@ -172,7 +173,7 @@ class Crew:
         Raises `ConfigError` when it says why it cannot start and never has.
         """
         program = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "relay", "worker"),
+            *(*_python(), "-m", "relay", "worker"),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             pass_fds=(*orders.quic, *orders.faces.values()),
@@ -229,3 +230,12 @@ class Crew:
             await worker.drain()
             await asyncio.sleep(PATIENCE)
             program.kill()
+
+
+def _python() -> tuple[str, ...]:
+    """The interpreter for a worker. With ``-m`` it looks for modules in the working directory
+    first, where some ``jwt.py`` may lie that is none of ours; it does so only if this one does."""
+    here = {""}
+    with contextlib.suppress(OSError):  # it was removed
+        here.add(os.getcwd())
+    return (sys.executable,) if here & {*sys.path} else (sys.executable, "-P")
