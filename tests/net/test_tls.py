@@ -4,6 +4,7 @@ import datetime
 import hashlib
 import ipaddress
 import os
+import shutil
 import stat
 
 import pytest
@@ -130,6 +131,40 @@ def test_a_broken_change_is_reported_once_and_the_old_pair_stays(files) -> None:
 
 def test_a_pair_in_memory_has_nothing_to_reload() -> None:
     assert not tls.Certificates.generated(["localhost"]).reload_if_changed()
+
+
+@pytest.mark.parametrize("days", [-1, 12, 400])
+def test_a_generated_certificate_is_replaced_before_it_ends(tmp_path, monkeypatch, days) -> None:
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    kept = tls.Certificates.generated(["localhost"])
+    written = tls.Certificates.generated(["localhost"], (cert, key))
+    following = tls.Certificates.from_files(cert, key)
+    pairs = kept.current, written.current
+    later = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=days)
+    monkeypatch.setattr(tls, "_now", lambda: later)
+    for each, before in zip((kept, written), pairs, strict=True):
+        assert each.reload_if_changed()
+        assert not each.reload_if_changed()
+        leaf = each.current.chain[0]
+        assert leaf.not_valid_before_utc < later < leaf.not_valid_after_utc - tls.SPARE
+        assert each.current.key is before.key
+        assert each.fingerprint != before.fingerprint
+    assert following.reload_if_changed()
+    assert following.fingerprint == written.fingerprint
+    assert not following.renew_if_due()
+
+
+def test_a_certificate_that_cannot_be_written_stays(tmp_path, monkeypatch) -> None:
+    (folder := tmp_path / "pair").mkdir()
+    kept = tls.Certificates.generated(["localhost"], (folder / "cert.pem", folder / "key.pem"))
+    before = kept.current
+    shutil.rmtree(folder)
+    later = before.chain[0].not_valid_after_utc
+    monkeypatch.setattr(tls, "_now", lambda: later)
+    with pytest.raises(ConfigError, match=r"cannot write .*cert\.pem"):
+        kept.renew_if_due()
+    assert not kept.renew_if_due()
+    assert kept.current is before
 
 
 async def test_new_connections_use_the_new_pair_and_old_ones_live(house, files) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from relay.config import Settings, load
 from relay.errors import ConfigError
+from relay.net import tls
 from relay.server import run
 from relay.server.crew import Crew
 from relay.server.folder import MAX_FOLDER
@@ -80,6 +81,25 @@ def test_told_to_stop_before_it_has_begun(tmp_path: Path) -> None:
         return crew
 
     assert asyncio.run(main()).restarts == 0
+
+
+def test_a_certificate_of_its_own_making_is_renewed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def main() -> None:
+        crew, files = Crew(settings(tmp_path)), (tmp_path / "cert.pem", tmp_path / "key.pem")
+        crew.certificates = tls.Certificates.generated(["localhost"], files)
+        worker, before = tls.Certificates.from_files(*files), crew.certificates.fingerprint
+        ends = crew.certificates.current.chain[0].not_valid_after_utc
+        monkeypatch.setattr(tls, "_now", lambda: ends)
+        watching = asyncio.ensure_future(crew._watch())
+        async with asyncio.timeout(10):
+            while not worker.reload_if_changed():
+                await asyncio.sleep(0.01)
+        watching.cancel()
+        assert worker.fingerprint == crew.certificates.fingerprint != before
+
+    asyncio.run(main())
 
 
 @pytest.mark.parametrize(("said", "count"), [("3", 3), ('"auto"', os.cpu_count()), ('"2"', 2)])

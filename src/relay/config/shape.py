@@ -121,8 +121,9 @@ class ServerTls(Section):
     """Its private key (PEM), one file."""
 
     generate: Texts = ()
-    """Host names and addresses for a self-signed pair that lives as long as the process; unset and
-    without ``cert``: those of this machine (``localhost``)."""
+    """Host names and addresses for a self-signed pair that lives as long as the process, with a new
+    certificate every 12 days, since browsers pin none for long; unset and without ``cert``: those
+    of this machine (``localhost``)."""
 
     root: Files = ()
     """Authorities (PEM) for client certificates: guests are asked for one and may show none."""

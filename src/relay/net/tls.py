@@ -30,6 +30,9 @@ MAX_PINNED_DAYS = 14
 BACKDATED = datetime.timedelta(minutes=30)
 """How long before its making a certificate is valid, for peers whose clock is behind."""
 
+SPARE = datetime.timedelta(days=1)
+"""What is left of a generated certificate's life when the next one takes its place."""
+
 PrivateKey = (
     ec.EllipticCurvePrivateKey
     | rsa.RSAPrivateKey
@@ -57,9 +60,10 @@ def fingerprint(certificate: x509.Certificate) -> str:
 
 
 def generate(
-    names: Sequence[str], days: int = 13
+    names: Sequence[str], days: int = 13, key: ec.EllipticCurvePrivateKey | None = None
 ) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
-    """A self-signed leaf for DNS names and IP addresses, valid ``days`` days at most 14.
+    """A self-signed leaf for DNS names and IP addresses, valid ``days`` days at most 14, and its
+    key: a new one, unless there is one.
 
     Raises `ConfigError` without a name or with a validity browsers would not pin.
     """
@@ -67,8 +71,8 @@ def generate(
         raise ConfigError("a certificate needs at least one name")
     if not 1 <= days <= MAX_PINNED_DAYS:
         raise ConfigError(f"a generated certificate lasts 1 to {MAX_PINNED_DAYS} days, not {days}")
-    key = ec.generate_private_key(ec.SECP256R1())
-    start = datetime.datetime.now(datetime.UTC) - BACKDATED
+    key = key or ec.generate_private_key(ec.SECP256R1())
+    start = _now() - BACKDATED
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "moq relay")])
     builder = (
         x509.CertificateBuilder()
@@ -101,7 +105,7 @@ def write_pair(
         serialization.NoEncryption(),
     )
     _write(Path(key_path), secret, 0o600)
-    _write(Path(cert_path), certificate.public_bytes(serialization.Encoding.PEM), 0o644)
+    _write_certificate(Path(cert_path), certificate)
     return Pair((certificate,), key)
 
 
@@ -128,12 +132,17 @@ class Certificates:
     """The pair that new connections use. Connections keep the one they began with."""
 
     def __init__(
-        self, pair: Pair, files: tuple[Path, Path] | None = None, digest: bytes = b""
+        self,
+        pair: Pair,
+        files: tuple[Path, Path] | None = None,
+        digest: bytes = b"",
+        names: Sequence[str] = (),
     ) -> None:
         """Usually made by `from_files` or `generated`."""
         self.current = pair
         self._files = files
         self._digest = digest
+        self._names = names
 
     @classmethod
     def from_files(cls, cert_file: str | Path, key_file: str | Path) -> Certificates:
@@ -143,10 +152,18 @@ class Certificates:
         return cls(pair, (Path(cert_file), Path(key_file)), _digest(cert, key))
 
     @classmethod
-    def generated(cls, names: Sequence[str]) -> Certificates:
-        """A pair that lives in memory only."""
+    def generated(
+        cls, names: Sequence[str], files: tuple[Path, Path] | None = None
+    ) -> Certificates:
+        """A pair whose certificate is replaced before it ends, since browsers pin none that has. It
+        lives in memory only, or in ``files`` as well, for others to follow.
+
+        Raises `ConfigError` like `generate` and `write_pair`.
+        """
+        if files is not None:
+            return cls(write_pair(*files, names), files, names=names)
         certificate, key = generate(names)
-        return cls(Pair((certificate,), key))
+        return cls(Pair((certificate,), key), names=names)
 
     @property
     def fingerprint(self) -> str:
@@ -154,10 +171,13 @@ class Certificates:
         return self.current.fingerprint
 
     def reload_if_changed(self) -> bool:
-        """Look at the files again and answer whether a new pair is in use.
+        """Look at the files again, for a pair that was generated at the calendar, and answer
+        whether a new pair is in use.
 
         Raises `ConfigError` once per change for files that cannot be used; the old pair stays.
         """
+        if self._names:
+            return self.renew_if_due()
         if self._files is None:
             return False
         cert_file, key_file = self._files
@@ -173,10 +193,35 @@ class Certificates:
         self.current = _parse(cert, cert_file, key, key_file)
         return True
 
+    def renew_if_due(self) -> bool:
+        """The next certificate for the same key, where one was generated and ends soon, or the
+        clock was set; answers whether there is one.
+
+        Raises `ConfigError` once when it cannot be written; the old one stays.
+        """
+        leaf, key = self.current.chain[0], self.current.key
+        is_young = leaf.not_valid_before_utc <= _now() < leaf.not_valid_after_utc - SPARE
+        if is_young or not self._names:
+            return False
+        assert isinstance(key, ec.EllipticCurvePrivateKey)
+        certificate, _ = generate(self._names, key=key)
+        if self._files is not None:
+            try:
+                _write_certificate(self._files[0], certificate)
+            except ConfigError as error:
+                self._note(str(error).encode(), error)
+                return False
+        self.current = Pair((certificate,), key)
+        return True
+
     def _note(self, state: bytes, error: ConfigError) -> None:
         if state != self._digest:
             self._digest = state
             raise error
+
+
+def _now() -> datetime.datetime:
+    return datetime.datetime.now(datetime.UTC)
 
 
 def _digest(cert: bytes, key: bytes) -> bytes:
@@ -191,6 +236,10 @@ def _read(path: str | Path) -> bytes:
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else str(error)
         raise ConfigError(f"cannot read {path}: {reason}") from None
+
+
+def _write_certificate(path: Path, certificate: x509.Certificate) -> None:
+    _write(path, certificate.public_bytes(serialization.Encoding.PEM), 0o644)
 
 
 def _write(path: Path, data: bytes, mode: int) -> None:

@@ -22,7 +22,7 @@ from relay.config import Settings
 from relay.errors import ConfigError
 from relay.net import udp
 from relay.net.steer import bind_all
-from relay.net.tls import Certificates, write_pair
+from relay.net.tls import Certificates
 from relay.server.folder import own_folder
 from relay.server.listeners import Faces, Workers, open_sockets
 from relay.server.parts import LAPTOP, load_certificates
@@ -90,9 +90,14 @@ class Crew:
                 watching.cancel()
 
     async def _watch(self) -> None:
-        """End workers that hang, so that others take their places."""
+        """End workers that hang, so that others take their places; keep a generated certificate
+        young, which the workers follow."""
         while True:
             await asyncio.sleep(STEP / 2)
+            try:
+                self.certificates.renew_if_due()
+            except ConfigError as error:
+                self.log.error("certificate not renewed, the old one stays", why=str(error))
             for worker in self._vigil.look(time.monotonic(), self.draining.is_set()):
                 self.log.error("worker hangs", worker=worker, seconds=SILENCE)
                 with contextlib.suppress(ProcessLookupError):
@@ -125,8 +130,7 @@ class Crew:
             self.certificates = load_certificates(settings)
         else:
             cert, key = folder / "cert.pem", folder / "key.pem"
-            write_pair(cert, key, tls.generate or LAPTOP)
-            self.certificates = Certificates.from_files(cert, key)
+            self.certificates = Certificates.generated(tls.generate or LAPTOP, (cert, key))
             tls = tls.model_copy(update={"cert": (cert,), "key": (key,), "generate": ()})
         if records.url is None:
             # As short-lived as memory, and the same for all.
