@@ -191,6 +191,27 @@ def test_what_did_not_change_is_not_read_again(tools: Any, keys: Keys) -> None:
     asyncio.run(main())
 
 
+def test_what_holds_still_and_was_forgotten_meanwhile_is_asked_for_in_full(
+    tools: Any, keys: Keys
+) -> None:
+    async def main() -> None:
+        async with tools.server() as server:
+
+            def answer(headers: dict[str, str]) -> Any:
+                said = {"etag": '"7"', "cache-control": "max-age=0"}
+                if "if-none-match" in headers:
+                    return tools.Answer(status=304, headers=said, pause=0.2)
+                return tools.Answer(tools.jwks(keys["one"]), headers=said)
+
+            server.answers["/jwks"] = answer
+            times = {"default_age": 0.1, "max_stale": 0.0}
+            async with running({"jwks": [server.url("/jwks")]}, **times) as one:
+                await tools.until(lambda: one.said("keys forgotten"))
+                await within(2.0, lambda: one.kids == {"one"})
+
+    asyncio.run(main())
+
+
 def test_a_new_key_is_found_by_its_name_at_once(tools: Any, keys: Keys) -> None:
     async def main() -> None:
         async with tools.server() as server:

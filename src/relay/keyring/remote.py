@@ -159,6 +159,8 @@ class Remote:
             url = await self._locate()
             known = self._etag[1] if self._etag is not None and self._etag[0] == url else None
             answer = await self._fetch(url, known)
+            if answer.body is None and self.keys is self.absent:  # forgotten since it was asked
+                answer = await self._fetch(url, None)
             self._take(answer)
         except FetchError as error:
             if self._fleeting and error.status in GONE:
