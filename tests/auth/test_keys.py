@@ -376,6 +376,17 @@ def test_a_published_set(keys: Keys) -> None:
     assert "kid is not" in refused(jwk | {"kid": "urn:x:1"})
 
 
+@pytest.mark.parametrize("name", ["r1", "e1", "d1"])
+def test_null_is_absent(name: str, keys: Keys) -> None:
+    jwk = keys[name].public().to_jwk()
+    every = dict.fromkeys(("k", "n", "e", "d", "p", "q", "dp", "dq", "qi", "oth", "crv", "x", "y"))
+    found = published(every | {"x5c": None, "use": None} | jwk | {"key_ops": None, "alg": None})
+    assert [key.algorithm for key in found.keys] == [jwk["alg"]]
+    assert not found.skipped
+    assert loaded(every | jwk).keys[0].to_jwk() == jwk
+    assert "missing" in refused(jwk | {"e": None, "x": None})
+
+
 @pytest.mark.parametrize("kid", ["", "a b", "k" * 257, "a\n", "\u00e4", 5, None])
 def test_a_published_key_of_no_name(kid: Any, keys: Keys) -> None:
     jwk = keys["e1"].public().to_jwk() | {"kid": kid}

@@ -352,9 +352,9 @@ def _read_member(members: object, published: bool) -> Key:
         raise ValueError("it is not an object")
     if members.get("use") == "enc":
         raise ValueError("it is for encryption")
-    if "alg" not in members:
+    if members.get("alg") is None:
         members = {**members, "alg": material.infer_algorithm(members)}
-    if published and (members.get("kty") == "oct" or "k" in members):
+    if published and (members.get("kty") == "oct" or members.get("k") is not None):
         raise ValueError("it is a shared secret, and everybody can read it there")
     return read_jwk(members, foreign=published)
 

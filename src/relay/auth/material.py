@@ -188,17 +188,18 @@ def traits_of(algorithm: object) -> Traits:
 
 
 def _members(jwk: Mapping[str, Any], traits: Traits) -> dict[str, str]:
-    """The members that matter, each checked for its letters and its length, padding taken off."""
+    """The members that matter, each checked for its letters and its length, padding taken off.
+    ``null`` is absent: some write every member they know of."""
     members = {"kty": traits.kty}
     for name in _REQUIRED[traits.kty]:
-        if name not in jwk:
+        if jwk.get(name) is None:
             raise ValueError(f"the member {name} is missing")
     for name in (*_MEMBERS[traits.kty], "oth"):
         if name == "crv":
             if jwk["crv"] != traits.crv:
                 raise ValueError(f"crv is not {traits.crv}")
             members["crv"] = jwk["crv"]
-        elif name in jwk:
+        elif jwk.get(name) is not None:
             members[name] = _letters(name, jwk[name], traits)
     if traits.kty == "RSA":
         _require_rsa_size(int.from_bytes(from_base64url(members["n"]), "big").bit_length())
