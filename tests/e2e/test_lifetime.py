@@ -175,11 +175,35 @@ def test_a_revocation_ends_sessions_within_a_second(
                 await relay.desk.feed.revoke(entry)
                 await within(1.0, client.lost.done)
                 assert "revoked" in client.lost.result()
-                assert not other.lost.done() or entry.dimension == "all"
+                assert not other.lost.done()
             assert await refused(url) == 401
         async with running(STORE) as relay:
             again = quic(relay, f"/demo?jwt={minted(sub='me', jti='t1')}")
             assert await refused(again) == 401
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [Revocation("tenant", "anon"), Revocation("all", issued_before=time.time() + 3600)],
+    ids=lambda entry: entry.dimension,
+)
+def test_who_has_no_credential_is_no_more_shown_out_than_turned_away(
+    running: Any, minted: Any, entry: Revocation
+) -> None:
+    async def main() -> None:
+        async with running() as relay, httpx.AsyncClient() as web:
+            owner = quic(relay, f"/anon?jwt={minted('anon')}")
+            published = http(relay, "/publish/anon/plant/t")
+            public = quic(relay, "/anon")
+            async with connect(owner, tls=TRUST) as client, connect(public, tls=TRUST) as other:
+                assert (await web.post(published, json={"c": 1})).status_code == 202
+                await relay.desk.feed.revoke(entry)
+                await within(1.0, client.lost.done)
+                assert not other.lost.done()
+                await until(lambda: other.origin.find(Path("plant")))
+            assert await refused(owner) == 401
 
     asyncio.run(main())
 

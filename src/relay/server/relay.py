@@ -199,10 +199,11 @@ class Relay:
             self.press.recheck(struck)
 
     def _revoked(self, entry: Revocation) -> None:
-        """A revocation came into force: whoever it strikes has to go."""
+        """A revocation came into force: whoever it strikes has to go. Nobody without a credential:
+        the next decision would let them in again."""
 
         def struck(grant: Grant) -> str | None:
-            return str(entry) if entry.strikes(grant.holder) else None
+            return str(entry) if not grant.anonymous and entry.strikes(grant.holder) else None
 
         self.door.recheck(struck)
         self.press.recheck(struck)
