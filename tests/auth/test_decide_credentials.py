@@ -198,6 +198,24 @@ def test_who_was_refused_is_known_where_the_credential_is_genuine(
         assert holder.tenant in ("demo", "plant")
 
 
+@pytest.mark.parametrize(
+    "row",
+    [row for row in TABLE["rows"] if row["code"] == "allowed"],
+    ids=lambda row: row["id"],
+)
+def test_a_revocation_may_strike_whoever_vouched(
+    row: dict[str, Any], keys: Keys, forge: Forge
+) -> None:
+    grant = decided(row, keys, forge).grant
+    assert grant is not None
+    shown = certificate(row)
+    if grant.anonymous:
+        assert grant.holders == ()
+    else:
+        assert grant.holders[0] == grant.holder
+        assert [each.jti for each in grant.holders[1:]] == ([shown.fingerprint] if shown else [])
+
+
 def test_a_revocation_that_was_looked_for_is_a_step(keys: Keys, forge: Forge) -> None:
     row = next(row for row in TABLE["rows"] if row["id"] == "R6")
     assert "revocation" in [step.name for step in decided(row, keys, forge).steps]

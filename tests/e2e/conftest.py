@@ -131,6 +131,48 @@ def process(folder: Path) -> Iterator[Callable[..., Process]]:
 
 
 @pytest.fixture
+def authority(folder: Path) -> Callable[[str], tuple[Path, Path]]:
+    """``authority(name)``: a new authority ``<name>.pem`` and a certificate signed by it."""
+
+    def make(name: str) -> tuple[Path, Path]:
+        import datetime
+        import ipaddress
+
+        from cryptography import x509
+        from cryptography.hazmat.primitives import hashes, serialization
+        from cryptography.hazmat.primitives.asymmetric import ec
+        from cryptography.x509.oid import NameOID
+
+        now = datetime.datetime.now(datetime.UTC)
+        pem = serialization.Encoding.PEM
+        key, own = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+        title = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+
+        def sign(subject: x509.Name, public: Any, *extensions: Any) -> bytes:
+            made = x509.CertificateBuilder(title, subject, public, x509.random_serial_number())
+            made = made.not_valid_before(now - datetime.timedelta(hours=1))
+            made = made.not_valid_after(now + datetime.timedelta(days=1))
+            for extension in extensions:
+                made = made.add_extension(extension, critical=False)
+            return made.sign(key, hashes.SHA256()).public_bytes(pem)
+
+        names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+        root = sign(title, key.public_key(), x509.BasicConstraints(True, None))
+        (folder / f"{name}.pem").write_bytes(root)
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"{name}-node")])
+        signed = sign(subject, own.public_key(), x509.SubjectAlternativeName(names))
+        cert, private = folder / f"{name}-node.pem", folder / f"{name}-node.key"
+        cert.write_bytes(signed)
+        private.touch(0o600)
+        private.write_bytes(
+            own.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+        )
+        return cert, private
+
+    return make
+
+
+@pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Links that are dialled again sooner."""
     monkeypatch.setattr(link_module, "FIRST_WAIT", 0.1)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from pathlib import Path as File
 from typing import Any
 
 import pytest
@@ -13,48 +11,6 @@ from mesh import BASE, scene, until
 from relay.records.audit import Query
 
 pytestmark = pytest.mark.usefixtures("quick")
-
-
-@pytest.fixture
-def authority(folder: File) -> Callable[[str], tuple[File, File]]:
-    """``authority(name)``: a new authority ``<name>.pem`` and a certificate signed by it."""
-
-    def make(name: str) -> tuple[File, File]:
-        import datetime
-        import ipaddress
-
-        from cryptography import x509
-        from cryptography.hazmat.primitives import hashes, serialization
-        from cryptography.hazmat.primitives.asymmetric import ec
-        from cryptography.x509.oid import NameOID
-
-        now = datetime.datetime.now(datetime.UTC)
-        pem = serialization.Encoding.PEM
-        key, own = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
-        title = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-
-        def sign(subject: x509.Name, public: Any, *extensions: Any) -> bytes:
-            made = x509.CertificateBuilder(title, subject, public, x509.random_serial_number())
-            made = made.not_valid_before(now - datetime.timedelta(hours=1))
-            made = made.not_valid_after(now + datetime.timedelta(days=1))
-            for extension in extensions:
-                made = made.add_extension(extension, critical=False)
-            return made.sign(key, hashes.SHA256()).public_bytes(pem)
-
-        names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
-        root = sign(title, key.public_key(), x509.BasicConstraints(True, None))
-        (folder / f"{name}.pem").write_bytes(root)
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"{name}-node")])
-        signed = sign(subject, own.public_key(), x509.SubjectAlternativeName(names))
-        cert, private = folder / f"{name}-node.pem", folder / f"{name}-node.key"
-        cert.write_bytes(signed)
-        private.touch(0o600)
-        private.write_bytes(
-            own.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-        )
-        return cert, private
-
-    return make
 
 
 def certified(name: str) -> str:

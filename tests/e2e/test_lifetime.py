@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 import pytest
+from mesh import BASE
 
 from pace import within
 from relay.auth import keys, mint
@@ -180,6 +181,29 @@ def test_a_revocation_ends_sessions_within_a_second(
         async with running(STORE) as relay:
             again = quic(relay, f"/demo?jwt={minted(sub='me', jti='t1')}")
             assert await refused(again) == 401
+
+    asyncio.run(main())
+
+
+def test_a_revoked_certificate_ends_what_was_shown_with_it(
+    running: Any, minted: Any, authority: Any
+) -> None:
+    async def main() -> None:
+        cert, private = authority("ours")
+        shown = DialTls(disable_verify=True, certificate=cert, key=private)
+        base = BASE.replace("[auth]", 'root = ["ours.pem"]\n[auth]')
+        async with running(base=base) as relay, httpx.AsyncClient() as web:
+            url = quic(relay, f"/demo?jwt={minted(sub='me')}")
+            async with connect(url, tls=TRUST) as other, connect(url, tls=shown) as client:
+                await until(lambda: len(relay.door.guests) == 2)
+                guests = relay.door.guests.values()
+                (guest,) = (guest for guest in guests if guest.grant.beside is not None)
+                bearer = {"authorization": f"Bearer {minted(sub='me')}"}
+                again = await web.post(http(relay, f"/session/{guest.id}/refresh"), headers=bearer)
+                assert again.status_code == 200
+                await relay.desk.feed.revoke(Revocation("jti", guest.grant.beside.jti))
+                await within(1.0, client.lost.done)
+                assert not other.lost.done()
 
     asyncio.run(main())
 

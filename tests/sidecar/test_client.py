@@ -72,6 +72,7 @@ def test_what_the_relay_knows_counts_beside_the_servers_word(
     assert admission.decision.status == status
     assert (admission.grant is None) == (code is not None)
     assert code is None or admission.decision.reason.code == code
+    assert admission.grant is None or admission.grant.beside.jti == shown.fingerprint
     assert len(server.asked) == 1
 
 

@@ -28,7 +28,7 @@ from relay.auth.settings import AuthSettings
 from relay.auth.verify import describe
 from relay.auth.vouch import (
     Vouched,
-    certified,
+    beside,
     require_current,
     vouch_api_key,
     vouch_certificate,
@@ -104,7 +104,7 @@ class _Case:
         if credential is None:
             self.trail.note("token", "none")
         if certificate is not None:
-            self.trail.holder = certified(certificate).holder(path)
+            self.trail.holder = beside(certificate, path)
             require_current(certificate, self.now)
         vouched = None
         if credential is not None:
@@ -200,6 +200,7 @@ class _Case:
             issued=vouched.issued,
             credential=vouched.credential,
             parent_kid=vouched.parent_kid,
+            beside=beside(self.facts.certificate, path),
         )
         if not (path.is_under(root) or root.is_under(path)):
             text = f"the token is for {quoted('/' + root)}, not for {quoted('/' + path)}"
@@ -280,11 +281,8 @@ def _require_known(facts: Facts) -> None:
 
 def _require_unstruck(holder: Holder, path: Path, facts: Facts, now: float) -> None:
     """Neither the holder nor the certificate shown on the way may be revoked."""
-    holders = [holder]
-    if facts.certificate is not None:
-        holders.append(certified(facts.certificate).holder(path))
-    for each in holders:
-        entry = facts.revoked(each, now)
+    for each in (holder, beside(facts.certificate, path)):
+        entry = None if each is None else facts.revoked(each, now)
         if entry is not None:
             text = f"revoked by {quoted(str(entry))} (revocation {entry.id})"
             raise Refusal("revoked", text, entry.reason or "see relay records revocations")

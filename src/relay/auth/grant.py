@@ -69,11 +69,20 @@ class Grant:
     """Cipher keys whose fields are decrypted when the guest reads over HTTP; default none."""
     parent_kid: str | None = None
     """The key that vouched for the credential that this one was exchanged for."""
+    beside: Holder | None = None
+    """Whose client certificate was shown on the way; it may be what the rights are founded on."""
 
     @property
     def holder(self) -> Holder:
         """The guest as a revocation sees it."""
         return Holder(self.jti, self.subject, self.kid, self.tenant, self.issued, self.parent_kid)
+
+    @property
+    def holders(self) -> tuple[Holder, ...]:
+        """Whom a revocation may strike to end this; nobody where nobody vouched."""
+        if self.anonymous:
+            return ()
+        return (self.holder,) if self.beside is None else (self.holder, self.beside)
 
     @property
     def payer(self) -> str | None:

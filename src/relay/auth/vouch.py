@@ -210,6 +210,11 @@ def certified(certificate: Certificate) -> Vouched:
     )
 
 
+def beside(certificate: Certificate | None, path: Path) -> Holder | None:
+    """Whose certificate was shown on the way to ``path``."""
+    return None if certificate is None else certified(certificate).holder(path)
+
+
 def require_current(certificate: Certificate, now: float) -> None:
     """Raises `Refusal` (``expired``) when the certificate has ended since it was checked."""
     if now >= certificate.not_after:

@@ -464,7 +464,7 @@ class Door:
             raise Forbidden("a session is refreshed by a credential of the same subject or jti")
         self._deadlines.pop(id, None)
         self._limit(guest, grant)
-        grant = guest.ceiling.over(grant)
+        grant = replace(guest.ceiling.over(grant), beside=old.beside)
         guest.regrant(grant)
         self._tell("refresh", guest)
         self.house.log(

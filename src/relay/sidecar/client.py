@@ -18,6 +18,7 @@ from relay.auth.needs import needs
 from relay.auth.reason import Reason, Refusal, Step, quoted
 from relay.auth.request import find_credential, read_path
 from relay.auth.settings import AuthSettings
+from relay.auth.vouch import beside
 from relay.path import Path
 from relay.sidecar import lookup
 from relay.sidecar.inquiry import Ending, Inquiry
@@ -129,7 +130,7 @@ class AuthClient:
                 raise
             return _refused(steps, Refusal(REFUSED, str(fault)))
         require_unrevoked(grant, facts, self._wall())
-        grant = _narrowed(grant, inquiry)
+        grant = replace(_narrowed(grant, inquiry), beside=beside(facts.certificate, grant.root))
         if not (grant.publish or grant.subscribe):
             text = "the guest wants what the server does not grant"
             return _refused(steps, Refusal("role_not_granted", text))
