@@ -330,3 +330,23 @@ def test_a_holder_finds_its_own_sessions(running: Any, minted: Any) -> None:
                 assert [session["id"] for session in found] == [guest.id]
 
     asyncio.run(main())
+
+
+def test_a_credential_for_the_top_finds_its_sessions_wherever_they_are(
+    running: Any, minted: Any
+) -> None:
+    async def main() -> None:
+        async with running() as relay, httpx.AsyncClient() as web:
+            mine = minted("", sub="me")
+            async with (
+                connect(quic(relay, f"/?jwt={mine}"), tls=TRUST),
+                connect(quic(relay, f"/demo/a?jwt={mine}"), tls=TRUST),
+                connect(quic(relay, f"/demo?jwt={minted('', sub='other')}"), tls=TRUST),
+                connect(quic(relay, "/anon"), tls=TRUST),
+            ):
+                await until(lambda: len(relay.door.guests) == 4)
+                bearer = {"authorization": f"Bearer {mine}"}
+                found = (await web.get(http(relay, "/session"), headers=bearer)).json()["sessions"]
+                assert sorted(session["root"] for session in found) == ["", "demo/a"]
+
+    asyncio.run(main())

@@ -286,12 +286,14 @@ class Ward:
 def held(
     relay: Relay, subject: str | None, tenant: str | None, jti: str | None
 ) -> list[dict[str, Any]]:
-    """The sessions here of somebody who is known by a credential."""
+    """The sessions here of somebody who is known by a credential. One for the very top belongs to
+    whoever's part of the tree it is used in."""
     whose = Grant(ROOT, subject=subject, tenant=tenant, jti=jti)
     return [
         {"id": guest.id, "root": grant.root, "expires": grant.expires}
         for guest in relay.door.guests.values()
-        if (grant := guest.grant) is not None and is_same_holder(whose, grant)
+        if (grant := guest.grant) is not None
+        and is_same_holder(replace(whose, tenant=tenant or grant.root.first), grant)
     ]
 
 
