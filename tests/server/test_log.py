@@ -71,8 +71,8 @@ def test_long_texts_do_not_take_long() -> None:
     assert time.process_time() - began < 2
 
 
-def begin() -> None:
-    flags = {"server.tls.generate": ["localhost"], "auth.public": ["anon"], "log.format": "json"}
+def begin(form: str = "json") -> None:
+    flags = {"server.tls.generate": ["localhost"], "auth.public": ["anon"], "log.format": form}
     write_log(load(None, flags, {}).settings)
 
 
@@ -94,6 +94,21 @@ def test_nor_does_one_leave_with_the_traceback(capsys: pytest.CaptureFixture[str
     assert "Traceback" in line
     assert JWT not in line
     assert API_TOKEN not in line
+
+
+def test_what_a_stranger_said_does_nothing_to_a_terminal(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    begin("text")
+    rude = "/a\x1b]0;b\x07\x9b2J\u2028c\rd\ne"
+    try:
+        raise ValueError("\x1b[2J")
+    except ValueError:
+        structlog.get_logger().exception("refused", path=rude, offered=[rude], why={"x": rude})
+    first, *traceback = capsys.readouterr().err.split("\n")
+    assert "path=/a%1B]0;b%07%C2%9B2J%E2%80%A8c%0Dd%0Ae " in first
+    assert traceback[-2:] == ["ValueError: %1B[2J", ""]
+    assert all(line.isprintable() for line in (first, *traceback))
 
 
 def test_a_terminal_that_was_closed_fails_nobody(monkeypatch: pytest.MonkeyPatch) -> None:

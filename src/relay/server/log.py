@@ -1,7 +1,8 @@
 """The log: where it goes and how important its events are.
 
 For the whole process, as ``[log]`` says. The law: no credential is written, wherever it was put and
-whoever quotes it. This module must not know what the events are about.
+whoever quotes it, and nothing that a stranger said does anything to a terminal. This module must
+not know what the events are about.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import structlog
 from structlog.typing import EventDict
 
 from relay.config import Settings
+from relay.path import on_one_line
 from relay.server.lines import Lines
 
 HIDDEN = "(credential)"
@@ -60,9 +62,9 @@ def write_log(settings: Settings) -> Lines:
     """Send the log to standard error, as ``[log]`` says. For the whole process, whose work is
     done inside ``with write_log(settings):``."""
     level = {"trace": "debug", "warn": "warning"}.get(settings.log.level, settings.log.level)
-    last: Any = structlog.processors.JSONRenderer()
+    last: tuple[Any, ...] = (structlog.processors.JSONRenderer(),)
     if settings.log.format == "text":
-        last = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        last = (keep_lines, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()))
     lines = Lines(sys.stderr, _lost)
     structlog.configure(
         processors=[
@@ -70,7 +72,7 @@ def write_log(settings: Settings) -> Lines:
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
             hide_credentials,
-            last,
+            *last,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         # A line in one write: several workers have the same standard error.
@@ -101,6 +103,16 @@ def hide_credentials(logger: Any, method: str, facts: EventDict) -> EventDict:
     and an authorization server may quote it. Changes ``facts``."""
     for name, value in facts.items():
         facts[name] = _without(value)
+    return facts
+
+
+def keep_lines(logger: Any, method: str, facts: EventDict) -> EventDict:
+    """The facts of one line without characters that would end it, or that a terminal obeys; a
+    traceback keeps its lines. JSON has escapes of its own. Changes ``facts``."""
+    for name, value in facts.items():
+        if isinstance(value, str):  # lists and tables are written with escapes
+            lines = value.split("\n") if name == "exception" else [value]
+            facts[name] = "\n".join(map(on_one_line, lines))
     return facts
 
 
