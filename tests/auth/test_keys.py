@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from relay.auth.compact import to_base64url
 from relay.auth.keys import MAX_KEYS, Key, KeySet, generate, is_kid, load
-from relay.auth.material import ALGORITHMS
+from relay.auth.material import ALGORITHMS, PRIVATE
 from relay.auth.scope import Scope
 from relay.errors import ConfigError
 from relay.path import Path
@@ -410,6 +410,28 @@ def test_what_should_not_be_published(keys: Keys) -> None:
         "r1) came with its private half, dropped",
     ]
     assert secret["k"] not in str(found.skipped)
+
+
+@pytest.mark.parametrize(("name", "broken"), [("r1", "n"), ("e1", "x"), ("d1", "x")])
+def test_a_private_half_that_should_not_come_is_not_looked_at(
+    name: str, broken: str, keys: Keys
+) -> None:
+    jwk = keys[name].to_jwk()
+    wrong = {member: jwk[member] for member in jwk if member not in PRIVATE} | {"d": jwk[broken]}
+    assert "make no" in refused(wrong) or "another" in refused(wrong)
+    data = json.dumps(wrong).encode()
+    for found in (
+        published(wrong),
+        KeySet.load(data, "there", halved=True),
+        KeySet.load(json.dumps({"keys": [wrong]}).encode(), "there", halved=True),
+        KeySet.load_named(data, name, "there", halved=True),
+    ):
+        assert [key.can_sign for key in found.keys] == [False]
+        assert found.keys[0].public().to_jwk() == keys[name].public().to_jwk()
+        assert found.skipped == (f"there: the key ({name}) came with its private half, dropped",)
+    secret = KeySet.load(json.dumps(keys["k1"].to_jwk()).encode(), "there", halved=True)
+    assert secret.keys[0].to_jwk() == keys["k1"].to_jwk()
+    assert not secret.skipped
 
 
 def test_an_empty_published_set_is_one() -> None:

@@ -149,20 +149,22 @@ class KeySet:
         return self._named.get(kid)
 
     @classmethod
-    def load(cls, data: bytes, name: str) -> KeySet:
+    def load(cls, data: bytes, name: str, halved: bool = False) -> KeySet:
         """Read a JWK or a JWK set (JSON, or base64url of it), or a public key in PEM.
 
         ``name`` is what errors call the source, usually a file name. One bad key of a set is
         skipped and named in `skipped`; a bad single key, or a set without a single good key, raises
-        `ConfigError`.
+        `ConfigError`. ``halved``: private halves, which nobody should send around, are left unread;
+        shared secrets stay.
         """
         try:
             if data.lstrip().startswith(b"-----BEGIN"):
                 return cls((Key(material.read_pem(data), operations=("verify",)),), single=True)
             members = parse_object(_json(data))
             if "keys" in members:
-                return _read_set(members["keys"], name)
-            return cls((read_jwk(members),), single=True)
+                return _read_set(members["keys"], name, halved)
+            key = read_jwk(members, halved=halved)
+            return cls((key,), _dropped(members, name) if halved else (), single=True)
         except ValueError as error:
             raise ConfigError(f"{name}: no usable key: {error}") from None
 
@@ -175,33 +177,25 @@ class KeySet:
         """
         try:
             listed = parse_object(data).get("keys")
-            return replace(_read_listed(listed, name, published=True), foreign_names=True)
+            return replace(
+                _read_listed(listed, name, halved=True, published=True), foreign_names=True
+            )
         except ValueError as error:
             raise ConfigError(f"{name}: no JWK set: {error}") from None
 
     @classmethod
-    def load_named(cls, data: bytes, kid: str, name: str) -> KeySet:
+    def load_named(cls, data: bytes, kid: str, name: str, halved: bool = False) -> KeySet:
         """Read the one key of a folder that is filed under ``kid``, in any form `load` takes.
 
         Raises `ConfigError` when it goes by another name; without one it gets that of its file.
         """
-        read = cls.load(data, name)
+        read = cls.load(data, name, halved)
         if len(read) != 1:
             raise ConfigError(f"{name}: {len(read)} keys instead of one")
         key = read.keys[0]
         if key.kid not in (None, kid):
             raise ConfigError(f"{name}: its kid is {key.kid}, which is not how it is filed")
         return cls((replace(key, kid=kid),), read.skipped)
-
-    def halved(self, name: str) -> KeySet:
-        """The set without private halves, which nobody should send around; shared secrets stay."""
-        told = tuple(
-            f"{name}: the key{_called({'kid': key.kid})} came with its private half, dropped"
-            for key in self.keys
-            if key.material.signing is not None and not key.material.shared
-        )
-        keys = tuple(key if key.material.shared else key.public() for key in self.keys)
-        return replace(self, keys=keys, skipped=self.skipped + told)
 
     def expecting(self, issuer: str | None, audience: str | None) -> KeySet:
         """The set whose tokens must name this ``iss`` and ``aud``; ``None`` = as for all keys."""
@@ -268,11 +262,14 @@ def generate(algorithm: str, kid: str | None = None, scope: Scope | None = None)
         raise ConfigError(str(error)) from None
 
 
-def read_jwk(members: Mapping[str, Any], foreign: bool = False) -> Key:
+def read_jwk(members: Mapping[str, Any], foreign: bool = False, halved: bool = False) -> Key:
     """One JWK. ``alg`` is required, ``kty`` may be missing on old secrets. Raises `ValueError`.
 
-    ``foreign`` lets it go by any name of `is_foreign_kid`.
+    ``foreign`` lets it go by any name of `is_foreign_kid`. ``halved`` leaves a private half unread:
+    to see whether one is right takes a tenth of a second, and with a bad one many.
     """
+    if halved and _is_pair(members):
+        members = {name: members[name] for name in members if name not in material.PRIVATE}
     kid = members.get("kid")
     if kid is not None and not foreign and not is_kid(kid):
         raise ValueError("kid is not 1 to 128 letters, digits, hyphens or underscores")
@@ -313,15 +310,26 @@ def _json(data: bytes) -> bytes:
         raise ValueError("neither JSON nor base64url of JSON nor PEM") from None
 
 
-def _read_set(listed: object, name: str) -> KeySet:
+def _is_pair(members: Mapping[str, Any]) -> bool:
+    """Whether a JWK brings a private half."""
+    return members.get("kty") != "oct" and members.get("d") is not None
+
+
+def _dropped(members: Mapping[str, Any], name: str) -> tuple[str, ...]:
+    """What to say of a key that was read without its private half."""
+    line = f"{name}: the key{_called(members)} came with its private half, dropped"
+    return (line,) if _is_pair(members) else ()
+
+
+def _read_set(listed: object, name: str, halved: bool) -> KeySet:
     """The usable keys of a JWK set in a file. Raises `ValueError` when there is not one."""
-    read = _read_listed(listed, name)
+    read = _read_listed(listed, name, halved)
     if not read.keys:
         raise ValueError("; ".join(read.skipped[:3]) or "the set is empty")
     return read
 
 
-def _read_listed(listed: object, name: str, published: bool = False) -> KeySet:
+def _read_listed(listed: object, name: str, halved: bool, published: bool = False) -> KeySet:
     """The usable keys of a JWK set (RFC 7517, 5), which may hold keys for other purposes."""
     if not isinstance(listed, list):
         raise ValueError("keys is not a list")
@@ -329,10 +337,11 @@ def _read_listed(listed: object, name: str, published: bool = False) -> KeySet:
         raise ValueError(f"{len(listed)} keys (at most {MAX_KEYS})")
     keys: list[tuple[str, Key]] = []
     skipped: list[str] = []
+    dropped: list[str] = []
     for number, members in enumerate(listed, start=1):
         called = f"{name}: key {number}{_called(members)} is not used"
         try:
-            key = _read_member(members, published)
+            key = _read_member(members, published, halved)
         except ValueError as error:
             skipped.append(f"{called}: {error}")
             continue
@@ -340,14 +349,14 @@ def _read_listed(listed: object, name: str, published: bool = False) -> KeySet:
             skipped.append(f"{called}: its kid is taken by a key before it")
         else:
             keys.append((called, key))
+            dropped += _dropped(members, name) if halved else ()
     if len(keys) > 1:
         skipped += [f"{called}: it has no kid" for called, key in keys if key.kid is None]
         keys = [(called, key) for called, key in keys if key.kid is not None]
-    read = KeySet(tuple(key for _, key in keys), tuple(skipped))
-    return read.halved(name) if published else read
+    return KeySet(tuple(key for _, key in keys), (*skipped, *dropped))
 
 
-def _read_member(members: object, published: bool) -> Key:
+def _read_member(members: object, published: bool, halved: bool) -> Key:
     if not isinstance(members, Mapping):
         raise ValueError("it is not an object")
     if members.get("use") == "enc":
@@ -356,7 +365,7 @@ def _read_member(members: object, published: bool) -> Key:
         members = {**members, "alg": material.infer_algorithm(members)}
     if published and (members.get("kty") == "oct" or members.get("k") is not None):
         raise ValueError("it is a shared secret, and everybody can read it there")
-    return read_jwk(members, foreign=published)
+    return read_jwk(members, foreign=published, halved=halved)
 
 
 def _called(members: object) -> str:

@@ -64,6 +64,9 @@ _MEMBERS = {
     "EC": ("crv", "x", "y", "d"),
     "OKP": ("crv", "x", "d"),
 }
+PRIVATE = frozenset(["d", "p", "q", "dp", "dq", "qi"])
+"""Members of the private half of a pair."""
+
 _REQUIRED = {"oct": ("k",), "RSA": ("n", "e"), "EC": ("crv", "x", "y"), "OKP": ("crv", "x")}
 _SIGNERS = get_default_algorithms()
 

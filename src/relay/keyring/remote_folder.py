@@ -153,4 +153,4 @@ class RemoteFolder:
 
 
 def _read(kid: str, name: str, body: bytes) -> KeySet:
-    return KeySet.load_named(body, kid, name).halved(name)
+    return KeySet.load_named(body, kid, name, halved=True)

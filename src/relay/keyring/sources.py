@@ -159,7 +159,7 @@ def shown(url: str) -> str:
 
 
 def _halved(name: str, body: bytes) -> KeySet:
-    return KeySet.load(body, name).halved(name)
+    return KeySet.load(body, name, halved=True)
 
 
 def _published(source: KeySource, name: str, body: bytes) -> KeySet:

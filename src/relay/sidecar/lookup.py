@@ -57,7 +57,7 @@ def read_answer(members: Members) -> Answer:
     public = read.maybe_object(members, "public") or {}
     key = read.maybe_object(members, "key")
     try:
-        keys = KeySet() if key is None else KeySet.load(to_json(dict(key)), "key")
+        keys = KeySet() if key is None else KeySet.load(to_json(dict(key)), "key", halved=True)
     except ConfigError as error:
         raise ValueError(str(error)) from None
     if key is not None and len(keys) != 1:
