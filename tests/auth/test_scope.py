@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -20,10 +22,14 @@ def inside(path: Path, prefix: Path) -> bool:
     return path.segments[: len(prefix.segments)] == prefix.segments
 
 
-@given(st.builds(Scope, paths, lists, lists), st.builds(Claims, paths, lists, lists))
+@given(
+    st.builds(Scope, paths, lists, lists),
+    st.builds(Claims, paths, lists, lists, cluster=st.booleans()),
+)
 @settings(max_examples=200)
 def test_oracle(scope: Scope, claims: Claims) -> None:
-    fits = all(
+    everywhere = not scope.root and Path("") in scope.put and Path("") in scope.get
+    fits = (everywhere or not claims.cluster) and all(
         any(inside(claims.root.join(want), scope.root.join(may)) for may in allowed)
         for wanted, allowed in ((claims.put, scope.put), (claims.get, scope.get))
         for want in wanted
@@ -34,6 +40,27 @@ def test_oracle(scope: Scope, claims: Claims) -> None:
     with pytest.raises(Refusal) as caught:
         scope.require(claims)
     assert caught.value.reason.code == "scope_exceeded"
+
+
+@pytest.mark.parametrize(
+    ("scope", "may"),
+    [
+        (Scope(put=(Path(""),), get=(Path("a"), Path(""))), True),
+        (Scope(Path("a"), (Path(""),), (Path(""),)), False),
+        (Scope(put=(Path(""),)), False),
+        (Scope(get=(Path(""),)), False),
+    ],
+)
+def test_a_key_that_does_not_reach_everything_makes_no_relays(scope: Scope, may: bool) -> None:
+    claims = Claims(Path("a"), (Path("b"),) * bool(scope.put), (Path("b"),) * bool(scope.get))
+    scope.require(claims)
+    if may:
+        scope.require(replace(claims, cluster=True))
+        return
+    with pytest.raises(Refusal) as caught:
+        scope.require(replace(claims, cluster=True))
+    assert caught.value.reason.code == "scope_exceeded"
+    assert "a relay" in caught.value.reason.text
 
 
 def test_round_trip() -> None:

@@ -1,7 +1,8 @@
 """How far a key reaches: the prefixes below which its tokens may grant anything.
 
 The law: a token that asks for more than its key may give is refused whole, never trimmed to what
-would have been allowed, at signing as at verifying. This module must not know how a key signs.
+would have been allowed, at signing as at verifying. A relay's token is for everything: relays tell
+each other more than any prefix covers. This module must not know how a key signs.
 """
 
 from __future__ import annotations
@@ -26,11 +27,11 @@ class Scope:
 
     def require(self, claims: Claims) -> None:
         """Raises `Refusal` (``scope_exceeded``) unless every right claimed lies in the scope."""
-        for verb, wanted, allowed in (
-            ("publish", claims.put, self.put),
-            ("subscribe", claims.get, self.get),
-        ):
-            reach = [self.root.join(prefix) for prefix in allowed]
+        put, get = ([self.root.join(each) for each in role] for role in (self.put, self.get))
+        if claims.cluster and not (ROOT in put and ROOT in get):
+            text = "the key may not make its bearer a relay: there are paths it does not reach"
+            raise Refusal("scope_exceeded", text, "sign with a key of no scope")
+        for verb, wanted, reach in (("publish", claims.put, put), ("subscribe", claims.get, get)):
             for prefix in wanted:
                 absolute = claims.root.join(prefix)
                 if not any(absolute.is_under(wider) for wider in reach):
