@@ -125,6 +125,26 @@ def test_refresh_changes_a_running_session(running: Any, minted: Any) -> None:
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("is_relay", [True, False])
+def test_a_relay_stays_one_and_nobody_becomes_one(
+    running: Any, minted: Any, is_relay: bool
+) -> None:
+    async def main() -> None:
+        async with running() as relay, httpx.AsyncClient() as web:
+            mine, other = (minted("", sub="me", cluster=each) for each in (is_relay, not is_relay))
+            async with connect(quic(relay, f"/?jwt={mine}"), tls=TRUST):
+                await until(lambda: relay.door.guests)
+                (id,) = relay.door.guests
+                for token, status, listed in ((other, 403, []), (mine, 200, [id])):
+                    bearer = {"authorization": f"Bearer {token}"}
+                    found = await web.get(http(relay, "/session"), headers=bearer)
+                    assert [session["id"] for session in found.json()["sessions"]] == listed
+                    answer = await web.post(http(relay, f"/session/{id}/refresh"), headers=bearer)
+                    assert answer.status_code == status
+
+    asyncio.run(main())
+
+
 @pytest.mark.parametrize("jti", [None, "mine"])
 def test_a_credential_without_a_subject_is_nobody_elses(
     running: Any, minted: Any, jti: str | None

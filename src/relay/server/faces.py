@@ -150,7 +150,7 @@ class Face:
             raise refusal(judgement).known_as(judgement.id)
         if grant.anonymous:
             return [], []
-        whose = grant.subject, grant.tenant, grant.jti
+        whose = grant.subject, grant.tenant, grant.jti, grant.cluster
         lists = await self.relay.colleagues.ask_all("held", *whose)
         own = held(self.relay, *whose)
         return [*own, *chain(*lists)], lists.silent
@@ -284,11 +284,11 @@ class Ward:
 
 
 def held(
-    relay: Relay, subject: str | None, tenant: str | None, jti: str | None
+    relay: Relay, subject: str | None, tenant: str | None, jti: str | None, cluster: bool
 ) -> list[dict[str, Any]]:
     """The sessions here of somebody who is known by a credential. One for the very top belongs to
     whoever's part of the tree it is used in."""
-    whose = Grant(ROOT, subject=subject, tenant=tenant, jti=jti)
+    whose = Grant(ROOT, subject=subject, tenant=tenant, jti=jti, cluster=cluster)
     return [
         {"id": guest.id, "root": grant.root, "expires": grant.expires}
         for guest in relay.door.guests.values()
