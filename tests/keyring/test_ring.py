@@ -558,17 +558,20 @@ def test_who_waits_is_let_go_at_the_end(tools: Any) -> None:
     asyncio.run(main())
 
 
+class Own:
+    """A source that somebody else keeps."""
+
+    name = "own"
+    keys = KeySet()
+    problem = None
+    fetches = failures = unchanged = 0
+    confirmed = None
+
+    def look(self, now: float) -> None:
+        """Nothing changes by itself."""
+
+
 def test_keys_that_somebody_else_keeps_are_believed_as_well(tmp_path: Path) -> None:
-    class Own:
-        name = "own"
-        keys = KeySet()
-        problem = None
-        fetches = failures = unchanged = 0
-        confirmed = None
-
-        def look(self, now: float) -> None:
-            """Nothing changes by itself."""
-
     ours, theirs = generate("ES256", "ours"), generate("HS256", "theirs")
     (tmp_path / "a.jwk").write_bytes(theirs.dump())
     ring = Keyring.open(AuthSettings(key=str(tmp_path / "a.jwk")))
@@ -586,3 +589,18 @@ def test_keys_that_somebody_else_keeps_are_believed_as_well(tmp_path: Path) -> N
     nameless = Keyring.open(AuthSettings(key=str(tmp_path / "b.jwk")))
     with pytest.raises(ConfigError, match="a key without kid"):
         nameless.adopt(own)
+
+
+def test_a_published_key_takes_no_name_from_one_that_is_kept_here(tools: Any, keys: Keys) -> None:
+    async def main() -> None:
+        async with tools.server() as server:
+            server.show("/jwks", generate("EdDSA", "one"), keys["two"])
+            async with running({"jwks": [server.url("/jwks")]}) as one:
+                await one.ring.need("two")
+                own = Own()
+                own.keys = KeySet((keys["one"].public(),))
+                one.ring.adopt(own)
+                found = one.ring.keys.find("one")
+                assert found.material.members() == keys["one"].public().material.members()
+
+    asyncio.run(main())

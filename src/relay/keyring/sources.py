@@ -84,8 +84,9 @@ class Sources:
 
     @property
     def all(self) -> list[Source]:
-        """Every source; where two have a key of one name, that of the first counts."""
-        return [*self.watched, *self.asked, *self.adopted]
+        """Every source; where two have a key of one name, that of the first counts: what others
+        publish takes no name from what is kept here."""
+        return [*self.watched, *self.adopted, *self.asked]
 
     def load(self) -> None:
         """Read the files. Raises `ConfigError` for one that cannot be used, and for two keys of one
