@@ -368,5 +368,8 @@ def test_a_credential_for_the_top_finds_its_sessions_wherever_they_are(
                 bearer = {"authorization": f"Bearer {mine}"}
                 found = (await web.get(http(relay, "/session"), headers=bearer)).json()["sessions"]
                 assert sorted(session["root"] for session in found) == ["", "demo/a"]
+                bearer = {"authorization": f"Bearer {minted('', put=('x',), get=(), sub='me')}"}
+                found = (await web.get(http(relay, "/session"), headers=bearer)).json()["sessions"]
+                assert [session["root"] for session in found] == [""]  # it is good nowhere else
 
     asyncio.run(main())

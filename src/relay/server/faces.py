@@ -16,7 +16,7 @@ from relay.auth.decide import Request, decide
 from relay.auth.dialling import dialled
 from relay.auth.explain import ELSEWHERE, explain
 from relay.auth.facts import NO_FACTS
-from relay.auth.grant import Grant
+from relay.auth.grant import Grant, rebase
 from relay.auth.issue import read_wish
 from relay.auth.needs import needs
 from relay.auth.reason import Refusal
@@ -150,7 +150,8 @@ class Face:
             raise refusal(judgement).known_as(judgement.id)
         if grant.anonymous:
             return [], []
-        whose = grant.subject, grant.tenant, grant.jti, grant.cluster
+        reach = [*grant.publish, *grant.subscribe]
+        whose = grant.subject, grant.tenant, grant.jti, grant.cluster, reach
         lists = await self.relay.colleagues.ask_all("held", *whose)
         own = held(self.relay, *whose)
         return [*own, *chain(*lists)], lists.silent
@@ -284,16 +285,23 @@ class Ward:
 
 
 def held(
-    relay: Relay, subject: str | None, tenant: str | None, jti: str | None, cluster: bool
+    relay: Relay,
+    subject: str | None,
+    tenant: str | None,
+    jti: str | None,
+    cluster: bool,
+    reach: Sequence[str],
 ) -> list[dict[str, Any]]:
-    """The sessions here of somebody who is known by a credential. One for the very top belongs to
-    whoever's part of the tree it is used in."""
+    """The sessions here of somebody who is known by a credential, where that allows anything below
+    ``reach``. One for the very top belongs to whoever's part of the tree it is used in."""
+    prefixes = tuple(map(Path, reach))
     whose = Grant(ROOT, subject=subject, tenant=tenant, jti=jti, cluster=cluster)
     return [
         {"id": guest.id, "root": grant.root, "expires": grant.expires}
         for guest in relay.door.guests.values()
         if (grant := guest.grant) is not None
         and is_same_holder(replace(whose, tenant=tenant or grant.root.first), grant)
+        and rebase(ROOT, prefixes, grant.root)
     ]
 
 
