@@ -167,6 +167,30 @@ def test_who_is_revoked_reads_no_more_and_what_it_published_goes(running: Any, s
     asyncio.run(main())
 
 
+def test_a_clock_that_is_turned_back_gives_no_reader_more_time(running: Any, signer: Key) -> None:
+    async def main() -> None:
+        mine = bearer(signer, "me")  # for ten minutes
+        async with running() as relay, httpx.AsyncClient(base_url=base(relay)) as web:
+            await web.post("/publish/demo/a/x", json={}, headers=mine)
+            async with (
+                asyncio.timeout(8),
+                web.stream("GET", "/watch/demo/a/x", headers=mine) as got,
+            ):
+                await until(lambda: bool(relay.press.readers))
+                now, relay.wall = relay.house.clock(), lambda: time.time() - 3600
+                relay.press.tick(now + 590)
+                (reader,) = relay.press.readers
+                assert not reader.has_expired(now + 590, relay.wall())  # though nothing is on air
+                relay.press.tick(now + 601)
+                seen = [line async for line in got.aiter_lines()]
+                assert seen[-3:] == ["event: end", "data: broken off", ""]
+            await relay.desk.scribe.flush()
+            (entry,) = await relay.desk.records.audit.entries(Query(action="expire"))
+            assert (entry.actor, entry.reason) == ("me", "expired")
+
+    asyncio.run(main())
+
+
 def test_what_is_revoked_while_a_body_arrives_is_not_published(running: Any, signer: Key) -> None:
     async def main() -> None:
         alice, bob = bearer(signer, "alice"), bearer(signer, "bob")

@@ -7,6 +7,7 @@ HTTP.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -49,7 +50,7 @@ class Reader:
     ) -> None:
         """``tab`` has the subscription on it already."""
         self.press = press
-        self.grant = held.grant
+        self._take(held.grant)
         self.id = held.id
         self.remote = held.remote
         self.follower = follower
@@ -57,6 +58,18 @@ class Reader:
         self.loan = loan
         self.tab = tab
         self._ended: Ended | None = None
+
+    def _take(self, grant: Grant) -> None:
+        """Read by this grant from now on, which ends by a clock that nobody can turn back."""
+        relay = self.press.relay
+        self.grant = grant
+        left = math.inf if grant.expires is None else grant.expires - relay.wall()
+        self._deadline = relay.house.clock() + left
+
+    def has_expired(self, now: float, wall: float) -> bool:
+        """Whether its grant has ended by either clock, at ``now`` (monotonic) and unix ``wall``."""
+        expires = self.grant.expires
+        return now >= self._deadline or (expires is not None and wall >= expires)
 
     def end(self, why: str, action: str = "") -> None:
         """It has to go; ``action`` is what the audit log calls that, once."""
@@ -112,7 +125,7 @@ class Reader:
     def change(self, grant: Grant) -> None:
         """Other rights are in force."""
         if grant.may_subscribe(""):
-            self.grant = grant
+            self._take(grant)
         else:
             self.end("the right to subscribe was taken away", "revoke")
 
@@ -252,7 +265,7 @@ class Press:
         self.station.tick(now)
         wall = self.relay.wall()
         for reader in tuple(self.readers):
-            if reader.grant.expires and wall >= reader.grant.expires:
+            if reader.has_expired(now, wall):
                 reader.end("expired", "expire")
 
     def close(self) -> None:
