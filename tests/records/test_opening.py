@@ -405,6 +405,27 @@ def test_the_url_says_how_long_a_server_is_waited_for(postgres: Callable[[], str
     asyncio.run(scenario())
 
 
+def test_nothing_is_left_behind_in_a_connection(
+    postgres: Callable[[], str], token: StoredToken
+) -> None:
+    """Or the store would not work behind a pool that gives each transaction another connection."""
+    url = postgres()
+
+    async def scenario() -> None:
+        store = await open_records(url)
+        assert isinstance(store, SqlRecords)
+        await store.add_token(token)
+        await store.mark_used({token.prefix: NOW})
+        for _ in range(2):
+            assert await store.find_token(token.prefix)
+        async with store._engine.connect() as connection:
+            found = await connection.execute(text("SELECT name FROM pg_prepared_statements"))
+            assert found.all() == []
+        await store.close()
+
+    asyncio.run(scenario())
+
+
 @pytest.mark.parametrize("step", ["0001", "0003"])
 def test_a_store_of_earlier_relays_is_brought_up_to_date(
     tmp_path: Path, token: StoredToken, step: str

@@ -115,7 +115,7 @@ def _engine(address: Address) -> AsyncEngine:
             pool_size=CONNECTIONS,
             max_overflow=0,
             pool_timeout=BUSY_SECONDS,
-            connect_args=_patience(address),
+            connect_args={} if address.file is not None else _manners(address),
         )
     except ImportError:
         hint = "install the extra: pip install 'moq-relay[postgres]'"
@@ -127,13 +127,23 @@ def _engine(address: Address) -> AsyncEngine:
     return engine
 
 
-def _patience(address: Address) -> dict[str, float]:
-    """How long the driver waits for a server, unless the URL says so; SQLite is none."""
+def _manners(address: Address) -> dict[str, Any]:
+    """How the driver is to treat a server: how long it waits, unless the URL says so, and that it
+    leaves nothing behind in a connection. Between us and the server there may be one who gives each
+    transaction another connection (pgbouncer): statements that were prepared in the last one are
+    not there, and their names are taken by others."""
     from sqlalchemy import make_url
 
     said = make_url(address.driver).query
-    waits = () if address.file is not None else ("timeout", "command_timeout")
-    return {name: float(said.get(name, ANSWER_SECONDS)) for name in waits}  # type: ignore[arg-type]
+    waits = {
+        name: float(said.get(name, ANSWER_SECONDS))  # type: ignore[arg-type]
+        for name in ("timeout", "command_timeout")
+    }
+    return waits | {
+        "statement_cache_size": 0,
+        "prepared_statement_cache_size": 0,
+        "prepared_statement_name_func": lambda: "",  # without a name: until the next one
+    }
 
 
 def _make_private(file: File) -> None:
