@@ -6,6 +6,7 @@ must not know HTTP.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -30,7 +31,7 @@ from relay.server.acting import ACTIONS
 from relay.server.colleagues import Answer
 from relay.server.gathering import PARTS, holder, merged
 from relay.server.metrics import busiest
-from relay.server.numbers import numbers, scrape
+from relay.server.numbers import Tally, numbers, scrape
 from relay.server.shares import arrive, known
 
 if TYPE_CHECKING:
@@ -234,6 +235,8 @@ class Ward:
 
     def __init__(self, relay: Relay) -> None:
         self.relay = relay
+        self._tally = Tally(relay.began)
+        self._scraping = asyncio.Lock()
 
     async def sessions(self, query: str) -> tuple[list[dict[str, Any]], list[int]]:
         """Sessions that run on an authorization server's word, and who did not answer."""
@@ -258,7 +261,8 @@ class Ward:
 
     async def metrics(self) -> bytes:
         """The relay in numbers."""
-        return await scrape(self.relay)
+        async with self._scraping:
+            return await scrape(self.relay, self._tally)
 
     def routes(self, prefix: str) -> dict[str, Any]:
         """What there is to publish to and to read below a prefix. Raises `BadRequest`."""

@@ -8,7 +8,7 @@ know HTTP, nor how the numbers of several workers become the relay's.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import cache
 from importlib import metadata
 from typing import TYPE_CHECKING
@@ -36,6 +36,45 @@ def busiest(relay: Relay) -> dict[str, int]:
     """The tenants that have most sessions here, with how many."""
     tenants = Counter({name: a.sessions for name, a in relay.house.ledger.accounts.items()})
     return dict(tenants.most_common(MAX_TENANTS))
+
+
+def grown(count: float, before: float) -> float:
+    """By how much a count has grown; less than before is of one that began anew since."""
+    return count - before if count >= before else count
+
+
+class Moved:
+    """Bytes that tenants have moved, by the names under which they are shown: what some of those
+    without a line of their own have moved stays counted when they go, or get one."""
+
+    def __init__(self) -> None:
+        self._before: dict[str, dict[str, int]] = {}
+        self._lines: dict[str, Counter[str]] = {}
+
+    def take(
+        self, usage: Mapping[str, Mapping[str, int]], named: Callable[[str], str]
+    ) -> dict[str, Counter[str]]:
+        """All until now, by name and direction, of those who are there and of all others."""
+        lines: dict[str, Counter[str]] = {}
+        if OTHERS in self._lines:
+            lines[OTHERS] = self._lines[OTHERS]
+        now = {tenant: _moved(used) for tenant, used in usage.items()}
+        for tenant, counts in now.items():
+            name = named(tenant)
+            line = lines.setdefault(name, self._lines.get(name, Counter()))
+            before = self._before.get(tenant, {})
+            for direction, count in counts.items():
+                line[direction] += int(grown(count, before.get(direction, 0)))
+        self._before, self._lines = now, lines
+        return lines
+
+
+def _moved(used: Mapping[str, int]) -> dict[str, int]:
+    return {
+        "in" if name.startswith("in") else "out": value
+        for name, value in used.items()
+        if name.endswith("_bytes")
+    }
 
 
 class Families:
@@ -165,11 +204,11 @@ class Families:
         )
         for tenant, used_by in sorted(sums.items()):
             for name, value in sorted(used_by.items()):
-                if name.endswith("_bytes"):
-                    direction = "in" if name.startswith("in") else "out"
-                    moved.add_metric((tenant, direction), value)
-                else:
+                if not name.endswith("_bytes"):
                     now.add_metric((tenant, name), value)
+        for tenant, line in sorted(self.relay.moved.take(usage, self._named).items()):
+            for direction, count in sorted(line.items()):
+                moved.add_metric((tenant, direction), count)
         yield now
         yield moved
         breached = CounterMetricFamily(

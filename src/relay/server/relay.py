@@ -59,7 +59,7 @@ from relay.server.keeping import fact, open_ciphers, open_issuer, open_seal
 from relay.server.links import Announcer, list_fetcher, make_cluster
 from relay.server.listeners import Faces, open_sockets
 from relay.server.log import LEVELS
-from relay.server.metrics import Lag
+from relay.server.metrics import Lag, Moved
 from relay.server.outlets import open_sinks
 from relay.server.parts import contained, draw_id, load_certificates, transcode
 from relay.server.post import Post, common_store
@@ -140,6 +140,7 @@ class Relay:
         )
         self.began = self.house.clock()
         self.lag = Lag()
+        self.moved = Moved()
         self.guard = Guard(self._may_be_operator, self._is_operator, self.house.clock)
         """Who may come to the operator's counter."""
         self.guard.told = self._guessed
