@@ -122,6 +122,51 @@ def test_of_too_many_the_oldest_are_left_out() -> None:
     assert (far.entries, far.missed) == ([3, 4, 5], [2])
 
 
+def test_what_still_waits_when_the_relay_stops_is_told_or_counted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(relay.control.webhook, "BATCH", 2)
+    monkeypatch.setattr(relay.control.webhook, "FAREWELL", 0.1)
+    far = Far()
+
+    async def stopped(hook: Webhook, begun: asyncio.Event, entries: list[Entry]) -> None:
+        hook.note(entries[0])
+        task = asyncio.ensure_future(hook.run())
+        await begun.wait()  # and the answer to that is on its way
+        for entry in entries[1:]:
+            hook.note(entry)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await hook.close()
+
+    def slow(count: int) -> tuple[Webhook, asyncio.Event]:
+        """A server that does not answer the first so many."""
+        begun, left = asyncio.Event(), count
+
+        async def answer(request: httpx.Request) -> httpx.Response:
+            nonlocal left
+            left -= 1
+            if left >= 0:
+                begun.set()
+                await asyncio.sleep(3600)
+            return await far.answer(request)
+
+        hook = far.hook()
+        hook._transport = httpx.MockTransport(answer)
+        return hook, begun
+
+    async def main() -> None:
+        hook, begun = slow(1)
+        await stopped(hook, begun, ENTRIES[:4])
+        assert (far.entries, hook.told, hook.missed, far.said) == ([1, 2, 3, 4], 4, 0, [])
+        hook, begun = slow(9)
+        await stopped(hook, begun, ENTRIES[4:8])
+        assert (far.entries, hook.told, hook.missed) == ([1, 2, 3, 4], 0, 4)
+        assert "4 entries not told" in far.said[0]
+
+    asyncio.run(main())
+
+
 @pytest.mark.parametrize(
     "address", ["127.0.0.1", "10.0.0.1", "169.254.169.254", "::1", "::ffff:127.0.0.1"]
 )

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import signal
+import threading
 import time
 from collections.abc import AsyncIterator, Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import httpx
@@ -207,3 +210,37 @@ def test_a_worker_that_hangs_is_left_out_and_named(relay: Relay, operator: NewKe
         return any(client.lost.done() for client in all_of(by_worker))
 
     asyncio.run(main())
+
+
+def test_what_every_worker_writes_down_is_posted_also_when_it_stops(
+    process: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MOQ_SERVER__WORKERS", "2")
+    posted: list[dict[str, Any]] = []
+
+    class Hook(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["content-length"]))
+            posted.extend(json.loads(body)["entries"])
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, format: str, *arguments: Any) -> None:
+            """Not on standard error."""
+
+    async def main(relay: Relay) -> int:
+        async with many(relay, "/anon", 4) as by_worker:
+            return len(all_of(by_worker))
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Hook) as server:
+        listening = threading.Thread(target=server.serve_forever, args=(0.05,))
+        listening.start()
+        secret = 'webhook_private = true\nwebhook_secret = "0123456789abcdef"\nflush = 5.0\n'
+        hook = f'[audit]\nwebhook = "http://127.0.0.1:{server.server_port}/"\n{secret}'
+        relay = Relay(process(f"{WORKERS}\n{hook}"))
+        count = asyncio.run(main(relay))
+        assert relay.process.stop() == 0
+        server.shutdown()
+        listening.join()
+    assert [each["action"] for each in posted] == ["allow"] * count
+    assert sorted(each["number"] for each in posted) == list(range(1, count + 1))

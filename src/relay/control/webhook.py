@@ -1,13 +1,14 @@
 """The audit log, told to a server of the operator's by POST as it is written.
 
 The law: a POST goes only to an address that was judged, is signed, and is tried again for a bounded
-time; what waits is bounded, and what was left out is counted and told. This module must not know
-what entries mean.
+time, so that it may come twice; what waits is bounded, and what was left out is counted and told.
+This module must not know what entries mean.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import hmac
 import json
@@ -35,6 +36,9 @@ TRIES = 8
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 60.0
 """Seconds after the first failure; twice as many after each further one, up to the longest."""
+
+FAREWELL = 2.0
+"""Seconds in which what still waits is told when the relay stops; then it is left out."""
 
 SIGNATURE = "x-relay-signature"
 """``t=<unix seconds>,v1=<hex>``: HMAC-SHA256 of ``<unix seconds>.<body>`` under the secret."""
@@ -67,6 +71,8 @@ class Webhook:
         self._resolve = resolve
         self._transport = transport
         self._queue: deque[Entry] = deque()
+        self._batch: list[Entry] = []
+        """What is being told."""
         self._unsaid = 0
         self._came = asyncio.Event()
 
@@ -80,19 +86,38 @@ class Webhook:
 
     async def run(self) -> None:
         """Tell what comes, for ever. Whoever calls owns the task."""
-        async with httpx.AsyncClient(
+        async with self._client() as client:
+            while True:
+                await self._came.wait()
+                self._came.clear()
+                await self._tell_all(client)
+
+    async def close(self) -> None:
+        """Tell what waits, and wait for that no longer than `FAREWELL`."""
+        if self._batch or self._queue:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(FAREWELL), self._client() as client:
+                    await self._tell_all(client)
+        if left := len(self._batch) + len(self._queue):
+            self._leave_out(left)
+            self._log("warning", detail=f"audit.webhook: {left} entries not told, the relay stops")
+
+    def _client(self) -> httpx.AsyncClient:
+        return httpx.AsyncClient(
             transport=self._transport,
             verify=ssl.create_default_context(),
             trust_env=False,
             follow_redirects=False,
             limits=httpx.Limits(max_keepalive_connections=0),
-        ) as client:
-            while True:
-                await self._came.wait()
-                self._came.clear()
-                while self._queue:
-                    batch = [self._queue.popleft() for _ in range(min(BATCH, len(self._queue)))]
-                    await self._tell(client, batch)
+        )
+
+    async def _tell_all(self, client: httpx.AsyncClient) -> None:
+        while self._batch or self._queue:
+            if not self._batch:
+                many = min(BATCH, len(self._queue))
+                self._batch = [self._queue.popleft() for _ in range(many)]
+            await self._tell(client, self._batch)
+            self._batch = []
 
     async def _tell(self, client: httpx.AsyncClient, batch: list[Entry]) -> None:
         unsaid = self._unsaid

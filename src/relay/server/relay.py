@@ -245,6 +245,8 @@ class Relay:
             work = [self._keep_time(), self.desk.run(), self.keyring.run(), *links]
             if self.post is not None:
                 work.append(self.shares.run())
+            if self.webhook is not None:
+                work.append(self.webhook.run())
             if self.is_first:
                 work += self._outward_work()
             running = [tasks.create_task(each) for each in work]
@@ -334,12 +336,17 @@ class Relay:
     async def _open_records(self, closing: contextlib.AsyncExitStack) -> None:
         """Open the store, know who is revoked, and only then let anybody come to the door."""
         settings = self.settings
+        if settings.audit.webhook is not None:
+            self.webhook = Webhook(settings.audit, self._log, self.wall)
+            closing.push_async_callback(self.webhook.close)
         records = await open_records(settings.records.url)
         node = settings.cluster.node or socket.gethostname()
         self.desk = Desk(
             records, settings.auth, self._log, settings.records, self.wall, settings.audit, node
         )
         closing.push_async_callback(self.desk.close)
+        if self.webhook is not None:
+            self.desk.scribe.listeners.append(self.webhook.note)
         self.desk.feed.listeners.append(self._revoked)
         self.desk.notices.on("quotas", self._requota)
         self.seal = await open_seal(settings, records)
@@ -424,15 +431,8 @@ class Relay:
         return url is not None and (self.post is None or url != common_store(self.post.folder))
 
     def _outward_work(self) -> list[Coroutine[Any, Any, None]]:
-        """What is told to others: tracks to sinks, the audit log to a webhook, numbers to viewers.
-
-        Of several workers the first does it, and sees the broadcasts of all.
-        """
+        """Tracks to sinks, numbers to viewers: of several workers the first's, who sees all."""
         work = [sink.run() for sink in self.sinks.values()]
-        if self.settings.audit.webhook is not None:
-            self.webhook = Webhook(self.settings.audit, self._log, self.wall)
-            self.desk.scribe.listeners.append(self.webhook.note)
-            work.append(self.webhook.run())
         if self.settings.stats.enabled:
             work.append(self._make_stats().run())
         return work
