@@ -142,8 +142,8 @@ def test_a_broadcast_is_on_its_tenants_books():
 def test_what_is_not_paid_for_is_not_published():
     bench = Bench()
 
-    def charge(grant, records, size):
-        assert (grant.tenant, records, size) == ("a", 1, 3 + OVERHEAD)
+    def charge(grant, came, kept):
+        assert (grant.tenant, came, kept) == ("a", 3, 3 + OVERHEAD)
         raise OverQuota("spent", 2.0)
 
     bench.station.charge = charge

@@ -76,8 +76,9 @@ class Booth:
 class Station:
     """Publishes what comes without a session. ``wall`` is unix seconds, ``clock`` monotonic ones.
 
-    ``charge`` may refuse (grant, records, bytes) by raising `LimitExceeded`; ``enrol`` opens the
-    tab of a new broadcast. Raises `ConfigError` for a schema that cannot be used.
+    ``charge`` may refuse (grant, bytes that came, bytes they take) by raising `LimitExceeded`;
+    ``enrol`` opens the tab of a new broadcast. Raises `ConfigError` for a schema that cannot be
+    used.
     """
 
     def __init__(
@@ -89,7 +90,7 @@ class Station:
     ) -> None:
         self.settings = settings
         self.keys: CipherKeys = KeptKeys()
-        self.charge: Callable[[Grant, int, int], None] = lambda grant, records, size: None
+        self.charge: Callable[[Grant, int, int], None] = lambda grant, came, kept: None
         self.enrol: Callable[[Grant], Tab] = lambda grant: Tab.free()
         self.declared: dict[Declared, TrackRules] = {}
         self.booths: dict[Path, Booth] = {}
@@ -186,12 +187,13 @@ class Station:
         return withdrawn
 
     def _publish(self, grant: Grant, name: str, ready: list[Ready], one: bool) -> list[Sent]:
-        size = sum(len(each.payload) + OVERHEAD for each in ready)
+        came = sum(len(each.payload) for each in ready)
+        size = came + OVERHEAD * len(ready)
         if self._all_kept + size > self.settings.max_kept_bytes:
             raise LimitExceeded("the relay keeps ingest.max_kept_bytes already")
         if self.kept[grant.tenant] + size > self.settings.max_tenant_kept_bytes:
             raise LimitExceeded("the tenant keeps ingest.max_tenant_kept_bytes already")
-        self.charge(grant, len(ready), size)
+        self.charge(grant, came, size)
         names = {name + DEAD if each.error else name for each in ready}
         booth = self._booth(grant, names)
         booth.published, booth.grant = self._clock(), grant

@@ -143,11 +143,11 @@ class Press:
     def _account(self, grant: Grant) -> Account:
         return self.relay.house.ledger.account(grant.tenant)
 
-    def _charge(self, grant: Grant, records: int, size: int) -> None:
-        """Bytes that are about to be published. Raises `OverQuota`."""
+    def _charge(self, grant: Grant, came: int, kept: int) -> None:
+        """Bytes that are about to be published, and what they take. Raises `OverQuota`."""
         now, account = self.relay.house.clock(), self._account(grant)
-        account.require_room(size, now)
-        account.require_ingress(size, now)
+        account.require_room(kept, now)
+        account.require_ingress(came, now)
 
     def _enrol(self, grant: Grant) -> Tab:
         """For a new broadcast: it counts, and no session does."""
