@@ -426,6 +426,30 @@ def test_nothing_is_left_behind_in_a_connection(
     asyncio.run(scenario())
 
 
+def test_writers_wait_for_each_other_whatever_a_server_is_set_to(
+    postgres: Callable[[], str],
+) -> None:
+    url = postgres()
+
+    async def scenario() -> None:
+        store = await open_records(url)
+        assert isinstance(store, SqlRecords)
+        async with store._engine.begin() as connection:
+            name = (await connection.execute(text("SELECT current_database()"))).scalar_one()
+            strict = f"ALTER DATABASE {name} SET default_transaction_isolation = serializable"
+            await connection.execute(text(strict))
+        await store.close()
+        stores = [await open_records(url) for _ in range(2)]
+        await asyncio.gather(
+            *(each.revoke(Revocation("sub", f"{n}"), NOW) for n in range(5) for each in stores)
+        )
+        assert len(await stores[0].revocations(NOW)) == 10
+        for each in stores:
+            await each.close()
+
+    asyncio.run(scenario())
+
+
 @pytest.mark.parametrize("step", ["0001", "0003"])
 def test_a_store_of_earlier_relays_is_brought_up_to_date(
     tmp_path: Path, token: StoredToken, step: str

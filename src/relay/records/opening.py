@@ -115,7 +115,7 @@ def _engine(address: Address) -> AsyncEngine:
             pool_size=CONNECTIONS,
             max_overflow=0,
             pool_timeout=BUSY_SECONDS,
-            connect_args={} if address.file is not None else _manners(address),
+            **({} if address.file is not None else _manners(address)),
         )
     except ImportError:
         hint = "install the extra: pip install 'moq-relay[postgres]'"
@@ -128,10 +128,13 @@ def _engine(address: Address) -> AsyncEngine:
 
 
 def _manners(address: Address) -> dict[str, Any]:
-    """How the driver is to treat a server: how long it waits, unless the URL says so, and that it
-    leaves nothing behind in a connection. Between us and the server there may be one who gives each
-    transaction another connection (pgbouncer): statements that were prepared in the last one are
-    not there, and their names are taken by others."""
+    """How a server is treated, whatever it is set to.
+
+    The driver waits for it only so long, unless the URL says so, and leaves nothing behind in a
+    connection: between us and the server there may be one who gives each transaction another
+    (pgbouncer), where statements that were prepared in the last one are not, and their names are
+    taken by others. Writers wait for each other; stricter isolation turns all but one away.
+    """
     from sqlalchemy import make_url
 
     said = make_url(address.driver).query
@@ -139,11 +142,12 @@ def _manners(address: Address) -> dict[str, Any]:
         name: float(said.get(name, ANSWER_SECONDS))  # type: ignore[arg-type]
         for name in ("timeout", "command_timeout")
     }
-    return waits | {
+    nameless = {
         "statement_cache_size": 0,
         "prepared_statement_cache_size": 0,
-        "prepared_statement_name_func": lambda: "",  # without a name: until the next one
+        "prepared_statement_name_func": lambda: "",  # until the next one
     }
+    return {"connect_args": waits | nameless, "isolation_level": "READ COMMITTED"}
 
 
 def _make_private(file: File) -> None:
