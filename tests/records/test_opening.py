@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import signal
 import sqlite3
 import stat
@@ -424,6 +425,24 @@ def test_nothing_is_left_behind_in_a_connection(
         await store.close()
 
     asyncio.run(scenario())
+
+
+def test_a_database_that_cannot_hold_every_text(postgres: Callable[[], str]) -> None:
+    url = postgres()
+
+    async def make() -> None:
+        store = await open_records(url)
+        assert isinstance(store, SqlRecords)
+        async with store._engine.connect() as connection:
+            await connection.execution_options(isolation_level="AUTOCOMMIT")
+            made = "CREATE DATABASE latin ENCODING LATIN1 LOCALE 'C' TEMPLATE template0"
+            await connection.execute(text(made))
+        await store.close()
+
+    asyncio.run(make())
+    latin = re.sub(r"relay\d+", "latin", url)
+    with pytest.raises(ConfigError, match="the database is in LATIN1; it has to be in UTF8"):
+        asyncio.run(open_records(latin))
 
 
 def test_writers_wait_for_each_other_whatever_a_server_is_set_to(

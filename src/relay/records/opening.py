@@ -39,6 +39,10 @@ CONNECTIONS = 5
 _LOCK = 0x6D6F7172
 """The advisory lock of PostgreSQL under which tables are migrated."""
 
+_ENCODINGS = {"UTF8", "SQL_ASCII"}
+"""Encodings of a database that can hold every text. In another one the first path of a stranger's
+that it cannot hold would keep all that comes after out of the audit log."""
+
 _OURS = {"alembic_version", "counters"}
 """Tables that every store has had since the first."""
 
@@ -175,12 +179,18 @@ def _prepare(connection: Any, record: object) -> None:
 
 
 async def _require_store(connection: AsyncConnection, address: Address, makes: bool) -> None:
-    """Raises `ConfigError` where our tables are not and may not be made.
+    """Raises `ConfigError` where our tables are not and may not be made, or cannot hold all texts.
 
     A file of SQLite is one program's; in a database others may have tables beside ours.
     """
     from sqlalchemy import inspect
 
+    if address.file is None:
+        asked = await connection.exec_driver_sql("SHOW server_encoding")
+        if (encoding := asked.scalar_one()) not in _ENCODINGS:
+            hint = "it has to be in UTF8 (createdb --encoding UTF8 --template template0)"
+            said = f"the database is in {encoding}; {hint}"
+            raise ConfigError(f"records.url: {address.shown}: {said}")
     names = await connection.run_sync(lambda plain: inspect(plain).get_table_names())
     if _OURS.issubset(names):
         return
