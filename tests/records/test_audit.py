@@ -288,6 +288,8 @@ def test_queries(address: str | None) -> None:
         assert await found(target="a") == [2, 1]
         assert await found(target="a*") == [3, 2, 1]
         assert await found(target="/a_b*") == [4]
+        assert await found(target="A*") == await found(target="/A_b*") == []
+        assert await found(action="Quota") == []
         assert await found(since=NOW + 10.5, until=NOW + 30) == [3, 2]
         assert await found(reason="expired") == await found(tenant="acme") == [5]
         assert await found(id="f1", reason="expired", action="deny") == [5]

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Select, delete, func, insert, or_, select
+from sqlalchemy import ColumnElement, Select, delete, func, insert, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from relay.records.audit import EXACT, FIRST, MAX_LIMIT, Entry, Fact, Query, linked
@@ -110,6 +110,11 @@ async def _hash(connection: AsyncConnection, number: int) -> str:
     return str(found.scalar_one_or_none() or FIRST)
 
 
+def _begins(column: ColumnElement[str], text: str) -> ColumnElement[bool]:
+    """Letter for letter: to SQLite's LIKE ``/Plant`` begins as ``/plant`` does."""
+    return func.substr(column, 1, func.length(text)) == text
+
+
 def _wanted(query: Query) -> Select[Any]:
     wanted = select(audit)
     if query.since is not None:
@@ -122,10 +127,10 @@ def _wanted(query: Query) -> Select[Any]:
         if text := getattr(query, name):
             wanted = wanted.where(audit.c[name] == text)
     if query.action:
-        begins = audit.c.action.startswith(f"{query.action}.", autoescape=True)
+        begins = _begins(audit.c.action, f"{query.action}.")
         wanted = wanted.where(or_(audit.c.action == query.action, begins))
     if query.target.endswith("*"):
-        wanted = wanted.where(audit.c.target.startswith(query.target[:-1], autoescape=True))
+        wanted = wanted.where(_begins(audit.c.target, query.target[:-1]))
     elif query.target:
         wanted = wanted.where(audit.c.target == query.target)
     return wanted
