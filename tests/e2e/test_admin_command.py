@@ -43,6 +43,13 @@ def test_without_a_relay_or_a_key_it_says_so() -> None:
     assert "http or https" in invoke("--url", "moqt://x", "sessions", "list").output
 
 
+@pytest.mark.parametrize("name", ["", ".", ".."])
+def test_what_has_no_address_is_not_asked_for(name: str) -> None:
+    env = {"MOQ_ADMIN_TOKEN": "key"}
+    with pytest.raises(BadRequest, match=r"tenant: .* has no address"):
+        invoke("--url", "http://127.0.0.1:1", "quotas", "show", name, env=env)
+
+
 def test_every_resource(running: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MOQ_MASTER_KEY", "A" * 43 + "=")
     extra = f'[admin]\napi_key = "{KEY.hash}"\n[issuer]\nenabled = true\n[records]\nurl = "sqlite:///relay.db"\n'

@@ -24,6 +24,9 @@ from relay.control.admin.counter import BASE, OPERATIONS, Operation
 from relay.errors import BadRequest, ConfigError, NotFound, RelayError, Unauthorized
 from relay.path import on_one_line
 
+NOWHERE = ("", ".", "..")
+"""Names that lead elsewhere in an address, however they are written there (RFC 3986, 6.2.2)."""
+
 TIMEOUT = 30.0
 """Seconds until the relay must have answered."""
 
@@ -77,7 +80,10 @@ def _ask(operation: Operation, said: dict[str, Any]) -> Any:
     where = _where()
     place = operation.place
     for name in operation.in_place:
-        place = place.replace(f"{{{name}}}", quote(str(said.pop(name)), safe=""))
+        text = str(said.pop(name))
+        if text in NOWHERE:
+            raise BadRequest(f"{name}: {text!r} has no address at the relay's counter")
+        place = place.replace(f"{{{name}}}", quote(text, safe=""))
     options: dict[str, Any] = {}
     if operation.takes_body:
         options["json"] = said
