@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,10 +15,11 @@ from pathlib import Path as File
 import httpx
 import pytest
 
+import asked
 from relay.auth import mint
 from relay.auth.claims import Claims
 from relay.auth.keys import generate
-from relay.cli.sidecar import require_sense
+from relay.cli.sidecar import require_sense, serving
 from relay.config import load
 from relay.errors import ConfigError
 from relay.path import ROOT, Path
@@ -132,6 +134,33 @@ def test_decisions_stand_in_the_audit_log_of_the_store_and_are_counted(folder):
     assert (deny.id, deny.node) == (refused.text.split()[1], "sidecar")
     assert (lookup.action, lookup.kid) == ("lookup", "e1")
     assert token not in str([allow, deny, lookup])
+
+
+def test_decisions_are_posted_as_they_are_written_also_the_last(folder):
+    posted: list[str] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        size = int(re.search(rb"content-length: (\d+)", head.lower())[1])
+        told = json.loads(await reader.readexactly(size))
+        posted.extend(entry["target"] for entry in told["entries"])
+        writer.write(b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n")
+        writer.close()
+
+    async def main() -> None:
+        async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+            hook = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+            with (folder / "relay.toml").open("a") as file:
+                file.write(f'[records]\nurl = "sqlite:///{folder}/relay.db"\n')
+                file.write(f'[audit]\nflush = 5.0\nwebhook = "{hook}"\nwebhook_private = true\n')
+                file.write('webhook_secret = "0123456789abcdef"\n')
+            settings = load(folder / "relay.toml", environ=asked.settings()).settings
+            async with serving(settings) as (host, port), httpx.AsyncClient() as http:
+                refused = await http.post(f"http://{host}:{port}/", json=GUEST)
+                assert refused.status_code == 401
+
+    asyncio.run(main())
+    assert posted == ["/demo"]
 
 
 def test_what_can_be_reached_must_be_meant(folder):

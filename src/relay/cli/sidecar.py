@@ -80,6 +80,7 @@ def require_sense(settings: Settings) -> None:
 async def serving(settings: Settings) -> AsyncIterator[tuple[str, int]]:
     """The service, listening; its address and port. Raises `ConfigError`."""
     from relay.control.serve import HttpListener, listen
+    from relay.control.webhook import Webhook
     from relay.keyring import Keyring
     from relay.records.desk import Desk
     from relay.records.opening import open_records
@@ -90,11 +91,15 @@ async def serving(settings: Settings) -> AsyncIterator[tuple[str, int]]:
     told = settings.sidecar
     keyring = Keyring.open(settings.auth, _log)
     push = Push(told.relays, _log)
+    audit = settings.audit
+    webhook = Webhook(audit, _log, time.time) if audit.webhook is not None else None
     records = await open_records(settings.records.url)
-    desk = Desk(
-        records, settings.auth, _log, settings.records, audit=settings.audit, node="sidecar"
-    )
-    try:
+    desk = Desk(records, settings.auth, _log, settings.records, audit=audit, node="sidecar")
+    async with contextlib.AsyncExitStack() as closing:
+        if webhook is not None:
+            closing.push_async_callback(webhook.close)
+            desk.scribe.listeners.append(webhook.note)
+        closing.push_async_callback(desk.close)
         if settings.issuer.enabled:
             await _believe_relays(settings, keyring, desk)
         await desk.refresh()
@@ -109,16 +114,16 @@ async def serving(settings: Settings) -> AsyncIterator[tuple[str, int]]:
             sock.close()
             raise ConfigError(str(error).replace("web.https", "sidecar", 1)) from None
         async with asyncio.TaskGroup() as tasks:
-            running = tasks.create_task(bench.run())
+            work = [bench.run(), *([webhook.run()] if webhook is not None else [])]
+            running = [tasks.create_task(each) for each in work]
             tasks.create_task(listener.serve())
             await listener.started.wait()
             try:
                 yield listener.address
             finally:
                 listener.stop()
-                running.cancel()
-    finally:
-        await desk.close()
+                for task in running:
+                    task.cancel()
 
 
 async def _believe_relays(settings: Settings, keyring: Keyring, desk: Desk) -> None:
