@@ -220,6 +220,12 @@ def test_no_credential_gets_in(kind: int, field: str, before: str, after: str, f
 def test_what_is_no_credential_stays() -> None:
     names = ["alice@example.com", "mq_abcdefABCDEF", "k1", "/demo/room one", "[2001:db8::1]:4443"]
     names += ["1b4e28ba-2fa1-11d2-883f-0016d3cca427", "quotas.sessions", "über"]
+    names += [
+        *("relay-frankfurt-01.example.com", "https://relay-eu-1.example.com:4443/"),
+        *("/plant/frankfurt/hall-3/line-7/camera-12/video", "/cameras01.site.north/video"),
+        *("firstname.lastname.role", "/anon/hockey-championship-finals"),
+        "revocation.withdraw.failed",
+    ]
     assert [hidden(name) for name in names] == names
     fingerprint = "ab" * 32
     assert hidden(fingerprint, is_name=True) == fingerprint
@@ -231,11 +237,20 @@ def test_what_is_no_credential_stays() -> None:
         f"KeT3PYoTnUCey{'x' * 30}.HUobMF7wkgDEDJ95kRSIhT",
         f"mq_{'Q' * 12}_{'z' * 8}ey{'x' * 30}",
         f"mq_Qey{'Q' * 9}_{'z' * 40}",
+        f"{'ab' * 16}.{'cd' * 16}",
+        f"IHsiYWxnIjoiSFMyNTYifQ.eyJyb290.{'s' * 43}",
     ],
-    ids=["api key", "secret of an api token", "prefix of an api token"],
+    ids=[
+        *("api key", "secret of an api token", "prefix of an api token"),
+        *("api key of another make", "jwt that begins with a blank"),
+    ],
 )
 def test_letters_that_look_like_a_jwt_do_not_save_the_rest(credential: str) -> None:
     assert hidden(f"/a/{credential}/b") == "/a/(credential)/b"
+
+
+def test_a_key_in_base64() -> None:
+    assert hidden(f"the key {'x+/y' * 10}xyz= was") == "the key (credential) was"
 
 
 @given(st.text())

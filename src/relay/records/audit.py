@@ -40,17 +40,20 @@ SHORTEST = 18
 """Characters below which a single word is no credential of any kind."""
 
 _CREDENTIALS = (
-    # JWT, signed or not; looked for where letters begin only, or long texts take square time.
-    re.compile(r"(?<![A-Za-z0-9_=-])[A-Za-z0-9_=-]{8,}\.[A-Za-z0-9_=-]{2,}\.[A-Za-z0-9_=-]*"),
+    # Looked for where letters begin only, or long texts take square time; and by what host names,
+    # dotted names and paths are not, since who and where is what the log is for.
+    re.compile(r"(?<![A-Za-z0-9_-])eyJ[A-Za-z0-9_=-]*\.[A-Za-z0-9_=-]{2,}\.[A-Za-z0-9_=-]*"),  # JWT
+    re.compile(r"(?<![A-Za-z0-9_=-])[A-Za-z0-9_=-]{8,}\.[A-Za-z0-9_=-]{2,}\.[A-Za-z0-9_=-]{32,}"),
     re.compile(r"(?<![A-Za-z0-9])mq_[A-Za-z0-9]{12}_[A-Za-z0-9]+"),  # API token
-    re.compile(r"(?<![A-Za-z0-9_-])[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{8,}"),  # API key: secret.salt
-    re.compile(r"ey[A-Za-z0-9_=-]{16,}"),  # a piece of a JWT; the others may hold such letters too
+    re.compile(r"(?<![A-Za-z0-9_-])[A-Za-z0-9_-]{32,}\.[A-Za-z0-9_-]{8,}"),  # API key: secret.salt
+    re.compile(r"eyJ[A-Za-z0-9_=-]{15,}"),  # a piece of a JWT; the others may hold such letters too
 )
 _LOOSE = (
     re.compile(r"(?i)(?:jwt|ticket|token|key|secret|password|authorization)=[^&\s]+"),
     re.compile(r"(?i)(?:bearer|basic)\s+\S+"),
     re.compile(r"-----BEGIN[^-]*-----.*", re.DOTALL),
-    re.compile(r"[A-Za-z0-9+/_-]{40,}=*"),  # ticket, or any key in base64 or hex
+    re.compile(r"[A-Za-z0-9_-]{40,}=*"),  # ticket, or any key in hex or base64 for URLs
+    re.compile(r"(?<![A-Za-z0-9+/])[A-Za-z0-9+/]{40,}={1,2}"),  # any key in base64
 )
 _NAMES = ("kid", "jti")
 """Fields that name something and may be as long and as random as a secret is."""
