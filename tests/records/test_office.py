@@ -10,7 +10,7 @@ import pytest
 
 from relay.auth.facts import StoredToken
 from relay.auth.revocation import Revocation
-from relay.errors import BadRequest
+from relay.errors import BadRequest, NotFound
 from relay.quota import Override
 from relay.records.audit import Query
 from relay.records.memory import MemoryRecords
@@ -48,9 +48,9 @@ def test_every_change_is_written_and_put_in_force(token: StoredToken) -> None:
         assert await office.clear_quota(WHO, "plant")
         await office.create_token(WHO, token)
         revoked = await office.revoke_token(WHO, token.prefix, "lost")
-        assert revoked is not None
+        assert revoked.token.prefix == token.prefix
         entry = await office.revoke(WHO, Revocation("sub", "alice", reason="left"))
-        assert await office.withdraw(WHO, entry.id)
+        await office.withdraw(WHO, entry.id)
         assert await bench.said() == [
             *("quota.set", "quota.clear", "token.create", "token.revoke"),
             *("revocation.add", "revocation.withdraw"),
@@ -77,6 +77,14 @@ def test_what_could_not_be_done_is_written_too(token: StoredToken) -> None:
         with pytest.raises(BadRequest):
             await bench.office.revoke(WHO, Revocation("nonsense", "x"))
         assert len(await bench.said()) == 3
+        with pytest.raises(NotFound):
+            await bench.office.revoke_token(WHO, "nothing", "lost")
+        with pytest.raises(NotFound):
+            await bench.office.withdraw(WHO, 7)
+        assert (await bench.said())[3:] == [
+            *("token.revoke", "token.revoke.failed"),
+            *("revocation.withdraw", "revocation.withdraw.failed"),
+        ]
         assert bench.done == 1
 
     asyncio.run(main())

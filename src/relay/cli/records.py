@@ -30,7 +30,7 @@ from relay.cli.store import (
     with_office,
     with_store,
 )
-from relay.errors import BadRequest, ConfigError, NotFound
+from relay.errors import BadRequest, ConfigError
 from relay.path import Path, covering
 from relay.records.store import MAX_PAGE, Records
 
@@ -195,14 +195,11 @@ def revocations(as_json: bool) -> None:
 @click.argument("number", type=click.IntRange(1, 2**53))  # beyond, the store cannot count
 def withdraw(number: int) -> None:
     """Take revocation NUMBER back."""
-    if not with_office(lambda office: office.withdraw(operator(), number)):
-        raise NotFound(f"no revocation {number} is in force")
+    with_office(lambda office: office.withdraw(operator(), number))
 
 
 def _revoke_stored(prefix: str, reason: str) -> None:
     done = with_office(lambda office: office.revoke_token(operator(), prefix, reason))
-    if done is None:
-        raise NotFound("no such API token in the store")
     click.echo(f"{done.entry.id}")
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from relay.auth.facts import StoredToken
 from relay.auth.revocation import Revocation
-from relay.errors import BadRequest, RelayError
+from relay.errors import BadRequest, NotFound, RelayError
 from relay.quota import Override
 from relay.quota.limits import MAX_TENANT
 from relay.records.audit import Entry, Fact, Query, Walk
@@ -117,11 +117,14 @@ class Office:
         async with self.doing(who, "token.create", token.id, jti=token.id, detail=detail):
             await self.records.add_token(token)
 
-    async def revoke_token(self, who: Operator, prefix: str, reason: str) -> Revoked | None:
-        """Refuse an API token and end its sessions; ``None`` when there is none."""
+    async def revoke_token(self, who: Operator, prefix: str, reason: str) -> Revoked:
+        """Refuse an API token and end its sessions. Raises `NotFound`."""
         named = f"mq_{prefix}"
         async with self.doing(who, "token.revoke", named, jti=named, detail=reason):
-            return await self.records.revoke_token(prefix, self.wall(), reason)
+            revoked = await self.records.revoke_token(prefix, self.wall(), reason)
+            if revoked is None:
+                raise NotFound("there is no such API token")
+        return revoked
 
     async def revoke(self, who: Operator, entry: Revocation) -> Revocation:
         """Put a revocation in force. Raises `BadRequest`, `LimitExceeded`."""
@@ -130,10 +133,11 @@ class Office:
         async with self.doing(who, "revocation.add", str(entry), detail=entry.reason):
             return await self.records.revoke(entry, self.wall())
 
-    async def withdraw(self, who: Operator, id: int) -> bool:
-        """Take a revocation back; False when there is none of that number."""
+    async def withdraw(self, who: Operator, id: int) -> None:
+        """Take a revocation back. Raises `NotFound`."""
         async with self.doing(who, "revocation.withdraw", f"{id}"):
-            return await self.records.withdraw(id, self.wall())
+            if not await self.records.withdraw(id, self.wall()):
+                raise NotFound(f"no revocation {id} is in force")
 
     def _require_future(self, expires: float | None) -> None:
         """Whoever says 3600 means an hour, and would get what ended in 1970: a revocation that

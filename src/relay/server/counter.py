@@ -124,8 +124,6 @@ class Counter:
         """Refuse it everywhere."""
         prefix = asked.prefix.removeprefix("mq_")
         done = await self.relay.desk.office.revoke_token(who, prefix, "by the operator")
-        if done is None:
-            raise NotFound("there is no such API token")
         return showing.revocation(done.entry)
 
     # -- keys ------------------------------------------------------------------------------------
@@ -204,8 +202,7 @@ class Counter:
         self, who: Operator, asked: shapes.RevocationNamed
     ) -> shapes.Nothing:
         """Take it back."""
-        if not await self.relay.desk.office.withdraw(who, asked.number):
-            raise NotFound("no such revocation is in force")
+        await self.relay.desk.office.withdraw(who, asked.number)
         return shapes.Nothing()
 
     # -- quotas ----------------------------------------------------------------------------------
