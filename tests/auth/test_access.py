@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from relay.auth.access import Way, ways
 from relay.auth.credentials import make_key
 from relay.auth.decide import Request, decide
+from relay.auth.facts import StoredToken
 from relay.auth.keys import Key, KeySet, generate
 from relay.auth.scope import Scope
 from relay.auth.settings import AuthSettings
@@ -47,6 +48,29 @@ def test_public_prefixes_and_keys() -> None:
         ("v1.jwk: the key has no scope", "", True),
         ("team.jwk: scope.get", "demo/live", True),
     ]
+
+
+def test_api_tokens_of_the_store() -> None:
+    token = StoredToken("a" * 12, "", "cam", Path("plant"), (Path("cams"),), (Path("x"), ROOT))
+    row = f"mq_{'a' * 12} in the store"
+    found = ways(Path("plant/cams/1"), settings(), [], [token])
+    assert seen(found, "publish") == [(row, "plant/cams", True)]
+    assert seen(found, "subscribe") == [(row, "plant", True)]
+    assert ways(Path("plan"), settings(), [], [token]) == ()
+    barred = settings(ingest={"accept": ["jwt"]}, consumption={"enforce_jwt": True})
+    assert ways(Path("plant/cams/1"), barred, [], [token]) == ()
+
+
+def test_another_server_may_let_anybody_in() -> None:
+    token = StoredToken("a" * 12, "", "cam", publish=(ROOT,))
+    server = "http://127.0.0.1:9/"
+    found = ways(Path("x"), settings(url=server), [], [token])
+    assert [(way.verb, way.rule, way.whole) for way in found] == [
+        ("publish", "auth.url", True),
+        ("subscribe", "auth.url", True),
+    ]
+    by_key = ways(Path("x"), settings(url=server, contract="api"), [], [token])
+    assert [way.rule for way in by_key] == ["auth.url", f"{token.id} in the store", "auth.url"]
 
 
 def test_segments_end_where_they_end() -> None:

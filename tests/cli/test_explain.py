@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
 from collections.abc import Iterator
@@ -11,8 +12,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from relay.auth.facts import StoredToken
 from relay.auth.keys import generate, load
 from relay.cli import relay
+from relay.path import ROOT
+from relay.records.opening import open_records
 
 AT = ["--at", "2030-01-01T00:00Z"]
 
@@ -187,6 +191,47 @@ def test_access_of_nobody() -> None:
     assert run("access", "x", "--config", "relay.toml").stdout.count("nobody") == 2
     assert run("access", "x/" * 40, "--config", "relay.toml").exit_code == 2
     assert run("access", "x").exit_code == 2
+
+
+def test_access_by_api_tokens_of_the_store() -> None:
+    Path("relay.toml").write_text(
+        '[auth]\nkey = "secret.jwk"\n[records]\nurl = "sqlite:///relay.db"\n'
+    )
+    words = ("access", "plant/cams/x", "--config", "relay.toml")
+    assert "API token" not in run(*words).stdout
+    assert not Path("relay.db").exists()
+    made = {}
+    for name in ("camera", "elsewhere", "struck", "revoked"):
+        publish = "other" if name == "elsewhere" else "cams"
+        given = ["--name", name, "--root", "plant", "--publish", publish, "--subscribe", "cams/x/y"]
+        done = run("records", "--config", "relay.toml", "token", "create", *given)
+        made[name] = done.stdout.rsplit("_", 1)[0]
+    run("records", "--config", "relay.toml", "token", "revoke", made["revoked"])
+    run("records", "--config", "relay.toml", "revoke", "--sub", "struck")
+    asyncio.run(expired_token())
+    publish, _, watch = run(*words).stdout.partition("who may watch")
+    assert "the API token camera" in publish
+    assert f"{made['camera']} in the store" in publish
+    assert "only /plant/cams/x/y" in watch
+    said = json.loads(run(*words, "--json").stdout)
+    assert [way["who"] for way in said["publish"]][1:] == ["whoever has the API token camera"]
+    Path("relay.db").write_text("no store")
+    assert "! " in run(*words).stdout
+
+
+async def expired_token() -> None:
+    store = await open_records("sqlite:///relay.db")
+    try:
+        await store.add_token(StoredToken("1" * 12, "", "over", publish=(ROOT,), expires=1.0))
+    finally:
+        await store.close()
+
+
+def test_access_where_another_server_decides() -> None:
+    Path("relay.toml").write_text('[auth]\nurl = "http://127.0.0.1:9/"\n')
+    said = run("access", "x", "--config", "relay.toml").stdout
+    assert said.count("whoever the server that decides lets in") == 2
+    assert "nobody" not in said
 
 
 class Shelf(BaseHTTPRequestHandler):

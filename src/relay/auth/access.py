@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from relay.auth.credentials import Kind
+from relay.auth.facts import StoredToken
 from relay.auth.keys import Key
 from relay.auth.settings import AuthSettings
 from relay.path import ROOT, Path
@@ -27,23 +28,29 @@ class Way:
     who: str
     """For people: ``everybody``, ``whoever has a token by the key v1``…"""
     rule: str
-    """The setting or the member of a key that says so."""
+    """The setting, the member of a key or the API token that says so."""
     prefix: Path
     """What the rule covers, from the root of the relay."""
     whole: bool
     """Whether the path itself is covered; else only something below it is."""
 
 
-def ways(path: Path, settings: AuthSettings, keys: Iterable[tuple[str, Key]]) -> tuple[Way, ...]:
-    """All ways to ``path``; ``keys`` with the name of the source each came from.
+def ways(
+    path: Path,
+    settings: AuthSettings,
+    keys: Iterable[tuple[str, Key]],
+    tokens: Iterable[StoredToken] = (),
+) -> tuple[Way, ...]:
+    """All ways to ``path``; ``keys`` with the name of the source each came from, ``tokens`` those
+    of the store that are good.
 
     First those to publish, then those to subscribe; in each the widest known circle first.
     """
-    listed = tuple(keys)
+    listed, kept = tuple(keys), tuple(tokens)
     found = [
         way
         for verb in (PUBLISH, SUBSCRIBE)
-        for way in _candidates(verb, settings, listed)
+        for way in (*_candidates(verb, settings, listed), *_by_token(verb, settings, kept))
         if way.prefix.is_under(path) or path.is_under(way.prefix)
     ]
     return tuple(
@@ -54,12 +61,11 @@ def ways(path: Path, settings: AuthSettings, keys: Iterable[tuple[str, Key]]) ->
 def _candidates(
     verb: str, settings: AuthSettings, keys: tuple[tuple[str, Key], ...]
 ) -> Iterator[Way]:
-    direction = settings.ingest if verb == PUBLISH else settings.consumption
-    surfaces = (settings.session, settings.http)
-
     def taken(kind: Kind | str) -> bool:
-        return direction.takes(kind) and any(surface.takes(kind) for surface in surfaces)
+        return _is_taken(verb, settings, kind)
 
+    if settings.url is not None:
+        yield Way(verb, "whoever the server that decides lets in", "auth.url", ROOT, False)
     if taken("public"):
         for prefix in getattr(settings.public, verb):
             yield Way(verb, "everybody, without a token", f"auth.public.{verb}", prefix, False)
@@ -78,6 +84,23 @@ def _candidates(
                 who = f"whoever has a client certificate by the rule {name}"
                 rule = f"auth.certificates.{name}.{'full_access' if fit.full_access else verb}"
                 yield Way(verb, who, rule, fit.root.join(prefix), False)
+
+
+def _is_taken(verb: str, settings: AuthSettings, kind: Kind | str) -> bool:
+    direction = settings.ingest if verb == PUBLISH else settings.consumption
+    surfaces = (settings.session, settings.http)
+    return direction.takes(kind) and any(surface.takes(kind) for surface in surfaces)
+
+
+def _by_token(verb: str, settings: AuthSettings, tokens: tuple[StoredToken, ...]) -> Iterator[Way]:
+    """What API tokens allow, unless somebody else is asked about them."""
+    if settings.url is not None and settings.contract == "events":
+        return
+    if _is_taken(verb, settings, "token"):
+        for token in tokens:
+            for prefix in getattr(token, verb):
+                who, rule = f"whoever has the API token {token.name}", f"{token.id} in the store"
+                yield Way(verb, who, rule, token.root.join(prefix), False)
 
 
 def _by_key(verb: str, source: str, key: Key) -> Iterator[Way]:

@@ -1,8 +1,8 @@
 """``relay access``: who may publish or watch a path, and which rule says so.
 
-The law: the answer is read from the settings and the keys, nobody is asked to connect; keys are
-named and never shown. This module must not know any rule; it asks `relay.auth` and draws the
-answer.
+The law: the answer is read from the settings, the keys and the store, nobody is asked to connect;
+keys are named and never shown. This module must not know any rule; it asks `relay.auth` and draws
+the answer.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ import click
 from rich.text import Text
 
 from relay.auth.access import PUBLISH, SUBSCRIBE, Way, ways
-from relay.cli.evidence import Trusted, trusted
+from relay.cli.evidence import trusted
 from relay.cli.sheet import console, grid, say, say_json
+from relay.cli.stored import good_tokens
 from relay.config import load
 from relay.errors import BadRequest
 from relay.path import Path
@@ -28,22 +29,25 @@ from relay.path import Path
 @click.option("--offline", is_flag=True, help="Do not ask the servers that keys come from.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def access(path: str, config: File, offline: bool, as_json: bool) -> None:
-    """List who could publish or watch PATH, by which rule of the configuration."""
+    """List who could publish or watch PATH, by which rule of the configuration or which API
+    token of the store it names."""
     try:
         wanted = Path(path)
     except BadRequest as error:
         raise click.UsageError(str(error)) from None
-    settings = load(config).settings.auth
-    found = trusted(settings, ask=not offline)
+    settings = load(config).settings
+    found = trusted(settings.auth, ask=not offline)
     keys = [named for source in found.read for named in source.named]
-    listed = ways(wanted, settings, keys)
+    tokens, unread = good_tokens(settings)
+    listed = ways(wanted, settings.auth, keys, tokens)
+    troubles = (*found.troubles, *unread)
     if as_json:
-        say_json(_members(wanted, listed, found))
+        say_json(_members(wanted, listed, troubles))
     else:
-        say(console(), _sheet(wanted, listed, found))
+        say(console(), _sheet(wanted, listed, troubles))
 
 
-def _members(path: Path, listed: tuple[Way, ...], found: Trusted) -> dict[str, Any]:
+def _members(path: Path, listed: tuple[Way, ...], troubles: tuple[str, ...]) -> dict[str, Any]:
     said: dict[str, Any] = {"path": path}
     for verb in (PUBLISH, SUBSCRIBE):
         said[verb] = [
@@ -51,11 +55,11 @@ def _members(path: Path, listed: tuple[Way, ...], found: Trusted) -> dict[str, A
             for way in listed
             if way.verb == verb
         ]
-    return said | {"troubles": list(found.troubles)}
+    return said | {"troubles": list(troubles)}
 
 
-def _sheet(path: Path, listed: tuple[Way, ...], found: Trusted) -> Iterator[Any]:
-    for trouble in found.troubles:
+def _sheet(path: Path, listed: tuple[Way, ...], troubles: tuple[str, ...]) -> Iterator[Any]:
+    for trouble in troubles:
         yield Text("! ", style="yellow").append(trouble)
     for verb, title in ((PUBLISH, "publish"), (SUBSCRIBE, "watch")):
         of_verb = [way for way in listed if way.verb == verb]

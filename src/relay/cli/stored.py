@@ -1,4 +1,4 @@
-"""What the records store knows about one request: its API token, and who is revoked.
+"""What the records store knows: about one request, of its own keys, of its API tokens.
 
 The law: the store is read and never used up: a ticket is not looked up, since looking spends it,
 and a store that is not there is not made. This module must not know what a decision does with it.
@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from typing import TypeVar
 
-from relay.auth.facts import NO_FACTS, Facts
+from relay.auth.facts import NO_FACTS, Facts, StoredToken
 from relay.auth.keys import KeySet
 from relay.auth.needs import needs
 from relay.auth.request import Request
+from relay.auth.revocation import Holder
 from relay.cli.store import is_there, silent
 from relay.config.shape import Settings
 from relay.errors import ConfigError
@@ -21,7 +24,9 @@ from relay.records.address import read_address
 from relay.records.feed import RevocationFeed
 from relay.records.opening import open_records
 from relay.records.signing import vouching
-from relay.records.store import StoreError
+from relay.records.store import Records, StoreError
+
+T = TypeVar("T")
 
 TICKET = "the ticket was not looked up: looking spends it"
 
@@ -43,27 +48,63 @@ def stored(settings: Settings, request: Request) -> tuple[Facts, tuple[str, ...]
 
 def own_keys(settings: Settings) -> tuple[KeySet, tuple[str, ...]]:
     """The keys of ``[issuer]`` as the store has them, and what is wrong with them. Blocks."""
-    url = settings.records.url
-    if url is None or not settings.issuer.enabled:
+    if not settings.issuer.enabled:
         return KeySet(), ()
+    return _asked(settings, _own_keys, KeySet())
+
+
+def good_tokens(settings: Settings) -> tuple[tuple[StoredToken, ...], tuple[str, ...]]:
+    """The API tokens that are neither revoked nor expired, and why they are not known. Blocks."""
+    return _asked(settings, _good_tokens, ())
+
+
+def _asked(
+    settings: Settings, ask: Callable[[Settings, Records], Awaitable[T]], nothing: T
+) -> tuple[T, tuple[str, ...]]:
+    """What the store answers within its time; ``nothing`` where there is none, or with a reason."""
+    url = settings.records.url
+    if url is None:
+        return nothing, ()
     file = read_address(url).file
+
+    async def run() -> T:
+        records = await open_records(url, makes=False)
+        try:
+            async with asyncio.timeout(settings.records.timeout):
+                return await ask(settings, records)
+        finally:
+            await records.close()
+
     try:
         if file is not None and not is_there(file):
-            return KeySet(), ()
-        return asyncio.run(_own_keys(settings)), ()
+            return nothing, ()
+        return asyncio.run(run()), ()
     except (ConfigError, StoreError, TimeoutError) as error:
-        return KeySet(), (str(error) or "records.url: no answer in time",)
+        return nothing, (str(error) or "records.url: no answer in time",)
 
 
-async def _own_keys(settings: Settings) -> KeySet:
-    records = await open_records(settings.records.url, makes=False)
-    try:
-        async with asyncio.timeout(settings.records.timeout):
-            keys = vouching(await records.keys.all(), time.time())
-    finally:
-        await records.close()
+async def _own_keys(settings: Settings, records: Records) -> KeySet:
+    keys = vouching(await records.keys.all(), time.time())
     auth = settings.auth
     return keys.expecting(settings.issuer.name or auth.issuer, auth.audience)
+
+
+async def _good_tokens(settings: Settings, records: Records) -> tuple[StoredToken, ...]:
+    feed = RevocationFeed(records, settings.records.poll, time.time, silent)
+    await feed.refresh()
+    now = time.time()
+    good: list[StoredToken] = []
+    page = await records.tokens()
+    while page:
+        good += [each for each in page if _is_good(each, feed, now)]
+        page = await records.tokens(page[-1].prefix)
+    return tuple(good)
+
+
+def _is_good(token: StoredToken, feed: RevocationFeed, now: float) -> bool:
+    holder = Holder(token.id, token.name, tenant=token.root.first, issued=token.created)
+    ended = token.revoked is not None or (token.expires is not None and token.expires <= now)
+    return not ended and feed.index.check(holder, now) is None
 
 
 async def _read(settings: Settings, request: Request) -> Facts:
