@@ -184,3 +184,16 @@ class SessionLost(RelayError):
 
 class ConfigError(RelayError):
     """A setting that cannot be obeyed: the message says which (dotted name), where and why."""
+
+
+def in_words(error: BaseException, most: int = 200) -> str:
+    """One line about what failed below us: what the system said, wherever that stands in the chain
+    of causes, else the error's own text, or its kind where it has none."""
+    told: BaseException | None = error
+    while told is not None and getattr(told, "errno", None) is None:
+        if isinstance(told, BaseExceptionGroup):
+            told = told.exceptions[0]
+        else:
+            told = told.__cause__ or told.__context__
+    said = error if told is None else told
+    return " ".join(str(said).split())[:most] or type(said).__name__

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gzip
 import json
 import ssl
@@ -99,6 +100,8 @@ def test_nobody_there():
 
     with pytest.raises(Unreachable) as caught:
         asyncio.run(run())
+    assert str(caught.value).startswith("127.0.0.1: ")
+    assert f"Errno {errno.ECONNREFUSED}" in str(caught.value)
     assert "secret" not in str(caught.value)
     assert caught.value.__cause__ is None
 

@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 from urllib.parse import quote, urlsplit
 
 import click
-import httpx
 from rich.table import Table
 
 from relay.auth.credentials import OPERATOR
+from relay.cli.asking import ask
 from relay.cli.moment import show_time
 from relay.cli.options import of_group, read_limits, time_option
 from relay.cli.sheet import console
@@ -89,18 +89,20 @@ def _ask(operation: Operation, said: dict[str, Any]) -> Any:
         options["json"] = said
     else:
         options["params"] = {name: _texted(value) for name, value in said.items()}
+    answer = ask(
+        operation.method,
+        f"{where.url}{BASE}{place}",
+        where.url,
+        headers={"authorization": f"Bearer {where.token}"},
+        timeout=TIMEOUT,
+        trust_env=False,
+        **options,
+    )
     try:
-        answer = httpx.request(
-            operation.method,
-            f"{where.url}{BASE}{place}",
-            headers={"authorization": f"Bearer {where.token}"},
-            timeout=TIMEOUT,
-            trust_env=False,
-            **options,
-        )
         found = answer.json()
-    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
-        raise RelayError(f"no answer from {where.url}: {type(error).__name__}") from None
+    except ValueError:
+        strange = f"{where.url} answered {answer.status_code}, and not as a relay does"
+        raise RelayError(strange) from None
     if answer.is_success:
         return found
     raise _failure(answer.status_code, found, answer.headers.get("retry-after"))

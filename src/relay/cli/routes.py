@@ -7,8 +7,8 @@ import os
 from urllib.parse import urlsplit, urlunsplit
 
 import click
-import httpx
 
+from relay.cli.asking import ask
 from relay.errors import RelayError
 from relay.path import on_one_line
 
@@ -31,10 +31,7 @@ def routes(url: str, token: str | None, as_json: bool) -> None:
     asked = urlunsplit((parts.scheme, parts.netloc, path, parts.query, ""))
     token = token or os.environ.get("MOQ_TOKEN")
     headers = {"authorization": f"Bearer {token}"} if token else {}
-    try:
-        answer = httpx.get(asked, headers=headers, timeout=10.0)
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise RelayError(f"no answer: {type(error).__name__}") from None
+    answer = ask("GET", asked, headers=headers, timeout=10.0)
     if answer.status_code != 200:
         id = answer.headers.get("x-request-id", "")
         raise RelayError(f"the relay said {answer.status_code}" + (f" (id {id})" if id else ""))

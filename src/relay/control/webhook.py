@@ -17,12 +17,11 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import asdict
 from ipaddress import ip_address
-from typing import Any
 
 import httpx
 
 from relay.auth.trust import split_url
-from relay.errors import ConfigError
+from relay.errors import ConfigError, in_words
 from relay.keyring.address import is_public
 from relay.keyring.fetch import FetchError, Resolve, resolve
 from relay.records.audit import Entry
@@ -130,7 +129,7 @@ class Webhook:
             except (FetchError, httpx.HTTPError, OSError, TimeoutError, ValueError) as error:
                 if attempt == TRIES:
                     self._leave_out(len(batch))
-                    self._log("warning", detail=f"audit.webhook: not told, {_short(error)}")
+                    self._log("warning", detail=f"audit.webhook: not told, {in_words(error)}")
                     return
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, LONGEST_PAUSE)
@@ -200,7 +199,3 @@ def _secret(settings: AuditSettings) -> bytes:
     if len(secret) < 16:
         raise ConfigError("audit.webhook_secret_file: expected 16 characters or more")
     return secret
-
-
-def _short(error: Any) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from relay.auth.compact import parse_object, to_json
-from relay.errors import ConfigError, RelayError
+from relay.errors import ConfigError, RelayError, in_words
 from relay.sidecar.address import check_url
 
 DEADLINE = 10.0
@@ -137,7 +137,7 @@ class Link:
         except TimeoutError:
             raise Unreachable(f"{self.host} did not answer in {self._deadline:g} s") from None
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
-            raise Unreachable(f"{self.host}: {type(error).__name__}") from None
+            raise Unreachable(f"{self.host}: {in_words(error)}") from None
 
     async def _taken(self, response: httpx.Response) -> None:
         if not 200 <= response.status_code < 300:
