@@ -12,6 +12,7 @@ from relay.auth.keys import generate
 from relay.config import Address, load
 from relay.errors import ConfigError
 
+SIZE = 'expected a whole number, or a size such as "256MiB"'
 OPEN = '[server.tls]\ngenerate = ["localhost"]\n[auth]\npublic = ""\n'
 
 
@@ -244,7 +245,7 @@ def test_file_names_are_relative_to_the_file_and_else_to_the_working_directory(
             "[quic]\nmax_datagram_size = 100",
             "relay.toml:2: quic.max_datagram_size: must be at least 1200",
         ),
-        ('[cache]\ncapacity = "750%"', "relay.toml:2: cache.capacity: expected a whole number"),
+        ('[cache]\ncapacity = "750%"', f"relay.toml:2: cache.capacity: {SIZE}"),
         (
             '[server]\nversions = ["moq-lite-99"]',
             "relay.toml:2: server.versions: expected some of moq-lite-06",
@@ -480,6 +481,12 @@ def test_what_other_servers_call_it_is_answered_with_what_it_is_called_here(fold
     first, second, *_ = folder.complaints(text)
     assert "auth.issuer" in first
     assert "admin.api_key" in second
+
+
+@pytest.mark.parametrize("written", ["soon", "PT1M", "1:30", "5 parsecs", "1m30"])
+def test_a_time_that_is_none_is_told_how_times_are_written(folder, written):
+    (line,) = folder.complaints(OPEN + f'[quic]\nidle_timeout = "{written}"\n')
+    assert line.endswith('expected a number of seconds, or a time such as "30s" or "1m30s"')
 
 
 def test_a_cache_may_be_a_share_of_the_memory(folder):

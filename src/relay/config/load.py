@@ -7,7 +7,6 @@ what was expected; values are not echoed. This module must not know what a setti
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from relay.auth.credentials import OPERATOR, hash_key
-from relay.config import checks, names, sources
+from relay.config import checks, measures, names, sources
 from relay.config.shape import Settings
 from relay.config.sources import Entry, Source
 from relay.errors import ConfigError
@@ -42,12 +41,9 @@ SECONDS = frozenset(
 )
 """Settings in seconds that may also be written like ``"30s"``."""
 
-_DURATIONS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-_SIZES = {"": 1, "B": 1} | {
-    prefix + suffix: base**power
-    for power, prefix in enumerate("KMGT", 1)
-    for suffix, base in (("B", 1000), ("iB", 1024))
-}
+SHARE = "cache.cache_bytes"
+"""What may also be a share of the memory."""
+
 _EXPECTED = {
     "bool": "expected true or false",
     "bool_parsing": "expected true or false",
@@ -188,19 +184,11 @@ def _measured(name: str, value: Any) -> Any:
     """A duration or a size with its unit as a number; anything else as it is."""
     if not isinstance(value, str):
         return value
-    if name == "cache.cache_bytes" and (share := re.fullmatch(r"([1-9][0-9]?)%", value)):
-        return _memory() * int(share[1]) // 100
-    units = _DURATIONS if name in SECONDS else _SIZES if "bytes" in name else {}
-    found = re.fullmatch(r"([0-9]{1,15}(?:\.[0-9]{1,9})?)\s*([A-Za-z]*)", value)
-    if not found or found[2] not in units:
-        return value
-    number = float(found[1]) * units[found[2]]
-    return int(number) if units is _SIZES else number
-
-
-def _memory() -> int:
-    """Bytes of memory this machine has."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if name in SECONDS:
+        return measures.seconds(value)
+    if name == SHARE and isinstance(found := measures.share(value), int):
+        return found
+    return measures.size(value) if "bytes" in name else value
 
 
 def _prefixes(value: Any, where: str, problems: list[str]) -> Any:
@@ -237,7 +225,7 @@ def _explained(section: str, error: ValidationError, entries: Mapping[str, Entry
         said = str(each["msg"]).removeprefix("Value error, ").removeprefix("Input should be ")
         article = "" if said.startswith("'") else "a value "
         expected = said if said.startswith("expected") else f"expected {article}{said}"
-        line = f"{where}: {_EXPECTED.get(each['type'], expected)}"
+        line = f"{where}: {_EXPECTED.get(each['type'], expected)}{_also('.'.join(parts), each)}"
         if each["type"] == "extra_forbidden":
             line = f"{where}: no such setting: {each['loc'][-1]}"
         if each["type"] == "missing":
@@ -245,6 +233,15 @@ def _explained(section: str, error: ValidationError, entries: Mapping[str, Entry
         if line not in lines:
             lines.append(line)
     return lines
+
+
+def _also(name: str, complaint: Mapping[str, Any]) -> str:
+    """What else a setting would have understood where a number was expected."""
+    if not str(complaint["type"]).endswith("_parsing"):
+        return ""
+    if name in SECONDS:
+        return ' of seconds, or a time such as "30s" or "1m30s"'
+    return ', or a size such as "256MiB"' if "bytes" in name else ""
 
 
 def _inside(value: Any, names: list[str]) -> Iterator[str]:
