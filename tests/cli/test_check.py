@@ -51,6 +51,16 @@ def findings(*words: str, status: int = 0) -> dict[str, dict[str, Any]]:
     return {finding["rule"]: finding for finding in said["findings"]}
 
 
+@pytest.mark.parametrize("setting", ["key = '''{}'''", "keys = ['''{}''']"])
+def test_a_key_in_the_file_is_found_where_it_stands(setting: str) -> None:
+    key = setting.format(Path("public.jwk").read_text())
+    auth = f"[auth]\nmax_ttl = 3600\n{key}\n"
+    write("relay.toml", auth.encode() + b'[server.tls]\ngenerate = ["localhost"]\n')
+    found = findings(status=1)["key_without_scope"]
+    assert found["setting"] == f"auth.{setting.partition(' ')[0]}"
+    assert (found["file"], found["line"]) == ("relay.toml", 3)
+
+
 def test_only_notes_are_no_findings() -> None:
     write("relay.toml", SAFE.encode() + b'[server.tls]\ngenerate = ["localhost"]\n')
     assert set(findings()) == {"key_without_scope"}

@@ -20,9 +20,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from relay.auth.keys import KeySet
 from relay.auth.settings import AuthSettings
+from relay.auth.trust import is_content
 from relay.config.findings import Evidence, ReadCertificate, ReadKeys
 from relay.config.shape import Settings
 from relay.errors import ConfigError
+from relay.keyring.files import INSIDE
 from relay.keyring.remote_folder import RemoteFolder
 from relay.keyring.sources import Source, Sources, shown
 from relay.net import tls
@@ -132,17 +134,18 @@ def _read(
 
 def _setting(settings: AuthSettings, name: str) -> str:
     """Which setting a source stands in."""
-    if settings.key is not None and name in (settings.key, shown(settings.key)):
+
+    def is_it(place: str) -> bool:
+        return name in (place, shown(place)) or (name == INSIDE and is_content(place))
+
+    if settings.key is not None and is_it(settings.key):
         return "auth.key"
-    if any(name in (place, shown(place)) for place in settings.keys):
+    if any(is_it(place) for place in settings.keys):
         return "auth.keys"
-    if settings.key_dir is not None and name in (settings.key_dir, shown(settings.key_dir)):
+    if settings.key_dir is not None and is_it(settings.key_dir):
         return "auth.key_dir"
-    return (
-        "auth.issuers"
-        if any(name == source.issuer for source in settings.issuers)
-        else ("auth.jwks")
-    )
+    is_issuer = any(name == source.issuer for source in settings.issuers)
+    return "auth.issuers" if is_issuer else "auth.jwks"
 
 
 def gather(settings: Settings, ask: bool = True) -> Evidence:

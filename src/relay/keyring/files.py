@@ -145,11 +145,15 @@ class KeyFile:
             self._log("keys forgotten", source=self.name, why=why)
 
 
+INSIDE = "a key in the settings"
+"""What a key without a file of its own is called."""
+
+
 class KeyText(KeyFile):
     """A key that stands in the settings themselves: it never changes, and has no name to show."""
 
     def __init__(self, text: str) -> None:
-        super().__init__("a key in the settings", math.inf)
+        super().__init__(INSIDE, math.inf)
         self._text = text
 
     def load(self, now: float) -> None:
