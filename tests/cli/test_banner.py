@@ -34,6 +34,12 @@ def test_nothing_public_is_said():
     assert "publish nothing; subscribe /a" in rendered(Banner("a:1", "00", subscribe=["a"]))
 
 
+def test_another_server_says_what_is_public():
+    text = rendered(Banner("a:1", "00", decides="the server of auth.url"))
+    assert "public  what the server of auth.url says" in text
+    assert "nothing" not in text
+
+
 def test_an_address_to_copy_stands_alone_and_whole_on_its_line():
     publisher, subscriber = f"http://h/demo?jwt={TOKEN}p", f"http://h/demo?jwt={TOKEN}s"
     banner = Banner("a:1", "00", demo=Demo(".venv/bin/relay", publisher, subscriber))

@@ -62,7 +62,7 @@ def _candidates(
     verb: str, settings: AuthSettings, keys: tuple[tuple[str, Key], ...]
 ) -> Iterator[Way]:
     def taken(kind: Kind | str) -> bool:
-        return _is_taken(verb, settings, kind)
+        return is_taken(verb, settings, kind)
 
     if settings.url is not None:
         yield Way(verb, "whoever the server that decides lets in", "auth.url", ROOT, False)
@@ -86,7 +86,8 @@ def _candidates(
                 yield Way(verb, who, rule, fit.root.join(prefix), False)
 
 
-def _is_taken(verb: str, settings: AuthSettings, kind: Kind | str) -> bool:
+def is_taken(verb: str, settings: AuthSettings, kind: Kind | str) -> bool:
+    """Whether such a credential, or ``public``, is taken for ``verb`` anywhere."""
     direction = settings.ingest if verb == PUBLISH else settings.consumption
     surfaces = (settings.session, settings.http)
     return direction.takes(kind) and any(surface.takes(kind) for surface in surfaces)
@@ -96,7 +97,7 @@ def _by_token(verb: str, settings: AuthSettings, tokens: tuple[StoredToken, ...]
     """What API tokens allow, unless somebody else is asked about them."""
     if settings.url is not None and settings.contract == "events":
         return
-    if _is_taken(verb, settings, "token"):
+    if is_taken(verb, settings, "token"):
         for token in tokens:
             for prefix in getattr(token, verb):
                 who, rule = f"whoever has the API token {token.name}", f"{token.id} in the store"

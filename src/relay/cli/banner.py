@@ -51,6 +51,9 @@ class Banner:
     subscribe: Sequence[str] = ()
     """Prefixes anybody may subscribe below."""
 
+    decides: str = ""
+    """Whoever else says what is public."""
+
     demo: Demo | None = None
 
 
@@ -66,7 +69,8 @@ def lines(banner: Banner) -> list[Line]:
     shown = [Line("QUIC", f"udp {banner.quic}")]
     shown += [Line("HTTP", url) for url in banner.http]
     shown.append(Line("certificate", f"sha256 {banner.fingerprint}"))
-    shown.append(Line("public", _public(banner.publish, banner.subscribe)))
+    public = f"what {banner.decides} says" if banner.decides else _public(banner)
+    shown.append(Line("public", public))
     if banner.demo:
         shown += _demo(banner.demo)
     return shown
@@ -80,10 +84,10 @@ def show(banner: Banner, console: Console) -> None:
         console.print(label.append(Text(line.text, style="not bold")), soft_wrap=True)
 
 
-def _public(publish: Sequence[str], subscribe: Sequence[str]) -> str:
-    if not publish and not subscribe:
+def _public(banner: Banner) -> str:
+    if not banner.publish and not banner.subscribe:
         return "nothing: everybody needs a token"
-    return f"publish {_prefixes(publish)}; subscribe {_prefixes(subscribe)}"
+    return f"publish {_prefixes(banner.publish)}; subscribe {_prefixes(banner.subscribe)}"
 
 
 def _prefixes(prefixes: Sequence[str]) -> str:

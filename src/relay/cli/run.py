@@ -20,6 +20,7 @@ from rich.console import Console
 
 from relay.auth import keys as keyring
 from relay.auth import mint
+from relay.auth.access import PUBLISH, SUBSCRIBE, is_taken
 from relay.auth.claims import Claims
 from relay.auth.keys import Key
 from relay.cli.banner import Banner, Demo, show
@@ -128,7 +129,7 @@ def _announce(relay: Relay | Crew, signer: Key | None) -> None:
         facts = {"quic": relay.quic_address, "http": http, "https": https, "internal": internal}
         click.echo(f"ready {json.dumps(facts | {'fingerprint': fingerprint})}")
         return
-    public = relay.settings.auth.public
+    auth = relay.settings.auth
     banner = Banner(
         quic=str(Address(*relay.quic_address)),
         fingerprint=fingerprint,
@@ -137,8 +138,9 @@ def _announce(relay: Relay | Crew, signer: Key | None) -> None:
             for scheme, face in (("http", http), ("https", https))
             if face
         ],
-        publish=public.publish,
-        subscribe=public.subscribe,
+        publish=auth.public.publish if is_taken(PUBLISH, auth, "public") else (),
+        subscribe=auth.public.subscribe if is_taken(SUBSCRIBE, auth, "public") else (),
+        decides="the server of auth.url" if auth.url is not None else "",
         demo=_demo(relay, http, signer) if signer else None,
     )
     show(banner, Console(highlight=False))
