@@ -171,6 +171,7 @@ def test_versions_dead_letters_and_the_end_of_a_broadcast(running: Any, schema: 
             assert [each["track"] for each in done["records"]] == ["t/v2", "t/v2.dlq"]
             letter = (await web.get("/fetch/anon/a/t%2Fv2.dlq")).json()
             assert letter["record"] == {"c": "x"}
+            assert (await web.get("/fetch/anon/a/t/v2.dlq")).json() == letter
             assert set(letter) == {"record", "error", "timestamp"}
             routes = (await web.get("/routes/anon")).json()
             assert routes["published"] == [{"broadcast": "a", "tracks": ["t/v2", "t/v2.dlq"]}]

@@ -35,6 +35,11 @@ DECLARED = [
         ("/plant/p/temperature", None, ("plant/p", "temperature", None)),
         ("/lab/deep/er/a/b", None, ("lab/deep/er", "a/b", None)),
         ("/lab/a/b/v2", None, ("lab", "a/b", "v2")),
+        ("/plant/p/temperature/v1.dlq", None, ("plant/p", "temperature/v1.dlq", None)),
+        ("/plant/p/temperature.dlq", None, ("plant/p", "temperature.dlq", None)),
+        ("/lab/deep/er/a/b.dlq", None, ("lab/deep/er", "a/b.dlq", None)),
+        ("/lab/a/b/v2.dlq", None, ("lab", "a/b/v2.dlq", None)),
+        ("/demo/cam/v1.dlq", None, ("demo/cam", "v1.dlq", None)),
         ("/demo/cam/v1", "v1", ("demo/cam/v1", "v1", None)),
         # A whole name is taken apart however it is said, or the rules of v1 would not hold for it.
         ("/plant/p", "temperature/v1", ("plant/p", "temperature", "v1")),

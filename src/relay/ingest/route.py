@@ -2,10 +2,10 @@
 
 The law: one address has one meaning, and it is found without looking at what exists at the moment.
 In this order: ``track`` in the query names the track and the whole path is the broadcast; the
-longest declared track that the path ends in; a version (``v1``, ``v1.2``) after two segments or
-more belongs to the segment before it; else the last segment is the track. Track names are
-unescaped; broadcast paths stay as they came, since what of them is meant as it stands depends on
-who asks. This module must not know rights or settings.
+longest declared track, or its dead letters, that the path ends in; a version (``v1``, ``v1.2``)
+after two segments or more belongs to the segment before it; else the last segment is the track.
+Track names are unescaped; broadcast paths stay as they came, since what of them is meant as it
+stands depends on who asks. This module must not know rights or settings.
 """
 
 from __future__ import annotations
@@ -20,6 +20,9 @@ from relay.errors import BadRequest
 from relay.path import fits, unescaped
 
 VERSION = re.compile(r"v[0-9]{1,9}(?:\.[0-9]{1,9}){0,3}")
+DEAD = ".dlq"
+"""What the name of a track's dead letters ends in."""
+
 MAX_TRACK = 512
 """Characters of a track name."""
 
@@ -108,11 +111,13 @@ def read(path: str, declared: Iterable[Declared], track: str | None = None) -> A
         broadcast, rest = "/".join(segments[:at]), names[at:]
         near = [each for each in known if each.may_fit(segments[:at], names[:at])]
         whole, shorter = "/".join(rest), "/".join(rest[:-1])
-        if any(each.track == whole for each in near):
+        if any(whole in (each.track, each.track + DEAD) for each in near):
             return Address(broadcast, _checked(whole), None)
         is_known = any(each.track == shorter for each in near)
         if shorter and is_known and VERSION.fullmatch(rest[-1]):
             return Address(broadcast, _checked(shorter), rest[-1])
+        if shorter and is_known and VERSION.fullmatch(rest[-1].removesuffix(DEAD)):
+            return Address(broadcast, _checked(whole), None)
     last = names[-1]
     if len(segments) > 2 and VERSION.fullmatch(last):
         return Address("/".join(segments[:-2]), _checked(names[-2]), last)

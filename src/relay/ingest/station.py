@@ -18,7 +18,7 @@ from relay.auth.grant import Grant
 from relay.errors import BadRequest, ConfigError, LimitExceeded, RelayError
 from relay.ingest.cipher import CipherKeys, KeptKeys, owner_of
 from relay.ingest.records import Ready, dead_letter, load_schema, prepare, split
-from relay.ingest.route import Address, Declared, read
+from relay.ingest.route import DEAD, Address, Declared, read
 from relay.ingest.settings import IngestSettings, TrackRules
 from relay.model.broadcast import Route
 from relay.model.group import Group
@@ -30,9 +30,6 @@ from relay.quota import Tab
 
 MICROSECONDS = 1_000_000
 """Timestamp units per second of tracks published here: unix time by the relay's clock."""
-
-DEAD = ".dlq"
-"""What the name of a track's dead letters ends in."""
 
 OVERHEAD = 64
 """Bytes a frame is counted for beside its payload."""
