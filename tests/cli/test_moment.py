@@ -19,6 +19,10 @@ from relay.cli.moment import read_time, show_time
         ("7d", 1000 + 7 * 86400),
         ("+90s", 1090),
         ("2w", 1000 + 14 * 86400),
+        ("now", 1000),
+        ("now-10m", 400),
+        ("now+1h", 1000 + 3600),
+        ("now-1d", 0),
         ("2025-01-01", 1735689600),
         ("2025-01-01T01:00:00+01:00", 1735689600),
         ("2025-01-01T00:00Z", 1735689600),
@@ -28,7 +32,13 @@ def test_times(text: str, seconds: int) -> None:
     assert read_time(text, 1000.9) == seconds
 
 
-@pytest.mark.parametrize("text", ["", "-1", "1.5", "1 h", "h", "+", "1y", "1e9", "1960-01-01", "٣"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "-1", "1.5", "1 h", "h", "+", "1y", "1e9", "1960-01-01", "٣"),
+        *("now-", "-1h", "now 1h", "now-1", "NOW"),
+    ],
+)
 def test_no_times(text: str) -> None:
     with pytest.raises(ValueError, match=r"no time|before 1970"):
         read_time(text, 1000)

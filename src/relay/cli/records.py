@@ -140,7 +140,7 @@ def revoke_token(prefix: str, reason: str) -> None:
     "--issued-before",
     metavar="TIME",
     callback=time_option,
-    help="Only what was issued before, or does not say when.",
+    help="Only what was issued before (now, now-1h), or does not say when.",
 )
 @_expires_option
 @_reason_option
