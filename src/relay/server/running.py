@@ -52,6 +52,7 @@ async def serve(settings: Settings, ready: Ready = lambda relay: None) -> None:
 def run(settings: Settings, ready: Ready = lambda relay: None) -> None:
     """Run a relay in this process until it is told to stop. Raises `ConfigError`."""
     widen()
+    heed_children()
     try:
         with write_log(settings):
             loop.run(serve(settings, ready), settings.server.loop)
@@ -68,3 +69,13 @@ def widen() -> None:
         _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
         with contextlib.suppress(OSError, ValueError):  # some systems name more than they allow
             resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def heed_children() -> None:
+    """Hear how workers end, also where whoever started us did not want to hear of theirs.
+
+    A signal that is ignored is inherited. With this one the system forgets at once how a child
+    ended: a worker that left in good order seemed to have died.
+    """
+    if hasattr(signal, "SIGCHLD") and signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
