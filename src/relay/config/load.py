@@ -58,7 +58,6 @@ _EXPECTED = {
     "list_type": "expected a list",
     "model_type": "expected a section",
     "path_type": "expected a file name",
-    "prefixes_type": "expected a prefix, a list of prefixes, or a list for each role",
     "string_type": "expected text",
     "tuple_type": "expected a list",
 }
@@ -226,10 +225,7 @@ def _explained(section: str, error: ValidationError, entries: Mapping[str, Entry
         said = str(each["msg"]).removeprefix("Value error, ").removeprefix("Input should be ")
         article = "" if said.startswith("'") else "a value "
         expected = said if said.startswith("expected") else f"expected {article}{said}"
-        name, kind = ".".join(parts), each["type"]
-        if name in names.WHOLE and kind == "model_type":
-            kind = "prefixes_type"
-        line = f"{where}: {_EXPECTED.get(kind, expected)}{_also(name, each)}"
+        line = f"{where}: {_EXPECTED.get(each['type'], expected)}{_also('.'.join(parts), each)}"
         if each["type"] == "extra_forbidden":
             line = f"{where}: no such setting: {each['loc'][-1]}"
         if each["type"] == "missing":
