@@ -13,6 +13,7 @@ import pytest
 
 from relay.control import serve
 from relay.control.public import public_app
+from relay.control.secure import Secure
 from relay.control.serve import HttpListener, listen
 from relay.control.settings import PublicLimits
 from relay.errors import ConfigError
@@ -84,7 +85,7 @@ def test_https_with_a_pair_and_a_new_pair_later(house, pair, tmp_path):
         sock = listen("127.0.0.1", 0)
         said = []
         listener = HttpListener(
-            *(public_app(house, LIMITS), sock, LIMITS, (cert, key)),
+            *(public_app(house, LIMITS), sock, LIMITS, Secure(cert, key)),
             lambda event, **facts: said.append((event, *facts.values())),
         )
 
@@ -113,20 +114,17 @@ def test_https_with_a_pair_and_a_new_pair_later(house, pair, tmp_path):
     ]
 
 
-def test_a_pair_that_does_not_belong_together_is_one_line(house, pair, tmp_path):
+def test_a_pair_that_does_not_belong_together_is_one_line(pair, tmp_path):
     cert, _ = pair(tmp_path)
     _, other = pair(tmp_path, "other")
-    with (
-        listen("127.0.0.1", 0) as sock,
-        pytest.raises(ConfigError, match=r"^web\.https\.cert: .*does not belong"),
-    ):
-        HttpListener(public_app(house, LIMITS), sock, LIMITS, (cert, other))
+    with pytest.raises(ConfigError, match=r"^web\.https\.cert: .*does not belong"):
+        Secure(cert, other)
 
 
-def test_a_missing_certificate_is_one_line(house, tmp_path):
+def test_a_missing_certificate_is_one_line(tmp_path):
     missing = tmp_path / "no.pem"
-    with listen("127.0.0.1", 0) as sock, pytest.raises(ConfigError, match="No such file"):
-        HttpListener(public_app(house, LIMITS), sock, LIMITS, (missing, missing))
+    with pytest.raises(ConfigError, match=r"^sidecar\.cert: .*No such file"):
+        Secure(missing, missing, "sidecar.cert")
 
 
 def test_a_port_in_use_is_one_line():

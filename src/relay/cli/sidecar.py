@@ -79,6 +79,7 @@ def require_sense(settings: Settings) -> None:
 @contextlib.asynccontextmanager
 async def serving(settings: Settings) -> AsyncIterator[tuple[str, int]]:
     """The service, listening; its address and port. Raises `ConfigError`."""
+    from relay.control.secure import Secure
     from relay.control.serve import HttpListener, listen
     from relay.control.webhook import Webhook
     from relay.keyring import Keyring
@@ -105,14 +106,10 @@ async def serving(settings: Settings) -> AsyncIterator[tuple[str, int]]:
         await desk.refresh()
         keeps = settings.records.url is not None
         bench = Bench(settings.auth, keyring, desk, push, _log, keeps=keeps)
+        pair = (told.cert, told.key) if told.cert and told.key else None
+        secure = Secure(*pair, setting="sidecar.cert") if pair else None
         sock = listen(*told.listen, setting="sidecar.listen")
-        tls = (told.cert, told.key) if told.cert and told.key else None
-        try:
-            app = sidecar_app(bench, told)
-            listener = HttpListener(app, sock, settings.web.limits, tls, _log)
-        except ConfigError as error:
-            sock.close()
-            raise ConfigError(str(error).replace("web.https", "sidecar", 1)) from None
+        listener = HttpListener(sidecar_app(bench, told), sock, settings.web.limits, secure, _log)
         async with asyncio.TaskGroup() as tasks:
             work = [bench.run(), *([webhook.run()] if webhook is not None else [])]
             running = [tasks.create_task(each) for each in work]

@@ -18,11 +18,13 @@ class Secure:
     """The pair that new connections are shown. Raises `ConfigError` when there is none to begin
     with."""
 
-    def __init__(self, cert: Path, key: Path) -> None:
+    def __init__(self, cert: Path, key: Path, setting: str = "web.https.cert") -> None:
+        """``setting`` is what errors call the pair."""
         self.cert = cert
         self._key = key
+        self._setting = setting
         self._seen = self._look()
-        self.context = self._current = _context(cert, key)
+        self.context = self._current = self._load()
         """What a server is given, once for ever."""
         self.context.sni_callback = self._choose
 
@@ -35,7 +37,7 @@ class Secure:
         if seen == self._seen:
             return False
         self._seen = seen
-        self._current = _context(self.cert, self._key)
+        self._current = self._load()
         return True
 
     def _look(self) -> str:
@@ -51,18 +53,18 @@ class Secure:
         """A connection begins."""
         tls.context = self._current
 
-
-def _context(cert: Path, key: Path) -> ssl.SSLContext:
-    """A server's TLS context for the pair. Raises `ConfigError`."""
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.set_alpn_protocols(["http/1.1"])
-    try:
-        context.load_cert_chain(cert, key)
-    except ssl.SSLError as error:
-        why = "the key does not belong to the certificate"
-        if error.reason != "KEY_VALUES_MISMATCH":
-            why = "not a PEM certificate and its key"
-        raise ConfigError(f"web.https.cert: {cert}, {key}: {why}") from None
-    except OSError as error:
-        raise ConfigError(f"web.https.cert: {cert}, {key}: {error.strerror}") from None
-    return context
+    def _load(self) -> ssl.SSLContext:
+        """A server's TLS context for the pair. Raises `ConfigError`."""
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.set_alpn_protocols(["http/1.1"])
+        try:
+            context.load_cert_chain(self.cert, self._key)
+        except ssl.SSLError as error:
+            why = "the key does not belong to the certificate"
+            if error.reason != "KEY_VALUES_MISMATCH":
+                why = "not a PEM certificate and its key"
+        except OSError as error:
+            why = str(error.strerror)
+        else:
+            return context
+        raise ConfigError(f"{self._setting}: {self.cert}, {self._key}: {why}")

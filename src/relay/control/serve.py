@@ -12,7 +12,6 @@ import errno
 import logging
 import socket
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -70,8 +69,8 @@ def listen(host: str, port: int, setting: str = "web.http.listen") -> socket.soc
 class HttpListener:
     """One face on one socket. Run `serve` in a task of the owner's; `stop` ends it.
 
-    ``started`` is set once requests are taken. The files of ``tls``, certificate and key, are
-    followed meanwhile. Raises `ConfigError` when they cannot be loaded.
+    ``started`` is set once requests are taken. ``secure`` makes it HTTPS; its files are followed
+    meanwhile, and ``log`` hears of them.
     """
 
     def __init__(
@@ -79,7 +78,7 @@ class HttpListener:
         app: ASGIApp,
         sock: socket.socket,
         limits: PublicLimits,
-        tls: tuple[Path, Path] | None = None,
+        secure: Secure | None = None,
         log: Callable[..., None] = lambda event, **facts: None,
     ) -> None:
         self.started = asyncio.Event()
@@ -104,8 +103,8 @@ class HttpListener:
         # Its warnings are about odd requests, which any stranger can cause at will.
         logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
         config.load()
-        self._secure = Secure(*tls) if tls else None
-        config.ssl = self._secure.context if self._secure else None
+        self._secure = secure
+        config.ssl = secure.context if secure else None
         self._server = _Quiet(config, self.started, self.look)
 
     async def serve(self) -> None:

@@ -30,6 +30,7 @@ from relay.control.admin.routes import counter_routes
 from relay.control.internal import internal_app
 from relay.control.page import page_routes
 from relay.control.public import public_app
+from relay.control.secure import Secure
 from relay.control.serve import HttpListener
 from relay.control.webhook import Webhook
 from relay.errors import ConfigError, RelayError, Unavailable
@@ -373,13 +374,14 @@ class Relay:
         page = page_routes(self.quic_address[1]) if self.settings.admin.api_key else []
         app = public_app(self.face, web.limits, self.press, [*page, *counter])
         pair = (web.https.cert, web.https.key) if web.https.cert and web.https.key else None
+        secure = Secure(*pair) if pair and "https" in faces else None
         self._listeners: list[HttpListener] = []
         for name, sock in faces.items():
             if name == "internal":
                 listener = HttpListener(internal_app(Ward(self)), sock, web.limits)
                 self.internal_address = listener.address
             else:
-                tls = pair if name == "https" else None
+                tls = secure if name == "https" else None
                 listener = HttpListener(app, sock, web.limits, tls, self._log)
                 self.http_addresses.append(listener.address)
             self._listeners.append(listener)
