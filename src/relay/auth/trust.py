@@ -103,11 +103,6 @@ class KeySource(BaseModel):
                 raise ValueError("expected an issuer's URL without a query")
         return self
 
-    @property
-    def discovered(self) -> bool:
-        """Whether the issuer must be asked where its keys are."""
-        return self.url is None and self.file is None
-
 
 def _jwks(value: Any) -> Any:
     """A bare name is a URL or a file."""

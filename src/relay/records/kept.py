@@ -83,14 +83,11 @@ class Secrets(Protocol):
         Raises `BadRequest` when there is that version already, `LimitExceeded`, `OtherRoot`.
         """
 
-    async def get(self, purpose: str, name: str, version: int | None = None) -> Sealed | None:
-        """That version, or the latest."""
+    async def get(self, purpose: str, name: str) -> Sealed | None:
+        """The latest version."""
 
     async def all(self, purpose: str) -> list[Sealed]:
         """All versions of all names for a purpose, by name and version."""
-
-    async def drop(self, purpose: str, name: str, version: int | None = None) -> int:
-        """Forget that version, or all of that name; how many there were."""
 
     async def sealed_under(self) -> str | None:
         """The id of the root key under which anything is sealed, signing keys included; ``None``

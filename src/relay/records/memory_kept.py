@@ -80,31 +80,15 @@ class MemorySecrets:
         self.kept[place] = secret
         self.numbers.secrets += 1
 
-    async def get(self, purpose: str, name: str, version: int | None = None) -> Sealed | None:
-        """That version, or the latest."""
-        found = [
-            each
-            for each in await self.all(purpose)
-            if each.name == name and version in (None, each.version)
-        ]
+    async def get(self, purpose: str, name: str) -> Sealed | None:
+        """The latest version."""
+        found = [each for each in await self.all(purpose) if each.name == name]
         return found[-1] if found else None
 
     async def all(self, purpose: str) -> list[Sealed]:
         """All versions of all names for a purpose."""
         found = (each for each in self.kept.values() if each.purpose == purpose)
         return sorted(found, key=lambda each: (each.name, each.version))
-
-    async def drop(self, purpose: str, name: str, version: int | None = None) -> int:
-        """Forget that version, or all of that name."""
-        gone = [
-            place
-            for place in self.kept
-            if place[:2] == (purpose, name) and version in (None, place[2])
-        ]
-        for place in gone:
-            del self.kept[place]
-        self.numbers.secrets += 1
-        return len(gone)
 
     async def sealed_under(self) -> str | None:
         """The id of the root key that is in use."""

@@ -85,11 +85,9 @@ class SqlSecrets:
             await self._database.insert(connection, row, named)
             await require_room(connection, secrets.c.name, MAX_SECRETS, "sealed secrets")
 
-    async def get(self, purpose: str, name: str, version: int | None = None) -> Sealed | None:
-        """That version, or the latest."""
+    async def get(self, purpose: str, name: str) -> Sealed | None:
+        """The latest version."""
         wanted = select(secrets).where(secrets.c.purpose == purpose, secrets.c.name == name)
-        if version is not None:
-            wanted = wanted.where(secrets.c.version == version)
         async with self._database.read() as connection:
             latest = wanted.order_by(secrets.c.version.desc()).limit(1)
             rows = await rows_of(connection, latest)
@@ -101,16 +99,6 @@ class SqlSecrets:
         async with self._database.read() as connection:
             rows = await rows_of(connection, wanted.limit(MAX_SECRETS))
         return sorted((Sealed(**row) for row in rows), key=lambda each: (each.name, each.version))
-
-    @whole
-    async def drop(self, purpose: str, name: str, version: int | None = None) -> int:
-        """Forget that version, or all of that name."""
-        gone = delete(secrets).where(secrets.c.purpose == purpose, secrets.c.name == name)
-        if version is not None:
-            gone = gone.where(secrets.c.version == version)
-        async with self._database.write() as connection:
-            await next_number(connection, "secrets")
-            return (await connection.execute(gone)).rowcount
 
     async def sealed_under(self) -> str | None:
         """The id of the root key that is in use."""
