@@ -26,6 +26,9 @@ MAX_GROUP = 33_554_432
 MAX_FRAME = 33_554_432
 """Bytes of one frame that a reader here will put together; the same as a session lets through."""
 
+MAX_WAITING = 67_108_864
+"""Bytes that may wait for a reader here, unless the caller says how many."""
+
 
 class LocalGroup:
     """A group being published: encoded frames, kept for viewers that come later."""
@@ -283,7 +286,7 @@ class Collector:
         demand: Demand,
         transcode: Transcode,
         clock: Callable[[], float],
-        limit: int = 67_108_864,
+        limit: int = MAX_WAITING,
     ) -> None:
         self.track = track
         self.demand = demand
@@ -401,7 +404,7 @@ async def collect_group(
     sequence: int | None,
     transcode: Transcode,
     clock: Callable[[], float],
-    limit: int = 67_108_864,
+    limit: int = MAX_WAITING,
 ) -> tuple[int, list[bytes]]:
     """One whole group: its sequence and the payloads of its frames. ``None`` asks for the latest.
 

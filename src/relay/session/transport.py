@@ -179,4 +179,5 @@ class Visit(Protocol):
         """Open the session; ``protocol`` is one of those offered, ``None`` names none."""
 
     def refuse(self, status: int, headers: Sequence[tuple[str, str]] = ()) -> None:
-        """Turn the peer away with an HTTP status (raw QUIC: with that status's session code)."""
+        """Turn the peer away with an HTTP status (raw QUIC: with the session code of `Refused` for
+        401 and 403, else with that of any failure)."""
