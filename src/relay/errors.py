@@ -62,6 +62,12 @@ class LimitExceeded(RelayError):
     status = 429
 
 
+class TooLarge(LimitExceeded):
+    """One thing is larger than what is taken, or handed out, in one piece."""
+
+    status = 413
+
+
 class OverQuota(LimitExceeded):
     """A tenant asked for more than its quota; 413 for what is too large, 429 for the rest.
 

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from relay.errors import BadRequest, ConfigError, Unavailable
+from relay.errors import BadRequest, ConfigError, TooLarge, Unavailable
 from relay.ingest.cipher import KeptKey, KeptKeys
-from relay.ingest.records import TooLarge, load_schema, prepare, split
+from relay.ingest.records import load_schema, prepare, split
 
 UNIQUE = {"properties": {"c": {"uniqueItems": True}}}
 VALUES = st.recursive(

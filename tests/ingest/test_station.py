@@ -7,9 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.auth.grant import Grant
-from relay.errors import Forbidden, LimitExceeded, OverQuota
+from relay.errors import Forbidden, LimitExceeded, OverQuota, TooLarge
 from relay.ingest.cipher import KeptKey
-from relay.ingest.records import TooLarge
 from relay.ingest.settings import IngestSettings
 from relay.ingest.station import OVERHEAD, Station, Unfit, WrongType
 from relay.model.origin import Origin

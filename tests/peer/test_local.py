@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from relay.errors import DecodeError, Lagged, LimitExceeded, NotFound
+from relay.errors import DecodeError, Lagged, LimitExceeded, NotFound, TooLarge
 from relay.model.origin import Origin
 from relay.model.track import Demand, TrackInfo
 from relay.path import Path
@@ -122,6 +122,31 @@ def test_one_whole_group_by_number_or_the_latest() -> None:
         assert await collect_group(model, None, transcode, clock) == (2, [b"2"])
         with pytest.raises(NotFound):
             await collect_group(model, 77, transcode, clock)
+
+    asyncio.run(main())
+
+
+def test_a_group_above_the_limit_ends_no_other() -> None:
+    broadcast, track = published()
+    model = broadcast.track("t")
+
+    async def main() -> None:
+        for payload in (bytes(100), b"small", bytes(8)):
+            number = track.append_group()
+            track.write_frame(payload[:8], 0)
+            track.write_frame(payload[8:], 1)
+            if len(payload) > 10:
+                track.finish_group()
+                for asked in (None, number):
+                    with pytest.raises(TooLarge, match="10 bytes"):
+                        await collect_group(model, asked, transcode, clock, 10)
+                continue
+            track.finish_group()
+            whole = (number, [payload, b""])
+            assert await collect_group(model, None, transcode, clock, 10) == whole
+            assert await collect_group(model, number, transcode, clock, 10) == whole
+        with pytest.raises(TooLarge):
+            await collect_group(model, 0, transcode, clock, 10)
 
     asyncio.run(main())
 

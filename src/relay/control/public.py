@@ -39,6 +39,7 @@ from relay.errors import (
     Refused,
     RelayError,
     RemoteError,
+    TooLarge,
     Unroutable,
 )
 from relay.path import on_one_line, unescaped
@@ -381,15 +382,9 @@ async def _fetched(
         sequence, frames = await seeking.frames()
     frames = opened(seeking.grant, frames)
     if sum(map(len, frames)) > limits.max_fetch_bytes:
-        raise _TooLarge(f"a group larger than max_fetch_bytes ({limits.max_fetch_bytes})")
+        raise TooLarge(f"a group larger than max_fetch_bytes ({limits.max_fetch_bytes})")
     headers = PRIVATE | {"x-moq-group": str(sequence), "x-moq-frames": str(len(frames))}
     return _Group(b"".join(frames), headers, seats)
-
-
-class _TooLarge(LimitExceeded):
-    """The group is larger than this face hands out in one piece."""
-
-    status = 413
 
 
 def _status(error: RelayError) -> int:

@@ -18,7 +18,7 @@ from referencing import Registry
 from referencing.exceptions import Unresolvable
 
 from relay.auth.compact import parse_value
-from relay.errors import BadRequest, ConfigError, LimitExceeded
+from relay.errors import BadRequest, ConfigError, TooLarge
 from relay.ingest.cipher import CipherKeys, encrypt
 
 MAX_DEPTH = 64
@@ -26,12 +26,6 @@ MAX_DEPTH = 64
 
 MAX_SAID = 300
 """Characters of a complaint about a record."""
-
-
-class TooLarge(LimitExceeded):
-    """A body above a limit."""
-
-    status = 413
 
 
 class Ready(NamedTuple):

@@ -11,9 +11,9 @@ import asyncio
 import secrets
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from relay.errors import Cancelled, Lagged, LimitExceeded, NotFound, RelayError
+from relay.errors import Cancelled, Lagged, LimitExceeded, NotFound, RelayError, TooLarge
 from relay.model.group import Group, Log, Transcode
 from relay.model.track import Demand, Track, TrackInfo
 from relay.wire.frame import FrameParser, Layout, encode_frame
@@ -384,7 +384,29 @@ class Collector:
             self.error = Cancelled()
 
 
-class _Fetch(Collector):
+class _Groups(Collector):
+    """Reads groups whole, each of ``limit`` bytes at most: a larger one ends with `TooLarge`, and
+    no other for its sake."""
+
+    def __init__(self, *known: Any) -> None:
+        super().__init__(*known)
+        self._sizes: dict[int, int] = {}
+
+    def put(self, item: ReadFrame | GroupEnd, size: int) -> None:
+        """Queue one item for the coroutine, unless its group has ended so."""
+        before = self._sizes.get(item.group, 0)
+        if before > self.limit:
+            return
+        self._sizes[item.group] = before + size
+        if before + size > self.limit:
+            self._waiting = [each for each in self._waiting if each[0].group != item.group]
+            error = TooLarge(f"a group of more than {self.limit} bytes")
+            item = GroupEnd(item.group, 0, error)
+        self._waiting.append((item, 0))
+        self._wake.set()
+
+
+class _Fetch(_Groups):
     """Reads one group that is asked for by number (the model's `Fetcher`); watches nothing."""
 
     def enter(self) -> None:
@@ -409,9 +431,10 @@ async def collect_group(
     """One whole group: its sequence and the payloads of its frames. ``None`` asks for the latest.
 
     One that is asked for by number comes from the cache or from the source, as `Track.fetch` says.
-    Raises `NotFound` when there is no such group, or what ended the group or the track.
+    Raises `NotFound` when there is no such group, `TooLarge` when it has more than ``limit`` bytes,
+    or what ended the group or the track.
     """
-    read = Collector if sequence is None else _Fetch
+    read = _Groups if sequence is None else _Fetch
     demand = Demand(start=sequence, end=sequence)
     frames: dict[int, list[bytes]] = {}
     least = sequence
