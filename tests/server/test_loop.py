@@ -1,6 +1,11 @@
 """Which event loop a relay runs in."""
 
 import asyncio
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -37,3 +42,55 @@ def test_what_is_raised_comes_out() -> None:
 
     with pytest.raises(ConfigError, match="no"):
         loop.run(main(), "auto")
+
+
+@pytest.fixture
+def silence(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A name server that does not answer as long as the test goes on."""
+    over = threading.Event()
+    real = socket.getaddrinfo
+
+    def ask(host: Any, *more: Any, **named: Any) -> Any:
+        if host == "silent.test":
+            over.wait(20)
+        return real("127.0.0.1", *more, **named)
+
+    monkeypatch.setattr(socket, "getaddrinfo", ask)
+    yield
+    over.set()
+
+
+@pytest.mark.parametrize("wanted", ["asyncio", "uvloop"])
+@pytest.mark.usefixtures("silence")
+def test_nobody_waits_for_a_name_server_at_the_end(wanted: loop.Wanted) -> None:
+    found: list[Any] = []
+
+    async def main() -> None:
+        own = asyncio.get_running_loop()
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await own.getaddrinfo("silent.test", 1)
+        found.extend(await own.getaddrinfo("other.test", 7, type=socket.SOCK_DGRAM))
+        with pytest.raises(socket.gaierror):
+            await own.getaddrinfo("other.test", "no such service")
+
+    began = time.monotonic()
+    loop.run(main(), wanted)
+    assert time.monotonic() - began < 5
+    assert [each[4] for each in found] == [("127.0.0.1", 7)]
+
+
+@pytest.mark.usefixtures("silence")
+def test_names_are_asked_for_by_so_many_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "MAX_ASKING", 2)
+
+    async def main() -> None:
+        own = asyncio.get_running_loop()
+        for _ in range(2):
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.01):
+                    await own.getaddrinfo("silent.test", 1)
+        with pytest.raises(socket.gaierror, match="too many"):
+            await own.getaddrinfo("other.test", 1)
+
+    loop.run(main(), "asyncio")

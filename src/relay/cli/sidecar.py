@@ -55,11 +55,11 @@ def sidecar(
         if not warning.startswith(BESIDE_THE_POINT):
             click.echo(f"relay: warning: {warning}", err=True)
     require_sense(loaded.settings)
-    from relay.server import write_log
+    from relay.server import loop, write_log
 
     try:
         with write_log(loaded.settings):
-            asyncio.run(_serve(loaded.settings))
+            loop.run(_serve(loaded.settings), "asyncio")
     except* ConfigError as group:
         raise group.exceptions[0] from None
 
