@@ -16,7 +16,7 @@ from pace import within
 from relay.auth.revocation import Holder, Revocation
 from relay.auth.settings import AuthSettings
 from relay.records.desk import Desk
-from relay.records.feed import RevocationFeed
+from relay.records.feed import EXPIRE_SECONDS, RevocationFeed
 from relay.records.memory import MemoryRecords
 from relay.records.opening import open_records
 from relay.records.sql import SqlRecords
@@ -98,7 +98,7 @@ def test_a_restart_knows_everything(lasting: str, monkeypatch: pytest.MonkeyPatc
         for n in range(5):
             await store.revoke(Revocation("sub", f"s{n}"), NOW)
         await store.revoke(Revocation("sub", "past", expires=NOW - 1), NOW - 5)
-        feed = RevocationFeed(store, 0.25, lambda: NOW, no_log)
+        feed = RevocationFeed(store, 0.25, lambda: NOW, no_log, lambda: 7.0)
         assert feed.behind() == float("inf")
         await feed.refresh()
         assert feed.behind() == 0.0
@@ -155,12 +155,13 @@ class Moody(MemoryRecords):
 def test_while_the_store_is_silent_what_is_known_holds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(relay.records.feed, "RETRY_SECONDS", 0.02)
     told: list[str] = []
-    wall = [NOW]
+    clock, wall = [7.0], [NOW]
 
     async def scenario() -> None:
         store = Moody()
         feed = RevocationFeed(
-            store, 0.05, lambda: wall[0], lambda event, **facts: told.append(event)
+            *(store, 0.05, lambda: wall[0], lambda event, **facts: told.append(event)),
+            lambda: clock[0],
         )
         await store.revoke(Revocation("sub", "bob"), NOW)
         async with running(feed):
@@ -168,8 +169,9 @@ def test_while_the_store_is_silent_what_is_known_holds(monkeypatch: pytest.Monke
             store.silent = True
             await until(lambda: "warning" in told)
             await store.revoke(Revocation("sub", "eve"), NOW)
-            wall[0] = NOW + 90
+            clock[0] += 90.0
             await asyncio.sleep(0.1)
+            wall[0] = NOW - 3600  # the wall clock is put back meanwhile
             assert feed.behind() == 90.0
             assert feed.index.check(BOB, NOW)
             assert not feed.index.check(Holder(sub="eve"), NOW)
@@ -248,15 +250,19 @@ def test_a_store_that_was_set_back_while_it_was_silent(
 
 
 def test_what_has_ended_leaves_the_index() -> None:
-    wall = [NOW]
+    """Also after the wall clock was put back."""
+    clock, wall = [7.0], [NOW]
 
     async def scenario() -> None:
-        feed = RevocationFeed(MemoryRecords(), 0.05, lambda: wall[0], no_log)
-        await feed.revoke(Revocation("sub", "bob", expires=NOW + 1))
-        assert len(feed.index) == 1
-        wall[0] = NOW + 100
-        async with running(feed):
-            await until(lambda: len(feed.index) == 0)
+        feed = RevocationFeed(MemoryRecords(), 0.05, lambda: wall[0], no_log, lambda: clock[0])
+        for now in (NOW + 7200, NOW):
+            wall[0] = now
+            await feed.revoke(Revocation("sub", "bob", expires=now + 1))
+            assert len(feed.index) == 1
+            wall[0] = now + 100
+            clock[0] += EXPIRE_SECONDS
+            async with running(feed):
+                await until(lambda: len(feed.index) == 0)
 
     asyncio.run(scenario())
 

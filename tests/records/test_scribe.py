@@ -40,7 +40,9 @@ class Bench:
         self.said: list[str] = []
         self.audit = Broken()
         chosen = AuditSettings(**{"flush": 0.0, **settings})
-        self.scribe = Scribe(self.audit, chosen, "node", lambda: self.now, self.log)
+        self.scribe = Scribe(
+            self.audit, chosen, "node", lambda: self.now, self.log, lambda: self.now
+        )
 
     def log(self, event: str, **facts: Any) -> None:
         self.said.append(f"{event} {facts}")

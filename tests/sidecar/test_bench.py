@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 
 from relay.auth.facts import StoredToken
 from relay.auth.request import Request
@@ -92,7 +93,7 @@ def test_what_cannot_be_looked_up_withholds_the_key(tmp_path, made, now):
     async def run():
         async with sitting(tmp_path, [], now) as (bench, desk):
             desk.settings = desk.settings.model_copy(update={"max_stale": 1.0})
-            desk.feed.read_at = now - 9
+            desk.feed.read_at = time.monotonic() - 9
             desk.feed.refresh = lambda: asyncio.sleep(9)
             return await bench.find("e1", ROOT)
 

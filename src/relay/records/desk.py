@@ -211,13 +211,13 @@ class Desk:
             raise
 
     async def _keep_house(self) -> None:
-        forgotten = self._wall()
+        forgotten = time.monotonic()
         while True:
             await asyncio.sleep(USES_SECONDS)
             try:
                 await self.write_uses()
-                if self._wall() - forgotten >= FORGET_SECONDS:
-                    forgotten = self._wall()
-                    await self.records.forget(forgotten)
+                if time.monotonic() - forgotten >= FORGET_SECONDS:
+                    forgotten = time.monotonic()
+                    await self.records.forget(self._wall())
             except StoreError as error:
                 self._log("warning", detail=f"records not tidied: {error}")

@@ -8,6 +8,7 @@ module must not know sessions: listeners close them.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from typing import Protocol
 
@@ -35,29 +36,38 @@ Listener = Callable[[Revocation], None]
 class RevocationFeed:
     """The revocations in force, as far as this relay knows."""
 
-    def __init__(self, records: Records, poll: float, wall: Callable[[], float], log: Log) -> None:
-        """``poll`` is seconds between looks; ``wall`` tells unix seconds."""
+    def __init__(
+        self,
+        records: Records,
+        poll: float,
+        wall: Callable[[], float],
+        log: Log,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """``poll`` is seconds between looks; ``wall`` tells unix seconds, ``clock`` monotonic ones,
+        by which all is measured that passes here: the other may be set."""
         self.index = Revocations()
         self.listeners: list[Listener] = []
         """Called with each entry that comes into force. They must not raise nor wait."""
         self.withdrawals: list[Callable[[Revocation, float], None]] = []
         """Called with each entry that is taken back, and when. The same holds."""
         self.read_at: float | None = None
-        """When the store last answered, unix seconds."""
+        """When the store last answered, monotonic seconds."""
         self._records = records
         self._poll = poll
         self._wall = wall
+        self._clock = clock
         self._log = log
         self._position = 0
         self._believed: set[Revocation] = set()
         """What others said and the store does not hold yet: in force all the same."""
         self._reading = asyncio.Lock()
-        self._expired_at = 0.0
+        self._expired_at = float("-inf")
         self._silent = False
 
     def behind(self) -> float:
         """Seconds for which the store has not answered."""
-        return float("inf") if self.read_at is None else max(0.0, self._wall() - self.read_at)
+        return float("inf") if self.read_at is None else self._clock() - self.read_at
 
     async def refresh(self) -> None:
         """Take in what has changed. Raises `StoreError`."""
@@ -71,7 +81,7 @@ class RevocationFeed:
                     if change.withdrawn:
                         for listener in self.withdrawals:
                             listener(change.entry, self._wall())
-            self.read_at = self._wall()
+            self.read_at = self._clock()
 
     async def look_back(self) -> None:
         """Read everything anew where the store is not as far as it was: it was set back to an older
@@ -190,9 +200,8 @@ class RevocationFeed:
         self.index.replace((*kept, *self._believed))
 
     def _expire(self) -> None:
-        now = self._wall()
-        if now - self._expired_at >= EXPIRE_SECONDS:
-            self._expired_at = now
+        if self._clock() - self._expired_at >= EXPIRE_SECONDS:
+            self._expired_at, now = self._clock(), self._wall()
             self.index.expire(now)
             self._believed = {entry for entry in self._believed if entry.is_active(now)}
 

@@ -9,6 +9,7 @@ facts mean.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
@@ -36,9 +37,15 @@ class Scribe:
     """The audit log's writer of one relay, or of one command."""
 
     def __init__(
-        self, audit: Audit, settings: AuditSettings, node: str, wall: Callable[[], float], log: Log
+        self,
+        audit: Audit,
+        settings: AuditSettings,
+        node: str,
+        wall: Callable[[], float],
+        log: Log,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """``node`` names this relay; ``wall`` tells unix seconds."""
+        """``node`` names this relay; ``wall`` tells unix seconds, ``clock`` monotonic ones."""
         self.listeners: list[Listener] = []
         """Called with each entry that was written here. They must not raise nor wait."""
         self.written = 0
@@ -56,7 +63,8 @@ class Scribe:
         self._came = asyncio.Event()
         self._writing = asyncio.Lock()
         self._silent = False
-        self._pruned_at = wall()
+        self._clock = clock
+        self._pruned_at = clock()
 
     @property
     def waiting(self) -> int:
@@ -128,10 +136,10 @@ class Scribe:
 
     async def prune(self) -> None:
         """Now and then delete what is too old. Raises `StoreError`."""
-        now = self._wall()
+        now = self._clock()
         if self._settings.keep_days and now - self._pruned_at >= PRUNE_SECONDS:
             self._pruned_at = now
-            before = now - self._settings.keep_days * 86_400.0
+            before = self._wall() - self._settings.keep_days * 86_400.0
             days = f"older than audit.keep_days ({self._settings.keep_days})"
             count = 1
             while count:  # others write in between
