@@ -157,3 +157,22 @@ def test_why_a_worker_cannot_start_again_is_told(
     facts = asyncio.run(main())
     assert facts.pop("worker") in (0, 1)
     assert facts == {"why": "cert.pem holds no PEM certificate"}
+
+
+def test_one_that_does_not_get_ready_keeps_nothing_from_stopping(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "worker"
+    program.write_text(f"#!/bin/sh\ntouch {tmp_path}/begun\nexec sleep 60\n")
+    program.chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(program))
+
+    async def main() -> None:
+        crew = Crew(settings(tmp_path))
+        async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
+            tasks.create_task(crew.serve(asyncio.Event(), lambda crew: pytest.fail("ready")))
+            while not (tmp_path / "begun").exists():
+                await asyncio.sleep(0.01)
+            crew.draining.set()
+
+    asyncio.run(main())

@@ -84,7 +84,8 @@ class Crew:
                 self._led.set()
                 for event in started:
                     await event.wait()
-                ready(self)
+                if not self.draining.is_set():
+                    ready(self)
                 for each in keeping:
                     await each
                 watching.cancel()
@@ -227,6 +228,9 @@ class Crew:
             worker.write(write_orders(orders))
             await worker.drain()
             await self.draining.wait()
+            if self._programs.get(orders.index) is not program:
+                program.kill()  # it has not begun, so nobody is with it
+                return
             worker.write(HURRY if self._hurry.is_set() else DRAIN)
             await worker.drain()
             await self._hurry.wait()
