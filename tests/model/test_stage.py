@@ -836,3 +836,87 @@ def test_a_dispute_in_one_process_does_not_divide_them(fakes, newest):
     theirs.announce(B, fakes.Source(), (newest,), 20.0)
     told(ours, fakes, newest, 20.0, 20.01)
     assert ours.find(B).identity == theirs.find(B).identity == newest
+
+
+# The same publisher takes a broadcast back and begins another one.
+
+
+def test_who_begins_anew_is_not_gone_on_with_although_others_still_lead_to_the_last(
+    fakes, origin, watcher
+):
+    last, next = fakes.Source(), fakes.Source()
+    route = origin.announce(B, last, (7, 2), 0.0)
+    echo = origin.announce(B, fakes.Source(), (7, 2, 3), 0.0)
+    broadcast = origin.find(B)
+    viewer, track = viewer_of(origin, fakes)
+    track.open_group(59, fakes.RAW, 0.0, last).finish(0.0)
+    route.withdraw(1.0)
+    origin.announce(B, next, (7, 2), 1.1)
+    assert origin.find(B) is not broadcast
+    assert watcher.events[-2:] == [("-", "b"), ("+", "b", (7, 2))]
+    track.finish(1.2, last)
+    assert viewer.ends == [None], "served to the end"
+    fresh, _ = viewer_of(origin, fakes)
+    assert next.calls == [("open", "t", None)]
+    assert fresh.sequences == []
+    echo.withdraw(1.3)
+    later = origin.announce(B, fakes.Source(), (7, 2, 3), 1.4)
+    assert origin.find(B).routes[1] is later
+    assert (origin.routes, origin.find(B).is_over) == (2, False)
+
+
+def test_a_publisher_at_two_relays_that_leaves_one_of_them_goes_on(fakes, origin, watcher):
+    route = origin.announce(B, fakes.Source(), (7, 2), 0.0)
+    origin.announce(B, fakes.Source(), (7, 3), 0.0)
+    broadcast = origin.find(B)
+    route.withdraw(1.0)
+    origin.announce(B, fakes.Source(), (7, 2), 1.1)
+    assert origin.find(B) is broadcast
+    assert ("-", "b") not in watcher.events
+
+
+def test_what_is_complete_when_the_last_relay_withdraws_is_not_gone_on_with(fakes, origin, watcher):
+    origin.relays = 2
+    far = fakes.Source()
+    route = origin.announce(B, far, (7, 2, 3), 0.0)
+    broadcast = origin.find(B)
+    viewer, track = viewer_of(origin, fakes)
+    track.finish(0.5, far)
+    route.withdraw(1.0)
+    assert origin.find(B) is broadcast, "another relay may know a way"
+    origin.announce(B, fakes.Source(), (7, 2, 3), 1.1)
+    assert origin.find(B) is not broadcast
+    assert watcher.events[-2:] == [("-", "b"), ("+", "b", (7, 2, 3))]
+    assert viewer.ends == [None]
+
+
+def test_of_what_was_held_only_what_is_watched_goes_on(fakes, origin, watcher):
+    origin.relays = 2
+    far, next = fakes.Source(), fakes.Source()
+    route = origin.announce(B, far, (7, 2, 3), 0.0)
+    broadcast = origin.find(B)
+    watched, track = viewer_of(origin, fakes)
+    left = broadcast.track("left")
+    viewer = fakes.Viewer()
+    left.watch(viewer, 0.0)
+    left.accept(TrackInfo())
+    left.open_group(59, fakes.RAW, 0.0, far).finish(0.0)
+    left.unwatch(viewer, 0.5)
+    route.withdraw(1.0)
+    origin.announce(B, next, (7, 2, 3), 1.1)
+    assert origin.find(B) is broadcast
+    assert ("-", "b") not in watcher.events
+    assert broadcast.track("t") is track
+    assert not watched.ends
+    assert not broadcast.track("left").groups
+
+
+def test_what_one_that_was_taken_back_completes_is_asked_for_anew(fakes, origin):
+    last = fakes.Source()
+    route = origin.announce(B, last, (7, 2, 3), 0.0)
+    origin.announce(B, fakes.Source(), (7, 2, 4, 5), 0.0)
+    viewer, track = viewer_of(origin, fakes)
+    route.withdraw(1.0)
+    track.finish(1.1, last)
+    assert viewer.ends == [None]
+    assert origin.find(B).track("t") is not track

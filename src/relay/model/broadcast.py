@@ -184,6 +184,9 @@ class Broadcast:
         """What has gone through it here."""
         self.is_on_air = False
         """Whether this is the broadcast announced at its path now."""
+        self.is_over = False
+        """Whether the publisher's own relay has taken it back: what still leads to it are others
+        who do not know yet."""
 
     @property
     def tenant(self) -> str:
@@ -217,6 +220,12 @@ class Broadcast:
     def is_lingering(self) -> bool:
         """Whether it is announced although its last route was lost a moment ago."""
         return self.is_on_air and not self.routes
+
+    @property
+    def is_left_off(self) -> bool:
+        """Whether something of it was complete and nobody watches anything that is not."""
+        tracks = self.tracks.values()
+        return any(each.is_complete for each in tracks) and not any(each.viewers for each in tracks)
 
     def track(self, name: str) -> Track:
         """The track of that name; whether it exists shows when it is watched.
@@ -302,6 +311,15 @@ class Broadcast:
         """Move the tracks off a route that is gone; what it left unfinished ends with ``error``."""
         for track in tuple(self.tracks.values()):
             track.route_left(route, error)
+
+    def renounce(self) -> None:
+        """It was taken back and has a route again, which may be to a later broadcast of the same
+        publisher: only what is being watched goes on, whoever comes asks anew."""
+        for track in tuple(self.tracks.values()):
+            if track.is_complete:
+                self.forget(track)  # and what is on its way arrives
+            elif track.is_idle:
+                track.end(Dropped("the broadcast was taken back"))
 
     def drain(self) -> None:
         """No longer announced: forget what nobody watches, serve the rest to its end."""

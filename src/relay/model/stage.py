@@ -62,8 +62,11 @@ class Stage:
     def enter(self, route: Route, now: float) -> None:
         """A route joins its publisher's broadcast, or brings a new one that takes the path."""
         current, since = self.on_air, route.price.since or now
-        if current is not None and _same(current, route):
+        is_anew = current is not None and _begins_anew(current, route)
+        if current is not None and _same(current, route) and not is_anew:
             self._linger.clear()
+            if not current.routes:
+                current.renounce()
             before = current.routes[:1]
             current.since = min(current.since, since)
             current.add_route(route)
@@ -71,13 +74,13 @@ class Stage:
             self._show()
             return
         for broadcast in self.parked:
-            if _same(broadcast, route):
+            if _same(broadcast, route) and not _begins_anew(broadcast, route):
                 broadcast.since = min(broadcast.since, since)
                 broadcast.add_route(route)
                 return
         fresh = self._new(route.identity, since)
         fresh.add_route(route)
-        if current is not None and current.routes:
+        if current is not None and current.routes and not is_anew:
             keeps_own = self._origin.keeps_own and not current.routes[0].hops and route.hops
             if keeps_own or self._stays(current, fresh, route.price.since > 0, now):
                 self._park(fresh)
@@ -97,6 +100,8 @@ class Stage:
             return
         broadcast.routes.remove(route)
         self._origin.routes -= 1
+        if error is None and route.is_final:
+            broadcast.is_over = not any(each.is_final for each in broadcast.routes)
         if broadcast is not self.on_air:
             self._tidy(broadcast)
         elif broadcast.routes:
@@ -222,7 +227,10 @@ class Stage:
             loser.is_on_air = False
             if loser.routes:
                 self._park(loser)
-            loser.end(Dropped("another publisher took over"))
+            if loser.identity and loser.identity == fresh.identity:
+                loser.drain()
+            else:
+                loser.end(Dropped("another publisher took over"))
         self._show()
 
     def _leave(self, broadcast: Broadcast, error: RelayError | None, now: float | None) -> None:
@@ -306,3 +314,16 @@ class Stage:
 def _same(broadcast: Broadcast, route: Route) -> bool:
     """Whether the route comes from the broadcast's publisher; an unknown one equals nobody."""
     return route.identity != 0 and route.identity == broadcast.identity
+
+
+def _begins_anew(broadcast: Broadcast, route: Route) -> bool:
+    """Whether the route is to a later broadcast of the same publisher, who took this one back.
+
+    Its own relay has said so, whatever still leads to it by others; or all relays have, and what
+    was watched is complete, so that there is nothing to go on with.
+    """
+    if not _same(broadcast, route):
+        return False
+    if broadcast.is_over:
+        return route.is_final
+    return not broadcast.routes and broadcast.is_left_off

@@ -125,6 +125,12 @@ class Supply:
         handover = self.handover
         return handover is not None and source is not None and source is handover.old.source
 
+    def is_past(self, source: Source | None) -> bool:
+        """Whether who speaks was taken back while others are there."""
+        handover, routes = self.handover, self.track.broadcast.routes
+        speaks = handover.old if handover is not None and self.is_old(source) else self.route
+        return bool(routes) and speaks is not None and speaks not in routes
+
     def began(self, group: Group, source: Source | None) -> None:
         """A group is under way."""
         if not group.native.ended:

@@ -71,6 +71,11 @@ class Track:
         return len(self._audience)
 
     @property
+    def is_complete(self) -> bool:
+        """Whether no group will be opened any more."""
+        return self._finished
+
+    @property
     def properties(self) -> TrackInfo:
         """The properties, or the defaults while they are unknown."""
         return self.info or TrackInfo()
@@ -286,8 +291,13 @@ class Track:
 
     def finish(self, now: float, source: Source | None = None) -> None:
         """The track is complete: no group will be opened, those that are open go on."""
-        if self._gone is None and not self._finished and self._supply.finished(source, now):
+        if self._gone is not None or self._finished:
+            return
+        is_past = self._supply.is_past(source)
+        if self._supply.finished(source, now):
             self._complete(now)
+            if is_past:
+                self.broadcast.forget(self)  # who comes later asks the routes of now
 
     def _complete(self, now: float) -> None:
         self._finished = True
