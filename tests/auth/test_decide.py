@@ -204,6 +204,19 @@ def granted_well(grant: Grant, row: dict[str, Any]) -> None:
         assert not grant.may_publish(path)
 
 
+@pytest.mark.parametrize(
+    ("key", "path", "tenant"),
+    [("s1", "/", "project"), ("s1", "/project", "project"), ("k1", "/", None)],
+)
+def test_a_token_for_the_top_is_the_tenants_whose_key_reaches_no_further(
+    key: str, path: str, tenant: str | None, keys: Keys, forge: Forge
+) -> None:
+    token = forge(keys[key], {"put": ["project/live"], "exp": NOW + 60})
+    grant = ask(token, everybody(keys), path).grant
+    assert grant is not None
+    assert (grant.tenant, grant.home, grant.holder.tenant) == (tenant, tenant, tenant)
+
+
 def test_every_code_is_met_or_known() -> None:
     beside = json.loads(VECTORS.with_name("credentials.json").read_text(encoding="utf-8"))
     met = {row["code"] for row in TABLE["rows"] + beside["rows"]} | {"bad_signature"}

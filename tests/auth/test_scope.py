@@ -63,6 +63,19 @@ def test_a_key_that_does_not_reach_everything_makes_no_relays(scope: Scope, may:
     assert "a relay" in caught.value.reason.text
 
 
+@pytest.mark.parametrize(
+    ("scope", "home"),
+    [
+        (Scope(Path("a/b"), (Path(""),), (Path("c"),)), "a"),
+        (Scope(put=(Path("a"),), get=(Path("a/b"),)), "a"),
+        (Scope(put=(Path("a"),), get=(Path("b"),)), None),
+        (Scope(put=(Path("a"), Path(""))), None),
+    ],
+)
+def test_whose_key_it_is(scope: Scope, home: str | None) -> None:
+    assert scope.home == home
+
+
 def test_round_trip() -> None:
     scope = Scope(Path("a"), (Path("b"), Path("")), (Path("c"),))
     assert read_scope(scope.members()) == scope

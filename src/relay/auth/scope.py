@@ -38,6 +38,12 @@ class Scope:
                     text = f"the key may not allow to {verb} under {quoted('/' + absolute)}"
                     raise Refusal("scope_exceeded", text, "sign with a key of a wider scope")
 
+    @property
+    def home(self) -> str | None:
+        """The first segment of everything it reaches, where that is one: whose key it is."""
+        firsts = {self.root.join(prefix).first for prefix in (*self.put, *self.get)}
+        return firsts.pop() if len(firsts) == 1 else None
+
     def members(self) -> dict[str, Any]:
         """The value of the JWK member ``scope``."""
         return {"root": self.root, "put": list(self.put), "get": list(self.get)}

@@ -46,7 +46,8 @@ class Vouched:
     tenant: str | None = None
     """Whose it is, where the credential says so or was narrowed before."""
     home: str | None = None
-    """Overrides the first segment of the root, where the credential was narrowed before."""
+    """Overrides the first segment of the root, where the credential was narrowed before, or has
+    none and its key reaches no further."""
     parent_kid: str | None = None
     """The key of the credential that this one was exchanged for."""
 
@@ -89,6 +90,7 @@ def vouch_jwt(
         cluster=claims.cluster,
         decrypt=claims.decrypt,
         tenant=claims.tenant,
+        home=key.scope.home if key.scope is not None and not claims.root else None,
         parent_kid=claims.parent_kid,
     )
 
