@@ -138,6 +138,8 @@ def test_a_tenant_of_its_own_is_named_and_the_roots_is_not():
     assert (grant.tenant, grant.home) == ("acme", "demo")
     usual = offer(Grant(HERE, (ROOT,), tenant="demo", home="demo"), NOW, None, None, None)
     assert "tenant" not in usual.terms.dump()
+    top = offer(Grant(ROOT, (HERE,), tenant="demo", home="demo"), NOW, None, None, None).terms
+    assert top.granted(ROOT).grant.tenant == "demo"
     assert Terms(("**",), tenant="acme", peer=True).granted(HERE).grant.tenant == "demo"
     for name in ("", "a/b", "a\nb"):
         with pytest.raises(Fault) as caught:

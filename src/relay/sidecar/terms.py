@@ -178,7 +178,7 @@ def offer(
         revalidate=revalidate if expires is not None else None,
         tier=tier,
         peer=grant.cluster,
-        tenant=grant.payer,
+        tenant=grant.tenant if grant.tenant != grant.root.first else None,
     )
     terms.check(now)
     return Offered(terms, unsaid)
