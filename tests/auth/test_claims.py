@@ -190,3 +190,16 @@ def test_a_tenant_is_a_plain_name(value: Any) -> None:
     assert no.value.reason.code == "bad_claims"
     with pytest.raises(Refusal, match="tenant"):
         decode(json.dumps({"moq": {"tenant": value}, "cluster": True}).encode(), TENANTS)
+
+
+def test_a_root_by_claim_is_not_everything_when_it_is_left_out() -> None:
+    names = ClaimNames(root="moq.root", put="may")
+    for claims in ({}, {"moq": {}}, {"moq": None, "get": ""}, {"root": "demo"}):
+        payload = json.dumps(claims | {"may": "x"}).encode()
+        with pytest.raises(Refusal, match=r"the claim moq\.root is missing") as no:
+            decode(payload, names)
+        assert no.value.reason.code == "bad_claims"
+    assert decode(b'{"moq":{"root":""},"may":""}', names).put == (Path(""),)
+    assert decode(b'{"moq.root":"demo","may":""}', names).root == "demo"
+    assert decode(b'{"put":"x"}', names) == Claims()  # useless, and that is said
+    assert decode(b'{"may":""}', ClaimNames(put="may")).put == (Path(""),)

@@ -131,6 +131,7 @@ def decode(payload: bytes, names: ClaimNames = _NAMES) -> Claims:
         parent_iat=_time("parent_iat", raw),
         raw=raw,
     )
+    _require_root(claims, names.root)
     for prefix in (*claims.put, *claims.get):
         _require_room(claims.root, prefix)
     return claims
@@ -146,6 +147,16 @@ def _member(raw: Mapping[str, Any], name: str, absent: Any) -> Any:
         if isinstance(inner := raw.get(head), Mapping):
             return _member(inner, name[len(head) + 1 :], absent)
     return absent
+
+
+def _require_root(claims: Claims, name: str) -> None:
+    """A token that does not say what it is for is for everything. But where the operator said which
+    claim holds that, to leave it out is a slip of whoever signs. Raises `Refusal`."""
+    if name == _NAMES.root or _member(claims.raw, name, _ABSENT) is not _ABSENT:
+        return
+    if claims.put or claims.get:
+        hint = 'a token for everything has "" there'
+        raise Refusal("bad_claims", f"the claim {name} is missing", hint)
 
 
 def _bad(name: str, expected: str) -> Refusal:

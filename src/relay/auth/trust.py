@@ -185,7 +185,7 @@ class ClaimNames(BaseModel):
     model_config = _CLOSED
 
     root: ClaimName = "root"
-    """The path the token is for."""
+    """The path the token is for; where it is called otherwise, a token without it is refused."""
 
     put: ClaimName = "put"
     """The prefixes its bearer may publish below."""
