@@ -57,6 +57,26 @@ def test_unknown_kid_names_the_known(keys: Keys, forge: Forge) -> None:
     assert caught.value.reason.hint == "known: e1, r1"
 
 
+@pytest.mark.parametrize(
+    ("kid", "named", "words"),
+    [
+        ("k9", "k1", "it names the key k9, which is not there"),
+        ("k1", "k1", "it was changed"),
+        ("k9", None, "it was changed"),
+        (None, "k1", "it was changed"),
+    ],
+)
+def test_another_key_than_the_only_one_is_told(
+    kid: str | None, named: str | None, words: str, keys: Keys, forge: Forge
+) -> None:
+    token = forge(keys["k1"], {"get": ""}, {"kid": kid}, signature=b"of k9")
+    only = KeySet((replace(keys["k1"], kid=named),), single=True)
+    with pytest.raises(Refusal) as caught:
+        verify(token, only, AuthSettings(), 0)
+    assert caught.value.reason.code == "bad_signature"
+    assert words in caught.value.reason.hint
+
+
 @given(
     exp=st.none() | st.integers(-10, 50) | st.floats(-10, 50),
     nbf=st.none() | st.integers(-10, 50),

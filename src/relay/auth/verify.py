@@ -44,6 +44,8 @@ def verify(
     key = _choose(keys, kid, algorithm, settings, trail)
     if not key.verify_signature(parts.signed, parts.signature):
         hint = "it was changed, or signed by another key of the same name"
+        if None not in (kid, key.kid) and kid != key.kid:
+            hint = f"it names the key {kid}, which is not there: configure that one"
         raise Refusal("bad_signature", "the signature is not by this key", hint)
     trail.note("signature", f"made by {_name(key)}")
     claims = decode(parts.payload, settings.claims)
