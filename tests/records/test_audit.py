@@ -347,6 +347,22 @@ def test_what_is_too_old_goes_and_the_log_says_so(
     run(address, scenario)
 
 
+def test_an_entry_of_a_wrong_clock_takes_no_others_with_it(address: str | None) -> None:
+    times = [NOW, NOW + 1000, NOW + 1, NOW + 8, NOW, NOW + 9]  # of the second and fifth: wrong
+
+    async def scenario(store: Records) -> None:
+        await store.audit.append([Fact("deny", at=at) for at in times])
+        said = Fact(PRUNED, at=NOW + 10)
+        assert await store.audit.prune(NOW + 5, said) == 3
+        kept = await store.audit.after(0, 100)
+        assert [entry.number for entry in kept] == [4, 5, 6, 7]
+        assert walked(kept, await store.audit.length()) is None
+        assert await store.audit.prune(NOW + 5, said) == 0
+        assert await store.audit.prune(NOW + 20, replace(said, at=NOW + 30)) == 4
+
+    run(address, scenario)
+
+
 def test_many_writers_make_one_chain(lasting: str) -> None:
     async def main() -> list[Entry]:
         stores = [await open_records(lasting) for _ in range(4)]

@@ -130,7 +130,9 @@ class Audit(Protocol):
 
     async def prune(self, before: float, fact: Fact) -> int:
         """Delete the oldest of what is older than ``before`` (unix seconds), as many as are quickly
-        deleted, and write ``fact`` about it; how many entries went, none when all have."""
+        deleted, and write ``fact`` about it, whose time is now; how many entries went, none when
+        all have. One whose time is neither too old nor yet to come stays, and so does whatever was
+        written after it: the clock of one relay may have been wrong."""
 
 
 Marks = Mapping[str, int]

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import takewhile
 
 from relay.errors import BadRequest, LimitExceeded
 from relay.quota import Override
@@ -168,14 +169,16 @@ class MemoryAudit:
 
     async def prune(self, before: float, fact: Fact) -> int:
         """Delete what is older, and say so."""
-        older = [each for each in self._entries if each.at < round(before * 1_000_000)]
+        since, now = round(before * 1_000_000), round(fact.at * 1_000_000)
+        begins = takewhile(lambda each: not since <= each.at <= now, self._entries)
+        older = [each.number for each in begins if each.at < since]
         if not older:
             return 0
-        through = older[-1].number
-        await self.append([replace(fact, target=str(through))])
-        while self._entries[0].number <= through:
+        await self.append([replace(fact, target=str(older[-1]))])
+        count = older[-1] - self._entries[0].number + 1
+        for _ in range(count):
             self._entries.popleft()
-        return len(older)
+        return count
 
 
 def _fits(entry: Entry, query: Query) -> bool:

@@ -71,9 +71,15 @@ class SqlAudit:
     @whole
     async def prune(self, before: float, fact: Fact) -> int:
         """Delete the oldest of what is older, and say so."""
-        is_older = audit.c.at < round(before * SECOND)
-        older = select(func.min(audit.c.number), func.max(audit.c.number)).where(is_older)
+        since = round(before * SECOND)
+        is_young = (audit.c.at + 0).between(since, round(fact.at * SECOND))  # walked, not looked up
+        young = select(audit.c.number).where(is_young).order_by(audit.c.number).limit(1)
+        older = select(func.min(audit.c.number), func.max(audit.c.number))
+        older = older.where(audit.c.at < since)
         async with self._database.read() as connection:
+            kept = (await connection.execute(young)).scalar_one_or_none()
+            if kept is not None:
+                older = older.where(audit.c.number < kept)
             first, through = (await connection.execute(older)).one()
         if through is None:
             return 0
