@@ -8,15 +8,19 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
 import relay.records.memory_kept
 import relay.records.sql_kept
 from relay.auth.lifecycle import SigningKey
 from relay.errors import BadRequest, ConfigError, LimitExceeded
 from relay.quota import Override
+from relay.records import tables
 from relay.records.kept import OtherRoot, Sealed, StoredKey
+from relay.records.notices import Notices
 from relay.records.opening import open_records
 from relay.records.sealing import KEY, Seal
+from relay.records.sql import SqlRecords
 from relay.records.store import Records
 
 NOW = 1500.0
@@ -52,6 +56,44 @@ def test_quotas(address: str | None) -> None:
         assert (await store.marks())["quotas"] > before + 2
 
     run(address, scenario)
+
+
+def test_a_row_that_makes_no_sense_is_named_and_keeps_nobody_from_the_rest(lasting: str) -> None:
+    async def scenario(store: Records) -> None:
+        assert isinstance(store, SqlRecords)
+        said: list[str] = []
+        read: list[str] = []
+        notices = Notices(store, 0.25, lambda event, **facts: said.append(facts["detail"]))
+
+        async def quotas() -> None:
+            read.append(f"{sorted(await store.quotas.all())}")
+
+        async def keys() -> None:
+            read.append("keys")
+
+        notices.on("quotas", quotas)
+        notices.on("keys", keys)
+
+        async def write(tenant: str, text: str) -> None:
+            await store.quotas.put(tenant, Override(sessions=3))
+            async with store._engine.begin() as connection:
+                row = update(tables.quotas).where(tables.quotas.c.tenant == tenant)
+                await connection.execute(row.values(said=text))
+
+        await write("plant", '{"sessions": 3, "known_to_later_relays": 5}')
+        await notices.refresh()
+        assert (await store.quotas.all())["plant"] == Override(sessions=3)
+        assert (read, said) == (["['plant']", "keys"], [])
+        await write("acme", '{"sessions": -1}')
+        await store.keys.change(lambda before: [key("k1", "")])
+        await notices.refresh()
+        assert read[2:] == ["keys"]
+        assert "the tenant 'acme' cannot be read" in said[0]
+        await store.quotas.drop("acme")
+        await notices.refresh()
+        assert read[3:] == ["['plant']"]
+
+    run(lasting, scenario)
 
 
 def test_tenants_have_a_ceiling(address: str | None, monkeypatch: pytest.MonkeyPatch) -> None:

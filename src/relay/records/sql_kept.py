@@ -12,11 +12,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
-from pydantic import ValidationError
 from sqlalchemy import delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from relay.auth.lifecycle import SigningKey
+from relay.errors import ConfigError
 from relay.quota import Override
 from relay.quota.limits import MAX_TENANTS
 from relay.records.database import Database, next_number, require_room, rows_of
@@ -29,9 +29,10 @@ from relay.records.kept import (
     require_one_root,
     root_of,
 )
-from relay.records.store import StoreError
 from relay.records.tables import quotas, secrets, signing_keys
 from relay.records.whole import whole
+
+_LIMITS = frozenset(Override.model_fields)
 
 
 class SqlQuotas:
@@ -44,10 +45,7 @@ class SqlQuotas:
         """Every tenant that anything is said of."""
         async with self._database.read() as connection:
             rows = await rows_of(connection, select(quotas).limit(MAX_TENANTS))
-        try:
-            return {row["tenant"]: Override.model_validate_json(row["said"]) for row in rows}
-        except ValidationError:
-            raise StoreError("a quota in the store cannot be read") from None
+        return {row["tenant"]: _read_quota(**row) for row in rows}
 
     @whole
     async def put(self, tenant: str, said: Override) -> None:
@@ -173,6 +171,15 @@ async def _any_sealed(connection: AsyncConnection, keys: bool = True) -> str:
     return str(next(iter(rows[0].values()))) if rows else ""
 
 
+def _read_quota(tenant: str, said: str) -> Override:
+    """Limits that a later relay on the store knows and this one does not are passed over."""
+    try:
+        members = {name: value for name, value in json.loads(said).items() if name in _LIMITS}
+        return Override.model_validate(members)
+    except (ValueError, AttributeError):
+        raise ConfigError(f"what is said of the tenant {tenant!r} cannot be read") from None
+
+
 async def _keys(connection: AsyncConnection) -> list[StoredKey]:
     return in_order(_read_key(row) for row in await rows_of(connection, select(signing_keys)))
 
@@ -189,4 +196,4 @@ def _read_key(row: Mapping[str, Any]) -> StoredKey:
         public = json.loads(members["public"])
         return StoredKey(SigningKey(**members | {"public": public}), sealed)
     except (TypeError, ValueError):
-        raise StoreError("a signing key in the store cannot be read") from None
+        raise ConfigError(f"the signing key {row['kid']} in the store cannot be read") from None
