@@ -86,4 +86,5 @@ class AuditSettings(BaseModel):
     """Entries that may wait for the webhook. More: the oldest are left out, and counted."""
 
     webhook_timeout: float = Field(default=10.0, gt=0.0, le=60.0, allow_inf_nan=False)
-    """Seconds that one POST may take."""
+    """Seconds that one POST may take. It is tried eight times, longer and longer apart, for a
+    minute and as long as they took; then its entries are left out, and counted."""
