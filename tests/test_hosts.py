@@ -45,13 +45,13 @@ def system(monkeypatch: pytest.MonkeyPatch) -> Iterator[System]:
 def test_names_that_hang_hold_up_neither_others_nor_other_threads(system: System) -> None:
     async def main() -> None:
         hanging = [
-            asyncio.ensure_future(look_up(f"silent{number}", 443, SOCK_DGRAM))
+            asyncio.ensure_future(look_up(f"silent{number}", 443, type=SOCK_DGRAM))
             for number in range(SILENT)
         ]
         async with asyncio.timeout(5):
             while len(system.asked) < SILENT:
                 await asyncio.sleep(0.001)
-            assert await look_up("here", 443, SOCK_DGRAM)
+            assert await look_up("here", 443, type=SOCK_DGRAM)
             assert await asyncio.to_thread(lambda: "done") == "done"
         assert not any(task.done() for task in hanging)
         for task in hanging:
@@ -63,13 +63,13 @@ def test_names_that_hang_hold_up_neither_others_nor_other_threads(system: System
 
 def test_a_name_is_asked_for_once_however_many_wait_and_one_gives_up(system: System) -> None:
     async def main() -> None:
-        waiting = [asyncio.ensure_future(look_up("silent", 443, SOCK_DGRAM)) for _ in range(5)]
+        waiting = [asyncio.ensure_future(look_up("silent", 443, type=SOCK_DGRAM)) for _ in range(5)]
         await asyncio.sleep(0)
         waiting.pop().cancel()
         system.answer.set()
         assert all([await each == await waiting[0] for each in waiting])
-        assert await look_up("silent", 443, SOCK_STREAM)
-        assert await look_up("silent", 443, SOCK_DGRAM)
+        assert await look_up("silent", 443, type=SOCK_STREAM)
+        assert await look_up("silent", 443, type=SOCK_DGRAM)
         assert system.asked == ["silent"] * 3, "nothing is kept"
 
     asyncio.run(main())
@@ -77,7 +77,9 @@ def test_a_name_is_asked_for_once_however_many_wait_and_one_gives_up(system: Sys
 
 def test_everybody_hears_that_there_is_none(system: System) -> None:
     async def main() -> None:
-        waiting = [asyncio.ensure_future(look_up("silent-wrong", 1, SOCK_DGRAM)) for _ in range(2)]
+        waiting = [
+            asyncio.ensure_future(look_up("silent-wrong", 1, type=SOCK_DGRAM)) for _ in range(2)
+        ]
         await asyncio.sleep(0)
         system.answer.set()
         for each in waiting:
@@ -93,10 +95,10 @@ def test_there_is_an_end_to_names_and_to_threads(
     monkeypatch.setattr(hosts, "MAX_LOOKUPS", len(hosts._flights) + 1)
 
     async def main() -> None:
-        first = asyncio.ensure_future(look_up("silent", 443, SOCK_DGRAM))
+        first = asyncio.ensure_future(look_up("silent", 443, type=SOCK_DGRAM))
         await asyncio.sleep(0)
         with pytest.raises(gaierror, match="too many names"):
-            await look_up("here", 443, SOCK_DGRAM)
+            await look_up("here", 443, type=SOCK_DGRAM)
         system.answer.set()
         await first
 
@@ -105,13 +107,13 @@ def test_there_is_an_end_to_names_and_to_threads(
 
         monkeypatch.setattr(threading.Thread, "start", refuse)
         with pytest.raises(gaierror, match="can't start"):
-            await look_up("here", 443, SOCK_DGRAM)
+            await look_up("here", 443, type=SOCK_DGRAM)
         monkeypatch.undo()
-        assert await look_up("localhost", 443, SOCK_DGRAM)
+        assert await look_up("localhost", 443, type=SOCK_DGRAM)
 
     asyncio.run(main())
 
 
 def test_a_label_that_no_name_has() -> None:
     with pytest.raises(UnicodeError):
-        asyncio.run(look_up("x" * 300, 443, SOCK_DGRAM))
+        asyncio.run(look_up("x" * 300, 443, type=SOCK_DGRAM))

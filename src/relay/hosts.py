@@ -18,18 +18,18 @@ MAX_LOOKUPS = 2048
 Found = list[tuple[Any, ...]]
 """As `socket.getaddrinfo` answers."""
 
-_Key = tuple[str | None, int, int]
+_Key = tuple[Any, Any, tuple[tuple[str, int], ...]]
 
 _flights: dict[_Key, Future[Found]] = {}
 
 
-async def look_up(host: str | None, port: int, kind: int) -> Found:
-    """The addresses of a host for sockets of a kind; a name is asked for once, however many wait.
+async def look_up(host: Any, port: Any, **wanted: int) -> Found:
+    """What `socket.getaddrinfo` answers to the same; it is asked once, however many wait.
 
     It takes as long as the system does: whoever asks gives it a time. Raises `OSError`, and
     `UnicodeError` for labels that no name has.
     """
-    key = host, port, kind
+    key = host, port, tuple(wanted.items())
     flight = _flights.get(key)
     if flight is None:
         flight = _depart(key)
@@ -53,9 +53,9 @@ def _depart(key: _Key) -> Future[Found]:
 
 
 def _fly(key: _Key, flight: Future[Found]) -> None:
-    host, port, kind = key
+    host, port, wanted = key
     try:
-        found = socket.getaddrinfo(host, port, type=kind)
+        found = socket.getaddrinfo(host, port, **dict(wanted))
     except Exception as error:
         del _flights[key]
         flight.set_exception(error)

@@ -69,7 +69,7 @@ Fetch = Callable[[str, str | None], Awaitable[Fetched]]
 
 async def resolve(host: str, port: int) -> list[str]:
     """Ask the system for the addresses of a name."""
-    found = await look_up(host, port, socket.SOCK_STREAM)
+    found = await look_up(host, port, type=socket.SOCK_STREAM)
     return [str(entry[4][0]) for entry in found]
 
 

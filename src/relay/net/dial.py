@@ -138,7 +138,7 @@ async def _try_all(attempt: _Attempt, target: SplitResult, overall: asyncio.Time
 async def _resolve(target: SplitResult) -> list[tuple[int, udp.Address]]:
     port = target.port or DEFAULT_PORT
     try:
-        found = await look_up(target.hostname, port, SOCK_DGRAM)
+        found = await look_up(target.hostname, port, type=SOCK_DGRAM)
     except (gaierror, UnicodeError):  # the latter for labels that no name has
         raise SessionLost(f"{target.hostname} does not resolve") from None
     return list(dict.fromkeys((int(family), address) for family, _, _, _, address in found))

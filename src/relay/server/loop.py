@@ -7,13 +7,11 @@ name server that does not answer. This module must not know what is run.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import socket
-import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, Literal
 
 from relay.errors import ConfigError
+from relay.hosts import look_up
 
 try:
     import uvloop
@@ -21,9 +19,6 @@ except ImportError:  # not installed, or not made for this system
     uvloop = None  # type: ignore[assignment]
 
 Wanted = Literal["auto", "asyncio", "uvloop"]
-
-MAX_ASKING = 64
-"""Names that are asked for at a time; another one cannot be found now."""
 
 
 def run(main: Coroutine[Any, Any, None], wanted: Wanted) -> None:
@@ -53,41 +48,8 @@ def running() -> str:
 
 
 class _Resolving:
-    """A loop that asks for names in threads that end with the process.
-
-    Those of an executor, or of libuv, are waited for: without an answer for half a minute.
-    """
-
-    _asking = 0
+    """A loop that does not wait for names at its end, as executors and libuv do."""
 
     async def getaddrinfo(self, host: Any, port: Any, **wanted: int) -> Any:
-        """As `socket.getaddrinfo`. Raises `OSError`."""
-        loop = asyncio.get_running_loop()
-        if self._asking >= MAX_ASKING:
-            raise socket.gaierror(socket.EAI_AGAIN, "too many names are asked for")
-        answer: asyncio.Future[Any] = loop.create_future()
-
-        def answered(found: Any, error: OSError | UnicodeError | None) -> None:
-            self._asking -= 1
-            if answer.cancelled():
-                return
-            if error is not None:
-                answer.set_exception(error)
-            else:
-                answer.set_result(found)
-
-        def ask() -> None:
-            found, trouble = None, None
-            try:
-                found = socket.getaddrinfo(host, port, **wanted)
-            except (OSError, UnicodeError) as error:
-                trouble = error
-            with contextlib.suppress(RuntimeError):  # the loop is closed
-                loop.call_soon_threadsafe(answered, found, trouble)
-
-        try:
-            threading.Thread(target=ask, daemon=True).start()
-        except RuntimeError as error:
-            raise socket.gaierror(socket.EAI_AGAIN, str(error)) from None
-        self._asking += 1
-        return await answer
+        """As `socket.getaddrinfo`. Raises `OSError`, `UnicodeError`."""
+        return await look_up(host, port, **wanted)
