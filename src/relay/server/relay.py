@@ -140,8 +140,7 @@ class Relay:
             share,
         )
         self.began = self.house.clock()
-        self.lag = Lag()
-        self.moved = Moved()
+        self.lag, self.moved = Lag(), Moved()
         self.guard = Guard(self._may_be_operator, self._is_operator, self.house.clock)
         """Who may come to the operator's counter."""
         self.guard.told = self._guessed
