@@ -21,7 +21,8 @@ def ask(method: str, url: str, of: str = "", **options: Any) -> httpx.Response:
     """
     nobody = f"no answer from {of}" if of else "no answer"
     try:
-        verify = ssl.create_default_context() if url.startswith("https:") else False
+        is_plain = httpx.URL(url).scheme == "http"  # however somebody wrote it
+        verify = False if is_plain else ssl.create_default_context()
         return httpx.request(method, url, verify=verify, **options)
     except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
         text = in_words(error)
