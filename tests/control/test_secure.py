@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from relay.control.secure import Secure
@@ -72,3 +73,14 @@ def test_replaced_one_file_after_the_other(pair: Any, tmp_path: Path) -> None:
                 secure.reload_if_changed()
     assert secure.reload_if_changed()
     assert shown(secure, ssl.TLSVersion.TLSv1_3) != old
+
+
+def test_nobody_is_asked_for_the_password_of_a_key(pair: Any, tmp_path: Path) -> None:
+    cert, key = pair(tmp_path)
+    secure = Secure(cert, key)
+    private = serialization.load_pem_private_key(key.read_bytes(), None)
+    locked = serialization.BestAvailableEncryption(b"word")
+    form = serialization.PrivateFormat.PKCS8
+    key.write_bytes(private.private_bytes(serialization.Encoding.PEM, form, locked))
+    with pytest.raises(ConfigError, match="the key is encrypted"):
+        secure.reload_if_changed()

@@ -58,7 +58,9 @@ class Secure:
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         context.set_alpn_protocols(["http/1.1"])
         try:
-            context.load_cert_chain(self.cert, self._key)
+            context.load_cert_chain(self.cert, self._key, _refuse_to_ask)
+        except _EncryptedError as error:
+            why = str(error)
         except ssl.SSLError as error:
             why = "the key does not belong to the certificate"
             if error.reason != "KEY_VALUES_MISMATCH":
@@ -68,3 +70,12 @@ class Secure:
         else:
             return context
         raise ConfigError(f"{self._setting}: {self.cert}, {self._key}: {why}")
+
+
+class _EncryptedError(Exception):
+    """A key that needs a password."""
+
+
+def _refuse_to_ask() -> str:
+    """In place of OpenSSL's own question at the terminal, for which everything would wait."""
+    raise _EncryptedError("the key is encrypted; it must not be")
