@@ -8,7 +8,7 @@ import pty
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import TextIO
+from typing import Any, TextIO
 
 import pytest
 
@@ -78,3 +78,49 @@ def test_the_end_waits_but_not_for_ever(
     with contextlib.suppress(BlockingIOError):
         while os.read(reading, 1 << 16):
             time.sleep(0.001)
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "order"),
+    [(lines, "_is_ready", ["inner", "outer"]), (threading, "Thread", ["outer", "inner"])],
+)
+def test_within_a_line_another_may_be_written(
+    ends: tuple[int, TextIO],
+    monkeypatch: pytest.MonkeyPatch,
+    owner: Any,
+    name: str,
+    order: list[str],
+) -> None:
+    """As when the collector finds something to tell of meanwhile."""
+    reading, stream = ends
+    real, more = getattr(owner, name), ["inner\n"]
+
+    def met(*known: Any, **named: Any) -> Any:
+        if more:
+            writer.write(more.pop())
+        return real(*known, **named)
+
+    with Lines(stream) as writer:
+        writer._at_once = lines.AT_ONCE if owner is lines else 0
+        outer = threading.Thread(target=writer.write, args=("outer\n",), daemon=True)
+        monkeypatch.setattr(owner, name, met)
+        outer.start()
+        outer.join(5)
+        assert not outer.is_alive()
+        assert read(reading, order[-1]) == order
+
+
+def test_without_a_thread_lines_wait_for_one(
+    ends: tuple[int, TextIO], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    reading, stream = ends
+    with Lines(stream) as writer:
+        writer._at_once = 0
+        with monkeypatch.context() as without:
+            without.setattr(threading.Thread, "start", refuse)
+            writer.write("first\n")
+        writer.write("second\n")
+        assert read(reading, "second") == ["first", "second"]

@@ -16,6 +16,7 @@ import pytest
 import structlog
 
 from relay.config import load
+from relay.server.lines import Lines
 from relay.server.log import hide_credentials, write_log
 
 JWT = f"eyJhbGciOiJIUzI1NiJ9.eyJyb290IjoiZGVtbyJ9.{'s' * 43}"
@@ -154,3 +155,27 @@ def test_what_libraries_say_has_the_same_form(capsys: pytest.CaptureFixture[str]
     assert (said["level"], said["library"]) == ("error", "asyncio")
     assert said["event"] == "Exception in callback call()"
     assert "no room for (credential)" in said["exception"]
+
+
+def test_what_the_collector_finds_within_a_line_is_written(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """asyncio tells so of a future that failed and that nobody asked."""
+    found, real = ["found"], Lines.write
+
+    def meanwhile(lines: Lines, line: str) -> None:
+        if found:
+            logging.getLogger("asyncio").error(found.pop())
+        real(lines, line)
+
+    def write() -> None:
+        structlog.get_logger().warning("said")
+
+    monkeypatch.setattr(Lines, "write", meanwhile)
+    begin()
+    writer = threading.Thread(target=write, daemon=True)
+    writer.start()
+    writer.join(5)
+    assert not writer.is_alive()
+    said = [json.loads(line)["event"] for line in capfd.readouterr().err.splitlines()]
+    assert said == ["found", "said"]

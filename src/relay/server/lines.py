@@ -27,7 +27,8 @@ PATIENCE = 1.0
 
 
 class Lines:
-    """A stream for `structlog.WriteLoggerFactory`."""
+    """A stream for lines. Any thread may write, also within `write`: what the collector finds while
+    a line is written, such as a future that failed and nobody asked, has a line of its own."""
 
     def __init__(self, stream: TextIO, lost: Callable[[int], None] = lambda lines: None) -> None:
         """``lost`` hears how many lines were lost, once others can be written again."""
@@ -36,7 +37,7 @@ class Lines:
         self._number = _number(stream)
         # A terminal does not say how much it takes.
         self._at_once = 0 if self._number is None or os.isatty(self._number) else AT_ONCE
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._waiting: deque[bytes] = deque()
         self._size = 0
         self._lost = 0
@@ -50,20 +51,19 @@ class Lines:
                 self._stream.flush()
             return
         data = line.encode(self._stream.encoding or "utf-8", "backslashreplace")
+        writer = None
         with self._lock:
-            if self._writer is None and len(data) <= self._at_once and _is_ready(self._number):
+            is_free = self._writer is None and not self._waiting
+            if is_free and len(data) <= self._at_once and _is_ready(self._number):
                 _write(self._number, data)
             elif self._size + len(data) > MAX_WAITING:
                 self._lost += 1
             else:
                 self._waiting.append(data)
                 self._size += len(data)
-                if self._writer is None:
-                    self._writer = threading.Thread(target=self._write_all, daemon=True)
-                    self._writer.start()
-
-    def flush(self) -> None:
-        """There is nothing that `write` holds back without need."""
+                writer = self._next_writer()
+        if writer is not None:  # without the lock: it may have a line to write before it begins
+            self._begin(writer)
 
     def __enter__(self) -> Lines:
         """As long as lines are written."""
@@ -74,6 +74,22 @@ class Lines:
         writer = self._writer
         if writer is not None:
             writer.join(PATIENCE)
+
+    def _next_writer(self) -> threading.Thread | None:
+        """The thread that is to work from now on, unless there is one already."""
+        if self._writer is None:
+            writer = threading.Thread(target=self._write_all, daemon=True)
+            if self._writer is None:  # still
+                self._writer = writer
+                return writer
+        return None
+
+    def _begin(self, writer: threading.Thread) -> None:
+        """Have it work; where there is no thread to be had, the next line tries again."""
+        try:
+            writer.start()
+        except RuntimeError:
+            self._writer = None
 
     def _write_all(self) -> None:
         """The thread's work, as long as anything waits."""

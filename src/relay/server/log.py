@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import re
 import sys
-from typing import Any, TextIO, cast
+from typing import Any
 
 import structlog
 from structlog.typing import EventDict
@@ -75,13 +75,25 @@ def write_log(settings: Settings) -> Lines:
             *last,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        # A line in one write: several workers have the same standard error.
-        logger_factory=structlog.WriteLoggerFactory(cast(TextIO, lines)),
+        logger_factory=lambda *names: _Writer(lines),
     )
     root = logging.getLogger()
     if not any(isinstance(each, _Elsewhere) for each in root.handlers):
         root.addHandler(_Elsewhere(logging.WARNING))
     return lines
+
+
+class _Writer:
+    """The logger below structlog's. A line in one write: several workers have the same standard
+    error. Those of structlog's own hold a lock that whoever writes within a line would wait for."""
+
+    def __init__(self, lines: Lines) -> None:
+        self._lines = lines
+
+    def _write(self, line: str) -> None:
+        self._lines.write(f"{line}\n")
+
+    debug = info = warning = error = critical = _write
 
 
 def _lost(lines: int) -> None:
