@@ -865,6 +865,25 @@ def test_who_begins_anew_is_not_gone_on_with_although_others_still_lead_to_the_l
     assert (origin.routes, origin.find(B).is_over) == (2, False)
 
 
+def test_who_says_anything_anew_leads_to_what_has_begun(fakes, origin, watcher):
+    """Its goodbye and the next announcement may have become one."""
+    origin.relays = 3
+    route = origin.announce(B, fakes.Source(), (7, 2), 0.0)
+    echo = origin.announce(B, fakes.Source(), (7, 2, 3), 0.0)
+    route.withdraw(1.0)
+    route = origin.announce(B, fakes.Source(), (7, 2), 1.1)
+    broadcast = origin.find(B)
+    assert echo not in broadcast.routes
+    echo.update((7, 2, 3), 1.2)
+    assert broadcast.routes == [route, echo]
+    route.lose(1.3)
+    assert origin.find(B) is broadcast
+    assert not broadcast.is_lingering
+    assert watcher.events[-1] == ("+", "b", (7, 2, 3))
+    echo.withdraw(1.4)
+    assert origin.routes == 0
+
+
 def test_a_publisher_at_two_relays_that_leaves_one_of_them_goes_on(fakes, origin, watcher):
     route = origin.announce(B, fakes.Source(), (7, 2), 0.0)
     origin.announce(B, fakes.Source(), (7, 3), 0.0)

@@ -158,7 +158,9 @@ class Stage:
         if price.cold > route.price.cold or len(hops) > len(route.hops):
             self._unrest.set(now + CALM)
         route.hops, route.price = hops, price
-        if _same(broadcast, route):
+        on_air = self.on_air
+        is_later = on_air is not None and on_air is not broadcast and _same(on_air, route)
+        if _same(broadcast, route) and not is_later:
             broadcast.sort_routes()
             self._ranked(broadcast, before, now)
             if broadcast is self.on_air:
@@ -183,7 +185,7 @@ class Stage:
         self._show()
 
     def _change_sides(self, route: Route, old: Broadcast, now: float) -> None:
-        """The route now leads to another publisher than before."""
+        """The route now leads to another publisher than before, or to its later broadcast."""
         error = Dropped("another publisher took over")
         old.routes.remove(route)
         self.enter(route, now)
