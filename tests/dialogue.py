@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from relay.session.lite import LiteSession
+from relay.session.transport import is_server_opened, is_uni
 
 
 class End:
@@ -31,6 +32,12 @@ class End:
         self.dirty = False
         self._next = {"uni": 2 + server, "bidi": 0 + server}
         self._ended: set[int] = set()
+        """Streams whose half of ours is over."""
+        self._heard: set[int] = set()
+        """... and those of which the peer's half is."""
+        self._stopped: set[int] = set()
+        """Streams whose half of the peer's is to end and has not yet."""
+        self.is_lost = False
 
     def _open(self, kind: str) -> int | None:
         if self.closed or self.credit <= 0:
@@ -42,7 +49,7 @@ class End:
 
     def open_uni(self, head: bytes = b"", fin: bool = False) -> int | None:
         stream = self._open("uni")
-        if stream is not None and head:
+        if stream is not None and (head or fin):
             self.send(stream, head, fin)
         return stream
 
@@ -50,20 +57,20 @@ class End:
         return self._open("bidi")
 
     def send(self, stream: int, data: bytes, fin: bool = False) -> None:
-        if self.closed or stream in self._ended:
+        if not self._is_open(stream):
             return
         if fin:
             self._ended.add(stream)
         self._push("stream_received", stream, bytes(data), fin)
 
     def capacity(self, stream: int | None = None) -> int:
-        return self.room
+        return self.room if not self.closed and (stream is None or self._is_open(stream)) else 0
 
     def widen(self, streams: int) -> None:
         self.widest = max(self.widest, streams)
 
     def is_ample(self, room: int) -> bool:
-        return self.room >= room and self.credit > 8
+        return self.capacity() >= room and self.credit > 8
 
     def offer(self, stream: int, data: bytes, room: int) -> bool:
         has_room = self.capacity(stream) >= room
@@ -72,12 +79,15 @@ class End:
         return has_room
 
     def reset(self, stream: int, code: int) -> None:
-        if not self.closed and stream not in self._ended:
+        if self._is_open(stream):
             self._ended.add(stream)
             self._push("stream_reset", stream, code)
 
     def stop(self, stream: int, code: int) -> None:
-        if not self.closed:
+        is_ours = is_uni(stream) and is_server_opened(stream) == self.server
+        is_over = is_ours or stream in self._heard or stream in self._stopped
+        if not self.closed and not is_over:
+            self._stopped.add(stream)
             self._push("stream_stopped", stream, code)
 
     def send_datagram(self, data: bytes) -> bool:
@@ -90,7 +100,7 @@ class End:
         return 1_000_000
 
     def is_quiet(self) -> bool:
-        return not self.wire.queue
+        return self.closed is not None or not self.wire.queue
 
     def ping(self) -> None:
         """Nothing idles out here."""
@@ -101,9 +111,36 @@ class End:
     def close(self, code: int, reason: str = "") -> None:
         if self.closed is None:
             self.closed = (code, reason)
+            self.datagram_limit = 0
             self.wire.queue.append((self, "connection_lost", (code, reason)))
             if self.peer is not None and self.peer.closed is None:
                 self._push("connection_lost", code, reason)
+
+    def _is_open(self, stream: int) -> bool:
+        """Whether our half of the stream takes anything."""
+        if self.closed is not None or stream in self._ended:
+            return False
+        if is_server_opened(stream) == self.server:
+            return stream < self._next["uni" if is_uni(stream) else "bidi"]
+        return not is_uni(stream) and (self.peer is None or stream < self.peer._next["bidi"])
+
+    def hears(self, what: str, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        """What the receiver is told of what came; ``None`` for nothing."""
+        if self.receiver is None or self.is_lost or (self.closed and what != "connection_lost"):
+            return None
+        self.dirty = True
+        if what == "connection_lost":
+            self.is_lost, self.closed, self.datagram_limit = True, self.closed or args, 0
+            return self.closed
+        if what == "stream_stopped":
+            if not self._is_open(args[0]):
+                return None
+            self.reset(*args)  # as QUIC answers it (RFC 9000, 3.5)
+        elif what == "stream_reset" or (what == "stream_received" and args[2]):
+            self._heard.add(args[0])
+        if what == "stream_received" and args[0] in self._stopped:
+            return (args[0], b"", True) if args[2] else None
+        return args
 
     def _push(self, what: str, *args: Any) -> None:
         self.sent.append((what, *args))
@@ -144,24 +181,21 @@ class Wire:
                 return
             for end in dirty:
                 end.dirty = False
-                if end.receiver is not None:
+                if end.receiver is not None and not end.closed:
                     end.receiver.flush()
         raise AssertionError("the conversation never ends")
 
     def _deliver(self, end: End, what: str, args: tuple[Any, ...]) -> None:
-        if end.receiver is None or (end.closed and what != "connection_lost"):
+        told = end.hears(what, args)
+        if told is None:
             return
-        if what == "connection_lost":
-            end.closed = end.closed or args
-        if what == "stream_stopped" and args[0] not in end._ended:
-            end.reset(args[0], args[1])
-        if what == "stream_received" and self.cut and len(args[1]) > self.cut:
-            stream, data, fin = args
+        if what == "stream_received" and self.cut and len(told[1]) > self.cut:
+            stream, data, fin = told
             for start in range(0, len(data), self.cut):
                 last = start + self.cut >= len(data)
                 end.receiver.stream_received(stream, data[start : start + self.cut], fin and last)
             return
-        getattr(end.receiver, what)(*args)
+        getattr(end.receiver, what)(*told)
 
 
 class Side:

@@ -392,6 +392,7 @@ def undecided(world: Any) -> tuple[Any, Any, list[Any]]:
     from relay.session.lite import LiteSession
 
     wire = Wire()
+    wire.client.open_bidi()
     asked: list[Any] = []
     guest = Guest(
         world.house,

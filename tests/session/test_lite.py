@@ -379,6 +379,7 @@ def test_more_waiting_requests_than_allowed_fail() -> None:
 def hostile(protocol: str = "moq-lite-05") -> tuple[Side, End]:
     """A server that has heard a minimal SETUP, and its end for raw bytes."""
     wire = Wire()
+    wire.client.open_bidi()
     server = Side(wire.server, protocol, False)
     server.start()
     if protocol in SETTING_UP:

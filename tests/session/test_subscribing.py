@@ -15,6 +15,7 @@ HEAD = "00 01 61 01 62 00 00"
 
 def hostile() -> tuple[Side, Wire]:
     wire = Wire()
+    wire.client.open_bidi()
     server = Side(wire.server, "moq-lite-06", False)
     server.start()
     server.stream_received(2, bytes.fromhex("010100"), True)
