@@ -60,10 +60,10 @@ def test_ids_say_who_opened_and_which_way(link) -> None:
 
 def test_a_stream_may_begin_and_end_at_once(link) -> None:
     for here, _, _, there in link.ways:
-        streams = here.open_uni(b"all", True), here.open_uni(b"head")
+        streams = here.open_uni(b"all", True), here.open_uni(b"", True), here.open_uni(b"head")
         link.settle()
-        assert [there.data(stream) for stream in streams] == [b"all", b"head"]
-        assert [there.ends(stream) for stream in streams] == [["fin"], []]
+        assert [there.data(stream) for stream in streams] == [b"all", b"", b"head"]
+        assert [there.ends(stream) for stream in streams] == [["fin"], ["fin"], []]
 
 
 def test_openers_refuse_at_the_limit_and_hurt_nothing(narrow) -> None:

@@ -226,7 +226,7 @@ class Engine(ShortWay):
             return None
         stream = self._made(stream_id, uni)
         dict.__setitem__(self._streams, stream_id, stream)
-        if head:
+        if head or fin:
             stream.sender.write(head, fin)
             self._handed += len(head)
         return stream_id

@@ -146,7 +146,7 @@ class LocalTransport(asyncio.Protocol):
     def open_uni(self, head: bytes = b"", fin: bool = False) -> int | None:
         """A new outgoing stream that begins with ``head``, ``None`` while too many are open."""
         stream = self._open(True)
-        if stream is not None and head:
+        if stream is not None and (head or fin):
             self.send(stream, head, fin)
         return stream
 
