@@ -165,6 +165,7 @@ def test_a_stop_breaks_off_the_other_half_and_both_are_told_once(link, uni) -> N
     for here, mine, other, there in link.ways:
         stream = begun(link, here, there, uni)
         other.stop(stream, 7)
+        other.stop(stream, 8)
         here.send(stream, b"crosses it")
         link.settle()
         assert mine.stops(stream) == [7]

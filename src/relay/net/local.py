@@ -192,7 +192,7 @@ class LocalTransport(asyncio.Protocol):
 
     def stop(self, stream: int, code: int) -> None:
         """Ask the peer to break off its half; of what still comes only the end is told."""
-        if not self.is_closed and stream in self._receiving:
+        if stream in self._receiving and stream not in self._stopped:
             self._stopped.add(stream)
             self._write(Kind.STOP, stream, encode(code))
 

@@ -121,7 +121,9 @@ class QuicTransport:
 
     def stop(self, stream: int, code: int) -> None:
         """Ask the peer to break off its half; of what still comes only the end is told."""
-        if not self.is_closed and self._engine.is_receiving(stream):
+        if self.is_closed or stream in self._stopped:
+            return  # it was asked already, with the code of then
+        if self._engine.is_receiving(stream):
             self._engine.stop(stream, to_http3(code))
             self._stopped.add(stream)
             self._stir()

@@ -67,7 +67,7 @@ class Transport(Protocol):
 
     def stop(self, stream: int, code: int) -> None:
         """Ask the peer to break off its half of a stream. Bytes that still come are not told; its
-        end is, so that everybody knows when the stream is over."""
+        end is, so that everybody knows when the stream is over. Only the first code is said."""
 
     def send_datagram(self, data: bytes) -> bool:
         """Send unreliably, at once. False when it could not be taken (too big, queue full)."""
