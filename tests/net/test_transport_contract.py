@@ -326,7 +326,7 @@ def test_both_hear_once_why_it_ended(link, side, code) -> None:
         each.wake()
         each.close(8, "late")
         assert each.open_uni(b"x") is each.open_bidi() is None
-        assert (each.capacity(), each.capacity(stream)) == (0, 0)
+        assert (each.capacity(), each.capacity(stream), each.datagram_limit) == (0, 0, 0)
         assert not each.is_ample(1)
         assert not each.offer(stream, b"x", 1)
         assert not each.send_datagram(b"x")

@@ -102,7 +102,6 @@ class Reader:
 class LocalTransport(asyncio.Protocol):
     """One side of such a session: `Transport` for those above, a protocol for the event loop."""
 
-    datagram_limit = MAX_DATAGRAM
     rtt = 0.0
 
     def __init__(
@@ -134,6 +133,7 @@ class LocalTransport(asyncio.Protocol):
         """Streams whose half of the peer's is to end and has not yet."""
         self._sent = self._received = 0
         self._waiters: list[asyncio.Future[None]] = []
+        self.datagram_limit = MAX_DATAGRAM
         self.is_closed = False
 
     def start(self, receiver: Receiver) -> None:
@@ -358,6 +358,7 @@ class LocalTransport(asyncio.Protocol):
     def _end(self, code: int, reason: str) -> None:
         if not self.is_closed:
             self.is_closed = True
+            self.datagram_limit = 0
             self._sending.clear()
             self._receiving.clear()
             self._stopped.clear()
