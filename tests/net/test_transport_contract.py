@@ -230,6 +230,24 @@ def test_codes_arrive_as_they_were_said(link, code) -> None:
         assert there.ends(second) == mine.stops(second)
 
 
+def test_a_stop_in_the_same_breath_as_the_question(link) -> None:
+    for here, mine, other, there in link.ways:
+        stream = here.open_bidi()
+        here.send(stream, b"question", True)
+        here.stop(stream, 7)
+        link.settle()
+        assert there.data(stream) == b"question"
+        assert there.ends(stream) == ["fin"]
+        assert there.stops(stream) == [7]
+        other.send(stream, b"nobody hears", True)
+        link.settle()
+        assert mine.data(stream) == b""
+        assert mine.ends(stream) == [7]
+        assert there.told[0][0] == "data", "what is answered is known before nobody listens"
+        mine.told.clear()
+        there.told.clear()
+
+
 # Room
 
 

@@ -170,6 +170,7 @@ class Connection:
         if engine.heard_more or engine.wants_room or not events:
             self.is_due = True
         chunks: dict[int, list[StreamDataReceived]] = {}
+        stops: list[StopSendingReceived] | None = None
         while events and (event := next_event()) is not None:
             if isinstance(event, StreamDataReceived):
                 engine.delivered(event)
@@ -182,12 +183,20 @@ class Connection:
                     self._pass_data(stream, event.data, event.end_stream)  # nobody waits before it
                 else:
                     chunks[stream] = [event]
+            elif isinstance(event, StopSendingReceived) and self._is_asked_on(event.stream_id):
+                # In a packet it stands before the bytes of its stream, which may be the first.
+                self.is_due = True
+                stops = stops or []
+                stops.append(event)
             else:
                 self.is_due = True
                 self._pass_chunks(chunks)
                 self._pass(event)
         if chunks:
             self._pass_chunks(chunks)
+        if stops is not None:
+            for stop in stops:
+                self._pass(stop)
         if not engine.is_settled:
             self._tell_end()
 
@@ -213,6 +222,10 @@ class Connection:
         self.host.failed(error)
         self.engine.end(H3_INTERNAL_ERROR if self.alpn == "h3" else 1, "", not self.alpn)
         self.wake()
+
+    def _is_asked_on(self, stream: int) -> bool:
+        """Whether it is a two-way stream of the peer's."""
+        return not stream & 2 and (stream & 1) == self.engine.configuration.is_client
 
     def _pass_chunks(self, chunks: dict[int, list[StreamDataReceived]]) -> None:
         for stream, events in chunks.items():
