@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import datetime
 import errno
 import gzip
 import json
+import shutil
 import ssl
 import time
 
 import httpx
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
+from cryptography.x509.oid import NameOID
 
 from relay.errors import ConfigError
 from relay.sidecar.link import MAX_ANSWER, MAX_REFUSAL, Link, Unreachable, client_tls
@@ -155,12 +169,105 @@ def test_a_socket_file(tmp_path, oracle):
 
 
 def test_a_context_for_the_servers_certificate(tmp_path):
-    context = client_tls((), None, None)
+    def told(event, **facts):
+        raise AssertionError(event)
+
+    context = client_tls((), None, None, told)
     assert context.verify_mode is ssl.CERT_REQUIRED
     with pytest.raises(ConfigError, match=r"client\.tls"):
-        client_tls((tmp_path / "no.pem",), None, None)
+        client_tls((tmp_path / "no.pem",), None, None, told)
     with pytest.raises(ConfigError, match=r"client\.tls"):
-        client_tls((), tmp_path / "no.pem", None)
+        client_tls((), tmp_path / "no.pem", None, told)
+
+
+def write_pair(cert, key):
+    """A certificate for whatever anybody means to do as ``localhost``, and its key."""
+    secret, now = ec.generate_private_key(ec.SECP256R1()), datetime.datetime.now(datetime.UTC)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, cert.stem)])
+    builder = (
+        x509.CertificateBuilder(name, name, secret.public_key(), x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+    )
+    form = Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
+    cert.write_bytes(builder.sign(secret, hashes.SHA256()).public_bytes(Encoding.PEM))
+    key.write_bytes(secret.private_bytes(*form))
+
+
+@contextlib.asynccontextmanager
+async def guarded(pair, *known):
+    """A server that shows ``pair``, wants one of the certificates ``known`` and tells which it was
+    shown; its address."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*pair)
+    context.verify_mode = ssl.CERT_REQUIRED
+    for cert in known:
+        context.load_verify_locations(cert)
+
+    async def answer(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        serial = writer.get_extra_info("peercert")["serialNumber"].encode()
+        body = b'{"shown":"%s"}' % serial
+        head = b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: %d\r\n\r\n"
+        writer.write(head % len(body) + body)
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0, ssl=context) as server:
+        yield f"https://localhost:{server.sockets[0].getsockname()[1]}/"
+
+
+def serial_of(cert):
+    return f"{x509.load_pem_x509_certificate(cert.read_bytes()).serial_number:X}"
+
+
+def test_new_connections_show_and_believe_what_the_files_hold_by_then(tmp_path):
+    one, two, old, new = (
+        (tmp_path / f"{name}.pem", tmp_path / f"{name}.key") for name in ("1", "2", "old", "new")
+    )
+    for pair in (one, two, old, new):
+        write_pair(*pair)
+    root, cert, key = (tmp_path / name for name in ("ca.pem", "client.pem", "client.key"))
+    told = []
+
+    def renew(*files):
+        for source, file in files:
+            shutil.copy(source, file)
+
+    async def shown(pair):
+        async with guarded(pair, old[0], new[0]) as url, Link(url, tls) as link:
+            return (await link.get(())).members["shown"].lstrip("0")
+
+    renew((one[0], root), (old[0], cert), (old[1], key))
+    tls = client_tls((root,), cert, key, lambda event, **facts: told.append((event, facts)))
+
+    async def run():
+        assert await shown(one) == serial_of(old[0])
+        assert told == []
+
+        renew((new[0], cert))  # half of it: its key is not there yet
+        assert await shown(one) == serial_of(old[0])
+        assert await shown(one) == serial_of(old[0])
+        [(event, facts)] = told
+        assert event == "client.tls not reloaded, the old one stays"
+        assert facts["why"].startswith("client.tls: ")
+
+        renew((new[1], key), (two[0], root))
+        assert await shown(two) == serial_of(new[0])
+        with pytest.raises(Unreachable, match="verify failed"):
+            await shown(one)
+        assert [event for event, _ in told[1:]] == ["client.tls reloaded"]
+
+    asyncio.run(run())
+
+
+def test_nobody_is_asked_for_the_password_of_the_key_that_is_shown(tmp_path):
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    write_pair(cert, key)
+    form = Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret")
+    key.write_bytes(load_pem_private_key(key.read_bytes(), None).private_bytes(*form))
+    with pytest.raises(ConfigError, match=r"client\.tls"):
+        client_tls((), cert, key, lambda event, **facts: None)
 
 
 def test_json_of_any_letters_arrives(oracle):

@@ -102,10 +102,10 @@ def make_cluster(
     )
 
 
-def list_fetcher(settings: Settings) -> Fetcher:
+def list_fetcher(settings: Settings, log: Callable[..., None]) -> Fetcher:
     """What asks ``cluster.connect_api``: the operator's own server, wherever it stands."""
     tls = settings.client.tls
-    shown = client_tls(tls.root, tls.cert, tls.key) if tls.root or tls.cert else None
+    shown = client_tls(tls.root, tls.cert, tls.key, log) if tls.root or tls.cert else None
     return Fetcher(FetchSettings(allow_http=True, allow_private=True), tls=shown)
 
 

@@ -47,6 +47,7 @@ LEVELS = {
     "link waits": "debug",
     "internal error": "error",
     "certificate of HTTP not reloaded, the old one stays": "error",
+    "client.tls not reloaded, the old one stays": "error",
     "key file ignored": "warning",
     "key file not usable": "error",
     "key folder full": "error",

@@ -301,7 +301,7 @@ class Relay:
         )
         feed.listeners.append(news.revoked)
         feed.withdrawals.append(news.withdrawn)
-        fetcher = list_fetcher(self.settings)
+        fetcher = list_fetcher(self.settings, self._log)
         closing.push_async_callback(fetcher.close)
         self.cluster = make_cluster(self.settings, self.door, news, self._log, fetcher, self.post)
         return [self.cluster.run(), teller.run(), news.run(feed.index)]
@@ -326,7 +326,7 @@ class Relay:
         auth, tls = self.settings.auth, self.settings.client.tls
         if auth.url is None:
             return
-        link = Link(auth.url, client_tls(tls.root, tls.cert, tls.key))
+        link = Link(auth.url, client_tls(tls.root, tls.cert, tls.key, self._log))
         closing.push_async_callback(link.close)
         client = AuthClient(link, auth.contract, auth, self.wall)
         node = self.settings.cluster.node or socket.gethostname()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import threading
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path as File
 from types import TracebackType
@@ -169,19 +170,83 @@ class Link:
         return bytes(kept[:MAX_ANSWER])
 
 
-def client_tls(roots: Sequence[File], cert: File | None, key: File | None) -> ssl.SSLContext:
-    """Whom to trust (``roots``, or the system's) and what to show. Raises `ConfigError`."""
-    context = ssl.create_default_context()
+class ShownTls(ssl.SSLContext):
+    """Whom to trust and what to show, as files say; new connections follow them.
+
+    Made by `client_tls`. Connections keep what they began with; files that cannot be used are told
+    once per change, and what was read before stays.
+    """
+
+    def __new__(cls, *args: Any) -> ShownTls:
+        """A client's."""
+        return super().__new__(cls, ssl.PROTOCOL_TLS_CLIENT)
+
+    def __init__(
+        self, roots: Sequence[File], cert: File | None, key: File | None, log: Callable[..., None]
+    ) -> None:
+        """Raises `ConfigError`."""
+        self._files = (roots, cert, key)
+        self._log = log
+        self._turn = threading.Lock()
+        self._seen = self._look()
+        self._current = _load(*self._files)
+
+    def wrap_bio(self, *args: Any, **named: Any) -> ssl.SSLObject:
+        """A connection begins, as the files are now; off the event's loop, in any thread."""
+        with self._turn:
+            self._reload_if_changed()
+            current = self._current
+        return current.wrap_bio(*args, **named)
+
+    def _reload_if_changed(self) -> None:
+        seen = self._look()
+        if seen == self._seen:
+            return
+        self._seen = seen
+        try:
+            self._current = _load(*self._files)
+        except ConfigError as error:
+            self._log("client.tls not reloaded, the old one stays", why=str(error))
+        else:
+            self._log("client.tls reloaded")
+
+    def _look(self) -> list[bytes | str]:
+        """What the files hold, or why they cannot be read."""
+        roots, cert, key = self._files
+        return [_held(file) for file in (*roots, cert, key) if file is not None]
+
+
+def client_tls(
+    roots: Sequence[File], cert: File | None, key: File | None, log: Callable[..., None]
+) -> ssl.SSLContext:
+    """Whom to trust (``roots``, or the system's) and what to show; files are followed.
+
+    Raises `ConfigError`.
+    """
+    return ShownTls(roots, cert, key, log) if roots or cert else ssl.create_default_context()
+
+
+def _load(roots: Sequence[File], cert: File | None, key: File | None) -> ssl.SSLContext:
     try:
-        if roots:
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-            for root in roots:
-                context.load_verify_locations(root)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.set_alpn_protocols(["http/1.1"])
+        for root in roots:
+            context.load_verify_locations(root)
+        if not roots:
+            context.load_default_certs()
         if cert is not None:
-            context.load_cert_chain(cert, key)
+            # Without a password at hand OpenSSL would ask for it at the terminal, and wait.
+            context.load_cert_chain(cert, key, password="")
     except (ssl.SSLError, OSError) as error:
         raise ConfigError(f"client.tls: {error.strerror or error}") from None
     return context
+
+
+def _held(file: File) -> bytes | str:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        return str(error)
 
 
 def _one_line(text: str) -> str:
