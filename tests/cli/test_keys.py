@@ -172,6 +172,10 @@ def test_quotas_are_said_and_unsaid(run: Run) -> None:
         "egress_bits": 0,
     }
     assert run("quotas", "list") == '"plant"  sessions=3  egress_bits=0\n'
+    with sqlite3.connect("relay.db") as connection:
+        connection.execute("UPDATE quotas SET said = '{'")
+    connection.close()
+    assert run("quotas", "list") == '"plant"  unreadable=True\n'
     run("quotas", "clear", "plant")
     assert run("quotas", "list") == ""
     with pytest.raises(NotFound):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -20,6 +21,7 @@ from relay.path import Path
 from relay.records.office import Operator
 from relay.records.store import StoreError
 from relay.server.counter import Counter
+from relay.server.relay import Relay
 
 TRUST = DialTls(disable_verify=True)
 BLIND = "[client.tls]\ndisable_verify = true\n"
@@ -271,6 +273,49 @@ def test_what_cannot_be_written_down_is_not_done(
             assert (await web.get("/ciphers")).json()["ciphers"] == []
             assert (await web.get("/revocations")).json()["revocations"] == []
             assert (await web.get("/quotas/plant")).json()["said"] is None
+
+    asyncio.run(main())
+
+
+def test_limits_that_cannot_be_read_are_those_of_one_tenant(
+    running: Any, operator: NewKey, folder: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A row that somebody wrote by hand took all tenants' limits out of force at the next start."""
+    store = '[records]\nurl = "sqlite:///relay.db"\n[quotas.tenants.acme]\nsessions = 5\n'
+    said = settings(operator, store)
+    lines: list[str] = []
+
+    def note(relay: Relay, event: str, **facts: Any) -> None:
+        lines.append(facts.get("detail", ""))
+
+    monkeypatch.setattr(Relay, "_log", note)
+
+    async def listed(web: httpx.AsyncClient) -> dict[str, tuple[Any, int]]:
+        answer = await web.get("/quotas")
+        assert answer.status_code == 200
+        return {
+            each["tenant"]: (each["said"] and each["said"]["sessions"], each["limits"]["sessions"])
+            for each in answer.json()["tenants"]
+        }
+
+    async def main() -> None:
+        async with running(said) as relay, counter(relay, operator.bearer) as web:
+            for tenant in ("acme", "plant"):
+                await web.put(f"/quotas/{tenant}", json={"sessions": 7})
+            with sqlite3.connect(folder / "relay.db") as connection:
+                connection.execute("UPDATE quotas SET said = '{' WHERE tenant = 'acme'")
+            connection.close()
+            await web.put("/quotas/plant", json={"sessions": 8})
+            assert await listed(web) == {"acme": (None, 7), "plant": (8, 8)}
+        lines.clear()
+        async with running(said) as relay, counter(relay, operator.bearer) as web:
+            assert await listed(web) == {"acme": (None, 5), "plant": (8, 8)}
+            assert (await web.get("/quotas/acme")).json()["limits"]["sessions"] == 5
+            assert [line for line in lines if "quotas of the store" in line] == [
+                "quotas of the store not obeyed: what is said of the tenant 'acme' cannot be read"
+            ]
+            assert (await web.delete("/quotas/acme")).status_code == 200
+            assert await listed(web) == {"acme": (None, 5), "plant": (8, 8)}
 
     asyncio.run(main())
 

@@ -33,7 +33,7 @@ def list_quotas(as_json: bool) -> None:
     """Show the tenants that anything is said of."""
     found = with_office(lambda office: office.quotas())
     for tenant, said in sorted(found.items()):
-        members = said.model_dump(exclude_none=True)
+        members = {"unreadable": True} if said is None else said.model_dump(exclude_none=True)
         if as_json:
             click.echo(json.dumps({"tenant": tenant, **members}))
         else:

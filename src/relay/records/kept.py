@@ -64,8 +64,8 @@ class StoredKey:
 class Quotas(Protocol):
     """What was said of tenants at run time. Every method may raise `StoreError`."""
 
-    async def all(self) -> dict[str, Override]:
-        """Every tenant that anything is said of."""
+    async def all(self) -> dict[str, Override | None]:
+        """Every tenant that anything is said of; ``None`` where that cannot be read."""
 
     async def put(self, tenant: str, said: Override) -> None:
         """Say something of a tenant, instead of what was said. Raises `LimitExceeded`."""

@@ -45,7 +45,7 @@ class MemoryQuotas:
     numbers: Numbers
     said: dict[str, Override] = field(default_factory=dict)
 
-    async def all(self) -> dict[str, Override]:
+    async def all(self) -> dict[str, Override | None]:
         """Every tenant that anything is said of."""
         return dict(self.said)
 

@@ -79,8 +79,8 @@ class Office:
 
     # -- quotas --------------------------------------------------------------------------------
 
-    async def quotas(self) -> dict[str, Override]:
-        """What was said of tenants at run time."""
+    async def quotas(self) -> dict[str, Override | None]:
+        """What was said of tenants at run time; ``None`` where that cannot be read."""
         return await self.records.quotas.all()
 
     async def set_quota(self, who: Operator, tenant: str, said: Override) -> None:

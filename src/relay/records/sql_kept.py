@@ -41,11 +41,11 @@ class SqlQuotas:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def all(self) -> dict[str, Override]:
+    async def all(self) -> dict[str, Override | None]:
         """Every tenant that anything is said of."""
         async with self._database.read() as connection:
             rows = await rows_of(connection, select(quotas).limit(MAX_TENANTS))
-        return {row["tenant"]: _read_quota(**row) for row in rows}
+        return {row["tenant"]: _read_quota(row["said"]) for row in rows}
 
     @whole
     async def put(self, tenant: str, said: Override) -> None:
@@ -171,13 +171,13 @@ async def _any_sealed(connection: AsyncConnection, keys: bool = True) -> str:
     return str(next(iter(rows[0].values()))) if rows else ""
 
 
-def _read_quota(tenant: str, said: str) -> Override:
+def _read_quota(said: str) -> Override | None:
     """Limits that a later relay on the store knows and this one does not are passed over."""
     try:
         members = {name: value for name, value in json.loads(said).items() if name in _LIMITS}
         return Override.model_validate(members)
-    except (ValueError, AttributeError):
-        raise ConfigError(f"what is said of the tenant {tenant!r} cannot be read") from None
+    except (ValueError, AttributeError, RecursionError):
+        return None
 
 
 async def _keys(connection: AsyncConnection) -> list[StoredKey]:

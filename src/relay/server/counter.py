@@ -7,6 +7,7 @@ know HTTP.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -238,7 +239,7 @@ class Counter:
         await self.relay.desk.office.clear_quota(who, asked.tenant)
         return await self._quota(asked.tenant, {})
 
-    async def _quota(self, tenant: str, said: dict[str, Override]) -> shapes.TenantQuota:
+    async def _quota(self, tenant: str, said: Mapping[str, Override | None]) -> shapes.TenantQuota:
         usage = gathering.used_by_all(await self._parts("usage", tenant))[tenant]
         return showing.quota(tenant, self.relay.house.ledger.limits, said.get(tenant), usage)
 

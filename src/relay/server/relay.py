@@ -362,9 +362,16 @@ class Relay:
         self.door.clerk = Clerk(self.keyring, self.desk)
 
     async def _requota(self) -> None:
-        """Obey what the store says of tenants now. Raises `StoreError`."""
+        """Obey what the store says of tenants now. Raises `StoreError`, and `ConfigError` at the
+        end for tenants of whom it cannot be read: what was known of them holds."""
         said = await self.desk.office.quotas()
-        self.house.ledger.obey(Limits(self.settings.quotas, said), self.house.clock())
+        ledger = self.house.ledger
+        held = {tenant: known for tenant, known in ledger.limits.records.items() if tenant in said}
+        held |= {tenant: one for tenant, one in said.items() if one is not None}
+        ledger.obey(Limits(self.settings.quotas, held), self.house.clock())
+        if garbled := sorted(tenant for tenant, one in said.items() if one is None):
+            more = f" and of {len(garbled) - 1} more" if garbled[1:] else ""
+            raise ConfigError(f"what is said of the tenant {garbled[0]!r}{more} cannot be read")
 
     def _make_faces(self, faces: Faces) -> list[HttpListener]:
         """The HTTP faces, on their sockets."""
