@@ -224,6 +224,32 @@ def test_too_long_without_news() -> None:
     run(scenario)
 
 
+def test_the_store_forgets_nothing_by_a_clock_that_was_set_ahead_just_now(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(relay.records.desk, "USES_SECONDS", 0.02)
+    monkeypatch.setattr(relay.records.desk, "FORGET_SECONDS", 0.0)
+    wall, times = [NOW], []
+
+    class Tidy(MemoryRecords):
+        async def forget(self, now: float) -> None:
+            times.append(now)
+
+    async def scenario() -> None:
+        at = Desk(Tidy(), AUTH, lambda event, **facts: None, wall=lambda: wall[0])
+        wall[0] += 86_400 * 365
+        async with asyncio.TaskGroup() as tasks:
+            task = tasks.create_task(at.run())
+            async with asyncio.timeout(20):
+                while len(times) < 2:
+                    await asyncio.sleep(0.01)
+            task.cancel()
+        assert max(times) < NOW + 30
+        await at.close()
+
+    run(scenario)
+
+
 def test_it_lives_and_lets_go(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(relay.records.desk, "USES_SECONDS", 0.02)
     monkeypatch.setattr(relay.records.desk, "FORGET_SECONDS", 0.0)

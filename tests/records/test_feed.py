@@ -251,7 +251,7 @@ def test_a_store_that_was_set_back_while_it_was_silent(
 
 def test_what_has_ended_leaves_the_index() -> None:
     """Also after the wall clock was put back."""
-    clock, wall = [7.0], [NOW]
+    clock, wall = [7.0], [NOW + 7200]
 
     async def scenario() -> None:
         feed = RevocationFeed(MemoryRecords(), 0.05, lambda: wall[0], no_log, lambda: clock[0])
@@ -263,6 +263,40 @@ def test_what_has_ended_leaves_the_index() -> None:
             clock[0] += EXPIRE_SECONDS
             async with running(feed):
                 await until(lambda: len(feed.index) == 0)
+
+    asyncio.run(scenario())
+
+
+def test_a_clock_set_far_ahead_and_back_loses_nothing() -> None:
+    clock, wall = [7.0], [NOW]
+    names = ["kept", "believed", "meanwhile", "said meanwhile"]
+
+    def ending(name: str) -> Revocation:
+        return Revocation("sub", name, expires=NOW + 600)
+
+    async def scenario() -> None:
+        records = MemoryRecords()
+        feed = RevocationFeed(records, 0.05, lambda: wall[0], no_log, lambda: clock[0])
+        await feed.revoke(ending("kept"))
+        feed.believe(ending("believed"))
+        wall[0] += 86_400 * 365
+        await records.revoke(ending("meanwhile"), NOW)  # by a relay whose clock is right
+        feed.believe(ending("said meanwhile"))
+        passing = await records.revoke(ending("taken back"), NOW)
+        await feed.refresh()
+        await feed.withdraw(passing.id)
+        clock[0] += EXPIRE_SECONDS
+        async with running(feed):
+            await until(lambda: feed.behind() == 0.0)
+        wall[0] = NOW + EXPIRE_SECONDS
+        for name in names:
+            holder = Holder(sub=name)
+            assert feed.index.check(holder, wall[0]), name
+        assert len(feed.index) == len(names)
+        wall[0] += 600
+        clock[0] += 600
+        async with running(feed):
+            await until(lambda: len(feed.index) == 0)
 
     asyncio.run(scenario())
 

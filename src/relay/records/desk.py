@@ -218,6 +218,6 @@ class Desk:
                 await self.write_uses()
                 if time.monotonic() - forgotten >= FORGET_SECONDS:
                     forgotten = time.monotonic()
-                    await self.records.forget(self._wall())
+                    await self.records.forget(self.feed.settled())
             except StoreError as error:
                 self._log("warning", detail=f"records not tidied: {error}")

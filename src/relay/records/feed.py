@@ -14,6 +14,7 @@ from typing import Protocol
 
 from relay.auth.revocation import Revocation, Revocations
 from relay.beat import beat
+from relay.records.settled import SettledTime
 from relay.records.store import MAX_PAGE, Change, Records, StoreError
 
 RETRY_SECONDS = 0.5
@@ -51,6 +52,8 @@ class RevocationFeed:
         """Called with each entry that comes into force. They must not raise nor wait."""
         self.withdrawals: list[Callable[[Revocation, float], None]] = []
         """Called with each entry that is taken back, and when. The same holds."""
+        self.settled = SettledTime(wall, clock)
+        """By which it is forgotten what has ended; decisions go by the wall."""
         self.read_at: float | None = None
         """When the store last answered, monotonic seconds."""
         self._records = records
@@ -100,7 +103,7 @@ class RevocationFeed:
 
     async def _take_missed(self) -> list[Revocation]:
         """Take in what is in force whatever its number; everything that is."""
-        kept = [entry async for entry in self._kept(self._wall())]
+        kept = [entry async for entry in self._kept(self.settled())]
         for entry in kept:
             if not self.index.holds(entry):
                 self._take(Change(entry.id, entry))
@@ -122,7 +125,7 @@ class RevocationFeed:
 
     def believe(self, entry: Revocation) -> None:
         """Another relay says that somebody is revoked: in force here and now."""
-        if entry.is_active(self._wall()):
+        if entry.is_active(self.settled()):
             self._believed.add(entry)
             self.index.add(entry)
             for listener in self.listeners:
@@ -131,10 +134,10 @@ class RevocationFeed:
     async def adopt(self, entry: Revocation) -> None:
         """Keep what another relay has revoked. Raises as `Records.revoke` does."""
         async with self._reading:
-            now = self._wall()
+            now = self.settled()
             known = await self._known(entry, now)
             if not known and entry.is_active(now):
-                await self._records.revoke(entry, now)
+                await self._records.revoke(entry, self._wall())
             self._believed.discard(entry)
         await self.refresh()
 
@@ -142,11 +145,11 @@ class RevocationFeed:
         """Another relay took revocations back: they end here as well. Raises `StoreError`."""
         self._believed = {entry for entry in self._believed if not is_meant(entry)}
         async with self._reading:
-            now, after = self._wall(), 0
+            now, after = self.settled(), 0
             while page := await self._records.revocations(now, after):
                 after = page[-1].id
                 for entry in filter(is_meant, page):
-                    await self._records.withdraw(entry.id, now)
+                    await self._records.withdraw(entry.id, self._wall())
             await self._reload()
         await self.refresh()
 
@@ -187,8 +190,7 @@ class RevocationFeed:
             await beat(self._poll)
 
     def _take(self, change: Change) -> None:
-        now = self._wall()
-        if change.withdrawn or not change.entry.is_active(now):
+        if change.withdrawn or not change.entry.is_active(self.settled()):
             return
         self.index.add(change.entry)
         for listener in self.listeners:
@@ -196,12 +198,13 @@ class RevocationFeed:
 
     async def _reload(self) -> None:
         """Read everything anew: what a withdrawn entry had covered must come to light again."""
-        kept = [entry async for entry in self._kept(self._wall())]
+        kept = [entry async for entry in self._kept(self.settled())]
         self.index.replace((*kept, *self._believed))
 
     def _expire(self) -> None:
+        now = self.settled()
         if self._clock() - self._expired_at >= EXPIRE_SECONDS:
-            self._expired_at, now = self._clock(), self._wall()
+            self._expired_at = self._clock()
             self.index.expire(now)
             self._believed = {entry for entry in self._believed if entry.is_active(now)}
 

@@ -131,7 +131,7 @@ class MemoryRecords:
     async def save_ticket(self, digest: str, grant: Grant, expires: float, now: float) -> None:
         """Keep a ticket."""
         if len(self._tickets) >= MAX_TICKETS:
-            await self.forget(now)
+            self._forget_tickets(now)
         if len(self._tickets) >= MAX_TICKETS:
             raise LimitExceeded(f"{MAX_TICKETS} tickets (MAX_TICKETS)")
         self._tickets[digest] = (grant, expires)
@@ -143,10 +143,13 @@ class MemoryRecords:
 
     async def forget(self, now: float) -> None:
         """Delete what has ended."""
-        self._tickets = {digest: kept for digest, kept in self._tickets.items() if now < kept[1]}
+        self._forget_tickets(now)
         self._changes = {
             id: change for id, change in self._changes.items() if change.entry.is_active(now)
         }
+
+    def _forget_tickets(self, now: float) -> None:
+        self._tickets = {digest: kept for digest, kept in self._tickets.items() if now < kept[1]}
 
     async def close(self) -> None:
         """Nothing to let go of."""
