@@ -22,6 +22,13 @@ MAX_MISSES = 8
 """Names asked for in vain, or not answered yet, within ``min_interval``. More are not asked for."""
 
 
+MAX_PATIENT = 4096
+"""Names remembered that were not asked for because of others; those asked about longest ago go."""
+
+PATIENCE = 60.0
+"""Seconds for which such a name is remembered."""
+
+
 class RemoteFolder:
     """A URL below which each key is ``{kid}.jwk``. It holds the keys that were asked for."""
 
@@ -49,6 +56,8 @@ class RemoteFolder:
         self._keys: dict[str, Remote] = {}
         self._held: list[KeySet] = []
         self._misses: deque[float] = deque()
+        self._patient: dict[str, tuple[int, float]] = {}
+        """How often each was asked about in vain, and when the last time was: rising."""
         self._ended = [0, 0, 0]
         self._tasks: asyncio.TaskGroup | None = None
         self._full = False
@@ -86,18 +95,44 @@ class RemoteFolder:
             return None
         if kid in self._keys:
             return self._keys[kid].ask(kid)
-        now = self._clock()
-        while self._misses and self._misses[0] <= now - self.settings.min_interval:
-            self._misses.popleft()
-        waiting = sum(1 for key in self._keys.values() if not key.keys.keys)
-        if len(self._misses) + waiting >= MAX_MISSES:
-            return None
         if len(self._keys) >= MAX_FOLDER:
             self._say_full()
             return None
+        now = self._clock()
+        times = self._patient.pop(kid, (0, now))[0] + 1
+        while self._has_room(now):
+            rival = self._most_patient(now, times)
+            key = self._begin(self._tasks, rival or kid)
+            if rival is None:
+                return lambda: self._keys.get(kid) is not key or bool(key.keys.keys)
+        self._patient[kid] = (times, now)
+        if len(self._patient) > MAX_PATIENT:
+            del self._patient[next(iter(self._patient))]
+        return None
+
+    def _has_room(self, now: float) -> bool:
+        """Whether one more name may be asked for."""
+        while self._misses and self._misses[0] <= now - self.settings.min_interval:
+            self._misses.popleft()
+        waiting = sum(1 for key in self._keys.values() if not key.keys.keys)
+        return len(self._misses) + waiting < MAX_MISSES and len(self._keys) < MAX_FOLDER
+
+    def _most_patient(self, now: float, times: int) -> str | None:
+        """Whose turn it is before a name that was asked about that many times. Names made up for
+        once are many, and one that is somebody's is asked about again: it comes before them."""
+        while self._patient:
+            oldest = next(iter(self._patient))
+            if self._patient[oldest][1] > now - PATIENCE:
+                break
+            del self._patient[oldest]
+        most = max(self._patient, key=lambda kid: self._patient[kid][0], default=None)
+        return most if most is not None and self._patient[most][0] > times else None
+
+    def _begin(self, tasks: asyncio.TaskGroup, kid: str) -> Remote:
+        self._patient.pop(kid, None)
         key = self._keys[kid] = self._remote(kid)
-        self._tasks.create_task(self._keep(kid, key))
-        return lambda: self._keys.get(kid) is not key or bool(key.keys.keys)
+        tasks.create_task(self._keep(kid, key))
+        return key
 
     def _remote(self, kid: str) -> Remote:
         name = f"{self.name.rstrip('/')}/{kid}{SUFFIX}"
