@@ -108,6 +108,40 @@ def test_what_was_announced_in_vain_does_not_come_back_over_what_was_heard_since
     assert (route.hops, route.price) == ((5, 6), Price(5, 7))
 
 
+def test_what_there_was_no_room_for_is_heard_when_there_is(make_world: Any) -> None:
+    world = make_world(cache=CacheSettings(max_broadcasts=2))
+    first, host = world.connect("moq-lite-06").host, world.connect("moq-lite-06").host
+    first.hear([events.Announced(name, (4,), Cost(0, 0)) for name in ("x", "y")])
+    host.hear([events.Announced(name, (5,), Cost(4, 6)) for name in ("a", "b", "c", "d")])
+    host.tick(world.now)
+    assert host.publishing.routes == {}
+    host.hear([events.Announced("a", (5, 6), Cost(0, 0)), events.Unannounced("c")])
+    first.hear([events.Unannounced("x")])
+    host.tick(world.now)
+    assert list(host.publishing.routes) == ["b"]
+    assert host.publishing.routes[Path("b")].price == Price(5, 7)
+    host.hear([events.Unannounced("b"), events.Unannounced("d")])
+    host.tick(world.now)
+    assert list(host.publishing.routes) == ["a"]
+    assert host.publishing.routes[Path("a")].hops == (5, 6)
+
+
+def test_what_there_is_room_for_again_is_heard_a_few_a_turn(make_world: Any) -> None:
+    most = MAX_TAKEN + 1
+    world = make_world(cache=CacheSettings(max_broadcasts=most))
+    first, host = world.connect("moq-lite-06").host, world.connect("moq-lite-06").host
+    names = [f"{number:02}" for number in range(most)]
+    first.hear([events.Announced(f"x/{name}", (4,), Cost(0, 0)) for name in names])
+    world.run()
+    host.hear([events.Announced(name, (5,), Cost(0, 0)) for name in names])
+    world.run()
+    first.hear([events.Unannounced(f"x/{name}") for name in names])
+    host.tick(world.now)
+    assert list(host.publishing.routes) == names[:MAX_TAKEN]
+    world.run()
+    assert list(host.publishing.routes) == names
+
+
 def wider(grant: Any) -> Any:
     """The same grant over everything."""
     return replace(grant, publish=(Path(""),))

@@ -114,6 +114,11 @@ class Origin:
         """
         return Scope(self, root, publish, subscribe, is_relay, tenant)
 
+    @property
+    def room(self) -> int:
+        """How many announcements more it takes now."""
+        return max(0, self.stock.settings.max_broadcasts - self.routes)
+
     # For stages.
 
     def admits(self, hops: tuple[int, ...]) -> bool:
@@ -122,8 +127,8 @@ class Origin:
 
     def count_route(self) -> None:
         """One more announcement. Raises `LimitExceeded`."""
-        limit = self.stock.settings.max_broadcasts
-        if self.routes >= limit:
+        if not self.room:
+            limit = self.stock.settings.max_broadcasts
             raise LimitExceeded(f"the relay is at max_broadcasts ({limit})")
         self.routes += 1
 

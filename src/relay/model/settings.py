@@ -37,8 +37,8 @@ class CacheSettings:
     `LimitExceeded` is raised."""
 
     max_broadcasts: int = 100_000
-    """Routes (announcements in force, parked and standby ones included), 100 000. The next
-    announcement raises `LimitExceeded`."""
+    """Routes (announcements in force, parked and standby ones included), 100 000. What is
+    announced beyond waits until there is room."""
 
     linger: float = 5.0
     """Seconds, 5, that a broadcast stays announced after its last route was lost abruptly. Then

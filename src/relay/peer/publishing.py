@@ -7,6 +7,7 @@ its reason. This module must not know who watches.
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from relay.auth.grant import Denied
@@ -46,6 +47,9 @@ everybody else's media wait meanwhile. The others follow in the next turns."""
 MAX_BACKLOG = 65_536
 """Announcements of one guest that wait for their turn. What comes beyond is taken in at once."""
 
+MAX_CROWDED = 65_536
+"""Announcements of one guest that wait until the relay has room for them; further ones do not."""
+
 
 MAX_COST = MAX_VARINT
 """Greatest cost that can be told."""
@@ -73,6 +77,8 @@ class Publishing:
         """Announcements taken in since the last turn began."""
         self._postponed: dict[Path, tuple[tuple[int, ...], Price]] = {}
         """What waits for the tenant's quota, with chain and cost, in order."""
+        self._crowded: dict[Path, tuple[tuple[int, ...], Price]] = {}
+        """What the relay had no room for, with chain and cost, in order."""
         self._seeks = False
         """Whether it is being asked if there is room."""
         self._logged: set[Path] = set()
@@ -112,6 +118,7 @@ class Publishing:
             self.routes,
             self._postponed,
             self._backlog,
+            self._crowded,
             self.feeds,
             self.questions,
             self.arrivals,
@@ -138,6 +145,16 @@ class Publishing:
                 feed.drop_group(stream)
                 self.session.stop(stream, Cancelled.code)
         self._hear_postponed()
+        if self._crowded:
+            self._hear_crowded()
+
+    def _hear_crowded(self) -> None:
+        """Hear what the relay had no room for, as far as there is room now."""
+        room = self.guest.house.origin.room
+        for path in tuple(islice(self._crowded, room)):
+            self._backlog[path] = self._crowded.pop(path)
+        if room:
+            self.next_turn()
 
     def _hear_postponed(self) -> None:
         """Hear what waits for the tenant's quota, as far as there is room now."""
@@ -209,6 +226,7 @@ class Publishing:
     def hear(self, path: Path, hops: tuple[int, ...], price: Price) -> None:
         """Take an announcement in, or have it wait when the tenant may not announce more now."""
         self._denied.pop(path, None)
+        self._crowded.pop(path, None)
         now = self.clock()
         route = self.routes.get(path)
         tab = self.guest.tab
@@ -252,7 +270,11 @@ class Publishing:
             return
         try:
             route = scope.announce(path, PeerSource(self, path), hops, self.clock(), price)
-        except (BadRequest, Forbidden, LimitExceeded) as error:
+        except LimitExceeded as error:
+            if len(self._crowded) < MAX_CROWDED:
+                self._crowded[path] = hops, price
+            self.deny(path, error)
+        except (BadRequest, Forbidden) as error:
             self.remember(path, hops, price)
             self.deny(path, error)
         else:
@@ -312,7 +334,7 @@ class Publishing:
 
     def forget(self, path: Path) -> Route | None:
         """Nothing is announced there any more, whatever became of it; the route, if it had one."""
-        for waiting in (self._denied, self._postponed, self._backlog):
+        for waiting in (self._denied, self._postponed, self._backlog, self._crowded):
             waiting.pop(path, None)
         return self.drop(path)
 
