@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
-from mesh import BASE, scene, until
+from mesh import BASE, BLIND, more, scene, until
 
 from relay.records.audit import Query
 
@@ -71,5 +72,36 @@ def test_a_relay_is_known_by_its_certificate(node: Any, authority: Any, scheme: 
                         denied = Query(action="deny", reason="bad_certificate", limit=1)
                         (entry,) = await a.relay.desk.records.audit.entries(denied)
                         assert entry.address == "127.0.0.1"
+
+    asyncio.run(main())
+
+
+def test_a_rotated_certificate_renews_the_link_without_losing_a_group(
+    node: Any, folder: Path, authority: Any
+) -> None:
+    def show(name: str) -> None:
+        for kind in ("pem", "key"):
+            (folder / f"{name}-node.{kind}").replace(folder / f"shown.{kind}")
+
+    async def main() -> None:
+        for name in ("old", "new"):
+            authority(name)
+        show("old")
+        base = BASE.replace("[auth]", 'root = ["old.pem", "new.pem"]\n[auth]')
+        rule = "[auth.certificates.any]\nfull_access = true\ncluster = true\n"
+        tls = BLIND + 'cert = "shown.pem"\nkey = "shown.key"\n'
+        async with (
+            node(base=base, extra=rule) as a,
+            node(f'connect = "{a.url()}"\n', extra=tls) as b,
+        ):
+            await until(lambda: b.up() and a.relays())
+            async with scene(a, b) as watched:
+                (link,) = b.relay.cluster.links.values()
+                before = link.state.session
+                show("new")
+                await until(lambda: link.state.session is not before, 5)
+                await more(watched)
+                watched.check()
+                assert watched.broken == []
 
     asyncio.run(main())

@@ -11,6 +11,7 @@ import asyncio
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path as File
 from typing import Any, Protocol
 
 from relay.auth.grant import Grant
@@ -40,6 +41,9 @@ BEGIN = 10.0
 
 ROOTS = (ROOT,)
 """Everything, as rights are written."""
+
+Stamps = tuple[tuple[int, int], ...]
+"""When each of some files was written, and its size."""
 
 
 class Dialled(Protocol):
@@ -88,9 +92,11 @@ class Cluster:
         log: Callable[..., None],
         ask: Ask | None = None,
         near: Sequence[Address] = (),
+        shown: Sequence[File] = (),
     ) -> None:
         """``ask`` asks the server of ``connect_api``; ``near`` are other processes of this relay,
-        which are dialled like relays. Raises `ConfigError` for a bad address.
+        which are dialled like relays; ``shown`` are the files of the certificate that ``dial``
+        shows. Raises `ConfigError` for a bad address.
         """
         self.door = door
         self.settings = settings
@@ -100,6 +106,7 @@ class Cluster:
         self._clock = clock
         self._log = log
         self._ask = ask
+        self._shown = shown
         self._roster = Roster(parse(settings.node).key if settings.node else None)
         self._roster.want(Wish.LISTED, {each.key: each for each in map(parse, settings.connect)})
         self._roster.want(Wish.NEAR, {each.key: each for each in near})
@@ -107,14 +114,15 @@ class Cluster:
         self._runs: dict[str, asyncio.Task[None]] = {}
         self._sessions: dict[str, OpenSession] = {}
         self._tasks: asyncio.TaskGroup | None = None
-        self._token_seen: tuple[int, int] | None = None
+        self._token_seen: Stamps = ()
+        self._pair_seen: Stamps = ()
         self.is_draining = False
 
     async def run(self) -> None:
         """Keep all links up, for ever."""
         async with asyncio.TaskGroup() as tasks:
             self._tasks = tasks
-            self._token_seen = self._token_stamp()
+            self._token_seen, self._pair_seen = self._look()
             if self.settings.mesh and self.settings.node is not None:
                 self._gossip.begin(self.settings.node)
             self._follow()
@@ -187,23 +195,28 @@ class Cluster:
                 if now - session.pinged >= self.settings.silence / SIGNS:
                     session.pinged = now
                     session.guest.transport.ping()
-            stamp = self._token_stamp()
-            if stamp != self._token_seen:
-                self._token_seen = stamp
-                self._log("cluster token changed")
-                for link in self.links.values():
-                    if link.uses_token_file:
-                        link.renew()
+            self._renew()
 
-    def _token_stamp(self) -> tuple[int, int] | None:
-        """When the token file was written, and its size."""
-        if self.settings.token is None:
-            return None
-        try:
-            status = self.settings.token.stat()
-        except OSError:
-            return self._token_seen
-        return status.st_mtime_ns, status.st_size
+    def _renew(self) -> None:
+        """Replace the links that began with a token or a certificate which is no longer in its
+        file: that one may end soon, and they with it."""
+        token, pair = self._look()
+        is_other_token, self._token_seen = token != self._token_seen, token
+        is_other_pair, self._pair_seen = pair != self._pair_seen, pair
+        if is_other_token:
+            self._log("cluster token changed")
+        if is_other_pair:
+            self._log("client certificate changed")
+        for link in self.links.values():
+            is_meant = is_other_pair and not link.address.is_near
+            if is_meant or (is_other_token and link.uses_token_file):
+                link.renew()
+
+    def _look(self) -> tuple[Stamps, Stamps]:
+        """When the file of the token was written and its size, and the same of the certificate's;
+        as before while one of them is not there."""
+        token = () if self.settings.token is None else (self.settings.token,)
+        return _stamps(token, self._token_seen), _stamps(self._shown, self._pair_seen)
 
     # -- one session -----------------------------------------------------------------------------
 
@@ -306,3 +319,12 @@ class Cluster:
         if not session.lost.done():
             session.guest.close(SessionLost(why))
         await session.close()
+
+
+def _stamps(files: Sequence[File], before: Stamps) -> Stamps:
+    """Those of now, or ``before`` while a file is not there."""
+    try:
+        found = [file.stat() for file in files]
+    except OSError:
+        return before
+    return tuple((status.st_mtime_ns, status.st_size) for status in found)

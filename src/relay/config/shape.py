@@ -203,7 +203,8 @@ class ClientTls(Section):
     """SHA-256 of certificates to trust whoever signed them, hex."""
 
     cert: Path | None = None
-    """Client certificate (PEM), shown to relays that are dialled and to the server of auth.url."""
+    """Client certificate (PEM), shown to relays that are dialled and to the server of auth.url. A
+    change of these files counts with the next connection, and running links are replaced."""
 
     key: Path | None = None
     """Its private key (PEM)."""

@@ -99,6 +99,7 @@ def make_cluster(
         log,
         _asker(settings, fetcher),
         [near(index, post.place("link", index)) for index in others] if post else (),
+        [file for file in (settings.client.tls.cert, settings.client.tls.key) if file is not None],
     )
 
 
