@@ -128,7 +128,7 @@ def test_a_missing_certificate_is_one_line(tmp_path):
 
 
 def test_a_port_in_use_is_one_line():
-    with listen("127.0.0.1", 0) as first:
+    with listen("127.0.0.1", 0)[0] as first:
         first.listen()
         port = first.getsockname()[1]
         with pytest.raises(ConfigError) as caught:
@@ -146,11 +146,64 @@ def test_a_host_nobody_knows_is_one_line():
 
 @pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="no IPv6 on this machine")
 def test_the_wildcard_takes_both_families():
-    with listen("::", 0) as sock:
+    with listen("::", 0)[0] as sock:
         sock.listen()
         port = sock.getsockname()[1]
         for host in ("127.0.0.1", "::1"):
             socket.create_connection((host, port), timeout=5).close()
+
+
+@pytest.fixture
+def named(monkeypatch):
+    """``named(address, …)``: there is a host that has these addresses, ``somewhere``."""
+
+    def name(*addresses):
+        def look(host, port, **wanted):
+            kind, number = wanted["type"], socket.IPPROTO_IP
+            return [(socket.AF_INET, kind, number, "", (each, port)) for each in addresses]
+
+        monkeypatch.setattr(socket, "getaddrinfo", look)
+
+    return name
+
+
+def test_a_face_has_every_address_of_its_host(house, named):
+    async def run():
+        named("127.0.0.1", "127.0.0.2")
+        listener = HttpListener(public_app(house, LIMITS), listen("somewhere", 0), LIMITS)
+
+        async def visit(host, port):
+            heads = []
+            for each in ("127.0.0.1", "127.0.0.2"):
+                reader, writer = await asyncio.open_connection(each, port)
+                writer.write(b"GET /health HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+                heads.append(await reader.readline())
+                writer.close()
+            return host, heads
+
+        return await with_listener(listener, visit)
+
+    assert asyncio.run(run()) == ("127.0.0.1", [b"HTTP/1.1 200 OK\r\n"] * 2)
+
+
+def test_addresses_that_this_machine_has_not_are_left_out(named):
+    named("203.0.113.1", "127.0.0.1")
+    (sock,) = listen("somewhere", 0)
+    assert sock.getsockname()[0] == "127.0.0.1"
+    sock.close()
+    named("203.0.113.1", "203.0.113.2")
+    with pytest.raises(ConfigError, match=r"somewhere:0: this machine has no such address"):
+        listen("somewhere", 0)
+
+
+def test_an_address_that_is_taken_leaves_nothing_open(named):
+    with listen("127.0.0.2", 0)[0] as taken:
+        port = taken.getsockname()[1]
+        named("127.0.0.1", "127.0.0.2")
+        with pytest.raises(ConfigError, match="another program"):
+            listen("somewhere", port)
+        named("127.0.0.1")
+        listen("somewhere", port)[0].close()
 
 
 def test_an_odd_request_writes_nothing_to_the_log(house, caplog):
@@ -182,7 +235,7 @@ def test_everywhere_on_a_machine_without_ipv6(monkeypatch):
 
     monkeypatch.setattr(socket, "socket", Old)
     monkeypatch.setattr(serve, "Listening", Old)
-    with listen("::", 0) as sock:
+    with listen("::", 0)[0] as sock:
         assert sock.getsockname()[0] == "0.0.0.0"
     with pytest.raises(ConfigError, match=r"^web\.http\.listen: .*\[::1\]:0: Address family"):
         listen("::1", 0)

@@ -272,6 +272,21 @@ def test_a_taken_port(pair) -> None:
         udp.bind("127.0.0.1", port, 65536)
 
 
+def test_addresses_that_this_machine_has_not_are_left_out(monkeypatch: Any) -> None:
+    def named(*hosts: str) -> None:
+        found = [(socket.AF_INET, socket.SOCK_DGRAM, 17, "", (host, 0)) for host in hosts]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+
+    named("203.0.113.1", "127.0.0.1", "127.0.0.2")
+    one, two = udp.bind("somewhere", 0, 65536)
+    with one, two:
+        (first, port), (second, other) = one.getsockname(), two.getsockname()
+        assert (first, second, port) == ("127.0.0.1", "127.0.0.2", other)
+    named("203.0.113.1", "203.0.113.2")
+    with pytest.raises(ConfigError, match=r"^cannot listen on UDP somewhere:0: "):
+        udp.bind("somewhere", 0, 65536)
+
+
 def test_a_host_that_is_none() -> None:
     with pytest.raises(ConfigError, match="does not resolve"):
         udp.bind("no such host.invalid", 0, 65536)

@@ -37,7 +37,7 @@ class Quic:
 @pytest.fixture
 def taken() -> Any:
     """A port number that TCP has not free, and UDP has."""
-    with listen("127.0.0.1", 0) as sock:
+    with listen("127.0.0.1", 0)[0] as sock:
         yield sock.getsockname()[1]
 
 
@@ -46,8 +46,8 @@ def test_http_has_the_port_number_of_quic() -> None:
     workers, faces = open_sockets(settings(), quic)
     assert list(faces) == ["http"]
     assert workers == [quic.opened]
-    assert faces["http"].getsockname() == quic.opened[0].getsockname()
-    faces["http"].close()
+    assert faces["http"][0].getsockname() == quic.opened[0].getsockname()
+    faces["http"][0].close()
     quic.opened[0].close()
 
 
@@ -56,8 +56,8 @@ def test_where_tcp_has_it_not_free_another_number_is_tried(taken: int) -> None:
     workers, faces = open_sockets(settings(), quic)
     assert [sock.fileno() == -1 for sock in quic.opened] == [True, True, False]
     assert workers == [quic.opened[2:]]
-    assert faces["http"].getsockname()[1] == quic.opened[2].getsockname()[1] != taken
-    faces["http"].close()
+    assert faces["http"][0].getsockname()[1] == quic.opened[2].getsockname()[1] != taken
+    faces["http"][0].close()
     quic.opened[2].close()
 
 
@@ -66,8 +66,8 @@ def test_where_udp_has_it_not_free_another_number_is_tried(taken: int) -> None:
         quic = Quic(taken)
         workers, faces = open_sockets(settings(), quic)
     assert workers == [quic.opened]
-    assert faces["http"].getsockname() == quic.opened[0].getsockname()
-    faces["http"].close()
+    assert faces["http"][0].getsockname() == quic.opened[0].getsockname()
+    faces["http"][0].close()
     quic.opened[0].close()
 
 
@@ -103,10 +103,10 @@ def test_a_face_that_cannot_be_had_leaves_nothing_open(taken: int) -> None:
 def test_nobody_else_can_listen_there_from_the_start() -> None:
     quic = Quic()
     _, faces = open_sockets(settings(), quic)
-    address = faces["http"].getsockname()
+    address = faces["http"][0].getsockname()
     with pytest.raises(ConfigError, match="there already"):
         listen(*address)
     with socket.create_connection(address, timeout=5):
         pass  # and who comes early waits
-    faces["http"].close()
+    faces["http"][0].close()
     quic.opened[0].close()

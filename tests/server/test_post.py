@@ -55,9 +55,9 @@ def test_the_sockets_of_a_post_are_those_inherited(orders: Orders, tmp_path: Pat
     tcp = socket.create_server(("127.0.0.1", 0))
     names = udp.getsockname(), tcp.getsockname()
     mine = Orders(
-        orders.settings, 1, 3, str(tmp_path), (udp.detach(),), {"http": tcp.detach()}
+        orders.settings, 1, 3, str(tmp_path), (udp.detach(),), {"http": (tcp.detach(),)}
     ).post()
-    with mine.quic[0] as one, mine.faces["http"] as other:
+    with mine.quic[0] as one, mine.faces["http"][0] as other:
         assert (one.getsockname(), other.getsockname()) == names
         assert (one.getblocking(), other.getblocking()) == (False, False)
     assert mine.place("link") == str(tmp_path / "link-1")

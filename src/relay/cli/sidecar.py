@@ -108,8 +108,9 @@ async def serving(settings: Settings) -> AsyncIterator[tuple[str, int]]:
         bench = Bench(settings.auth, keyring, desk, push, _log, keeps=keeps)
         pair = (told.cert, told.key) if told.cert and told.key else None
         secure = Secure(*pair, setting="sidecar.cert") if pair else None
-        sock = listen(*told.listen, setting="sidecar.listen")
-        listener = HttpListener(sidecar_app(bench, told), sock, settings.web.limits, secure, _log)
+        sockets = listen(*told.listen, setting="sidecar.listen")
+        app = sidecar_app(bench, told)
+        listener = HttpListener(app, sockets, settings.web.limits, secure, _log)
         async with asyncio.TaskGroup() as tasks:
             work = [bench.run(), *([webhook.run()] if webhook is not None else [])]
             running = [tasks.create_task(each) for each in work]

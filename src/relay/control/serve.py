@@ -1,4 +1,4 @@
-"""Carrying an HTTP face on a socket of our own, inside the loop that already runs.
+"""Carrying an HTTP face on sockets of our own, inside the loop that already runs.
 
 Its law: it takes no signals, writes no access log (addresses hold tokens) and ends when told to.
 This module must not know what the face answers.
@@ -11,7 +11,7 @@ import contextlib
 import errno
 import logging
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -22,7 +22,7 @@ from relay.control.secure import Secure
 from relay.control.settings import PublicLimits
 from relay.errors import ConfigError
 from relay.net.listening import Listening
-from relay.net.udp import anywhere
+from relay.net.udp import Address, anywhere, each_of
 
 MAX_HEADERS = 65_536
 """Bytes of one request's line and headers; more is answered 400 by the HTTP parser."""
@@ -34,40 +34,45 @@ REASONS = {
 }
 
 
-def listen(host: str, port: int, setting: str = "web.http.listen") -> socket.socket:
-    """A TCP socket that listens; ``::`` takes IPv4 as well. Port 0 lets the system choose.
+def listen(host: str, port: int, setting: str = "web.http.listen") -> list[socket.socket]:
+    """TCP sockets that listen, for every address of ``host``; ``::`` takes IPv4 as well. Port 0
+    lets the system choose, the same for all.
 
-    Raises `ConfigError`, one line that names the setting, when the address cannot be had.
+    Raises `ConfigError`, one line that names the setting, when an address cannot be had.
     """
     host = anywhere(host)
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except OSError:
         raise ConfigError(f"{setting}: no such host: {host}") from None
-    sock: socket.socket | None = None
+    addresses = dict.fromkeys((int(family), address) for family, _, _, _, address in found)
     try:
-        sock = Listening(family, kind, protocol)
+        return each_of(addresses, port, _listening)
+    except OSError as error:
+        shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        why = REASONS.get(error.errno or 0, error.strerror)
+        raise ConfigError(f"{setting}: cannot listen on TCP {shown}: {why}") from None
+
+
+def _listening(family: int, address: Address) -> socket.socket:
+    sock = Listening(family, socket.SOCK_STREAM)
+    try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if host == "::" else 1)
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(address[0] != "::"))
         sock.bind(address)
         # Two may be bound to one address as long as neither listens; and whoever comes before
         # there is somebody to answer waits.
         sock.listen(socket.SOMAXCONN)
         sock.setblocking(False)
-    except OSError as error:
-        if sock is not None:
-            sock.close()
-        shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        why = REASONS.get(error.errno or 0, error.strerror)
-        raise ConfigError(f"{setting}: cannot listen on TCP {shown}: {why}") from None
+    except OSError:
+        sock.close()
+        raise
     return sock
 
 
 class HttpListener:
-    """One face on one socket. Run `serve` in a task of the owner's; `stop` ends it.
+    """One face on its sockets. Run `serve` in a task of the owner's; `stop` ends it.
 
     ``started`` is set once requests are taken. ``secure`` makes it HTTPS; its files are followed
     meanwhile, and ``log`` hears of them.
@@ -76,14 +81,14 @@ class HttpListener:
     def __init__(
         self,
         app: ASGIApp,
-        sock: socket.socket,
+        sockets: Sequence[socket.socket],
         limits: PublicLimits,
         secure: Secure | None = None,
         log: Callable[..., None] = lambda event, **facts: None,
     ) -> None:
         self.started = asyncio.Event()
-        self.address: tuple[str, int] = sock.getsockname()[:2]
-        self._sock = sock
+        self.address: tuple[str, int] = sockets[0].getsockname()[:2]
+        self._sockets = list(sockets)
         self._log = log
         config = uvicorn.Config(
             framed(app),
@@ -108,11 +113,12 @@ class HttpListener:
         self._server = _Quiet(config, self.started, self.look)
 
     async def serve(self) -> None:
-        """Answer requests until `stop`; closes the socket."""
+        """Answer requests until `stop`; closes the sockets."""
         try:
-            await self._server.serve([self._sock])
+            await self._server.serve(self._sockets)
         finally:
-            self._sock.close()
+            for sock in self._sockets:
+                sock.close()
 
     def stop(self) -> None:
         """End soon: no new connections, answers in progress get ``drain`` seconds."""

@@ -13,7 +13,7 @@ import os
 import socket
 import sys
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, TypeVar
 
 from relay.errors import ConfigError
 from relay.net.built import speedups
@@ -23,6 +23,8 @@ Address = tuple[Any, ...]
 
 Datagrams = tuple[bytes, int]
 """Datagrams, joined, and the size of each; the last may be shorter."""
+
+AnySocket = TypeVar("AnySocket", bound=socket.socket)
 
 Run = tuple[Address, list[bytes]]
 """Datagrams that came in a row from one address and begin alike; not always all of them."""
@@ -56,6 +58,7 @@ _PROBE = 3
 
 _ANCILLARY = socket.CMSG_SPACE(4)
 
+_NOT_HERE = frozenset((errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT))
 _BUSY = frozenset((errno.EAGAIN, errno.EWOULDBLOCK))
 _TOO_LARGE = frozenset((errno.EINVAL, errno.EMSGSIZE))
 _NO_TRAINS = _TOO_LARGE | {errno.EIO, errno.EOPNOTSUPP}
@@ -194,17 +197,41 @@ def bind(host: str, port: int, buffer: int) -> list[Socket]:
     Port 0 takes a free one, the same for all. Raises `ConfigError` with one line when the host
     does not resolve or the port is taken.
     """
-    sockets: list[Socket] = []
     try:
-        for family, address in _addresses(host or "::", port):
-            target = (address[0], port, *address[2:])
-            sockets.append(_bound(family, target, buffer))
-            port = sockets[-1].getsockname()[1]
+        found = _addresses(host or "::", port)
+        return each_of(found, port, lambda family, to: _bound(family, to, buffer))
     except OSError as error:
-        for sock in sockets:
-            sock.close()
         shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         raise ConfigError(f"cannot listen on UDP {shown}: {_words(error)}") from error
+
+
+def each_of(
+    addresses: Iterable[tuple[int, Address]], port: int, open: Callable[[int, Address], AnySocket]
+) -> list[AnySocket]:
+    """What ``open(family, address)`` makes of every address, all with one port: where that is 0,
+    the first one's. Names have addresses that their machine has not (``localhost`` that of IPv6
+    where there is none): they are left out, unless none is left.
+
+    Raises `OSError`, with nothing left open.
+    """
+    sockets: list[AnySocket] = []
+    missing: OSError | None = None
+    try:
+        for family, address in addresses:
+            try:
+                sockets.append(open(family, (address[0], port, *address[2:])))
+            except OSError as error:
+                if error.errno not in _NOT_HERE:
+                    raise
+                missing = error
+            else:
+                port = sockets[0].getsockname()[1]
+        if missing is not None and not sockets:
+            raise missing
+    except OSError:
+        for sock in sockets:
+            sock.close()
+        raise
     return sockets
 
 

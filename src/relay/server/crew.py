@@ -11,9 +11,11 @@ import asyncio
 import contextlib
 import os
 import random
+import socket
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 from pathlib import Path as File
 
 import structlog
@@ -115,12 +117,13 @@ class Crew:
             for each in (sock for worker in self._quic for sock in worker):
                 closing.callback(each.close)
             self.quic_address = udp.plain(self._quic[0][0].getsockname())
-            for name, sock in self._faces.items():
-                closing.callback(sock.close)
+            for name, sockets in self._faces.items():
+                for sock in sockets:
+                    closing.callback(sock.close)
                 if name == "internal":
-                    self.internal_address = sock.getsockname()[:2]
+                    self.internal_address = sockets[0].getsockname()[:2]
                 else:
-                    self.http_addresses.append(sock.getsockname()[:2])
+                    self.http_addresses.append(sockets[0].getsockname()[:2])
             yield
 
     def _common(self, folder: File) -> Settings:
@@ -145,8 +148,8 @@ class Crew:
             alone = {"connect": (), "connect_api": None, "token": None, "mesh": False, "id": None}
             cluster = settings.cluster.model_copy(update=alone)
             settings = settings.model_copy(update={"cluster": cluster})
-        faces = {} if index else {name: sock.fileno() for name, sock in self._faces.items()}
-        quic = tuple(sock.fileno() for sock in self._quic[index])
+        faces = {} if index else {name: _numbers(each) for name, each in self._faces.items()}
+        quic = _numbers(self._quic[index])
         return Orders(settings, index, self.count, str(folder), quic, faces)
 
     async def _keep(
@@ -181,7 +184,7 @@ class Crew:
             *(*_python(), "-m", "relay", "worker"),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
-            pass_fds=(*orders.quic, *orders.faces.values()),
+            pass_fds=(*orders.quic, *chain(*orders.faces.values())),
         )
         assert program.stdout is not None
         try:
@@ -247,3 +250,8 @@ def _python() -> tuple[str, ...]:
     with contextlib.suppress(OSError):  # it was removed
         here.add(os.getcwd())
     return (sys.executable,) if here & {*sys.path} else (sys.executable, "-P")
+
+
+def _numbers(sockets: Iterable[socket.socket]) -> tuple[int, ...]:
+    """By which a worker inherits them."""
+    return tuple(sock.fileno() for sock in sockets)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
+from itertools import chain
 
 from relay.config import Settings
 from relay.control.serve import listen
@@ -19,8 +20,9 @@ TRIES = 8
 Workers = list[list[Socket]]
 """Sockets of QUIC, one for each address, for each worker that has the port."""
 
-Faces = dict[str, socket.socket]
-"""Listening sockets of ``http``, ``https`` and ``internal``, as far as there are such faces."""
+Faces = dict[str, list[socket.socket]]
+"""Listening sockets, one for each address, of ``http``, ``https`` and ``internal``, as far as there
+are such faces."""
 
 
 def open_sockets(
@@ -67,7 +69,7 @@ def _bind_faces(settings: Settings, quic_port: int) -> Faces:
             if place is not None:
                 bound[name] = listen(place.host, place.port, setting)
     except ConfigError:
-        for sock in bound.values():
+        for sock in chain(*bound.values()):
             sock.close()
         raise
     return bound

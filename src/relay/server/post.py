@@ -48,7 +48,7 @@ class Post:
     folder: File
     """Where the workers' unix sockets are; nobody else may enter."""
     quic: list[Socket]
-    faces: dict[str, socket.socket] = field(default_factory=dict)
+    faces: dict[str, list[socket.socket]] = field(default_factory=dict)
     """Listening TCP sockets by their settings' names; all of them are the first worker's."""
 
     def place(self, kind: str, index: int | None = None) -> str:
@@ -70,7 +70,7 @@ class Orders:
     count: int
     folder: str
     quic: tuple[int, ...]
-    faces: dict[str, int]
+    faces: dict[str, tuple[int, ...]]
 
     def post(self) -> Post:
         """The post, with the sockets that this process has inherited."""
@@ -78,7 +78,7 @@ class Orders:
             Share(self.index, self.count),
             File(self.folder),
             [Socket(fileno=number) for number in self.quic],
-            {name: _inherited(number) for name, number in self.faces.items()},
+            {name: list(map(_inherited, each)) for name, each in self.faces.items()},
         )
 
 

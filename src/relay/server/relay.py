@@ -14,6 +14,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import asdict, replace
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import structlog
@@ -268,7 +269,7 @@ class Relay:
             return self.post.faces
         buffer = self.settings.limits.socket_buffer
         quic, faces = open_sockets(self.settings, lambda host, port: [udp.bind(host, port, buffer)])
-        for sock in faces.values():
+        for sock in chain(*faces.values()):
             closing.callback(sock.close)
         self.quic_address = self.endpoint.listen(quic[0])
         return faces
@@ -382,13 +383,13 @@ class Relay:
         pair = (web.https.cert, web.https.key) if web.https.cert and web.https.key else None
         secure = Secure(*pair) if pair and "https" in faces else None
         self._listeners: list[HttpListener] = []
-        for name, sock in faces.items():
+        for name, sockets in faces.items():
             if name == "internal":
-                listener = HttpListener(internal_app(Ward(self)), sock, web.limits)
+                listener = HttpListener(internal_app(Ward(self)), sockets, web.limits)
                 self.internal_address = listener.address
             else:
                 tls = secure if name == "https" else None
-                listener = HttpListener(app, sock, web.limits, tls, self._log)
+                listener = HttpListener(app, sockets, web.limits, tls, self._log)
                 self.http_addresses.append(listener.address)
             self._listeners.append(listener)
         return self._listeners
