@@ -13,7 +13,7 @@ from relay.model.agenda import Agenda
 from relay.model.board import FREE, Board, Price, Watch, Watcher
 from relay.model.broadcast import Broadcast, Route, Source
 from relay.model.cache import Cache, Stock
-from relay.model.scope import Scope
+from relay.model.scope import INTERNAL, Scope
 from relay.model.settings import CacheSettings
 from relay.model.stage import Stage
 from relay.model.traffic import Meter
@@ -61,11 +61,12 @@ class Origin:
         ``hops`` is the full chain, the original publisher first (0 = unknown); ``price`` orders
         routes; ``tenant`` pays for what is cached. ``None``: dropped, since the chain is a loop or
         longer than `MAX_HOPS`.
-        Raises `LimitExceeded` beyond `CacheSettings.max_broadcasts`.
+        Raises `LimitExceeded` beyond `CacheSettings.max_broadcasts`, but not for what relays tell
+        each other.
         """
         if not self.admits(hops):
             return None
-        self.count_route()
+        self.count_route(path)
         stage = self.stage_at(path)
         route = Route(stage, source, hops, price, tenant)
         stage.enter(route, now)
@@ -125,9 +126,9 @@ class Origin:
         """Whether a chain is neither a loop nor too long."""
         return len(hops) <= MAX_HOPS and self.id not in hops
 
-    def count_route(self) -> None:
-        """One more announcement. Raises `LimitExceeded`."""
-        if not self.room:
+    def count_route(self, path: Path) -> None:
+        """One more announcement, at ``path``. Raises `LimitExceeded`."""
+        if not self.room and not path.is_under(INTERNAL):
             limit = self.stock.settings.max_broadcasts
             raise LimitExceeded(f"the relay is at max_broadcasts ({limit})")
         self.routes += 1

@@ -149,7 +149,7 @@ class Stage:
                 self.depart(route, None, now)
             return False
         if broadcast is None or not attached:
-            self._origin.count_route()
+            self._origin.count_route(self.path)
             route.hops, route.price = hops, price
             route.stage = self._origin.stage_at(self.path)
             route.stage.enter(route, now)
