@@ -86,7 +86,7 @@ def test_sessions_do_not_feel_it(running: Any) -> None:
             out, _ = await asyncio.wait_for(program.communicate(), 20)
             counts = json.loads(out)
             assert counts.keys() <= {"401", "429"}
-            assert sum(counts.values()) > RATE * SECONDS / 4  # a slow machine guesses less
+            assert sum(counts.values()) > RATE * SECONDS / 20  # a slow machine guesses less
             assert len(derived) < 12
             assert held < cost_of_one() / 2
             async with httpx.AsyncClient() as web:  # and the operator still gets in, from elsewhere

@@ -245,9 +245,9 @@ def test_reading_is_on_the_tenants_books(running: Any) -> None:
                 refused = await web.get("/watch/anon/a/x")
                 assert refused.status_code == 429
                 assert "quotas.tracks" in refused.json()["detail"]
+                began, frames = time.monotonic(), 0
                 for _ in range(20):
                     await web.post("/publish/anon/a/x", content=b"x" * 1000)
-                began, frames = time.monotonic(), 0
                 async for line in stream.aiter_lines():
                     frames += line == "event: frame"
                     if frames == 7:  # one byte and six thousand: 2000 at once, then 2000 a second
