@@ -241,13 +241,19 @@ def test_codes_travel_in_webtransports_space_and_both_are_read(bench, recorder) 
     assert heard.stops == {stream: 29}
 
 
-def test_of_a_stopped_stream_only_the_end_is_told(bench, recorder) -> None:
+def just_stopped(bench, recorder):
+    """A stream of the client's that was heard and stopped, which the client does not know yet."""
     room = bench(alpn="moq-lite-05")
     heard, transport = recorder_of(room, recorder)
     room.client.send_stream_data(2, b"one")
     room.pump()
     transport.stop(2, 1)
     room.pump(0.005, mute=True)
+    return room, heard, transport
+
+
+def test_of_a_stopped_stream_only_the_end_is_told(bench, recorder) -> None:
+    room, heard, transport = just_stopped(bench, recorder)
     room.client.send_stream_data(2, b"two")
     assert heard.streams == {2: b"one"}
     assert not heard.resets
@@ -258,12 +264,7 @@ def test_of_a_stopped_stream_only_the_end_is_told(bench, recorder) -> None:
 
 
 def test_a_stop_that_crosses_the_end_of_its_stream(bench, recorder) -> None:
-    room = bench(alpn="moq-lite-05")
-    heard, transport = recorder_of(room, recorder)
-    room.client.send_stream_data(2, b"one")
-    room.pump()
-    transport.stop(2, 1)
-    room.pump(0.005, mute=True)
+    room, heard, transport = just_stopped(bench, recorder)
     room.client.send_stream_data(2, b"two", True)
     room.pump(1.0)
     assert heard.streams == {2: b"one"}

@@ -22,7 +22,7 @@ from relay.control.secure import Secure
 from relay.control.settings import PublicLimits
 from relay.errors import ConfigError
 from relay.net.listening import Listening
-from relay.net.udp import Address, anywhere, each_of
+from relay.net.udp import Address, addresses_of, anywhere, each_of
 
 MAX_HEADERS = 65_536
 """Bytes of one request's line and headers; more is answered 400 by the HTTP parser."""
@@ -42,10 +42,9 @@ def listen(host: str, port: int, setting: str = "web.http.listen") -> list[socke
     """
     host = anywhere(host)
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        addresses = addresses_of(host, port, socket.SOCK_STREAM)
     except OSError:
         raise ConfigError(f"{setting}: no such host: {host}") from None
-    addresses = dict.fromkeys((int(family), address) for family, _, _, _, address in found)
     try:
         return each_of(addresses, port, _listening)
     except OSError as error:

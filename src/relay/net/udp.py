@@ -198,7 +198,7 @@ def bind(host: str, port: int, buffer: int) -> list[Socket]:
     does not resolve or the port is taken.
     """
     try:
-        found = _addresses(host or "::", port)
+        found = addresses_of(host or "::", port, socket.SOCK_DGRAM)
         return each_of(found, port, lambda family, to: _bound(family, to, buffer))
     except OSError as error:
         shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
@@ -271,9 +271,10 @@ def anywhere(host: str) -> str:
     return "0.0.0.0" if host == "::" and not _has_ipv6() else host
 
 
-def _addresses(host: str, port: int) -> list[tuple[int, Address]]:
-    host = anywhere(host)
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM, flags=socket.AI_PASSIVE)
+def addresses_of(host: str, port: int, kind: int) -> list[tuple[int, Address]]:
+    """Family and address of each place where sockets of a ``kind`` listen for a host. Raises
+    `OSError`."""
+    found = socket.getaddrinfo(anywhere(host), port, type=kind, flags=socket.AI_PASSIVE)
     return list(dict.fromkeys((int(family), address) for family, _, _, _, address in found))
 
 
