@@ -23,6 +23,7 @@ from relay.auth.revocation import Revocation, outliving
 from relay.cli.moment import show_time
 from relay.cli.options import MAX_INPUT, time_option
 from relay.cli.store import (
+    all_tokens,
     config_option,
     json_option,
     operator,
@@ -103,7 +104,7 @@ def create(
 @json_option
 def list_tokens(as_json: bool) -> None:
     """Show the API tokens; their secrets are not kept."""
-    for each in with_store(_all_tokens):
+    for each in with_store(all_tokens):
         facts = {
             "token": each.id,
             "name": each.name,
@@ -201,15 +202,6 @@ def withdraw(number: int) -> None:
 def _revoke_stored(prefix: str, reason: str) -> None:
     done = with_office(lambda office: office.revoke_token(operator(), prefix, reason))
     click.echo(f"{done.entry.id}")
-
-
-async def _all_tokens(store: Records) -> list[StoredToken]:
-    found: list[StoredToken] = []
-    while page := await store.tokens(found[-1].prefix if found else ""):
-        found += page
-        if len(page) < MAX_PAGE:
-            break
-    return found
 
 
 async def _all_revocations(store: Records) -> list[Revocation]:

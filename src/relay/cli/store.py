@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 import click
 
+from relay.auth.facts import StoredToken
 from relay.cli.options import of_group
 from relay.config import Settings, load
 from relay.config.names import variable
@@ -27,7 +28,7 @@ from relay.records.opening import open_records
 from relay.records.scribe import Scribe
 from relay.records.sealing import Seal, require_seal
 from relay.records.settings import AuditSettings
-from relay.records.store import Records
+from relay.records.store import MAX_PAGE, Records
 
 T = TypeVar("T")
 
@@ -47,6 +48,16 @@ def operator() -> Operator:
     except (KeyError, OSError):
         user = f"uid {os.getuid()}"
     return Operator(f"cli:{user}")
+
+
+async def all_tokens(store: Records) -> list[StoredToken]:
+    """The API tokens of a store, page by page. Raises `StoreError`."""
+    found: list[StoredToken] = []
+    while page := await store.tokens(found[-1].prefix if found else ""):
+        found += page
+        if len(page) < MAX_PAGE:
+            break
+    return found
 
 
 def with_store(work: Callable[[Records], Awaitable[T]], *, makes: bool = False) -> T:

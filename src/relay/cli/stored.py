@@ -17,7 +17,7 @@ from relay.auth.keys import KeySet
 from relay.auth.needs import needs
 from relay.auth.request import Request
 from relay.auth.revocation import Holder
-from relay.cli.store import is_there, silent
+from relay.cli.store import all_tokens, is_there, silent
 from relay.config.shape import Settings
 from relay.errors import ConfigError
 from relay.records.address import read_address
@@ -93,12 +93,7 @@ async def _good_tokens(settings: Settings, records: Records) -> tuple[StoredToke
     feed = RevocationFeed(records, settings.records.poll, time.time, silent)
     await feed.refresh()
     now = time.time()
-    good: list[StoredToken] = []
-    page = await records.tokens()
-    while page:
-        good += [each for each in page if _is_good(each, feed, now)]
-        page = await records.tokens(page[-1].prefix)
-    return tuple(good)
+    return tuple(each for each in await all_tokens(records) if _is_good(each, feed, now))
 
 
 def _is_good(token: StoredToken, feed: RevocationFeed, now: float) -> bool:
