@@ -403,6 +403,18 @@ def test_a_ticket_takes_its_credential_from_the_header_only(house):
     assert house.asked == [("ticket", "a.b.c")]
 
 
+@pytest.mark.parametrize("path", ["/ticket", "/auth/login", "/session/s1/refresh", "/session"])
+def test_who_shows_no_credential_is_told_where_it_belongs(house, path):
+    method = "GET" if path == "/session" else "POST"
+    for headers, why in (
+        ({}, "the credential belongs in the Authorization header"),
+        ({"authorization": "Basic eDp5"}, "an Authorization header that is no bearer token"),
+    ):
+        answer = ask(house, path, method, headers=headers)
+        told = {"error": "unauthorized", "detail": why}
+        assert (answer.status_code, answer.json(), house.asked) == (401, told, [])
+
+
 def test_sessions_and_refresh_are_asked_for_by_their_holder(house):
     bearer = {"authorization": "Bearer a.b.c"}
     answer = ask(house, "/session", headers=bearer)

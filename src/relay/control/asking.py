@@ -30,13 +30,18 @@ class _Rest(Convertor[str]):
 register_url_convertor("rest", _Rest())
 
 
+class NoBearer(Unauthorized):
+    """No credential where one has to be, or not as a bearer token: nothing but the request's form,
+    so its sender is told."""
+
+
 def bearer(request: Request) -> str | None:
     """The bearer token (RFC 6750, 2.1), ``None`` without one; two different ones are malformed."""
     found = set()
     for value in request.headers.getlist("authorization"):
         scheme, _, credentials = value.partition(" ")
         if scheme.lower() != "bearer":
-            raise Unauthorized("an Authorization header that is no bearer token")
+            raise NoBearer("an Authorization header that is no bearer token")
         found.add(credentials.strip(" "))
     if len(found) > 1:
         raise BadRequest("two different bearer tokens")

@@ -13,10 +13,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from relay.control.asking import bearer, remote
+from relay.control.asking import NoBearer, bearer, remote
 from relay.control.body import members
 from relay.control.silence import named
-from relay.errors import Unauthorized
 
 SHOWN_SECONDS = 60
 """Seconds that others may keep the relay's public keys: a key is shown long before it signs."""
@@ -55,7 +54,7 @@ def credential_routes(desk: Desk, face: Face) -> list[Route]:
     def credential(request: Request) -> str:
         found = bearer(request)
         if not found:
-            raise Unauthorized("the credential belongs in the Authorization header")
+            raise NoBearer("the credential belongs in the Authorization header")
         return found
 
     async def ticket(request: Request) -> Response:

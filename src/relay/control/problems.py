@@ -8,6 +8,7 @@ from typing import Any
 
 from starlette.responses import JSONResponse, Response
 
+from relay.control.asking import NoBearer
 from relay.errors import Gone, OverQuota, RelayError
 
 
@@ -37,7 +38,7 @@ def problem(error: RelayError, **more: Any) -> Response:
     if isinstance(error, Denied):
         body["id"] = error.id
         headers["x-request-id"] = error.id
-    elif status in (400, 408, 413, 415, 429):
+    elif status in (400, 408, 413, 415, 429) or isinstance(error, NoBearer):
         body["detail"] = str(error)
     if status == 401:
         headers["www-authenticate"] = "Bearer"

@@ -23,7 +23,7 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
 from relay.control.admin.explaining import Office, explain_routes
-from relay.control.asking import Asked, asked, below, parameter, raw_path, readings
+from relay.control.asking import Asked, NoBearer, asked, below, parameter, raw_path, readings
 from relay.control.credentials import Desk, credential_routes
 from relay.control.problems import Problem, problem
 from relay.control.publish import Press, publish_routes
@@ -204,7 +204,7 @@ async def _answered(answer: _Answer, request: Request, limits: PublicLimits) -> 
         return _turned_away(request, 504)
     except RelayError as error:
         denial_id = error.denial_id if isinstance(error, Refused) else ""
-        detail = str(error) if isinstance(error, BadRequest) and not denial_id else ""
+        detail = str(error) if isinstance(error, BadRequest | NoBearer) and not denial_id else ""
         refusal = _refusal(_status(error), denial_id, detail)
         if isinstance(error, OverQuota) and error.wait > 0.0:
             refusal.headers["retry-after"] = str(math.ceil(error.wait))
