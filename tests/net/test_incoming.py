@@ -25,7 +25,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from relay.net import short_way
-from relay.net.engine import Engine, configure
+from relay.net.engine import MAX_TLS_MESSAGE, Engine, configure
 from relay.net.settings import QuicLimits
 from relay.net.tls import Certificates
 from relay.net.varint import encode
@@ -602,3 +602,16 @@ def test_pieces_of_a_stream_that_breaks_off_are_forgotten(is_short) -> None:
     side.say(Packet([b"\x04\x02\x00\x06"]))
     side.drain()
     assert side.engine.tally.count == 0
+
+
+@pytest.mark.parametrize("is_short", [True, False], ids=["short way", "library"])
+def test_a_tls_message_that_never_ends_is_not_kept(is_short) -> None:
+    side = Side(is_short)
+    size, at = 1000, 0
+    while side.engine.ending is None and at < 2 * MAX_TLS_MESSAGE:
+        data = b"\x14\xff\xff\xff".ljust(size, b"x") if not at else b"x" * size
+        side.say(Packet([b"\x06" + encode(at) + encode(size) + data]))
+        at += size
+    assert MAX_TLS_MESSAGE < at <= MAX_TLS_MESSAGE + size
+    assert side.engine.ending is not None
+    assert side.engine.ending.error_code == QuicErrorCode.CRYPTO_BUFFER_EXCEEDED

@@ -13,7 +13,11 @@ from hmac import compare_digest
 
 from aioquic._buffer import Buffer
 from aioquic.quic.configuration import QuicConfiguration
-from aioquic.quic.connection import QuicConnectionState, QuicReceiveContext
+from aioquic.quic.connection import (
+    QuicConnectionError,
+    QuicConnectionState,
+    QuicReceiveContext,
+)
 from aioquic.quic.events import ConnectionTerminated, StreamDataReceived, StreamReset
 from aioquic.quic.packet import QuicErrorCode, QuicFrameType, pull_quic_transport_parameters
 from aioquic.quic.packet_builder import QuicPacketBuilder
@@ -36,6 +40,10 @@ from relay.net.tls import fingerprint
 
 MAX_CLOSE_REASON = 512
 """Bytes of a reason in CONNECTION_CLOSE, so that it fits every packet."""
+
+MAX_TLS_MESSAGE = 1 << 16
+"""Bytes of one TLS message, a chain of certificates say, that may be kept until all of it is there.
+"""
 
 _SPARE = 8
 """One-way streams that are left to what is more urgent."""
@@ -388,6 +396,16 @@ class Engine(ShortWay):
         rest = buf.data_slice(at, buf.capacity)
         buf.seek(at + len(rest) - len(rest.lstrip(b"\0")))
         super()._handle_padding_frame(context, frame_type, buf)
+
+    def _handle_crypto_frame(
+        self, context: QuicReceiveContext, frame_type: int, buf: Buffer
+    ) -> None:
+        super()._handle_crypto_frame(context, frame_type, buf)
+        # The library waits for the rest of a message whatever its length, up to 16 MiB, and copies
+        # what it has with each piece.
+        if len(self.tls._receive_buffer) > MAX_TLS_MESSAGE:
+            code, reason = QuicErrorCode.CRYPTO_BUFFER_EXCEEDED, "the TLS message is too long"
+            raise QuicConnectionError(code, frame_type, reason)
 
     def _initialize(self, peer_cid: bytes) -> None:
         super()._initialize(peer_cid)
