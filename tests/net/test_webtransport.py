@@ -1,6 +1,7 @@
 """WebTransport against a client that does what it likes: heads, sessions, capsules, refusals."""
 
 import asyncio
+from unittest.mock import patch
 
 import pytest
 from aioquic.buffer import encode_uint_var
@@ -464,6 +465,28 @@ def test_an_endless_frame_is_not_kept(bench, stream) -> None:
     room.pump(0.2)
     assert room.closed_with() == codes.H3_EXCESSIVE_LOAD
     assert len(heard.lost) == 1
+
+
+FRAMES = [
+    pytest.param(b"\x01", b"\0\0" + b"\xff\x16" * 100, id="headers that grow"),
+    pytest.param(b"\x01", b"\0\0" + b"\x50\x7f\x89\x26" + b"a" * 5000, id="long headers"),
+    pytest.param(b"\x04", b"".join(map(encode_uint_var, range(64, 3600))), id="settings"),
+]
+"""Type and payload. `ff 16` is one byte's worth of QPACK for 76 bytes of a content policy."""
+
+
+@pytest.mark.parametrize(("kind", "payload"), FRAMES)
+def test_of_a_whole_frame_no_more_is_looked_at(bench, kind, payload) -> None:
+    room = bench(QuicLimits(max_request_headers=5000), settings=kind != b"\x04")
+    frame = kind + encode_uint_var(len(payload)) + payload
+    if kind == b"\x04":
+        room.client.send_stream_data(2, b"\0" + frame)
+    else:
+        room.client.send_stream_data(room.client.get_next_available_stream_id(), frame)
+    # In one turn: nothing is seen of it while it is not whole.
+    with patch("aioquic.h3.connection.validate_headers", side_effect=AssertionError):
+        room.pump(0.2)
+    assert (room.closed_with(), room.errors) == (codes.H3_EXCESSIVE_LOAD, [])
 
 
 def test_datagrams_wait_until_the_peer_has_seen_the_answer(bench, recorder) -> None:

@@ -1,8 +1,8 @@
 """HTTP/3 as far as WebTransport needs it: settings, requests and answers as plain values.
 
-The library sees only streams that are HTTP/3's own, and never uses QPACK's dynamic table, so that
-a few bytes cannot grow into large headers. Its errors close the connection; none leaves this
-module. It must not know sessions or who is let in.
+The library sees only streams that are HTTP/3's own, and never uses QPACK's dynamic table; of what
+the static one makes of a few bytes no more is looked at than a request may be long. Its errors
+close the connection; none leaves this module. It must not know sessions or who is let in.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 
 import http_sf
 import pylsqpack
-from aioquic.h3.connection import H3Connection
+from aioquic.h3.connection import ErrorCode, H3Connection
 from aioquic.h3.connection import ProtocolError as Http3Error
-from aioquic.h3.events import DataReceived, H3Event, HeadersReceived
+from aioquic.h3.events import DataReceived, H3Event, Headers, HeadersReceived
 from aioquic.quic.events import QuicEvent, StreamDataReceived, StreamReset
 
 from relay.net.codes import H3_CLOSED_CRITICAL_STREAM
@@ -101,12 +101,23 @@ def write_offer(protocols: Sequence[str]) -> str:
     return http_sf.ser(list(protocols))
 
 
+class FrameTooLong(Http3Error):
+    """Headers or settings are longer than a request may be, as they came or once they are read."""
+
+    error_code = ErrorCode.H3_EXCESSIVE_LOAD
+
+    def __init__(self) -> None:
+        super().__init__("the frame is too long (max_request_headers)")
+
+
 class Http3(H3Connection):
     """The HTTP/3 side of one connection."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, max_headers: int) -> None:
+        """``max_headers`` is what headers or settings may have in bytes."""
         super().__init__(engine, enable_webtransport=True)
         self._engine = engine
+        self._max_headers = max_headers
         self._decoder = pylsqpack.Decoder(0, 0)
 
     def _get_local_settings(self) -> dict[int, int]:
@@ -157,6 +168,20 @@ class Http3(H3Connection):
                 raise
             self._engine.end(H3_CLOSED_CRITICAL_STREAM, "the peer stopped a critical stream")
             return []
+
+    def _decode_headers(self, stream_id: int, frame_data: bytes | None) -> Headers:
+        if frame_data is not None and len(frame_data) > self._max_headers:
+            raise FrameTooLong
+        headers = super()._decode_headers(stream_id, frame_data)
+        # One byte may stand for eighty, and the library looks at each of them.
+        if sum(len(name) + len(value) for name, value in headers) > self._max_headers:
+            raise FrameTooLong
+        return headers
+
+    def _handle_control_frame(self, frame_type: int, frame_data: bytes) -> None:
+        if len(frame_data) > self._max_headers:
+            raise FrameTooLong
+        super()._handle_control_frame(frame_type, frame_data)
 
     def feed(self, stream: int, data: bytes, fin: bool) -> list[HeadersReceived | DataReceived]:
         """Bytes of a stream of HTTP/3's."""

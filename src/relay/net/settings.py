@@ -52,7 +52,8 @@ class QuicLimits:
     """Stream events and datagrams received before a session has its receiver. Beyond: closed."""
 
     max_request_headers: int = 16 << 10
-    """Bytes of one HTTP/3 request before its headers are complete. Beyond: H3_EXCESSIVE_LOAD."""
+    """Bytes of one HTTP/3 request's headers, as they come and decompressed. Beyond:
+    H3_EXCESSIVE_LOAD."""
 
     max_capsule: int = 64 << 10
     """Bytes of a capsule that has to be kept whole. Beyond: the session is closed; capsules of

@@ -39,7 +39,7 @@ class WebTransport(QuicTransport):
     def __init__(self, connection: Connection) -> None:
         super().__init__(connection, lambda _: None)
         self.protocol = None
-        self.http3 = Http3(connection.engine)
+        self.http3 = Http3(connection.engine, connection.limits.max_request_headers)
         self.session: int | None = None
         """Stream id of the CONNECT request."""
         self.is_open = False
