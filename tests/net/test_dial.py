@@ -9,6 +9,7 @@ from relay.errors import ConfigError, SessionLost
 from relay.net import dial as dial_module
 from relay.net import tls, udp
 from relay.net.dial import DialTls, dial
+from relay.net.engine import Engine
 from relay.net.settings import QuicLimits
 
 
@@ -21,6 +22,7 @@ from relay.net.settings import QuicLimits
         ("https://localhost:70000", "is no URL"),
         ("https://localhost:0", "no host and port"),
         ("https://[::1", "is no URL"),
+        pytest.param(f"https://{'ü' * 64}.example", "no name of a host", id="long"),
     ],
 )
 async def test_urls_that_cannot_be_dialled(url, words) -> None:
@@ -124,6 +126,36 @@ async def test_every_address_is_tried(house, scheme, monkeypatch) -> None:
             monkeypatch.setattr(dial_module, "look_up", look_up)
             pair = await home.pair(scheme, timeout=1.0)
         assert pair.dialled.remote == ("127.0.0.1", home.port)
+
+
+async def test_a_name_beyond_ascii_is_dialled_as_dns_writes_it(house, scheme, monkeypatch) -> None:
+    asked: list[str] = []
+    async with house() as home:
+
+        async def look_up(host: str, port: int, **_: object) -> list[tuple]:
+            asked.append(host)
+            return [(socket.AF_INET, socket.SOCK_DGRAM, 17, "", ("127.0.0.1", port))]
+
+        monkeypatch.setattr(dial_module, "look_up", look_up)
+        home.url = lambda scheme, path="": f"{scheme}://Bücher.example:{home.port}{path}"
+        pair = await home.pair(scheme)
+        named = "xn--bcher-kva.example"
+        assert asked == [named]
+        assert pair.visit.knock.authority == (named if scheme == "moqt" else f"{named}:{home.port}")
+
+
+async def test_a_dial_that_cannot_begin_leaves_nothing(monkeypatch) -> None:
+    made: list[socket.socket] = []
+    connect = udp.connect
+    monkeypatch.setattr(udp, "connect", lambda *a: made.append(connect(*a)) or made[-1])
+
+    def fail(*_: object) -> None:
+        raise ValueError("a mistake of ours")
+
+    monkeypatch.setattr(Engine, "connect", fail)
+    with pytest.raises(ValueError, match="of ours"):
+        await dial("moqt://127.0.0.1:1", protocols=("x",))
+    assert [sock.fileno() for sock in made] == [-1]
 
 
 async def test_a_cancelled_dial_leaves_nothing(monkeypatch) -> None:

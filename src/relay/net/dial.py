@@ -154,7 +154,16 @@ def _parse(url: str) -> SplitResult:
         raise ConfigError(f"cannot dial {target.scheme or 'no scheme'}: use https, moqt or moql")
     if not target.hostname or port == 0:
         raise ConfigError(f"{url!r} names no host and port")
-    return target
+    return target if target.hostname.isascii() else _in_ascii(target, target.hostname)
+
+
+def _in_ascii(target: SplitResult, host: str) -> SplitResult:
+    """The same with its host as it is written in DNS, TLS and HTTP (RFC 5890)."""
+    try:
+        written = host.encode("idna").decode()
+    except UnicodeError:
+        raise ConfigError(f"{host!r} is no name of a host") from None
+    return target._replace(netloc=written if target.port is None else f"{written}:{target.port}")
 
 
 def _configure(
@@ -215,12 +224,12 @@ class _Attempt:
         endpoint.add_socket(sock)
         outcome: Outcome = asyncio.get_running_loop().create_future()
         configuration = replace(self.configuration)
-        connection = endpoint.connect(
-            sock, address, configuration, lambda line, alpn: self._begin(line, outcome)
-        )
-        # Without an application there is nobody to be told; `Waiting` is told of early ends.
-        connection.application = Waiting(outcome)
         try:
+            connection = endpoint.connect(
+                sock, address, configuration, lambda line, alpn: self._begin(line, outcome)
+            )
+            # Without an application there is nobody to be told; `Waiting` is told of early ends.
+            connection.application = Waiting(outcome)
             return Dialled(await outcome, endpoint)
         except BaseException:
             await asyncio.shield(endpoint.close(linger=0.0))
