@@ -187,6 +187,28 @@ def test_a_session_lost_while_it_is_replaced_counts_once() -> None:
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("turns", range(5))
+def test_a_link_that_is_dropped_when_it_was_just_renewed_ends(
+    turns: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "FIRST_WAIT", 60.0)
+
+    async def main() -> None:
+        far = Far()
+        far.trouble = [SessionLost("no") for _ in range(1000)]
+        link = Link(parse("https://a/"), far.open, None, asyncio.get_running_loop().time, far.log)
+        run = asyncio.ensure_future(link.run())
+        await until(lambda: far.dials)
+        link.renew()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        run.cancel()
+        await asyncio.wait((run,), timeout=1.0)
+        assert run.done()
+
+    asyncio.run(main())
+
+
 def test_the_token_is_read_for_each_dial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "FIRST_WAIT", 60.0)
     monkeypatch.setattr(module, "LONGEST_WAIT", 60.0)

@@ -127,7 +127,8 @@ class Link:
                     if self._clock() - began >= STABLE:
                         wait = first
                 with contextlib.suppress(TimeoutError):  # a new token or address need not wait
-                    await asyncio.wait_for(self._renew.wait(), wait * random.uniform(0.5, 1.0))
+                    async with asyncio.timeout(wait * random.uniform(0.5, 1.0)):
+                        await self._renew.wait()
                 wait = min(wait * 2, longest)
 
     async def _dial(self) -> Session | None:

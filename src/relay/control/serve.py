@@ -159,7 +159,8 @@ class _Quiet(uvicorn.Server):
             tenths += 10
             self._look()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._stopped.wait(), 1.0)
+                async with asyncio.timeout(1.0):
+                    await self._stopped.wait()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
