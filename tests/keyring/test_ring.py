@@ -558,6 +558,26 @@ def test_who_waits_is_let_go_at_the_end(tools: Any) -> None:
     asyncio.run(main())
 
 
+def test_nothing_is_asked_for_once_it_is_about_to_end(tools: Any) -> None:
+    async def main() -> None:
+        async with tools.server() as server:
+            server.answers["/keys/first.jwk"] = tools.Answer(pause=9.0)
+            one = Running({"key_dir": server.url("/keys")}, {}, 0.02)
+            task = asyncio.ensure_future(one.ring.run())
+            await asyncio.sleep(0)
+            waiting = asyncio.ensure_future(one.ring.need("first"))
+            await tools.until(lambda: server.count("/keys/first.jwk"))
+            server.show("/keys/second.jwk", generate("ES256", "second"))
+            task.cancel()
+            await asyncio.sleep(0)  # it has been told, and others are letting go
+            late = asyncio.ensure_future(one.ring.need("second"))
+            done, _ = await asyncio.wait((task, waiting, late), timeout=3.0)
+            assert done == {task, waiting, late}
+            assert not server.count("/keys/second.jwk")
+
+    asyncio.run(main())
+
+
 class Own:
     """A source that somebody else keeps."""
 

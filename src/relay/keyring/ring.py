@@ -130,10 +130,12 @@ class Keyring:
             async with asyncio.TaskGroup() as tasks:
                 for source in self._sources.asked:
                     source.start(tasks)
-                tasks.create_task(self._look())
                 self._running = True
+                try:
+                    await self._look()
+                finally:  # what is begun from now on nobody would end
+                    self._running = False
         finally:
-            self._running = False
             self._pulse()
             await self._sources.close()
 
