@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -11,15 +12,16 @@ from dialogue import Wire
 from relay.auth import keys, mint
 from relay.auth.claims import Claims
 from relay.auth.decide import Decision
+from relay.auth.facts import NO_FACTS, Facts
 from relay.auth.grant import Grant
 from relay.auth.reason import Reason
 from relay.auth.settings import AuthSettings
-from relay.errors import OverQuota, Unauthorized
+from relay.errors import OverQuota, Unauthorized, Unroutable
 from relay.model.origin import Origin
 from relay.path import Path
 from relay.peer.door import Door
 from relay.peer.guest import House
-from relay.peer.judgement import Rules
+from relay.peer.judgement import NoClerk, Rules
 from relay.quota import Account, Limits, QuotaSettings
 from relay.session.settings import SessionSettings
 from relay.session.transport import Knock
@@ -393,6 +395,36 @@ def test_who_was_let_in_turned_away_and_shown_out_is_kept() -> None:
     assert kept[1][1]["target"] == "/private"
     assert all(facts["remote"] == "192.0.2.1:1234" for _, facts in kept)
     assert "nonsense" not in repr(kept)
+
+
+class Asking(NoClerk):
+    """A clerk who has to look everything up, until it is ``told``."""
+
+    def __init__(self) -> None:
+        self.told = asyncio.Event()
+
+    def at_once(self, request: Any, certificate: Any) -> None:
+        return None
+
+    async def gather(self, request: Any, certificate: Any) -> Facts:
+        await self.told.wait()
+        return NO_FACTS
+
+
+def test_a_session_that_left_while_its_new_rights_were_decided_on_has_none() -> None:
+    async def main() -> None:
+        bench = Bench()
+        bench.knock(f"/demo?jwt={token()}")
+        ((id, guest),) = bench.door.guests.items()
+        bench.door.clerk = clerk = Asking()
+        refresh = asyncio.ensure_future(bench.door.refresh(id, token(), "192.0.2.1"))
+        await asyncio.sleep(0)
+        guest.connection_lost(0, "")
+        clerk.told.set()
+        with pytest.raises(Unroutable):
+            await refresh
+
+    asyncio.run(main())
 
 
 def test_another_relay_is_no_tenant() -> None:

@@ -50,9 +50,6 @@ from relay.wire.version import INBAND, choose
 SEATING = ("sessions", "sessions_per_second")
 """Quotas that a new session is counted for."""
 
-Struck = Callable[[Unauthorized], None]
-"""Told that a grant was taken back before its bearer was let in."""
-
 
 class Door:
     """Decides, lets in, and shows out when a grant ends."""
@@ -218,7 +215,7 @@ class Door:
         judgement: Judgement,
         held: Held,
         seat: Callable[[Grant], None],
-        struck: Struck,
+        struck: Callable[[Unauthorized], None],
     ) -> None:
         """Call ``seat`` once it can be told whether its tenant may have one more session, or
         ``struck`` when the grant was taken back by then; neither for who was given up."""
@@ -346,7 +343,6 @@ class Door:
             return
 
         def changed(grant: Grant) -> None:
-            self._deadlines.pop(guest.id, None)
             self._limit(guest, grant)
             guest.regrant(grant)
 
@@ -360,6 +356,7 @@ class Door:
 
     def _limit(self, guest: Guest, grant: Grant) -> None:
         """Note when the grant ends, by a clock that nobody can turn back."""
+        self._deadlines.pop(guest.id, None)
         if grant.expires is not None:
             self._deadlines[guest.id] = self.house.clock() + grant.expires - self.wall()
 
@@ -457,12 +454,13 @@ class Door:
         request = Request(target=f"/{old.root}", bearer=bearer, transport="refresh")
         judgement = await self.consider(request, remote)
         grant = judgement.grant
-        if grant is None or guest.gone:
+        if grant is None:
             return judgement
+        if guest.gone:
+            raise Unroutable(f"no session {id!r} any more")
         if not is_same_holder(old, grant):
             self.house.log("refresh refused", id=id, why="not known to be the same holder's")
             raise Forbidden("a session is refreshed by a credential of the same subject or jti")
-        self._deadlines.pop(id, None)
         self._limit(guest, grant)
         grant = replace(guest.ceiling.over(grant), beside=old.beside)
         guest.regrant(grant)
