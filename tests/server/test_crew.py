@@ -18,6 +18,7 @@ from relay.net import tls
 from relay.server import run
 from relay.server.crew import Crew
 from relay.server.folder import MAX_FOLDER
+from relay.server.post import Orders
 
 TOML = """
 [server]
@@ -174,5 +175,30 @@ def test_one_that_does_not_get_ready_keeps_nothing_from_stopping(
             while not (tmp_path / "begun").exists():
                 await asyncio.sleep(0.01)
             crew.draining.set()
+
+    asyncio.run(main())
+
+
+def test_one_that_has_just_ended_keeps_nothing_from_stopping(tmp_path: Path) -> None:
+    class Ended:
+        """A worker that is no more, as long as nobody has noticed."""
+
+        class stdin:
+            @staticmethod
+            def write(data: bytes) -> None:
+                pass
+
+            @staticmethod
+            async def drain() -> None:
+                pass
+
+        def kill(self) -> None:
+            raise ProcessLookupError
+
+    async def main() -> None:
+        crew: Any = Crew(settings(tmp_path))
+        crew.draining.set()
+        orders = Orders(crew.settings, 0, 2, str(tmp_path), (), {})
+        await crew._tell(Ended(), orders)
 
     asyncio.run(main())

@@ -225,7 +225,7 @@ class Crew:
         """Hand over the orders, say when it is time to go, and see to it that it goes."""
         worker = program.stdin
         assert worker is not None
-        with contextlib.suppress(ConnectionError):
+        with contextlib.suppress(ConnectionError, ProcessLookupError):  # it has ended by itself
             if orders.index:
                 await self._led.wait()
             worker.write(write_orders(orders))
