@@ -7,11 +7,11 @@ what they began with. This module must not know what the face answers.
 
 from __future__ import annotations
 
-import hashlib
 import ssl
 from pathlib import Path
 
 from relay.errors import ConfigError
+from relay.net.followed import Followed
 
 
 class Secure:
@@ -23,7 +23,7 @@ class Secure:
         self.cert = cert
         self._key = key
         self._setting = setting
-        self._seen = self._look()
+        self._followed = Followed(cert, key)
         self.context = self._current = self._load()
         """What a server is given, once for ever."""
         self.context.sni_callback = self._choose
@@ -33,21 +33,10 @@ class Secure:
 
         Raises `ConfigError` once per change for files that cannot be used; the old pair stays.
         """
-        seen = self._look()
-        if seen == self._seen:
+        if not self._followed.have_changed():
             return False
-        self._seen = seen
         self._current = self._load()
         return True
-
-    def _look(self) -> str:
-        """What the files hold, or why they cannot be read."""
-        try:
-            return hashlib.sha256(
-                self.cert.read_bytes() + b"\0" + self._key.read_bytes()
-            ).hexdigest()
-        except OSError as error:
-            return str(error)
 
     def _choose(self, tls: ssl.SSLObject, name: str | None, context: ssl.SSLContext) -> None:
         """A connection begins."""

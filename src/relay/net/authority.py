@@ -15,6 +15,7 @@ from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from relay.errors import ConfigError, Unauthorized
+from relay.net.followed import Followed
 from relay.net.tls import fingerprint
 from relay.session.transport import PeerCertificate
 
@@ -38,9 +39,7 @@ class Authorities:
         """Usually made by `from_files`."""
         self.pem = pem
         """Certificates of all of them."""
-        self._files = files
-        self._seen: list[bytes] | str = []
-        """What the files held at the last look, or why they could not be read."""
+        self._followed = Followed(*files)
 
     @classmethod
     def from_files(cls, files: Sequence[Path]) -> Authorities | None:
@@ -51,7 +50,7 @@ class Authorities:
         if not files:
             return None
         made = cls(b"", files)
-        made.reload_if_changed()
+        made.pem = made._read()
         return made
 
     def reload_if_changed(self) -> bool:
@@ -59,35 +58,26 @@ class Authorities:
 
         Raises `ConfigError` once per change for files that cannot be used; the old ones stay.
         """
-        before = self._seen
-        try:
-            self._seen = found = [_read(file) for file in self._files]
-        except ConfigError as error:
-            self._seen = str(error)
-            if self._seen != before:
-                raise
+        if not self._followed.have_changed():
             return False
-        if found == before:
-            return False
-        for file, data in zip(self._files, found, strict=True):
-            _require_certificates(file, data)
-        pem = b"\n".join(found)
-        is_other, self.pem = pem != self.pem, pem
-        return is_other
+        before, self.pem = self.pem, self._read()
+        return self.pem != before
+
+    def _read(self) -> bytes:
+        """What the files hold. Raises `ConfigError`."""
+        return b"\n".join(map(_certificates, self._followed.files))
 
 
-def _read(file: Path) -> bytes:
+def _certificates(file: Path) -> bytes:
+    """The certificates in a file as they stand there. Raises `ConfigError`."""
     try:
-        return file.read_bytes()
+        pem = file.read_bytes()
+        x509.load_pem_x509_certificates(pem)
     except OSError as error:
         raise ConfigError(f"server.tls.root: {file}: {error.strerror}") from None
-
-
-def _require_certificates(file: Path, data: bytes) -> None:
-    try:
-        x509.load_pem_x509_certificates(data)
     except ValueError:
         raise ConfigError(f"server.tls.root: {file}: no PEM certificate in it") from None
+    return pem
 
 
 def examine(

@@ -8,7 +8,6 @@ ones: ECDSA P-256, no authority, at most 14 days. This module must not know conn
 from __future__ import annotations
 
 import datetime
-import hashlib
 import ipaddress
 import os
 from collections.abc import Sequence
@@ -23,6 +22,7 @@ from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from relay.errors import ConfigError
+from relay.net.followed import Followed
 
 MAX_PINNED_DAYS = 14
 """Longest validity browsers accept of a pinned certificate (W3C WebTransport)."""
@@ -114,7 +114,15 @@ def load(cert_file: str | Path, key_file: str | Path) -> Pair:
 
     Raises `ConfigError` with one line that names the file and what is wrong with it.
     """
-    return _parse(_read(cert_file), cert_file, _read(key_file), key_file)
+    cert, key = _read(cert_file), _read(key_file)
+    try:
+        chain = tuple(x509.load_pem_x509_certificates(cert))
+    except ValueError:
+        raise ConfigError(f"{cert_file} holds no PEM certificate") from None
+    private = _key(key, key_file)
+    if _public(private) != _public(chain[0]):
+        raise ConfigError(f"the key {key_file} does not match the certificate {cert_file}")
+    return Pair(chain, private)
 
 
 def warnings(key_file: str | Path) -> list[str]:
@@ -134,22 +142,22 @@ class Certificates:
     def __init__(
         self,
         pair: Pair,
-        files: tuple[Path, Path] | None = None,
-        digest: bytes = b"",
+        followed: Followed | None = None,
         names: Sequence[str] = (),
+        files: tuple[Path, Path] | None = None,
     ) -> None:
         """Usually made by `from_files` or `generated`."""
         self.current = pair
-        self._files = files
-        self._digest = digest
+        self._followed = followed
         self._names = names
+        self._files = files
+        self._trouble = ""
 
     @classmethod
     def from_files(cls, cert_file: str | Path, key_file: str | Path) -> Certificates:
         """Load a pair that `reload_if_changed` will follow. Raises `ConfigError` like `load`."""
-        cert, key = _read(cert_file), _read(key_file)
-        pair = _parse(cert, cert_file, key, key_file)
-        return cls(pair, (Path(cert_file), Path(key_file)), _digest(cert, key))
+        followed = Followed(Path(cert_file), Path(key_file))
+        return cls(load(cert_file, key_file), followed)
 
     @classmethod
     def generated(
@@ -161,7 +169,7 @@ class Certificates:
         Raises `ConfigError` like `generate` and `write_pair`.
         """
         if files is not None:
-            return cls(write_pair(*files, names), files, names=names)
+            return cls(write_pair(*files, names), names=names, files=files)
         certificate, key = generate(names)
         return cls(Pair((certificate,), key), names=names)
 
@@ -178,19 +186,9 @@ class Certificates:
         """
         if self._names:
             return self.renew_if_due()
-        if self._files is None:
+        if self._followed is None or not self._followed.have_changed():
             return False
-        cert_file, key_file = self._files
-        try:
-            cert, key = _read(cert_file), _read(key_file)
-        except ConfigError as error:
-            self._note(str(error).encode(), error)
-            return False
-        digest = _digest(cert, key)
-        if digest == self._digest:
-            return False
-        self._digest = digest
-        self.current = _parse(cert, cert_file, key, key_file)
+        self.current = load(*self._followed.files)
         return True
 
     def renew_if_due(self) -> bool:
@@ -209,23 +207,16 @@ class Certificates:
             try:
                 _write_certificate(self._files[0], certificate)
             except ConfigError as error:
-                self._note(str(error).encode(), error)
+                before, self._trouble = self._trouble, str(error)
+                if self._trouble != before:
+                    raise
                 return False
         self.current = Pair((certificate,), key)
         return True
 
-    def _note(self, state: bytes, error: ConfigError) -> None:
-        if state != self._digest:
-            self._digest = state
-            raise error
-
 
 def _now() -> datetime.datetime:
     return datetime.datetime.now(datetime.UTC)
-
-
-def _digest(cert: bytes, key: bytes) -> bytes:
-    return hashlib.sha256(cert + b"\0" + key).digest()
 
 
 def _read(path: str | Path) -> bytes:
@@ -253,17 +244,6 @@ def _write(path: Path, data: bytes, mode: int) -> None:
         beside.replace(path)
     except OSError as error:
         raise ConfigError(f"cannot write {path}: {os.strerror(error.errno or 0)}") from None
-
-
-def _parse(cert: bytes, cert_file: str | Path, key: bytes, key_file: str | Path) -> Pair:
-    try:
-        chain = tuple(x509.load_pem_x509_certificates(cert))
-    except ValueError:
-        raise ConfigError(f"{cert_file} holds no PEM certificate") from None
-    private = _key(key, key_file)
-    if _public(private) != _public(chain[0]):
-        raise ConfigError(f"the key {key_file} does not match the certificate {cert_file}")
-    return Pair(chain, private)
 
 
 def _key(data: bytes, path: str | Path) -> PrivateKey:

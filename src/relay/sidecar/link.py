@@ -21,6 +21,7 @@ import httpx
 
 from relay.auth.compact import parse_object, to_json
 from relay.errors import ConfigError, RelayError, in_words
+from relay.net.followed import Followed
 from relay.sidecar.address import check_url
 
 DEADLINE = 10.0
@@ -188,7 +189,7 @@ class ShownTls(ssl.SSLContext):
         self._files = (roots, cert, key)
         self._log = log
         self._turn = threading.Lock()
-        self._seen = self._look()
+        self._followed = Followed(*roots, *(file for file in (cert, key) if file is not None))
         self._current = _load(*self._files)
 
     def wrap_bio(self, *args: Any, **named: Any) -> ssl.SSLObject:
@@ -199,21 +200,14 @@ class ShownTls(ssl.SSLContext):
         return current.wrap_bio(*args, **named)
 
     def _reload_if_changed(self) -> None:
-        seen = self._look()
-        if seen == self._seen:
+        if not self._followed.have_changed():
             return
-        self._seen = seen
         try:
             self._current = _load(*self._files)
         except ConfigError as error:
             self._log("client.tls not reloaded, the old one stays", why=str(error))
         else:
             self._log("client.tls reloaded")
-
-    def _look(self) -> list[bytes | str]:
-        """What the files hold, or why they cannot be read."""
-        roots, cert, key = self._files
-        return [_held(file) for file in (*roots, cert, key) if file is not None]
 
 
 def client_tls(
@@ -240,13 +234,6 @@ def _load(roots: Sequence[File], cert: File | None, key: File | None) -> ssl.SSL
     except (ssl.SSLError, OSError) as error:
         raise ConfigError(f"client.tls: {error.strerror or error}") from None
     return context
-
-
-def _held(file: File) -> bytes | str:
-    try:
-        return file.read_bytes()
-    except OSError as error:
-        return str(error)
 
 
 def _one_line(text: str) -> str:
