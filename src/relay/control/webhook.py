@@ -16,14 +16,20 @@ import ssl
 from collections import deque
 from collections.abc import Callable
 from dataclasses import asdict
-from ipaddress import ip_address
 
 import httpx
 
-from relay.auth.trust import split_url
 from relay.errors import ConfigError, in_words
-from relay.keyring.address import is_public
-from relay.keyring.fetch import FetchError, Resolve, resolve
+from relay.keyring.address import may_connect
+from relay.keyring.fetch import (
+    FetchError,
+    Resolve,
+    addresses_of,
+    open_client,
+    request_at,
+    resolve,
+    server_of,
+)
 from relay.records.audit import Entry
 from relay.records.settings import AuditSettings
 
@@ -102,13 +108,7 @@ class Webhook:
             self._log("warning", detail=f"audit.webhook: {left} entries not told, the relay stops")
 
     def _client(self) -> httpx.AsyncClient:
-        return httpx.AsyncClient(
-            transport=self._transport,
-            verify=ssl.create_default_context(),
-            trust_env=False,
-            follow_redirects=False,
-            limits=httpx.Limits(max_keepalive_connections=0),
-        )
+        return open_client(self._transport, ssl.create_default_context())
 
     async def _tell_all(self, client: httpx.AsyncClient) -> None:
         while self._batch or self._queue:
@@ -140,44 +140,27 @@ class Webhook:
 
     async def _post(self, client: httpx.AsyncClient, body: bytes) -> None:
         """One attempt at the first address that may be connected to."""
-        parts = split_url(self._url)
-        host = parts.hostname or ""
-        port = parts.port or (443 if parts.scheme == "https" else 80)
-        named = httpx.URL(self._url)
         at = f"{int(self._wall())}"
         mark = hmac.digest(self._secret, at.encode() + b"." + body, hashlib.sha256).hex()
-        request = httpx.Request(
-            "POST",
-            named.copy_with(host=await self._address(host, port, parts.scheme)),
-            content=body,
-            headers={
-                "host": named.netloc.decode("ascii"),
-                "content-type": "application/json",
-                "user-agent": "moq-relay",
-                SIGNATURE: f"t={at},v1={mark}",
-            },
-            extensions={
-                "sni_hostname": named.raw_host.decode("ascii"),
-                "timeout": httpx.Timeout(self._settings.webhook_timeout).as_dict(),
-            },
-        )
+        headers = {
+            "content-type": "application/json",
+            "user-agent": "moq-relay",
+            SIGNATURE: f"t={at},v1={mark}",
+        }
+        address, timeout = await self._address(), self._settings.webhook_timeout
+        request = request_at(address, "POST", self._url, headers, timeout, body)
         response = await client.send(request, stream=True)
         client.cookies.clear()
         await response.aclose()
         if not 200 <= response.status_code < 300:
             raise FetchError(f"HTTP status {response.status_code}", response.status_code)
 
-    async def _address(self, host: str, port: int, scheme: str) -> str:
+    async def _address(self) -> str:
         """Where the name may be connected to. Raises `FetchError` when that is nowhere."""
-        try:
-            found = [str(ip_address(host))]
-        except ValueError:
-            found = await self._resolve(host, port)
-        for address in found:
-            if is_public(address):
-                if scheme == "https":
-                    return address
-            elif self._settings.webhook_private:
+        scheme, host, port = server_of(self._url)
+        bounds = {"allow_http": False, "allow_private": self._settings.webhook_private}
+        for address in await addresses_of(host, port, self._resolve):
+            if may_connect(address, scheme, **bounds):
                 return address
         raise FetchError("an address that is not public: set audit.webhook_private")
 

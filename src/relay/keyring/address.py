@@ -1,4 +1,4 @@
-"""Which addresses keys may be fetched from.
+"""Which addresses may be connected to, wherever a name or a stranger leads.
 
 The law: an address is judged itself, not the name it was found under, and one address that stands
 for another is judged as the other. This module must not know who asks or what for.
@@ -13,6 +13,14 @@ _TRANSLATED = (IPv6Network("64:ff9b::/96"), IPv6Network("64:ff9b:1::/48"))
 
 _COMPATIBLE = IPv6Network("::/96")
 """The old way to write an IPv4 address as one of IPv6 (RFC 4291, 2.5.5.1)."""
+
+
+def may_connect(address: str, scheme: str, *, allow_http: bool, allow_private: bool) -> bool:
+    """Whether something may be asked there: over TLS where anybody can be, over plain HTTP only
+    where it is allowed, and where not everybody can be as well."""
+    if is_public(address):
+        return scheme == "https" or allow_http
+    return allow_private
 
 
 def is_public(text: str) -> bool:

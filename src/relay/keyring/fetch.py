@@ -11,7 +11,7 @@ import asyncio
 import functools
 import socket
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from ipaddress import ip_address
 from typing import NamedTuple
 
@@ -20,7 +20,7 @@ import httpx
 from relay.auth.trust import FetchSettings, split_url
 from relay.errors import RelayError
 from relay.hosts import look_up
-from relay.keyring.address import is_public
+from relay.keyring.address import may_connect
 from relay.keyring.caching import lifetime
 
 MAX_REDIRECTS = 3
@@ -73,6 +73,57 @@ async def resolve(host: str, port: int) -> list[str]:
     return [str(entry[4][0]) for entry in found]
 
 
+def server_of(url: str) -> tuple[str, str, int]:
+    """Scheme, host and port. Raises `ValueError`."""
+    parts = split_url(url)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    return parts.scheme, parts.hostname or "", port
+
+
+async def addresses_of(host: str, port: int, resolve: Resolve) -> list[str]:
+    """The addresses of a host, which may be given as one. Raises as ``resolve`` does."""
+    try:
+        return [str(ip_address(host))]
+    except ValueError:
+        return await resolve(host, port)
+
+
+def request_at(
+    address: str,
+    method: str,
+    url: str,
+    headers: Mapping[str, str],
+    timeout: float,
+    content: bytes | None = None,
+) -> httpx.Request:
+    """A request to one address of a URL's host, whose name still goes into ``Host`` and decides
+    about the certificate."""
+    named = httpx.URL(url)
+    return httpx.Request(
+        method,
+        named.copy_with(host=address),
+        content=content,
+        headers={**headers, "host": named.netloc.decode("ascii")},
+        extensions={
+            "sni_hostname": named.raw_host.decode("ascii"),
+            "timeout": httpx.Timeout(timeout).as_dict(),
+        },
+    )
+
+
+def open_client(
+    transport: httpx.AsyncBaseTransport | None, tls: ssl.SSLContext
+) -> httpx.AsyncClient:
+    """A client that goes where it is told: no proxies, no redirects, no connection kept open."""
+    return httpx.AsyncClient(
+        transport=transport,
+        verify=tls,
+        trust_env=False,
+        follow_redirects=False,
+        limits=httpx.Limits(max_keepalive_connections=0),
+    )
+
+
 class Fetcher:
     """Asks URLs under one set of limits. ``close`` it at the end."""
 
@@ -115,60 +166,40 @@ class Fetcher:
             if isinstance(answer, Fetched):
                 return answer
             there = str(httpx.URL(here).join(answer))
-            if _server(there) != _server(here):
+            if server_of(there) != server_of(here):
                 raise FetchError("a redirect to another server, not followed")
             here = there
         raise FetchError(f"more than {MAX_REDIRECTS} redirects")
 
     async def _ask(self, url: str, etag: str | None) -> Fetched | str:
         """The answer, or where a redirect leads."""
-        parts = split_url(url)
-        host = parts.hostname or ""
-        port = parts.port or (443 if parts.scheme == "https" else 80)
         refused: Exception | None = None
-        for address in await self._addresses(host, port, parts.scheme):
+        for address in await self._addresses(*server_of(url)):
             try:
                 return await self._ask_at(address, url, etag)
             except httpx.ConnectError as error:
                 refused = error
         raise refused or FetchError("the name has no address")
 
-    async def _addresses(self, host: str, port: int, scheme: str) -> list[str]:
+    async def _addresses(self, scheme: str, host: str, port: int) -> list[str]:
         """Where ``host`` may be connected to. Raises `FetchError` when that is nowhere."""
         if scheme == "http" and not (self.settings.allow_http or self.settings.allow_private):
             raise FetchError("plain HTTP: use https, or set auth.fetch.allow_http")
-        try:
-            found = [str(ip_address(host))]
-        except ValueError:
-            found = await self._resolve(host, port)
+        found = await addresses_of(host, port, self._resolve)
         known = list(dict.fromkeys(found))[:MAX_ADDRESSES]
-        allowed = [address for address in known if self._may_connect(address, scheme)]
+        settings = self.settings
+        bounds = {"allow_http": settings.allow_http, "allow_private": settings.allow_private}
+        allowed = [each for each in known if may_connect(each, scheme, **bounds)]
         if known and not allowed:
             if self.settings.allow_private:
                 raise FetchError("plain HTTP to a public address: set auth.fetch.allow_http")
             raise FetchError("an address that is not public: set auth.fetch.allow_private")
         return allowed
 
-    def _may_connect(self, address: str, scheme: str) -> bool:
-        if is_public(address):
-            return scheme == "https" or self.settings.allow_http
-        return self.settings.allow_private
-
     async def _ask_at(self, address: str, url: str, etag: str | None) -> Fetched | str:
-        """Ask one address; the name still goes into ``Host`` and decides about the certificate."""
-        named = httpx.URL(url)
-        headers = {**_HEADERS, "host": named.netloc.decode("ascii")}
-        if etag is not None:
-            headers["if-none-match"] = etag
-        request = httpx.Request(
-            "GET",
-            named.copy_with(host=address),
-            headers=headers,
-            extensions={
-                "sni_hostname": named.raw_host.decode("ascii"),
-                "timeout": httpx.Timeout(self.settings.timeout).as_dict(),
-            },
-        )
+        """Ask one address."""
+        known = {} if etag is None else {"if-none-match": etag}
+        request = request_at(address, "GET", url, _HEADERS | known, self.settings.timeout)
         client = self._opened()
         response = await client.send(request, stream=True)
         client.cookies.clear()
@@ -215,15 +246,8 @@ class Fetcher:
         )
 
     def _opened(self) -> httpx.AsyncClient:
-        """The client: no proxies, no connection kept open."""
         if self._client is None:
-            self._client = httpx.AsyncClient(
-                transport=self._transport,
-                verify=self._tls or _authorities(),
-                trust_env=False,
-                follow_redirects=False,
-                limits=httpx.Limits(max_keepalive_connections=0),
-            )
+            self._client = open_client(self._transport, self._tls or _authorities())
         return self._client
 
 
@@ -231,11 +255,6 @@ class Fetcher:
 def _authorities() -> ssl.SSLContext:
     """Those of the system. Reading them takes long enough to do it once."""
     return ssl.create_default_context()
-
-
-def _server(url: str) -> tuple[str, str | None, int | None]:
-    parts = split_url(url)
-    return parts.scheme, parts.hostname, parts.port or (443 if parts.scheme == "https" else 80)
 
 
 def _reason(error: Exception) -> str:
