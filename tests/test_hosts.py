@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from relay import hosts
-from relay.hosts import look_up
+from relay.hosts import look_up, with_port
 
 SILENT = 60
 """Names that hang, more than any pool of threads has."""
@@ -117,3 +117,11 @@ def test_there_is_an_end_to_names_and_to_threads(
 def test_a_label_that_no_name_has() -> None:
     with pytest.raises(UnicodeError):
         asyncio.run(look_up("x" * 300, 443, type=SOCK_DGRAM))
+
+
+@pytest.mark.parametrize(
+    ("host", "written"),
+    [("localhost", "localhost:1"), ("127.0.0.1", "127.0.0.1:1"), ("::1", "[::1]:1")],
+)
+def test_a_host_and_a_port_as_one_text(host: str, written: str) -> None:
+    assert with_port(host, 1) == written

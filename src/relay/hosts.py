@@ -1,4 +1,5 @@
-"""Where hosts are: the system is asked for each name in a thread of its own.
+"""Where hosts are, and how that is written; the system is asked for each name in a thread of its
+own.
 
 The law: a name whose server is silent holds up no other name, nothing else that threads do, and not
 the end of the program. This module must not know who asks, or what for.
@@ -21,6 +22,11 @@ Found = list[tuple[Any, ...]]
 _Key = tuple[Any, Any, tuple[tuple[str, int], ...]]
 
 _flights: dict[_Key, Future[Found]] = {}
+
+
+def with_port(host: str, port: int) -> str:
+    """``localhost:4443``, ``127.0.0.1:4443`` or ``[::1]:4443`` (RFC 3986, 3.2.2)."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 async def look_up(host: Any, port: Any, **wanted: int) -> Found:

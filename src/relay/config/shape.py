@@ -28,6 +28,7 @@ from relay.auth.rules import Hash
 from relay.auth.settings import AuthSettings
 from relay.cluster.settings import ClusterSettings
 from relay.control.settings import PublicLimits
+from relay.hosts import with_port
 from relay.ingest.settings import IngestSettings
 from relay.model.settings import CacheSettings
 from relay.net.settings import ListenSettings, QuicLimits
@@ -61,7 +62,7 @@ class Address(NamedTuple):
         return cls(found[1] or found[2], int(found[3]))
 
     def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return with_port(*self)
 
 
 def _address(value: Any) -> Any:

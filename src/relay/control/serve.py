@@ -21,6 +21,7 @@ from relay.control.patience import patient
 from relay.control.secure import Secure
 from relay.control.settings import PublicLimits
 from relay.errors import ConfigError
+from relay.hosts import with_port
 from relay.net.listening import Listening
 from relay.net.udp import Address, addresses_of, anywhere, each_of
 
@@ -48,9 +49,9 @@ def listen(host: str, port: int, setting: str = "web.http.listen") -> list[socke
     try:
         return each_of(addresses, port, _listening)
     except OSError as error:
-        shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         why = REASONS.get(error.errno or 0, error.strerror)
-        raise ConfigError(f"{setting}: cannot listen on TCP {shown}: {why}") from None
+        place = with_port(host, port)
+        raise ConfigError(f"{setting}: cannot listen on TCP {place}: {why}") from None
 
 
 def _listening(family: int, address: Address) -> socket.socket:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 from relay.errors import ConfigError
+from relay.hosts import with_port
 from relay.net.built import speedups
 
 Address = tuple[Any, ...]
@@ -201,8 +202,8 @@ def bind(host: str, port: int, buffer: int) -> list[Socket]:
         found = addresses_of(host or "::", port, socket.SOCK_DGRAM)
         return each_of(found, port, lambda family, to: _bound(family, to, buffer))
     except OSError as error:
-        shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        raise ConfigError(f"cannot listen on UDP {shown}: {_words(error)}") from error
+        place = with_port(host, port)
+        raise ConfigError(f"cannot listen on UDP {place}: {_words(error)}") from error
 
 
 def each_of(

@@ -27,6 +27,7 @@ from relay.errors import (
     Unauthorized,
     Unavailable,
 )
+from relay.hosts import with_port
 from relay.session.transport import Knock, PeerCertificate
 
 HEARING = 0.5
@@ -162,8 +163,7 @@ def asked(knock: Knock, target: str) -> Request:
 
 def address(knock: Knock) -> str:
     """The peer's address for the log."""
-    host, port = knock.remote
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return with_port(*knock.remote)
 
 
 def is_same_holder(one: Grant, other: Grant) -> bool:

@@ -17,6 +17,7 @@ from typing import Any, Literal
 from relay.auth.certificate import Certificate
 from relay.auth.compact import from_base64url, to_base64url
 from relay.auth.request import MAX_QUERY, Request
+from relay.hosts import with_port
 from relay.path import MAX_LENGTH
 from relay.session.transport import Knock
 from relay.sidecar import members as read
@@ -199,14 +200,13 @@ def inquire(knock: Knock, target: str, id: str, node: str) -> Inquiry:
     path, _, query = target.partition("?")
     scheme, _, bearer = knock.headers.get("authorization", "").partition(" ")
     bearer = bearer.strip() if scheme.lower() == "bearer" else ""
-    host, port = knock.remote
     return Inquiry(
         id=id,
         node=node,
         transport=_CARRIERS.get(knock.transport, knock.transport),
         path=path,
         query=query or None,
-        remote=(f"[{host}]:{port}" if ":" in host else f"{host}:{port}") if host else None,
+        remote=with_port(*knock.remote) if knock.remote[0] else None,
         server_name=_host(knock.authority),
         alpn=knock.offered[0] if len(knock.offered) == 1 else None,
         token=SetupToken(JWT, bearer.encode(errors="replace")) if bearer else None,
