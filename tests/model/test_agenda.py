@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -32,6 +33,26 @@ def test_an_alarm_can_be_moved_and_cleared():
     alarm.clear()
     agenda.tick(20.0)
     assert rung == [7.0]
+
+
+def test_one_that_raises_costs_the_others_a_tick_and_no_more():
+    agenda, rung = Agenda(), []
+
+    def fail(now: float) -> None:
+        raise ValueError("a mistake of ours")
+
+    Alarm(agenda, rung.append).set(1.0)
+    Alarm(agenda, fail).set(2.0)
+    cleared = Alarm(agenda, rung.append)
+    cleared.set(3.0)
+    Alarm(agenda, rung.append).set(4.0)
+    with pytest.raises(ValueError, match="of ours"):
+        agenda.tick(5.0)
+    cleared.clear()
+    assert agenda.next_due is not None
+    agenda.tick(5.5)
+    agenda.tick(6.0)
+    assert rung == [5.0, 5.5]
 
 
 def test_moving_an_alarm_back_and_forth_does_not_fill_the_heap():

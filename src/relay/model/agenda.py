@@ -7,6 +7,7 @@ it costs nothing, so idle things cost nothing. This module must not know a clock
 from __future__ import annotations
 
 import heapq
+from collections import deque
 from collections.abc import Callable
 from itertools import count
 
@@ -58,13 +59,21 @@ class Agenda:
     def tick(self, now: float) -> float | None:
         """Ring what is due and answer `next_due`.
 
-        What a ring sets anew waits for the next tick, even if it is due at once.
+        What a ring sets anew waits for the next tick, even if it is due at once; and so do those
+        that stand behind one whose ring raised.
         """
         self.now = now
-        for alarm in self._take_due(now):
-            if alarm.due is not None and alarm.due <= now:
-                alarm.due = None
-                alarm.ring(now)
+        due = deque(self._take_due(now))
+        try:
+            while due:
+                alarm = due.popleft()
+                if alarm.due is not None and alarm.due <= now:
+                    alarm.due = None
+                    alarm.ring(now)
+        finally:
+            for alarm in due:
+                if alarm.due is not None:
+                    alarm.set(alarm.due)
         return self.next_due
 
     def _take_due(self, now: float) -> list[Alarm]:
