@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
+from relay.cli.asking import ask
 from relay.cli.sheet import console
 from relay.config import load
 from relay.errors import ConfigError, RelayError
@@ -157,11 +158,11 @@ def _base(url: str | None, config: File | None) -> str:
 
 def _ask(method: str, url: str) -> dict[str, Any]:
     """One request. Raises `RelayError` in plain words."""
+    answer = ask(method, url, url, timeout=TIMEOUT, trust_env=False)
     try:
-        answer = httpx.request(method, url, timeout=TIMEOUT, trust_env=False)
         answer.raise_for_status()
         found = answer.json()
-    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+    except (httpx.HTTPStatusError, ValueError) as error:
         raise RelayError(f"no answer from {url}: {error}") from None
     if not isinstance(found, dict):
         raise RelayError(f"{url} is no relay's internal face")
