@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from urllib.parse import quote
 
 import pytest
@@ -9,7 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.errors import BadRequest
-from relay.path import MAX_LENGTH, MAX_SEGMENTS, ROOT, Path, covering, fits, named
+from relay.path import (
+    MAX_LENGTH,
+    MAX_SEGMENTS,
+    ROOT,
+    Path,
+    covering,
+    fits,
+    may_fit_below,
+    named,
+)
 
 names = st.text(alphabet="ab/.%é", max_size=12)
 
@@ -97,6 +107,20 @@ def test_the_longest_path_may_stand_at_the_root() -> None:
 )
 def test_a_pattern_covers_whole_segments(path: str, pattern: str, covered: bool) -> None:
     assert fits(path, pattern.split("/")) is covered
+
+
+SHORT = st.lists(st.sampled_from("ab"), max_size=4)
+
+
+@given(SHORT, st.lists(st.sampled_from("ab*"), max_size=3), st.booleans())
+def test_what_a_pattern_may_cover_below_a_prefix(
+    prefix: list[str], head: list[str], is_open: bool
+) -> None:
+    pattern = (*head, *(["**"] if is_open else []))
+    paths = (each for size in range(7) for each in product("ab", repeat=size))
+    below = (each for each in paths if each[: len(prefix)] == tuple(prefix))
+    covered = any(fits("/".join(each), pattern) for each in below)
+    assert may_fit_below(Path("/".join(prefix)), pattern) is covered
 
 
 @given(st.lists(st.sampled_from(["a", "bc", ""]), max_size=5))

@@ -96,6 +96,16 @@ def fits(path: str, pattern: Sequence[str]) -> bool:
     )
 
 
+def may_fit_below(prefix: Path, pattern: Sequence[str]) -> bool:
+    """Whether such a pattern covers any path that `is_under` the prefix."""
+    for wanted, found in zip(pattern, prefix.segments, strict=False):
+        if wanted == "**":
+            return True
+        if wanted not in ("*", found):
+            return False
+    return len(prefix.segments) <= len(pattern)
+
+
 def on_one_line(text: str) -> str:
     """What somebody named as part of one line: control characters, with which a name could begin
     another or do something to a terminal, are percent-encoded."""

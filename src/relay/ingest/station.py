@@ -24,7 +24,7 @@ from relay.model.broadcast import Route
 from relay.model.group import Group
 from relay.model.origin import Origin
 from relay.model.track import Track, TrackInfo
-from relay.path import ROOT, Path
+from relay.path import ROOT, Path, may_fit_below
 from relay.peer.local import LocalBroadcast, LocalTrack
 from relay.quota import Tab
 
@@ -274,7 +274,7 @@ class Station:
             }
             for each, rules in self.declared.items()
             if any(
-                _may_meet(each.pattern, grant.root.join(prefix))
+                may_fit_below(grant.root.join(prefix), each.pattern)
                 for prefix in grant.publish + grant.subscribe
             )
         ]
@@ -311,13 +311,3 @@ def _in_order(sent: list[Sent], ready: list[Ready]) -> list[Sent]:
     good = iter([each for each in sent if each.error is None])
     bad = iter([each for each in sent if each.error is not None])
     return [next(good if each.error is None else bad) for each in ready]
-
-
-def _may_meet(pattern: tuple[str, ...], prefix: Path) -> bool:
-    """Whether some broadcast that fits the pattern lies below the prefix."""
-    for wanted, found in zip(pattern, prefix.segments, strict=False):
-        if wanted == "**":
-            return True
-        if wanted not in ("*", found):
-            return False
-    return len(prefix.segments) <= len(pattern) or pattern[-1] == "**"
