@@ -18,8 +18,8 @@ from relay.cluster.news import (
     PAGE,
     RELAYS,
     REVOCATIONS,
-    Ledger,
     News,
+    Register,
     dump,
     key_of,
     load,
@@ -43,23 +43,23 @@ entries = st.builds(
 said = st.lists(st.one_of(entries, st.tuples(entries.map(key_of), times)), max_size=12)
 
 
-def told(ledger: Ledger, items: list[Any]) -> list[bool]:
+def told(register: Register, items: list[Any]) -> list[bool]:
     return [
-        ledger.add(item) if isinstance(item, Revocation) else ledger.withdraw(*item)
+        register.add(item) if isinstance(item, Revocation) else register.withdraw(*item)
         for item in items
     ]
 
 
-def state(ledger: Ledger) -> tuple[Any, ...]:
+def state(register: Register) -> tuple[Any, ...]:
     return (
-        {key: entry.created for key, entry in ledger.entries.items()},
-        ledger.withdrawn,
+        {key: entry.created for key, entry in register.entries.items()},
+        register.withdrawn,
     )
 
 
 @given(said, st.randoms(use_true_random=False))
 def test_the_order_of_news_does_not_matter(items: list[Any], random: Any) -> None:
-    one, other = Ledger(), Ledger()
+    one, other = Register(), Register()
     told(one, items)
     shuffled = [*items, *items]
     random.shuffle(shuffled)
@@ -71,7 +71,7 @@ def test_the_order_of_news_does_not_matter(items: list[Any], random: Any) -> Non
 @given(said, said)
 def test_only_what_is_told_on_is_needed(first: list[Any], then: list[Any]) -> None:
     """A relay that hears only what another found new ends up knowing the same."""
-    near, far = Ledger(), Ledger()
+    near, far = Register(), Register()
     items = first + then
     told(far, [item for item, new in zip(items, told(near, items), strict=True) if new])
     assert state(near) == state(far)
@@ -162,15 +162,15 @@ def test_news_that_make_no_sense(bad: bytes) -> None:
 
 
 def test_what_has_ended_is_forgotten() -> None:
-    ledger = Ledger()
-    ledger.add(Revocation("jti", "a", expires=10.0, created=1.0))
-    ledger.add(Revocation("jti", "b", created=1.0))
-    ledger.withdraw(("jti", "c", None, None), 5.0)
-    ledger.forget(10.0)
-    assert [entry.value for entry in ledger.entries.values()] == ["b"]
-    assert len(ledger.withdrawn) == 1
-    ledger.forget(5.0 + KEEP_WITHDRAWN + 1)
-    assert ledger.withdrawn == {}
+    register = Register()
+    register.add(Revocation("jti", "a", expires=10.0, created=1.0))
+    register.add(Revocation("jti", "b", created=1.0))
+    register.withdraw(("jti", "c", None, None), 5.0)
+    register.forget(10.0)
+    assert [entry.value for entry in register.entries.values()] == ["b"]
+    assert len(register.withdrawn) == 1
+    register.forget(5.0 + KEEP_WITHDRAWN + 1)
+    assert register.withdrawn == {}
 
 
 class Relay:
@@ -202,7 +202,7 @@ class Relay:
         return self.origin.announce(RELAYS.join(str(id)), source, (id,), now)
 
     def knows(self) -> set[str]:
-        return {entry.value for entry in self.news.ledger.entries.values()}
+        return {entry.value for entry in self.news.register.entries.values()}
 
 
 @contextlib.asynccontextmanager
@@ -350,7 +350,7 @@ def test_following_a_withdrawal_does_not_undo_what_was_revoked_since() -> None:
             assert relay.knows() == {"a"}
             relay.news.withdrawn(revoked("a", WALL + 2), WALL + 6)
             relay.news.withdrawn(revoked("a", WALL + 2), WALL + 9)  # an echo
-            assert relay.news.ledger.withdrawn == {key_of(revoked("a")): WALL + 6}
+            assert relay.news.register.withdrawn == {key_of(revoked("a")): WALL + 6}
 
     asyncio.run(main())
 

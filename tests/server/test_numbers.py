@@ -7,7 +7,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from relay.server.metrics import OTHERS, Moved
+from relay.server.metrics import OTHERS, TenantBytes
 from relay.server.numbers import BY_WORKER, WORST, Part, Tally, _Fixed, together
 
 DIRECTION = (("direction", "in"),)
@@ -121,7 +121,7 @@ def test_a_tenants_line_goes_with_it_and_grows_while_anybody_tells_of_it() -> No
 
 
 def test_what_tenants_without_a_line_have_moved_stays_counted() -> None:
-    moved = Moved()
+    moved = TenantBytes()
 
     def take(shown: str, **usage: int) -> dict[str, int]:
         used = {name: {"ingress_bytes": n, "egress_bytes": 0} for name, n in usage.items()}

@@ -58,7 +58,7 @@ def key_of(entry: Revocation) -> Key:
     return entry.dimension, entry.value, entry.issued_before, entry.expires
 
 
-class Ledger:
+class Register:
     """The revocations and withdrawals that this relay knows. ``now`` is unix seconds."""
 
     def __init__(self) -> None:
@@ -186,7 +186,7 @@ class News:
         learn: Callable[[Revocation], None],
         unlearn: Callable[[Key, float], None],
     ) -> None:
-        self.ledger = Ledger()
+        self.register = Register()
         self._origin = origin
         self._transcode = transcode
         self._clock = clock
@@ -207,7 +207,7 @@ class News:
         async with asyncio.TaskGroup() as tasks:
             self._tasks = tasks
             for entry in known:
-                self.ledger.add(entry)
+                self.register.add(entry)
             self._tell_all()
             own = RELAYS.join(str(self._origin.id))
             self._origin.announce(own, self._broadcast, self._broadcast.hops, self._clock())
@@ -216,7 +216,7 @@ class News:
 
     def revoked(self, entry: Revocation) -> None:
         """A revocation came into force here."""
-        if self.ledger.add(entry):
+        if self.register.add(entry):
             self._tell([entry], [])
 
     def withdrawn(self, entry: Revocation, at: float) -> None:
@@ -227,8 +227,8 @@ class News:
         between a revocation and its end, which comes after it all the same.
         """
         at = max(at, entry.created)
-        meant = [key for key, known in self.ledger.entries.items() if _is_same(known, entry)]
-        gone = [(key, at) for key in meant if self.ledger.withdraw(key, at)]
+        meant = [key for key, known in self.register.entries.items() if _is_same(known, entry)]
+        gone = [(key, at) for key in meant if self.register.withdraw(key, at)]
         if gone:
             self._tell([], gone)
 
@@ -240,11 +240,11 @@ class News:
             self._write_pages(entries, withdrawn)
 
     def _tell_all(self) -> None:
-        self.ledger.forget(self._wall())
+        self.register.forget(self._wall())
         self._lines = 0
         self._track.append_group()
-        entries, withdrawn = list(self.ledger.entries.values()), list(self.ledger.withdrawn.items())
-        self._write_pages(entries, withdrawn)
+        known = self.register
+        self._write_pages(list(known.entries.values()), list(known.withdrawn.items()))
 
     def _write_pages(self, entries: list[Revocation], withdrawn: list[tuple[Key, float]]) -> None:
         at = round(self._wall() * 1000)
@@ -289,8 +289,8 @@ class News:
         except BadRequest as error:
             self._log("warning", detail=f"news of {path} not understood: {error}")
             return
-        fresh = [entry for entry in revoked if self.ledger.add(entry)]
-        gone = [(key, at) for key, at in withdrawn if self.ledger.withdraw(key, at)]
+        fresh = [entry for entry in revoked if self.register.add(entry)]
+        gone = [(key, at) for key, at in withdrawn if self.register.withdraw(key, at)]
         now = self._wall()
         for entry in fresh:
             if entry.is_active(now):

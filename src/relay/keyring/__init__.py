@@ -1,5 +1,5 @@
 """Where keys come from: files that are watched, URLs that are asked again, one set of them all."""
 
-from relay.keyring.ring import Change, Facts, Keyring
+from relay.keyring.ring import Change, Keyring, SourceFacts
 
-__all__ = ["Change", "Facts", "Keyring"]
+__all__ = ["Change", "Keyring", "SourceFacts"]

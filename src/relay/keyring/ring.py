@@ -44,7 +44,7 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class SourceFacts:
     """One source as it stands, for whoever counts."""
 
     name: str
@@ -165,7 +165,7 @@ class Keyring:
         finally:
             self.waiting -= 1
 
-    def facts(self) -> tuple[Facts, ...]:
+    def facts(self) -> tuple[SourceFacts, ...]:
         """Every source as it stands, in the order of the settings."""
         now = self._clock()
         return tuple(_facts(source, now) for source in self._sources.all)
@@ -252,8 +252,8 @@ def _listed(kids: frozenset[str | None]) -> list[str]:
     return sorted(kid or "" for kid in kids)[:MAX_TOLD]
 
 
-def _facts(source: Source, now: float) -> Facts:
-    return Facts(
+def _facts(source: Source, now: float) -> SourceFacts:
+    return SourceFacts(
         name=source.name,
         keys=len(source.keys),
         fetches=source.fetches,

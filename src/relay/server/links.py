@@ -35,7 +35,7 @@ MAX_WAITING = 10_000
 """News of revocations that wait to be kept; further ones are in force and forgotten at the end."""
 
 
-class Announcer:
+class Teller:
     """Revocations, from the records to the other relays and back."""
 
     def __init__(self, desk: Desk, log: Callable[..., None], wall: Callable[[], float]) -> None:

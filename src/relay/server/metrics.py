@@ -43,7 +43,7 @@ def grown(count: float, before: float) -> float:
     return count - before if count >= before else count
 
 
-class Moved:
+class TenantBytes:
     """Bytes that tenants have moved, by the names under which they are shown: what some of those
     without a line of their own have moved stays counted when they go, or get one."""
 

@@ -58,10 +58,10 @@ from relay.server.counter import Counter
 from relay.server.crowd import Crowd
 from relay.server.faces import Face, Ward, answers
 from relay.server.keeping import fact, open_ciphers, open_issuer, open_seal
-from relay.server.links import Announcer, list_fetcher, make_cluster
+from relay.server.links import Teller, list_fetcher, make_cluster
 from relay.server.listeners import Faces, open_sockets
 from relay.server.log import LEVELS
-from relay.server.metrics import Lag, Moved
+from relay.server.metrics import Lag, TenantBytes
 from relay.server.outlets import open_sinks
 from relay.server.parts import contained, draw_id, load_certificates, transcode
 from relay.server.post import Post, common_store
@@ -141,7 +141,7 @@ class Relay:
             share,
         )
         self.began = self.house.clock()
-        self.lag, self.moved = Lag(), Moved()
+        self.lag, self.moved = Lag(), TenantBytes()
         self.guard = Guard(self._may_be_operator, self._is_operator, self.house.clock)
         """Who may come to the operator's counter."""
         self.guard.told = self._guessed
@@ -290,7 +290,7 @@ class Relay:
     def _join_cluster(self, closing: contextlib.AsyncExitStack) -> list[Coroutine[Any, Any, None]]:
         """Link to other relays and tell them who is revoked; answers what is to run."""
         feed, house = self.desk.feed, self.house
-        teller = Announcer(self.desk, self._log, self.wall)
+        teller = Teller(self.desk, self._log, self.wall)
         news = News(
             house.origin,
             house.transcode,
