@@ -169,7 +169,8 @@ default_age = 0.1
 
             def admits(key: Key) -> bool:
                 request = Request(f"/demo?jwt={tools.token(key)}")
-                return bool(relay.door.judge(request, "test").decision)
+                rules = relay.door.rules
+                return bool(decide(request, rules.keys, rules.settings, relay.wall()))
 
             async with relay.running():
                 await tools.until(lambda: admits(one))

@@ -24,7 +24,7 @@ from relay.peer.guest import House
 from relay.peer.judgement import NoClerk, Rules
 from relay.quota import Account, Limits, QuotaSettings
 from relay.session.settings import SessionSettings
-from relay.session.transport import Knock
+from relay.session.transport import Knock, PeerCertificate
 from relay.wire.version import IDENTIFIERS
 
 KEY = keys.generate("HS256", kid="k1")
@@ -85,8 +85,8 @@ class Bench:
         return line
 
 
-def token(root: str = "demo", ttl: float = 60) -> str:
-    claims = Claims(root=Path(root), put=(Path(""),), get=(Path(""),), exp=int(NOW + ttl))
+def token(root: str = "demo", ttl: float = 60, **more: Any) -> str:
+    claims = Claims(Path(root), (Path(""),), (Path(""),), int(NOW + ttl), **more)
     return mint.sign(claims, KEY, NOW)
 
 
@@ -271,6 +271,25 @@ def test_a_closing_door_lets_nobody_in() -> None:
 def test_the_bearer_header_is_a_credential_too() -> None:
     visit = Bench().knock("/demo", headers={"authorization": f"Bearer {token()}"})
     assert len(visit.accepted) == 1
+
+
+def test_a_refreshed_session_ends_with_the_certificate_that_it_showed() -> None:
+    bench = Bench()
+    ends = NOW + 30
+    shown = PeerCertificate("CN=cam", "CN=ours", ("cam.example",), "ab" * 32, NOW - 60, ends)
+    visit = bench.knock(f"/demo?jwt={token(sub='me')}", certificate=shown)
+    ((id, guest),) = bench.door.guests.items()
+    assert guest.grant is not None
+    assert guest.grant.expires == ends
+
+    longer = asyncio.run(bench.door.refresh(id, token(ttl=600, sub="me"), "192.0.2.1"))
+
+    assert longer.grant is not None
+    assert (longer.grant.expires, longer.grant.subject) == (ends, "me")
+    assert guest.grant.beside is not None
+    bench.now += 31
+    bench.door.tick(bench.now)
+    assert "expired" in visit.wire.server.closed[1]
 
 
 def test_a_role_that_is_not_granted_ends_the_session() -> None:

@@ -16,7 +16,7 @@ from typing import Any
 from weakref import WeakSet
 
 from relay.auth.decide import Decision, Request, decide
-from relay.auth.facts import NO_FACTS, Facts
+from relay.auth.facts import Facts
 from relay.auth.grant import Grant
 from relay.errors import Forbidden, LimitExceeded, RelayError, Unauthorized, Unroutable
 from relay.peer.guest import Guest, House
@@ -99,10 +99,6 @@ class Door:
 
     # -- deciding ----------------------------------------------------------------------------
 
-    def judge(self, request: Request, remote: str, facts: Facts = NO_FACTS) -> Judgement:
-        """The one decision, written to the log when it is a refusal."""
-        return self._noted(self._decide(request, facts), request, remote, secrets.token_hex(6))
-
     def _decide(self, request: Request, facts: Facts) -> Decision:
         return decide(request, self.rules.keys, self.rules.settings, self.wall(), facts)
 
@@ -121,12 +117,15 @@ class Door:
             self.house.log("warning", id=id, detail=detail, path=shown_path(request))
         return Judgement(decision, id, loan if decision.grant is not None else None)
 
-    async def consider(self, request: Request, remote: str) -> Judgement:
-        """As `judge`, after gathering the facts; it may take as long as they do. The grant is for
-        what the present task does, an answer to an HTTP request: with that it ends."""
+    async def consider(self, request: Request, remote: str, **more: Any) -> Judgement:
+        """Gather the facts, however long that takes, and decide; a refusal is written to the log.
+
+        ``more`` is what else the `Knock` is of. The grant is for what the present task does, an
+        answer to an HTTP request: with that it ends.
+        """
         bearer = {"authorization": f"Bearer {request.bearer}"} if request.bearer else {}
-        knock = Knock(request.transport, request.target, remote=(remote, 0), headers=bearer)
-        facts = self.clerk.at_once(request, None)
+        knock = Knock(request.transport, request.target, remote=(remote, 0), headers=bearer, **more)
+        facts = self.clerk.at_once(request, shown(knock.certificate))
         decision, loan = await self._decided(request, knock, facts)
         judgement = self._noted(decision, request, remote, secrets.token_hex(6), loan)
         if judgement.loan is not None and (task := asyncio.current_task()) is not None:
@@ -289,6 +288,7 @@ class Door:
             tab=tab,
             remote=address(visit.knock),
             via=visit.knock.transport,
+            certificate=visit.knock.certificate,
             admit=self._admit(visit.knock),
             welcomed=self._welcomed,
             unfit=self._unfit,
@@ -452,7 +452,7 @@ class Door:
             raise Forbidden("the authorization server refreshes sessions, not their holders")
         old = guest.grant
         request = Request(target=f"/{old.root}", bearer=bearer, transport="refresh")
-        judgement = await self.consider(request, remote)
+        judgement = await self.consider(request, remote, certificate=guest.certificate)
         grant = judgement.grant
         if grant is None:
             return judgement
@@ -462,7 +462,7 @@ class Door:
             self.house.log("refresh refused", id=id, why="not known to be the same holder's")
             raise Forbidden("a session is refreshed by a credential of the same subject or jti")
         self._limit(guest, grant)
-        grant = replace(guest.ceiling.over(grant), beside=old.beside)
+        grant = guest.ceiling.over(grant)
         guest.regrant(grant)
         self._tell("refresh", guest)
         self.house.log(

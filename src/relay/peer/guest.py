@@ -33,7 +33,7 @@ from relay.quota import Ledger, Tab
 from relay.session import events
 from relay.session.lite import LiteSession
 from relay.session.settings import LINK_STREAMS
-from relay.session.transport import Transport
+from relay.session.transport import PeerCertificate, Transport
 
 REPORT_EVERY = 10.0
 """Seconds after which a probing peer is told our estimate again, changed or not."""
@@ -77,6 +77,7 @@ class Guest:
         tab: Tab | None = None,
         remote: str = "",
         via: str = "",
+        certificate: PeerCertificate | None = None,
         admit: Callable[[Guest, events.Opened], None] | None = None,
         welcomed: Callable[[Guest, Grant], None] = lambda guest, grant: None,
         unfit: Callable[[Guest, Grant], None] = lambda guest, grant: None,
@@ -92,6 +93,8 @@ class Guest:
         """The peer's address."""
         self.via = via
         """How it came: ``webtransport`` or ``quic``, or `NEAR`."""
+        self.certificate = certificate
+        """What it showed when it connected: it stands beside whatever is shown later."""
         self.grant = grant
         self.ceiling = Ceiling()
         """What an operator left it at most."""
