@@ -7,6 +7,8 @@ credential of the store ever makes anybody wait. This module must not know sessi
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from relay.auth.certificate import Certificate
 from relay.auth.facts import Facts
 from relay.auth.grant import Grant
@@ -29,12 +31,18 @@ class Clerk:
             kid = needs(request, self.desk.auth).kid
             if kid is not None and self.keyring.may_come(kid):
                 return None
-        return self.desk.facts_at_once(request, certificate)
+        facts = self.desk.facts_at_once(request, certificate)
+        return None if facts is None else self._with_silence(facts)
 
     async def gather(self, request: Request, certificate: Certificate | None) -> Facts:
         """The facts, however long they take. Never raises."""
         await self.keyring.need(needs(request, self.desk.auth).kid)
-        return await self.desk.facts(request, certificate)
+        return self._with_silence(await self.desk.facts(request, certificate))
+
+    def _with_silence(self, facts: Facts) -> Facts:
+        """The facts, and why keys may be missing."""
+        silence = self.keyring.silence
+        return replace(facts, silence=silence) if silence else facts
 
     def admitted(self, grant: Grant) -> None:
         """Somebody came in: what they used was used just now."""

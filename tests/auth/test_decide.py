@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from relay.auth.claims import Claims
 from relay.auth.decide import Decision, Request, decide
+from relay.auth.facts import Facts
 from relay.auth.grant import Grant
 from relay.auth.keys import Key, KeySet, generate
 from relay.auth.mint import sign
@@ -58,6 +59,20 @@ def test_a_root_that_no_url_can_hold_is_told(keys: Keys, root: str, path: str, h
     decision = ask(token, everybody(keys), path)
     assert decision.reason.code == "root_mismatch"
     assert hint in decision.reason.hint
+
+
+@pytest.mark.parametrize("known", [(), ("r1",), ("r1", "k1")])
+def test_a_key_that_nobody_can_be_asked_for_is_not_called_unknown(
+    keys: Keys, forge: Forge, known: tuple[str, ...]
+) -> None:
+    request = Request(f"/demo?jwt={forge(keys['k1'], GOOD)}")
+    there = KeySet(tuple(keys[name] for name in known), open_ended=True)
+    silent = Facts(silence="https://id.example.com does not answer")
+    asked = decide(request, there, AuthSettings(), NOW, silent)
+    told = decide(request, there, AuthSettings(), NOW)
+    assert asked.reason.code == ("allowed" if "k1" in known else "unavailable")
+    assert asked.status == (200 if "k1" in known else 503)
+    assert told.status == (200 if "k1" in known else 401)
 
 
 @pytest.mark.parametrize(

@@ -403,9 +403,11 @@ def test_a_source_that_is_down_at_the_start(tools: Any, keys: Keys, tmp_path: Pa
                 assert one.kids == {"one"}
                 assert one.ring.keys.open_ended
                 assert not one.ring.keys.single
+                assert "503" in one.ring.silence
                 await tools.until(lambda: server.count("/jwks") > 2)
                 server.show("/jwks", keys["two"])
                 await tools.until(lambda: one.kids == {"one", "two"})
+                assert one.ring.silence == ""
                 waits = [facts["retry"] for facts in one.said("keys not fetched")]
                 assert waits == sorted(waits)
                 assert not one.ring.keys.open_ended

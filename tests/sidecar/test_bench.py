@@ -6,10 +6,13 @@ import asyncio
 import contextlib
 import time
 
+import pytest
+
 from relay.auth.facts import StoredToken
 from relay.auth.request import Request
 from relay.auth.revocation import Revocation
 from relay.auth.settings import AuthSettings
+from relay.errors import Unavailable
 from relay.keyring import Keyring
 from relay.path import ROOT, Path
 from relay.records.desk import Desk
@@ -23,9 +26,9 @@ def silent(event, **facts):
 
 
 @contextlib.asynccontextmanager
-async def sitting(folder, relays, now):
+async def sitting(folder, relays, now, **auth):
     """A bench over the keys in ``folder``, running."""
-    settings = AuthSettings.model_validate({"key_dir": str(folder), "public": "anon"})
+    settings = AuthSettings.model_validate({"key_dir": str(folder), "public": "anon"} | auth)
     keyring = Keyring.open(settings, every=0.02)
     desk = Desk(MemoryRecords(), settings, silent, wall=lambda: now)
     await desk.feed.refresh()
@@ -95,9 +98,28 @@ def test_what_cannot_be_looked_up_withholds_the_key(tmp_path, made, now):
             desk.settings = desk.settings.model_copy(update={"max_stale": 1.0})
             desk.feed.read_at = time.monotonic() - 9
             desk.feed.refresh = lambda: asyncio.sleep(9)
-            return await bench.find("e1", ROOT)
+            with pytest.raises(Unavailable, match="revoked"):
+                await bench.find("e1", ROOT)
 
-    assert asyncio.run(run()) is None
+    asyncio.run(run())
+
+
+def test_a_key_that_cannot_be_asked_for_is_not_said_to_be_unknown(tmp_path, oracle, token, now):
+    """The asking relays would end the sessions of its bearers."""
+    request = Request(target=f"/demo?jwt={token(get=[''])}")
+
+    async def run():
+        async with oracle(status=503) as issuer:
+            auth = {"key_dir": issuer.url, "fetch": {"allow_private": True}}
+            async with sitting(tmp_path, [], now, **auth) as (bench, _):
+                await until(lambda: bench._keyring.asks_others)
+                decision = await bench.judge(request, None)
+                with pytest.raises(Unavailable, match="503"):
+                    await bench.find("e1", ROOT)
+                return decision
+
+    decision = asyncio.run(run())
+    assert (decision.status, decision.reason.code) == (503, "unavailable")
 
 
 def test_an_api_token_is_a_credential_here_too(tmp_path, now):

@@ -134,6 +134,7 @@ class _Case:
         if credential.kind is not None:
             self._require_accepted(credential.kind)
         if credential.kind == "jwt" and not self.keys:
+            _require_answered(self.facts)
             hint = "configure auth.key; if there are keys, the log says why they are not used"
             raise Refusal("no_keys", "a token, but there is no key to check it with", hint)
         self._require_size(credential)
@@ -153,7 +154,12 @@ class _Case:
             return vouch_token(text, self.facts, now, trail)
         if credential.kind == "api_key":
             return vouch_api_key(text, self.settings, self.facts, now, trail)
-        return vouch_jwt(text, self.keys, self.settings, now, trail)
+        try:
+            return vouch_jwt(text, self.keys, self.settings, now, trail)
+        except Refusal as refusal:
+            if refusal.reason.code in ("unknown_kid", "missing_kid"):
+                _require_answered(self.facts)
+            raise
 
     def _require_size(self, credential: Credential) -> None:
         self.trail.note("token", f"in the {credential.where}")
@@ -277,6 +283,12 @@ def _require_known(facts: Facts) -> None:
     if facts.unavailable:
         hint = "the refusal is for want of an answer: see the log, and try again"
         raise Refusal("unavailable", facts.unavailable, hint)
+
+
+def _require_answered(facts: Facts) -> None:
+    """Raises `Refusal` where whoever could have the key does not answer: the token may be good."""
+    if facts.silence:
+        raise Refusal("unavailable", facts.silence, "see the log, and try again")
 
 
 def _require_unstruck(holder: Holder, path: Path, facts: Facts, now: float) -> None:

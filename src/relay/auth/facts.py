@@ -66,6 +66,8 @@ class Facts:
     """PBKDF2. The default does it on the spot, which takes long: look results up instead."""
     unavailable: str = ""
     """What could not be looked up although the request needs it, in words for the operator."""
+    silence: str = ""
+    """Why a key that is not there may be good all the same, in words for the operator."""
 
 
 NO_FACTS = Facts()

@@ -97,6 +97,11 @@ class Remote:
         self._wanted = False
         self._wake = asyncio.Event()
 
+    @property
+    def silence(self) -> str | None:
+        """Why the last round got no answer; ``None`` when it got one, a no among them."""
+        return self.problem if self._failing else None
+
     def ask(self, kid: str) -> Answered | None:
         """Have the source asked about a key it does not hold; ``None`` = it cannot have one."""
         if not self._is_kid(kid):

@@ -48,6 +48,8 @@ class RemoteFolder:
         self.keys = KeySet(open_ended=True)
         self.problem: str | None = None
         """Why the last key asked for did not come, ``None`` after one that did."""
+        self.silence: str | None = None
+        """Why there was no answer when the last key was asked for; ``None`` when there was one."""
         self._url = url
         self._fetch = fetch
         self._clock = clock
@@ -152,6 +154,7 @@ class RemoteFolder:
         """Hold one key until it is gone."""
         await key.run()
         del self._keys[kid]
+        self.silence = key.silence
         counts = (key.fetches, key.failures, key.unchanged)
         self._ended = [a + b for a, b in zip(self._ended, counts, strict=True)]
         self._misses.append(self._clock())

@@ -165,6 +165,15 @@ class Keyring:
         finally:
             self.waiting -= 1
 
+    @property
+    def silence(self) -> str:
+        """Why a key that is not there may be good all the same, in words for the operator: a source
+        did not answer when it was asked last. Empty where all did."""
+        for source in self._sources.asked:
+            if source.silence is not None:
+                return f"the key is not known, and {source.name} does not answer: {source.silence}"
+        return ""
+
     def facts(self) -> tuple[SourceFacts, ...]:
         """Every source as it stands, in the order of the settings."""
         now = self._clock()

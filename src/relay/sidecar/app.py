@@ -28,7 +28,7 @@ from relay.auth.decide import Decision
 from relay.auth.grant import Grant
 from relay.auth.keys import Key
 from relay.auth.request import Request as Asked
-from relay.errors import BadRequest, RelayError
+from relay.errors import BadRequest, RelayError, Unavailable
 from relay.net.udp import plain
 from relay.path import Path
 from relay.sidecar import lookup
@@ -50,7 +50,8 @@ class Judges(Protocol):
         """The one decision, with keys fetched and facts looked up."""
 
     async def find(self, kid: str, path: Path) -> Key | None:
-        """The key of that id, if tokens signed by it would be believed at ``path``."""
+        """The key of that id, if tokens signed by it would be believed at ``path``. Raises
+        `Unavailable` where that cannot be told now."""
 
     async def push(self, query: str) -> int:
         """Have the relays ask again about the sessions ``query`` selects; how many heard it."""
@@ -224,7 +225,10 @@ async def _looked_up(judges: Judges, settings: SidecarSettings, request: Request
         why = "the certificate alone, of which nothing is known, is not granted everything"
         raise _denied(judges, told, 403, "certificate", why)
     subscribe, publish = lookup.public_of(decision.grant)
-    key = await judges.find(asked["kid"], Path(path)) if asked.get("kid") else None
+    try:
+        key = await judges.find(asked["kid"], Path(path)) if asked.get("kid") else None
+    except Unavailable as error:
+        raise _denied(judges, told, 503, "unavailable", str(error)) from None
     shared = lookup.shareable(key, settings.share_secrets)
     if key is not None and shared is None:
         judges.log("warning", **told, why="a shared secret is not told; see sidecar.share_secrets")

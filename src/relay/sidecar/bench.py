@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from relay.auth.certificate import Certificate
@@ -19,6 +20,7 @@ from relay.auth.needs import needs
 from relay.auth.request import Request
 from relay.auth.revocation import Holder
 from relay.auth.settings import AuthSettings
+from relay.errors import Unavailable
 from relay.keyring import Change, Keyring
 from relay.path import ROOT, Path
 from relay.records.audit import Fact
@@ -61,6 +63,7 @@ class Bench:
         if wanted.jwt:
             await self._keyring.need(wanted.kid)
         facts = await self._desk.facts(request, certificate)
+        facts = replace(facts, silence=self._keyring.silence)
         decision = decide(request, self._keyring.keys, self._settings, self.wall(), facts)
         if decision.grant is not None:
             self._desk.admitted(decision.grant)
@@ -70,15 +73,16 @@ class Bench:
         """The key of that id, unless tokens signed by it may be revoked below ``path``.
 
         When a token was issued only its reader will know, so a revocation of what was issued before
-        some moment counts as one of everything.
+        some moment counts as one of everything. Raises `Unavailable` where nobody can tell.
         """
         await self._keyring.need(kid)
         key = self._keyring.keys.find(kid)
         facts = await self._desk.facts(Request(target=f"/{path}"))
         holder = Holder(kid=kid, tenant=path.first)
-        if facts.unavailable or facts.revoked(holder, self.wall()) is not None:
-            return None
-        return key
+        unknown = facts.unavailable or ("" if key is not None else self._keyring.silence)
+        if unknown:
+            raise Unavailable(unknown)
+        return None if facts.revoked(holder, self.wall()) is not None else key
 
     async def push(self, query: str) -> int:
         """Have the relays ask again about the sessions ``query`` selects; how many heard it."""
