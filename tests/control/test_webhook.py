@@ -32,6 +32,7 @@ class Far:
         self.entries: list[int] = []
         self.missed: list[int] = []
         self.said: list[str] = []
+        self.silent: tuple[str, ...] = ()
 
     async def resolve(self, host: str, port: int) -> list[str]:
         assert host == "log.example.com"
@@ -39,6 +40,8 @@ class Far:
 
     async def answer(self, request: httpx.Request) -> httpx.Response:
         self.asked.append(request)
+        if request.url.host in self.silent:
+            raise httpx.ConnectTimeout("")
         status = self.answers.pop(0) if self.answers else 200
         if status == 200:
             told = json.loads(request.content)
@@ -102,6 +105,13 @@ def test_a_failure_is_tried_again() -> None:
     hook = far.hook()
     tell(hook, ENTRIES[:2], lambda: hook.told == 2)
     assert (len(far.asked), far.entries, hook.missed) == (4, [1, 2], 0)
+
+
+def test_where_nobody_answers_the_next_address_is_told() -> None:
+    far = Far(addresses=("2606:4700::dead", "93.184.216.34"))
+    far.silent = ("2606:4700::dead",)
+    tell(hook := far.hook(), ENTRIES[:1], lambda: hook.told == 1)
+    assert [request.url.host for request in far.asked] == ["2606:4700::dead", "93.184.216.34"]
 
 
 def test_what_cannot_be_told_is_left_out_and_the_next_post_says_so(

@@ -185,6 +185,30 @@ def test_of_mixed_addresses_only_public_ones_are_tried() -> None:
     assert fetched.body == b"{}"
 
 
+@pytest.mark.parametrize("trouble", [httpx.ConnectError, httpx.ConnectTimeout])
+def test_an_address_where_nobody_answers_leaves_time_for_the_next(trouble: type[Exception]) -> None:
+    waits: dict[str, float] = {}
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        waits[request.url.host] = request.extensions["timeout"]["connect"]
+        if request.url.host == "2606:4700::dead":
+            raise trouble("")
+        return httpx.Response(200, stream=httpx.ByteStream(b"{}"))
+
+    async def resolve(host: str, port: int) -> list[str]:
+        return ["2606:4700::dead", "93.184.215.14"]
+
+    async def main() -> bytes | None:
+        fetcher = Fetcher(FetchSettings(timeout=9.0), resolve, httpx.MockTransport(answer))
+        try:
+            return (await fetcher.fetch("https://id.example/k")).body
+        finally:
+            await fetcher.close()
+
+    assert asyncio.run(main()) == b"{}"
+    assert waits == {"2606:4700::dead": 3.0, "93.184.215.14": 3.0}
+
+
 def test_rebinding_between_two_fetches() -> None:
     answers = [["93.184.215.14"], ["169.254.169.254"]]
     hosts: list[str] = []

@@ -22,9 +22,11 @@ import httpx
 from relay.errors import ConfigError, in_words
 from relay.keyring.address import may_connect
 from relay.keyring.fetch import (
+    MAX_ADDRESSES,
     FetchError,
     Resolve,
     addresses_of,
+    first_reached,
     open_client,
     request_at,
     resolve,
@@ -139,7 +141,7 @@ class Webhook:
                 return
 
     async def _post(self, client: httpx.AsyncClient, body: bytes) -> None:
-        """One attempt at the first address that may be connected to."""
+        """One attempt, at the addresses that may be connected to."""
         at = f"{int(self._wall())}"
         mark = hmac.digest(self._secret, at.encode() + b"." + body, hashlib.sha256).hex()
         headers = {
@@ -147,22 +149,27 @@ class Webhook:
             "user-agent": "moq-relay",
             SIGNATURE: f"t={at},v1={mark}",
         }
-        address, timeout = await self._address(), self._settings.webhook_timeout
-        request = request_at(address, "POST", self._url, headers, timeout, body)
-        response = await client.send(request, stream=True)
+
+        async def send(address: str, patience: httpx.Timeout) -> httpx.Response:
+            request = request_at(address, "POST", self._url, headers, patience, body)
+            return await client.send(request, stream=True)
+
+        addresses = await self._addresses()
+        response = await first_reached(addresses, self._settings.webhook_timeout, send)
         client.cookies.clear()
         await response.aclose()
         if not 200 <= response.status_code < 300:
             raise FetchError(f"HTTP status {response.status_code}", response.status_code)
 
-    async def _address(self) -> str:
+    async def _addresses(self) -> list[str]:
         """Where the name may be connected to. Raises `FetchError` when that is nowhere."""
         scheme, host, port = server_of(self._url)
         bounds = {"allow_http": False, "allow_private": self._settings.webhook_private}
-        for address in await addresses_of(host, port, self._resolve):
-            if may_connect(address, scheme, **bounds):
-                return address
-        raise FetchError("an address that is not public: set audit.webhook_private")
+        found = await addresses_of(host, port, self._resolve)
+        allowed = [each for each in found if may_connect(each, scheme, **bounds)]
+        if not allowed:
+            raise FetchError("an address that is not public: set audit.webhook_private")
+        return list(dict.fromkeys(allowed))[:MAX_ADDRESSES]
 
     def _leave_out(self, count: int) -> None:
         self.missed += count

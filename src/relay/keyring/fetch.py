@@ -11,9 +11,9 @@ import asyncio
 import functools
 import socket
 import ssl
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from ipaddress import ip_address
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import httpx
 
@@ -93,7 +93,7 @@ def request_at(
     method: str,
     url: str,
     headers: Mapping[str, str],
-    timeout: float,
+    patience: httpx.Timeout,
     content: bytes | None = None,
 ) -> httpx.Request:
     """A request to one address of a URL's host, whose name still goes into ``Host`` and decides
@@ -106,7 +106,7 @@ def request_at(
         headers={**headers, "host": named.netloc.decode("ascii")},
         extensions={
             "sni_hostname": named.raw_host.decode("ascii"),
-            "timeout": httpx.Timeout(timeout).as_dict(),
+            "timeout": patience.as_dict(),
         },
     )
 
@@ -122,6 +122,27 @@ def open_client(
         follow_redirects=False,
         limits=httpx.Limits(max_keepalive_connections=0),
     )
+
+
+_Said = TypeVar("_Said")
+
+
+async def first_reached(
+    addresses: Sequence[str], seconds: float, ask: Callable[[str, httpx.Timeout], Awaitable[_Said]]
+) -> _Said:
+    """What is said at the first of a name's addresses that takes the connection, ``seconds`` for
+    all of it. A silent one must leave time for the others, and for the answer.
+
+    Raises `FetchError` where there is none, else what ``ask`` raised at the last one.
+    """
+    share = seconds if len(addresses) == 1 else seconds / (len(addresses) + 1)
+    refused: Exception = FetchError("the name has no address")
+    for address in addresses:
+        try:
+            return await ask(address, httpx.Timeout(seconds, connect=share))
+        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+            refused = error
+    raise refused
 
 
 class Fetcher:
@@ -173,13 +194,9 @@ class Fetcher:
 
     async def _ask(self, url: str, etag: str | None) -> Fetched | str:
         """The answer, or where a redirect leads."""
-        refused: Exception | None = None
-        for address in await self._addresses(*server_of(url)):
-            try:
-                return await self._ask_at(address, url, etag)
-            except httpx.ConnectError as error:
-                refused = error
-        raise refused or FetchError("the name has no address")
+        addresses = await self._addresses(*server_of(url))
+        ask = functools.partial(self._ask_at, url, etag)
+        return await first_reached(addresses, self.settings.timeout, ask)
 
     async def _addresses(self, scheme: str, host: str, port: int) -> list[str]:
         """Where ``host`` may be connected to. Raises `FetchError` when that is nowhere."""
@@ -196,10 +213,12 @@ class Fetcher:
             raise FetchError("an address that is not public: set auth.fetch.allow_private")
         return allowed
 
-    async def _ask_at(self, address: str, url: str, etag: str | None) -> Fetched | str:
+    async def _ask_at(
+        self, url: str, etag: str | None, address: str, patience: httpx.Timeout
+    ) -> Fetched | str:
         """Ask one address."""
         known = {} if etag is None else {"if-none-match": etag}
-        request = request_at(address, "GET", url, _HEADERS | known, self.settings.timeout)
+        request = request_at(address, "GET", url, _HEADERS | known, patience)
         client = self._opened()
         response = await client.send(request, stream=True)
         client.cookies.clear()
