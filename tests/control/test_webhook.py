@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import hmac
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,8 @@ class Far:
         self.entries: list[int] = []
         self.missed: list[int] = []
         self.said: list[str] = []
+        self.headers: dict[str, str] = {}
+        self.times: list[float] = []
         self.silent: tuple[str, ...] = ()
 
     async def resolve(self, host: str, port: int) -> list[str]:
@@ -47,7 +50,9 @@ class Far:
             told = json.loads(request.content)
             self.entries += [each["number"] for each in told["entries"]]
             self.missed.append(told["missed"])
-        return httpx.Response(status, headers={"location": "http://127.0.0.1/"})
+        self.times.append(asyncio.get_running_loop().time())
+        headers = {"location": "http://127.0.0.1/"} | ({} if status == 200 else self.headers)
+        return httpx.Response(status, headers=headers)
 
     def hook(self, **settings: Any) -> Webhook:
         chosen = {"webhook": "https://log.example.com/relay", "webhook_secret": SECRET, **settings}
@@ -105,6 +110,32 @@ def test_a_failure_is_tried_again() -> None:
     hook = far.hook()
     tell(hook, ENTRIES[:2], lambda: hook.told == 2)
     assert (len(far.asked), far.entries, hook.missed) == (4, [1, 2], 0)
+
+
+def test_a_busy_server_is_left_alone_as_long_as_it_wishes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(relay.control.webhook, "LONGEST_PAUSE", 0.2)
+    far = Far(429, 503)
+    far.headers = {"retry-after": "3600"}
+    tell(hook := far.hook(), ENTRIES[:1], lambda: hook.told == 1)
+    first, second, third = far.times
+    assert min(second - first, third - second) >= 0.19
+
+
+@pytest.mark.parametrize(
+    ("said", "seconds"),
+    [
+        ("120", 120.0),
+        ("9" * 400, math.inf),
+        ("Thu, 01 Jan 1970 00:20:00 GMT", 200.0),
+        ("Thu, 01 Jan 1970 00:00:00 GMT", 0.0),
+        ("Thu, 01 Jan 1970", 0.0),
+        ("", 0.0),
+        ("-5", 0.0),
+        ("soon", 0.0),
+    ],
+)
+def test_how_long_a_server_wishes_to_be_left_alone(said: str, seconds: float) -> None:
+    assert relay.control.webhook.seconds_of(said, 1000.0) == seconds
 
 
 def test_where_nobody_answers_the_next_address_is_told() -> None:

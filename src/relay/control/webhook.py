@@ -16,6 +16,7 @@ import ssl
 from collections import deque
 from collections.abc import Callable
 from dataclasses import asdict
+from email.utils import parsedate_to_datetime
 
 import httpx
 
@@ -42,7 +43,8 @@ TRIES = 8
 """Times that one POST is tried; then its entries are left out."""
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 60.0
-"""Seconds after the first failure; twice as many after each further one, up to the longest."""
+"""Seconds after the first failure; twice as many after each further one, up to the longest. A
+server may wish for more (Retry-After), up to that."""
 
 FAREWELL = 2.0
 """Seconds in which what still waits is told when the relay stops; then it is left out."""
@@ -52,6 +54,25 @@ SIGNATURE = "x-relay-signature"
 
 MAX_SECRET = 4096
 """Bytes of a file that holds the secret."""
+
+
+class Busy(FetchError):
+    """The server did not take it."""
+
+    def __init__(self, status: int, wait: float) -> None:
+        """``wait`` is how many seconds it wishes to be left alone, as far as it says."""
+        super().__init__(f"HTTP status {status}", status)
+        self.wait = wait
+
+
+def seconds_of(retry_after: str, now: float) -> float:
+    """How long a ``Retry-After`` asks to wait (RFC 9110, 10.2.3); 0 for what says nothing."""
+    if retry_after.isascii() and retry_after.isdigit():
+        return float(retry_after)
+    try:
+        return max(0.0, parsedate_to_datetime(retry_after).timestamp() - now)
+    except (ValueError, OverflowError):
+        return 0.0
 
 
 class Webhook:
@@ -133,7 +154,8 @@ class Webhook:
                     self._leave_out(len(batch))
                     self._log("warning", detail=f"audit.webhook: not told, {in_words(error)}")
                     return
-                await asyncio.sleep(pause)
+                wished = error.wait if isinstance(error, Busy) else 0.0
+                await asyncio.sleep(max(pause, min(wished, LONGEST_PAUSE)))
                 pause = min(2 * pause, LONGEST_PAUSE)
             else:
                 self.told += len(batch)
@@ -159,7 +181,8 @@ class Webhook:
         client.cookies.clear()
         await response.aclose()
         if not 200 <= response.status_code < 300:
-            raise FetchError(f"HTTP status {response.status_code}", response.status_code)
+            wished = response.headers.get("retry-after", "")
+            raise Busy(response.status_code, seconds_of(wished, self._wall()))
 
     async def _addresses(self) -> list[str]:
         """Where the name may be connected to. Raises `FetchError` when that is nowhere."""

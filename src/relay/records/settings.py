@@ -87,4 +87,5 @@ class AuditSettings(BaseModel):
 
     webhook_timeout: float = Field(default=10.0, gt=0.0, le=60.0, allow_inf_nan=False)
     """Seconds that one POST may take. It is tried eight times, longer and longer apart, for a
-    minute and as long as they took; then its entries are left out, and counted."""
+    minute and as long as they took, or as ``Retry-After`` says, up to a minute each time; then its
+    entries are left out, and counted."""
