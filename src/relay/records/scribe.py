@@ -132,6 +132,8 @@ class Scribe:
                 self._silent = True
                 await asyncio.sleep(RETRY_SECONDS)
             else:
+                if self._silent:
+                    self._log("audit log written again")
                 self._silent = False
 
     async def prune(self) -> None:
