@@ -47,20 +47,45 @@ def test_many_changes_are_one_push_and_a_deaf_relay_is_tried_again(oracle, monke
     assert [event for event, _ in lines] == ["not told"] * 3
 
 
-def test_a_relay_that_stays_deaf_is_left_to_its_cadence(oracle, monkeypatch):
+def test_a_relay_that_is_deaf_for_long_is_told_when_it_hears_again(oracle, monkeypatch):
+    """Nothing else may ever have it ask again: there need be no cadence."""
     monkeypatch.setattr(module, "FIRST_PAUSE", 0.001)
+    monkeypatch.setattr(module, "LONGEST_PAUSE", 0.02)
 
     async def run():
         async with oracle(status=500) as deaf:
             push = Push([deaf.url], lambda *_, **__: None)
             push.nudge()
             task = asyncio.ensure_future(push.run())
-            await asyncio.sleep(0.4)
+            async with asyncio.timeout(20):
+                while len(deaf.targets) < 12:
+                    await asyncio.sleep(0.01)
+            deaf.status = 202
+            await asyncio.sleep(0.1)
+            told = len(deaf.targets)
+            await asyncio.sleep(0.1)
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-            return deaf.targets
+            return told, len(deaf.targets)
 
-    assert len(asyncio.run(run())) == module.ATTEMPTS
+    told, later = asyncio.run(run())
+    assert told == later
+
+
+def test_nobody_waits_for_a_relay_that_hangs(oracle):
+    async def run():
+        async with oracle(status=202) as good, oracle(silent=True) as hung:
+            push = Push([hung.url, good.url], lambda *_, **__: None)
+            task = asyncio.ensure_future(push.run())
+            async with asyncio.timeout(5):
+                for many in (1, 2):
+                    push.nudge()
+                    while len(good.targets) < many:
+                        await asyncio.sleep(0.01)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    asyncio.run(run())
 
 
 @pytest.mark.parametrize(

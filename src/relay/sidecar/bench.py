@@ -107,7 +107,9 @@ class Bench:
         return self._tally.text()
 
     async def run(self) -> None:
-        """Keep keys and revocations current and the relays informed, until cancelled."""
+        """Keep keys and revocations current and the relays informed, until cancelled; first of what
+        was taken from somebody while nobody looked."""
+        self._push.nudge()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._keyring.run())
             tasks.create_task(self._desk.run())

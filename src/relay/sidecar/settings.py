@@ -38,7 +38,8 @@ class SidecarSettings(BaseModel):
     """Label on every grant, for the asking relay's accounts; unset: none."""
 
     relays: tuple[str, ...] = ()
-    """Internal listeners of relays that are told to ask again when keys change; default none."""
+    """Internal listeners of relays that are told to ask again when a key is removed or something is
+    revoked, and when the sidecar starts; default none."""
 
     share_secrets: bool = False
     """Whether the GET contract may answer with shared secrets; public halves it always may."""
