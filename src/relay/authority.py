@@ -58,6 +58,7 @@ class Loan:
             lambda grant, tier: changed(grant),
             authority.wall,
             facts=self._facts,
+            heard=authority.heard,
         )
         authority.loans.add(self)
         authority.spawn(self._run(over))
@@ -103,14 +104,32 @@ class Authority:
     """An authorization server, as the door asks it (see `relay.peer.judgement.Authority`)."""
 
     def __init__(
-        self, client: AuthClient, node: str, wall: Callable[[], float], spawn: Spawn
+        self,
+        client: AuthClient,
+        node: str,
+        wall: Callable[[], float],
+        spawn: Spawn,
+        log: Callable[..., None] = lambda event, **facts: None,
     ) -> None:
         self.client = client
+        self._log = log
+        self._is_silent = False
         self.node = node
         self.wall = wall
         self.spawn = spawn
         self.loans: set[Loan] = set()
         """Sessions that run on the server's word."""
+
+    def heard(self, admission: Admission) -> None:
+        """What came of asking again about a session; the log is told when that begins to fail, and
+        when it works again."""
+        if admission.is_outage and not self._is_silent:
+            why = admission.decision.reason.text
+            detail = f"auth.url does not answer, sessions stay until the end they have: {why}"
+            self._log("warning", detail=detail)
+        if self._is_silent and not admission.is_outage:
+            self._log("auth.url answers again")
+        self._is_silent = admission.is_outage
 
     def sessions(self, query: str) -> list[dict[str, Any]]:
         """Sessions that run on the server's word and that a filter means; no secrets."""

@@ -342,6 +342,18 @@ def test_a_session_that_ends_as_it_begins_is_not_asked_about() -> None:
     asyncio.run(main())
 
 
+def test_the_log_says_that_no_session_can_be_asked_about_and_then_that_they_can() -> None:
+    said: list[str] = []
+    log = lambda event, **facts: said.append(f"{event} {facts.get('detail', '')}")  # noqa: E731
+    authority = Authority(None, "n", time.time, lambda work: None, log)  # type: ignore[arg-type]
+    outage = Admission(Decision(False, None, (), Reason("unavailable", "it is down"), 503))
+    refused = Admission(Decision(False, None, (), Reason("server_refused", "no"), 403))
+    for admission in (refused, outage, outage, refused, refused, outage):
+        authority.heard(admission)
+    down = "warning auth.url does not answer, sessions stay until the end they have: it is down"
+    assert said == [down, "auth.url answers again ", down]
+
+
 def test_the_internal_face_has_the_server_asked_again_at_once(
     running: Any, token: Callable[..., str], sidecar: Sidecar, folder: File
 ) -> None:

@@ -331,7 +331,9 @@ class Relay:
         closing.push_async_callback(link.close)
         client = AuthClient(link, auth.contract, auth, self.wall)
         node = self.settings.cluster.node or socket.gethostname()
-        self.authority = Authority(client, node, self.wall, lambda work: self.door.spawn(work))
+        self.authority = Authority(
+            client, node, self.wall, lambda work: self.door.spawn(work), self._log
+        )
         self.door.authority = self.authority
 
     async def _open_records(self, closing: contextlib.AsyncExitStack) -> None:

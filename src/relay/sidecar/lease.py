@@ -43,8 +43,10 @@ class Lease:
         wall: Callable[[], float] = time.time,
         clock: Callable[[], float] = time.monotonic,
         facts: Facts = NO_FACTS,
+        heard: Callable[[Admission], None] = lambda admission: None,
     ) -> None:
-        """``facts`` are what the admission was made with: whoever decides anew knows no less."""
+        """``facts`` are what the admission was made with: whoever decides anew knows no less.
+        ``heard`` is told each answer, and each time that none came."""
         assert admission.grant is not None
         self.inquiry = inquiry
         self.grant: Grant = admission.grant
@@ -54,6 +56,7 @@ class Lease:
         self._client = client
         self._facts = facts
         self._changed = changed
+        self._heard = heard
         self._wall = wall
         self._clock = clock
         self._began = clock()
@@ -103,6 +106,7 @@ class Lease:
                 admission = await self._client.revalidate(self.inquiry, self._facts)
         except TimeoutError:
             return "expired"
+        self._heard(admission)
         if admission.is_outage:
             self._failures += 1
             self._due = self._clock() + pause(self._failures, self._cadence, random.uniform(-1, 1))
