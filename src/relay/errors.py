@@ -30,6 +30,7 @@ is mapped to a transport.
     └── ConfigError             the operator's settings cannot be obeyed
 """
 
+import math
 from typing import Self
 
 
@@ -39,6 +40,11 @@ class RelayError(Exception):
     code = 4
     session_code = 1
     status = 500
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What an HTTP answer says beside the status."""
+        return {}
 
 
 class ProtocolViolation(RelayError):
@@ -83,6 +89,11 @@ class OverQuota(LimitExceeded):
         super().__init__(message)
         self.wait = wait
         self.status = status
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """When to try again (RFC 9110, 10.2.3), where that is known."""
+        return {"retry-after": str(math.ceil(self.wait))} if self.wait > 0.0 else {}
 
 
 class Refused(RelayError):

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
 from starlette.responses import JSONResponse, Response
 
 from relay.control.asking import NoBearer
-from relay.errors import Gone, OverQuota, RelayError
+from relay.errors import RelayError
 
 
 class Denied(RelayError):
@@ -31,17 +31,23 @@ class Problem(RelayError):
 
 def problem(error: RelayError, **more: Any) -> Response:
     """The answer to an error; a refusal by decision keeps its reason to itself."""
-    status = 404 if isinstance(error, Gone) else error.status
-    body: dict[str, Any] = {"type": "about:blank", "title": HTTPStatus(status).phrase}
-    body["status"] = status
-    headers = {"cache-control": "no-store"}
+    headers, detail = error.headers, ""
     if isinstance(error, Denied):
-        body["id"] = error.id
+        more = {"id": error.id} | more
         headers["x-request-id"] = error.id
-    elif status in (400, 408, 413, 415, 429) or isinstance(error, NoBearer):
-        body["detail"] = str(error)
-    if status == 401:
+    elif error.status in (400, 408, 413, 415, 429) or isinstance(error, NoBearer):
+        detail = str(error)
+    if error.status == 401:
         headers["www-authenticate"] = "Bearer"
-    if isinstance(error, OverQuota) and error.wait > 0.0:
-        headers["retry-after"] = str(math.ceil(error.wait))
-    return JSONResponse(body | more, status, headers, media_type="application/problem+json")
+    return details(error.status, detail, headers, **more)
+
+
+def details(
+    status: int, detail: str = "", headers: Mapping[str, str] = {}, **more: Any
+) -> Response:
+    """Problem details, which nobody in between may keep."""
+    said = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status}
+    if detail:
+        said["detail"] = detail
+    private = {"cache-control": "no-store", **headers}
+    return JSONResponse(said | more, status, private, media_type="application/problem+json")

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import math
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
@@ -32,10 +31,8 @@ from relay.control.settings import PublicLimits
 from relay.control.watch import Lookout, watch_routes
 from relay.errors import (
     BadRequest,
-    Gone,
     LimitExceeded,
     NotFound,
-    OverQuota,
     Refused,
     RelayError,
     RemoteError,
@@ -205,9 +202,8 @@ async def _answered(answer: _Answer, request: Request, limits: PublicLimits) -> 
     except RelayError as error:
         denial_id = error.denial_id if isinstance(error, Refused) else ""
         detail = str(error) if isinstance(error, BadRequest | NoBearer) and not denial_id else ""
-        refusal = _refusal(_status(error), denial_id, detail)
-        if isinstance(error, OverQuota) and error.wait > 0.0:
-            refusal.headers["retry-after"] = str(math.ceil(error.wait))
+        refusal = _refusal(error.status, denial_id, detail)
+        refusal.headers.update(error.headers)
         return refusal
     response.headers.update(CORS)
     return response
@@ -385,11 +381,6 @@ async def _fetched(
         raise TooLarge(f"a group larger than max_fetch_bytes ({limits.max_fetch_bytes})")
     headers = PRIVATE | {"x-moq-group": str(sequence), "x-moq-frames": str(len(frames))}
     return _Group(b"".join(frames), headers, seats)
-
-
-def _status(error: RelayError) -> int:
-    """The HTTP status of an error; what is gone is 404 whatever its own number says."""
-    return 404 if isinstance(error, Gone) else error.status
 
 
 def _refusal(status: int, denial_id: str = "", detail: str = "") -> Response:

@@ -36,7 +36,6 @@ from relay.peer.judgement import (
     is_same_holder,
     refusal,
     refuse_to_wait,
-    retry_after,
     shown,
 )
 from relay.peer.refusing import Pending, Refusals, shown_path
@@ -195,7 +194,7 @@ class Door:
                     tab = self._tab(grant, judgement.id, address(knock))
                 except LimitExceeded as error:
                     judgement.forgo("over_quota")
-                    visit.refuse(error.status, (*headers, *retry_after(error)))
+                    visit.refuse(error.status, (*headers, *error.headers.items()))
                 else:
                     self._seat(visit, protocol, judgement, tab)
 

@@ -6,7 +6,6 @@ described here, as far as the door needs them. This module must not know session
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -18,15 +17,7 @@ from relay.auth.grant import Grant
 from relay.auth.keys import KeySet
 from relay.auth.reason import PLACES, Reason
 from relay.auth.settings import AuthSettings
-from relay.errors import (
-    BadRequest,
-    Forbidden,
-    OverQuota,
-    Refused,
-    RelayError,
-    Unauthorized,
-    Unavailable,
-)
+from relay.errors import BadRequest, Forbidden, Refused, Unauthorized, Unavailable
 from relay.hosts import with_port
 from relay.session.transport import Knock, PeerCertificate
 
@@ -191,13 +182,6 @@ def undecided(setting: str) -> Decision:
     text = f"keys, the store or an authorization server took longer than {setting}"
     reason = Reason("unavailable", text, "see the log for what did not answer")
     return Decision(False, None, (), reason, PLACES["unavailable"].status)
-
-
-def retry_after(error: RelayError) -> tuple[tuple[str, str], ...]:
-    """The header that says when to try again (RFC 9110, 10.2.3), where that is known."""
-    if isinstance(error, OverQuota) and error.wait > 0.0:
-        return (("retry-after", str(math.ceil(error.wait))),)
-    return ()
 
 
 def refusal(judgement: Judgement) -> Refused:

@@ -9,10 +9,8 @@ know what an operation does.
 from __future__ import annotations
 
 import json
-import math
 import re
-from collections.abc import Awaitable, Callable, Mapping
-from http import HTTPStatus
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -26,25 +24,14 @@ from relay.control.admin.guard import Guard
 from relay.control.admin.openapi import document
 from relay.control.asking import bearer, remote
 from relay.control.body import members
-from relay.errors import BadRequest, Gone, OverQuota, RelayError
+from relay.control.problems import details
+from relay.errors import BadRequest, RelayError
 from relay.records.office import Operator
 
 PRIVATE = {"cache-control": "no-store"}
 
 ACTOR = "admin"
 """The name under which the audit log knows whoever holds the operator's key."""
-
-
-class Problem(Response):
-    """An error as RFC 9457 has it."""
-
-    media_type = "application/problem+json"
-
-    def __init__(self, status: int, detail: str = "", headers: Mapping[str, str] = {}) -> None:
-        said = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status}
-        if detail:
-            said["detail"] = detail
-        super().__init__(json.dumps(said), status, dict(headers) | PRIVATE)
 
 
 def counter_routes(counter: Counter, guard: Guard) -> list[BaseRoute]:
@@ -58,7 +45,7 @@ def counter_routes(counter: Counter, guard: Guard) -> list[BaseRoute]:
         async def answered(who: Operator, request: Request) -> Response:
             operation = found.get("GET" if request.method == "HEAD" else request.method)
             if operation is None:
-                return Problem(405, headers={"allow": ", ".join(sorted(found))})
+                return details(405, headers={"allow": ", ".join(sorted(found))})
             return await _answer(counter, operation, who, request)
 
         return Route(BASE + place, _Place(admitted, answered))
@@ -67,7 +54,7 @@ def counter_routes(counter: Counter, guard: Guard) -> list[BaseRoute]:
         return JSONResponse(document(), headers=PRIVATE)
 
     async def nowhere(who: Operator, request: Request) -> Response:
-        return Problem(404, "there is no such place")
+        return details(404, "there is no such place")
 
     places: dict[str, dict[str, Operation]] = {}
     for operation in OPERATIONS:
@@ -115,14 +102,13 @@ async def _answer(
     return JSONResponse(told, operation.status, PRIVATE)
 
 
-def problem(error: RelayError, is_operator: bool) -> Problem:
+def problem(error: RelayError, is_operator: bool) -> Response:
     """An error of ours as the operator sees it; whoever is not the operator sees its status."""
-    status = 404 if isinstance(error, Gone) else error.status
-    if isinstance(error, OverQuota) and error.wait > 0.0:
-        return Problem(429, "", {"retry-after": f"{math.ceil(error.wait)}"})
-    if status == 401:
-        return Problem(401, "", {"www-authenticate": "Bearer"})
-    return Problem(status, str(error) if is_operator else "")
+    if error.headers:
+        return details(429, "", error.headers)
+    if error.status == 401:
+        return details(401, "", {"www-authenticate": "Bearer"})
+    return details(error.status, str(error) if is_operator else "")
 
 
 async def _asked(operation: Operation, request: Request) -> BaseModel:
