@@ -95,6 +95,28 @@ def test_a_question_that_makes_no_sense_costs_itself_only(
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("mistake", [ValueError("no"), TypeError("no"), KeyError("no")])
+def test_a_mistake_of_ours_is_told_where_it_was_made(tmp_path: Path, mistake: Exception) -> None:
+    said: list[tuple[str, Any]] = []
+
+    def log(event: str, **facts: Any) -> None:
+        said.append((event, facts))
+
+    async def fail() -> None:
+        raise mistake
+
+    async def main() -> None:
+        server = await Colleagues(Share(1, 2), tmp_path, log).listen({"fail": fail})
+        asking = Colleagues(Share(0, 2), tmp_path)
+        with pytest.raises(Unavailable, match="internal error"):
+            await asking.ask(1, "fail")
+        assert (await asking.ask_all("fail")).silent == [1]
+        server.close()
+
+    asyncio.run(main())
+    assert said == [("internal error", {"error": f"fail: {mistake!r}"})] * 2
+
+
 def test_alone_there_is_nobody_to_ask() -> None:
     assert asyncio.run(Colleagues().ask_all("twice", 1)) == []
 

@@ -119,7 +119,7 @@ class Colleagues:
         try:
             async with asyncio.timeout(TIMEOUT):
                 name, *arguments = await _read(reader)
-                writer.write(_packed(await self._reply(name, arguments)))
+                writer.write(await self._reply(name, arguments))
                 await writer.drain()
         except (OSError, EOFError, ValueError, TypeError, TimeoutError):
             pass  # whoever asked has no answer, and says so
@@ -128,13 +128,17 @@ class Colleagues:
         finally:
             writer.close()
 
-    async def _reply(self, name: str, arguments: list[Any]) -> dict[str, Any]:
+    async def _reply(self, name: str, arguments: list[Any]) -> bytes:
         try:
             if name not in self._answers:
                 raise BadRequest(f"no such question: {name!r}")
-            return {"answer": await self._answers[name](*arguments)}
+            return _packed({"answer": await self._answers[name](*arguments)})
         except RelayError as error:
-            return {"error": [type(error).__name__, str(error), getattr(error, "denial_id", "")]}
+            refusal = [type(error).__name__, str(error), getattr(error, "denial_id", "")]
+        except Exception as error:  # a mistake of ours, which is not to pass for silence
+            self._log("internal error", error=f"{name}: {error!r}")
+            refusal = [Unavailable.__name__, "internal error", ""]
+        return _packed({"error": refusal})
 
 
 def _packed(said: Any) -> bytes:
