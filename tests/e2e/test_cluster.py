@@ -469,7 +469,7 @@ def test_a_relay_drains_while_its_viewers_are_told(node: Any) -> None:
             other.create_broadcast("mine")
             await until(lambda: a.sees("anon/mine"))
             hurry = asyncio.Event()
-            draining = asyncio.ensure_future(b.relay.drain(hurry))
+            draining = asyncio.ensure_future(b.relay.farewell.drain(hurry))
             await asyncio.sleep(0.3)
             assert a.sees("anon/mine")  # ours is still served from here
             await more(watched)

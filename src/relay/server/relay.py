@@ -34,7 +34,7 @@ from relay.control.public import public_app
 from relay.control.secure import Secure
 from relay.control.serve import HttpListener
 from relay.control.webhook import Webhook
-from relay.errors import ConfigError, RelayError, Unavailable
+from relay.errors import ConfigError
 from relay.ingest.station import Station
 from relay.issuer import Issuer
 from relay.keyring import Change, Keyring
@@ -53,11 +53,12 @@ from relay.records.desk import Desk
 from relay.records.opening import open_records
 from relay.server.census import Census, take, weighed
 from relay.server.clockwork import every, keep_time
-from relay.server.colleagues import PATIENCE, Colleagues
+from relay.server.colleagues import Colleagues
 from relay.server.counter import Counter
 from relay.server.crowd import Crowd
 from relay.server.faces import Face, Ward, answers
 from relay.server.keeping import fact, open_ciphers, open_issuer, open_seal
+from relay.server.leaving import Farewell
 from relay.server.links import Teller, list_fetcher, make_cluster
 from relay.server.listeners import Faces, open_sockets
 from relay.server.log import LEVELS
@@ -78,12 +79,6 @@ CERTIFICATE_BEATS = 4
 GARBAGE = 10_000, 20, 20
 """When the garbage collector looks (`gc.set_threshold`). What ends with a group or a frame goes
 when nobody holds it any more; looked for as often as usual, by the hundred, it costs 3 %."""
-
-GOODBYE = 0.5
-"""Seconds between GOAWAY and the end of the sessions when the relay stops at once."""
-
-LOOK = 0.1
-"""Seconds between looks at whether everybody has left a relay that is about to stop."""
 
 
 class Relay:
@@ -126,7 +121,7 @@ class Relay:
         self.census = Census(self.door, settings.stats.prefix)
         self.draining = asyncio.Event()
         """Set when the relay is to stop in good order."""
-        self._said_goodbye = False
+        self.farewell = Farewell(self)
         station = Station(self.house.origin, settings.ingest, self.house.clock, wall)
         self.press = Press(self, station)
         self.sinks = open_sinks(settings, self.house, self._log)
@@ -254,7 +249,7 @@ class Relay:
             try:
                 yield self
             finally:
-                await self._say_goodbye()
+                await self.farewell.end()
                 for task in running:
                     task.cancel()
                 for listener in self._listeners:
@@ -428,7 +423,7 @@ class Relay:
             ready(self)
             await self.draining.wait()
             if not hurry.is_set():
-                await self.drain(hurry)
+                await self.farewell.drain(hurry)
 
     @property
     def is_first(self) -> bool:
@@ -447,50 +442,3 @@ class Relay:
         if self.settings.stats.enabled:
             work.append(self._make_stats().run())
         return work
-
-    async def drain(self, hurry: asyncio.Event) -> None:
-        """Let nobody in, send everybody elsewhere, and give them ``server.drain`` seconds to go.
-
-        Relays need not go, they have been told that no way leads on from here. ``hurry`` ends the
-        waiting. As long as anybody is with another worker this one stays, too, to turn away who
-        comes: there is but one port.
-        """
-        grace = self.settings.server.drain
-        self._begin_goodbye()
-        self.log.info("draining", sessions=self.door.visitors, seconds=grace)
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(grace):
-                while not hurry.is_set() and await self._has_visitors():  # noqa: ASYNC110
-                    await asyncio.sleep(LOOK)
-        self.log.info("drained", sessions=self.door.visitors)
-
-    async def _has_visitors(self) -> bool:
-        """Whether anybody is here, or with a worker that answers."""
-        if self.door.visitors:
-            return True
-        for index in self.colleagues.others:
-            with contextlib.suppress(Unavailable):  # it has left already
-                if await self.colleagues.ask(index, "visitors", patience=PATIENCE):
-                    return True
-        return False
-
-    def _begin_goodbye(self) -> None:
-        self._said_goodbye = True
-        self.cluster.drain()
-        self.door.close(self.settings.server.goaway)
-
-    async def _say_goodbye(self) -> None:
-        """Tell everybody, give them a moment, close."""
-        if not self._said_goodbye:
-            self._begin_goodbye()
-            if self.door.guests:
-                await asyncio.sleep(GOODBYE)
-        self.press.close()
-        self.door.empty(Leaving("the relay is stopping"))
-
-
-class Leaving(RelayError):
-    """Nothing is wrong; the relay is about to stop."""
-
-    code = 0
-    session_code = 0
