@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given, settings
@@ -232,3 +233,22 @@ def test_noise_on_an_announce_stream(chunks: list[bytes]) -> None:
     for chunk in chunks:
         server.stream_received(1, chunk, False)
     server.stream_reset(1, 0)
+
+
+def test_a_first_answer_is_put_in_words_as_far_as_it_can_leave() -> None:
+    """It may name very much, and nobody who does not read it is worth the work."""
+    talk = Talk("moq-lite-06")
+    request = asked(talk).request
+    session, names = talk.client.session, [f"p{number}" for number in range(100)]
+    with patch.object(session.transport, "capacity", lambda stream=None: 0):
+        session.answer_announce(request, [(name, (5,), FREE) for name in names])
+        session.unannounce(request, "p7")
+        session.announce(request, "p8", (6,))
+        session.announce(request, "q", (5,))
+        assert session.count_untold() == 100
+    session.flush()
+    talk.run()
+    assert session.count_untold() == 0
+    told = talk.server.take(events.Announced)
+    assert [event.path for event in told] == [*names, "p8", "q"]
+    assert [event.path for event in talk.server.take(events.Unannounced)] == ["p7"]

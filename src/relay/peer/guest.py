@@ -26,6 +26,7 @@ from relay.model.group import Transcode
 from relay.model.origin import Origin
 from relay.model.scope import INTERNAL, Scope
 from relay.path import Path, covering
+from relay.peer.listing import Listings
 from relay.peer.publishing import Publishing
 from relay.peer.settings import NEAR, PeerSettings
 from relay.peer.watching import Watching
@@ -54,6 +55,8 @@ class House:
     """What each tenant uses and may use."""
     audit: Callable[..., None] = lambda action, **facts: None
     """Where it is kept who was let in, turned away and shown out. Must not raise nor wait."""
+    listings: Listings = field(default_factory=Listings)
+    """Who waits to be told of what is announced."""
 
 
 class Guest:
@@ -198,6 +201,8 @@ class Guest:
         """See `Receiver`."""
         if self.session.has_waiting:
             self.hear(self.session.flush())
+        if self.watching.requested:
+            self.house.listings.tick(self.clock())
         if self.publishing.taken:
             self.publishing.next_turn()
         self.watching.queue.drain()
@@ -288,6 +293,7 @@ class Guest:
     def tick(self, now: float) -> None:
         """A few times a second: what is due by time."""
         self.watching.queue.tick(now)
+        self.house.listings.tick(now)
         self.publishing.tick(now)
         if not self.opened and now - self.began > self.settings.setup_timeout:
             self._give_up()

@@ -226,10 +226,11 @@ class Hearing:
         for path in tuple(self.transit or ()):
             self.unannounced(path)
 
-    def tell(self) -> None:
-        """Everything that exists has been collected: answer."""
-        initial, self.initial = self.initial, None
-        self.host.session.answer_announce(self.request, initial or ())
+    def tell(self) -> int:
+        """Everything that exists has been collected: answer, and say how much it is."""
+        initial, self.initial = self.initial or [], None
+        self.host.session.answer_announce(self.request, initial)
+        return len(initial)
 
 
 class Fetching:

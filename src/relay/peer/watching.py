@@ -47,6 +47,8 @@ class Watching:
         self.waiting: dict[int, events.Subscribed] = {}
         """Subscriptions for which it is not known yet whether the tenant may have them."""
         self.askings: dict[int, tuple[Asking, Track]] = {}
+        self.requested: dict[int, events.AnnounceRequested] = {}
+        """Announce requests whose turn to be answered has not come."""
         self.hearings: dict[int, tuple[Hearing, ScopeWatch]] = {}
         self.fetchings: dict[int, Fetching] = {}
         self.departing: dict[int, Delivery] = {}
@@ -81,8 +83,9 @@ class Watching:
         for fetching in tuple(self.fetchings.values()):
             fetching.cancel()
         self.queue.close()
+        self.guest.house.listings.forget(self)
         for table in (
-            *(self.viewings, self.askings, self.hearings),
+            *(self.viewings, self.askings, self.hearings, self.requested),
             *(self.fetchings, self.departing, self.waiting),
         ):
             table.clear()
@@ -114,18 +117,45 @@ class Watching:
     # -- what exists -------------------------------------------------------------------------
 
     def announce_requested(self, event: events.AnnounceRequested) -> None:
-        """The peer wants to hear of broadcasts; it is never told of its own."""
+        """The peer wants to hear of broadcasts, and does when its turn has come."""
+        self.requested[event.request] = event
+        self.guest.house.listings.ask(self, self.guest.clock())
+
+    @property
+    def is_asking(self) -> bool:
+        """See `relay.peer.listing.Asker`."""
+        return bool(self.requested)
+
+    @property
+    def untold(self) -> int:
+        """See `relay.peer.listing.Asker`."""
+        return self.session.count_untold()
+
+    def tell_next(self) -> int:
+        """See `relay.peer.listing.Asker`; trouble is this guest's alone, whoever's turn it is."""
+        event = self.requested.pop(next(iter(self.requested)))
+        try:
+            return self.tell(event)
+        except Exception as error:
+            self.guest.house.log("internal error", id=self.guest.id, error=repr(error))
+            self.guest.close(RelayError("internal error"))
+            return 0
+
+    def tell(self, event: events.AnnounceRequested) -> int:
+        """Tell the peer of what exists, and how many that are; it is never told of its own."""
         if (scope := self.guest.scope) is None:
-            return
+            return 0
         prefix = Path(event.prefix)
         hearing = Hearing(self, event.request, prefix, scope.is_relay)
         exclude = event.exclude or self.session.peer_origin or self.guest.alias
         watch = scope.watch(prefix, hearing, exclude)
         self.hearings[event.request] = (hearing, watch)
-        hearing.tell()
+        return hearing.tell()
 
     def withdraw(self, transit_only: bool = False) -> None:
         """Tell the peer that broadcasts are gone: all, or those that others publish elsewhere."""
+        while self.requested:
+            self.tell_next()
         for hearing, watch in tuple(self.hearings.values()):
             if transit_only:
                 hearing.withhold_transit()
@@ -135,6 +165,7 @@ class Watching:
 
     def announce_cancelled(self, event: events.AnnounceCancelled) -> None:
         """The peer no longer listens."""
+        self.requested.pop(event.request, None)
         if (entry := self.hearings.pop(event.request, None)) is not None:
             entry[1].cancel()
 

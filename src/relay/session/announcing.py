@@ -7,7 +7,7 @@ as long as it stays open (moq-lite, "Announce"). This module must not know which
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from relay.errors import BadRequest, LimitExceeded, ProtocolViolation
@@ -62,6 +62,9 @@ class Naming:
         """Whether there is nothing new to tell: costs are not told."""
         return told[0] == now[0]
 
+    def number(self, suffix: str) -> None:
+        """A path is told of next, after all that were numbered before."""
+
     def appeared(self, suffix: str, hops: Chain, cost: Cost) -> bytes:
         """A path is there."""
         return self.dialect.encode_shared(Announce(True, suffix, hops))
@@ -88,11 +91,12 @@ class Counting(Naming):
     def are_same(self, told: tuple[Chain, Cost], now: tuple[Chain, Cost]) -> bool:
         return told == now
 
-    def appeared(self, suffix: str, hops: Chain, cost: Cost) -> bytes:
-        said = self.dialect.encode_shared(AnnounceStart(suffix, hops, *cost))
-        self.numbers[suffix] = self.count  # only what is said counts
+    def number(self, suffix: str) -> None:
+        self.numbers[suffix] = self.count
         self.count += 1
-        return said
+
+    def appeared(self, suffix: str, hops: Chain, cost: Cost) -> bytes:
+        return self.dialect.encode_shared(AnnounceStart(suffix, hops, *cost))
 
     def changed(self, suffix: str, hops: Chain, cost: Cost) -> bytes:
         return self.dialect.encode(AnnounceUpdate(self.numbers[suffix], hops, *cost))
@@ -104,7 +108,17 @@ class Counting(Naming):
 class Announcer(Question):
     """The peer asked what exists under a prefix; we tell it until it stops listening."""
 
-    __slots__ = ("_behind", "_firsts", "_lines", "active", "prefix", "stamps", "wording")
+    __slots__ = (
+        "_behind",
+        "_firsts",
+        "_lines",
+        "_opening",
+        "active",
+        "prefix",
+        "stamps",
+        "untold",
+        "wording",
+    )
 
     prefix: Path | None
 
@@ -117,12 +131,17 @@ class Announcer(Question):
         self.wording = Counting(dialect) if dialect.announce_ids else Naming(dialect)
         self.stamps = dialect.stamps_hop == "sender"
         """Whether our own id is written at the end of a chain."""
+        self._opening: deque[bytes] = deque()
+        """How the first answer begins, as far as it has not been handed over."""
+        self._firsts: Iterator[tuple[str, tuple[Chain, Cost]]] = iter(())
+        """What it names one by one, in words only when there is room for them: it may be very much.
+        """
+        self.untold = 0
+        """How many of these are left."""
         self._lines: deque[bytes] = deque()
-        """What there is to say and has not been handed over."""
-        self._firsts = 0
-        """How many of them are the first answer's."""
+        """What there is to say after that."""
         self._behind = 0
-        """Bytes of the others."""
+        """Bytes of it."""
 
     def ask(self, stream: int, body: bytes) -> None:
         message = self.session.dialect.decode(AnnounceRequest, body)
@@ -155,23 +174,22 @@ class Announcer(Question):
     def answer(self, initial: Iterable[Broadcast]) -> None:
         """The first reply: everything that exists now, even if that is nothing."""
         dialect = self.session.dialect
+        ways: dict[tuple[Chain, Cost], tuple[Chain, Cost]] = {}  # most have one of a few
         known = {
-            self.suffix(path): (hops, cost)
+            self.suffix(path): ways.setdefault((hops, cost), (hops, cost))
             for path, hops, cost in initial
             if len(self.stamped(hops)) <= MAX_HOPS
         }
         self.active.update(known)
         if dialect.announce_reply == "init":
             whole = dialect.encode(AnnounceInit(tuple(known)))
-            self._lines.extend(whole[at : at + _SLICE] for at in range(0, len(whole), _SLICE))
+            self._opening.extend(whole[at : at + _SLICE] for at in range(0, len(whole), _SLICE))
         else:
             if dialect.announce_reply == "ok":
-                self._lines.append(dialect.encode(AnnounceOk(self.session.origin, len(known))))
-            self._lines.extend(
-                self.wording.appeared(suffix, self.stamped(hops), cost)
-                for suffix, (hops, cost) in known.items()
-            )
-        self._firsts = len(self._lines)
+                self._opening.append(dialect.encode(AnnounceOk(self.session.origin, len(known))))
+            self._firsts, self.untold = iter(known.items()), len(known)
+            for suffix in known:
+                self.wording.number(suffix)
         self.speak()
 
     def announce(self, path: str, hops: Chain, cost: Cost) -> None:
@@ -188,6 +206,8 @@ class Announcer(Question):
             return
         word = self.wording.changed if is_known else self.wording.appeared
         said = word(suffix, chain, cost)
+        if not is_known:
+            self.wording.number(suffix)  # only what is said counts
         self.active[suffix] = (hops, cost)
         self._say(said)
 
@@ -203,35 +223,44 @@ class Announcer(Question):
         for suffix in active:
             self._say(self.wording.gone(suffix))
 
+    @property
+    def _has_more(self) -> bool:
+        return bool(self._opening or self.untold or self._lines)
+
     def speak(self) -> None:
         """Send what there is to say, as much as may leave soon; the rest when there is room again.
 
         There may be very much of it, and a peer that has not heard of it yet reads none too slowly.
         """
-        while self._lines:
+        while self._has_more:
             if self.said or self.stream is None:
+                self._opening.clear()
                 self._lines.clear()
+                self.untold = 0
                 return
             room = self.session.transport.capacity(self.stream)
             if room <= 0:
                 self.session.speaks_on(self)
                 return
             said: list[bytes] = []
-            while self._lines and room > 0:
+            while self._has_more and room > 0:
                 said.append(self._next())
                 room -= len(said[-1])
             self.send(b"".join(said))
 
     def _next(self) -> bytes:
+        if self._opening:
+            return self._opening.popleft()
+        if self.untold:
+            self.untold -= 1
+            suffix, (hops, cost) = next(self._firsts)
+            return self.wording.appeared(suffix, self.stamped(hops), cost)
         line = self._lines.popleft()
-        if self._firsts:
-            self._firsts -= 1
-        else:
-            self._behind -= len(line)
+        self._behind -= len(line)
         return line
 
     def _say(self, line: bytes) -> None:
-        if not self._lines:
+        if not self._has_more:
             self.session.will_speak(self)
         self._lines.append(line)
         self._behind += len(line)

@@ -459,6 +459,10 @@ class LiteSession:
         if self._flows.pop(stream, None) is not None and is_server_opened(stream) == self.client:
             self._in_use[is_uni(stream)] -= 1
 
+    def count_untold(self) -> int:
+        """Broadcasts that exist and of which the peer is still to be told in first answers."""
+        return sum(announcer.untold for announcer in self.announcers)
+
     def count_announces(self) -> int:
         """Broadcasts the peer announces now."""
         return sum(listener.load for listener in self.listeners)
