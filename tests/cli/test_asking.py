@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import socket
 import ssl
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
-from relay.cli import relay
+from relay.cli import asking, relay
 from relay.net import tls
 
 EMPTY = {"declared": [], "published": [], "announced": ["clock"]}
@@ -55,6 +57,18 @@ def secure(tmp_path: Path) -> Iterator[str]:
     server.server_close()
 
 
+@contextmanager
+def served(answers: type[Answers]) -> Iterator[str]:
+    """Where somebody answers over plain HTTP."""
+    server = Quiet(("127.0.0.1", 0), answers)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
 def said(*words: str) -> str:
     done = CliRunner().invoke(relay, list(words))
     return done.output + str(done.exception or "")
@@ -84,3 +98,43 @@ def test_a_certificate_that_is_not_trusted_and_one_that_is(
     listed, strange = both(secure)
     assert listed == "announced\tclock\n"
     assert "answered 404, and not as a relay does" in strange
+
+
+def bomb() -> bytes:
+    """A little that is ten thousand bytes unpacked."""
+    return gzip.compress(bytes(10_000))
+
+
+STRANGE = {
+    "packed": (bomb(), {"content-encoding": "gzip"}, "longer than 5000 bytes"),
+    "long": (bytes(10_000), {}, "longer than 5000 bytes"),
+    "slow": (bytes(4_000), {}, "longer than 0 seconds"),
+    "deep": (b"[" * 4_000, {}, ""),
+    "other": (b'["a relay"]', {}, ""),
+    "empty": (b'{"nodes": 3}', {}, ""),
+}
+
+
+@pytest.mark.parametrize("kind", STRANGE)
+def test_an_answer_that_is_no_relays(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    body, headers, why = STRANGE[kind]
+
+    class Strange(Answers):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            for name, value in headers.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(body)
+
+    monkeypatch.setattr(asking, "MOST", 5_000)
+    if kind == "slow":
+        monkeypatch.setattr(asking, "LONGEST", 0.0)
+    with served(Strange) as url:
+        for told in (*both(url), said("nodes", "--url", url, "--rates", "0")):
+            assert why in told
+            assert "Error" not in told
+            if kind != "empty":
+                assert "no answer" in told or "relay" in told
+    if not why:
+        assert "is no relay's internal face" in told

@@ -101,15 +101,16 @@ def _ask(operation: Operation, said: dict[str, Any]) -> Any:
     try:
         found = answer.json()
     except ValueError:
-        strange = f"{where.url} answered {answer.status_code}, and not as a relay does"
-        raise RelayError(strange) from None
+        found = None
+    if not isinstance(found, dict):
+        raise RelayError(f"{where.url} answered {answer.status}, and not as a relay does")
     if answer.is_success:
         return found
-    raise _failure(answer.status_code, found, answer.headers.get("retry-after"))
+    raise _failure(answer.status, found, answer.headers.get("retry-after"))
 
 
-def _failure(status: int, found: Any, wait: str | None) -> RelayError:
-    detail = found.get("detail") if isinstance(found, dict) else None
+def _failure(status: int, found: dict[str, Any], wait: str | None) -> RelayError:
+    detail = found.get("detail")
     if status == 401:
         return Unauthorized("the relay does not take this key, or has none (admin.api_key)")
     if status == 429 and wait:

@@ -1,21 +1,50 @@
 """One HTTP question to a running relay, and why there was no answer, in plain words.
 
-The law: what the network said is passed on, an address never, since it may hold a token. This
-module must not know what is asked.
+The law: what the network said is passed on, an address never, since it may hold a token; and
+whoever answers is read no further and no longer than any relay's answer takes. This module must not
+know what is asked.
 """
 
 from __future__ import annotations
 
+import json
 import ssl
-from typing import Any
+import time
+from typing import Any, NamedTuple
 
 import httpx
 
 from relay.errors import RelayError, in_words
 
+MOST = 1 << 26
+"""Bytes of an answer, unpacked: a relay's, with all that it may hold, is shorter."""
 
-def ask(method: str, url: str, of: str = "", **options: Any) -> httpx.Response:
-    """The answer, whatever it is; ``of`` is whose, for people. Raises `RelayError`.
+LONGEST = 60.0
+"""Seconds that an answer may take once it has begun."""
+
+
+class Answer(NamedTuple):
+    """What somebody answered, whatever that is."""
+
+    status: int
+    headers: httpx.Headers
+    body: bytes
+
+    @property
+    def is_success(self) -> bool:
+        """Whether it is one of those that say yes."""
+        return 200 <= self.status < 300
+
+    def json(self) -> Any:
+        """The value in the body. Raises `ValueError`."""
+        try:
+            return json.loads(self.body)
+        except RecursionError:
+            raise ValueError("brackets within brackets without an end") from None
+
+
+def ask(method: str, url: str, of: str = "", **options: Any) -> Answer:
+    """The answer; ``of`` is whose, for people. Raises `RelayError`.
 
     HTTPS trusts the system's authorities, or those of ``SSL_CERT_FILE``.
     """
@@ -23,9 +52,22 @@ def ask(method: str, url: str, of: str = "", **options: Any) -> httpx.Response:
     try:
         is_plain = httpx.URL(url).scheme == "http"  # however somebody wrote it
         verify = False if is_plain else ssl.create_default_context()
-        return httpx.request(method, url, verify=verify, **options)
+        with httpx.stream(method, url, verify=verify, **options) as response:
+            return Answer(response.status_code, response.headers, _read(response))
     except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
         text = in_words(error)
         if "CERTIFICATE_VERIFY_FAILED" in text:
             text += "; SSL_CERT_FILE=ca.pem names an authority that the system does not know"
         raise RelayError(f"{nobody}: {text}") from None
+
+
+def _read(response: httpx.Response) -> bytes:
+    """The whole body. Raises `ValueError` for one that is no relay's."""
+    body, until = bytearray(), time.monotonic() + LONGEST
+    for piece in response.iter_bytes():
+        body += piece
+        if len(body) > MOST:
+            raise ValueError(f"it is longer than {MOST} bytes")
+        if time.monotonic() > until:
+            raise ValueError(f"it takes longer than {LONGEST:g} seconds")
+    return bytes(body)

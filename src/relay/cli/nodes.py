@@ -11,7 +11,6 @@ from pathlib import Path as File
 from typing import Any
 
 import click
-import httpx
 from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
@@ -61,7 +60,11 @@ def nodes(url: str | None, config: File | None, as_json: bool, rates: float) -> 
         began = time.monotonic()
         time.sleep(min(rates, 60.0))
         after, took = _ask("GET", f"{base}/nodes"), time.monotonic() - began
-    console().print(drawn(after, before, took))
+    try:
+        tree = drawn(after, before, took)
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise _strange(f"{base}/nodes") from None
+    console().print(tree)
 
 
 @click.command()
@@ -74,6 +77,8 @@ def drain(url: str | None, config: File | None, wait: float) -> None:
     """
     base = _base(url, config)
     told = _ask("POST", f"{base}/drain")
+    if "sessions" not in told:
+        raise _strange(f"{base}/drain")
     click.echo(f"draining, {told['sessions']} sessions to go")
     until = time.monotonic() + wait
     while time.monotonic() < until:
@@ -159,11 +164,16 @@ def _base(url: str | None, config: File | None) -> str:
 def _ask(method: str, url: str) -> dict[str, Any]:
     """One request. Raises `RelayError` in plain words."""
     answer = ask(method, url, url, timeout=TIMEOUT, trust_env=False)
+    if not answer.is_success:
+        raise RelayError(f"no answer from {url}: it said {answer.status}")
     try:
-        answer.raise_for_status()
         found = answer.json()
-    except (httpx.HTTPStatusError, ValueError) as error:
-        raise RelayError(f"no answer from {url}: {error}") from None
+    except ValueError:
+        found = None
     if not isinstance(found, dict):
-        raise RelayError(f"{url} is no relay's internal face")
+        raise _strange(url)
     return found
+
+
+def _strange(url: str) -> RelayError:
+    return RelayError(f"{url} is no relay's internal face")

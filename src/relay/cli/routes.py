@@ -32,9 +32,9 @@ def routes(url: str, token: str | None, as_json: bool) -> None:
     token = token or os.environ.get("MOQ_TOKEN")
     headers = {"authorization": f"Bearer {token}"} if token else {}
     answer = ask("GET", asked, headers=headers, timeout=10.0)
-    if answer.status_code != 200:
+    if answer.status != 200:
         id = answer.headers.get("x-request-id", "")
-        raise RelayError(f"the relay said {answer.status_code}" + (f" (id {id})" if id else ""))
+        raise RelayError(f"the relay said {answer.status}" + (f" (id {id})" if id else ""))
     try:
         found = answer.json()
         if as_json:
@@ -49,5 +49,5 @@ def routes(url: str, token: str | None, as_json: bool) -> None:
                 click.echo(f"published\t{on_one_line(each['broadcast'])}:{on_one_line(track)}")
         for name in found["announced"]:
             click.echo(f"announced\t{on_one_line(name)}")
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         raise RelayError("the answer is none of a relay's") from None
