@@ -52,6 +52,12 @@ def test_a_reason_is_cut_between_characters() -> None:
     assert closed == Closed(1, "ü" * 512)
 
 
+def test_of_a_reason_that_is_too_long_no_more_is_heard_than_may_be_said() -> None:
+    said = "ü".encode() * 2000
+    closed = CapsuleReader(8000).feed(capsule(CLOSE_SESSION, b"\0\0\0\1" + said))
+    assert closed == Closed(1, "ü" * 512)
+
+
 def test_a_reason_that_is_no_utf8_is_shown_as_far_as_it_goes() -> None:
     closed = CapsuleReader(LIMIT).feed(capsule(CLOSE_SESSION, b"\0\0\0\1a\xff"))
     assert closed == Closed(1, "a�")

@@ -81,5 +81,5 @@ class CapsuleReader:
         if len(self._buffer) < start + length:
             return None
         body = bytes(self._buffer[start : start + length])
-        code = int.from_bytes(body[:4], "big")
-        return Closed(code, body[4:].decode("utf-8", "replace"))
+        code, reason = int.from_bytes(body[:4], "big"), body[4:].decode("utf-8", "replace")
+        return Closed(code, clip(reason, MAX_REASON).decode())  # it is written to the log
