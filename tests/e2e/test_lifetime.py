@@ -89,6 +89,33 @@ def test_a_ticket_opens_one_session(running: Any, minted: Any) -> None:
     asyncio.run(main())
 
 
+def test_a_ticket_is_good_for_every_meaning_of_an_address(running: Any, minted: Any) -> None:
+    async def main() -> None:
+        async with running() as relay, httpx.AsyncClient() as web:
+            bearer = {"authorization": f"Bearer {minted()}"}
+
+            async def ticket() -> str:
+                made = await web.post(http(relay, "/ticket"), headers=bearer)
+                return str(made.json()["ticket"])
+
+            async def read(address: str, ticket: str) -> int:
+                return (await web.get(http(relay, f"{address}?ticket={ticket}"))).status_code
+
+            place = http(relay, "/publish/demo/my%2520cam/t/v1")
+            assert (await web.post(place, content=b"x", headers=bearer)).is_success
+            # The track is v1 of t, or t/v1; and the escapes are none, or part of the name.
+            assert await read("/fetch/demo/my%2520cam/t/v1", await ticket()) == 200
+            assert await read("/fetch/demo/my%20cam/t/v1", spent := await ticket()) == 200
+            assert await read("/fetch/demo/my%20cam/t/v1", spent) == 401
+            assert await read("/watch/demo/nobody/t/v1", await ticket()) == 404
+            async with web.stream(
+                "GET", http(relay, f"/watch/demo/my%20cam/t/v1?ticket={await ticket()}")
+            ) as answer:
+                assert answer.status_code == 200
+
+    asyncio.run(main())
+
+
 def test_refresh_changes_a_running_session(running: Any, minted: Any) -> None:
     async def main() -> None:
         async with running() as relay, httpx.AsyncClient() as web:

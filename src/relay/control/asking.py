@@ -89,6 +89,8 @@ class Asked(NamedTuple):
     again: bool
     """Whether the same request has been decided about before, for what else its address means: it
     counts against quotas once."""
+    memory: dict[str, Any]
+    """What whoever decides keeps for the next decision about the same request."""
 
 
 def asked(request: Request, path: str) -> Asked:
@@ -98,10 +100,11 @@ def asked(request: Request, path: str) -> Asked:
         unescaped(segment)
     query = request.scope["query_string"].decode("latin-1")
     target = f"{path}?{query}" if query else path
-    again = getattr(request.state, "was_asked", False)
-    request.state.was_asked = True
+    again = hasattr(request.state, "memory")
+    if not again:
+        request.state.memory = {}
     origin = request.headers.get("origin")
-    return Asked(target, bearer(request), remote(request), origin, again)
+    return Asked(target, bearer(request), remote(request), origin, again, request.state.memory)
 
 
 def parameter(request: Request, name: str) -> str | None:

@@ -116,15 +116,18 @@ class Door:
             self.house.log("warning", id=id, detail=detail, path=shown_path(request))
         return Judgement(decision, id, loan if decision.grant is not None else None)
 
-    async def consider(self, request: Request, remote: str, **more: Any) -> Judgement:
-        """Gather the facts, however long that takes, and decide; a refusal is written to the log.
+    async def consider(
+        self, request: Request, remote: str, seen: Facts | None = None, **more: Any
+    ) -> Judgement:
+        """Decide, by what was ``seen`` or after gathering the facts, however long that takes; a
+        refusal is written to the log.
 
         ``more`` is what else the `Knock` is of. The grant is for what the present task does, an
         answer to an HTTP request: with that it ends.
         """
         bearer = {"authorization": f"Bearer {request.bearer}"} if request.bearer else {}
         knock = Knock(request.transport, request.target, remote=(remote, 0), headers=bearer, **more)
-        facts = self.clerk.at_once(request, shown(knock.certificate))
+        facts = seen or self.clerk.at_once(request, shown(knock.certificate))
         decision, loan = await self._decided(request, knock, facts)
         judgement = self._noted(decision, request, remote, secrets.token_hex(6), loan)
         if judgement.loan is not None and (task := asyncio.current_task()) is not None:

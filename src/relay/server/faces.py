@@ -78,6 +78,17 @@ def request_of(asked: Asked, *, publishes: bool = True, subscribes: bool = True)
     )
 
 
+async def considered(relay: Relay, request: Request, asked: Asked) -> Judgement:
+    """The door's judgement. The facts are gathered once for all that an address may mean: a ticket
+    is spent by looking."""
+    facts = asked.memory.get("facts")
+    if facts is None:
+        clerk = relay.door.clerk
+        facts = clerk.at_once(request, None) or await clerk.gather(request, None)
+        asked.memory["facts"] = facts
+    return await relay.door.consider(request, asked.remote, facts)
+
+
 class Face:
     """What the HTTP faces may ask of the relay."""
 
@@ -91,7 +102,7 @@ class Face:
     async def decide(self, asked: Asked) -> Verdict:
         """The same decision as for a session."""
         request = request_of(asked, publishes=False)
-        verdict = Verdict(await self.relay.door.consider(request, asked.remote))
+        verdict = Verdict(await considered(self.relay, request, asked))
         if verdict.grant is not None and not asked.again:
             await arrive(self.relay.house, verdict.grant.tenant)
         return verdict

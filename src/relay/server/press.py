@@ -24,7 +24,7 @@ from relay.path import ROOT
 from relay.peer.judgement import Held, Loan, ending
 from relay.peer.refusing import shown_path
 from relay.quota import Account, Tab
-from relay.server.faces import Face, request_of
+from relay.server.faces import Face, considered, request_of
 from relay.server.shares import arrive, known
 
 if TYPE_CHECKING:
@@ -168,7 +168,7 @@ class Press:
         """The same decision as for a session that connects to the broadcast."""
         remote = asked.remote
         request = request_of(asked, publishes=publishes, subscribes=not publishes)
-        judgement = await self.relay.door.consider(request, remote)
+        judgement = await considered(self.relay, request, asked)
         grant = judgement.grant
         if grant is None:
             return judgement.decision.status, judgement.id, None
@@ -275,7 +275,7 @@ class Press:
 
     async def routes(self, asked: Asked) -> tuple[int, str, dict[str, Any]]:
         """What there is below the path, as far as the grant covers it."""
-        judgement = await self.relay.door.consider(request_of(asked), asked.remote)
+        judgement = await considered(self.relay, request_of(asked), asked)
         grant = judgement.grant
         if grant is None:
             return judgement.decision.status, judgement.id, {}
