@@ -268,9 +268,11 @@ def pem(key: Any) -> bytes:
 
 def test_pem(keys: Keys) -> None:
     for name in ("r1", "e1", "d1"):
-        key = load(b"\n" + pem(keys[name].material.verifying), "x.pem").keys[0]
-        assert (key.algorithm, key.can_sign, key.kid) == (keys[name].algorithm, False, None)
-        assert key.verify_signature(b"x", keys[name].sign(b"x"))
+        written = b"\n" + pem(keys[name].material.verifying)
+        for data in (written, written.replace(b"\n", rb"\n").removeprefix(rb"\n")):
+            key = load(data, "x.pem").keys[0]
+            assert (key.algorithm, key.can_sign, key.kid) == (keys[name].algorithm, False, None)
+            assert key.verify_signature(b"x", keys[name].sign(b"x"))
 
 
 def test_bad_pem() -> None:

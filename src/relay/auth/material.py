@@ -145,11 +145,14 @@ def read(jwk: Mapping[str, Any], algorithm: str) -> Material:
 
 
 def read_pem(data: bytes) -> Material:
-    """A public key in PEM. RSA keys are taken for RS256: PEM cannot say. Raises `ValueError`."""
+    """A public key in PEM; its line ends may be written ``\\n``, as where a variable has one line.
+
+    RSA keys are taken for RS256: PEM cannot say. Raises `ValueError`.
+    """
     if b"PRIVATE KEY" in data:
         raise ValueError("a private key in PEM: give the public half, or a JWK")
     try:
-        key = load_pem_public_key(data)
+        key = load_pem_public_key(data.replace(rb"\n", b"\n"))
     except (ValueError, UnsupportedAlgorithm):
         raise ValueError("not a PEM public key") from None
     if isinstance(key, rsa.RSAPublicKey):
