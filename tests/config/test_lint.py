@@ -143,6 +143,21 @@ def test_other_credentials(inspect: Inspect) -> None:
     assert inspect(auth__certificates=named) == []
 
 
+def test_kinds_that_nobody_has(inspect: Inspect) -> None:
+    plant = {"plant": {"hash": str(make_key().hash), "publish": [""], "expires": NOW}}
+    keyless = inspect(auth__api_keys=plant, auth__ingest__enforce_jwt=True)
+    assert found(keyless, "nobody_accepted").setting == "auth.ingest.enforce_jwt"
+    assert inspect(auth__key="KEY", auth__api_keys=plant, auth__ingest__enforce_jwt=True) == []
+    assert inspect(auth__api_keys=plant, auth__ingest__accept=["api_key"]) == []
+    assert inspect(auth__http__accept=["token"], auth__key="KEY") == []  # what is public
+    surface = inspect(auth__http__accept=["token"], auth__key="KEY", auth__public__subscribe=None)
+    assert found(surface, "nobody_accepted").setting == "auth.http.accept"
+    assert inspect(auth__ingest__accept=[]) == []  # closed, and meant so
+    closed = inspect(auth__consumption__enforce_jwt=True)
+    told = found(closed, "nobody_accepted").text
+    assert told == "nobody may subscribe: only jwt will do there, and there can be none"
+
+
 def test_exposed_secrets(inspect: Inspect) -> None:
     evidence = Evidence(exposed=(("cluster.token", File("t.jwt")),))
     assert found(inspect(evidence), "readable_secret").mend == "chmod 600 t.jwt"

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 from operator import attrgetter
 
 from relay.auth.browser import is_loopback
+from relay.auth.credentials import KINDS
+from relay.auth.rules import Accepts
 from relay.config.findings import SEVERITIES, Finding, Inspection, ReadCertificate, Severity
 from relay.config.names import SETTINGS
 from relay.config.shape import Address
@@ -178,6 +180,34 @@ def other_credentials(seen: Inspection) -> Iterator[Finding]:
             yield seen.finding("any_certificate", "warning", setting, text, mend)
 
 
+def kinds_that_nobody_has(seen: Inspection) -> Iterator[Finding]:
+    """Roles and surfaces that only take kinds of credentials of which there can be none."""
+    auth = seen.settings.auth
+    if auth.url is not None:
+        return
+    sources: dict[str, object] = {
+        "jwt": auth.names_keys or seen.settings.issuer.enabled,
+        "api_key": auth.api_keys,
+        "token": seen.settings.records.url,
+        "certificate": auth.certificates and seen.settings.server.tls.root,
+    }
+    for section, verb, public in (
+        ("ingest", "may publish", auth.public.publish),
+        ("consumption", "may subscribe", auth.public.subscribe),
+        ("session", "may open a session", auth.public),
+        ("http", "is let in over HTTP", auth.public),
+    ):
+        accepts: Accepts = getattr(auth, section)
+        taken = [kind for kind in KINDS if accepts.takes(kind)]
+        is_open = (public and accepts.takes("public")) or any(sources[kind] for kind in taken)
+        if is_open or not taken or len(taken) == len(KINDS):
+            continue
+        setting = f"auth.{section}.{'enforce_jwt' if accepts.enforce_jwt else 'accept'}"
+        text = f"nobody {verb}: only {', '.join(taken)} will do there, and there can be none"
+        mend = "set auth.key for tokens" if taken == ["jwt"] else "make one, or accept others"
+        yield seen.finding("nobody_accepted", "warning", setting, text, mend)
+
+
 def exposed_secrets(seen: Inspection) -> Iterator[Finding]:
     """Secret files that others can read."""
     for setting, path in seen.evidence.exposed:
@@ -268,6 +298,7 @@ LINTS: tuple[Lint, ...] = (
     keys_out_of_reach,
     fetching,
     other_credentials,
+    kinds_that_nobody_has,
     exposed_secrets,
     certificates,
     plain_http,
