@@ -8,6 +8,7 @@ from typing import Any
 
 from relay.control.admin.counter import OPERATIONS, Counter
 from relay.control.admin.openapi import document
+from relay.control.admin.shape import MEANT
 
 
 def references(said: Any) -> set[str]:
@@ -46,6 +47,20 @@ def test_members_of_the_path_are_not_in_the_body() -> None:
     assert [(each["name"], each["in"], each["required"]) for each in parameters] == [
         ("id", "path", True)
     ]
+
+
+def test_every_pattern_is_told_in_words() -> None:
+    """Whoever writes something else is told what was expected, and no regular expression."""
+
+    def patterns(said: Any) -> set[str]:
+        inner = list(said.values()) if isinstance(said, dict) else said
+        if not isinstance(inner, list):
+            return set()
+        own = {said["pattern"]} if isinstance(said, dict) and "pattern" in said else set()
+        return own.union(*map(patterns, inner))
+
+    asked = set().union(*(patterns(each.asked.model_json_schema()) for each in OPERATIONS))
+    assert asked == set(MEANT)
 
 
 def test_it_is_json() -> None:

@@ -105,6 +105,8 @@ def test_a_question_without_sense_is_refused(running: Any, operator: NewKey) -> 
             assert (await web.post("/explain", json={"transport": "bus"})).status_code == 400
             old = await web.get("/audit", params={"from": "now-999999999w"})
             assert old.status_code == 200
+            odd = await web.get("/audit", params={"from": "yesterday"})
+            assert odd.json()["detail"] == "from: expected unix seconds, now, or such as now-1h"
 
     asyncio.run(main())
 

@@ -10,11 +10,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from relay.control.admin.shape import CipherName, Shape
+from relay.control.admin.shape import SPAN, CipherName, Shape
 
 # -- keys that sign --------------------------------------------------------------------------------
 
-Span = Annotated[str, Field(pattern=r"^(0|[1-9][0-9]{0,8})[smhdw]$")]
+Span = Annotated[str, Field(pattern=SPAN)]
 
 
 class Rotation(Shape):

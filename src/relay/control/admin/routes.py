@@ -22,6 +22,7 @@ from starlette.types import Receive, Scope, Send
 from relay.control.admin.counter import BASE, OPERATIONS, Counter, Operation
 from relay.control.admin.guard import Guard
 from relay.control.admin.openapi import document
+from relay.control.admin.shape import MEANT
 from relay.control.asking import bearer, remote
 from relay.control.body import members
 from relay.control.problems import details
@@ -133,9 +134,11 @@ async def _asked(operation: Operation, request: Request) -> BaseModel:
     try:
         return operation.asked.model_validate_json(json.dumps(said), strict=True)
     except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False, include_context=False)[0]
+        first = error.errors(include_input=False, include_url=False)[0]
         where = ".".join(map(str, first["loc"]))[:120]
         text = "no such field" if first["type"] == "extra_forbidden" else first["msg"]
+        if first["type"] == "string_pattern_mismatch":
+            text = f"expected {MEANT[first['ctx']['pattern']]}"
         raise BadRequest(f"{where}: {text}" if where else text) from None
 
 

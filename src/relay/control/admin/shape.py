@@ -27,15 +27,31 @@ LATEST = 253_402_300_799.0
 PLAIN = r"^[^\u0000-\u001f\u007f]*$"
 """No control characters."""
 
+ID = r"^[0-9A-Za-z_-]+$"
+CIPHER = r"^\.*[A-Za-z0-9_-][A-Za-z0-9_.-]*$"
+"""Not of dots alone: in a path those lead elsewhere."""
+
+TENANT = r"^[^/\u0000-\u001f]+$"
+SPAN = r"^(0|[1-9][0-9]{0,8})[smhdw]$"
+WHEN = r"^(|now(-[0-9]{1,9}[smhdw])?|[0-9]{1,12}(\.[0-9]{1,6})?)$"
+
+MEANT = {
+    PLAIN: "text without control characters",
+    ID: "letters, digits, - and _",
+    CIPHER: "letters, digits, -, _ and dots, and not dots alone",
+    TENANT: "a name without slashes and control characters",
+    SPAN: "a number with s, m, h, d or w, such as 24h",
+    WHEN: "unix seconds, now, or such as now-1h",
+}
+"""What each pattern expects, in words."""
+
 Text = Annotated[str, Field(max_length=512, pattern=PLAIN)]
 Name = Annotated[str, Field(min_length=1, max_length=200, pattern=PLAIN)]
-Id = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[0-9A-Za-z_-]+$")]
+Id = Annotated[str, Field(min_length=1, max_length=64, pattern=ID)]
 PathText = Annotated[str, Field(max_length=MAX_LENGTH, pattern=PLAIN)]
 Prefix = Annotated[str, Field(max_length=MAX_PREFIX, pattern=PLAIN)]
 Prefixes = Annotated[list[Prefix], Field(max_length=MAX_PREFIXES)]
-CipherName = Annotated[str, Field(max_length=64, pattern=r"^\.*[A-Za-z0-9_-][A-Za-z0-9_.-]*$")]
-"""Not of dots alone: in a path those lead elsewhere."""
-
+CipherName = Annotated[str, Field(max_length=64, pattern=CIPHER)]
 CipherNames = Annotated[list[CipherName], Field(max_length=MAX_PREFIXES)]
 Moment = Annotated[float, Field(ge=0.0, le=LATEST, allow_inf_nan=False)]
 Reason = Annotated[str, Field(max_length=MAX_REASON, pattern=PLAIN)]

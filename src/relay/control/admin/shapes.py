@@ -13,6 +13,8 @@ from pydantic import Field
 from relay.auth.revocation import MAX_VALUE
 from relay.control.admin.shape import (
     PLAIN,
+    TENANT,
+    WHEN,
     CipherNames,
     Id,
     Moment,
@@ -302,7 +304,7 @@ class RevocationPage(Shape):
 
 # -- quotas ----------------------------------------------------------------------------------------
 
-Tenant = Annotated[str, Field(min_length=1, max_length=MAX_TENANT, pattern=r"^[^/\u0000-\u001f]+$")]
+Tenant = Annotated[str, Field(min_length=1, max_length=MAX_TENANT, pattern=TENANT)]
 
 
 class TenantNamed(Shape):
@@ -332,8 +334,6 @@ class Quotas(Told):
     others: Quota
     tenants: list[TenantQuota]
 
-
-WHEN = r"^(|now(-[0-9]{1,9}[smhdw])?|[0-9]{1,12}(\.[0-9]{1,6})?)$"
 
 # -- decisions, the log, the mesh ------------------------------------------------------------------
 
