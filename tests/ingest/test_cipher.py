@@ -38,6 +38,21 @@ def test_a_field_is_read_by_those_who_may_and_old_versions_stay_readable():
     assert decrypt(record, keys, frozenset({"other"}), "plant") == record
 
 
+@pytest.mark.parametrize("user", [[{"mail": "a@b"}], "a@b", 7])
+def test_what_has_another_shape_is_encrypted_whole(user):
+    keys = KeptKeys(pii=KeptKey(ONE), phone=KeptKey(TWO))
+    fields = {"/user/mail": "pii", "/user/name": "pii", "/user/phone": "phone"}
+    record = {"user": user, "n": 1}
+    encrypt(record, fields, keys, "plant")
+    assert record["user"].startswith("kid:")
+    assert decrypt(record, keys, frozenset({"pii", "phone"}), "plant") == {"user": user, "n": 1}
+    for name in ("pii", "phone"):  # each may have been in there
+        assert str(decrypt(record, keys, frozenset({name}), "plant")["user"]).startswith("kid:")
+    nothing = {"user": None, "n": 1}
+    encrypt(nothing, fields, keys, "plant")
+    assert nothing == {"user": None, "n": 1}
+
+
 def test_what_was_tampered_with_or_renamed_stays_sealed():
     keys = KeptKeys(a=KeptKey(ONE), b=KeptKey(ONE))
     record = {"x": 1}

@@ -97,7 +97,8 @@ def encrypt(
 ) -> None:
     """Encrypt ``fields`` (pointer to key name) in place; fields that are not there are no error.
 
-    ``owner`` is the first segment of the record's path: whose it is.
+    What stands where a field should be found is encrypted whole when it cannot hold one: a list or
+    a text for an object. ``owner`` is the first segment of the record's path: whose it is.
 
     Raises `Unavailable` when a key does not exist, before anything was changed.
     """
@@ -107,12 +108,14 @@ def encrypt(
         if key is None:
             raise Unavailable(f"no cipher key {name!r}")
         plan.append((read_pointer(pointer), name, *key.current()))
+    done = set()
     # The deepest first: a field within one that is encrypted as well stays reachable.
     for steps, name, version, key_bytes in sorted(plan, key=lambda each: -len(each[0])):
         place = _place(record, steps)
-        if place is None:
+        if place is None or (id(place[0]), place[1], name) in done:
             continue
         holder, last = place
+        done.add((id(holder), last, name))
         nonce, label = draw(NONCE), f"kid:{name}:v{version}"
         plain = json.dumps(holder[last], separators=(",", ":"), ensure_ascii=False).encode()
         sealed = nonce + AESGCM(key_bytes).encrypt(nonce, plain, _bound(label, owner))
@@ -171,20 +174,20 @@ def _bound(label: str, owner: str) -> bytes:
     return f"{label}\n{owner}".encode(errors="surrogatepass")
 
 
-def _place(record: Any, steps: tuple[str, ...]) -> tuple[Any, Any] | None:
-    """The object or list that holds the field and its name there; ``None`` when it is missing."""
-    for step in steps[:-1]:
-        found = _step(record, step)
-        if found is None:
+def _place(record: dict[str, Any], steps: tuple[str, ...]) -> tuple[Any, Any] | None:
+    """The object or list that holds the field and its name there, or holds what cannot have such a
+    field; ``None`` when there is nothing."""
+    place: tuple[Any, Any] | None = None
+    value: Any = record
+    for step in steps:
+        name: Any = step
+        if isinstance(value, list) and re.fullmatch(r"0|[1-9][0-9]{0,8}", step):
+            name = int(step)
+            if name >= len(value):
+                return None
+        elif not isinstance(value, dict):
+            return None if value is None else place
+        elif step not in value:
             return None
-        record = record[found]
-    last = _step(record, steps[-1])
-    return None if last is None else (record, last)
-
-
-def _step(value: Any, step: str) -> Any:
-    if isinstance(value, dict) and step in value:
-        return step
-    if isinstance(value, list) and re.fullmatch(r"0|[1-9][0-9]{0,8}", step):
-        return int(step) if int(step) < len(value) else None
-    return None
+        place, value = (value, name), value[name]
+    return place
