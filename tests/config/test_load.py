@@ -553,6 +553,21 @@ def test_a_wrong_variable_is_one_line(folder, variable, line):
     assert folder.complaints(OPEN, {variable: "x"}) == [line]
 
 
+@pytest.mark.parametrize(
+    ("variable", "line"),
+    [
+        ("MOQ_AUTH__API_KEYS__PLANT__HASH", "MOQ_AUTH__API_KEYS takes the whole table, as JSON"),
+        ("MOQ_SINKS__LAKE__KIND", "MOQ_SINKS takes the whole table, as JSON"),
+        (
+            "MOQ_AUTH__API_KEYS",
+            'expected a table as JSON, such as {"name": {"setting": "value"}}',
+        ),
+    ],
+)
+def test_a_table_is_one_variable(folder, variable, line):
+    assert folder.complaints(OPEN, {variable: "x"}) == [f"{variable}: {line}"]
+
+
 @pytest.mark.parametrize("name", ["MOQ_AUTH__API_KEYS", "MOQ_AUTH__KEYS"])
 def test_brackets_without_end_in_the_environment_are_one_line(folder, name):
     assert folder.complaints(OPEN, {name: "[" * 100_000}) == [f"{name}: not valid JSON"]

@@ -157,6 +157,9 @@ SETTINGS = tuple(name for name in TYPES if name not in SECTIONS)
 WHOLE = frozenset({"auth.public"})
 """Sections that may also be written as one value."""
 
+TABLES = frozenset(name for name in SETTINGS if typing.get_origin(TYPES[name]) is dict)
+"""Settings that are tables, whose names are the operator's."""
+
 
 def canonical(dotted: str) -> str:
     """The name we use for what somebody else calls ``dotted``."""
@@ -204,6 +207,11 @@ def spellings() -> list[str]:
     others = [name for name in RENAMED if canonical(name) not in SECTIONS]
     ours = [*SETTINGS, *sorted(WHOLE), *others]
     return [*ours, *(name for name in newer(ours) if name not in others), *REFUSED]
+
+
+def table_around(dotted: str) -> str | None:
+    """The table that somebody means a part of."""
+    return next((name for name in TABLES if canonical(dotted).startswith(name + ".")), None)
 
 
 def nearest(dotted: str) -> str | None:

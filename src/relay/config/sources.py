@@ -103,6 +103,8 @@ class Source:
             self.problems.append(f"{where}: expected a section, not a value")
         elif (section := dotted.partition(".")[0]) in names.ELSEWHERE:
             self.problems.append(f"{where}: no such setting; here: {names.ELSEWHERE[section]}")
+        elif (table := names.table_around(dotted)) is not None:
+            self.problems.append(f"{where}: {spell(table)} takes the whole table, as JSON")
         else:
             near = names.nearest(dotted)
             hint = f"; did you mean {spell(near)}?" if near else ""
@@ -126,7 +128,8 @@ def from_file(path: Path) -> Source:
 
 
 def from_environment(environ: Mapping[str, str]) -> Source:
-    """The entries of ``MOQ_SECTION__NAME`` variables; lists as JSON or separated by commas.
+    """The entries of ``MOQ_SECTION__NAME`` variables; lists as JSON or separated by commas, tables
+    whose names are the operator's as JSON.
 
     Names with single underscores (``MOQ_SERVER_BIND``), as upstream spells them, are read when they
     name a setting and left alone when they do not.
@@ -183,6 +186,8 @@ def decoded(name: str, text: str) -> Any:
 
     Raises `ValueError` for broken JSON, and for a comma too many: an empty prefix is everything.
     """
+    if name in names.TABLES and text.lstrip()[:1] not in ("[", "{"):
+        raise ValueError('expected a table as JSON, such as {"name": {"setting": "value"}}')
     listed = name in names.WHOLE or _is_list(names.TYPES.get(name))
     if not listed:
         return text
