@@ -11,6 +11,7 @@ from click.testing import CliRunner, Result
 
 from relay.auth.credentials import make_key
 from relay.cli import relay as program
+from relay.cli.moment import show_time
 from relay.client import connect
 from relay.control.admin.counter import OPERATIONS
 from relay.errors import BadRequest, ConfigError, NotFound, Unauthorized
@@ -86,6 +87,8 @@ def test_every_resource(running: Any, monkeypatch: pytest.MonkeyPatch) -> None:
             assert made["token"] not in await run("tokens", "list")
             assert "cam" in await run("tokens", "list")
             await run("tokens", "revoke", made["prefix"])
+            revoked = (await data("tokens", "list"))["tokens"][0]["revoked"]
+            assert f"{show_time(int(revoked))}" in (await run("tokens", "list")).split()
             assert f"mq_{made['prefix']}" in await run("revocations", "list")
             number = (await data("revocations", "create", "--by", "sub", "--value", "x"))["number"]
             await run("revocations", "withdraw", f"{number}")
@@ -110,7 +113,7 @@ def test_every_resource(running: Any, monkeypatch: pytest.MonkeyPatch) -> None:
             assert "sessions=2" in await run("quotas", "show", "anon")
             await run("quotas", "reset", "anon")
             assert (await data("quotas", "list"))["others"]["sessions"] == 0
-            assert "verdict" in await run("explain", "--url", "/anon")
+            assert 'publish="" ' in await run("explain", "--url", "/anon")
             assert "quota.set" in await run(
                 "audit", "list", "--action", "quota", "--from", "now-1h", "--tenant", "anon"
             )

@@ -30,7 +30,9 @@ NOWHERE = ("", ".", "..")
 TIMEOUT = 30.0
 """Seconds until the relay must have answered."""
 
-TIMES = frozenset({"at", "created", "expires", "issued_before", "activated", "ends", "last_used"})
+TIMES = frozenset(
+    {"at", "created", "expires", "issued_before", "activated", "ends", "last_used", "revoked"}
+)
 """Members that are unix seconds, shown as dates; of a question also read as ``+1h``."""
 
 VERBS = {"show_jwks": "jwks", "explain": "explain"}
@@ -216,7 +218,9 @@ def _cell(name: str, value: Any) -> str:
     if name in TIMES and isinstance(value, int | float):
         return show_time(int(value))
     if isinstance(value, dict):
-        return " ".join(f"{key}={each}" for key, each in value.items() if each not in (None, ""))
+        return " ".join(
+            f"{k}={_cell(k, each)}" for k, each in value.items() if each not in (None, "")
+        )
     if isinstance(value, list):
         if value and isinstance(value[0], dict):
             return "; ".join(_cell(name, each) for each in value)
