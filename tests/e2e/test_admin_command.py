@@ -94,6 +94,11 @@ def test_every_resource(running: Any, monkeypatch: pytest.MonkeyPatch) -> None:
             await run("revocations", "withdraw", f"{number}")
             with pytest.raises(NotFound):
                 await run("revocations", "withdraw", f"{number}")
+            # The beginning of all time is a time, and not the same as none.
+            with pytest.raises(BadRequest, match="ended already"):
+                await run("tokens", "create", "--name", "x", "--publish", "a", "--expires", "0")
+            with pytest.raises(BadRequest, match="greater than or equal to 1"):
+                await run("audit", "list", "--limit", "0")
             with pytest.raises(BadRequest, match="by"):
                 await run("revocations", "create", "--by", "colour", "--value", "x")
             before = (await data("keys", "list"))["keys"]

@@ -147,7 +147,8 @@ def _command(operation: Operation) -> click.Command:
     params.append(click.Option(["--json", "as_json"], is_flag=True, help="The answer as it is."))
 
     def run(as_json: bool, limits: tuple[str, ...] = (), **given: Any) -> None:
-        said = {name: value for name, value in given.items() if value not in (None, (), False)}
+        # What is not given; 0 is.
+        said = {n: v for n, v in given.items() if v is not None and v is not False and v != ()}
         said = {name: list(v) if isinstance(v, tuple) else v for name, v in said.items()}
         members = {("from" if name == "from_" else name): value for name, value in said.items()}
         answer = _ask(operation, members | read_limits(limits))
