@@ -141,6 +141,8 @@ def test_other_credentials(inspect: Inspect) -> None:
     assert found(anybody, "any_certificate")
     named = {"ops": {"full_access": True, "san": "ops.example"}}
     assert inspect(auth__certificates=named) == []
+    reader = {"ops": {"full_access": True, "san": "ops.example", "decrypt": ["pii"]}}
+    assert found(inspect(auth__certificates=reader), "certificate_decrypt")
 
 
 def test_kinds_that_nobody_has(inspect: Inspect) -> None:

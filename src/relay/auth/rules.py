@@ -146,7 +146,7 @@ class CertificateRule(BaseModel):
     """Prefixes below the root where the bearer may subscribe."""
 
     decrypt: CipherNames = ()
-    """Cipher keys whose fields the bearer reads in the clear over HTTP; default none."""
+    """Read and of no effect: HTTP, where fields are decrypted, asks nobody for a certificate."""
 
     full_access: bool = False
     """Whether everything below the root is allowed, both ways; only then may a rule fit any

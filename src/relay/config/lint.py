@@ -178,6 +178,11 @@ def other_credentials(seen: Inspection) -> Iterator[Finding]:
             mend = "name a san, a fingerprint or an issuer"
             setting = f"auth.certificates.{name}"
             yield seen.finding("any_certificate", "warning", setting, text, mend)
+        if rule.decrypt:
+            text = "decrypt has no effect here: HTTP, where it counts, asks for no certificate"
+            mend = "give it to a token or an API key"
+            setting = f"auth.certificates.{name}"
+            yield seen.finding("certificate_decrypt", "warning", setting, text, mend)
 
 
 def kinds_that_nobody_has(seen: Inspection) -> Iterator[Finding]:
