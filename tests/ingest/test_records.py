@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 import time
 from pathlib import Path
@@ -81,9 +82,32 @@ def test_without_its_key_a_record_is_not_made():
         prepare({"mail": "m"}, None, {"/mail": "none"}, KEYS, "plant", 2.0)
 
 
-def test_nothing_is_fetched_because_a_schema_names_it(schema):
-    ready = prepare({}, schema({"$ref": "http://127.0.0.1:9/x.json"}), {}, KEYS, "plant", 2.0)
-    assert ready.error == "the schema cannot be followed"
+@pytest.mark.parametrize(
+    ("named", "part"),
+    [
+        ("http://127.0.0.1:9/x.json", {"$ref": "http://127.0.0.1:9/x.json"}),
+        ("schema.json", {"properties": {"c": {"$ref": "schema.json"}}}),
+        ("#/$defs/y", {"anyOf": [{"$ref": "#/$defs/y"}], "$defs": {"x": {}}}),
+    ],
+)
+def test_nothing_is_fetched_because_a_schema_names_it(schema, named, part):
+    """No record could be checked: the start is the time to say so."""
+    with pytest.raises(ConfigError, match=re.escape(f"$ref '{named}' is not in this file")):
+        schema(part)
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"properties": {"c": {"$ref": "#/$defs/y"}}, "$defs": {"y": {"type": "number"}}},
+        {"$id": "https://a.example/x", "$ref": "y", "$defs": {"y": {"$id": "y"}}},
+        {"$ref": "https://json-schema.org/draft/2020-12/schema"},
+        {"properties": {"c": {"enum": [{"$ref": "no reference"}, 1]}, "$ref": {}}},
+        True,
+    ],
+)
+def test_what_a_schema_has_within_itself_is_followed(schema, part):
+    assert prepare({"c": 1}, schema(part), {}, KEYS, "plant", 2.0).error is None
 
 
 @pytest.mark.parametrize(("text", "said"), [("{", "not JSON"), ({"type": 7}, "no JSON Schema")])

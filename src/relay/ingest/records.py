@@ -14,8 +14,10 @@ from typing import Any, NamedTuple
 from jsonschema.exceptions import SchemaError, ValidationError
 from jsonschema.protocols import Validator
 from jsonschema.validators import extend, validator_for
-from referencing import Registry
+from jsonschema_specifications import REGISTRY  # type: ignore[import-untyped]
+from referencing import Registry, Resource
 from referencing.exceptions import Unresolvable
+from referencing.jsonschema import DRAFT202012, specification_with
 
 from relay.auth.compact import parse_value
 from relay.errors import BadRequest, ConfigError, TooLarge
@@ -96,7 +98,29 @@ def load_schema(file: Path) -> Validator:
     # An empty registry: nothing is ever fetched because a schema names it.
     kind = extend(kind, {"uniqueItems": _unique})  # type: ignore[no-untyped-call]
     validator: Validator = kind(schema, registry=Registry())
+    dialect = specification_with(kind.ID_OF(kind.META_SCHEMA), default=DRAFT202012)
+    whole = dialect.create_resource(schema)
+    try:
+        lost = next(_lost(whole, REGISTRY.resolver_with_root(whole)), None)
+    except RecursionError:
+        raise ConfigError(f"{file}: too deep") from None
+    if lost is not None:
+        raise ConfigError(f"{file}: $ref {lost[:MAX_SAID]!r} is not in this file")
     return validator
+
+
+def _lost(part: Resource[Any], resolver: Any) -> Iterator[str]:
+    """References in ``part`` that lead nowhere, by which no record could be checked."""
+    members = part.contents if isinstance(part.contents, dict) else {}
+    for keyword in ("$ref", "$dynamicRef"):
+        reference = members.get(keyword)
+        if isinstance(reference, str):
+            try:
+                resolver.lookup(reference)
+            except Unresolvable:
+                yield reference
+    for inner in part.subresources():
+        yield from _lost(inner, resolver.in_subresource(inner))
 
 
 def _unique(
