@@ -129,6 +129,26 @@ def test_certificates() -> None:
     assert "does not match" in findings(status=1)["certificate"]["text"]
 
 
+def test_schemas_and_sinks_are_looked_at() -> None:
+    write("bad.json", b'{"$ref": "other.json"}')
+    write("good.json", b'{"type": "object"}')
+    sink = 'kind = "kafka"\nbrokers = ["localhost:1"]\ntracks = ["plant/**:t"]\n'
+    tracks = [
+        f'[ingest.tracks."plant/{name}/t"]\nschema = "{name}.json"\n'
+        for name in ("bad", "good", "none")
+    ]
+    sinks = f'[sinks.lake]\n{sink}sasl = {{ mechanism = "PLAIN", username = "x", '
+    sinks += 'password_file = "none.txt" }\n'
+    write("relay.toml", "\n".join([SAFE, *tracks, sinks]).encode())
+    said = json.loads(check("--json", status=1))["findings"]
+    found = {each["setting"]: each["text"] for each in said if each["rule"] == "unusable"}
+    assert set(found) == {f"ingest.tracks.plant/{n}/t.schema" for n in ("bad", "none")} | {
+        "sinks.lake"
+    }
+    assert "No such file" in found["ingest.tracks.plant/none/t.schema"]
+    assert found["sinks.lake"].startswith(("sasl.password_file: none.txt", "kind: "))
+
+
 def test_a_server_that_cannot_be_reached() -> None:
     source = 'jwks = ["https://127.0.0.1:9/jwks"]'
     write("relay.toml", SAFE.replace('keys = ["public.jwk"]', source).encode())

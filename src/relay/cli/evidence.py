@@ -24,10 +24,12 @@ from relay.auth.trust import is_content
 from relay.config.findings import Evidence, ReadCertificate, ReadKeys
 from relay.config.shape import Settings
 from relay.errors import ConfigError
+from relay.ingest.records import load_schema
 from relay.keyring.files import INSIDE
 from relay.keyring.remote_folder import RemoteFolder
 from relay.keyring.sources import Source, Sources, shown
 from relay.net import tls
+from relay.sinks.kafka import require_usable
 
 POLL = 0.02
 """Seconds between looks at sources that are being asked."""
@@ -156,7 +158,22 @@ def gather(settings: Settings, ask: bool = True) -> Evidence:
         together=found.together,
         certificates=tuple(_certificates(settings)),
         exposed=tuple(_exposed(settings, found)),
+        unusable=tuple(_unusable(settings)),
     )
+
+
+def _unusable(settings: Settings) -> Iterator[tuple[str, str]]:
+    for name, rules in settings.ingest.tracks.items():
+        if rules.schema_file is not None:
+            try:
+                load_schema(rules.schema_file)
+            except ConfigError as error:
+                yield f"ingest.tracks.{name}.schema", str(error)
+    for name, sink in settings.sinks.items():
+        try:
+            require_usable(sink)
+        except ConfigError as error:
+            yield f"sinks.{name}", str(error)
 
 
 def _certificates(settings: Settings) -> Iterator[ReadCertificate]:

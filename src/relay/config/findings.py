@@ -81,6 +81,8 @@ class Evidence:
     certificates: tuple[ReadCertificate, ...] = ()
     exposed: tuple[tuple[str, Path], ...] = ()
     """Secret files that others than their owner may read, by setting."""
+    unusable: tuple[tuple[str, str], ...] = ()
+    """What stops the start of all else that is named: setting and why."""
 
 
 @dataclass(frozen=True, slots=True)

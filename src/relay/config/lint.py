@@ -220,6 +220,12 @@ def exposed_secrets(seen: Inspection) -> Iterator[Finding]:
         yield seen.finding("readable_secret", "warning", setting, text, f"chmod 600 {path}")
 
 
+def unusable(seen: Inspection) -> Iterator[Finding]:
+    """What the relay will not start with."""
+    for setting, why in seen.evidence.unusable:
+        yield seen.finding("unusable", "error", setting, why, "the relay does not start with it")
+
+
 def certificates(seen: Inspection) -> Iterator[Finding]:
     """Certificates that ended, end soon, or cannot be pinned."""
     for each in seen.evidence.certificates:
@@ -305,6 +311,7 @@ LINTS: tuple[Lint, ...] = (
     other_credentials,
     kinds_that_nobody_has,
     exposed_secrets,
+    unusable,
     certificates,
     plain_http,
     zero_limits,

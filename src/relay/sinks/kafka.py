@@ -13,6 +13,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Mapping
+from importlib.util import find_spec
 from typing import Any
 
 from relay.errors import ConfigError
@@ -34,6 +35,10 @@ MAX_TOPIC = 249
 
 MAX_NAMES = 4096
 """Topics and keys that are remembered."""
+
+NOT_INSTALLED = (
+    "kind: Kafka is not installed here; install the extra: pip install 'moq-relay[kafka]'"
+)
 
 _ODD = re.compile(r"[^A-Za-z0-9._-]")
 
@@ -90,8 +95,7 @@ class Kafka:
         try:
             from confluent_kafka import KafkaError, KafkaException, Producer
         except ImportError:
-            hint = "install the extra: pip install 'moq-relay[kafka]'"
-            raise ConfigError(f"kind: Kafka is not installed here; {hint}") from None
+            raise ConfigError(NOT_INSTALLED) from None
         self._refusal = KafkaException
         self._troubles = {
             KafkaError._AUTHENTICATION: Complaints(refused, clock),
@@ -205,6 +209,13 @@ def topic_of(template: str, broadcast: Path, track: str) -> str:
     )
     topic = _ODD.sub("_", made)[:MAX_TOPIC]
     return topic if topic.strip(".") else "_"
+
+
+def require_usable(settings: SinkSettings, environ: Mapping[str, str] = os.environ) -> None:
+    """Raises `ConfigError` for what `Kafka` would, but nobody is dialled."""
+    if find_spec("confluent_kafka") is None:
+        raise ConfigError(NOT_INSTALLED)
+    _config(settings, environ)
 
 
 def _config(settings: SinkSettings, environ: Mapping[str, str]) -> dict[str, Any]:
