@@ -212,6 +212,14 @@ def test_an_undeclared_version_is_its_own_and_none_is_the_newest():
     assert bench.publish("a/x/t", "v3")[0].track == "t/v3"
 
 
+def test_rules_without_a_version_hold_for_the_others_and_the_first_pattern_counts():
+    guarded = {"encrypt": {"/m": "k"}}  # takes JSON only
+    bench = Bench(tracks={"a/*:t": guarded, "a/*:t/v1": {}, "a/x:t/v1": guarded})
+    assert bench.publish("a/x/t", "v1", grant=granted("a/x"))[0].track == "t/v1"
+    with pytest.raises(WrongType):
+        bench.publish("a/x/t", "v9", grant=granted("a/x"))
+
+
 def test_rules_hold_however_the_track_is_named():
     bench = Bench(tracks={"a/**:mail/v1": {"encrypt": {"/mail": "pii"}}})
     key = bench.station.keys.keys["pii"] = KeptKey(b"k" * 32)
