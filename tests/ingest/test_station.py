@@ -99,6 +99,32 @@ def test_what_is_kept_has_a_limit_and_a_tenant_a_share_of_it():
     bench.publish("b/x")
 
 
+def test_what_leaves_makes_room_for_what_comes():
+    room = 2 * (100 + OVERHEAD)
+    bench = Bench(keep_groups=2, max_kept_bytes=room, max_tenant_kept_bytes=room)
+    for _ in range(5):
+        bench.publish("a/x", body=b"x" * 100)
+    assert bench.station.kept == {"a": room}
+    with pytest.raises(LimitExceeded, match=r"ingest\.max_kept_bytes"):
+        bench.publish("a/x", body=b"x" * 101)
+    with pytest.raises(LimitExceeded, match=r"ingest\.max_kept_bytes"):
+        bench.publish("a/x", "u")
+    number = b"1" * (100 // 4)
+    bench.json("a/x", b"[" + b",".join([b'{"a":%s}' % number] * 9) + b"]")  # seven of them leave
+    assert dict(bench.station.kept) == bench.counted()
+    assert bench.station.kept["a"] <= room
+
+
+def test_whoever_pays_for_a_broadcast_is_asked_for_room():
+    bench = Bench(max_tenant_kept_bytes=100 + OVERHEAD)
+    bench.publish("a/x", body=b"x" * 100)
+    other = Grant(Path("a/x"), (ROOT,), (ROOT,), tenant="b")
+    with pytest.raises(LimitExceeded, match=r"ingest\.max_tenant_kept_bytes"):
+        bench.publish("a/x", grant=other)
+    assert bench.station.kept == {"a": 100 + OVERHEAD}
+    bench.publish("a/y", grant=Grant(Path("a/y"), (ROOT,), (ROOT,), tenant="b"))
+
+
 @given(
     st.lists(
         st.tuples(

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from itertools import chain, islice
 from typing import Any, NamedTuple
 
 from jsonschema.protocols import Validator
@@ -33,6 +34,10 @@ MICROSECONDS = 1_000_000
 
 OVERHEAD = 64
 """Bytes a frame is counted for beside its payload."""
+
+
+Plan = dict[str, list[list[Ready]]]
+"""What is to be published: by track, the records of each group."""
 
 
 class Sent(NamedTuple):
@@ -184,31 +189,43 @@ class Station:
         return withdrawn
 
     def _publish(self, grant: Grant, name: str, ready: list[Ready], one: bool) -> list[Sent]:
-        came = sum(len(each.payload) for each in ready)
-        size = came + OVERHEAD * len(ready)
-        if self._all_kept + size > self.settings.max_kept_bytes:
+        plan = _grouped(name, ready, one)
+        booth = self.booths.get(grant.root)
+        tenant = grant.tenant if booth is None else booth.tenant
+        growth = self._growth(booth, plan)
+        if self._all_kept + growth > self.settings.max_kept_bytes:
             raise LimitExceeded("the relay keeps ingest.max_kept_bytes already")
-        if self.kept[grant.tenant] + size > self.settings.max_tenant_kept_bytes:
+        if self.kept[tenant] + growth > self.settings.max_tenant_kept_bytes:
             raise LimitExceeded("the tenant keeps ingest.max_tenant_kept_bytes already")
-        self.charge(grant, came, size)
-        names = {name + DEAD if each.error else name for each in ready}
-        booth = self._booth(grant, names)
+        came = sum(len(each.payload) for each in ready)
+        self.charge(grant, came, came + OVERHEAD * len(ready))
+        booth = self._booth(grant, set(plan))
         booth.published, booth.grant = self._clock(), grant
         sent: list[Sent] = []
-        for track in sorted(names):
+        for track, groups in sorted(plan.items()):
             local = self._track(booth, track)
-            mine = [each for each in ready if (each.error is not None) == (track != name)]
-            for at, each in enumerate(mine):
-                if at == 0 or not one:
-                    group, frame = local.append_group(), 0
-                    self._keep_group(booth, track)
-                local.write_frame(each.payload, int(self._wall() * MICROSECONDS))
-                booth.sizes[track][-1] += len(each.payload) + OVERHEAD
-                self._count(booth, len(each.payload) + OVERHEAD)
-                sent.append(Sent(track, group, frame, each.error))
-                frame += 1
+            for records in groups:
+                group = local.append_group()
+                self._keep_group(booth, track)
+                for frame, each in enumerate(records):
+                    local.write_frame(each.payload, int(self._wall() * MICROSECONDS))
+                    size = len(each.payload) + OVERHEAD
+                    booth.sizes[track][-1] += size
+                    self._count(booth, size)
+                    sent.append(Sent(track, group, frame, each.error))
             local.finish_group()
         return _in_order(sent, ready)
+
+    def _growth(self, booth: Booth | None, plan: Plan) -> int:
+        """By how many bytes more is kept once this is published, and the oldest groups of its
+        tracks have left."""
+        growth = 0
+        for track, groups in plan.items():
+            kept = booth.sizes.get(track, ()) if booth else ()
+            sizes = [sum(len(each.payload) + OVERHEAD for each in records) for records in groups]
+            surplus = max(0, len(kept) + len(sizes) - self.settings.keep_groups)
+            growth += sum(sizes) - sum(islice(chain(kept, sizes), surplus))
+        return growth
 
     def _keep_group(self, booth: Booth, track: str) -> None:
         """One more group, and the oldest leaves where there are enough."""
@@ -304,6 +321,19 @@ class WrongType(BadRequest):
     """A kind of body that the track does not take."""
 
     status = 415
+
+
+def _grouped(name: str, ready: list[Ready], one: bool) -> Plan:
+    """Which records go where: what does not fit to the dead letters, each in a group of its own or
+    all of a track in ``one``."""
+    plan: Plan = {}
+    for each in ready:
+        groups = plan.setdefault(name if each.error is None else name + DEAD, [])
+        if one and groups:
+            groups[-1].append(each)
+        else:
+            groups.append([each])
+    return plan
 
 
 def _in_order(sent: list[Sent], ready: list[Ready]) -> list[Sent]:
