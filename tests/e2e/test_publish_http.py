@@ -222,11 +222,11 @@ def test_watching_resumes_ends_and_decrypts_for_those_who_may(
 
 
 def test_publishing_is_on_the_tenants_books(running: Any) -> None:
-    said = "[quotas.tenants.anon]\ningress_bits = 16000\nbroadcasts = 1\ncached_bytes = 5000\n"
+    said = "[quotas.tenants.anon]\ningress_bits = 16000\nbroadcasts = 1\ncached_bytes = 6000\n"
 
     async def main() -> None:
         async with running(said) as relay, httpx.AsyncClient(base_url=base(relay)) as web:
-            large = await web.post("/publish/anon/a/x", content=b"x" * 5001)
+            large = await web.post("/publish/anon/a/x", content=b"x" * 6001)
             assert (large.status_code, "retry-after" in large.headers) == (413, False)
             assert "quotas.cached_bytes" in large.json()["detail"]
             assert (await web.post("/publish/anon/a/x", content=b"x" * 4100)).status_code == 202

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,11 +13,14 @@ from relay.errors import Forbidden, LimitExceeded, OverQuota, TooLarge
 from relay.ingest.cipher import KeptKey
 from relay.ingest.settings import IngestSettings
 from relay.ingest.station import OVERHEAD, Station, Unfit, WrongType
+from relay.model.group import CHUNK_COST, GROUP_COST
 from relay.model.origin import Origin
+from relay.model.settings import CacheSettings
 from relay.model.track import Demand, TrackInfo
 from relay.path import ROOT, Path
-from relay.peer.local import LocalBroadcast
+from relay.peer.local import MAX_GROUP, LocalBroadcast
 from relay.quota import Account, Quota, Tab
+from relay.wire.frame import MAX_HEADER
 
 
 class Bench:
@@ -115,6 +120,62 @@ def test_what_leaves_makes_room_for_what_comes():
     assert bench.station.kept["a"] <= room
 
 
+def test_what_no_cache_could_hold_is_refused_and_not_published():
+    bench = Bench(max_body_bytes=MAX_GROUP)
+    with pytest.raises(TooLarge, match="more than a group may have"):
+        bench.publish("a/x", body=b"x" * MAX_GROUP)
+    assert not bench.station.booths
+    bench.origin = Origin(1, CacheSettings(max_group_bytes=1000))
+    bench.station = Station(bench.origin, IngestSettings(), lambda: 0.0, lambda: 1e9)
+    with pytest.raises(TooLarge, match=r"1000 bytes"):
+        bench.json("a/x", b'[{"a":%s},{"b":1}]' % (b"1" * 990))
+    with pytest.raises(TooLarge):
+        bench.json("a/x", b"[%s]" % b",".join([b'{"a":%s}' % (b"1" * 100)] * 9), one=True)
+    bench.publish("a/x", body=b"x" * 984)
+    assert seen(bench, "a/x") == [0]
+
+
+@pytest.mark.parametrize("over", [0, 1])
+def test_a_body_that_the_tenants_cache_cannot_hold_is_refused(over):
+    limit = 10_000
+    account = Account("a", Quota(cached_bytes=limit), lambda *what: None)
+    bench = Bench()
+    bench.origin.stock.cache.limit_of = lambda tenant: limit
+    bench.station.charge = lambda grant, came, room: account.require_room(room, 0.0)
+    body = b"x" * (limit - GROUP_COST - CHUNK_COST - MAX_HEADER + over)
+    with pytest.raises(OverQuota) if over else contextlib.nullcontext():
+        bench.publish("a/x", body=body)
+        assert seen(bench, "a/x") == [0]
+
+
+def seen(bench, path):
+    """The groups that somebody gets whole who watches now."""
+    track = bench.origin.find(Path(path)).track("t")
+    viewer = Viewer()
+    track.watch(viewer, bench.now)
+    return [group.sequence for group in viewer.groups if group.native.finished]
+
+
+class Viewer:
+    """Who takes what there is."""
+
+    def __init__(self):
+        self.demand = Demand()
+        self.groups = []
+
+    def track_accepted(self, info):
+        """It is there."""
+
+    def track_ended(self, error):
+        """It is no more."""
+
+    def group_opened(self, group):
+        self.groups.append(group)
+
+    def datagram_received(self, sequence, timestamp, payload):
+        """None come here."""
+
+
 def test_whoever_pays_for_a_broadcast_is_asked_for_room():
     bench = Bench(max_tenant_kept_bytes=100 + OVERHEAD)
     bench.publish("a/x", body=b"x" * 100)
@@ -167,8 +228,8 @@ def test_a_broadcast_is_on_its_tenants_books():
 def test_what_is_not_paid_for_is_not_published():
     bench = Bench()
 
-    def charge(grant, came, kept):
-        assert (grant.tenant, came, kept) == ("a", 3, 3 + OVERHEAD)
+    def charge(grant, came, room):
+        assert (grant.tenant, came, room) == ("a", 3, GROUP_COST + CHUNK_COST + MAX_HEADER + 3)
         raise OverQuota("spent", 2.0)
 
     bench.station.charge = charge

@@ -16,18 +16,19 @@ from typing import Any, NamedTuple
 from jsonschema.protocols import Validator
 
 from relay.auth.grant import Grant
-from relay.errors import BadRequest, ConfigError, LimitExceeded, RelayError
+from relay.errors import BadRequest, ConfigError, LimitExceeded, RelayError, TooLarge
 from relay.ingest.cipher import CipherKeys, KeptKeys, owner_of
 from relay.ingest.records import Ready, dead_letter, load_schema, prepare, split
 from relay.ingest.route import DEAD, Address, Declared, read
 from relay.ingest.settings import IngestSettings, TrackRules
 from relay.model.broadcast import Route
-from relay.model.group import Group
+from relay.model.group import CHUNK_COST, GROUP_COST, Group
 from relay.model.origin import Origin
 from relay.model.track import Track, TrackInfo
 from relay.path import ROOT, Path, may_fit_below
-from relay.peer.local import LocalBroadcast, LocalTrack
+from relay.peer.local import MAX_GROUP, LocalBroadcast, LocalTrack
 from relay.quota import Tab
+from relay.wire.frame import MAX_HEADER
 
 MICROSECONDS = 1_000_000
 """Timestamp units per second of tracks published here: unix time by the relay's clock."""
@@ -78,9 +79,9 @@ class Booth:
 class Station:
     """Publishes what comes without a session. ``wall`` is unix seconds, ``clock`` monotonic ones.
 
-    ``charge`` may refuse (grant, bytes that came, bytes they take) by raising `LimitExceeded`;
-    ``enrol`` opens the tab of a new broadcast. Raises `ConfigError` for a schema that cannot be
-    used.
+    ``charge`` may refuse (grant, bytes that came, bytes that must find room in the cache) by
+    raising `LimitExceeded`; ``enrol`` opens the tab of a new broadcast. Raises `ConfigError` for a
+    schema that cannot be used.
     """
 
     def __init__(
@@ -190,6 +191,8 @@ class Station:
 
     def _publish(self, grant: Grant, name: str, ready: list[Ready], one: bool) -> list[Sent]:
         plan = _grouped(name, ready, one)
+        came = sum(len(each.payload) for each in ready)
+        room = max(came + OVERHEAD * len(ready), self._largest(plan))
         booth = self.booths.get(grant.root)
         tenant = grant.tenant if booth is None else booth.tenant
         growth = self._growth(booth, plan)
@@ -197,8 +200,7 @@ class Station:
             raise LimitExceeded("the relay keeps ingest.max_kept_bytes already")
         if self.kept[tenant] + growth > self.settings.max_tenant_kept_bytes:
             raise LimitExceeded("the tenant keeps ingest.max_tenant_kept_bytes already")
-        came = sum(len(each.payload) for each in ready)
-        self.charge(grant, came, came + OVERHEAD * len(ready))
+        self.charge(grant, came, room)
         booth = self._booth(grant, set(plan))
         booth.published, booth.grant = self._clock(), grant
         sent: list[Sent] = []
@@ -226,6 +228,18 @@ class Station:
             surplus = max(0, len(kept) + len(sizes) - self.settings.keep_groups)
             growth += sum(sizes) - sum(islice(chain(kept, sizes), surplus))
         return growth
+
+    def _largest(self, plan: Plan) -> int:
+        """Bytes that the largest group takes where it is cached. Raises `TooLarge` for one that
+        would break off there."""
+        limit = min(MAX_GROUP, self._origin.stock.settings.max_group_bytes)
+        largest = 0
+        for records in chain(*plan.values()):
+            size = sum(len(each.payload) + MAX_HEADER for each in records)
+            if size > limit:
+                raise TooLarge(f"more than a group may have ({limit} bytes)")
+            largest = max(largest, GROUP_COST + size + CHUNK_COST * len(records))
+        return largest
 
     def _keep_group(self, booth: Booth, track: str) -> None:
         """One more group, and the oldest leaves where there are enough."""

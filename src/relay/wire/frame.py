@@ -20,7 +20,8 @@ MAX_FRAME = 16 * 1024 * 1024
 MAX_STAMP = (1 << 61) - 1
 """Largest timestamp that is given to a frame: the largest first delta (moq-lite-05, "FRAME")."""
 
-_MAX_HEADER = 16
+MAX_HEADER = 16
+"""Bytes of a frame before its payload, at most."""
 
 
 class Layout(Enum):
@@ -95,7 +96,7 @@ class _Cutter:
             self.left -= pos
             yield _Span(False, 0, 0, pos, not self.left)
         while pos < total:
-            head = self._head + data[pos : pos + _MAX_HEADER]
+            head = self._head + data[pos : pos + MAX_HEADER]
             found = self._header(head)
             if found is None:
                 # Shorter than a header can be, so this was all that is left of the chunk.
@@ -152,7 +153,7 @@ class FrameScanner(_Cutter):
         self.left = 0
         self.frames += pos > 0
         while pos < total:  # as `cut`, without its spans
-            head = self._head + data[pos : pos + _MAX_HEADER]
+            head = self._head + data[pos : pos + MAX_HEADER]
             found = self._header(head)
             if found is None:
                 self._head = head
