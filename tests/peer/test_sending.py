@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from relay.errors import Dropped
 from relay.peer.sending import AMPLE, NEARLY, Delivery, SendQueue
 from relay.peer.settings import PeerSettings
-from relay.quota import Tab
+from relay.quota import Account, Quota, Tab
 
 
 class Log:
@@ -462,3 +462,61 @@ def test_lines_do_not_keep_what_is_over(bench: Callable[..., Bench]) -> None:
     assert (b.queue.count, b.queue.backlog) == (0, 0)
     assert len(b.queue._by_rank) < 200
     assert not any(delivery.log.chunks for _, _, delivery in b.queue._by_rank)
+
+
+def crowd(bench: Callable[..., Bench], count: int, rate: int) -> list[Bench]:
+    """Sessions of one tenant that may send ``rate`` bytes a second, each with much to send."""
+    account = Account("a", Quota(egress_bits=8 * rate), lambda *what: None)
+    sessions = []
+    for number in range(count):
+        b = bench()
+        b.queue.tab = Tab(account)
+        b.deliver(Log(*[bytes(10_000)] * 100), number)
+        sessions.append(b)
+    return sessions
+
+
+def pass_time(sessions: list[Bench], seconds: float) -> None:
+    for _ in range(round(seconds * 10)):
+        for b in sessions:
+            b.now += 0.1
+            b.queue.tick(b.now)
+            b.queue.drain()
+
+
+@pytest.mark.parametrize("stall", ["connection", "streams"])
+def test_whoever_reads_no_more_leaves_its_share_to_the_others(
+    bench: Callable[..., Bench], stall: str
+) -> None:
+    count, rate = 50, 100_000
+    sessions = crowd(bench, count, rate)
+    account = sessions[0].queue.tab.account
+    for b in sessions[1:]:
+        if stall == "streams":
+            b.line.credit = 0
+    pass_time(sessions, 1)
+    for b in sessions[1:]:
+        b.line.room = 0 if stall == "connection" else b.line.room
+    pass_time(sessions, 1)
+    before = account.egress
+    pass_time(sessions, 4)
+    assert account.egress - before >= 3.9 * rate
+    assert account.waiting == {sessions[0].queue.tab}
+    if stall == "connection":  # and takes part again as soon as it reads
+        sessions[1].line.room = 1 << 30
+        before = account.egress
+        pass_time(sessions, 2)
+        assert account.egress - before == pytest.approx(2 * rate, rel=0.05)
+        assert account.waiting == {b.queue.tab for b in sessions[:2]}
+
+
+def test_who_was_refused_a_datagram_waits_for_nothing(bench: Callable[..., Bench]) -> None:
+    (b, other) = crowd(bench, 2, 1000)
+    account = b.queue.tab.account
+    account.send(5000, b.now)
+    for delivery in tuple(b.queue._followed):
+        delivery.close()
+    b.queue.drain()
+    assert not b.queue.may_pass(100)
+    pass_time([b, other], 0.3)
+    assert account.waiting == {other.queue.tab}

@@ -259,6 +259,8 @@ class SendQueue:
         self._followed: dict[Delivery, None] = {}
         self._by_rank: list[Entry] = []
         """A heap of those followed, the least urgent first, and of some that are over."""
+        self._is_short = False
+        """Whether the tenant may send no more for now."""
         self._is_awake = False
         """Whether a flush, and with it `drain`, is on its way."""
         self._ready: list[Entry] = []
@@ -351,6 +353,7 @@ class SendQueue:
         capacity = self.transport.capacity
         if self.tab.account.outgoing is not None:
             capacity = self._capacity
+        self._is_short = False
         self._is_awake = True  # packets are built right after
         try:
             while line := self._first(granted) if unopened else ready:
@@ -370,13 +373,21 @@ class SendQueue:
                     self._line_up(self._blocked if granted else unopened, entry)
         finally:
             self._is_awake = False
-        if not (ready or unopened) and self.tab.account.waiting:
+        if (
+            self.tab.account.waiting
+            and not self._is_short
+            and (not (ready or unopened) or self.tab.has_stalled(self.clock()))
+        ):
             self.tab.emptied()
 
     def _capacity(self, stream: int | None = None) -> int:
         """Bytes that the connection takes and the tenant may send now."""
         room = self.transport.capacity(stream)
-        return min(room, self.tab.room(self.clock())) if room > 0 else room
+        if room > 0:
+            allowed = self.tab.room(self.clock())
+            self._is_short = allowed <= 0
+            room = min(room, allowed)
+        return room
 
     def count_sent(self, size: int) -> None:
         """So many bytes were handed over."""
@@ -427,7 +438,10 @@ class SendQueue:
         """Give up what was too old for too long; go on where the tenant's rate had to be waited
         for."""
         if self.tab.is_held_back:
-            self.transport.wake()
+            if self._ready or self._blocked or self._unopened:
+                self.transport.wake()
+            else:  # it was a datagram, which waits for nothing
+                self.tab.emptied()
         if self._stale:
             for delivery in self._stale:
                 if not delivery.over and delivery.stale_at is not None and delivery.stale_at <= now:

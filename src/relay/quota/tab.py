@@ -11,6 +11,10 @@ from collections.abc import Callable
 from relay.quota.account import Account
 from relay.quota.limits import Quota
 
+STALL = 0.3
+"""Seconds without a byte sent after which a session whose peer takes nothing has no share: three
+rounds. A peer that has vanished is sent a little now and then, further and further apart."""
+
 _UNLIMITED = Quota()
 
 
@@ -21,7 +25,16 @@ def _nothing() -> None:
 class Tab:
     """One session's part of an account. ``now`` is monotonic seconds in every call."""
 
-    __slots__ = ("_is_seated", "_round", "_sent", "account", "broadcasts", "tracks", "wake")
+    __slots__ = (
+        "_is_seated",
+        "_round",
+        "_sent",
+        "_sent_at",
+        "account",
+        "broadcasts",
+        "tracks",
+        "wake",
+    )
 
     def __init__(self, account: Account, is_seated: bool = True) -> None:
         """``is_seated`` = it counts as a session. Made by `Ledger.enter`, which has asked."""
@@ -33,6 +46,7 @@ class Tab:
         self._is_seated = is_seated
         self._round = -1
         self._sent = 0
+        self._sent_at = 0.0
         if is_seated:
             account.sessions += 1
 
@@ -134,6 +148,7 @@ class Tab:
     def sent(self, size: int, now: float) -> None:
         """Bytes of a group were handed over to be sent."""
         self._sent += size
+        self._sent_at = now
         self.account.send(size, now)
 
     def sent_in(self, round: int) -> int:
@@ -148,6 +163,11 @@ class Tab:
         """Whether it waits to send more than it may."""
         return self in self.account.waiting
 
+    def has_stalled(self, now: float) -> bool:
+        """Whether it has sent nothing for so long that the others need not leave it its share of
+        the rate, unless that is what it waits for."""
+        return now - self._sent_at >= STALL
+
     def emptied(self) -> None:
-        """Nothing waits to be sent any more."""
+        """Nothing waits any more for there being room."""
         self.account.waiting.discard(self)
