@@ -124,10 +124,20 @@ def test_connections_have_a_ceiling(house: Any) -> None:
         await asyncio.sleep(0.05)
         reader, over = await asyncio.open_connection(host, port)
         assert await asyncio.wait_for(ended(reader), 1) == b""
-        reader, writer = pairs[0]
-        writer.write(ASK)
-        assert b"503" in await reader.readline()
-        for _, writer in (*pairs, (reader, over)):
-            writer.close()
+        for reader, writer in pairs[2:]:
+            writer.write(ASK)
+            assert b"503" in await asyncio.wait_for(ended(reader), 1)
+        for _ in range(2):  # whoever was there is served on, whoever else comes
+            for reader, writer in pairs[:2]:
+                writer.write(ASK)
+                assert b"200" in await reader.readline()
+                await reader.readuntil(b"ok\n")
+        pairs[0][1].close()
+        await asyncio.sleep(0.05)
+        reader, late = await asyncio.open_connection(host, port)
+        late.write(ASK)
+        assert b"200" in await reader.readline()
+        for each in (*(writer for _, writer in pairs), over, late):
+            each.close()
 
     served(house, PublicLimits(max_connections=2), visit)

@@ -25,7 +25,9 @@ class Patience(H11Protocol):
         """Somebody came; one of very many is not heard at all."""
         super().connection_made(transport)
         # Up to `max_connections` are served, as many again are told that they are too many.
-        if len(self.connections) > 2 * self.limits.max_connections:
+        count, most = len(self.connections), self.limits.max_connections
+        self.limit_concurrency = None if count <= most else 0
+        if count > 2 * most:
             transport.abort()
         else:
             self._wait(self.limits.request_timeout)

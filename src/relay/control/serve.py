@@ -100,7 +100,6 @@ class HttpListener:
             access_log=False,
             server_header=False,
             proxy_headers=False,
-            limit_concurrency=limits.max_connections,
             timeout_keep_alive=limits.keep_alive,
             timeout_graceful_shutdown=limits.drain,
             h11_max_incomplete_event_size=MAX_HEADERS,
