@@ -242,6 +242,10 @@ def test_file_names_are_relative_to_the_file_and_else_to_the_working_directory(
             "relay.toml:2: limits.visit_timeout: expected a finite number",
         ),
         (
+            "[limits]\nread_batch = 0",
+            "relay.toml:2: limits.read_batch: must be from 1 to",
+        ),
+        (
             "[quic]\nmax_datagram_size = 100",
             "relay.toml:2: quic.max_datagram_size: must be at least 1200",
         ),

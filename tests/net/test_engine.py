@@ -7,7 +7,7 @@ from aioquic.quic.events import StopSendingReceived, StreamDataReceived
 from aioquic.quic.packet import QuicErrorCode
 
 from relay.errors import ConfigError
-from relay.net.settings import QuicLimits
+from relay.net.settings import ListenSettings, QuicLimits
 
 MEGABYTE = 1 << 20
 
@@ -321,6 +321,9 @@ def test_losing_packets_loses_no_byte(bench) -> None:
         {"max_datagram_size": 1199},
         {"max_datagram_size": 16_384},
         {"max_streams": 0},
+        {"max_streams": (1 << 60) + 1},
+        {"max_data": (1 << 60) + 1},
+        {"max_stream_data": (1 << 60) + 1},
         {"idle_timeout": 0},
         {"congestion_control": "bbr"},
     ],
@@ -328,6 +331,21 @@ def test_losing_packets_loses_no_byte(bench) -> None:
 def test_limits_that_quic_cannot_obey(wrong) -> None:
     with pytest.raises(ConfigError, match=next(iter(wrong))):
         QuicLimits(**wrong)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"read_batch": 0}, {"read_batch": 1 << 31}, {"socket_buffer": 1 << 31}]
+)
+def test_limits_that_a_socket_cannot_obey(wrong) -> None:
+    with pytest.raises(ConfigError, match=next(iter(wrong))):
+        ListenSettings(**wrong)
+
+
+def test_the_greatest_windows_are_told_to_the_peer(bench) -> None:
+    most = 1 << 60
+    limits = QuicLimits(max_streams=most, max_data=most, max_stream_data=most)
+    room = bench(limits=limits, alpn="moq-lite-05")
+    assert room.client._remote_max_data == most
 
 
 def test_a_whole_stream_beyond_what_was_granted_is_left_to_the_long_way(bench) -> None:

@@ -14,6 +14,13 @@ from relay.errors import ConfigError
 MAX_DATAGRAM_SIZE = 16383
 """Bytes: the length of a frame in a packet of this size still takes two bytes (RFC 9000, 16)."""
 
+MAX_TOLD = 1 << 60
+"""The most that a peer is told it may use: of streams no more can be numbered (RFC 9000, 4.6), and
+bytes are counted up to four times that, windows that slide included."""
+
+MAX_INT = (1 << 31) - 1
+"""What the kernel takes as a number."""
+
 
 @dataclass(frozen=True, slots=True)
 class QuicLimits:
@@ -84,11 +91,14 @@ class QuicLimits:
         for name in ("max_streams", "max_data", "max_stream_data", "idle_timeout"):
             if getattr(self, name) <= 0:
                 raise ConfigError(f"{name} must be positive")
+        for name in ("max_streams", "max_data", "max_stream_data"):
+            if getattr(self, name) > MAX_TOLD:
+                raise ConfigError(f"{name} must be at most {MAX_TOLD}")
 
 
 @dataclass(frozen=True, slots=True)
 class ListenSettings:
-    """Ceilings of one endpoint."""
+    """Ceilings of one endpoint. Raises `ConfigError` for a value that cannot be obeyed."""
 
     limits: QuicLimits = field(default_factory=QuicLimits)
     """What each of its connections may do."""
@@ -119,3 +129,10 @@ class ListenSettings:
 
     socket_buffer: int = 4 << 20
     """Bytes asked of the kernel for each direction of a socket; it may grant less."""
+
+    def __post_init__(self) -> None:
+        """Check what would leave the endpoint deaf, or fail inside the kernel."""
+        if not 1 <= self.read_batch <= MAX_INT:
+            raise ConfigError(f"read_batch must be from 1 to {MAX_INT}")
+        if self.socket_buffer > MAX_INT:
+            raise ConfigError(f"socket_buffer must be at most {MAX_INT}")
