@@ -11,6 +11,7 @@ from relay.errors import Lagged, OverQuota
 from relay.model.settings import CacheSettings
 from relay.model.track import TrackInfo
 from relay.quota import Borrower, Ledger, Lender, Limits, Override, QuotaSettings
+from relay.wire.messages import SubscribeUpdate
 
 MICRO = TrackInfo(timescale=1_000_000)
 
@@ -122,6 +123,18 @@ def test_subscriptions_beyond_the_limit_are_refused(world: Any) -> None:
     viewer.unwatch("cam", "t", watch)
     assert world.house.ledger.accounts["a"].tracks == 0
     assert late.watch("cam", "t").info == MICRO
+
+
+def test_a_subscription_that_is_refused_leaves_nothing_behind(world: Any) -> None:
+    limit(world, a={"tracks": 1})
+    publisher, viewer = member(world, "a"), member(world, "a")
+    publisher.publish("cam", t=MICRO)
+    viewer.watch("cam", "t")
+    for number in range(3):
+        viewer.guest.session.subscribe("cam", f"made up {number}", SubscribeUpdate(0))
+    world.run()
+    assert world.house.ledger.breached["tracks"] == 3
+    assert list(world.house.origin.find("a/cam").tracks) == ["t"]
 
 
 def test_groups_beyond_the_rate_that_comes_in_are_stopped(world: Any) -> None:

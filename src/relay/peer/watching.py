@@ -171,13 +171,18 @@ class Watching:
 
     # -- tracks ------------------------------------------------------------------------------
 
-    def find(self, broadcast: str, track: str) -> Track:
-        """The track, if it exists in the peer's eyes. Raises `Unroutable` and friends otherwise."""
+    def find(self, broadcast: str, track: str, is_watched: bool = False) -> Track:
+        """The track, if it exists in the peer's eyes. Raises `Unroutable` and friends otherwise.
+
+        What is looked up is remembered, so whether it may be watched is asked before.
+        """
         path = Path(broadcast)
         scope = self.guest.scope
         found = scope.find(path) if scope is not None else None
         if found is None:
             raise Unroutable(f"no broadcast at {path!r} for this session")
+        if is_watched:
+            self.guest.tab.require_track(self.guest.clock())
         return found.track(track)
 
     def subscribed(self, event: events.Subscribed) -> None:
@@ -198,7 +203,7 @@ class Watching:
     def serve(self, event: events.Subscribed) -> None:
         """Begin a subscription, or refuse it."""
         try:
-            track = self.find(event.broadcast, event.track)
+            track = self.find(event.broadcast, event.track, is_watched=True)
             self.guest.tab.add_track(self.guest.clock())
         except RelayError as error:
             self.guest.house.log(

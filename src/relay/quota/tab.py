@@ -116,15 +116,19 @@ class Tab:
         """The limits that `add_track` asks."""
         return ("tracks",) if self.tracks else ("tracks", "subscribers")
 
-    def add_track(self, now: float) -> None:
-        """One more subscription. Raises `OverQuota`, with nothing counted."""
+    def require_track(self, now: float) -> None:
+        """Raises `OverQuota` when there may be no more subscriptions. Counts nothing."""
         account = self.account
         account.require("tracks", account.tracks, now)
         if not self.tracks:
             account.require("subscribers", account.subscribers, now)
-            account.subscribers += 1
+
+    def add_track(self, now: float) -> None:
+        """One more subscription. Raises `OverQuota`, with nothing counted."""
+        self.require_track(now)
+        self.account.subscribers += not self.tracks
         self.tracks += 1
-        account.tracks += 1
+        self.account.tracks += 1
 
     def drop_track(self) -> None:
         """It is over."""

@@ -216,6 +216,8 @@ class Press:
         start = None
         if seen is not None:
             start = seen.group + 1 if seen.publisher in (0, broadcast.identity) else 0
+        tab = Tab(self._account(rights), is_seated=False)
+        tab.require_track(house.clock())  # before it is looked up, and remembered
         track = broadcast.track(name)
         follower = Follower(
             track,
@@ -224,7 +226,6 @@ class Press:
             house.clock,
             settings.watch_backlog_bytes,
         )
-        tab = Tab(self._account(rights), is_seated=False)
         tab.add_track(house.clock())
         reader = Reader(self, held, follower, loan, tab)
         self.readers.add(reader)
