@@ -13,9 +13,10 @@ import httpx
 
 from relay.auth import mint
 from relay.auth.claims import Claims
+from relay.auth.grant import Grant
 from relay.auth.keys import Key
 from relay.auth.revocation import Revocation
-from relay.path import Path
+from relay.path import ROOT, Path
 from relay.records.audit import Query
 from relay.records.office import Operator
 
@@ -259,6 +260,30 @@ def test_reading_is_on_the_tenants_books(running: Any) -> None:
             await asyncio.sleep(1.0)
             async with web.stream("GET", "/watch/anon/a/x") as stream:
                 assert stream.status_code == 200
+
+    asyncio.run(main())
+
+
+def test_a_reader_that_does_not_read_leaves_its_share_to_others(running: Any) -> None:
+    async def main() -> None:
+        said = "[quotas.tenants.anon]\negress_bits = 32000\n"
+        async with running(said) as relay, httpx.AsyncClient(base_url=base(relay)) as web:
+            path, waiting = "/publish/anon/a/x", relay.house.ledger.account("anon").waiting
+            await web.post(path, content=b"x")
+            grant = Grant(Path("anon/a"), (ROOT,), (ROOT,), tenant="anon")
+            held = relay.door.hold(grant, "id", "")
+            reader = await relay.press.watch(
+                (held, None), relay.press.place(path[8:], None)[1], None
+            )
+            for _ in range(4):
+                await web.post(path, content=b"x" * 3000)
+            frames = reader.frames()
+            sizes = [len((await anext(frames))[2]) for _ in range(4)]
+            assert sizes == [1, 3000, 3000, 3000]
+            assert relay.house.ledger.breached["egress_bits"] > 0  # it had to wait
+            assert not waiting
+            await frames.aclose()
+            reader.leave()
 
     asyncio.run(main())
 

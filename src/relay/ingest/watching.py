@@ -50,11 +50,6 @@ class Follower(Collector):
         if self.error is not None and not self._queue:
             raise self.error
 
-    @property
-    def is_behind(self) -> bool:
-        """Whether anything waits to be read."""
-        return bool(self._queue or self._missed)
-
     def end(self, error: RelayError | None) -> None:
         """Nothing more is handed out, whatever still comes."""
         self.close()

@@ -110,8 +110,7 @@ class Reader:
             if self._ended is not None:
                 raise self._ended
         self.tab.sent(size, clock())
-        if not self.follower.is_behind:
-            self.tab.emptied()
+        self.tab.emptied()  # the client may read no more, and the others wait for its share
 
     def leave(self) -> None:
         """It is gone. Harmless when it has left already."""
