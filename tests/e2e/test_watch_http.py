@@ -10,15 +10,18 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import httpx
+import pytest
 
 from relay.auth import mint
 from relay.auth.claims import Claims
 from relay.auth.grant import Grant
 from relay.auth.keys import Key
 from relay.auth.revocation import Revocation
+from relay.errors import LimitExceeded
 from relay.path import ROOT, Path
 from relay.records.audit import Query
 from relay.records.office import Operator
+from relay.server import press
 
 WHO = Operator("test")
 
@@ -284,6 +287,28 @@ def test_a_reader_that_does_not_read_leaves_its_share_to_others(running: Any) ->
             assert not waiting
             await frames.aclose()
             reader.leave()
+
+    asyncio.run(main())
+
+
+def test_whoever_had_to_wait_for_a_quota_is_counted_with_those_who_came_since(
+    running: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def known(*what: Any) -> None:
+        await asyncio.sleep(0.05)  # it is asked of another worker
+
+    monkeypatch.setattr(press, "known", known)
+
+    async def main() -> None:
+        said = "[ingest]\nmax_watchers = 1\n"
+        async with running(said) as relay, httpx.AsyncClient(base_url=base(relay)) as web:
+            await web.post("/publish/anon/a/x", content=b"x")
+            grant = Grant(Path("anon/a"), (ROOT,), (ROOT,), tenant="anon")
+            held = relay.door.hold(grant, "id", "")
+            address = relay.press.place("anon/a/x", None)[1]
+            coming = [relay.press.watch((held, None), address, None) for _ in range(3)]
+            came = await asyncio.gather(*coming, return_exceptions=True)
+            assert [type(each) for each in came] == [press.Reader, LimitExceeded, LimitExceeded]
 
     asyncio.run(main())
 

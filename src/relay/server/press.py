@@ -203,9 +203,9 @@ class Press:
         loan: Loan | None = admitted[1]
         rights = held.grant
         house, settings = self.relay.house, self.station.settings
+        await known(self._account(rights), ("tracks", "subscribers", "egress_bits"), house.clock)
         if len(self.readers) >= settings.max_watchers:
             raise LimitExceeded(f"at ingest.max_watchers ({settings.max_watchers})")
-        await known(self._account(rights), ("tracks", "subscribers", "egress_bits"), house.clock)
         self.relay.door.require(held)
         self._account(rights).require_egress(house.clock())
         broadcast = house.origin.scope(rights.root, (), rights.subscribe).find(ROOT)
