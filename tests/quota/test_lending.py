@@ -518,6 +518,23 @@ def test_what_is_sent_by_all_is_what_one_may_send(count: int) -> None:
     assert min(sent) > 0.8 * max(sent)
 
 
+@pytest.mark.parametrize("count", [1, 2])
+def test_of_what_was_owed_a_lower_rate_leaves_a_second(count: int) -> None:
+    office, tabs = rate_office(count)
+    office.settle()
+    account = tabs[0].account
+    account.send(50 * RATE, office.now)  # one answer over HTTP
+    office.obey(egress_bits=8 * 1000)
+    office.settle()
+    began = office.now
+    while tabs[0].room(office.now) <= 0:
+        office.now += INTERVAL
+        for index in range(count):
+            office.turn(index)
+        office.settle()
+        assert office.now - began <= 2.5
+
+
 def test_one_that_sends_alone_has_all_of_it_and_another_its_half_soon() -> None:
     office, tabs = rate_office(2)
     sent = [0, 0]

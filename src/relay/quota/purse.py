@@ -49,9 +49,10 @@ class Purse:
         self.change(rate, parts, is_kept)
 
     def change(self, rate: float, parts: int, is_kept: bool) -> None:
-        """Another rate from now on; more than one second's worth of it is not kept."""
+        """Another rate from now on; more than one second's worth of it is neither kept nor owed."""
+        burst = max(1.0, rate)
         self.rate = rate
-        self.cells = min(self.cells, max(1.0, rate))
+        self.cells = max(-burst, min(self.cells, burst))
         self.spent_until = 0.0
         self._ahead = rate * INTERVAL / parts
         self._floor = rate * FLOOR / parts if is_kept else 0.0
