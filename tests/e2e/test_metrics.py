@@ -32,16 +32,19 @@ def test_numbers_move(running: Any) -> None:
             before = await scrape(face(relay))
             assert total(before, "relay_sessions") == 0
             assert total(before, "relay_build_info") == 1
-            for _ in range(3):
-                await stack.enter_async_context(dial(relay, "/anon"))
+            assert total(before, "relay_announces") == total(before, "relay_broadcasts") == 0
+            clients = [await stack.enter_async_context(dial(relay, "/anon")) for _ in range(3)]
+            clients[0].create_broadcast("cam")
             for target in ("/anon", "/private"):
                 try:
                     async with dial(relay, target):
                         raise AssertionError(target)
                 except SessionLost:
                     pass
-            while total(found := await scrape(face(relay)), "relay_sessions_admitted_total") < 3:
+            while total(found := await scrape(face(relay)), "relay_announces") < 1:
                 await asyncio.sleep(0.05)
+            assert total(found, "relay_sessions_admitted_total") == 3
+            assert total(found, "relay_announces") == total(found, "relay_broadcasts") == 1
             assert total(found, "relay_sessions", transport="webtransport", tenant="anon") == 3
             assert total(found, "relay_tenant_usage", tenant="anon", quota="sessions") == 3
             assert total(found, "relay_quota_breaches_total", quota="sessions") == 1

@@ -173,9 +173,11 @@ class Families:
     def _content(self) -> Iterator[Metric]:
         origin, inner = self.relay.house.origin, self.inner
         broadcasts = tracks = viewers = 0
+        announces = origin.routes - inner.announces
         for broadcast in origin.on_air():
-            if broadcast.path.is_under(INTERNAL):
-                continue  # what relays and workers tell each other
+            if broadcast.path.is_under(INTERNAL):  # what relays and workers tell each other
+                announces -= len(inner.routes(broadcast))
+                continue
             is_home = inner.is_home(broadcast)
             broadcasts += is_home
             for track in broadcast.tracks.values():
@@ -184,7 +186,7 @@ class Families:
         yield _gauge("relay_broadcasts", "Broadcasts on air.", broadcasts)
         yield _gauge("relay_tracks", "Tracks that are known here.", tracks)
         yield _gauge("relay_subscriptions", "Subscriptions to them.", viewers)
-        yield _gauge("relay_announces", "Announcements in force.", origin.routes - inner.announces)
+        yield _gauge("relay_announces", "Announcements in force.", announces)
         yield _gauge("relay_cache_bytes", "Bytes of cached groups.", origin.stock.cache.used)
         yield _gauge("relay_cache_groups", "Groups that are cached.", len(origin.stock.cache))
 
