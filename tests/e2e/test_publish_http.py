@@ -229,17 +229,17 @@ def test_publishing_is_on_the_tenants_books(running: Any) -> None:
             large = await web.post("/publish/anon/a/x", content=b"x" * 6001)
             assert (large.status_code, "retry-after" in large.headers) == (413, False)
             assert "quotas.cached_bytes" in large.json()["detail"]
-            assert (await web.post("/publish/anon/a/x", content=b"x" * 4100)).status_code == 202
+            assert (await web.post("/publish/anon/a/x", content=b"x" * 4700)).status_code == 202
             over = await web.post("/publish/anon/a/x", content=b"x")
             assert (over.status_code, over.headers["retry-after"]) == (429, "2")
             assert "quotas.ingress_bits" in over.json()["detail"]
-            await asyncio.sleep(1.2)
+            await asyncio.sleep(1.6)
             assert (await web.post("/publish/anon/a/x", content=b"x")).status_code == 202
             other = await web.post("/publish/anon/b/x", content=b"x")
             assert "quotas.broadcasts" in other.json()["detail"]
             usage = relay.house.ledger.usage()["anon"]
             assert (usage["broadcasts"], usage["sessions"]) == (1, 0)
-            assert usage["ingress_bytes"] == 4100 + 1 + 1
+            assert usage["ingress_bytes"] == 4700 + 1 + 1
             async with web.stream("GET", "/watch/anon/a/x") as stream:
                 await events(stream, 1)
             assert relay.house.ledger.usage()["anon"]["egress_bytes"] > 0
