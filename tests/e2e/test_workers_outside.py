@@ -73,15 +73,22 @@ def test_another_relay_sees_all_workers_and_all_workers_see_it(
                 writers[-1]()
             _, write = await enter(publishing(Beside(other), "/anon/there"))  # type: ignore[arg-type]
             there = await enter(connect(other.url("/anon"), tls=TRUST))
-            for worker in by_worker:
-                await seen([there], f"cam{worker}", writers)
             here = [client for clients in by_worker.values() for client in clients[1:]]
-            await seen(here, "there/cam", [write])
+
+            async def all_see_all() -> None:
+                for worker in by_worker:
+                    await seen([there], f"cam{worker}", writers)
+                await seen(here, "there/cam", [write])
+
+            await all_see_all()
             async with httpx.AsyncClient() as web:
                 nodes = (await web.get(f"{relay.internal}/nodes")).json()
-            connections = [c for each in nodes["nodes"] for c in each["connections"]]
-            assert len(connections) == 1
-            assert {side["worker"] for side in nodes["workers"]} == set(range(count))
+                connections = [c for each in nodes["nodes"] for c in each["connections"]]
+                assert len(connections) == 1
+                assert {side["worker"] for side in nodes["workers"]} == set(range(count))
+                await web.post(f"{relay.internal}/drain")
+            await until(lambda: other.events("peer is leaving"))
+            await all_see_all()  # until its time is up
 
         assert "Traceback" not in relay.process.log.read_text()
 

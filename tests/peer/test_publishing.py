@@ -244,3 +244,22 @@ def test_what_came_here_is_told_with_its_time_where_it_means_something(world: An
     publisher.publish("a", t=MICRO)
     heard = [each.guest.publishing.routes[Path("a")].price.since for each in (near, other)]
     assert heard == [1234.5, 0.0]
+
+
+def test_a_relay_that_leaves_takes_back_from_others_what_leads_on_from_it(world: Any) -> None:
+    """What its other processes have from their guests leaves with it, and not before."""
+    process, relay, guest = Announcing(world), Announcing(world), world.connect()
+    number = process.client.origin.id
+    other, viewer = world.connect(cluster=True), world.connect()
+    process.announce((7,), Cost(0, 0))
+    process.session.announce(process.request, "far", (7, 8), Cost(0, 0))
+    relay.session.announce(relay.request, "late", (9,), Cost(0, 0))
+    guest.publish("own")
+    assert sorted(other.names.log) == ["+a", "+far", "+late", "+own"]
+    for each in world.hosts:
+        each.withdraw({number})
+    process.session.announce(process.request, "further", (7, 8), Cost(0, 0))
+    process.session.announce(process.request, "near", (7,), Cost(0, 0))
+    world.run()
+    assert other.names.log[4:] == ["-far", "-late", "+near"]
+    assert viewer.names.log[4:] == ["+further", "+near"]

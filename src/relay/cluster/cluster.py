@@ -142,6 +142,14 @@ class Cluster:
         links = [link for link in self.links.values() if is_whole or not link.address.is_near]
         return snapshot(self.door.house.origin, self.settings.node, links, relays, self._clock())
 
+    @property
+    def near(self) -> frozenset[int]:
+        """The numbers of this relay's other processes."""
+        links = self.door.links.values()
+        return frozenset(
+            guest.session.peer_origin for guest in links if guest.is_near and guest.opened
+        )
+
     def drain(self) -> None:
         """Dial nobody any more; sessions that run go on."""
         self.is_draining = True
@@ -308,11 +316,8 @@ class Cluster:
 
     def _is_us(self, dialled: Guest) -> bool:
         """Whether it is this process that was dialled, or another one of this relay's."""
-        ours = {self.door.house.origin.id}
-        if not dialled.is_near:
-            links = self.door.links.values()
-            ours |= {guest.session.peer_origin for guest in links if guest.is_near and guest.opened}
-        return dialled.session.peer_origin in ours
+        ours = frozenset() if dialled.is_near else self.near
+        return dialled.session.peer_origin in ours | {self.door.house.origin.id}
 
     async def _give_up(self, session: OpenSession, why: str) -> None:
         """Let go of a session that never became a link."""

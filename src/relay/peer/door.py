@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -486,13 +486,14 @@ class Door:
         self.links.pop(guest.id, None)
         self.dropped += guest.watching.queue.dropped
 
-    def close(self, uri: str = "") -> None:
-        """Let nobody in any more and tell everybody that we are leaving; relays find other ways."""
+    def close(self, uri: str = "", near: Collection[int] = ()) -> None:
+        """Let nobody in any more and tell everybody that we are leaving; relays find other ways.
+        Our other processes, whose numbers are ``near``, leave when we do."""
         self._closed = True
         for guest in (*self.guests.values(), *self.links.values()):
-            guest.session.goaway(uri)
-            if guest.grant is not None and guest.grant.cluster:
-                guest.withdraw()
+            if not guest.is_near:
+                guest.session.goaway(uri)
+                guest.withdraw(near)
 
     def empty(self, error: RelayError) -> None:
         """Show everybody out."""

@@ -8,7 +8,7 @@ handles an absolute path. It must not know QUIC, HTTP, or how a grant was decide
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -268,10 +268,11 @@ class Guest:
             self.publishing.retire()
             self.watching.withdraw()
 
-    def withdraw(self) -> None:
-        """We are about to stop: the peer, a relay, hears no more of ways that lead on from us."""
+    def withdraw(self, near: Collection[int]) -> None:
+        """We are about to stop: the peer, if it is a relay, hears no more of ways that lead on from
+        us and our other processes, whose numbers are ``near``."""
         if not self.gone:
-            self.watching.withdraw(transit_only=True)
+            self.watching.withhold_transit(near)
 
     def close(self, error: RelayError) -> None:
         """End the session from our side."""

@@ -6,11 +6,12 @@ session. This module must not know how bytes are queued or written, nor who may 
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from functools import partial
 from typing import TYPE_CHECKING
 
 from relay.errors import Cancelled, RelayError
-from relay.model.board import Way
+from relay.model.board import Hops, Way
 from relay.model.group import Group
 from relay.model.track import Demand, Track
 from relay.model.track import TrackInfo as ModelInfo
@@ -186,14 +187,14 @@ class Asking:
 class Hearing:
     """One announce request of the peer's (the model's `Watcher`)."""
 
-    __slots__ = ("host", "initial", "prefix", "request", "transit", "withholds")
+    __slots__ = ("host", "initial", "near", "prefix", "request", "told")
 
     def __init__(self, host: Watching, request: int, prefix: Path, is_relay: bool = False) -> None:
         self.host = host
-        self.transit: set[Path] | None = set() if is_relay else None
-        """What a relay was told that is published elsewhere."""
-        self.withholds = False
-        """Whether it is told of nothing published elsewhere any more."""
+        self.told: dict[Path, Hops] | None = {} if is_relay else None
+        """What a relay was told of, and the way to it."""
+        self.near: Collection[int] | None = None
+        """Our other processes, by number, once nothing published elsewhere is told any more."""
         self.request = request
         self.prefix = prefix
         self.initial: list[tuple[str, tuple[int, ...], Cost]] | None = []
@@ -201,11 +202,11 @@ class Hearing:
 
     def announced(self, path: Path, way: Way) -> None:
         """A broadcast appeared, or the way to it changed."""
-        if self.transit is not None and len(way.hops) > 1:
-            if self.withholds:
+        if self.told is not None:
+            if self.near is not None and _leads_on(way.hops, self.near):
                 self.unannounced(path)
                 return
-            self.transit.add(path)
+            self.told[path] = way.hops
         since = round(way.since * 1e6) if self.host.guest.is_near else 0
         cost = Cost(0 if way.is_warm else way.cost, way.cost, since)
         if self.initial is not None:
@@ -215,22 +216,28 @@ class Hearing:
 
     def unannounced(self, path: Path) -> None:
         """A broadcast disappeared."""
-        if self.transit is not None:
-            self.transit.discard(path)
+        if self.told is not None:
+            self.told.pop(path, None)
         if self.initial is None:
             self.host.session.unannounce(self.request, path)
 
-    def withhold_transit(self) -> None:
+    def withhold_transit(self, near: Collection[int]) -> None:
         """Take back what is published elsewhere, and tell no more of it."""
-        self.withholds = True
-        for path in tuple(self.transit or ()):
-            self.unannounced(path)
+        self.near = near
+        for path, hops in tuple((self.told or {}).items()):
+            if _leads_on(hops, near):
+                self.unannounced(path)
 
     def tell(self) -> int:
         """Everything that exists has been collected: answer, and say how much it is."""
         initial, self.initial = self.initial or [], None
         self.host.session.answer_announce(self.request, initial)
         return len(initial)
+
+
+def _leads_on(hops: Hops, near: Collection[int]) -> bool:
+    """Whether it leads to another relay than ours, whose other processes are ``near``."""
+    return any(hop not in near for hop in hops[1:])
 
 
 class Fetching:

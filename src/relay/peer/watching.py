@@ -6,7 +6,7 @@ must not know what the guest publishes, or how bytes leave.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any
 
 from relay.errors import Cancelled, LimitExceeded, RelayError, Unroutable
@@ -152,16 +152,23 @@ class Watching:
         self.hearings[event.request] = (hearing, watch)
         return hearing.tell()
 
-    def withdraw(self, transit_only: bool = False) -> None:
-        """Tell the peer that broadcasts are gone: all, or those that others publish elsewhere."""
+    def withdraw(self) -> None:
+        """Tell the peer that all broadcasts are gone."""
+        self._tell_all()
+        for hearing, watch in tuple(self.hearings.values()):
+            watch.cancel()
+            self.session.unannounce_all(hearing.request)
+
+    def withhold_transit(self, near: Collection[int]) -> None:
+        """Tell the peer, if it is a relay, that broadcasts are gone which are published neither
+        here nor with our other processes, whose numbers are ``near``."""
+        self._tell_all()
+        for hearing, _ in tuple(self.hearings.values()):
+            hearing.withhold_transit(near)
+
+    def _tell_all(self) -> None:
         while self.requested:
             self.tell_next()
-        for hearing, watch in tuple(self.hearings.values()):
-            if transit_only:
-                hearing.withhold_transit()
-            else:
-                watch.cancel()
-                self.session.unannounce_all(hearing.request)
 
     def announce_cancelled(self, event: events.AnnounceCancelled) -> None:
         """The peer no longer listens."""

@@ -66,8 +66,9 @@ class Farewell:
 
     def _tell(self) -> None:
         self._is_told = True
-        self._relay.cluster.drain()
-        self._relay.door.close(self._relay.settings.server.goaway)
+        relay = self._relay
+        relay.cluster.drain()
+        relay.door.close(relay.settings.server.goaway, relay.cluster.near)
 
     async def _has_visitors(self) -> bool:
         """Whether anybody is here, or with a worker that answers."""
