@@ -16,6 +16,8 @@ from pace import within
 from ports import free_ports
 from relay.auth.revocation import Revocation
 from relay.client import connect
+from relay.cluster.address import near
+from relay.cluster.roster import Wish
 from relay.errors import RelayError, SessionLost
 from relay.model.track import TrackInfo
 from relay.path import Path
@@ -365,6 +367,23 @@ def test_another_process_of_this_relay_is_this_relay(node: Any) -> None:
             await until(lambda: len(a.events("link refused")) >= 2)
             assert "it is this relay" in a.events("link refused")[0]["why"]
             await until(lambda: b.relays() == 1)
+
+    asyncio.run(main())
+
+
+def test_a_link_to_another_process_that_was_not_known_yet_is_taken_down(node: Any) -> None:
+    async def main() -> None:
+        async with node() as b, node(connect=[b.url()]) as a:
+            await until(lambda: a.up() == 1 and b.relays() == 1)
+            cluster, other = a.relay.cluster, near(1, "/nowhere")
+            dial = cluster._dial
+            cluster._dial = lambda url: dial(b.url() if url.startswith(NEAR) else url)
+            cluster._roster.want(Wish.NEAR, {other.key: other})
+            cluster._follow()
+            await until(lambda: a.events("link down"))
+            assert "it is this relay" in a.events("link down")[0]["why"]
+            await until(lambda: b.relays() == 1)
+            assert cluster.links[other.key].state.session
 
     asyncio.run(main())
 

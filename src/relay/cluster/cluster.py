@@ -38,6 +38,8 @@ SIGNS = 5
 BEGIN = 10.0
 """Seconds that a dialled relay may take to introduce itself."""
 
+OURSELVES = "it has our own number: it is this relay, or cluster.id is given twice"
+"""Why a session never becomes a link, or is none any more."""
 
 ROOTS = (ROOT,)
 """Everything, as rights are written."""
@@ -305,14 +307,24 @@ class Cluster:
             elif not begun.done():
                 why = "it did not introduce itself"
             elif self._is_us(session.guest):
-                why = "it has our own number: it is this relay, or cluster.id is given twice"
+                why = OURSELVES
             else:
+                if session.guest.is_near:
+                    self._leave_ourselves()
                 return
         except asyncio.CancelledError:
             await self._give_up(session, why)
             raise
         await self._give_up(session, why)
         raise SessionLost(why)
+
+    def _leave_ourselves(self) -> None:
+        """Let go of links to other processes of this relay, which were dialled as if they were
+        relays before they had introduced themselves."""
+        for session in tuple(self._sessions.values()):
+            guest = session.guest
+            if not guest.is_near and guest.opened and self._is_us(guest):
+                guest.close(SessionLost(OURSELVES))
 
     def _is_us(self, dialled: Guest) -> bool:
         """Whether it is this process that was dialled, or another one of this relay's."""
