@@ -268,6 +268,21 @@ def test_a_closing_door_lets_nobody_in() -> None:
     assert bench.knock("/anon").refused == [(503, ())]
 
 
+@pytest.mark.parametrize("target", ["/demo?jwt=a.b.c", None])
+def test_nor_whoever_was_being_decided_on_when_it_was_closed(target: str | None) -> None:
+    bench = Undecided()
+    visit = bench.knock(target)
+    if target is None:
+        setup(visit, "/demo?jwt=a.b.c")
+    bench.door.close()
+    bench.decide()
+    assert bench.door.guests == {}
+    if target is None:
+        assert visit.wire.server.closed == (1, "the relay is stopping")
+    else:
+        assert [status for status, _ in visit.refused] == [503]
+
+
 def test_the_bearer_header_is_a_credential_too() -> None:
     visit = Bench().knock("/demo", headers={"authorization": f"Bearer {token()}"})
     assert len(visit.accepted) == 1

@@ -18,7 +18,7 @@ from weakref import WeakSet
 from relay.auth.decide import Decision, Request, decide
 from relay.auth.facts import Facts
 from relay.auth.grant import Grant
-from relay.errors import Forbidden, LimitExceeded, RelayError, Unauthorized, Unroutable
+from relay.errors import Forbidden, LimitExceeded, RelayError, Unauthorized, Unavailable, Unroutable
 from relay.peer.guest import Guest, House
 from relay.peer.judgement import (
     HEARING,
@@ -201,7 +201,7 @@ class Door:
                 else:
                     self._seat(visit, protocol, judgement, tab)
 
-            def struck(error: Unauthorized) -> None:
+            def struck(error: RelayError) -> None:
                 visit.refuse(error.status, headers)
 
             held = self.hold(judgement.grant, judgement.id, address(knock))
@@ -216,19 +216,21 @@ class Door:
         judgement: Judgement,
         held: Held,
         seat: Callable[[Grant], None],
-        struck: Callable[[Unauthorized], None],
+        struck: Callable[[RelayError], None],
     ) -> None:
         """Call ``seat`` once it can be told whether its tenant may have one more session, or
-        ``struck`` when the grant was taken back by then; neither for who was given up."""
+        ``struck`` when the grant lets nobody in by then; neither for who was given up."""
 
         def told() -> None:
             if pending.is_given_up:
                 judgement.forgo("given up")
                 return
             try:
+                if self._closed:
+                    raise Unavailable("the relay is stopping")
                 self.require(held)
-            except Unauthorized as error:
-                judgement.forgo("revoked")
+            except (Unauthorized, Unavailable) as error:
+                judgement.forgo("stopping" if self._closed else "revoked")
                 struck(error)
             else:
                 seat(held.grant)
