@@ -22,7 +22,7 @@ from relay.auth.claims import Claims
 from relay.client import connect
 from relay.errors import SessionLost
 from relay.path import ROOT, Path
-from relay.server.vigil import SILENCE
+from relay.server.vigil import SIGN, SILENCE
 
 
 @pytest.fixture(params=["steered", "strays"])
@@ -184,9 +184,11 @@ def test_drained_over_http_by_all_workers(plain: Any) -> None:
             answer = await web.post(f"{relay.internal}/drain")
             assert answer.json() == {"sessions": len(by_worker[0] + by_worker[1])}
             await until(lambda: {line["worker"] for line in relay.said("draining")} == {0, 1})
+            await asyncio.sleep(1.5 * SIGN)
+            relay.process.program.send_signal(signal.SIGTERM)  # the second telling
+            assert await asyncio.to_thread(relay.process.program.wait, 5) == 0
 
     asyncio.run(main())
-    assert relay.process.program.wait(10) == 0
     assert not relay.said("worker died")
 
 

@@ -202,3 +202,21 @@ def test_one_that_has_just_ended_keeps_nothing_from_stopping(tmp_path: Path) -> 
         await crew._tell(Ended(), orders)
 
     asyncio.run(main())
+
+
+def test_one_that_dies_while_its_relay_stops_is_not_started_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever told the workers to stop need not have told the crew."""
+    program = tmp_path / "worker"
+    program.write_text("#!/bin/sh\necho ready 00; echo; echo leaving; exit 1\n")
+    program.chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(program))
+
+    async def main() -> Crew:
+        crew = Crew(settings(tmp_path))
+        async with asyncio.timeout(10):
+            await crew.serve(asyncio.Event(), lambda crew: None)
+        return crew
+
+    assert asyncio.run(main()).restarts == 0

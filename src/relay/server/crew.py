@@ -28,7 +28,7 @@ from relay.net.tls import Certificates
 from relay.server.folder import own_folder
 from relay.server.listeners import Faces, Workers, open_sockets
 from relay.server.parts import LAPTOP, load_certificates
-from relay.server.post import DRAIN, HURRY, READY, Orders, common_store, lost, write_orders
+from relay.server.post import DRAIN, HURRY, LEAVING, READY, Orders, common_store, lost, write_orders
 from relay.server.vigil import SILENCE, STEP, Vigil
 
 FIRST_WAIT = 0.1
@@ -197,8 +197,10 @@ class Crew:
                     started.set()
                     self._programs[orders.index] = program
                     self._vigil.heard(orders.index)  # from now on its silence counts
-                    while await program.stdout.readline():
+                    while sign := await program.stdout.readline():
                         self._vigil.heard(orders.index)
+                        if sign.strip() == LEAVING.encode():
+                            self.draining.set()  # told over HTTP; the others are as well
                 status = await program.wait()
                 telling.cancel()
         finally:

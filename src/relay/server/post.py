@@ -26,6 +26,9 @@ READY = "ready"
 """What a worker answers once it listens, as its first line, and the name of its life after it;
 every other line is a sign of life."""
 
+LEAVING = "leaving"
+"""What signs of life say once the worker stops in good order, whoever told it to."""
+
 _LOST = re.compile(rb"x ([0-9]{1,4}) ([0-9a-f]{1,64})\n")
 
 

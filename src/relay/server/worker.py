@@ -16,7 +16,7 @@ import sys
 from relay.errors import ConfigError
 from relay.server.log import write_log
 from relay.server.loop import run
-from relay.server.post import HURRY, READY, Orders, read_lost, read_orders
+from relay.server.post import HURRY, LEAVING, READY, Orders, read_lost, read_orders
 from relay.server.relay import Relay
 from relay.server.vigil import SIGN
 
@@ -36,8 +36,8 @@ def work() -> None:
         raise SystemExit(2) from None
 
 
-def _say(line: str = "") -> None:
-    """Tell the crew; nothing more than that we live."""
+def _say(line: str) -> None:
+    """Tell the crew; an empty line says that we live."""
     os.write(sys.stdout.fileno(), f"{line}\n".encode())
 
 
@@ -75,7 +75,7 @@ async def _serve(orders: Orders) -> None:
 
     def live() -> None:
         with contextlib.suppress(OSError):  # the crew is gone, or has no time to listen
-            _say()
+            _say(LEAVING if relay.draining.is_set() else "")
         loop.call_later(SIGN, live)
 
     def ready(relay: Relay) -> None:
