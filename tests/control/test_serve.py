@@ -239,3 +239,31 @@ def test_everywhere_on_a_machine_without_ipv6(monkeypatch):
         assert sock.getsockname()[0] == "0.0.0.0"
     with pytest.raises(ConfigError, match=r"^web\.http\.listen: .*\[::1\]:0: Address family"):
         listen("::1", 0)
+
+
+def test_what_is_cut_when_the_relay_stops_is_told_in_one_line(caplog):
+    async def app(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"begun", "more_body": True})
+        await asyncio.Event().wait()
+
+    async def run():
+        limits = PublicLimits(drain=0)
+        said = []
+        listener = HttpListener(
+            app, listen("127.0.0.1", 0), limits, log=lambda event, **facts: said.append(facts)
+        )
+
+        async def visit(host, port):
+            reader, writer = await asyncio.open_connection(host, port)
+            writer.write(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+            await reader.readuntil(b"begun")
+            return reader, writer
+
+        reader, writer = await with_listener(listener, visit)
+        await reader.read()  # its end
+        writer.close()
+        return said
+
+    assert asyncio.run(run()) == [{"count": 1}]
+    assert caplog.records == []

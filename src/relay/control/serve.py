@@ -106,10 +106,11 @@ class HttpListener:
         )
         # Its warnings are about odd requests, which any stranger can cause at will.
         logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
+        logging.getLogger("uvicorn.error").addFilter(_is_an_error)
         config.load()
         self._secure = secure
         config.ssl = secure.context if secure else None
-        self._server = _Quiet(config, self.started, self.look)
+        self._server = _Quiet(config, self.started, self.look, self._cut)
 
     async def serve(self) -> None:
         """Answer requests until `stop`; closes the sockets."""
@@ -122,6 +123,9 @@ class HttpListener:
     def stop(self) -> None:
         """End soon: no new connections, answers in progress get ``drain`` seconds."""
         self._server.stop()
+
+    def _cut(self, count: int) -> None:
+        self._log("answers cut at the end", count=count)
 
     def look(self) -> None:
         """See whether there is another pair for connections to come; done once a second."""
@@ -138,11 +142,17 @@ class _Quiet(uvicorn.Server):
     """uvicorn without hands on the process: it takes no signals and says when it has started."""
 
     def __init__(
-        self, config: uvicorn.Config, started: asyncio.Event, look: Callable[[], None]
+        self,
+        config: uvicorn.Config,
+        started: asyncio.Event,
+        look: Callable[[], None],
+        cut: Callable[[int], None],
     ) -> None:
-        """``look`` is called once a second."""
+        """``look`` is called once a second, ``cut`` with how many answers were not given the time
+        that they would have taken."""
         super().__init__(config)
         self._look = look
+        self._cut = cut
         self._says_started = started
         self._stopped = asyncio.Event()
 
@@ -171,3 +181,18 @@ class _Quiet(uvicorn.Server):
         """As before, and tell the owner."""
         await super().startup(sockets)
         self._says_started.set()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """As before, and tell the owner what was cut."""
+        await super().shutdown(sockets)
+        if self.server_state.tasks:
+            self._cut(len(self.server_state.tasks))
+
+
+def _is_an_error(record: logging.LogRecord) -> bool:
+    """Whether a line of uvicorn's is about one: answers that are cut when their time is up are
+    none."""
+    why = record.exc_info[1] if record.exc_info else None
+    return not isinstance(why, asyncio.CancelledError) and not record.getMessage().startswith(
+        "Cancel "
+    )
