@@ -213,10 +213,21 @@ def test_one_that_dies_while_its_relay_stops_is_not_started_again(
     program.chmod(0o700)
     monkeypatch.setattr(sys, "executable", str(program))
 
+    said: list[tuple[str, dict[str, Any]]] = []
+
+    class Log:
+        def info(self, event: str, **facts: Any) -> None:
+            pass
+
+        def error(self, event: str, **facts: Any) -> None:
+            said.append((event, facts))
+
     async def main() -> Crew:
         crew = Crew(settings(tmp_path))
+        crew.log = Log()
         async with asyncio.timeout(10):
             await crew.serve(asyncio.Event(), lambda crew: None)
         return crew
 
     assert asyncio.run(main()).restarts == 0
+    assert ("worker died", {"worker": 0, "status": 1}) in said

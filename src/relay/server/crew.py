@@ -160,13 +160,14 @@ class Crew:
         orders = self._orders(index, settings, folder)
         while not self.draining.is_set():
             began = time.monotonic()
-            status = await self._live(orders, started)
+            status, had_begun = await self._live(orders, started)
             if status == 0:
                 self.draining.set()  # it was told to leave, by whoever may
+            elif had_begun or not self.draining.is_set():
+                self.log.error("worker died", worker=index, status=status)
             if self.draining.is_set():
                 break
             self.restarts += 1
-            self.log.error("worker died", worker=index, status=status)
             if time.monotonic() - began >= STABLE:
                 wait = FIRST_WAIT
             with contextlib.suppress(TimeoutError):
@@ -175,8 +176,8 @@ class Crew:
             wait = min(wait * 2, LONGEST_WAIT)
         started.set()  # whoever waits for it need wait no more
 
-    async def _live(self, orders: Orders, started: asyncio.Event) -> int:
-        """One life of a worker; answers its exit status.
+    async def _live(self, orders: Orders, started: asyncio.Event) -> tuple[int, bool]:
+        """One life of a worker; answers its exit status, and whether it had begun.
 
         Raises `ConfigError` when it says why it cannot start and never has.
         """
@@ -214,7 +215,7 @@ class Crew:
             raise ConfigError(said or f"a worker ended with status {status} before it was ready")
         if said not in (READY, ""):
             self.log.error("worker cannot start", worker=orders.index, why=said)
-        return status
+        return status, said == READY
 
     def _tell_of(self, index: int, life: str) -> None:
         """Let the first worker know that another has died, whose shares nobody holds any more."""
