@@ -19,6 +19,7 @@ from relay.auth.decide import Decision, Request, decide
 from relay.auth.facts import Facts
 from relay.auth.grant import Grant
 from relay.errors import Forbidden, LimitExceeded, RelayError, Unauthorized, Unavailable, Unroutable
+from relay.peer.deadlines import Deadlines
 from relay.peer.guest import Guest, House
 from relay.peer.judgement import (
     HEARING,
@@ -84,7 +85,7 @@ class Door:
         self.refusals = Refusals(house)
         self.dropped = 0
         """Groups that guests who have left were too slow for."""
-        self._deadlines: dict[str, float] = {}
+        self._deadlines = Deadlines(house.clock, wall)
         self._held: WeakSet[Held] = WeakSet()
         """Grants of those who wait; whoever waits has them."""
         self._parting: dict[str, tuple[float, str]] = {}
@@ -300,7 +301,7 @@ class Door:
         )
         self.guests[id] = guest
         if judgement is not None and grant is not None:
-            self._limit(guest, grant)
+            self._deadlines.note(id, grant.expires)
             self._borrow(guest, judgement.loan)
         visit.accept(guest, protocol)
         guest.start()
@@ -333,7 +334,7 @@ class Door:
                     error.args = (f"{error} (id {guest.id})",)
                     guest.close(error)
                     return
-                self._limit(guest, grant)
+                self._deadlines.note(guest.id, grant.expires)
                 self._borrow(guest, judgement.loan)
                 guest.welcome(grant)
 
@@ -347,7 +348,7 @@ class Door:
             return
 
         def changed(grant: Grant) -> None:
-            self._limit(guest, grant)
+            self._deadlines.note(guest.id, grant.expires)
             guest.regrant(grant)
 
         def over(reason: str, why: str) -> None:
@@ -357,12 +358,6 @@ class Door:
 
         self._loans[guest.id] = loan
         loan.begin(changed, over)
-
-    def _limit(self, guest: Guest, grant: Grant) -> None:
-        """Note when the grant ends, by a clock that nobody can turn back."""
-        self._deadlines.pop(guest.id, None)
-        if grant.expires is not None:
-            self._deadlines[guest.id] = self.house.clock() + grant.expires - self.wall()
 
     def _welcomed(self, guest: Guest, grant: Grant) -> None:
         self.admitted += 1
@@ -375,7 +370,7 @@ class Door:
 
     def _left(self, guest: Guest, reason: str) -> None:
         self.guests.pop(guest.id, None)
-        self._deadlines.pop(guest.id, None)
+        self._deadlines.forget(guest.id)
         self.dropped += guest.watching.queue.dropped
         if (loan := self._loans.pop(guest.id, None)) is not None:
             loan.end(reason)
@@ -391,17 +386,10 @@ class Door:
 
     def tick(self, now: float) -> None:
         """A few times a second: grants that ended, by either clock, end their sessions."""
-        if self._deadlines:
-            wall = self.wall()
-            for id, deadline in tuple(self._deadlines.items()):
-                if (guest := self.guests.get(id)) is None:
-                    del self._deadlines[id]
-                    continue
-                expires = guest.grant.expires if guest.grant else None
-                if now >= deadline or (expires is not None and wall >= expires):
-                    self._deadlines.pop(id, None)
-                    self._tell("expire", guest, reason="expired")
-                    guest.close(Unauthorized(f"the token expired (id {id})"))
+        for id in self._deadlines.take_due(now):
+            if (guest := self.guests.get(id)) is not None:
+                self._tell("expire", guest, reason="expired")
+                guest.close(Unauthorized(f"the token expired (id {id})"))
         for id, (due, why) in tuple(self._parting.items()):
             if now >= due:
                 del self._parting[id]
@@ -465,7 +453,7 @@ class Door:
         if not is_same_holder(old, grant):
             self.house.log("refresh refused", id=id, why="not known to be the same holder's")
             raise Forbidden("a session is refreshed by a credential of the same subject or jti")
-        self._limit(guest, grant)
+        self._deadlines.note(id, grant.expires)
         grant = guest.ceiling.over(grant)
         guest.regrant(grant)
         self._tell("refresh", guest)
