@@ -38,6 +38,8 @@ class End:
         self._stopped: set[int] = set()
         """Streams whose half of the peer's is to end and has not yet."""
         self.is_lost = False
+        self.under_way: set[int] = set()
+        """One-way streams that a test says have not arrived."""
 
     def _open(self, kind: str) -> int | None:
         if self.closed or self.credit <= 0:
@@ -101,6 +103,9 @@ class End:
 
     def is_quiet(self) -> bool:
         return self.closed is not None or not self.wire.queue
+
+    def oldest_under_way(self) -> int | None:
+        return min(self.under_way, default=None)
 
     def ping(self) -> None:
         """Nothing idles out here."""

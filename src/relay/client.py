@@ -133,7 +133,9 @@ class Client:
 
     def idle(self) -> bool:
         """Whether everything we published has arrived at the relay."""
-        return self.guest.watching.queue.backlog == 0 and self.guest.transport.is_quiet()
+        watching = self.guest.watching
+        has_left = watching.queue.backlog == 0 and not watching.parting
+        return has_left and self.guest.transport.is_quiet()
 
 
 @contextlib.asynccontextmanager

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from tests.net.links import FEW, LINKS, REAL, DoubleLink, Heard, Link
+from tests.net.links import FEW, LINKS, REAL, DoubleLink, Heard, Link, QuicLink, WebLink
 
 from relay.net import local
 
@@ -282,6 +282,24 @@ def test_whoever_found_no_room_is_woken(link) -> None:
         assert not waiting
         assert len(there.data(stream)) == len(b"begun ") + 100 * 10_000
         assert here.is_quiet()
+
+
+def test_what_ended_is_under_way_until_it_has_arrived(link) -> None:
+    for here, mine, _, there in link.ways:
+        begun(link, here, there)
+        assert here.oldest_under_way() is None, "it has not ended"
+        broken = here.open_uni(b"x", True)
+        here.reset(broken, 1)
+        streams = [here.open_uni(bytes(5000), True) for _ in range(2)]
+        if isinstance(link, QuicLink | WebLink):
+            assert here.oldest_under_way() == streams[0]
+        seen: list[int | None] = []
+        mine.on_flush = lambda seen=seen, here=here: seen.append(here.oldest_under_way())
+        link.settle()
+        assert here.oldest_under_way() is None
+        assert seen[-1:] in ([None], []), "whoever waits for that is asked again"
+        assert [there.ends(stream) for stream in streams] == [["fin"], ["fin"]]
+        mine.on_flush = lambda: None
 
 
 def test_wake_brings_a_flush_and_from_within_one_just_one_more(link) -> None:

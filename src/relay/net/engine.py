@@ -204,6 +204,20 @@ class Engine(ShortWay):
         stream = self._streams.get(stream_id)
         return stream is None or stream.sender._buffer_start >= offset
 
+    def oldest_under_way(self) -> int | None:
+        """The lowest one-way stream of ours that has ended, was not broken off, and has not arrived
+        whole."""
+        for stream_id, stream in self._streams.items():  # ours are in order
+            sender = stream.sender
+            if (
+                stream_id & 2
+                and (stream_id & 1) != self._is_client
+                and sender._buffer_fin is not None
+                and sender._reset_error_code is None
+            ):
+                return stream_id
+        return None
+
     def written(self, stream_id: int) -> int:
         """Bytes handed over on a stream so far."""
         stream = self._streams.get(stream_id)

@@ -211,6 +211,10 @@ class LocalTransport(asyncio.Protocol):
         """Whether everything handed over has been taken by the kernel."""
         return self.is_closed or not self._unsent()
 
+    def oldest_under_way(self) -> int | None:
+        """None: what is said later comes later."""
+        return None
+
     def traffic(self) -> tuple[int, int]:
         """Bytes of stream data and datagrams handed over, and received."""
         return self._sent, self._received

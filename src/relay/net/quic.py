@@ -81,6 +81,10 @@ class QuicTransport:
         """Whether everything handed over has been acknowledged."""
         return self.is_closed or self._engine.is_quiet
 
+    def oldest_under_way(self) -> int | None:
+        """The lowest one-way stream of ours that has ended and has not arrived whole."""
+        return None if self.is_closed else self._engine.oldest_under_way()
+
     def traffic(self) -> tuple[int, int]:
         """Bytes of stream data handed over, and received."""
         return self._engine.traffic

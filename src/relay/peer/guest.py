@@ -206,6 +206,8 @@ class Guest:
         if self.publishing.taken:
             self.publishing.next_turn()
         self.watching.queue.drain()
+        if self.watching.parting:
+            self.watching.complete_parting()
 
     def connection_lost(self, code: int, reason: str) -> None:
         """See `Receiver`."""
@@ -295,6 +297,8 @@ class Guest:
         """A few times a second: what is due by time."""
         self.watching.queue.tick(now)
         self.house.listings.tick(now)
+        if self.watching.parting:
+            self.watching.complete_parting()
         self.publishing.tick(now)
         if not self.opened and now - self.began > self.settings.setup_timeout:
             self._give_up()

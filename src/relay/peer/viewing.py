@@ -40,6 +40,7 @@ class Viewing:
         "host",
         "id",
         "last_frame",
+        "newest",
         "over",
         "path",
         "track",
@@ -56,6 +57,8 @@ class Viewing:
         """One more than the highest group handed over."""
         self.floor: int | None = None
         """The lowest group handed over, which need not be the first to leave."""
+        self.newest: int | None = None
+        """The stream that was opened last."""
         self.completing = False
         self.over = False
         self.from_start = track.latest is None
@@ -112,7 +115,7 @@ class Viewing:
         self.deliveries.discard(delivery)
         self.host.forget_stream(delivery)
         if self.completing and not self.deliveries:
-            self.complete()
+            self.host.part(self)
 
     def datagram_received(self, sequence: int, timestamp: int, payload: bytes) -> None:
         """A one-frame group, best effort."""
@@ -122,17 +125,17 @@ class Viewing:
             self.host.went(self.track.broadcast.traffic).moved.add_datagram(len(payload))
 
     def track_ended(self, error: RelayError | None) -> None:
-        """The track is complete (say so once everything has left), or broken off."""
+        """The track is complete (say so once everything has arrived), or broken off."""
         if error is not None:
             self.host.session.refuse(self.id, error.code)
             self.close(error)
-        elif self.deliveries:
-            self.completing = True
-        else:
-            self.complete()
+            return
+        self.completing = True
+        if not self.deliveries:
+            self.host.part(self)
 
     def complete(self) -> None:
-        """Everything has left."""
+        """Everything has arrived, as far as it was sent."""
         self.host.session.complete(self.id, self.end)
         self.close(Cancelled())
 
@@ -142,6 +145,7 @@ class Viewing:
             self.over = True
             self.completing = False
             self.host.viewings.pop(self.id, None)
+            self.host.parting.pop(self, None)
             self.host.guest.tab.drop_track()
             self.host.went(self.track.broadcast.traffic).ended(self.host)
             for delivery in tuple(self.deliveries):

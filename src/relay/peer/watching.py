@@ -53,6 +53,8 @@ class Watching:
         self.fetchings: dict[int, Fetching] = {}
         self.departing: dict[int, Delivery] = {}
         """Groups and fetches on their way out, by stream."""
+        self.parting: dict[Viewing, None] = {}
+        """Subscriptions to complete tracks whose last groups are under way."""
         self._within = Side() if guest.is_near else None
         self.hears: dict[type, Callable[[Any], None]] = {
             events.AnnounceRequested: self.announce_requested,
@@ -301,6 +303,23 @@ class Watching:
         if sequence not in asked and sum(map(track.is_fetching, asked)) >= MAX_FETCHES:
             raise LimitExceeded(f"more than {MAX_FETCHES} fetches of one track by one session")
 
+    def part(self, viewing: Viewing) -> None:
+        """All groups of a complete track have left: say so once they have arrived.
+
+        Peers take the end of the subscription for the end of all that comes, and would let go of
+        what is still under way.
+        """
+        self.parting[viewing] = None
+        self.complete_parting()
+
+    def complete_parting(self) -> None:
+        """Complete the subscriptions whose last groups have arrived, in order."""
+        oldest = self.guest.transport.oldest_under_way()
+        for viewing in tuple(self.parting):
+            if oldest is not None and viewing.newest is not None and viewing.newest >= oldest:
+                break
+            viewing.complete()
+
     # -- streams -----------------------------------------------------------------------------
 
     def open_group(
@@ -309,6 +328,7 @@ class Watching:
         """A stream for a group, if the peer grants one."""
         stream = self.session.open_group(viewing.id, sequence, viewing.lowest, first_frame)
         if stream is not None:
+            viewing.newest = stream
             self.departing[stream] = delivery
         return stream
 
@@ -319,8 +339,10 @@ class Watching:
             return False
         chunks = log.chunks
         data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
-        if self.session.open_group(viewing.id, sequence, viewing.lowest, 0, data) is None:
+        stream = self.session.open_group(viewing.id, sequence, viewing.lowest, 0, data)
+        if stream is None:
             return False
+        viewing.newest = stream
         self.queue.count_sent(size)
         traffic = viewing.track.broadcast.traffic
         traffic.add(self.went(traffic).moved, log, self.session.layout, size)

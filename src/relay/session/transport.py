@@ -78,6 +78,10 @@ class Transport(Protocol):
     def is_quiet(self) -> bool:
         """Whether everything handed over has arrived, as far as the peer has told."""
 
+    def oldest_under_way(self) -> int | None:
+        """The lowest one-way stream of ours that has ended and has not arrived whole, as far as the
+        peer has told; ``None`` when there is none."""
+
     def traffic(self) -> tuple[int, int]:
         """Bytes of stream data and datagrams handed over and received so far."""
 
