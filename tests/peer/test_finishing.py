@@ -1,4 +1,4 @@
-"""The end of a track: told once all its groups have arrived."""
+"""The end of a track: told once all its groups have arrived, heard out until they have."""
 
 from __future__ import annotations
 
@@ -7,6 +7,26 @@ from typing import Any
 from relay.model.track import TrackInfo
 
 INFO = TrackInfo(max_latency=60_000)
+
+
+class Late:
+    """What an end sends on these streams from now on, which comes when it is let go."""
+
+    def __init__(self, end: Any, *streams: int) -> None:
+        self.end = end
+        self.kept: dict[int, list[tuple[Any, ...]]] = {stream: [] for stream in streams}
+        self.push = end._push
+        end._push = self.keep
+
+    def keep(self, what: str, *more: Any) -> None:
+        if more[0] in self.kept:
+            self.kept[more[0]].append((what, more))
+        else:
+            self.push(what, *more)
+
+    def arrive(self, stream: int) -> None:
+        for what, more in self.kept.pop(stream):
+            self.end.wire.queue.append((self.end.peer, what, more))
 
 
 def write(world: Any, track: Any, payload: bytes) -> None:
@@ -45,3 +65,42 @@ def test_who_leaves_meanwhile_is_forgotten(world: Any) -> None:
     assert viewer.host.watching.parting
     viewer.unwatch("a", "t", watch)
     assert not viewer.host.watching.parting
+
+
+def test_groups_that_the_end_overtakes_are_waited_for(world: Any) -> None:
+    publisher = world.connect()
+    track = publisher.publish("a", t=INFO).tracks["t"]
+    watch = world.connect().watch("a", "t")
+    write(world, track, b"0")
+    end = publisher.wire.client
+    streams = end._next["uni"], end._next["uni"] + 4
+    late = Late(end, *streams)
+    for payload in (b"1", b"2", b"3"):
+        write(world, track, payload)
+    track.finish()
+    world.run()
+    assert watch.complete() == [0, 3]
+    world.wait(0.75)
+    late.arrive(streams[0])
+    world.run()
+    world.wait(0.75)  # one that comes says that others may
+    assert not watch.ended
+    late.arrive(streams[1])
+    world.run()
+    assert watch.complete() == [0, 1, 2, 3]
+    assert watch.ended == [None], "there are no more"
+
+
+def test_groups_that_never_come_are_given_up(world: Any) -> None:
+    publisher = world.connect()
+    track = publisher.publish("a", t=INFO).tracks["t"]
+    watch = world.connect().watch("a", "t")
+    write(world, track, b"0")
+    Late(publisher.wire.client, publisher.wire.client._next["uni"])
+    write(world, track, b"1")
+    write(world, track, b"2")
+    track.finish()
+    world.run()
+    assert not watch.ended
+    world.wait(2.25)  # a second for the relay, and one for whoever hears of the end from it
+    assert watch.ended == [None]

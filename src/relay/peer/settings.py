@@ -22,7 +22,8 @@ class PeerSettings:
     """Seconds a group may still be sent after the cache let go of it. Later: it is reset."""
 
     finish_grace: float = 1.0
-    """Seconds to wait for groups that are still under way when a publisher ends a track."""
+    """Seconds to wait for groups that are still under way when a publisher ends a track, anew with
+    each that comes."""
 
     max_held: int = 1_024
     """Things a peer may say while it is being decided on. More: the session is closed."""

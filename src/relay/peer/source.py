@@ -44,6 +44,11 @@ class Feed:
         self.id: int | None = None
         self.groups: dict[int, Group] = {}
         """Groups that are arriving, by stream."""
+        self.came = 0
+        """Groups that came, or began to."""
+        self.start: int | None = None
+        """The lowest group that the peer delivers, and one more than the highest (`end`), where it
+        says so."""
         self.end: int | None = None
         self.finish_at: float | None = None
         """When to stop waiting for groups that are still under way."""
@@ -124,7 +129,7 @@ class Feed:
     def accepted(self, start: int | None = None) -> None:
         """The peer serves us; where it never said the properties, assume the defaults."""
         if start is not None:
-            self.track.begins_at = start
+            self.start = self.track.begins_at = start
         if self.track.info is None:
             self.track.accept(TrackInfo())
 
@@ -146,6 +151,7 @@ class Feed:
     def group_opened(self, stream: int, sequence: int) -> None:
         """A group starts arriving."""
         self.accepted()
+        self.came += 1
         host = self.host
         group = self.track.open_group(sequence, host.session.layout, host.clock(), self.source)
         if group is None:
@@ -156,11 +162,11 @@ class Feed:
 
     def group_arrived(self, sequence: int, data: bytes, now: float) -> None:
         """A group came at once."""
+        self.came += 1
         if self.track.info is None:
             self.accepted()
         self.track.add_group(sequence, self.host.session.layout, data, now, self.source)
-        if self.finish_at is not None:
-            self.try_finish(now)
+        self.wait_on(now)
 
     def drop_group(self, stream: int) -> Group | None:
         """The stream carries no group any more."""
@@ -172,28 +178,34 @@ class Feed:
         now = self.host.clock()
         if (group := self.drop_group(stream)) is not None:
             group.finish(now)
-        self.try_finish(now)
+        self.wait_on(now)
 
     def group_aborted(self, stream: int, error: RelayError) -> None:
         """The group broke off."""
         if (group := self.drop_group(stream)) is not None:
             group.abort(error)
-        self.try_finish(self.host.clock())
+        self.wait_on(self.host.clock())
 
     def finished(self, end: int | None) -> None:
         """The peer ended the track: groups on streams of their own may still be under way."""
         now = self.host.clock()
         self.end = end
-        self.finish_at = now + self.host.settings.finish_grace
+        self.finish_at = now
         self.host.finishing.add(self)
-        self.try_finish(now)
+        self.wait_on(now)
+
+    def wait_on(self, now: float) -> None:
+        """Where the track has ended: others may follow the group that came, for a while."""
+        if self.finish_at is not None:
+            self.finish_at = now + self.host.settings.finish_grace
+            self.try_finish(now)
 
     def try_finish(self, now: float) -> None:
-        """End the track once nothing can be under way any more."""
+        """End the track once nothing can be under way any more: the newest groups may have come
+        first."""
         if self.finish_at is None or self.groups:
             return
-        latest = self.track.latest
-        has_all = self.end is not None and self.end <= (-1 if latest is None else latest) + 1
+        has_all = self.end is not None and self.came >= self.end - (self.start or 0)
         if has_all or now >= self.finish_at:
             self.finish_at = None
             self.source.forget(self)
