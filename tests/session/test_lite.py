@@ -364,6 +364,19 @@ def test_requests_wait_for_stream_credit() -> None:
     assert [e.track for e in talk.server.take(events.Subscribed)] == ["c"]
 
 
+def test_a_wish_that_changes_before_there_is_a_stream_is_heard_as_it_is_then() -> None:
+    talk = Talk("moq-lite-05")
+    talk.wire.client.credit = 0
+    talk.client.session.subscribe("demo", "a", SubscribeUpdate(1, False, 0, None, 3))
+    talk.client.session.resubscribe(0, SubscribeUpdate(9, True, 1, 3, None))
+    talk.wire.client.credit = 1
+    talk.client.flush()
+    talk.run()
+    heard = talk.server.only(events.Subscribed)
+    assert heard == events.Subscribed(0, "demo", "a", 9, True, 1, 3, None)
+    assert not talk.server.take(events.SubscribeUpdated)
+
+
 def test_more_waiting_requests_than_allowed_fail() -> None:
     talk = Talk("moq-lite-05", settings=SessionSettings(max_pending=2))
     talk.wire.client.credit = 0

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
-from functools import cached_property
+from functools import cached_property, partial
 
 from relay.errors import Cancelled, LimitExceeded, ProtocolViolation, RelayError
 from relay.path import Path
@@ -89,7 +89,7 @@ class LiteSession:
         """Streams that the peer opened: those with two ways, and the others."""
         self._events: list[Event] = []
         self._held: list[Event] = []
-        self._pending: deque[tuple[Flow, bytes]] = deque()
+        self._pending: deque[tuple[Flow, Callable[[], bytes], Bidi | None]] = deque()
         self._early = 0
         self._next_id = 0
         self._next_question = 0
@@ -128,7 +128,7 @@ class LiteSession:
         if self.inband:
             if self.client:
                 question = SetupQuestion(self, self.target)
-                self._ask(question, question.request())
+                self._ask(question, question.request)
         elif self.dialect.setup_stream:
             stream = self.transport.open_uni()
             if stream is not None:
@@ -206,12 +206,12 @@ class LiteSession:
         for announcer in speaking:
             announcer.speak()
         while self._pending:
-            flow, data = self._pending[0]
+            flow, request, kind = self._pending[0]
             if not flow.deaf:
                 stream = self.transport.open_bidi()
                 if stream is None:
                     break
-                self._begin(flow, stream, data)
+                self._begin(flow, stream, request, kind)
             self._pending.popleft()
         return self._drain() if self._events else []
 
@@ -221,7 +221,7 @@ class LiteSession:
         """Ask the peer what exists under ``prefix``."""
         listener = Listener(self, prefix)
         self.listeners.add(listener)
-        self._ask(listener, bytes([Bidi.ANNOUNCE]) + listener.request())
+        self._ask(listener, listener.request, Bidi.ANNOUNCE)
 
     def answer_announce(self, request: int, initial: Iterable[Broadcast]) -> None:
         """The first answer to an `AnnounceRequested`: all that exists now, even if nothing."""
@@ -255,7 +255,7 @@ class LiteSession:
         self._next_question += 1
         question = TrackQuestion(self, self._next_question, TrackRequest(broadcast, track))
         self.questions[question.request_id] = question
-        self._ask(question, bytes([Bidi.TRACK]) + question.request())
+        self._ask(question, question.request, Bidi.TRACK)
         return question.request_id
 
     def cancel_describe(self, request: int) -> None:
@@ -270,7 +270,7 @@ class LiteSession:
             self, self._next_question, Fetch(broadcast, track, priority, group)
         )
         self.fetches[question.request_id] = question
-        self._ask(question, bytes([Bidi.FETCH]) + question.request())
+        self._ask(question, question.request, Bidi.FETCH)
         return question.request_id
 
     def cancel_fetch(self, request: int) -> None:
@@ -284,7 +284,7 @@ class LiteSession:
         self._next_id += 1
         subscription = Subscription(self, Subscribe(id, broadcast, track, *demand))
         self.subscriptions[id] = subscription
-        self._ask(subscription, bytes([Bidi.SUBSCRIBE]) + subscription.request())
+        self._ask(subscription, subscription.request, Bidi.SUBSCRIBE)
         return id
 
     def resubscribe(self, id: int, demand: SubscribeUpdate) -> None:
@@ -388,7 +388,7 @@ class LiteSession:
         """Tell the peer that we are about to leave, where the version can."""
         if self.agreed is not None and self.agreed.goaway:
             farewell = Flow(self)
-            self._ask(farewell, bytes([Bidi.GOAWAY]) + self.dialect.encode(Goaway(uri)))
+            self._ask(farewell, partial(self.dialect.encode, Goaway(uri)), Bidi.GOAWAY)
 
     def fail(self, error: RelayError) -> None:
         """Close because of ``error``: the peer gets its number and its sentence."""
@@ -467,23 +467,28 @@ class LiteSession:
         """Broadcasts the peer announces now."""
         return sum(listener.load for listener in self.listeners)
 
-    def _ask(self, flow: Flow, data: bytes) -> None:
-        """Open a stream of ours, now or when the peer grants credit."""
+    def _ask(self, flow: Flow, request: Callable[[], bytes], kind: Bidi | None = None) -> None:
+        """Open a stream of ours, now or when the peer grants credit.
+
+        ``request`` is asked what to say when there is a stream, for it may change until then.
+        """
         if self.closed:
             return
         stream = None if self._pending else self.transport.open_bidi()
         if stream is not None:
-            self._begin(flow, stream, data)
+            self._begin(flow, stream, request, kind)
         elif len(self._pending) < self.settings.max_pending:
-            self._pending.append((flow, data))
+            self._pending.append((flow, request, kind))
         else:
             flow.broken(LimitExceeded.code)
             self.transport.wake()  # which is heard of at the next flush
 
-    def _begin(self, flow: Flow, stream: int, data: bytes) -> None:
+    def _begin(
+        self, flow: Flow, stream: int, request: Callable[[], bytes], kind: Bidi | None
+    ) -> None:
         flow.stream = stream
         self._flows[stream] = flow
-        flow.send(data)
+        flow.send((b"" if kind is None else bytes([kind])) + request())
 
     def _drain(self) -> list[Event]:
         drained, self._events = self._events, []
