@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 
 from dialogue import Side, Talk, Wire
+from relay.path import Path
 from relay.session import events
-from relay.wire.lite import SubscribeUpdate
+from relay.session.events import FREE
+from relay.wire.lite import SubscribeUpdate, TrackInfo
 
 WHOLE = SubscribeUpdate(7, False, 500, None, None)
 HEAD = "00 01 61 01 62 00 00"
@@ -106,3 +108,36 @@ def test_numbers_are_those_of_the_version_on_the_wire_and_ours_above_it(cut: int
     talk.run()
     assert talk.client.only(events.GroupAborted).code == 26
     assert [event.code for event in talk.client.take(events.SubscribeRefused)] == [30, 13]
+
+
+@pytest.mark.parametrize("version", ["moq-lite-05", "moq-lite-03"])
+def test_who_reads_no_more_of_a_request_may_still_answer_it(version: str) -> None:
+    talk = Talk(version)
+    here, there = talk.client.session, talk.server.session
+    here.subscribe("a", "b", WHOLE)
+    described = here.describe("a", "b")
+    here.listen(Path("c"))
+    talk.run()
+    for stream in (0, 4, 8):
+        talk.client.stream_stopped(stream, 0)
+    assert [type(event) for event in talk.client.heard] == [events.Opened]
+    there.accept(0, 1)
+    if described is not None:
+        there.answer_track(talk.server.only(events.TrackRequested).request, TrackInfo(1, True, 2))
+    there.answer_announce(talk.server.only(events.AnnounceRequested).request, [("c/d", (1,), FREE)])
+    there.complete(0, 0)
+    talk.run()
+    assert talk.client.only(events.SubscribeFinished)
+    assert talk.client.only(events.Announced).path == "c/d"
+    assert len(talk.client.take(events.TrackDescribed)) == (described is not None)
+
+
+def test_what_is_not_read_any_more_is_left_by_stopping_the_answer() -> None:
+    talk = Talk("moq-lite-05")
+    id = talk.client.session.subscribe("a", "b", WHOLE)
+    talk.run()
+    talk.client.stream_stopped(0, 0)
+    talk.client.session.unsubscribe(id)
+    assert talk.wire.client.sent[-1][:2] == ("stream_stopped", 0)
+    talk.run()
+    assert 0 not in talk.client.session._flows

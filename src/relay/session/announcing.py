@@ -20,7 +20,7 @@ from relay.session.events import (
     Cost,
     Unannounced,
 )
-from relay.session.flow import Flow, Question
+from relay.session.flow import Question, Request
 from relay.wire.fields import MAX_HOPS
 from relay.wire.lite import (
     Announce,
@@ -276,7 +276,7 @@ class Announcer(Question):
         return (*hops, self.session.origin) if self.stamps else hops
 
 
-class Listener(Flow):
+class Listener(Request):
     """We asked what exists under a prefix; the peer tells us."""
 
     __slots__ = ("active", "count", "greeted", "hop", "numbers", "prefix")

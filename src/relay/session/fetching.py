@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from relay.errors import Cancelled, DecodeError, ProtocolViolation
 from relay.session import events
-from relay.session.flow import Flow, Question
+from relay.session.flow import Question, Request
 from relay.wire.frame import FrameScanner
 from relay.wire.lite import Fetch
 
@@ -36,7 +36,7 @@ class FetchAnswer(Question):
         self.drop(code)
 
 
-class FetchQuestion(Flow):
+class FetchQuestion(Request):
     """We want one group of the peer's: its frames come back on the same stream, without a header.
 
     Our half stays open until then, since some peers take its end for a change of mind.
@@ -69,11 +69,6 @@ class FetchQuestion(Flow):
         elif self.session.fetches.pop(self.request_id, None) is not None:
             self.session.emit(events.FetchFinished(self.request_id))
             self.leave()
-
-    def stopped(self, code: int) -> None:
-        """The peer has read the question and ended our half; its own says what it answers."""
-        self.said = True
-        self.settle()
 
     def broken(self, code: int) -> None:
         if self.session.fetches.pop(self.request_id, None) is not None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from relay.errors import ProtocolViolation
+from relay.errors import Cancelled, ProtocolViolation
 from relay.wire.buffer import StreamBuffer
 
 if TYPE_CHECKING:
@@ -98,6 +98,25 @@ class Flow:
         """Forget the stream once neither half can carry anything more."""
         if self.heard and self.said and self.stream is not None:
             self.session.forget(self.stream)
+
+
+class Request(Flow):
+    """A stream of ours on which we ask for something; what the peer answers comes on its half."""
+
+    __slots__ = ()
+
+    def stopped(self, code: int) -> None:
+        """The peer reads no more of our half, which is no answer: its own says what becomes of it,
+        and may come later, although it was said before."""
+        self.said = True
+        self.settle()
+
+    def leave(self) -> None:
+        """No more of the answer is wanted; where our half cannot say so the other does."""
+        if self.said and not self.heard:
+            self.drop(Cancelled.code)
+        else:
+            super().leave()
 
 
 class Question(Flow):

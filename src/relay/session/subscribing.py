@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from relay.errors import Cancelled, ProtocolViolation
 from relay.session import events
-from relay.session.flow import Flow, Question
+from relay.session.flow import Flow, Question, Request
 from relay.wire.lite import (
     Reply,
     Subscribe,
@@ -112,7 +112,7 @@ class Publication(Flow):
         self.drop(code)
 
 
-class Subscription(Flow):
+class Subscription(Request):
     """We watch a track of the peer's."""
 
     __slots__ = ("accepted", "asked", "end", "id")
@@ -185,7 +185,7 @@ class TrackAnswer(Question):
         self.leave()
 
 
-class TrackQuestion(Flow):
+class TrackQuestion(Request):
     """We ask for the properties of a track of the peer's."""
 
     __slots__ = ("asked", "request_id")
