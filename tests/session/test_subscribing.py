@@ -83,6 +83,16 @@ def test_an_update_to_the_last_frame_of_no_group_ends_the_subscription() -> None
     assert wire.server.closed is None
 
 
+@pytest.mark.parametrize("kind", [1, 2, 3, 6])
+@pytest.mark.parametrize("begun", ["", "08 01", "08 01 61 01 62"])
+def test_half_a_request_is_turned_down(kind: int, begun: str) -> None:
+    server, wire = hostile()
+    server.stream_received(0, bytes([kind]) + bytes.fromhex(begun), True)
+    assert server.heard == []
+    assert server.session._flows == {}
+    assert wire.server.sent == [("stream_reset", 0, 0x12)]
+
+
 def test_a_fetch_that_ends_before_it_begins_is_refused() -> None:
     server, wire = hostile()
     fetch = bytes.fromhex("03 08 01 61 01 62 00 07")

@@ -157,6 +157,9 @@ class Announcer(Question):
         self.session.emit(AnnounceRequested(stream, self.prefix, message.exclude))
 
     def ended(self) -> None:
+        if not self.asked:
+            super().ended()
+            return
         self.cancel()
         self.speak()
         self.leave()

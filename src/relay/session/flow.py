@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from relay.errors import Cancelled, ProtocolViolation
+from relay.errors import Cancelled, DecodeError, ProtocolViolation
 from relay.wire.buffer import StreamBuffer
 
 if TYPE_CHECKING:
@@ -137,6 +137,11 @@ class Question(Flow):
             raise ProtocolViolation("more than one message in a request")
         self.asked = True
         self.ask(self.stream, body)
+
+    def ended(self) -> None:
+        """Half a question has no answer."""
+        if not self.asked:
+            self.drop(DecodeError.code)
 
     def ask(self, stream: int, body: bytes) -> None:
         """The question itself."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from relay.errors import Cancelled, ProtocolViolation
+from relay.errors import Cancelled, DecodeError, ProtocolViolation
 from relay.session import events
 from relay.session.flow import Flow, Question, Request
 from relay.wire.lite import (
@@ -75,6 +75,9 @@ class Publication(Flow):
         self.session.emit(events.Subscribed(*request))
 
     def ended(self) -> None:
+        if not self.asked:
+            self.drop(DecodeError.code)
+            return
         self.gone()
         self.leave()
 
