@@ -425,6 +425,12 @@ class LiteSession:
         self._events.extend(self._held)
         self._held.clear()
 
+    def greet(self) -> None:
+        """The version is agreed: hear what the peer has said on streams that came before."""
+        for flow in tuple(self._flows.values()):
+            if isinstance(flow, Greeting) and not flow.deaf:
+                flow.read()
+
     def meet(self, stream: int, kind: int) -> Flow | None:
         """Who handles a new stream of the peer's; ``None`` when nobody does."""
         is_full = self._in_use[is_uni(stream)] > self.settings.max_requests

@@ -41,7 +41,15 @@ class Greeting(Flow):
 
     __slots__ = ()
 
+    @property
+    def is_early(self) -> bool:
+        """Whether the peer knows the version, and its word for it has yet to come."""
+        return self.session.client and self.session.agreed is None
+
     def read(self) -> None:
+        """Learn the purpose. What comes before the version waits, up to `session.max_early`."""
+        if self.is_early:
+            return
         kind = self.buffer.varint()
         if kind is None or self.stream is None:
             return
@@ -51,10 +59,11 @@ class Greeting(Flow):
             return
         self.deaf = True
         self.session.replace(self.stream, flow)
-        flow.received(self.buffer.take(), False)
+        flow.received(self.buffer.take(), self.heard)
 
     def ended(self) -> None:
-        self.leave()
+        if not self.is_early:
+            self.leave()
 
     def broken(self, code: int) -> None:
         self.drop(Cancelled.code)
@@ -168,6 +177,7 @@ class SetupQuestion(Flow):
         self.agreed = True
         self.session.agreed = dialect
         self.session.open(Opened(None, True, True, 0))
+        self.session.greet()
 
     def ended(self) -> None:
         self.session.close(0, "the peer ended the session stream")
