@@ -202,6 +202,40 @@ def test_priority_then_newest(bench: Callable[..., Bench]) -> None:
     assert b.line.order == [4, 2, 1, 3]
 
 
+@pytest.mark.parametrize("credit", [0, 9])
+def test_a_priority_that_changes_counts_for_what_waits(
+    bench: Callable[..., Bench], credit: int
+) -> None:
+    b = bench(max_waiting_groups=3)
+    b.line.room, b.line.credit = (0, 9) if credit else (1 << 30, 0)
+    waiting = [b.deliver(Log(b"x"), stream, priority=5) for stream in (1, 2, 3)]
+    b.queue.drain()
+    wakes = b.line.wakes
+    waiting[0].prefer(9)
+    waiting[2].prefer(1)
+    assert b.line.wakes > wakes
+    b.queue.drain()
+    b.deliver(Log(b"x"), 4, priority=5)  # one too many: the least urgent makes room
+    assert waiting[2].over
+    b.line.room, b.line.credit = 1 << 30, 9
+    b.queue.drain()
+    assert b.line.order == [1, 4, 2]
+
+
+def test_a_priority_that_changes_counts_for_what_has_begun(bench: Callable[..., Bench]) -> None:
+    b = bench()
+    b.line.room = 6
+    first, second = (b.deliver(Log(b"x" * 9), stream, priority=5) for stream in (2, 1))
+    b.queue.drain()
+    second.prefer(6)
+    first.prefer(6)
+    first.prefer(4)
+    b.line.room = 12
+    b.queue.drain()
+    assert b.line.order == [2, 1, 2]
+    assert [len(b.line.out[stream]) for stream in (2, 1)] == [9, 9]
+
+
 def test_chunks_are_cut_to_what_the_connection_takes(bench: Callable[..., Bench]) -> None:
     b = bench()
     b.line.room = 5

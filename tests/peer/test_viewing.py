@@ -308,3 +308,20 @@ def sent(client: Any) -> bytes:
 def test_a_viewer_costs_the_same_however_many_there_are(make_world: Any) -> None:
     few, many = calls(make_world(), 4), calls(make_world(), 64)
     assert many <= few * 1.2
+
+
+def test_another_priority_counts_for_groups_that_wait(world: Any) -> None:
+    track = publish(world, groups=1)
+    raw = Raw(world)
+    streams = [raw.subscribe(priority, id=priority, max_latency=60_000) for priority in (1, 2)]
+    relay = raw.end.peer
+    relay.room = 0
+    write(world, track, 1)
+    relay.sent.clear()
+    raw.update(streams[0], SubscribeUpdate(3, max_latency=60_000))
+    relay.room = 1 << 30
+    relay.wake()
+    world.run()
+    said = [what[2] for what in relay.sent if what[0] == "stream_received"]
+    heads = [data for data in said if data[:1] == b"\0"]
+    assert [head[2] for head in heads] == [1, 2], "subscription ids"

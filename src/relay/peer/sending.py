@@ -179,6 +179,17 @@ class Delivery:
         elif self.unsent:
             queue.push(self, self._place())
 
+    def prefer(self, priority: int) -> None:
+        """The subscriber's priority is another one from now on."""
+        if priority != self.rank[0] and not self.over:
+            self.rank = priority, *self.rank[1:]
+            self.queue.resort()
+
+    @property
+    def place(self) -> Rank:
+        """Where it stands in line."""
+        return self.rank if self.stream is None else self._place()
+
     def _place(self) -> Rank:
         """Where it stands in line once it has begun."""
         if self.log.finished and self.unsent <= NEARLY:
@@ -270,6 +281,8 @@ class SendQueue:
         that very many cost no more than one."""
         self._stale: list[Delivery] = []
         self._order = 0
+        self._is_unsorted = False
+        """Whether somebody's rank has changed since he stands in line."""
 
     @property
     def count(self) -> int:
@@ -342,6 +355,8 @@ class SendQueue:
 
     def drain(self) -> None:
         """Hand over what the connection can take now, best first."""
+        if self._is_unsorted:
+            self._sort()
         ready, unopened = self._ready, self._unopened
         if not (ready or unopened or self._blocked):
             return
@@ -403,6 +418,19 @@ class SendQueue:
             return False
         self.count_sent(size)
         return True
+
+    def resort(self) -> None:
+        """Ranks have changed: before more is sent everybody goes where they belong."""
+        self._is_unsorted = True
+        self.transport.wake()
+
+    def _sort(self) -> None:
+        self._is_unsorted = False
+        for line in (self._ready, self._blocked, self._unopened):
+            line[:] = sorted((each.place, order, each) for _, order, each in line if each.queued)
+        followed = self._followed
+        self._by_rank = [(each.rank, at, each) for _, at, each in self._by_rank if each in followed]
+        heapify(self._by_rank)
 
     def _first(self, granted: bool) -> list[Entry]:
         """The line whose last goes next; it is empty when there is nobody."""

@@ -253,6 +253,8 @@ class Watching:
                 since = oldest_fresh(viewing.track, start, event.max_latency)
                 demand = demand._replace(start=start if since is None else since)
             viewing.demand = demand
+            for delivery in viewing.deliveries:
+                delivery.prefer(demand.priority)
             viewing.bound(event.start or 0, event.first_frame, event.last_frame)
             viewing.track.rewatch(viewing)
 
