@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dialogue import Side, Wire
+from dialogue import Side, Talk, Wire
 from relay.path import ROOT
 from relay.session import events
 from relay.session.settings import SessionSettings
@@ -56,6 +56,22 @@ def test_what_was_broken_off_meanwhile_is_not_heard() -> None:
     client.stream_received(0, CHOSEN, False)
     assert [type(event) for event in client.heard] == [events.Opened]
     assert wire.client.closed is None
+
+
+@pytest.mark.parametrize(
+    "said", ["", "00", "01 01 00", "02 01", "03 01", "04", "05", "05 01 00", "06 01", "09"]
+)
+def test_requests_that_the_peer_breaks_off_are_forgotten(said: str, cut: int) -> None:
+    talk = Talk("moq-lite-06", cut)
+    stream = talk.wire.client.open_bidi()
+    assert stream is not None
+    talk.wire.client.send(stream, bytes.fromhex(said))
+    talk.run()
+    talk.wire.client.reset(stream, 7)
+    talk.run()
+    assert talk.server.session._flows == {}
+    assert talk.server.session._in_use == [0, 0]
+    assert talk.wire.client.closed is None
 
 
 def test_no_more_than_max_early_waits() -> None:

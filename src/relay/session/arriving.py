@@ -171,3 +171,6 @@ class GoawayArrival(Flow):
 
     def ended(self) -> None:
         self.leave()
+
+    def broken(self, code: int) -> None:
+        self.drop(Cancelled.code)
