@@ -133,7 +133,8 @@ def test_upstreams_root_file_loads(folder):
 
 
 def test_upstreams_leaf_file_loads(folder):
-    folder.write("root.jwk")
+    for name in ("ca.pem", "root.jwk"):
+        folder.write(name)
     loaded = folder.load(
         '[listen]\nbind = "[::]:4444"\ntls.generate = ["localhost"]\n'
         '[connect]\ntls.root = ["ca.pem"]\n'

@@ -36,7 +36,8 @@ def settings(folder: Path, more: str = "", port: int = 0) -> Settings:
 
 
 def test_a_worker_that_cannot_start_stops_the_crew_with_its_words(tmp_path: Path) -> None:
-    broken = settings(tmp_path, f'[records]\nurl = "sqlite:///{tmp_path}/no/such/folder.db"\n')
+    broken = settings(tmp_path, f'[records]\nurl = "sqlite:///{tmp_path}/folder.db"\n')
+    (tmp_path / "folder.db").mkdir()
     with pytest.raises(ConfigError, match=r"^records\.url: .*folder\.db"):
         run(broken)
 
@@ -44,7 +45,8 @@ def test_a_worker_that_cannot_start_stops_the_crew_with_its_words(tmp_path: Path
 def test_what_lies_in_the_working_directory_is_no_module_of_a_worker(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    broken = settings(tmp_path, f'[records]\nurl = "sqlite:///{tmp_path}/no/such/folder.db"\n')
+    broken = settings(tmp_path, f'[records]\nurl = "sqlite:///{tmp_path}/folder.db"\n')
+    (tmp_path / "folder.db").mkdir()
     (tmp_path / "jwt.py").write_text("raise SystemExit(3)")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigError, match=r"^records\.url: .*folder\.db"):

@@ -250,7 +250,7 @@ def test_new_connections_show_and_believe_what_the_files_hold_by_then(tmp_path):
         assert await shown(one) == serial_of(old[0])
         [(event, facts)] = told
         assert event == "client.tls not reloaded, the old one stays"
-        assert facts["why"].startswith("client.tls: ")
+        assert facts["why"].startswith("client.tls.cert: ")
 
         renew((new[1], key), (two[0], root))
         assert await shown(two) == serial_of(new[0])

@@ -23,16 +23,23 @@ from relay.auth.settings import AuthSettings
 from relay.auth.trust import is_content
 from relay.config.findings import Evidence, ReadCertificate, ReadKeys
 from relay.config.shape import Settings
+from relay.control.webhook import read_secret
 from relay.errors import ConfigError
 from relay.ingest.records import load_schema
 from relay.keyring.files import INSIDE
 from relay.keyring.remote_folder import RemoteFolder
 from relay.keyring.sources import Source, Sources, shown
 from relay.net import tls
+from relay.net.authority import Authorities
+from relay.records.address import read_address
+from relay.sidecar.link import client_tls
 from relay.sinks.kafka import require_usable
 
 POLL = 0.02
 """Seconds between looks at sources that are being asked."""
+
+SQLITE = b"SQLite format 3\0"
+"""How a file of SQLite begins."""
 
 PATIENCE = 2.0
 """Seconds a source may take beyond its own time limit."""
@@ -163,6 +170,18 @@ def gather(settings: Settings, ask: bool = True) -> Evidence:
 
 
 def _unusable(settings: Settings) -> Iterator[tuple[str, str]]:
+    """What else stops the start, as whoever needs them at the start says it."""
+    tls, audit = settings.client.tls, settings.audit
+    steps: list[Callable[[], Any]] = [lambda: Authorities.from_files(settings.server.tls.root)]
+    steps.append(lambda: client_tls(tls.root, tls.cert, tls.key, _unsaid))
+    if audit.webhook is not None:
+        steps.append(lambda: read_secret(audit))
+    for step in steps:
+        try:
+            step()
+        except ConfigError as error:
+            setting, _, why = str(error).partition(": ")
+            yield setting, why
     for name, rules in settings.ingest.tracks.items():
         if rules.schema_file is not None:
             try:
@@ -174,6 +193,25 @@ def _unusable(settings: Settings) -> Iterator[tuple[str, str]]:
             require_usable(sink)
         except ConfigError as error:
             yield f"sinks.{name}", str(error)
+    if settings.records.url is not None and (why := _of_store(settings.records.url)):
+        yield "records.url", why
+
+
+def _unsaid(event: str, **facts: Any) -> None:
+    """What becomes of the files later is nobody's concern here."""
+
+
+def _of_store(url: str) -> str:
+    """Why a file can be no store; empty where it can, or is to be made. It is left as it is."""
+    file = read_address(url).file
+    try:
+        if file is None or not file.exists():
+            return ""
+        with file.open("rb") as stored:
+            head = stored.read(len(SQLITE))
+    except OSError as error:
+        return f"{file}: {error.strerror}"
+    return "" if head in (b"", SQLITE) else f"{file}: file is not a database"
 
 
 def _certificates(settings: Settings) -> Iterator[ReadCertificate]:

@@ -24,6 +24,7 @@ from relay.config.shape import Settings
 from relay.config.sources import Entry
 from relay.errors import ConfigError
 from relay.net.dial import DialTls
+from relay.records.address import read_address
 from relay.sidecar.address import check_url
 from relay.wire.version import IDENTIFIERS
 
@@ -237,22 +238,25 @@ def _files(settings: Settings, entries: Entries) -> Iterator[str]:
     named += [("auth.jwks", source.file) for source in settings.auth.jwks]
     named += [("server.tls.cert", str(file)) for file in tls.cert]
     named += [("server.tls.key", str(file)) for file in tls.key]
-    named += [("audit.webhook_secret_file", str(settings.audit.webhook_secret_file or ""))]
-    named += [
-        ("sidecar.cert", str(settings.sidecar.cert or "")),
-        ("sidecar.key", str(settings.sidecar.key or "")),
-    ]
+    named += [("server.tls.root", str(file)) for file in tls.root]
+    named += [("client.tls.root", str(file)) for file in settings.client.tls.root]
+    alone = ["audit.webhook_secret_file", "client.tls.cert", "client.tls.key"]
+    alone += ["sidecar.cert", "sidecar.key"]
     if https.listen:
-        named += [
-            ("web.https.cert", str(https.cert or "")),
-            ("web.https.key", str(https.key or "")),
-        ]
+        alone += ["web.https.cert", "web.https.key"]
+    named += [(name, str(attrgetter(name)(settings) or "")) for name in alone]
     for name, file in named:
         if file and (why := _missing(file)):
             yield f"{_where(entries, name)}: {why}"
+    for name, rules in settings.ingest.tracks.items():
+        if rules.schema_file and (why := _missing(str(rules.schema_file))):
+            yield f"{_where(entries, 'ingest.tracks')}.{name}.schema: {why}"
     folder = settings.auth.key_dir
     if folder and not is_url(folder) and not os.path.isdir(folder):
         yield f"{_where(entries, 'auth.key_dir')}: no such folder: {folder}"
+    store = read_address(settings.records.url).file if settings.records.url else None
+    if store is not None and not store.parent.is_dir():
+        yield f"{_where(entries, 'records.url')}: no such folder: {store.parent}"
 
 
 def _named_in(settings: Settings, place: str) -> str:

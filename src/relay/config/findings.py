@@ -22,6 +22,10 @@ Severity = Literal["error", "warning", "note"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
 
 
+_NAME = r"[A-Za-z_][\w-]*(?:\..+)?"
+"""A setting as it was written; in a table that is one setting names of paths follow."""
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """One thing about the settings."""
@@ -119,7 +123,7 @@ def from_line(rule: str, severity: Severity, line: str) -> Finding:
     where, colon, text = line.partition(": ")
     found = re.fullmatch(r"(.+?)(?::(\d+))?", where)
     name, second, rest = text.partition(": ")
-    if colon and second and re.fullmatch(r"[A-Za-z_][\w.-]*", name) and found is not None:
+    if colon and second and re.fullmatch(_NAME, name) and found is not None:
         number = int(found[2]) if found[2] else None
         return Finding(rule, severity, name, found[1], number, rest, "")
     if colon and re.fullmatch(r"[A-Za-z_][\w.-]*|flag for [\w.]+", where):

@@ -93,7 +93,7 @@ class Webhook:
         """Entries that were left out, since the start."""
         self._settings = settings
         self._url = settings.webhook
-        self._secret = _secret(settings)
+        self._secret = read_secret(settings)
         self._log = log
         self._wall = wall
         self._resolve = resolve
@@ -199,7 +199,7 @@ class Webhook:
         self._unsaid += count
 
 
-def _secret(settings: AuditSettings) -> bytes:
+def read_secret(settings: AuditSettings) -> bytes:
     if settings.webhook_secret is not None:
         return settings.webhook_secret.encode()
     if settings.webhook_secret_file is None:

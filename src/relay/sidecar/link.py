@@ -11,7 +11,8 @@ from __future__ import annotations
 import asyncio
 import ssl
 import threading
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path as File
 from types import TracebackType
 from typing import Any, NamedTuple, TypeVar
@@ -221,19 +222,27 @@ def client_tls(
 
 
 def _load(roots: Sequence[File], cert: File | None, key: File | None) -> ssl.SSLContext:
-    try:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.set_alpn_protocols(["http/1.1"])
-        for root in roots:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.set_alpn_protocols(["http/1.1"])
+    for root in roots:
+        with _naming("root", root):
             context.load_verify_locations(root)
-        if not roots:
-            context.load_default_certs()
-        if cert is not None:
+    if not roots:
+        context.load_default_certs()
+    if cert is not None:
+        with _naming("cert", cert):
             # Without a password at hand OpenSSL would ask for it at the terminal, and wait.
             context.load_cert_chain(cert, key, password="")
-    except (ssl.SSLError, OSError) as error:
-        raise ConfigError(f"client.tls: {error.strerror or error}") from None
     return context
+
+
+@contextmanager
+def _naming(setting: str, file: File) -> Iterator[None]:
+    """Have what cannot be used called by its names; OpenSSL says neither."""
+    try:
+        yield
+    except (ssl.SSLError, OSError) as error:
+        raise ConfigError(f"client.tls.{setting}: {file}: {error.strerror or error}") from None
 
 
 def _one_line(text: str) -> str:
