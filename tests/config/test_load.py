@@ -11,6 +11,7 @@ from relay.auth.credentials import derivation, derive, make_key
 from relay.auth.keys import generate
 from relay.config import Address, load
 from relay.errors import ConfigError
+from relay.records.address import read_address
 
 SIZE = 'expected a whole number, or a size such as "256MiB"'
 OPEN = '[server.tls]\ngenerate = ["localhost"]\n[auth]\npublic = ""\n'
@@ -207,6 +208,26 @@ def test_file_names_are_relative_to_the_file_and_else_to_the_working_directory(
     (work / "b.jwk").write_text("x")
     loaded = folder.load('[auth]\nkey = "a.jwk"\n', {"MOQ_AUTH__KEY": "b.jwk"})
     assert loaded.settings.auth.key == "b.jwk"
+
+
+def test_a_file_is_found_below_a_home_wherever_it_is_named(folder, tmp_path, monkeypatch):
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    (home / "a.jwk").write_text("x")
+    (home / "s.json").write_text("{}")
+    key = str(home / "a.jwk")
+    text = '[auth]\nkey = "~/a.jwk"\n[records]\nurl = "sqlite:///~/r.db"\n'
+    loaded = folder.load(text + '[ingest.tracks."a/t"]\nschema = "~/s.json"\n').settings
+    assert loaded.auth.key == key
+    assert loaded.records.url is not None
+    assert read_address(loaded.records.url).file == home / "r.db"
+    assert loaded.ingest.tracks["a/t"].schema_file == home / "s.json"
+    named = folder.load("", {"MOQ_AUTH__KEY": "~/a.jwk", "MOQ_AUTH__JWKS": "~/a.jwk"}).settings
+    assert (named.auth.key, named.auth.jwks[0].file) == (key, key)
+    assert folder.load("", auth__key="~/a.jwk").settings.auth.key == key
+    public = '[auth]\npublic = "~"\n'
+    assert folder.load(public).settings.auth.public.publish == ("~",)
 
 
 @pytest.mark.parametrize(

@@ -75,6 +75,13 @@ def test_beside() -> None:
         assert beside(folder, same) == same
 
 
+def test_a_home_is_one_wherever_the_url_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/100%41")
+    url = "sqlite:///~/relay.db"
+    assert read_address(url).file == Path("/home/100%41/relay.db")
+    assert read_address(beside(Path("/etc"), url)) == read_address(url)
+
+
 def test_settings_show_no_password() -> None:
     assert "secret" not in repr(RecordsSettings(url="postgresql://u:secret@h/d"))
 

@@ -1,13 +1,14 @@
 """Where settings come from: a TOML file, the environment, flags; each becomes a list of entries.
 
 The law: an entry remembers how and where it was written, so that a complaint can point there. A
-file name in a file is relative to that file's folder, any other to the working directory. This
-module must not know whether a value is a good one.
+file name in a file is relative to that file's folder, any other to the working directory, and a
+leading ``~`` is a home in all of them. This module must not know whether a value is a good one.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -79,10 +80,13 @@ class Source:
     entries: dict[str, Entry] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    folder: Path = Path()
+    """What file names are relative to."""
 
     def add(self, dotted: str, value: Any, where: str, spell: Callable[[str], str] = str) -> None:
         """Take one value under the name it was given; ``spell`` is how a name is suggested."""
         name = names.canonical(dotted)
+        value = _beside(self.folder, name, value)
         if dotted in names.REFUSED:
             self.problems.append(f"{where}: {names.REFUSED[dotted]}")
         elif names.is_unbuilt(dotted):
@@ -119,11 +123,11 @@ def from_file(path: Path) -> Source:
     except (tomli.TOMLDecodeError, RecursionError) as error:
         raise ConfigError(f"{path}: not a TOML file: {error}") from None
     lines = _lines(text)
-    source = Source()
+    source = Source(folder=path.parent)
     for dotted, value in _flat(tables, ""):
         place = _nearest_line(lines, dotted)
         where = f"{path}:{place}: {dotted}" if place else f"{path}: {dotted}"
-        source.add(dotted, _beside(path.parent, names.canonical(dotted), value), where)
+        source.add(dotted, value, where)
     return source
 
 
@@ -276,7 +280,12 @@ def _beside(folder: Path, name: str, value: Any) -> Any:
         return value | {"file": _beside(folder, name, value["file"])}
     if _is_nameless(value) or not isinstance(value, str) or is_url(value) or is_content(value):
         return value
-    return str(folder / value)
+    return _placed(folder, value)
+
+
+def _placed(folder: Path, file: str) -> str:
+    """Where a file is: below ``folder``, unless its name begins at the root or at a home."""
+    return str(folder / os.path.expanduser(file))
 
 
 def _inner_beside(folder: Path, value: Any) -> Any:
@@ -284,7 +293,7 @@ def _inner_beside(folder: Path, value: Any) -> Any:
     if not isinstance(value, dict):
         return value
     return {
-        name: str(folder / inner)
+        name: _placed(folder, inner)
         if name in INNER_FILES and isinstance(inner, str)
         else _inner_beside(folder, inner)
         for name, inner in value.items()

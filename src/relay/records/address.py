@@ -6,6 +6,7 @@ This module must not know how a store is opened.
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path as File
@@ -32,11 +33,11 @@ class Address:
 def read_address(url: str) -> Address:
     """Read ``sqlite:///relay.db`` (relative), ``sqlite:////var/relay.db`` or ``postgresql://…``.
 
-    The driver reads escapes (``%25``) in the name of a file, and so do we. Raises `ConfigError`,
-    which does not quote it.
+    ``sqlite:///~/relay.db`` is in the home of whoever runs this. The driver reads escapes
+    (``%25``) in the name of a file, and so do we. Raises `ConfigError`, which does not quote it.
     """
     if url.startswith("sqlite:///"):
-        name = url.removeprefix("sqlite:///")
+        name = _at_home(url.removeprefix("sqlite:///"))
         decoded = unquote(name)
         if not name or "?" in name or "#" in name or "\0" in decoded or decoded == ":memory:":
             raise ConfigError("expected the name of a file after sqlite:///")
@@ -59,10 +60,16 @@ def _without_password(url: str) -> str:
 
 def beside(folder: File, url: str) -> str:
     """The URL with a relative file name made relative to ``folder``; any other as it is."""
-    name = url.removeprefix("sqlite:///")
+    name = _at_home(url.removeprefix("sqlite:///"))
     if name == url or not name or name.startswith("/"):
         return url
     return f"sqlite:///{File(_escaped(folder)) / name}"
+
+
+def _at_home(name: str) -> str:
+    """The name with a home in place of a leading ``~/``."""
+    home = File(os.path.expanduser("~"))
+    return _escaped(home) + name[1:] if name.startswith("~/") else name
 
 
 def url_of(file: File) -> str:
