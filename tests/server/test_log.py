@@ -112,6 +112,27 @@ def test_what_a_stranger_said_does_nothing_to_a_terminal(
     assert all(line.isprintable() for line in (first, *traceback))
 
 
+@pytest.mark.parametrize(
+    ("term", "no_color", "coloured"),
+    [("xterm", "", True), ("dumb", "", False), ("unknown", "", False), ("xterm", "1", False)],
+)
+def test_a_terminal_gets_colours_where_they_are_wanted(
+    monkeypatch: pytest.MonkeyPatch, term: str, no_color: str, coloured: bool
+) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    monkeypatch.setenv("TERM", term)
+    monkeypatch.setenv("NO_COLOR", no_color)
+    begin("text")
+    structlog.get_logger().warning("draining")
+    assert "draining" in terminal.getvalue()
+    assert ("\x1b[" in terminal.getvalue()) == coloured
+
+
 def test_a_terminal_that_was_closed_fails_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     class Closed(io.StringIO):
         def write(self, line: str) -> int:

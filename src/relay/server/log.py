@@ -8,9 +8,10 @@ not know what the events are about.
 from __future__ import annotations
 
 import logging
+import os
 import re
 import sys
-from typing import Any
+from typing import Any, TextIO
 
 import structlog
 from structlog.typing import EventDict
@@ -65,7 +66,7 @@ def write_log(settings: Settings) -> Lines:
     level = {"trace": "debug", "warn": "warning"}.get(settings.log.level, settings.log.level)
     last: tuple[Any, ...] = (structlog.processors.JSONRenderer(),)
     if settings.log.format == "text":
-        last = (keep_lines, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()))
+        last = (keep_lines, structlog.dev.ConsoleRenderer(colors=_is_coloured(sys.stderr)))
     lines = Lines(sys.stderr, _lost)
     structlog.configure(
         processors=[
@@ -82,6 +83,12 @@ def write_log(settings: Settings) -> Lines:
     if not any(isinstance(each, _Elsewhere) for each in root.handlers):
         root.addHandler(_Elsewhere(logging.WARNING))
     return lines
+
+
+def _is_coloured(stream: TextIO) -> bool:
+    """Whether colours are seen there, and wanted: as what the commands print has them."""
+    is_dumb = os.environ.get("TERM", "").lower() in ("dumb", "unknown")
+    return stream.isatty() and not is_dumb and not os.environ.get("NO_COLOR")
 
 
 class _Writer:
