@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 import tomli
 from hypothesis import HealthCheck, given, settings
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 from relay.auth.credentials import derivation, derive, make_key
 from relay.auth.keys import generate
 from relay.config import Address, load
+from relay.config.names import SETTINGS, TYPES
 from relay.errors import ConfigError
 from relay.records.address import read_address
 
@@ -294,6 +297,18 @@ def test_a_wrong_setting_is_one_line_with_its_place(folder, text, line):
     rest = '\n[auth]\npublic = ""\n'
     complaints = folder.complaints(text + rest)
     assert any(complaint.startswith(line) for complaint in complaints), complaints
+
+
+@pytest.mark.parametrize("said", ["true", "false"])
+def test_yes_and_no_are_no_numbers(folder, said):
+    def is_number(kind):
+        return kind in (int, float) or any(is_number(each) for each in get_args(kind))
+
+    wanted = [name for name in SETTINGS if is_number(TYPES[name])]
+    assert len(wanted) > 100
+    complaints = folder.complaints("".join(f"{name} = {said}\n" for name in wanted))
+    complained = {line.split(": ")[1] for line in complaints if "number" in line}
+    assert complained >= set(wanted)
 
 
 @pytest.mark.parametrize(

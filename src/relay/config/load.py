@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -181,7 +181,12 @@ def _converted(entry: Entry, problems: list[str]) -> Any:
 
 
 def _measured(name: str, value: Any) -> Any:
-    """A duration or a size with its unit as a number; anything else as it is."""
+    """A duration or a size with its unit as a number; anything else as it is.
+
+    Yes or no is no number, though pydantic takes it for 1 or 0: a limit of one was not meant.
+    """
+    if isinstance(value, bool) and _is_number(names.TYPES[name]):
+        return str(value)
     if not isinstance(value, str):
         return value
     if name in SECONDS:
@@ -189,6 +194,10 @@ def _measured(name: str, value: Any) -> Any:
     if name == SHARE and isinstance(found := measures.share(value), int):
         return found
     return measures.size(value) if "bytes" in name else value
+
+
+def _is_number(kind: Any) -> bool:
+    return kind in (int, float) or any(_is_number(each) for each in get_args(kind))
 
 
 def _prefixes(value: Any, where: str, problems: list[str]) -> Any:
