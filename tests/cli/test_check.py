@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -165,6 +166,23 @@ def test_usage() -> None:
     done = CliRunner().invoke(relay, ["check", "none.toml"])
     assert done.exit_code == 2
     assert "no such file" in done.stderr
+
+
+def test_what_is_there_and_cannot_be_read_is_not_missing() -> None:
+    Path("relay.toml").unlink()
+    Path("relay.toml").mkdir()
+    assert findings(status=1)["refused"]["text"] == "Is a directory"
+
+
+def test_a_pipe_is_read_as_relay_run_reads_it() -> None:
+    reading, writing = os.pipe()
+    try:
+        os.write(writing, SAFE.encode())
+        os.close(writing)
+        done = CliRunner().invoke(relay, ["check", f"/dev/fd/{reading}"])
+    finally:
+        os.close(reading)
+    assert "auth.keys" in done.stdout, done.output
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ def check(ctx: click.Context, file: Path, strict: bool, offline: bool, as_json: 
     The environment (MOQ_SECTION__NAME) counts, as for relay run. Exit status: 0 nothing, or only
     notes; 1 findings; 2 usage.
     """
-    if not os.path.isfile(file):  # no error for a name that no file can have
+    if not os.path.exists(file):  # no error for a name that no file can have
         raise click.UsageError(f"no such file: {file}")
     found = sorted(_findings(file, ask=not offline), key=_order)
     if as_json:
