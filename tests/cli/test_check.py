@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from pathlib import Path
@@ -172,6 +173,20 @@ def test_what_is_there_and_cannot_be_read_is_not_missing() -> None:
     Path("relay.toml").unlink()
     Path("relay.toml").mkdir()
     assert findings(status=1)["refused"]["text"] == "Is a directory"
+
+
+def test_a_file_that_this_user_may_not_look_at_is_not_missing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looked = os.stat
+
+    def look(path: Any, *args: Any, **named: Any) -> os.stat_result:
+        if str(path) == "relay.toml":
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return looked(path, *args, **named)
+
+    monkeypatch.setattr(os, "stat", look)
+    assert findings(status=1)["refused"]["text"] == "Permission denied"
 
 
 def test_a_pipe_is_read_as_relay_run_reads_it() -> None:

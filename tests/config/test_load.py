@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from typing import get_args
 
 import pytest
@@ -297,6 +299,28 @@ def test_a_wrong_setting_is_one_line_with_its_place(folder, text, line):
     rest = '\n[auth]\npublic = ""\n'
     complaints = folder.complaints(text + rest)
     assert any(complaint.startswith(line) for complaint in complaints), complaints
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[auth]\nkey = "locked/a.jwk"\n',
+        '[auth]\nkey_dir = "locked/keys"\n',
+        '[auth]\npublic = ""\n[server.tls]\ncert = "locked/c.pem"\nkey = "locked/c.pem"\n',
+        '[auth]\npublic = ""\n[records]\nurl = "sqlite:///locked/in/r.db"\n',
+    ],
+)
+def test_what_this_user_may_not_look_at_is_not_called_missing(folder, monkeypatch, text):
+    looked = os.stat
+
+    def look(path, *args, **named):
+        if not isinstance(path, int) and "/locked/" in os.fspath(path):
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return looked(path, *args, **named)
+
+    monkeypatch.setattr(os, "stat", look)
+    for line in folder.complaints(text):
+        assert ": may not be read by this user: locked/" in line
 
 
 @pytest.mark.parametrize("said", ["true", "false"])

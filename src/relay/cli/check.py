@@ -6,7 +6,6 @@ nothing is changed. This module must not know any lint; it gathers, asks and dra
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -38,7 +37,7 @@ def check(ctx: click.Context, file: Path, strict: bool, offline: bool, as_json: 
     The environment (MOQ_SECTION__NAME) counts, as for relay run. Exit status: 0 nothing, or only
     notes; 1 findings; 2 usage.
     """
-    if not os.path.exists(file):  # no error for a name that no file can have
+    if not _is_there(file):
         raise click.UsageError(f"no such file: {file}")
     found = sorted(_findings(file, ask=not offline), key=_order)
     if as_json:
@@ -47,6 +46,17 @@ def check(ctx: click.Context, file: Path, strict: bool, offline: bool, as_json: 
         say(console(), _sheet(file, found))
     grave = [finding for finding in found if strict or finding.severity != "note"]
     ctx.exit(DENIED if grave else 0)
+
+
+def _is_there(file: Path) -> bool:
+    """Whether there is something to read, though it may not be allowed to."""
+    try:
+        file.stat()
+    except PermissionError:
+        return True
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def _order(finding: Finding) -> tuple[int, int]:

@@ -40,6 +40,8 @@ _DECIDED_HERE = (
 )
 """Settings of ``[auth]`` that another server would have to obey when that decides."""
 
+_HIDDEN = "may not be read by this user"
+
 Entries = Mapping[str, Entry]
 
 
@@ -252,11 +254,11 @@ def _files(settings: Settings, entries: Entries) -> Iterator[str]:
         if rules.schema_file and (why := _missing(str(rules.schema_file))):
             yield f"{_where(entries, 'ingest.tracks')}.{name}.schema: {why}"
     folder = settings.auth.key_dir
-    if folder and not is_url(folder) and not os.path.isdir(folder):
-        yield f"{_where(entries, 'auth.key_dir')}: no such folder: {folder}"
+    if folder and not is_url(folder) and (why := _missing_folder(folder)):
+        yield f"{_where(entries, 'auth.key_dir')}: {why}"
     store = read_address(settings.records.url).file if settings.records.url else None
-    if store is not None and not store.parent.is_dir():
-        yield f"{_where(entries, 'records.url')}: no such folder: {store.parent}"
+    if store is not None and (why := _missing_folder(str(store.parent))):
+        yield f"{_where(entries, 'records.url')}: {why}"
 
 
 def _named_in(settings: Settings, place: str) -> str:
@@ -283,15 +285,30 @@ def _missing(file: str) -> str | None:
         return "expected a file name, and this looks like the content of one"
     if is_url(file):
         return "expected a file name, not a URL"
-    path = Path(file)
     try:
-        if not path.exists():
-            return f"no such file: {file}"
-        if not path.is_file():
-            return f"not a file: {file}"
+        is_file = stat.S_ISREG(os.stat(file).st_mode)
+    except PermissionError:
+        return f"{_HIDDEN}: {file}"
+    except (FileNotFoundError, NotADirectoryError):
+        return f"no such file: {file}"
     except (OSError, ValueError):
         return "expected a file name"
-    return None if os.access(path, os.R_OK) else f"may not be read by this user: {file}"
+    if not is_file:
+        return f"not a file: {file}"
+    return None if os.access(file, os.R_OK) else f"{_HIDDEN}: {file}"
+
+
+def _missing_folder(folder: str) -> str | None:
+    """Why a folder cannot be entered, ``None`` if it can."""
+    try:
+        is_folder = stat.S_ISDIR(os.stat(folder).st_mode)
+    except PermissionError:
+        return f"{_HIDDEN}: {folder}"
+    except (OSError, ValueError):
+        is_folder = False
+    if not is_folder:
+        return f"no such folder: {folder}"
+    return None if os.access(folder, os.X_OK) else f"{_HIDDEN}: {folder}"
 
 
 def _secrets(settings: Settings) -> Iterator[tuple[Path, str]]:
