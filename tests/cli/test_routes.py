@@ -57,3 +57,20 @@ def test_a_refusal_is_an_error(asked):
     done = CliRunner().invoke(routes, [asked[0]])
     assert done.exit_code != 0
     assert "401" in str(done.exception)
+
+
+@pytest.mark.parametrize("token", ["x\r\n", " x", "x\t"])
+def test_what_stands_around_a_token_is_none_of_it(asked, monkeypatch, token):
+    url, seen = asked
+    monkeypatch.setenv("MOQ_TOKEN", token)
+    assert CliRunner().invoke(routes, [url]).exit_code == 0
+    assert [authorization for _, authorization in seen] == ["Bearer x"]
+
+
+@pytest.mark.parametrize("token", ["secret two", "secret\nx", "secret\u2026", "secret\udcff"])
+def test_a_token_that_no_header_holds_is_not_shown(asked, monkeypatch, token):
+    url, seen = asked
+    monkeypatch.setenv("MOQ_TOKEN", "x")
+    done = CliRunner().invoke(routes, [url, "--token", token])
+    assert str(done.exception) == "the token is not one word"
+    assert not seen

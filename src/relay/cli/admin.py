@@ -16,7 +16,7 @@ import click
 from rich.table import Table
 
 from relay.auth.credentials import OPERATOR
-from relay.cli.asking import ask
+from relay.cli.asking import ask, one_word
 from relay.cli.moment import show_time
 from relay.cli.options import of_group, read_limits, time_option
 from relay.cli.sheet import console
@@ -69,12 +69,10 @@ def _where() -> Where:
         is_address = False
     if not is_address:
         raise click.UsageError("--url: expected a URL with http or https and a host")
-    token = token or os.environ.get(OPERATOR, "").strip()
+    token = (token or os.environ.get(OPERATOR, "")).strip()
     if not token:
         raise ConfigError(f"no operator's key: give --token or set {OPERATOR}")
-    if not token.isascii() or not token.isprintable() or " " in token:
-        raise ConfigError("the operator's key is not one word: see relay hash-token")
-    return Where(url.rstrip("/"), token)
+    return Where(url.rstrip("/"), one_word(token, "the operator's key"))
 
 
 def _ask(operation: Operation, said: dict[str, Any]) -> Any:

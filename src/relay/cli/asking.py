@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import httpx
 
-from relay.errors import RelayError, in_words
+from relay.errors import ConfigError, RelayError, in_words
 
 MOST = 1 << 26
 """Bytes of an answer, unpacked: a relay's, with all that it may hold, is shorter."""
@@ -71,3 +71,10 @@ def _read(response: httpx.Response) -> bytes:
         if time.monotonic() > until:
             raise ValueError(f"it takes longer than {LONGEST:g} seconds")
     return bytes(body)
+
+
+def one_word(credential: str, what: str) -> str:
+    """A credential as a header can hold it. Raises `ConfigError`, which does not show it."""
+    if not credential.isascii() or not credential.isprintable() or " " in credential:
+        raise ConfigError(f"{what} is not one word")
+    return credential

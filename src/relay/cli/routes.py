@@ -8,7 +8,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import click
 
-from relay.cli.asking import ask
+from relay.cli.asking import ask, one_word
 from relay.errors import RelayError
 from relay.path import on_one_line
 
@@ -29,8 +29,8 @@ def routes(url: str, token: str | None, as_json: bool) -> None:
         raise click.UsageError("the URL begins with http:// or https://")
     path = "/routes" + parts.path.rstrip("/")
     asked = urlunsplit((parts.scheme, parts.netloc, path, parts.query, ""))
-    token = token or os.environ.get("MOQ_TOKEN")
-    headers = {"authorization": f"Bearer {token}"} if token else {}
+    token = (token or os.environ.get("MOQ_TOKEN", "")).strip()
+    headers = {"authorization": f"Bearer {one_word(token, 'the token')}"} if token else {}
     answer = ask("GET", asked, headers=headers, timeout=10.0)
     if answer.status != 200:
         id = answer.headers.get("x-request-id", "")
