@@ -638,6 +638,11 @@ def test_brackets_without_end_in_the_environment_are_one_line(folder, name):
     assert folder.complaints(OPEN, {name: "[" * 100_000}) == [f"{name}: not valid JSON"]
 
 
+def test_a_variable_that_is_no_text(folder):
+    said = {"MOQ_SERVER__GOAWAY": os.fsdecode(b"https://\xff"), "OTHER": os.fsdecode(b"\xff")}
+    assert folder.complaints(OPEN, said) == ["MOQ_SERVER__GOAWAY: not UTF-8 text"]
+
+
 @settings(
     max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )

@@ -178,7 +178,10 @@ def from_flags(flags: Mapping[str, Any]) -> Source:
 def _add_text(source: Source, dotted: str, text: str, variable: str) -> None:
     """Add what a variable says."""
     try:
+        text.encode()
         value = decoded(names.canonical(dotted), text)
+    except UnicodeEncodeError:
+        source.problems.append(f"{variable}: not UTF-8 text")
     except ValueError as error:
         source.problems.append(f"{variable}: {error}")
     else:
