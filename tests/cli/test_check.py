@@ -172,7 +172,9 @@ def test_usage() -> None:
 def test_what_is_there_and_cannot_be_read_is_not_missing() -> None:
     Path("relay.toml").unlink()
     Path("relay.toml").mkdir()
-    assert findings(status=1)["refused"]["text"] == "Is a directory"
+    found = findings(status=1)["refused"]
+    assert (found["file"], found["setting"]) == ("relay.toml", "")
+    assert found["text"] == "Is a directory"
 
 
 def test_a_file_that_this_user_may_not_look_at_is_not_missing(
@@ -187,6 +189,15 @@ def test_a_file_that_this_user_may_not_look_at_is_not_missing(
 
     monkeypatch.setattr(os, "stat", look)
     assert findings(status=1)["refused"]["text"] == "Permission denied"
+
+
+def test_a_file_that_is_no_toml_is_named_as_a_file() -> None:
+    Path("etc").mkdir()
+    write("etc/relay.toml", b"[server")
+    done = CliRunner().invoke(relay, ["check", "--json", "etc/relay.toml"])
+    (found,) = json.loads(done.stdout)["findings"]
+    assert (found["file"], found["setting"]) == ("etc/relay.toml", "")
+    assert found["text"].startswith("not a TOML file")
 
 
 def test_a_pipe_is_read_as_relay_run_reads_it() -> None:

@@ -69,7 +69,7 @@ def _findings(file: Path, ask: bool) -> Iterator[Finding]:
         loaded = load(file)
     except ConfigError as error:
         for line in str(error).splitlines():
-            yield from_line("refused", "error", line)
+            yield from_line("refused", "error", line, str(file))
         return
     from relay.cli.evidence import gather
 

@@ -118,14 +118,17 @@ def place(where: str) -> tuple[str, int | None]:
     return found[1], int(found[2]) if found[2] else None
 
 
-def from_line(rule: str, severity: Severity, line: str) -> Finding:
-    """A complaint of the configuration as a finding: ``file:line: name: what``."""
+def from_line(rule: str, severity: Severity, line: str, about: str = "") -> Finding:
+    """A complaint of the configuration as a finding: ``file:line: name: what``, or ``file: what``
+    of the whole file, which is ``about``."""
     where, colon, text = line.partition(": ")
     found = re.fullmatch(r"(.+?)(?::(\d+))?", where)
     name, second, rest = text.partition(": ")
     if colon and second and re.fullmatch(_NAME, name) and found is not None:
         number = int(found[2]) if found[2] else None
         return Finding(rule, severity, name, found[1], number, rest, "")
+    if about and line.startswith(f"{about}: "):
+        return Finding(rule, severity, "", about, None, line.removeprefix(f"{about}: "), "")
     if colon and re.fullmatch(r"[A-Za-z_][\w.-]*|flag for [\w.]+", where):
         return Finding(rule, severity, where, "", None, text, "")
     return Finding(rule, severity, "", "", None, line, "")
