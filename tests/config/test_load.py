@@ -293,6 +293,14 @@ def test_a_file_is_found_below_a_home_wherever_it_is_named(folder, tmp_path, mon
             '[web.https]\nlisten = "[::]:443"',
             "relay.toml:2: web.https.listen: needs web.https.cert",
         ),
+        (
+            '[server]\nlisten = "127.0.0.1:1"\n[internal]\nlisten = "127.0.0.1:1"',
+            "relay.toml:4: internal.listen: the same TCP address as server.listen",
+        ),
+        (
+            '[web.http]\nlisten = "127.0.0.1:1"\n[internal]\nlisten = "127.0.0.1:1"',
+            "relay.toml:4: internal.listen: the same TCP address as web.http.listen",
+        ),
     ],
 )
 def test_a_wrong_setting_is_one_line_with_its_place(folder, text, line):

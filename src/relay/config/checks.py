@@ -20,7 +20,7 @@ from relay.auth.keys import MAX_KEY_FILE, KeySet
 from relay.auth.trust import is_content, is_url, split_url
 from relay.cluster.address import parse
 from relay.config.names import PREFIX, SETTINGS
-from relay.config.shape import Settings
+from relay.config.shape import Address, Settings
 from relay.config.sources import Entry
 from relay.errors import ConfigError
 from relay.net.dial import DialTls
@@ -53,6 +53,7 @@ def problems(settings: Settings, entries: Entries) -> list[str]:
         *_server(settings, entries),
         *_pair(settings, entries),
         *_https(settings, entries),
+        *_faces(settings, entries),
         *_versions(settings, entries),
         *_internal(settings, entries),
         *_workers(settings, entries),
@@ -174,8 +175,24 @@ def _https(settings: Settings, entries: Entries) -> Iterator[str]:
     where = _where(entries, "web.https.listen")
     if https.listen and not (https.cert and https.key):
         yield f"{where}: needs web.https.cert and web.https.key"
-    if https.listen and https.listen == settings.web.http.listen and https.listen.port:
-        yield f"{where}: the same TCP address as web.http.listen"
+
+
+def _faces(settings: Settings, entries: Entries) -> Iterator[str]:
+    """Each face has a TCP address of its own; where plain HTTP has none said, it is QUIC's."""
+    http, https = settings.web.http.listen, settings.web.https.listen
+    faces = {
+        "server.listen": None if http or https else settings.server.listen,
+        "web.http.listen": http,
+        "web.https.listen": https,
+        "internal.listen": settings.internal.listen,
+    }
+    taken: dict[Address, str] = {}
+    for name, address in faces.items():
+        if address is None or not address.port:
+            continue
+        if address in taken:
+            yield f"{_where(entries, name)}: the same TCP address as {taken[address]}"
+        taken.setdefault(address, name)
 
 
 def _internal(settings: Settings, entries: Entries) -> Iterator[str]:
