@@ -206,12 +206,12 @@ class LiteSession:
         for announcer in speaking:
             announcer.speak()
         while self._pending:
-            flow, request, kind = self._pending[0]
+            flow, say, kind = self._pending[0]
             if not flow.deaf:
                 stream = self.transport.open_bidi()
                 if stream is None:
                     break
-                self._begin(flow, stream, request, kind)
+                self._begin(flow, stream, say, kind)
             self._pending.popleft()
         return self._drain() if self._events else []
 
@@ -473,28 +473,26 @@ class LiteSession:
         """Broadcasts the peer announces now."""
         return sum(listener.load for listener in self.listeners)
 
-    def _ask(self, flow: Flow, request: Callable[[], bytes], kind: Bidi | None = None) -> None:
+    def _ask(self, flow: Flow, say: Callable[[], bytes], kind: Bidi | None = None) -> None:
         """Open a stream of ours, now or when the peer grants credit.
 
-        ``request`` is asked what to say when there is a stream, for it may change until then.
+        ``say`` is asked what to say when there is a stream, for it may change until then.
         """
         if self.closed:
             return
         stream = None if self._pending else self.transport.open_bidi()
         if stream is not None:
-            self._begin(flow, stream, request, kind)
+            self._begin(flow, stream, say, kind)
         elif len(self._pending) < self.settings.max_pending:
-            self._pending.append((flow, request, kind))
+            self._pending.append((flow, say, kind))
         else:
             flow.broken(LimitExceeded.code)
             self.transport.wake()  # which is heard of at the next flush
 
-    def _begin(
-        self, flow: Flow, stream: int, request: Callable[[], bytes], kind: Bidi | None
-    ) -> None:
+    def _begin(self, flow: Flow, stream: int, say: Callable[[], bytes], kind: Bidi | None) -> None:
         flow.stream = stream
         self._flows[stream] = flow
-        flow.send((b"" if kind is None else bytes([kind])) + request())
+        flow.send((b"" if kind is None else bytes([kind])) + say())
 
     def _drain(self) -> list[Event]:
         drained, self._events = self._events, []
