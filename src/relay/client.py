@@ -195,7 +195,9 @@ async def _take_leave(client: Client) -> None:
         client.withdraw()
         for _ in range(LEAVE_LOOKS):
             await asyncio.sleep(LEAVE_LOOK)
-            if client.guest.transport.is_quiet():
+            if client.guest.watching.is_behind:
+                client.house.listings.tick(client.house.clock())
+            elif client.guest.transport.is_quiet():
                 return
 
 

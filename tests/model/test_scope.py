@@ -253,3 +253,44 @@ def test_scopes_never_leak(fakes, root, grants, prefixes, announced):
             assert set(watcher.view) == {path for path in visible if path.is_under(prefix)}
         for path in {*announced, *visible}:
             assert (scope.find(path) is not None) == (path in visible)
+
+
+def test_told_in_turn_no_window_waits_for_another(fakes, origin):
+    scope, watcher = origin.scope(ROOT, (ROOT,), (Path("a"), Path("b"))), fakes.Watcher()
+    watch = scope.watch(ROOT, watcher, wake=lambda: None)
+    source = fakes.Source()
+    for number in range(4):
+        origin.announce(Path(f"a/{number}"), source, (7,), 0.0)
+        origin.announce(Path(f"b/{number}"), source, (7,), 0.0)
+    assert watcher.events == []
+    assert watch.catch_up(2) == (2, True)
+    assert watch.catch_up(2) == (2, True)
+    assert sorted(watcher.view) == ["a/0", "a/1", "b/0", "b/1"]
+    while watch.catch_up(2)[1]:
+        pass
+    assert len(watcher.view) == 8
+
+
+def test_told_in_turn_a_relay_is_told_at_once(fakes, origin):
+    scope, watcher = origin.scope(ROOT, (ROOT,), (ROOT,), is_relay=True), fakes.Watcher()
+    scope.watch(ROOT, watcher, wake=lambda: None)
+    watcher.take()
+    origin.announce(Path("new"), fakes.Source(), (7,), 0.0)
+    assert watcher.events == [("+", "new", (7,))]
+
+
+def test_told_in_turn_and_narrowed_meanwhile(fakes, origin):
+    scope, watcher = origin.scope(ROOT, (ROOT,), (ROOT,)), fakes.Watcher()
+    source = fakes.Source()
+    gone = origin.announce(Path("a/gone"), source, (7,), 0.0)
+    watch = scope.watch(ROOT, watcher, wake=lambda: None)
+    gone.withdraw(0.0)
+    for path in ("a/new", "b/new"):
+        origin.announce(Path(path), source, (7,), 0.0)
+    scope.narrow((ROOT,), (Path("b"),))
+    assert watcher.view == {"b/new": (7,)}
+    assert watch.catch_up(9) == (0, False)
+    origin.announce(Path("b/late"), source, (7,), 0.0)
+    origin.announce(Path("a/late"), source, (7,), 0.0)
+    watch.catch_up(9)
+    assert sorted(watcher.view) == ["b/late", "b/new"]

@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 from unittest.mock import patch
 
+from relay.auth.grant import Grant
 from relay.model.track import TrackInfo
 from relay.path import ROOT, Path
-from relay.peer.listing import AT_ONCE, PER_SECOND, Listings
+from relay.peer.listing import (
+    AT_ONCE,
+    CHANGES_AT_ONCE,
+    CHANGES_EACH,
+    CHANGES_PER_SECOND,
+    PER_SECOND,
+    Listings,
+)
 from relay.session import events
 
 
 class Asker:
     """Who asks a few times at once."""
 
-    def __init__(self, log: list[str], name: str, requests: int, names: int) -> None:
+    def __init__(
+        self, log: list[str], name: str, requests: int, names: int, changes: int = 0
+    ) -> None:
         self.log, self.name, self.requests, self.names = log, name, requests, names
+        self.changes = changes
         self.untold = 0
 
     @property
@@ -27,6 +39,16 @@ class Asker:
         self.requests -= 1
         self.log.append(self.name)
         return self.names
+
+    @property
+    def is_behind(self) -> bool:
+        return self.changes > 0
+
+    def tell_changes(self, limit: int) -> int:
+        told = min(limit, self.changes)
+        self.changes -= told
+        self.log.append(f"{self.name}{told}")
+        return told
 
 
 def test_little_is_told_at_once() -> None:
@@ -73,6 +95,43 @@ def test_who_asks_no_more_is_told_nothing() -> None:
     second.requests = 0
     listings.tick(110.0)
     assert log == ["a"]
+
+
+def test_changes_are_told_in_turn_and_no_more_than_so_many_at_a_time() -> None:
+    log: list[str] = []
+    listings = Listings()
+    greedy, other = Asker(log, "a", 0, 0, 1 << 30), Asker(log, "b", 0, 0, CHANGES_EACH + 5)
+    listings.change(greedy)
+    listings.change(other)
+    assert not log
+    listings.tick(100.0)
+    assert log[:4] == [f"a{CHANGES_EACH}", f"b{CHANGES_EACH}", f"a{CHANGES_EACH}", "b5"]
+    told = (1 << 30) - greedy.changes
+    assert told <= CHANGES_AT_ONCE
+    listings.tick(100.0)
+    assert (1 << 30) - greedy.changes == told
+    for tenth in range(1, 11):
+        listings.tick(100.0 + tenth / 10)
+    assert told < (1 << 30) - greedy.changes <= CHANGES_PER_SECOND + CHANGES_AT_ONCE
+    listings.change(other)
+    listings.forget(other)
+    listings.forget(greedy)
+    log.clear()
+    listings.tick(200.0)
+    assert not log
+
+
+def test_changes_do_not_wait_for_answers_nor_the_other_way_round() -> None:
+    log: list[str] = []
+    listings = Listings()
+    listings.ask(Asker(log, "a", 9, PER_SECOND), 100.0)
+    changed = Asker(log, "b", 0, 0, 1 << 30)
+    listings.change(changed)
+    listings.tick(100.0)
+    assert (log[0], log[1]) == ("a", f"b{CHANGES_EACH}")
+    log.clear()
+    listings.tick(101.1)
+    assert log[-1] == "a"
 
 
 def crowd(make_world: Callable[..., Any]) -> tuple[Any, Any, Any]:
@@ -128,3 +187,98 @@ def test_what_goes_wrong_is_the_trouble_of_who_asked(make_world: Callable[..., A
         world.wait(5.0)
     assert (asker.host.gone, other.host.gone) == (True, False)
     assert world.said[-1][0] == "internal error"
+
+
+def told(hosts: list[Any]) -> tuple[list[int], Any]:
+    """Counts what each host says is gone, as long as the patch holds."""
+    counts = [0 for _ in hosts]
+    stack = ExitStack()
+    for index, host in enumerate(hosts):
+        real = host.session.unannounce
+
+        def count(request: int, path: str, index: int = index, real: Any = real) -> None:
+            counts[index] += 1
+            real(request, path)
+
+        stack.enter_context(patch.object(host.session, "unannounce", count))
+    return counts, stack
+
+
+def test_who_listens_much_is_told_of_a_withdrawal_by_and_by_and_others_at_once(
+    make_world: Callable[..., Any],
+) -> None:
+    world = make_world()
+    publisher, greedy, other = world.connect(), world.connect(), world.connect()
+    for number in range(20):
+        publisher.publish(f"a/{number}", t=TrackInfo())
+    for _ in range(99):
+        greedy.guest.session.listen(ROOT)
+    world.wait(1.0)
+    pace = world.house.listings._change_pace
+    pace.change(1000.0, world.now)
+    pace.burst = 300
+    counts, stack = told([greedy.host, other.host])
+    with stack:
+        publisher.hang_up()
+        for route in tuple(publisher.host.publishing.routes.values()):
+            route.revoke()
+        world.house.origin.tick(world.now + 100)  # what lingered is over
+        world.run()
+        assert world.house.origin.find(Path("a/0")) is None
+        assert counts[1] == 20
+        assert 0 < counts[0] <= 300 + CHANGES_EACH
+        world.wait(0.5)
+        assert counts[0] < 1000
+        world.wait(4.0)
+        assert counts == [2000, 20]
+    assert not greedy.names.log[-1].startswith("+")
+
+
+def test_what_is_announced_again_meanwhile_is_taken_back_and_told_anew(
+    make_world: Callable[..., Any],
+) -> None:
+    world = make_world()
+    publisher, viewer = world.connect(), world.connect()
+    publisher.publish("a", t=TrackInfo())
+    world.house.listings._change_pace.spend(world.now, 1_000_000)
+    (route,) = publisher.host.publishing.routes.values()
+    publisher.host.hear([events.Unannounced(Path("a"))])
+    publisher.host.hear([events.Announced(Path("a"), route.hops, None)])
+    publisher.host.hear([events.Announced(Path("b"), route.hops, None)])
+    publisher.host.hear([events.Unannounced(Path("b"))])
+    world.run()
+    assert viewer.names.log == ["+a"]
+    late = world.connect()
+    assert late.names.log == ["+a"]
+    world.wait(10.0)
+    assert viewer.names.log == ["+a", "-a", "+a"]
+    assert late.names.log == ["+a"]
+
+
+def test_rights_that_end_meanwhile_end_what_was_told_and_what_was_not(
+    make_world: Callable[..., Any],
+) -> None:
+    world = make_world()
+    publisher, viewer = world.connect(), world.connect()
+    for path in ("a/1", "a/2", "b/1"):
+        publisher.publish(path, t=TrackInfo())
+    world.house.listings._change_pace.spend(world.now, 1_000_000)
+    hops = publisher.host.publishing.routes[Path("a/1")].hops
+    publisher.host.hear([events.Unannounced(Path("a/1")), events.Unannounced(Path("b/1"))])
+    publisher.host.hear([events.Announced(Path("b/2"), hops, None)])
+    viewer.host.regrant(Grant(ROOT, (ROOT,), (Path("b"),)))
+    world.wait(10.0)
+    assert viewer.names.log[:3] == ["+a/1", "+a/2", "+b/1"]
+    there = {log[1:] for log in viewer.names.log if viewer.names.log.count(f"-{log[1:]}") == 0}
+    assert there == {"b/2"}
+
+
+def test_who_cannot_be_told_any_more_is_shown_out(make_world: Callable[..., Any]) -> None:
+    world = make_world()
+    publisher, viewer, other = world.connect(), world.connect(), world.connect()
+    publisher.publish("a", t=TrackInfo())
+    ((_, watch),) = viewer.host.watching.hearings.values()
+    watch._parts[0].is_lost = True
+    publisher.publish("b", t=TrackInfo())
+    assert (viewer.host.gone, other.host.gone) == (True, False)
+    assert other.names.log == ["+a", "+b"]

@@ -1,11 +1,12 @@
 """The board of announcements: what is shown at which path, and who watches which prefix.
 
 Changes are told one after the other, also when somebody makes a new one from within a call, so
-every watcher sees one and the same history; a change costs its depth and its watchers, not those of
-other prefixes. Of the ways to one broadcast each watcher sees the best that does not lead through
-itself, and a relay hears of a worse one only once there is calm: what it was told is taken back at
-once, so that a broadcast that is gone is not sought in circles. This module must not know what a
-broadcast is beyond an object that is the same or not.
+every watcher sees one and the same history; a change costs its depth and those of its watchers that
+are told at once, not those of other prefixes, nor such as are told in their turn. Of the ways to
+one broadcast each watcher sees the best that does not lead through itself, and a relay hears of a
+worse one only once there is calm: what it was told is taken back at once, so that a broadcast that
+is gone is not sought in circles. This module must not know what a broadcast is beyond an object
+that is the same or not.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple, Protocol
 
+from relay.errors import LimitExceeded
+from relay.model.journal import Journal, Note
 from relay.path import ROOT, Path
 
 Hops = tuple[int, ...]
@@ -80,6 +83,7 @@ class _Node:
     __slots__ = (
         "children",
         "is_calm",
+        "journal",
         "parent",
         "path",
         "publisher",
@@ -94,6 +98,9 @@ class _Node:
         self.path = path
         self.children: dict[str, _Node] = {}
         self.watches: dict[Watch, None] = {}
+        """Those that are told at once."""
+        self.journal: Journal | None = None
+        """For those that are told in their turn; none where there are none."""
         self.ways: Ways = ()
         self.publisher: object = None
         self.is_calm = True
@@ -102,10 +109,28 @@ class _Node:
 class Watch:
     """A watcher at its prefix, until it cancels."""
 
-    __slots__ = ("_board", "_node", "_told", "_watcher", "exclude", "is_live", "is_relay")
+    __slots__ = (
+        "_board",
+        "_node",
+        "_told",
+        "_watcher",
+        "ahead",
+        "exclude",
+        "is_live",
+        "is_lost",
+        "is_relay",
+        "read",
+        "wake",
+    )
 
     def __init__(
-        self, board: Board, node: _Node, watcher: Watcher, exclude: int, is_relay: bool
+        self,
+        board: Board,
+        node: _Node,
+        watcher: Watcher,
+        exclude: int,
+        is_relay: bool,
+        wake: Callable[[], None] | None,
     ) -> None:
         self._board = board
         self._node = node
@@ -116,12 +141,33 @@ class Watch:
         """Whether it passes on what it hears."""
         self.is_live = True
         self._told: dict[Path, Way] = {}  # kept for relays only
+        self.wake = wake or (lambda: None)
+        self.read = 0
+        self.ahead: dict[Path, Note] = {}
+        self.is_lost = False
 
     def cancel(self) -> None:
         """Tell nothing any more, not even what is being told right now."""
         if self.is_live:
             self.is_live = False
             self._board.remove(self, self._node)
+
+    def catch_up(self, limit: int) -> tuple[int, bool]:
+        """Tell at most ``limit`` changes that wait for their turn; answers how many were looked at
+        and whether there are more. Raises `LimitExceeded` when it was too late for some."""
+        journal = self._node.journal
+        if self.is_lost:
+            raise LimitExceeded("too many broadcasts have come and gone untold")
+        if journal is None or not self.is_live:
+            return 0, False
+        notes = journal.next_for(self, limit)
+        for note in notes:
+            if not self.is_live or self.is_lost:
+                break
+            before, now, replaced = journal.open(self, note)
+            if before != now or replaced:
+                self.tell(note.path, before, now, replaced, True)
+        return len(notes), self.is_lost or journal.is_behind(self)
 
     def tell(self, path: Path, old: Ways, new: Ways, replaced: bool, is_calm: bool) -> None:
         """Tell one change, as far as it is visible here. For `Board` only."""
@@ -162,12 +208,27 @@ class Board:
         self.defer(lambda: self._repeat(path, relay))
 
     def watch(
-        self, prefix: Path, watcher: Watcher, exclude: int = 0, is_relay: bool = False
+        self,
+        prefix: Path,
+        watcher: Watcher,
+        exclude: int = 0,
+        is_relay: bool = False,
+        wake: Callable[[], None] | None = None,
     ) -> Watch:
-        """Tell ``watcher`` what is shown under ``prefix``, before this returns, and each change."""
+        """Tell ``watcher`` what is shown under ``prefix``, before this returns, and each change.
+
+        With ``wake`` changes wait for `Watch.catch_up`, and it is called when the first one does.
+        Of a path that changed more than once meanwhile only what became of it is told, and that it
+        was gone if it was. Not for relays, from which others have to hear at once what is gone.
+        """
         node = self._grow(prefix)
-        watch = Watch(self, node, watcher, exclude, is_relay)
-        node.watches[watch] = None
+        watch = Watch(self, node, watcher, exclude, is_relay, wake)
+        if wake is None:
+            node.watches[watch] = None
+        else:
+            if node.journal is None:
+                node.journal = Journal()
+            node.journal.join(watch)
         with self.hold():
             for path, ways in _shown(node):
                 watch.tell(path, (), ways, False, True)
@@ -176,6 +237,10 @@ class Board:
     def remove(self, watch: Watch, node: _Node) -> None:
         """For `Watch.cancel` only."""
         node.watches.pop(watch, None)
+        if node.journal is not None:
+            node.journal.leave(watch)
+            if not node.journal.is_read:
+                node.journal = None
         _prune(node)
 
     def shown(self, prefix: Path) -> list[tuple[Path, Ways]]:
@@ -210,6 +275,9 @@ class Board:
         was_calm = node.is_calm
         node.ways, node.publisher, node.is_calm = ways, publisher, is_calm or not ways
         watches = _watches(node)
+        if old != ways or replaced:
+            for journal in _journals(node):
+                journal.note(path, old, ways, replaced)
         if not ways:
             _prune(node)
         if old != ways or replaced or was_calm != is_calm:
@@ -235,7 +303,7 @@ class Board:
 
 
 def _watches(node: _Node) -> list[Watch]:
-    """Everybody who watches the node or one above it."""
+    """Everybody who watches the node or one above it and is told at once."""
     found: list[Watch] = []
     above: _Node | None = node
     while above is not None:
@@ -244,9 +312,22 @@ def _watches(node: _Node) -> list[Watch]:
     return found
 
 
+def _journals(node: _Node) -> list[Journal]:
+    """Where changes at the node are noted."""
+    found: list[Journal] = []
+    above: _Node | None = node
+    while above is not None:
+        if above.journal is not None:
+            found.append(above.journal)
+        above = above.parent
+    return found
+
+
 def _prune(node: _Node) -> None:
     """Remove the node and those above it that hold nothing any more."""
-    while node.parent is not None and not node.children and not node.watches and not node.ways:
+    while node.parent is not None and not (
+        node.children or node.watches or node.journal is not None or node.ways
+    ):
         parent = node.parent
         del parent.children[node.segment]
         node = parent

@@ -7,12 +7,13 @@ else. This module must not know why a session may see what it sees.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 from weakref import WeakSet
 
 from relay.errors import BadRequest, Forbidden
 from relay.model.board import FREE, Price, Ways, visible
+from relay.model.journal import MAX_NOTES
 from relay.path import Path, covering
 
 if TYPE_CHECKING:
@@ -30,11 +31,19 @@ INTERNAL = Path(".internal")
 class ScopeWatch:
     """A watcher at a prefix of a scope, until it cancels."""
 
-    def __init__(self, scope: Scope, prefix: Path, watcher: Watcher, exclude: int) -> None:
+    def __init__(
+        self,
+        scope: Scope,
+        prefix: Path,
+        watcher: Watcher,
+        exclude: int,
+        wake: Callable[[], None] | None = None,
+    ) -> None:
         self._scope = scope
         self._prefix = prefix
         self._watcher = watcher
         self._exclude = exclude
+        self._wake = None if scope.is_relay else wake
         self._parts: list[Watch] = []
         self._told: Windows = ()
         self._is_live = True
@@ -44,6 +53,19 @@ class ScopeWatch:
         self._is_live = False
         self._scope.forget(self)
         self._close()
+
+    def catch_up(self, limit: int) -> tuple[int, bool]:
+        """As `Watch.catch_up`."""
+        told, has_more = 0, False
+        for part in tuple(self._parts):
+            if told >= limit:
+                has_more = True  # as the next time shows
+                break
+            count, more = part.catch_up(limit - told)
+            told, has_more = told + count, has_more or more
+        if has_more:
+            self._parts = [*self._parts[1:], *self._parts[:1]]  # no window waits for another
+        return told, has_more
 
     def announced(self, path: Path, way: Way) -> None:
         """For the board: pass on what lies in the window and was not told before."""
@@ -62,7 +84,8 @@ class ScopeWatch:
         board = self._scope.origin.board
         with board.hold():  # all parts belong to one moment
             for part in _overlap(self._prefix, windows):
-                self._parts.append(board.watch(part, self, self._exclude, self._scope.is_relay))
+                watch = board.watch(part, self, self._exclude, self._scope.is_relay, self._wake)
+                self._parts.append(watch)
             if not self._is_live:
                 self._close()
 
@@ -70,7 +93,12 @@ class ScopeWatch:
         """Tell the difference between two windows and watch the new one. For `Scope` only."""
         if not self._is_live:
             return
+        for each in self._parts:
+            if not each.is_lost:
+                each.catch_up(2 * MAX_NOTES)
+        lost = [each for each in self._parts if each.is_lost]
         self._close()
+        self._parts.extend(lost)  # which says so when its turn comes
         for part in _overlap(self._prefix, old):
             for path, ways in self._scope.origin.board.shown(part):
                 if not _inside(path, new) and self._sees(ways):
@@ -134,10 +162,19 @@ class Scope:
             self._routes.add(route)
         return route
 
-    def watch(self, prefix: Path, watcher: Watcher, exclude: int = 0) -> ScopeWatch:
-        """As `Origin.watch`, of what ``prefix`` and the subscribe prefixes share; never twice."""
+    def watch(
+        self,
+        prefix: Path,
+        watcher: Watcher,
+        exclude: int = 0,
+        wake: Callable[[], None] | None = None,
+    ) -> ScopeWatch:
+        """As `Origin.watch`, of what ``prefix`` and the subscribe prefixes share; never twice.
+
+        With ``wake`` changes wait for their turn as in `Board.watch`, unless the peer is a relay.
+        """
         try:
-            watch = ScopeWatch(self, self.root.join(prefix), watcher, exclude)
+            watch = ScopeWatch(self, self.root.join(prefix), watcher, exclude, wake)
         except BadRequest:  # too long for anything to be there, now or later
             return ScopeWatch(self, self.root, watcher, exclude)
         self._watches[watch] = None

@@ -199,10 +199,10 @@ class Guest:
 
     def flush(self) -> None:
         """See `Receiver`."""
+        if self.watching.behind or self.watching.requested:
+            self.house.listings.tick(self.clock())
         if self.session.has_waiting:
             self.hear(self.session.flush())
-        if self.watching.requested:
-            self.house.listings.tick(self.clock())
         if self.publishing.taken:
             self.publishing.next_turn()
         self.watching.queue.drain()

@@ -1,9 +1,11 @@
-"""Whose turn it is to be told of all that is announced.
+"""Whose turn it is to be told of what is announced.
 
-An announce request has a few bytes, and its first answer may have to name everything there is. The
-law: all guests together are told so much at a time that others need not wait for it, in the order
-in which they asked, one request of each; whoever has not taken in the last answer is told nothing
-more meanwhile. This module must not know what is told, or how.
+An announce request has a few bytes, and its first answer may have to name everything there is; a
+change has as many, and may have to be told to everybody, on many streams of each. The law: all
+guests together are told so much at a time that others need not wait for it, in the order in which
+they asked or something changed for them, one request or a few changes of each; whoever has not
+taken in the last answer is given no other meanwhile. This module must not know what is told, or
+how.
 """
 
 from __future__ import annotations
@@ -18,6 +20,15 @@ half of a core."""
 
 AT_ONCE = 4_096
 """Of these, how many at a time; one answer may name more, and those after it wait."""
+
+CHANGES_PER_SECOND = 131_072
+"""Changes that are told in a second, to all guests and on all their streams together."""
+
+CHANGES_AT_ONCE = 4_096
+"""Of these, how many at a time: what takes about ten milliseconds."""
+
+CHANGES_EACH = 128
+"""Of these, how many of one guest before it is another's turn."""
 
 
 class Asker(Protocol):
@@ -34,26 +45,53 @@ class Asker(Protocol):
     def tell_next(self) -> int:
         """Answer its next request; answers how many broadcasts that names. Must not raise."""
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether changes wait to be told to it."""
+
+    def tell_changes(self, limit: int) -> int:
+        """Tell it about ``limit`` changes at most; answers how many. Must not raise."""
+
 
 class Listings:
-    """The requests of all guests."""
+    """The requests of all guests, and the changes they have not been told of."""
 
     def __init__(self) -> None:
         self._pace = Pace(PER_SECOND)
         self._pace.burst = AT_ONCE
+        self._change_pace = Pace(CHANGES_PER_SECOND)
+        self._change_pace.burst = CHANGES_AT_ONCE
         self._waiting: dict[Asker, None] = {}
+        self._behind: dict[Asker, None] = {}
 
     def ask(self, asker: Asker, now: float) -> None:
         """It has asked; it is told now or in a moment. ``now`` is monotonic seconds."""
         self._waiting.setdefault(asker)
         self.tick(now)
 
+    def change(self, asker: Asker) -> None:
+        """Something has changed for it; it is told at the next `tick` or a later one."""
+        self._behind.setdefault(asker)
+
     def forget(self, asker: Asker) -> None:
         """It does not want to know any more."""
         self._waiting.pop(asker, None)
+        self._behind.pop(asker, None)
 
     def tick(self, now: float) -> None:
         """Tell whoever may be told now."""
+        self._tell_changes(now)
+        self._answer(now)
+
+    def _tell_changes(self, now: float) -> None:
+        while self._behind and self._change_pace.wait(now) <= 0.0:
+            asker = next(iter(self._behind))
+            del self._behind[asker]
+            self._change_pace.spend(now, 1 + asker.tell_changes(CHANGES_EACH))
+            if asker.is_behind:
+                self._behind.setdefault(asker)  # behind the others
+
+    def _answer(self, now: float) -> None:
         has_told = True
         while has_told:
             has_told = False
@@ -61,9 +99,9 @@ class Listings:
                 if self._pace.wait(now) > 0.0:
                     return
                 if not asker.is_asking:
-                    self.forget(asker)
+                    self._waiting.pop(asker, None)
                 elif asker.untold < AT_ONCE:
                     has_told = True
-                    self.forget(asker)
+                    self._waiting.pop(asker, None)
                     self._waiting[asker] = None  # behind the others
                     self._pace.spend(now, 1 + asker.tell_next())

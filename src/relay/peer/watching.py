@@ -7,6 +7,7 @@ must not know what the guest publishes, or how bytes leave.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from relay.errors import Cancelled, LimitExceeded, RelayError, Unroutable
@@ -50,6 +51,8 @@ class Watching:
         self.requested: dict[int, events.AnnounceRequested] = {}
         """Announce requests whose turn to be answered has not come."""
         self.hearings: dict[int, tuple[Hearing, ScopeWatch]] = {}
+        self.behind: dict[int, None] = {}
+        """Those whose turn to be told of changes has not come, the next one first."""
         self.fetchings: dict[int, Fetching] = {}
         self.departing: dict[int, Delivery] = {}
         """Groups and fetches on their way out, by stream."""
@@ -87,7 +90,7 @@ class Watching:
         self.queue.close()
         self.guest.house.listings.forget(self)
         for table in (
-            *(self.viewings, self.askings, self.hearings, self.requested),
+            *(self.viewings, self.askings, self.hearings, self.requested, self.behind),
             *(self.fetchings, self.departing, self.waiting),
         ):
             table.clear()
@@ -136,12 +139,48 @@ class Watching:
     def tell_next(self) -> int:
         """See `relay.peer.listing.Asker`; trouble is this guest's alone, whoever's turn it is."""
         event = self.requested.pop(next(iter(self.requested)))
+        return self.told(lambda: self.tell(event))
+
+    def changed(self, request: int) -> None:
+        """Something is there to be told under a prefix that the peer has asked about."""
+        if not self.behind:
+            self.guest.house.listings.change(self)
+            self.guest.transport.wake()
+        self.behind[request] = None
+
+    @property
+    def is_behind(self) -> bool:
+        """See `relay.peer.listing.Asker`."""
+        return bool(self.behind)
+
+    def tell_changes(self, limit: int) -> int:
+        """See `relay.peer.listing.Asker`."""
+        return self.told(lambda: self.catch_up(limit))
+
+    def catch_up(self, limit: int) -> int:
+        """Tell so many changes of one request or of several, and how many that were. Raises
+        `LimitExceeded`."""
+        told = 0
+        while self.behind and told < limit:
+            request = next(iter(self.behind))
+            del self.behind[request]
+            if (entry := self.hearings.get(request)) is not None:
+                count, has_more = entry[1].catch_up(limit - told)
+                told += 1 + count
+                if has_more:
+                    self.behind[request] = None
+        return told
+
+    def told(self, tell: Callable[[], int]) -> int:
+        """Tell something at whoever's turn; what goes wrong with it is this guest's trouble."""
         try:
-            return self.tell(event)
+            return tell()
+        except LimitExceeded as error:
+            self.guest.close(error)
         except Exception as error:
             self.guest.house.log("internal error", id=self.guest.id, error=repr(error))
             self.guest.close(RelayError("internal error"))
-            return 0
+        return 0
 
     def tell(self, event: events.AnnounceRequested) -> int:
         """Tell the peer of what exists, and how many that are; it is never told of its own."""
@@ -150,7 +189,8 @@ class Watching:
         prefix = Path(event.prefix)
         hearing = Hearing(self, event.request, prefix, scope.is_relay)
         exclude = event.exclude or self.session.peer_origin or self.guest.alias
-        watch = scope.watch(prefix, hearing, exclude)
+        wake = partial(self.changed, event.request)
+        watch = scope.watch(prefix, hearing, exclude, wake)
         self.hearings[event.request] = (hearing, watch)
         return hearing.tell()
 
@@ -175,6 +215,7 @@ class Watching:
     def announce_cancelled(self, event: events.AnnounceCancelled) -> None:
         """The peer no longer listens."""
         self.requested.pop(event.request, None)
+        self.behind.pop(event.request, None)
         if (entry := self.hearings.pop(event.request, None)) is not None:
             entry[1].cancel()
 
