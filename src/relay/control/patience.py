@@ -8,10 +8,12 @@ know what is asked or answered.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from relay.control.settings import PublicLimits
+from relay.control.sips import Sips
 
 
 class Patience(H11Protocol):
@@ -71,11 +73,11 @@ class Patience(H11Protocol):
             self._due = self.loop.call_later(seconds, self.transport.abort)
 
 
-def patient(limits: PublicLimits) -> type[Patience]:
+def patient(limits: PublicLimits) -> Callable[..., Sips]:
     """The protocol for one listener."""
 
     class Bound(Patience):
         pass
 
     Bound.limits = limits
-    return Bound
+    return lambda **given: Sips(Bound(**given))

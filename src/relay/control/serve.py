@@ -92,7 +92,7 @@ class HttpListener:
         self._log = log
         config = uvicorn.Config(
             framed(app),
-            http=patient(limits),
+            http=patient(limits),  # type: ignore[arg-type]
             ws="none",
             lifespan="off",
             loop="none",
