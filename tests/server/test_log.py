@@ -17,7 +17,7 @@ import structlog
 
 from relay.config import load
 from relay.server.lines import Lines
-from relay.server.log import hide_credentials, write_log
+from relay.server.log import HIDDEN, MAX_TEXT, hide_credentials, write_log
 
 JWT = f"eyJhbGciOiJIUzI1NiJ9.eyJyb290IjoiZGVtbyJ9.{'s' * 43}"
 API_TOKEN = f"mq_{'a' * 12}_{'B' * 43}"
@@ -131,6 +131,19 @@ def test_a_terminal_gets_colours_where_they_are_wanted(
     structlog.get_logger().warning("draining")
     assert "draining" in terminal.getvalue()
     assert ("\x1b[" in terminal.getvalue()) == coloured
+
+
+@pytest.mark.parametrize("form", ["json", "text"])
+def test_what_a_stranger_said_is_written_as_far_as_somebody_reads(
+    capsys: pytest.CaptureFixture[str], form: str
+) -> None:
+    begin(form)
+    name = "/" + "\x00" * 65_535
+    structlog.get_logger().warning("refused", path=name, why={"x": [name]}, also=f"{name}{JWT}")
+    assert len(capsys.readouterr().err) < 3 * 6 * MAX_TEXT + 1000
+    structlog.get_logger().warning("refused", path="/a" * (MAX_TEXT // 2 - 10) + f"/{JWT}/b")
+    line = capsys.readouterr().err
+    assert HIDDEN in line  # what is cut off does not keep the rest from being known
 
 
 def test_a_terminal_that_was_closed_fails_nobody(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,6 +22,9 @@ from relay.server.lines import Lines
 
 HIDDEN = "(credential)"
 
+MAX_TEXT = 2048
+"""Letters of one fact that are written; a path may have 4,096, the name of a track 65,536."""
+
 _WHOLE = re.compile(
     # A JWS has three parts, a JWE five. Looked for where letters begin only, and never a second
     # time, or long texts take square time.
@@ -74,6 +77,7 @@ def write_log(settings: Settings) -> Lines:
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
             hide_credentials,
+            clip_texts,
             *last,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
@@ -126,6 +130,16 @@ def hide_credentials(logger: Any, method: str, facts: EventDict) -> EventDict:
     return facts
 
 
+def clip_texts(logger: Any, method: str, facts: EventDict) -> EventDict:
+    """The facts of one line no longer than somebody reads, whoever said them; a traceback is as
+    long as it is. For after credentials are hidden: of a part nobody knows that it is one. Changes
+    ``facts``."""
+    for name, value in facts.items():
+        if name != "exception":
+            facts[name] = _clipped(value)
+    return facts
+
+
 def keep_lines(logger: Any, method: str, facts: EventDict) -> EventDict:
     """The facts of one line without characters that would end it, or that a terminal obeys; a
     traceback keeps its lines. JSON has escapes of its own. Changes ``facts``."""
@@ -146,4 +160,15 @@ def _without(value: Any) -> Any:
         return [_without(each) for each in value]
     if isinstance(value, dict):
         return {name: _without(each) for name, each in value.items()}
+    return value
+
+
+def _clipped(value: Any) -> Any:
+    """``value`` with the beginnings of long texts only, in whatever lists and tables they are."""
+    if isinstance(value, str):
+        return value if len(value) <= MAX_TEXT else value[:MAX_TEXT] + "…"
+    if isinstance(value, list | tuple):
+        return [_clipped(each) for each in value]
+    if isinstance(value, dict):
+        return {name: _clipped(each) for name, each in value.items()}
     return value
