@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from itertools import product
 from urllib.parse import quote
 
@@ -19,6 +20,7 @@ from relay.path import (
     fits,
     may_fit_below,
     named,
+    on_one_line,
 )
 
 names = st.text(alphabet="ab/.%é", max_size=12)
@@ -173,3 +175,14 @@ def test_an_escaped_slash_stays_in_its_segment() -> None:
 def test_what_an_address_cannot_mean(address: str) -> None:
     with pytest.raises(BadRequest):
         named(address, [Path(address)])
+
+
+def test_a_name_is_read_as_what_it_is() -> None:
+    unseen = {"Cc", "Cf", "Zl", "Zp"}
+    codes = (*range(0xD800), *range(0xE000, 0x20000), *range(0xE0000, 0xE1000))
+    letters = [chr(code) for code in codes]
+    found = {each for each in letters if unicodedata.category(each) in unseen}
+    escaped = {each for each in letters if on_one_line(each) != each}
+    assert found - escaped == {"\u200c", "\u200d"}  # which only join
+    assert {each for each in escaped - found if unicodedata.category(each) != "Cn"} == set()
+    assert on_one_line("x\u202ea") == "x%E2%80%AEa"

@@ -24,6 +24,15 @@ MAX_LENGTH = 4096
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 """Characters that may end a line somewhere, or do something to a terminal."""
 
+_UNSEEN = re.compile(
+    _CONTROL.pattern[:-1]
+    + "\xad\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u180e\u200b\u200e\u200f\u202a-\u202e"
+    "\u2060-\u206f\ufeff\ufff9-\ufffb\U000110bd\U000110cd\U00013430-\U0001343f"
+    "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0001\U000e0020-\U000e007f]"
+)
+"""Those, and Unicode's format characters: with them a name is read as another, or the rest of its
+line backwards. Not the joiners U+200C and U+200D, without which scripts and emoji fall apart."""
+
 _MALFORMED = re.compile("%(?![0-9A-Fa-f]{2})")
 
 _SLASH = re.compile("(%2[Ff])")
@@ -107,9 +116,9 @@ def may_fit_below(prefix: Path, pattern: Sequence[str]) -> bool:
 
 
 def on_one_line(text: str) -> str:
-    """What somebody named as part of one line: control characters, with which a name could begin
-    another or do something to a terminal, are percent-encoded."""
-    return _CONTROL.sub(lambda found: quote(found[0]), text)
+    """What somebody named as part of one line: control and format characters, with which a name
+    could begin another, do something to a terminal or be read as another, are percent-encoded."""
+    return _UNSEEN.sub(lambda found: quote(found[0]), text)
 
 
 def as_dialled(path: str) -> str:

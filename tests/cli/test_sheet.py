@@ -9,9 +9,11 @@ import pytest
 from click.testing import CliRunner
 
 from relay.auth.compact import to_base64url
-from relay.cli import admin, relay
+from relay.cli import _complain, admin, audit, records, relay
 from relay.cli.nodes import drawn
 from relay.cli.sheet import console
+from relay.errors import RemoteError
+from relay.records.audit import Entry
 
 BRACKETS = ("a[/x]", "[bold]b[/bold]", "c:warning:", "[link=https://x]d[/link]")
 """What would be an error, a style, a picture or a link, if anybody took it for more than text."""
@@ -35,7 +37,7 @@ def test_a_name_is_no_markup_to_the_operator(name: str, capsys: pytest.CaptureFi
 
 
 def test_a_name_does_nothing_to_the_operators_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    name, escaped = "a\n\x1b[2Jb\u009b31m", "a%0A%1B[2Jb%C2%9B31m"
+    name, escaped = "a\n\x1b[2Jb\u009b31m\u202e", "a%0A%1B[2Jb%C2%9B31m%E2%80%AE"
     admin._show({"broadcasts": [{"path": name, "viewers": 0}], "cursor": None})
     admin._show({"path": name})
     shown = capsys.readouterr().out
@@ -56,3 +58,13 @@ def test_a_name_is_no_markup_to_whoever_asks_why(name: str) -> None:
     parts = ({"alg": name}, {"root": "demo", "get": ""})
     token = ".".join(to_base64url(json.dumps(each).encode()) for each in parts) + ".AAAA"
     assert name in output("doctor", token)
+
+
+def test_nor_do_lines_of_what_is_kept(capsys: pytest.CaptureFixture[str]) -> None:
+    name, escaped = "b\u009b31m\u202e", "b%C2%9B31m%E2%80%AE"
+    texts = dict.fromkeys(("node", "actor", "action", "target", "address", "kid", "jti"), name)
+    entry = Entry(number=1, at=0, reason="", detail="", previous="", **texts)
+    assert audit._line(entry).count(f'"{escaped}"') == 6
+    assert records._line({"subject": name}, False) == f'subject="{escaped}"'
+    _complain(RemoteError(name))
+    assert escaped in capsys.readouterr().err

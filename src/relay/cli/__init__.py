@@ -27,6 +27,7 @@ from relay.errors import (
     RemoteError,
     Unroutable,
 )
+from relay.path import on_one_line
 
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
 """Exit statuses: it did not work | the command or a setting cannot be obeyed | Ctrl-C."""
@@ -158,7 +159,7 @@ def _require_text(arguments: list[str]) -> None:
 def _complain(error: BaseException) -> int:
     """Say what failed, line by line; answers the exit status."""
     for line in str(error).splitlines() or [type(error).__name__]:
-        click.echo(f"relay: {line}{_meaning(error)}", err=True)
+        click.echo(f"relay: {on_one_line(line)}{_meaning(error)}", err=True)
     return USAGE if isinstance(error, ConfigError) else FAILED
 
 

@@ -15,6 +15,7 @@ import click
 from relay.cli.moment import show_time
 from relay.cli.store import config_option, json_option, url_option, with_office
 from relay.errors import RelayError
+from relay.path import on_one_line
 from relay.records.audit import Entry, read_query
 
 _SHOWN = ("actor", "tenant", "target", "address", "kid", "jti", "id", "reason", "detail", "node")
@@ -70,4 +71,4 @@ def _line(entry: Entry) -> str:
     said = ((name, getattr(entry, name)) for name in _SHOWN)
     facts = [f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in said if value]
     at = show_time(entry.at // 1_000_000)
-    return "  ".join([f"{entry.number}", at, entry.action, *facts])
+    return on_one_line("  ".join([f"{entry.number}", at, entry.action, *facts]))

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from relay.cli.options import read_limits
 from relay.cli.store import config_option, json_option, operator, url_option, with_office
 from relay.errors import NotFound
+from relay.path import on_one_line
 from relay.quota import Override
 
 
@@ -38,7 +39,8 @@ def list_quotas(as_json: bool) -> None:
             click.echo(json.dumps({"tenant": tenant, **members}))
         else:
             facts = "  ".join(f"{name}={value}" for name, value in members.items())
-            click.echo(f"{json.dumps(tenant, ensure_ascii=False)}  {facts}")
+            name = on_one_line(json.dumps(tenant, ensure_ascii=False))
+            click.echo(f"{name}  {facts}")
 
 
 @quotas.command("set")

@@ -32,7 +32,7 @@ from relay.cli.store import (
     with_store,
 )
 from relay.errors import BadRequest, ConfigError
-from relay.path import Path, covering
+from relay.path import Path, covering, on_one_line
 from relay.records.store import MAX_PAGE, Records
 
 MAX_NAME = 200
@@ -250,8 +250,6 @@ def _line(facts: dict[str, Any], as_json: bool) -> str:
     """Facts for a machine, or the ones that are there for a person."""
     if as_json:
         return json.dumps(facts)
-    return "  ".join(
-        f"{name}={json.dumps(value, ensure_ascii=False)}"
-        for name, value in facts.items()
-        if value not in (None, "", [])
-    )
+    there = {name: value for name, value in facts.items() if value not in (None, "", [])}
+    said = (f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in there.items())
+    return on_one_line("  ".join(said))
