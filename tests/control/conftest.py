@@ -90,9 +90,9 @@ class CardboardHouse:
             return Answer(False, 403)
         return Answer(self.verdict.ok, self.verdict.status, self.verdict.denial_id, target)
 
-    def announced(self, grant: Any) -> Sequence[str]:
+    async def announced(self, grant: Any) -> Sequence[str]:
         self.asked.append(("announced", grant))
-        return self.names
+        return sorted(self.names)
 
     async def fetch(self, grant: Any, track: str, group: int | None) -> tuple[int, Sequence[bytes]]:
         self.asked.append(("fetch", grant, track, group))

@@ -33,7 +33,7 @@ class Ward:
     async def metrics(self) -> bytes:
         return b"relay_sessions 3.0\n"
 
-    def routes(self, prefix: str) -> dict[str, Any]:
+    async def routes(self, prefix: str) -> dict[str, Any]:
         if "//" in prefix:
             raise BadRequest("too long")
         return {"below": prefix}

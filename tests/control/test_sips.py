@@ -18,7 +18,7 @@ from relay.control.sips import SIP
 
 CHUNK = b"1\r\nx\r\n"
 CHUNKS = 150_000
-HEAD = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+HEAD = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
 
 
 @pytest.mark.parametrize("is_secure", [False, True])
@@ -45,10 +45,11 @@ def test_chunks_of_one_byte_do_not_hold_everybody_up(
                 *listener.address, ssl=context, server_hostname="localhost" if context else None
             )
             writer.write(HEAD + CHUNK * CHUNKS + b"0\r\n\r\n")
-            first = await reader.readline()
+            answer = await reader.read()
             writer.close()
+            await writer.wait_closed()
             listener.stop()
-        return first
+        return answer
 
     assert b"200 OK" in asyncio.run(run())
     assert sum(pieces) == CHUNKS

@@ -150,7 +150,7 @@ def test_nothing_is_left_of_what_is_gone(fakes):
     board.post(Path("never/there"), (), None)
     watch.cancel()
     assert board._root.children == {}
-    assert board.shown(Path("a/b")) == []
+    assert list(board.shown(Path("a/b"))) == []
 
 
 def test_a_change_costs_its_own_watchers_only(fakes, monkeypatch):

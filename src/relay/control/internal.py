@@ -43,7 +43,7 @@ class Ward(Protocol):
     async def metrics(self) -> bytes:
         """The relay in numbers, in Prometheus' text format."""
 
-    def routes(self, prefix: str) -> dict[str, Any]:
+    async def routes(self, prefix: str) -> dict[str, Any]:
         """What there is to publish to and to read below a prefix. Raises `BadRequest`."""
 
     async def drain(self) -> int:
@@ -72,7 +72,7 @@ def internal_app(ward: Ward) -> Starlette:
         return Response(await ward.metrics(), media_type=METRICS)
 
     async def routes(request: Request) -> Response:
-        return JSONResponse(ward.routes(raw_path(request)[len("/routes") :]))
+        return JSONResponse(await ward.routes(raw_path(request)[len("/routes") :]))
 
     async def drain(request: Request) -> Response:
         return JSONResponse({"sessions": await ward.drain()}, status_code=202)

@@ -105,8 +105,8 @@ class House(Desk, Office, Protocol):
     async def decide(self, asked: Asked) -> Verdict:
         """May somebody see the path that is asked for?"""
 
-    def announced(self, grant: Any) -> Sequence[str]:
-        """Every broadcast the grant may see, relative to the grant's root."""
+    async def announced(self, grant: Any) -> Sequence[str]:
+        """Every broadcast the grant may see, relative to the grant's root, in order."""
 
     async def fetch(self, grant: Any, track: str, group: int | None) -> tuple[int, Sequence[bytes]]:
         """One whole group of the broadcast *at* the grant's root; ``None`` asks for the latest.
@@ -145,7 +145,11 @@ def public_app(
         return PlainTextResponse(house.certificate_hash())
 
     async def announced(request: Request) -> Response:
-        lines = [f"{on_one_line(name)}\n" for name in await _listed(house, request)]
+        lines = []
+        for at, name in enumerate(await _listed(house, request), 1):
+            lines.append(f"{on_one_line(name)}\n")
+            if not at % LINES:
+                await asyncio.sleep(0)  # everybody else has a turn
         return PlainTextResponse("".join(lines), headers=PRIVATE)
 
     async def fetch(request: Request) -> Response:
@@ -182,6 +186,9 @@ def public_app(
     app.router.redirect_slashes = False
     return app
 
+
+LINES = 4096
+"""Names that are written in one turn."""
 
 PRIVATE = {"cache-control": "no-store"}
 """Answers that depend on a token must not be kept by anybody in between."""
@@ -226,14 +233,14 @@ async def _admit(house: House, request: Request, path: str) -> Any:
     return verdict.grant
 
 
-async def _listed(house: House, request: Request) -> list[str]:
+async def _listed(house: House, request: Request) -> Sequence[str]:
     """What is announced below the first of the paths that the address may mean and where there is
     anything. Raises `_Denied`."""
     first, *others = readings(below(request, "announced") or "/")
-    names = sorted(house.announced(await _admit(house, request, first)))
+    names = await house.announced(await _admit(house, request, first))
     for path in () if names else others:
         with contextlib.suppress(_Denied):
-            names = sorted(house.announced(await _admit(house, request, path)))
+            names = await house.announced(await _admit(house, request, path))
     return names
 
 

@@ -230,7 +230,7 @@ class Board:
                 node.journal = Journal()
             node.journal.join(watch)
         with self.hold():
-            for path, ways in _shown(node):
+            for path, ways in tuple(_shown(node)):
                 watch.tell(path, (), ways, False, True)
         return watch
 
@@ -243,12 +243,12 @@ class Board:
                 node.journal = None
         _prune(node)
 
-    def shown(self, prefix: Path) -> list[tuple[Path, Ways]]:
-        """What watchers under ``prefix`` have been told so far."""
+    def shown(self, prefix: Path) -> Iterator[tuple[Path, Ways]]:
+        """What watchers under ``prefix`` have been told so far, each as of when it is come to."""
         node: _Node | None = self._root
         for segment in prefix.segments:
             node = node and node.children.get(segment)
-        return [] if node is None else _shown(node)
+        return iter(()) if node is None else _shown(node)
 
     def defer(self, change: Callable[[], None]) -> None:
         """Make a change once everybody knows of those before it: now, unless one is being told."""
@@ -344,13 +344,11 @@ def _differ(was: Way | None, becomes: Way, is_relay: bool) -> bool:
     return was is None or was[:told] != becomes[:told]
 
 
-def _shown(node: _Node) -> list[tuple[Path, Ways]]:
-    """What is shown at the node and below it."""
-    found: list[tuple[Path, Ways]] = []
+def _shown(node: _Node) -> Iterator[tuple[Path, Ways]]:
+    """What is shown at the node and below it. The tree may change meanwhile."""
     rest = [node]
     while rest:
         node = rest.pop()
-        if node.ways:
-            found.append((node.path, node.ways))
         rest.extend(node.children.values())
-    return found
+        if node.ways:
+            yield node.path, node.ways

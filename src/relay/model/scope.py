@@ -7,7 +7,7 @@ else. This module must not know why a session may see what it sees.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 from weakref import WeakSet
 
@@ -100,7 +100,7 @@ class ScopeWatch:
         self._close()
         self._parts.extend(lost)  # which says so when its turn comes
         for part in _overlap(self._prefix, old):
-            for path, ways in self._scope.origin.board.shown(part):
+            for path, ways in tuple(self._scope.origin.board.shown(part)):
                 if not _inside(path, new) and self._sees(ways):
                     self.unannounced(path)
         self._told = old
@@ -180,6 +180,14 @@ class Scope:
         self._watches[watch] = None
         watch.open(self._subscribe)
         return watch
+
+    def names(self) -> Iterator[str]:
+        """What `watch` would tell of at the root, in no order, each as of when it is come to: what
+        comes or goes meanwhile may be among it or not."""
+        for window in self._subscribe:
+            for path, ways in self.origin.board.shown(window):
+                if self.knows(path) and visible(ways, 0, self.is_relay) is not None:
+                    yield str(path.relative_to(self.root))
 
     def find(self, path: Path) -> Broadcast | None:
         """As `Origin.find`; ``None`` outside the subscribe prefixes."""

@@ -23,7 +23,6 @@ from relay.auth.needs import needs
 from relay.auth.reason import Refusal
 from relay.control.asking import Asked
 from relay.errors import Forbidden, NotFound, Unroutable
-from relay.model.board import Way
 from relay.path import ROOT, Path
 from relay.peer.judgement import Judgement, is_same_holder, refusal
 from relay.peer.local import collect_group
@@ -209,20 +208,10 @@ class Face:
         found: dict[str, Any] = await colleagues.ask(worker, "refresh", id, bearer, remote)
         return found
 
-    def announced(self, grant: Grant) -> Sequence[str]:
-        """Every broadcast the grant may see, relative to its root."""
-        seen: set[Path] = set()
-
-        class Names:
-            def announced(self, path: Path, way: Way) -> None:
-                seen.add(path)
-
-            def unannounced(self, path: Path) -> None:
-                seen.discard(path)
-
+    async def announced(self, grant: Grant) -> Sequence[str]:
+        """Every broadcast the grant may see, relative to its root, in order."""
         scope = self.relay.house.origin.scope(grant.root, (), grant.subscribe)
-        scope.watch(ROOT, Names()).cancel()
-        return sorted(seen)
+        return await self.relay.press.directory.names(scope)
 
     async def fetch(self, grant: Grant, track: str, group: int | None) -> tuple[int, list[bytes]]:
         """One whole group of the broadcast at the grant's root."""
@@ -275,9 +264,9 @@ class Ward:
         async with self._scraping:
             return await scrape(self.relay, self._tally)
 
-    def routes(self, prefix: str) -> dict[str, Any]:
+    async def routes(self, prefix: str) -> dict[str, Any]:
         """What there is to publish to and to read below a prefix. Raises `BadRequest`."""
-        return self.relay.press.seen(Grant(Path(prefix), (ROOT,), (ROOT,)))
+        return await self.relay.press.seen(Grant(Path(prefix), (ROOT,), (ROOT,)))
 
     async def drain(self) -> int:
         """Have the relay stop in good order; how many sessions it still has."""

@@ -24,6 +24,7 @@ from relay.path import ROOT
 from relay.peer.judgement import Held, Loan, ending
 from relay.peer.refusing import shown_path
 from relay.quota import Account, Tab
+from relay.server.directory import Directory
 from relay.server.faces import Face, considered, request_of
 from relay.server.shares import arrive, known
 
@@ -135,6 +136,7 @@ class Press:
     def __init__(self, relay: Relay, station: Station) -> None:
         self.relay = relay
         self.station = station
+        self.directory = Directory()
         self.readers: set[Reader] = set()
         station.charge = self._charge
         station.enrol = self._enrol
@@ -281,9 +283,9 @@ class Press:
             return judgement.decision.status, judgement.id, {}
         if not asked.again:
             await arrive(self.relay.house, grant.tenant)
-        return 200, "", self.seen(grant)
+        return 200, "", await self.seen(grant)
 
-    def seen(self, grant: Grant) -> dict[str, Any]:
+    async def seen(self, grant: Grant) -> dict[str, Any]:
         """What a grant covers."""
-        announced = list(Face(self.relay).announced(grant))
+        announced = await Face(self.relay).announced(grant)
         return self.station.listing(grant) | {"announced": announced}
