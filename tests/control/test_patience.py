@@ -103,6 +103,24 @@ def test_who_does_not_read_loses_its_seat(house: Any) -> None:
     served(house, PublicLimits(answer_timeout=0.4, max_fetches=1), visit)
 
 
+def test_lists_that_nobody_reads_are_few(house: Any) -> None:
+    house.names = [f"{number}{'x' * 4000}" for number in range(2000)]
+    ask = FETCH.replace(b"fetch/demo/video", b"announced/demo")
+
+    async def visit(host: str, port: int) -> None:
+        _, sleeper = await asyncio.open_connection(host, port, limit=1024)
+        sleeper.write(ask)
+        await asyncio.sleep(0.1)
+        reader, writer = await asyncio.open_connection(host, port)
+        writer.write(ask + FETCH)
+        assert b"429" in await reader.readline()
+        await reader.readuntil(b"200 OK")  # the group
+        sleeper.close()
+        writer.close()
+
+    served(house, PublicLimits(max_fetches=1), visit)
+
+
 def test_a_fetch_that_fails_gives_its_seat_back(house: Any) -> None:
     from relay.errors import NotFound
 

@@ -19,7 +19,6 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
-from starlette.types import Receive, Scope, Send
 
 from relay.control.admin.explaining import Office, explain_routes
 from relay.control.asking import Asked, NoBearer, asked, below, parameter, raw_path, readings
@@ -27,11 +26,11 @@ from relay.control.credentials import Desk, credential_routes
 from relay.control.problems import Problem, problem
 from relay.control.publish import Press, publish_routes
 from relay.control.routes import Map, map_routes
+from relay.control.seats import Seats, Whole
 from relay.control.settings import PublicLimits
 from relay.control.watch import Lookout, watch_routes
 from relay.errors import (
     BadRequest,
-    LimitExceeded,
     NotFound,
     Refused,
     RelayError,
@@ -43,9 +42,6 @@ from relay.path import on_one_line, unescaped
 
 MAX_GROUP = 2**62 - 1
 """Largest group sequence a varint can carry (RFC 9000, 16)."""
-
-PIECE = 1 << 18
-"""Bytes of an answer handed over at a time."""
 
 CORS = {
     "access-control-allow-origin": "*",
@@ -136,7 +132,7 @@ def public_app(
 
     ``counter`` is what operators have beside it.
     """
-    seats = _Seats(limits.max_fetches)
+    seats, lists = Seats(limits.max_fetches, "fetches"), Seats(limits.max_fetches, "lists")
 
     async def health(request: Request) -> Response:
         return PlainTextResponse("ok\n")
@@ -145,24 +141,14 @@ def public_app(
         return PlainTextResponse(house.certificate_hash())
 
     async def announced(request: Request) -> Response:
-        lines = []
-        for at, name in enumerate(await _listed(house, request), 1):
-            lines.append(f"{on_one_line(name)}\n")
-            if not at % LINES:
-                await asyncio.sleep(0)  # everybody else has a turn
-        return PlainTextResponse("".join(lines), headers=PRIVATE)
+        return await lists.answered(lambda: _lines(house, request), "text/plain")
 
     async def fetch(request: Request) -> Response:
         group, decrypts = _asked_group(request), parameter(request, "decrypt") == "1"
         seeking = _Seeking(house, news, request, group)
         await seeking.begin()
         opened = news.decrypted if news and decrypts else _as_is
-        seats.take()
-        try:
-            return await _fetched(seeking, limits, seats, opened)
-        except BaseException:
-            seats.give()
-            raise
+        return await seats.answered(lambda: _fetched(seeking, limits, opened), BYTES)
 
     def face(answer: _Answer) -> _Answer:
         async def answered(request: Request) -> Response:
@@ -180,7 +166,8 @@ def public_app(
     ]
     routes += [*credential_routes(house, face), *explain_routes(house, face), *counter]
     if news is not None:
-        routes += publish_routes(news, face) + watch_routes(news, face) + map_routes(news, face)
+        routes += publish_routes(news, face) + watch_routes(news, face)
+        routes += map_routes(news, face, lists)
     strangers: dict[Any, Any] = {404: _plain_refusal, 405: _plain_refusal, 500: _plain_refusal}
     app = Starlette(routes=routes, exception_handlers=strangers)
     app.router.redirect_slashes = False
@@ -189,6 +176,8 @@ def public_app(
 
 LINES = 4096
 """Names that are written in one turn."""
+
+BYTES = "application/octet-stream"
 
 PRIVATE = {"cache-control": "no-store"}
 """Answers that depend on a token must not be kept by anybody in between."""
@@ -244,6 +233,16 @@ async def _listed(house: House, request: Request) -> Sequence[str]:
     return names
 
 
+async def _lines(house: House, request: Request) -> Whole:
+    """What is announced, one a line."""
+    lines = []
+    for at, name in enumerate(await _listed(house, request), 1):
+        lines.append(f"{on_one_line(name)}\n")
+        if not at % LINES:
+            await asyncio.sleep(0)  # everybody else has a turn
+    return "".join(lines).encode(), PRIVATE
+
+
 def _asked_group(request: Request) -> int | None:
     """The ``group`` of the query: a sequence, or ``None`` for the latest. Raises `BadRequest`."""
     query = request.scope["query_string"].decode("latin-1")
@@ -257,45 +256,6 @@ def _asked_group(request: Request) -> int | None:
     if given or not re.fullmatch(r"[0-9]{1,19}", text) or int(text) > MAX_GROUP:
         raise BadRequest("group is one number or latest")
     return int(text)
-
-
-class _Seats:
-    """Fetches in progress; each holds a whole group until its client has read it."""
-
-    def __init__(self, limit: int) -> None:
-        self._limit = self._free = limit
-
-    def take(self) -> None:
-        """One more fetch. Raises `LimitExceeded`."""
-        if not self._free:
-            raise LimitExceeded(f"more than {self._limit} fetches at a time (max_fetches)")
-        self._free -= 1
-
-    def give(self) -> None:
-        """One fetch is over."""
-        self._free += 1
-
-
-class _Group(Response):
-    """A group on its way to a client that may read slowly; it keeps its seat until then."""
-
-    media_type = "application/octet-stream"
-
-    def __init__(self, body: bytes, headers: dict[str, str], seats: _Seats) -> None:
-        super().__init__(body, headers=headers)
-        self._seats = seats
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Hand over a piece when the one before it has left."""
-        start = {"status": self.status_code, "headers": self.raw_headers}
-        try:
-            await send({"type": "http.response.start", **start})
-            for at in range(0, len(self.body), PIECE):
-                piece = bytes(self.body[at : at + PIECE])
-                await send({"type": "http.response.body", "body": piece, "more_body": True})
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
-        finally:
-            self._seats.give()
 
 
 def _as_is(grant: Any, frames: Sequence[bytes]) -> Sequence[bytes]:
@@ -377,9 +337,8 @@ class _Seeking:
 async def _fetched(
     seeking: _Seeking,
     limits: PublicLimits,
-    seats: _Seats,
     opened: Callable[[Any, Sequence[bytes]], Sequence[bytes]],
-) -> Response:
+) -> Whole:
     """The group as one body, no longer and no later than the limits allow."""
     async with asyncio.timeout(limits.fetch_timeout):
         sequence, frames = await seeking.frames()
@@ -387,7 +346,7 @@ async def _fetched(
     if sum(map(len, frames)) > limits.max_fetch_bytes:
         raise TooLarge(f"a group larger than max_fetch_bytes ({limits.max_fetch_bytes})")
     headers = PRIVATE | {"x-moq-group": str(sequence), "x-moq-frames": str(len(frames))}
-    return _Group(b"".join(frames), headers, seats)
+    return b"".join(frames), headers
 
 
 def _refusal(status: int, denial_id: str = "", detail: str = "") -> Response:

@@ -11,6 +11,7 @@ from starlette.routing import Route
 from relay.control.asking import Asked, asked, below, readings
 from relay.control.credentials import Face
 from relay.control.problems import Denied, problem
+from relay.control.seats import Seats, Whole
 from relay.errors import RelayError
 
 
@@ -21,21 +22,26 @@ class Map(Protocol):
         """Status (200 = yes) and id of the decision, and what the caller may see."""
 
 
-def map_routes(map: Map, face: Face) -> list[Route]:
-    """The route; ``face`` adds what every answer has."""
+def map_routes(map: Map, face: Face, seats: Seats) -> list[Route]:
+    """The route; ``face`` adds what every answer has, which takes one of ``seats``."""
 
     async def answered(request: Request) -> Response:
         try:
-            found = await _found(map, request)
+            return await seats.answered(lambda: _written(map, request), "application/json")
         except RelayError as error:
             return problem(error)
-        return JSONResponse(found, headers={"cache-control": "no-store"})
 
     methods = ["GET", "OPTIONS"]
     return [
         Route("/routes", face(answered), methods=methods),
         Route("/routes/{prefix:rest}", face(answered), methods=methods),
     ]
+
+
+async def _written(map: Map, request: Request) -> Whole:
+    """What is found, as JSON."""
+    found = JSONResponse(await _found(map, request))
+    return bytes(found.body), {"cache-control": "no-store"}
 
 
 async def _found(map: Map, request: Request) -> dict[str, Any]:

@@ -19,7 +19,8 @@ class PublicLimits:
     """Seconds until a group must be complete. Longer: 504."""
 
     max_fetches: int = 64
-    """Fetches at a time, answers that are being read included. More: 429."""
+    """Fetches at a time, answers that are being read included, and as many lists of what is
+    announced. More: 429."""
 
     max_connections: int = 512
     """TCP connections at a time, on each listener. More: 503; twice as many: closed unanswered."""
