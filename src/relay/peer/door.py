@@ -85,7 +85,7 @@ class Door:
         self.refusals = Refusals(house)
         self.dropped = 0
         """Groups that guests who have left were too slow for."""
-        self._deadlines = Deadlines(house.clock, wall)
+        self._deadlines = Deadlines(house.clock, lambda: self.wall())
         self._held: WeakSet[Held] = WeakSet()
         """Grants of those who wait; whoever waits has them."""
         self._parting: dict[str, tuple[float, str]] = {}
