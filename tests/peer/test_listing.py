@@ -82,8 +82,30 @@ def test_who_has_not_taken_in_the_last_answer_waits_and_nobody_else() -> None:
     listings.ask(Asker(log, "b", 1, 5), 100.0)
     assert log == ["b"]
     slow.untold -= 1
-    listings.tick(100.25)
+    listings.ask(slow, 100.25)
     assert log == ["b", "a"]
+
+
+def test_who_has_not_taken_in_the_last_answer_is_not_looked_at_for_others() -> None:
+    log: list[str] = []
+    looks: list[str] = []
+
+    class Slow(Asker):
+        @property
+        def is_asking(self) -> bool:
+            looks.append(self.name)
+            return True
+
+    listings = Listings()
+    for name in "xyz":
+        slow = Slow(log, name, 1, 5)
+        slow.untold = AT_ONCE
+        listings.ask(slow, 100.0)
+    looks.clear()
+    for number in range(5):
+        listings.ask(Asker(log, "b", 1, 5), 100.25)
+        listings.tick(100.25 + number)
+    assert (log, looks) == ([*"bbbbb"], [])
 
 
 def test_who_asks_no_more_is_told_nothing() -> None:

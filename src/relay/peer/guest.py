@@ -199,10 +199,12 @@ class Guest:
 
     def flush(self) -> None:
         """See `Receiver`."""
-        if self.watching.behind or self.watching.requested:
+        if self.watching.behind:
             self.house.listings.tick(self.clock())
         if self.session.has_waiting:
             self.hear(self.session.flush())
+        if self.watching.requested:
+            self.house.listings.ask(self.watching, self.clock())
         if self.publishing.taken:
             self.publishing.next_turn()
         self.watching.queue.drain()
@@ -296,7 +298,8 @@ class Guest:
     def tick(self, now: float) -> None:
         """A few times a second: what is due by time."""
         self.watching.queue.tick(now)
-        self.house.listings.tick(now)
+        if self.watching.requested:
+            self.house.listings.ask(self.watching, now)
         if self.watching.parting:
             self.watching.complete_parting()
         self.publishing.tick(now)

@@ -4,8 +4,8 @@ An announce request has a few bytes, and its first answer may have to name every
 change has as many, and may have to be told to everybody, on many streams of each. The law: all
 guests together are told so much at a time that others need not wait for it, in the order in which
 they asked or something changed for them, one request or a few changes of each; whoever has not
-taken in the last answer is given no other meanwhile. This module must not know what is told, or
-how.
+taken in the last answer is given no other meanwhile, and costs the others nothing. This module must
+not know what is told, or how.
 """
 
 from __future__ import annotations
@@ -65,7 +65,11 @@ class Listings:
         self._behind: dict[Asker, None] = {}
 
     def ask(self, asker: Asker, now: float) -> None:
-        """It has asked; it is told now or in a moment. ``now`` is monotonic seconds."""
+        """It has asked; it is told now or in a moment. ``now`` is monotonic seconds.
+
+        Whoever still asks calls it again now and then: it has lost its place where it has not taken
+        in the last answer when its turn comes.
+        """
         self._waiting.setdefault(asker)
         self.tick(now)
 
@@ -92,16 +96,9 @@ class Listings:
                 self._behind.setdefault(asker)  # behind the others
 
     def _answer(self, now: float) -> None:
-        has_told = True
-        while has_told:
-            has_told = False
-            for asker in tuple(self._waiting):
-                if self._pace.wait(now) > 0.0:
-                    return
-                if not asker.is_asking:
-                    self._waiting.pop(asker, None)
-                elif asker.untold < AT_ONCE:
-                    has_told = True
-                    self._waiting.pop(asker, None)
-                    self._waiting[asker] = None  # behind the others
-                    self._pace.spend(now, 1 + asker.tell_next())
+        while self._waiting and self._pace.wait(now) <= 0.0:
+            asker = next(iter(self._waiting))
+            del self._waiting[asker]
+            if asker.is_asking and asker.untold < AT_ONCE:
+                self._waiting[asker] = None  # behind the others
+                self._pace.spend(now, 1 + asker.tell_next())
