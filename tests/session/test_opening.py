@@ -87,3 +87,14 @@ def test_a_server_waits_for_nothing_but_the_offer() -> None:
     server.start()
     server.stream_received(0, b"\x01\x01\x00", False)
     assert wire.server.sent[0][:2] == ("stream_reset", 0)
+
+
+def test_streams_that_end_without_a_word_before_the_version_are_forgotten() -> None:
+    client, wire = dialling()
+    client.stream_received(1, b"", True)
+    client.stream_received(3, b"", True)
+    client.stream_received(5, b"\x40", True)  # half of a number
+    client.stream_received(0, CHOSEN, False)
+    assert set(client.session._flows) == {0}
+    assert client.session._in_use == [0, 0]
+    assert wire.client.closed is None

@@ -429,7 +429,7 @@ class LiteSession:
         """The version is agreed: hear what the peer has said on streams that came before."""
         for flow in tuple(self._flows.values()):
             if isinstance(flow, Greeting) and not flow.deaf:
-                flow.read()
+                flow.go_on()
 
     def meet(self, stream: int, kind: int) -> Flow | None:
         """Who handles a new stream of the peer's; ``None`` when nobody does."""

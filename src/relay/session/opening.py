@@ -61,6 +61,12 @@ class Greeting(Flow):
         self.session.replace(self.stream, flow)
         flow.received(self.buffer.take(), self.heard)
 
+    def go_on(self) -> None:
+        """The version is there: learn the purpose of what came before it, if it has one."""
+        self.read()
+        if self.heard and not self.deaf:
+            self.leave()
+
     def ended(self) -> None:
         if not self.is_early:
             self.leave()
