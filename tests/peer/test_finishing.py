@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from relay.model.track import TrackInfo
+from relay.model.track import Demand, TrackInfo
+from relay.path import Path
 
 INFO = TrackInfo(max_latency=60_000)
 
@@ -103,4 +104,29 @@ def test_groups_that_never_come_are_given_up(world: Any) -> None:
     world.run()
     assert not watch.ended
     world.wait(2.25)  # a second for the relay, and one for whoever hears of the end from it
+    assert watch.ended == [None]
+
+
+def test_groups_that_were_asked_for_later_are_waited_for_as_well(world: Any) -> None:
+    publisher, viewer = world.connect(), world.connect()
+    track = publisher.publish("a", t=INFO).tracks["t"]
+    world.connect().watch("a", "t")  # so that they are cached
+    for number in range(4):
+        write(world, track, b"%d" % number)
+    watch = viewer.watch("a", "t", Demand(max_latency=0))
+    assert watch.complete() == [3]
+    end = viewer.wire.server
+    streams = end._next["uni"], end._next["uni"] + 4
+    late = Late(end, *streams)
+    watch.demand = Demand(start=1, max_latency=60_000)
+    viewer.origin.find(Path("a")).track("t").rewatch(watch)
+    world.run()
+    assert all(late.kept.values()), "two that are older"
+    track.finish()
+    world.run()
+    for stream in streams:
+        assert not watch.ended
+        late.arrive(stream)
+        world.wait(0.25)
+    assert watch.complete() == [1, 2, 3]
     assert watch.ended == [None]

@@ -50,6 +50,11 @@ class Feed:
         """The lowest group that the peer delivers, and one more than the highest (`end`), where it
         says so."""
         self.end: int | None = None
+        self.asked: SubscribeUpdate | None = None
+        """What was asked for last."""
+        self.reach: int | None = None
+        """The lowest group that was asked for after the first time, and may be delivered as well.
+        """
         self.finish_at: float | None = None
         """When to stop waiting for groups that are still under way."""
 
@@ -75,13 +80,18 @@ class Feed:
     def subscribe(self) -> None:
         """Ask the peer for groups."""
         if self.id is None:
-            self.id = self.host.session.subscribe(self.source.path, self.track.name, self.demand())
+            self.asked = self.demand()
+            self.id = self.host.session.subscribe(self.source.path, self.track.name, self.asked)
             self.host.feeds[self.id] = self
 
     def update(self) -> None:
         """The viewers' wishes changed."""
         if self.id is not None:
-            self.host.session.resubscribe(self.id, self.demand())
+            demand = self.demand()
+            if demand.start is not None and _asks_for_older(demand, self.asked):
+                self.reach = demand.start if self.reach is None else min(self.reach, demand.start)
+            self.asked = demand
+            self.host.session.resubscribe(self.id, demand)
 
     def demand(self) -> SubscribeUpdate:
         """What all viewers together want; after a route was lost, from the first missing group."""
@@ -205,7 +215,10 @@ class Feed:
         first."""
         if self.finish_at is None or self.groups:
             return
-        has_all = self.end is not None and self.came >= self.end - (self.start or 0)
+        start = self.start or 0
+        if self.reach is not None:
+            start = min(start, self.reach)
+        has_all = self.end is not None and self.came >= self.end - start
         if has_all or now >= self.finish_at:
             self.finish_at = None
             self.source.forget(self)
@@ -292,6 +305,15 @@ class Fetch:
         self.host.fetches.pop(self.id, None)
         self.host.session.cancel_fetch(self.id)
         self.source.drop_fetch(self)
+
+
+def _asks_for_older(now: SubscribeUpdate, before: SubscribeUpdate | None) -> bool:
+    """Whether groups may follow that are older than those asked for ``before``."""
+    if now.start is None or before is None:
+        return False
+    if before.start is None or now.start < before.start:
+        return True
+    return now.max_latency > before.max_latency
 
 
 class PeerSource:
