@@ -18,6 +18,7 @@ from relay.peer.listing import (
     PER_SECOND,
     Listings,
 )
+from relay.peer.local import LocalBroadcast
 from relay.session import events
 
 
@@ -304,3 +305,45 @@ def test_who_cannot_be_told_any_more_is_shown_out(make_world: Callable[..., Any]
     publisher.publish("b", t=TrackInfo())
     assert (viewer.host.gone, other.host.gone) == (True, False)
     assert other.names.log == ["+a", "+b"]
+
+
+def test_whose_turn_has_not_come_waits_for_it_when_the_relay_is_about_to_stop(
+    make_world: Callable[..., Any],
+) -> None:
+    world, asker, _ = crowd(make_world)
+    relay, other = (world.connect(cluster=True) for _ in range(2))
+    far = LocalBroadcast(world.clock)
+    other.origin.announce(Path("far"), far, (77,), world.now)
+    world.wait(1.0)
+    world.house.listings._pace.spend(world.now, 100_000)
+    answers: dict[Any, list[list[str]]] = {}
+    for each in (asker, relay):
+        said = answers[each] = []
+        each.host.session.answer_announce = lambda request, initial, said=said: said.append(
+            sorted(path for path, _, _ in initial)
+        )
+        each.guest.session.listen(ROOT)
+    world.run()
+    for each in (asker, relay):
+        each.host.withdraw(())
+        assert each.host.watching.requested
+        assert not answers[each]
+    world.wait(5.0)
+    names = [f"a/{number}" for number in range(5)]
+    assert answers == {asker: [names], relay: [names]}
+
+
+def test_who_is_replaced_before_its_turn_has_come_is_told_of_nothing(
+    make_world: Callable[..., Any],
+) -> None:
+    world, asker, _ = crowd(make_world)
+    world.house.listings._pace.spend(world.now, 100_000)
+    asker.guest.session.listen(ROOT)
+    world.run()
+    answered: list[list[Any]] = []
+    with patch.object(
+        asker.host.session, "answer_announce", lambda r, initial: answered.append([*initial])
+    ):
+        asker.host.retire()
+        world.wait(5.0)
+    assert (answered, asker.host.watching.requested) == ([[]], {})

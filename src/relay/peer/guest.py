@@ -300,6 +300,8 @@ class Guest:
         self.watching.queue.tick(now)
         if self.watching.requested:
             self.house.listings.ask(self.watching, now)
+        elif self.watching.behind:
+            self.house.listings.tick(now)
         if self.watching.parting:
             self.watching.complete_parting()
         self.publishing.tick(now)

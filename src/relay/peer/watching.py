@@ -50,6 +50,8 @@ class Watching:
         self.askings: dict[int, tuple[Asking, Track]] = {}
         self.requested: dict[int, events.AnnounceRequested] = {}
         """Announce requests whose turn to be answered has not come."""
+        self.near: Collection[int] | None = None
+        """Our other processes, by number, once a relay is told of nothing published elsewhere."""
         self.hearings: dict[int, tuple[Hearing, ScopeWatch]] = {}
         self.behind: dict[int, None] = {}
         """Those whose turn to be told of changes has not come, the next one first."""
@@ -188,6 +190,7 @@ class Watching:
             return 0
         prefix = Path(event.prefix)
         hearing = Hearing(self, event.request, prefix, scope.is_relay)
+        hearing.near = self.near
         exclude = event.exclude or self.session.peer_origin or self.guest.alias
         wake = partial(self.changed, event.request)
         watch = scope.watch(prefix, hearing, exclude, wake)
@@ -196,7 +199,9 @@ class Watching:
 
     def withdraw(self) -> None:
         """Tell the peer that all broadcasts are gone."""
-        self._tell_all()
+        for request in self.requested:
+            self.session.answer_announce(request, ())
+        self.requested.clear()
         for hearing, watch in tuple(self.hearings.values()):
             watch.cancel()
             self.session.unannounce_all(hearing.request)
@@ -204,13 +209,9 @@ class Watching:
     def withhold_transit(self, near: Collection[int]) -> None:
         """Tell the peer, if it is a relay, that broadcasts are gone which are published neither
         here nor with our other processes, whose numbers are ``near``."""
-        self._tell_all()
+        self.near = near
         for hearing, _ in tuple(self.hearings.values()):
             hearing.withhold_transit(near)
-
-    def _tell_all(self) -> None:
-        while self.requested:
-            self.tell_next()
 
     def announce_cancelled(self, event: events.AnnounceCancelled) -> None:
         """The peer no longer listens."""
