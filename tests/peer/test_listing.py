@@ -31,6 +31,7 @@ class Asker:
         self.log, self.name, self.requests, self.names = log, name, requests, names
         self.changes = changes
         self.untold = 0
+        self.is_relay = False
 
     @property
     def is_asking(self) -> bool:
@@ -107,6 +108,25 @@ def test_who_has_not_taken_in_the_last_answer_is_not_looked_at_for_others() -> N
         listings.ask(Asker(log, "b", 1, 5), 100.25)
         listings.tick(100.25 + number)
     assert (log, looks) == ([*"bbbbb"], [])
+
+
+def test_a_relay_is_told_before_all_others_and_at_their_cost() -> None:
+    log: list[str] = []
+    listings = Listings()
+    for name in "abc":
+        listings.ask(Asker(log, name, 2, PER_SECOND - 1), 100.0)
+    relay = Asker(log, "r", 3, PER_SECOND - 1)
+    relay.is_relay = True
+    listings.ask(relay, 100.0)
+    assert log == [*"arrr"]
+    listings.tick(103.5)
+    assert log == [*"arrr"]
+    listings.tick(104.5)
+    assert log == [*"arrra"]
+    slow = Asker(log, "s", 1, 5)
+    slow.is_relay, slow.untold = True, AT_ONCE
+    listings.ask(slow, 104.5)
+    assert log == [*"arrra"]
 
 
 def test_who_asks_no_more_is_told_nothing() -> None:
@@ -316,20 +336,20 @@ def test_whose_turn_has_not_come_waits_for_it_when_the_relay_is_about_to_stop(
     other.origin.announce(Path("far"), far, (77,), world.now)
     world.wait(1.0)
     world.house.listings._pace.spend(world.now, 100_000)
-    answers: dict[Any, list[list[str]]] = {}
-    for each in (asker, relay):
-        said = answers[each] = []
+    answers: dict[Any, list[list[str]]] = {asker: [], relay: []}
+    for each, said in answers.items():
         each.host.session.answer_announce = lambda request, initial, said=said: said.append(
             sorted(path for path, _, _ in initial)
         )
-        each.guest.session.listen(ROOT)
+    asker.guest.session.listen(ROOT)
     world.run()
-    for each in (asker, relay):
+    for each in answers:
         each.host.withdraw(())
-        assert each.host.watching.requested
-        assert not answers[each]
-    world.wait(5.0)
+    relay.guest.session.listen(ROOT)
+    world.run()
     names = [f"a/{number}" for number in range(5)]
+    assert answers == {asker: [], relay: [names]}
+    world.wait(5.0)
     assert answers == {asker: [names], relay: [names]}
 
 

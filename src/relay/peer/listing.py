@@ -3,9 +3,9 @@
 An announce request has a few bytes, and its first answer may have to name everything there is; a
 change has as many, and may have to be told to everybody, on many streams of each. The law: all
 guests together are told so much at a time that others need not wait for it, in the order in which
-they asked or something changed for them, one request or a few changes of each; whoever has not
-taken in the last answer is given no other meanwhile, and costs the others nothing. This module must
-not know what is told, or how.
+they asked or something changed for them, one request or a few changes of each, and relays before
+them; whoever has not taken in the last answer is given no other meanwhile, and costs the others
+nothing. This module must not know what is told, or how.
 """
 
 from __future__ import annotations
@@ -33,6 +33,10 @@ CHANGES_EACH = 128
 
 class Asker(Protocol):
     """A guest that has asked."""
+
+    @property
+    def is_relay(self) -> bool:
+        """Whether it asks for all who are behind it: strangers' requests must not cut it off."""
 
     @property
     def is_asking(self) -> bool:
@@ -70,6 +74,8 @@ class Listings:
         Whoever still asks calls it again now and then: it has lost its place where it has not taken
         in the last answer when its turn comes.
         """
+        while asker.is_relay and asker.is_asking and asker.untold < AT_ONCE:
+            self._pace.spend(now, 1 + asker.tell_next())
         self._waiting.setdefault(asker)
         self.tick(now)
 

@@ -129,6 +129,11 @@ class Watching:
         self.guest.house.listings.ask(self, self.guest.clock())
 
     @property
+    def is_relay(self) -> bool:
+        """See `relay.peer.listing.Asker`."""
+        return self.guest.is_relay
+
+    @property
     def is_asking(self) -> bool:
         """See `relay.peer.listing.Asker`."""
         return bool(self.requested)
