@@ -27,21 +27,23 @@ class Clerk:
 
     def at_once(self, request: Request, certificate: Certificate | None) -> Facts | None:
         """The facts when nothing has to be waited for, else ``None``."""
+        kid = None
         if self.keyring.asks_others:  # else reading the token for its key is work for nothing
             kid = needs(request, self.desk.auth).kid
             if kid is not None and self.keyring.may_come(kid):
                 return None
         facts = self.desk.facts_at_once(request, certificate)
-        return None if facts is None else self._with_silence(facts)
+        return None if facts is None else self._with_silence(facts, kid)
 
     async def gather(self, request: Request, certificate: Certificate | None) -> Facts:
         """The facts, however long they take. Never raises."""
-        await self.keyring.need(needs(request, self.desk.auth).kid)
-        return self._with_silence(await self.desk.facts(request, certificate))
+        kid = needs(request, self.desk.auth).kid
+        await self.keyring.need(kid)
+        return self._with_silence(await self.desk.facts(request, certificate), kid)
 
-    def _with_silence(self, facts: Facts) -> Facts:
-        """The facts, and why keys may be missing."""
-        silence = self.keyring.silence
+    def _with_silence(self, facts: Facts, kid: str | None) -> Facts:
+        """The facts, and why the key may be missing."""
+        silence = self.keyring.silence_about(kid)
         return replace(facts, silence=silence) if silence else facts
 
     def admitted(self, grant: Grant) -> None:

@@ -379,6 +379,22 @@ def test_a_source_that_goes_bad_is_believed_for_a_while(
     asyncio.run(main())
 
 
+def test_who_answers_about_one_key_has_not_answered_about_another(tools: Any) -> None:
+    async def main() -> None:
+        async with tools.server() as server:
+            server.answers["/keys/two.jwk"] = tools.Answer(status=503)
+            async with running({"key_dir": server.url("/keys")}) as one:
+                await one.ring.need("two")
+                await one.ring.need("made-up")
+                assert "503" in one.ring.silence_about("two")
+                assert one.ring.silence_about("made-up") == ""
+                server.answers["/keys/third.jwk"] = tools.Answer(status=503)
+                await one.ring.need("third")
+                assert one.ring.silence_about("made-up") == ""
+
+    asyncio.run(main())
+
+
 def test_an_empty_set_is_an_answer(tools: Any, keys: Keys) -> None:
     async def main() -> None:
         async with tools.server() as server:

@@ -83,7 +83,8 @@ class Keyring:
         self._clock = clock
         self._every = every
         self._callbacks: list[Callable[[Change], None]] = []
-        self._unknown: dict[str, float] = {}
+        self._unknown: dict[str, tuple[float, str]] = {}
+        """Until when they are, and `silence` when they were asked for."""
         self._running = False
         self._turn = asyncio.Event()
         self._told: frozenset[str] = frozenset()
@@ -174,6 +175,13 @@ class Keyring:
                 return f"the key is not known, and {source.name} does not answer: {source.silence}"
         return ""
 
+    def silence_about(self, kid: str | None) -> str:
+        """The same of a key of that name: whoever is asked for another one in the meantime, and
+        answers, has not answered about this one."""
+        if kid is not None and kid in self._unknown and not self.may_come(kid):
+            return self._unknown[kid][1]
+        return self.silence
+
     def facts(self) -> tuple[SourceFacts, ...]:
         """Every source as it stands, in the order of the settings."""
         now = self._clock()
@@ -195,11 +203,11 @@ class Keyring:
             return False
         if self.keys.find(kid) is not None:
             return False
-        return self._unknown.get(kid, -1.0) <= self._clock()
+        return self._unknown.get(kid, (-1.0, ""))[0] <= self._clock()
 
     def _remember(self, kid: str) -> None:
         self._unknown.pop(kid, None)
-        self._unknown[kid] = self._clock() + self.settings.unknown_age
+        self._unknown[kid] = self._clock() + self.settings.unknown_age, self.silence
         while len(self._unknown) > MAX_UNKNOWN:
             del self._unknown[next(iter(self._unknown))]
 

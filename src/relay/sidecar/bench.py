@@ -63,7 +63,7 @@ class Bench:
         if wanted.jwt:
             await self._keyring.need(wanted.kid)
         facts = await self._desk.facts(request, certificate)
-        facts = replace(facts, silence=self._keyring.silence)
+        facts = replace(facts, silence=self._keyring.silence_about(wanted.kid))
         decision = decide(request, self._keyring.keys, self._settings, self.wall(), facts)
         if decision.grant is not None:
             self._desk.admitted(decision.grant)
@@ -79,7 +79,7 @@ class Bench:
         key = self._keyring.keys.find(kid)
         facts = await self._desk.facts(Request(target=f"/{path}"))
         holder = Holder(kid=kid, tenant=path.first)
-        unknown = facts.unavailable or ("" if key is not None else self._keyring.silence)
+        unknown = facts.unavailable or ("" if key is not None else self._keyring.silence_about(kid))
         if unknown:
             raise Unavailable(unknown)
         return None if facts.revoked(holder, self.wall()) is not None else key
