@@ -294,3 +294,21 @@ def test_told_in_turn_and_narrowed_meanwhile(fakes, origin):
     origin.announce(Path("a/late"), source, (7,), 0.0)
     watch.catch_up(9)
     assert sorted(watcher.view) == ["b/late", "b/new"]
+
+
+def test_told_in_turn_and_narrowed_from_within_a_call_loses_no_change(fakes, origin):
+    scope, watcher = origin.scope(ROOT, (ROOT,), (ROOT,)), fakes.Watcher()
+    first = origin.announce(Path("a/x"), fakes.Source(), (7,), 0.0)
+    watch = scope.watch(ROOT, watcher, wake=lambda: None)
+    first.withdraw(0.0)
+    origin.announce(Path("a/x"), fakes.Source(), (8,), 0.0)
+    real = watcher.unannounced
+
+    def narrowing(path):
+        watcher.unannounced = real
+        real(path)
+        scope.narrow((ROOT,), (Path("a"),))
+
+    watcher.unannounced = narrowing
+    watch.catch_up(9)
+    assert watcher.view == {"a/x": (8,)}

@@ -161,12 +161,13 @@ class Watch:
         if journal is None or not self.is_live:
             return 0, False
         notes = journal.next_for(self, limit)
-        for note in notes:
-            if not self.is_live or self.is_lost:
-                break
-            before, now, replaced = journal.open(self, note)
-            if before != now or replaced:
-                self.tell(note.path, before, now, replaced, True)
+        with self._board.hold():
+            for note in notes:
+                if not self.is_live:
+                    break
+                before, now, replaced = journal.open(self, note)
+                if before != now or replaced:
+                    self.tell(note.path, before, now, replaced, True)
         return len(notes), self.is_lost or journal.is_behind(self)
 
     def tell(self, path: Path, old: Ways, new: Ways, replaced: bool, is_calm: bool) -> None:
