@@ -277,6 +277,19 @@ def test_who_listens_much_is_told_of_a_withdrawal_by_and_by_and_others_at_once(
     assert not greedy.names.log[-1].startswith("+")
 
 
+def test_whoever_has_a_turn_has_those_told_who_wait(make_world: Callable[..., Any]) -> None:
+    world = make_world()
+    publisher, viewer, other = (world.connect(subscribe=(Path(p),)) for p in ("x", "a", "y"))
+    pace = world.house.listings._change_pace
+    pace.spend(world.now, pace.burst + pace.rate / 10)
+    publisher.publish("a", t=TrackInfo())
+    assert viewer.names.log == []
+    world.now += 0.11
+    other.host.flush()
+    world.run()
+    assert viewer.names.log == ["+a"]
+
+
 def test_what_is_announced_again_meanwhile_is_taken_back_and_told_anew(
     make_world: Callable[..., Any],
 ) -> None:

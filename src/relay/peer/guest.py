@@ -199,8 +199,8 @@ class Guest:
 
     def flush(self) -> None:
         """See `Receiver`."""
-        if self.watching.behind:
-            self.house.listings.tick(self.clock())
+        if self.house.listings.has_changes:  # for anybody: time has passed
+            self.house.listings.pass_on(self.clock())
         if self.session.has_waiting:
             self.hear(self.session.flush())
         if self.watching.requested:

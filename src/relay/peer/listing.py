@@ -83,6 +83,11 @@ class Listings:
         """Something has changed for it; it is told at the next `tick` or a later one."""
         self._behind.setdefault(asker)
 
+    @property
+    def has_changes(self) -> bool:
+        """Whether anybody waits to be told of one."""
+        return bool(self._behind)
+
     def forget(self, asker: Asker) -> None:
         """It does not want to know any more."""
         self._waiting.pop(asker, None)
@@ -90,10 +95,11 @@ class Listings:
 
     def tick(self, now: float) -> None:
         """Tell whoever may be told now."""
-        self._tell_changes(now)
+        self.pass_on(now)
         self._answer(now)
 
-    def _tell_changes(self, now: float) -> None:
+    def pass_on(self, now: float) -> None:
+        """Tell of changes whoever may be told now."""
         while self._behind and self._change_pace.wait(now) <= 0.0:
             asker = next(iter(self._behind))
             del self._behind[asker]
