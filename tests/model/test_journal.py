@@ -194,3 +194,23 @@ def test_a_note_nobody_reads_is_none():
     journal = Journal()
     journal.note(Path("a"), (), (Way((7,)),), True)
     assert len(journal) == 0
+
+
+def test_those_too_far_behind_leave_one_after_the_other_and_whoever_comes_meanwhile_stays():
+    board = Board()
+    first, second = Listener(board, "a"), Listener(board, "a")
+    with patch("relay.model.journal.MAX_NOTES", 100):
+        for number in range(400):
+            post(board, f"a/{number}", 7)
+            post(board, f"a/{number}")
+    assert first.watch.is_lost
+    assert second.watch.is_lost
+    first.watch.cancel()
+    late = Listener(board, "a")
+    second.watch.cancel()
+    post(board, "a/b", 7)
+    late.watch.catch_up(9)
+    assert late.view == {"a/b": (7,)}
+    late.watch.cancel()
+    post(board, "a/b")
+    assert not board._root.children

@@ -240,7 +240,7 @@ class Board:
         node.watches.pop(watch, None)
         if node.journal is not None:
             node.journal.leave(watch)
-            if not node.journal.is_read:
+            if node.journal.is_left:
                 node.journal = None
         _prune(node)
 

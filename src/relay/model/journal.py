@@ -64,6 +64,7 @@ class Journal:
         self._last = 0
         self._idle: dict[Reader, None] = {}
         self._behind: dict[Reader, None] = {}
+        self._lost: dict[Reader, None] = {}
         self._tidy_at = _FEW
 
     def __len__(self) -> int:
@@ -74,6 +75,11 @@ class Journal:
         """Whether anybody reads it."""
         return bool(self._idle or self._behind)
 
+    @property
+    def is_left(self) -> bool:
+        """Whether nobody is here any more, not even such as cannot read on."""
+        return not (self.is_read or self._lost)
+
     def join(self, reader: Reader) -> None:
         """It knows everything up to now, and reads what comes."""
         reader.read = self._last
@@ -83,6 +89,7 @@ class Journal:
         """It reads no more."""
         self._idle.pop(reader, None)
         self._behind.pop(reader, None)
+        self._lost.pop(reader, None)
         if not self._behind:
             self._clear()
 
@@ -140,6 +147,7 @@ class Journal:
             for reader in [each for each in self._behind if each.read < far]:
                 reader.is_lost = True
                 del self._behind[reader]
+                self._lost[reader] = None
             places = [place for place in places if place >= far] or [self._last - 1]
 
         def is_needed(note: Note) -> bool:
