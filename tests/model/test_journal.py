@@ -214,3 +214,25 @@ def test_those_too_far_behind_leave_one_after_the_other_and_whoever_comes_meanwh
     late.watch.cancel()
     post(board, "a/b")
     assert not board._root.children
+
+
+def test_all_journals_together_keep_no_more_than_so_much_and_the_small_ones_all_of_it():
+    board = Board()
+    apart = Listener(board, "b")
+    nested = [Listener(board, "/".join("a" * depth)) for depth in range(1, 31)]
+    with patch("relay.model.journal.MAX_KEPT", 6000):
+        for number in range(50):
+            post(board, f"b/{number}", 7)
+        for number in range(400):
+            post(board, "/".join("a" * 30) + f"/{number}", 7)
+            post(board, "/".join("a" * 30) + f"/{number}")
+            kept = sum(len(journal(board, "/".join("a" * depth))) for depth in range(1, 31))
+            assert kept <= 6000 + 30
+    assert board._room.notes == kept + len(journal(board, "b"))
+    assert any(listener.watch.is_lost for listener in nested)
+    assert not apart.watch.is_lost
+    apart.watch.catch_up(100)
+    assert len(apart.view) == 50
+    for listener in (*nested, apart):
+        listener.watch.cancel()
+    assert (board._room.notes, board._room.journals) == (0, 0)

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from typing import NamedTuple, Protocol
 
 from relay.errors import LimitExceeded
-from relay.model.journal import Journal, Note
+from relay.model.journal import Journal, Note, Room
 from relay.path import ROOT, Path
 
 Hops = tuple[int, ...]
@@ -193,6 +193,7 @@ class Board:
 
     def __init__(self) -> None:
         self._root = _Node(None, "", ROOT)
+        self._room = Room()
         self._waiting: deque[Callable[[], None]] = deque()
         self._is_telling = False
 
@@ -228,7 +229,7 @@ class Board:
             node.watches[watch] = None
         else:
             if node.journal is None:
-                node.journal = Journal()
+                node.journal = Journal(self._room)
             node.journal.join(watch)
         with self.hold():
             for path, ways in tuple(_shown(node)):

@@ -20,6 +20,10 @@ MAX_NOTES = 131_072
 """Notes of one journal that wait to be read. More: whoever has not come to the later half of them
 reads no more."""
 
+MAX_KEPT = 524_288
+"""Notes of all journals of one board together: a change is noted at every prefix above it that is
+listened at. More: of no journal more are kept than if all had the same."""
+
 _FEW = 64
 """Notes that are not worth looking through."""
 
@@ -55,10 +59,32 @@ class Note:
         self.is_latest = True
 
 
+class Room:
+    """What all journals of one board keep together."""
+
+    __slots__ = ("journals", "notes")
+
+    def __init__(self) -> None:
+        self.notes = 0
+        self.journals = 0
+        """Those in which there are any."""
+
+    @property
+    def is_full(self) -> bool:
+        """Whether those that have more than their share have to do with less."""
+        return self.notes > MAX_KEPT
+
+    @property
+    def share(self) -> int:
+        """Notes that one journal may keep."""
+        return max(_FEW, MAX_KEPT // self.journals) if self.is_full else MAX_NOTES
+
+
 class Journal:
     """The notes below one prefix, kept until all its readers have read them."""
 
-    def __init__(self) -> None:
+    def __init__(self, room: Room | None = None) -> None:
+        self._room = room or Room()
         self._notes: list[Note] = []
         self._latest: dict[Path, Note] = {}
         self._last = 0
@@ -105,8 +131,11 @@ class Journal:
         if replaced:
             note.broke = note.number
         self._latest[path] = note
+        self._room.notes += 1
+        self._room.journals += not self._notes
         self._notes.append(note)
-        if len(self._notes) >= self._tidy_at:
+        kept = len(self._notes)
+        if kept >= self._tidy_at or (self._room.is_full and kept > self._room.share):
             self._tidy()
         idle, self._idle = self._idle, {}
         self._behind.update(idle)
@@ -142,8 +171,9 @@ class Journal:
     def _tidy(self) -> None:
         """Forget what is known to everybody who needs to know it."""
         places = sorted({reader.read for reader in self._behind}) or [self._last - 1]
-        if len(self._notes) > MAX_NOTES:
-            far = self._notes[-MAX_NOTES // 2].number
+        kept, share = len(self._notes), min(MAX_NOTES, self._room.share)
+        if kept > share:
+            far = self._notes[-share // 2].number
             for reader in [each for each in self._behind if each.read < far]:
                 reader.is_lost = True
                 del self._behind[reader]
@@ -158,10 +188,13 @@ class Journal:
             return at < len(places) and places[at] < note.number
 
         self._notes = [note for note in self._notes if is_needed(note)]
+        self._room.notes -= kept - len(self._notes)
         self._latest = {note.path: note for note in self._notes if note.is_latest}
         self._tidy_at = len(self._notes) + max(_FEW, min(len(self._notes), MAX_NOTES // 8))
 
     def _clear(self) -> None:
+        self._room.notes -= len(self._notes)
+        self._room.journals -= bool(self._notes)
         self._notes.clear()
         self._latest.clear()
         self._tidy_at = _FEW
