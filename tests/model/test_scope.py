@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given, settings
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from relay.errors import BadRequest, Forbidden
 from relay.model import Origin
+from relay.model.board import Watch
 from relay.path import ROOT, Path
 
 ALL = (ROOT,)
@@ -312,3 +314,16 @@ def test_told_in_turn_and_narrowed_from_within_a_call_loses_no_change(fakes, ori
     watcher.unannounced = narrowing
     watch.catch_up(9)
     assert watcher.view == {"a/x": (8,)}
+
+
+def test_told_in_turn_a_window_where_nothing_changed_costs_nothing(fakes, origin):
+    scope = origin.scope(ROOT, (ROOT,), tuple(Path(f"w{number}") for number in range(99)))
+    watcher = fakes.Watcher()
+    watch = scope.watch(ROOT, watcher, wake=lambda: None)
+    origin.announce(Path("w7/x"), fakes.Source(), (7,), 0.0)
+    asked = []
+    real = Watch.catch_up
+    with patch.object(Watch, "catch_up", lambda part, limit: asked.append(1) or real(part, limit)):
+        assert watch.catch_up(9) == (1, False)
+    assert len(asked) == 1
+    assert watcher.view == {"w7/x": (7,)}

@@ -141,7 +141,7 @@ class Watch:
         """Whether it passes on what it hears."""
         self.is_live = True
         self._told: dict[Path, Way] = {}  # kept for relays only
-        self.wake = wake or (lambda: None)
+        self.wake = wake or _nothing
         self.read = 0
         self.ahead: dict[Path, Note] = {}
         self.is_lost = False
@@ -150,6 +150,7 @@ class Watch:
         """Tell nothing any more, not even what is being told right now."""
         if self.is_live:
             self.is_live = False
+            self.wake = _nothing
             self._board.remove(self, self._node)
 
     def catch_up(self, limit: int) -> tuple[int, bool]:
@@ -186,6 +187,10 @@ class Watch:
         is_news = becomes is not None and (replaced or _differ(was, becomes, self.is_relay))
         if becomes is not None and is_news and self.is_live:
             self._watcher.announced(path, becomes)
+
+
+def _nothing() -> None:
+    """For whoever need not be woken."""
 
 
 class Board:

@@ -8,6 +8,7 @@ else. This module must not know why a session may see what it sees.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING
 from weakref import WeakSet
 
@@ -45,6 +46,8 @@ class ScopeWatch:
         self._exclude = exclude
         self._wake = None if scope.is_relay else wake
         self._parts: list[Watch] = []
+        self._behind: dict[Watch, None] = {}
+        """Those for which changes wait, the next one first."""
         self._told: Windows = ()
         self._is_live = True
 
@@ -56,16 +59,19 @@ class ScopeWatch:
 
     def catch_up(self, limit: int) -> tuple[int, bool]:
         """As `Watch.catch_up`."""
-        told, has_more = 0, False
-        for part in tuple(self._parts):
-            if told >= limit:
-                has_more = True  # as the next time shows
-                break
-            count, more = part.catch_up(limit - told)
-            told, has_more = told + count, has_more or more
-        if has_more:
-            self._parts = [*self._parts[1:], *self._parts[:1]]  # no window waits for another
-        return told, has_more
+        told = 0
+        while self._behind and told < limit:
+            part = next(iter(self._behind))
+            del self._behind[part]
+            count, has_more = part.catch_up(limit - told)
+            told += count
+            if has_more:
+                self._behind[part] = None  # no window waits for another
+        return told, bool(self._behind)
+
+    def _woke(self, part: Watch, wake: Callable[[], None]) -> None:
+        self._behind[part] = None
+        wake()
 
     def announced(self, path: Path, way: Way) -> None:
         """For the board: pass on what lies in the window and was not told before."""
@@ -85,6 +91,8 @@ class ScopeWatch:
         with board.hold():  # all parts belong to one moment
             for part in _overlap(self._prefix, windows):
                 watch = board.watch(part, self, self._exclude, self._scope.is_relay, self._wake)
+                if self._wake is not None:
+                    watch.wake = partial(self._woke, watch, self._wake)
                 self._parts.append(watch)
             if not self._is_live:
                 self._close()
@@ -98,7 +106,8 @@ class ScopeWatch:
                 each.catch_up(2 * MAX_NOTES)
         lost = [each for each in self._parts if each.is_lost]
         self._close()
-        self._parts.extend(lost)  # which says so when its turn comes
+        self._parts.extend(lost)
+        self._behind.update(dict.fromkeys(lost))  # which says so when its turn comes
         for part in _overlap(self._prefix, old):
             for path, ways in tuple(self._scope.origin.board.shown(part)):
                 if not _inside(path, new) and self._sees(ways):
@@ -114,6 +123,7 @@ class ScopeWatch:
         for part in self._parts:
             part.cancel()
         self._parts.clear()
+        self._behind.clear()
 
 
 class Scope:
