@@ -98,11 +98,8 @@ def _ask(operation: Operation, said: dict[str, Any]) -> Any:
         trust_env=False,
         **options,
     )
-    try:
-        found = answer.json()
-    except ValueError:
-        found = None
-    if not isinstance(found, dict):
+    found = answer.members()
+    if found is None:
         raise RelayError(f"{where.url} answered {answer.status}, and not as a relay does")
     if answer.is_success:
         return found

@@ -42,6 +42,14 @@ class Answer(NamedTuple):
         except RecursionError:
             raise ValueError("brackets within brackets without an end") from None
 
+    def members(self) -> dict[str, Any] | None:
+        """Those of the JSON object in the body, ``None`` where there is no such thing."""
+        try:
+            found = self.json()
+        except ValueError:
+            return None
+        return found if isinstance(found, dict) else None
+
 
 def ask(method: str, url: str, of: str = "", **options: Any) -> Answer:
     """The answer; ``of`` is whose, for people. Raises `RelayError`.

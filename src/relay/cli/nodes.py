@@ -166,11 +166,8 @@ def _ask(method: str, url: str) -> dict[str, Any]:
     answer = ask(method, url, url, timeout=TIMEOUT, trust_env=False)
     if not answer.is_success:
         raise RelayError(f"no answer from {url}: it said {answer.status}")
-    try:
-        found = answer.json()
-    except ValueError:
-        found = None
-    if not isinstance(found, dict):
+    found = answer.members()
+    if found is None:
         raise _strange(url)
     return found
 
