@@ -6,7 +6,6 @@ import gzip
 import json
 import socket
 import ssl
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from tests.serving import serving
 
 from relay.cli import asking, relay
 from relay.net import tls
@@ -49,24 +49,15 @@ def secure(tmp_path: Path) -> Iterator[str]:
     context.load_cert_chain(tmp_path / "web.pem", tmp_path / "web.key")
     server = Quiet(("127.0.0.1", 0), Answers)
     server.socket = context.wrap_socket(server.socket, server_side=True)
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-    thread.start()
-    yield f"https://localhost:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(server) as port:
+        yield f"https://localhost:{port}"
 
 
 @contextmanager
 def served(answers: type[Answers]) -> Iterator[str]:
     """Where somebody answers over plain HTTP."""
-    server = Quiet(("127.0.0.1", 0), answers)
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(Quiet(("127.0.0.1", 0), answers)) as port:
+        yield f"http://127.0.0.1:{port}"
 
 
 def said(*words: str) -> str:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from tests.serving import serving
 
 from relay.auth.facts import StoredToken
 from relay.auth.keys import generate, load
@@ -256,13 +256,8 @@ def shelf() -> Iterator[str]:
     Path("pair.jwk").write_bytes(made.dump())
     Shelf.found = "/jwks"
     Shelf.body = json.dumps({"keys": [made.public().to_jwk()]}).encode()
-    server = HTTPServer(("127.0.0.1", 0), Shelf)
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(HTTPServer(("127.0.0.1", 0), Shelf)) as port:
+        yield f"http://127.0.0.1:{port}"
 
 
 def by_url(url: str) -> None:

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import io
 import json
-import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 from rich.console import Console
+from tests.serving import serving
 
 from relay.cli import relay
 from relay.cli.nodes import drawn
@@ -122,12 +122,9 @@ class Inside(HTTPServer):
 
 @pytest.fixture
 def inside() -> Iterator[Inside]:
-    with Inside() as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
+    server = Inside()
+    with serving(server):
         yield server
-        server.shutdown()
-        thread.join()
 
 
 def run(*words: str) -> Any:

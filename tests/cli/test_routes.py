@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import http.server
-import threading
 
 import pytest
 from click.testing import CliRunner
+from tests.serving import serving
 
 from relay.cli.routes import routes
 
@@ -31,13 +31,8 @@ def asked():
         def log_message(self, *args):
             pass
 
-    server = http.server.HTTPServer(("127.0.0.1", 0), Answer)
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}/demo", seen
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(http.server.HTTPServer(("127.0.0.1", 0), Answer)) as port:
+        yield f"http://127.0.0.1:{port}/demo", seen
 
 
 def test_what_there_is_line_by_line(asked):

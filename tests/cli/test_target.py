@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import http.server
-import threading
 
 import click
 import pytest
+from tests.serving import serving
 
 from relay.cli.target import resolve
 from relay.errors import SessionLost
@@ -32,14 +32,8 @@ def answering(body, status=200):
         def log_message(self, *words):
             pass
 
-    with http.server.HTTPServer(("127.0.0.1", 0), Answer) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        try:
-            yield server.server_address[1], asked
-        finally:
-            server.shutdown()
-            thread.join()
+    with serving(http.server.HTTPServer(("127.0.0.1", 0), Answer)) as port:
+        yield port, asked
 
 
 def test_http_means_the_hash_that_the_relay_gives():
