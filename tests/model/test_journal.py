@@ -24,7 +24,7 @@ class Listener:
         self.view, self.log, self.wakes = {}, [], 0
         self.watch = board.watch(Path(prefix), self, exclude, wake=self.wake)
 
-    def wake(self):
+    def wake(self, watch):
         self.wakes += 1
 
     def announced(self, path, way):

@@ -67,6 +67,10 @@ def visible(ways: Ways, exclude: int, is_relay: bool) -> Way | None:
     return None
 
 
+Wake = Callable[["Watch"], None]
+"""Told that changes begin to wait for a watch."""
+
+
 class Watcher(Protocol):
     """Who wants to hear of broadcasts under a prefix. Must not raise."""
 
@@ -113,6 +117,7 @@ class Watch:
         "_board",
         "_node",
         "_told",
+        "_wake",
         "_watcher",
         "ahead",
         "exclude",
@@ -120,7 +125,6 @@ class Watch:
         "is_lost",
         "is_relay",
         "read",
-        "wake",
     )
 
     def __init__(
@@ -130,7 +134,7 @@ class Watch:
         watcher: Watcher,
         exclude: int,
         is_relay: bool,
-        wake: Callable[[], None] | None,
+        wake: Wake | None,
     ) -> None:
         self._board = board
         self._node = node
@@ -141,7 +145,7 @@ class Watch:
         """Whether it passes on what it hears."""
         self.is_live = True
         self._told: dict[Path, Way] = {}  # kept for relays only
-        self.wake = wake or _nothing
+        self._wake = wake
         self.read = 0
         self.ahead: dict[Path, Note] = {}
         self.is_lost = False
@@ -150,8 +154,12 @@ class Watch:
         """Tell nothing any more, not even what is being told right now."""
         if self.is_live:
             self.is_live = False
-            self.wake = _nothing
             self._board.remove(self, self._node)
+
+    def wake(self) -> None:
+        """See `relay.model.journal.Reader`."""
+        if self.is_live and self._wake is not None:
+            self._wake(self)
 
     def catch_up(self, limit: int) -> tuple[int, bool]:
         """Tell at most ``limit`` changes that wait for their turn; answers how many were looked at
@@ -189,10 +197,6 @@ class Watch:
             self._watcher.announced(path, becomes)
 
 
-def _nothing() -> None:
-    """For whoever need not be woken."""
-
-
 class Board:
     """All that is announced on one origin."""
 
@@ -220,11 +224,12 @@ class Board:
         watcher: Watcher,
         exclude: int = 0,
         is_relay: bool = False,
-        wake: Callable[[], None] | None = None,
+        wake: Wake | None = None,
     ) -> Watch:
         """Tell ``watcher`` what is shown under ``prefix``, before this returns, and each change.
 
-        With ``wake`` changes wait for `Watch.catch_up`, and it is called when the first one does.
+        With ``wake`` changes wait for `Watch.catch_up`, and it is called with the watch when the
+        first one does.
         Of a path that changed more than once meanwhile only what became of it is told, and that it
         was gone if it was. Not for relays, from which others have to hear at once what is gone.
         """

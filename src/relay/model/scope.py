@@ -8,7 +8,6 @@ else. This module must not know why a session may see what it sees.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
 from typing import TYPE_CHECKING
 from weakref import WeakSet
 
@@ -69,9 +68,10 @@ class ScopeWatch:
                 self._behind[part] = None  # no window waits for another
         return told, bool(self._behind)
 
-    def _woke(self, part: Watch, wake: Callable[[], None]) -> None:
+    def _woke(self, part: Watch) -> None:
+        assert self._wake is not None
         self._behind[part] = None
-        wake()
+        self._wake()
 
     def announced(self, path: Path, way: Way) -> None:
         """For the board: pass on what lies in the window and was not told before."""
@@ -90,9 +90,8 @@ class ScopeWatch:
         board = self._scope.origin.board
         with board.hold():  # all parts belong to one moment
             for part in _overlap(self._prefix, windows):
-                watch = board.watch(part, self, self._exclude, self._scope.is_relay, self._wake)
-                if self._wake is not None:
-                    watch.wake = partial(self._woke, watch, self._wake)
+                wake = None if self._wake is None else self._woke
+                watch = board.watch(part, self, self._exclude, self._scope.is_relay, wake)
                 self._parts.append(watch)
             if not self._is_live:
                 self._close()
