@@ -88,8 +88,9 @@ class Feed:
         """The viewers' wishes changed."""
         if self.id is not None:
             demand = self.demand()
-            if demand.start is not None and _asks_for_older(demand, self.asked):
-                self.reach = demand.start if self.reach is None else min(self.reach, demand.start)
+            older = _older(demand, self.asked)
+            if older is not None:
+                self.reach = older if self.reach is None else min(self.reach, older)
             self.asked = demand
             self.host.session.resubscribe(self.id, demand)
 
@@ -307,13 +308,12 @@ class Fetch:
         self.source.drop_fetch(self)
 
 
-def _asks_for_older(now: SubscribeUpdate, before: SubscribeUpdate | None) -> bool:
-    """Whether groups may follow that are older than those asked for ``before``."""
+def _older(now: SubscribeUpdate, before: SubscribeUpdate | None) -> int | None:
+    """The first of the groups that may follow and are older than those asked for ``before``."""
     if now.start is None or before is None:
-        return False
-    if before.start is None or now.start < before.start:
-        return True
-    return now.max_latency > before.max_latency
+        return None
+    is_first_older = before.start is None or now.start < before.start
+    return now.start if is_first_older or now.max_latency > before.max_latency else None
 
 
 class PeerSource:
