@@ -200,6 +200,7 @@ class Webhook:
 
 
 def read_secret(settings: AuditSettings) -> bytes:
+    """What POSTs are signed with. Raises `ConfigError` where there is none that can be used."""
     if settings.webhook_secret is not None:
         return settings.webhook_secret.encode()
     if settings.webhook_secret_file is None:
