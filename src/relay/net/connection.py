@@ -25,9 +25,10 @@ from aioquic.quic.events import (
 
 from relay.net.codes import H3_INTERNAL_ERROR, NO_APPLICATION_PROTOCOL
 from relay.net.engine import Engine
+from relay.net.patience import PORTION
 from relay.net.settings import QuicLimits
 from relay.net.short_way import Departure
-from relay.net.udp import Address, plain
+from relay.net.udp import Address, Socket, plain
 from relay.session.transport import PeerCertificate
 
 
@@ -131,6 +132,16 @@ class Connection:
             self.engine.receive(datagrams, address, now)
         except Exception as error:
             self.fail(error)
+
+    def feed_until(
+        self, until: float, datagrams: list[bytes], address: Address, now: float
+    ) -> list[bytes]:
+        """Datagrams arrived; answers those that are left at that time."""
+        at = 0
+        while at < len(datagrams) and self.host.now() <= until:
+            self.feed(datagrams[at : at + PORTION], address, now)
+            at += PORTION
+        return datagrams[at:] if at else datagrams
 
     def fire(self, now: float) -> bool:
         """The time of `timer` has come; False when it was put off meanwhile, by an ACK say."""
@@ -303,3 +314,17 @@ class Connection:
             self._guard(
                 lambda: application.terminated(end.error_code, is_transport, end.reason_phrase)
             )
+
+
+class Line:
+    """What an endpoint notes of one connection."""
+
+    __slots__ = ("address", "has_ended", "is_ours", "is_session", "sock")
+
+    def __init__(self, sock: Socket, address: Address, is_ours: bool) -> None:
+        self.sock = sock
+        self.address = address
+        self.is_ours = is_ours
+        """Whether we dialled it; its socket is connected then."""
+        self.is_session = False
+        self.has_ended = False

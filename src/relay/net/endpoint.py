@@ -20,10 +20,11 @@ from aioquic.quic.packet import QuicHeader
 from relay.net import udp
 from relay.net.authority import Authorities, BadCertificate, examine
 from relay.net.codes import BAD_CERTIFICATE, CONNECTION_REFUSED
-from relay.net.connection import Application, Begin, Connection
+from relay.net.connection import Application, Begin, Connection, Line
 from relay.net.engine import Engine, configure
 from relay.net.gate import CID_LENGTH, Admitted, Gate, read_header
 from relay.net.outbox import Outbox
+from relay.net.patience import Patience, turns
 from relay.net.quic import QuicTransport
 from relay.net.resets import Resets
 from relay.net.settings import ListenSettings
@@ -90,13 +91,14 @@ class Endpoint:
         self._loop = asyncio.get_running_loop()
         self._sockets: list[Socket] = []
         self._routes: dict[bytes, Connection] = {}
-        self._lines: dict[Connection, _Line] = {}
+        self._lines: dict[Connection, Line] = {}
         self._awake: dict[Connection, None] = {}
         speedups = settings.limits.speedups
         self._receive, send = udp.reader(speedups), udp.writer(speedups)
         self.outbox = Outbox(self._loop, settings.max_backlog, lambda: self._turn(()), send)
-        self._timers = Timers(self._loop, self._timer_due, self._round_due)
+        self._timers = Timers(self._loop, self._timer_due, lambda: self._look_round(monotonic()))
         self._turn_due: asyncio.Handle | None = None
+        self._patience = Patience(self._loop, self._listen)
         self._is_in_turn = False
         self._configured: tuple[Pair, QuicConfiguration] | None = None
         self._live = 0
@@ -168,7 +170,7 @@ class Endpoint:
         """Begin a handshake on a socket that is connected to ``address``."""
         engine = Engine(configuration, self.settings.limits)
         connection = Connection(self, engine, self.settings.limits, address, begin)
-        self._lines[connection] = _Line(sock, address, True)
+        self._lines[connection] = Line(sock, address, True)
         self._live += 1
         self.add_id(connection, engine.host_cid)
         engine.connect(address, self.now())
@@ -245,6 +247,8 @@ class Endpoint:
     # Turns
 
     def _readable(self, sock: Socket) -> None:
+        if self._patience.is_over:
+            return  # what came before has its turn first
         runs, trouble = self._receive(sock, self.settings.read_batch, CID_LENGTH)
         if trouble:
             self._troubled(sock, trouble)
@@ -253,20 +257,31 @@ class Endpoint:
         self._hear(sock, runs)
 
     def _strays_readable(self, strays: Strays) -> None:
-        for line, runs in strays.receive(self.settings.read_batch):
+        limit = 0 if self._patience.is_over else self.settings.read_batch
+        for line, runs in strays.receive(limit):
             if line < len(self._sockets):
                 self._hear(self._sockets[line], runs)
 
     def _hear(self, sock: Socket, runs: Sequence[Run]) -> None:
+        self.bytes_in += sum(sum(map(len, datagrams)) for _, datagrams in runs)
+        self.datagrams_in += sum(len(datagrams) for _, datagrams in runs)
+        self._patience.hear(sock, runs)
+
+    def _listen(self, sock: Socket, runs: Sequence[Run], until: float) -> Sequence[Run]:
         now = monotonic()
+        held: list[Run] = []
         heard_by: dict[Connection, Run] = {}
         for run in runs:
+            if held or monotonic() > until:
+                held.append(run)
+                continue
             address, datagrams = run
-            self.bytes_in += sum(map(len, datagrams))
-            self.datagrams_in += len(datagrams)
             first = datagrams[0]
             if not first or first[0] >= 0x80:
-                for data in datagrams:
+                for at, data in enumerate(datagrams):
+                    if at and monotonic() > until:
+                        held.append((address, datagrams[at:]))
+                        break
                     if (connection := self._take(sock, data, address, now)) is not None:
                         heard_by.setdefault(connection, (address, []))
                 continue
@@ -282,9 +297,10 @@ class Endpoint:
                 begun[1].extend(datagrams)
             else:
                 connection.feed(datagrams, address, now)
-        heard = []
+        heard, unheard, late = list[Connection](), list[Run](), list[Run]()
         for connection, (address, datagrams) in heard_by.items():
-            connection.feed(datagrams, address, now)
+            if left := connection.feed_until(until, datagrams, address, now):
+                (unheard if left is datagrams else late).append((address, left))
             if connection.engine.has_news:
                 heard.append(connection)
             elif connection.deadline is not None or connection.engine.is_impatient:
@@ -293,6 +309,7 @@ class Endpoint:
             self._turn(heard)
         if now >= self._timers.round_at:
             self._look_round(now)
+        return turns(unheard + held, late, lambda run: self._routes.get(run[1][0][1:_ID_END]))
 
     def _timer_due(self) -> None:
         now = self.now()
@@ -303,9 +320,6 @@ class Endpoint:
             else:
                 self._timers.arm(connection, len(self._lines))
         self._turn(due)
-
-    def _round_due(self) -> None:
-        self._look_round(monotonic())
 
     def _look_round(self, now: float) -> None:
         """Look at the connections with traffic: some have become quiet, some have waited."""
@@ -414,7 +428,7 @@ class Endpoint:
         connection.deadline = now + self.settings.handshake_timeout
         self.gate.enter(address)
         self.gate.handshakes += 1
-        self._lines[connection] = _Line(sock, address, False)
+        self._lines[connection] = Line(sock, address, False)
         self._live += 1
         self.add_id(connection, header.destination_cid)
         self.add_id(connection, engine.host_cid)
@@ -462,7 +476,7 @@ class Endpoint:
             self._configured = (pair, made)
         return self._configured[1]
 
-    def _forget(self, connection: Connection, line: _Line) -> None:
+    def _forget(self, connection: Connection, line: Line) -> None:
         self.ended(connection)
         for cid in list(connection.ids):
             self.remove_id(connection, cid)
@@ -479,21 +493,8 @@ class Endpoint:
             self._loop.remove_reader(sock.fileno())
             sock.close()
         self._sockets.clear()
+        self._patience.clear()
         if self.strays is not None:
             self._loop.remove_reader(self.strays.sock.fileno())
             self.strays.close()
             self.strays = None
-
-
-class _Line:
-    """What the endpoint notes of one connection."""
-
-    __slots__ = ("address", "has_ended", "is_ours", "is_session", "sock")
-
-    def __init__(self, sock: Socket, address: Address, is_ours: bool) -> None:
-        self.sock = sock
-        self.address = address
-        self.is_ours = is_ours
-        """Whether we dialled it; its socket is connected then."""
-        self.is_session = False
-        self.has_ended = False

@@ -1,0 +1,68 @@
+"""How long what came is listened to before everybody else has a turn.
+
+The law: not for long, and nothing is lost by that: what is left is heard in the next round of the
+event loop, before anything else is read. A packet may hold hundreds of frames, or begin a
+handshake, so their number says little. This module must not know what packets hold.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from time import monotonic
+
+from relay.net.udp import Run, Socket
+
+SECONDS = 0.01
+"""How long."""
+
+PORTION = 16
+"""Datagrams of one connection that are heard without looking at the clock."""
+
+Listen = Callable[[Socket, Sequence[Run], float], Sequence[Run]]
+"""Hear what came to a socket until a time; answers what is left, in the order of its turns."""
+
+
+class Patience:
+    """What came to the sockets of an endpoint."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, listen: Listen) -> None:
+        self._loop = loop
+        self._listen = listen
+        self._left: list[tuple[Socket, Sequence[Run]]] = []
+
+    @property
+    def is_over(self) -> bool:
+        """Whether something is left, and nothing more should be read before."""
+        return bool(self._left)
+
+    def hear(self, sock: Socket, runs: Sequence[Run]) -> None:
+        """Hear it now, or what is left of it later."""
+        if self._left:
+            self._left.append((sock, runs))
+        elif left := self._listen(sock, runs, monotonic() + SECONDS):
+            self._left.append((sock, left))
+            self._loop.call_soon(self._go_on)
+
+    def clear(self) -> None:
+        """Hear none of it."""
+        self._left.clear()
+
+    def _go_on(self) -> None:
+        if not self._left:
+            return
+        sock, runs = self._left.pop(0)
+        try:
+            if left := self._listen(sock, runs, monotonic() + SECONDS):
+                self._left.append((sock, left))
+        finally:
+            if self._left:
+                self._loop.call_soon(self._go_on)
+
+
+def turns(unheard: list[Run], late: list[Run], whose: Callable[[Run], object]) -> list[Run]:
+    """What is left in the order of its turns: whoever was heard already comes ``late``, after the
+    others, and what each said stays in its order."""
+    slow = {whose(run) for run in late}
+    others = [run for run in unheard if whose(run) not in slow]
+    return others + late + [run for run in unheard if whose(run) in slow]

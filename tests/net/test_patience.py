@@ -1,0 +1,84 @@
+"""What takes long to hear."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Sequence
+
+import pytest
+
+from relay.net import patience
+from relay.net.patience import Patience, turns
+from relay.net.udp import Run, Socket
+
+
+def run(name: str, size: int) -> Run:
+    return (name, 1), [b"x"] * size
+
+
+async def test_what_is_left_is_heard_in_its_turn_and_before_what_comes_later() -> None:
+    heard: list[str] = []
+
+    def listen(sock: Socket, runs: Sequence[Run], until: float) -> Sequence[Run]:
+        (address, _), *left = runs
+        heard.append(str(address[0]))
+        return left
+
+    with socket.socket() as sock:
+        known = Patience(asyncio.get_running_loop(), listen)
+        known.hear(sock, [run("a", 1), run("b", 1)])
+        assert known.is_over
+        known.hear(sock, [run("c", 1)])
+        assert heard == ["a"]
+        while known.is_over:
+            await asyncio.sleep(0)
+            heard.append("others")
+        assert heard == ["a", "b", "others", "c", "others"]
+
+
+async def test_packets_that_take_long_have_several_turns(house, monkeypatch) -> None:
+    async with house() as home:
+        rude, good = await home.pair("moqt"), await home.pair("moqt")
+        far, near = rude.far.connection, good.far.connection
+        endpoint, time, fed = home.endpoint, [0.0], []
+        monkeypatch.setattr(type(endpoint), "now", lambda self: time[0])
+        monkeypatch.setattr("relay.net.endpoint.monotonic", lambda: time[0])
+
+        def feed(self, datagrams, address, now) -> None:
+            fed.append((self, len(datagrams)))
+            time[0] += len(datagrams) * 0.001
+
+        monkeypatch.setattr("relay.net.connection.Connection.feed", feed)
+        ids = [next(iter(each.ids)) for each in (far, near)]
+        runs = [(("192.0.2.1", 1), [b"@" + id + bytes(20)] * 64) for id in ids]
+        left = endpoint._listen(endpoint._sockets[0], runs, patience.SECONDS)
+        # One was heard for as long as there is; the other has the next turn before it.
+        assert fed == [(far, patience.PORTION)]
+        assert [len(datagrams) for _, datagrams in left] == [64, 64 - patience.PORTION]
+        assert left[0] == runs[1]
+
+
+@pytest.mark.parametrize("count", [2, 300])
+async def test_handshakes_have_several_turns(house, monkeypatch, count) -> None:
+    async with house() as home:
+        endpoint, time = home.endpoint, [0.0]
+        monkeypatch.setattr("relay.net.endpoint.monotonic", lambda: time[0])
+        begun = []
+
+        def take(self, sock, data, address, now) -> None:
+            begun.append(data)
+            time[0] += 0.001
+
+        monkeypatch.setattr(type(endpoint), "_take", take)
+        runs = [((f"192.0.2.{at % 7}", at), [b"\xc0" + bytes([at % 256])]) for at in range(count)]
+        left = endpoint._listen(endpoint._sockets[0], runs, patience.SECONDS)
+        assert len(begun) == min(count, 10)
+        assert left == runs[len(begun) :]
+
+
+def test_what_each_said_stays_in_its_order() -> None:
+    came = [run(name, size) for name, size in (("b", 1), ("a", 2), ("c", 3), ("b", 4))]
+    left = turns(came, [run("a", 1)], lambda each: each[0][0])
+    said = [(address[0], len(datagrams)) for address, datagrams in left]
+    assert said == [("b", 1), ("c", 3), ("b", 4), ("a", 1), ("a", 2)]
