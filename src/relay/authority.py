@@ -1,6 +1,6 @@
 """Deciding by somebody else's word: the relay as a client of an authorization server.
 
-It brings the sidecar's client and the door together: one question at the door, then a lease per
+It brings the sidecar's client and the judge together: one question at the door, then a lease per
 session that is asked for again on the server's cadence. Its law: without a clear yes there is no
 session, and a session never outlives what was granted. This module must not know connections.
 """
@@ -101,7 +101,7 @@ class Loan:
 
 
 class Authority:
-    """An authorization server, as the door asks it (see `relay.peer.judgement.Authority`)."""
+    """An authorization server, as the judge asks it (see `relay.peer.judgement.Authority`)."""
 
     def __init__(
         self,

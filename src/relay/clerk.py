@@ -1,7 +1,7 @@
 """Who gathers what a decision needs: keys by their names, the store's facts, revocations.
 
 It brings two rooms together that do not know each other, the keyring and the records, and is asked
-by the door. Its law: what is known is answered at once, so that only a stranger's unknown key or a
+by the judge. Its law: what is known is answered at once, so that only a stranger's unknown key or a
 credential of the store ever makes anybody wait. This module must not know sessions.
 """
 

@@ -254,7 +254,7 @@ def test_there_are_no_tickets_where_a_server_decides(
 
 async def require_taken_back(relay: Any, said: list[tuple[str, dict[str, Any]]]) -> None:
     """The one grant of the server's is over, and audit log and log tell why."""
-    assert relay.door.authority.loans == set()
+    assert relay.judge.authority.loans == set()
     await relay.desk.scribe.flush()
     found = await relay.desk.records.audit.entries(Query(action="revoke"))
     assert [(each.reason, each.target) for each in found] == [("refused", "/demo")]

@@ -100,7 +100,7 @@ def test_a_name_that_is_none_refuses_the_token_and_explain_says_why(
         extra = NAMED + f'[admin]\napi_key = "{operator.hash}"\n'
         async with running(extra) as relay, web(relay, operator.bearer) as client:
             assert await status(relay, "demo", bad) == 401
-            assert relay.door.refused == {"bad_claims": 1}
+            assert relay.judge.refusals.counts == {"bad_claims": 1}
             asked = {"url": "/demo", "token": bad}
             told = (await client.post("/admin/explain", json=asked)).json()
             assert (told["verdict"], told["code"]) == ("denied", "bad_claims")

@@ -67,7 +67,7 @@ def test_a_relay_is_known_by_its_certificate(node: Any, authority: Any, scheme: 
                         told = a.events("refused")[0]
                         assert (told["status"], told["reason"]) == (401, "bad_certificate")
                         assert "local issuer certificate, shown by 127.0.0.1" in told["why"]
-                        assert a.relay.door.refused["bad_certificate"] > 0
+                        assert a.relay.judge.refusals.counts["bad_certificate"] > 0
                         await a.relay.desk.scribe.flush()
                         denied = Query(action="deny", reason="bad_certificate", limit=1)
                         (entry,) = await a.relay.desk.records.audit.entries(denied)

@@ -153,7 +153,7 @@ def test_rights_below_the_broadcast_do_not_reach_it(running: Any, token: Any) ->
                 answer = await web.post(path, json={}, headers=bearer)
                 assert answer.status_code == 403
                 assert said[answer.json()["id"]] == "127.0.0.1"
-                assert relay.door.refused == {"no_access": count}
+                assert relay.judge.refusals.counts == {"no_access": count}
                 await relay.desk.scribe.flush()
                 told = Query(action="deny", id=answer.json()["id"])
                 (entry,) = await relay.desk.records.audit.entries(told)

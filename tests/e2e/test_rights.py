@@ -138,7 +138,7 @@ def test_the_wall_clock_stepping_back_does_not_lengthen_a_session(
         async with running() as relay:
             url = address(relay, "https", f"/demo?jwt={token('demo', ttl=2)}")
             async with connect(url, tls=TRUST) as client:
-                relay.door.wall = lambda: time.time() - 3600
+                relay.judge.wall = lambda: time.time() - 3600
                 await asyncio.wait_for(asyncio.shield(client.lost), 6)
 
     asyncio.run(main())

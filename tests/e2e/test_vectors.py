@@ -315,9 +315,9 @@ async def try_row(stranger: Stranger, way: str, row: dict[str, Any], keys: dict[
     if way == "http":
         request = replace(request, publishes=False)
     decision = judged(row, request, keys)
-    before = dict(stranger.relay.door.refused)
+    before = dict(stranger.relay.judge.refusals.counts)
     answer = await stranger.ask(way, request)
-    after = stranger.relay.door.refused
+    after = stranger.relay.judge.refusals.counts
     if (way, row["id"]) in EARLY:
         assert not decision
         status, _ = EARLY[way, row["id"]]
@@ -342,7 +342,7 @@ def test_every_way_in_comes_to_the_verdict_of_decide(
 ) -> None:
     async def main() -> list[str]:
         async with running(written(place, keys, folder), BASE) as relay:
-            relay.door.wall = lambda: NOW
+            relay.judge.wall = lambda: NOW
             stranger = Stranger(relay)
             wrong = []
             for row in rows:

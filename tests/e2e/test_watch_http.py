@@ -208,13 +208,13 @@ def test_what_is_revoked_while_a_body_arrives_is_not_published(running: Any, sig
             post = web.post("/publish/demo/hers/x", content=body, headers=headers)
             sending = group.create_task(post)
             await arriving.wait()
-            await until(lambda: len(relay.door._held) == 1)
+            await until(lambda: len(relay.judge._held) == 1)
             await relay.desk.office.revoke(WHO, Revocation("sub", "alice"))
-            await until(lambda: all(held.why for held in relay.door._held))
+            await until(lambda: all(held.why for held in relay.judge._held))
             go_on.set()
             assert (await sending).status_code == 401
             assert (await web.get("/announced/demo", headers=bob)).text == ""
-            assert len(relay.door._held) == 0
+            assert len(relay.judge._held) == 0
 
     asyncio.run(main())
 
@@ -274,7 +274,7 @@ def test_a_reader_that_does_not_read_leaves_its_share_to_others(running: Any) ->
             path, waiting = "/publish/anon/a/x", relay.house.ledger.account("anon").waiting
             await web.post(path, content=b"x")
             grant = Grant(Path("anon/a"), (ROOT,), (ROOT,), tenant="anon")
-            held = relay.door.hold(grant, "id", "")
+            held = relay.judge.hold(grant, "id", "")
             reader = await relay.press.watch(
                 (held, None), relay.press.place(path[8:], None)[1], None
             )
@@ -304,7 +304,7 @@ def test_whoever_had_to_wait_for_a_quota_is_counted_with_those_who_came_since(
         async with running(said) as relay, httpx.AsyncClient(base_url=base(relay)) as web:
             await web.post("/publish/anon/a/x", content=b"x")
             grant = Grant(Path("anon/a"), (ROOT,), (ROOT,), tenant="anon")
-            held = relay.door.hold(grant, "id", "")
+            held = relay.judge.hold(grant, "id", "")
             address = relay.press.place("anon/a/x", None)[1]
             coming = [relay.press.watch((held, None), address, None) for _ in range(3)]
             came = await asyncio.gather(*coming, return_exceptions=True)

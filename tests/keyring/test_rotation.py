@@ -169,7 +169,7 @@ default_age = 0.1
 
             def admits(key: Key) -> bool:
                 request = Request(f"/demo?jwt={tools.token(key)}")
-                rules = relay.door.rules
+                rules = relay.judge.rules
                 return bool(decide(request, rules.keys, rules.settings, relay.wall()))
 
             async with relay.running():

@@ -21,6 +21,7 @@ from relay.model.origin import Origin
 from relay.path import Path
 from relay.peer.door import Door
 from relay.peer.guest import House
+from relay.peer.judge import Judge
 from relay.peer.judgement import NoClerk, Rules
 from relay.quota import Account, Limits, QuotaSettings
 from relay.session.settings import SessionSettings
@@ -65,7 +66,8 @@ class Bench:
             audit=lambda action, **facts: self.kept.append((action, facts)),
         )
         rules = Rules(keys.KeySet.load(KEY.dump(), "k1"), AuthSettings(public=public))
-        self.door = Door(house, rules, SessionSettings(), versions, lambda: self.wall)
+        self.judge = Judge(house, rules, lambda: self.wall)
+        self.door = Door(house, self.judge, SessionSettings(), versions)
 
     def knock(self, target: str | None, *offered: str, **more: Any) -> Visit:
         visit = Visit(target, *(offered or ("moq-lite-05",)), **more)
@@ -81,7 +83,7 @@ class Bench:
         (entry,) = [facts for action, facts in self.kept if action == "deny"]
         assert (entry["id"], entry["reason"]) == (line["id"], line["reason"])
         assert entry["remote"] == line["remote"] == "192.0.2.1:1234"
-        assert self.door.refused == {line["reason"]: 1}
+        assert self.judge.refusals.counts == {line["reason"]: 1}
         return line
 
 
@@ -154,8 +156,8 @@ class Undecided(Bench):
     def __init__(self) -> None:
         super().__init__()
         self.waiting: list[Coroutine[Any, Any, None]] = []
-        self.door.authority = Slow()
-        self.door.spawn = self.waiting.append
+        self.judge.authority = Slow()
+        self.judge.spawn = self.waiting.append
 
     def decide(self) -> None:
         (decision,) = self.waiting
@@ -350,7 +352,7 @@ def test_a_tenant_with_too_many_sessions_is_told_so_at_the_door() -> None:
     assert refused[0] == 429
     assert "retry-after" not in dict(refused[1])
     assert bench.knock("/anon").accepted
-    assert bench.door.refused == {"over_quota": 1}
+    assert bench.judge.refusals.counts == {"over_quota": 1}
     first.accepted[0][0].connection_lost(0, "bye")
     assert bench.knock(f"/demo?jwt={token()}").accepted
 
@@ -450,7 +452,7 @@ def test_a_session_that_left_while_its_new_rights_were_decided_on_has_none() -> 
         bench = Bench()
         bench.knock(f"/demo?jwt={token()}")
         ((id, guest),) = bench.door.guests.items()
-        bench.door.clerk = clerk = Asking()
+        bench.judge.clerk = clerk = Asking()
         refresh = asyncio.ensure_future(bench.door.refresh(id, token(), "192.0.2.1"))
         await asyncio.sleep(0)
         guest.connection_lost(0, "")

@@ -1,45 +1,36 @@
-"""The door: who comes in, with which rights, and for how long.
+"""The door: who comes in for a session, and for how long.
 
-Every way in (WebTransport, raw QUIC, HTTP) asks the same `decide`, here and nowhere else; a refusal
-gets an id that both the stranger and the log see. This module must not know QUIC, HTTP, or how
-tokens are read.
+Whoever the judge grants something is let in when their tenant has room, and shown out when the
+grant ends. This module must not know QUIC, HTTP, or how anything is decided.
 """
 
 from __future__ import annotations
 
-import asyncio
 import secrets
-from collections.abc import Callable, Collection, Coroutine
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from functools import partial
 from typing import Any
-from weakref import WeakSet
 
-from relay.auth.decide import Decision, Request, decide
-from relay.auth.facts import Facts
+from relay.auth.decide import Request
 from relay.auth.grant import Grant
 from relay.errors import Forbidden, LimitExceeded, RelayError, Unauthorized, Unavailable, Unroutable
 from relay.peer.deadlines import Deadlines
 from relay.peer.guest import Guest, House
+from relay.peer.judge import Judge
 from relay.peer.judgement import (
     HEARING,
     REFUSAL_HEADER,
-    Authority,
-    Clerk,
     Held,
     Judgement,
     Loan,
-    NoClerk,
-    Rules,
     address,
     asked,
     ending,
     is_same_holder,
     refusal,
-    refuse_to_wait,
-    shown,
 )
-from relay.peer.refusing import Pending, Refusals, shown_path
+from relay.peer.refusing import Pending
 from relay.quota import Tab
 from relay.session.events import Opened
 from relay.session.lite import LiteSession
@@ -52,118 +43,28 @@ SEATING = ("sessions", "sessions_per_second")
 
 
 class Door:
-    """Decides, lets in, and shows out when a grant ends."""
+    """Lets in, and shows out when a grant ends."""
 
     def __init__(
-        self,
-        house: House,
-        rules: Rules,
-        sessions: SessionSettings,
-        versions: tuple[str, ...],
-        wall: Callable[[], float],
-        clerk: Clerk | None = None,
-        spawn: Callable[[Coroutine[Any, Any, None]], object] = refuse_to_wait,
+        self, house: House, judge: Judge, sessions: SessionSettings, versions: tuple[str, ...]
     ) -> None:
-        """``versions`` are the protocol identifiers accepted; ``wall`` tells unix seconds.
-
-        ``spawn`` runs a decision that has to wait, in a task that somebody owns.
-        """
+        """``versions`` are the protocol identifiers accepted."""
         self.house = house
-        self.rules = rules
         self.sessions = sessions
-        self.versions = versions
-        self.wall = wall
-        self.clerk = clerk or NoClerk()
-        self.authority: Authority | None = None
-        """Who decides instead of the relay itself."""
+        self._judge = judge
+        self._refusals = judge.refusals
+        self._versions = versions
         self._loans: dict[str, Loan] = {}
-        self.spawn = spawn
         self.guests: dict[str, Guest] = {}
         self.links: dict[str, Guest] = {}
         """Relays that we dialled."""
         self.admitted = 0
-        self.refusals = Refusals(house)
         self.dropped = 0
         """Groups that guests who have left were too slow for."""
-        self._deadlines = Deadlines(house.clock, lambda: self.wall())
-        self._held: WeakSet[Held] = WeakSet()
-        """Grants of those who wait; whoever waits has them."""
+        self._deadlines = Deadlines(house.clock, lambda: judge.wall())
         self._parting: dict[str, tuple[float, str]] = {}
         """Relays that will be shown out for their grants, with the time and why."""
         self._closed = False
-
-    @property
-    def refused(self) -> dict[str, int]:
-        """Refusals by reason code."""
-        return self.refusals.counts
-
-    # -- deciding ----------------------------------------------------------------------------
-
-    def _decide(self, request: Request, facts: Facts) -> Decision:
-        return decide(request, self.rules.keys, self.rules.settings, self.wall(), facts)
-
-    def _noted(
-        self, decision: Decision, request: Request, remote: str, id: str, loan: Loan | None = None
-    ) -> Judgement:
-        """Write down what deserves it of a decision."""
-        if decision.grant is not None:
-            self.clerk.admitted(decision.grant)
-            self.house.audit(
-                "allow", grant=decision.grant, id=id, remote=remote, kind=request.transport
-            )
-        else:
-            self.refusals.decided(decision, request, remote, id)
-        for detail in decision.warnings:
-            self.house.log("warning", id=id, detail=detail, path=shown_path(request))
-        return Judgement(decision, id, loan if decision.grant is not None else None)
-
-    async def consider(
-        self, request: Request, remote: str, seen: Facts | None = None, **more: Any
-    ) -> Judgement:
-        """Decide, by what was ``seen`` or after gathering the facts, however long that takes; a
-        refusal is written to the log.
-
-        ``more`` is what else the `Knock` is of. The grant is for what the present task does, an
-        answer to an HTTP request: with that it ends.
-        """
-        bearer = {"authorization": f"Bearer {request.bearer}"} if request.bearer else {}
-        knock = Knock(request.transport, request.target, remote=(remote, 0), headers=bearer, **more)
-        facts = seen or self.clerk.at_once(request, shown(knock.certificate))
-        decision, loan = await self._decided(request, knock, facts)
-        judgement = self._noted(decision, request, remote, secrets.token_hex(6), loan)
-        if judgement.loan is not None and (task := asyncio.current_task()) is not None:
-            task.add_done_callback(lambda _: judgement.forgo("done"))
-        return judgement
-
-    async def _decided(
-        self, request: Request, knock: Knock, facts: Facts | None
-    ) -> tuple[Decision, Loan | None]:
-        """Gather what is not known yet, and have whoever decides decide."""
-        if facts is None:
-            facts = await self.clerk.gather(request, shown(knock.certificate))
-        if self.authority is None:
-            return self._decide(request, facts), None
-        return await self.authority.ask(request, knock, facts)
-
-    def _judge_when_ready(
-        self, pending: Pending, knock: Knock, then: Callable[[Judgement], None]
-    ) -> None:
-        """Judge at once when nothing has to be waited for, else when it is there; not at all who
-        was given up by then."""
-        request, remote, id = pending.request, pending.remote, pending.id
-        facts = self.clerk.at_once(request, shown(knock.certificate))
-        if facts is not None and self.authority is None:
-            then(self._noted(self._decide(request, facts), request, remote, id))
-            return
-
-        async def later() -> None:
-            decision, loan = await self._decided(request, knock, facts)
-            if not pending.is_given_up:
-                then(self._noted(decision, request, remote, id, loan))
-            elif loan is not None:
-                loan.end("given up")
-
-        self.spawn(later())
 
     # -- letting in --------------------------------------------------------------------------
 
@@ -173,9 +74,9 @@ class Door:
         if self._closed:
             visit.refuse(503)
             return
-        protocol = choose([p for p in knock.offered if p in self.versions])
-        if protocol is None and (knock.offered or INBAND not in self.versions):
-            visit.refuse(400, ((REFUSAL_HEADER, self.refusals.no_version(knock)),))
+        protocol = choose([p for p in knock.offered if p in self._versions])
+        if protocol is None and (knock.offered or INBAND not in self._versions):
+            visit.refuse(400, ((REFUSAL_HEADER, self._refusals.no_version(knock)),))
             return
         if knock.target is None:
             self._seat(visit, protocol, None, None)
@@ -185,7 +86,7 @@ class Door:
         headers = ((REFUSAL_HEADER, pending.id),)
 
         def late() -> tuple[tuple[str, str], ...]:
-            self.refusals.give_up(pending, "limits.visit_timeout")
+            self._refusals.give_up(pending, "limits.visit_timeout")
             return headers
 
         def decided(judgement: Judgement) -> None:
@@ -205,11 +106,11 @@ class Door:
             def struck(error: RelayError) -> None:
                 visit.refuse(error.status, headers)
 
-            held = self.hold(judgement.grant, judgement.id, address(knock))
+            held = self._judge.hold(judgement.grant, judgement.id, address(knock))
             self._when_known(pending, judgement, held, seat, struck)
 
         visit.too_late = late
-        self._judge_when_ready(pending, knock, decided)
+        self._judge.decide_on(pending, knock, decided)
 
     def _when_known(
         self,
@@ -229,7 +130,7 @@ class Door:
             try:
                 if self._closed:
                     raise Unavailable("the relay is stopping")
-                self.require(held)
+                self._judge.require(held)
             except (Unauthorized, Unavailable) as error:
                 judgement.forgo("stopping" if self._closed else "revoked")
                 struck(error)
@@ -246,18 +147,6 @@ class Door:
                 return
         told()
 
-    def hold(self, grant: Grant, id: str, remote: str) -> Held:
-        """A grant for somebody who waits; `recheck` strikes it as it does those of sessions."""
-        held = Held(grant, id, remote)
-        self._held.add(held)
-        return held
-
-    def require(self, held: Held) -> None:
-        """Raises `Unauthorized` when it is in force no longer; that is noted."""
-        if why := held.over(self.wall()):
-            self.refusals.granted("revoked", Unauthorized.status, why, held)
-            raise Unauthorized(f"revoked (id {held.id})")
-
     def _tab(self, grant: Grant, id: str, remote: str) -> Tab:
         """What the new session uses goes on it; another relay is no tenant, and none is charged.
 
@@ -268,7 +157,7 @@ class Door:
         try:
             return self.house.ledger.enter(grant.tenant, self.house.clock())
         except LimitExceeded as error:
-            self.refusals.granted("over_quota", error.status, str(error), Held(grant, id, remote))
+            self._refusals.granted("over_quota", error.status, str(error), Held(grant, id, remote))
             raise
 
     def _seat(
@@ -313,13 +202,13 @@ class Door:
             request = asked(knock, opened.target or "/")
             request = replace(request, publishes=opened.publishes, subscribes=opened.subscribes)
             pending = Pending(guest.id, request, guest.remote)
-            guest.too_late = partial(self.refusals.give_up, pending, "peer.setup_timeout")
+            guest.too_late = partial(self._refusals.give_up, pending, "peer.setup_timeout")
 
             def decided(judgement: Judgement) -> None:
                 if judgement.grant is None:
                     guest.close(refusal(judgement))
                 else:
-                    held = self.hold(judgement.grant, guest.id, guest.remote)
+                    held = self._judge.hold(judgement.grant, guest.id, guest.remote)
                     then = partial(seat, judgement)
                     self._when_known(pending, judgement, held, then, guest.close)
 
@@ -338,7 +227,7 @@ class Door:
                 self._borrow(guest, judgement.loan)
                 guest.welcome(grant)
 
-            self._judge_when_ready(pending, knock, decided)
+            self._judge.decide_on(pending, knock, decided)
 
         return admit
 
@@ -366,7 +255,7 @@ class Door:
     def _unfit(self, guest: Guest, grant: Grant) -> None:
         why = "nothing that it came for is granted"
         held = Held(grant, guest.id, guest.remote)
-        self.refusals.granted("role_not_granted", Forbidden.status, why, held)
+        self._refusals.granted("role_not_granted", Forbidden.status, why, held)
 
     def _left(self, guest: Guest, reason: str) -> None:
         self.guests.pop(guest.id, None)
@@ -408,8 +297,7 @@ class Door:
         A relay hears the news first, or whatever strikes a link never gets beyond it.
         """
         ended = 0
-        for held in tuple(self._held):
-            held.why = held.why or struck(held.grant) or ""
+        self._judge.strike(struck)
         for guest in tuple(self.guests.values()):
             reason = struck(guest.grant) if guest.grant is not None else None
             if reason is not None:
@@ -439,12 +327,12 @@ class Door:
         guest = self.guests.get(id)
         if guest is None or guest.grant is None:
             raise Unroutable(f"no session {id!r}")
-        if self.authority is not None:
+        if self._judge.authority is not None:
             self.house.log("refresh refused", id=id, why="an authorization server decides")
             raise Forbidden("the authorization server refreshes sessions, not their holders")
         old = guest.grant
         request = Request(target=f"/{old.root}", bearer=bearer, transport="refresh")
-        judgement = await self.consider(request, remote, certificate=guest.certificate)
+        judgement = await self._judge.consider(request, remote, certificate=guest.certificate)
         grant = judgement.grant
         if grant is None:
             return judgement

@@ -1,14 +1,14 @@
 """A judgement at the door: what goes into it, what comes out, and who may take it back.
 
-The door asks a clerk for facts, and possibly somebody else for the decision itself; both are only
-described here, as far as the door needs them. This module must not know sessions.
+The judge asks a clerk for facts, and possibly somebody else for the decision itself; both are only
+described here, as far as the judge needs them. This module must not know sessions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from relay.auth.certificate import Certificate
 from relay.auth.decide import Decision, Request
@@ -90,12 +90,6 @@ class Authority(Protocol):
 
     async def ask(self, request: Request, knock: Knock, facts: Facts) -> tuple[Decision, Loan]:
         """Their decision. Never raises: without a clear yes it is a no."""
-
-
-def refuse_to_wait(decision: Coroutine[Any, Any, None]) -> None:
-    """For doors that nobody gave tasks to: their clerk always answers at once."""
-    decision.close()
-    raise RuntimeError("this door has nobody to wait for it")
 
 
 class Clerk(Protocol):

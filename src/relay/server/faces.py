@@ -78,14 +78,12 @@ def request_of(asked: Asked, *, publishes: bool = True, subscribes: bool = True)
 
 
 async def considered(relay: Relay, request: Request, asked: Asked) -> Judgement:
-    """The door's judgement. The facts are gathered once for all that an address may mean: a ticket
+    """The judge's word. The facts are gathered once for all that an address may mean: a ticket
     is spent by looking."""
     facts = asked.memory.get("facts")
     if facts is None:
-        clerk = relay.door.clerk
-        facts = clerk.at_once(request, None) or await clerk.gather(request, None)
-        asked.memory["facts"] = facts
-    return await relay.door.consider(request, asked.remote, facts)
+        facts = asked.memory["facts"] = await relay.judge.facts(request)
+    return await relay.judge.consider(request, asked.remote, facts)
 
 
 class Face:
@@ -111,7 +109,7 @@ class Face:
         if self.relay.authority is not None:
             raise Forbidden("an authorization server decides: connect with what it knows")
         request = Request(target="/", bearer=bearer, transport="http")
-        judgement = await self.relay.door.consider(request, remote)
+        judgement = await self.relay.judge.consider(request, remote)
         if judgement.grant is None:
             raise refusal(judgement).known_as(judgement.id)
         await arrive(self.relay.house, judgement.grant.tenant)
@@ -131,7 +129,7 @@ class Face:
             raise NotFound("the relay issues no tokens (issuer.enabled)")
         wish = read_wish(wished)
         request = Request(target="/", bearer=bearer, transport="http")
-        judgement = await self.relay.door.consider(request, remote)
+        judgement = await self.relay.judge.consider(request, remote)
         grant = judgement.grant
         if grant is None:
             raise refusal(judgement).known_as(judgement.id)
@@ -155,7 +153,7 @@ class Face:
         """The running sessions that the credential's holder may refresh, and which workers did not
         answer."""
         request = Request(target="/", bearer=bearer, transport="http")
-        judgement = await self.relay.door.consider(request, remote)
+        judgement = await self.relay.judge.consider(request, remote)
         grant = judgement.grant
         if grant is None:
             raise refusal(judgement).known_as(judgement.id)
@@ -185,8 +183,8 @@ class Face:
         request = replace(dialled(url, transport), bearer=token)
         facts = NO_FACTS
         if needs(request, relay.settings.auth).ticket is None:
-            facts = await relay.door.clerk.gather(request, None)
-        rules = relay.door.rules
+            facts = await relay.judge.facts(request)
+        rules = relay.judge.rules
         told = explain(
             request,
             rules.keys,

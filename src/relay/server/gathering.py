@@ -194,7 +194,7 @@ def summary(relay: Relay) -> dict[str, Any]:
         "bytes_in": endpoint.bytes_in,
         "bytes_out": endpoint.bytes_out,
         "admitted": door.admitted,
-        "refused": door.refused,
+        "refused": relay.judge.refusals.counts,
         "breached": relay.house.ledger.breached,
         "groups_dropped": door.dropped + sum(each.watching.queue.dropped for each in live),
         "cached_bytes": relay.house.origin.stock.cache.used,

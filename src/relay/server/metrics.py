@@ -133,7 +133,7 @@ class Families:
         refused = CounterMetricFamily(
             "relay_sessions_refused", "Guests turned away.", labels=("reason",)
         )
-        for reason, count in sorted(door.refused.items()):
+        for reason, count in sorted(self.relay.judge.refusals.counts.items()):
             refused.add_metric((reason,), count)
         yield refused
         yield _gauge("relay_connections", "QUIC connections now.", endpoint.connections)

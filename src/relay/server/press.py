@@ -1,6 +1,6 @@
 """Publishing and watching over HTTP: the answers behind those routes.
 
-The law: both ask the door, and a reader leaves when what let it in ends. This module must not know
+The law: both ask the judge, and a reader leaves when what let it in ends. This module must not know
 HTTP.
 """
 
@@ -173,16 +173,16 @@ class Press:
         grant = judgement.grant
         if grant is None:
             return judgement.decision.status, judgement.id, None
-        held = self.relay.door.hold(grant, judgement.id, remote)
+        held = self.relay.judge.hold(grant, judgement.id, remote)
         said = grant.may_publish("") if publishes else grant.may_subscribe("")
         if not said:
             why = "the grant lies below the broadcast that is named"
             place = shown_path(request), "http"
-            self.relay.door.refusals.granted("no_access", Forbidden.status, why, held, *place)
+            self.relay.judge.refusals.granted("no_access", Forbidden.status, why, held, *place)
             return Forbidden.status, held.id, None
         if not asked.again:
             await arrive(self.relay.house, grant.tenant, PUBLISHING if publishes else ())
-        self.relay.door.require(held)
+        self.relay.judge.require(held)
         return 200, "", (held, judgement.loan)
 
     async def publish(
@@ -193,7 +193,7 @@ class Press:
         grant = held.grant
         # What was lent when the headers came may have been given back while the body did.
         await known(self._account(grant), PUBLISHING, self.relay.house.clock)
-        self.relay.door.require(held)
+        self.relay.judge.require(held)
         if is_json:
             return self.station.publish_json(grant, address, body, one_group)
         return self.station.publish_bytes(grant, address, body), False
@@ -208,7 +208,7 @@ class Press:
         await known(self._account(rights), ("tracks", "subscribers", "egress_bits"), house.clock)
         if len(self.readers) >= settings.max_watchers:
             raise LimitExceeded(f"at ingest.max_watchers ({settings.max_watchers})")
-        self.relay.door.require(held)
+        self.relay.judge.require(held)
         self._account(rights).require_egress(house.clock())
         broadcast = house.origin.scope(rights.root, (), rights.subscribe).find(ROOT)
         if broadcast is None:

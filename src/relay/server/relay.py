@@ -47,6 +47,7 @@ from relay.net.steer import WHOLE
 from relay.net.stray import Strays
 from relay.peer.door import Door
 from relay.peer.guest import House
+from relay.peer.judge import Judge
 from relay.peer.judgement import Rules
 from relay.quota import Breach, Ledger, Limits
 from relay.records.desk import Desk
@@ -115,9 +116,9 @@ class Relay:
         self.webhook: Webhook | None = None
         self.keyring = Keyring.open(settings.auth, self._log)
         self.keyring.on_change(self._rekey)
-        rules = Rules(self.keyring.keys, settings.auth)
         self.wall = wall
-        self.door = Door(self.house, rules, settings.session, settings.server.versions, wall)
+        self.judge = Judge(self.house, Rules(self.keyring.keys, settings.auth), wall)
+        self.door = Door(self.house, self.judge, settings.session, settings.server.versions)
         self.census = Census(self.door, settings.stats.prefix)
         self.draining = asyncio.Event()
         """Set when the relay is to stop in good order."""
@@ -182,7 +183,7 @@ class Relay:
 
     def _rekey(self, change: Change) -> None:
         """Decide with the keys as they are from now on; sessions of gone ones may have to go."""
-        self.door.rules = replace(self.door.rules, keys=self.keyring.keys)
+        self.judge.rules = replace(self.judge.rules, keys=self.keyring.keys)
         if self.settings.auth.on_key_removed == "close" and change.removed:
             gone = change.removed
 
@@ -218,7 +219,7 @@ class Relay:
         if isinstance(error, BadCertificate):
             # This one is the peer's, who came no further than TLS.
             why, remote = f"{error}, shown by {error.remote}", error.remote
-            self.door.refusals.unheard("bad_certificate", error.status, why, remote)
+            self.judge.refusals.unheard("bad_certificate", error.status, why, remote)
             return
         self.log.error("internal error", error=repr(error), exc_info=error)
 
@@ -235,7 +236,7 @@ class Relay:
                 tasks.create_task(listener.serve())
             for listener in self._listeners:
                 await listener.started.wait()
-            self.door.spawn = lambda work: tasks.create_task(contained(work, self._escaped))
+            self.judge.spawn = lambda work: tasks.create_task(contained(work, self._escaped))
             links = self._join_cluster(closing)
             await self._join_crew(closing)
             work = [self._keep_time(), self.desk.run(), self.keyring.run(), *links]
@@ -327,9 +328,9 @@ class Relay:
         client = AuthClient(link, auth.contract, auth, self.wall)
         node = self.settings.cluster.node or socket.gethostname()
         self.authority = Authority(
-            client, node, self.wall, lambda work: self.door.spawn(work), self._log
+            client, node, self.wall, lambda work: self.judge.spawn(work), self._log
         )
-        self.door.authority = self.authority
+        self.judge.authority = self.authority
 
     async def _open_records(self, closing: contextlib.AsyncExitStack) -> None:
         """Open the store, know who is revoked, and only then let anybody come to the door."""
@@ -357,7 +358,7 @@ class Relay:
         self.press.station.keys = await open_ciphers(
             settings, self.desk, self.seal, self.wall, self._log
         )
-        self.door.clerk = Clerk(self.keyring, self.desk)
+        self.judge.clerk = Clerk(self.keyring, self.desk)
 
     async def _requota(self) -> None:
         """Obey what the store says of tenants now. Raises `StoreError`, and `ConfigError` at the
@@ -394,7 +395,7 @@ class Relay:
     async def _keep_time(self) -> None:
         """Do what is due by time: grants, retention, lingering, certificates."""
         house = self.house
-        crowd = Crowd(self.endpoint.gate, self.door.refusals)
+        crowd = Crowd(self.endpoint.gate, self.judge.refusals)
         certificates = every(CERTIFICATE_BEATS, self._reload_certificates)
         due = (house.origin.tick, house.ledger.tick, self.door.tick, self.press.tick, certificates)
         telling = (self.guard.tick, crowd.tick)
