@@ -29,8 +29,9 @@ from relay.auth.settings import AuthSettings
 from relay.errors import SessionLost
 from relay.net import udp
 from relay.net.asking import DialledQuic, DialledWeb, Outcome, Terms
-from relay.net.connection import Connection
-from relay.net.endpoint import H3, Endpoint, configure
+from relay.net.connection import H3, Connection
+from relay.net.endpoint import Endpoint
+from relay.net.engine import configure
 from relay.net.quic import QuicTransport
 from relay.net.settings import ListenSettings, QuicLimits
 from relay.path import Path
@@ -130,7 +131,7 @@ class Stranger:
 
     async def ask(self, way: str, request: Request) -> Answer:
         """The answer to a request by one of `WAYS`."""
-        self.endpoint = Endpoint(None, ListenSettings(), None, (), self.trouble.append)
+        self.endpoint = Endpoint(ListenSettings(), on_error=self.trouble.append)
         self.sock = udp.connect(socket.AF_INET, self.address, 1 << 20)
         self.endpoint.add_socket(self.sock)
         try:

@@ -19,9 +19,11 @@ from relay.net import udp
 from relay.net.authority import Authorities
 from relay.net.connection import Application, Connection
 from relay.net.dial import Dialled, DialTls, dial
-from relay.net.endpoint import Endpoint, configure
-from relay.net.engine import Engine
+from relay.net.endpoint import Endpoint
+from relay.net.engine import Engine, configure
+from relay.net.gate import Gate
 from relay.net.quic import QuicTransport
+from relay.net.serving import Serving
 from relay.net.settings import ListenSettings, QuicLimits
 from relay.net.tls import Certificates
 from relay.net.visit import OpenVisit, ServedWebTransport, knock_raw
@@ -123,6 +125,7 @@ class House:
     """One endpoint and what knocked at it."""
 
     endpoint: Endpoint
+    serving: Serving
     port: int
     certificates: Certificates
     visits: asyncio.Queue[Visit]
@@ -131,6 +134,10 @@ class House:
 
     def url(self, scheme: str, path: str = "/demo?jwt=a.b") -> str:
         return f"{scheme}://127.0.0.1:{self.port}{path}"
+
+    @property
+    def gate(self) -> Gate:
+        return self.serving.gate
 
     @property
     def trust(self) -> DialTls:
@@ -167,16 +174,11 @@ async def open_house(
     certificates = certificates or CERTIFICATES
     visits: asyncio.Queue[Visit] = asyncio.Queue()
     errors: list[Exception] = []
-    endpoint = Endpoint(
-        visits.put_nowait,
-        settings or ListenSettings(),
-        certificates,
-        protocols,
-        errors.append,
-        authorities,
-    )
-    port = endpoint.listen(udp.bind(host, 0, endpoint.settings.socket_buffer))[1]
-    house = House(endpoint, port, certificates, visits, errors)
+    settings = settings or ListenSettings()
+    serving = Serving(visits.put_nowait, settings, certificates, protocols, authorities)
+    endpoint = Endpoint(settings, serving, errors.append)
+    port = endpoint.listen(udp.bind(host, 0, settings.socket_buffer))[1]
+    house = House(endpoint, serving, port, certificates, visits, errors)
     try:
         yield house
     finally:
@@ -186,8 +188,8 @@ async def open_house(
     assert endpoint.connections == 0
     assert not endpoint._routes
     assert endpoint.sessions == 0
-    assert endpoint.handshakes == 0
-    assert endpoint.gate.inside == 0
+    assert serving.gate.handshakes == 0
+    assert serving.gate.inside == 0
 
 
 CERTIFICATES = Certificates.generated(["localhost", "127.0.0.1", "::1"])

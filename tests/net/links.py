@@ -16,8 +16,7 @@ from tests.net.conftest import CERTIFICATES
 from dialogue import Wire
 from relay.net.asking import DialledQuic, DialledWeb, Terms
 from relay.net.connection import Application, Connection
-from relay.net.endpoint import configure
-from relay.net.engine import Engine
+from relay.net.engine import Engine, configure
 from relay.net.local import LocalTransport
 from relay.net.quic import QuicTransport
 from relay.net.settings import QuicLimits

@@ -47,7 +47,7 @@ async def test_both_transports_on_one_port_at_once(house) -> None:
         web, raw = await asyncio.gather(home.pair("https"), home.pair("moqt"))
         assert {web.visit.knock.transport, raw.visit.knock.transport} == {"webtransport", "quic"}
         assert home.endpoint.sessions == 2
-        assert home.endpoint.handshakes == 0
+        assert home.gate.handshakes == 0
         assert home.endpoint.datagrams_in >= 4
         assert home.endpoint.bytes_out > 1200
 
@@ -107,7 +107,7 @@ async def test_a_door_that_raises_refuses_with_500(house) -> None:
         def broken(visit: object) -> None:
             raise RuntimeError("the door is stuck")
 
-        home.endpoint._door = broken
+        home.serving._door = broken
         with pytest.raises(SessionLost) as caught:
             await dial(home.url("https"), protocols=(), tls=home.trust)
         assert caught.value.status == 500
@@ -145,7 +145,7 @@ async def test_a_first_packet_that_cannot_be_read_leaves_nothing(house, sock) ->
         sock.sendto(flight[:1000], ("127.0.0.1", home.port))
         assert await answers(sock) == []
         assert home.endpoint.connections == 0
-        assert home.endpoint.handshakes == 0
+        assert home.gate.handshakes == 0
 
 
 async def test_unknown_versions_are_negotiated_and_negotiation_is_not_answered(house, sock) -> None:
@@ -168,7 +168,7 @@ async def test_handshakes_over_the_limit_prove_their_address_first(house) -> Non
             stream = pair.near.open_uni()
             pair.near.send(stream, b"x", True)
             await pair.server.until(lambda p=pair: p.server.finished)
-        assert home.endpoint.gate.retries == 2
+        assert home.gate.retries == 2
         assert home.endpoint.sessions == 2
 
 
@@ -178,15 +178,15 @@ async def test_a_foreign_token_is_refused_under_load_and_ignored_otherwise(house
         async with house(ListenSettings(max_handshakes=limit, handshake_timeout=0.1)) as home:
             sock.sendto(flight, ("127.0.0.1", home.port))
             assert await answers(sock)
-            assert home.endpoint.handshakes == handshakes
+            assert home.gate.handshakes == handshakes
 
 
 async def test_a_handshake_that_stalls_is_dropped(house, sock, wait) -> None:
     async with house(ListenSettings(handshake_timeout=0.1)) as home:
         sock.sendto(first_flight()[0], ("127.0.0.1", home.port))
-        await wait(lambda: home.endpoint.handshakes == 1)
-        await wait(lambda: home.endpoint.handshakes == 0)
-        assert home.endpoint.gate.inside == 0
+        await wait(lambda: home.gate.handshakes == 1)
+        await wait(lambda: home.gate.handshakes == 0)
+        assert home.gate.inside == 0
         assert home.endpoint.handshakes_failed == 1
 
 
@@ -200,7 +200,7 @@ async def test_sessions_are_limited_and_places_come_back(house, scheme, settings
         first, _ = await home.pair(scheme), await home.pair(scheme)
         with pytest.raises(SessionLost, match="takes no more connections"):
             await dial(home.url(scheme), protocols=("moq-lite-05",), tls=home.trust)
-        assert home.endpoint.gate.refused == 1
+        assert home.gate.refused == 1
         first.near.close(0)
         await first.server.until(lambda: first.server.lost)
         await wait(lambda: home.endpoint.sessions == 1)
@@ -210,7 +210,7 @@ async def test_sessions_are_limited_and_places_come_back(house, scheme, settings
 async def test_a_closed_gate_keeps_those_inside(house) -> None:
     async with house() as home:
         pair = await home.pair("moqt")
-        home.endpoint.gate.is_open = False
+        home.gate.is_open = False
         with pytest.raises(SessionLost, match="takes no more connections"):
             await dial(home.url("moqt"), protocols=("moq-lite-05",), tls=home.trust)
         stream = pair.near.open_uni()
@@ -285,8 +285,8 @@ async def test_many_connections_leave_nothing(house, scheme, wait) -> None:
         assert not home.endpoint._lines
         assert not home.endpoint._awake
         assert len(home.endpoint._timers) == 0
-        assert home.endpoint.gate.inside == 0
-        assert not home.endpoint.gate._inside
+        assert home.gate.inside == 0
+        assert not home.gate._inside
         await asyncio.sleep(0)
         gc.collect()
         assert sum(ref() is not None for ref in last) <= 1
@@ -323,7 +323,7 @@ def test_a_port_that_was_closed_for_a_moment_is_heard_afterwards(factory) -> Non
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as first:
             first.bind(("127.0.0.1", 0))
             address = first.getsockname()
-        dialling = Endpoint(None, ListenSettings(), None, ())
+        dialling = Endpoint(ListenSettings())
         mine = udp.connect(socket.AF_INET, address, 65536)
         dialling.add_socket(mine)
         for _ in range(3):

@@ -75,8 +75,8 @@ def test_places_are_counted_per_address_and_given_back() -> None:
     assert gate.judge(first(), 1200, neighbour, 0.0) == Admitted(b"d" * 8)
     gate.enter(six)
     assert isinstance(gate.judge(first(), 1200, neighbour, 0.0), bytes)
-    gate.leave(HERE)
-    gate.leave(six)
+    gate.leave(HERE, has_passed=False)
+    gate.leave(six, has_passed=False)
     assert gate.judge(first(), 1200, HERE, 0.0) == Admitted(b"d" * 8)
     assert (gate.inside, gate.refused, gate.refused_last) == (0, 2, "192.0.2.2")
 

@@ -12,8 +12,7 @@ import pytest
 from aioquic.quic.connection import QuicConnection
 from aioquic.quic.events import StreamDataReceived
 
-from relay.net.endpoint import configure
-from relay.net.engine import Engine
+from relay.net.engine import Engine, configure
 from relay.net.settings import QuicLimits
 from relay.net.short_way import packets_by
 from relay.net.tls import Certificates

@@ -31,6 +31,9 @@ from relay.net.short_way import Departure
 from relay.net.udp import Address, Socket, plain
 from relay.session.transport import PeerCertificate
 
+H3 = "h3"
+"""ALPN of HTTP/3."""
+
 
 class Application(Protocol):
     """What runs on a connection once the protocol is agreed on. May raise: it costs itself."""
@@ -231,7 +234,7 @@ class Connection:
     def fail(self, error: Exception) -> None:
         """A mistake of ours or of the library: it is reported and costs this connection."""
         self.host.failed(error)
-        self.engine.end(H3_INTERNAL_ERROR if self.alpn == "h3" else 1, "", not self.alpn)
+        self.engine.end(H3_INTERNAL_ERROR if self.alpn == H3 else 1, "", not self.alpn)
         self.wake()
 
     def _is_asked_on(self, stream: int) -> bool:
@@ -319,12 +322,10 @@ class Connection:
 class Line:
     """What an endpoint notes of one connection."""
 
-    __slots__ = ("address", "has_ended", "is_ours", "is_session", "sock")
+    __slots__ = ("address", "has_ended", "is_session", "sock")
 
-    def __init__(self, sock: Socket, address: Address, is_ours: bool) -> None:
+    def __init__(self, sock: Socket, address: Address) -> None:
         self.sock = sock
         self.address = address
-        self.is_ours = is_ours
-        """Whether we dialled it; its socket is connected then."""
         self.is_session = False
         self.has_ended = False

@@ -22,8 +22,8 @@ from relay.errors import ConfigError, SessionLost
 from relay.hosts import look_up
 from relay.net import udp
 from relay.net.asking import DialledQuic, DialledWeb, Outcome, Terms, Waiting
-from relay.net.connection import Application, Connection
-from relay.net.endpoint import H3, Endpoint, OnError, log_error
+from relay.net.connection import H3, Application, Connection
+from relay.net.endpoint import Endpoint, OnError, log_error
 from relay.net.engine import configure
 from relay.net.quic import QuicTransport
 from relay.net.settings import ListenSettings, QuicLimits
@@ -216,7 +216,7 @@ class _Attempt:
 
     async def run(self, family: int, address: udp.Address) -> Dialled:
         """Try one address. Raises `SessionLost`; cancelled, it leaves nothing behind."""
-        endpoint = Endpoint(None, self.settings, None, (), self.on_error)
+        endpoint = Endpoint(self.settings, on_error=self.on_error)
         try:
             sock = udp.connect(family, address, self.settings.socket_buffer, self.bind)
         except OSError as error:

@@ -18,22 +18,19 @@ from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.packet import QuicHeader
 
 from relay.net import udp
-from relay.net.authority import Authorities, BadCertificate, examine
+from relay.net.authority import BadCertificate
 from relay.net.codes import BAD_CERTIFICATE, CONNECTION_REFUSED
-from relay.net.connection import Application, Begin, Connection, Line
-from relay.net.engine import Engine, configure
-from relay.net.gate import CID_LENGTH, Admitted, Gate, read_header
+from relay.net.connection import Begin, Connection, Line
+from relay.net.engine import Engine
+from relay.net.gate import CID_LENGTH, read_header
 from relay.net.outbox import Outbox
 from relay.net.patience import Patience, turns
 from relay.net.quic import QuicTransport
-from relay.net.resets import Resets
+from relay.net.serving import Serving
 from relay.net.settings import ListenSettings
-from relay.net.steer import WHOLE, Share
 from relay.net.stray import Strays
 from relay.net.timers import Timers
-from relay.net.tls import Certificates, Pair
 from relay.net.udp import Address, Run, Socket
-from relay.net.visit import Door, OpenVisit, ServedWebTransport, knock_raw, offer
 
 OnError = Callable[[Exception], None]
 """Hears of every exception that cost a session."""
@@ -42,9 +39,6 @@ _log = logging.getLogger("relay.net")
 
 _ID_END = 1 + CID_LENGTH
 """Where the connection id of a short header ends (RFC 9000, 17.3)."""
-
-H3 = "h3"
-"""ALPN of HTTP/3."""
 
 
 def log_error(error: Exception) -> None:
@@ -56,37 +50,22 @@ class Endpoint:
     """Sockets, connections, timers; listening (`listen`) or dialling (`relay.net.dial`).
 
     Plain counters for whoever measures: ``datagrams_in`` and ``datagrams_out``, ``bytes_in`` and
-    ``bytes_out``, ``dropped``, ``sessions`` (open now), ``sessions_total``, ``handshakes`` (under
-    way), ``handshakes_failed``; ``retries`` and ``refused`` of `gate`.
+    ``bytes_out``, ``dropped``, ``sessions`` (open now), ``sessions_total``, ``handshakes_failed``;
+    more are of the gate of ``serving``.
     """
 
     def __init__(
         self,
-        door: Door | None,
         settings: ListenSettings,
-        certificates: Certificates | None,
-        protocols: Sequence[str],
+        serving: Serving | None = None,
         on_error: OnError = log_error,
-        authorities: Authorities | None = None,
-        share: Share = WHOLE,
     ) -> None:
-        """``protocols`` are the identifiers spoken over raw QUIC, best first; HTTP/3 is added.
-
-        ``door`` and ``certificates`` are ``None`` for an endpoint that only dials. ``authorities``
-        vouch for client certificates; without them nobody is asked for one. ``share`` are the
-        connection ids that are ours where several processes have one port.
-        """
-        self._authorities = authorities
+        """Without ``serving`` it only dials; with it, it only listens."""
         self.settings = settings
-        self.share = share
         self.strays: Strays | None = None
-        self.gate = Gate(settings, share)
         self.datagrams_in = self.bytes_in = 0
         self.sessions = self.sessions_total = self.handshakes_failed = 0
-        self._door = door
-        self._certificates = certificates
-        self._resets = Resets.of(certificates.current, CID_LENGTH) if certificates else None
-        self._protocols = (*protocols, H3)
+        self._serving = serving
         self._on_error = on_error
         self._loop = asyncio.get_running_loop()
         self._sockets: list[Socket] = []
@@ -100,7 +79,6 @@ class Endpoint:
         self._turn_due: asyncio.Handle | None = None
         self._patience = Patience(self._loop, self._listen)
         self._is_in_turn = False
-        self._configured: tuple[Pair, QuicConfiguration] | None = None
         self._live = 0
         self._quiet = asyncio.Event()
 
@@ -118,7 +96,8 @@ class Endpoint:
 
     async def close(self, code: int = 0, reason: str = "", linger: float = 1.5) -> None:
         """End all sessions, wait at most ``linger`` seconds for goodbyes, free the sockets."""
-        self.gate.is_open = False
+        if self._serving is not None:
+            self._serving.gate.is_open = False
         for connection in list(self._lines):
             if isinstance(connection.application, QuicTransport):
                 connection.application.close(code, reason)
@@ -152,11 +131,6 @@ class Endpoint:
         """Datagrams the kernel did not take in time."""
         return self.outbox.dropped
 
-    @property
-    def handshakes(self) -> int:
-        """Handshakes in flight."""
-        return self.gate.handshakes
-
     # For the dialling side
 
     def add_socket(self, sock: Socket) -> None:
@@ -170,9 +144,7 @@ class Endpoint:
         """Begin a handshake on a socket that is connected to ``address``."""
         engine = Engine(configuration, self.settings.limits)
         connection = Connection(self, engine, self.settings.limits, address, begin)
-        self._lines[connection] = Line(sock, address, True)
-        self._live += 1
-        self.add_id(connection, engine.host_cid)
+        self._enter(connection, sock, address, engine.host_cid)
         engine.connect(address, self.now())
         self.wake(connection)
         return connection
@@ -201,25 +173,18 @@ class Endpoint:
 
     def handshake_done(self, connection: Connection) -> None:
         """Count a session."""
-        line = self._lines[connection]
-        try:
-            self._examine(connection)
-        except BadCertificate as error:
-            connection.engine.end(BAD_CERTIFICATE, str(error), transport=True)
-            error.remote = connection.remote[0]
-            self.failed(error)
-            return
-        line.is_session = True
+        if self._serving is not None:
+            try:
+                self._serving.examine(connection)
+            except BadCertificate as error:
+                connection.engine.end(BAD_CERTIFICATE, str(error), transport=True)
+                error.remote = connection.remote[0]
+                self.failed(error)
+                return
+            self._serving.gate.pass_through()
+        self._lines[connection].is_session = True
         self.sessions += 1
         self.sessions_total += 1
-        if not line.is_ours:
-            self.gate.handshakes -= 1
-
-    def _examine(self, connection: Connection) -> None:
-        """Look at the client certificate, if there is one. Raises `BadCertificate`."""
-        shown = connection.engine.peer_chain
-        if self._authorities is not None and shown:
-            connection.certificate = examine(shown[0], shown[1:], self._authorities.pem)
 
     def ended(self, connection: Connection) -> None:
         """Count it no longer."""
@@ -232,10 +197,8 @@ class Endpoint:
             self.sessions -= 1
         else:
             self.handshakes_failed += 1
-            if not line.is_ours:
-                self.gate.handshakes -= 1
-        if not line.is_ours:
-            self.gate.leave(line.address)
+        if self._serving is not None:
+            self._serving.gate.leave(line.address, line.is_session)
 
     def failed(self, error: Exception) -> None:
         """Report an error that cost a session."""
@@ -362,7 +325,7 @@ class Endpoint:
         if not self._live:
             # Every goodbye has been said and sent, which is all `close` waits for.
             self._quiet.set()
-            if self._certificates is None:
+            if self._serving is None:
                 self._shut()
         if self._awake and not self.outbox.waiting:
             self._turn_due = self._loop.call_soon(self._turn, ())
@@ -376,8 +339,9 @@ class Endpoint:
         departures = connection.flush(now)
         if line is None:
             return
+        is_connected = self._serving is None  # a socket we dial from
         for data, size, address in departures:
-            self.outbox.send(line.sock, data, size, None if line.is_ours else address)
+            self.outbox.send(line.sock, data, size, None if is_connected else address)
         if connection.is_terminated:
             self._forget(connection, line)
         elif connection.deadline is not None or connection.engine.is_impatient:
@@ -393,46 +357,34 @@ class Endpoint:
         if header is None:
             return None
         connection = self._routes.get(header.destination_cid)
-        if connection is None and self._certificates is not None:
-            return self._knock(sock, header, data, address, now)
         if connection is not None:
             connection.feed([data], address, now)
-        return connection
+            return connection
+        return self._knock(sock, header, data, address, now)
 
     def _disown(self, sock: Socket, data: bytes, address: Address, now: float) -> None:
         """Nothing is known of the connection that a packet is for: say so, or hear that the other
         side says it of the one we dialled."""
-        reset = self._resets.answer(data, now) if self._resets is not None else None
-        if reset is not None:
-            self.outbox.send(sock, reset, len(reset), address)
-        for connection, line in self._lines.items() if self._certificates is None else ():
+        if self._serving is not None:
+            if (reset := self._serving.resets.answer(data, now)) is not None:
+                self.outbox.send(sock, reset, len(reset), address)
+            return
+        for connection, line in self._lines.items():
             if line.sock is sock and connection.engine.hear_reset(data, now):
                 self.wake(connection)
 
     def _knock(
         self, sock: Socket, header: QuicHeader, data: bytes, address: Address, now: float
     ) -> Connection | None:
-        verdict = self.gate.judge(header, len(data), address, now)
-        if isinstance(verdict, bytes):
-            self.outbox.send(sock, verdict, len(verdict), address)
-        if not isinstance(verdict, Admitted):
+        if self._serving is None:
             return None
-        limits = self.settings.limits
-        token_of = self._resets.token if self._resets is not None else None
-        ids = verdict.original_cid, verdict.retry_cid
-        engine = Engine(self._configuration(), limits, *ids, self.share, token_of)
-        connection = Connection(self, engine, limits, address, self._begin)
-        connection.feed([data], address, now)
-        if engine.is_untouched:
-            return None
-        connection.deadline = now + self.settings.handshake_timeout
-        self.gate.enter(address)
-        self.gate.handshakes += 1
-        self._lines[connection] = Line(sock, address, False)
-        self._live += 1
-        self.add_id(connection, header.destination_cid)
-        self.add_id(connection, engine.host_cid)
-        return connection
+        answer = self._serving.knock(self, header, data, address, now)
+        if isinstance(answer, bytes):
+            self.outbox.send(sock, answer, len(answer), address)
+        elif answer is not None:
+            self._enter(answer, sock, address, header.destination_cid, answer.engine.host_cid)
+            return answer
+        return None
 
     def _troubled(self, sock: Socket, trouble: int) -> None:
         """The kernel told of an error. Of a dialled port that is closed: its connection need not
@@ -442,39 +394,17 @@ class Endpoint:
             self._loop.remove_reader(sock.fileno())
             self._loop.add_reader(sock.fileno(), self._readable, sock)
         for connection, line in list(self._lines.items()) if trouble == ECONNREFUSED else ():
-            if line.sock is sock and line.is_ours and not line.is_session:
+            if line.sock is sock and self._serving is None and not line.is_session:
                 connection.engine.end(CONNECTION_REFUSED, "connection refused", transport=True)
                 self.wake(connection)
 
     # Connections
 
-    def _begin(self, connection: Connection, alpn: str) -> Application:
-        settings, door = self.settings, self._door
-        assert door is not None
-        if alpn == H3:
-            return ServedWebTransport(
-                connection, door, settings.request_timeout, settings.visit_timeout
-            )
-        return QuicTransport(
-            connection,
-            lambda transport: offer(
-                door,
-                OpenVisit(knock_raw(transport), transport),
-                connection,
-                settings.visit_timeout,
-            ),
-        )
-
-    def _configuration(self) -> QuicConfiguration:
-        assert self._certificates is not None
-        pair = self._certificates.current
-        if self._configured is None or self._configured[0] is not pair:
-            made = configure(self.settings.limits, False, self._protocols)
-            made.certificate, made.certificate_chain = pair.chain[0], list(pair.chain[1:])
-            made.private_key = pair.key
-            made.cadata = self._authorities.pem if self._authorities else None
-            self._configured = (pair, made)
-        return self._configured[1]
+    def _enter(self, connection: Connection, sock: Socket, address: Address, *ids: bytes) -> None:
+        self._lines[connection] = Line(sock, address)
+        self._live += 1
+        for cid in ids:
+            self.add_id(connection, cid)
 
     def _forget(self, connection: Connection, line: Line) -> None:
         self.ended(connection)

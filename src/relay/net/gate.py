@@ -112,9 +112,16 @@ class Gate:
         """A handshake begins."""
         self._inside[origin(address)] += 1
         self.inside += 1
+        self.handshakes += 1
 
-    def leave(self, address: Address) -> None:
-        """A connection is over."""
+    def pass_through(self) -> None:
+        """A handshake is complete."""
+        self.handshakes -= 1
+
+    def leave(self, address: Address, has_passed: bool) -> None:
+        """A connection is over, its handshake complete or not."""
+        if not has_passed:
+            self.handshakes -= 1
         key = origin(address)
         self._inside[key] -= 1
         self.inside -= 1

@@ -118,7 +118,7 @@ class Families:
         )
 
     def _sessions(self) -> Iterator[Metric]:
-        door, endpoint = self.relay.door, self.relay.endpoint
+        door, endpoint, gate = self.relay.door, self.relay.endpoint, self.relay.serving.gate
         sessions = GaugeMetricFamily(
             "relay_sessions", "Sessions now.", labels=("transport", "version", "tenant")
         )
@@ -137,7 +137,7 @@ class Families:
             refused.add_metric((reason,), count)
         yield refused
         yield _gauge("relay_connections", "QUIC connections now.", endpoint.connections)
-        yield _gauge("relay_handshakes", "Handshakes in flight.", endpoint.handshakes)
+        yield _gauge("relay_handshakes", "Handshakes in flight.", gate.handshakes)
         yield _counter(
             "relay_handshakes_failed", "Handshakes that failed.", endpoint.handshakes_failed
         )

@@ -43,6 +43,7 @@ from relay.net import udp
 from relay.net.authority import Authorities, BadCertificate
 from relay.net.endpoint import Endpoint
 from relay.net.local import DialledLocal, LocalTransport, listen_local
+from relay.net.serving import Serving
 from relay.net.steer import WHOLE
 from relay.net.stray import Strays
 from relay.peer.door import Door
@@ -127,15 +128,15 @@ class Relay:
         self.press = Press(self, station)
         self.sinks = open_sinks(settings, self.house, self._log)
         self.authorities = Authorities.from_files(settings.server.tls.root)
-        self.endpoint = Endpoint(
+        self.serving = Serving(
             self.door.answer,
             settings.endpoint,
             self.certificates,
             settings.server.versions,
-            self._escaped,
             self.authorities,
             share,
         )
+        self.endpoint = Endpoint(settings.endpoint, self.serving, self._escaped)
         self.began = self.house.clock()
         self.lag, self.moved = Lag(), TenantBytes()
         self.guard = Guard(self._may_be_operator, self._is_operator, self.house.clock)
@@ -395,7 +396,7 @@ class Relay:
     async def _keep_time(self) -> None:
         """Do what is due by time: grants, retention, lingering, certificates."""
         house = self.house
-        crowd = Crowd(self.endpoint.gate, self.judge.refusals)
+        crowd = Crowd(self.serving.gate, self.judge.refusals)
         certificates = every(CERTIFICATE_BEATS, self._reload_certificates)
         due = (house.origin.tick, house.ledger.tick, self.door.tick, self.press.tick, certificates)
         telling = (self.guard.tick, crowd.tick)

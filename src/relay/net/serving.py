@@ -1,0 +1,104 @@
+"""Being dialled: how a packet of nobody's becomes a connection, and what runs on that.
+
+An endpoint that only dials has none of this. The law: nothing is kept of a stranger before the gate
+has let them in and their first packet was worth it. This module must not know sockets, nor why a
+visit is accepted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from aioquic.quic.configuration import QuicConfiguration
+from aioquic.quic.packet import QuicHeader
+
+from relay.net.authority import Authorities, examine
+from relay.net.connection import H3, Application, Connection, Host
+from relay.net.engine import Engine, configure
+from relay.net.gate import CID_LENGTH, Admitted, Gate
+from relay.net.quic import QuicTransport
+from relay.net.resets import Resets
+from relay.net.settings import ListenSettings
+from relay.net.steer import WHOLE, Share
+from relay.net.tls import Certificates, Pair
+from relay.net.udp import Address
+from relay.net.visit import Door, OpenVisit, ServedWebTransport, knock_raw, offer
+
+
+class Serving:
+    """What an endpoint has that takes sessions of others."""
+
+    def __init__(
+        self,
+        door: Door,
+        settings: ListenSettings,
+        certificates: Certificates,
+        protocols: Sequence[str],
+        authorities: Authorities | None = None,
+        share: Share = WHOLE,
+    ) -> None:
+        """``protocols`` are the identifiers spoken over raw QUIC, best first; HTTP/3 is added.
+
+        ``authorities`` vouch for client certificates; without them nobody is asked for one.
+        ``share`` are the connection ids that are ours where several processes have one port.
+        """
+        self.gate = Gate(settings, share)
+        self.resets = Resets.of(certificates.current, CID_LENGTH)
+        self._door = door
+        self._settings = settings
+        self._certificates = certificates
+        self._protocols = (*protocols, H3)
+        self._authorities = authorities
+        self._share = share
+        self._configured: tuple[Pair, QuicConfiguration] | None = None
+
+    def knock(
+        self, host: Host, header: QuicHeader, data: bytes, address: Address, now: float
+    ) -> Connection | bytes | None:
+        """Somebody's first packet: a connection that has heard it, or what to answer instead;
+        ``None`` is silence."""
+        verdict = self.gate.judge(header, len(data), address, now)
+        if not isinstance(verdict, Admitted):
+            return verdict
+        limits = self._settings.limits
+        ids = verdict.original_cid, verdict.retry_cid
+        engine = Engine(self._configuration(), limits, *ids, self._share, self.resets.token)
+        connection = Connection(host, engine, limits, address, self._begin)
+        connection.feed([data], address, now)
+        if engine.is_untouched:
+            return None
+        connection.deadline = now + self._settings.handshake_timeout
+        self.gate.enter(address)
+        return connection
+
+    def examine(self, connection: Connection) -> None:
+        """Look at the client certificate, if there is one. Raises `BadCertificate`."""
+        shown = connection.engine.peer_chain
+        if self._authorities is not None and shown:
+            connection.certificate = examine(shown[0], shown[1:], self._authorities.pem)
+
+    def _begin(self, connection: Connection, alpn: str) -> Application:
+        settings, door = self._settings, self._door
+        if alpn == H3:
+            return ServedWebTransport(
+                connection, door, settings.request_timeout, settings.visit_timeout
+            )
+        return QuicTransport(
+            connection,
+            lambda transport: offer(
+                door,
+                OpenVisit(knock_raw(transport), transport),
+                connection,
+                settings.visit_timeout,
+            ),
+        )
+
+    def _configuration(self) -> QuicConfiguration:
+        pair = self._certificates.current
+        if self._configured is None or self._configured[0] is not pair:
+            made = configure(self._settings.limits, False, self._protocols)
+            made.certificate, made.certificate_chain = pair.chain[0], list(pair.chain[1:])
+            made.private_key = pair.key
+            made.cadata = self._authorities.pem if self._authorities else None
+            self._configured = (pair, made)
+        return self._configured[1]
