@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from relay.auth.trust import FetchSettings
-from relay.keyring.fetch import Fetcher, FetchError
+from relay.keyring.fetch import MAX_ADDRESSES, Fetcher, FetchError
 from relay.net.tls import write_pair
 
 OPEN: dict[str, Any] = {"allow_private": True, "timeout": 2.0, "max_bytes": 4096}
@@ -207,6 +207,34 @@ def test_an_address_where_nobody_answers_leaves_time_for_the_next(trouble: type[
 
     assert asyncio.run(main()) == b"{}"
     assert waits == {"2606:4700::dead": 3.0, "93.184.215.14": 3.0}
+
+
+def test_the_addresses_that_are_tried_are_those_that_may_be() -> None:
+    private = [f"10.0.0.{number}" for number in range(MAX_ADDRESSES)]
+    requests, _ = seen({}, [*private, "93.184.215.14"], "https://id.example/k")
+    assert [request.url.host for request in requests] == ["93.184.215.14"]
+
+
+def test_no_more_addresses_are_tried_than_that() -> None:
+    tried: list[str] = []
+
+    def silent(request: httpx.Request) -> httpx.Response:
+        tried.append(request.url.host)
+        raise httpx.ConnectTimeout("")
+
+    public = [f"93.184.215.{number}" for number in range(MAX_ADDRESSES + 1)]
+
+    async def resolve(host: str, port: int) -> list[str]:
+        return [public[0], *public]
+
+    async def main() -> None:
+        fetcher = Fetcher(FetchSettings(), resolve, httpx.MockTransport(silent))
+        with pytest.raises(FetchError, match="ConnectTimeout"):
+            await fetcher.fetch("https://id.example/k")
+        await fetcher.close()
+
+    asyncio.run(main())
+    assert tried == public[:MAX_ADDRESSES]
 
 
 def test_rebinding_between_two_fetches() -> None:

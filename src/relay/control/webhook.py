@@ -21,17 +21,14 @@ from email.utils import parsedate_to_datetime
 import httpx
 
 from relay.errors import ConfigError, in_words
-from relay.keyring.address import may_connect
 from relay.keyring.fetch import (
-    MAX_ADDRESSES,
     FetchError,
     Resolve,
-    addresses_of,
     first_reached,
+    open_addresses,
     open_client,
     request_at,
     resolve,
-    server_of,
 )
 from relay.records.audit import Entry
 from relay.records.settings import AuditSettings
@@ -186,13 +183,13 @@ class Webhook:
 
     async def _addresses(self) -> list[str]:
         """Where the name may be connected to. Raises `FetchError` when that is nowhere."""
-        scheme, host, port = server_of(self._url)
-        bounds = {"allow_http": False, "allow_private": self._settings.webhook_private}
-        found = await addresses_of(host, port, self._resolve)
-        allowed = [each for each in found if may_connect(each, scheme, **bounds)]
+        is_private = self._settings.webhook_private
+        allowed = await open_addresses(
+            self._url, self._resolve, allow_http=False, allow_private=is_private
+        )
         if not allowed:
             raise FetchError("an address that is not public: set audit.webhook_private")
-        return list(dict.fromkeys(allowed))[:MAX_ADDRESSES]
+        return allowed
 
     def _leave_out(self, count: int) -> None:
         self.missed += count

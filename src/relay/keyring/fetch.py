@@ -8,6 +8,7 @@ This module must not know what the answer means or how often it is wanted.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import socket
 import ssl
@@ -80,12 +81,23 @@ def server_of(url: str) -> tuple[str, str, int]:
     return parts.scheme, parts.hostname or "", port
 
 
-async def addresses_of(host: str, port: int, resolve: Resolve) -> list[str]:
-    """The addresses of a host, which may be given as one. Raises as ``resolve`` does."""
+async def open_addresses(
+    url: str, resolve: Resolve, *, allow_http: bool, allow_private: bool
+) -> list[str]:
+    """Where a URL's host, which may be an address itself, may be connected to; empty = nowhere.
+
+    Raises `FetchError` for a name without any address, else as ``resolve`` does.
+    """
+    scheme, host, port = server_of(url)
     try:
-        return [str(ip_address(host))]
+        found = [str(ip_address(host))]
     except ValueError:
-        return await resolve(host, port)
+        found = await resolve(host, port)
+    if not found:
+        raise FetchError("the name has no address")
+    bounds = {"allow_http": allow_http, "allow_private": allow_private}
+    allowed = [each for each in dict.fromkeys(found) if may_connect(each, scheme, **bounds)]
+    return allowed[:MAX_ADDRESSES]
 
 
 def request_at(
@@ -133,16 +145,15 @@ async def first_reached(
     """What is said at the first of a name's addresses that takes the connection, ``seconds`` for
     all of it. A silent one must leave time for the others, and for the answer.
 
-    Raises `FetchError` where there is none, else what ``ask`` raised at the last one.
+    Raises what ``ask`` raised at the last one.
     """
     share = seconds if len(addresses) == 1 else seconds / (len(addresses) + 1)
-    refused: Exception = FetchError("the name has no address")
-    for address in addresses:
-        try:
-            return await ask(address, httpx.Timeout(seconds, connect=share))
-        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
-            refused = error
-    raise refused
+    patience = httpx.Timeout(seconds, connect=share)
+    *others, last = addresses
+    for address in others:
+        with contextlib.suppress(httpx.ConnectError, httpx.ConnectTimeout):
+            return await ask(address, patience)
+    return await ask(last, patience)
 
 
 class Fetcher:
@@ -194,22 +205,21 @@ class Fetcher:
 
     async def _ask(self, url: str, etag: str | None) -> Fetched | str:
         """The answer, or where a redirect leads."""
-        addresses = await self._addresses(*server_of(url))
+        addresses = await self._addresses(url)
         ask = functools.partial(self._ask_at, url, etag)
         return await first_reached(addresses, self.settings.timeout, ask)
 
-    async def _addresses(self, scheme: str, host: str, port: int) -> list[str]:
-        """Where ``host`` may be connected to. Raises `FetchError` when that is nowhere."""
-        if scheme == "http" and not (self.settings.allow_http or self.settings.allow_private):
+    async def _addresses(self, url: str) -> list[str]:
+        """Where it may be asked. Raises `FetchError` when that is nowhere."""
+        allow_http, allow_private = self.settings.allow_http, self.settings.allow_private
+        if server_of(url)[0] == "http" and not (allow_http or allow_private):
             raise FetchError("plain HTTP: use https, or set auth.fetch.allow_http")
-        found = await addresses_of(host, port, self._resolve)
-        known = list(dict.fromkeys(found))[:MAX_ADDRESSES]
-        settings = self.settings
-        bounds = {"allow_http": settings.allow_http, "allow_private": settings.allow_private}
-        allowed = [each for each in known if may_connect(each, scheme, **bounds)]
-        if known and not allowed:
-            if self.settings.allow_private:
-                raise FetchError("plain HTTP to a public address: set auth.fetch.allow_http")
+        allowed = await open_addresses(
+            url, self._resolve, allow_http=allow_http, allow_private=allow_private
+        )
+        if not allowed and allow_private:
+            raise FetchError("plain HTTP to a public address: set auth.fetch.allow_http")
+        if not allowed:
             raise FetchError("an address that is not public: set auth.fetch.allow_private")
         return allowed
 
