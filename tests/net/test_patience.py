@@ -37,26 +37,57 @@ async def test_what_is_left_is_heard_in_its_turn_and_before_what_comes_later() -
         assert heard == ["a", "b", "others", "c", "others"]
 
 
-async def test_packets_that_take_long_have_several_turns(house, monkeypatch) -> None:
+@pytest.fixture
+def fed(monkeypatch) -> list[tuple[object, str, int]]:
+    """To whom datagrams were fed, from which address, and how many; each takes a millisecond for
+    each 1,000 bytes or less."""
+    time = [0.0]
+    heard: list[tuple[object, str, int]] = []
+    monkeypatch.setattr("relay.net.endpoint.Endpoint.now", lambda self: time[0])
+    monkeypatch.setattr("relay.net.endpoint.monotonic", lambda: time[0])
+
+    def feed(self, datagrams, address, now) -> None:
+        heard.append((self, address[0], len(datagrams)))
+        time[0] += sum(1 + len(each) // 1000 for each in datagrams) / 1000
+
+    monkeypatch.setattr("relay.net.connection.Connection.feed", feed)
+    return heard
+
+
+async def test_packets_that_take_long_have_several_turns(house, request) -> None:
     async with house() as home:
         rude, good = await home.pair("moqt"), await home.pair("moqt")
         far, near = rude.far.connection, good.far.connection
-        endpoint, time, fed = home.endpoint, [0.0], []
-        monkeypatch.setattr(type(endpoint), "now", lambda self: time[0])
-        monkeypatch.setattr("relay.net.endpoint.monotonic", lambda: time[0])
-
-        def feed(self, datagrams, address, now) -> None:
-            fed.append((self, len(datagrams)))
-            time[0] += len(datagrams) * 0.001
-
-        monkeypatch.setattr("relay.net.connection.Connection.feed", feed)
+        endpoint, fed = home.endpoint, request.getfixturevalue("fed")
         ids = [next(iter(each.ids)) for each in (far, near)]
         runs = [(("192.0.2.1", 1), [b"@" + id + bytes(20)] * 64) for id in ids]
         left = endpoint._listen(endpoint._sockets[0], runs, patience.SECONDS)
         # One was heard for as long as there is; the other has the next turn before it.
-        assert fed == [(far, patience.PORTION)]
+        assert fed == [(far, "192.0.2.1", patience.PORTION)]
         assert [len(datagrams) for _, datagrams in left] == [64, 64 - patience.PORTION]
         assert left[0] == runs[1]
+
+
+async def test_large_packets_have_more_turns(house, request) -> None:
+    async with house() as home:
+        pair = await home.pair("moqt")
+        connection, fed = pair.far.connection, request.getfixturevalue("fed")
+        packet = b"@" + next(iter(connection.ids))
+        run = ("192.0.2.1", 1), [packet + bytes(20)] * 4 + [packet + bytes(60_000)] * 60
+        left = home.endpoint._listen(home.endpoint._sockets[0], [run], patience.SECONDS)
+        assert sum(count for *_, count in fed) == 5
+        assert [len(datagrams) for _, datagrams in left] == [59]
+
+
+async def test_who_speaks_from_two_addresses_has_no_longer_turns(house, request) -> None:
+    async with house() as home:
+        pair = await home.pair("moqt")
+        connection, fed = pair.far.connection, request.getfixturevalue("fed")
+        packet = b"@" + next(iter(connection.ids)) + bytes(20)
+        runs = [(("192.0.2.1", 1), [packet] * 2), (("192.0.2.2", 1), [packet] * 200)]
+        left = home.endpoint._listen(home.endpoint._sockets[0], runs, patience.SECONDS)
+        assert fed == [(connection, "192.0.2.2", patience.PORTION)]
+        assert left == [runs[0], (runs[1][0], [packet] * (200 - patience.PORTION))]
 
 
 @pytest.mark.parametrize("count", [2, 300])

@@ -62,6 +62,15 @@ def test_what_is_sent_is_received_up_to_the_limit(pair, receive, send) -> None:
     assert receive(two, 5, 8) == ([], 0)
 
 
+def test_of_large_ones_fewer_are_read_at_a_time(pair, receive) -> None:
+    one, two = pair
+    for index in range(6):
+        one.sendto(bytes([index]) * 4096, two.getsockname())
+    first = datagrams(receive(two, 6, 8))
+    assert len(first) < 6
+    assert first + datagrams(receive(two, 100, 8)) == [bytes([at]) * 4096 for at in range(6)]
+
+
 def test_it_is_told_from_whom_each_came(pair, receive) -> None:
     _, two = pair
     others = [udp.bind("127.0.0.1", 0, 65536)[0] for _ in range(3)]

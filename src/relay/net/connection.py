@@ -28,7 +28,7 @@ from relay.net.engine import Engine
 from relay.net.patience import PORTION
 from relay.net.settings import QuicLimits
 from relay.net.short_way import Departure
-from relay.net.udp import Address, Socket, plain
+from relay.net.udp import Address, Socket, plain, weight
 from relay.session.transport import PeerCertificate
 
 H3 = "h3"
@@ -141,9 +141,10 @@ class Connection:
     ) -> list[bytes]:
         """Datagrams arrived; answers those that are left at that time."""
         at = 0
+        portion = max(1, PORTION // weight(max(map(len, datagrams), default=0)))
         while at < len(datagrams) and self.host.now() <= until:
-            self.feed(datagrams[at : at + PORTION], address, now)
-            at += PORTION
+            self.feed(datagrams[at : at + portion], address, now)
+            at += portion
         return datagrams[at:] if at else datagrams
 
     def fire(self, now: float) -> bool:

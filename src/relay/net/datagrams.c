@@ -18,6 +18,7 @@
 enum {
     AT_ONCE = 4,     /* messages of one system call */
     LARGEST = 65535, /* bytes of a message: a datagram, or what the kernel joined */
+    LARGE = 2048,    /* as `relay.net.udp.LARGE` */
     SEGMENT = 103,   /* UDP_SEGMENT (linux/udp.h) */
     GRO = 104,       /* UDP_GRO */
     MARK = 32,       /* bytes of a datagram's beginning that are compared, at most */
@@ -123,7 +124,7 @@ static int add_message(
         if (!done) {
             return 0;
         }
-        found->count++;
+        found->count += 1 + part / LARGE;
         at += part;
     } while (at < size);
     return 1;

@@ -258,8 +258,8 @@ class Endpoint:
                 continue
             if begun[0] == address:
                 begun[1].extend(datagrams)
-            else:
-                connection.feed(datagrams, address, now)
+            elif left := connection.feed_until(until, datagrams, address, now):
+                held.append((address, left))
         heard, unheard, late = list[Connection](), list[Run](), list[Run]()
         for connection, (address, datagrams) in heard_by.items():
             if left := connection.feed_until(until, datagrams, address, now):

@@ -17,7 +17,7 @@ SECONDS = 0.01
 """How long."""
 
 PORTION = 16
-"""Datagrams of one connection that are heard without looking at the clock."""
+"""Datagrams of one connection that are heard without looking at the clock; fewer of large ones."""
 
 Listen = Callable[[Socket, Sequence[Run], float], Sequence[Run]]
 """Hear what came to a socket until a time; answers what is left, in the order of its turns."""

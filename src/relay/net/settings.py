@@ -122,7 +122,8 @@ class ListenSettings:
     """Seconds a visit may wait for its answer; then it is refused with 503."""
 
     read_batch: int = 256
-    """Datagrams read per loop turn and socket before packets are built."""
+    """Datagrams read per loop turn and socket before packets are built; one counts as two from
+    2,048 bytes on, and so on."""
 
     max_backlog: int = 4096
     """Datagrams kept while the kernel takes none; beyond it they are dropped (QUIC resends)."""

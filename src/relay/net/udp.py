@@ -43,6 +43,10 @@ Send = Callable[["Socket", bytes, int, Address | None], int]
 MAX_DATAGRAM = 65535
 """Largest UDP payload in bytes that is read."""
 
+LARGE = 2048
+"""Bytes from which on a datagram counts as two, and so on: what takes long to hear is what holds
+much, and one may hold as much as forty that networks usually carry."""
+
 MAX_TRAIN = 64
 """Datagrams in one system call (UDP_MAX_SEGMENTS of the kernel)."""
 
@@ -87,7 +91,8 @@ class Socket(socket.socket):
 
 
 def receive(sock: socket.socket, limit: int, alike: int) -> Received:
-    """Read about ``limit`` datagrams that are there; the kernel may join some of a train.
+    """Read about ``limit`` datagrams that are there, fewer of large ones (`weight`); the kernel may
+    join some of a train.
 
     Those of a run have the highest bit of the first byte in common, and the ``alike`` bytes (below
     32) that follow; a datagram that is shorter is alone.
@@ -112,10 +117,15 @@ def receive(sock: socket.socket, limit: int, alike: int) -> Received:
                 else:
                     runs.append((address, [one]))
                     last = mark
-                count += 1
+                count += weight(len(one))
         if count >= limit:
             break
     return runs, trouble
+
+
+def weight(size: int) -> int:
+    """As how many datagrams one of ``size`` bytes counts."""
+    return 1 + size // LARGE
 
 
 def writer(wants_speed: bool) -> Send:
