@@ -99,3 +99,20 @@ def test_who_only_hears_groups_is_not_asked_for_more(stream, news, is_due) -> No
     connection.application = Told()  # type: ignore[assignment]
     connection.take_events()
     assert connection.is_due == is_due
+
+
+def test_an_id_is_known_before_the_peer_can_use_it(bench, monkeypatch) -> None:
+    known: set[bytes] = set()
+    monkeypatch.setattr(bench, "add_id", lambda self, connection, cid: known.add(cid))
+    new = bench(alpn="moq-lite-05")
+    client, server = new.client, new.server
+    client.change_connection_id()  # the old one is given back, for another one
+    for data, _ in client.datagrams_to_send(new.time):
+        server.feed([data], ("192.0.2.1", 1), new.time)
+    server.take_events()
+    for data, size, _ in server.flush(new.time):
+        for at in range(0, len(data), size):
+            client.receive_datagram(data[at : at + size], ("192.0.2.2", 2), new.time)
+    told = {each.cid for each in client._peer_cid_available}
+    assert len(told) == 3
+    assert told <= known

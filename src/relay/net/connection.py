@@ -227,10 +227,14 @@ class Connection:
             except Exception as error:
                 self.fail(error)
         try:
-            return engine.departures(now)
+            departures = engine.departures(now)
         except Exception as error:
             self.fail(error)
             return []
+        while engine.events and isinstance(event := engine.events[0], ConnectionIdIssued):
+            engine.events.popleft()
+            self._pass(event)  # what is told now may be the id of the peer's next packet
+        return departures
 
     def fail(self, error: Exception) -> None:
         """A mistake of ours or of the library: it is reported and costs this connection."""
