@@ -151,6 +151,9 @@ class FakeWatcher:
         self.events.append(("-", str(path)))
         del self.view[str(path)]
 
+    def known(self) -> list[Path]:
+        return [Path(path) for path in self.view]
+
     def take(self) -> list[tuple[Any, ...]]:
         events, self.events = self.events, []
         return events

@@ -290,7 +290,10 @@ def test_told_in_turn_and_narrowed_meanwhile(fakes, origin):
     for path in ("a/new", "b/new"):
         origin.announce(Path(path), source, (7,), 0.0)
     scope.narrow((ROOT,), (Path("b"),))
+    while watch.catch_up(2)[1]:
+        pass
     assert watcher.view == {"b/new": (7,)}
+    assert ("+", "a/new", (7,)) not in watcher.events
     assert watch.catch_up(9) == (0, False)
     origin.announce(Path("b/late"), source, (7,), 0.0)
     origin.announce(Path("a/late"), source, (7,), 0.0)
@@ -327,3 +330,107 @@ def test_told_in_turn_a_window_where_nothing_changed_costs_nothing(fakes, origin
         assert watch.catch_up(9) == (1, False)
     assert len(asked) == 1
     assert watcher.view == {"w7/x": (7,)}
+
+
+def test_told_in_turn_other_windows_are_told_so_much_at_a_time(fakes, origin):
+    scope, watcher, woken = origin.scope(ROOT, (ROOT,), (Path("a"),)), fakes.Watcher(), []
+    source = fakes.Source()
+    for number in range(20):
+        for window in "abc":
+            origin.announce(Path(f"{window}/{number}"), source, (7,), 0.0)
+    watch = scope.watch(ROOT, watcher, wake=lambda: woken.append(1))
+    watcher.take()
+    scope.narrow((ROOT,), (Path("b"), Path("c")))
+    assert (watcher.take(), woken) == ([], [1])
+    assert watch.catch_up(5)[1]
+    assert {event[0] for event in watcher.take()} == {"-"}
+    while watch.catch_up(5)[1]:
+        assert len(watcher.take()) <= 5
+    assert sorted(watcher.view) == sorted(f"{w}/{n}" for w in "bc" for n in range(20))
+    watcher.take()
+    scope.narrow((ROOT,), (Path("b"), Path("c")))
+    assert (watch.catch_up(5), watcher.events) == ((0, False), [])
+
+
+def test_told_in_turn_what_stays_in_the_windows_is_not_told_again(fakes, origin):
+    scope, watcher = origin.scope(ROOT, (ROOT,), (Path("t/a"),)), fakes.Watcher()
+    watch = scope.watch(ROOT, watcher, wake=lambda: None)
+    watcher.take()
+    first = origin.announce(Path("t/a/y"), fakes.Source(), (7,), 0.0)
+    scope.narrow((ROOT,), (ROOT,))
+    scope.narrow((ROOT,), (Path("t"),))
+    first.withdraw(0.0)
+    origin.announce(Path("t/a/y"), fakes.Source(), (8,), 0.0)
+    while watch.catch_up(1)[1]:
+        pass
+    told = watcher.take()
+    assert sorted(told) == [("+", "t", (7,)), ("+", "t/a/y", (8,)), ("+", "t/b", (7,))]
+
+
+FEW = st.sampled_from(["a", "a/a", "a/b", "b", "b/a", ""]).map(Path)
+FEW_WINDOWS = st.lists(FEW, max_size=2).map(tuple)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    root=st.sampled_from([ROOT, Path("a")]),
+    prefixes=st.lists(FEW, min_size=1, max_size=2),
+    first=FEW_WINDOWS,
+    steps=st.lists(
+        st.one_of(
+            st.tuples(st.just("rights"), FEW_WINDOWS),
+            st.tuples(st.just("there"), FEW),
+            st.tuples(st.just("gone"), FEW),
+            st.tuples(st.just("told"), st.integers(1, 4)),
+        ),
+        max_size=60,
+    ),
+)
+def test_told_in_turn_everybody_comes_to_see_what_is_there(fakes, root, prefixes, first, steps):
+    """Publishers displace each other, rights change before they are told: nothing outside them is
+    announced, nobody is taken for another, and in the end what is there has been told."""
+    origin = Origin(1)
+    scope = origin.scope(root, (), first)
+    listeners = []
+    routes, publishers = {}, iter(range(100, 200))
+
+    class Listener(fakes.Watcher):
+        def announced(self, path, way):
+            assert scope.allows_subscribe(path)
+            assert self.view.get(str(path), way.hops) == way.hops, "another publisher"
+            self.view[str(path)] = way.hops
+
+        def unannounced(self, path):
+            self.view.pop(str(path), None)
+
+    for prefix in prefixes:
+        listener = Listener()
+        listeners.append((prefix, listener, scope.watch(prefix, listener, wake=lambda: None)))
+    for what, which in steps:
+        if what == "rights":
+            scope.narrow((), which)
+        elif what == "told":
+            for _, _, watch in listeners:
+                assert watch.catch_up(which)[0] <= which
+        elif what == "gone":
+            if (route := routes.pop(which, None)) is not None:
+                route.withdraw(0.0)
+        else:
+            routes[which] = origin.announce(which, fakes.Source(), (next(publishers),), 0.0)
+    for prefix, listener, watch in listeners:
+        while watch.catch_up(3)[1]:
+            pass
+        seen = [path for path in map(Path, scope.names()) if path.is_under(prefix)]
+        shown = {path: origin.find(root.join(path)).routes[0].hops for path in seen}
+        assert listener.view == shown
+
+
+def test_told_in_turn_what_has_not_been_told_yet_is_not_taken_for_known(fakes, origin):
+    scope, watcher = origin.scope(ROOT, (ROOT,), (Path("other"),)), fakes.Watcher()
+    watch = scope.watch(ROOT, watcher, wake=lambda: None)
+    scope.narrow((ROOT,), (ROOT,))
+    assert watch.catch_up(2)[1]
+    scope.narrow((ROOT,), (Path("t"),))
+    while watch.catch_up(9)[1]:
+        pass
+    assert sorted(watcher.view) == ["t", "t/a", "t/a/x", "t/b"]

@@ -380,3 +380,40 @@ def test_who_is_replaced_before_its_turn_has_come_is_told_of_nothing(
         asker.host.retire()
         world.wait(5.0)
     assert (answered, asker.host.watching.requested) == ([[]], {})
+
+
+def test_who_listens_much_is_told_of_other_rights_by_and_by_and_has_them_at_once(
+    make_world: Callable[..., Any],
+) -> None:
+    world = make_world()
+    publisher, greedy, other = world.connect(), world.connect(), world.connect()
+    for number in range(20):
+        publisher.publish(f"{'ab'[number % 2]}/{number}", t=TrackInfo())
+    for _ in range(99):
+        greedy.guest.session.listen(ROOT)
+    world.wait(1.0)
+    pace = world.house.listings._change_pace
+    pace.change(500.0, world.now)
+    pace.burst = 300
+    seen = greedy.watch("a/0", "t")
+    world.wait(1.0)
+    counts, stack = told([greedy.host, other.host])
+    with stack:
+        for each in (greedy, other):
+            each.host.regrant(Grant(ROOT, (ROOT,), (Path("b"),)))
+        assert counts == [0, 0]
+        assert seen.ended == []
+        world.run()
+        assert len(seen.ended) == 1
+        assert greedy.host.scope.find(Path("a/2")) is None
+        publisher.publish("a/new", t=TrackInfo())
+        publisher.publish("b/new", t=TrackInfo())
+        assert counts[1] == 10
+        assert 0 < counts[0] <= 300 + CHANGES_EACH
+        world.wait(1.0)
+        assert counts[0] < 990
+        world.wait(9.0)
+        assert counts == [990 + 10, 10]
+    assert greedy.origin.find(Path("a/2")) is None
+    assert greedy.names.log.count("+b/new") == other.names.log.count("+b/new") == 1
+    assert "+a/new" not in greedy.names.log + other.names.log

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from typing import NamedTuple, Protocol
 
 from relay.errors import LimitExceeded
@@ -115,7 +116,9 @@ class Watch:
 
     __slots__ = (
         "_board",
+        "_knows",
         "_node",
+        "_rest",
         "_told",
         "_wake",
         "_watcher",
@@ -146,6 +149,8 @@ class Watch:
         self.is_live = True
         self._told: dict[Path, Way] = {}  # kept for relays only
         self._wake = wake
+        self._rest: Iterator[tuple[Path, Ways]] | None = None
+        self._knows: Callable[[Path], bool] = lambda path: False
         self.read = 0
         self.ahead: dict[Path, Note] = {}
         self.is_lost = False
@@ -154,7 +159,26 @@ class Watch:
         """Tell nothing any more, not even what is being told right now."""
         if self.is_live:
             self.is_live = False
+            self._rest = None
             self._board.remove(self, self._node)
+
+    @property
+    def prefix(self) -> Path:
+        """Where it watches."""
+        return self._node.path
+
+    @property
+    def is_beginning(self) -> bool:
+        """Whether some of what was there when it came has still to be told."""
+        return self._rest is not None
+
+    def begin(self, rest: Iterator[tuple[Path, Ways]], knows: Callable[[Path], bool]) -> None:
+        """`catch_up` tells what is there as well, but for what is known. For `Board` only."""
+        self._rest, self._knows = rest, knows
+
+    def leave_off(self) -> None:
+        """Nothing more is told of what was there when it came, only what changes."""
+        self._rest = None
 
     def wake(self) -> None:
         """See `relay.model.journal.Reader`."""
@@ -162,22 +186,38 @@ class Watch:
             self._wake(self)
 
     def catch_up(self, limit: int) -> tuple[int, bool]:
-        """Tell at most ``limit`` changes that wait for their turn; answers how many were looked at
+        """Tell at most ``limit`` things that wait for their turn; answers how many were looked at
         and whether there are more. Raises `LimitExceeded` when it was too late for some."""
         journal = self._node.journal
         if self.is_lost:
             raise LimitExceeded("too many broadcasts have come and gone untold")
         if journal is None or not self.is_live:
             return 0, False
-        notes = journal.next_for(self, limit)
         with self._board.hold():
+            begun = self._go_on(journal, (limit + 1) // 2)
+            notes = journal.next_for(self, limit - begun)
             for note in notes:
                 if not self.is_live:
                     break
                 before, now, replaced = journal.open(self, note)
                 if before != now or replaced:
                     self.tell(note.path, before, now, replaced, True)
-        return len(notes), self.is_lost or journal.is_behind(self)
+        has_more = self.is_beginning or self.is_lost or journal.is_behind(self)
+        return begun + len(notes), has_more
+
+    def _go_on(self, journal: Journal, limit: int) -> int:
+        """Tell more of what was there, as it is now; answers how many were looked at."""
+        if (rest := self._rest) is None:
+            return 0
+        count = 0
+        for path, ways in islice(rest, limit):
+            count += 1
+            if self.is_live and not self._knows(path):
+                journal.look_ahead(self, path)
+                self.tell(path, (), ways, False, True)
+        if count < limit:
+            self._rest = None
+        return count
 
     def tell(self, path: Path, old: Ways, new: Ways, replaced: bool, is_calm: bool) -> None:
         """Tell one change, as far as it is visible here. For `Board` only."""
@@ -225,6 +265,7 @@ class Board:
         exclude: int = 0,
         is_relay: bool = False,
         wake: Wake | None = None,
+        knows: Callable[[Path], bool] | None = None,
     ) -> Watch:
         """Tell ``watcher`` what is shown under ``prefix``, before this returns, and each change.
 
@@ -232,6 +273,8 @@ class Board:
         first one does.
         Of a path that changed more than once meanwhile only what became of it is told, and that it
         was gone if it was. Not for relays, from which others have to hear at once what is gone.
+        With ``knows``, too, nothing is told before this returns: what the watcher does not know is
+        told as changes are. It may hear then that something is gone of which it never heard.
         """
         node = self._grow(prefix)
         watch = Watch(self, node, watcher, exclude, is_relay, wake)
@@ -241,6 +284,9 @@ class Board:
             if node.journal is None:
                 node.journal = Journal(self._room)
             node.journal.join(watch)
+            if knows is not None:
+                watch.begin(_shown(node), knows)
+                return watch
         with self.hold():
             for path, ways in tuple(_shown(node)):
                 watch.tell(path, (), ways, False, True)

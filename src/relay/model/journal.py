@@ -142,6 +142,12 @@ class Journal:
         for reader in idle:
             reader.wake()
 
+    def look_ahead(self, reader: Reader, path: Path) -> None:
+        """It is told what is true at that path, whatever it has not read of it."""
+        latest = self._latest.get(path)
+        if latest is not None and latest.number > reader.read:
+            reader.ahead[path] = latest
+
     def next_for(self, reader: Reader, limit: int) -> list[Note]:
         """What it reads next, at most ``limit`` notes."""
         at = bisect_right(self._notes, reader.read, key=lambda note: note.number)

@@ -8,16 +8,16 @@ else. This module must not know why a session may see what it sees.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING
+from itertools import islice
+from typing import TYPE_CHECKING, Protocol
 from weakref import WeakSet
 
 from relay.errors import BadRequest, Forbidden
-from relay.model.board import FREE, Price, Ways, visible
-from relay.model.journal import MAX_NOTES
+from relay.model.board import FREE, Price, Watcher, Ways, visible
 from relay.path import Path, covering
 
 if TYPE_CHECKING:
-    from relay.model.board import Watch, Watcher, Way
+    from relay.model.board import Watch, Way
     from relay.model.broadcast import Broadcast, Route, Source
     from relay.model.origin import Origin
 
@@ -28,14 +28,27 @@ INTERNAL = Path(".internal")
 """Where relays talk to each other, about each other."""
 
 
+class Listener(Watcher, Protocol):
+    """Who wants to hear of broadcasts, and can say what it has heard of."""
+
+    def known(self) -> Iterable[Path]:
+        """What it was told is there, and not that it is gone: all of now, whatever is told while
+        that is gone through."""
+
+
 class ScopeWatch:
-    """A watcher at a prefix of a scope, until it cancels."""
+    """A watcher at a prefix of a scope, until it cancels.
+
+    Who is told of changes in turn is told in turn of other windows, too: what it has still to hear
+    from the parts that end comes first, then that what it was told outside the windows is gone,
+    then what is there in them.
+    """
 
     def __init__(
         self,
         scope: Scope,
         prefix: Path,
-        watcher: Watcher,
+        watcher: Listener,
         exclude: int,
         wake: Callable[[], None] | None = None,
     ) -> None:
@@ -46,8 +59,18 @@ class ScopeWatch:
         self._wake = None if scope.is_relay else wake
         self._parts: list[Watch] = []
         self._behind: dict[Watch, None] = {}
-        """Those for which changes wait, the next one first."""
+        """Those for which something waits, the next one first."""
         self._told: Windows = ()
+        self._windows: Windows = ()
+        """Those that the parts are of."""
+        self._known: Windows = ()
+        """In these it knows everything but what the parts have still to tell."""
+        self._is_to_move = False
+        """Whether it has other windows than the parts by now."""
+        self._ending: list[Watch] = []
+        """Parts that end then."""
+        self._heard_of: Iterator[Path] | None = None
+        """What it was told of, which is gone as far as it is not known."""
         self._is_live = True
 
     def cancel(self) -> None:
@@ -59,14 +82,22 @@ class ScopeWatch:
     def catch_up(self, limit: int) -> tuple[int, bool]:
         """As `Watch.catch_up`."""
         told = 0
-        while self._behind and told < limit:
-            part = next(iter(self._behind))
-            del self._behind[part]
-            count, has_more = part.catch_up(limit - told)
-            told += count
-            if has_more:
-                self._behind[part] = None  # no window waits for another
-        return told, bool(self._behind)
+        while told < limit:
+            if self._is_to_move and self._behind.keys().isdisjoint(self._ending):
+                self._move_on()
+                told += 1
+            elif self._heard_of is not None:
+                told += self._take_back(self._heard_of, limit - told)
+            elif self._behind:
+                part = next(iter(self._behind))
+                del self._behind[part]
+                count, has_more = part.catch_up(limit - told)
+                told += count
+                if has_more:
+                    self._behind[part] = None  # no window waits for another
+            else:
+                break
+        return told, bool(self._is_to_move or self._heard_of is not None or self._behind)
 
     def _woke(self, part: Watch) -> None:
         assert self._wake is not None
@@ -76,6 +107,8 @@ class ScopeWatch:
     def announced(self, path: Path, way: Way) -> None:
         """For the board: pass on what lies in the window and was not told before."""
         if not self._is_live or (self._told and _inside(path, self._told)):
+            return
+        if self._is_to_move and not _inside(path, self._scope.windows):
             return
         if self._scope.knows(path):
             self._watcher.announced(path.relative_to(self._scope.root), way)
@@ -88,6 +121,7 @@ class ScopeWatch:
     def open(self, windows: Windows) -> None:
         """Watch what of the prefix lies in ``windows``. For `Scope` only."""
         board = self._scope.origin.board
+        self._windows = self._known = windows
         with board.hold():  # all parts belong to one moment
             for part in _overlap(self._prefix, windows):
                 wake = None if self._wake is None else self._woke
@@ -100,13 +134,10 @@ class ScopeWatch:
         """Tell the difference between two windows and watch the new one. For `Scope` only."""
         if not self._is_live:
             return
-        for each in self._parts:
-            if not each.is_lost:
-                each.catch_up(2 * MAX_NOTES)
-        lost = [each for each in self._parts if each.is_lost]
+        if self._wake is not None:
+            self._will_move(new, self._wake)
+            return
         self._close()
-        self._parts.extend(lost)
-        self._behind.update(dict.fromkeys(lost))  # which says so when its turn comes
         for part in _overlap(self._prefix, old):
             for path, ways in tuple(self._scope.origin.board.shown(part)):
                 if not _inside(path, new) and self._sees(ways):
@@ -118,11 +149,74 @@ class ScopeWatch:
     def _sees(self, ways: Ways) -> bool:
         return visible(ways, self._exclude, self._scope.is_relay) is not None
 
+    def _will_move(self, new: Windows, wake: Callable[[], None]) -> None:
+        """Go on with other windows in turn. What lay in them all the time, and was known, still is:
+        a part that watches nothing else stays."""
+        is_moving = self._is_to_move or self._heard_of is not None
+        if not (is_moving or any(part.is_beginning for part in self._parts)):
+            self._known = self._windows
+        self._known = _shared(self._known, new)
+        wanted = _overlap(self._prefix, new)
+        self._ending = [
+            part
+            for part in self._parts
+            if part.prefix not in wanted or not _inside(part.prefix, self._known)
+        ]
+        for part in self._ending:
+            part.leave_off()
+        if is_moving or self._ending or len(wanted) > len(self._parts):
+            self._is_to_move = True
+            wake()
+        else:
+            self._windows = new
+
+    def _move_on(self) -> None:
+        """All that ends has told everything: watch the windows of now."""
+        board, known = self._scope.origin.board, self._known
+        if not all(_inside(part.prefix, known) for part in self._ending):
+            self._heard_of = iter(self._watcher.known())
+        with board.hold():  # what ends and what begins belong to one moment
+            for part in self._ending:
+                part.cancel()
+                self._parts.remove(part)
+            self._ending.clear()
+            self._is_to_move, self._windows = False, self._scope.windows
+            there = {part.prefix for part in self._parts}
+            for prefix in _overlap(self._prefix, self._windows):
+                if prefix not in there:
+                    self._begin(prefix, known)
+
+    def _begin(self, prefix: Path, known: Windows) -> None:
+        """Watch one more prefix, and tell in turn what is there and not known."""
+        board, exclude = self._scope.origin.board, self._exclude
+        part = board.watch(
+            prefix, self, exclude, wake=self._woke, knows=lambda path: _inside(path, known)
+        )
+        self._parts.append(part)
+        if _inside(prefix, known):
+            part.leave_off()
+        else:
+            self._behind[part] = None
+
+    def _take_back(self, heard_of: Iterator[Path], limit: int) -> int:
+        """Say what is gone of what it was told of; answers how many were looked at."""
+        root, count = self._scope.root, 0
+        with self._scope.origin.board.hold():
+            for path in islice(heard_of, limit):
+                count += 1
+                if self._is_live and not _inside(root.join(path), self._known):
+                    self._watcher.unannounced(path)
+        if count < limit:
+            self._heard_of = None
+        return count
+
     def _close(self) -> None:
         for part in self._parts:
             part.cancel()
         self._parts.clear()
         self._behind.clear()
+        self._ending.clear()
+        self._is_to_move, self._heard_of = False, None
 
 
 class Scope:
@@ -174,13 +268,14 @@ class Scope:
     def watch(
         self,
         prefix: Path,
-        watcher: Watcher,
+        watcher: Listener,
         exclude: int = 0,
         wake: Callable[[], None] | None = None,
     ) -> ScopeWatch:
         """As `Origin.watch`, of what ``prefix`` and the subscribe prefixes share; never twice.
 
-        With ``wake`` changes wait for their turn as in `Board.watch`, unless the peer is a relay.
+        With ``wake`` changes wait for their turn as in `Board.watch`, those of the windows as well,
+        unless the peer is a relay.
         """
         try:
             watch = ScopeWatch(self, self.root.join(prefix), watcher, exclude, wake)
@@ -218,7 +313,9 @@ class Scope:
     def narrow(self, publish: Iterable[Path], subscribe: Iterable[Path]) -> None:
         """Replace both windows now: watchers hear the difference, routes outside are revoked.
 
-        Called from within a watcher's call, the watchers hear it right after that change.
+        Who is told in turn hears at once of nothing any more that lies outside, and of the rest of
+        the difference in turn. Called from within a watcher's call, the watchers hear it right
+        after that change.
         """
         old, self._subscribe = self._subscribe, self._windows(subscribe)
         self._publish = self._windows(publish)
@@ -228,6 +325,11 @@ class Scope:
         new = self._subscribe
         for watch in tuple(self._watches):
             self.origin.board.defer(lambda watch=watch: watch.move(old, new))  # type: ignore[misc]
+
+    @property
+    def windows(self) -> Windows:
+        """Where it may subscribe now."""
+        return self._subscribe
 
     def forget(self, watch: ScopeWatch) -> None:
         """For `ScopeWatch.cancel` only."""
@@ -246,6 +348,16 @@ class Scope:
 
 def _inside(path: Path, windows: Windows) -> bool:
     return any(path.is_under(window) for window in windows)
+
+
+def _shared(ones: Windows, others: Windows) -> Windows:
+    """What lies in windows of both."""
+    return covering(
+        (
+            *(one for one in ones if _inside(one, others)),
+            *(other for other in others if _inside(other, ones)),
+        )
+    )
 
 
 def _overlap(prefix: Path, windows: Windows) -> Windows:

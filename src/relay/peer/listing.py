@@ -22,7 +22,8 @@ AT_ONCE = 4_096
 """Of these, how many at a time; one answer may name more, and those after it wait."""
 
 CHANGES_PER_SECOND = 131_072
-"""Changes that are told in a second, to all guests and on all their streams together."""
+"""Changes that are told in a second, those of rights included, to all guests and on all their
+streams together."""
 
 CHANGES_AT_ONCE = 4_096
 """Of these, how many at a time: what takes about ten milliseconds."""

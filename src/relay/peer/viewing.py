@@ -6,7 +6,7 @@ session. This module must not know how bytes are queued or written, nor who may 
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -224,6 +224,11 @@ class Hearing:
             self.told.pop(path, None)
         if self.initial is None:
             self.host.session.unannounce(self.request, path)
+
+    def known(self) -> Iterable[Path]:
+        """See `relay.model.scope.Listener`."""
+        told = self.host.session.announcers.get(self.request)
+        return map(self.prefix.join, () if told is None else list(told.active))
 
     def withhold_transit(self, near: Collection[int]) -> None:
         """Take back what is published elsewhere, and tell no more of it."""

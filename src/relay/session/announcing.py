@@ -153,7 +153,7 @@ class Announcer(Question):
         except BadRequest:
             self.drop(BadRequest.code)
             return
-        self.session.announcers.add(self)
+        self.session.announcers[stream] = self
         self.session.emit(AnnounceRequested(stream, self.prefix, message.exclude))
 
     def ended(self) -> None:
@@ -170,8 +170,8 @@ class Announcer(Question):
 
     def cancel(self) -> None:
         """Tell above that nobody listens any more."""
-        self.session.announcers.discard(self)
         if self.prefix is not None and self.stream is not None:
+            self.session.announcers.pop(self.stream, None)
             self.session.emit(AnnounceCancelled(self.stream))
 
     def answer(self, initial: Iterable[Broadcast]) -> None:

@@ -78,7 +78,7 @@ class LiteSession:
         self.questions: dict[int, TrackQuestion] = {}
         self.fetches: dict[int, FetchQuestion] = {}
         self.listeners: set[Listener] = set()
-        self.announcers: set[Announcer] = set()
+        self.announcers: dict[int, Announcer] = {}
         self._speaking: list[Announcer] = []
         self.agreed = None if self.inband else by_identifier(protocol or "")
         """The version, once there is one."""
@@ -467,7 +467,7 @@ class LiteSession:
 
     def count_untold(self) -> int:
         """Broadcasts that exist and of which the peer is still to be told in first answers."""
-        return sum(announcer.untold for announcer in self.announcers)
+        return sum(announcer.untold for announcer in self.announcers.values())
 
     def count_announces(self) -> int:
         """Broadcasts the peer announces now."""
