@@ -222,6 +222,20 @@ def test_a_priority_that_changes_counts_for_what_waits(
     assert b.line.order == [1, 4, 2]
 
 
+def test_a_priority_that_changes_counts_for_what_is_given_up_before_more_is_sent(
+    bench: Callable[..., Bench],
+) -> None:
+    b = bench(max_waiting_groups=2)
+    b.line.room = 0
+    first, second = (b.deliver(Log(b"x"), stream, priority=5) for stream in (1, 2))
+    first.prefer(6)
+    b.deliver(Log(b"x"), 3, priority=5)
+    assert (first.over, second.over) == (False, True)
+    b.line.room = 100
+    b.queue.drain()
+    assert b.line.order == [1, 3]
+
+
 def test_a_priority_that_changes_counts_for_what_has_begun(bench: Callable[..., Bench]) -> None:
     b = bench()
     b.line.room = 6

@@ -449,6 +449,8 @@ class SendQueue:
 
         The most urgent one stays, however large: a group has a limit of its own.
         """
+        if self._is_unsorted:
+            self._sort()
         while len(self._followed) > 1 and self.is_over_budget():
             delivery = heappop(self._by_rank)[2]
             if delivery not in self._followed:
