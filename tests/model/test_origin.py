@@ -43,14 +43,17 @@ def test_every_route_counts_against_max_broadcasts(fakes):
     assert origin.announce(Path("c"), fakes.Source(), (7,), 0.0) is not None
 
 
-def test_relays_tell_each_other_of_themselves_where_there_is_no_room(fakes):
+def test_relays_tell_each_other_of_themselves_where_there_is_no_room_and_take_none(fakes):
     origin = Origin(1, CacheSettings(max_broadcasts=1))
     news = Path(".internal/relays/7")
-    for _ in range(2):
-        assert origin.announce(news, fakes.Source(), (7,), 0.0) is not None
-    assert (origin.routes, origin.room) == (2, 0)
+    told = [origin.announce(news, fakes.Source(), (7,), 0.0) for _ in range(2)]
+    assert (None in told, origin.routes, origin.room) == (False, 2, 1)
+    assert origin.announce(B, fakes.Source(), (7,), 0.0) is not None
     with pytest.raises(LimitExceeded, match="max_broadcasts"):
-        origin.announce(B, fakes.Source(), (7,), 0.0)
+        origin.announce(Path("c"), fakes.Source(), (7,), 0.0)
+    for route in (*told, origin.announce(news, fakes.Source(), (7,), 0.0)):
+        route.withdraw(0.0)
+    assert (origin.routes, origin.room) == (1, 0)
 
 
 def test_find_answers_for_the_exact_path_only(fakes):

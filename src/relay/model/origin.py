@@ -43,6 +43,9 @@ class Origin:
         """Below these only relays publish."""
         self.routes = 0
         """Announcements in force, those of parked and standby routes included."""
+        self._talk = 0
+        """Of these, what relays tell each other. In a mesh every relay hears of all others from
+        each of them, and that takes nobody's room."""
         self.relays = 0
         """Relays that we exchange announcements with now."""
         self._stages: dict[Path, Stage] = {}
@@ -118,7 +121,7 @@ class Origin:
     @property
     def room(self) -> int:
         """How many announcements more it takes now."""
-        return max(0, self.stock.settings.max_broadcasts - self.routes)
+        return max(0, self.stock.settings.max_broadcasts - self.routes + self._talk)
 
     # For stages.
 
@@ -128,10 +131,17 @@ class Origin:
 
     def count_route(self, path: Path) -> None:
         """One more announcement, at ``path``. Raises `LimitExceeded`."""
-        if not self.room and not path.is_under(INTERNAL):
+        if path.is_under(INTERNAL):
+            self._talk += 1
+        elif not self.room:
             limit = self.stock.settings.max_broadcasts
             raise LimitExceeded(f"the relay is at max_broadcasts ({limit})")
         self.routes += 1
+
+    def discount_route(self, path: Path) -> None:
+        """One announcement at ``path`` less."""
+        self.routes -= 1
+        self._talk -= path.is_under(INTERNAL)
 
     def stage_at(self, path: Path) -> Stage:
         """The stage of a path, a new one if nothing is there."""

@@ -38,7 +38,7 @@ class CacheSettings:
 
     max_broadcasts: int = 100_000
     """Routes (announcements in force, parked and standby ones included), 100 000. What is
-    announced beyond waits until there is room, but for what relays tell each other."""
+    announced beyond waits until there is room. What relays tell each other takes none."""
 
     linger: float = 5.0
     """Seconds, 5, that a broadcast stays announced after its last route was lost abruptly. Then

@@ -99,7 +99,7 @@ class Stage:
                 broadcast.reroute(route, error)
             return
         broadcast.routes.remove(route)
-        self._origin.routes -= 1
+        self._origin.discount_route(self.path)
         if error is None and route.is_final:
             broadcast.is_over = not any(each.is_final for each in broadcast.routes)
         if broadcast is not self.on_air:
