@@ -110,10 +110,43 @@ def test_what_a_schema_has_within_itself_is_followed(schema, part):
     assert prepare({"c": 1}, schema(part), {}, KEYS, "plant", 2.0).error is None
 
 
-@pytest.mark.parametrize(("text", "said"), [("{", "not JSON"), ({"type": 7}, "no JSON Schema")])
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{", "not JSON"),
+        ({"type": 7}, "no JSON Schema"),
+        ("5", "no JSON Schema"),
+        ("null", "no JSON Schema"),
+        ({"x": 5, "$ref": "#/x"}, "no JSON Schema"),
+        ({"x": {"pattern": "("}, "properties": {"c": {"$ref": "#/x"}}}, "no JSON Schema"),
+        ({"x": {"y": {"$ref": "#/z"}, "$ref": "#/x/y"}, "$ref": "#/x"}, "'#/z' is not in this"),
+        ({"allOf": [{}], "$ref": "#/allOf/first"}, "'#/allOf/first' is not in this file"),
+        ({"$schema": 5}, "5 is not known"),
+        ({"$schema": []}, r"\[\] is not known"),
+        ({"$schema": "https://json-schema.org/draft-07/schema#"}, "draft-07/schema#' is not known"),
+    ],
+)
 def test_what_is_no_schema(schema, text, said):
     with pytest.raises(ConfigError, match=said):
         schema(text)
+
+
+DRAFTS = ["draft-03/", "draft-04/", "draft-06/", "draft-07/", "draft/2019-09/", "draft/2020-12/"]
+
+
+@pytest.mark.parametrize("draft", DRAFTS)
+def test_every_draft_is_read_by_its_own_rules(schema, draft):
+    name = f"http{'s' if '20' in draft else ''}://json-schema.org/{draft}schema"
+    found = schema({"$schema": name, "$ref": name})
+    assert prepare({"type": "object"}, found, {}, KEYS, "plant", 2.0).error is None
+    assert prepare({"type": 7}, found, {}, KEYS, "plant", 2.0).error is not None
+
+
+@pytest.mark.parametrize("part", [{"$ref": 5}, {"patternProperties": {"(": {}}}])
+def test_what_an_older_draft_leaves_open_costs_the_record_and_not_the_answer(schema, part):
+    found = schema({"$schema": "http://json-schema.org/draft-04/schema#"} | part)
+    ready = prepare({"c": 1}, found, {}, KEYS, "plant", 2.0)
+    assert ready.error == "the schema cannot be followed"
 
 
 def test_a_schema_that_is_not_there(tmp_path):

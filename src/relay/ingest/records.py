@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from jsonschema.exceptions import SchemaError, ValidationError
 from jsonschema.protocols import Validator
-from jsonschema.validators import extend, validator_for
+from jsonschema.validators import Draft202012Validator, extend, validator_for
 from jsonschema_specifications import REGISTRY  # type: ignore[import-untyped]
 from referencing import Registry, Resource
 from referencing.exceptions import Unresolvable
@@ -87,40 +87,76 @@ def load_schema(file: Path) -> Validator:
     """The validator of a JSON Schema, which may refer to itself only. Raises `ConfigError`."""
     try:
         schema = json.loads(file.read_bytes())
-        kind = validator_for(schema)
-        kind.check_schema(schema)
     except OSError as error:
         raise ConfigError(f"{file}: {error.strerror}") from None
-    except SchemaError as error:
-        raise ConfigError(f"{file}: no JSON Schema: {error.message[:MAX_SAID]}") from None
     except (ValueError, RecursionError):
         raise ConfigError(f"{file}: not JSON") from None
+    try:
+        kind = _dialect(schema)
+        kind.check_schema(schema)
+        _require_whole(schema, kind)
+    except ConfigError as error:
+        raise ConfigError(f"{file}: {error}") from None
+    except SchemaError as error:
+        raise ConfigError(f"{file}: no JSON Schema: {error.message[:MAX_SAID]}") from None
+    except RecursionError:
+        raise ConfigError(f"{file}: too deep") from None
     # An empty registry: nothing is ever fetched because a schema names it.
     kind = extend(kind, {"uniqueItems": _unique})  # type: ignore[no-untyped-call]
     validator: Validator = kind(schema, registry=Registry())
-    dialect = specification_with(kind.ID_OF(kind.META_SCHEMA), default=DRAFT202012)
-    whole = dialect.create_resource(schema)
-    try:
-        lost = next(_lost(whole, REGISTRY.resolver_with_root(whole)), None)
-    except RecursionError:
-        raise ConfigError(f"{file}: too deep") from None
-    if lost is not None:
-        raise ConfigError(f"{file}: $ref {lost[:MAX_SAID]!r} is not in this file")
     return validator
 
 
-def _lost(part: Resource[Any], resolver: Any) -> Iterator[str]:
-    """References in ``part`` that lead nowhere, by which no record could be checked."""
-    members = part.contents if isinstance(part.contents, dict) else {}
+def _dialect(schema: Any) -> Any:
+    """What a schema is read by. Raises `ConfigError` for what says that it is something else: by
+    other rules than its own it would let through what it forbids."""
+    named = schema.get("$schema") if isinstance(schema, dict) else None
+    if named is None:
+        return Draft202012Validator
+    kind = validator_for(schema, None) if isinstance(named, str) else None  # type: ignore[arg-type]
+    if kind is None:
+        known = Draft202012Validator.META_SCHEMA["$id"]
+        raise ConfigError(f"$schema {named!r:.{MAX_SAID}} is not known here, such as {known} is")
+    return kind
+
+
+def _require_whole(schema: Any, kind: Any) -> None:
+    """Look at all that records are checked by, also where but a reference says that it is a schema.
+
+    Raises `ConfigError`, `SchemaError`.
+    """
+    dialect = specification_with(kind.ID_OF(kind.META_SCHEMA), default=DRAFT202012)
+    whole = dialect.create_resource(schema)
+    waiting = [(whole, REGISTRY.resolver_with_root(whole))]
+    known: set[int] = set()
+    while waiting:
+        parts = list(_parts(*waiting.pop()))
+        known |= {id(contents) for contents, _ in parts}
+        for contents, resolver in parts:
+            for reference in _references(contents):
+                try:
+                    found = resolver.lookup(reference)
+                except (Unresolvable, ValueError):  # the latter where it counts by a word
+                    said = f"$ref {reference[:MAX_SAID]!r} is not in this file"
+                    raise ConfigError(said) from None
+                if id(found.contents) not in known:
+                    kind.check_schema(found.contents)
+                    known.add(id(found.contents))
+                    waiting.append((dialect.create_resource(found.contents), found.resolver))
+
+
+def _parts(whole: Resource[Any], resolver: Any) -> Iterator[tuple[Any, Any]]:
+    """A schema and all within it that are known to be ones, each with what resolves there."""
+    yield whole.contents, resolver
+    for inner in whole.subresources():
+        yield from _parts(inner, resolver.in_subresource(inner))
+
+
+def _references(contents: Any) -> Iterator[str]:
+    members = contents if isinstance(contents, dict) else {}
     for keyword in ("$ref", "$dynamicRef"):
-        reference = members.get(keyword)
-        if isinstance(reference, str):
-            try:
-                resolver.lookup(reference)
-            except Unresolvable:
-                yield reference
-    for inner in part.subresources():
-        yield from _lost(inner, resolver.in_subresource(inner))
+        if isinstance(reference := members.get(keyword), str):
+            yield reference
 
 
 def _unique(
@@ -152,10 +188,10 @@ def _complaint(record: Any, schema: Validator | None) -> str | None:
         return None
     try:
         error: ValidationError | None = next(iter(schema.iter_errors(record)), None)
-    except (Unresolvable, RecursionError):
-        return "the schema cannot be followed"
     except OverflowError:  # multipleOf divides, and an integer of JSON may be above every float
         return "a number is too large for the schema"
+    except Exception:  # it has no end, or the library trips over what older drafts leave open
+        return "the schema cannot be followed"
     if error is None:
         return None
     return f"{error.json_path}: does not fit {error.validator} of the schema"[:MAX_SAID]
