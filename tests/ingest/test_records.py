@@ -154,11 +154,23 @@ def test_a_schema_that_is_not_there(tmp_path):
         load_schema(tmp_path / "none.json")
 
 
-def test_a_number_above_every_float_does_not_fit(schema):
-    found = prepare(
-        {"c": 10**400}, schema({"properties": {"c": {"multipleOf": 0.5}}}), {}, KEYS, "plant", 2
-    )
-    assert found.error is not None
+@pytest.mark.parametrize(
+    ("number", "step", "fits"),
+    [
+        (19.99, 0.01, True),
+        (19.995, 0.01, False),
+        (1e-7, 1e-8, True),
+        (4.0, 2, True),
+        (1e308, 0.123456789, False),
+        (10**400, 0.5, True),
+        (10**4299 + 1, 2, False),
+        ("19.995", 0.01, True),
+        (True, 2, True),
+    ],
+)
+def test_a_multiple_is_one_by_the_digits_that_were_written(schema, number, step, fits):
+    found = schema({"properties": {"c": {"multipleOf": step}}})
+    assert (prepare({"c": number}, found, {}, KEYS, "plant", 2.0).error is None) == fits
 
 
 @given(st.lists(VALUES, max_size=4))
