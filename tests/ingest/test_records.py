@@ -77,6 +77,43 @@ def test_what_does_not_fit_is_a_letter_with_nothing_in_the_clear(schema, record,
     assert kept is None or kept["mail"].startswith("kid:pii:")
 
 
+@pytest.mark.parametrize(
+    ("pointer", "user", "place"),
+    [
+        ("/user", {"anna@a.example": "x"}, "$.user"),
+        ("/user/mail", {"anna@a.example": "x"}, "$.user['anna@a.example']"),
+        ("/user/mail", [{"anna@a.example": "x"}], "$.user"),
+        ("/user/mail", {"mail": {"anna@a.example": "x"}}, "$.user.mail"),
+        ("/user/0", [{"anna@a.example": "x"}, 1], "$.user[0]"),
+    ],
+)
+def test_what_is_said_of_a_record_names_nothing_within_an_encrypted_field(
+    schema, pointer, user, place
+):
+    deep = {"anyOf": [{"type": "number"}, {"type": "array"}, {"type": "object"}]}
+    deep |= {"items": {"$ref": "#/$defs/deep"}, "additionalProperties": {"$ref": "#/$defs/deep"}}
+    found = schema({"$defs": {"deep": deep}, "properties": {"user": {"$ref": "#/$defs/deep"}}})
+    ready = prepare({"user": user}, found, {pointer: "pii"}, KEYS, "plant", 2.0)
+    assert ready.error == f"{place}: does not fit anyOf of the schema"
+
+
+@pytest.mark.parametrize(
+    ("part", "said"),
+    [
+        (False, "$: does not fit false of the schema"),
+        (
+            {
+                "$schema": "http://json-schema.org/draft-03/schema#",
+                "properties": {"d": {"required": True}},
+            },
+            "$.d: does not fit required of the schema",
+        ),
+    ],
+)
+def test_what_is_said_of_a_record_is_said_of_what_it_has_not(schema, part, said):
+    assert prepare({"c": 1}, schema(part), {}, KEYS, "plant", 2.0).error == said
+
+
 def test_without_its_key_a_record_is_not_made():
     with pytest.raises(Unavailable):
         prepare({"mail": "m"}, None, {"/mail": "none"}, KEYS, "plant", 2.0)

@@ -71,12 +71,15 @@ def prepare(
 
     Raises `Unavailable` when a cipher key does not exist.
     """
-    error = _complaint(record, schema)
+    error = _misfit(record, schema)
     if isinstance(record, dict):
         encrypt(record, fields, keys, owner)
     elif fields:
         record = None
-    return Ready(_dump(record), None) if error is None else dead_letter(record, error, now)
+    if error is None:
+        return Ready(_dump(record), None)
+    said = error if isinstance(error, str) else _complaint(error, record)
+    return dead_letter(record, said, now)
 
 
 def dead_letter(record: Any, error: str, now: float) -> Ready:
@@ -199,18 +202,28 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _complaint(record: Any, schema: Validator | None) -> str | None:
+def _misfit(record: Any, schema: Validator | None) -> ValidationError | str | None:
+    """Why a record does not fit, if it does not."""
     if not isinstance(record, dict):
         return "not a JSON object"
     if schema is None:
         return None
     try:
-        error: ValidationError | None = next(iter(schema.iter_errors(record)), None)
+        return next(iter(schema.iter_errors(record)), None)
     except Exception:  # it has no end, or the library trips over what older drafts leave open
         return "the schema cannot be followed"
-    if error is None:
-        return None
-    return f"{error.json_path}: does not fit {error.validator} of the schema"[:MAX_SAID]
+
+
+def _complaint(error: ValidationError, record: Any) -> str:
+    """What is said of a record that does not fit: where, as far as that can be read in the
+    ``record`` as it is kept, and which word of the schema, without any value."""
+    steps: list[Any] = list(error.absolute_path)
+    known = 0
+    while known < len(steps) and isinstance(record, dict | list):  # or encrypted, names and all
+        step, known = steps[known], known + 1
+        record = record[step] if isinstance(record, list) else record.get(step)
+    place = ValidationError("", path=steps[:known]).json_path
+    return f"{place}: does not fit {error.validator or 'false'} of the schema"[:MAX_SAID]
 
 
 def _dump(value: Any) -> bytes:
