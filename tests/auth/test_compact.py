@@ -77,3 +77,17 @@ def test_a_text_that_does_not_end_is_refused_in_no_time():
     with pytest.raises(ValueError, match="not JSON"):
         parse_value(b'"' + b'\\"' * 200_000)
     assert time.process_time() - began < 5.0
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (b'{"a":1}\r\n{"a":2}\r\n', "not JSON: Extra data at character 9"),
+        (b'[{"a":1},]', "not JSON: Expecting value at character 9"),
+        (b"\xef\xbb\xbf{}", "not JSON: Unexpected UTF-8 BOM .* at character 0"),
+        (b'{"a":' + b"9" * 5000 + b"}", "JSON with a number of too many digits"),
+    ],
+)
+def test_what_is_no_json_is_said_with_its_place(text, said):
+    with pytest.raises(ValueError, match=said):
+        parse_value(text)

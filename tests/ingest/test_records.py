@@ -64,7 +64,7 @@ def test_a_record_is_checked_before_it_is_encrypted(schema):
 @pytest.mark.parametrize(
     ("record", "error"),
     [
-        ({"mail": "m"}, "$: does not fit required of the schema"),
+        ({"mail": "m"}, "$: does not fit required of the schema ('c' is a required property)"),
         ({"c": "secret", "mail": "m"}, "$.c: does not fit type of the schema"),
         (["m"], "not a JSON object"),
     ],
@@ -106,7 +106,7 @@ def test_what_is_said_of_a_record_names_nothing_within_an_encrypted_field(
                 "$schema": "http://json-schema.org/draft-03/schema#",
                 "properties": {"d": {"required": True}},
             },
-            "$.d: does not fit required of the schema",
+            "$.d: does not fit required of the schema ('d' is a required property)",
         ),
     ],
 )

@@ -31,6 +31,9 @@ MAX_DEPTH = 64
 MAX_SAID = 300
 """Characters of a complaint about a record."""
 
+_MISSING = ("required", "dependentRequired")
+"""What a schema says of members that are not there."""
+
 
 class Ready(NamedTuple):
     """One record on its way."""
@@ -223,7 +226,9 @@ def _complaint(error: ValidationError, record: Any) -> str:
         step, known = steps[known], known + 1
         record = record[step] if isinstance(record, list) else record.get(step)
     place = ValidationError("", path=steps[:known]).json_path
-    return f"{place}: does not fit {error.validator or 'false'} of the schema"[:MAX_SAID]
+    # Those name what is missing, which the schema names as well; others quote the record.
+    missed = f" ({error.message})" if error.validator in _MISSING else ""
+    return f"{place}: does not fit {error.validator or 'false'} of the schema{missed}"[:MAX_SAID]
 
 
 def _dump(value: Any) -> bytes:
