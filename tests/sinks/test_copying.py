@@ -10,7 +10,7 @@ from relay.errors import Dropped
 from relay.model.origin import Origin
 from relay.model.track import TrackInfo
 from relay.path import Path
-from relay.peer.local import LocalBroadcast
+from relay.peer.local import LocalBroadcast, ReadFrame
 from relay.server.parts import transcode
 from relay.sinks import copying
 from relay.sinks.choice import Choice
@@ -139,6 +139,36 @@ def test_more_tracks_than_the_limit_are_not_copied_and_told_once():
             assert [each[0] for each in sink.outlet.records] == ["a"]
             assert sink.refused == 2
             assert len(sink.said) == 1
+
+    asyncio.run(main())
+
+
+def test_what_is_handed_over_is_not_read_as_well():
+    async def main():
+        async with copied("plant/**:t") as (origin, sink):
+            sink._is_handed = lambda broadcast: broadcast.path == "plant/a"
+            for name in ("plant/a", "plant/b"):
+                write(announce(origin, name, "t")[1], b"1")
+            frames = [ReadFrame(0, number, 1, 1000, b"1") for number in (0, 1)]
+            for place in (("plant/a", "t"), ("plant/a", "u"), ("other", "t")):
+                sink.take(Path(place[0]), place[1], frames)
+            await settled()
+            assert sorted(sink.outlet.records) == [
+                ("plant/a", "t", 0, 0),
+                ("plant/a", "t", 0, 1),
+                ("plant/b", "t", 0, 0),
+            ]
+            assert sink.tracks == 1
+
+    asyncio.run(main())
+
+
+def test_a_mistake_is_none_of_whoever_publishes():
+    async def main():
+        async with copied("a:t") as (_, sink):
+            sink.outlet.put = lambda record: [][0]
+            sink.take(Path("a"), "t", [ReadFrame(0, 0, 1, 1000, b"1")])
+            assert ["IndexError" in each for each in sink.said] == [True]
 
     asyncio.run(main())
 

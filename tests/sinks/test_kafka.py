@@ -231,6 +231,45 @@ def test_a_relay_copies_what_is_published(tmp_path, mock, consume):
     assert all(abs(int(dict(each.headers())["timestamp"]) - now) < 60e6 for each in found)
 
 
+def test_a_body_is_copied_whole_however_little_of_it_is_kept(tmp_path, mock, consume):
+    """The first one of a broadcast, and of a track, is there before anybody can have asked."""
+
+    async def main():
+        async with relayed(tmp_path, mock) as (sink, web):
+            for broadcast in "ab":
+                await web.post("anon/b/other", json={})
+                records = [{"n": number} for number in range(100)]
+                answer = await web.post(f"anon/{broadcast}/t", json=records)
+                assert answer.status_code == 202
+            await until(lambda: sink.outlet.delivered == 200)
+            assert sink.outlet.taken == 200
+
+    asyncio.run(main())
+    found = consume(mock, tmp_path.name, 200)
+    for key in (b"anon/a/t", b"anon/b/t"):
+        values = [each.value() for each in found if each.key() == key]
+        assert values == [b'{"n":%d}' % n for n in range(100)]
+
+
+def test_whoever_takes_a_path_over_is_copied_in_turn(tmp_path, mock):
+    async def main():
+        async with relayed(tmp_path, mock) as (sink, web):
+            await publish(web, range(3))
+            url = f"https://127.0.0.1:{web.quic}/anon"
+            async with connect(url, tls=DialTls(disable_verify=True)) as client:
+                track = client.create_broadcast("a").create_track("t", TrackInfo())
+                track.append_group()
+                track.write_frame(b"s", 1)
+                track.finish_group()
+                await until(lambda: sink.outlet.taken == 4)
+                await publish(web, range(2))  # behind the session, where viewers do not look
+                await until(lambda: sink.outlet.taken == 6)
+            await publish(web, range(1))
+            await until(lambda: sink.outlet.delivered == 7)
+
+    asyncio.run(main())
+
+
 @pytest.mark.parametrize("scheme", ["https", "moqt"])
 def test_a_relay_copies_what_a_session_publishes(tmp_path, mock, consume, scheme):
     async def main():

@@ -8,7 +8,7 @@ limit. This module must not know how records come in or who may send them.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from typing import Any, NamedTuple
@@ -21,12 +21,12 @@ from relay.ingest.cipher import CipherKeys, KeptKeys, owner_of
 from relay.ingest.records import Ready, dead_letter, load_schema, prepare, split
 from relay.ingest.route import DEAD, Address, Declared, read
 from relay.ingest.settings import IngestSettings, TrackRules
-from relay.model.broadcast import Route
+from relay.model.broadcast import Broadcast, Route
 from relay.model.group import CHUNK_COST, GROUP_COST, Group
 from relay.model.origin import Origin
 from relay.model.track import Track, TrackInfo
 from relay.path import ROOT, Path, may_fit_below
-from relay.peer.local import MAX_GROUP, LocalBroadcast, LocalTrack
+from relay.peer.local import MAX_GROUP, LocalBroadcast, LocalTrack, ReadFrame
 from relay.quota import Tab
 from relay.wire.frame import MAX_HEADER
 
@@ -36,6 +36,9 @@ MICROSECONDS = 1_000_000
 OVERHEAD = 64
 """Bytes a frame is counted for beside its payload."""
 
+
+Taker = Callable[[Path, str, Sequence[ReadFrame]], None]
+"""Takes all frames of one body for a track. Must not raise nor wait."""
 
 Plan = dict[str, list[list[Ready]]]
 """What is to be published: by track, the records of each group."""
@@ -95,6 +98,8 @@ class Station:
         self.keys: CipherKeys = KeptKeys()
         self.charge: Callable[[Grant, int, int], None] = lambda grant, came, kept: None
         self.enrol: Callable[[Grant], Tab] = lambda grant: Tab.free()
+        self.takers: list[Taker] = []
+        """Who gets everything that is published here, however little of it is kept."""
         self.declared: dict[Declared, TrackRules] = {}
         self.booths: dict[Path, Booth] = {}
         self.kept: Counter[str | None] = Counter()
@@ -162,6 +167,11 @@ class Station:
             raise WrongType("this track takes application/json")
         return self._publish(grant, name, [Ready(body, None)], False)
 
+    def has_published(self, broadcast: Broadcast) -> bool:
+        """Whether it is one of those here, whoever leads to it."""
+        booth = self.booths.get(broadcast.path)
+        return booth is not None and broadcast.identity == booth.local.hops[0]
+
     def recall(self, path: Path, track: Track, start: int) -> None:
         """Somebody is about to watch from ``start`` on: what is kept from there is cached again,
         since a feed that runs for others already does not bring it a second time."""
@@ -206,16 +216,21 @@ class Station:
         sent: list[Sent] = []
         for track, groups in sorted(plan.items()):
             local = self._track(booth, track)
+            frames: list[ReadFrame] = []
             for records in groups:
                 group = local.append_group()
                 self._keep_group(booth, track)
                 for frame, each in enumerate(records):
-                    local.write_frame(each.payload, int(self._wall() * MICROSECONDS))
+                    stamp = int(self._wall() * MICROSECONDS)
+                    local.write_frame(each.payload, stamp)
+                    frames.append(ReadFrame(group, frame, stamp, MICROSECONDS, each.payload))
                     size = len(each.payload) + OVERHEAD
                     booth.sizes[track][-1] += size
                     self._count(booth, size)
                     sent.append(Sent(track, group, frame, each.error))
             local.finish_group()
+            for take in self.takers:
+                take(grant.root, track, frames)
         return _in_order(sent, ready)
 
     def _growth(self, booth: Booth | None, plan: Plan) -> int:

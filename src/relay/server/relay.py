@@ -126,7 +126,7 @@ class Relay:
         self.farewell = Farewell(self)
         station = Station(self.house.origin, settings.ingest, self.house.clock, wall)
         self.press = Press(self, station)
-        self.sinks = open_sinks(settings, self.house, self._log)
+        self.sinks = open_sinks(settings, self.house, station, self._log)
         self.authorities = Authorities.from_files(settings.server.tls.root)
         self.serving = Serving(
             self.door.answer,

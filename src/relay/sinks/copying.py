@@ -1,7 +1,8 @@
 """Chosen tracks read from the origin as they come, and every frame handed to an outlet.
 
 The law: nobody else waits for an outlet, and a track is read for as long as it is there: what broke
-off is asked for again behind the last group that was seen. This module must not know what an outlet
+off is asked for again behind the last group that was seen. What comes by HTTP is handed over
+instead, since less of it is kept than one body may bring. This module must not know what an outlet
 is.
 """
 
@@ -13,6 +14,7 @@ from typing import NamedTuple, Protocol
 
 from relay.errors import RelayError
 from relay.model.board import Way
+from relay.model.broadcast import Broadcast
 from relay.model.group import Transcode
 from relay.model.origin import Origin
 from relay.model.track import Demand
@@ -67,7 +69,9 @@ class Copying:
         clock: Callable[[], float],
         log: Log,
         max_tracks: int,
+        is_handed: Callable[[Broadcast], bool] = lambda broadcast: False,
     ) -> None:
+        """``is_handed`` says which broadcasts `take` is called for."""
         self.outlet = outlet
         self.refused = 0
         """Tracks that were not copied because there were too many."""
@@ -77,6 +81,7 @@ class Copying:
         self._clock = clock
         self._log = log
         self._max_tracks = max_tracks
+        self._is_handed = is_handed
         self._readers: dict[tuple[Path, str], asyncio.Task[None]] = {}
         self._tasks: asyncio.TaskGroup | None = None
 
@@ -95,6 +100,16 @@ class Copying:
             self._readers.clear()
             await asyncio.sleep(RESTART)
 
+    def take(self, path: Path, track: str, frames: Sequence[ReadFrame]) -> None:
+        """Frames that the relay publishes itself. Must not raise."""
+        if not any(each.track == track and each.covers(path) for each in self._choices):
+            return
+        try:
+            for frame in frames:
+                self.outlet.put(Record(path, track, frame))
+        except Exception as error:  # a mistake of ours: whoever publishes has made none
+            self._log("internal error", error=repr(error))
+
     async def _copy(self) -> None:
         async with asyncio.TaskGroup() as outer:
             outer.create_task(self.outlet.run())
@@ -109,6 +124,9 @@ class Copying:
 
     def announced(self, path: Path, way: Way) -> None:
         """A broadcast is there, or comes another way."""
+        broadcast = self._origin.find(path)
+        if broadcast is not None and self._is_handed(broadcast):
+            return
         for track in dict.fromkeys(each.track for each in self._choices if each.covers(path)):
             if (path, track) in self._readers or self._tasks is None:
                 continue
@@ -131,6 +149,8 @@ class Copying:
         latest, wait = -1, RETRY
         while True:
             if (broadcast := self._origin.find(path)) is not None:
+                if self._is_handed(broadcast):  # it came first, and that will be told
+                    return
                 # What was begun and not ended is read again: twice is better than not at all.
                 demand = Demand(start=min(begun, default=latest + 1), max_latency=LATENCY)
                 begun.clear()
