@@ -17,6 +17,7 @@ from relay.ingest.settings import IngestSettings
         {"a/t": {"schem": "x.json"}},
         {"t": {}},
         {"a/**/b/t": {}},
+        {"a/*/t/v1": {"schema": "x.json"}, "a/*:t/v1": {}},
     ],
 )
 def test_what_cannot_be_obeyed_is_refused(tracks):

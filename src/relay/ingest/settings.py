@@ -89,6 +89,8 @@ class IngestSettings(BaseModel):
     @field_validator("tracks")
     @classmethod
     def _routes(cls, value: dict[str, TrackRules]) -> dict[str, TrackRules]:
+        known: dict[Declared, str] = {}
         for name in value:
-            Declared.parse(name)
+            if (other := known.setdefault(Declared.parse(name), name)) != name:
+                raise ValueError(f"expected each route once, and {name!r} is {other!r}")
         return value
