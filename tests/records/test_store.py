@@ -117,6 +117,34 @@ def test_revocations(address: str | None) -> None:
     run(address, scenario)
 
 
+def test_what_was_revoked_elsewhere_is_kept_once_however_many_hear_of_it(
+    address: str | None,
+) -> None:
+    said = Revocation("sub", "bob", issued_before=5.5, expires=NOW + 10, created=NOW - 5)
+
+    async def scenario(store: Records) -> None:
+        ended = await store.revoke(replace(said, expires=NOW - 1), NOW - 2)
+        done = await asyncio.gather(*(store.adopt(said, NOW) for _ in range(4)))
+        assert sorted(done) == [False, False, False, True]
+        (kept,) = await store.revocations(NOW)
+        assert kept == replace(said, id=kept.id)
+        assert [change.entry for change in await store.changes(0)] == [ended, kept]
+        for other, is_new in (
+            (replace(said, issued_before=5.0, expires=NOW + 9), False),
+            (replace(said, value="ann"), True),
+            (replace(said, expires=NOW + 11), True),
+            (replace(said, issued_before=6.0), True),
+            (replace(said, issued_before=None, expires=None), True),
+            (replace(said, issued_before=9.0, expires=None), False),
+        ):
+            assert await store.adopt(other, NOW) is is_new, other
+        for each in await store.revocations(NOW):
+            assert await store.withdraw(each.id, NOW)
+        assert await store.adopt(said, NOW)
+
+    run(address, scenario)
+
+
 def test_changes_come_in_order(address: str | None) -> None:
     async def scenario(store: Records) -> None:
         kept = [await store.revoke(Revocation("sub", f"s{n}"), NOW) for n in range(3)]

@@ -132,12 +132,12 @@ class RevocationFeed:
                 listener(entry)
 
     async def adopt(self, entry: Revocation) -> None:
-        """Keep what another relay has revoked. Raises as `Records.revoke` does."""
+        """Keep what another relay has revoked, unless somebody on the store was faster. Raises as
+        `Records.revoke` does."""
         async with self._reading:
             now = self.settled()
-            known = await self._known(entry, now)
-            if not known and entry.is_active(now):
-                await self._records.revoke(entry, self._wall())
+            if entry.is_active(now):
+                await self._records.adopt(entry, now)
             self._believed.discard(entry)
         await self.refresh()
 
@@ -152,13 +152,6 @@ class RevocationFeed:
                     await self._records.withdraw(entry.id, self._wall())
             await self._reload()
         await self.refresh()
-
-    async def _known(self, entry: Revocation, now: float) -> bool:
-        """Whether the store holds the entry already: another relay on it may have been faster."""
-        async for each in self._kept(now):
-            if each.covers(entry):
-                return True
-        return False
 
     async def _kept(self, now: float) -> AsyncIterator[Revocation]:
         """Everything in force, page by page."""

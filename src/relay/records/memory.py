@@ -100,6 +100,14 @@ class MemoryRecords:
         self._note(kept, withdrawn=False)
         return kept
 
+    async def adopt(self, entry: Revocation, now: float) -> bool:
+        """Put what was revoked elsewhere in force, once."""
+        kept = (change.entry for change in self._changes.values() if not change.withdrawn)
+        if any(each.is_active(now) and each.covers(entry) for each in kept):
+            return False
+        await self.revoke(entry, now)
+        return True
+
     async def withdraw(self, id: int, now: float) -> bool:
         """Take a revocation back."""
         change = self._changes.get(id)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path as File
 
-from sqlalchemy import ColumnElement, Delete, bindparam, delete, insert, or_, select, update
+from sqlalchemy import ColumnElement, Delete, and_, bindparam, delete, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from relay.auth.facts import StoredToken
@@ -109,12 +109,19 @@ class SqlRecords:
         """Put a revocation in force."""
         entry.require_sense()
         async with self._database.write() as connection:
-            kept = await _revoke(connection, replace(entry, created=entry.created or now))
-            in_force = ~revocations.c.withdrawn & _unexpired(now)
-            await require_room(
-                connection, revocations.c.id, MAX_REVOCATIONS, "revocations", in_force
-            )
-            return kept
+            return await _put_in_force(connection, entry, now)
+
+    @whole
+    async def adopt(self, entry: Revocation, now: float) -> bool:
+        """Put what was revoked elsewhere in force, once."""
+        entry.require_sense()
+        covering = select(revocations.c.id).where(_in_force(now), _covers(entry)).limit(1)
+        async with self._database.write() as connection:
+            await next_number(connection, "revocations", 0)  # others wait from here on
+            if (await connection.execute(covering)).first() is not None:
+                return False
+            await _put_in_force(connection, entry, now)
+            return True
 
     @whole
     async def withdraw(self, id: int, now: float) -> bool:
@@ -130,9 +137,7 @@ class SqlRecords:
 
     async def revocations(self, now: float, after: int = 0) -> list[Revocation]:
         """Revocations in force."""
-        wanted = select(revocations).where(
-            revocations.c.id > after, ~revocations.c.withdrawn, _unexpired(now)
-        )
+        wanted = select(revocations).where(revocations.c.id > after, _in_force(now))
         async with self._database.read() as connection:
             rows = await rows_of(connection, wanted.order_by(revocations.c.id).limit(MAX_PAGE))
         return [read_change(row).entry for row in rows]
@@ -199,6 +204,13 @@ async def _token(connection: AsyncConnection, prefix: str) -> StoredToken | None
     return read_token_row(rows[0]) if rows else None
 
 
+async def _put_in_force(connection: AsyncConnection, entry: Revocation, now: float) -> Revocation:
+    """Raises `LimitExceeded`, which rolls back."""
+    kept = await _revoke(connection, replace(entry, created=entry.created or now))
+    await require_room(connection, revocations.c.id, MAX_REVOCATIONS, "revocations", _in_force(now))
+    return kept
+
+
 async def _revoke(connection: AsyncConnection, entry: Revocation) -> Revocation:
     """Keep an entry; the number of its making is its id, so that no id is ever given twice."""
     number = await next_number(connection, "revocations")
@@ -208,5 +220,23 @@ async def _revoke(connection: AsyncConnection, entry: Revocation) -> Revocation:
     return kept
 
 
-def _unexpired(now: float) -> ColumnElement[bool]:
-    return or_(revocations.c.expires.is_(None), revocations.c.expires > now)
+def _in_force(now: float) -> ColumnElement[bool]:
+    unexpired = or_(revocations.c.expires.is_(None), revocations.c.expires > now)
+    return ~revocations.c.withdrawn & unexpired
+
+
+def _covers(entry: Revocation) -> ColumnElement[bool]:
+    """`Revocation.covers`, of those that are kept."""
+    kept = revocations.c
+    return and_(
+        kept.dimension == entry.dimension,
+        kept.value == entry.value,
+        _not_before(kept.issued_before, entry.issued_before),
+        _not_before(kept.expires, entry.expires),
+    )
+
+
+def _not_before(column: ColumnElement[float | None], time: float | None) -> ColumnElement[bool]:
+    """Whether a time is not before another, where ``None`` is the end of all time."""
+    endless = column.is_(None)
+    return endless if time is None else endless | (column >= time)

@@ -114,6 +114,12 @@ class Records(Protocol):
         Raises `BadRequest` for one without sense, `LimitExceeded`.
         """
 
+    async def adopt(self, entry: Revocation, now: float) -> bool:
+        """The same for what was revoked elsewhere; False when one that is in force covers it.
+
+        Of those who hear of it together, one puts it in force.
+        """
+
     async def withdraw(self, id: int, now: float) -> bool:
         """Take a revocation back; False when there is none of that number in force."""
 
