@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import socket
 import sys
@@ -160,6 +161,62 @@ def test_why_a_worker_cannot_start_again_is_told(
     facts = asyncio.run(main())
     assert facts.pop("worker") in (0, 1)
     assert facts == {"why": "cert.pem holds no PEM certificate"}
+
+
+def test_a_system_without_room_for_another_process_ends_no_other_worker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one that died is started again as soon as there is room."""
+    program = tmp_path / "worker"
+    program.write_text("#!/bin/sh\necho ready 00; exec cat\n")
+    program.chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(program))
+    start = asyncio.create_subprocess_exec
+    said: list[tuple[str, dict[str, Any]]] = []
+    ready = asyncio.Queue[int]()
+
+    class Log:
+        def info(self, event: str, **facts: Any) -> None:
+            if event == "worker ready":
+                ready.put_nowait(facts["worker"])
+
+        def error(self, event: str, **facts: Any) -> None:
+            said.append((event, facts))
+            if event == "worker cannot start":
+                monkeypatch.setattr(asyncio, "create_subprocess_exec", start)
+
+    async def full(*args: Any, **more: Any) -> Any:
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    async def main() -> Crew:
+        crew, hurry = Crew(settings(tmp_path)), asyncio.Event()
+        crew.log = Log()
+        async with asyncio.timeout(20), asyncio.TaskGroup() as tasks:
+            tasks.create_task(crew.serve(hurry, lambda crew: None))
+            assert {await ready.get(), await ready.get()} == {0, 1}
+            other = crew._programs[0]
+            monkeypatch.setattr(asyncio, "create_subprocess_exec", full)
+            crew._programs[1].kill()
+            assert await ready.get() == 1
+            assert crew._programs[0] is other
+            assert other.returncode is None
+            for each in crew._programs.values():
+                each.kill()
+            crew.draining.set()
+            hurry.set()
+        return crew
+
+    assert asyncio.run(main()).restarts == 2
+    (why,) = [facts for event, facts in said if event == "worker cannot start"]
+    assert why == {"worker": 1, "why": f"no process for it: {os.strerror(errno.EAGAIN)}"}
+
+
+def test_a_system_without_room_for_the_first_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "gone"))
+    with pytest.raises(ConfigError, match=r"^server\.workers: no process for it: No such file"):
+        run(settings(tmp_path))
 
 
 def test_one_that_does_not_get_ready_keeps_nothing_from_stopping(

@@ -179,14 +179,21 @@ class Crew:
     async def _live(self, orders: Orders, started: asyncio.Event) -> tuple[int, bool]:
         """One life of a worker; answers its exit status, and whether it had begun.
 
-        Raises `ConfigError` when it says why it cannot start and never has.
+        Raises `ConfigError` when it cannot start, and never has.
         """
-        program = await asyncio.create_subprocess_exec(
-            *(*_python(), "-m", "relay", "worker"),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            pass_fds=(*orders.quic, *chain(*orders.faces.values())),
-        )
+        try:
+            program = await asyncio.create_subprocess_exec(
+                *(*_python(), "-m", "relay", "worker"),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                pass_fds=(*orders.quic, *chain(*orders.faces.values())),
+            )
+        except OSError as error:  # the system has no room for another process, maybe only now
+            why = f"no process for it: {error.strerror}"
+            if not started.is_set():
+                raise ConfigError(f"server.workers: {why}") from None
+            self.log.error("worker cannot start", worker=orders.index, why=why)
+            return os.EX_OSERR, False
         assert program.stdout is not None
         try:
             async with asyncio.TaskGroup() as tasks:
