@@ -210,6 +210,7 @@ def test_tokens_that_relays_on_the_store_issue_are_taken(folder):
     try:
         host, port = ready["http"]
         asked = GUEST | {"query": f"jwt={token}"}
+        process.send_signal(signal.SIGUSR1)  # of a certificate's renewal
         assert httpx.post(f"http://{host}:{port}/", json=asked).status_code == 200
     finally:
         process.send_signal(signal.SIGHUP)

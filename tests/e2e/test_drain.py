@@ -184,6 +184,7 @@ def test_nohup_is_respected(process: Any) -> None:
         signal.signal(signal.SIGHUP, before)
     relay.ready()
     relay.program.send_signal(signal.SIGHUP)
+    relay.program.send_signal(signal.SIGUSR1)  # never an ending
     with pytest.raises(subprocess.TimeoutExpired):
         relay.program.wait(1)
     assert relay.stop() == 0

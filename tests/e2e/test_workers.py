@@ -267,6 +267,17 @@ def test_workers_do_not_outlive_their_crew(plain: Any) -> None:
         time.sleep(0.05)
 
 
+def test_who_is_told_of_new_certificates_by_signal_goes_on(plain: Any) -> None:
+    """As `pkill -USR1 -f` of a renewal's hook tells each process."""
+    relay = plain()
+    pids = [relay.pid(0), relay.pid(1), relay.process.program.pid]
+    for pid in pids:
+        os.kill(pid, signal.SIGUSR1)
+    relay.process.program.send_signal(signal.SIGTERM)
+    assert relay.process.program.wait(10) == 0
+    assert not relay.said("worker died")
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_to_everybody_and_then_sigint(plain: Any, number: int) -> None:
     """Whoever stops a service tells each of its processes; that is told once all the same."""

@@ -141,8 +141,9 @@ async def _believe_relays(settings: Settings, keyring: Keyring, desk: Desk) -> N
 
 async def _serve(settings: Settings) -> None:
     """Run until SIGTERM, SIGHUP or SIGINT."""
-    from relay.server.endings import endings
+    from relay.server.endings import endings, pass_over
 
+    pass_over()
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in endings():

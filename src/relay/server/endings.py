@@ -1,4 +1,5 @@
-"""Which signals end a process of ours in good order. Must not know what it does then."""
+"""Which signals end a process of ours in good order, and which must not. Must not know what it does
+then."""
 
 from __future__ import annotations
 
@@ -11,3 +12,9 @@ def endings() -> tuple[signal.Signals, ...]:
     if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
         return signal.SIGTERM, signal.SIGINT
     return signal.SIGTERM, signal.SIGINT, signal.SIGHUP
+
+
+def pass_over() -> None:
+    """Do nothing on SIGUSR1, which told some releases of moq-relay of renewed certificates, and
+    else would end the process without a goodbye: files are followed here."""
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)

@@ -14,7 +14,7 @@ from relay.config import Settings
 from relay.errors import ConfigError
 from relay.server import loop
 from relay.server.crew import Crew
-from relay.server.endings import endings
+from relay.server.endings import endings, pass_over
 from relay.server.log import write_log
 from relay.server.relay import Relay
 
@@ -53,6 +53,7 @@ def run(settings: Settings, ready: Ready = lambda relay: None) -> None:
     """Run a relay in this process until it is told to stop. Raises `ConfigError`."""
     widen()
     heed_children()
+    pass_over()
     try:
         with write_log(settings):
             loop.run(serve(settings, ready), settings.server.loop)

@@ -14,6 +14,7 @@ import signal
 import sys
 
 from relay.errors import ConfigError
+from relay.server.endings import pass_over
 from relay.server.log import write_log
 from relay.server.loop import run
 from relay.server.post import HURRY, LEAVING, READY, Orders, read_lost, read_orders
@@ -23,6 +24,7 @@ from relay.server.vigil import SIGN
 
 def work() -> None:
     """Be a worker until told to stop. Raises `ConfigError`, `SystemExit`."""
+    pass_over()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     if sys.stdin.isatty():
