@@ -118,6 +118,9 @@ def test_secrets_that_others_read() -> None:
     write("keys/s.jwk", generate("HS256", "s").dump(), 0o644)
     write("relay.toml", SAFE.replace('keys = ["public.jwk"]', 'key_dir = "keys"').encode())
     assert "keys/s.jwk" in findings(status=1)["readable_secret"]["text"]
+    Path("keys/s.jwk").chmod(0o600)
+    write("keys/p.jwk", generate("ES256", "p").public().dump(), 0o644)  # as it is written
+    assert "readable_secret" not in findings(status=1)
 
 
 def test_certificates() -> None:

@@ -248,10 +248,10 @@ def _exposed(settings: Settings, found: Trusted) -> Iterator[tuple[str, Path]]:
     """Secret files that others may read, of those that the start itself does not look at."""
     files = [("client.tls.key", settings.client.tls.key), ("cluster.token", settings.cluster.token)]
     for source in found.read:
-        secret = any(key.material.signing is not None for key in source.keys.keys)
+        secret = [key.kid for key in source.keys.keys if key.material.signing is not None]
         if secret and not source.remote and source.setting in ("auth.key_dir", "auth.jwks"):
-            folder = Path(source.place)
-            inside = sorted(folder.glob("*.jwk")) if folder.is_dir() else [folder]
+            place = Path(source.place)
+            inside = [place / f"{kid}.jwk" for kid in secret] if place.is_dir() else [place]
             files += [(source.setting, file) for file in inside]
     for setting, path in files:
         if path is not None and _is_exposed(path):
