@@ -8,6 +8,7 @@ import pytest
 
 import dialogue
 from relay.session import events
+from relay.session.settings import SessionSettings
 
 GROUP = bytes.fromhex("00 03") + b"one" + bytes.fromhex("0a 05") + b"later"
 
@@ -93,9 +94,8 @@ def test_a_peer_that_ends_our_half_may_still_answer() -> None:
 
 
 def test_a_question_that_cannot_be_put_is_refused() -> None:
-    talk = dialogue.Talk("moq-lite-06", 0)
+    talk = dialogue.Talk("moq-lite-06", 0, settings=SessionSettings(max_pending=0))
     talk.wire.client.credit = 0
-    talk.client.session.settings = type(talk.client.session.settings)(max_pending=0)
     request = talk.client.session.fetch("a", "b", 7, 0)
     talk.run()
     assert talk.client.heard[-1] == events.FetchRefused(request, 4)

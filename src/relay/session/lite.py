@@ -7,7 +7,6 @@ module must not know rights, shared state, sockets or time.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable
 from functools import cached_property, partial
 
@@ -15,6 +14,7 @@ from relay.errors import Cancelled, LimitExceeded, ProtocolViolation, RelayError
 from relay.path import Path
 from relay.session.announcing import Announcer, Broadcast, Chain, Listener
 from relay.session.arriving import GroupArrival, ProbeAnswer, whole_group
+from relay.session.asking import Asking
 from relay.session.events import FREE, Cost, DatagramReceived, Event, Opened
 from relay.session.fetching import FetchQuestion
 from relay.session.flow import Flow
@@ -89,7 +89,7 @@ class LiteSession:
         """Streams that the peer opened: those with two ways, and the others."""
         self._events: list[Event] = []
         self._held: list[Event] = []
-        self._pending: deque[tuple[Flow, Callable[[], bytes], Bidi | None]] = deque()
+        self._asking = Asking(transport, self._flows, self.settings.max_pending)
         self._early = 0
         self._next_id = 0
         self._next_question = 0
@@ -128,7 +128,7 @@ class LiteSession:
         if self.inband:
             if self.client:
                 question = SetupQuestion(self, self.target)
-                self._ask(question, question.request)
+                self._asking.ask(question, question.request)
         elif self.dialect.setup_stream:
             stream = self.transport.open_uni()
             if stream is not None:
@@ -197,7 +197,7 @@ class LiteSession:
     @property
     def has_waiting(self) -> bool:
         """Whether `flush` may have anything to do."""
-        return bool(self._pending or self._events or self._speaking)
+        return bool(self._asking.waiting or self._events or self._speaking)
 
     def flush(self) -> list[Event]:
         """Send the announcements of this turn, and open the streams that waited for credit, as far
@@ -205,14 +205,8 @@ class LiteSession:
         speaking, self._speaking = self._speaking, []
         for announcer in speaking:
             announcer.speak()
-        while self._pending:
-            flow, say, kind = self._pending[0]
-            if not flow.deaf:
-                stream = self.transport.open_bidi()
-                if stream is None:
-                    break
-                self._begin(flow, stream, say, kind)
-            self._pending.popleft()
+        if self._asking.waiting:
+            self._asking.go_on()
         return self._drain() if self._events else []
 
     # -- verbs: announcements ------------------------------------------------------------------
@@ -221,7 +215,7 @@ class LiteSession:
         """Ask the peer what exists under ``prefix``."""
         listener = Listener(self, prefix)
         self.listeners.add(listener)
-        self._ask(listener, listener.request, Bidi.ANNOUNCE)
+        self._asking.ask(listener, listener.request, Bidi.ANNOUNCE)
 
     def answer_announce(self, request: int, initial: Iterable[Broadcast]) -> None:
         """The first answer to an `AnnounceRequested`: all that exists now, even if nothing."""
@@ -255,7 +249,7 @@ class LiteSession:
         self._next_question += 1
         question = TrackQuestion(self, self._next_question, TrackRequest(broadcast, track))
         self.questions[question.request_id] = question
-        self._ask(question, question.request, Bidi.TRACK)
+        self._asking.ask(question, question.request, Bidi.TRACK)
         return question.request_id
 
     def cancel_describe(self, request: int) -> None:
@@ -270,7 +264,7 @@ class LiteSession:
             self, self._next_question, Fetch(broadcast, track, priority, group)
         )
         self.fetches[question.request_id] = question
-        self._ask(question, question.request, Bidi.FETCH)
+        self._asking.ask(question, question.request, Bidi.FETCH)
         return question.request_id
 
     def cancel_fetch(self, request: int) -> None:
@@ -284,7 +278,7 @@ class LiteSession:
         self._next_id += 1
         subscription = Subscription(self, Subscribe(id, broadcast, track, *demand))
         self.subscriptions[id] = subscription
-        self._ask(subscription, subscription.request, Bidi.SUBSCRIBE)
+        self._asking.ask(subscription, subscription.request, Bidi.SUBSCRIBE)
         return id
 
     def resubscribe(self, id: int, demand: SubscribeUpdate) -> None:
@@ -388,7 +382,7 @@ class LiteSession:
         """Tell the peer that we are about to leave, where the version can."""
         if self.agreed is not None and self.agreed.goaway:
             farewell = Flow(self)
-            self._ask(farewell, partial(self.dialect.encode, Goaway(uri)), Bidi.GOAWAY)
+            self._asking.ask(farewell, partial(self.dialect.encode, Goaway(uri)), Bidi.GOAWAY)
 
     def fail(self, error: RelayError) -> None:
         """Close because of ``error``: the peer gets its number and its sentence."""
@@ -399,7 +393,7 @@ class LiteSession:
         if not self.closed:
             self.closed = True
             self._flows.clear()
-            self._pending.clear()
+            self._asking.end()
             self.transport.close(code, reason)
 
     # -- for the flows of this conversation ----------------------------------------------------
@@ -472,27 +466,6 @@ class LiteSession:
     def count_announces(self) -> int:
         """Broadcasts the peer announces now."""
         return sum(listener.load for listener in self.listeners)
-
-    def _ask(self, flow: Flow, say: Callable[[], bytes], kind: Bidi | None = None) -> None:
-        """Open a stream of ours, now or when the peer grants credit.
-
-        ``say`` is asked what to say when there is a stream, for it may change until then.
-        """
-        if self.closed:
-            return
-        stream = None if self._pending else self.transport.open_bidi()
-        if stream is not None:
-            self._begin(flow, stream, say, kind)
-        elif len(self._pending) < self.settings.max_pending:
-            self._pending.append((flow, say, kind))
-        else:
-            flow.broken(LimitExceeded.code)
-            self.transport.wake()  # which is heard of at the next flush
-
-    def _begin(self, flow: Flow, stream: int, say: Callable[[], bytes], kind: Bidi | None) -> None:
-        flow.stream = stream
-        self._flows[stream] = flow
-        flow.send((b"" if kind is None else bytes([kind])) + say())
 
     def _drain(self) -> list[Event]:
         drained, self._events = self._events, []

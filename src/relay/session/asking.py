@@ -1,0 +1,61 @@
+"""Streams of ours: each is opened when the peer grants credit, in the order they were wanted.
+
+The law: what is said first on a stream is asked for when it is there, since it may change until
+then; what waits is bounded. This module must not know what is asked.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+from relay.errors import LimitExceeded
+from relay.session.flow import Flow
+from relay.session.transport import Transport
+from relay.wire.lite import Bidi
+
+
+class Asking:
+    """What one conversation asks on streams of its own."""
+
+    def __init__(self, transport: Transport, flows: dict[int, Flow], most: int) -> None:
+        """A flow stands among ``flows`` once it has its stream; at most ``most`` wait for one."""
+        self.waiting: deque[tuple[Flow, Callable[[], bytes], Bidi | None]] = deque()
+        self._transport = transport
+        self._flows = flows
+        self._most = most
+        self._is_over = False
+
+    def ask(self, flow: Flow, say: Callable[[], bytes], kind: Bidi | None = None) -> None:
+        """Open a stream for ``flow``, now or later; ``say`` answers what it begins with."""
+        if self._is_over:
+            return
+        stream = None if self.waiting else self._transport.open_bidi()
+        if stream is not None:
+            self._begin(flow, stream, say, kind)
+        elif len(self.waiting) < self._most:
+            self.waiting.append((flow, say, kind))
+        else:
+            flow.broken(LimitExceeded.code)
+            self._transport.wake()  # which is heard of at the next flush
+
+    def go_on(self) -> None:
+        """Open the streams that waited, as far as the peer grants it by now."""
+        while self.waiting:
+            flow, say, kind = self.waiting[0]
+            if not flow.deaf:
+                stream = self._transport.open_bidi()
+                if stream is None:
+                    break
+                self._begin(flow, stream, say, kind)
+            self.waiting.popleft()
+
+    def end(self) -> None:
+        """Nothing is asked any more."""
+        self._is_over = True
+        self.waiting.clear()
+
+    def _begin(self, flow: Flow, stream: int, say: Callable[[], bytes], kind: Bidi | None) -> None:
+        flow.stream = stream
+        self._flows[stream] = flow
+        flow.send((b"" if kind is None else bytes([kind])) + say())
