@@ -34,7 +34,7 @@ MICROSECONDS = 1_000_000
 """Timestamp units per second of tracks published here: unix time by the relay's clock."""
 
 OVERHEAD = 64
-"""Bytes a frame is counted for beside its payload."""
+"""Bytes a frame is counted for beside its payload, where it is kept."""
 
 
 Taker = Callable[[Path, str, Sequence[ReadFrame]], None]
@@ -202,7 +202,7 @@ class Station:
     def _publish(self, grant: Grant, name: str, ready: list[Ready], one: bool) -> list[Sent]:
         plan = _grouped(name, ready, one)
         came = sum(len(each.payload) for each in ready)
-        room = max(came + OVERHEAD * len(ready), self._largest(plan))
+        room = max(sum(map(_size, ready)), self._largest(plan))
         booth = self.booths.get(grant.root)
         tenant = grant.tenant if booth is None else booth.tenant
         growth = self._growth(booth, plan)
@@ -224,7 +224,7 @@ class Station:
                     stamp = int(self._wall() * MICROSECONDS)
                     local.write_frame(each.payload, stamp)
                     frames.append(ReadFrame(group, frame, stamp, MICROSECONDS, each.payload))
-                    size = len(each.payload) + OVERHEAD
+                    size = _size(each)
                     booth.sizes[track][-1] += size
                     self._count(booth, size)
                     sent.append(Sent(track, group, frame, each.error))
@@ -239,7 +239,7 @@ class Station:
         growth = 0
         for track, groups in plan.items():
             kept = booth.sizes.get(track, ()) if booth else ()
-            sizes = [sum(len(each.payload) + OVERHEAD for each in records) for records in groups]
+            sizes = [sum(map(_size, records)) for records in groups]
             surplus = max(0, len(kept) + len(sizes) - self.settings.keep_groups)
             growth += sum(sizes) - sum(islice(chain(kept, sizes), surplus))
         return growth
@@ -350,6 +350,10 @@ class WrongType(BadRequest):
     """A kind of body that the track does not take."""
 
     status = 415
+
+
+def _size(record: Ready) -> int:
+    return len(record.payload) + OVERHEAD
 
 
 def _grouped(name: str, ready: list[Ready], one: bool) -> Plan:
