@@ -18,7 +18,7 @@ from typing import cast
 
 from relay.errors import LimitExceeded, ProtocolViolation, RelayError, SessionLost
 from relay.net.capsule import clip
-from relay.net.delivery import Delivery
+from relay.net.inbox import Inbox
 from relay.net.listening import bind_unix
 from relay.net.settings import QuicLimits
 from relay.net.varint import decode, encode
@@ -117,7 +117,7 @@ class LocalTransport(asyncio.Protocol):
         self._failed = failed
         self._ready = ready
         self._loop = asyncio.get_running_loop()
-        self._delivery = Delivery(limits, self._receiver_failed)
+        self._inbox = Inbox(limits, self._receiver_failed)
         self._reader = Reader()
         self._pipe: asyncio.Transport | None = None
         self._out: list[bytes] = []
@@ -138,7 +138,7 @@ class LocalTransport(asyncio.Protocol):
 
     def start(self, receiver: Receiver) -> None:
         """Name the receiver; what came before is replayed in order, never inside this call."""
-        self._delivery.start(receiver)
+        self._inbox.start(receiver)
         self.wake()
 
     # What those above may ask (`relay.session.transport.Transport`)
@@ -302,7 +302,7 @@ class LocalTransport(asyncio.Protocol):
     def _turn(self) -> None:
         """The receiver's last word, then everything in one write."""
         self._turn_due = False
-        self._delivery.flush()
+        self._inbox.flush()
         written, self._pending = self._pending, 0
         out, self._out = self._out, []
         if self._pipe is None or self._pipe.is_closing():
@@ -325,20 +325,20 @@ class LocalTransport(asyncio.Protocol):
                     self._receiving.discard(stream)
                     self._stopped.discard(stream)
                 if body or kind == Kind.LAST:
-                    self._delivery.stream_received(stream, body, kind == Kind.LAST)
+                    self._inbox.stream_received(stream, body, kind == Kind.LAST)
         elif kind == Kind.RESET:
             if stream in self._receiving:
                 self._receiving.discard(stream)
                 self._stopped.discard(stream)
-                self._delivery.stream_reset(stream, _code(body)[0])
+                self._inbox.stream_reset(stream, _code(body)[0])
         elif kind == Kind.STOP:
             if stream in self._sending:
                 code = _code(body)[0]
                 self.reset(stream, code)  # as QUIC answers it (RFC 9000, 3.5)
-                self._delivery.stream_stopped(stream, code)
+                self._inbox.stream_stopped(stream, code)
         elif kind == Kind.DATAGRAM:
             self._received += len(body)
-            self._delivery.datagram_received(body)
+            self._inbox.datagram_received(body)
         elif kind == Kind.CLOSE:
             code, rest = _code(body)
             self._end(code, rest.decode("utf-8", "replace"))
@@ -366,7 +366,7 @@ class LocalTransport(asyncio.Protocol):
             self._sending.clear()
             self._receiving.clear()
             self._stopped.clear()
-            self._delivery.lost(code, reason)
+            self._inbox.lost(code, reason)
             self.wake()
 
     def _receiver_failed(self, error: Exception) -> None:

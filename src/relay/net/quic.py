@@ -1,6 +1,6 @@
 """Raw QUIC as a transport: the connection is the session.
 
-It owns what every session needs on top of an engine (delivery, credit, capacity, the guard around
+It owns what every session needs on top of an engine (an inbox, credit, capacity, the guard around
 the receiver), so that WebTransport differs only in heads and closing. Streams are broken off with
 codes in WebTransport's range here, too: the Rust stack takes any other for none. Peers may send
 codes in either space, and those from that range are read back into ours. This module must not know
@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from relay.errors import LimitExceeded, Refused, RelayError, SessionLost
 from relay.net.codes import to_http3, unmap
 from relay.net.connection import Connection
-from relay.net.delivery import Delivery
+from relay.net.inbox import Inbox
 from relay.session.transport import Receiver
 
 _INTERNAL = RelayError.session_code
@@ -28,7 +28,7 @@ class QuicTransport:
         self.connection = connection
         self.protocol: str | None = connection.alpn
         """The agreed protocol identifier."""
-        self.delivery = Delivery(connection.limits, self._receiver_failed)
+        self.inbox = Inbox(connection.limits, self._receiver_failed)
         self.is_closed = False
         """Whether the session is over for those above."""
         self.lost: SessionLost | None = None
@@ -44,7 +44,7 @@ class QuicTransport:
 
     def start(self, receiver: Receiver) -> None:
         """Name the receiver; what came before is replayed in order, never inside this call."""
-        self.delivery.start(receiver)
+        self.inbox.start(receiver)
         self.connection.wake()
 
     # What those above may ask (`relay.session.transport.Transport`)
@@ -169,26 +169,26 @@ class QuicTransport:
                 return
             self._stopped.discard(stream)
             data = b""
-        self.delivery.stream_received(stream, data, fin)
+        self.inbox.stream_received(stream, data, fin)
 
     def stream_reset(self, stream: int, code: int) -> None:
         """The peer broke off its half."""
         self._stopped.discard(stream)
-        self.delivery.stream_reset(stream, self._incoming(code))
+        self.inbox.stream_reset(stream, self._incoming(code))
 
     def stream_stopped(self, stream: int, code: int) -> None:
         """The peer no longer reads our half."""
-        self.delivery.stream_stopped(stream, self._incoming(code))
+        self.inbox.stream_stopped(stream, self._incoming(code))
 
     def datagram_received(self, data: bytes) -> None:
         """A datagram arrived."""
-        self.delivery.datagram_received(data)
+        self.inbox.datagram_received(data)
 
     def flush(self) -> None:
         """Let the receiver speak."""
         self._is_flushing = True
         try:
-            self.delivery.flush()
+            self.inbox.flush()
         finally:
             self._is_flushing = False
         if self._is_due_again:
@@ -211,7 +211,7 @@ class QuicTransport:
             return
         self.is_closed = True
         self.lost = SessionLost(reason or f"the session ended with code {code}", code, status)
-        self.delivery.lost(code, reason)
+        self.inbox.lost(code, reason)
         self._stopped.clear()
         self.connection.wake()
 

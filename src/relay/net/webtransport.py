@@ -158,7 +158,7 @@ class WebTransport(QuicTransport):
         """The request's stream is known: streams that came for another session are refused."""
         self.session = session
         if self._claimed is not None and self._claimed != session:
-            self.delivery.discard()
+            self.inbox.discard()
             for stream in self._session_streams:
                 self._reject(stream, BUFFERED_STREAM_REJECTED)
             self._session_streams.clear()

@@ -16,7 +16,7 @@ from relay.net.settings import QuicLimits
 from relay.session.transport import Receiver
 
 
-class Delivery:
+class Inbox:
     """The way from one connection to one receiver."""
 
     def __init__(self, limits: QuicLimits, failed: Callable[[Exception], None]) -> None:
