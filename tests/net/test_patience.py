@@ -27,14 +27,14 @@ async def test_what_is_left_is_heard_in_its_turn_and_before_what_comes_later() -
 
     with socket.socket() as sock:
         known = Patience(asyncio.get_running_loop(), listen)
-        known.hear(sock, [run("a", 1), run("b", 1)])
+        known.hear(sock, [run("a", 1), run("b", 1), run("c", 1)])
         assert known.is_over
-        known.hear(sock, [run("c", 1)])
+        known.hear(sock, [run("d", 1)])
         assert heard == ["a"]
         while known.is_over:
             await asyncio.sleep(0)
             heard.append("others")
-        assert heard == ["a", "b", "others", "c", "others"]
+        assert heard == ["a", "b", "others", "c", "others", "d", "others"]
 
 
 @pytest.fixture

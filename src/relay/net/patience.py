@@ -54,7 +54,7 @@ class Patience:
         sock, runs = self._left.pop(0)
         try:
             if left := self._listen(sock, runs, monotonic() + SECONDS):
-                self._left.append((sock, left))
+                self._left.insert(0, (sock, left))  # what came later may be of the same peers
         finally:
             if self._left:
                 self._loop.call_soon(self._go_on)
