@@ -10,6 +10,7 @@ import pytest
 from relay.model.broadcast import MAX_TRACK_NAME
 from relay.model.settings import CacheSettings
 from relay.model.track import TrackInfo
+from relay.path import Path
 from relay.peer.settings import PeerSettings
 from relay.session import events
 from relay.session.settings import LINK_STREAMS, SessionSettings
@@ -54,6 +55,20 @@ def test_another_relay_may_say_more_than_one_guest(make_world: Callable[..., Any
     assert guest.host.gone
     on_air = {found.path for found in world.house.origin.on_air()}
     assert {path for path in on_air if path.startswith("r/")} == {f"r/{n}" for n in range(4)}
+
+
+@pytest.mark.parametrize("limit", ["max_requests", "max_announce_requests"])
+def test_that_requests_are_refused_is_said_once(make_world: Callable[..., Any], limit: str) -> None:
+    world = make_world()
+    world.sessions = SessionSettings(**{limit: 3})
+    viewer, other = world.connect(), world.connect()
+    for _ in range(9):
+        viewer.guest.session.listen(Path("a"))
+    other.guest.session.listen(Path("a"))
+    world.run()
+    assert not viewer.host.gone
+    refused = [facts for event, facts in world.said if event == "request refused"]
+    assert refused == [{"id": "g0", "reason": f"more than session.{limit} (3) at a time"}]
 
 
 def test_groups_arrive_however_much_the_publisher_is_asked(make_world: Callable[..., Any]) -> None:

@@ -134,6 +134,7 @@ class Guest:
             events.ProbeRequested: self._probe_requested,
             events.ProbeReported: lambda event: None,  # nobody here steers by it yet
             events.GoawayReceived: self._goaway_received,
+            events.LimitHit: self._limit_hit,
             **self.watching.hears,
             **self.publishing.hears,
         }
@@ -371,6 +372,10 @@ class Guest:
 
     def _probe_requested(self, event: events.ProbeRequested) -> None:
         self.probes[event.stream] = (0, 0, self.clock())
+
+    def _limit_hit(self, event: events.LimitHit) -> None:
+        reason = f"more than {event.limit} ({event.most}) at a time"
+        self.house.log("request refused", id=self.id, reason=reason)
 
     def _goaway_received(self, event: events.GoawayReceived) -> None:
         self.house.log("peer is leaving", id=self.id, uri=event.uri[:256])

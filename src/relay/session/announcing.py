@@ -20,7 +20,7 @@ from relay.session.events import (
     Cost,
     Unannounced,
 )
-from relay.session.flow import Question, Request
+from relay.session.flow import Question, Request, turn_away
 from relay.wire.fields import MAX_HOPS
 from relay.wire.lite import (
     Announce,
@@ -146,6 +146,7 @@ class Announcer(Question):
     def ask(self, stream: int, body: bytes) -> None:
         message = self.session.dialect.decode(AnnounceRequest, body)
         if len(self.session.announcers) >= self.session.settings.max_announce_requests:
+            turn_away(self.session, "max_announce_requests")
             self.drop(LimitExceeded.code)
             return
         try:

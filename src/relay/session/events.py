@@ -263,6 +263,15 @@ class DatagramReceived(NamedTuple):
     payload: bytes
 
 
+class LimitHit(NamedTuple):
+    """A request of the peer's, or a group, went beyond a limit and was reset. Said once of each
+    limit, however many follow."""
+
+    limit: str
+    """The setting."""
+    most: int
+
+
 class ProbeRequested(NamedTuple):
     """The peer wants to know how fast we can send; answer with `report` now and then."""
 
@@ -312,6 +321,7 @@ Event = (
     | GroupFinished
     | GroupAborted
     | DatagramReceived
+    | LimitHit
     | ProbeRequested
     | ProbeReported
     | GoawayReceived

@@ -9,10 +9,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from relay.errors import Cancelled, DecodeError, ProtocolViolation
+from relay.session.events import LimitHit
 from relay.wire.buffer import StreamBuffer
 
 if TYPE_CHECKING:
     from relay.session.lite import LiteSession
+
+
+def turn_away(session: LiteSession, limit: str) -> None:
+    """What the peer has begun goes beyond a limit of the session's, and nobody handles it."""
+    hit = LimitHit(f"session.{limit}", getattr(session.settings, limit))
+    if hit not in session.limits_hit:
+        session.limits_hit.add(hit)
+        session.emit(hit)
 
 
 class Flow:

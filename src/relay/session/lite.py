@@ -15,7 +15,7 @@ from relay.path import Path
 from relay.session.announcing import Announcer, Broadcast, Chain, Listener
 from relay.session.arriving import GroupArrival, ProbeAnswer, whole_group
 from relay.session.asking import Asking
-from relay.session.events import FREE, Cost, DatagramReceived, Event, Opened
+from relay.session.events import FREE, Cost, DatagramReceived, Event, LimitHit, Opened
 from relay.session.fetching import FetchQuestion
 from relay.session.flow import Flow
 from relay.session.meeting import meet
@@ -90,6 +90,7 @@ class LiteSession:
         self._events: list[Event] = []
         self._held: list[Event] = []
         self._asking = Asking(transport, self._flows, self.settings.max_pending)
+        self.limits_hit: set[LimitHit] = set()
         self._early = 0
         self._next_id = 0
         self._next_question = 0
@@ -427,8 +428,7 @@ class LiteSession:
 
     def meet(self, stream: int, kind: int) -> Flow | None:
         """Who handles a new stream of the peer's; ``None`` when nobody does."""
-        is_full = self._in_use[is_uni(stream)] > self.settings.max_requests
-        return None if is_full else meet(self, stream, kind)
+        return meet(self, stream, kind, self._in_use[is_uni(stream)])
 
     def _count_early(self, size: int) -> None:
         """What is kept for a peer that has not introduced itself is bounded."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from relay.session.announcing import Announcer
 from relay.session.arriving import GoawayArrival, GroupArrival, ProbeAnswer
 from relay.session.fetching import FetchAnswer
-from relay.session.flow import Flow
+from relay.session.flow import Flow, turn_away
 from relay.session.opening import SetupAnswer, SetupArrival
 from relay.session.subscribing import Publication, TrackAnswer
 from relay.session.transport import is_uni
@@ -30,8 +30,11 @@ ANSWERS: dict[int, type[Flow]] = {
 """What the peer may open towards us, where its version has it."""
 
 
-def meet(session: LiteSession, stream: int, kind: int) -> Flow | None:
-    """Who handles a new stream; ``None`` when nobody does."""
+def meet(session: LiteSession, stream: int, kind: int, in_use: int) -> Flow | None:
+    """Who handles a new stream, one of ``in_use`` like it; ``None`` when nobody does."""
+    if in_use > session.settings.max_requests:
+        turn_away(session, "max_requests")
+        return None
     if is_uni(stream):
         return _meet_uni(session, stream, kind)
     if session.agreed is None:
