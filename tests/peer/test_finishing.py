@@ -6,6 +6,7 @@ from typing import Any
 
 from relay.model.track import Demand, TrackInfo
 from relay.path import Path
+from relay.peer.source import LATELY
 
 INFO = TrackInfo(max_latency=60_000)
 
@@ -90,6 +91,31 @@ def test_groups_that_the_end_overtakes_are_waited_for(world: Any) -> None:
     world.run()
     assert watch.complete() == [0, 1, 2, 3]
     assert watch.ended == [None], "there are no more"
+
+
+def test_a_group_that_comes_twice_does_not_stand_for_one_that_has_not_come(world: Any) -> None:
+    publisher = world.connect()
+    track = publisher.publish("a", t=INFO).tracks["t"]
+    watch = world.connect().watch("a", "t")
+    session, end = publisher.guest.session, publisher.wire.client
+    (id,) = session.publications
+    for number in range(3 * LATELY):
+        write(world, track, b"%d" % number)
+        session.write(session.open_group(id, number), b"", True)
+        world.run()
+    (feed,) = publisher.host.publishing.feeds.values()
+    assert len(feed._lately) <= 2 * LATELY
+    stream = end._next["uni"]
+    late = Late(end, stream)
+    write(world, track, b"late")
+    write(world, track, b"last")
+    track.finish()
+    world.wait(0.25)
+    assert not watch.ended
+    late.arrive(stream)
+    world.run()
+    assert 3 * LATELY in watch.complete()
+    assert watch.ended == [None]
 
 
 def test_groups_that_never_come_are_given_up(world: Any) -> None:

@@ -431,7 +431,7 @@ class Publishing:
         feed = self.feeds.get(event.id)
         now, size = self.clock(), len(event.payload)
         if feed is not None and self.guest.tab.account.receive(size, now):
-            feed.came += 1
+            feed.count(event.sequence)
             feed.track.datagram(event.sequence, event.timestamp, event.payload, now, feed.source)
 
 

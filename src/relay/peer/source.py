@@ -29,6 +29,11 @@ if TYPE_CHECKING:
     from relay.peer.publishing import Publishing
 
 
+LATELY = 256
+"""Groups of a track, at least, that are told from those that come a second time: on another stream
+after they broke off, or as a datagram as well."""
+
+
 class Feed:
     """One track pulled from the peer."""
 
@@ -44,8 +49,10 @@ class Feed:
         self.id: int | None = None
         self.groups: dict[int, Group] = {}
         """Groups that are arriving, by stream."""
-        self.came = 0
+        self._came = 0
         """Groups that came, or began to."""
+        self._lately: set[int] = set()
+        """Which they were, the highest of them."""
         self.start: int | None = None
         """The lowest group that the peer delivers, and one more than the highest (`end`), where it
         says so."""
@@ -159,10 +166,19 @@ class Feed:
         self.source.forget(self)
         self.track.fail(error, self.source)
 
+    def count(self, sequence: int) -> None:
+        """A group comes, which may not be the first time that it does."""
+        if sequence in self._lately:
+            return
+        self._came += 1
+        self._lately.add(sequence)
+        if len(self._lately) > 2 * LATELY:
+            self._lately = set(sorted(self._lately)[LATELY:])
+
     def group_opened(self, stream: int, sequence: int) -> None:
         """A group starts arriving."""
         self.accepted()
-        self.came += 1
+        self.count(sequence)
         host = self.host
         group = self.track.open_group(sequence, host.session.layout, host.clock(), self.source)
         if group is None:
@@ -173,7 +189,7 @@ class Feed:
 
     def group_arrived(self, sequence: int, data: bytes, now: float) -> None:
         """A group came at once."""
-        self.came += 1
+        self.count(sequence)
         if self.track.info is None:
             self.accepted()
         self.track.add_group(sequence, self.host.session.layout, data, now, self.source)
@@ -219,7 +235,7 @@ class Feed:
         start = self.start or 0
         if self.reach is not None:
             start = min(start, self.reach)
-        has_all = self.end is not None and self.came >= self.end - start
+        has_all = self.end is not None and self._came >= self.end - start
         if has_all or now >= self.finish_at:
             self.finish_at = None
             self.source.forget(self)
