@@ -22,6 +22,7 @@ from relay.auth.grant import Grant
 from relay.auth.revocation import Revocation
 from relay.client import Client, connect
 from relay.cluster import link as link_module
+from relay.cluster import twins
 from relay.errors import SessionLost
 from relay.model.track import TrackInfo
 from relay.path import Path
@@ -253,6 +254,34 @@ def test_a_relay_that_comes_back_with_its_number(node: Any) -> None:
                     await first.aclose()
                     a = await first.enter_async_context(node(lines, port=port))
                     await until(lambda: len(list(a.relay.desk.feed.index)) == number + 1)  # noqa: B023
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("who_dials", ["the two", "the one between"])
+def test_two_relays_with_one_number_are_named_by_the_one_between(
+    node: Any, monkeypatch: pytest.MonkeyPatch, who_dials: str
+) -> None:
+    monkeypatch.setattr(twins, "EVERY", 0.0)
+    monkeypatch.setattr(twins, "PATIENCE", 0.3)
+
+    async def main() -> None:
+        if who_dials == "the two":
+            async with (
+                node() as c,
+                node("id = 77\n", connect=[c.url()]),
+                node("id = 77\n", connect=[c.url()]),
+            ):
+                await until(lambda: c.events("warning"))
+        else:
+            async with (
+                node("id = 77\n") as a,
+                node("id = 77\n") as b,
+                node(connect=[a.url(), b.url()]) as c,
+            ):
+                await until(lambda: c.events("warning"))
+        (said,) = c.events("warning")
+        assert "have the same number, 77: where cluster.id is given twice" in said["detail"]
 
     asyncio.run(main())
 

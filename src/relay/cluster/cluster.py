@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path as File
 from typing import Any, Protocol
@@ -24,6 +24,7 @@ from relay.cluster.news import News
 from relay.cluster.nodes import snapshot
 from relay.cluster.roster import Roster, Wish
 from relay.cluster.settings import ClusterSettings
+from relay.cluster.twins import Twins
 from relay.errors import SessionLost
 from relay.path import ROOT
 from relay.peer.door import Door
@@ -113,6 +114,7 @@ class Cluster:
         self._roster.want(Wish.LISTED, {each.key: each for each in map(parse, settings.connect)})
         self._roster.want(Wish.NEAR, {each.key: each for each in near})
         self._gossip = Gossip(door.house.origin, self._roster, self._follow, clock, log)
+        self._twins = Twins(log)
         self._runs: dict[str, asyncio.Task[None]] = {}
         self._sessions: dict[str, OpenSession] = {}
         self._tasks: asyncio.TaskGroup | None = None
@@ -194,11 +196,23 @@ class Cluster:
         heard = self._gossip.nodes.items()
         return [key for key, id in heard if id in came and self._roster.is_hearsay(key)]
 
+    def _numbers(self) -> Iterator[tuple[int, str, str]]:
+        """Whom we meet under which number, and how: by name, at our door, and where we dial."""
+        for key, number in self._gossip.nodes.items():
+            yield number, "name", key
+        for guest in self.door.guests.values():
+            if guest.is_relay:
+                yield guest.session.peer_origin, "door", f"{guest.remote} ({guest.id})"
+        for key, link in self.links.items():
+            if (session := link.state.session) is not None and not link.address.is_near:
+                yield session.guest.session.peer_origin, "link", key
+
     async def _tick(self) -> None:
         while True:
             await beat()
             now = self._clock()
             self._gossip.tick(now)
+            self._twins.tick(now, self._numbers)
             if self.settings.mesh:
                 self._follow()  # who came to us may have left again
             for session in tuple(self._sessions.values()):
