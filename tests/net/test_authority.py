@@ -55,7 +55,7 @@ class Authority:
         return builder.sign(self.key, hashes.SHA256())
 
     def issue(self, folder: Path, **more: Any) -> tuple[x509.Certificate, DialTls]:
-        key = ec.generate_private_key(ec.SECP256R1())
+        key = ec.generate_private_key(more.get("curve", ec.SECP256R1()))
         issuer = self.certificate.subject
         made = self._sign("edge", key.public_key(), issuer, False, **({"purpose": CLIENT} | more))
         files = folder / "client.pem", folder / "client.key"
@@ -195,10 +195,13 @@ async def test_who_vouches_may_change_meanwhile(
         assert pair.visit.knock.certificate is not None
 
 
+@pytest.mark.parametrize(
+    "curve", [ec.SECP256R1(), ec.SECP384R1(), ec.SECP521R1()], ids=lambda curve: curve.name
+)
 async def test_a_certificate_is_told_at_the_door(
-    house: Any, authority: Authority, tmp_path: Path, scheme: str
+    house: Any, authority: Authority, tmp_path: Path, scheme: str, curve: ec.EllipticCurve
 ) -> None:
-    made, trust = authority.issue(tmp_path)
+    made, trust = authority.issue(tmp_path, curve=curve)
     async with house(authorities=Authorities(authority.pem)) as home:
         pair = await home.pair(scheme, tls=trust)
         shown = pair.visit.knock.certificate

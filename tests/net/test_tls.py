@@ -9,12 +9,21 @@ import stat
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec, x25519
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa, x25519
 
 from relay.errors import ConfigError, SessionLost
 from relay.net import tls
 from relay.net.dial import DialTls, dial
+
+PLAIN = (
+    serialization.Encoding.PEM,
+    serialization.PrivateFormat.PKCS8,
+    serialization.NoEncryption(),
+)
+RSA_ENCRYPTION = bytes.fromhex("06092a864886f70d0101010500")
+RSASSA_PSS = bytes.fromhex("06092a864886f70d01010a3000")
+"""What a certificate says its key is for, in DER (RFC 8017, appendix C)."""
 
 
 @pytest.fixture
@@ -80,14 +89,9 @@ def test_errors_are_one_line_that_names_the_file(files, tmp_path) -> None:
             serialization.BestAvailableEncryption(b"x"),
         )
     )
-    odd = tmp_path / "odd.pem"
-    odd.write_bytes(
-        x25519.X25519PrivateKey.generate().private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
+    odd, curve = tmp_path / "odd.pem", tmp_path / "curve.pem"
+    odd.write_bytes(x25519.X25519PrivateKey.generate().private_bytes(*PLAIN))
+    curve.write_bytes(ec.generate_private_key(ec.SECP256K1()).private_bytes(*PLAIN))
     cases = [
         (tmp_path / "none.pem", key, "there is no file .*none.pem"),
         (cert, tmp_path / "none.pem", "there is no file .*none.pem"),
@@ -97,6 +101,7 @@ def test_errors_are_one_line_that_names_the_file(files, tmp_path) -> None:
         (cert, text, "text.pem holds no PEM private key"),
         (cert, locked, "is encrypted"),
         (cert, odd, "TLS 1.3 does not take"),
+        (cert, curve, "TLS 1.3 does not take"),
     ]
     for first, second, words in cases:
         with pytest.raises(ConfigError, match=words) as caught:
@@ -184,6 +189,34 @@ async def test_new_connections_use_the_new_pair_and_old_ones_live(house, files) 
             stream = pair.near.open_uni()
             pair.near.send(stream, b"x", True)
             await pair.server.until(lambda p=pair: p.server.finished)
+
+
+def test_an_rsa_key_for_pss_alone_is_refused(files) -> None:
+    # What is signed with an ordinary RSA key goes by another name (RFC 8446, 4.2.3).
+    cert, key = files
+    private = rsa.generate_private_key(65537, 2048)
+    made = x509.load_pem_x509_certificate(cert.read_bytes())
+    builder = x509.CertificateBuilder().subject_name(made.subject).issuer_name(made.issuer)
+    builder = builder.not_valid_before(made.not_valid_before_utc)
+    builder = builder.not_valid_after(made.not_valid_after_utc)
+    builder = builder.serial_number(1).public_key(private.public_key())
+    der = builder.sign(private, hashes.SHA256()).public_bytes(serialization.Encoding.DER)
+    assert der.count(RSA_ENCRYPTION) == 1
+    twin = x509.load_der_x509_certificate(der.replace(RSA_ENCRYPTION, RSASSA_PSS))
+    cert.write_bytes(twin.public_bytes(serialization.Encoding.PEM))
+    key.write_bytes(private.private_bytes(*PLAIN))
+    with pytest.raises(ConfigError, match="RSASSA-PSS alone"):
+        tls.load(cert, key)
+
+
+@pytest.mark.parametrize(
+    "curve", [ec.SECP256R1(), ec.SECP384R1(), ec.SECP521R1()], ids=lambda curve: curve.name
+)
+async def test_a_key_of_every_curve_serves(house, curve) -> None:
+    certificate, key = tls.generate(["localhost"], key=ec.generate_private_key(curve))
+    certificates = tls.Certificates(tls.Pair((certificate,), key))
+    async with house(certificates=certificates) as home:
+        await home.pair("moqt")
 
 
 async def test_a_key_nobody_may_read_is_refused(files) -> None:

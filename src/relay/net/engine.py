@@ -22,7 +22,7 @@ from aioquic.quic.events import ConnectionTerminated, StreamDataReceived, Stream
 from aioquic.quic.packet import QuicErrorCode, QuicFrameType, pull_quic_transport_parameters
 from aioquic.quic.packet_builder import QuicPacketBuilder
 from aioquic.quic.stream import QuicStreamReceiver
-from aioquic.tls import Context
+from aioquic.tls import Context, SignatureAlgorithm
 from cryptography import x509
 
 from relay.net.capsule import clip
@@ -36,7 +36,7 @@ from relay.net.sender import SharedSender, SharedStream
 from relay.net.settings import QuicLimits
 from relay.net.short_way import Departure, ShortWay
 from relay.net.steer import WHOLE, Share
-from relay.net.tls import fingerprint
+from relay.net.tls import fingerprint, is_p521
 
 MAX_CLOSE_REASON = 512
 """Bytes of a reason in CONNECTION_CLOSE, so that it fits every packet."""
@@ -427,11 +427,19 @@ class Engine(ShortWay):
             stream.receiver = Receiver(None, self.tally)
         if self._quic_logger is None:
             drop_callbacks(self._cryptos.values())
+        self._allow_p521()
         if not self._is_client:
             # Only asked for where authorities are configured; showing none is allowed.
             self.tls._request_client_certificate = self._configuration.cadata is not None
             # The library reads the name and keeps it to itself.
             self.tls._server_handle_hello = self._read_hello  # type: ignore[method-assign]
+
+    def _allow_p521(self) -> None:
+        # The library knows this curve's signatures and takes none, nor makes any of its own.
+        self.tls._signature_algorithms.append(SignatureAlgorithm.ECDSA_SECP521R1_SHA512)
+        if is_p521(self.tls.certificate_private_key):
+            one = [SignatureAlgorithm.ECDSA_SECP521R1_SHA512]
+            self.tls._signature_algorithms_for_private_key = lambda: one  # type: ignore[method-assign]
 
     def _read_hello(self, input_buf: Buffer, initial_buf: Buffer, handshake_buf: Buffer) -> None:
         self.server_name = server_name(input_buf.data_slice(input_buf.tell(), input_buf.capacity))

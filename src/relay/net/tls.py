@@ -19,7 +19,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, PublicKeyAlgorithmOID
 
 from relay.errors import ConfigError
 from relay.net.followed import Followed
@@ -41,6 +41,10 @@ PrivateKey = (
 )
 
 
+CURVES = (ec.SECP256R1, ec.SECP384R1, ec.SECP521R1)
+"""Those that TLS 1.3 has signatures for (RFC 8446, 4.2.3)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Pair:
     """A certificate chain, leaf first, and the leaf's private key."""
@@ -57,6 +61,11 @@ class Pair:
 def fingerprint(certificate: x509.Certificate) -> str:
     """Hex SHA-256 of the certificate's DER form."""
     return certificate.fingerprint(hashes.SHA256()).hex()
+
+
+def is_p521(key: object) -> bool:
+    """Whether it is an ECDSA key of the largest curve."""
+    return isinstance(key, ec.EllipticCurvePrivateKey) and isinstance(key.curve, ec.SECP521R1)
 
 
 def generate(
@@ -122,6 +131,8 @@ def load(cert_file: str | Path, key_file: str | Path) -> Pair:
     private = _key(key, key_file)
     if _public(private) != _public(chain[0]):
         raise ConfigError(f"the key {key_file} does not match the certificate {cert_file}")
+    if chain[0].public_key_algorithm_oid == PublicKeyAlgorithmOID.RSASSA_PSS:
+        raise ConfigError(f"the key {key_file} is for RSASSA-PSS alone; make an ordinary RSA one")
     return Pair(chain, private)
 
 
@@ -253,7 +264,8 @@ def _key(data: bytes, path: str | Path) -> PrivateKey:
         raise ConfigError(f"the key {path} is encrypted; it must not be") from None
     except (ValueError, UnsupportedAlgorithm):
         raise ConfigError(f"{path} holds no PEM private key") from None
-    if not isinstance(key, PrivateKey):
+    is_odd = isinstance(key, ec.EllipticCurvePrivateKey) and not isinstance(key.curve, CURVES)
+    if is_odd or not isinstance(key, PrivateKey):
         raise ConfigError(f"the key {path} is of a kind TLS 1.3 does not take")
     return key
 
