@@ -19,7 +19,7 @@ import asked
 from relay.auth import mint
 from relay.auth.claims import Claims
 from relay.auth.keys import generate
-from relay.cli.sidecar import require_sense, serving
+from relay.cli.sidecar import require_sense, serving, warnings
 from relay.config import load
 from relay.errors import ConfigError
 from relay.path import ROOT, Path
@@ -170,6 +170,14 @@ def test_what_can_be_reached_must_be_meant(folder):
     process.terminate()
     process.communicate(timeout=10)
     assert ready["http"][0] == "0.0.0.0"
+
+
+def test_a_rule_that_fits_nobody_here_is_said():
+    rules = {"edge": {"fingerprint": "ab" * 32, "subscribe": ""}}
+    rules["plant"] = {"san": "plant.example.com", "subscribe": ""}
+    settings = load(None, {"auth.certificates": rules}, {}).settings
+    (line,) = warnings(settings)
+    assert line.startswith("auth.certificates.plant.san: fits nobody here")
 
 
 def test_a_certificate_that_is_none(folder):

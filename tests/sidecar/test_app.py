@@ -125,6 +125,12 @@ def test_a_guests_fault_is_a_refusal_and_never_an_outage(desk, change, word):
     assert answer.text.split()[0] == word
 
 
+def test_the_log_says_what_was_told_of_a_certificate(desk):
+    posted(desk, replace(GUEST, certificate=CERTIFIED, path="/x").dump())
+    hint = desk.said("deny")["hint"]
+    assert hint.endswith(f"fingerprint '{CERTIFIED.fingerprint}', issuer '{CERTIFIED.issuer}'")
+
+
 def test_what_could_not_be_found_out_is_an_outage(desk, token):
     desk.unavailable = "the store does not answer"
     guest = replace(GUEST, query=f"jwt={token(get=[''])}")

@@ -9,6 +9,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from relay.auth.reason import quoted
+
+SHOWN = 4
+"""Alternative names that are told."""
+
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
@@ -32,3 +37,10 @@ class Certificate:
     def name(self) -> str:
         """What to call its bearer: the first alternative name, else the subject."""
         return self.sans[0] if self.sans else self.subject
+
+    @property
+    def traits(self) -> str:
+        """What a rule may know it by, written as rules have it."""
+        traits = [("san", name) for name in self.sans[:SHOWN]]
+        traits += [("fingerprint", self.fingerprint), ("issuer", self.issuer)]
+        return ", ".join(f"{trait} {quoted(value)}" for trait, value in traits if value)

@@ -235,7 +235,8 @@ class _Case:
             return self._narrow_to_accepted(grant)
         if self.facts.certificate is not None:
             text = f"the certificate allows nothing, and {quoted('/' + path)} is not public"
-            raise Refusal("certificate_not_granted", text, "name it in auth.certificates")
+            hint = f"name it in auth.certificates: {self.facts.certificate.traits}"
+            raise Refusal("certificate_not_granted", text, hint)
         text = f"no token, and {quoted('/' + path)} is not public"
         raise Refusal("no_token", text, "connect with a token as ?jwt=…, or set auth.public")
 

@@ -11,7 +11,7 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path as File
 from typing import TYPE_CHECKING, Any
 
@@ -55,6 +55,8 @@ def sidecar(
         if not warning.startswith(BESIDE_THE_POINT):
             click.echo(f"relay: warning: {warning}", err=True)
     require_sense(loaded.settings)
+    for warning in warnings(loaded.settings):
+        click.echo(f"relay: warning: {warning}", err=True)
     from relay.server import loop, write_log
 
     try:
@@ -74,6 +76,16 @@ def require_sense(settings: Settings) -> None:
             f"sidecar.listen: {host} can be reached by others, and whoever can ask is answered; "
             "set sidecar.listen_public if that is meant"
         )
+
+
+def warnings(settings: Settings) -> Iterator[str]:
+    """What a relay obeys, and a sidecar cannot."""
+    for name, rule in settings.auth.certificates.items():
+        if rule.san is not None:
+            yield (
+                f"auth.certificates.{name}.san: fits nobody here, since relays do not tell "
+                "alternative names; name the fingerprint or the issuer, as the log has them"
+            )
 
 
 @contextlib.asynccontextmanager
