@@ -6,10 +6,12 @@ import asyncio
 import builtins
 import time
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 
 import httpx
 import pytest
 import structlog
+from confluent_kafka import KafkaError
 
 from relay.client import connect
 from relay.config import load
@@ -118,6 +120,15 @@ def test_many_small_records_are_bounded_too():
     asyncio.run(main())
 
 
+def test_a_record_that_the_brokers_refuse_is_told_with_its_topic():
+    said = Said()
+    outlet = Kafka("lake", settings(), said)
+    message = SimpleNamespace(topic=lambda: "plant.t")
+    outlet._reported(KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART), message)
+    assert outlet.failed == 1
+    assert said[0].startswith("sinks.lake: records not accepted: plant.t: Broker: Unknown topic")
+
+
 def test_a_frame_that_is_too_long_is_not_copied(mock):
     async def main():
         said = Said()
@@ -127,7 +138,7 @@ def test_a_frame_that_is_too_long_is_not_copied(mock):
             outlet.put(record(payload=b"x" * 200))
             await until(lambda: outlet.delivered == 1)
         assert outlet.failed == 1
-        assert ["records not accepted" in each for each in said] == [True]
+        assert ["records not accepted: plant.t: " in each for each in said] == [True]
 
     asyncio.run(main())
 

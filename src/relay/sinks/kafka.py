@@ -144,7 +144,7 @@ class Kafka:
             return
         except self._refusal as error:
             self.taken += 1
-            self._failed.add(error.args[0].str())
+            self._failed.add(f"{topic}: {error.args[0].str()}")
             return
         self.taken += 1
 
@@ -176,12 +176,12 @@ class Kafka:
             found = self._names[broadcast, track] = named
         return found
 
-    def _reported(self, error: Any, message: object) -> None:
+    def _reported(self, error: Any, message: Any) -> None:
         """A record has arrived, or failed for good."""
         if error is None:
             self.delivered += 1
         elif error.code() not in self._purged:  # those are counted as unsent
-            self._failed.add(error.str())
+            self._failed.add(f"{message.topic()}: {error.str()}")
 
     def _erred(self, error: Any) -> None:
         """Something about the brokers."""
