@@ -6,6 +6,7 @@ import asyncio
 from contextlib import AsyncExitStack
 from typing import Any
 
+import httpx
 from samples import scrape, total
 
 from relay.client import connect
@@ -57,6 +58,24 @@ def test_numbers_move(running: Any) -> None:
                     assert total(found, moved, **label) > total(before, moved, **label)
             assert 0 <= total(found, "relay_loop_lag_seconds_max") < 5
             assert 0 <= total(found, "relay_revocations_age_seconds") < 5
+
+    asyncio.run(main())
+
+
+def test_what_became_of_copies_is_among_them(running: Any) -> None:
+    sink = '[sinks.lake]\nkind = "kafka"\nbrokers = ["127.0.0.1:9"]\ntracks = ["anon/**:t"]\n'
+    more = "max_message_bytes = 1000\ndrain = 0.0\n"
+
+    async def main() -> None:
+        async with running(INTERNAL + sink + more) as relay, httpx.AsyncClient() as web:
+            url = f"http://127.0.0.1:{relay.http_addresses[0][1]}/publish/anon/a/t"
+            for size in (1, 2, 2000):
+                assert (await web.post(url, content=b"x" * size)).status_code == 202
+            found = await scrape(face(relay))
+            assert total(found, "relay_sink_waiting", sink="lake") == 2
+            for outcome, count in (("failed", 1), ("delivered", 0), ("dropped", 0), ("unsent", 0)):
+                what = {"sink": "lake", "outcome": outcome}
+                assert total(found, "relay_sink_records_total", **what) == count
 
     asyncio.run(main())
 

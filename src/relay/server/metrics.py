@@ -96,6 +96,7 @@ class Families:
         yield from self._records()
         yield from self._keys()
         yield from self._links()
+        yield from self._sinks()
 
     def _process(self) -> Iterator[Metric]:
         relay = self.relay
@@ -271,6 +272,22 @@ class Families:
             for direction, seconds in best.items():
                 rtt.add_metric((node["node"], direction), seconds)
         yield rtt
+
+    def _sinks(self) -> Iterator[Metric]:
+        records = CounterMetricFamily(
+            "relay_sink_records",
+            "Frames for a sink: delivered, dropped for want of room, failed where the brokers"
+            " refused, unsent when the relay stopped.",
+            labels=("sink", "outcome"),
+        )
+        waiting = GaugeMetricFamily(
+            "relay_sink_waiting", "Frames that no broker has confirmed yet.", labels=("sink",)
+        )
+        for name, sink in sorted(self.relay.sinks.items()):
+            for outcome, count in sink.outlet.counts.items():
+                records.add_metric((name, outcome), count)
+            waiting.add_metric((name,), sink.outlet.waiting)
+        yield from (records, waiting)
 
     def _named(self, tenant: str) -> str:
         return tenant if tenant in self.shown else OTHERS

@@ -9,7 +9,7 @@ is.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from relay.errors import RelayError
@@ -55,6 +55,14 @@ class Outlet(Protocol):
 
     async def run(self) -> None:
         """Send what was put, for ever; cancelled when the relay stops."""
+
+    @property
+    def waiting(self) -> int:
+        """Records that were put and are neither sent nor given up."""
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """What became of the others, by word."""
 
 
 class Copying:

@@ -125,6 +125,12 @@ class Kafka:
         """Records that the brokers did not accept, or that are too long."""
         return self._failed.count
 
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """What became of records that do not wait."""
+        lost = {"dropped": self.dropped, "failed": self.failed, "unsent": self.unsent}
+        return {"delivered": self.delivered} | lost
+
     def put(self, record: Record) -> None:
         """Take one record, or count that there was no room for it."""
         topic, key = self._named(record.broadcast, record.track)
