@@ -160,10 +160,11 @@ class World:
         cut: int = 0,
         tenant: str | None = None,
         cluster: bool = False,
+        number: int | None = None,
     ) -> Client:
         if protocol == "":
             protocol = self.protocol
-        client = Client(self, 100 + len(self.clients))
+        client = Client(self, number or 100 + len(self.clients))
         wire = client.wire = Wire(cut)
         origins = self.house.origin.id, client.origin.id
         host = Guest(

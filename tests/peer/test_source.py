@@ -1,4 +1,4 @@
-"""Groups fetched from a publisher: asked for once, never taken for live, and nothing is left."""
+"""What is pulled from a publisher: groups fetched once, and tracks that go on over another way."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from relay.model.settings import CacheSettings
 from relay.model.track import Demand, TrackInfo
 from relay.path import Path
-from relay.peer.local import Collector
+from relay.peer.local import Collector, LocalBroadcast
 from relay.peer.settings import PeerSettings
 from relay.peer.watching import MAX_FETCHES
 from relay.quota import Limits, Override, QuotaSettings
@@ -373,3 +373,70 @@ def test_a_relay_fetches_for_all_who_watch_there(world: Any) -> None:
     stage.viewer.host.scope.is_relay = True
     asked = [Fetcher(stage.viewer, 100 + number) for number in range(MAX_FETCHES + 1)]
     assert not [each for each in asked if each.error]
+
+
+def move(world: Any, version: str, told: int, said: int) -> tuple[Any, Any, Any]:
+    """One publisher on two ways that count time in units of their own, and who watches when the
+    first way is lost: the second's session and track, and the watch."""
+    viewer, first = world.connect(), world.connect(version, number=7)
+    second = world.connect(number=7)
+    first.publish("a", t=INFO._replace(timescale=told)).tracks["t"].append_group()
+    watch = viewer.watch("a", "t")
+    broadcast = LocalBroadcast(world.clock)
+    track = broadcast.create_track("t", INFO._replace(timescale=said), first=1)
+    second.origin.announce(Path("a"), broadcast, (), world.now)
+    world.run()
+    first.hang_up()
+    assert viewer.names.log == ["+a"], "it is the same publisher"
+    return second, track, watch
+
+
+@pytest.mark.parametrize("version", ["moq-lite-04", "moq-lite-05"])
+def test_viewers_keep_the_units_they_were_told_when_the_next_way_has_others(
+    world: Any, version: str
+) -> None:
+    second, track, watch = move(world, version, 1000, 1_000_000)
+    assert watch.info.timescale == 1000
+    track.append_group()
+    world.run()
+    track.write_frame(b"one", 5_000_999)
+    track.write_frame(b"two", 6_500_000)
+    track.append_group()
+    track.append_group()
+    (feed,) = second.host.publishing.feeds.values()
+    assert second.guest.session.send_datagram(feed.id, 9, 7_000_500, b"tiny")
+    world.run()
+    said = [(5000, b"one"), (6500, b"two")]
+    assert watch.frames(1) == said
+    assert watch.datagrams == [(9, 7000, b"tiny")]
+    assert watch.ended == []
+    late = world.connect()
+    demand = Demand(start=1, max_latency=60_000)
+    assert late.watch("a", "t", demand).frames(1) == said
+    assert late.origin.find(Path("a")).track("t").info == INFO  # kept as long as it says now
+    world.house.origin.find(Path("a")).tracks["t"].groups[1].evict()
+    fetched = FrameParser(Layout.TIMED).feed(b"".join(Fetcher(world.connect(), 1).group.chunks))
+    assert [tuple(frame) for frame in fetched] == said
+
+
+def test_who_has_no_times_gets_the_same_bytes_from_either_way(world: Any) -> None:
+    _, track, watch = move(world, "moq-lite-05", 1_000_000, 90_000)
+    old = world.connect("moq-lite-03").watch("a", "t")
+    track.append_group()
+    world.run()
+    track.write_frame(b"one", 180_000)
+    world.run()
+    assert watch.frames(1) == [(2_000_000, b"one")]
+    assert [payload for _, payload in old.frames(1)] == [b"one"]
+
+
+def test_who_said_what_a_track_is_is_not_asked_again(world: Any) -> None:
+    stage = Stage(world)
+    session = stage.publisher.host.session
+    for _ in range(2):
+        watch = stage.viewer.watch("a", "t")
+        assert watch.complete() or watch.order
+        stage.viewer.unwatch("a", "t", watch)
+    assert session._next_question == 1
+    stage.publisher.hang_up()
+    assert stage.broadcast.tracks["t"].described_by is None

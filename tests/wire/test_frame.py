@@ -14,6 +14,7 @@ from relay.errors import DecodeError
 from relay.wire.buffer import MAX_VARINT, encode_varint
 from relay.wire.frame import (
     MAX_STAMP,
+    Counted,
     Datagram,
     Excerpt,
     Frame,
@@ -255,6 +256,23 @@ def test_time_never_runs_back() -> None:
     transcoder = Transcoder(UNTIMED, TIMED, 1000)
     out = [transcoder.feed(b"\x01x", at) for at in (2.0, 1.5, -1.0, 2.0015, 1e300)]
     assert [frame.timestamp for frame in read(TIMED, *out)] == [2000, 2000, 2000, 2001, MAX_STAMP]
+
+
+@modest
+@given(frame_lists, cuts, st.integers(1, 1_000_000), st.integers(1, 1_000_000))
+def test_other_units(frames: list[Frame], sizes: list[int], units: int, timescale: int) -> None:
+    transcoder = Transcoder(Counted(units), TIMED, timescale)
+    chunks = chop(write(TIMED, frames), sizes)
+    out = b"".join(transcoder.feed(chunk, 5.0) for chunk in chunks)
+    expected = [
+        Frame(min((frame.timestamp or 0) * timescale // units, MAX_STAMP), frame.payload)
+        for frame in frames
+    ]
+    assert read(TIMED, out) == expected
+    whole = sum(map(len, chunks))
+    assert weigh(Counted(units), chunks, whole) == weigh(TIMED, chunks, whole)
+    bare = Transcoder(Counted(units), UNTIMED, timescale)
+    assert b"".join(bare.feed(chunk, 5.0) for chunk in chunks) == write(UNTIMED, frames)
 
 
 def test_payload_does_not_wait_for_its_frame() -> None:

@@ -42,7 +42,9 @@ class Track:
         self.broadcast = broadcast
         self.name = name
         self.info: TrackInfo | None = None
-        """Properties, once a source has said them."""
+        """Properties, once a source has said them; the timescale stays what was said first."""
+        self.described_by: Source | None = None
+        """Who said them, where that is known and as long as it has a route."""
         self.begins_at: int | None = None
         """The lowest group the source will deliver, where it says so."""
         self.latest: int | None = None
@@ -196,12 +198,13 @@ class Track:
 
     # Feeding side. ``source`` says who calls; without it the one that was opened last does.
 
-    def accept(self, info: TrackInfo) -> None:
+    def accept(self, info: TrackInfo, source: Source | None = None) -> None:
         """The source has the track, with these properties."""
         if self._gone is not None:
             return
         first = self.info is None
         self.info = info
+        self.described_by = source
         self.shelf.retention = self._retention()
         askers, self._askers = self._askers, {}
         if not self._supply.is_open:
@@ -349,12 +352,18 @@ class Track:
 
     def route_left(self, route: Route, error: RelayError) -> None:
         """The broadcast has lost a route; its unfinished groups end with ``error``."""
+        self._forget_words_of(route)
         self._fetches.lose(route.source, error)
         self._supply.route_left(route, error)
 
     def route_retired(self, route: Route) -> None:
         """A route said goodbye while others are left: it serves until the next one delivers."""
+        self._forget_words_of(route)
         self._supply.route_retired(route)
+
+    def _forget_words_of(self, route: Route) -> None:
+        if self.described_by is route.source:
+            self.described_by = None
 
     def hand_over(self, now: float) -> bool:
         """Move to the best route without a gap, if that is another one and delivers.

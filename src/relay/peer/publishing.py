@@ -431,8 +431,7 @@ class Publishing:
         feed = self.feeds.get(event.id)
         now, size = self.clock(), len(event.payload)
         if feed is not None and self.guest.tab.account.receive(size, now):
-            feed.count(event.sequence)
-            feed.track.datagram(event.sequence, event.timestamp, event.payload, now, feed.source)
+            feed.datagram(event.sequence, event.timestamp, event.payload, now)
 
 
 def is_loop(hops: tuple[int, ...]) -> bool:

@@ -23,6 +23,7 @@ from relay.model.group import Group
 from relay.model.track import Demand, Track, TrackInfo
 from relay.path import Path
 from relay.session import events
+from relay.wire.frame import Counted, Encoding
 from relay.wire.lite import SubscribeUpdate
 
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ class Feed:
         self.source = source
         self.host = source.host
         self.track = track
+        self.encoding: Encoding = source.host.session.layout
+        """How its groups are written."""
         self.wanted = False
         """Groups are wanted, not only the properties."""
         self.question: int | None = None
@@ -68,13 +71,13 @@ class Feed:
     # -- asked by the model ------------------------------------------------------------------
 
     def learn(self) -> None:
-        """Find out the track's properties."""
-        if self.question is None and self.track.info is None:
+        """Find out the track's properties, unless it was this peer who said them."""
+        if self.question is None and self.track.described_by is not self.source:
             self.question = self.host.session.describe(self.source.path, self.track.name)
             if self.question is not None:
                 self.host.questions[self.question] = self
                 self.asked_at = self.host.clock()
-            elif not self.wanted:
+            elif not self.wanted and self.track.info is None:
                 self.track.accept(TrackInfo())  # the version cannot ask: assume the defaults
 
     def open(self) -> None:
@@ -138,9 +141,14 @@ class Feed:
     # -- said by the peer ----------------------------------------------------------------------
 
     def described(self, event: events.TrackDescribed) -> None:
-        """The properties."""
+        """The properties. Viewers were told the units of the route before, and go by them."""
         self.question = None
-        self.track.accept(TrackInfo(*event[1:]))
+        info, told = TrackInfo(*event[1:]), self.track.info
+        if told is None or told.timescale == info.timescale:
+            self.track.accept(info, self.source)
+        else:
+            self.encoding = Counted(info.timescale)
+            self.track.accept(info._replace(timescale=told.timescale))
         if self.wanted:
             self.subscribe()
 
@@ -180,7 +188,7 @@ class Feed:
         self.accepted()
         self.count(sequence)
         host = self.host
-        group = self.track.open_group(sequence, host.session.layout, host.clock(), self.source)
+        group = self.track.open_group(sequence, self.encoding, host.clock(), self.source)
         if group is None:
             host.session.stop(stream, Cancelled.code)
         else:
@@ -192,8 +200,16 @@ class Feed:
         self.count(sequence)
         if self.track.info is None:
             self.accepted()
-        self.track.add_group(sequence, self.host.session.layout, data, now, self.source)
+        self.track.add_group(sequence, self.encoding, data, now, self.source)
         self.wait_on(now)
+
+    def datagram(self, sequence: int, timestamp: int, payload: bytes, now: float) -> None:
+        """A group of one small frame."""
+        self.count(sequence)
+        if isinstance(self.encoding, Counted):
+            told = self.track.properties.timescale
+            timestamp = timestamp * told // self.encoding.timescale
+        self.track.datagram(sequence, timestamp, payload, now, self.source)
 
     def drop_group(self, stream: int) -> Group | None:
         """The stream carries no group any more."""
@@ -287,7 +303,9 @@ class Fetch:
         if not host.guest.tab.account.may_receive(now):
             self.fail(OverQuota("its tenant is over quotas.ingress_bits"))
             return None
-        self.group = self.track.open_fetched(self.sequence, host.session.layout, now)
+        feed = self.source.feeds.get(self.track)
+        encoding = host.session.layout if feed is None else feed.encoding
+        self.group = self.track.open_fetched(self.sequence, encoding, now)
         if self.group is None:
             self.close()
         return self.group

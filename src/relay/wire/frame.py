@@ -33,6 +33,17 @@ class Layout(Enum):
     """Size | payload."""
 
 
+class Counted(NamedTuple):
+    """The same as `Layout.TIMED`, with timestamps that count other units than the track's."""
+
+    timescale: int
+    """Units per second."""
+
+
+Encoding = Layout | Counted
+"""How a group may have come."""
+
+
 class Frame(NamedTuple):
     """One whole frame."""
 
@@ -69,8 +80,8 @@ class _Cutter:
 
     __slots__ = ("_head", "_max_frame", "_timed", "left", "timestamp")
 
-    def __init__(self, layout: Layout, max_frame: int) -> None:
-        self._timed = layout is Layout.TIMED
+    def __init__(self, layout: Encoding, max_frame: int) -> None:
+        self._timed = layout is not Layout.UNTIMED
         self._max_frame = max_frame
         self._head = b""
         self.left = 0
@@ -190,19 +201,21 @@ def are_whole(layout: Layout, data: bytes, max_frame: int) -> bool:
 
 
 class Transcoder:
-    """Rewrites the headers of a group for the other layout; payloads pass as they come.
+    """Rewrites the headers of a group for another layout; payloads pass as they come.
 
-    Frames that never had a time get that of their arrival, ``timescale`` units per second, never
-    smaller than the one before. Frame sizes are not limited here (`FrameScanner` does that).
+    Timestamps that count other units become such of ``timescale`` a second. Frames that never had
+    a time get that of their arrival, never smaller than the one before. Frame sizes are not limited
+    here (`FrameScanner` does that).
     """
 
-    __slots__ = ("_born", "_cutter", "_passive", "_previous", "_target", "_timescale")
+    __slots__ = ("_born", "_cutter", "_passive", "_previous", "_target", "_timescale", "_units")
 
-    def __init__(self, source: Layout, target: Layout, timescale: int) -> None:
+    def __init__(self, source: Encoding, target: Layout, timescale: int) -> None:
         self._cutter = _Cutter(source, MAX_VARINT)
         self._target = target
         self._passive = source is target
         self._timescale = timescale
+        self._units = source.timescale if isinstance(source, Counted) else None
         self._previous = 0
         self._born = 0.0
 
@@ -226,7 +239,11 @@ class Transcoder:
     def _header(self, size: int, born: float) -> bytes:
         if self._target is Layout.UNTIMED:
             return encode_varint(size)
-        stamp = min(max(self._previous, int(born * self._timescale)), MAX_STAMP)
+        if self._units is None:
+            stamp = max(self._previous, int(born * self._timescale))
+        else:
+            stamp = self._cutter.timestamp * self._timescale // self._units
+        stamp = min(stamp, MAX_STAMP)
         header = _encode_timed(stamp - self._previous, size)
         self._previous = stamp
         return header
@@ -342,7 +359,7 @@ def decode_datagram(data: bytes) -> Datagram:
     return Datagram(reader.varint(), reader.varint(), reader.varint(), reader.rest())
 
 
-def weigh(layout: Layout, chunks: Iterable[bytes], size: int) -> tuple[int, int]:
+def weigh(layout: Encoding, chunks: Iterable[bytes], size: int) -> tuple[int, int]:
     """Whole frames, and bytes of payload, within the first ``size`` bytes of a group.
 
     It ends where the bytes make no sense. Chunks within one frame cost next to nothing.
