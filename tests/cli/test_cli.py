@@ -114,6 +114,11 @@ def test_other_letters_are_welcome():
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_help_names_the_words_that_an_option_takes():
+    said = CliRunner().invoke(relay.cli.relay, ["admin", "revocations", "create", "--help"]).output
+    assert "--by jti|sub|kid|tenant|all" in said
+
+
 def test_help_names_the_commands():
     said = CliRunner().invoke(relay.cli.relay, ["--help"]).output
     assert all(f"  {name} " in said for name in ("run", "publish", "subscribe", "token"))

@@ -174,7 +174,8 @@ def _option(
     if name in TIMES:
         text = text or "+1h, 7d, a date, unix seconds."
         return click.Option(names, metavar="TIME", callback=time_option, help=text)
-    return click.Option(names, required=is_required, help=text)
+    words = "|".join(member["enum"]) if "enum" in member else None
+    return click.Option(names, required=is_required, metavar=words, help=text)
 
 
 # -- answers for people ----------------------------------------------------------------------------
