@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import subprocess
 import sys
@@ -78,6 +79,18 @@ def test_a_key_file_others_can_read_is_named(process: Any, folder: Path) -> None
     relay.ready()
     assert relay.stop() == 0
     assert "key.jwk" in relay.log.read_text()
+
+
+def test_all_that_stands_on_standard_error_is_json_where_that_was_said(
+    process: Any, folder: Path
+) -> None:
+    (folder / "key.jwk").chmod(0o644)
+    relay = process('[log]\nformat = "json"\n')
+    relay.ready()
+    assert relay.stop() == 0
+    lines = [json.loads(line) for line in relay.log.read_text().splitlines()]
+    assert any("key.jwk" in line.get("detail", "") for line in lines)
+    assert all(line["event"] and line["level"] and line["timestamp"] for line in lines)
 
 
 @pytest.mark.parametrize("times", [1])

@@ -1,16 +1,22 @@
-"""What options of several commands say in the same way: times, limits, and what a group was told.
+"""What several commands say in the same way: times, limits, what a group was told, warnings.
 
 The law: what cannot be read is a usage error. This module must not know what a value is for.
 """
 
 from __future__ import annotations
 
+import json
 import time
-from typing import Any
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from relay.cli.moment import read_time
+
+if TYPE_CHECKING:
+    from relay.config import Settings
 
 MAX_INPUT = 64 * 1024
 """Bytes read in search of a token."""
@@ -42,6 +48,17 @@ def read_limits(said: tuple[str, ...]) -> dict[str, int]:
             raise click.UsageError(f"expected NAME=NUMBER, not {each!r}")
         members[name] = int(value)
     return members
+
+
+def warn(settings: Settings, warnings: Iterable[str]) -> None:
+    """Tell what the operator should hear before the start, for whoever reads the log after it."""
+    for warning in warnings:
+        text = f"relay: warning: {warning}"
+        if settings.log.format == "json":
+            facts = {"detail": warning, "event": "warning", "level": "warning"}
+            stamp = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+            text = json.dumps(facts | {"timestamp": stamp})
+        click.echo(text, err=True)
 
 
 def of_group() -> Any:

@@ -25,6 +25,7 @@ from relay.auth.claims import Claims
 from relay.auth.keys import Key
 from relay.cli.banner import Banner, Demo, show
 from relay.cli.flags import WithSettings, together
+from relay.cli.options import warn
 from relay.config import Address, Settings, load
 from relay.errors import ConfigError
 from relay.path import ROOT, Path
@@ -93,8 +94,7 @@ def run(
     dotted = {name.replace("__", "."): value for name, value in flags.items()}
     given = {name: _plain(name, value) for name, value in dotted.items()}
     loaded = load(file or config, given | settings)
-    for warning in loaded.warnings:
-        click.echo(f"relay: warning: {warning}", err=True)
+    warn(loaded.settings, loaded.warnings)
     signer = _demo_key(loaded.settings) if demo else None
 
     def ready(relay: Relay | Crew) -> None:

@@ -19,6 +19,7 @@ import click
 import structlog
 
 from relay.auth.browser import is_loopback
+from relay.cli.options import warn
 from relay.config import Address, Settings, load
 from relay.errors import ConfigError
 
@@ -51,9 +52,8 @@ def sidecar(
         raise click.UsageError("FILE is given twice and differs")
     flags = {"sidecar.listen": listen, "sidecar.listen_public": listen_public or None}
     loaded = load(file or config, flags)
-    for warning in loaded.warnings:
-        if not warning.startswith(BESIDE_THE_POINT):
-            click.echo(f"relay: warning: {warning}", err=True)
+    told = [each for each in loaded.warnings if not each.startswith(BESIDE_THE_POINT)]
+    warn(loaded.settings, told)
     require_sense(loaded.settings)
     for warning in warnings(loaded.settings):
         click.echo(f"relay: warning: {warning}", err=True)
