@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from relay.auth.grant import Grant
 from relay.errors import Forbidden, LimitExceeded, OverQuota, TooLarge
 from relay.ingest.cipher import KeptKey
+from relay.ingest.route import Declared
 from relay.ingest.settings import IngestSettings
 from relay.ingest.station import OVERHEAD, Station, Unfit, WrongType
 from relay.model.group import CHUNK_COST, GROUP_COST
@@ -58,6 +59,28 @@ class Bench:
 
 def granted(path, subject=None):
     return Grant(Path(path), (ROOT,), (ROOT,), tenant=path.split("/")[0], subject=subject)
+
+
+@pytest.mark.parametrize(
+    ("broadcast", "name", "rules"),
+    [
+        ("a/x", "t", ("t/v2", "a/*:t/v2")),
+        ("a/x", "t/v1", ("t/v1", "a/*:t/v1")),
+        ("a/x", "t/v3", ("t/v3", None)),
+        ("b/x", "t", ("t", "b/*:t")),
+        ("b/x", "t/v2", ("t/v2", "b/*:t")),
+        ("b/x", "u", ("u", None)),
+        ("c/x", "t", ("t", None)),
+        ("c/x/y", "t", ("t", None)),
+    ],
+)
+def test_a_track_goes_by_the_rules_of_its_own_broadcast(broadcast, name, rules):
+    said = {"a/*:t/v1": {}, "a/*:t/v2": {}, "b/*:t": {"dead_letters": True}, "b/**:t": {}}
+    station = Bench(tracks=said).station
+    place = Path(broadcast)
+    track, declared = station.resolved(station.address(f"/{broadcast}/{name}"), place)
+    expected = None if rules[1] is None else Declared.parse(rules[1])
+    assert (track, declared) == (rules[0], expected)
 
 
 def test_more_broadcasts_than_the_limit_are_refused_until_one_is_withdrawn():

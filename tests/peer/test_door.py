@@ -22,7 +22,7 @@ from relay.path import Path
 from relay.peer.door import Door
 from relay.peer.guest import House
 from relay.peer.judge import Judge
-from relay.peer.judgement import NoClerk, Rules
+from relay.peer.judgement import HEARING, NoClerk, Rules
 from relay.quota import Account, Limits, QuotaSettings
 from relay.session.settings import SessionSettings
 from relay.session.transport import Knock, PeerCertificate
@@ -461,6 +461,77 @@ def test_a_session_that_left_while_its_new_rights_were_decided_on_has_none() -> 
             await refresh
 
     asyncio.run(main())
+
+
+def test_a_relay_hears_what_struck_it_and_is_shown_out_then() -> None:
+    bench = Bench()
+    claims = Claims(Path(""), (Path(""),), (Path(""),), exp=int(NOW + 60), cluster=True)
+    link = bench.knock(f"/?jwt={mint.sign(claims, KEY, NOW)}")
+    guest = bench.knock(f"/demo?jwt={token()}")
+    assert bench.door.recheck(lambda grant: "kid k1") == 2
+    assert guest.wire.server.closed is not None
+    bench.now += HEARING - 0.1
+    bench.door.tick(bench.now)
+    assert link.wire.server.closed is None
+    bench.now += 0.1
+    bench.door.tick(bench.now)
+    ((id, closed),) = [
+        (facts["id"], link.wire.server.closed) for facts in bench.events("revoked")[1:]
+    ]
+    assert closed == (Unauthorized.session_code, f"revoked (id {id})")
+    assert [action for action, _ in bench.kept] == ["allow", "allow", "revoke", "revoke"]
+    assert bench.door.guests == {}
+
+
+class Lent:
+    """A loan whose lender says what becomes of it by `changed` and `over`."""
+
+    def __init__(self) -> None:
+        self.ended: list[str] = []
+
+    def begin(self, changed: Any, over: Any) -> None:
+        self.changed, self.over = changed, over
+
+    def end(self, reason: str) -> None:
+        self.ended.append(reason)
+
+
+@pytest.mark.parametrize("target", ["/demo", None])
+def test_a_session_follows_what_its_lender_says(
+    target: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loan = Lent()
+
+    async def ask(self: Slow, request: Any, knock: Any, facts: Any) -> Any:
+        grant = Grant(Path("demo"), (Path(""),), expires=int(NOW + 5))
+        return Decision(True, grant, (), Reason("allowed", ""), 200), loan
+
+    monkeypatch.setattr(Slow, "ask", ask)
+    bench = Undecided()
+    visit = bench.knock(target)
+    if target is None:
+        setup(visit, "/demo")
+    bench.decide()
+    ((id, guest),) = bench.door.guests.items()
+    loan.changed(Grant(Path("demo"), (), (Path("a"),), expires=int(NOW + 60)))
+    bench.now += 6
+    bench.wall += 6
+    bench.door.tick(bench.now)
+    assert guest.grant == Grant(Path("demo"), (), (Path("a"),), expires=int(NOW + 60))
+    loan.over("revoked", "they said so")
+    assert visit.wire.server.closed == (Unauthorized.session_code, f"revoked (id {id})")
+    assert (bench.door.guests, len(loan.ended)) == ({}, 1)
+    assert bench.kept[-1][0] == "revoke"
+    (line,) = bench.events("no longer granted")
+    assert line["why"] == "they said so"
+
+
+def test_only_sessions_that_are_there_are_refreshed() -> None:
+    bench = Bench()
+    undecided = bench.knock(None)
+    for id in ("nobody", undecided.accepted[0][0].id):
+        with pytest.raises(Unroutable, match="no session"):
+            asyncio.run(bench.door.refresh(id, token(), "192.0.2.1"))
 
 
 def test_another_relay_is_no_tenant() -> None:
