@@ -1,12 +1,16 @@
 """What the engine counts and bounds, against a client in the same process."""
 
 import random
+import ssl
 
 import pytest
+from aioquic.quic.connection import QuicConnection
 from aioquic.quic.events import StopSendingReceived, StreamDataReceived
 from aioquic.quic.packet import QuicErrorCode
+from tests.net.conftest import CERTIFICATES
 
 from relay.errors import ConfigError
+from relay.net.engine import Engine, configure
 from relay.net.settings import ListenSettings, QuicLimits
 
 MEGABYTE = 1 << 20
@@ -362,3 +366,37 @@ def test_a_whole_stream_beyond_what_was_granted_is_left_to_the_long_way(bench) -
     streams.value += 1
     assert not engine._whole_stream(first + 4, bytes(engine._local_max_stream_data_uni + 1))
     assert engine._whole_stream(first + 4, bytes(5))
+
+
+def test_a_handshake_proves_the_address_where_it_began_and_no_other() -> None:
+    limits, now = QuicLimits(), 100.0
+    asking, serving = configure(limits, True, ("x",)), configure(limits, False, ("x",))
+    asking.verify_mode = ssl.CERT_NONE
+    pair = CERTIFICATES.current
+    serving.certificate, serving.private_key = pair.chain[0], pair.key
+    client = QuicConnection(configuration=asking)
+    engine = Engine(serving, limits, client.original_destination_connection_id)
+    here, there, elsewhere = ("192.0.2.1", 1), ("192.0.2.2", 2), ("198.51.100.1", 443)
+    client.connect(there, now)
+    for data, _ in client.datagrams_to_send(now):
+        engine.receive([data], here, now)
+    for data, _ in engine.datagrams_to_send(now):
+        client.receive_datagram(data, there, now)
+    last = [data for data, _ in client.datagrams_to_send(now)]
+    # Whoever is at the other address has heard nothing of it.
+    engine.receive(last, elsewhere, now)
+    assert [path.addr for path in engine._network_paths] == [here]
+    assert not engine._handshake_complete
+    engine.receive(last, here, now)
+    assert engine._handshake_complete
+    for data, _ in engine.datagrams_to_send(now):
+        client.receive_datagram(data, there, now)
+    # From now on a client may move; how much is sent there before it answers is limited.
+    now += 0.1
+    stream = engine.open_stream(True)
+    engine.send(stream, bytes(50_000), True)
+    client.send_ping(1)
+    moved = [data for data, _ in client.datagrams_to_send(now)]
+    engine.receive(moved, elsewhere, now)
+    sent = [len(data) for data, address in engine.datagrams_to_send(now) if address == elsewhere]
+    assert 0 < sum(sent) <= 3 * sum(map(len, moved))

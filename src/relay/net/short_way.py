@@ -162,9 +162,13 @@ class ShortWay(Outgoing):
 
     def _receive_long(self, data: bytes, addr: Address, now: float) -> None:
         """Let the library hear a datagram."""
+        home = self._network_paths[:1]
+        if home and home[0].addr != addr and not (self._is_client or self._handshake_complete):
+            # Addresses are stable for so long (RFC 9000, 9). To the library the handshake proves
+            # any that somebody writes on its packets.
+            return
         self._catch_up()
         self._heard = None
-        home = self._network_paths[:1]
         super().receive_datagram(data, addr, now)
         self._is_long_due = self.has_news = self.heard_more = True
         if home and home[0] is not self._network_paths[0]:
