@@ -6,6 +6,7 @@ its reason. This module must not know who watches.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -44,6 +45,10 @@ MAX_TAKEN = 16
 """Announcements of one guest that are taken in per turn: each may have to be told to very many, and
 everybody else's media wait meanwhile. The others follow in the next turns."""
 
+MAX_WITHDRAWN = 256
+"""Announcements of a session whose place another has taken that are withdrawn per turn, for the
+same reason."""
+
 MAX_BACKLOG = 65_536
 """Announcements of one guest that wait for their turn. What comes beyond is taken in at once."""
 
@@ -79,6 +84,8 @@ class Publishing:
         """What waits for the tenant's quota, with chain and cost, in order."""
         self._crowded: dict[Path, tuple[tuple[int, ...], Price]] = {}
         """What the relay had no room for, with chain and cost, in order."""
+        self._retiring: deque[Route] = deque()
+        """What comes another way by now, and has still to be withdrawn."""
         self._seeks = False
         """Whether it is being asked if there is room."""
         self._logged: set[Path] = set()
@@ -105,11 +112,15 @@ class Publishing:
     def leave(self, error: RelayError) -> None:
         """The guest vanished and its broadcasts linger, or it lost its rights and they do not."""
         now = self.clock()
+        idle: list[Route] = []
         for route in tuple(self.routes.values()):
             if isinstance(error, Refused):
                 route.revoke()
+            elif isinstance(route.source, PeerSource) and route.source.is_idle:
+                idle.append(route)
             else:
                 route.lose(now)
+        self.guest.house.farewells.add(idle, now)
         for feed in {*self.feeds.values(), *self.questions.values()}:
             feed.abandon(Dropped("the publisher vanished"))
         for fetch in tuple(self.fetches.values()):
@@ -119,6 +130,7 @@ class Publishing:
             self._postponed,
             self._backlog,
             self._crowded,
+            self._retiring,
             self.feeds,
             self.questions,
             self.arrivals,
@@ -128,9 +140,17 @@ class Publishing:
 
     def retire(self) -> None:
         """What the peer announces comes another way from now on; tracks move there in peace."""
+        self._retiring.extend(self.routes.values())
+        self._withdraw_some()
+
+    def _withdraw_some(self) -> None:
+        """Withdraw as many as a turn may take, the others in the next turns."""
         now = self.clock()
-        for route in tuple(self.routes.values()):
-            route.withdraw(now)
+        for _ in range(min(MAX_WITHDRAWN, len(self._retiring))):
+            self._retiring.popleft().withdraw(now)
+        if self._retiring:
+            self.taken += 1  # so that there is a next turn
+            self.guest.transport.wake()
 
     def tick(self, now: float) -> None:
         """Tracks that ended wait a moment for groups still under way, questions not forever."""
@@ -222,6 +242,8 @@ class Publishing:
             self.take(path, *self._backlog.pop(path))
         if self._backlog and not self._seeks:
             self.guest.transport.wake()
+        if self._retiring:
+            self._withdraw_some()
 
     def hear(self, path: Path, hops: tuple[int, ...], price: Price) -> None:
         """Take an announcement in, or have it wait when the tenant may not announce more now."""

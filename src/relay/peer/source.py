@@ -379,8 +379,13 @@ class PeerSource:
 
     @property
     def can_fetch(self) -> bool:
-        """Whether the peer's version has it."""
-        return self.host.session.dialect.fetch
+        """Whether the peer is there, and its version has it."""
+        return not self.host.guest.gone and self.host.session.dialect.fetch
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing of it is being asked for."""
+        return not (self.feeds or self.fetches)
 
     def fetch(self, track: Track, sequence: int, priority: int) -> None:
         """Somebody wants one group of the track."""

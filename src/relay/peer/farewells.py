@@ -1,0 +1,54 @@
+"""Announcements whose guests are gone, which end in turn.
+
+One guest may have announced very much, another relay more than that, and each announcement that is
+lost may have to be told to many, and is waited for later. The law: what is watched is lost at once,
+the rest so much at a time that others need not wait for it, in the order in which guests went. This
+module must not know who watches.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+
+from relay.model.broadcast import Route
+from relay.quota.pace import Pace
+
+PER_SECOND = 16_384
+"""Announcements that are lost in a second, of all guests together: what takes about a fifth of a
+core."""
+
+AT_ONCE = 1_024
+"""Of these, how many at a time: what takes about ten milliseconds."""
+
+_FEW = 64
+"""How many are lost before it is looked whether more may be."""
+
+
+class Farewells:
+    """The announcements of all guests that are gone."""
+
+    def __init__(self) -> None:
+        self._pace = Pace(PER_SECOND)
+        self._pace.burst = AT_ONCE
+        self._routes: deque[Route] = deque()
+
+    def add(self, routes: Iterable[Route], now: float) -> None:
+        """Nobody serves these any more. ``now`` is monotonic seconds."""
+        self._routes.extend(routes)
+        self.tick(now)
+
+    @property
+    def are_waiting(self) -> bool:
+        """Whether any are left."""
+        return bool(self._routes)
+
+    def tick(self, now: float) -> None:
+        """Lose what may be lost now."""
+        while self._routes and self._pace.wait(now) <= 0.0:
+            count = min(_FEW, len(self._routes))
+            self._pace.spend(now, count)
+            for _ in range(count):
+                route = self._routes.popleft()
+                if not route.has_ended:
+                    route.lose(now)

@@ -1,0 +1,121 @@
+"""What was announced by who is gone is lost by and by, what is watched at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+
+from relay.model.settings import CacheSettings
+from relay.model.track import TrackInfo
+from relay.path import Path
+from relay.peer.farewells import AT_ONCE, PER_SECOND, Farewells
+
+INFO = TrackInfo(max_latency=60_000)
+
+
+class Route:
+    """An announcement that notes when it was lost."""
+
+    def __init__(self, lost: list[float]) -> None:
+        self.lost = lost
+        self.has_ended = False
+
+    def lose(self, now: float) -> None:
+        self.has_ended = True
+        self.lost.append(now)
+
+
+def test_so_many_are_lost_at_a_time_and_in_a_second() -> None:
+    farewells, lost = Farewells(), list[float]()
+    routes = [Route(lost) for _ in range(2 * PER_SECOND)]
+    farewells.add(routes, 100.0)  # type: ignore[arg-type]
+    assert len(lost) == AT_ONCE
+    routes[-1].has_ended = True
+    farewells.tick(100.0)
+    assert len(lost) == AT_ONCE
+    for tenth in range(1, 11):
+        farewells.tick(100.0 + tenth / 10)
+    assert len(lost) <= PER_SECOND + AT_ONCE
+    assert farewells.are_waiting
+    for tenth in range(11, 40):
+        farewells.tick(100.0 + tenth / 10)
+    assert not farewells.are_waiting
+    assert len(lost) == len(routes) - 1
+
+
+def crowd(make_world: Callable[..., Any]) -> tuple[Any, Any, Any]:
+    """A publisher of 300 broadcasts, and somebody who watches the last."""
+    with patch("relay.peer.farewells.AT_ONCE", 1):
+        world = make_world(cache=CacheSettings(linger=2.0))
+    publisher, viewer = world.connect(), world.connect()
+    for number in range(300):
+        publisher.publish(f"a/{number}", t=INFO)
+    world.house.farewells._pace.change(200.0, world.now)
+    world.house.farewells._pace.burst = 1
+    return world, publisher, viewer
+
+
+def lost(world: Any) -> int:
+    return sum(broadcast.is_lingering for broadcast in world.house.origin.on_air())
+
+
+def test_what_is_watched_is_lost_at_once_and_the_rest_in_turn(
+    make_world: Callable[..., Any],
+) -> None:
+    world, publisher, viewer = crowd(make_world)
+    watch = viewer.watch("a/299", "t")
+    publisher.hang_up()
+    assert world.house.origin.find(Path("a/299")).is_lingering
+    assert 1 < lost(world) < 100
+    world.now += 1.0
+    viewer.host.flush()  # whoever has a turn
+    assert 100 < lost(world) < 300
+    world.wait(8.0)
+    assert (world.house.origin.routes, list(world.house.origin.on_air())) == (0, [])
+    assert len(watch.ended) == 1
+    assert viewer.origin.find(Path("a/0")) is viewer.origin.find(Path("a/298")) is None
+
+
+@pytest.mark.parametrize("comes_back", [True, False])
+def test_who_comes_to_one_meanwhile_waits_as_for_one_that_is_lost(
+    make_world: Callable[..., Any], comes_back: bool
+) -> None:
+    world, publisher, viewer = crowd(make_world)
+    publisher.hang_up()
+    assert not world.house.origin.find(Path("a/298")).is_lingering
+    assert not next(iter(world.house.origin.find(Path("a/298")).routes)).source.can_fetch
+    watch = viewer.watch("a/298", "t")
+    if comes_back:
+        other = world.connect()
+        track = other.publish("a/298", t=INFO).tracks["t"]
+        world.wait(4.0)
+        if watch.ended:  # told that another has taken over
+            watch = viewer.watch("a/298", "t")
+        track.append_group()
+        track.write_frame(b"x", 1)
+        track.finish_group()
+        world.run()
+        assert watch.complete() == [0]
+    else:
+        world.wait(6.0)
+        assert len(watch.ended) == 1
+        assert world.house.origin.routes == 0
+
+
+def test_whose_place_another_has_taken_takes_back_so_many_a_turn(
+    make_world: Callable[..., Any],
+) -> None:
+    world = make_world()
+    publisher, _ = world.connect(), world.connect()
+    for number in range(20):
+        publisher.publish(f"a/{number}", t=INFO)
+    with patch("relay.peer.publishing.MAX_WITHDRAWN", 3):
+        publisher.host.retire()
+        assert world.house.origin.routes == 17
+        publisher.host.flush()
+        assert world.house.origin.routes == 14
+        world.run()
+        assert world.house.origin.routes == 0
