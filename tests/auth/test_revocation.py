@@ -74,6 +74,15 @@ def test_what_is_covered_is_dropped() -> None:
     assert [entry.value for entry in index] == ["t1"]
 
 
+def test_an_entry_is_known_by_its_number_once_it_has_one() -> None:
+    index = Revocations([Revocation("sub", "alice", NOW)])
+    index.add(Revocation("sub", "alice", NOW, id=7))
+    index.add(Revocation("sub", "alice", NOW, id=8))
+    index.add(Revocation("sub", "alice", NOW))
+    assert [entry.id for entry in index] == [7]
+    assert len(index) == 1
+
+
 @pytest.mark.parametrize(
     "entry",
     [

@@ -314,6 +314,7 @@ def test_what_others_say_is_in_force_before_it_is_kept_and_until_they_take_it_ba
         await feed.adopt(said)
         (kept,) = feed.index
         assert kept.created == NOW - 5
+        assert kept.id > other.id  # what a refusal names and an operator withdraws
         gone: list[Revocation] = []
         feed.withdrawals.append(lambda entry, at: gone.append(entry))
         await feed.relent(lambda entry: entry.value == "ann")

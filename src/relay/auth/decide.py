@@ -297,7 +297,8 @@ def _require_unstruck(holder: Holder, path: Path, facts: Facts, now: float) -> N
     for each in (holder, beside(facts.certificate, path)):
         entry = None if each is None else facts.revoked(each, now)
         if entry is not None:
-            text = f"revoked by {quoted(str(entry))} (revocation {entry.id})"
+            number = f" (revocation {entry.id})" if entry.id else ""  # not kept yet
+            text = f"revoked by {quoted(str(entry))}{number}"
             raise Refusal("revoked", text, entry.reason or "see relay records revocations")
 
 

@@ -125,11 +125,12 @@ class Revocations:
         return self._count
 
     def add(self, entry: Revocation) -> None:
-        """Put an entry in force. Those it covers are dropped: a later one asks no more of them."""
-        if self.holds(entry):
-            return
+        """Put an entry in force. Those it covers are dropped: a later one asks no more of them. One
+        that has its number now is known by it from then on."""
         key = (entry.dimension, entry.value)
         kept = self._entries.get(key, [])
+        if any(each.covers(entry) and (each.id or not entry.id) for each in kept):
+            return
         fresh = [each for each in kept if not entry.covers(each)]
         self._count += len(fresh) + 1 - len(kept)
         self._entries[key] = [*fresh, entry]
