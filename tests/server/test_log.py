@@ -184,7 +184,7 @@ def test_what_libraries_say_has_the_same_form(capsys: pytest.CaptureFixture[str]
     try:
         raise ValueError(f"no room for {JWT}")
     except ValueError:
-        logging.getLogger("asyncio").exception("Exception in callback %s", "call()")
+        logging.getLogger("asyncio").exception("Exception in callback %s\n", "call()")
     said = json.loads(capsys.readouterr().err)
     assert (said["level"], said["library"]) == ("error", "asyncio")
     assert said["event"] == "Exception in callback call()"

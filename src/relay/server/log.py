@@ -118,7 +118,7 @@ class _Elsewhere(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Write it."""
         structlog.get_logger(library=record.name).log(
-            record.levelno, record.getMessage(), exc_info=record.exc_info
+            record.levelno, record.getMessage().rstrip(), exc_info=record.exc_info
         )
 
 
