@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from relay.model import Origin, TrackInfo
+from relay.errors import Dropped, Lagged, RemoteError
+from relay.model import CacheSettings, Origin, TrackInfo
 from relay.model.board import Price
 from relay.model.handover import GRACE, PATIENCE
+from relay.model.supply import SPLICE_WINDOW
 from relay.path import Path
 
 B = Path("b")
@@ -264,3 +266,65 @@ def test_a_far_route_that_has_brought_something_new_serves_to_the_end(fakes, bro
     assert viewer.ends == []
     track.finish(9.0, source)
     assert viewer.ends == [None]
+
+
+def test_a_group_that_never_began_is_asked_of_the_next_route(fakes, moving):
+    moving.open(1, moving.old).finish(2.0)
+    moving.open(3, moving.old).finish(2.0)  # what was sent of 2 was lost on the way
+    moving.better()
+    moving.route.lose(2.0)
+    assert moving.new.calls == [("open", "t", 2)]
+    moving.open(2, moving.new).finish(2.0)
+    assert moving.open(3, moving.new) is None
+    assert moving.viewer.sequences == [0, 1, 3, 2]
+
+
+@pytest.mark.parametrize("error", [Dropped("reset"), RemoteError(30)])
+def test_a_group_that_broke_off_before_its_route_was_lost_is_asked_for(moving, error):
+    moving.better()
+    group = moving.open(1, moving.old)
+    moving.route.withdraw(2.0)
+    assert moving.new.calls == [("open", "t", 2)]
+    group.abort(error)
+    moving.track.fail(Dropped("its relay has stopped"), moving.old)
+    assert moving.new.verbs == ["open", "update"]
+    assert moving.track.start_at == 1
+
+
+def test_nothing_that_has_been_here_is_asked_for_again(fakes):
+    origin = Origin(1, CacheSettings(max_groups_per_track=2))
+    old, new = fakes.Source(), fakes.Source()
+    route = origin.announce(B, old, (7, 2), 0.0)
+    track = origin.find(B).track("t")
+    track.watch(fakes.Viewer(), 0.0)
+    track.accept(TrackInfo())
+    for sequence in (0, 2, 3, 4, 5):  # of which two are kept
+        track.open_group(sequence, "raw", 0.0, old).finish(0.0)
+    track.open_group(7, "raw", 0.0, old).finish(0.0)
+    origin.announce(B, new, (7, 3), 1.0)
+    route.lose(2.0)
+    assert new.calls == [("open", "t", 6)]
+
+
+def test_what_broke_off_at_our_own_limits_is_not_asked_for_again(moving):
+    moving.open(1, moving.old).abort(Lagged("over its quota"))
+    moving.open(2, moving.old).finish(2.0)
+    moving.better()
+    moving.route.lose(2.0)
+    assert moving.new.calls == [("open", "t", 3)]
+
+
+def test_a_gap_far_behind_is_not_asked_for_and_nothing_is_remembered_of_it(moving):
+    for sequence in range(2, 4 * SPLICE_WINDOW):
+        moving.open(sequence, moving.old).finish(2.0)
+    moving.better()
+    moving.route.lose(2.0)
+    assert moving.new.calls == [("open", "t", 4 * SPLICE_WINDOW)]
+
+
+def test_a_datagram_is_no_gap(moving):
+    moving.open(2, moving.old).finish(2.0)
+    moving.track.datagram(1, 5, b"here and gone", 2.0, moving.old)
+    moving.better()
+    moving.route.lose(2.0)
+    assert moving.new.calls == [("open", "t", 3)]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from relay.errors import Cancelled, RelayError, Unroutable
+from relay.errors import Cancelled, Dropped, RelayError, RemoteError, Unroutable
 from relay.model.group import Group
 from relay.model.handover import PATIENCE, Handover
 
@@ -18,18 +18,25 @@ if TYPE_CHECKING:
     from relay.model.track import Track
 
 SPLICE_WINDOW = 64
-"""Groups behind the latest; one that broke off further back is not asked for after a splice."""
+"""Groups behind the latest; one that is missing further back is not asked for after a splice."""
+
+SLACK = 16
+"""Groups more than those that are remembered before the oldest are forgotten, all at once."""
+
+BROKEN_OFF = Dropped, RemoteError
+"""Why a group ends that the next route may well have whole; the others are our own limits."""
 
 
 class Supply:
     """The upstream side of one track. ``now`` is monotonic seconds."""
 
     __slots__ = (
+        "_begins_at",
+        "_had",
         "_is_open",
         "awaits",
         "handover",
         "live",
-        "missing",
         "route",
         "start_at",
         "track",
@@ -44,8 +51,11 @@ class Supply:
         """Routes that failed since a group came."""
         self.live: dict[int, Group] = {}
         """Unfinished groups of the present feed."""
-        self.missing: set[int] = set()
-        """Groups broken off by a lost route and not begun again."""
+        self._had: dict[int, bool] = {}
+        """What came of the last `SPLICE_WINDOW` groups, but for those that broke off, and whether
+        it is kept, as datagrams are not."""
+        self._begins_at: int | None = None
+        """The lowest group that came."""
         self.start_at: int | None = None
         """The first missing group, for whoever is asked next."""
         self.handover: Handover | None = None
@@ -138,17 +148,25 @@ class Supply:
             live = handover.live if handover is not None and self.is_old(source) else self.live
             live[group.sequence] = group
         self.came(group.sequence, source)
-        self.missing.discard(group.sequence)
         self.tried.clear()
 
-    def came(self, sequence: int, source: Source | None) -> None:
-        """A source brings a group, which may be a datagram."""
+    def came(self, sequence: int, source: Source | None, is_kept: bool = True) -> None:
+        """A source brings a group, which may be a datagram and then is not kept."""
+        oldest = self._newest() - SPLICE_WINDOW
+        if sequence > oldest:
+            self._had[sequence] = is_kept
+            if len(self._had) > SPLICE_WINDOW + SLACK:
+                self._had = {n: kept for n, kept in self._had.items() if n > oldest}
+        if self._begins_at is None or sequence < self._begins_at:
+            self._begins_at = sequence
         if self.awaits is not None and sequence > self.awaits and not self.is_old(source):
             self.awaits = None
 
-    def ended(self, group: Group) -> bool:
+    def ended(self, group: Group, error: RelayError | None) -> bool:
         """A group is no longer under way; answers whether it was the track's last."""
         handover = self.handover
+        if isinstance(error, BROKEN_OFF):
+            self._had.pop(group.sequence, None)
         if self.live.get(group.sequence) is group:
             del self.live[group.sequence]
         elif handover is not None and handover.live.get(group.sequence) is group:
@@ -201,7 +219,8 @@ class Supply:
         """Nobody watches: the next feed starts where its viewers say."""
         self.start_at = None
         self.awaits = None
-        self.missing.clear()
+        self._had.clear()
+        self._begins_at = None
         self.tried.clear()
 
     # -- asked by the broadcast ------------------------------------------------------------------
@@ -271,13 +290,30 @@ class Supply:
         self.live = {}
         self.route = route
         self.awaits = self._newest()
-        if self.track.latest is not None:
-            self.start_at = min(self.missing, default=self.track.latest + 1)
+        self.start_at = self._first_missing()
         route.source.open(self.track)
 
     def _newest(self) -> int:
         """The latest group, -1 before the first."""
         return -1 if self.track.latest is None else self.track.latest
+
+    def _first_missing(self) -> int | None:
+        """Where the next route is to begin: lost packets and a route's death leave gaps.
+
+        What is here and would be sent again is stopped; what has been here would come twice, so
+        nothing before it is asked for.
+        """
+        if (latest := self.track.latest) is None:
+            return self.start_at
+        first = latest + 1
+        begins_at = first if self._begins_at is None else self._begins_at
+        for sequence in range(latest, max(begins_at - 1, latest - SPLICE_WINDOW), -1):
+            is_kept = self._had.get(sequence)
+            if is_kept is None:
+                first = sequence
+            elif is_kept and sequence not in self.track.groups:
+                break
+        return first
 
     def _give_up(self, handover: Handover) -> None:
         """The new route delivers nothing: the old one, which has never stopped, stays."""
@@ -306,12 +342,16 @@ class Supply:
     def _old_failed(self, handover: Handover, error: RelayError) -> None:
         """The old route is gone too early: the new one is asked for what is missing."""
         self.handover = None
-        is_missing = bool(handover.live)
+        is_missing, asked = bool(handover.live), self.start_at
         self._break_off(error, handover.live)
         if handover.is_finishing:
             self.track.end(error)
-        elif is_missing and self.route is not None:
+        elif self.route is not None and (is_missing or self._is_before(asked)):
             self.route.source.update(self.track)
+
+    def _is_before(self, asked: int | None) -> bool:
+        """Whether more is missing than what the present route was asked for."""
+        return self.start_at is not None and (asked is None or self.start_at < asked)
 
     def _let_go(self, handover: Handover, error: RelayError | None = None) -> None:
         """The old route has done its part, or must do without."""
@@ -324,10 +364,9 @@ class Supply:
         """End unfinished groups, those of the present feed by default; they are missing then."""
         if live is None:
             live, self.live = self.live, {}
-        groups, latest = dict(live), self.track.latest
-        if latest is not None:
-            oldest = latest - SPLICE_WINDOW
-            self.missing = {n for n in (*self.missing, *groups) if n > oldest}
-            self.start_at = min(self.missing, default=latest + 1)
+        groups = dict(live)
+        for sequence in groups:
+            self._had.pop(sequence, None)
+        self.start_at = self._first_missing()
         for group in groups.values():
             group.abort(error)

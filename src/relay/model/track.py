@@ -287,7 +287,7 @@ class Track:
     ) -> None:
         """A group of one small frame; passed on and forgotten."""
         if self._supply.hears(source, now):
-            self._supply.came(sequence, source)
+            self._supply.came(sequence, source, is_kept=False)
             self._saw(sequence)
             self.broadcast.traffic.came.moved.add_datagram(len(payload))
             self._audience.datagram(sequence, timestamp, payload)
@@ -342,7 +342,7 @@ class Track:
         else:
             self.shelf.remove(group)
         self._fetches.end(group, error)
-        if self._supply.ended(group):
+        if self._supply.ended(group, error):
             self._complete(group.touched_at)
 
     def route_joined(self) -> None:
