@@ -207,9 +207,9 @@ class Http3(H3Connection):
         except (Http3Error, ValueError, RuntimeError):
             return
 
-    def body(self, stream: int, data: bytes, end_stream: bool) -> None:
-        """Send a DATA frame; on a stream that is over nothing happens."""
+    def end(self, stream: int, data: bytes = b"") -> None:
+        """Send a last DATA frame; on a stream that is over nothing happens."""
         try:
-            self.send_data(stream, data, end_stream)
+            self.send_data(stream, data, True)
         except (Http3Error, ValueError, RuntimeError):
             return

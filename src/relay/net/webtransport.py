@@ -76,7 +76,7 @@ class WebTransport(QuicTransport):
             self.end(code, reason)
             self._engine.end(H3_NO_ERROR)
             return
-        self.http3.body(self.session, close_capsule(code, reason), True)
+        self.http3.end(self.session, close_capsule(code, reason))
         self.end(code, reason)
         self._linger(self.connection.limits.close_timeout)
 
@@ -240,7 +240,7 @@ class WebTransport(QuicTransport):
         if self.session is not None:
             if error is not None:
                 self._reject(self.session, error)
-            self.http3.body(self.session, b"", True)
+            self.http3.end(self.session)
         self._linger(GOODBYE)
 
     def _linger(self, seconds: float) -> None:

@@ -72,11 +72,11 @@ class Judges(Protocol):
 class _No(RelayError):
     """A request that is not answered: status, one word, and the id that the log knows."""
 
-    def __init__(self, status: int, word: str, id: str = "") -> None:
+    def __init__(self, status: int, word: str) -> None:
         super().__init__(word)
         self.status = status
         self.word = word
-        self.id = id or secrets.token_hex(6)
+        self.id = secrets.token_hex(6)
 
 
 def sidecar_app(judges: Judges, settings: SidecarSettings) -> Starlette:
