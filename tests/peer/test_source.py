@@ -16,7 +16,7 @@ from relay.peer.settings import PeerSettings
 from relay.peer.watching import MAX_FETCHES
 from relay.quota import Limits, Override, QuotaSettings
 from relay.session import events
-from relay.wire.frame import FrameParser, Layout
+from relay.wire.frame import MAX_STAMP, FrameParser, Layout
 from relay.wire.lite import Bidi, Fetch
 from relay.wire.version import LITE_06
 
@@ -420,7 +420,7 @@ def test_viewers_keep_the_units_they_were_told_when_the_next_way_has_others(
 
 
 def test_who_has_no_times_gets_the_same_bytes_from_either_way(world: Any) -> None:
-    _, track, watch = move(world, "moq-lite-05", 1_000_000, 90_000)
+    second, track, watch = move(world, "moq-lite-05", 1_000_000, 90_000)
     old = world.connect("moq-lite-03").watch("a", "t")
     track.append_group()
     world.run()
@@ -428,6 +428,10 @@ def test_who_has_no_times_gets_the_same_bytes_from_either_way(world: Any) -> Non
     world.run()
     assert watch.frames(1) == [(2_000_000, b"one")]
     assert [payload for _, payload in old.frames(1)] == [b"one"]
+    (feed,) = second.host.publishing.feeds.values()
+    assert second.guest.session.send_datagram(feed.id, 9, MAX_STAMP, b"late")
+    world.run()
+    assert watch.datagrams == [(9, MAX_STAMP, b"late")], "no time is later than can be said"
 
 
 def test_who_said_what_a_track_is_is_not_asked_again(world: Any) -> None:

@@ -207,8 +207,7 @@ class Feed:
         """A group of one small frame."""
         self.count(sequence)
         if isinstance(self.encoding, Counted):
-            told = self.track.properties.timescale
-            timestamp = timestamp * told // self.encoding.timescale
+            timestamp = self.encoding.told(timestamp, self.track.properties.timescale)
         self.track.datagram(sequence, timestamp, payload, now, self.source)
 
     def drop_group(self, stream: int) -> Group | None:

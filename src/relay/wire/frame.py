@@ -39,6 +39,10 @@ class Counted(NamedTuple):
     timescale: int
     """Units per second."""
 
+    def told(self, timestamp: int, timescale: int) -> int:
+        """The same time in units of which there are ``timescale`` a second."""
+        return min(timestamp * timescale // self.timescale, MAX_STAMP)
+
 
 Encoding = Layout | Counted
 """How a group may have come."""
@@ -208,14 +212,14 @@ class Transcoder:
     here (`FrameScanner` does that).
     """
 
-    __slots__ = ("_born", "_cutter", "_passive", "_previous", "_target", "_timescale", "_units")
+    __slots__ = ("_born", "_cutter", "_passive", "_previous", "_source", "_target", "_timescale")
 
     def __init__(self, source: Encoding, target: Layout, timescale: int) -> None:
         self._cutter = _Cutter(source, MAX_VARINT)
+        self._source = source
         self._target = target
         self._passive = source is target
         self._timescale = timescale
-        self._units = source.timescale if isinstance(source, Counted) else None
         self._previous = 0
         self._born = 0.0
 
@@ -239,11 +243,10 @@ class Transcoder:
     def _header(self, size: int, born: float) -> bytes:
         if self._target is Layout.UNTIMED:
             return encode_varint(size)
-        if self._units is None:
-            stamp = max(self._previous, int(born * self._timescale))
+        if isinstance(self._source, Counted):
+            stamp = self._source.told(self._cutter.timestamp, self._timescale)
         else:
-            stamp = self._cutter.timestamp * self._timescale // self._units
-        stamp = min(stamp, MAX_STAMP)
+            stamp = min(max(self._previous, int(born * self._timescale)), MAX_STAMP)
         header = _encode_timed(stamp - self._previous, size)
         self._previous = stamp
         return header
