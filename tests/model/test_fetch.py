@@ -7,6 +7,7 @@ import pytest
 from relay.errors import NotFound
 from relay.model import TrackInfo
 from relay.model.fetch import MAX_FETCHES
+from relay.path import Path
 
 
 @pytest.fixture
@@ -207,7 +208,7 @@ def test_the_feed_answers_at_once(setting, fakes):
 
 def test_what_a_lost_source_was_delivering_breaks_off(setting, fakes):
     other = fakes.FetchSource()
-    setting.origin.announce("b", other, (7, 8), 0.0)
+    setting.origin.announce(Path("b"), other, (7, 8), 0.0)
     _, group = fetched(setting, fakes)
     setting.track.fetch(4, waiting := fakes.Fetcher(), 0.0)
     setting.route.revoke()
@@ -219,7 +220,7 @@ def test_what_a_lost_source_was_delivering_breaks_off(setting, fakes):
 
 
 def test_a_lost_standby_costs_no_fetch(setting, fakes):
-    standby = setting.origin.announce("b", fakes.FetchSource(), (7, 8), 0.0)
+    standby = setting.origin.announce(Path("b"), fakes.FetchSource(), (7, 8), 0.0)
     _, group = fetched(setting, fakes)
     standby.revoke()
     assert group.write(b"more", 1.0)
@@ -253,7 +254,7 @@ def test_there_may_be_no_room_to_begin_with(fakes):
 def test_only_a_source_that_can_is_asked(setting, fakes):
     setting.source.can_fetch = False
     other = fakes.FetchSource()
-    setting.origin.announce("b", other, (7, 8), 0.0)
+    setting.origin.announce(Path("b"), other, (7, 8), 0.0)
     setting.track.fetch(3, fetcher := fakes.Fetcher(), 0.0)
     assert fetcher.events == ["NotFound"]
     assert (setting.source.verbs, other.verbs) == ([], [])
