@@ -32,9 +32,11 @@ def test_each_group_once_through_loss_and_delay(fleet):
     until(lambda: all(len(viewer.arrivals) >= 40 for viewer in viewers), 20, "40 groups")
     publisher.stop()
     until(lambda: not observer.sees("cam"), 5, "unannounced")
+    left = publisher.serial - 5  # what it had under way when it left may be lost with it
     for viewer in viewers:
+        assert len(viewer.groups) == len(set(viewer.groups))
         first = min(viewer.groups)  # which need not be the first to arrive: the newest leave first
-        assert sorted(viewer.groups) == list(range(first, first + len(viewer.groups)))
+        assert sorted(group for group in viewer.groups if group < left) == [*range(first, left)]
         assert min(arrival.late for arrival in viewer.arrivals) >= 0.03
         assert viewer.lost == []
     into, out = fleet.lab.links
