@@ -171,10 +171,13 @@ def test_what_is_no_schema(schema, text, said):
 DRAFTS = ["draft-03/", "draft-04/", "draft-06/", "draft-07/", "draft/2019-09/", "draft/2020-12/"]
 
 
+def named(draft):
+    return f"http{'s' if '20' in draft else ''}://json-schema.org/{draft}schema"
+
+
 @pytest.mark.parametrize("draft", DRAFTS)
 def test_every_draft_is_read_by_its_own_rules(schema, draft):
-    name = f"http{'s' if '20' in draft else ''}://json-schema.org/{draft}schema"
-    found = schema({"$schema": name, "$ref": name})
+    found = schema({"$schema": named(draft), "$ref": named(draft)})
     assert prepare({"type": "object"}, found, {}, KEYS, "plant", 2.0).error is None
     assert prepare({"type": 7}, found, {}, KEYS, "plant", 2.0).error is not None
 
@@ -210,6 +213,21 @@ def test_a_multiple_is_one_by_the_digits_that_were_written(schema, number, step,
     assert (prepare({"c": number}, found, {}, KEYS, "plant", 2.0).error is None) == fits
 
 
+@pytest.mark.parametrize("draft", DRAFTS)
+def test_digits_count_wherever_a_schema_says_which_draft_it_is_in(schema, draft):
+    word = "divisibleBy" if "03" in draft else "multipleOf"
+    parts = {"c": {word: 0.01}, "in": {"$ref": "#"}}
+    found = schema({"$schema": named(draft), "properties": parts})
+    assert prepare({"in": {"c": 19.99}}, found, {}, KEYS, "plant", 2.0).error is None
+    told = prepare({"in": {"in": {"c": 19.995}}}, found, {}, KEYS, "plant", 2.0).error
+    assert told == f"$.in.in.c: does not fit {word} of the schema"
+
+
+def test_the_oldest_draft_knows_no_multiples(schema):
+    found = schema({"$schema": named("draft-03/"), "properties": {"c": {"multipleOf": "x"}}})
+    assert prepare({"c": 1}, found, {}, KEYS, "plant", 2.0).error is None
+
+
 @given(st.lists(VALUES, max_size=4))
 def test_unique_means_what_it_means_to_the_library(items):
     with tempfile.TemporaryDirectory() as folder:
@@ -219,8 +237,10 @@ def test_unique_means_what_it_means_to_the_library(items):
     assert (found.error is None) == Draft202012Validator(UNIQUE).is_valid({"c": items})
 
 
-def test_many_items_are_compared_in_no_time(schema):
-    record = {"c": [{"a": number * (2**61 - 1)} for number in range(20_000)]}
+@pytest.mark.parametrize("names", [{}, {"$schema": named("draft/2020-12/")}])
+def test_many_items_are_compared_in_no_time(schema, names):
+    found = schema({"properties": UNIQUE["properties"] | {"in": {"$ref": "#"}}} | names)
+    record = {"in": {"c": [{"a": number * (2**61 - 1)} for number in range(20_000)]}}
     began = time.process_time()
-    assert prepare(record, schema(UNIQUE), {}, KEYS, "plant", 0.0).error is None
+    assert prepare(record, found, {}, KEYS, "plant", 0.0).error is None
     assert time.process_time() - began < 5.0

@@ -15,7 +15,17 @@ from typing import Any, NamedTuple
 
 from jsonschema.exceptions import SchemaError, ValidationError
 from jsonschema.protocols import Validator
-from jsonschema.validators import Draft202012Validator, extend, validator_for
+from jsonschema.validators import (
+    Draft3Validator,
+    Draft4Validator,
+    Draft6Validator,
+    Draft7Validator,
+    Draft201909Validator,
+    Draft202012Validator,
+    extend,
+    validates,
+    validator_for,
+)
 from jsonschema_specifications import REGISTRY  # type: ignore[import-untyped]
 from referencing import Registry, Resource
 from referencing.exceptions import Unresolvable
@@ -110,8 +120,6 @@ def load_schema(file: Path) -> Validator:
     except RecursionError:
         raise ConfigError(f"{file}: too deep") from None
     # An empty registry: nothing is ever fetched because a schema names it.
-    own = {"uniqueItems": _unique, "multipleOf": _multiple}
-    kind = extend(kind, own)  # type: ignore[no-untyped-call]
     validator: Validator = kind(schema, registry=Registry())
     return validator
 
@@ -121,10 +129,10 @@ def _dialect(schema: Any) -> Any:
     other rules than its own it would let through what it forbids."""
     named = schema.get("$schema") if isinstance(schema, dict) else None
     if named is None:
-        return Draft202012Validator
+        return _NEWEST
     kind = validator_for(schema, None) if isinstance(named, str) else None  # type: ignore[arg-type]
     if kind is None:
-        known = Draft202012Validator.META_SCHEMA["$id"]
+        known = _NEWEST.META_SCHEMA["$id"]
         raise ConfigError(f"$schema {named!r:.{MAX_SAID}} is not known here, such as {known} is")
     return kind
 
@@ -192,6 +200,26 @@ def _multiple(
 def _written(number: float) -> Fraction:
     """A number of a schema as it was written there."""
     return Fraction(repr(number))
+
+
+def _with_own_words(kind: Any) -> Any:
+    """A dialect with what is checked in our way, from now on by its name as well: the library goes
+    by that wherever a schema says which dialect it is in, at a reference to its own root too."""
+    own = {"uniqueItems": _unique, "multipleOf": _multiple, "divisibleBy": _multiple}
+    known = {word: check for word, check in own.items() if word in kind.VALIDATORS}
+    return validates(kind.__name__)(extend(kind, known))  # type: ignore[no-untyped-call]
+
+
+_OLDER = (
+    Draft3Validator,
+    Draft4Validator,
+    Draft6Validator,
+    Draft7Validator,
+    Draft201909Validator,
+)
+for _kind in _OLDER:
+    _with_own_words(_kind)
+_NEWEST = _with_own_words(Draft202012Validator)
 
 
 def _plain(value: Any) -> Any:
