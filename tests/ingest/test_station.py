@@ -387,3 +387,30 @@ def test_nothing_is_recalled_for_who_watches_somebody_else():
     bench.station.recall(Path("a/x"), track, 0)
     bench.station.recall(Path("a/y"), track, 0)
     assert list(track.groups) == [0]
+
+
+def test_whoever_hears_of_a_broadcast_can_ask_whose_it_is():
+    """A sink that took it for somebody else's would have one track less for those."""
+    bench, heard = Bench(), []
+
+    class Listener:
+        def announced(self, path, way):
+            heard.append(bench.station.has_published(bench.origin.find(path)))
+
+        def unannounced(self, path):
+            heard.append(bench.origin.find(path))
+
+    bench.origin.watch(ROOT, Listener())
+    bench.publish("a/x")
+    bench.origin.announce(Path("a/x"), LocalBroadcast(lambda: 0.0), (), 0.0)
+    assert heard == [True, bench.origin.find(Path("a/x")), False]
+
+
+def test_what_could_not_be_announced_is_not_kept():
+    bench = Bench()
+    bench.origin = Origin(1, CacheSettings(max_broadcasts=1))
+    bench.station = Station(bench.origin, IngestSettings(), lambda: 0.0, lambda: 1e9)
+    bench.publish("a/x")
+    with pytest.raises(LimitExceeded, match="max_broadcasts"):
+        bench.publish("a/y")
+    assert list(bench.station.booths) == ["a/x"]

@@ -145,9 +145,9 @@ def test_more_tracks_than_the_limit_are_not_copied_and_told_once():
 
 def test_what_is_handed_over_is_not_read_as_well():
     async def main():
-        async with copied("plant/**:t") as (origin, sink):
-            sink._is_handed = lambda broadcast: broadcast.path == "plant/a"
-            for name in ("plant/a", "plant/b"):
+        async with copied("plant/**:t", max_tracks=1) as (origin, sink):
+            sink._is_handed = lambda broadcast: broadcast.path != "plant/b"
+            for name in ("plant/a", "plant/b", "plant/c"):
                 write(announce(origin, name, "t")[1], b"1")
             frames = [ReadFrame(0, number, 1, 1000, b"1") for number in (0, 1)]
             for place in (("plant/a", "t"), ("plant/a", "u"), ("other", "t")):
@@ -159,6 +159,7 @@ def test_what_is_handed_over_is_not_read_as_well():
                 ("plant/b", "t", 0, 0),
             ]
             assert sink.tracks == 1
+            assert sink.refused == 0
 
     asyncio.run(main())
 

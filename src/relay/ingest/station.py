@@ -66,7 +66,6 @@ class Booth:
     """One broadcast published here."""
 
     local: LocalBroadcast
-    route: Route
     published: float
     """When something was published last, monotonic seconds."""
     grant: Grant
@@ -75,6 +74,8 @@ class Booth:
     """Whose bytes it keeps."""
     tab: Tab
     """What is counted for it on its tenant's account."""
+    route: Route | None = None
+    """How it is announced; ``None`` until it is."""
     sizes: dict[str, deque[int]] = field(default_factory=dict)
     """Bytes of the groups kept, by track."""
 
@@ -286,10 +287,14 @@ class Station:
         local = LocalBroadcast(self._clock)
         for name in names:
             self._create(local, name)
-        route = scope.announce(ROOT, local, local.hops, now)
-        assert route is not None  # nobody else is in its chain
+        # Whoever hears of it may ask at once whether it is one of those here.
+        booth = self.booths[grant.root] = Booth(local, now, grant, grant.tenant, tab)
+        try:
+            booth.route = scope.announce(ROOT, local, local.hops, now)
+        except RelayError:
+            del self.booths[grant.root]
+            raise
         tab.add_broadcast()
-        booth = self.booths[grant.root] = Booth(local, route, now, grant, grant.tenant, tab)
         return booth
 
     def _track(self, booth: Booth, name: str) -> LocalTrack:
@@ -306,6 +311,7 @@ class Station:
         self._count(booth, -sum(map(sum, booth.sizes.values())))
         for track in booth.local.tracks.values():
             track.finish()
+        assert booth.route is not None  # nobody else is in its chain
         booth.route.withdraw(now)
 
     def listing(self, grant: Grant) -> dict[str, Any]:

@@ -157,8 +157,6 @@ class Copying:
         latest, wait = -1, RETRY
         while True:
             if (broadcast := self._origin.find(path)) is not None:
-                if self._is_handed(broadcast):  # it came first, and that will be told
-                    return
                 # What was begun and not ended is read again: twice is better than not at all.
                 demand = Demand(start=min(begun, default=latest + 1), max_latency=LATENCY)
                 begun.clear()
