@@ -111,6 +111,60 @@ def test_a_broadcast_that_ends_is_left_and_its_next_one_is_read_from_its_beginni
     asyncio.run(main())
 
 
+def test_what_a_publisher_left_behind_is_read_to_its_end():
+    async def main():
+        async with copied("a:t") as (origin, sink):
+            route, track = announce(origin, "a", "t")
+            await settled()
+            write(track, b"1")
+            route.withdraw(time.monotonic())
+            write(track, b"2")
+            await settled()
+            write(track, b"3")
+            track.finish()
+            await settled()
+            assert sink.outlet.records == [("a", "t", group, 0) for group in range(3)]
+            assert (sink.tracks, sink._leaving) == (0, {})
+
+    asyncio.run(main())
+
+
+def test_what_came_before_another_took_the_path_is_copied():
+    async def main():
+        async with copied("a:t") as (origin, sink):
+            _, first = announce(origin, "a", "t")
+            await settled()
+            write(first, b"1")
+            _, second = announce(origin, "a", "t")
+            write(second, b"2")
+            await settled()
+            assert sink.outlet.records == [("a", "t", 0, 0)] * 2
+            assert sink.tracks == 1
+
+    asyncio.run(main())
+
+
+def test_who_leaves_without_an_end_is_waited_for_a_moment_and_only_so_many(monkeypatch):
+    monkeypatch.setattr(copying, "PATIENCE", 0.05)
+
+    async def main():
+        async with copied("**:t", max_tracks=2) as (origin, sink):
+            for name in "abc":
+                route, track = announce(origin, name, "t")
+                write(track, b"1")
+                await settled()
+                route.withdraw(time.monotonic())
+            assert len(sink._leaving) == 2
+            async with asyncio.timeout(20):
+                while sink._leaving:
+                    await asyncio.sleep(0.01)
+            write(track, b"2")
+            await settled()
+            assert [each[0] for each in sink.outlet.records] == ["a", "b", "c"]
+
+    asyncio.run(main())
+
+
 def test_what_broke_off_is_asked_for_again_behind_what_was_seen(monkeypatch):
     monkeypatch.setattr(copying, "RETRY", 0.01)
 

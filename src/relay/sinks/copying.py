@@ -33,6 +33,9 @@ RETRY = 0.5
 
 MAX_RETRY = 5.0
 
+PATIENCE = 5.0
+"""Seconds for which a broadcast that is gone is read on: its last groups may be on their way."""
+
 RESTART = 5.0
 """Seconds until a sink begins again after a mistake of ours."""
 
@@ -91,6 +94,8 @@ class Copying:
         self._max_tracks = max_tracks
         self._is_handed = is_handed
         self._readers: dict[tuple[Path, str], asyncio.Task[None]] = {}
+        self._leaving: dict[asyncio.Task[None], asyncio.TimerHandle] = {}
+        """Readers of broadcasts that are gone, at most ``max_tracks``, and when each gives up."""
         self._tasks: asyncio.TaskGroup | None = None
 
     @property
@@ -147,15 +152,26 @@ class Copying:
             self._readers[path, track] = reader
 
     def unannounced(self, path: Path) -> None:
-        """A broadcast is gone."""
+        """A broadcast is gone; what its publisher has not delivered yet is waited for."""
+        loop = asyncio.get_running_loop()
         for key in [key for key in self._readers if key[0] == path]:
-            self._readers.pop(key).cancel()
+            reader = self._readers.pop(key)
+            self._leaving[reader] = loop.call_later(PATIENCE, self._leave, reader)
+            reader.add_done_callback(self._leave)
+            if len(self._leaving) > self._max_tracks:
+                self._leave(next(iter(self._leaving)))
+
+    def _leave(self, reader: asyncio.Task[None]) -> None:
+        """It has read all there was, or reads no further."""
+        if (timer := self._leaving.pop(reader, None)) is not None:
+            timer.cancel()
+        reader.cancel()
 
     async def _read(self, path: Path, name: str) -> None:
-        """Read one track until its broadcast is gone."""
+        """Read one track until its broadcast is gone, and what is left of it then."""
         begun: set[int] = set()
         latest, wait = -1, RETRY
-        while True:
+        while self._readers.get((path, name)) is asyncio.current_task():
             if (broadcast := self._origin.find(path)) is not None:
                 # What was begun and not ended is read again: twice is better than not at all.
                 demand = Demand(start=min(begun, default=latest + 1), max_latency=LATENCY)
