@@ -180,6 +180,17 @@ def test_a_rule_that_fits_nobody_here_is_said():
     assert line.startswith("auth.certificates.plant.san: fits nobody here")
 
 
+def test_all_that_is_said_is_json_where_that_was_said(folder):
+    with (folder / "relay.toml").open("a") as file:
+        file.write('[auth.certificates.plant]\nsan = "a.example.com"\nsubscribe = ""\n')
+        file.write('[log]\nformat = "json"\n')
+    process, _ = started(folder, "relay.toml")
+    process.terminate()
+    _, log = process.communicate(timeout=10)
+    lines = [json.loads(line) for line in log.splitlines()]
+    assert any("plant.san: fits nobody" in line.get("detail", "") for line in lines)
+
+
 def test_a_certificate_that_is_none(folder):
     for name in ("cert.pem", "key.pem"):
         (folder / name).write_text("x")

@@ -55,8 +55,7 @@ def sidecar(
     told = [each for each in loaded.warnings if not each.startswith(BESIDE_THE_POINT)]
     warn(loaded.settings, told)
     require_sense(loaded.settings)
-    for warning in warnings(loaded.settings):
-        click.echo(f"relay: warning: {warning}", err=True)
+    warn(loaded.settings, warnings(loaded.settings))
     from relay.server import loop, write_log
 
     try:
