@@ -97,6 +97,15 @@ def test_what_is_said_of_a_record_names_nothing_within_an_encrypted_field(
     assert ready.error == f"{place}: does not fit anyOf of the schema"
 
 
+@pytest.mark.parametrize("part", [{"required": ["vat"]}, {"dependentRequired": {"mail": ["vat"]}}])
+@pytest.mark.parametrize("pointer", ["/user", "/user/mail"])
+def test_what_is_missing_within_an_encrypted_field_stays_within_it(schema, part, pointer):
+    found = schema({"properties": {"user": part}})
+    said = prepare({"user": {"mail": "m"}}, found, {pointer: "pii"}, KEYS, "plant", 2.0).error
+    assert said.startswith(f"$.user: does not fit {next(iter(part))} of the schema")
+    assert ("vat" in said) == (pointer == "/user/mail")
+
+
 @pytest.mark.parametrize(
     ("part", "said"),
     [

@@ -254,8 +254,10 @@ def _complaint(error: ValidationError, record: Any) -> str:
         step, known = steps[known], known + 1
         record = record[step] if isinstance(record, list) else record.get(step)
     place = ValidationError("", path=steps[:known]).json_path
-    # Those name what is missing, which the schema names as well; others quote the record.
-    missed = f" ({error.message})" if error.validator in _MISSING else ""
+    # Those name what is missing, which the schema names as well; others quote the record. A text
+    # cannot miss anything: it is what was encrypted.
+    names = error.validator in _MISSING and not isinstance(record, str)
+    missed = f" ({error.message})" if names else ""
     return f"{place}: does not fit {error.validator or 'false'} of the schema{missed}"[:MAX_SAID]
 
 
