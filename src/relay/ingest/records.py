@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from fractions import Fraction
+from decimal import Decimal
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -192,14 +192,19 @@ def _multiple(
 ) -> Iterator[ValidationError]:
     """``multipleOf`` by the digits that were written; the library divides in binary, where 19.99 is
     no multiple of 0.01."""
-    if validator.is_type(value, "number") and Fraction(repr(value)) % _written(step):
-        yield ValidationError("not a multiple")
+    if validator.is_type(value, "number"):
+        (number, of), (whole, parts) = _ratio(value), _ratio_once(step)
+        if number * parts % (whole * of):
+            yield ValidationError("not a multiple")
 
 
-@cache
-def _written(number: float) -> Fraction:
-    """A number of a schema as it was written there."""
-    return Fraction(repr(number))
+def _ratio(number: float) -> tuple[int, int]:
+    """A number as it was written, as a fraction."""
+    return Decimal(repr(number)).as_integer_ratio()
+
+
+_ratio_once = cache(_ratio)
+"""The same for numbers of schemas."""
 
 
 def _with_own_words(kind: Any) -> Any:
