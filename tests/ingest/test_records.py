@@ -25,6 +25,11 @@ VALUES = st.recursive(
 )
 KEYS = KeptKeys(pii=KeptKey(b"k" * 32))
 SCHEMA = {"type": "object", "required": ["c"], "properties": {"c": {"type": "number"}}}
+DRAFTS = ["draft-03/", "draft-04/", "draft-06/", "draft-07/", "draft/2019-09/", "draft/2020-12/"]
+
+
+def named(draft):
+    return f"http{'s' if '20' in draft else ''}://json-schema.org/{draft}schema"
 
 
 @pytest.fixture
@@ -167,6 +172,8 @@ def test_what_a_schema_has_within_itself_is_followed(schema, part):
         ({"x": {"pattern": "("}, "properties": {"c": {"$ref": "#/x"}}}, "no JSON Schema"),
         ({"x": {"y": {"$ref": "#/z"}, "$ref": "#/x/y"}, "$ref": "#/x"}, "'#/z' is not in this"),
         ({"allOf": [{}], "$ref": "#/allOf/first"}, "'#/allOf/first' is not in this file"),
+        ({"$schema": named("draft-03/"), "extends": {"type": "object"}}, "cannot be followed"),
+        ({"$schema": named("draft-04/"), "id": "http://[", "items": {"id": "x"}}, "be followed"),
         ({"$schema": 5}, "5 is not known"),
         ({"$schema": []}, r"\[\] is not known"),
         ({"$schema": "https://json-schema.org/draft-07/schema#"}, "draft-07/schema#' is not known"),
@@ -175,13 +182,6 @@ def test_what_a_schema_has_within_itself_is_followed(schema, part):
 def test_what_is_no_schema(schema, text, said):
     with pytest.raises(ConfigError, match=said):
         schema(text)
-
-
-DRAFTS = ["draft-03/", "draft-04/", "draft-06/", "draft-07/", "draft/2019-09/", "draft/2020-12/"]
-
-
-def named(draft):
-    return f"http{'s' if '20' in draft else ''}://json-schema.org/{draft}schema"
 
 
 @pytest.mark.parametrize("draft", DRAFTS)

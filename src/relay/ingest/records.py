@@ -119,6 +119,8 @@ def load_schema(file: Path) -> Validator:
         raise ConfigError(f"{file}: no JSON Schema: {error.message[:MAX_SAID]}") from None
     except RecursionError:
         raise ConfigError(f"{file}: too deep") from None
+    except Exception as error:  # the library trips over what older drafts allow, or leave open
+        raise ConfigError(f"{file}: cannot be followed: {str(error)[:MAX_SAID]}") from None
     # An empty registry: nothing is ever fetched because a schema names it.
     validator: Validator = kind(schema, registry=Registry())
     return validator
