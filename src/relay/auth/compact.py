@@ -99,7 +99,8 @@ def parse_value(data: bytes, max_depth: int = MAX_DEPTH) -> Any:
     except _BadManners:
         raise
     except json.JSONDecodeError as error:
-        raise ValueError(f"not JSON: {error.msg} at character {error.pos}") from None
+        said = error.msg.removesuffix(" at")
+        raise ValueError(f"not JSON: {said} at character {error.pos}") from None
     except ValueError:  # more than Python makes a number of
         raise ValueError("JSON with a number of too many digits") from None
     if "\\u" in text:
