@@ -6,6 +6,8 @@ import asyncio
 import time
 from contextlib import asynccontextmanager
 
+import pytest
+
 from relay.errors import Dropped
 from relay.model.origin import Origin
 from relay.model.track import TrackInfo
@@ -140,6 +142,22 @@ def test_what_came_before_another_took_the_path_is_copied():
             await settled()
             assert sink.outlet.records == [("a", "t", 0, 0)] * 2
             assert sink.tracks == 1
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("frames", [[b"2" * 5_000_000], [b"2" * 500_000] * 10])
+def test_a_large_group_is_copied_once_and_what_comes_behind_it_too(monkeypatch, frames):
+    monkeypatch.setattr(copying, "RETRY", 0.01)
+
+    async def main():
+        async with copied("a:t") as (origin, sink):
+            _, track = announce(origin, "a", "t")
+            for payloads in (frames, [b"3"]):
+                write(track, *payloads)
+            await asyncio.sleep(0.1)
+            expected = [("a", "t", 0, at) for at in range(len(frames))]
+            assert sink.outlet.records == [*expected, ("a", "t", 1, 0)]
 
     asyncio.run(main())
 

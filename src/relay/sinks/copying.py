@@ -23,7 +23,8 @@ from relay.peer.local import Collector, ReadFrame
 from relay.sinks.choice import Choice
 
 BACKLOG = 4_194_304
-"""Bytes of one track that may wait for a turn of the loop. More: it is asked for again."""
+"""Bytes of one track that may wait for a turn of the loop, or those of a whole group, which comes
+at once where it is cached. More: it is asked for again."""
 
 LATENCY = 60_000
 """Milliseconds that a group may come late."""
@@ -171,13 +172,14 @@ class Copying:
         """Read one track until its broadcast is gone, and what is left of it then."""
         begun: set[int] = set()
         latest, wait = -1, RETRY
+        backlog = max(BACKLOG, self._origin.stock.settings.max_group_bytes)
         while self._readers.get((path, name)) is asyncio.current_task():
             if (broadcast := self._origin.find(path)) is not None:
                 # What was begun and not ended is read again: twice is better than not at all.
                 demand = Demand(start=min(begun, default=latest + 1), max_latency=LATENCY)
                 begun.clear()
                 track = broadcast.track(name)
-                reading = Collector(track, demand, self._transcode, self._clock, BACKLOG)
+                reading = Collector(track, demand, self._transcode, self._clock, backlog)
                 try:
                     async for item in reading.frames():
                         latest, wait = max(latest, item.group), RETRY
