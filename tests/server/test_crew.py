@@ -163,8 +163,15 @@ def test_why_a_worker_cannot_start_again_is_told(
     assert facts == {"why": "cert.pem holds no PEM certificate"}
 
 
+@pytest.mark.parametrize(
+    ("error", "why"),
+    [
+        (BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN)), os.strerror(errno.EAGAIN)),
+        (RuntimeError("can't start new thread"), "can't start new thread"),
+    ],
+)
 def test_a_system_without_room_for_another_process_ends_no_other_worker(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, why: str
 ) -> None:
     """The one that died is started again as soon as there is room."""
     program = tmp_path / "worker"
@@ -186,7 +193,7 @@ def test_a_system_without_room_for_another_process_ends_no_other_worker(
                 monkeypatch.setattr(asyncio, "create_subprocess_exec", start)
 
     async def full(*args: Any, **more: Any) -> Any:
-        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        raise error
 
     async def main() -> Crew:
         crew, hurry = Crew(settings(tmp_path)), asyncio.Event()
@@ -207,8 +214,8 @@ def test_a_system_without_room_for_another_process_ends_no_other_worker(
         return crew
 
     assert asyncio.run(main()).restarts == 2
-    (why,) = [facts for event, facts in said if event == "worker cannot start"]
-    assert why == {"worker": 1, "why": f"no process for it: {os.strerror(errno.EAGAIN)}"}
+    (told,) = [facts for event, facts in said if event == "worker cannot start"]
+    assert told == {"worker": 1, "why": f"no process for it: {why}"}
 
 
 def test_a_system_without_room_for_the_first_process(

@@ -188,8 +188,10 @@ class Crew:
                 stdout=asyncio.subprocess.PIPE,
                 pass_fds=(*orders.quic, *chain(*orders.faces.values())),
             )
-        except OSError as error:  # the system has no room for another process, maybe only now
-            why = f"no process for it: {error.strerror}"
+        except (OSError, RuntimeError) as error:
+            # The system has no room for another process, maybe only now, or for the thread that
+            # waits for its end in some of asyncio's loops.
+            why = f"no process for it: {getattr(error, 'strerror', None) or error}"
             if not started.is_set():
                 raise ConfigError(f"server.workers: {why}") from None
             self.log.error("worker cannot start", worker=orders.index, why=why)
