@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from relay.errors import BadRequest, ConfigError, TooLarge, Unavailable
+from relay.ingest import records
 from relay.ingest.cipher import KeptKey, KeptKeys
-from relay.ingest.records import load_schema, prepare, split
+from relay.ingest.records import bounded, load_schema, prepare, split
 
 UNIQUE = {"properties": {"c": {"uniqueItems": True}}}
 VALUES = st.recursive(
@@ -253,3 +254,25 @@ def test_many_items_are_compared_in_no_time(schema, names):
     began = time.process_time()
     assert prepare(record, found, {}, KEYS, "plant", 0.0).error is None
     assert time.process_time() - began < 5.0
+
+
+@pytest.mark.parametrize("draft", [*DRAFTS[1:], None])
+def test_the_ways_through_a_schema_are_counted_for_a_body(schema, monkeypatch, draft):
+    """Both are tried at each level: 2**50 of them."""
+    monkeypatch.setattr(records, "MAX_REFERENCES", 1000)
+    ways = [{"properties": {"in": {"$ref": "#"}}, "required": [word]} for word in ("and", "or")]
+    names = {"$schema": named(draft)} if draft else {}
+    found = schema({"oneOf": [{"required": ["leaf"]}, *ways]} | names)
+    deep = {"leaf": 1}
+    for _ in range(50):
+        deep = {"in": deep, "and": 1, "or": 1}
+    shallow = {"and": 1, "in": {"or": 1, "in": {"leaf": 1}}}
+
+    def told(record):
+        return prepare(json.loads(json.dumps(record)), found, {}, KEYS, "plant", 0.0).error
+
+    with bounded():
+        assert told(shallow) is None
+        assert told(deep) == told(shallow) == "too much to check at a time"
+    with bounded():
+        assert told(shallow) is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 
 import pytest
 from hypothesis import given
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from relay.auth.grant import Grant
 from relay.errors import Forbidden, LimitExceeded, OverQuota, TooLarge
+from relay.ingest import records
 from relay.ingest.cipher import KeptKey
 from relay.ingest.route import Declared
 from relay.ingest.settings import IngestSettings
@@ -414,3 +416,14 @@ def test_what_could_not_be_announced_is_not_kept():
     with pytest.raises(LimitExceeded, match="max_broadcasts"):
         bench.publish("a/y")
     assert list(bench.station.booths) == ["a/x"]
+
+
+def test_a_body_that_would_be_checked_for_ever_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(records, "MAX_REFERENCES", 1000)
+    way = {"properties": {"in": {"$ref": "#"}}, "required": ["way"]}
+    (tmp_path / "s.json").write_text(json.dumps({"oneOf": [way, way]}))
+    bench = Bench(tracks={"a/*:t": {"schema": str(tmp_path / "s.json")}})
+    deep = b'{"in":' * 50 + b"{}" + b',"way":1}' * 50
+    with pytest.raises(Unfit) as unfit:
+        bench.json("a/x", deep)
+    assert unfit.value.errors == {0: "too much to check at a time"}

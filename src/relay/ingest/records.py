@@ -7,7 +7,9 @@ can be kept beside the track. This module must not know broadcasts or who publis
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from decimal import Decimal
 from functools import cache
 from pathlib import Path
@@ -40,6 +42,11 @@ MAX_DEPTH = 64
 
 MAX_SAID = 300
 """Characters of a complaint about a record."""
+
+MAX_REFERENCES = 50_000
+"""References of schemas that are followed for the records of one body, some seconds' worth."""
+
+_left: ContextVar[Iterator[int]] = ContextVar("references left")
 
 _MISSING = ("required", "dependentRequired")
 """What a schema says of members that are not there."""
@@ -99,6 +106,17 @@ def dead_letter(record: Any, error: str, now: float) -> Ready:
     """What did not fit, as it is kept: record, error, unix milliseconds."""
     letter = {"record": record, "error": error, "timestamp": int(now * 1000)}
     return Ready(_dump(letter), error)
+
+
+@contextmanager
+def bounded() -> Iterator[None]:
+    """All records that are prepared within may have `MAX_REFERENCES` followed together: where a
+    schema has several ways on at each level, they double with each level of a record."""
+    before = _left.set(iter(range(MAX_REFERENCES)))
+    try:
+        yield
+    finally:
+        _left.reset(before)
 
 
 def load_schema(file: Path) -> Validator:
@@ -209,10 +227,26 @@ _ratio_once = cache(_ratio)
 """The same for numbers of schemas."""
 
 
+class _TooMuch(Exception):
+    """No reference is left."""
+
+
+def _counted(follow: Any) -> Callable[..., Iterator[ValidationError]]:
+    def check(*place: Any) -> Iterator[ValidationError]:
+        if (left := _left.get(None)) is not None and next(left, None) is None:
+            raise _TooMuch
+        yield from follow(*place) or ()
+
+    return check
+
+
 def _with_own_words(kind: Any) -> Any:
     """A dialect with what is checked in our way, from now on by its name as well: the library goes
     by that wherever a schema says which dialect it is in, at a reference to its own root too."""
-    own = {"uniqueItems": _unique, "multipleOf": _multiple, "divisibleBy": _multiple}
+    own: dict[str, Any] = {"uniqueItems": _unique, "multipleOf": _multiple}
+    own["divisibleBy"] = _multiple
+    for word in ("$ref", "$dynamicRef", "$recursiveRef"):
+        own[word] = _counted(kind.VALIDATORS.get(word))
     known = {word: check for word, check in own.items() if word in kind.VALIDATORS}
     return validates(kind.__name__)(extend(kind, known))  # type: ignore[no-untyped-call]
 
@@ -248,6 +282,8 @@ def _misfit(record: Any, schema: Validator | None) -> ValidationError | str | No
         return None
     try:
         return next(iter(schema.iter_errors(record)), None)
+    except _TooMuch:
+        return "too much to check at a time"
     except Exception:  # it has no end, or the library trips over what older drafts leave open
         return "the schema cannot be followed"
 

@@ -18,7 +18,7 @@ from jsonschema.protocols import Validator
 from relay.auth.grant import Grant
 from relay.errors import BadRequest, ConfigError, LimitExceeded, RelayError, TooLarge
 from relay.ingest.cipher import CipherKeys, KeptKeys, owner_of
-from relay.ingest.records import Ready, dead_letter, load_schema, prepare, split
+from relay.ingest.records import Ready, bounded, dead_letter, load_schema, prepare, split
 from relay.ingest.route import DEAD, Address, Declared, read
 from relay.ingest.settings import IngestSettings, TrackRules
 from relay.model.broadcast import Broadcast, Route
@@ -155,7 +155,8 @@ class Station:
         if records:
             owner = owner_of(grant.root)
             fields = rules.encrypt
-            ready = [prepare(each, schema, fields, self.keys, owner, now) for each in records]
+            with bounded():
+                ready = [prepare(each, schema, fields, self.keys, owner, now) for each in records]
         unfit = {at: each.error for at, each in enumerate(ready) if each.error is not None}
         if unfit and not rules.dead_letters:
             raise Unfit(unfit)
