@@ -434,3 +434,31 @@ def test_told_in_turn_what_has_not_been_told_yet_is_not_taken_for_known(fakes, o
     while watch.catch_up(9)[1]:
         pass
     assert sorted(watcher.view) == ["t", "t/a", "t/a/x", "t/b"]
+
+
+@pytest.mark.parametrize("becomes", ["another", "hidden"])
+def test_told_in_turn_what_is_there_comes_after_a_change_of_it_was_told(fakes, origin, becomes):
+    class Listener(fakes.Watcher):
+        def unannounced(self, path):
+            if path in self.view:
+                super().unannounced(path)
+
+    scope, watcher = origin.scope(ROOT, (), (Path("nothing"),)), Listener()
+    for path in ("a", "a/first"):
+        origin.announce(Path(path), fakes.Source(), (7,), 0.0)
+    watch = scope.watch(ROOT, watcher, exclude=9, wake=lambda: None)
+    scope.narrow((), (Path("a"),))
+    watch.catch_up(1)
+    origin.announce(Path("a/b"), fakes.Source(), (7,), 0.0)
+    route = origin.announce(Path("a/first"), fakes.Source(), (8,), 0.0)
+    while "a/first" not in watcher.view:
+        assert watch.catch_up(2) == (2, True)
+    assert watcher.take()[-1] == ("+", "a/first", (8,))
+    if becomes == "another":
+        origin.announce(Path("a/first"), fakes.Source(), (5,), 0.0)
+    else:
+        route.update((8, 9), 0.0)
+    while watch.catch_up(2)[1]:
+        pass
+    told = [event for event in watcher.take() if event[1] == "a/first"]
+    assert told == [("-", "a/first"), ("+", "a/first", (5,))][: 1 + (becomes == "another")]

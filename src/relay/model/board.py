@@ -213,7 +213,9 @@ class Watch:
         for path, ways in islice(rest, limit):
             count += 1
             if self.is_live and not self._knows(path):
-                journal.look_ahead(self, path)
+                is_replaced = journal.look_ahead(self, path)
+                if is_replaced or visible(ways, self.exclude, False) is None:
+                    self._watcher.unannounced(path)  # it may know it by a change that it was told
                 self.tell(path, (), ways, False, True)
         if count < limit:
             self._rest = None

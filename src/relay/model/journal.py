@@ -142,11 +142,15 @@ class Journal:
         for reader in idle:
             reader.wake()
 
-    def look_ahead(self, reader: Reader, path: Path) -> None:
-        """It is told what is true at that path, whatever it has not read of it."""
+    def look_ahead(self, reader: Reader, path: Path) -> bool:
+        """It is told what is true at that path, whatever it has not read of it; answers whether
+        the publisher is another than by what it has read."""
         latest = self._latest.get(path)
-        if latest is not None and latest.number > reader.read:
-            reader.ahead[path] = latest
+        if latest is None or latest.number <= reader.read:
+            return False
+        known = reader.ahead.get(path)
+        reader.ahead[path] = latest
+        return latest.broke > (reader.read if known is None else known.number)
 
     def next_for(self, reader: Reader, limit: int) -> list[Note]:
         """What it reads next, at most ``limit`` notes."""
