@@ -79,6 +79,23 @@ def test_what_is_watched_is_lost_at_once_and_the_rest_in_turn(
     assert viewer.origin.find(Path("a/0")) is viewer.origin.find(Path("a/298")) is None
 
 
+def test_who_comes_to_one_meanwhile_is_served_by_whoever_else_has_it(
+    make_world: Callable[..., Any],
+) -> None:
+    world, publisher, viewer = crowd(make_world)
+    track = publisher.publish("a/298", t=INFO).tracks["t"]
+    track.append_group()
+    track.finish()
+    newer = world.connect(number=publisher.origin.id)
+    for number in range(300):
+        newer.publish(f"a/{number}", t=INFO)
+    newer.hang_up()
+    routes = world.house.origin.find(Path("a/298")).routes
+    assert len(routes) == 2
+    assert viewer.watch("a/298", "t").complete() == [0]
+    assert len(routes) == 1
+
+
 @pytest.mark.parametrize("comes_back", [True, False])
 def test_who_comes_to_one_meanwhile_waits_as_for_one_that_is_lost(
     make_world: Callable[..., Any], comes_back: bool

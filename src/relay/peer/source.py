@@ -360,11 +360,13 @@ class PeerSource:
 
     def learn(self, track: Track) -> None:
         """Somebody wants to know the track's properties."""
-        self.feed(track).learn()
+        if not self._is_lost(track):
+            self.feed(track).learn()
 
     def open(self, track: Track) -> None:
         """Somebody watches the track."""
-        self.feed(track).open()
+        if not self._is_lost(track):
+            self.feed(track).open()
 
     def update(self, track: Track) -> None:
         """The viewers' wishes changed."""
@@ -400,6 +402,16 @@ class PeerSource:
         """The fetch is over."""
         if self.fetches.get((fetch.track, fetch.sequence)) is fetch:
             del self.fetches[fetch.track, fetch.sequence]
+
+    def _is_lost(self, track: Track) -> bool:
+        """Whether the peer is gone. Its announcement may still wait for its turn to be lost; with
+        somebody who waits for it that is now."""
+        if not self.host.guest.gone:
+            return False
+        for route in tuple(track.broadcast.routes):
+            if route.source is self:
+                route.lose(self.host.clock())
+        return True
 
     def feed(self, track: Track) -> Feed:
         """The feed of that track, begun if need be."""
