@@ -27,11 +27,11 @@ async def test_what_is_left_is_heard_in_its_turn_and_before_what_comes_later() -
 
     with socket.socket() as sock:
         known = Patience(asyncio.get_running_loop(), listen)
-        known.hear(sock, [run("a", 1), run("b", 1), run("c", 1)])
-        assert known.is_over
-        known.hear(sock, [run("d", 1)])
+        known.hear(sock, sock, [run("a", 1), run("b", 1), run("c", 1)])
+        assert known.is_over(sock)
+        known.hear(sock, sock, [run("d", 1)])
         assert heard == ["a"]
-        while known.is_over:
+        while known.is_over(sock):
             await asyncio.sleep(0)
             heard.append("others")
         assert heard == ["a", "b", "others", "c", "others", "d", "others"]
@@ -66,6 +66,25 @@ async def test_packets_that_take_long_have_several_turns(house, request) -> None
         assert fed == [(far, "192.0.2.1", patience.PORTION)]
         assert [len(datagrams) for _, datagrams in left] == [64, 64 - patience.PORTION]
         assert left[0] == runs[1]
+
+
+async def test_what_is_left_at_one_address_keeps_nobody_from_another(
+    house, monkeypatch, request
+) -> None:
+    async with house() as home:
+        pair = await home.pair("moqt")
+        endpoint = home.endpoint
+        busy, read = endpoint._sockets[0], list[object]()
+        packet = b"@" + next(iter(pair.far.connection.ids)) + bytes(20)
+        request.getfixturevalue("fed")
+        monkeypatch.setattr(patience, "monotonic", lambda: 0.0)
+        endpoint._receive = lambda sock, limit, alike: (read.append(sock) or [], 0)
+        endpoint._hear(busy, busy, [(("192.0.2.1", 1), [packet] * 64)])
+        with socket.socket() as other:
+            for sock in (busy, other):
+                endpoint._readable(sock)
+            assert read == [other]
+        endpoint._patience.clear()
 
 
 async def test_large_packets_have_more_turns(house, request) -> None:

@@ -210,25 +210,25 @@ class Endpoint:
     # Turns
 
     def _readable(self, sock: Socket) -> None:
-        if self._patience.is_over:
+        if self._patience.is_over(sock):
             return  # what came before has its turn first
         runs, trouble = self._receive(sock, self.settings.read_batch, CID_LENGTH)
         if trouble:
             self._troubled(sock, trouble)
         if self.strays is not None:
             runs = self.strays.keep(self._sockets.index(sock), runs)
-        self._hear(sock, runs)
+        self._hear(sock, sock, runs)
 
     def _strays_readable(self, strays: Strays) -> None:
-        limit = 0 if self._patience.is_over else self.settings.read_batch
+        limit = 0 if self._patience.is_over(strays) else self.settings.read_batch
         for line, runs in strays.receive(limit):
             if line < len(self._sockets):
-                self._hear(self._sockets[line], runs)
+                self._hear(strays, self._sockets[line], runs)
 
-    def _hear(self, sock: Socket, runs: Sequence[Run]) -> None:
+    def _hear(self, source: object, sock: Socket, runs: Sequence[Run]) -> None:
         self.bytes_in += sum(sum(map(len, datagrams)) for _, datagrams in runs)
         self.datagrams_in += sum(len(datagrams) for _, datagrams in runs)
-        self._patience.hear(sock, runs)
+        self._patience.hear(source, sock, runs)
 
     def _listen(self, sock: Socket, runs: Sequence[Run], until: float) -> Sequence[Run]:
         now = monotonic()

@@ -1,8 +1,9 @@
 """How long what came is listened to before everybody else has a turn.
 
-The law: not for long, and nothing is lost by that: what is left is heard in the next round of the
-event loop, before anything else is read. A packet may hold hundreds of frames, or begin a
-handshake, so their number says little. This module must not know what packets hold.
+The law: not for long, and nothing is lost by that: what is left is heard in the next rounds of the
+event loop, before more is read of where it came from, while others are read. A packet may hold
+hundreds of frames, or begin a handshake, so their number says little. This module must not know
+what packets hold.
 """
 
 from __future__ import annotations
@@ -29,19 +30,18 @@ class Patience:
     def __init__(self, loop: asyncio.AbstractEventLoop, listen: Listen) -> None:
         self._loop = loop
         self._listen = listen
-        self._left: list[tuple[Socket, Sequence[Run]]] = []
+        self._left: list[tuple[object, Socket, Sequence[Run]]] = []
 
-    @property
-    def is_over(self) -> bool:
-        """Whether something is left, and nothing more should be read before."""
-        return bool(self._left)
+    def is_over(self, source: object) -> bool:
+        """Whether something is left that was read there, and nothing more should be before."""
+        return bool(self._left) and any(each is source for each, *_ in self._left)
 
-    def hear(self, sock: Socket, runs: Sequence[Run]) -> None:
-        """Hear it now, or what is left of it later."""
+    def hear(self, source: object, sock: Socket, runs: Sequence[Run]) -> None:
+        """Hear what was read at ``source`` now, or what is left of it later."""
         if self._left:
-            self._left.append((sock, runs))
+            self._left.append((source, sock, runs))
         elif left := self._listen(sock, runs, monotonic() + SECONDS):
-            self._left.append((sock, left))
+            self._left.append((source, sock, left))
             self._loop.call_soon(self._go_on)
 
     def clear(self) -> None:
@@ -51,10 +51,10 @@ class Patience:
     def _go_on(self) -> None:
         if not self._left:
             return
-        sock, runs = self._left.pop(0)
+        source, sock, runs = self._left.pop(0)
         try:
             if left := self._listen(sock, runs, monotonic() + SECONDS):
-                self._left.insert(0, (sock, left))  # what came later may be of the same peers
+                self._left.insert(0, (source, sock, left))  # before what came later
         finally:
             if self._left:
                 self._loop.call_soon(self._go_on)
