@@ -31,8 +31,10 @@ if TYPE_CHECKING:
 
 
 LATELY = 256
-"""Groups of a track, at least, that are told from those that come a second time: on another stream
+"""The latest groups of a track that are told from those that come a second time: on another stream
 after they broke off, or as a datagram as well."""
+
+_WINDOW = (1 << LATELY) - 1
 
 
 class Feed:
@@ -54,8 +56,10 @@ class Feed:
         """Groups that are arriving, by stream."""
         self._came = 0
         """Groups that came, or began to."""
-        self._lately: set[int] = set()
-        """Which they were, the highest of them."""
+        self._newest = -1
+        """The highest of them."""
+        self._lately = 0
+        """Which they were, a bit for each of the latest, that of the newest last."""
         self.start: int | None = None
         """The lowest group that the peer delivers, and one more than the highest (`end`), where it
         says so."""
@@ -176,12 +180,15 @@ class Feed:
 
     def count(self, sequence: int) -> None:
         """A group comes, which may not be the first time that it does."""
-        if sequence in self._lately:
-            return
+        behind = self._newest - sequence
+        if behind < 0:
+            self._lately = (self._lately << -behind) & _WINDOW | 1 if behind > -LATELY else 1
+            self._newest = sequence
+        elif behind < LATELY:
+            if self._lately >> behind & 1:
+                return
+            self._lately |= 1 << behind
         self._came += 1
-        self._lately.add(sequence)
-        if len(self._lately) > 2 * LATELY:
-            self._lately = set(sorted(self._lately)[LATELY:])
 
     def group_opened(self, stream: int, sequence: int) -> None:
         """A group starts arriving."""
