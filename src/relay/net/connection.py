@@ -140,9 +140,9 @@ class Connection:
         self, until: float, datagrams: list[bytes], address: Address, now: float
     ) -> list[bytes]:
         """Datagrams arrived; answers those that are left at that time."""
-        at = 0
-        portion = max(1, PORTION // weight(max(map(len, datagrams), default=0)))
-        while at < len(datagrams) and self.host.now() <= until:
+        at, count = 0, len(datagrams)
+        portion = max(1, PORTION // weight(max(map(len, datagrams)))) if count > 1 else 1
+        while at < count and self.host.now() <= until:
             self.feed(datagrams[at : at + portion], address, now)
             at += portion
         return datagrams[at:] if at else datagrams

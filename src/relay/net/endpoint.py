@@ -226,8 +226,9 @@ class Endpoint:
                 self._hear(strays, self._sockets[line], runs)
 
     def _hear(self, source: object, sock: Socket, runs: Sequence[Run]) -> None:
-        self.bytes_in += sum(sum(map(len, datagrams)) for _, datagrams in runs)
-        self.datagrams_in += sum(len(datagrams) for _, datagrams in runs)
+        for _, datagrams in runs:
+            self.bytes_in += sum(map(len, datagrams))
+            self.datagrams_in += len(datagrams)
         self._patience.hear(source, sock, runs)
 
     def _listen(self, sock: Socket, runs: Sequence[Run], until: float) -> Sequence[Run]:
@@ -272,7 +273,11 @@ class Endpoint:
             self._turn(heard)
         if now >= self._timers.round_at:
             self._look_round(now)
-        return turns(unheard + held, late, lambda run: self._routes.get(run[1][0][1:_ID_END]))
+        rest = unheard + held
+        return turns(rest, late, self._whose) if late else rest
+
+    def _whose(self, run: Run) -> Connection | None:
+        return self._routes.get(run[1][0][1:_ID_END])
 
     def _timer_due(self) -> None:
         now = self.now()
