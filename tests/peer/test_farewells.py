@@ -50,7 +50,7 @@ def crowd(make_world: Callable[..., Any]) -> tuple[Any, Any, Any]:
     """A publisher of 300 broadcasts, and somebody who watches the last."""
     with patch("relay.peer.farewells.AT_ONCE", 1):
         world = make_world(cache=CacheSettings(linger=2.0))
-    publisher, viewer = world.connect(), world.connect()
+    publisher, viewer = world.connect(subscribe=()), world.connect()
     for number in range(300):
         publisher.publish(f"a/{number}", t=INFO)
     world.house.farewells._pace.change(200.0, world.now)
@@ -120,6 +120,25 @@ def test_who_comes_to_one_meanwhile_waits_as_for_one_that_is_lost(
         world.wait(6.0)
         assert len(watch.ended) == 1
         assert world.house.origin.routes == 0
+
+
+@pytest.mark.parametrize("comes_first", [True, False])
+def test_who_is_gone_does_not_come_back_when_whoever_took_the_path_leaves(
+    make_world: Callable[..., Any], comes_first: bool
+) -> None:
+    world, publisher, viewer = crowd(make_world)
+    other = world.connect()
+    if comes_first:
+        other.publish("a/298")
+    publisher.hang_up()
+    if not comes_first:
+        other.publish("a/298")
+    assert world.house.farewells.are_waiting
+    for route in tuple(other.origin.find(Path("a/298")).routes):
+        route.withdraw(world.now)
+    world.run()
+    assert world.house.origin.find(Path("a/298")) is None
+    assert viewer.names.log[-1] == "-a/298"
 
 
 def test_whose_place_another_has_taken_takes_back_so_many_a_turn(

@@ -28,7 +28,7 @@ from relay.model.board import Price
 from relay.model.broadcast import Route
 from relay.model.group import Group
 from relay.path import Path
-from relay.peer.source import Feed, Fetch, PeerSource
+from relay.peer.source import Feed, Fetch, PeerSource, lose_now
 from relay.session import events
 from relay.wire.buffer import MAX_VARINT
 
@@ -116,7 +116,7 @@ class Publishing:
         for route in tuple(self.routes.values()):
             if isinstance(error, Refused):
                 route.revoke()
-            elif isinstance(route.source, PeerSource) and route.source.is_idle:
+            elif _may_wait(route):
                 idle.append(route)
             else:
                 route.lose(now)
@@ -290,7 +290,13 @@ class Publishing:
         """Make the broadcast known, unless the grant says otherwise."""
         if (scope := self.guest.scope) is None or self.guest.is_retired:
             return
+        house = self.guest.house
         try:
+            there = (
+                house.origin.find(scope.root.join(path)) if house.farewells.are_waiting else None
+            )
+            if there is not None:
+                lose_now(there, self.clock())
             route = scope.announce(path, PeerSource(self, path), hops, self.clock(), price)
         except LimitExceeded as error:
             if len(self._crowded) < MAX_CROWDED:
@@ -454,6 +460,14 @@ class Publishing:
         now, size = self.clock(), len(event.payload)
         if feed is not None and self.guest.tab.account.receive(size, now):
             feed.datagram(event.sequence, event.timestamp, event.payload, now)
+
+
+def _may_wait(route: Route) -> bool:
+    """Whether nobody is the worse for it if a route is lost a moment later: nothing of it is asked
+    for, and it is not to come back when another publisher leaves."""
+    source, broadcast = route.source, route.broadcast
+    is_idle = isinstance(source, PeerSource) and source.is_idle
+    return is_idle and broadcast is not None and broadcast.is_on_air
 
 
 def is_loop(hops: tuple[int, ...]) -> bool:

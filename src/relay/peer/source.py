@@ -27,6 +27,7 @@ from relay.wire.frame import Counted, Encoding
 from relay.wire.lite import SubscribeUpdate
 
 if TYPE_CHECKING:
+    from relay.model.broadcast import Broadcast
     from relay.peer.publishing import Publishing
 
 
@@ -388,7 +389,12 @@ class PeerSource:
     @property
     def can_fetch(self) -> bool:
         """Whether the peer is there, and its version has it."""
-        return not self.host.guest.gone and self.host.session.dialect.fetch
+        return not self.is_gone and self.host.session.dialect.fetch
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether the peer has left; its announcement may still wait for its turn to be lost."""
+        return self.host.guest.gone
 
     @property
     def is_idle(self) -> bool:
@@ -411,14 +417,10 @@ class PeerSource:
             del self.fetches[fetch.track, fetch.sequence]
 
     def _is_lost(self, track: Track) -> bool:
-        """Whether the peer is gone. Its announcement may still wait for its turn to be lost; with
-        somebody who waits for it that is now."""
-        if not self.host.guest.gone:
-            return False
-        for route in tuple(track.broadcast.routes):
-            if route.source is self:
-                route.lose(self.host.clock())
-        return True
+        """Whether the peer is gone."""
+        if self.is_gone:
+            lose_now(track.broadcast, self.host.clock())
+        return self.is_gone
 
     def feed(self, track: Track) -> Feed:
         """The feed of that track, begun if need be."""
@@ -432,3 +434,11 @@ class PeerSource:
         if self.feeds.get(feed.track) is feed:
             del self.feeds[feed.track]
         feed.close()
+
+
+def lose_now(broadcast: Broadcast, now: float) -> None:
+    """Somebody comes to a broadcast: what of it still waits to be lost waits no longer."""
+    for route in tuple(broadcast.routes):
+        source, has_ended = route.source, route.has_ended
+        if isinstance(source, PeerSource) and source.is_gone and not has_ended:
+            route.lose(now)
