@@ -83,7 +83,7 @@ def test_a_text_that_does_not_end_is_refused_in_no_time():
     ("text", "said"),
     [
         (b'{"a":1}\r\n{"a":2}\r\n', "not JSON: Extra data at character 9"),
-        (b'[{"a":1},]', "not JSON: Expecting value at character 9"),
+        (b'[{"a":1},,1]', "not JSON: Expecting value at character 9"),
         (b'["a\nb"]', "not JSON: Invalid control character at character 3"),
         (b'["a', "not JSON: Unterminated string starting at character 1"),
         (b"\xef\xbb\xbf{}", "not JSON: Unexpected UTF-8 BOM .* at character 0"),
