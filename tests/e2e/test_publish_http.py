@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from threading import Event
 from typing import Any
 
 import httpx
@@ -127,6 +128,34 @@ def test_bad_input_gets_a_clear_error_and_nothing_is_published(running: Any, sch
             assert refused.status_code == 401
             assert refused.json()["id"] == refused.headers["x-request-id"]
             assert (await web.get("/announced/anon")).text == ""
+
+    asyncio.run(main())
+
+
+def test_a_large_body_is_checked_beside_all_else_and_who_is_revoked_meanwhile_publishes_nothing(
+    running: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def main() -> None:
+        async with running() as relay, httpx.AsyncClient(base_url=base(relay)) as web:
+            check, begun, may_end = relay.press.station.check_json, Event(), Event()
+
+            def slow(*body: Any) -> Any:
+                begun.set()
+                assert may_end.wait(5)
+                return check(*body)
+
+            monkeypatch.setattr(relay.press.station, "check_json", slow)
+            large = {"text": "x" * 5000}
+            async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
+                publishing = tasks.create_task(web.post("/publish/anon/a/x", json=large))
+                while not begun.is_set():
+                    await asyncio.sleep(0.001)
+                assert (await web.post("/publish/anon/b/x", content=b"small")).status_code == 202
+                relay.judge.strike(lambda grant: "out")
+                may_end.set()
+            assert publishing.result().status_code == 401
+            assert (await web.get("/announced/anon")).text == "b\n"
+            assert (await web.post("/publish/anon/a/x", json=large)).status_code == 202
 
     asyncio.run(main())
 

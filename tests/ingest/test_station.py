@@ -42,7 +42,8 @@ class Bench:
 
     def json(self, path, body, track="t", one=False):
         address = self.station.address(f"/{path}/{track}", None)
-        return self.station.publish_json(granted(path), address, body, one)
+        checked = self.station.check_json(granted(path), address, body)
+        return self.station.publish(granted(path), checked, one), checked.many
 
     def counted(self):
         """Bytes kept by tenant, counted anew from every booth."""
@@ -338,7 +339,8 @@ def test_rules_hold_however_the_track_is_named():
     assert key.current()[0] == 1
     for path, track in (("/a/b", "mail/v1"), ("/a/b/mail%2Fv1", None), ("/a/b/mail/v1", None)):
         address = bench.station.address(path, track)
-        bench.station.publish_json(granted("a/b"), address, b'{"mail":"m"}', False)
+        checked = bench.station.check_json(granted("a/b"), address, b'{"mail":"m"}')
+        bench.station.publish(granted("a/b"), checked, False)
     (booth,) = bench.station.booths.values()
     assert set(booth.local.tracks) == {"mail/v1"}
     chunks = [b"".join(map(bytes, group.chunks)) for group in booth.local.tracks["mail/v1"].groups]

@@ -14,7 +14,6 @@ PATIENCE = 60.0
 """Seconds for which a number has to be met twice: a session may be dead without our knowing, and a
 relay that was given another name is told of by both for a while."""
 
-
 EVERY = 10.0
 """Seconds between two looks."""
 

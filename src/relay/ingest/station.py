@@ -53,6 +53,16 @@ class Sent(NamedTuple):
     error: str | None
 
 
+class Checked(NamedTuple):
+    """The records of a body as they are to be published."""
+
+    name: str
+    """The track, with its version."""
+    ready: list[Ready]
+    many: bool
+    """Whether the body was an array."""
+
+
 class Unfit(BadRequest):
     """Records that do not fit, where dead letters are not kept: ``errors`` by position."""
 
@@ -134,12 +144,11 @@ class Station:
         exact = [each for each in known if each.version in (address.version, None)]
         return address.name, max(exact, key=lambda each: each.order, default=None)
 
-    def publish_json(
-        self, grant: Grant, address: Address, body: bytes, one_group: bool
-    ) -> tuple[list[Sent], bool]:
-        """Publish the records of a JSON body, and say what became of each.
+    def check_json(self, grant: Grant, address: Address, body: bytes) -> Checked:
+        """Read the records of a JSON body and make them ready. Takes long where the body is large,
+        and changes nothing: it may be called in any thread.
 
-        Raises `Unfit` or another `BadRequest`, `LimitExceeded`, `Forbidden`.
+        Raises `Unfit` or another `BadRequest`, `Unavailable`.
         """
         name, declared = self.resolved(address, grant.root)
         rules = self.declared[declared] if declared else TrackRules()
@@ -150,24 +159,63 @@ class Station:
             if not rules.dead_letters:
                 raise
             text = None if rules.encrypt else body.decode(errors="replace")
-            records, many, ready = [], False, [dead_letter(text, str(error), now)]
+            return Checked(name, [dead_letter(text, str(error), now)], False)
         schema = self._schemas.get(declared) if declared else None
-        if records:
-            owner = owner_of(grant.root)
-            fields = rules.encrypt
-            with bounded():
-                ready = [prepare(each, schema, fields, self.keys, owner, now) for each in records]
+        owner = owner_of(grant.root)
+        with bounded():
+            ready = [
+                prepare(each, schema, rules.encrypt, self.keys, owner, now) for each in records
+            ]
         unfit = {at: each.error for at, each in enumerate(ready) if each.error is not None}
         if unfit and not rules.dead_letters:
             raise Unfit(unfit)
-        return self._publish(grant, name, ready, one_group), many
+        return Checked(name, ready, many)
 
     def publish_bytes(self, grant: Grant, address: Address, body: bytes) -> list[Sent]:
         """Publish a body as one frame. Raises `BadRequest` where the track takes JSON only."""
         name, declared = self.resolved(address, grant.root)
         if declared and (declared in self._schemas or self.declared[declared].encrypt):
             raise WrongType("this track takes application/json")
-        return self._publish(grant, name, [Ready(body, None)], False)
+        return self.publish(grant, Checked(name, [Ready(body, None)], False), False)
+
+    def publish(self, grant: Grant, checked: Checked, one_group: bool) -> list[Sent]:
+        """Publish records, each in a group of its own or all in one; says what became of each.
+
+        Raises `BadRequest`, `LimitExceeded`, `Forbidden`.
+        """
+        name, ready, _ = checked
+        plan = _grouped(name, ready, one_group)
+        came = sum(len(each.payload) for each in ready)
+        room = max(sum(map(_size, ready)), self._largest(plan))
+        booth = self.booths.get(grant.root)
+        tenant = grant.tenant if booth is None else booth.tenant
+        growth = self._growth(booth, plan)
+        if self._all_kept + growth > self.settings.max_kept_bytes:
+            raise LimitExceeded("the relay keeps ingest.max_kept_bytes already")
+        if self.kept[tenant] + growth > self.settings.max_tenant_kept_bytes:
+            raise LimitExceeded("the tenant keeps ingest.max_tenant_kept_bytes already")
+        self.charge(grant, came, room)
+        booth = self._booth(grant, set(plan))
+        booth.published, booth.grant = self._clock(), grant
+        sent: list[Sent] = []
+        for track, groups in sorted(plan.items()):
+            local = self._track(booth, track)
+            frames: list[ReadFrame] = []
+            for records in groups:
+                group = local.append_group()
+                self._keep_group(booth, track)
+                for frame, each in enumerate(records):
+                    stamp = int(self._wall() * MICROSECONDS)
+                    local.write_frame(each.payload, stamp)
+                    frames.append(ReadFrame(group, frame, stamp, MICROSECONDS, each.payload))
+                    size = _size(each)
+                    booth.sizes[track][-1] += size
+                    self._count(booth, size)
+                    sent.append(Sent(track, group, frame, each.error))
+            local.finish_group()
+            for take in self.takers:
+                take(grant.root, track, frames)
+        return _in_order(sent, ready)
 
     def has_published(self, broadcast: Broadcast) -> bool:
         """Whether it is one of those here, whoever leads to it."""
@@ -200,40 +248,6 @@ class Station:
                 withdrawn.append((path, booth.grant, why))
                 self._withdraw(path, self._clock())
         return withdrawn
-
-    def _publish(self, grant: Grant, name: str, ready: list[Ready], one: bool) -> list[Sent]:
-        plan = _grouped(name, ready, one)
-        came = sum(len(each.payload) for each in ready)
-        room = max(sum(map(_size, ready)), self._largest(plan))
-        booth = self.booths.get(grant.root)
-        tenant = grant.tenant if booth is None else booth.tenant
-        growth = self._growth(booth, plan)
-        if self._all_kept + growth > self.settings.max_kept_bytes:
-            raise LimitExceeded("the relay keeps ingest.max_kept_bytes already")
-        if self.kept[tenant] + growth > self.settings.max_tenant_kept_bytes:
-            raise LimitExceeded("the tenant keeps ingest.max_tenant_kept_bytes already")
-        self.charge(grant, came, room)
-        booth = self._booth(grant, set(plan))
-        booth.published, booth.grant = self._clock(), grant
-        sent: list[Sent] = []
-        for track, groups in sorted(plan.items()):
-            local = self._track(booth, track)
-            frames: list[ReadFrame] = []
-            for records in groups:
-                group = local.append_group()
-                self._keep_group(booth, track)
-                for frame, each in enumerate(records):
-                    stamp = int(self._wall() * MICROSECONDS)
-                    local.write_frame(each.payload, stamp)
-                    frames.append(ReadFrame(group, frame, stamp, MICROSECONDS, each.payload))
-                    size = _size(each)
-                    booth.sizes[track][-1] += size
-                    self._count(booth, size)
-                    sent.append(Sent(track, group, frame, each.error))
-            local.finish_group()
-            for take in self.takers:
-                take(grant.root, track, frames)
-        return _in_order(sent, ready)
 
     def _growth(self, booth: Booth | None, plan: Plan) -> int:
         """By how many bytes more is kept once this is published, and the oldest groups of its

@@ -7,6 +7,7 @@ name server that does not answer. This module must not know what is run.
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable, Coroutine
 from typing import Any, Literal
 
@@ -20,6 +21,10 @@ except ImportError:  # not installed, or not made for this system
 
 Wanted = Literal["auto", "asyncio", "uvloop"]
 
+SWITCH = 0.001
+"""Seconds for which another thread may go on when the loop has something to do. Each time that the
+loop has waited for the system it waits for this as well while there is one."""
+
 
 def run(main: Coroutine[Any, Any, None], wanted: Wanted) -> None:
     """Run to the end. Raises `ConfigError` when a loop is wanted that is not there, and whatever
@@ -29,6 +34,7 @@ def run(main: Coroutine[Any, Any, None], wanted: Wanted) -> None:
     except ConfigError:
         main.close()
         raise
+    sys.setswitchinterval(SWITCH)
     with asyncio.Runner(loop_factory=made_by) as runner:
         runner.run(main)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import AsyncIterator, Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from relay.auth.grant import Grant
@@ -17,13 +18,14 @@ from relay.control.watch import Seen
 from relay.errors import Forbidden, LimitExceeded, Unroutable
 from relay.ingest.cipher import decrypt_frame, owner_of
 from relay.ingest.route import Address
-from relay.ingest.station import Sent, Station
+from relay.ingest.station import Checked, Sent, Station
 from relay.ingest.watching import Follower, Missed
 from relay.model.track import Demand
 from relay.path import ROOT
 from relay.peer.judgement import Held, Loan, ending
 from relay.peer.refusing import shown_path
 from relay.quota import Account, Tab
+from relay.server.aside import Aside
 from relay.server.directory import Directory
 from relay.server.faces import Face, considered, request_of
 from relay.server.shares import arrive, known
@@ -37,6 +39,10 @@ PAUSE = 0.05
 
 PUBLISHING = ("broadcasts", "publishers", "announces_per_second", "ingress_bits")
 """Quotas that a request uses which publishes."""
+
+
+SMALL = 4096
+"""Bytes of a body that is checked at once: milliseconds, with a schema."""
 
 
 class Ended(Forbidden):
@@ -138,6 +144,7 @@ class Press:
         self.station = station
         self.directory = Directory()
         self.readers: set[Reader] = set()
+        self._aside = Aside()
         station.charge = self._charge
         station.enrol = self._enrol
 
@@ -191,12 +198,19 @@ class Press:
         """Publish a body at the grant's root, if that is still in force."""
         held: Held = admitted[0]
         grant = held.grant
+        self.relay.judge.require(held)
+        checked = await self._check(grant, address, body) if is_json else None
         # What was lent when the headers came may have been given back while the body did.
         await known(self._account(grant), PUBLISHING, self.relay.house.clock)
         self.relay.judge.require(held)
-        if is_json:
-            return self.station.publish_json(grant, address, body, one_group)
+        if checked is not None:
+            return self.station.publish(grant, checked, one_group), checked.many
         return self.station.publish_bytes(grant, address, body), False
+
+    async def _check(self, grant: Grant, address: Address, body: bytes) -> Checked:
+        """Make the records of a body ready, beside the loop where that may take long."""
+        check = partial(self.station.check_json, grant, address, body)
+        return check() if len(body) <= SMALL else await self._aside.do(check)
 
     async def watch(self, admitted: Any, address: Address, seen: Seen | None) -> Reader:
         """Frames of the broadcast at the grant's root, from the group behind the last one that was
@@ -272,6 +286,7 @@ class Press:
 
     def close(self) -> None:
         """The relay stops."""
+        self._aside.close()
         for reader in tuple(self.readers):
             reader.end("the relay is stopping")
 
