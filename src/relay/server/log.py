@@ -11,6 +11,7 @@ import logging
 import os
 import re
 import sys
+from collections.abc import Callable
 from typing import Any, TextIO
 
 import structlog
@@ -126,7 +127,7 @@ def hide_credentials(logger: Any, method: str, facts: EventDict) -> EventDict:
     """The facts of one line without credentials: a slip of a guest's puts its token in the path,
     and an authorization server may quote it. Changes ``facts``."""
     for name, value in facts.items():
-        facts[name] = _without(value)
+        facts[name] = _in_texts(value, _without)
     return facts
 
 
@@ -136,7 +137,7 @@ def clip_texts(logger: Any, method: str, facts: EventDict) -> EventDict:
     ``facts``."""
     for name, value in facts.items():
         if name != "exception":
-            facts[name] = _clipped(value)
+            facts[name] = _in_texts(value, _clipped)
     return facts
 
 
@@ -150,25 +151,24 @@ def keep_lines(logger: Any, method: str, facts: EventDict) -> EventDict:
     return facts
 
 
-def _without(value: Any) -> Any:
-    """``value`` without credentials, in whatever lists and tables they are."""
+def _in_texts(value: Any, change: Callable[[str], str]) -> Any:
+    """``value`` with its texts changed, in whatever lists and tables they are."""
     if isinstance(value, str):
-        if "=" in value or "%3" in value:
-            value = _GIVEN.sub(rf"\1{HIDDEN}", value)
-        return _WHOLE.sub(HIDDEN, value) if "eyJ" in value or "mq_" in value else value
+        return change(value)
     if isinstance(value, list | tuple):
-        return [_without(each) for each in value]
+        return [_in_texts(each, change) for each in value]
     if isinstance(value, dict):
-        return {name: _without(each) for name, each in value.items()}
+        return {name: _in_texts(each, change) for name, each in value.items()}
     return value
 
 
-def _clipped(value: Any) -> Any:
-    """``value`` with the beginnings of long texts only, in whatever lists and tables they are."""
-    if isinstance(value, str):
-        return value if len(value) <= MAX_TEXT else value[:MAX_TEXT] + "…"
-    if isinstance(value, list | tuple):
-        return [_clipped(each) for each in value]
-    if isinstance(value, dict):
-        return {name: _clipped(each) for name, each in value.items()}
-    return value
+def _without(text: str) -> str:
+    """``text`` without credentials."""
+    if "=" in text or "%3" in text:
+        text = _GIVEN.sub(rf"\1{HIDDEN}", text)
+    return _WHOLE.sub(HIDDEN, text) if "eyJ" in text or "mq_" in text else text
+
+
+def _clipped(text: str) -> str:
+    """The beginning of a long ``text``, or all of it."""
+    return text if len(text) <= MAX_TEXT else text[:MAX_TEXT] + "…"
