@@ -28,7 +28,7 @@ from relay.net.engine import Engine
 from relay.net.patience import PORTION
 from relay.net.settings import QuicLimits
 from relay.net.short_way import Departure
-from relay.net.udp import Address, Socket, plain, weight
+from relay.net.udp import Address, plain, weight
 from relay.session.transport import PeerCertificate
 
 H3 = "h3"
@@ -322,15 +322,3 @@ class Connection:
             self._guard(
                 lambda: application.terminated(end.error_code, is_transport, end.reason_phrase)
             )
-
-
-class Line:
-    """What an endpoint notes of one connection."""
-
-    __slots__ = ("address", "has_ended", "is_session", "sock")
-
-    def __init__(self, sock: Socket, address: Address) -> None:
-        self.sock = sock
-        self.address = address
-        self.is_session = False
-        self.has_ended = False

@@ -20,7 +20,7 @@ from aioquic.quic.packet import QuicHeader
 from relay.net import udp
 from relay.net.authority import BadCertificate
 from relay.net.codes import BAD_CERTIFICATE, CONNECTION_REFUSED
-from relay.net.connection import Begin, Connection, Line
+from relay.net.connection import Begin, Connection
 from relay.net.engine import Engine
 from relay.net.gate import CID_LENGTH, read_header
 from relay.net.outbox import Outbox
@@ -70,7 +70,7 @@ class Endpoint:
         self._loop = asyncio.get_running_loop()
         self._sockets: list[Socket] = []
         self._routes: dict[bytes, Connection] = {}
-        self._lines: dict[Connection, Line] = {}
+        self._lines: dict[Connection, _Line] = {}
         self._awake: dict[Connection, None] = {}
         speedups = settings.limits.speedups
         self._receive, send = udp.reader(speedups), udp.writer(speedups)
@@ -220,8 +220,9 @@ class Endpoint:
         self._hear(sock, sock, runs)
 
     def _strays_readable(self, strays: Strays) -> None:
-        limit = 0 if self._patience.is_over(strays) else self.settings.read_batch
-        for line, runs in strays.receive(limit):
+        if self._patience.is_over(strays):
+            return
+        for line, runs in strays.receive(self.settings.read_batch):
             if line < len(self._sockets):
                 self._hear(strays, self._sockets[line], runs)
 
@@ -406,12 +407,12 @@ class Endpoint:
     # Connections
 
     def _enter(self, connection: Connection, sock: Socket, address: Address, *ids: bytes) -> None:
-        self._lines[connection] = Line(sock, address)
+        self._lines[connection] = _Line(sock, address)
         self._live += 1
         for cid in ids:
             self.add_id(connection, cid)
 
-    def _forget(self, connection: Connection, line: Line) -> None:
+    def _forget(self, connection: Connection, line: _Line) -> None:
         self.ended(connection)
         for cid in list(connection.ids):
             self.remove_id(connection, cid)
@@ -433,3 +434,15 @@ class Endpoint:
             self._loop.remove_reader(self.strays.sock.fileno())
             self.strays.close()
             self.strays = None
+
+
+class _Line:
+    """What the endpoint notes of one connection."""
+
+    __slots__ = ("address", "has_ended", "is_session", "sock")
+
+    def __init__(self, sock: Socket, address: Address) -> None:
+        self.sock = sock
+        self.address = address
+        self.is_session = False
+        self.has_ended = False
