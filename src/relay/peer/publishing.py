@@ -292,10 +292,7 @@ class Publishing:
             return
         house = self.guest.house
         try:
-            there = (
-                house.origin.find(scope.root.join(path)) if house.farewells.are_waiting else None
-            )
-            if there is not None:
+            if house.farewells.are_waiting and (there := house.origin.find(scope.root.join(path))):
                 lose_now(there, self.clock())
             route = scope.announce(path, PeerSource(self, path), hops, self.clock(), price)
         except LimitExceeded as error:

@@ -439,6 +439,5 @@ class PeerSource:
 def lose_now(broadcast: Broadcast, now: float) -> None:
     """Somebody comes to a broadcast: what of it still waits to be lost waits no longer."""
     for route in tuple(broadcast.routes):
-        source, has_ended = route.source, route.has_ended
-        if isinstance(source, PeerSource) and source.is_gone and not has_ended:
+        if isinstance(route.source, PeerSource) and route.source.is_gone and not route.has_ended:
             route.lose(now)
