@@ -6,7 +6,7 @@ must not know files.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
 from relay.auth.facts import StoredToken
@@ -102,8 +102,7 @@ class MemoryRecords:
 
     async def adopt(self, entry: Revocation, now: float) -> bool:
         """Put what was revoked elsewhere in force, once."""
-        kept = (change.entry for change in self._changes.values() if not change.withdrawn)
-        if any(each.is_active(now) and each.covers(entry) for each in kept):
+        if any(each.covers(entry) for each in self._in_force(now)):
             return False
         await self.revoke(entry, now)
         return True
@@ -121,13 +120,16 @@ class MemoryRecords:
         self._changes.pop(entry.id, None)
         self._changes[entry.id] = Change(self._number, entry, withdrawn)
 
+    def _in_force(self, now: float) -> Iterator[Revocation]:
+        for change in self._changes.values():
+            if not change.withdrawn and change.entry.is_active(now):
+                yield change.entry
+
     async def revocations(self, now: float, after: int = 0) -> list[Revocation]:
         """Revocations in force."""
-        kept = [
-            change.entry
-            for id, change in sorted(self._changes.items())
-            if id > after and not change.withdrawn and change.entry.is_active(now)
-        ]
+        kept = sorted(
+            (each for each in self._in_force(now) if each.id > after), key=lambda each: each.id
+        )
         return kept[:MAX_PAGE]
 
     async def changes(self, after: int) -> list[Change]:
