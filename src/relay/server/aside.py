@@ -30,12 +30,17 @@ class Aside:
         """
 
         def turn() -> T:
-            if self._is_over:
-                raise Unavailable("the relay is stopping")
+            self._require_time()
             return work()
 
+        self._require_time()
         return await asyncio.get_running_loop().run_in_executor(self._pool, turn)
 
     def close(self) -> None:
-        """Begin no more."""
+        """Begin no more; the thread ends once whoever waits has been told so."""
         self._is_over = True
+        self._pool.shutdown(wait=False)
+
+    def _require_time(self) -> None:
+        if self._is_over:
+            raise Unavailable("the relay is stopping")
