@@ -7,6 +7,7 @@ no error and no representation. This module must not know files, the clock, or w
 
 from __future__ import annotations
 
+import codecs
 import re
 import secrets
 from collections.abc import Mapping
@@ -150,13 +151,15 @@ class KeySet:
 
     @classmethod
     def load(cls, data: bytes, name: str, halved: bool = False) -> KeySet:
-        """Read a JWK or a JWK set (JSON, or base64url of it), or a public key in PEM.
+        """Read a JWK or a JWK set (JSON, or base64url of it), or a public key in PEM. A byte order
+        mark, which editors on Windows put in front, is none of it.
 
         ``name`` is what errors call the source, usually a file name. One bad key of a set is
         skipped and named in `skipped`; a bad single key, or a set without a single good key, raises
         `ConfigError`. ``halved``: private halves, which nobody should send around, are left unread;
         shared secrets stay.
         """
+        data = data.removeprefix(codecs.BOM_UTF8)
         try:
             if data.lstrip().startswith(b"-----BEGIN"):
                 return cls((Key(material.read_pem(data), operations=("verify",)),), single=True)
