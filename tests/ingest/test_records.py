@@ -166,6 +166,8 @@ def test_what_a_schema_has_within_itself_is_followed(schema, part):
     ("text", "said"),
     [
         ("{", "not JSON"),
+        ('{"multipleOf": 1e400}', "a number that is too large"),
+        ('{"multipleOf": NaN}', "not JSON"),
         ({"type": 7}, "no JSON Schema"),
         ("5", "no JSON Schema"),
         ("null", "no JSON Schema"),

@@ -123,10 +123,11 @@ def load_schema(file: Path) -> Validator:
     """The validator of a JSON Schema, which may refer to itself only. Raises `ConfigError`."""
     try:
         schema = json.loads(file.read_bytes())
+        json.dumps(schema, allow_nan=False)
     except OSError as error:
         raise ConfigError(f"{file}: {error.strerror}") from None
     except (ValueError, RecursionError):
-        raise ConfigError(f"{file}: not JSON") from None
+        raise ConfigError(f"{file}: not JSON, or with a number that is too large") from None
     try:
         kind = _dialect(schema)
         kind.check_schema(schema)
