@@ -116,6 +116,51 @@ def test_an_old_route_lost_too_early_is_made_up_for(moving):
     assert moving.viewer.groups[1].error is not None
 
 
+@pytest.mark.parametrize("breaks_off", [False, True])
+def test_what_the_old_route_had_under_way_is_asked_for_anew_where_both_brought_it(
+    moving, breaks_off
+):
+    moving.move()
+    group = moving.open(1, moving.old)
+    assert moving.open(1, moving.new) is None
+    moving.open(2, moving.new)
+    if breaks_off:
+        group.abort(RemoteError(30))
+    else:
+        moving.route.lose(2.0)
+    assert moving.old.verbs == ["open", "close"]
+    assert moving.new.calls[-2:] == [("close", "t"), ("open", "t", 1)]
+    for sequence in (1, 2):
+        moving.open(sequence, moving.new).finish(2.0)
+    assert moving.viewer.sequences == [0, 1, 2, 1, 2]
+    assert [each.error is None for each in moving.viewer.groups] == [True, False, False, True, True]
+
+
+def test_what_breaks_off_once_the_new_route_delivers_is_asked_of_that(moving):
+    group = moving.open(1, moving.old)
+    moving.move()
+    assert moving.new.calls == [("open", "t", 2)]
+    moving.open(2, moving.new).finish(2.0)
+    group.abort(RemoteError(30))
+    assert moving.old.verbs == ["open", "close"]
+    assert (moving.new.verbs, moving.track.start_at) == (["open", "update"], 1)
+
+
+def test_whoever_leaves_as_groups_break_off_leaves_nothing_open(moving):
+    moving.move()
+    moving.open(1, moving.old)
+    moving.open(1, moving.new)
+    group = moving.open(2, moving.new)
+
+    class Leaving:
+        def ended(self):
+            moving.track.unwatch(moving.viewer, 2.0)
+
+    group.native.attach(Leaving())
+    moving.route.lose(2.0)
+    assert moving.new.verbs == ["open", "close"]
+
+
 def test_a_route_that_says_goodbye_serves_until_the_next_delivers(fakes, moving):
     standby = fakes.Source()
     moving.origin.announce(B, standby, (7, 2, 9, 9), 1.0, price=Price(4, 4))

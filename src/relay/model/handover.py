@@ -24,13 +24,15 @@ GRACE = 5.0
 class Handover:
     """The old route of a track, and what it still feeds. ``now`` is monotonic seconds."""
 
-    __slots__ = ("began_at", "is_finishing", "live", "old", "over_at")
+    __slots__ = ("began_at", "declined", "is_finishing", "live", "old", "over_at")
 
     def __init__(self, old: Route, live: dict[int, Group], now: float) -> None:
         self.old = old
         self.began_at = now
         self.live = live
         """Groups of the old route that have not ended."""
+        self.declined: set[int] = set()
+        """Those of them that the new route brought as well, in vain."""
         self.over_at: float | None = None
         """When the new route delivered first; the old one begins nothing any more."""
         self.is_finishing = False

@@ -162,6 +162,12 @@ class Supply:
         if self.awaits is not None and sequence > self.awaits and not self.is_old(source):
             self.awaits = None
 
+    def decline(self, group: Group, source: Source | None) -> None:
+        """A source brings a group that is here already."""
+        handover = self.handover
+        if handover is not None and group.sequence in handover.live and not self.is_old(source):
+            handover.declined.add(group.sequence)
+
     def ended(self, group: Group, error: RelayError | None) -> bool:
         """A group is no longer under way; answers whether it was the track's last."""
         handover = self.handover
@@ -171,9 +177,16 @@ class Supply:
             del self.live[group.sequence]
         elif handover is not None and handover.live.get(group.sequence) is group:
             del handover.live[group.sequence]
+            is_broken = isinstance(error, BROKEN_OFF)
+            if not is_broken:
+                handover.declined.discard(group.sequence)
             if handover.may_end(group.touched_at):
+                asked = self.start_at
                 self._let_go(handover)
-                return handover.is_finishing
+                if handover.is_finishing:
+                    return True
+                if is_broken or error is None:  # our own limits are met while a source speaks
+                    self._make_up(handover, asked)
         return False
 
     def finished(self, source: Source | None, now: float) -> bool:
@@ -346,8 +359,22 @@ class Supply:
         self._break_off(error, handover.live)
         if handover.is_finishing:
             self.track.end(error)
-        elif self.route is not None and (is_missing or self._is_before(asked)):
-            self.route.source.update(self.track)
+        else:
+            self._make_up(handover, asked, is_missing)
+
+    def _make_up(self, handover: Handover, asked: int | None, is_missing: bool = False) -> None:
+        """The old route is gone: the present one is asked for what that left unfinished, anew where
+        it had brought it already, since nobody brings a group twice."""
+        track, route = self.track, self.route
+        if route is None:
+            return
+        if not track.groups.keys() >= handover.declined:
+            self._break_off(Dropped("it comes once more"))
+            if self.route is route:  # and everybody is still there
+                route.source.close(track)
+                route.source.open(track)
+        elif is_missing or self._is_before(asked):
+            route.source.update(track)
 
     def _is_before(self, asked: int | None) -> bool:
         """Whether more is missing than what the present route was asked for."""

@@ -242,6 +242,7 @@ class Track:
             self._saw(sequence)
             self.shelf.confirm(cached)
             self._fetches.confirm(sequence)
+            self._supply.decline(cached, source)
             self._audience.confirm(cached)
             return None
         group = Group(self, sequence, encoding, self._settings.max_group_bytes, now)
