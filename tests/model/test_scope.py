@@ -319,6 +319,25 @@ def test_told_in_turn_and_narrowed_from_within_a_call_loses_no_change(fakes, ori
     assert watcher.view == {"a/x": (8,)}
 
 
+def test_told_in_turn_and_narrowed_from_within_a_call_tells_nothing_else_of_what_was_there(
+    fakes, origin
+):
+    scope, watcher = origin.scope(ROOT, (ROOT,), (ROOT,)), fakes.Watcher()
+    watch = scope.watch(ROOT, watcher, wake=lambda: None)
+    watcher.take()
+    for path in ("a/x", "b/x", "b/y"):
+        origin.announce(Path(path), fakes.Source(), (7,), 0.0)
+    real = watcher.announced
+
+    def narrowing(path, way):
+        real(path, way)
+        scope.narrow((ROOT,), (Path("a"),))
+
+    watcher.announced = narrowing
+    watch.catch_up(9)
+    assert [event for event in watcher.events if event[0] == "+"] == [("+", "a/x", (7,))]
+
+
 def test_told_in_turn_a_window_where_nothing_changed_costs_nothing(fakes, origin):
     scope = origin.scope(ROOT, (ROOT,), tuple(Path(f"w{number}") for number in range(99)))
     watcher = fakes.Watcher()
@@ -379,6 +398,7 @@ FEW_WINDOWS = st.lists(FEW, max_size=2).map(tuple)
     steps=st.lists(
         st.one_of(
             st.tuples(st.just("rights"), FEW_WINDOWS),
+            st.tuples(st.just("rights within the next call"), FEW_WINDOWS),
             st.tuples(st.just("there"), FEW),
             st.tuples(st.just("gone"), FEW),
             st.tuples(st.just("told"), st.integers(1, 4)),
@@ -392,13 +412,15 @@ def test_told_in_turn_everybody_comes_to_see_what_is_there(fakes, root, prefixes
     origin = Origin(1)
     scope = origin.scope(root, (), first)
     listeners = []
-    routes, publishers = {}, iter(range(100, 200))
+    routes, publishers, next_rights = {}, iter(range(100, 200)), []
 
     class Listener(fakes.Watcher):
         def announced(self, path, way):
             assert scope.allows_subscribe(path)
             assert self.view.get(str(path), way.hops) == way.hops, "another publisher"
             self.view[str(path)] = way.hops
+            if next_rights:
+                scope.narrow((), next_rights.pop())
 
         def unannounced(self, path):
             self.view.pop(str(path), None)
@@ -409,6 +431,8 @@ def test_told_in_turn_everybody_comes_to_see_what_is_there(fakes, root, prefixes
     for what, which in steps:
         if what == "rights":
             scope.narrow((), which)
+        elif what == "rights within the next call":
+            next_rights[:] = [which]
         elif what == "told":
             for _, _, watch in listeners:
                 assert watch.catch_up(which)[0] <= which

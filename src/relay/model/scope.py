@@ -108,8 +108,8 @@ class ScopeWatch:
         """For the board: pass on what lies in the window and was not told before."""
         if not self._is_live or (self._told and _inside(path, self._told)):
             return
-        if self._is_to_move and not _inside(path, self._scope.windows):
-            return
+        if self._wake is not None and not _inside(path, self._scope.windows):
+            return  # it may not be known any more that it is there
         if self._scope.knows(path):
             self._watcher.announced(path.relative_to(self._scope.root), way)
 
