@@ -8,9 +8,11 @@ from unittest.mock import patch
 
 import pytest
 
+from relay.auth.grant import Grant
+from relay.errors import Unauthorized
 from relay.model.settings import CacheSettings
 from relay.model.track import TrackInfo
-from relay.path import Path
+from relay.path import ROOT, Path
 from relay.peer.farewells import AT_ONCE, PER_SECOND, Farewells
 
 INFO = TrackInfo(max_latency=60_000)
@@ -139,6 +141,48 @@ def test_who_is_gone_does_not_come_back_when_whoever_took_the_path_leaves(
     world.run()
     assert world.house.origin.find(Path("a/298")) is None
     assert viewer.names.log[-1] == "-a/298"
+
+
+@pytest.mark.parametrize("is_ended", [False, True])
+def test_what_may_not_be_published_any_more_is_revoked_in_turn_and_serves_nobody_meanwhile(
+    make_world: Callable[..., Any], is_ended: bool
+) -> None:
+    world, publisher, viewer = crowd(make_world)
+    for number in range(299):
+        track = publisher.origin.find(Path(f"a/{number}")).routes[0].source.tracks["t"]
+        track.append_group()
+        track.finish()
+    watch = viewer.watch("a/299", "t")
+    cached = viewer.watch("a/297", "t")
+    assert cached.complete() == [0]
+    if is_ended:
+        publisher.host.close(Unauthorized("revoked"))
+    else:
+        publisher.host.regrant(Grant(ROOT, (Path("b"),), ()))
+    world.run()
+    assert len(watch.ended) == 1
+    assert [world.house.origin.find(Path(f"a/{number}")) for number in (297, 299)] == [None] * 2
+    assert 200 < world.house.origin.routes < 299
+    assert not publisher.host.publishing.routes
+    waits = next(viewer.origin.on_air()).path
+    came = viewer.watch(waits, "t")
+    assert (len(came.ended), came.complete()) == (1, [])
+    assert world.house.origin.find(waits) is None
+    world.wait(2.0)
+    assert (world.house.origin.routes, list(world.house.origin.on_air())) == (0, [])
+
+
+def test_who_may_publish_again_meanwhile_is_heard_again(make_world: Callable[..., Any]) -> None:
+    world, publisher, viewer = crowd(make_world)
+    track = publisher.origin.find(Path("a/298")).routes[0].source.tracks["t"]
+    track.append_group()
+    track.finish()
+    publisher.host.regrant(Grant(ROOT, (Path("b"),), ()))
+    assert 1 < world.house.origin.routes < 300
+    publisher.host.regrant(Grant(ROOT, (ROOT,), ()))
+    world.wait(3.0)
+    assert world.house.origin.routes == len(publisher.host.publishing.routes) == 300
+    assert viewer.watch("a/298", "t").complete() == [0]
 
 
 def test_whose_place_another_has_taken_takes_back_so_many_a_turn(

@@ -310,17 +310,26 @@ class Scope:
         that is being watched: the model does not know which viewer belongs to which scope."""
         return self._allows(path, self._subscribe)
 
-    def narrow(self, publish: Iterable[Path], subscribe: Iterable[Path]) -> None:
+    def narrow(
+        self,
+        publish: Iterable[Path],
+        subscribe: Iterable[Path],
+        revoke: Callable[[Iterable[Route]], None] | None = None,
+    ) -> None:
         """Replace both windows now: watchers hear the difference, routes outside are revoked.
 
+        ``revoke`` does that in its own time; what waits for it must serve nobody any more.
         Who is told in turn hears at once of nothing any more that lies outside, and of the rest of
         the difference in turn. Called from within a watcher's call, the watchers hear it right
         after that change.
         """
         old, self._subscribe = self._subscribe, self._windows(subscribe)
         self._publish = self._windows(publish)
-        for route in tuple(self._routes):
-            if not _inside(route.path, self._publish):
+        outside = [route for route in self._routes if not _inside(route.path, self._publish)]
+        if revoke is not None:
+            revoke(outside)
+        else:
+            for route in outside:
                 route.revoke()
         new = self._subscribe
         for watch in tuple(self._watches):

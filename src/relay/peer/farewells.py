@@ -1,4 +1,4 @@
-"""Announcements whose guests are gone, which end in turn.
+"""Announcements whose guests are gone, or have no right to them any more, which end in turn.
 
 One guest may have announced very much, another relay more than that, and each announcement that is
 lost may have to be told to many, and is waited for later. The law: what is watched is lost at once,
@@ -26,16 +26,17 @@ _FEW = 64
 
 
 class Farewells:
-    """The announcements of all guests that are gone."""
+    """The announcements that nobody stands for any more, of all guests."""
 
     def __init__(self) -> None:
         self._pace = Pace(PER_SECOND)
         self._pace.burst = AT_ONCE
-        self._routes: deque[Route] = deque()
+        self._routes: deque[tuple[Route, bool]] = deque()
+        """Each with whether it is revoked."""
 
-    def add(self, routes: Iterable[Route], now: float) -> None:
-        """Nobody serves these any more. ``now`` is monotonic seconds."""
-        self._routes.extend(routes)
+    def add(self, routes: Iterable[Route], now: float, are_revoked: bool = False) -> None:
+        """Nobody serves these any more, or may. ``now`` is monotonic seconds."""
+        self._routes.extend((route, are_revoked) for route in routes)
         self.tick(now)
 
     @property
@@ -49,6 +50,10 @@ class Farewells:
             count = min(_FEW, len(self._routes))
             self._pace.spend(now, count)
             for _ in range(count):
-                route = self._routes.popleft()
-                if not route.has_ended:
+                route, is_revoked = self._routes.popleft()
+                if route.has_ended:
+                    continue
+                if is_revoked:
+                    route.revoke()
+                else:
                     route.lose(now)

@@ -264,7 +264,7 @@ class Guest:
             return
         self.grant = grant
         publish, subscribe = windows(grant, event)
-        self.scope.narrow(publish, subscribe)
+        self.scope.narrow(publish, subscribe, self.publishing.revoke)
         self.watching.regranted(self.scope)
         self.publishing.regranted(publish)
 

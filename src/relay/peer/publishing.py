@@ -7,7 +7,7 @@ its reason. This module must not know who watches.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -113,14 +113,15 @@ class Publishing:
         """The guest vanished and its broadcasts linger, or it lost its rights and they do not."""
         now = self.clock()
         idle: list[Route] = []
-        for route in tuple(self.routes.values()):
-            if isinstance(error, Refused):
-                route.revoke()
-            elif _may_wait(route):
-                idle.append(route)
-            else:
-                route.lose(now)
-        self.guest.house.farewells.add(idle, now)
+        if isinstance(error, Refused):
+            self.revoke(self.routes.values())
+        else:
+            for route in tuple(self.routes.values()):
+                if _may_wait(route):
+                    idle.append(route)
+                else:
+                    route.lose(now)
+            self.guest.house.farewells.add(idle, now)
         for feed in {*self.feeds.values(), *self.questions.values()}:
             feed.abandon(Dropped("the publisher vanished"))
         for fetch in tuple(self.fetches.values()):
@@ -318,10 +319,24 @@ class Publishing:
         told = since / 1e6 if self.guest.is_near else 0.0
         return Price(min(warm + link, MAX_COST), min(cold + link, MAX_COST), told)
 
+    def revoke(self, routes: Iterable[Route]) -> None:
+        """The right to these was taken away: that of which anything is here ends at once, the rest
+        in turn."""
+        idle: list[Route] = []
+        for route in tuple(routes):
+            source, broadcast = route.source, route.broadcast
+            is_here = broadcast is not None and broadcast.tracks
+            if _may_wait(route) and not is_here and isinstance(source, PeerSource):
+                source.is_revoked = True
+                idle.append(route)
+            else:
+                route.revoke()
+        self.guest.house.farewells.add(idle, self.clock(), are_revoked=True)
+
     def regranted(self, publish: tuple[Path, ...]) -> None:
-        """The rights changed, and the scope has revoked what they no longer cover."""
+        """The rights changed, and what they no longer cover has been revoked."""
         for path, route in tuple(self.routes.items()):
-            if route.has_ended:
+            if route.has_ended or (isinstance(route.source, PeerSource) and route.source.is_gone):
                 self.drop(path)
                 self.remember(path, route.hops, route.price)
         for prefix in publish:

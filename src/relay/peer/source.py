@@ -365,6 +365,8 @@ class PeerSource:
         self.path = path
         self.feeds: dict[Track, Feed] = {}
         self.fetches: dict[tuple[Track, int], Fetch] = {}
+        self.is_revoked = False
+        """Whether the peer may not publish it any more; it may still wait for its turn to end."""
 
     def learn(self, track: Track) -> None:
         """Somebody wants to know the track's properties."""
@@ -393,8 +395,9 @@ class PeerSource:
 
     @property
     def is_gone(self) -> bool:
-        """Whether the peer has left; its announcement may still wait for its turn to be lost."""
-        return self.host.guest.gone
+        """Whether the peer has left, or lost its right to it; its announcement may still wait for
+        its turn to end."""
+        return self.is_revoked or self.host.guest.gone
 
     @property
     def is_idle(self) -> bool:
@@ -417,7 +420,7 @@ class PeerSource:
             del self.fetches[fetch.track, fetch.sequence]
 
     def _is_lost(self, track: Track) -> bool:
-        """Whether the peer is gone."""
+        """Whether nobody serves it any more."""
         if self.is_gone:
             lose_now(track.broadcast, self.host.clock())
         return self.is_gone
@@ -437,7 +440,12 @@ class PeerSource:
 
 
 def lose_now(broadcast: Broadcast, now: float) -> None:
-    """Somebody comes to a broadcast: what of it still waits to be lost waits no longer."""
+    """Somebody comes to a broadcast: what of it still waits to end waits no longer."""
     for route in tuple(broadcast.routes):
-        if isinstance(route.source, PeerSource) and route.source.is_gone and not route.has_ended:
+        source = route.source
+        if not isinstance(source, PeerSource) or not source.is_gone or route.has_ended:
+            continue
+        if source.is_revoked:
+            route.revoke()
+        else:
             route.lose(now)
