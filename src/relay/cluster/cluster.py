@@ -187,12 +187,14 @@ class Cluster:
                 link.renew(address)
 
     def _met(self) -> list[str]:
-        """Relays known by hearsay only that have come to us: one session serves both ways."""
+        """Relays known by hearsay only that have come to us, or to another process of this relay:
+        one session serves both ways."""
         came = {
             guest.session.peer_origin
             for guest in self.door.guests.values()
             if guest.opened and guest.grant is not None and guest.grant.cluster
         }
+        came |= self._gossip.came_to(self.near)
         heard = self._gossip.nodes.items()
         return [key for key, id in heard if id in came and self._roster.is_hearsay(key)]
 

@@ -7,7 +7,7 @@ anything is dialled.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from relay.cluster.address import Address, advertised, parse
 from relay.cluster.roster import Roster, Wish
@@ -96,6 +96,12 @@ class Gossip:
                 del self._vanished[key]
                 self._roster.drop(Wish.GOSSIPED, key)
                 self._changed()
+
+    def came_to(self, near: Collection[int]) -> set[int]:
+        """The relays that one of these has a link with, by number."""
+        shown = self._origin.board.shown(ORIGINS) if near else ()
+        chains = (way.hops for _, ways in shown for way in ways)
+        return {hops[0] for hops in chains if len(hops) == 2 and hops[1] in near}
 
     def _read(self, path: Path) -> Address | None:
         try:
