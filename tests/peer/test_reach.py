@@ -10,13 +10,13 @@ from relay.model.origin import Origin
 from relay.model.track import Demand, Track, TrackInfo
 from relay.path import Path
 from relay.peer.reach import oldest_fresh
-from relay.wire.frame import Layout, encode_frame
+from relay.wire.frame import Counted, Encoding, Layout, encode_frame
 
 
 class Tape:
     """A track whose groups are written by hand, at a time of our own."""
 
-    def __init__(self, layout: Layout = Layout.TIMED) -> None:
+    def __init__(self, layout: Encoding = Layout.TIMED) -> None:
         self.layout = layout
         self.now = 100.0
         origin = Origin(1)
@@ -33,7 +33,8 @@ class Tape:
         assert group is not None
         previous = 0
         for stamp in stamps:
-            group.write(encode_frame(self.layout, b"x", stamp, previous), self.now)
+            layout = self.layout if isinstance(self.layout, Layout) else Layout.TIMED
+            group.write(encode_frame(layout, b"x", stamp, previous), self.now)
             previous = stamp
         self.now += last_for
         group.finish(self.now)
@@ -94,6 +95,17 @@ def test_ages_are_exact_however_late_it_is() -> None:
     tape.group(0, 1)
     tape.group(1, 2)
     assert tape.oldest(0) == 1
+
+
+@pytest.mark.parametrize(("max_age", "oldest"), [(999, 2), (1001, 1), (2001, 0)])
+def test_frames_that_count_other_units_than_their_track_tell_their_own_time_as_well(
+    max_age: int, oldest: int
+) -> None:
+    tape = Tape()
+    for number in range(4):
+        tape.layout = Counted(10)  # each over a session of its own
+        tape.group(number, number * 10, number * 10 + 5)
+    assert tape.oldest(max_age) == oldest
 
 
 def test_nothing_cached_is_nothing_to_begin_with() -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from relay.model.group import Group
 from relay.model.track import Track
 from relay.wire.buffer import scan_varint
-from relay.wire.frame import Layout
+from relay.wire.frame import Counted, Layout
 
 _WIDEST = 8
 """Bytes of the widest varint."""
@@ -30,7 +30,7 @@ def oldest_fresh(track: Track, floor: int, max_age: int) -> int | None:
         group = track.groups[sequence]
         layout = layout or group.encoding
         too_old = newest is not None and reach is not None and newest - reach >= max_age / 1000
-        if sequence < floor or too_old or group.encoding is not layout:
+        if sequence < floor or too_old or group.encoding != layout:
             break
         found = sequence
         begins = _begins_at(group, track.properties.timescale)
@@ -45,8 +45,10 @@ def _begins_at(group: Group, timescale: int) -> float | None:
     """Seconds on the clock of its frames at which a group begins; ``None`` without a frame."""
     if not group.size:
         return None
-    if group.encoding is not Layout.TIMED:
+    if group.encoding is Layout.UNTIMED:
         return group.opened_at
+    if isinstance(group.encoding, Counted):
+        timescale = group.encoding.timescale
     head = b""
     for chunk in group.chunks:
         head += chunk[:_WIDEST]
