@@ -419,6 +419,47 @@ def test_viewers_keep_the_units_they_were_told_when_the_next_way_has_others(
     assert [tuple(frame) for frame in fetched] == said
 
 
+@pytest.mark.parametrize("said", [1000, 1_000_000])
+def test_a_group_is_fetched_in_the_units_of_the_way_it_comes(world: Any, said: int) -> None:
+    second, _, watch = move(world, "moq-lite-05", 1000, said)
+    viewer = world.clients[0]
+    viewer.unwatch("a", "t", watch)
+    third = world.connect(number=7)
+    broadcast = LocalBroadcast(world.clock)
+    last = broadcast.create_track("t", INFO._replace(timescale=said))
+    for number in range(4):
+        last.append_group()
+        last.write_frame(b"%d" % number, (number + 1) * said)
+    third.origin.announce(Path("a"), broadcast, (), world.now)
+    world.run()
+    second.hang_up()
+    asked = []
+    real = third.host.session.describe
+    third.host.session.describe = lambda *what: asked.append(what) or real(*what)
+    for number in (1, 2):
+        fetched = Fetcher(world.connect(), number).group.chunks
+        (frame,) = FrameParser(Layout.TIMED).feed(b"".join(fetched))
+        assert tuple(frame) == ((number + 1) * 1000, b"%d" % number)
+    assert len(asked) == (1 if said == 1000 else 2)
+    assert not third.host.publishing.fetches
+
+
+def test_who_leaves_while_it_is_asked_for_the_units_of_a_group(world: Any) -> None:
+    second, _, watch = move(world, "moq-lite-05", 1000, 1000)
+    viewer = world.clients[0]
+    viewer.unwatch("a", "t", watch)
+    world.house.origin.find(Path("a")).tracks["t"].described_by = None
+    second.guest._hears[events.TrackRequested] = lambda event: None
+    fetcher = Fetcher(viewer, 9)
+    assert len(second.host.publishing.fetches) == len(second.host.session.questions) == 1
+    fetcher.leave()
+    assert (second.host.publishing.fetches, second.host.session.questions) == ({}, {})
+    fetcher = Fetcher(viewer, 9)
+    world.wait(PeerSettings().fetch_timeout + 1)
+    assert fetcher.error is not None
+    assert (second.host.publishing.fetches, second.host.session.questions) == ({}, {})
+
+
 def test_who_has_no_times_gets_the_same_bytes_from_either_way(world: Any) -> None:
     second, track, watch = move(world, "moq-lite-05", 1_000_000, 90_000)
     old = world.connect("moq-lite-03").watch("a", "t")

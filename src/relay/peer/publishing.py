@@ -382,13 +382,17 @@ class Publishing:
 
     def track_described(self, event: events.TrackDescribed) -> None:
         """The properties of a track."""
-        if (feed := self.questions.pop(event.request, None)) is not None:
-            feed.described(event)
+        if (asker := self._asker(event.request)) is not None:
+            asker.described(event)
 
     def track_refused(self, event: events.TrackRefused) -> None:
         """There is no such track."""
-        if (feed := self.questions.pop(event.request, None)) is not None:
-            feed.refused(event.code)
+        if (asker := self._asker(event.request)) is not None:
+            asker.refused(event.code)
+
+    def _asker(self, request: int) -> Feed | Fetch | None:
+        """Who has asked what a track is."""
+        return self.questions.pop(request, None) or self.fetches.get(request)
 
     def subscribe_accepted(self, event: events.SubscribeAccepted) -> None:
         """The peer serves a track."""
@@ -464,7 +468,7 @@ class Publishing:
     def fetch_refused(self, event: events.FetchRefused) -> None:
         """Such a group is not to be had, or broke off."""
         if (fetch := self.fetches.get(event.request)) is not None:
-            fetch.fail(RemoteError(event.code))
+            fetch.refused(event.code)
 
     def datagram_received(self, event: events.DatagramReceived) -> None:
         """A group of one small frame."""

@@ -275,13 +275,16 @@ class Fetch:
         self.track = track
         self.sequence = sequence
         self.id = -1
+        self.priority = 0
+        self.encoding = source.encoding(track)
+        """How the group is written, where that is known."""
         self.group: Group | None = None
         """What arrives, from its first byte on."""
         self.heard_at = source.host.clock()
         """When the peer last said something of it, or was asked."""
 
     def ask(self, priority: int) -> None:
-        """Put the question."""
+        """Put the question, but first that for the track's units where they are not known."""
         host = self.host
         # A relay speaks for many publishers, none of whom may take the others' share.
         others = len(self.source.fetches) - 1 if host.guest.is_relay else len(host.fetches)
@@ -289,8 +292,24 @@ class Fetch:
             self.fail(LimitExceeded("too many groups asked for: peer.max_fetches"))
             return
         path, name = self.source.path, self.track.name
-        self.id = host.session.fetch(path, name, self.sequence, priority)
-        host.fetches[self.id] = self
+        id = host.session.describe(path, name) if self.encoding is None else None
+        if id is None:
+            id = host.session.fetch(path, name, self.sequence, priority)
+        self.id, self.priority = id, priority
+        host.fetches[id] = self
+
+    def described(self, event: events.TrackDescribed) -> None:
+        """The units; the track's stay what was told."""
+        self.host.fetches.pop(self.id, None)
+        if event.timescale == self.track.properties.timescale:
+            self.encoding, self.track.described_by = self.host.session.layout, self.source
+        else:
+            self.encoding = Counted(event.timescale)
+        self.ask(self.priority)
+
+    def refused(self, code: int) -> None:
+        """There is no such track, or no such group."""
+        self.fail(RemoteError(code))
 
     def received(self, data: bytes) -> None:
         """The next bytes of the group, as far as its tenant's rate allows them."""
@@ -310,8 +329,7 @@ class Fetch:
         if not host.guest.tab.account.may_receive(now):
             self.fail(OverQuota("its tenant is over quotas.ingress_bits"))
             return None
-        feed = self.source.feeds.get(self.track)
-        encoding = host.session.layout if feed is None else feed.encoding
+        encoding = self.encoding or host.session.layout
         self.group = self.track.open_fetched(self.sequence, encoding, now)
         if self.group is None:
             self.close()
@@ -345,6 +363,7 @@ class Fetch:
     def close(self) -> None:
         """It is over; the peer is told where it does not know."""
         self.host.fetches.pop(self.id, None)
+        self.host.session.cancel_describe(self.id)
         self.host.session.cancel_fetch(self.id)
         self.source.drop_fetch(self)
 
@@ -408,6 +427,14 @@ class PeerSource:
         """Somebody wants one group of the track."""
         fetch = self.fetches[track, sequence] = Fetch(self, track, sequence)
         fetch.ask(priority)
+
+    def encoding(self, track: Track) -> Encoding | None:
+        """How the track's groups come from here; ``None`` where others have said in which units
+        the track counts, and the peer was not asked."""
+        if (feed := self.feeds.get(track)) is not None and feed.question is None:
+            return feed.encoding
+        is_said = track.info is None or track.described_by is self
+        return self.host.session.layout if is_said else None
 
     def cancel_fetch(self, track: Track, sequence: int) -> None:
         """Nobody wants the group any more."""
