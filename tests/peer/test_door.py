@@ -14,6 +14,7 @@ from relay.auth.claims import Claims
 from relay.auth.decide import Decision
 from relay.auth.facts import NO_FACTS, Facts
 from relay.auth.grant import Grant
+from relay.auth.mending import MENDINGS
 from relay.auth.reason import Reason
 from relay.auth.settings import AuthSettings
 from relay.errors import OverQuota, Unauthorized, Unroutable
@@ -235,7 +236,14 @@ def test_a_token_over_raw_quic_is_judged_when_it_comes() -> None:
     assert good.accepted[0][0].grant.root == "demo"
     (line,) = bench.events("refused")
     assert bad.wire.server.closed == (2, f"unauthorized (id {line['id']})")
+    assert line["hint"] == "connect to the root of the token, or below"
     assert list(bench.door.guests.values()) == [good.accepted[0][0]]
+
+
+def test_the_log_says_of_every_refusal_how_to_mend_it() -> None:
+    bench = Bench()
+    bench.knock("/demo?jwt=no.token")
+    assert bench.refusal()["hint"] == MENDINGS["malformed"]
 
 
 def test_versions_that_carry_no_path_come_in_at_the_root() -> None:
@@ -319,6 +327,7 @@ def test_a_role_that_is_not_granted_ends_the_session() -> None:
     assert bench.door.guests == {}
     line = bench.refusal()
     assert (line["reason"], line["status"], line["path"]) == ("role_not_granted", 403, "/anon")
+    assert line["hint"] == MENDINGS["role_not_granted"]
     assert visit.wire.server.closed[1] == f"forbidden (id {line['id']})"
 
 

@@ -107,6 +107,7 @@ def test_a_refusal_is_one_word_and_an_id(desk, token, path, claims, status, word
     assert answer.headers["x-request-id"] == line["id"]
     assert answer.headers["content-type"].startswith("text/plain")
     assert (line["reason"], line["session"]) == (word, "00ff")
+    assert line["hint"]
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ from relay.auth.claims import Claims
 from relay.auth.decide import Request, decide
 from relay.auth.keys import Key, KeySet
 from relay.auth.material import ALGORITHMS
+from relay.auth.mending import mending
 from relay.auth.reason import Reason, Refusal, Trail
 from relay.auth.scope import Scope
 from relay.auth.settings import MAX_LEEWAY, AuthSettings
@@ -255,7 +256,7 @@ def _one_line() -> Iterator[None]:
 
 
 def _sentence(reason: Reason) -> str:
-    return f"{reason.text} ({reason.hint})" if reason.hint else reason.text
+    return f"{reason.text} ({mending(reason)})"
 
 
 def _checked(

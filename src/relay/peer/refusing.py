@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from relay.auth.decide import Decision, Request
+from relay.auth.mending import MENDINGS, mending
 from relay.peer.judgement import Held, address, undecided
 from relay.session.transport import Knock
 
@@ -50,7 +51,7 @@ class Refusals:
             decision.status,
             id=id,
             why=reason.text,
-            hint=reason.hint,
+            hint=mending(reason),
             path=path,
             transport=via,
             remote=remote,
@@ -82,7 +83,8 @@ class Refusals:
     ) -> None:
         """Although there is a grant; ``path`` is where they wanted to go, if not to its root."""
         place = path or f"/{held.grant.root}"
-        self._log(code, status, id=held.id, why=why, path=place, remote=held.remote)
+        said = {"why": why, "hint": MENDINGS.get(code, ""), "path": place, "remote": held.remote}
+        self._log(code, status, id=held.id, **said)
         self._house.audit(
             "deny",
             grant=held.grant,

@@ -19,6 +19,7 @@ from relay.auth.explain import ELSEWHERE, explain
 from relay.auth.facts import NO_FACTS
 from relay.auth.grant import Grant, rebase
 from relay.auth.issue import read_wish
+from relay.auth.mending import mending
 from relay.auth.needs import needs
 from relay.auth.reason import Refusal
 from relay.control.asking import Asked
@@ -139,9 +140,8 @@ class Face:
             issued = issuer.exchange(grant, wish)
         except Refusal as error:
             reason = error.reason
-            self.relay.log.warning(
-                "login refused", id=judgement.id, reason=reason.code, why=reason.text
-            )
+            told = {"id": judgement.id, "reason": reason.code, "why": reason.text}
+            self.relay.log.warning("login refused", **told, hint=mending(reason))
             said = {"reason": reason.code, "why": f"login: {reason.text}"}
             audit("deny", grant=grant, id=judgement.id, remote=remote, **said)
             raise error.known_as(judgement.id) from None

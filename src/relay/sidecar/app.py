@@ -27,6 +27,7 @@ from relay.auth.compact import parse_object
 from relay.auth.decide import Decision
 from relay.auth.grant import Grant
 from relay.auth.keys import Key
+from relay.auth.mending import mending
 from relay.auth.request import Request as Asked
 from relay.errors import BadRequest, RelayError, Unavailable
 from relay.net.udp import plain
@@ -178,7 +179,7 @@ async def _decided(judges: Judges, settings: SidecarSettings, inquiry: Inquiry) 
         # where we could not find out, and nowhere else.
         status = decision.status if decision.status in (401, 503) else 403
         reason = decision.reason
-        raise _denied(judges, told, status, reason.code, reason.text, reason.hint)
+        raise _denied(judges, told, status, reason.code, reason.text, mending(reason))
     grant = decision.grant
     try:
         terms, unsaid = offer(
@@ -220,7 +221,8 @@ async def _looked_up(judges: Judges, settings: SidecarSettings, request: Request
     if decision.status == 400:
         raise BadRequest(decision.reason.text)
     if decision.status == 503:
-        raise _denied(judges, told, 503, decision.reason.code, decision.reason.text)
+        reason = decision.reason
+        raise _denied(judges, told, 503, reason.code, reason.text, mending(reason))
     if shown is not None and not lookup.is_everything(decision.grant):
         why = "the certificate alone, of which nothing is known, is not granted everything"
         raise _denied(judges, told, 403, "certificate", why)
