@@ -175,7 +175,9 @@ def test_paths(keys: Keys, forge: Forge) -> None:
     assert "was 'a' meant" in done.wishes[3].why
     assert "segments" in done.wishes[4].why
     none = told(forge(keys["k1"], GOOD), KeySet((keys["k1"],)), "/other", publish=["a"])
-    assert none.wishes[0].why == "there is no grant"
+    assert (none.wishes[0].absolute, none.wishes[0].why) == ("other/a", "there is no grant")
+    nowhere = told(None, KeySet(), "/a\\b", publish=["c"])
+    assert (nowhere.wishes[0].absolute, nowhere.wishes[0].why) == ("c", "there is no grant")
 
 
 def test_what_the_http_face_answers(keys: Keys, forge: Forge) -> None:

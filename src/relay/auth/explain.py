@@ -23,6 +23,7 @@ from relay.auth.specimen import Specimen, lay_open
 from relay.auth.suppose import Judge, Supposition, in_words, suppose
 from relay.auth.verify import describe
 from relay.auth.wishes import Wish, wishes
+from relay.path import ROOT, Path
 
 PASSED, WARNED, FAILED, SKIPPED, UNCHECKED = "passed", "warned", "failed", "skipped", "unchecked"
 """What became of a step: not reached is *skipped*, not possible without keys is *unchecked*."""
@@ -152,6 +153,7 @@ def explain(
     if token is not None and not told.decision:
         then = suppose(request, token, told.decision, settings, now, judge)
     grant = told.decision.grant or (None if then is None else then.decision.grant)
+    without = _NO_GRANT[told.verdict == "unchecked"]
     return Explanation(
         verdict=told.verdict,
         decision=told.decision,
@@ -159,11 +161,19 @@ def explain(
         mend=mending(told.decision.reason) if told.verdict == "denied" else "",
         says=None if specimen is None else sayings(specimen),
         supposition=then,
-        wishes=tuple(wishes(grant, publish, subscribe, _NO_GRANT[told.verdict == "unchecked"])),
+        wishes=tuple(wishes(grant, _place(request), publish, subscribe, without)),
     )
 
 
 _NO_GRANT = ("there is no grant", "another server decides")
+
+
+def _place(request: Request) -> Path:
+    """Where they connect; the very top where that is no path."""
+    try:
+        return request.path()
+    except Refusal:
+        return ROOT
 
 
 class _Told(NamedTuple):

@@ -35,24 +35,26 @@ class Wish:
 
 def wishes(
     grant: Grant | None,
+    at: Path,
     publish: Sequence[str],
     subscribe: Sequence[str],
     without: str = "there is no grant",
 ) -> Iterator[Wish]:
-    """An answer to each path, those to publish first; ``without`` says why there is no grant."""
+    """An answer to each path, those to publish first; where there is no grant, ``at`` is what they
+    are relative to, and ``without`` says why there is none."""
     asked = [("publish", path) for path in publish] + [("subscribe", path) for path in subscribe]
     for verb, text in asked[:MAX_WISHES]:
-        yield _wish(grant, verb, text, without)
+        yield _wish(grant, at if grant is None else grant.root, verb, text, without)
 
 
-def _wish(grant: Grant | None, verb: str, text: str, without: str) -> Wish:
-    if grant is None:
-        return Wish(verb, text, text, False, None, without)
+def _wish(grant: Grant | None, at: Path, verb: str, text: str, without: str) -> Wish:
     try:
         path = Path(text)
-        absolute = grant.root.join(path)
+        absolute = at.join(path)
     except BadRequest as error:
         return Wish(verb, text, text, False, None, str(error))
+    if grant is None:
+        return Wish(verb, path, absolute, False, None, without)
     prefixes = grant.publish if verb == "publish" else grant.subscribe
     covering = next((prefix for prefix in prefixes if path.is_under(prefix)), None)
     if covering is not None:
