@@ -115,6 +115,8 @@ def test_other_letters_are_welcome():
 
 
 def test_help_names_the_words_that_an_option_takes():
+    said = CliRunner().invoke(relay.cli.relay, ["admin", "--help"]).output
+    assert "List, show, kick, narrow." in said
     said = CliRunner().invoke(relay.cli.relay, ["admin", "revocations", "create", "--help"]).output
     assert "--by jti|sub|kid|tenant|all" in said
 

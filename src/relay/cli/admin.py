@@ -235,9 +235,10 @@ def _add(group: click.Group, operation: Operation) -> None:
         return
     inner = group.commands.get(noun)
     if not isinstance(inner, click.Group):
-        inner = click.Group(noun, help=f"{noun.capitalize()}.")
+        inner = click.Group(noun)
         group.add_command(inner)
     inner.add_command(command)
+    inner.help = f"{', '.join(inner.commands).capitalize()}."
 
 
 for _each in OPERATIONS:
