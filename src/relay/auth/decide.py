@@ -215,7 +215,7 @@ class _Case:
             text = f"nothing the token allows lies at or below {quoted('/' + path)}"
             raise Refusal("no_access", text, "its prefixes are relative to its root")
         self.trail.note("reach", _granted(grant))
-        return self._narrow_to_role(self._narrow_to_accepted(grant))
+        return self._narrow_to_accepted(self._narrow_to_role(grant))
 
     def _public(self, path: Path) -> Grant:
         public = self.settings.public
