@@ -25,6 +25,7 @@ def asked():
         def do_GET(self):
             seen.append((self.path, self.headers.get("authorization")))
             self.send_response(200 if self.headers.get("authorization") else 401)
+            self.send_header("x-request-id", "00ff")
             self.end_headers()
             self.wfile.write(FOUND)
 
@@ -51,7 +52,7 @@ def test_what_there_is_line_by_line(asked):
 def test_a_refusal_is_an_error(asked):
     done = CliRunner().invoke(routes, [asked[0]])
     assert done.exit_code != 0
-    assert "401" in str(done.exception)
+    assert str(done.exception) == "the relay said 401 (id 00ff; its log says why)"
 
 
 @pytest.mark.parametrize("token", ["x\r\n", " x", "x\t"])

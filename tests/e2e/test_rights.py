@@ -111,6 +111,7 @@ def test_wrong_root_and_foreign_key_are_refused(running: Any, token: Token) -> N
                     async with connect(address(relay, "https", f"{path}?jwt={jwt}"), tls=TRUST):
                         pass
                 assert refused.value.status == 401
+                assert "; the relay's log says why)" in str(refused.value)
 
     asyncio.run(main())
 

@@ -34,7 +34,8 @@ def routes(url: str, token: str | None, as_json: bool) -> None:
     answer = ask("GET", asked, headers=headers, timeout=10.0)
     if answer.status != 200:
         id = answer.headers.get("x-request-id", "")
-        raise RelayError(f"the relay said {answer.status}" + (f" (id {id})" if id else ""))
+        why = f" (id {id}; its log says why)" if id else ""
+        raise RelayError(f"the relay said {answer.status}{why}")
     try:
         found = answer.json()
         if as_json:

@@ -160,7 +160,7 @@ class DialledWeb(WebTransport):
             return
         if not 200 <= request.status < 300:
             id = request.headers.get(REFUSAL_ID)
-            named = f" (id {id})" if id else ""
+            named = f" (id {id}; the relay's log says why)" if id else ""
             self._fail(f"refused with status {request.status}{named}", request.status)
             return
         agreed = parse_agreed(request.headers.get(AGREED))
