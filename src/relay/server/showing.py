@@ -84,37 +84,17 @@ def track(found: Track, inner: Inner) -> shapes.Track:
 
 def token(kept: StoredToken) -> shapes.Token:
     """One API token, without its digest."""
-    return shapes.Token(
-        prefix=kept.prefix,
-        id=kept.id,
-        name=kept.name,
-        root=kept.root,
-        publish=list(kept.publish),
-        subscribe=list(kept.subscribe),
-        decrypt=list(kept.decrypt),
-        created=kept.created,
-        expires=kept.expires,
-        last_used=kept.last_used,
-        revoked=kept.revoked,
-    )
+    return shapes.Token.model_validate(kept, from_attributes=True)
 
 
 def signing_key(key: SigningKey) -> key_shapes.SigningKey:
     """One signing key, without either half."""
-    return key_shapes.SigningKey(
-        kid=key.kid,
-        state=key.state,
-        algorithm=key.algorithm,
-        created=key.created,
-        activated=key.activated,
-        ends=key.ends,
-        compromised=key.compromised,
-    )
+    return key_shapes.SigningKey.model_validate(key, from_attributes=True)
 
 
 def cipher(kept: CipherVersion) -> key_shapes.Cipher:
     """One version of a cipher key, without its bytes."""
-    return key_shapes.Cipher(name=kept.name, version=kept.version, created=kept.created)
+    return key_shapes.Cipher(**kept._asdict())
 
 
 def revocation(entry: Revocation) -> shapes.Revocation:
@@ -139,23 +119,8 @@ def quota(
 
 def entry(found: Entry) -> shapes.AuditEntry:
     """One entry of the audit log."""
-    return shapes.AuditEntry(
-        number=found.number,
-        at=found.at / 1_000_000,
-        node=found.node,
-        actor=found.actor,
-        action=found.action,
-        target=found.target,
-        address=found.address,
-        kid=found.kid,
-        jti=found.jti,
-        tenant=found.tenant,
-        id=found.id,
-        reason=found.reason,
-        detail=found.detail,
-        hash=found.hash,
-        format=found.format,
-    )
+    told = shapes.AuditEntry.model_validate(found, from_attributes=True)
+    return told.model_copy(update={"at": found.at / 1_000_000})
 
 
 def counts(found: Mapping[str, int]) -> list[shapes.Count]:
