@@ -15,20 +15,13 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from relay.control.asking import Asked
+from relay.control.problems import Denied
 from relay.errors import NotFound, Unauthorized
 
 
 @dataclass
-class Answer:
-    ok: bool = True
-    status: int = 200
-    denial_id: str = ""
-    grant: Any = None
-
-
-@dataclass
 class CardboardHouse:
-    verdict: Answer = field(default_factory=Answer)
+    denial: Denied | None = None
     names: list[str] = field(default_factory=list)
     group: tuple[int, list[bytes]] = (7, [b"one", b"", b"three"])
     error: BaseException | None = None
@@ -83,12 +76,14 @@ class CardboardHouse:
             raise self.error
         return {"publish": [""], "subscribe": [], "expires": None}
 
-    async def decide(self, asked: Asked) -> Answer:
+    async def decide(self, asked: Asked) -> str:
         target = asked.target
         self.asked.append(("decide", target, asked.bearer, asked.origin))
+        if self.denial is not None:
+            raise self.denial
         if target in self.denies:
-            return Answer(False, 403)
-        return Answer(self.verdict.ok, self.verdict.status, self.verdict.denial_id, target)
+            raise Denied(403, "")
+        return target
 
     async def announced(self, grant: Any) -> Sequence[str]:
         self.asked.append(("announced", grant))

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from relay.control.problems import Denied
 from relay.control.public import public_app
 from relay.control.settings import PublicLimits
 from relay.errors import Forbidden, Lagged, NotFound, OverQuota, RelayError, Unroutable
@@ -286,7 +287,7 @@ def test_the_other_reading_is_decrypted_by_its_own_grant(house):
 @pytest.mark.parametrize("path", ["/announced/demo?jwt=secret", "/fetch/demo/video?jwt=secret"])
 @pytest.mark.parametrize(("status", "word"), [(401, "unauthorized"), (403, "forbidden")])
 def test_a_refusal_tells_the_stranger_a_word_and_an_id(house, path, status, word):
-    house.verdict.ok, house.verdict.status, house.verdict.denial_id = False, status, "d-1"
+    house.denial = Denied(status, "d-1")
     answer = ask(house, path)
     assert answer.status_code == status
     assert answer.json() == {"error": word, "id": "d-1"}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 from urllib.parse import parse_qs
 
 from starlette.convertors import Convertor, register_url_convertor
@@ -91,6 +91,16 @@ class Asked(NamedTuple):
     counts against quotas once."""
     memory: dict[str, Any]
     """What whoever decides keeps for the next decision about the same request."""
+
+
+class Addresses(Protocol):
+    """What the relay makes of the address of a broadcast and a track."""
+
+    def place(self, path: str, track: str | None) -> tuple[str, Any]:
+        """The broadcast that an address means, and the address. Raises `BadRequest`."""
+
+    async def admit(self, asked: Asked, publishes: bool) -> Any:
+        """The grant for that broadcast, decided as for a session. Raises `Denied`."""
 
 
 def asked(request: Request, path: str) -> Asked:

@@ -23,7 +23,7 @@ from starlette.routing import BaseRoute, Route
 from relay.control.admin.explaining import Office, explain_routes
 from relay.control.asking import Asked, NoBearer, asked, below, parameter, raw_path, readings
 from relay.control.credentials import Desk, credential_routes
-from relay.control.problems import Problem, problem
+from relay.control.problems import Denied, Problem, problem
 from relay.control.publish import Press, publish_routes
 from relay.control.routes import Map, map_routes
 from relay.control.seats import Seats, Whole
@@ -72,34 +72,15 @@ WORDS = {
 _Answer = Callable[[Request], Awaitable[Response]]
 
 
-class Verdict(Protocol):
-    """What a decision must tell this face."""
-
-    @property
-    def ok(self) -> bool:
-        """Whether the request may go on."""
-
-    @property
-    def status(self) -> int:
-        """HTTP status of a refusal."""
-
-    @property
-    def denial_id(self) -> str:
-        """Names the refusal in the relay's log; empty when there is none."""
-
-    @property
-    def grant(self) -> Any:
-        """What may be seen; handed back to the `House` untouched."""
-
-
 class House(Desk, Office, Protocol):
     """What this face may ask of the relay."""
 
     def certificate_hash(self) -> str:
         """Lower-case hex SHA-256 of the certificate that new QUIC connections get."""
 
-    async def decide(self, asked: Asked) -> Verdict:
-        """May somebody see the path that is asked for?"""
+    async def decide(self, asked: Asked) -> Any:
+        """The grant for the path that is asked for, decided as if a session had dialled it. Raises
+        `Denied`."""
 
     async def announced(self, grant: Any) -> Sequence[str]:
         """Every broadcast the grant may see, relative to the grant's root, in order."""
@@ -191,8 +172,8 @@ async def _answered(answer: _Answer, request: Request, limits: PublicLimits) -> 
         return _turned_away(request, 414)
     try:
         response = await answer(request)
-    except _Denied as denied:
-        return _refusal(denied.status, denied.denial_id)
+    except Denied as denied:
+        return _refusal(denied.status, denied.id)
     except TimeoutError:
         return _turned_away(request, 504)
     except RelayError as error:
@@ -205,31 +186,14 @@ async def _answered(answer: _Answer, request: Request, limits: PublicLimits) -> 
     return response
 
 
-class _Denied(Refused):
-    """The house said no; the stranger gets the number and the id."""
-
-    def __init__(self, verdict: Verdict) -> None:
-        super().__init__("denied")
-        self.status = verdict.status
-        self.denial_id = verdict.denial_id
-
-
-async def _admit(house: House, request: Request, path: str) -> Any:
-    """The grant for ``path``, decided as if a session had dialled it. Raises `_Denied`."""
-    verdict = await house.decide(asked(request, path))
-    if not verdict.ok:
-        raise _Denied(verdict)
-    return verdict.grant
-
-
 async def _listed(house: House, request: Request) -> Sequence[str]:
     """What is announced below the first of the paths that the address may mean and where there is
-    anything. Raises `_Denied`."""
+    anything. Raises `Denied`."""
     first, *others = readings(below(request, "announced") or "/")
-    names = await house.announced(await _admit(house, request, first))
+    names = await house.announced(await house.decide(asked(request, first)))
     for path in () if names else others:
-        with contextlib.suppress(_Denied):
-            names = await house.announced(await _admit(house, request, path))
+        with contextlib.suppress(Denied):
+            names = await house.announced(await house.decide(asked(request, path)))
     return names
 
 
@@ -283,7 +247,7 @@ class _Seeking:
         self.grant: Any = None
 
     async def begin(self) -> None:
-        """Decide about the first reading. Raises `BadRequest` and `_Denied`."""
+        """Decide about the first reading. Raises `BadRequest` and `Denied`."""
         named = parameter(self.request, "track")
         if self.news is not None and named is not None:
             await self._place(self.news, named)
@@ -292,7 +256,7 @@ class _Seeking:
         if not track or not self.broadcast.strip("/"):
             raise BadRequest("a fetch names a broadcast and a track")
         self.track = unescaped(track)
-        self.grant = await _admit(self.house, self.request, self.broadcast)
+        self.grant = await self.house.decide(asked(self.request, self.broadcast))
 
     async def frames(self) -> tuple[int, Sequence[bytes]]:
         """The group by the first reading, or else by the others."""
@@ -309,8 +273,8 @@ class _Seeking:
                 nothing = error
         for broadcast, track in seen:
             for path in readings(broadcast)[1:]:
-                with contextlib.suppress(NotFound, Unroutable, RemoteError, _Denied):
-                    self.grant = await _admit(self.house, self.request, f"/{path}")
+                with contextlib.suppress(NotFound, Unroutable, RemoteError, Denied):
+                    self.grant = await self.house.decide(asked(self.request, f"/{path}"))
                     return await self.house.fetch(self.grant, track, self.group)
         raise nothing
 
@@ -321,7 +285,7 @@ class _Seeking:
             return False
         try:
             await self._place(self.news, None)
-        except (BadRequest, _Denied):
+        except (BadRequest, Denied):
             return False
         return (self.broadcast.strip("/"), self.track) != before
 
@@ -330,7 +294,7 @@ class _Seeking:
         broadcast, address = news.place(self.path, named)
         if broadcast != self.broadcast.strip("/"):
             self.broadcast = f"/{broadcast}"
-            self.grant = await _admit(self.house, self.request, self.broadcast)
+            self.grant = await self.house.decide(asked(self.request, self.broadcast))
         self.track = news.resolved(self.grant, address)
 
 

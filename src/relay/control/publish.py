@@ -14,20 +14,14 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from relay.control.asking import Asked, asked, below, parameter
+from relay.control.asking import Addresses, asked, below, parameter
 from relay.control.credentials import Face
-from relay.control.problems import Denied, Problem, problem
+from relay.control.problems import Problem, problem
 from relay.errors import RelayError
 
 
-class Press(Protocol):
+class Press(Addresses, Protocol):
     """What this route may ask of the relay."""
-
-    def place(self, path: str, track: str | None) -> tuple[str, Any]:
-        """The broadcast that an address means, and the address. Raises `BadRequest`."""
-
-    async def admit(self, asked: Asked, publishes: bool) -> tuple[int, str, Any]:
-        """The decision for that broadcast: status (200 = yes), id of a refusal, grant."""
 
     async def publish(
         self, grant: Any, address: Any, body: bytes, is_json: bool, one_group: bool
@@ -50,9 +44,7 @@ def publish_routes(press: Press, face: Face) -> list[Route]:
         if grouping not in (None, "one"):
             raise Problem(400, "group is one or not given")
         broadcast, address = press.place(path, given)
-        status, id, grant = await press.admit(asked(request, f"/{broadcast}"), True)
-        if status != 200:
-            raise Denied(status, id)
+        grant = await press.admit(asked(request, f"/{broadcast}"), True)
         is_json = _is_json(request)
         most, seconds, seats = press.body_limits
         if arriving >= seats:

@@ -18,8 +18,8 @@ from relay.errors import RelayError
 class Map(Protocol):
     """What this route may ask of the relay."""
 
-    async def routes(self, asked: Asked) -> tuple[int, str, dict[str, Any]]:
-        """Status (200 = yes) and id of the decision, and what the caller may see."""
+    async def routes(self, asked: Asked) -> dict[str, Any]:
+        """What the caller may see. Raises `Denied`."""
 
 
 def map_routes(map: Map, face: Face, seats: Seats) -> list[Route]:
@@ -51,11 +51,12 @@ async def _found(map: Map, request: Request) -> dict[str, Any]:
     """
     found: dict[str, Any] = {}
     for path in readings(below(request, "routes") or "/"):
-        status, id, there = await map.routes(asked(request, path))
-        if status != 200:
-            if found:
-                break
-            raise Denied(status, id)
+        try:
+            there = await map.routes(asked(request, path))
+        except Denied:
+            if not found:
+                raise
+            break
         is_there = there["announced"] or there["published"]
         if is_there or not found:
             found = there

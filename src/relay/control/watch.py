@@ -16,7 +16,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from relay.control.asking import Asked, asked, below, parameter, readings
+from relay.control.asking import Addresses, asked, below, parameter, readings
 from relay.control.credentials import Face
 from relay.control.problems import Denied, Problem, problem
 from relay.errors import RelayError, Unroutable
@@ -46,14 +46,8 @@ class Reading(Protocol):
         """The reader is gone."""
 
 
-class Lookout(Protocol):
+class Lookout(Addresses, Protocol):
     """What these routes may ask of the relay."""
-
-    def place(self, path: str, track: str | None) -> tuple[str, Any]:
-        """The broadcast that an address means, and the address. Raises `BadRequest`."""
-
-    async def admit(self, asked: Asked, publishes: bool) -> tuple[int, str, Any]:
-        """The decision for that broadcast: status (200 = yes), id of a refusal, grant."""
 
     async def watch(self, grant: Any, address: Any, seen: Seen | None) -> Reading:
         """Begin to read, where the reader left off. Raises `Gone` when there is no such broadcast
@@ -91,11 +85,11 @@ async def _begun(
     """The first of the broadcasts that the address may mean and that is there."""
     nowhere: Unroutable | None = None
     for path in readings(broadcast):
-        status, id, grant = await lookout.admit(asked(request, f"/{path}"), False)
-        if status != 200:
-            raise nowhere or Denied(status, id)
         try:
+            grant = await lookout.admit(asked(request, f"/{path}"), False)
             return await lookout.watch(grant, address, seen)
+        except Denied as denied:
+            raise nowhere or denied from None
         except Unroutable as error:
             nowhere = nowhere or error
     assert nowhere is not None

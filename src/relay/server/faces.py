@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,7 @@ from relay.auth.mending import mending
 from relay.auth.needs import needs
 from relay.auth.reason import Refusal
 from relay.control.asking import Asked
+from relay.control.problems import Denied
 from relay.errors import Forbidden, NotFound, Unroutable
 from relay.path import ROOT, Path
 from relay.peer.judgement import Judgement, is_same_holder, refusal
@@ -38,33 +39,6 @@ if TYPE_CHECKING:
     from relay.server.relay import Relay
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """A judgement as the HTTP faces read it."""
-
-    judgement: Judgement
-
-    @property
-    def ok(self) -> bool:
-        """Whether the request may go on."""
-        return bool(self.judgement.decision)
-
-    @property
-    def status(self) -> int:
-        """HTTP status of a refusal."""
-        return self.judgement.decision.status
-
-    @property
-    def denial_id(self) -> str:
-        """Names the refusal in the log."""
-        return self.judgement.id
-
-    @property
-    def grant(self) -> Grant | None:
-        """What may be seen."""
-        return self.judgement.grant
-
-
 def request_of(asked: Asked, *, publishes: bool = True, subscribes: bool = True) -> Request:
     """What is to be decided about an HTTP address, for these two roles."""
     return Request(
@@ -78,13 +52,16 @@ def request_of(asked: Asked, *, publishes: bool = True, subscribes: bool = True)
     )
 
 
-async def considered(relay: Relay, request: Request, asked: Asked) -> Judgement:
-    """The judge's word. The facts are gathered once for all that an address may mean: a ticket
-    is spent by looking."""
+async def considered(relay: Relay, request: Request, asked: Asked) -> tuple[Grant, Judgement]:
+    """The grant, where that is the judge's word. Raises `Denied`. The facts are gathered once for
+    all that an address may mean: a ticket is spent by looking."""
     facts = asked.memory.get("facts")
     if facts is None:
         facts = asked.memory["facts"] = await relay.judge.facts(request)
-    return await relay.judge.consider(request, asked.remote, facts)
+    judgement = await relay.judge.consider(request, asked.remote, facts)
+    if judgement.grant is None:
+        raise Denied(judgement.decision.status, judgement.id)
+    return judgement.grant, judgement
 
 
 class Face:
@@ -97,13 +74,12 @@ class Face:
         """SHA-256 of the certificate that new QUIC connections get."""
         return self.relay.certificates.fingerprint
 
-    async def decide(self, asked: Asked) -> Verdict:
-        """The same decision as for a session."""
-        request = request_of(asked, publishes=False)
-        verdict = Verdict(await considered(self.relay, request, asked))
-        if verdict.grant is not None and not asked.again:
-            await arrive(self.relay.house, verdict.grant.tenant)
-        return verdict
+    async def decide(self, asked: Asked) -> Grant:
+        """The same decision as for a session. Raises `Denied`."""
+        grant, _ = await considered(self.relay, request_of(asked, publishes=False), asked)
+        if not asked.again:
+            await arrive(self.relay.house, grant.tenant)
+        return grant
 
     async def ticket(self, bearer: str, remote: str) -> dict[str, Any]:
         """A one-time ticket for whatever the credential allows; another server has none."""

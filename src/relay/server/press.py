@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from relay.auth.grant import Grant
 from relay.control.asking import Asked
+from relay.control.problems import Denied
 from relay.control.watch import Seen
 from relay.errors import Forbidden, LimitExceeded, Unroutable
 from relay.ingest.cipher import decrypt_frame, owner_of
@@ -43,6 +44,10 @@ PUBLISHING = ("broadcasts", "publishers", "announces_per_second", "ingress_bits"
 
 SMALL = 4096
 """Bytes of a body that is checked at once: milliseconds, with a schema."""
+
+
+Admitted = tuple[Held, Loan | None]
+"""Who may publish or watch, and who may take that back."""
 
 
 class Ended(Forbidden):
@@ -172,31 +177,27 @@ class Press:
         address = self.station.address(path, track)
         return address.broadcast, address
 
-    async def admit(self, asked: Asked, publishes: bool) -> tuple[int, str, Any]:
-        """The same decision as for a session that connects to the broadcast."""
-        remote = asked.remote
+    async def admit(self, asked: Asked, publishes: bool) -> Admitted:
+        """The same decision as for a session that connects to the broadcast. Raises `Denied`."""
         request = request_of(asked, publishes=publishes, subscribes=not publishes)
-        judgement = await considered(self.relay, request, asked)
-        grant = judgement.grant
-        if grant is None:
-            return judgement.decision.status, judgement.id, None
-        held = self.relay.judge.hold(grant, judgement.id, remote)
+        grant, judgement = await considered(self.relay, request, asked)
+        held = self.relay.judge.hold(grant, judgement.id, asked.remote)
         said = grant.may_publish("") if publishes else grant.may_subscribe("")
         if not said:
             why = "the grant lies below the broadcast that is named"
             place = shown_path(request), "http"
             self.relay.judge.refusals.granted("no_access", Forbidden.status, why, held, *place)
-            return Forbidden.status, held.id, None
+            raise Denied(Forbidden.status, held.id)
         if not asked.again:
             await arrive(self.relay.house, grant.tenant, PUBLISHING if publishes else ())
         self.relay.judge.require(held)
-        return 200, "", (held, judgement.loan)
+        return held, judgement.loan
 
     async def publish(
-        self, admitted: Any, address: Address, body: bytes, is_json: bool, one_group: bool
+        self, admitted: Admitted, address: Address, body: bytes, is_json: bool, one_group: bool
     ) -> tuple[Sequence[Sent], bool]:
         """Publish a body at the grant's root, if that is still in force."""
-        held: Held = admitted[0]
+        held, _ = admitted
         grant = held.grant
         self.relay.judge.require(held)
         checked = await self._check(grant, address, body) if is_json else None
@@ -212,11 +213,10 @@ class Press:
         check = partial(self.station.check_json, grant, address, body)
         return check() if len(body) <= SMALL else await self._aside.do(check)
 
-    async def watch(self, admitted: Any, address: Address, seen: Seen | None) -> Reader:
+    async def watch(self, admitted: Admitted, address: Address, seen: Seen | None) -> Reader:
         """Frames of the broadcast at the grant's root, from the group behind the last one that was
         seen, or of another publisher from its first one."""
-        held: Held = admitted[0]
-        loan: Loan | None = admitted[1]
+        held, loan = admitted
         rights = held.grant
         house, settings = self.relay.house, self.station.settings
         await known(self._account(rights), ("tracks", "subscribers", "egress_bits"), house.clock)
@@ -290,15 +290,12 @@ class Press:
         for reader in tuple(self.readers):
             reader.end("the relay is stopping")
 
-    async def routes(self, asked: Asked) -> tuple[int, str, dict[str, Any]]:
-        """What there is below the path, as far as the grant covers it."""
-        judgement = await considered(self.relay, request_of(asked), asked)
-        grant = judgement.grant
-        if grant is None:
-            return judgement.decision.status, judgement.id, {}
+    async def routes(self, asked: Asked) -> dict[str, Any]:
+        """What there is below the path, as far as the grant covers it. Raises `Denied`."""
+        grant, _ = await considered(self.relay, request_of(asked), asked)
         if not asked.again:
             await arrive(self.relay.house, grant.tenant)
-        return 200, "", await self.seen(grant)
+        return await self.seen(grant)
 
     async def seen(self, grant: Grant) -> dict[str, Any]:
         """What a grant covers."""
