@@ -16,7 +16,7 @@ from relay.auth.credentials import make_token, secret_digest
 from relay.auth.facts import StoredToken
 from relay.auth.revocation import Revocation
 from relay.control.admin import key_shapes, shapes
-from relay.errors import BadRequest, NotFound
+from relay.errors import BadRequest
 from relay.path import Path, covering
 from relay.quota import Override
 from relay.records.audit import read_query
@@ -25,10 +25,9 @@ from relay.records.office import Operator
 from relay.server import gathering, showing
 from relay.server.acting import ACTIONS
 from relay.server.colleagues import Answers
-from relay.server.keeping import require_ciphers, require_store
+from relay.server.keeping import require_ciphers, require_issuer, require_store
 
 if TYPE_CHECKING:
-    from relay.issuer import Issuer
     from relay.server.relay import Relay
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
@@ -131,7 +130,7 @@ class Counter:
 
     async def list_keys(self, who: Operator, asked: shapes.Nothing) -> key_shapes.SigningKeys:
         """As the store has them now."""
-        self._issuer()
+        require_issuer(self.relay.issuer)
         return self._keys(await self.relay.desk.records.keys.all())
 
     async def rotate_keys(
@@ -139,24 +138,19 @@ class Counter:
     ) -> key_shapes.SigningKeys:
         """Have the next key sign."""
         grace = float(int(asked.grace[:-1]) * UNITS[asked.grace[-1]])
-        signing = self._issuer().signing
+        signing = require_issuer(self.relay.issuer).signing
         office = self.relay.desk.office
         return self._keys(await signing.rotate(office, who, grace, asked.compromised))
 
     async def show_jwks(self, who: Operator, asked: shapes.Nothing) -> key_shapes.KeySet:
         """What verifiers are given."""
-        return key_shapes.KeySet(keys=self._issuer().jwks()["keys"])
+        return key_shapes.KeySet(keys=require_issuer(self.relay.issuer).jwks()["keys"])
 
     def _keys(self, stored: Any) -> key_shapes.SigningKeys:
         now = self.relay.wall()
         return key_shapes.SigningKeys(
             keys=[showing.signing_key(each.key.at(now)) for each in stored]
         )
-
-    def _issuer(self) -> Issuer:
-        if self.relay.issuer is None:
-            raise NotFound("the relay issues no tokens (issuer.enabled)")
-        return self.relay.issuer
 
     # -- cipher keys -----------------------------------------------------------------------------
 

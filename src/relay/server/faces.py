@@ -24,13 +24,14 @@ from relay.auth.needs import needs
 from relay.auth.reason import Refusal
 from relay.control.asking import Asked
 from relay.control.problems import Denied
-from relay.errors import Forbidden, NotFound, Unroutable
+from relay.errors import Forbidden, Unroutable
 from relay.path import ROOT, Path
 from relay.peer.judgement import Judgement, is_same_holder, refusal
 from relay.peer.local import collect_group
 from relay.server.acting import ACTIONS
 from relay.server.colleagues import Answer
 from relay.server.gathering import PARTS, holder, merged
+from relay.server.keeping import require_issuer
 from relay.server.metrics import busiest
 from relay.server.numbers import Tally, numbers, scrape
 from relay.server.shares import arrive, known
@@ -85,54 +86,39 @@ class Face:
         """A one-time ticket for whatever the credential allows; another server has none."""
         if self.relay.authority is not None:
             raise Forbidden("an authorization server decides: connect with what it knows")
-        request = Request(target="/", bearer=bearer, transport="http")
-        judgement = await self.relay.judge.consider(request, remote)
-        if judgement.grant is None:
-            raise refusal(judgement).known_as(judgement.id)
-        await arrive(self.relay.house, judgement.grant.tenant)
-        ticket = await self.relay.desk.make_ticket(judgement.grant)
+        grant, _ = await self._believe(bearer, remote)
+        await arrive(self.relay.house, grant.tenant)
+        ticket = await self.relay.desk.make_ticket(grant)
         return {"ticket": ticket.text, "expires": ticket.expires}
 
     def jwks(self) -> dict[str, Any]:
         """The public halves of the relay's own keys. Raises `NotFound` where it has none."""
-        if self.relay.issuer is None:
-            raise NotFound("the relay issues no tokens (issuer.enabled)")
-        return self.relay.issuer.jwks()
+        return require_issuer(self.relay.issuer).jwks()
 
     async def login(self, bearer: str, wished: Mapping[str, Any], remote: str) -> dict[str, Any]:
         """A short-lived token for what a credential allows, or for less of it."""
-        issuer = self.relay.issuer
-        if issuer is None:
-            raise NotFound("the relay issues no tokens (issuer.enabled)")
+        issuer = require_issuer(self.relay.issuer)
         wish = read_wish(wished)
-        request = Request(target="/", bearer=bearer, transport="http")
-        judgement = await self.relay.judge.consider(request, remote)
-        grant = judgement.grant
-        if grant is None:
-            raise refusal(judgement).known_as(judgement.id)
+        grant, id = await self._believe(bearer, remote)
         await arrive(self.relay.house, grant.tenant)
         audit = self.relay.house.audit
         try:
             issued = issuer.exchange(grant, wish)
         except Refusal as error:
             reason = error.reason
-            told = {"id": judgement.id, "reason": reason.code, "why": reason.text}
+            told = {"id": id, "reason": reason.code, "why": reason.text}
             self.relay.log.warning("login refused", **told, hint=mending(reason))
             said = {"reason": reason.code, "why": f"login: {reason.text}"}
-            audit("deny", grant=grant, id=judgement.id, remote=remote, **said)
-            raise error.known_as(judgement.id) from None
+            audit("deny", grant=grant, id=id, remote=remote, **said)
+            raise error.known_as(id) from None
         why = f"token {issued.jti} until {issued.expires}"
-        audit("issue", grant=grant, id=judgement.id, remote=remote, why=why)
+        audit("issue", grant=grant, id=id, remote=remote, why=why)
         return issued.members()
 
     async def sessions(self, bearer: str, remote: str) -> tuple[list[dict[str, Any]], list[int]]:
         """The running sessions that the credential's holder may refresh, and which workers did not
         answer."""
-        request = Request(target="/", bearer=bearer, transport="http")
-        judgement = await self.relay.judge.consider(request, remote)
-        grant = judgement.grant
-        if grant is None:
-            raise refusal(judgement).known_as(judgement.id)
+        grant, _ = await self._believe(bearer, remote)
         if grant.anonymous:
             return [], []
         reach = [*grant.publish, *grant.subscribe]
@@ -140,6 +126,14 @@ class Face:
         lists = await self.relay.colleagues.ask_all("held", *whose)
         own = held(self.relay, *whose)
         return [*own, *chain(*lists)], lists.silent
+
+    async def _believe(self, bearer: str, remote: str) -> tuple[Grant, str]:
+        """All that a credential allows, and the id of that decision. Raises `Refused`."""
+        request = Request(target="/", bearer=bearer, transport="http")
+        judgement = await self.relay.judge.consider(request, remote)
+        if judgement.grant is None:
+            raise refusal(judgement).known_as(judgement.id)
+        return judgement.grant, judgement.id
 
     async def require_operator(self, bearer: str | None, remote: str) -> None:
         """Raises `Unauthorized` for anybody else."""

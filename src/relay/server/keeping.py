@@ -108,6 +108,13 @@ async def open_ciphers(
     return keys
 
 
+def require_issuer(issuer: Issuer | None) -> Issuer:
+    """Raises `NotFound` where there is none."""
+    if issuer is None:
+        raise NotFound("the relay issues no tokens (issuer.enabled)")
+    return issuer
+
+
 def require_store(has_store: bool) -> None:
     """Raises `NotFound` unless there is a store to keep cipher keys in: what is encrypted outlives
     the relay, in viewers and in sinks, and could not be read again."""
