@@ -17,7 +17,7 @@ import click
 
 from relay.auth.lifecycle import SigningKey
 from relay.cli.ciphers import cipher
-from relay.cli.moment import UNITS, show_time
+from relay.cli.moment import show_time
 from relay.cli.store import (
     config_option,
     json_option,
@@ -29,6 +29,7 @@ from relay.cli.store import (
     with_store,
 )
 from relay.errors import ConfigError
+from relay.records.audit import UNITS
 from relay.records.kept import Sealed, StoredKey
 from relay.records.office import Office
 from relay.records.sealing import VARIABLE, Seal

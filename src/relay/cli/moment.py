@@ -9,8 +9,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 
-UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
-"""Seconds of each letter that a span may end with."""
+from relay.records.audit import UNITS
 
 _SPAN = re.compile(r"(\+?|now[+-])([0-9]{1,9})([smhdw])")
 _SECONDS = re.compile(r"[0-9]{1,15}")

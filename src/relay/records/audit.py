@@ -62,7 +62,8 @@ EXACT = ("actor", "reason", "tenant", "id")
 """What of a `Query` must be just that in an entry."""
 
 _RELATIVE = re.compile(r"now(?:-([0-9]{1,9})([smhdw]))?")
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+"""Seconds of each letter that a span ends with, wherever one is written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,7 +269,7 @@ def _moment(text: str, now: float, name: str) -> float | None:
         return None
     if found := _RELATIVE.fullmatch(text):
         # Nothing is older than 1970, and no store takes moments that are.
-        return max(0.0, now - int(found[1] or 0) * _UNITS[found[2] or "s"])
+        return max(0.0, now - int(found[1] or 0) * UNITS[found[2] or "s"])
     if re.fullmatch(r"[0-9]{1,12}(\.[0-9]{1,6})?", text):
         return float(text)
     raise BadRequest(f"{name} is unix seconds, now, or now-15m, now-1h, now-7d")

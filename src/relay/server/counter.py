@@ -19,7 +19,7 @@ from relay.control.admin import key_shapes, shapes
 from relay.errors import BadRequest
 from relay.path import Path, covering
 from relay.quota import Override
-from relay.records.audit import read_query
+from relay.records.audit import UNITS, read_query
 from relay.records.ciphers import Ciphers, listed
 from relay.records.office import Operator
 from relay.server import gathering, showing
@@ -29,8 +29,6 @@ from relay.server.keeping import require_ciphers, require_issuer, require_store
 
 if TYPE_CHECKING:
     from relay.server.relay import Relay
-
-UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
 
 class Counter:
