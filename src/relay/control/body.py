@@ -1,6 +1,6 @@
-"""The body of a request, as the JSON object that it must be.
+"""The body of a request, whole, or as the JSON object that it must be.
 
-The law: it is read no further than it may be long, and waited for no longer than `SECONDS`, since
+The law: it is read no further than it may be long, and waited for no longer than it may take, since
 some of those who ask are strangers. This module must not know what it asks for.
 """
 
@@ -22,9 +22,12 @@ SECONDS = 10.0
 
 
 class TooLong(LimitExceeded):
-    """The body is longer than any question."""
+    """The body is longer than it may be."""
 
     status = 413
+
+    def __init__(self, most: int) -> None:
+        super().__init__(f"a body of more than {most} bytes")
 
 
 class TooSlow(BadRequest):
@@ -38,13 +41,7 @@ async def members(request: Request, empty: bool = False) -> dict[str, Any]:
 
     Raises `BadRequest` or `LimitExceeded`.
     """
-    try:
-        async with asyncio.timeout(SECONDS):
-            body = await _read(request)
-    except TimeoutError:
-        raise TooSlow("the body took too long") from None
-    except ClientDisconnect:
-        raise BadRequest("the body broke off") from None
+    body = await whole(request, MAX_BODY, SECONDS)
     if empty and not body:
         return {}
     try:
@@ -57,10 +54,20 @@ async def members(request: Request, empty: bool = False) -> dict[str, Any]:
     return found
 
 
-async def _read(request: Request) -> bytes:
+async def whole(request: Request, most: int, seconds: float) -> bytes:
+    """The bytes of the body. Raises `TooLong`, `TooSlow`, or `BadRequest` when it breaks off."""
+    length = request.headers.get("content-length", "")
+    if length.isdigit() and (len(length) > 18 or int(length) > most):
+        raise TooLong(most)
     body = bytearray()
-    async for piece in request.stream():
-        body += piece
-        if len(body) > MAX_BODY:
-            raise TooLong(f"a body of more than {MAX_BODY} bytes")
+    try:
+        async with asyncio.timeout(seconds):
+            async for piece in request.stream():
+                body += piece
+                if len(body) > most:
+                    raise TooLong(most)
+    except TimeoutError:
+        raise TooSlow("the body took too long") from None
+    except ClientDisconnect:
+        raise BadRequest("the body broke off") from None
     return bytes(body)

@@ -6,15 +6,15 @@ This module must not know broadcasts, schemas or tokens.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from relay.control.asking import Addresses, asked, below, parameter
+from relay.control.body import whole
 from relay.control.credentials import Face
 from relay.control.problems import Problem, problem
 from relay.errors import RelayError
@@ -51,10 +51,7 @@ def publish_routes(press: Press, face: Face) -> list[Route]:
             raise Problem(429, "too many bodies at a time")
         arriving += 1
         try:
-            async with asyncio.timeout(seconds):
-                body = await _body(request, most)
-        except TimeoutError:
-            raise Problem(408, "the body took too long") from None
+            body = await whole(request, most, seconds)
         finally:
             arriving -= 1
         sent, many = await press.publish(grant, address, body, is_json, grouping == "one")
@@ -96,19 +93,3 @@ def _is_json(request: Request) -> bool:
     if "charset=" in charset and "charset=utf-8" not in charset:
         raise Problem(415, "JSON is UTF-8")
     return True
-
-
-async def _body(request: Request, most: int) -> bytes:
-    """The whole body. Raises `Problem` when it is too large or never comes."""
-    length = request.headers.get("content-length", "")
-    if length.isdigit() and (len(length) > 18 or int(length) > most):
-        raise Problem(413, f"a body of more than {most} bytes")
-    body = bytearray()
-    try:
-        async for piece in request.stream():
-            body += piece
-            if len(body) > most:
-                raise Problem(413, f"a body of more than {most} bytes")
-    except ClientDisconnect:
-        raise Problem(400, "the body broke off") from None
-    return bytes(body)
