@@ -59,6 +59,11 @@ def raw_path(request: Request) -> str:
     return str(raw.decode("latin-1"))
 
 
+def raw_query(request: Request) -> str:
+    """The query as it came."""
+    return str(request.scope["query_string"].decode("latin-1"))
+
+
 def below(request: Request, route: str) -> str:
     """What the path says after the name of the route, escapes and all. Raises `BadRequest`."""
     first, slash, rest = raw_path(request).removeprefix("/").partition("/")
@@ -108,7 +113,7 @@ def asked(request: Request, path: str) -> Asked:
     whoever asks."""
     for segment in path.split("/"):
         unescaped(segment)
-    query = request.scope["query_string"].decode("latin-1")
+    query = raw_query(request)
     target = f"{path}?{query}" if query else path
     again = hasattr(request.state, "memory")
     if not again:
@@ -120,10 +125,9 @@ def asked(request: Request, path: str) -> Asked:
 def parameter(request: Request, name: str) -> str | None:
     """A query field that may be given once; bytes that are no UTF-8 are no letters in it, but lone
     surrogates. Raises `BadRequest`."""
-    query = request.scope["query_string"].decode("latin-1")
     kept: dict[str, Any] = {"keep_blank_values": True, "errors": "surrogateescape"}
     try:
-        fields: dict[str, Any] = parse_qs(query, max_num_fields=64, **kept)
+        fields: dict[str, Any] = parse_qs(raw_query(request), max_num_fields=64, **kept)
     except ValueError:
         raise BadRequest("too many query fields") from None
     values = set(fields.get(name, ()))

@@ -15,6 +15,7 @@ from starlette.routing import Route
 
 from relay.control.asking import NoBearer, bearer, remote
 from relay.control.body import members
+from relay.control.problems import PRIVATE
 from relay.control.silence import named
 
 SHOWN_SECONDS = 60
@@ -59,7 +60,7 @@ def credential_routes(desk: Desk, face: Face) -> list[Route]:
 
     async def ticket(request: Request) -> Response:
         made = await desk.ticket(credential(request), remote(request))
-        return JSONResponse(made, status_code=201, headers={"cache-control": "no-store"})
+        return JSONResponse(made, status_code=201, headers=PRIVATE)
 
     async def jwks(request: Request) -> Response:
         cached = {"cache-control": f"public, max-age={SHOWN_SECONDS}"}
@@ -68,17 +69,16 @@ def credential_routes(desk: Desk, face: Face) -> list[Route]:
     async def login(request: Request) -> Response:
         given = credential(request)
         made = await desk.login(given, await members(request, empty=True), remote(request))
-        return JSONResponse(made, status_code=201, headers={"cache-control": "no-store"})
+        return JSONResponse(made, status_code=201, headers=PRIVATE)
 
     async def sessions(request: Request) -> Response:
         found, silent = await desk.sessions(credential(request), remote(request))
-        headers = {"cache-control": "no-store", **named(silent)}
-        return JSONResponse({"sessions": found}, headers=headers)
+        return JSONResponse({"sessions": found}, headers=PRIVATE | named(silent))
 
     async def refresh(request: Request) -> Response:
         id = request.path_params["id"]
         made = await desk.refresh(id, credential(request), remote(request))
-        return JSONResponse(made, headers={"cache-control": "no-store"})
+        return JSONResponse(made, headers=PRIVATE)
 
     return [
         Route("/ticket", face(ticket), methods=["POST", "OPTIONS"]),

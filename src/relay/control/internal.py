@@ -17,7 +17,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from relay.auth.browser import may_be_a_page
-from relay.control.asking import raw_path
+from relay.control.asking import raw_path, raw_query
 from relay.control.silence import named
 from relay.errors import BadRequest, Forbidden, RelayError
 
@@ -57,9 +57,6 @@ class Ward(Protocol):
 def internal_app(ward: Ward) -> Starlette:
     """The ASGI application of the internal face."""
 
-    def query(request: Request) -> str:
-        return str(request.scope["query_string"].decode("latin-1"))
-
     async def health(request: Request) -> Response:
         if ward.is_leaving:
             return PlainTextResponse("draining\n", status_code=503)
@@ -78,11 +75,11 @@ def internal_app(ward: Ward) -> Starlette:
         return JSONResponse({"sessions": await ward.drain()}, status_code=202)
 
     async def sessions(request: Request) -> Response:
-        found, silent = await ward.sessions(query(request))
+        found, silent = await ward.sessions(raw_query(request))
         return JSONResponse({"sessions": found}, headers=named(silent))
 
     async def revalidate(request: Request) -> Response:
-        ids = await ward.revalidate(query(request))
+        ids = await ward.revalidate(raw_query(request))
         return JSONResponse({"ids": ids}, status_code=202 if ids else 200)
 
     async def refused(request: Request, error: Exception) -> Response:

@@ -11,6 +11,9 @@ from starlette.responses import JSONResponse, Response
 from relay.control.asking import NoBearer
 from relay.errors import RelayError
 
+PRIVATE = {"cache-control": "no-store"}
+"""Answers that depend on a credential must not be kept by anybody in between."""
+
 
 class Denied(RelayError):
     """A decision against the stranger, who learns the status and the id."""
@@ -49,5 +52,5 @@ def details(
     said = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status}
     if detail:
         said["detail"] = detail
-    private = {"cache-control": "no-store", **headers}
+    private = {**PRIVATE, **headers}
     return JSONResponse(said | more, status, private, media_type="application/problem+json")

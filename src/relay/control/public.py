@@ -13,7 +13,6 @@ import contextlib
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
-from urllib.parse import parse_qs
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -23,7 +22,7 @@ from starlette.routing import BaseRoute, Route
 from relay.control.admin.explaining import Office, explain_routes
 from relay.control.asking import Asked, NoBearer, asked, below, parameter, raw_path, readings
 from relay.control.credentials import Desk, credential_routes
-from relay.control.problems import Denied, Problem, problem
+from relay.control.problems import PRIVATE, Denied, Problem, problem
 from relay.control.publish import Press, publish_routes
 from relay.control.routes import Map, map_routes
 from relay.control.seats import Seats, Whole
@@ -160,9 +159,6 @@ LINES = 4096
 
 BYTES = "application/octet-stream"
 
-PRIVATE = {"cache-control": "no-store"}
-"""Answers that depend on a token must not be kept by anybody in between."""
-
 
 async def _answered(answer: _Answer, request: Request, limits: PublicLimits) -> Response:
     """One request from limits to CORS; every error of ours becomes a status here and only here."""
@@ -209,15 +205,10 @@ async def _lines(house: House, request: Request) -> Whole:
 
 def _asked_group(request: Request) -> int | None:
     """The ``group`` of the query: a sequence, or ``None`` for the latest. Raises `BadRequest`."""
-    query = request.scope["query_string"].decode("latin-1")
-    try:
-        given = set(parse_qs(query, keep_blank_values=True, max_num_fields=64).get("group", []))
-    except ValueError:
-        raise BadRequest("too many query fields") from None
-    if given <= {"latest"}:
+    text = parameter(request, "group")
+    if text in (None, "latest"):
         return None
-    text = given.pop()
-    if given or not re.fullmatch(r"[0-9]{1,19}", text) or int(text) > MAX_GROUP:
+    if not re.fullmatch(r"[0-9]{1,19}", text) or int(text) > MAX_GROUP:
         raise BadRequest("group is one number or latest")
     return int(text)
 

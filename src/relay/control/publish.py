@@ -16,7 +16,7 @@ from starlette.routing import Route
 from relay.control.asking import Addresses, asked, below, parameter
 from relay.control.body import whole
 from relay.control.credentials import Face
-from relay.control.problems import Problem, problem
+from relay.control.problems import PRIVATE, Problem, problem
 from relay.errors import RelayError
 
 
@@ -55,7 +55,7 @@ def publish_routes(press: Press, face: Face) -> list[Route]:
         finally:
             arriving -= 1
         sent, many = await press.publish(grant, address, body, is_json, grouping == "one")
-        return JSONResponse(_told(sent, many), 202, {"cache-control": "no-store"})
+        return JSONResponse(_told(sent, many), 202, PRIVATE)
 
     async def answered(request: Request) -> Response:
         try:

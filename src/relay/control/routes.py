@@ -10,7 +10,7 @@ from starlette.routing import Route
 
 from relay.control.asking import Asked, asked, below, readings
 from relay.control.credentials import Face
-from relay.control.problems import Denied, problem
+from relay.control.problems import PRIVATE, Denied, problem
 from relay.control.seats import Seats, Whole
 from relay.errors import RelayError
 
@@ -41,7 +41,7 @@ def map_routes(map: Map, face: Face, seats: Seats) -> list[Route]:
 async def _written(map: Map, request: Request) -> Whole:
     """What is found, as JSON."""
     found = JSONResponse(await _found(map, request))
-    return bytes(found.body), {"cache-control": "no-store"}
+    return bytes(found.body), PRIVATE
 
 
 async def _found(map: Map, request: Request) -> dict[str, Any]:

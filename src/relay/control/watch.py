@@ -18,7 +18,7 @@ from starlette.types import Receive, Scope, Send
 
 from relay.control.asking import Addresses, asked, below, parameter, readings
 from relay.control.credentials import Face
-from relay.control.problems import Denied, Problem, problem
+from relay.control.problems import PRIVATE, Denied, Problem, problem
 from relay.errors import RelayError, Unroutable
 
 EVENTS = "text/event-stream"
@@ -62,7 +62,7 @@ def watch_routes(lookout: Lookout, face: Face) -> list[Route]:
         broadcast, address = lookout.place(path, parameter(request, "track"))
         seen = _seen(request.headers.get("last-event-id"))
         reading = await _begun(lookout, request, broadcast, address, seen)
-        headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
+        headers = PRIVATE | {"x-accel-buffering": "no"}
         if request.method == "HEAD":  # the answer has no body that could be waited for
             reading.leave()
             answer = Response(None, 200, headers, EVENTS)

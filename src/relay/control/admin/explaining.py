@@ -16,6 +16,7 @@ from relay.control.admin.shapes import TRANSPORTS
 from relay.control.asking import bearer, remote
 from relay.control.body import members
 from relay.control.credentials import Face
+from relay.control.problems import PRIVATE
 from relay.errors import BadRequest
 
 
@@ -51,7 +52,7 @@ def explain_routes(office: Office, face: Face) -> list[Route]:
             _texts(asked, "subscribe"),
             _transport(asked),
         )
-        return JSONResponse(answer, headers={"cache-control": "no-store"})
+        return JSONResponse(answer, headers=PRIVATE)
 
     return [Route("/admin/explain", face(explain), methods=["POST"])]
 

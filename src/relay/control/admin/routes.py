@@ -25,11 +25,9 @@ from relay.control.admin.openapi import document
 from relay.control.admin.shape import MEANT
 from relay.control.asking import bearer, remote
 from relay.control.body import members
-from relay.control.problems import details
+from relay.control.problems import PRIVATE, details
 from relay.errors import BadRequest, RelayError
 from relay.records.office import Operator
-
-PRIVATE = {"cache-control": "no-store"}
 
 ACTOR = "admin"
 """The name under which the audit log knows whoever holds the operator's key."""
