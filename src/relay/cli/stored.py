@@ -33,17 +33,18 @@ TICKET = "the ticket was not looked up: looking spends it"
 
 def stored(settings: Settings, request: Request) -> tuple[Facts, tuple[str, ...]]:
     """The facts for ``request``, and what could not be found out, one line each. Blocks."""
-    url = settings.records.url
-    troubles = (TICKET,) if needs(request, settings.auth).ticket is not None else ()
-    if url is None:
-        return NO_FACTS, troubles
-    file = read_address(url).file
-    try:
-        if file is not None and not is_there(file):
-            return NO_FACTS, (*troubles, f"records.url: there is no file {file} yet")
-        return asyncio.run(_read(settings, request)), troubles
-    except (ConfigError, StoreError, TimeoutError) as error:
-        return NO_FACTS, (*troubles, str(error) or "records.url: no answer in time")
+    wanted = needs(request, settings.auth)
+    unasked = (TICKET,) if wanted.ticket is not None else ()
+
+    async def ask(settings: Settings, records: Records) -> Facts:
+        feed = await _feed(settings, records)
+        facts = Facts(feed.index.check)
+        if wanted.token_prefix is not None:
+            facts = replace(facts, stored=await records.find_token(wanted.token_prefix))
+        return facts
+
+    facts, troubles = _asked(settings, ask, NO_FACTS, "records.url: there is no file {file} yet")
+    return facts, (*unasked, *troubles)
 
 
 def own_keys(settings: Settings) -> tuple[KeySet, tuple[str, ...]]:
@@ -59,9 +60,15 @@ def good_tokens(settings: Settings) -> tuple[tuple[StoredToken, ...], tuple[str,
 
 
 def _asked(
-    settings: Settings, ask: Callable[[Settings, Records], Awaitable[T]], nothing: T
+    settings: Settings,
+    ask: Callable[[Settings, Records], Awaitable[T]],
+    nothing: T,
+    absent: str = "",
 ) -> tuple[T, tuple[str, ...]]:
-    """What the store answers within its time; ``nothing`` where there is none, or with a reason."""
+    """What the store answers within its time; ``nothing`` where there is none, or with a reason.
+
+    ``absent`` is what is said of a ``{file}`` that is not there.
+    """
     url = settings.records.url
     if url is None:
         return nothing, ()
@@ -77,7 +84,7 @@ def _asked(
 
     try:
         if file is not None and not is_there(file):
-            return nothing, ()
+            return nothing, (absent.format(file=file),) if absent else ()
         return asyncio.run(run()), ()
     except (ConfigError, StoreError, TimeoutError) as error:
         return nothing, (str(error) or "records.url: no answer in time",)
@@ -90,28 +97,19 @@ async def _own_keys(settings: Settings, records: Records) -> KeySet:
 
 
 async def _good_tokens(settings: Settings, records: Records) -> tuple[StoredToken, ...]:
-    feed = RevocationFeed(records, settings.records.poll, time.time, silent)
-    await feed.refresh()
+    feed = await _feed(settings, records)
     now = time.time()
     return tuple(each for each in await all_tokens(records) if _is_good(each, feed, now))
+
+
+async def _feed(settings: Settings, records: Records) -> RevocationFeed:
+    """Who is revoked now."""
+    feed = RevocationFeed(records, settings.records.poll, time.time, silent)
+    await feed.refresh()
+    return feed
 
 
 def _is_good(token: StoredToken, feed: RevocationFeed, now: float) -> bool:
     holder = Holder(token.id, token.name, tenant=token.root.first, issued=token.created)
     ended = token.revoked is not None or (token.expires is not None and token.expires <= now)
     return not ended and feed.index.check(holder, now) is None
-
-
-async def _read(settings: Settings, request: Request) -> Facts:
-    wanted = needs(request, settings.auth)
-    records = await open_records(settings.records.url, makes=False)
-    try:
-        async with asyncio.timeout(settings.records.timeout):
-            feed = RevocationFeed(records, settings.records.poll, time.time, silent)
-            await feed.refresh()
-            facts = Facts(feed.index.check)
-            if wanted.token_prefix is not None:
-                facts = replace(facts, stored=await records.find_token(wanted.token_prefix))
-            return facts
-    finally:
-        await records.close()
