@@ -13,6 +13,7 @@ from pathlib import Path as File
 import click
 
 from relay.cli.moment import show_time
+from relay.cli.options import named_facts
 from relay.cli.store import config_option, json_option, url_option, with_office
 from relay.errors import RelayError
 from relay.path import on_one_line
@@ -68,7 +69,6 @@ def verify() -> None:
 
 
 def _line(entry: Entry) -> str:
-    said = ((name, getattr(entry, name)) for name in _SHOWN)
-    facts = [f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in said if value]
+    facts = named_facts({name: getattr(entry, name) for name in _SHOWN})
     at = show_time(entry.at // 1_000_000)
     return on_one_line("  ".join([f"{entry.number}", at, entry.action, *facts]))

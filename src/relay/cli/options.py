@@ -1,4 +1,4 @@
-"""What several commands say in the same way: times, limits, what a group was told, warnings.
+"""What several commands say in the same way: times, limits, facts, warnings, what a group was told.
 
 The law: what cannot be read is a usage error. This module must not know what a value is for.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -48,6 +48,12 @@ def read_limits(said: tuple[str, ...]) -> dict[str, int]:
             raise click.UsageError(f"expected NAME=NUMBER, not {each!r}")
         members[name] = int(value)
     return members
+
+
+def named_facts(facts: Mapping[str, Any]) -> list[str]:
+    """``name="value"`` of each fact that is there, for a person."""
+    there = {name: value for name, value in facts.items() if value not in (None, "", [])}
+    return [f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in there.items()]
 
 
 def warn(settings: Settings, warnings: Iterable[str]) -> None:

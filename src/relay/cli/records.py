@@ -21,7 +21,7 @@ from relay.auth.credentials import looks_like_token, make_token, read_token, sec
 from relay.auth.facts import StoredToken
 from relay.auth.revocation import Revocation, outliving
 from relay.cli.moment import show_time
-from relay.cli.options import MAX_INPUT, time_option
+from relay.cli.options import MAX_INPUT, named_facts, time_option
 from relay.cli.store import (
     all_tokens,
     config_option,
@@ -248,8 +248,4 @@ def _moment(seconds: float | None) -> str | None:
 
 def _line(facts: dict[str, Any], as_json: bool) -> str:
     """Facts for a machine, or the ones that are there for a person."""
-    if as_json:
-        return json.dumps(facts)
-    there = {name: value for name, value in facts.items() if value not in (None, "", [])}
-    said = (f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in there.items())
-    return on_one_line("  ".join(said))
+    return json.dumps(facts) if as_json else on_one_line("  ".join(named_facts(facts)))
