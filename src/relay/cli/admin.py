@@ -35,7 +35,7 @@ TIMES = frozenset(
 )
 """Members that are unix seconds, shown as dates; of a question also read as ``+1h``."""
 
-VERBS = {"show_jwks": "jwks", "explain": "explain"}
+VERBS = {"show_jwks": "jwks"}
 """Commands that are not called by the first word of their operation."""
 
 

@@ -26,7 +26,7 @@ from relay.config.shape import Settings
 from relay.control.webhook import read_secret
 from relay.errors import ConfigError
 from relay.ingest.records import load_schema
-from relay.keyring.files import INSIDE
+from relay.keyring.files import INSIDE, silent
 from relay.keyring.remote_folder import RemoteFolder
 from relay.keyring.sources import Source, Sources, shown
 from relay.net import tls
@@ -173,7 +173,7 @@ def _unusable(settings: Settings) -> Iterator[tuple[str, str]]:
     """What else stops the start, as whoever needs them at the start says it."""
     tls, audit = settings.client.tls, settings.audit
     steps: list[Callable[[], Any]] = [lambda: Authorities.from_files(settings.server.tls.root)]
-    steps.append(lambda: client_tls(tls.root, tls.cert, tls.key, _unsaid))
+    steps.append(lambda: client_tls(tls.root, tls.cert, tls.key, silent))
     if audit.webhook is not None:
         steps.append(lambda: read_secret(audit))
     for step in steps:
@@ -195,10 +195,6 @@ def _unusable(settings: Settings) -> Iterator[tuple[str, str]]:
             yield f"sinks.{name}", str(error)
     if settings.records.url is not None and (why := _of_store(settings.records.url)):
         yield "records.url", why
-
-
-def _unsaid(event: str, **facts: Any) -> None:
-    """What becomes of the files later is nobody's concern here."""
 
 
 def _of_store(url: str) -> str:

@@ -10,6 +10,7 @@ import json
 import os
 import re
 import time
+from functools import partial
 from pathlib import Path as File
 from typing import Any
 
@@ -30,11 +31,10 @@ from relay.cli.store import (
 )
 from relay.errors import ConfigError
 from relay.records.audit import UNITS
-from relay.records.kept import Sealed, StoredKey
+from relay.records.kept import StoredKey
 from relay.records.office import Office
 from relay.records.sealing import VARIABLE, Seal
 from relay.records.signing import DEFAULT_GRACE, Signing
-from relay.records.store import Records
 
 _SPAN = re.compile(r"([0-9]{1,9})([smhdw])")
 
@@ -65,11 +65,7 @@ keys.add_command(cipher)
 @json_option
 def list_keys(as_json: bool) -> None:
     """Show the keys: next, active, retiring, retired."""
-
-    async def work(store: Records) -> list[StoredKey]:
-        return await store.keys.all()
-
-    _show(with_store(work), as_json)
+    _show(with_store(lambda store: store.keys.all()), as_json)
 
 
 @keys.command()
@@ -117,11 +113,8 @@ def rewrap(new_key_env: str) -> None:
         store = office.records
         old = await seal_of(store)
 
-        def again(sealed: Sealed) -> str:
-            return new.again(old, sealed)
-
         async with office.doing(operator(), "key.rewrap", new.id, detail=f"from {old.id}"):
-            return await store.reseal(again)
+            return await store.reseal(partial(new.again, old))
 
     count = with_office(work)
     click.echo(f"{count} sealed under the key {new.id}; start the relays with it as {VARIABLE}")
