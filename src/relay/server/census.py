@@ -17,7 +17,7 @@ from relay.model.traffic import Moved, Side, Traffic
 from relay.path import Path
 from relay.peer.door import Door
 from relay.server.colleagues import Colleagues
-from relay.wire.frame import Counted, Layout, weigh
+from relay.wire import frame
 
 MAX_ENTRIES = 10_000
 """Paths of one part, the first in order."""
@@ -75,8 +75,8 @@ class Census:
 
 def weighed(encoding: Encoding, chunks: Sequence[bytes], size: int) -> tuple[int, int]:
     """Frames and payload of a group (see `relay.model.traffic.Weigh`)."""
-    if isinstance(encoding, Layout | Counted):
-        return weigh(encoding, chunks, size)
+    if isinstance(encoding, frame.Encoding):
+        return frame.weigh(encoding, chunks, size)
     return 0, size
 
 

@@ -13,7 +13,7 @@ from relay.config import Settings
 from relay.errors import ConfigError
 from relay.model.track import TrackInfo
 from relay.net.tls import Certificates
-from relay.wire.frame import Counted, Layout, Transcoder
+from relay.wire.frame import Encoding, Layout, Transcoder
 
 LAPTOP = ("localhost", "127.0.0.1", "::1")
 """Names in a certificate that nobody gave names for."""
@@ -21,7 +21,7 @@ LAPTOP = ("localhost", "127.0.0.1", "::1")
 
 def transcode(source: Any, target: Any, info: TrackInfo) -> Callable[[bytes, float], bytes]:
     """How the model has a group written in another layout."""
-    assert isinstance(source, Layout | Counted)
+    assert isinstance(source, Encoding)
     assert isinstance(target, Layout)
     return Transcoder(source, target, info.timescale).feed
 
