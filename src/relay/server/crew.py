@@ -56,7 +56,6 @@ class Crew:
         self.quic_address: tuple[str, int] = ("", 0)
         self.http_addresses: list[tuple[str, int]] = []
         self.internal_address: tuple[str, int] | None = None
-        self.restarts = 0
         self.log = structlog.get_logger()
         self._hurry = asyncio.Event()
         self._led = asyncio.Event()
@@ -167,7 +166,6 @@ class Crew:
                 self.log.error("worker died", worker=index, status=status)
             if self.draining.is_set():
                 break
-            self.restarts += 1
             if time.monotonic() - began >= STABLE:
                 wait = FIRST_WAIT
             with contextlib.suppress(TimeoutError):
