@@ -131,12 +131,8 @@ class Families:
             sessions.add_metric(labels, count)
         yield sessions
         yield _counter("relay_sessions_admitted", "Sessions let in.", door.admitted)
-        refused = CounterMetricFamily(
-            "relay_sessions_refused", "Guests turned away.", labels=("reason",)
-        )
-        for reason, count in sorted(self.relay.judge.refusals.counts.items()):
-            refused.add_metric((reason,), count)
-        yield refused
+        refused = self.relay.judge.refusals.counts
+        yield _counters("relay_sessions_refused", "Guests turned away.", "reason", refused)
         yield _gauge("relay_connections", "QUIC connections now.", endpoint.connections)
         yield _gauge("relay_handshakes", "Handshakes in flight.", gate.handshakes)
         yield _counter(
@@ -150,18 +146,10 @@ class Families:
 
     def _traffic(self) -> Iterator[Metric]:
         endpoint, door = self.relay.endpoint, self.relay.door
-        for name, text, moved in (
-            ("relay_udp_bytes", "Bytes of UDP payload.", (endpoint.bytes_in, endpoint.bytes_out)),
-            (
-                "relay_udp_datagrams",
-                "UDP datagrams.",
-                (endpoint.datagrams_in, endpoint.datagrams_out),
-            ),
-        ):
-            family = CounterMetricFamily(name, text, labels=("direction",))
-            family.add_metric(("in",), moved[0])
-            family.add_metric(("out",), moved[1])
-            yield family
+        moved = {"in": endpoint.bytes_in, "out": endpoint.bytes_out}
+        yield _counters("relay_udp_bytes", "Bytes of UDP payload.", "direction", moved)
+        moved = {"in": endpoint.datagrams_in, "out": endpoint.datagrams_out}
+        yield _counters("relay_udp_datagrams", "UDP datagrams.", "direction", moved)
         yield _counter(
             "relay_udp_datagrams_dropped",
             "Datagrams the system did not take in time.",
@@ -214,12 +202,7 @@ class Families:
                 moved.add_metric((tenant, direction), count)
         yield now
         yield moved
-        breached = CounterMetricFamily(
-            "relay_quota_breaches", "Limits that were hit.", labels=("quota",)
-        )
-        for kind, count in sorted(ledger.breached.items()):
-            breached.add_metric((kind,), count)
-        yield breached
+        yield _counters("relay_quota_breaches", "Limits that were hit.", "quota", ledger.breached)
 
     def _records(self) -> Iterator[Metric]:
         desk = self.relay.desk
@@ -323,6 +306,14 @@ def _tenant(grant: Grant | None) -> str:
 
 def _gauge(name: str, text: str, value: float) -> Metric:
     return GaugeMetricFamily(name, text, value=float(value))
+
+
+def _counters(name: str, text: str, label: str, counts: Mapping[str, int]) -> Metric:
+    """A counter for each value of a label."""
+    family = CounterMetricFamily(name, text, labels=(label,))
+    for value, count in sorted(counts.items()):
+        family.add_metric((value,), count)
+    return family
 
 
 def _counter(name: str, text: str, value: float) -> Metric:
