@@ -38,11 +38,11 @@ Answer = Callable[..., Awaitable[Any]]
 class Answers(list[Any]):
     """What colleagues answered, in their order, and who did not."""
 
-    def __init__(self, found: Iterable[tuple[int, Any]] = (), silent: Iterable[int] = ()) -> None:
+    def __init__(self, found: Iterable[tuple[int, Any]], silent: list[int]) -> None:
         """``found`` are answers with the workers they are from."""
         self.by_worker = dict(found)
         super().__init__(self.by_worker.values())
-        self.silent = list(silent)
+        self.silent = silent
         """The numbers of those that did not answer in time."""
 
 

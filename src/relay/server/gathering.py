@@ -166,7 +166,7 @@ def _track(rows: list[dict[str, Any]]) -> dict[str, Any]:
 # -- figures ---------------------------------------------------------------------------------------
 
 
-def usage(relay: Relay, tenant: str | None = None) -> Usage:
+def usage(relay: Relay, tenant: str | None) -> Usage:
     """What one tenant uses of this worker, or all that are there."""
     ledger, cache = relay.house.ledger, relay.house.origin.stock.cache
     found = ledger.usage() if tenant is None else {}
