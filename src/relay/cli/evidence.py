@@ -8,7 +8,6 @@ decision does with a key.
 from __future__ import annotations
 
 import asyncio
-import stat
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from relay.auth.keys import KeySet
 from relay.auth.settings import AuthSettings
 from relay.auth.trust import is_content
+from relay.config.checks import is_exposed
 from relay.config.findings import Evidence, ReadCertificate, ReadKeys
 from relay.config.shape import Settings
 from relay.control.webhook import read_secret
@@ -250,12 +250,5 @@ def _exposed(settings: Settings, found: Trusted) -> Iterator[tuple[str, Path]]:
             inside = [place / f"{kid}.jwk" for kid in secret] if place.is_dir() else [place]
             files += [(source.setting, file) for file in inside]
     for setting, path in files:
-        if path is not None and _is_exposed(path):
+        if path is not None and is_exposed(path):
             yield setting, path
-
-
-def _is_exposed(path: Path) -> bool:
-    try:
-        return bool(path.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH))
-    except OSError:
-        return False

@@ -90,7 +90,7 @@ def warnings(settings: Settings, entries: Entries) -> list[str]:
     """One line for each thing that is unwise, or read and not obeyed."""
     said = []
     for path, name in _secrets(settings):
-        if path.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH):
+        if is_exposed(path):
             where = _where(entries, name)
             said.append(f"{where}: {path} can be read by others; chmod 600 it")
     token = settings.cluster.token
@@ -113,6 +113,14 @@ def warnings(settings: Settings, entries: Entries) -> list[str]:
             "server.tls: no certificate named; one for localhost is made, for a laptop only"
         )
     return said
+
+
+def is_exposed(path: Path) -> bool:
+    """Whether others than its owner may read a file; nobody can one that is not there."""
+    try:
+        return bool(path.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH))
+    except OSError:
+        return False
 
 
 def _where(entries: Entries, name: str) -> str:

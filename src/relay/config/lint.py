@@ -13,7 +13,7 @@ from operator import attrgetter
 from relay.auth.browser import is_loopback
 from relay.auth.credentials import KINDS
 from relay.auth.rules import Accepts
-from relay.config.findings import SEVERITIES, Finding, Inspection, ReadCertificate, Severity
+from relay.config.findings import Finding, Inspection, ReadCertificate, Severity
 from relay.config.names import SETTINGS
 from relay.config.shape import Address
 from relay.net.tls import MAX_PINNED_DAYS
@@ -35,9 +35,8 @@ Lint = Callable[[Inspection], Iterator[Finding]]
 
 
 def lint(seen: Inspection) -> list[Finding]:
-    """All findings, the gravest first."""
-    found = [finding for each in LINTS for finding in each(seen)]
-    return sorted(found, key=lambda finding: SEVERITIES.index(finding.severity))
+    """All findings."""
+    return [finding for each in LINTS for finding in each(seen)]
 
 
 def open_to_the_world(seen: Inspection) -> Iterator[Finding]:
