@@ -85,9 +85,6 @@ class Webhook:
     ) -> None:
         """``transport`` stands in for the network. Raises `ConfigError` without a secret."""
         assert settings.webhook is not None
-        self.told = 0
-        self.missed = 0
-        """Entries that were left out, since the start."""
         self._settings = settings
         self._url = settings.webhook
         self._secret = read_secret(settings)
@@ -98,14 +95,15 @@ class Webhook:
         self._queue: deque[Entry] = deque()
         self._batch: list[Entry] = []
         """What is being told."""
-        self._unsaid = 0
+        self._missed = 0
+        """Entries that were left out, of which no POST has told yet."""
         self._came = asyncio.Event()
 
     def note(self, entry: Entry) -> None:
         """Have it told. The oldest make room."""
         if len(self._queue) >= self._settings.webhook_queue:
             self._queue.popleft()
-            self._leave_out(1)
+            self._missed += 1
         self._queue.append(entry)
         self._came.set()
 
@@ -124,7 +122,6 @@ class Webhook:
                 async with asyncio.timeout(FAREWELL), self._client() as client:
                     await self._tell_all(client)
         if left := len(self._batch) + len(self._queue):
-            self._leave_out(left)
             self._log("warning", detail=f"audit.webhook: {left} entries not told, the relay stops")
 
     def _client(self) -> httpx.AsyncClient:
@@ -139,8 +136,8 @@ class Webhook:
             self._batch = []
 
     async def _tell(self, client: httpx.AsyncClient, batch: list[Entry]) -> None:
-        unsaid = self._unsaid
-        body = json.dumps({"entries": [asdict(entry) for entry in batch], "missed": unsaid})
+        missed = self._missed
+        body = json.dumps({"entries": [asdict(entry) for entry in batch], "missed": missed})
         pause = FIRST_PAUSE
         for attempt in range(1, TRIES + 1):
             try:
@@ -148,15 +145,14 @@ class Webhook:
                     await self._post(client, body.encode())
             except (FetchError, httpx.HTTPError, OSError, TimeoutError, ValueError) as error:
                 if attempt == TRIES:
-                    self._leave_out(len(batch))
+                    self._missed += len(batch)
                     self._log("warning", detail=f"audit.webhook: not told, {in_words(error)}")
                     return
                 wished = error.wait if isinstance(error, Busy) else 0.0
                 await asyncio.sleep(max(pause, min(wished, LONGEST_PAUSE)))
                 pause = min(2 * pause, LONGEST_PAUSE)
             else:
-                self.told += len(batch)
-                self._unsaid -= unsaid
+                self._missed -= missed
                 return
 
     async def _post(self, client: httpx.AsyncClient, body: bytes) -> None:
@@ -190,10 +186,6 @@ class Webhook:
         if not allowed:
             raise FetchError("an address that is not public: set audit.webhook_private")
         return allowed
-
-    def _leave_out(self, count: int) -> None:
-        self.missed += count
-        self._unsaid += count
 
 
 def read_secret(settings: AuditSettings) -> bytes:
