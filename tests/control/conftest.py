@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from relay.control.asking import Asked
 from relay.control.problems import Denied
 from relay.errors import NotFound, Unauthorized
+from relay.ingest.route import Declared, read
 
 
 @dataclass
@@ -97,6 +98,26 @@ class CardboardHouse:
         if self.holds not in (None, (grant, track)):
             raise NotFound("no such track")
         return self.group
+
+    # -- what publishing and watching ask of it ------------------------------------------------
+
+    async def admit(self, asked: Asked, publishes: bool) -> Any:
+        raise AssertionError("nothing was to be decided about")
+
+    async def routes(self, asked: Asked) -> dict[str, Any]:
+        raise AssertionError("nothing was to be decided about")
+
+    def place(self, path: str, track: str | None) -> tuple[str, Any]:
+        """As the relay does where ``demo/cam:video/v2`` is declared."""
+        address = read(path, [Declared.parse("demo/cam:video/v2")], track)
+        return address.broadcast, address
+
+    def resolved(self, grant: Any, address: Any) -> str:
+        declared = grant.startswith("/demo/cam") and address == ("demo/cam", "video", None)
+        return "video/v2" if declared else str(address.name)
+
+    def decrypted(self, grant: Any, frames: Sequence[bytes]) -> Sequence[bytes]:
+        return [b"%b!" % frame for frame in frames]
 
 
 @pytest.fixture

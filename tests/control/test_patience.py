@@ -20,7 +20,7 @@ def served(house: Any, limits: PublicLimits, visit: Visit) -> None:
     """Run ``visit`` against a listener."""
 
     async def run() -> None:
-        listener = HttpListener(public_app(house, limits), listen("127.0.0.1", 0), limits)
+        listener = HttpListener(public_app(house, house, limits), listen("127.0.0.1", 0), limits)
         async with asyncio.timeout(10), asyncio.TaskGroup() as group:
             group.create_task(listener.serve())
             await listener.started.wait()

@@ -13,15 +13,14 @@ from relay.control.problems import Denied
 from relay.control.public import public_app
 from relay.control.settings import PublicLimits
 from relay.errors import Forbidden, Lagged, NotFound, OverQuota, RelayError, Unroutable
-from relay.ingest.route import Declared, read
 from relay.path import MAX_LENGTH
 
 
-def ask(house, path, method="GET", limits=None, news=None, **options):
+def ask(house, path, method="GET", limits=None, **options):
     """One request to the app, the path sent byte for byte as written."""
 
     async def run():
-        app = public_app(house, limits or PublicLimits(), news)
+        app = public_app(house, house, limits or PublicLimits())
         transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url="http://relay") as client:
             return await client.request(method, f"http://relay{path}", **options)
@@ -140,7 +139,7 @@ MALFORMED = ["a%", "a%4", "a%zz", "a%FF", "%ED%A0%80", "a%0Ab", "%00", "%C2%85"]
     ],
 )
 def test_what_no_broadcast_is_named_is_malformed_and_said_so(house, method, path, segment):
-    answer = ask(house, path.format(segment), method, news=CardboardNews())
+    answer = ask(house, path.format(segment), method)
     assert answer.status_code == 400
     said = answer.json()
     assert any(word in said["detail"] for word in ("escape", "control characters")), said
@@ -155,11 +154,11 @@ def test_what_is_routed_only_by_its_escapes_is_malformed(house, path):
 
 def test_a_fetch_looks_last_for_a_path_that_was_dialled_with_its_escapes(house):
     house.holds = ("/a%2520b/c", "t")
-    answer = ask(house, "/fetch/a%20b/c/t", news=CardboardNews())
+    answer = ask(house, "/fetch/a%20b/c/t")
     assert answer.status_code == 200
     assert [each[1] for each in house.asked if each[0] == "decide"] == ["/a%20b/c", "/a%2520b/c"]
     house.denies = {"/a%2520b/c"}
-    assert ask(house, "/fetch/a%20b/c/t", news=CardboardNews()).status_code == 404
+    assert ask(house, "/fetch/a%20b/c/t").status_code == 404
 
 
 def test_a_listing_looks_last_below_a_path_that_was_dialled_with_its_escapes(house):
@@ -184,34 +183,11 @@ def test_a_track_name_that_is_not_utf8_is_malformed(house):
     assert ask(house, "/fetch/demo/%FF").status_code == 400
 
 
-class CardboardNews:
-    """Reads addresses as the relay does where ``demo/cam:video/v2`` is declared."""
-
-    body_limits = (0, 0.0, 0)
-
-    async def admit(self, asked, publishes):
-        raise AssertionError("nothing was to be decided about")
-
-    async def routes(self, asked):
-        raise AssertionError("nothing was to be decided about")
-
-    def place(self, path, track):
-        address = read(path, [Declared.parse("demo/cam:video/v2")], track)
-        return address.broadcast, address
-
-    def resolved(self, grant, address):
-        declared = grant.startswith("/demo/cam") and address == ("demo/cam", "video", None)
-        return "video/v2" if declared else address.name
-
-    def decrypted(self, grant, frames):
-        return [b"%b!" % frame for frame in frames]
-
-
 def reads(house, path, holds, **options):
     """What is decided and fetched for a path, where the house holds one track only; the answer."""
     house.asked.clear()
     house.holds = holds
-    answer = ask(house, path, news=CardboardNews(), **options)
+    answer = ask(house, path, **options)
     return [each[1] if each[0] == "decide" else each[1:] for each in house.asked], answer
 
 

@@ -33,7 +33,7 @@ async def with_listener(listener, visit):
 def test_requests_are_answered_and_signals_are_left_alone(house):
     async def run():
         before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
-        listener = HttpListener(public_app(house, LIMITS), listen("127.0.0.1", 0), LIMITS)
+        listener = HttpListener(public_app(house, house, LIMITS), listen("127.0.0.1", 0), LIMITS)
 
         async def visit(host, port):
             during = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
@@ -55,7 +55,7 @@ def test_requests_are_answered_and_signals_are_left_alone(house):
 
 def test_head_has_the_length_and_no_body(house):
     async def run():
-        listener = HttpListener(public_app(house, LIMITS), listen("127.0.0.1", 0), LIMITS)
+        listener = HttpListener(public_app(house, house, LIMITS), listen("127.0.0.1", 0), LIMITS)
 
         async def visit(host, port):
             reader, writer = await asyncio.open_connection(host, port)
@@ -85,7 +85,7 @@ def test_https_with_a_pair_and_a_new_pair_later(house, pair, tmp_path):
         sock = listen("127.0.0.1", 0)
         said = []
         listener = HttpListener(
-            *(public_app(house, LIMITS), sock, LIMITS, Secure(cert, key)),
+            *(public_app(house, house, LIMITS), sock, LIMITS, Secure(cert, key)),
             lambda event, **facts: said.append((event, *facts.values())),
         )
 
@@ -170,7 +170,7 @@ def named(monkeypatch):
 def test_a_face_has_every_address_of_its_host(house, named):
     async def run():
         named("127.0.0.1", "127.0.0.2")
-        listener = HttpListener(public_app(house, LIMITS), listen("somewhere", 0), LIMITS)
+        listener = HttpListener(public_app(house, house, LIMITS), listen("somewhere", 0), LIMITS)
 
         async def visit(host, port):
             heads = []
@@ -208,7 +208,7 @@ def test_an_address_that_is_taken_leaves_nothing_open(named):
 
 def test_an_odd_request_writes_nothing_to_the_log(house, caplog):
     async def run():
-        listener = HttpListener(public_app(house, LIMITS), listen("127.0.0.1", 0), LIMITS)
+        listener = HttpListener(public_app(house, house, LIMITS), listen("127.0.0.1", 0), LIMITS)
 
         async def visit(host, port):
             upgrade = {"upgrade": "websocket", "connection": "Upgrade"}

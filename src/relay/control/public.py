@@ -103,15 +103,9 @@ class Newsroom(Press, Lookout, Map, Protocol):
 
 
 def public_app(
-    house: House,
-    limits: PublicLimits,
-    news: Newsroom | None = None,
-    counter: Sequence[BaseRoute] = (),
+    house: House, news: Newsroom, limits: PublicLimits, counter: Sequence[BaseRoute] = ()
 ) -> Starlette:
-    """The ASGI application of the public face; without ``news`` nobody publishes or watches.
-
-    ``counter`` is what operators have beside it.
-    """
+    """The ASGI application of the public face; ``counter`` is what operators have beside it."""
     seats, lists = Seats(limits.max_fetches, "fetches"), Seats(limits.max_fetches, "lists")
 
     async def health(request: Request) -> Response:
@@ -127,7 +121,7 @@ def public_app(
         group, decrypts = _asked_group(request), parameter(request, "decrypt") == "1"
         seeking = _Seeking(house, news, request, group)
         await seeking.begin()
-        opened = news.decrypted if news and decrypts else _as_is
+        opened = news.decrypted if decrypts else _as_is
         return await seats.answered(lambda: _fetched(seeking, limits, opened), BYTES)
 
     def face(answer: _Answer) -> _Answer:
@@ -145,9 +139,8 @@ def public_app(
         Route("/fetch/{target:rest}", face(fetch), methods=methods),
     ]
     routes += [*credential_routes(house, face), *explain_routes(house, face), *counter]
-    if news is not None:
-        routes += publish_routes(news, face) + watch_routes(news, face)
-        routes += map_routes(news, face, lists)
+    routes += [*publish_routes(news, face), *watch_routes(news, face)]
+    routes += map_routes(news, face, lists)
     strangers: dict[Any, Any] = {404: _plain_refusal, 405: _plain_refusal, 500: _plain_refusal}
     app = Starlette(routes=routes, exception_handlers=strangers)
     app.router.redirect_slashes = False
@@ -225,9 +218,7 @@ class _Seeking:
     finds nothing either, the same with the broadcast's path as it stands.
     """
 
-    def __init__(
-        self, house: House, news: Newsroom | None, request: Request, group: int | None
-    ) -> None:
+    def __init__(self, house: House, news: Newsroom, request: Request, group: int | None) -> None:
         self.house = house
         self.news = news
         self.request = request
@@ -240,8 +231,8 @@ class _Seeking:
     async def begin(self) -> None:
         """Decide about the first reading. Raises `BadRequest` and `Denied`."""
         named = parameter(self.request, "track")
-        if self.news is not None and named is not None:
-            await self._place(self.news, named)
+        if named is not None:
+            await self._place(named)
             return
         self.broadcast, _, track = self.path.rpartition("/")
         if not track or not self.broadcast.strip("/"):
@@ -272,21 +263,21 @@ class _Seeking:
     async def _differs(self) -> bool:
         """Go over to the other reading; False where that is the same, or is none, or denied."""
         before = self.broadcast.strip("/"), self.track
-        if self.news is None or parameter(self.request, "track") is not None:
+        if parameter(self.request, "track") is not None:
             return False
         try:
-            await self._place(self.news, None)
+            await self._place(None)
         except (BadRequest, Denied):
             return False
         return (self.broadcast.strip("/"), self.track) != before
 
-    async def _place(self, news: Newsroom, named: str | None) -> None:
+    async def _place(self, named: str | None) -> None:
         """Read the address as ``/watch`` does, and decide about the broadcast it means."""
-        broadcast, address = news.place(self.path, named)
+        broadcast, address = self.news.place(self.path, named)
         if broadcast != self.broadcast.strip("/"):
             self.broadcast = f"/{broadcast}"
             self.grant = await self.house.decide(asked(self.request, self.broadcast))
-        self.track = news.resolved(self.grant, address)
+        self.track = self.news.resolved(self.grant, address)
 
 
 async def _fetched(

@@ -378,7 +378,7 @@ class Relay:
         web = self.settings.web
         counter = counter_routes(Counter(self), self.guard)
         page = page_routes(self.quic_address[1]) if self.settings.admin.api_key else []
-        app = public_app(self.face, web.limits, self.press, [*page, *counter])
+        app = public_app(self.face, self.press, web.limits, [*page, *counter])
         pair = (web.https.cert, web.https.key) if web.https.cert and web.https.key else None
         secure = Secure(*pair) if pair and "https" in faces else None
         self._listeners: list[HttpListener] = []
