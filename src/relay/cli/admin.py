@@ -19,7 +19,7 @@ from relay.auth.credentials import OPERATOR
 from relay.cli.asking import ask, one_word
 from relay.cli.moment import show_time
 from relay.cli.options import of_group, read_limits, time_option
-from relay.cli.sheet import console
+from relay.cli.sheet import console, say_json
 from relay.control.admin.counter import BASE, OPERATIONS, Operation
 from relay.errors import BadRequest, ConfigError, NotFound, RelayError, Unauthorized
 from relay.path import on_one_line
@@ -148,7 +148,7 @@ def _command(operation: Operation) -> click.Command:
         members = {("from" if name == "from_" else name): value for name, value in said.items()}
         answer = _ask(operation, members | read_limits(limits))
         if as_json:
-            click.echo(json.dumps(answer, indent=2, ensure_ascii=False))
+            say_json(answer)
         else:
             _show(answer)
 

@@ -21,7 +21,7 @@ from relay.model.demand import TrackInfo
 from relay.model.traffic import Moved
 from relay.path import ROOT, Path
 from relay.peer.door import Door
-from relay.peer.local import LocalBroadcast, LocalTrack
+from relay.peer.local import LocalBroadcast
 from relay.server.census import MAX_ENTRIES, Numbers, Part, moved, on_air, together
 from relay.server.patches import Patches
 
@@ -175,8 +175,11 @@ class Board:
         for (name, is_compressed), (track, patches) in self._tracks.items():
             if track.track is None:
                 patches.reset()
-            elif (frame := patches.encode(said[name])) is not None:
-                write(track, *frame, now)
+            elif (changed := patches.encode(said[name])) is not None:
+                frame, begins_group = changed
+                if begins_group:
+                    track.append_group()
+                track.write_frame(frame, now)
                 if not is_compressed:  # a snapshot is all of its group: who fetches has it whole
                     track.finish_group()
 
@@ -186,13 +189,6 @@ class Board:
             track.finish()
         if self.route is not None:
             self.route.withdraw(now)
-
-
-def write(track: LocalTrack, frame: bytes, begins: bool, now: int) -> None:
-    """One frame, in a group of its own or in that of the one before."""
-    if begins:
-        track.append_group()
-    track.write_frame(frame, now)
 
 
 NOTHING = moved(Moved())
