@@ -8,13 +8,12 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import asdict
-from pathlib import Path as File
 
 import click
 
 from relay.cli.moment import show_time
 from relay.cli.options import named_facts
-from relay.cli.store import config_option, json_option, url_option, with_office
+from relay.cli.store import json_option, store_options, with_office
 from relay.errors import RelayError
 from relay.path import on_one_line
 from relay.records.audit import Entry, read_query
@@ -27,12 +26,9 @@ class BrokenChain(RelayError):
 
 
 @click.group()
-@config_option
-@url_option
-@click.pass_context
-def audit(ctx: click.Context, config: File | None, url: str | None) -> None:
+@store_options
+def audit() -> None:
     """The audit log, in the store that records.url names."""
-    ctx.obj = (config, url)
 
 
 @audit.command("list")

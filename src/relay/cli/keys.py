@@ -11,7 +11,6 @@ import os
 import re
 import time
 from functools import partial
-from pathlib import Path as File
 from typing import Any
 
 import click
@@ -20,12 +19,11 @@ from relay.auth.lifecycle import SigningKey
 from relay.cli.ciphers import cipher
 from relay.cli.moment import show_time
 from relay.cli.store import (
-    config_option,
     json_option,
     operator,
     seal_of,
     settings,
-    url_option,
+    store_options,
     with_office,
     with_store,
 )
@@ -50,12 +48,9 @@ def _span(ctx: click.Context, param: click.Parameter, value: str | None) -> floa
 
 
 @click.group()
-@config_option
-@url_option
-@click.pass_context
-def keys(ctx: click.Context, config: File | None, url: str | None) -> None:
+@store_options
+def keys() -> None:
     """The relay's own keys, in the store that records.url names."""
-    ctx.obj = (config, url)
 
 
 keys.add_command(cipher)

@@ -7,25 +7,21 @@ module must not know what a limit does.
 from __future__ import annotations
 
 import json
-from pathlib import Path as File
 
 import click
 from pydantic import ValidationError
 
 from relay.cli.options import read_limits
-from relay.cli.store import config_option, json_option, operator, url_option, with_office
+from relay.cli.store import json_option, operator, store_options, with_office
 from relay.errors import NotFound
 from relay.path import on_one_line
 from relay.quota import Override
 
 
 @click.group()
-@config_option
-@url_option
-@click.pass_context
-def quotas(ctx: click.Context, config: File | None, url: str | None) -> None:
+@store_options
+def quotas() -> None:
     """Tenants' quotas, in the store that records.url names; they come before the settings."""
-    ctx.obj = (config, url)
 
 
 @quotas.command("list")

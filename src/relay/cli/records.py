@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import sys
 import time
-from pathlib import Path as File
 from typing import Any
 
 import click
@@ -24,10 +23,9 @@ from relay.cli.moment import show_time
 from relay.cli.options import MAX_INPUT, named_facts, time_option
 from relay.cli.store import (
     all_tokens,
-    config_option,
     json_option,
     operator,
-    url_option,
+    store_options,
     with_office,
     with_store,
 )
@@ -49,12 +47,9 @@ _reason_option = click.option("--reason", default="", metavar="TEXT", help="Why,
 
 
 @click.group()
-@config_option
-@url_option
-@click.pass_context
-def records(ctx: click.Context, config: File | None, url: str | None) -> None:
+@store_options
+def records() -> None:
     """API tokens and revocations, in the store that records.url names."""
-    ctx.obj = (config, url)
 
 
 @records.group()

@@ -7,6 +7,7 @@ must not know what is changed.
 from __future__ import annotations
 
 import asyncio
+import functools
 import getpass
 import os
 import socket
@@ -32,13 +33,20 @@ from relay.records.store import MAX_PAGE, Records
 
 T = TypeVar("T")
 
-config_option = click.option(
-    "--config", type=click.Path(path_type=File), help="Settings that name the store."
-)
-url_option = click.option(
-    "--url", metavar="URL", help="The store: sqlite:///relay.db or postgresql://…"
-)
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+
+
+def store_options(group: Callable[[], None]) -> Callable[..., None]:
+    """Add the options that name the store, for all commands of a group."""
+
+    @click.option("--config", type=click.Path(path_type=File), help="Settings that name the store.")
+    @click.option("--url", metavar="URL", help="The store: sqlite:///relay.db or postgresql://…")
+    @click.pass_context
+    @functools.wraps(group)
+    def told(ctx: click.Context, config: File | None, url: str | None) -> None:
+        ctx.obj = (config, url)
+
+    return told
 
 
 def operator() -> Operator:
