@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
-from relay.cli.target import Target, client_options, resolve, run, unless_lost
+from relay.cli.target import Target, client_options, run, unless_lost
 from relay.errors import Forbidden, LimitExceeded
 
 if TYPE_CHECKING:
@@ -60,17 +60,9 @@ HEARING = 40
 )
 @client_options
 def publish(
-    url: str,
-    broadcast: str,
-    track: str,
-    source: Path | None,
-    group_per_frame: bool,
-    tls_disable_verify: bool,
-    tls_root: Path | None,
-    tls_fingerprint: tuple[str, ...],
+    target: Target, broadcast: str, track: str, source: Path | None, group_per_frame: bool
 ) -> None:
     """Publish lines as frames of TRACK in BROADCAST, relative to the path of URL."""
-    target = resolve(url, tls_disable_verify, tls_root, tls_fingerprint)
     if source is None:
         run(_publish(target, broadcast, track, sys.stdin.buffer, group_per_frame))
     else:

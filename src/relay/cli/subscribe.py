@@ -11,12 +11,11 @@ import base64
 import json
 import sys
 from collections.abc import AsyncIterator
-from pathlib import Path as File
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from relay.cli.target import Target, client_options, resolve, run, unless_lost
+from relay.cli.target import Target, client_options, run, unless_lost
 from relay.path import Path, on_one_line
 
 if TYPE_CHECKING:
@@ -37,20 +36,12 @@ SILENCE = 2.0
 @click.option("--count", type=click.IntRange(min=1), help="Stop after so many.")
 @client_options
 def subscribe(
-    url: str,
-    broadcast: str,
-    track: str | None,
-    shape: str | None,
-    count: int | None,
-    tls_disable_verify: bool,
-    tls_root: File | None,
-    tls_fingerprint: tuple[str, ...],
+    target: Target, broadcast: str, track: str | None, shape: str | None, count: int | None
 ) -> None:
     """Show the frames of TRACK in BROADCAST, one a line; without TRACK what is announced below.
 
     Waits for the broadcast. With --json a frame's payload is base64.
     """
-    target = resolve(url, tls_disable_verify, tls_root, tls_fingerprint)
     run(_subscribe(target, broadcast, track, shape or "text", count))
 
 

@@ -8,6 +8,7 @@ must not know QUIC.
 from __future__ import annotations
 
 import asyncio
+import functools
 import re
 import signal
 import urllib.request
@@ -70,18 +71,26 @@ async def unless_lost(session: Client, work: Coroutine[Any, Any, None]) -> None:
 
 
 def client_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the TLS flags that every client command takes."""
-    for option in (
-        click.option("--tls-disable-verify", is_flag=True, help="Believe anybody. Laptop only."),
-        click.option(
-            "--tls-root",
-            type=click.Path(exists=True, dir_okay=False, path_type=Path),
-            help="Authorities (PEM) to believe instead of the system's.",
-        ),
-        click.option("--tls-fingerprint", multiple=True, metavar="HEX", help="SHA-256 to believe."),
-    ):
-        command = option(command)
-    return command
+    """Add the TLS flags that every client command takes; with its URL they are its ``target``."""
+
+    @click.option("--tls-fingerprint", multiple=True, metavar="HEX", help="SHA-256 to believe.")
+    @click.option(
+        "--tls-root",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        help="Authorities (PEM) to believe instead of the system's.",
+    )
+    @click.option("--tls-disable-verify", is_flag=True, help="Believe anybody. Laptop only.")
+    @functools.wraps(command)
+    def dialling(
+        url: str,
+        tls_disable_verify: bool,
+        tls_root: Path | None,
+        tls_fingerprint: tuple[str, ...],
+        **given: Any,
+    ) -> None:
+        command(resolve(url, tls_disable_verify, tls_root, tls_fingerprint), **given)
+
+    return dialling
 
 
 def resolve(url: str, disable_verify: bool, root: Path | None, pins: tuple[str, ...]) -> Target:
