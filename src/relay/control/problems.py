@@ -24,14 +24,6 @@ class Denied(RelayError):
         self.id = id
 
 
-class Problem(RelayError):
-    """A request that cannot be served, and what its sender may know of the reason."""
-
-    def __init__(self, status: int, detail: str) -> None:
-        super().__init__(detail)
-        self.status = status
-
-
 def problem(error: RelayError, **more: Any) -> Response:
     """The answer to an error; a refusal by decision keeps its reason to itself."""
     headers, detail = error.headers, ""

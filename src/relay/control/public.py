@@ -22,7 +22,7 @@ from starlette.routing import BaseRoute, Route
 from relay.control.admin.explaining import Office, explain_routes
 from relay.control.asking import Asked, NoBearer, asked, below, parameter, raw_path, readings
 from relay.control.credentials import Desk, credential_routes
-from relay.control.problems import PRIVATE, Denied, Problem, problem
+from relay.control.problems import PRIVATE, Denied, details
 from relay.control.publish import Press, publish_routes
 from relay.control.routes import Map, map_routes
 from relay.control.seats import Seats, Whole
@@ -328,6 +328,6 @@ def _turned_away(request: Request, status: int) -> Response:
     """A refusal that no route made, in the form that routes of such a name make theirs."""
     if raw_path(request).removeprefix("/").partition("/")[0] not in ("publish", "watch", "routes"):
         return _refusal(status)
-    refusal = problem(Problem(status, ""))
+    refusal = details(status)
     refusal.headers.update(CORS)
     return refusal

@@ -16,8 +16,14 @@ from starlette.routing import Route
 from relay.control.asking import Addresses, asked, below, parameter
 from relay.control.body import whole
 from relay.control.credentials import Face
-from relay.control.problems import PRIVATE, Problem, problem
-from relay.errors import RelayError
+from relay.control.problems import PRIVATE, problem
+from relay.errors import BadRequest, LimitExceeded, RelayError
+
+
+class Unreadable(BadRequest):
+    """The body is in a form that is not understood."""
+
+    status = 415
 
 
 class Press(Addresses, Protocol):
@@ -42,13 +48,13 @@ def publish_routes(press: Press, face: Face) -> list[Route]:
         path, given = below(request, "publish"), parameter(request, "track")
         grouping = parameter(request, "group")
         if grouping not in (None, "one"):
-            raise Problem(400, "group is one or not given")
+            raise BadRequest("group is one or not given")
         broadcast, address = press.place(path, given)
         grant = await press.admit(asked(request, f"/{broadcast}"), True)
         is_json = _is_json(request)
         most, seconds, seats = press.body_limits
         if arriving >= seats:
-            raise Problem(429, "too many bodies at a time")
+            raise LimitExceeded("too many bodies at a time")
         arriving += 1
         try:
             body = await whole(request, most, seconds)
@@ -82,14 +88,14 @@ def _told(sent: Sequence[Any], many: bool) -> dict[str, Any]:
 
 
 def _is_json(request: Request) -> bool:
-    """Whether the body is JSON. Raises `Problem` for what cannot be read."""
+    """Whether the body is JSON. Raises `Unreadable`."""
     coding = request.headers.get("content-encoding", "identity").strip().lower()
     if coding != "identity":
-        raise Problem(415, "the body must not be compressed")
+        raise Unreadable("the body must not be compressed")
     kind, _, parameters = request.headers.get("content-type", "").partition(";")
     if kind.strip().lower() != "application/json":
         return False
     charset = parameters.lower().replace('"', "").replace(" ", "")
     if "charset=" in charset and "charset=utf-8" not in charset:
-        raise Problem(415, "JSON is UTF-8")
+        raise Unreadable("JSON is UTF-8")
     return True

@@ -18,8 +18,8 @@ from starlette.types import Receive, Scope, Send
 
 from relay.control.asking import Addresses, asked, below, parameter, readings
 from relay.control.credentials import Face
-from relay.control.problems import PRIVATE, Denied, Problem, problem
-from relay.errors import RelayError, Unroutable
+from relay.control.problems import PRIVATE, Denied, problem
+from relay.errors import BadRequest, RelayError, Unroutable
 
 EVENTS = "text/event-stream"
 
@@ -112,12 +112,12 @@ class _Stream(StreamingResponse):
 
 
 def _seen(last: str | None) -> Seen | None:
-    """What a reader saw last. Raises `Problem`."""
+    """What a reader saw last. Raises `BadRequest`."""
     if not last:
         return None
     found = re.fullmatch(r"([0-9]{1,18}):[0-9]{1,18}(?::([0-9a-f]{1,16}))?", last)
     if not found:
-        raise Problem(400, "Last-Event-ID is group:frame:publisher")
+        raise BadRequest("Last-Event-ID is group:frame:publisher")
     return Seen(int(found[1]), int(found[2] or "0", 16))
 
 
