@@ -80,6 +80,9 @@ def test_an_entry_is_known_by_its_number_once_it_has_one() -> None:
     index.add(Revocation("sub", "alice", NOW, id=8))
     index.add(Revocation("sub", "alice", NOW))
     assert [entry.id for entry in index] == [7]
+    renewed = Revocation("sub", "alice", NOW, created=NOW, id=7)
+    index.add(renewed)
+    assert list(index) == [renewed]
     assert len(index) == 1
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.auth.revocation import MAX_REASON, MAX_VALUE, Revocation
+from relay.auth.revocation import MAX_REASON, MAX_VALUE, Revocation, key_of
 from relay.cluster.news import (
     KEEP_WITHDRAWN,
     LINES,
@@ -21,7 +21,6 @@ from relay.cluster.news import (
     News,
     Register,
     dump,
-    key_of,
     load,
 )
 from relay.errors import BadRequest

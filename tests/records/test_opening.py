@@ -460,9 +460,14 @@ def test_writers_wait_for_each_other_whatever_a_server_is_set_to(
         await store.close()
         stores = [await open_records(url) for _ in range(2)]
         await asyncio.gather(
-            *(each.revoke(Revocation("sub", f"{n}"), NOW) for n in range(5) for each in stores)
+            *(
+                each.revoke(Revocation("sub", f"{n} of {at}"), NOW)
+                for n in range(5)
+                for at, each in enumerate(stores)
+            ),
+            *(each.revoke(Revocation("sub", "the same"), NOW) for each in stores),
         )
-        assert len(await stores[0].revocations(NOW)) == 10
+        assert len(await stores[0].revocations(NOW)) == 11
         for each in stores:
             await each.close()
 

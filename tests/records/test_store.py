@@ -117,6 +117,40 @@ def test_revocations(address: str | None) -> None:
     run(address, scenario)
 
 
+def test_what_is_revoked_again_is_renewed(address: str | None) -> None:
+    async def scenario(store: Records) -> None:
+        first = await store.revoke(Revocation("sub", "bob", expires=NOW + 10, reason="why"), NOW)
+        other = await store.revoke(Revocation("sub", "bob", 5.5, NOW + 10), NOW)
+        again = await store.revoke(Revocation("sub", "bob", expires=NOW + 10), NOW + 5)
+        assert again == replace(first, created=NOW + 5)
+        early = await store.revoke(replace(again, id=0, created=NOW + 1, reason="lost"), NOW + 6)
+        assert early == replace(again, reason="lost")
+        assert await store.revocations(NOW + 6) == [early, other]
+        heard = replace(early, id=0, created=NOW + 7)
+        done = await asyncio.gather(*(store.adopt(heard, NOW + 7) for _ in range(3)))
+        assert sorted(done) == [False, False, True]
+        assert await store.revocations(NOW + 7) == [replace(heard, id=first.id), other]
+        changes = [change.entry.id for change in await store.changes(0)]
+        assert changes == [other.id, first.id]
+        assert await store.withdraw(first.id, NOW + 8)
+        assert await store.revocations(NOW + 8) == [other]
+        anew = await store.revoke(Revocation("sub", "bob", expires=NOW + 10), NOW + 9)
+        assert anew.id > other.id
+
+    run(address, scenario)
+
+
+def test_revoking_at_once_is_revoking_once(address: str | None) -> None:
+    async def scenario(store: Records) -> None:
+        entry = Revocation("all", issued_before=5.5)
+        done = await asyncio.gather(*(store.revoke(entry, NOW + n) for n in range(4)))
+        assert len({each.id for each in done}) == 1
+        (kept,) = await store.revocations(NOW)
+        assert kept.created == NOW + 3
+
+    run(address, scenario)
+
+
 def test_what_was_revoked_elsewhere_is_kept_once_however_many_hear_of_it(
     address: str | None,
 ) -> None:

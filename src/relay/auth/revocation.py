@@ -8,7 +8,7 @@ ends by itself. This module must not know the clock or where revocations are kep
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from relay.auth.settings import MAX_LEEWAY
@@ -25,6 +25,9 @@ MAX_REASON = 512
 
 MAX_REVOCATIONS = 100_000
 """Revocations in force at a time. The next one is refused."""
+
+
+Key = tuple[str, str, float | None, float | None]
 
 
 class Holder(NamedTuple):
@@ -93,6 +96,11 @@ class Revocation:
             or holder.issued < self.issued_before
         )
 
+    def renewed(self, again: Revocation) -> Revocation:
+        """This one after the same was said again: it stays one, and counts from the later time."""
+        created = max(self.created, again.created)
+        return replace(self, created=created, reason=again.reason or self.reason)
+
     def covers(self, other: Revocation) -> bool:
         """Whether everything ``other`` strikes is struck by this one, and for as long."""
         return (
@@ -104,6 +112,11 @@ class Revocation:
     def __str__(self) -> str:
         named = self.dimension if self.dimension == "all" else f"{self.dimension} {self.value}"
         return named if self.issued_before is None else f"{named} issued before a time"
+
+
+def key_of(entry: Revocation) -> Key:
+    """What makes two entries the same, wherever they are kept."""
+    return entry.dimension, entry.value, entry.issued_before, entry.expires
 
 
 def outliving(end: float | None) -> float | None:
@@ -126,10 +139,10 @@ class Revocations:
 
     def add(self, entry: Revocation) -> None:
         """Put an entry in force. Those it covers are dropped: a later one asks no more of them. One
-        that has its number now is known by it from then on."""
+        that has its number now, or was renewed, is known as it is from then on."""
         key = (entry.dimension, entry.value)
         kept = self._entries.get(key, [])
-        if any(each.covers(entry) and (each.id or not entry.id) for each in kept):
+        if any(each.covers(entry) and _is_enough(each.id, entry.id) for each in kept):
             return
         fresh = [each for each in kept if not entry.covers(each)]
         self._count += len(fresh) + 1 - len(kept)
@@ -171,6 +184,11 @@ class Revocations:
 
     def __iter__(self) -> Iterator[Revocation]:
         return (entry for listed in tuple(self._entries.values()) for entry in listed)
+
+
+def _is_enough(known: int, number: int) -> bool:
+    """Whether what is in force under one number, if under any, need not be known under another."""
+    return known != number if known else not number
 
 
 def _later(one: float | None, other: float | None) -> bool:

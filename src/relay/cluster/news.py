@@ -14,7 +14,7 @@ import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from relay.auth.revocation import Revocation
+from relay.auth.revocation import Key, Revocation, key_of
 from relay.errors import BadRequest, RelayError
 from relay.model.board import Way
 from relay.model.demand import Demand, TrackInfo
@@ -49,13 +49,6 @@ KEEP_WITHDRAWN = 86_400.0
 """Seconds for which a withdrawal is told, so that nobody brings back what it took away."""
 
 URGENT = Demand(priority=255, max_latency=60_000)
-
-Key = tuple[str, str, float | None, float | None]
-
-
-def key_of(entry: Revocation) -> Key:
-    """What makes two entries the same, wherever they are kept."""
-    return entry.dimension, entry.value, entry.issued_before, entry.expires
 
 
 class Register:

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from relay.auth.facts import StoredToken
 from relay.auth.grant import Grant
-from relay.auth.revocation import MAX_REVOCATIONS, Revocation, outliving
+from relay.auth.revocation import MAX_REVOCATIONS, Revocation, key_of, outliving
 from relay.errors import BadRequest, LimitExceeded
 from relay.records.kept import Marks, Sealed
 from relay.records.memory_kept import (
@@ -94,16 +94,21 @@ class MemoryRecords:
     async def revoke(self, entry: Revocation, now: float) -> Revocation:
         """Put a revocation in force."""
         entry.require_sense()
-        if sum(not change.withdrawn for change in self._changes.values()) >= MAX_REVOCATIONS:
+        entry = replace(entry, created=entry.created or now)
+        in_force = list(self._in_force(now))
+        same = next((each for each in in_force if key_of(each) == key_of(entry)), None)
+        if same is None and len(in_force) >= MAX_REVOCATIONS:
             raise LimitExceeded(f"{MAX_REVOCATIONS} revocations (MAX_REVOCATIONS)")
-        kept = replace(entry, id=self._number + 1, created=entry.created or now)
+        kept = same.renewed(entry) if same else replace(entry, id=self._number + 1)
         self._note(kept, withdrawn=False)
         return kept
 
     async def adopt(self, entry: Revocation, now: float) -> bool:
         """Put what was revoked elsewhere in force, once."""
-        if any(each.covers(entry) for each in self._in_force(now)):
-            return False
+        for each in self._in_force(now):
+            is_known = key_of(each) != key_of(entry) or each.created >= entry.created
+            if is_known and each.covers(entry):
+                return False
         await self.revoke(entry, now)
         return True
 

@@ -89,7 +89,7 @@ class SqlRecords:
                 return None
             ends = outliving(token.expires)
             entry = Revocation("jti", token.id, expires=ends, reason=reason, created=now)
-            return Revoked(token, await _revoke(connection, entry))
+            return Revoked(token, await _revoke(connection, entry, now))
 
     @whole
     async def mark_used(self, uses: Mapping[str, float]) -> None:
@@ -115,7 +115,8 @@ class SqlRecords:
     async def adopt(self, entry: Revocation, now: float) -> bool:
         """Put what was revoked elsewhere in force, once."""
         entry.require_sense()
-        covering = select(revocations.c.id).where(_in_force(now), _covers(entry)).limit(1)
+        known = ~_is_same(entry) | (revocations.c.created >= entry.created)
+        covering = select(revocations.c.id).where(_in_force(now), _covers(entry), known).limit(1)
         async with self._database.write() as connection:
             await next_number(connection, "revocations", 0)  # others wait from here on
             if (await connection.execute(covering)).first() is not None:
@@ -206,14 +207,23 @@ async def _token(connection: AsyncConnection, prefix: str) -> StoredToken | None
 
 async def _put_in_force(connection: AsyncConnection, entry: Revocation, now: float) -> Revocation:
     """Raises `LimitExceeded`, which rolls back."""
-    kept = await _revoke(connection, replace(entry, created=entry.created or now))
+    kept = await _revoke(connection, replace(entry, created=entry.created or now), now)
     await require_room(connection, revocations.c.id, MAX_REVOCATIONS, "revocations", _in_force(now))
     return kept
 
 
-async def _revoke(connection: AsyncConnection, entry: Revocation) -> Revocation:
-    """Keep an entry; the number of its making is its id, so that no id is ever given twice."""
+async def _revoke(connection: AsyncConnection, entry: Revocation, now: float) -> Revocation:
+    """Keep an entry, or renew the same that is in force; the number of its making is its id, so
+    that no id is ever given twice."""
     number = await next_number(connection, "revocations")
+    wanted = select(revocations).where(_in_force(now), _is_same(entry))
+    latest = wanted.order_by(revocations.c.id.desc()).limit(1)
+    for row in await rows_of(connection, latest):
+        kept = read_change(row).entry.renewed(entry)
+        renewed = update(revocations).where(revocations.c.id == kept.id)
+        said = {"created": kept.created, "reason": kept.reason, "changed": number}
+        await connection.execute(renewed.values(said))
+        return kept
     kept = replace(entry, id=number)
     row = revocation_row(kept) | {"changed": number}
     await connection.execute(insert(revocations).values(row))
@@ -223,6 +233,17 @@ async def _revoke(connection: AsyncConnection, entry: Revocation) -> Revocation:
 def _in_force(now: float) -> ColumnElement[bool]:
     unexpired = or_(revocations.c.expires.is_(None), revocations.c.expires > now)
     return ~revocations.c.withdrawn & unexpired
+
+
+def _is_same(entry: Revocation) -> ColumnElement[bool]:
+    """Whether `key_of` is the same, of those that are kept."""
+    kept = revocations.c
+    return and_(
+        kept.dimension == entry.dimension,
+        kept.value == entry.value,
+        kept.issued_before.is_not_distinct_from(entry.issued_before),
+        kept.expires.is_not_distinct_from(entry.expires),
+    )
 
 
 def _covers(entry: Revocation) -> ColumnElement[bool]:

@@ -109,13 +109,15 @@ class Records(Protocol):
     # -- revocations
 
     async def revoke(self, entry: Revocation, now: float) -> Revocation:
-        """Put a revocation in force and answer it with its ``id``.
+        """Put a revocation in force and answer it with its ``id``; the same in force is renewed,
+        so that one withdrawal takes it back everywhere.
 
         Raises `BadRequest` for one without sense, `LimitExceeded`.
         """
 
     async def adopt(self, entry: Revocation, now: float) -> bool:
-        """The same for what was revoked elsewhere; False when one that is in force covers it.
+        """The same for what was revoked elsewhere; False when one that is in force covers it, and
+        is not the same of an earlier time.
 
         Of those who hear of it together, one puts it in force.
         """

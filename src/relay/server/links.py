@@ -13,12 +13,12 @@ from functools import partial
 from typing import Any
 from urllib.parse import quote
 
-from relay.auth.revocation import Revocation
+from relay.auth.revocation import Key, Revocation, key_of
 from relay.auth.trust import FetchSettings
 from relay.cluster.address import near
 from relay.cluster.cluster import Cluster, Dial, Dialled
 from relay.cluster.lists import Answer, Ask, file_of
-from relay.cluster.news import Key, News, key_of
+from relay.cluster.news import News
 from relay.config import Settings
 from relay.errors import RelayError
 from relay.keyring.fetch import Fetcher
