@@ -7,12 +7,14 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from relay.control.admin import shapes
 from relay.server.gathering import broadcast_page, merged, session_page, summed, used_by_all
 
 names = st.text("abcdef", min_size=1, max_size=3)
+paths = st.text("ab/ \x01\n\x7f\x85é%", min_size=1, max_size=3)
 
 
-@given(st.lists(st.sets(names, max_size=12), min_size=1, max_size=4), st.integers(1, 5))
+@given(st.lists(st.sets(paths, max_size=12), min_size=1, max_size=4), st.integers(1, 5))
 def test_pages_hold_everything_once_and_in_order(held: list[set[str]], limit: int) -> None:
     """Each worker answers with a page and one more; what several have is one row."""
 
@@ -33,6 +35,8 @@ def test_pages_hold_everything_once_and_in_order(held: list[set[str]], limit: in
         if cursor is None:
             break
         assert rows[-1]["path"] == cursor
+        for asked in (shapes.BroadcastsAsked, shapes.RoutesAsked):
+            assert asked(cursor=cursor, prefix=cursor).cursor == cursor
     assert seen == sorted(set().union(*held))
 
 

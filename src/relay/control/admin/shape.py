@@ -49,6 +49,8 @@ Text = Annotated[str, Field(max_length=512, pattern=PLAIN)]
 Name = Annotated[str, Field(min_length=1, max_length=200, pattern=PLAIN)]
 Id = Annotated[str, Field(min_length=1, max_length=64, pattern=ID)]
 PathText = Annotated[str, Field(max_length=MAX_LENGTH, pattern=PLAIN)]
+OnAir = Annotated[str, Field(max_length=MAX_LENGTH)]
+"""A path that somebody announced, whatever characters they put in it."""
 Prefix = Annotated[str, Field(max_length=MAX_PREFIX, pattern=PLAIN)]
 Prefixes = Annotated[list[Prefix], Field(max_length=MAX_PREFIXES)]
 CipherName = Annotated[str, Field(max_length=64, pattern=CIPHER)]

@@ -19,6 +19,7 @@ from relay.control.admin.shape import (
     Id,
     Moment,
     Name,
+    OnAir,
     PathText,
     Prefixes,
     Reason,
@@ -119,8 +120,8 @@ class Ended(Shape):
 class BroadcastsAsked(Shape):
     """Which broadcasts."""
 
-    prefix: PathText = ""
-    cursor: PathText | None = None
+    prefix: OnAir = ""
+    cursor: OnAir | None = None
     limit: Rows = 100
 
 
@@ -167,8 +168,8 @@ class BroadcastPage(Told):
 class RoutesAsked(Shape):
     """Which routes; a page ends with all of its last path's."""
 
-    prefix: PathText = ""
-    cursor: PathText | None = None
+    prefix: OnAir = ""
+    cursor: OnAir | None = None
     limit: Rows = 100
 
 
