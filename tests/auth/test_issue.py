@@ -89,6 +89,15 @@ def test_it_lives_no_longer_than_it_may() -> None:
     assert narrowed(grant("demo"), long, SETTINGS, NOW).exp == 1600
     assert narrowed(grant("demo", expires=1010.9), long, SETTINGS, NOW).exp == 1010
     assert narrowed(grant("demo", expires=1040.0), long, SETTINGS, NOW, leeway=30).exp == 1010
+    assert narrowed(grant("demo", expires=1001.0), long, SETTINGS, NOW).exp == 1001
+    assert narrowed(grant("demo", expires=1020.0), long, SETTINGS, NOW, leeway=30).exp == 990
+
+
+def test_no_token_is_over_when_it_is_made() -> None:
+    for ends in (1000.9, 1000.51):
+        with pytest.raises(Refusal, match="within this second") as error:
+            narrowed(grant("demo", expires=ends), Wish(), SETTINGS, NOW)
+        assert error.value.status == 401
 
 
 paths = st.lists(st.sampled_from("ab"), max_size=3).map("/".join).map(Path)

@@ -87,7 +87,7 @@ def narrowed(
 
     It names key and time of what it was made from, so that what strikes that strikes it as well.
     ``leeway`` is what the grant's end has in it beyond the credential's own. Raises `Refusal`
-    (``no_access``) for more than was granted, or nothing.
+    (``no_access``) for more than was granted, or nothing, and (``expired``) where no time is left.
     """
     home = Path(grant.home or "")
     root = wish.root if wish.root is not None else home
@@ -107,6 +107,8 @@ def narrowed(
     ends = now + ttl
     if grant.expires is not None:
         ends = min(ends, grant.expires - leeway)
+    if math.floor(ends) + leeway <= now:  # tokens end with whole seconds
+        raise Refusal("expired", "the credential ends within this second", "renew it")
     return Claims(
         root=root,
         put=put,
