@@ -113,6 +113,24 @@ def test_half_a_group_at_once_is_not_taken_for_the_whole() -> None:
     assert server.heard == []
 
 
+@pytest.mark.parametrize("end_comes_later", [False, True])
+@pytest.mark.parametrize("size", [1, 2, 3])
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_group_that_ends_within_its_header_costs_only_itself(
+    protocol: str, size: int, end_comes_later: bool
+) -> None:
+    server, end = asked(protocol)
+    before = server.session._flows.copy(), server.session._in_use.copy()
+    server.stream_received(STREAM, head(server.session, 1)[:size], not end_comes_later)
+    if end_comes_later:
+        server.stream_received(STREAM, b"", True)
+    assert (server.heard, end.sent, end.closed) == ([], [], None)
+    assert (server.session._flows, server.session._in_use) == before
+    body = encode_frame(server.session.layout, b"x", 0)
+    server.stream_received(STREAM + 4, head(server.session, 2) + body, True)
+    assert server.heard == [events.GroupArrived(0, 2, body)]
+
+
 @settings(max_examples=150, deadline=None)
 @given(
     st.sampled_from(PROTOCOLS),

@@ -105,9 +105,7 @@ class GroupArrival(Flow):
         return rest
 
     def ended(self) -> None:
-        if self.scanner is None:
-            raise DecodeError("a group stream ended before its header")
-        if not self.scanner.complete:
+        if self.scanner is None or not self.scanner.complete:
             self.broken(DecodeError.code)
         elif self.stream is not None:
             self.session.emit(events.GroupFinished(self.stream))
