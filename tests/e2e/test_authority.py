@@ -30,9 +30,11 @@ from relay.errors import SessionLost
 from relay.net.dial import DialTls
 from relay.path import ROOT, Path
 from relay.records.audit import Query
+from relay.records.office import Operator
 from relay.sidecar.client import Admission
 from relay.sidecar.inquiry import Inquiry
 
+WHO = Operator("test")
 TRUST = DialTls(disable_verify=True)
 
 RELAY = """
@@ -226,7 +228,7 @@ def test_a_revoked_tenant_stays_out_whatever_the_sidecar_says(
         async with running(base=RELAY.format(port=sidecar.port, contract="events")) as relay:
             target = f"/demo?jwt={token('demo')}"
             async with connect(url(relay, target), tls=TRUST) as client:
-                await relay.desk.feed.revoke(Revocation("tenant", "demo"))
+                await relay.desk.office.revoke(WHO, Revocation("tenant", "demo"))
                 assert "revoked" in await asyncio.wait_for(asyncio.shield(client.lost), 5)
             with pytest.raises(SessionLost) as refused:
                 async with connect(url(relay, target), tls=TRUST):

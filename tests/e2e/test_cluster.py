@@ -23,8 +23,11 @@ from relay.model.track import TrackInfo
 from relay.path import Path
 from relay.peer.local import ReadFrame
 from relay.peer.settings import NEAR
+from relay.records.office import Operator
 
 pytestmark = pytest.mark.usefixtures("quick")
+
+WHO = Operator("test")
 
 
 @pytest.mark.parametrize("scheme", ["https", "moqt"])
@@ -138,7 +141,7 @@ def test_prefixes_limit_what_a_link_carries_and_news_pass(node: Any, minted: Any
                     assert not b.sees(f"anon/else-{id(there)}")
                     assert not a.sees(f"anon/in/x-{id(here)}")
                     assert not a.sees(f"anon/else-{id(here)}")
-                await b.relay.desk.feed.revoke(Revocation("jti", "gone"))
+                await b.relay.desk.office.revoke(WHO, Revocation("jti", "gone"))
                 await within(1.0, lambda: any(e.value == "gone" for e in a.relay.desk.feed.index))
 
     asyncio.run(main())
@@ -270,19 +273,19 @@ def test_revocations_and_withdrawals_reach_every_relay(node: Any, minted: Any) -
             await until(lambda: c.up() and b.relays() == 2)
             target = "/demo?jwt=" + minted("demo", jti="t1")
             async with connect(c.url(target), tls=TRUST) as client:
-                entry = await a.relay.desk.feed.revoke(Revocation("jti", "t1"))
+                entry = await a.relay.desk.office.revoke(WHO, Revocation("jti", "t1"))
                 await within(1.0, client.lost.done)
             for one in (a, b, c):
                 with pytest.raises(SessionLost) as error:
                     async with connect(one.url(target), tls=TRUST):
                         pass
                 assert error.value.status == 401
-            await a.relay.desk.feed.withdraw(entry.id)
+            await a.relay.desk.office.withdraw(WHO, entry.id)
             await until(lambda: not any(list(n.relay.desk.feed.index) for n in (a, b, c)), 2)
             async with connect(c.url(target), tls=TRUST):
                 pass
             await late.aclose()
-            await a.relay.desk.feed.revoke(Revocation("jti", "t1", reason="again"))
+            await a.relay.desk.office.revoke(WHO, Revocation("jti", "t1", reason="again"))
             c = await late.enter_async_context(node(**c_lines))
             await until(lambda: c.up())
             await within(1.0, lambda: list(c.relay.desk.feed.index))
@@ -304,7 +307,7 @@ def test_what_strikes_the_links_themselves_reaches_every_relay_before_they_end(
         ):
             await until(lambda: c.up() and b.up() and a.relays() and b.relays() == 2)
             nodes = (a, b, c)
-            await nodes[at].relay.desk.feed.revoke(Revocation("kid", "e2e"))
+            await nodes[at].relay.desk.office.revoke(WHO, Revocation("kid", "e2e"))
             for each in nodes:
                 await until(lambda each=each: len(each.relay.desk.feed.index), 1)
             await until(lambda: not (a.relays() or b.relays() or c.relays()), 3)
@@ -319,14 +322,14 @@ def test_what_strikes_the_links_themselves_reaches_every_relay_before_they_end(
 def test_what_a_relay_withdrew_is_not_brought_back_by_one_that_was_away(node: Any) -> None:
     async def main() -> None:
         async with node() as a:
-            entry = await a.relay.desk.feed.revoke(Revocation("jti", "t1"))
+            entry = await a.relay.desk.office.revoke(WHO, Revocation("jti", "t1"))
             async with node(connect=[a.url()]) as b:
                 await until(lambda: list(b.relay.desk.feed.index))
                 link = next(iter(b.relay.cluster.links.values()))
                 original, link._open = link._open, hanging
                 next(iter(b.relay.door.links.values())).close(SessionLost("cut"))
                 await until(lambda: not a.relays())
-                await a.relay.desk.feed.withdraw(entry.id)
+                await a.relay.desk.office.withdraw(WHO, entry.id)
                 assert list(b.relay.desk.feed.index)
                 link._open = original
                 await until(lambda: b.up() and not list(b.relay.desk.feed.index))

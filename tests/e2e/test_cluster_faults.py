@@ -27,8 +27,11 @@ from relay.errors import SessionLost
 from relay.model.track import TrackInfo
 from relay.path import Path
 from relay.peer.local import LocalBroadcast, ReadFrame
+from relay.records.office import Operator
 
 pytestmark = pytest.mark.usefixtures("quick")
+
+WHO = Operator("test")
 
 
 def test_a_relay_that_hangs_in_setup_costs_only_its_link(
@@ -249,7 +252,7 @@ def test_a_relay_that_comes_back_with_its_number(node: Any) -> None:
             async with node(connect=[a.url()]) as b:
                 for number in range(3):
                     await until(b.up)
-                    await a.relay.desk.feed.revoke(Revocation("jti", f"t{number}"))
+                    await a.relay.desk.office.revoke(WHO, Revocation("jti", f"t{number}"))
                     await until(lambda: len(list(b.relay.desk.feed.index)) == number + 1, 2)  # noqa: B023
                     await first.aclose()
                     a = await first.enter_async_context(node(lines, port=port))

@@ -339,7 +339,7 @@ def test_what_strikes_a_credential_strikes_what_it_was_exchanged_for(
             second = (await login(relay, first)).json()["token"]
             third = (await login(relay, second)).json()["token"]
             async with connect(quic(relay, third), tls=TRUST) as client:
-                await relay.desk.feed.revoke(said)
+                await relay.desk.office.revoke(WHO, said)
                 assert "revoked" in await asyncio.wait_for(client.lost, 2)
             for token in (first, second, third):
                 assert not await gets_in(relay, token)

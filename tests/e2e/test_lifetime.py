@@ -23,7 +23,9 @@ from relay.errors import SessionLost
 from relay.model.track import TrackInfo
 from relay.net.dial import DialTls
 from relay.path import Path
+from relay.records.office import Operator
 
+WHO = Operator("test")
 TRUST = DialTls(disable_verify=True)
 STORE = '[records]\nurl = "sqlite:///relay.db"\n'
 
@@ -220,7 +222,7 @@ def test_a_revocation_ends_sessions_within_a_second(
             url = quic(relay, f"/demo?jwt={minted(sub='me', jti='t1')}")
             anonymous = quic(relay, "/anon")
             async with connect(url, tls=TRUST) as client, connect(anonymous, tls=TRUST) as other:
-                await relay.desk.feed.revoke(entry)
+                await relay.desk.office.revoke(WHO, entry)
                 await within(1.0, client.lost.done)
                 assert "revoked" in client.lost.result()
                 assert not other.lost.done()
@@ -248,7 +250,7 @@ def test_a_revoked_certificate_ends_what_was_shown_with_it(
                 bearer = {"authorization": f"Bearer {minted(sub='me')}"}
                 again = await web.post(http(relay, f"/session/{guest.id}/refresh"), headers=bearer)
                 assert again.status_code == 200
-                await relay.desk.feed.revoke(Revocation("jti", guest.grant.beside.jti))
+                await relay.desk.office.revoke(WHO, Revocation("jti", guest.grant.beside.jti))
                 await within(1.0, client.lost.done)
                 assert not other.lost.done()
 
@@ -270,7 +272,7 @@ def test_who_has_no_credential_is_no_more_shown_out_than_turned_away(
             public = quic(relay, "/anon")
             async with connect(owner, tls=TRUST) as client, connect(public, tls=TRUST) as other:
                 assert (await web.post(published, json={"c": 1})).status_code == 202
-                await relay.desk.feed.revoke(entry)
+                await relay.desk.office.revoke(WHO, entry)
                 await within(1.0, client.lost.done)
                 assert not other.lost.done()
                 await until(lambda: other.origin.find(Path("plant")))

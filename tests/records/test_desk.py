@@ -30,10 +30,12 @@ from relay.errors import BadRequest
 from relay.path import Path
 from relay.records.desk import Desk
 from relay.records.memory import MemoryRecords
+from relay.records.office import Operator
 from relay.records.opening import open_records
 from relay.records.settings import RecordsSettings
 from relay.records.store import StoreError
 
+WHO = Operator("test")
 NOW = time.time()
 API, MOOSE, TOKEN = make_key(MIN_ITERATIONS), make_moose_key(), make_token()
 AUTH = AuthSettings.model_validate(
@@ -81,7 +83,7 @@ def test_a_jwt_waits_for_nothing() -> None:
         assert facts.certificate == certificate
         assert judge(request, facts)
         assert facts == await at.facts(request, certificate)
-        await at.feed.revoke(Revocation("sub", "bob"))
+        await at.office.revoke(WHO, Revocation("sub", "bob"))
         assert judge(request, facts).reason.code == "revoked"
         assert at.facts_at_once(Request("/demo")) is not None
 

@@ -47,7 +47,6 @@ def run(address: str | None, scenario: Callable[[Records], Awaitable[Any]]) -> A
 
 def test_tokens(address: str | None, token: StoredToken) -> None:
     async def scenario(store: Records) -> None:
-        assert store.lasting is (address is not None)
         assert await store.find_token(token.prefix) is None
         await store.add_token(token)
         assert await store.find_token(token.prefix) == token

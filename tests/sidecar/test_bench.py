@@ -17,8 +17,11 @@ from relay.keyring import Keyring
 from relay.path import ROOT, Path
 from relay.records.desk import Desk
 from relay.records.memory import MemoryRecords
+from relay.records.office import Operator
 from relay.sidecar.bench import Bench
 from relay.sidecar.push import Push
+
+WHO = Operator("test")
 
 
 def silent(event, **facts):
@@ -87,7 +90,7 @@ def test_a_revocation_wakes_the_relays_and_withholds_the_key(tmp_path, oracle, m
             sitting(tmp_path, [relay.url], now) as (bench, desk),
         ):
             await begun(relay)
-            await desk.feed.revoke(Revocation("tenant", "demo", expires=now + 60))
+            await desk.office.revoke(WHO, Revocation("tenant", "demo", expires=now + 60))
             await until(lambda: relay.targets)
             assert (await bench.judge(request, None)).reason.code == "revoked"
             assert await bench.find("e1", Path("demo/room")) is None

@@ -103,25 +103,11 @@ class RevocationFeed:
 
     async def _take_missed(self) -> list[Revocation]:
         """Take in what is in force whatever its number; everything that is."""
-        kept = [entry async for entry in self._kept(self.settled())]
+        kept = [entry async for entry in self._kept()]
         for entry in kept:
             if not self.index.holds(entry):
                 self._take(Change(entry.id, entry))
         return kept
-
-    async def revoke(self, entry: Revocation) -> Revocation:
-        """Put a revocation in force, here at once. Raises as `Records.revoke` does."""
-        if not self._records.lasting:
-            self._log("warning", detail="no records.url: a revocation ends with this process")
-        kept = await self._records.revoke(entry, self._wall())
-        await self.refresh()
-        return kept
-
-    async def withdraw(self, id: int) -> bool:
-        """Take a revocation back, here at once; False when there is none of that number."""
-        done = await self._records.withdraw(id, self._wall())
-        await self.refresh()
-        return done
 
     def believe(self, entry: Revocation) -> None:
         """Another relay says that somebody is revoked: in force here and now."""
@@ -145,17 +131,15 @@ class RevocationFeed:
         """Another relay took revocations back: they end here as well. Raises `StoreError`."""
         self._believed = {entry for entry in self._believed if not is_meant(entry)}
         async with self._reading:
-            now, after = self.settled(), 0
-            while page := await self._records.revocations(now, after):
-                after = page[-1].id
-                for entry in filter(is_meant, page):
+            async for entry in self._kept():
+                if is_meant(entry):
                     await self._records.withdraw(entry.id, self._wall())
             await self._reload()
         await self.refresh()
 
-    async def _kept(self, now: float) -> AsyncIterator[Revocation]:
+    async def _kept(self) -> AsyncIterator[Revocation]:
         """Everything in force, page by page."""
-        after = 0
+        now, after = self.settled(), 0
         while page := await self._records.revocations(now, after):
             for each in page:
                 yield each
@@ -191,7 +175,7 @@ class RevocationFeed:
 
     async def _reload(self) -> None:
         """Read everything anew: what a withdrawn entry had covered must come to light again."""
-        kept = [entry async for entry in self._kept(self.settled())]
+        kept = [entry async for entry in self._kept()]
         self.index.replace((*kept, *self._believed))
 
     def _expire(self) -> None:

@@ -1,7 +1,6 @@
 """The store of a relay that has none: the same interface, for as long as the process lives.
 
-The law: it answers as the lasting stores do, and says of itself that it does not last. This module
-must not know files.
+The law: it answers as the lasting stores do. This module must not know files.
 """
 
 from __future__ import annotations
@@ -33,8 +32,6 @@ from relay.records.store import (
 
 class MemoryRecords:
     """Records that end with the process."""
-
-    lasting = False
 
     def __init__(self) -> None:
         self._tokens: dict[str, StoredToken] = {}

@@ -43,8 +43,6 @@ from relay.records.whole import whole
 class SqlRecords:
     """Records in a database. Made by `open_records`, which has brought the tables up to date."""
 
-    lasting = True
-
     def __init__(self, engine: AsyncEngine, shown: str, file: File | None) -> None:
         """``shown`` is what errors call the store, ``file`` where SQLite has it."""
         self._engine = engine

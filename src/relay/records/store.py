@@ -60,10 +60,6 @@ class Revoked(NamedTuple):
 class Records(Protocol):
     """What outlives the process. Every method may raise `StoreError`. Times are unix seconds."""
 
-    @property
-    def lasting(self) -> bool:
-        """Whether it survives a restart."""
-
     # -- what is kept beside credentials, each by an interface of its own
 
     @property
