@@ -15,7 +15,6 @@ from relay.auth import mint
 from relay.auth.claims import Claims
 from relay.auth.keys import Key
 from relay.client import connect
-from relay.ingest.cipher import KeptKey, KeptKeys
 from relay.model.track import TrackInfo
 from relay.net.dial import DialTls
 from relay.path import Path
@@ -218,7 +217,7 @@ def test_watching_resumes_ends_and_decrypts_for_those_who_may(
 ) -> None:
     async def main() -> None:
         async with running(TRACKS.replace("linger = 0.5", "linger = 9")) as relay:
-            relay.press.station.keys = KeptKeys(pii=KeptKey(b"k" * 32))
+            relay.press.station.keys = {"pii": {1: b"k" * 32}}
             async with httpx.AsyncClient(base_url=base(relay)) as web, asyncio.timeout(8):
                 for n in range(3):
                     await web.post("/publish/anon/a/secret", json={"mail": f"m{n}"})

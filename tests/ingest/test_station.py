@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from relay.auth.grant import Grant
 from relay.errors import Forbidden, LimitExceeded, OverQuota, TooLarge
 from relay.ingest import records
-from relay.ingest.cipher import KeptKey
 from relay.ingest.route import Declared
 from relay.ingest.settings import IngestSettings
 from relay.ingest.station import OVERHEAD, Station, Unfit, WrongType
@@ -335,8 +334,7 @@ def test_rules_without_a_version_hold_for_the_others_and_the_first_pattern_count
 
 def test_rules_hold_however_the_track_is_named():
     bench = Bench(tracks={"a/**:mail/v1": {"encrypt": {"/mail": "pii"}}})
-    key = bench.station.keys.keys["pii"] = KeptKey(b"k" * 32)
-    assert key.current()[0] == 1
+    bench.station.keys = {"pii": {1: b"k" * 32}}
     for path, track in (("/a/b", "mail/v1"), ("/a/b/mail%2Fv1", None), ("/a/b/mail/v1", None)):
         address = bench.station.address(path, track)
         checked = bench.station.check_json(granted("a/b"), address, b'{"mail":"m"}')

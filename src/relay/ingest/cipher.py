@@ -12,7 +12,7 @@ import base64
 import json
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 from cryptography.exceptions import InvalidTag
@@ -31,47 +31,15 @@ MAX_DEPTH = 64
 _SEALED = re.compile(rf"kid:({CIPHER_NAME.pattern}):v([0-9]{{1,9}}):([A-Za-z0-9+/]+={{0,2}})")
 
 
-class CipherKey(Protocol):
-    """The versions of one key; each is 32 bytes."""
-
-    def current(self) -> tuple[int, bytes]:
-        """The version that encrypts now."""
-
-    def get(self, version: int) -> bytes | None:
-        """An older version, ``None`` when there is none of that number."""
+CipherKey = Mapping[int, bytes]
+"""The versions of one key by number, 32 bytes each; the newest encrypts."""
 
 
 class CipherKeys(Protocol):
     """Keys by name."""
 
-    def named(self, name: str) -> CipherKey | None:
+    def get(self, name: str, /) -> CipherKey | None:
         """The key of that name, if there is one."""
-
-
-class KeptKey:
-    """A key in memory, the newest version last."""
-
-    def __init__(self, *versions: bytes) -> None:
-        self.versions = list(versions)
-
-    def current(self) -> tuple[int, bytes]:
-        """The newest."""
-        return len(self.versions), self.versions[-1]
-
-    def get(self, version: int) -> bytes | None:
-        """By number, from 1."""
-        return self.versions[version - 1] if 0 < version <= len(self.versions) else None
-
-
-class KeptKeys:
-    """Keys in memory, for tests and for relays that have none."""
-
-    def __init__(self, **keys: KeptKey) -> None:
-        self.keys = keys
-
-    def named(self, name: str) -> CipherKey | None:
-        """The key of that name, if there is one."""
-        return self.keys.get(name)
 
 
 def owner_of(path: Path) -> str:
@@ -93,7 +61,6 @@ def encrypt(
     fields: Mapping[str, str],
     keys: CipherKeys,
     owner: str,
-    draw: Callable[[int], bytes] = os.urandom,
 ) -> None:
     """Encrypt ``fields`` (pointer to key name) in place; fields that are not there are no error.
 
@@ -104,10 +71,11 @@ def encrypt(
     """
     plan = []
     for pointer, name in fields.items():
-        key = keys.named(name)
+        key = keys.get(name)
         if key is None:
             raise Unavailable(f"no cipher key {name!r}")
-        plan.append((read_pointer(pointer), name, *key.current()))
+        newest = max(key)
+        plan.append((read_pointer(pointer), name, newest, key[newest]))
     done = set()
     # The deepest first: a field within one that is encrypted as well stays reachable.
     for steps, name, version, key_bytes in sorted(plan, key=lambda each: -len(each[0])):
@@ -116,7 +84,7 @@ def encrypt(
             continue
         holder, last = place
         done.add((id(holder), last, name))
-        nonce, label = draw(NONCE), f"kid:{name}:v{version}"
+        nonce, label = os.urandom(NONCE), f"kid:{name}:v{version}"
         plain = json.dumps(holder[last], separators=(",", ":"), ensure_ascii=False).encode()
         sealed = nonce + AESGCM(key_bytes).encrypt(nonce, plain, _bound(label, owner))
         holder[last] = f"{label}:{base64.b64encode(sealed).decode()}"
@@ -138,7 +106,7 @@ def decrypt(
     if not isinstance(value, str) or not (found := _SEALED.fullmatch(value)):
         return value
     name, version = found[1], int(found[2])
-    key = keys.named(name) if name in allowed else None
+    key = keys.get(name) if name in allowed else None
     key_bytes = key.get(version) if key is not None else None
     if key_bytes is None:
         return value

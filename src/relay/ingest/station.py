@@ -17,7 +17,7 @@ from jsonschema.protocols import Validator
 
 from relay.auth.grant import Grant
 from relay.errors import BadRequest, ConfigError, LimitExceeded, RelayError, TooLarge
-from relay.ingest.cipher import CipherKeys, KeptKeys, owner_of
+from relay.ingest.cipher import CipherKeys, owner_of
 from relay.ingest.records import Ready, bounded, dead_letter, load_schema, prepare, split
 from relay.ingest.route import DEAD, Address, Declared, read
 from relay.ingest.settings import IngestSettings, TrackRules
@@ -106,7 +106,7 @@ class Station:
         wall: Callable[[], float],
     ) -> None:
         self.settings = settings
-        self.keys: CipherKeys = KeptKeys()
+        self.keys: CipherKeys = {}
         self.charge: Callable[[Grant, int, int], None] = lambda grant, came, kept: None
         self.enrol: Callable[[Grant], Tab] = lambda grant: Tab.free()
         self.takers: list[Taker] = []

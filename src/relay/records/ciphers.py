@@ -8,7 +8,7 @@ know what is encrypted.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from relay.auth.cipher_names import cipher_names
@@ -34,26 +34,6 @@ class CipherVersion(NamedTuple):
     """Unix seconds."""
 
 
-class Versions:
-    """One key in memory (see `relay.ingest.cipher.CipherKey`)."""
-
-    def __init__(self) -> None:
-        self._bytes: dict[int, bytes] = {}
-
-    def add(self, version: int, key: bytes) -> None:
-        """One more version."""
-        self._bytes[version] = key
-
-    def current(self) -> tuple[int, bytes]:
-        """The newest version, which encrypts."""
-        newest = max(self._bytes)
-        return newest, self._bytes[newest]
-
-    def get(self, version: int) -> bytes | None:
-        """By number."""
-        return self._bytes.get(version)
-
-
 class Ciphers:
     """The cipher keys of one store, for whoever holds its root key. `reread` before anything."""
 
@@ -62,21 +42,21 @@ class Ciphers:
         self._records = records
         self._seal = seal
         self._wall = wall
-        self._known: dict[str, Versions] = {}
+        self._known: dict[str, dict[int, bytes]] = {}
         self._opened: dict[Sealed, bytes] = {}
 
-    def named(self, name: str) -> Versions | None:
-        """The key of that name, as the store last had it."""
+    def get(self, name: str, /) -> Mapping[int, bytes] | None:
+        """The versions of a key by number, as the store last had them."""
         return self._known.get(name)
 
     async def reread(self) -> None:
         """Take the keys as the store has them now. Raises `ConfigError`, `StoreError`, and then
         those that are known stay."""
         opened: dict[Sealed, bytes] = {}
-        known: dict[str, Versions] = {}
+        known: dict[str, dict[int, bytes]] = {}
         for each in await self._records.secrets.all(CIPHER):
             opened[each] = self._opened.get(each) or self._seal.open(each)
-            known.setdefault(each.name, Versions()).add(each.version, opened[each])
+            known.setdefault(each.name, {})[each.version] = opened[each]
         self._opened, self._known = opened, known
 
     async def create(self, office: Office, who: Operator, name: str) -> CipherVersion:

@@ -13,7 +13,7 @@ from relay.auth.grant import Grant
 from relay.auth.revocation import Holder
 from relay.config import Settings
 from relay.errors import NotFound
-from relay.ingest.cipher import CipherKeys, KeptKeys
+from relay.ingest.cipher import CipherKeys
 from relay.issuer import Issuer
 from relay.records.audit import Fact
 from relay.records.ciphers import Ciphers
@@ -92,14 +92,14 @@ async def open_ciphers(
 ) -> CipherKeys:
     """The keys of encrypted fields, followed as the store changes; the log is told of names that
     the settings use and the store does not know. Raises `StoreError`."""
-    keys: CipherKeys = KeptKeys()
+    keys: CipherKeys = {}
     if seal is not None:
         keys = ciphers = Ciphers(desk.records, seal, wall)
         desk.notices.on("secrets", ciphers.reread)
     await desk.notices.refresh()
     for route, rules in settings.ingest.tracks.items():
         for name in sorted(set(rules.encrypt.values())):
-            if keys.named(name) is None:
+            if keys.get(name) is None:
                 hint = "make it with: relay keys cipher create"
                 if settings.records.url is None:
                     hint = "cipher keys are kept in a store (records.url)"
