@@ -92,7 +92,7 @@ def test_rotation_of_a_published_set_under_load(tools: Any) -> None:
 
             fetch = {"allow_private": True, "min_interval": 0.05, "default_age": 0.2}
             settings = AuthSettings.model_validate({"jwks": [server.url("/jwks")], "fetch": fetch})
-            ring = Keyring.open(settings, every=0.05)
+            ring = Keyring(settings, every=0.05)
             task = asyncio.ensure_future(ring.run())
             began = time.monotonic()
             try:
@@ -118,7 +118,7 @@ def test_rotation_of_a_folder_under_load(tools: Any, tmp_path: Path) -> None:
                     path.unlink()
 
         settings = AuthSettings(key_dir=str(tmp_path))
-        ring = Keyring.open(settings, every=0.02)
+        ring = Keyring(settings, every=0.02)
         task = asyncio.ensure_future(ring.run())
 
         def settled() -> bool:

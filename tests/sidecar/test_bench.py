@@ -32,7 +32,7 @@ def silent(event, **facts):
 async def sitting(folder, relays, now, **auth):
     """A bench over the keys in ``folder``, running."""
     settings = AuthSettings.model_validate({"key_dir": str(folder), "public": "anon"} | auth)
-    keyring = Keyring.open(settings, every=0.02)
+    keyring = Keyring(settings, every=0.02)
     desk = Desk(MemoryRecords(), settings, silent, wall=lambda: now)
     await desk.feed.refresh()
     bench = Bench(settings, keyring, desk, Push(relays, silent), silent, wall=lambda: now)

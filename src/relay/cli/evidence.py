@@ -71,7 +71,7 @@ def trusted(settings: AuthSettings, kid: str | None = None, ask: bool = True) ->
         if "file" in facts and "why" in facts:
             said.append((str(facts["file"]), str(facts["why"])))
 
-    sources = Sources(settings, log)
+    sources = Sources(settings, log, lambda: None)
     now = time.monotonic()
     troubles: dict[str, str] = {}
     for source in sources.watched:

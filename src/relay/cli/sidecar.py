@@ -101,7 +101,7 @@ async def serving(settings: Settings) -> AsyncIterator[tuple[str, int]]:
     from relay.sidecar.push import Push
 
     told = settings.sidecar
-    keyring = Keyring.open(settings.auth, _log)
+    keyring = Keyring(settings.auth, _log)
     push = Push(told.relays, _log)
     audit = settings.audit
     webhook = Webhook(audit, _log, time.time) if audit.webhook is not None else None

@@ -15,10 +15,8 @@ from typing import Any
 
 from relay.auth.keys import Key, KeySet, is_foreign_kid
 from relay.auth.settings import AuthSettings
-from relay.auth.trust import FetchSettings
 from relay.beat import beat
 from relay.errors import ConfigError
-from relay.keyring.fetch import Fetcher
 from relay.keyring.files import Log, are_same, silent
 from relay.keyring.sources import Source, Sources
 
@@ -64,23 +62,18 @@ class SourceFacts:
 class Keyring:
     """The keys of all sources. ``keys`` is always a whole set; ``run`` keeps it current."""
 
-    def __init__(
-        self,
-        sources: Sources,
-        settings: FetchSettings,
-        log: Log = silent,
-        clock: Callable[[], float] = time.monotonic,
-        every: float = LOOK,
-    ) -> None:
-        """``every`` is seconds between looks at files; ``clock`` is monotonic seconds."""
-        self.settings = settings
+    def __init__(self, settings: AuthSettings, log: Log = silent, every: float = LOOK) -> None:
+        """Read every file that ``[auth]`` names; URLs are asked when it `run`s. ``every`` is
+        seconds between looks at files.
+
+        Raises `ConfigError`, one line, for a file or folder that cannot be used.
+        """
+        self.settings = settings.fetch
         self.waiting = 0
         """Tokens that wait for a source to be asked."""
-        self.turned_away = 0
-        """Tokens that would have waited and found too many waiting."""
-        self._sources = sources
+        self._sources = Sources(settings, log, self.turn)
+        self._sources.load()
         self._log = log
-        self._clock = clock
         self._every = every
         self._callbacks: list[Callable[[Change], None]] = []
         self._unknown: dict[str, tuple[float, str]] = {}
@@ -91,25 +84,6 @@ class Keyring:
         self._parts: list[KeySet] = []
         self.keys = KeySet()
         self._gather()
-
-    @classmethod
-    def open(
-        cls,
-        settings: AuthSettings,
-        log: Log = silent,
-        clock: Callable[[], float] = time.monotonic,
-        fetcher: Fetcher | None = None,
-        every: float = LOOK,
-    ) -> Keyring:
-        """Read every file that ``[auth]`` names; URLs are asked when it `run`s.
-
-        Raises `ConfigError`, one line, for a file or folder that cannot be used.
-        """
-        sources = Sources(settings, log, clock, fetcher or Fetcher(settings.fetch))
-        sources.load()
-        ring = cls(sources, settings.fetch, log, clock, every)
-        sources.finished = ring.turn
-        return ring
 
     def on_change(self, callback: Callable[[Change], None]) -> None:
         """Have ``callback`` called after each change of `keys`, by plain call."""
@@ -150,7 +124,6 @@ class Keyring:
         if kid is None or not self.may_come(kid):
             return
         if self.waiting >= self.settings.max_waiting:
-            self.turned_away += 1
             return
         asked = [answered for source in self._sources.asked if (answered := source.ask(kid))]
         if not asked:
@@ -184,7 +157,7 @@ class Keyring:
 
     def facts(self) -> tuple[SourceFacts, ...]:
         """Every source as it stands, in the order of the settings."""
-        now = self._clock()
+        now = time.monotonic()
         return tuple(_facts(source, now) for source in self._sources.all)
 
     def turn(self) -> None:
@@ -203,11 +176,11 @@ class Keyring:
             return False
         if self.keys.find(kid) is not None:
             return False
-        return self._unknown.get(kid, (-1.0, ""))[0] <= self._clock()
+        return self._unknown.get(kid, (-1.0, ""))[0] <= time.monotonic()
 
     def _remember(self, kid: str) -> None:
         self._unknown.pop(kid, None)
-        self._unknown[kid] = self._clock() + self.settings.unknown_age, self.silence
+        self._unknown[kid] = time.monotonic() + self.settings.unknown_age, self.silence
         while len(self._unknown) > MAX_UNKNOWN:
             del self._unknown[next(iter(self._unknown))]
 
@@ -219,7 +192,7 @@ class Keyring:
         """See what became of files and of keys whose time may be over."""
         while True:
             await beat(self._every)
-            now = self._clock()
+            now = time.monotonic()
             for source in self._sources.all:
                 try:
                     source.look(now)

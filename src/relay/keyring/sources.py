@@ -17,7 +17,7 @@ from relay.auth.settings import AuthSettings
 from relay.auth.trust import KeySource, is_content, is_url
 from relay.errors import ConfigError
 from relay.keyring.fetch import Fetcher
-from relay.keyring.files import KeyFile, KeyFolder, KeyText, Log, silent
+from relay.keyring.files import KeyFile, KeyFolder, KeyText, Log
 from relay.keyring.issuer import Issuer
 from relay.keyring.remote import Locate, Remote, at
 from relay.keyring.remote_folder import RemoteFolder
@@ -50,19 +50,12 @@ class Source(Protocol):
 class Sources:
     """All sources of one relay."""
 
-    def __init__(
-        self,
-        settings: AuthSettings,
-        log: Log = silent,
-        clock: Callable[[], float] = time.monotonic,
-        fetcher: Fetcher | None = None,
-    ) -> None:
-        """``finished`` may be set afterwards; it is called when a URL has answered or failed."""
+    def __init__(self, settings: AuthSettings, log: Log, finished: Callable[[], None]) -> None:
+        """``finished`` is called when a URL has answered or failed."""
         self.settings = settings
-        self.finished: Callable[[], None] = lambda: None
         self._log = log
-        self._clock = clock
-        self._fetcher = fetcher or Fetcher(settings.fetch)
+        self._finished = finished
+        self._fetcher = Fetcher(settings.fetch)
         self.watched: list[KeyFile | KeyFolder] = []
         self.asked: list[Remote | RemoteFolder] = []
         self.adopted: list[Source] = []
@@ -91,7 +84,7 @@ class Sources:
     def load(self) -> None:
         """Read the files. Raises `ConfigError` for one that cannot be used, and for two keys of one
         name."""
-        now = self._clock()
+        now = time.monotonic()
         for source in self.watched:
             try:
                 source.load(now)
@@ -113,10 +106,15 @@ class Sources:
     def _add_folder(self, place: str) -> None:
         fetch = self.settings.fetch
         if is_url(place):
-            turn = self._turn
             self.asked.append(
                 RemoteFolder(
-                    place, shown(place), self._fetcher.fetch, fetch, self._clock, self._log, turn
+                    place,
+                    shown(place),
+                    self._fetcher.fetch,
+                    fetch,
+                    time.monotonic,
+                    self._log,
+                    self._finished,
                 )
             )
         else:
@@ -133,7 +131,7 @@ class Sources:
         return self._remote(url, locate, partial(_published, source, shown(url)), foreign=True)
 
     def _issuer(self, source: KeySource) -> Issuer:
-        return Issuer(source.issuer or "", self._fetcher.fetch, self._clock)
+        return Issuer(source.issuer or "", self._fetcher.fetch, time.monotonic)
 
     def _remote(
         self, url: str, locate: Locate, read: Callable[[bytes], KeySet], foreign: bool = False
@@ -144,14 +142,11 @@ class Sources:
             read,
             self._fetcher.fetch,
             self.settings.fetch,
-            self._clock,
+            time.monotonic,
             self._log,
-            self._turn,
+            self._finished,
             foreign=foreign,
         )
-
-    def _turn(self) -> None:
-        self.finished()
 
 
 def shown(url: str) -> str:

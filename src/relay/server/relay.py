@@ -115,7 +115,7 @@ class Relay:
         self.authority: Authority | None = None
         self.issuer: Issuer | None = None
         self.webhook: Webhook | None = None
-        self.keyring = Keyring.open(settings.auth, self._log)
+        self.keyring = Keyring(settings.auth, self._log)
         self.keyring.on_change(self._rekey)
         self.wall = wall
         self.judge = Judge(self.house, Rules(self.keyring.keys, settings.auth), wall)
