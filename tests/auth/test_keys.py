@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from relay.auth.compact import to_base64url
-from relay.auth.keys import MAX_KEYS, Key, KeySet, generate, is_kid, load
+from relay.auth.keys import MAX_KEYS, Key, KeySet, generate, is_kid
 from relay.auth.material import ALGORITHMS, PRIVATE
 from relay.auth.scope import Scope
 from relay.errors import ConfigError
@@ -30,7 +30,7 @@ OCT = {"kty": "oct", "alg": "HS256", "k": SECRET, "kid": "k1"}
 
 
 def loaded(jwk: Any) -> KeySet:
-    return load(json.dumps(jwk).encode(), "test.jwk")
+    return KeySet.load(json.dumps(jwk).encode(), "test.jwk")
 
 
 def refused(jwk: Any) -> str:
@@ -244,21 +244,17 @@ def test_set_without_a_key() -> None:
     assert "at most" in refused({"keys": [OCT] * (MAX_KEYS + 1)})
 
 
-def test_find_and_merge(keys: Keys) -> None:
-    one, two = KeySet((keys["k1"],), ("a",), single=True), KeySet((keys["r1"],), ("b",))
-    both = KeySet.merge(one, two)
-    assert both.find("r1") is keys["r1"]
-    assert both.find("k9") is None
-    assert both.skipped == ("a", "b")
-    assert not both.single
-    assert KeySet.merge(one).single
-    assert KeySet.merge(one, KeySet()).single
-    assert not KeySet.merge(two).single
-    assert not KeySet.merge()
+def test_find_and_stand_apart(keys: Keys) -> None:
+    one, two = KeySet((keys["k1"],)), KeySet((keys["r1"],))
+    assert two.find("r1") is keys["r1"]
+    assert two.find("k9") is None
+    KeySet.require_apart()
+    KeySet.require_apart(one, KeySet(), two)
+    KeySet.require_apart(KeySet(), KeySet((keys["nameless"],)))
     with pytest.raises(ConfigError, match="two keys have the kid k1"):
-        KeySet.merge(one, two, one)
+        KeySet.require_apart(one, two, one)
     with pytest.raises(ConfigError, match="no kid"):
-        KeySet.merge(one, KeySet((keys["nameless"],)))
+        KeySet.require_apart(one, KeySet((keys["nameless"],)))
 
 
 def pem(key: Any) -> bytes:
@@ -270,7 +266,7 @@ def test_pem(keys: Keys) -> None:
     for name in ("r1", "e1", "d1"):
         written = b"\n" + pem(keys[name].material.verifying)
         for data in (written, written.replace(b"\n", rb"\n").removeprefix(rb"\n")):
-            key = load(data, "x.pem").keys[0]
+            key = KeySet.load(data, "x.pem").keys[0]
             assert (key.algorithm, key.can_sign, key.kid) == (keys[name].algorithm, False, None)
             assert key.verify_signature(b"x", keys[name].sign(b"x"))
 
@@ -296,7 +292,7 @@ def test_bad_pem() -> None:
         (b"-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----", "not a PEM"),
     ):
         with pytest.raises(ConfigError, match=words):
-            load(data, "x.pem")
+            KeySet.load(data, "x.pem")
 
 
 @pytest.mark.parametrize(
@@ -304,12 +300,12 @@ def test_bad_pem() -> None:
 )
 def test_no_key_at_all(data: bytes) -> None:
     with pytest.raises(ConfigError, match="x: no usable key"):
-        load(data, "x")
+        KeySet.load(data, "x")
 
 
 def test_too_large() -> None:
     with pytest.raises(ConfigError, match="bytes"):
-        load(b"{" * (1024 * 1024 + 1), "x")
+        KeySet.load(b"{" * (1024 * 1024 + 1), "x")
 
 
 def test_generate_refuses() -> None:
@@ -352,7 +348,7 @@ def test_any_members(jwk: dict[str, Any], base: str, in_set: bool, keys: Keys) -
     changed |= jwk
     document = {"keys": [changed]} if in_set else changed
     try:
-        found = load(json.dumps(document).encode(), "x")
+        found = KeySet.load(json.dumps(document).encode(), "x")
     except ConfigError as error:
         said = str(error)
     else:
@@ -364,7 +360,7 @@ def test_any_members(jwk: dict[str, Any], base: str, in_set: bool, keys: Keys) -
 @settings(max_examples=100, deadline=None)
 def test_any_bytes(data: bytes) -> None:
     with pytest.raises(ConfigError):
-        load(data, "x")
+        KeySet.load(data, "x")
 
 
 # -- sets that others publish ----------------------------------------------------------------------

@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 from tests.serving import serving
 
 from relay.auth.facts import StoredToken
-from relay.auth.keys import generate, load
+from relay.auth.keys import KeySet, generate
 from relay.cli import relay
 from relay.path import ROOT
 from relay.records.opening import open_records
@@ -183,7 +183,7 @@ def test_access() -> None:
         "whole": False,
     }
     assert "only /demo/live" in run("access", "demo", "--config", "relay.toml").stdout
-    assert load(Path("team.jwk").read_bytes(), "t").keys[0].to_jwk()["k"] not in done.stdout
+    assert KeySet.load(Path("team.jwk").read_bytes(), "t").keys[0].to_jwk()["k"] not in done.stdout
 
 
 def test_access_of_nobody() -> None:
@@ -251,7 +251,11 @@ class Shelf(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def shelf() -> Iterator[str]:
-    key = load(Path("pair.jwk").read_bytes(), "p").keys[0] if Path("pair.jwk").exists() else None
+    key = (
+        KeySet.load(Path("pair.jwk").read_bytes(), "p").keys[0]
+        if Path("pair.jwk").exists()
+        else None
+    )
     made = key or generate("ES256", "pair")
     Path("pair.jwk").write_bytes(made.dump())
     Shelf.found = "/jwks"

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from relay.auth.keys import load
+from relay.auth.keys import KeySet
 from relay.cli.token import token
 
 
@@ -80,7 +80,7 @@ def test_the_guide_with_two_halves() -> None:
 def test_the_guide_rotates() -> None:
     for name in ("v1", "v2"):
         done("--key", f"{name}.jwk", "generate", "--algorithm", "HS256", "--id", name)
-        assert load(Path(f"{name}.jwk").read_bytes(), name).keys[0].kid == name
+        assert KeySet.load(Path(f"{name}.jwk").read_bytes(), name).keys[0].kid == name
     signed = done("--key", "v1.jwk", "sign", "--publish", "")
     assert "signature" in failed(1, "--key", "v2.jwk", "verify", stdin=signed)
 
@@ -106,7 +106,7 @@ def test_today_with_folders() -> None:
         "--out-dir", "private", "--public-dir", "public",
     )  # fmt: skip
     assert mode("private/k1.jwk") == 0o600
-    assert load(Path("public/k1.jwk").read_bytes(), "x").keys[0].kid == "k1"
+    assert KeySet.load(Path("public/k1.jwk").read_bytes(), "x").keys[0].kid == "k1"
     out = done("generate", "--algorithm", "ES256", "--out", "x.jwk", "--public", "-")
     assert json.loads(out)["key_ops"] == ["verify"]
 
@@ -114,7 +114,7 @@ def test_today_with_folders() -> None:
 def test_base64() -> None:
     text = done("generate", "--base64")
     assert not text.startswith("{")
-    assert load(text.encode(), "x").keys[0].algorithm == "HS256"
+    assert KeySet.load(text.encode(), "x").keys[0].algorithm == "HS256"
     assert done("generate", "--json").startswith("{")
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from relay.auth.claims import Claims
 from relay.auth.decide import Request, decide
-from relay.auth.keys import generate, load
+from relay.auth.keys import KeySet, generate
 from relay.auth.mint import sign
 from relay.auth.settings import AuthSettings
 from relay.path import Path
@@ -79,7 +79,7 @@ def test_their_key_their_token(algorithm: str, foreign: Foreign) -> None:
     token = foreign.ask("sign", key=key, claims=claims)
     texts = [key] if algorithm.startswith("HS") else [key, foreign.ask("public", key=key)]
     for text in texts:
-        keys = load(text.encode(), "theirs.jwk")
+        keys = KeySet.load(text.encode(), "theirs.jwk")
         decision = decide(Request(f"/demo?jwt={token}"), keys, AuthSettings(), time.time())
         assert decision.grant is not None, decision
         assert decision.grant.publish == (Path("me"),)
@@ -114,11 +114,11 @@ def test_our_key_our_token(algorithm: str, base64: bool, foreign: Foreign) -> No
 def test_our_key_their_token(algorithm: str, foreign: Foreign) -> None:
     key = generate(algorithm, "k1")
     token = foreign.ask("sign", key=key.dump().decode(), claims={"root": "", "get": ["a/b"]})
-    keys = load(key.dump(), "ours.jwk")
+    keys = KeySet.load(key.dump(), "ours.jwk")
     decision = decide(Request(f"/a?jwt={token}"), keys, AuthSettings(), time.time())
     assert decision.grant is not None, decision
     assert decision.grant.subscribe == (Path("b"),)
-    stranger = load(generate(algorithm, "k1").dump(), "other.jwk")
+    stranger = KeySet.load(generate(algorithm, "k1").dump(), "other.jwk")
     refused = decide(Request(f"/a?jwt={token}"), stranger, AuthSettings(), time.time())
     assert refused.reason.code == "bad_signature"
 
@@ -126,6 +126,6 @@ def test_our_key_their_token(algorithm: str, foreign: Foreign) -> None:
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_their_key_our_token(algorithm: str, foreign: Foreign) -> None:
     text = foreign.ask("generate", algorithm=algorithm, id="k1")
-    key = load(text.encode(), "theirs.jwk").keys[0]
+    key = KeySet.load(text.encode(), "theirs.jwk").keys[0]
     token = sign(Claims(Path("x"), get=(Path(""),)), key)
     assert foreign.ask("verify", key=text, token=token, root="x") == {"root": "x", "get": [""]}

@@ -234,25 +234,22 @@ class KeySet:
             foreign_names=any(each.foreign_names for each in sets),
         )
 
-    @classmethod
-    def merge(cls, *sets: KeySet) -> KeySet:
-        """All keys together. Raises `ConfigError` when two share a name or one has none.
+    @staticmethod
+    def require_apart(*sets: KeySet) -> None:
+        """Raises `ConfigError` when two keys share a name or one has none, or they are too many.
 
         Of several keys each needs a ``kid`` of its own, or no token could tell which it means.
         """
-        filled = [each for each in sets if each.keys]
-        skipped = tuple(line for each in sets for line in each.skipped)
-        keys = tuple(key for each in filled for key in each.keys)
+        keys = [key for each in sets for key in each.keys]
         if len(keys) > MAX_TOGETHER:
             raise ConfigError(f"{len(keys)} keys (at most {MAX_TOGETHER})")
-        if len(filled) > 1:
-            _require_names(keys)
-        return cls(keys, skipped, single=len(filled) == 1 and filled[0].single)
-
-
-def load(data: bytes, name: str) -> KeySet:
-    """`KeySet.load`."""
-    return KeySet.load(data, name)
+        seen: set[str | None] = set()
+        for key in keys:
+            if key.kid is None and len(keys) > 1:
+                raise ConfigError("one of several keys has no kid: each needs one of its own")
+            if key.kid in seen:
+                raise ConfigError(f"two keys have the kid {key.kid}: each needs one of its own")
+            seen.add(key.kid)
 
 
 def generate(algorithm: str, kid: str | None = None, scope: Scope | None = None) -> Key:
@@ -374,13 +371,3 @@ def _read_member(members: object, published: bool, halved: bool) -> Key:
 def _called(members: object) -> str:
     kid = members.get("kid") if isinstance(members, Mapping) else None
     return f" ({kid})" if is_foreign_kid(kid) else ""
-
-
-def _require_names(keys: tuple[Key, ...]) -> None:
-    seen: set[str] = set()
-    for key in keys:
-        if key.kid is None:
-            raise ConfigError("one of several keys has no kid: each needs one of its own")
-        if key.kid in seen:
-            raise ConfigError(f"two keys have the kid {key.kid}: each needs one of its own")
-        seen.add(key.kid)

@@ -83,7 +83,7 @@ def trusted(settings: AuthSettings, kid: str | None = None, ask: bool = True) ->
         asyncio.run(_ask(sources, kid, settings.fetch.timeout + PATIENCE))
     read = tuple(_read(settings, source, troubles, said, ask) for source in sources.all)
     try:
-        KeySet.merge(*(source.keys for source in sources.watched))
+        KeySet.require_apart(*(source.keys for source in sources.watched))
         together = ""
     except ConfigError as error:
         together = str(error)

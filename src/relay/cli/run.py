@@ -18,11 +18,10 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.console import Console
 
-from relay.auth import keys as keyring
 from relay.auth import mint
 from relay.auth.access import PUBLISH, SUBSCRIBE, is_taken
 from relay.auth.claims import Claims
-from relay.auth.keys import Key
+from relay.auth.keys import Key, KeySet
 from relay.cli.banner import Banner, Demo, show
 from relay.cli.flags import WithSettings, together
 from relay.cli.options import warn
@@ -163,7 +162,7 @@ def _demo_key(settings: Settings) -> Key:
     held = [(File(name).read_bytes(), name) for name in settings.auth.key_files]
     held += [(text.encode(), "auth.key") for text in settings.auth.key_texts]
     for data, name in held:
-        for key in keyring.load(data, name).keys:
+        for key in KeySet.load(data, name).keys:
             if key.can_sign:
                 return key
     raise ConfigError("--demo: no configured key can sign tokens; set auth.key to a private key")

@@ -325,7 +325,7 @@ def _required_key(key: str | None) -> str:
 
 
 def _key_set(name: str) -> KeySet:
-    keys = keyring.load(_read(name, keyring.MAX_KEY_FILE + 1), _shown(name))
+    keys = KeySet.load(_read(name, keyring.MAX_KEY_FILE + 1), _shown(name))
     for line in keys.skipped:
         click.echo(f"Warning: {line}", err=True)
     return keys
