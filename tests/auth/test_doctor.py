@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from relay.auth.compact import to_base64url
 from relay.auth.doctor import JUDGES, Bench, Case, Diagnosis, diagnose
-from relay.auth.doctor.pattern import pattern_fault, reaches
 from relay.auth.keys import read_jwk
+from relay.auth.pattern import pattern_fault, reaches
 from relay.auth.specimen import lay_open
 from relay.errors import ConfigError
 

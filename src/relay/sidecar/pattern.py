@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from relay.auth.pattern import matches_segment, pattern_fault
 from relay.errors import BadRequest
 from relay.path import MAX_LENGTH, MAX_SEGMENTS, Path, covering
 
@@ -30,16 +31,9 @@ class Pattern:
         """Read a pattern. Raises `ValueError` with a sentence about what is wrong with it."""
         if len(text) > MAX_LENGTH:
             raise ValueError(f"longer than {MAX_LENGTH} characters")
-        segments = tuple(text.split("/")) if text else ()
-        if len(segments) > MAX_SEGMENTS:
-            raise ValueError(f"more than {MAX_SEGMENTS} segments")
-        if "" in segments:
-            raise ValueError("an empty segment")
-        if segments.count(ANYTHING) > 1:
-            raise ValueError("more than one **")
-        if any(segment.count("*") > 1 for segment in segments if segment != ANYTHING):
-            raise ValueError("more than one * in a segment")
-        return cls(segments)
+        if fault := pattern_fault(text):
+            raise ValueError(fault)
+        return cls(tuple(text.split("/")) if text else ())
 
     def __str__(self) -> str:
         return "/".join(self.segments)
@@ -117,12 +111,4 @@ def to_patterns(prefixes: Iterable[Path]) -> tuple[list[str], list[str]]:
 
 
 def _match(segments: tuple[str, ...], found: tuple[str, ...]) -> bool:
-    return len(segments) == len(found) and all(map(_match_one, segments, found))
-
-
-def _match_one(segment: str, found: str) -> bool:
-    before, star, after = segment.partition("*")
-    if not star:
-        return segment == found
-    fits = len(found) >= len(before) + len(after)
-    return fits and found.startswith(before) and found.endswith(after)
+    return len(segments) == len(found) and all(map(matches_segment, segments, found))

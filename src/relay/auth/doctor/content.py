@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from relay.auth.doctor.case import Case
-from relay.auth.doctor.pattern import pattern_fault, reaches
+from relay.auth.pattern import pattern_fault, reaches
 from relay.auth.sayings import shown
 from relay.errors import BadRequest
 from relay.path import Path

@@ -1,15 +1,14 @@
-"""Path patterns of moq-auth (moq-pattern): what is one, and whether one reaches below a path.
+"""Path patterns of moq-auth (moq-pattern): what is one, and what it matches.
 
-The law: grammar and meaning are upstream's, only as much of them as a diagnosis needs; rights in
-this house are prefixes and never patterns. This module must not know tokens.
+The law: grammar and meaning are upstream's; rights in this house are prefixes and never patterns.
+This module must not know tokens.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-MAX_PATTERN_SEGMENTS = 32
-"""Segments of one pattern (moq-pattern)."""
+from relay.path import MAX_SEGMENTS
 
 
 def pattern_fault(text: str) -> str | None:
@@ -17,8 +16,8 @@ def pattern_fault(text: str) -> str | None:
     segments = text.split("/") if text else []
     if "" in segments:
         return "an empty segment"
-    if len(segments) > MAX_PATTERN_SEGMENTS:
-        return f"{len(segments)} segments (at most {MAX_PATTERN_SEGMENTS})"
+    if len(segments) > MAX_SEGMENTS:
+        return f"{len(segments)} segments (at most {MAX_SEGMENTS})"
     if segments.count("**") > 1:
         return "** more than once"
     if any(segment != "**" and segment.count("*") > 1 for segment in segments):
@@ -35,10 +34,10 @@ def reaches(pattern: Sequence[str], path: Sequence[str]) -> bool:
     first, rest = pattern[0], pattern[1:]
     if first == "**":
         return reaches(rest, path) or reaches(pattern, path[1:])
-    return _matches(first, path[0]) and reaches(rest, path[1:])
+    return matches_segment(first, path[0]) and reaches(rest, path[1:])
 
 
-def _matches(segment: str, name: str) -> bool:
+def matches_segment(segment: str, name: str) -> bool:
     """Whether one segment of a pattern, with at most one star in it, matches a name."""
     before, star, after = segment.partition("*")
     if not star:
