@@ -140,7 +140,7 @@ def test_the_log_knows_who_came_and_no_credential(running: Any, token: Any, fold
             await relay.desk.scribe.flush()
             walk = await relay.desk.office.verify()
             assert walk.broken is None
-            entries = await relay.desk.office.entries(Query(limit=200))
+            entries = await relay.desk.records.audit.entries(Query(limit=200))
             actions = {entry.action for entry in entries}
             assert actions >= {"allow", "deny", "expire", "revoke", "token.create", "token.revoke"}
             assert "breach" in actions

@@ -73,7 +73,7 @@ def test_each_change_is_in_the_audit_log_before_it_is_done() -> None:
             await other.rotate(office, WHO, "pii")
         entries = [
             (each.action, each.target, each.detail)
-            for each in reversed(await office.entries(Query()))
+            for each in reversed(await office.records.audit.entries(Query()))
         ]
         assert entries == [
             ("cipher.create", "pii", "v1"),
@@ -96,7 +96,7 @@ def test_what_makes_no_sense_is_refused_before_anything_is_written() -> None:
             await ciphers.create(office, WHO, "p:i")
         with pytest.raises(NotFound):
             await ciphers.rotate(office, WHO, "none")
-        assert len(await office.entries(Query())) == 1
+        assert len(await office.records.audit.entries(Query())) == 1
 
     asyncio.run(main())
 

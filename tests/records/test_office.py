@@ -36,7 +36,9 @@ class Bench:
         self.done += 1
 
     async def said(self) -> list[str]:
-        return [entry.action for entry in reversed(await self.office.entries(Query()))]
+        return [
+            entry.action for entry in reversed(await self.office.records.audit.entries(Query()))
+        ]
 
 
 def test_every_change_is_written_and_put_in_force(token: StoredToken) -> None:
@@ -44,7 +46,7 @@ def test_every_change_is_written_and_put_in_force(token: StoredToken) -> None:
         bench = Bench()
         office = bench.office
         await office.set_quota(WHO, "plant", Override(sessions=3))
-        assert await office.quotas() == {"plant": Override(sessions=3)}
+        assert await office.records.quotas.all() == {"plant": Override(sessions=3)}
         assert await office.clear_quota(WHO, "plant")
         await office.create_token(WHO, token)
         revoked = await office.revoke_token(WHO, token.prefix, "lost")
@@ -123,7 +125,7 @@ def test_nothing_is_done_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch)
         monkeypatch.setattr(bench.store.audit, "append", fail)
         with pytest.raises(StoreError):
             await bench.office.set_quota(WHO, "plant", Override(sessions=3))
-        assert await bench.office.quotas() == {}
+        assert await bench.office.records.quotas.all() == {}
 
     asyncio.run(main())
 

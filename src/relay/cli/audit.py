@@ -47,7 +47,7 @@ def list_entries(since: str, until: str, as_json: bool, **said: str) -> None:
     """Show entries, the latest first."""
     members = {"from": since, "to": until, **said}
     query = read_query({name: value for name, value in members.items() if value}, time.time())
-    for entry in with_office(lambda office: office.entries(query)):
+    for entry in with_office(lambda office: office.records.audit.entries(query)):
         click.echo(json.dumps(asdict(entry)) if as_json else _line(entry))
 
 

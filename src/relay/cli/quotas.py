@@ -28,7 +28,7 @@ def quotas() -> None:
 @json_option
 def list_quotas(as_json: bool) -> None:
     """Show the tenants that anything is said of."""
-    found = with_office(lambda office: office.quotas())
+    found = with_office(lambda office: office.records.quotas.all())
     for tenant, said in sorted(found.items()):
         members = {"unreadable": True} if said is None else said.model_dump(exclude_none=True)
         if as_json:

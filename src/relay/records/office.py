@@ -17,7 +17,7 @@ from relay.auth.revocation import Revocation
 from relay.errors import BadRequest, NotFound, RelayError
 from relay.quota import Override
 from relay.quota.limits import MAX_TENANT
-from relay.records.audit import Entry, Fact, Query, Walk
+from relay.records.audit import Fact, Walk
 from relay.records.scribe import Scribe
 from relay.records.store import MAX_PAGE, Records, Revoked
 
@@ -78,10 +78,6 @@ class Office:
         await self._done()
 
     # -- quotas --------------------------------------------------------------------------------
-
-    async def quotas(self) -> dict[str, Override | None]:
-        """What was said of tenants at run time; ``None`` where that cannot be read."""
-        return await self.records.quotas.all()
 
     async def set_quota(self, who: Operator, tenant: str, said: Override) -> None:
         """Say something of a tenant, instead of what was said. Raises `BadRequest`,
@@ -146,10 +142,6 @@ class Office:
             raise BadRequest("it would have ended already: expires is a moment, in unix seconds")
 
     # -- the log itself ------------------------------------------------------------------------
-
-    async def entries(self, query: Query) -> list[Entry]:
-        """What a query finds, the latest first; the last one's number is the next page's cursor."""
-        return await self.records.audit.entries(query)
 
     async def verify(self) -> Walk:
         """Walk the whole chain; entries that come meanwhile are not looked at."""

@@ -202,7 +202,7 @@ class Counter:
 
     async def list_quotas(self, who: Operator, asked: shapes.Nothing) -> shapes.Quotas:
         """Of every tenant that is here or has a limit of its own."""
-        said = await self.relay.desk.office.quotas()
+        said = await self.relay.desk.records.quotas.all()
         parts = await self._parts("usage", None)
         usage = gathering.used_by_all(parts)
         named = said.keys() | usage.keys() | self.relay.settings.quotas.tenants.keys()
@@ -218,7 +218,7 @@ class Counter:
 
     async def show_quota(self, who: Operator, asked: shapes.TenantNamed) -> shapes.TenantQuota:
         """Of one."""
-        return await self._quota(asked.tenant, await self.relay.desk.office.quotas())
+        return await self._quota(asked.tenant, await self.relay.desk.records.quotas.all())
 
     async def set_quota(self, who: Operator, asked: shapes.QuotaSaid) -> shapes.TenantQuota:
         """In force here when this returns."""
@@ -247,7 +247,7 @@ class Counter:
         texts = {name: str(value) for name, value in said.items()}
         query = read_query(texts, self.relay.wall())
         await self.relay.desk.scribe.flush()
-        found = await self.relay.desk.office.entries(query)
+        found = await self.relay.desk.records.audit.entries(query)
         cursor = found[-1].number if len(found) == query.limit else None
         return shapes.AuditPage(entries=[showing.entry(each) for each in found], cursor=cursor)
 

@@ -364,7 +364,7 @@ class Relay:
     async def _requota(self) -> None:
         """Obey what the store says of tenants now. Raises `StoreError`, and `ConfigError` at the
         end for tenants of whom it cannot be read: what was known of them holds."""
-        said = await self.desk.office.quotas()
+        said = await self.desk.records.quotas.all()
         ledger = self.house.ledger
         held = {tenant: known for tenant, known in ledger.limits.records.items() if tenant in said}
         held |= {tenant: one for tenant, one in said.items() if one is not None}
