@@ -119,16 +119,12 @@ class Limits:
         """``records`` are the overrides that were said at run time."""
         self.settings = settings or QuotaSettings()
         self.records = dict(records or {})
-        self._all = Quota(**self.settings.model_dump(exclude={"tenants"}))
-
-    @property
-    def others(self) -> Quota:
+        self.others = Quota(**self.settings.model_dump(exclude={"tenants"}))
         """What holds for tenants that nothing is said of."""
-        return self._all
 
     def of(self, tenant: str) -> Quota:
         """What holds for a tenant."""
-        quota = self._all
+        quota = self.others
         for said in (self.settings.tenants.get(tenant), self.records.get(tenant)):
             if said is not None:
                 quota = said.over(quota)
