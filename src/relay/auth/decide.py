@@ -15,13 +15,7 @@ from relay.auth.facts import NO_FACTS, Facts, nothing_revoked
 from relay.auth.grant import Grant, rebase
 from relay.auth.keys import KeySet
 from relay.auth.reason import Reason, Refusal, Step, Trail, quoted
-from relay.auth.request import (
-    MAX_PARAMETERS,
-    MAX_QUERY,
-    Credential,
-    Request,
-    find_credential,
-)
+from relay.auth.request import Credential, Request, find_credential
 from relay.auth.revocation import Holder
 from relay.auth.rules import Accepts
 from relay.auth.settings import AuthSettings
@@ -38,7 +32,7 @@ from relay.auth.vouch import (
 )
 from relay.path import ROOT, Path, as_dialled
 
-__all__ = ["MAX_PARAMETERS", "MAX_QUERY", "Decision", "Request", "decide"]
+__all__ = ["Decision", "Request", "decide"]
 
 
 @dataclass(frozen=True, slots=True)
