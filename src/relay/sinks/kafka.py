@@ -46,7 +46,9 @@ _ODD = re.compile(r"[^A-Za-z0-9._-]")
 class Complaints:
     """Troubles of one kind: the first is told, then one line every `COMPLAINT` seconds."""
 
-    def __init__(self, told: Callable[[str, int], None], clock: Callable[[], float]) -> None:
+    def __init__(
+        self, told: Callable[[str, int], None], clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self.count = 0
         """All of them."""
         self._told = told
@@ -74,9 +76,7 @@ class Kafka:
         settings: SinkSettings,
         log: Log,
         environ: Mapping[str, str] = os.environ,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """``clock`` is monotonic seconds."""
         self.settings = settings
         self.taken = 0
         """Records taken, delivered or not."""
@@ -87,9 +87,9 @@ class Kafka:
         self._name = name
         self._log = log
         self._names: dict[tuple[Path, str], tuple[str, bytes]] = {}
-        self._dropped = Complaints(self._complaining("no room for records"), clock)
-        self._failed = Complaints(self._complaining("records not accepted"), clock)
-        self._silent = Complaints(self._complaining("brokers do not answer"), clock)
+        self._dropped = Complaints(self._complaining("no room for records"))
+        self._failed = Complaints(self._complaining("records not accepted"))
+        self._silent = Complaints(self._complaining("brokers do not answer"))
         refused = self._complaining("brokers do not take the user or the password (sasl)")
         untrusted = self._complaining("no TLS with the brokers (tls.root)")
         try:
@@ -98,8 +98,8 @@ class Kafka:
             raise ConfigError(NOT_INSTALLED) from None
         self._refusal = KafkaException
         self._troubles = {
-            KafkaError._AUTHENTICATION: Complaints(refused, clock),
-            KafkaError._SSL: Complaints(untrusted, clock),
+            KafkaError._AUTHENTICATION: Complaints(refused),
+            KafkaError._SSL: Complaints(untrusted),
         }
         self._had_trouble = False
         self._purged = (KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT)
@@ -217,11 +217,11 @@ def topic_of(template: str, broadcast: Path, track: str) -> str:
     return topic if topic.strip(".") else "_"
 
 
-def require_usable(settings: SinkSettings, environ: Mapping[str, str] = os.environ) -> None:
+def require_usable(settings: SinkSettings) -> None:
     """Raises `ConfigError` for what `Kafka` would, but nobody is dialled."""
     if find_spec("confluent_kafka") is None:
         raise ConfigError(NOT_INSTALLED)
-    _config(settings, environ)
+    _config(settings, os.environ)
 
 
 def _config(settings: SinkSettings, environ: Mapping[str, str]) -> dict[str, Any]:
