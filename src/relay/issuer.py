@@ -53,7 +53,7 @@ class OwnKeys:
     """The relay's own keys as the keyring knows sources (see `relay.keyring.sources.Source`)."""
 
     name = "issuer"
-    fetches = failures = unchanged = 0
+    fetches = failures = 0
 
     def __init__(self, issuer: str | None, audience: str | None, wall: Callable[[], float]) -> None:
         self.keys = KeySet()

@@ -60,8 +60,6 @@ class KeyFile:
         """Times it was read."""
         self.failures = 0
         """Times it became unusable."""
-        self.unchanged = 0
-        """Times it was read and held what was known."""
         self.confirmed: float | None = None
         """When it was last found as it is known, in monotonic seconds."""
         self.problem: str | None = None
@@ -117,8 +115,6 @@ class KeyFile:
         if digest != self._digest:
             self.keys = self._read(data, self.name)
             self._digest = digest
-        else:
-            self.unchanged += 1
         self._seen = seen
         self._fresh = abs(time.time() - seen[3] / 1e9) < FRESH
 
@@ -188,11 +184,6 @@ class KeyFolder:
     def failures(self) -> int:
         """Times a file became unusable, of those that are still there."""
         return sum(file.failures for file in self._files.values())
-
-    @property
-    def unchanged(self) -> int:
-        """Times a file was read and held what was known."""
-        return sum(file.unchanged for file in self._files.values())
 
     @property
     def confirmed(self) -> float | None:

@@ -72,8 +72,6 @@ class Remote:
         self.keys = self.absent
         self.fetches = 0
         self.failures = 0
-        self.unchanged = 0
-        """Answers that confirmed what was known."""
         self.problem: str | None = None
         """Why the last round failed, ``None`` after a good one."""
         self.confirmed: float | None = None
@@ -182,14 +180,11 @@ class Remote:
 
     def _take(self, answer: Fetched) -> None:
         if answer.body is None:
-            self.unchanged += 1
             return
         digest = hashlib.sha256(answer.body).digest()
-        if digest == self._digest:
-            self.unchanged += 1
-            return
-        self.keys = self._read(answer.body)
-        self._digest = digest
+        if digest != self._digest:
+            self.keys = self._read(answer.body)
+            self._digest = digest
 
     def _succeed(self, url: str, answer: Fetched, began: float) -> None:
         if self._failing:

@@ -60,7 +60,7 @@ class RemoteFolder:
         self._misses: deque[float] = deque()
         self._patient: dict[str, tuple[int, float]] = {}
         """How often each was asked about in vain, and when the last time was: rising."""
-        self._ended = [0, 0, 0]
+        self._ended = [0, 0]
         self._tasks: asyncio.TaskGroup | None = None
         self._full = False
 
@@ -73,11 +73,6 @@ class RemoteFolder:
     def failures(self) -> int:
         """Fetches that brought nothing."""
         return self._ended[1] + sum(key.failures for key in self._keys.values())
-
-    @property
-    def unchanged(self) -> int:
-        """Fetches that confirmed what was known."""
-        return self._ended[2] + sum(key.unchanged for key in self._keys.values())
 
     @property
     def confirmed(self) -> float | None:
@@ -155,8 +150,7 @@ class RemoteFolder:
         await key.run()
         del self._keys[kid]
         self.silence = key.silence
-        counts = (key.fetches, key.failures, key.unchanged)
-        self._ended = [a + b for a, b in zip(self._ended, counts, strict=True)]
+        self._ended = [self._ended[0] + key.fetches, self._ended[1] + key.failures]
         self._misses.append(self._clock())
         self.problem = key.problem
         self._gather()

@@ -41,24 +41,6 @@ class Change:
     """Names whose tokens are worth nothing any more."""
 
 
-@dataclass(frozen=True, slots=True)
-class SourceFacts:
-    """One source as it stands, for whoever counts."""
-
-    name: str
-    keys: int
-    fetches: int
-    """Times it was read or asked."""
-    failures: int
-    """Times nothing usable came of it."""
-    unchanged: int
-    """Answers that confirmed what was known."""
-    age: float | None
-    """Seconds since its keys were last known to be right; ``None`` = not at all."""
-    problem: str | None
-    """What is wrong with it now, one line."""
-
-
 class Keyring:
     """The keys of all sources. ``keys`` is always a whole set; ``run`` keeps it current."""
 
@@ -155,10 +137,10 @@ class Keyring:
             return self._unknown[kid][1]
         return self.silence
 
-    def facts(self) -> tuple[SourceFacts, ...]:
+    @property
+    def sources(self) -> list[Source]:
         """Every source as it stands, in the order of the settings."""
-        now = time.monotonic()
-        return tuple(_facts(source, now) for source in self._sources.all)
+        return self._sources.all
 
     def turn(self) -> None:
         """A source has news, or nothing new after all: look, and wake whoever waits."""
@@ -240,15 +222,3 @@ def _mark(key: Key) -> tuple[Any, ...]:
 
 def _listed(kids: frozenset[str | None]) -> list[str]:
     return sorted(kid or "" for kid in kids)[:MAX_TOLD]
-
-
-def _facts(source: Source, now: float) -> SourceFacts:
-    return SourceFacts(
-        name=source.name,
-        keys=len(source.keys),
-        fetches=source.fetches,
-        failures=source.failures,
-        unchanged=source.unchanged,
-        age=None if source.confirmed is None else now - source.confirmed,
-        problem=source.problem,
-    )

@@ -30,18 +30,19 @@ class Source(Protocol):
     keys: KeySet
     """A new object exactly when the keys changed."""
     problem: str | None
+    """What is wrong with it now, one line."""
 
     @property
-    def fetches(self) -> int: ...
+    def fetches(self) -> int:
+        """Times it was read or asked."""
 
     @property
-    def failures(self) -> int: ...
+    def failures(self) -> int:
+        """Times nothing usable came of it."""
 
     @property
-    def unchanged(self) -> int: ...
-
-    @property
-    def confirmed(self) -> float | None: ...
+    def confirmed(self) -> float | None:
+        """When its keys were last known to be right, monotonic seconds; ``None`` = not at all."""
 
     def look(self, now: float) -> None:
         """Notice what time and others did. ``now`` is monotonic seconds."""

@@ -7,6 +7,7 @@ know HTTP, nor how the numbers of several workers become the relay's.
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import cache
@@ -228,11 +229,11 @@ class Families:
         failures = CounterMetricFamily(
             "relay_key_fetch_failures", "Times nothing usable came of it.", labels=labels
         )
-        for source in self.relay.keyring.facts():
+        for source in self.relay.keyring.sources:
             name = (source.name.partition("?")[0],)
-            keys.add_metric(name, source.keys)
-            if source.age is not None:
-                age.add_metric(name, source.age)
+            keys.add_metric(name, len(source.keys))
+            if source.confirmed is not None:
+                age.add_metric(name, time.monotonic() - source.confirmed)
             fetches.add_metric(name, source.fetches)
             failures.add_metric(name, source.failures)
         yield from (keys, age, fetches, failures)
