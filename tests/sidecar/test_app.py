@@ -333,7 +333,7 @@ def test_both_contracts_agree_with_the_decision_itself(serving, desk, token, now
 
     async def run():
         async with serving(desk) as url, Link(url) as link:
-            client = AuthClient(link, contract, AuthSettings(), desk.wall)
+            client = AuthClient(link, AuthSettings(contract=contract), desk.wall)
             return [await client.connect(guest) for guest in guests]
 
     for guest, admission in zip(guests, asyncio.run(run()), strict=True):
@@ -354,7 +354,7 @@ def test_a_key_that_goes_takes_the_session_along(serving, desk, token):
             serving(desk, SidecarSettings(expires=60, revalidate=1)) as url,
             Link(url) as link,
         ):
-            client = AuthClient(link, "events", AuthSettings(), desk.wall)
+            client = AuthClient(link, AuthSettings(), desk.wall)
             first = await client.connect(guest)
             assert first.revalidate == 1.0
             assert await client.revalidate(guest)

@@ -24,7 +24,8 @@ def asked(oracle, now, contract="events", inquiry=GUEST, settings=None, facts=No
 
     async def run():
         async with oracle(**told) as server, Link(server.url, deadline=1.0) as link:
-            client = AuthClient(link, contract, settings or AuthSettings(), lambda: now)
+            obeyed = (settings or AuthSettings()).model_copy(update={"contract": contract})
+            client = AuthClient(link, obeyed, lambda: now)
             return await client.connect(inquiry, *([facts] if facts else [])), server
 
     return asyncio.run(run())
@@ -156,7 +157,7 @@ def test_the_role_narrows(oracle, now):
 def test_the_events_of_a_life(oracle, now):
     async def run():
         async with oracle() as server, Link(server.url) as link:
-            client = AuthClient(link, "events", AuthSettings(), lambda: now)
+            client = AuthClient(link, AuthSettings(), lambda: now)
             await client.connect(GUEST)
             assert await client.revalidate(GUEST)
             server.status, server.body = 204, b""
@@ -242,7 +243,8 @@ def test_a_certificate_is_mentioned_and_decided_on_here(oracle, now):
 def test_the_older_contract_has_no_end(oracle, now):
     async def run():
         async with oracle() as server, Link(server.url) as link:
-            await AuthClient(link, "api", AuthSettings(), lambda: now).end(GUEST, Ending("x", 1))
+            client = AuthClient(link, AuthSettings(contract="api"), lambda: now)
+            await client.end(GUEST, Ending("x", 1))
             return server.asked
 
     assert asyncio.run(run()) == []

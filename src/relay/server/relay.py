@@ -326,7 +326,7 @@ class Relay:
             return
         link = Link(auth.url, client_tls(tls.root, tls.cert, tls.key, self._log))
         closing.push_async_callback(link.close)
-        client = AuthClient(link, auth.contract, auth, self.wall)
+        client = AuthClient(link, auth, self.wall)
         node = self.settings.cluster.node or socket.gethostname()
         self.authority = Authority(
             client, node, self.wall, lambda work: self.judge.spawn(work), self._log

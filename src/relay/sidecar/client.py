@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal
 
 from relay.auth.decide import Decision, require_unrevoked
 from relay.auth.facts import NO_FACTS, Facts
@@ -24,10 +23,6 @@ from relay.sidecar import lookup
 from relay.sidecar.inquiry import Ending, Inquiry
 from relay.sidecar.link import Link, Reply, Unreachable
 from relay.sidecar.terms import Fault, read_terms
-
-Contract = Literal["api", "events"]
-"""``events``: the server decides, asked at connect, on its cadence, and told the end.
-``api``: the server tells the key, the relay decides."""
 
 REFUSED, INVALID, OUTAGE = "server_refused", "server_invalid", "unavailable"
 """Reasons found here: the server said no | its answer cannot be honoured | there is no answer."""
@@ -60,18 +55,12 @@ class Admission:
 class AuthClient:
     """Asks one server about guests. ``wall`` tells unix seconds; the link is the caller's to close.
 
-    By the ``api`` contract the decision is the relay's own, under ``settings``.
+    By the contract ``events`` the server decides, asked at connect, on its cadence, and told the
+    end; by ``api`` it tells the key, and the relay decides under ``settings``.
     """
 
-    def __init__(
-        self,
-        link: Link,
-        contract: Contract,
-        settings: AuthSettings,
-        wall: Callable[[], float],
-    ) -> None:
+    def __init__(self, link: Link, settings: AuthSettings, wall: Callable[[], float]) -> None:
         self._link = link
-        self._contract = contract
         self._settings = settings
         self._wall = wall
 
@@ -88,7 +77,7 @@ class AuthClient:
 
     async def end(self, inquiry: Inquiry, ending: Ending) -> None:
         """Tell that a session has ended. Raises `Unreachable` when nobody listened."""
-        if self._contract == "events":
+        if self._settings.contract == "events":
             await self._link.tell(replace(inquiry, event="end", ending=ending).dump())
 
     async def _ask(self, inquiry: Inquiry, facts: Facts) -> Admission:
@@ -97,7 +86,7 @@ class AuthClient:
             if "?" in path:  # of an HTTP address; a server would take it for another, with a query
                 raise Refusal("bad_path", f"a question mark in {quoted('/' + path)}")
             steps = (Step("path", True, f"connects to {quoted('/' + path)}"),)
-            if self._contract == "events":
+            if self._settings.contract == "events":
                 return await self._post(inquiry, path, steps, facts)
             return await self._get(inquiry, path, steps, facts)
         except Unreachable as error:
