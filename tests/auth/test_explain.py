@@ -283,7 +283,7 @@ def test_a_supposition_needs_a_new_signature(keys: Keys, forge: Forge) -> None:
     assert not decide(Request("/demo", bearer=again), KeySet((keys["k1"],)), PLAIN, NOW)
     assert not decide(Request("/demo", bearer=token), trusted, PLAIN, NOW)
     allowed = decide(Request("/demo", bearer=token), KeySet((keys["k1"],)), PLAIN, NOW)
-    assert suppose(Request("/demo", bearer=token), token, allowed, PLAIN, NOW) is None
+    assert suppose(Request("/demo", bearer=token), token, allowed, PLAIN, NOW, decide) is None
 
 
 def test_every_refusal_can_be_mended() -> None:

@@ -31,7 +31,7 @@ def test_each_kind(keys: dict[str, Key], forge: Callable[..., str]) -> None:
     assert needs(Request("/x", bearer=str(TOKEN)), KEYS) == Needs(token_prefix=TOKEN.prefix)
     assert needs(Request("/x", query=f"ticket={TICKET}"), KEYS) == Needs(ticket=TICKET)
     assert needs(Request("/x", bearer=MOOSE.bearer), KEYS) == Needs(derivation=work)
-    assert needs(Request("/x", bearer=MOOSE.bearer)) == Needs(jwt=True)
+    assert needs(Request("/x", bearer=MOOSE.bearer), AuthSettings()) == Needs(jwt=True)
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,8 @@ def test_without_form_there_is_no_need(request_: Request) -> None:
 
 @pytest.mark.parametrize("kid", [5, "", "x" * 257, None, ["a"]])
 def test_a_kid_that_is_none(kid: object, keys: dict[str, Key], forge: Callable[..., str]) -> None:
-    assert needs(Request("/", bearer=forge(keys["k1"], {}, {"kid": kid}))) == Needs(jwt=True)
+    request = Request("/", bearer=forge(keys["k1"], {}, {"kid": kid}))
+    assert needs(request, AuthSettings()) == Needs(jwt=True)
 
 
 @given(target=st.text("/?jwt=ticket&.eyJ0\ud800", max_size=60), bearer=st.text(max_size=60))

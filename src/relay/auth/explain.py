@@ -56,6 +56,9 @@ class Row:
     detail: str
 
 
+_ASKED = Row("server", UNCHECKED, "another server decides")
+
+
 @dataclass(frozen=True, slots=True)
 class Explanation:
     """Everything there is to say about one request."""
@@ -165,7 +168,7 @@ def explain(
     )
 
 
-_NO_GRANT = ("there is no grant", "another server decides")
+_NO_GRANT = ("there is no grant", _ASKED.detail)
 
 
 def _place(request: Request) -> Path:
@@ -195,7 +198,7 @@ def _without_keys(
         verdict = "unchecked" if then.decision else "denied"
         why = "no configuration, no key to check it with"
         if settings.url is not None:
-            why = "another server decides"
+            why = _ASKED.detail
         told = _Told(verdict, then.decision, _unchecked_rows(then.decision, specimen, why))
     goes_unread = settings.url is not None and settings.contract == "events"
     if goes_unread and told.decision.reason.code not in ("allowed", *_CERTAIN["events"]):
@@ -208,15 +211,14 @@ def _for_the_server(told: _Told) -> _Told:
     is no JWT at all."""
     rows = [row for row in told.rows if row.result != SKIPPED]
     seen = [replace(row, result=WARNED) if row.result == FAILED else row for row in rows]
-    asked = Row("server", UNCHECKED, "another server decides")
-    return _Told("unchecked", told.decision, (*seen, asked))
+    return _Told("unchecked", told.decision, (*seen, _ASKED))
 
 
 def _left_open(decision: Decision) -> _Told:
     """What can be said of anything but a JWT where another server decides: how it was read."""
     taken = [row for row in _rows(decision, None) if row.name in ("path", "token", "size")]
-    asked = Row("server", UNCHECKED, "another server decides")
-    return _Told("unchecked", decision, (*(row for row in taken if row.result == PASSED), asked))
+    passed = [row for row in taken if row.result == PASSED]
+    return _Told("unchecked", decision, (*passed, _ASKED))
 
 
 def _token(request: Request, settings: AuthSettings) -> str | None:

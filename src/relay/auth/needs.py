@@ -17,8 +17,6 @@ from relay.auth.settings import AuthSettings
 MAX_KID = 256
 """Characters of a key id worth asking anybody about."""
 
-_DEFAULTS = AuthSettings()
-
 
 class Needs(NamedTuple):
     """What to gather. Everything in it is a stranger's word."""
@@ -35,7 +33,7 @@ class Needs(NamedTuple):
     """What to derive for an API key; slow."""
 
 
-def needs(request: Request, settings: AuthSettings = _DEFAULTS) -> Needs:
+def needs(request: Request, settings: AuthSettings) -> Needs:
     """What must be looked up for ``request``; the empty `Needs` when there is nothing."""
     try:
         request.path()

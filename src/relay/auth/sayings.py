@@ -42,7 +42,7 @@ def sayings(specimen: Specimen) -> dict[str, Any] | None:
     said: dict[str, Any] = {}
     for leaf, names in ((specimen.header, _SHOWN_HEADERS), (specimen.claims, _SHOWN_CLAIMS)):
         for name, label in names.items():
-            if leaf.has(name):
+            if name in leaf.members:
                 said[label] = _bounded(leaf.members[name])
     others = sorted(set(specimen.claims.members) - set(_SHOWN_CLAIMS))[:MAX_SAID]
     if others:

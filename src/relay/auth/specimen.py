@@ -38,10 +38,6 @@ class Leaf:
     marked: bool = False
     """Whether a byte order mark stands before the JSON."""
 
-    def has(self, name: str) -> bool:
-        """Whether the member is there, be it ``null``."""
-        return name in self.members
-
 
 @dataclass(frozen=True, slots=True)
 class Specimen:

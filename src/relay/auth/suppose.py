@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from relay.auth import keys as keyring
 from relay.auth.claims import MAX_TIME
 from relay.auth.compact import split, to_base64url, to_json
-from relay.auth.decide import Decision, Request, decide
+from relay.auth.decide import Decision, Request
 from relay.auth.keys import KeySet
 from relay.auth.reason import Reason
 from relay.auth.settings import AuthSettings
@@ -78,7 +78,7 @@ def suppose(
     refused: Decision,
     settings: AuthSettings,
     now: float,
-    judge: Judge = decide,
+    judge: Judge,
     most: int = MAX_MENDED,
 ) -> Supposition | None:
     """Mend what can be supposed away, one refusal after the other; ``None`` when nothing can.

@@ -38,7 +38,7 @@ def wishes(
     at: Path,
     publish: Sequence[str],
     subscribe: Sequence[str],
-    without: str = "there is no grant",
+    without: str,
 ) -> Iterator[Wish]:
     """An answer to each path, those to publish first; where there is no grant, ``at`` is what they
     are relative to, and ``without`` says why there is none."""
