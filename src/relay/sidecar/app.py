@@ -13,8 +13,8 @@ import asyncio
 import math
 import re
 import secrets
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
@@ -24,15 +24,13 @@ from starlette.routing import Route
 from relay.auth.browser import is_loopback, may_be_a_page
 from relay.auth.certificate import Certificate
 from relay.auth.compact import parse_object
-from relay.auth.decide import Decision
-from relay.auth.grant import Grant
-from relay.auth.keys import Key
 from relay.auth.mending import mending
 from relay.auth.request import Request as Asked
 from relay.errors import BadRequest, RelayError, Unavailable
 from relay.net.udp import plain
 from relay.path import Path
 from relay.sidecar import lookup
+from relay.sidecar.bench import Bench
 from relay.sidecar.inquiry import Inquiry, read_inquiry
 from relay.sidecar.select import read_selector
 from relay.sidecar.settings import SidecarSettings
@@ -42,32 +40,6 @@ PRIVATE = {"cache-control": "no-store"}
 """Answers are about one session at one moment; nobody in between may keep them."""
 
 _WORD = re.compile(r"[a-z0-9]{1,32}")
-
-
-class Judges(Protocol):
-    """What the service may ask of whoever assembled it."""
-
-    async def judge(self, request: Asked, certificate: Certificate | None) -> Decision:
-        """The one decision, with keys fetched and facts looked up."""
-
-    async def find(self, kid: str, path: Path) -> Key | None:
-        """The key of that id, if tokens signed by it would be believed at ``path``. Raises
-        `Unavailable` where that cannot be told now."""
-
-    async def push(self, query: str) -> int:
-        """Have the relays ask again about the sessions ``query`` selects; how many heard it."""
-
-    def wall(self) -> float:
-        """Unix seconds."""
-
-    def log(self, event: str, **facts: Any) -> None:
-        """Write a line; never a token or a query among the facts."""
-
-    def note(self, action: str, told: Mapping[str, Any], grant: Grant | None = None) -> None:
-        """Have a decision kept and counted: ``allow``, ``renew``, ``lookup`` or ``deny``."""
-
-    def metrics(self) -> bytes:
-        """What was counted, as Prometheus reads it."""
 
 
 class _No(RelayError):
@@ -80,19 +52,19 @@ class _No(RelayError):
         self.id = secrets.token_hex(6)
 
 
-def sidecar_app(judges: Judges, settings: SidecarSettings) -> Starlette:
+def sidecar_app(bench: Bench, settings: SidecarSettings) -> Starlette:
     """The ASGI application of the decision service."""
 
     async def event(request: Request) -> Response:
-        return await _decided(judges, settings, await _read(request, settings))
+        return await _decided(bench, settings, await _read(request, settings))
 
     async def question(request: Request) -> Response:
-        return await _looked_up(judges, settings, request)
+        return await _looked_up(bench, settings, request)
 
     async def revalidate(request: Request) -> Response:
         query = request.scope["query_string"].decode("latin-1")
         read_selector(query)
-        return JSONResponse({"relays": await judges.push(query)}, 202, PRIVATE)
+        return JSONResponse({"relays": await bench.push(query)}, 202, PRIVATE)
 
     async def health(request: Request) -> Response:
         return PlainTextResponse("ok\n")
@@ -100,11 +72,11 @@ def sidecar_app(judges: Judges, settings: SidecarSettings) -> Starlette:
     async def metrics(request: Request) -> Response:
         if not is_loopback(_remote(request)):  # nobody is authenticated here
             raise _No(403, "not_from_here")
-        return Response(judges.metrics(), media_type="text/plain; version=0.0.4; charset=utf-8")
+        return Response(bench.metrics(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     def face(answer: Callable[[Request], Awaitable[Response]]) -> Any:
         async def answered(request: Request) -> Response:
-            return await _answered(answer, request, judges, settings)
+            return await _answered(answer, request, bench, settings)
 
         return answered
 
@@ -124,7 +96,7 @@ def sidecar_app(judges: Judges, settings: SidecarSettings) -> Starlette:
 async def _answered(
     answer: Callable[[Request], Awaitable[Response]],
     request: Request,
-    judges: Judges,
+    bench: Bench,
     settings: SidecarSettings,
 ) -> Response:
     """One request within its time; every error of ours becomes a status here and only here."""
@@ -134,15 +106,15 @@ async def _answered(
         async with asyncio.timeout(settings.request_timeout):
             return await answer(request)
     except _No as no:
-        return _refusal(no.status, no.word, no.id)
+        return _refusal(no)
     except ClientDisconnect:
         return Response(status_code=400)
     except TimeoutError:
-        return _refusal(408, "timeout", secrets.token_hex(6))
+        return _refusal(_No(408, "timeout"))
     except RelayError as error:
-        id = secrets.token_hex(6)
-        judges.log("malformed", id=id, why=str(error), remote=_remote(request))
-        return _refusal(400, "malformed", id)
+        odd = _No(400, "malformed")
+        bench.log("malformed", id=odd.id, why=str(error), remote=_remote(request))
+        return _refusal(odd)
 
 
 async def _read(request: Request, settings: SidecarSettings) -> Inquiry:
@@ -161,35 +133,35 @@ async def _read(request: Request, settings: SidecarSettings) -> Inquiry:
         raise BadRequest(f"the question is malformed: {error}") from None
 
 
-async def _decided(judges: Judges, settings: SidecarSettings, inquiry: Inquiry) -> Response:
+async def _decided(bench: Bench, settings: SidecarSettings, inquiry: Inquiry) -> Response:
     """One session event: terms, a refusal, or nothing to say at the end."""
     told = _facts(inquiry)
     if inquiry.ending is not None:
         ending = inquiry.ending
         told |= {"reason": ending.reason, "seconds": ending.duration}
-        judges.log("end", **told, sent=ending.sent, received=ending.received)
+        bench.log("end", **told, sent=ending.sent, received=ending.received)
         return Response(status_code=204, headers=PRIVATE)
     try:
         request = inquiry.request()
     except ValueError as error:
-        raise _denied(judges, told, 403, "unsupported_token", str(error)) from None
-    decision = await judges.judge(request, inquiry.fact())
+        raise _denied(bench, told, 403, "unsupported_token", str(error)) from None
+    decision = await bench.judge(request, inquiry.fact())
     if decision.grant is None:
         # To the relay anything but 401 and 403 is an outage, and a session lives on: so it should
         # where we could not find out, and nowhere else.
         status = decision.status if decision.status in (401, 503) else 403
         reason = decision.reason
-        raise _denied(judges, told, status, reason.code, reason.text, mending(reason))
+        raise _denied(bench, told, status, reason.code, reason.text, mending(reason))
     grant = decision.grant
     try:
         terms, unsaid = offer(
-            grant, judges.wall(), settings.expires, settings.revalidate, settings.tier
+            grant, bench.wall(), settings.expires, settings.revalidate, settings.tier
         )
     except Fault as fault:
-        raise _denied(judges, told, 403, fault.code, str(fault)) from None
+        raise _denied(bench, told, 403, fault.code, str(fault)) from None
     event = "allow" if inquiry.event == "connect" else "renew"
-    judges.note(event, told, grant)
-    judges.log(
+    bench.note(event, told, grant)
+    bench.log(
         event,
         **told,
         publish=list(terms.publish),
@@ -205,7 +177,7 @@ async def _decided(judges: Judges, settings: SidecarSettings, inquiry: Inquiry) 
     return JSONResponse(terms.dump(), headers=PRIVATE)
 
 
-async def _looked_up(judges: Judges, settings: SidecarSettings, request: Request) -> Response:
+async def _looked_up(bench: Bench, settings: SidecarSettings, request: Request) -> Response:
     """One path and key id: the key's public half and what is public there."""
     asked = _query(request)
     path = asked.get("root", "")
@@ -217,25 +189,25 @@ async def _looked_up(judges: Judges, settings: SidecarSettings, request: Request
     told |= {"kid": asked.get("kid", "")[:128], "remote": _remote(request)}
     # In this contract a certificate that is not refused has every right below the path.
     shown = Certificate("", math.inf) if mtls == "true" else None
-    decision = await judges.judge(Asked(target="/" + path, transport=transport), shown)
+    decision = await bench.judge(Asked(target="/" + path, transport=transport), shown)
     if decision.status == 400:
         raise BadRequest(decision.reason.text)
     if decision.status == 503:
         reason = decision.reason
-        raise _denied(judges, told, 503, reason.code, reason.text, mending(reason))
+        raise _denied(bench, told, 503, reason.code, reason.text, mending(reason))
     if shown is not None and not lookup.is_everything(decision.grant):
         why = "the certificate alone, of which nothing is known, is not granted everything"
-        raise _denied(judges, told, 403, "certificate", why)
+        raise _denied(bench, told, 403, "certificate", why)
     subscribe, publish = lookup.public_of(decision.grant)
     try:
-        key = await judges.find(asked["kid"], Path(path)) if asked.get("kid") else None
+        key = await bench.find(asked["kid"], Path(path)) if asked.get("kid") else None
     except Unavailable as error:
-        raise _denied(judges, told, 503, "unavailable", str(error)) from None
+        raise _denied(bench, told, 503, "unavailable", str(error)) from None
     shared = lookup.shareable(key, settings.share_secrets)
     if key is not None and shared is None:
-        judges.log("warning", **told, why="a shared secret is not told; see sidecar.share_secrets")
-    judges.note("lookup", told | {"key": shared is not None})
-    judges.log("answer", **told, key=shared is not None, subscribe=subscribe, publish=publish)
+        bench.log("warning", **told, why="a shared secret is not told; see sidecar.share_secrets")
+    bench.note("lookup", told | {"key": shared is not None})
+    bench.log("answer", **told, key=shared is not None, subscribe=subscribe, publish=publish)
     answer = lookup.Answer(None, subscribe, publish, shared, settings.tier)
     return JSONResponse(answer.dump(), headers=PRIVATE)
 
@@ -250,12 +222,12 @@ def _facts(inquiry: Inquiry) -> dict[str, Any]:
 
 
 def _denied(
-    judges: Judges, told: dict[str, Any], status: int, word: str, why: str, hint: str = ""
+    bench: Bench, told: dict[str, Any], status: int, word: str, why: str, hint: str = ""
 ) -> _No:
     """A refusal, written to the log under the id that it carries."""
     no = _No(status, word)
-    judges.note("deny", told | {"id": no.id, "reason": word})
-    judges.log("deny", **told, id=no.id, status=status, reason=word, why=why, hint=hint)
+    bench.note("deny", told | {"id": no.id, "reason": word})
+    bench.log("deny", **told, id=no.id, status=status, reason=word, why=why, hint=hint)
     return no
 
 
@@ -271,14 +243,14 @@ def _remote(request: Request) -> str:
     return plain(request.client)[0] if request.client else ""
 
 
-def _refusal(status: int, word: str, id: str) -> Response:
+def _refusal(no: _No) -> Response:
     """One word and an id; the reason stands in the log."""
-    headers = PRIVATE | {"x-request-id": id}
-    return PlainTextResponse(f"{word} {id}\n", status, headers)
+    headers = PRIVATE | {"x-request-id": no.id}
+    return PlainTextResponse(f"{no.word} {no.id}\n", no.status, headers)
 
 
 async def _turned_away(request: Request, error: Exception) -> Response:
     """What Starlette itself turns away, and bugs of ours: nothing about them is told."""
     status = getattr(error, "status_code", 500)
     words = {404: "not_found", 405: "method_not_allowed"}
-    return _refusal(status, words.get(status, "internal_error"), secrets.token_hex(6))
+    return _refusal(_No(status, words.get(status, "internal_error")))

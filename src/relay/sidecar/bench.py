@@ -89,11 +89,12 @@ class Bench:
         return await self._push.push(query)
 
     def log(self, event: str, **facts: Any) -> None:
-        """Write a line."""
+        """Write a line; never a token or a query among the facts."""
         self._log(event, **facts)
 
     def note(self, action: str, told: Mapping[str, Any], grant: Grant | None = None) -> None:
-        """Count a decision and, but for renewals, write it to the audit log."""
+        """Count a decision (``allow``, ``renew``, ``lookup`` or ``deny``) and, but for renewals,
+        write it to the audit log."""
         asked = told["asked"]
         if action == "deny":
             self._tally.refuse(asked, told["reason"])
@@ -103,7 +104,7 @@ class Bench:
             self._desk.scribe.note(_fact(action, told, grant))
 
     def metrics(self) -> bytes:
-        """What was counted."""
+        """What was counted, as Prometheus reads it."""
         return self._tally.text()
 
     async def run(self) -> None:
