@@ -198,23 +198,12 @@ def vouch_certificate(
     return None
 
 
-def certified(certificate: Certificate) -> Vouched:
-    """Who a revocation sees when it looks at the certificate alone."""
-    return Vouched(
-        credential="certificate",
-        root=ROOT,
-        publish=(),
-        subscribe=(),
-        expires=certificate.not_after,
-        subject=certificate.name,
-        jti=certificate.fingerprint,
-        issued=certificate.not_before,
-    )
-
-
 def beside(certificate: Certificate | None, path: Path) -> Holder | None:
-    """Whose certificate was shown on the way to ``path``."""
-    return None if certificate is None else certified(certificate).holder(path)
+    """Whose certificate was shown on the way to ``path``: who a revocation would strike for it."""
+    if certificate is None:
+        return None
+    name, issued = certificate.name, certificate.not_before
+    return Holder(certificate.fingerprint, name, tenant=path.first, issued=issued)
 
 
 def require_current(certificate: Certificate, now: float) -> None:
