@@ -123,11 +123,9 @@ class SqlKeys:
             before = await _keys(connection)
             after = in_order(step(before))
             sealed = [each.sealed for each in after if each.sealed]
-            elsewhere = await _any_sealed(connection, keys=False) or next(
-                (each.sealed for each in before if each.sealed), ""
-            )
+            present = await _any_sealed(connection)
             for text in sealed:
-                require_one_root(elsewhere or sealed[0], text)
+                require_one_root(present or sealed[0], text)
             if after != before:
                 await connection.execute(delete(signing_keys))
                 for each in after:
@@ -162,10 +160,10 @@ async def _lock(connection: AsyncConnection) -> None:
     await next_number(connection, "secrets")
 
 
-async def _any_sealed(connection: AsyncConnection, keys: bool = True) -> str:
+async def _any_sealed(connection: AsyncConnection) -> str:
     """Any text that is sealed; empty when there is none."""
     rows = await rows_of(connection, select(secrets.c.text).limit(1))
-    if not rows and keys:
+    if not rows:
         filled = select(signing_keys.c.sealed).where(signing_keys.c.sealed != "")
         rows = await rows_of(connection, filled.limit(1))
     return str(next(iter(rows[0].values()))) if rows else ""
