@@ -79,7 +79,7 @@ class CardboardHouse:
 
     async def decide(self, asked: Asked) -> str:
         target = asked.target
-        self.asked.append(("decide", target, asked.bearer, asked.origin))
+        self.asked.append(("decide", target, asked.bearer))
         if self.denial is not None:
             raise self.denial
         if target in self.denies:

@@ -40,8 +40,6 @@ class Request:
     """The value of ``Authorization: Bearer``, without that word."""
     transport: str = "webtransport"
     """How the guest came: ``webtransport``, ``quic``, ``http``…"""
-    origin: str | None = None
-    """The browser's ``Origin`` header."""
     publishes: bool = True
     """False when the guest said that it will only subscribe."""
     subscribes: bool = True

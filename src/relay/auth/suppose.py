@@ -11,11 +11,10 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from relay.auth import keys as keyring
 from relay.auth.claims import MAX_TIME
 from relay.auth.compact import split, to_base64url, to_json
 from relay.auth.decide import Decision, Request
-from relay.auth.keys import KeySet
+from relay.auth.keys import KeySet, generate, is_kid
 from relay.auth.reason import Reason
 from relay.auth.settings import AuthSettings
 from relay.auth.specimen import lay_open
@@ -64,7 +63,7 @@ def resigned(token: str) -> tuple[str, KeySet] | None:
         return None
     kid = parts.header.get("kid")
     try:
-        key = keyring.generate("HS256", kid if keyring.is_kid(kid) else None)
+        key = generate("HS256", kid if is_kid(kid) else None)
     except ConfigError:
         return None
     header = to_json({**parts.header, "alg": key.algorithm, "kid": key.kid})

@@ -90,7 +90,6 @@ class Asked(NamedTuple):
     """Path and query, still escaped: what of it is meant as it stands depends on who asks."""
     bearer: str | None
     remote: str
-    origin: str | None
     again: bool
     """Whether the same request has been decided about before, for what else its address means: it
     counts against quotas once."""
@@ -118,8 +117,7 @@ def asked(request: Request, path: str) -> Asked:
     again = hasattr(request.state, "memory")
     if not again:
         request.state.memory = {}
-    origin = request.headers.get("origin")
-    return Asked(target, bearer(request), remote(request), origin, again, request.state.memory)
+    return Asked(target, bearer(request), remote(request), again, request.state.memory)
 
 
 def parameter(request: Request, name: str) -> str | None:

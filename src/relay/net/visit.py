@@ -90,7 +90,6 @@ def knock_web(connection: Connection, request: Request) -> Knock:
         offered=parse_offer(request.headers.get(OFFER)),
         remote=connection.remote,
         authority=request.pseudo.get("authority", ""),
-        origin=request.headers.get("origin"),
         headers=request.headers,
         certificate=connection.certificate,
     )

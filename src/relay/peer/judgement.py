@@ -142,7 +142,6 @@ def asked(knock: Knock, target: str) -> Request:
         target=target,
         bearer=credential.strip() if scheme.lower() == "bearer" else None,
         transport=knock.transport,
-        origin=knock.origin,
     )
 
 

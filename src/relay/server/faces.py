@@ -46,7 +46,6 @@ def request_of(asked: Asked, *, publishes: bool = True, subscribes: bool = True)
         target=asked.target,
         bearer=asked.bearer,
         transport="http",
-        origin=asked.origin,
         publishes=publishes,
         subscribes=subscribes,
         is_address=True,

@@ -161,9 +161,6 @@ class Knock:
     authority: str = ""
     """Host (and port) the peer dialled, or the TLS server name."""
 
-    origin: str | None = None
-    """The browser's ``Origin`` header, if there was one."""
-
     headers: dict[str, str] = field(default_factory=dict)
     """All request headers by lower-case name."""
 

@@ -10,9 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from relay.auth import keys as keyring
 from relay.auth.compact import from_base64url, parse_object
-from relay.auth.keys import Key, KeySet
+from relay.auth.keys import Key, KeySet, read_jwk
 from relay.auth.specimen import Specimen
 from relay.errors import ConfigError
 
@@ -114,6 +113,6 @@ class Case:
 def _usable(jwk: Mapping[str, Any]) -> Key | None:
     """The key's material, whatever it is meant for; ``None`` when this relay could not use it."""
     try:
-        return keyring.read_jwk({**jwk, "kid": None, "key_ops": ["verify"], "scope": None})
+        return read_jwk({**jwk, "kid": None, "key_ops": ["verify"], "scope": None})
     except ValueError:
         return None
