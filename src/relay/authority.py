@@ -55,7 +55,7 @@ class Loan:
             authority.client,
             self.inquiry,
             self._admission,
-            lambda grant, tier: changed(grant),
+            changed,
             authority.wall,
             facts=self._facts,
             heard=authority.heard,
@@ -96,7 +96,7 @@ class Loan:
                     await self._lease.close(reason[:64])
                 else:
                     seconds = max(0.0, self._authority.wall() - self.started)
-                    ending = Ending(reason[:64], seconds, 0, 0)
+                    ending = Ending(reason[:64], seconds)
                     await self._authority.client.end(self.inquiry, ending)
 
 

@@ -20,9 +20,9 @@ GUEST = Inquiry("1", "n", "quic", "/demo")
 FIRST = Grant(Path("demo"), (ROOT,), (ROOT,))
 
 
-def yes(grant=FIRST, revalidate=None, expires=None, tier=None):
+def yes(grant=FIRST, revalidate=None, expires=None):
     decision = Decision(True, replace(grant, expires=expires), (), Reason("allowed", ""), 200)
-    return Admission(decision, revalidate, tier)
+    return Admission(decision, revalidate)
 
 
 def no(code, status=403, text=""):
@@ -56,7 +56,7 @@ def lived(script, first, patience=5.0, meanwhile=None):
     changes = []
 
     async def run():
-        lease = Lease(script, GUEST, first, lambda grant, tier: changes.append((grant, tier)), wall)
+        lease = Lease(script, GUEST, first, changes.append, wall)
         task = asyncio.ensure_future(lease.run())
         if meanwhile is not None:
             await meanwhile(lease, task)
@@ -114,7 +114,7 @@ def test_it_is_asked_about_with_what_was_known_at_the_door():
 
     async def run():
         first = yes(revalidate=0.01, expires=2000)
-        await Lease(script, GUEST, first, lambda grant, tier: None, wall, facts=facts).run()
+        await Lease(script, GUEST, first, lambda grant: None, wall, facts=facts).run()
 
     asyncio.run(run())
     assert script.facts is facts
@@ -124,16 +124,14 @@ def test_changes_are_told_and_sameness_is_not():
     narrow = replace(FIRST, publish=(Path("a"),))
     script = Script(
         yes(revalidate=0.01, expires=2000),
-        yes(narrow, 0.01, 2000, "gold"),
-        yes(FIRST, 0.01, 2000, "gold"),
+        yes(narrow, 0.01, 2000),
+        yes(narrow, 0.01, 2000),
+        yes(FIRST, 0.01, 2000),
         no("server_refused"),
     )
     reason, changes, _ = lived(script, yes(revalidate=0.01, expires=2000))
     assert reason == "refused"
-    assert [(grant.publish, tier) for grant, tier in changes] == [
-        ((Path("a"),), "gold"),
-        ((ROOT,), "gold"),
-    ]
+    assert [grant.publish for grant in changes] == [(Path("a"),), (ROOT,)]
 
 
 def test_an_outage_keeps_the_grant_until_its_end():
@@ -178,18 +176,18 @@ def test_an_end_in_the_past_or_far_away():
     assert lived(Script(yes()), yes(revalidate=2.0**62, expires=2.0**62), 0.1)[0] is None
 
 
-def test_the_end_is_told_with_what_was_carried():
+def test_the_end_is_told():
     script = Script(yes())
 
     async def close(lease, task):
-        await lease.close("disconnected", 7, 11)
+        await lease.close("disconnected")
         task.cancel()
 
     with pytest.raises(asyncio.CancelledError):
         lived(script, yes(), meanwhile=close)
     ((inquiry, ending),) = script.ended
     assert inquiry is GUEST
-    assert ending == Ending("disconnected", ending.duration, 7, 11)
+    assert ending == Ending("disconnected", ending.duration)
     assert 0 <= ending.duration < 1
 
 

@@ -35,8 +35,6 @@ class Admission:
     decision: Decision
     revalidate: float | None = None
     """Seconds until the server wants to be asked again; ``None`` = never."""
-    tier: str | None = None
-    """The server's label for accounts."""
 
     def __bool__(self) -> bool:
         return bool(self.decision)
@@ -131,7 +129,7 @@ class AuthClient:
             steps = (*steps, Step("patterns", True, text, warning=True))
         decision = Decision(True, grant, steps, Reason("allowed", told), 200)
         cadence = None if terms.revalidate is None else float(terms.revalidate)
-        return Admission(decision, cadence, terms.tier)
+        return Admission(decision, cadence)
 
     async def _get(
         self, inquiry: Inquiry, path: Path, steps: tuple[Step, ...], facts: Facts
@@ -152,7 +150,7 @@ class AuthClient:
             raise Unreachable(f"{self._link.host} answered with nothing usable: {error}") from None
         decision = lookup.settle(answer, request, path, self._settings, self._wall(), facts)
         told = Step("server", True, f"{self._link.host} answered")
-        return Admission(replace(decision, steps=(told, *decision.steps)), tier=answer.tier or None)
+        return Admission(replace(decision, steps=(told, *decision.steps)))
 
     def _no(self, steps: tuple[Step, ...], reply: Reply) -> Admission:
         assert reply.refusal is not None

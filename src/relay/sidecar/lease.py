@@ -31,7 +31,7 @@ SPREAD = 0.25
 class Lease:
     """What one session was granted. `run` it in a task of the owner's; that task ends with it.
 
-    ``changed`` is called with each new grant (and tier) that differs from the one before.
+    ``changed`` is called with each new grant that differs from the one before.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class Lease:
         client: AuthClient,
         inquiry: Inquiry,
         admission: Admission,
-        changed: Callable[[Grant, str | None], None],
+        changed: Callable[[Grant], None],
         wall: Callable[[], float] = time.time,
         clock: Callable[[], float] = time.monotonic,
         facts: Facts = NO_FACTS,
@@ -50,7 +50,6 @@ class Lease:
         assert admission.grant is not None
         self.inquiry = inquiry
         self.grant: Grant = admission.grant
-        self.tier = admission.tier
         self.why = ""
         """What the server said when it took the grant back, for the log."""
         self._client = client
@@ -82,9 +81,9 @@ class Lease:
                 if ended is not None:
                     return ended
 
-    async def close(self, reason: str, sent: int = 0, received: int = 0) -> None:
+    async def close(self, reason: str) -> None:
         """Tell the server that the session ended. Raises `Unreachable` when nobody listened."""
-        ending = Ending(reason, max(0.0, self._clock() - self._began), sent, received)
+        ending = Ending(reason, max(0.0, self._clock() - self._began))
         await self._client.end(self.inquiry, ending)
 
     async def _wait(self) -> bool:
@@ -118,17 +117,17 @@ class Lease:
         if any(getattr(admission.grant, each) != getattr(self.grant, each) for each in fixed):
             self.why = f"another of {', '.join(fixed)}, which a running session cannot change"
             return "narrowed"
-        before = self.grant, self.tier
+        before = self.grant
         self._follow(admission)
-        if before != (self.grant, self.tier):
-            self._changed(self.grant, self.tier)
+        if before != self.grant:
+            self._changed(self.grant)
         return None
 
     def _follow(self, admission: Admission) -> None:
         """Take over a fresh admission: from now on its grant, its end and its cadence hold."""
         assert admission.grant is not None
         now = self._clock()
-        self.grant, self.tier = admission.grant, admission.tier
+        self.grant = admission.grant
         self._failures = 0
         self._cadence = admission.revalidate
         self._due = None if self._cadence is None else now + self._cadence
