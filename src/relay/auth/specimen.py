@@ -43,8 +43,6 @@ class Leaf:
 class Specimen:
     """A token, believed in nothing."""
 
-    size: int
-    """Characters of the whole token."""
     parts: int
     """How many there are between dots; three, when it is a token."""
     strict: str | None
@@ -69,7 +67,7 @@ def lay_open(token: str) -> Specimen:
     if len(token) > MAX_SPECIMEN:
         text = f"{len(token)} characters (at most {MAX_SPECIMEN})"
         nothing = Leaf(trouble="not read")
-        return Specimen(len(token), 0, text, None, nothing, nothing)
+        return Specimen(0, text, None, nothing, nothing)
     strict = None
     try:
         split(token)
@@ -78,12 +76,12 @@ def lay_open(token: str) -> Specimen:
     texts = token.split(".")
     if len(texts) != 3:
         nothing = Leaf(trouble="there are not three parts")
-        return Specimen(len(token), len(texts), strict, None, nothing, nothing)
+        return Specimen(len(texts), strict, None, nothing, nothing)
     header, claims = (_leaf(text) for text in texts[:2])
     signature = _bytes(texts[2])
     letters = next((why for text in texts if (why := _oddity(text))), None)
     signed = f"{texts[0]}.{texts[1]}".encode("utf-8", "replace")
-    return Specimen(len(token), 3, strict, letters, header, claims, signed, signature)
+    return Specimen(3, strict, letters, header, claims, signed, signature)
 
 
 def _leaf(text: str) -> Leaf:
