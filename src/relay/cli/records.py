@@ -195,8 +195,8 @@ def withdraw(number: int) -> None:
 
 
 def _revoke_stored(prefix: str, reason: str) -> None:
-    done = with_office(lambda office: office.revoke_token(operator(), prefix, reason))
-    click.echo(f"{done.entry.id}")
+    entry = with_office(lambda office: office.revoke_token(operator(), prefix, reason))
+    click.echo(f"{entry.id}")
 
 
 async def _all_revocations(store: Records) -> list[Revocation]:

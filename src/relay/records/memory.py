@@ -26,7 +26,6 @@ from relay.records.store import (
     MAX_TICKETS,
     MAX_TOKENS,
     Change,
-    Revoked,
 )
 
 
@@ -70,7 +69,7 @@ class MemoryRecords:
         later = sorted(prefix for prefix in self._tokens if prefix > after)
         return [self._tokens[prefix] for prefix in later[: min(limit, MAX_PAGE)]]
 
-    async def revoke_token(self, prefix: str, now: float, reason: str = "") -> Revoked | None:
+    async def revoke_token(self, prefix: str, now: float, reason: str = "") -> Revocation | None:
         """Refuse the token from now on."""
         token = self._tokens.get(prefix)
         if token is None:
@@ -78,8 +77,8 @@ class MemoryRecords:
         ends = outliving(token.expires)
         entry = await self.revoke(Revocation("jti", token.id, expires=ends, reason=reason), now)
         if token.revoked is None:
-            token = self._tokens[prefix] = replace(token, revoked=now)
-        return Revoked(token, entry)
+            self._tokens[prefix] = replace(token, revoked=now)
+        return entry
 
     async def mark_used(self, uses: Mapping[str, float]) -> None:
         """Note when tokens were last used."""

@@ -19,7 +19,7 @@ from relay.quota import Override
 from relay.quota.limits import MAX_TENANT
 from relay.records.audit import Fact, Walk
 from relay.records.scribe import Scribe
-from relay.records.store import MAX_PAGE, Records, Revoked
+from relay.records.store import MAX_PAGE, Records
 
 
 async def _nothing() -> None:
@@ -113,7 +113,7 @@ class Office:
         async with self.doing(who, "token.create", token.id, jti=token.id, detail=detail):
             await self.records.add_token(token)
 
-    async def revoke_token(self, who: Operator, prefix: str, reason: str) -> Revoked:
+    async def revoke_token(self, who: Operator, prefix: str, reason: str) -> Revocation:
         """Refuse an API token and end its sessions. Raises `NotFound`."""
         named = f"mq_{prefix}"
         async with self.doing(who, "token.revoke", named, jti=named, detail=reason):

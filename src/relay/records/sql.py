@@ -34,7 +34,6 @@ from relay.records.store import (
     MAX_TICKETS,
     MAX_TOKENS,
     Change,
-    Revoked,
 )
 from relay.records.tables import api_tokens, counters, revocations, tickets
 from relay.records.whole import whole
@@ -75,7 +74,7 @@ class SqlRecords:
             return [read_token_row(dict(row)) for row in await rows_of(connection, ordered)]
 
     @whole
-    async def revoke_token(self, prefix: str, now: float, reason: str = "") -> Revoked | None:
+    async def revoke_token(self, prefix: str, now: float, reason: str = "") -> Revocation | None:
         """Refuse the token from now on."""
         fresh = update(api_tokens).where(
             api_tokens.c.prefix == prefix, api_tokens.c.revoked.is_(None)
@@ -87,7 +86,7 @@ class SqlRecords:
                 return None
             ends = outliving(token.expires)
             entry = Revocation("jti", token.id, expires=ends, reason=reason, created=now)
-            return Revoked(token, await _revoke(connection, entry, now))
+            return await _revoke(connection, entry, now)
 
     @whole
     async def mark_used(self, uses: Mapping[str, float]) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from relay.auth.facts import StoredToken
 from relay.auth.grant import Grant
@@ -47,14 +47,6 @@ class Change:
     entry: Revocation
     withdrawn: bool = False
     """True when the revocation was taken back."""
-
-
-class Revoked(NamedTuple):
-    """What the revocation of an API token came to."""
-
-    token: StoredToken
-    entry: Revocation
-    """Ends live sessions of the token, on every relay of the store."""
 
 
 class Records(Protocol):
@@ -96,8 +88,9 @@ class Records(Protocol):
     async def tokens(self, after: str = "", limit: int = MAX_PAGE) -> list[StoredToken]:
         """API tokens by prefix, those after ``after``, at most ``limit`` and `MAX_PAGE`."""
 
-    async def revoke_token(self, prefix: str, now: float, reason: str = "") -> Revoked | None:
-        """Refuse the token from now on; ``None`` when there is none."""
+    async def revoke_token(self, prefix: str, now: float, reason: str = "") -> Revocation | None:
+        """Refuse the token from now on; the entry that ends its sessions on every relay of the
+        store, ``None`` when there is no such token."""
 
     async def mark_used(self, uses: Mapping[str, float]) -> None:
         """Note when tokens were last used, by prefix. Unknown prefixes are ignored."""

@@ -121,8 +121,8 @@ class Counter:
     async def revoke_token(self, who: Operator, asked: shapes.TokenNamed) -> shapes.Revocation:
         """Refuse it everywhere."""
         prefix = asked.prefix.removeprefix("mq_")
-        done = await self.relay.desk.office.revoke_token(who, prefix, "by the operator")
-        return showing.revocation(done.entry)
+        entry = await self.relay.desk.office.revoke_token(who, prefix, "by the operator")
+        return showing.revocation(entry)
 
     # -- keys ------------------------------------------------------------------------------------
 
