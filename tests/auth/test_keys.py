@@ -275,7 +275,7 @@ def test_a_byte_order_mark_in_front_is_no_part_of_a_key_file(keys: Keys) -> None
     public = keys["e1"].public()
     listed = b'{"keys": [' + public.dump() + b"]}"
     for data in (public.dump(), public.dump(base64=True), listed, pem(public.material.verifying)):
-        (key,) = load(b"\xef\xbb\xbf" + data, "x").keys
+        (key,) = KeySet.load(b"\xef\xbb\xbf" + data, "x").keys
         assert key.verify_signature(b"x", keys["e1"].sign(b"x"))
 
 
