@@ -209,7 +209,7 @@ class World:
             self.house.ledger.tick(self.now)
             for host in tuple(self.hosts):
                 host.tick(self.now)
-            self.house.farewells.tick(self.now)
+            self.house.orphans.tick(self.now)
             for client in self.clients:
                 client.origin.tick(self.now)
                 client.guest.tick(self.now)

@@ -349,7 +349,7 @@ def test_one_guests_trouble_does_not_stop_the_clock_for_others() -> None:
 
 def test_what_those_who_are_gone_announced_is_lost_although_nobody_has_a_turn() -> None:
     bench, ticked = Bench(), list[float]()
-    bench.door.house.farewells.tick = ticked.append  # type: ignore[method-assign]
+    bench.door.house.orphans.tick = ticked.append  # type: ignore[method-assign]
     bench.door.tick(60.0)
     assert ticked == [60.0]
 

@@ -290,7 +290,7 @@ class Door:
             except Exception as error:  # one guest's trouble must not stop the clock for all
                 self.house.log("internal error", id=guest.id, error=repr(error))
                 guest.close(RelayError("internal error"))
-        self.house.farewells.tick(now)
+        self.house.orphans.tick(now)
 
     def recheck(self, struck: Callable[[Grant], str | None]) -> int:
         """End every session whose grant ``struck`` gives a reason against; answers how many.

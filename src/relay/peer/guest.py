@@ -26,8 +26,8 @@ from relay.model.group import Transcode
 from relay.model.origin import Origin
 from relay.model.scope import INTERNAL, Scope
 from relay.path import Path, covering
-from relay.peer.farewells import Farewells
 from relay.peer.listing import Listings
+from relay.peer.orphans import Orphans
 from relay.peer.publishing import Publishing
 from relay.peer.settings import NEAR, PeerSettings
 from relay.peer.watching import Watching
@@ -56,7 +56,7 @@ class House:
     """What each tenant uses and may use."""
     audit: Callable[..., None] = lambda action, **facts: None
     """Where it is kept who was let in, turned away and shown out. Must not raise nor wait."""
-    farewells: Farewells = field(default_factory=Farewells)
+    orphans: Orphans = field(default_factory=Orphans)
     """What was announced by guests that are gone, and has still to be lost."""
     listings: Listings = field(default_factory=Listings)
     """Who waits to be told of what is announced."""
@@ -203,10 +203,10 @@ class Guest:
 
     def flush(self) -> None:
         """See `Receiver`."""
-        if self.house.listings.has_changes:  # for anybody: time has passed
+        if self.house.listings.behind:  # for anybody: time has passed
             self.house.listings.pass_on(self.clock())
-        if self.house.farewells.are_waiting:
-            self.house.farewells.tick(self.clock())
+        if self.house.orphans.routes:
+            self.house.orphans.tick(self.clock())
         if self.session.has_waiting:
             self.hear(self.session.flush())
         if self.watching.requested:

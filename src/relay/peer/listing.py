@@ -67,7 +67,8 @@ class Listings:
         self._change_pace = Pace(CHANGES_PER_SECOND)
         self._change_pace.burst = CHANGES_AT_ONCE
         self._waiting: dict[Asker, None] = {}
-        self._behind: dict[Asker, None] = {}
+        self.behind: dict[Asker, None] = {}
+        """Those who wait to be told of a change; read only."""
 
     def ask(self, asker: Asker, now: float) -> None:
         """It has asked; it is told now or in a moment. ``now`` is monotonic seconds.
@@ -82,17 +83,12 @@ class Listings:
 
     def change(self, asker: Asker) -> None:
         """Something has changed for it; it is told at the next `tick` or a later one."""
-        self._behind.setdefault(asker)
-
-    @property
-    def has_changes(self) -> bool:
-        """Whether anybody waits to be told of one."""
-        return bool(self._behind)
+        self.behind.setdefault(asker)
 
     def forget(self, asker: Asker) -> None:
         """It does not want to know any more."""
         self._waiting.pop(asker, None)
-        self._behind.pop(asker, None)
+        self.behind.pop(asker, None)
 
     def tick(self, now: float) -> None:
         """Tell whoever may be told now."""
@@ -101,12 +97,12 @@ class Listings:
 
     def pass_on(self, now: float) -> None:
         """Tell of changes whoever may be told now."""
-        while self._behind and self._change_pace.wait(now) <= 0.0:
-            asker = next(iter(self._behind))
-            del self._behind[asker]
+        while self.behind and self._change_pace.wait(now) <= 0.0:
+            asker = next(iter(self.behind))
+            del self.behind[asker]
             self._change_pace.spend(now, 1 + asker.tell_changes(CHANGES_EACH))
             if asker.is_behind:
-                self._behind.setdefault(asker)  # behind the others
+                self.behind.setdefault(asker)  # behind the others
 
     def _answer(self, now: float) -> None:
         while self._waiting and self._pace.wait(now) <= 0.0:

@@ -121,7 +121,7 @@ class Publishing:
                     idle.append(route)
                 else:
                     route.lose(now)
-            self.guest.house.farewells.add(idle, now)
+            self.guest.house.orphans.add(idle, now)
         for feed in {*self.feeds.values(), *self.questions.values()}:
             feed.abandon(Dropped("the publisher vanished"))
         for fetch in tuple(self.fetches.values()):
@@ -293,7 +293,7 @@ class Publishing:
             return
         house = self.guest.house
         try:
-            if house.farewells.are_waiting and (there := house.origin.find(scope.root.join(path))):
+            if house.orphans.routes and (there := house.origin.find(scope.root.join(path))):
                 lose_now(there, self.clock())
             route = scope.announce(path, PeerSource(self, path), hops, self.clock(), price)
         except LimitExceeded as error:
@@ -331,7 +331,7 @@ class Publishing:
                 idle.append(route)
             else:
                 route.revoke()
-        self.guest.house.farewells.add(idle, self.clock(), are_revoked=True)
+        self.guest.house.orphans.add(idle, self.clock(), are_revoked=True)
 
     def regranted(self, publish: tuple[Path, ...]) -> None:
         """The rights changed, and what they no longer cover has been revoked."""

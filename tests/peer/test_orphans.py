@@ -13,7 +13,7 @@ from relay.errors import Unauthorized
 from relay.model.settings import CacheSettings
 from relay.model.track import TrackInfo
 from relay.path import ROOT, Path
-from relay.peer.farewells import AT_ONCE, PER_SECOND, Farewells
+from relay.peer.orphans import AT_ONCE, PER_SECOND, Orphans
 
 INFO = TrackInfo(max_latency=60_000)
 
@@ -31,32 +31,32 @@ class Route:
 
 
 def test_so_many_are_lost_at_a_time_and_in_a_second() -> None:
-    farewells, lost = Farewells(), list[float]()
+    orphans, lost = Orphans(), list[float]()
     routes = [Route(lost) for _ in range(2 * PER_SECOND)]
-    farewells.add(routes, 100.0)  # type: ignore[arg-type]
+    orphans.add(routes, 100.0)  # type: ignore[arg-type]
     assert len(lost) == AT_ONCE
     routes[-1].has_ended = True
-    farewells.tick(100.0)
+    orphans.tick(100.0)
     assert len(lost) == AT_ONCE
     for tenth in range(1, 11):
-        farewells.tick(100.0 + tenth / 10)
+        orphans.tick(100.0 + tenth / 10)
     assert len(lost) <= PER_SECOND + AT_ONCE
-    assert farewells.are_waiting
+    assert orphans.routes
     for tenth in range(11, 40):
-        farewells.tick(100.0 + tenth / 10)
-    assert not farewells.are_waiting
+        orphans.tick(100.0 + tenth / 10)
+    assert not orphans.routes
     assert len(lost) == len(routes) - 1
 
 
 def crowd(make_world: Callable[..., Any]) -> tuple[Any, Any, Any]:
     """A publisher of 300 broadcasts, and somebody who watches the last."""
-    with patch("relay.peer.farewells.AT_ONCE", 1):
+    with patch("relay.peer.orphans.AT_ONCE", 1):
         world = make_world(cache=CacheSettings(linger=2.0))
     publisher, viewer = world.connect(subscribe=()), world.connect()
     for number in range(300):
         publisher.publish(f"a/{number}", t=INFO)
-    world.house.farewells._pace.change(200.0, world.now)
-    world.house.farewells._pace.burst = 1
+    world.house.orphans._pace.change(200.0, world.now)
+    world.house.orphans._pace.burst = 1
     return world, publisher, viewer
 
 
@@ -135,7 +135,7 @@ def test_who_is_gone_does_not_come_back_when_whoever_took_the_path_leaves(
     publisher.hang_up()
     if not comes_first:
         other.publish("a/298")
-    assert world.house.farewells.are_waiting
+    assert world.house.orphans.routes
     for route in tuple(other.origin.find(Path("a/298")).routes):
         route.withdraw(world.now)
     world.run()

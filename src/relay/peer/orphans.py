@@ -25,32 +25,27 @@ _FEW = 64
 """How many are lost before it is looked whether more may be."""
 
 
-class Farewells:
+class Orphans:
     """The announcements that nobody stands for any more, of all guests."""
 
     def __init__(self) -> None:
         self._pace = Pace(PER_SECOND)
         self._pace.burst = AT_ONCE
-        self._routes: deque[tuple[Route, bool]] = deque()
-        """Each with whether it is revoked."""
+        self.routes: deque[tuple[Route, bool]] = deque()
+        """Those that are left, each with whether it is revoked; read only."""
 
     def add(self, routes: Iterable[Route], now: float, are_revoked: bool = False) -> None:
         """Nobody serves these any more, or may. ``now`` is monotonic seconds."""
-        self._routes.extend((route, are_revoked) for route in routes)
+        self.routes.extend((route, are_revoked) for route in routes)
         self.tick(now)
-
-    @property
-    def are_waiting(self) -> bool:
-        """Whether any are left."""
-        return bool(self._routes)
 
     def tick(self, now: float) -> None:
         """Lose what may be lost now."""
-        while self._routes and self._pace.wait(now) <= 0.0:
-            count = min(_FEW, len(self._routes))
+        while self.routes and self._pace.wait(now) <= 0.0:
+            count = min(_FEW, len(self.routes))
             self._pace.spend(now, count)
             for _ in range(count):
-                route, is_revoked = self._routes.popleft()
+                route, is_revoked = self.routes.popleft()
                 if route.has_ended:
                     continue
                 if is_revoked:
