@@ -232,6 +232,24 @@ def test_what_goes_wrong_is_the_trouble_of_who_asked(make_world: Callable[..., A
     assert world.said[-1][0] == "internal error"
 
 
+def many_listening(
+    make_world: Callable[..., Any], places: list[str], changes: float
+) -> tuple[Any, Any, Any, Any]:
+    """A world with twenty broadcasts, their publisher, one who listens a hundred times and one who
+    does so once; so many ``changes`` are told in a second."""
+    world = make_world()
+    publisher, greedy, other = world.connect(), world.connect(), world.connect()
+    for number in range(20):
+        publisher.publish(f"{places[number % len(places)]}/{number}", t=TrackInfo())
+    for _ in range(99):
+        greedy.guest.session.listen(ROOT)
+    world.wait(1.0)
+    pace = world.house.listings._change_pace
+    pace.change(changes, world.now)
+    pace.burst = 300
+    return world, publisher, greedy, other
+
+
 def told(hosts: list[Any]) -> tuple[list[int], Any]:
     """Counts what each host says is gone, as long as the patch holds."""
     counts = [0 for _ in hosts]
@@ -250,16 +268,7 @@ def told(hosts: list[Any]) -> tuple[list[int], Any]:
 def test_who_listens_much_is_told_of_a_withdrawal_by_and_by_and_others_at_once(
     make_world: Callable[..., Any],
 ) -> None:
-    world = make_world()
-    publisher, greedy, other = world.connect(), world.connect(), world.connect()
-    for number in range(20):
-        publisher.publish(f"a/{number}", t=TrackInfo())
-    for _ in range(99):
-        greedy.guest.session.listen(ROOT)
-    world.wait(1.0)
-    pace = world.house.listings._change_pace
-    pace.change(1000.0, world.now)
-    pace.burst = 300
+    world, publisher, greedy, other = many_listening(make_world, ["a"], 1000.0)
     counts, stack = told([greedy.host, other.host])
     with stack:
         publisher.hang_up()
@@ -385,16 +394,7 @@ def test_who_is_replaced_before_its_turn_has_come_is_told_of_nothing(
 def test_who_listens_much_is_told_of_other_rights_by_and_by_and_has_them_at_once(
     make_world: Callable[..., Any],
 ) -> None:
-    world = make_world()
-    publisher, greedy, other = world.connect(), world.connect(), world.connect()
-    for number in range(20):
-        publisher.publish(f"{'ab'[number % 2]}/{number}", t=TrackInfo())
-    for _ in range(99):
-        greedy.guest.session.listen(ROOT)
-    world.wait(1.0)
-    pace = world.house.listings._change_pace
-    pace.change(500.0, world.now)
-    pace.burst = 300
+    world, publisher, greedy, other = many_listening(make_world, ["a", "b"], 500.0)
     seen = greedy.watch("a/0", "t")
     world.wait(1.0)
     counts, stack = told([greedy.host, other.host])
