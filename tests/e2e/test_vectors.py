@@ -35,7 +35,7 @@ from relay.net.engine import configure
 from relay.net.quic import QuicTransport
 from relay.net.settings import ListenSettings, QuicLimits
 from relay.path import Path
-from relay.wire.lite import Uni
+from relay.wire.messages import Uni
 from relay.wire.setup import Setup, encode_setup
 
 VECTORS = pathlib.Path(__file__).parent.parent / "vectors" / "decisions.json"

@@ -15,7 +15,7 @@ from relay.peer.settings import PeerSettings
 from relay.session import events
 from relay.session.settings import LINK_STREAMS, SessionSettings
 from relay.wire.frame import Layout, encode_frame
-from relay.wire.lite import SubscribeUpdate
+from relay.wire.messages import SubscribeUpdate
 
 WANT = SubscribeUpdate(7, False, 500, None, None)
 

@@ -92,7 +92,7 @@ def test_subscribe_to_what_is_not_announced_is_refused_at_once(world: Any) -> No
     broadcast = viewer.origin.find(Path("a"))
     publisher.hang_up()
     world.wait(0.5)
-    from relay.wire.lite import SubscribeUpdate
+    from relay.wire.messages import SubscribeUpdate
 
     viewer.guest.session.subscribe("nowhere", "t", SubscribeUpdate(0, False, 0, None, None))
     world.run()
@@ -177,7 +177,7 @@ def test_subscribe_outside_the_grant_is_as_if_it_did_not_exist(world: Any) -> No
     publisher.publish("open/a", t=MICRO)
     publisher.publish("closed/b", t=MICRO)
     assert viewer.names.log == ["+open/a"]
-    from relay.wire.lite import SubscribeUpdate
+    from relay.wire.messages import SubscribeUpdate
 
     for name in ("closed/b", "nowhere"):
         viewer.guest.session.subscribe(name, "t", SubscribeUpdate(0, False, 0, None, None))
@@ -242,7 +242,7 @@ def test_fetch_comes_from_the_cache(world: Any) -> None:
         track.append_group()
         track.write_frame(b"frame %d" % number, number)
     world.run()
-    from relay.wire.lite import Bidi, Fetch
+    from relay.wire.messages import Bidi, Fetch
 
     dialect = viewer.guest.session.dialect
     got: list[tuple[Any, ...]] = []

@@ -12,7 +12,7 @@ from relay.errors import RelayError
 from relay.model.track import Demand, TrackInfo
 from relay.path import Path
 from relay.session import events
-from relay.wire.lite import SubscribeUpdate
+from relay.wire.messages import SubscribeUpdate
 
 INFO = TrackInfo(timescale=1_000_000)
 SECRET = {"left": b"what the left one says", "right": b"what the right one says"}

@@ -15,7 +15,7 @@ from relay.peer.publishing import MAX_COST, MAX_TAKEN
 from relay.peer.settings import NEAR
 from relay.session import events
 from relay.session.events import Cost
-from relay.wire.lite import Subscribe, SubscribeUpdate
+from relay.wire.messages import Subscribe, SubscribeUpdate
 from relay.wire.version import LITE_06, LITE_NEAR
 
 MICRO = TrackInfo(timescale=1_000_000)

@@ -17,7 +17,7 @@ from relay.peer.watching import MAX_FETCHES
 from relay.quota import Limits, Override, QuotaSettings
 from relay.session import events
 from relay.wire.frame import MAX_STAMP, FrameParser, Layout
-from relay.wire.lite import Bidi, Fetch
+from relay.wire.messages import Bidi, Fetch
 from relay.wire.version import LITE_06
 
 INFO = TrackInfo(max_latency=60_000)

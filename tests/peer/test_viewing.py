@@ -12,7 +12,7 @@ from relay.model.track import TrackInfo
 from relay.peer.sending import SLACK, Delivery
 from relay.wire.buffer import StreamBuffer
 from relay.wire.frame import FrameParser, Layout
-from relay.wire.lite import Bidi, Fetch, Group, Subscribe, SubscribeUpdate
+from relay.wire.messages import Bidi, Fetch, Group, Subscribe, SubscribeUpdate
 from relay.wire.version import LITE_06
 
 NEWEST = "moq-lite-06"

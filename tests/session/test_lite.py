@@ -16,7 +16,7 @@ from relay.session.lite import LiteSession
 from relay.session.settings import SessionSettings
 from relay.wire.buffer import encode_varint
 from relay.wire.frame import Layout, encode_frame
-from relay.wire.lite import MAX_SEQUENCE, SubscribeUpdate, TrackInfo
+from relay.wire.messages import MAX_SEQUENCE, SubscribeUpdate, TrackInfo
 
 WANT = SubscribeUpdate(7, False, 500, None, None)
 SETTING_UP = ["moq-lite-06", "moq-lite-05"]

@@ -8,7 +8,7 @@ from dialogue import Side, Talk, Wire
 from relay.path import Path
 from relay.session import events
 from relay.session.events import FREE
-from relay.wire.lite import SubscribeUpdate, TrackInfo
+from relay.wire.messages import SubscribeUpdate, TrackInfo
 
 WHOLE = SubscribeUpdate(7, False, 500, None, None)
 HEAD = "00 01 61 01 62 00 00"

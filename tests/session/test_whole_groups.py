@@ -12,7 +12,7 @@ from dialogue import End, Side, Talk, Wire
 from relay.session import events
 from relay.wire.buffer import encode_varint
 from relay.wire.frame import encode_frame
-from relay.wire.lite import MAX_SEQUENCE, SubscribeUpdate
+from relay.wire.messages import MAX_SEQUENCE, SubscribeUpdate
 
 WANT = SubscribeUpdate(7, False, 500, None, None)
 PROTOCOLS = ["moq-lite-06", "moq-lite-05", "moq-lite-04", "moq-lite-03"]

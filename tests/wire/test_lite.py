@@ -12,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from relay.errors import DecodeError
-from relay.wire import lite
+from relay.wire import lite, messages
 from relay.wire.buffer import MAX_VARINT, StreamBuffer
-from relay.wire.lite import (
+from relay.wire.lite import Dialect
+from relay.wire.messages import (
     Announce,
     AnnounceEnd,
     AnnounceInit,
@@ -22,7 +23,6 @@ from relay.wire.lite import (
     AnnounceRequest,
     AnnounceStart,
     AnnounceUpdate,
-    Dialect,
     Fetch,
     Goaway,
     Group,
@@ -147,7 +147,7 @@ def from_row(row: dict[str, Any]) -> Message:
         key: tuple(value) if isinstance(value, list) else value
         for key, value in row["fields"].items()
     }
-    cls = getattr(lite, row["message"])
+    cls = getattr(messages, row["message"])
     message: Message = cls(**fields)
     return message
 

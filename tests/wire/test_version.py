@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 
 from relay.wire.frame import Layout
-from relay.wire.lite import (
+from relay.wire.lite import Dialect
+from relay.wire.messages import (
     Announce,
     AnnounceInit,
     AnnounceOk,
     AnnounceStart,
     Bidi,
-    Dialect,
     Fetch,
     Goaway,
     Probe,

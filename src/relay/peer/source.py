@@ -24,7 +24,7 @@ from relay.model.track import Demand, Track, TrackInfo
 from relay.path import Path
 from relay.session import events
 from relay.wire.frame import Counted, Encoding
-from relay.wire.lite import SubscribeUpdate
+from relay.wire.messages import SubscribeUpdate
 
 if TYPE_CHECKING:
     from relay.model.broadcast import Broadcast

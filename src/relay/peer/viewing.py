@@ -19,7 +19,7 @@ from relay.path import Path
 from relay.peer.sending import Delivery
 from relay.session.events import Cost
 from relay.wire.frame import Excerpt
-from relay.wire.lite import TrackInfo
+from relay.wire.messages import TrackInfo
 
 if TYPE_CHECKING:
     from relay.peer.watching import Watching

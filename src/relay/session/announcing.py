@@ -22,7 +22,8 @@ from relay.session.events import (
 )
 from relay.session.flow import Question, Request, turn_away
 from relay.wire.fields import MAX_HOPS
-from relay.wire.lite import (
+from relay.wire.lite import Dialect
+from relay.wire.messages import (
     Announce,
     AnnounceEnd,
     AnnounceInit,
@@ -30,7 +31,6 @@ from relay.wire.lite import (
     AnnounceRequest,
     AnnounceStart,
     AnnounceUpdate,
-    Dialect,
     Reply,
 )
 

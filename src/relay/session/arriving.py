@@ -13,7 +13,7 @@ from relay.session import events
 from relay.session.flow import Flow
 from relay.wire.buffer import split_message
 from relay.wire.frame import FrameScanner, are_whole
-from relay.wire.lite import MAX_SEQUENCE, Goaway, Group, Probe
+from relay.wire.messages import MAX_SEQUENCE, Goaway, Group, Probe
 
 if TYPE_CHECKING:
     from relay.session.lite import LiteSession

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from relay.errors import LimitExceeded
 from relay.session.flow import Flow
 from relay.session.transport import Transport
-from relay.wire.lite import Bidi
+from relay.wire.messages import Bidi
 
 
 class Asking:

@@ -12,7 +12,7 @@ from relay.errors import Cancelled, DecodeError, ProtocolViolation
 from relay.session import events
 from relay.session.flow import Question, Request
 from relay.wire.frame import FrameScanner
-from relay.wire.lite import Fetch
+from relay.wire.messages import Fetch
 
 if TYPE_CHECKING:
     from relay.session.lite import LiteSession

@@ -24,10 +24,10 @@ from relay.session.settings import SessionSettings
 from relay.session.subscribing import Publication, Subscription, TrackAnswer, TrackQuestion
 from relay.session.transport import Transport, is_server_opened, is_uni
 from relay.wire.frame import Layout, decode_datagram, encode_datagram
-from relay.wire.lite import (
+from relay.wire.lite import Dialect
+from relay.wire.messages import (
     MAX_SEQUENCE,
     Bidi,
-    Dialect,
     Fetch,
     Goaway,
     Group,

@@ -14,7 +14,7 @@ from relay.session.flow import Flow, turn_away
 from relay.session.opening import SetupAnswer, SetupArrival
 from relay.session.subscribing import Publication, TrackAnswer
 from relay.session.transport import is_uni
-from relay.wire.lite import Bidi, Uni
+from relay.wire.messages import Bidi, Uni
 
 if TYPE_CHECKING:
     from relay.session.lite import LiteSession

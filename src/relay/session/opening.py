@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from relay.errors import Cancelled, ProtocolViolation
 from relay.session.events import Opened
 from relay.session.flow import Flow
-from relay.wire.lite import Bidi, Uni
+from relay.wire.messages import Bidi, Uni
 from relay.wire.setup import (
     ClientSetup,
     Setup,

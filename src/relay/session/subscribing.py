@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from relay.errors import Cancelled, DecodeError, ProtocolViolation
 from relay.session import events
 from relay.session.flow import Flow, Question, Request
-from relay.wire.lite import (
+from relay.wire.messages import (
     Reply,
     Subscribe,
     SubscribeDrop,

@@ -1,8 +1,8 @@
 """A dialect: one version of moq-lite as an object that reads, writes and answers questions.
 
 Its facts are named after behaviour, so that nobody above compares versions; its messages are those
-of `relay.wire.messages`, which are offered here too. Stream types are not part of a message. This
-module must not know which dialects there are (`relay.wire.version`).
+of `relay.wire.messages`. Stream types are not part of a message. This module must not know which
+dialects there are (`relay.wire.version`).
 """
 
 from __future__ import annotations
@@ -17,61 +17,21 @@ from relay.wire.codes import Codes
 from relay.wire.fields import Codec
 from relay.wire.frame import Layout
 from relay.wire.messages import (
-    MAX_SEQUENCE,
     Announce,
     AnnounceEnd,
-    AnnounceInit,
-    AnnounceOk,
-    AnnounceRequest,
     AnnounceStart,
     AnnounceUpdate,
     Bidi,
-    Fetch,
-    Goaway,
-    Group,
     Message,
     Probe,
     Reply,
     SessionInfo,
-    Subscribe,
     SubscribeDrop,
     SubscribeEnd,
     SubscribeOk,
     SubscribeStart,
-    SubscribeUpdate,
     TrackInfo,
-    TrackRequest,
-    Uni,
 )
-
-__all__ = [
-    "MAX_SEQUENCE",
-    "Announce",
-    "AnnounceEnd",
-    "AnnounceInit",
-    "AnnounceOk",
-    "AnnounceRequest",
-    "AnnounceStart",
-    "AnnounceUpdate",
-    "Bidi",
-    "Dialect",
-    "Fetch",
-    "Goaway",
-    "Group",
-    "Message",
-    "Probe",
-    "Reply",
-    "SessionInfo",
-    "Subscribe",
-    "SubscribeDrop",
-    "SubscribeEnd",
-    "SubscribeOk",
-    "SubscribeStart",
-    "SubscribeUpdate",
-    "TrackInfo",
-    "TrackRequest",
-    "Uni",
-]
 
 M = TypeVar("M", bound=Message)
 

@@ -11,12 +11,12 @@ from dataclasses import replace
 
 from relay.wire.codes import HOUSE, REGISTERED
 from relay.wire.frame import Layout
-from relay.wire.lite import (
+from relay.wire.lite import Dialect
+from relay.wire.messages import (
     AnnounceEnd,
     AnnounceStart,
     AnnounceUpdate,
     Bidi,
-    Dialect,
     SubscribeDrop,
     SubscribeEnd,
     SubscribeOk,
