@@ -27,11 +27,11 @@ from relay.wire.messages import (
     Announce,
     AnnounceEnd,
     AnnounceInit,
+    AnnounceLine,
     AnnounceOk,
     AnnounceRequest,
     AnnounceStart,
     AnnounceUpdate,
-    Reply,
 )
 
 if TYPE_CHECKING:
@@ -319,10 +319,10 @@ class Listener(Request):
             else:
                 self.hop = dialect.decode(AnnounceOk, body).hop
         self.greeted = True
-        while (message := dialect.reply(Reply.ANNOUNCE, self.buffer, limit)) is not None:
+        while (message := dialect.read_announce(self.buffer, limit)) is not None:
             self.heard_of(message)
 
-    def heard_of(self, message: Announce | AnnounceStart | AnnounceEnd | AnnounceUpdate) -> None:
+    def heard_of(self, message: AnnounceLine) -> None:
         """One line of the peer's list."""
         match message:
             case Announce(active, suffix, hops):

@@ -13,7 +13,6 @@ from relay.errors import Cancelled, DecodeError, ProtocolViolation
 from relay.session import events
 from relay.session.flow import Flow, Question, Request
 from relay.wire.messages import (
-    Reply,
     Subscribe,
     SubscribeDrop,
     SubscribeEnd,
@@ -134,7 +133,7 @@ class Subscription(Request):
     def read(self) -> None:
         dialect = self.session.dialect
         limit = self.session.settings.max_message
-        while (message := dialect.reply(Reply.SUBSCRIBE, self.buffer, limit)) is not None:
+        while (message := dialect.read_reply(self.buffer, limit)) is not None:
             match message:
                 case SubscribeOk():
                     self.accept(message.start)

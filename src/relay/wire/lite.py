@@ -9,29 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, TypeVar, overload
+from typing import Literal, TypeVar
 
 from relay.errors import DecodeError
 from relay.wire.buffer import StreamBuffer, encode_varint
 from relay.wire.codes import Codes
 from relay.wire.fields import Codec
 from relay.wire.frame import Layout
-from relay.wire.messages import (
-    Announce,
-    AnnounceEnd,
-    AnnounceStart,
-    AnnounceUpdate,
-    Bidi,
-    Message,
-    Probe,
-    Reply,
-    SessionInfo,
-    SubscribeDrop,
-    SubscribeEnd,
-    SubscribeOk,
-    SubscribeStart,
-    TrackInfo,
-)
+from relay.wire.messages import Announce, AnnounceLine, Bidi, Message, SubscribeOk, SubscribeReply
 
 M = TypeVar("M", bound=Message)
 
@@ -39,15 +24,6 @@ MAX_KEPT = 1024
 """Messages that are kept written."""
 
 _KEPT: dict[tuple[str, type[Message], Message], bytes] = {}
-
-# Answers that come without a type number.
-_UNTYPED: Mapping[Reply, type[Message]] = {
-    Reply.SUBSCRIBE: SubscribeOk,
-    Reply.ANNOUNCE: Announce,
-    Reply.TRACK: TrackInfo,
-    Reply.PROBE: Probe,
-    Reply.SESSION_INFO: SessionInfo,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,9 +78,9 @@ class Dialect:
     """Numbers with which streams are broken off."""
     bidi: frozenset[Bidi]
     """Two-way streams that are served once the version is settled."""
-    typed_replies: tuple[type[Message], ...] = field(repr=False)
+    typed_replies: tuple[type[SubscribeReply], ...] = field(repr=False)
     """Answers to a subscription by their type number; empty where the only one has no number."""
-    typed_announces: tuple[type[Message], ...] = field(repr=False)
+    typed_announces: tuple[type[AnnounceLine], ...] = field(repr=False)
     """Announces by their type number; empty where the only one has no number."""
     codecs: Mapping[type[object], Codec] = field(repr=False, compare=False)
 
@@ -143,52 +119,29 @@ class Dialect:
         except DecodeError as error:
             raise DecodeError(f"{cls.__name__}: {error}") from None
 
-    @overload
-    def reply(
-        self, family: Literal[Reply.SUBSCRIBE], buffer: StreamBuffer, limit: int
-    ) -> SubscribeOk | SubscribeStart | SubscribeEnd | SubscribeDrop | None: ...
-    @overload
-    def reply(
-        self, family: Literal[Reply.ANNOUNCE], buffer: StreamBuffer, limit: int
-    ) -> Announce | AnnounceStart | AnnounceEnd | AnnounceUpdate | None: ...
-    @overload
-    def reply(
-        self, family: Literal[Reply.TRACK], buffer: StreamBuffer, limit: int
-    ) -> TrackInfo | None: ...
-    @overload
-    def reply(
-        self, family: Literal[Reply.PROBE], buffer: StreamBuffer, limit: int
-    ) -> Probe | None: ...
-    @overload
-    def reply(
-        self, family: Literal[Reply.SESSION_INFO], buffer: StreamBuffer, limit: int
-    ) -> SessionInfo | None: ...
-    @overload
-    def reply(self, family: Reply, buffer: StreamBuffer, limit: int) -> Message | None: ...
-    def reply(self, family: Reply, buffer: StreamBuffer, limit: int) -> Message | None:
-        """The next answer on the peer's half of a stream, ``None`` while it is incomplete.
+    def read_reply(self, buffer: StreamBuffer, limit: int) -> SubscribeReply | None:
+        """The next answer to a subscription, ``None`` while it is incomplete.
 
-        Announces of an unknown type are skipped. Raises `DecodeError` for a body above ``limit``
-        bytes, for another unknown type or for a broken body; and `ValueError` for a family that
-        this version does not have.
+        Raises `DecodeError` for a body above ``limit`` bytes, an unknown type or a broken body.
         """
-        if family is Reply.SUBSCRIBE and self.typed_replies:
-            return self._typed_reply(buffer, limit)
-        if family is Reply.ANNOUNCE and self.typed_announces:
-            return self._typed_announce(buffer, limit)
-        cls = _UNTYPED[family]
-        self._codec(cls)
-        body = buffer.message(limit)
-        return None if body is None else self.decode(cls, body)
-
-    def _typed_reply(self, buffer: StreamBuffer, limit: int) -> Message | None:
+        if not self.typed_replies:
+            body = buffer.message(limit)
+            return None if body is None else self.decode(SubscribeOk, body)
         kind = buffer.peek_varint()
         if kind is not None and kind >= len(self.typed_replies):
             raise DecodeError(f"no answer to a subscription has type {kind}")
         found = buffer.typed_message(limit)
         return None if found is None else self.decode(self.typed_replies[found[0]], found[1])
 
-    def _typed_announce(self, buffer: StreamBuffer, limit: int) -> Message | None:
+    def read_announce(self, buffer: StreamBuffer, limit: int) -> AnnounceLine | None:
+        """The next line on an announce stream, ``None`` while it is incomplete; such of an unknown
+        type are skipped.
+
+        Raises `DecodeError` for a body above ``limit`` bytes or a broken one.
+        """
+        if not self.typed_announces:
+            body = buffer.message(limit)
+            return None if body is None else self.decode(Announce, body)
         while (found := buffer.typed_message(limit)) is not None:
             if found[0] < len(self.typed_announces):
                 return self.decode(self.typed_announces[found[0]], found[1])

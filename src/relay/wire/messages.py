@@ -7,7 +7,7 @@ bytes, versions or who says what when.
 
 from __future__ import annotations
 
-from enum import Enum, IntEnum
+from enum import IntEnum
 from typing import NamedTuple
 
 
@@ -33,16 +33,6 @@ class Uni(IntEnum):
 
     GROUP = 0
     SETUP = 1
-
-
-class Reply(Enum):
-    """Families of messages that flow back on a two-way stream."""
-
-    SUBSCRIBE = "subscribe"
-    ANNOUNCE = "announce"
-    TRACK = "track"
-    PROBE = "probe"
-    SESSION_INFO = "session info"
 
 
 class AnnounceRequest(NamedTuple):
@@ -239,20 +229,20 @@ class SessionInfo(NamedTuple):
     """Bits per second, 0 = unknown."""
 
 
+AnnounceLine = Announce | AnnounceStart | AnnounceEnd | AnnounceUpdate
+"""What is said of one broadcast on an announce stream."""
+
+SubscribeReply = SubscribeOk | SubscribeStart | SubscribeEnd | SubscribeDrop
+"""What answers a subscription."""
+
 Message = (
     AnnounceRequest
     | AnnounceInit
     | AnnounceOk
-    | Announce
-    | AnnounceStart
-    | AnnounceEnd
-    | AnnounceUpdate
+    | AnnounceLine
     | Subscribe
     | SubscribeUpdate
-    | SubscribeOk
-    | SubscribeStart
-    | SubscribeEnd
-    | SubscribeDrop
+    | SubscribeReply
     | TrackRequest
     | TrackInfo
     | Fetch
