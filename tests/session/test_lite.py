@@ -16,7 +16,7 @@ from relay.session.lite import LiteSession
 from relay.session.settings import SessionSettings
 from relay.wire.buffer import encode_varint
 from relay.wire.frame import Layout, encode_frame
-from relay.wire.messages import MAX_SEQUENCE, SubscribeUpdate, TrackInfo
+from relay.wire.messages import MAX_SEQUENCE, Bidi, SubscribeUpdate, TrackInfo
 
 WANT = SubscribeUpdate(7, False, 500, None, None)
 SETTING_UP = ["moq-lite-06", "moq-lite-05"]
@@ -319,7 +319,7 @@ def test_probes_are_answered(talk: Talk) -> None:
     assert stream is not None
     talk.wire.client.send(stream, b"\x04")
     talk.run()
-    if talk.features.probe == "never":
+    if Bidi.PROBE not in talk.features.bidi:
         assert (stream, 10) in talk.client.stopped or talk.server.take(events.ProbeRequested) == []
         return
     assert talk.server.only(events.ProbeRequested).stream == stream

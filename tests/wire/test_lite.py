@@ -28,7 +28,6 @@ from relay.wire.messages import (
     Group,
     Message,
     Probe,
-    SessionInfo,
     Subscribe,
     SubscribeDrop,
     SubscribeEnd,
@@ -75,7 +74,6 @@ KINDS: dict[type[Message], st.SearchStrategy[Any]] = {
     Group: st.builds(Group, ints, ints, ints),
     Probe: st.builds(Probe, ints, ints),
     Goaway: st.builds(Goaway, text),
-    SessionInfo: st.builds(SessionInfo, ints),
 }
 PAIRS = [(dialect, cls) for dialect in ALL.values() for cls in KINDS if cls in dialect.codecs]
 ABSENT = [(dialect, cls) for dialect in ALL.values() for cls in KINDS if cls not in dialect.codecs]

@@ -9,7 +9,7 @@ from relay.wire.messages import Announce, Bidi, Message, SubscribeOk, Uni
 
 
 def test_stream_types() -> None:
-    assert [int(kind) for kind in Bidi] == [0, 1, 2, 3, 4, 5, 6, 0x20, 0x21]
+    assert [int(kind) for kind in Bidi] == [1, 2, 3, 4, 5, 6, 0x20, 0x21]
     assert [int(kind) for kind in Uni] == [0, 1]
 
 

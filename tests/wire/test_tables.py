@@ -18,7 +18,6 @@ from relay.wire.messages import (
     Group,
     Message,
     Probe,
-    SessionInfo,
     Subscribe,
     SubscribeDrop,
     SubscribeEnd,
@@ -31,7 +30,7 @@ from relay.wire.messages import (
 from relay.wire.tables import NEAR, compiled
 
 ALWAYS: set[type[Message]] = {AnnounceRequest, Announce, Subscribe, Group}
-OLD = ALWAYS | {AnnounceInit, SubscribeOk, SessionInfo}
+OLD = ALWAYS | {AnnounceInit, SubscribeOk}
 MIDDLE = ALWAYS | {SubscribeOk, SubscribeUpdate, SubscribeDrop, Probe}
 NEW = (MIDDLE - {SubscribeOk}) | {
     AnnounceOk,

@@ -132,7 +132,7 @@ class SetupAnswer(Flow):
             raise ProtocolViolation("a second CLIENT_SETUP")
         setup = decode_client_setup(body)
         for code in setup.versions:
-            if (dialect := by_code(code)) is not None and dialect.inband:
+            if (dialect := by_code(code)) is not None:
                 self.agreed = True
                 self.send(encode_server_setup(code))
                 self.session.agreed = dialect
@@ -178,7 +178,7 @@ class SetupQuestion(Flow):
         if body is None:
             return
         dialect = by_code(decode_server_setup(body).version)
-        if dialect is None or not dialect.inband:
+        if dialect is None:
             raise ProtocolViolation("the server chose a version that was not offered")
         self.agreed = True
         self.session.agreed = dialect

@@ -35,13 +35,12 @@ class Dialect:
     identifier: str
     """What is negotiated (ALPN, ``wt-protocol``); several in-band dialects share one."""
     code: int | None
-    """The number of the version in the in-band handshake."""
+    """The number of the version where the first two-way stream is the handshake of
+    `relay.wire.setup.ClientSetup`; ``None`` elsewhere."""
     announce_reply: Literal["init", "ok"] | None
     """The first message on the publisher's half of an announce stream."""
     stamps_hop: Literal["sender", "receiver"] | None
     """Who appends the sending relay to the chain of an announce; ``None``: there are no chains."""
-    hop_ids: bool
-    """Chains carry ids, not only their length."""
     restart_in_place: bool
     """A live path can get another chain; elsewhere it has to end first."""
     announce_ids: bool
@@ -60,16 +59,12 @@ class Dialect:
     ``start`` only keeps it from going further back; elsewhere ``start`` names the first group."""
     setup_stream: bool
     """Each side opens a one-way stream with a `relay.wire.setup.Setup`."""
-    inband: bool
-    """The first two-way stream is the handshake of `relay.wire.setup.ClientSetup`."""
     track_stream: bool
     """`TrackRequest` is to be sent and answered before a subscription."""
     fetch: bool
     """`Fetch` is served."""
     goaway: bool
     """`Goaway` exists."""
-    probe: Literal["never", "open", "gated"]
-    """Probe streams: none, opened unasked, or only when SETUP said that they are answered."""
     datagrams: bool
     """Groups of one frame may travel in datagrams."""
     layout: Layout

@@ -14,8 +14,6 @@ from typing import NamedTuple
 class Bidi(IntEnum):
     """First varint of a two-way stream: what it is for (moq-lite, "Bidirectional Streams")."""
 
-    SESSION = 0
-    """Setup of older drafts; nobody opens it any more."""
     ANNOUNCE = 1
     SUBSCRIBE = 2
     FETCH = 3
@@ -222,13 +220,6 @@ class Goaway(NamedTuple):
     """Where to go instead, at most 8192 bytes; empty = nowhere in particular."""
 
 
-class SessionInfo(NamedTuple):
-    """What flows on the setup stream of 01 and 02."""
-
-    bitrate: int
-    """Bits per second, 0 = unknown."""
-
-
 AnnounceLine = Announce | AnnounceStart | AnnounceEnd | AnnounceUpdate
 """What is said of one broadcast on an announce stream."""
 
@@ -249,5 +240,4 @@ Message = (
     | Group
     | Probe
     | Goaway
-    | SessionInfo
 )

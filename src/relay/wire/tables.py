@@ -40,7 +40,6 @@ from relay.wire.messages import (
     Group,
     Message,
     Probe,
-    SessionInfo,
     Subscribe,
     SubscribeDrop,
     SubscribeEnd,
@@ -164,7 +163,6 @@ _TABLES: Mapping[type[Message], _Table] = {
     ),
     Probe: _Table(3, _LATEST, (_Row("bitrate", VARINT), _Row("rtt", VARINT, 4, lossy=True))),
     Goaway: _Table(4, _LATEST, (_Row("uri", URI),)),
-    SessionInfo: _Table(1, 2, (_Row("bitrate", VARINT),)),
 }
 
 
