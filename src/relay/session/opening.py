@@ -161,7 +161,7 @@ class SetupQuestion(Flow):
 
     def request(self) -> bytes:
         """CLIENT_SETUP with its own stream type; the framing counts it as part of the message."""
-        return encode_client_setup(ClientSetup(INBAND_CODES, self.target, {}))
+        return encode_client_setup(ClientSetup(INBAND_CODES, self.target))
 
     def read(self) -> None:
         if self.agreed:
@@ -177,7 +177,7 @@ class SetupQuestion(Flow):
         body = self.buffer.message16(self.session.settings.max_message)
         if body is None:
             return
-        dialect = by_code(decode_server_setup(body).version)
+        dialect = by_code(decode_server_setup(body))
         if dialect is None:
             raise ProtocolViolation("the server chose a version that was not offered")
         self.agreed = True

@@ -8,7 +8,6 @@ versions exist, nor what a path or a role leads to.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import NamedTuple, TypeVar
 
 from relay.errors import DecodeError, ProtocolViolation
@@ -45,22 +44,13 @@ class Setup(NamedTuple):
     """The sender's hop id, 0 = unnamed."""
 
 
-@dataclass(frozen=True, slots=True)
-class ClientSetup:
+class ClientSetup(NamedTuple):
     """The client's half of the in-band handshake (moq-transport-14, "CLIENT_SETUP")."""
 
     versions: tuple[int, ...]
     """Offered version numbers, most preferred first."""
     path: str | None = None
     """Path and query, where the transport has no URL."""
-    params: dict[int, int | bytes] = field(default_factory=dict)
-    """All other parameters: even numbers are integers, odd ones bytes."""
-
-
-class ServerSetup(NamedTuple):
-    """The server's half of the in-band handshake."""
-
-    version: int
 
 
 def encode_setup(setup: Setup) -> bytes:
@@ -101,22 +91,20 @@ def decode_setup(body: bytes) -> Setup:
 
 
 def encode_client_setup(setup: ClientSetup) -> bytes:
-    """Stream type, length of two bytes and body.
-
-    Raises `ValueError` for a parameter whose value is of the wrong type, and for too many bytes.
-    """
-    params = dict(setup.params)
-    if setup.path is not None:
-        params[_CLIENT_PATH] = setup.path.encode()
+    """Stream type, length of two bytes and body. Raises `ValueError` for too many bytes."""
     pieces = [encode_varint(len(setup.versions)), *map(encode_varint, setup.versions)]
-    pieces.append(encode_varint(len(params)))
-    for number, value in params.items():
-        pieces.append(encode_varint(number) + _encode_value(number, value))
+    if setup.path is None:
+        pieces.append(encode_varint(0))
+    else:
+        path = setup.path.encode()
+        pieces += map(encode_varint, (1, _CLIENT_PATH, len(path)))
+        pieces.append(path)
     return _framed(Bidi.CLIENT_SETUP, b"".join(pieces))
 
 
 def decode_client_setup(body: bytes) -> ClientSetup:
-    """The setup in a body without type and length. Raises `DecodeError` or `ProtocolViolation`."""
+    """The setup in a body without type and length; other parameters are only read, those of even
+    numbers as integers and the odd ones as bytes. Raises `DecodeError` or `ProtocolViolation`."""
     reader = Reader(body)
     offered = reader.varint()
     if offered > MAX_VERSIONS:
@@ -127,8 +115,8 @@ def decode_client_setup(body: bytes) -> ClientSetup:
         number = reader.varint()
         _put(params, number, reader.blob() if number & 1 else reader.varint())
     reader.end()
-    path = params.pop(_CLIENT_PATH, None)
-    return ClientSetup(versions, _text(path) if isinstance(path, bytes) else None, params)
+    path = params.get(_CLIENT_PATH)
+    return ClientSetup(versions, _text(path) if isinstance(path, bytes) else None)
 
 
 def encode_server_setup(version: int) -> bytes:
@@ -136,8 +124,9 @@ def encode_server_setup(version: int) -> bytes:
     return _framed(Bidi.SERVER_SETUP, encode_varint(version) + encode_varint(0))
 
 
-def decode_server_setup(body: bytes) -> ServerSetup:
-    """The answer in a body without type and length. Raises `DecodeError` or `ProtocolViolation`."""
+def decode_server_setup(body: bytes) -> int:
+    """The version in an answer's body, without type and length. Raises `DecodeError` or
+    `ProtocolViolation`."""
     reader = Reader(body)
     version = reader.varint()
     # Here every value has a length, whatever its number: the answer is already in lite's own form.
@@ -145,7 +134,7 @@ def decode_server_setup(body: bytes) -> ServerSetup:
     for _ in range(_count(reader)):
         _put(params, reader.varint(), reader.blob())
     reader.end()
-    return ServerSetup(version)
+    return version
 
 
 def _count(reader: Reader) -> int:
@@ -175,16 +164,6 @@ def _text(value: bytes) -> str:
         return value.decode()
     except UnicodeDecodeError:
         raise DecodeError("a path that is not UTF-8") from None
-
-
-def _encode_value(number: int, value: int | bytes) -> bytes:
-    if number & 1:
-        if isinstance(value, int):
-            raise ValueError(f"setup parameter {number} holds bytes, not {value}")
-        return encode_varint(len(value)) + value
-    if not isinstance(value, int):
-        raise ValueError(f"setup parameter {number} holds an integer, not bytes")
-    return encode_varint(value)
 
 
 def _framed(kind: Bidi, body: bytes) -> bytes:
