@@ -8,8 +8,12 @@ from typing import Any
 import pytest
 
 from relay.errors import RelayError
-from relay.model import CacheSettings, Demand, Group, Log, Origin, Track, TrackInfo
 from relay.model.board import Way
+from relay.model.demand import Demand, TrackInfo
+from relay.model.group import Group, Log
+from relay.model.origin import Origin
+from relay.model.settings import CacheSettings
+from relay.model.track import Track
 from relay.path import Path
 
 RAW = "raw"

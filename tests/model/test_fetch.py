@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from relay.errors import NotFound
-from relay.model import TrackInfo
+from relay.model.demand import TrackInfo
 from relay.model.fetch import MAX_FETCHES
 from relay.path import Path
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from relay.errors import LimitExceeded
-from relay.model import CacheSettings, Origin
-from relay.model.origin import MAX_HOPS
+from relay.model.origin import MAX_HOPS, Origin
+from relay.model.settings import CacheSettings
 from relay.path import ROOT, Path
 
 B = Path("b")

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from relay.errors import BadRequest, Forbidden
-from relay.model import Origin
 from relay.model.board import Watch
+from relay.model.origin import Origin
 from relay.path import ROOT, Path
 
 ALL = (ROOT,)

@@ -9,8 +9,8 @@ from itertools import pairwise
 
 import pytest
 
-from relay.model import CacheSettings
 from relay.model import settings as module
+from relay.model.settings import CacheSettings
 
 
 def test_every_field_is_documented():

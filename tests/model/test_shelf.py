@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from relay.errors import Cancelled
-from relay.model import TrackInfo
+from relay.model.demand import TrackInfo
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from relay.model import Origin
 from relay.model.board import Price
+from relay.model.origin import Origin
 from relay.path import ROOT, Path
 
 P = Path("b")

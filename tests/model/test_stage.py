@@ -7,9 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from relay.errors import Dropped, RelayError
-from relay.model import CacheSettings, Origin, TrackInfo
 from relay.model.board import Price
+from relay.model.demand import TrackInfo
 from relay.model.fingerprint import fingerprint
+from relay.model.origin import Origin
+from relay.model.settings import CacheSettings
 from relay.path import ROOT, Path
 
 B = Path("b")

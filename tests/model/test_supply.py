@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 
 from relay.errors import Dropped, Lagged, RemoteError
-from relay.model import CacheSettings, Origin, TrackInfo
 from relay.model.board import Price
+from relay.model.demand import TrackInfo
 from relay.model.handover import GRACE, PATIENCE
+from relay.model.origin import Origin
+from relay.model.settings import CacheSettings
 from relay.model.supply import SPLICE_WINDOW
 from relay.path import Path
 

@@ -8,7 +8,7 @@ import tracemalloc
 import pytest
 
 from relay.errors import Dropped, NotFound, RelayError
-from relay.model import TrackInfo
+from relay.model.demand import TrackInfo
 from relay.path import Path
 
 

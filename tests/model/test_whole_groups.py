@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from relay.errors import Dropped
-from relay.model import TrackInfo
+from relay.model.demand import TrackInfo
 
 SIZES = st.lists(st.tuples(st.integers(0, 9), st.integers(1, 3000), st.booleans()), max_size=30)
 
