@@ -66,15 +66,15 @@ def test_find_answers_for_the_exact_path_only(fakes):
     ]
 
 
-def test_tick_answers_when_to_call_again(fakes):
+def test_what_is_lost_lingers_each_for_its_time(fakes):
     origin = Origin(1)
-    assert origin.tick(0.0) is None
     for path, when in (("a", 1.0), ("b", 2.0)):
         origin.announce(Path(path), fakes.Source(), (7,), when).lose(when)
-    assert origin.tick(3.0) == origin.next_due == 6.0
-    assert origin.tick(6.0) == 7.0
-    assert origin.find(Path("a")) is None
-    assert origin.tick(7.0) is None
+    there = {}
+    for now in (3.0, 6.0, 7.0):
+        origin.tick(now)
+        there[now] = [path for path in ("a", "b") if origin.find(Path(path)) is not None]
+    assert there == {3.0: ["a", "b"], 6.0: ["b"], 7.0: []}
 
 
 def test_a_watcher_may_subscribe_from_within_an_announcement(fakes):

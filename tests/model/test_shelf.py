@@ -35,7 +35,8 @@ def test_other_groups_leave_when_the_next_one_opens(setting):
 def test_other_groups_leave_by_tick_when_no_group_opens(setting):
     setting.group(0, 0.0)
     setting.group(1, 1.0)
-    assert setting.origin.next_due == 5.0
+    setting.origin.tick(4.9)
+    assert list(setting.track.groups) == [0, 1]
     setting.origin.tick(5.0)
     assert list(setting.track.groups) == [1]
     setting.origin.tick(100.0)

@@ -48,16 +48,8 @@ class Agenda:
         """Look at ``alarm`` when ``due`` has come."""
         heapq.heappush(self._heap, (due, next(self._serial), alarm))
 
-    @property
-    def next_due(self) -> float | None:
-        """When to call `tick` next, at the latest; ``None`` = nothing is planned.
-
-        It may be early (the alarm there has been cleared), never late.
-        """
-        return self._heap[0][0] if self._heap else None
-
-    def tick(self, now: float) -> float | None:
-        """Ring what is due and answer `next_due`.
+    def tick(self, now: float) -> None:
+        """Ring what is due.
 
         What a ring sets anew waits for the next tick, even if it is due at once; and so do those
         that stand behind one whose ring raised.
@@ -74,7 +66,6 @@ class Agenda:
             for alarm in due:
                 if alarm.due is not None:
                     alarm.set(alarm.due)
-        return self.next_due
 
     def _take_due(self, now: float) -> list[Alarm]:
         due: list[Alarm] = []

@@ -19,8 +19,6 @@ from relay.model.stage import Stage
 from relay.model.traffic import Meter
 from relay.path import Path
 
-__all__ = ["MAX_HOPS", "Origin", "Watch", "Watcher"]
-
 MAX_HOPS = 32
 """Relays in one chain; announcements with longer chains are dropped."""
 
@@ -94,14 +92,9 @@ class Origin:
         """Every broadcast that is announced now, in no order. Nothing may change meanwhile."""
         return (stage.on_air for stage in self._stages.values() if stage.on_air is not None)
 
-    def tick(self, now: float) -> float | None:
-        """Do what is due (linger, retention, forgotten tracks); answers when to call again."""
-        return self.stock.agenda.tick(now)
-
-    @property
-    def next_due(self) -> float | None:
-        """When `tick` is needed at the latest; ``None`` = not before something happens."""
-        return self.stock.agenda.next_due
+    def tick(self, now: float) -> None:
+        """Do what is due (linger, retention, forgotten tracks)."""
+        self.stock.agenda.tick(now)
 
     def scope(
         self,
