@@ -13,6 +13,9 @@ from typing import Any
 from relay.session.lite import LiteSession
 from relay.session.transport import is_server_opened, is_uni
 
+MAX_DATAGRAM = 1200
+"""Bytes of a datagram that it carries."""
+
 
 class End:
     """One end's `Transport`."""
@@ -22,7 +25,6 @@ class End:
         self.server = server
         self.peer: End | None = None
         self.receiver: Any = None
-        self.datagram_limit = 1200
         self.rtt = 0.01
         self.room = 1 << 30
         self.widest = 0
@@ -93,7 +95,7 @@ class End:
             self._push("stream_stopped", stream, code)
 
     def send_datagram(self, data: bytes) -> bool:
-        if self.closed or len(data) > self.datagram_limit:
+        if self.closed or len(data) > MAX_DATAGRAM:
             return False
         self._push("datagram_received", data)
         return True
@@ -116,7 +118,6 @@ class End:
     def close(self, code: int, reason: str = "") -> None:
         if self.closed is None:
             self.closed = (code, reason)
-            self.datagram_limit = 0
             self.wire.queue.append((self, "connection_lost", (code, reason)))
             if self.peer is not None and self.peer.closed is None:
                 self._push("connection_lost", code, reason)
@@ -135,7 +136,7 @@ class End:
             return None
         self.dirty = True
         if what == "connection_lost":
-            self.is_lost, self.closed, self.datagram_limit = True, self.closed or args, 0
+            self.is_lost, self.closed = True, self.closed or args
             return self.closed
         if what == "stream_stopped":
             if not self._is_open(args[0]):

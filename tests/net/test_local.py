@@ -13,6 +13,7 @@ from tests.net.conftest import Recorder
 from relay.errors import ProtocolViolation, SessionLost
 from relay.net import local
 from relay.net.local import (
+    MAX_DATAGRAM,
     MAX_FRAME,
     WINDOW,
     DialledLocal,
@@ -119,7 +120,7 @@ async def test_a_stop_that_crosses_the_end_of_its_stream(tmp_path) -> None:
 async def test_datagrams_and_pings(tmp_path) -> None:
     async with paired(tmp_path) as pair:
         assert pair.near.send_datagram(b"d")
-        assert not pair.near.send_datagram(bytes(pair.near.datagram_limit + 1))
+        assert not pair.near.send_datagram(bytes(MAX_DATAGRAM + 1))
         pair.near.ping()
         await pair.server.until(lambda: pair.server.datagrams)
         assert pair.server.datagrams == [b"d"]

@@ -96,8 +96,9 @@ async def test_datagrams_both_ways(house, scheme, wait) -> None:
         pair.near.send(stream, b"x", True)
         await pair.server.until(lambda: pair.server.finished)
         for transport, there in ((pair.near, pair.server), (pair.far, pair.client)):
-            await wait(lambda t=transport: t.datagram_limit > 1400)  # the path's size is found
-            limit = transport.datagram_limit
+            engine = transport.connection.engine
+            await wait(lambda e=engine: e.datagram_limit > 1400)  # the path's size is found
+            limit = engine.datagram_limit - (scheme == "https")  # a byte says which session
             assert limit <= 1452
             await wait(lambda t=transport: t.send_datagram(b"first"))
             assert not transport.send_datagram(bytes(limit + 1))

@@ -526,8 +526,9 @@ async def test_a_protocol_that_was_not_offered_cannot_be_accepted(house, recorde
         home.dialled.append(await dialling)
 
 
-async def test_a_browser_without_datagrams_still_connects(house) -> None:
+async def test_a_datagram_fits_a_packet_with_all_that_stands_before_it(house, wait) -> None:
     async with house(ListenSettings(limits=QuicLimits(max_datagram_size=1200))) as home:
         pair = await home.pair("https")
+        await wait(lambda: pair.far.send_datagram(b""))
         # 1200 - 16 - 3 - 8 - 3, less one byte for the session.
-        assert pair.far.datagram_limit == 1169
+        assert [pair.far.send_datagram(bytes(size)) for size in (1170, 1169)] == [False, True]

@@ -133,7 +133,6 @@ class LocalTransport(asyncio.Protocol):
         """Streams whose half of the peer's is to end and has not yet."""
         self._sent = self._received = 0
         self._waiters: list[asyncio.Future[None]] = []
-        self.datagram_limit = MAX_DATAGRAM
         self.is_closed = False
 
     def start(self, receiver: Receiver) -> None:
@@ -362,7 +361,6 @@ class LocalTransport(asyncio.Protocol):
     def _end(self, code: int, reason: str) -> None:
         if not self.is_closed:
             self.is_closed = True
-            self.datagram_limit = 0
             self._sending.clear()
             self._receiving.clear()
             self._stopped.clear()

@@ -54,11 +54,6 @@ class QuicTransport:
         """Smoothed round-trip time in seconds, 0.0 while unknown."""
         return self._engine.rtt
 
-    @property
-    def datagram_limit(self) -> int:
-        """Largest datagram body in bytes that would be taken now."""
-        return 0 if self.is_closed else self._datagram_room()
-
     def open_uni(self, head: bytes = b"", fin: bool = False) -> int | None:
         """A new outgoing stream that begins with ``head``, ``None`` without credit."""
         return self._open(True, head, fin)
@@ -238,9 +233,6 @@ class QuicTransport:
         if stream is not None and not self._is_flushing:
             self.connection.host.wake(self.connection)  # as `send` does
         return stream
-
-    def _datagram_room(self) -> int:
-        return self._engine.datagram_limit
 
     def _incoming(self, code: int) -> int:
         mapped = unmap(code)

@@ -261,10 +261,5 @@ class WebTransport(QuicTransport):
     def _is_undecided(self, stream: int) -> bool:
         return not self._is_local(stream) and not self.http3.owns(stream)
 
-    def _datagram_room(self) -> int:
-        session = self.session
-        room = super()._datagram_room()
-        return max(0, room - len(encode(session // 4))) if session is not None else 0
-
     def _incoming(self, code: int) -> int:
         return from_http3(code)

@@ -30,10 +30,6 @@ class Transport(Protocol):
     """
 
     @property
-    def datagram_limit(self) -> int:
-        """Largest datagram body in bytes that would be taken now; 0 when the peer takes none."""
-
-    @property
     def rtt(self) -> float:
         """Smoothed round-trip time in seconds, 0.0 while unknown."""
 
