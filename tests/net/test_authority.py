@@ -227,4 +227,4 @@ async def test_a_bad_certificate_never_reaches_the_door(
     async with house(authorities=Authorities(authority.pem)) as home:
         await turned_away(home, scheme, trust, recorder())
         assert home.visits.empty()
-        assert home.endpoint.sessions_total == 0
+        assert home.endpoint.sessions == 0

@@ -49,7 +49,7 @@ def test_what_is_no_packet_is_not_answered() -> None:
 def test_there_are_so_many_in_a_second() -> None:
     resets = Resets(b"secret", 8)
     answers = [resets.answer(packet(b"12345678", 50), 7.0 + n / 1000) for n in range(900)]
-    assert sum(answer is not None for answer in answers) == PER_SECOND == resets.sent
+    assert sum(answer is not None for answer in answers) == PER_SECOND
     assert resets.answer(packet(b"12345678", 50), 8.0) is not None
 
 

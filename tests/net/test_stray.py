@@ -32,7 +32,6 @@ def test_ours_stay_and_theirs_arrive(two) -> None:
     ours, theirs, more = packet(4), packet(5), packet(7)
     assert one.keep(1, [(V4, [ours]), (V4, [theirs]), (V6, [more])]) == [(V4, [ours])]
     assert list(other.receive(10)) == [(1, [(V4, [theirs]), (V6, [more])])]
-    assert (one.handed, other.taken, one.lost) == (2, 2, 0)
     assert list(one.receive(10)) == []
 
 
@@ -44,7 +43,7 @@ def test_a_long_header_has_its_id_elsewhere() -> None:
 
 def test_what_is_not_ours_either_travels_no_further(two) -> None:
     one, other = two
-    ((message, _),) = _messages(0, [(V4, [packet(4)]), (V4, [packet(5)])])
+    (message,) = _messages(0, [(V4, [packet(4)]), (V4, [packet(5)])])
     one.sock.sendto(message, other.sock.getsockname())
     ((_, found),) = other.receive(10)
     assert [cid_byte(data) for _, [data] in found] == [5]
@@ -54,16 +53,13 @@ def test_a_worker_that_is_gone_costs_its_packets_only(two) -> None:
     one, other = two
     other.close()
     assert one.keep(0, [(V4, [packet(4)]), (V4, [packet(5)])])[0][1][0][1] == 4
-    assert (one.handed, one.lost) == (0, 1)
 
 
 def test_a_burst_fits_a_short_queue(two) -> None:
     one, other = two
     burst = [packet(1, 1300) for _ in range(100)]
     assert one.keep(0, [(V4, burst)]) == []
-    assert (one.handed, one.lost) == (100, 0)
     assert [data for _, some in other.receive(10) for _, [data] in some] == burst
-    assert other.taken == 100
 
 
 def test_garbage_is_skipped(two) -> None:
@@ -83,9 +79,9 @@ def test_garbage_is_skipped(two) -> None:
 )
 def test_nothing_changes_on_the_way(line: int, runs) -> None:
     found = []
-    for message, count in _messages(line, runs):
+    for message in _messages(line, runs):
         number, some = unpack(message)
-        assert (number, len(some)) == (line, count)
+        assert number == line
         assert len(message) < 1 << 16
         found += some
     assert found == [(address, [data]) for address, datagrams in runs for data in datagrams]

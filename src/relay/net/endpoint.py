@@ -50,8 +50,8 @@ class Endpoint:
     """Sockets, connections, timers; listening (`listen`) or dialling (`relay.net.dial`).
 
     Plain counters for whoever measures: ``datagrams_in`` and ``datagrams_out``, ``bytes_in`` and
-    ``bytes_out``, ``dropped``, ``sessions`` (open now), ``sessions_total``, ``handshakes_failed``;
-    more are of the gate of ``serving``.
+    ``bytes_out``, ``dropped``, ``sessions`` (open now), ``handshakes_failed``; more are of the
+    gate of ``serving``.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class Endpoint:
         self.settings = settings
         self.strays: Strays | None = None
         self.datagrams_in = self.bytes_in = 0
-        self.sessions = self.sessions_total = self.handshakes_failed = 0
+        self.sessions = self.handshakes_failed = 0
         self._serving = serving
         self._on_error = on_error
         self._loop = asyncio.get_running_loop()
@@ -184,7 +184,6 @@ class Endpoint:
             self._serving.gate.pass_through()
         self._lines[connection].is_session = True
         self.sessions += 1
-        self.sessions_total += 1
 
     def ended(self, connection: Connection) -> None:
         """Count it no longer."""

@@ -77,8 +77,6 @@ class Gate:
         """Whether newcomers are let in at all."""
         self.handshakes = 0
         """Handshakes in flight."""
-        self.retries = 0
-        """Retry packets sent."""
         self.refused = 0
         """Newcomers turned away for a limit."""
         self.refused_last = ""
@@ -153,7 +151,6 @@ class Gate:
         return Admitted(original, header.destination_cid)
 
     def _ask_again(self, header: QuicHeader, address: Address, now: float) -> bytes:
-        self.retries += 1
         source_cid = self._share.draw(CID_LENGTH)
         token = self._retry.create_token(
             address=(address[0], address[1]),

@@ -39,7 +39,6 @@ class Resets:
         self._id_end = 1 + id_length
         self._second = 0
         self._count = 0
-        self.sent = 0
 
     @classmethod
     def of(cls, pair: Pair, id_length: int) -> Resets:
@@ -59,7 +58,6 @@ class Resets:
         size = min(len(packet) - 1, MOST)
         if size < LEAST or not packet[0] & _FIXED or self._is_spent(now):
             return None
-        self.sent += 1
         noise = bytearray(os.urandom(size - TOKEN))
         noise[0] = noise[0] & 0x3F | _FIXED
         return bytes(noise) + self.token(packet[1 : self._id_end])

@@ -32,10 +32,7 @@ def cid_byte(data: bytes) -> int:
 
 
 class Strays:
-    """One worker's unix socket for packets that others read, and its way to theirs.
-
-    ``handed``, ``taken`` and ``lost`` count datagrams.
-    """
+    """One worker's unix socket for packets that others read, and its way to theirs."""
 
     def __init__(self, share: Share, places: Path) -> None:
         """``places`` is the folder of all workers' sockets. Raises `OSError`."""
@@ -48,7 +45,6 @@ class Strays:
         with contextlib.suppress(OSError):
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
         self.sock.bind(own)
-        self.handed = self.taken = self.lost = 0
 
     def keep(self, line: int, runs: list[Run]) -> list[Run]:
         """Pass on what is not ours and answer the rest; ``line`` numbers the socket they came to.
@@ -82,35 +78,31 @@ class Strays:
                 continue
             # What is not ours here is nobody's: passed on again, it might travel for ever.
             is_ours = self._share.is_ours
-            ours = [run for run in runs if is_ours(bytes((cid_byte(run[1][0]),)))]
-            self.taken += len(ours)
-            yield line, ours
+            yield line, [run for run in runs if is_ours(bytes((cid_byte(run[1][0]),)))]
 
     def close(self) -> None:
         """Take no more."""
         self.sock.close()
 
     def _hand_over(self, owner: int, line: int, runs: Iterable[Run]) -> None:
-        for message, count in _messages(line, runs):
-            try:
+        for message in _messages(line, runs):
+            # What fails is lost: the other does not keep up, or is being started again.
+            with contextlib.suppress(OSError):
                 self.sock.sendto(message, self._targets[owner])
-                self.handed += count
-            except OSError:  # it does not keep up, or is being started again
-                self.lost += count
 
 
-def _messages(line: int, runs: Iterable[Run]) -> Iterator[tuple[bytes, int]]:
+def _messages(line: int, runs: Iterable[Run]) -> Iterator[bytes]:
     parts: list[bytes] = []
     size = 0
     for address, data in ((address, data) for address, datagrams in runs for data in datagrams):
         if parts and size + len(data) > MAX_MESSAGE:
-            yield bytes((line,)) + b"".join(parts), len(parts)
+            yield bytes((line,)) + b"".join(parts)
             parts.clear()
             size = 0
         parts.append(_pack(data, address))
         size += len(parts[-1])
     if parts:
-        yield bytes((line,)) + b"".join(parts), len(parts)
+        yield bytes((line,)) + b"".join(parts)
 
 
 def _pack(data: bytes, address: Address) -> bytes:
