@@ -203,9 +203,10 @@ class ConfigError(RelayError):
     """A setting that cannot be obeyed: the message says which (dotted name), where and why."""
 
 
-def in_words(error: BaseException, most: int = 200) -> str:
-    """One line about what failed below us: what the system said, wherever that stands in the chain
-    of causes, else the error's own text, or its kind where it has none."""
+def in_words(error: BaseException) -> str:
+    """One line, of 200 characters at most, about what failed below us: what the system said,
+    wherever that stands in the chain of causes, else the error's own text, or its kind where it has
+    none."""
     told: BaseException | None = error
     while told is not None and getattr(told, "errno", None) is None:
         if isinstance(told, BaseExceptionGroup):
@@ -213,4 +214,4 @@ def in_words(error: BaseException, most: int = 200) -> str:
         else:
             told = told.__cause__ or told.__context__
     said = error if told is None else told
-    return " ".join(str(said).split())[:most] or type(said).__name__
+    return " ".join(str(said).split())[:200] or type(said).__name__

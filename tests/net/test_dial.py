@@ -49,7 +49,7 @@ async def test_the_path_travels_with_its_query_and_without_credentials(house) ->
         pair = await home.pair("https")
         assert pair.visit.knock.target == "/a/b?jwt=c.d&x=1"
         assert pair.visit.knock.authority == f"127.0.0.1:{home.port}"
-        assert pair.dialled.remote == ("127.0.0.1", home.port)
+        assert pair.near.connection.remote == ("127.0.0.1", home.port)
 
 
 async def test_colons_and_capitals_in_a_pin(house, scheme) -> None:
@@ -125,7 +125,7 @@ async def test_every_address_is_tried(house, scheme, monkeypatch) -> None:
 
             monkeypatch.setattr(dial_module, "look_up", look_up)
             pair = await home.pair(scheme, timeout=1.0)
-        assert pair.dialled.remote == ("127.0.0.1", home.port)
+        assert pair.near.connection.remote == ("127.0.0.1", home.port)
 
 
 async def test_a_name_beyond_ascii_is_dialled_as_dns_writes_it(house, scheme, monkeypatch) -> None:

@@ -54,7 +54,6 @@ class Dialled(Protocol):
 
     transport: Transport
     protocol: str | None
-    remote: tuple[str, int]
 
     def start(self, receiver: Receiver) -> None:
         """Set the receiver."""

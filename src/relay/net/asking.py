@@ -209,5 +209,5 @@ class DialledWeb(WebTransport):
 
     def _fail(self, reason: str, status: int = 0) -> None:
         settle(self._outcome, SessionLost(reason, 0, status))
-        self.end(0, reason, status)
+        self.end(0, reason)
         self._engine.end(H3_NO_ERROR)

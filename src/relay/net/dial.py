@@ -70,8 +70,6 @@ class Dialled:
         self.transport: Transport = transport
         self.protocol = transport.protocol
         """The agreed protocol identifier, ``None`` when the server named none."""
-        self.remote = transport.connection.remote
-        """Address and port that answered."""
         self._transport = transport
         self._endpoint = endpoint
 

@@ -386,7 +386,6 @@ class DialledLocal:
     def __init__(self, transport: LocalTransport, protocol: str) -> None:
         self.transport: Transport = transport
         self.protocol: str | None = protocol
-        self.remote = ("", 0)
         self._transport = transport
 
     def start(self, receiver: Receiver) -> None:

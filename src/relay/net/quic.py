@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from relay.errors import LimitExceeded, Refused, RelayError, SessionLost
+from relay.errors import LimitExceeded, Refused, RelayError
 from relay.net.codes import to_http3, unmap
 from relay.net.connection import Connection
 from relay.net.inbox import Inbox
@@ -31,8 +31,6 @@ class QuicTransport:
         self.inbox = Inbox(connection.limits, self._receiver_failed)
         self.is_closed = False
         """Whether the session is over for those above."""
-        self.lost: SessionLost | None = None
-        """Why it is over."""
         self._engine = connection.engine
         self._ready = ready
         self._stopped: set[int] = set()
@@ -200,12 +198,11 @@ class QuicTransport:
 
     # What both halves use
 
-    def end(self, code: int, reason: str, status: int = 0) -> None:
+    def end(self, code: int, reason: str) -> None:
         """The session is over: tell the receiver with the next flush."""
         if self.is_closed:
             return
         self.is_closed = True
-        self.lost = SessionLost(reason or f"the session ended with code {code}", code, status)
         self.inbox.lost(code, reason)
         self._stopped.clear()
         self.connection.wake()

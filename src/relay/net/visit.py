@@ -157,7 +157,7 @@ class ServedWebTransport(WebTransport):
         if self.is_closed or self.session is None:
             return
         self._answer(self.session, status, headers)
-        self.end(0, "refused", status)
+        self.end(0, "refused")
         self._linger(self.connection.limits.close_timeout)
 
     def overdue(self) -> None:

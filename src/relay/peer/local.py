@@ -45,9 +45,7 @@ class LocalTrack:
     """A track published from within. ``keep`` groups stay for viewers that join late, the
     sequences begin with ``first``."""
 
-    def __init__(
-        self, info: TrackInfo, clock: Callable[[], float], keep: int = 16, first: int = 0
-    ) -> None:
+    def __init__(self, info: TrackInfo, clock: Callable[[], float], keep: int, first: int) -> None:
         self.info = info
         self.clock = clock
         self.keep = keep
