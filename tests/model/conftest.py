@@ -90,7 +90,7 @@ class FakeViewer:
         return [event[1] for event in self.events if event[0] == "ended"]
 
 
-class FakeAsker:
+class FakeLearner:
     def __init__(self) -> None:
         self.events: list[Any] = []
 
@@ -202,7 +202,7 @@ def fakes() -> SimpleNamespace:
         Source=FakeSource,
         FetchSource=FakeFetchSource,
         Viewer=FakeViewer,
-        Asker=FakeAsker,
+        Learner=FakeLearner,
         Fetcher=FakeFetcher,
         Reader=FakeReader,
         Watcher=FakeWatcher,

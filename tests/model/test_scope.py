@@ -414,7 +414,7 @@ def test_told_in_turn_everybody_comes_to_see_what_is_there(fakes, root, prefixes
     listeners = []
     routes, publishers, next_rights = {}, iter(range(100, 200)), []
 
-    class Listener(fakes.Watcher):
+    class Hearer(fakes.Watcher):
         def announced(self, path, way):
             assert scope.allows_subscribe(path)
             assert self.view.get(str(path), way.hops) == way.hops, "another publisher"
@@ -426,7 +426,7 @@ def test_told_in_turn_everybody_comes_to_see_what_is_there(fakes, root, prefixes
             self.view.pop(str(path), None)
 
     for prefix in prefixes:
-        listener = Listener()
+        listener = Hearer()
         listeners.append((prefix, listener, scope.watch(prefix, listener, wake=lambda: None)))
     for what, which in steps:
         if what == "rights":
@@ -462,12 +462,12 @@ def test_told_in_turn_what_has_not_been_told_yet_is_not_taken_for_known(fakes, o
 
 @pytest.mark.parametrize("becomes", ["another", "hidden"])
 def test_told_in_turn_what_is_there_comes_after_a_change_of_it_was_told(fakes, origin, becomes):
-    class Listener(fakes.Watcher):
+    class Hearer(fakes.Watcher):
         def unannounced(self, path):
             if path in self.view:
                 super().unannounced(path)
 
-    scope, watcher = origin.scope(ROOT, (), (Path("nothing"),)), Listener()
+    scope, watcher = origin.scope(ROOT, (), (Path("nothing"),)), Hearer()
     for path in ("a", "a/first"):
         origin.announce(Path(path), fakes.Source(), (7,), 0.0)
     watch = scope.watch(ROOT, watcher, exclude=9, wake=lambda: None)

@@ -281,15 +281,15 @@ def test_the_same_publisher_within_the_linger_splices_in_silently(fakes, origin,
 
 def test_a_viewer_who_comes_within_the_linger_waits_for_the_source(fakes, origin):
     origin.announce(B, fakes.Source(), (7,), 0.0).lose(1.0)
-    viewer, asker = fakes.Viewer(), fakes.Asker()
+    viewer, learner = fakes.Viewer(), fakes.Learner()
     track = origin.find(B).track("t")
     track.watch(viewer, 2.0)
-    track.learn(asker, 2.0)
-    assert (viewer.events, asker.events) == ([], [])
+    track.learn(learner, 2.0)
+    assert (viewer.events, learner.events) == ([], [])
     origin.announce(B, again := fakes.Source(), (7, 2), 3.0)
     assert again.verbs == ["open"]
     track.accept(TrackInfo())
-    assert (viewer.events, asker.events) == ([("accepted", TrackInfo())], [TrackInfo()])
+    assert (viewer.events, learner.events) == ([("accepted", TrackInfo())], [TrackInfo()])
 
 
 @pytest.mark.parametrize("identity", [8, 0])

@@ -203,18 +203,18 @@ def test_the_latency_is_clamped_to_the_publishers_retention_once_known(setting):
 
 
 def test_askers_are_answered_from_one_question(setting, fakes):
-    askers = [fakes.Asker(), fakes.Asker()]
-    for asker in askers:
-        setting.track.learn(asker, 0.0)
+    learners = [fakes.Learner(), fakes.Learner()]
+    for learner in learners:
+        setting.track.learn(learner, 0.0)
     assert setting.source.verbs == ["learn"]
     setting.track.accept(TrackInfo(1))
-    setting.track.learn(late := fakes.Asker(), 1.0)
-    assert [asker.events for asker in (*askers, late)] == [[TrackInfo(1)]] * 3
+    setting.track.learn(late := fakes.Learner(), 1.0)
+    assert [learner.events for learner in (*learners, late)] == [[TrackInfo(1)]] * 3
     assert setting.source.verbs == ["learn"]
 
 
 def test_learned_properties_serve_a_viewer_who_opens_the_source(setting, fakes):
-    setting.track.learn(fakes.Asker(), 0.0)
+    setting.track.learn(fakes.Learner(), 0.0)
     setting.track.accept(TrackInfo(1))
     viewer = fakes.Viewer()
     setting.track.watch(viewer, 1.0)
@@ -223,26 +223,26 @@ def test_learned_properties_serve_a_viewer_who_opens_the_source(setting, fakes):
 
 
 def test_an_answer_serves_the_asker_and_the_viewer_who_came_meanwhile(setting, fakes):
-    asker, viewer = fakes.Asker(), fakes.Viewer()
-    setting.track.learn(asker, 0.0)
+    learner, viewer = fakes.Learner(), fakes.Viewer()
+    setting.track.learn(learner, 0.0)
     setting.track.watch(viewer, 0.0)
     setting.track.accept(TrackInfo(1))
     assert setting.source.verbs == ["learn", "open"]
-    assert (asker.events, viewer.events) == ([TrackInfo(1)], [("accepted", TrackInfo(1))])
+    assert (learner.events, viewer.events) == ([TrackInfo(1)], [("accepted", TrackInfo(1))])
     setting.group(0)
     assert viewer.sequences == [0]
 
 
 def test_an_asker_that_left_is_not_answered(setting, fakes):
-    asker = fakes.Asker()
-    setting.track.learn(asker, 0.0)
-    setting.track.unlearn(asker)
+    learner = fakes.Learner()
+    setting.track.learn(learner, 0.0)
+    setting.track.unlearn(learner)
     setting.track.accept(TrackInfo())
-    assert asker.events == []
+    assert learner.events == []
 
 
 def test_learned_properties_are_kept_for_the_track_linger(setting, fakes):
-    setting.track.learn(fakes.Asker(), 0.0)
+    setting.track.learn(fakes.Learner(), 0.0)
     setting.track.accept(TrackInfo())
     setting.origin.tick(29.0)
     assert setting.broadcast.tracks
@@ -251,34 +251,34 @@ def test_learned_properties_are_kept_for_the_track_linger(setting, fakes):
 
 
 def test_an_asker_still_waiting_survives_a_viewer_that_leaves(setting, fakes):
-    asker, viewer = fakes.Asker(), fakes.Viewer()
+    learner, viewer = fakes.Learner(), fakes.Viewer()
     setting.track.watch(viewer, 0.0)
-    setting.track.learn(asker, 0.0)
+    setting.track.learn(learner, 0.0)
     setting.track.unwatch(viewer, 0.0)
     assert setting.source.verbs == ["open", "close", "learn"]
     setting.track.accept(TrackInfo())
-    assert asker.events == [TrackInfo()]
+    assert learner.events == [TrackInfo()]
 
 
 def test_a_question_moves_on_when_its_route_is_lost(setting, fakes):
     second, _ = standby(setting, fakes)
-    setting.track.learn(asker := fakes.Asker(), 0.0)
+    setting.track.learn(learner := fakes.Learner(), 0.0)
     setting.route.lose(1.0)
     assert (setting.source.verbs, second.verbs) == (["learn", "close"], ["learn"])
     setting.track.accept(TrackInfo())
-    assert asker.events == [TrackInfo()]
+    assert learner.events == [TrackInfo()]
 
 
 # Refusals, losses, the end.
 
 
 def test_a_refusal_by_every_source_ends_the_viewers_with_that_error(setting, fakes):
-    viewer, asker = fakes.Viewer(), fakes.Asker()
+    viewer, learner = fakes.Viewer(), fakes.Learner()
     setting.track.watch(viewer, 0.0)
-    setting.track.learn(asker, 0.0)
+    setting.track.learn(learner, 0.0)
     setting.track.fail(NotFound("no such track"))
     assert viewer.events == [("ended", "NotFound")]
-    assert asker.events == ["NotFound"]
+    assert learner.events == ["NotFound"]
     assert setting.broadcast.tracks == {}
     assert "close" not in setting.source.verbs
 
@@ -305,11 +305,11 @@ def test_a_source_may_refuse_from_within_open(setting, fakes):
 
 def test_a_refused_question_moves_to_the_next_source(setting, fakes):
     second, _ = standby(setting, fakes)
-    setting.track.learn(asker := fakes.Asker(), 0.0)
+    setting.track.learn(learner := fakes.Learner(), 0.0)
     setting.track.fail(NotFound("no such track"))
     assert second.verbs == ["learn"]
     setting.track.accept(TrackInfo())
-    assert asker.events == [TrackInfo()]
+    assert learner.events == [TrackInfo()]
 
 
 def test_watching_a_track_that_was_refused_asks_again_through_a_new_one(setting, fakes):

@@ -28,7 +28,7 @@ INTERNAL = Path(".internal")
 """Where relays talk to each other, about each other."""
 
 
-class Listener(Watcher, Protocol):
+class Hearer(Watcher, Protocol):
     """Who wants to hear of broadcasts, and can say what it has heard of."""
 
     def known(self) -> Iterable[Path]:
@@ -48,7 +48,7 @@ class ScopeWatch:
         self,
         scope: Scope,
         prefix: Path,
-        watcher: Listener,
+        watcher: Hearer,
         exclude: int,
         wake: Callable[[], None] | None = None,
     ) -> None:
@@ -268,7 +268,7 @@ class Scope:
     def watch(
         self,
         prefix: Path,
-        watcher: Listener,
+        watcher: Hearer,
         exclude: int = 0,
         wake: Callable[[], None] | None = None,
     ) -> ScopeWatch:

@@ -21,10 +21,10 @@ from relay.model.supply import Supply
 if TYPE_CHECKING:
     from relay.model.broadcast import Broadcast, Route, Source
 
-__all__ = ["Asker", "Demand", "Fetcher", "Track", "TrackInfo", "Viewer"]
+__all__ = ["Demand", "Fetcher", "Learner", "Track", "TrackInfo", "Viewer"]
 
 
-class Asker(Protocol):
+class Learner(Protocol):
     """Who wants to know the properties only; hashed by identity. One of the calls comes, once."""
 
     def track_accepted(self, info: TrackInfo) -> None:
@@ -54,7 +54,7 @@ class Track:
         self._settings = stock.settings
         self.shelf = Shelf(stock.cache, stock.agenda, self._retention())
         self._audience = Audience(self.shelf)
-        self._askers: dict[Asker, None] = {}
+        self._learners: dict[Learner, None] = {}
         self._fetches = Fetches(self)
         self._linger = Alarm(stock.agenda, self._lingered)
         self._supply = Supply(self)
@@ -85,7 +85,7 @@ class Track:
     @property
     def is_idle(self) -> bool:
         """Whether nobody wants anything of this track now."""
-        return not (self._audience or self._askers or self._fetches)
+        return not (self._audience or self._learners or self._fetches)
 
     @property
     def start_at(self) -> int | None:
@@ -143,22 +143,22 @@ class Track:
         else:
             self._rest(now)
 
-    def learn(self, asker: Asker, now: float) -> None:
+    def learn(self, learner: Learner, now: float) -> None:
         """Answer with the properties, from the cache or from a source."""
         if self._gone is not None:
-            asker.track_ended(self._gone)
+            learner.track_ended(self._gone)
         elif self.info is not None:
-            asker.track_accepted(self.info)
+            learner.track_accepted(self.info)
         elif self._finished:
-            asker.track_ended(None)
+            learner.track_ended(None)
         else:
-            self._askers[asker] = None
+            self._learners[learner] = None
             self._keep(now)
             self.adjust()
 
-    def unlearn(self, asker: Asker) -> None:
-        """The asker waits no longer. Harmless when it does not wait."""
-        self._askers.pop(asker, None)
+    def unlearn(self, learner: Learner) -> None:
+        """The learner waits no longer. Harmless when it does not wait."""
+        self._learners.pop(learner, None)
 
     def fetch(self, sequence: int, fetcher: Fetcher, now: float, priority: int = 0) -> None:
         """Hand over one group, from the cache or, asked once for all who wait, from a source.
@@ -206,13 +206,13 @@ class Track:
         self.info = info
         self.described_by = source
         self.shelf.retention = self._retention()
-        askers, self._askers = self._askers, {}
+        learners, self._learners = self._learners, {}
         if not self._supply.is_open:
             self._supply.route = None
         if first:
             self._audience.accepted(info)
-        for asker in askers:
-            asker.track_accepted(info)
+        for learner in learners:
+            learner.track_accepted(info)
         if self._supply.is_open:
             self.adjust()
 
@@ -307,7 +307,7 @@ class Track:
         self._finished = True
         self.demand = None
         self._audience.dismiss(None)
-        self._dismiss_askers(None)
+        self._dismiss_learners(None)
         self._keep(now)
 
     def open_fetched(self, sequence: int, encoding: Encoding, now: float) -> Group | None:
@@ -393,7 +393,7 @@ class Track:
         self.demand = None
         self.shelf.clear(error)
         self._audience.dismiss(error)
-        self._dismiss_askers(error)
+        self._dismiss_learners(error)
         self._fetches.lose(None, error)
 
     def _retention(self) -> float:
@@ -421,7 +421,7 @@ class Track:
 
     def adjust(self, error: RelayError | None = None) -> None:
         """Make the upstream side fit the audience, on the first route not tried yet."""
-        if self._gone is None and (self._audience or self._askers):
+        if self._gone is None and (self._audience or self._learners):
             before, self.demand = self.demand, self._total()
             self._supply.fit(bool(self._audience), before != self.demand, error)
 
@@ -456,7 +456,7 @@ class Track:
         else:
             self._keep(now)
 
-    def _dismiss_askers(self, error: RelayError | None) -> None:
-        askers, self._askers = self._askers, {}
-        for asker in askers:
-            asker.track_ended(error)
+    def _dismiss_learners(self, error: RelayError | None) -> None:
+        learners, self._learners = self._learners, {}
+        for learner in learners:
+            learner.track_ended(error)

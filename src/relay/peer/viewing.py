@@ -166,8 +166,8 @@ def count(host: Watching, track: Track, delivery: Delivery, is_wanted: bool) -> 
         traffic.stale.add((whole[0] - went[0], whole[1] - went[1]), groups=int(not sent))
 
 
-class Asking:
-    """One request of the peer's for a track's properties (the model's `Asker`)."""
+class Learning:
+    """One request of the peer's for a track's properties (the model's `Learner`)."""
 
     __slots__ = ("host", "path", "request")
 
@@ -178,12 +178,12 @@ class Asking:
 
     def track_accepted(self, info: ModelInfo) -> None:
         """The answer."""
-        self.host.askings.pop(self.request, None)
+        self.host.learnings.pop(self.request, None)
         self.host.session.answer_track(self.request, TrackInfo(*info))
 
     def track_ended(self, error: RelayError | None) -> None:
         """There is no such track."""
-        self.host.askings.pop(self.request, None)
+        self.host.learnings.pop(self.request, None)
         code = error.code if error is not None else Cancelled.code
         self.host.session.refuse_track(self.request, code)
 
@@ -226,7 +226,7 @@ class Hearing:
             self.host.session.unannounce(self.request, path)
 
     def known(self) -> Iterable[Path]:
-        """See `relay.model.scope.Listener`."""
+        """See `relay.model.scope.Hearer`."""
         told = self.host.session.announcers.get(self.request)
         return map(self.prefix.join, () if told is None else list(told.active))
 

@@ -18,7 +18,7 @@ from relay.model.traffic import Side, Traffic
 from relay.path import Path
 from relay.peer.reach import oldest_fresh
 from relay.peer.sending import Delivery, SendQueue
-from relay.peer.viewing import Asking, Fetching, Hearing, Viewing
+from relay.peer.viewing import Fetching, Hearing, Learning, Viewing
 from relay.session import events
 from relay.wire.frame import Excerpt
 
@@ -47,7 +47,7 @@ class Watching:
         self.viewings: dict[int, Viewing] = {}
         self.waiting: dict[int, events.Subscribed] = {}
         """Subscriptions for which it is not known yet whether the tenant may have them."""
-        self.askings: dict[int, tuple[Asking, Track]] = {}
+        self.learnings: dict[int, tuple[Learning, Track]] = {}
         self.requested: dict[int, events.AnnounceRequested] = {}
         """Announce requests whose turn to be answered has not come."""
         self.near: Collection[int] | None = None
@@ -83,8 +83,8 @@ class Watching:
         for viewing in tuple(self.viewings.values()):
             viewing.track.unwatch(viewing, now)
             viewing.close(error)
-        for asking, track in tuple(self.askings.values()):
-            track.unlearn(asking)
+        for learning, track in tuple(self.learnings.values()):
+            track.unlearn(learning)
         for _, watch in tuple(self.hearings.values()):
             watch.cancel()
         for fetching in tuple(self.fetchings.values()):
@@ -92,7 +92,7 @@ class Watching:
         self.queue.close()
         self.guest.house.listings.forget(self)
         for table in (
-            *(self.viewings, self.askings, self.hearings, self.requested, self.behind),
+            *(self.viewings, self.learnings, self.hearings, self.requested, self.behind),
             *(self.fetchings, self.departing, self.waiting),
         ):
             table.clear()
@@ -106,10 +106,10 @@ class Watching:
                 viewing.track.unwatch(viewing, now)
                 self.session.refuse(viewing.id, error.code)
                 viewing.close(error)
-        for asking, track in tuple(self.askings.values()):
-            if not scope.allows_subscribe(asking.path):
-                track.unlearn(asking)
-                asking.track_ended(error)
+        for learning, track in tuple(self.learnings.values()):
+            if not scope.allows_subscribe(learning.path):
+                track.unlearn(learning)
+                learning.track_ended(error)
         for fetching in tuple(self.fetchings.values()):
             if not scope.allows_subscribe(fetching.path):
                 fetching.cancel()
@@ -319,13 +319,13 @@ class Watching:
         except RelayError as error:
             self.session.refuse_track(event.request, error.code)
             return
-        asking = Asking(self, event.request, Path(event.broadcast))
-        self.askings[event.request] = (asking, track)
-        track.learn(asking, self.guest.clock())
+        learning = Learning(self, event.request, Path(event.broadcast))
+        self.learnings[event.request] = (learning, track)
+        track.learn(learning, self.guest.clock())
 
     def track_cancelled(self, event: events.TrackCancelled) -> None:
         """The peer no longer waits for them."""
-        if (entry := self.askings.pop(event.request, None)) is not None:
+        if (entry := self.learnings.pop(event.request, None)) is not None:
             entry[1].unlearn(entry[0])
 
     def fetch_requested(self, event: events.FetchRequested) -> None:
