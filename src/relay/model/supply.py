@@ -152,11 +152,10 @@ class Supply:
 
     def came(self, sequence: int, source: Source | None, is_kept: bool = True) -> None:
         """A source brings a group, which may be a datagram and then is not kept."""
-        oldest = self._newest() - SPLICE_WINDOW
-        if sequence > oldest:
-            self._had[sequence] = is_kept
-            if len(self._had) > SPLICE_WINDOW + SLACK:
-                self._had = {n: kept for n, kept in self._had.items() if n > oldest}
+        self._had[sequence] = is_kept
+        if len(self._had) > SPLICE_WINDOW + SLACK:
+            oldest = self._newest() - SPLICE_WINDOW
+            self._had = {n: kept for n, kept in self._had.items() if n > oldest}
         if self._begins_at is None or sequence < self._begins_at:
             self._begins_at = sequence
         if self.awaits is not None and sequence > self.awaits and not self.is_old(source):
