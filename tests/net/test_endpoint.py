@@ -49,7 +49,7 @@ async def test_both_transports_on_one_port_at_once(house) -> None:
         assert home.endpoint.sessions == 2
         assert home.gate.handshakes == 0
         assert home.endpoint.datagrams_in >= 4
-        assert home.endpoint.bytes_out > 1200
+        assert home.endpoint.outbox.bytes > 1200
 
 
 async def test_raw_quic_knocks_with_what_it_knows(house) -> None:
@@ -240,7 +240,7 @@ async def test_a_full_kernel_queue_is_waited_for(house, monkeypatch) -> None:
         full = False
         await pair.client.until(lambda: pair.client.finished)
         assert len(home.endpoint.outbox.waiting) == 0
-        assert home.endpoint.dropped == 0
+        assert home.endpoint.outbox.dropped == 0
 
 
 async def test_the_backlog_is_bounded(house, monkeypatch) -> None:
@@ -252,7 +252,7 @@ async def test_the_backlog_is_bounded(house, monkeypatch) -> None:
         stream = pair.far.open_uni()
         pair.far.send(stream, b"x" * 9000, True)
         async with asyncio.timeout(5):
-            while not home.endpoint.dropped:
+            while not home.endpoint.outbox.dropped:
                 await asyncio.sleep(0.001)
         assert len(outbox.waiting) == 1
         full = False

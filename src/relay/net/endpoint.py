@@ -49,9 +49,8 @@ def log_error(error: Exception) -> None:
 class Endpoint:
     """Sockets, connections, timers; listening (`listen`) or dialling (`relay.net.dial`).
 
-    Plain counters for whoever measures: ``datagrams_in`` and ``datagrams_out``, ``bytes_in`` and
-    ``bytes_out``, ``dropped``, ``sessions`` (open now), ``handshakes_failed``; more are of the
-    gate of ``serving``.
+    Plain counters for whoever measures: ``datagrams_in``, ``bytes_in``, ``sessions`` (open now),
+    ``handshakes_failed``; more are of its ``outbox`` and of the gate of ``serving``.
     """
 
     def __init__(
@@ -115,21 +114,6 @@ class Endpoint:
     def connections(self) -> int:
         """Connections that QUIC still knows, those saying goodbye included."""
         return len(self._lines)
-
-    @property
-    def datagrams_out(self) -> int:
-        """Datagrams sent."""
-        return self.outbox.datagrams
-
-    @property
-    def bytes_out(self) -> int:
-        """Bytes of UDP payload sent."""
-        return self.outbox.bytes
-
-    @property
-    def dropped(self) -> int:
-        """Datagrams the kernel did not take in time."""
-        return self.outbox.dropped
 
     # For the dialling side
 

@@ -21,7 +21,10 @@ class Outbox:
         self, loop: asyncio.AbstractEventLoop, limit: int, drained: Callable[[], None], send: Send
     ) -> None:
         """Keep at most ``limit`` datagrams; ``drained`` is called when all of them have left."""
-        self.datagrams = self.bytes = self.dropped = 0
+        self.datagrams = self.bytes = 0
+        """Datagrams sent, and bytes of UDP payload."""
+        self.dropped = 0
+        """Datagrams the kernel did not take in time."""
         self._loop = loop
         self._limit = limit
         self._drained = drained

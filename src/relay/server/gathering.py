@@ -192,7 +192,7 @@ def summary(relay: Relay) -> dict[str, Any]:
     return {
         "connections": endpoint.connections,
         "bytes_in": endpoint.bytes_in,
-        "bytes_out": endpoint.bytes_out,
+        "bytes_out": endpoint.outbox.bytes,
         "admitted": door.admitted,
         "refused": relay.judge.refusals.counts,
         "breached": relay.house.ledger.breached,

@@ -147,14 +147,15 @@ class Families:
 
     def _traffic(self) -> Iterator[Metric]:
         endpoint, door = self.relay.endpoint, self.relay.door
-        moved = {"in": endpoint.bytes_in, "out": endpoint.bytes_out}
+        sent = endpoint.outbox
+        moved = {"in": endpoint.bytes_in, "out": sent.bytes}
         yield _counters("relay_udp_bytes", "Bytes of UDP payload.", "direction", moved)
-        moved = {"in": endpoint.datagrams_in, "out": endpoint.datagrams_out}
+        moved = {"in": endpoint.datagrams_in, "out": sent.datagrams}
         yield _counters("relay_udp_datagrams", "UDP datagrams.", "direction", moved)
         yield _counter(
             "relay_udp_datagrams_dropped",
             "Datagrams the system did not take in time.",
-            endpoint.dropped,
+            sent.dropped,
         )
         live = (*door.guests.values(), *door.links.values())
         dropped = door.dropped + sum(guest.watching.queue.dropped for guest in live)
