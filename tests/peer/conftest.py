@@ -18,7 +18,7 @@ from relay.model.settings import CacheSettings
 from relay.model.track import Demand, TrackInfo
 from relay.path import ROOT, Path
 from relay.peer.guest import Guest, House
-from relay.peer.local import LocalBroadcast
+from relay.peer.local import MAX_FRAME, LocalBroadcast
 from relay.peer.settings import PeerSettings
 from relay.session.lite import LiteSession
 from relay.session.settings import SessionSettings
@@ -66,7 +66,7 @@ class Watch:
 
     def frames(self, sequence: int) -> list[tuple[int | None, bytes]]:
         """The frames of the last incarnation of a group."""
-        parser = FrameParser(Layout.TIMED)
+        parser = FrameParser(Layout.TIMED, MAX_FRAME)
         chunks = b"".join(self.logs[sequence][-1].chunks)
         return [(frame.timestamp, frame.payload) for frame in parser.feed(chunks)]
 

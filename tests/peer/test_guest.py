@@ -349,7 +349,7 @@ def test_many_short_groups_leave_nothing_behind(make_world: Any) -> None:
     world.run()
     host = viewer.host
     assert host.watching.departing == {}
-    assert host.watching.queue.count == 0
+    assert len(host.watching.queue._followed) == 0
     assert host.watching.queue.backlog == 0
     assert publisher.host.publishing.arrivals == {}
     model = world.house.origin.find(Path("a")).track("t")

@@ -129,7 +129,7 @@ def test_a_group_leaves_whole_and_is_forgotten(bench: Callable[..., Bench]) -> N
     log.finish()
     b.queue.drain()
     assert (b.line.out, b.line.ended, b.done) == ({1: b"abcdef"}, {1}, [1])
-    assert (b.queue.backlog, b.queue.count, log.readers) == (0, 0, [])
+    assert (b.queue.backlog, len(b.queue._followed), log.readers) == (0, 0, [])
 
 
 def test_what_finds_ample_room_does_not_wait_for_the_turn_to_end(
@@ -300,7 +300,7 @@ def test_a_path_narrower_than_its_groups_gets_whole_ones(
     assert len(made.line.ended) >= 80 * 5 / 8 * 0.9
     assert all(len(made.line.out[each]) == 8000 for each in made.line.ended)
     assert max(made.line.ended) >= 78, "and new ones"
-    assert made.queue.count <= 4
+    assert len(made.queue._followed) <= 4
 
 
 def test_what_is_far_from_over_gives_way_to_the_newest(bench: Callable[..., Bench]) -> None:
@@ -396,7 +396,7 @@ def test_an_aborted_group_is_reset_with_its_code(bench: Callable[..., Bench]) ->
         reader.ended()
     b.queue.drain()
     assert b.line.resets == {1: Dropped.code}
-    assert b.queue.count == 0
+    assert len(b.queue._followed) == 0
 
 
 def test_an_evicted_group_has_a_moment_left(bench: Callable[..., Bench]) -> None:
@@ -434,8 +434,8 @@ def test_every_byte_leaves_in_order_or_the_group_is_given_up(data: st.DataObject
         elif action == "room":
             b.line.room = data.draw(st.integers(0, 40))
         b.queue.drain()
-        assert 0 <= b.queue.backlog <= 60 or b.queue.count == 1
-        assert b.queue.count <= 5
+        assert 0 <= b.queue.backlog <= 60 or len(b.queue._followed) == 1
+        assert len(b.queue._followed) <= 5
     b.line.room = 1 << 30
     b.queue.drain()
     assert b.queue.backlog == 0
@@ -483,7 +483,7 @@ def test_what_breaks_off_does_not_wait_for_credit(bench: Callable[..., Bench]) -
     logs[0].error = Dropped("gone")
     logs[0].readers[0].ended()
     b.queue.drain()
-    assert (b.done, b.queue.count) == ([1], 2)
+    assert (b.done, len(b.queue._followed)) == ([1], 2)
 
 
 def test_opened_streams_go_on_while_others_wait_for_credit(bench: Callable[..., Bench]) -> None:
@@ -507,7 +507,7 @@ def test_lines_do_not_keep_what_is_over(bench: Callable[..., Bench]) -> None:
         b.queue.drain()
         delivery.abort(Dropped("nobody watches"))
     assert len(b.queue._unopened) < 200
-    assert (b.queue.count, b.queue.backlog) == (0, 0)
+    assert (len(b.queue._followed), b.queue.backlog) == (0, 0)
     assert len(b.queue._by_rank) < 200
     assert not any(delivery.log.chunks for _, _, delivery in b.queue._by_rank)
 

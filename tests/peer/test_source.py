@@ -11,7 +11,7 @@ import pytest
 from relay.model.settings import CacheSettings
 from relay.model.track import Demand, TrackInfo
 from relay.path import Path
-from relay.peer.local import Collector, LocalBroadcast
+from relay.peer.local import MAX_FRAME, Collector, LocalBroadcast
 from relay.peer.settings import PeerSettings
 from relay.peer.watching import MAX_FETCHES
 from relay.quota import Limits, Override, QuotaSettings
@@ -49,7 +49,7 @@ class Fetcher:
     @property
     def frames(self) -> list[bytes]:
         data = b"".join(self.group.chunks)
-        return [frame.payload for frame in FrameParser(Layout.TIMED).feed(data)]
+        return [frame.payload for frame in FrameParser(Layout.TIMED, MAX_FRAME).feed(data)]
 
 
 class Stage:
@@ -415,7 +415,9 @@ def test_viewers_keep_the_units_they_were_told_when_the_next_way_has_others(
     assert late.watch("a", "t", demand).frames(1) == said
     assert late.origin.find(Path("a")).track("t").info == INFO  # kept as long as it says now
     world.house.origin.find(Path("a")).tracks["t"].groups[1].evict()
-    fetched = FrameParser(Layout.TIMED).feed(b"".join(Fetcher(world.connect(), 1).group.chunks))
+    fetched = FrameParser(Layout.TIMED, MAX_FRAME).feed(
+        b"".join(Fetcher(world.connect(), 1).group.chunks)
+    )
     assert [tuple(frame) for frame in fetched] == said
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from relay.model.track import TrackInfo
+from relay.peer.local import MAX_FRAME
 from relay.peer.sending import SLACK, Delivery
 from relay.wire.buffer import StreamBuffer
 from relay.wire.frame import FrameParser, Layout
@@ -70,14 +71,14 @@ class Raw:
                 body = buffer.message(99)
                 assert body is not None
                 head = LITE_06.decode(Group, body)
-                frames = FrameParser(Layout.TIMED).feed(buffer.take())
+                frames = FrameParser(Layout.TIMED, MAX_FRAME).feed(buffer.take())
                 found[head.sequence, head.first_frame] = [(f.timestamp, f.payload) for f in frames]
         return found
 
     def answer(self, stream: int) -> list[tuple[int | None, bytes]]:
         """The frames of a fetch."""
         assert stream in self.finished
-        frames = FrameParser(Layout.TIMED).feed(bytes(self.streams[stream]))
+        frames = FrameParser(Layout.TIMED, MAX_FRAME).feed(bytes(self.streams[stream]))
         return [(frame.timestamp, frame.payload) for frame in frames]
 
 

@@ -268,6 +268,7 @@ class SendQueue:
         self.dropped = 0
         """Groups given up because the subscriber was too slow."""
         self._followed: dict[Delivery, None] = {}
+        """Groups on their way, with or without anything to send."""
         self._by_rank: list[Entry] = []
         """A heap of those followed, the least urgent first, and of some that are over."""
         self._is_short = False
@@ -283,11 +284,6 @@ class SendQueue:
         self._order = 0
         self._is_unsorted = False
         """Whether somebody's rank has changed since he stands in line."""
-
-    @property
-    def count(self) -> int:
-        """Groups that are followed, with or without anything to send."""
-        return len(self._followed)
 
     def follow(self, delivery: Delivery) -> None:
         """One more group on its way; the oldest makes room when there are too many."""

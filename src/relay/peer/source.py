@@ -114,7 +114,7 @@ class Feed:
         demand = SubscribeUpdate(*(self.track.demand or Demand()))
         if self.track.start_at is not None:
             demand = demand._replace(start=self.track.start_at)
-        if demand.start is not None and self.host.session.start_floor:
+        if demand.start is not None and self.host.session.dialect.start_floor:
             # The peer would leave out what it finds too old: as old as it keeps them is wanted.
             kept = self.track.properties.max_latency
             demand = demand._replace(max_latency=max(demand.max_latency, kept))

@@ -272,7 +272,7 @@ class Watching:
             self.session.refuse(event.id, error.code)
             return
         demand, since = Demand(*event[3:8]), None
-        if self.session.start_floor and not self.wants_all(track, event):
+        if self.session.dialect.start_floor and not self.wants_all(track, event):
             since = oldest_fresh(track, event.start or 0, event.max_latency)
             if since is not None:
                 demand = demand._replace(start=None)
@@ -295,7 +295,7 @@ class Watching:
             self.waiting[event.id] = waits._replace(**event._asdict())
         if (viewing := self.viewings.get(event.id)) is not None:
             demand = Demand(*event[1:6])
-            start = event.start if self.session.start_floor else None
+            start = event.start if self.session.dialect.start_floor else None
             if start is not None and not self.wants_all(viewing.track, event):
                 since = oldest_fresh(viewing.track, start, event.max_latency)
                 demand = demand._replace(start=start if since is None else since)

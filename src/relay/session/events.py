@@ -91,7 +91,7 @@ class Subscribed(NamedTuple):
     max_latency: int
     """Milliseconds."""
     start: int | None
-    """First group wanted, ``None`` = the latest. Where `LiteSession.start_floor` holds it is only
+    """First group wanted, ``None`` = the latest. Where `Dialect.start_floor` holds it is only
     a floor: the first group wanted is the oldest above it that is younger than ``max_latency``."""
     end: int | None
     """Last group wanted, inclusive; ``None`` = no end."""

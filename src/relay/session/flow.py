@@ -82,10 +82,6 @@ class Flow:
             if fin:
                 self.settle()
 
-    def finish(self) -> None:
-        """End our half in good order."""
-        self.send(b"", True)
-
     def drop(self, code: int) -> None:
         """Break off both halves and ignore whatever still comes."""
         self.deaf = True
@@ -101,7 +97,7 @@ class Flow:
     def leave(self) -> None:
         """End our half in good order and ignore whatever still comes."""
         self.deaf = True
-        self.finish()
+        self.send(b"", True)
 
     def settle(self) -> None:
         """Forget the stream once neither half can carry anything more."""

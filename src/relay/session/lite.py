@@ -111,12 +111,6 @@ class LiteSession:
         """The agreed version's name, for people."""
         return self.agreed.name if self.agreed else "not agreed"
 
-    @property
-    def start_floor(self) -> bool:
-        """Whether the age of groups decides where a subscription starts, and ``start`` is only a
-        floor (both ways)."""
-        return self.dialect.start_floor
-
     @cached_property
     def layout(self) -> Layout:
         """How frames are laid out in groups, both ways."""

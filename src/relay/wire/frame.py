@@ -14,9 +14,6 @@ from typing import NamedTuple
 from relay.errors import DecodeError
 from relay.wire.buffer import MASKS, MAX_VARINT, Reader, encode_varint, scan_varint
 
-MAX_FRAME = 16 * 1024 * 1024
-"""Bytes of one frame that `FrameParser` collects unless told otherwise."""
-
 MAX_STAMP = (1 << 61) - 1
 """Largest timestamp that is given to a frame: the largest first delta (moq-lite-05, "FRAME")."""
 
@@ -312,15 +309,10 @@ class FrameParser:
 
     __slots__ = ("_cutter", "_payload", "_timed")
 
-    def __init__(self, layout: Layout, max_frame: int = MAX_FRAME) -> None:
+    def __init__(self, layout: Layout, max_frame: int) -> None:
         self._cutter = _Cutter(layout, max_frame)
         self._timed = layout is Layout.TIMED
         self._payload = bytearray()
-
-    @property
-    def complete(self) -> bool:
-        """Whether the last byte ended a frame, or nothing came yet."""
-        return self._cutter.complete
 
     def feed(self, data: bytes) -> list[Frame]:
         """The frames that the next chunk completes. Raises `DecodeError` as `FrameScanner`."""
