@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.net.ackrate import MOST, PATIENCE, AckRate
-from relay.net.varint import decode, encode
+from relay.wire.buffer import encode_varint, scan_varint
 
-OFFER = encode(0xFF04DE1B) + b"\x02" + encode(1000)
+OFFER = encode_varint(0xFF04DE1B) + b"\x02" + encode_varint(1000)
 OTHERS = b"\x04\x04\x84\x00\x00\x00" + b"\x0e\x01\x05"
 
 
@@ -21,7 +21,7 @@ def offered(parameters: bytes = OFFER) -> AckRate:
 def numbers(frame: bytes) -> list[int]:
     found, at = [], 0
     while at < len(frame):
-        value, at = decode(frame, at) or (-1, len(frame))
+        value, at = scan_varint(frame, at) or (-1, len(frame))
         found.append(value)
     return found
 
@@ -32,7 +32,7 @@ def test_nobody_is_asked_who_does_not_offer_it() -> None:
 
 
 def test_a_peer_that_waits_longer_at_least_is_not_asked() -> None:
-    slow = encode(0xFF04DE1B) + b"\x04" + encode(int(PATIENCE * 2e6))
+    slow = encode_varint(0xFF04DE1B) + b"\x04" + encode_varint(int(PATIENCE * 2e6))
     assert offered(slow).wish(1 << 20, 1452) is None
 
 

@@ -6,13 +6,13 @@ from hypothesis import strategies as st
 
 from relay.errors import DecodeError
 from relay.net.capsule import CLOSE_SESSION, CapsuleReader, Closed, close_capsule
-from relay.net.varint import encode
+from relay.wire.buffer import encode_varint
 
 LIMIT = 64 << 10
 
 
 def capsule(kind: int, body: bytes) -> bytes:
-    return encode(kind) + encode(len(body)) + body
+    return encode_varint(kind) + encode_varint(len(body)) + body
 
 
 def test_a_browsers_close() -> None:
@@ -35,7 +35,7 @@ def test_byte_by_byte_after_a_grease_capsule() -> None:
 
 def test_a_huge_unknown_capsule_is_skipped_and_not_kept() -> None:
     reader = CapsuleReader(LIMIT)
-    assert reader.feed(encode(0x1234) + encode(1 << 40)) is None
+    assert reader.feed(encode_varint(0x1234) + encode_varint(1 << 40)) is None
     for _ in range(64):
         assert reader.feed(b"x" * 100_000) is None
     assert len(reader._buffer) == 0
@@ -44,7 +44,7 @@ def test_a_huge_unknown_capsule_is_skipped_and_not_kept() -> None:
 @pytest.mark.parametrize("length", [0, 3, LIMIT + 1, 1 << 40])
 def test_a_close_of_a_wrong_size_is_refused_at_its_head(length: int) -> None:
     with pytest.raises(DecodeError):
-        CapsuleReader(LIMIT).feed(encode(CLOSE_SESSION) + encode(length))
+        CapsuleReader(LIMIT).feed(encode_varint(CLOSE_SESSION) + encode_varint(length))
 
 
 def test_a_reason_is_cut_between_characters() -> None:

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from relay.net.demux import BIDI, MAX_HEAD, UNI, Demux, Http3, Ours, stream_head
-from relay.net.varint import encode
+from relay.wire.buffer import encode_varint
 
 
 def test_heads_as_they_are_on_the_wire() -> None:
@@ -30,8 +30,8 @@ def test_http3_keeps_its_first_bytes() -> None:
 
 
 def test_the_type_of_the_other_kind_is_not_ours() -> None:
-    assert Demux().feed(2, encode(BIDI) + b"\0", False) == Http3(encode(BIDI) + b"\0")
-    assert Demux().feed(0, encode(UNI) + b"\0", False) == Http3(encode(UNI) + b"\0")
+    assert Demux().feed(2, encode_varint(BIDI) + b"\0", False) == Http3(encode_varint(BIDI) + b"\0")
+    assert Demux().feed(0, encode_varint(UNI) + b"\0", False) == Http3(encode_varint(UNI) + b"\0")
 
 
 def test_a_stream_that_ends_undecided_is_http3s() -> None:
@@ -61,7 +61,7 @@ def test_nothing_is_lost_and_little_is_kept(stream: int, pieces: list[bytes], fi
             assert answer.data == fed
             return
         if isinstance(answer, Ours):
-            kind = encode(UNI if stream & 2 else BIDI)
+            kind = encode_varint(UNI if stream & 2 else BIDI)
             assert fed.endswith(answer.rest)
             assert fed[0] >> 6 or fed.startswith(kind)
             return

@@ -17,14 +17,14 @@ from hypothesis import strategies as st
 from relay.net.built import speedups
 from relay.net.frames import ACK, ack, read
 from relay.net.protection import makers
-from relay.net.varint import encode
+from relay.wire.buffer import encode_varint
 
 SUITE = CipherSuite.AES_128_GCM_SHA256
 SECRET = bytes(range(32))
 
 
 def number(most: int = (1 << 62) - 1) -> st.SearchStrategy[bytes]:
-    return st.builds(encode, st.integers(0, most) | st.integers(0, 70))
+    return st.builds(encode_varint, st.integers(0, most) | st.integers(0, 70))
 
 
 def pull(buf: Buffer) -> tuple[Any, ...] | None:
@@ -165,8 +165,8 @@ def test_what_is_odd_is_left_to_the_library_with_all_that_follows(read) -> None:
         b"\x02\x04\x00\x01\x01\x02\x00",
         b"\x03\x04\x00\x00\x00\x00\x00\x00",  # ... with ECN
         b"\x0a\x04\x05oops",  # bytes cut off
-        b"\x0c\x04" + encode((1 << 62) - 1) + b"!",  # ... beyond all offsets
-        b"\x12" + encode((1 << 60) + 1),
+        b"\x0c\x04" + encode_varint((1 << 62) - 1) + b"!",  # ... beyond all offsets
+        b"\x12" + encode_varint((1 << 60) + 1),
         b"\x11\x04",
         b"\x04\x00\x00",
         b"\x05\x00",

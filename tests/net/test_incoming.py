@@ -28,8 +28,8 @@ from relay.net import short_way
 from relay.net.engine import MAX_TLS_MESSAGE, Engine, configure
 from relay.net.settings import QuicLimits
 from relay.net.tls import Certificates
-from relay.net.varint import encode
 from relay.net.window import SIZE, Window
+from relay.wire.buffer import encode_varint
 
 PAIR = Certificates.generated(["localhost"]).current
 HERE, THERE, ELSEWHERE = ("192.0.2.2", 2), ("192.0.2.1", 1), ("192.0.2.3", 3)
@@ -133,7 +133,7 @@ class Side:
     def ack(self, below: int) -> bytes:
         """That everything has arrived, and ``below`` packets more than there were."""
         last = self.engine._packet_number - 1 + below
-        return b"\x02" + encode(last) + b"\x00\x00" + encode(last)
+        return b"\x02" + encode_varint(last) + b"\x00\x00" + encode_varint(last)
 
     def drain(self) -> None:
         """Hear, and answer as a relay does."""
@@ -289,14 +289,16 @@ def numbers(*likely: int) -> st.SearchStrategy[bytes]:
     )
     return st.builds(
         lambda number, size: max(
-            encode(number), (number | 3 << 62).to_bytes(8, "big") if size else b"", key=len
+            encode_varint(number), (number | 3 << 62).to_bytes(8, "big") if size else b"", key=len
         ),
         value,
         st.sampled_from([0, 0, 0, 0, 1]),
     )
 
 
-IDS = st.sampled_from([encode(each) for each in (2, 2, 2, 6, 0, 0, 4, 10, 22, 26, 3, 1, 7, 11)])
+IDS = st.sampled_from(
+    [encode_varint(each) for each in (2, 2, 2, 6, 0, 0, 4, 10, 22, 26, 3, 1, 7, 11)]
+)
 
 
 @st.composite
@@ -307,7 +309,11 @@ def stream_frames(draw: st.DrawFn) -> bytes:
     if kind & 4:
         frame += draw(numbers(0, 1, 6, 30, 31, 300, 301, 570, 600))
     if kind & 2:
-        frame += draw(st.one_of(st.just(encode(len(data))), st.just(encode(len(data))), numbers()))
+        frame += draw(
+            st.one_of(
+                st.just(encode_varint(len(data))), st.just(encode_varint(len(data))), numbers()
+            )
+        )
     return frame + data
 
 
@@ -582,9 +588,9 @@ def test_a_peer_may_not_leave_any_number_of_gaps(is_short, head) -> None:
     side = Side(is_short)
     with patch("relay.net.pieces.MOST", 50):
         for at in range(1, 101, 2):
-            side.say(Packet([head + encode(at) + b"\x01x"]))
+            side.say(Packet([head + encode_varint(at) + b"\x01x"]))
         assert (side.engine.tally.count, side.engine.ending) == (50, None)
-        side.say(Packet([head + encode(101) + b"\x01x"]))
+        side.say(Packet([head + encode_varint(101) + b"\x01x"]))
     assert side.engine.ending is not None
     assert side.engine.ending.reason_phrase == "too many gaps in streams"
 
@@ -594,7 +600,7 @@ def test_pieces_of_a_stream_that_breaks_off_are_forgotten(is_short) -> None:
     side = Side(is_short)
     for stream in (b"\x00", b"\x02"):
         for at in (1, 3, 5):
-            side.say(Packet([b"\x0e" + stream + encode(at) + b"\x01x"]))
+            side.say(Packet([b"\x0e" + stream + encode_varint(at) + b"\x01x"]))
     assert side.engine.tally.count == 6
     side.say(Packet([b"\x0e\x02\x00\x02ab", b"\x04\x00\x00\x06"]))
     side.drain()
@@ -610,7 +616,7 @@ def test_a_tls_message_that_never_ends_is_not_kept(is_short) -> None:
     size, at = 1000, 0
     while side.engine.ending is None and at < 2 * MAX_TLS_MESSAGE:
         data = b"\x14\xff\xff\xff".ljust(size, b"x") if not at else b"x" * size
-        side.say(Packet([b"\x06" + encode(at) + encode(size) + data]))
+        side.say(Packet([b"\x06" + encode_varint(at) + encode_varint(size) + data]))
         at += size
     assert MAX_TLS_MESSAGE < at <= MAX_TLS_MESSAGE + size
     assert side.engine.ending is not None

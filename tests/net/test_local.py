@@ -25,7 +25,7 @@ from relay.net.local import (
     listen_local,
 )
 from relay.net.settings import QuicLimits
-from relay.net.varint import encode
+from relay.wire.buffer import encode_varint
 
 LIMITS = QuicLimits()
 
@@ -219,7 +219,7 @@ async def test_a_receivers_mistake_costs_its_session(tmp_path) -> None:
         frame(Kind.DATA, 6, b"out of turn"),
         frame(Kind.DATA, 3, b"on a stream of ours"),
         frame(Kind.DATA, 1, b"on one that we never opened"),
-        b"\x00\x02" + encode(MAX_FRAME + 1),
+        b"\x00\x02" + encode_varint(MAX_FRAME + 1),
         frame(Kind.DATA, 2, b"") + frame(Kind.RESET, 2, b""),
         frame(Kind.CLOSE, 0, b""),
     ],

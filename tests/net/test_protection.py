@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.net import built, protection
-from relay.net.varint import encode
+from relay.wire.buffer import encode_varint
 
 CID = b"12345678"
 AT = 1 + len(CID)
@@ -211,8 +211,8 @@ def test_both_open_the_same(suite, payload, length, phase, expected, away, damag
 
 def stream(stream_id: int, offset: int, data: bytes, fin: bool, has_length: bool) -> bytes:
     kind = 0x08 | 0x04 | has_length << 1 | fin
-    length = encode(len(data)) if has_length else b""
-    return bytes((kind,)) + encode(stream_id) + encode(offset) + length + data
+    length = encode_varint(len(data)) if has_length else b""
+    return bytes((kind,)) + encode_varint(stream_id) + encode_varint(offset) + length + data
 
 
 @st.composite

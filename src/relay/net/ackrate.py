@@ -8,7 +8,7 @@ ever. The law: no packets and no clock here, only what is to be asked.
 
 from __future__ import annotations
 
-from relay.net.varint import decode, encode
+from relay.wire.buffer import encode_varint, scan_varint
 
 MIN_ACK_DELAY = 0xFF04DE1B
 """Transport parameter by which a peer offers it: its shortest delay, in microseconds."""
@@ -52,12 +52,15 @@ class AckRate:
     def heard(self, parameters: bytes) -> None:
         """Look for the offer in the peer's transport parameters (RFC 9000, 18)."""
         at = 0
-        while (kind := decode(parameters, at)) is not None:
-            size = decode(parameters, kind[1])
+        while (kind := scan_varint(parameters, at)) is not None:
+            size = scan_varint(parameters, kind[1])
             if size is None:
                 return
             at = size[1] + size[0]
-            if kind[0] == MIN_ACK_DELAY and (value := decode(parameters[:at], size[1])) is not None:
+            if (
+                kind[0] == MIN_ACK_DELAY
+                and (value := scan_varint(parameters[:at], size[1])) is not None
+            ):
                 self._is_offered = True
                 self._least = value[0] / 1e6
 
@@ -79,7 +82,7 @@ class AckRate:
         sequence, self._sequence = self._sequence, self._sequence + 1
         # The threshold is what may come without being acknowledged: the next packet causes it.
         numbers = sequence, packets - 1, int(self.patience * 1e6), _OVERTAKEN
-        return _ACK_FREQUENCY + b"".join(map(encode, numbers))
+        return _ACK_FREQUENCY + b"".join(map(encode_varint, numbers))
 
     def lost(self) -> None:
         """What was asked did not arrive, maybe: it will be asked again."""

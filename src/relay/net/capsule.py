@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from relay.errors import DecodeError
-from relay.net.varint import decode, encode
+from relay.wire.buffer import encode_varint, scan_varint
 
 CLOSE_SESSION = 0x2843
 """WT_CLOSE_SESSION: 32-bit code, then a UTF-8 reason."""
@@ -31,7 +31,7 @@ def close_capsule(code: int, reason: str = "") -> bytes:
     """WT_CLOSE_SESSION; a reason over `MAX_REASON` bytes is cut between characters."""
     text = clip(reason, MAX_REASON)
     body = (code & 0xFFFFFFFF).to_bytes(4, "big") + text
-    return encode(CLOSE_SESSION) + encode(len(body)) + body
+    return encode_varint(CLOSE_SESSION) + encode_varint(len(body)) + body
 
 
 def clip(text: str, limit: int) -> bytes:
@@ -69,10 +69,10 @@ class CapsuleReader:
 
     def _head(self) -> tuple[int, int, int] | None:
         """Type, length and start of the body, once both varints are there."""
-        kind = decode(self._buffer, 0)
+        kind = scan_varint(self._buffer, 0)
         if kind is None:
             return None
-        length = decode(self._buffer, kind[1])
+        length = scan_varint(self._buffer, kind[1])
         return None if length is None else (kind[0], length[0], length[1])
 
     def _close(self, start: int, length: int) -> Closed | None:

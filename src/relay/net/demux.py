@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
-from relay.net.varint import decode, encode
+from relay.wire.buffer import encode_varint, scan_varint
 
 UNI = 0x54
 """Type of a one-way stream of a session."""
@@ -39,7 +39,7 @@ class Http3:
 @lru_cache(maxsize=64)
 def stream_head(uni: bool, session: int) -> bytes:
     """What a stream of ours begins with."""
-    return encode(UNI if uni else BIDI) + encode(session)
+    return encode_varint(UNI if uni else BIDI) + encode_varint(session)
 
 
 class Demux:
@@ -57,11 +57,11 @@ class Demux:
         A stream that ends undecided is HTTP/3's to judge.
         """
         data = self._heads.pop(stream, b"") + data
-        kind = decode(data, 0)
+        kind = scan_varint(data, 0)
         if kind is not None:
             if kind[0] != (UNI if stream & 2 else BIDI):
                 return Http3(data)
-            session = decode(data, kind[1])
+            session = scan_varint(data, kind[1])
             if session is not None:
                 return Ours(session[0], data[session[1] :])
         if fin:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from struct import Struct
 from typing import Any
 
-from relay.net.varint import decode, encode
+from relay.wire.buffer import encode_varint, scan_varint
 
 PADDING, PING, ACK = 0x00, 0x01, 0x02
 RESET_STREAM, STOP_SENDING = 0x04, 0x05
@@ -89,23 +89,23 @@ def ack(ranges: Sequence[range], delay: int, most: int) -> bytes:
         # By far the most frequent. A number need not be as short as it can be (16).
         last, size = newest.stop - 1, len(newest) - 1
         return _ONE_RANGE.pack(ACK, _FOUR | last, _FOUR | delay, 0, _FOUR | size)
-    head = b"%c%b%b" % (ACK, encode(newest.stop - 1), encode(delay))
-    said = [encode(len(newest) - 1)]
+    head = b"%c%b%b" % (ACK, encode_varint(newest.stop - 1), encode_varint(delay))
+    said = [encode_varint(len(newest) - 1)]
     room = most - len(head) - len(said[0]) - _COUNT_SIZE
     start = newest.start
     for each in ranges[-2::-1]:
-        more = encode(start - each.stop - 1) + encode(len(each) - 1)
+        more = encode_varint(start - each.stop - 1) + encode_varint(len(each) - 1)
         room -= len(more)
         if room < 0:
             break
         said.append(more)
         start = each.start
-    return b"".join((head, encode(len(said) - 1), *said))
+    return b"".join((head, encode_varint(len(said) - 1), *said))
 
 
 def _number(plain: bytes, at: int) -> tuple[int, int]:
     """A varint, and where it ends. Raises `_Odd` when it is cut off."""
-    found = decode(plain, at)
+    found = scan_varint(plain, at)
     if found is None:
         raise _Odd
     return found

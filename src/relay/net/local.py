@@ -21,8 +21,8 @@ from relay.net.capsule import clip
 from relay.net.inbox import Inbox
 from relay.net.listening import bind_unix
 from relay.net.settings import QuicLimits
-from relay.net.varint import decode, encode
 from relay.session.transport import Receiver, Transport, is_server_opened, is_uni
+from relay.wire.buffer import encode_varint, scan_varint
 
 MAX_FRAME = 1 << 16
 """Bytes of one frame's body; longer data go in several, and whoever sends more is cut off."""
@@ -65,7 +65,7 @@ Frame = tuple[Kind, int, bytes]
 
 def frame(kind: Kind, stream: int, body: bytes) -> bytes:
     """One frame as it is written."""
-    return bytes((kind,)) + encode(stream) + encode(len(body)) + body
+    return bytes((kind,)) + encode_varint(stream) + encode_varint(len(body)) + body
 
 
 class Reader:
@@ -83,8 +83,8 @@ class Reader:
             while at < len(buffer):
                 if buffer[at] > Kind.PING:
                     raise ProtocolViolation(f"a frame of kind {buffer[at]}")
-                stream = decode(buffer, at + 1)
-                size = decode(buffer, stream[1]) if stream else None
+                stream = scan_varint(buffer, at + 1)
+                size = scan_varint(buffer, stream[1]) if stream else None
                 if stream is None or size is None:
                     break
                 if size[0] > MAX_FRAME:
@@ -187,13 +187,13 @@ class LocalTransport(asyncio.Protocol):
         """Break off our half."""
         if not self.is_closed and stream in self._sending:
             self._sending.discard(stream)
-            self._write(Kind.RESET, stream, encode(code))
+            self._write(Kind.RESET, stream, encode_varint(code))
 
     def stop(self, stream: int, code: int) -> None:
         """Ask the peer to break off its half; of what still comes only the end is told."""
         if stream in self._receiving and stream not in self._stopped:
             self._stopped.add(stream)
-            self._write(Kind.STOP, stream, encode(code))
+            self._write(Kind.STOP, stream, encode_varint(code))
 
     def send_datagram(self, data: bytes) -> bool:
         """Send unreliably: False when it is too big, or would have to wait."""
@@ -235,7 +235,7 @@ class LocalTransport(asyncio.Protocol):
     def close(self, code: int, reason: str = "") -> None:
         """End the session; the receiver hears of it at the next turn."""
         if not self.is_closed:
-            self._write(Kind.CLOSE, 0, encode(code) + clip(reason, MAX_REASON))
+            self._write(Kind.CLOSE, 0, encode_varint(code) + clip(reason, MAX_REASON))
             self._end(code, reason)
 
     async def wait_closed(self) -> None:
@@ -374,7 +374,7 @@ class LocalTransport(asyncio.Protocol):
 
 def _code(body: bytes) -> tuple[int, bytes]:
     """The code that a frame begins with, and what follows. Raises `ProtocolViolation`."""
-    found = decode(body, 0)
+    found = scan_varint(body, 0)
     if found is None:
         raise ProtocolViolation("a frame without its code")
     return found[0], body[found[1] :]

@@ -11,7 +11,6 @@ from __future__ import annotations
 from math import ceil
 from typing import Any
 
-from aioquic.buffer import encode_uint_var
 from aioquic.quic.packet_builder import QuicDeliveryState
 from aioquic.quic.stream import QuicStream, QuicStreamReceiver
 
@@ -22,6 +21,7 @@ from relay.net.mtu import PathMtu
 from relay.net.recovery import Handler, Recovery, Train
 from relay.net.sender import SharedSender
 from relay.net.udp import Datagrams, joined
+from relay.wire.buffer import encode_varints
 
 _TAG = 16
 _FIRST = 0x41
@@ -367,10 +367,9 @@ class Outgoing(Incoming):
 
 def _reset_frame(sender: SharedSender) -> bytes:
     frame = sender.get_reset_frame()
-    parts = (frame.stream_id, frame.error_code, frame.final_size)
-    return b"\x04" + b"".join(map(encode_uint_var, parts))
+    return b"\x04" + encode_varints((frame.stream_id, frame.error_code, frame.final_size))
 
 
 def _stop_frame(receiver: QuicStreamReceiver) -> bytes:
     frame = receiver.get_stop_frame()
-    return b"\x05" + encode_uint_var(frame.stream_id or 0) + encode_uint_var(frame.error_code)
+    return b"\x05" + encode_varints((frame.stream_id or 0, frame.error_code))

@@ -18,7 +18,7 @@ from aioquic.quic.stream import QuicStream, QuicStreamReceiver, QuicStreamSender
 
 from relay.net.pieces import Tally
 from relay.net.receiver import Receiver
-from relay.net.varint import encode
+from relay.wire.buffer import encode_varint
 
 _ACKED = QuicDeliveryState.ACKED
 
@@ -67,7 +67,7 @@ class SharedSender(QuicStreamSender):
         self._owner = owner
         self._chunks: list[bytes] = []
         self._starts: list[int] = []
-        self.label = encode(self._stream_id)
+        self.label = encode_varint(self._stream_id)
         """The stream's id as frames name it."""
 
     def write(self, data: bytes, end_stream: bool = False) -> None:

@@ -27,7 +27,7 @@ from relay.net.connection import Connection
 from relay.net.demux import Demux, Ours, stream_head
 from relay.net.http3 import Http3, Request
 from relay.net.quic import QuicTransport
-from relay.net.varint import decode, encode
+from relay.wire.buffer import encode_varint, scan_varint
 
 GOODBYE = 0.1
 """Seconds in which our last packets travel before QUIC is closed under an ended session."""
@@ -66,7 +66,7 @@ class WebTransport(QuicTransport):
         # What overtakes the answer to CONNECT is lost in browsers.
         if session is None or not self._engine.is_acknowledged(session, self._opened_at):
             return False
-        return self.is_open and super().send_datagram(encode(session // 4) + data)
+        return self.is_open and super().send_datagram(encode_varint(session // 4) + data)
 
     def close(self, code: int, reason: str = "") -> None:
         """End the session by capsule and FIN; QUIC follows with the peer's goodbye or a timeout."""
@@ -137,7 +137,7 @@ class WebTransport(QuicTransport):
 
     def datagram_received(self, data: bytes) -> None:
         """A datagram: its first varint is a quarter of the session's id (RFC 9297, 2.1)."""
-        quarter = decode(data, 0)
+        quarter = scan_varint(data, 0)
         if quarter is not None and self.session is not None and quarter[0] * 4 == self.session:
             super().datagram_received(data[quarter[1] :])
 
