@@ -16,7 +16,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from relay.errors import ConfigError, Unauthorized
 from relay.net.followed import Followed
-from relay.net.tls import fingerprint
+from relay.net.tls import fingerprint, read_authorities
 from relay.session.transport import PeerCertificate
 
 MAX_NAMES = 64
@@ -71,13 +71,9 @@ class Authorities:
 def _certificates(file: Path) -> bytes:
     """The certificates in a file as they stand there. Raises `ConfigError`."""
     try:
-        pem = file.read_bytes()
-        x509.load_pem_x509_certificates(pem)
-    except OSError as error:
-        raise ConfigError(f"server.tls.root: {file}: {error.strerror}") from None
-    except ValueError:
-        raise ConfigError(f"server.tls.root: {file}: no PEM certificate in it") from None
-    return pem
+        return read_authorities(file)
+    except ConfigError as error:
+        raise ConfigError(f"server.tls.root: {error}") from None
 
 
 def examine(

@@ -16,7 +16,6 @@ from socket import SOCK_DGRAM, gaierror
 from urllib.parse import SplitResult, urlsplit
 
 from aioquic.quic.configuration import QuicConfiguration
-from cryptography import x509
 
 from relay.errors import ConfigError, SessionLost
 from relay.hosts import look_up
@@ -27,7 +26,7 @@ from relay.net.endpoint import Endpoint, OnError, log_error
 from relay.net.engine import configure
 from relay.net.quic import QuicTransport
 from relay.net.settings import ListenSettings, QuicLimits
-from relay.net.tls import load
+from relay.net.tls import load, read_authorities
 from relay.session.transport import Receiver, Transport
 
 RAW_SCHEMES = frozenset(("moqt", "moql"))
@@ -172,7 +171,7 @@ def _configure(
     if tls.disable_verify or tls.fingerprints:
         made.verify_mode = ssl.CERT_NONE
     elif tls.roots:
-        made.cadata = b"\n".join(map(_authorities, tls.roots))
+        made.cadata = b"\n".join(map(read_authorities, tls.roots))
     else:
         system = ssl.get_default_verify_paths()
         made.cafile, made.capath = system.cafile, system.capath
@@ -181,17 +180,6 @@ def _configure(
         made.certificate, made.certificate_chain = pair.chain[0], list(pair.chain[1:])
         made.private_key = pair.key
     return made
-
-
-def _authorities(file: str | Path) -> bytes:
-    try:
-        pem = Path(file).read_bytes()
-        x509.load_pem_x509_certificates(pem)
-    except OSError as error:
-        raise ConfigError(f"cannot read {file}: {error.strerror}") from None
-    except ValueError:
-        raise ConfigError(f"{file} holds no PEM certificate") from None
-    return pem
 
 
 def setup_target(url: str) -> str | None:

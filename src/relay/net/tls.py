@@ -136,6 +136,18 @@ def load(cert_file: str | Path, key_file: str | Path) -> Pair:
     return Pair(chain, private)
 
 
+def read_authorities(file: str | Path) -> bytes:
+    """The PEM certificates in a file as they stand there. Raises `ConfigError`, one line."""
+    try:
+        pem = Path(file).read_bytes()
+        x509.load_pem_x509_certificates(pem)
+    except OSError as error:
+        raise ConfigError(f"cannot read {file}: {error.strerror}") from None
+    except ValueError:
+        raise ConfigError(f"{file} holds no PEM certificate") from None
+    return pem
+
+
 def warnings(key_file: str | Path) -> list[str]:
     """What an operator should know about a key file that works nevertheless."""
     try:
