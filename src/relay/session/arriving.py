@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from relay.errors import Cancelled, DecodeError, ProtocolViolation
+from relay.errors import Cancelled, DecodeError
 from relay.session import events
-from relay.session.flow import Flow
+from relay.session.flow import Flow, Question
 from relay.wire.buffer import split_message
 from relay.wire.frame import FrameScanner, are_whole
 from relay.wire.messages import MAX_SEQUENCE, Goaway, Group, Probe
@@ -117,22 +117,16 @@ class GroupArrival(Flow):
 
 
 class ProbeAnswer(Flow):
-    """The peer wants to hear how fast we can send to it."""
+    """The peer wants to hear how fast we can send to it: the stream itself is the question."""
 
-    __slots__ = ("asked",)
+    __slots__ = ()
 
     def __init__(self, session: LiteSession, stream: int) -> None:
         super().__init__(session, stream)
-        self.asked = False
-
-    def begin(self) -> None:
-        """The stream itself is the question; a target rate may follow and is only read."""
-        if not self.asked and self.stream is not None:
-            self.asked = True
-            self.session.emit(events.ProbeRequested(self.stream))
+        session.emit(events.ProbeRequested(stream))
 
     def read(self) -> None:
-        self.begin()
+        """A target rate may follow, and is only read."""
         while (body := self.buffer.message(self.session.settings.max_message)) is not None:
             self.session.dialect.decode(Probe, body)
 
@@ -149,22 +143,12 @@ class ProbeAnswer(Flow):
         self.send(self.session.dialect.encode(Probe(bitrate, rtt)))
 
 
-class GoawayArrival(Flow):
+class GoawayArrival(Question):
     """The peer says that it is about to leave."""
 
-    __slots__ = ("heeded",)
+    __slots__ = ()
 
-    def __init__(self, session: LiteSession, stream: int) -> None:
-        super().__init__(session, stream)
-        self.heeded = False
-
-    def read(self) -> None:
-        body = self.buffer.message(self.session.settings.max_message)
-        if body is None:
-            return
-        if self.heeded:
-            raise ProtocolViolation("more than one message in a farewell")
-        self.heeded = True
+    def ask(self, stream: int, body: bytes) -> None:
         self.session.emit(events.GoawayReceived(self.session.dialect.decode(Goaway, body).uri))
 
     def ended(self) -> None:

@@ -139,7 +139,7 @@ class Question(Flow):
         if body is None or self.stream is None:
             return
         if self.asked:
-            raise ProtocolViolation("more than one message in a request")
+            raise ProtocolViolation("more than one message on a stream for one")
         self.asked = True
         self.ask(self.stream, body)
 
@@ -149,5 +149,5 @@ class Question(Flow):
             self.drop(DecodeError.code)
 
     def ask(self, stream: int, body: bytes) -> None:
-        """The question itself."""
+        """What it says."""
         raise NotImplementedError

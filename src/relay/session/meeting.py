@@ -39,12 +39,7 @@ def meet(session: LiteSession, stream: int, kind: int, in_use: int) -> Flow | No
         return _meet_uni(session, stream, kind)
     if session.agreed is None:
         return SetupAnswer(session, stream) if kind == Bidi.CLIENT_SETUP else None
-    if kind not in session.dialect.bidi or kind not in ANSWERS:
-        return None
-    flow = ANSWERS[kind](session, stream)
-    if isinstance(flow, ProbeAnswer):
-        flow.begin()
-    return flow
+    return ANSWERS[kind](session, stream) if kind in session.dialect.bidi else None
 
 
 def _meet_uni(session: LiteSession, stream: int, kind: int) -> Flow | None:

@@ -112,19 +112,39 @@ def setup_stream(target: str | None, origin: int, cost: int | None) -> bytes:
     return bytes([Uni.SETUP]) + encode_setup(setup)
 
 
-class SetupAnswer(Flow):
-    """The client's first stream where no identifier fixed the version: we choose."""
+class _Handshake(Flow):
+    """The client's first stream where no identifier fixed the version; it lives as long as the
+    session."""
 
     __slots__ = ("agreed",)
 
-    def __init__(self, session: LiteSession, stream: int) -> None:
+    def __init__(self, session: LiteSession, stream: int | None = None) -> None:
         super().__init__(session, stream)
         self.agreed = False
 
     def read(self) -> None:
         if self.agreed:
             self.buffer.take()  # SESSION_INFO: an estimate nobody here needs
-            return
+        else:
+            self.agree()
+
+    def agree(self) -> None:
+        """Take the other side's message once it is complete."""
+        raise NotImplementedError
+
+    def ended(self) -> None:
+        self.session.close(0, "the peer ended the session stream")
+
+    def broken(self, code: int) -> None:
+        self.session.close(0, "the peer broke off the session stream")
+
+
+class SetupAnswer(_Handshake):
+    """The peer's, as a client: we choose."""
+
+    __slots__ = ()
+
+    def agree(self) -> None:
         body = self.buffer.message16(self.session.settings.max_message)
         if body is None:
             return
@@ -140,33 +160,22 @@ class SetupAnswer(Flow):
                 return
         raise ProtocolViolation(f"no common version in {[hex(v) for v in setup.versions]}")
 
-    def ended(self) -> None:
-        """The setup stream lives as long as the session."""
-        self.session.close(0, "the peer ended the session stream")
 
-    def broken(self, code: int) -> None:
-        self.session.close(0, "the peer broke off the session stream")
+class SetupQuestion(_Handshake):
+    """Ours, as a client."""
 
-
-class SetupQuestion(Flow):
-    """Our first stream as a client where no identifier fixed the version."""
-
-    __slots__ = ("agreed", "target", "typed")
+    __slots__ = ("target", "typed")
 
     def __init__(self, session: LiteSession, target: str | None) -> None:
         super().__init__(session)
         self.typed = False
-        self.agreed = False
         self.target = target
 
     def request(self) -> bytes:
         """CLIENT_SETUP with its own stream type; the framing counts it as part of the message."""
         return encode_client_setup(ClientSetup(INBAND_CODES, self.target))
 
-    def read(self) -> None:
-        if self.agreed:
-            self.buffer.take()
-            return
+    def agree(self) -> None:
         if not self.typed:
             kind = self.buffer.varint()
             if kind is None:
@@ -184,9 +193,3 @@ class SetupQuestion(Flow):
         self.session.agreed = dialect
         self.session.open(Opened(None, True, True, 0))
         self.session.greet()
-
-    def ended(self) -> None:
-        self.session.close(0, "the peer ended the session stream")
-
-    def broken(self, code: int) -> None:
-        self.session.close(0, "the peer broke off the session stream")
