@@ -8,8 +8,8 @@ know codes, sessions or connections.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 from relay.wire.buffer import encode_varint, scan_varint
 
@@ -21,19 +21,13 @@ MAX_HEAD = 16
 """Bytes of the longest head: two varints."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ours:
-    """The stream belongs to the session ``session``; ``rest`` are its first bytes."""
+class Decided(NamedTuple):
+    """Whose a stream is."""
 
-    session: int
-    rest: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Http3:
-    """The stream is HTTP/3's, from its first byte on."""
-
+    session: int | None
+    """``None``: HTTP/3's own, from its first byte on."""
     data: bytes
+    """What has come, without the head of a session's."""
 
 
 @lru_cache(maxsize=64)
@@ -51,7 +45,7 @@ class Demux:
     def __len__(self) -> int:
         return len(self._heads)
 
-    def feed(self, stream: int, data: bytes, fin: bool) -> Ours | Http3 | None:
+    def feed(self, stream: int, data: bytes, fin: bool) -> Decided | None:
         """Take the next bytes of an undecided stream; ``None`` while more are needed.
 
         A stream that ends undecided is HTTP/3's to judge.
@@ -60,12 +54,12 @@ class Demux:
         kind = scan_varint(data, 0)
         if kind is not None:
             if kind[0] != (UNI if stream & 2 else BIDI):
-                return Http3(data)
+                return Decided(None, data)
             session = scan_varint(data, kind[1])
             if session is not None:
-                return Ours(session[0], data[session[1] :])
+                return Decided(session[0], data[session[1] :])
         if fin:
-            return Http3(data)
+            return Decided(None, data)
         self._heads[stream] = data
         return None
 

@@ -136,8 +136,9 @@ class Gate:
 
     def _check_token(self, header: QuicHeader, address: Address, now: float) -> Admitted | bytes:
         is_busy = self.handshakes >= self._settings.max_handshakes
+        untested = Admitted(header.destination_cid)
         if not header.token:
-            return self._ask_again(header, address, now) if is_busy else _untested(header)
+            return self._ask_again(header, address, now) if is_busy else untested
         try:
             original = self._retry.validate_token(
                 address=(address[0], address[1]),
@@ -147,7 +148,7 @@ class Gate:
             )
         except ValueError:
             # It may be another server's: without need it counts as none (RFC 9000, 8.1.3).
-            return _close(header, QuicErrorCode.INVALID_TOKEN) if is_busy else _untested(header)
+            return _close(header, QuicErrorCode.INVALID_TOKEN) if is_busy else untested
         return Admitted(original, header.destination_cid)
 
     def _ask_again(self, header: QuicHeader, address: Address, now: float) -> bytes:
@@ -166,10 +167,6 @@ class Gate:
             original_destination_cid=header.destination_cid,
             retry_token=token,
         )
-
-
-def _untested(header: QuicHeader) -> Admitted:
-    return Admitted(header.destination_cid)
 
 
 def _close(header: QuicHeader, code: int) -> bytes:

@@ -24,7 +24,7 @@ from relay.net.codes import (
     from_http3,
 )
 from relay.net.connection import Connection
-from relay.net.demux import Demux, Ours, stream_head
+from relay.net.demux import Demux, stream_head
 from relay.net.http3 import Http3, Request
 from relay.net.quic import QuicTransport
 from relay.wire.buffer import encode_varint, scan_varint
@@ -93,9 +93,11 @@ class WebTransport(QuicTransport):
             return
         elif self._is_undecided(stream):
             decided = self._demux.feed(stream, data, fin)
-            if isinstance(decided, Ours):
-                self._claim(stream, decided.session, decided.rest, fin)
-            elif decided is not None:
+            if decided is None:
+                return
+            if decided.session is not None:
+                self._claim(stream, decided.session, decided.data, fin)
+            else:
                 self._early_stops.pop(stream, None)
                 self._feed_http3(stream, decided.data, fin)
         else:
