@@ -188,11 +188,8 @@ class Cluster:
     def _met(self) -> list[str]:
         """Relays known by hearsay only that have come to us, or to another process of this relay:
         one session serves both ways."""
-        came = {
-            guest.session.peer_origin
-            for guest in self.door.guests.values()
-            if guest.opened and guest.grant is not None and guest.grant.cluster
-        }
+        guests = self.door.guests.values()
+        came = {guest.session.peer_origin for guest in guests if guest.is_relay}
         came |= self._gossip.came_to(self.near)
         heard = self._gossip.nodes.items()
         return [key for key, id in heard if id in came and self._roster.is_hearsay(key)]

@@ -33,6 +33,11 @@ Outcome = asyncio.Future[QuicTransport]
 """The session, or `SessionLost`."""
 
 
+def asked_for(target: SplitResult) -> str:
+    """Path and query as sent."""
+    return (target.path or "/") + (f"?{target.query}" if target.query else "")
+
+
 @dataclass(frozen=True, slots=True)
 class Terms:
     """What is asked for, and whom to believe."""
@@ -40,11 +45,6 @@ class Terms:
     target: SplitResult
     protocols: tuple[str, ...]
     pins: frozenset[str]
-
-    def path(self) -> str:
-        """Path and query as sent."""
-        query = f"?{self.target.query}" if self.target.query else ""
-        return (self.target.path or "/") + query
 
     def authority(self) -> str:
         """Host and port as sent, without credentials."""
@@ -199,7 +199,7 @@ class DialledWeb(WebTransport):
                 (":method", "CONNECT"),
                 (":scheme", "https"),
                 (":authority", terms.authority()),
-                (":path", terms.path()),
+                (":path", asked_for(terms.target)),
                 (":protocol", "webtransport"),
                 ("sec-webtransport-http3-draft02", "1"),
                 *offer,

@@ -20,7 +20,7 @@ from aioquic.quic.configuration import QuicConfiguration
 from relay.errors import ConfigError, SessionLost
 from relay.hosts import look_up
 from relay.net import udp
-from relay.net.asking import DialledQuic, DialledWeb, Outcome, Terms, Waiting
+from relay.net.asking import DialledQuic, DialledWeb, Outcome, Terms, Waiting, asked_for
 from relay.net.connection import H3, Application, Connection
 from relay.net.endpoint import Endpoint, OnError, log_error
 from relay.net.engine import configure
@@ -185,9 +185,7 @@ def _configure(
 def setup_target(url: str) -> str | None:
     """Path and query, where the transport cannot carry them and SETUP must."""
     parts = urlsplit(url)
-    if parts.scheme not in RAW_SCHEMES:
-        return None
-    return (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    return asked_for(parts) if parts.scheme in RAW_SCHEMES else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -191,14 +191,12 @@ class Learning:
 class Hearing:
     """One announce request of the peer's (the model's `Watcher`)."""
 
-    __slots__ = ("host", "initial", "near", "prefix", "request", "told")
+    __slots__ = ("host", "initial", "prefix", "request", "told")
 
     def __init__(self, host: Watching, request: int, prefix: Path, is_relay: bool = False) -> None:
         self.host = host
         self.told: dict[Path, Hops] | None = {} if is_relay else None
         """What a relay was told of, and the way to it."""
-        self.near: Collection[int] | None = None
-        """Our other processes, by number, once nothing published elsewhere is told any more."""
         self.request = request
         self.prefix = prefix
         self.initial: list[tuple[str, tuple[int, ...], Cost]] | None = []
@@ -207,7 +205,8 @@ class Hearing:
     def announced(self, path: Path, way: Way) -> None:
         """A broadcast appeared, or the way to it changed."""
         if self.told is not None:
-            if self.near is not None and _leads_on(way.hops, self.near):
+            near = self.host.near
+            if near is not None and _leads_on(way.hops, near):
                 self.unannounced(path)
                 return
             self.told[path] = way.hops
@@ -231,8 +230,7 @@ class Hearing:
         return map(self.prefix.join, () if told is None else list(told.active))
 
     def withhold_transit(self, near: Collection[int]) -> None:
-        """Take back what is published elsewhere, and tell no more of it."""
-        self.near = near
+        """Take back what is published elsewhere."""
         for path, hops in tuple((self.told or {}).items()):
             if _leads_on(hops, near):
                 self.unannounced(path)

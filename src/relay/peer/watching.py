@@ -195,7 +195,6 @@ class Watching:
             return 0
         prefix = Path(event.prefix)
         hearing = Hearing(self, event.request, prefix, scope.is_relay)
-        hearing.near = self.near
         exclude = event.exclude or self.session.peer_origin or self.guest.alias
         wake = partial(self.changed, event.request)
         watch = scope.watch(prefix, hearing, exclude, wake)
