@@ -33,10 +33,8 @@ class Dialect:
     name: str
     """For people: ``moq-lite-05``."""
     identifier: str
-    """What is negotiated (ALPN, ``wt-protocol``); several in-band dialects share one."""
-    code: int | None
-    """The number of the version where the first two-way stream is the handshake of
-    `relay.wire.setup.ClientSetup`; ``None`` elsewhere."""
+    """What is negotiated (ALPN, ``wt-protocol``); those share one of which a number is agreed on
+    in-band, in the handshake of `relay.wire.setup.ClientSetup` on the first two-way stream."""
     announce_reply: Literal["init", "ok"] | None
     """The first message on the publisher's half of an announce stream."""
     stamps_hop: Literal["sender", "receiver"] | None

@@ -30,7 +30,6 @@ INBAND = "moql"
 LITE_06 = Dialect(
     name="moq-lite-06",
     identifier="moq-lite-06",
-    code=None,
     announce_reply="ok",
     stamps_hop="receiver",
     restart_in_place=True,
@@ -63,7 +62,6 @@ LITE_NEAR = replace(
 LITE_05 = Dialect(
     name="moq-lite-05",
     identifier="moq-lite-05",
-    code=None,
     announce_reply="ok",
     stamps_hop="receiver",
     restart_in_place=True,
@@ -91,7 +89,6 @@ LITE_05 = Dialect(
 LITE_04 = Dialect(
     name="moq-lite-04",
     identifier="moq-lite-04",
-    code=None,
     announce_reply=None,
     stamps_hop="sender",
     restart_in_place=False,
@@ -117,7 +114,6 @@ LITE_04 = Dialect(
 LITE_03 = Dialect(
     name="moq-lite-03",
     identifier="moq-lite-03",
-    code=None,
     announce_reply=None,
     stamps_hop="sender",
     restart_in_place=False,
@@ -143,7 +139,6 @@ LITE_03 = Dialect(
 LITE_02 = Dialect(
     name="moq-lite-02",
     identifier=INBAND,
-    code=0xFF0DAD02,
     announce_reply="init",
     stamps_hop=None,
     restart_in_place=False,
@@ -169,7 +164,6 @@ LITE_02 = Dialect(
 LITE_01 = Dialect(
     name="moq-lite-01",
     identifier=INBAND,
-    code=0xFF0DAD01,
     announce_reply="init",
     stamps_hop=None,
     restart_in_place=False,
@@ -198,11 +192,11 @@ DIALECTS = (LITE_06, LITE_05, LITE_04, LITE_03)
 IDENTIFIERS = (*(dialect.identifier for dialect in DIALECTS), INBAND)
 """Everything that can be negotiated, most preferred first."""
 
-INBAND_CODES = (0xFF0DAD02, 0xFF0DAD01)
-"""Everything that can be chosen in-band, newest first."""
-
 _BY_IDENTIFIER = {dialect.identifier: dialect for dialect in (*DIALECTS, LITE_NEAR)}
-_BY_CODE = {dialect.code: dialect for dialect in (LITE_02, LITE_01)}
+_BY_CODE = {0xFF0DAD02: LITE_02, 0xFF0DAD01: LITE_01}
+
+INBAND_CODES = tuple(_BY_CODE)
+"""Everything that can be chosen in-band, newest first."""
 
 
 def by_identifier(identifier: str) -> Dialect | None:
