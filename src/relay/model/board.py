@@ -364,23 +364,19 @@ class Board:
 
 def _watches(node: _Node) -> list[Watch]:
     """Everybody who watches the node or one above it and is told at once."""
-    found: list[Watch] = []
-    above: _Node | None = node
-    while above is not None:
-        found.extend(above.watches)
-        above = above.parent
-    return found
+    return [watch for each in _upwards(node) for watch in each.watches]
 
 
 def _journals(node: _Node) -> list[Journal]:
     """Where changes at the node are noted."""
-    found: list[Journal] = []
-    above: _Node | None = node
-    while above is not None:
-        if above.journal is not None:
-            found.append(above.journal)
-        above = above.parent
-    return found
+    return [each.journal for each in _upwards(node) if each.journal is not None]
+
+
+def _upwards(node: _Node | None) -> Iterator[_Node]:
+    """The node and those above it."""
+    while node is not None:
+        yield node
+        node = node.parent
 
 
 def _prune(node: _Node) -> None:

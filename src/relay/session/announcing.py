@@ -244,7 +244,7 @@ class Announcer(Question):
                 return
             room = self.session.transport.capacity(self.stream)
             if room <= 0:
-                self.session.speaks_on(self)
+                self.session.will_speak(self)  # when more may leave
                 return
             said: list[bytes] = []
             while self._has_more and room > 0:
@@ -266,6 +266,7 @@ class Announcer(Question):
     def _say(self, line: bytes) -> None:
         if not self._has_more:
             self.session.will_speak(self)
+            self.session.transport.wake()
         self._lines.append(line)
         self._behind += len(line)
         if self._behind > MAX_BEHIND:

@@ -398,12 +398,8 @@ class LiteSession:
         (self._events if self.opened else self._held).append(event)
 
     def will_speak(self, announcer: Announcer) -> None:
-        """An announcer has something to say at the next flush."""
-        self._speaking.append(announcer)
-        self.transport.wake()
-
-    def speaks_on(self, announcer: Announcer) -> None:
-        """It has more to say than may leave now, and is asked again when more may."""
+        """An announcer has something to say, or more than may leave now: it is asked at the next
+        flush."""
         self._speaking.append(announcer)
 
     def open(self, event: Opened) -> None:
