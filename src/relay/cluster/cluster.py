@@ -310,7 +310,7 @@ class Cluster:
     async def _begin(self, session: OpenSession, begun: asyncio.Future[None]) -> None:
         """Wait until the relay has introduced itself. Raises `SessionLost`; cancelled or not, what
         does not become a link leaves nothing behind."""
-        lost = session.lost
+        lost, is_link = session.lost, False
         why = "the link is not wanted any more"
         try:
             await asyncio.wait((lost, begun), timeout=BEGIN, return_when=asyncio.FIRST_COMPLETED)
@@ -321,14 +321,16 @@ class Cluster:
             elif self._is_us(session.guest):
                 why = OURSELVES
             else:
-                if session.guest.is_near:
-                    self._leave_ourselves()
-                return
-        except asyncio.CancelledError:
-            await self._give_up(session, why)
-            raise
-        await self._give_up(session, why)
-        raise SessionLost(why)
+                is_link = True
+        finally:
+            if not is_link:
+                if not lost.done():
+                    session.guest.close(SessionLost(why))
+                await session.close()
+        if not is_link:
+            raise SessionLost(why)
+        if session.guest.is_near:
+            self._leave_ourselves()
 
     def _leave_ourselves(self) -> None:
         """Let go of links to other processes of this relay, which were dialled as if they were
@@ -342,12 +344,6 @@ class Cluster:
         """Whether it is this process that was dialled, or another one of this relay's."""
         ours = frozenset() if dialled.is_near else self.near
         return dialled.session.peer_origin in ours | {self.door.house.origin.id}
-
-    async def _give_up(self, session: OpenSession, why: str) -> None:
-        """Let go of a session that never became a link."""
-        if not session.lost.done():
-            session.guest.close(SessionLost(why))
-        await session.close()
 
 
 def _stamps(files: Sequence[File], before: Stamps) -> Stamps:
