@@ -131,6 +131,12 @@ def test_the_first_segment_is_the_first_of_all(parts) -> None:
     assert path.first == next(iter(path.segments), None)
 
 
+def test_what_contains_a_path_comes_longest_first() -> None:
+    assert list(Path("a/b/c").parents) == ["a/b", "a", ""]
+    assert list(ROOT.parents) == []
+    assert all(type(each) is Path for each in Path("a/b").parents)
+
+
 @given(names.map(Path))
 def test_every_path_has_an_address_that_names_it(path: Path) -> None:
     assert named("/".join(quote(each, safe="") for each in path.segments)) == path

@@ -10,7 +10,7 @@ use it.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from urllib.parse import quote, unquote
 
 from relay.errors import BadRequest
@@ -70,6 +70,14 @@ class Path(str):
     def segments(self) -> tuple[str, ...]:
         """The segments, none of them empty; the root has none."""
         return tuple(self.split("/")) if self else ()
+
+    @property
+    def parents(self) -> Iterator[Path]:
+        """The paths that contain it, the longest first and the root last; the root has none."""
+        above: str = self
+        while above:
+            above = above.rpartition("/")[0]
+            yield str.__new__(Path, above)  # the beginning of a path is one
 
     def join(self, other: str) -> Path:  # type: ignore[override]
         """``other`` below this path. Raises `BadRequest` when the result is too long."""

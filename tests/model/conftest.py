@@ -49,6 +49,10 @@ class FakeSource:
         return [call[0] for call in self.calls]
 
 
+class FakeWideSource(FakeSource):
+    serves_below = True
+
+
 class FakeFetchSource(FakeSource):
     can_fetch = True
 
@@ -201,6 +205,7 @@ def fakes() -> SimpleNamespace:
         no_transcode=no_transcode,
         Source=FakeSource,
         FetchSource=FakeFetchSource,
+        WideSource=FakeWideSource,
         Viewer=FakeViewer,
         Learner=FakeLearner,
         Fetcher=FakeFetcher,

@@ -112,10 +112,10 @@ class Client:
         return broadcast
 
     def watch(self, path: str, track: str, demand: Demand | None = None) -> Watch:
-        broadcast = self.origin.find(Path(path))
-        assert broadcast is not None, f"{path} is not announced; heard {self.names.log}"
+        seat = self.origin.seek(Path(path))
+        assert seat is not None, f"{path} is not announced; heard {self.names.log}"
         watch = Watch(demand)
-        broadcast.track(track).watch(watch, self.world.now)
+        seat.track(track).watch(watch, self.world.now)
         self.world.run()
         return watch
 

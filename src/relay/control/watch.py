@@ -19,7 +19,7 @@ from starlette.types import Receive, Scope, Send
 from relay.control.asking import Addresses, asked, below, parameter, readings
 from relay.control.credentials import Face
 from relay.control.problems import PRIVATE, Denied, problem
-from relay.errors import BadRequest, RelayError, Unroutable
+from relay.errors import BadRequest, RelayError, RemoteError, Unroutable
 
 EVENTS = "text/event-stream"
 
@@ -83,14 +83,14 @@ async def _begun(
     lookout: Lookout, request: Request, broadcast: str, address: Any, seen: Seen | None
 ) -> Reading:
     """The first of the broadcasts that the address may mean and that is there."""
-    nowhere: Unroutable | None = None
+    nowhere: RelayError | None = None
     for path in readings(broadcast):
         try:
             grant = await lookout.admit(asked(request, f"/{path}"), False)
             return await lookout.watch(grant, address, seen)
         except Denied as denied:
             raise nowhere or denied from None
-        except Unroutable as error:
+        except (RemoteError, Unroutable) as error:
             nowhere = nowhere or error
     assert nowhere is not None
     raise nowhere

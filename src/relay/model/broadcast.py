@@ -7,8 +7,8 @@ decision.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from collections.abc import Callable, Container, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 from relay.errors import BadRequest, Dropped, LimitExceeded, RelayError
 from relay.model.board import Price, Way, Ways
@@ -16,7 +16,7 @@ from relay.model.cache import Stock
 from relay.model.fingerprint import fingerprint
 from relay.model.track import Track
 from relay.model.traffic import Traffic
-from relay.path import Path
+from relay.path import ROOT, Path
 
 if TYPE_CHECKING:
     from relay.model.stage import Stage
@@ -59,6 +59,13 @@ class FetchSource(Source, Protocol):
 
     def cancel_fetch(self, track: Track, sequence: int) -> None:
         """Nobody wants that group any more, or it broke off here. Harmless after the answer."""
+
+
+@runtime_checkable
+class WideSource(Source, Protocol):
+    """A source that may deliver broadcasts below its own, too: `Track.below` says which."""
+
+    serves_below: bool
 
 
 class Route:
@@ -176,6 +183,8 @@ class Broadcast:
         """Best first: the one that serves, then those that stand by."""
         self.tracks: dict[str, Track] = {}
         """Tracks that are watched, or were a moment ago."""
+        self.below: dict[tuple[Path, str], Track] = {}
+        """The same of broadcasts below it that nobody has announced: its publisher is asked."""
         self.is_warm = False
         """Whether tracks are pulled, or were a moment ago, so that one viewer more is for free."""
         self.pulled = 0
@@ -203,9 +212,7 @@ class Broadcast:
         us for somebody who has it from elsewhere, or we would pull from each other in a circle.
         """
         first = self.routes[0] if self.routes else None
-        is_warm = self.is_warm and not any(
-            track.is_fed_besides(first) for track in self.tracks.values()
-        )
+        is_warm = self.is_warm and not any(track.is_fed_besides(first) for track in self.all_tracks)
         return tuple(
             Way(route.hops, route.price.cold, is_warm and route is first, since=self.since)
             for route in self.routes
@@ -214,7 +221,7 @@ class Broadcast:
     @property
     def is_divided(self) -> bool:
         """Whether some track is served by another route than the best."""
-        return any(track.is_elsewhere for track in self.tracks.values())
+        return any(track.is_elsewhere for track in self.all_tracks)
 
     @property
     def is_lingering(self) -> bool:
@@ -224,28 +231,54 @@ class Broadcast:
     @property
     def is_left_off(self) -> bool:
         """Whether something of it was complete and nobody watches anything that is not."""
-        tracks = self.tracks.values()
+        tracks = self.all_tracks
         return any(each.is_complete for each in tracks) and not any(each.viewers for each in tracks)
 
-    def track(self, name: str) -> Track:
-        """The track of that name; whether it exists shows when it is watched.
+    @property
+    def all_tracks(self) -> list[Track]:
+        """Its own, and those below it."""
+        return [*self.tracks.values(), *self.below.values()]
 
-        Raises `LimitExceeded` beyond `CacheSettings.max_tracks_per_broadcast`, `BadRequest` for a
-        name that is too long for one: on the way to the publisher every relay may put more of a
-        path in front of it, and the request still has to fit into a message.
+    def leads_past(self, relay: int) -> bool:
+        """Whether some way to it does not lead through that peer (0 = nobody)."""
+        return not (relay and self.routes) or any(relay not in each.hops for each in self.routes)
+
+    @property
+    def serves_below(self) -> bool:
+        """Whether its publisher may have more below it than it announces."""
+        source = self.routes[0].source if self.routes else None
+        return source is None or (isinstance(source, WideSource) and source.serves_below)
+
+    def track(self, name: str, below: Path = ROOT) -> Track:
+        """The track of that name; whether it exists shows when it is watched. ``below`` is the path
+        of another broadcast of the publisher's, relative to this one's.
+
+        Raises `LimitExceeded` beyond `CacheSettings.max_tracks_per_broadcast` or, below,
+        `max_tracks_below`; `BadRequest` for a name that is too long for one: on the way to the
+        publisher every relay may put more of a path in front of it, and the request still has to
+        fit into a message.
         """
-        track = self.tracks.get(name)
+        track = self.below.get((below, name)) if below else self.tracks.get(name)
         if track is None:
             if len(name.encode(errors="replace")) > MAX_TRACK_NAME:
                 raise BadRequest(f"a track's name has at most {MAX_TRACK_NAME} bytes")
-            self._make_room()
-            track = self.tracks[name] = Track(self, name)
+            settings = self.stock.settings
+            track = Track(self, name, below)
+            if below:
+                self._make_room(self.below, "max_tracks_below", settings.max_tracks_below)
+                self.below[below, name] = track
+            else:
+                limit = settings.max_tracks_per_broadcast
+                self._make_room(self.tracks, "max_tracks_per_broadcast", limit)
+                self.tracks[name] = track
         return track
 
     def forget(self, track: Track) -> None:
         """The track ended. For `Track` only."""
         if self.tracks.get(track.name) is track:
             del self.tracks[track.name]
+        elif self.below.get((track.below, track.name)) is track:
+            del self.below[track.below, track.name]
 
     def next_route(self, tried: Container[Route]) -> Route | None:
         """The best route not tried yet; none while another broadcast has the path."""
@@ -269,7 +302,7 @@ class Broadcast:
         route.broadcast = self
         self.routes.insert(0, route)
         self.sort_routes()
-        for track in tuple(self.tracks.values()):
+        for track in self.all_tracks:
             track.route_joined()
 
     def sort_routes(self) -> None:
@@ -300,22 +333,22 @@ class Broadcast:
     def settle(self, now: float) -> bool:
         """Move the tracks to the best route, each without a gap; answers whether some are on the
         way."""
-        return any([track.hand_over(now) for track in tuple(self.tracks.values())])
+        return any([track.hand_over(now) for track in self.all_tracks])
 
     def retire(self, route: Route) -> None:
         """A route said goodbye while others are left: its tracks move, each without a gap."""
-        for track in tuple(self.tracks.values()):
+        for track in self.all_tracks:
             track.route_retired(route)
 
     def reroute(self, route: Route, error: RelayError) -> None:
         """Move the tracks off a route that is gone; what it left unfinished ends with ``error``."""
-        for track in tuple(self.tracks.values()):
+        for track in self.all_tracks:
             track.route_left(route, error)
 
     def renounce(self) -> None:
         """It was taken back and has a route again, which may be to a later broadcast of the same
         publisher: only what is being watched goes on, whoever comes asks anew."""
-        for track in tuple(self.tracks.values()):
+        for track in self.all_tracks:
             if track.is_complete:
                 self.forget(track)  # and what is on its way arrives
             elif track.is_idle:
@@ -323,20 +356,31 @@ class Broadcast:
 
     def drain(self) -> None:
         """No longer announced: forget what nobody watches, serve the rest to its end."""
-        for track in tuple(self.tracks.values()):
+        for track in self.all_tracks:
             track.drain()
 
     def end(self, error: RelayError) -> None:
         """End every track with ``error``."""
-        for track in tuple(self.tracks.values()):
+        for track in self.all_tracks:
             track.end(error)
 
-    def _make_room(self) -> None:
-        limit = self.stock.settings.max_tracks_per_broadcast
-        if len(self.tracks) < limit:
+    def _make_room(self, tracks: Mapping[Any, Track], name: str, limit: int) -> None:
+        if len(tracks) < limit:
             return
-        for track in tuple(self.tracks.values()):
+        for track in tuple(tracks.values()):
             if track.is_idle:
                 track.end(Dropped("forgotten to make room"))
-        if len(self.tracks) >= limit:
-            raise LimitExceeded(f"{self.path} is at max_tracks_per_broadcast ({limit})")
+        if len(tracks) >= limit:
+            raise LimitExceeded(f"{self.path} is at {name} ({limit})")
+
+
+class Seat(NamedTuple):
+    """Where a path is served: the broadcast that is announced there, or the next above it."""
+
+    broadcast: Broadcast
+    below: Path = ROOT
+    """The rest of the path."""
+
+    def track(self, name: str) -> Track:
+        """As `Broadcast.track`."""
+        return self.broadcast.track(name, self.below)

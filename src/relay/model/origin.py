@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from relay.errors import LimitExceeded
 from relay.model.agenda import Agenda
 from relay.model.board import FREE, Board, Price, Watch, Watcher
-from relay.model.broadcast import Broadcast, Route, Source
+from relay.model.broadcast import Broadcast, Route, Seat, Source
 from relay.model.cache import Cache, Stock
 from relay.model.scope import INTERNAL, Scope
 from relay.model.settings import CacheSettings
@@ -87,6 +87,23 @@ class Origin:
         """The broadcast announced at ``path`` now."""
         stage = self._stages.get(path)
         return None if stage is None else stage.on_air
+
+    def seek(self, path: Path, asker: int = 0) -> Seat | None:
+        """Who serves a path: the broadcast announced there, else the one at the longest prefix of
+        it to which some way does not lead through ``asker`` (0 = nobody).
+
+        An announcement is of everything below it as well (moq-lite-06), but not of what only relays
+        publish; who does not have what is asked for there says so, and no other is asked.
+        """
+        if (there := self.find(path)) is not None:
+            return Seat(there)
+        if any(path.is_under(each) for each in (INTERNAL, *self.reserved)):
+            return None
+        for prefix in path.parents:
+            above = self.find(prefix)
+            if above is not None and above.leads_past(asker):
+                return Seat(above, path.relative_to(prefix)) if above.serves_below else None
+        return None
 
     def on_air(self) -> Iterator[Broadcast]:
         """Every broadcast that is announced now, in no order. Nothing may change meanwhile."""

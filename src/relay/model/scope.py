@@ -18,7 +18,7 @@ from relay.path import Path, covering
 
 if TYPE_CHECKING:
     from relay.model.board import Watch, Way
-    from relay.model.broadcast import Broadcast, Route, Source
+    from relay.model.broadcast import Broadcast, Route, Seat, Source
     from relay.model.origin import Origin
 
 Windows = tuple[Path, ...]
@@ -296,6 +296,12 @@ class Scope:
     def find(self, path: Path) -> Broadcast | None:
         """As `Origin.find`; ``None`` outside the subscribe prefixes."""
         return self.origin.find(self.root.join(path)) if self.allows_subscribe(path) else None
+
+    def seek(self, path: Path, asker: int = 0) -> Seat | None:
+        """As `Origin.seek`; ``None`` outside the subscribe prefixes."""
+        if not self.allows_subscribe(path):
+            return None
+        return self.origin.seek(self.root.join(path), asker)
 
     def knows(self, path: Path) -> bool:
         """Whether an absolute path exists for this session, whatever it may do there."""

@@ -36,6 +36,10 @@ class CacheSettings:
     """Tracks of one broadcast, 1024. Those that nobody watches are forgotten first, then
     `LimitExceeded` is raised."""
 
+    max_tracks_below: int = 4096
+    """Tracks of broadcasts below one that is announced and not announced themselves, all together,
+    4096. Beyond as with `max_tracks_per_broadcast`."""
+
     max_broadcasts: int = 100_000
     """Routes (announcements in force, parked and standby ones included), 100 000. What is
     announced beyond waits until there is room. What relays tell each other takes none."""

@@ -102,7 +102,7 @@ class Supply:
             self.route = track.broadcast.next_route(self.tried)
             if self.route is None:
                 if not track.broadcast.is_lingering:
-                    track.end(error or Unroutable(f"nobody serves {track.broadcast.path}"))
+                    track.end(error or Unroutable(f"nobody serves {track.path}"))
                 return
             if not watched:
                 self.route.source.learn(track)

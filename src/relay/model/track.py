@@ -17,6 +17,7 @@ from relay.model.fetch import Fetcher, Fetches
 from relay.model.group import Encoding, Group
 from relay.model.shelf import Shelf
 from relay.model.supply import Supply
+from relay.path import ROOT, Path
 
 if TYPE_CHECKING:
     from relay.model.broadcast import Broadcast, Route, Source
@@ -37,10 +38,12 @@ class Learner(Protocol):
 class Track:
     """A track that somebody watches, or watched a moment ago. Created by `Broadcast.track`."""
 
-    def __init__(self, broadcast: Broadcast, name: str) -> None:
+    def __init__(self, broadcast: Broadcast, name: str, below: Path = ROOT) -> None:
         stock = broadcast.stock
         self.broadcast = broadcast
         self.name = name
+        self.below = below
+        """Of which broadcast it is where that is not announced, relative to the one that is."""
         self.info: TrackInfo | None = None
         """Properties, once a source has said them; the timescale stays what was said first."""
         self.described_by: Source | None = None
@@ -61,6 +64,11 @@ class Track:
         self._fresh = False  # whether the latest group cached is known to be the source's latest
         self._finished = False
         self._gone: RelayError | None = None
+
+    @property
+    def path(self) -> Path:
+        """That of the broadcast it belongs to."""
+        return self.broadcast.path.join(self.below)
 
     @property
     def groups(self) -> dict[int, Group]:
@@ -380,7 +388,7 @@ class Track:
     def drain(self) -> None:
         """The broadcast is no longer announced: what is being served goes on to its end."""
         if not self._finished and (self.is_idle or not self._supply.serves_to_its_end()):
-            self.end(Unroutable(f"{self.broadcast.path} is no longer announced"))
+            self.end(Unroutable(f"{self.path} is no longer announced"))
 
     def end(self, error: RelayError) -> None:
         """The track cannot be had any more: everybody is told and everything forgotten."""

@@ -78,7 +78,8 @@ class Feed:
     def learn(self) -> None:
         """Find out the track's properties, unless it was this peer who said them."""
         if self.question is None and self.track.described_by is not self.source:
-            self.question = self.host.session.describe(self.source.path, self.track.name)
+            path = self.source.path_of(self.track)
+            self.question = self.host.session.describe(path, self.track.name)
             if self.question is not None:
                 self.host.questions[self.question] = self
                 self.asked_at = self.host.clock()
@@ -96,7 +97,8 @@ class Feed:
         """Ask the peer for groups."""
         if self.id is None:
             self.asked = self.demand()
-            self.id = self.host.session.subscribe(self.source.path, self.track.name, self.asked)
+            path = self.source.path_of(self.track)
+            self.id = self.host.session.subscribe(path, self.track.name, self.asked)
             self.host.feeds[self.id] = self
 
     def update(self) -> None:
@@ -291,7 +293,7 @@ class Fetch:
         if others >= host.settings.max_fetches:
             self.fail(LimitExceeded("too many groups asked for: peer.max_fetches"))
             return
-        path, name = self.source.path, self.track.name
+        path, name = self.source.path_of(self.track), self.track.name
         id = host.session.describe(path, name) if self.encoding is None else None
         if id is None:
             id = host.session.fetch(path, name, self.sequence, priority)
@@ -377,7 +379,10 @@ def _older(now: SubscribeUpdate, before: SubscribeUpdate | None) -> int | None:
 
 
 class PeerSource:
-    """One broadcast that the peer announced (the model's `FetchSource`)."""
+    """One broadcast that the peer announced, and whatever it has below (the model's `FetchSource`
+    and `WideSource`)."""
+
+    serves_below = True
 
     def __init__(self, host: Publishing, path: Path) -> None:
         self.host = host
@@ -386,6 +391,10 @@ class PeerSource:
         self.fetches: dict[tuple[Track, int], Fetch] = {}
         self.is_revoked = False
         """Whether the peer may not publish it any more; it may still wait for its turn to end."""
+
+    def path_of(self, track: Track) -> Path:
+        """What the peer calls the track's broadcast."""
+        return self.path.join(track.below)
 
     def learn(self, track: Track) -> None:
         """Somebody wants to know the track's properties."""

@@ -61,6 +61,8 @@ class Watching:
         self.parting: dict[Viewing, None] = {}
         """Subscriptions to complete tracks whose last groups are under way."""
         self._within = Side() if guest.is_near else None
+        self._named = 0
+        """The number that the peer gave when it asked what there is, if it did."""
         self.hears: dict[type, Callable[[Any], None]] = {
             events.AnnounceRequested: self.announce_requested,
             events.AnnounceCancelled: self.announce_cancelled,
@@ -195,11 +197,16 @@ class Watching:
             return 0
         prefix = Path(event.prefix)
         hearing = Hearing(self, event.request, prefix, scope.is_relay)
-        exclude = event.exclude or self.session.peer_origin or self.guest.alias
+        self._named = event.exclude or self._named
         wake = partial(self.changed, event.request)
-        watch = scope.watch(prefix, hearing, exclude, wake)
+        watch = scope.watch(prefix, hearing, event.exclude or self.peer, wake)
         self.hearings[event.request] = (hearing, watch)
         return hearing.tell()
+
+    @property
+    def peer(self) -> int:
+        """The peer's number in chains."""
+        return self.session.peer_origin or self._named or self.guest.alias
 
     def withdraw(self) -> None:
         """Tell the peer that all broadcasts are gone."""
@@ -233,7 +240,7 @@ class Watching:
         """
         path = Path(broadcast)
         scope = self.guest.scope
-        found = scope.find(path) if scope is not None else None
+        found = scope.seek(path, self.peer) if scope is not None else None
         if found is None:
             raise Unroutable(f"no broadcast at {path!r} for this session")
         if is_watched:

@@ -183,7 +183,7 @@ class Face:
     async def fetch(self, grant: Grant, track: str, group: int | None) -> tuple[int, list[bytes]]:
         """One whole group of the broadcast at the grant's root."""
         house = self.relay.house
-        broadcast = house.origin.scope(grant.root, (), grant.subscribe).find(ROOT)
+        broadcast = house.origin.scope(grant.root, (), grant.subscribe).seek(ROOT)
         if broadcast is None:
             raise Unroutable(f"no broadcast at {grant.root!r}")
         limit = self.relay.settings.web.limits.max_fetch_bytes

@@ -104,7 +104,7 @@ def routes(relay: Relay, said: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [
         {
             "path": found.path,
-            "viewers": sum(map(inner.viewers, found.tracks.values())),
+            "viewers": sum(map(inner.viewers, found.all_tracks)),
             "routes": [
                 row.model_dump(mode="json") for row in origins.routes(found, inner.routes(found))
             ],

@@ -171,7 +171,7 @@ class Families:
                 continue
             is_home = inner.is_home(broadcast)
             broadcasts += is_home
-            for track in broadcast.tracks.values():
+            for track in broadcast.all_tracks:
                 tracks += is_home
                 viewers += inner.viewers(track)
         yield _gauge("relay_broadcasts", "Broadcasts on air.", broadcasts)

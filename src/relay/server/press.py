@@ -224,16 +224,16 @@ class Press:
             raise LimitExceeded(f"at ingest.max_watchers ({settings.max_watchers})")
         self.relay.judge.require(held)
         self._account(rights).require_egress(house.clock())
-        broadcast = house.origin.scope(rights.root, (), rights.subscribe).find(ROOT)
-        if broadcast is None:
+        found = house.origin.scope(rights.root, (), rights.subscribe).seek(ROOT)
+        if found is None:
             raise Unroutable(f"no broadcast at {rights.root!r}")
         name, _ = self.station.resolved(address, rights.root)
         start = None
         if seen is not None:
-            start = seen.group + 1 if seen.publisher in (0, broadcast.identity) else 0
+            start = seen.group + 1 if seen.publisher in (0, found.broadcast.identity) else 0
         tab = Tab(self._account(rights), is_seated=False)
         tab.require_track(house.clock())  # before it is looked up, and remembered
-        track = broadcast.track(name)
+        track = found.track(name)
         follower = Follower(
             track,
             Demand(start=start, max_latency=60_000),

@@ -53,7 +53,7 @@ def session(guest: Guest, now: float) -> shapes.Session:
 
 def broadcast(found: Broadcast, inner: Inner) -> shapes.Broadcast:
     """One broadcast on air, as far as this worker has it."""
-    tracks = [track(each, inner) for _, each in sorted(found.tracks.items())]
+    tracks = sorted((track(each, inner) for each in found.all_tracks), key=lambda each: each.name)
     return shapes.Broadcast(
         path=found.path,
         viewers=sum(each.viewers for each in tracks),
@@ -73,7 +73,7 @@ def track(found: Track, inner: Inner) -> shapes.Track:
         (group.touched_at for group in groups), default=0.0
     )
     return shapes.Track(
-        name=found.name,
+        name=f"{found.below}:{found.name}" if found.below else found.name,
         viewers=inner.viewers(found),
         latest=found.latest,
         groups=len(groups),
