@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from relay.errors import LimitExceeded
 from relay.model import CacheSettings, Origin
@@ -111,3 +113,127 @@ def test_who_lingers_is_waited_for_below_as_well(origin, fakes):
     back = fakes.WideSource()
     origin.announce(Path("vod"), back, (7,), 1.0)
     assert (back.verbs, viewer.events) == (["open"], [])
+
+
+def test_who_watches_below_hears_of_the_nearest_announcement_above(origin, fakes):
+    deep, relay, watcher = Path("vod/movies"), fakes.Watcher(), fakes.Watcher()
+    scope = origin.scope(deep, (), (ROOT,))
+    origin.scope(deep, (), (ROOT,), is_relay=True).watch(ROOT, relay)
+    watch = scope.watch(ROOT, watcher, NEAR)
+
+    def announced(path, hop, source=fakes.WideSource):
+        return origin.announce(Path(path), source(), (hop,), 0.0)
+
+    top = announced("", 7)
+    assert watcher.take() == [("+", "", (7,))]
+    above = announced("vod", 8)
+    assert watcher.take() == [("-", ""), ("+", "", (8,))]
+    announced("vod", NEAR).withdraw(0.0)  # its own is nothing to it
+    assert watcher.take() == [("-", ""), ("+", "", (7,)), ("-", ""), ("+", "", (8,))]
+    itself = announced(deep, 9)
+    announced("vod/movies/7", 10)
+    assert watcher.take() == [("-", ""), ("+", "", (9,)), ("+", "7", (10,))]
+    top.withdraw(0.0)
+    itself.withdraw(0.0)
+    assert watcher.take() == [("-", ""), ("+", "", (8,))]
+    above.update((8, FAR), 0.0)
+    assert watcher.take() == [("+", "", (8, FAR))]
+    above.withdraw(0.0)
+    announced("vod", 11, fakes.Source)  # who has nothing below
+    assert watcher.take() == [("-", "")]
+    watch.cancel()
+    announced("", 12)
+    assert watcher.take() == []
+    assert {event[1] for event in relay.take()} == {"", "7"}  # what is there, and nothing else
+
+
+def test_told_in_turn_it_is_woken_once_however_often_that_changes(origin, fakes):
+    watcher, woken = fakes.Watcher(), []
+    scope = origin.scope(Path("vod/movies"), (), (ROOT,))
+    watch = scope.watch(ROOT, watcher, wake=lambda: woken.append(1))
+    for hop in range(7, 17):
+        origin.announce(Path("vod"), fakes.WideSource(), (hop,), 0.0)
+    assert (woken, watcher.events) == ([1], [])
+    assert watch.catch_up(9) == (1, False)
+    assert watcher.take() == [("+", "", (16,))]
+    origin.announce(ROOT, fakes.WideSource(), (7,), 0.0)
+    assert (watch.catch_up(9), watcher.take(), woken) == ((1, False), [], [1, 1])
+
+
+def test_nothing_is_above_what_only_relays_publish(origin, fakes):
+    origin.reserved = (Path(".stats"),)
+    watcher = fakes.Watcher()
+    for root in (".stats/node", ".internal/origins"):
+        origin.scope(Path(root), (), (ROOT,)).watch(ROOT, watcher)
+    origin.announce(ROOT, fakes.WideSource(), (7,), 0.0)
+    assert watcher.take() == []
+
+
+def test_who_is_gone_leaves_nothing_on_the_board(origin, fakes):
+    scope = origin.scope(Path("a/b/c"), (), (ROOT,))
+    watches = [scope.watch(ROOT, fakes.Watcher(), wake=wake) for wake in (None, lambda: None)]
+    scope.narrow((), (Path("d"), Path("e/f")))
+    for watch in watches:
+        while watch.catch_up(9)[1]:
+            pass
+        watch.cancel()
+    root = origin.board._root
+    assert (root.children, root.roofs) == ({}, None)
+
+
+FEW = st.sampled_from(["", "a", "a/a", "a/b", "a/b/a", "b", "b/a"]).map(Path)
+WINDOWS = st.lists(FEW, max_size=2).map(tuple)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    root=st.sampled_from(["", "a", "a/b"]).map(Path),
+    prefix=FEW,
+    first=WINDOWS,
+    steps=st.lists(
+        st.one_of(
+            st.tuples(st.just("rights"), WINDOWS),
+            st.tuples(st.sampled_from(["wide", "there", "gone"]), FEW),
+            st.tuples(st.just("told"), st.integers(1, 4)),
+        ),
+        max_size=60,
+    ),
+)
+def test_everybody_comes_to_see_what_is_there_and_above(fakes, root, prefix, first, steps):
+    """At once or in turn: nobody is taken for another, and in the end all has been told."""
+    origin = Origin(US)
+    scope = origin.scope(root, (), first)
+    routes, publishers = {}, iter(range(100, 200))
+
+    class Listener(fakes.Watcher):
+        def announced(self, path, way):
+            assert scope.allows_subscribe(path)
+            assert self.view.get(str(path), way.hops) == way.hops, "another publisher"
+            self.view[str(path)] = way.hops
+
+        def unannounced(self, path):
+            self.view.pop(str(path), None)
+
+    at_once, in_turn = Listener(), Listener()
+    scope.watch(prefix, at_once)
+    watch = scope.watch(prefix, in_turn, wake=lambda: None)
+    for what, which in steps:
+        if what == "rights":
+            scope.narrow((), which)
+        elif what == "told":
+            assert watch.catch_up(which)[0] <= which
+        elif what == "gone":
+            if (route := routes.pop(which, None)) is not None:
+                route.withdraw(0.0)
+        else:
+            source = fakes.WideSource if what == "wide" else fakes.Source
+            routes[which] = origin.announce(which, source(), (next(publishers),), 0.0)
+    while watch.catch_up(3)[1]:
+        pass
+    whole = root.join(prefix)
+    inside = any(whole.is_under(window) for window in scope.windows)
+    parts = [whole] if inside else [each for each in scope.windows if each.is_under(whole)]
+    seen = {root.join(path) for path in scope.names() if Path(path).is_under(prefix)}
+    shown = {each.relative_to(root): origin.seek(each) for each in (*seen, *parts)}
+    expected = {path: seat.broadcast.routes[0].hops for path, seat in shown.items() if seat}
+    assert at_once.view == in_turn.view == expected

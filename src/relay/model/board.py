@@ -15,11 +15,14 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import islice
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from relay.errors import LimitExceeded
 from relay.model.journal import Journal, Note, Room
 from relay.path import ROOT, Path
+
+if TYPE_CHECKING:
+    from relay.model.roof import Roof
 
 Hops = tuple[int, ...]
 """Relay ids, the original publisher's first; 0 = unnamed."""
@@ -53,6 +56,8 @@ class Way(NamedTuple):
     """Whether relays may hear of it. A way that was lost is still shown to viewers, who wait."""
     since: float = 0.0
     """When the publisher came to this relay, monotonic seconds."""
+    is_wide: bool = False
+    """Whether the publisher may have more below it than it announces."""
 
 
 Ways = tuple[Way, ...]
@@ -92,6 +97,7 @@ class _Node:
         "parent",
         "path",
         "publisher",
+        "roofs",
         "segment",
         "watches",
         "ways",
@@ -106,6 +112,8 @@ class _Node:
         """Those that are told at once."""
         self.journal: Journal | None = None
         """For those that are told in their turn; none where there are none."""
+        self.roofs: dict[Roof, None] | None = None
+        """Those of prefixes below it that have looked; none where there are none."""
         self.ways: Ways = ()
         self.publisher: object = None
         self.is_calm = True
@@ -303,6 +311,35 @@ class Board:
                 node.journal = None
         _prune(node)
 
+    def put_up(self, roof: Roof) -> None:
+        """Stir the roof at the next change of each path above its prefix, where somebody watches:
+        however often they change until it looks, and is put up anew, it is stirred once for each.
+        """
+        above = self._grow(roof.prefix).parent
+        while above is not None:
+            above.roofs = above.roofs or {}
+            above.roofs[roof] = None
+            above = above.parent
+
+    def take_down(self, roof: Roof) -> None:
+        """Stir it no more. It is still watched at its prefix."""
+        above = self._grow(roof.prefix).parent
+        while above is not None:
+            if above.roofs is not None:
+                above.roofs.pop(roof, None)
+                above.roofs = above.roofs or None
+            above = above.parent
+
+    def above(self, prefix: Path, exclude: int) -> tuple[Way, object] | None:
+        """What is visible nearest above a prefix, and whose it is, where nothing is at it and that
+        publisher may have more than it announces."""
+        node: _Node | None = self._grow(prefix)
+        while node is not None:
+            if (way := visible(node.ways, exclude, False)) is not None:
+                return (way, node.publisher) if way.is_wide and node.path != prefix else None
+            node = node.parent
+        return None
+
     def shown(self, prefix: Path) -> Iterator[tuple[Path, Ways]]:
         """What watchers under ``prefix`` have been told so far, each as of when it is come to."""
         node: _Node | None = self._root
@@ -338,6 +375,10 @@ class Board:
         if old != ways or replaced:
             for journal in _journals(node):
                 journal.note(path, old, ways, replaced)
+        if node.roofs and (old != ways or replaced):
+            stirred, node.roofs = node.roofs, None
+            for roof in stirred:
+                roof.stir()
         if not ways:
             _prune(node)
         if old != ways or replaced or was_calm != is_calm:

@@ -68,6 +68,11 @@ class WideSource(Source, Protocol):
     serves_below: bool
 
 
+def is_wide(source: Source) -> bool:
+    """Whether it may deliver broadcasts below its own."""
+    return isinstance(source, WideSource) and source.serves_below
+
+
 class Route:
     """One announcement of a path by one source. Created by `Origin.announce`.
 
@@ -214,7 +219,13 @@ class Broadcast:
         first = self.routes[0] if self.routes else None
         is_warm = self.is_warm and not any(track.is_fed_besides(first) for track in self.all_tracks)
         return tuple(
-            Way(route.hops, route.price.cold, is_warm and route is first, since=self.since)
+            Way(
+                route.hops,
+                route.price.cold,
+                is_warm and route is first,
+                since=self.since,
+                is_wide=is_wide(route.source),
+            )
             for route in self.routes
         )
 
@@ -246,8 +257,7 @@ class Broadcast:
     @property
     def serves_below(self) -> bool:
         """Whether its publisher may have more below it than it announces."""
-        source = self.routes[0].source if self.routes else None
-        return source is None or (isinstance(source, WideSource) and source.serves_below)
+        return not self.routes or is_wide(self.routes[0].source)
 
     def track(self, name: str, below: Path = ROOT) -> Track:
         """The track of that name; whether it exists shows when it is watched. ``below`` is the path

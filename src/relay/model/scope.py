@@ -14,6 +14,7 @@ from weakref import WeakSet
 
 from relay.errors import BadRequest, Forbidden
 from relay.model.board import FREE, Price, Watcher, Ways, visible
+from relay.model.roof import Roof
 from relay.path import Path, covering
 
 if TYPE_CHECKING:
@@ -69,6 +70,9 @@ class ScopeWatch:
         """Whether it has other windows than the parts by now."""
         self._ending: list[Watch] = []
         """Parts that end then."""
+        self._roofs: dict[Path, Roof] = {}
+        """Of the parts that watch less than everything, by prefix."""
+        self._stirred: dict[Roof, None] = {}
         self._heard_of: Iterator[Path] | None = None
         """What it was told of, which is gone as far as it is not known."""
         self._is_live = True
@@ -95,9 +99,15 @@ class ScopeWatch:
                 told += count
                 if has_more:
                     self._behind[part] = None  # no window waits for another
+            elif self._stirred:
+                roof = next(iter(self._stirred))
+                del self._stirred[roof]
+                roof.look()
+                told += 1
             else:
                 break
-        return told, bool(self._is_to_move or self._heard_of is not None or self._behind)
+        waits = self._is_to_move or self._heard_of is not None or self._behind or self._stirred
+        return told, bool(waits)
 
     def _woke(self, part: Watch) -> None:
         assert self._wake is not None
@@ -110,13 +120,46 @@ class ScopeWatch:
             return
         if self._wake is not None and not _inside(path, self._scope.windows):
             return  # it may not be known any more that it is there
-        if self._scope.knows(path):
-            self._watcher.announced(path.relative_to(self._scope.root), way)
+        if (roof := self._roofs.get(path)) is not None:
+            roof.give_way()
+        self._say(path, way)
 
     def unannounced(self, path: Path) -> None:
         """For the board."""
+        self._take_away(path)
+        if (roof := self._roofs.get(path)) is not None:
+            roof.step_in()
+
+    def _say(self, path: Path, way: Way) -> None:
+        if self._is_live and self._scope.knows(path):
+            self._watcher.announced(path.relative_to(self._scope.root), way)
+
+    def _take_away(self, path: Path) -> None:
         if self._is_live and self._scope.knows(path):
             self._watcher.unannounced(path.relative_to(self._scope.root))
+
+    def _cover(self, prefix: Path) -> None:
+        """Tell of what is announced above a part's prefix, too, as of something at it.
+
+        Not to relays, which are told of it itself where they may see it.
+        """
+        origin = self._scope.origin
+        if prefix and not self._scope.is_relay and not _inside(prefix, origin.reserved):
+            tell = self._say, self._take_away, self._stir
+            roof = self._roofs[prefix] = Roof(origin.board, prefix, self._exclude, *tell)
+            roof.look()
+
+    def _uncover(self, prefix: Path) -> None:
+        if (roof := self._roofs.pop(prefix, None)) is not None:
+            self._stirred.pop(roof, None)
+            roof.close()
+
+    def _stir(self, roof: Roof) -> None:
+        if self._wake is None:
+            self._scope.origin.board.defer(roof.look)
+        else:
+            self._stirred[roof] = None
+            self._wake()
 
     def open(self, windows: Windows) -> None:
         """Watch what of the prefix lies in ``windows``. For `Scope` only."""
@@ -127,6 +170,7 @@ class ScopeWatch:
                 wake = None if self._wake is None else self._woke
                 watch = board.watch(part, self, self._exclude, self._scope.is_relay, wake)
                 self._parts.append(watch)
+                self._cover(part)
             if not self._is_live:
                 self._close()
 
@@ -177,6 +221,7 @@ class ScopeWatch:
             self._heard_of = iter(self._watcher.known())
         with board.hold():  # what ends and what begins belong to one moment
             for part in self._ending:
+                self._uncover(part.prefix)
                 part.cancel()
                 self._parts.remove(part)
             self._ending.clear()
@@ -193,6 +238,7 @@ class ScopeWatch:
             prefix, self, exclude, wake=self._woke, knows=lambda path: _inside(path, known)
         )
         self._parts.append(part)
+        self._cover(prefix)
         if _inside(prefix, known):
             part.leave_off()
         else:
@@ -212,6 +258,7 @@ class ScopeWatch:
 
     def _close(self) -> None:
         for part in self._parts:
+            self._uncover(part.prefix)
             part.cancel()
         self._parts.clear()
         self._behind.clear()

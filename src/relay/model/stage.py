@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from relay.errors import Dropped, RelayError
 from relay.model.agenda import Alarm
 from relay.model.board import Price, Way, Ways
-from relay.model.broadcast import Broadcast, Route
+from relay.model.broadcast import Broadcast, Route, is_wide
 from relay.model.dispute import Dispute
 from relay.model.handover import PATIENCE
 from relay.path import Path
@@ -130,7 +130,8 @@ class Stage:
         """
         is_publishers_own = len(gone.hops) < 2
         cost, since = gone.price.cold, broadcast.since
-        way = Way(gone.hops, cost, broadcast.is_warm, is_publishers_own, since)
+        has_more = is_wide(gone.source)
+        way = Way(gone.hops, cost, broadcast.is_warm, is_publishers_own, since, has_more)
         self._left_behind = (way,)
         self._waits_in_vain = error and Dropped("the publisher vanished")
         self._linger.set(until)
