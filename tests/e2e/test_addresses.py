@@ -103,6 +103,21 @@ def test_a_session_that_dialled_deeper_than_its_rights_say_is_found_too(running:
     asyncio.run(main())
 
 
+def test_it_is_found_where_somebody_else_answers_for_all_that_is_above(running: Any) -> None:
+    async def main() -> None:
+        async with running() as relay, face(relay, "") as web:
+            url = f"https://127.0.0.1:{relay.quic_address[1]}/anon"
+            async with connect(url, tls=TRUST) as above, connect(url, tls=TRUST) as client:
+                await put_on_air(above, "", b"0", web, "/announced/anon")
+                await put_on_air(client, "my%20room/cam", b"1", web, "/announced/anon/my%2520room")
+                assert (await web.get("/fetch/anon/my%20room/cam/t")).content == b"1"
+                assert await first_event(web, "/watch/anon/my%20room/cam/t") == "1"
+                assert (await web.get("/fetch/anon/other/t")).status_code == 404
+                assert await first_event(web, "/watch/anon/other/t") == "404"
+
+    asyncio.run(main())
+
+
 def test_an_address_that_may_mean_two_paths_counts_once(running: Any) -> None:
     async def main() -> None:
         for number, route in enumerate(("announced", "routes", "fetch", "watch")):
