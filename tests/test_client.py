@@ -11,7 +11,7 @@ from relay.client import Client
 from relay.model.origin import Origin
 from relay.model.settings import CacheSettings
 from relay.path import Path
-from relay.peer.guest import House
+from relay.peer.house import House
 
 
 class Heard(Origin):
@@ -30,7 +30,7 @@ class Heard(Origin):
 def test_who_has_found_a_broadcast_listens_no_longer(is_there: bool) -> None:
     async def main() -> None:
         origin = Heard()
-        client = Client(House(origin, lambda *_: bytes, lambda: 0.0), None)  # type: ignore[arg-type]
+        client = Client(House(origin, lambda: 0.0), None)
         if is_there:
             client.create_broadcast("cam")
         async with asyncio.TaskGroup() as tasks:

@@ -21,9 +21,10 @@ from relay.model.origin import Origin
 from relay.model.track import Demand
 from relay.net.dial import DialTls, dial, setup_target
 from relay.path import ROOT, Path
-from relay.peer.guest import Guest, House
+from relay.peer.guest import Guest
+from relay.peer.house import House
 from relay.peer.local import Collector, LocalBroadcast
-from relay.server import draw_id, transcode
+from relay.server.parts import draw_id
 from relay.session.lite import LiteSession
 from relay.wire.version import IDENTIFIERS
 
@@ -118,7 +119,7 @@ class Client:
     def frames(self, broadcast: Broadcast, track: str, demand: Demand | None = None) -> Collector:
         """Watch a track: iterate over ``.frames()``. By default late groups are wanted as well."""
         demand = demand or Demand(max_latency=MAX_LATENCY)
-        return Collector(broadcast.track(track), demand, self.house.transcode, self.house.clock)
+        return Collector(broadcast.track(track), demand, self.house.clock)
 
     def withdraw(self) -> None:
         """Take back everything we announced, so that nobody waits for it to come back."""
@@ -151,7 +152,7 @@ async def connect(
 
     Raises `SessionLost` when it cannot be had; its ``status`` is that of the relay's refusal.
     """
-    house = House(Origin(draw_id(), keeps_own=True), transcode, time.monotonic, log=log)
+    house = House(Origin(draw_id(), keeps_own=True), time.monotonic, log=log)
     dialled = await dial(url, protocols=versions, tls=tls or DialTls(), timeout=timeout)
     session = LiteSession(
         dialled.transport,

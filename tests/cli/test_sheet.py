@@ -15,7 +15,7 @@ from relay.cli.sheet import console
 from relay.errors import RemoteError
 from relay.records.audit import Entry
 
-BRACKETS = ("a[/x]", "[bold]b[/bold]", "c:warning:", "[link=https://x]d[/link]")
+BRACKETS = ("a[/x]", "[bold]b[/bold]", "c:warning:", "[link=https:x]d[/link]")
 """What would be an error, a style, a picture or a link, if anybody took it for more than text."""
 
 

@@ -27,7 +27,6 @@ from relay.errors import BadRequest
 from relay.model.demand import TrackInfo
 from relay.model.origin import Origin
 from relay.peer.local import LocalBroadcast
-from relay.wire.frame import Transcoder
 
 WALL = 1_700_000_000.0
 
@@ -183,7 +182,6 @@ class Relay:
         self.said: list[tuple[str, dict[str, Any]]] = []
         self.news = News(
             self.origin,
-            lambda source, target, info: Transcoder(source, target, info.timescale).feed,
             lambda: asyncio.get_running_loop().time(),
             lambda: self.wall,
             lambda event, **facts: self.said.append((event, facts)),

@@ -24,7 +24,7 @@ from relay.cluster import link as link_module
 from relay.config import load
 from relay.path import ROOT
 from relay.path import Path as Name
-from relay.server import Relay
+from relay.server.relay import Relay
 
 sys.path.insert(0, str(Path(__file__).parent))
 

@@ -12,7 +12,7 @@ from relay.model.track import TrackInfo
 from relay.net.dial import DialTls
 from relay.path import Path
 from relay.peer.local import GroupEnd
-from relay.server import Relay
+from relay.server.relay import Relay
 
 TRUST = DialTls(disable_verify=True)
 BLIND = "[client.tls]\ndisable_verify = true\n"

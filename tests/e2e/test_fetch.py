@@ -26,7 +26,7 @@ async def fetch(client: Client, path: str, track: str, group: int) -> list[bytes
     house = client.house
     found = (await client.find(path)).track(track)
     async with asyncio.timeout(5):
-        sequence, frames = await collect_group(found, group, house.transcode, house.clock)
+        sequence, frames = await collect_group(found, group, house.clock)
     assert sequence == group
     return frames
 

@@ -11,7 +11,7 @@ from mesh import BASE
 
 import asked
 from relay.config import load
-from relay.server import Relay
+from relay.server.relay import Relay
 
 
 def test_what_is_there_when_a_relay_is_ready_is_not_looked_through_again(folder: Path) -> None:

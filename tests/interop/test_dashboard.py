@@ -36,7 +36,7 @@ from relay.net.dial import DialTls
 from relay.path import Path as Name
 from relay.quota import Override
 from relay.records.office import Operator
-from relay.server import Relay
+from relay.server.relay import Relay
 from relay.wire.buffer import encode_varint
 
 pytestmark = [pytest.mark.interop, pytest.mark.browser]

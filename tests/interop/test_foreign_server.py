@@ -151,10 +151,9 @@ def test_fetching_what_it_has(run: Run, scheme: str) -> None:
             track = (await ours.find("room/cam")).track("video")
             found = []
             for number in (1, 0):
-                more = ours.house.transcode, ours.house.clock
-                found.append(await collect_group(track, number, *more))
+                found.append(await collect_group(track, number, ours.house.clock))
             with pytest.raises(Gone):
-                await collect_group(track, 77, *more)
+                await collect_group(track, 77, ours.house.clock)
             assert not ours.guest.publishing.fetches
             assert not ours.guest.session.fetches
             await publication.finish()

@@ -13,7 +13,7 @@ from relay.auth.keys import Key, generate
 from relay.auth.settings import AuthSettings
 from relay.config import load
 from relay.keyring import Change, Keyring
-from relay.server import Relay
+from relay.server.relay import Relay
 
 GUESTS = 100
 ROUNDS = 3

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from collections.abc import Callable
 from pathlib import Path as File
 from typing import Any
 
@@ -17,12 +16,14 @@ from relay.model.origin import Origin
 from relay.model.settings import CacheSettings
 from relay.model.track import Demand, TrackInfo
 from relay.path import ROOT, Path
-from relay.peer.guest import Guest, House
+from relay.peer.guest import Guest
+from relay.peer.house import House
 from relay.peer.local import MAX_FRAME, LocalBroadcast
 from relay.peer.settings import PeerSettings
+from relay.peer.transcode import transcode
 from relay.session.lite import LiteSession
 from relay.session.settings import SessionSettings
-from relay.wire.frame import FrameParser, Layout, Transcoder
+from relay.wire.frame import FrameParser, Layout
 
 spec = importlib.util.spec_from_file_location("dialogue", File(__file__).parents[1] / "dialogue.py")
 assert spec is not None
@@ -33,11 +34,6 @@ spec.loader.exec_module(dialogue)
 Wire = sys.modules["dialogue"].Wire
 
 ALL = (ROOT,)
-
-
-def transcode(source: Any, target: Any, info: TrackInfo) -> Callable[[bytes, float], bytes]:
-    """As the server composes it."""
-    return Transcoder(source, target, info.timescale).feed
 
 
 class Watch:
@@ -95,7 +91,7 @@ class Client:
 
     def __init__(self, world: World, number: int) -> None:
         self.world = world
-        self.house = House(Origin(number), transcode, world.clock)
+        self.house = House(Origin(number), world.clock)
         self.origin = self.house.origin
         self.names = Names()
         self.origin.watch(ROOT, self.names)
@@ -138,7 +134,6 @@ class World:
         self.said: list[tuple[str, dict[str, Any]]] = []
         self.house = House(
             Origin(99, cache or CacheSettings()),
-            transcode,
             self.clock,
             settings or PeerSettings(),
             log=lambda event, **facts: self.said.append((event, facts)),

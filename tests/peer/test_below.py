@@ -9,7 +9,7 @@ import pytest
 from relay.model.track import Demand, Track, TrackInfo
 from relay.path import ROOT, Path
 from relay.peer.local import LocalBroadcast
-from relay.wire.lite import SubscribeUpdate
+from relay.wire.messages import SubscribeUpdate
 
 INFO = TrackInfo(timescale=1_000_000)
 

@@ -21,7 +21,7 @@ from relay.errors import OverQuota, Unauthorized, Unroutable
 from relay.model.origin import Origin
 from relay.path import Path
 from relay.peer.door import Door
-from relay.peer.guest import House
+from relay.peer.house import House
 from relay.peer.judge import Judge
 from relay.peer.judgement import HEARING, NoClerk, Rules
 from relay.quota import Account, Limits, QuotaSettings
@@ -61,7 +61,6 @@ class Bench:
         self.kept: list[tuple[str, dict[str, Any]]] = []
         house = House(
             Origin(99),
-            lambda *what: lambda data, at: data,
             lambda: self.now,
             log=lambda event, **facts: self.said.append((event, facts)),
             audit=lambda action, **facts: self.kept.append((action, facts)),

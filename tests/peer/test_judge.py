@@ -17,7 +17,7 @@ from relay.auth.settings import AuthSettings
 from relay.errors import Unauthorized
 from relay.model.origin import Origin
 from relay.path import Path
-from relay.peer.guest import House
+from relay.peer.house import House
 from relay.peer.judge import Judge
 from relay.peer.judgement import Judgement, NoClerk, Rules
 from relay.peer.refusing import Pending
@@ -72,7 +72,6 @@ class Court:
         self.kept: list[str] = []
         house = House(
             Origin(99),
-            lambda *what: lambda data, at: data,
             lambda: 0.0,
             audit=lambda action, **facts: self.kept.append(action),
         )

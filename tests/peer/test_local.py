@@ -13,13 +13,8 @@ from relay.model.track import Demand, TrackInfo
 from relay.path import Path
 from relay.peer import local
 from relay.peer.local import Collector, GroupEnd, LocalBroadcast, ReadFrame, collect_group
-from relay.wire.frame import Transcoder
 
 INFO = TrackInfo(timescale=1000)
-
-
-def transcode(source: Any, target: Any, info: TrackInfo) -> Any:
-    return Transcoder(source, target, info.timescale).feed
 
 
 def clock() -> float:
@@ -39,7 +34,7 @@ def published() -> tuple[Any, Any]:
 
 def read(track: Any, demand: Demand | None = None, limit: int = 1 << 20) -> list[Any]:
     async def main() -> list[Any]:
-        collector = Collector(track, demand or Demand(), transcode, clock, limit)
+        collector = Collector(track, demand or Demand(), clock, limit)
         return [item async for item in collector.frames()]
 
     return asyncio.run(main())
@@ -119,9 +114,9 @@ def test_one_whole_group_by_number_or_the_latest() -> None:
 
     async def main() -> None:
         model = broadcast.track("t")
-        assert await collect_group(model, None, transcode, clock) == (2, [b"2"])
+        assert await collect_group(model, None, clock) == (2, [b"2"])
         with pytest.raises(NotFound):
-            await collect_group(model, 77, transcode, clock)
+            await collect_group(model, 77, clock)
 
     asyncio.run(main())
 
@@ -139,14 +134,14 @@ def test_a_group_above_the_limit_ends_no_other() -> None:
                 track.finish_group()
                 for asked in (None, number):
                     with pytest.raises(TooLarge, match="10 bytes"):
-                        await collect_group(model, asked, transcode, clock, 10)
+                        await collect_group(model, asked, clock, 10)
                 continue
             track.finish_group()
             whole = (number, [payload, b""])
-            assert await collect_group(model, None, transcode, clock, 10) == whole
-            assert await collect_group(model, number, transcode, clock, 10) == whole
+            assert await collect_group(model, None, clock, 10) == whole
+            assert await collect_group(model, number, clock, 10) == whole
         with pytest.raises(TooLarge):
-            await collect_group(model, 0, transcode, clock, 10)
+            await collect_group(model, 0, clock, 10)
 
     asyncio.run(main())
 
@@ -159,11 +154,11 @@ def test_a_group_that_is_kept_is_fetched_without_watching() -> None:
     model = broadcast.track("t")
 
     async def main() -> None:
-        assert await collect_group(model, 2, transcode, clock) == (2, [b"2"])
+        assert await collect_group(model, 2, clock) == (2, [b"2"])
         with pytest.raises(NotFound):
-            await collect_group(model, 1, transcode, clock)
+            await collect_group(model, 1, clock)
         with pytest.raises(NotFound):
-            await collect_group(broadcast.track("nothing"), 1, transcode, clock)
+            await collect_group(broadcast.track("nothing"), 1, clock)
 
     asyncio.run(main())
     assert (track.track, model.latest, model.is_idle, track._fetched) == (None, None, True, {})
@@ -177,8 +172,8 @@ def test_a_group_is_fetched_while_it_is_written() -> None:
 
     async def main() -> None:
         async with asyncio.TaskGroup() as tasks:
-            fetching = tasks.create_task(collect_group(model, 0, transcode, clock))
-            left = tasks.create_task(collect_group(model, 0, transcode, clock))
+            fetching = tasks.create_task(collect_group(model, 0, clock))
+            left = tasks.create_task(collect_group(model, 0, clock))
             await asyncio.sleep(0)
             left.cancel()
             await asyncio.sleep(0)
@@ -199,7 +194,7 @@ def test_a_group_that_nobody_fetches_any_more_is_let_go() -> None:
     async def main() -> None:
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.01):
-                await collect_group(model, 0, transcode, clock)
+                await collect_group(model, 0, clock)
 
     asyncio.run(main())
     assert (model.groups, model.is_idle, track._fetched) == ({}, True, {})
@@ -216,9 +211,9 @@ def test_who_watches_gets_what_was_being_fetched_as_well() -> None:
 
     async def main() -> list[Any]:
         async with asyncio.TaskGroup() as tasks:
-            fetching = tasks.create_task(collect_group(model, 0, transcode, clock))
+            fetching = tasks.create_task(collect_group(model, 0, clock))
             await asyncio.sleep(0)
-            items = Collector(model, Demand(), transcode, clock).frames()
+            items = Collector(model, Demand(), clock).frames()
             seen = [await anext(items)]
             fetching.cancel()
         track.write_frame(b"last", 1)

@@ -209,7 +209,7 @@ def test_a_publisher_that_said_goodbye_before_it_vanished_fails_them_too(
     stage = Stage(world)
     session = stage.answer_by_hand()
     fetcher = Fetcher(SimpleNamespace(origin=world.house.origin, world=world), 1)
-    watching = Collector(fetcher.track, Demand(), world.house.transcode, world.clock)
+    watching = Collector(fetcher.track, Demand(), world.clock)
     watching.enter()
     world.run()
     if begun:
@@ -440,7 +440,7 @@ def test_a_group_is_fetched_in_the_units_of_the_way_it_comes(world: Any, said: i
     third.host.session.describe = lambda *what: asked.append(what) or real(*what)
     for number in (1, 2):
         fetched = Fetcher(world.connect(), number).group.chunks
-        (frame,) = FrameParser(Layout.TIMED).feed(b"".join(fetched))
+        (frame,) = FrameParser(Layout.TIMED, MAX_FRAME).feed(b"".join(fetched))
         assert tuple(frame) == ((number + 1) * 1000, b"%d" % number)
     assert len(asked) == (1 if said == 1000 else 2)
     assert not third.host.publishing.fetches

@@ -16,10 +16,10 @@ import pytest
 from relay.config import Settings, load
 from relay.errors import ConfigError
 from relay.net import tls
-from relay.server import run
 from relay.server.crew import Crew
 from relay.server.folder import MAX_FOLDER
 from relay.server.post import Orders
+from relay.server.running import run
 
 TOML = """
 [server]

@@ -7,7 +7,7 @@ from typing import Any
 from relay.model.origin import Origin
 from relay.net.gate import Gate
 from relay.net.settings import ListenSettings
-from relay.peer.guest import House
+from relay.peer.house import House
 from relay.peer.refusing import Refusals
 from relay.server.crowd import TOLD_SECONDS, Crowd
 
@@ -16,7 +16,6 @@ def test_many_newcomers_are_one_entry_in_a_while() -> None:
     kept: list[dict[str, Any]] = []
     house = House(
         Origin(1),
-        lambda *what: lambda data, at: data,
         lambda: 0.0,
         audit=lambda action, **facts: kept.append(facts),
     )

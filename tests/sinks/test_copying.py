@@ -13,7 +13,6 @@ from relay.model.origin import Origin
 from relay.model.track import TrackInfo
 from relay.path import Path
 from relay.peer.local import LocalBroadcast, ReadFrame
-from relay.server.parts import transcode
 from relay.sinks import copying
 from relay.sinks.choice import Choice
 from relay.sinks.copying import Copying
@@ -43,7 +42,6 @@ async def copied(*choices, max_tracks=10):
         [Choice.parse(each) for each in choices],
         outlet,
         origin,
-        transcode,
         time.monotonic,
         lambda event, **facts: said.append(facts.get("detail") or facts["error"]),
         max_tracks,

@@ -30,7 +30,8 @@ from relay.errors import ConfigError
 from relay.path import ROOT, Path
 
 if TYPE_CHECKING:
-    from relay.server import Crew, Relay
+    from relay.server.crew import Crew
+    from relay.server.relay import Relay
 
 DEMO_ROOT = Path("demo")
 """What the tokens of ``--demo`` are rooted at."""
@@ -99,9 +100,9 @@ def run(
     def ready(relay: Relay | Crew) -> None:
         _announce(relay, signer)
 
-    from relay import server
+    from relay.server.running import run as serve
 
-    server.run(loaded.settings, ready)
+    serve(loaded.settings, ready)
 
 
 @click.command(hidden=True)

@@ -56,7 +56,8 @@ def sidecar(
     warn(loaded.settings, told)
     require_sense(loaded.settings)
     warn(loaded.settings, warnings(loaded.settings))
-    from relay.server import loop, write_log
+    from relay.server import loop
+    from relay.server.log import write_log
 
     try:
         with write_log(loaded.settings):
@@ -175,7 +176,7 @@ def _announce(address: Address, scheme: str) -> None:
 
 
 def _log(event: str, **facts: Any) -> None:
-    from relay.server import LEVELS as SHARED
+    from relay.server.log import LEVELS as SHARED
 
     levels = SHARED | LEVELS
     getattr(structlog.get_logger(), levels.get(event, "info"))(event, **facts)

@@ -18,7 +18,6 @@ from relay.auth.revocation import Key, Revocation, key_of
 from relay.errors import BadRequest, RelayError
 from relay.model.board import Way
 from relay.model.demand import Demand, TrackInfo
-from relay.model.group import Transcode
 from relay.model.origin import Origin
 from relay.model.scope import INTERNAL
 from relay.path import Path
@@ -172,7 +171,6 @@ class News:
     def __init__(
         self,
         origin: Origin,
-        transcode: Transcode,
         clock: Callable[[], float],
         wall: Callable[[], float],
         log: Callable[..., None],
@@ -181,7 +179,6 @@ class News:
     ) -> None:
         self.register = Register()
         self._origin = origin
-        self._transcode = transcode
         self._clock = clock
         self._wall = wall
         self._log = log
@@ -266,7 +263,7 @@ class News:
             try:
                 if (broadcast := self._origin.find(path)) is not None:
                     track = broadcast.track(REVOCATIONS)
-                    reading = Collector(track, URGENT, self._transcode, self._clock)
+                    reading = Collector(track, URGENT, self._clock)
                     async for item in reading.frames():
                         if isinstance(item, ReadFrame):
                             self._heard(path, item.payload)

@@ -16,7 +16,8 @@ from relay.auth.decide import Request
 from relay.auth.grant import Grant
 from relay.errors import Forbidden, LimitExceeded, RelayError, Unauthorized, Unavailable, Unroutable
 from relay.peer.deadlines import Deadlines
-from relay.peer.guest import Guest, House
+from relay.peer.guest import Guest
+from relay.peer.house import House
 from relay.peer.judge import Judge
 from relay.peer.judgement import (
     HEARING,

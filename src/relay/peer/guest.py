@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass, field
 from typing import Any
 
 from relay.auth.grant import Ceiling, Grant
@@ -22,16 +21,13 @@ from relay.errors import (
     Unauthorized,
     Unavailable,
 )
-from relay.model.group import Transcode
-from relay.model.origin import Origin
 from relay.model.scope import INTERNAL, Scope
 from relay.path import Path, covering
-from relay.peer.listing import Listings
-from relay.peer.orphans import Orphans
+from relay.peer.house import House
 from relay.peer.publishing import Publishing
-from relay.peer.settings import NEAR, PeerSettings
+from relay.peer.settings import NEAR
 from relay.peer.watching import Watching
-from relay.quota import Ledger, Tab
+from relay.quota import Tab
 from relay.session import events
 from relay.session.lite import LiteSession
 from relay.session.settings import LINK_STREAMS
@@ -39,27 +35,6 @@ from relay.session.transport import PeerCertificate, Transport
 
 REPORT_EVERY = 10.0
 """Seconds after which a probing peer is told our estimate again, changed or not."""
-
-
-@dataclass(slots=True)
-class House:
-    """What all guests share."""
-
-    origin: Origin
-    transcode: Transcode
-    clock: Callable[[], float]
-    """Monotonic seconds."""
-    settings: PeerSettings = field(default_factory=PeerSettings)
-    log: Callable[..., None] = lambda event, **facts: None
-    """Where noteworthy things are written: an event's name and its facts."""
-    ledger: Ledger = field(default_factory=Ledger)
-    """What each tenant uses and may use."""
-    audit: Callable[..., None] = lambda action, **facts: None
-    """Where it is kept who was let in, turned away and shown out. Must not raise nor wait."""
-    orphans: Orphans = field(default_factory=Orphans)
-    """What was announced by guests that are gone, and has still to be lost."""
-    listings: Listings = field(default_factory=Listings)
-    """Who waits to be told of what is announced."""
 
 
 class Guest:

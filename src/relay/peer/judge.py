@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from weakref import WeakSet
 
 from relay.auth.certificate import Certificate
@@ -18,12 +18,10 @@ from relay.auth.decide import Decision, Request, decide
 from relay.auth.facts import Facts
 from relay.auth.grant import Grant
 from relay.errors import Unauthorized
+from relay.peer.house import House
 from relay.peer.judgement import Authority, Clerk, Held, Judgement, Loan, NoClerk, Rules, shown
 from relay.peer.refusing import Pending, Refusals, shown_path
 from relay.session.transport import Knock, PeerCertificate
-
-if TYPE_CHECKING:
-    from relay.peer.guest import House
 
 
 def refuse_to_wait(decision: Coroutine[Any, Any, None]) -> None:

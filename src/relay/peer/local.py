@@ -14,8 +14,9 @@ from contextlib import aclosing
 from typing import Any, NamedTuple
 
 from relay.errors import Cancelled, Lagged, LimitExceeded, NotFound, RelayError, TooLarge
-from relay.model.group import Group, Log, Transcode
+from relay.model.group import Group, Log
 from relay.model.track import Demand, Track, TrackInfo
+from relay.peer.transcode import transcode
 from relay.wire.frame import FrameParser, Layout, encode_frame
 
 LAYOUT = Layout.TIMED
@@ -282,13 +283,11 @@ class Collector:
         self,
         track: Track,
         demand: Demand,
-        transcode: Transcode,
         clock: Callable[[], float],
         limit: int = MAX_WAITING,
     ) -> None:
         self.track = track
         self.demand = demand
-        self.transcode = transcode
         self.clock = clock
         self.limit = limit
         self.readings: set[_Reading] = set()
@@ -304,7 +303,7 @@ class Collector:
 
     def group_opened(self, group: Group) -> None:
         """Read it from its first frame."""
-        log = group.log(LAYOUT, self.transcode)
+        log = group.log(LAYOUT, transcode)
         reading = _Reading(self, group, log)
         self.readings.add(reading)
         log.attach(reading)
@@ -422,7 +421,6 @@ class _Fetch(_Groups):
 async def collect_group(
     track: Track,
     sequence: int | None,
-    transcode: Transcode,
     clock: Callable[[], float],
     limit: int = MAX_WAITING,
 ) -> tuple[int, list[bytes]]:
@@ -436,7 +434,7 @@ async def collect_group(
     demand = Demand(start=sequence, end=sequence)
     frames: dict[int, list[bytes]] = {}
     least = sequence
-    async with aclosing(read(track, demand, transcode, clock, limit).frames()) as items:
+    async with aclosing(read(track, demand, clock, limit).frames()) as items:
         async for item in items:
             if least is None:  # one that was kept comes first, even where a newer one is at hand
                 least = max((item.group, *track.groups))

@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from relay.auth.decide import Decision, Request
 from relay.auth.mending import MENDINGS, mending
+from relay.peer.house import House
 from relay.peer.judgement import Held, address, undecided
 from relay.session.transport import Knock
-
-if TYPE_CHECKING:
-    from relay.peer.guest import House
 
 MAX_PATH = 256
 """Letters of a path that are written down."""

@@ -17,6 +17,7 @@ from relay.model.track import Demand, Track
 from relay.model.track import TrackInfo as ModelInfo
 from relay.path import Path
 from relay.peer.sending import Delivery
+from relay.peer.transcode import transcode
 from relay.session.events import Cost
 from relay.wire.frame import Excerpt
 from relay.wire.messages import TrackInfo
@@ -93,7 +94,7 @@ class Viewing:
         whole = not first and last is None
         self.end = max(self.end, group.sequence + 1)
         self.floor = group.sequence if self.floor is None else min(self.floor, group.sequence)
-        log = group.log(host.session.layout, host.guest.house.transcode)
+        log = group.log(host.session.layout, transcode)
         if whole and log.finished and host.pass_on(self, group.sequence, log):
             return
         info = self.track.info
@@ -279,7 +280,7 @@ class Fetching:
 
     def group_opened(self, group: Group) -> None:
         """The group exists: send it on the request's own stream."""
-        log = group.log(self.host.session.layout, self.host.guest.house.transcode)
+        log = group.log(self.host.session.layout, transcode)
         rank = (self.priority, 0, group.sequence)
         self.delivery = Delivery(
             self.host.queue,

@@ -190,9 +190,7 @@ class Face:
         account = house.ledger.account(grant.tenant)
         await known(account, ("egress_bits",), house.clock)
         account.require_egress(house.clock())
-        sequence, frames = await collect_group(
-            broadcast.track(track), group, house.transcode, house.clock, limit
-        )
+        sequence, frames = await collect_group(broadcast.track(track), group, house.clock, limit)
         account.send(sum(map(len, frames)), house.clock())
         return sequence, frames
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from relay.config import Settings
 from relay.errors import ConfigError
 from relay.ingest.station import Station
-from relay.peer.guest import House
+from relay.peer.house import House
 from relay.sinks.choice import Choice
 from relay.sinks.copying import Copying, Log
 from relay.sinks.kafka import Kafka
@@ -27,7 +27,6 @@ def open_sinks(settings: Settings, house: House, station: Station, log: Log) -> 
             choices,
             outlet,
             house.origin,
-            house.transcode,
             house.clock,
             log,
             said.max_tracks,

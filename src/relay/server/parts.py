@@ -11,19 +11,10 @@ from typing import Any
 
 from relay.config import Settings
 from relay.errors import ConfigError
-from relay.model.track import TrackInfo
 from relay.net.tls import Certificates
-from relay.wire.frame import Encoding, Layout, Transcoder
 
 LAPTOP = ("localhost", "127.0.0.1", "::1")
 """Names in a certificate that nobody gave names for."""
-
-
-def transcode(source: Any, target: Any, info: TrackInfo) -> Callable[[bytes, float], bytes]:
-    """How the model has a group written in another layout."""
-    assert isinstance(source, Encoding)
-    assert isinstance(target, Layout)
-    return Transcoder(source, target, info.timescale).feed
 
 
 def draw_id() -> int:

@@ -237,7 +237,6 @@ class Press:
         follower = Follower(
             track,
             Demand(start=start, max_latency=60_000),
-            house.transcode,
             house.clock,
             settings.watch_backlog_bytes,
         )

@@ -47,7 +47,7 @@ from relay.net.serving import Serving
 from relay.net.steer import WHOLE
 from relay.net.stray import Strays
 from relay.peer.door import Door
-from relay.peer.guest import House
+from relay.peer.house import House
 from relay.peer.judge import Judge
 from relay.peer.judgement import Rules
 from relay.quota import Breach, Ledger, Limits
@@ -66,7 +66,7 @@ from relay.server.listeners import Faces, open_sockets
 from relay.server.log import LEVELS
 from relay.server.metrics import Lag, TenantBytes
 from relay.server.outlets import open_sinks
-from relay.server.parts import contained, draw_id, load_certificates, transcode
+from relay.server.parts import contained, draw_id, load_certificates
 from relay.server.post import Post, common_store
 from relay.server.press import Press
 from relay.server.shares import Shares
@@ -103,7 +103,6 @@ class Relay:
         self.certificates = load_certificates(settings)
         self.house = House(
             origin=Origin(settings.cluster.id or draw_id(), settings.cache),
-            transcode=transcode,
             clock=time.monotonic,
             settings=settings.peer,
             log=self._log,
@@ -290,7 +289,6 @@ class Relay:
         teller = Teller(self.desk, self._log, self.wall)
         news = News(
             house.origin,
-            house.transcode,
             house.clock,
             self.wall,
             self._log,

@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any
 
 from relay.errors import RelayError, Unavailable
-from relay.peer.guest import House
+from relay.peer.house import House
 from relay.quota import Account, Borrower, Ledger, Lender, portion
 from relay.quota.lending import Short
 from relay.quota.purse import INTERVAL

@@ -15,7 +15,6 @@ from typing import NamedTuple, Protocol
 from relay.errors import RelayError
 from relay.model.board import Way
 from relay.model.broadcast import Broadcast
-from relay.model.group import Transcode
 from relay.model.origin import Origin
 from relay.model.track import Demand
 from relay.path import ROOT, Path
@@ -77,7 +76,6 @@ class Copying:
         choices: Sequence[Choice],
         outlet: Outlet,
         origin: Origin,
-        transcode: Transcode,
         clock: Callable[[], float],
         log: Log,
         max_tracks: int,
@@ -89,7 +87,6 @@ class Copying:
         """Tracks that were not copied because there were too many."""
         self._choices = choices
         self._origin = origin
-        self._transcode = transcode
         self._clock = clock
         self._log = log
         self._max_tracks = max_tracks
@@ -179,7 +176,7 @@ class Copying:
                 demand = Demand(start=min(begun, default=latest + 1), max_latency=LATENCY)
                 begun.clear()
                 track = broadcast.track(name)
-                reading = Collector(track, demand, self._transcode, self._clock, backlog)
+                reading = Collector(track, demand, self._clock, backlog)
                 try:
                     async for item in reading.frames():
                         latest, wait = max(latest, item.group), RETRY
