@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from relay.auth.grant import Grant
 from relay.model.track import Demand, Track, TrackInfo
 from relay.path import ROOT, Path
 from relay.peer.local import LocalBroadcast
@@ -153,3 +154,16 @@ def test_it_is_not_asked_for_what_it_asks_itself(world):
     assert service.served == {}
     assert not claimant.host.gone
     assert world.said[-1][0] == "subscribe refused"
+
+
+def test_what_is_cached_of_it_goes_at_once_with_the_right_and_does_not_wait_for_its_turn(world):
+    claimant, viewer = world.connect(), world.connect()
+    claimant.publish("other", t=INFO)
+    service, _ = claim(claimant, "vod")
+    assert viewer.watch("vod/a", "t").complete() == [0]
+    (served,) = service.served.values()
+    served.tracks["t"].finish()
+    world.run()
+    world.house.orphans._pace.spend(world.now, 100_000)  # nobody has his turn now
+    claimant.host.regrant(Grant(ROOT, (Path("elsewhere"),), ()))
+    assert [each.path for each in world.house.origin.on_air()] == ["other"]

@@ -325,7 +325,7 @@ class Publishing:
         idle: list[Route] = []
         for route in tuple(routes):
             source, broadcast = route.source, route.broadcast
-            is_here = broadcast is not None and broadcast.tracks
+            is_here = broadcast is not None and broadcast.all_tracks
             if _may_wait(route) and not is_here and isinstance(source, PeerSource):
                 source.is_revoked = True
                 idle.append(route)
