@@ -121,6 +121,21 @@ def test_help_names_the_words_that_an_option_takes():
     assert "--by jti|sub|kid|tenant|all" in said
 
 
+def test_help_says_what_every_option_is_for():
+    def mute(command, name):
+        if isinstance(command, click.Group):
+            within = click.Context(command)
+            inner = {
+                each: command.get_command(within, each) for each in command.list_commands(within)
+            }
+            return [line for each, one in inner.items() for line in mute(one, f"{name} {each}")]
+        options = (each for each in command.params if isinstance(each, click.Option))
+        said = ((each.opts[-1], (each.help or "").removesuffix("Repeatable.")) for each in options)
+        return [f"{name} {option}" for option, text in said if not text.strip()]
+
+    assert mute(relay.cli.relay, "relay") == []
+
+
 def test_help_names_the_commands():
     said = CliRunner().invoke(relay.cli.relay, ["--help"]).output
     assert all(f"  {name} " in said for name in ("run", "publish", "subscribe", "token"))

@@ -163,7 +163,7 @@ def _option(
     name: str, kinds: frozenset[str], member: dict[str, Any], is_required: bool
 ) -> click.Option:
     names = [f"--{name.replace('_', '-')}", "from_" if name == "from" else name]
-    text = member.get("description", "")
+    text = member.get("description", "").replace("``", "").replace("\n", " ")
     if "array" in kinds:
         metavar = "NAME" if name == "decrypt" else "PREFIX"
         return click.Option(names, multiple=True, metavar=metavar, help=f"{text} Repeatable.")

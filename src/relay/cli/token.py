@@ -79,7 +79,12 @@ _subscribe_option = click.option(
 
 @token.command()
 @click.option("--key", metavar="FILE", help="The same as --out.")
-@click.option("--algorithm", default="HS256", type=click.Choice(list(ALGORITHMS)))
+@click.option(
+    "--algorithm",
+    default="HS256",
+    type=click.Choice(list(ALGORITHMS)),
+    help="What it signs with; default HS256.",
+)
 @click.option("--id", "kid", metavar="KID", help="Name of the key; default a random one.")
 @click.option("--out", metavar="FILE", help="Where the key goes; default '-', standard output.")
 @click.option("--out-dir", metavar="DIR", help="Write the key to DIR/KID.jwk.")

@@ -56,14 +56,17 @@ Prefixes = Annotated[list[Prefix], Field(max_length=MAX_PREFIXES)]
 CipherName = Annotated[str, Field(max_length=64, pattern=CIPHER)]
 CipherNames = Annotated[list[CipherName], Field(max_length=MAX_PREFIXES)]
 Moment = Annotated[float, Field(ge=0.0, le=LATEST, allow_inf_nan=False)]
-Reason = Annotated[str, Field(max_length=MAX_REASON, pattern=PLAIN)]
-Rows = Annotated[int, Field(ge=1, le=MAX_ROWS)]
+Reason = Annotated[
+    str, Field(max_length=MAX_REASON, pattern=PLAIN, description="Why, for the audit log.")
+]
+Rows = Annotated[int, Field(ge=1, le=MAX_ROWS, description="At most so many.")]
 
 
 class Shape(BaseModel):
-    """Members that are all there are."""
+    """Members that are all there are; what is said of each here, is said to machines as well, and
+    to whoever asks a command for help."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 class Told(Shape):

@@ -41,10 +41,13 @@ class SessionsAsked(Shape):
     """Which sessions; all of the members must fit."""
 
     tenant: Text | None = None
+    """Those of this tenant."""
     root: PathText | None = None
     """Those whose root is this path or lies below it."""
     subject: Text | None = None
+    """Those of this subject."""
     cursor: Id | None = None
+    """The ``cursor`` of the page before."""
     limit: Rows = 100
 
 
@@ -66,7 +69,9 @@ class Narrowing(Shape):
 
     id: Id
     publish: Prefixes | None = None
+    """Where it may publish from now on."""
     subscribe: Prefixes | None = None
+    """Where it may subscribe from now on."""
 
 
 class Session(Shape):
@@ -121,7 +126,9 @@ class BroadcastsAsked(Shape):
     """Which broadcasts."""
 
     prefix: OnAir = ""
+    """Those below this path."""
     cursor: OnAir | None = None
+    """The ``cursor`` of the page before."""
     limit: Rows = 100
 
 
@@ -169,7 +176,9 @@ class RoutesAsked(Shape):
     """Which routes; a page ends with all of its last path's."""
 
     prefix: OnAir = ""
+    """Those below this path."""
     cursor: OnAir | None = None
+    """The ``cursor`` of the page before."""
     limit: Rows = 100
 
 
@@ -207,6 +216,7 @@ class TokensAsked(Shape):
     """Which API tokens."""
 
     cursor: Id | None = None
+    """The ``cursor`` of the page before."""
     limit: Rows = 100
 
 
@@ -214,9 +224,13 @@ class NewToken(Shape):
     """An API token to make. At least one prefix must be there."""
 
     name: Name
+    """What it is for."""
     root: PathText = ""
+    """The path it is for."""
     publish: Prefixes = Field(default_factory=list)
+    """Where its bearer may publish, below the root."""
     subscribe: Prefixes = Field(default_factory=list)
+    """Where its bearer may subscribe, below the root."""
     decrypt: CipherNames = Field(default_factory=list)
     """Cipher keys whose fields its bearer reads in the clear."""
     expires: Moment | None = None
@@ -265,6 +279,7 @@ class RevocationsAsked(Shape):
     """Which revocations."""
 
     cursor: Annotated[int, Field(ge=0, le=2**53)] = 0
+    """The ``cursor`` of the page before."""
     limit: Rows = 100
 
 
@@ -272,7 +287,9 @@ class NewRevocation(Shape):
     """Who is to be refused from now on."""
 
     by: Literal["jti", "sub", "kid", "tenant", "all"]
+    """What of a credential it goes by."""
     value: Annotated[str, Field(max_length=MAX_VALUE, pattern=PLAIN)] = ""
+    """Whose; empty with ``all``."""
     issued_before: Moment | None = None
     expires: Moment | None = None
     reason: Reason = ""
@@ -349,9 +366,13 @@ class Question(Shape):
     """A decision to explain. Nobody comes in by it and no ticket is spent."""
 
     url: Annotated[str, Field(max_length=16_384)] = "/"
+    """What would be dialled: a URL or a path."""
     token: Annotated[str, Field(max_length=16_384)] | None = None
+    """The credential; else what the URL has."""
     publish: Prefixes = Field(default_factory=list)
+    """Paths to be published, below that of the URL."""
     subscribe: Prefixes = Field(default_factory=list)
+    """Paths to be subscribed to, below that of the URL."""
     transport: Transport = Field("webtransport", description="How somebody would come in.")
 
 
@@ -359,18 +380,25 @@ class AuditAsked(Shape):
     """Which entries of the audit log."""
 
     since: Annotated[str, Field(max_length=32, alias="from", pattern=WHEN)] = ""
-    """Unix seconds, or such as ``now-1h``."""
+    """Since then; unix seconds, or such as ``now-1h``."""
     until: Annotated[str, Field(max_length=32, alias="to", pattern=WHEN)] = ""
+    """Before then; unix seconds, or such as ``now-5m``."""
     actor: Text = ""
+    """Who."""
     action: Text = ""
+    """What: ``deny``, ``quota.set``, or ``quota`` for all of that kind."""
     target: Text = ""
+    """To what; a ``*`` at the end is anything."""
     reason: Text = ""
     """A whole word, such as ``expired`` or ``over_quota``."""
     tenant: Text = ""
+    """Whose."""
     id: Text = ""
     """What a refused stranger was told."""
     cursor: Annotated[int, Field(ge=1, le=10**17)] | None = None
+    """Entries before that number only."""
     limit: Annotated[int, Field(ge=1, le=200)] = 50
+    """At most so many entries."""
 
 
 class AuditEntry(Shape):
