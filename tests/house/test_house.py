@@ -165,6 +165,17 @@ def test_the_readme_gives_each_dependency_its_reason():
         assert re.search(rf"^\| `{package}` \| \S", README, re.MULTILINE), package
 
 
+def test_what_to_install_is_said_as_the_readme_says_it():
+    said = [
+        how
+        for file in (TOP / "src/relay").rglob("*.py")
+        for how in re.findall(r"pip install [^\n\"]+", file.read_text())
+    ]
+    told = " ".join(README.split())
+    assert said
+    assert [how for how in said if how not in told] == []
+
+
 def test_the_drawing_of_the_floors_matches_the_contract():
     project = tomli.loads((TOP / "pyproject.toml").read_text())
     (layers,) = [c for c in project["tool"]["importlinter"]["contracts"] if c["type"] == "layers"]

@@ -122,7 +122,7 @@ def _engine(address: Address) -> AsyncEngine:
             **({} if address.file is not None else _manners(address)),
         )
     except ImportError:
-        hint = "install the extra: pip install 'moq-relay[postgres]'"
+        hint = "install the extra: pip install -e '.[postgres]'"
         raise ConfigError(f"records.url: PostgreSQL is not installed here; {hint}") from None
     except Exception:
         raise ConfigError(f"records.url: {address.shown}: not a URL of a database") from None

@@ -42,7 +42,7 @@ def run(main: Coroutine[Any, Any, None], wanted: Wanted) -> None:
 def factory(wanted: Wanted) -> Callable[[], asyncio.AbstractEventLoop]:
     """What makes the loop. Raises `ConfigError`."""
     if wanted == "uvloop" and uvloop is None:
-        raise ConfigError("server.loop: uvloop is not installed: pip install 'moq-relay[uvloop]'")
+        raise ConfigError("server.loop: uvloop is not installed here: pip install -e '.[uvloop]'")
     kind = asyncio.SelectorEventLoop if uvloop is None or wanted == "asyncio" else uvloop.Loop
     return type("Loop", (_Resolving, kind), {})
 

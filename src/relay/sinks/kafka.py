@@ -36,9 +36,7 @@ MAX_TOPIC = 249
 MAX_NAMES = 4096
 """Topics and keys that are remembered."""
 
-NOT_INSTALLED = (
-    "kind: Kafka is not installed here; install the extra: pip install 'moq-relay[kafka]'"
-)
+NOT_INSTALLED = "kind: Kafka is not installed here; install the extra: pip install -e '.[kafka]'"
 
 _ODD = re.compile(r"[^A-Za-z0-9._-]")
 
