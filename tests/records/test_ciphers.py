@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from pprint import pformat
 from typing import Any
 
 import pytest
@@ -54,6 +55,7 @@ def test_a_key_is_made_rotated_and_read_again(address: str | None) -> None:
         newest = new[2]
         assert len(newest) == 32
         assert new[1] == old[1] != newest
+        assert f"{new} {new!r} {pformat(new)}" == " ".join(["Versions([1, 2])"] * 3)
         found = [(each.name, each.version, each.created) for each in await listed(store)]
         assert found == [("other", 1, 5.0), ("pii", 1, 5.0), ("pii", 2, 5.0)]
         assert all(newest.hex() not in s.text for s in await store.secrets.all(CIPHER))

@@ -34,6 +34,13 @@ class CipherVersion(NamedTuple):
     """Unix seconds."""
 
 
+class Versions(dict[int, bytes]):
+    """The versions of one key by number; whoever writes them down writes no byte of them."""
+
+    def __repr__(self) -> str:
+        return f"Versions({sorted(self)})"
+
+
 class Ciphers:
     """The cipher keys of one store, for whoever holds its root key. `reread` before anything."""
 
@@ -42,7 +49,7 @@ class Ciphers:
         self._records = records
         self._seal = seal
         self._wall = wall
-        self._known: dict[str, dict[int, bytes]] = {}
+        self._known: dict[str, Versions] = {}
         self._opened: dict[Sealed, bytes] = {}
 
     def get(self, name: str, /) -> Mapping[int, bytes] | None:
@@ -53,10 +60,10 @@ class Ciphers:
         """Take the keys as the store has them now. Raises `ConfigError`, `StoreError`, and then
         those that are known stay."""
         opened: dict[Sealed, bytes] = {}
-        known: dict[str, dict[int, bytes]] = {}
+        known: dict[str, Versions] = {}
         for each in await self._records.secrets.all(CIPHER):
             opened[each] = self._opened.get(each) or self._seal.open(each)
-            known.setdefault(each.name, {})[each.version] = opened[each]
+            known.setdefault(each.name, Versions())[each.version] = opened[each]
         self._opened, self._known = opened, known
 
     async def create(self, office: Office, who: Operator, name: str) -> CipherVersion:
