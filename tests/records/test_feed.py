@@ -50,7 +50,7 @@ async def revoke(feed: RevocationFeed, entry: Revocation) -> Revocation:
 
 async def withdraw(feed: RevocationFeed, id: int) -> bool:
     """The other way round."""
-    done = await feed._records.withdraw(id, feed._wall())
+    done = await feed._records.withdraw(id, feed.settled())
     await feed.refresh()
     return done
 

@@ -106,6 +106,25 @@ def test_what_would_have_ended_already_is_not_done(token: StoredToken) -> None:
     asyncio.run(main())
 
 
+@pytest.mark.parametrize(("wall", "is_in_force"), [(9.0, True), (10.0, False), (1e9, True)])
+def test_what_has_ended_cannot_be_taken_back(wall: float, is_in_force: bool) -> None:
+    """A clock that was set far ahead by mistake has ended nothing."""
+
+    async def main() -> None:
+        bench = Bench()
+        entry = await bench.office.revoke(WHO, Revocation("sub", "alice", expires=10.0))
+        scribe = bench.office.scribe
+        later = Office(
+            bench.store, scribe, lambda: wall, settled=lambda: wall if wall < 11 else 9.0
+        )
+        if is_in_force:
+            await later.withdraw(WHO, entry.id)
+        with pytest.raises(NotFound, match="no revocation 1 is in force"):
+            await later.withdraw(WHO, entry.id)
+
+    asyncio.run(main())
+
+
 def test_the_name_of_a_tenant_is_as_long_as_it_may_be() -> None:
     async def main() -> None:
         for name, why in (("a/b", "no slashes"), ("a" * 513, "at most 512 characters")):

@@ -191,6 +191,9 @@ def test_changes_come_in_order(address: str | None) -> None:
         assert change.number > last
         assert not await store.withdraw(kept[0].id, NOW)
         assert not await store.withdraw(999_999, NOW)
+        ending = await store.revoke(Revocation("sub", "dan", expires=NOW + 5), NOW)
+        assert not await store.withdraw(ending.id, NOW + 5)
+        assert await store.withdraw(ending.id, NOW + 4)
         assert await store.revocations(NOW) == kept[1:]
 
     run(address, scenario)

@@ -75,7 +75,7 @@ class Desk:
         self.notices = Notices(records, self.settings.poll, log)
         self.notices.on("revocations", self.feed.look_back)
         self.scribe = Scribe(records.audit, audit or AuditSettings(), node, wall, log)
-        self.office = Office(records, self.scribe, wall, self.refresh)
+        self.office = Office(records, self.scribe, wall, self.refresh, self.feed.settled)
         """Where operators change what is in the store."""
         self._log = log
         self._wall = wall

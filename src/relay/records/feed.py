@@ -133,7 +133,7 @@ class RevocationFeed:
         async with self._reading:
             async for entry in self._kept():
                 if is_meant(entry):
-                    await self._records.withdraw(entry.id, self._wall())
+                    await self._records.withdraw(entry.id, self.settled())
             await self._reload()
         await self.refresh()
 

@@ -111,7 +111,7 @@ class MemoryRecords:
     async def withdraw(self, id: int, now: float) -> bool:
         """Take a revocation back."""
         change = self._changes.get(id)
-        if change is None or change.withdrawn:
+        if change is None or change.withdrawn or not change.entry.is_active(now):
             return False
         self._note(replace(change.entry, expires=now + KEEP_WITHDRAWN), withdrawn=True)
         return True

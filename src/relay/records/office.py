@@ -46,12 +46,15 @@ class Office:
         scribe: Scribe,
         wall: Callable[[], float],
         done: Callable[[], Awaitable[None]] = _nothing,
+        settled: Callable[[], float] | None = None,
     ) -> None:
-        """``done`` is called after each change, to put it in force here at once."""
+        """``done`` is called after each change, to put it in force here at once; by ``settled``,
+        where there is such a time, it is known what has ended."""
         self.records = records
         self.scribe = scribe
         self.wall = wall
         self._done = done
+        self._settled = settled or wall
 
     @asynccontextmanager
     async def doing(
@@ -132,7 +135,7 @@ class Office:
     async def withdraw(self, who: Operator, id: int) -> None:
         """Take a revocation back. Raises `NotFound`."""
         async with self.doing(who, "revocation.withdraw", f"{id}"):
-            if not await self.records.withdraw(id, self.wall()):
+            if not await self.records.withdraw(id, self._settled()):
                 raise NotFound(f"no revocation {id} is in force")
 
     def _require_future(self, expires: float | None) -> None:

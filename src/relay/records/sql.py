@@ -128,7 +128,7 @@ class SqlRecords:
             number = await next_number(connection, "revocations")
             done = await connection.execute(
                 update(revocations)
-                .where(revocations.c.id == id, ~revocations.c.withdrawn)
+                .where(revocations.c.id == id, _in_force(now))
                 .values(withdrawn=True, changed=number, expires=now + KEEP_WITHDRAWN)
             )
             return done.rowcount == 1

@@ -112,7 +112,8 @@ class Records(Protocol):
         """
 
     async def withdraw(self, id: int, now: float) -> bool:
-        """Take a revocation back; False when there is none of that number in force."""
+        """Take a revocation back; False when there is none of that number in force. Of relays
+        ``now`` is their `SettledTime`: by a clock set forward by mistake none has ended."""
 
     async def revocations(self, now: float, after: int = 0) -> list[Revocation]:
         """Revocations in force by number, those after ``after``, at most `MAX_PAGE`."""
