@@ -342,7 +342,11 @@ def test_a_preflight_is_answered_without_a_decision(house, path):
 
 
 @pytest.mark.parametrize(
-    ("method", "path", "status"), [("GET", "/x", 404), ("POST", "/health", 405)]
+    ("method", "path", "status"),
+    [
+        *(("GET", "/x", 404), ("POST", "/health", 405)),
+        *(("GET", "/health%0A", 404), ("GET", "/session%0A", 404), ("GET", "/announced%0A", 404)),
+    ],
 )
 def test_what_is_not_served_is_refused_plainly(house, method, path, status):
     answer = ask(house, path, method)
@@ -397,6 +401,7 @@ def test_sessions_and_refresh_are_asked_for_by_their_holder(house):
     answer = ask(house, "/session", headers=bearer)
     assert answer.json()["sessions"][0]["id"] == "s1"
     assert answer.headers["relay-silent-workers"] == "2"
+    assert "relay-silent-workers" in answer.headers["access-control-expose-headers"]
     assert ask(house, "/session").status_code == 401
     answer = ask(house, "/session/s1/refresh", "POST", headers=bearer)
     assert (answer.status_code, answer.json()["publish"]) == (200, [""])
@@ -427,6 +432,7 @@ def test_only_the_operator_may_have_decisions_explained(house):
         b'{"url": 5}',
         b'{"publish": [1]}',
         b'{"transport": "bus"}',
+        b'{"url": "/", "url": "/demo"}',
         b"[" * 30_000,
     ],
 )
@@ -463,7 +469,10 @@ def test_a_login_takes_its_credential_from_the_header_only(house):
 
 @pytest.mark.parametrize(
     ("body", "status"),
-    [(b"[]", 400), (b"{", 400), (b"\xff", 400), (b'"x"', 400), (b"x" * 70_000, 413)],
+    [
+        *((b"[]", 400), (b"{", 400), (b"\xff", 400), (b'"x"', 400), (b"x" * 70_000, 413)),
+        *((b'{"root": "a", "root": ""}', 400), (b'{"ttl": NaN}', 400)),
+    ],
 )
 def test_a_login_with_a_body_without_sense_is_refused(house, body, status):
     bearer = {"authorization": "Bearer a.b.c"}

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import parse_qs
 
 from starlette.convertors import Convertor, register_url_convertor
 from starlette.requests import Request
+from starlette.routing import BaseRoute, Route
 
 from relay.errors import BadRequest, Unauthorized
 from relay.net.udp import plain
@@ -28,6 +31,15 @@ class _Rest(Convertor[str]):
 
 
 register_url_convertor("rest", _Rest())
+
+
+def exact(routes: Sequence[BaseRoute]) -> Sequence[BaseRoute]:
+    """The same routes, for addresses that end where theirs do: to Starlette one line end more is
+    the same address."""
+    for route in routes:
+        if isinstance(route, Route):
+            route.path_regex = re.compile(route.path_regex.pattern.removesuffix("$") + r"\Z")
+    return routes
 
 
 class NoBearer(Unauthorized):

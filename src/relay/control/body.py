@@ -7,11 +7,11 @@ some of those who ask are strangers. This module must not know what it asks for.
 from __future__ import annotations
 
 import asyncio
-import json
 from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
 
+from relay.auth.compact import parse_object
 from relay.errors import BadRequest, LimitExceeded
 
 MAX_BODY = 65_536
@@ -37,7 +37,8 @@ class TooSlow(BadRequest):
 
 
 async def members(request: Request, empty: bool = False) -> dict[str, Any]:
-    """The JSON object in the body; ``empty`` takes no body at all for an object without members.
+    """The JSON object in the body, read as strictly as a token; ``empty`` takes no body at all for
+    an object without members.
 
     Raises `BadRequest` or `LimitExceeded`.
     """
@@ -45,13 +46,9 @@ async def members(request: Request, empty: bool = False) -> dict[str, Any]:
     if empty and not body:
         return {}
     try:
-        found = json.loads(body)
-        json.dumps(found, ensure_ascii=False).encode()  # half a surrogate pair is no text
-    except (ValueError, RecursionError):
-        raise BadRequest("the body is not JSON") from None
-    if not isinstance(found, dict):
-        raise BadRequest("the body is not a JSON object")
-    return found
+        return parse_object(body)
+    except ValueError as error:
+        raise BadRequest(f"the body is {error}") from None
 
 
 async def whole(request: Request, most: int, seconds: float) -> bytes:

@@ -17,7 +17,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from relay.auth.browser import may_be_a_page
-from relay.control.asking import raw_path, raw_query
+from relay.control.asking import below, exact, raw_query
 from relay.control.silence import named
 from relay.errors import BadRequest, Forbidden, RelayError
 
@@ -69,7 +69,7 @@ def internal_app(ward: Ward) -> Starlette:
         return Response(await ward.metrics(), media_type=METRICS)
 
     async def routes(request: Request) -> Response:
-        return JSONResponse(await ward.routes(raw_path(request)[len("/routes") :]))
+        return JSONResponse(await ward.routes(below(request, "routes")))
 
     async def drain(request: Request) -> Response:
         return JSONResponse({"sessions": await ward.drain()}, status_code=202)
@@ -93,10 +93,11 @@ def internal_app(ward: Ward) -> Starlette:
         Route("/nodes", _for_programs(nodes)),
         Route("/metrics", _for_programs(metrics)),
         Route("/routes", _for_programs(routes)),
-        Route("/routes/{prefix:path}", _for_programs(routes)),
+        Route("/routes/{prefix:rest}", _for_programs(routes)),
         Route("/drain", _for_programs(drain), methods=["POST"]),
     ]
-    return Starlette(routes=addresses, exception_handlers={BadRequest: refused, Forbidden: refused})
+    refusals: dict[Any, Any] = {BadRequest: refused, Forbidden: refused}
+    return Starlette(routes=exact(addresses), exception_handlers=refusals)
 
 
 def _for_programs(answer: Answer) -> Answer:

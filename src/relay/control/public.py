@@ -20,13 +20,23 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from relay.control.admin.explaining import Office, explain_routes
-from relay.control.asking import Asked, NoBearer, asked, below, parameter, raw_path, readings
+from relay.control.asking import (
+    Asked,
+    NoBearer,
+    asked,
+    below,
+    exact,
+    parameter,
+    raw_path,
+    readings,
+)
 from relay.control.credentials import Desk, credential_routes
 from relay.control.problems import PRIVATE, Denied, details
 from relay.control.publish import Press, publish_routes
 from relay.control.routes import Map, map_routes
 from relay.control.seats import Seats, Whole
 from relay.control.settings import PublicLimits
+from relay.control.silence import SILENT
 from relay.control.watch import Lookout, watch_routes
 from relay.errors import (
     BadRequest,
@@ -44,7 +54,8 @@ MAX_GROUP = 2**62 - 1
 
 CORS = {
     "access-control-allow-origin": "*",
-    "access-control-expose-headers": "x-request-id, x-moq-group, x-moq-frames, retry-after",
+    "access-control-expose-headers": "x-request-id, x-moq-group, x-moq-frames, retry-after, "
+    + SILENT,
 }
 PREFLIGHT = CORS | {
     "access-control-allow-methods": "GET, HEAD, POST, OPTIONS",
@@ -142,7 +153,7 @@ def public_app(
     routes += [*publish_routes(news, face), *watch_routes(news, face)]
     routes += map_routes(news, face, lists)
     strangers: dict[Any, Any] = {404: _plain_refusal, 405: _plain_refusal, 500: _plain_refusal}
-    app = Starlette(routes=routes, exception_handlers=strangers)
+    app = Starlette(routes=exact(routes), exception_handlers=strangers)
     app.router.redirect_slashes = False
     return app
 

@@ -44,7 +44,8 @@ def counter_routes(counter: Counter, guard: Guard) -> list[BaseRoute]:
         async def answered(who: Operator, request: Request) -> Response:
             operation = found.get("GET" if request.method == "HEAD" else request.method)
             if operation is None:
-                return details(405, headers={"allow": ", ".join(sorted(found))})
+                allowed = sorted({*found, *({"HEAD"} if "GET" in found else ())})
+                return details(405, headers={"allow": ", ".join(allowed)})
             return await _answer(counter, operation, who, request)
 
         return Route(BASE + place, _Place(admitted, answered))
@@ -63,7 +64,7 @@ def counter_routes(counter: Counter, guard: Guard) -> list[BaseRoute]:
     return [
         Route(BASE + "/openapi.json", _Place(admitted, described)),
         *(at(place, places[place]) for place in ordered),
-        Route(BASE + "/{rest:path}", _Place(admitted, nowhere)),
+        Route(BASE + "/{rest:rest}", _Place(admitted, nowhere)),
     ]
 
 

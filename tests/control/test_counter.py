@@ -1,0 +1,75 @@
+"""The operator's counter over HTTP: how its questions are read, with nobody behind it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import httpx
+import pytest
+from pydantic import BaseModel
+from starlette.applications import Starlette
+
+from relay.control.admin.guard import Guard
+from relay.control.admin.routes import counter_routes
+from relay.control.asking import exact
+
+
+class Cardboard:
+    """Answers whatever is asked with nothing, and knows what it was."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, dict[str, Any]]] = []
+
+    def __getattr__(self, name: str) -> Any:
+        async def answer(who: Any, asked: BaseModel) -> dict[str, Any]:
+            self.asked.append((name, asked.model_dump(exclude_unset=True)))
+            return {}
+
+        return answer
+
+
+async def _right(bearer: str) -> bool:
+    return True
+
+
+def ask(method: str, path: str, **options: Any) -> tuple[httpx.Response, Any]:
+    """The answer to one request of the operator's, and what was asked of the counter for it."""
+    counter: Any = Cardboard()
+
+    async def run() -> httpx.Response:
+        guard = Guard(lambda bearer: True, _right, lambda: 1.0)
+        transport = httpx.ASGITransport(app=Starlette(routes=exact(counter_routes(counter, guard))))
+        headers = {"authorization": "Bearer k"}
+        async with httpx.AsyncClient(transport=transport, headers=headers) as client:
+            return await client.request(method, f"http://relay/admin/v1{path}", **options)
+
+    return asyncio.run(run()), counter.asked
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "allowed"),
+    [
+        ("HEAD", "/sessions", 200, None),
+        ("PUT", "/sessions", 405, "GET, HEAD"),
+        ("PATCH", "/revocations", 405, "GET, HEAD, POST"),
+        ("GET", "/keys/rotate", 405, "POST"),
+        ("GET", "/sessions%0A", 404, None),
+        ("GET", "/no%0Awhere", 404, None),
+    ],
+)
+def test_places_and_what_they_take(
+    method: str, path: str, status: int, allowed: str | None
+) -> None:
+    answer, asked = ask(method, path)
+    assert (answer.status_code, answer.headers.get("allow")) == (status, allowed)
+    assert bool(asked) == (status == 200)
+    if status != 200:
+        assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_a_member_that_is_said_twice_is_refused() -> None:
+    body = b'{"by": "sub", "value": "alice", "value": "bob"}'
+    answer, asked = ask("POST", "/revocations", content=body)
+    detail = "the body is JSON with a member twice in one object"
+    assert (answer.status_code, answer.json()["detail"], asked) == (400, detail, [])
