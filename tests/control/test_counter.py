@@ -47,6 +47,22 @@ def ask(method: str, path: str, **options: Any) -> tuple[httpx.Response, Any]:
     return asyncio.run(run()), counter.asked
 
 
+@pytest.mark.parametrize("name", ["alice", "bob\n\x01\x7f\u2028", "\u202ebob"])
+def test_whoever_a_credential_names_is_found_and_revoked(name: str) -> None:
+    """Whoever gives out tokens may have let them choose."""
+    answer, asked = ask("POST", "/revocations", json={"by": "sub", "value": name})
+    assert (answer.status_code, asked[0][1]) == (201, {"by": "sub", "value": name})
+    looked = {"subject": name, "tenant": name, "root": name}
+    answer, asked = ask("GET", "/sessions", params=looked)
+    assert (answer.status_code, asked) == (200, [("list_sessions", looked)])
+
+
+def test_what_no_store_keeps_is_refused_in_words() -> None:
+    answer, asked = ask("POST", "/revocations", json={"by": "sub", "value": "a\0b"})
+    detail = "value: expected text without the character U+0000"
+    assert (answer.status_code, answer.json()["detail"], asked) == (400, detail, [])
+
+
 @pytest.mark.parametrize(
     ("method", "path", "status", "allowed"),
     [

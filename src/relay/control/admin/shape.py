@@ -9,7 +9,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from relay.auth.revocation import MAX_REASON
+from relay.auth.revocation import MAX_REASON, MAX_VALUE
 from relay.path import MAX_LENGTH
 
 MAX_ROWS = 1000
@@ -27,25 +27,31 @@ LATEST = 253_402_300_799.0
 PLAIN = r"^[^\u0000-\u001f\u007f]*$"
 """No control characters."""
 
+KEPT = r"^[^\u0000]*$"
+"""Whatever a credential or a path may say, and PostgreSQL can keep."""
+
 ID = r"^[0-9A-Za-z_-]+$"
 CIPHER = r"^\.*[A-Za-z0-9_-][A-Za-z0-9_.-]*$"
 """Not of dots alone: in a path those lead elsewhere."""
 
-TENANT = r"^[^/\u0000-\u001f]+$"
+TENANT = r"^[^/\u0000]+$"
 SPAN = r"^(0|[1-9][0-9]{0,8})[smhdw]$"
 WHEN = r"^(|now(-[0-9]{1,9}[smhdw])?|[0-9]{1,12}(\.[0-9]{1,6})?)$"
 
 MEANT = {
     PLAIN: "text without control characters",
+    KEPT: "text without the character U+0000",
     ID: "letters, digits, - and _",
     CIPHER: "letters, digits, -, _ and dots, and not dots alone",
-    TENANT: "a name without slashes and control characters",
+    TENANT: "a name without slashes and the character U+0000",
     SPAN: "a number with s, m, h, d or w, such as 24h",
     WHEN: "unix seconds, now, or such as now-1h",
 }
 """What each pattern expects, in words."""
 
 Text = Annotated[str, Field(max_length=512, pattern=PLAIN)]
+Whose = Annotated[str, Field(max_length=MAX_VALUE, pattern=KEPT)]
+"""What a credential says of itself."""
 Name = Annotated[str, Field(min_length=1, max_length=200, pattern=PLAIN)]
 Id = Annotated[str, Field(min_length=1, max_length=64, pattern=ID)]
 PathText = Annotated[str, Field(max_length=MAX_LENGTH, pattern=PLAIN)]

@@ -10,9 +10,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field
 
-from relay.auth.revocation import MAX_VALUE
 from relay.control.admin.shape import (
-    PLAIN,
     TENANT,
     WHEN,
     CipherNames,
@@ -27,6 +25,7 @@ from relay.control.admin.shape import (
     Shape,
     Text,
     Told,
+    Whose,
 )
 from relay.control.admin.shape import (
     Nothing as Nothing,
@@ -40,11 +39,11 @@ from relay.quota.limits import MAX_TENANT
 class SessionsAsked(Shape):
     """Which sessions; all of the members must fit."""
 
-    tenant: Text | None = None
+    tenant: Whose | None = None
     """Those of this tenant."""
-    root: PathText | None = None
+    root: OnAir | None = None
     """Those whose root is this path or lies below it."""
-    subject: Text | None = None
+    subject: Whose | None = None
     """Those of this subject."""
     cursor: Id | None = None
     """The ``cursor`` of the page before."""
@@ -288,7 +287,7 @@ class NewRevocation(Shape):
 
     by: Literal["jti", "sub", "kid", "tenant", "all"]
     """What of a credential it goes by."""
-    value: Annotated[str, Field(max_length=MAX_VALUE, pattern=PLAIN)] = ""
+    value: Whose = ""
     """Whose; empty with ``all``."""
     issued_before: Moment | None = None
     expires: Moment | None = None
