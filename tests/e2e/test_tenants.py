@@ -64,6 +64,19 @@ def test_a_tenants_limit_at_the_door_and_over_http(running: Any) -> None:
     asyncio.run(main())
 
 
+def test_asking_for_ones_sessions_is_a_request_as_well(running: Any, token: Any) -> None:
+    async def main() -> None:
+        bearer = {"authorization": f"Bearer {token('demo')}"}
+        extra = "[quotas.tenants.demo]\nsessions_per_second = 1\n"
+        async with running(extra) as relay, httpx.AsyncClient(headers=bearer) as web:
+            url = f"http://127.0.0.1:{relay.http_addresses[0][1]}/session"
+            answers = [await web.get(url) for _ in range(3)]
+            assert [answer.status_code for answer in answers] == [200, 429, 429]
+            assert answers[-1].headers["retry-after"] == "1"
+
+    asyncio.run(main())
+
+
 def test_raw_quic_is_told_in_the_session(running: Any) -> None:
     async def main() -> None:
         async with AsyncExitStack() as stack:

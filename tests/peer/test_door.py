@@ -17,7 +17,7 @@ from relay.auth.grant import Grant
 from relay.auth.mending import MENDINGS
 from relay.auth.reason import Reason
 from relay.auth.settings import AuthSettings
-from relay.errors import OverQuota, Unauthorized, Unroutable
+from relay.errors import Forbidden, OverQuota, Unauthorized, Unroutable
 from relay.model.origin import Origin
 from relay.path import Path
 from relay.peer.door import Door
@@ -381,6 +381,21 @@ def test_new_sessions_beyond_the_rate_hear_when_to_come_again() -> None:
     assert dict(refused[1])["retry-after"] == "1"
     bench.now += 0.6
     assert bench.knock("/anon").accepted
+
+
+def test_a_session_refreshed_is_one_more_request_of_its_tenant() -> None:
+    bench = Bench()
+    bench.knock(f"/demo?jwt={token(sub='me')}")
+    ((id, guest),) = bench.door.guests.items()
+    bench.door.house.ledger.obey(quota(sessions_per_second=1), bench.now)
+    wider = token(ttl=600, sub="me")
+    with pytest.raises(Forbidden):  # who may not is not counted
+        asyncio.run(bench.door.refresh(id, token(sub="you"), "192.0.2.1"))
+    asyncio.run(bench.door.refresh(id, wider, "192.0.2.1"))
+    before = guest.grant
+    with pytest.raises(OverQuota):
+        asyncio.run(bench.door.refresh(id, token(ttl=900, sub="me"), "192.0.2.1"))
+    assert guest.grant is before
 
 
 def test_a_tenant_over_its_quota_is_closed_where_it_introduces_itself() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from relay.errors import BadRequest, Forbidden, RelayError, Unavailable, Unroutable
+from relay.errors import BadRequest, Forbidden, OverQuota, RelayError, Unavailable, Unroutable
 from relay.net.steer import Share
 from relay.server import colleagues
 from relay.server.colleagues import Colleagues
@@ -128,16 +128,23 @@ def test_an_unknown_kind_of_error_is_an_error_all_the_same(name: str) -> None:
     assert str(error) == "text"
 
 
-def test_a_refusal_keeps_the_id_that_the_log_explains(tmp_path: Path) -> None:
+def test_a_refusal_keeps_its_id_and_when_to_come_again(tmp_path: Path) -> None:
     async def known(*_: Any) -> None:
         raise Forbidden("not yours").known_as("abc123")
 
+    async def over(*_: Any) -> None:
+        raise OverQuota("over", 2.5)
+
     async def main() -> None:
         worker = Colleagues(Share(1, 2), tmp_path, lambda event, **facts: None)
-        server = await worker.listen({"known": known})
+        server = await worker.listen({"known": known, "over": over})
+        asking = Colleagues(Share(0, 2), tmp_path, lambda event, **facts: None)
         with pytest.raises(Forbidden, match="not yours") as refused:
-            await Colleagues(Share(0, 2), tmp_path, lambda event, **facts: None).ask(1, "known")
+            await asking.ask(1, "known")
         assert refused.value.denial_id == "abc123"
+        with pytest.raises(OverQuota, match="over") as later:
+            await asking.ask(1, "over")
+        assert later.value.headers == {"retry-after": "3"}
         server.close()
 
     asyncio.run(main())

@@ -324,7 +324,7 @@ class Door:
 
         The new rights are in force when this returns, as far as the operator narrowed nothing.
         Raises `Unroutable` when there is no such session, `Forbidden` when the credential is
-        somebody else's or for another place.
+        somebody else's or for another place, `OverQuota`: it is one more HTTP request.
         """
         guest = self.guests.get(id)
         if guest is None or guest.grant is None:
@@ -343,6 +343,7 @@ class Door:
         if not is_same_holder(old, grant):
             self.house.log("refresh refused", id=id, why="not known to be the same holder's")
             raise Forbidden("a session is refreshed by a credential of the same subject or jti")
+        self.house.ledger.arrive(grant.tenant, self.house.clock())
         self._deadlines.note(id, grant.expires)
         grant = guest.ceiling.over(grant)
         guest.regrant(grant)

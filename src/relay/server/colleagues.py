@@ -15,7 +15,7 @@ from pathlib import Path as File
 from typing import Any
 
 from relay import errors
-from relay.errors import BadRequest, Refused, RelayError, Unavailable
+from relay.errors import BadRequest, OverQuota, Refused, RelayError, Unavailable
 from relay.net.listening import bind_unix
 from relay.net.steer import WHOLE, Share
 
@@ -134,7 +134,8 @@ class Colleagues:
                 raise BadRequest(f"no such question: {name!r}")
             return _packed({"answer": await self._answers[name](*arguments)})
         except RelayError as error:
-            refusal = [type(error).__name__, str(error), getattr(error, "denial_id", "")]
+            id, wait = getattr(error, "denial_id", ""), getattr(error, "wait", 0.0)
+            refusal = [type(error).__name__, str(error), id, wait]
         except Exception as error:  # a mistake of ours, which is not to pass for silence
             self._log("internal error", error=f"{name}: {error!r}")
             refusal = [Unavailable.__name__, "internal error", ""]
@@ -156,10 +157,10 @@ async def _read(reader: asyncio.StreamReader) -> Any:
     return json.loads(await reader.readexactly(size))
 
 
-def _error(name: str, text: str, denial_id: str = "") -> RelayError:
+def _error(name: str, text: str, denial_id: str = "", wait: float = 0.0) -> RelayError:
     """The error that a colleague met."""
     kind = getattr(errors, name, RelayError)
     if not (isinstance(kind, type) and issubclass(kind, RelayError)):
         kind = RelayError
-    error = kind(text)
+    error = OverQuota(text, wait) if kind is OverQuota else kind(text)
     return error.known_as(denial_id) if isinstance(error, Refused) else error

@@ -34,7 +34,7 @@ from relay.server.gathering import PARTS, holder, merged
 from relay.server.keeping import require_issuer
 from relay.server.metrics import busiest
 from relay.server.numbers import Tally, numbers, scrape
-from relay.server.shares import arrive, known
+from relay.server.shares import arrive, known, may_arrive
 
 if TYPE_CHECKING:
     from relay.server.relay import Relay
@@ -118,6 +118,7 @@ class Face:
         """The running sessions that the credential's holder may refresh, and which workers did not
         answer."""
         grant, _ = await self._believe(bearer, remote)
+        await arrive(self.relay.house, grant.tenant)
         if grant.anonymous:
             return [], []
         reach = [*grant.publish, *grant.subscribe]
@@ -276,6 +277,9 @@ def held(
 
 async def refresh(relay: Relay, id: str, bearer: str, remote: str) -> dict[str, Any]:
     """Other rights for a session that runs here. Raises `Unroutable` when it does not."""
+    guest = relay.door.guests.get(id)
+    if guest is not None and guest.grant is not None:
+        await may_arrive(relay.house, guest.grant.tenant)
     try:
         judgement = await relay.door.refresh(id, bearer, remote)
     except Forbidden as error:

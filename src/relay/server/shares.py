@@ -142,5 +142,13 @@ async def arrive(house: House, tenant: str | None, needs: tuple[str, ...] = ()) 
 
     Raises `OverQuota` for one too many, `LimitExceeded`.
     """
-    await known(house.ledger.account(tenant), ("sessions_per_second", *needs), house.clock)
+    await may_arrive(house, tenant, needs)
     house.ledger.arrive(tenant, house.clock())
+
+
+async def may_arrive(house: House, tenant: str | None, needs: tuple[str, ...] = ()) -> None:
+    """Wait until it can be told whether that may be, for whoever counts it then.
+
+    Raises `LimitExceeded`.
+    """
+    await known(house.ledger.account(tenant), ("sessions_per_second", *needs), house.clock)
