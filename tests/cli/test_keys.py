@@ -126,7 +126,9 @@ def test_keys_are_listed_and_rotated(run: Run) -> None:
     after = listed(run)
     assert sorted(each["state"] for each in after.values()) == ["active", "next", "retiring"]
     assert after[active]["ends"] is not None
+    signs = next(kid for kid, each in after.items() if each["state"] == "active")
     run("keys", "rotate", "--compromised")
+    run("keys", "rotate", "--compromised", "--kid", signs)  # said again
     states = sorted(each["state"] for each in listed(run).values())
     assert states == ["active", "next", "retired", "retiring"]
     revoked = json.loads(run("records", "revocations", "--json"))

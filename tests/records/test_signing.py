@@ -10,7 +10,7 @@ import pytest
 
 from relay.auth.lifecycle import signer
 from relay.auth.revocation import Revocation
-from relay.errors import BadRequest, ConfigError
+from relay.errors import BadRequest, ConfigError, NotFound
 from relay.records.audit import Query
 from relay.records.memory import MemoryRecords
 from relay.records.office import Office, Operator
@@ -18,8 +18,8 @@ from relay.records.opening import open_records
 from relay.records.scribe import Scribe
 from relay.records.sealing import KEY, Seal
 from relay.records.settings import AuditSettings
-from relay.records.signing import Signing, vouching
-from relay.records.store import Records
+from relay.records.signing import KEEP_REVOKED, Signing, vouching
+from relay.records.store import Records, StoreError
 
 SEAL = Seal(os.urandom(KEY))
 WHO = Operator("admin")
@@ -142,6 +142,77 @@ def test_of_two_rotations_at_a_time_one_is_refused(lasting: str) -> None:
         assert kept.count("retiring") == 2 - len(failed)
         for store in stores:
             await store.close()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("others", [True, False])
+def test_a_compromised_key_is_struck_whoever_rotates_first(lasting: str, others: bool) -> None:
+    """Two at a time, the other of whom strikes it too or not, and once more later; none strikes the
+    key that signs then."""
+
+    async def main() -> None:
+        stores = [await open_records(lasting) for _ in range(2)]
+        clock = Clock()
+        one, other = (Signing(store, SEAL, "ES256", clock) for store in stores)
+        kid = {each.key.state: each.key.kid for each in await one.begin()}["active"]
+        await asyncio.gather(
+            one.rotate(office(stores[0], clock), WHO, 100.0, True),
+            other.rotate(office(stores[1], clock), WHO, 100.0, others),
+            return_exceptions=not others,
+        )
+        clock.now += 50.0
+        kept = await one.rotate(office(stores[0], clock), WHO, 100.0, True, kid)
+        assert sorted(each.key.state for each in kept) == ["active", "next", "retired"]
+        (gone,) = [each for each in kept if each.key.state == "retired"]
+        assert (gone.key.kid, gone.key.compromised, gone.key.ends) == (kid, True, 1000.0)
+        (entry,) = await stores[0].revocations(clock.now)
+        assert (entry.dimension, entry.value) == ("kid", kid)
+        assert entry.expires is not None
+        assert entry.expires >= clock.now + KEEP_REVOKED
+        for store in stores:
+            await store.close()
+
+    asyncio.run(main())
+
+
+def test_a_key_that_no_longer_signs_is_struck_by_name_and_no_other() -> None:
+    async def main() -> None:
+        store, clock = MemoryRecords(), Clock()
+        signing, at = Signing(store, SEAL, "ES256", clock), office(store, clock)
+        first = signer(each.key for each in await signing.begin())
+        assert first is not None
+        after = await signing.rotate(at, WHO, 100.0, False)
+        second = signer(each.key for each in after)
+        with pytest.raises(BadRequest, match=f"{first.kid} does not sign"):
+            await signing.rotate(at, WHO, 100.0, False, first.kid)
+        for nonsense in ((100.0, "nothing"), (1e12, first.kid)):
+            with pytest.raises((NotFound, BadRequest)):
+                await signing.rotate(at, WHO, nonsense[0], True, nonsense[1])
+        assert await store.revocations(clock.now) == []
+        struck = await signing.rotate(at, WHO, 100.0, True, first.kid)
+        assert first.kid not in {key.kid for key in vouching(struck, clock.now).keys}
+        assert signer(each.key for each in struck) == second
+        assert len(struck) == len(after)
+
+    asyncio.run(main())
+
+
+def test_who_cannot_know_whether_it_was_done_is_told_which_key_to_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def main() -> None:
+        store, clock = MemoryRecords(), Clock()
+        signing = Signing(store, SEAL, "ES256", clock)
+        active = signer(each.key for each in await signing.begin())
+        assert active is not None
+
+        async def lost(step: Any) -> Any:
+            raise StoreError("gone")
+
+        monkeypatch.setattr(store.keys, "change", lost)
+        with pytest.raises(StoreError, match=f"gone; .* kid {active.kid}"):
+            await signing.rotate(office(store, clock), WHO, 1.0, True)
 
     asyncio.run(main())
 

@@ -77,26 +77,35 @@ def begun(keys: Sequence[SigningKey], fresh: Sequence[SigningKey], now: float) -
 
 
 def rotated(
-    keys: Sequence[SigningKey], fresh: SigningKey, now: float, grace: float, compromised: bool
+    keys: Sequence[SigningKey],
+    fresh: SigningKey,
+    now: float,
+    grace: float,
+    compromised: bool,
+    kid: str | None = None,
 ) -> list[SigningKey]:
     """The keys after a rotation: the next one signs, ``fresh`` is the next one.
 
-    The one that signed vouches for ``grace`` seconds more; ``compromised`` has it retire at once.
+    The one that signed vouches for ``grace`` seconds more; ``compromised`` has it retire at once,
+    and where ``kid`` names another, that one: whoever strikes a key may not be the first to rotate.
     Raises `BadRequest` when there is nothing to rotate, or the grace makes no sense.
     """
     if not 0.0 <= grace <= MAX_GRACE:
         raise BadRequest(f"a grace is 0 to {MAX_GRACE:.0f} seconds")
     kept = [key.at(now) for key in keys]
-    old = signer(kept)
+    signs = signer(kept)
+    old = signs if kid is None else next((key for key in kept if key.kid == kid), None)
     if old is None:
         raise BadRequest("there is no signing key yet: the relay makes one when it starts")
-    gone = (
-        replace(old, state="retired", ends=now, compromised=True)
-        if compromised
-        else replace(old, state="retiring", ends=now + grace)
-    )
+    if compromised:
+        ends = old.ends if old.state == "retired" else now
+        gone = replace(old, state="retired", ends=ends, compromised=True)
+    elif old is signs:
+        gone = replace(old, state="retiring", ends=now + grace)
+    else:
+        raise BadRequest(f"the key {old.kid} does not sign: somebody else rotated")
     kept = [gone if key.kid == old.kid else key for key in kept if not key.is_forgotten(now)]
-    return begun(_promoted(kept, now), [fresh], now)
+    return begun(kept, [fresh], now)
 
 
 def _promoted(keys: Sequence[SigningKey], now: float) -> list[SigningKey]:

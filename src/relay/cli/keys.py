@@ -73,8 +73,9 @@ def list_keys(as_json: bool) -> None:
 @click.option(
     "--compromised", is_flag=True, help="Refuse the key that signed at once; end its sessions."
 )
+@click.option("--kid", metavar="KID", help="The key that is meant; default the one that signs.")
 @json_option
-def rotate(grace: float, compromised: bool, as_json: bool) -> None:
+def rotate(grace: float, compromised: bool, kid: str | None, as_json: bool) -> None:
     """Have the next key sign, and make another to follow it. Needs MOQ_MASTER_KEY."""
     chosen = settings().issuer
     if grace < chosen.max_ttl and not compromised:
@@ -85,7 +86,7 @@ def rotate(grace: float, compromised: bool, as_json: bool) -> None:
         store = office.records
         seal = await seal_of(store)
         signing = Signing(store, seal, chosen.algorithm, time.time)
-        return await signing.rotate(office, operator(), grace, compromised)
+        return await signing.rotate(office, operator(), grace, compromised, kid)
 
     _show(with_office(work), as_json)
 

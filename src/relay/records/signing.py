@@ -8,23 +8,24 @@ is signed.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Sequence
 
 from relay.auth.keys import Key, KeySet, generate, read_jwk
 from relay.auth.lifecycle import SigningKey, begun, rotated, signer
 from relay.auth.revocation import Revocation
-from relay.errors import BadRequest, ConfigError
+from relay.errors import ConfigError, NotFound
 from relay.records.kept import SIGNING, StoredKey
 from relay.records.office import Office, Operator
 from relay.records.sealing import Seal
-from relay.records.store import Records
+from relay.records.store import Records, StoreError
 
 DEFAULT_GRACE = 86_400.0
 """Seconds that a key vouches for after it has ceased to sign."""
 
 KEEP_REVOKED = 400 * 86_400.0
-"""Seconds for which a compromised key stays revoked: longer than any copy of it could be asked
-for."""
+"""Seconds for which a compromised key stays revoked at least: longer than any copy of it could be
+asked for."""
 
 
 class Signing:
@@ -54,31 +55,42 @@ class Signing:
         return await self._records.keys.change(step)
 
     async def rotate(
-        self, office: Office, who: Operator, grace: float, compromised: bool
+        self,
+        office: Office,
+        who: Operator,
+        grace: float,
+        compromised: bool,
+        kid: str | None = None,
     ) -> list[StoredKey]:
         """Have the next key sign; the one before vouches for ``grace`` seconds more, or, when it is
         ``compromised``, not at all, and its sessions end everywhere.
 
-        Raises `BadRequest` when there is nothing to rotate or somebody else did just now.
+        It is the key ``kid``, or else the one that signs now, and never another: of several who
+        strike one key, at a time or again, the others find it struck. Raises `NotFound` for a key
+        that is not there, `BadRequest` when there is nothing to rotate or somebody else did.
         """
-        active = signer(each.key for each in await self._records.keys.all())
-        if active is None:
-            raise BadRequest("there is no signing key yet: the relay makes one when it starts")
-        fresh, now, kid = self._fresh(), self._wall(), active.kid
+        keys = [each.key for each in await self._records.keys.all()]
+        old = next((key for key in keys if key.kid == kid), None) if kid else signer(keys)
+        if old is None and kid:
+            raise NotFound(f"there is no signing key {kid}")
+        fresh, now = self._fresh(), self._wall()
+        rotated(keys, fresh.key, now, grace, compromised, kid)  # what makes no sense costs nothing
+        assert old is not None
+        name = old.kid
 
         def step(kept: Sequence[StoredKey]) -> Sequence[StoredKey]:
             keys = [each.key for each in kept]
-            signs = signer(keys)
-            if signs is None or signs.kid != kid:
-                raise BadRequest("the keys were rotated by somebody else just now")
-            return _joined(rotated(keys, fresh.key, now, grace, compromised), [*kept, fresh])
+            after = rotated(keys, fresh.key, now, grace, compromised, name)
+            return _joined(after, [*kept, fresh])
 
         why = "compromised" if compromised else f"grace {grace:.0f} s"
-        async with office.doing(who, "key.rotate", kid, kid=kid, detail=why):
-            if compromised:  # first what protects: a crash after it leaves a key that is refused
-                entry = Revocation("kid", kid, expires=now + KEEP_REVOKED, reason="compromised")
-                await self._records.revoke(entry, now)
-            return await self._records.keys.change(step)
+        try:
+            async with office.doing(who, "key.rotate", name, kid=name, detail=why):
+                if compromised:  # first what protects: a crash after it leaves one that is refused
+                    await self._records.revoke(_struck(old, now), now)
+                return await self._records.keys.change(step)
+        except StoreError as error:
+            raise StoreError(f"{error}; whoever tries again names the key: kid {name}") from None
 
     def opened(self, stored: StoredKey) -> Key:
         """A key with its private half. Raises `ConfigError`."""
@@ -106,6 +118,13 @@ def vouching(stored: Sequence[StoredKey], now: float) -> KeySet:
             except ValueError:
                 raise ConfigError(f"the signing key {each.key.kid} cannot be read") from None
     return KeySet(tuple(keys))
+
+
+def _struck(key: SigningKey, now: float) -> Revocation:
+    """What refuses a key; whoever strikes the same says the same, and that is one revocation."""
+    spans = max(0, math.floor((now - key.created) / KEEP_REVOKED)) + 2
+    ends = key.created + spans * KEEP_REVOKED
+    return Revocation("kid", key.kid, expires=ends, reason="compromised")
 
 
 def _joined(keys: Sequence[SigningKey], known: Sequence[StoredKey]) -> list[StoredKey]:

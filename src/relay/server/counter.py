@@ -138,7 +138,8 @@ class Counter:
         grace = float(int(asked.grace[:-1]) * UNITS[asked.grace[-1]])
         signing = require_issuer(self.relay.issuer).signing
         office = self.relay.desk.office
-        return self._keys(await signing.rotate(office, who, grace, asked.compromised))
+        after = await signing.rotate(office, who, grace, asked.compromised, asked.kid)
+        return self._keys(after)
 
     async def show_jwks(self, who: Operator, asked: shapes.Nothing) -> key_shapes.KeySet:
         """What verifiers are given."""

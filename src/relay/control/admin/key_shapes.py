@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from relay.control.admin.shape import SPAN, CipherName, Shape
+from relay.control.admin.shape import SPAN, CipherName, Id, Shape
 
 # -- keys that sign --------------------------------------------------------------------------------
 
@@ -24,6 +24,8 @@ class Rotation(Shape):
     """For how long tokens of the key that signed still hold."""
     compromised: bool = False
     """Whether that key is to be refused at once."""
+    kid: Id | None = None
+    """The key that is meant, and no other; else the one that signs."""
 
 
 class SigningKey(Shape):

@@ -85,6 +85,7 @@ export class Access {
 		setText(byId("h-tokens"), tokens.cursor ? `API tokens, the first ${ROWS}` : "API tokens");
 		setText(byId("h-revocations"), revocations.cursor ? `Revocations, the first ${ROWS}` : "Revocations");
 		this.keys.show(keys.keys);
+		this.signing = keys.keys.find((key) => key.state === "active")?.kid;
 		byId("rotate").hidden = keys.keys.length === 0;
 	}
 
@@ -196,6 +197,7 @@ export class Access {
 	}
 
 	async #rotate() {
+		const kid = this.signing; // the one that was seen: somebody else may rotate meanwhile
 		const said = await ask({
 			title: "Rotate the signing keys?",
 			text: "The next key signs from now on. Tokens of the one that signed still hold for a day.",
@@ -204,8 +206,8 @@ export class Access {
 			isGrave: true,
 		});
 		if (!said) return;
-		const query = said.compromised ? "?compromised=true" : "";
-		await attempt(() => api.ask("POST", `/keys/rotate${query}`), "Rotated.");
+		const query = new URLSearchParams({ kid, ...(said.compromised && { compromised: "true" }) });
+		await attempt(() => api.ask("POST", `/keys/rotate?${query}`), "Rotated.");
 		this.refresh();
 	}
 }
