@@ -109,6 +109,13 @@ class End:
     def oldest_under_way(self) -> int | None:
         return min(self.under_way, default=None)
 
+    def traffic(self) -> tuple[int, int]:
+        said = [
+            sum(len(each) for what in end.sent for each in what if isinstance(each, bytes))
+            for end in (self, self.peer or self)
+        ]
+        return said[0], said[1]
+
     def ping(self) -> None:
         """Nothing idles out here."""
 

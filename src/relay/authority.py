@@ -68,7 +68,7 @@ class Loan:
         if self._lease is not None:
             self._lease.nudge()
 
-    def end(self, reason: str) -> None:
+    def end(self, reason: str, sent: int = 0, received: int = 0) -> None:
         """The session is over, if there ever was one: stop asking, tell the server, once."""
         if self._is_over or self._admission.grant is None:
             return
@@ -76,7 +76,7 @@ class Loan:
         self._is_over = True
         if self._running is not None:
             self._running.cancel()
-        self._authority.spawn(self._tell(self._reason or reason))
+        self._authority.spawn(self._tell(self._reason or reason, sent, received))
 
     async def _run(self, over: Callable[[str, str], None]) -> None:
         assert self._lease is not None
@@ -89,14 +89,14 @@ class Loan:
             self._running = None
         over(self._reason, self._lease.why)
 
-    async def _tell(self, reason: str) -> None:
+    async def _tell(self, reason: str, sent: int, received: int) -> None:
         with contextlib.suppress(Unreachable, TimeoutError):
             async with asyncio.timeout(FAREWELL):
                 if self._lease is not None:
-                    await self._lease.close(reason[:64])
+                    await self._lease.close(reason[:64], sent, received)
                 else:
                     seconds = max(0.0, self._authority.wall() - self.started)
-                    ending = Ending(reason[:64], seconds)
+                    ending = Ending(reason[:64], seconds, sent, received)
                     await self._authority.client.end(self.inquiry, ending)
 
 

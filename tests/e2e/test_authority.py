@@ -196,6 +196,8 @@ def test_the_server_is_told_of_the_end_of_whatever_it_let_in(
         ends = told("end")
         assert len(ends) == len(set(ends)), "each once"
         assert set(ends) == set(told("allow"))
+        (moved,) = re.findall(rf"\] end .*session={left}.*", sidecar.log.read_text())
+        assert all(int(found) > 0 for found in re.findall(r"(?:sent|received)=(\d+)", moved))
 
     asyncio.run(main())
 
@@ -299,6 +301,7 @@ def test_what_the_sidecar_takes_back_ends_what_is_read_over_http(
                     (folder / "keys" / "e2e.jwk").unlink()
                     assert "broken off" in (await reading.aread()).decode()
             await require_taken_back(relay, said)
+        assert " sent=2 " in sidecar.log.read_text(), "the record"
 
     asyncio.run(main())
 
@@ -337,7 +340,7 @@ def test_a_session_that_ends_as_it_begins_is_not_asked_about() -> None:
             grant = Grant(Path("demo"), (ROOT,), (ROOT,))
             admission = Admission(Decision(True, grant, (), Reason("allowed", ""), 200))
             loan = Loan(authority, Inquiry("1", "n", "quic", "/demo"), admission, NO_FACTS)
-            loan._tell = lambda reason: asyncio.sleep(0)  # type: ignore[method-assign]
+            loan._tell = lambda *said: asyncio.sleep(0)  # type: ignore[method-assign]
             loan.begin(lambda grant: None, lambda reason, why: None)
             loan.end("gone")
 

@@ -517,13 +517,13 @@ class Lent:
     """A loan whose lender says what becomes of it by `changed` and `over`."""
 
     def __init__(self) -> None:
-        self.ended: list[str] = []
+        self.ended: list[tuple[int, int]] = []
 
     def begin(self, changed: Any, over: Any) -> None:
         self.changed, self.over = changed, over
 
-    def end(self, reason: str) -> None:
-        self.ended.append(reason)
+    def end(self, reason: str, sent: int = 0, received: int = 0) -> None:
+        self.ended.append((sent, received))
 
 
 @pytest.mark.parametrize("target", ["/demo", None])
@@ -550,7 +550,8 @@ def test_a_session_follows_what_its_lender_says(
     assert guest.grant == Grant(Path("demo"), (), (Path("a"),), expires=int(NOW + 60))
     loan.over("revoked", "they said so")
     assert visit.wire.server.closed == (Unauthorized.session_code, f"revoked (id {id})")
-    assert (bench.door.guests, len(loan.ended)) == ({}, 1)
+    assert (bench.door.guests, loan.ended) == ({}, [guest.transport.traffic()])
+    assert loan.ended[0][0] > 0
     assert bench.kept[-1][0] == "revoke"
     (line,) = bench.events("no longer granted")
     assert line["why"] == "they said so"

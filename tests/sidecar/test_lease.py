@@ -180,14 +180,14 @@ def test_the_end_is_told():
     script = Script(yes())
 
     async def close(lease, task):
-        await lease.close("disconnected")
+        await lease.close("disconnected", 7, 11)
         task.cancel()
 
     with pytest.raises(asyncio.CancelledError):
         lived(script, yes(), meanwhile=close)
     ((inquiry, ending),) = script.ended
     assert inquiry is GUEST
-    assert ending == Ending("disconnected", ending.duration)
+    assert ending == Ending("disconnected", ending.duration, 7, 11)
     assert 0 <= ending.duration < 1
 
 

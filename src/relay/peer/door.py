@@ -263,7 +263,7 @@ class Door:
         self._deadlines.forget(guest.id)
         self.dropped += guest.watching.queue.dropped
         if (loan := self._loans.pop(guest.id, None)) is not None:
-            loan.end(reason)
+            loan.end(reason, *guest.transport.traffic())
         self.house.log(
             "left",
             id=guest.id,

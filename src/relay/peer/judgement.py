@@ -81,8 +81,8 @@ class Loan(Protocol):
     def begin(self, changed: Callable[[Grant], None], over: Callable[[str, str], None]) -> None:
         """The session begins; ``over`` is told in a word and in a sentence why it must end."""
 
-    def end(self, reason: str) -> None:
-        """The session is over, or will never begin. Heard once."""
+    def end(self, reason: str, sent: int = 0, received: int = 0) -> None:
+        """The session is over, or will never begin; bytes to and from the guest. Heard once."""
 
 
 class Authority(Protocol):

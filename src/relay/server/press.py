@@ -69,6 +69,7 @@ class Reader:
         self.publisher = follower.track.broadcast.identity
         self.loan = loan
         self.tab = tab
+        self._sent = 0
         self._ended: Ended | None = None
 
     def _take(self, grant: Grant) -> None:
@@ -121,6 +122,7 @@ class Reader:
             await asyncio.sleep(PAUSE)
             if self._ended is not None:
                 raise self._ended
+        self._sent += size
         self.tab.sent(size, clock())
         self.tab.emptied()  # the client may read no more, and the others wait for its share
 
@@ -130,7 +132,7 @@ class Reader:
         self.follower.close()
         self.tab.close()
         if self.loan is not None:
-            self.loan.end("the reader left")
+            self.loan.end("the reader left", self._sent)
             self.loan = None
 
     def change(self, grant: Grant) -> None:

@@ -81,9 +81,10 @@ class Lease:
                 if ended is not None:
                     return ended
 
-    async def close(self, reason: str) -> None:
-        """Tell the server that the session ended. Raises `Unreachable` when nobody listened."""
-        ending = Ending(reason, max(0.0, self._clock() - self._began))
+    async def close(self, reason: str, sent: int, received: int) -> None:
+        """Tell the server that the session ended, and the bytes to and from the guest. Raises
+        `Unreachable` when nobody listened."""
+        ending = Ending(reason, max(0.0, self._clock() - self._began), sent, received)
         await self._client.end(self.inquiry, ending)
 
     async def _wait(self) -> bool:
