@@ -17,12 +17,16 @@ from relay.auth.claims import Claims
 from relay.auth.grant import Grant
 from relay.auth.keys import Key
 from relay.auth.revocation import Revocation
+from relay.client import connect
 from relay.errors import LimitExceeded
+from relay.model.track import TrackInfo
+from relay.net.dial import DialTls
 from relay.path import ROOT, Path
 from relay.records.audit import Query
 from relay.records.office import Operator
 from relay.server import press
 
+TRUST = DialTls(disable_verify=True)
 WHO = Operator("test")
 
 
@@ -339,6 +343,35 @@ def test_who_comes_back_gets_what_was_missed_in_order(running: Any) -> None:
             await until(lambda: not relay.press.readers)
             async with web.stream("GET", address, headers=back) as stream:
                 assert await numbers(stream, 3) == ["1:0", "2:0", "3:0"]
+
+    asyncio.run(main())
+
+
+def test_who_breaks_off_at_once_and_comes_back_misses_nothing(running: Any) -> None:
+    """A session sends what it has with the newest first."""
+
+    async def main() -> None:
+        async with (
+            running() as relay,
+            httpx.AsyncClient(base_url=base(relay)) as web,
+            connect(f"https://127.0.0.1:{relay.quic_address[1]}/anon", tls=TRUST) as client,
+            asyncio.timeout(20),
+        ):
+            track = client.create_broadcast("cam").create_track("v", TrackInfo(max_latency=60_000))
+            for number in range(6):
+                track.append_group()
+                track.write_frame(b"x" * 100_000, number)
+            track.finish_group()
+            await until(lambda: relay.house.origin.find(Path("anon/cam")) is not None)
+            address, last, seen = "/watch/anon/cam/v", "0:0", set()
+            while seen != {"1", "2", "3", "4", "5"}:
+                async with web.stream("GET", address, headers={"last-event-id": last}) as stream:
+                    async for line in stream.aiter_lines():
+                        if line.startswith("id: "):
+                            last = line.removeprefix("id: ")
+                            break
+                seen.add(last.partition(":")[0])
+                await until(lambda: not relay.press.readers)
 
     asyncio.run(main())
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
-from relay.ingest.watching import Follower, Missed
+import pytest
+
+from relay.ingest.watching import MAX_AHEAD, PATIENCE, Follower, Missed
 from relay.model.track import Demand
 from relay.peer.local import GroupEnd, ReadFrame
 
@@ -88,3 +90,55 @@ def test_what_is_there_at_the_start_is_read_from_the_oldest_on_and_lost_from_it(
     three = [(group, number) for group in (1, 2, 3) for number in (0, 1)]
     assert asyncio.run(main(10_000)) == three
     assert asyncio.run(main(1500)) == [Missed(1), *three[2:]]
+
+
+@pytest.mark.parametrize(
+    ("start", "come", "resumes"),
+    [
+        (None, [(5, 0), (6, 0)], [0, 0]),  # the source may have earlier ones: it was not said
+        (None, [(5, 0), (6, PATIENCE)], [0, 7]),
+        (1, [(1, 0), (2, 0), (3, 0)], [2, 3, 4]),
+        (1, [(3, 0), (1, 0), (2, 0), (4, 0)], [1, 2, 4, 5]),
+        (1, [(3, 0), (2, 0), (1, 0)], [1, 1, 4]),
+        (1, [(4, 0), (2, 0.8 * PATIENCE), (5, PATIENCE), (1, 0)], [1, 1, 1, 3]),  # more is coming
+        (1, [(4, 0), (6, PATIENCE), (7, 0), (3, 0)], [1, 5, 5, 5]),
+        (1, [(1, 0), (2, 0), (9, 0), (3, 0), (10, PATIENCE), (11, 0)], [2, 3, 3, 4, 11, 12]),
+        (2, [(1, 0), (2, 0)], [2, 3]),  # the end of a group that began before
+        (0, [(2 * number, 0) for number in range(1, MAX_AHEAD + 3)], [*[0] * MAX_AHEAD, 3, 5]),
+    ],
+)
+def test_whoever_breaks_off_goes_on_before_what_may_still_come(start, come, resumes):
+    """``come`` are groups and the seconds since the first one."""
+
+    async def main():
+        now = [100.0]
+        follower = Follower(Silent(), Demand(start=start), None, lambda: now[0], 1 << 20)
+        follower.open()
+        items, found = follower.items(0.01), []
+        for group, after in come:
+            now[0] = max(now[0], 100.0 + after)
+            follower.put(frame(group, 0, 1), 1)
+            follower.put(frame(group, 1, 1), 1)
+            for _ in range(2):
+                assert (await anext(items)).group == group
+            found.append(follower.resume)
+        await items.aclose()
+        return found
+
+    assert asyncio.run(main()) == resumes
+
+
+def test_what_is_there_at_once_is_all_there_is_of_earlier_groups():
+    class Kept(Silent):
+        def watch(self, viewer, now):
+            viewer.put(frame(7, 0, 1), 1)
+
+    async def main():
+        follower = Follower(Kept(), Demand(), None, lambda: 0.0, 1000)
+        follower.open()
+        items = follower.items(0.01)
+        assert (await anext(items)).group == 7
+        assert follower.resume == 8
+        await items.aclose()
+
+    asyncio.run(main())

@@ -27,7 +27,8 @@ EVENTS = "text/event-stream"
 class Seen(NamedTuple):
     """What somebody saw last who comes back."""
 
-    group: int
+    resume: int
+    """The group at which to go on."""
     publisher: int
     """0 = not said: then it is believed to be the same still."""
 
@@ -37,6 +38,11 @@ class Reading(Protocol):
 
     publisher: int
     """Who numbers its groups; 0 = unknown."""
+
+    @property
+    def resume(self) -> int:
+        """The group at which whoever has read so far goes on: earlier ones will not come any more.
+        It is behind the last one, unless that came before its time."""
 
     def frames(self) -> AsyncIterator[Any]:
         """(group, number, payload) of frames; (group, ``None``, b"") for a group that was dropped;
@@ -115,10 +121,12 @@ def _seen(last: str | None) -> Seen | None:
     """What a reader saw last. Raises `BadRequest`."""
     if not last:
         return None
-    found = re.fullmatch(r"([0-9]{1,18}):[0-9]{1,18}(?::([0-9a-f]{1,16}))?", last)
+    number = "([0-9]{1,18})"
+    found = re.fullmatch(rf"{number}:{number}(?::([0-9a-f]{{1,16}}))?(?:/{number})?", last)
     if not found:
-        raise BadRequest("Last-Event-ID is group:frame:publisher")
-    return Seen(int(found[1]), int(found[2] or "0", 16))
+        raise BadRequest("Last-Event-ID is group:frame:publisher, or that and /group")
+    resume = int(found[1]) + 1 if found[4] is None else int(found[4])
+    return Seen(resume, int(found[3] or "0", 16))
 
 
 async def _events(reading: Reading) -> AsyncIterator[bytes]:
@@ -135,7 +143,9 @@ async def _events(reading: Reading) -> AsyncIterator[bytes]:
             if number is None:
                 yield f"event: dropped\ndata: {group}\n\n".encode()
             else:
-                yield f"event: frame\nid: {group}:{number}{whose}\n".encode() + data_lines(payload)
+                early = f"/{reading.resume}" if reading.resume <= group else ""
+                name = f"{group}:{number}{whose}{early}"
+                yield f"event: frame\nid: {name}\n".encode() + data_lines(payload)
     except RelayError:
         yield b"event: end\ndata: broken off\n\n"
         return

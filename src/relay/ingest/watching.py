@@ -19,6 +19,14 @@ OVERHEAD = 128
 """Bytes an item is counted for beside its payload."""
 
 
+PATIENCE = 10.0
+"""Seconds without a group that came late, after which whatever did not come before a group will
+not."""
+
+MAX_AHEAD = 1024
+"""Groups handed out before others that may still come."""
+
+
 class Missed(NamedTuple):
     """A group that the reader did not get whole; nothing more of it comes."""
 
@@ -33,6 +41,11 @@ class Follower(Collector):
     _missed: deque[int]
     _lost: set[int]
     _opening: bool
+    _ahead: dict[int, float]
+    _late: float
+    resume: int
+    """The group at which whoever breaks off now has to go on: no group before it is still to come.
+    Sources send the newest first, and what they have of earlier ones after it."""
 
     def open(self) -> None:
         """Begin to watch, with the oldest group of those that are there: whoever breaks off goes on
@@ -43,6 +56,9 @@ class Follower(Collector):
         self.track.watch(self, self.clock())
         self._opening = False
         self._queue = deque(sorted(self._queue, key=_group))
+        self._ahead, self._late = {}, 0.0
+        first = self._queue[0][0].group if self._queue else 0  # else the source knows what it has
+        self.resume = first if self.demand.start is None else self.demand.start
 
     async def known(self) -> None:
         """Wait until the track is known to exist. Raises what says that it does not."""
@@ -99,6 +115,22 @@ class Follower(Collector):
         if len(self._missed) > 1024:
             self._missed.popleft()
 
+    def _begin(self, group: int) -> None:
+        """A group is handed out, or told as missed."""
+        now, ahead = self.clock(), self._ahead
+        if ahead and group < next(reversed(ahead)):
+            self._late = now
+        if group >= self.resume:
+            ahead[group] = now
+        while ahead:
+            first, at = next(iter(ahead.items()))
+            if self.resume in ahead:
+                first = self.resume
+            elif len(ahead) <= MAX_AHEAD and now - max(at, self._late) < PATIENCE:
+                return
+            del ahead[first]
+            self.resume = max(self.resume, first + 1)
+
     async def items(self, silence: float) -> AsyncIterator[ReadFrame | Missed | None]:
         """Frames until the track ends; ``None`` after every ``silence`` seconds without any.
 
@@ -108,11 +140,15 @@ class Follower(Collector):
             while True:
                 while self._missed or self._queue:
                     if self._missed:
-                        yield Missed(self._missed.popleft())
+                        group = self._missed.popleft()
+                        self._begin(group)
+                        yield Missed(group)
                         continue
                     item, size = self._queue.popleft()
                     self._bytes -= size
                     if isinstance(item, ReadFrame):
+                        if not item.number:
+                            self._begin(item.group)
                         yield item
                     elif item.error is not None:
                         yield Missed(item.group)

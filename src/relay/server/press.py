@@ -97,6 +97,11 @@ class Reader:
         self.press.relay.house.log("no longer granted", id=self.id, reason=reason, why=why)
         self.end(reason, ending(reason))
 
+    @property
+    def resume(self) -> int:
+        """The group at which it goes on when it breaks off now and comes back."""
+        return self.follower.resume
+
     async def frames(self) -> AsyncIterator[Any]:
         """Frames with the fields decrypted that the reader may see."""
         station = self.press.station
@@ -216,8 +221,8 @@ class Press:
         return check() if len(body) <= SMALL else await self._aside.do(check)
 
     async def watch(self, admitted: Admitted, address: Address, seen: Seen | None) -> Reader:
-        """Frames of the broadcast at the grant's root, from the group behind the last one that was
-        seen, or of another publisher from its first one."""
+        """Frames of the broadcast at the grant's root, from the group at which whoever saw some
+        goes on, or of another publisher from its first one."""
         held, loan = admitted
         rights = held.grant
         house, settings = self.relay.house, self.station.settings
@@ -232,7 +237,7 @@ class Press:
         name, _ = self.station.resolved(address, rights.root)
         start = None
         if seen is not None:
-            start = seen.group + 1 if seen.publisher in (0, found.broadcast.identity) else 0
+            start = seen.resume if seen.publisher in (0, found.broadcast.identity) else 0
         tab = Tab(self._account(rights), is_seated=False)
         tab.require_track(house.clock())  # before it is looked up, and remembered
         track = found.track(name)
