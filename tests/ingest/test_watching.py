@@ -28,7 +28,7 @@ def frame(group, number, size):
 
 def test_a_slow_reader_loses_whole_groups_and_is_told():
     async def main():
-        follower = Follower(Silent(), Demand(), None, lambda: 0.0, 1000)
+        follower = Follower(Silent(), Demand(), lambda: 0.0, 1000)
         follower.open()
         follower.put(frame(0, 0, 300), 300)
         items = follower.items(0.01)
@@ -50,7 +50,7 @@ def test_a_slow_reader_loses_whole_groups_and_is_told():
 
 def test_a_group_that_was_read_whole_is_not_told_as_lost():
     async def main():
-        follower = Follower(Silent(), Demand(), None, lambda: 0.0, 1000)
+        follower = Follower(Silent(), Demand(), lambda: 0.0, 1000)
         follower.open()
         follower.put(frame(0, 0, 600), 600)
         items = follower.items(0.01)
@@ -76,7 +76,7 @@ def test_what_is_there_at_the_start_is_read_from_the_oldest_on_and_lost_from_it(
                 viewer.put(GroupEnd(group, 2, None), 0)
 
     async def main(limit):
-        follower = Follower(Kept(), Demand(start=0), None, lambda: 0.0, limit)
+        follower = Follower(Kept(), Demand(start=0), lambda: 0.0, limit)
         follower.open()
         found = [item async for item in first(follower.items(0.01))]
         return [item if isinstance(item, Missed) else (item.group, item.number) for item in found]
@@ -112,7 +112,7 @@ def test_whoever_breaks_off_goes_on_before_what_may_still_come(start, come, resu
 
     async def main():
         now = [100.0]
-        follower = Follower(Silent(), Demand(start=start), None, lambda: now[0], 1 << 20)
+        follower = Follower(Silent(), Demand(start=start), lambda: now[0], 1 << 20)
         follower.open()
         items, found = follower.items(0.01), []
         for group, after in come:
@@ -134,7 +134,7 @@ def test_what_is_there_at_once_is_all_there_is_of_earlier_groups():
             viewer.put(frame(7, 0, 1), 1)
 
     async def main():
-        follower = Follower(Kept(), Demand(), None, lambda: 0.0, 1000)
+        follower = Follower(Kept(), Demand(), lambda: 0.0, 1000)
         follower.open()
         items = follower.items(0.01)
         assert (await anext(items)).group == 7
