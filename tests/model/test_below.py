@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from relay.errors import LimitExceeded
-from relay.model import CacheSettings, Origin
+from relay.model.origin import Origin
+from relay.model.settings import CacheSettings
 from relay.path import ROOT, Path
 
 MOVIE = Path("vod/movies/7")
