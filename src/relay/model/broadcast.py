@@ -61,16 +61,10 @@ class FetchSource(Source, Protocol):
         """Nobody wants that group any more, or it broke off here. Harmless after the answer."""
 
 
-@runtime_checkable
-class WideSource(Source, Protocol):
-    """A source that may deliver broadcasts below its own, too: `Track.below` says which."""
-
-    serves_below: bool
-
-
 def is_wide(source: Source) -> bool:
-    """Whether it may deliver broadcasts below its own."""
-    return isinstance(source, WideSource) and source.serves_below
+    """Whether it may deliver broadcasts below its own, too: ``serves_below`` says so, `Track.below`
+    which. Each announcement asks, and would take half as long again to ask for a protocol."""
+    return getattr(source, "serves_below", False)
 
 
 class Route:

@@ -379,8 +379,8 @@ def _older(now: SubscribeUpdate, before: SubscribeUpdate | None) -> int | None:
 
 
 class PeerSource:
-    """One broadcast that the peer announced, and whatever it has below (the model's `FetchSource`
-    and `WideSource`)."""
+    """One broadcast that the peer announced, and whatever it has below (the model's
+    `FetchSource`)."""
 
     serves_below = True
 
