@@ -161,6 +161,20 @@ def test_told_in_turn_it_is_woken_once_however_often_that_changes(origin, fakes)
     assert (watch.catch_up(9), watcher.take(), woken) == ((1, False), [], [1, 1])
 
 
+def test_told_in_turn_it_is_there_when_the_right_to_it_was_gone_for_a_moment(origin, fakes):
+    watcher, prefix = fakes.Watcher(), Path("vod/movies")
+    scope = origin.scope(ROOT, (), (prefix,))
+    watch = scope.watch(ROOT, watcher, wake=lambda: None)
+    origin.announce(Path("vod"), fakes.WideSource(), (7,), 0.0)
+    watch.catch_up(9)
+    scope.narrow((), ())
+    scope.narrow((), (prefix,))
+    watcher.unannounced = lambda path: watcher.view.pop(path, None)
+    while watch.catch_up(9)[1]:
+        pass
+    assert watcher.view == {prefix: (7,)}
+
+
 def test_nothing_is_above_what_only_relays_publish(origin, fakes):
     origin.reserved = (Path(".stats"),)
     watcher = fakes.Watcher()

@@ -138,8 +138,9 @@ class ScopeWatch:
         if self._is_live and self._scope.knows(path):
             self._watcher.unannounced(path.relative_to(self._scope.root))
 
-    def _cover(self, prefix: Path) -> None:
-        """Tell of what is announced above a part's prefix, too, as of something at it.
+    def _cover(self, prefix: Path, begin: Callable[[Roof], None]) -> None:
+        """Tell of what is announced above a part's prefix, too, as of something at it, from when
+        the roof that is begun with looks.
 
         Not to relays, which are told of it itself where they may see it.
         """
@@ -147,7 +148,7 @@ class ScopeWatch:
         if prefix and not self._scope.is_relay and not _inside(prefix, origin.reserved):
             tell = self._say, self._take_away, self._stir
             roof = self._roofs[prefix] = Roof(origin.board, prefix, self._exclude, *tell)
-            roof.look()
+            begin(roof)
 
     def _uncover(self, prefix: Path) -> None:
         if (roof := self._roofs.pop(prefix, None)) is not None:
@@ -170,7 +171,7 @@ class ScopeWatch:
                 wake = None if self._wake is None else self._woke
                 watch = board.watch(part, self, self._exclude, self._scope.is_relay, wake)
                 self._parts.append(watch)
-                self._cover(part)
+                self._cover(part, Roof.look)
             if not self._is_live:
                 self._close()
 
@@ -238,7 +239,7 @@ class ScopeWatch:
             prefix, self, exclude, wake=self._woke, knows=lambda path: _inside(path, known)
         )
         self._parts.append(part)
-        self._cover(prefix)
+        self._cover(prefix, self._stir)  # once it has been told what is gone
         if _inside(prefix, known):
             part.leave_off()
         else:
