@@ -175,6 +175,32 @@ def test_told_in_turn_it_is_there_when_the_right_to_it_was_gone_for_a_moment(ori
     assert watcher.view == {prefix: (7,)}
 
 
+def test_told_in_turn_nothing_is_told_once_the_right_is_gone_from_within_a_call(origin, fakes):
+    watcher, prefix = fakes.Watcher(), Path("vod/movies")
+    scope = origin.scope(ROOT, (), (prefix,))
+    watch = scope.watch(ROOT, watcher, wake=lambda: None)
+    origin.announce(Path("vod"), fakes.WideSource(), (7,), 0.0)
+    watch.catch_up(9)
+    origin.announce(Path("vod"), fakes.WideSource(), (8,), 0.0)
+    watcher.unannounced = lambda path: scope.narrow((), ())
+    while watch.catch_up(9)[1]:
+        pass
+    assert watcher.events == [("+", prefix, (7,))]
+
+
+def test_who_leaves_when_told_in_turn_that_something_is_gone_leaves_nothing(origin, fakes):
+    watcher = fakes.Watcher()
+    scope = origin.scope(ROOT, (), (Path("vod/a"), Path("vod/b")))
+    watch = scope.watch(ROOT, watcher, wake=lambda: None)
+    announced = origin.announce(Path("vod"), fakes.WideSource(), (7,), 0.0)
+    watch.catch_up(9)
+    watcher.unannounced = lambda path: watch.cancel()
+    scope.narrow((), (Path("vod/c"),))
+    assert watch.catch_up(9)[1] is False
+    announced.withdraw(0.0)
+    assert origin.board._root.children == {}
+
+
 def test_nothing_is_above_what_only_relays_publish(origin, fakes):
     origin.reserved = (Path(".stats"),)
     watcher = fakes.Watcher()

@@ -118,8 +118,6 @@ class ScopeWatch:
         """For the board: pass on what lies in the window and was not told before."""
         if not self._is_live or (self._told and _inside(path, self._told)):
             return
-        if self._wake is not None and not _inside(path, self._scope.windows):
-            return  # it may not be known any more that it is there
         if (roof := self._roofs.get(path)) is not None:
             roof.give_way()
         self._say(path, way)
@@ -131,6 +129,8 @@ class ScopeWatch:
             roof.step_in()
 
     def _say(self, path: Path, way: Way) -> None:
+        if self._wake is not None and not _inside(path, self._scope.windows):
+            return  # it may not be known any more that it is there
         if self._is_live and self._scope.knows(path):
             self._watcher.announced(path.relative_to(self._scope.root), way)
 
@@ -220,15 +220,15 @@ class ScopeWatch:
         board, known = self._scope.origin.board, self._known
         if not all(_inside(part.prefix, known) for part in self._ending):
             self._heard_of = iter(self._watcher.known())
+        ending, self._ending = self._ending, []
+        self._parts = [part for part in self._parts if part not in ending]
         with board.hold():  # what ends and what begins belong to one moment
-            for part in self._ending:
+            for part in ending:
                 self._uncover(part.prefix)
                 part.cancel()
-                self._parts.remove(part)
-            self._ending.clear()
             self._is_to_move, self._windows = False, self._scope.windows
             there = {part.prefix for part in self._parts}
-            for prefix in _overlap(self._prefix, self._windows):
+            for prefix in _overlap(self._prefix, self._windows) if self._is_live else ():
                 if prefix not in there:
                     self._begin(prefix, known)
 
