@@ -199,6 +199,24 @@ def test_narrowing_from_within_a_call_loses_no_change(fakes, origin):
     assert first.view == second.view == {"new": (7,)}
 
 
+def test_narrowing_from_within_a_call_of_narrowing_comes_after_it_for_everybody(fakes, origin):
+    scope = origin.scope(Path("t"), ALL, ALL)
+    first, second = fakes.Watcher(), fakes.Watcher()
+    scope.watch(ROOT, first)
+    scope.watch(ROOT, second)
+    gone = first.unannounced
+
+    def narrowing(path):
+        first.unannounced = gone
+        gone(path)
+        scope.narrow(ALL, ())
+
+    first.unannounced = narrowing
+    scope.narrow(ALL, paths("b"))
+    origin.announce(Path("t/b/new"), fakes.Source(), (7,), 0.0)
+    assert first.view == second.view == {}
+
+
 def test_a_scope_does_not_keep_routes_that_are_gone(fakes, origin):
     scope = origin.scope(Path("u"), ALL, ALL)
     for number in range(10):

@@ -386,8 +386,9 @@ class Scope:
             for route in outside:
                 route.revoke()
         new = self._subscribe
-        for watch in tuple(self._watches):
-            self.origin.board.defer(lambda watch=watch: watch.move(old, new))  # type: ignore[misc]
+        with self.origin.board.hold():  # all hear it before what follows from that
+            for watch in tuple(self._watches):
+                self.origin.board.defer(lambda watch=watch: watch.move(old, new))  # type: ignore[misc]
 
     @property
     def windows(self) -> Windows:
