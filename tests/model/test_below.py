@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from unittest.mock import patch
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 from relay.errors import LimitExceeded
 from relay.model.origin import Origin
 from relay.model.settings import CacheSettings
+from relay.model.track import Track
 from relay.path import ROOT, Path
 
 MOVIE = Path("vod/movies/7")
@@ -105,6 +108,40 @@ def test_they_have_a_limit_of_their_own(origin, fakes):
     assert origin.seek(Path("vod/1/2")) is not None
     assert origin.find(Path("vod")).track("t") is not None
     assert idle not in origin.find(Path("vod")).all_tracks
+
+
+def test_one_more_costs_the_same_however_many_there_are_and_ways(fakes):
+    origin, looked = Origin(US), []
+    refusing = fakes.WideSource()
+    refusing.rejects.add("no")
+    for source, hops in ((refusing, (7,)), (fakes.WideSource(), (7, NEAR))):
+        origin.announce(Path("vod"), source, hops, 0.0)
+    real = Track.is_fed_besides
+    with patch.object(Track, "is_fed_besides", lambda *args: looked.append(1) or real(*args)):
+        for name in ("t", "no"):
+            for count in range(40):
+                origin.seek(Path(f"vod/{count}")).track(name).watch(fakes.Viewer(), 0.0)
+    assert len(origin.find(Path("vod")).below) == 80
+    assert len(looked) < 40 * 5
+
+
+def test_it_is_cheap_here_unless_some_of_it_comes_another_way(origin, fakes):
+    told, relay, refusing = [], fakes.Watcher(), fakes.WideSource()
+    relay.announced = lambda path, way: told.append(way.is_warm)
+    origin.watch(ROOT, relay, is_relay=True)
+    refusing.rejects.add("no")
+    for source, hops in ((refusing, (7,)), (fakes.WideSource(), (7, NEAR))):
+        origin.announce(Path("vod"), source, hops, 0.0)
+    first, other, viewer = (fakes.Viewer() for _ in range(3))
+    origin.seek(MOVIE).track("t").watch(first, 0.0)
+    assert told == [False, True]
+    origin.seek(MOVIE).track("no").watch(other, 0.0)
+    assert told == [False, True, False]
+    origin.seek(MOVIE).track("no").unwatch(other, 0.0)
+    origin.tick(1.0)
+    origin.seek(Path("vod/1")).track("t").watch(viewer, 1.0)
+    origin.tick(2.0)
+    assert told == [False, True, False, True]
 
 
 def test_who_lingers_is_waited_for_below_as_well(origin, fakes):

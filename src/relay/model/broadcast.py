@@ -173,6 +173,8 @@ class Broadcast:
         """Our relay's id."""
         self.warmed: Callable[[bool], None] = lambda is_warm: None
         """Told when the first track is pulled, and when none is any more."""
+        self.mixed: Callable[[bool], None] = lambda is_mixed: None
+        """Told when others than the best route feed some tracks, and when they may no longer."""
         self.identity = identity
         """First hop of its routes, 0 = unknown."""
         self.since = since
@@ -188,6 +190,8 @@ class Broadcast:
         """Whether tracks are pulled, or were a moment ago, so that one viewer more is for free."""
         self.pulled = 0
         """Tracks that are pulled now."""
+        self._is_mixed = False
+        """Whether another route than the first fed some of them when that was last shown."""
         self.traffic = Traffic(stock.meter)
         """What has gone through it here."""
         self.is_on_air = False
@@ -211,7 +215,8 @@ class Broadcast:
         us for somebody who has it from elsewhere, or we would pull from each other in a circle.
         """
         first = self.routes[0] if self.routes else None
-        is_warm = self.is_warm and not any(track.is_fed_besides(first) for track in self.all_tracks)
+        self._is_mixed = any(track.is_fed_besides(first) for track in self.all_tracks)
+        is_warm = self.is_warm and not self._is_mixed
         return tuple(
             Way(
                 route.hops,
@@ -326,13 +331,17 @@ class Broadcast:
         ours, theirs = route.rank(self.own, is_pulled)[:2], best.rank(self.own, is_pulled)[:2]
         return theirs < ours
 
-    def pull(self, more: int) -> None:
+    def pull(self, track: Track, more: int) -> None:
         """One track more, or less, is pulled."""
         was, self.pulled = self.pulled, self.pulled + more
         (self.traffic.came.began if more > 0 else self.traffic.came.ended)(self)
-        # Where there are several routes another one may feed it than those before.
-        if (was > 0) != (self.pulled > 0) or (more > 0 and len(self.routes) > 1):
+        if (was > 0) != (self.pulled > 0) or (more > 0 and track.is_elsewhere):
             self.warmed(self.pulled > 0)
+        elif more > 0 and len(self.routes) > 1:
+            # All are looked at only when it makes a difference: there may be thousands below.
+            is_mixed = track.is_fed_besides(self.routes[0])
+            if is_mixed != self._is_mixed:
+                self.mixed(is_mixed)
 
     def settle(self, now: float) -> bool:
         """Move the tracks to the best route, each without a gap; answers whether some are on the

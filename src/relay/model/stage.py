@@ -219,6 +219,7 @@ class Stage:
         stock, own = self._origin.stock, self._origin.id
         broadcast = Broadcast(self.path, identity, stock, own, round(since, 6))
         broadcast.warmed = lambda is_warm: self._warmed(broadcast, is_warm)
+        broadcast.mixed = lambda is_mixed: self._mixed(broadcast, is_mixed)
         return broadcast
 
     def _take_over(self, fresh: Broadcast) -> None:
@@ -283,6 +284,16 @@ class Stage:
         self._ranked(broadcast, before, now)
         broadcast.is_warm = True
         self._show()
+
+    def _mixed(self, broadcast: Broadcast, is_mixed: bool) -> None:
+        """Other routes than the best feed some of its tracks, or may no longer: there is time for
+        that, and tracks may come and go quickly."""
+        if broadcast is not self.on_air:
+            return
+        if is_mixed:
+            self._show()
+        elif self._settle.due is None:
+            self._settle.set(self._origin.stock.agenda.now + SETTLE)
 
     def _cooled(self, now: float) -> None:
         if self.on_air is not None:

@@ -72,14 +72,16 @@ class Supply:
     def is_open(self, is_open: bool) -> None:
         if is_open != self._is_open:
             self._is_open = is_open
-            self.track.broadcast.pull(1 if is_open else -1)
+            self.track.broadcast.pull(self.track, 1 if is_open else -1)
 
     @property
     def is_elsewhere(self) -> bool:
         """Whether it is worth moving to the best route of those not tried in vain."""
         broadcast, route = self.track.broadcast, self.route
+        if not self.is_open or route is None:
+            return False
         best = broadcast.next_route(self.tried)
-        if not self.is_open or best is None or route is None or best is route:
+        if best is None or best is route:
             return False
         return route not in broadcast.routes or broadcast.is_worth_moving(route, best)
 
