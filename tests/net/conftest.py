@@ -14,6 +14,7 @@ from aioquic.h3.connection import H3Connection
 from aioquic.h3.events import HeadersReceived
 from aioquic.quic.connection import QuicConnection
 from aioquic.quic.events import QuicEvent, StreamDataReceived
+from aioquic.tls import Epoch
 
 from relay.net import udp
 from relay.net.authority import Authorities
@@ -239,8 +240,13 @@ class Bench:
     """A served connection and a plain QUIC client in one process, with a clock of their own."""
 
     def __init__(
-        self, limits: QuicLimits | None = None, alpn: str = "h3", settings: bool = True
+        self,
+        limits: QuicLimits | None = None,
+        alpn: str = "h3",
+        settings: bool = True,
+        parameters: bytes = b"",
     ) -> None:
+        """``parameters`` are said by the client beside those of its library."""
         self.time = 1000.0
         self.limits = limits or QuicLimits()
         self.visits: list[Visit] = []
@@ -249,6 +255,8 @@ class Bench:
         self.ends = 0
         self.client = QuicConnection(configuration=configure(QuicLimits(), True, (alpn,)))
         self.client.configuration.verify_mode = ssl.CERT_NONE
+        said = self.client._serialize_transport_parameters
+        self.client._serialize_transport_parameters = lambda: said() + parameters  # type: ignore[method-assign]
         serving = configure(self.limits, False, ("moq-lite-05", "h3"))
         pair = CERTIFICATES.current
         serving.certificate, serving.private_key = pair.chain[0], pair.key
@@ -307,6 +315,16 @@ class Bench:
             while (event := self.client.next_event()) is not None:
                 self.heard.append(event)
             self.time += 0.001
+
+    def say(self, frames: bytes) -> None:
+        """Bring a packet of these frames of the client's."""
+        client = self.client
+        head = b"\x41" + client._peer_cid.cid + client._packet_number.to_bytes(2, "big")
+        crypto = client._cryptos[Epoch.ONE_RTT].send
+        data = crypto.encrypt_packet(head, frames.ljust(8, b"\0"), client._packet_number)
+        client._packet_number += 1
+        self.server.feed([data], ("192.0.2.1", 1), self.time)
+        self.pump()
 
     def of(self, kind: type[Any], stream: int | None = None) -> list[Any]:
         """What the client heard of one kind."""

@@ -346,6 +346,7 @@ OTHERS = st.one_of(
     made(0x1C, numbers(), numbers(), st.just(b"\x02hi")),
     made(0x1D, numbers(), st.just(b"\x02hi")),
     st.just(b"\x1e"),
+    made(0x24, IDS, numbers(0, 1), numbers(6, 30, 300, 600, 601), numbers(0, 1, 6, 30, 300)),
     made(0x30, st.binary(max_size=6)),
     made(0x31, st.just(b"\x02hi")),
     made(0x40, st.sampled_from([b"\x02", b"\x08", b"\x1e", b"\x42"])),
@@ -557,6 +558,18 @@ CASES = [
     pytest.param([b"\x0a\x00\x04data", b"\x04\x00\x00\x03"], id="a reset before the data's end"),
     pytest.param([b"\x04\x02\x00\x42\x59"], id="a reset over the stream's limit"),
     pytest.param([b"\x04\x03\x00\x00"], id="a reset of a stream of ours"),
+    pytest.param([b"\x24\x03\x00\x06\x02"], id="a late reset of a stream of ours"),
+    pytest.param([b"\x24\x02\x00\x42\x59\x02"], id="a late reset over the stream's limit"),
+    pytest.param([b"\x24\x02\x00\x06\x07"], id="a reset behind the end"),
+    pytest.param([b"\x0a\x02\x04data", b"\x24\x02\x00\x03\x02"], id="a late reset too early"),
+    pytest.param([b"\x24\x02\x00\x06\x02", b"\x0a\x02\x07too far"], id="data beyond a late reset"),
+    pytest.param([b"\x24\x02\x00\x06\x02", b"\x0b\x02\x04data"], id="an end before a late reset"),
+    pytest.param([b"\x24\x02\x00\x06\x02", b"\x04\x02\x00\x07"], id="another size of a reset"),
+    pytest.param([b"\x24\x02\x00\x06\x02", b"\x24\x02\x01\x06\x02"], id="another code of a reset"),
+    pytest.param(
+        [b"\x24\x02\x00\x06\x02", b"\x04\x02\x01\x06"], id="another code of a plain reset"
+    ),
+    pytest.param([b"\x24\x02\x00\x06"], id="a late reset that is cut off"),
     pytest.param([b"\x05\x02\x00"], id="a stop of what is only theirs"),
     pytest.param([b"\x05\x03\x00"], id="a stop of what was never opened"),
     pytest.param([b"\x02\x03\x00\x00\x09"], id="a negative packet number"),
@@ -608,6 +621,50 @@ def test_pieces_of_a_stream_that_breaks_off_are_forgotten(is_short) -> None:
     side.say(Packet([b"\x04\x02\x00\x06"]))
     side.drain()
     assert side.engine.tally.count == 0
+
+
+LATE = b"\x24\x02\x09\x41\xf4\x06"
+"""The first stream of the peer's, of 500 bytes, breaks off with code 9, six bytes arrive."""
+
+
+@pytest.mark.parametrize("is_short", [True, False], ids=["short way", "library"])
+@pytest.mark.parametrize(
+    ("frames", "got"),
+    [
+        pytest.param([b"\x0a\x02\x06abcdef", LATE], b"abcdef", id="they came before"),
+        pytest.param([LATE, b"\x0a\x02\x06abcdef"], b"abcdef", id="they come later"),
+        pytest.param(
+            [LATE, b"\x0e\x02\x03\x05defgh", b"\x0a\x02\x03abc"], b"abcdefgh", id="in pieces"
+        ),
+        pytest.param(
+            [b"\x0a\x02\x03abc", LATE, b"\x0e\x02\x03\x03def"], b"abcdef", id="half before"
+        ),
+        pytest.param(
+            [b"\x0a\x02\x03abc", LATE, b"\x24\x02\x09\x41\xf4\x03"], b"abc", id="then fewer"
+        ),
+        pytest.param(
+            [b"\x24\x02\x09\x41\xf4\x03", LATE, b"\x0a\x02\x03abc"], b"abc", id="no more again"
+        ),
+        pytest.param([LATE, LATE, b"\x0a\x02\x06abcdef", LATE], b"abcdef", id="told several times"),
+        pytest.param([b"\x0a\x02\x01a", LATE, b"\x04\x02\x09\x41\xf4"], b"a", id="then plainly"),
+        pytest.param([b"\x24\x02\x09\x41\xf4\x00"], b"", id="none"),
+    ],
+)
+def test_a_stream_breaks_off_behind_the_bytes_that_arrive_all_the_same(
+    is_short, frames, got
+) -> None:
+    side = Side(is_short)
+    side.wait(1.0)
+    news = [StreamReset(error_code=9, stream_id=2)]
+    for frame in frames:
+        assert frame is LATE or news[0] not in side.heard
+        side.say(Packet([frame]))
+        side.drain()
+    assert side.heard == ([StreamDataReceived(got, False, 2)] if got else []) + news
+    side.flush()
+    assert 2 not in side.engine._streams
+    assert side.engine._local_max_data.used == side.engine.traffic[1] == 500
+    assert side.engine.ending is None
 
 
 @pytest.mark.parametrize("is_short", [True, False], ids=["short way", "library"])

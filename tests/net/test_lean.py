@@ -11,6 +11,7 @@ from aioquic.quic.crypto import NoCallback
 from aioquic.quic.logger import QuicLogger
 
 from relay.net.engine import Engine, configure
+from relay.net.frames import RESET_STREAM, RESET_STREAM_AT
 from relay.net.settings import QuicLimits
 
 
@@ -27,6 +28,9 @@ def dialled(**more: Any) -> Engine:
 def test_every_frame_has_the_handler_and_the_packets_that_the_library_gives_it() -> None:
     stock = QuicConnection(configuration=QuicConfiguration(is_client=True))
     own: Any = stock._QuicConnection__frame_handlers  # type: ignore[attr-defined]
+    added = RESET_STREAM_AT, (Engine._handle_reset_stream_at_frame, own[RESET_STREAM][1])
+    assert added[0] not in own
+    own |= dict([added])
     first, second = dialled(), dialled()
     for engine in (first, second):
         shared: Any = engine._QuicConnection__frame_handlers  # type: ignore[attr-defined]

@@ -49,6 +49,8 @@ class Net:
     seed: int = 1
     ciphers: list[CipherSuite] | None = None
     limits: QuicLimits = field(default_factory=QuicLimits)
+    hears_of_heads: bool = False
+    """Whether the client is one that hears of streams that break off behind their heads."""
     now: float = 100.0
 
     def __post_init__(self) -> None:
@@ -63,7 +65,10 @@ class Net:
         self.heard: dict[int, bytearray] = {}
         self.ends: list[ConnectionTerminated] = []
         self.short = self.long = 0
-        self.client = QuicConnection(configuration=configure(self.limits, True, ("x",)))
+        asking = configure(self.limits, True, ("x",))
+        self.client = QuicConnection(configuration=asking)
+        if self.hears_of_heads:
+            self.client = Engine(asking, replace(self.limits, short_way=False))
         self.client.configuration.verify_mode = ssl.CERT_NONE
         if self.ciphers:
             self.client.configuration.cipher_suites = self.ciphers
@@ -131,6 +136,8 @@ class Net:
 
     def _events(self) -> None:
         while (event := self.client.next_event()) is not None:
+            if self.hears_of_heads and isinstance(event, StreamDataReceived | StreamReset):
+                self.client.delivered(event)
             if isinstance(event, StreamDataReceived):
                 self.got.setdefault(event.stream_id, bytearray()).extend(event.data)
                 if event.end_stream:
@@ -154,7 +161,9 @@ class Net:
 
 STEPS = st.lists(
     st.tuples(
-        st.sampled_from(["open", "send", "send", "end", "reset", "stop", "up", "key", "wait"]),
+        st.sampled_from(
+            ["open", "send", "send", "end", "reset", "break", "stop", "up", "key", "wait"]
+        ),
         st.integers(0, 7),
         st.integers(0, 9000),
     ),
@@ -169,12 +178,14 @@ STEPS = st.lists(
     st.sampled_from([0.0, 0.02, 0.1]),
     st.sampled_from([0, 0.02]),
     st.booleans(),
+    st.booleans(),
 )
-def test_whatever_is_done_every_byte_arrives(steps, seed, loss, jitter, speedups) -> None:
+def test_whatever_is_done_every_byte_arrives(steps, seed, loss, jitter, speedups, hears) -> None:
     limits = QuicLimits(
         max_data=60_000, max_stream_data=20_000, idle_timeout=1000.0, speedups=speedups
     )
-    net = Net(loss=loss, jitter=jitter, seed=seed, limits=limits)
+    net = Net(loss=loss, jitter=jitter, seed=seed, limits=limits, hears_of_heads=hears)
+    heads: dict[int, bytes] = {}
     wrote: dict[int, bytearray] = {}
     up: dict[int, bytearray] = {}
     over: set[int] = set()
@@ -206,12 +217,21 @@ def test_whatever_is_done_every_byte_arrives(steps, seed, loss, jitter, speedups
             net.server.reset(stream, 9)
             over.add(stream)
             wrote[stream].clear()
+        elif stream is not None and what == "break":
+            head = bytes(wrote[stream][: size % 2000])
+            net.server.reset(stream, 9, len(head))
+            heads[stream] = head if hears else b""
+            over.add(stream)
+            wrote[stream].clear()
         elif stream is not None and what == "stop" and stream in net.client._streams:
             net.client.stop_stream(stream, 3)
             over.add(stream)
             wrote[stream].clear()
     net.run(25.0)
     assert not net.ends
+    for stream, head in heads.items():
+        assert net.got.get(stream, b"").startswith(head)
+        assert net.resets[stream] == 9
     for stream, data in wrote.items():
         if data:
             assert net.got.get(stream, b"") == data
@@ -249,6 +269,49 @@ def test_streams_are_broken_off_by_either_side(is_short, loss) -> None:
     assert not net.server._streams
     assert not net.server.stirred
     assert net.server._local_max_data.used == net.server.traffic[1] == 40 * len(b"question")
+
+
+@pytest.mark.parametrize("loss", [0.0, 0.2])
+@pytest.mark.parametrize("hears", [True, False])
+@pytest.mark.parametrize("is_short", [True, False])
+def test_heads_of_streams_that_break_off_arrive_where_the_peer_hears_of_it(
+    is_short, hears, loss
+) -> None:
+    net = Net(is_short=is_short, loss=loss, delay=0.01, seed=4, hears_of_heads=hears)
+    streams = [net.server.open_stream(True, b"head") for _ in range(40)]
+    for stream in streams[::2]:
+        net.server.send(stream, bytes(3000), False)
+    net.run(0.012)
+    late = [net.server.open_stream(True, b"head") for _ in range(40)]
+    for stream in [*streams, *late]:
+        net.server.send(stream, bytes(3000), False)
+        net.server.reset(stream, stream + 2, 4)
+    net.run(20.0)
+    assert net.resets == {stream: stream + 2 for stream in [*streams, *late]}
+    if hears:
+        assert all(net.got[stream].startswith(b"head") for stream in [*streams, *late])
+        assert {bytes(net.got[stream]) for stream in late} == {b"head"}
+    else:
+        assert not net.got.keys() & set(late), "as ever"
+    assert not net.ends
+    assert not net.server._streams
+    assert not net.server.stirred
+    assert net.server.unsent == 0
+
+
+def test_a_reset_waits_for_credit_for_what_is_kept() -> None:
+    net = Net(limits=QuicLimits(max_data=1000, max_stream_data=600), hears_of_heads=True)
+    streams = [net.server.open_stream(True, bytes(400)) for _ in range(3)]
+    net.client._write_connection_limits = lambda **_: None  # type: ignore[method-assign]
+    net.server.reset(streams[2], 7, 300)
+    net.run(1.0)
+    assert not net.resets
+    assert not net.ends
+    del net.client._write_connection_limits
+    net.client.send_ping(1)
+    net.run(1.0)
+    assert net.resets == {streams[2]: 7}
+    assert len(net.got[streams[2]]) == 300
 
 
 def carried(is_short: bool, loss: float, seed: int, **more) -> tuple[Net, float]:
@@ -414,6 +477,7 @@ def test_a_path_that_comes_to_carry_less_loses_nothing() -> None:
 
 def test_what_the_library_sends_fits_the_size_that_is_left() -> None:
     net, _ = carried(True, 0.0, 1)
+    net.run(2.0)  # until all is acknowledged, and something may leave
     server = net.server
     server.send(server.open_stream(True), bytes(5000), True)
     server._mtu.lost(GONE, net.now)

@@ -358,6 +358,58 @@ def test_codes_go_out_mapped(bench) -> None:
     assert [e.error_code for e in room.of(StopSendingReceived, stream)] == [0x52E4A40FA8F8]
 
 
+@pytest.mark.parametrize(
+    "parameters", [b"", b"\x1d\x00", encode_uint_var(0x17F7586D2CB571) + b"\x00"]
+)
+def test_a_stream_that_is_broken_off_says_whose_it_was(bench, parameters) -> None:
+    room = bench(parameters=parameters)
+    session, visit, _ = room.session()
+    told: dict[int, tuple[int, int, int]] = {}
+
+    def hear(context, kind, buf) -> None:
+        stream, *rest = (buf.pull_uint_var() for _ in range(4))
+        told[stream] = tuple(rest)
+
+    everywhere = room.client._QuicConnection__frame_handlers[0x04][1]
+    room.client._QuicConnection__frame_handlers[0x24] = hear, everywhere
+    transport = visit.transport
+    asked = room.client.get_next_available_stream_id()
+    room.client.send_stream_data(asked, b"\x40\x41" + encode_uint_var(session) + b"x")
+    known = transport.open_uni(b"known")
+    room.pump()
+    uni, bidi = transport.open_uni(b"group"), transport.open_bidi()
+    for stream in (known, uni, bidi, asked):
+        transport.reset(stream, 30)
+    room.pump()
+    code = 0x52E4A40FA8FA
+    plainly = {event.stream_id: event.error_code for event in room.of(StreamReset)}
+    if parameters:
+        assert told == {known: (code, 8, 3), uni: (code, 3, 3), bidi: (code, 3, 3)}
+        assert plainly == {asked: code}, "on a stream of the peer's nothing comes first"
+        assert data_of(room, uni) == b"\x40\x54" + encode_uint_var(session)
+        assert data_of(room, bidi) == b"\x40\x41" + encode_uint_var(session)
+    else:
+        assert not told
+        assert plainly == {each: code for each in (known, uni, bidi, asked)}
+    room.pump(1.0)
+    assert not {known, uni} & room.server.engine._streams.keys()
+    assert room.server.engine.unsent == 0
+
+
+def test_a_stream_that_breaks_off_behind_its_head_is_the_sessions(bench) -> None:
+    room = bench()
+    session, _, heard = room.session()
+    stream = room.client.get_next_available_stream_id(is_unidirectional=True)
+    head = b"\x40\x54" + encode_uint_var(session)
+    frame = b"\x24" + b"".join(map(encode_uint_var, (stream, codes.to_http3(3), 100, len(head))))
+    late = b"\x0a" + encode_uint_var(stream) + encode_uint_var(len(head)) + head
+    for each in (frame, late):
+        room.say(each)
+    assert heard.resets == {stream: 3}
+    assert not room.errors
+    assert room.closed_with() is None
+
+
 def test_the_servers_streams_begin_with_their_head(bench) -> None:
     room = bench()
     session, visit, heard = room.session()

@@ -8,10 +8,8 @@ ever. The law: no packets and no clock here, only what is to be asked.
 
 from __future__ import annotations
 
+from relay.net.parameters import MIN_ACK_DELAY, find
 from relay.wire.buffer import encode_varint, scan_varint
-
-MIN_ACK_DELAY = 0xFF04DE1B
-"""Transport parameter by which a peer offers it: its shortest delay, in microseconds."""
 
 _ACK_FREQUENCY = b"\x40\xaf"
 """Type of the frame, as a varint."""
@@ -51,18 +49,10 @@ class AckRate:
 
     def heard(self, parameters: bytes) -> None:
         """Look for the offer in the peer's transport parameters (RFC 9000, 18)."""
-        at = 0
-        while (kind := scan_varint(parameters, at)) is not None:
-            size = scan_varint(parameters, kind[1])
-            if size is None:
-                return
-            at = size[1] + size[0]
-            if (
-                kind[0] == MIN_ACK_DELAY
-                and (value := scan_varint(parameters[:at], size[1])) is not None
-            ):
-                self._is_offered = True
-                self._least = value[0] / 1e6
+        value = scan_varint(find(parameters, MIN_ACK_DELAY) or b"", 0)
+        if value is not None:
+            self._is_offered = True
+            self._least = value[0] / 1e6
 
     def wish(self, window: int, size: int) -> int | None:
         """How many packets per acknowledgement to ask for, ``None`` when it is as it should be.

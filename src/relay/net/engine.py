@@ -25,6 +25,7 @@ from aioquic.quic.stream import QuicStreamReceiver
 from aioquic.tls import Context, SignatureAlgorithm
 from cryptography import x509
 
+from relay.net import parameters
 from relay.net.capsule import clip
 from relay.net.gate import CID_LENGTH, VERSIONS
 from relay.net.hello import server_name
@@ -107,6 +108,8 @@ class Engine(ShortWay):
         """Bytes delivered from which on the receive window is worth moving."""
         self._handed = 0
         self._dropped = 0
+        self._hears_of_heads = False
+        """Whether a stream can break off behind a head that the peer gets all the same."""
         self._delivered = 0
         self.server_name = ""
         """The name the client asked for in TLS (RFC 6066, 3); empty when there was none."""
@@ -300,10 +303,15 @@ class Engine(ShortWay):
         self._handed += len(data)
         return True
 
-    def reset(self, stream_id: int, code: int) -> None:
-        """Break off our half; its unsent bytes are forgotten at once."""
+    def reset(self, stream_id: int, code: int, head: int = 0) -> None:
+        """Break off our half; its unsent bytes are forgotten at once, but for the first ``head``
+        where the peer can be told that they arrive all the same."""
         if self.is_over or stream_id not in self._streams or not self._stream_can_send(stream_id):
             return
+        sender = self._streams[stream_id].sender
+        if self._hears_of_heads and sender._reset_error_code is None:
+            assert isinstance(sender, SharedSender)
+            sender.kept = head
         self.reset_stream(stream_id, code)
         self.drop_unsent(stream_id)
 
@@ -396,10 +404,18 @@ class Engine(ShortWay):
         known = self._remote_active_connection_id_limit
         self._remote_active_connection_id_limit = min(known, _IDS)
         self._ack_rate.heard(data)
+        heads = [parameters.find(data, kind) for kind in parameters.RESETS_AT]
+        if any(heads):
+            code, reason = QuicErrorCode.TRANSPORT_PARAMETER_ERROR, "reset_stream_at has no value"
+            raise QuicConnectionError(code, QuicFrameType.CRYPTO, reason)
+        self._hears_of_heads = any(value is not None for value in heads)
         # The library checks this one, and keeps it to itself as well.
         most = pull_quic_transport_parameters(Buffer(data=data)).max_udp_payload_size
         if most is not None:
             self._mtu.lower_ceiling(most)
+
+    def _serialize_transport_parameters(self) -> bytes:
+        return super()._serialize_transport_parameters() + parameters.OURS
 
     def _handle_padding_frame(
         self, context: QuicReceiveContext, frame_type: int, buf: Buffer

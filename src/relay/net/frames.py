@@ -20,6 +20,10 @@ STREAM, STREAM_LAST = 0x08, 0x0F
 MAX_DATA, MAX_STREAM_DATA, MAX_STREAMS_BIDI, MAX_STREAMS_UNI = 0x10, 0x11, 0x12, 0x13
 """Frame types of every day."""
 
+RESET_STREAM_AT = 0x24
+"""Not of every day: RESET_STREAM that names how many bytes of the stream arrive all the same
+(draft-ietf-quic-reliable-stream-reset, 4)."""
+
 Frame = tuple[Any, ...]
 """A frame's type, then what it says. ACK: the ranges from the highest down (first and last number)
 and the delay as it is encoded. RESET_STREAM: stream, code, final size. STOP_SENDING: stream and

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from aioquic._buffer import Buffer
 from aioquic.quic.connection import (
     Limit,
     QuicConnection,
@@ -18,7 +19,7 @@ from aioquic.quic.connection import (
     QuicConnectionState,
     QuicReceiveContext,
 )
-from aioquic.quic.events import QuicEvent, StopSendingReceived, StreamDataReceived
+from aioquic.quic.events import QuicEvent, StopSendingReceived, StreamDataReceived, StreamReset
 from aioquic.quic.packet import QuicErrorCode, QuicStreamFrame
 from aioquic.quic.recovery import MAX_ACK_RANGES, QuicPacketSpace
 from aioquic.quic.stream import FinalSizeError, QuicStream, StreamFinishedError
@@ -30,18 +31,21 @@ from relay.net.frames import (
     MAX_STREAM_DATA,
     MAX_STREAMS_UNI,
     RESET_STREAM,
+    RESET_STREAM_AT,
     STOP_SENDING,
     STREAM,
 )
 from relay.net.keys import Keys
 from relay.net.pieces import Tally
 from relay.net.protection import Opened
+from relay.net.receiver import Receiver, Remainder
 from relay.net.recovery import Recovery
 from relay.net.sender import PeerStream, Streams
 from relay.net.udp import Address
 from relay.net.window import Window
 
 _ONE_RTT = Epoch.ONE_RTT
+_ZERO_AND_ONE_RTT = frozenset((Epoch.ZERO_RTT, Epoch.ONE_RTT))
 
 
 class Heard(StreamDataReceived):
@@ -92,6 +96,8 @@ class Incoming(QuicConnection):
     def __init__(self, *, speedups: bool, **options: Any) -> None:
         """``speedups``: as in `relay.net.settings.QuicLimits`."""
         super().__init__(**options)
+        hears = self._handle_reset_stream_at_frame, _ZERO_AND_ONE_RTT
+        self._QuicConnection__frame_handlers[RESET_STREAM_AT] = hears  # type: ignore[attr-defined]
         self._streams = Streams(self)
         self.tally = Tally()
         self._keys = Keys(speedups)
@@ -130,6 +136,8 @@ class Incoming(QuicConnection):
             return None
         event = self.events.popleft()
         if type(event) is not Heard:
+            if type(event) is Remainder:
+                self.events.appendleft(StreamReset(event.code, event.stream_id))
             return event
         self._heard = None
         if event.chunks is not None:
@@ -323,8 +331,10 @@ class Incoming(QuicConnection):
         elif end * 2 > stream.max_stream_data_local:
             self._is_long_due = True
 
-    def _reset_frame(self, kind: int, stream_id: int, code: int, size: int) -> None:
-        """RESET_STREAM (RFC 9000, 19.4), judged as above."""
+    def _reset_frame(
+        self, kind: int, stream_id: int, code: int, size: int, reliable_size: int = 0
+    ) -> None:
+        """RESET_STREAM (RFC 9000, 19.4), judged as above; some bytes may arrive all the same."""
         self.has_news = True
         self._heard = None
         self._assert_stream_can_receive(kind, stream_id)
@@ -332,11 +342,14 @@ class Incoming(QuicConnection):
         if stream is None:
             return
         receiver = stream.receiver
+        assert isinstance(receiver, Receiver)
         used = self._local_max_data.used + max(0, size - receiver.highest_offset)
         if size > stream.max_stream_data_local or used > self._local_max_data.value:
             raise _too_much(kind, stream, size)
         try:
-            event = receiver.handle_reset(error_code=code, final_size=size)
+            event = receiver.handle_reset(
+                error_code=code, final_size=size, reliable_size=reliable_size
+            )
         except FinalSizeError as error:
             raise _wrong_size(kind, error) from error
         if event is not None:
@@ -344,6 +357,16 @@ class Incoming(QuicConnection):
         self._local_max_data.used = used
         if receiver.is_finished and stream.sender.is_finished:
             self._discard(stream)
+
+    def _handle_reset_stream_at_frame(
+        self, context: QuicReceiveContext, frame_type: int, buf: Buffer
+    ) -> None:
+        """RESET_STREAM_AT (draft-ietf-quic-reliable-stream-reset, 4), which the library lacks."""
+        stream_id, code, size, reliable_size = (buf.pull_uint_var() for _ in range(4))
+        if reliable_size > size:
+            reason = "Reliable size is beyond final size"
+            raise QuicConnectionError(QuicErrorCode.FRAME_ENCODING_ERROR, frame_type, reason)
+        self._reset_frame(frame_type, stream_id, code, size, reliable_size)
 
     def _stop_frame(self, kind: int, stream_id: int, code: int) -> None:
         """STOP_SENDING (RFC 9000, 19.5), which is answered with a reset (3.5)."""

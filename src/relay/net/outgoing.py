@@ -11,11 +11,11 @@ from __future__ import annotations
 from math import ceil
 from typing import Any
 
-from aioquic.quic.packet_builder import QuicDeliveryState
+from aioquic.quic.packet_builder import QuicDeliveryState, QuicPacketBuilder
 from aioquic.quic.stream import QuicStream, QuicStreamReceiver
 
 from relay.net.ackrate import AckRate
-from relay.net.frames import ack
+from relay.net.frames import RESET_STREAM, RESET_STREAM_AT, ack
 from relay.net.incoming import Incoming
 from relay.net.mtu import PathMtu
 from relay.net.recovery import Handler, Recovery, Train
@@ -37,6 +37,9 @@ _LEAST = 64
 """Bytes of a packet below which no stream data is begun."""
 
 _PING = b"\x01"
+_RESET_SIZE = 1 + 4 * 8
+"""Bytes of the longest RESET_STREAM_AT frame."""
+
 _ACK_SIZE = 256
 """Bytes of an ACK frame; the oldest ranges that do not fit are left out (RFC 9000, 13.2.3)."""
 
@@ -240,7 +243,6 @@ class Outgoing(Incoming):
                 frames.append(frame)
                 handlers.append((sender.on_reset_delivery, ()))
                 room -= len(frame)
-                continue
             if stream.is_blocked or sender.buffer_is_empty:
                 continue
             wrote = self._stream_frame_out(stream, sender, room, frames, train, handlers)
@@ -291,6 +293,15 @@ class Outgoing(Incoming):
             handlers.append((sender.on_data_delivery, (offset, offset + size, fin)))
         self._remote_max_data_used += sender.highest_offset - highest
         return len(head) + size
+
+    def _write_reset_stream_frame(self, builder: QuicPacketBuilder, stream: QuicStream) -> None:
+        sender: Any = stream.sender
+        if not sender.kept:
+            super()._write_reset_stream_frame(builder, stream)
+            return
+        # Where there is no room it raises, and the reset is still to be sent.
+        buf = builder.start_frame(RESET_STREAM_AT, _RESET_SIZE, sender.on_reset_delivery)
+        buf.push_bytes(_reset_frame(sender)[1:])
 
     def stop_stream(self, stream_id: int, error_code: int) -> None:
         """Ask the peer to stop."""
@@ -367,7 +378,10 @@ class Outgoing(Incoming):
 
 def _reset_frame(sender: SharedSender) -> bytes:
     frame = sender.get_reset_frame()
-    return b"\x04" + encode_varints((frame.stream_id, frame.error_code, frame.final_size))
+    parts = [frame.stream_id or 0, frame.error_code, frame.final_size]
+    kept = [sender.kept] if sender.kept else []
+    kind = RESET_STREAM_AT if kept else RESET_STREAM
+    return encode_varints((kind, *parts, *kept))
 
 
 def _stop_frame(receiver: QuicStreamReceiver) -> bytes:

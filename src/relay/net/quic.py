@@ -113,7 +113,7 @@ class QuicTransport:
     def reset(self, stream: int, code: int) -> None:
         """Break off our half."""
         if not self.is_closed:
-            self._engine.reset(stream, to_http3(code))
+            self._engine.reset(stream, to_http3(code), self._head_size(stream))
             self._stir()
 
     def stop(self, stream: int, code: int) -> None:
@@ -230,6 +230,11 @@ class QuicTransport:
         if stream is not None and not self._is_flushing:
             self.connection.host.wake(self.connection)  # as `send` does
         return stream
+
+    def _head_size(self, stream: int) -> int:
+        """Bytes of a stream that say what it belongs to: the peer gets them also when it is broken
+        off, if that can be."""
+        return 0
 
     def _incoming(self, code: int) -> int:
         mapped = unmap(code)

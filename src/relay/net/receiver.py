@@ -6,15 +6,30 @@ knows, and what is handed up is what the library would hand up. This module must
 
 from __future__ import annotations
 
-from aioquic.quic.events import StreamDataReceived
-from aioquic.quic.packet import QuicStreamFrame
+from dataclasses import dataclass
+
+from aioquic.quic.connection import QuicConnectionError
+from aioquic.quic.events import StreamDataReceived, StreamReset
+from aioquic.quic.packet import QuicErrorCode, QuicStreamFrame
 from aioquic.quic.stream import FinalSizeError, QuicStreamReceiver
 
+from relay.net.frames import RESET_STREAM_AT
 from relay.net.pieces import Pieces, Tally
+
+
+@dataclass
+class Remainder(StreamDataReceived):
+    """The last bytes of a stream that breaks off behind them, with ``code``."""
+
+    code: int
 
 
 class Receiver(QuicStreamReceiver):
     """The library's receiving half, which keeps what comes early in pieces."""
+
+    _broken: tuple[int, int] | None = None
+    """The code with which it breaks off, and behind which offset, once bytes before that have still
+    to come."""
 
     def __init__(self, stream_id: int | None, tally: Tally) -> None:
         """``tally`` counts the pieces of all streams of the connection."""
@@ -57,10 +72,33 @@ class Receiver(QuicStreamReceiver):
             if not len(self._early):
                 self._early = None
         self._buffer_start += len(ready)
+        if self._broken is not None and self._buffer_start >= self._broken[1]:
+            self.is_finished = True
+            return Remainder(ready, False, self._stream_id or 0, self._broken[0])
         self.is_finished = self._buffer_start == self._final_size
         if not (ready or self.is_finished):
             return None
         return StreamDataReceived(ready, self.is_finished, self._stream_id or 0)
+
+    def handle_reset(
+        self, *, final_size: int, error_code: int = 0, reliable_size: int = 0
+    ) -> StreamReset | None:
+        """The peer breaks off: the news of it, unless that waits for the first ``reliable_size``
+        bytes. Raises `FinalSizeError`, and `QuicConnectionError` for another code than before."""
+        broken = self._broken
+        if broken is not None and broken[0] != error_code:
+            reason, kind = "Cannot change error code", RESET_STREAM_AT
+            raise QuicConnectionError(QuicErrorCode.STREAM_STATE_ERROR, kind, reason)
+        event = super().handle_reset(final_size=final_size, error_code=error_code)
+        if event is None:
+            return None
+        if broken is not None:
+            reliable_size = min(reliable_size, broken[1])  # a larger one was overtaken
+        if reliable_size > self._buffer_start:
+            self._broken = error_code, reliable_size
+            self.is_finished = False
+            return None
+        return event
 
     def let_go(self) -> None:
         """Nothing that came will be handed up any more."""

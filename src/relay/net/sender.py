@@ -43,6 +43,12 @@ class SharedSender(QuicStreamSender):
     once below ``highest_offset``, written below ``_buffer_stop``.
     """
 
+    kept = 0
+    """Bytes from the start on that arrive although it breaks off behind them
+    (draft-ietf-quic-reliable-stream-reset, 5)."""
+    _is_reset_known = False
+    """Whether the peer knows that it broke off, while some of those bytes are missing."""
+
     def __init__(self, stream: QuicStream, owner: Owner) -> None:
         # Not the library's: it would make a buffer and two sets that are never used.
         self.buffer_is_empty = True
@@ -140,7 +146,6 @@ class SharedSender(QuicStreamSender):
 
         ``room`` is negative when not even a frame's head fits.
         """
-        assert self._reset_error_code is None, "nothing is sent after a reset"
         if room < 0:
             return None
         start, end = self.highest_offset, self._buffer_stop
@@ -162,9 +167,12 @@ class SharedSender(QuicStreamSender):
             self._lost.subtract(start, stop)
             if not len(self._lost):
                 self._lost = None
-                self.is_orderly = True
+                self.is_orderly = self._reset_error_code is None
         if stop > self.highest_offset:
             self.highest_offset = stop
+            if self._reset_error_code is not None and stop >= self.kept:
+                self.reset_pending = True  # it waited for them, as it may not promise more
+                self._owner.stirred[self._stream_id] = self.stream
         fin = self._buffer_fin == stop
         if fin:
             self._pending_eof = False
@@ -193,7 +201,8 @@ class SharedSender(QuicStreamSender):
     def arrived(self, start: int, stop: int, fin: bool) -> None:
         """Bytes were acknowledged."""
         if self._reset_error_code is not None:
-            return  # then only the reset's own acknowledgement ends it
+            self._arrived_broken(start, stop)
+            return
         if fin and not start and not self._buffer_start:
             # All of it in one frame, as a group of one small frame leaves: nothing to let go of.
             self._buffer_start = stop
@@ -215,7 +224,10 @@ class SharedSender(QuicStreamSender):
         """Bytes were acknowledged, or lost."""
         if delivery is _ACKED:
             self.arrived(start, stop, fin)
-        elif self._reset_error_code is None:
+            return
+        if self._reset_error_code is not None:
+            stop, fin = min(stop, self.kept), False
+        if stop > start or self._reset_error_code is None:
             self.buffer_is_empty = False
             if stop > start:
                 if self._lost is None:
@@ -228,6 +240,9 @@ class SharedSender(QuicStreamSender):
 
     def on_reset_delivery(self, delivery: QuicDeliveryState) -> None:
         """A reset was acknowledged, or lost."""
+        if delivery is _ACKED and self._buffer_start < self.kept:
+            self._is_reset_known = True
+            return
         super().on_reset_delivery(delivery)
         if self.is_finished:
             self._owner.sent_whole(self.stream)
@@ -235,13 +250,34 @@ class SharedSender(QuicStreamSender):
             self._owner.stirred[self._stream_id] = self.stream
 
     def drop_unsent(self) -> int:
-        """After a reset: forget everything; answers how many bytes had never left."""
-        dropped = self._buffer_stop - self.highest_offset
-        self._buffer_stop = self.highest_offset
-        self._chunks.clear()
-        self._starts.clear()
-        self._lost = None
+        """After a reset: forget everything but what is kept; answers how many bytes will never
+        leave."""
+        start, kept = self._buffer_start, self.kept
+        stop = max(self.highest_offset, kept)
+        dropped = self._buffer_stop - stop
+        self._buffer_stop = stop
+        self._buffer_fin, self._pending_eof = None, False
+        self._chunks, self._starts = (
+            ([self.cut(start, kept)], [start]) if start < kept else ([], [])
+        )
+        if self._lost is not None and kept < stop:
+            self._lost.subtract(kept, stop)
+            if not len(self._lost):
+                self._lost = None
+        if self.highest_offset < kept:
+            self.reset_pending = False  # until they left
+        self.buffer_is_empty = self._lost is None and self.highest_offset >= kept
         return dropped
+
+    def _arrived_broken(self, start: int, stop: int) -> None:
+        """Bytes were acknowledged of what broke off: its end is the reset's acknowledgement, and
+        that of what is kept."""
+        if self._buffer_start >= self.kept:
+            return
+        self._arrived_early(start, stop)
+        if self._is_reset_known and self._buffer_start >= self.kept:
+            self.is_finished = True
+            self._owner.sent_whole(self.stream)
 
     def _arrived_early(self, start: int, stop: int) -> None:
         """Bytes were acknowledged while others before them were not."""

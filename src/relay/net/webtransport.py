@@ -263,5 +263,10 @@ class WebTransport(QuicTransport):
     def _is_undecided(self, stream: int) -> bool:
         return not self._is_local(stream) and not self.http3.owns(stream)
 
+    def _head_size(self, stream: int) -> int:
+        session = self.session
+        is_ours = session is not None and self._is_local(stream)
+        return len(stream_head(bool(stream & 2), session)) if is_ours else 0
+
     def _incoming(self, code: int) -> int:
         return from_http3(code)
