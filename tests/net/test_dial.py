@@ -10,7 +10,18 @@ from relay.net import dial as dial_module
 from relay.net import tls, udp
 from relay.net.dial import DialTls, dial
 from relay.net.engine import Engine
+from relay.net.http3 import (
+    ENABLE_CONNECT,
+    ENABLE_WEBTRANSPORT,
+    H3_DATAGRAM,
+    WEBTRANSPORT_MAX_SESSIONS,
+    WT_ENABLED,
+    WT_MAX_SESSIONS,
+    Http3,
+    Request,
+)
 from relay.net.settings import QuicLimits
+from relay.net.visit import ServedWebTransport
 
 
 @pytest.mark.parametrize(
@@ -203,3 +214,37 @@ async def test_a_dialled_session_frees_its_socket_when_it_ends(house, scheme) ->
         async with asyncio.timeout(2):
             while sock.fileno() != -1:
                 await asyncio.sleep(0.005)
+
+
+@pytest.mark.parametrize(
+    ("settings", "name"),
+    [
+        ((ENABLE_WEBTRANSPORT, WEBTRANSPORT_MAX_SESSIONS, WT_ENABLED), "webtransport"),
+        ((WT_MAX_SESSIONS,), "webtransport"),
+        ((WT_ENABLED,), "webtransport-h3"),
+    ],
+)
+async def test_a_session_is_called_what_the_server_calls_it(
+    house, monkeypatch, settings, name
+) -> None:
+    asked: list[str] = []
+    hear = ServedWebTransport.headers_received
+
+    def heard(self: ServedWebTransport, stream: int, request: Request, fin: bool) -> None:
+        asked.append(request.pseudo["protocol"])
+        hear(self, stream, request, fin)
+
+    said = {ENABLE_CONNECT: 1, H3_DATAGRAM: 1} | dict.fromkeys(settings, 1)
+    monkeypatch.setattr(Http3, "_get_local_settings", lambda _: said)
+    monkeypatch.setattr(ServedWebTransport, "headers_received", heard)
+    async with house() as home:
+        await home.pair("https")
+    assert asked == [name]
+
+
+async def test_a_server_without_webtransport_is_not_asked(house, monkeypatch) -> None:
+    said = {ENABLE_CONNECT: 1, H3_DATAGRAM: 1, WT_ENABLED: 0}
+    monkeypatch.setattr(Http3, "_get_local_settings", lambda _: said)
+    async with house() as home:
+        with pytest.raises(SessionLost, match="does not speak WebTransport"):
+            await dial(home.url("https"), protocols=("moq-lite-05",), tls=home.trust)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.net.parameters import OLD_RESET_STREAM_AT, OURS, RESET_STREAM_AT, RESETS_AT, find
-from relay.net.varint import encode
+from relay.wire.buffer import encode_varint
 
 OTHERS = b"\x04\x04\x84\x00\x00\x00" + b"\x0e\x01\x05"
 
@@ -37,6 +37,6 @@ def test_ours_are_told_and_other_peers_skip_them(bench) -> None:
 
 @pytest.mark.parametrize("kind", [RESET_STREAM_AT, OLD_RESET_STREAM_AT])
 def test_one_that_has_a_value_though_it_must_be_empty_ends_the_connection(bench, kind) -> None:
-    room = bench(parameters=encode(kind) + b"\x01\x00")
+    room = bench(parameters=encode_varint(kind) + b"\x01\x00")
     assert room.closed_with() == QuicErrorCode.TRANSPORT_PARAMETER_ERROR
     assert not room.errors

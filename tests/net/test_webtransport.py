@@ -30,7 +30,7 @@ def test_settings_are_those_that_browsers_and_natives_need(bench) -> None:
     for event in answers:
         room.h3.handle_event(event)
     settings = room.h3.received_settings
-    for setting in (0x8, 0x33, 0x2B603742, 0xC671706A):
+    for setting in (0x8, 0x33, 0x2B603742, 0xC671706A, 0x2C7CF000):
         assert settings[setting] == 1
     assert room.client._remote_max_datagram_frame_size == 65536
 

@@ -200,7 +200,7 @@ class DialledWeb(WebTransport):
                 (":scheme", "https"),
                 (":authority", terms.authority()),
                 (":path", asked_for(terms.target)),
-                (":protocol", "webtransport"),
+                (":protocol", self.http3.upgrade),
                 ("sec-webtransport-http3-draft02", "1"),
                 *offer,
             ],

@@ -28,8 +28,13 @@ ENABLE_WEBTRANSPORT = 0x2B603742
 WEBTRANSPORT_MAX_SESSIONS = 0xC671706A
 WT_MAX_SESSIONS = 0x14E9CD29
 """What later drafts made of the one before."""
+WT_ENABLED = 0x2C7CF000
+"""What the latest ones made of that."""
 
-UPGRADES = frozenset(("webtransport", "webtransport-h3"))
+EARLIER = ENABLE_WEBTRANSPORT, WEBTRANSPORT_MAX_SESSIONS, WT_MAX_SESSIONS
+"""Any of these says that a peer speaks a draft before that."""
+
+UPGRADE, LATE_UPGRADE = "webtransport", "webtransport-h3"
 """Names of the protocol in ``:protocol``; the drafts renamed it late."""
 
 MAX_OFFERED = 64
@@ -62,7 +67,10 @@ class Request:
     def is_webtransport(self) -> bool:
         """Whether this asks for a WebTransport session (draft-ietf-webtrans-http3, 3)."""
         pseudo = self.pseudo
-        return pseudo.get("method") == "CONNECT" and pseudo.get("protocol") in UPGRADES
+        return pseudo.get("method") == "CONNECT" and pseudo.get("protocol") in (
+            UPGRADE,
+            LATE_UPGRADE,
+        )
 
     @property
     def status(self) -> int:
@@ -121,7 +129,7 @@ class Http3(H3Connection):
         self._decoder = pylsqpack.Decoder(0, 0)
 
     def _get_local_settings(self) -> dict[int, int]:
-        # Browsers need H3_DATAGRAM and ENABLE_WEBTRANSPORT; natives read the other two as well.
+        # Browsers need H3_DATAGRAM and ENABLE_WEBTRANSPORT; natives read the others as well.
         return {
             QPACK_MAX_TABLE_CAPACITY: 0,
             QPACK_BLOCKED_STREAMS: 0,
@@ -129,6 +137,7 @@ class Http3(H3Connection):
             H3_DATAGRAM: 1,
             ENABLE_WEBTRANSPORT: 1,
             WEBTRANSPORT_MAX_SESSIONS: 1,
+            WT_ENABLED: 1,
         }
 
     @property
@@ -137,11 +146,13 @@ class Http3(H3Connection):
         settings = self.received_settings
         if settings is None:
             return None
-        return bool(
-            settings.get(ENABLE_WEBTRANSPORT)
-            or settings.get(WEBTRANSPORT_MAX_SESSIONS)
-            or settings.get(WT_MAX_SESSIONS)
-        )
+        return any(settings.get(each) for each in (*EARLIER, WT_ENABLED))
+
+    @property
+    def upgrade(self) -> str:
+        """What a peer that takes sessions calls them in ``:protocol``."""
+        settings = self.received_settings or {}
+        return UPGRADE if any(settings.get(each) for each in EARLIER) else LATE_UPGRADE
 
     @property
     def critical(self) -> frozenset[int | None]:
