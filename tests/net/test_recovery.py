@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from relay.net.mtu import SAFE, PathMtu
 from relay.net.recovery import Pacer, Recovery, Train
+from relay.net.reordering import Reordering
 from relay.net.sender import SharedSender
 
 STEP, FULL = 1100, 1200
@@ -29,6 +30,13 @@ class Nobody:
         self.stirred: dict[int, QuicStream] = {}
 
     def sent_whole(self, stream: QuicStream) -> None: ...
+
+
+class Unteachable(Reordering):
+    """Takes every loss for one, as the library does."""
+
+    def arrived(self, first: int, last: int, largest: int, rtt: float, now: float) -> bool:
+        return False
 
 
 class Side:
@@ -114,10 +122,14 @@ STEPS = st.lists(
 )
 
 
+@pytest.mark.parametrize("is_teachable", [False, True], ids=["as it is", "what is lost stays so"])
 @pytest.mark.parametrize("algorithm", ["reno", "cubic"])
 @given(steps=STEPS)
-def test_the_books_are_the_librarys(algorithm, steps) -> None:
+def test_the_books_are_the_librarys(algorithm, is_teachable, steps) -> None:
     ours, stock = Side(Recovery, algorithm), Side(QuicPacketRecovery, algorithm)
+    if not is_teachable:
+        ours.recovery.reordering = Unteachable()
+    arrived: set[int] = set()
     number, now = 0, 10.0
     for step in steps:
         now += 0.013
@@ -139,6 +151,13 @@ def test_the_books_are_the_librarys(algorithm, steps) -> None:
             for below, size in step:
                 last = max(0, number - 1 - below)
                 ranges.add(max(0, last - size), last + 1)
+            if is_teachable:
+                gone = set(range(number)) - arrived - set(ours.under_way())
+                for lost in gone:
+                    ranges.subtract(lost, lost + 1)
+            if not len(ranges):
+                continue
+            arrived |= {acked for r in ranges for acked in r if acked < number}
             each = [(r.start, r.stop - 1) for r in ranges]
             if len(each) == 1:
                 ours.recovery.acknowledge(ours.space, *each[0], 0.002, now)
@@ -151,6 +170,31 @@ def test_the_books_are_the_librarys(algorithm, steps) -> None:
         # Of packets counted together the growth may be rounded otherwise, by a packet each.
         difference = ours.recovery.congestion_window - stock.recovery.congestion_window
         assert abs(difference) <= FULL * 10
+
+
+@pytest.mark.parametrize("algorithm", ["reno", "cubic"])
+def test_a_loss_that_was_none_costs_no_window_and_is_waited_for_next_time(algorithm) -> None:
+    side = Side(Recovery, algorithm)
+    side.send_train(0, 12, 1.0)
+    side.recovery.acknowledge(side.space, 0, 4, 0.0, 1.1)
+    window = side.recovery.congestion_window
+    side.recovery.acknowledge_all(side.space, [(0, 4), (6, 11)], 0.0, 1.1)
+    assert not side.under_way()
+    assert side.recovery.congestion_window < window
+    side.recovery.acknowledge(side.space, 0, 11, 0.0, 1.1)
+    assert side.recovery.congestion_window >= window
+    side.send_train(12, 12, 1.2)
+    side.recovery.acknowledge_all(side.space, [(0, 14), (16, 21)], 0.0, 1.3)
+    assert side.under_way() == [15, 22, 23]
+
+
+def test_of_a_real_loss_the_window_stays_smaller() -> None:
+    side = Side(Recovery, "reno")
+    side.send_train(0, 20, 1.0)
+    side.recovery.acknowledge_all(side.space, [(1, 4), (6, 11)], 0.0, 1.1)
+    window = side.recovery.congestion_window
+    side.recovery.acknowledge_all(side.space, [(1, 11)], 0.0, 1.11)
+    assert side.recovery.congestion_window < window + FULL * 3
 
 
 def test_a_train_is_cut_where_an_acknowledgement_ends() -> None:

@@ -374,6 +374,9 @@ def test_keys_are_changed_before_they_are_worn_out(monkeypatch) -> None:
 
     monkeypatch.setattr(keys.Keys, "follow", follow)
     net, _ = carried(True, 0.0, 1)
+    for _ in range(5):
+        net.server.send(net.server.open_stream(True), bytes(400_000), True)
+        net.run(1.0)
     assert phases[:4] == [0, 1, 0, 1]
     assert not net.ends
 

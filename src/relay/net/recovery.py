@@ -17,16 +17,15 @@ from aioquic.quic.packet_builder import QuicDeliveryState, QuicSentPacket
 from aioquic.quic.rangeset import RangeSet
 from aioquic.quic.recovery import (
     K_MICRO_SECOND,
-    K_PACKET_THRESHOLD,
     K_PERSISTENT_CONGESTION_THRESHOLD,
     K_SECOND,
-    K_TIME_THRESHOLD,
     QuicPacketPacer,
     QuicPacketRecovery,
     QuicPacketSpace,
 )
 
 from relay.net.mtu import SAFE, PathMtu
+from relay.net.reordering import Reordering
 from relay.net.sender import SharedSender
 
 Handler = tuple[Any, tuple[Any, ...]]
@@ -166,6 +165,9 @@ class Recovery(QuicPacketRecovery):
         self.lost_foreign = False
         """Whether something was lost that the library has to send again."""
         self.mtu = mtu
+        self.reordering = Reordering()
+        self._before_loss: tuple[int, int | None] = (0, None)
+        """The congestion window and slow start threshold before what was lost of late."""
         self._largest_large = -1
         """Number of the latest large packet that arrived."""
 
@@ -197,6 +199,8 @@ class Recovery(QuicPacketRecovery):
 
         ``delay`` is what the peer says it waited, in seconds.
         """
+        if self.reordering.gone:
+            self._regain(((first, last),), space, now)
         if last > space.largest_acked_packet:
             space.largest_acked_packet = last
         book = self.book
@@ -238,6 +242,8 @@ class Recovery(QuicPacketRecovery):
         What is left in the book is at most a few below the largest acknowledged one, the rest
         counts as lost: ranges that a peer makes up cost next to nothing.
         """
+        if self.reordering.gone:
+            self._regain(ranges, space, now)
         largest = ranges[-1][1]
         if largest > space.largest_acked_packet:
             space.largest_acked_packet = largest
@@ -382,7 +388,8 @@ class Recovery(QuicPacketRecovery):
             super()._detect_loss(now=now, space=space)
             return
         latest = max(self._rtt_latest, self._rtt_smoothed)
-        late = K_TIME_THRESHOLD * (latest if self._rtt_initialized else self._rtt_initial)
+        reordering = self.reordering
+        late = reordering.time * (latest if self._rtt_initialized else self._rtt_initial)
         largest = space.largest_acked_packet
         space.loss_time = None
         lost: list[Train] = []
@@ -391,7 +398,7 @@ class Recovery(QuicPacketRecovery):
             if train.first > largest:
                 kept += self.book[index:]
                 break
-            gone = train.last if train.sent_time <= now - late else largest - K_PACKET_THRESHOLD
+            gone = train.last if train.sent_time <= now - late else largest - reordering.packets
             gone = min(gone, largest)
             if gone >= train.last:
                 lost.append(train)
@@ -408,6 +415,9 @@ class Recovery(QuicPacketRecovery):
             return
         self.book[:] = kept
         self._lose(lost, space, now)
+        runs = [(each.first, each.last, each.sent_time) for each in lost]
+        if reordering.lost(runs, self._rtt_smoothed, now):
+            self._before_loss = self._cc.congestion_window, self._cc.ssthresh
         trials = [each for each in lost if each.is_trial]
         if trials:
             self._cc.on_packets_expired(packets=trials)  # type: ignore[arg-type]
@@ -420,6 +430,22 @@ class Recovery(QuicPacketRecovery):
             self._pacer.update_rate(
                 congestion_window=self._cc.congestion_window, smoothed_rtt=self._rtt_smoothed
             )
+
+    def _regain(
+        self, ranges: Iterable[tuple[int, int]], space: QuicPacketSpace, now: float
+    ) -> None:
+        """See whether something that counted as lost has arrived."""
+        largest, rtt = space.largest_acked_packet, self._rtt_smoothed
+        for first, last in ranges:
+            if self.reordering.gone and self.reordering.arrived(first, last, largest, rtt, now):
+                self.regained()
+
+    def regained(self) -> None:
+        """All that was lost of late has arrived: only another order was seen, which says nothing of
+        congestion (RFC 4015, 3)."""
+        control, (window, threshold) = self._cc, self._before_loss
+        if window > control.congestion_window:
+            control.congestion_window, control.ssthresh = window, threshold
 
     def _lose(self, trains: Iterable[Train], space: QuicPacketSpace, now: float) -> None:
         """Have what they carried sent again."""
