@@ -115,10 +115,11 @@ def test_a_newer_file_loads_whole(folder):
     assert settings.cluster.connect == ("https://a.example.com/?cost=2&jwt=T",)
 
 
-def test_congestion_control_by_delay_is_not_built_and_stops_nothing(folder):
-    loaded = folder.load('[quic]\ncongestion_control = "delay"\n' + OPEN)
-    assert loaded.settings.quic.congestion_control == "reno"
-    assert any("that value is not built here" in line for line in loaded.warnings)
+@pytest.mark.parametrize("word", ["delay", "Delay", "bbr"])
+def test_congestion_control_by_delay_is_by_rate(folder, word):
+    loaded = folder.load(f'[quic]\ncongestion_control = "{word}"\n' + OPEN)
+    assert loaded.settings.quic.congestion_control == "bbr"
+    assert not any("congestion" in line for line in loaded.warnings)
 
 
 def test_subdomains_as_tenants_stop_the_start_by_the_name_they_have_in_a_file(folder):

@@ -329,7 +329,7 @@ def test_losing_packets_loses_no_byte(bench) -> None:
         {"max_data": (1 << 60) + 1},
         {"max_stream_data": (1 << 60) + 1},
         {"idle_timeout": 0},
-        {"congestion_control": "bbr"},
+        {"congestion_control": "vegas"},
     ],
 )
 def test_limits_that_quic_cannot_obey(wrong) -> None:

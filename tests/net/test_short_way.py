@@ -100,7 +100,8 @@ class Net:
             times = [self.server.deadline(), self.client.get_timer()]
             if self.under_way:
                 times.append(self.under_way[0][0])
-            later = max(self.now, min(t for t in times if t is not None))
+            # What is due at this very moment the library may see to at the next one.
+            later = max(self.now + 1e-6, min(t for t in times if t is not None))
             if later >= end:
                 self.now = end
                 return

@@ -104,10 +104,10 @@ UNBUILT = (
 )
 """Upstream's settings that are read and not obeyed; the start says so."""
 
-VALUES: dict[str, dict[str, str | None]] = {
-    "quic.congestion_control": {"loss": "cubic", "delay": None},
+VALUES: dict[str, dict[str, str]] = {
+    "quic.congestion_control": {"loss": "cubic", "delay": "bbr"},
 }
-"""Upstream's values of a setting that has others here; ``None`` = not obeyed, the start says so."""
+"""Upstream's values of a setting that has others here."""
 
 REFUSED = {
     "auth.domain": "subdomains as tenants are not built",

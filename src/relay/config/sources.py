@@ -91,15 +91,14 @@ class Source:
             self.problems.append(f"{where}: {names.REFUSED[dotted]}")
         elif names.is_unbuilt(dotted):
             self.warnings.append(f"{where}: not built here, ignored")
-        elif (meant := names.VALUES.get(name, {}).get(str(value).lower(), "")) is None:
-            self.warnings.append(f"{where}: that value is not built here, ignored")
         elif name in self.entries:
             other = self.entries[name].where
             self.problems.append(f"{where}: the same setting is given twice (also {other})")
         elif name in FILES and _is_nameless(value):
             self.problems.append(f"{where}: expected a file name, and this is empty")
         elif name in names.SETTINGS or name in names.WHOLE:
-            self.entries[name] = Entry(name, meant or value, where)
+            meant = names.VALUES.get(name, {}).get(str(value).lower(), value)
+            self.entries[name] = Entry(name, meant, where)
             if dotted in names.IMPLIED:
                 other, implied = names.IMPLIED[dotted]
                 self.entries.setdefault(other, Entry(other, implied, where))

@@ -177,7 +177,10 @@ class Engine(ShortWay):
         return max(0, min(room, peer - 3))
 
     def bandwidth(self) -> int:
-        """Congestion window per round trip, in bits per second; 0 while unknown."""
+        """What the path carries, or the congestion window per round trip, in bits per second; 0
+        while unknown."""
+        if self._rated is not None:
+            return int(self._rated.bandwidth * 8)
         rtt = self.rtt
         return int(self._loss.congestion_window * 8 / rtt) if rtt else 0
 

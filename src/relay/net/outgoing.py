@@ -15,10 +15,12 @@ from aioquic.quic.packet_builder import QuicDeliveryState, QuicPacketBuilder
 from aioquic.quic.stream import QuicStream, QuicStreamReceiver
 
 from relay.net.ackrate import AckRate
+from relay.net.byrate import kind_of
+from relay.net.delivery import Delivery
 from relay.net.frames import RESET_STREAM, RESET_STREAM_AT, ack
 from relay.net.incoming import Incoming
 from relay.net.mtu import PathMtu
-from relay.net.recovery import Handler, Recovery, Train
+from relay.net.recovery import Handler, Train
 from relay.net.sender import SharedSender
 from relay.net.udp import Datagrams, joined
 from relay.wire.buffer import encode_varints
@@ -70,10 +72,12 @@ class Outgoing(Incoming):
         self._extras_at = 0.0
         self._renew_at = _KEY_LIFE
         """Packet number from which on other keys are wanted."""
-        if is_short:
-            self._loss = Recovery(
-                self._mtu,
-                congestion_control_algorithm=self._configuration.congestion_control_algorithm,
+        algorithm = self._configuration.congestion_control_algorithm
+        kind: Any = kind_of(algorithm, is_short)
+        if kind is not type(self._loss):
+            self._loss = kind(
+                **({"mtu": self._mtu} if is_short else {}),
+                congestion_control_algorithm=algorithm,
                 initial_rtt=self._configuration.initial_rtt,
                 max_datagram_size=self._max_datagram_size,
                 peer_completed_address_validation=not self._is_client,
@@ -81,6 +85,9 @@ class Outgoing(Incoming):
                 send_probe=self._send_probe,
                 logger=self._logger,
             )
+        control: Any = self._loss._cc
+        self._rated: Delivery | None = control if isinstance(control, Delivery) else None
+        """Congestion control that wants to know when there is nothing more to send."""
 
     def _settle(self) -> None:
         super()._settle()
@@ -166,8 +173,8 @@ class Outgoing(Incoming):
             sender.buffer_is_empty = True
             del self.stirred[stream_id]
         if paced is not None:
-            left = pacer.bucket_time - paced * count
-            pacer.bucket_time = left if left > 0.0 else 0.0
+            left = pacer.bucket_time - (sent_bytes * pacer.byte_time or paced * count)
+            pacer.bucket_time = left if left > pacer.least else pacer.least
         return True
 
     def _send_mixed(self, now: float, ack_due: bool, packets: list[Datagrams]) -> bool:
@@ -210,8 +217,8 @@ class Outgoing(Incoming):
         packet = self._keys.sealer.seal(payload, first, self._peer_cid.cid, number)
         pacer = self._loss._pacer
         if pacer.packet_time is not None:
-            left = pacer.bucket_time - pacer.packet_time
-            pacer.bucket_time = left if left > 0.0 else 0.0
+            left = pacer.bucket_time - (len(packet) * pacer.byte_time or pacer.packet_time)
+            pacer.bucket_time = left if left > pacer.least else pacer.least
         return packet, len(packet)
 
     def _ack_frame(self, now: float) -> bytes:

@@ -34,7 +34,7 @@ Handler = tuple[Any, tuple[Any, ...]]
 _BURST = 16
 """Packets that may leave at once, as the library has it."""
 
-_LONG_BURST = 44
+LONG_BURST = 44
 """Packets that may where a millisecond brings more: what one system call takes."""
 
 _ACKED = QuicDeliveryState.ACKED
@@ -60,6 +60,7 @@ class Train:
         "start",
         "step",
         "stop",
+        "ticket",
     )
 
     def __init__(
@@ -95,6 +96,8 @@ class Train:
         """Whether the library built it."""
         self.is_trial = False
         """Whether it only tries a size: that it is lost says nothing of congestion."""
+        self.ticket: Any = None
+        """What congestion control noted when it left."""
 
     @property
     def is_large(self) -> bool:
@@ -115,9 +118,11 @@ class Train:
         start, step = self.start + ahead * self.step, self.step
         stop = self.stop if last == self.last else start + size * step
         fin = self.fin and last == self.last
-        return Train(
+        train = Train(
             first, last, sent_bytes, self.sent_time, self.full, self.sender, start, stop, step, fin
         )
+        train.ticket = self.ticket
+        return train
 
     def tell(self, delivery: QuicDeliveryState) -> None:
         """Tell everybody concerned what became of it."""
@@ -135,6 +140,11 @@ class Pacer(QuicPacketPacer):
     is finer than a millisecond, so what would leave within one may leave at once.
     """
 
+    byte_time = 0.0
+    """Seconds that a byte takes, where it is bytes that count; 0.0 = packets do, of any size."""
+    least = 0.0
+    """The lowest `bucket_time`: below zero where what left too early is made good for."""
+
     def update_bucket(self, now: float) -> None:
         """Time has passed."""
         if now > self.evaluation_time:
@@ -147,7 +157,7 @@ class Pacer(QuicPacketPacer):
         size = self._max_datagram_size
         rate = congestion_window / max(smoothed_rtt, K_MICRO_SECOND)
         self.packet_time = min(size / rate, K_SECOND)
-        burst = max(_BURST * size, min(rate * K_GRANULARITY, _LONG_BURST * size))
+        burst = max(_BURST * size, min(rate * K_GRANULARITY, LONG_BURST * size))
         self.bucket_max = max(2 * size, min(congestion_window // 4, burst)) / rate
         if self.bucket_time > self.bucket_max:
             self.bucket_time = self.bucket_max
@@ -155,6 +165,8 @@ class Pacer(QuicPacketPacer):
 
 class Recovery(QuicPacketRecovery):
     """The library's recovery, with trains where application data is concerned."""
+
+    _pacer: Pacer
 
     def __init__(self, mtu: PathMtu, **options: Any) -> None:
         super().__init__(**options)
@@ -271,7 +283,7 @@ class Recovery(QuicPacketRecovery):
             if self.handshake_confirmed:
                 self._time_of_last_sent_ack_eliciting_packet = sent_time
         if packet.in_flight:
-            self._cc.on_packet_sent(packet=packet)
+            self._cc.on_packet_sent(packet=train)  # type: ignore[arg-type]
 
     def discard_space(self, space: QuicPacketSpace) -> None:
         """Forget a space whose keys are gone."""
@@ -331,7 +343,12 @@ class Recovery(QuicPacketRecovery):
         return taken
 
     def _arrived(
-        self, trains: list[Train], space: QuicPacketSpace, largest: int, delay: float, now: float
+        self,
+        trains: list[Train],
+        space: QuicPacketSpace,
+        largest: int,
+        delay: float,
+        now: float,
     ) -> None:
         """Tell of what arrived, and learn from it."""
         control = self._cc

@@ -70,7 +70,8 @@ class QuicLimits:
     """Seconds a closed WebTransport session waits for the peer's goodbye before QUIC is closed."""
 
     congestion_control: str = "reno"
-    """``reno`` or ``cubic``."""
+    """``reno``, ``cubic`` or ``bbr``. The first two slow down for each loss; ``bbr`` goes by how
+    fast the path delivers, which suits viewers behind Wi-Fi and costs some CPU."""
 
     short_way: bool = True
     """Whether stream data and acknowledgements go around the QUIC library's general machinery. It
@@ -86,8 +87,8 @@ class QuicLimits:
             raise ConfigError("max_datagram_size must be at least 1200 (RFC 9000, 14)")
         if self.max_datagram_size > MAX_DATAGRAM_SIZE:
             raise ConfigError(f"max_datagram_size must be at most {MAX_DATAGRAM_SIZE}")
-        if self.congestion_control not in ("reno", "cubic"):
-            raise ConfigError("congestion_control must be reno or cubic")
+        if self.congestion_control not in ("reno", "cubic", "bbr"):
+            raise ConfigError("congestion_control must be reno, cubic or bbr")
         for name in ("max_streams", "max_data", "max_stream_data", "idle_timeout"):
             if getattr(self, name) <= 0:
                 raise ConfigError(f"{name} must be positive")

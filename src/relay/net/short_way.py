@@ -257,8 +257,13 @@ class ShortWay(Outgoing):
                 for data, size in self._send_short(now, ack_due):
                     departures.append((data, size, self._home))
             if not self._is_long_due:
+                if self._rated is not None and not self.stirred:
+                    self._rated.starved()
                 return departures
-        return departures + self._depart_long(now)
+        departures += self._depart_long(now)
+        if self._rated is not None and not self.stirred:
+            self._rated.starved()
+        return departures
 
     def _depart_long(self, now: float) -> list[Departure]:
         """Let the library say what it has to."""
