@@ -197,7 +197,7 @@ def test_without_the_client_the_relay_does_not_start(tmp_path, monkeypatch):
         return real(name, *args, **kwargs)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(ConfigError, match=r"sinks\.lake\.kind: .*moq-relay\[kafka\]"):
+    with pytest.raises(ConfigError, match=r"sinks\.lake\.kind: .*install the extra: .*\[kafka\]"):
         Relay(configured(tmp_path, NOWHERE))
 
 
