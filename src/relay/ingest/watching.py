@@ -18,7 +18,6 @@ from relay.peer.local import Collector, GroupEnd, ReadFrame
 OVERHEAD = 128
 """Bytes an item is counted for beside its payload."""
 
-
 PATIENCE = 10.0
 """Seconds without a group that came late, after which whatever did not come before a group will
 not."""
@@ -42,7 +41,9 @@ class Follower(Collector):
     _lost: set[int]
     _opening: bool
     _ahead: dict[int, float]
+    """Groups handed out while earlier ones may still come, in that order, each with when."""
     _late: float
+    """When a group last came after one that follows it."""
     resume: int
     """The group at which whoever breaks off now has to go on: no group before it is still to come.
     Sources send the newest first, and what they have of earlier ones after it."""
