@@ -13,17 +13,33 @@ from math import ceil
 from typing import Any
 
 from aioquic.quic.rangeset import RangeSet
-from aioquic.quic.recovery import QuicPacketSpace
+from aioquic.quic.recovery import QuicPacketRecovery, QuicPacketSpace
 
 from relay.net.byrate import kind_of
 from relay.net.mtu import SAFE, PathMtu
-from relay.net.recovery import Train
+from relay.net.recovery import Recovery, Train
 
 SIZE = SAFE
 """Bytes of every packet."""
 
 STEP = 1e-6
 """Seconds that pass at least between two looks."""
+
+
+def begun(kind: type[QuicPacketRecovery], algorithm: str, size: int) -> tuple[Any, QuicPacketSpace]:
+    """Recovery once the handshake is done, with its space; packets have ``size`` bytes."""
+    recovery: Any = kind(
+        **({"mtu": PathMtu(SAFE)} if issubclass(kind, Recovery) else {}),
+        congestion_control_algorithm=algorithm,
+        initial_rtt=0.1,
+        max_datagram_size=size,
+        peer_completed_address_validation=True,
+        send_probe=lambda: None,
+    )
+    recovery.handshake_confirmed = True
+    space = QuicPacketSpace(is_application_data=True)
+    recovery.spaces = [space]
+    return recovery, space
 
 
 class Path:
@@ -93,18 +109,8 @@ class Flow:
     def __init__(self, path: Path, algorithm: str = "bbr", frugal: bool = False) -> None:
         self.path, self.frugal = path, frugal
         path.flows.append(self)
-        self.recovery: Any = kind_of(algorithm, True)(
-            mtu=PathMtu(SAFE),
-            congestion_control_algorithm=algorithm,
-            initial_rtt=0.1,
-            max_datagram_size=SIZE,
-            peer_completed_address_validation=True,
-            send_probe=lambda: None,
-        )
-        self.recovery.handshake_confirmed = True
+        self.recovery, self.space = begun(kind_of(algorithm, True), algorithm, SIZE)
         self.control: Any = self.recovery._cc
-        self.space = QuicPacketSpace(is_application_data=True)
-        self.recovery.spaces = [self.space]
         self.got = 0
         """Bytes received."""
         self.waiting = 0

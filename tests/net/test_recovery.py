@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 from aioquic import tls
 from aioquic.quic.packet import QuicPacketType
 from aioquic.quic.packet_builder import QuicSentPacket
 from aioquic.quic.rangeset import RangeSet
-from aioquic.quic.recovery import QuicPacketPacer, QuicPacketRecovery, QuicPacketSpace
+from aioquic.quic.recovery import QuicPacketPacer, QuicPacketRecovery
 from aioquic.quic.stream import QuicStream
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.net.paths import begun
 
-from relay.net.mtu import SAFE, PathMtu
 from relay.net.recovery import Pacer, Recovery, Train
 from relay.net.reordering import Reordering
 from relay.net.sender import SharedSender
@@ -43,18 +41,7 @@ class Side:
     """A recovery with its space and the stream whose bytes are sent."""
 
     def __init__(self, kind: type[QuicPacketRecovery], algorithm: str) -> None:
-        more = {"mtu": PathMtu(SAFE)} if kind is Recovery else {}
-        self.recovery: Any = kind(
-            **more,
-            congestion_control_algorithm=algorithm,
-            initial_rtt=0.1,
-            max_datagram_size=FULL,
-            peer_completed_address_validation=True,
-            send_probe=lambda: None,
-        )
-        self.recovery.handshake_confirmed = True
-        self.space = QuicPacketSpace(is_application_data=True)
-        self.recovery.spaces = [self.space]
+        self.recovery, self.space = begun(kind, algorithm, FULL)
         self.sender = SharedSender(QuicStream(3), Nobody())
 
     def send_train(self, number: int, count: int, now: float) -> None:

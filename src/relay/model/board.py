@@ -315,29 +315,23 @@ class Board:
         """Stir the roof at the next change of each path above its prefix, where somebody watches:
         however often they change until it looks, and is put up anew, it is stirred once for each.
         """
-        above = self._grow(roof.prefix).parent
-        while above is not None:
+        for above in _upwards(self._grow(roof.prefix).parent):
             above.roofs = above.roofs or {}
             above.roofs[roof] = None
-            above = above.parent
 
     def take_down(self, roof: Roof) -> None:
         """Stir it no more. It is still watched at its prefix."""
-        above = self._grow(roof.prefix).parent
-        while above is not None:
+        for above in _upwards(self._grow(roof.prefix).parent):
             if above.roofs is not None:
                 above.roofs.pop(roof, None)
                 above.roofs = above.roofs or None
-            above = above.parent
 
     def above(self, prefix: Path, exclude: int) -> tuple[Way, object] | None:
         """What is visible nearest above a prefix, and whose it is, where nothing is at it and that
         publisher may have more than it announces."""
-        node: _Node | None = self._grow(prefix)
-        while node is not None:
+        for node in _upwards(self._grow(prefix)):
             if (way := visible(node.ways, exclude, False)) is not None:
                 return (way, node.publisher) if way.is_wide and node.path != prefix else None
-            node = node.parent
         return None
 
     def shown(self, prefix: Path) -> Iterator[tuple[Path, Ways]]:

@@ -83,12 +83,7 @@ class TrainsByRate(ByRate, Recovery):
     _pacer: RatePacer
 
     def _arrived(
-        self,
-        trains: list[Train],
-        space: QuicPacketSpace,
-        largest: int,
-        delay: float,
-        now: float,
+        self, trains: list[Train], space: QuicPacketSpace, largest: int, delay: float, now: float
     ) -> None:
         super()._arrived(trains, space, largest, delay, now)
         self._sample(now)

@@ -343,12 +343,7 @@ class Recovery(QuicPacketRecovery):
         return taken
 
     def _arrived(
-        self,
-        trains: list[Train],
-        space: QuicPacketSpace,
-        largest: int,
-        delay: float,
-        now: float,
+        self, trains: list[Train], space: QuicPacketSpace, largest: int, delay: float, now: float
     ) -> None:
         """Tell of what arrived, and learn from it."""
         control = self._cc
