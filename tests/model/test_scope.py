@@ -38,9 +38,9 @@ def test_paths_come_out_relative_to_the_root(fakes, origin):
 def test_paths_go_in_relative_to_the_root(fakes, origin):
     scope = origin.scope(Path("t"), ALL, ALL)
     scope.announce(Path("new"), fakes.Source(), (8,), 0.0)
-    assert origin.find(Path("t/new")) is scope.find(Path("new")) is not None
-    assert scope.find(Path("other")) is None
-    assert scope.find(Path("t/a")) is None
+    assert origin.find(Path("t/new")) is scope.seek(Path("new")).broadcast is not None
+    assert scope.seek(Path("other")) is None
+    assert scope.seek(Path("t/a")) is None
 
 
 def test_publishing_outside_the_window_is_forbidden(fakes, origin):
@@ -61,8 +61,8 @@ def test_only_the_subscribe_windows_are_seen(fakes, origin):
     scope, watcher = origin.scope(Path("t"), (), paths("a")), fakes.Watcher()
     scope.watch(ROOT, watcher)
     assert set(watcher.view) == {"a", "a/x"} == set(scope.names())
-    assert scope.find(Path("a")) is not None
-    assert scope.find(Path("b")) is None
+    assert scope.seek(Path("a")) is not None
+    assert scope.seek(Path("b")) is None
     assert not scope.allows_subscribe(Path("b"))
 
 
@@ -91,7 +91,7 @@ def test_without_windows_nothing_is_possible(fakes, origin):
     scope, watcher = origin.scope(Path("t"), (), ()), fakes.Watcher()
     scope.watch(ROOT, watcher)
     assert watcher.events == []
-    assert scope.find(Path("a")) is None
+    assert scope.seek(Path("a")) is None
     with pytest.raises(Forbidden):
         scope.announce(Path("a"), fakes.Source(), (7,), 0.0)
 
@@ -109,7 +109,7 @@ def test_a_path_too_long_below_the_root_is_nowhere(fakes, origin):
     scope.narrow(ALL, ALL)
     watch.cancel()
     assert watcher.events == []
-    assert scope.find(deep) is None
+    assert scope.seek(deep) is None
     assert not scope.allows_publish(deep)
     with pytest.raises(BadRequest):
         scope.announce(deep, fakes.Source(), (7,), 0.0)
@@ -156,7 +156,7 @@ def test_narrowing_tells_the_difference_only(fakes, origin):
     origin.announce(Path("t/a/x/y"), fakes.Source(), (7,), 0.0)
     origin.announce(Path("t/b/y"), fakes.Source(), (7,), 0.0)
     assert watcher.take() == [("+", "a/x/y", (7,))]
-    assert scope.find(Path("a")) is None
+    assert scope.seek(Path("a")) is None
     assert not scope.allows_subscribe(Path("a"))
 
 
@@ -172,7 +172,7 @@ def test_narrowing_revokes_routes_outside_and_keeps_those_inside(fakes, origin):
     origin.watch(Path("u"), watcher)
     kept = scope.announce(Path("a"), fakes.Source(), (7,), 0.0)
     lost = scope.announce(Path("b"), source := fakes.Source(), (7,), 0.0)
-    track = scope.find(Path("b")).track("t")
+    track = scope.seek(Path("b")).track("t")
     track.watch(viewer := fakes.Viewer(), 0.0)
     scope.narrow(paths("a"), ALL)
     assert watcher.view == {"u/a": (7,)}
@@ -272,7 +272,7 @@ def test_scopes_never_leak(fakes, root, grants, prefixes, announced):
         for watcher, prefix in watchers:
             assert set(watcher.view) == {path for path in visible if path.is_under(prefix)}
         for path in {*announced, *visible}:
-            assert (scope.find(path) is not None) == (path in visible)
+            assert (scope.seek(path) is not None) == (path in visible)
 
 
 def test_told_in_turn_no_window_waits_for_another(fakes, origin):

@@ -405,7 +405,7 @@ def test_who_listens_much_is_told_of_other_rights_by_and_by_and_has_them_at_once
         assert seen.ended == []
         world.run()
         assert len(seen.ended) == 1
-        assert greedy.host.scope.find(Path("a/2")) is None
+        assert greedy.host.scope.seek(Path("a/2")) is None
         publisher.publish("a/new", t=TrackInfo())
         publisher.publish("b/new", t=TrackInfo())
         assert counts[1] == 10

@@ -19,7 +19,7 @@ from relay.path import Path, covering
 
 if TYPE_CHECKING:
     from relay.model.board import Watch, Way
-    from relay.model.broadcast import Broadcast, Route, Seat, Source
+    from relay.model.broadcast import Route, Seat, Source
     from relay.model.origin import Origin
 
 Windows = tuple[Path, ...]
@@ -340,10 +340,6 @@ class Scope:
             for path, ways in self.origin.board.shown(window):
                 if self.knows(path) and visible(ways, 0, self.is_relay) is not None:
                     yield str(path.relative_to(self.root))
-
-    def find(self, path: Path) -> Broadcast | None:
-        """As `Origin.find`; ``None`` outside the subscribe prefixes."""
-        return self.origin.find(self.root.join(path)) if self.allows_subscribe(path) else None
 
     def seek(self, path: Path, asker: int = 0) -> Seat | None:
         """As `Origin.seek`; ``None`` outside the subscribe prefixes."""
