@@ -11,11 +11,10 @@ from hypothesis import strategies as st
 from tests.net.conftest import Recorder
 
 from relay.errors import ProtocolViolation, SessionLost
-from relay.net import local
+from relay.net import mux
 from relay.net.local import (
     MAX_DATAGRAM,
     MAX_FRAME,
-    WINDOW,
     DialledLocal,
     Kind,
     LocalTransport,
@@ -24,6 +23,7 @@ from relay.net.local import (
     frame,
     listen_local,
 )
+from relay.net.mux import WINDOW
 from relay.net.settings import QuicLimits
 from relay.wire.buffer import encode_varint
 
@@ -196,7 +196,7 @@ async def test_a_reader_that_stopped_is_given_up(tmp_path) -> None:
 
 
 async def test_streams_are_bounded_and_come_back(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(local, "MAX_STREAMS", 3)
+    monkeypatch.setattr(mux, "MAX_STREAMS", 3)
     async with paired(tmp_path) as pair:
         opened = [pair.near.open_uni() for _ in range(4)]
         assert opened == [2, 6, 10, None]
