@@ -127,14 +127,14 @@ def client(request: pytest.FixtureRequest) -> Callable[[str], Client]:
     """Clients by the name that the test report shows."""
 
     def named(name: str) -> Client:
-        if name == "chromium":
-            return ChromiumClient(request.getfixturevalue("browser"))
+        if name.startswith("chromium"):
+            return ChromiumClient(name, request.getfixturevalue("browser"))
         if name == "relay-cli":
             return CommandClient()
         try:
             from rig.rust import RustClient
         except ImportError:
             missing("moq-rs (pip install moq-rs)")
-        return RustClient(name, {"moq-rs": "https", "moq-rs-raw": "moqt"}[name])
+        return RustClient(name, {"moq-rs": "https", "moq-rs-raw": "moqt", "moq-rs-ws": "ws"}[name])
 
     return named

@@ -41,7 +41,7 @@ def ours(
     request: pytest.FixtureRequest, rust: Relay, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[Relay, Relay]]:
     """Two relays of ours that know only the Rust stack's: a chain of three."""
-    url = (rust.url if request.param == "https" else rust.raw_url) + "/"
+    url = rust.url.replace("https", request.param) + "/"
     more = f'[client.tls]\nfingerprint = "{rust.fingerprint}"\n[cluster]\nconnect = "{url}"\n'
     folders = (tmp_path_factory.mktemp("ours") for _ in range(2))
     with (

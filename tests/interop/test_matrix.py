@@ -24,6 +24,8 @@ Named = Callable[[str], Client]
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 
 FOREIGN = ["moq-rs", "moq-rs-raw", "chromium"]
+SOCKETS = ["moq-rs-ws", "chromium-ws"]
+"""The same over WebSocket. That it makes no difference is seen with them and one of the rest."""
 COMMAND = "relay-cli"
 """Our own commands: slow to start, so they meet everybody only where the bytes are compared."""
 
@@ -34,15 +36,21 @@ def meeting(publishers: list[str], watchers: list[str]) -> list[Any]:
         pytest.param(
             *pair,
             id=f"{pair[0]}-to-{pair[1]}",
-            marks=[pytest.mark.browser] if "chromium" in pair else [],
+            marks=[pytest.mark.browser] if "chromium" in "".join(pair) else [],
         )
         for pair in itertools.product(publishers, watchers)
     ]
 
 
-EVERYBODY = meeting([*FOREIGN, COMMAND], [*FOREIGN, COMMAND])
-STRANGERS = meeting(FOREIGN, FOREIGN)
-SINGLY = ["moq-rs", "moq-rs-raw", pytest.param("chromium", marks=pytest.mark.browser)]
+BY_SOCKET = [*meeting(SOCKETS, [*SOCKETS, "moq-rs"]), *meeting(["moq-rs"], SOCKETS)]
+EVERYBODY = meeting([*FOREIGN, COMMAND], [*FOREIGN, COMMAND]) + BY_SOCKET
+STRANGERS = meeting(FOREIGN, FOREIGN) + BY_SOCKET
+SINGLY = [
+    "moq-rs",
+    "moq-rs-raw",
+    "moq-rs-ws",
+    *(pytest.param(name, marks=pytest.mark.browser) for name in ("chromium", "chromium-ws")),
+]
 ROLES = ("publisher", "watcher")
 
 EARLIER = [Frame(0, 0, 0, b"group 0"), Frame(1, 0, 1000, b"group 1"), Frame(1, 1, 1001, b"is old")]

@@ -99,7 +99,6 @@ UNBUILT = (
     "server.tcp",
     "server.unix",
     "stats.linger",
-    "web.ws",
     "websocket",
 )
 """Upstream's settings that are read and not obeyed; the start says so."""

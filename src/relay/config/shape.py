@@ -186,6 +186,9 @@ class HttpsSettings(Section):
 class WebSettings(Section):
     """``[web]``: HTTP over TCP."""
 
+    ws: bool = True
+    """Sessions over WebSocket, for browsers without WebTransport and networks without UDP."""
+
     http: HttpSettings = HttpSettings()
     https: HttpsSettings = HttpsSettings()
     limits: PublicLimits = PublicLimits()

@@ -19,10 +19,9 @@ def framed(app: ASGIApp) -> ASGIApp:
     """``app`` behind both rules."""
 
     async def served(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            _to_origin_form(scope)
-            if _has_two_lengths(scope):
-                send = _last(send)
+        _to_origin_form(scope)
+        if _has_two_lengths(scope):
+            send = _last(send)
         await app(scope, receive, send)
 
     return served

@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
+import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from relay.control.settings import PublicLimits
 from relay.control.sips import Sips
@@ -20,14 +23,17 @@ class Patience(H11Protocol):
     """One TCP connection of an HTTP face."""
 
     limits: PublicLimits
+    here: set[Patience]
+    """Those of one listener that are there; who has gone over to WebSocket is counted there."""
     _due: asyncio.TimerHandle | None = None
     _is_full = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Somebody came; one of very many is not heard at all."""
         super().connection_made(transport)
+        self.here.add(self)
         # Up to `max_connections` are served, as many again are told that they are too many.
-        count, most = len(self.connections), self.limits.max_connections
+        count, most = len(self.here), self.limits.max_connections
         self.limit_concurrency = None if count <= most else 0
         if count > 2 * most:
             transport.abort()
@@ -36,8 +42,16 @@ class Patience(H11Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Nobody waits any more."""
-        self._wait(None)
+        self._leave()
         super().connection_lost(exc)
+
+    def handle_websocket_upgrade(self, event: h11.Request) -> None:
+        """It is none of ours from here on."""
+        self._leave()
+        super().handle_websocket_upgrade(event)
+        socket = self.transport.get_protocol()
+        assert isinstance(socket, PatientSocket)
+        self.transport.set_protocol(Sips(socket, lambda: socket.read_paused))
 
     def data_received(self, data: bytes) -> None:
         """Once a request is there, its answer takes the time it takes."""
@@ -64,6 +78,10 @@ class Patience(H11Protocol):
         is_done = self.cycle is None or self.cycle.response_complete
         self._wait(self.limits.request_timeout if is_done else None)
 
+    def _leave(self) -> None:
+        self._wait(None)
+        self.here.discard(self)
+
     def _wait(self, seconds: float | None) -> None:
         """Cut the connection after so many seconds, instead of what was planned before."""
         if self._due is not None:
@@ -73,11 +91,53 @@ class Patience(H11Protocol):
             self._due = self.loop.call_later(seconds, self.transport.abort)
 
 
+class PatientSocket(WebSocketsSansIOProtocol):
+    """One WebSocket connection."""
+
+    limits: PublicLimits
+    _due: asyncio.TimerHandle | None = None
+
+    def pause_writing(self) -> None:
+        """The client does not read as fast as we write."""
+        super().pause_writing()
+        self._due = self.loop.call_later(self.limits.answer_timeout, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """It does now."""
+        super().resume_writing()
+        self._relax()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Nobody waits any more."""
+        self._relax()
+        super().connection_lost(exc)
+
+    def _relax(self) -> None:
+        if self._due is not None:
+            self._due.cancel()
+            self._due = None
+
+
 def patient(limits: PublicLimits) -> Callable[..., Sips]:
-    """The protocol for one listener."""
+    """The protocol of HTTP for one listener."""
 
     class Bound(Patience):
         pass
 
+    Bound.limits, Bound.here = limits, set()
+
+    def heard(**given: Any) -> Sips:
+        inner = Bound(**given)
+        return Sips(inner, lambda: inner.flow.read_paused)
+
+    return heard
+
+
+def patient_socket(limits: PublicLimits) -> type[asyncio.Protocol]:
+    """The protocol of WebSocket for one listener."""
+
+    class Bound(PatientSocket):
+        pass
+
     Bound.limits = limits
-    return lambda **given: Sips(Bound(**given))
+    return Bound

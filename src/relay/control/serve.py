@@ -14,16 +14,17 @@ import socket
 from collections.abc import Callable, Iterator, Sequence
 
 import uvicorn
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from relay.control.framing import framed
-from relay.control.patience import patient
+from relay.control.patience import patient, patient_socket
 from relay.control.secure import Secure
 from relay.control.settings import PublicLimits
 from relay.errors import ConfigError
 from relay.hosts import with_port
 from relay.net.listening import Listening
 from relay.net.udp import Address, addresses_of, anywhere, each_of
+from relay.net.websocket import MAX_MESSAGE
 
 MAX_HEADERS = 65_536
 """Bytes of one request's line and headers; more is answered 400 by the HTTP parser."""
@@ -85,15 +86,19 @@ class HttpListener:
         limits: PublicLimits,
         secure: Secure | None = None,
         log: Callable[..., None] = lambda event, **facts: None,
+        calls: ASGIApp | None = None,
     ) -> None:
+        """``calls`` takes connections that are to be WebSocket; without it there are none."""
         self.started = asyncio.Event()
         self.address: tuple[str, int] = sockets[0].getsockname()[:2]
         self._sockets = list(sockets)
         self._log = log
         config = uvicorn.Config(
-            framed(app),
+            framed(app if calls is None else _by_type(app, calls)),
             http=patient(limits),  # type: ignore[arg-type]
-            ws="none",
+            ws="none" if calls is None else patient_socket(limits),
+            ws_max_size=MAX_MESSAGE,
+            ws_per_message_deflate=False,
             lifespan="off",
             loop="none",
             log_config=None,
@@ -136,6 +141,15 @@ class HttpListener:
                 self._log("certificate of HTTP reloaded", file=str(self._secure.cert))
         except ConfigError as error:
             self._log("certificate of HTTP not reloaded, the old one stays", why=str(error))
+
+
+def _by_type(app: ASGIApp, calls: ASGIApp) -> ASGIApp:
+    """``app`` for requests, ``calls`` for what is to be WebSocket."""
+
+    async def served(scope: Scope, receive: Receive, send: Send) -> None:
+        await (calls if scope["type"] == "websocket" else app)(scope, receive, send)
+
+    return served
 
 
 class _Quiet(uvicorn.Server):
@@ -189,10 +203,13 @@ class _Quiet(uvicorn.Server):
             self._cut(len(self.server_state.tasks))
 
 
+NO_ERRORS = "Cancel ", "ASGI callable returned without completing handshake"
+"""How lines begin that are none: answers were cut when their time was up; a caller was denied, or
+had left."""
+
+
 def _is_an_error(record: logging.LogRecord) -> bool:
-    """Whether a line of uvicorn's is about one: answers that are cut when their time is up are
-    none."""
+    """Whether a line of uvicorn's is about one."""
     why = record.exc_info[1] if record.exc_info else None
-    return not isinstance(why, asyncio.CancelledError) and not record.getMessage().startswith(
-        "Cancel "
-    )
+    is_cut = isinstance(why, asyncio.CancelledError)
+    return not is_cut and not record.getMessage().startswith(NO_ERRORS)

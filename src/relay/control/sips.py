@@ -8,8 +8,8 @@ yet waits where flow control sees it. This module must not know what the bytes m
 from __future__ import annotations
 
 import asyncio
-
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from collections.abc import Callable
+from typing import Any
 
 SIP = 4096
 """Bytes that are read at a time."""
@@ -18,10 +18,13 @@ SIP = 4096
 class Sips(asyncio.BufferedProtocol):
     """One TCP connection, heard by ``inner`` in small pieces, with TLS or without."""
 
-    def __init__(self, inner: H11Protocol) -> None:
+    def __init__(self, inner: Any, is_paused: Callable[[], bool]) -> None:
+        """``inner`` is one of uvicorn's protocols; ``is_paused`` says whether it has stopped
+        reading by itself."""
         self._inner = inner
+        self._is_paused = is_paused
         self._piece = memoryview(bytearray(SIP))
-        self.connection_made = inner.connection_made  # type: ignore[method-assign, assignment]
+        self.connection_made = inner.connection_made  # type: ignore[method-assign]
         self.connection_lost = inner.connection_lost  # type: ignore[method-assign]
         self.eof_received = inner.eof_received  # type: ignore[method-assign]
         self.pause_writing = inner.pause_writing  # type: ignore[method-assign]
@@ -41,5 +44,5 @@ class Sips(asyncio.BufferedProtocol):
 
     def _go_on(self) -> None:
         transport = self._inner.transport
-        if not self._inner.flow.read_paused and not transport.is_closing():
+        if not self._is_paused() and not transport.is_closing():
             transport.resume_reading()

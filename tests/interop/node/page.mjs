@@ -184,11 +184,19 @@ const calls = {
 			...(fingerprint ? { serverCertificateHashes: [{ value: fingerprint }] } : {}),
 			...(protocols ? { protocols } : {}),
 		};
+		const isSocket = url.startsWith("ws:");
+		if (isSocket) window.WebTransport = undefined; // as in a browser that has none
 		connection = await Connection.connect(new URL(url), {
 			webtransport,
-			websocket: { enabled: false },
+			websocket: { enabled: isSocket },
 			signal: AbortSignal.timeout(timeout),
 		});
+		if (isSocket) {
+			connection.closed.then(
+				() => (ended = "closed"),
+				(error) => (ended = describe(error)),
+			);
+		}
 		return connection.version;
 	},
 

@@ -204,15 +204,15 @@ class Page:
 
 
 class ChromiumClient:
-    """@moq/net over the browser's own WebTransport."""
+    """@moq/net over the browser's own WebTransport, or over WebSocket as in a browser without."""
 
-    name = "chromium"
-    scheme = "https"
     plan: Plan = BINARY
     patient = True
     timestamps = True
 
-    def __init__(self, browser: Browser) -> None:
+    def __init__(self, name: str, browser: Browser) -> None:
+        self.name = name
+        self.scheme = "ws" if name == "chromium-ws" else "https"
         self._browser = browser
 
     @asynccontextmanager

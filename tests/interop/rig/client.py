@@ -90,7 +90,7 @@ class Client(Protocol):
     """What the test report calls it."""
 
     scheme: str
-    """URL scheme it dials: ``https`` (WebTransport) or ``moqt`` (raw QUIC)."""
+    """URL scheme it dials: ``https`` (WebTransport), ``moqt`` (raw QUIC) or ``ws`` (WebSocket)."""
 
     plan: Plan
     """The richest plan it can publish unchanged."""

@@ -115,11 +115,6 @@ class Relay:
         """Where WebTransport clients dial."""
         return f"https://127.0.0.1:{self.port}"
 
-    @property
-    def raw_url(self) -> str:
-        """Where raw QUIC clients dial."""
-        return f"moqt://127.0.0.1:{self.port}"
-
     def target(
         self,
         client: Client,
@@ -128,7 +123,7 @@ class Relay:
         protocols: Sequence[str] | None = None,
     ) -> Target:
         """What ``client`` has to dial to come in at ``path``."""
-        base = self.raw_url if client.scheme == "moqt" else self.url
+        base = self.url.replace("https", client.scheme)
         query = f"?jwt={token}" if token is not None else ""
         return Target(f"{base}/{path}{query}", self.fingerprint, protocols)
 

@@ -1,4 +1,4 @@
-"""moq-rs from PyPI as a client: WebTransport (``https://``) or raw QUIC (``moqt://``).
+"""moq-rs from PyPI as a client: WebTransport (``https``), raw QUIC (``moqt``), WebSocket (``ws``).
 
 Its job is to speak the rig's vocabulary with the Rust stack's own objects; its law is to hand over
 what the library delivered, without retrying or reordering. It must not know the relay.
@@ -174,7 +174,7 @@ class RustClient:
             tls_fingerprints=[target.fingerprint] if target.fingerprint else None,
             tls_cert=str(shown[0]) if shown else None,
             tls_key=str(shown[1]) if shown else None,
-            websocket_enabled=False,
+            websocket_enabled=self.scheme == "ws",
             reconnect=False,
             publish=moq.OriginProducer(),
             subscribe=moq.OriginProducer(),
