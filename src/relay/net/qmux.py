@@ -190,10 +190,8 @@ class QmuxTransport(MuxTransport):
     # What `MuxTransport` leaves to its carrier
 
     def _write_data(self, stream: int, data: bytes, fin: bool) -> None:
-        half = self._halves.get(stream)
-        if half is None:
-            half = self._halves[stream] = Half(self._limit(stream))
-        elif half.has_ended:
+        half = self._half(stream)
+        if half.has_ended:
             return
         half.waiting.append(data)
         half.has_ended = fin
@@ -292,8 +290,8 @@ class QmuxTransport(MuxTransport):
             for stream, half in tuple(self._halves.items()):
                 self._say(stream, half)
         elif kind == Kind.MAX_STREAM_DATA:
-            if numbers[0] in self._halves:
-                half = self._halves[numbers[0]]
+            if numbers[0] in self._sending:
+                half = self._half(numbers[0])
                 half.limit = max(half.limit, numbers[1])
                 self._say(numbers[0], half)
         elif kind in (Kind.MAX_STREAMS_BIDI, Kind.MAX_STREAMS_UNI):
@@ -336,6 +334,13 @@ class QmuxTransport(MuxTransport):
         for stream, half in tuple(self._halves.items()):
             half.limit = self._limit(stream)
             self._say(stream, half)
+
+    def _half(self, stream: int) -> Half:
+        """Our half of a stream that has one."""
+        half = self._halves.get(stream)
+        if half is None:
+            half = self._halves[stream] = Half(self._limit(stream))
+        return half
 
     def _limit(self, stream: int) -> int:
         """Bytes that the peer takes of a stream before it says more of it."""
