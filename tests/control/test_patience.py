@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Awaitable, Callable
 from typing import Any
+
+import pytest
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from relay.control.public import public_app
 from relay.control.serve import HttpListener, listen
@@ -16,11 +20,12 @@ FETCH = b"GET /fetch/demo/video HTTP/1.1\r\nHost: x\r\n\r\n"
 Visit = Callable[[str, int], Awaitable[None]]
 
 
-def served(house: Any, limits: PublicLimits, visit: Visit) -> None:
-    """Run ``visit`` against a listener."""
+def served(house: Any, limits: PublicLimits, visit: Visit, calls: ASGIApp | None = None) -> None:
+    """Run ``visit`` against a listener; ``calls`` are WebSocket's."""
 
     async def run() -> None:
-        listener = HttpListener(public_app(house, house, limits), listen("127.0.0.1", 0), limits)
+        app, sockets = public_app(house, house, limits), listen("127.0.0.1", 0)
+        listener = HttpListener(app, sockets, limits, calls=calls)
         async with asyncio.timeout(10), asyncio.TaskGroup() as group:
             group.create_task(listener.serve())
             await listener.started.wait()
@@ -32,9 +37,10 @@ def served(house: Any, limits: PublicLimits, visit: Visit) -> None:
     asyncio.run(run())
 
 
-async def ended(reader: asyncio.StreamReader) -> bytes:
-    """Everything until the connection is over, however it ends."""
+async def ended(reader: asyncio.StreamReader, pause: float = 0.0) -> bytes:
+    """Everything until the connection is over, however it ends; read after a pause."""
     got = b""
+    await asyncio.sleep(pause)
     try:
         while piece := await reader.read(65_536):
             got += piece
@@ -159,3 +165,38 @@ def test_connections_have_a_ceiling(house: Any) -> None:
             each.close()
 
     served(house, PublicLimits(max_connections=2), visit)
+
+
+UPGRADE = (
+    b"GET /room HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: MDEyMzQ1Njc4OTAxMjM0NQ==\r\n\r\n"
+)
+SMALL_BUFFER = 8192
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_NOTSENT_LOWAT"), reason="not said by this system")
+def test_little_waits_below_a_websocket_that_is_not_read(house: Any) -> None:
+    """What a system buffers by itself would be seconds of a stream that nobody can drop."""
+    sent = 0
+
+    async def talks(scope: Scope, receive: Receive, send: Send) -> None:
+        nonlocal sent
+        await send({"type": "websocket.accept"})
+        while True:
+            await send({"type": "websocket.send", "bytes": bytes(4096)})
+            sent += 4096
+
+    async def visit(host: str, port: int) -> None:
+        sock = socket.socket()
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL_BUFFER)
+        sock.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(sock, (host, port))
+        reader, writer = await asyncio.open_connection(sock=sock, limit=SMALL_BUFFER)
+        writer.write(UPGRADE)
+        assert b" 101 " in await reader.readline()
+        got = await ended(reader, pause=0.3)  # cut once it was waited for long enough
+        assert sent < 300_000
+        assert len(got) <= sent + 4096
+        writer.close()
+
+    served(house, PublicLimits(answer_timeout=0.2), visit, talks)

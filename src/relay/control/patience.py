@@ -8,6 +8,7 @@ know what is asked or answered.
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +18,10 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 
 from relay.control.settings import PublicLimits
 from relay.control.sips import Sips
+
+SHALLOW = 1 << 15
+"""Bytes that may wait in our buffer of a WebSocket connection, and as many in the kernel's beyond
+what is under way."""
 
 
 class Patience(H11Protocol):
@@ -49,9 +54,9 @@ class Patience(H11Protocol):
         """It is none of ours from here on."""
         self._leave()
         super().handle_websocket_upgrade(event)
-        socket = self.transport.get_protocol()
-        assert isinstance(socket, PatientSocket)
-        self.transport.set_protocol(Sips(socket, lambda: socket.read_paused))
+        visitor = self.transport.get_protocol()
+        assert isinstance(visitor, PatientSocket)
+        self.transport.set_protocol(Sips(visitor, lambda: visitor.read_paused))
 
     def data_received(self, data: bytes) -> None:
         """Once a request is there, its answer takes the time it takes."""
@@ -92,10 +97,19 @@ class Patience(H11Protocol):
 
 
 class PatientSocket(WebSocketsSansIOProtocol):
-    """One WebSocket connection."""
+    """One WebSocket connection. What waits below is kept shallow: it can no longer be dropped when
+    something newer comes, and systems let megabytes wait for a slow reader."""
 
     limits: PublicLimits
     _due: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """It has left HTTP."""
+        super().connection_made(transport)
+        self.transport.set_write_buffer_limits(high=SHALLOW)
+        if hasattr(socket, "TCP_NOTSENT_LOWAT"):  # Linux and macOS
+            below = transport.get_extra_info("socket")
+            below.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, SHALLOW)
 
     def pause_writing(self) -> None:
         """The client does not read as fast as we write."""

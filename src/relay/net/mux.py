@@ -17,7 +17,7 @@ from relay.net.settings import QuicLimits
 from relay.session.transport import Receiver, is_server_opened, is_uni
 
 WINDOW = 1 << 18
-"""Bytes that may wait to be written before bulk data are held back."""
+"""Bytes that may wait within a machine."""
 
 RESUME = WINDOW // 4
 """Bytes still waiting at which bulk data flow again."""
@@ -33,6 +33,8 @@ class MuxTransport:
     """One side of such a session: `Transport` for those above; subclasses are its carriers."""
 
     rtt = 0.0
+    window = WINDOW
+    """Bytes that may wait to be written before bulk data are held back."""
 
     def __init__(
         self, is_client: bool, limits: QuicLimits, failed: Callable[[Exception], None]
@@ -126,7 +128,7 @@ class MuxTransport:
         """Bytes that would leave soon."""
         if self.is_closed or (stream is not None and stream not in self._sending):
             return 0
-        return max(0, WINDOW - self._unsent())
+        return max(0, self.window - self._unsent())
 
     def is_ample(self, room: int) -> bool:
         """Whether there is so much room; streams there are many."""

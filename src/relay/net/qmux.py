@@ -14,7 +14,7 @@ from itertools import count
 
 from relay.errors import ProtocolViolation
 from relay.net.capsule import clip
-from relay.net.mux import MAX_REASON, MAX_STREAMS, RESUME, WINDOW, MuxTransport
+from relay.net.mux import MAX_REASON, MAX_STREAMS, MuxTransport
 from relay.net.qmux_frames import (
     LEGACY,
     MAX_PIECE,
@@ -34,6 +34,9 @@ from relay.net.qmux_frames import (
 from relay.net.settings import QuicLimits
 from relay.session.transport import is_server_opened, is_uni
 from relay.wire.buffer import encode_varints
+
+RESUME = 1 << 14
+"""Bytes still waiting at which bulk data flow again."""
 
 SPARE = 64
 """Streams of ours beyond the next that make a good many."""
@@ -63,6 +66,8 @@ class Half:
 
 class QmuxTransport(MuxTransport):
     """The server's side of a session; messages go in by `message_received`, out by `take`."""
+
+    window = 1 << 16
 
     def __init__(self, limits: QuicLimits, failed: Callable[[Exception], None]) -> None:
         """``failed`` hears what cost the session."""
@@ -164,7 +169,7 @@ class QmuxTransport(MuxTransport):
     def send_datagram(self, data: bytes) -> bool:
         """Send unreliably: False when it is too big, not taken, or would have to wait."""
         most = self._peer.max_datagram_frame_size if self._peer is not None else 0
-        if self.is_closed or self._unsent() >= WINDOW:
+        if self.is_closed or self._unsent() >= self.window:
             return False
         if len(data) + DATAGRAM_HEAD > min(most, MAX_RECORD):
             return False
@@ -267,7 +272,7 @@ class QmuxTransport(MuxTransport):
         elif kind == Kind.PARAMETERS:
             self._believe(read_parameters(body))
         elif kind == Kind.PING:
-            if self._unsent() < WINDOW:  # whoever asks without reading is not answered
+            if self._unsent() < self.window:  # whoever asks without reading is not answered
                 self._put(encode_varints((Kind.PONG, numbers[0])))
         else:
             self._heard_credit(kind, numbers)
