@@ -26,9 +26,6 @@ class PublicLimits:
     """TCP connections at a time, on each listener, without sessions over WebSocket. More: 503;
     twice as many: closed unanswered."""
 
-    max_websockets: int = 2048
-    """Sessions over WebSocket at a time, on all listeners of a worker. More: 503."""
-
     request_timeout: float = 10.0
     """Seconds until a request must be there, and then the next. Longer: the connection is cut."""
 

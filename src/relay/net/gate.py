@@ -99,12 +99,23 @@ class Gate:
             )
         if header.packet_type != QuicPacketType.INITIAL or len(header.destination_cid) < 8:
             return None
-        if self._is_full(address):
-            if self.is_open:
-                self.refused += 1
-                self.refused_last = plain(address)[0]
+        if not self.has_room(address):
             return _close(header, QuicErrorCode.CONNECTION_REFUSED)
         return self._check_token(header, address, now)
+
+    def has_room(self, address: Address) -> bool:
+        """Whether one more may come from there. Who is turned away for a limit is counted."""
+        settings = self._settings
+        if not self.is_open:
+            return False
+        if (
+            self.inside < settings.max_sessions
+            and self._inside[origin(address)] < settings.max_sessions_per_address
+        ):
+            return True
+        self.refused += 1
+        self.refused_last = plain(address)[0]
+        return False
 
     def enter(self, address: Address) -> None:
         """A handshake begins."""
@@ -125,14 +136,6 @@ class Gate:
         self.inside -= 1
         if self._inside[key] <= 0:
             del self._inside[key]
-
-    def _is_full(self, address: Address) -> bool:
-        settings = self._settings
-        return (
-            not self.is_open
-            or self.inside >= settings.max_sessions
-            or self._inside[origin(address)] >= settings.max_sessions_per_address
-        )
 
     def _check_token(self, header: QuicHeader, address: Address, now: float) -> Admitted | bytes:
         is_busy = self.handshakes >= self._settings.max_handshakes

@@ -105,10 +105,10 @@ class ListenSettings:
     """What each of its connections may do."""
 
     max_sessions: int = 10_000
-    """Connections at once, handshakes included. Beyond: CONNECTION_REFUSED."""
+    """Connections at once, WebSocket and handshakes included. More: CONNECTION_REFUSED, or 503."""
 
     max_sessions_per_address: int = 1_000
-    """Connections at once of one IPv4 address or one IPv6 /64. Beyond: CONNECTION_REFUSED."""
+    """Connections at once of one IPv4 address or one IPv6 /64. Beyond: the same."""
 
     max_handshakes: int = 128
     """Handshakes in flight before strangers must prove their address with a Retry round trip."""

@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any, NamedTuple
 
 from relay.errors import ProtocolViolation
+from relay.net.gate import Gate
 from relay.net.http3 import MAX_OFFERED, Request
 from relay.net.qmux import QmuxTransport
 from relay.net.qmux_frames import LEGACY, WIRES, Wire
@@ -106,25 +107,27 @@ class WebSockets:
         door: Door,
         settings: ListenSettings,
         failed: Callable[[Exception], None],
-        most: int,
+        gate: Gate,
     ) -> None:
-        """``failed`` hears of errors nobody foresaw; beyond ``most`` sessions callers get 503."""
-        self.count = 0
+        """``failed`` hears of errors nobody foresaw; ``gate`` counts who is inside, by whichever
+        way."""
         self._door = door
         self._settings = settings
         self._failed = failed
-        self._most = most
+        self._gate = gate
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """One connection, from its request to its end."""
-        if self.count >= self._most:
+        address = scope["client"] or ("", 0)
+        if not self._gate.has_room(address):
             await _deny(send, 503)
             return
-        self.count += 1
+        self._gate.enter(address)
+        self._gate.pass_through()
         try:
             await self._serve(scope, receive, send)
         finally:
-            self.count -= 1
+            self._gate.leave(address, True)
 
     async def _serve(self, scope: Message, receive: Receive, send: Send) -> None:
         offers = read_offers(scope["subprotocols"])

@@ -378,7 +378,9 @@ class Relay:
         counter = counter_routes(Counter(self), self.guard)
         page = page_routes(self.quic_address[1]) if self.settings.admin.api_key else []
         app = public_app(self.face, self.press, web.limits, [*page, *counter])
-        calls = self._make_websockets() if web.ws else None
+        calls = WebSockets(
+            self.door.answer, self.settings.endpoint, self._escaped, self.serving.gate
+        )
         pair = (web.https.cert, web.https.key) if web.https.cert and web.https.key else None
         secure = Secure(*pair) if pair and "https" in faces else None
         self._listeners: list[HttpListener] = []
@@ -388,15 +390,12 @@ class Relay:
                 self.internal_address = listener.address
             else:
                 tls = secure if name == "https" else None
-                listener = HttpListener(app, sockets, web.limits, tls, self._log, calls)
+                listener = HttpListener(
+                    app, sockets, web.limits, tls, self._log, calls if web.ws else None
+                )
                 self.http_addresses.append(listener.address)
             self._listeners.append(listener)
         return self._listeners
-
-    def _make_websockets(self) -> WebSockets:
-        """Whoever comes by TCP meets the same door."""
-        most = self.settings.web.limits.max_websockets
-        return WebSockets(self.door.answer, self.settings.endpoint, self._escaped, most)
 
     async def _keep_time(self) -> None:
         """Do what is due by time: grants, retention, lingering, certificates."""
