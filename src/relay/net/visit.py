@@ -95,15 +95,20 @@ def knock_web(connection: Connection, request: Request) -> Knock:
     )
 
 
-def offer(door: Door, visit: OpenVisit, connection: Connection, timeout: float) -> None:
-    """Take a visit to the door; it has ``timeout`` seconds to be answered."""
-    connection.deadline = connection.host.now() + timeout
+def bring(door: Door, visit: OpenVisit, failed: Callable[[Exception], None]) -> None:
+    """Take a visit to the door; ``failed`` hears what it raises, which refuses the visit."""
     try:
         door(visit)
     except Exception as error:
-        connection.host.failed(error)
+        failed(error)
         if not visit.is_answered:
             visit.refuse(500)
+
+
+def offer(door: Door, visit: OpenVisit, connection: Connection, timeout: float) -> None:
+    """The same for one that came by QUIC; it has ``timeout`` seconds to be answered."""
+    connection.deadline = connection.host.now() + timeout
+    bring(door, visit, connection.host.failed)
 
 
 class ServedWebTransport(WebTransport):

@@ -20,7 +20,7 @@ from relay.net.qmux import QmuxTransport
 from relay.net.qmux_frames import LEGACY, WIRES, Wire
 from relay.net.settings import ListenSettings
 from relay.net.udp import plain
-from relay.net.visit import Door, Headers, OpenVisit
+from relay.net.visit import Door, Headers, OpenVisit, bring
 from relay.session.transport import Knock, Receiver
 from relay.wire.version import INBAND
 
@@ -154,12 +154,7 @@ class WebSockets:
             return Answer(None, 400)
         if len(target) > self._settings.limits.max_request_headers:
             return Answer(None, 414)
-        try:
-            self._door(visit)
-        except Exception as error:
-            self._failed(error)
-            if not visit.is_answered:
-                visit.refuse(500)
+        bring(self._door, visit, self._failed)
         leaving = asyncio.ensure_future(receive())
         try:
             await asyncio.wait(
