@@ -22,6 +22,7 @@ from relay.errors import BadRequest
         ("/café/a b", "/café/a b", "webtransport"),
         ("HTTP://h", "", "webtransport"),
         ("moqt://h//demo?jwt=%zz", "//demo?jwt=%zz", "quic"),
+        ("wss://h/demo?jwt=x", "/demo?jwt=x", "websocket"),
     ],
 )
 def test_path_and_query_as_dialled(url: str, target: str, transport: str) -> None:

@@ -14,7 +14,14 @@ from relay.auth.request import Request
 from relay.errors import BadRequest
 from relay.path import as_dialled
 
-SCHEMES = {"https": "webtransport", "http": "webtransport", "moqt": "quic", "moql": "quic"}
+SCHEMES = {
+    "https": "webtransport",
+    "http": "webtransport",
+    "moqt": "quic",
+    "moql": "quic",
+    "wss": "websocket",
+    "ws": "websocket",
+}
 """How a URL's scheme is dialled."""
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")

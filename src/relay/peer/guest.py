@@ -73,7 +73,7 @@ class Guest:
         self.remote = remote
         """The peer's address."""
         self.via = via
-        """How it came: ``webtransport`` or ``quic``, or `NEAR`."""
+        """How it came: ``webtransport``, ``quic`` or ``websocket``, or `NEAR`."""
         self.certificate = certificate
         """What it showed when it connected: it stands beside whatever is shown later."""
         self.grant = grant

@@ -143,7 +143,7 @@ class Knock:
     """Somebody at the door: what a transport knows before there is a session."""
 
     transport: str
-    """``webtransport`` or ``quic``."""
+    """``webtransport``, ``quic`` or ``websocket``."""
 
     target: str | None
     """Path and query as dialled (``/demo?jwt=…``); ``None`` on raw QUIC, where SETUP carries it."""

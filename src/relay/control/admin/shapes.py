@@ -355,7 +355,7 @@ class Quotas(Told):
 # -- decisions, the log, the mesh ------------------------------------------------------------------
 
 
-Transport = Literal["webtransport", "quic", "http"]
+Transport = Literal["webtransport", "quic", "websocket", "http"]
 
 TRANSPORTS: tuple[str, ...] = get_args(Transport)
 """Ways to come in, the usual one first; rules of `[auth]` may differ between them."""
