@@ -13,11 +13,13 @@ from urllib.parse import urlsplit
 
 from tests.net.conftest import CERTIFICATES
 
-from dialogue import Wire
+from dialogue import Wire as DoubleWire
 from relay.net.asking import DialledQuic, DialledWeb, Terms
 from relay.net.connection import Application, Connection
 from relay.net.engine import Engine, configure
 from relay.net.local import LocalTransport
+from relay.net.qmux import QmuxTransport
+from relay.net.qmux_frames import LEGACY, WIRES, Wire
 from relay.net.quic import QuicTransport
 from relay.net.settings import QuicLimits
 from relay.net.visit import ServedWebTransport
@@ -116,7 +118,7 @@ class DoubleLink(Link):
 
     def __init__(self, few: bool) -> None:
         super().__init__()
-        self.wire = Wire()
+        self.wire = DoubleWire()
         self.near, self.far = self.wire.client, self.wire.server
         self.near.receiver, self.far.receiver = self.client, self.server
         if few:
@@ -280,6 +282,66 @@ class LocalLink(Link):
         self.loop.close()
 
 
-LINKS = {"double": DoubleLink, "quic": QuicLink, "web": WebLink, "local": LocalLink}
+class QmuxLink(Link):
+    """Two sides of a session in QMux's frames, whose messages are carried by hand."""
+
+    wire: Wire
+
+    def __init__(self, few: bool) -> None:
+        super().__init__()
+        self.loop = asyncio.new_event_loop()
+        self.limits = QuicLimits(max_streams=FEW if few else 200, max_stream_data=1 << 16)
+        self.loop.run_until_complete(self._begin())
+        self.settle()
+
+    async def _begin(self) -> None:
+        self.near = QmuxTransport(True, self.limits, self.errors.append)
+        self.far = QmuxTransport(False, self.limits, self.errors.append)
+        for transport, receiver in ((self.near, self.client), (self.far, self.server)):
+            transport.begin(self.wire)
+            transport.start(receiver)
+
+    def settle(self) -> None:
+        self.loop.run_until_complete(self._carry())
+
+    async def _carry(self) -> None:
+        idle = 0
+        while idle < 20:
+            idle += 1
+            await asyncio.sleep(0)
+            for mine, other in ((self.near, self.far), (self.far, self.near)):
+                while (message := mine.take()) is not None:
+                    idle = 0
+                    other.message_received(message)
+
+    def close(self) -> None:
+        self.loop.close()
+
+
+class NewestQmuxLink(QmuxLink):
+    wire = WIRES[0]
+
+
+class EarlyQmuxLink(QmuxLink):
+    """A frame a message."""
+
+    wire = WIRES[2]
+
+
+class LegacyQmuxLink(QmuxLink):
+    """No credit, no lengths."""
+
+    wire = LEGACY
+
+
+LINKS = {
+    "double": DoubleLink,
+    "quic": QuicLink,
+    "web": WebLink,
+    "local": LocalLink,
+    "qmux-02": NewestQmuxLink,
+    "qmux-00": EarlyQmuxLink,
+    "legacy": LegacyQmuxLink,
+}
 
 REAL = tuple(LINKS)[1:]

@@ -234,11 +234,15 @@ class MuxTransport:
         self._inbox.flush()
         self._let_go()
 
+    def _is_ours(self, stream: int) -> bool:
+        """Whether this side opened the stream, or would have to."""
+        return is_server_opened(stream) == bool(self._role)
+
     def _accept(self, stream: int) -> None:
         """Note a stream that begins, and with it those that were numbered before (RFC 9000, 3.2).
         Raises `ProtocolViolation` for one that cannot be."""
         uni = is_uni(stream)
-        if is_server_opened(stream) == bool(self._role):
+        if self._is_ours(stream):
             if uni or stream >= self._next[uni]:
                 raise ProtocolViolation(f"data on stream {stream}, which is not the peer's")
             return

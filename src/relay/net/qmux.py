@@ -32,7 +32,7 @@ from relay.net.qmux_frames import (
     reset_frame,
 )
 from relay.net.settings import QuicLimits
-from relay.session.transport import is_server_opened, is_uni
+from relay.session.transport import is_uni
 from relay.wire.buffer import encode_varints
 
 RESUME = 1 << 14
@@ -65,13 +65,15 @@ class Half:
 
 
 class QmuxTransport(MuxTransport):
-    """The server's side of a session; messages go in by `message_received`, out by `take`."""
+    """One side of such a session; messages go in by `message_received`, out by `take`."""
 
     window = 1 << 16
 
-    def __init__(self, limits: QuicLimits, failed: Callable[[Exception], None]) -> None:
+    def __init__(
+        self, is_client: bool, limits: QuicLimits, failed: Callable[[Exception], None]
+    ) -> None:
         """``failed`` hears what cost the session."""
-        super().__init__(False, limits, failed)
+        super().__init__(is_client, limits, failed)
         self.due = asyncio.Event()
         """Set while there is something to be taken."""
         self._wire = LEGACY
@@ -229,7 +231,7 @@ class QmuxTransport(MuxTransport):
     def _over(self, stream: int) -> None:
         super()._over(stream)
         self._arrivals.pop(stream, None)
-        if not is_server_opened(stream):
+        if not self._is_ours(stream):
             uni = is_uni(stream)
             self._ended[uni] += 1
             if 2 * (self._granted[uni] - self._ended[uni]) <= self._streams:
@@ -352,8 +354,9 @@ class QmuxTransport(MuxTransport):
         peer = self._peer or Parameters()
         if is_uni(stream):
             return peer.max_stream_data_uni
-        is_ours = is_server_opened(stream)
-        return peer.max_stream_data_bidi_remote if is_ours else peer.max_stream_data_bidi_local
+        if self._is_ours(stream):
+            return peer.max_stream_data_bidi_remote
+        return peer.max_stream_data_bidi_local
 
     def _grant(self, uni: bool) -> None:
         """Let the peer open more streams of a kind, where it must be let."""

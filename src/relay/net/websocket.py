@@ -77,7 +77,7 @@ class Caller(QmuxTransport):
         failed: Callable[[Exception], None],
         offers: dict[str, Offer],
     ) -> None:
-        super().__init__(settings.limits, failed)
+        super().__init__(False, settings.limits, failed)
         self.answer: asyncio.Future[Answer] = self._loop.create_future()
         self._offers = offers
 
