@@ -263,7 +263,7 @@ class QmuxTransport(MuxTransport):
             self._accept(numbers[0])
             if self._wire.has_credit:
                 # Credit was used for what is not coming any more as well (RFC 9000, 4.5).
-                self._count(numbers[0], max(0, numbers[2] - self._arrivals.get(numbers[0], 0)))
+                self._count(max(0, numbers[2] - self._arrivals.get(numbers[0], 0)))
             self._heard_reset(numbers[0], numbers[1])
         elif kind == Kind.STOP:
             self._heard_stop(numbers[0], numbers[1])
@@ -282,7 +282,8 @@ class QmuxTransport(MuxTransport):
     def _heard_data(self, stream: int, body: bytes, fin: bool) -> None:
         if self._wire.has_credit:
             self._accept(stream)
-            self._count(stream, len(body))
+            self._count(len(body))
+            self._count_one(stream, len(body))
         super()._heard_data(stream, body, fin)
 
     def _heard_stop(self, stream: int, code: int) -> None:
@@ -305,25 +306,21 @@ class QmuxTransport(MuxTransport):
             uni = kind == Kind.MAX_STREAMS_UNI
             self._allowed[uni] = max(self._allowed[uni], numbers[0])
 
-    def _count(self, stream: int, size: int) -> None:
-        """Bytes came, and what may still come slides on with them. Raises `ProtocolViolation` when
-        they are more than that."""
-        before, limits = self._arrived, self._limits
-        now = self._arrived = before + size
-        most = _most(now, limits.max_data)
-        if now > (told := _most(before, limits.max_data)):
-            raise ProtocolViolation("more bytes than there was credit for (max_data)")
-        if most > told:
-            self._put(encode_varints((Kind.MAX_DATA, most)))
+    def _count(self, size: int) -> None:
+        """Bytes came. Raises `ProtocolViolation` when they are more than might."""
+        if told := _slid(self._arrived, size, self._limits.max_data, "max_data"):
+            self._put(encode_varints((Kind.MAX_DATA, told)))
+        self._arrived += size
+
+    def _count_one(self, stream: int, size: int) -> None:
+        """The same for one stream, of which more may come."""
         if stream not in self._receiving:
             return
         before = self._arrivals.get(stream, 0)
-        now = self._arrivals[stream] = before + size
-        most = _most(now, limits.max_stream_data)
-        if now > (told := _most(before, limits.max_stream_data)):
-            raise ProtocolViolation("more bytes than there was credit for (max_stream_data)")
-        if most > told and stream not in self._stopped:
-            self._put(encode_varints((Kind.MAX_STREAM_DATA, stream, most)))
+        told = _slid(before, size, self._limits.max_stream_data, "max_stream_data")
+        if told and stream not in self._stopped:
+            self._put(encode_varints((Kind.MAX_STREAM_DATA, stream, told)))
+        self._arrivals[stream] = before + size
 
     # Below
 
@@ -389,10 +386,14 @@ class QmuxTransport(MuxTransport):
             self._sending.discard(stream)
 
 
-def _most(arrived: int, window: int) -> int:
-    """How many bytes may come in all after so many did: told anew with each half window."""
+def _slid(before: int, size: int, window: int, setting: str) -> int:
+    """How many bytes may come in all after ``size`` more, where that is to be told: with each half
+    window. Raises `ProtocolViolation` when they are more than might come."""
     half = max(1, window // 2)
-    return arrived // half * half + window
+    was, most = (count // half * half + window for count in (before, before + size))
+    if before + size > was:
+        raise ProtocolViolation(f"more bytes than there was credit for ({setting})")
+    return most if most > was else 0
 
 
 def _packed(waiting: list[bytes]) -> Iterator[bytes]:
