@@ -84,7 +84,7 @@ class Peer:
             self.told = read_parameters(body)
         elif kind in (Kind.DATA, Kind.RESET, Kind.STOP):
             stream = numbers[0]
-            if is_server_opened(stream) and kind != Kind.STOP:
+            if self.wire.has_credit and is_server_opened(stream) and kind != Kind.STOP:
                 assert stream >> 2 < self.most[is_uni(stream)], "more streams than are taken"
             if kind == Kind.STOP:
                 self.stopped[stream] = numbers[1]
