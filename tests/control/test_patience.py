@@ -174,6 +174,31 @@ UPGRADE = (
 SMALL_BUFFER = 8192
 
 
+def test_who_is_turned_away_or_leaves_costs_no_line(
+    house: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked: list[tuple[bytes, bytes]] = []
+
+    async def denies(scope: Scope, receive: Receive, send: Send) -> None:
+        asked.append((scope["raw_path"], dict(scope["headers"])[b"host"]))
+        await receive()
+        if scope["raw_path"] == b"/deny":
+            await send({"type": "websocket.http.response.start", "status": 401, "headers": []})
+            await send({"type": "websocket.http.response.body", "body": b""})
+
+    async def visit(host: str, port: int) -> None:
+        for target in (b"/deny", b"http://other/room"):
+            reader, writer = await asyncio.open_connection(host, port)
+            writer.write(UPGRADE.replace(b"/room", target))
+            got = await ended(reader)
+            assert got.startswith(b"HTTP/1.1 401") == (target == b"/deny")
+            writer.close()
+
+    served(house, PublicLimits(), visit, denies)
+    assert asked == [(b"/deny", b"x"), (b"/room", b"other")]
+    assert caplog.records == []
+
+
 @pytest.mark.skipif(not hasattr(socket, "TCP_NOTSENT_LOWAT"), reason="not said by this system")
 def test_little_waits_below_a_websocket_that_is_not_read(house: Any) -> None:
     """What a system buffers by itself would be seconds of a stream that nobody can drop."""
