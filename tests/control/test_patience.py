@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from relay.control.patience import PatientSocket
 from relay.control.public import public_app
 from relay.control.serve import HttpListener, listen
 from relay.control.settings import PublicLimits
@@ -225,3 +227,65 @@ def test_little_waits_below_a_websocket_that_is_not_read(house: Any) -> None:
         writer.close()
 
     served(house, PublicLimits(answer_timeout=0.2), visit, talks)
+
+
+def masked(first: int, body: bytes = b"") -> bytes:
+    """A client's frame (RFC 6455, 5.2), with a mask that changes nothing."""
+    return bytes((first, 0x80 | len(body))) + bytes(4) + body
+
+
+BEGIN, MORE, LAST, PING = 0x02, 0x00, 0x80, 0x89
+
+
+def test_pieces_of_a_message_cost_their_bytes(house: Any) -> None:
+    got: list[bytes] = []
+
+    async def listens(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "websocket.accept"})
+        while (message := await receive())["type"] != "websocket.disconnect":
+            got.extend(filter(None, [message.get("bytes")]))
+
+    async def visit(host: str, port: int) -> None:
+        reader, writer = await asyncio.open_connection(host, port)
+        writer.write(UPGRADE)
+        await reader.readuntil(b"\r\n\r\n")
+        for round_ in (b"1", b"2"):
+            writer.write(masked(BEGIN, b"be") + masked(MORE) * 20_000 + masked(MORE, b"gun "))
+            writer.write(masked(PING, b"still there?"))
+            await reader.readuntil(b"still there?")
+            [visitor] = [each for each in gc.get_objects() if isinstance(each, PatientSocket)]
+            assert (len(visitor.frames), len(visitor._pieces)) == (0, 6)
+            del visitor
+            writer.write(masked(LAST, round_) + masked(LAST | BEGIN, b"whole"))
+            writer.write(masked(PING, b"and now?"))
+            await reader.readuntil(b"and now?")
+        writer.close()
+
+    served(house, PublicLimits(), visit, listens)
+    assert got == [b"begun 1", b"whole", b"begun 2", b"whole"]
+
+
+def test_who_asks_without_reading_is_not_answered_for_ever(house: Any) -> None:
+    async def listens(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
+        await receive()
+
+    async def visit(host: str, port: int) -> None:
+        sock = socket.socket()
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL_BUFFER)
+        sock.setblocking(False)
+        loop = asyncio.get_running_loop()
+        await loop.sock_connect(sock, (host, port))
+        await loop.sock_sendall(sock, UPGRADE)
+        assert b" 101 " in await loop.sock_recv(sock, 4096)
+        await loop.sock_sendall(sock, masked(PING, bytes(125)) * 20_000)
+        [visitor] = [each for each in gc.get_objects() if isinstance(each, PatientSocket)]
+        while visitor.writable.is_set():
+            await asyncio.sleep(0.01)
+        for _ in range(100):  # what it is still to hear
+            await asyncio.sleep(0.01)
+            assert visitor.transport.get_write_buffer_size() < 100_000
+        sock.close()
+
+    served(house, PublicLimits(), visit, listens)

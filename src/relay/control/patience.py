@@ -15,6 +15,7 @@ from typing import Any
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.frames import Frame
 
 from relay.control.settings import PublicLimits
 from relay.control.sips import Sips
@@ -106,10 +107,26 @@ class PatientSocket(WebSocketsSansIOProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """It has left HTTP."""
         super().connection_made(transport)
+        self._pieces = bytearray()
         self.transport.set_write_buffer_limits(high=SHALLOW)
         if hasattr(socket, "TCP_NOTSENT_LOWAT"):  # Linux and macOS
             below = transport.get_extra_info("socket")
             below.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, SHALLOW)
+
+    def handle_cont(self, event: Frame) -> None:
+        """Pieces of a message are kept as one: there may be any number, and each may be empty."""
+        self._pieces += b"".join(self.frames) + bytes(event.data)
+        self.frames = []
+        if event.fin:
+            self.frames, self._pieces = [bytes(self._pieces)], bytearray()
+            self.send_receive_event_to_app()
+
+    def handle_ping(self) -> None:
+        """Whoever asks without reading is not answered."""
+        if self.writable.is_set():
+            super().handle_ping()
+        else:
+            self.conn.data_to_send()
 
     def pause_writing(self) -> None:
         """The client does not read as fast as we write."""

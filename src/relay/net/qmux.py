@@ -120,6 +120,8 @@ class QmuxTransport(MuxTransport):
 
     def message_received(self, message: bytes) -> None:
         """Read a message; one that cannot be ends the session."""
+        if self.is_closed:
+            return
         try:
             if self._wire.has_records and len(message) > MAX_RECORD:
                 raise ProtocolViolation(f"a record of {len(message)} bytes")
