@@ -45,7 +45,7 @@ class DialledSocket:
         with contextlib.suppress(ConnectionClosed):
             async for message in self._socket:
                 assert isinstance(message, bytes)
-                self.transport.message_received(message)
+                list(self.transport.hear(message))
         self.transport.lost("the connection is gone")
 
     async def _write(self) -> None:

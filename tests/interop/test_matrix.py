@@ -44,7 +44,11 @@ def meeting(publishers: list[str], watchers: list[str]) -> list[Any]:
 
 BY_SOCKET = [*meeting(SOCKETS, [*SOCKETS, "moq-rs"]), *meeting(["moq-rs"], SOCKETS)]
 EVERYBODY = meeting([*FOREIGN, COMMAND], [*FOREIGN, COMMAND]) + BY_SOCKET
-STRANGERS = meeting(FOREIGN, FOREIGN) + BY_SOCKET
+STRANGERS = [
+    *meeting(FOREIGN, FOREIGN),
+    *meeting(["moq-rs-ws"], ["chromium-ws"]),
+    *meeting(["chromium-ws"], ["moq-rs-ws"]),
+]
 SINGLY = [
     "moq-rs",
     "moq-rs-raw",

@@ -312,7 +312,7 @@ class QmuxLink(Link):
             for mine, other in ((self.near, self.far), (self.far, self.near)):
                 while (message := mine.take()) is not None:
                     idle = 0
-                    other.message_received(message)
+                    list(other.hear(message))
 
     def close(self) -> None:
         self.loop.close()

@@ -64,7 +64,7 @@ class Peer:
 
     def say(self, *written: bytes) -> None:
         for message in [b"".join(written)] if self.wire.has_records else written:
-            self.relay.message_received(message)
+            list(self.relay.hear(message))
 
     def take(self) -> None:
         """What the relay has to say by now."""
@@ -283,7 +283,7 @@ def test_a_peer_that_takes_nothing_is_given_up() -> None:
 def test_whoever_asks_without_reading_is_not_answered() -> None:
     with table() as at:
         for number in range(20_000):
-            at.relay.message_received(encode_varints((Kind.PING, number)))
+            list(at.relay.hear(encode_varints((Kind.PING, number))))
         assert at.relay._unsent() <= at.relay.window + 16
         at.settle()
         assert at.peer.pongs[:3] == [0, 1, 2]

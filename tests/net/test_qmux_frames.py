@@ -47,7 +47,6 @@ SAID = [
     ("1c 0a 00 00", Frame(Kind.TRANSPORT_CLOSE, (10, 0))),
     ("30 6162", Frame(Kind.DATAGRAM, (), b"ab")),
     ("31 02 6162", Frame(Kind.SIZED_DATAGRAM, (), b"ab")),
-    ("00", Frame(Kind.PADDING, ())),
     ("f48c67529ef8c7bd 07", Frame(Kind.PING, (7,))),
     ("f48c67529ef8c7be 07", Frame(Kind.PONG, (7,))),
     ("ff5153300d0a0d0a 02 0401", Frame(Kind.PARAMETERS, (), b"\x04\x01")),
@@ -77,6 +76,12 @@ def test_many_in_one_message() -> None:
     whole = [(text, frame) for text, frame in SAID if text[:2] not in ("09", "0c", "30")]
     message = b"".join(bytes.fromhex(text) for text, _ in whole)
     assert list(frames(message, NEWEST)) == [frame for _, frame in whole]
+
+
+def test_padding_is_passed_over() -> None:
+    message = bytes(3) + data_frame(NEWEST, 2, 0, bytes(2), False) + bytes(9_000)
+    assert list(frames(message, NEWEST)) == [Frame(Kind.DATA, (2, 0), bytes(2))]
+    assert list(frames(bytes(9_000), NEWEST)) == []
 
 
 def test_what_we_say() -> None:

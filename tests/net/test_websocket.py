@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -353,22 +355,51 @@ def test_a_caller_who_is_gone_hears_nothing_and_raises_nothing() -> None:
     run(scenario)
 
 
+@asynccontextmanager
+async def others() -> AsyncIterator[list[int]]:
+    """Somebody else in the loop, who notes each turn."""
+    turns: list[int] = []
+
+    async def take() -> None:
+        while True:
+            turns.append(len(turns))
+            await asyncio.sleep(0)
+
+    taking = asyncio.ensure_future(take())
+    try:
+        yield turns
+    finally:
+        taking.cancel()
+
+
 def test_many_messages_leave_others_their_turn() -> None:
     async def scenario() -> None:
         place, call = Place(), Call()
         call.says(HELLO, *[encode_varints((Kind.PING, number)) for number in range(20_000)])
-        turns = 0
-
-        async def others() -> None:
-            nonlocal turns
-            while True:
-                turns += 1
-                await asyncio.sleep(0)
-
-        beside = asyncio.ensure_future(others())
         call.leaves()
-        await place.serve(call)
-        beside.cancel()
-        assert turns > 5
+        async with others() as turns:
+            await place.serve(call)
+        assert len(turns) > 5
+
+    run(scenario)
+
+
+def test_a_message_of_thousands_of_frames_leaves_others_their_turn() -> None:
+    def slow() -> None:
+        began = time.perf_counter()
+        while time.perf_counter() - began < 0.0001:
+            pass
+
+    async def scenario() -> None:
+        place, call = Place(), Call()
+        place.heard.on_data = slow
+        call.says(
+            HELLO, b"".join(data_frame(SECOND, 4 * n + 2, 0, b"x", False) for n in range(2000))
+        )
+        call.leaves()
+        async with others() as turns:
+            await place.serve(call)
+        assert len(place.heard.told) >= 2000
+        assert len(turns) > 20
 
     run(scenario)

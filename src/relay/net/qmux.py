@@ -65,7 +65,7 @@ class Half:
 
 
 class QmuxTransport(MuxTransport):
-    """One side of such a session; messages go in by `message_received`, out by `take`."""
+    """One side of such a session; messages go in by `hear`, out by `take`."""
 
     window = 1 << 16
 
@@ -118,19 +118,20 @@ class QmuxTransport(MuxTransport):
         """Whether it has ended and all it had to say was taken."""
         return self.is_closed and not self._turn_due and not self._messages
 
-    def message_received(self, message: bytes) -> None:
-        """Read a message; one that cannot be ends the session."""
-        if self.is_closed:
-            return
+    def hear(self, message: bytes) -> Iterator[None]:
+        """Read a message, one frame with each step: a record has thousands when somebody wants
+        that, and others may have their turn in between. One that cannot be ends the session."""
         try:
             if self._wire.has_records and len(message) > MAX_RECORD:
                 raise ProtocolViolation(f"a record of {len(message)} bytes")
             for frame in frames(message, self._wire):
-                if not self.is_closed:
-                    self._heard(frame)
+                if self.is_closed:
+                    return
+                self._heard(frame)
+                self.wake()
+                yield
         except ProtocolViolation as error:
             self.close(error.session_code, str(error))
-        self.wake()
 
     def lost(self, reason: str) -> None:
         """There is nobody any more to take messages to."""
@@ -256,8 +257,6 @@ class QmuxTransport(MuxTransport):
     def _heard(self, frame: Frame) -> None:
         kind, numbers, body = frame
         if self._wire.has_credit and (kind == Kind.PARAMETERS) == (self._peer is not None):
-            if kind == Kind.PADDING:
-                return
             raise ProtocolViolation("transport parameters are said once, and first")
         if kind == Kind.DATA:
             self._heard_data(numbers[0], body, bool(numbers[1]))

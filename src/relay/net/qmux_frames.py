@@ -43,7 +43,6 @@ WIRES = Wire("qmux-02"), Wire("qmux-01"), Wire("qmux-00", has_records=False), LE
 class Kind(IntEnum):
     """What a frame says (RFC 9000, 19; RFC 9221, 4; draft-ietf-quic-qmux)."""
 
-    PADDING = 0x00
     RESET = 0x04
     STOP = 0x05
     DATA = 0x08
@@ -69,7 +68,6 @@ FIN, LENGTH, OFFSET = 1, 2, 4
 """Bits of a `Kind.DATA` (RFC 9000, 19.8)."""
 
 NUMBERS = {
-    Kind.PADDING: 0,
     Kind.RESET: 3,
     Kind.STOP: 2,
     Kind.MAX_DATA: 1,
@@ -107,12 +105,15 @@ class Frame(NamedTuple):
 
 
 def frames(message: bytes, wire: Wire) -> Iterator[Frame]:
-    """The frames of a message. Raises `DecodeError` at what is none."""
+    """The frames of a message without its padding. Raises `DecodeError` at what is none."""
     if not wire.has_credit:
         yield _legacy(message)
         return
     at = 0
     while at < len(message):
+        if not message[at]:
+            at = len(message) - len(message[at:].lstrip(b"\0"))
+            continue
         code, at = decode_varint(message, at)
         if Kind.DATA <= code <= Kind.DATA | FIN | LENGTH | OFFSET:
             stream, at = decode_varint(message, at)

@@ -29,7 +29,7 @@ MAX_MESSAGE = 4 << 20
 QMux send any beyond a record."""
 
 TURN = 0.005
-"""Seconds in which messages of one session are read before others have their turn."""
+"""Seconds in which one session is listened to before others have their turn."""
 
 NORMAL = 1000
 """Why a connection is closed whose session is over: the session has said more (RFC 6455, 7.4.1)."""
@@ -202,11 +202,10 @@ async def _carry(caller: Caller, receive: Receive, send: Send, linger: float) ->
         while (message := await receive())["type"] != "websocket.disconnect":
             if (body := message.get("bytes")) is None:
                 caller.close(ProtocolViolation.session_code, "a message of text")
-            else:
-                caller.message_received(body)
-            if clock() - began > TURN:
-                await asyncio.sleep(0)
-                began = clock()
+            for _ in caller.hear(body or b""):
+                if clock() - began > TURN:
+                    await asyncio.sleep(0)
+                    began = clock()
     finally:
         writing.cancel()
 
