@@ -57,6 +57,7 @@ class Patience(H11Protocol):
         super().handle_websocket_upgrade(event)
         visitor = self.transport.get_protocol()
         assert isinstance(visitor, PatientSocket)
+        visitor.limits = self.limits
         self.transport.set_protocol(Sips(visitor, lambda: visitor.read_paused))
 
     def data_received(self, data: bytes) -> None:
@@ -98,8 +99,11 @@ class Patience(H11Protocol):
 
 
 class PatientSocket(WebSocketsSansIOProtocol):
-    """One WebSocket connection. What waits below is kept shallow: it can no longer be dropped when
-    something newer comes, and systems let megabytes wait for a slow reader."""
+    """A connection that has gone over to WebSocket.
+
+    What waits below is kept shallow: it can no longer be dropped when something newer comes, and
+    systems let megabytes wait for a slow reader.
+    """
 
     limits: PublicLimits
     _due: asyncio.TimerHandle | None = None
@@ -150,7 +154,7 @@ class PatientSocket(WebSocketsSansIOProtocol):
 
 
 def patient(limits: PublicLimits) -> Callable[..., Sips]:
-    """The protocol of HTTP for one listener."""
+    """The protocol for one listener."""
 
     class Bound(Patience):
         pass
@@ -162,13 +166,3 @@ def patient(limits: PublicLimits) -> Callable[..., Sips]:
         return Sips(inner, lambda: inner.flow.read_paused)
 
     return heard
-
-
-def patient_socket(limits: PublicLimits) -> type[asyncio.Protocol]:
-    """The protocol of WebSocket for one listener."""
-
-    class Bound(PatientSocket):
-        pass
-
-    Bound.limits = limits
-    return Bound

@@ -17,7 +17,7 @@ import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from relay.control.framing import framed
-from relay.control.patience import patient, patient_socket
+from relay.control.patience import PatientSocket, patient
 from relay.control.secure import Secure
 from relay.control.settings import PublicLimits
 from relay.errors import ConfigError
@@ -96,7 +96,7 @@ class HttpListener:
         config = uvicorn.Config(
             framed(app if calls is None else _by_type(app, calls)),
             http=patient(limits),  # type: ignore[arg-type]
-            ws="none" if calls is None else patient_socket(limits),
+            ws="none" if calls is None else PatientSocket,
             ws_max_size=MAX_MESSAGE,
             ws_per_message_deflate=False,
             lifespan="off",
