@@ -9,9 +9,9 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from relay.control.patience import PatientSocket
+from relay.control.patience import SHALLOW, PatientSocket
 from relay.control.public import public_app
 from relay.control.serve import HttpListener, listen
 from relay.control.settings import PublicLimits
@@ -289,3 +289,157 @@ def test_who_asks_without_reading_is_not_answered_for_ever(house: Any) -> None:
         sock.close()
 
     served(house, PublicLimits(), visit, listens)
+
+
+TEXT, WHOLE = 0x81, 0x82
+UNMASKED = b"\x82\x00"
+HEAD_END = b"\r\n\r\n"
+
+
+async def greets(scope: Scope, receive: Receive, send: Send) -> None:
+    await send({"type": "websocket.accept"})
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        UPGRADE.replace(b"GET", b"POST", 1),
+        UPGRADE.replace(b"HTTP/1.1", b"HTTP/1.0", 1),
+        UPGRADE[:-2] + b"Content-Length: 4\r\n\r\nbody",
+        UPGRADE[:-2] + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    ],
+)
+def test_what_cannot_go_over_is_a_request_like_any(house: Any, request_: bytes) -> None:
+    async def visit(host: str, port: int) -> None:
+        reader, writer = await asyncio.open_connection(host, port)
+        writer.write(request_)
+        answer = await asyncio.wait_for(reader.readline(), 2)
+        assert answer.split()[1] in (b"403", b"405")
+        writer.close()
+
+    served(house, PublicLimits(), visit, greets)
+
+
+def test_as_much_may_be_said_as_in_any_request(house: Any) -> None:
+    seen: list[tuple[int, int, bytes]] = []
+
+    async def counts(scope: Scope, receive: Receive, send: Send) -> None:
+        fields = dict(scope["headers"])
+        seen.append((len(scope["query_string"]), len(fields[b"x-long"]), fields[b"x-odd"]))
+        await send({"type": "websocket.accept"})
+
+    async def visit(host: str, port: int) -> None:
+        reader, writer = await asyncio.open_connection(host, port)
+        fields = b"".join(b"X-%d: 1\r\n" % number for number in range(200))
+        more = b"X-Odd: \xe4\r\nX-Long: " + bytes(9000).replace(b"\0", b"a") + b"\r\n"
+        asks = UPGRADE.replace(b"/room", b"/room?" + bytes(9000).replace(b"\0", b"j"))
+        writer.write(asks[:-2] + fields + more + b"\r\n")
+        assert b" 101 " in await asyncio.wait_for(reader.readline(), 2)
+        writer.close()
+
+    served(house, PublicLimits(), visit, counts)
+    assert seen == [(9000, 9000, b"\xe4")]
+
+
+def test_text_that_is_none_costs_no_line(house: Any, caplog: pytest.LogCaptureFixture) -> None:
+    got: list[Message] = []
+
+    async def listens(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
+        got.extend([await receive(), await receive()])
+
+    async def visit(host: str, port: int) -> None:
+        reader, writer = await asyncio.open_connection(host, port)
+        writer.write(UPGRADE)
+        await reader.readuntil(HEAD_END)
+        writer.write(masked(TEXT, b"\xff\xfe") + masked(WHOLE, b"bytes"))
+        await ended(reader)
+        writer.close()
+
+    served(house, PublicLimits(), visit, listens)
+    assert got == [
+        {"type": "websocket.receive", "text": ""},
+        {"type": "websocket.receive", "bytes": b"bytes"},
+    ]
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize("said", [UNMASKED, masked(WHOLE), masked(PING), masked(TEXT, b"\xff")])
+def test_who_speaks_before_it_is_let_in_is_cut(
+    house: Any, caplog: pytest.LogCaptureFixture, said: bytes
+) -> None:
+    heard: list[str] = []
+    ask = asyncio.Event()
+
+    async def ponders(scope: Scope, receive: Receive, send: Send) -> None:
+        heard.append((await receive())["type"])
+        ask.set()
+        heard.append((await receive())["type"])
+
+    async def visit(host: str, port: int) -> None:
+        reader, writer = await asyncio.open_connection(host, port)
+        writer.write(UPGRADE)
+        await ask.wait()
+        writer.write(said)
+        assert await asyncio.wait_for(ended(reader), 2) == b""
+        writer.close()
+
+    served(house, PublicLimits(), visit, ponders)
+    assert heard == ["websocket.connect", "websocket.disconnect"]
+    assert caplog.records == []
+
+
+def test_what_is_said_after_the_peer_broke_the_rules_is_for_nobody(house: Any) -> None:
+    said: list[type[BaseException]] = []
+
+    async def talks(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
+        assert (await receive())["type"] == "websocket.disconnect"
+        try:
+            await send({"type": "websocket.send", "bytes": b"too late"})
+        except Exception as error:
+            said.append(type(error))
+            raise
+
+    async def visit(host: str, port: int) -> None:
+        reader, writer = await asyncio.open_connection(host, port)
+        writer.write(UPGRADE)
+        await reader.readuntil(HEAD_END)
+        writer.write(UNMASKED)
+        await ended(reader)
+        writer.close()
+
+    served(house, PublicLimits(), visit, talks)
+    assert [issubclass(each, OSError) for each in said] == [True]
+
+
+def test_who_does_not_read_the_last_word_is_cut(house: Any) -> None:
+    """So little waits that writing was never paused."""
+    left = asyncio.Event()
+
+    async def fills(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "websocket.accept"})
+        [visitor] = [each for each in gc.get_objects() if isinstance(each, PatientSocket)]
+        while not visitor.transport.get_write_buffer_size():
+            await send({"type": "websocket.send", "bytes": bytes(4096)})
+            await asyncio.sleep(0)
+        assert visitor.transport.get_write_buffer_size() < SHALLOW
+        left.set()
+
+    async def visit(host: str, port: int) -> None:
+        sock = socket.socket()
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL_BUFFER)
+        sock.setblocking(False)
+        loop = asyncio.get_running_loop()
+        await loop.sock_connect(sock, (host, port))
+        await loop.sock_sendall(sock, UPGRADE)
+        await left.wait()
+        [visitor] = [each for each in gc.get_objects() if isinstance(each, PatientSocket)]
+        while not visitor.disconnected:
+            await asyncio.sleep(0.01)
+        del visitor
+        sock.close()
+
+    served(house, PublicLimits(answer_timeout=0.2), visit, fills)

@@ -13,9 +13,13 @@ from collections.abc import Callable
 from typing import Any
 
 import h11
+from uvicorn._types import ASGISendEvent
 from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.datastructures import Headers
 from websockets.frames import Frame
+from websockets.http11 import Request
 
 from relay.control.settings import PublicLimits
 from relay.control.sips import Sips
@@ -23,6 +27,10 @@ from relay.control.sips import Sips
 SHALLOW = 1 << 15
 """Bytes that may wait in our buffer of a WebSocket connection, and as many in the kernel's beyond
 what is under way."""
+
+
+BODY = b"content-length", b"transfer-encoding"
+"""Fields of a request that has more than its head."""
 
 
 class Patience(H11Protocol):
@@ -54,10 +62,11 @@ class Patience(H11Protocol):
     def handle_websocket_upgrade(self, event: h11.Request) -> None:
         """It is none of ours from here on."""
         self._leave()
-        super().handle_websocket_upgrade(event)
-        visitor = self.transport.get_protocol()
-        assert isinstance(visitor, PatientSocket)
+        self.connections.discard(self)
+        visitor = PatientSocket(self.config, self.server_state, self.app_state)
         visitor.limits = self.limits
+        visitor.connection_made(self.transport)
+        visitor.enter(event.target, self.headers)
         self.transport.set_protocol(Sips(visitor, lambda: visitor.read_paused))
 
     def data_received(self, data: bytes) -> None:
@@ -85,6 +94,12 @@ class Patience(H11Protocol):
         is_done = self.cycle is None or self.cycle.response_complete
         self._wait(self.limits.request_timeout if is_done else None)
 
+    def _should_upgrade(self) -> bool:
+        """Whether it goes over; what cannot is a request like any other (RFC 9110, 7.8)."""
+        has_body = any(name in BODY and value != b"0" for name, value in self.headers)
+        can = self.scope["method"] == "GET" and self.scope["http_version"] == "1.1"
+        return can and not has_body and super()._should_upgrade()
+
     def _leave(self) -> None:
         self._wait(None)
         self.here.discard(self)
@@ -107,6 +122,7 @@ class PatientSocket(WebSocketsSansIOProtocol):
 
     limits: PublicLimits
     _due: asyncio.TimerHandle | None = None
+    _last: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """It has left HTTP."""
@@ -116,6 +132,45 @@ class PatientSocket(WebSocketsSansIOProtocol):
         if hasattr(socket, "TCP_NOTSENT_LOWAT"):  # Linux and macOS
             below = transport.get_extra_info("socket")
             below.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, SHALLOW)
+
+    def enter(self, target: bytes, headers: list[tuple[bytes, bytes]]) -> None:
+        """Take a request that was read. The library's own reading of one takes less than HTTP does,
+        and what it does not take would be here for ever."""
+        self.conn.receive_data(b"GET / HTTP/1.1\r\n\r\n")
+        self.conn.events_received()
+        fields = [(name.decode("ascii"), value.decode("latin-1")) for name, value in headers]
+        self.handle_connect(Request(target.decode("ascii"), Headers(fields)))
+
+    def data_received(self, data: bytes) -> None:
+        """Whoever speaks before it is let in is not heard at all."""
+        if self.handshake_complete:
+            super().data_received(data)
+        else:
+            self.transport.abort()
+
+    def send_receive_event_to_app(self) -> None:
+        """Of text nobody reads more than that it is some; it may not even be that."""
+        if self.curr_msg_data_type == "text":
+            self.frames = [b""]
+        super().send_receive_event_to_app()
+
+    async def send(self, message: ASGISendEvent) -> None:
+        """Nobody hears what comes after the end, which the peer may have brought about."""
+        await self.writable.wait()
+        if self.close_sent:
+            raise ClientDisconnected
+        await super().send(message)
+
+    def keepalive_timeout(self) -> None:
+        """Whoever is silent may have stopped reading as well."""
+        super().keepalive_timeout()
+        self.transport.abort()
+
+    def on_task_complete(self, task: asyncio.Task[None]) -> None:
+        """The session is over: what is left to be read is not waited for without end."""
+        super().on_task_complete(task)
+        if not self.disconnected:
+            self._last = self.loop.call_later(self.limits.answer_timeout, self.transport.abort)
 
     def handle_cont(self, event: Frame) -> None:
         """Pieces of a message are kept as one: there may be any number, and each may be empty."""
@@ -145,6 +200,8 @@ class PatientSocket(WebSocketsSansIOProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Nobody waits any more."""
         self._relax()
+        if self._last is not None:
+            self._last.cancel()
         super().connection_lost(exc)
 
     def _relax(self) -> None:
