@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterator
-from itertools import count
+from itertools import chain, count
 
 from relay.errors import ProtocolViolation
 from relay.net.capsule import clip
@@ -28,6 +28,7 @@ from relay.net.qmux_frames import (
     data_frame,
     frames,
     parameters_frame,
+    parts,
     read_parameters,
     reset_frame,
 )
@@ -124,7 +125,7 @@ class QmuxTransport(MuxTransport):
         try:
             if self._wire.has_records and len(message) > MAX_RECORD:
                 raise ProtocolViolation(f"a record of {len(message)} bytes")
-            for frame in frames(message, self._wire):
+            for frame in chain.from_iterable(map(parts, frames(message, self._wire))):
                 if self.is_closed:
                     return
                 self._heard(frame)

@@ -136,6 +136,17 @@ def frames(message: bytes, wire: Wire) -> Iterator[Frame]:
         yield Frame(kind, tuple(numbers), body)
 
 
+def parts(frame: Frame) -> Iterator[Frame]:
+    """The same as frames that are soon read: without records one holds megabytes of a stream, and
+    with them tens of thousands of what is written into it."""
+    kind, numbers, body = frame
+    at = 0
+    while kind == Kind.DATA and len(body) - at > MAX_PIECE:
+        yield Frame(kind, (numbers[0], 0), body[at : at + MAX_PIECE])
+        at += MAX_PIECE
+    yield Frame(kind, numbers, body[at:]) if at else frame
+
+
 def _body(message: bytes, at: int, has_length: bool) -> tuple[bytes, int]:
     """A body from there, and where it ends."""
     end = len(message)
