@@ -123,6 +123,7 @@ class PatientSocket(WebSocketsSansIOProtocol):
     limits: PublicLimits
     _due: asyncio.TimerHandle | None = None
     _last: asyncio.TimerHandle | None = None
+    _is_stopping = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """It has left HTTP."""
@@ -166,9 +167,17 @@ class PatientSocket(WebSocketsSansIOProtocol):
         super().keepalive_timeout()
         self.transport.abort()
 
+    def shutdown(self) -> None:
+        """The listener stops: whose session ends with it hears of that first."""
+        self._is_stopping = self.handshake_complete and not self.close_sent
+        if not self._is_stopping:
+            super().shutdown()
+
     def on_task_complete(self, task: asyncio.Task[None]) -> None:
         """The session is over: what is left to be read is not waited for without end."""
         super().on_task_complete(task)
+        if self._is_stopping:
+            super().shutdown()
         if not self.disconnected:
             self._last = self.loop.call_later(self.limits.answer_timeout, self.transport.abort)
 
