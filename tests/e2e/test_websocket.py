@@ -206,7 +206,7 @@ def test_who_does_not_read_is_cut_and_costs_nobody_else(
             deaf = await open_socket(
                 url(relay, "/anon"), subprotocols=OFFER, sock=near, compression=None, max_queue=1
             )
-            setup = data_frame(wire, 2, 0, b"\x01\x00", True)
+            setup = data_frame(wire, 2, 0, SETUP, True)
             await deaf.send(parameters_frame(AMPLE) + setup)
             async with connect(monkeypatch, url(relay, "/anon")) as one:
                 # Long names are told to who asks for them, and nobody reads.
