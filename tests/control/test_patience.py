@@ -443,3 +443,23 @@ def test_who_does_not_read_the_last_word_is_cut(house: Any) -> None:
         sock.close()
 
     served(house, PublicLimits(answer_timeout=0.2), visit, fills)
+
+
+def test_small_words_are_not_kept_for_more_to_go_with_them(house: Any) -> None:
+    """Nagle's algorithm (RFC 9293, 3.7.4) would wait for each acknowledgement of the last one."""
+    said: list[int] = []
+
+    async def looks(scope: Scope, receive: Receive, send: Send) -> None:
+        [visitor] = [each for each in gc.get_objects() if isinstance(each, PatientSocket)]
+        below = visitor.transport.get_extra_info("socket")
+        said.append(below.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+        await send({"type": "websocket.accept"})
+
+    async def visit(host: str, port: int) -> None:
+        reader, writer = await asyncio.open_connection(host, port)
+        writer.write(UPGRADE)
+        await reader.readuntil(HEAD_END)
+        writer.close()
+
+    served(house, PublicLimits(), visit, looks)
+    assert said == [1]

@@ -56,7 +56,9 @@ def listen(host: str, port: int, setting: str = "web.http.listen") -> list[socke
 
 
 def _listening(family: int, address: Address) -> socket.socket:
-    sock = Listening(family, socket.SOCK_STREAM)
+    # Without the protocol's number asyncio does not take the connections for TCP, and Nagle's
+    # algorithm has each small word wait for the last one's acknowledgement.
+    sock = Listening(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
