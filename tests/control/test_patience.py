@@ -463,3 +463,21 @@ def test_small_words_are_not_kept_for_more_to_go_with_them(house: Any) -> None:
 
     served(house, PublicLimits(), visit, looks)
     assert said == [1]
+
+
+def test_who_asked_for_something_first_is_not_cut_later(house: Any) -> None:
+    async def listens(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "websocket.accept"})
+        while (await receive())["type"] != "websocket.disconnect":
+            pass
+
+    async def visit(host: str, port: int) -> None:
+        reader, writer = await asyncio.open_connection(host, port)
+        writer.write(ASK + UPGRADE)
+        await reader.readuntil(b" 101 ")
+        await reader.readuntil(HEAD_END)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(reader.read(1), 0.5)
+        writer.close()
+
+    served(house, PublicLimits(request_timeout=0.2), visit, listens)

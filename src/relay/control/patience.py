@@ -109,7 +109,7 @@ class Patience(H11Protocol):
         if self._due is not None:
             self._due.cancel()
             self._due = None
-        if seconds is not None and not self.transport.is_closing():
+        if seconds is not None and self in self.here and not self.transport.is_closing():
             self._due = self.loop.call_later(seconds, self.transport.abort)
 
 
