@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from relay.errors import Dropped
-from relay.peer.sending import AMPLE, NEARLY, Delivery, SendQueue
+from relay.peer.sending import AMPLE, ASKED, NEARLY, Delivery, SendQueue
 from relay.peer.settings import PeerSettings
 from relay.quota import Account, Quota, Tab
 
@@ -568,3 +568,64 @@ def test_who_was_refused_a_datagram_waits_for_nothing(bench: Callable[..., Bench
     assert not b.queue.may_pass(100)
     pass_time([b, other], 0.3)
     assert account.waiting == {other.queue.tab}
+
+
+class Counting(Bench):
+    """So many groups that have begun and whose streams take nothing; counts what is asked."""
+
+    def __init__(self, groups: int) -> None:
+        super().__init__()
+        self.asked = 0
+        self.logs = [Log(b"x") for _ in range(groups)]
+        for stream, log in enumerate(self.logs, 1):
+            self.line.streams[stream] = 0
+            self.deliver(log, stream)
+        capacity = self.line.capacity
+
+        def counted(stream: int | None = None) -> int:
+            self.asked += 1
+            return capacity(stream)
+
+        self.line.capacity = counted  # type: ignore[method-assign]
+        self.queue.drain()
+        self.asked = 0
+
+
+def test_very_many_that_take_nothing_cost_no_more_than_a_few() -> None:
+    b = Counting(2000)
+    for _ in range(5):
+        b.queue.drain()
+    assert 0 < b.asked <= 5 * ASKED
+
+
+def test_the_most_urgent_go_on_at_once_and_all_with_the_clock() -> None:
+    b = Counting(ASKED + 10)
+    b.line.streams.clear()
+    for stream in range(1, ASKED + 11):
+        b.line.streams[stream] = 5 if stream in (1, ASKED + 10) else 0
+    b.queue.drain()
+    assert b.line.order == [ASKED + 10]
+    woken = b.line.wakes
+    b.queue.tick(1.0)
+    assert b.line.wakes > woken
+    b.queue.drain()
+    assert b.line.order == [ASKED + 10, 1]
+
+
+def test_a_few_that_take_nothing_are_all_tried_each_time() -> None:
+    b = Counting(ASKED)
+    b.line.streams[1] = 5
+    b.queue.drain()
+    assert b.line.order == [1]
+    woken = b.line.wakes
+    b.queue.tick(1.0)
+    assert b.line.wakes == woken
+
+
+def test_what_breaks_off_waits_for_no_credit_of_its_stream() -> None:
+    b = Counting(ASKED + 10)
+    b.logs[0].error = Dropped()
+    b.logs[0].finish()
+    b.queue.drain()
+    assert b.line.resets == {1: Dropped.code}
+    assert b.done == [1]

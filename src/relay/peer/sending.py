@@ -22,13 +22,16 @@ from relay.wire.frame import Excerpt
 Rank = tuple[int, int, int]
 """(subscriber's priority, publisher's priority, group sequence): the greatest goes first."""
 
-
 NEARLY = 32_768
 """Bytes of a complete group that has begun and goes before newer ones: where each group is larger
 than the path takes at once, the next would stop it halfway, and none would ever arrive whole."""
 
 AMPLE = 4
 """Times the bytes of a chunk that a connection must take for it to be handed over at once."""
+
+ASKED = 16
+"""Groups whose streams took nothing more that are tried again each time, the most urgent; all are
+some times a second. A peer may grant any number of streams, and nothing on them."""
 
 _FIRST = 1 << 62
 """Above all sequences (at most 62 bits)."""
@@ -129,8 +132,8 @@ class Delivery:
             return
         if not (self.queued or self.log.error or self.stream is None or self.excerpt is not None):
             self.write(self.stream, 0)  # the end takes no room
-        elif not self.queued or (self.log.error is not None and self.stream is None):
-            self.queue.push(self)  # what broke off waits for no stream
+        elif not self.queued or self.log.error is not None:
+            self.queue.push(self)  # what broke off waits for nothing
         elif self.stream is not None and (place := self._place()) != self.rank:
             self.queue.push(self, place)  # where it stood before it is passed over
 
@@ -277,6 +280,8 @@ class SendQueue:
         """Whether a flush, and with it `drain`, is on its way."""
         self._ready: list[Entry] = []
         self._blocked: list[Entry] = []
+        self._asked = ASKED
+        """How many of those, whose stream took nothing more, are tried again the next time."""
         self._unopened: list[Entry] = []
         """Those that the peer granted no stream: left alone until the best of them gets one, so
         that very many cost no more than one."""
@@ -356,10 +361,7 @@ class SendQueue:
         ready, unopened = self._ready, self._unopened
         if not (ready or unopened or self._blocked):
             return
-        if self._blocked:
-            for entry in self._blocked:
-                insort(ready, entry)
-            self._blocked.clear()
+        self._try_again()
         granted = True
         capacity = self.transport.capacity
         if self.tab.account.outgoing is not None:
@@ -390,6 +392,17 @@ class SendQueue:
             and (not (ready or unopened) or self.tab.has_stalled(self.clock()))
         ):
             self.tab.emptied()
+
+    def _try_again(self) -> None:
+        """Put those back in line whose streams take more now."""
+        blocked = self._blocked
+        first, self._asked = max(0, len(blocked) - self._asked), ASKED
+        tried, blocked[first:] = blocked[first:], []
+        for entry in tried:
+            if self.transport.capacity(entry[2].stream) > 0:
+                insort(self._ready, entry)
+            elif entry[2].queued:
+                blocked.append(entry)
 
     def _capacity(self, stream: int | None = None) -> int:
         """Bytes that the connection takes and the tenant may send now."""
@@ -468,6 +481,9 @@ class SendQueue:
                 self.transport.wake()
             else:  # it was a datagram, which waits for nothing
                 self.tab.emptied()
+        if len(self._blocked) > ASKED:
+            self._asked = len(self._blocked)
+            self.transport.wake()
         if self._stale:
             for delivery in self._stale:
                 if not delivery.over and delivery.stale_at is not None and delivery.stale_at <= now:
@@ -479,8 +495,6 @@ class SendQueue:
         """The connection is gone: let go of everything."""
         for delivery in tuple(self._followed):
             delivery.close()
-        self._ready.clear()
-        self._blocked.clear()
-        self._unopened.clear()
+        for line in (self._ready, self._blocked, self._unopened, self._by_rank):
+            line.clear()
         self._stale.clear()
-        self._by_rank.clear()
