@@ -23,6 +23,7 @@ from websockets.http11 import Request
 
 from relay.control.settings import PublicLimits
 from relay.control.sips import Sips
+from relay.net.turns import Turns
 
 SHALLOW = 1 << 15
 """Bytes that may wait in our buffer of a WebSocket connection, and as many in the kernel's beyond
@@ -39,6 +40,7 @@ class Patience(H11Protocol):
     limits: PublicLimits
     here: set[Patience]
     """Those of one listener that are there; who has gone over to WebSocket is counted there."""
+    turns: Turns
     _due: asyncio.TimerHandle | None = None
     _is_full = False
 
@@ -67,7 +69,7 @@ class Patience(H11Protocol):
         visitor.limits = self.limits
         visitor.connection_made(self.transport)
         visitor.enter(event.target, self.headers)
-        self.transport.set_protocol(Sips(visitor, lambda: visitor.read_paused))
+        self.transport.set_protocol(Sips(visitor, lambda: visitor.read_paused, self.turns))
 
     def data_received(self, data: bytes) -> None:
         """Once a request is there, its answer takes the time it takes."""
@@ -225,10 +227,10 @@ def patient(limits: PublicLimits) -> Callable[..., Sips]:
     class Bound(Patience):
         pass
 
-    Bound.limits, Bound.here = limits, set()
+    Bound.limits, Bound.here, Bound.turns = limits, set(), Turns()
 
     def heard(**given: Any) -> Sips:
         inner = Bound(**given)
-        return Sips(inner, lambda: inner.flow.read_paused)
+        return Sips(inner, lambda: inner.flow.read_paused, inner.turns)
 
     return heard

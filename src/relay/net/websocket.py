@@ -19,6 +19,7 @@ from relay.net.http3 import MAX_OFFERED, Request
 from relay.net.qmux import QmuxTransport
 from relay.net.qmux_frames import LEGACY, WIRES, Wire
 from relay.net.settings import ListenSettings
+from relay.net.turns import Turns, Use
 from relay.net.udp import plain
 from relay.net.visit import Door, Headers, OpenVisit, bring
 from relay.session.transport import Knock, Receiver
@@ -27,9 +28,6 @@ from relay.wire.version import INBAND
 MAX_MESSAGE = 4 << 20
 """Bytes of one message. Longer ones end the connection; only those who speak what there was before
 QMux send any beyond a record."""
-
-TURN = 0.005
-"""Seconds in which one session is listened to before others have their turn."""
 
 NORMAL = 1000
 """Why a connection is closed whose session is over: the session has said more (RFC 6455, 7.4.1)."""
@@ -115,6 +113,7 @@ class WebSockets:
         self._settings = settings
         self._failed = failed
         self._gate = gate
+        self._turns = Turns()
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """One connection, from its request to its end."""
@@ -141,7 +140,7 @@ class WebSockets:
                 await _deny(send, answer.status, answer.headers)
                 return
             await send({"type": "websocket.accept", "subprotocol": answer.offer.subprotocol})
-            await _carry(caller, receive, send, self._settings.limits.close_timeout)
+            await self._carry(caller, receive, send)
         finally:
             caller.lost("the connection is gone")
 
@@ -170,6 +169,26 @@ class WebSockets:
         finally:
             leaving.cancel()
 
+    async def _carry(self, caller: Caller, receive: Receive, send: Send) -> None:
+        """Messages both ways until the connection is closed; under an ended session that is the
+        caller's to do for a while."""
+        linger = self._settings.limits.close_timeout
+        writing = asyncio.ensure_future(_write(caller, send, linger))
+        use = Use()
+        try:
+            while (message := await receive())["type"] != "websocket.disconnect":
+                use.begin()
+                if (body := message.get("bytes")) is None:
+                    caller.close(ProtocolViolation.session_code, "a message of text")
+                for _ in caller.hear(body or b""):
+                    if use.is_over():
+                        await self._turns.wait()
+                        use.begin()
+                if use.is_over():
+                    await self._turns.wait()
+        finally:
+            writing.cancel()
+
 
 def _knock(scope: Message, offers: dict[str, Offer]) -> Knock:
     """What the request says. Where nothing that is offered is known here, what was offered."""
@@ -190,24 +209,6 @@ async def _deny(send: Send, status: int, headers: Headers = ()) -> None:
     raw = [(name.encode(), value.encode("latin-1", "replace")) for name, value in headers]
     await send({"type": "websocket.http.response.start", "status": status, "headers": raw})
     await send({"type": "websocket.http.response.body", "body": b""})
-
-
-async def _carry(caller: Caller, receive: Receive, send: Send, linger: float) -> None:
-    """Messages both ways until the connection is closed; under an ended session that is the
-    caller's to do for ``linger`` seconds."""
-    writing = asyncio.ensure_future(_write(caller, send, linger))
-    clock = asyncio.get_running_loop().time
-    began = clock()
-    try:
-        while (message := await receive())["type"] != "websocket.disconnect":
-            if (body := message.get("bytes")) is None:
-                caller.close(ProtocolViolation.session_code, "a message of text")
-            for _ in caller.hear(body or b""):
-                if clock() - began > TURN:
-                    await asyncio.sleep(0)
-                    began = clock()
-    finally:
-        writing.cancel()
 
 
 async def _write(caller: Caller, send: Send, linger: float) -> None:

@@ -1,0 +1,87 @@
+"""Turns: one at a time of those who use much, and nobody waits who does not."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+
+import pytest
+
+from relay.net.turns import SHARE, TURN, Turns, Use
+
+
+def test_one_in_line_goes_on_with_each_turn_of_the_loop() -> None:
+    async def main() -> None:
+        turns, went = Turns(), list[int]()
+        for number in range(3):
+            turns.after(partial(went.append, number))
+        for most in range(4):
+            assert len(went) == most
+            await asyncio.sleep(0)
+            turns.after(lambda: None)
+        assert went == [0, 1, 2]
+
+    asyncio.run(main())
+
+
+def test_who_lines_up_again_goes_behind_the_others() -> None:
+    async def main() -> None:
+        turns, went = Turns(), list[str]()
+
+        async def worker(name: str) -> None:
+            for _ in range(3):
+                await turns.wait()
+                went.append(name)
+
+        async with asyncio.TaskGroup() as tasks:
+            for name in "ab":
+                tasks.create_task(worker(name))
+        assert went == list("ababab")
+
+    asyncio.run(main())
+
+
+def test_who_left_the_line_stops_nobody() -> None:
+    async def main() -> None:
+        turns = Turns()
+        async with asyncio.TaskGroup() as tasks:
+            first = tasks.create_task(turns.wait())
+            second = tasks.create_task(turns.wait())
+            await asyncio.sleep(0)
+            first.cancel()
+            await asyncio.wait_for(asyncio.shield(second), 5)
+        assert first.cancelled()
+
+    asyncio.run(main())
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.mark.parametrize(("part", "ends"), [(SHARE * 0.8, False), (0.9, True)])
+def test_a_small_part_of_the_time_is_never_too_much(part: float, ends: bool) -> None:
+    clock = Clock()
+    use = Use(clock)
+    over = []
+    for _ in range(1000):
+        clock.now += 0.001 * (1 - part)
+        use.begin()
+        clock.now += 0.001 * part
+        over.append(use.is_over())
+    assert any(over) is ends
+
+
+def test_after_its_turn_another_begins() -> None:
+    clock = Clock()
+    use = Use(clock)
+    use.begin()
+    clock.now += TURN / 2
+    assert not use.is_over()
+    clock.now += TURN
+    assert use.is_over()
+    clock.now += TURN / 2
+    assert not use.is_over()
