@@ -184,3 +184,20 @@ def test_who_is_there_when_the_relay_stops_hears_why(
                 assert "the relay is stopping" in reason
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("offered", ["moq-lite-06", "moql", "graphql-ws", "qmux-09.moq-lite-06"])
+def test_who_does_not_say_how_streams_are_framed_is_refused_at_once(
+    running: Any, offered: str
+) -> None:
+    async def main() -> None:
+        async with running() as relay:
+            url = f"ws://127.0.0.1:{relay.http_addresses[0][1]}/anon"
+            names: Any = [offered]
+            with pytest.raises(InvalidStatus) as refused:
+                async with open_socket(url, subprotocols=names, open_timeout=5):
+                    pass
+            assert refused.value.response.status_code == 400
+            await until(lambda: relay.serving.gate.inside == 0)
+
+    asyncio.run(main())

@@ -23,7 +23,7 @@ from relay.net.turns import Turns, Use
 from relay.net.udp import plain
 from relay.net.visit import Door, Headers, OpenVisit, bring
 from relay.session.transport import Knock, Receiver
-from relay.wire.version import INBAND
+from relay.wire.version import IDENTIFIERS, INBAND
 
 MAX_MESSAGE = 4 << 20
 """Bytes of one message. Longer ones end the connection; only those who speak what there was before
@@ -197,11 +197,17 @@ def _knock(scope: Message, offers: dict[str, Offer]) -> Knock:
     return Knock(
         "websocket",
         scope["raw_path"].decode("latin-1") + (f"?{query}" if query else ""),
-        offered=tuple(offers or scope["subprotocols"][:MAX_OFFERED]),
+        offered=tuple(offers or map(_strange, scope["subprotocols"][:MAX_OFFERED])),
         remote=plain(scope["client"] or ("", 0)),
         authority=headers.get("host", ""),
         headers=headers,
     )
+
+
+def _strange(subprotocol: str) -> str:
+    """How a subprotocol that is not known is called; a version alone does not say how streams are
+    framed."""
+    return f"{subprotocol} without qmux" if subprotocol in IDENTIFIERS else subprotocol
 
 
 async def _deny(send: Send, status: int, headers: Headers = ()) -> None:
