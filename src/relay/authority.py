@@ -76,7 +76,7 @@ class Loan:
         self._is_over = True
         if self._running is not None:
             self._running.cancel()
-        self._authority.spawn(self._tell(self._reason or reason, sent, received))
+        self._authority.spawn(self._tell(_word(self._reason or reason), sent, received))
 
     async def _run(self, over: Callable[[str, str], None]) -> None:
         assert self._lease is not None
@@ -93,10 +93,10 @@ class Loan:
         with contextlib.suppress(Unreachable, TimeoutError):
             async with asyncio.timeout(FAREWELL):
                 if self._lease is not None:
-                    await self._lease.close(reason[:64], sent, received)
+                    await self._lease.close(reason, sent, received)
                 else:
                     seconds = max(0.0, self._authority.wall() - self.started)
-                    ending = Ending(reason[:64], seconds, sent, received)
+                    ending = Ending(reason, seconds, sent, received)
                     await self._authority.client.end(self.inquiry, ending)
 
 
@@ -167,3 +167,8 @@ class Authority:
         inquiry = replace(inquiry, role=role, certificate=certificate)
         admission = await self.client.connect(inquiry, facts)
         return admission.decision, Loan(self, inquiry, admission, facts)
+
+
+def _word(reason: str) -> str:
+    """A reason as a server takes it: it may be a peer's own, with anything in it."""
+    return "".join(each if each.isprintable() else "\ufffd" for each in reason[:64])

@@ -10,9 +10,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path as File
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import httpx
 import pytest
@@ -32,7 +33,7 @@ from relay.path import ROOT, Path
 from relay.records.audit import Query
 from relay.records.office import Operator
 from relay.sidecar.client import Admission
-from relay.sidecar.inquiry import Inquiry
+from relay.sidecar.inquiry import Ending, Inquiry, read_inquiry
 
 WHO = Operator("test")
 TRUST = DialTls(disable_verify=True)
@@ -343,6 +344,28 @@ def test_a_session_that_ends_as_it_begins_is_not_asked_about() -> None:
             loan._tell = lambda *said: asyncio.sleep(0)  # type: ignore[method-assign]
             loan.begin(lambda grant: None, lambda reason, why: None)
             loan.end("gone")
+
+    asyncio.run(main())
+
+
+def test_a_server_reads_the_end_whatever_a_peer_said_of_it() -> None:
+    class Client:
+        ended: ClassVar[list[Ending]] = []
+
+        async def end(self, inquiry: Inquiry, ending: Ending) -> None:
+            self.ended.append(ending)
+
+    async def main() -> None:
+        async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
+            authority = Authority(Client(), "n", time.time, tasks.create_task)  # type: ignore[arg-type]
+            grant = Grant(Path("demo"), (ROOT,), (ROOT,))
+            admission = Admission(Decision(True, grant, (), Reason("allowed", ""), 200))
+            inquiry = Inquiry("1", "n", "websocket", "/demo")
+            Loan(authority, inquiry, admission, NO_FACTS).end("bye\0\n" + "r" * 100)
+        [ending] = Client.ended
+        told = replace(inquiry, event="end", ending=ending).dump()
+        assert read_inquiry(told).ending == ending
+        assert len(ending.reason) == 64
 
     asyncio.run(main())
 
