@@ -16,6 +16,7 @@ from relay.net.qmux_frames import (
     Frame,
     Kind,
     Parameters,
+    Wire,
     close_frame,
     data_frame,
     frames,
@@ -62,9 +63,14 @@ SAID_BEFORE = [
 ]
 
 
+@pytest.mark.parametrize("wire", WIRES[:3], ids=lambda wire: wire.name)
 @pytest.mark.parametrize(("text", "frame"), SAID, ids=lambda value: str(value)[:24])
-def test_each_is_read(text: str, frame: Frame) -> None:
-    assert list(frames(bytes.fromhex(text), NEWEST)) == [frame]
+def test_each_is_read(text: str, frame: Frame, wire: Wire) -> None:
+    assert list(frames(bytes.fromhex(text), wire)) == [frame]
+
+
+def test_no_kind_is_left_out() -> None:
+    assert {frame.kind for _, frame in SAID} == set(Kind)
 
 
 @pytest.mark.parametrize(("text", "frame"), SAID_BEFORE, ids=lambda value: str(value)[:24])
@@ -154,6 +160,26 @@ def test_what_is_not_said_is_none() -> None:
     assert read_parameters(b"") == Parameters(0, 0, 0, 0, 0, 0, 0, MAX_RECORD)
     unknown = bytes.fromhex("01 02 7530  1d 00  c0ffee0000000001 03 616263  04 01 05")
     assert read_parameters(unknown) == Parameters(max_data=5)
+
+
+def test_what_we_take_is_said() -> None:
+    said = parameters_frame(Parameters(1 << 20, 1, 2, 3, 100, 64, MAX_RECORD))
+    assert said == bytes.fromhex(
+        "ff5153300d0a0d0a 26"
+        "04 04 80100000  05 01 01  06 01 02  07 01 03  08 02 4064  09 02 4040"
+        "20 02 7ffe  c571c59429cd0845 02 7ffe"
+    )
+
+
+@pytest.mark.parametrize("id", [0x00, 0x02, 0x03, 0x0A, 0x0B, 0x0C, 0x0D, 0x0E, 0x0F, 0x10])
+def test_what_makes_sense_in_quic_only_is_refused(id: int) -> None:
+    with pytest.raises(ProtocolViolation, match=f"{id:#x}"):
+        read_parameters(bytes((id, 1, 5)))
+
+
+def test_an_unknown_parameter_may_not_come_twice_either() -> None:
+    with pytest.raises(ProtocolViolation, match="0x1d"):
+        read_parameters(bytes.fromhex("1d 00 1d 00"))
 
 
 @pytest.mark.parametrize(
