@@ -360,6 +360,21 @@ def test_nothing_is_lost_and_no_rule_broken(steps: list[tuple[str, int]], wire: 
 # What comes twice, late or early
 
 
+def test_a_reset_after_the_end_uses_no_credit_again() -> None:
+    """It is allowed (RFC 9000, 3.1), as the answer to a stop that crossed the end."""
+    with table(limits=QuicLimits(max_data=200, max_stream_data=200)) as at:
+        for offset in range(0, 490, 70):
+            at.peer.say(data_frame(NEWEST, 2, offset, bytes(70), offset == 420))
+        at.settle()
+        for _ in range(2):
+            at.peer.say(reset_frame(NEWEST, 2, 5, 490))
+        at.settle()
+        assert not at.relay.is_closed
+        assert at.heard.ends(2) == ["fin"]
+        assert max(most for kind, most in at.peer.granted if kind == Kind.MAX_DATA) == (600,)
+        assert at.is_empty()
+
+
 @pytest.mark.parametrize("wire", WIRES, ids=lambda wire: wire.name)
 def test_nothing_is_heard_after_the_end(wire: Wire) -> None:
     with table(wire=wire) as at:

@@ -263,7 +263,7 @@ class QmuxTransport(MuxTransport):
             self._heard_data(numbers[0], body, bool(numbers[1]))
         elif kind in (Kind.RESET, Kind.RESET_AT):
             self._accept(numbers[0])
-            if self._wire.has_credit:
+            if self._wire.has_credit and numbers[0] in self._receiving:
                 # Credit was used for what is not coming any more as well (RFC 9000, 4.5).
                 self._count(max(0, numbers[2] - self._arrivals.get(numbers[0], 0)))
             self._heard_reset(numbers[0], numbers[1])
