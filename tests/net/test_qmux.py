@@ -375,6 +375,19 @@ def test_a_reset_after_the_end_uses_no_credit_again() -> None:
         assert at.is_empty()
 
 
+def test_an_end_said_twice_does_not_cost_what_waits() -> None:
+    with table(takes=Parameters(100, 4, 4, 4, 10, 10)) as at:
+        stream = at.relay.open_uni(b"eight by", True)
+        at.relay.send(stream, b"late", True)
+        at.settle()
+        assert at.peer.streams[stream] == b"eigh"
+        at.peer.grant_stream(stream, 4)
+        at.settle()
+        assert at.peer.streams[stream] == b"eight by"
+        assert at.peer.ended == {stream: "fin"}
+        assert at.is_empty()
+
+
 @pytest.mark.parametrize("wire", WIRES, ids=lambda wire: wire.name)
 def test_nothing_is_heard_after_the_end(wire: Wire) -> None:
     with table(wire=wire) as at:

@@ -300,7 +300,7 @@ class QmuxTransport(MuxTransport):
             for stream, half in tuple(self._halves.items()):
                 self._say(stream, half)
         elif kind == Kind.MAX_STREAM_DATA:
-            if numbers[0] in self._sending:
+            if numbers[0] in self._sending or numbers[0] in self._halves:
                 half = self._half(numbers[0])
                 half.limit = max(half.limit, numbers[1])
                 self._say(numbers[0], half)
