@@ -388,6 +388,25 @@ def test_an_end_said_twice_does_not_cost_what_waits() -> None:
         assert at.is_empty()
 
 
+def test_credit_may_open_a_stream_of_the_peers() -> None:
+    """It begins with whatever comes first of it (RFC 9000, 3.1)."""
+    with table(takes=Parameters(100, 4, 4, 4, 10, 10)) as at:
+        at.peer.grant_stream(0, 4)
+        at.peer.say(data_frame(NEWEST, 0, 0, b"ask", True))
+        at.relay.send(0, b"eight by", True)
+        at.settle()
+        assert at.peer.streams[0] == b"eight by"
+        assert at.is_empty()
+
+
+@pytest.mark.parametrize("kind", [Kind.MAX_STREAM_DATA, Kind.STOP])
+def test_a_stream_that_we_did_not_open_is_none_to_be_spoken_of(kind: Kind) -> None:
+    with table() as at:
+        at.peer.say(encode_varints((kind, 1, 5)))
+        at.settle()
+        assert at.peer.closed[0] == ProtocolViolation.session_code
+
+
 @pytest.mark.parametrize("wire", WIRES, ids=lambda wire: wire.name)
 def test_nothing_is_heard_after_the_end(wire: Wire) -> None:
     with table(wire=wire) as at:

@@ -268,6 +268,7 @@ class QmuxTransport(MuxTransport):
                 self._count(max(0, numbers[2] - self._arrivals.get(numbers[0], 0)))
             self._heard_reset(numbers[0], numbers[1])
         elif kind == Kind.STOP:
+            self._accept_half(numbers[0])
             self._heard_stop(numbers[0], numbers[1])
         elif kind in (Kind.DATAGRAM, Kind.SIZED_DATAGRAM):
             self._heard_datagram(body)
@@ -300,6 +301,7 @@ class QmuxTransport(MuxTransport):
             for stream, half in tuple(self._halves.items()):
                 self._say(stream, half)
         elif kind == Kind.MAX_STREAM_DATA:
+            self._accept_half(numbers[0])
             if numbers[0] in self._sending or numbers[0] in self._halves:
                 half = self._half(numbers[0])
                 half.limit = max(half.limit, numbers[1])
@@ -325,6 +327,12 @@ class QmuxTransport(MuxTransport):
         self._arrivals[stream] = before + size
 
     # Below
+
+    def _accept_half(self, stream: int) -> None:
+        """Note a stream that begins with a word on our half of it (RFC 9000, 3.1). Raises
+        `ProtocolViolation` for one that cannot be."""
+        if not is_uni(stream):
+            self._accept(stream)
 
     def _put(self, frame: bytes) -> None:
         self._out.append(frame)
