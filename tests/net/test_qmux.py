@@ -423,6 +423,18 @@ def test_nothing_is_heard_after_the_end(wire: Wire) -> None:
 
 
 @pytest.mark.parametrize("wire", WIRES, ids=lambda wire: wire.name)
+def test_who_is_gone_leaves_nothing(wire: Wire) -> None:
+    with table(wire=wire) as at:
+        at.relay.open_uni(bytes(100_000), True)
+        at.relay.lost("gone")
+        at.settle()
+        assert at.heard.lost == [(0, "gone")]
+        assert at.peer.streams == {}
+        assert at.relay.is_over
+        assert at.is_empty()
+
+
+@pytest.mark.parametrize("wire", WIRES, ids=lambda wire: wire.name)
 def test_a_ping_is_said_where_there_is_a_word_for_it(wire: Wire) -> None:
     with table(wire=wire) as at:
         at.relay.ping()

@@ -139,6 +139,7 @@ class QmuxTransport(MuxTransport):
         self._end(0, reason)
         self._messages.clear()
         self._out.clear()
+        self._pending = 0
 
     def take(self) -> bytes | None:
         """The next message to be carried, ``None`` when there is none."""
