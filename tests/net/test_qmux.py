@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 import pytest
@@ -442,3 +443,16 @@ def test_a_ping_is_said_where_there_is_a_word_for_it(wire: Wire) -> None:
         at.settle()
         pings = [numbers for kind, numbers in at.peer.granted if kind == Kind.PING]
         assert pings == ([(0,), (1,)] if wire.has_records else [])
+
+
+def test_what_who_does_not_read_makes_us_say_has_a_bound() -> None:
+    """Streams that begin, end and are stopped cost their peer no credit, and us an answer each."""
+    with table(limits=QuicLimits(max_unsent=1000)) as at:
+        for stream in range(0, 4000, 4):
+            at.peer.say(
+                data_frame(NEWEST, stream, 0, b"", True), encode_varints((Kind.STOP, stream, 1))
+            )
+        at.loop.run_until_complete(asyncio.sleep(0))
+        why = "the peer reads too slowly (max_unsent)"
+        assert at.heard.lost == [(LimitExceeded.session_code, why)]
+        assert at.relay._unsent() < 1200

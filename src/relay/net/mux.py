@@ -121,8 +121,7 @@ class MuxTransport:
             self._sending.discard(stream)
         self._write_data(stream, data, fin)
         self.wake()
-        if self._unsent() > self._limits.max_unsent:
-            self.close(LimitExceeded.session_code, "the peer reads too slowly (max_unsent)")
+        self._bound()
 
     def capacity(self, stream: int | None = None) -> int:
         """Bytes that would leave soon."""
@@ -216,6 +215,11 @@ class MuxTransport:
         self._inbox.datagram_received(data)
 
     # Below
+
+    def _bound(self) -> None:
+        """End the session of a peer that leaves too much waiting."""
+        if self._unsent() > self._limits.max_unsent:
+            self.close(LimitExceeded.session_code, "the peer reads too slowly (max_unsent)")
 
     def _open(self, uni: bool, head: bytes = b"", fin: bool = False) -> int | None:
         if self.is_closed or not self._may_open(uni):

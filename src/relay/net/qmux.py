@@ -130,6 +130,7 @@ class QmuxTransport(MuxTransport):
                     return
                 self._heard(frame)
                 self.wake()
+                self._bound()
                 yield
         except ProtocolViolation as error:
             self.close(error.session_code, str(error))
