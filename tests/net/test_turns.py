@@ -85,3 +85,25 @@ def test_after_its_turn_another_begins() -> None:
     assert use.is_over()
     clock.now += TURN / 2
     assert not use.is_over()
+
+
+def test_who_fails_stops_nobody() -> None:
+    async def main() -> None:
+        loop, failures, went = asyncio.get_running_loop(), list[object](), list[str]()
+        loop.set_exception_handler(lambda _, context: failures.append(context["exception"]))
+
+        def fails() -> None:
+            raise RuntimeError("a mistake")
+
+        turns = Turns()
+        for each in (fails, partial(went.append, "next"), fails, partial(went.append, "last")):
+            turns.after(each)
+        while went != ["next", "last"] and len(failures) < 5:
+            await asyncio.sleep(0)
+        assert [str(error) for error in failures] == ["a mistake"] * 2
+
+    async def bounded() -> None:
+        async with asyncio.timeout(5):
+            await main()
+
+    asyncio.run(bounded())

@@ -37,10 +37,12 @@ class Turns:
         await turn
 
     def _next(self) -> None:
-        self._line[0]()
-        self._line.popleft()
-        if self._line:
-            asyncio.get_running_loop().call_soon(self._next)
+        try:
+            self._line[0]()
+        finally:  # one who fails is none of the others' trouble
+            self._line.popleft()
+            if self._line:
+                asyncio.get_running_loop().call_soon(self._next)
 
 
 class Use:
