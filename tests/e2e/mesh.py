@@ -26,6 +26,15 @@ key = "key.jwk"
 public = "anon"
 """
 
+REFUSALS = [
+    ("/demo", 401),
+    ("/demo?jwt=rubbish", 401),
+    ("/anon?jwt=rubbish", 401),
+    ("/anonymous", 401),
+    ("/demo/../anon", 400),
+]
+"""Targets that such a relay refuses, and with which status."""
+
 
 class Node:
     """A relay and what it wrote."""

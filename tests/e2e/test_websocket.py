@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 import pytest
+from mesh import REFUSALS
 from several import TRUST, WORKERS, Relay, audience, publishing, until, writer
 from sockets import connect
 from websockets.asyncio.client import connect as open_socket
@@ -53,16 +54,7 @@ def test_what_is_published_is_seen_by_the_other_way(
     asyncio.run(main())
 
 
-@pytest.mark.parametrize(
-    ("target", "status"),
-    [
-        ("/demo", 401),
-        ("/demo?jwt=rubbish", 401),
-        ("/anon?jwt=rubbish", 401),
-        ("/anonymous", 401),
-        ("/demo/../anon", 400),
-    ],
-)
+@pytest.mark.parametrize(("target", "status"), REFUSALS)
 def test_refusals_are_those_of_webtransport(
     running: Any, monkeypatch: pytest.MonkeyPatch, target: str, status: int
 ) -> None:

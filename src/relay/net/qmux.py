@@ -168,12 +168,6 @@ class QmuxTransport(MuxTransport):
         spare = self._allowed[True] - (self._next[True] >> 2)
         return spare > SPARE and self.capacity() >= room
 
-    def reset(self, stream: int, code: int) -> None:
-        """Break off our half, also one that has ended and waits for credit."""
-        if stream in self._halves:
-            self._sending.add(stream)
-        super().reset(stream, code)
-
     def send_datagram(self, data: bytes) -> bool:
         """Send unreliably: False when it is too big, not taken, or would have to wait."""
         most = self._peer.max_datagram_frame_size if self._peer is not None else 0
@@ -205,6 +199,7 @@ class QmuxTransport(MuxTransport):
     def _write_data(self, stream: int, data: bytes, fin: bool) -> None:
         half = self._half(stream)
         if half.has_ended:
+            self._sending.add(stream)  # as it stays until all of it has left
             return
         half.waiting.append(data)
         half.has_ended = fin
@@ -291,11 +286,6 @@ class QmuxTransport(MuxTransport):
             self._count_one(stream, len(body))
         super()._heard_data(stream, body, fin)
 
-    def _heard_stop(self, stream: int, code: int) -> None:
-        if stream in self._halves:
-            self._sending.add(stream)
-        super()._heard_stop(stream, code)
-
     def _heard_credit(self, kind: Kind, numbers: tuple[int, ...]) -> None:
         """The peer takes more than it did (RFC 9000, 19.9 to 19.11)."""
         if kind == Kind.MAX_DATA:
@@ -304,7 +294,7 @@ class QmuxTransport(MuxTransport):
                 self._say(stream, half)
         elif kind == Kind.MAX_STREAM_DATA:
             self._accept_half(numbers[0])
-            if numbers[0] in self._sending or numbers[0] in self._halves:
+            if numbers[0] in self._sending:
                 half = self._half(numbers[0])
                 half.limit = max(half.limit, numbers[1])
                 self._say(numbers[0], half)

@@ -123,17 +123,11 @@ def frames(message: bytes, wire: Wire) -> Iterator[Frame]:
             body, at = _body(message, at, bool(code & LENGTH))
             yield Frame(Kind.DATA, (stream, code & FIN), body)
             continue
-        if code not in NUMBERS:
-            raise DecodeError(f"a frame of type {code:#x}")
-        kind = Kind(code)
-        numbers = []
-        for _ in range(NUMBERS[kind]):
-            number, at = decode_varint(message, at)
-            numbers.append(number)
+        kind, numbers, at = _head(message, at, code, NUMBERS)
         body = b""
         if kind in SIZED or kind == Kind.DATAGRAM:
             body, at = _body(message, at, kind != Kind.DATAGRAM)
-        yield Frame(kind, tuple(numbers), body)
+        yield Frame(kind, numbers, body)
 
 
 def parts(frame: Frame) -> Iterator[Frame]:
@@ -145,6 +139,20 @@ def parts(frame: Frame) -> Iterator[Frame]:
         yield Frame(kind, (numbers[0], 0), body[at : at + MAX_PIECE])
         at += MAX_PIECE
     yield Frame(kind, numbers, body[at:]) if at else frame
+
+
+def _head(
+    message: bytes, at: int, code: int, counts: dict[Kind, int]
+) -> tuple[Kind, tuple[int, ...], int]:
+    """What a frame of that type begins with, and where its body does. Raises `DecodeError`."""
+    if code not in counts:
+        raise DecodeError(f"a frame of type {code:#x}")
+    kind = Kind(code)
+    numbers = []
+    for _ in range(counts[kind]):
+        number, at = decode_varint(message, at)
+        numbers.append(number)
+    return kind, tuple(numbers), at
 
 
 def _body(message: bytes, at: int, has_length: bool) -> tuple[bytes, int]:
@@ -163,14 +171,8 @@ def _legacy(message: bytes) -> Frame:
     if code in (Kind.DATA, Kind.DATA | FIN):
         stream, at = decode_varint(message, at)
         return Frame(Kind.DATA, (stream, code & FIN), message[at:])
-    if code not in LEGACY_NUMBERS:
-        raise DecodeError(f"a frame of type {code:#x}")
-    kind = Kind(code)
-    numbers = []
-    for _ in range(LEGACY_NUMBERS[kind]):
-        number, at = decode_varint(message, at)
-        numbers.append(number)
-    return Frame(kind, tuple(numbers), message[at:])
+    kind, numbers, at = _head(message, at, code, LEGACY_NUMBERS)
+    return Frame(kind, numbers, message[at:])
 
 
 def data_frame(wire: Wire, stream: int, offset: int, piece: bytes | memoryview, fin: bool) -> bytes:
