@@ -15,7 +15,7 @@ ADDRESS ?= [::]:4443
 
 # Most tests wait for other programs, so there are more workers than cores. They take files in the
 # order of tests/conftest.py, and one that dies ends the run.
-WORKERS ?= 4
+WORKERS ?= 3
 SIDE_BY_SIDE := -n $(WORKERS) --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 
 .PHONY: run test check bench profile bench-decisions clean

@@ -20,7 +20,10 @@ pytestmark = [pytest.mark.interop, pytest.mark.slow]
 
 MIB = 1 << 20
 
-KEEP = 60_000_000
+PATIENCE = 240.0
+"""Seconds that all of it may take on a machine that is busy with other things."""
+
+KEEP = int(PATIENCE * 1e6)
 """Microseconds within which both ends want every group, however late; the default is none."""
 
 
@@ -92,7 +95,7 @@ def test_fifty_viewers_one_asleep(process: Any) -> None:
                 group.finish()
                 await asyncio.sleep(0.1)
             track.finish()
-            got = await asyncio.wait_for(asyncio.gather(*reading), 60)
+            got = await asyncio.wait_for(asyncio.gather(*reading), PATIENCE)
             grown = resident(relay.program.pid) - before
             # the sleeper's backlog, the cache of a few seconds, and QUIC's own windows
             assert grown < 96 * MIB, f"{grown / MIB:.0f} MiB"
@@ -142,10 +145,10 @@ def test_a_hundred_thousand_short_groups(process: Any) -> None:
                 if number in (total // 4, total - 1):
                     marks.append(resident(relay.program.pid))
             track.finish()
-            await asyncio.wait_for(counting, 60)
+            await asyncio.wait_for(counting, PATIENCE)
             return seen, marks[0], marks[1]
 
-    seen, early, late = asyncio.run(asyncio.wait_for(main(), 240))
+    seen, early, late = asyncio.run(asyncio.wait_for(main(), 2 * PATIENCE))
     assert seen == total
     assert late - early < 16 * MIB, f"{(late - early) / MIB:.1f} MiB more"
 
@@ -177,5 +180,5 @@ def test_two_thousand_sessions(running: Any) -> None:
             assert relay.door.admitted == 2000
             return marks
 
-    early, late = asyncio.run(asyncio.wait_for(main(), 120))
+    early, late = asyncio.run(asyncio.wait_for(main(), PATIENCE))
     assert late - early < 2000, f"{late - early} objects more than after the first 200"

@@ -32,6 +32,9 @@ ROUNDS = 2
 HEARD = 2.5
 """Seconds within which a relay must know of a key that came or went."""
 
+PATIENCE = 60.0
+"""Seconds until the crowd must have tried everything often enough, on a machine that is busy."""
+
 FAR = 4_000_000_000
 BASE = """
 [server]
@@ -115,7 +118,9 @@ async def rotate(crowd: Crowd, show: Show, made: list[Key], patience: float) -> 
         show(*crowd.valid)
         await asyncio.sleep(HEARD)
         crowd.retired.append(old)
-    await asyncio.sleep(0.5)
+    async with asyncio.timeout(PATIENCE):
+        while min(crowd.tried.values()) <= 2 * CROWD:
+            await asyncio.sleep(0.1)
     crowd.over = True
 
 
@@ -130,7 +135,6 @@ async def under_load(relay: Any, show: Show, made: list[Key], patience: float) -
                 tasks.create_task(crowd.come(seed))
             tasks.create_task(rotate(crowd, show, made, patience))
         assert len(crowd.retired) == ROUNDS
-        assert min(crowd.tried.values()) > 2 * CROWD, crowd.tried
         assert [client.lost for client in live if client.lost.done()] == []
         assert sum(guest.grant is not None for guest in relay.door.guests.values()) >= LIVE
 

@@ -38,7 +38,7 @@ def gap(viewer: Viewer) -> float:
 
 
 def test_viewers_go_on_when_the_relay_between_is_killed(fleet, figures):
-    stations, _ = fleet.build(4, shapes.ring(4), delay=DELAY)
+    stations, _ = fleet.build(4, shapes.ring(4), idle=IDLE, delay=DELAY)
     source, far = stations[0], stations[2]
     crowds, observers = watch_all(stations)
     until_linked(crowds[0], source, observers)
@@ -80,7 +80,7 @@ def test_viewers_go_on_when_the_relay_between_is_killed(fleet, figures):
 
 
 def test_a_partition_heals(fleet, figures):
-    stations, links = fleet.build(2, shapes.chain(2), delay=DELAY)
+    stations, links = fleet.build(2, shapes.chain(2), idle=IDLE, delay=DELAY)
     (link,) = links.values()
     crowds, observers = watch_all(stations)
     until_linked(crowds[0], stations[0], observers)
@@ -111,7 +111,7 @@ def test_a_partition_heals(fleet, figures):
 
 
 def test_after_a_partition_all_agree_on_one_publisher(fleet, figures):
-    stations, links = fleet.build(3, shapes.chain(3), delay=DELAY)
+    stations, links = fleet.build(3, shapes.chain(3), idle=IDLE, delay=DELAY)
     crowds, observers = watch_all(stations)
     until_linked(crowds[0], stations[0], observers)
     links[0, 1].cut()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from fleet import Crowd, Fleet, Station, until
+from fleet.station import IDLE
 from netlab import Clock
 
 SIZE = 4000
@@ -11,7 +12,7 @@ SIZE = 4000
 
 def alone(fleet: Fleet, clock: Clock | None = None) -> Station:
     station = fleet.station(fleet.lab.host("r"), clock)
-    station.configure()
+    station.configure(idle=IDLE)
     fleet.start()
     return station
 

@@ -11,6 +11,7 @@ import time
 import pytest
 from fleet import Station, Viewer, until
 from fleet.people import HEAD, TRACK, Publisher
+from fleet.station import IDLE
 
 from relay.client import Client
 from relay.model.track import TrackInfo
@@ -95,7 +96,7 @@ def test_bad_company_costs_the_others_nothing(fleet, figures, kind, short_way):
     lab.link(station.host, near, delay=0.01)
     lab.link(station.host, frozen, delay=0.01)
     lab.link(station.host, narrow, delay=0.01, rate=NARROW)
-    station.configure(quic=f"short_way = {short_way}")
+    station.configure(quic=f"short_way = {short_way}", idle=IDLE)
     fleet.start()
     here = station.crowd()
     publisher = here._come(kind(here, [station.url], "cam", "camera", SIZE, EVERY))

@@ -41,6 +41,9 @@ STOP = 10.0
 DIAL = 5.0
 """Seconds until a dial is given up."""
 
+STEP = 0.02
+"""Seconds between two looks at what is waited for."""
+
 
 P = TypeVar("P", bound="Person")
 
@@ -265,9 +268,13 @@ class Crowd:
 
 
 def until(what: Callable[[], object], patience: float, why: str = "") -> float:
-    """Wait until it is so; how long that took. Raises `AssertionError` when it never is."""
+    """Wait until it is so; how long that took. Raises `AssertionError` when it never is.
+
+    ``patience`` is counted in steps slept, which grow longer where the machine is busy.
+    """
     start = time.monotonic()
-    while not what():
-        assert time.monotonic() - start < patience, f"not within {patience} s: {why}"
-        time.sleep(0.02)
-    return time.monotonic() - start
+    for _ in range(round(patience / STEP) + 1):
+        if what():
+            return time.monotonic() - start
+        time.sleep(STEP)
+    raise AssertionError(f"not within {patience} s: {why}")

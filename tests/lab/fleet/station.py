@@ -45,6 +45,9 @@ DAYS = 10 * 86_400
 IDLE = 5.0
 """Seconds of silence until a relay gives a session up; clients give a sign of life every four."""
 
+PATIENT = 30.0
+"""The same where nobody is to be given up, however busy the machine is."""
+
 LINGER = 1.0
 """Seconds a broadcast outlives a publisher that vanished: short, since tests wait for its end."""
 
@@ -69,10 +72,15 @@ class Station:
         return f"https://{self.host.address}:{PORT}"
 
     def configure(
-        self, connect: Sequence[str] = (), cluster: str = "", more: str = "", quic: str = ""
+        self,
+        connect: Sequence[str] = (),
+        cluster: str = "",
+        more: str = "",
+        quic: str = "",
+        idle: float = PATIENT,
     ) -> None:
         """Write its settings; ``cluster`` and ``quic`` are more of those sections, ``more``
-        sections of their own."""
+        sections of their own. ``idle`` is in seconds, of links and of all other sessions."""
         listed = json.dumps(list(connect))
         text = f"""
 [server]
@@ -89,7 +97,7 @@ root = ["{self.fleet.authority.file}"]
 [auth]
 key = "{self.fleet.key_file}"
 [quic]
-idle_timeout = {IDLE}
+idle_timeout = {idle}
 {quic}
 [cache]
 linger = {LINGER}
@@ -100,6 +108,7 @@ id = {self.number}
 node = "{self.url}"
 token = "{self.fleet.token_file}"
 connect = {listed}
+silence = {idle}
 {cluster}
 {more}
 """
@@ -221,11 +230,13 @@ class Fleet:
         count: int,
         pairs: Sequence[tuple[int, int]],
         clocks: dict[int, Clock] | None = None,
+        idle: float = PATIENT,
         **weather: Any,
     ) -> tuple[list[Station], dict[tuple[int, int], Link]]:
         """``count`` running relays, linked; of each pair the second dials the first.
 
-        Numbers start at 0; ``clocks`` is by number, ``weather`` that of every link.
+        Numbers start at 0; ``clocks`` is by number, ``weather`` that of every link, ``idle`` as
+        in `Station.configure`.
         """
         made = [
             self.station(self.lab.host(f"r{number}"), (clocks or {}).get(number))
@@ -236,7 +247,8 @@ class Fleet:
             for one, other in pairs
         }
         for number, station in enumerate(made):
-            station.configure([made[one].url for one, other in pairs if other == number])
+            dialled = [made[one].url for one, other in pairs if other == number]
+            station.configure(dialled, idle=idle)
         self.start()
         used = [(link, host) for link in links.values() for host in link.hosts]
         until(lambda: all(link.bytes(host) > HANDSHAKE for link, host in used), LINKED, "links")
