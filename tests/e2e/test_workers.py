@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path as File
@@ -15,7 +16,7 @@ from typing import Any
 import httpx
 import psutil
 import pytest
-from several import TRUST, WORKERS, Relay, audience, many, move, publishing, until
+from several import TRUST, WORKERS, Relay, audience, many, move, publishing, until, worker_of
 
 from relay.auth import mint
 from relay.auth.claims import Claims
@@ -98,6 +99,40 @@ def test_a_worker_that_dies_takes_its_sessions_only(relay: Relay) -> None:
     asyncio.run(main())
     assert relay.process.stop() == 0
     assert [line["worker"] for line in relay.said("worker died")]
+
+
+def test_newcomers_need_not_wait_for_a_worker_that_dies_again_and_again(relay: Relay) -> None:
+    """All of them are let in meanwhile, whoever the kernel means; its sessions hear of its end."""
+    dying = threading.Event()
+
+    def kill(pid: int) -> None:
+        while not dying.wait(0.02):
+            for child in psutil.Process(relay.process.program.pid).children():
+                if child.pid != pid:
+                    child.kill()
+
+    async def main() -> None:
+        async with publishing(relay, "/anon") as (home, write):
+            async with many(relay, "/anon", 6) as by_worker:
+                threading.Thread(target=kill, args=[relay.pid(home)]).start()
+                await until(lambda: relay.said("worker died"))
+                for client in by_worker[1 - home]:
+                    client.create_broadcast(f"at-{id(client)}")  # whoever says something is told
+                await until(lambda: all(client.lost.done() for client in by_worker[1 - home]))
+            for _ in range(8):
+                async with connect(relay.url("/anon"), tls=TRUST) as client:
+                    assert worker_of(client, relay.workers) == home
+                    assert await audience([client], write) == [3]
+            assert len(relay.said("worker ready")) == 2, "nobody has come back"
+            dying.set()
+            await until(lambda: len(relay.said("worker ready")) == 3)
+
+    try:
+        asyncio.run(main())
+    finally:
+        dying.set()
+    assert relay.process.stop() == 0
+    assert "Traceback" not in relay.process.log.read_text()
 
 
 @pytest.fixture

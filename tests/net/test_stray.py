@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.net.steer import Share
-from relay.net.stray import Strays, _messages, cid_byte, unpack
+from relay.net.stray import StandIn, Strays, _messages, cid_byte, unpack
 
 V4 = ("192.0.2.7", 4433)
 V6 = ("2001:db8::9", 4434, 0, 3)
@@ -49,10 +49,32 @@ def test_what_is_not_ours_either_travels_no_further(two) -> None:
     assert [cid_byte(data) for _, [data] in found] == [5]
 
 
-def test_a_worker_that_is_gone_costs_its_packets_only(two) -> None:
+def test_packets_of_a_worker_that_is_gone_are_of_whoever_reads_them(two) -> None:
     one, other = two
     other.close()
-    assert one.keep(0, [(V4, [packet(4)]), (V4, [packet(5)])])[0][1][0][1] == 4
+    runs = [(V4, [packet(4)]), (V4, [packet(5)])]
+    assert one.keep(0, runs) == runs
+
+
+def test_a_worker_that_does_not_keep_up_keeps_what_is_its(two) -> None:
+    one, _ = two
+    burst = [(V4, [packet(5, 60_000)]) for _ in range(2000)]
+    assert one.keep(0, burst) == []
+
+
+def test_a_stand_in_gives_owners_their_own_and_the_rest_to_the_next(tmp_path: Path) -> None:
+    zero, two = (Strays(Share(index, 3), tmp_path) for index in (0, 2))
+    stand_in = StandIn(3, tmp_path)
+    packets = {first: packet(first) for first in (6, 7, 8)}
+    stand_in.pass_on(1, [(V6, [data]) for data in packets.values()])
+    assert list(zero.receive(10)) == [(1, [(V6, [packets[6]])])]
+    assert sorted(two.receive(10)) == [(1, [(V6, [packets[first]])]) for first in (7, 8)]
+    two.close()
+    stand_in.pass_on(0, [(V4, [packets[7], packets[7]])])
+    assert list(zero.receive(10)) == [(0, [(V4, [packets[7]])] * 2)]
+    zero.close()
+    stand_in.pass_on(0, [(V4, [packets[7]])])  # nobody is there: lost
+    stand_in.close()
 
 
 def test_a_burst_fits_a_short_queue(two) -> None:

@@ -3,8 +3,10 @@
 The kernel steers most packets (`relay.net.steer`); where it cannot, or while the port's sockets
 change, whoever reads a packet that is not its own passes it on over a unix socket, with the address
 it came from. Several go in one message, for the queue of such a socket is short. What the owner
-does not take in time is lost, as on any network. This module must not know what a packet holds
-beyond the first byte of its connection id.
+does not take in time is lost, as on any network; where there is no owner, because it has died and
+is being started again, another takes its place: it lets newcomers in and tells the sessions of the
+dead that they are no more. This module must not know what a packet holds beyond the first byte of
+its connection id.
 """
 
 from __future__ import annotations
@@ -24,6 +26,9 @@ MAX_MESSAGE = 60_000
 READ = 1 << 17
 """Bytes of the largest message that is read."""
 
+ADOPT = 0x80
+"""Set beside the socket's number where the packets are to be the reader's, whoever's they were."""
+
 
 def cid_byte(data: bytes) -> int:
     """The first byte of the connection id, 0 for a datagram without one (`steer.program`)."""
@@ -37,8 +42,8 @@ class Strays:
     def __init__(self, share: Share, places: Path) -> None:
         """``places`` is the folder of all workers' sockets. Raises `OSError`."""
         self._share = share
-        self._targets = [str(places / f"stray-{index}") for index in range(share.count)]
-        own = self._targets[share.index]
+        self._places = places_of(places, share.count)
+        own = self._places[share.index]
         Path(own).unlink(missing_ok=True)
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.sock.setblocking(False)
@@ -47,22 +52,17 @@ class Strays:
         self.sock.bind(own)
 
     def keep(self, line: int, runs: list[Run]) -> list[Run]:
-        """Pass on what is not ours and answer the rest; ``line`` numbers the socket they came to.
+        """Pass on what is not ours and answer the rest, with what is of workers that are not there;
+        ``line`` numbers the socket they came to.
 
         Those of a run have their connection id in common. A worker has its sockets in the same
         order as all others.
         """
-        count, index = self._share.count, self._share.index
-        ours: list[Run] = []
-        others: dict[int, list[Run]] = {}
-        for run in runs:
-            owner = cid_byte(run[1][0]) % count
-            if owner == index:
-                ours.append(run)
-            else:
-                others.setdefault(owner, []).append(run)
-        for owner, theirs in others.items():
-            self._hand_over(owner, line, theirs)
+        owned = by_owner(runs, self._share.count)
+        ours = owned.pop(self._share.index, [])
+        for owner, theirs in owned.items():
+            if not carry(self.sock, self._places[owner], line, theirs):
+                ours.extend(theirs)
         return ours
 
     def receive(self, limit: int) -> Iterator[tuple[int, list[Run]]]:
@@ -76,19 +76,65 @@ class Strays:
                 line, runs = unpack(message)
             except ValueError:
                 continue
-            # What is not ours here is nobody's: passed on again, it might travel for ever.
-            is_ours = self._share.is_ours
-            yield line, [run for run in runs if is_ours(bytes((cid_byte(run[1][0]),)))]
+            if not line & ADOPT:
+                # What is not ours here is nobody's: passed on again, it might travel for ever.
+                runs = by_owner(runs, self._share.count).get(self._share.index, [])
+            yield line & ~ADOPT, runs
 
     def close(self) -> None:
         """Take no more."""
         self.sock.close()
 
-    def _hand_over(self, owner: int, line: int, runs: Iterable[Run]) -> None:
-        for message in _messages(line, runs):
-            # What fails is lost: the other does not keep up, or is being started again.
-            with contextlib.suppress(OSError):
-                self.sock.sendto(message, self._targets[owner])
+
+class StandIn:
+    """Passes on what comes for workers that are not there. It belongs to no worker."""
+
+    def __init__(self, count: int, places: Path) -> None:
+        """``places`` is the folder of the sockets of ``count`` workers."""
+        self._places = places_of(places, count)
+        self._sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._sock.setblocking(False)
+
+    def pass_on(self, line: int, runs: list[Run]) -> None:
+        """Packets for whoever's they are, or for the next that is there; ``line`` and ``runs`` are
+        those of `Strays.keep`. An owner that has just come gets its own."""
+        count = len(self._places)
+        for owner, theirs in by_owner(runs, count).items():
+            if carry(self._sock, self._places[owner], line, theirs):
+                continue
+            for further in range(1, count):
+                place = self._places[(owner + further) % count]
+                if carry(self._sock, place, line | ADOPT, theirs):
+                    break
+
+    def close(self) -> None:
+        """Pass on no more."""
+        self._sock.close()
+
+
+def places_of(folder: Path, count: int) -> list[str]:
+    """Where the workers' sockets are."""
+    return [str(folder / f"stray-{index}") for index in range(count)]
+
+
+def by_owner(runs: Iterable[Run], count: int) -> dict[int, list[Run]]:
+    """Packets by the worker, of so many, whose they are."""
+    owned: dict[int, list[Run]] = {}
+    for run in runs:
+        owned.setdefault(cid_byte(run[1][0]) % count, []).append(run)
+    return owned
+
+
+def carry(sock: socket.socket, place: str, line: int, runs: Iterable[Run]) -> bool:
+    """Send packets to a worker. False when nobody is there; what it has no room for is lost."""
+    for message in _messages(line, runs):
+        try:
+            sock.sendto(message, place)
+        except (ConnectionRefusedError, FileNotFoundError):
+            return False
+        except OSError:
+            continue  # it does not keep up
+    return True
 
 
 def _messages(line: int, runs: Iterable[Run]) -> Iterator[bytes]:

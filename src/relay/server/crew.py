@@ -1,8 +1,8 @@
 """The crew: several workers on one port, each a relay in a process of its own.
 
 The law: the crew opens every socket and keeps it, so that a worker that dies loses its sessions and
-nothing else, and the one that takes its place finds its port half as it was. It decides nothing and
-reads no packet. This module must not know what a relay does.
+nothing else, and the one that takes its place finds its port half as it was. It decides nothing,
+and reads no packet while there is a worker to do so. This module must not know what a relay does.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from relay.errors import ConfigError
 from relay.net import udp
 from relay.net.steer import bind_all
 from relay.net.tls import Certificates
+from relay.server.absence import Absences
 from relay.server.folder import own_folder
 from relay.server.listeners import Faces, Workers, open_sockets
 from relay.server.parts import LAPTOP, load_certificates
@@ -72,7 +73,11 @@ class Crew:
         Raises `ConfigError` when a worker cannot start the first time.
         """
         self._hurry = hurry
-        with own_folder() as folder, self._sockets():
+        with (
+            own_folder() as folder,
+            self._sockets(),
+            contextlib.closing(Absences(self._quic, folder)) as self._absences,
+        ):
             settings = self._common(folder)
             started = [asyncio.Event() for _ in range(self.count)]
             async with asyncio.TaskGroup() as tasks:
@@ -166,6 +171,7 @@ class Crew:
                 self.log.error("worker died", worker=index, status=status)
             if self.draining.is_set():
                 break
+            self._absences.begin(index)
             if time.monotonic() - began >= STABLE:
                 wait = FIRST_WAIT
             with contextlib.suppress(TimeoutError):
@@ -201,6 +207,7 @@ class Crew:
                 line = (await program.stdout.readline()).decode("utf-8", "replace").strip()
                 said, _, life = line.partition(" ") if line.startswith(READY) else (line, "", "")
                 if said == READY:
+                    self._absences.end(orders.index)
                     self.log.info("worker ready", worker=orders.index, pid=program.pid)
                     started.set()
                     self._programs[orders.index] = program
@@ -229,7 +236,7 @@ class Crew:
         first = self._programs.get(0)
         if index and first is not None and first.returncode is None:
             assert first.stdin is not None
-            first.stdin.write(lost(index, life))
+            _say(first.stdin, lost(index, life))
 
     async def _tell(self, program: asyncio.subprocess.Process, orders: Orders) -> None:
         """Hand over the orders, say when it is time to go, and see to it that it goes."""
@@ -238,19 +245,25 @@ class Crew:
         with contextlib.suppress(ConnectionError, ProcessLookupError):  # it has ended by itself
             if orders.index:
                 await self._led.wait()
-            worker.write(write_orders(orders))
+            _say(worker, write_orders(orders))
             await worker.drain()
             await self.draining.wait()
             if self._programs.get(orders.index) is not program:
                 program.kill()  # it has not begun, so nobody is with it
                 return
-            worker.write(HURRY if self._hurry.is_set() else DRAIN)
+            _say(worker, HURRY if self._hurry.is_set() else DRAIN)
             await worker.drain()
             await self._hurry.wait()
-            worker.write(HURRY)
+            _say(worker, HURRY)
             await worker.drain()
             await asyncio.sleep(PATIENCE)
             program.kill()
+
+
+def _say(worker: asyncio.StreamWriter, words: bytes) -> None:
+    """Tell a worker, which may have died this very moment: then uvloop has closed its input."""
+    if not worker.is_closing():
+        worker.write(words)
 
 
 def _python() -> tuple[str, ...]:

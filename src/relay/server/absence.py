@@ -1,0 +1,60 @@
+"""Workers that have died and are not there again yet: who reads what comes to their sockets.
+
+The law: what a kernel gives to a worker that is away reaches another that is there, so that nobody
+has to wait until it is started again: neither newcomers, nor, where the kernel does not steer, the
+sessions of the others. This module must not know why a worker is away, nor what packets hold.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path as File
+
+from relay.net import udp
+from relay.net.stray import StandIn
+from relay.server.listeners import Workers
+
+BATCH = 64
+"""Datagrams read at once, before the crew looks after anything else."""
+
+ALIKE = 8
+"""Bytes that those of a run have in common behind the first: where any kind of packet has the first
+byte of its connection id is among them."""
+
+
+class Absences:
+    """The workers that are away."""
+
+    def __init__(self, quic: Workers, folder: File) -> None:
+        """``quic`` are the sockets of all workers, ``folder`` is where their unix sockets are."""
+        self._quic = quic
+        self._loop = asyncio.get_running_loop()
+        self._stand_in = StandIn(len(quic), folder)
+        self._away: set[int] = set()
+
+    def begin(self, index: int) -> None:
+        """That worker is away from now on."""
+        self._away.add(index)
+        for line, sock in enumerate(self._quic[index]):
+            self._loop.add_reader(sock.fileno(), self._pass_on, index, line, sock)
+
+    def end(self, index: int) -> None:
+        """It reads for itself again."""
+        if index in self._away:
+            self._away.remove(index)
+            for sock in self._quic[index]:
+                self._loop.remove_reader(sock.fileno())
+
+    def close(self) -> None:
+        """Read for nobody any more."""
+        for index in list(self._away):
+            self.end(index)
+        self._stand_in.close()
+
+    def _pass_on(self, index: int, line: int, sock: udp.Socket) -> None:
+        runs, trouble = udp.receive(sock, BATCH, ALIKE)
+        if trouble:
+            # uvloop stops reading from a socket with an error, whatever comes afterwards.
+            self.end(index)
+            self.begin(index)
+        self._stand_in.pass_on(line, runs)
