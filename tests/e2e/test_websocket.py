@@ -18,9 +18,11 @@ from websockets.asyncio.client import connect as open_socket
 from websockets.exceptions import InvalidStatus
 
 from relay.auth.credentials import make_key
+from relay.auth.revocation import Revocation
 from relay.errors import SessionLost
 from relay.net import tls
 from relay.net.qmux_frames import WIRES, Parameters, data_frame, parameters_frame
+from relay.records.office import Operator
 
 Token = Callable[..., str]
 OFFER: Any = ["qmux-02.moq-lite-06"]
@@ -141,6 +143,22 @@ def test_the_operator_sees_it_and_shows_it_out(
                 assert kicked.status_code == 200
             reason = await asyncio.wait_for(asyncio.shield(client.lost), 5)
             assert session["id"] in reason
+
+    asyncio.run(main())
+
+
+def test_a_revocation_ends_it(running: Any, token: Token, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main() -> None:
+        async with running() as relay:
+            at = url(relay, f"/demo?jwt={token('demo')}")
+            async with connect(monkeypatch, at) as client:
+                await relay.desk.office.revoke(Operator("test"), Revocation("kid", "e2e"))
+                reason = await asyncio.wait_for(asyncio.shield(client.lost), 5)
+            assert "revoked" in reason
+            with pytest.raises(SessionLost) as refused:
+                async with connect(monkeypatch, at):
+                    pass
+            assert refused.value.status == 401
 
     asyncio.run(main())
 

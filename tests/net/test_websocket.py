@@ -256,6 +256,23 @@ def test_an_answer_that_comes_too_late() -> None:
     run(scenario)
 
 
+def test_an_answer_may_come_later() -> None:
+    async def scenario() -> None:
+        place, call = Place(ListenSettings()), Call()
+        come = asyncio.Event()
+        place.answers = lambda visit: come.set()
+        serving = asyncio.ensure_future(place.serve(call))
+        await come.wait()
+        assert (call.said, place.gate.inside) == ([], 1)
+        place.visits[0].accept(place.heard, "moql")
+        assert (await call.until("websocket.accept"))["subprotocol"] == "qmux-01"
+        call.leaves()
+        await serving
+        assert place.heard.lost == [(0, "the connection is gone")]
+
+    run(scenario)
+
+
 def test_a_caller_who_leaves_before_the_answer() -> None:
     async def scenario() -> None:
         place, call = Place(ListenSettings()), Call()
@@ -284,6 +301,37 @@ def test_where_there_is_no_room() -> None:
             each.leaves()
         await asyncio.gather(*serving)
         assert (place.gate.inside, place.gate.handshakes) == (0, 0)
+
+    run(scenario)
+
+
+def test_nobody_is_let_in_by_a_gate_that_is_closed() -> None:
+    async def scenario() -> None:
+        place, call = Place(), Call()
+        place.gate.is_open = False
+        await place.serve(call)
+        assert statuses(call) == [503]
+        assert (place.visits, place.gate.refused) == ([], 0)
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("where", ["on_data", "on_flush"])
+def test_a_receiver_that_fails_costs_its_session(where: str) -> None:
+    def fails() -> None:
+        raise RuntimeError("a mistake")
+
+    async def scenario() -> None:
+        place, call = Place(), Call()
+        setattr(place.heard, where, fails)
+        call.says(HELLO, data_frame(SECOND, 2, 0, b"hello", False))
+        serving = asyncio.ensure_future(place.serve(call))
+        await call.until("websocket.close")
+        call.leaves()
+        await serving
+        assert [str(error) for error in place.errors] == ["a mistake"]
+        assert (call.frames[-1].kind, call.frames[-1].body) == (Kind.CLOSE, b"internal error")
+        assert [reason for _, reason in place.heard.lost] == ["internal error"]
 
     run(scenario)
 
