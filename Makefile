@@ -18,6 +18,9 @@ ADDRESS ?= [::]:4443
 WORKERS ?= 3
 SIDE_BY_SIDE := -n $(WORKERS) --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 
+# Images for containers set it; then each relay of the tests would compile all of its source again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: run test check bench profile bench-decisions clean
 
 run: $(VENV)/.relay
