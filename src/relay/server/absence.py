@@ -11,15 +11,12 @@ import asyncio
 from pathlib import Path as File
 
 from relay.net import udp
+from relay.net.gate import CID_LENGTH
 from relay.net.stray import StandIn
 from relay.server.listeners import Workers
 
 BATCH = 64
 """Datagrams read at once, before the crew looks after anything else."""
-
-ALIKE = 8
-"""Bytes that those of a run have in common behind the first: where any kind of packet has the first
-byte of its connection id is among them."""
 
 
 class Absences:
@@ -52,7 +49,7 @@ class Absences:
         self._stand_in.close()
 
     def _pass_on(self, index: int, line: int, sock: udp.Socket) -> None:
-        runs, trouble = udp.receive(sock, BATCH, ALIKE)
+        runs, trouble = udp.receive(sock, BATCH, CID_LENGTH)
         if trouble:
             # uvloop stops reading from a socket with an error, whatever comes afterwards.
             self.end(index)
