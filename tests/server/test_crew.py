@@ -251,6 +251,10 @@ def test_one_that_has_just_ended_keeps_nothing_from_stopping(tmp_path: Path) -> 
 
         class stdin:
             @staticmethod
+            def is_closing() -> bool:
+                return False
+
+            @staticmethod
             def write(data: bytes) -> None:
                 pass
 

@@ -9,27 +9,30 @@ import asyncio
 import contextlib
 import signal
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from relay.config import Settings
 from relay.errors import ConfigError
 from relay.server import loop
-from relay.server.crew import Crew
 from relay.server.endings import endings, pass_over
 from relay.server.log import write_log
-from relay.server.relay import Relay
+
+if TYPE_CHECKING:
+    from relay.server.crew import Crew
+    from relay.server.relay import Relay
 
 try:
     import resource
 except ImportError:  # not on Windows
     resource = None  # type: ignore[assignment]
 
-Ready = Callable[[Relay | Crew], None]
+Ready = Callable[["Relay | Crew"], None]
 """Hears where the relay listens, once it does."""
 
 
 async def serve(settings: Settings, ready: Ready = lambda relay: None) -> None:
     """Run until SIGTERM, SIGHUP or SIGINT."""
-    relay = Relay(settings) if settings.server.count == 1 else Crew(settings)
+    relay = _made(settings)
     hurry = asyncio.Event()
 
     hung_up = False
@@ -47,6 +50,17 @@ async def serve(settings: Settings, ready: Ready = lambda relay: None) -> None:
     for number in endings():
         asyncio.get_running_loop().add_signal_handler(number, told, number)
     await relay.serve(hurry, ready)
+
+
+def _made(settings: Settings) -> Relay | Crew:
+    # Only one of them is ever needed, and each takes half a second of a slow machine to load.
+    if settings.server.count == 1:
+        from relay.server.relay import Relay
+
+        return Relay(settings)
+    from relay.server.crew import Crew
+
+    return Crew(settings)
 
 
 def run(settings: Settings, ready: Ready = lambda relay: None) -> None:
