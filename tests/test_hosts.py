@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from socket import SOCK_DGRAM, SOCK_STREAM, gaierror
 from typing import Any
@@ -40,6 +41,32 @@ def system(monkeypatch: pytest.MonkeyPatch) -> Iterator[System]:
     monkeypatch.setattr(hosts.socket, "getaddrinfo", system.getaddrinfo)
     yield system
     system.answer.set()
+
+
+def test_loops_of_two_threads_ask_for_the_same_name_at_once(
+    system: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    departing, found, together = hosts.Thread, list[Any](), threading.Barrier(2)
+
+    def slowly(*args: Any, **kwargs: Any) -> threading.Thread:
+        time.sleep(0.05)
+        return departing(*args, **kwargs)
+
+    async def ask() -> None:
+        together.wait(10)
+        found.append(await look_up("silent", 443, type=SOCK_DGRAM))
+
+    monkeypatch.setattr(hosts, "Thread", slowly)
+    asking = [threading.Thread(target=lambda: asyncio.run(ask())) for _ in range(2)]
+    for thread in asking:
+        thread.start()
+    time.sleep(0.3)
+    system.answer.set()
+    for thread in asking:
+        thread.join(10)
+    assert system.asked == ["silent"]
+    assert len(found) == 2
+    assert not hosts._flights
 
 
 def test_names_that_hang_hold_up_neither_others_nor_other_threads(system: System) -> None:

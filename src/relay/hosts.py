@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from concurrent.futures import Future
-from threading import Thread
+from threading import Lock, Thread
 from typing import Any
 
 MAX_LOOKUPS = 2048
@@ -22,6 +22,8 @@ Found = list[tuple[Any, ...]]
 _Key = tuple[Any, Any, tuple[tuple[str, int], ...]]
 
 _flights: dict[_Key, Future[Found]] = {}
+_departing = Lock()
+"""Loops of several threads may ask for the same name at the same moment."""
 
 
 def with_port(host: str, port: int) -> str:
@@ -36,9 +38,8 @@ async def look_up(host: Any, port: Any, **wanted: int) -> Found:
     `UnicodeError` for labels that no name has.
     """
     key = host, port, tuple(wanted.items())
-    flight = _flights.get(key)
-    if flight is None:
-        flight = _depart(key)
+    with _departing:
+        flight = _flights.get(key) or _depart(key)
     return await asyncio.wrap_future(flight)
 
 
