@@ -57,7 +57,7 @@ def test_loops_of_two_threads_ask_for_the_same_name_at_once(
         found.append(await look_up("silent", 443, type=SOCK_DGRAM))
 
     monkeypatch.setattr(hosts, "Thread", slowly)
-    asking = [threading.Thread(target=lambda: asyncio.run(ask())) for _ in range(2)]
+    asking = [threading.Thread(target=lambda: asyncio.run(ask()), daemon=True) for _ in range(2)]
     for thread in asking:
         thread.start()
     time.sleep(0.3)
