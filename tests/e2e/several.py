@@ -19,10 +19,6 @@ from relay.peer.local import ReadFrame
 SIZE = 8000
 """Bytes of a frame of those who publish."""
 
-PATIENCE = 60.0
-"""Seconds until what must come has come. Where the kernel does not steer, the packets of all come
-through each worker, and wait in its socket while it is started again."""
-
 TRUST = DialTls(disable_verify=True)
 
 WORKERS = """
@@ -118,7 +114,7 @@ async def publishing(relay: Relay, target: str) -> AsyncIterator[tuple[int, Call
 
 async def heard(client: Client, least: int = 1, path: str = "cam") -> int:
     """Frames of a broadcast until there are so many."""
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(10):
         broadcast = await client.find(path)
         got = 0
         async for item in client.frames(broadcast, "video").frames():

@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import struct
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -42,7 +43,7 @@ class Strays:
     def __init__(self, share: Share, places: Path) -> None:
         """``places`` is the folder of all workers' sockets. Raises `OSError`."""
         self._share = share
-        self._places = places_of(places, share.count)
+        self._places = _places_of(places, share.count)
         own = self._places[share.index]
         Path(own).unlink(missing_ok=True)
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -58,10 +59,10 @@ class Strays:
         Those of a run have their connection id in common. A worker has its sockets in the same
         order as all others.
         """
-        owned = by_owner(runs, self._share.count)
+        owned = _by_owner(runs, self._share.count)
         ours = owned.pop(self._share.index, [])
         for owner, theirs in owned.items():
-            if not carry(self.sock, self._places[owner], line, theirs):
+            if not _carry(self.sock, self._places[owner], line, theirs):
                 ours.extend(theirs)
         return ours
 
@@ -78,7 +79,7 @@ class Strays:
                 continue
             if not line & ADOPT:
                 # What is not ours here is nobody's: passed on again, it might travel for ever.
-                runs = by_owner(runs, self._share.count).get(self._share.index, [])
+                runs = _by_owner(runs, self._share.count).get(self._share.index, [])
             yield line & ~ADOPT, runs
 
     def close(self) -> None:
@@ -91,7 +92,7 @@ class StandIn:
 
     def __init__(self, count: int, places: Path) -> None:
         """``places`` is the folder of the sockets of ``count`` workers."""
-        self._places = places_of(places, count)
+        self._places = _places_of(places, count)
         self._sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._sock.setblocking(False)
 
@@ -99,12 +100,12 @@ class StandIn:
         """Packets for whoever's they are, or for the next that is there; ``line`` and ``runs`` are
         those of `Strays.keep`. An owner that has just come gets its own."""
         count = len(self._places)
-        for owner, theirs in by_owner(runs, count).items():
-            if carry(self._sock, self._places[owner], line, theirs):
+        for owner, theirs in _by_owner(runs, count).items():
+            if _carry(self._sock, self._places[owner], line, theirs):
                 continue
             for further in range(1, count):
                 place = self._places[(owner + further) % count]
-                if carry(self._sock, place, line | ADOPT, theirs):
+                if _carry(self._sock, place, line | ADOPT, theirs):
                     break
 
     def close(self) -> None:
@@ -112,20 +113,20 @@ class StandIn:
         self._sock.close()
 
 
-def places_of(folder: Path, count: int) -> list[str]:
+def _places_of(folder: Path, count: int) -> list[str]:
     """Where the workers' sockets are."""
     return [str(folder / f"stray-{index}") for index in range(count)]
 
 
-def by_owner(runs: Iterable[Run], count: int) -> dict[int, list[Run]]:
+def _by_owner(runs: Iterable[Run], count: int) -> dict[int, list[Run]]:
     """Packets by the worker, of so many, whose they are."""
-    owned: dict[int, list[Run]] = {}
+    owned: defaultdict[int, list[Run]] = defaultdict(list)
     for run in runs:
-        owned.setdefault(cid_byte(run[1][0]) % count, []).append(run)
+        owned[cid_byte(run[1][0]) % count].append(run)
     return owned
 
 
-def carry(sock: socket.socket, place: str, line: int, runs: Iterable[Run]) -> bool:
+def _carry(sock: socket.socket, place: str, line: int, runs: Iterable[Run]) -> bool:
     """Send packets to a worker. False when nobody is there; what it has no room for is lost."""
     for message in _messages(line, runs):
         try:

@@ -28,7 +28,6 @@ class Absences:
         self._loop = asyncio.get_running_loop()
         self._stand_in = StandIn(len(quic), folder)
         self._away: set[int] = set()
-        self._read_for: set[int] = set()
 
     def begin(self, index: int) -> None:
         """That worker is away from now on."""
@@ -48,19 +47,18 @@ class Absences:
 
     def _look(self) -> None:
         """Read for those who are away. While all are, packets wait in the sockets for them."""
-        wanted = self._away if len(self._away) < len(self._quic) else set[int]()
-        for index in self._read_for - wanted:
-            for sock in self._quic[index]:
-                self._loop.remove_reader(sock.fileno())
-        for index in wanted - self._read_for:
-            for line, sock in enumerate(self._quic[index]):
-                self._loop.add_reader(sock.fileno(), self._pass_on, line, sock)
-        self._read_for = set(wanted)
+        is_anybody_there = len(self._away) < len(self._quic)
+        for index, sockets in enumerate(self._quic):
+            for line, sock in enumerate(sockets):
+                if index in self._away and is_anybody_there:
+                    self._loop.add_reader(sock.fileno(), self._pass_on, line, sock)
+                else:
+                    self._loop.remove_reader(sock.fileno())
 
     def _pass_on(self, line: int, sock: udp.Socket) -> None:
         runs, trouble = udp.receive(sock, BATCH, CID_LENGTH)
         if trouble:
             # uvloop stops reading from a socket with an error, whatever comes afterwards.
             self._loop.remove_reader(sock.fileno())
-            self._loop.add_reader(sock.fileno(), self._pass_on, line, sock)
+            self._look()
         self._stand_in.pass_on(line, runs)

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 from relay.config import Settings
 from relay.errors import ConfigError
 from relay.server import loop
+from relay.server.crew import Crew
 from relay.server.endings import endings, pass_over
 from relay.server.log import write_log
 
 if TYPE_CHECKING:
-    from relay.server.crew import Crew
     from relay.server.relay import Relay
 
 try:
@@ -53,14 +53,11 @@ async def serve(settings: Settings, ready: Ready = lambda relay: None) -> None:
 
 
 def _made(settings: Settings) -> Relay | Crew:
-    # Only one of them is ever needed, and each takes half a second of a slow machine to load.
-    if settings.server.count == 1:
-        from relay.server.relay import Relay
+    if settings.server.count > 1:
+        return Crew(settings)
+    from relay.server.relay import Relay  # a third of a start, which a crew can do without
 
-        return Relay(settings)
-    from relay.server.crew import Crew
-
-    return Crew(settings)
+    return Relay(settings)
 
 
 def run(settings: Settings, ready: Ready = lambda relay: None) -> None:
