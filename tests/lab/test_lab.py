@@ -55,7 +55,7 @@ def sink(host: Host, echo: bool = False) -> Iterator[list[bytes]]:
 
 
 @contextmanager
-def caller(host: Host, timeout: float = 1.0) -> Iterator[socket.socket]:
+def caller(host: Host, timeout: float = 10.0) -> Iterator[socket.socket]:
     """A UDP socket of a host."""
     with host.inside():
         made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)

@@ -16,6 +16,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -198,6 +199,25 @@ class Switch:
             # A burst of UDP that crosses as one packet would be counted as one.
             up = f"link set dev {self._device} gso_max_segs 1 up"
             namespaces.batch(host.namespace, [up, *ways])
+        self._settle()
+
+    def _settle(self) -> None:
+        """Wait until all cables are in use: the kernel tells both their ends late.
+
+        Until then they lose what is sent, and ARP asks again only after a second.
+        """
+        began = time.monotonic()
+        while not all(self._is_up(host) for host in self.hosts):
+            if time.monotonic() - began > ANSWER:
+                raise LabError(f"a switch's cables are not up after {ANSWER} s")
+            time.sleep(0.005)
+
+    def _is_up(self, host: Host) -> bool:
+        shown = ("-j", "link", "show", "dev")
+        ports = namespaces.call("bridge", "-n", self.namespace, *shown, _port(host))
+        devices = namespaces.ip("-n", host.namespace, *shown, self._device)
+        (port,), (device,) = json.loads(ports), json.loads(devices)
+        return bool(port["state"] == "forwarding" and device["operstate"] == "UP")
 
     def cut(self, host: Host) -> None:
         """Nothing goes to or from ``host`` any more, and nobody is told."""
