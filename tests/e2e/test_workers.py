@@ -104,11 +104,12 @@ def test_a_worker_that_dies_takes_its_sessions_only(relay: Relay) -> None:
 def test_newcomers_need_not_wait_for_a_worker_that_dies_again_and_again(relay: Relay) -> None:
     """All of them are let in meanwhile, whoever the kernel means; its sessions hear of its end."""
     dying = threading.Event()
+    (forker,) = (each.pid for each in psutil.Process(relay.process.program.pid).children())
 
     def kill(pid: int) -> None:
         while not dying.wait(0.02):
-            for child in psutil.Process(relay.process.program.pid).children():
-                if child.pid != pid:
+            for child in psutil.Process(relay.process.program.pid).children(recursive=True):
+                if child.pid not in (pid, forker):
                     child.kill()
 
     async def main() -> None:
@@ -140,6 +141,14 @@ def plain(process: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> Calla
     """A relay of two workers with more settings; the kernel steers."""
     monkeypatch.setenv("MOQ_SERVER__WORKERS", "2")
     return lambda more="": Relay(process(more + WORKERS))
+
+
+def everybody(relay: Relay) -> list[int]:
+    """All processes of a relay: the crew, what it started, and the workers."""
+    crew = psutil.Process(relay.process.program.pid)
+    pids = [crew.pid, *(each.pid for each in crew.children(recursive=True))]
+    assert {relay.pid(0), relay.pid(1)} < set(pids)
+    return pids
 
 
 def sub_token(signer: Any, sub: str) -> str:
@@ -272,7 +281,7 @@ def test_a_worker_that_hangs_is_replaced(plain: Any) -> None:
 def test_all_stopped_together_and_going_on_hang_not(plain: Any) -> None:
     """As when a machine sleeps."""
     relay = plain()
-    pids = [relay.process.program.pid, relay.pid(0), relay.pid(1)]
+    pids = everybody(relay)
     for pid in pids:
         os.kill(pid, signal.SIGSTOP)
     time.sleep(SILENCE + 1)
@@ -294,7 +303,7 @@ def test_one_that_hangs_does_not_keep_the_relay_from_stopping(plain: Any) -> Non
 
 def test_workers_do_not_outlive_their_crew(plain: Any) -> None:
     relay = plain()
-    pids = [relay.pid(0), relay.pid(1)]
+    pids = everybody(relay)[1:]
     relay.process.program.kill()
     deadline = time.monotonic() + 10
     while any(map(psutil.pid_exists, pids)):
@@ -305,8 +314,7 @@ def test_workers_do_not_outlive_their_crew(plain: Any) -> None:
 def test_who_is_told_of_new_certificates_by_signal_goes_on(plain: Any) -> None:
     """As `pkill -USR1 -f` of a renewal's hook tells each process."""
     relay = plain()
-    pids = [relay.pid(0), relay.pid(1), relay.process.program.pid]
-    for pid in pids:
+    for pid in everybody(relay):
         os.kill(pid, signal.SIGUSR1)
     relay.process.program.send_signal(signal.SIGTERM)
     assert relay.process.program.wait(10) == 0
@@ -320,7 +328,7 @@ def test_a_signal_to_everybody_and_then_sigint(plain: Any, number: int) -> None:
 
     async def main() -> None:
         async with many(relay, "/anon", 2) as by_worker:
-            for pid in (relay.pid(0), relay.pid(1), relay.process.program.pid):
+            for pid in everybody(relay):
                 os.kill(pid, number)
             await until(lambda: len(relay.said("draining")) == 2)
             await asyncio.sleep(0.5)

@@ -98,11 +98,10 @@ def children(pid: int) -> set[int]:
     return set(map(int, found))
 
 
-async def successor(relay: Relay, known: set[int]) -> int:
-    """Who is started in the place of one that died; it is kept from beginning."""
-    crew = relay.process.program.pid
+async def successor(forker: int, known: set[int]) -> int:
+    """Who is forked in the place of one that died; it is kept from beginning."""
     async with asyncio.timeout(20):
-        while not (fresh := children(crew) - known):
+        while not (fresh := children(forker) - known):
             await asyncio.sleep(0.005)
     (pid,) = fresh
     os.kill(pid, signal.SIGSTOP)
@@ -120,9 +119,10 @@ def test_the_places_of_a_worker_that_was_killed_are_free_before_another_has_begu
             clients = [await come() for _ in range(7)]
             assert {worker_of(each) for each in clients if isinstance(each, Client)} == {0, 1}
             assert await come() == 429
-            known = children(running.process.program.pid)
+            (forker,) = children(running.process.program.pid)
+            known = children(forker)
             os.kill(running.pid(1), signal.SIGKILL)
-            stopped = await successor(running, known)
+            stopped = await successor(forker, known)
             try:
                 async with asyncio.timeout(20):
                     while True:  # who knocks at the one that is stopped is not heard

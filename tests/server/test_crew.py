@@ -8,9 +8,11 @@ import os
 import socket
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from relay.config import Settings, load
@@ -28,6 +30,36 @@ workers = 2
 [auth]
 public = ""
 """
+
+
+LIFE = """#!{python}
+import errno, os
+from pathlib import Path
+from relay.server.forking import tend
+
+def fork(real=os.fork):
+    if Path({full!r}).exists():
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+    return real()
+
+os.fork = fork
+tend(lambda: lambda sockets: os.execv("/bin/sh", ["sh", "-c", {life!r}]))
+"""
+"""What forks workers that do as they are told, while nothing says that the system is full."""
+
+
+@pytest.fixture
+def lead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Have all workers lead a life, a program of the shell's, instead of theirs."""
+
+    def lead(life: str) -> None:
+        program = tmp_path / "worker"
+        full = str(tmp_path / "full")
+        program.write_text(LIFE.format(python=sys.executable, full=full, life=life))
+        program.chmod(0o700)
+        monkeypatch.setattr(sys, "executable", str(program))
+
+    return lead
 
 
 def settings(folder: Path, more: str = "", port: int = 0) -> Settings:
@@ -127,16 +159,13 @@ def test_a_system_that_shares_no_port(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_why_a_worker_cannot_start_again_is_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, lead: Callable[[str], None]
 ) -> None:
     """As when a file that it needs is broken meanwhile."""
-    program = tmp_path / "worker"
-    program.write_text(
-        f'#!/bin/sh\nmkdir {tmp_path}/begun-$$ && [ "$(ls -d {tmp_path}/begun-* | wc -l)" -le 2 ]'
+    lead(
+        f'mkdir {tmp_path}/begun-$$ && [ "$(ls -d {tmp_path}/begun-* | wc -l)" -le 2 ]'
         " && { echo ready 00; exit 1; }\necho cert.pem holds no PEM certificate; exit 2\n"
     )
-    program.chmod(0o700)
-    monkeypatch.setattr(sys, "executable", str(program))
     said = asyncio.Queue[dict[str, Any]]()
 
     class Log:
@@ -162,22 +191,16 @@ def test_why_a_worker_cannot_start_again_is_told(
     assert facts == {"why": "cert.pem holds no PEM certificate"}
 
 
-@pytest.mark.parametrize(
-    ("error", "why"),
-    [
-        (BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN)), os.strerror(errno.EAGAIN)),
-        (RuntimeError("can't start new thread"), "can't start new thread"),
-    ],
-)
+@pytest.mark.parametrize("server_lives", [True, False])
 def test_a_system_without_room_for_another_process_ends_no_other_worker(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, why: str
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    lead: Callable[[str], None],
+    server_lives: bool,
 ) -> None:
-    """The one that died is started again as soon as there is room."""
-    program = tmp_path / "worker"
-    program.write_text("#!/bin/sh\necho ready 00; exec cat\n")
-    program.chmod(0o700)
-    monkeypatch.setattr(sys, "executable", str(program))
-    start = asyncio.create_subprocess_exec
+    """The one that died is started again as soon as there is room, also for what forks it."""
+    lead("echo ready 00; exec cat")
+    start, full = asyncio.create_subprocess_exec, tmp_path / "full"
     said: list[tuple[str, dict[str, Any]]] = []
     ready = asyncio.Queue[int]()
 
@@ -190,18 +213,26 @@ def test_a_system_without_room_for_another_process_ends_no_other_worker(
             said.append((event, facts))
             if event == "worker cannot start":
                 monkeypatch.setattr(asyncio, "create_subprocess_exec", start)
+                full.unlink(missing_ok=True)
 
-    async def full(*args: Any, **more: Any) -> Any:
-        raise error
+    async def no_thread(*args: Any, **more: Any) -> Any:
+        raise RuntimeError("can't start new thread")
 
     async def main() -> None:
         crew, hurry = Crew(settings(tmp_path)), asyncio.Event()
         crew.log = Log()
-        async with asyncio.timeout(20), asyncio.TaskGroup() as tasks:
+        async with asyncio.timeout(30), asyncio.TaskGroup() as tasks:
             tasks.create_task(crew.serve(hurry, lambda crew: None))
             assert {await ready.get(), await ready.get()} == {0, 1}
             other = crew._programs[0]
-            monkeypatch.setattr(asyncio, "create_subprocess_exec", full)
+            if server_lives:
+                full.touch()
+            else:
+                monkeypatch.setattr(asyncio, "create_subprocess_exec", no_thread)
+                (server,) = psutil.Process().children()
+                server.kill()
+                while crew._forks._living:
+                    await asyncio.sleep(0.01)
             crew._programs[1].kill()
             assert await ready.get() == 1
             assert crew._programs[0] is other
@@ -215,6 +246,7 @@ def test_a_system_without_room_for_another_process_ends_no_other_worker(
     died = [facts["worker"] for event, facts in said if event == "worker died"]
     assert (died[:2], sorted(died[2:])) == ([1, 1], [0, 1])
     (told,) = [facts for event, facts in said if event == "worker cannot start"]
+    why = os.strerror(errno.EAGAIN) if server_lives else "can't start new thread"
     assert told == {"worker": 1, "why": f"no process for it: {why}"}
 
 
@@ -226,13 +258,17 @@ def test_a_system_without_room_for_the_first_process(
         run(settings(tmp_path))
 
 
+@pytest.mark.parametrize("when", ["before it is forked", "before it is ready"])
 def test_one_that_does_not_get_ready_keeps_nothing_from_stopping(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lead: Callable[[str], None], when: str
 ) -> None:
-    program = tmp_path / "worker"
-    program.write_text(f"#!/bin/sh\ntouch {tmp_path}/begun\nexec sleep 60\n")
-    program.chmod(0o700)
-    monkeypatch.setattr(sys, "executable", str(program))
+    if when == "before it is forked":
+        program = tmp_path / "worker"
+        program.write_text(f"#!/bin/sh\ntouch {tmp_path}/begun\nexec sleep 60\n")
+        program.chmod(0o700)
+        monkeypatch.setattr(sys, "executable", str(program))
+    else:
+        lead(f"touch {tmp_path}/begun; exec sleep 60")
 
     async def main() -> None:
         crew = Crew(settings(tmp_path))
@@ -268,20 +304,17 @@ def test_one_that_has_just_ended_keeps_nothing_from_stopping(tmp_path: Path) -> 
     async def main() -> None:
         crew: Any = Crew(settings(tmp_path))
         crew.draining.set()
-        orders = Orders(crew.settings, 0, 2, str(tmp_path), (), {})
+        orders = Orders(crew.settings, 0, 2, str(tmp_path), 0, {})
         await crew._tell(Ended(), orders)
 
     asyncio.run(main())
 
 
 def test_one_that_dies_while_its_relay_stops_is_not_started_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, lead: Callable[[str], None]
 ) -> None:
     """Whoever told the workers to stop need not have told the crew."""
-    program = tmp_path / "worker"
-    program.write_text("#!/bin/sh\necho ready 00; echo; echo leaving; exit 1\n")
-    program.chmod(0o700)
-    monkeypatch.setattr(sys, "executable", str(program))
+    lead("echo ready 00; echo; echo leaving; exit 1")
 
     said: list[tuple[str, dict[str, Any]]] = []
 

@@ -20,7 +20,7 @@ def orders(tmp_path: Path) -> Orders:
         'hash = "' + "ab" * 20 + '"\nroot = "plant"\npublish = ""\n'
         '[cluster]\nconnect = ["https://other.test/?jwt=x"]\n'
     )
-    return Orders(load(file, environ={}).settings, 1, 3, str(tmp_path), (3, 4), {"http": 5})
+    return Orders(load(file, environ={}).settings, 1, 3, str(tmp_path), 2, {"http": 1})
 
 
 def test_they_arrive_whole_and_what_follows_is_left(orders: Orders) -> None:
@@ -50,15 +50,19 @@ def test_a_crew_that_is_gone_gives_none(orders: Orders) -> None:
         os.close(reading)
 
 
-def test_the_sockets_of_a_post_are_those_inherited(orders: Orders, tmp_path: Path) -> None:
-    udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    tcp = socket.create_server(("127.0.0.1", 0))
-    names = udp.getsockname(), tcp.getsockname()
-    mine = Orders(
-        orders.settings, 1, 3, str(tmp_path), (udp.detach(),), {"http": (tcp.detach(),)}
-    ).post()
-    with mine.quic[0] as one, mine.faces["http"][0] as other:
-        assert (one.getsockname(), other.getsockname()) == names
-        assert (one.getblocking(), other.getblocking()) == (False, False)
+def test_the_sockets_of_a_post_are_those_given(orders: Orders, tmp_path: Path) -> None:
+    udp = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2)]
+    tcp = [socket.create_server(("127.0.0.1", 0)) for _ in range(3)]
+    names = [each.getsockname() for each in (*udp, *tcp)]
+    faces = {"http": 1, "https": 0, "internal": 2}
+    mine = Orders(orders.settings, 1, 3, str(tmp_path), len(udp), faces).post(
+        [each.detach() for each in (*udp, *tcp)]
+    )
+    assert {name: len(each) for name, each in mine.faces.items()} == faces
+    found = [*mine.quic, *mine.faces["http"], *mine.faces["internal"]]
+    assert [each.getsockname() for each in found] == names
+    assert not any(each.getblocking() for each in found)
+    for each in found:
+        each.close()
     assert mine.place("link") == str(tmp_path / "link-1")
     assert mine.place("link", 2) == str(tmp_path / "link-2")

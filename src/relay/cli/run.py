@@ -107,10 +107,18 @@ def run(
 
 @click.command(hidden=True)
 def worker() -> None:
-    """One of several processes on a port; ``relay run`` starts them."""
+    """What ``relay run`` starts to have several processes on a port: it becomes each of them."""
+    from relay.server.forking import tend
+
+    tend(_work)
+
+
+def _work() -> Callable[[list[int]], None]:
+    from relay.records.opening import preload
     from relay.server.worker import work
 
-    work()
+    preload()
+    return work
 
 
 def _plain(name: str, value: Any) -> Any:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import importlib
 import os
 import random
 from pathlib import Path as File
@@ -35,6 +36,14 @@ AGAIN = 0.05
 
 CONNECTIONS = 5
 """Connections of one process to one store."""
+
+LOADED = (
+    "alembic.command",
+    "relay.records.database",
+    "relay.records.sql",
+    "sqlalchemy.dialects.sqlite.aiosqlite",
+)
+"""What is loaded when a store is opened; it takes longer than anything else of that."""
 
 _LOCK = 0x6D6F7172
 """The advisory lock of PostgreSQL under which tables are migrated."""
@@ -83,6 +92,12 @@ async def open_records(url: str | None, *, makes: bool = True) -> Records:
         await engine.dispose()
         raise
     return SqlRecords(engine, address.shown, address.file)
+
+
+def preload() -> None:
+    """Load what opening a store takes, where processes are forked from this one to do so."""
+    for name in LOADED:
+        importlib.import_module(name)
 
 
 async def _begin(engine: AsyncEngine, address: Address, makes: bool) -> None:

@@ -12,7 +12,6 @@ import contextlib
 import os
 import random
 import socket
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
@@ -27,6 +26,7 @@ from relay.net.steer import bind_all
 from relay.net.tls import Certificates
 from relay.server.absence import Absences
 from relay.server.folder import own_folder
+from relay.server.forkserver import ForkServer, Program
 from relay.server.listeners import Faces, Workers, open_sockets
 from relay.server.parts import LAPTOP, load_certificates
 from relay.server.post import DRAIN, HURRY, LEAVING, READY, Orders, common_store, lost, write_orders
@@ -63,7 +63,7 @@ class Crew:
         """Set when the first worker has begun: it says what is wrong once, and makes the store's
         tables, so the others have their orders after it."""
         self._vigil = Vigil()
-        self._programs: dict[int, asyncio.subprocess.Process] = {}
+        self._programs: dict[int, Program] = {}
         self._quic: Workers = []
         self._faces: Faces = {}
 
@@ -81,6 +81,7 @@ class Crew:
             settings = self._common(folder)
             started = [asyncio.Event() for _ in range(self.count)]
             async with asyncio.TaskGroup() as tasks:
+                self._forks = ForkServer(tasks)
                 watching = tasks.create_task(self._watch())
                 keeping = [
                     tasks.create_task(self._keep(index, settings, folder, event))
@@ -95,6 +96,7 @@ class Crew:
                 for each in keeping:
                     await each
                 watching.cancel()
+                self._forks.close()
 
     async def _watch(self) -> None:
         """End workers that hang, so that others take their places; keep a generated certificate
@@ -152,9 +154,8 @@ class Crew:
             alone = {"connect": (), "connect_api": None, "token": None, "mesh": False, "id": None}
             cluster = settings.cluster.model_copy(update=alone)
             settings = settings.model_copy(update={"cluster": cluster})
-        faces = {} if index else {name: _numbers(each) for name, each in self._faces.items()}
-        quic = _numbers(self._quic[index])
-        return Orders(settings, index, self.count, str(folder), quic, faces)
+        faces = {} if index else {name: len(each) for name, each in self._faces.items()}
+        return Orders(settings, index, self.count, str(folder), len(self._quic[index]), faces)
 
     async def _keep(
         self, index: int, settings: Settings, folder: File, started: asyncio.Event
@@ -186,12 +187,7 @@ class Crew:
         Raises `ConfigError` when it cannot start, and never has.
         """
         try:
-            program = await asyncio.create_subprocess_exec(
-                *(*_python(), "-m", "relay", "worker"),
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                pass_fds=(*orders.quic, *chain(*orders.faces.values())),
-            )
+            program = await self._born(orders)
         except (OSError, RuntimeError) as error:
             # The system has no room for another process, maybe only now, or for the thread that
             # waits for its end in some of asyncio's loops.
@@ -200,7 +196,8 @@ class Crew:
                 raise ConfigError(f"server.workers: {why}") from None
             self.log.error("worker cannot start", worker=orders.index, why=why)
             return os.EX_OSERR, False
-        assert program.stdout is not None
+        if program is None:
+            return os.EX_TEMPFAIL, False
         try:
             async with asyncio.TaskGroup() as tasks:
                 telling = tasks.create_task(self._tell(program, orders))
@@ -220,9 +217,10 @@ class Crew:
                 telling.cancel()
         finally:
             self._vigil.ended(orders.index)
-            if program.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
                 program.kill()
-                await program.wait()
+            await program.wait()
+            program.close()
         if life:
             self._tell_of(orders.index, life)
         if said != READY and not started.is_set() and not self.draining.is_set():
@@ -231,17 +229,31 @@ class Crew:
             self.log.error("worker cannot start", worker=orders.index, why=said)
         return status, said == READY
 
+    async def _born(self, orders: Orders) -> Program | None:
+        """A new worker; ``None`` when the relay is to stop before there is one.
+
+        Raises `OSError`, `RuntimeError`.
+        """
+        faces = () if orders.index else chain(*self._faces.values())
+        sockets = _numbers((*self._quic[orders.index], *faces))
+        birth = asyncio.ensure_future(self._forks.fork(sockets))
+        stop = asyncio.ensure_future(self.draining.wait())
+        try:
+            await asyncio.wait({birth, stop}, return_when=asyncio.FIRST_COMPLETED)
+            return await birth if birth.done() else None
+        finally:
+            birth.cancel()
+            stop.cancel()
+
     def _tell_of(self, index: int, life: str) -> None:
         """Let the first worker know that another has died, whose shares nobody holds any more."""
         first = self._programs.get(0)
         if index and first is not None and first.returncode is None:
-            assert first.stdin is not None
             _say(first.stdin, lost(index, life))
 
-    async def _tell(self, program: asyncio.subprocess.Process, orders: Orders) -> None:
+    async def _tell(self, program: Program, orders: Orders) -> None:
         """Hand over the orders, say when it is time to go, and see to it that it goes."""
         worker = program.stdin
-        assert worker is not None
         with contextlib.suppress(ConnectionError, ProcessLookupError):  # it has ended by itself
             if orders.index:
                 await self._led.wait()
@@ -266,15 +278,6 @@ def _say(worker: asyncio.StreamWriter, words: bytes) -> None:
         worker.write(words)
 
 
-def _python() -> tuple[str, ...]:
-    """The interpreter for a worker. With ``-m`` it looks for modules in the working directory
-    first, where some ``jwt.py`` may lie that is none of ours; it does so only if this one does."""
-    here = {""}
-    with contextlib.suppress(OSError):  # it was removed
-        here.add(os.getcwd())
-    return (sys.executable,) if here & {*sys.path} else (sys.executable, "-P")
-
-
 def _numbers(sockets: Iterable[socket.socket]) -> tuple[int, ...]:
-    """By which a worker inherits them."""
+    """By which the system knows them."""
     return tuple(sock.fileno() for sock in sockets)

@@ -9,7 +9,9 @@ import os
 import pickle
 import re
 import socket
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path as File
 
 from relay.config import Settings
@@ -66,26 +68,29 @@ def common_store(folder: File) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Orders:
-    """What is handed over to a new worker: the settings, and its post with numbers for sockets."""
+    """What is handed over to a new worker: the settings, and its post, but for the sockets."""
 
     settings: Settings
     index: int
     count: int
     folder: str
-    quic: tuple[int, ...]
-    faces: dict[str, tuple[int, ...]]
+    quic: int
+    """How many of its sockets are for QUIC: the first ones."""
+    faces: dict[str, int]
+    """And how many are for each face."""
 
-    def post(self) -> Post:
-        """The post, with the sockets that this process has inherited."""
+    def post(self, numbers: Iterable[int]) -> Post:
+        """The post, with the sockets of these numbers."""
+        each = iter(numbers)
         return Post(
             Share(self.index, self.count),
             File(self.folder),
-            [Socket(fileno=number) for number in self.quic],
-            {name: list(map(_inherited, each)) for name, each in self.faces.items()},
+            [Socket(fileno=number) for number in islice(each, self.quic)],
+            {name: list(map(_listening, islice(each, n))) for name, n in self.faces.items()},
         )
 
 
-def _inherited(number: int) -> socket.socket:
+def _listening(number: int) -> socket.socket:
     sock = Listening(fileno=number)
     sock.setblocking(False)
     return sock

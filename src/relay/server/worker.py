@@ -10,11 +10,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import signal
 import sys
 
 from relay.errors import ConfigError
-from relay.server.endings import pass_over
 from relay.server.log import write_log
 from relay.server.loop import run
 from relay.server.post import HURRY, LEAVING, READY, Orders, read_lost, read_orders
@@ -22,17 +20,15 @@ from relay.server.relay import Relay
 from relay.server.vigil import SIGN
 
 
-def work() -> None:
-    """Be a worker until told to stop. Raises `ConfigError`, `SystemExit`."""
-    pass_over()
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
-    if sys.stdin.isatty():
-        raise ConfigError("a worker is started by relay run, not by hand")
+def work(sockets: list[int]) -> None:
+    """Be a worker until told to stop; it has the sockets of these numbers.
+
+    Raises `ConfigError`, `SystemExit`.
+    """
     orders = read_orders(sys.stdin.fileno())
     try:
         with write_log(orders.settings):
-            run(_serve(orders), orders.settings.server.loop)
+            run(_serve(orders, sockets), orders.settings.server.loop)
     except* ConfigError as group:
         _say(str(group.exceptions[0]))  # the crew's to show: once for all workers
         raise SystemExit(2) from None
@@ -43,8 +39,8 @@ def _say(line: str) -> None:
     os.write(sys.stdout.fileno(), f"{line}\n".encode())
 
 
-async def _serve(orders: Orders) -> None:
-    relay = Relay(orders.settings, post=orders.post())
+async def _serve(orders: Orders, sockets: list[int]) -> None:
+    relay = Relay(orders.settings, post=orders.post(sockets))
     hurry = asyncio.Event()
     loop = asyncio.get_running_loop()
     source = sys.stdin.fileno()

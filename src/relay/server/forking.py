@@ -1,0 +1,118 @@
+"""The process that workers are forked from: it has loaded everything and does nothing else.
+
+What takes a process longest at its start is to load and compile what it is made of. That is done
+once, here, so that a worker is there at once, also in place of one that has died, and workers have
+in common the memory that stays as it was. The law: one thread, no event loop and no socket of the
+relay, so that there is nothing in the middle of which it could be forked. It goes when the crew
+does, and by no signal. This module must not know what a worker does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import select
+import signal
+import socket
+from collections.abc import Callable, Iterator
+
+from relay.errors import ConfigError
+
+MAX_FILES = 253
+"""Files that Linux passes in one message at most."""
+
+BORN, FULL, OVER = "born", "full", "over"
+"""What the crew is told: the pid of the next worker that it asked for | the `errno` for which there
+is none | the pid of one that has ended, and its exit status, negative for a signal's."""
+
+FORK = b"f"
+"""What the crew says, with the worker's standard input and output to be, and its sockets."""
+
+Work = Callable[[list[int]], None]
+"""A worker's life; given the numbers of its sockets."""
+
+STDIN, STDOUT, STDERR = 0, 1, 2
+
+
+def tend(load: Callable[[], Work]) -> None:
+    """Fork a worker whenever the crew wants one, until it is gone. In a worker this returns, or
+    raises, when its life is over. ``load`` loads what workers are made of.
+
+    Raises `ConfigError` when it was not the crew that started this.
+    """
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)
+    os.closerange(STDERR + 1, MAX_FILES)  # what some event loops leave open in children of theirs
+    try:
+        crew = socket.socket(fileno=os.dup(STDIN))
+    except OSError:
+        raise ConfigError("a worker is started by relay run, not by hand") from None
+    with crew:
+        work = load()
+        gc.collect()
+        gc.freeze()  # collecting writes to what is looked at, and what is written is shared no more
+        sockets = _wait(crew)
+    if sockets is not None:
+        work(sockets)
+
+
+def _wait(crew: socket.socket) -> list[int] | None:
+    """In a worker, the numbers of its sockets; ``None`` in this process, when the crew is gone."""
+    with _deaths() as deaths:
+        while True:
+            readable, _, _ = select.select([crew.fileno(), deaths], (), ())
+            if deaths in readable:
+                os.read(deaths, 4096)
+                _bury()
+            if crew.fileno() in readable:
+                said, files, _, _ = socket.recv_fds(crew, len(FORK), MAX_FILES)
+                if not said:
+                    return None
+                if _fork():
+                    for number in (STDIN, STDOUT):
+                        os.dup2(files[number], number)
+                        os.close(files[number])
+                    return files[STDERR:]
+                for number in files:
+                    os.close(number)
+
+
+def _fork() -> bool:
+    """Fork, and tell the crew; whether this is the child."""
+    try:
+        pid = os.fork()
+    except OSError as error:
+        _tell(FULL, error.errno or 0)
+        return False
+    if pid:
+        _tell(BORN, pid)
+    return not pid
+
+
+@contextlib.contextmanager
+def _deaths() -> Iterator[int]:
+    """Something can be read from this while children of ours have ended."""
+    source, target = os.pipe()
+    os.set_blocking(target, False)
+    before = signal.signal(signal.SIGCHLD, lambda number, frame: None)
+    signal.set_wakeup_fd(target, warn_on_full_buffer=False)
+    try:
+        yield source
+    finally:
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, before)
+        os.close(source)
+        os.close(target)
+
+
+def _bury() -> None:
+    """Tell the crew of all that have ended."""
+    with contextlib.suppress(ChildProcessError):  # there are none
+        while (ended := os.waitpid(-1, os.WNOHANG))[0]:
+            _tell(OVER, ended[0], os.waitstatus_to_exitcode(ended[1]))
+
+
+def _tell(word: str, *numbers: int) -> None:
+    with contextlib.suppress(BrokenPipeError):  # the crew is gone
+        os.write(STDOUT, " ".join((word, *map(str, numbers))).encode() + b"\n")

@@ -1,0 +1,190 @@
+"""Where the crew's workers come from: a process that forks them (`relay.server.forking`), started
+when the first one is wanted, and again should it have ended. Workers outlive it.
+
+This module must not know what workers are for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import os
+import signal
+import socket
+import sys
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+
+from relay.server.forking import BORN, FORK, OVER
+
+UNKNOWN = 255
+"""Exit status of a worker whose fork server ended before it did."""
+
+
+class Program:
+    """A worker's process; what the crew may do with one of `asyncio.subprocess`."""
+
+    def __init__(
+        self, stdout: asyncio.StreamReader, stdin: asyncio.StreamWriter, close: Callable[[], None]
+    ) -> None:
+        """``close`` ends what is between us."""
+        self.pid = 0
+        self.close = close
+        self.stdout = stdout
+        self.stdin = stdin
+        self.returncode: int | None = None
+        loop = asyncio.get_running_loop()
+        self._born: asyncio.Future[None] = loop.create_future()
+        self._over: asyncio.Future[int] = loop.create_future()
+
+    async def birth(self) -> None:
+        """Return once it runs. Raises `OSError` when it never will."""
+        await self._born
+
+    async def wait(self) -> int:
+        """The exit status. To be asked once the process has no more to say: that may be all that
+        will ever be known of its end."""
+        self.returncode = await asyncio.shield(self._over)
+        return self.returncode
+
+    def kill(self) -> None:
+        """End it at once. Raises `ProcessLookupError` when it has ended."""
+        if self.returncode is not None:
+            raise ProcessLookupError
+        os.kill(self.pid, signal.SIGKILL)
+
+    def begin(self, pid: int) -> None:
+        """It has been born."""
+        self.pid = pid
+        if not self._born.done():
+            self._born.set_result(None)
+
+    def fail(self, number: int, text: str) -> None:
+        """There is no room for it."""
+        if not self._born.done():
+            self._born.set_exception(OSError(number, text))
+
+    def end(self, status: int) -> None:
+        """It has ended."""
+        self.returncode = status
+        self._over.set_result(status)
+
+    def forget(self) -> None:
+        """Nobody will tell how it ends."""
+        self._over.set_result(UNKNOWN)
+
+
+class ForkServer:
+    """Forks workers."""
+
+    def __init__(self, tasks: asyncio.TaskGroup) -> None:
+        """One of the tasks listens to the process, and is over when that is (`close`)."""
+        self._tasks = tasks
+        self._starting = asyncio.Lock()
+        self._server: asyncio.subprocess.Process | None = None
+        self._orders: socket.socket | None = None
+        self._unborn: deque[Program] = deque()
+        self._living: dict[int, Program] = {}
+
+    async def fork(self, sockets: tuple[int, ...]) -> Program:
+        """A new worker that has these sockets. Raises `OSError` and `RuntimeError` when there is no
+        room for one, which may be so only now."""
+        async with _pipes() as (program, *ends):
+            async with self._starting:
+                orders = self._orders or await self._start()
+            self._unborn.append(program)
+            with contextlib.suppress(BrokenPipeError):  # it has ended, as we are about to hear
+                socket.send_fds(orders, [FORK], [*ends, *sockets])
+            await program.birth()
+            return program
+
+    def close(self) -> None:
+        """Fork no more."""
+        if self._server is not None:
+            with contextlib.suppress(ProcessLookupError):
+                self._server.kill()
+
+    async def _start(self) -> socket.socket:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            try:
+                self._server = await asyncio.create_subprocess_exec(
+                    *(*_python(), "-m", "relay", "worker"),
+                    stdin=theirs.fileno(),
+                    stdout=asyncio.subprocess.PIPE,
+                )
+            except BaseException:
+                ours.close()
+                raise
+        self._orders = ours
+        self._tasks.create_task(self._listen(self._server, ours))
+        return ours
+
+    async def _listen(self, server: asyncio.subprocess.Process, orders: socket.socket) -> None:
+        """Hear who is born and who has ended, until the fork server has."""
+        assert server.stdout is not None
+        try:
+            while line := await server.stdout.readline():
+                word, number, *more = line.decode().split()
+                self._heard(word, int(number), *map(int, more))
+        finally:
+            self._orders = None
+            orders.close()
+            for program in self._unborn:
+                program.fail(errno.ECHILD, "the process that forks workers has ended")
+            self._unborn.clear()
+            for program in self._living.values():
+                program.forget()
+            self._living.clear()
+            with contextlib.suppress(ProcessLookupError):
+                server.kill()
+            await server.communicate()
+
+    def _heard(self, word: str, number: int, status: int = 0) -> None:
+        if word == OVER:
+            self._living.pop(number).end(status)
+            return
+        program = self._unborn.popleft()
+        if word == BORN:
+            self._living[number] = program
+            program.begin(number)
+        else:
+            program.fail(number, os.strerror(number))
+
+
+@contextlib.asynccontextmanager
+async def _pipes() -> AsyncIterator[tuple[Program, int, int]]:
+    """A worker to be, and what is to be its standard input and output. Should it not come so far
+    they end: then it ends as well, if it is born later."""
+    loop = asyncio.get_running_loop()
+    (stdin, to_stdin), (from_stdout, stdout) = os.pipe(), os.pipe()
+    closing = contextlib.ExitStack()
+    try:
+        reader = asyncio.StreamReader()
+        source, _ = await loop.connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(from_stdout, "rb", 0)
+        )
+        closing.callback(source.close)
+        target, protocol = await loop.connect_write_pipe(
+            lambda: asyncio.StreamReaderProtocol(asyncio.StreamReader()),
+            os.fdopen(to_stdin, "wb", 0),
+        )
+        closing.callback(target.close)
+        writer = asyncio.StreamWriter(target, protocol, None, loop)
+        yield Program(reader, writer, closing.close), stdin, stdout
+    except BaseException:
+        closing.close()
+        raise
+    finally:
+        os.close(stdin)
+        os.close(stdout)
+
+
+def _python() -> tuple[str, ...]:
+    """The interpreter for a worker. With ``-m`` it looks for modules in the working directory
+    first, where some ``jwt.py`` may lie that is none of ours; it does so only if this one does."""
+    here = {""}
+    with contextlib.suppress(OSError):  # it was removed
+        here.add(os.getcwd())
+    return (sys.executable,) if here & {*sys.path} else (sys.executable, "-P")

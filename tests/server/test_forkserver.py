@@ -1,0 +1,234 @@
+"""Workers are forked with what they are given, how they end is told, and they outlive the rest."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from relay.server import forkserver
+from relay.server.forkserver import UNKNOWN, ForkServer, Program
+from relay.server.loop import Wanted, run
+
+PROGRAM = """#!{python}
+import os, sys, signal
+from relay.server.forking import tend
+
+def life(sockets):
+    sys.stdout.write(f"{{os.getpid()}} {{' '.join(str(os.fstat(n).st_ino) for n in sockets)}}\\n")
+    sys.stdout.flush()
+    for line in sys.stdin:
+        if line == "fds\\n":
+            # One of them is the list itself.
+            print(len(os.listdir("/proc/self/fd")) - 1, flush=True)
+        elif line == "signals\\n":
+            print(signal.getsignal(signal.SIGCHLD) is signal.SIG_DFL, flush=True)
+        else:
+            print("last", flush=True)
+            sys.exit(int(line))
+
+tend(lambda: life)
+"""
+
+
+@pytest.fixture(autouse=True)
+def forked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "worker"
+    program.write_text(PROGRAM.format(python=sys.executable))
+    program.chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(program))
+
+
+@pytest.fixture(params=["asyncio", "uvloop"])
+def loop(request: pytest.FixtureRequest) -> Wanted:
+    wanted: Wanted = request.param
+    return wanted
+
+
+class Closing(ForkServer):
+    """One that knows what it has forked."""
+
+    def __init__(self, tasks: asyncio.TaskGroup) -> None:
+        super().__init__(tasks)
+        self.programs: list[Program] = []
+
+    async def fork(self, sockets: tuple[int, ...]) -> Program:
+        self.programs.append(await super().fork(sockets))
+        return self.programs[-1]
+
+
+@contextlib.asynccontextmanager
+async def forks() -> AsyncIterator[ForkServer]:
+    async with asyncio.timeout(60), asyncio.TaskGroup() as tasks:
+        server = Closing(tasks)
+        try:
+            yield server
+        finally:
+            server.close()
+            for program in server.programs:
+                program.close()
+
+
+async def first_line(program: Program) -> list[int]:
+    """A worker's pid as it knows it, and its sockets."""
+    return [int(word) for word in (await program.stdout.readline()).split()]
+
+
+async def ask(program: Program, words: str) -> str:
+    program.stdin.write(f"{words}\n".encode())
+    return (await program.stdout.readline()).decode().strip()
+
+
+def server() -> psutil.Process:
+    """The process that forks."""
+    (found,) = psutil.Process().children()
+    return found
+
+
+def test_each_has_what_it_was_given_and_nothing_of_the_others(loop: Wanted) -> None:
+    async def main() -> None:
+        async with forks() as source, asyncio.TaskGroup() as tasks:
+            pairs = [socket.socketpair() for _ in range(8)]
+            asked = [
+                tasks.create_task(source.fork((one.fileno(), other.fileno())))
+                for one, other in pairs
+            ]
+            programs = [await each for each in asked]
+            for program, pair in zip(programs, pairs, strict=True):
+                numbers = [os.fstat(each.fileno()).st_ino for each in pair]
+                assert await first_line(program) == [program.pid, *numbers]
+                assert await ask(program, "fds") == "5"
+                assert await ask(program, "signals") == "True"
+            assert len({program.pid for program in programs}) == len(programs)
+            assert {each.pid for each in server().children()} == {each.pid for each in programs}
+            for program, pair in zip(programs, pairs, strict=True):
+                program.stdin.close()
+                assert await program.wait() == 0
+                for each in pair:
+                    each.close()
+
+    run(main(), loop)
+
+
+def test_how_each_ends_is_told(loop: Wanted) -> None:
+    async def main() -> None:
+        async with forks() as source:
+            for status in (0, 3):
+                program = await source.fork(())
+                await first_line(program)
+                assert await ask(program, str(status)) == "last"
+                assert await program.wait() == status == program.returncode
+                with pytest.raises(ProcessLookupError):
+                    program.kill()
+            program = await source.fork(())
+            program.kill()
+            assert await program.wait() == -signal.SIGKILL
+
+    run(main(), loop)
+
+
+def test_workers_outlive_it_and_others_come_from_the_next(loop: Wanted) -> None:
+    async def main() -> None:
+        async with forks() as source:
+            told, killed = [await source.fork(()) for _ in range(2)]
+            old = server()
+            old.kill()
+            waiting = asyncio.ensure_future(told.wait())
+            assert await waiting == UNKNOWN
+            told.returncode = None
+            assert await first_line(told) == [told.pid]
+            assert await ask(told, "0") == "last"
+            assert await told.stdout.read() == b""
+            killed.kill()
+            await first_line(killed)
+            assert await killed.stdout.read() == b""
+
+            program = await source.fork(())
+            assert server().pid != old.pid
+            assert await ask(program, "7")
+            assert await program.wait() == 7
+
+    run(main(), loop)
+
+
+def test_the_signals_of_a_service_that_stops_do_not_end_it(loop: Wanted) -> None:
+    async def main() -> None:
+        async with forks() as source:
+            await source.fork(())
+            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
+                server().send_signal(number)
+            program = await source.fork(())
+            program.kill()
+            assert await program.wait() == -signal.SIGKILL
+
+    run(main(), loop)
+
+
+def test_one_that_nobody_waits_for_ends(loop: Wanted) -> None:
+    async def main() -> None:
+        async with forks() as source:
+            first = await source.fork(())
+            asked = asyncio.ensure_future(source.fork(()))
+            while not source._unborn:
+                await asyncio.sleep(0)
+            asked.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await asked
+            assert await source.fork(())
+            while len(source._living) > 2:
+                await asyncio.sleep(0.01)
+            assert first.pid in source._living
+
+    run(main(), loop)
+
+
+def test_it_goes_and_so_do_they_when_the_crew_does(loop: Wanted) -> None:
+    seen: list[psutil.Process] = []
+
+    async def main() -> None:
+        async with forks() as source:
+            programs = [await source.fork(()) for _ in range(2)]
+            seen.extend([server(), *server().children()])
+            assert len(seen) == 1 + len(programs)
+            for program in programs:
+                program.stdin.close()
+
+    run(main(), loop)
+    assert not psutil.wait_procs(seen, timeout=20)[1]
+
+
+def test_one_that_cannot_load_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loop: Wanted
+) -> None:
+    (tmp_path / "worker").write_text("#!/bin/sh\nexit 1\n")
+
+    async def main() -> None:
+        async with forks() as source:
+            for _ in range(2):
+                with pytest.raises(OSError, match="has ended"):
+                    await source.fork(())
+
+    run(main(), loop)
+
+
+def test_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    done = subprocess.run(
+        [*forkserver._python(), "-m", "relay", "worker"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "relay: a worker is started by relay run, not by hand\n"
