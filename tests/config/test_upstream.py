@@ -124,7 +124,8 @@ def test_congestion_control_by_delay_is_by_rate(folder, word):
 
 def test_subdomains_as_tenants_stop_the_start_by_the_name_they_have_in_a_file(folder):
     assert folder.complaints('[auth]\npublic = ""\ndomains = ["example.com"]\n') == [
-        "relay.toml:3: auth.domains: subdomains as tenants are not built"
+        "relay.toml:3: auth.domains: subdomains as tenants are not built;"
+        " auth.url can go by server_name"
     ]
 
 

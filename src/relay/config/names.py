@@ -109,8 +109,8 @@ VALUES: dict[str, dict[str, str]] = {
 """Upstream's values of a setting that has others here."""
 
 REFUSED = {
-    "auth.domain": "subdomains as tenants are not built",
-    "auth.domains": "subdomains as tenants are not built",
+    "auth.domain": "subdomains as tenants are not built; auth.url can go by server_name",
+    "auth.domains": "subdomains as tenants are not built; auth.url can go by server_name",
     "auth.public_api": "asking a service what is public is not built; auth.url decides on all",
     "web.https.root": "HTTPS asks nobody for a certificate; server.tls.root is for QUIC",
 }
