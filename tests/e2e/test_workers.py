@@ -136,6 +136,41 @@ def test_newcomers_need_not_wait_for_a_worker_that_dies_again_and_again(relay: R
     assert "Traceback" not in relay.process.log.read_text()
 
 
+@pytest.mark.parametrize("kernel", ["steers", "does not"])
+def test_a_worker_that_dies_while_all_leave_costs_the_others_nothing(
+    process: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, kernel: str
+) -> None:
+    """Nor are its own sessions left in the dark."""
+    monkeypatch.setenv("MOQ_SERVER__WORKERS", "2")
+    monkeypatch.setenv("MOQ_SERVER__DRAIN", "60")
+    if kernel == "does not":
+        monkeypatch.setenv("RELAY_UNSTEERED", "1")
+    relay = Relay(process(WORKERS))
+
+    async def main() -> None:
+        async with (
+            publishing(relay, "/anon") as (home, write),
+            many(relay, "/anon", 6) as by_worker,
+        ):
+            relay.process.program.send_signal(signal.SIGTERM)
+            await until(lambda: len(relay.said("draining")) == 2)
+            os.kill(relay.pid(1 - home), signal.SIGKILL)
+            await until(lambda: relay.said("worker died"))
+            assert await audience(by_worker[home], write) == [3] * len(by_worker[home])
+            for client in by_worker[1 - home]:
+                client.create_broadcast(f"at-{id(client)}")  # whoever says something is told
+            await until(lambda: all(client.lost.done() for client in by_worker[1 - home]))
+            for _ in range(4):
+                with pytest.raises(SessionLost) as error:
+                    async with connect(relay.url("/anon"), tls=TRUST):
+                        pass
+                assert error.value.status == 503
+
+    asyncio.run(main())
+    assert relay.process.program.wait(20) == 0
+    assert "Traceback" not in relay.process.log.read_text()
+
+
 @pytest.fixture
 def plain(process: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Relay]:
     """A relay of two workers with more settings; the kernel steers."""

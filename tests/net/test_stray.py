@@ -1,12 +1,14 @@
 """Packets at the wrong worker: carried over whole, with their address, and never in a circle."""
 
 import os
+import socket
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from relay.net import stray
 from relay.net.steer import Share
 from relay.net.stray import StandIn, Strays, _messages, cid_byte, unpack
 
@@ -60,6 +62,32 @@ def test_a_worker_that_does_not_keep_up_keeps_what_is_its(two) -> None:
     one, _ = two
     burst = [(V4, [packet(5, 60_000)]) for _ in range(2000)]
     assert one.keep(0, burst) == []
+
+
+@pytest.mark.parametrize("who", ["a worker", "a stand-in"])
+def test_one_that_does_not_keep_up_keeps_nothing_from_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, who: str
+) -> None:
+    """Linux counts what it has not read against its sender."""
+    usual = stray._socket
+
+    def small() -> socket.socket:
+        made = usual()
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 16)
+        return made
+
+    monkeypatch.setattr(stray, "_socket", small)
+    zero, one, two = (Strays(Share(index, 3), tmp_path) for index in range(3))
+    stand_in = StandIn(3, tmp_path)
+    give = zero.keep if who == "a worker" else stand_in.pass_on
+    for _ in range(20):
+        give(0, [(V4, [packet(1, 30_000)])])
+    for _ in range(5):
+        sent = packet(2)
+        give(0, [(V4, [sent])])
+        assert list(two.receive(1)) == [(0, [(V4, [sent])])]
+    for each in (zero, one, two, stand_in):
+        each.close()
 
 
 def test_a_stand_in_gives_owners_their_own_and_the_rest_to_the_next(tmp_path: Path) -> None:

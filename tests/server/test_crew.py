@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import signal
 import socket
 import sys
 import tempfile
@@ -12,12 +13,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from relay.config import Settings, load
 from relay.errors import ConfigError
 from relay.net import tls
+from relay.server import crew as module
 from relay.server.crew import Crew
 from relay.server.folder import MAX_FOLDER
 from relay.server.post import Orders
@@ -229,8 +230,7 @@ def test_a_system_without_room_for_another_process_ends_no_other_worker(
                 full.touch()
             else:
                 monkeypatch.setattr(asyncio, "create_subprocess_exec", no_thread)
-                (server,) = psutil.Process().children()
-                server.kill()
+                crew._forks.close()
                 while crew._forks._living:
                     await asyncio.sleep(0.01)
             crew._programs[1].kill()
@@ -279,6 +279,46 @@ def test_one_that_does_not_get_ready_keeps_nothing_from_stopping(
             crew.draining.set()
 
     asyncio.run(main())
+
+
+def test_one_that_takes_anothers_place_and_hangs_is_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lead: Callable[[str], None]
+) -> None:
+    """Others come after it, though nobody has ever heard of it."""
+    monkeypatch.setattr(module, "BEGINNING", 0.5)
+    lead(
+        f'mkdir {tmp_path}/life-$$; case "$(ls -d {tmp_path}/life-* | wc -l)" in'
+        " 3) exec sleep 60;; *) echo ready 00; exec cat;; esac"
+    )
+    ready = asyncio.Queue[int]()
+    said: list[tuple[str, dict[str, Any]]] = []
+
+    class Log:
+        def info(self, event: str, **facts: Any) -> None:
+            ready.put_nowait(facts["worker"])
+
+        def error(self, event: str, **facts: Any) -> None:
+            said.append((event, facts))
+
+    async def main() -> None:
+        crew, hurry = Crew(settings(tmp_path)), asyncio.Event()
+        crew.log = Log()
+        async with asyncio.timeout(30), asyncio.TaskGroup() as tasks:
+            tasks.create_task(crew.serve(hurry, lambda crew: None))
+            assert {await ready.get(), await ready.get()} == {0, 1}
+            crew._programs[1].kill()
+            assert await ready.get() == 1
+            for each in crew._programs.values():
+                each.kill()
+            crew.draining.set()
+            hurry.set()
+
+    asyncio.run(main())
+    assert said[:3] == [
+        ("worker died", {"worker": 1, "status": -signal.SIGKILL}),
+        ("worker hangs", {"worker": 1, "seconds": 0.5}),
+        ("worker died", {"worker": 1, "status": -signal.SIGKILL}),
+    ]
 
 
 def test_one_that_has_just_ended_keeps_nothing_from_stopping(tmp_path: Path) -> None:

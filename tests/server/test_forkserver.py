@@ -20,8 +20,10 @@ from relay.server.forkserver import UNKNOWN, ForkServer, Program
 from relay.server.loop import Wanted, run
 
 PROGRAM = """#!{python}
-import os, sys, signal
-from relay.server.forking import tend
+import os, signal, sys, time
+from relay.server import forking
+
+forking.PATIENCE = 1.0
 
 def life(sockets):
     sys.stdout.write(f"{{os.getpid()}} {{' '.join(str(os.fstat(n).st_ino) for n in sockets)}}\\n")
@@ -32,11 +34,14 @@ def life(sockets):
             print(len(os.listdir("/proc/self/fd")) - 1, flush=True)
         elif line == "signals\\n":
             print(signal.getsignal(signal.SIGCHLD) is signal.SIG_DFL, flush=True)
+        elif line == "hang\\n":
+            print("hanging", flush=True)
+            time.sleep(60)
         else:
             print("last", flush=True)
             sys.exit(int(line))
 
-tend(lambda: life)
+forking.tend(lambda: life)
 """
 
 
@@ -88,10 +93,10 @@ async def ask(program: Program, words: str) -> str:
     return (await program.stdout.readline()).decode().strip()
 
 
-def server() -> psutil.Process:
+def process(source: ForkServer) -> psutil.Process:
     """The process that forks."""
-    (found,) = psutil.Process().children()
-    return found
+    assert source._server is not None
+    return psutil.Process(source._server.pid)
 
 
 def test_each_has_what_it_was_given_and_nothing_of_the_others(loop: Wanted) -> None:
@@ -109,7 +114,9 @@ def test_each_has_what_it_was_given_and_nothing_of_the_others(loop: Wanted) -> N
                 assert await ask(program, "fds") == "5"
                 assert await ask(program, "signals") == "True"
             assert len({program.pid for program in programs}) == len(programs)
-            assert {each.pid for each in server().children()} == {each.pid for each in programs}
+            assert {each.pid for each in process(source).children()} == {
+                each.pid for each in programs
+            }
             for program, pair in zip(programs, pairs, strict=True):
                 program.stdin.close()
                 assert await program.wait() == 0
@@ -140,7 +147,7 @@ def test_workers_outlive_it_and_others_come_from_the_next(loop: Wanted) -> None:
     async def main() -> None:
         async with forks() as source:
             told, killed = [await source.fork(()) for _ in range(2)]
-            old = server()
+            old = process(source)
             old.kill()
             waiting = asyncio.ensure_future(told.wait())
             assert await waiting == UNKNOWN
@@ -153,7 +160,7 @@ def test_workers_outlive_it_and_others_come_from_the_next(loop: Wanted) -> None:
             assert await killed.stdout.read() == b""
 
             program = await source.fork(())
-            assert server().pid != old.pid
+            assert process(source).pid != old.pid
             assert await ask(program, "7")
             assert await program.wait() == 7
 
@@ -165,7 +172,7 @@ def test_the_signals_of_a_service_that_stops_do_not_end_it(loop: Wanted) -> None
         async with forks() as source:
             await source.fork(())
             for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
-                server().send_signal(number)
+                process(source).send_signal(number)
             program = await source.fork(())
             program.kill()
             assert await program.wait() == -signal.SIGKILL
@@ -191,19 +198,49 @@ def test_one_that_nobody_waits_for_ends(loop: Wanted) -> None:
     run(main(), loop)
 
 
-def test_it_goes_and_so_do_they_when_the_crew_does(loop: Wanted) -> None:
-    seen: list[psutil.Process] = []
+def test_they_go_when_the_crew_does_also_one_that_hangs(loop: Wanted) -> None:
+    async def main() -> None:
+        async with forks() as source:
+            going, hanging = [await source.fork(()) for _ in range(2)]
+            for each in (going, hanging):
+                await first_line(each)
+            assert await ask(hanging, "hang") == "hanging"
+            seen = process(source).children()
+            assert len(seen) == 2
+            assert source._orders is not None
+            source._orders.shutdown(socket.SHUT_RDWR)
+            going.stdin.close()
+            while source._orders is not None:
+                await asyncio.sleep(0.01)
+            assert not (await asyncio.to_thread(psutil.wait_procs, seen, timeout=20))[1]
+
+    run(main(), loop)
+
+
+def test_one_that_hangs_itself_is_replaced(monkeypatch: pytest.MonkeyPatch, loop: Wanted) -> None:
+    """It tells neither how a worker has ended nor of another one's birth."""
+    monkeypatch.setattr(forkserver, "NEWS", 0.3)
+    monkeypatch.setattr(forkserver, "BIRTH", 1.0)
 
     async def main() -> None:
         async with forks() as source:
-            programs = [await source.fork(()) for _ in range(2)]
-            seen.extend([server(), *server().children()])
-            assert len(seen) == 1 + len(programs)
-            for program in programs:
-                program.stdin.close()
+            program = await source.fork(())
+            await first_line(program)
+            process(source).send_signal(signal.SIGSTOP)
+            program.kill()
+            assert await program.stdout.read() == b""
+            assert await program.wait() == UNKNOWN
+            with pytest.raises(OSError, match="hangs"):
+                await source.fork(())
+            monkeypatch.setattr(forkserver, "BIRTH", 60.0)
+            while source._orders is not None:
+                await asyncio.sleep(0.01)
+            program = await source.fork(())
+            assert await ask(program, "7")
+            await program.stdout.readline()
+            assert await program.wait() == 7
 
     run(main(), loop)
-    assert not psutil.wait_procs(seen, timeout=20)[1]
 
 
 def test_one_that_cannot_load_says_so(

@@ -43,13 +43,10 @@ class Strays:
     def __init__(self, share: Share, places: Path) -> None:
         """``places`` is the folder of all workers' sockets. Raises `OSError`."""
         self._share = share
-        self._places = _places_of(places, share.count)
-        own = self._places[share.index]
+        self._ways = _Ways(share.count, places)
+        own = _place(places, share.index)
         Path(own).unlink(missing_ok=True)
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self.sock.setblocking(False)
-        with contextlib.suppress(OSError):
-            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+        self.sock = _socket()
         self.sock.bind(own)
 
     def keep(self, line: int, runs: list[Run]) -> list[Run]:
@@ -62,7 +59,7 @@ class Strays:
         owned = _by_owner(runs, self._share.count)
         ours = owned.pop(self._share.index, [])
         for owner, theirs in owned.items():
-            if not _carry(self.sock, self._places[owner], line, theirs):
+            if not self._ways.carry(owner, line, theirs):
                 ours.extend(theirs)
         return ours
 
@@ -85,6 +82,7 @@ class Strays:
     def close(self) -> None:
         """Take no more."""
         self.sock.close()
+        self._ways.close()
 
 
 class StandIn:
@@ -92,30 +90,62 @@ class StandIn:
 
     def __init__(self, count: int, places: Path) -> None:
         """``places`` is the folder of the sockets of ``count`` workers."""
-        self._places = _places_of(places, count)
-        self._sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._sock.setblocking(False)
+        self._count = count
+        self._ways = _Ways(count, places)
 
     def pass_on(self, line: int, runs: list[Run]) -> None:
         """Packets for whoever's they are, or for the next that is there; ``line`` and ``runs`` are
         those of `Strays.keep`. An owner that has just come gets its own."""
-        count = len(self._places)
-        for owner, theirs in _by_owner(runs, count).items():
-            if _carry(self._sock, self._places[owner], line, theirs):
+        for owner, theirs in _by_owner(runs, self._count).items():
+            if self._ways.carry(owner, line, theirs):
                 continue
-            for further in range(1, count):
-                place = self._places[(owner + further) % count]
-                if _carry(self._sock, place, line | ADOPT, theirs):
+            for further in range(1, self._count):
+                if self._ways.carry((owner + further) % self._count, line | ADOPT, theirs):
                     break
 
     def close(self) -> None:
         """Pass on no more."""
-        self._sock.close()
+        self._ways.close()
 
 
-def _places_of(folder: Path, count: int) -> list[str]:
-    """Where the workers' sockets are."""
-    return [str(folder / f"stray-{index}") for index in range(count)]
+class _Ways:
+    """The way to each worker: a socket of its own, for what one does not read fills the sender's,
+    and must not keep anything from the others."""
+
+    def __init__(self, count: int, places: Path) -> None:
+        self._places = [_place(places, index) for index in range(count)]
+        self._socks = [_socket() for _ in range(count)]
+
+    def carry(self, owner: int, line: int, runs: Iterable[Run]) -> bool:
+        """Send packets to a worker. False when nobody is there; what it has no room for is lost."""
+        sock, place = self._socks[owner], self._places[owner]
+        for message in _messages(line, runs):
+            try:
+                sock.sendto(message, place)
+            except (ConnectionRefusedError, FileNotFoundError):
+                return False
+            except OSError:
+                continue  # it does not keep up
+        return True
+
+    def close(self) -> None:
+        """Send no more."""
+        for sock in self._socks:
+            sock.close()
+
+
+def _socket() -> socket.socket:
+    """One for messages between workers."""
+    made = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    made.setblocking(False)
+    with contextlib.suppress(OSError):
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+    return made
+
+
+def _place(folder: Path, index: int) -> str:
+    """Where a worker's socket is."""
+    return str(folder / f"stray-{index}")
 
 
 def _by_owner(runs: Iterable[Run], count: int) -> dict[int, list[Run]]:
@@ -124,18 +154,6 @@ def _by_owner(runs: Iterable[Run], count: int) -> dict[int, list[Run]]:
     for run in runs:
         owned[cid_byte(run[1][0]) % count].append(run)
     return owned
-
-
-def _carry(sock: socket.socket, place: str, line: int, runs: Iterable[Run]) -> bool:
-    """Send packets to a worker. False when nobody is there; what it has no room for is lost."""
-    for message in _messages(line, runs):
-        try:
-            sock.sendto(message, place)
-        except (ConnectionRefusedError, FileNotFoundError):
-            return False
-        except OSError:
-            continue  # it does not keep up
-    return True
 
 
 def _messages(line: int, runs: Iterable[Run]) -> Iterator[bytes]:

@@ -41,6 +41,9 @@ LONGEST_WAIT = 5.0
 STABLE = 30.0
 """Seconds for which a worker must have lived for the waits to begin anew."""
 
+BEGINNING = 60.0
+"""Seconds that a worker which takes another's place may take until it is ready."""
+
 PATIENCE = 10.0
 """Seconds for which a worker may go on after its time is up; then it is killed."""
 
@@ -170,9 +173,9 @@ class Crew:
                 self.draining.set()  # it was told to leave, by whoever may
             elif had_begun or not self.draining.is_set():
                 self.log.error("worker died", worker=index, status=status)
+            self._absences.begin(index)  # while all leave, too: the others have sessions still
             if self.draining.is_set():
                 break
-            self._absences.begin(index)
             if time.monotonic() - began >= STABLE:
                 wait = FIRST_WAIT
             with contextlib.suppress(TimeoutError):
@@ -201,7 +204,7 @@ class Crew:
         try:
             async with asyncio.TaskGroup() as tasks:
                 telling = tasks.create_task(self._tell(program, orders))
-                line = (await program.stdout.readline()).decode("utf-8", "replace").strip()
+                line = await self._first_line(program, orders.index, started.is_set())
                 said, _, life = line.partition(" ") if line.startswith(READY) else (line, "", "")
                 if said == READY:
                     self._absences.end(orders.index)
@@ -228,6 +231,17 @@ class Crew:
         if said not in (READY, ""):
             self.log.error("worker cannot start", worker=orders.index, why=said)
         return status, said == READY
+
+    async def _first_line(self, program: Program, index: int, is_limited: bool) -> str:
+        """What a worker says first. If its time for that is limited, it may be ended instead."""
+        try:
+            async with asyncio.timeout(BEGINNING if is_limited else None):
+                line = await program.stdout.readline()
+        except TimeoutError:
+            self.log.error("worker hangs", worker=index, seconds=BEGINNING)
+            program.kill()
+            return ""
+        return line.decode("utf-8", "replace").strip()
 
     async def _born(self, orders: Orders) -> Program | None:
         """A new worker; ``None`` when the relay is to stop before there is one.

@@ -15,6 +15,7 @@ import os
 import select
 import signal
 import socket
+import time
 from collections.abc import Callable, Iterator
 
 from relay.errors import ConfigError
@@ -34,6 +35,9 @@ Work = Callable[[list[int]], None]
 
 STDIN, STDOUT, STDERR = 0, 1, 2
 
+PATIENCE = 10.0
+"""Seconds for which workers may outlive the crew."""
+
 
 def tend(load: Callable[[], Work]) -> None:
     """Fork a worker whenever the crew wants one, until it is gone. In a worker this returns, or
@@ -52,24 +56,31 @@ def tend(load: Callable[[], Work]) -> None:
         work = load()
         gc.collect()
         gc.freeze()  # collecting writes to what is looked at, and what is written is shared no more
-        sockets = _wait(crew)
+        workers: set[int] = set()
+        sockets = _wait(crew, workers)
     if sockets is not None:
         work(sockets)
+    else:
+        _see_off(workers)
 
 
-def _wait(crew: socket.socket) -> list[int] | None:
-    """In a worker, the numbers of its sockets; ``None`` in this process, when the crew is gone."""
+def _wait(crew: socket.socket, workers: set[int]) -> list[int] | None:
+    """In a worker, the numbers of its sockets; ``None`` in this process, when the crew is gone.
+
+    ``workers`` are the pids of those who live.
+    """
     with _deaths() as deaths:
         while True:
             readable, _, _ = select.select([crew.fileno(), deaths], (), ())
             if deaths in readable:
                 os.read(deaths, 4096)
-                _bury()
+                for pid, status in _ended(workers):
+                    _tell(OVER, pid, status)
             if crew.fileno() in readable:
                 said, files, _, _ = socket.recv_fds(crew, len(FORK), MAX_FILES)
                 if not said:
                     return None
-                if _fork():
+                if _fork(workers):
                     for number in (STDIN, STDOUT):
                         os.dup2(files[number], number)
                         os.close(files[number])
@@ -78,16 +89,37 @@ def _wait(crew: socket.socket) -> list[int] | None:
                     os.close(number)
 
 
-def _fork() -> bool:
-    """Fork, and tell the crew; whether this is the child."""
+def _fork(workers: set[int]) -> bool:
+    """Fork, and tell the crew; whether this is the worker."""
     try:
         pid = os.fork()
     except OSError as error:
         _tell(FULL, error.errno or 0)
         return False
     if pid:
+        workers.add(pid)
         _tell(BORN, pid)
     return not pid
+
+
+def _ended(workers: set[int]) -> Iterator[tuple[int, int]]:
+    """Pid and exit status of those who have ended, and are workers no more."""
+    with contextlib.suppress(ChildProcessError):  # there are none
+        while (ended := os.waitpid(-1, os.WNOHANG))[0]:
+            workers.discard(ended[0])
+            yield ended[0], os.waitstatus_to_exitcode(ended[1])
+
+
+def _see_off(workers: set[int]) -> None:
+    """End those who do not go by themselves, as they do when the crew is gone: one that hangs would
+    keep the port."""
+    until = time.monotonic() + PATIENCE
+    while workers and time.monotonic() < until:
+        time.sleep(0.05)
+        for _ in _ended(workers):
+            pass
+    for pid in workers:
+        os.kill(pid, signal.SIGKILL)
 
 
 @contextlib.contextmanager
@@ -104,13 +136,6 @@ def _deaths() -> Iterator[int]:
         signal.signal(signal.SIGCHLD, before)
         os.close(source)
         os.close(target)
-
-
-def _bury() -> None:
-    """Tell the crew of all that have ended."""
-    with contextlib.suppress(ChildProcessError):  # there are none
-        while (ended := os.waitpid(-1, os.WNOHANG))[0]:
-            _tell(OVER, ended[0], os.waitstatus_to_exitcode(ended[1]))
 
 
 def _tell(word: str, *numbers: int) -> None:

@@ -19,7 +19,13 @@ from collections.abc import AsyncIterator, Callable
 from relay.server.forking import BORN, FORK, OVER
 
 UNKNOWN = 255
-"""Exit status of a worker whose fork server ended before it did."""
+"""Exit status of a worker whose fork server ended before it did, or does not tell."""
+
+BIRTH = 60.0
+"""Seconds that the fork server may take for a worker, loading what all are made of included."""
+
+NEWS = 5.0
+"""Seconds after which it tells no more how a worker ended."""
 
 
 class Program:
@@ -45,7 +51,11 @@ class Program:
     async def wait(self) -> int:
         """The exit status. To be asked once the process has no more to say: that may be all that
         will ever be known of its end."""
-        self.returncode = await asyncio.shield(self._over)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(NEWS):
+                await asyncio.shield(self._over)
+        self.forget()
+        self.returncode = self._over.result()
         return self.returncode
 
     def kill(self) -> None:
@@ -68,11 +78,13 @@ class Program:
     def end(self, status: int) -> None:
         """It has ended."""
         self.returncode = status
-        self._over.set_result(status)
+        if not self._over.done():
+            self._over.set_result(status)
 
     def forget(self) -> None:
         """Nobody will tell how it ends."""
-        self._over.set_result(UNKNOWN)
+        if not self._over.done():
+            self._over.set_result(UNKNOWN)
 
 
 class ForkServer:
@@ -96,7 +108,12 @@ class ForkServer:
             self._unborn.append(program)
             with contextlib.suppress(BrokenPipeError):  # it has ended, as we are about to hear
                 socket.send_fds(orders, [FORK], [*ends, *sockets])
-            await program.birth()
+            try:
+                async with asyncio.timeout(BIRTH):
+                    await program.birth()
+            except TimeoutError:
+                self.close()  # the next one may have more luck with another
+                raise OSError(errno.ETIMEDOUT, "the process that forks workers hangs") from None
             return program
 
     def close(self) -> None:
