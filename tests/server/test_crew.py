@@ -244,7 +244,8 @@ def test_a_system_without_room_for_another_process_ends_no_other_worker(
 
     asyncio.run(main())
     died = [facts["worker"] for event, facts in said if event == "worker died"]
-    assert (died[:2], sorted(died[2:])) == ([1, 1], [0, 1])
+    # How one ends whose fork server has is not known, and all are leaving.
+    assert (died[:2], sorted(died[2:])) == ([1, 1], [0, 1] if server_lives else [1])
     (told,) = [facts for event, facts in said if event == "worker cannot start"]
     why = os.strerror(errno.EAGAIN) if server_lives else "can't start new thread"
     assert told == {"worker": 1, "why": f"no process for it: {why}"}

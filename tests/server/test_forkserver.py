@@ -11,6 +11,8 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import psutil
 import pytest
@@ -147,10 +149,11 @@ def test_workers_outlive_it_and_others_come_from_the_next(loop: Wanted) -> None:
     async def main() -> None:
         async with forks() as source:
             told, killed = [await source.fork(()) for _ in range(2)]
-            old = process(source)
+            old, said = process(source), asyncio.Queue[dict[str, Any]]()
+            source.log = SimpleNamespace(warning=lambda event, **facts: said.put_nowait(facts))
             old.kill()
-            waiting = asyncio.ensure_future(told.wait())
-            assert await waiting == UNKNOWN
+            assert await said.get() == {"status": -signal.SIGKILL}
+            assert await told.wait() == UNKNOWN
             told.returncode = None
             assert await first_line(told) == [told.pid]
             assert await ask(told, "0") == "last"

@@ -26,7 +26,7 @@ from relay.net.steer import bind_all
 from relay.net.tls import Certificates
 from relay.server.absence import Absences
 from relay.server.folder import own_folder
-from relay.server.forkserver import ForkServer, Program
+from relay.server.forkserver import UNKNOWN, ForkServer, Program
 from relay.server.listeners import Faces, Workers, open_sockets
 from relay.server.parts import LAPTOP, load_certificates
 from relay.server.post import DRAIN, HURRY, LEAVING, READY, Orders, common_store, lost, write_orders
@@ -171,7 +171,7 @@ class Crew:
             status, had_begun = await self._live(orders, started)
             if status == 0:
                 self.draining.set()  # it was told to leave, by whoever may
-            elif had_begun or not self.draining.is_set():
+            elif (had_begun and status != UNKNOWN) or not self.draining.is_set():
                 self.log.error("worker died", worker=index, status=status)
             self._absences.begin(index)  # while all leave, too: the others have sessions still
             if self.draining.is_set():

@@ -16,6 +16,8 @@ import sys
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 
+import structlog
+
 from relay.server.forking import BORN, FORK, OVER
 
 UNKNOWN = 255
@@ -92,12 +94,14 @@ class ForkServer:
 
     def __init__(self, tasks: asyncio.TaskGroup) -> None:
         """One of the tasks listens to the process, and is over when that is (`close`)."""
+        self.log = structlog.get_logger()
         self._tasks = tasks
         self._starting = asyncio.Lock()
         self._server: asyncio.subprocess.Process | None = None
         self._orders: socket.socket | None = None
         self._unborn: deque[Program] = deque()
         self._living: dict[int, Program] = {}
+        self._is_closing = False
 
     async def fork(self, sockets: tuple[int, ...]) -> Program:
         """A new worker that has these sockets. Raises `OSError` and `RuntimeError` when there is no
@@ -118,9 +122,9 @@ class ForkServer:
 
     def close(self) -> None:
         """Fork no more."""
+        self._is_closing = True
         if self._server is not None:
-            with contextlib.suppress(ProcessLookupError):
-                self._server.kill()
+            _kill(self._server)
 
     async def _start(self) -> socket.socket:
         ours, theirs = socket.socketpair()
@@ -134,7 +138,7 @@ class ForkServer:
             except BaseException:
                 ours.close()
                 raise
-        self._orders = ours
+        self._orders, self._is_closing = ours, False
         self._tasks.create_task(self._listen(self._server, ours))
         return ours
 
@@ -154,9 +158,10 @@ class ForkServer:
             for program in self._living.values():
                 program.forget()
             self._living.clear()
-            with contextlib.suppress(ProcessLookupError):
-                server.kill()
+            _kill(server)
             await server.communicate()
+            if not self._is_closing:
+                self.log.warning("fork server ended", status=server.returncode)
 
     def _heard(self, word: str, number: int, status: int = 0) -> None:
         if word == OVER:
@@ -168,6 +173,14 @@ class ForkServer:
             program.begin(number)
         else:
             program.fail(number, os.strerror(number))
+
+
+def _kill(server: asyncio.subprocess.Process) -> None:
+    """End it, if it has not. Its own `kill` looks whether it has, and takes the status from the
+    loop, which then does not know it."""
+    if server.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(server.pid, signal.SIGKILL)
 
 
 @contextlib.asynccontextmanager
