@@ -20,7 +20,7 @@ from several import TRUST, WORKERS, Relay, audience, many, move, publishing, unt
 
 from relay.auth import mint
 from relay.auth.claims import Claims
-from relay.client import connect
+from relay.client import Client, connect
 from relay.errors import SessionLost
 from relay.path import ROOT, Path
 from relay.server.vigil import SIGN, SILENCE
@@ -33,6 +33,24 @@ def relay(process: Callable[..., Any], request: Any, monkeypatch: pytest.MonkeyP
     if request.param == "strays":
         monkeypatch.setenv("RELAY_UNSTEERED", "1")
     return Relay(process(WORKERS))
+
+
+async def statuses(url: str, times: int) -> list[int]:
+    """With what whoever connects is refused, one after the other."""
+    found = []
+    for _ in range(times):
+        with pytest.raises(SessionLost) as refused:
+            async with connect(url, tls=TRUST):
+                pass
+        found.append(refused.value.status)
+    return found
+
+
+async def are_told(clients: list[Client]) -> None:
+    """Wait until those whose worker has died know: whoever says something is told."""
+    for client in clients:
+        client.create_broadcast(f"at-{id(client)}")
+    await until(lambda: all(client.lost.done() for client in clients))
 
 
 def test_one_relay_to_everybody(relay: Relay) -> None:
@@ -117,9 +135,7 @@ def test_newcomers_need_not_wait_for_a_worker_that_dies_again_and_again(relay: R
             async with many(relay, "/anon", 6) as by_worker:
                 threading.Thread(target=kill, args=[relay.pid(home)]).start()
                 await until(lambda: relay.said("worker died"))
-                for client in by_worker[1 - home]:
-                    client.create_broadcast(f"at-{id(client)}")  # whoever says something is told
-                await until(lambda: all(client.lost.done() for client in by_worker[1 - home]))
+                await are_told(by_worker[1 - home])
             for _ in range(8):
                 async with connect(relay.url("/anon"), tls=TRUST) as client:
                     assert worker_of(client, relay.workers) == home
@@ -157,14 +173,8 @@ def test_a_worker_that_dies_while_all_leave_costs_the_others_nothing(
             os.kill(relay.pid(1 - home), signal.SIGKILL)
             await until(lambda: relay.said("worker died"))
             assert await audience(by_worker[home], write) == [3] * len(by_worker[home])
-            for client in by_worker[1 - home]:
-                client.create_broadcast(f"at-{id(client)}")  # whoever says something is told
-            await until(lambda: all(client.lost.done() for client in by_worker[1 - home]))
-            for _ in range(4):
-                with pytest.raises(SessionLost) as error:
-                    async with connect(relay.url("/anon"), tls=TRUST):
-                        pass
-                assert error.value.status == 503
+            await are_told(by_worker[1 - home])
+            assert await statuses(relay.url("/anon"), 4) == [503] * 4
 
     asyncio.run(main())
     assert relay.process.program.wait(20) == 0
@@ -210,11 +220,7 @@ def test_revoked_on_every_worker(plain: Any, signer: Any, folder: File) -> None:
             gone = [client.lost for client in struck[0] + struck[1]]
             await asyncio.wait_for(asyncio.gather(*gone), 3)
             assert not any(client.lost.done() for client in kept[0] + kept[1])
-            for _ in range(6):
-                with pytest.raises(SessionLost) as refused:
-                    async with connect(relay.url(bad), tls=TRUST):
-                        pass
-                assert refused.value.status == 401
+            assert await statuses(relay.url(bad), 6) == [401] * 6
 
     asyncio.run(main())
 
@@ -230,11 +236,7 @@ def test_tickets_and_sessions_are_of_the_whole_relay(plain: Any, signer: Any) ->
                 ticket = (await web.post("/ticket")).json()["ticket"]
                 async with connect(relay.url(f"/demo?ticket={ticket}"), tls=TRUST):
                     pass
-                for _ in range(3):
-                    with pytest.raises(SessionLost) as spent:
-                        async with connect(relay.url(f"/demo?ticket={ticket}"), tls=TRUST):
-                            pass
-                    assert spent.value.status == 401
+                assert await statuses(relay.url(f"/demo?ticket={ticket}"), 3) == [401] * 3
             target = f"/demo?jwt={sub_token(signer, 'me')}"
             async with many(relay, target, 6) as by_worker:
                 count = len(by_worker[0] + by_worker[1])
@@ -280,11 +282,7 @@ def test_whoever_comes_while_it_drains_is_turned_away(plain: Any) -> None:
             relay.process.program.send_signal(signal.SIGTERM)
             await until(lambda: len(relay.said("draining")) == 2)
             await asyncio.sleep(1)
-            for _ in range(8):
-                with pytest.raises(SessionLost) as error:
-                    async with connect(relay.url("/anon"), tls=TRUST):
-                        pass
-                assert error.value.status == 503
+            assert await statuses(relay.url("/anon"), 8) == [503] * 8
 
     asyncio.run(main())
     assert relay.process.program.wait(5) == 0

@@ -7,7 +7,7 @@ import time
 
 import pytest
 from fleet import Station, Viewer, shapes, until
-from fleet.scene import DELAY, EVERY, SIZE, SPREAD, leave, until_linked, watch_all
+from fleet.scene import DELAY, EVERY, SIZE, SPREAD, check_once, leave, until_linked, watch_all
 from fleet.station import IDLE
 from netlab import Clock
 
@@ -93,8 +93,7 @@ def test_a_partition_heals(fleet, figures):
     link.heal()
     serial = publisher.serial
     until(lambda: max(viewer.groups) >= serial, 10, "groups after a short cut")
-    until(lambda: shapes.is_each_once(viewer.groups), 2, "those of the cut as well")
-    assert (viewer.lost, viewer.breaks) == ([], [])
+    check_once([viewer])
 
     link.cut()
     figures["noticed_s"] = until(
@@ -170,6 +169,5 @@ def test_a_step_of_a_clock_disturbs_nobody(fleet, figures, tmp_path):
         viewers.append(late)
     serial = publisher.serial
     until(lambda: all(viewer.arrivals[-1].serial > serial for viewer in viewers), 5, "groups go on")
-    until(lambda: all(shapes.is_each_once(each.groups) for each in viewers), 2, "late ones")
-    assert not any(viewer.lost or viewer.breaks for viewer in viewers)
+    check_once(viewers)
     figures["unannounced_s"] = leave([publisher], observers)

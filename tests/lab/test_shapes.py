@@ -10,7 +10,17 @@ from collections.abc import Sequence
 
 import pytest
 from fleet import Fleet, Publisher, Viewer, shapes, until
-from fleet.scene import DELAY, EVERY, SIZE, SPREAD, leave, spread, until_linked, watch_all
+from fleet.scene import (
+    DELAY,
+    EVERY,
+    SIZE,
+    SPREAD,
+    check_once,
+    leave,
+    spread,
+    until_linked,
+    watch_all,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -59,12 +69,6 @@ def count(
     until(has_come, LATE, "what was sent everywhere")
     crossed = shapes.between(before, shapes.tally(fleet.lab.links))
     return crossed, sum(groups) * SIZE / len(publishers)
-
-
-def check_once(viewers: list[Viewer]) -> None:
-    """Older groups may still be under way when the newest has come."""
-    until(lambda: all(shapes.is_each_once(each.groups) for each in viewers), LATE, "all groups")
-    assert not any(viewer.lost or viewer.breaks for viewer in viewers)
 
 
 @pytest.mark.parametrize("shape", SHAPES)

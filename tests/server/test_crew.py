@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import os
 import signal
 import socket
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,37 @@ def lead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Non
         monkeypatch.setattr(sys, "executable", str(program))
 
     return lead
+
+
+class Log:
+    """What a crew says."""
+
+    def __init__(self) -> None:
+        self.ready = asyncio.Queue[int]()
+        self.errors: list[tuple[str, dict[str, Any]]] = []
+
+    def info(self, event: str, **facts: Any) -> None:
+        if event == "worker ready":
+            self.ready.put_nowait(facts["worker"])
+
+    def error(self, event: str, **facts: Any) -> None:
+        self.errors.append((event, facts))
+
+    def told(self, event: str) -> list[dict[str, Any]]:
+        """What it said of such events."""
+        return [facts for each, facts in self.errors if each == event]
+
+
+@contextlib.asynccontextmanager
+async def serving(folder: Path, log: Log) -> AsyncIterator[Crew]:
+    """A crew that serves; it leaves in a hurry."""
+    crew: Any = Crew(settings(folder))
+    crew.log, hurry = log, asyncio.Event()
+    async with asyncio.timeout(20), asyncio.TaskGroup() as tasks:
+        tasks.create_task(crew.serve(hurry, lambda crew: None))
+        yield crew
+        crew.draining.set()
+        hurry.set()
 
 
 def settings(folder: Path, more: str = "", port: int = 0) -> Settings:
@@ -169,23 +201,14 @@ def test_why_a_worker_cannot_start_again_is_told(
     )
     said = asyncio.Queue[dict[str, Any]]()
 
-    class Log:
-        def info(self, event: str, **facts: Any) -> None:
-            pass
-
+    class Heard(Log):
         def error(self, event: str, **facts: Any) -> None:
             if event == "worker cannot start":
                 said.put_nowait(facts)
 
     async def main() -> dict[str, Any]:
-        crew, hurry = Crew(settings(tmp_path)), asyncio.Event()
-        crew.log = Log()
-        async with asyncio.timeout(20), asyncio.TaskGroup() as tasks:
-            tasks.create_task(crew.serve(hurry, lambda crew: None))
-            facts = await said.get()
-            crew.draining.set()
-            hurry.set()
-        return facts
+        async with serving(tmp_path, Heard()):
+            return await said.get()
 
     facts = asyncio.run(main())
     assert facts.pop("worker") in (0, 1)
@@ -202,29 +225,22 @@ def test_a_system_without_room_for_another_process_ends_no_other_worker(
     """The one that died is started again as soon as there is room, also for what forks it."""
     lead("echo ready 00; exec cat")
     start, full = asyncio.create_subprocess_exec, tmp_path / "full"
-    said: list[tuple[str, dict[str, Any]]] = []
-    ready = asyncio.Queue[int]()
 
-    class Log:
-        def info(self, event: str, **facts: Any) -> None:
-            if event == "worker ready":
-                ready.put_nowait(facts["worker"])
-
+    class Relieved(Log):
         def error(self, event: str, **facts: Any) -> None:
-            said.append((event, facts))
+            super().error(event, **facts)
             if event == "worker cannot start":
                 monkeypatch.setattr(asyncio, "create_subprocess_exec", start)
                 full.unlink(missing_ok=True)
+
+    log = Relieved()
 
     async def no_thread(*args: Any, **more: Any) -> Any:
         raise RuntimeError("can't start new thread")
 
     async def main() -> None:
-        crew, hurry = Crew(settings(tmp_path)), asyncio.Event()
-        crew.log = Log()
-        async with asyncio.timeout(30), asyncio.TaskGroup() as tasks:
-            tasks.create_task(crew.serve(hurry, lambda crew: None))
-            assert {await ready.get(), await ready.get()} == {0, 1}
+        async with serving(tmp_path, log) as crew:
+            assert {await log.ready.get(), await log.ready.get()} == {0, 1}
             other = crew._programs[0]
             if server_lives:
                 full.touch()
@@ -234,19 +250,17 @@ def test_a_system_without_room_for_another_process_ends_no_other_worker(
                 while crew._forks._living:
                     await asyncio.sleep(0.01)
             crew._programs[1].kill()
-            assert await ready.get() == 1
+            assert await log.ready.get() == 1
             assert crew._programs[0] is other
             assert other.returncode is None
             for each in crew._programs.values():
                 each.kill()
-            crew.draining.set()
-            hurry.set()
 
     asyncio.run(main())
-    died = [facts["worker"] for event, facts in said if event == "worker died"]
+    died = [facts["worker"] for facts in log.told("worker died")]
     # How one ends whose fork server has is not known, and all are leaving.
     assert (died[:2], sorted(died[2:])) == ([1, 1], [0, 1] if server_lives else [1])
-    (told,) = [facts for event, facts in said if event == "worker cannot start"]
+    (told,) = log.told("worker cannot start")
     why = os.strerror(errno.EAGAIN) if server_lives else "can't start new thread"
     assert told == {"worker": 1, "why": f"no process for it: {why}"}
 
@@ -291,31 +305,18 @@ def test_one_that_takes_anothers_place_and_hangs_is_ended(
         f'mkdir {tmp_path}/life-$$; case "$(ls -d {tmp_path}/life-* | wc -l)" in'
         " 3) exec sleep 60;; *) echo ready 00; exec cat;; esac"
     )
-    ready = asyncio.Queue[int]()
-    said: list[tuple[str, dict[str, Any]]] = []
-
-    class Log:
-        def info(self, event: str, **facts: Any) -> None:
-            ready.put_nowait(facts["worker"])
-
-        def error(self, event: str, **facts: Any) -> None:
-            said.append((event, facts))
+    log = Log()
 
     async def main() -> None:
-        crew, hurry = Crew(settings(tmp_path)), asyncio.Event()
-        crew.log = Log()
-        async with asyncio.timeout(30), asyncio.TaskGroup() as tasks:
-            tasks.create_task(crew.serve(hurry, lambda crew: None))
-            assert {await ready.get(), await ready.get()} == {0, 1}
+        async with serving(tmp_path, log) as crew:
+            assert {await log.ready.get(), await log.ready.get()} == {0, 1}
             crew._programs[1].kill()
-            assert await ready.get() == 1
+            assert await log.ready.get() == 1
             for each in crew._programs.values():
                 each.kill()
-            crew.draining.set()
-            hurry.set()
 
     asyncio.run(main())
-    assert said[:3] == [
+    assert log.errors[:3] == [
         ("worker died", {"worker": 1, "status": -signal.SIGKILL}),
         ("worker hangs", {"worker": 1, "seconds": 0.5}),
         ("worker died", {"worker": 1, "status": -signal.SIGKILL}),
@@ -357,21 +358,16 @@ def test_one_that_dies_while_its_relay_stops_is_not_started_again(
     """Whoever told the workers to stop need not have told the crew."""
     lead("echo ready 00; echo; echo leaving; exit 1")
 
-    said: list[tuple[str, dict[str, Any]]] = []
-
-    class Log:
-        def info(self, event: str, **facts: Any) -> None:
-            pass
-
-        def error(self, event: str, **facts: Any) -> None:
-            said.append((event, facts))
+    log = Log()
 
     async def main() -> None:
-        crew = Crew(settings(tmp_path))
-        crew.log = Log()
+        crew: Any = Crew(settings(tmp_path))
+        crew.log = log
         async with asyncio.timeout(10):
             await crew.serve(asyncio.Event(), lambda crew: None)
 
     asyncio.run(main())
-    assert ("worker died", {"worker": 0, "status": 1}) in said
-    assert len(said) == len({facts["worker"] for _, facts in said}), "none has had a second life"
+    assert ("worker died", {"worker": 0, "status": 1}) in log.errors
+    assert len(log.errors) == len({facts["worker"] for _, facts in log.errors}), (
+        "none has had a second life"
+    )

@@ -11,9 +11,8 @@ import asyncio
 import contextlib
 import os
 import random
-import socket
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from itertools import chain
 from pathlib import Path as File
 
@@ -249,8 +248,9 @@ class Crew:
         Raises `OSError`, `RuntimeError`.
         """
         faces = () if orders.index else chain(*self._faces.values())
-        sockets = _numbers((*self._quic[orders.index], *faces))
-        birth = asyncio.ensure_future(self._forks.fork(sockets))
+        sockets = (*self._quic[orders.index], *faces)
+        numbers = tuple(sock.fileno() for sock in sockets)
+        birth = asyncio.ensure_future(self._forks.fork(numbers))
         stop = asyncio.ensure_future(self.draining.wait())
         try:
             await asyncio.wait({birth, stop}, return_when=asyncio.FIRST_COMPLETED)
@@ -290,8 +290,3 @@ def _say(worker: asyncio.StreamWriter, words: bytes) -> None:
     """Tell a worker, which may have died this very moment: then uvloop has closed its input."""
     if not worker.is_closing():
         worker.write(words)
-
-
-def _numbers(sockets: Iterable[socket.socket]) -> tuple[int, ...]:
-    """By which the system knows them."""
-    return tuple(sock.fileno() for sock in sockets)

@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from relay.errors import ConfigError
+from relay.server.endings import pass_over
 
 MAX_FILES = 253
 """Files that Linux passes in one message at most."""
@@ -45,7 +46,8 @@ def tend(load: Callable[[], Work]) -> None:
 
     Raises `ConfigError` when it was not the crew that started this.
     """
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
+    pass_over()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     os.closerange(STDERR + 1, MAX_FILES)  # what some event loops leave open in children of theirs
     try:

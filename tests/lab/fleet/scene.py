@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from fleet.people import Crowd, Observer, Publisher, until
+from fleet.people import Crowd, Observer, Publisher, Viewer, until
+from fleet.shapes import is_each_once
 from fleet.station import LINKED, Station
 
 DELAY = 0.005
@@ -19,6 +20,9 @@ EVERY = 0.2
 
 SPREAD = 2.0
 """Seconds an announcement may take everywhere."""
+
+STRAGGLING = 2.0
+"""Seconds for which older groups may be under way still when the newest has come."""
 
 
 def watch_all(stations: Sequence[Station]) -> tuple[list[Crowd], list[Observer]]:
@@ -43,6 +47,12 @@ def spread(
         for publisher in publishers
         for observer in observers
     )
+
+
+def check_once(viewers: Sequence[Viewer]) -> None:
+    """All have had each group once, in one session."""
+    until(lambda: all(is_each_once(each.groups) for each in viewers), STRAGGLING, "late ones")
+    assert not any(viewer.lost or viewer.breaks for viewer in viewers)
 
 
 def leave(publishers: Sequence[Publisher], observers: Sequence[Observer]) -> float:
