@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path as File
@@ -119,35 +118,27 @@ def test_a_worker_that_dies_takes_its_sessions_only(relay: Relay) -> None:
     assert [line["worker"] for line in relay.said("worker died")]
 
 
-def test_newcomers_need_not_wait_for_a_worker_that_dies_again_and_again(relay: Relay) -> None:
+def test_newcomers_need_not_wait_for_a_worker_that_cannot_begin(relay: Relay, folder: File) -> None:
     """All of them are let in meanwhile, whoever the kernel means; its sessions hear of its end."""
-    dying = threading.Event()
-    (forker,) = (each.pid for each in psutil.Process(relay.process.program.pid).children())
-
-    def kill(pid: int) -> None:
-        while not dying.wait(0.02):
-            for child in psutil.Process(relay.process.program.pid).children(recursive=True):
-                if child.pid not in (pid, forker):
-                    child.kill()
+    key, away = folder / "key.jwk", folder / "away"
 
     async def main() -> None:
         async with publishing(relay, "/anon") as (home, write):
             async with many(relay, "/anon", 6) as by_worker:
-                threading.Thread(target=kill, args=[relay.pid(home)]).start()
+                key.rename(away)
+                os.kill(relay.pid(1 - home), signal.SIGKILL)
                 await until(lambda: relay.said("worker died"))
                 await are_told(by_worker[1 - home])
             for _ in range(8):
                 async with connect(relay.url("/anon"), tls=TRUST) as client:
                     assert worker_of(client, relay.workers) == home
                     assert await audience([client], write) == [3]
+            await until(lambda: len(relay.said("worker cannot start")) >= 2)
             assert len(relay.said("worker ready")) == 2, "nobody has come back"
-            dying.set()
+            away.rename(key)
             await until(lambda: len(relay.said("worker ready")) == 3)
 
-    try:
-        asyncio.run(main())
-    finally:
-        dying.set()
+    asyncio.run(main())
     assert relay.process.stop() == 0
     assert "Traceback" not in relay.process.log.read_text()
 

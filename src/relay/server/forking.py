@@ -82,26 +82,31 @@ def _wait(crew: socket.socket, workers: set[int]) -> list[int] | None:
                 said, files, _, _ = socket.recv_fds(crew, len(FORK), MAX_FILES)
                 if not said:
                     return None
-                if _fork(workers):
+                if _fork(workers, files):
                     for number in (STDIN, STDOUT):
                         os.dup2(files[number], number)
                         os.close(files[number])
                     return files[STDERR:]
-                for number in files:
-                    os.close(number)
 
 
-def _fork(workers: set[int]) -> bool:
-    """Fork, and tell the crew; whether this is the worker."""
+def _fork(workers: set[int], files: list[int]) -> bool:
+    """Fork, and tell the crew; whether this is the worker, which has the ``files``.
+
+    They are not ours any more once the crew is told: when they end it takes the worker for dead.
+    """
     try:
         pid = os.fork()
     except OSError as error:
-        _tell(FULL, error.errno or 0)
-        return False
-    if pid:
+        news = FULL, error.errno or 0
+    else:
+        if not pid:
+            return True
         workers.add(pid)
-        _tell(BORN, pid)
-    return not pid
+        news = BORN, pid
+    for number in files:
+        os.close(number)
+    _tell(*news)
+    return False
 
 
 def _ended(workers: set[int]) -> Iterator[tuple[int, int]]:
