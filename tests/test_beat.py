@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -15,9 +16,9 @@ from relay.beat import beat
 class Clock:
     """A loop's clock, and who sleeps by it."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, phase: float) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, pid: int) -> None:
         self.now = 100.0
-        monkeypatch.setattr(module, "_PHASE", phase)
+        monkeypatch.setattr(module.os, "getpid", lambda: pid)
         monkeypatch.setattr(module.asyncio, "get_running_loop", lambda: self)
         monkeypatch.setattr(module.asyncio, "sleep", self.sleep)
 
@@ -28,7 +29,7 @@ class Clock:
         self.now += seconds
 
 
-@pytest.fixture(params=[0.0, 0.1, 0.99])
+@pytest.fixture(params=[1, 4711, 4194303])
 def clock(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Clock:
     return Clock(monkeypatch, request.param)
 
@@ -61,6 +62,19 @@ def test_a_timer_that_is_early_does_not_look_twice(clock: Clock) -> None:
     assert run(beat(0.25)) == pytest.approx(0.251)
     clock.now = due + 0.001
     assert run(beat(0.25)) == pytest.approx(0.249)
+
+
+def test_workers_forked_one_after_the_other_do_not_look_together(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What they were forked from has loaded this for all of them."""
+    dues = []
+    for pid in range(4711, 4715):
+        clock = Clock(monkeypatch, pid)
+        run(beat(0.25))
+        dues.append(clock.now % 0.25)
+    dues.sort()
+    assert all(later - due > 0.01 for due, later in pairwise(dues))
 
 
 def test_nobody_waits_longer_than_asked_for() -> None:

@@ -7,7 +7,7 @@ than it asked for, but for a moment. This module must not know who looks at what
 from __future__ import annotations
 
 import asyncio
-import random
+import os
 
 BEAT = 0.25
 """Seconds between two looks, unless there is a reason for others."""
@@ -15,12 +15,15 @@ BEAT = 0.25
 _MOMENT = 0.005
 """Seconds that a timer may be early: no reason to look twice."""
 
-_PHASE = random.random()  # processes of one machine need not look at the same time
+_APART = 0.618
+"""Seconds between the beats of a process and the next one's: workers need not look together."""
 
 
 async def beat(seconds: float = BEAT) -> float:
     """Sleep until the loop's clock is at a multiple of so many seconds; answers how many it was."""
-    rest = seconds - (asyncio.get_running_loop().time() + _PHASE) % seconds
+    # Not drawn when this is loaded: workers are forked afterwards.
+    phase = os.getpid() * _APART
+    rest = seconds - (asyncio.get_running_loop().time() + phase) % seconds
     if rest < _MOMENT:
         rest += seconds
     await asyncio.sleep(rest)
