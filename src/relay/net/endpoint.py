@@ -219,10 +219,10 @@ class Endpoint:
         now = monotonic()
         held: list[Run] = []
         heard_by: dict[Connection, Run] = {}
-        for run in runs:
+        for place, run in enumerate(runs):
             if held or monotonic() > until:
-                held.append(run)
-                continue
+                held.extend(runs[place:])
+                break
             address, datagrams = run
             first = datagrams[0]
             if not first or first[0] >= 0x80:
