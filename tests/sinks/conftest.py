@@ -166,14 +166,14 @@ def missing(what: str) -> NoReturn:
     pytest.skip(f"{what} is missing")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # a broker that nobody asks for anything works all the same
 def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A real broker."""
     with serving(Server, tmp_path_factory.mktemp("kafka")) as server:
         yield server
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
     """A real broker behind TLS and a password."""
     with serving(Secured, tmp_path_factory.mktemp("secured")) as server:
