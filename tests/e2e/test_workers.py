@@ -264,6 +264,23 @@ def test_drained_over_http_by_all_workers(plain: Any) -> None:
     assert not relay.said("worker died")
 
 
+def test_drained_over_http_although_what_forked_the_workers_is_gone(plain: Any) -> None:
+    """Nobody can tell then how a worker ends; that it leaves it says itself."""
+    relay = plain()
+    (forker,) = psutil.Process(relay.process.program.pid).children()
+    forker.kill()
+
+    async def main() -> None:
+        await until(lambda: relay.said("fork server ended"))
+        async with httpx.AsyncClient() as web:
+            assert (await web.post(f"{relay.internal}/drain")).status_code == 202
+        assert await asyncio.to_thread(relay.process.program.wait, 15) == 0
+
+    asyncio.run(main())
+    assert not relay.said("worker died")
+    assert len(relay.said("worker ready")) == 2
+
+
 def test_whoever_comes_while_it_drains_is_turned_away(plain: Any) -> None:
     """Also by a worker that nobody is with any more."""
     relay = plain()

@@ -259,10 +259,37 @@ def test_a_system_without_room_for_another_process_ends_no_other_worker(
     asyncio.run(main())
     died = [facts["worker"] for facts in log.told("worker died")]
     # How one ends whose fork server has is not known, and all are leaving.
-    assert (died[:2], sorted(died[2:])) == ([1, 1], [0, 1] if server_lives else [1])
+    assert (died[:1], sorted(died[1:])) == ([1], [0, 1] if server_lives else [1])
     (told,) = log.told("worker cannot start")
     why = os.strerror(errno.EAGAIN) if server_lives else "can't start new thread"
     assert told == {"worker": 1, "why": f"no process for it: {why}"}
+
+
+def test_a_fork_server_that_is_stopped_with_the_service_is_no_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever stops one tells all of its processes, and this one may not ignore it yet."""
+
+    crew = Crew(settings(tmp_path))
+
+    async def fork(server: Any, numbers: Any) -> Any:
+        crew.draining.set()
+        raise OSError(errno.ECHILD, "it has ended")
+
+    monkeypatch.setattr(module.ForkServer, "fork", fork)
+    asyncio.run(asyncio.wait_for(crew.serve(asyncio.Event(), lambda crew: None), 20))
+
+
+def test_a_start_that_fails_says_nothing_of_its_fork_server(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """It is the crew that ends it then."""
+    broken = settings(tmp_path, f'[records]\nurl = "sqlite:///{tmp_path}/folder.db"\n')
+    (tmp_path / "folder.db").mkdir()
+    with pytest.raises(ConfigError):
+        run(broken)
+    told = capfd.readouterr()
+    assert "fork server" not in told.out + told.err
 
 
 def test_a_system_without_room_for_the_first_process(

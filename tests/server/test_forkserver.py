@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
+import errno
 import os
 import signal
 import socket
@@ -244,6 +246,126 @@ def test_one_that_hangs_itself_is_replaced(monkeypatch: pytest.MonkeyPatch, loop
             assert await program.wait() == 7
 
     run(main(), loop)
+
+
+def test_what_could_not_be_sent_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch, loop: Wanted
+) -> None:
+    """The next one is told of its own birth, and nothing stays open."""
+
+    async def main() -> None:
+        async with forks() as source:
+            await source.fork(())
+            sending = socket.send_fds
+
+            def refuse(*arguments: Any) -> int:
+                monkeypatch.setattr(socket, "send_fds", sending)
+                raise OSError(errno.ETOOMANYREFS, "too many")
+
+            before = len(os.listdir("/proc/self/fd"))
+            monkeypatch.setattr(socket, "send_fds", refuse)
+            with pytest.raises(OSError, match="too many"):
+                await source.fork(())
+            await settle(before)
+            program = await source.fork(())
+            assert await first_line(program) == [program.pid]
+
+    run(main(), loop)
+
+
+@pytest.mark.parametrize("room", [0, 1])
+def test_without_room_for_its_pipes_nothing_stays_open(
+    monkeypatch: pytest.MonkeyPatch, loop: Wanted, room: int
+) -> None:
+    async def main() -> None:
+        async with forks() as source:
+            await source.fork(())
+            before, made, left = len(os.listdir("/proc/self/fd")), os.pipe, room
+
+            def pipe() -> tuple[int, int]:
+                nonlocal left
+                left -= 1
+                if left < 0:
+                    raise OSError(errno.EMFILE, "too many open files")
+                return made()
+
+            monkeypatch.setattr(os, "pipe", pipe)
+            with pytest.raises(OSError, match="too many open"):
+                await source.fork(())
+            await settle(before)
+
+    run(main(), loop)
+
+
+async def settle(files: int) -> None:
+    """Until so many files are open: the event loop closes in its own time."""
+    async with asyncio.timeout(5):
+        while len(os.listdir("/proc/self/fd")) != files:
+            await asyncio.sleep(0.01)
+
+
+def test_orphans_that_become_ours_are_asked_how_they_ended(loop: Wanted) -> None:
+    """In a container we may be the first process; nobody else would let go of them."""
+    libc, subreaper = ctypes.CDLL(None), 36  # PR_SET_CHILD_SUBREAPER
+    assert libc.prctl(subreaper, 1, 0, 0, 0) == 0
+
+    async def main() -> None:
+        async with forks() as source:
+            killed, leaving = [await source.fork(()) for _ in range(2)]
+            for each in (killed, leaving):
+                await first_line(each)
+            process(source).kill()
+            while source._orders is not None:
+                await asyncio.sleep(0.01)
+            killed.kill()
+            assert await killed.stdout.read() == b""
+            assert [await killed.wait() for _ in range(2)] == [-signal.SIGKILL] * 2
+            assert await ask(leaving, "3") == "last"
+            assert await leaving.stdout.read() == b""
+            assert await leaving.wait() == 3
+            assert not psutil.pid_exists(killed.pid)
+
+    try:
+        run(main(), loop)
+    finally:
+        libc.prctl(subreaper, 0, 0, 0, 0)
+
+
+@pytest.mark.parametrize("line", ["hello", "born", "born x", "over 1 0", "born 1"])
+def test_one_that_says_anything_else_is_replaced(tmp_path: Path, loop: Wanted, line: str) -> None:
+    """What is started with each Python may print something."""
+    program = tmp_path / "worker"
+    text = program.read_text()
+    program.write_text(f"#!/bin/sh\necho {line}\nexec sleep 60\n")
+
+    async def main() -> None:
+        async with forks() as source:
+            said = asyncio.Queue[dict[str, Any]]()
+            source.log = SimpleNamespace(error=lambda event, **facts: said.put_nowait(facts))
+            if line == "born 1":
+                await source._start()
+            else:
+                with pytest.raises(OSError, match="has ended"):
+                    await source.fork(())
+            assert await said.get() == {"said": line}
+            while source._orders is not None:
+                await asyncio.sleep(0.01)
+            program.write_text(text)
+            assert await first_line(await source.fork(()))
+
+    run(main(), loop)
+
+
+@pytest.mark.parametrize("flags", [("-I",), ("-E", "-s"), ("-P",), ()])
+def test_it_finds_modules_where_this_one_does(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, flags: tuple[str, ...]
+) -> None:
+    monkeypatch.undo()
+    tell = "from relay.server.forkserver import _python; print(*_python()[1:])"
+    done = subprocess.run(
+        [sys.executable, *flags, "-c", tell], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.stdout.split() == list(flags)
 
 
 def test_one_that_cannot_load_says_so(

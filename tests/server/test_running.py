@@ -26,3 +26,12 @@ def test_how_a_child_ended_is_heard_where_it_was_ignored_before() -> None:
         assert subprocess.run(["sh", "-c", "exit 7"], check=False).returncode == 7
     finally:
         signal.signal(signal.SIGCHLD, before)
+
+
+def test_how_a_child_ended_is_heard_where_that_was_held_back_before() -> None:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
+    try:
+        heed_children()
+        assert signal.SIGCHLD not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -38,7 +38,9 @@ CONNECTIONS = 5
 """Connections of one process to one store."""
 
 LOADED = (
+    "aiosqlite",
     "alembic.command",
+    "alembic.config",
     "relay.records.database",
     "relay.records.sql",
     "sqlalchemy.dialects.sqlite.aiosqlite",

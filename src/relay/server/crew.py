@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import random
 import time
 from collections.abc import Callable, Iterator
@@ -171,7 +170,7 @@ class Crew:
             if status == 0:
                 self.draining.set()  # it was told to leave, by whoever may
             elif (had_begun and status != UNKNOWN) or not self.draining.is_set():
-                self.log.error("worker died", worker=index, status=status)
+                self._tell_death(index, status)
             self._absences.begin(index)  # while all leave, too: the others have sessions still
             if self.draining.is_set():
                 break
@@ -183,8 +182,9 @@ class Crew:
             wait = min(wait * 2, LONGEST_WAIT)
         started.set()  # whoever waits for it need wait no more
 
-    async def _live(self, orders: Orders, started: asyncio.Event) -> tuple[int, bool]:
-        """One life of a worker; answers its exit status, and whether it had begun.
+    async def _live(self, orders: Orders, started: asyncio.Event) -> tuple[int | None, bool]:
+        """One life of a worker; answers its exit status, and whether it had begun. ``None`` is for
+        one that there never was.
 
         Raises `ConfigError` when it cannot start, and never has.
         """
@@ -194,12 +194,14 @@ class Crew:
             # The system has no room for another process, maybe only now, or for the thread that
             # waits for its end in some of asyncio's loops.
             why = f"no process for it: {getattr(error, 'strerror', None) or error}"
+            if self.draining.is_set():
+                return None, False  # whoever stops a service may stop its fork server as well
             if not started.is_set():
                 raise ConfigError(f"server.workers: {why}") from None
             self.log.error("worker cannot start", worker=orders.index, why=why)
-            return os.EX_OSERR, False
+            return None, False
         if program is None:
-            return os.EX_TEMPFAIL, False
+            return None, False
         try:
             async with asyncio.TaskGroup() as tasks:
                 telling = tasks.create_task(self._tell(program, orders))
@@ -258,6 +260,14 @@ class Crew:
         finally:
             birth.cancel()
             stop.cancel()
+
+    def _tell_death(self, index: int, status: int | None) -> None:
+        """Log that a worker has died; one that could not begin has been told of."""
+        if status == UNKNOWN:
+            why = "its fork server ended before it, or hangs"
+            self.log.error("worker died", worker=index, status="unknown", why=why)
+        elif status is not None:
+            self.log.error("worker died", worker=index, status=status)
 
     def _tell_of(self, index: int, life: str) -> None:
         """Let the first worker know that another has died, whose shares nobody holds any more."""

@@ -15,10 +15,11 @@ import socket
 import sys
 from collections import deque
 from collections.abc import AsyncIterator, Callable
+from typing import IO, Any
 
 import structlog
 
-from relay.server.forking import BORN, FORK, OVER
+from relay.server.forking import BORN, FORK, FULL, OVER
 
 UNKNOWN = 255
 """Exit status of a worker whose fork server ended before it did, or does not tell."""
@@ -28,6 +29,10 @@ BIRTH = 60.0
 
 NEWS = 5.0
 """Seconds after which it tells no more how a worker ended."""
+
+
+LOOKS = 100
+"""How often it is looked meanwhile whether an orphan has ended."""
 
 
 class Program:
@@ -53,12 +58,24 @@ class Program:
     async def wait(self) -> int:
         """The exit status. To be asked once the process has no more to say: that may be all that
         will ever be known of its end."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(NEWS):
-                await asyncio.shield(self._over)
-        self.forget()
-        self.returncode = self._over.result()
+        if self.returncode is None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(NEWS):
+                    await asyncio.shield(self._over)
+            self.forget()
+            status = self._over.result()
+            self.returncode = await self._adopted() if status == UNKNOWN else status
         return self.returncode
+
+    async def _adopted(self) -> int:
+        """The exit status of an orphan, where those become ours: in a container we may be the first
+        process, and nobody else would ever ask for it."""
+        with contextlib.suppress(ChildProcessError):  # it is not ours, as a rule
+            for _ in range(LOOKS):
+                if (status := _ended(self.pid)) is not None:
+                    return status
+                await asyncio.sleep(NEWS / LOOKS)
+        return UNKNOWN
 
     def kill(self) -> None:
         """End it at once. Raises `ProcessLookupError` when it has ended."""
@@ -109,9 +126,9 @@ class ForkServer:
         async with _pipes() as (program, *ends):
             async with self._starting:
                 orders = self._orders or await self._start()
-            self._unborn.append(program)
             with contextlib.suppress(BrokenPipeError):  # it has ended, as we are about to hear
                 socket.send_fds(orders, [FORK], [*ends, *sockets])
+            self._unborn.append(program)
             try:
                 async with asyncio.timeout(BIRTH):
                     await program.birth()
@@ -145,34 +162,50 @@ class ForkServer:
     async def _listen(self, server: asyncio.subprocess.Process, orders: socket.socket) -> None:
         """Hear who is born and who has ended, until the fork server has."""
         assert server.stdout is not None
+        is_to_end = True
         try:
             while line := await server.stdout.readline():
-                word, number, *more = line.decode().split()
-                self._heard(word, int(number), *map(int, more))
+                try:
+                    self._heard(*line.decode().split())
+                except (ValueError, TypeError, LookupError):
+                    said = line.decode("utf-8", "replace").strip()
+                    self.log.error("fork server not understood", said=said)
+                    break
+            else:
+                is_to_end = self._is_closing
         finally:
             self._orders = None
             orders.close()
-            for program in self._unborn:
-                program.fail(errno.ECHILD, "the process that forks workers has ended")
-            self._unborn.clear()
+            unborn, self._unborn = self._unborn, deque()
             for program in self._living.values():
                 program.forget()
             self._living.clear()
             _kill(server)
             await server.communicate()
-            if not self._is_closing:
+            for program in unborn:
+                why = f"the process that forks workers has ended with status {server.returncode}"
+                program.fail(errno.ECHILD, why)
+            if not is_to_end:
                 self.log.warning("fork server ended", status=server.returncode)
 
-    def _heard(self, word: str, number: int, status: int = 0) -> None:
+    def _heard(self, word: str, number: str, status: str = "") -> None:
+        """Raises `ValueError`, `TypeError` or `LookupError` for what it cannot have said."""
+        told = int(number)
         if word == OVER:
-            self._living.pop(number).end(status)
-            return
-        program = self._unborn.popleft()
-        if word == BORN:
-            self._living[number] = program
-            program.begin(number)
+            self._living.pop(told).end(int(status))
+        elif word == BORN:
+            program = self._living[told] = self._unborn.popleft()
+            program.begin(told)
+        elif word == FULL:
+            self._unborn.popleft().fail(told, os.strerror(told))
         else:
-            program.fail(number, os.strerror(number))
+            raise ValueError(word)
+
+
+def _ended(pid: int) -> int | None:
+    """Exit status of a child of ours, ``None`` while it lives. Raises `ChildProcessError`."""
+    ended, status = os.waitpid(pid, os.WNOHANG)
+    return os.waitstatus_to_exitcode(status) if ended else None
 
 
 def _kill(server: asyncio.subprocess.Process) -> None:
@@ -188,33 +221,55 @@ async def _pipes() -> AsyncIterator[tuple[Program, int, int]]:
     """A worker to be, and what is to be its standard input and output. Should it not come so far
     they end: then it ends as well, if it is born later."""
     loop = asyncio.get_running_loop()
-    (stdin, to_stdin), (from_stdout, stdout) = os.pipe(), os.pipe()
     closing = contextlib.ExitStack()
+    with contextlib.ExitStack() as theirs:
+        try:
+            stdin, ours = os.pipe()
+            theirs.callback(os.close, stdin)
+            target, protocol = await _connected(
+                loop.connect_write_pipe,
+                lambda: asyncio.StreamReaderProtocol(asyncio.StreamReader()),
+                os.fdopen(ours, "wb", 0),
+            )
+            closing.callback(target.close)
+            ours, stdout = os.pipe()
+            theirs.callback(os.close, stdout)
+            reader = asyncio.StreamReader()
+            source, _ = await _connected(
+                loop.connect_read_pipe,
+                lambda: asyncio.StreamReaderProtocol(reader),
+                os.fdopen(ours, "rb", 0),
+            )
+            closing.callback(source.close)
+            writer = asyncio.StreamWriter(target, protocol, None, loop)
+            yield Program(reader, writer, closing.close), stdin, stdout
+        except BaseException:
+            closing.close()
+            raise
+
+
+async def _connected(
+    connect: Callable[..., Any], protocol: Callable[[], asyncio.BaseProtocol], file: IO[bytes]
+) -> Any:
+    """A pipe of the event loop's; closed where it cannot become one."""
     try:
-        reader = asyncio.StreamReader()
-        source, _ = await loop.connect_read_pipe(
-            lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(from_stdout, "rb", 0)
-        )
-        closing.callback(source.close)
-        target, protocol = await loop.connect_write_pipe(
-            lambda: asyncio.StreamReaderProtocol(asyncio.StreamReader()),
-            os.fdopen(to_stdin, "wb", 0),
-        )
-        closing.callback(target.close)
-        writer = asyncio.StreamWriter(target, protocol, None, loop)
-        yield Program(reader, writer, closing.close), stdin, stdout
+        return await connect(protocol, file)
     except BaseException:
-        closing.close()
+        file.close()
         raise
-    finally:
-        os.close(stdin)
-        os.close(stdout)
 
 
 def _python() -> tuple[str, ...]:
-    """The interpreter for a worker. With ``-m`` it looks for modules in the working directory
-    first, where some ``jwt.py`` may lie that is none of ours; it does so only if this one does."""
+    """The interpreter for a worker, with the flags that say where this one may find modules. With
+    ``-m`` one looks in the working directory first, where some ``jwt.py`` may lie that is none of
+    ours; it does so only if this one does."""
     here = {""}
     with contextlib.suppress(OSError):  # it was removed
         here.add(os.getcwd())
-    return (sys.executable,) if here & {*sys.path} else (sys.executable, "-P")
+    if sys.flags.isolated:
+        return sys.executable, "-I"
+    found = [sys.executable]
+    found += ["-E"] if sys.flags.ignore_environment else []
+    found += ["-s"] if sys.flags.no_user_site else []
+    found += [] if here & {*sys.path} else ["-P"]
+    return tuple(found)

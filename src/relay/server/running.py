@@ -87,7 +87,10 @@ def heed_children() -> None:
     """Hear how workers end, also where whoever started us did not want to hear of theirs.
 
     A signal that is ignored is inherited. With this one the system forgets at once how a child
-    ended: a worker that left in good order seemed to have died.
+    ended: a worker that left in good order seemed to have died. One that is held back is inherited
+    as well, and we would never hear of it.
     """
     if hasattr(signal, "SIGCHLD") and signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    if hasattr(signal, "pthread_sigmask") and hasattr(signal, "SIGCHLD"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})

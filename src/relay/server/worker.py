@@ -83,3 +83,5 @@ async def _serve(orders: Orders, sockets: list[int]) -> None:
 
     loop.add_reader(source, told)
     await relay.serve(hurry, ready)
+    with contextlib.suppress(OSError):
+        _say(LEAVING)  # else the crew may take this end for a death: its status can be unknown
