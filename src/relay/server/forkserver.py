@@ -30,7 +30,6 @@ BIRTH = 60.0
 NEWS = 5.0
 """Seconds after which it tells no more how a worker ended."""
 
-
 LOOKS = 100
 """How often it is looked meanwhile whether an orphan has ended."""
 
