@@ -394,7 +394,6 @@ def test_one_that_dies_while_its_relay_stops_is_not_started_again(
             await crew.serve(asyncio.Event(), lambda crew: None)
 
     asyncio.run(main())
-    assert ("worker died", {"worker": 0, "status": 1}) in log.errors
-    assert len(log.errors) == len({facts["worker"] for _, facts in log.errors}), (
-        "none has had a second life"
-    )
+    died = log.told("worker died")  # one of them at least: the other may not have begun by then
+    assert {facts["status"] for facts in died} == {1}
+    assert len(died) == len({facts["worker"] for facts in died}), "none has had a second life"
