@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import gc
 import json
-import os
 import time
 from collections.abc import AsyncIterator
 from functools import partial
@@ -16,6 +15,7 @@ from typing import Any
 import pytest
 from mesh import TRUST, Node, more, scene, until
 
+from descriptors import open_files
 from ports import free_ports
 from relay import client as client_module
 from relay.auth.grant import Grant
@@ -112,11 +112,6 @@ def test_a_link_that_flaps_leaves_nothing_behind(node: Any) -> None:
             assert open_files() <= files, "some were left open"
 
     asyncio.run(main())
-
-
-def open_files() -> int:
-    """Those of earlier tests as well, which may be closed at any time."""
-    return len(os.listdir("/proc/self/fd"))
 
 
 def counts(*nodes: Node) -> dict[str, int]:

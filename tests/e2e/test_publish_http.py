@@ -206,10 +206,11 @@ def test_versions_dead_letters_and_the_end_of_a_broadcast(running: Any, schema: 
             assert routes["published"] == [{"broadcast": "a", "tracks": ["t/v2", "t/v2.dlq"]}]
             assert routes["announced"] == ["a"]
             assert len(routes["declared"]) == 3
-            async with asyncio.timeout(8):
+            async with asyncio.timeout(6):
                 while relay.press.station.booths:
                     await asyncio.sleep(0.05)
             assert (await web.get("/announced/anon")).text == ""
+            assert relay.press.station.booths == {}
 
     asyncio.run(main())
 

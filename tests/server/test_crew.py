@@ -101,22 +101,24 @@ def settings(folder: Path, more: str = "", port: int = 0) -> Settings:
     return load(file, environ={}).settings
 
 
+def broken(folder: Path) -> Settings:
+    """Settings with which no worker can start."""
+    (folder / "folder.db").mkdir()
+    return settings(folder, f'[records]\nurl = "sqlite:///{folder}/folder.db"\n')
+
+
 def test_a_worker_that_cannot_start_stops_the_crew_with_its_words(tmp_path: Path) -> None:
-    broken = settings(tmp_path, f'[records]\nurl = "sqlite:///{tmp_path}/folder.db"\n')
-    (tmp_path / "folder.db").mkdir()
     with pytest.raises(ConfigError, match=r"^records\.url: .*folder\.db"):
-        run(broken)
+        run(broken(tmp_path))
 
 
 def test_what_lies_in_the_working_directory_is_no_module_of_a_worker(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    broken = settings(tmp_path, f'[records]\nurl = "sqlite:///{tmp_path}/folder.db"\n')
-    (tmp_path / "folder.db").mkdir()
     (tmp_path / "jwt.py").write_text("raise SystemExit(3)")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigError, match=r"^records\.url: .*folder\.db"):
-        run(broken)
+        run(broken(tmp_path))
 
 
 def test_a_port_that_is_taken(tmp_path: Path) -> None:
@@ -269,7 +271,6 @@ def test_a_fork_server_that_is_stopped_with_the_service_is_no_failure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever stops one tells all of its processes, and this one may not ignore it yet."""
-
     crew = Crew(settings(tmp_path))
 
     async def fork(server: Any, numbers: Any) -> Any:
@@ -284,10 +285,8 @@ def test_a_start_that_fails_says_nothing_of_its_fork_server(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """It is the crew that ends it then."""
-    broken = settings(tmp_path, f'[records]\nurl = "sqlite:///{tmp_path}/folder.db"\n')
-    (tmp_path / "folder.db").mkdir()
     with pytest.raises(ConfigError):
-        run(broken)
+        run(broken(tmp_path))
     told = capfd.readouterr()
     assert "fork server" not in told.out + told.err
 
@@ -383,17 +382,20 @@ def test_one_that_dies_while_its_relay_stops_is_not_started_again(
     tmp_path: Path, lead: Callable[[str], None]
 ) -> None:
     """Whoever told the workers to stop need not have told the crew."""
-    lead("echo ready 00; echo; echo leaving; exit 1")
-
+    go = tmp_path / "go"
+    lead(f"echo ready 00; until test -e {go}; do sleep 0.05; done; echo; echo leaving; exit 1")
     log = Log()
 
     async def main() -> None:
         crew: Any = Crew(settings(tmp_path))
         crew.log = log
-        async with asyncio.timeout(10):
-            await crew.serve(asyncio.Event(), lambda crew: None)
+        async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
+            tasks.create_task(crew.serve(asyncio.Event(), lambda crew: None))
+            assert {await log.ready.get(), await log.ready.get()} == {0, 1}
+            go.touch()
 
     asyncio.run(main())
-    died = log.told("worker died")  # one of them at least: the other may not have begun by then
-    assert {facts["status"] for facts in died} == {1}
-    assert len(died) == len({facts["worker"] for facts in died}), "none has had a second life"
+    assert ("worker died", {"worker": 0, "status": 1}) in log.errors
+    assert len(log.errors) == len({facts["worker"] for _, facts in log.errors}), (
+        "none has had a second life"
+    )
