@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+from lines import whole_lines
 from relay.client import Client, connect
 from relay.model.track import TrackInfo
 from relay.net.dial import DialTls
@@ -47,7 +48,7 @@ class Relay:
 
     def said(self, event: str) -> list[dict[str, Any]]:
         """Everything of one kind in the log."""
-        lines = self.process.log.read_text().splitlines()
+        lines = whole_lines(self.process.log)
         found = [json.loads(line) for line in lines if line.startswith("{")]
         return [line for line in found if line["event"] == event]
 

@@ -18,6 +18,7 @@ from typing import Any, ClassVar
 import httpx
 import pytest
 
+from lines import whole_lines
 from ports import free_ports
 from relay.auth.credentials import make_token, secret_digest
 from relay.auth.decide import Decision
@@ -166,7 +167,7 @@ def test_the_server_is_told_of_the_end_of_whatever_it_let_in(
     """Sessions, requests over HTTP, and who was turned away for another reason afterwards."""
 
     def told(word: str) -> list[str]:
-        return re.findall(rf"\] {word} .* session=(\w+)", sidecar.log.read_text())
+        return re.findall(rf"\] {word} .* session=(\w+)", "\n".join(whole_lines(sidecar.log)))
 
     async def main() -> None:
         base = RELAY.format(port=sidecar.port, contract="events")
