@@ -9,9 +9,12 @@ from typing import Any
 import pytest
 
 from relay.cluster import link as module
-from relay.cluster.address import parse
+from relay.cluster.address import Address, near, parse
 from relay.cluster.link import Link, facts
 from relay.errors import SessionLost
+from relay.server.log import LEVELS
+
+A = parse("https://a/")
 
 
 class Guest:
@@ -60,11 +63,9 @@ class Far:
         return [event for event, _ in self.said]
 
     @contextlib.asynccontextmanager
-    async def linked(
-        self, url: str = "https://a/", token: Path | None = None
-    ) -> AsyncIterator[Link]:
+    async def linked(self, address: Address = A, token: Path | None = None) -> AsyncIterator[Link]:
         clock = asyncio.get_running_loop().time
-        link = Link(parse(url), self.open, token, clock, self.log)
+        link = Link(address, self.open, token, clock, self.log)
         run = asyncio.ensure_future(link.run())
         try:
             yield link
@@ -116,6 +117,21 @@ def test_it_dials_for_ever_and_says_each_failure() -> None:
         assert [session.closed for session in far.sessions] == [1, 1]
         assert far.sessions[1].guest.did == ["close"]
         assert far.sessions[0].guest.did == []
+
+    asyncio.run(main())
+
+
+def test_another_worker_that_ends_is_nothing_to_warn_of() -> None:
+    async def main() -> None:
+        far = Far()
+        far.trouble = [SessionLost("not there yet")]
+        async with far.linked(near(1, "/folder/link-1")):
+            await until(lambda: far.sessions)
+            far.sessions[0].lost.set_result("the relay is stopping")
+            await until(lambda: len(far.sessions) == 2)
+        assert [LEVELS.get(event, "info") for event in far.events()] == [
+            *("debug", "info", "info", "info")
+        ]
 
     asyncio.run(main())
 
@@ -235,7 +251,7 @@ def test_the_token_is_read_for_each_dial(tmp_path: Path, monkeypatch: pytest.Mon
 def test_a_token_in_the_address_needs_no_file(tmp_path: Path) -> None:
     async def main() -> None:
         far = Far()
-        async with far.linked("https://a/?jwt=own", tmp_path / "missing") as link:
+        async with far.linked(parse("https://a/?jwt=own"), tmp_path / "missing") as link:
             assert not link.uses_token_file
             await until(lambda: far.sessions)
             assert far.sessions[0].url == "https://a/?jwt=own"
@@ -247,7 +263,7 @@ def test_no_token_is_ever_said(tmp_path: Path) -> None:
     async def main() -> None:
         far = Far()
         far.trouble = [SessionLost("no")]
-        async with far.linked("https://a/?jwt=secret") as link:
+        async with far.linked(parse("https://a/?jwt=secret")) as link:
             await until(lambda: link.state.session)
             far.sessions[0].lost.set_result("gone")
             await until(lambda: len(far.sessions) == 2)

@@ -185,7 +185,9 @@ class Link:
     async def _end(self, session: Session) -> None:
         if session.lost.done():
             self.state.trouble = session.lost.result()
-            self._log("link down", peer=self.address.key, why=self.state.trouble)
+            # Another worker of this relay ends with it, and one that dies is told of by its crew.
+            event = "link to worker down" if self.address.is_near else "link down"
+            self._log(event, peer=self.address.key, why=self.state.trouble)
         else:
             session.guest.close(Replaced("the link is taken down"))
         await session.close()
