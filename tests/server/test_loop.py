@@ -45,6 +45,27 @@ def test_what_is_raised_comes_out() -> None:
         loop.run(main(), "auto")
 
 
+async def grouped(*errors: Exception) -> None:
+    async def fail(error: Exception) -> None:
+        raise error
+
+    async with asyncio.TaskGroup() as outer, asyncio.TaskGroup() as inner:
+        outer.create_task(asyncio.sleep(0))
+        for error in errors:
+            inner.create_task(fail(error))
+
+
+def test_of_settings_that_cannot_be_obeyed_the_first_comes_out_alone() -> None:
+    with pytest.raises(ConfigError, match="one"):
+        loop.run(grouped(ConfigError("one"), ConfigError("two")), "auto")
+
+
+def test_what_else_goes_wrong_hides_behind_no_setting() -> None:
+    with pytest.raises(ExceptionGroup) as caught:
+        loop.run(grouped(ConfigError("one"), ValueError("a bug")), "auto")
+    assert caught.value.subgroup(ValueError) is not None
+
+
 @pytest.fixture
 def silence(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A name server that does not answer as long as the test goes on."""

@@ -59,11 +59,8 @@ def sidecar(
     from relay.server import loop
     from relay.server.log import write_log
 
-    try:
-        with write_log(loaded.settings):
-            loop.run(_serve(loaded.settings), "asyncio")
-    except* ConfigError as group:
-        raise group.exceptions[0] from None
+    with write_log(loaded.settings):
+        loop.run(_serve(loaded.settings), "asyncio")
 
 
 def require_sense(settings: Settings) -> None:

@@ -28,7 +28,7 @@ loop has waited for the system it waits for this as well while there is one."""
 
 def run(main: Coroutine[Any, Any, None], wanted: Wanted) -> None:
     """Run to the end. Raises `ConfigError` when a loop is wanted that is not there, and whatever
-    ``main`` raises."""
+    ``main`` raises: the first `ConfigError` by itself, where a group holds nothing else."""
     try:
         made_by = factory(wanted)
     except ConfigError:
@@ -36,7 +36,19 @@ def run(main: Coroutine[Any, Any, None], wanted: Wanted) -> None:
         raise
     sys.setswitchinterval(SWITCH)
     with asyncio.Runner(loop_factory=made_by) as runner:
-        runner.run(main)
+        try:
+            runner.run(main)
+        except BaseExceptionGroup as group:
+            if group.split(ConfigError)[1] is not None:
+                raise
+            # Not by `except*`: what is raised there comes in a group again, before Python 3.11.4.
+            raise _first(group) from None
+
+
+def _first(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 def factory(wanted: Wanted) -> Callable[[], asyncio.AbstractEventLoop]:

@@ -12,7 +12,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from relay.config import Settings
-from relay.errors import ConfigError
 from relay.server import loop
 from relay.server.crew import Crew
 from relay.server.endings import endings, pass_over
@@ -65,11 +64,8 @@ def run(settings: Settings, ready: Ready = lambda relay: None) -> None:
     widen()
     heed_children()
     pass_over()
-    try:
-        with write_log(settings):
-            loop.run(serve(settings, ready), settings.server.loop)
-    except* ConfigError as group:
-        raise group.exceptions[0] from None
+    with write_log(settings):
+        loop.run(serve(settings, ready), settings.server.loop)
 
 
 def widen() -> None:

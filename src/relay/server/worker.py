@@ -29,8 +29,8 @@ def work(sockets: list[int]) -> None:
     try:
         with write_log(orders.settings):
             run(_serve(orders, sockets), orders.settings.server.loop)
-    except* ConfigError as group:
-        _say(str(group.exceptions[0]))  # the crew's to show: once for all workers
+    except ConfigError as error:
+        _say(str(error))  # the crew's to show: once for all workers
         raise SystemExit(2) from None
 
 
