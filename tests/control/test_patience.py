@@ -39,6 +39,13 @@ def served(house: Any, limits: PublicLimits, visit: Visit, calls: ASGIApp | None
     asyncio.run(run())
 
 
+def the_visitor() -> PatientSocket:
+    """The only one there is. Those of earlier tests may not have been collected yet."""
+    found = [each for each in gc.get_objects() if isinstance(each, PatientSocket)]
+    [visitor] = [each for each in found if not each.transport.is_closing()]
+    return visitor
+
+
 async def ended(reader: asyncio.StreamReader, pause: float = 0.0) -> bytes:
     """Everything until the connection is over, however it ends; read after a pause."""
     got = b""
@@ -253,7 +260,7 @@ def test_pieces_of_a_message_cost_their_bytes(house: Any) -> None:
             writer.write(masked(BEGIN, b"be") + masked(MORE) * 20_000 + masked(MORE, b"gun "))
             writer.write(masked(PING, b"still there?"))
             await reader.readuntil(b"still there?")
-            [visitor] = [each for each in gc.get_objects() if isinstance(each, PatientSocket)]
+            visitor = the_visitor()
             assert (len(visitor.frames), len(visitor._pieces)) == (0, 6)
             del visitor
             writer.write(masked(LAST, round_) + masked(LAST | BEGIN, b"whole"))
@@ -280,7 +287,7 @@ def test_who_asks_without_reading_is_not_answered_for_ever(house: Any) -> None:
         await loop.sock_sendall(sock, UPGRADE)
         assert b" 101 " in await loop.sock_recv(sock, 4096)
         await loop.sock_sendall(sock, masked(PING, bytes(125)) * 20_000)
-        [visitor] = [each for each in gc.get_objects() if isinstance(each, PatientSocket)]
+        visitor = the_visitor()
         while visitor.writable.is_set():
             await asyncio.sleep(0.01)
         for _ in range(100):  # what it is still to hear
@@ -417,16 +424,16 @@ def test_what_is_said_after_the_peer_broke_the_rules_is_for_nobody(house: Any) -
 
 def test_who_does_not_read_the_last_word_is_cut(house: Any) -> None:
     """So little waits that writing was never paused."""
-    left = asyncio.Event()
+    left: list[PatientSocket] = []
 
     async def fills(scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "websocket.accept"})
-        [visitor] = [each for each in gc.get_objects() if isinstance(each, PatientSocket)]
+        visitor = the_visitor()
         while not visitor.transport.get_write_buffer_size():
             await send({"type": "websocket.send", "bytes": bytes(4096)})
             await asyncio.sleep(0)
         assert visitor.transport.get_write_buffer_size() < SHALLOW
-        left.set()
+        left.append(visitor)
 
     async def visit(host: str, port: int) -> None:
         sock = socket.socket()
@@ -435,11 +442,8 @@ def test_who_does_not_read_the_last_word_is_cut(house: Any) -> None:
         loop = asyncio.get_running_loop()
         await loop.sock_connect(sock, (host, port))
         await loop.sock_sendall(sock, UPGRADE)
-        await left.wait()
-        [visitor] = [each for each in gc.get_objects() if isinstance(each, PatientSocket)]
-        while not visitor.disconnected:
+        while not left or not left[0].disconnected:
             await asyncio.sleep(0.01)
-        del visitor
         sock.close()
 
     served(house, PublicLimits(answer_timeout=0.2), visit, fills)
@@ -450,7 +454,7 @@ def test_small_words_are_not_kept_for_more_to_go_with_them(house: Any) -> None:
     said: list[int] = []
 
     async def looks(scope: Scope, receive: Receive, send: Send) -> None:
-        [visitor] = [each for each in gc.get_objects() if isinstance(each, PatientSocket)]
+        visitor = the_visitor()
         below = visitor.transport.get_extra_info("socket")
         said.append(below.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
         await send({"type": "websocket.accept"})
