@@ -203,6 +203,13 @@ class ConfigError(RelayError):
     """A setting that cannot be obeyed: the message says which (dotted name), where and why."""
 
 
+def first_of(error: BaseException) -> BaseException:
+    """The first failure of a group, however deep; anything else is that itself."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
 def in_words(error: BaseException) -> str:
     """One line, of 200 characters at most, about what failed below us: what the system said,
     wherever that stands in the chain of causes, else the error's own text, or its kind where it has

@@ -129,9 +129,8 @@ def test_another_worker_that_ends_is_nothing_to_warn_of() -> None:
             await until(lambda: far.sessions)
             far.sessions[0].lost.set_result("the relay is stopping")
             await until(lambda: len(far.sessions) == 2)
-        assert [LEVELS.get(event, "info") for event in far.events()] == [
-            *("debug", "info", "info", "info")
-        ]
+        levels = [LEVELS.get(event, "info") for event in far.events()]
+        assert levels == ["debug", "info", "info", "info"]
 
     asyncio.run(main())
 

@@ -262,7 +262,6 @@ def test_pieces_of_a_message_cost_their_bytes(house: Any) -> None:
             await reader.readuntil(b"still there?")
             visitor = the_visitor()
             assert (len(visitor.frames), len(visitor._pieces)) == (0, 6)
-            del visitor
             writer.write(masked(LAST, round_) + masked(LAST | BEGIN, b"whole"))
             writer.write(masked(PING, b"and now?"))
             await reader.readuntil(b"and now?")

@@ -105,6 +105,12 @@ def process(source: ForkServer) -> psutil.Process:
     return psutil.Process(source._server.pid)
 
 
+async def over(source: ForkServer) -> None:
+    """Return once it is known that the process that forks has ended."""
+    while source._orders is not None:
+        await asyncio.sleep(0.01)
+
+
 def test_each_has_what_it_was_given_and_nothing_of_the_others(loop: Wanted) -> None:
     async def main() -> None:
         async with forks() as source, asyncio.TaskGroup() as tasks:
@@ -217,8 +223,7 @@ def test_they_go_when_the_crew_does_also_one_that_hangs(loop: Wanted) -> None:
             assert source._orders is not None
             source._orders.shutdown(socket.SHUT_RDWR)
             going.stdin.close()
-            while source._orders is not None:
-                await asyncio.sleep(0.01)
+            await over(source)
             assert not (await asyncio.to_thread(psutil.wait_procs, seen, timeout=20))[1]
 
     run(main(), loop)
@@ -240,8 +245,7 @@ def test_one_that_hangs_itself_is_replaced(monkeypatch: pytest.MonkeyPatch, loop
             with pytest.raises(OSError, match="hangs"):
                 await source.fork(())
             monkeypatch.setattr(forkserver, "BIRTH", 60.0)
-            while source._orders is not None:
-                await asyncio.sleep(0.01)
+            await over(source)
             program = await source.fork(())
             assert await ask(program, "7")
             await program.stdout.readline()
@@ -319,8 +323,7 @@ def test_orphans_that_become_ours_are_asked_how_they_ended(loop: Wanted) -> None
             for each in (killed, leaving):
                 await first_line(each)
             process(source).kill()
-            while source._orders is not None:
-                await asyncio.sleep(0.01)
+            await over(source)
             killed.kill()
             assert await killed.stdout.read() == b""
             assert [await killed.wait() for _ in range(2)] == [-signal.SIGKILL] * 2
@@ -352,8 +355,7 @@ def test_one_that_says_anything_else_is_replaced(tmp_path: Path, loop: Wanted, l
                 with pytest.raises(OSError, match="has ended"):
                     await source.fork(())
             assert await said.get() == {"said": line}
-            while source._orders is not None:
-                await asyncio.sleep(0.01)
+            await over(source)
             program.write_text(text)
             assert await first_line(await source.fork(()))
 

@@ -26,6 +26,7 @@ from relay.errors import (
     RelayError,
     RemoteError,
     Unroutable,
+    first_of,
 )
 from relay.path import on_one_line
 
@@ -171,11 +172,9 @@ def _meaning(error: BaseException) -> str:
 
 def _complain_together(group: BaseExceptionGroup) -> int:
     """The first failure of several; anything that is none of ours is a bug and is raised."""
-    inner: BaseException = group
-    while isinstance(inner, BaseExceptionGroup):
-        inner = inner.exceptions[0]
     if group.split(lambda error: isinstance(error, RelayError) or is_of_output(error))[1]:
         raise group
+    inner = first_of(group)
     return _complain_of_output(inner) if isinstance(inner, OSError) else _complain(inner)
 
 

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Coroutine
 from typing import Any, Literal
 
-from relay.errors import ConfigError
+from relay.errors import ConfigError, first_of
 from relay.hosts import look_up
 
 try:
@@ -42,13 +42,7 @@ def run(main: Coroutine[Any, Any, None], wanted: Wanted) -> None:
             if group.split(ConfigError)[1] is not None:
                 raise
             # Not by `except*`: what is raised there comes in a group again, before Python 3.11.4.
-            raise _first(group) from None
-
-
-def _first(error: BaseException) -> BaseException:
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
+            raise first_of(group) from None
 
 
 def factory(wanted: Wanted) -> Callable[[], asyncio.AbstractEventLoop]:
