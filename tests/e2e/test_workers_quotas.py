@@ -57,6 +57,18 @@ async def usage(relay: Relay, quota: str) -> float:
     return total(found, "relay_tenant_usage", quota=quota, tenant="anon")
 
 
+async def give_way(relay: Relay, clients: list[Client], come: Callable[[], Any]) -> None:
+    """The first of seven leaves, and the next has the place, whichever worker it comes to."""
+    clients.pop(0).guest.close(SessionLost("enough"))
+    async with asyncio.timeout(5):
+        while await usage(relay, "sessions") == 7:
+            await asyncio.sleep(0.02)
+    await asyncio.sleep(0.25)
+    client = await come()
+    assert isinstance(client, Client)
+    clients.append(client)
+
+
 async def moved(relay: Relay, direction: str) -> float:
     """Bytes of groups of the tenant's, over all workers."""
     found = await scrape(relay.internal)
@@ -73,21 +85,14 @@ def test_exactly_as_many_sessions_as_may_be(relay: Running, count: int) -> None:
             clients = [each for each in found if isinstance(each, Client)]
             assert [each for each in found if not isinstance(each, Client)] == [429] * 3
             assert await usage(running, "sessions") == 7
-            # Whoever of them leaves, and wherever the next comes: it has the place.
-            for _ in range(4):
-                clients.pop(0).guest.close(SessionLost("enough"))
-                async with asyncio.timeout(5):
-                    while await usage(running, "sessions") == 7:
-                        await asyncio.sleep(0.02)
-                await asyncio.sleep(0.25)
-                client = await come()
-                assert isinstance(client, Client)
-                clients.append(client)
+            left = 0
+            while left < 4 or len(running.welcomed()) == 1:
+                await give_way(running, clients, come)
                 assert await come() == 429
+                left += 1
             assert await usage(running, "sessions") == 7
 
     asyncio.run(main())
-    assert len(running.welcomed()) > 1
     assert running.process.stop() == 0
     assert "Traceback" not in running.process.log.read_text()
 
@@ -117,7 +122,8 @@ def test_the_places_of_a_worker_that_was_killed_are_free_before_another_has_begu
     async def main() -> None:
         async with crowd(running) as come:
             clients = [await come() for _ in range(7)]
-            assert {worker_of(each) for each in clients if isinstance(each, Client)} == {0, 1}
+            while {worker_of(client) for client in clients} != {0, 1}:  # once in 64 times
+                await give_way(running, clients, come)
             assert await come() == 429
             (forker,) = children(running.process.program.pid)
             known = children(forker)
