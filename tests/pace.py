@@ -16,6 +16,13 @@ STEP = 0.01
 """Seconds."""
 
 
+async def rest(seconds: float) -> None:
+    """Let so much time pass. A sleep that ends while all is held up ends before anything was
+    done in it."""
+    for _ in range(round(seconds / STEP)):
+        await asyncio.sleep(STEP)
+
+
 async def within(seconds: float, holds: Callable[[], Any]) -> None:
     """Wait until something holds; ``holds`` may have to be awaited. It is asked for between the
     steps, which costs nothing of the time."""

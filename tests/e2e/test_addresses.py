@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -123,10 +124,11 @@ def test_an_address_that_may_mean_two_paths_counts_once(running: Any) -> None:
         for number, route in enumerate(("announced", "routes", "fetch", "watch")):
             quota = "[quotas.tenants.anon]\nsessions_per_second = 1\n"
             async with running(quota) as relay, face(relay, "") as web:
+                began = time.monotonic()
                 answer = await web.get(f"/{route}/anon/my%20cam/t")
                 assert answer.status_code == (200 if number < 2 else 404), route
                 refused = await web.get(f"/{route}/anon/my%20cam/t")
-                assert refused.status_code == 429, route
+                assert refused.status_code == 429 or time.monotonic() - began > 0.9, route
 
     asyncio.run(main())
 

@@ -13,9 +13,10 @@ from pathlib import Path as File
 from typing import Any
 
 import pytest
-from mesh import TRUST, Node, more, scene, until
+from mesh import TRUST, Node, more, scene, settled, until
 
 from descriptors import open_files
+from pace import within
 from ports import free_ports
 from relay import client as client_module
 from relay.auth.grant import Grant
@@ -95,8 +96,7 @@ def test_a_publisher_elsewhere_that_was_replaced_does_not_come_between_the_next_
 def test_a_link_that_flaps_leaves_nothing_behind(node: Any) -> None:
     async def main() -> None:
         async with node() as a, node(connect=[a.url()]) as b:
-            await until(lambda: b.up() and a.relays())
-            await asyncio.sleep(0.5)
+            await settled(a, b)
             gc.collect()  # what earlier tests left open is not ours
             before, files = counts(a, b), open_files()
             link = next(iter(b.relay.cluster.links.values()))
@@ -157,7 +157,7 @@ def test_chains_with_our_number_and_numbers_like_ours(node: Any, minted: Any) ->
             assert not b.sees("x2")  # it leads through b
             assert not client.lost.done()
             async with scene(a, b) as watched:
-                watched.check()
+                await watched.check()
 
     asyncio.run(main())
 
@@ -183,7 +183,7 @@ def test_gossip_and_news_of_a_fool_cost_nobody_anything(node: Any, minted: Any) 
             await until(lambda: len(a.events("link refused")) >= 4)
             assert a.events("internal error") == []
             async with scene(a, a) as watched:
-                watched.check()
+                await watched.check()
 
     asyncio.run(main())
 
@@ -191,8 +191,7 @@ def test_gossip_and_news_of_a_fool_cost_nobody_anything(node: Any, minted: Any) 
 def test_a_flood_of_announcements_is_taken_and_forgotten(node: Any, minted: Any) -> None:
     async def main() -> None:
         async with node() as a, node(connect=[a.url()]) as b:
-            await until(lambda: b.up() and a.relays())
-            await asyncio.sleep(0.3)
+            await settled(a, b)
             before = b.relay.house.origin.routes
             async with strange(a, minted) as client, scene(a, b) as watched:
                 source = LocalBroadcast(client.house.clock)
@@ -219,7 +218,7 @@ def test_a_viewer_relay_that_never_reads_delays_nobody(node: Any, minted: Any) -
             client.guest.stream_received = lambda *args: None  # type: ignore[method-assign]
             async with scene(a, b) as watched:
                 await more(watched, 20)
-                watched.check()
+                await watched.check()
 
     asyncio.run(main())
 
@@ -254,7 +253,7 @@ def test_a_relay_that_comes_back_with_its_number(node: Any) -> None:
                 for number in range(3):
                     await until(b.up)
                     await a.relay.desk.office.revoke(WHO, Revocation("jti", f"t{number}"))
-                    await until(lambda: len(list(b.relay.desk.feed.index)) == number + 1, 2)  # noqa: B023
+                    await within(2.0, lambda: len(list(b.relay.desk.feed.index)) == number + 1)  # noqa: B023
                     await first.aclose()
                     a = await first.enter_async_context(node(lines, port=port))
                     await until(lambda: len(list(a.relay.desk.feed.index)) == number + 1)  # noqa: B023
@@ -340,8 +339,8 @@ def test_a_link_dropped_while_it_is_dialled_leaves_nothing(node: Any, folder: Fi
                 await until(lambda: b.relay.door.links)
                 file.write_text("[]")
                 await until(lambda: not b.relay.cluster.links)
-                await until(lambda: counts(b)["guests 0"] == 0, 2)
-                await until(lambda: open_files() <= files, 4)
+                await within(2.0, lambda: counts(b)["guests 0"] == 0)
+                await within(4.0, lambda: open_files() <= files)
                 assert counts(b)["sessions 0"] == 0
 
     asyncio.run(main())

@@ -58,7 +58,7 @@ def test_a_relay_is_known_by_its_certificate(node: Any, authority: Any, scheme: 
                     if name == "ours":
                         await until(lambda: b.up() and a.relays())
                         async with scene(a, b) as watched:
-                            watched.check()
+                            await watched.check()
                     else:
                         await until(
                             lambda: len(b.events("link refused") + b.events("link down")) > 2
@@ -101,7 +101,7 @@ def test_a_rotated_certificate_renews_the_link_without_losing_a_group(
                 show("new")
                 await until(lambda: link.state.session is not before, 5)
                 await more(watched)
-                watched.check()
+                await watched.check()
                 assert watched.broken == []
 
     asyncio.run(main())

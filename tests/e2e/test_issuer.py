@@ -160,8 +160,7 @@ def test_a_rotation_is_followed_by_every_relay(running: Any) -> None:
             before = shown(two)
             await one.issuer.signing.rotate(one.desk.office, WHO, 3600.0, False)
             assert len(shown(one)) == 3
-            took = await eventually(lambda: shown(two) == shown(one))
-            assert took < 1.0
+            await within(1.0, lambda: shown(two) == shown(one))
             assert before < shown(two)
             new = (await login(two, str(TOKEN))).json()["token"]
             kids = [jwt.get_unverified_header(each)["kid"] for each in (old, new)]
@@ -217,7 +216,7 @@ public = "anon"
 
     async def main() -> None:
         async with running(ISSUER, base) as one:
-            ends = time.time() + 3.0
+            ends = time.time() + 5.0
             await one.desk.office.create_token(WHO, replace(stored(), expires=ends))
             made = (await login(one, str(TOKEN))).json()["token"]
             assert json.loads(split(made).payload)["exp"] <= ends
@@ -235,7 +234,7 @@ def test_a_retiring_key_retires_when_its_time_is_over(running: Any) -> None:
         async with running(ISSUER) as one:
             await one.desk.office.create_token(WHO, stored())
             old = (await login(one, str(TOKEN))).json()["token"]
-            await one.issuer.signing.rotate(one.desk.office, WHO, 1.0, False)
+            await one.issuer.signing.rotate(one.desk.office, WHO, 4.0, False)
             assert await gets_in(one, old)
             await eventually(lambda: len(shown(one)) == 2)
             assert not await gets_in(one, old)
@@ -340,7 +339,8 @@ def test_what_strikes_a_credential_strikes_what_it_was_exchanged_for(
             third = (await login(relay, second)).json()["token"]
             async with connect(quic(relay, third), tls=TRUST) as client:
                 await relay.desk.office.revoke(WHO, said)
-                assert "revoked" in await asyncio.wait_for(client.lost, 2)
+                await within(2.0, client.lost.done)
+                assert "revoked" in client.lost.result()
             for token in (first, second, third):
                 assert not await gets_in(relay, token)
             fresh = minted("plant", sub="you") if entry.dimension == "sub" else None

@@ -14,7 +14,7 @@ import httpx
 import pytest
 from mesh import BASE
 
-from pace import within
+from pace import rest, within
 from relay.auth import keys, mint
 from relay.auth.claims import Claims
 from relay.auth.revocation import Revocation
@@ -126,7 +126,7 @@ def test_refresh_changes_a_running_session(running: Any, minted: Any) -> None:
                 bearer = {"authorization": f"Bearer {token}"}
                 return await web.post(http(relay, f"/session/{id}/refresh"), headers=bearer)
 
-            mine = minted(get=("a",), sub="me", ttl=3)
+            mine = minted(get=("a",), sub="me", ttl=6)
             full = minted(sub="other")
             async with (
                 connect(quic(relay, f"/demo?jwt={mine}"), tls=TRUST) as viewer,
@@ -148,7 +148,7 @@ def test_refresh_changes_a_running_session(running: Any, minted: Any) -> None:
                 away = await refresh(id, minted("else", sub="me"))
                 assert (away.status_code, len(away.json()["id"])) == (401, 12)
                 assert (await refresh("nobody", full)).status_code == 404
-                await asyncio.sleep(3)
+                await rest(6)
                 assert not viewer.lost.done()  # the first token's end is no longer the session's
 
     asyncio.run(main())
