@@ -7,8 +7,10 @@ know what they are asked to do.
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -57,10 +59,15 @@ class Running(NamedTuple):
 
 
 def free_port() -> int:
-    """A UDP port that is free just now."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
+    """A UDP port that is free just now; who asks for any is given others (from 32,768 on)."""
+    while True:
+        port = random.randrange(32_000, 32_768)
+        with (
+            contextlib.suppress(OSError),
+            socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock,
+        ):
+            sock.bind(("127.0.0.1", port))
+            return port
 
 
 def command(name: str, port: int, secret: bytes, folder: Path, more: Tables) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import socket
 from collections.abc import Awaitable, Callable
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from pace import within
 from relay.control.patience import SHALLOW, PatientSocket
 from relay.control.public import public_app
 from relay.control.serve import HttpListener, listen
@@ -108,14 +110,17 @@ def test_who_does_not_read_loses_its_seat(house: Any) -> None:
         writer.write(FETCH)
         assert b"429" in await reader.readline()
         writer.close()
-        await asyncio.sleep(0.5)
-        reader, writer = await asyncio.open_connection(host, port)
-        writer.write(FETCH.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
-        assert len(await ended(reader)) > 16 << 20
-        for each in (sleeper, writer):
-            each.close()
 
-    served(house, PublicLimits(answer_timeout=0.4, max_fetches=1), visit)
+        async def fetched() -> bool:
+            reader, writer = await asyncio.open_connection(host, port)
+            writer.write(FETCH.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+            with contextlib.closing(writer):
+                return len(await ended(reader)) > 16 << 20
+
+        await within(10.0, fetched)
+        sleeper.close()
+
+    served(house, PublicLimits(answer_timeout=2.0, max_fetches=1), visit)
 
 
 def test_lists_that_nobody_reads_are_few(house: Any) -> None:

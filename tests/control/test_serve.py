@@ -11,6 +11,7 @@ import ssl
 import httpx
 import pytest
 
+from ports import free_ports
 from relay.control import serve
 from relay.control.public import public_app
 from relay.control.secure import Secure
@@ -197,8 +198,8 @@ def test_addresses_that_this_machine_has_not_are_left_out(named):
 
 
 def test_an_address_that_is_taken_leaves_nothing_open(named):
-    with listen("127.0.0.2", 0)[0] as taken:
-        port = taken.getsockname()[1]
+    (port,) = free_ports(1)
+    with listen("127.0.0.2", port)[0]:
         named("127.0.0.1", "127.0.0.2")
         with pytest.raises(ConfigError, match="another program"):
             listen("somewhere", port)

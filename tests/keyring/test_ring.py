@@ -22,7 +22,7 @@ from relay.keyring import Change, Keyring
 Keys = dict[str, Key]
 QUICK = {
     "allow_private": True,
-    "timeout": 1.0,
+    "timeout": 5.0,
     "min_interval": 0.05,
     "default_age": 30.0,
     "unknown_age": 5.0,
@@ -361,14 +361,14 @@ def test_a_source_that_goes_bad_is_believed_for_a_while(
     async def main() -> None:
         async with tools.server() as server:
             server.show("/jwks", keys["one"], cache_control="max-age=0")
-            times = {"default_age": 0.1, "max_stale": 0.4, "timeout": 0.2}
+            times = {"default_age": 0.1, "max_stale": 1.5, "timeout": 0.2}
             async with running({"jwks": [server.url("/jwks")]}, **times) as one:
                 await tools.until(lambda: one.kids == {"one"})
                 one.events.clear()
                 server.answers["/jwks"] = tools.Answer(**answer)
                 await tools.until(lambda: one.said("keys not fetched"))
                 assert one.kids == {"one"}
-                await within(2.0, lambda: not one.kids)
+                await within(5.0, lambda: not one.kids)
                 assert one.said("keys forgotten")
                 assert one.changes[-1] == Change(frozenset(), frozenset({"one"}))
                 assert one.ring.keys.open_ended

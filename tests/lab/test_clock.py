@@ -55,4 +55,5 @@ def test_clocks_are_each_their_own(lab, tmp_path):
     one, other = Clock(tmp_path / "one"), Clock(tmp_path / "other")
     one.step(HOUR)
     with told(a, one, tmp_path) as here, told(b, other, tmp_path) as there:
+        here(), there()  # both run, and answer at once
         assert next(iter(here())) - next(iter(there())) == pytest.approx(HOUR, abs=1)

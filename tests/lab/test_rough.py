@@ -30,7 +30,8 @@ SEEDS, MOST = 3, 9
 the weather is chance, and so is what else the machine has to do."""
 
 WORTH = 0.9
-"""Share of the library's speed that the short way has to reach, over all runs together."""
+"""Share of the library's speed that the short way has to reach, over all runs together but for the
+slowest of either, in which the machine may have stood still."""
 
 WEATHERS = [
     pytest.param({"loss": 0.01}, id="one in a hundred lost"),
@@ -103,11 +104,13 @@ def seconds(folder: Path, seed: int, is_short: bool, weather: dict[str, float]) 
 
 @pytest.mark.parametrize("weather", WEATHERS)
 def test_every_byte_arrives_and_the_short_way_is_no_slower(networks, tmp_path, weather, figures):
-    took = {True: 0.0, False: 0.0}
+    took: dict[bool, list[float]] = {True: [], False: []}
     for seed in range(1, MOST + 1):
         for is_short in (True, False) if seed % 2 else (False, True):
-            took[is_short] += seconds(tmp_path / f"{seed}-{is_short}", seed, is_short, weather)
-        if seed >= SEEDS and took[True] * WORTH <= took[False]:
+            run = tmp_path / f"{seed}-{is_short}"
+            took[is_short].append(seconds(run, seed, is_short, weather))
+        short, stock = (sum(took[each]) - max(took[each]) for each in (True, False))
+        if seed >= SEEDS and short * WORTH <= stock:
             break
-    figures["runs"], figures["short_s"], figures["stock_s"] = seed, took[True], took[False]
-    assert took[True] * WORTH <= took[False]
+    figures["runs"], figures["short_s"], figures["stock_s"] = seed, short, stock
+    assert short * WORTH <= stock

@@ -16,6 +16,7 @@ from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.connection import QuicConnection
 from aioquic.quic.packet import QuicPacketType, pull_quic_header
 
+from ports import free_ports
 from relay.errors import SessionLost
 from relay.net import udp
 from relay.net.dial import dial
@@ -175,7 +176,7 @@ async def test_handshakes_over_the_limit_prove_their_address_first(house) -> Non
 async def test_a_foreign_token_is_refused_under_load_and_ignored_otherwise(house, sock) -> None:
     (flight,) = first_flight(token=b"somebody else's token")
     for limit, handshakes in ((0, 0), (10, 1)):
-        async with house(ListenSettings(max_handshakes=limit, handshake_timeout=0.1)) as home:
+        async with house(ListenSettings(max_handshakes=limit)) as home:
             sock.sendto(flight, ("127.0.0.1", home.port))
             assert await answers(sock)
             assert home.gate.handshakes == handshakes
@@ -184,10 +185,8 @@ async def test_a_foreign_token_is_refused_under_load_and_ignored_otherwise(house
 async def test_a_handshake_that_stalls_is_dropped(house, sock, wait) -> None:
     async with house(ListenSettings(handshake_timeout=0.1)) as home:
         sock.sendto(first_flight()[0], ("127.0.0.1", home.port))
-        await wait(lambda: home.gate.handshakes == 1)
-        await wait(lambda: home.gate.handshakes == 0)
-        assert home.gate.inside == 0
-        assert home.endpoint.handshakes_failed == 1
+        await wait(lambda: home.endpoint.handshakes_failed == 1)
+        assert (home.gate.handshakes, home.gate.inside) == (0, 0)
 
 
 @pytest.mark.parametrize(
@@ -319,7 +318,11 @@ async def test_traffic_brings_the_look_at_who_waits_with_it(house) -> None:
         until = monotonic() + 5.0
         while len(rounds) < 3 and monotonic() < until:
             pair.far.send(stream, b"x")
+            began = monotonic()
             await asyncio.sleep(0.005)
+            if monotonic() - began > 0.02:  # there was no traffic for a while: from the start
+                await asyncio.sleep(0)
+                rounds.clear()
         assert rounds[:3] == ["with traffic"] * 3
 
 
@@ -327,9 +330,7 @@ async def test_traffic_brings_the_look_at_who_waits_with_it(house) -> None:
 def test_a_port_that_was_closed_for_a_moment_is_heard_afterwards(factory) -> None:
     async def hear_again() -> None:
         loop = asyncio.get_running_loop()
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as first:
-            first.bind(("127.0.0.1", 0))
-            address = first.getsockname()
+        address = "127.0.0.1", free_ports(1)[0]
         dialling = Endpoint(ListenSettings())
         mine = udp.connect(socket.AF_INET, address, 65536)
         dialling.add_socket(mine)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import resource
 import socket
@@ -23,6 +24,9 @@ def narrow() -> Iterator[Callable[[bool], None]]:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
 
     def have(is_narrow: bool) -> None:
+        if is_narrow:
+            gc.collect()
+        (gc.disable if is_narrow else gc.enable)()  # what others left would be room
         used = max(map(int, os.listdir("/proc/self/fd"))) if is_narrow else 0
         # What is in use stays so; numbers that are free below it are taken.
         while is_narrow and (spare := os.dup(0)) < used:

@@ -317,9 +317,9 @@ async def work(url, first):
 for line in sys.stdin:
     pid = os.fork()
     if not pid:
+        os.write(1, f"{os.getpid()}{chr(10)}".encode())
         asyncio.run(work(sys.argv[1], int(line)))
         os._exit(0)
-    os.write(1, f"{pid}{chr(10)}".encode())
     os.waitpid(pid, 0)
     os.write(1, ("dead" + chr(10)).encode())
 """

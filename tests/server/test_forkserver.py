@@ -231,25 +231,28 @@ def test_they_go_when_the_crew_does_also_one_that_hangs(loop: Wanted) -> None:
 
 def test_one_that_hangs_itself_is_replaced(monkeypatch: pytest.MonkeyPatch, loop: Wanted) -> None:
     """It tells neither how a worker has ended nor of another one's birth."""
-    monkeypatch.setattr(forkserver, "NEWS", 0.3)
-    monkeypatch.setattr(forkserver, "BIRTH", 1.0)
 
     async def main() -> None:
         async with forks() as source:
             program = await source.fork(())
             await first_line(program)
-            process(source).send_signal(signal.SIGSTOP)
-            program.kill()
-            assert await program.stdout.read() == b""
-            assert await program.wait() == UNKNOWN
-            with pytest.raises(OSError, match="hangs"):
-                await source.fork(())
-            monkeypatch.setattr(forkserver, "BIRTH", 60.0)
+            with monkeypatch.context() as quick:
+                quick.setattr(forkserver, "NEWS", 0.3)
+                quick.setattr(forkserver, "BIRTH", 1.0)
+                await hang(source, program)
             await over(source)
             program = await source.fork(())
             assert await ask(program, "7")
             await program.stdout.readline()
             assert await program.wait() == 7
+
+    async def hang(source: ForkServer, program: Program) -> None:
+        process(source).send_signal(signal.SIGSTOP)
+        program.kill()
+        assert await program.stdout.read() == b""
+        assert await program.wait() == UNKNOWN
+        with pytest.raises(OSError, match="hangs"):
+            await source.fork(())
 
     run(main(), loop)
 

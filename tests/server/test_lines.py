@@ -36,9 +36,9 @@ def at_once(work: Callable[[], None]) -> None:
 def read(number: int, last: str) -> list[str]:
     """All lines up to the last one."""
     found = b""
-    while not found.endswith(last.encode() + b"\n"):
-        found += os.read(number, 1 << 16).replace(b"\r\n", b"\n")
-    return found.decode().splitlines()
+    while not found.endswith((f"{last}\n".encode(), f"{last}\r\n".encode())):
+        found += os.read(number, 1 << 16)
+    return found.replace(b"\r\n", b"\n").decode().splitlines()
 
 
 def test_who_writes_goes_on_and_nothing_is_lost(ends: tuple[int, TextIO]) -> None:
@@ -56,7 +56,7 @@ def test_what_is_too_much_is_counted(ends: tuple[int, TextIO]) -> None:
     with writer:
         at_once(lambda: [writer.write(f"{line}\n") for line in said] and None)
         found = [os.read(reading, 1 << 16)]
-        while b"lost" not in b"".join(found[-2:]):
+        while b"\n" not in b"".join(found[-3:]).partition(b"lost")[2]:
             found.append(os.read(reading, 1 << 16))
     *kept, word, lost = b"".join(found).decode().split()
     assert word == "lost"

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from ports import free_ports
 from relay.config import Settings, load
 from relay.control.serve import listen
 from relay.errors import ConfigError
@@ -37,7 +38,7 @@ class Quic:
 @pytest.fixture
 def taken() -> Any:
     """A port number that TCP has not free, and UDP has."""
-    with listen("127.0.0.1", 0)[0] as sock:
+    with listen("127.0.0.1", free_ports(1)[0])[0] as sock:
         yield sock.getsockname()[1]
 
 

@@ -23,7 +23,10 @@ def asked(oracle, now, contract="events", inquiry=GUEST, settings=None, facts=No
     """What a server that was told so lets somebody do, and the server."""
 
     async def run():
-        async with oracle(**told) as server, Link(server.url, deadline=1.0) as link:
+        async with (
+            oracle(**told) as server,
+            Link(server.url, deadline=1.0 if told.get("silent") else 10.0) as link,
+        ):
             obeyed = (settings or AuthSettings()).model_copy(update={"contract": contract})
             client = AuthClient(link, obeyed, lambda: now)
             return await client.connect(inquiry, *([facts] if facts else [])), server

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from pace import rest
 from relay.errors import ConfigError
 from relay.sidecar import push as module
 from relay.sidecar.push import Push
@@ -36,7 +37,9 @@ def test_many_changes_are_one_push_and_a_deaf_relay_is_tried_again(oracle, monke
                 while len(deaf.targets) < 3:
                     await asyncio.sleep(0.01)
                 deaf.status = 202
-                await asyncio.sleep(0.3)
+                while len(deaf.targets) < 4:
+                    await asyncio.sleep(0.01)
+                await rest(0.3)
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
             return good.targets, deaf.targets
@@ -60,10 +63,11 @@ def test_a_relay_that_is_deaf_for_long_is_told_when_it_hears_again(oracle, monke
             async with asyncio.timeout(20):
                 while len(deaf.targets) < 12:
                     await asyncio.sleep(0.01)
-            deaf.status = 202
-            await asyncio.sleep(0.1)
+                deaf.status, before = 202, len(deaf.targets)
+                while len(deaf.targets) == before:
+                    await asyncio.sleep(0.01)
             told = len(deaf.targets)
-            await asyncio.sleep(0.1)
+            await rest(0.1)
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
             return told, len(deaf.targets)
