@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pace import within
 from relay.auth.revocation import MAX_REASON, MAX_VALUE, Revocation, key_of
 from relay.cluster.news import (
     KEEP_WITHDRAWN,
@@ -287,7 +288,7 @@ def test_a_relay_that_was_started_anew_is_heard_at_once() -> None:
             after = Relay(1, WALL + 1)
             async with running(after, known=[revoked("b")]):
                 other.hear(after.source, 1)
-                await until(lambda: other.learnt == ["a", "b"], 1)
+                await within(1.0, lambda: other.learnt == ["a", "b"])
 
     asyncio.run(main())
 
@@ -362,9 +363,8 @@ def test_readers_end_with_the_relays_they_read() -> None:
                 route = relay.hear(source, 1)
                 await asyncio.sleep(0)
                 route.withdraw(asyncio.get_running_loop().time())
-            await asyncio.sleep(0.01)
+            await until(lambda: len(asyncio.all_tasks()) == 2)  # the news, and this
             assert relay.news._readers == {}
             assert relay.origin.routes == 1  # its own
-            assert len(asyncio.all_tasks()) == 2  # the news, and this
 
     asyncio.run(main())

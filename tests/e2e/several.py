@@ -10,6 +10,8 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+import httpx
+
 from lines import whole_lines
 from relay.client import Client, connect
 from relay.model.track import TrackInfo
@@ -76,6 +78,16 @@ async def until(what: Callable[[], Any], seconds: float = 20.0) -> None:
         await asyncio.sleep(0.05)
 
 
+async def all_nodes(web: httpx.AsyncClient, relay: Relay) -> Any:
+    """What ``/nodes`` says once every worker has answered it."""
+    async with asyncio.timeout(20):
+        while True:
+            nodes = (await web.get(f"{relay.internal}/nodes")).json()
+            if {side["worker"] for side in nodes["workers"]} == set(range(relay.workers)):
+                return nodes
+            await asyncio.sleep(0.1)
+
+
 @contextlib.asynccontextmanager
 async def many(relay: Relay, target: str, count: int) -> AsyncIterator[dict[int, list[Client]]]:
     """So many sessions or a few more, by the worker that has them; each has two at least."""
@@ -113,26 +125,39 @@ async def publishing(relay: Relay, target: str) -> AsyncIterator[tuple[int, Call
         yield worker_of(client, relay.workers), write
 
 
-async def heard(client: Client, least: int = 1, path: str = "cam") -> int:
-    """Frames of a broadcast until there are so many."""
-    async with asyncio.timeout(10):
+async def heard(
+    client: Client, least: int = 1, path: str = "cam", got: list[int] | None = None
+) -> int:
+    """Frames of a broadcast until there are so many; meanwhile ``got`` holds how many."""
+    got = [0] if got is None else got
+    async with asyncio.timeout(20):
         broadcast = await client.find(path)
-        got = 0
         async for item in client.frames(broadcast, "video").frames():
-            got += isinstance(item, ReadFrame)
-            if got >= least:
+            got[0] += isinstance(item, ReadFrame)
+            if got[0] >= least:
                 break
-    return got
+    return got[0]
 
 
 async def audience(clients: list[Client], write: Callable[[], None], frames: int = 3) -> list[int]:
-    """All of them hear so many frames, written meanwhile."""
+    """All of them hear so many frames, written meanwhile: the next once all have one more, or none
+    comes for a while, as when somebody has only just asked."""
+    got = [[0] for _ in clients]
     async with asyncio.TaskGroup() as tasks:
-        hearing = [tasks.create_task(heard(client, frames)) for client in clients]
+        hearing = [
+            tasks.create_task(heard(client, frames, got=each))
+            for client, each in zip(clients, got, strict=True)
+        ]
         while not all(task.done() for task in hearing):
+            before = [each[0] for each in got]
             write()
-            await asyncio.sleep(0.05)
-    return [task.result() for task in hearing]
+            for _ in range(50):
+                await asyncio.sleep(0.01)
+                if all(
+                    now[0] > was or now[0] >= frames for now, was in zip(got, before, strict=True)
+                ):
+                    break
+    return [each[0] for each in got]
 
 
 def move(client: Client) -> None:

@@ -27,7 +27,6 @@ TRACKS = """
 [ingest]
 linger = 0.5
 max_body_bytes = 2000
-body_timeout = 0.4
 [ingest.tracks."anon/*/t/v1"]
 schema = "t.json"
 [ingest.tracks."anon/*/t/v2"]
@@ -91,13 +90,23 @@ def test_a_session_receives_what_was_published(running: Any) -> None:
     asyncio.run(main())
 
 
-def test_bad_input_gets_a_clear_error_and_nothing_is_published(running: Any, schema: None) -> None:
-    json_type = {"content-type": "application/json"}
-    bad = [b"{", b'{"a":NaN}', b'{"a":1,"a":2}', b"\xff", b"[" * 500, b"1", b"[]", b'{"a":1e999}']
-
+def test_a_body_that_takes_too_long_is_not_waited_for(running: Any) -> None:
     async def slow() -> Any:
         yield b"{"
         await asyncio.sleep(1)
+        yield b"}"
+
+    async def main() -> None:
+        quick = "[ingest]\nbody_timeout = 0.4\n"
+        async with running(quick) as relay, httpx.AsyncClient(base_url=base(relay)) as web:
+            assert (await web.post("/publish/anon/a/x", content=slow())).status_code == 408
+
+    asyncio.run(main())
+
+
+def test_bad_input_gets_a_clear_error_and_nothing_is_published(running: Any, schema: None) -> None:
+    json_type = {"content-type": "application/json"}
+    bad = [b"{", b'{"a":NaN}', b'{"a":1,"a":2}', b"\xff", b"[" * 500, b"1", b"[]", b'{"a":1e999}']
 
     async def main() -> None:
         async with running(TRACKS) as relay, httpx.AsyncClient(base_url=base(relay)) as web:
@@ -114,8 +123,6 @@ def test_bad_input_gets_a_clear_error_and_nothing_is_published(running: Any, sch
                 assert (nameless.status_code, nameless.json()["detail"]) == (400, why)
             large = await web.post("/publish/anon/a/x", content=b"x" * 2001)
             assert large.status_code == 413
-            late = await web.post("/publish/anon/a/x", content=slow(), headers=json_type)
-            assert late.status_code == 408
             packed = await web.post("/publish/anon/a/x", headers={"content-encoding": "gzip"})
             assert packed.status_code == 415
             raw = await web.post("/publish/anon/a/t", content=b"raw")
@@ -221,7 +228,7 @@ def test_watching_resumes_ends_and_decrypts_for_those_who_may(
     async def main() -> None:
         async with running(TRACKS.replace("linger = 0.5", "linger = 9")) as relay:
             relay.press.station.keys = {"pii": {1: b"k" * 32}}
-            async with httpx.AsyncClient(base_url=base(relay)) as web, asyncio.timeout(8):
+            async with httpx.AsyncClient(base_url=base(relay)) as web, asyncio.timeout(12):
                 for n in range(3):
                     await web.post("/publish/anon/a/secret", json={"mail": f"m{n}"})
                 await web.post("/publish/anon/a/raw", content=b"\xff")
@@ -243,7 +250,7 @@ def test_watching_resumes_ends_and_decrypts_for_those_who_may(
                     assert await events(stream, 1) == [("frame", "0:0", "base64:/w==")]
                 assert (await web.get("/watch/anon/a/none")).status_code == 404
                 assert (await web.get("/watch/anon/none/x")).status_code == 404
-                bearer = {"authorization": f"Bearer {token('anon', ttl=1.5)}"}
+                bearer = {"authorization": f"Bearer {token('anon', ttl=2.5)}"}
                 async with web.stream("GET", "/watch/anon/a/raw", headers=bearer) as stream:
                     assert (await events(stream, 9))[-1][0] == "end"
                 while relay.press.readers:
@@ -253,7 +260,7 @@ def test_watching_resumes_ends_and_decrypts_for_those_who_may(
 
 
 def test_publishing_is_on_the_tenants_books(running: Any) -> None:
-    said = "[quotas.tenants.anon]\ningress_bits = 16000\nbroadcasts = 1\ncached_bytes = 6000\n"
+    said = "[quotas.tenants.anon]\ningress_bits = 13000\nbroadcasts = 1\ncached_bytes = 6000\n"
 
     async def main() -> None:
         async with running(said) as relay, httpx.AsyncClient(base_url=base(relay)) as web:
@@ -264,7 +271,7 @@ def test_publishing_is_on_the_tenants_books(running: Any) -> None:
             over = await web.post("/publish/anon/a/x", content=b"x")
             assert (over.status_code, over.headers["retry-after"]) == (429, "2")
             assert "quotas.ingress_bits" in over.json()["detail"]
-            await asyncio.sleep(1.6)
+            await asyncio.sleep(2.2)
             assert (await web.post("/publish/anon/a/x", content=b"x")).status_code == 202
             other = await web.post("/publish/anon/b/x", content=b"x")
             assert "quotas.broadcasts" in other.json()["detail"]
@@ -283,12 +290,16 @@ def test_each_request_counts_and_is_told_when_to_come_back(running: Any) -> None
 
     async def main() -> None:
         async with running(said) as relay, httpx.AsyncClient(base_url=base(relay)) as web:
-            answers = [await web.post("/publish/anon/a/x", json={}) for _ in range(4)]
-            assert [each.status_code for each in answers] == [202, 202, 429, 429]
-            assert answers[-1].headers["retry-after"] == "1"
-            assert "retry-after" in answers[-1].headers["access-control-expose-headers"]
+            began, taken = time.monotonic(), 0
+            while (over := await web.post("/publish/anon/a/x", json={})).status_code == 202:
+                taken += 1
+                assert taken <= 2 * (time.monotonic() - began + 1)
+            assert taken >= 2
+            assert (over.status_code, over.headers["retry-after"]) == (429, "1")
+            assert "retry-after" in over.headers["access-control-expose-headers"]
             for path in ("/watch/anon/a/x", "/routes/anon"):
-                assert (await web.get(path)).status_code == 429
+                refused = (await web.get(path)).status_code == 429
+                assert refused or time.monotonic() - began > 0.45, "and nothing was paid back"
 
     asyncio.run(main())
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
+from ends import ends_with
 from mesh import REFUSALS
 
 from relay.client import connect
@@ -114,11 +115,9 @@ def test_a_session_ends_within_a_second_of_its_expiry(
 ) -> None:
     async def main() -> None:
         async with running() as relay:
-            jwt = token("demo", ttl=2)
-            end = int(time.time() + 2)
+            jwt = token("demo", ttl=4)
             async with connect(address(relay, scheme, f"/demo?jwt={jwt}"), tls=TRUST) as client:
-                await asyncio.wait_for(asyncio.shield(client.lost), 6)
-                assert end <= time.time() <= end + 1.2
+                await ends_with(client, jwt)
             await until(lambda: not relay.door.guests)
 
     asyncio.run(main())
@@ -129,10 +128,10 @@ def test_the_wall_clock_stepping_back_does_not_lengthen_a_session(
 ) -> None:
     async def main() -> None:
         async with running() as relay:
-            url = address(relay, "https", f"/demo?jwt={token('demo', ttl=2)}")
+            url = address(relay, "https", f"/demo?jwt={token('demo', ttl=4)}")
             async with connect(url, tls=TRUST) as client:
                 relay.judge.wall = lambda: time.time() - 3600
-                await asyncio.wait_for(asyncio.shield(client.lost), 6)
+                await asyncio.wait_for(asyncio.shield(client.lost), 10)
 
     asyncio.run(main())
 

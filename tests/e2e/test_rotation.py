@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from pace import rest
 from relay.auth import mint
 from relay.auth.claims import Claims
 from relay.auth.keys import Key, generate
@@ -111,12 +112,12 @@ async def rotate(crowd: Crowd, show: Show, made: list[Key], patience: float) -> 
     """Every round a key comes, is used after ``patience`` seconds, and the oldest goes."""
     for fresh in made[1:]:
         show(*crowd.valid, fresh)
-        await asyncio.sleep(patience)
+        await rest(patience)
         crowd.valid.append(fresh)
         await asyncio.sleep(0.3)
         old = crowd.valid.pop(0)
         show(*crowd.valid)
-        await asyncio.sleep(HEARD)
+        await rest(HEARD)
         crowd.retired.append(old)
     async with asyncio.timeout(PATIENCE):
         while min(crowd.tried.values()) <= 2 * CROWD:

@@ -52,11 +52,13 @@ def test_a_tenants_limit_at_the_door_and_over_http(running: Any) -> None:
             async with connect(quic(relay, "/anon"), tls=TRUST):
                 assert await status(relay, "/anon") == 429
             url = f"http://127.0.0.1:{relay.http_addresses[0][1]}/announced/anon"
-            answers = [await web.get(url) for _ in range(5)]
-            assert {answer.status_code for answer in answers} == {200, 429}
-            last = answers[-1]
+            began, answers = time.monotonic(), 0
+            while (last := await web.get(url)).status_code == 200:
+                answers += 1
+                assert answers <= 3 * (time.monotonic() - began + 1)
+            assert answers
+            assert (last.status_code, last.headers["retry-after"]) == (429, "1")
             assert last.json() == {"error": "too_many_requests"}
-            assert last.headers["retry-after"] == "1"
             await asyncio.sleep(1.1)
             assert (await web.get(url)).status_code == 200
             assert relay.house.ledger.breached["sessions"] == 1
@@ -70,9 +72,13 @@ def test_asking_for_ones_sessions_is_a_request_as_well(running: Any, token: Any)
         extra = "[quotas.tenants.demo]\nsessions_per_second = 1\n"
         async with running(extra) as relay, httpx.AsyncClient(headers=bearer) as web:
             url = f"http://127.0.0.1:{relay.http_addresses[0][1]}/session"
-            answers = [await web.get(url) for _ in range(3)]
-            assert [answer.status_code for answer in answers] == [200, 429, 429]
-            assert answers[-1].headers["retry-after"] == "1"
+            assert (await web.get(url)).status_code == 200
+            began = time.monotonic()
+            refused = await web.get(url)
+            if refused.status_code != 429:  # there was a second for one more
+                assert time.monotonic() - began > 0.9
+                refused = await web.get(url)
+            assert (refused.status_code, refused.headers["retry-after"]) == (429, "1")
 
     asyncio.run(main())
 
@@ -149,7 +155,11 @@ def test_the_log_knows_who_came_and_no_credential(running: Any, token: Any, fold
                     await asyncio.sleep(0.01)
                 await relay.desk.office.revoke_token(WHO, api_token.prefix, f"lost {api_token}")
                 await asyncio.wait_for(client.lost, 10)
-            assert [await status(relay, "/anon") for _ in range(2)] == [200, 429]
+            assert await status(relay, "/anon") == 200
+            async with asyncio.timeout(20):
+                while (refused := await status(relay, "/anon")) == 200:
+                    pass  # there was a second between the two
+            assert refused == 429
             await relay.desk.scribe.flush()
             walk = await relay.desk.office.verify()
             assert walk.broken is None

@@ -381,7 +381,7 @@ def test_who_comes_back_to_another_publisher_gets_what_that_one_has(running: Any
 
     async def main() -> None:
         async with (
-            running("[ingest]\nlinger = 0.3\n") as relay,
+            running("[ingest]\nlinger = 2\n") as relay,
             httpx.AsyncClient(base_url=base(relay)) as web,
             asyncio.timeout(20),
         ):

@@ -15,7 +15,18 @@ from typing import Any
 import httpx
 import psutil
 import pytest
-from several import TRUST, WORKERS, Relay, audience, many, move, publishing, until, worker_of
+from several import (
+    TRUST,
+    WORKERS,
+    Relay,
+    all_nodes,
+    audience,
+    many,
+    move,
+    publishing,
+    until,
+    worker_of,
+)
 
 from relay.auth import mint
 from relay.auth.claims import Claims
@@ -63,7 +74,7 @@ def test_one_relay_to_everybody(relay: Relay) -> None:
             clients = by_worker[0] + by_worker[1]
             assert await audience(clients, write) == [3] * len(clients)
             async with httpx.AsyncClient() as web:
-                nodes = (await web.get(f"{relay.internal}/nodes")).json()
+                nodes = await all_nodes(web, relay)
                 assert (await web.get(f"{relay.http}/announced/anon")).text.split() == ["cam"]
             assert nodes["nodes"] == []
             side = nodes["workers"][1 - home]

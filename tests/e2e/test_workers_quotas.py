@@ -15,9 +15,10 @@ from typing import Any
 
 import httpx
 import pytest
-from samples import scrape, total
+from samples import Samples, scrape, total
 from several import TRUST, WORKERS, Relay, worker_of
 
+from pace import rest, within
 from relay.client import Client, connect
 from relay.errors import SessionLost
 from relay.model.track import TrackInfo
@@ -51,27 +52,41 @@ async def crowd(relay: Relay) -> AsyncIterator[Callable[[], Any]]:
         yield come
 
 
+async def fill(come: Callable[[], Any], count: int) -> list[Client]:
+    """So many are let in. Who is refused comes again: a worker that is held up lends no place, and
+    does not give one back."""
+    clients: list[Client] = []
+    async with asyncio.timeout(20):
+        while len(clients) < count:
+            if isinstance(each := await come(), Client):
+                clients.append(each)
+            else:
+                await asyncio.sleep(0.1)
+    return clients
+
+
+async def whole(relay: Relay) -> Samples:
+    """The numbers of all workers, once none is silent."""
+    async with asyncio.timeout(20):
+        while total(found := await scrape(relay.internal), "relay_workers_silent"):
+            await asyncio.sleep(0.1)
+    return found
+
+
 async def usage(relay: Relay, quota: str) -> float:
     """What the tenant uses of all workers."""
-    found = await scrape(relay.internal)
-    return total(found, "relay_tenant_usage", quota=quota, tenant="anon")
+    return total(await whole(relay), "relay_tenant_usage", quota=quota, tenant="anon")
 
 
-async def give_way(relay: Relay, clients: list[Client], come: Callable[[], Any]) -> None:
-    """The first of seven leaves, and the next has the place, whichever worker it comes to."""
+async def give_way(clients: list[Client], come: Callable[[], Any]) -> None:
+    """The first leaves, and the next has the place, whichever worker it comes to."""
     clients.pop(0).guest.close(SessionLost("enough"))
-    async with asyncio.timeout(5):
-        while await usage(relay, "sessions") == 7:
-            await asyncio.sleep(0.02)
-    await asyncio.sleep(0.25)
-    client = await come()
-    assert isinstance(client, Client)
-    clients.append(client)
+    clients += await fill(come, 1)
 
 
 async def moved(relay: Relay, direction: str) -> float:
     """Bytes of groups of the tenant's, over all workers."""
-    found = await scrape(relay.internal)
+    found = await whole(relay)
     return total(found, "relay_tenant_bytes_total", direction=direction, tenant="anon")
 
 
@@ -81,13 +96,12 @@ def test_exactly_as_many_sessions_as_may_be(relay: Running, count: int) -> None:
 
     async def main() -> None:
         async with crowd(running) as come:
-            found = [await come() for _ in range(10)]
-            clients = [each for each in found if isinstance(each, Client)]
-            assert [each for each in found if not isinstance(each, Client)] == [429] * 3
+            clients = await fill(come, 7)
+            assert [await come() for _ in range(3)] == [429] * 3
             assert await usage(running, "sessions") == 7
             left = 0
             while left < 4 or len(running.welcomed()) == 1:
-                await give_way(running, clients, come)
+                await give_way(clients, come)
                 assert await come() == 429
                 left += 1
             assert await usage(running, "sessions") == 7
@@ -121,9 +135,9 @@ def test_the_places_of_a_worker_that_was_killed_are_free_before_another_has_begu
 
     async def main() -> None:
         async with crowd(running) as come:
-            clients = [await come() for _ in range(7)]
+            clients = await fill(come, 7)
             while {worker_of(client) for client in clients} != {0, 1}:  # once in 64 times
-                await give_way(running, clients, come)
+                await give_way(clients, come)
             assert await come() == 429
             (forker,) = children(running.process.program.pid)
             known = children(forker)
@@ -151,7 +165,13 @@ def test_all_at_once(relay: Running) -> None:
     async def main() -> None:
         async with crowd(running) as come:
             found = await asyncio.gather(*(come() for _ in range(18)))
-            assert sorted(map(str, (each for each in found if each == 429))) == ["429"] * 12
+            admitted = sum(isinstance(each, Client) for each in found)
+            assert [each for each in found if not isinstance(each, Client)] == [429] * (
+                18 - admitted
+            )
+            assert admitted <= 6
+            await fill(come, 6 - admitted)
+            assert [await come() for _ in range(3)] == [429] * 3
             assert await usage(running, "sessions") == 6
 
     asyncio.run(main())
@@ -194,7 +214,8 @@ def test_broadcasts_and_subscriptions(relay: Running) -> None:
             viewers = [await come() for _ in range(6)]
             got = [0]
             watching = [asyncio.ensure_future(hear(client, names[1], got)) for client in viewers]
-            await asyncio.sleep(1.5)
+            await within(10.0, lambda: sum(task.done() for task in watching) >= 3)
+            await rest(0.5)
             refused = [task for task in watching if task.done()]
             assert len(refused) == 3
             assert all(task.exception() is not None for task in refused)
@@ -272,15 +293,21 @@ def test_what_goes_out_is_capped_for_all_together(relay: Running) -> None:
             began = time.monotonic()
             await asyncio.sleep(2.0)
             early = await moved(running, "out"), time.monotonic()
-            await asyncio.sleep(6.0)
+            await asyncio.sleep(3.0)
+            middle = await moved(running, "out"), time.monotonic()
+            await asyncio.sleep(3.0)
             heard = sum(each[0] for each in got)  # before it is asked, while more goes out
             late = await moved(running, "out"), time.monotonic()
             for each in hearing:
                 each.cancel()
             most = BITS / 8 * (late[1] - began + 1.4)
             assert late[0] <= most
-            steady = (late[0] - early[0]) * 8 / (late[1] - early[1])
-            assert 0.85 * BITS < steady < 1.1 * BITS
+            assert (late[0] - early[0]) * 8 / (late[1] - early[1]) < 1.1 * BITS
+            rates = [
+                (after[0] - before[0]) * 8 / (after[1] - before[1])
+                for before, after in ((early, middle), (middle, late))
+            ]
+            assert max(rates) > 0.85 * BITS  # of a worker that is held up little goes out
             assert 0 < heard <= late[0]
             by_worker = [0, 0]
             for client, each in zip(viewers, got, strict=True):
@@ -307,19 +334,19 @@ def test_what_is_said_at_run_time_is_in_force_everywhere_within_a_second(
 
     async def main() -> None:
         async with crowd(running) as come:
-            found = [await come() for _ in range(5)]
-            assert sum(isinstance(each, Client) for each in found) == 3
+            await fill(come, 3)
+            assert [await come() for _ in range(2)] == [429] * 2
             await say("set", "anon", "sessions=6")
-            found = [await come() for _ in range(6)]
-            assert sum(isinstance(each, Client) for each in found) == 3
+            await fill(come, 3)
+            assert [await come() for _ in range(3)] == [429] * 3
             await say("set", "anon", "sessions=2")
             assert [await come() for _ in range(4)] == [429] * 4
             await say("set", "anon", "sessions=0")
             found = [await come() for _ in range(6)]
             assert all(isinstance(each, Client) for each in found)
             await say("set", "anon", "sessions=14")
-            found = [await come() for _ in range(6)]
-            assert sum(isinstance(each, Client) for each in found) == 2
+            await fill(come, 2)
+            assert [await come() for _ in range(4)] == [429] * 4
 
     asyncio.run(main())
 
@@ -339,11 +366,12 @@ def test_new_sessions_and_requests_a_second(relay: Running) -> None:
                     assert admitted <= 4 * (time.monotonic() - began + 1.4)
                     assert {each for each in found if not isinstance(each, Client)} <= {429}
             await asyncio.sleep(1.2)
-            answers = [await web.get(f"{running.http}/announced/anon") for _ in range(8)]
-            assert [answer.status_code for answer in answers][:3] == [200] * 3
-            refused = [answer for answer in answers if answer.status_code == 429]
-            assert refused
-            assert refused[-1].headers["retry-after"] == "1"
+            began, answers = time.monotonic(), 0
+            while (answer := await web.get(f"{running.http}/announced/anon")).status_code == 200:
+                answers += 1
+                assert answers <= 4 * (time.monotonic() - began + 1.4)
+            assert answers >= 3
+            assert (answer.status_code, answer.headers["retry-after"]) == (429, "1")
 
     asyncio.run(main())
 
@@ -378,9 +406,9 @@ def test_below_the_limits_nothing_is_held_up(relay: Running) -> None:
                     track.finish_group()
                 sent += 75_000
                 await asyncio.sleep(8 * 2 * 75_000 / (1.5 * BITS))
-            async with asyncio.timeout(5):
-                while [each[0] for each in got] != [sent, sent]:
-                    await asyncio.sleep(0.05)
+                async with asyncio.timeout(5):  # or a worker that was held up has several at once
+                    while [each[0] for each in got] != [sent, sent]:
+                        await asyncio.sleep(0.01)
             for each in hearing:
                 each.cancel()
 
