@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from pace import within
+from pace import rest, within
 
 
 def test_what_comes_too_late_fails_and_what_holds_the_loop_up_does_not() -> None:
@@ -26,5 +26,23 @@ def test_what_comes_too_late_fails_and_what_holds_the_loop_up_does_not() -> None
             return True
 
         await within(0.0, yes)
+
+    asyncio.run(main())
+
+
+def test_a_rest_goes_on_after_the_loop_was_held_up() -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        turns = 0
+
+        def turn() -> None:
+            nonlocal turns
+            turns += 1
+            loop.call_soon(turn)
+
+        loop.call_soon(time.sleep, 0.3)
+        loop.call_soon(turn)
+        await rest(0.2)
+        assert turns > 10
 
     asyncio.run(main())

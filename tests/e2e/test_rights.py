@@ -12,6 +12,7 @@ import pytest
 from ends import ends_with
 from mesh import REFUSALS
 
+from pace import within
 from relay.client import connect
 from relay.errors import SessionLost
 from relay.model.track import TrackInfo
@@ -190,7 +191,7 @@ def test_our_own_client_leaves_cleanly_and_says_why_it_was_refused(
                     await frames.aclose()
                     await until(publisher.idle)
                 # taken back, not merely lost: nobody waits for it to come back
-                await until(lambda: viewer.origin.find(Path("cam")) is None, 2)
+                await within(2.0, lambda: viewer.origin.find(Path("cam")) is None)
             with pytest.raises(SessionLost) as refused:
                 async with connect(address(relay, "https", "/demo"), tls=TRUST):
                     pass
