@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+import jwt
 import pytest
 from rig.client import Client, Session, Target
 from rig.frames import Refused
@@ -52,7 +53,7 @@ async def refusal(client: Client, target: Target) -> str:
     """How ``client`` is turned away: at the door, or in the next moment. Fails if it is not."""
     try:
         async with client.connect(target) as session:
-            reason = await session.ended(within=3.0)
+            reason = await session.ended()
     except Refused as refused:
         return f"at the door: {refused}"
     assert reason is not None, "the session was accepted and lives on"
@@ -293,12 +294,12 @@ def test_the_session_ends_with_its_token(
     async def scenario() -> tuple[str | None, float]:
         async with other.connect(relay.target(other, "demo", relay.key.token("demo"))) as free:
             hearing = await free.listen(room)
-            expires = int(time.time()) + 6
-            token = relay.key.token("demo", ttl=expires - time.time() + 0.5)
+            token = relay.key.token("demo", ttl=6.5)
+            expires = jwt.decode(token, options={"verify_signature": False})["exp"]
             async with guest.connect(relay.target(guest, "demo", token)) as session:
                 await session.publish(f"{room}/camera", TRACK)
                 await hearing.until("camera")
-                reason = await session.ended(within=9.0)
+                reason = await session.ended(within=20.0)
                 late = time.time() - expires
             await hearing.until("camera", active=False)
             return reason, late
@@ -307,4 +308,4 @@ def test_the_session_ends_with_its_token(
     assert reason is not None, "the session outlives its token"
     if name != "chromium-ws":  # over WebSocket @moq/net keeps the code to itself
         assert any(code in reason for code in UNAUTHORIZED), reason
-    assert -0.1 < late < 2.9  # it could have gone on for six seconds
+    assert -0.1 < late < 4.9  # it could have gone on for six seconds

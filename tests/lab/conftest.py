@@ -56,8 +56,10 @@ def lab(networks: None) -> Iterator[Lab]:
 
 
 @pytest.fixture
-def fleet(lab: Lab, tmp_path: Path) -> Iterator[Fleet]:
+def fleet(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fleet]:
     """Relays in that lab; a test that fails shows what each had to say."""
+    # Who stood still for two seconds must not have been silent until a relay gave up (`IDLE`).
+    monkeypatch.setattr("relay.client.KEEP_ALIVE", 1.0)
     with Fleet(lab, tmp_path) as made:
         _fleets.append(made)
         try:

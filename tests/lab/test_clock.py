@@ -43,9 +43,10 @@ def test_a_step_reaches_a_running_program_and_leaves_the_rest_alone(lab, tmp_pat
     with told(lab.host("a"), clock, tmp_path) as ask:
         for step, off in ((0.0, 0.0), (HOUR, HOUR), (-2 * HOUR, -HOUR), (HOUR, 0.0)):
             clock.step(step)
+            early = time.time(), time.monotonic()
             wall, monotonic, changed = ask()
-            assert wall == pytest.approx(time.time() + off, abs=1)
-            assert monotonic == pytest.approx(time.monotonic(), abs=1)
+            assert early[0] - 0.1 <= wall - off <= time.time() + 0.1
+            assert early[1] - 0.1 <= monotonic <= time.monotonic() + 0.1
             assert changed == tmp_path.stat().st_mtime
 
 
@@ -55,5 +56,5 @@ def test_clocks_are_each_their_own(lab, tmp_path):
     one, other = Clock(tmp_path / "one"), Clock(tmp_path / "other")
     one.step(HOUR)
     with told(a, one, tmp_path) as here, told(b, other, tmp_path) as there:
-        here(), there()  # both run, and answer at once
-        assert next(iter(here())) - next(iter(there())) == pytest.approx(HOUR, abs=1)
+        sooner, ahead, later = (next(iter(ask())) for ask in (there, here, there))
+        assert sooner - 0.1 <= ahead - HOUR <= later + 0.1

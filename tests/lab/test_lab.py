@@ -104,9 +104,9 @@ def test_the_delay_is_the_one_asked_for(lab, record_property):
     record_property("round_trip_over_40_ms", took)
     assert 0.040 <= took < 0.048
     link.change(delay=0.0)
-    assert min(round_trips(a, b, 30)) < 0.008
+    assert min(round_trips(a, b, 300)) < 0.008
     link.change(a, delay=0.03)
-    assert 0.030 <= min(round_trips(a, b, 10)) < 0.038
+    assert 0.030 <= min(round_trips(a, b, 60)) < 0.038
 
 
 def test_the_loss_is_the_one_asked_for_and_the_same_for_the_same_seed(networks):
@@ -131,9 +131,8 @@ def test_a_cut_stops_everything_and_nobody_is_told(lab):
         send(a, b, 3)
         link.cut()  # what is under way is lost as well
         send(a, b, 3)
-        time.sleep(0.8)
+        until(lambda: link.counts(a).cut == 6, 10, "all that was sent")
         assert came == []
-        assert link.counts(a).cut == 6
         link.heal()
         send(a, b, 3)
         assert arrived(came, 3) == [0, 1, 2]
@@ -204,7 +203,7 @@ def test_a_switch_joins_all_and_loses_one_who_is_cut_off(lab):
     a, b, c = (lab.host(name) for name in "abc")
     lan = lab.switch(a, b, c)
     for here, there in ((a, b), (b, c), (c, a)):
-        assert min(round_trips(here, there, 5)) < 0.008
+        assert min(round_trips(here, there, 100)) < 0.008
     before = lan.bytes(a)
     with sink(b) as came:
         send(a, b, 20, size=1000)

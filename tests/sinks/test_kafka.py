@@ -309,10 +309,10 @@ def test_a_dead_broker_does_not_hold_up_a_relay_nor_its_end(tmp_path):
         async with relayed(tmp_path, NOWHERE, drain=0.5) as (sink, web):
             began = time.monotonic()
             await publish(web, range(20))
-            assert time.monotonic() - began < 5
+            assert time.monotonic() - began < 20
             await until(lambda: sink.outlet.waiting == 20)
             ends = time.monotonic()
-        assert time.monotonic() - ends < 5
+        assert time.monotonic() - ends < 20
         assert sink.outlet.unsent == 20
 
     asyncio.run(main())

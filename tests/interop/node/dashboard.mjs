@@ -11,7 +11,7 @@ import { createInterface } from "node:readline";
 import { chromium } from "playwright-core";
 
 const EXECUTABLE = process.env.CHROMIUM ?? "/usr/bin/chromium";
-const PATIENCE = 8000; // milliseconds for one thing to come true
+const PATIENCE = 25_000; // milliseconds for one thing to come true
 const FLAGS = [
 	"--headless",
 	"--no-sandbox",

@@ -38,7 +38,7 @@ REST = 0.05
 STOP = 10.0
 """Seconds somebody may take to leave."""
 
-DIAL = 5.0
+DIAL = 20.0
 """Seconds until a dial is given up."""
 
 STEP = 0.02

@@ -18,10 +18,10 @@ SIZE = 4000
 EVERY = 0.2
 """Seconds from one group to the next."""
 
-SPREAD = 2.0
+SPREAD = 5.0
 """Seconds an announcement may take everywhere."""
 
-STRAGGLING = 2.0
+STRAGGLING = 8.0
 """Seconds for which older groups may be under way still when the newest has come."""
 
 
