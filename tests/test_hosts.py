@@ -56,11 +56,18 @@ def test_loops_of_two_threads_ask_for_the_same_name_at_once(
         together.wait(10)
         found.append(await look_up("silent", 443, type=SOCK_DGRAM))
 
+    joined, wrapping = threading.Semaphore(0), asyncio.wrap_future
+
+    def joins(flight: Any) -> Any:
+        joined.release()
+        return wrapping(flight)
+
     monkeypatch.setattr(hosts, "Thread", slowly)
+    monkeypatch.setattr(hosts.asyncio, "wrap_future", joins)
     asking = [threading.Thread(target=lambda: asyncio.run(ask()), daemon=True) for _ in range(2)]
     for thread in asking:
         thread.start()
-    time.sleep(0.3)
+    assert all([joined.acquire(timeout=10) for _ in asking])  # each waits for its answer
     system.answer.set()
     for thread in asking:
         thread.join(10)

@@ -30,7 +30,7 @@ def served(house: Any, limits: PublicLimits, visit: Visit, calls: ASGIApp | None
     async def run() -> None:
         app, sockets = public_app(house, house, limits), listen("127.0.0.1", 0)
         listener = HttpListener(app, sockets, limits, calls=calls)
-        async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+        async with asyncio.timeout(30), asyncio.TaskGroup() as group:
             group.create_task(listener.serve())
             await listener.started.wait()
             try:
@@ -43,15 +43,15 @@ def served(house: Any, limits: PublicLimits, visit: Visit, calls: ASGIApp | None
 
 def the_visitor() -> PatientSocket:
     """The only one there is. Those of earlier tests may not have been collected yet."""
-    found = [each for each in gc.get_objects() if isinstance(each, PatientSocket)]
+    # Not `isinstance`: who asks that of a weak proxy asks what may be gone.
+    found = [each for each in gc.get_objects() if type(each) is PatientSocket]
     [visitor] = [each for each in found if not each.transport.is_closing()]
     return visitor
 
 
-async def ended(reader: asyncio.StreamReader, pause: float = 0.0) -> bytes:
-    """Everything until the connection is over, however it ends; read after a pause."""
+async def ended(reader: asyncio.StreamReader) -> bytes:
+    """Everything until the connection is over, however it ends."""
     got = b""
-    await asyncio.sleep(pause)
     try:
         while piece := await reader.read(65_536):
             got += piece
@@ -65,11 +65,11 @@ def test_who_never_finishes_a_request_is_cut(house: Any) -> None:
         for words in (b"", b"GET /hea", ASK[:-2], ASK + b"GET /he"):
             reader, writer = await asyncio.open_connection(host, port)
             writer.write(words)
-            got = await asyncio.wait_for(ended(reader), 2)
+            got = await asyncio.wait_for(ended(reader), 8)
             assert got.count(b"200 OK") == words.count(b"\r\n\r\n")
             writer.close()
 
-    served(house, PublicLimits(request_timeout=0.15, keep_alive=5), visit)
+    served(house, PublicLimits(request_timeout=0.4, keep_alive=5), visit)
 
 
 def test_a_byte_now_and_then_buys_no_time(house: Any) -> None:
@@ -88,7 +88,7 @@ def test_a_byte_now_and_then_buys_no_time(house: Any) -> None:
 
 
 def test_an_answer_may_take_longer_than_a_request(house: Any) -> None:
-    house.delay = 0.3
+    house.delay = 1.0
 
     async def visit(host: str, port: int) -> None:
         reader, writer = await asyncio.open_connection(host, port)
@@ -96,7 +96,7 @@ def test_an_answer_may_take_longer_than_a_request(house: Any) -> None:
         assert b"200 OK" in await reader.readline()
         writer.close()
 
-    served(house, PublicLimits(request_timeout=0.1), visit)
+    served(house, PublicLimits(request_timeout=0.5), visit)
 
 
 def test_who_does_not_read_loses_its_seat(house: Any) -> None:
@@ -120,7 +120,7 @@ def test_who_does_not_read_loses_its_seat(house: Any) -> None:
         await within(10.0, fetched)
         sleeper.close()
 
-    served(house, PublicLimits(answer_timeout=2.0, max_fetches=1), visit)
+    served(house, PublicLimits(answer_timeout=4.0, max_fetches=1), visit)
 
 
 def test_lists_that_nobody_reads_are_few(house: Any) -> None:
@@ -161,10 +161,10 @@ def test_connections_have_a_ceiling(house: Any) -> None:
         pairs = [await asyncio.open_connection(host, port) for _ in range(4)]
         await asyncio.sleep(0.05)
         reader, over = await asyncio.open_connection(host, port)
-        assert await asyncio.wait_for(ended(reader), 1) == b""
+        assert await asyncio.wait_for(ended(reader), 8) == b""
         for reader, writer in pairs[2:]:
             writer.write(ASK)
-            assert b"503" in await asyncio.wait_for(ended(reader), 1)
+            assert b"503" in await asyncio.wait_for(ended(reader), 8)
         for _ in range(2):  # whoever was there is served on, whoever else comes
             for reader, writer in pairs[:2]:
                 writer.write(ASK)
@@ -216,11 +216,12 @@ def test_who_is_turned_away_or_leaves_costs_no_line(
 @pytest.mark.skipif(not hasattr(socket, "TCP_NOTSENT_LOWAT"), reason="not said by this system")
 def test_little_waits_below_a_websocket_that_is_not_read(house: Any) -> None:
     """What a system buffers by itself would be seconds of a stream that nobody can drop."""
-    sent = 0
+    sent, left = 0, list[PatientSocket]()
 
     async def talks(scope: Scope, receive: Receive, send: Send) -> None:
         nonlocal sent
         await send({"type": "websocket.accept"})
+        left.append(the_visitor())
         while True:
             await send({"type": "websocket.send", "bytes": bytes(4096)})
             sent += 4096
@@ -233,7 +234,8 @@ def test_little_waits_below_a_websocket_that_is_not_read(house: Any) -> None:
         reader, writer = await asyncio.open_connection(sock=sock, limit=SMALL_BUFFER)
         writer.write(UPGRADE)
         assert b" 101 " in await reader.readline()
-        got = await ended(reader, pause=0.3)  # cut once it was waited for long enough
+        await within(5.0, lambda: left and left[0].disconnected)  # it was waited for long enough
+        got = await ended(reader)
         assert sent < 300_000
         assert len(got) <= sent + 4096
         writer.close()
@@ -485,7 +487,7 @@ def test_who_asked_for_something_first_is_not_cut_later(house: Any) -> None:
         await reader.readuntil(b" 101 ")
         await reader.readuntil(HEAD_END)
         with pytest.raises(TimeoutError):
-            await asyncio.wait_for(reader.read(1), 0.5)
+            await asyncio.wait_for(reader.read(1), 1.2)
         writer.close()
 
-    served(house, PublicLimits(request_timeout=0.2), visit, listens)
+    served(house, PublicLimits(request_timeout=0.5), visit, listens)

@@ -40,7 +40,7 @@ def test_chunks_of_one_byte_do_not_hold_everybody_up(
         secure = Secure(cert, key) if is_secure else None
         listener = HttpListener(app, listen("127.0.0.1", 0), limits, secure)
         context = ssl.create_default_context(cafile=cert) if is_secure else None
-        async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+        async with asyncio.timeout(60), asyncio.TaskGroup() as group:
             group.create_task(listener.serve())
             await listener.started.wait()
             reader, writer = await asyncio.open_connection(

@@ -15,7 +15,7 @@ from relay.auth.trust import FetchSettings
 from relay.keyring.fetch import MAX_ADDRESSES, Fetcher, FetchError
 from relay.net.tls import write_pair
 
-OPEN: dict[str, Any] = {"allow_private": True, "timeout": 2.0, "max_bytes": 4096}
+OPEN: dict[str, Any] = {"allow_private": True, "timeout": 9.0, "max_bytes": 4096}
 
 
 def asked(tools: Any, answer: Any, path: str = "/k", etag: str | None = None, **settings: Any):

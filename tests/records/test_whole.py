@@ -56,7 +56,7 @@ def test_a_cancelled_write_keeps_nobody_waiting(lasting: str) -> None:
             await asyncio.gather(task, return_exceptions=True)
             began = time.monotonic()
             await store.audit.append(facts[:1])
-            assert time.monotonic() - began < 3.0
+            assert time.monotonic() - began < 4.5
         await store.close()
 
     asyncio.run(main())
