@@ -16,11 +16,11 @@ STEP = 0.01
 """Seconds."""
 
 
-async def rest(seconds: float) -> None:
-    """Let so much time pass. A sleep that ends while all is held up ends before anything was
-    done in it."""
-    for _ in range(round(seconds / STEP)):
-        await asyncio.sleep(STEP)
+async def rest(seconds: float, step: float = STEP) -> None:
+    """Let so much time pass, of which a machine that is held up takes one ``step`` at most: a sleep
+    that ends while all is held up ends before anything was done in it."""
+    for _ in range(round(seconds / step)):
+        await asyncio.sleep(step)
 
 
 async def within(seconds: float, holds: Callable[[], Any]) -> None:

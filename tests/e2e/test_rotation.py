@@ -112,12 +112,12 @@ async def rotate(crowd: Crowd, show: Show, made: list[Key], patience: float) -> 
     """Every round a key comes, is used after ``patience`` seconds, and the oldest goes."""
     for fresh in made[1:]:
         show(*crowd.valid, fresh)
-        await rest(patience)
+        await rest(patience, 0.25)
         crowd.valid.append(fresh)
         await asyncio.sleep(0.3)
         old = crowd.valid.pop(0)
         show(*crowd.valid)
-        await rest(HEARD)
+        await rest(HEARD, 0.25)
         crowd.retired.append(old)
     async with asyncio.timeout(PATIENCE):
         while min(crowd.tried.values()) <= 2 * CROWD:
