@@ -67,7 +67,7 @@ def test_loops_of_two_threads_ask_for_the_same_name_at_once(
     asking = [threading.Thread(target=lambda: asyncio.run(ask()), daemon=True) for _ in range(2)]
     for thread in asking:
         thread.start()
-    assert all([joined.acquire(timeout=10) for _ in asking])  # each waits for its answer
+    assert all(joined.acquire(timeout=10) for _ in asking)  # each waits for its answer
     system.answer.set()
     for thread in asking:
         thread.join(10)

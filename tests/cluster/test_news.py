@@ -215,8 +215,8 @@ async def running(*relays: Relay, known: Any = ()) -> AsyncIterator[None]:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def until(condition: Any, seconds: float = 20.0) -> None:
-    async with asyncio.timeout(seconds):
+async def until(condition: Any) -> None:
+    async with asyncio.timeout(20):
         while not condition():
             await asyncio.sleep(0.005)
 

@@ -7,8 +7,8 @@ import contextlib
 import json
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, TypeVar
 
 import httpx
 
@@ -21,6 +21,8 @@ from relay.peer.local import ReadFrame
 
 SIZE = 8000
 """Bytes of a frame of those who publish."""
+
+Answer = TypeVar("Answer")
 
 TRUST = DialTls(disable_verify=True)
 
@@ -78,14 +80,25 @@ async def until(what: Callable[[], Any], seconds: float = 20.0) -> None:
         await asyncio.sleep(0.05)
 
 
+async def asked_again(
+    ask: Callable[[], Awaitable[Answer]], is_good: Callable[[Answer], bool], seconds: float = 20.0
+) -> Answer:
+    """The first good answer: a worker that is held up for a second is silent where all are asked,
+    and lends no place."""
+    async with asyncio.timeout(seconds):
+        while not is_good(answer := await ask()):
+            await asyncio.sleep(0.1)
+    return answer
+
+
 async def all_nodes(web: httpx.AsyncClient, relay: Relay) -> Any:
     """What ``/nodes`` says once every worker has answered it."""
-    async with asyncio.timeout(20):
-        while True:
-            nodes = (await web.get(f"{relay.internal}/nodes")).json()
-            if {side["worker"] for side in nodes["workers"]} == set(range(relay.workers)):
-                return nodes
-            await asyncio.sleep(0.1)
+
+    async def ask() -> Any:
+        return (await web.get(f"{relay.internal}/nodes")).json()
+
+    everyone = set(range(relay.workers))
+    return await asked_again(ask, lambda said: {s["worker"] for s in said["workers"]} == everyone)
 
 
 @contextlib.asynccontextmanager

@@ -80,13 +80,12 @@ async def gets_in(relay: Any, token: str) -> bool:
         return False
 
 
-async def eventually(ask: Callable[[], bool], within: float = 10.0) -> float:
-    """Seconds until it is so."""
+async def eventually(ask: Callable[[], bool]) -> None:
+    """Wait until it is so."""
     began = time.monotonic()
     while not ask():
-        assert time.monotonic() - began < within, "not in time"
+        assert time.monotonic() - began < 10.0, "not in time"
         await asyncio.sleep(0.02)
-    return time.monotonic() - began
 
 
 def shown(relay: Any) -> set[str]:

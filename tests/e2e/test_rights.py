@@ -27,9 +27,9 @@ def address(relay: Any, scheme: str, target: str) -> str:
     return f"{scheme}://127.0.0.1:{relay.quic_address[1]}{target}"
 
 
-async def until(condition: Callable[[], Any], seconds: float = 20.0) -> None:
+async def until(condition: Callable[[], Any]) -> None:
     """Wait for something to become true."""
-    async with asyncio.timeout(seconds):
+    async with asyncio.timeout(20):
         while not condition():
             await asyncio.sleep(0.01)
 

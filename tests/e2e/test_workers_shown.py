@@ -10,20 +10,20 @@ import signal
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import httpx
 import pytest
 from samples import scrape, total
-from several import WORKERS, Relay, audience, heard, many, publishing, until
+from several import WORKERS, Relay, asked_again, audience, heard, many, publishing, until
 
 from relay.auth.credentials import NewKey, make_key
 from relay.client import Client
+from relay.server.vigil import SILENCE
 
 COUNT = 3
-SILENCE = 10.0
-"""Seconds after which the sessions of a worker that hangs would be lost to it."""
 
 
 @pytest.fixture(scope="module")
@@ -51,10 +51,8 @@ def all_of(by_worker: dict[int, list[Client]]) -> list[Client]:
 
 async def patiently(web: httpx.AsyncClient, address: str) -> httpx.Response:
     """The answer once no worker is held up for a second."""
-    async with asyncio.timeout(10):
-        while (answer := await web.get(address)).status_code == 503:
-            await asyncio.sleep(0.1)
-    return answer
+    ask = partial(web.get, address)
+    return await asked_again(ask, lambda answer: answer.status_code != 503, 10.0)
 
 
 async def pages(web: httpx.AsyncClient, what: str, limit: int) -> list[dict[str, Any]]:
@@ -220,10 +218,13 @@ def test_a_worker_that_hangs_is_left_out_and_named(relay: Relay, operator: NewKe
 
     async def alone_silent(web: httpx.AsyncClient, what: str) -> Any:
         """What is answered where nobody else is held up meanwhile."""
-        async with asyncio.timeout(SILENCE):
-            while (page := (await web.get(what)).json())["silent"] != [1]:
-                assert 1 in page["silent"]
-        return page
+
+        def is_good(answer: httpx.Response) -> bool:
+            silent = answer.json()["silent"]
+            assert 1 in silent
+            return bool(silent == [1])
+
+        return (await asked_again(partial(web.get, what), is_good, SILENCE)).json()
 
     def client_lost(by_worker: dict[int, list[Client]]) -> bool:
         return any(client.lost.done() for client in all_of(by_worker))

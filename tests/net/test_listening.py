@@ -25,8 +25,10 @@ def narrow() -> Iterator[Callable[[bool], None]]:
 
     def have(is_narrow: bool) -> None:
         if is_narrow:
-            gc.collect()
-        (gc.disable if is_narrow else gc.enable)()  # what others left would be room
+            gc.collect()  # what others left would be room once it is collected
+            gc.disable()
+        else:
+            gc.enable()
         used = max(map(int, os.listdir("/proc/self/fd"))) if is_narrow else 0
         # What is in use stays so; numbers that are free below it are taken.
         while is_narrow and (spare := os.dup(0)) < used:

@@ -71,6 +71,15 @@ def write(track, *payloads):
     return number
 
 
+async def leaves(origin, name):
+    """Somebody writes a group and leaves without an end; the track it had."""
+    route, track = announce(origin, name, "t")
+    write(track, b"1")
+    await settled()
+    route.withdraw(time.monotonic())
+    return track
+
+
 async def settled():
     for _ in range(20):
         await asyncio.sleep(0)
@@ -97,10 +106,7 @@ def test_only_chosen_tracks_are_copied_from_their_first_group_on():
 def test_a_broadcast_that_ends_is_left_and_its_next_one_is_read_from_its_beginning():
     async def main():
         async with copied("a:t") as (origin, sink):
-            route, first = announce(origin, "a", "t")
-            write(first, b"1")
-            await settled()
-            route.withdraw(time.monotonic())
+            await leaves(origin, "a")
             origin.tick(time.monotonic() + 60)
             await settled()
             assert sink.tracks == 0
@@ -166,10 +172,7 @@ def test_only_so_many_who_leave_without_an_end_are_waited_for():
     async def main():
         async with copied("**:t", max_tracks=2) as (origin, sink):
             for name in "abc":
-                route, track = announce(origin, name, "t")
-                write(track, b"1")
-                await settled()
-                route.withdraw(time.monotonic())
+                await leaves(origin, name)
             assert len(sink._leaving) == 2
             assert [each[0] for each in sink.outlet.records] == ["a", "b", "c"]
 
@@ -181,10 +184,8 @@ def test_who_leaves_without_an_end_is_not_waited_for_long(monkeypatch):
 
     async def main():
         async with copied("a:t") as (origin, sink):
-            route, track = announce(origin, "a", "t")
-            write(track, b"1")
-            await settled()
-            route.withdraw(time.monotonic())
+            track = await leaves(origin, "a")
+            assert sink._leaving
             await within(20, lambda: not sink._leaving)
             write(track, b"2")
             await settled()

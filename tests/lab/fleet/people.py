@@ -20,7 +20,7 @@ from netlab import Host
 
 from relay.cli.target import unless_lost
 from relay.client import Client, connect
-from relay.errors import RelayError, SessionLost
+from relay.errors import RelayError, SessionLost, first_of
 from relay.model.track import Demand, TrackInfo
 from relay.net.dial import DialTls
 from relay.peer.local import ReadFrame
@@ -89,7 +89,7 @@ class Person:
                     self.connected += 1
                     await unless_lost(client, self._act(client))
             except* SessionLost as group:
-                self.lost.append((time.monotonic(), str(group.exceptions[0])))
+                self.lost.append((time.monotonic(), str(first_of(group))))
             await asyncio.sleep(REST)
 
     async def _act(self, client: Client) -> None:
