@@ -148,7 +148,7 @@ async def connect(
     log: Callable[..., None] = lambda event, **facts: None,
     timeout: float = 10.0,  # noqa: ASYNC109 - the dial has several deadlines of its own
 ) -> AsyncIterator[Client]:
-    """A session with the relay at ``url`` (``https://`` or ``moqt://``, path and query included).
+    """A session with the relay at ``url`` (any that `dial` takes, path and query included).
 
     Raises `SessionLost` when it cannot be had; its ``status`` is that of the relay's refusal.
     """

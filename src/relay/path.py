@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from urllib.parse import quote, unquote
+from urllib.parse import parse_qsl, quote, unquote
 
 from relay.errors import BadRequest
 
@@ -133,6 +133,12 @@ def as_dialled(path: str) -> str:
     """A path as a client that is given it within a URL writes it on the wire: browsers and others
     percent-encode what they do not take for part of one, such as blanks, ``#`` and ``é``."""
     return quote(path, safe=_KEPT, errors="surrogatepass")
+
+
+def within(query: str) -> str:
+    """Path and query that a client says who dials a unix socket: ``path=`` in the query of the URL,
+    whose own path is that of the socket."""
+    return dict(parse_qsl(query, keep_blank_values=True)).get("path") or "/"
 
 
 def unescaped(segment: str) -> str:

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from relay.auth.request import Request
 from relay.errors import BadRequest
-from relay.path import as_dialled
+from relay.path import as_dialled, within
 
 SCHEMES = {
     "https": "webtransport",
@@ -21,6 +21,8 @@ SCHEMES = {
     "moql": "quic",
     "wss": "websocket",
     "ws": "websocket",
+    "tcp": "tcp",
+    "unix": "unix",
 }
 """How a URL's scheme is dialled."""
 
@@ -47,7 +49,10 @@ def dialled(url: str, transport: str | None = None) -> Request:
         _ = parts.port  # may be none that there is
     except ValueError:
         raise BadRequest("expected a path or a URL") from None
-    target = as_dialled(parts.path) + (f"?{parts.query}" if parts.query else "")
+    if by_scheme == "unix":
+        target = within(parts.query)
+    else:
+        target = as_dialled(parts.path) + (f"?{parts.query}" if parts.query else "")
     return _request(target, transport or by_scheme)
 
 

@@ -45,6 +45,9 @@ class Banner:
     http: Sequence[str] = ()
     """URLs of the HTTP faces."""
 
+    streams: Sequence[str] = ()
+    """URLs of plain streams."""
+
     publish: Sequence[str] = ()
     """Prefixes anybody may publish below."""
 
@@ -68,6 +71,7 @@ def lines(banner: Banner) -> list[Line]:
     """The banner, line by line."""
     shown = [Line("QUIC", f"udp {banner.quic}")]
     shown += [Line("HTTP", url) for url in banner.http]
+    shown += [Line("plain", url) for url in banner.streams]
     shown.append(Line("certificate", f"sha256 {banner.fingerprint}"))
     public = f"what {banner.decides} says" if banner.decides else _public(banner)
     shown.append(Line("public", public))

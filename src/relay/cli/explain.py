@@ -42,7 +42,7 @@ _TIMES = ("expires", "not before", "issued")
 @click.option("--at", metavar="TIME", help="Decide as of then: a date, unix seconds, +1h.")
 @click.option(
     "--transport",
-    type=click.Choice(["webtransport", "quic", "websocket", "http"]),
+    type=click.Choice(["webtransport", "quic", "websocket", "tcp", "unix", "http"]),
     help="How it comes; default by the scheme.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")

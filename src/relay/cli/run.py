@@ -135,6 +135,7 @@ def _announce(relay: Relay | Crew, signer: Key | None) -> None:
     if os.environ.get("RELAY_READY") == "1":
         internal = relay.internal_address
         facts = {"quic": relay.quic_address, "http": http, "https": https, "internal": internal}
+        facts |= {"tcp": relay.tcp_address}
         click.echo(f"ready {json.dumps(facts | {'fingerprint': fingerprint})}")
         return
     auth = relay.settings.auth
@@ -146,6 +147,7 @@ def _announce(relay: Relay | Crew, signer: Key | None) -> None:
             for scheme, face in (("http", http), ("https", https))
             if face
         ],
+        streams=_streams(relay),
         publish=auth.public.publish if is_taken(PUBLISH, auth, "public") else (),
         subscribe=auth.public.subscribe if is_taken(SUBSCRIBE, auth, "public") else (),
         decides="the server of auth.url" if auth.url is not None else "",
@@ -159,6 +161,13 @@ def _faces(relay: Relay | Crew) -> tuple[tuple[str, int] | None, tuple[str, int]
     places = list(relay.http_addresses)
     https = places.pop() if relay.settings.web.https.listen else None
     return (places[0] if places else None), https
+
+
+def _streams(relay: Relay | Crew) -> list[str]:
+    """Where plain streams are taken, as they are dialled."""
+    tcp, unix = relay.tcp_address, relay.settings.server.unix.listen
+    found = [f"tcp://{Address(_dialled(tcp[0]), tcp[1])}"] if tcp else []
+    return found + ([f"unix://{unix.absolute()}"] if unix else [])
 
 
 def _dialled(host: str) -> str:

@@ -13,8 +13,8 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 from relay.errors import ConfigError
 from relay.peer.settings import NEAR
 
-SCHEMES = {"https": 443, "moqt": 443, "moql": 443}
-"""Schemes that can be dialled, and their ports."""
+SCHEMES = {"https": 443, "moqt": 443, "moql": 443, "tcp": None}
+"""Schemes that can be dialled, and their ports where they have one."""
 
 MAX_COST = 2**32
 """Largest price of a link; a chain of such links still fits where prices are written."""
@@ -74,9 +74,13 @@ def parse(text: str) -> Address:
         raise ConfigError(f"{shown!r} is no URL: {error}") from None
     scheme = parts.scheme.lower()
     if scheme not in SCHEMES:
-        raise ConfigError(f"{shown!r} cannot be dialled: expected https://, moqt:// or moql://")
+        raise ConfigError(
+            f"{shown!r} cannot be dialled: expected https://, moqt://, moql:// or tcp://"
+        )
     if not parts.hostname or port == 0 or "@" in parts.netloc:
         raise ConfigError(f"{shown!r} names no host")
+    if port is None and SCHEMES[scheme] is None:
+        raise ConfigError(f"{shown!r} names no port")
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     netloc = host if port in (None, SCHEMES[scheme]) else f"{host}:{port}"
     path = parts.path or "/"

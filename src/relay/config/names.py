@@ -38,6 +38,8 @@ RENAMED = {
     "quic.stream_receive_window": "quic.max_stream_data",
     "server.bind": "server.listen",
     "server.max_streams": "quic.max_streams",
+    "server.tcp.bind": "server.tcp.listen",
+    "server.unix.bind": "server.unix.listen",
     "server.tls.self_sign": "server.tls.generate",
     "server.version": "server.versions",
     "tls": "server.tls",
@@ -96,8 +98,6 @@ UNBUILT = (
     "server.quic",
     "server.quic_lb_id",
     "server.quic_lb_nonce",
-    "server.tcp",
-    "server.unix",
     "stats.linger",
     "websocket",
 )

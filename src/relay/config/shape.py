@@ -70,7 +70,7 @@ def _address(value: Any) -> Any:
 
 
 def _listed(value: Any) -> Any:
-    return (value,) if isinstance(value, str | Path) else value
+    return (value,) if isinstance(value, str | int | Path) else value
 
 
 def _single(value: Any) -> Any:
@@ -89,6 +89,7 @@ def _lower(value: Any) -> Any:
 Listen = Annotated[Address, BeforeValidator(_address), PlainSerializer(str)]
 Texts = Annotated[tuple[str, ...], BeforeValidator(_listed)]
 Files = Annotated[tuple[Path, ...], BeforeValidator(_listed)]
+Numbers = Annotated[tuple[Annotated[int, Field(ge=0)], ...], BeforeValidator(_listed)]
 File = Annotated[Path | None, BeforeValidator(_single)]
 Level = Annotated[
     Literal["trace", "debug", "info", "warn", "error"],
@@ -130,8 +131,37 @@ class ServerTls(Section):
     """Authorities (PEM) for client certificates: guests are asked for one and may show none."""
 
 
+class TcpSettings(Section):
+    """``[server.tcp]``: sessions over plain TCP, for networks that can be trusted."""
+
+    listen: Listen | None = None
+    """TCP address and port; unset: none. Nothing is encrypted there."""
+
+
+class UnixAllow(Section):
+    """``[server.unix.allow]``: who may dial the socket; each list on its own, none asks nothing."""
+
+    uid: Numbers = ()
+    """User ids."""
+
+    gid: Numbers = ()
+    """Group ids of the process itself."""
+
+    pid: Numbers = ()
+    """Process ids."""
+
+
+class UnixSettings(Section):
+    """``[server.unix]``: the same at a unix socket, for programs on this machine."""
+
+    listen: Path | None = None
+    """Where the socket is made; unset: none. Whoever can enter its folder may dial."""
+
+    allow: UnixAllow = UnixAllow()
+
+
 class ServerSettings(Section):
-    """``[server]``: where QUIC is taken."""
+    """``[server]``: where QUIC is taken, and sessions without it."""
 
     drain: float = Field(default=10.0, ge=0.0, le=3600.0, allow_inf_nan=False)
     """Most seconds for which sessions are left to go by themselves after SIGTERM, SIGHUP or
@@ -155,6 +185,8 @@ class ServerSettings(Section):
     core. Ceilings in ``[limits]`` and ``[cache]`` hold for each of them."""
 
     tls: ServerTls = ServerTls()
+    tcp: TcpSettings = TcpSettings()
+    unix: UnixSettings = UnixSettings()
 
     @property
     def count(self) -> int:

@@ -7,6 +7,8 @@ lie outside the range mean nothing and read as 0. This module must not know stre
 
 from __future__ import annotations
 
+from relay.errors import Refused, RelayError
+
 FIRST = 0x52E4A40FA8DB
 """HTTP/3 code of application code 0."""
 
@@ -53,3 +55,9 @@ def unmap(code: int) -> int | None:
         return None
     shifted = code - FIRST
     return shifted - shifted // 0x1F
+
+
+def closing_code(status: int) -> int:
+    """What a session is closed with that is refused, where HTTP would say a status: 401 and 403 are
+    the peer's fault, everything else ours."""
+    return (Refused if status in (401, 403) else RelayError).session_code

@@ -1,4 +1,5 @@
-"""Dialling out: ``https://`` for WebTransport, ``moqt://`` and ``moql://`` for raw QUIC.
+"""Dialling out: ``https://`` for WebTransport, ``moqt://`` and ``moql://`` for raw QUIC, ``tcp://``
+and ``unix://`` for plain streams.
 
 Every address of the host is tried in turn, each on a socket of its own, until a session is there
 or the time is up. Whatever goes wrong is one `SessionLost` in plain words. This module must not
@@ -12,7 +13,7 @@ import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from socket import SOCK_DGRAM, gaierror
+from socket import AF_UNIX, SOCK_DGRAM, gaierror
 from urllib.parse import SplitResult, urlsplit
 
 from aioquic.quic.configuration import QuicConfiguration
@@ -21,12 +22,15 @@ from relay.errors import ConfigError, SessionLost
 from relay.hosts import look_up
 from relay.net import udp
 from relay.net.asking import DialledQuic, DialledWeb, Outcome, Terms, Waiting, asked_for
+from relay.net.calling import SCHEMES as STREAMS
+from relay.net.calling import TCP, UNIX, DialledStream, StreamAttempt, unix_path
 from relay.net.connection import H3, Application, Connection
 from relay.net.endpoint import Endpoint, OnError, log_error
 from relay.net.engine import configure
 from relay.net.quic import QuicTransport
 from relay.net.settings import ListenSettings, QuicLimits
 from relay.net.tls import load, read_authorities
+from relay.path import within
 from relay.session.transport import Receiver, Transport
 
 RAW_SCHEMES = frozenset(("moqt", "moql"))
@@ -90,7 +94,7 @@ async def dial(
     limits: QuicLimits | None = None,
     bind: tuple[str, int] | None = None,
     on_error: OnError = log_error,
-) -> Dialled:
+) -> Dialled | DialledStream:
     """Open a session to ``url`` within ``timeout`` seconds, from the local address ``bind``.
 
     Raises `ConfigError` for a URL or a file that cannot be used, `SessionLost` when there is no
@@ -99,13 +103,17 @@ async def dial(
     target = _parse(url)
     tls = tls or DialTls()
     limits = limits or QuicLimits()
-    attempt = _Attempt(
-        Terms(target, tuple(protocols), tls.pins()),
-        _configure(target, protocols, tls, limits),
-        ListenSettings(limits=limits),
-        bind,
-        on_error,
-    )
+    attempt: _Attempt | StreamAttempt
+    if target.scheme in STREAMS:
+        attempt = StreamAttempt(tuple(protocols), limits, on_error)
+    else:
+        attempt = _Attempt(
+            Terms(target, tuple(protocols), tls.pins()),
+            _configure(target, protocols, tls, limits),
+            ListenSettings(limits=limits),
+            bind,
+            on_error,
+        )
     try:
         async with asyncio.timeout(timeout) as overall:
             return await _try_all(attempt, target, overall)
@@ -113,7 +121,9 @@ async def dial(
         raise SessionLost(f"{target.netloc} did not answer in {timeout:g} s") from None
 
 
-async def _try_all(attempt: _Attempt, target: SplitResult, overall: asyncio.Timeout) -> Dialled:
+async def _try_all(
+    attempt: _Attempt | StreamAttempt, target: SplitResult, overall: asyncio.Timeout
+) -> Dialled | DialledStream:
     addresses = await _resolve(target)
     trouble = SessionLost(f"{target.hostname} has no address")
     loop = asyncio.get_running_loop()
@@ -133,6 +143,8 @@ async def _try_all(attempt: _Attempt, target: SplitResult, overall: asyncio.Time
 
 
 async def _resolve(target: SplitResult) -> list[tuple[int, udp.Address]]:
+    if target.scheme == UNIX:
+        return [(AF_UNIX, (unix_path(target),))]
     port = target.port or DEFAULT_PORT
     try:
         found = await look_up(target.hostname, port, type=SOCK_DGRAM)
@@ -147,8 +159,15 @@ def _parse(url: str) -> SplitResult:
         port = target.port
     except ValueError as error:
         raise ConfigError(f"{url!r} is no URL: {error}") from None
-    if target.scheme not in RAW_SCHEMES | {"https"}:
-        raise ConfigError(f"cannot dial {target.scheme or 'no scheme'}: use https, moqt or moql")
+    if target.scheme not in RAW_SCHEMES | STREAMS | {"https"}:
+        known = "https, moqt, moql, tcp or unix"
+        raise ConfigError(f"cannot dial {target.scheme or 'no scheme'}: use {known}")
+    if target.scheme == UNIX:
+        if target.netloc or not target.path:
+            raise ConfigError(f"{url!r} names no socket: write unix:///path")
+        return target
+    if target.scheme == TCP and port is None:
+        raise ConfigError(f"{url!r} names no port")
     if not target.hostname or port == 0:
         raise ConfigError(f"{url!r} names no host and port")
     return target if target.hostname.isascii() else _in_ascii(target, target.hostname)
@@ -185,7 +204,9 @@ def _configure(
 def setup_target(url: str) -> str | None:
     """Path and query, where the transport cannot carry them and SETUP must."""
     parts = urlsplit(url)
-    return asked_for(parts) if parts.scheme in RAW_SCHEMES else None
+    if parts.scheme == UNIX:
+        return within(parts.query)
+    return asked_for(parts) if parts.scheme in RAW_SCHEMES | {TCP} else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ import os
 import socket
 import stat
 import time
+from typing import Any
 
 EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 """Errors after which asyncio waits a second (`asyncio.constants.ACCEPT_RETRY_DELAY`)."""
@@ -40,15 +41,58 @@ class Listening(socket.socket):
             raise
 
 
-def bind_unix(place: str) -> Listening:
+class Doorplate(Listening):
+    """A socket whose file goes when it is closed, unless somebody else's is there by then."""
+
+    _file: tuple[str, int] | None = None
+
+    def bind(self, place: Any) -> None:
+        """Make the file. Raises `OSError`."""
+        super().bind(place)
+        self._file = place, os.stat(place).st_ino
+
+    def close(self) -> None:
+        """Let go of it."""
+        mine, self._file = self._file, None
+        super().close()
+        if mine is not None:
+            with contextlib.suppress(OSError):
+                if os.stat(mine[0]).st_ino == mine[1]:
+                    os.unlink(mine[0])
+
+
+def bind_unix(place: str, kind: type[Listening] = Listening) -> Listening:
     """A stream socket at ``place``; one that was left there is replaced. Raises `OSError`."""
     with contextlib.suppress(FileNotFoundError):
         if stat.S_ISSOCK(os.stat(place).st_mode):
             os.unlink(place)
-    sock = Listening(socket.AF_UNIX)
+    sock = kind(socket.AF_UNIX)
     try:
         sock.bind(place)
         sock.setblocking(False)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def open_unix(place: str) -> Listening:
+    """A stream socket at ``place`` that listens, for anybody who can enter its folder; one that
+    nobody listens at any more is replaced. Raises `OSError`."""
+    with socket.socket(socket.AF_UNIX) as caller:
+        caller.setblocking(False)
+        try:
+            caller.connect(place)
+        except (FileNotFoundError, ConnectionRefusedError):
+            pass
+        except BlockingIOError:  # many wait there already
+            raise OSError(errno.EADDRINUSE, "somebody listens there") from None
+        else:
+            raise OSError(errno.EADDRINUSE, "somebody listens there")
+    sock = bind_unix(place, Doorplate)
+    try:
+        os.chmod(place, 0o666)
+        sock.listen(socket.SOMAXCONN)
     except OSError:
         sock.close()
         raise

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, count
 
 from relay.errors import ProtocolViolation
@@ -99,8 +99,9 @@ class QmuxTransport(MuxTransport):
         """Those that it may open in all."""
         self._pings = count()
 
-    def begin(self, wire: Wire) -> None:
-        """Speak that version, before anything is said."""
+    def begin(self, wire: Wire, idle: float = 0.0, protocols: Sequence[str] = ()) -> None:
+        """Speak that version, before anything is said, and say after how many seconds of silence it
+        is over, and which ``protocols`` are spoken inside, where nothing else says so."""
         self._wire = wire
         if not wire.has_credit:
             self._believe(UNLIMITED)
@@ -108,7 +109,11 @@ class QmuxTransport(MuxTransport):
         window = self._limits.max_stream_data
         size = MAX_RECORD if wire.has_records else 0
         streams = self._streams
-        said = Parameters(self._limits.max_data, window, window, window, streams, streams, size)
+        said = Parameters(
+            *(self._limits.max_data, window, window, window, streams, streams, size),
+            max_idle_timeout=int(idle * 1000),
+            protocols=tuple(protocols),
+        )
         self._put(parameters_frame(said))
         self.wake()
 

@@ -1,9 +1,9 @@
 """QMux: the frames of QUIC over a connection that loses nothing, bytes <-> frames.
 
-Of draft-ietf-quic-qmux the versions 00 to 02, as they are carried by WebSocket messages, and the
-frames that browsers' polyfills used before there was a draft. Each message holds one frame, or any
-number where the version has records. Integers are varints (RFC 9000, 16). This module must not know
-what a frame is answered with.
+Of draft-ietf-quic-qmux the versions 00 to 02, as they are carried by WebSocket messages or by a
+plain stream, and the frames that browsers' polyfills used before there was a draft. Each message
+holds one frame, or any number where the version has records. Integers are varints (RFC 9000, 16).
+This module must not know what a frame is answered with.
 """
 
 from __future__ import annotations
@@ -36,7 +36,9 @@ class Wire:
 
 
 LEGACY = Wire("webtransport", has_credit=False, has_records=False)
-WIRES = Wire("qmux-02"), Wire("qmux-01"), Wire("qmux-00", has_records=False), LEGACY
+PLAIN = Wire("qmux-01")
+"""What is spoken over a plain stream, where nobody can say which it is to be."""
+WIRES = Wire("qmux-02"), PLAIN, Wire("qmux-00", has_records=False), LEGACY
 """Newest first."""
 
 
@@ -212,9 +214,17 @@ class Parameters:
     max_datagram_frame_size: int = 0
     """Bytes of a datagram's frame (RFC 9221, 3)."""
     max_record_size: int = MAX_RECORD
+    max_idle_timeout: int = 0
+    """Milliseconds of silence after which the session is over (RFC 9000, 10.1); 0: never."""
+    protocols: tuple[str, ...] = ()
+    """What it speaks inside, best first, where neither TLS nor HTTP says so."""
 
+
+PROTOCOLS = 0x3D4F9C2A8B1E6075
+"""Id of those, which is in no draft: each name behind its length (as the Rust crate `qmux`)."""
 
 NAMES = {
+    0x01: "max_idle_timeout",
     0x04: "max_data",
     0x05: "max_stream_data_bidi_local",
     0x06: "max_stream_data_bidi_remote",
@@ -234,8 +244,12 @@ def parameters_frame(said: Parameters) -> bytes:
     """What we take, as the first frame of a session."""
     body = b""
     for id, name in NAMES.items():
-        value = encode_varint(getattr(said, name))
-        body += encode_varints((id, len(value))) + value
+        if number := getattr(said, name):
+            value = encode_varint(number)
+            body += encode_varints((id, len(value))) + value
+    if said.protocols:
+        names = b"".join(encode_varint(len(each)) + each.encode() for each in said.protocols)
+        body += encode_varints((PROTOCOLS, len(names))) + names
     return encode_varints((Kind.PARAMETERS, len(body))) + body
 
 
@@ -255,10 +269,24 @@ def read_parameters(body: bytes) -> Parameters:
             if end != len(found[id]):
                 raise DecodeError(f"the transport parameter {name} is no integer")
             values[name] = value
-    said = Parameters(**values)
+    names = _names(found[PROTOCOLS]) if PROTOCOLS in found else ()
+    said = Parameters(**values, protocols=names)
     if said.max_record_size < MAX_RECORD:
         raise ProtocolViolation(f"max_record_size below {MAX_RECORD}")
     return said
+
+
+def _names(body: bytes) -> tuple[str, ...]:
+    """A list of protocols that is not empty. Raises `DecodeError`."""
+    names: list[str] = []
+    at = 0
+    while at < len(body) or not names:
+        name, at = _body(body, at, True)
+        try:
+            names.append(name.decode())
+        except UnicodeDecodeError:
+            raise DecodeError("a protocol whose name is no text") from None
+    return tuple(names)
 
 
 UNLIMITED = Parameters(*(MAX_VARINT,) * 6)

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from relay.errors import LimitExceeded, Refused, RelayError
-from relay.net.codes import to_http3, unmap
+from relay.errors import LimitExceeded, RelayError
+from relay.net.codes import closing_code, to_http3, unmap
 from relay.net.connection import Connection
 from relay.net.inbox import Inbox
 from relay.session.transport import Receiver
@@ -208,9 +208,8 @@ class QuicTransport:
         self.connection.wake()
 
     def turn_away(self, status: int, headers: Sequence[tuple[str, str]] = ()) -> None:
-        """Refuse the peer: 401 and 403 close as unauthorized, everything else as our failure."""
-        kind = Refused if status in (401, 403) else RelayError
-        self.close(kind.session_code, "refused")
+        """Refuse the peer."""
+        self.close(closing_code(status), "refused")
 
     def admit(self, receiver: Receiver, protocol: str | None) -> None:
         """Open the session; ALPN has settled the protocol already."""

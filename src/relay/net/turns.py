@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 TURN = 0.002
 """Seconds that one may use before it waits in line."""
@@ -35,6 +35,16 @@ class Turns:
         turn = asyncio.get_running_loop().create_future()
         self.after(lambda: None if turn.done() else turn.set_result(None))
         await turn
+
+    async def through(self, steps: Iterable[object], use: Use) -> None:
+        """Take all of these steps, in line with others whenever that was enough for one turn."""
+        use.begin()
+        for _ in steps:
+            if use.is_over():
+                await self.wait()
+                use.begin()
+        if use.is_over():
+            await self.wait()
 
     def _next(self) -> None:
         try:

@@ -177,15 +177,9 @@ class WebSockets:
         use = Use()
         try:
             while (message := await receive())["type"] != "websocket.disconnect":
-                use.begin()
                 if (body := message.get("bytes")) is None:
                     caller.close(ProtocolViolation.session_code, "a message of text")
-                for _ in caller.hear(body or b""):
-                    if use.is_over():
-                        await self._turns.wait()
-                        use.begin()
-                if use.is_over():
-                    await self._turns.wait()
+                await self._turns.through(caller.hear(body or b""), use)
         finally:
             writing.cancel()
 

@@ -146,8 +146,8 @@ def asked(knock: Knock, target: str) -> Request:
 
 
 def address(knock: Knock) -> str:
-    """The peer's address for the log."""
-    return with_port(*knock.remote)
+    """The peer's address for the log, or which process it is."""
+    return knock.process or with_port(*knock.remote)
 
 
 def is_same_holder(one: Grant, other: Grant) -> bool:

@@ -28,6 +28,7 @@ from relay.server.forkserver import UNKNOWN, ForkServer, Program
 from relay.server.listeners import Faces, Workers, open_sockets
 from relay.server.parts import LAPTOP, load_certificates
 from relay.server.post import DRAIN, HURRY, LEAVING, READY, Orders, common_store, lost, write_orders
+from relay.server.streaming import TCP, UNIX
 from relay.server.vigil import SILENCE, STEP, Vigil
 
 FIRST_WAIT = 0.1
@@ -58,6 +59,7 @@ class Crew:
         self.quic_address: tuple[str, int] = ("", 0)
         self.http_addresses: list[tuple[str, int]] = []
         self.internal_address: tuple[str, int] | None = None
+        self.tcp_address: tuple[str, int] | None = None
         self.log = structlog.get_logger()
         self._hurry = asyncio.Event()
         self._led = asyncio.Event()
@@ -127,10 +129,13 @@ class Crew:
             for name, sockets in self._faces.items():
                 for sock in sockets:
                     closing.callback(sock.close)
+                address = sockets[0].getsockname()
                 if name == "internal":
-                    self.internal_address = sockets[0].getsockname()[:2]
-                else:
-                    self.http_addresses.append(sockets[0].getsockname()[:2])
+                    self.internal_address = address[:2]
+                elif name == TCP:
+                    self.tcp_address = address[:2]
+                elif name != UNIX:
+                    self.http_addresses.append(address[:2])
             yield
 
     def _common(self, folder: File) -> Settings:

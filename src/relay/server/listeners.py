@@ -1,4 +1,5 @@
-"""The sockets of the relay: QUIC, and the HTTP faces where they were asked for or beside it.
+"""The sockets of the relay: QUIC, the HTTP faces where they were asked for or beside it, and plain
+streams.
 
 This module must not know what the faces answer, nor which process they belong to.
 """
@@ -12,7 +13,9 @@ from itertools import chain
 from relay.config import Settings
 from relay.control.serve import listen
 from relay.errors import ConfigError
+from relay.net.listening import open_unix
 from relay.net.udp import Socket
+from relay.server.streaming import TCP, UNIX
 
 TRIES = 8
 """Port numbers that are tried where any will do, until one is free for UDP and for TCP."""
@@ -21,8 +24,8 @@ Workers = list[list[Socket]]
 """Sockets of QUIC, one for each address, for each worker that has the port."""
 
 Faces = dict[str, list[socket.socket]]
-"""Listening sockets, one for each address, of ``http``, ``https`` and ``internal``, as far as there
-are such faces."""
+"""Listening sockets, one for each address, of ``http``, ``https``, ``internal``, ``tcp`` and
+``unix``, as far as there are such faces."""
 
 
 def open_sockets(
@@ -62,14 +65,25 @@ def _bind_faces(settings: Settings, quic_port: int) -> Faces:
         ("http", plain, "web.http.listen"),
         ("https", web.https.listen, "web.https.listen"),
         ("internal", internal, "internal.listen"),
+        (TCP, settings.server.tcp.listen, "server.tcp.listen"),
     )
     bound: Faces = {}
     try:
         for name, place, setting in wanted:
             if place is not None:
                 bound[name] = listen(place.host, place.port, setting)
+        if settings.server.unix.listen is not None:
+            bound[UNIX] = [_open_unix(str(settings.server.unix.listen))]
     except ConfigError:
         for sock in chain(*bound.values()):
             sock.close()
         raise
     return bound
+
+
+def _open_unix(place: str) -> socket.socket:
+    try:
+        return open_unix(place)
+    except OSError as error:
+        why = error.strerror or error  # of a name that is too long there is no more to say
+        raise ConfigError(f"server.unix.listen: cannot listen at {place}: {why}") from None

@@ -40,6 +40,7 @@ from relay.issuer import Issuer
 from relay.keyring import Change, Keyring
 from relay.model.origin import Origin
 from relay.net import udp
+from relay.net.allowing import NotAllowed
 from relay.net.authority import Authorities, BadCertificate
 from relay.net.endpoint import Endpoint
 from relay.net.local import DialledLocal, LocalTransport, listen_local
@@ -72,6 +73,7 @@ from relay.server.post import Post, common_store
 from relay.server.press import Press
 from relay.server.shares import Shares
 from relay.server.stats import Stats
+from relay.server.streaming import TCP, UNIX, take_streams
 from relay.sidecar.client import AuthClient
 from relay.sidecar.link import Link, client_tls
 from relay.wire.version import LITE_NEAR
@@ -145,6 +147,7 @@ class Relay:
         self.face = Face(self)
         self.quic_address: tuple[str, int] = ("", 0)
         self.internal_address: tuple[str, int] | None = None
+        self.tcp_address: tuple[str, int] | None = None
         self.http_addresses: list[tuple[str, int]] = []
 
     def _log(self, event: str, **facts: Any) -> None:
@@ -222,6 +225,9 @@ class Relay:
             why, remote = f"{error}, shown by {error.remote}", error.remote
             self.judge.refusals.unheard("bad_certificate", error.status, why, remote)
             return
+        if isinstance(error, NotAllowed):
+            self.judge.refusals.unheard("unix_allow", error.status, str(error), UNIX)
+            return
         self.log.error("internal error", error=repr(error), exc_info=error)
 
     @contextlib.asynccontextmanager
@@ -240,6 +246,7 @@ class Relay:
             self.judge.spawn = lambda work: tasks.create_task(contained(work, self._escaped))
             links = self._join_cluster(closing)
             await self._join_crew(closing)
+            await self._take_streams(faces, closing)
             work = [self._keep_time(), self.desk.run(), self.keyring.run(), *links]
             if self.post is not None:
                 work.append(self.shares.run())
@@ -385,6 +392,8 @@ class Relay:
         secure = Secure(*pair) if pair and "https" in faces else None
         self._listeners: list[HttpListener] = []
         for name, sockets in faces.items():
+            if name in (TCP, UNIX):
+                continue
             if name == "internal":
                 listener = HttpListener(internal_app(Ward(self)), sockets, web.limits)
                 self.internal_address = listener.address
@@ -396,6 +405,13 @@ class Relay:
                 self.http_addresses.append(listener.address)
             self._listeners.append(listener)
         return self._listeners
+
+    async def _take_streams(self, faces: Faces, closing: contextlib.AsyncExitStack) -> None:
+        """Let people in who come without QUIC or HTTP."""
+        if tcp := faces.get(TCP):
+            self.tcp_address = tcp[0].getsockname()[:2]
+        door, gate = self.door.answer, self.serving.gate
+        await take_streams(self.settings, faces, door, gate, self._escaped, closing)
 
     async def _keep_time(self) -> None:
         """Do what is due by time: grants, retention, lingering, certificates."""

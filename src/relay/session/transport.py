@@ -143,16 +143,18 @@ class Knock:
     """Somebody at the door: what a transport knows before there is a session."""
 
     transport: str
-    """``webtransport``, ``quic`` or ``websocket``."""
+    """``webtransport``, ``quic``, ``websocket``, ``tcp`` or ``unix``."""
 
     target: str | None
-    """Path and query as dialled (``/demo?jwt=…``); ``None`` on raw QUIC, where SETUP carries it."""
+    """Path and query as dialled (``/demo?jwt=…``); ``None`` where SETUP carries them: on raw QUIC,
+    TCP and unix sockets."""
 
     offered: Sequence[str] = ()
-    """Protocol identifiers the peer offers, most preferred first; on raw QUIC the one agreed."""
+    """Protocol identifiers the peer offers, most preferred first; where SETUP carries the target,
+    the one agreed."""
 
     remote: tuple[str, int] = ("", 0)
-    """Address and UDP port of the peer."""
+    """Address and port of the peer; none at a unix socket."""
 
     authority: str = ""
     """Host (and port) the peer dialled, or the TLS server name."""
@@ -162,6 +164,9 @@ class Knock:
 
     certificate: PeerCertificate | None = None
     """The client certificate, where one was asked for and shown."""
+
+    process: str = ""
+    """Who dialled a unix socket, as the kernel says: ``uid 1001, gid 1001, pid 4711``."""
 
 
 class Visit(Protocol):

@@ -355,7 +355,7 @@ class Quotas(Told):
 # -- decisions, the log, the mesh ------------------------------------------------------------------
 
 
-Transport = Literal["webtransport", "quic", "websocket", "http"]
+Transport = Literal["webtransport", "quic", "websocket", "tcp", "unix", "http"]
 
 TRANSPORTS: tuple[str, ...] = get_args(Transport)
 """Ways to come in, the usual one first; rules of `[auth]` may differ between them."""
