@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import socket
 from collections.abc import Callable
 from pathlib import Path as File
@@ -295,7 +296,10 @@ def test_several_workers_take_them_too(process: Any, tmp_path: File) -> None:
             write()
             async with connect(at, tls=TRUST) as one, connect(at, tls=TRUST) as two:
                 assert await audience([far, one, two], write, 3) == [3, 3, 3]
+            started.program.send_signal(signal.SIGINT)  # in haste, and yet with a goodbye
+            for client in (near, far):
+                assert await asyncio.wait_for(client.lost, 10) == "the relay is stopping"
 
     asyncio.run(main())
-    assert started.stop() == 0
+    assert started.program.wait(20) == 0
     assert not place.exists()

@@ -135,6 +135,7 @@ def client(request: pytest.FixtureRequest) -> Callable[[str], Client]:
             from rig.rust import RustClient
         except ImportError:
             missing("moq-rs (pip install moq-rs)")
-        return RustClient(name, {"moq-rs": "https", "moq-rs-raw": "moqt", "moq-rs-ws": "ws"}[name])
+        schemes = {"raw": "moqt", "ws": "ws", "tcp": "tcp", "unix": "unix"}
+        return RustClient(name, schemes.get(name.removeprefix("moq-rs-"), "https"))
 
     return named

@@ -26,6 +26,8 @@ Run = Callable[[Coroutine[Any, Any, Any]], Any]
 FOREIGN = ["moq-rs", "moq-rs-raw", "chromium"]
 SOCKETS = ["moq-rs-ws", "chromium-ws"]
 """The same over WebSocket. That it makes no difference is seen with them and one of the rest."""
+PLAIN = ["moq-rs-tcp", "moq-rs-unix"]
+"""And over plain streams."""
 COMMAND = "relay-cli"
 """Our own commands: slow to start, so they meet everybody only where the bytes are compared."""
 
@@ -43,16 +45,19 @@ def meeting(publishers: list[str], watchers: list[str]) -> list[Any]:
 
 
 BY_SOCKET = [*meeting(SOCKETS, [*SOCKETS, "moq-rs"]), *meeting(["moq-rs"], SOCKETS)]
-EVERYBODY = meeting([*FOREIGN, COMMAND], [*FOREIGN, COMMAND]) + BY_SOCKET
+IN_PLAIN = [*meeting(PLAIN, PLAIN), *meeting(PLAIN, ["moq-rs"]), *meeting(["moq-rs"], PLAIN)]
+EVERYBODY = meeting([*FOREIGN, COMMAND], [*FOREIGN, COMMAND]) + BY_SOCKET + IN_PLAIN
 STRANGERS = [
     *meeting(FOREIGN, FOREIGN),
     *meeting(["moq-rs-ws"], ["chromium-ws"]),
     *meeting(["chromium-ws"], ["moq-rs-ws"]),
+    *meeting(["moq-rs-tcp"], ["moq-rs-unix"]),
 ]
 SINGLY = [
     "moq-rs",
     "moq-rs-raw",
     "moq-rs-ws",
+    *PLAIN,
     *(pytest.param(name, marks=pytest.mark.browser) for name in ("chromium", "chromium-ws")),
 ]
 ROLES = ("publisher", "watcher")

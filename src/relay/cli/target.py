@@ -27,7 +27,9 @@ from relay.path import as_dialled
 if TYPE_CHECKING:
     from relay.client import Client
 
-SCHEMES = ("https", "http", "moqt", "moql")
+PLAIN = ("tcp", "unix")
+"""Where nobody shows a certificate."""
+SCHEMES = ("https", "http", "moqt", "moql", *PLAIN)
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 HASH_TIMEOUT = 5.0
 """Seconds to wait for the certificate's hash."""
@@ -100,9 +102,11 @@ def resolve(url: str, disable_verify: bool, root: Path | None, pins: tuple[str, 
         _ = parts.port  # may be none that there is
     except ValueError:
         raise click.UsageError("expected a URL") from None
-    if parts.scheme not in SCHEMES or not parts.hostname:
+    if parts.scheme not in SCHEMES or not (parts.hostname or parts.scheme == "unix"):
         raise click.UsageError(f"expected a URL with one of {', '.join(SCHEMES)} and a host")
     parts = parts._replace(path=as_dialled(parts.path))
+    if parts.scheme in PLAIN:
+        return Target(urlunsplit(parts), DialTls())
     roots = (root,) if root is not None else ()
     tls = DialTls(roots, tuple(map(_pin, pins)), disable_verify)
     told = tls != DialTls()

@@ -90,10 +90,13 @@ class StreamListener:
         """Begin, at a socket that is bound. Raises `OSError`."""
         return await asyncio.start_server(self._come, sock=sock)
 
-    def close(self) -> None:
-        """End what is still inside."""
-        for each in self._inside:
-            each.cancel()
+    async def close(self) -> None:
+        """End what is still inside, after a moment for goodbyes."""
+        if self._inside:
+            patience = self._settings.limits.close_timeout
+            _, late = await asyncio.wait(tuple(self._inside), timeout=patience)
+            for each in late:
+                each.cancel()
 
     def _come(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         serving = asyncio.ensure_future(self._serve(reader, writer))

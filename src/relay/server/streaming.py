@@ -30,6 +30,6 @@ async def take_streams(
     server = settings.server
     for name, allowed in ((TCP, None), (UNIX, server.unix.allow)):
         listener = StreamListener(door, settings.endpoint, server.versions, failed, gate, allowed)
-        closing.callback(listener.close)
+        closing.push_async_callback(listener.close)
         for sock in sockets.get(name, ()):
             closing.callback((await listener.listen(sock)).close)

@@ -20,8 +20,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import jwt
+import pytest
 
 import asked
 from ports import free_ports
@@ -38,6 +40,8 @@ PUBLIC = "anon"
 
 LONG = 3600
 """Seconds a token lives when a test does not care."""
+
+SOCKET = "relay.sock"
 
 LINGER = 1.0
 """Seconds a broadcast outlives a publisher that vanished: short, since tests wait for its end."""
@@ -110,6 +114,12 @@ class Relay:
     versions: tuple[str, ...]
     """The only versions it was told to speak; empty for all that it knows."""
 
+    tcp_port: int = 0
+    """Where it takes plain TCP; 0 for nowhere."""
+
+    socket: Path | None = None
+    """Its unix socket."""
+
     @property
     def url(self) -> str:
         """Where WebTransport clients dial."""
@@ -125,6 +135,15 @@ class Relay:
         """What ``client`` has to dial to come in at ``path``."""
         base = self.url.replace("https", client.scheme)
         query = f"?jwt={token}" if token is not None else ""
+        if client.scheme == "unix":
+            if self.socket is None:
+                pytest.skip("the Rust stack's server has no unix socket")
+            where = quote(f"/{path}{query}", safe="")
+            return Target(f"unix://{self.socket}?path={where}", "", protocols)
+        if client.scheme == "tcp":
+            if not self.tcp_port:
+                pytest.skip("the Rust stack's server takes no TCP")
+            base = f"tcp://127.0.0.1:{self.tcp_port}"
         return Target(f"{base}/{path}{query}", self.fingerprint, protocols)
 
 
@@ -155,6 +174,8 @@ def running(
             key=key,
             foreign=foreign(),
             versions=tuple(versions or ()),
+            tcp_port=ready["tcp"][1] if ready.get("tcp") else 0,
+            socket=None if foreign() else folder / SOCKET,
         )
         if program.poll() is not None:
             raise RuntimeError(f"the relay ended during the tests:\n{tail(log)}")
@@ -176,6 +197,8 @@ def _own_command(
         f"versions = {json.dumps(list(versions))}" if versions else "",
         '[server.tls]\ngenerate = ["localhost", "127.0.0.1"]',
         tls,
+        '[server.tcp]\nlisten = "127.0.0.1:0"',
+        f'[server.unix]\nlisten = "{folder / SOCKET}"',
         f"[web.http]\nlisten = {address}",
         f'[auth]\nkey = "{key.name}"\npublic = "{PUBLIC}"',
         f"[cache]\nlinger = {LINGER}",

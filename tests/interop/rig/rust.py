@@ -1,4 +1,5 @@
-"""moq-rs from PyPI as a client: WebTransport (``https``), raw QUIC (``moqt``), WebSocket (``ws``).
+"""moq-rs from PyPI as a client: WebTransport (``https``), raw QUIC (``moqt``), WebSocket (``ws``),
+plain streams (``tcp``, ``unix``).
 
 Its job is to speak the rig's vocabulary with the Rust stack's own objects; its law is to hand over
 what the library delivered, without retrying or reordering. It must not know the relay.
