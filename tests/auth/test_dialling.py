@@ -23,6 +23,9 @@ from relay.errors import BadRequest
         ("HTTP://h", "", "webtransport"),
         ("moqt://h//demo?jwt=%zz", "//demo?jwt=%zz", "quic"),
         ("wss://h/demo?jwt=x", "/demo?jwt=x", "websocket"),
+        ("tcp://h:1/demo?jwt=x", "/demo?jwt=x", "tcp"),
+        ("unix:///run/r.sock?path=/demo%3Fjwt%3Dx", "/demo?jwt=x", "unix"),
+        ("unix:///run/r.sock?jwt=x", "/", "unix"),
     ],
 )
 def test_path_and_query_as_dialled(url: str, target: str, transport: str) -> None:

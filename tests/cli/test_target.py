@@ -44,6 +44,13 @@ def test_http_means_the_hash_that_the_relay_gives():
     assert asked == ["/certificate.sha256"]
 
 
+@pytest.mark.parametrize(
+    "url", ["tcp://127.0.0.1:4444/demo?jwt=x", "unix:///run/r.sock?path=/demo%3Fjwt%3Dx"]
+)
+def test_a_plain_stream_has_no_certificate(url):
+    assert resolve(url, False, None, ()) == (url, DialTls())
+
+
 def test_https_on_this_machine_asks_too():
     with answering(HASH.encode()) as (port, _):
         target = resolve(f"https://127.0.0.1:{port}/", False, None, ())

@@ -17,6 +17,7 @@ from relay.errors import ConfigError
         ("https://a/b/?jwt=secret&cost=3", "https://a/b"),
         ("moqt://[::1]:4443", "moqt://[::1]:4443/"),
         ("MOQL://a:443/x", "moql://a/x"),
+        ("tcp://a:443/x?jwt=secret", "tcp://a:443/x"),
     ],
 )
 def test_one_relay_one_key(text: str, key: str) -> None:
@@ -51,6 +52,8 @@ def test_a_token_of_its_own_wins() -> None:
         "ftp://a",
         "https://",
         "https://a:0/",
+        "tcp://a/",
+        "unix:///run/r.sock",
         "https://a:99999/",
         "https://user:pw@a/",
         "https://[::1/",

@@ -214,6 +214,11 @@ def test_plain_http_of_its_own(inspect: Inspect) -> None:
     assert "0.0.0.0:80" in finding.text
 
 
+def test_plain_tcp_that_others_reach(inspect: Inspect) -> None:
+    assert "[::]:4444" in found(inspect(server__tcp__listen="[::]:4444"), "plain_tcp").text
+    assert inspect(server__tcp__listen="127.0.0.1:4444") == []
+
+
 def test_zero_limits(inspect: Inspect) -> None:
     finding = found(inspect(peer__max_backlog=0), "zero_limit")
     assert finding.setting == "peer.max_backlog"

@@ -6,6 +6,7 @@ import pytest
 
 from relay.cli.flags import find
 from relay.config import names, sources
+from relay.errors import ConfigError
 
 OPEN = '[auth]\npublic = ""\n'
 
@@ -20,11 +21,18 @@ MEANT = [
     ("connect.tls.root", "MOQ_CONNECT_TLS_ROOT", "--connect-tls-root", "client.tls.root"),
     ("drain_timeout", "MOQ_DRAIN_TIMEOUT", "--drain-timeout", "server.drain"),
     ("listen.bind", "MOQ_LISTEN", None, "server.listen"),
+    ("listen.tcp.bind", "MOQ_LISTEN_TCP_BIND", "--listen-tcp-bind", "server.tcp.listen"),
     ("listen.timeout", "MOQ_LISTEN_TIMEOUT", "--listen-timeout", "limits.handshake_timeout"),
     ("listen.tls.cert", "MOQ_LISTEN_TLS_CERT", "--listen-tls-cert", "server.tls.cert"),
     ("listen.tls.generate", "MOQ_LISTEN_TLS_GENERATE", "--listen-tls-generate", None),
     ("listen.tls.root", "MOQ_LISTEN_TLS_ROOT", "--listen-tls-root", "server.tls.root"),
+    (
+        *("listen.unix.allow.pid", "MOQ_LISTEN_UNIX_ALLOW_PID", "--listen-unix-allow-pid"),
+        "server.unix.allow.pid",
+    ),
+    ("listen.unix.bind", "MOQ_LISTEN_UNIX_BIND", "--listen-unix-bind", "server.unix.listen"),
     ("listen.version", "MOQ_LISTEN_VERSION", "--listen-version", "server.versions"),
+    ("server.tcp.bind", "MOQ_SERVER_TCP_BIND", "--server-tcp-bind", "server.tcp.listen"),
     ("quic.idle_timeout", "MOQ_QUIC_IDLE_TIMEOUT", "--quic-idle-timeout", "quic.idle_timeout"),
     ("quic.max_streams", "MOQ_QUIC_MAX_STREAMS", "--quic-max-streams", "quic.max_streams"),
     ("quic.receive_window", "MOQ_QUIC_RECEIVE_WINDOW", "--quic-receive-window", "quic.max_data"),
@@ -49,8 +57,6 @@ NOT_BUILT = [
     ("connect.websocket.delay", "MOQ_CONNECT_WEBSOCKET_DELAY", "--connect-websocket-delay"),
     ("listen.lb_id", "MOQ_LISTEN_QUIC_LB_ID", "--listen-quic-lb-id"),
     ("listen.preferred_v4", "MOQ_LISTEN_PREFERRED_V4", "--listen-preferred-v4"),
-    ("listen.tcp.bind", "MOQ_LISTEN_TCP_BIND", "--listen-tcp-bind"),
-    ("listen.unix.allow.uid", "MOQ_LISTEN_UNIX_ALLOW_UID", "--listen-unix-allow-uid"),
     ("quic.gso", "MOQ_QUIC_GSO", "--quic-gso"),
     ("quic.keep_alive", "MOQ_QUIC_KEEP_ALIVE", "--quic-keep-alive"),
     ("quic.qlog", "MOQ_QUIC_QLOG", "--quic-qlog"),
@@ -86,6 +92,24 @@ def test_what_is_newer_and_not_built_is_said_and_stops_nothing(folder, dotted, v
         folder.load(OPEN, None, **{find(flag).setting.replace(".", "__"): "1"}),
     ):
         assert any("not built here, ignored" in line for line in loaded.warnings)
+
+
+@pytest.mark.parametrize("section", ["server", "listen"])
+def test_a_unix_socket_and_who_may_dial_it(folder, section):
+    upper = f"MOQ_{section.upper()}_UNIX"
+    allow = f"[{section}.unix.allow]\nuid = [1, 2]\ngid = 3\n"
+    in_file = f'[{section}.unix]\nbind = "r.sock"\n{allow}'
+    around = {f"{upper}_BIND": "r.sock", f"{upper}_ALLOW_UID": "1,2", f"{upper}_ALLOW_GID": "3"}
+    for loaded in (folder.load(in_file + OPEN), folder.load(OPEN, around)):
+        unix = loaded.settings.server.unix
+        assert str(unix.listen) == "r.sock"
+        assert (unix.allow.uid, unix.allow.gid, unix.allow.pid) == ((1, 2), (3,), ())
+
+
+@pytest.mark.parametrize("wrong", ["[-1]", '["root"]', "[1.5]", "[true]"])
+def test_who_may_dial_is_said_in_numbers(folder, wrong):
+    with pytest.raises(ConfigError, match=r"server\.unix\.allow\.uid: "):
+        folder.load(f"[server.unix.allow]\nuid = {wrong}\n" + OPEN)
 
 
 @pytest.mark.parametrize(

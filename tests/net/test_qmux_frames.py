@@ -12,6 +12,7 @@ from relay.errors import DecodeError, ProtocolViolation
 from relay.net.qmux_frames import (
     LEGACY,
     MAX_RECORD,
+    PLAIN,
     WIRES,
     Frame,
     Kind,
@@ -158,8 +159,26 @@ def test_parameters_are_read_as_they_were_said(said: Parameters) -> None:
 
 def test_what_is_not_said_is_none() -> None:
     assert read_parameters(b"") == Parameters(0, 0, 0, 0, 0, 0, 0, MAX_RECORD)
-    unknown = bytes.fromhex("01 02 7530  1d 00  c0ffee0000000001 03 616263  04 01 05")
+    unknown = bytes.fromhex("19 02 7530  1d 00  c0ffee0000000001 03 616263  04 01 05")
     assert read_parameters(unknown) == Parameters(max_data=5)
+
+
+def test_what_is_spoken_inside_is_said_as_the_rust_stack_says_it() -> None:
+    said = Parameters(max_idle_timeout=30_000, protocols=("moq-lite-06", "moql"))
+    frame = parameters_frame(said)
+    assert frame == bytes.fromhex(
+        "ff5153300d0a0d0a 2a  01 04 80007530  c571c59429cd0845 02 7ffe"
+        "fd4f9c2a8b1e6075 11 0b 6d6f712d6c6974652d3036 04 6d6f716c"
+    )
+    [read] = frames(frame, PLAIN)
+    assert read_parameters(read.body) == said
+
+
+@pytest.mark.parametrize("names", ["", "05 61", "02 61", "02 ffff", "40"])
+def test_a_list_of_what_is_spoken_that_is_none_is_refused(names: str) -> None:
+    body = bytes.fromhex(names)
+    with pytest.raises(ProtocolViolation):
+        read_parameters(bytes.fromhex("fd4f9c2a8b1e6075") + bytes((len(body),)) + body)
 
 
 def test_what_we_take_is_said() -> None:

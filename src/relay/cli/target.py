@@ -27,9 +27,7 @@ from relay.path import as_dialled
 if TYPE_CHECKING:
     from relay.client import Client
 
-PLAIN = ("tcp", "unix")
-"""Where nobody shows a certificate."""
-SCHEMES = ("https", "http", "moqt", "moql", *PLAIN)
+SCHEMES = ("https", "http", "moqt", "moql", "tcp", "unix")
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 HASH_TIMEOUT = 5.0
 """Seconds to wait for the certificate's hash."""
@@ -104,8 +102,10 @@ def resolve(url: str, disable_verify: bool, root: Path | None, pins: tuple[str, 
         raise click.UsageError("expected a URL") from None
     if parts.scheme not in SCHEMES or not (parts.hostname or parts.scheme == "unix"):
         raise click.UsageError(f"expected a URL with one of {', '.join(SCHEMES)} and a host")
+    if parts.scheme == "unix":
+        return Target(url, DialTls())
     parts = parts._replace(path=as_dialled(parts.path))
-    if parts.scheme in PLAIN:
+    if parts.scheme == "tcp":
         return Target(urlunsplit(parts), DialTls())
     roots = (root,) if root is not None else ()
     tls = DialTls(roots, tuple(map(_pin, pins)), disable_verify)

@@ -23,6 +23,7 @@ from relay.config.names import PREFIX, SETTINGS
 from relay.config.shape import Address, Settings
 from relay.config.sources import Entry
 from relay.errors import ConfigError
+from relay.net.allowing import CAN_TELL, asks_nothing
 from relay.net.dial import DialTls
 from relay.records.address import read_address
 from relay.sidecar.address import check_url
@@ -54,6 +55,7 @@ def problems(settings: Settings, entries: Entries) -> list[str]:
         *_pair(settings, entries),
         *_https(settings, entries),
         *_faces(settings, entries),
+        *_plain(settings, entries),
         *_versions(settings, entries),
         *_internal(settings, entries),
         *_workers(settings, entries),
@@ -193,6 +195,7 @@ def _faces(settings: Settings, entries: Entries) -> Iterator[str]:
         "web.http.listen": http,
         "web.https.listen": https,
         "internal.listen": settings.internal.listen,
+        "server.tcp.listen": settings.server.tcp.listen,
     }
     taken: dict[Address, str] = {}
     for name, address in faces.items():
@@ -201,6 +204,13 @@ def _faces(settings: Settings, entries: Entries) -> Iterator[str]:
         if address in taken:
             yield f"{_where(entries, name)}: the same TCP address as {taken[address]}"
         taken.setdefault(address, name)
+
+
+def _plain(settings: Settings, entries: Entries) -> Iterator[str]:
+    """Not every system says who dials; there a list of who may would let nobody in."""
+    unix = settings.server.unix
+    if unix.listen is not None and not (CAN_TELL or asks_nothing(unix.allow)):
+        yield f"{_where(entries, 'server.unix.allow')}: this system does not say who dials"
 
 
 def _internal(settings: Settings, entries: Entries) -> Iterator[str]:

@@ -273,6 +273,15 @@ def plain_http(seen: Inspection) -> Iterator[Finding]:
     yield seen.finding("plain_http", "warning", "web.http.listen", text, mend)
 
 
+def plain_tcp(seen: Inspection) -> Iterator[Finding]:
+    """Sessions that would travel readably, token and all."""
+    listen = seen.settings.server.tcp.listen
+    if listen is not None and not _is_loopback(listen):
+        text = f"sessions in plain TCP on {listen}: tokens and media can be read on the way"
+        mend = "listen on a loopback address, or see to it that nobody else is on that network"
+        yield seen.finding("plain_tcp", "warning", "server.tcp.listen", text, mend)
+
+
 def zero_limits(seen: Inspection) -> Iterator[Finding]:
     """Ceilings of nothing."""
     for name in SETTINGS:
@@ -313,6 +322,7 @@ LINTS: tuple[Lint, ...] = (
     unusable,
     certificates,
     plain_http,
+    plain_tcp,
     zero_limits,
     unverified_links,
 )
