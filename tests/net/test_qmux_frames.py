@@ -167,7 +167,7 @@ def test_what_is_spoken_inside_is_said_as_the_rust_stack_says_it() -> None:
     said = Parameters(max_idle_timeout=30_000, protocols=("moq-lite-06", "moql"))
     frame = parameters_frame(said)
     assert frame == bytes.fromhex(
-        "ff5153300d0a0d0a 2a  01 04 80007530  c571c59429cd0845 02 7ffe"
+        "ff5153300d0a0d0a 2b  01 04 80007530  c571c59429cd0845 02 7ffe"
         "fd4f9c2a8b1e6075 11 0b 6d6f712d6c6974652d3036 04 6d6f716c"
     )
     [read] = frames(frame, PLAIN)
