@@ -19,7 +19,8 @@ from relay.model.board import Way
 from relay.model.broadcast import Broadcast, Route
 from relay.model.origin import Origin
 from relay.model.track import Demand
-from relay.net.dial import DialTls, dial, setup_target
+from relay.net.dial import dial, setup_target
+from relay.net.trust import DialTls
 from relay.path import ROOT, Path
 from relay.peer.guest import Guest
 from relay.peer.house import House

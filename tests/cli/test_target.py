@@ -11,7 +11,7 @@ from tests.serving import serving
 
 from relay.cli.target import resolve
 from relay.errors import SessionLost
-from relay.net.dial import DialTls
+from relay.net.trust import DialTls
 
 HASH = "AB" * 32
 

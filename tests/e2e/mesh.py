@@ -11,7 +11,7 @@ from typing import Any
 from pace import rest, within
 from relay.client import Client, connect
 from relay.model.track import TrackInfo
-from relay.net.dial import DialTls
+from relay.net.trust import DialTls
 from relay.path import Path
 from relay.peer.local import GroupEnd
 from relay.server.relay import Relay
@@ -46,7 +46,9 @@ class Node:
         self.said = said
 
     def url(self, target: str = "/", scheme: str = "https", host: str = "127.0.0.1") -> str:
-        return f"{scheme}://{host}:{self.relay.quic_address[1]}{target}"
+        ports = {"ws": self.relay.http_addresses[0], "tcp": self.relay.tcp_address}
+        address = ports.get(scheme) or self.relay.quic_address
+        return f"{scheme}://{host}:{address[1]}{target}"
 
     def up(self) -> int:
         """Links that are up."""

@@ -15,7 +15,7 @@ import httpx
 from lines import whole_lines
 from relay.client import Client, connect
 from relay.model.track import TrackInfo
-from relay.net.dial import DialTls
+from relay.net.trust import DialTls
 from relay.net.udp import Socket
 from relay.peer.local import ReadFrame
 

@@ -12,7 +12,7 @@ import pytest
 
 from relay.client import Client, connect
 from relay.model.track import TrackInfo
-from relay.net.dial import DialTls
+from relay.net.trust import DialTls
 
 TRUST = DialTls(disable_verify=True)
 NAME = "my cam/é 100%?#"

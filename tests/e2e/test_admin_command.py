@@ -15,7 +15,7 @@ from relay.cli.moment import show_time
 from relay.client import connect
 from relay.control.admin.counter import OPERATIONS
 from relay.errors import BadRequest, ConfigError, NotFound, Unauthorized
-from relay.net.dial import DialTls
+from relay.net.trust import DialTls
 
 KEY = make_key(100_000)
 TRUST = DialTls(disable_verify=True)

@@ -30,7 +30,7 @@ from relay.auth.revocation import Revocation
 from relay.authority import Authority, Loan
 from relay.client import connect
 from relay.errors import SessionLost
-from relay.net.dial import DialTls
+from relay.net.trust import DialTls
 from relay.path import ROOT, Path
 from relay.records.audit import Query
 from relay.records.office import Operator

@@ -30,11 +30,14 @@ pytestmark = pytest.mark.usefixtures("quick")
 WHO = Operator("test")
 
 
-@pytest.mark.parametrize("scheme", ["https", "moqt"])
+@pytest.mark.parametrize("scheme", ["https", "moqt", "ws", "tcp"])
 @pytest.mark.parametrize("way", ["forth", "back"])
 def test_a_link_carries_both_ways(node: Any, scheme: str, way: str) -> None:
     async def main() -> None:
-        async with node() as a, node(connect=[a.url(scheme=scheme)]) as b:
+        async with (
+            node('[server.tcp]\nlisten = "127.0.0.1:0"\n') as a,
+            node(connect=[a.url(scheme=scheme)]) as b,
+        ):
             await until(lambda: b.up() and a.relays())
             async with scene(*((a, b) if way == "forth" else (b, a))) as watched:
                 await more(watched)

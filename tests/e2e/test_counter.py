@@ -16,7 +16,7 @@ from relay.auth.explain import ELSEWHERE
 from relay.client import Client, connect
 from relay.control.admin import shapes
 from relay.model.track import TrackInfo
-from relay.net.dial import DialTls
+from relay.net.trust import DialTls
 from relay.path import Path
 from relay.records.office import Operator
 from relay.records.store import StoreError

@@ -14,7 +14,7 @@ from relay.auth.credentials import make_key, make_moose_key, make_token, secret_
 from relay.auth.facts import StoredToken
 from relay.client import connect
 from relay.errors import SessionLost
-from relay.net.dial import DialTls
+from relay.net.trust import DialTls
 from relay.path import Path
 
 TRUST = DialTls(disable_verify=True)

@@ -25,7 +25,7 @@ from relay.client import connect
 from relay.errors import SessionLost
 from relay.model.demand import Demand
 from relay.model.track import TrackInfo
-from relay.net.dial import DialTls
+from relay.net.trust import DialTls
 from relay.path import ROOT, Path
 from relay.peer.local import LocalBroadcast, ReadFrame
 

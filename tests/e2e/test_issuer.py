@@ -26,7 +26,7 @@ from relay.auth.lifecycle import signer
 from relay.auth.revocation import Revocation
 from relay.client import connect
 from relay.errors import ConfigError, SessionLost
-from relay.net.dial import DialTls
+from relay.net.trust import DialTls
 from relay.path import Path
 from relay.records.kept import OtherRoot
 from relay.records.office import Operator

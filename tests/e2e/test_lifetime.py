@@ -21,7 +21,7 @@ from relay.auth.revocation import Revocation
 from relay.client import connect
 from relay.errors import SessionLost
 from relay.model.track import TrackInfo
-from relay.net.dial import DialTls
+from relay.net.trust import DialTls
 from relay.path import Path
 from relay.records.office import Operator
 

@@ -11,7 +11,7 @@ from samples import scrape, total
 
 from relay.client import connect
 from relay.errors import SessionLost
-from relay.net.dial import DialTls
+from relay.net.trust import DialTls
 from relay.server import metrics
 
 TRUST = DialTls(disable_verify=True)

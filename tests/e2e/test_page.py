@@ -10,7 +10,7 @@ import pytest
 
 from relay.auth.credentials import NewKey, make_key
 from relay.client import SessionLost, connect
-from relay.net.dial import DialTls
+from relay.net.trust import DialTls
 
 TRUST = DialTls(disable_verify=True)
 

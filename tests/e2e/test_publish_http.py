@@ -18,7 +18,7 @@ from relay.auth.claims import Claims
 from relay.auth.keys import Key
 from relay.client import connect
 from relay.model.track import TrackInfo
-from relay.net.dial import DialTls
+from relay.net.trust import DialTls
 from relay.path import Path
 from relay.peer.local import GroupEnd
 from relay.records.audit import Query

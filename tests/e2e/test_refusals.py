@@ -10,7 +10,7 @@ import pytest
 from relay.client import connect
 from relay.errors import RemoteError
 from relay.model.track import TrackInfo
-from relay.net.dial import DialTls
+from relay.net.trust import DialTls
 
 TRUST = DialTls(disable_verify=True)
 

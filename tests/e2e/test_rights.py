@@ -16,7 +16,7 @@ from pace import within
 from relay.client import connect
 from relay.errors import SessionLost
 from relay.model.track import TrackInfo
-from relay.net.dial import DialTls
+from relay.net.trust import DialTls
 from relay.path import Path
 
 TRUST = DialTls(disable_verify=True)

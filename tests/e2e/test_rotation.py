@@ -23,7 +23,7 @@ from relay.auth.claims import Claims
 from relay.auth.keys import Key, generate
 from relay.client import connect
 from relay.errors import SessionLost
-from relay.net.dial import DialTls
+from relay.net.trust import DialTls
 from relay.path import Path
 
 TRUST = DialTls(disable_verify=True)

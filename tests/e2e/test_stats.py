@@ -15,7 +15,7 @@ from several import WORKERS, Relay, audience, many, publishing
 from relay.client import Client, connect
 from relay.errors import Unauthorized
 from relay.model.demand import TrackInfo
-from relay.net.dial import DialTls
+from relay.net.trust import DialTls
 from relay.peer.local import ReadFrame
 
 TRUST = DialTls(disable_verify=True)

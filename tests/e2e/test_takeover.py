@@ -7,7 +7,7 @@ import asyncio
 from relay.client import Client, connect
 from relay.errors import RelayError
 from relay.model.track import TrackInfo
-from relay.net.dial import DialTls
+from relay.net.trust import DialTls
 from relay.peer.local import ReadFrame
 
 ANYBODY = DialTls(disable_verify=True)

@@ -23,7 +23,7 @@ from relay.auth.facts import StoredToken
 from relay.cli import relay as cli
 from relay.client import connect
 from relay.errors import SessionLost
-from relay.net.dial import DialTls
+from relay.net.trust import DialTls
 from relay.path import Path
 from relay.quota import Override
 from relay.records.audit import Query

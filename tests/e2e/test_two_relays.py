@@ -16,7 +16,7 @@ from pace import within
 from relay.auth.credentials import make_key
 from relay.client import connect
 from relay.errors import SessionLost
-from relay.net.dial import DialTls
+from relay.net.trust import DialTls
 
 KEY = make_key(100_000)
 TRUST = DialTls(disable_verify=True)

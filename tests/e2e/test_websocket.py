@@ -13,15 +13,16 @@ import pytest
 from ends import ends_with
 from mesh import REFUSALS
 from several import TRUST, WORKERS, Relay, audience, publishing, until, writer
-from sockets import connect
 from websockets.asyncio.client import connect as open_socket
 from websockets.exceptions import InvalidStatus
 
 from relay.auth.credentials import make_key
 from relay.auth.revocation import Revocation
+from relay.client import connect
 from relay.errors import SessionLost
 from relay.net import tls
 from relay.net.qmux_frames import WIRES, Parameters, data_frame, parameters_frame
+from relay.net.trust import DialTls
 from relay.records.office import Operator
 
 Token = Callable[..., str]
@@ -39,14 +40,14 @@ def url(relay: Any, target: str, scheme: str = "ws") -> str:
 
 @pytest.mark.parametrize(("here", "there"), [("ws", "https"), ("moqt", "ws"), ("ws", "ws")])
 def test_what_is_published_is_seen_by_the_other_way(
-    running: Any, token: Token, monkeypatch: pytest.MonkeyPatch, here: str, there: str
+    running: Any, token: Token, here: str, there: str
 ) -> None:
     async def main() -> None:
         target = f"/demo?jwt={token('demo')}"
         async with (
             running() as relay,
-            connect(monkeypatch, url(relay, target, here), tls=TRUST) as near,
-            connect(monkeypatch, url(relay, target, there), tls=TRUST) as far,
+            connect(url(relay, target, here), tls=TRUST) as near,
+            connect(url(relay, target, there), tls=TRUST) as far,
         ):
             write = writer(near.create_broadcast("cam"), 100_000)
             write()
@@ -57,16 +58,14 @@ def test_what_is_published_is_seen_by_the_other_way(
 
 
 @pytest.mark.parametrize(("target", "status"), REFUSALS)
-def test_refusals_are_those_of_webtransport(
-    running: Any, monkeypatch: pytest.MonkeyPatch, target: str, status: int
-) -> None:
+def test_refusals_are_those_of_webtransport(running: Any, target: str, status: int) -> None:
     async def main() -> None:
         async with running() as relay:
             with pytest.raises(SessionLost) as refused:
-                async with connect(monkeypatch, url(relay, target)):
+                async with connect(url(relay, target)):
                     pass
             assert refused.value.status == status
-            assert "x-request-id" in str(refused.value)
+            assert "(id " in str(refused.value)
             assert relay.serving.gate.inside == 0
 
     asyncio.run(main())
@@ -84,18 +83,16 @@ def test_its_own_way_may_be_closed(running: Any) -> None:
     asyncio.run(main())
 
 
-def test_it_outlives_the_patience_with_requests_and_is_none_of_them(
-    running: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_it_outlives_the_patience_with_requests_and_is_none_of_them(running: Any) -> None:
     limits = "[web.limits]\nrequest_timeout = 0.3\nmax_connections = 2\n"
 
     async def main() -> None:
         async with running(limits) as relay:
             at = url(relay, "/anon")
             async with (
-                connect(monkeypatch, at) as one,
-                connect(monkeypatch, at) as two,
-                connect(monkeypatch, at) as three,
+                connect(at) as one,
+                connect(at) as two,
+                connect(at) as three,
             ):
                 await asyncio.sleep(0.6)
                 async with httpx.AsyncClient() as http:
@@ -108,13 +105,11 @@ def test_it_outlives_the_patience_with_requests_and_is_none_of_them(
     asyncio.run(main())
 
 
-def test_a_session_ends_with_its_token_and_says_why(
-    running: Any, token: Token, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_session_ends_with_its_token_and_says_why(running: Any, token: Token) -> None:
     async def main() -> None:
         async with running() as relay:
             brief = token("demo", ttl=4)
-            async with connect(monkeypatch, url(relay, f"/demo?jwt={brief}")) as client:
+            async with connect(url(relay, f"/demo?jwt={brief}")) as client:
                 await ends_with(client, brief)
             assert "the token expired (id " in client.lost.result()
             await until(lambda: not relay.door.guests)
@@ -123,14 +118,12 @@ def test_a_session_ends_with_its_token_and_says_why(
     asyncio.run(main())
 
 
-def test_the_operator_sees_it_and_shows_it_out(
-    running: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_operator_sees_it_and_shows_it_out(running: Any) -> None:
     key = make_key(100_000)
     admin = f'[admin]\napi_key = "{key.hash}"\n'
 
     async def main() -> None:
-        async with running(admin) as relay, connect(monkeypatch, url(relay, "/anon")) as client:
+        async with running(admin) as relay, connect(url(relay, "/anon")) as client:
             base = url(relay, "/admin/v1").replace("ws", "http", 1)
             headers = {"authorization": f"Bearer {key.bearer}"}
             async with httpx.AsyncClient(base_url=base, headers=headers) as http:
@@ -145,65 +138,74 @@ def test_the_operator_sees_it_and_shows_it_out(
     asyncio.run(main())
 
 
-def test_a_revocation_ends_it(running: Any, token: Token, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_revocation_ends_it(running: Any, token: Token) -> None:
     async def main() -> None:
         async with running() as relay:
             at = url(relay, f"/demo?jwt={token('demo')}")
-            async with connect(monkeypatch, at) as client:
+            async with connect(at) as client:
                 await relay.desk.office.revoke(Operator("test"), Revocation("kid", "e2e"))
                 reason = await asyncio.wait_for(asyncio.shield(client.lost), 5)
             assert "revoked" in reason
             with pytest.raises(SessionLost) as refused:
-                async with connect(monkeypatch, at):
+                async with connect(at):
                     pass
             assert refused.value.status == 401
 
     asyncio.run(main())
 
 
-def test_over_tls(running: Any, folder: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_over_tls_to_whom_is_believed(running: Any, folder: Any) -> None:
     tls.write_pair(folder / "web.pem", folder / "web.key", ["localhost"])
+    tls.write_pair(folder / "other.pem", folder / "other.key", ["localhost"])
     secure = '[web.https]\nlisten = "127.0.0.1:0"\ncert = "web.pem"\nkey = "web.key"\n'
+    shown = tls.load(folder / "web.pem", folder / "web.key").fingerprint
+    pinned = DialTls(fingerprints=(shown,))
+    believed = [pinned, DialTls(roots=(folder / "web.pem",)), DialTls(disable_verify=True)]
+    strangers = [
+        DialTls(),
+        DialTls(roots=(folder / "other.pem",)),
+        DialTls(fingerprints=("ab" * 32,)),
+    ]
 
     async def main() -> None:
         async with running(secure) as relay:
-            at = f"wss://127.0.0.1:{relay.http_addresses[-1][1]}/anon"
-            async with (
-                connect(monkeypatch, at) as near,
-                connect(monkeypatch, at) as far,
-            ):
+            port = relay.http_addresses[-1][1]
+            async with connect(f"wss://127.0.0.1:{port}/anon", tls=pinned) as near:
                 near.create_broadcast("cam")
-                await asyncio.wait_for(far.find("cam"), 5)
+                for each in believed:
+                    async with connect(f"wss://localhost:{port}/anon", tls=each) as far:
+                        await asyncio.wait_for(far.find("cam"), 5)
+            for each in strangers:
+                with pytest.raises(SessionLost, match="certificate"):
+                    async with connect(f"wss://localhost:{port}/secret?jwt=x", tls=each):
+                        pass
+            assert not relay.judge.refusals.counts  # they were never asked
 
     asyncio.run(main())
 
 
-def test_so_many_sessions_of_one_address_by_all_ways(
-    running: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_so_many_sessions_of_one_address_by_all_ways(running: Any) -> None:
     limits = "[limits]\nmax_sessions_per_address = 2\n"
 
     async def main() -> None:
         async with running(limits) as relay:
             by_quic, by_tcp = url(relay, "/anon", "https"), url(relay, "/anon")
             async with (
-                connect(monkeypatch, by_quic, tls=TRUST),
-                connect(monkeypatch, by_tcp),
+                connect(by_quic, tls=TRUST),
+                connect(by_tcp),
             ):
                 for each in (by_quic, by_tcp):
                     with pytest.raises(SessionLost):
-                        async with connect(monkeypatch, each, tls=TRUST, timeout=2.0):
+                        async with connect(each, tls=TRUST, timeout=2.0):
                             pass
             await until(lambda: relay.serving.gate.inside == 0)
-            async with connect(monkeypatch, by_tcp):
+            async with connect(by_tcp):
                 pass
 
     asyncio.run(main())
 
 
-def test_who_does_not_read_is_cut_and_costs_nobody_else(
-    running: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_who_does_not_read_is_cut_and_costs_nobody_else(running: Any) -> None:
     limits = "[web.limits]\nanswer_timeout = 1.0\n"
     wire = WIRES[0]
 
@@ -216,7 +218,7 @@ def test_who_does_not_read_is_cut_and_costs_nobody_else(
             )
             setup = data_frame(wire, 2, 0, SETUP, True)
             await deaf.send(parameters_frame(AMPLE) + setup)
-            async with connect(monkeypatch, url(relay, "/anon")) as one:
+            async with connect(url(relay, "/anon")) as one:
                 # Long names are told to who asks for them, and nobody reads.
                 for number in range(4000):
                     one.create_broadcast(f"{number:04}" + "x" * 200)
@@ -228,14 +230,12 @@ def test_who_does_not_read_is_cut_and_costs_nobody_else(
     asyncio.run(main())
 
 
-def test_a_relay_that_leaves_says_so(
-    process: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_relay_that_leaves_says_so(process: Callable[..., Any]) -> None:
     async def main() -> None:
         relay = process(base=DRAINING)
         facts = relay.ready()
         at = f"ws://127.0.0.1:{facts['http'][1]}/anon"
-        async with connect(monkeypatch, at) as client:
+        async with connect(at) as client:
             await asyncio.to_thread(relay.stop)
             await asyncio.wait_for(asyncio.shield(client.lost), 10)
         assert "Traceback" not in relay.log.read_text()
@@ -264,9 +264,9 @@ def test_every_worker_takes_them(
         at = relay.http.replace("http", "ws") + "/anon"
         async with (
             publishing(relay, "/anon") as (_, write),
-            connect(monkeypatch, at) as one,
-            connect(monkeypatch, at) as two,
-            connect(monkeypatch, at) as three,
+            connect(at) as one,
+            connect(at) as two,
+            connect(at) as three,
         ):
             assert await audience([one, two, three], write) == [3] * 3
 
@@ -278,10 +278,10 @@ def test_every_worker_takes_them(
     assert ways.count("websocket") == 3
 
 
-def test_nonsense_costs_its_own_connection(running: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nonsense_costs_its_own_connection(running: Any) -> None:
     async def main() -> None:
         async with running() as relay:
-            async with connect(monkeypatch, url(relay, "/anon")) as good:
+            async with connect(url(relay, "/anon")) as good:
                 for said in (b"", b"\x01", bytes(100), "text", bytes(70_000)):
                     async with open_socket(url(relay, "/anon"), subprotocols=OFFER) as bad:
                         await bad.send(parameters_frame(AMPLE))

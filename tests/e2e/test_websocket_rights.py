@@ -11,16 +11,15 @@ from typing import Any
 import httpx
 import pytest
 from several import until
-from sockets import connect
 from websockets.asyncio.client import connect as open_socket
 from websockets.exceptions import InvalidStatus
 
 from relay.auth.credentials import make_key, make_token, secret_digest
 from relay.auth.facts import StoredToken
-from relay.client import connect as connect_quic
+from relay.client import connect
 from relay.errors import SessionLost
-from relay.net.dial import DialTls
 from relay.net.http3 import Http3
+from relay.net.trust import DialTls
 from relay.path import Path
 
 TRUST = DialTls(disable_verify=True)
@@ -66,7 +65,7 @@ async def by_quic(relay: Any, target: str, headers: Headers, patch: pytest.Monke
         patched.setattr(Http3, "headers", with_more)
         try:
             url = f"https://127.0.0.1:{relay.quic_address[1]}{target}"
-            async with connect_quic(url, tls=TRUST):
+            async with connect(url, tls=TRUST):
                 return LET_IN
         except SessionLost as refused:
             return refused.status or 0
@@ -170,14 +169,12 @@ def test_a_tenant_has_so_many_sessions_by_all_ways(
     asyncio.run(main())
 
 
-def test_who_is_there_when_the_relay_stops_hears_why(
-    running: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_who_is_there_when_the_relay_stops_hears_why(running: Any) -> None:
     async def main() -> None:
         async with contextlib.AsyncExitStack() as stack:
             relay = await stack.enter_async_context(running())
             url = f"ws://127.0.0.1:{relay.http_addresses[0][1]}/anon"
-            async with connect(monkeypatch, url) as client:
+            async with connect(url) as client:
                 await until(lambda: any(guest.opened for guest in relay.door.guests.values()))
                 await stack.aclose()
                 reason = await asyncio.wait_for(asyncio.shield(client.lost), 5)

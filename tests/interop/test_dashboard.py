@@ -32,7 +32,7 @@ from relay.client import Client, SessionLost, connect
 from relay.config import load
 from relay.control import page as page_files
 from relay.model.demand import TrackInfo
-from relay.net.dial import DialTls
+from relay.net.trust import DialTls
 from relay.path import Path as Name
 from relay.quota import Override
 from relay.records.office import Operator

@@ -19,7 +19,7 @@ from aioquic.tls import Epoch
 from relay.net import udp
 from relay.net.authority import Authorities
 from relay.net.connection import Application, Connection
-from relay.net.dial import Dialled, DialTls, dial
+from relay.net.dial import Dialled, dial
 from relay.net.endpoint import Endpoint
 from relay.net.engine import Engine, configure
 from relay.net.gate import Gate
@@ -27,6 +27,7 @@ from relay.net.quic import QuicTransport
 from relay.net.serving import Serving
 from relay.net.settings import ListenSettings, QuicLimits
 from relay.net.tls import Certificates
+from relay.net.trust import DialTls
 from relay.net.visit import OpenVisit, ServedWebTransport, knock_raw
 from relay.session.transport import Transport, Visit
 

@@ -16,7 +16,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from relay.errors import ConfigError, SessionLost, Unauthorized
 from relay.net.authority import MAX_NAMES, Authorities, examine
-from relay.net.dial import DialTls, dial
+from relay.net.dial import dial
+from relay.net.trust import DialTls
 
 NOW = datetime.datetime.now(datetime.UTC)
 DAY = datetime.timedelta(days=1)

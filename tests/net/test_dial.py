@@ -8,7 +8,7 @@ import pytest
 from relay.errors import ConfigError, SessionLost
 from relay.net import dial as dial_module
 from relay.net import tls, udp
-from relay.net.dial import DialTls, dial
+from relay.net.dial import dial
 from relay.net.engine import Engine
 from relay.net.http3 import (
     ENABLE_CONNECT,
@@ -21,6 +21,7 @@ from relay.net.http3 import (
     Request,
 )
 from relay.net.settings import QuicLimits
+from relay.net.trust import DialTls
 from relay.net.visit import ServedWebTransport
 
 

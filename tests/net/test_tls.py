@@ -14,7 +14,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa, x25519
 
 from relay.errors import ConfigError, SessionLost
 from relay.net import tls
-from relay.net.dial import DialTls, dial
+from relay.net.dial import dial
+from relay.net.trust import DialTls
 
 PLAIN = (
     serialization.Encoding.PEM,

@@ -17,7 +17,7 @@ from relay.client import connect
 from relay.config import load
 from relay.errors import ConfigError
 from relay.model.track import TrackInfo
-from relay.net.dial import DialTls
+from relay.net.trust import DialTls
 from relay.path import Path
 from relay.peer.local import ReadFrame
 from relay.server.relay import Relay

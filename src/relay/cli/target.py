@@ -21,13 +21,14 @@ from urllib.parse import SplitResult, urlsplit, urlunsplit
 import click
 
 from relay.errors import SessionLost
-from relay.net.dial import DialTls
+from relay.net.trust import DialTls
 from relay.path import as_dialled
 
 if TYPE_CHECKING:
     from relay.client import Client
 
-SCHEMES = ("https", "http", "moqt", "moql", "tcp", "unix")
+SCHEMES = ("https", "http", "moqt", "moql", "wss", "ws", "tcp", "unix")
+OVER_QUIC = ("https", "moqt", "moql")
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 HASH_TIMEOUT = 5.0
 """Seconds to wait for the certificate's hash."""
@@ -105,8 +106,6 @@ def resolve(url: str, disable_verify: bool, root: Path | None, pins: tuple[str, 
     if parts.scheme == "unix":
         return Target(url, DialTls())
     parts = parts._replace(path=as_dialled(parts.path))
-    if parts.scheme == "tcp":
-        return Target(urlunsplit(parts), DialTls())
     roots = (root,) if root is not None else ()
     tls = DialTls(roots, tuple(map(_pin, pins)), disable_verify)
     told = tls != DialTls()
@@ -114,7 +113,7 @@ def resolve(url: str, disable_verify: bool, root: Path | None, pins: tuple[str, 
         if not told:
             tls = DialTls(fingerprints=(fetch_hash(parts),))
         return Target(urlunsplit(parts._replace(scheme="https")), tls)
-    if parts.hostname in LOOPBACK and not told:
+    if parts.hostname in LOOPBACK and parts.scheme in OVER_QUIC and not told:
         try:
             tls = DialTls(fingerprints=(fetch_hash(parts),))
         except SessionLost:

@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 from relay.errors import ConfigError
 from relay.peer.settings import NEAR
 
-SCHEMES = {"https": 443, "moqt": 443, "moql": 443, "tcp": None}
+SCHEMES = {"https": 443, "moqt": 443, "moql": 443, "wss": 443, "ws": 80, "tcp": None}
 """Schemes that can be dialled, and their ports where they have one."""
 
 MAX_COST = 2**32
@@ -74,9 +74,8 @@ def parse(text: str) -> Address:
         raise ConfigError(f"{shown!r} is no URL: {error}") from None
     scheme = parts.scheme.lower()
     if scheme not in SCHEMES:
-        raise ConfigError(
-            f"{shown!r} cannot be dialled: expected https://, moqt://, moql:// or tcp://"
-        )
+        known = ", ".join(f"{each}://" for each in SCHEMES)
+        raise ConfigError(f"{shown!r} cannot be dialled: expected one of {known}")
     if not parts.hostname or port == 0 or "@" in parts.netloc:
         raise ConfigError(f"{shown!r} names no host")
     if port is None and SCHEMES[scheme] is None:

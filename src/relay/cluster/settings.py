@@ -30,9 +30,9 @@ class ClusterSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
     connect: Annotated[tuple[str, ...], BeforeValidator(_addresses)] = ()
-    """Relays to dial, each a URL (``https://``, ``moqt://``) with ``?jwt=`` for a token of its own
-    and ``?cost=`` for the price of pulling from it (1 counts hops), or a table ``{url, cost,
-    token}``."""
+    """Relays to dial, each a URL (``https://``, ``moqt://``, ``wss://``, ``tcp://``) with ``?jwt=``
+    for a token of its own and ``?cost=`` for the price of pulling from it (1 counts hops), or a
+    table ``{url, cost, token}``."""
 
     connect_api: str | None = None
     """File or URL of more relays to dial, a JSON list of such entries, followed while running."""

@@ -24,7 +24,7 @@ from relay.config.shape import Address, Settings
 from relay.config.sources import Entry
 from relay.errors import ConfigError
 from relay.net.allowing import CAN_TELL, asks_nothing
-from relay.net.dial import DialTls
+from relay.net.trust import DialTls
 from relay.records.address import read_address
 from relay.sidecar.address import check_url
 from relay.wire.version import IDENTIFIERS

@@ -8,6 +8,7 @@ how long anybody waits.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import SplitResult
 
@@ -80,6 +81,12 @@ def _words(code: int, is_transport: bool, reason: str) -> SessionLost:
     if is_transport and code == CONNECTION_REFUSED:
         return SessionLost(reason or "the server takes no more connections")
     return SessionLost(reason or f"the connection was closed with code {code:#x}", code)
+
+
+def refusal(status: int, headers: Mapping[str, str]) -> str:
+    """The same where HTTP says a status."""
+    id = headers.get(REFUSAL_ID)
+    return f"refused with status {status}" + (f" (id {id}; the relay's log says why)" if id else "")
 
 
 class Waiting:
@@ -159,9 +166,7 @@ class DialledWeb(WebTransport):
         if stream != self.session or self.is_open or 100 <= request.status < 200:
             return
         if not 200 <= request.status < 300:
-            id = request.headers.get(REFUSAL_ID)
-            named = f" (id {id}; the relay's log says why)" if id else ""
-            self._fail(f"refused with status {request.status}{named}", request.status)
+            self._fail(refusal(request.status, request.headers), request.status)
             return
         agreed = parse_agreed(request.headers.get(AGREED))
         if agreed is not None and agreed not in self._terms.protocols:

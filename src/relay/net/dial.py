@@ -1,5 +1,5 @@
-"""Dialling out: ``https://`` for WebTransport, ``moqt://`` and ``moql://`` for raw QUIC, ``tcp://``
-and ``unix://`` for plain streams.
+"""Dialling out: ``https://`` for WebTransport, ``moqt://`` and ``moql://`` for raw QUIC, ``wss://``
+and ``ws://`` for WebSocket, ``tcp://`` and ``unix://`` for plain streams.
 
 Every address of the host is tried in turn, each on a socket of its own, until a session is there
 or the time is up. Whatever goes wrong is one `SessionLost` in plain words. This module must not
@@ -12,8 +12,8 @@ import asyncio
 import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from socket import AF_UNIX, SOCK_DGRAM, gaierror
+from typing import Protocol
 from urllib.parse import SplitResult, urlsplit
 
 from aioquic.quic.configuration import QuicConfiguration
@@ -23,51 +23,47 @@ from relay.hosts import look_up
 from relay.net import udp
 from relay.net.asking import DialledQuic, DialledWeb, Outcome, Terms, Waiting, asked_for
 from relay.net.calling import SCHEMES as STREAMS
-from relay.net.calling import TCP, UNIX, DialledStream, StreamAttempt, unix_path
+from relay.net.calling import TCP, UNIX, StreamAttempt, unix_path
 from relay.net.connection import H3, Application, Connection
 from relay.net.endpoint import Endpoint, OnError, log_error
 from relay.net.engine import configure
 from relay.net.quic import QuicTransport
 from relay.net.settings import ListenSettings, QuicLimits
 from relay.net.tls import load, read_authorities
+from relay.net.trust import DialTls
 from relay.path import within
 from relay.session.transport import Receiver, Transport
 
 RAW_SCHEMES = frozenset(("moqt", "moql"))
 
+SOCKETS = frozenset(("wss", "ws"))
+
 DEFAULT_PORT = 443
+PLAIN_HTTP = 80
 
 
-@dataclass(frozen=True, slots=True)
-class DialTls:
-    """Whom to believe. Pinned fingerprints replace the check against authorities."""
+class Session(Protocol):
+    """A session that we asked for; it waits for its receiver."""
 
-    roots: tuple[str | Path, ...] = ()
-    """PEM files of authorities; none takes the system's."""
+    transport: Transport
+    protocol: str | None
 
-    fingerprints: tuple[str, ...] = ()
-    """Hex SHA-256 of acceptable certificates, colons allowed."""
+    def start(self, receiver: Receiver) -> None:
+        """Set the receiver; what came before is replayed in order."""
 
-    disable_verify: bool = False
-    """Believe anybody: for tests and closed networks."""
+    async def close(self, code: int = 0, reason: str = "") -> None:
+        """End the session and wait for its goodbye, a moment at most."""
 
-    certificate: str | Path | None = None
-    """PEM file of our own certificate chain, for servers that ask for one."""
 
-    key: str | Path | None = None
-    """PEM file of its private key."""
+class Attempt(Protocol):
+    """How to dial one address."""
 
-    def pins(self) -> frozenset[str]:
-        """The fingerprints as compared. Raises `ConfigError` for one that is no SHA-256."""
-        plain = frozenset(pin.replace(":", "").lower() for pin in self.fingerprints)
-        for pin in plain:
-            if len(pin) != 64 or not set(pin) <= set("0123456789abcdef"):
-                raise ConfigError(f"{pin!r} is no SHA-256 fingerprint in hex")
-        return plain
+    async def run(self, family: int, address: udp.Address) -> Session:
+        """Raises `SessionLost`; cancelled, it leaves nothing behind."""
 
 
 class Dialled:
-    """A session that we asked for; it waits for its receiver."""
+    """A session over QUIC."""
 
     def __init__(self, transport: QuicTransport, endpoint: Endpoint) -> None:
         self.transport: Transport = transport
@@ -94,7 +90,7 @@ async def dial(
     limits: QuicLimits | None = None,
     bind: tuple[str, int] | None = None,
     on_error: OnError = log_error,
-) -> Dialled | DialledStream:
+) -> Session:
     """Open a session to ``url`` within ``timeout`` seconds, from the local address ``bind``.
 
     Raises `ConfigError` for a URL or a file that cannot be used, `SessionLost` when there is no
@@ -103,9 +99,13 @@ async def dial(
     target = _parse(url)
     tls = tls or DialTls()
     limits = limits or QuicLimits()
-    attempt: _Attempt | StreamAttempt
+    attempt: Attempt
     if target.scheme in STREAMS:
         attempt = StreamAttempt(tuple(protocols), limits, on_error)
+    elif target.scheme in SOCKETS:
+        from relay.net.dial_websocket import SocketAttempt  # for few; its library takes a while
+
+        attempt = SocketAttempt(target, tuple(protocols), tls, limits, on_error)
     else:
         attempt = _Attempt(
             Terms(target, tuple(protocols), tls.pins()),
@@ -121,9 +121,7 @@ async def dial(
         raise SessionLost(f"{target.netloc} did not answer in {timeout:g} s") from None
 
 
-async def _try_all(
-    attempt: _Attempt | StreamAttempt, target: SplitResult, overall: asyncio.Timeout
-) -> Dialled | DialledStream:
+async def _try_all(attempt: Attempt, target: SplitResult, overall: asyncio.Timeout) -> Session:
     addresses = await _resolve(target)
     trouble = SessionLost(f"{target.hostname} has no address")
     loop = asyncio.get_running_loop()
@@ -145,7 +143,7 @@ async def _try_all(
 async def _resolve(target: SplitResult) -> list[tuple[int, udp.Address]]:
     if target.scheme == UNIX:
         return [(AF_UNIX, (unix_path(target),))]
-    port = target.port or DEFAULT_PORT
+    port = target.port or (PLAIN_HTTP if target.scheme == "ws" else DEFAULT_PORT)
     try:
         found = await look_up(target.hostname, port, type=SOCK_DGRAM)
     except (gaierror, UnicodeError):  # the latter for labels that no name has
@@ -159,8 +157,8 @@ def _parse(url: str) -> SplitResult:
         port = target.port
     except ValueError as error:
         raise ConfigError(f"{url!r} is no URL: {error}") from None
-    if target.scheme not in RAW_SCHEMES | STREAMS | {"https"}:
-        known = "https, moqt, moql, tcp or unix"
+    if target.scheme not in RAW_SCHEMES | STREAMS | SOCKETS | {"https"}:
+        known = "https, moqt, moql, wss, ws, tcp or unix"
         raise ConfigError(f"cannot dial {target.scheme or 'no scheme'}: use {known}")
     if target.scheme == UNIX:
         if target.netloc or not target.path:

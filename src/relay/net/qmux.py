@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from itertools import chain, count
 
 from relay.errors import ProtocolViolation
@@ -158,6 +158,13 @@ class QmuxTransport(MuxTransport):
         if before > RESUME >= self._pending:
             self.wake()
         return message
+
+    async def write(self, send: Callable[[bytes], Awaitable[None]]) -> None:
+        """Carry all messages, one after the other, until it is over."""
+        while not self.is_over:
+            await self.due.wait()
+            while (message := self.take()) is not None:
+                await send(message)
 
     # What those above may ask
 

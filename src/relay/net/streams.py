@@ -104,11 +104,11 @@ class StreamTransport(QmuxTransport):
 
     async def _write(self) -> None:
         with contextlib.suppress(OSError):
-            while not self.is_over:
-                await self.due.wait()
-                while (record := self.take()) is not None:
-                    self._writer.write(encode_varint(len(record)) + record)
-                    await self._writer.drain()
+            await self.write(self._send)
+
+    async def _send(self, record: bytes) -> None:
+        self._writer.write(encode_varint(len(record)) + record)
+        await self._writer.drain()
 
     async def _keep_alive(self) -> None:
         """Say something now and then, and end what nobody answers."""

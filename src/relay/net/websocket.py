@@ -214,10 +214,7 @@ async def _deny(send: Send, status: int, headers: Headers = ()) -> None:
 async def _write(caller: Caller, send: Send, linger: float) -> None:
     """What the session says, and that it is over; whoever has left hears nothing."""
     with contextlib.suppress(OSError):
-        while not caller.is_over:
-            await caller.due.wait()
-            while (message := caller.take()) is not None:
-                await send({"type": "websocket.send", "bytes": message})
+        await caller.write(lambda message: send({"type": "websocket.send", "bytes": message}))
         # moq-rs forgets why the session ended when the connection does in the same moment.
         await asyncio.sleep(linger)
         await send({"type": "websocket.close", "code": NORMAL})

@@ -22,8 +22,9 @@ from relay.cluster.news import News
 from relay.config import Settings
 from relay.errors import RelayError
 from relay.keyring.fetch import Fetcher
-from relay.net.dial import DialTls, dial, setup_target
+from relay.net.dial import dial, setup_target
 from relay.net.local import dial_local
+from relay.net.trust import DialTls
 from relay.peer.door import Door
 from relay.peer.settings import NEAR
 from relay.records.desk import Desk

@@ -22,7 +22,7 @@ from relay.cli.target import unless_lost
 from relay.client import Client, connect
 from relay.errors import RelayError, SessionLost, first_of
 from relay.model.track import Demand, TrackInfo
-from relay.net.dial import DialTls
+from relay.net.trust import DialTls
 from relay.peer.local import ReadFrame
 
 TRACK = "video"

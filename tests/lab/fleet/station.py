@@ -24,7 +24,7 @@ from fleet.authority import Authority
 from fleet.people import Crowd, until
 from relay.auth import keys, mint
 from relay.auth.claims import Claims
-from relay.net.dial import DialTls
+from relay.net.trust import DialTls
 from relay.path import ROOT
 from relay.path import Path as Name
 
