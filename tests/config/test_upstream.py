@@ -106,6 +106,13 @@ def test_a_unix_socket_and_who_may_dial_it(folder, section):
         assert (unix.allow.uid, unix.allow.gid, unix.allow.pid) == ((1, 2), (3,), ())
 
 
+@pytest.mark.parametrize(("server", "is_told"), [("", True), ('listen = "127.0.0.1:0"\n', False)])
+def test_that_quic_is_taken_beside_plain_streams_is_told(folder, server, is_told):
+    file = f'[server]\n{server}[server.tcp]\nbind = "127.0.0.1:0"\n{OPEN}'
+    told = [each for each in folder.load(file).warnings if "QUIC is taken at [::]:4443" in each]
+    assert bool(told) is is_told
+
+
 @pytest.mark.parametrize("wrong", ["[-1]", '["root"]', "[1.5]", "[true]"])
 def test_who_may_dial_is_said_in_numbers(folder, wrong):
     with pytest.raises(ConfigError, match=r"server\.unix\.allow\.uid: "):

@@ -110,6 +110,12 @@ def warnings(settings: Settings, entries: Entries) -> list[str]:
     https = settings.web.https
     if https.cert and https.key and not https.listen:
         said.append(f"{_where(entries, 'web.https.cert')}: not used without web.https.listen")
+    plain = settings.server.tcp.listen or settings.server.unix.listen
+    if plain and "server.listen" not in entries:
+        said.append(
+            f"server.listen: QUIC is taken at {settings.server.listen} beside plain streams; "
+            "moq-relay takes none where no address is named"
+        )
     if not (settings.server.tls.cert or settings.server.tls.generate):
         said.append(
             "server.tls: no certificate named; one for localhost is made, for a laptop only"

@@ -10,6 +10,7 @@ import asyncio
 import socket
 from collections.abc import Callable, Sequence
 
+from relay.errors import RelayError
 from relay.net.allowing import Allowed, Process, check, process_of
 from relay.net.codes import closing_code
 from relay.net.gate import Gate
@@ -38,9 +39,8 @@ class Caller(StreamTransport):
     ) -> None:
         super().__init__(False, settings.limits, failed, writer, protocols)
         self._knock = knock
-        self._overdue = self._loop.call_later(
-            settings.handshake_timeout, self.lost, "the handshake took too long"
-        )
+        late = RelayError.session_code, "the handshake took too long"
+        self._overdue = self._loop.call_later(settings.handshake_timeout, self.close, *late)
 
     def offered(self, protocols: Sequence[str]) -> None:
         """Take the best that both speak; whoever says nothing leaves it to the handshake inside."""
@@ -88,7 +88,7 @@ class StreamListener:
 
     async def listen(self, sock: socket.socket) -> asyncio.Server:
         """Begin, at a socket that is bound. Raises `OSError`."""
-        return await asyncio.start_server(self._come, sock=sock)
+        return await asyncio.start_server(self._come, sock=sock, backlog=socket.SOMAXCONN)
 
     async def close(self) -> None:
         """End what is still inside, after a moment for goodbyes."""
