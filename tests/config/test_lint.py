@@ -231,6 +231,14 @@ def test_links_that_believe_anybody(inspect: Inspect) -> None:
     assert finding.severity == "error"
 
 
+def test_links_that_others_can_read(inspect: Inspect) -> None:
+    for url in ("tcp://192.0.2.1:1/?jwt=x", "ws://relay.test"):
+        finding = found(inspect(cluster__connect=url), "plain_link")
+        assert "jwt" not in finding.text
+    for url in ("https://192.0.2.1", "wss://relay.test", "tcp://127.0.0.1:1", "ws://localhost"):
+        assert inspect(cluster__connect=url) == []
+
+
 def test_findings_point_at_their_line(tmp_path: File) -> None:
     file = tmp_path / "relay.toml"
     file.write_text('[auth]\n\n[auth.public]\npublish = ""\n[server]\nlisten = "[::]:1"\n')

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path as File
+
 import pytest
 
 from relay.cli.flags import find
@@ -102,8 +104,17 @@ def test_a_unix_socket_and_who_may_dial_it(folder, section):
     around = {f"{upper}_BIND": "r.sock", f"{upper}_ALLOW_UID": "1,2", f"{upper}_ALLOW_GID": "3"}
     for loaded in (folder.load(in_file + OPEN), folder.load(OPEN, around)):
         unix = loaded.settings.server.unix
-        assert str(unix.listen) == "r.sock"
+        assert unix.listen.name == "r.sock"
         assert (unix.allow.uid, unix.allow.gid, unix.allow.pid) == ((1, 2), (3,), ())
+
+
+def test_a_unix_socket_stands_beside_the_file_that_names_it(folder):
+    loaded = folder.load('[server.unix]\nbind = "r.sock"\n' + OPEN)
+    assert loaded.settings.server.unix.listen == folder.path / "r.sock"
+    home = folder.load('[server.unix]\nbind = "~/r.sock"\n' + OPEN).settings
+    assert home.server.unix.listen == File.home() / "r.sock"
+    with pytest.raises(ConfigError, match=r"server\.unix\.bind: no such folder"):
+        folder.load('[server.unix]\nbind = "none/r.sock"\n' + OPEN)
 
 
 @pytest.mark.parametrize(("server", "is_told"), [("", True), ('listen = "127.0.0.1:0"\n', False)])

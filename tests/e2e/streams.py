@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path as File
 from typing import Any
 
@@ -50,10 +51,10 @@ class Plain:
         """Send a record."""
         self.writer.write(record(*parts))
 
-    def greet(self, *protocols: str) -> None:
-        """Say what we take, and what we speak."""
-        said = {name: getattr(AMPLE, name) for name in AMPLE.__slots__}
-        self.say(parameters_frame(Parameters(**(said | {"protocols": protocols}))))
+    def greet(self, *protocols: str, idle: int = 0) -> None:
+        """Say what we take, what we speak, and how many milliseconds of silence we bear."""
+        said = replace(AMPLE, protocols=protocols, max_idle_timeout=idle)
+        self.say(parameters_frame(said))
 
     async def hear(self, kind: Kind, seconds: float = 10.0) -> Frame:
         """The next frame of that kind. Raises `EOFError` when the relay hangs up before."""

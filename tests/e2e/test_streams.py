@@ -170,6 +170,17 @@ def test_what_is_no_session_ends_it_and_nothing_else(
     asyncio.run(main())
 
 
+def test_who_is_less_patient_hears_of_us_in_time(running: Any, tmp_path: File) -> None:
+    async def main() -> None:
+        async with running(settings(tmp_path)) as relay, plain(relay) as caller:
+            caller.greet("moq-lite-06", idle=1500)
+            await caller.hear(Kind.PING, 5)
+            await caller.ended(20)
+            await until(lambda: relay.serving.gate.inside == 0)
+
+    asyncio.run(main())
+
+
 def test_a_silent_session_is_let_go(running: Any, tmp_path: File) -> None:
     async def main() -> None:
         quic = "[quic]\nidle_timeout = 1.5\n"
@@ -236,7 +247,7 @@ def test_which_processes_may_dial(running: Any, tmp_path: File, allow: str, is_i
                 with pytest.raises(SessionLost):
                     async with connect(at):
                         pass
-                assert relay.judge.refusals.counts == {"unix_allow": 1}
+                await until(lambda: relay.judge.refusals.counts == {"unix_allow": 1})
 
     asyncio.run(main())
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +17,9 @@ from relay.errors import ProtocolViolation
 from relay.net.allowing import NotAllowed, Process, check, process_of
 from relay.net.listening import Doorplate, bind_unix, open_unix
 from relay.net.qmux_frames import MAX_RECORD
-from relay.net.streams import Records
+from relay.net.settings import QuicLimits
+from relay.net.streams import Records, StreamTransport
+from relay.net.turns import Turns
 from relay.wire.buffer import encode_varint
 
 
@@ -56,6 +60,36 @@ def test_a_record_that_is_too_long_is_refused_before_it_comes(size: int) -> None
     reader = Records()
     with pytest.raises(ProtocolViolation, match=f"a record of {size} bytes"):
         list(reader.feed(encode_varint(size)))
+
+
+async def test_what_comes_after_the_end_is_not_read(tmp_path: Path) -> None:
+    class Session(StreamTransport):
+        heard = 0
+
+        def offered(self, protocols: Sequence[str]) -> None:
+            pass
+
+        def hear(self, message: bytes) -> Iterator[None]:
+            self.heard += 1
+            self.close(0, "enough")
+            return iter(())
+
+    peers: list[asyncio.StreamWriter] = []
+    server = await asyncio.start_unix_server(lambda _, peer: peers.append(peer), tmp_path / "s")
+    _, writer = await asyncio.open_unix_connection(tmp_path / "s")
+    reader = asyncio.StreamReader()
+    session = Session(False, QuicLimits(), pytest.fail, writer, ())
+    carrying = asyncio.ensure_future(session.carry(reader, Turns()))
+    for _ in range(3):
+        reader.feed_data(bytes(1000))
+        await asyncio.sleep(0.01)
+    reader.feed_eof()
+    await asyncio.wait_for(carrying, 10)
+    assert session.heard == 1
+    server.close()
+    for peer in peers:
+        peer.transport.abort()
+    await asyncio.sleep(0)
 
 
 @pytest.mark.parametrize(

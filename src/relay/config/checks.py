@@ -297,6 +297,9 @@ def _files(settings: Settings, entries: Entries) -> Iterator[str]:
     folder = settings.auth.key_dir
     if folder and not is_url(folder) and (why := _missing_folder(folder)):
         yield f"{_where(entries, 'auth.key_dir')}: {why}"
+    unix = settings.server.unix.listen
+    if unix is not None and (why := _missing_folder(str(unix.parent))):
+        yield f"{_where(entries, 'server.unix.listen')}: {why}"
     store = read_address(settings.records.url).file if settings.records.url else None
     if store is not None and (why := _missing_folder(str(store.parent))):
         yield f"{_where(entries, 'records.url')}: {why}"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from operator import attrgetter
+from urllib.parse import urlsplit
 
 from relay.auth.browser import is_loopback
 from relay.auth.credentials import KINDS
@@ -307,6 +308,18 @@ def unverified_links(seen: Inspection) -> Iterator[Finding]:
         yield seen.finding("disable_verify", "error", "client.tls.disable_verify", text, mend)
 
 
+def plain_links(seen: Inspection) -> Iterator[Finding]:
+    """Links to other relays over which tokens would travel readably."""
+    cluster = seen.settings.cluster
+    for url in cluster.connect:
+        target = urlsplit(url.partition("?")[0])
+        if target.scheme in ("tcp", "ws") and not is_loopback(target.hostname or ""):
+            way = f"{target.scheme}://{target.netloc}"
+            text = f"a link over {way}: tokens can be read on the way"
+            mend = "dial https:// or wss://, or see to it that nobody else is on that network"
+            yield seen.finding("plain_link", "warning", "cluster.connect", text, mend)
+
+
 LINTS: tuple[Lint, ...] = (
     open_to_the_world,
     public_covers_private,
@@ -325,6 +338,7 @@ LINTS: tuple[Lint, ...] = (
     plain_tcp,
     zero_limits,
     unverified_links,
+    plain_links,
 )
 """Every lint there is."""
 

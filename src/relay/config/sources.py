@@ -43,6 +43,7 @@ FILES = frozenset(
         "server.tls.cert",
         "server.tls.key",
         "server.tls.root",
+        "server.unix.listen",
         "sidecar.cert",
         "sidecar.key",
         "web.https.cert",

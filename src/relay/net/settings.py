@@ -18,6 +18,9 @@ MAX_TOLD = 1 << 60
 """The most that a peer is told it may use: of streams no more can be numbered (RFC 9000, 4.6), and
 bytes are counted up to four times that, windows that slide included."""
 
+MAX_IDLE = 365 * 86_400
+"""Seconds; in milliseconds a peer is told of them."""
+
 MAX_INT = (1 << 31) - 1
 """What the kernel takes as a number."""
 
@@ -92,6 +95,8 @@ class QuicLimits:
         for name in ("max_streams", "max_data", "max_stream_data", "idle_timeout"):
             if getattr(self, name) <= 0:
                 raise ConfigError(f"{name} must be positive")
+        if self.idle_timeout > MAX_IDLE:
+            raise ConfigError(f"idle_timeout must be at most {MAX_IDLE}, a year")
         for name in ("max_streams", "max_data", "max_stream_data"):
             if getattr(self, name) > MAX_TOLD:
                 raise ConfigError(f"{name} must be at most {MAX_TOLD}")

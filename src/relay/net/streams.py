@@ -71,6 +71,8 @@ class StreamTransport(QmuxTransport):
         self._protocols = protocols
         self._idle = limits.idle_timeout
         self._heard_at = self._loop.time()
+        self._living: asyncio.Future[None] | None = None
+        """Signs of life, once it is known how often the peer needs them."""
         self._has_said_so = False
         """Whether it was we who ended the session."""
         self.begin(PLAIN, limits.idle_timeout, protocols)
@@ -82,13 +84,15 @@ class StreamTransport(QmuxTransport):
     async def carry(self, reader: asyncio.StreamReader, turns: Turns) -> None:
         """Carry what is said both ways until the connection is gone; under an ended session that
         may take as long as a goodbye may."""
-        writing, living = map(asyncio.ensure_future, (self._write(), self._keep_alive()))
+        writing = asyncio.ensure_future(self._write())
         records, use = Records(), Use()
         try:
             while data := await reader.read(READ):
                 self._heard_at = self._loop.time()
-                for record in records.feed(data):
+                for record in records.feed(b"" if self.is_closed else data):
                     await turns.through(self.hear(record), use)
+                    if self.is_closed:
+                        break
                 if self.is_closed and not self._has_said_so:
                     break  # the peer has, and waits for us to hang up
         except ProtocolViolation as error:
@@ -98,7 +102,8 @@ class StreamTransport(QmuxTransport):
             pass  # the peer hung up
         finally:
             writing.cancel()
-            living.cancel()
+            if self._living is not None:
+                self._living.cancel()
             self.lost("the connection is gone")
             self._writer.transport.abort()
 
@@ -107,6 +112,8 @@ class StreamTransport(QmuxTransport):
             await self.write(self._send)
 
     async def _send(self, record: bytes) -> None:
+        if self._writer.is_closing():
+            raise ConnectionAbortedError  # in uvloop's loop writing would raise something else
         self._writer.write(encode_varint(len(record)) + record)
         await self._writer.drain()
 
@@ -124,6 +131,7 @@ class StreamTransport(QmuxTransport):
         super()._believe(peer)
         if peer.max_idle_timeout:
             self._idle = min(self._idle, max(LEAST, peer.max_idle_timeout / 1000))
+        self._living = asyncio.ensure_future(self._keep_alive())
         self.offered(peer.protocols[:MAX_OFFERED])
 
     def _write_close(self, code: int, reason: str) -> None:

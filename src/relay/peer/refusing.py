@@ -19,6 +19,9 @@ from relay.session.transport import Knock
 MAX_PATH = 256
 """Letters of a path that are written down."""
 
+MAX_OFFERED, MAX_NAME = 16, 64
+"""Versions that somebody offers, and letters of each, that are."""
+
 
 @dataclass(slots=True)
 class Pending:
@@ -72,7 +75,8 @@ class Refusals:
     def no_version(self, knock: Knock) -> str:
         """Since we have no version in common; under which id."""
         id, remote = secrets.token_hex(6), address(knock)
-        self._log("version", 400, id=id, offered=list(knock.offered)[:16], remote=remote)
+        offered = [each[:MAX_NAME] for each in knock.offered[:MAX_OFFERED]]
+        self._log("version", 400, id=id, offered=offered, remote=remote)
         self._house.audit("deny", id=id, reason="version", remote=remote, kind=knock.transport)
         return id
 

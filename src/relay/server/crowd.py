@@ -1,4 +1,4 @@
-"""Newcomers for whom there is no room: counted where packets come in, told once in a while.
+"""Newcomers who are turned away unheard: counted where they come in, told once in a while.
 
 The law: whoever knocks ever so often costs one line and one entry in `TOLD_SECONDS`. This module
 must not know connections.
@@ -13,20 +13,42 @@ TOLD_SECONDS = 5.0
 """Seconds between two entries, however many there are."""
 
 
+class _Count:
+    """Those of one kind."""
+
+    def __init__(self, code: str, status: int) -> None:
+        self._code = code
+        self._status = status
+        self._known = 0
+        self._told_at = -TOLD_SECONDS
+
+    def tell(self, refusals: Refusals, now: float, total: int, why: str, last: str) -> None:
+        """Tell of those who are new, if it is time; ``last`` is where the last came from."""
+        count = total - self._known
+        if count and now - self._told_at >= TOLD_SECONDS:
+            self._known, self._told_at = total, now
+            refusals.unheard(self._code, self._status, why, last, count)
+
+
 class Crowd:
     """Those before one relay's gate."""
 
     def __init__(self, gate: Gate, refusals: Refusals) -> None:
         self._gate = gate
         self._refusals = refusals
-        self._known = 0
-        self._told_at = -TOLD_SECONDS
+        self._too_many = _Count("too_many_connections", 503)
+        self._not_allowed = _Count("unix_allow", 403)
+        self._strangers = 0
+        self._why = ""
+
+    def stranger(self, why: str) -> None:
+        """A process that may not dial our unix socket did."""
+        self._strangers += 1
+        self._why = why
 
     def tick(self, now: float) -> None:
         """Tell of those who were turned away, if it is time; ``now`` is monotonic seconds."""
-        count = self._gate.refused - self._known
-        if count and now - self._told_at >= TOLD_SECONDS:
-            self._known, self._told_at = self._gate.refused, now
-            why = "limits.max_sessions or limits.max_sessions_per_address"
-            last = self._gate.refused_last
-            self._refusals.unheard("too_many_connections", 503, why, last, count)
+        gate = self._gate
+        why = "limits.max_sessions or limits.max_sessions_per_address"
+        self._too_many.tell(self._refusals, now, gate.refused, why, gate.refused_last)
+        self._not_allowed.tell(self._refusals, now, self._strangers, self._why, "unix")

@@ -84,6 +84,6 @@ def _bind_faces(settings: Settings, quic_port: int) -> Faces:
 def _open_unix(place: str) -> socket.socket:
     try:
         return open_unix(place)
-    except OSError as error:
-        why = error.strerror or error  # of a name that is too long there is no more to say
+    except (OSError, ValueError) as error:  # the latter for a name that holds a NUL
+        why = getattr(error, "strerror", None) or error
         raise ConfigError(f"server.unix.listen: cannot listen at {place}: {why}") from None

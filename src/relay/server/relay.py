@@ -89,6 +89,9 @@ when nobody holds it any more; looked for as often as usual, by the hundred, it 
 class Relay:
     """One relay process. ``wall`` is unix seconds, replaceable in tests."""
 
+    tcp_address: tuple[str, int] | None = None
+    """Where plain TCP is taken."""
+
     def __init__(
         self,
         settings: Settings,
@@ -138,6 +141,7 @@ class Relay:
             self.authorities,
             share,
         )
+        self.crowd = Crowd(self.serving.gate, self.judge.refusals)
         self.endpoint = Endpoint(settings.endpoint, self.serving, self._escaped)
         self.began = self.house.clock()
         self.lag, self.moved = Lag(), TenantBytes()
@@ -147,7 +151,6 @@ class Relay:
         self.face = Face(self)
         self.quic_address: tuple[str, int] = ("", 0)
         self.internal_address: tuple[str, int] | None = None
-        self.tcp_address: tuple[str, int] | None = None
         self.http_addresses: list[tuple[str, int]] = []
 
     def _log(self, event: str, **facts: Any) -> None:
@@ -226,7 +229,7 @@ class Relay:
             self.judge.refusals.unheard("bad_certificate", error.status, why, remote)
             return
         if isinstance(error, NotAllowed):
-            self.judge.refusals.unheard("unix_allow", error.status, str(error), UNIX)
+            self.crowd.stranger(str(error))
             return
         self.log.error("internal error", error=repr(error), exc_info=error)
 
@@ -416,10 +419,9 @@ class Relay:
     async def _keep_time(self) -> None:
         """Do what is due by time: grants, retention, lingering, certificates."""
         house = self.house
-        crowd = Crowd(self.serving.gate, self.judge.refusals)
         certificates = every(CERTIFICATE_BEATS, self._reload_certificates)
         due = (house.origin.tick, house.ledger.tick, self.door.tick, self.press.tick, certificates)
-        telling = (self.guard.tick, crowd.tick)
+        telling = (self.guard.tick, self.crowd.tick)
         await keep_time(due, telling, house.clock, self.lag.note, self._escaped)
 
     def _reload_certificates(self) -> None:
