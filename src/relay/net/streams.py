@@ -89,7 +89,7 @@ class StreamTransport(QmuxTransport):
         try:
             while data := await reader.read(READ):
                 self._heard_at = self._loop.time()
-                for record in records.feed(b"" if self.is_closed else data):
+                for record in () if self.is_closed else records.feed(data):
                     await turns.through(self.hear(record), use)
                     if self.is_closed:
                         break
