@@ -14,6 +14,7 @@ from ends import ends_with
 from mesh import REFUSALS
 from several import TRUST, WORKERS, Relay, audience, publishing, until, writer
 from websockets.asyncio.client import connect as open_socket
+from websockets.asyncio.server import serve
 from websockets.exceptions import InvalidStatus
 
 from relay.auth.credentials import make_key
@@ -180,6 +181,42 @@ def test_over_tls_to_whom_is_believed(running: Any, folder: Any) -> None:
                     async with connect(f"wss://localhost:{port}/secret?jwt=x", tls=each):
                         pass
             assert not relay.judge.refusals.counts  # they were never asked
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", "refused with status 200"),
+        (b"HTTP/1.1 302 Found\r\nlocation: ws://192.0.2.1/\r\n\r\n", "redirect"),
+        (b"SSH-2.0-x\r\n", "did not receive a valid HTTP response"),
+        (b"", "did not receive a valid HTTP response"),
+    ],
+)
+def test_who_is_no_relay_is_one_line(answer: bytes, why: str) -> None:
+    async def main() -> None:
+        def reply(_: asyncio.StreamReader, caller: asyncio.StreamWriter) -> None:
+            caller.write(answer)
+            caller.close()
+
+        server = await asyncio.start_server(reply, "127.0.0.1", 0)
+        async with server:
+            port = server.sockets[0].getsockname()[1]
+            with pytest.raises(SessionLost, match=why):
+                async with connect(f"ws://127.0.0.1:{port}/anon"):
+                    pass
+
+    asyncio.run(main())
+
+
+def test_a_server_that_speaks_something_else_inside() -> None:
+    async def main() -> None:
+        async with serve(lambda _: asyncio.sleep(5), "127.0.0.1", 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            with pytest.raises(SessionLost, match="speaks none of our protocols"):
+                async with connect(f"ws://127.0.0.1:{port}/anon"):
+                    pass
 
     asyncio.run(main())
 

@@ -21,7 +21,7 @@ from websockets.typing import Subprotocol
 from relay.errors import SessionLost
 from relay.net.asking import refusal
 from relay.net.qmux import QmuxTransport
-from relay.net.qmux_frames import LEGACY, WIRES
+from relay.net.qmux_frames import WIRES
 from relay.net.settings import QuicLimits
 from relay.net.trust import DialTls
 from relay.net.turns import Turns, Use
@@ -50,10 +50,14 @@ class DialledSocket:
     """A session that we asked for; it waits for its receiver."""
 
     def __init__(
-        self, socket: ClientConnection, limits: QuicLimits, failed: Callable[[Exception], None]
+        self,
+        socket: ClientConnection,
+        chosen: str,
+        limits: QuicLimits,
+        failed: Callable[[Exception], None],
     ) -> None:
-        """``failed`` hears what cost the session."""
-        name, _, version = (socket.subprotocol or LEGACY.name).partition(".")
+        """``chosen`` is one of `offers`; ``failed`` hears what cost the session."""
+        name, _, version = chosen.partition(".")
         self.protocol = version or None
         """The agreed protocol identifier, ``None`` when the server named none."""
         self._transport = QmuxTransport(True, limits, failed)
@@ -127,7 +131,10 @@ class SocketAttempt:
         except (WebSocketException, OSError, ValueError) as error:
             why = getattr(error, "strerror", None) or error
             raise SessionLost(f"{plain(address)[0]}: {why}") from None
-        return DialledSocket(socket, self.limits, self.on_error)
+        if socket.subprotocol is None:
+            socket.transport.abort()
+            raise SessionLost("the server speaks none of our protocols")
+        return DialledSocket(socket, socket.subprotocol, self.limits, self.on_error)
 
 
 def _believing(tls: DialTls) -> type[ClientConnection]:
