@@ -138,7 +138,8 @@ def as_dialled(path: str) -> str:
 def within(query: str) -> str:
     """Path and query that a client says who dials a unix socket: ``path=`` in the query of the URL,
     whose own path is that of the socket."""
-    return dict(parse_qsl(query, keep_blank_values=True)).get("path") or "/"
+    said = (value for name, value in parse_qsl(query, keep_blank_values=True) if name == "path")
+    return next(said, "") or "/"
 
 
 def unescaped(segment: str) -> str:

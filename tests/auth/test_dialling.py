@@ -26,6 +26,8 @@ from relay.errors import BadRequest
         ("tcp://h:1/demo?jwt=x", "/demo?jwt=x", "tcp"),
         ("unix:///run/r.sock?path=/demo%3Fjwt%3Dx", "/demo?jwt=x", "unix"),
         ("unix:///run/r.sock?jwt=x", "/", "unix"),
+        ("unix:///run/r.sock?path=/a&path=/b", "/a", "unix"),
+        ("unix:///run/r.sock?path=&path=/b", "/", "unix"),
     ],
 )
 def test_path_and_query_as_dialled(url: str, target: str, transport: str) -> None:
