@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from aioquic import tls
+from aioquic.quic.congestion.base import QuicRttMonitor
 from aioquic.quic.packet import QuicPacketType
 from aioquic.quic.packet_builder import QuicSentPacket
 from aioquic.quic.rangeset import RangeSet
@@ -13,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.net.paths import begun
 
-from relay.net.recovery import Pacer, Recovery, Train
+from relay.net.pacing import Pacer, RttMonitor
+from relay.net.recovery import Recovery, Train
 from relay.net.reordering import Reordering
 from relay.net.sender import SharedSender
 
@@ -218,6 +220,28 @@ def test_below_a_packet_per_microsecond_packets_are_paced_as_by_the_library(wind
     ours, theirs = paced(window, rtt)
     assert ours.packet_time == pytest.approx(theirs.packet_time)
     assert ours.bucket_max == pytest.approx(theirs.bucket_max)
+
+
+@given(st.integers(2904, 1 << 33), st.floats(0, 3, allow_subnormal=False))
+def test_any_pace_is_the_library_s_as_far_as_it_goes(window: int, rtt: float) -> None:
+    ours, theirs = paced(window, rtt)
+    spread = window / max(rtt, 1e-6)
+    assert ours.packet_time == min(1452 / spread, 1.0)
+    burst = max(16 * 1452, min(spread * 0.001, 44 * 1452))
+    assert ours.bucket_max == max(2 * 1452, min(window // 4, burst)) / spread
+    assert theirs.packet_time is not None
+    assert theirs.packet_time >= ours.packet_time
+
+
+@given(st.lists(st.tuples(st.sampled_from([0.0004, 0.0011, 0.003]), st.floats(0, 1)), max_size=60))
+def test_whether_round_trips_grow_is_what_the_library_says(
+    steps: list[tuple[float, float]],
+) -> None:
+    ours, theirs, now = RttMonitor(), QuicRttMonitor(), 1.0
+    for wait, rtt in steps:
+        now += wait
+        said = ours.is_rtt_increasing(now=now, rtt=rtt)
+        assert said is theirs.is_rtt_increasing(now=now, rtt=rtt)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,8 @@ from aioquic.quic.packet_builder import QuicSentPacket
 from aioquic.quic.recovery import K_SECOND, QuicPacketRecovery, QuicPacketSpace
 
 from relay.net import bbr
-from relay.net.recovery import LONG_BURST, Pacer, Recovery, Train
+from relay.net.pacing import LONG_BURST, Pacer
+from relay.net.recovery import Recovery, Train
 
 _BURST = 10
 """Packets that may leave at once after a rest: what any connection may begin with (RFC 9002, 7.2).

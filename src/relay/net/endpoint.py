@@ -193,7 +193,7 @@ class Endpoint:
     # Turns
 
     def _readable(self, sock: Socket) -> None:
-        if self._patience.is_over(sock):
+        if self._patience.left and self._patience.is_over(sock):
             return  # what came before has its turn first
         runs, trouble = self._receive(sock, self.settings.read_batch, CID_LENGTH)
         if trouble:
@@ -247,7 +247,12 @@ class Endpoint:
                 held.append((address, left))
         heard, unheard, late = list[Connection](), list[Run](), list[Run]()
         for connection, (address, datagrams) in heard_by.items():
-            if left := connection.feed_until(until, datagrams, address, now):
+            if len(datagrams) == 1 and monotonic() <= until:
+                try:
+                    connection.engine.receive(datagrams, address, now)
+                except Exception as error:
+                    connection.fail(error)
+            elif left := connection.feed_until(until, datagrams, address, now):
                 (unheard if left is datagrams else late).append((address, left))
             if connection.engine.has_news:
                 heard.append(connection)

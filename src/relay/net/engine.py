@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from hmac import compare_digest
+from typing import Any
 
 from aioquic._buffer import Buffer
 from aioquic.quic.configuration import QuicConfiguration
@@ -295,15 +296,22 @@ class Engine(ShortWay):
         stream = self._streams.get(stream_id)
         if stream is None or not self.is_settled:
             return False
-        sender, used = stream.sender, self._remote_max_data_used
+        sender: Any = stream.sender
+        used = self._remote_max_data_used
         credit, window = self._remote_max_data - used, self._loss._cc.congestion_window
         left = (window if window < credit else credit) - self._handed + self._dropped + used
         if left < room or stream.max_stream_data_remote - sender._buffer_stop < room:
             return False
         if sender._buffer_fin is not None or sender._reset_error_code is not None:
             return False
-        sender.write(data)
-        self._handed += len(data)
+        if data:  # as `SharedSender.write` does: here it is for each frame and viewer
+            stop = sender._buffer_stop
+            sender._chunks.append(data)
+            sender._starts.append(stop)
+            sender._buffer_stop = stop + len(data)
+            sender.buffer_is_empty = False
+            self.stirred[stream_id] = stream
+            self._handed += len(data)
         return True
 
     def reset(self, stream_id: int, code: int, head: int = 0) -> None:

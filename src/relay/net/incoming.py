@@ -210,7 +210,17 @@ class Incoming(QuicConnection):
             for frame in frames:
                 kind = frame[0]
                 if kind == ACK:
-                    self._ack_frame_in(frame[1], frame[2], now)
+                    # Packets arrived (RFC 9000, 19.3).
+                    said, loss = frame[1], self._loss
+                    loss.peer_completed_address_validation = True
+                    waited = (frame[2] << self._remote_ack_delay_exponent) / 1000000
+                    if len(said) == 1:
+                        loss.acknowledge(space, said[0][0], said[0][1], waited, now)
+                    else:
+                        loss.acknowledge_all(space, said[::-1], waited, now)
+                    if loss.lost_foreign:
+                        loss.lost_foreign = False
+                        self._is_long_due = True
                     continue
                 eliciting = True
                 if kind >= MAX_DATA:
@@ -266,19 +276,6 @@ class Incoming(QuicConnection):
             return self._payload_received(context, rest)[0]
         finally:
             self._settle()
-
-    def _ack_frame_in(self, ranges: list[tuple[int, int]], delay: int, now: float) -> None:
-        """Packets arrived (RFC 9000, 19.3)."""
-        loss = self._loss
-        loss.peer_completed_address_validation = True
-        waited = (delay << self._remote_ack_delay_exponent) / 1000000
-        if len(ranges) == 1:
-            loss.acknowledge(self._space, ranges[0][0], ranges[0][1], waited, now)
-        else:
-            loss.acknowledge_all(self._space, ranges[::-1], waited, now)
-        if loss.lost_foreign:
-            loss.lost_foreign = False
-            self._is_long_due = True
 
     def _stream_frame(self, kind: int, stream_id: int, offset: int, data: bytes) -> None:
         """A STREAM frame (RFC 9000, 19.8), judged in the library's order."""

@@ -98,8 +98,10 @@ class Outgoing(Incoming):
         self._streams_queue.clear()
         pacer = self._loss._pacer
         paced = pacer.packet_time
-        if paced is not None:
-            pacer.update_bucket(now=now)
+        if paced is not None and now > pacer.evaluation_time:  # as `Pacer.update_bucket`
+            time = pacer.bucket_time + now - pacer.evaluation_time
+            pacer.bucket_time = time if time < pacer.bucket_max else pacer.bucket_max
+            pacer.evaluation_time = now
         packets: list[Datagrams] = []
         if ack_due and not self.stirred and len(self._unsaid) == 1:
             # Nothing else to say, and no gaps: most that a publisher hears.
@@ -166,9 +168,10 @@ class Outgoing(Incoming):
         count = -(-size // step) or 1  # an end without bytes is a packet, too
         self._packet_number = number + count
         last, sent_bytes = number + count - 1, size + count * (limit - step)
-        self._enter(
-            Train(number, last, sent_bytes, now, limit, sender, start, start + size, step, fin)
-        )
+        train = Train(number, last, sent_bytes, now, limit, sender, start, start + size, step, fin)
+        loss.enter(train, self._space)
+        if not self._ack_eliciting_sent_since_receipt:
+            self._alive_at, self._ack_eliciting_sent_since_receipt = now, True
         if sender.highest_offset == stop:
             sender.buffer_is_empty = True
             del self.stirred[stream_id]

@@ -30,33 +30,34 @@ class Patience:
     def __init__(self, loop: asyncio.AbstractEventLoop, listen: Listen) -> None:
         self._loop = loop
         self._listen = listen
-        self._left: list[tuple[object, Socket, Sequence[Run]]] = []
+        self.left: list[tuple[object, Socket, Sequence[Run]]] = []
+        """What was read and not heard yet, by where."""
 
     def is_over(self, source: object) -> bool:
         """Whether something is left that was read there, and nothing more should be before."""
-        return bool(self._left) and any(each is source for each, *_ in self._left)
+        return bool(self.left) and any(each is source for each, *_ in self.left)
 
     def hear(self, source: object, sock: Socket, runs: Sequence[Run]) -> None:
         """Hear what was read at ``source`` now, or what is left of it later."""
-        if self._left:
-            self._left.append((source, sock, runs))
+        if self.left:
+            self.left.append((source, sock, runs))
         elif left := self._listen(sock, runs, monotonic() + SECONDS):
-            self._left.append((source, sock, left))
+            self.left.append((source, sock, left))
             self._loop.call_soon(self._go_on)
 
     def clear(self) -> None:
         """Hear none of it."""
-        self._left.clear()
+        self.left.clear()
 
     def _go_on(self) -> None:
-        if not self._left:
+        if not self.left:
             return
-        source, sock, runs = self._left.pop(0)
+        source, sock, runs = self.left.pop(0)
         try:
             if left := self._listen(sock, runs, monotonic() + SECONDS):
-                self._left.insert(0, (source, sock, left))  # before what came later
+                self.left.insert(0, (source, sock, left))  # before what came later
         finally:
-            if self._left:
+            if self.left:
                 self._loop.call_soon(self._go_on)
 
 

@@ -16,26 +16,18 @@ from aioquic.quic.congestion.base import K_GRANULARITY
 from aioquic.quic.packet_builder import QuicDeliveryState, QuicSentPacket
 from aioquic.quic.rangeset import RangeSet
 from aioquic.quic.recovery import (
-    K_MICRO_SECOND,
     K_PERSISTENT_CONGESTION_THRESHOLD,
-    K_SECOND,
-    QuicPacketPacer,
     QuicPacketRecovery,
     QuicPacketSpace,
 )
 
 from relay.net.mtu import SAFE, PathMtu
+from relay.net.pacing import Pacer, RttMonitor
 from relay.net.reordering import Reordering
 from relay.net.sender import SharedSender
 
 Handler = tuple[Any, tuple[Any, ...]]
 """Whom to tell what became of a packet, and with what: as the library notes it."""
-
-_BURST = 16
-"""Packets that may leave at once, as the library has it."""
-
-LONG_BURST = 44
-"""Packets that may where a millisecond brings more: what one system call takes."""
 
 _ACKED = QuicDeliveryState.ACKED
 _LOST = QuicDeliveryState.LOST
@@ -132,37 +124,6 @@ class Train:
             handler(delivery, *arguments)
 
 
-class Pacer(QuicPacketPacer):
-    """The library's pacer (RFC 9002, 7.7), with bursts that fit what they are measured against.
-
-    The library lets no two packets be nearer than a microsecond, but makes its bursts as short as
-    the rate says: at a gigabyte per second one holds a few packets instead of sixteen. And no timer
-    is finer than a millisecond, so what would leave within one may leave at once.
-    """
-
-    byte_time = 0.0
-    """Seconds that a byte takes, where it is bytes that count; 0.0 = packets do, of any size."""
-    least = 0.0
-    """The lowest `bucket_time`: below zero where what left too early is made good for."""
-
-    def update_bucket(self, now: float) -> None:
-        """Time has passed."""
-        if now > self.evaluation_time:
-            time = self.bucket_time + now - self.evaluation_time
-            self.bucket_time = time if time < self.bucket_max else self.bucket_max
-            self.evaluation_time = now
-
-    def update_rate(self, congestion_window: int, smoothed_rtt: float) -> None:
-        """Spread a window of so many bytes over a round trip of so many seconds."""
-        size = self._max_datagram_size
-        rate = congestion_window / max(smoothed_rtt, K_MICRO_SECOND)
-        self.packet_time = min(size / rate, K_SECOND)
-        burst = max(_BURST * size, min(rate * K_GRANULARITY, LONG_BURST * size))
-        self.bucket_max = max(2 * size, min(congestion_window // 4, burst)) / rate
-        if self.bucket_time > self.bucket_max:
-            self.bucket_time = self.bucket_max
-
-
 class Recovery(QuicPacketRecovery):
     """The library's recovery, with trains where application data is concerned."""
 
@@ -171,6 +132,8 @@ class Recovery(QuicPacketRecovery):
     def __init__(self, mtu: PathMtu, **options: Any) -> None:
         super().__init__(**options)
         self._pacer = Pacer(max_datagram_size=options["max_datagram_size"])
+        if hasattr(self._cc, "_rtt_monitor"):
+            self._cc._rtt_monitor = RttMonitor()
         self.book: list[Train] = []
         """Under way, in the order of their numbers. What the library sends by itself is here, too;
         its own book of the application's space stays empty."""
@@ -383,8 +346,10 @@ class Recovery(QuicPacketRecovery):
             shown -= delay
         self._rtt_latest = shown
         if self._rtt_initialized:
-            change = abs(self._rtt_min - shown)
-            self._rtt_variance = 3 / 4 * self._rtt_variance + 1 / 4 * change
+            change = self._rtt_min - shown
+            self._rtt_variance = 3 / 4 * self._rtt_variance + 1 / 4 * (
+                change if change > 0 else -change
+            )
             self._rtt_smoothed = 7 / 8 * self._rtt_smoothed + 1 / 8 * shown
         else:
             self._rtt_first_sample_time = now
