@@ -13,6 +13,7 @@ import pytest
 from ends import ends_with
 from mesh import REFUSALS
 from several import TRUST, WORKERS, Relay, audience, publishing, until, writer
+from streams import AMPLE
 from websockets.asyncio.client import connect as open_socket
 from websockets.asyncio.server import serve
 from websockets.exceptions import InvalidStatus
@@ -22,7 +23,7 @@ from relay.auth.revocation import Revocation
 from relay.client import connect
 from relay.errors import SessionLost
 from relay.net import tls
-from relay.net.qmux_frames import WIRES, Parameters, data_frame, parameters_frame
+from relay.net.qmux_frames import WIRES, data_frame, parameters_frame
 from relay.net.trust import DialTls
 from relay.records.office import Operator
 
@@ -30,7 +31,6 @@ Token = Callable[..., str]
 OFFER: Any = ["qmux-02.moq-lite-06"]
 SETUP = ANNOUNCE = bytes.fromhex("01 01 00")
 """That there is nothing to say; what is announced anywhere?"""
-AMPLE = Parameters(1 << 30, 1 << 30, 1 << 30, 1 << 30, 100, 100)
 
 
 def url(relay: Any, target: str, scheme: str = "ws") -> str:

@@ -26,6 +26,9 @@ SCHEMES = {
 }
 """How a URL's scheme is dialled."""
 
+TRANSPORTS = (*dict.fromkeys(SCHEMES.values()), "http")
+"""Ways to come in."""
+
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")

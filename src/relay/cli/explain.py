@@ -17,7 +17,7 @@ import click
 from rich.text import Text
 
 from relay.auth.decide import decide
-from relay.auth.dialling import dialled
+from relay.auth.dialling import TRANSPORTS, dialled
 from relay.auth.explain import ELSEWHERE, Explanation, explain
 from relay.auth.facts import NO_FACTS, Facts
 from relay.auth.keys import KeySet
@@ -42,7 +42,7 @@ _TIMES = ("expires", "not before", "issued")
 @click.option("--at", metavar="TIME", help="Decide as of then: a date, unix seconds, +1h.")
 @click.option(
     "--transport",
-    type=click.Choice(["webtransport", "quic", "websocket", "tcp", "unix", "http"]),
+    type=click.Choice(TRANSPORTS),
     help="How it comes; default by the scheme.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")

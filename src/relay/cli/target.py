@@ -20,6 +20,7 @@ from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 import click
 
+from relay.auth.dialling import SCHEMES
 from relay.errors import SessionLost
 from relay.net.trust import DialTls
 from relay.path import as_dialled
@@ -27,7 +28,6 @@ from relay.path import as_dialled
 if TYPE_CHECKING:
     from relay.client import Client
 
-SCHEMES = ("https", "http", "moqt", "moql", "wss", "ws", "tcp", "unix")
 OVER_QUIC = ("https", "moqt", "moql")
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 HASH_TIMEOUT = 5.0

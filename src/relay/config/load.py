@@ -187,6 +187,8 @@ def _measured(name: str, value: Any) -> Any:
     """
     if isinstance(value, bool) and _is_number(names.TYPES[name]):
         return str(value)
+    if isinstance(value, list) and _is_number(names.TYPES[name]):
+        return [_measured(name, each) for each in value]
     if not isinstance(value, str):
         return value
     if name in SECONDS:

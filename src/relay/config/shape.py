@@ -82,13 +82,6 @@ def _single(value: Any) -> Any:
     return value[0] if value else None
 
 
-def _number(value: Any) -> Any:
-    """Yes is no number, though it would be taken for 1."""
-    if isinstance(value, bool):
-        raise ValueError("expected a whole number")
-    return value
-
-
 def _lower(value: Any) -> Any:
     return value.lower() if isinstance(value, str) else value
 
@@ -96,8 +89,7 @@ def _lower(value: Any) -> Any:
 Listen = Annotated[Address, BeforeValidator(_address), PlainSerializer(str)]
 Texts = Annotated[tuple[str, ...], BeforeValidator(_listed)]
 Files = Annotated[tuple[Path, ...], BeforeValidator(_listed)]
-Number = Annotated[int, BeforeValidator(_number), Field(ge=0)]
-Numbers = Annotated[tuple[Number, ...], BeforeValidator(_listed)]
+Numbers = Annotated[tuple[Annotated[int, Field(ge=0)], ...], BeforeValidator(_listed)]
 File = Annotated[Path | None, BeforeValidator(_single)]
 Level = Annotated[
     Literal["trace", "debug", "info", "warn", "error"],

@@ -11,11 +11,11 @@ import socket
 from collections.abc import Callable, Sequence
 
 from relay.errors import RelayError
-from relay.net.allowing import Allowed, Process, check, process_of
+from relay.net.allowing import Allowed, check, process_of
 from relay.net.codes import closing_code
 from relay.net.gate import Gate
 from relay.net.settings import ListenSettings
-from relay.net.streams import StreamTransport
+from relay.net.streams import TCP, UNIX, StreamTransport
 from relay.net.turns import Turns
 from relay.net.udp import Address, plain
 from relay.net.visit import Door, Headers, OpenVisit, bring
@@ -64,7 +64,7 @@ class Caller(StreamTransport):
 
 
 class StreamListener:
-    """Takes such sessions at one socket."""
+    """Takes such sessions by one of the two ways."""
 
     def __init__(
         self,
@@ -106,9 +106,9 @@ class StreamListener:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection, from its beginning to its end."""
         try:
-            process, address = self._who(writer)
+            address, knock = self._who(writer)
             if self._gate.has_room(address):
-                await self._host(reader, writer, process, address)
+                await self._host(reader, writer, address, knock)
         except OSError:
             pass  # they have left
         except Exception as error:
@@ -116,37 +116,37 @@ class StreamListener:
         finally:
             writer.transport.abort()
 
-    def _who(self, writer: asyncio.StreamWriter) -> tuple[Process | None, Address]:
-        """Who dials, and what counts as one address. Raises `NotAllowed`, and `OSError` when they
-        have left."""
+    def _who(self, writer: asyncio.StreamWriter) -> tuple[Address, Knock]:
+        """What counts as one address, and what is known of who dials. Raises `NotAllowed`, and
+        `OSError` when they have left."""
         if self._allowed is None:
-            return None, writer.get_extra_info("peername") or ("", 0)
+            address = writer.get_extra_info("peername") or ("", 0)
+            return address, Knock(TCP, None, remote=plain(address))
         process = process_of(writer.get_extra_info("socket"))
         check(self._allowed, process)
-        return process, (f"uid {process.uid}" if process else "", 0)
+        if process is None:
+            return ("", 0), Knock(UNIX, None)
+        return (f"uid {process.uid}", 0), Knock(UNIX, None, process=str(process))
 
     async def _host(
         self,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
-        process: Process | None,
         address: Address,
+        knock: Knock,
     ) -> None:
         has_passed = False
 
-        def knock(caller: Caller, offered: Sequence[str]) -> None:
+        def knocked(caller: Caller, offered: Sequence[str]) -> None:
             nonlocal has_passed
             has_passed = True
             self._gate.pass_through()
-            way = "tcp" if self._allowed is None else "unix"
-            remote = plain(address) if self._allowed is None else ("", 0)
-            shown = str(process or "")
-            visit = OpenVisit(Knock(way, None, tuple(offered), remote, process=shown), caller)
-            bring(self._door, visit, self._failed)
+            knock.offered = tuple(offered)
+            bring(self._door, OpenVisit(knock, caller), self._failed)
 
         self._gate.enter(address)
         try:
-            caller = Caller(self._settings, self._failed, writer, self._protocols, knock)
+            caller = Caller(self._settings, self._failed, writer, self._protocols, knocked)
             await caller.carry(reader, self._turns)
         finally:
             self._gate.leave(address, has_passed)

@@ -11,17 +11,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from socket import AF_UNIX
-from urllib.parse import SplitResult, unquote
 
 from relay.errors import SessionLost
 from relay.net.settings import QuicLimits
-from relay.net.streams import StreamTransport
+from relay.net.streams import TCP, UNIX, StreamTransport
 from relay.net.turns import Turns
 from relay.net.udp import Address, plain
 from relay.session.transport import Receiver, Transport
 from relay.wire.version import INBAND
-
-TCP, UNIX = "tcp", "unix"
 
 SCHEMES = frozenset((TCP, UNIX))
 
@@ -104,8 +101,3 @@ class StreamAttempt:
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.wait((carrying,))
             raise
-
-
-def unix_path(target: SplitResult) -> str:
-    """Where the socket of a unix URL is."""
-    return unquote(target.path)

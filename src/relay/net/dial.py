@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from socket import AF_UNIX, SOCK_DGRAM, gaierror
 from typing import Protocol
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from aioquic.quic.configuration import QuicConfiguration
 
@@ -23,12 +23,13 @@ from relay.hosts import look_up
 from relay.net import udp
 from relay.net.asking import DialledQuic, DialledWeb, Outcome, Terms, Waiting, asked_for
 from relay.net.calling import SCHEMES as STREAMS
-from relay.net.calling import TCP, UNIX, StreamAttempt, unix_path
+from relay.net.calling import StreamAttempt
 from relay.net.connection import H3, Application, Connection
 from relay.net.endpoint import Endpoint, OnError, log_error
 from relay.net.engine import configure
 from relay.net.quic import QuicTransport
 from relay.net.settings import ListenSettings, QuicLimits
+from relay.net.streams import TCP, UNIX
 from relay.net.tls import load, read_authorities
 from relay.net.trust import DialTls
 from relay.path import within
@@ -142,7 +143,7 @@ async def _try_all(attempt: Attempt, target: SplitResult, overall: asyncio.Timeo
 
 async def _resolve(target: SplitResult) -> list[tuple[int, udp.Address]]:
     if target.scheme == UNIX:
-        return [(AF_UNIX, (unix_path(target),))]
+        return [(AF_UNIX, (unquote(target.path),))]
     port = target.port or (PLAIN_HTTP if target.scheme == "ws" else DEFAULT_PORT)
     try:
         found = await look_up(target.hostname, port, type=SOCK_DGRAM)

@@ -23,17 +23,13 @@ from relay.net.asking import refusal
 from relay.net.qmux import QmuxTransport
 from relay.net.qmux_frames import WIRES
 from relay.net.settings import QuicLimits
+from relay.net.streams import SIGNS
 from relay.net.trust import DialTls
 from relay.net.turns import Turns, Use
 from relay.net.udp import Address, plain
 from relay.net.websocket import MAX_MESSAGE
 from relay.session.transport import Receiver, Transport
 from relay.wire.version import INBAND
-
-SCHEMES = frozenset(("wss", "ws"))
-
-SIGNS = 3
-"""Signs of life within the time after which silence means that nobody is there."""
 
 
 def offers(protocols: Iterable[str]) -> list[Subprotocol]:

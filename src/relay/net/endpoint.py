@@ -248,7 +248,7 @@ class Endpoint:
         heard, unheard, late = list[Connection](), list[Run](), list[Run]()
         for connection, (address, datagrams) in heard_by.items():
             if len(datagrams) == 1 and monotonic() <= until:
-                try:
+                try:  # as `Connection.feed`, for each acknowledgement
                     connection.engine.receive(datagrams, address, now)
                 except Exception as error:
                     connection.fail(error)

@@ -169,7 +169,7 @@ class Outgoing(Incoming):
         self._packet_number = number + count
         last, sent_bytes = number + count - 1, size + count * (limit - step)
         train = Train(number, last, sent_bytes, now, limit, sender, start, start + size, step, fin)
-        loss.enter(train, self._space)
+        loss.enter(train, self._space)  # and the rest as `_enter`, for each frame and viewer
         if not self._ack_eliciting_sent_since_receipt:
             self._alive_at, self._ack_eliciting_sent_since_receipt = now, True
         if sender.highest_offset == stop:

@@ -346,10 +346,8 @@ class Recovery(QuicPacketRecovery):
             shown -= delay
         self._rtt_latest = shown
         if self._rtt_initialized:
-            change = self._rtt_min - shown
-            self._rtt_variance = 3 / 4 * self._rtt_variance + 1 / 4 * (
-                change if change > 0 else -change
-            )
+            change = abs(self._rtt_min - shown)
+            self._rtt_variance = 3 / 4 * self._rtt_variance + 1 / 4 * change
             self._rtt_smoothed = 7 / 8 * self._rtt_smoothed + 1 / 8 * shown
         else:
             self._rtt_first_sample_time = now

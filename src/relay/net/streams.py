@@ -20,6 +20,9 @@ from relay.net.settings import QuicLimits
 from relay.net.turns import Turns, Use
 from relay.wire.buffer import encode_varint, scan_varint
 
+TCP, UNIX = "tcp", "unix"
+"""Both ways, as URLs, knocks and the sockets of a relay call them."""
+
 READ = 1 << 16
 """Bytes that are read at a time."""
 

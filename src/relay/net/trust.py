@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import ssl
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,22 +45,42 @@ class DialTls:
     def context(self) -> ssl.SSLContext:
         """The same for TLS over TCP, but for the pins: `is_pinned` is to be asked before anything
         is said. Raises `ConfigError` for files that cannot be used."""
-        made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        try:
-            if self.disable_verify or self.fingerprints:
-                made.check_hostname, made.verify_mode = False, ssl.CERT_NONE
-            elif self.roots:
-                for file in self.roots:
-                    made.load_verify_locations(file)
-            else:
-                made.load_default_certs()
-            if self.certificate is not None and self.key is not None:
-                made.load_cert_chain(self.certificate, self.key)
-        except (OSError, ssl.SSLError) as error:
-            raise ConfigError(f"certificates for dialling: {error.strerror or error}") from None
+        is_blind = self.disable_verify or bool(self.fingerprints)
+        made = tls_context(() if is_blind else self.roots, self.certificate, self.key)
+        if is_blind:
+            made.check_hostname, made.verify_mode = False, ssl.CERT_NONE
         return made
 
     def is_pinned(self, certificate: bytes | None) -> bool:
         """Whether that certificate (DER) is one of the pinned, or none is."""
         pins = self.pins()
         return not pins or hashlib.sha256(certificate or b"").hexdigest() in pins
+
+
+def tls_context(
+    roots: Sequence[str | Path], cert: str | Path | None, key: str | Path | None, prefix: str = ""
+) -> ssl.SSLContext:
+    """A client's: it trusts ``roots``, or the system's, and shows ``cert``, if there is one.
+
+    Raises `ConfigError`, which calls the setting by ``prefix`` and its name.
+    """
+    made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    for root in roots:
+        with _naming(f"{prefix}root", root):
+            made.load_verify_locations(root)
+    if not roots:
+        made.load_default_certs()
+    if cert is not None:
+        with _naming(f"{prefix}cert", cert):
+            # Without a password at hand OpenSSL would ask for it at the terminal, and wait.
+            made.load_cert_chain(cert, key, password="")
+    return made
+
+
+@contextmanager
+def _naming(setting: str, file: str | Path) -> Iterator[None]:
+    """Have what cannot be used called by its names; OpenSSL says neither."""
+    try:
+        yield
+    except (ssl.SSLError, OSError) as error:
+        raise ConfigError(f"{setting}: {file}: {error.strerror or error}") from None

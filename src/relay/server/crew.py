@@ -21,6 +21,7 @@ from relay.config import Settings
 from relay.errors import ConfigError
 from relay.net import udp
 from relay.net.steer import bind_all
+from relay.net.streams import TCP, UNIX
 from relay.net.tls import Certificates
 from relay.server.absence import Absences
 from relay.server.folder import own_folder
@@ -28,7 +29,6 @@ from relay.server.forkserver import UNKNOWN, ForkServer, Program
 from relay.server.listeners import Faces, Workers, open_sockets
 from relay.server.parts import LAPTOP, load_certificates
 from relay.server.post import DRAIN, HURRY, LEAVING, READY, Orders, common_store, lost, write_orders
-from relay.server.streaming import TCP, UNIX
 from relay.server.vigil import SILENCE, STEP, Vigil
 
 FIRST_WAIT = 0.1

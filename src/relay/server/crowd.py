@@ -7,6 +7,7 @@ must not know connections.
 from __future__ import annotations
 
 from relay.net.gate import Gate
+from relay.net.streams import UNIX
 from relay.peer.refusing import Refusals
 
 TOLD_SECONDS = 5.0
@@ -51,4 +52,4 @@ class Crowd:
         gate = self._gate
         why = "limits.max_sessions or limits.max_sessions_per_address"
         self._too_many.tell(self._refusals, now, gate.refused, why, gate.refused_last)
-        self._not_allowed.tell(self._refusals, now, self._strangers, self._why, "unix")
+        self._not_allowed.tell(self._refusals, now, self._strangers, self._why, UNIX)

@@ -14,8 +14,8 @@ from relay.config import Settings
 from relay.control.serve import listen
 from relay.errors import ConfigError
 from relay.net.listening import open_unix
+from relay.net.streams import TCP, UNIX
 from relay.net.udp import Socket
-from relay.server.streaming import TCP, UNIX
 
 TRIES = 8
 """Port numbers that are tried where any will do, until one is free for UDP and for TCP."""

@@ -47,6 +47,7 @@ from relay.net.local import DialledLocal, LocalTransport, listen_local
 from relay.net.serving import Serving
 from relay.net.steer import WHOLE
 from relay.net.stray import Strays
+from relay.net.streams import TCP, UNIX
 from relay.net.websocket import WebSockets
 from relay.peer.door import Door
 from relay.peer.house import House
@@ -73,7 +74,7 @@ from relay.server.post import Post, common_store
 from relay.server.press import Press
 from relay.server.shares import Shares
 from relay.server.stats import Stats
-from relay.server.streaming import TCP, UNIX, take_streams
+from relay.server.streaming import take_streams
 from relay.sidecar.client import AuthClient
 from relay.sidecar.link import Link, client_tls
 from relay.wire.version import LITE_NEAR

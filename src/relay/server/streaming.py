@@ -12,10 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from relay.config import Settings
 from relay.net.called import StreamListener
 from relay.net.gate import Gate
+from relay.net.streams import TCP, UNIX
 from relay.net.visit import Door
-
-TCP, UNIX = "tcp", "unix"
-"""What the sockets are called among those of the faces."""
 
 
 async def take_streams(

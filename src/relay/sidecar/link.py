@@ -11,8 +11,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 import threading
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path as File
 from types import TracebackType
 from typing import Any, NamedTuple, TypeVar
@@ -23,6 +22,7 @@ import httpx
 from relay.auth.compact import parse_object, to_json
 from relay.errors import ConfigError, RelayError, in_words
 from relay.net.followed import Followed
+from relay.net.trust import tls_context
 from relay.sidecar.address import check_url
 
 DEADLINE = 10.0
@@ -222,27 +222,9 @@ def client_tls(
 
 
 def _load(roots: Sequence[File], cert: File | None, key: File | None) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context = tls_context(roots, cert, key, "client.tls.")
     context.set_alpn_protocols(["http/1.1"])
-    for root in roots:
-        with _naming("root", root):
-            context.load_verify_locations(root)
-    if not roots:
-        context.load_default_certs()
-    if cert is not None:
-        with _naming("cert", cert):
-            # Without a password at hand OpenSSL would ask for it at the terminal, and wait.
-            context.load_cert_chain(cert, key, password="")
     return context
-
-
-@contextmanager
-def _naming(setting: str, file: File) -> Iterator[None]:
-    """Have what cannot be used called by its names; OpenSSL says neither."""
-    try:
-        yield
-    except (ssl.SSLError, OSError) as error:
-        raise ConfigError(f"client.tls.{setting}: {file}: {error.strerror or error}") from None
 
 
 def _one_line(text: str) -> str:
