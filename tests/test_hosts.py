@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from relay import hosts
-from relay.hosts import look_up, with_port
+from relay.hosts import look_up, unreached, with_port
 
 SILENT = 60
 """Names that hang, more than any pool of threads has."""
@@ -159,3 +159,21 @@ def test_a_label_that_no_name_has() -> None:
 )
 def test_a_host_and_a_port_as_one_text(host: str, written: str) -> None:
     assert with_port(host, 1) == written
+
+
+@pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6])
+def test_why_there_is_no_connection_is_said_as_the_system_says_it(family: int) -> None:
+    host = "127.0.0.1" if family == socket.AF_INET else "::1"
+    with socket.socket(family) as free:
+        free.bind((host, 0))
+
+        async def main() -> None:
+            with pytest.raises(ConnectionRefusedError) as refused:
+                await asyncio.open_connection(host, free.getsockname()[1])
+            assert unreached(refused.value) == "connection refused"
+
+        asyncio.run(main())
+    assert unreached(OSError(113, "Connect call failed ('::1', 1)")) == "No route to host"
+    assert unreached(FileNotFoundError(2, "No such file or directory")) == (
+        "No such file or directory"
+    )

@@ -19,6 +19,7 @@ from relay.model.board import Way
 from relay.model.broadcast import Broadcast, Route
 from relay.model.origin import Origin
 from relay.model.track import Demand
+from relay.net.detour import Detour
 from relay.net.dial import dial, setup_target
 from relay.net.trust import DialTls
 from relay.path import ROOT, Path
@@ -151,10 +152,17 @@ async def connect(
 ) -> AsyncIterator[Client]:
     """A session with the relay at ``url`` (any that `dial` takes, path and query included).
 
+    Where no UDP gets through it is one over WebSocket, as ``log`` hears then.
     Raises `SessionLost` when it cannot be had; its ``status`` is that of the relay's refusal.
     """
     house = House(Origin(draw_id(), keeps_own=True), time.monotonic, log=log)
-    dialled = await dial(url, protocols=versions, tls=tls or DialTls(), timeout=timeout)
+    dialled = await dial(
+        url,
+        protocols=versions,
+        tls=tls or DialTls(),
+        timeout=timeout,
+        detour=Detour(heard=lambda place: log("session over websocket", peer=place)),
+    )
     session = LiteSession(
         dialled.transport,
         dialled.protocol,

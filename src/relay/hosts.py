@@ -8,6 +8,7 @@ the end of the program. This module must not know who asks, or what for.
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from concurrent.futures import Future
 from threading import Lock, Thread
@@ -29,6 +30,14 @@ _departing = Lock()
 def with_port(host: str, port: int) -> str:
     """``localhost:4443``, ``127.0.0.1:4443`` or ``[::1]:4443`` (RFC 3986, 3.2.2)."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def unreached(error: OSError) -> str:
+    """Why there is no connection, as the system says it: asyncio says where to instead."""
+    said = error.strerror or str(error)
+    if error.errno and "Connect call failed" in said:
+        said = os.strerror(error.errno)
+    return said.lower() if isinstance(error, ConnectionError) else said
 
 
 async def look_up(host: Any, port: Any, **wanted: int) -> Found:

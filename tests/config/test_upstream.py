@@ -21,6 +21,14 @@ MEANT = [
         "client.tls.disable_verify",
     ),
     ("connect.tls.root", "MOQ_CONNECT_TLS_ROOT", "--connect-tls-root", "client.tls.root"),
+    (
+        *("connect.websocket.delay", "MOQ_CONNECT_WEBSOCKET_DELAY", "--connect-websocket-delay"),
+        "client.websocket.delay",
+    ),
+    (
+        *("client.websocket.enabled", "MOQ_CLIENT_WEBSOCKET_ENABLED", "--websocket-enabled"),
+        "client.websocket.enabled",
+    ),
     ("drain_timeout", "MOQ_DRAIN_TIMEOUT", "--drain-timeout", "server.drain"),
     ("listen.bind", "MOQ_LISTEN", None, "server.listen"),
     ("listen.tcp.bind", "MOQ_LISTEN_TCP_BIND", "--listen-tcp-bind", "server.tcp.listen"),
@@ -56,7 +64,6 @@ NOT_BUILT = [
     ("connect.tls.system_roots", "MOQ_CONNECT_TLS_SYSTEM_ROOTS", "--connect-tls-system-roots"),
     ("connect.url", "MOQ_CONNECT", "--connect"),
     ("connect.version", "MOQ_CONNECT_VERSION", "--connect-version"),
-    ("connect.websocket.delay", "MOQ_CONNECT_WEBSOCKET_DELAY", "--connect-websocket-delay"),
     ("listen.lb_id", "MOQ_LISTEN_QUIC_LB_ID", "--listen-quic-lb-id"),
     ("listen.preferred_v4", "MOQ_LISTEN_PREFERRED_V4", "--listen-preferred-v4"),
     ("quic.gso", "MOQ_QUIC_GSO", "--quic-gso"),
@@ -145,7 +152,7 @@ def test_a_newer_file_loads_whole(folder):
     found = folder.load(
         'drain_timeout = "500ms"\n'
         '[listen]\nbind = "127.0.0.1:0"\n[listen.tls]\ncert = ["c.pem"]\nkey = ["k.pem"]\n'
-        '[connect.websocket]\nenabled = false\n[quic]\nidle_timeout = "10s"\n'
+        '[connect.websocket]\nenabled = false\ndelay = "500ms"\n[quic]\nidle_timeout = "10s"\n'
         'congestion_control = "loss"\n[web.https]\nlisten = "127.0.0.1:0"\n'
         'cert = ["c.pem"]\nkey = ["k.pem"]\n[auth]\npublic = "anon/**"\n'
         '[[cluster.connect]]\nurl = "https://a.example.com/"\ncost = 2\ntoken = "T"\n'
@@ -153,6 +160,8 @@ def test_a_newer_file_loads_whole(folder):
     settings = found.settings
     assert (settings.server.drain, settings.quic.idle_timeout) == (0.5, 10.0)
     assert settings.quic.congestion_control == "cubic"
+    websocket = settings.client.websocket
+    assert (websocket.enabled, websocket.delay) == (False, 0.5)
     assert settings.web.https.cert == folder.path / "c.pem"
     assert settings.cluster.connect == ("https://a.example.com/?cost=2&jwt=T",)
 

@@ -20,6 +20,8 @@ _ALIASES = {
     "tls.root": "client.tls.root",
     "tls.self_sign": "server.tls.generate",
     "tls.system_roots": "client.tls.system_roots",
+    "websocket.delay": "client.websocket.delay",
+    "websocket.enabled": "client.websocket.enabled",
 }
 """Flags of older relays that no longer are what the dotted name would be in a file."""
 

@@ -30,6 +30,7 @@ SECONDS = frozenset(
         "cache.cache_duration",
         "cache.track_linger",
         "client.timeout",
+        "client.websocket.delay",
         "ingest.linger",
         "cluster.silence",
         "limits.handshake_timeout",

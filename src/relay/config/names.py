@@ -78,7 +78,6 @@ UNBUILT = (
     "client.tls.system_roots",
     "client.url",
     "client.version",
-    "client.websocket",
     "cluster.lan",
     "cluster.max_hops",
     "cluster.tier",
@@ -99,7 +98,6 @@ UNBUILT = (
     "server.quic_lb_id",
     "server.quic_lb_nonce",
     "stats.linger",
-    "websocket",
 )
 """Upstream's settings that are read and not obeyed; the start says so."""
 

@@ -31,6 +31,7 @@ from relay.control.settings import PublicLimits
 from relay.hosts import with_port
 from relay.ingest.settings import IngestSettings
 from relay.model.settings import CacheSettings
+from relay.net.detour import HEAD_START
 from relay.net.settings import ListenSettings, QuicLimits
 from relay.net.steer import MAX_WORKERS
 from relay.path import Path as Name
@@ -246,6 +247,16 @@ class ClientTls(Section):
     """Its private key (PEM)."""
 
 
+class ClientWebsocket(Section):
+    """``[client.websocket]``: the second way of an https:// URL, where no UDP gets through."""
+
+    enabled: bool = True
+    """Whether it is tried. Never with a client certificate: servers ask for one over QUIC only."""
+
+    delay: float = Field(default=HEAD_START, ge=0.0, allow_inf_nan=False)
+    """Seconds that QUIC has alone; none where it was WebSocket the last time."""
+
+
 class ClientSettings(Section):
     """``[client]``: connections this relay opens."""
 
@@ -256,6 +267,8 @@ class ClientSettings(Section):
     """Seconds until a dial is given up."""
 
     tls: ClientTls = ClientTls()
+
+    websocket: ClientWebsocket = ClientWebsocket()
 
 
 class SidecarSection(SidecarSettings):

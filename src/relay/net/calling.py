@@ -13,6 +13,7 @@ from pathlib import Path
 from socket import AF_UNIX
 
 from relay.errors import SessionLost
+from relay.hosts import unreached
 from relay.net.settings import QuicLimits
 from relay.net.streams import TCP, UNIX, StreamTransport
 from relay.net.turns import Turns
@@ -91,7 +92,7 @@ class StreamAttempt:
                 reader, writer = await asyncio.open_connection(*address[:2], family=family)
         except OSError as error:
             place = Path(address[0]).name if family == AF_UNIX else plain(address)[0]
-            raise SessionLost(f"{place}: {error.strerror or error}") from None
+            raise SessionLost(f"{place}: {unreached(error)}") from None
         call = Call(self.limits, self.on_error, writer, self.protocols)
         carrying = asyncio.ensure_future(call.carry(reader, Turns()))
         try:

@@ -1,5 +1,6 @@
-"""Dialling out: ``https://`` for WebTransport, ``moqt://`` and ``moql://`` for raw QUIC, ``wss://``
-and ``ws://`` for WebSocket, ``tcp://`` and ``unix://`` for plain streams.
+"""Dialling out: ``https://`` for WebTransport, or WebSocket where no UDP gets through; ``moqt://``
+and ``moql://`` for raw QUIC, ``wss://`` and ``ws://`` for WebSocket, ``tcp://`` and ``unix://`` for
+plain streams.
 
 Every address of the host is tried in turn, each on a socket of its own, until a session is there
 or the time is up. Whatever goes wrong is one `SessionLost` in plain words. This module must not
@@ -25,6 +26,7 @@ from relay.net.asking import DialledQuic, DialledWeb, Outcome, Terms, Waiting, a
 from relay.net.calling import SCHEMES as STREAMS
 from relay.net.calling import StreamAttempt
 from relay.net.connection import H3, Application, Connection
+from relay.net.detour import Detour, Troubles, both
 from relay.net.endpoint import Endpoint, OnError, log_error
 from relay.net.engine import configure
 from relay.net.quic import QuicTransport
@@ -90,23 +92,32 @@ async def dial(
     timeout: float = 10.0,  # noqa: ASYNC109 - it spans several addresses
     limits: QuicLimits | None = None,
     bind: tuple[str, int] | None = None,
+    detour: Detour | None = None,
     on_error: OnError = log_error,
 ) -> Session:
-    """Open a session to ``url`` within ``timeout`` seconds, from the local address ``bind``.
+    """Open a session to ``url`` within ``timeout`` seconds, from the local UDP address ``bind``.
 
-    Raises `ConfigError` for a URL or a file that cannot be used, `SessionLost` when there is no
-    session; its ``status`` is that of a refused CONNECT.
+    With a ``detour`` an ``https://`` URL is dialled as ``wss://``, too, where QUIC is not answered;
+    not with a client certificate, which servers ask for over QUIC only. Raises `ConfigError` for a
+    URL or a file that cannot be used, `SessionLost` when there is no session, with the status of a
+    refused CONNECT.
     """
     target = _parse(url)
     tls = tls or DialTls()
     limits = limits or QuicLimits()
+    place = target.netloc.rpartition("@")[2]
+    troubles: Troubles = {}
     attempt: Attempt
+
+    def by_socket(target: SplitResult) -> Attempt:
+        from relay.net.dial_websocket import SocketAttempt  # for few; its library takes a while
+
+        return SocketAttempt(target, tuple(protocols), tls, limits, on_error)
+
     if target.scheme in STREAMS:
         attempt = StreamAttempt(tuple(protocols), limits, on_error)
     elif target.scheme in SOCKETS:
-        from relay.net.dial_websocket import SocketAttempt  # for few; its library takes a while
-
-        attempt = SocketAttempt(target, tuple(protocols), tls, limits, on_error)
+        attempt = by_socket(target)
     else:
         attempt = _Attempt(
             Terms(target, tuple(protocols), tls.pins()),
@@ -117,9 +128,18 @@ async def dial(
         )
     try:
         async with asyncio.timeout(timeout) as overall:
-            return await _try_all(attempt, target, overall)
+            if detour is None or target.scheme != "https" or tls.certificate is not None:
+                return await _try_all(attempt, target, overall)
+            aside = target._replace(scheme="wss")
+            return await detour.race(
+                place,
+                lambda: _try_all(attempt, target, overall),
+                lambda: _try_all(by_socket(aside), aside, overall),
+                troubles,
+            )
     except TimeoutError:
-        raise SessionLost(f"{target.netloc} did not answer in {timeout:g} s") from None
+        silence = SessionLost(f"{place} did not answer in {timeout:g} s")
+        raise both(silence, troubles) from None
 
 
 async def _try_all(attempt: Attempt, target: SplitResult, overall: asyncio.Timeout) -> Session:

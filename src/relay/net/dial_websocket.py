@@ -19,6 +19,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketExce
 from websockets.typing import Subprotocol
 
 from relay.errors import SessionLost
+from relay.hosts import unreached
 from relay.net.asking import refusal
 from relay.net.qmux import QmuxTransport
 from relay.net.qmux_frames import WIRES
@@ -124,9 +125,10 @@ class SocketAttempt:
         except InvalidStatus as error:
             status = error.response.status_code
             raise SessionLost(refusal(status, error.response.headers), 0, status) from None
-        except (WebSocketException, OSError, ValueError) as error:
-            why = getattr(error, "strerror", None) or error
-            raise SessionLost(f"{plain(address)[0]}: {why}") from None
+        except OSError as error:
+            raise SessionLost(f"{plain(address)[0]}: {unreached(error)}") from None
+        except (WebSocketException, ValueError) as error:
+            raise SessionLost(f"{plain(address)[0]}: {error}") from None
         if socket.subprotocol is None:
             socket.transport.abort()
             raise SessionLost("the server speaks none of our protocols")

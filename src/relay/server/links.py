@@ -22,6 +22,7 @@ from relay.cluster.news import News
 from relay.config import Settings
 from relay.errors import RelayError
 from relay.keyring.fetch import Fetcher
+from relay.net.detour import Detour
 from relay.net.dial import dial, setup_target
 from relay.net.local import dial_local
 from relay.net.trust import DialTls
@@ -124,6 +125,13 @@ def _dialler(settings: Settings, log: Callable[..., None]) -> Dial:
     silence = min(settings.cluster.silence, settings.quic.idle_timeout)
     limits = replace(settings.quic, idle_timeout=silence)
 
+    def over_websocket(place: str) -> None:
+        log("link over websocket", peer=place, why="QUIC had no session sooner")
+
+    detour = None
+    if client.websocket.enabled:
+        detour = Detour(client.websocket.delay, over_websocket)
+
     def failed(error: Exception) -> None:
         log("internal error", error=repr(error))
 
@@ -138,6 +146,7 @@ def _dialler(settings: Settings, log: Callable[..., None]) -> Dial:
             timeout=client.timeout,
             limits=limits,
             bind=client.bind,
+            detour=detour,
         )
         return dialled, setup_target(url)
 
