@@ -40,11 +40,18 @@ class RelayError(Exception):
     code = 4
     session_code = 1
     status = 500
+    denial_id = ""
+    """What the stranger is told: the log has the reason under it. Empty where there is none."""
 
     @property
     def headers(self) -> dict[str, str]:
         """What an HTTP answer says beside the status."""
         return {}
+
+    def known_as(self, id: str) -> Self:
+        """This error, to be told with the id that the log explains."""
+        self.denial_id = id
+        return self
 
 
 class ProtocolViolation(RelayError):
@@ -102,13 +109,6 @@ class Refused(RelayError):
     code = 6
     session_code = 2
     status = 403
-    denial_id = ""
-    """What the stranger is told: the log has the reason under it. Empty where there is none."""
-
-    def known_as(self, id: str) -> Self:
-        """This refusal, to be told with the id that the log explains."""
-        self.denial_id = id
-        return self
 
 
 class BadRequest(Refused):

@@ -14,6 +14,7 @@ from pathlib import Path as File
 from typing import Any
 
 import httpx
+import pytest
 from click.testing import CliRunner
 from rates import until_refused
 
@@ -56,10 +57,55 @@ def test_a_tenants_limit_at_the_door_and_over_http(running: Any) -> None:
             url = f"http://127.0.0.1:{relay.http_addresses[0][1]}/announced/anon"
             answers, last = await until_refused(partial(web.get, url), 3)
             assert answers
-            assert last.json() == {"error": "too_many_requests"}
+            assert last.json() == {
+                "error": "too_many_requests",
+                "id": last.headers["x-request-id"],
+            }
             await asyncio.sleep(1.1)
             assert (await web.get(url)).status_code == 200
             assert relay.house.ledger.breached["sessions"] == 1
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("route", ["announced/anon", "routes/anon", "publish/anon/cam/v"])
+def test_who_is_turned_away_over_http_stands_in_the_log_as_that_and_no_more(
+    node: Any, route: str
+) -> None:
+    async def main() -> None:
+        extra = "[quotas.tenants.anon]\nsessions_per_second = 1\n"
+        async with node(extra=extra) as here, httpx.AsyncClient() as web:
+            kept: list[tuple[str, dict[str, Any]]] = []
+            here.relay.house.audit = lambda action, **facts: kept.append((action, facts))
+            url = f"http://127.0.0.1:{here.relay.http_addresses[0][1]}/{route}"
+            method, status = ("POST", 202) if "publish" in route else ("GET", 200)
+            ask = partial(web.request, method, url, content=b"x")
+            answers, last = await until_refused(ask, 1, status=status)
+            assert answers
+            (line,) = here.events("refused")
+            assert last.json()["id"] == last.headers["x-request-id"] == line["id"]
+            assert (line["reason"], line["status"]) == ("over_quota", 429)
+            assert line["path"] == f"/{route.partition('/')[2].removesuffix('/v')}"
+            denied = [facts["id"] for action, facts in kept if action == "deny"]
+            allowed = [facts["id"] for action, facts in kept if action == "allow"]
+            assert denied == [line["id"]]
+            assert len(set(allowed) - set(denied)) == len(allowed) == answers
+
+    asyncio.run(main())
+
+
+def test_whoever_would_stay_is_turned_away_over_http_while_it_leaves(node: Any) -> None:
+    async def main() -> None:
+        async with node() as here, httpx.AsyncClient() as web:
+            base = f"http://127.0.0.1:{here.relay.http_addresses[0][1]}"
+            assert (await web.post(f"{base}/publish/anon/cam/v", content=b"x")).status_code == 202
+            here.relay.draining.set()
+            for method, route in (("POST", "publish/anon/new/v"), ("GET", "watch/anon/cam/v")):
+                answer = await web.request(method, f"{base}/{route}", content=b"x")
+                assert answer.status_code == 503
+                line = here.events("refused")[-1]
+                assert (line["reason"], line["id"]) == ("leaving", answer.json()["id"])
+            assert (await web.get(f"{base}/fetch/anon/cam/v")).content == b"x"
 
     asyncio.run(main())
 
@@ -171,6 +217,7 @@ def test_the_log_knows_who_came_and_no_credential(running: Any, token: Any, fold
             assert by["expire"].address.startswith("127.0.0.1:")
             decided = [entry for entry in entries if entry.action in ("allow", "deny")]
             assert all(entry.id for entry in decided)
+            assert len({entry.id for entry in decided}) == len(decided)  # in or out, never both
             assert all(bool(entry.reason) == (entry.action == "deny") for entry in decided)
             assert {"bad_signature", "over_quota", "token_conflict"} <= {e.reason for e in decided}
             assert (by["expire"].reason, by["expire"].tenant) == ("expired", "demo")

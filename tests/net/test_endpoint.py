@@ -66,11 +66,11 @@ async def test_raw_quic_knocks_with_what_it_knows(house) -> None:
 async def test_raw_quic_is_refused_with_a_session_code(house, status, code, recorder) -> None:
     async with house() as home:
         dialled = await dial(home.url("moqt"), protocols=("moq-lite-05",), tls=home.trust)
-        (await home.visits.get()).refuse(status)
+        (await home.visits.get()).refuse(status, (("x-request-id", "d-1"),))
         heard = recorder()
         dialled.start(heard)
         await heard.until(lambda: heard.lost)
-        assert heard.lost == [(code, "refused")]
+        assert heard.lost == [(code, f"refused ({status}, x-request-id: d-1)")]
 
 
 async def test_raw_quic_tells_the_name_that_was_dialled(house) -> None:

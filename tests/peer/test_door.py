@@ -274,7 +274,14 @@ def test_a_grant_ends_by_either_clock(clock: str) -> None:
 def test_a_closing_door_lets_nobody_in() -> None:
     bench = Bench()
     bench.door.close()
-    assert bench.knock("/anon").refused == [(503, ())]
+    for target in ("/anon", None):
+        bench.said.clear()
+        bench.kept.clear()
+        visit = bench.knock(target)
+        (line,) = bench.events("refused")
+        assert visit.refused == [(503, (("x-request-id", line["id"]),))]
+        assert (line["reason"], line["remote"]) == ("leaving", "192.0.2.1:1234")
+        assert [(action, facts["id"]) for action, facts in bench.kept] == [("deny", line["id"])]
 
 
 @pytest.mark.parametrize("target", ["/demo?jwt=a.b.c", None])

@@ -21,16 +21,16 @@ class Denied(RelayError):
     def __init__(self, status: int, id: str) -> None:
         super().__init__("")
         self.status = status
-        self.id = id
+        self.denial_id = id
 
 
 def problem(error: RelayError, **more: Any) -> Response:
     """The answer to an error; a refusal by decision keeps its reason to itself."""
     headers, detail = error.headers, ""
-    if isinstance(error, Denied):
-        more = {"id": error.id} | more
-        headers["x-request-id"] = error.id
-    elif error.status in (400, 408, 413, 415, 429) or isinstance(error, NoBearer):
+    if error.denial_id:
+        more = {"id": error.denial_id} | more
+        headers["x-request-id"] = error.denial_id
+    if error.status in (400, 408, 413, 415, 429) or isinstance(error, NoBearer):
         detail = str(error)
     if error.status == 401:
         headers["www-authenticate"] = "Bearer"

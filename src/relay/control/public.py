@@ -41,7 +41,6 @@ from relay.control.watch import Lookout, watch_routes
 from relay.errors import (
     BadRequest,
     NotFound,
-    Refused,
     RelayError,
     RemoteError,
     TooLarge,
@@ -172,14 +171,11 @@ async def _answered(answer: _Answer, request: Request, limits: PublicLimits) -> 
         return _turned_away(request, 414)
     try:
         response = await answer(request)
-    except Denied as denied:
-        return _refusal(denied.status, denied.id)
     except TimeoutError:
         return _turned_away(request, 504)
     except RelayError as error:
-        denial_id = error.denial_id if isinstance(error, Refused) else ""
-        detail = str(error) if isinstance(error, BadRequest | NoBearer) and not denial_id else ""
-        refusal = _refusal(error.status, denial_id, detail)
+        is_told = isinstance(error, BadRequest | NoBearer) and not error.denial_id
+        refusal = _refusal(error.status, error.denial_id, str(error) if is_told else "")
         refusal.headers.update(error.headers)
         return refusal
     response.headers.update(CORS)

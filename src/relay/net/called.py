@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 
 from relay.errors import RelayError
 from relay.net.allowing import Allowed, check, process_of
-from relay.net.codes import closing_code
+from relay.net.codes import turned_away
 from relay.net.gate import Gate
 from relay.net.settings import ListenSettings
 from relay.net.streams import TCP, UNIX, StreamTransport
@@ -55,8 +55,7 @@ class Caller(StreamTransport):
 
     def turn_away(self, status: int, headers: Headers = ()) -> None:
         """Refuse it; what the headers say, the goodbye does."""
-        said = "".join(f", {name}: {value}" for name, value in headers)
-        self.close(closing_code(status), f"refused ({status}{said})")
+        self.close(*turned_away(status, headers))
 
     def _end(self, code: int, reason: str) -> None:
         self._overdue.cancel()

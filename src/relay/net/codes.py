@@ -7,6 +7,8 @@ lie outside the range mean nothing and read as 0. This module must not know stre
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from relay.errors import Refused, RelayError
 
 FIRST = 0x52E4A40FA8DB
@@ -57,7 +59,9 @@ def unmap(code: int) -> int | None:
     return shifted - shifted // 0x1F
 
 
-def closing_code(status: int) -> int:
-    """What a session is closed with that is refused, where HTTP would say a status: 401 and 403 are
-    the peer's fault, everything else ours."""
-    return (Refused if status in (401, 403) else RelayError).session_code
+def turned_away(status: int, headers: Iterable[tuple[str, str]]) -> tuple[int, str]:
+    """Code and reason that a session is closed with that is refused, where HTTP would say a status
+    and headers: 401 and 403 are the peer's fault, everything else ours."""
+    said = "".join(f", {name}: {value}" for name, value in headers)
+    code = (Refused if status in (401, 403) else RelayError).session_code
+    return code, f"refused ({status}{said})"

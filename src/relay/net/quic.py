@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from relay.errors import LimitExceeded, RelayError
-from relay.net.codes import closing_code, to_http3, unmap
+from relay.net.codes import to_http3, turned_away, unmap
 from relay.net.connection import Connection
 from relay.net.inbox import Inbox
 from relay.session.transport import Receiver
@@ -208,8 +208,8 @@ class QuicTransport:
         self.connection.wake()
 
     def turn_away(self, status: int, headers: Sequence[tuple[str, str]] = ()) -> None:
-        """Refuse the peer."""
-        self.close(closing_code(status), "refused")
+        """Refuse the peer; what the headers say, the goodbye does."""
+        self.close(*turned_away(status, headers))
 
     def admit(self, receiver: Receiver, protocol: str | None) -> None:
         """Open the session; ALPN has settled the protocol already."""

@@ -31,7 +31,7 @@ from relay.peer.judgement import (
     is_same_holder,
     refusal,
 )
-from relay.peer.refusing import Pending
+from relay.peer.refusing import LEAVING, STOPPING, Pending
 from relay.quota import Tab
 from relay.session.events import Opened
 from relay.session.lite import LiteSession
@@ -73,7 +73,7 @@ class Door:
         """Somebody knocked: let them in or turn them away, now or when they are decided on."""
         knock = visit.knock
         if self._closed:
-            visit.refuse(503)
+            visit.refuse(503, ((REFUSAL_HEADER, self._refusals.leaving(knock)),))
             return
         protocol = choose([p for p in knock.offered if p in self._versions])
         if protocol is None and (knock.offered or INBAND not in self._versions):
@@ -130,7 +130,8 @@ class Door:
                 return
             try:
                 if self._closed:
-                    raise Unavailable("the relay is stopping")
+                    self._refusals.granted(LEAVING, Unavailable.status, STOPPING, held)
+                    raise Unavailable(STOPPING)
                 self._judge.require(held)
             except (Unauthorized, Unavailable) as error:
                 judgement.forgo("stopping" if self._closed else "revoked")
@@ -193,6 +194,7 @@ class Door:
         if judgement is not None and grant is not None:
             self._deadlines.note(id, grant.expires)
             self._borrow(guest, judgement.loan)
+            self._judge.let_in(grant, id, guest.remote, guest.via)
         visit.accept(guest, protocol)
         guest.start()
 
@@ -226,6 +228,7 @@ class Door:
                     return
                 self._deadlines.note(guest.id, grant.expires)
                 self._borrow(guest, judgement.loan)
+                self._judge.let_in(grant, guest.id, guest.remote, guest.via)
                 guest.welcome(grant)
 
             self._judge.decide_on(pending, knock, decided)

@@ -117,9 +117,6 @@ class Judge:
         """Write down what deserves it of a decision."""
         if decision.grant is not None:
             self.clerk.admitted(decision.grant)
-            self._house.audit(
-                "allow", grant=decision.grant, id=id, remote=remote, kind=request.transport
-            )
         else:
             self.refusals.decided(decision, request, remote, id)
         for detail in decision.warnings:
@@ -143,4 +140,8 @@ class Judge:
         """Raises `Unauthorized` when it is in force no longer; that is noted."""
         if why := held.over(self.wall()):
             self.refusals.granted("revoked", Unauthorized.status, why, held)
-            raise Unauthorized(f"revoked (id {held.id})")
+            raise Unauthorized(f"revoked (id {held.id})").known_as(held.id)
+
+    def let_in(self, grant: Grant, id: str, remote: str, via: str) -> None:
+        """Have it kept that somebody came in on a grant, past everything that might refuse them."""
+        self._house.audit("allow", grant=grant, id=id, remote=remote, kind=via)

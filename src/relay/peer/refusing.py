@@ -16,6 +16,9 @@ from relay.peer.house import House
 from relay.peer.judgement import Held, address, undecided
 from relay.session.transport import Knock
 
+LEAVING, STOPPING = "leaving", "the relay is stopping"
+"""Why nobody comes in any more, in a word and in a sentence."""
+
 MAX_PATH = 256
 """Letters of a path that are written down."""
 
@@ -78,6 +81,14 @@ class Refusals:
         offered = [each[:MAX_NAME] for each in knock.offered[:MAX_OFFERED]]
         self._log("version", 400, id=id, offered=offered, remote=remote)
         self._house.audit("deny", id=id, reason="version", remote=remote, kind=knock.transport)
+        return id
+
+    def leaving(self, knock: Knock) -> str:
+        """Since the relay is about to stop, whoever they are; under which id."""
+        id, remote = secrets.token_hex(6), address(knock)
+        kind = knock.transport
+        self._log(LEAVING, 503, id=id, why=STOPPING, transport=kind, remote=remote)
+        self._house.audit("deny", id=id, reason=LEAVING, remote=remote, kind=kind)
         return id
 
     def granted(

@@ -15,7 +15,7 @@ from pathlib import Path as File
 from typing import Any
 
 from relay import errors
-from relay.errors import BadRequest, OverQuota, Refused, RelayError, Unavailable
+from relay.errors import BadRequest, OverQuota, RelayError, Unavailable
 from relay.net.listening import bind_unix
 from relay.net.steer import WHOLE, Share
 
@@ -134,8 +134,8 @@ class Colleagues:
                 raise BadRequest(f"no such question: {name!r}")
             return _packed({"answer": await self._answers[name](*arguments)})
         except RelayError as error:
-            id, wait = getattr(error, "denial_id", ""), getattr(error, "wait", 0.0)
-            refusal = [type(error).__name__, str(error), id, wait]
+            wait = getattr(error, "wait", 0.0)
+            refusal = [type(error).__name__, str(error), error.denial_id, wait]
         except Exception as error:  # a mistake of ours, which is not to pass for silence
             self._log("internal error", error=f"{name}: {error!r}")
             refusal = [Unavailable.__name__, "internal error", ""]
@@ -163,4 +163,4 @@ def _error(name: str, text: str, denial_id: str = "", wait: float = 0.0) -> Rela
     if not (isinstance(kind, type) and issubclass(kind, RelayError)):
         kind = RelayError
     error = OverQuota(text, wait) if kind is OverQuota else kind(text)
-    return error.known_as(denial_id) if isinstance(error, Refused) else error
+    return error.known_as(denial_id)

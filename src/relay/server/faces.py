@@ -24,10 +24,11 @@ from relay.auth.needs import needs
 from relay.auth.reason import Refusal
 from relay.control.asking import Asked
 from relay.control.problems import Denied
-from relay.errors import Forbidden, Unroutable
+from relay.errors import Forbidden, LimitExceeded, Unroutable
 from relay.path import ROOT, Path
-from relay.peer.judgement import Judgement, is_same_holder, refusal
+from relay.peer.judgement import Held, Loan, is_same_holder, refusal
 from relay.peer.local import collect_group
+from relay.peer.refusing import shown_path
 from relay.server.acting import ACTIONS
 from relay.server.colleagues import Answer
 from relay.server.gathering import PARTS, holder, merged
@@ -52,16 +53,36 @@ def request_of(asked: Asked, *, publishes: bool = True, subscribes: bool = True)
     )
 
 
-async def considered(relay: Relay, request: Request, asked: Asked) -> tuple[Grant, Judgement]:
-    """The grant, where that is the judge's word. Raises `Denied`. The facts are gathered once for
-    all that an address may mean: a ticket is spent by looking."""
+Considered = tuple[Held, Loan | None]
+"""Whom the judge grants something, and who may take it back."""
+
+
+async def considered(relay: Relay, request: Request, asked: Asked) -> Considered:
+    """Whom the judge grants something. Raises `Denied`. The facts are gathered once for all that an
+    address may mean: a ticket is spent by looking."""
     facts = asked.memory.get("facts")
     if facts is None:
         facts = asked.memory["facts"] = await relay.judge.facts(request)
     judgement = await relay.judge.consider(request, asked.remote, facts)
     if judgement.grant is None:
         raise Denied(judgement.decision.status, judgement.id)
-    return judgement.grant, judgement
+    return relay.judge.hold(judgement.grant, judgement.id, asked.remote), judgement.loan
+
+
+async def come_in(relay: Relay, held: Held, path: str, needs: tuple[str, ...] = ()) -> None:
+    """One more HTTP request, for ``path``, of a tenant who is about to use what is named of its
+    quotas: nothing refuses it after this.
+
+    Raises `OverQuota`, `LimitExceeded`, `Unauthorized`, with the id that the log explains.
+    """
+    try:
+        await arrive(relay.house, held.grant.tenant, needs)
+    except LimitExceeded as error:
+        why = str(error)
+        relay.judge.refusals.granted("over_quota", error.status, why, held, path, "http")
+        raise error.known_as(held.id) from None
+    relay.judge.require(held)
+    relay.judge.let_in(held.grant, held.id, held.remote, "http")
 
 
 class Face:
@@ -76,18 +97,17 @@ class Face:
 
     async def decide(self, asked: Asked) -> Grant:
         """The same decision as for a session. Raises `Denied`."""
-        grant, _ = await considered(self.relay, request_of(asked, publishes=False), asked)
+        request = request_of(asked, publishes=False)
+        held, _ = await considered(self.relay, request, asked)
         if not asked.again:
-            await arrive(self.relay.house, grant.tenant)
-        return grant
+            await come_in(self.relay, held, shown_path(request))
+        return held.grant
 
     async def ticket(self, bearer: str, remote: str) -> dict[str, Any]:
         """A one-time ticket for whatever the credential allows; another server has none."""
         if self.relay.authority is not None:
             raise Forbidden("an authorization server decides: connect with what it knows")
-        grant, _ = await self._believe(bearer, remote)
-        await arrive(self.relay.house, grant.tenant)
-        ticket = await self.relay.desk.make_ticket(grant)
+        ticket = await self.relay.desk.make_ticket((await self._believe(bearer, remote)).grant)
         return {"ticket": ticket.text, "expires": ticket.expires}
 
     def jwks(self) -> dict[str, Any]:
@@ -98,8 +118,8 @@ class Face:
         """A short-lived token for what a credential allows, or for less of it."""
         issuer = require_issuer(self.relay.issuer)
         wish = read_wish(wished)
-        grant, id = await self._believe(bearer, remote)
-        await arrive(self.relay.house, grant.tenant)
+        held = await self._believe(bearer, remote)
+        grant, id = held.grant, held.id
         audit = self.relay.house.audit
         try:
             issued = issuer.exchange(grant, wish)
@@ -117,8 +137,7 @@ class Face:
     async def sessions(self, bearer: str, remote: str) -> tuple[list[dict[str, Any]], list[int]]:
         """The running sessions that the credential's holder may refresh, and which workers did not
         answer."""
-        grant, _ = await self._believe(bearer, remote)
-        await arrive(self.relay.house, grant.tenant)
+        grant = (await self._believe(bearer, remote)).grant
         if grant.anonymous:
             return [], []
         reach = [*grant.publish, *grant.subscribe]
@@ -127,13 +146,15 @@ class Face:
         own = held(self.relay, *whose)
         return [*own, *chain(*lists)], lists.silent
 
-    async def _believe(self, bearer: str, remote: str) -> tuple[Grant, str]:
-        """All that a credential allows, and the id of that decision. Raises `Refused`."""
+    async def _believe(self, bearer: str, remote: str) -> Held:
+        """Let somebody in with all that a credential allows. Raises `Refused`, `LimitExceeded`."""
         request = Request(target="/", bearer=bearer, transport="http")
         judgement = await self.relay.judge.consider(request, remote)
         if judgement.grant is None:
             raise refusal(judgement).known_as(judgement.id)
-        return judgement.grant, judgement.id
+        held = self.relay.judge.hold(judgement.grant, judgement.id, remote)
+        await come_in(self.relay, held, "")
+        return held
 
     async def require_operator(self, bearer: str | None, remote: str) -> None:
         """Raises `Unauthorized` for anybody else."""

@@ -16,7 +16,7 @@ from relay.auth.grant import Grant
 from relay.control.asking import Asked
 from relay.control.problems import Denied
 from relay.control.watch import Seen
-from relay.errors import Forbidden, LimitExceeded, Unroutable
+from relay.errors import Forbidden, LimitExceeded, Unavailable, Unroutable
 from relay.ingest.cipher import decrypt_frame, owner_of
 from relay.ingest.route import Address
 from relay.ingest.station import Checked, Sent, Station
@@ -24,12 +24,12 @@ from relay.ingest.watching import Follower, Missed
 from relay.model.track import Demand
 from relay.path import ROOT
 from relay.peer.judgement import Held, Loan, ending
-from relay.peer.refusing import shown_path
+from relay.peer.refusing import LEAVING, STOPPING, shown_path
 from relay.quota import Account, Tab
 from relay.server.aside import Aside
 from relay.server.directory import Directory
-from relay.server.faces import Face, considered, request_of
-from relay.server.shares import arrive, known
+from relay.server.faces import Considered, Face, come_in, considered, request_of
+from relay.server.shares import known
 
 if TYPE_CHECKING:
     from relay.server.relay import Relay
@@ -44,10 +44,6 @@ PUBLISHING = ("broadcasts", "publishers", "announces_per_second", "ingress_bits"
 
 SMALL = 4096
 """Bytes of a body that is checked at once: milliseconds, with a schema."""
-
-
-Admitted = tuple[Held, Loan | None]
-"""Who may publish or watch, and who may take that back."""
 
 
 class Ended(Forbidden):
@@ -184,24 +180,26 @@ class Press:
         address = self.station.address(path, track)
         return address.broadcast, address
 
-    async def admit(self, asked: Asked, publishes: bool) -> Admitted:
+    async def admit(self, asked: Asked, publishes: bool) -> Considered:
         """The same decision as for a session that connects to the broadcast. Raises `Denied`."""
         request = request_of(asked, publishes=publishes, subscribes=not publishes)
-        grant, judgement = await considered(self.relay, request, asked)
-        held = self.relay.judge.hold(grant, judgement.id, asked.remote)
+        held, loan = await considered(self.relay, request, asked)
+        grant, path, refusals = held.grant, shown_path(request), self.relay.judge.refusals
+        if self.relay.draining.is_set():  # as at the door: whoever comes may stay for long
+            refusals.granted(LEAVING, Unavailable.status, STOPPING, held, path, "http")
+            raise Denied(Unavailable.status, held.id)
         said = grant.may_publish("") if publishes else grant.may_subscribe("")
         if not said:
             why = "the grant lies below the broadcast that is named"
-            place = shown_path(request), "http"
-            self.relay.judge.refusals.granted("no_access", Forbidden.status, why, held, *place)
+            refusals.granted("no_access", Forbidden.status, why, held, path, "http")
             raise Denied(Forbidden.status, held.id)
         if not asked.again:
-            await arrive(self.relay.house, grant.tenant, PUBLISHING if publishes else ())
+            await come_in(self.relay, held, path, PUBLISHING if publishes else ())
         self.relay.judge.require(held)
-        return held, judgement.loan
+        return held, loan
 
     async def publish(
-        self, admitted: Admitted, address: Address, body: bytes, is_json: bool, one_group: bool
+        self, admitted: Considered, address: Address, body: bytes, is_json: bool, one_group: bool
     ) -> tuple[Sequence[Sent], bool]:
         """Publish a body at the grant's root, if that is still in force."""
         held, _ = admitted
@@ -220,7 +218,7 @@ class Press:
         check = partial(self.station.check_json, grant, address, body)
         return check() if len(body) <= SMALL else await self._aside.do(check)
 
-    async def watch(self, admitted: Admitted, address: Address, seen: Seen | None) -> Reader:
+    async def watch(self, admitted: Considered, address: Address, seen: Seen | None) -> Reader:
         """Frames of the broadcast at the grant's root, from the group at which whoever saw some
         goes on, or of another publisher from its first one."""
         held, loan = admitted
@@ -298,10 +296,11 @@ class Press:
 
     async def routes(self, asked: Asked) -> dict[str, Any]:
         """What there is below the path, as far as the grant covers it. Raises `Denied`."""
-        grant, _ = await considered(self.relay, request_of(asked), asked)
+        request = request_of(asked)
+        held, _ = await considered(self.relay, request, asked)
         if not asked.again:
-            await arrive(self.relay.house, grant.tenant)
-        return await self.seen(grant)
+            await come_in(self.relay, held, shown_path(request))
+        return await self.seen(held.grant)
 
     async def seen(self, grant: Grant) -> dict[str, Any]:
         """What a grant covers."""
