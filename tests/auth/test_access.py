@@ -15,6 +15,7 @@ from relay.auth.keys import Key, KeySet, generate
 from relay.auth.scope import Scope
 from relay.auth.settings import AuthSettings
 from relay.path import ROOT, Path
+from relay.reserve import Reserve
 
 HASH = str(make_key(100_000).hash)
 FREE = ("v1.jwk", generate("HS256", "v1"))
@@ -98,6 +99,38 @@ def test_api_keys_and_certificates() -> None:
         ("auth.certificates.ops.full_access", "", True),
         ("auth.certificates.lab.subscribe", "demo", True),
     ]
+
+
+def test_where_only_relays_may_nobody_else_is_listed() -> None:
+    auth = settings(
+        public="",
+        api_keys={"cam": {"hash": HASH, "publish": [".stats/x"], "subscribe": [""]}},
+        certificates={
+            "ops": {"full_access": True},
+            "west": {"san": "west", "publish": ["demo"], "cluster": True},
+            "east": {"san": "east", "full_access": True, "cluster": True},
+        },
+    )
+    token = StoredToken("a" * 12, "", "cam", publish=(ROOT,), subscribe=(ROOT,))
+    wide = ("wide.jwk", generate("HS256", "wide", Scope(ROOT, (ROOT,), (ROOT,))))
+
+    def found(path: str) -> tuple[Way, ...]:
+        keys = [FREE, SCOPED, wide]
+        return ways(Path(path), auth, keys, [token], Reserve((Path(".stats"),)))
+
+    by_key = [
+        ("v1.jwk: the key has no scope", "", True),
+        ("wide.jwk: scope.put", "", True),
+    ]
+    east = ("auth.certificates.east.full_access", "", True)
+    assert seen(found(".stats/node/vm"), "publish") == [*by_key, east]
+    assert len(seen(found(".stats/node/vm"), "subscribe")) == 7
+    west = ("auth.certificates.west.cluster", ".internal", True)
+    assert seen(found(".internal/x"), "publish") == [*by_key, west, east]
+    assert len(seen(found(".internal/x"), "subscribe")) == 4
+    below = {rule for rule, *_ in seen(found(""), "publish")}
+    assert "auth.api_keys.cam.publish" not in below
+    assert {"auth.public.publish", "auth.certificates.west.cluster"} <= below
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,8 @@ from relay.auth.mending import MENDINGS, mending
 from relay.auth.reason import PLACES, Reason
 from relay.auth.settings import AuthSettings
 from relay.auth.suppose import resigned, suppose, valid_moment
+from relay.path import Path
+from relay.reserve import Reserve
 
 NOW = 1_800_000_000.0
 GOOD = {"root": "demo", "put": ["a"], "get": [""], "exp": NOW + 600}
@@ -178,6 +180,42 @@ def test_paths(keys: Keys, forge: Forge) -> None:
     assert (none.wishes[0].absolute, none.wishes[0].why) == ("other/a", "there is no grant")
     nowhere = told(None, KeySet(), "/a\\b", publish=["c"])
     assert (nowhere.wishes[0].absolute, nowhere.wishes[0].why) == ("c", "there is no grant")
+
+
+OWN = {"publish": [".stats/node/x", ".internal/x"], "subscribe": [".stats", ".internal/x"]}
+
+
+@pytest.mark.parametrize(
+    ("claims", "transport", "covered"),
+    [
+        ({}, "webtransport", [False, False, True, False]),
+        ({"cluster": True}, "webtransport", [True, True, True, True]),
+        ({"cluster": True}, "http", [False, False, True, False]),
+        ({"put": ["in"], "get": ["out"], "cluster": True}, "quic", [False, True, False, True]),
+    ],
+)
+def test_what_only_relays_do_is_not_covered(
+    claims: dict[str, Any], transport: str, covered: list[bool], keys: Keys, forge: Forge
+) -> None:
+    token = forge(keys["k1"], {"root": "", "put": [""], "get": [""], "exp": NOW + 600} | claims)
+    request = Request("/", bearer=token, transport=transport)
+    reserve = Reserve((Path(".stats"),))
+    done = explain(request, KeySet((keys["k1"],)), PLAIN, NOW, reserve=reserve, **OWN)
+    assert (done.verdict, [wish.covered for wish in done.wishes]) == ("allowed", covered)
+    if not claims:
+        assert done.wishes[0].why == "only relays publish below .stats"
+        assert (done.wishes[3].prefix, done.wishes[3].why) == (
+            None,
+            "only relays subscribe below .internal",
+        )
+
+
+def test_what_only_relays_do_is_told_by_the_whole_path(keys: Keys, forge: Forge) -> None:
+    claims = {"root": "demo", "put": [""], "exp": NOW + 600}
+    reserve = Reserve((Path("demo/own"),))
+    token, set_ = forge(keys["k1"], claims), KeySet((keys["k1"],))
+    done = told(token, set_, publish=["own/x", "other", ".internal"], reserve=reserve)
+    assert [wish.covered for wish in done.wishes] == [False, True, True]
 
 
 def test_what_the_http_face_answers(keys: Keys, forge: Forge) -> None:

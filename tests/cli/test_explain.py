@@ -110,6 +110,25 @@ def test_paths() -> None:
     assert "was 'me' meant?" in said
 
 
+OWN = [*("--publish", ".stats/node/x", "--publish", ".internal/x")]
+
+
+def test_paths_that_are_the_relays_own() -> None:
+    everything = ["--root", "", "--publish", "", "--subscribe", "", "--expires", "2030-01-02"]
+    guest, node = signed(*everything), signed(*everything, "--cluster")
+    words = ["/", "--config", "relay.toml", *AT]
+    said = explained(*words, "--token", guest, *OWN, "--subscribe", ".internal/x", status=1)
+    assert "only relays publish below .internal" in said
+    assert "only relays subscribe below .internal" in said
+    assert "below .stats" not in said  # they are off
+    with Path("relay.toml").open("a") as config:
+        config.write("[stats]\nenabled = true\n")
+    said = explained(*words, "--token", guest, *OWN[:2], status=1)
+    assert "only relays publish below .stats" in said
+    assert "✓ allowed" in explained(*words, "--token", guest, "--subscribe", ".stats/node/x")
+    assert explained(*words, "--token", node, *OWN).count("covered by everything") == 2
+
+
 def test_without_a_configuration() -> None:
     said = explained("/demo", "--token", signed(), *AT)
     assert said.startswith("? nothing wrong, signature not checked")
@@ -184,6 +203,24 @@ def test_access() -> None:
     }
     assert "only /demo/live" in run("access", "demo", "--config", "relay.toml").stdout
     assert KeySet.load(Path("team.jwk").read_bytes(), "t").keys[0].to_jwk()["k"] not in done.stdout
+
+
+def test_access_where_only_relays_may() -> None:
+    Path("relay.toml").write_text(
+        '[auth]\nkey = "secret.jwk"\npublic = ""\n[stats]\nenabled = true\nprefix = "own"\n'
+    )
+    publish, _, watch = run("access", "own/x", "--config", "relay.toml").stdout.partition("watch")
+    assert "  only relays publish below own\n" in publish
+    assert "the key has no scope" in publish
+    assert "everybody" not in publish
+    assert "only relays" not in watch
+    assert "everybody" in watch
+    said = run("access", ".internal/x", "--config", "relay.toml").stdout
+    assert "everybody" not in said
+    assert "only relays subscribe below .internal" in said
+    words = ("--config", "relay.toml", "--json")
+    for path, verbs in {"own": ["publish"], ".internal": ["publish", "subscribe"], "": []}.items():
+        assert json.loads(run("access", path, *words).stdout)["relays_only"] == verbs
 
 
 def test_access_of_nobody() -> None:

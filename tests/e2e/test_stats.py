@@ -12,11 +12,13 @@ import httpx
 import pytest
 from several import WORKERS, Relay, audience, many, publishing
 
+from relay.auth.credentials import make_key
 from relay.client import Client, connect
 from relay.errors import Unauthorized
 from relay.model.demand import TrackInfo
 from relay.net.trust import DialTls
 from relay.peer.local import ReadFrame
+from relay.records.audit import Query
 
 TRUST = DialTls(disable_verify=True)
 STATS = '[stats]\nenabled = true\ninterval = 0.2\nnode = "here/1"\n'
@@ -221,6 +223,56 @@ def test_a_tenant_neither_sees_nor_makes_them(running: Any, token: Any) -> None:
                 await asyncio.sleep(0.02)
             await asyncio.sleep(0.2)
             assert relay.house.origin.find(".stats/node/forged") is None
+
+    asyncio.run(asyncio.wait_for(main(), 20))
+
+
+def test_who_makes_them_in_vain_is_told_so_everywhere(running: Any, minted: Any) -> None:
+    operator = make_key(100_000)
+    toml = f'{STATS}[admin]\napi_key = "{operator.hash}"\n'
+    places = {".stats": ".stats/node/forged", ".internal": ".internal/relays/7"}
+    whys = {path: f"only relays publish below {place}" for place, path in places.items()}
+
+    async def main() -> None:
+        async with running(toml) as relay, dial(relay, "", minted()) as client:
+            said: list[tuple[str, dict[str, Any]]] = []
+            relay.house.log = lambda event, **facts: said.append((event, facts))
+            url = "http://{}:{}".format(*relay.http_addresses[0][:2])
+            async with httpx.AsyncClient(base_url=url) as web:
+                asked = {"token": minted(), "publish": list(whys)}
+                for face in ("/admin/explain", "/admin/v1/explain"):
+                    headers = {"authorization": f"Bearer {operator.bearer}"}
+                    told = (await web.post(face, json=asked, headers=headers)).json()
+                    assert {each["path"]: each["why"] for each in told["paths"]} == whys
+                    assert not any(each["covered"] for each in told["paths"])
+                for cluster, (path, why) in enumerate(whys.items()):
+                    headers = {"authorization": f"Bearer {minted(cluster=bool(cluster))}"}
+                    answer = await web.post(f"/publish/{path}/x", content=b"x", headers=headers)
+                    assert answer.status_code == 403
+                    (facts,) = [facts for event, facts in said if event == "refused"]
+                    assert facts["id"] == answer.json()["id"] == answer.headers["x-request-id"]
+                    assert (facts["reason"], facts["why"]) == ("no_access", why)
+                    assert "publish elsewhere" in facts["hint"]
+                    said.clear()
+                    await relay.desk.scribe.flush()
+                    entries = await relay.desk.records.audit.entries(
+                        Query(action="deny", id=facts["id"])
+                    )
+                    assert [entry.target for entry in entries] == [f"/{path}"]
+            while not client.guest.watching.hearings:
+                await asyncio.sleep(0.02)
+            (request,) = client.guest.watching.hearings
+            for _ in range(2):  # our client hides one of them itself
+                for path in whys:
+                    client.guest.session.announce(request, path, (77,))
+                    client.guest.session.unannounce(request, path)
+            client.guest.transport.wake()
+            client.create_broadcast("honest")
+            while relay.house.origin.find("honest") is None:
+                await asyncio.sleep(0.02)
+            denied = [facts for event, facts in said if event == "publish denied"]
+            assert {facts["path"]: facts["reason"] for facts in denied} == whys
+            assert len(denied) == len(whys)
 
     asyncio.run(asyncio.wait_for(main(), 20))
 

@@ -13,6 +13,7 @@ from relay.model.origin import Origin
 from relay.model.settings import CacheSettings
 from relay.model.track import Track
 from relay.path import ROOT, Path
+from relay.reserve import Reserve
 
 MOVIE = Path("vod/movies/7")
 US, NEAR, FAR = 1, 5, 6
@@ -53,7 +54,7 @@ def test_who_has_nothing_below_hides_what_is_above(origin, fakes):
 
 
 def test_what_only_relays_publish_is_nobody_elses(origin, fakes):
-    origin.reserved = (Path(".stats"),)
+    origin.reserve = Reserve((Path(".stats"),))
     origin.announce(ROOT, fakes.WideSource(), (7,), 0.0)
     assert served_by(origin, ".internal/origins/x") is None
     assert served_by(origin, ".stats/node") is None
@@ -239,7 +240,7 @@ def test_who_leaves_when_told_in_turn_that_something_is_gone_leaves_nothing(orig
 
 
 def test_nothing_is_above_what_only_relays_publish(origin, fakes):
-    origin.reserved = (Path(".stats"),)
+    origin.reserve = Reserve((Path(".stats"),))
     watcher = fakes.Watcher()
     for root in (".stats/node", ".internal/origins"):
         origin.scope(Path(root), (), (ROOT,)).watch(ROOT, watcher)

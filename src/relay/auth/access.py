@@ -8,13 +8,14 @@ or the clock.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from relay.auth.credentials import Kind
 from relay.auth.facts import StoredToken
 from relay.auth.keys import Key
 from relay.auth.settings import AuthSettings
 from relay.path import ROOT, Path
+from relay.reserve import NOTHING_MORE, Reserve, of_every_relay
 
 PUBLISH, SUBSCRIBE = "publish", "subscribe"
 
@@ -33,6 +34,8 @@ class Way:
     """What the rule covers, from the root of the relay."""
     whole: bool
     """Whether the path itself is covered; else only something below it is."""
+    relays: bool = False
+    """Whether a relay may come by it, for whom nothing is reserved."""
 
 
 def ways(
@@ -40,9 +43,10 @@ def ways(
     settings: AuthSettings,
     keys: Iterable[tuple[str, Key]],
     tokens: Iterable[StoredToken] = (),
+    reserve: Reserve = NOTHING_MORE,
 ) -> tuple[Way, ...]:
     """All ways to ``path``; ``keys`` with the name of the source each came from, ``tokens`` those
-    of the store that are good.
+    of the store that are good, ``reserve`` what only relays do.
 
     First those to publish, then those to subscribe; in each the widest known circle first.
     """
@@ -53,8 +57,11 @@ def ways(
         for way in (*_candidates(verb, settings, listed), *_by_token(verb, settings, kept))
         if way.prefix.is_under(path) or path.is_under(way.prefix)
     ]
+    # Of the path and the prefix one lies below the other: what can be reached is the longer one.
     return tuple(
-        Way(way.verb, way.who, way.rule, way.prefix, path.is_under(way.prefix)) for way in found
+        replace(way, whole=path.is_under(way.prefix))
+        for way in found
+        if way.relays or not reserve.bars(way.verb, max(way.prefix, path, key=len))
     )
 
 
@@ -65,7 +72,7 @@ def _candidates(
         return is_taken(verb, settings, kind)
 
     if settings.url is not None:
-        yield Way(verb, "whoever the server that decides lets in", "auth.url", ROOT, False)
+        yield Way(verb, "whoever the server that decides lets in", "auth.url", ROOT, False, True)
     if taken("public"):
         for prefix in getattr(settings.public, verb):
             yield Way(verb, "everybody, without a token", f"auth.public.{verb}", prefix, False)
@@ -79,11 +86,14 @@ def _candidates(
                 yield Way(verb, who, rule, each.root.join(prefix), False)
     if taken("certificate"):
         for name, fit in settings.certificates.items():
+            who = f"whoever has a client certificate by the rule {name}"
+            rule = f"auth.certificates.{name}.{'full_access' if fit.full_access else verb}"
             prefixes = (ROOT,) if fit.full_access else getattr(fit, verb)
-            for prefix in prefixes:
-                who = f"whoever has a client certificate by the rule {name}"
-                rule = f"auth.certificates.{name}.{'full_access' if fit.full_access else verb}"
-                yield Way(verb, who, rule, fit.root.join(prefix), False)
+            reach = [fit.root.join(prefix) for prefix in prefixes]
+            for prefix in reach:
+                yield Way(verb, who, rule, prefix, False, fit.cluster)
+            for prefix in of_every_relay(ROOT) if fit.cluster and ROOT not in reach else ():
+                yield Way(verb, who, f"auth.certificates.{name}.cluster", prefix, False, True)
 
 
 def is_taken(verb: str, settings: AuthSettings, kind: Kind | str) -> bool:
@@ -110,8 +120,9 @@ def _by_key(verb: str, source: str, key: Key) -> Iterator[Way]:
         return
     who = f"whoever has a token by the key {key.kid or 'without a name'} that says so"
     if key.scope is None:
-        yield Way(verb, who, f"{source}: the key has no scope", ROOT, False)
+        yield Way(verb, who, f"{source}: the key has no scope", ROOT, False, True)
         return
     member = "put" if verb == PUBLISH else "get"
     for prefix in getattr(key.scope, member):
-        yield Way(verb, who, f"{source}: scope.{member}", key.scope.root.join(prefix), False)
+        reach, relays = key.scope.root.join(prefix), key.scope.reaches_all
+        yield Way(verb, who, f"{source}: scope.{member}", reach, False, relays)

@@ -24,6 +24,7 @@ from relay.auth.suppose import Judge, Supposition, in_words, suppose
 from relay.auth.verify import describe
 from relay.auth.wishes import Wish, wishes
 from relay.path import ROOT, Path
+from relay.reserve import NOTHING_MORE, Reserve
 
 PASSED, WARNED, FAILED, SKIPPED, UNCHECKED = "passed", "warned", "failed", "skipped", "unchecked"
 """What became of a step: not reached is *skipped*, not possible without keys is *unchecked*."""
@@ -135,12 +136,13 @@ def explain(
     subscribe: Sequence[str] = (),
     checked: bool = True,
     judge: Judge = decide,
+    reserve: Reserve = NOTHING_MORE,
 ) -> Explanation:
     """Tell the decision on ``request`` at ``now`` (unix seconds).
 
     ``checked`` is false when there is no configuration, so that a missing key is nobody's fault;
     nor is one where another server decides. ``judge`` is `decide`, with its facts where there are
-    any. Never raises.
+    any; ``reserve`` is what only relays do there. Never raises.
     """
     token = _token(request, settings)
     specimen = None if token is None else lay_open(token)
@@ -157,6 +159,7 @@ def explain(
         then = suppose(request, token, told.decision, settings, now, judge)
     grant = told.decision.grant or (None if then is None else then.decision.grant)
     without = _NO_GRANT[told.verdict == "unchecked"]
+    asked = _place(request), publish, subscribe, without, reserve, request.transport != "http"
     return Explanation(
         verdict=told.verdict,
         decision=told.decision,
@@ -164,7 +167,7 @@ def explain(
         mend=mending(told.decision.reason) if told.verdict == "denied" else "",
         says=None if specimen is None else sayings(specimen),
         supposition=then,
-        wishes=tuple(wishes(grant, _place(request), publish, subscribe, without)),
+        wishes=tuple(wishes(grant, *asked)),
     )
 
 

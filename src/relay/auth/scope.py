@@ -28,7 +28,7 @@ class Scope:
     def require(self, claims: Claims) -> None:
         """Raises `Refusal` (``scope_exceeded``) unless every right claimed lies in the scope."""
         put, get = ([self.root.join(each) for each in role] for role in (self.put, self.get))
-        if claims.cluster and not (ROOT in put and ROOT in get):
+        if claims.cluster and not self.reaches_all:
             text = "the key may not make its bearer a relay: there are paths it does not reach"
             raise Refusal("scope_exceeded", text, "sign with a key of no scope")
         for verb, wanted, reach in (("publish", claims.put, put), ("subscribe", claims.get, get)):
@@ -37,6 +37,11 @@ class Scope:
                 if not any(absolute.is_under(wider) for wider in reach):
                     text = f"the key may not allow to {verb} under {quoted('/' + absolute)}"
                     raise Refusal("scope_exceeded", text, "sign with a key of a wider scope")
+
+    @property
+    def reaches_all(self) -> bool:
+        """Whether it leaves no path out, so that its key may make a relay of somebody."""
+        return not self.root and ROOT in self.put and ROOT in self.get
 
     @property
     def home(self) -> str | None:

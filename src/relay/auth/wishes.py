@@ -13,6 +13,7 @@ from relay.auth.grant import Grant
 from relay.auth.verify import describe
 from relay.errors import BadRequest
 from relay.path import Path
+from relay.reserve import Reserve, of_every_relay
 
 MAX_WISHES = 64
 """Paths asked about in one explanation; more are left out."""
@@ -39,24 +40,40 @@ def wishes(
     publish: Sequence[str],
     subscribe: Sequence[str],
     without: str,
+    reserve: Reserve,
+    has_session: bool,
 ) -> Iterator[Wish]:
     """An answer to each path, those to publish first; where there is no grant, ``at`` is what they
-    are relative to, and ``without`` says why there is none."""
+    are relative to, and ``without`` says why there is none. ``reserve`` stands above the grant,
+    whose holder is a relay where it says so and ``has_session``."""
     asked = [("publish", path) for path in publish] + [("subscribe", path) for path in subscribe]
     for verb, text in asked[:MAX_WISHES]:
-        yield _wish(grant, at if grant is None else grant.root, verb, text, without)
+        if grant is None:
+            yield _ungranted(at, verb, text, without)
+        else:
+            yield _wish(grant, verb, text, reserve, grant.cluster and has_session)
 
 
-def _wish(grant: Grant | None, at: Path, verb: str, text: str, without: str) -> Wish:
+def _ungranted(at: Path, verb: str, text: str, why: str) -> Wish:
     try:
         path = Path(text)
-        absolute = at.join(path)
+        return Wish(verb, path, at.join(path), False, None, why)
     except BadRequest as error:
         return Wish(verb, text, text, False, None, str(error))
-    if grant is None:
-        return Wish(verb, path, absolute, False, None, without)
+
+
+def _wish(grant: Grant, verb: str, text: str, reserve: Reserve, is_relay: bool) -> Wish:
+    try:
+        path = Path(text)
+        absolute = grant.root.join(path)
+    except BadRequest as error:
+        return Wish(verb, text, text, False, None, str(error))
     prefixes = grant.publish if verb == "publish" else grant.subscribe
+    if is_relay:
+        prefixes += of_every_relay(grant.root)
     covering = next((prefix for prefix in prefixes if path.is_under(prefix)), None)
+    if covering is not None and not is_relay and (why := reserve.bars(verb, absolute)):
+        return Wish(verb, path, absolute, False, None, why)
     if covering is not None:
         prefix = grant.root.join(covering)
         return Wish(verb, path, absolute, True, prefix, f"covered by {_rooted(prefix)}")

@@ -39,15 +39,19 @@ def access(path: str, config: File, offline: bool, as_json: bool) -> None:
     found = trusted(settings.auth, ask=not offline)
     keys = [named for source in found.read for named in source.named]
     tokens, unread = good_tokens(settings)
-    listed = ways(wanted, settings.auth, keys, tokens)
+    reserve = settings.stats.reserve
+    listed = ways(wanted, settings.auth, keys, tokens, reserve)
+    barred = {verb: reserve.bars(verb, wanted) for verb in (PUBLISH, SUBSCRIBE)}
     troubles = (*found.troubles, *unread)
     if as_json:
-        say_json(_members(wanted, listed, troubles))
+        say_json(_members(wanted, listed, barred, troubles))
     else:
-        say(console(), _sheet(wanted, listed, troubles))
+        say(console(), _sheet(wanted, listed, barred, troubles))
 
 
-def _members(path: Path, listed: tuple[Way, ...], troubles: tuple[str, ...]) -> dict[str, Any]:
+def _members(
+    path: Path, listed: tuple[Way, ...], barred: dict[str, str], troubles: tuple[str, ...]
+) -> dict[str, Any]:
     said: dict[str, Any] = {"path": path}
     for verb in (PUBLISH, SUBSCRIBE):
         said[verb] = [
@@ -55,15 +59,20 @@ def _members(path: Path, listed: tuple[Way, ...], troubles: tuple[str, ...]) -> 
             for way in listed
             if way.verb == verb
         ]
-    return said | {"troubles": list(troubles)}
+    only = [verb for verb, why in barred.items() if why]
+    return said | {"relays_only": only, "troubles": list(troubles)}
 
 
-def _sheet(path: Path, listed: tuple[Way, ...], troubles: tuple[str, ...]) -> Iterator[Any]:
+def _sheet(
+    path: Path, listed: tuple[Way, ...], barred: dict[str, str], troubles: tuple[str, ...]
+) -> Iterator[Any]:
     for trouble in troubles:
         yield Text("! ", style="yellow").append(trouble)
     for verb, title in ((PUBLISH, "publish"), (SUBSCRIBE, "watch")):
         of_verb = [way for way in listed if way.verb == verb]
         yield Text(f"who may {title} /{path}", style="bold")
+        if barred[verb]:
+            yield Text(f"  {barred[verb]}", style="yellow")
         if not of_verb:
             yield Text("  nobody", style="dim")
             continue

@@ -28,6 +28,7 @@ from relay.cli.moment import show_time
 from relay.cli.options import asked_time
 from relay.cli.sheet import DENIED, console, grid, marked, read_token, say, say_json
 from relay.errors import BadRequest
+from relay.reserve import NOTHING_MORE, Reserve
 
 _TIMES = ("expires", "not before", "issued")
 
@@ -76,6 +77,7 @@ def explain_command(
         subscribe=subscribe,
         checked=config is not None,
         judge=partial(decide, facts=known.facts),
+        reserve=known.reserve,
     )
     if as_json:
         say_json(told.members() | {"troubles": list(known.troubles)})
@@ -101,6 +103,7 @@ class _Known:
     settings: AuthSettings = field(default_factory=AuthSettings)
     keys: KeySet = field(default_factory=KeySet)
     facts: Facts = NO_FACTS
+    reserve: Reserve = NOTHING_MORE
     troubles: tuple[str, ...] = ()
 
 
@@ -118,7 +121,7 @@ def _configured(config: Path, request: Request) -> _Known:
     together = (found.together,) if found.together else ()
     elsewhere = () if settings.auth.url is None else (ELSEWHERE,)
     said = (*elsewhere, *found.troubles, *together, *unread, *troubles)
-    return _Known(settings.auth, keys, facts, said)
+    return _Known(settings.auth, keys, facts, settings.stats.reserve, said)
 
 
 # -- drawing ---------------------------------------------------------------------------------------

@@ -14,9 +14,9 @@ from relay.cluster.roster import Roster, Wish
 from relay.errors import ConfigError, NotFound
 from relay.model.board import Way
 from relay.model.origin import Origin
-from relay.model.scope import INTERNAL
 from relay.model.track import Track
 from relay.path import Path
+from relay.reserve import INTERNAL
 
 ORIGINS = INTERNAL.join("origins")
 """Where relays announce their URLs."""

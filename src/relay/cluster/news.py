@@ -19,9 +19,9 @@ from relay.errors import BadRequest, RelayError
 from relay.model.board import Way
 from relay.model.demand import Demand, TrackInfo
 from relay.model.origin import Origin
-from relay.model.scope import INTERNAL
 from relay.path import Path
 from relay.peer.local import Collector, LocalBroadcast, ReadFrame
+from relay.reserve import INTERNAL
 
 RELAYS = INTERNAL.join("relays")
 """Where relays publish news, each under the number of its origin."""

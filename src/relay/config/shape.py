@@ -38,6 +38,7 @@ from relay.path import Path as Name
 from relay.peer.settings import PeerSettings
 from relay.quota import QuotaSettings
 from relay.records.settings import AuditSettings, RecordsSettings
+from relay.reserve import INTERNAL, NOTHING_MORE, Reserve
 from relay.session.settings import SessionSettings
 from relay.sidecar.settings import SidecarSettings
 from relay.sinks.settings import SinkSettings
@@ -299,7 +300,7 @@ class StatsSettings(Section):
     @field_validator("prefix")
     @classmethod
     def _apart(cls, prefix: Name) -> Name:
-        if not prefix or prefix.segments[0] == ".internal":
+        if not prefix or prefix.is_under(INTERNAL):
             raise ValueError("expected a path of its own, such as .stats")
         return prefix
 
@@ -313,6 +314,11 @@ class StatsSettings(Section):
     node: str | None = None
     """Name of this relay there, with slashes if need be; unset: cluster.node, else the machine's.
     """
+
+    @property
+    def reserve(self) -> Reserve:
+        """Where only relays publish or watch."""
+        return Reserve((self.prefix,)) if self.enabled else NOTHING_MORE
 
 
 class InternalSettings(Section):

@@ -13,11 +13,12 @@ from relay.model.agenda import Agenda
 from relay.model.board import FREE, Board, Price, Watch, Watcher
 from relay.model.broadcast import Broadcast, Route, Seat, Source
 from relay.model.cache import Cache, Stock
-from relay.model.scope import INTERNAL, Scope
+from relay.model.scope import Scope
 from relay.model.settings import CacheSettings
 from relay.model.stage import Stage
 from relay.model.traffic import Meter
 from relay.path import Path
+from relay.reserve import INTERNAL, NOTHING_MORE
 
 MAX_HOPS = 32
 """Relays in one chain; announcements with longer chains are dropped."""
@@ -37,8 +38,8 @@ class Origin:
         settings = settings or CacheSettings()
         self.stock = Stock(settings, Cache(settings), Agenda(), Meter())
         self.board = Board()
-        self.reserved: tuple[Path, ...] = ()
-        """Below these only relays publish."""
+        self.reserve = NOTHING_MORE
+        """Where only relays publish or watch."""
         self.routes = 0
         """Announcements in force, those of parked and standby routes included."""
         self._talk = 0
@@ -97,7 +98,7 @@ class Origin:
         """
         if (there := self.find(path)) is not None:
             return Seat(there)
-        if any(path.is_under(each) for each in (INTERNAL, *self.reserved)):
+        if self.reserve.bars("publish", path):
             return None
         for prefix in path.parents:
             above = self.find(prefix)

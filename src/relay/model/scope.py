@@ -16,6 +16,7 @@ from relay.errors import BadRequest, Forbidden
 from relay.model.board import FREE, Price, Watcher, Ways, visible
 from relay.model.roof import Roof
 from relay.path import Path, covering
+from relay.reserve import INTERNAL
 
 if TYPE_CHECKING:
     from relay.model.board import Watch, Way
@@ -24,9 +25,6 @@ if TYPE_CHECKING:
 
 Windows = tuple[Path, ...]
 """Absolute prefixes, none under another."""
-
-INTERNAL = Path(".internal")
-"""Where relays talk to each other, about each other."""
 
 
 class Hearer(Watcher, Protocol):
@@ -145,7 +143,7 @@ class ScopeWatch:
         Not to relays, which are told of it itself where they may see it.
         """
         origin = self._scope.origin
-        if prefix and not self._scope.is_relay and not _inside(prefix, origin.reserved):
+        if prefix and not self._scope.is_relay and not origin.reserve.bars("publish", prefix):
             tell = self._say, self._take_away, self._stir
             roof = self._roofs[prefix] = Roof(origin.board, prefix, self._exclude, *tell)
             begin(roof)
@@ -304,10 +302,8 @@ class Scope:
         whole = self.root.join(path)
         if not _inside(whole, self._publish):
             raise Forbidden(f"may not publish {path!r}")
-        if not self.knows(whole):
-            raise Forbidden(f"{INTERNAL} is for the relays of the cluster")
-        if self.origin.reserved and not self.is_relay and _inside(whole, self.origin.reserved):
-            raise Forbidden(f"{path!r} is published by relays")
+        if why := self._barred("publish", whole):
+            raise Forbidden(why)
         route = self.origin.announce(whole, source, hops, now, price, self.tenant)
         if route is not None:
             self._routes.add(route)
@@ -353,12 +349,12 @@ class Scope:
 
     def allows_publish(self, path: Path) -> bool:
         """Whether `announce` would be allowed there now."""
-        return self._allows(path, self._publish)
+        return self._allows("publish", path, self._publish)
 
     def allows_subscribe(self, path: Path) -> bool:
         """Whether `find` would look there now. To be asked again after `narrow` for each path
         that is being watched: the model does not know which viewer belongs to which scope."""
-        return self._allows(path, self._subscribe)
+        return self._allows("subscribe", path, self._subscribe)
 
     def narrow(
         self,
@@ -398,12 +394,15 @@ class Scope:
     def _windows(self, prefixes: Iterable[Path]) -> Windows:
         return covering(self.root.join(prefix) for prefix in prefixes)
 
-    def _allows(self, path: Path, windows: Windows) -> bool:
+    def _barred(self, verb: str, whole: Path) -> str:
+        return "" if self.is_relay else self.origin.reserve.bars(verb, whole)
+
+    def _allows(self, verb: str, path: Path, windows: Windows) -> bool:
         try:
             whole = self.root.join(path)
         except BadRequest:
             return False
-        return self.knows(whole) and _inside(whole, windows)
+        return _inside(whole, windows) and not self._barred(verb, whole)
 
 
 def _inside(path: Path, windows: Windows) -> bool:

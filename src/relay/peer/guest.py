@@ -21,13 +21,14 @@ from relay.errors import (
     Unauthorized,
     Unavailable,
 )
-from relay.model.scope import INTERNAL, Scope
+from relay.model.scope import Scope
 from relay.path import Path, covering
 from relay.peer.house import House
 from relay.peer.publishing import Publishing
 from relay.peer.settings import NEAR
 from relay.peer.watching import Watching
 from relay.quota import Tab
+from relay.reserve import of_every_relay
 from relay.session import events
 from relay.session.lite import LiteSession
 from relay.session.settings import LINK_STREAMS
@@ -364,10 +365,9 @@ class Guest:
 def windows(grant: Grant, event: events.Opened) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
     """Prefixes of a grant for publishing and for subscribing, as far as the peer came for that.
 
-    What relays tell each other passes whatever else a relay's grant covers, for it is about the
-    cluster and not about its broadcasts.
+    What relays tell each other passes whatever else a relay's grant covers.
     """
-    always = (INTERNAL,) if grant.cluster and not grant.root else ()
+    always = of_every_relay(grant.root) if grant.cluster else ()
     publish = covering((*grant.publish, *always)) if event.publishes else ()
     subscribe = covering((*grant.subscribe, *always)) if event.subscribes else ()
     return publish, subscribe

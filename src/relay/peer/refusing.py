@@ -92,11 +92,19 @@ class Refusals:
         return id
 
     def granted(
-        self, code: str, status: int, why: str, held: Held, path: str = "", via: str = ""
+        self,
+        code: str,
+        status: int,
+        why: str,
+        held: Held,
+        path: str = "",
+        via: str = "",
+        hint: str = "",
     ) -> None:
-        """Although there is a grant; ``path`` is where they wanted to go, if not to its root."""
-        place = path or f"/{held.grant.root}"
-        said = {"why": why, "hint": MENDINGS.get(code, ""), "path": place, "remote": held.remote}
+        """Although there is a grant; ``path`` is where they wanted to go, if not to its root, and
+        ``hint`` is what to do about it, if not what the code says."""
+        place, hint = path or f"/{held.grant.root}", hint or MENDINGS.get(code, "")
+        said = {"why": why, "hint": hint, "path": place, "remote": held.remote}
         self._log(code, status, id=held.id, **said)
         self._house.audit(
             "deny",

@@ -12,10 +12,10 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from relay.model.group import Encoding
-from relay.model.scope import INTERNAL
 from relay.model.traffic import Moved, Side, Traffic
 from relay.path import Path
 from relay.peer.door import Door
+from relay.reserve import INTERNAL
 from relay.server.colleagues import Colleagues
 from relay.wire import frame
 

@@ -184,6 +184,7 @@ class Face:
             publish=publish,
             subscribe=subscribe,
             judge=partial(decide, facts=facts),
+            reserve=relay.house.origin.reserve,
         )
         troubles = [] if rules.settings.url is None else [ELSEWHERE]
         return told.members() | {"troubles": troubles}

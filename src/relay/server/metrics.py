@@ -18,8 +18,8 @@ from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 from relay.auth.grant import Grant
-from relay.model.scope import INTERNAL
 from relay.net.short_way import packets_by
+from relay.reserve import INTERNAL
 from relay.server import loop
 from relay.server.inner import Inner
 

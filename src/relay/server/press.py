@@ -189,9 +189,13 @@ class Press:
             refusals.granted(LEAVING, Unavailable.status, STOPPING, held, path, "http")
             raise Denied(Unavailable.status, held.id)
         said = grant.may_publish("") if publishes else grant.may_subscribe("")
+        why = hint = ""
         if not said:
             why = "the grant lies below the broadcast that is named"
-            refusals.granted("no_access", Forbidden.status, why, held, path, "http")
+        elif publishes and (why := self.relay.house.origin.reserve.bars("publish", grant.root)):
+            hint = "publish elsewhere: nobody is a relay over HTTP, whatever the token says"
+        if why:
+            refusals.granted("no_access", Forbidden.status, why, held, path, "http", hint)
             raise Denied(Forbidden.status, held.id)
         if not asked.again:
             await come_in(self.relay, held, path, PUBLISHING if publishes else ())

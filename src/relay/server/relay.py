@@ -164,8 +164,8 @@ class Relay:
     def _keep_books(self) -> None:
         """Have the cache obey what tenants may keep, breaches told, and frames counted where
         anybody may want to know."""
+        self.house.origin.reserve = self.settings.stats.reserve
         if self.settings.stats.enabled:
-            self.house.origin.reserved = (self.settings.stats.prefix,)
             self.house.origin.stock.meter.weigh = weighed
         ledger, cache = self.house.ledger, self.house.origin.stock.cache
         cache.limit_of = ledger.cache_limit

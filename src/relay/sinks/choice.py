@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from relay.model.scope import INTERNAL
 from relay.path import Path, fits
+from relay.reserve import INTERNAL
 
 
 class Choice(NamedTuple):
