@@ -25,6 +25,10 @@ def test_quotas_for_all_and_for_one(folder):
         ("[quotas]\nsesions = 1\n", r"did you mean quotas\.sessions"),
         ("[quotas.tenants.a]\nsesions = 1\n", r"quotas\.tenants"),
         ("[issuer]\nenabled = true\n", r"issuer\.enabled: needs records\.url"),
+        (
+            '[ingest.tracks."plant/*/t"]\nencrypt = { "/mail" = "pii" }\n',
+            r"relay\.toml:5: ingest\.tracks\.plant/\*/t\.encrypt: needs records\.url, where",
+        ),
         ('[issuer]\nalgorithm = "HS256"\n', r"issuer\.algorithm"),
         ('[audit]\nwebhook = "https://log.example.com/"\n', "needs one of audit.webhook_secret"),
         ('[audit]\nwebhook = "http://log.example.com/"\n', "expected https://"),

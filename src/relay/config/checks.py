@@ -61,6 +61,7 @@ def problems(settings: Settings, entries: Entries) -> list[str]:
         *_workers(settings, entries),
         *_links(settings, entries),
         *_issuer(settings, entries),
+        *_encrypted(settings, entries),
         *_audit(settings, entries),
         *_files(settings, entries),
         *_texts(settings, entries),
@@ -238,6 +239,14 @@ def _issuer(settings: Settings, entries: Entries) -> Iterator[str]:
     if settings.auth.require_typ not in (None, "JWT"):
         where = _where(entries, "auth.require_typ")
         yield f"{where}: the tokens of issuer.enabled say JWT"
+
+
+def _encrypted(settings: Settings, entries: Entries) -> Iterator[str]:
+    """What is encrypted outlives the relay, and so must its keys."""
+    for name, rules in settings.ingest.tracks.items():
+        if rules.encrypt and settings.records.url is None:
+            where = f"{_where(entries, 'ingest.tracks')}.{name}.encrypt"
+            yield f"{where}: needs records.url, where the cipher keys are kept"
 
 
 def _audit(settings: Settings, entries: Entries) -> Iterator[str]:

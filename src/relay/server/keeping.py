@@ -70,7 +70,7 @@ async def open_seal(settings: Settings, records: Records) -> Seal | None:
     """The root key, if it is that of the store. Raises `ConfigError` when it is missing although it
     is needed, or another one."""
     why = "issuer.enabled keeps signing keys" if settings.issuer.enabled else ""
-    if settings.records.url is not None and any(r.encrypt for r in settings.ingest.tracks.values()):
+    if any(rules.encrypt for rules in settings.ingest.tracks.values()):
         why = why or "ingest.tracks encrypts fields"
     return require_seal(Seal.read(os.environ), await records.secrets.sealed_under(), why)
 
@@ -100,11 +100,8 @@ async def open_ciphers(
     for route, rules in settings.ingest.tracks.items():
         for name in sorted(set(rules.encrypt.values())):
             if keys.get(name) is None:
-                hint = "make it with: relay keys cipher create"
-                if settings.records.url is None:
-                    hint = "cipher keys are kept in a store (records.url)"
                 detail = f"ingest.tracks.{route}: no cipher key {name!r}: publishing is refused"
-                log("warning", detail=f"{detail}; {hint}")
+                log("warning", detail=f"{detail}; make it with: relay keys cipher create")
     return keys
 
 
