@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import errno
 import json
 import os
@@ -156,6 +157,53 @@ def test_a_server_that_cannot_be_reached() -> None:
     text = findings(status=1)["unreachable_keys"]["text"]
     assert text.startswith("https://127.0.0.1:9/jwks: ")
     assert "unreachable_keys" not in findings("--offline", status=1)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        'jwks = ["http://127.0.0.1:9/"]',
+        'issuers = ["http://127.0.0.1:9/"]',
+        'key = "http://127.0.0.1:9/"',
+    ],
+)
+@pytest.mark.parametrize("words", [["--offline"], []])
+def test_a_server_that_is_never_asked(source: str, words: list[str]) -> None:
+    text = SAFE.replace('keys = ["public.jwk"]', source)
+    write("relay.toml", text.encode())
+    found = findings(*words, status=1)["unreachable_keys"]
+    assert found["text"].endswith(": plain HTTP: use https, or set auth.fetch.allow_http")
+    assert found["setting"] == f"auth.{source.partition(' ')[0]}"
+    for allowed in ("allow_http", "allow_private"):
+        write("relay.toml", f"{text}[auth.fetch]\n{allowed} = true\n".encode())
+        assert "unreachable_keys" not in findings("--offline", status=1)
+
+
+def test_the_root_key_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    issuing = '[records]\nurl = "sqlite:///relay.db"\n[issuer]\nenabled = true\n'
+    write("relay.toml", (SAFE + issuing).encode())
+    for said in ("", " "):
+        monkeypatch.setenv("MOQ_MASTER_KEY", said)
+        assert findings(status=1)["no_root_key"]["line"] == len(SAFE.splitlines()) + 4
+    monkeypatch.setenv("MOQ_MASTER_KEY", "bm90IDMyIGJ5dGVz")
+    found = findings(status=1)
+    assert found["unusable"]["setting"] == "MOQ_MASTER_KEY"
+    assert "no_root_key" not in found
+    monkeypatch.setenv("MOQ_MASTER_KEY", base64.b64encode(b"m" * 32).decode())
+    assert not {"no_root_key", "unusable"} & set(findings(status=1))
+
+
+def test_a_list_of_relays_that_is_not_there_may_come() -> None:
+    write("relay.toml", (SAFE + '[cluster]\nconnect_api = "relays.json"\n').encode())
+
+    def told() -> dict[str, str]:
+        said = json.loads(check("--json", status=1))["findings"]
+        return {each["setting"]: each["text"] for each in said if each["rule"] == "start"}
+
+    text = "no such file: relays.json; it is looked for while the relay runs"
+    assert told()["cluster.connect_api"] == text
+    write("relays.json", b"[]")
+    assert "cluster.connect_api" not in told()
 
 
 def test_the_environment_counts(monkeypatch: pytest.MonkeyPatch) -> None:

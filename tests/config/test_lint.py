@@ -85,7 +85,12 @@ def test_public_covers_private(inspect: Inspect) -> None:
     assert "team" in finding.text
     for apart in (["demolition"], ["demo/live/one"]):
         assert inspect(read(SCOPED), auth__public__subscribe=apart) == []
-    key = {"hash": str(make_key(100_000).hash), "root": "anon", "subscribe": [""], "expires": 9}
+    key = {
+        "hash": str(make_key(100_000).hash),
+        "root": "anon",
+        "subscribe": [""],
+        "expires": NOW + DAY,
+    }
     finding = found(inspect(auth__api_keys={"cam": key}), "public_covers_private")
     assert "the API key cam" in finding.text
 
@@ -137,6 +142,11 @@ def test_other_credentials(inspect: Inspect) -> None:
     findings = inspect(auth__api_keys={"old": moose})
     assert found(findings, "api_key_endless").setting == "auth.api_keys.old"
     assert found(findings, "api_key_weak")
+    late = {"hash": str(make_key(100_000).hash), "subscribe": ["x"], "expires": NOW - 3 * DAY}
+    (expired,) = inspect(auth__api_keys={"late": late})
+    assert (expired.rule, expired.severity) == ("api_key_expired", "warning")
+    assert expired.text == "the API key late expired 3 days ago: it is refused"
+    assert inspect(auth__api_keys={"late": late | {"expires": NOW + 1}}) == []
     anybody = inspect(auth__certificates={"ops": {"full_access": True}})
     assert found(anybody, "any_certificate")
     named = {"ops": {"full_access": True, "san": "ops.example"}}
@@ -146,7 +156,7 @@ def test_other_credentials(inspect: Inspect) -> None:
 
 
 def test_kinds_that_nobody_has(inspect: Inspect) -> None:
-    plant = {"plant": {"hash": str(make_key().hash), "publish": [""], "expires": NOW}}
+    plant = {"plant": {"hash": str(make_key().hash), "publish": [""], "expires": NOW + DAY}}
     keyless = inspect(auth__api_keys=plant, auth__ingest__enforce_jwt=True)
     assert found(keyless, "nobody_accepted").setting == "auth.ingest.enforce_jwt"
     assert inspect(auth__key="KEY", auth__api_keys=plant, auth__ingest__enforce_jwt=True) == []
@@ -154,10 +164,33 @@ def test_kinds_that_nobody_has(inspect: Inspect) -> None:
     assert inspect(auth__http__accept=["token"], auth__key="KEY") == []  # what is public
     surface = inspect(auth__http__accept=["token"], auth__key="KEY", auth__public__subscribe=None)
     assert found(surface, "nobody_accepted").setting == "auth.http.accept"
-    assert inspect(auth__ingest__accept=[]) == []  # closed, and meant so
+    assert inspect(auth__session__accept=[]) == []  # what is public
     closed = inspect(auth__consumption__enforce_jwt=True)
     told = found(closed, "nobody_accepted").text
     assert told == "nobody may subscribe: only jwt will do there, and there can be none"
+
+
+def test_kinds_of_which_none_is_taken(inspect: Inspect) -> None:
+    keyed = {"auth__key": "KEY", "auth__public__subscribe": None}
+    none = found(inspect(**keyed, auth__session__accept=[]), "nobody_accepted")
+    assert (none.setting, none.severity) == ("auth.session.accept", "warning")
+    assert none.text.startswith("nobody may open a session: no credential is taken there")
+    for section in ("ingest", "consumption", "http"):  # closed, which may be meant
+        (closed,) = inspect(**keyed, **{f"auth__{section}__accept": []})
+        assert (closed.rule, closed.severity) == ("nobody_accepted", "note")
+
+
+def test_what_is_sealed_needs_its_key(inspect: Inspect, tmp_path: File) -> None:
+    bare = Evidence(root_key=False)
+    assert inspect(bare) == []
+    store = {"records__url": f"sqlite:///{tmp_path}/relay.db"}
+    issuing = {**store, "issuer__enabled": True}
+    missing = found(inspect(bare, **issuing), "no_root_key")
+    assert (missing.setting, missing.severity) == ("issuer.enabled", "warning")
+    assert "MOQ_MASTER_KEY is not set here" in missing.text
+    tracks = {"ingest__tracks": {"a/t": {}, "b/t": {"encrypt": {"/mail": "pii"}}}}
+    assert found(inspect(bare, **store, **tracks), "no_root_key").setting == "ingest.tracks.b/t"
+    assert inspect(**issuing) == []
 
 
 def test_exposed_secrets(inspect: Inspect) -> None:
@@ -237,6 +270,24 @@ def test_links_that_others_can_read(inspect: Inspect) -> None:
         assert "jwt" not in finding.text
     for url in ("https://192.0.2.1", "wss://relay.test", "tcp://127.0.0.1:1", "ws://localhost"):
         assert inspect(cluster__connect=url) == []
+
+
+def test_links_to_itself(inspect: Inspect) -> None:
+    own = {"cluster__node": "https://a.test:443/", "cluster__connect": ["a.test/?cost=3"]}
+    alone = found(inspect(**own), "link_to_itself")
+    assert (alone.setting, alone.severity) == ("cluster.connect", "warning")
+    assert alone.text == "https://a.test/ is this relay itself (cluster.node): it is not dialled"
+    own["cluster__connect"] = ["a.test", "b.test"]
+    assert found(inspect(**own), "link_to_itself").severity == "note"
+    assert inspect(**own | {"cluster__connect": ["b.test"]}) == []
+    assert inspect(cluster__connect=["a.test"]) == []
+
+
+def test_a_sidecar_that_others_reach(inspect: Inspect) -> None:
+    finding = found(inspect(sidecar__listen="0.0.0.0:4440"), "public_sidecar")
+    assert finding.text.startswith("0.0.0.0:4440 can be reached by others")
+    assert inspect(sidecar__listen="0.0.0.0:4440", sidecar__listen_public=True) == []
+    assert inspect(sidecar__listen="[::1]:4440") == []
 
 
 def test_findings_point_at_their_line(tmp_path: File) -> None:

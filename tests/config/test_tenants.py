@@ -24,6 +24,11 @@ def test_quotas_for_all_and_for_one(folder):
         ("[quotas]\nsessions = -1\n", r"relay\.toml:6: quotas\.sessions"),
         ("[quotas]\nsesions = 1\n", r"did you mean quotas\.sessions"),
         ("[quotas.tenants.a]\nsesions = 1\n", r"quotas\.tenants"),
+        (
+            '[quotas.tenants."a/b"]\nsessions = 1\n',
+            r"relay\.toml:5: quotas\.tenants\.a/b: expected tenants' names: no slashes",
+        ),
+        (f"[quotas.tenants.{'a' * 513}]\nsessions = 1\n", "no slashes, at most 512 characters$"),
         ("[issuer]\nenabled = true\n", r"issuer\.enabled: needs records\.url"),
         (
             '[ingest.tracks."plant/*/t"]\nencrypt = { "/mail" = "pii" }\n',

@@ -8,6 +8,7 @@ decision does with a key.
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -26,12 +27,14 @@ from relay.config.shape import Settings
 from relay.control.webhook import read_secret
 from relay.errors import ConfigError
 from relay.ingest.records import load_schema
+from relay.keyring.fetch import never_asked
 from relay.keyring.files import INSIDE, silent
 from relay.keyring.remote_folder import RemoteFolder
 from relay.keyring.sources import Source, Sources, shown
 from relay.net import tls
 from relay.net.authority import Authorities
 from relay.records.address import read_address
+from relay.records.sealing import VARIABLE, Seal
 from relay.sidecar.link import client_tls
 from relay.sinks.kafka import require_usable
 
@@ -133,6 +136,8 @@ def _read(
     name, place = source.name, _setting(settings, source.name)
     remote = name.startswith(("http://", "https://"))
     trouble = troubles.get(name) or source.problem or ""
+    if remote and not asked:
+        trouble = never_asked(name, settings.fetch)
     if trouble and name not in trouble:
         trouble = f"{name}: {trouble}"
     inside = [why for file, why in said if file != name and Path(file).parent == Path(name)]
@@ -166,6 +171,7 @@ def gather(settings: Settings, ask: bool = True) -> Evidence:
         certificates=tuple(_certificates(settings)),
         exposed=tuple(_exposed(settings, found)),
         unusable=tuple(_unusable(settings)),
+        root_key=bool(os.environ.get(VARIABLE, "").strip()),
     )
 
 
@@ -174,6 +180,7 @@ def _unusable(settings: Settings) -> Iterator[tuple[str, str]]:
     tls, audit = settings.client.tls, settings.audit
     steps: list[Callable[[], Any]] = [lambda: Authorities.from_files(settings.server.tls.root)]
     steps.append(lambda: client_tls(tls.root, tls.cert, tls.key, silent))
+    steps.append(lambda: Seal.read(os.environ))
     if audit.webhook is not None:
         steps.append(lambda: read_secret(audit))
     for step in steps:

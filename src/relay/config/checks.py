@@ -19,6 +19,7 @@ from pathlib import Path
 from relay.auth.keys import MAX_KEY_FILE, KeySet
 from relay.auth.trust import is_content, is_url, split_url
 from relay.cluster.address import parse
+from relay.cluster.lists import file_of
 from relay.config.names import PREFIX, SETTINGS
 from relay.config.shape import Address, Settings
 from relay.config.sources import Entry
@@ -99,6 +100,11 @@ def warnings(settings: Settings, entries: Entries) -> list[str]:
     token = settings.cluster.token
     if token is not None and (why := _missing(str(token))):
         said.append(f"{_where(entries, 'cluster.token')}: {why}; nobody is dialled without it")
+    relays = settings.cluster.connect_api
+    listed = None if relays is None else file_of(relays)
+    if listed is not None and (why := _missing(str(listed))):
+        where = _where(entries, "cluster.connect_api")
+        said.append(f"{where}: {why}; it is looked for while the relay runs")
     if settings.client.tls.disable_verify:
         where = _where(entries, "client.tls.disable_verify")
         said.append(f"{where}: links believe any certificate; anybody can play the other relay")

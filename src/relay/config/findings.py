@@ -87,6 +87,8 @@ class Evidence:
     """Secret files that others than their owner may read, by setting."""
     unusable: tuple[tuple[str, str], ...] = ()
     """What stops the start of all else that is named: setting and why."""
+    root_key: bool = True
+    """Whether this environment has the key that the store is sealed under."""
 
 
 @dataclass(frozen=True, slots=True)

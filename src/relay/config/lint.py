@@ -14,11 +14,13 @@ from urllib.parse import urlsplit
 from relay.auth.browser import is_loopback
 from relay.auth.credentials import KINDS
 from relay.auth.rules import Accepts
+from relay.cluster.address import parse
 from relay.config.findings import Finding, Inspection, ReadCertificate, Severity
 from relay.config.names import SETTINGS
 from relay.config.shape import Address
 from relay.net.tls import MAX_PINNED_DAYS
 from relay.path import Path
+from relay.records.sealing import VARIABLE
 
 SOON = 7 * 86_400
 """Seconds before its end at which a certificate is about to expire."""
@@ -169,6 +171,10 @@ def other_credentials(seen: Inspection) -> Iterator[Finding]:
         if key.expires is None:
             text = f"the API key {name} never expires"
             yield seen.finding("api_key_endless", "note", setting, text, "set its expires")
+        elif key.expires <= seen.now:
+            text = f"the API key {name} expired {_days(seen.now - key.expires)} ago: it is refused"
+            mend = "take it out, or set a later expires"
+            yield seen.finding("api_key_expired", "warning", setting, text, mend)
         if key.hash.salt is None:
             text = f"the hash of the API key {name} has MooseStack's form: fast to guess"
             yield seen.finding("api_key_weak", "note", setting, text, "relay hash-token")
@@ -205,12 +211,30 @@ def kinds_that_nobody_has(seen: Inspection) -> Iterator[Finding]:
         accepts: Accepts = getattr(auth, section)
         taken = [kind for kind in KINDS if accepts.takes(kind)]
         is_open = (public and accepts.takes("public")) or any(sources[kind] for kind in taken)
-        if is_open or not taken or len(taken) == len(KINDS):
+        if is_open or len(taken) == len(KINDS):
             continue
         setting = f"auth.{section}.{'enforce_jwt' if accepts.enforce_jwt else 'accept'}"
         text = f"nobody {verb}: only {', '.join(taken)} will do there, and there can be none"
         mend = "set auth.key for tokens" if taken == ["jwt"] else "make one, or accept others"
-        yield seen.finding("nobody_accepted", "warning", setting, text, mend)
+        severity: Severity = "warning"
+        if not taken:
+            # A direction, or HTTP, may well be closed; a relay without sessions is seldom meant.
+            severity = "warning" if section == "session" else "note"
+            text = f"nobody {verb}: no credential is taken there, and nothing is public"
+            mend = "name what is taken, or leave it out: then each kind is"
+        yield seen.finding("nobody_accepted", severity, setting, text, mend)
+
+
+def no_root_key(seen: Inspection) -> Iterator[Finding]:
+    """Secrets of the store, where the key that they are sealed under is not in this environment. It
+    may be in the relay's own."""
+    sealing = ["issuer.enabled"] if seen.settings.issuer.enabled else []
+    tracks = seen.settings.ingest.tracks
+    sealing += [f"ingest.tracks.{name}" for name, rules in tracks.items() if rules.encrypt]
+    if sealing and not seen.evidence.root_key:
+        text = f"{VARIABLE} is not set here, and without it the relay does not start"
+        mend = "set it where the relay runs (openssl rand -base64 32 makes one)"
+        yield seen.finding("no_root_key", "warning", sealing[0], text, mend)
 
 
 def exposed_secrets(seen: Inspection) -> Iterator[Finding]:
@@ -320,6 +344,26 @@ def plain_links(seen: Inspection) -> Iterator[Finding]:
             yield seen.finding("plain_link", "warning", "cluster.connect", text, mend)
 
 
+def links_to_itself(seen: Inspection) -> Iterator[Finding]:
+    """A relay that is told to dial itself, and does not: of a list for all relays that is meant."""
+    cluster = seen.settings.cluster
+    own = None if cluster.node is None else parse(cluster.node).key
+    if own in [parse(url).key for url in cluster.connect]:
+        severity: Severity = "note" if len(cluster.connect) > 1 else "warning"
+        text = f"{own} is this relay itself (cluster.node): it is not dialled"
+        mend = "name other relays"
+        yield seen.finding("link_to_itself", severity, "cluster.connect", text, mend)
+
+
+def public_sidecar(seen: Inspection) -> Iterator[Finding]:
+    """A sidecar that would answer anybody, and therefore does not start."""
+    sidecar = seen.settings.sidecar
+    if not (sidecar.listen_public or _is_loopback(sidecar.listen)):
+        text = f"{sidecar.listen} can be reached by others: relay sidecar does not start with it"
+        mend = "listen on a loopback address, or set sidecar.listen_public if that is meant"
+        yield seen.finding("public_sidecar", "warning", "sidecar.listen", text, mend)
+
+
 LINTS: tuple[Lint, ...] = (
     open_to_the_world,
     public_covers_private,
@@ -331,6 +375,7 @@ LINTS: tuple[Lint, ...] = (
     fetching,
     other_credentials,
     kinds_that_nobody_has,
+    no_root_key,
     exposed_secrets,
     unusable,
     certificates,
@@ -339,6 +384,8 @@ LINTS: tuple[Lint, ...] = (
     zero_limits,
     unverified_links,
     plain_links,
+    links_to_itself,
+    public_sidecar,
 )
 """Every lint there is."""
 

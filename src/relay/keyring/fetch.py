@@ -81,6 +81,13 @@ def server_of(url: str) -> tuple[str, str, int]:
     return parts.scheme, parts.hostname or "", port
 
 
+def never_asked(url: str, settings: FetchSettings) -> str:
+    """Why a URL is not asked wherever its name leads; empty where it is. Raises `ValueError`."""
+    if server_of(url)[0] == "http" and not (settings.allow_http or settings.allow_private):
+        return "plain HTTP: use https, or set auth.fetch.allow_http"
+    return ""
+
+
 async def open_addresses(
     url: str, resolve: Resolve, *, allow_http: bool, allow_private: bool
 ) -> list[str]:
@@ -211,9 +218,9 @@ class Fetcher:
 
     async def _addresses(self, url: str) -> list[str]:
         """Where it may be asked. Raises `FetchError` when that is nowhere."""
+        if why := never_asked(url, self.settings):
+            raise FetchError(why)
         allow_http, allow_private = self.settings.allow_http, self.settings.allow_private
-        if server_of(url)[0] == "http" and not (allow_http or allow_private):
-            raise FetchError("plain HTTP: use https, or set auth.fetch.allow_http")
         allowed = await open_addresses(
             url, self._resolve, allow_http=allow_http, allow_private=allow_private
         )

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 MAX_LIMIT = 2**53
 """Largest limit; beyond it numbers are no longer exact everywhere. Whoever needs more says 0."""
@@ -102,10 +102,18 @@ class Override(BaseModel):
         return quota.model_copy(update=self.model_dump(exclude_none=True))
 
 
+def _tenant(name: str) -> str:
+    if "/" in name or len(name) > MAX_TENANT:
+        raise ValueError(f"expected tenants' names: no slashes, at most {MAX_TENANT} characters")
+    return name
+
+
 class QuotaSettings(Quota):
     """``[quotas]``: what each tenant may use; a tenant is the first segment of a root."""
 
-    tenants: dict[str, Override] = Field(default={}, max_length=MAX_TENANTS)
+    tenants: dict[Annotated[str, AfterValidator(_tenant)], Override] = Field(
+        default={}, max_length=MAX_TENANTS
+    )
     """Tenants with other limits, ``[quotas.tenants.<name>]``; what is not said there is as for all.
     The tenant ``""`` is whoever comes in at the very top."""
 
