@@ -53,9 +53,10 @@ def test_an_end_in_every_spelling(moment: Any) -> None:
 
 
 def test_two_keys_of_one_hash_or_salt() -> None:
-    for text in (HASH, OTHER):
+    for text, what in ((HASH, "hash"), (OTHER, "salt")):
+        match = f"expected a {what} of its own for each key, and 'two' has that of 'one'"
         twice = {name: {"hash": text, "publish": ""} for name in ("one", "two")}
-        with pytest.raises(ValidationError, match="two has the salt or the hash"):
+        with pytest.raises(ValidationError, match=match):
             AuthSettings.model_validate({"api_keys": twice})
     both = {"one": {"hash": HASH, "publish": ""}, "two": {"hash": OTHER, "publish": ""}}
     assert list(AuthSettings.model_validate({"api_keys": both}).api_keys) == ["one", "two"]

@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from relay.auth.compact import to_base64url
+from relay.auth.credentials import make_key, make_moose_key, make_token
 from relay.auth.keys import Key, generate
 from relay.cli import relay
 
@@ -88,6 +89,20 @@ def test_json(key: Key) -> None:
         "moq-auth": False,
         "relay": False,
     }
+
+
+@pytest.mark.parametrize("words", [[], ["--json"], ["--key", "k.jwk"]])
+def test_other_credentials_are_not_judged(key: Key, words: list[str]) -> None:
+    keys = [make_key(100_000).bearer, make_moose_key().bearer]
+    for what, texts in (("token", [str(make_token()), "mq_short"]), ("key", keys)):
+        for text in texts:
+            done = CliRunner().invoke(relay, ["doctor", "-", *words], input=text)
+            assert (done.exit_code, done.stdout) == (2, "")
+            told = f"that is an API {what}, and only JWTs are judged here; ask: relay explain"
+            assert told in done.stderr
+            assert text not in done.stderr
+    unsigned = made(key).rpartition(".")[0]  # of the form of an API key, and none
+    assert doctor(unsigned, *AT, status=1).count("refuses") >= 4
 
 
 def test_usage(key: Key) -> None:

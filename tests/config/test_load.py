@@ -358,6 +358,9 @@ def test_yes_and_no_are_no_numbers(folder, said):
         ("issuers = [{url = 'https://x'}]", "relay.toml:2: auth.issuers: expected issuer and"),
         ("claims.root = 'a..b'", "relay.toml:2: auth.claims.root: expected names with single"),
         ("fetch.timeout = 0", "relay.toml:2: auth.fetch.timeout: expected a value greater than 0"),
+        ("issuer = ''", "relay.toml:2: auth.issuer: expected at least 1 character"),
+        (f"keys = {['k'] * 65}", "relay.toml:2: auth.keys: expected at most 64 items"),
+        (f"public = '{'a/' * 40}'", "relay.toml:2: auth.public: a path of 40 segments (at most 32"),
         ("max_ttl = 0", "relay.toml:2: auth.max_ttl: expected a value greater than 0"),
         (
             "url = 'http://auth.example.com/'",

@@ -147,10 +147,16 @@ def make_key(iterations: int = ITERATIONS) -> NewKey:
 
 def hash_key(text: str) -> KeyHash:
     """What is to be kept of an API key that somebody has. Raises `ValueError`, without the key."""
-    secret, dot, salt = text.partition(".")
-    if not (dot and len(secret) >= _LEAST and re.fullmatch(_SALT, salt)):
+    if not looks_like_key(text):
         raise ValueError("expected a key as relay hash-token prints it, secret.salt")
+    secret, _, salt = text.partition(".")
     return _made(secret, salt, ITERATIONS, 32, moose=False).hash
+
+
+def looks_like_key(text: str) -> bool:
+    """Whether the credential has the form of an API key; a JWT less its signature has it, too."""
+    secret, dot, salt = text.partition(".")
+    return bool(dot) and len(secret) >= _LEAST and re.fullmatch(_SALT, salt) is not None
 
 
 def make_moose_key() -> NewKey:

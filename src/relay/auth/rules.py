@@ -182,12 +182,12 @@ def _among(name: str, sans: tuple[str, ...]) -> bool:
 
 def _distinct(keys: Mapping[str, ApiKey]) -> Mapping[str, ApiKey]:
     """A salt names one key, and so does a hash without one."""
-    seen: set[str] = set()
+    seen: dict[str, str] = {}
     for name, key in keys.items():
-        mark = key.hash.salt or str(key.hash)
-        if mark in seen:
-            raise ValueError(f"the key {name} has the salt or the hash of one before it")
-        seen.add(mark)
+        other = seen.setdefault(key.hash.salt or str(key.hash), name)
+        if other != name:
+            what = f"a {'salt' if key.hash.salt else 'hash'} of its own for each key"
+            raise ValueError(f"expected {what}, and {name!r} has that of {other!r}")
     return keys
 
 

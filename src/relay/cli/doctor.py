@@ -15,6 +15,7 @@ from typing import Any
 import click
 from rich.text import Text
 
+from relay.auth.credentials import looks_like_key, looks_like_token
 from relay.auth.doctor import Bench, Case, Diagnosis, diagnose
 from relay.auth.keys import MAX_KEY_FILE
 from relay.auth.sayings import sayings
@@ -44,11 +45,12 @@ def doctor(
     at: str | None,
     as_json: bool,
 ) -> None:
-    """Judge TOKEN ('-' = stdin) as the field's readers would, and as this relay does.
+    """Judge TOKEN, a JWT ('-' = stdin), as the field's readers would, and as this relay does.
 
     Exit status: 0 this relay accepts it, 1 it refuses, 2 usage.
     """
     text = read_token(token, None) or ""
+    _require_jwt(text)
     specimen = lay_open(text)
     case = Case(specimen, None if key is None else _bench(key), asked_time(at), path)
     found = diagnose(case, text)
@@ -59,6 +61,18 @@ def doctor(
     else:
         say(console(), _sheet(found, specimen, key is not None))
     ctx.exit(0 if found.opinions[-1].accepts else DENIED)
+
+
+def _require_jwt(text: str) -> None:
+    """Raises `click.UsageError` for a credential of another kind, which no other reader knows."""
+    if looks_like_token(text):
+        what = "API token"
+    elif looks_like_key(text) and not lay_open(f"{text}.").header.members:
+        what = "API key"
+    else:
+        return
+    ask = "relay explain URL --config relay.toml --token -"
+    raise click.UsageError(f"that is an {what}, and only JWTs are judged here; ask: {ask}")
 
 
 def _bench(file: Path) -> Bench:

@@ -7,6 +7,7 @@ what was expected; values are not echoed. This module must not know what a setti
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -234,10 +235,7 @@ def _explained(section: str, error: ValidationError, entries: Mapping[str, Entry
         if parts:
             entry = entries[".".join(parts)]
             where = ".".join([entry.where, *_inside(entry.value, told[len(parts) :])])
-        said = str(each["msg"]).removeprefix("Value error, ").removeprefix("Input should be ")
-        article = "" if said.startswith("'") else "a value "
-        expected = said if said.startswith("expected") else f"expected {article}{said}"
-        line = f"{where}: {_EXPECTED.get(each['type'], expected)}{_also('.'.join(parts), each)}"
+        line = f"{where}: {_wanted(each)}{_also('.'.join(parts), each)}"
         if each["type"] == "extra_forbidden":
             line = f"{where}: no such setting: {each['loc'][-1]}"
         if each["type"] == "missing":
@@ -245,6 +243,18 @@ def _explained(section: str, error: ValidationError, entries: Mapping[str, Entry
         if line not in lines:
             lines.append(line)
     return lines
+
+
+def _wanted(complaint: Mapping[str, Any]) -> str:
+    """What a complaint expected; rooms that check a value themselves say it in whole sentences."""
+    kind, said = complaint["type"], str(complaint["msg"])
+    if kind == "value_error":
+        return said.removeprefix("Value error, ")
+    said = said.removeprefix("Input should be ")
+    if counted := re.match(r"\w+ should have (at (?:least|most) \d+ \w+)", said):
+        said = counted[1]
+    article = "" if said.startswith(("'", "at ")) else "a value "
+    return _EXPECTED.get(kind, f"expected {article}{said}")
 
 
 def _also(name: str, complaint: Mapping[str, Any]) -> str:

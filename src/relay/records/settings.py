@@ -74,7 +74,8 @@ class AuditSettings(BaseModel):
     """``https://`` address that gets each entry written here, by POST; default none."""
 
     webhook_secret: str | None = Field(default=None, repr=False, min_length=16)
-    """What POSTs are signed with (HMAC-SHA256); better given as ``MOQ_AUDIT__WEBHOOK_SECRET``."""
+    """What POSTs are signed with (HMAC-SHA256), 16 characters or more; better given as
+    ``MOQ_AUDIT__WEBHOOK_SECRET``."""
 
     webhook_secret_file: Path | None = None
     """File of that secret, in its place."""
