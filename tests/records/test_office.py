@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import delete, insert, text
 
 from relay.auth.facts import StoredToken
 from relay.auth.revocation import Revocation
 from relay.errors import BadRequest, NotFound
 from relay.quota import Override
-from relay.records.audit import Query
+from relay.records.audit import FIRST, Entry, Fact, Query
 from relay.records.memory import MemoryRecords
 from relay.records.office import Office, Operator
+from relay.records.opening import open_records
 from relay.records.scribe import Scribe
 from relay.records.settings import AuditSettings
 from relay.records.store import StoreError
+from relay.records.tables import audit
 
 WHO = Operator("admin", "192.0.2.1")
 
@@ -157,5 +161,65 @@ def test_a_chain_that_was_tampered_with_is_found() -> None:
         del bench.store.audit._entries[1]
         walk = await bench.office.verify()
         assert walk.broken == "entry 2 is missing (the next is 3)"
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("number", [0, -5, -(2**63), 4, 7_000_000_000])
+@pytest.mark.parametrize("length", [0, 3])
+def test_an_entry_beyond_the_ends_of_the_chain_is_named(
+    lasting: str, number: int, length: int
+) -> None:
+    async def main() -> None:
+        bench = Bench()
+        store: Any = await open_records(lasting)
+        bench.office.records = store
+        await store.audit.append([Fact("deny", "alice", at=5.0)] * length)
+        assert (await bench.office.verify()).broken is None
+        forged = Entry.of(Fact("allow", "mallory", at=5.0), number, FIRST)
+        async with store._engine.begin() as connection:
+            await connection.execute(insert(audit), [forged.row()])
+        assert await store.audit.entries(Query(actor="mallory")) == [forged]
+        walk = await bench.office.verify()
+        assert walk.broken == f"entry {number} does not belong to the chain of {length}"
+        async with store._engine.begin() as connection:
+            await connection.execute(delete(audit).where(audit.c.number == number))
+        assert (await bench.office.verify()).broken is None
+        await store.close()
+
+    asyncio.run(main())
+
+
+def test_an_entry_whose_number_is_none_is_named(tmp_path: Path) -> None:
+    async def main() -> None:
+        bench = Bench()
+        store: Any = await open_records(f"sqlite:///{tmp_path}/relay.db")
+        bench.office.records = store
+        await store.audit.append([Fact("deny", "alice", at=5.0)] * 3)
+        async with store._engine.begin() as connection:
+            await connection.execute(text("UPDATE audit SET number = 'x' WHERE number = 2"))
+        walk = await bench.office.verify()
+        assert walk.broken == "entry 'x' does not belong to the chain of 3"
+        await store.close()
+
+    asyncio.run(main())
+
+
+def test_what_is_written_while_the_chain_is_walked_belongs_to_it() -> None:
+    async def main() -> None:
+        bench = Bench()
+        log = bench.store.audit
+        await log.append([Fact("deny", at=5.0)] * 3)
+        length = log.length
+
+        async def later() -> int:
+            await log.append([Fact("deny", at=5.0)])
+            found = await length()
+            await log.append([Fact("deny", at=5.0)])
+            return found
+
+        log.length = later  # type: ignore[method-assign]
+        walk = await bench.office.verify()
+        assert (walk.broken, walk.count) == (None, 4)
 
     asyncio.run(main())

@@ -176,7 +176,7 @@ def linked(facts: Iterable[Fact], number: int, previous: str) -> list[Entry]:
 
 
 class Walk:
-    """A chain looked at from its beginning: `see` the entries in order, then `end`."""
+    """A chain looked at from its beginning: `bound` it, `see` the entries in order, `end`."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -185,6 +185,15 @@ class Walk:
         self.last: Entry | None = None
         self._start: Entry | None = None
         self._pruned: set[str] = set()
+
+    def bound(self, outermost: Iterable[Entry], length: int) -> None:
+        """Before the first `see`: none of ``outermost``, those with the least and the greatest
+        number, may stand beyond the ``length`` entries that were ever written."""
+        for entry in outermost:
+            # What was put there by another hand may have a text for its number.
+            if not (isinstance(entry.number, int) and 1 <= entry.number <= length):
+                self.broken = f"entry {entry.number!r:.40} does not belong to the chain of {length}"
+                return
 
     def see(self, entry: Entry) -> None:
         """One more entry."""

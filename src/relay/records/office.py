@@ -17,7 +17,7 @@ from relay.auth.revocation import Revocation
 from relay.errors import BadRequest, NotFound, RelayError
 from relay.quota import Override
 from relay.quota.limits import MAX_TENANT
-from relay.records.audit import Fact, Walk
+from relay.records.audit import Fact, Query, Walk
 from relay.records.scribe import Scribe
 from relay.records.store import MAX_PAGE, Records
 
@@ -149,10 +149,18 @@ class Office:
     async def verify(self) -> Walk:
         """Walk the whole chain; entries that come meanwhile are not looked at."""
         walk = Walk()
-        length = await self.records.audit.length()
+        audit = self.records.audit
+        # Beyond its ends nobody walks, but a query finds what somebody put there. They are read
+        # before the length, which has counted all that was written by then.
+        outermost = [
+            *await audit.entries(Query(before=1, limit=1)),
+            *await audit.entries(Query(limit=1)),
+        ]
+        length = await audit.length()
+        walk.bound(outermost, length)
         number = 0
-        while number < length:
-            page = await self.records.audit.after(number, MAX_PAGE)
+        while number < length and walk.broken is None:
+            page = await audit.after(number, MAX_PAGE)
             for entry in page:
                 if entry.number <= length:
                     walk.see(entry)
