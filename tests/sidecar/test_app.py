@@ -12,6 +12,7 @@ import pytest
 from relay.auth.keys import KeySet
 from relay.auth.settings import AuthSettings
 from relay.path import ROOT, Path
+from relay.sidecar import app
 from relay.sidecar.app import sidecar_app
 from relay.sidecar.client import AuthClient
 from relay.sidecar.inquiry import ClientCertificate, Ending, Inquiry, SetupToken, read_inquiry
@@ -241,12 +242,68 @@ def test_a_page_whose_name_was_made_to_point_here_gets_nothing(desk):
 
 def test_other_addresses_and_methods(desk):
     async def visit(http):
-        return [
-            (await http.request(method, path)).status_code
-            for method, path in (("GET", "/x"), ("PUT", "/"), ("GET", "/revalidate"))
-        ] + [(await http.get("/health")).text]
+        asked = ("GET", "/x"), ("PUT", "/"), ("GET", "/revalidate")
+        answers = [await http.request(method, path) for method, path in asked]
+        assert not any("x-request-id" in each.headers for each in answers)
+        return [each.text for each in answers] + [(await http.get("/health")).text]
 
-    assert served(desk, visit) == [404, 405, 405, "ok\n"]
+    told = ["not_found\n", "method_not_allowed\n", "method_not_allowed\n", "ok\n"]
+    assert served(desk, visit) == told
+    assert desk.lines == []
+
+
+UNHEARD = [
+    (403, "browser", "Sec-Fetch-Site", {"headers": {"origin": "https://evil.example"}}),
+    (403, "browser", "another Host", {"headers": {"host": "rebound.example:4440"}}),
+    (403, "not_from_here", "this machine", {"method": "GET", "url": "/metrics"}),
+    (413, "too_large", "sidecar.max_body", {"json": {"x": "y" * 5000}}),
+    (408, "timeout", "sidecar.request_timeout", {"json": GUEST.dump()}),
+]
+
+
+def asked_from_far(desk, visit):
+    """Whatever ``visit`` finds at loopback's service, where it is a stranger and in no hurry."""
+    settings = SidecarSettings(max_body=4096, request_timeout=0.1)
+    desk.delay = 5
+
+    async def run():
+        face = httpx.ASGITransport(sidecar_app(desk, settings), client=("192.0.2.1", 7))
+        async with httpx.AsyncClient(transport=face, base_url="http://127.0.0.1") as http:
+            return await visit(http)
+
+    return asyncio.run(run())
+
+
+@pytest.mark.parametrize(("status", "word", "why", "asked"), UNHEARD)
+def test_every_id_that_is_told_is_in_the_log(desk, status, word, why, asked):
+    async def visit(http):
+        return await http.request(**{"method": "POST", "url": "/"} | asked)
+
+    answer = asked_from_far(desk, visit)
+    line = desk.said("refused")
+    assert (answer.status_code, answer.text) == (status, f"{word} {line['id']}\n")
+    assert answer.headers["x-request-id"] == line["id"]
+    assert (line["reason"], line["status"], line["remote"]) == (word, status, "192.0.2.1")
+    assert why in line["why"]
+
+
+def test_many_that_nobody_looks_at_are_one_line_and_one_id(desk, monkeypatch):
+    async def visit(http):
+        async def three():
+            return [(await http.get("/", headers={"origin": "x"})).text for _ in range(3)]
+
+        first = await three()
+        assert (await http.get("/metrics")).text.startswith("not_from_here ")
+        monkeypatch.setattr(app, "TOLD_SECONDS", 0.0)
+        return first + await three()
+
+    texts = asked_from_far(desk, visit)
+    lines = [told for event, told in desk.lines if told["reason"] == "browser"]
+    assert [line["count"] for line in lines] == [1, 3, 1, 1]
+    ids = [line["id"] for line in lines]
+    assert texts == [f"browser {ids[0]}\n", *["browser\n"] * 2] + [
+        f"browser {id}\n" for id in ids[1:]
+    ]
 
 
 # -- the older contract ----------------------------------------------------------------------

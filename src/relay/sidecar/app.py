@@ -3,8 +3,8 @@
 ``POST /`` answers a session event with terms, ``GET /`` a path with a key and what is public,
 ``POST /revalidate`` has the relays ask again, ``GET /metrics`` counts for this machine alone. The
 law: every answer comes from the one decision, a refusal carries one word and the id under which the
-log explains it, and a page in a browser gets nothing. This module must not know where keys are
-kept, nor sockets.
+log explains it, or no id where it does not, and a page in a browser gets nothing. This module must
+not know where keys are kept, nor sockets.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import asyncio
 import math
 import re
 import secrets
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -39,21 +40,53 @@ from relay.sidecar.terms import Fault, offer
 PRIVATE = {"cache-control": "no-store"}
 """Answers are about one session at one moment; nobody in between may keep them."""
 
+TOLD_SECONDS = 5.0
+"""Seconds between two lines about requests that nobody looked at, for each word they are told."""
+
+A_PAGE = "it may be from a page in a browser: Origin, Sec-Fetch-Site, or another Host than here"
+
 _WORD = re.compile(r"[a-z0-9]{1,32}")
 
 
 class _No(RelayError):
-    """A request that is not answered: status, one word, and the id that the log knows."""
+    """A request that is not answered: status, one word, and why, for the log."""
 
-    def __init__(self, status: int, word: str) -> None:
-        super().__init__(word)
+    def __init__(self, status: int, word: str, why: str = "") -> None:
+        super().__init__(why)
         self.status = status
         self.word = word
+        self.id = ""
+        """Under which the log explains it; empty where it does not."""
+
+    def known(self) -> _No:
+        """The same with an id; whoever asks for one writes it to the log."""
         self.id = secrets.token_hex(6)
+        return self
+
+
+class _Unheard:
+    """Requests that were turned away before they were looked at: whoever comes ever so often costs
+    one line in `TOLD_SECONDS`. Who has none is told no id."""
+
+    def __init__(self, log: Callable[..., None]) -> None:
+        self._log = log
+        self._told_at: dict[str, float] = {}
+        self._untold: Counter[str] = Counter()
+
+    def tell(self, no: _No, remote: str) -> None:
+        """One more, if it is time; with how many there were since the last line."""
+        now = asyncio.get_running_loop().time()
+        self._untold[no.word] += 1
+        if now - self._told_at.get(no.word, -TOLD_SECONDS) < TOLD_SECONDS:
+            return
+        self._told_at[no.word] = now
+        said = {"id": no.known().id, "status": no.status, "reason": no.word, "why": str(no)}
+        self._log("refused", **said, remote=remote, count=self._untold.pop(no.word))
 
 
 def sidecar_app(bench: Bench, settings: SidecarSettings) -> Starlette:
     """The ASGI application of the decision service."""
+    unheard = _Unheard(bench.log)
 
     async def event(request: Request) -> Response:
         return await _decided(bench, settings, await _read(request, settings))
@@ -71,12 +104,17 @@ def sidecar_app(bench: Bench, settings: SidecarSettings) -> Starlette:
 
     async def metrics(request: Request) -> Response:
         if not is_loopback(_remote(request)):  # nobody is authenticated here
-            raise _No(403, "not_from_here")
+            raise _No(403, "not_from_here", "the counts are for this machine alone")
         return Response(bench.metrics(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     def face(answer: Callable[[Request], Awaitable[Response]]) -> Any:
         async def answered(request: Request) -> Response:
-            return await _answered(answer, request, bench, settings)
+            try:
+                return await _answered(answer, request, bench, settings)
+            except _No as no:
+                if not no.id:
+                    unheard.tell(no, _remote(request))
+                return _refusal(no)
 
         return answered
 
@@ -99,22 +137,22 @@ async def _answered(
     bench: Bench,
     settings: SidecarSettings,
 ) -> Response:
-    """One request within its time; every error of ours becomes a status here and only here."""
+    """One request within its time; every error of ours becomes a `_No` here and only here."""
+    if may_be_a_page(request.headers, (request.scope.get("server") or ("",))[0]):
+        raise _No(403, "browser", A_PAGE)
     try:
-        if may_be_a_page(request.headers, (request.scope.get("server") or ("",))[0]):
-            raise _No(403, "browser")
         async with asyncio.timeout(settings.request_timeout):
             return await answer(request)
-    except _No as no:
-        return _refusal(no)
+    except _No:
+        raise
     except ClientDisconnect:
         return Response(status_code=400)
     except TimeoutError:
-        return _refusal(_No(408, "timeout"))
+        raise _No(408, "timeout", "longer than sidecar.request_timeout") from None
     except RelayError as error:
-        odd = _No(400, "malformed")
+        odd = _No(400, "malformed").known()
         bench.log("malformed", id=odd.id, why=str(error), remote=_remote(request))
-        return _refusal(odd)
+        raise odd from None
 
 
 async def _read(request: Request, settings: SidecarSettings) -> Inquiry:
@@ -126,7 +164,7 @@ async def _read(request: Request, settings: SidecarSettings) -> Inquiry:
     async for chunk in request.stream():
         body += chunk
         if len(body) > settings.max_body:
-            raise _No(413, "too_large")
+            raise _No(413, "too_large", "more than sidecar.max_body")
     try:
         return read_inquiry(parse_object(bytes(body)))
     except ValueError as error:
@@ -225,7 +263,7 @@ def _denied(
     bench: Bench, told: dict[str, Any], status: int, word: str, why: str, hint: str = ""
 ) -> _No:
     """A refusal, written to the log under the id that it carries."""
-    no = _No(status, word)
+    no = _No(status, word).known()
     bench.note("deny", told | {"id": no.id, "reason": word})
     bench.log("deny", **told, id=no.id, status=status, reason=word, why=why, hint=hint)
     return no
@@ -244,9 +282,9 @@ def _remote(request: Request) -> str:
 
 
 def _refusal(no: _No) -> Response:
-    """One word and an id; the reason stands in the log."""
-    headers = PRIVATE | {"x-request-id": no.id}
-    return PlainTextResponse(f"{no.word} {no.id}\n", no.status, headers)
+    """One word, and an id where the reason stands in the log."""
+    headers = PRIVATE | ({"x-request-id": no.id} if no.id else {})
+    return PlainTextResponse(f"{no.word} {no.id}".rstrip() + "\n", no.status, headers)
 
 
 async def _turned_away(request: Request, error: Exception) -> Response:
