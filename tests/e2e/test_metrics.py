@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 import httpx
+from mesh import BLIND, until
 from samples import scrape, total
 
 from relay.client import connect
@@ -104,5 +105,31 @@ public = ["a", "b", "c", "d"]
             assert tenants == {"a", "b", metrics.OTHERS}
             assert total(found, "relay_sessions", tenant=metrics.OTHERS) == 2
             assert total(found, "relay_tenant_usage", tenant=metrics.OTHERS, quota="sessions") == 2
+
+    asyncio.run(main())
+
+
+def test_other_relays_are_counted_as_relays(node: Any, minted: Any) -> None:
+    async def main() -> None:
+        async with (
+            node(extra=INTERNAL) as a,
+            node(extra=BLIND, connect=[a.url()]) as b,
+            node(extra=BLIND, connect=[a.url("/plant")]) as c,
+        ):
+            await until(lambda: b.up() and c.up() and a.relays() == 2)
+
+            async def counted() -> dict[str, float]:
+                found = await scrape(face(a.relay))
+                tenants = {has["tenant"] for has, _ in found["relay_sessions"]}
+                return {each: total(found, "relay_sessions", tenant=each) for each in tenants}
+
+            assert await counted() == {metrics.RELAYS: 2}
+            with_token = f"jwt={minted()}"
+            async with dial(a.relay, f"/?{with_token}"), dial(a.relay, f"/plant?{with_token}"):
+                assert await counted() == {metrics.RELAYS: 2, "": 1, "plant": 1}
+            name = metrics.RELAYS
+            async with dial(a.relay, f"/{name}?jwt={minted(name)}"):
+                assert (await counted())[metrics.RELAYS] == 2
+                assert (await counted())[metrics.OTHERS] == 1
 
     asyncio.run(main())

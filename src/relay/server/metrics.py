@@ -30,7 +30,10 @@ MAX_TENANTS = 100
 """Tenants with lines of their own."""
 
 OTHERS = "(others)"
-"""The name of all other tenants; no tenant's, since it could not be told from one."""
+"""The name of all other tenants, and of one who is called like that, or as relays are."""
+
+RELAYS = "(relays)"
+"""The name of other relays, which are no tenants."""
 
 
 def busiest(relay: Relay) -> dict[str, int]:
@@ -125,7 +128,7 @@ class Families:
             "relay_sessions", "Sessions now.", labels=("transport", "version", "tenant")
         )
         counts = Counter(
-            (guest.via, guest.session.version, self._named(_tenant(guest.grant)))
+            (guest.via, guest.session.version, self._whose(guest.grant))
             for guest in door.guests.values()
         )
         for labels, count in sorted(counts.items()):
@@ -274,8 +277,13 @@ class Families:
             waiting.add_metric((name,), sink.outlet.waiting)
         yield from (records, waiting)
 
+    def _whose(self, grant: Grant | None) -> str:
+        if grant is not None and grant.cluster:
+            return RELAYS
+        return self._named((grant.tenant if grant is not None else None) or "")
+
     def _named(self, tenant: str) -> str:
-        return tenant if tenant in self.shown else OTHERS
+        return tenant if tenant in self.shown and tenant != RELAYS else OTHERS
 
 
 class Lag:
@@ -300,10 +308,6 @@ class Lag:
 def _version() -> str:
     """The relay's, which takes reading a file to find out."""
     return metadata.version("moq-relay")
-
-
-def _tenant(grant: Grant | None) -> str:
-    return (grant.tenant if grant is not None else None) or ""
 
 
 def _gauge(name: str, text: str, value: float) -> Metric:
