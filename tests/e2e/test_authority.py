@@ -474,3 +474,25 @@ def test_an_api_token_of_the_relays_own_stays_good_when_the_server_is_asked_agai
                     await asyncio.wait_for(asyncio.shield(client.lost), 1)
 
     asyncio.run(main())
+
+
+def test_without_such_a_server_no_session_is_its_and_a_misspelt_filter_is_told(
+    running: Any,
+) -> None:
+    async def main() -> None:
+        async with running('[internal]\nlisten = "127.0.0.1:0"\n') as relay:
+            internal = "http://{}:{}".format(*relay.internal_address)
+            async with (
+                httpx.AsyncClient(base_url=internal) as http,
+                connect(url(relay, "/anon"), tls=TRUST),
+            ):
+                for method, place, none in (
+                    ("GET", "/sessions", {"sessions": []}),
+                    ("POST", "/sessions/revalidate", {"ids": []}),
+                ):
+                    answer = await http.request(method, f"{place}?path=/anon")
+                    assert (answer.status_code, answer.json()) == (200, none)
+                    answer = await http.request(method, f"{place}?pth=/anon")
+                    assert (answer.status_code, "'pth'" in answer.text) == (400, True)
+
+    asyncio.run(main())

@@ -36,6 +36,7 @@ from relay.server.keeping import require_issuer
 from relay.server.metrics import busiest
 from relay.server.numbers import Tally, numbers, scrape
 from relay.server.shares import arrive, known, may_arrive
+from relay.sidecar.select import read_selector
 
 if TYPE_CHECKING:
     from relay.server.relay import Relay
@@ -317,12 +318,16 @@ async def refresh(relay: Relay, id: str, bearer: str, remote: str) -> dict[str, 
 
 
 def lent(relay: Relay, query: str) -> list[dict[str, Any]]:
-    """The sessions here that run on an authorization server's word."""
+    """The sessions here that run on an authorization server's word and that a filter means. Raises
+    `BadRequest` for one that makes no sense, also where there is no such server."""
+    read_selector(query)
     return relay.authority.sessions(query) if relay.authority is not None else []
 
 
 def revalidate(relay: Relay, query: str) -> list[str]:
-    """Have that server asked again about those that are meant; which they are."""
+    """Have that server asked again about those that are meant; which they are. Raises `BadRequest`
+    as `lent` does."""
+    read_selector(query)
     return relay.authority.revalidate(query) if relay.authority is not None else []
 
 
