@@ -80,6 +80,7 @@ def test_every_version_goes_to_its_target_or_to_the_root(
                 await until(lambda: relay.house.origin.find(Path("anon/cam")) is not None)
                 [guest] = relay.door.guests.values()
                 assert guest.via == scheme
+                assert not guest.is_near  # which another process of this relay would be
 
     asyncio.run(main())
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-NEAR = "unix"
-"""Scheme of the other processes of this relay, and how they come; operators cannot name them."""
+NEAR = "worker"
+"""Scheme of the other processes of this relay, and how they come; operators cannot name them, and no
+transport is called so."""
 
 
 @dataclass(frozen=True, slots=True)
