@@ -190,11 +190,12 @@ class RemoteError(Gone):
 class SessionLost(RelayError):
     """The connection below a session ended: by the peer, by a timeout, or by a refusal.
 
-    ``session_code`` is what the peer said, ``status`` the HTTP status of a refused CONNECT.
+    ``session_code`` is what the peer said, ``status`` the HTTP status of a refused CONNECT. The
+    message is one line of 500 characters at most, whatever the peer put into it.
     """
 
     def __init__(self, message: str, code: int = 0, status: int = 0) -> None:
-        super().__init__(message)
+        super().__init__(" ".join(message.split())[:500])
         self.session_code = code
         self.status = status
 

@@ -37,7 +37,9 @@ def unreached(error: OSError) -> str:
     said = error.strerror or str(error)
     if error.errno and "Connect call failed" in said:
         said = os.strerror(error.errno)
-    return said.lower() if isinstance(error, ConnectionError) else said
+    if isinstance(error, ConnectionError):
+        return said.lower() or "the peer hung up"
+    return said
 
 
 async def look_up(host: Any, port: Any, **wanted: int) -> Found:

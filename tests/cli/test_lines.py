@@ -8,13 +8,14 @@ import os
 import pathlib
 import threading
 from contextlib import suppress
+from unittest.mock import MagicMock
 
 import pytest
 
 from relay.cli import publish, subscribe
 from relay.cli.publish import read_lines
 from relay.cli.subscribe import announcement_line, frame_line
-from relay.errors import Forbidden, LimitExceeded
+from relay.errors import Forbidden, LimitExceeded, SessionLost
 from relay.peer.local import ReadFrame
 
 
@@ -136,3 +137,21 @@ def test_whoever_waits_long_for_a_broadcast_is_told_so(monkeypatch, capsys):
     monkeypatch.setattr(subscribe, "SILENCE", 0.0)
     assert asyncio.run(subscribe._found(Session(), "clock")) == "found"
     assert capsys.readouterr().err.startswith("relay: waiting for 'clock'")
+
+
+@pytest.mark.parametrize("looks", [3, None])
+def test_what_does_not_arrive_is_a_failure(tmp_path, monkeypatch, looks):
+    session = MagicMock()
+    session.idle.side_effect = lambda: looks is not None and session.idle.call_count > looks
+    for name, value in {"LOOK": 0.01, "PATIENCE": 10, "FAREWELL": 0.0}.items():
+        monkeypatch.setattr(publish, name, value)
+    (tmp_path / "lines").write_bytes(b"one\ntwo\n")
+    with (tmp_path / "lines").open("rb") as lines:
+        work = publish._pump(session, "cam", "v", lines, True)
+        if looks is not None:
+            asyncio.run(work)
+        else:
+            with pytest.raises(SessionLost, match=r"^the rest did not arrive in 0\.1 s$"):
+                asyncio.run(work)
+    track = session.create_broadcast.return_value.create_track.return_value
+    assert [call.args[0] for call in track.write_frame.call_args_list] == [b"one", b"two"]

@@ -189,7 +189,7 @@ def test_over_tls_to_whom_is_believed(running: Any, folder: Any) -> None:
     ("answer", "why"),
     [
         (b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", "refused with status 200"),
-        (b"HTTP/1.1 302 Found\r\nlocation: ws://192.0.2.1/\r\n\r\n", "redirect"),
+        (b"HTTP/1.1 302 Found\r\nlocation: ws://192.0.2.1/\r\n\r\n", "with status 302"),
         (b"SSH-2.0-x\r\n", "did not receive a valid HTTP response"),
         (b"", "did not receive a valid HTTP response"),
     ],

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, BinaryIO
 import click
 
 from relay.cli.target import Target, client_options, run, unless_lost
-from relay.errors import Forbidden, LimitExceeded
+from relay.errors import Forbidden, LimitExceeded, SessionLost
 
 if TYPE_CHECKING:
     from relay.client import Client
@@ -93,7 +93,8 @@ async def _heard(session: Client, broadcast: str) -> None:
 async def _pump(
     session: Client, broadcast: str, track: str, stream: BinaryIO, group_per_frame: bool
 ) -> None:
-    """Announce, write every line, and stay until the relay has taken the last one."""
+    """Announce, write every line, and stay until the relay has taken the last one. Raises
+    `SessionLost` when it does not take it."""
     from relay.model.track import TrackInfo
 
     source = session.create_broadcast(broadcast)
@@ -112,6 +113,8 @@ async def _pump(
         if session.idle():
             break
         await asyncio.sleep(LOOK)
+    else:
+        raise SessionLost(f"the rest did not arrive in {PATIENCE * LOOK:g} s")
     await asyncio.sleep(FAREWELL)
 
 

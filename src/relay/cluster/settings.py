@@ -51,8 +51,8 @@ class ClusterSettings(BaseModel):
     """This relay's number in hop chains; unset: drawn at the start."""
 
     silence: float = Field(default=5.0, gt=0.5, le=600.0, allow_inf_nan=False)
-    """Seconds without a sign of life after which a link that we dialled is lost, on both sides;
-    never more than ``quic.idle_timeout``."""
+    """Seconds without a sign of life after which a link that we dialled is lost, on both sides,
+    over WebSocket on ours alone; never more than ``quic.idle_timeout``."""
 
     imports: Prefixes = (ROOT,)
     """Prefixes below which relays that we dial may announce to us; what relays tell each other of

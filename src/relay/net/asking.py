@@ -28,6 +28,9 @@ from relay.net.visit import AGREED, OFFER
 from relay.net.webtransport import WebTransport
 
 REFUSAL_ID = "x-request-id"
+MAX_ID = 64
+"""Letters of it that are told."""
+
 """Where a refusal carries the id under which the other side's log knows it."""
 
 Outcome = asyncio.Future[QuicTransport]
@@ -85,7 +88,7 @@ def _words(code: int, is_transport: bool, reason: str) -> SessionLost:
 
 def refusal(status: int, headers: Mapping[str, str]) -> str:
     """The same where HTTP says a status."""
-    id = headers.get(REFUSAL_ID)
+    id = headers.get(REFUSAL_ID, "")[:MAX_ID]
     return f"refused with status {status}" + (f" (id {id}; the relay's log says why)" if id else "")
 
 

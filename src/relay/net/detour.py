@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Protocol, TypeVar
 
-from relay.errors import ConfigError, SessionLost
+from relay.errors import ConfigError, SessionLost, in_words
 
 HEAD_START = 0.2
 """Seconds that QUIC has alone."""
@@ -71,6 +71,10 @@ class Detour:
                 troubles[name] = error
             except ConfigError as error:
                 troubles[name] = SessionLost(str(error))
+            except Exception as error:
+                if name == QUIC:
+                    raise
+                troubles[name] = SessionLost(in_words(error))
 
         def is_over() -> bool:
             return bool(sessions) or (QUIC in troubles and bool(troubles[QUIC].status))

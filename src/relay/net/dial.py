@@ -105,7 +105,7 @@ async def dial(
     target = _parse(url)
     tls = tls or DialTls()
     limits = limits or QuicLimits()
-    place = target.netloc.rpartition("@")[2]
+    place = target.netloc
     troubles: Troubles = {}
     attempt: Attempt
 
@@ -173,22 +173,27 @@ async def _resolve(target: SplitResult) -> list[tuple[int, udp.Address]]:
 
 
 def _parse(url: str) -> SplitResult:
+    """The URL, without user and password, which none of these ways has a place for. Raises
+    `ConfigError`, whose message never repeats the query: a token may stand there."""
+    shown = url.partition("?")[0]
     try:
         target = urlsplit(url)
         port = target.port
     except ValueError as error:
-        raise ConfigError(f"{url!r} is no URL: {error}") from None
+        raise ConfigError(f"{shown!r} is no URL: {error}") from None
+    target = target._replace(netloc=target.netloc.rpartition("@")[2])
+    shown = target._replace(query="", fragment="").geturl()
     if target.scheme not in RAW_SCHEMES | STREAMS | SOCKETS | {"https"}:
         known = "https, moqt, moql, wss, ws, tcp or unix"
         raise ConfigError(f"cannot dial {target.scheme or 'no scheme'}: use {known}")
     if target.scheme == UNIX:
         if target.netloc or not target.path:
-            raise ConfigError(f"{url!r} names no socket: write unix:///path")
+            raise ConfigError(f"{shown!r} names no socket: write unix:///path")
         return target
     if target.scheme == TCP and port is None:
-        raise ConfigError(f"{url!r} names no port")
+        raise ConfigError(f"{shown!r} names no port")
     if not target.hostname or port == 0:
-        raise ConfigError(f"{url!r} names no host and port")
+        raise ConfigError(f"{shown!r} names no host and port")
     return target if target.hostname.isascii() else _in_ascii(target, target.hostname)
 
 

@@ -18,7 +18,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 from websockets.typing import Subprotocol
 
-from relay.errors import SessionLost
+from relay.errors import ProtocolViolation, SessionLost
 from relay.hosts import unreached
 from relay.net.asking import refusal
 from relay.net.qmux import QmuxTransport
@@ -31,6 +31,10 @@ from relay.net.udp import Address, plain
 from relay.net.websocket import MAX_MESSAGE
 from relay.session.transport import Receiver, Transport
 from relay.wire.version import INBAND
+
+MAX_UNREAD = 1 << 20
+"""Bytes that may wait to be read by the peer; what we say ourselves waits for its turn long before.
+"""
 
 
 def offers(protocols: Iterable[str]) -> list[Subprotocol]:
@@ -48,7 +52,7 @@ class DialledSocket:
 
     def __init__(
         self,
-        socket: ClientConnection,
+        socket: Line,
         chosen: str,
         limits: QuicLimits,
         failed: Callable[[Exception], None],
@@ -60,10 +64,11 @@ class DialledSocket:
         self._transport = QmuxTransport(True, limits, failed)
         self.transport: Transport = self._transport
         self._socket = socket
-        self._patience = limits.close_timeout
+        self._limits = limits
         self._transport.begin(next(wire for wire in WIRES if wire.name == name))
         self._writing = asyncio.ensure_future(self._write())
         self._reading = asyncio.ensure_future(self._read())
+        self._watching = asyncio.ensure_future(self._watch())
 
     def start(self, receiver: Receiver) -> None:
         """Set the receiver; what came before is replayed in order."""
@@ -72,18 +77,36 @@ class DialledSocket:
     async def close(self, code: int = 0, reason: str = "") -> None:
         """End the session and wait for its goodbye, no longer than `QuicLimits.close_timeout`."""
         self._transport.close(code, reason)
-        await asyncio.wait((self._writing,), timeout=self._patience)
-        await self._socket.close()
+        self._watching.cancel()
+        await asyncio.wait((self._writing,), timeout=self._limits.close_timeout)
+        # The library waits for its goodbye to be written before it counts, to whom reads nothing
+        # for ever.
+        closing = asyncio.ensure_future(self._socket.close())
+        await asyncio.wait((closing,), timeout=self._limits.close_timeout)
+        self._socket.transport.abort()
         self._writing.cancel()
-        await asyncio.wait((self._writing, self._reading))
+        await asyncio.wait((self._writing, self._reading, self._watching, closing))
 
     async def _read(self) -> None:
         turns, use = Turns(), Use()
         with contextlib.suppress(ConnectionClosed):
             async for message in self._socket:
-                body = message if isinstance(message, bytes) else b""
-                await turns.through(self._transport.hear(body), use)
-        self._transport.lost("the connection is gone")
+                if not isinstance(message, bytes):
+                    self._transport.close(ProtocolViolation.session_code, "a message of text")
+                    break
+                await turns.through(self._transport.hear(message), use)
+        self._transport.lost(_ended(self._socket))
+
+    async def _watch(self) -> None:
+        """End what nobody answers: the library's own pings wait behind what nobody reads."""
+        loop, idle = asyncio.get_running_loop(), self._limits.idle_timeout
+        while not self._transport.is_closed:
+            await asyncio.sleep(idle / SIGNS)
+            if loop.time() - self._socket.heard_at > idle:
+                self._transport.lost(f"nothing was heard for {idle:g} s")
+            elif not self._transport.is_believed:
+                self._transport.lost("it did not introduce itself")
+        self._socket.transport.abort()
 
     async def _write(self) -> None:
         with contextlib.suppress(ConnectionClosed):
@@ -106,7 +129,7 @@ class SocketAttempt:
         if self.target.scheme == "wss":
             options["ssl"] = self.tls.context()
         try:
-            socket = await connect(
+            socket = await _Call(
                 self.target._replace(fragment="").geturl(),
                 subprotocols=offers(self.protocols),
                 create_connection=_believing(self.tls),
@@ -114,7 +137,7 @@ class SocketAttempt:
                 proxy=None,
                 open_timeout=None,
                 ping_interval=self.limits.idle_timeout / SIGNS,
-                ping_timeout=self.limits.idle_timeout,
+                ping_timeout=None,
                 close_timeout=self.limits.close_timeout,
                 max_size=MAX_MESSAGE,
                 host=address[0],
@@ -123,22 +146,58 @@ class SocketAttempt:
                 **options,
             )
         except InvalidStatus as error:
-            status = error.response.status_code
-            raise SessionLost(refusal(status, error.response.headers), 0, status) from None
+            status, headers = error.response.status_code, error.response.headers
+            told = {name.lower(): text for name, text in headers.raw_items()}
+            raise SessionLost(refusal(status, told), 0, status) from None
         except OSError as error:
             raise SessionLost(f"{plain(address)[0]}: {unreached(error)}") from None
         except (WebSocketException, ValueError) as error:
             raise SessionLost(f"{plain(address)[0]}: {error}") from None
+        assert isinstance(socket, Line)
         if socket.subprotocol is None:
             socket.transport.abort()
             raise SessionLost("the server speaks none of our protocols")
         return DialledSocket(socket, socket.subprotocol, self.limits, self.on_error)
 
 
-def _believing(tls: DialTls) -> type[ClientConnection]:
+class _Call(connect):
+    """The library's, which follows nobody elsewhere: a redirect is a refusal."""
+
+    def process_redirect(self, exc: Exception) -> Exception:
+        """Raise it."""
+        return exc
+
+
+class Line(ClientConnection):
+    """The library's connection, which knows when something was last heard, a pong at least."""
+
+    heard_at = 0.0
+
+    def connection_made(self, transport: Any) -> None:
+        """It is there."""
+        self.heard_at = self.loop.time()
+        super().connection_made(transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Something came; who has us answer pings and does not read the answers is left."""
+        self.heard_at = self.loop.time()
+        super().data_received(data)
+        if self.transport.get_write_buffer_size() > MAX_UNREAD:
+            self.transport.abort()
+
+
+def _ended(socket: ClientConnection) -> str:
+    """Why the connection is gone, as far as the server said it."""
+    code, reason = socket.close_code, socket.close_reason
+    if code in (None, 1000, 1001, 1006) and not reason:
+        return "the connection is gone"
+    return f"the connection was closed with {code}" + (f": {reason}" if reason else "")
+
+
+def _believing(tls: DialTls) -> type[Line]:
     """Connections that say nothing to whom we did not mean."""
 
-    class Believing(ClientConnection):
+    class Believing(Line):
         async def handshake(self, *said: Any, **more: Any) -> None:
             shown = self.transport.get_extra_info("ssl_object")
             if shown is not None and not tls.is_pinned(shown.getpeercert(True)):

@@ -124,6 +124,11 @@ class QmuxTransport(MuxTransport):
         """Whether it has ended and all it had to say was taken."""
         return self.is_closed and not self._turn_due and not self._messages
 
+    @property
+    def is_believed(self) -> bool:
+        """Whether the peer has said what it takes."""
+        return self._peer is not None
+
     def hear(self, message: bytes) -> Iterator[None]:
         """Read a message, one frame with each step: a record has thousands when somebody wants
         that, and others may have their turn in between. One that cannot be ends the session."""
@@ -282,7 +287,8 @@ class QmuxTransport(MuxTransport):
         elif kind in (Kind.DATAGRAM, Kind.SIZED_DATAGRAM):
             self._heard_datagram(body)
         elif kind in (Kind.CLOSE, Kind.TRANSPORT_CLOSE):
-            self._end(numbers[0] if kind == Kind.CLOSE else 0, body.decode("utf-8", "replace"))
+            reason = clip(body.decode("utf-8", "replace"), MAX_REASON).decode()
+            self._end(numbers[0] if kind == Kind.CLOSE else 0, reason)
         elif kind == Kind.PARAMETERS:
             self._believe(read_parameters(body))
         elif kind == Kind.PING:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 NEAR = "worker"
-"""Scheme of the other processes of this relay, and how they come; operators cannot name them, and no
-transport is called so."""
+"""Scheme of the other processes of this relay, and how they come. Operators cannot name them, and
+no transport is called so."""
 
 
 @dataclass(frozen=True, slots=True)
