@@ -7,6 +7,7 @@ from pathlib import Path as File
 import pytest
 
 from relay.cli.flags import find
+from relay.cluster.lists import file_of
 from relay.config import names, sources
 from relay.errors import ConfigError
 
@@ -197,3 +198,14 @@ def test_a_wrong_table_for_a_relay_repeats_no_token(folder):
     (line,) = folder.complaints(text + OPEN)
     assert line.startswith("relay.toml:1: cluster.connect: expected relays to dial: token stands")
     assert "SECRET" not in line
+
+
+@pytest.mark.parametrize(
+    ("said", "file"),
+    [("relays.json", "relays.json"), ("/srv/relays.json", "/srv/relays.json")],
+)
+@pytest.mark.parametrize("is_url", [False, True])
+def test_a_list_of_relays_in_a_file_is_found_however_it_is_named(folder, said, file, is_url):
+    named = f"file://{folder.path / file}" if is_url else said
+    found = folder.load(f'[cluster]\nconnect_api = "{named}"\n{OPEN}').settings.cluster
+    assert file_of(found.connect_api) == folder.path / file

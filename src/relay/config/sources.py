@@ -283,6 +283,8 @@ def _beside(folder: Path, name: str, value: Any) -> Any:
         return value | {"file": _beside(folder, name, value["file"])}
     if _is_nameless(value) or not isinstance(value, str) or is_url(value) or is_content(value):
         return value
+    if name == "cluster.connect_api" and value.startswith("file:"):
+        return value
     return _placed(folder, value)
 
 
