@@ -12,6 +12,7 @@ from relay.auth.keys import Key, KeySet
 from relay.auth.mint import sign
 from relay.auth.reason import Refusal
 from relay.auth.settings import AuthSettings
+from relay.auth.trust import ClaimNames
 from relay.auth.verify import verify
 from relay.path import Path
 
@@ -53,6 +54,40 @@ def test_refused(keys: Keys) -> None:
     assert code_of(replace(CLAIMS, sub="\udc80"), keys["k1"]) == "bad_claims"
     assert code_of(replace(CLAIMS, exp=2**60), keys["k1"]) == "bad_claims"
     assert code_of(replace(CLAIMS, root=Path("a/" * 32)), keys["k1"]) == "bad_claims"
+
+
+@pytest.mark.parametrize(
+    ("called", "claims"),
+    [
+        ({"put": "scope", "get": "scope"}, CLAIMS),
+        ({"put": "get"}, CLAIMS),
+        ({"root": "r", "put": "r"}, replace(CLAIMS, put=(), get=(Path("b"),))),
+        ({"root": "sub"}, replace(CLAIMS, sub="cam4")),
+        ({"root": "sub"}, CLAIMS),
+        ({"get": "jti"}, replace(CLAIMS, jti="a")),
+    ],
+)
+def test_no_claim_takes_the_place_of_another(
+    called: dict[str, str], claims: Claims, keys: Keys
+) -> None:
+    names = ClaimNames(**called)
+    assert names.shared() == [name for name in called if called[name] != name]
+    with pytest.raises(Refusal, match="read as another one") as caught:
+        sign(claims, keys["k1"], names=names)
+    assert caught.value.reason.code == "bad_claims"
+
+
+def test_claims_may_change_places(keys: Keys) -> None:
+    names = ClaimNames(root="moq.root", put="get", get="put")
+    claims = replace(CLAIMS, get=(Path("b"), Path("c")), sub="cam4")
+    assert names.shared() == []
+    checked = verify(
+        sign(claims, keys["k1"], names=names),
+        KeySet((keys["k1"],)),
+        AuthSettings(claims=names),
+        0,
+    )
+    assert checked.claims == claims
 
 
 def test_within_scope(keys: Keys) -> None:

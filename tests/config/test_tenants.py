@@ -57,6 +57,30 @@ def test_an_issuer_takes_its_own_tokens_or_does_not_start(folder):
         folder.load(OPEN + 'require_typ = "at+jwt"\n' + store)
 
 
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        ('put = "scope"\nget = "scope"\n', ["6: auth.claims.put", "7: auth.claims.get"]),
+        ('get = "put"\n', ["6: auth.claims.get"]),
+        ('root = "sub"\n', ["6: auth.claims.root"]),
+        ('root = "moq.root"\nput = "iss"\n', ["7: auth.claims.put"]),
+    ],
+)
+def test_what_it_signs_has_a_claim_for_each_right(folder, names, said):
+    text = OPEN + "[auth.claims]\n" + names
+    assert folder.load(text).settings.auth.claims.shared()  # others may sign such tokens
+    store = '[records]\nurl = "sqlite:///relay.db"\n[issuer]\nenabled = true\n'
+    tail = ": the tokens of issuer.enabled need a claim that means nothing else"
+    assert folder.complaints(text + store) == [f"relay.toml:{line}{tail}" for line in said]
+
+
+@pytest.mark.parametrize("name", ["exp", "cluster", "decrypt", "parent_kid"])
+def test_no_right_goes_by_a_claim_of_the_relays_own(folder, name):
+    for right in ("root", "put", "get", "tenant"):
+        with pytest.raises(ConfigError, match=f"a claim for {right} that means nothing else"):
+            folder.load(OPEN + f'[auth.claims]\n{right} = "{name}"\n')
+
+
 def test_a_webhook_with_its_secret_from_the_environment_or_a_file(folder):
     text = OPEN + '[audit]\nwebhook = "https://log.example.com/"\n'
     secret = {"MOQ_AUDIT__WEBHOOK_SECRET": "0123456789abcdef"}

@@ -24,18 +24,18 @@ def sign(claims: Claims, key: Key, now: float | None = None, names: ClaimNames =
     """The token (JWS compact, RFC 7515, 7.1); ``now`` in unix seconds stamps a missing ``iat``;
     ``names`` is what rights are called.
 
-    Raises `Refusal`: ``useless`` claims, ``bad_claims`` that no relay would read, claims that
-    exceed the key's scope (``scope_exceeded``), or a key that ``key_cannot_sign``.
+    Raises `Refusal`: ``useless`` claims, ``bad_claims`` that no relay would read, or would read as
+    others, claims that exceed the key's scope (``scope_exceeded``), or a key that
+    ``key_cannot_sign``.
     """
     if now is not None and claims.iat is None:
         claims = replace(claims, iat=math.floor(now))
     claims.require_use()
-    members = claims.members()
-    for own in ("root", "put", "get", "tenant"):
-        if own in members and (called := getattr(names, own)) is not None:
-            members[called] = members.pop(own)
-    payload = _encoded(members)
-    decode(payload, names)
+    payload = _encoded(_called(claims.members(), names))
+    # Where two of them share a name, one right would be read as another that nobody gave.
+    if replace(decode(payload, names), tenant=claims.tenant) != claims:
+        hint = "see auth.claims: each needs a claim that means nothing else"
+        raise Refusal("bad_claims", "the token would be read as another one", hint)
     if key.scope is not None:
         key.scope.require(claims)
     if not key.can_sign:
@@ -46,6 +46,12 @@ def sign(claims: Claims, key: Key, now: float | None = None, names: ClaimNames =
         header["kid"] = key.kid
     signed = f"{to_base64url(to_json(header))}.{to_base64url(payload)}"
     return f"{signed}.{to_base64url(key.sign(signed.encode()))}"
+
+
+def _called(members: dict[str, Any], names: ClaimNames) -> dict[str, Any]:
+    """The members by the names they have on the wire; of two with one name the last stays."""
+    called = {own: getattr(names, own) or own for own in ("root", "put", "get", "tenant")}
+    return {called.get(own, own): value for own, value in members.items()}
 
 
 def _encoded(members: dict[str, Any]) -> bytes:

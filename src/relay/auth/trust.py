@@ -174,8 +174,11 @@ def _claim(value: Any) -> Any:
 ClaimName = Annotated[str, BeforeValidator(_claim)]
 
 
-_TAKEN = frozenset(["exp", "nbf", "iat", "iss", "sub", "jti", "aud", "cluster", "decrypt"])
-"""Claims that mean something else, and cannot be what names the tenant as well."""
+_OWN = frozenset(["exp", "nbf", "iat", "cluster", "decrypt", "parent_kid", "parent_iat"])
+"""Claims that the relay reads in a way of its own, and can be no right as well."""
+
+_NAMES = frozenset(["iss", "sub", "jti", "aud"])
+"""Claims that name somebody. Others may sign tokens in which such a name is a right, too."""
 
 
 class ClaimNames(BaseModel):
@@ -199,6 +202,21 @@ class ClaimNames(BaseModel):
 
     @model_validator(mode="after")
     def _of_its_own(self) -> Self:
-        if self.tenant in _TAKEN | {self.root, self.put, self.get}:
-            raise ValueError("expected a claim for tenant that means nothing else")
+        rights = {"root": self.root, "put": self.put, "get": self.get}
+        taken = [name for name, called in rights.items() if called in _OWN]
+        if self.tenant in _OWN | _NAMES | set(rights.values()):
+            taken.append("tenant")
+        if taken:
+            raise ValueError(f"expected a claim for {taken[0]} that means nothing else")
         return self
+
+    def shared(self) -> list[str]:
+        """Which of ``root``, ``put`` and ``get`` were given a claim that means something else as
+        well. Tokens of others may be read so; made so they would allow more than was meant."""
+        called = {"root": self.root, "put": self.put, "get": self.get}
+        names = list(called.values())
+        return [
+            own
+            for own, name in called.items()
+            if name != own and (name in _NAMES or names.count(name) > 1)
+        ]

@@ -63,6 +63,7 @@ def problems(settings: Settings, entries: Entries) -> list[str]:
         *_links(settings, entries),
         *_issuer(settings, entries),
         *_encrypted(settings, entries),
+        *_claims(settings, entries),
         *_audit(settings, entries),
         *_files(settings, entries),
         *_texts(settings, entries),
@@ -253,6 +254,14 @@ def _encrypted(settings: Settings, entries: Entries) -> Iterator[str]:
         if rules.encrypt and settings.records.url is None:
             where = f"{_where(entries, 'ingest.tracks')}.{name}.encrypt"
             yield f"{where}: needs records.url, where the cipher keys are kept"
+
+
+def _claims(settings: Settings, entries: Entries) -> Iterator[str]:
+    """In tokens that are made here each right has a claim of its own."""
+    if settings.issuer.enabled:
+        for name in settings.auth.claims.shared():
+            where = _where(entries, f"auth.claims.{name}")
+            yield f"{where}: the tokens of issuer.enabled need a claim that means nothing else"
 
 
 def _audit(settings: Settings, entries: Entries) -> Iterator[str]:
