@@ -572,6 +572,22 @@ def test_only_sessions_that_are_there_are_refreshed() -> None:
             asyncio.run(bench.door.refresh(id, token(), "192.0.2.1"))
 
 
+@pytest.mark.parametrize("surface", ["http", "session"])
+def test_a_session_is_refreshed_by_what_http_and_sessions_take(surface: str) -> None:
+    bench = Bench()
+    bench.knock(f"/demo?jwt={token(sub='me')}")
+    ((id, guest),) = bench.door.guests.items()
+    before = guest.grant
+    rules = bench.judge.rules
+    taken = AuthSettings.model_validate({surface: {"accept": ["api_key", "token"]}})
+    bench.judge.rules = Rules(rules.keys, taken)
+    judgement = asyncio.run(bench.door.refresh(id, token(ttl=600, sub="me"), "192.0.2.1"))
+    assert judgement.grant is None
+    assert judgement.decision.reason.code == "not_accepted"
+    assert f"auth.{surface}" in judgement.decision.reason.hint
+    assert guest.grant is before
+
+
 def test_another_relay_is_no_tenant() -> None:
     bench = Bench()
     bench.door.house.ledger.obey(quota(sessions=1), bench.now)

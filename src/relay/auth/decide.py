@@ -17,7 +17,6 @@ from relay.auth.keys import KeySet
 from relay.auth.reason import Reason, Refusal, Step, Trail, quoted
 from relay.auth.request import Credential, Request, find_credential
 from relay.auth.revocation import Holder
-from relay.auth.rules import Accepts
 from relay.auth.settings import AuthSettings
 from relay.auth.verify import describe
 from relay.auth.vouch import (
@@ -164,16 +163,21 @@ class _Case:
             raise Refusal(code, text, "ask for fewer prefixes, or raise auth.max_token_bytes")
         self.trail.note("size", f"{size} bytes")
 
-    def _surface(self) -> tuple[str, Accepts]:
-        """Where the guest came in, and what is taken there."""
-        if self.request.transport == "http":
-            return "http", self.settings.http
-        return "session", self.settings.session
+    def _closed_to(self, kind: str) -> str | None:
+        """Where the guest came in and such a credential is not taken; ``None`` where it is.
+
+        A session is refreshed by an HTTP request, and goes on with that credential.
+        """
+        session, http = ("session", self.settings.session), ("http", self.settings.http)
+        surfaces = {"http": (http,), "refresh": (http, session)}
+        for name, accepts in surfaces.get(self.request.transport, (session,)):
+            if not accepts.takes(kind):
+                return name
+        return None
 
     def _require_accepted(self, kind: str) -> None:
         """Raises `Refusal` (``not_accepted``) when the surface does not take such a credential."""
-        name, surface = self._surface()
-        if not surface.takes(kind):
+        if (name := self._closed_to(kind)) is not None:
             hint = f"see auth.{name}.accept and auth.{name}.enforce_jwt"
             raise Refusal("not_accepted", f"a credential of kind {kind} is not taken here", hint)
 
@@ -223,8 +227,7 @@ class _Case:
             home=home,
             credential="public",
         )
-        open_here = self._surface()[1].takes("public")
-        if open_here and (grant.publish or grant.subscribe):
+        if self._closed_to("public") is None and (grant.publish or grant.subscribe):
             self.trail.note("public", _granted(grant))
             return self._narrow_to_accepted(grant)
         if self.facts.certificate is not None:
