@@ -125,6 +125,7 @@ def test_table(row: dict[str, Any], keys: Keys, forge: Forge) -> None:
     decision = decided(row, keys, forge)
     assert decision.reason.code == row["code"], decision
     assert row.get("hint", "") in decision.reason.hint
+    assert row.get("text", "") in decision.reason.text
     if row["code"] != "allowed":
         assert not decision
         assert decision.grant is None

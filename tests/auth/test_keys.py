@@ -303,6 +303,12 @@ def test_no_key_at_all(data: bytes) -> None:
         KeySet.load(data, "x")
 
 
+@pytest.mark.parametrize("data", [b"[]", b"null", b"junk", b"hello", b'"e30"'])
+def test_what_is_no_object_is_called_so(data: bytes) -> None:
+    with pytest.raises(ConfigError, match="neither a JSON object, nor base64url of one, nor PEM"):
+        KeySet.load(data, "x")
+
+
 def test_too_large() -> None:
     with pytest.raises(ConfigError, match="bytes"):
         KeySet.load(b"{" * (1024 * 1024 + 1), "x")

@@ -268,7 +268,7 @@ def test_a_grant_ends_by_either_clock(clock: str) -> None:
     assert bench.door.guests == {}
     assert visit.wire.server.closed is not None
     assert visit.wire.server.closed[0] == 2
-    assert "expired" in visit.wire.server.closed[1]
+    assert "the token expired" in visit.wire.server.closed[1]
 
 
 def test_a_closing_door_lets_nobody_in() -> None:
@@ -320,7 +320,9 @@ def test_a_refreshed_session_ends_with_the_certificate_that_it_showed() -> None:
     assert guest.grant.beside is not None
     bench.now += 31
     bench.door.tick(bench.now)
-    assert "expired" in visit.wire.server.closed[1]
+    assert visit.wire.server.closed[1] == f"the client certificate expired (id {id})"
+    action, facts = bench.kept[-1]
+    assert (action, facts["why"]) == ("expire", "the client certificate expired")
 
 
 def test_a_role_that_is_not_granted_ends_the_session() -> None:

@@ -23,6 +23,13 @@ Kind = Literal["jwt", "api_key", "token", "certificate"]
 
 KINDS: tuple[Kind, ...] = ("jwt", "api_key", "token", "certificate")
 
+_CALLED = {
+    "jwt": "the token",
+    "api_key": "the API key",
+    "token": "the API token",
+    "certificate": "the client certificate",
+}
+
 ITERATIONS = 600_000
 """PBKDF2 rounds of a new hash, as OWASP counsels for HMAC-SHA256; about 0.2 s of one core."""
 
@@ -52,6 +59,11 @@ _EXPECTED = (
     "expected pbkdf2_sha256$<iterations>$<salt>$<hash>, or 40 hex digits as MooseStack makes them "
     "(relay hash-token makes one)"
 )
+
+
+def called(kind: str) -> str:
+    """What such a credential is called where its bearer, or the operator, is told of it."""
+    return _CALLED.get(kind, "the ticket")
 
 
 # -- API keys ----------------------------------------------------------------------------------

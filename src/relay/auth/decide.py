@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from relay.auth.certificate import Certificate
+from relay.auth.credentials import called
 from relay.auth.facts import NO_FACTS, Facts, nothing_revoked
 from relay.auth.grant import Grant, rebase
 from relay.auth.keys import KeySet
@@ -32,6 +34,9 @@ from relay.auth.vouch import (
 from relay.path import ROOT, Path, as_dialled
 
 __all__ = ["Decision", "Request", "decide"]
+
+_NOTHING_HERE = frozenset(["root_mismatch", "no_access", "role_not_granted", "not_accepted"])
+"""Refusals of somebody whose credential is good, and allows nothing where it is shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,14 +104,29 @@ class _Case:
         if certificate is not None:
             self.trail.holder = beside(certificate, path)
             require_current(certificate, self.now)
-        vouched = None
         if credential is not None:
-            vouched = self._vouched(credential)
-        elif certificate is not None:
-            vouched = vouch_certificate(certificate, self.settings, self.trail)
+            return self._entitled(self._vouched(credential), path)
+        if certificate is not None:
+            return self._certified(certificate, path)
+        return self._public(path)
+
+    def _certified(self, certificate: Certificate, path: Path) -> Grant:
+        """What the certificate allows, else what is public: whoever has one shows it everywhere,
+        and must not fare worse than without."""
+        vouched = vouch_certificate(certificate, self.settings, self.trail)
         if vouched is None:
-            public = self.settings.public
-            return self._public(self._meant(path, (*public.publish, *public.subscribe)))
+            return self._public(path)
+        try:
+            return self._entitled(vouched, path)
+        except Refusal as refusal:
+            is_open = self._open(path) is not None and self._closed_to("public") is None
+            if refusal.reason.code not in _NOTHING_HERE or not is_open:
+                raise
+            self.trail.note("certificate", refusal.reason.text, warning=True)
+        return self._public(path)
+
+    def _entitled(self, vouched: Vouched, path: Path) -> Grant:
+        """The rights of whoever has that credential."""
         path = self._meant(path, vouched.reach())
         self.trail.holder = vouched.holder(path)
         self._require_accepted(vouched.credential)
@@ -206,18 +226,19 @@ class _Case:
             parent_kid=vouched.parent_kid,
             beside=beside(self.facts.certificate, path),
         )
+        what = called(vouched.credential)
         if not (path.is_under(root) or root.is_under(path)):
-            text = f"the token is for {quoted('/' + root)}, not for {quoted('/' + path)}"
-            raise Refusal("root_mismatch", text, _mend(root, path))
+            text = f"{what} is for {quoted('/' + root)}, not for {quoted('/' + path)}"
+            raise Refusal("root_mismatch", text, _mend(what, root, path))
         if not (grant.publish or grant.subscribe):
-            text = f"nothing the token allows lies at or below {quoted('/' + path)}"
+            text = f"nothing {what} allows lies at or below {quoted('/' + path)}"
             raise Refusal("no_access", text, "its prefixes are relative to its root")
         self.trail.note("reach", _granted(grant))
         return self._narrow_to_accepted(self._narrow_to_role(grant))
 
-    def _public(self, path: Path) -> Grant:
-        public = self.settings.public
-        home = path.first
+    def _open(self, path: Path) -> Grant | None:
+        """What the public may do there, as far as the guest wants it, whoever may come in."""
+        public, home = self.settings.public, path.first
         grant = Grant(
             root=path,
             publish=rebase(ROOT, public.publish, path) if self.request.publishes else (),
@@ -227,15 +248,27 @@ class _Case:
             home=home,
             credential="public",
         )
-        if self._closed_to("public") is None and (grant.publish or grant.subscribe):
+        return grant if grant.publish or grant.subscribe else None
+
+    def _public(self, path: Path) -> Grant:
+        public = self.settings.public
+        path = self._meant(path, (*public.publish, *public.subscribe))
+        grant = self._open(path)
+        closed = self._closed_to("public")
+        if grant is not None and closed is None:
             self.trail.note("public", _granted(grant))
             return self._narrow_to_accepted(grant)
-        if self.facts.certificate is not None:
-            text = f"the certificate allows nothing, and {quoted('/' + path)} is not public"
+        why = f"{quoted('/' + path)} is not public"
+        hint = "connect with a token as ?jwt=…, or set auth.public"
+        if grant is not None:
+            why = f"what is public at {quoted('/' + path)} needs a JWT here"
+            hint = f"connect with a token as ?jwt=…, or unset auth.{closed}.enforce_jwt"
+        elif self.facts.certificate is not None:
             hint = f"name it in auth.certificates: {self.facts.certificate.traits}"
+        if self.facts.certificate is not None:
+            text = f"the certificate allows nothing, and {why}"
             raise Refusal("certificate_not_granted", text, hint)
-        text = f"no token, and {quoted('/' + path)} is not public"
-        raise Refusal("no_token", text, "connect with a token as ?jwt=…, or set auth.public")
+        raise Refusal("no_token", f"no token, and {why}", hint)
 
     def _narrow_to_accepted(self, grant: Grant) -> Grant:
         """Take away the direction that such a credential may not be used for."""
@@ -265,7 +298,8 @@ class _Case:
         )
         wish = "publish" if wants[0] else "subscribe" if wants[1] else "do nothing"
         if not (narrowed.publish or narrowed.subscribe):
-            text = f"the guest wants to {wish} and the token does not allow that here"
+            what = called(grant.credential)
+            text = f"the guest wants to {wish} and {what} does not allow that here"
             raise Refusal("role_not_granted", text)
         self.trail.note("role", f"wants to {wish} only")
         return narrowed
@@ -303,9 +337,9 @@ def _granted(grant: Grant) -> str:
     return f"may publish {describe(grant.publish)}, subscribe {describe(grant.subscribe)}"
 
 
-def _mend(root: Path, path: Path) -> str:
-    """What to do about a token for ``root`` that was shown at ``path``."""
+def _mend(what: str, root: Path, path: Path) -> str:
+    """What to do about a credential for ``root`` that was shown at ``path``."""
     written = as_dialled(root)
     if written != root and f"{path}/".startswith(f"{written}/"):
         return f"clients write that root as {quoted('/' + written)} in a URL: sign for that one"
-    return "connect to the root of the token, or below"
+    return f"connect to the root of {what}, or below"

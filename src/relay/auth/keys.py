@@ -305,9 +305,13 @@ def _json(data: bytes) -> bytes:
     if text.startswith(b"{"):
         return text
     try:
-        return from_base64url(text.decode("ascii").rstrip("="))
+        inner = from_base64url(text.decode("ascii").rstrip("="))
     except ValueError:
-        raise ValueError("neither JSON nor base64url of JSON nor PEM") from None
+        inner = b""
+    # Any plain word is base64url of something.
+    if not inner.lstrip().startswith(b"{"):
+        raise ValueError("neither a JSON object, nor base64url of one, nor PEM")
+    return inner
 
 
 def _is_pair(members: Mapping[str, Any]) -> bool:

@@ -30,6 +30,7 @@ from relay.peer.judgement import (
     ending,
     is_same_holder,
     refusal,
+    what_ends,
 )
 from relay.peer.refusing import LEAVING, STOPPING, Pending
 from relay.quota import Tab
@@ -281,8 +282,9 @@ class Door:
         """A few times a second: grants that ended, by either clock, end their sessions."""
         for id in self._deadlines.take_due(now):
             if (guest := self.guests.get(id)) is not None:
-                self._tell("expire", guest, reason="expired")
-                guest.close(Unauthorized(f"the token expired (id {id})"))
+                why = f"{what_ends(guest.grant, guest.certificate)} expired"
+                self._tell("expire", guest, reason="expired", why=why)
+                guest.close(Unauthorized(f"{why} (id {id})"))
         for id, (due, why) in tuple(self._parting.items()):
             if now >= due:
                 del self._parting[id]

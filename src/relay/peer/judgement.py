@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from relay.auth.certificate import Certificate
+from relay.auth.credentials import called
 from relay.auth.decide import Decision, Request
 from relay.auth.facts import Facts
 from relay.auth.grant import Grant
@@ -163,6 +164,14 @@ def is_same_holder(one: Grant, other: Grant) -> bool:
     if one.subject is not None or other.subject is not None:
         return one.subject == other.subject
     return one.jti is not None and one.jti == other.jti
+
+
+def what_ends(grant: Grant | None, certificate: PeerCertificate | None) -> str:
+    """What of a guest's is over when such a grant is over for its time."""
+    ends = None if grant is None else grant.expires
+    if certificate is not None and ends is not None and certificate.not_after <= ends:
+        return called("certificate")
+    return called("jwt" if grant is None else grant.credential)
 
 
 def ending(reason: str) -> str:
