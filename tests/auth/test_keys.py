@@ -251,8 +251,10 @@ def test_find_and_stand_apart(keys: Keys) -> None:
     KeySet.require_apart()
     KeySet.require_apart(one, KeySet(), two)
     KeySet.require_apart(KeySet(), KeySet((keys["nameless"],)))
-    with pytest.raises(ConfigError, match="two keys have the kid k1"):
+    with pytest.raises(ConfigError, match="two keys have the kid k1: each"):
         KeySet.require_apart(one, two, one)
+    with pytest.raises(ConfigError, match="the kid k1, in a and c: each"):
+        KeySet.require_apart(one, two, one, sources=["a", "b", "c"])
     with pytest.raises(ConfigError, match="no kid"):
         KeySet.require_apart(one, KeySet((keys["nameless"],)))
 
@@ -488,6 +490,11 @@ def test_gathering(keys: Keys) -> None:
     assert [key.kid for key in both.keys] == ["k1", "r1", "d1"]
     assert both.find("k1") is keys["k1"]
     assert both.skipped == ("a", "b", "a second key named k1 is not used")
+    assert both.unused == {}
+    named = KeySet.gather(one, two, other, sources=["a.jwk", "b.jwk", "https://c/"])
+    line = "a second key named k1 is not used: that of a.jwk is, that of https://c/ is not"
+    assert named.skipped == ("a", "b", line)
+    assert named.unused == KeySet.gather(named, two).unused == {"k1": line}
     assert not both.single
     assert KeySet.gather(one).single
     assert not KeySet.gather(one, KeySet()).single

@@ -125,6 +125,17 @@ def test_who_a_key_speaks_for_comes_before_who_all_keys_do(keys: Keys, forge: Fo
     assert code_of(good, KeySet((keys["k1"],)), everybody) == "bad_issuer"
 
 
+def test_the_hint_knows_of_another_key_of_that_name(keys: Keys, forge: Forge) -> None:
+    first = KeySet((keys["k1"],)).expecting("me", "you")
+    second = KeySet((replace(keys["e1"], kid="k1"),)).expecting("they", None)
+    both = KeySet.gather(first, second, sources=["mine", "theirs"])
+    for claims in ({"iss": "they"}, {"iss": "me", "aud": "them"}, {}):
+        token = forge(keys["k1"], {"get": ""} | claims, signature=None if claims else b"wrong")
+        with pytest.raises(Refusal) as caught:
+            verify(token, both, AuthSettings(), 0)
+        assert "that of mine is, that of theirs is not" in caught.value.reason.hint
+
+
 def test_an_empty_audience_is_none_in_words(keys: Keys, forge: Forge) -> None:
     token = forge(keys["k1"], {"get": "", "aud": []})
     with pytest.raises(Refusal, match="the token is for none, not for 'you'"):

@@ -111,8 +111,10 @@ def test_two_files_with_one_name_stop_the_start(tmp_path: Path, keys: Keys) -> N
     names = write(tmp_path, keys["one"])
     with pytest.raises(ConfigError, match="two keys have the kid one"):
         Keyring(AuthSettings(keys=(*names, *names)))
-    with pytest.raises(ConfigError, match="two keys have the kid one"):
+    with pytest.raises(ConfigError) as caught:
         Keyring(AuthSettings(key=names[0], key_dir=str(tmp_path)))
+    where = f"in {names[0]} and {tmp_path}"
+    assert str(caught.value) == f"two keys have the kid one, {where}: each needs one of its own"
     with pytest.raises(ConfigError, match=r"none\.jwk: No such file"):
         Keyring(AuthSettings(key=str(tmp_path / "none.jwk")))
     bare = tmp_path / "bare"
@@ -447,7 +449,8 @@ def test_a_published_key_takes_no_name_from_a_file(tools: Any, keys: Keys, tmp_p
                     one.ring.keys.find("one").material.members() == keys["one"].material.members()
                 )
                 (line,) = one.said("key not used")
-                assert "a second key named one" in line["why"]
+                both = f"that of {name} is, that of {server.url('/jwks')} is not"
+                assert line["why"] == f"a second key named one is not used: {both}"
 
     asyncio.run(main())
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import codecs
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -133,6 +133,8 @@ class KeySet:
     """True when there may be more keys than are listed: then a token must name its key."""
     foreign_names: bool = False
     """True when names may be any of `is_foreign_kid`."""
+    unused: Mapping[str, str] = field(repr=False, compare=False, default_factory=dict)
+    """By names that two sources have a key of: what to say of that."""
     _named: Mapping[str, Key] = field(init=False, repr=False, compare=False, default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -206,50 +208,66 @@ class KeySet:
         return replace(self, keys=keys)
 
     @classmethod
-    def gather(cls, *sets: KeySet) -> KeySet:
+    def gather(cls, *sets: KeySet, sources: Sequence[str] = ()) -> KeySet:
         """All keys together. Never raises: of two that share a name the first is used.
 
-        What is not used is named in `skipped`.
+        What is not used is named in `skipped`; ``sources`` is what the sets are called there.
         """
         keys: list[Key] = []
         skipped = [line for each in sets for line in each.skipped]
-        taken: set[str] = set()
+        unused = {kid: line for each in sets for kid, line in each.unused.items()}
+        taken: dict[str, str] = {}
         alone = sum(len(each) for each in sets) == 1
-        for key in (key for each in sets for key in each.keys):
+        for source, key in _sourced(sets, sources):
             if key.kid is None and not alone:
                 skipped.append("a key without kid is not used: there are others")
             elif key.kid in taken:
-                skipped.append(f"a second key named {key.kid} is not used")
+                line = f"a second key named {key.kid} is not used"
+                if source:
+                    line += f": that of {taken[key.kid]} is, that of {source} is not"
+                    unused.setdefault(key.kid, line)
+                skipped.append(line)
             elif len(keys) >= MAX_TOGETHER:
                 skipped.append(f"keys beyond the first {MAX_TOGETHER} are not used")
                 break
             else:
                 keys.append(key)
-                taken |= {key.kid} if key.kid is not None else set()
+                taken |= {key.kid: source} if key.kid is not None else {}
         return cls(
             tuple(keys),
             tuple(skipped),
             single=len(sets) == 1 and sets[0].single,
             open_ended=any(each.open_ended for each in sets),
             foreign_names=any(each.foreign_names for each in sets),
+            unused=unused,
         )
 
     @staticmethod
-    def require_apart(*sets: KeySet) -> None:
+    def require_apart(*sets: KeySet, sources: Sequence[str] = ()) -> None:
         """Raises `ConfigError` when two keys share a name or one has none, or they are too many.
 
-        Of several keys each needs a ``kid`` of its own, or no token could tell which it means.
+        ``sources`` is what the sets are called then. Of several keys each needs a ``kid`` of its
+        own, or no token could tell which it means.
         """
-        keys = [key for each in sets for key in each.keys]
+        keys = list(_sourced(sets, sources))
         if len(keys) > MAX_TOGETHER:
             raise ConfigError(f"{len(keys)} keys (at most {MAX_TOGETHER})")
-        seen: set[str | None] = set()
-        for key in keys:
+        seen: dict[str | None, str] = {}
+        for source, key in keys:
             if key.kid is None and len(keys) > 1:
                 raise ConfigError("one of several keys has no kid: each needs one of its own")
             if key.kid in seen:
-                raise ConfigError(f"two keys have the kid {key.kid}: each needs one of its own")
-            seen.add(key.kid)
+                where = f", in {seen[key.kid]} and {source}" if source else ""
+                text = f"two keys have the kid {key.kid}{where}: each needs one of its own"
+                raise ConfigError(text)
+            seen[key.kid] = source
+
+
+def _sourced(sets: Sequence[KeySet], sources: Sequence[str]) -> Iterator[tuple[str, Key]]:
+    """Every key, and what its set is called."""
+    for source, each in zip(sources or [""] * len(sets), sets, strict=True):
+        for key in each.keys:
+            yield source, key
 
 
 def generate(algorithm: str, kid: str | None = None, scope: Scope | None = None) -> Key:

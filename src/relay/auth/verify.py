@@ -42,8 +42,10 @@ def verify(
     parts = _take_apart(token, trail)
     algorithm, kid = _read_header(parts.header, keys, settings, trail)
     key = _choose(keys, kid, algorithm, settings, trail)
+    # Another key of that name may be the one that was meant.
+    unused = keys.unused.get(key.kid or "", "")
     if not key.verify_signature(parts.signed, parts.signature):
-        hint = "it was changed, or signed by another key of the same name"
+        hint = unused or "it was changed, or signed by another key of the same name"
         if None not in (kid, key.kid) and kid != key.kid:
             hint = f"it names the key {kid}, which is not there: configure that one"
         raise Refusal("bad_signature", "the signature is not by this key", hint)
@@ -57,8 +59,8 @@ def verify(
     if claims.tenant is not None:
         trail.note("tenant", f"{quoted(claims.tenant)}, as the claim {settings.claims.tenant} says")
     _check_time(claims, settings, now, trail)
-    _check_issuer(claims, key.issuer or settings.issuer, trail)
-    _check_audience(claims, key.audience or settings.audience, trail)
+    _check_issuer(claims, key.issuer or settings.issuer, unused, trail)
+    _check_audience(claims, key.audience or settings.audience, unused, trail)
     if key.scope is not None:
         key.scope.require(claims)
         trail.note("scope", f"within what {_name(key)} may allow")
@@ -195,16 +197,16 @@ def _check_length(exp: int | None, settings: AuthSettings, now: float) -> None:
         raise Refusal("too_long_valid", text, "exp looks like milliseconds, it is in seconds")
 
 
-def _check_issuer(claims: Claims, wanted: str | None, trail: Trail) -> None:
+def _check_issuer(claims: Claims, wanted: str | None, hint: str, trail: Trail) -> None:
     if wanted is None:
         return
     if claims.iss != wanted:
         named = "nobody" if claims.iss is None else quoted(claims.iss)
-        raise Refusal("bad_issuer", f"the token is by {named}, not by {quoted(wanted)}")
+        raise Refusal("bad_issuer", f"the token is by {named}, not by {quoted(wanted)}", hint)
     trail.note("issuer", f"by {quoted(wanted)}")
 
 
-def _check_audience(claims: Claims, wanted: str | None, trail: Trail) -> None:
+def _check_audience(claims: Claims, wanted: str | None, hint: str, trail: Trail) -> None:
     if wanted is None:
         if claims.aud is not None:
             hint = "set auth.audience to what such tokens name, or sign without aud"
@@ -213,7 +215,7 @@ def _check_audience(claims: Claims, wanted: str | None, trail: Trail) -> None:
     if claims.aud is None or wanted not in claims.aud:
         named = ", ".join(quoted(name) for name in (claims.aud or ())[:4]) or "none"
         text = f"the token is for {named}, not for {quoted(wanted)}"
-        raise Refusal("bad_audience", text)
+        raise Refusal("bad_audience", text, hint)
     trail.note("audience", f"for {quoted(wanted)}")
 
 

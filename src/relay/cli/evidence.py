@@ -86,11 +86,14 @@ def trusted(settings: AuthSettings, kid: str | None = None, ask: bool = True) ->
         asyncio.run(_ask(sources, kid, settings.fetch.timeout + PATIENCE))
     read = tuple(_read(settings, source, troubles, said, ask) for source in sources.all)
     try:
-        KeySet.require_apart(*(source.keys for source in sources.watched))
+        named = [source.name for source in sources.watched]
+        KeySet.require_apart(*(source.keys for source in sources.watched), sources=named)
         together = ""
     except ConfigError as error:
         together = str(error)
-    return Trusted(KeySet.gather(*(source.keys for source in sources.all)), read, together)
+    named = [source.name for source in sources.all]
+    keys = KeySet.gather(*(source.keys for source in sources.all), sources=named)
+    return Trusted(keys, read, together)
 
 
 async def _ask(sources: Sources, kid: str | None, seconds: float) -> None:

@@ -184,11 +184,15 @@ class Keyring:
 
     def _gather(self) -> None:
         """Make the set anew if a source has a new part of it."""
-        parts = [source.keys for source in self._sources.all]
+        sources = self._sources.all
+        parts = [source.keys for source in sources]
         if are_same(parts, self._parts):
             return
         self._parts = parts
-        before, self.keys = self.keys, KeySet.gather(*parts)
+        before, self.keys = (
+            self.keys,
+            KeySet.gather(*parts, sources=[each.name for each in sources]),
+        )
         self._tell(self.keys.skipped)
         change = _difference(before.keys, self.keys.keys)
         names = {"added": _listed(change.added), "removed": _listed(change.removed)}

@@ -92,7 +92,7 @@ class Sources:
             except ConfigError as error:
                 raise ConfigError(f"auth: {error}") from None
         found = [source.keys for source in self.watched]
-        KeySet.require_apart(*found)
+        KeySet.require_apart(*found, sources=[source.name for source in self.watched])
         if self.asked and any(key.kid is None for keys in found for key in keys.keys):
             raise ConfigError("auth: a key without kid in a file, and others by URL: give it one")
 
