@@ -8,6 +8,7 @@ HTTP or sessions.
 
 from __future__ import annotations
 
+import math
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -18,11 +19,13 @@ from relay.auth.issue import IssuerSettings, Wish, narrowed
 from relay.auth.keys import Key, KeySet
 from relay.auth.lifecycle import signer
 from relay.auth.mint import sign
+from relay.auth.revocation import Holder
 from relay.auth.settings import AuthSettings
 from relay.errors import Unavailable
+from relay.records.desk import Desk
+from relay.records.feed import Log
 from relay.records.kept import StoredKey
 from relay.records.signing import Signing, vouching
-from relay.records.store import Records
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,15 +93,17 @@ class Issuer:
         settings: IssuerSettings,
         auth: AuthSettings,
         signing: Signing,
-        records: Records,
+        desk: Desk,
         wall: Callable[[], float],
+        log: Log,
     ) -> None:
         """``wall`` tells unix seconds."""
         self.settings = settings
         self.signing = signing
         self._auth = auth
-        self._records = records
+        self._desk = desk
         self._wall = wall
+        self._log = log
         self.name = settings.name or auth.issuer
         self.source = OwnKeys(self.name, auth.audience, wall)
         self.changed: Callable[[], None] = lambda: None
@@ -112,7 +117,7 @@ class Issuer:
 
     async def reread(self) -> None:
         """Take the keys as the store has them now. Raises `ConfigError`, `StoreError`."""
-        self._take(await self._records.keys.all())
+        self._take(await self._desk.records.keys.all())
 
     def jwks(self) -> dict[str, Any]:
         """What verifiers need: the public halves of keys that sign, will, or did until lately."""
@@ -122,11 +127,11 @@ class Issuer:
         """A token for what ``grant`` (as seen from the very top) allows, or for less.
 
         It carries the id of the credential that it is made from, where that has one: what revokes
-        the one revokes the other. Raises `Refusal` for more, `Unavailable` without a key.
+        the one revokes the other. Raises `Refusal` for more, `Unavailable` without a key that
+        counts.
         """
-        if self._signer is None or self._signer.kid is None:
-            raise Unavailable("no key to sign with")
         now = self._wall()
+        key, kid = self._require_signer(now)
         leeway = self._auth.leeway if grant.credential == "jwt" else 0.0
         settings = self.settings
         if self._auth.max_ttl is not None and self._auth.max_ttl < settings.max_ttl:
@@ -141,12 +146,24 @@ class Issuer:
             # What its root does not say: whatever limits or strikes the tenant must find it.
             tenant=None if self._auth.claims.tenant is None else grant.payer,
         )
-        token = sign(claims, self._signer, now, self._auth.claims)
+        token = sign(claims, key, now, self._auth.claims)
         assert claims.jti is not None
         assert claims.exp is not None
-        return Issued(
-            token, claims.jti, self._signer.kid, claims.root, claims.put, claims.get, claims.exp
-        )
+        return Issued(token, claims.jti, kid, claims.root, claims.put, claims.get, claims.exp)
+
+    def _require_signer(self, now: float) -> tuple[Key, str]:
+        """The key to sign with, and its name. Raises `Unavailable` without one, and where whatever
+        it signs would be refused."""
+        key = self._signer
+        if key is None or key.kid is None:
+            raise Unavailable("no key to sign with")
+        holder = Holder(kid=key.kid, issued=math.floor(now))
+        entry = self._desk.feed.index.check(holder, now)
+        if entry is not None and entry.dimension == "kid":
+            hint = "relay keys rotate has the next one sign"
+            self._log("warning", detail=f"the signing key {key.kid} is revoked: {hint}")
+            raise Unavailable("the key to sign with is revoked")
+        return key, key.kid
 
     def _take(self, stored: list[StoredKey]) -> None:
         self.source.take(stored)

@@ -86,6 +86,19 @@ def test_a_token_revoked_by_its_text(run: Run) -> None:
         run("revoke", "--token", "-", stdin="mq_abc")
 
 
+@pytest.mark.parametrize("option", ["--expires", "--issued-before"])
+def test_a_token_is_revoked_for_good_or_by_its_id(run: Run, option: str) -> None:
+    token = create(run)
+    id = token.rpartition("_")[0]
+    said = run("revoke", "--token", "-", option, "now+1h", stdin=f"{token}\n", status=2)
+    assert f"--jti {id} takes --expires" in said
+    (facts,) = lines(run("token", "list", "--json"))
+    assert facts["revoked"] is None
+    run("revoke", "--jti", id, option, "now+1h")
+    (entry,) = lines(run("revocations", "--json"))
+    assert entry[option.strip("-").replace("-", "_")] is not None
+
+
 def test_a_jwt_revoked_by_its_text(run: Run, tmp_path: Path) -> None:
     claims = Claims(get=("",), jti="t1", exp=4102444800)  # type: ignore[arg-type]
     (tmp_path / "good.jwt").write_text(sign(claims, generate("HS256")))

@@ -228,6 +228,26 @@ public = "anon"
     asyncio.run(main())
 
 
+def test_a_key_that_is_revoked_signs_no_more(running: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+
+    async def main() -> None:
+        async with running(ISSUER) as one:
+            await one.desk.office.create_token(WHO, stored())
+            kid = signer(each.key for each in one.issuer.source.stored).kid
+            monkeypatch.setattr(one.issuer, "_log", lambda event, **facts: said.append(str(facts)))
+            await one.desk.office.revoke(WHO, Revocation("kid", kid, issued_before=time.time() - 1))
+            assert (await login(one, str(TOKEN))).status_code == 201
+            await one.desk.office.revoke(WHO, Revocation("kid", kid))
+            assert (await login(one, str(TOKEN))).status_code == 503
+            (line,) = said
+            assert f"the signing key {kid} is revoked: relay keys rotate" in line
+            await one.issuer.signing.rotate(one.desk.office, WHO, 60.0, False)
+            assert await gets_in(one, (await login(one, str(TOKEN))).json()["token"])
+
+    asyncio.run(main())
+
+
 def test_a_retiring_key_retires_when_its_time_is_over(running: Any) -> None:
     async def main() -> None:
         async with running(ISSUER) as one:

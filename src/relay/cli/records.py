@@ -159,6 +159,9 @@ def revoke(
             stored = read_token(text)
             if stored is None:
                 raise BadRequest("not a whole API token")
+            if expires is not None or issued_before is not None:
+                hint = f"--jti mq_{stored.prefix} takes --expires and --issued-before"
+                raise click.UsageError(f"an API token is revoked whole and for good; {hint}")
             _revoke_stored(stored.prefix, reason)
             return
         jti, ends = _identity(text)

@@ -76,13 +76,13 @@ async def open_seal(settings: Settings, records: Records) -> Seal | None:
 
 
 async def open_issuer(
-    settings: Settings, records: Records, seal: Seal | None, wall: Callable[[], float]
+    settings: Settings, desk: Desk, seal: Seal | None, wall: Callable[[], float], log: Log
 ) -> Issuer | None:
     """The issuer with its keys, where there is to be one. Raises `ConfigError`, `StoreError`."""
     if not settings.issuer.enabled or seal is None:
         return None
-    signing = Signing(records, seal, settings.issuer.algorithm, wall)
-    issuer = Issuer(settings.issuer, settings.auth, signing, records, wall)
+    signing = Signing(desk.records, seal, settings.issuer.algorithm, wall)
+    issuer = Issuer(settings.issuer, settings.auth, signing, desk, wall, log)
     await issuer.begin()
     return issuer
 

@@ -360,7 +360,7 @@ class Relay:
         self.desk.feed.listeners.append(self._revoked)
         self.desk.notices.on("quotas", self._requota)
         self.seal = await open_seal(settings, records)
-        self.issuer = await open_issuer(settings, records, self.seal, self.wall)
+        self.issuer = await open_issuer(settings, self.desk, self.seal, self.wall, self._log)
         if self.issuer is not None:
             self.keyring.adopt(self.issuer.source)
             self.issuer.changed = self.keyring.turn
