@@ -441,6 +441,14 @@ def test_an_explanation_needs_a_question(house, body):
     assert answer.status_code == 400
 
 
+def test_a_question_is_understood_whole(house):
+    question = {"url": "/demo", "tokn": "t", "to": "x"}
+    answer = ask(house, "/admin/explain", "POST", json=question, headers=OPERATOR)
+    assert answer.status_code == 400
+    assert "'to', 'tokn'" in answer.text
+    assert house.asked == []
+
+
 def test_a_question_has_a_limit(house):
     body = b'{"url": "' + b"x" * 70_000 + b'"}'
     answer = ask(house, "/admin/explain", "POST", content=body, headers=OPERATOR)

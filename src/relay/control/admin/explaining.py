@@ -12,12 +12,19 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from relay.auth.reason import quoted
 from relay.control.admin.shapes import TRANSPORTS
 from relay.control.asking import bearer, remote
 from relay.control.body import members
 from relay.control.credentials import Face
 from relay.control.problems import PRIVATE
 from relay.errors import BadRequest
+
+MEMBERS = ("url", "token", "publish", "subscribe", "transport")
+"""What a question may say."""
+
+SHOWN = 4
+"""Members that are none of those and are named in an answer."""
 
 
 class Office(Protocol):
@@ -45,6 +52,10 @@ def explain_routes(office: Office, face: Face) -> list[Route]:
     async def explain(request: Request) -> Response:
         await office.require_operator(bearer(request), remote(request))
         asked = await members(request)
+        # A slip must not be explained as a guest without that member.
+        if unknown := sorted(set(asked).difference(MEMBERS)):
+            named = ", ".join(map(quoted, unknown[:SHOWN]))
+            raise BadRequest(f"a question is {', '.join(MEMBERS)}, and not {named}")
         answer = await office.explain(
             _text(asked, "url") or "/",
             _text(asked, "token"),
