@@ -56,6 +56,8 @@ def test_a_token_of_its_own_wins() -> None:
         "unix:///run/r.sock",
         "https://a:99999/",
         "https://user:pw@a/",
+        "50%",
+        "https://a|b/",
         "https://[::1/",
         "https://a/?cost=-1",
         "https://a/?cost=1.5",

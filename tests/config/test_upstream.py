@@ -209,3 +209,14 @@ def test_a_list_of_relays_in_a_file_is_found_however_it_is_named(folder, said, f
     named = f"file://{folder.path / file}" if is_url else said
     found = folder.load(f'[cluster]\nconnect_api = "{named}"\n{OPEN}').settings.cluster
     assert file_of(found.connect_api) == folder.path / file
+
+
+@pytest.mark.parametrize("url", ["x", "//h", "https://", "https://h\\u0000/", "https://[h/"])
+def test_nobody_is_sent_to_what_is_no_url(folder, url):
+    (complaint,) = folder.complaints(f'[server]\ngoaway = "{url}"\n{OPEN}')
+    assert complaint.endswith("server.goaway: expected a URL with a host")
+
+
+@pytest.mark.parametrize("url", ["", "https://other.example.com:4443/", "moqt://[::1]:4443"])
+def test_peers_are_sent_elsewhere(folder, url):
+    assert folder.load(f'[server]\ngoaway = "{url}"\n{OPEN}').settings.server.goaway == url

@@ -23,6 +23,10 @@ MAX_ADDRESS = 8192
 """Characters of an address, token included."""
 
 
+_NO_HOST = re.compile(r'[@%<>"{}|\\^`]')
+"""What stands in no host's name, nor in its address or port (RFC 3986, 3.2.2)."""
+
+
 class Address(NamedTuple):
     """One relay to dial."""
 
@@ -76,7 +80,7 @@ def parse(text: str) -> Address:
     if scheme not in SCHEMES:
         known = ", ".join(f"{each}://" for each in SCHEMES)
         raise ConfigError(f"{shown!r} cannot be dialled: expected one of {known}")
-    if not parts.hostname or port == 0 or "@" in parts.netloc:
+    if not parts.hostname or port == 0 or _NO_HOST.search(parts.netloc):
         raise ConfigError(f"{shown!r} names no host")
     if port is None and SCHEMES[scheme] is None:
         raise ConfigError(f"{shown!r} names no port")

@@ -12,6 +12,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
+from urllib.parse import urlsplit
 
 from pydantic import (
     BaseModel,
@@ -171,6 +172,17 @@ class ServerSettings(Section):
 
     goaway: str = ""
     """Where peers are sent when the relay stops, a URL; empty: nowhere in particular."""
+
+    @field_validator("goaway")
+    @classmethod
+    def _leads_somewhere(cls, url: str) -> str:
+        try:
+            is_url = url.isprintable() and bool(urlsplit(url).scheme and urlsplit(url).hostname)
+        except ValueError:
+            is_url = False
+        if url and not is_url:
+            raise ValueError("expected a URL with a host")
+        return url
 
     listen: Listen = Address("::", 4443)
     """UDP address and port."""
