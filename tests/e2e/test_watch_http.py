@@ -6,6 +6,7 @@ import asyncio
 import json
 import socket
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -22,6 +23,8 @@ from relay.errors import LimitExceeded
 from relay.model.track import TrackInfo
 from relay.net.trust import DialTls
 from relay.path import ROOT, Path
+from relay.quota import Tab
+from relay.quota.account import LEAST
 from relay.records.audit import Query
 from relay.records.office import Operator
 from relay.server import press
@@ -293,6 +296,67 @@ def test_a_reader_that_does_not_read_leaves_its_share_to_others(running: Any) ->
             reader.leave()
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize(("sessions", "readers"), [(0, 2), (2, 1)])
+def test_readers_and_sessions_of_a_tenant_have_like_shares(
+    running: Any, monkeypatch: pytest.MonkeyPatch, sessions: int, readers: int
+) -> None:
+    said = "[quotas.tenants.anon]\negress_bits = 400000\n"
+    shares: Counter[Tab] = Counter()
+    sent = Tab.sent
+
+    def counted(tab: Tab, size: int, now: float) -> None:
+        shares[tab] += size
+        sent(tab, size, now)
+
+    monkeypatch.setattr(Tab, "sent", counted)
+
+    async def watch(relay: Any) -> None:
+        url = f"https://127.0.0.1:{relay.quic_address[1]}/anon"
+        async with connect(url, tls=TRUST) as viewer:
+            async for _ in viewer.frames(await viewer.find("a"), "x").frames():
+                pass
+
+    async def read(relay: Any) -> None:
+        async with (
+            httpx.AsyncClient(base_url=base(relay)) as web,
+            web.stream("GET", "/watch/anon/a/x") as stream,
+        ):
+            async for _ in stream.aiter_bytes():
+                pass
+
+    async def main() -> None:
+        async with running(said) as relay:
+            url = f"https://127.0.0.1:{relay.quic_address[1]}/anon"
+            async with connect(url, tls=TRUST) as source:
+                track = source.create_broadcast("a").create_track("x", TrackInfo())
+                write(track, b"x")
+                await until(lambda: relay.house.origin.find(Path("anon/a")) is not None)
+                kinds = [watch] * sessions + [read] * readers
+                tasks = [asyncio.ensure_future(kind(relay)) for kind in kinds]
+                await until(lambda: len(shares) == len(kinds))
+                began = time.monotonic()
+                for _ in range(30):
+                    write(track, *(b"x" * 10_000 for _ in range(4)))
+                    await asyncio.sleep(0.2)
+                # A second's worth at once, and as much as each may send at least.
+                most = 50_000 * (time.monotonic() - began + 1) + LEAST * len(kinds)
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+        assert most / 2 < shares.total() <= most
+        assert max(shares.values()) < 2 * min(shares.values())
+
+    asyncio.run(main())
+
+
+def write(track: Any, *frames: bytes) -> None:
+    """One group."""
+    track.append_group()
+    for frame in frames:
+        track.write_frame(frame, 0)
+    track.finish_group()
 
 
 def test_whoever_had_to_wait_for_a_quota_is_counted_with_those_who_came_since(

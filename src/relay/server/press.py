@@ -114,17 +114,22 @@ class Reader:
                 yield item.group, item.number, payload
 
     async def _pay(self, size: int) -> None:
-        """Wait until its tenant may have more; meanwhile what comes waits as for a slow reader.
+        """Wait until its tenant may have so much more, share by share as sessions send it;
+        meanwhile what comes waits as for a slow reader.
 
         Raises `Ended` for whoever has to go before.
         """
-        clock = self.press.relay.house.clock
-        while self.tab.room(clock()) <= 0:
+        clock, left = self.press.relay.house.clock, size
+        while left > 0:
+            share = min(left, self.tab.room(clock()))
+            if share > 0:
+                self.tab.sent(share, clock())
+                left -= share
+                continue
             await asyncio.sleep(PAUSE)
             if self._ended is not None:
                 raise self._ended
         self._sent += size
-        self.tab.sent(size, clock())
         self.tab.emptied()  # the client may read no more, and the others wait for its share
 
     def leave(self) -> None:
