@@ -32,32 +32,6 @@ def test_other_groups_leave_when_the_next_one_opens(setting):
     assert list(setting.track.groups) == [1, 2, 3]
 
 
-def test_the_latest_group_of_an_earlier_feed_is_kept_until_another_leads(setting):
-    shelf = setting.track.shelf
-    setting.group(6, 0.0)
-    setting.group(7, 0.0)
-    shelf.doubt()
-    setting.origin.tick(9.0)
-    assert (list(shelf.groups), shelf.newest.sequence) == ([7], 7)
-    setting.group(2, 9.0)
-    assert shelf.newest.sequence == 2
-    setting.origin.tick(9.0)
-    assert (list(shelf.groups), shelf.doubted) == ([2], set())
-
-
-@pytest.mark.parametrize("confirmed", [(6,), (7,), (6, 7), (7, 6)])
-def test_what_a_later_feed_has_as_well_may_be_its_latest(setting, confirmed):
-    shelf = setting.track.shelf
-    groups = {sequence: setting.group(sequence, 0.0) for sequence in (6, 7)}
-    shelf.doubt()
-    for sequence in confirmed:
-        shelf.confirm(groups[sequence])
-    assert shelf.newest is groups[max(confirmed)]
-    assert shelf.doubted == {6, 7} - set(confirmed)
-    setting.origin.tick(9.0)
-    assert list(shelf.groups) == [max(confirmed)]
-
-
 def test_other_groups_leave_by_tick_when_no_group_opens(setting):
     setting.group(0, 0.0)
     setting.group(1, 1.0)

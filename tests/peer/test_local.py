@@ -121,33 +121,6 @@ def test_one_whole_group_by_number_or_the_latest() -> None:
     asyncio.run(main())
 
 
-def test_the_latest_group_is_the_sources_of_now() -> None:
-    origin, first, second = Origin(7), LocalBroadcast(clock), LocalBroadcast(clock)
-    old = first.create_track("t", INFO, first=5)
-    new = second.create_track("t", INFO)
-    for track in (old, new):
-        track.append_group()
-        track.write_frame(str(track is new).encode(), 0)
-        track.finish_group()
-    origin.announce(Path("a"), first, (9,), clock())
-    found = origin.find(Path("a"))
-    assert found is not None
-    model = found.track("t")
-
-    async def main() -> None:
-        assert await collect_group(model, None, clock) == (5, [b"False"])
-        old.append_group()
-        old.write_frame(b"later", 0)
-        old.finish_group()
-        assert await collect_group(model, None, clock) == (6, [b"later"])
-        # The same publisher, as far as that can be told, and another count.
-        origin.announce(Path("a"), second, (9,), clock())
-        async with asyncio.timeout(5):
-            assert await collect_group(model, None, clock) == (0, [b"True"])
-
-    asyncio.run(main())
-
-
 def test_a_group_above_the_limit_ends_no_other() -> None:
     broadcast, track = published()
     model = broadcast.track("t")

@@ -47,7 +47,7 @@ class _Seat:
     __slots__ = ("demand", "floor", "parked", "withheld")
 
     def __init__(
-        self, demand: Demand, latest: int | None, cached: Iterable[int], unfed: Iterable[int]
+        self, demand: Demand, latest: int | None, cached: Iterable[int], fetched: Iterable[int]
     ) -> None:
         self.demand = demand
         # First group to hand over: without an explicit start the latest of the moment. Where there
@@ -57,7 +57,7 @@ class _Seat:
         self.floor = floor or 0
         # In range, but perhaps no longer the latest, or never sent by the feed; the others are out
         # of range so far.
-        self.withheld = set(cached if floor is None else unfed) if demand.start is None else set()
+        self.withheld = set(cached if floor is None else fetched) if demand.start is None else set()
         self.parked = set(cached) - self.withheld
 
     def takes(self, sequence: int) -> bool:
@@ -95,8 +95,7 @@ class Audience:
     def join(self, viewer: Viewer, latest: int | None) -> None:
         """Seat a viewer, all cached groups parked; ``latest`` is where "the latest" starts."""
         shelf = self._shelf
-        unfed = shelf.fetched | shelf.doubted
-        self._seats[viewer] = _Seat(viewer.demand, latest, shelf.groups, unfed)
+        self._seats[viewer] = _Seat(viewer.demand, latest, shelf.groups, shelf.fetched)
         self._tally.add(viewer.demand)
 
     def change(self, viewer: Viewer) -> None:

@@ -1,9 +1,8 @@
 """The cached groups of one track: which is the latest, and when the others are too old.
 
 The latest group stays; any other stays until the retention has passed since its last write. What a
-fetch brought is never the latest, and begins to age once it is complete. What an earlier feed
-brought was the latest once, and may be so again. This module must not know who watches the track or
-which source its groups come from.
+fetch brought is never the latest, and begins to age once it is complete. This module must not know
+who watches the track or which source its groups come from.
 """
 
 from __future__ import annotations
@@ -22,12 +21,9 @@ class Shelf:
     def __init__(self, cache: Cache, agenda: Agenda, retention: float) -> None:
         self.groups: dict[int, Group] = {}
         self.newest: Group | None = None
-        """The group with the highest sequence held, but for those that a fetch brought; while the
-        feed of now has brought none, the latest of the one before, which is then `doubted`."""
+        """The group with the highest sequence held, but for those that a fetch brought."""
         self.fetched: set[int] = set()
         """Those that a fetch brought, as long as the feed has not had them, too. Read only."""
-        self.doubted: set[int] = set()
-        """Those of an earlier feed, as long as the feed of now has not had them. Read only."""
         self.retention = retention
         """Seconds that a group stays after its last write, once it is not the latest."""
         self._cache = cache
@@ -53,24 +49,15 @@ class Shelf:
             self._thin_out()
 
     def confirm(self, group: Group) -> None:
-        """The feed has a group that is held; one that a fetch or an earlier feed brought is now
-        like any other."""
-        if group.sequence not in self.fetched and group.sequence not in self.doubted:
+        """The feed has a group that is held; one that a fetch brought is now like any other."""
+        if group.sequence not in self.fetched:
             return
-        self.fetched.discard(group.sequence)
-        self.doubted.discard(group.sequence)
-        if group is self.newest:
-            return
+        self.fetched.remove(group.sequence)
         if self._is_older(group):
             self._age(group)
         else:
             self._lead(group)
             self._cache.promote(group)
-
-    def doubt(self) -> None:
-        """The feed stops: what the next one sends may be newer than anything that is held, or be
-        counted from the beginning."""
-        self.doubted.update(self.groups)
 
     def settle(self, group: Group) -> None:
         """The group is complete."""
@@ -84,11 +71,9 @@ class Shelf:
             return
         del self.groups[group.sequence]
         self.fetched.discard(group.sequence)
-        self.doubted.discard(group.sequence)
         self._cache.release(group)
         if self.newest is group:
-            fed = self.groups.keys() - self.fetched - self.doubted
-            latest = max(fed, default=None)
+            latest = max((each for each in self.groups if each not in self.fetched), default=None)
             self.newest = None if latest is None else self.groups[latest]
             if self.newest is not None:
                 self._cache.promote(self.newest)
@@ -118,10 +103,7 @@ class Shelf:
             self._alarm.set(self._ages[0][0])
 
     def _is_older(self, group: Group) -> bool:
-        newest = self.newest
-        if newest is None or newest.sequence in self.doubted:
-            return False
-        return group.sequence < newest.sequence
+        return self.newest is not None and group.sequence < self.newest.sequence
 
     def _lead(self, group: Group) -> None:
         """The group is the latest now."""

@@ -61,6 +61,7 @@ class Track:
         self._fetches = Fetches(self)
         self._linger = Alarm(stock.agenda, self._lingered)
         self._supply = Supply(self)
+        self._fresh = False  # whether the latest group cached is known to be the source's latest
         self._finished = False
         self._gone: RelayError | None = None
 
@@ -110,9 +111,9 @@ class Track:
     def watch(self, viewer: Viewer, now: float, since: int | None = None) -> None:
         """Hand the track to ``viewer`` until it `unwatch`es or the track ends.
 
-        At once: the properties if known, and the cached groups of its range. Without a start that
-        is the latest one and those from ``since`` on; after a pause of the feed they are held back
-        until the source has them as well.
+        At once: the properties if known, and the cached groups of its range (without a start: the
+        latest one and those from ``since`` on, if the feed is running or the latest is at most
+        ``max_latency`` old).
         """
         if self._gone is not None:
             viewer.track_ended(self._gone)
@@ -245,6 +246,7 @@ class Track:
             return None
         cached = self.groups.get(sequence)
         if cached is not None:
+            self._fresh = True
             self._saw(sequence)
             self.shelf.confirm(cached)
             self._fetches.confirm(sequence)
@@ -262,6 +264,7 @@ class Track:
         if whole:
             traffic = self.broadcast.traffic
             traffic.add(traffic.came.moved, group.native, encoding, group.size)
+        self._fresh = True
         self._supply.began(group, source)
         self._fetches.deliver(group)
         self._audience.offer(group)
@@ -407,17 +410,14 @@ class Track:
         return kept if ceiling is None else min(kept, ceiling)
 
     def _current(self, now: float) -> int | None:
-        # While the feed runs the latest group is the latest, however old. After a pause there may
-        # be a newer one, however young it is, and the source sends its latest to whoever comes.
-        # Where there is nobody to ask, what is young has to do.
+        # While the feed runs the latest group is the latest, however old. After a pause an old one
+        # may no longer be: it is held back until the source confirms it or sends a newer one.
         newest = self.shelf.newest
         if newest is None:
             return None
-        if newest.sequence in self.shelf.doubted:
-            is_young = now - newest.touched_at <= self.properties.max_latency / 1000
-            if not (self._finished or (self.broadcast.is_lingering and is_young)):
-                return None
-            self.shelf.confirm(newest)
+        current = self._fresh or self._finished or not newest.ended
+        if not current and now - newest.touched_at > self.properties.max_latency / 1000:
+            return None
         return newest.sequence
 
     def _saw(self, sequence: int) -> None:
@@ -441,8 +441,8 @@ class Track:
         """Nobody watches any more."""
         self._supply.detach(Cancelled("nobody watches"))
         self.demand = None
+        self._fresh = False
         self._supply.rest()
-        self.shelf.doubt()
         if self._gone is not None or self._audience:
             return
         worth_keeping = self.broadcast.is_on_air and (self.info is not None or self.groups)

@@ -437,7 +437,7 @@ async def collect_group(
     async with aclosing(read(track, demand, clock, limit).frames()) as items:
         async for item in items:
             if least is None:  # one that was kept comes first, even where a newer one is at hand
-                least = max((item.group, *(track.groups.keys() - track.shelf.doubted)))
+                least = max((item.group, *track.groups))
             if item.group < least:
                 continue
             if isinstance(item, GroupEnd):
