@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from typing import Any
 
 import pytest
@@ -42,99 +42,93 @@ class Way:
         self.closed += 1
 
 
-Play = Callable[[Detour, Way, Way, Troubles, list[str]], Awaitable[None]]
+class Race:
+    """Two ways and whoever has them race; what went wrong, and what was heard of."""
 
+    def __init__(self, head_start: float = LONG) -> None:
+        self.heard: list[str] = []
+        self.troubles: Troubles = {}
+        self.detour = Detour(head_start, self.heard.append)
+        self.quic, self.websocket = Way(), Way()
 
-def play(body: Play, head_start: float = LONG) -> None:
-    """Have a race with two ways."""
-
-    async def main() -> None:
-        heard: list[str] = []
-        detour = Detour(head_start, heard.append)
+    async def run(self, place: str = "a:1") -> Way:
+        """The race, within a time."""
         async with asyncio.timeout(20):
-            await body(detour, Way(), Way(), {}, heard)
+            return await self.detour.race(place, self.quic, self.websocket, self.troubles)
 
-    asyncio.run(main())
-
-
-def test_quic_is_taken_and_the_second_way_never_begins() -> None:
-    async def body(
-        detour: Detour, quic: Way, websocket: Way, troubles: Troubles, heard: list[str]
-    ) -> None:
-        quic.answers()
-        assert await detour.race("a:1", quic, websocket, troubles) is quic
-        assert not websocket.began.is_set()
-        assert (heard, troubles, quic.closed) == ([], {}, 0)
-
-    play(body)
+    async def again(self, quic: Way, websocket: Way, place: str = "a:1") -> Way:
+        """Another one, of other ways."""
+        self.quic, self.websocket, self.troubles = quic, websocket, {}
+        return await self.run(place)
 
 
-def test_silence_lets_websocket_begin_and_win() -> None:
-    async def body(
-        detour: Detour, quic: Way, websocket: Way, troubles: Troubles, heard: list[str]
-    ) -> None:
-        websocket.answers()
-        assert await detour.race("a:1", quic, websocket, troubles) is websocket
-        assert quic.was_cancelled
-        assert heard == ["a:1"]
-
-    play(body, 0.01)
+async def test_quic_is_taken_and_the_second_way_never_begins() -> None:
+    race = Race()
+    race.quic.answers()
+    assert await race.run() is race.quic
+    assert not race.websocket.began.is_set()
+    assert (race.heard, race.troubles, race.quic.closed) == ([], {}, 0)
 
 
-def test_a_failure_of_quic_ends_its_head_start() -> None:
-    async def body(
-        detour: Detour, quic: Way, websocket: Way, troubles: Troubles, heard: list[str]
-    ) -> None:
-        quic.fails(SessionLost("nobody"))
-        websocket.answers()
-        assert await detour.race("a:1", quic, websocket, troubles) is websocket
-        assert heard == ["a:1"]
-
-    play(body)
+async def test_silence_lets_websocket_begin_and_win() -> None:
+    race = Race(0.01)
+    race.websocket.answers()
+    assert await race.run() is race.websocket
+    assert race.quic.was_cancelled
+    assert race.heard == ["a:1"]
 
 
-def test_a_refusal_over_quic_is_the_last_word() -> None:
-    async def body(
-        detour: Detour, quic: Way, websocket: Way, troubles: Troubles, heard: list[str]
-    ) -> None:
-        quic.fails(SessionLost("refused", 0, 401))
-        websocket.answers()
-        with pytest.raises(SessionLost, match=r"^refused$") as lost:
-            await detour.race("a:1", quic, websocket, troubles)
-        assert lost.value.status == 401
-        assert not websocket.began.is_set()
-
-    play(body)
+async def test_a_failure_of_quic_ends_its_head_start() -> None:
+    race = Race()
+    race.quic.fails(SessionLost("nobody"))
+    race.websocket.answers()
+    assert await race.run() is race.websocket
+    assert race.heard == ["a:1"]
 
 
-def test_a_refusal_over_quic_stops_a_websocket_that_is_under_way() -> None:
-    async def body(
-        detour: Detour, quic: Way, websocket: Way, troubles: Troubles, heard: list[str]
-    ) -> None:
-        async with asyncio.TaskGroup() as tasks:
-            race = tasks.create_task(_lost(detour.race("a:1", quic, websocket, troubles)))
-            await websocket.began.wait()
-            quic.fails(SessionLost("refused", 0, 403))
-        assert race.result().status == 403
-        assert websocket.was_cancelled
-
-    play(body, 0.01)
+async def test_a_refusal_over_quic_is_the_last_word() -> None:
+    race = Race()
+    race.quic.fails(SessionLost("refused", 0, 401))
+    race.websocket.answers()
+    with pytest.raises(SessionLost, match=r"^refused$") as lost:
+        await race.run()
+    assert lost.value.status == 401
+    assert not race.websocket.began.is_set()
 
 
-def test_what_answers_over_tcp_may_be_another_server() -> None:
-    async def body(
-        detour: Detour, quic: Way, websocket: Way, troubles: Troubles, heard: list[str]
-    ) -> None:
-        websocket.fails(SessionLost("refused", 0, 403))
-        async with asyncio.TaskGroup() as tasks:
-            race = tasks.create_task(detour.race("a:1", quic, websocket, troubles))
-            await websocket.began.wait()
-            await asyncio.sleep(0)
-            quic.answers()
-        assert race.result() is quic
-        assert heard == []
+async def test_a_refusal_over_quic_stops_a_websocket_that_is_under_way() -> None:
+    race = Race(0.01)
+    async with asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(_lost(race.run()))
+        await race.websocket.began.wait()
+        race.quic.fails(SessionLost("refused", 0, 403))
+    assert running.result().status == 403
+    assert race.websocket.was_cancelled
 
-    play(body, 0.01)
+
+async def test_what_answers_over_tcp_may_be_another_server() -> None:
+    race = Race(0.01)
+    race.websocket.fails(SessionLost("refused", 0, 403))
+    async with asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(race.run())
+        await race.websocket.began.wait()
+        await asyncio.sleep(0)
+        race.quic.answers()
+    assert running.result() is race.quic
+    assert race.heard == []
+
+
+async def test_trouble_over_tcp_that_nobody_foresaw_leaves_quic_the_race() -> None:
+    race = Race(0.01)
+    race.websocket.fails(LookupError("x"))
+    async with asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(race.run())
+        await race.websocket.began.wait()
+        await asyncio.sleep(0)
+        race.quic.answers()
+    assert running.result() is race.quic
+    assert race.quic.closed == 0
+    assert str(race.troubles["WebSocket"]) == "x"
 
 
 @pytest.mark.parametrize(
@@ -150,88 +144,68 @@ def test_what_answers_over_tcp_may_be_another_server() -> None:
         (SessionLost("late"), ConfigError("no file"), "late; by WebSocket: no file", 0),
     ],
 )
-def test_both_failures_are_told(
+async def test_both_failures_are_told(
     over_quic: SessionLost, over_tcp: Exception, said: str, status: int
 ) -> None:
-    async def body(
-        detour: Detour, quic: Way, websocket: Way, troubles: Troubles, heard: list[str]
-    ) -> None:
-        quic.fails(over_quic)
-        websocket.fails(over_tcp)
-        lost = await _lost(detour.race("a:1", quic, websocket, troubles))
-        assert (str(lost), lost.status) == (said, status)
-
-    play(body)
+    race = Race()
+    race.quic.fails(over_quic)
+    race.websocket.fails(over_tcp)
+    lost = await _lost(race.run())
+    assert (str(lost), lost.status) == (said, status)
 
 
-def test_where_websocket_won_it_begins_at_once_until_quic_wins() -> None:
-    async def body(
-        detour: Detour, quic: Way, websocket: Way, troubles: Troubles, heard: list[str]
-    ) -> None:
-        quic.fails(SessionLost("nobody"))
-        websocket.answers()
-        await detour.race("a:1", quic, websocket, troubles)
-        silent, second = Way(), Way()
-        second.answers()
-        assert await detour.race("a:1", silent, second, {}) is second  # without a minute's wait
-        late, third = Way(), Way()
-        async with asyncio.TaskGroup() as tasks:
-            race = tasks.create_task(detour.race("a:1", late, third, {}))
-            await third.began.wait()
-            late.answers()
-        assert race.result() is late
-        assert third.was_cancelled
-        quick, fourth = Way(), Way()
-        quick.answers()
-        await detour.race("a:1", quick, fourth, {})
-        assert not fourth.began.is_set()
-
-    play(body)
+async def test_where_websocket_won_it_begins_at_once_until_quic_wins() -> None:
+    race = Race()
+    race.quic.fails(SessionLost("nobody"))
+    race.websocket.answers()
+    await race.run()
+    silent, second = Way(), Way()
+    second.answers()
+    assert await race.again(silent, second) is second  # without a minute's wait
+    late, third = Way(), Way()
+    async with asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(race.again(late, third))
+        await third.began.wait()
+        late.answers()
+    assert running.result() is late
+    assert third.was_cancelled
+    quick, fourth = Way(), Way()
+    quick.answers()
+    await race.again(quick, fourth)
+    assert not fourth.began.is_set()
 
 
-def test_another_place_has_its_own_head_start() -> None:
-    async def body(
-        detour: Detour, quic: Way, websocket: Way, troubles: Troubles, heard: list[str]
-    ) -> None:
-        quic.fails(SessionLost("nobody"))
-        websocket.answers()
-        await detour.race("a:1", quic, websocket, troubles)
-        other, second = Way(), Way()
-        other.answers()
-        await detour.race("a:2", other, second, {})
-        assert not second.began.is_set()
-
-    play(body)
+async def test_another_place_has_its_own_head_start() -> None:
+    race = Race()
+    race.quic.fails(SessionLost("nobody"))
+    race.websocket.answers()
+    await race.run()
+    other, second = Way(), Way()
+    other.answers()
+    await race.again(other, second, "a:2")
+    assert not second.began.is_set()
 
 
-def test_of_two_sessions_one_is_closed() -> None:
-    async def body(
-        detour: Detour, quic: Way, websocket: Way, troubles: Troubles, heard: list[str]
-    ) -> None:
-        async with asyncio.TaskGroup() as tasks:
-            race = tasks.create_task(detour.race("a:1", quic, websocket, troubles))
-            await websocket.began.wait()
-            websocket.answers()
-            quic.answers()
-        assert race.result() is quic
-        assert (quic.closed, websocket.closed) == (0, 1)
-        assert heard == []
-
-    play(body, 0.01)
+async def test_of_two_sessions_one_is_closed() -> None:
+    race = Race(0.01)
+    async with asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(race.run())
+        await race.websocket.began.wait()
+        race.websocket.answers()
+        race.quic.answers()
+    assert running.result() is race.quic
+    assert (race.quic.closed, race.websocket.closed) == (0, 1)
+    assert race.heard == []
 
 
-def test_who_gives_up_leaves_nothing_behind() -> None:
-    async def body(
-        detour: Detour, quic: Way, websocket: Way, troubles: Troubles, heard: list[str]
-    ) -> None:
-        websocket.fails(SessionLost("no"))
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.1):
-                await detour.race("a:1", quic, websocket, troubles)
-        assert quic.was_cancelled
-        assert str(troubles["WebSocket"]) == "no"  # for whoever tells of it
-
-    play(body, 0.01)
+async def test_who_gives_up_leaves_nothing_behind() -> None:
+    race = Race(0.01)
+    race.websocket.fails(SessionLost("no"))
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.1):
+            await race.run()
+    assert race.quic.was_cancelled
+    assert str(race.troubles["WebSocket"]) == "no"  # for whoever tells of it
 
 
 async def _lost(race: Awaitable[Way]) -> SessionLost:

@@ -207,24 +207,3 @@ async def test_text_is_no_message_of_ours_and_why_a_server_closes_is_told() -> N
     async with speaking(close) as (_, ending):
         assert await ending.reason == "the connection was closed with 1008: token\nexpired"
     assert str(SessionLost("token\nexpired" + "x" * 900)) == "token expired" + "x" * 487
-
-
-async def test_trouble_over_tcp_that_nobody_foresaw_leaves_quic_the_race() -> None:
-    from relay.net.detour import Detour
-
-    class Quic:
-        async def close(self) -> None:
-            raise AssertionError("it was chosen")
-
-    chosen = Quic()
-
-    async def quic() -> Quic:
-        await asyncio.sleep(0.2)
-        return chosen
-
-    async def websocket() -> Quic:
-        raise LookupError("x")
-
-    troubles: dict[str, SessionLost] = {}
-    assert await Detour(0.0).race("a:1", quic, websocket, troubles) is chosen
-    assert str(troubles["WebSocket"]) == "x"

@@ -28,10 +28,10 @@ from relay.net.visit import AGREED, OFFER
 from relay.net.webtransport import WebTransport
 
 REFUSAL_ID = "x-request-id"
+"""Where a refusal carries the id under which the other side's log knows it."""
+
 MAX_ID = 64
 """Letters of it that are told."""
-
-"""Where a refusal carries the id under which the other side's log knows it."""
 
 Outcome = asyncio.Future[QuicTransport]
 """The session, or `SessionLost`."""

@@ -105,7 +105,6 @@ async def dial(
     target = _parse(url)
     tls = tls or DialTls()
     limits = limits or QuicLimits()
-    place = target.netloc
     troubles: Troubles = {}
     attempt: Attempt
 
@@ -132,13 +131,13 @@ async def dial(
                 return await _try_all(attempt, target, overall)
             aside = target._replace(scheme="wss")
             return await detour.race(
-                place,
+                target.netloc,
                 lambda: _try_all(attempt, target, overall),
                 lambda: _try_all(by_socket(aside), aside, overall),
                 troubles,
             )
     except TimeoutError:
-        silence = SessionLost(f"{place} did not answer in {timeout:g} s")
+        silence = SessionLost(f"{target.netloc} did not answer in {timeout:g} s")
         raise both(silence, troubles) from None
 
 

@@ -99,12 +99,11 @@ class DialledSocket:
 
     async def _watch(self) -> None:
         """End what nobody answers: the library's own pings wait behind what nobody reads."""
-        loop, idle = asyncio.get_running_loop(), self._limits.idle_timeout
+        idle = self._limits.idle_timeout
         while not self._transport.is_closed:
             await asyncio.sleep(idle / SIGNS)
-            if loop.time() - self._socket.heard_at > idle:
-                self._transport.lost(f"nothing was heard for {idle:g} s")
-            elif not self._transport.is_believed:
+            self._transport.end_if_silent(self._socket.heard_at, idle)
+            if not self._transport.is_believed:
                 self._transport.lost("it did not introduce itself")
         self._socket.transport.abort()
 

@@ -152,6 +152,11 @@ class QmuxTransport(MuxTransport):
         self._out.clear()
         self._pending = 0
 
+    def end_if_silent(self, heard_at: float, idle: float) -> None:
+        """Nobody is there of whom nothing was heard for so many seconds."""
+        if self._loop.time() - heard_at > idle:
+            self.lost(f"nothing was heard for {idle:g} s")
+
     def take(self) -> bytes | None:
         """The next message to be carried, ``None`` when there is none."""
         if not self._messages:

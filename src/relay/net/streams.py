@@ -124,8 +124,7 @@ class StreamTransport(QmuxTransport):
         """Say something now and then, and end what nobody answers."""
         while not self.is_closed:
             await asyncio.sleep(self._idle / SIGNS)
-            if self._loop.time() - self._heard_at > self._idle:
-                self.lost(f"nothing was heard for {self._idle:g} s")
+            self.end_if_silent(self._heard_at, self._idle)
             self.ping()
 
     # What `QmuxTransport` leaves open

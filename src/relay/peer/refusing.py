@@ -77,19 +77,12 @@ class Refusals:
 
     def no_version(self, knock: Knock) -> str:
         """Since we have no version in common; under which id."""
-        id, remote = secrets.token_hex(6), address(knock)
         offered = [each[:MAX_NAME] for each in knock.offered[:MAX_OFFERED]]
-        self._log("version", 400, id=id, offered=offered, remote=remote)
-        self._house.audit("deny", id=id, reason="version", remote=remote, kind=knock.transport)
-        return id
+        return self._unasked(knock, "version", 400, offered=offered)
 
     def leaving(self, knock: Knock) -> str:
         """Since the relay is about to stop, whoever they are; under which id."""
-        id, remote = secrets.token_hex(6), address(knock)
-        kind = knock.transport
-        self._log(LEAVING, 503, id=id, why=STOPPING, transport=kind, remote=remote)
-        self._house.audit("deny", id=id, reason=LEAVING, remote=remote, kind=kind)
-        return id
+        return self._unasked(knock, LEAVING, 503, why=STOPPING, transport=knock.transport)
 
     def granted(
         self,
@@ -125,6 +118,13 @@ class Refusals:
             about["count"] = count
         self._log(code, status, **about)
         self._house.audit("deny", reason=code, **about)
+
+    def _unasked(self, knock: Knock, code: str, status: int, **said: Any) -> str:
+        """Whatever they want; under which id."""
+        id, remote = secrets.token_hex(6), address(knock)
+        self._log(code, status, id=id, **said, remote=remote)
+        self._house.audit("deny", id=id, reason=code, remote=remote, kind=knock.transport)
+        return id
 
     def _log(self, code: str, status: int, **said: Any) -> None:
         self.counts[code] = self.counts.get(code, 0) + said.get("count", 1)

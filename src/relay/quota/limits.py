@@ -102,8 +102,15 @@ class Override(BaseModel):
         return quota.model_copy(update=self.model_dump(exclude_none=True))
 
 
+def wrong_tenant(name: str) -> str:
+    """Why no tenant is called so; empty where one may be."""
+    if len(name) > MAX_TENANT:
+        return f"the name of a tenant has at most {MAX_TENANT} characters"
+    return "the name of a tenant has no slashes" if "/" in name else ""
+
+
 def _tenant(name: str) -> str:
-    if "/" in name or len(name) > MAX_TENANT:
+    if wrong_tenant(name):
         raise ValueError(f"expected tenants' names: no slashes, at most {MAX_TENANT} characters")
     return name
 

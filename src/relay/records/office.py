@@ -16,7 +16,7 @@ from relay.auth.facts import StoredToken
 from relay.auth.revocation import Revocation
 from relay.errors import BadRequest, NotFound, RelayError
 from relay.quota import Override
-from relay.quota.limits import MAX_TENANT
+from relay.quota.limits import wrong_tenant
 from relay.records.audit import Fact, Query, Walk
 from relay.records.scribe import Scribe
 from relay.records.store import MAX_PAGE, Records
@@ -85,10 +85,8 @@ class Office:
     async def set_quota(self, who: Operator, tenant: str, said: Override) -> None:
         """Say something of a tenant, instead of what was said. Raises `BadRequest`,
         `LimitExceeded`."""
-        if len(tenant) > MAX_TENANT:
-            raise BadRequest(f"the name of a tenant has at most {MAX_TENANT} characters")
-        if "/" in tenant:
-            raise BadRequest("the name of a tenant has no slashes")
+        if why := wrong_tenant(tenant):
+            raise BadRequest(why)
         detail = json.dumps(said.model_dump(exclude_none=True))
         async with self.doing(who, "quota.set", tenant, detail=detail, tenant=tenant):
             await self.records.quotas.put(tenant, said)

@@ -86,6 +86,14 @@ async def come_in(relay: Relay, held: Held, path: str, needs: tuple[str, ...] = 
     relay.judge.let_in(held.grant, held.id, held.remote, "http")
 
 
+async def admitted(relay: Relay, request: Request, asked: Asked) -> Grant:
+    """The grant of somebody who has come in. Raises `Denied`, and as `come_in`."""
+    held, _ = await considered(relay, request, asked)
+    if not asked.again:
+        await come_in(relay, held, shown_path(request))
+    return held.grant
+
+
 class Face:
     """What the HTTP faces may ask of the relay."""
 
@@ -98,11 +106,7 @@ class Face:
 
     async def decide(self, asked: Asked) -> Grant:
         """The same decision as for a session. Raises `Denied`."""
-        request = request_of(asked, publishes=False)
-        held, _ = await considered(self.relay, request, asked)
-        if not asked.again:
-            await come_in(self.relay, held, shown_path(request))
-        return held.grant
+        return await admitted(self.relay, request_of(asked, publishes=False), asked)
 
     async def ticket(self, bearer: str, remote: str) -> dict[str, Any]:
         """A one-time ticket for whatever the credential allows; another server has none."""
@@ -320,15 +324,19 @@ async def refresh(relay: Relay, id: str, bearer: str, remote: str) -> dict[str, 
 def lent(relay: Relay, query: str) -> list[dict[str, Any]]:
     """The sessions here that run on an authorization server's word and that a filter means. Raises
     `BadRequest` for one that makes no sense, also where there is no such server."""
-    read_selector(query)
-    return relay.authority.sessions(query) if relay.authority is not None else []
+    if relay.authority is None:
+        read_selector(query)
+        return []
+    return relay.authority.sessions(query)
 
 
 def revalidate(relay: Relay, query: str) -> list[str]:
     """Have that server asked again about those that are meant; which they are. Raises `BadRequest`
     as `lent` does."""
-    read_selector(query)
-    return relay.authority.revalidate(query) if relay.authority is not None else []
+    if relay.authority is None:
+        read_selector(query)
+        return []
+    return relay.authority.revalidate(query)
 
 
 def nodes(relay: Relay) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -28,7 +28,7 @@ from relay.peer.refusing import LEAVING, STOPPING, shown_path
 from relay.quota import Account, Tab
 from relay.server.aside import Aside
 from relay.server.directory import Directory
-from relay.server.faces import Considered, Face, come_in, considered, request_of
+from relay.server.faces import Considered, Face, admitted, come_in, considered, request_of
 from relay.server.shares import known
 
 if TYPE_CHECKING:
@@ -204,7 +204,6 @@ class Press:
             raise Denied(Forbidden.status, held.id)
         if not asked.again:
             await come_in(self.relay, held, path, PUBLISHING if publishes else ())
-        self.relay.judge.require(held)
         return held, loan
 
     async def publish(
@@ -305,11 +304,7 @@ class Press:
 
     async def routes(self, asked: Asked) -> dict[str, Any]:
         """What there is below the path, as far as the grant covers it. Raises `Denied`."""
-        request = request_of(asked)
-        held, _ = await considered(self.relay, request, asked)
-        if not asked.again:
-            await come_in(self.relay, held, shown_path(request))
-        return await self.seen(held.grant)
+        return await self.seen(await admitted(self.relay, request_of(asked), asked))
 
     async def seen(self, grant: Grant) -> dict[str, Any]:
         """What a grant covers."""
