@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import aclosing
 from typing import Any
 
 import httpx
@@ -12,9 +13,11 @@ from several import WORKERS, Relay, publishing
 
 from relay.client import Client, connect
 from relay.errors import RelayError
-from relay.model.track import TrackInfo
+from relay.model.track import Demand, TrackInfo
 from relay.path import Path
 from relay.peer.local import collect_group
+
+LATEST = Demand()
 
 
 def base(relay: Any) -> str:
@@ -85,6 +88,68 @@ def test_an_old_group_of_a_session_is_asked_for_once(running: Any) -> None:
                 assert all(track.is_idle for track in broadcast.tracks.values())
                 # And who watches afterwards begins with the latest.
                 assert (await web.get("/fetch/anon/cam/t")).headers["x-moq-group"] == "4"
+
+    asyncio.run(main())
+
+
+def write(track: Any, number: int) -> None:
+    track.append_group()
+    track.write_frame(b"%d" % number, number * 3000)
+    track.finish_group()
+
+
+async def begins(client: Client, path: str, demand: Demand = LATEST) -> int:
+    """The first group that a viewer gets who comes now."""
+    async with (
+        asyncio.timeout(5),
+        aclosing(client.frames(await client.find(path), "t", demand).frames()) as items,
+    ):
+        return (await anext(items)).group
+
+
+@pytest.mark.parametrize("version", ["moq-lite-06", "moq-lite-05", "moq-lite-04"])
+def test_who_comes_after_a_pause_begins_with_the_latest_group(running: Any, version: str) -> None:
+    async def main() -> None:
+        async with running() as relay, httpx.AsyncClient(base_url=base(relay)) as web:
+            url = f"https://127.0.0.1:{relay.quic_address[1]}/anon"
+            async with (
+                connect(url, tls=TRUST, versions=[version]) as source,
+                connect(url, tls=TRUST) as viewer,
+            ):
+                track = source.create_broadcast("cam").create_track("t", TrackInfo())
+                await viewer.find("cam")
+                for number in range(4):
+                    write(track, number)
+                    found = await web.get("/fetch/anon/cam/t")
+                    assert (found.text, found.headers["x-moq-group"]) == (2 * (str(number),))
+                # Nothing newer comes: the source says so at once.
+                assert (await web.get("/fetch/anon/cam/t")).text == "3"
+                assert await begins(viewer, "cam") == 3
+                if version == "moq-lite-06":  # frames have no times of their own in each of them
+                    assert await begins(viewer, "cam", Demand(max_latency=5000)) == 1
+                write(track, 4)
+                assert await begins(viewer, "cam") == 4
+
+    asyncio.run(main())
+
+
+@pytest.mark.usefixtures("quick")
+def test_who_comes_after_a_pause_at_another_relay_gets_the_latest_group(node: Any) -> None:
+    async def main() -> None:
+        async with node() as a, node(connect=[a.url()]) as b:
+            await until(lambda: b.up() and a.relays())
+            async with connect(a.url("/anon"), tls=TRUST) as source:
+                track = source.create_broadcast("cam").create_track("t", TrackInfo())
+                await until(lambda: b.sees("anon/cam"))
+                async with (
+                    httpx.AsyncClient(base_url=base(b.relay)) as web,
+                    connect(b.url("/anon"), tls=TRUST) as viewer,
+                ):
+                    for number in range(3):
+                        write(track, number)
+                        assert (await web.get("/fetch/anon/cam/t")).text == str(number)
+                    write(track, 3)
+                    assert await begins(viewer, "cam") == 3
 
     asyncio.run(main())
 

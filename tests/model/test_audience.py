@@ -31,13 +31,107 @@ def test_while_the_feed_runs_the_latest_group_is_handed_over_however_old(setting
 
 
 @pytest.mark.parametrize(("age", "sequences"), [(5.0, [0]), (5.1, [])])
-def test_after_a_pause_only_a_young_latest_group_is_handed_over(setting, fakes, age, sequences):
+def test_after_a_pause_only_a_young_latest_group_does_for_a_silent_source(
+    setting, fakes, age, sequences
+):
     viewer = setting.live()
     setting.group(0)
     setting.track.unwatch(viewer, 0.0)
-    back = fakes.Viewer()
-    setting.track.watch(back, age)
-    assert back.sequences == sequences
+    setting.track.watch(back := fakes.Viewer(), age)
+    setting.origin.tick(age + 0.9)
+    setting.track.watch(other := fakes.Viewer(), age + 0.9)
+    assert (back.sequences, other.sequences) == ([], [])
+    setting.origin.tick(age + 1.0)
+    assert (back.sequences, other.sequences) == (sequences, sequences)
+    setting.track.watch(late := fakes.Viewer(), age + 1.0)
+    assert late.sequences == sequences
+    setting.group(1, age + 2.0)
+    assert back.sequences == other.sequences == late.sequences == [*sequences, 1]
+
+
+def test_after_a_pause_a_newer_group_comes_alone(setting, fakes):
+    viewer = setting.live()
+    setting.group(3)
+    for age in (1.0, 2.0, 3.0):
+        setting.track.unwatch(viewer, age)
+        setting.track.watch(viewer := fakes.Viewer(), age)
+        setting.group(round(3 + age), age)
+        setting.origin.tick(age + 5.0)
+        assert viewer.sequences == [3 + age]
+    setting.track.watch(late := fakes.Viewer(), 3.0)
+    assert late.sequences == [6]
+
+
+@pytest.mark.parametrize(("latest", "reach"), [(5, [4, 5]), (6, [6, 4])])
+def test_after_a_pause_who_reaches_back_gets_what_is_cached_as_well(setting, fakes, latest, reach):
+    viewer = setting.live()
+    for sequence in (2, 3, 4, 5):
+        setting.group(sequence)
+    setting.track.unwatch(viewer, 0.0)
+    setting.track.watch(back := fakes.Viewer(), 1.0, since=4)
+    setting.track.watch(usual := fakes.Viewer(), 1.0)
+    if latest == 5:
+        assert setting.track.open_group(5, "raw", 1.0) is None
+    else:
+        setting.group(6, 1.0)
+    assert (back.sequences[:1], usual.sequences) == (reach[:1], [latest])
+    if latest == 6:
+        assert setting.track.open_group(4, "raw", 1.0) is None  # the source reaches back, too
+    assert back.sequences == reach
+
+
+def test_after_a_pause_history_that_the_source_has_is_not_the_latest_yet(setting, fakes):
+    viewer = setting.live()
+    for sequence in (2, 3):
+        setting.group(sequence)
+    setting.track.unwatch(viewer, 0.0)
+    setting.track.watch(back := fakes.Viewer(), 1.0)
+    assert setting.track.open_group(2, "raw", 1.0) is None
+    assert setting.track.current is None
+    setting.track.watch(late := fakes.Viewer(), 1.0)
+    assert setting.track.open_group(3, "raw", 1.0) is None
+    assert (back.sequences, late.sequences, setting.track.current) == ([3], [3], 3)
+
+
+@pytest.mark.parametrize("latest", [3, 4])
+def test_after_a_pause_what_somebody_else_asks_for_is_not_for_who_wants_the_latest(
+    setting, fakes, latest
+):
+    viewer = setting.live()
+    for sequence in (2, 3):
+        setting.group(sequence)
+    setting.track.unwatch(viewer, 0.0)
+    setting.track.watch(back := fakes.Viewer(), 1.0)
+    setting.track.open_group(latest, "raw", 1.0)
+    setting.track.watch(fakes.Viewer(start=1), 1.0)
+    assert setting.track.open_group(2, "raw", 1.0) is None
+    assert back.sequences == [latest]
+    back.demand = back.demand._replace(start=2)
+    setting.track.rewatch(back)
+    assert back.sequences == [latest, 2, 3][: latest - 1]
+
+
+def test_a_source_may_count_from_the_beginning_after_a_pause(setting, fakes):
+    viewer = setting.live()
+    setting.group(7)
+    setting.track.unwatch(viewer, 0.0)
+    setting.track.watch(back := fakes.Viewer(), 1.0)
+    setting.group(2, 1.0)
+    setting.track.watch(late := fakes.Viewer(), 1.0)
+    setting.origin.tick(3.0)
+    setting.group(3, 3.0)
+    assert (back.sequences, late.sequences) == ([2, 3], [3])
+
+
+@pytest.mark.parametrize(("age", "sequences"), [(5.0, [0]), (5.1, [])])
+def test_while_there_is_nobody_to_ask_a_young_group_does_at_once(fakes, age, sequences):
+    setting = fakes.Setting(linger=30.0)
+    viewer = setting.live()
+    setting.group(0)
+    setting.track.unwatch(viewer, 0.0)
+    setting.route.lose(0.0)
+    setting.track.watch(back := fakes.Viewer(), age)
+    assert (back.sequences, back.ends) == (sequences, [])
 
 
 def test_an_old_latest_group_is_handed_over_once_the_source_confirms_it(setting, fakes):

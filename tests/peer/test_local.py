@@ -64,6 +64,35 @@ def test_an_explicit_start_gets_what_is_kept() -> None:
     assert [item.group for item in items if isinstance(item, GroupEnd)] == [2, 3, 4]
 
 
+@pytest.mark.parametrize(("start", "groups"), [(None, [2, 3]), (1, [1, 2, 3]), (4, [])])
+def test_who_waits_for_what_is_to_come_keeps_nobody_waiting(
+    start: int | None, groups: list[int]
+) -> None:
+    broadcast, track = published()
+    for number in range(3):
+        track.append_group()
+        track.write_frame(b"%d" % number, 0)
+    track.finish_group()
+    model = broadcast.track("t")
+
+    async def ends(start: int | None) -> list[int]:
+        collector = Collector(model, Demand(start=start), clock)
+        return [item.group async for item in collector.frames() if isinstance(item, GroupEnd)]
+
+    async def main() -> tuple[list[int], list[int]]:
+        async with asyncio.TaskGroup() as tasks:
+            waiting = tasks.create_task(ends(50))
+            await asyncio.sleep(0)
+            reading = tasks.create_task(ends(start))
+            await asyncio.sleep(0)
+            assert sorted(model.groups) == groups[:-1]
+            track.append_group()
+            track.finish()
+        return waiting.result(), reading.result()
+
+    assert asyncio.run(main()) == ([], groups)
+
+
 def test_an_unknown_track_raises_for_the_reader() -> None:
     broadcast, _ = published()
     with pytest.raises(NotFound):

@@ -44,31 +44,58 @@ class Viewer(Protocol):
 class _Seat:
     """One viewer's range, and what lies outside it."""
 
-    __slots__ = ("demand", "floor", "parked", "withheld")
+    __slots__ = ("demand", "doubts", "floor", "parked", "since", "withheld")
 
     def __init__(
-        self, demand: Demand, latest: int | None, cached: Iterable[int], fetched: Iterable[int]
+        self,
+        demand: Demand,
+        latest: int | None,
+        since: int | None,
+        cached: Iterable[int],
+        fetched: Iterable[int],
     ) -> None:
         self.demand = demand
-        # First group to hand over: without an explicit start the latest of the moment. Where there
-        # is none, whatever the source sends is wanted: it knows its latest group, and with the
+        self.since = since
+        # First group to hand over: without an explicit start the latest of the moment. Where that
+        # is not known, whatever the source sends is wanted: it knows its latest group, and with the
         # newest sent first that one need not be the first to arrive.
-        floor = latest if demand.start is None else demand.start
-        self.floor = floor or 0
+        self.doubts = demand.start is None and latest is None
+        self.floor = demand.start or 0
+        if demand.start is None and latest is not None:
+            self.floor = self._first(latest)
         # In range, but perhaps no longer the latest, or never sent by the feed; the others are out
         # of range so far.
-        self.withheld = set(cached if floor is None else fetched) if demand.start is None else set()
+        self.withheld = set(cached if self.doubts else fetched) if demand.start is None else set()
         self.parked = set(cached) - self.withheld
 
     def takes(self, sequence: int) -> bool:
         end = self.demand.end
         return sequence >= self.floor and (end is None or sequence <= end)
 
+    def know(self, latest: int, fetched: set[int]) -> None:
+        """The latest group is known by now. Where it was held back, it need not be, nor what was to
+        come with it; what comes with a newer one the source says."""
+        self.doubts = False
+        held = self.withheld - fetched
+        is_cached = latest in held
+        self.floor = self._first(latest if is_cached else max(held, default=-1) + 1)
+        known = held if is_cached else {each for each in held if each < self.floor}
+        self.withheld -= known
+        self.parked |= known
+
+    def reaches(self, sequence: int) -> bool:
+        """Whether a cached group is wanted that the source has as well, if not as its latest."""
+        return not self.doubts or (self.since is not None and sequence >= self.since)
+
+    def _first(self, latest: int) -> int:
+        return latest if self.since is None else min(latest, self.since)
+
     def change(self, demand: Demand) -> None:
         had, self.demand = self.demand, demand
         if demand.start is None and had.start is not None:
             self.floor = min(self.floor, max(self.parked, default=0))  # the latest, from now on
         elif demand.start is not None:
+            self.doubts = False
             self.floor = demand.start
             self.parked |= self.withheld
             self.withheld.clear()
@@ -92,11 +119,19 @@ class Audience:
         """What all of them want together; see `Tally.total`."""
         return self._tally.total(max_latency, latest)
 
-    def join(self, viewer: Viewer, latest: int | None) -> None:
-        """Seat a viewer, all cached groups parked; ``latest`` is where "the latest" starts."""
+    def join(self, viewer: Viewer, latest: int | None, since: int | None = None) -> None:
+        """Seat a viewer, all cached groups parked; ``latest`` is where "the latest" starts, as soon
+        as that is known, or ``since`` where that is before it."""
         shelf = self._shelf
-        self._seats[viewer] = _Seat(viewer.demand, latest, shelf.groups, shelf.fetched)
+        self._seats[viewer] = _Seat(viewer.demand, latest, since, shelf.groups, shelf.fetched)
         self._tally.add(viewer.demand)
+
+    def know(self, latest: int) -> None:
+        """The latest group is known by now: hand over what was held back until then."""
+        for viewer, seat in tuple(self._seats.items()):
+            if seat.doubts:
+                seat.know(latest, self._shelf.fetched)
+                self.hand_parked(viewer)
 
     def change(self, viewer: Viewer) -> None:
         """Take over the viewer's new demand and hand over what it now includes."""
@@ -143,7 +178,7 @@ class Audience:
             seat = self._seats.get(viewer)
             if seat is None:
                 continue
-            if group.sequence in seat.withheld:
+            if group.sequence in seat.withheld and seat.reaches(group.sequence):
                 seat.withheld.discard(group.sequence)
                 seat.parked.add(group.sequence)
             if group.sequence in seat.parked and seat.takes(group.sequence):

@@ -25,6 +25,11 @@ if TYPE_CHECKING:
 __all__ = ["Demand", "Fetcher", "Learner", "Track", "TrackInfo", "Viewer"]
 
 
+DOUBT = 1.0
+"""Seconds that the source has after a pause to say what its latest group is, before a young one
+that is cached has to do."""
+
+
 class Learner(Protocol):
     """Who wants to know the properties only; hashed by identity. One of the calls comes, once."""
 
@@ -60,8 +65,9 @@ class Track:
         self._learners: dict[Learner, None] = {}
         self._fetches = Fetches(self)
         self._linger = Alarm(stock.agenda, self._lingered)
+        self._doubt = Alarm(stock.agenda, lambda now: self._trust(now - DOUBT))
         self._supply = Supply(self)
-        self._fresh = False  # whether the latest group cached is known to be the source's latest
+        self._fresh = False  # whether the latest group cached counts as the source's latest
         self._finished = False
         self._gone: RelayError | None = None
 
@@ -96,6 +102,15 @@ class Track:
         return not (self._audience or self._learners or self._fetches)
 
     @property
+    def current(self) -> int | None:
+        """The source's latest group, as far as that is known and it is cached: while the feed runs
+        that is the latest of the cache, however old. After a pause there may be newer ones."""
+        newest = self.shelf.newest
+        if newest is not None and (self._fresh or self._finished or not newest.ended):
+            return newest.sequence
+        return None
+
+    @property
     def start_at(self) -> int | None:
         """For `Source.open` after a route was lost: the first missing group, overriding
         ``demand.start``. ``None`` = go by the demand."""
@@ -112,8 +127,8 @@ class Track:
         """Hand the track to ``viewer`` until it `unwatch`es or the track ends.
 
         At once: the properties if known, and the cached groups of its range (without a start: the
-        latest one and those from ``since`` on, if the feed is running or the latest is at most
-        ``max_latency`` old).
+        latest one and those from ``since`` on; after a pause of the feed once the source has said
+        what is the latest, or has said nothing for `DOUBT`).
         """
         if self._gone is not None:
             viewer.track_ended(self._gone)
@@ -122,10 +137,14 @@ class Track:
             self.rewatch(viewer)
             return
         self._linger.clear()
-        latest = self._current(now)
-        if latest is not None and since is not None:
-            latest = min(latest, since)
-        self._audience.join(viewer, latest)
+        latest = self.current
+        if latest is None and not self._audience:  # the feed is about to begin
+            if self.broadcast.is_lingering:  # or rather there is nobody to ask
+                self._trust(now)
+                latest = self.current
+            else:
+                self._doubt.set(now + DOUBT)
+        self._audience.join(viewer, latest, since)
         if self.info is not None:
             viewer.track_accepted(self.info)
         self._audience.hand_parked(viewer)
@@ -246,11 +265,12 @@ class Track:
             return None
         cached = self.groups.get(sequence)
         if cached is not None:
-            self._fresh = True
             self._saw(sequence)
             self.shelf.confirm(cached)
             self._fetches.confirm(sequence)
             self._supply.decline(cached, source)
+            if not self._fresh:
+                self._learn_latest(cached)
             self._audience.confirm(cached)
             return None
         group = Group(self, sequence, encoding, self._settings.max_group_bytes, now)
@@ -264,7 +284,9 @@ class Track:
         if whole:
             traffic = self.broadcast.traffic
             traffic.add(traffic.came.moved, group.native, encoding, group.size)
-        self._fresh = True
+        if not self._fresh:
+            self._doubt.clear()
+            self._learn_latest(group)
         self._supply.began(group, source)
         self._fetches.deliver(group)
         self._audience.offer(group)
@@ -396,6 +418,7 @@ class Track:
             return
         self._gone = error
         self._linger.clear()
+        self._doubt.clear()
         self.broadcast.forget(self)
         self._supply.detach(error)
         self.demand = None
@@ -409,16 +432,20 @@ class Track:
         ceiling = self._settings.cache_duration
         return kept if ceiling is None else min(kept, ceiling)
 
-    def _current(self, now: float) -> int | None:
-        # While the feed runs the latest group is the latest, however old. After a pause an old one
-        # may no longer be: it is held back until the source confirms it or sends a newer one.
-        newest = self.shelf.newest
-        if newest is None:
-            return None
-        current = self._fresh or self._finished or not newest.ended
-        if not current and now - newest.touched_at > self.properties.max_latency / 1000:
-            return None
-        return newest.sequence
+    def _learn_latest(self, group: Group) -> None:
+        """After a pause the source has a group. One older than what is cached says nothing: its
+        latest may follow, or it counts from the beginning."""
+        if group is self.shelf.newest:
+            self._doubt.clear()
+            self._fresh = True
+            self._audience.know(group.sequence)
+
+    def _trust(self, asked_at: float) -> None:
+        """The source says nothing: what was young when somebody came has to do."""
+        newest, kept = self.shelf.newest, self.properties.max_latency / 1000
+        if newest is not None and asked_at - newest.touched_at <= kept:
+            self._fresh = True
+            self._audience.know(newest.sequence)
 
     def _saw(self, sequence: int) -> None:
         if self.latest is None:
@@ -442,6 +469,7 @@ class Track:
         self._supply.detach(Cancelled("nobody watches"))
         self.demand = None
         self._fresh = False
+        self._doubt.clear()
         self._supply.rest()
         if self._gone is not None or self._audience:
             return

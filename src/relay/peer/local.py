@@ -53,6 +53,8 @@ class LocalTrack:
         self.groups: list[LocalGroup] = []
         self.finished = False
         self.track: Track | None = None
+        self._handed = 0
+        """The first group that is handed over to whoever watches, and all after it are."""
         self._open: dict[int, Group] = {}
         self._fetched: dict[int, Group] = {}
         """What somebody asked for by number while it was being published."""
@@ -102,17 +104,24 @@ class LocalTrack:
     def open(self, track: Track) -> None:
         """Somebody watches: hand over what they asked for, then everything that comes."""
         self.track = track
+        self._handed = self._next
         track.accept(self.info)
+        self.update(track)
+        if self.finished:
+            track.finish(self.clock())
+
+    def update(self, track: Track) -> None:
+        """They ask for something else: hand over what they had not asked for before."""
         start = track.start_at
         if start is None and track.demand is not None:
             start = track.demand.start
         if start is None:
             start = self._next - 1
+        handed = self._handed
+        self._handed = min(start, handed)
         for group in tuple(self.groups):
-            if group.sequence >= start:
+            if start <= group.sequence < handed:
                 self._feed(group)
-        if self.finished:
-            track.finish(self.clock())
 
     def fetch(self, track: Track, sequence: int) -> None:
         """Somebody wants one group: it is there if it is kept."""
@@ -185,7 +194,9 @@ class LocalBroadcast:
             track.fail(NotFound(f"no track {track.name!r}"))
 
     def update(self, track: Track) -> None:
-        """The viewers' wishes changed; everything published is handed over in any case."""
+        """The viewers' wishes changed."""
+        if (local := self.tracks.get(track.name)) is not None:
+            local.update(track)
 
     def close(self, track: Track) -> None:
         """Nobody watches the track any more."""
@@ -436,8 +447,8 @@ async def collect_group(
     least = sequence
     async with aclosing(read(track, demand, clock, limit).frames()) as items:
         async for item in items:
-            if least is None:  # one that was kept comes first, even where a newer one is at hand
-                least = max((item.group, *track.groups))
+            if least is None:  # others came first, where somebody asked for what was before
+                least = max(item.group, track.current or 0)
             if item.group < least:
                 continue
             if isinstance(item, GroupEnd):
