@@ -303,7 +303,7 @@ def test_what_comes_before_the_answer_is_bounded(bench) -> None:
     room.client.send_stream_data(14, b"\x40\x54" + encode_uint_var(session) + bytes(20_000))
     room.pump(0.2)
     assert room.closed_with() is not None
-    assert [type(error).__name__ for error in room.errors] == ["LimitExceeded"]
+    assert not room.errors  # it is no mistake of ours
 
 
 def test_a_reset_before_the_head_is_nobodys_business(bench) -> None:

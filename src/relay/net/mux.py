@@ -270,5 +270,8 @@ class MuxTransport:
             self.wake()
 
     def _receiver_failed(self, error: Exception) -> None:
+        if isinstance(error, LimitExceeded):  # the peer's doing, and no mistake of ours
+            self.close(error.session_code, str(error))
+            return
         self._failed(error)
         self.close(RelayError.session_code, "internal error")

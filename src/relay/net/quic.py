@@ -240,5 +240,8 @@ class QuicTransport:
         return code if mapped is None else mapped
 
     def _receiver_failed(self, error: Exception) -> None:
+        if isinstance(error, LimitExceeded):  # the peer's doing, and no mistake of ours
+            self.close(error.session_code, str(error))
+            return
         self.connection.host.failed(error)
         self.close(_INTERNAL, "internal error")
