@@ -32,6 +32,36 @@ def test_servers(scheme: str) -> None:
     assert "secret" not in repr(found)
 
 
+@pytest.mark.parametrize("password", ["se/cr", "se?cr", "se#cr", "se?c#r/", "se?c=r", "a:b"])
+def test_a_password_that_the_driver_takes_is_not_shown(password: str) -> None:
+    """Unescaped, as generators of passwords make them."""
+    found = read_address(f"postgresql://relay:{password}@db.example.com:5433/moq?ssl=require")
+    driven = make_url(found.driver)
+    assert (driven.password, driven.host) == (password, "db.example.com")
+    assert found.shown == "postgresql://relay@db.example.com:5433/moq"
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("u:p@ss@h/x", "u@h/x"),  # the driver takes ss@h for the host
+        ("u:p@s/s@h/x", "u@h/x"),
+        ("u:p@s?s@h/x", "u@h/x"),
+        ("u@h/x?password=p@ss", "u@h/x"),
+        ("h/x?password=p@ss", "h/x"),
+        ("@/x?host=/run/pg", "/x"),
+        ("u:p@[::1]:5433/x", "u@[::1]:5433/x"),
+    ],
+)
+def test_what_is_shown_of_a_server(url: str, shown: str) -> None:
+    assert read_address(f"postgresql://{url}").shown == f"postgresql://{shown}"
+
+
+def test_a_query_that_the_driver_takes_for_a_password_is_refused() -> None:
+    with pytest.raises(ConfigError, match="%40"):
+        read_address("postgresql://h:5433/x?password=p@ss")
+
+
 @pytest.mark.parametrize(
     "url",
     [

@@ -16,6 +16,11 @@ from relay.errors import ConfigError
 
 _EXPECTED = "expected sqlite:///file.db or postgresql://user:password@host/database"
 _POSTGRES = re.compile(r"postgres(?:ql)?://")
+_WHO = re.compile(r"([^:/@]*)(?::[^@]*)?@")
+"""User and password, to the driver: ``/``, ``?`` and ``#`` before the ``@`` are part of it."""
+
+_QUERY = re.compile(r"\?(?=\w+=)")
+"""Where a query begins that says something."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,18 +49,23 @@ def read_address(url: str) -> Address:
         return Address(f"sqlite+aiosqlite:///{name}", url, File(decoded))
     if _POSTGRES.match(url):
         rest = _POSTGRES.sub("", url)
-        return Address(f"postgresql+asyncpg://{rest}", _without_password(url), None)
+        return Address(f"postgresql+asyncpg://{rest}", _without_password(rest), None)
     raise ConfigError(_EXPECTED)
 
 
-def _without_password(url: str) -> str:
+def _without_password(rest: str) -> str:
+    """What of a server's URL may be shown; ``rest`` is what follows its scheme."""
+    found = _WHO.match(rest)
+    if found and "password=" in found[0]:
+        raise ConfigError(f"{_EXPECTED}; in a query @ is written %40")
+    # An @ that is left is of the password, whatever the driver makes of it.
+    place = _QUERY.split(rest[found.end() if found else 0 :], maxsplit=1)[0].rpartition("@")[2]
     try:
-        parts = urlsplit(url)
-        place = parts.netloc.rpartition("@")[2]
+        parts = urlsplit(f"//{place}")
     except ValueError:
         raise ConfigError(_EXPECTED) from None
-    who = f"{parts.username}@" if parts.username else ""
-    return f"postgresql://{who}{place}{parts.path}"
+    who = f"{found[1]}@" if found and found[1] else ""
+    return f"postgresql://{who}{parts.netloc}{parts.path}"
 
 
 def beside(folder: File, url: str) -> str:
