@@ -63,6 +63,30 @@ def test_numbers_move(running: Any) -> None:
     asyncio.run(main())
 
 
+def test_bytes_of_tenants_that_came_and_went_between_two_looks_are_counted(running: Any) -> None:
+    async def main() -> None:
+        async with running(INTERNAL) as relay, httpx.AsyncClient() as web:
+            url = f"http://127.0.0.1:{relay.http_addresses[0][1]}"
+            body = b"x" * 1000
+            await web.post(f"{url}/publish/anon/cam/v", content=body)
+            for looks in (1, 2, 3):
+                assert (await web.get(f"{url}/fetch/anon/cam/v")).content == body
+                for path, booth in tuple(relay.press.station.booths.items()):
+                    booth.published = -1e9
+                    assert path == "anon/cam"
+                relay.press.tick(relay.house.clock())
+                relay.house.ledger.tick(relay.house.clock() + 10.0 * looks)
+                assert "anon" not in relay.house.ledger.accounts
+                if looks != 2:
+                    found = await scrape(face(relay))
+                    for direction in ("in", "out"):
+                        label = {"tenant": "anon", "direction": direction}
+                        assert total(found, "relay_tenant_bytes_total", **label) == 1000 * looks
+                await web.post(f"{url}/publish/anon/cam/v", content=body)
+
+    asyncio.run(main())
+
+
 def test_what_became_of_copies_is_among_them(running: Any) -> None:
     sink = '[sinks.lake]\nkind = "kafka"\nbrokers = ["127.0.0.1:9"]\ntracks = ["anon/**:t"]\n'
     more = "max_message_bytes = 1000\ndrain = 0.0\n"

@@ -184,6 +184,33 @@ def test_usage_by_tenant() -> None:
     }
 
 
+def test_bytes_of_who_is_gone_are_counted_on_when_they_are_back(monkeypatch) -> None:
+    monkeypatch.setattr(relay.quota.ledger, "MAX_PAST", 2)
+    books, now = ledger(), 0.0
+
+    def come_and_go(tenant: str, size: int) -> None:
+        nonlocal now
+        tab = books.enter(tenant, now)
+        tab.account.receive(size, now)
+        tab.sent(2 * size, now)
+        tab.close()
+        now += 10.0
+        books.tick(now)
+        assert not books.accounts
+
+    come_and_go("a", 7)
+    come_and_go("idle", 0)
+    assert books.moved() == {"a": (7, 14)}
+    come_and_go("b", 1)
+    come_and_go("a", 7)
+    assert books.moved() == {"b": (1, 2), "a": (14, 28)}
+    come_and_go("c", 1)  # b left first
+    assert books.moved() == {"a": (14, 28), "c": (1, 2)}
+    books.enter("a", now)
+    assert books.usage()["a"]["ingress_bytes"] == 14
+    assert books.moved() == {"a": (14, 28), "c": (1, 2)}
+
+
 def test_tenants_at_a_time_have_a_ceiling(monkeypatch) -> None:
     monkeypatch.setattr(relay.quota.ledger, "MAX_ACCOUNTS", 1)
     books = ledger()

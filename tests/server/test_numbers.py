@@ -124,8 +124,8 @@ def test_what_tenants_without_a_line_have_moved_stays_counted() -> None:
     moved = TenantBytes()
 
     def take(shown: str, **usage: int) -> dict[str, int]:
-        used = {name: {"ingress_bytes": n, "egress_bytes": 0} for name, n in usage.items()}
-        lines = moved.take(used, lambda name: name if name in shown else OTHERS)
+        counts = {name: (count, 0) for name, count in usage.items()}
+        lines = moved.take(counts, lambda name: name if name in shown else OTHERS)
         return {name: line["in"] for name, line in lines.items()}
 
     assert take("a", a=1, b=10, c=100) == {"a": 1, OTHERS: 110}

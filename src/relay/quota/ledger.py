@@ -22,6 +22,9 @@ MAX_ACCOUNTS = 100_000
 SWEEP = 5.0
 """Seconds between looks for accounts that nobody needs."""
 
+MAX_PAST = 10_000
+"""Tenants that are gone and whose bytes are remembered; those who left first are forgotten."""
+
 
 class Ledger:
     """Every tenant's account. ``now`` is monotonic seconds in every call."""
@@ -33,6 +36,8 @@ class Ledger:
         self.pressed: Callable[[], None] = lambda: None
         """Called when more is needed of what is lent. Must not raise nor wait."""
         self.accounts: dict[str, Account] = {}
+        self.past: dict[str, tuple[int, int]] = {}
+        """Bytes that came in and went out of tenants that are gone, who left last at the end."""
         self.told: Callable[[Breach], None] = lambda breach: None
         """Called with each breach that is to be told. Must not raise nor wait."""
         self.limits_changed: Callable[[], None] = lambda: None
@@ -54,6 +59,7 @@ class Ledger:
                 raise LimitExceeded(f"{MAX_ACCOUNTS} tenants at a time (MAX_ACCOUNTS)")
             portion = Portion(self.parts, lambda: self.pressed()) if self.parts > 1 else None
             found = self.accounts[name] = Account(name, self.limits.of(name), self._hit, portion)
+            found.ingress, found.egress = self.past.pop(name, (0, 0))
             if portion is not None:
                 portion.press()
         return found
@@ -72,8 +78,14 @@ class Ledger:
         return Tab(account)
 
     def usage(self) -> dict[str, dict[str, int]]:
-        """What each tenant that is there uses now, and has used since it came."""
+        """What each tenant that is there uses now, and has used so far."""
         return {tenant: account.usage() for tenant, account in sorted(self.accounts.items())}
+
+    def moved(self) -> dict[str, tuple[int, int]]:
+        """Bytes that came in and went out of each tenant so far, also of those that are gone: a
+        count that ended with them would be taken for a new one when they are back."""
+        now = {tenant: (each.ingress, each.egress) for tenant, each in self.accounts.items()}
+        return self.past | now
 
     def obey(self, limits: Limits, now: float) -> None:
         """Other limits, in force at once, for running sessions too."""
@@ -102,6 +114,13 @@ class Ledger:
                 waits = account.portion is not None and account.portion.waiting
                 if account.is_idle and account.is_clear(now) and not waits:
                     del self.accounts[tenant]
+                    self._remember(account)
+
+    def _remember(self, account: Account) -> None:
+        if account.ingress or account.egress:
+            self.past[account.tenant] = account.ingress, account.egress
+            if len(self.past) > MAX_PAST:
+                del self.past[next(iter(self.past))]
 
     def _hit(self, tenant: str, kind: str, limit: int, now: float) -> None:
         breach = self._breaches.hit(tenant, kind, limit, now)

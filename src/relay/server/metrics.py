@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import cache
 from importlib import metadata
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from prometheus_client import Metric
@@ -37,8 +38,10 @@ RELAYS = "(relays)"
 
 
 def busiest(relay: Relay) -> dict[str, int]:
-    """The tenants that have most sessions here, with how many."""
-    tenants = Counter({name: a.sessions for name, a in relay.house.ledger.accounts.items()})
+    """The tenants that have most sessions here, with how many; then those who left last."""
+    ledger = relay.house.ledger
+    tenants = Counter({name: a.sessions for name, a in ledger.accounts.items()})
+    tenants.update(dict.fromkeys(islice(reversed(ledger.past), MAX_TENANTS), 0))
     return dict(tenants.most_common(MAX_TENANTS))
 
 
@@ -56,13 +59,13 @@ class TenantBytes:
         self._lines: dict[str, Counter[str]] = {}
 
     def take(
-        self, usage: Mapping[str, Mapping[str, int]], named: Callable[[str], str]
+        self, moved: Mapping[str, tuple[int, int]], named: Callable[[str], str]
     ) -> dict[str, Counter[str]]:
-        """All until now, by name and direction, of those who are there and of all others."""
+        """All until now, by name and direction; ``moved`` is what came in and went out of each."""
         lines: dict[str, Counter[str]] = {}
         if OTHERS in self._lines:
             lines[OTHERS] = self._lines[OTHERS]
-        now = {tenant: _moved(used) for tenant, used in usage.items()}
+        now = {tenant: {"in": came, "out": went} for tenant, (came, went) in moved.items()}
         for tenant, counts in now.items():
             name = named(tenant)
             line = lines.setdefault(name, self._lines.get(name, Counter()))
@@ -71,14 +74,6 @@ class TenantBytes:
                 line[direction] += int(grown(count, before.get(direction, 0)))
         self._before, self._lines = now, lines
         return lines
-
-
-def _moved(used: Mapping[str, int]) -> dict[str, int]:
-    return {
-        "in" if name.startswith("in") else "out": value
-        for name, value in used.items()
-        if name.endswith("_bytes")
-    }
 
 
 class Families:
@@ -195,14 +190,14 @@ class Families:
         )
         moved = CounterMetricFamily(
             "relay_tenant_bytes",
-            "Bytes of groups, since the tenant came.",
+            "Bytes of groups, since the start.",
             labels=("tenant", "direction"),
         )
         for tenant, used_by in sorted(sums.items()):
             for name, value in sorted(used_by.items()):
                 if not name.endswith("_bytes"):
                     now.add_metric((tenant, name), value)
-        for tenant, line in sorted(self.relay.moved.take(usage, self._named).items()):
+        for tenant, line in sorted(self.relay.moved.take(ledger.moved(), self._named).items()):
             for direction, count in sorted(line.items()):
                 moved.add_metric((tenant, direction), count)
         yield now
