@@ -5,13 +5,14 @@ The law: no secret is in any of them. This module must not know who asks.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from relay.auth.facts import StoredToken
 from relay.auth.lifecycle import SigningKey
 from relay.auth.revocation import Revocation
 from relay.control.admin import key_shapes, shapes
 from relay.model.broadcast import Broadcast
+from relay.model.group import Group
 from relay.model.track import Track
 from relay.peer.guest import Guest
 from relay.quota import Limits, Override
@@ -20,6 +21,9 @@ from relay.records.ciphers import CipherVersion
 from relay.server.inner import Inner
 
 BITS = 8
+
+ALONE = 1.0
+"""Seconds after which one group alone has a rate: its first frame may come in many pieces."""
 
 
 def session(guest: Guest, now: float) -> shapes.Session:
@@ -68,18 +72,29 @@ def broadcast(found: Broadcast, inner: Inner) -> shapes.Broadcast:
 def track(found: Track, inner: Inner) -> shapes.Track:
     """One track; its rate is that of what is cached."""
     groups = list(found.groups.values())
-    size = sum(group.size for group in groups)
-    spent = max((group.touched_at for group in groups), default=0.0) - min(
-        (group.touched_at for group in groups), default=0.0
-    )
     return shapes.Track(
         name=f"{found.below}:{found.name}" if found.below else found.name,
         viewers=inner.viewers(found),
         latest=found.latest,
         groups=len(groups),
-        cached_bytes=size,
-        bits_per_second=round(BITS * size / spent, 1) if spent > 0.0 else 0.0,
+        cached_bytes=sum(group.size for group in groups),
+        bits_per_second=round(_rate(groups), 1),
     )
+
+
+def _rate(groups: Sequence[Group]) -> float:
+    """Bits a second at which groups came in, 0.0 where that cannot be told yet.
+
+    The time begins with the first bytes, so that these came in none of it: of two groups of one
+    frame each they would be twice the rate.
+    """
+    first = min(groups, key=lambda group: group.opened_at, default=None)
+    if first is None or not first.chunks:
+        return 0.0
+    spent = max(group.touched_at for group in groups) - first.opened_at
+    if spent <= (0.0 if len(groups) > 1 else ALONE):
+        return 0.0
+    return BITS * (sum(group.size for group in groups) - len(first.chunks[0])) / spent
 
 
 def token(kept: StoredToken) -> shapes.Token:
