@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import re
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from starlette.applications import Starlette
 
+import relay
+from relay.auth.reason import PLACES as REASONS
 from relay.control import page
 
 PLACES = {name: "/admin/" + ("" if name == "index.html" else name) for name in page.names()}
@@ -18,6 +21,12 @@ PLACES = {name: "/admin/" + ("" if name == "index.html" else name) for name in p
 
 def text(name: str) -> str:
     return files(page).joinpath(name).read_text()
+
+
+def offered(list_id: str) -> set[str]:
+    found = re.search(rf'<datalist id="{list_id}">(.*?)</datalist>', text("index.html"))
+    assert found
+    return set(re.findall(r'value="(\w+)"', found[1]))
 
 
 def ask(path: str, method: str = "GET", **headers: str) -> httpx.Response:
@@ -112,6 +121,16 @@ def test_the_document_has_no_scripts_and_styles_of_its_own() -> None:
     labelled = set(re.findall(r'<label[^>]* for="([\w-]+)"', document))
     inputs = set(re.findall(r'<(?:input|select) id="([\w-]+)"', document))
     assert inputs == labelled
+
+
+def test_what_is_offered_to_filter_by_is_in_the_audit_log() -> None:
+    """Whole actions, or the first word of several."""
+    sources = Path(relay.__file__).parent.rglob("*.py")
+    calls = re.compile(r"(?:audit|doing|_tell|_add|end)\(.{,120}", re.DOTALL)
+    near = "\n".join(call for file in sources for call in calls.findall(file.read_text()))
+    written = {each.partition(".")[0] for each in re.findall(r'"([a-z.]+)"', near)}
+    assert offered("actions") <= written
+    assert offered("words") <= {*REASONS, "over_quota"}
 
 
 def test_the_key_is_kept_for_the_tab_only() -> None:
