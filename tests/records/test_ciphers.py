@@ -96,6 +96,9 @@ def test_what_makes_no_sense_is_refused_before_anything_is_written() -> None:
             await ciphers.create(office, WHO, "pii")
         with pytest.raises(BadRequest, match="called by"):
             await ciphers.create(office, WHO, "p:i")
+        for name in (".", ".."):
+            with pytest.raises(BadRequest, match="dots alone"):
+                await ciphers.create(office, WHO, name)
         with pytest.raises(NotFound):
             await ciphers.rotate(office, WHO, "none")
         assert len(await office.records.audit.entries(Query())) == 1

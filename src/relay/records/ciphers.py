@@ -69,6 +69,8 @@ class Ciphers:
     async def create(self, office: Office, who: Operator, name: str) -> CipherVersion:
         """Make a new key. Raises `BadRequest` when there is one, `LimitExceeded`, `OtherRoot`."""
         cipher_names([name])
+        if not name.strip("."):  # in the address of a rotation those lead elsewhere
+            raise BadRequest("the name of a cipher key is not of dots alone")
         if await self._records.secrets.get(CIPHER, name) is not None:
             raise BadRequest(f"there is a cipher key {name!r} already: rotate it")
         return await self._add(office, who, "cipher.create", name, 1)
