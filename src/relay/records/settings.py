@@ -71,7 +71,7 @@ class AuditSettings(BaseModel):
     """Days after which entries are deleted, which leaves an entry that says so; 0: never."""
 
     webhook: str | None = None
-    """``https://`` address that gets each entry written here, by POST; default none."""
+    """``https://`` address that gets each entry this relay writes, by POST; default none."""
 
     webhook_secret: str | None = Field(default=None, repr=False, min_length=16)
     """What POSTs are signed with (HMAC-SHA256), 16 characters or more; better given as
