@@ -124,6 +124,9 @@ def test_what_goes_with_an_exchanged_token_is_said(run: Run, parent: dict[str, A
     assert done.exit_code == 0
     assert done.stdout == "1\n"
     assert ("mq_abcdefabcdef: it was exchanged" in done.stderr) is bool(parent)
+    # What it was made from may live longer, and must not come back when this token has ended.
+    (entry,) = lines(run("revocations", "--json"))
+    assert (entry["expires"] is None) is bool(parent)
 
 
 @pytest.mark.parametrize("dimension", ["jti", "sub", "kid", "tenant"])
@@ -138,6 +141,16 @@ def test_each_dimension(run: Run, dimension: str) -> None:
     with pytest.raises(NotFound, match=f"no revocation {number}"):
         run("withdraw", number)
     assert "not in the range" in run("withdraw", "9" * 30, status=2)
+
+
+def test_what_was_issued_in_this_second_was_issued_before_now(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("relay.cli.options.time.time", lambda: 1735689600.4)
+    run("revoke", "--sub", "bob", "--issued-before", "now")
+    run("revoke", "--sub", "eve", "--issued-before", "now-1m")
+    said = [entry["issued_before"] for entry in lines(run("revocations", "--json"))]
+    assert said == ["2025-01-01T00:00:01Z", "2024-12-31T23:59:01Z"]
 
 
 def test_everybody_needs_a_time(run: Run) -> None:

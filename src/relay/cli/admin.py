@@ -18,7 +18,7 @@ from rich.table import Table
 from relay.auth.credentials import OPERATOR
 from relay.cli.asking import ask, one_word
 from relay.cli.moment import show_time
-from relay.cli.options import of_group, read_limits, time_option
+from relay.cli.options import of_group, past_option, read_limits, time_option
 from relay.cli.sheet import console, say_json
 from relay.control.admin.counter import BASE, OPERATIONS, Operation
 from relay.errors import BadRequest, ConfigError, NotFound, RelayError, Unauthorized
@@ -173,7 +173,8 @@ def _option(
         return click.Option(names, type=int, help=text)
     if name in TIMES:
         text = text or "+1h, 7d, a date, unix seconds."
-        return click.Option(names, metavar="TIME", callback=time_option, help=text)
+        callback = past_option if name == "issued_before" else time_option
+        return click.Option(names, metavar="TIME", callback=callback, help=text)
     words = "|".join(member["enum"]) if "enum" in member else None
     return click.Option(names, required=is_required, metavar=words, help=text)
 

@@ -6,6 +6,7 @@ The law: what cannot be read is a usage error. This module must not know what a 
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
@@ -24,8 +25,18 @@ MAX_INPUT = 64 * 1024
 
 def time_option(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
     """Callback of options that take a time: unix seconds."""
+    return _read(ctx, param, value, time.time())
+
+
+def past_option(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
+    """The same of what was before: ``now`` is the end of this second. Tokens tell whole seconds
+    only, and what was issued in this one must not be taken for later."""
+    return _read(ctx, param, value, math.ceil(time.time()))
+
+
+def _read(ctx: click.Context, param: click.Parameter, value: str | None, now: float) -> int | None:
     try:
-        return None if value is None else read_time(value, time.time())
+        return None if value is None else read_time(value, now)
     except ValueError as error:
         raise click.BadParameter(str(error), ctx, param) from None
 

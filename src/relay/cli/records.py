@@ -20,7 +20,7 @@ from relay.auth.credentials import looks_like_token, make_token, read_token, sec
 from relay.auth.facts import StoredToken
 from relay.auth.revocation import Revocation, outliving
 from relay.cli.moment import show_time
-from relay.cli.options import MAX_INPUT, named_facts, time_option
+from relay.cli.options import MAX_INPUT, named_facts, past_option, time_option
 from relay.cli.store import (
     all_tokens,
     json_option,
@@ -135,7 +135,7 @@ def revoke_token(prefix: str, reason: str) -> None:
 @click.option(
     "--issued-before",
     metavar="TIME",
-    callback=time_option,
+    callback=past_option,
     help="Only what was issued before (now, now-1h), or does not say when.",
 )
 @_expires_option
@@ -212,9 +212,10 @@ async def _all_revocations(store: Records) -> list[Revocation]:
 
 
 def _identity(text: str) -> tuple[str, int | None]:
-    """The ``jti`` and ``exp`` of a JWT. Its signature does not matter: nothing is granted.
+    """The ``jti`` of a JWT and when what has it ends. Its signature does not matter: nothing is
+    granted.
 
-    Says so on stderr where more than this token goes.
+    Says so on stderr where more than this token goes: that ends nobody knows when.
     """
     try:
         claims = decode(split(text).payload)
@@ -225,6 +226,7 @@ def _identity(text: str) -> tuple[str, int | None]:
     if claims.parent_kid is not None or claims.parent_iat is not None:
         hint = "it was exchanged for another credential, which has the same id and goes with it"
         click.echo(f"{claims.jti}: {hint}", err=True)
+        return claims.jti, None
     return claims.jti, claims.exp
 
 
