@@ -380,9 +380,20 @@ def test_a_session_goes_with_the_key_of_what_its_token_was_exchanged_for(
         async with running(extra) as relay:
             now = time.time()
             claims = Claims(root=Path("plant"), get=(Path(""),), exp=int(now + 600))
-            made = await login(relay, mint.sign(claims, gone, now))
-            async with connect(quic(relay, made.json()["token"]), tls=TRUST) as client:
+            first = mint.sign(claims, gone, now)
+            second = (await login(relay, first)).json()["token"]
+            third = (await login(relay, second)).json()["token"]
+            ticket = await relay.face.ticket(first, "")
+            async with connect(quic(relay, third), tls=TRUST) as client:
                 (folder / "gone.jwk").write_bytes(keys.generate("HS256", kid="new").dump())
                 assert "revoked" in await asyncio.wait_for(client.lost, 10)
+            for token in (first, second, third):
+                assert not await gets_in(relay, token)
+            by_ticket = web(relay, f"/announced/plant?ticket={ticket['ticket']}")
+            async with httpx.AsyncClient() as http:
+                assert (await http.get(by_ticket)).status_code == 401
+            (folder / "gone.jwk").write_bytes(gone.dump())
+            await within(5.0, lambda: relay.keyring.keys.find("gone") is not None)
+            assert await gets_in(relay, third)
 
     asyncio.run(main())

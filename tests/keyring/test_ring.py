@@ -107,6 +107,24 @@ def test_another_key_of_the_same_name_is_a_change(tmp_path: Path, tools: Any, ke
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("policy", ["close", "keep"])
+def test_a_removed_key_is_remembered_where_sessions_end_with_it(
+    tmp_path: Path, tools: Any, keys: Keys, policy: str
+) -> None:
+    async def main() -> None:
+        names = write(tmp_path, keys["one"], keys["two"])
+        async with running({"keys": names, "on_key_removed": policy}) as one:
+            assert not one.ring.keys.retired
+            (tmp_path / "two.jwk").write_bytes(keys["three"].dump())
+            await tools.until(lambda: one.kids == {"one", "three"})
+            assert set(one.ring.keys.retired) == ({"two"} if policy == "close" else set())
+            write(tmp_path, keys["two"])
+            await tools.until(lambda: one.kids == {"one", "two"})
+            assert set(one.ring.keys.retired) == ({"three"} if policy == "close" else set())
+
+    asyncio.run(main())
+
+
 def test_two_files_with_one_name_stop_the_start(tmp_path: Path, keys: Keys) -> None:
     names = write(tmp_path, keys["one"])
     with pytest.raises(ConfigError, match="two keys have the kid one"):

@@ -130,6 +130,7 @@ class _Case:
         path = self._meant(path, vouched.reach())
         self.trail.holder = vouched.holder(path)
         self._require_accepted(vouched.credential)
+        self._require_unretired(vouched)
         self._require_unrevoked(vouched, path)
         return self._reach(vouched, path)
 
@@ -200,6 +201,15 @@ class _Case:
         if (name := self._closed_to(kind)) is not None:
             hint = f"see auth.{name}.accept and auth.{name}.enforce_jwt"
             raise Refusal("not_accepted", f"a credential of kind {kind} is not taken here", hint)
+
+    def _require_unretired(self, vouched: Vouched) -> None:
+        """A ticket, and a token that was made from another, outlive the key of what they are made
+        from; where sessions end with that key they must not come back by these."""
+        for kid in (vouched.kid, vouched.parent_kid):
+            if kid in self.keys.retired:
+                _require_answered(self.facts)
+                text = f"the key {kid}, by which it came to be, was removed"
+                raise Refusal("unknown_kid", text, "get a new one with a key that is configured")
 
     def _require_unrevoked(self, vouched: Vouched, path: Path) -> None:
         _require_unstruck(vouched.holder(path), path, self.facts, self.now)

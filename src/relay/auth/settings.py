@@ -83,7 +83,8 @@ class AuthSettings(BaseModel):
     """What tokens call their rights."""
 
     on_key_removed: Literal["keep", "close"] = "keep"
-    """What becomes of the sessions of a key that is no longer trusted."""
+    """What becomes of the sessions of a key that is no longer trusted. With ``close`` tickets and
+    tokens of the relay's own that were made from its tokens are good no more either."""
 
     public: PublicPrefixes = PublicPrefixes()
     """What needs no token: ``"demo"`` opens ``demo`` and all below it, both ways; default none."""

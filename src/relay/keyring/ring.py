@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from relay.auth.keys import Key, KeySet, is_foreign_kid
@@ -25,6 +25,9 @@ LOOK = 1.0
 
 MAX_UNKNOWN = 4096
 """Names remembered as those of no key; the oldest are forgotten first."""
+
+MAX_RETIRED = 4096
+"""Names remembered as those of keys that were removed; the oldest are forgotten first."""
 
 MAX_TOLD = 16
 """Lines about unusable keys that are written to the log at a time."""
@@ -60,6 +63,8 @@ class Keyring:
         self._callbacks: list[Callable[[Change], None]] = []
         self._unknown: dict[str, tuple[float, str]] = {}
         """Until when they are, and `silence` when they were asked for."""
+        self._retires = settings.on_key_removed == "close"
+        self._retired: dict[str, None] = {}
         self._running = False
         self._turn = asyncio.Event()
         self._told: frozenset[str] = frozenset()
@@ -195,6 +200,8 @@ class Keyring:
         )
         self._tell(self.keys.skipped)
         change = _difference(before.keys, self.keys.keys)
+        if self._retires:
+            self._retire(change)
         names = {"added": _listed(change.added), "removed": _listed(change.removed)}
         if change.added or change.removed:
             self._log("keys changed", **names, keys=len(self.keys))
@@ -202,6 +209,17 @@ class Keyring:
             self._unknown.pop(kid or "", None)
         for callback in self._callbacks:
             callback(change)
+
+    def _retire(self, change: Change) -> None:
+        """Remember which keys are gone, until they are back."""
+        for kid in change.removed:
+            if kid is not None:
+                self._retired[kid] = None
+        for key in self.keys.keys:
+            self._retired.pop(key.kid or "", None)
+        while len(self._retired) > MAX_RETIRED:
+            del self._retired[next(iter(self._retired))]
+        self.keys = replace(self.keys, retired=frozenset(self._retired))
 
     def _tell(self, lines: Iterable[str]) -> None:
         """Say what is not used, each thing once as long as it lasts."""
