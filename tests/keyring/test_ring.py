@@ -219,14 +219,19 @@ def test_what_holds_still_and_was_forgotten_meanwhile_is_asked_for_in_full(
 
             def answer(headers: dict[str, str]) -> Any:
                 said = {"etag": '"7"', "cache-control": "max-age=0"}
-                if "if-none-match" in headers:
-                    return tools.Answer(status=304, headers=said, pause=0.2)
-                return tools.Answer(tools.jwks(keys["one"]), headers=said)
+                if "if-none-match" not in headers:
+                    return tools.Answer(tools.jwks(keys["one"]), headers=said)
+                known.append(headers["if-none-match"])
+                if len(known) == 1:
+                    return tools.Answer(status=500)
+                return tools.Answer(status=304, headers=said, pause=0.3)
 
+            known: list[str] = []
             server.answers["/jwks"] = answer
-            times = {"default_age": 0.1, "max_stale": 0.0}
+            times = {"default_age": 0.1, "max_stale": 0.15}
             async with running({"jwks": [server.url("/jwks")]}, **times) as one:
                 await tools.until(lambda: one.said("keys forgotten"))
+                assert len(known) == 2
                 await within(2.0, lambda: one.kids == {"one"})
 
     asyncio.run(main())
@@ -400,6 +405,22 @@ def test_a_source_that_goes_bad_is_believed_for_a_while(
                 server.show("/jwks", keys["one"], cache_control="max-age=0")
                 await tools.until(lambda: one.kids == {"one"})
                 assert one.said("keys fetched again")
+
+    asyncio.run(main())
+
+
+def test_a_source_that_takes_its_time_is_none_that_fails(tools: Any, keys: Keys) -> None:
+    async def main() -> None:
+        async with tools.server() as server:
+            server.show("/jwks", keys["one"], cache_control="max-age=0")
+            server.answers["/jwks"].pause = 0.3
+            times = {"default_age": 0.05, "max_stale": 0.0}
+            async with running({"jwks": [server.url("/jwks")]}, **times) as one:
+                await tools.until(lambda: one.ring.sources[0].fetches > 4)
+                assert one.kids == {"one"}
+                assert one.changes == [Change(frozenset({"one"}), frozenset())]
+                server.answers["/jwks"].status = 500
+                await tools.until(lambda: not one.kids)
 
     asyncio.run(main())
 

@@ -136,8 +136,9 @@ class Remote:
                 return
 
     def look(self, now: float) -> None:
-        """Forget keys whose time is over."""
-        if now >= self._dies:
+        """Forget keys whose time is over. Before it is they are asked for again, and while nothing
+        has failed they hold, however long the answer takes."""
+        if self._failing and now >= self._dies:
             self._forget("no good answer for too long")
 
     async def _until_due(self) -> None:
