@@ -302,7 +302,7 @@ def test_what_the_sidecar_takes_back_ends_what_is_read_over_http(
                 async with asyncio.timeout(10), http.stream("GET", "/watch/demo/x") as reading:
                     assert reading.status_code == 200
                     (folder / "keys" / "e2e.jwk").unlink()
-                    assert "broken off" in (await reading.aread()).decode()
+                    assert "data: refused (id " in (await reading.aread()).decode()
             await require_taken_back(relay, said)
         assert " sent=2 " in sidecar.log.read_text(), "the record"
 

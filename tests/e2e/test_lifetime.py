@@ -23,6 +23,7 @@ from relay.errors import SessionLost
 from relay.model.track import TrackInfo
 from relay.net.trust import DialTls
 from relay.path import Path
+from relay.records.audit import Query
 from relay.records.office import Operator
 
 WHO = Operator("test")
@@ -144,7 +145,12 @@ def test_refresh_changes_a_running_session(running: Any, minted: Any) -> None:
                 assert narrow.status_code == 200
                 await within(1.0, lambda: viewer.origin.find(Path("a/x")) is None)
                 thief = await refresh(id, minted(sub="thief"))
-                assert (thief.status_code, thief.json()["id"]) == (403, id)
+                assert thief.status_code == 403
+                await relay.desk.scribe.flush()
+                (entry,) = await relay.desk.records.audit.entries(Query(id=thief.json()["id"]))
+                assert (entry.action, entry.reason) == ("deny", "not_the_holder")
+                assert (entry.actor, entry.address) == ("thief", "127.0.0.1")
+                assert id in entry.detail
                 away = await refresh(id, minted("else", sub="me"))
                 assert (away.status_code, len(away.json()["id"])) == (401, 12)
                 assert (await refresh("nobody", full)).status_code == 404

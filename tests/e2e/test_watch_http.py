@@ -144,6 +144,12 @@ def test_a_reader_that_does_not_read_loses_groups_and_is_told_which(running: Any
 
 
 def test_who_is_revoked_reads_no_more_and_what_it_published_goes(running: Any, signer: Key) -> None:
+    said: list[dict[str, Any]] = []
+
+    def hear(event: str, **facts: Any) -> None:
+        if event == "reader shown out":
+            said.append(facts)
+
     async def main() -> None:
         alice, bob = bearer(signer, "alice"), bearer(signer, "bob")
         async with running() as relay, httpx.AsyncClient(base_url=base(relay)) as web:
@@ -156,9 +162,10 @@ def test_who_is_revoked_reads_no_more_and_what_it_published_goes(running: Any, s
                 web.stream("GET", address, headers=bob) as his,
             ):
                 await until(lambda: len(relay.press.readers) == 2)
+                relay.house.log = hear
                 await relay.desk.office.revoke(WHO, Revocation("sub", "alice"))
                 seen = [line async for line in hers.aiter_lines()]
-                assert seen[-3:] == ["event: end", "data: broken off", ""]
+                assert seen[-3::2] == ["event: end", ""]
                 assert len(relay.press.readers) == 1
                 await web.post("/publish/demo/his/x", content=b"still", headers=bob)
                 async for line in his.aiter_lines():
@@ -170,10 +177,14 @@ def test_who_is_revoked_reads_no_more_and_what_it_published_goes(running: Any, s
             assert refused.status_code in (401, 403)
             await relay.desk.scribe.flush()
             found = await relay.desk.records.audit.entries(Query(action="revoke"))
-            assert {(each.target, each.actor) for each in found} == {
-                ("/demo/his", "alice"),  # what she read
-                ("/demo/hers", "alice"),  # what she published
+            assert {(each.target, each.actor, each.reason) for each in found} == {
+                ("/demo/his", "alice", "revoked"),  # what she read
+                ("/demo/hers", "alice", "revoked"),  # what she published
             }
+            (read,) = [each for each in found if each.target == "/demo/his"]
+            assert seen[-2] == f"data: revoked (id {read.id})"
+            assert "sub alice" in read.detail
+            assert said == [{"id": read.id, "reason": "revoked", "why": "sub alice"}]
 
     asyncio.run(main())
 
@@ -194,10 +205,11 @@ def test_a_clock_that_is_turned_back_gives_no_reader_more_time(running: Any, sig
                 assert not reader.has_expired(now + 590, relay.wall())  # though nothing is on air
                 relay.press.tick(now + 601)
                 seen = [line async for line in got.aiter_lines()]
-                assert seen[-3:] == ["event: end", "data: broken off", ""]
+                assert seen[-3::2] == ["event: end", ""]
             await relay.desk.scribe.flush()
             (entry,) = await relay.desk.records.audit.entries(Query(action="expire"))
             assert (entry.actor, entry.reason) == ("me", "expired")
+            assert seen[-2] == f"data: expired (id {entry.id})"
 
     asyncio.run(main())
 

@@ -146,8 +146,9 @@ async def _events(reading: Reading) -> AsyncIterator[bytes]:
                 early = f"/{reading.resume}" if reading.resume <= group else ""
                 name = f"{group}:{number}{whose}{early}"
                 yield f"event: frame\nid: {name}\n".encode() + data_lines(payload)
-    except RelayError:
-        yield b"event: end\ndata: broken off\n\n"
+    except RelayError as error:  # with an id it is about the reader, who may know it
+        why = str(error) if error.denial_id else "broken off"
+        yield f"event: end\ndata: {why}\n\n".encode()
         return
     yield b"event: end\ndata: complete\n\n"
 

@@ -346,8 +346,7 @@ class Door:
         if guest.gone:
             raise Unroutable(f"no session {id!r} any more")
         if not is_same_holder(old, grant):
-            self.house.log("refresh refused", id=id, why="not known to be the same holder's")
-            raise Forbidden("a session is refreshed by a credential of the same subject or jti")
+            self._not_theirs(id, Held(grant, judgement.id, remote))
         self.house.ledger.arrive(grant.tenant, self.house.clock())
         self._deadlines.note(id, grant.expires)
         grant = guest.ceiling.over(grant)
@@ -357,6 +356,14 @@ class Door:
             "refreshed", id=id, publish=list(grant.publish), subscribe=list(grant.subscribe)
         )
         return replace(judgement, decision=replace(judgement.decision, grant=grant))
+
+    def _not_theirs(self, id: str, held: Held) -> None:
+        """Somebody with a good credential wants a session that is another's. Raises `Forbidden`."""
+        why = f"the session {id} is not known to be the same holder's"
+        hint = "refresh it with a credential of the same subject, or jti, and tenant"
+        said = {"via": "refresh", "hint": hint}
+        self._refusals.granted("not_the_holder", Forbidden.status, why, held, **said)
+        raise Forbidden(f"forbidden (id {held.id})").known_as(held.id)
 
     @property
     def visitors(self) -> int:

@@ -310,7 +310,7 @@ async def refresh(relay: Relay, id: str, bearer: str, remote: str) -> dict[str, 
     try:
         judgement = await relay.door.refresh(id, bearer, remote)
     except Forbidden as error:
-        raise error.known_as(id) from None
+        raise error.known_as(error.denial_id or id) from None
     grant = judgement.grant
     if grant is None:
         raise refusal(judgement).known_as(judgement.id)

@@ -23,7 +23,7 @@ from relay.ingest.station import Checked, Sent, Station
 from relay.ingest.watching import Follower, Missed
 from relay.model.track import Demand
 from relay.path import ROOT
-from relay.peer.judgement import Held, Loan, ending
+from relay.peer.judgement import Held, Loan, ending, what_ends
 from relay.peer.refusing import LEAVING, STOPPING, shown_path
 from relay.quota import Account, Tab
 from relay.server.aside import Aside
@@ -80,18 +80,27 @@ class Reader:
         expires = self.grant.expires
         return now >= self._deadline or (expires is not None and wall >= expires)
 
-    def end(self, why: str, action: str = "") -> None:
-        """It has to go; ``action`` is what the audit log calls that, once."""
+    def end(self, word: str, why: str = "", action: str = "") -> None:
+        """It has to go, and is told why in a word; ``action`` is what the audit log calls that,
+        once, with ``why`` in a sentence. Whoever gives one has told the log."""
+        ended = Ended(word)
+        if action:
+            ended = Ended(f"{word} (id {self.id})").known_as(self.id)
         if action and self._ended is None:
-            facts = {"id": self.id, "remote": self.remote, "kind": "http"}
-            self.press.relay.house.audit(action, grant=self.grant, reason=why, **facts)
-        self._ended = Ended(why)
+            facts = {"id": self.id, "remote": self.remote, "kind": "http", "why": why}
+            self.press.relay.house.audit(action, grant=self.grant, reason=word, **facts)
+        self._ended = ended
         self.follower.end(self._ended)
+
+    def show_out(self, word: str, why: str, action: str) -> None:
+        """What it was let in by has ended: it has to go, and the log knows it."""
+        self.press.relay.house.log("reader shown out", id=self.id, reason=word, why=why)
+        self.end(word, why, action)
 
     def over(self, reason: str, why: str) -> None:
         """Whoever lent the grant has taken it back, in a word and in a sentence."""
         self.press.relay.house.log("no longer granted", id=self.id, reason=reason, why=why)
-        self.end(reason, ending(reason))
+        self.end(reason, why, ending(reason))
 
     @property
     def resume(self) -> int:
@@ -146,7 +155,7 @@ class Reader:
         if grant.may_subscribe(""):
             self._take(grant)
         else:
-            self.end("the right to subscribe was taken away", "revoke")
+            self.show_out("revoked", "the right to subscribe was taken away", "revoke")
 
 
 class Press:
@@ -283,7 +292,7 @@ class Press:
         """Show out every reader whose grant is struck, and withdraw what such a grant published."""
         for reader in tuple(self.readers):
             if (why := struck(reader.grant)) is not None:
-                reader.end(why, "revoke")
+                reader.show_out("revoked", why, "revoke")
         for path, grant, why in self.station.recheck(struck):
             facts = {"target": f"/{path}", "reason": "revoked", "why": why, "kind": "http"}
             self.relay.house.audit("revoke", grant=grant, **facts)
@@ -294,7 +303,8 @@ class Press:
         wall = self.relay.wall()
         for reader in tuple(self.readers):
             if reader.has_expired(now, wall):
-                reader.end("expired", "expire")
+                why = f"{what_ends(reader.grant, None)} expired"
+                reader.show_out("expired", why, "expire")
 
     def close(self) -> None:
         """The relay stops."""
