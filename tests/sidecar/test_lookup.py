@@ -8,6 +8,8 @@ from pathlib import Path as File
 
 import pytest
 
+from relay.auth import mint
+from relay.auth.claims import Claims
 from relay.auth.facts import NO_FACTS
 from relay.auth.grant import Grant
 from relay.auth.keys import generate
@@ -62,6 +64,27 @@ def test_a_key_of_another_name_is_not_used(made, token, now):
     request = Request(target=f"/demo?jwt={token(get=[''])}")
     decision = settle(Answer(key=other), request, Path("demo"), AuthSettings(), now, NO_FACTS)
     assert decision.reason.code == "unknown_kid"
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [("rubbish", "malformed"), ("a.b.c", "malformed"), ("nameless", "missing_kid")],
+)
+def test_without_a_key_a_token_is_refused_for_what_it_is(made, now, words, code):
+    text = words
+    if words == "nameless":
+        text = mint.sign(Claims(get=(ROOT,)), replace(made["e1"], kid=None), now)
+    request = Request(target=f"/demo?jwt={text}")
+    decision = settle(Answer(), request, Path("demo"), AuthSettings(), now, NO_FACTS)
+    assert decision.reason.code == code
+    assert "knows no key" not in decision.reason.text
+
+
+def test_a_key_that_is_not_told_is_the_servers_matter(token, now):
+    request = Request(target=f"/demo?jwt={token(get=[''])}")
+    decision = settle(Answer(), request, Path("demo"), AuthSettings(), now, NO_FACTS)
+    assert decision.reason.code == "unknown_kid"
+    assert "auth.url" in decision.reason.hint  # auth.keys cannot stand beside it
 
 
 def test_a_public_answer_does_not_help_a_bad_token(made, token, now):

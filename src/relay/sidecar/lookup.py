@@ -24,6 +24,19 @@ from relay.sidecar import members as read
 from relay.sidecar.members import Members
 from relay.sidecar.terms import MAX_TIER, Fault
 
+_HINT = (
+    "see what the server that auth.url names knows: relay sidecar keeps shared secrets back unless "
+    "sidecar.share_secrets is set"
+)
+_KEYLESS = {
+    "unknown_kid": Reason("unknown_kid", "the authorization server tells no key of that id", _HINT),
+    "missing_kid": Reason(
+        "missing_kid",
+        "the token names no key (kid) that the authorization server could be asked for",
+    ),
+}
+"""Why a token cannot be checked without a key, by what is found of it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -103,11 +116,12 @@ def settle(
         raise Fault("bad_answer", f"the answer holds {error}") from None
     if len(alias.segments) != len(path.segments):
         raise Fault("bad_alias", f"the alias /{alias} is not as deep as /{path}")
-    keys = KeySet() if answer.key is None else KeySet((answer.key,), single=answer.key.kid is None)
+    keys = KeySet(open_ended=True)  # what is no token, or names no key, is refused as that
+    if answer.key is not None:
+        keys = KeySet((answer.key,), single=answer.key.kid is None)
     told = settings.model_copy(update={"public": public})
     decision = decide(request, keys, told, now, facts)
-    if decision.reason.code == "no_keys":
-        reason = Reason("unknown_kid", "the authorization server knows no key of that id")
+    if answer.key is None and (reason := _KEYLESS.get(decision.reason.code)) is not None:
         decision = replace(decision, reason=reason)
     if decision.grant is None or alias == path:
         return decision
