@@ -139,6 +139,22 @@ def test_without_a_configuration() -> None:
     assert "401 malformed" in explained("/demo", "--token", "rubbish", status=1)
 
 
+@pytest.mark.parametrize(
+    ("words", "left"),
+    [
+        (["/demo"], "no configuration says what is public"),
+        (["/demo", "--token", f"mq_{'a' * 12}_{'b' * 43}"], "no configuration names the store"),
+        (["/demo", "--token", f"{'s' * 20}.{'a' * 8}"], "no configuration says which API keys"),
+        ([f"/demo?ticket={'x' * 43}"], "the ticket was not looked up"),
+    ],
+)
+def test_without_a_configuration_nobody_is_denied_who_may_be_let_in(
+    words: list[str], left: str
+) -> None:
+    assert explained(*words).startswith(f"? nothing wrong, {left}")
+    assert "401 malformed" in explained("/demo", "--token", "mq_short", status=1)
+
+
 def test_nobody_and_the_public() -> None:
     assert "✓ allowed" in explained("/anon/x", "--config", "relay.toml")
     assert "401 no_token" in explained("/demo", "--config", "relay.toml", status=1)
@@ -363,8 +379,9 @@ def test_the_records_are_asked() -> None:
 
 
 def test_a_ticket_is_not_spent() -> None:
-    said = explained(f"/demo?ticket={'x' * 43}", "--config", "relay.toml", status=1)
-    assert "! the ticket was not looked up" in said
+    said = explained(f"/demo?ticket={'x' * 43}", "--config", "relay.toml")
+    assert said.startswith("? nothing wrong, the ticket was not looked up: looking spends it")
+    assert "401 bad_ticket" in explained("/demo?ticket=x", "--config", "relay.toml", status=1)
 
 
 def test_a_server_that_decides_is_not_asked() -> None:

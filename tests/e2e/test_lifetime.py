@@ -80,6 +80,8 @@ def test_a_ticket_opens_one_session(running: Any, minted: Any) -> None:
             assert answer.status_code == 201
             assert answer.headers["access-control-allow-origin"] == "*"
             ticket = answer.json()["ticket"]
+            told = await relay.face.explain(f"/demo?ticket={ticket}", None, [], [], "quic")
+            assert (told["verdict"], told["code"]) == ("unchecked", None)  # looking spends it
             assert 0 < answer.json()["expires"] - time.time() <= 30
             async with connect(quic(relay, f"/demo?ticket={ticket}"), tls=TRUST):
                 await until(lambda: relay.door.guests)

@@ -11,10 +11,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple
 
+from relay.auth.credentials import looks_like_key
 from relay.auth.decide import Decision, Request, decide
 from relay.auth.grant import Grant
 from relay.auth.keys import KeySet
 from relay.auth.mending import mending
+from relay.auth.needs import needs
 from relay.auth.reason import Refusal
 from relay.auth.request import find_credential
 from relay.auth.sayings import algorithm, sayings, shown
@@ -58,6 +60,13 @@ class Row:
 
 
 _ASKED = Row("server", UNCHECKED, "another server decides")
+_UNSPENT = Row("credential", UNCHECKED, "the ticket was not looked up: looking spends it")
+_UNCONFIGURED = {
+    "no_token": Row("public", UNCHECKED, "no configuration says what is public"),
+    "unknown_token": Row("credential", UNCHECKED, "no configuration names the store it may be in"),
+    "no_keys": Row("credential", UNCHECKED, "no configuration says which API keys there are"),
+}
+"""What a refusal is worth without a configuration, where such a credential may well be good."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +153,7 @@ def explain(
     nor is one where another server decides. ``judge`` is `decide`, with its facts where there are
     any; ``reserve`` is what only relays do there. Never raises.
     """
-    token = _token(request, settings)
+    token = _token(request, settings, checked)
     specimen = None if token is None else lay_open(token)
     elsewhere = settings.url is not None
     if token is not None and (elsewhere or not checked):
@@ -152,13 +161,13 @@ def explain(
     else:
         decision = judge(request, keys, settings, now)
         told = _Told("allowed" if decision else "denied", decision, _rows(decision, specimen))
-        if elsewhere and decision.reason.code not in _CERTAIN[settings.contract]:
-            told = _left_open(decision)
+        if (row := _missing_fact(request, decision, settings, checked)) is not None:
+            told = _left_open(decision, row)
     then = None
     if token is not None and not told.decision:
         then = suppose(request, token, told.decision, settings, now, judge)
     grant = told.decision.grant or (None if then is None else then.decision.grant)
-    without = _NO_GRANT[told.verdict == "unchecked"]
+    without = told.rows[-1].detail if told.verdict == "unchecked" else "there is no grant"
     asked = _place(request), publish, subscribe, without, reserve, request.transport != "http"
     return Explanation(
         verdict=told.verdict,
@@ -169,9 +178,6 @@ def explain(
         supposition=then,
         wishes=tuple(wishes(grant, *asked)),
     )
-
-
-_NO_GRANT = ("there is no grant", _ASKED.detail)
 
 
 def _place(request: Request) -> Path:
@@ -217,15 +223,39 @@ def _for_the_server(told: _Told) -> _Told:
     return _Told("unchecked", told.decision, (*seen, _ASKED))
 
 
-def _left_open(decision: Decision) -> _Told:
-    """What can be said of anything but a JWT where another server decides: how it was read."""
+def _left_open(decision: Decision, open: Row) -> _Told:
+    """What can be said of anything but a JWT where somebody else knows more: how it was read."""
     taken = [row for row in _rows(decision, None) if row.name in ("path", "token", "size")]
     passed = [row for row in taken if row.result == PASSED]
-    return _Told("unchecked", decision, (*passed, _ASKED))
+    return _Told("unchecked", decision, (*passed, open))
 
 
-def _token(request: Request, settings: AuthSettings) -> str | None:
-    """The JWT of a request, if that is what it brings."""
+def _missing_fact(
+    request: Request, decision: Decision, settings: AuthSettings, checked: bool
+) -> Row | None:
+    """What would have to be known to refuse what was refused; ``None`` where all of it was."""
+    code = decision.reason.code
+    if settings.url is not None:
+        return _ASKED if code not in _CERTAIN[settings.contract] else None
+    if code == "bad_ticket":
+        return _UNSPENT if needs(request, settings).ticket is not None else None
+    return None if checked else _UNCONFIGURED.get(code)
+
+
+def _is_key(request: Request, settings: AuthSettings) -> bool:
+    """Whether the credential has the form of an API key."""
+    try:
+        credential = find_credential(request, settings)
+    except Refusal:
+        return False
+    return credential is not None and looks_like_key(credential.text)
+
+
+def _token(request: Request, settings: AuthSettings, checked: bool) -> str | None:
+    """The JWT of a request, if that is what it brings; without a configuration what looks like an
+    API key is one."""
+    if not checked and _is_key(request, settings):
+        return None
     try:
         credential = find_credential(request, settings)
     except Refusal:

@@ -158,7 +158,7 @@ def _headline(told: Explanation) -> Text:
     if told.verdict == "allowed":
         return Text("✓ allowed", style="bold green")
     if told.verdict == "unchecked":
-        left = "another server decides" if told.says is None else "signature not checked"
+        left = told.rows[-1].detail if told.says is None else "signature not checked"
         return Text(f"? nothing wrong, {left}", style="bold yellow")
     reason = told.decision.reason
     headline = Text(f"✗ denied ({told.decision.status} {reason.code})", style="bold red")
