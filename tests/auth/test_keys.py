@@ -291,6 +291,7 @@ def test_bad_pem() -> None:
         (pem(ec.generate_private_key(ec.SECP521R1()).public_key()), "signs no tokens"),
         (pem(x25519.X25519PrivateKey.generate().public_key()), "signs no tokens"),
         (pem(small), "1024 bits"),
+        (pem(ed25519.Ed25519PrivateKey.generate().public_key()) * 2, "several keys in one PEM"),
         (b"-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----", "not a PEM"),
     ):
         with pytest.raises(ConfigError, match=words):
@@ -451,6 +452,7 @@ def test_a_private_half_that_should_not_come_is_not_looked_at(
 def test_an_empty_published_set_is_one() -> None:
     assert not published()
     assert len(published({"kty": "x"}).skipped) == 1
+    assert KeySet.load_published(b"\xef\xbb\xbf" + b'{"keys":[]}', "there") == published()
 
 
 @pytest.mark.parametrize("data", [b"", b"{}", b"[]", b'{"keys":{}}', b"<html>", b"eyJrZXlzIjpbXX0"])

@@ -183,7 +183,7 @@ class KeySet:
         empty set is an answer. Raises `ConfigError` when it is no set at all.
         """
         try:
-            listed = parse_object(data).get("keys")
+            listed = parse_object(data.removeprefix(codecs.BOM_UTF8)).get("keys")
             return replace(
                 _read_listed(listed, name, halved=True, published=True), foreign_names=True
             )

@@ -151,6 +151,8 @@ def read_pem(data: bytes) -> Material:
     """
     if b"PRIVATE KEY" in data:
         raise ValueError("a private key in PEM: give the public half, or a JWK")
+    if data.count(b"-----BEGIN") > 1:  # the library reads the first and says nothing of the others
+        raise ValueError("several keys in one PEM, which has no names for them: use files of one")
     try:
         key = load_pem_public_key(data.replace(rb"\n", b"\n"))
     except (ValueError, UnsupportedAlgorithm):
