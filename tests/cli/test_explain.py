@@ -246,6 +246,19 @@ def test_access_of_nobody() -> None:
     assert run("access", "x").exit_code == 2
 
 
+def test_access_by_api_keys_that_have_not_ended() -> None:
+    keys = {"old": ("a", "2020-01-01"), "new": ("b", "2100-01-01")}
+    Path("relay.toml").write_text(
+        "".join(
+            f"[auth.api_keys.{name}]\nhash = '{digit * 40}'\npublish = ''\nexpires = '{end}'\n"
+            for name, (digit, end) in keys.items()
+        )
+    )
+    said = run("access", "x", "--config", "relay.toml").stdout
+    assert "whoever has the API key new" in said
+    assert "old" not in said
+
+
 def test_access_by_api_tokens_of_the_store() -> None:
     Path("relay.toml").write_text(
         '[auth]\nkey = "secret.jwk"\n[records]\nurl = "sqlite:///relay.db"\n'

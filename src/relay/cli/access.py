@@ -7,6 +7,7 @@ the answer.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path as File
 from typing import Any
@@ -15,6 +16,7 @@ import click
 from rich.text import Text
 
 from relay.auth.access import PUBLISH, SUBSCRIBE, Way, ways
+from relay.auth.settings import AuthSettings
 from relay.cli.evidence import trusted
 from relay.cli.sheet import console, grid, say, say_json
 from relay.cli.stored import good_tokens
@@ -40,13 +42,24 @@ def access(path: str, config: File, offline: bool, as_json: bool) -> None:
     keys = [named for source in found.read for named in source.named]
     tokens, unread = good_tokens(settings)
     reserve = settings.stats.reserve
-    listed = ways(wanted, settings.auth, keys, tokens, reserve)
+    listed = ways(wanted, _current(settings.auth, time.time()), keys, tokens, reserve)
     barred = {verb: reserve.bars(verb, wanted) for verb in (PUBLISH, SUBSCRIBE)}
     troubles = (*found.troubles, *unread)
     if as_json:
         say_json(_members(wanted, listed, barred, troubles))
     else:
         say(console(), _sheet(wanted, listed, barred, troubles))
+
+
+def _current(settings: AuthSettings, now: float) -> AuthSettings:
+    """The settings without API keys that have ended: they let nobody in, as little as such tokens
+    of the store."""
+    api_keys = {
+        name: each
+        for name, each in settings.api_keys.items()
+        if each.expires is None or now < each.expires
+    }
+    return settings.model_copy(update={"api_keys": api_keys})
 
 
 def _members(
