@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from relay.auth.compact import to_base64url
 from relay.auth.sayings import algorithm, sayings, shown
 from relay.auth.specimen import MAX_SPECIMEN, lay_open
+from relay.auth.trust import ClaimNames
 
 HEADER = to_base64url(b'{"alg":"HS256","kid":"k1"}')
 SIGNATURE = to_base64url(b"\x01" * 32)
@@ -140,3 +141,18 @@ def test_any_payload_can_be_laid_open(payload: bytes) -> None:
     specimen = lay_open(made(payload))
     assert specimen.letters is None
     assert bool(specimen.claims.trouble) is not specimen.readable
+
+
+def test_rights_go_by_the_names_that_the_settings_give_them() -> None:
+    names = ClaimNames(root="moq.root", put="scope", get="scope", tenant="org")
+    payload = b'{"moq":{"root":"demo"},"scope":["a"],"org":"acme","root":"no","password":"x"}'
+    said = sayings(lay_open(made(payload)), names)
+    assert said is not None
+    del said["algorithm"], said["key id"]
+    assert said == {
+        "root": "demo",
+        "publish": ["a"],
+        "subscribe": ["a"],
+        "tenant": "acme",
+        "other claims": ["password", "root"],
+    }

@@ -114,9 +114,9 @@ def decode(payload: bytes, names: ClaimNames = _NAMES) -> Claims:
     except ValueError as error:
         raise Refusal("malformed", f"the payload is {error}") from None
     claims = Claims(
-        root=_path(names.root, _member(raw, names.root, "")),
-        put=_prefixes(names.put, _member(raw, names.put, [])),
-        get=_prefixes(names.get, _member(raw, names.get, [])),
+        root=_path(names.root, member_of(raw, names.root, "")),
+        put=_prefixes(names.put, member_of(raw, names.put, [])),
+        get=_prefixes(names.get, member_of(raw, names.get, [])),
         exp=_time("exp", raw),
         nbf=_time("nbf", raw),
         iat=_time("iat", raw),
@@ -137,7 +137,7 @@ def decode(payload: bytes, names: ClaimNames = _NAMES) -> Claims:
     return claims
 
 
-def _member(raw: Mapping[str, Any], name: str, absent: Any) -> Any:
+def member_of(raw: Mapping[str, Any], name: str, absent: Any) -> Any:
     """The member of that very name, else the one its dots lead to, the longest steps first."""
     if name in raw:
         return raw[name]
@@ -145,14 +145,14 @@ def _member(raw: Mapping[str, Any], name: str, absent: Any) -> Any:
     while "." in head:
         head = head.rpartition(".")[0]
         if isinstance(inner := raw.get(head), Mapping):
-            return _member(inner, name[len(head) + 1 :], absent)
+            return member_of(inner, name[len(head) + 1 :], absent)
     return absent
 
 
 def _require_root(claims: Claims, name: str) -> None:
     """A token that does not say what it is for is for everything. But where the operator said which
     claim holds that, to leave it out is a slip of whoever signs. Raises `Refusal`."""
-    if name == _NAMES.root or _member(claims.raw, name, _ABSENT) is not _ABSENT:
+    if name == _NAMES.root or member_of(claims.raw, name, _ABSENT) is not _ABSENT:
         return
     if claims.put or claims.get:
         hint = 'a token for everything has "" there'
@@ -236,7 +236,7 @@ def _required_name(name: str, value: object) -> str:
 
 def _tenant(name: str | None, raw: Mapping[str, Any]) -> str | None:
     """The tenant, where the operator said which claim names it; another relay has none."""
-    value = _ABSENT if name is None else _member(raw, name, _ABSENT)
+    value = _ABSENT if name is None else member_of(raw, name, _ABSENT)
     if name is None or value is _ABSENT:
         return None
     if not isinstance(value, str) or not is_tenant(value):

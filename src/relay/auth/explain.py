@@ -174,7 +174,7 @@ def explain(
         decision=told.decision,
         rows=told.rows,
         mend=mending(told.decision.reason) if told.verdict == "denied" else "",
-        says=None if specimen is None else sayings(specimen),
+        says=None if specimen is None else sayings(specimen, settings.claims),
         supposition=then,
         wishes=tuple(wishes(grant, *asked)),
     )

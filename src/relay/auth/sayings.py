@@ -10,12 +10,16 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from relay.auth.claims import member_of
 from relay.auth.reason import quoted
 from relay.auth.specimen import Specimen
+from relay.auth.trust import ClaimNames
 
 MAX_SAID = 64
 """Items of one list, and names of other claims, that are shown."""
 
+_PLAIN = ClaimNames()
+_ABSENT = object()
 _SHOWN_HEADERS = {"alg": "algorithm", "kid": "key id", "typ": "type"}
 _SHOWN_CLAIMS = {
     "root": "root",
@@ -29,22 +33,31 @@ _SHOWN_CLAIMS = {
     "sub": "subject",
     "jti": "token id",
     "cluster": "cluster",
+    "tenant": "tenant",
 }
 
 
-def sayings(specimen: Specimen) -> dict[str, Any] | None:
-    """What a token says of itself, by names for people; of other claims only the names.
+def sayings(specimen: Specimen, names: ClaimNames = _PLAIN) -> dict[str, Any] | None:
+    """What a token says of itself, by names for people; of other claims only the names. Its rights
+    go by ``names``.
 
     Nothing of it is believed; ``None`` when it cannot be read.
     """
     if not specimen.readable:
         return None
     said: dict[str, Any] = {}
-    for leaf, names in ((specimen.header, _SHOWN_HEADERS), (specimen.claims, _SHOWN_CLAIMS)):
-        for name, label in names.items():
-            if name in leaf.members:
-                said[label] = _bounded(leaf.members[name])
-    others = sorted(set(specimen.claims.members) - set(_SHOWN_CLAIMS))[:MAX_SAID]
+    header, claims = specimen.header.members, specimen.claims.members
+    for name, label in _SHOWN_HEADERS.items():
+        if name in header:
+            said[label] = _bounded(header[name])
+    rights = {"root": names.root, "put": names.put, "get": names.get, "tenant": names.tenant}
+    # Several may share a claim.
+    shown = [(rights.get(name, name), label) for name, label in _SHOWN_CLAIMS.items()]
+    for called, label in shown:
+        if called and (value := member_of(claims, called, _ABSENT)) is not _ABSENT:
+            said[label] = _bounded(value)
+    within = {part for called, _ in shown if called for part in (called, called.split(".")[0])}
+    others = sorted(set(claims) - within)[:MAX_SAID]
     if others:
         said["other claims"] = [_bare(name) for name in others]
     return said
