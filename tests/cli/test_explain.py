@@ -285,6 +285,22 @@ def test_access_by_api_tokens_of_the_store() -> None:
     assert "! " in run(*words).stdout
 
 
+def test_access_without_what_is_revoked() -> None:
+    Path("relay.toml").write_text(
+        '[auth]\nkeys = ["secret.jwk"]\n[records]\nurl = "sqlite:///relay.db"\n'
+        f"[auth.api_keys.ci]\nhash = '{'a' * 40}'\nroot = 'demo'\npublish = ''\n"
+    )
+    words = ("access", "demo", "--config", "relay.toml")
+    store = ("records", "--config", "relay.toml", "revoke")
+    run(*store, "--kid", "v1", "--issued-before", "now")
+    said = run(*words).stdout
+    assert "by the key v1" in said  # later ones are good
+    assert "the API key ci" in said
+    run(*store, "--kid", "v1")
+    run(*store, "--tenant", "demo")
+    assert run(*words).stdout.count("nobody") == 2
+
+
 async def expired_token() -> None:
     store = await open_records("sqlite:///relay.db")
     try:

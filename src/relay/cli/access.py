@@ -7,6 +7,7 @@ the answer.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from pathlib import Path as File
@@ -16,10 +17,12 @@ import click
 from rich.text import Text
 
 from relay.auth.access import PUBLISH, SUBSCRIBE, Way, ways
+from relay.auth.keys import Key
+from relay.auth.revocation import Holder, Revocations
 from relay.auth.settings import AuthSettings
 from relay.cli.evidence import trusted
 from relay.cli.sheet import console, grid, say, say_json
-from relay.cli.stored import good_tokens
+from relay.cli.stored import good_tokens, revoked
 from relay.config import load
 from relay.errors import BadRequest
 from relay.path import Path
@@ -39,10 +42,13 @@ def access(path: str, config: File, offline: bool, as_json: bool) -> None:
         raise click.UsageError(str(error)) from None
     settings = load(config).settings
     found = trusted(settings.auth, ask=not offline)
-    keys = [named for source in found.read for named in source.named]
+    now = time.time()
+    struck, _ = revoked(settings)
     tokens, unread = good_tokens(settings)
+    keys = [named for source in found.read for named in source.named]
+    good = [named for named in keys if _vouches(named[1], struck, now)]
     reserve = settings.stats.reserve
-    listed = ways(wanted, _current(settings.auth, time.time()), keys, tokens, reserve)
+    listed = ways(wanted, _current(settings.auth, struck, now), good, tokens, reserve)
     barred = {verb: reserve.bars(verb, wanted) for verb in (PUBLISH, SUBSCRIBE)}
     troubles = (*found.troubles, *unread)
     if as_json:
@@ -51,13 +57,19 @@ def access(path: str, config: File, offline: bool, as_json: bool) -> None:
         say(console(), _sheet(wanted, listed, barred, troubles))
 
 
-def _current(settings: AuthSettings, now: float) -> AuthSettings:
-    """The settings without API keys that have ended: they let nobody in, as little as such tokens
-    of the store."""
+def _vouches(key: Key, struck: Revocations, now: float) -> bool:
+    """Whether not all tokens by that key are revoked, whenever they are issued."""
+    return struck.check(Holder(kid=key.kid, issued=math.inf), now) is None
+
+
+def _current(settings: AuthSettings, struck: Revocations, now: float) -> AuthSettings:
+    """The settings without API keys that have ended or are revoked: they let nobody in, as little
+    as such tokens of the store."""
     api_keys = {
         name: each
         for name, each in settings.api_keys.items()
-        if each.expires is None or now < each.expires
+        if (each.expires is None or now < each.expires)
+        and struck.check(Holder(sub=name, tenant=each.root.first), now) is None
     }
     return settings.model_copy(update={"api_keys": api_keys})
 

@@ -16,7 +16,7 @@ from relay.auth.facts import NO_FACTS, Facts, StoredToken
 from relay.auth.keys import KeySet
 from relay.auth.needs import needs
 from relay.auth.request import Request
-from relay.auth.revocation import Holder
+from relay.auth.revocation import Holder, Revocations
 from relay.cli.store import all_tokens, is_there, silent
 from relay.config.shape import Settings
 from relay.errors import ConfigError
@@ -57,6 +57,11 @@ def own_keys(settings: Settings) -> tuple[KeySet, tuple[str, ...]]:
 def good_tokens(settings: Settings) -> tuple[tuple[StoredToken, ...], tuple[str, ...]]:
     """The API tokens that are neither revoked nor expired, and why they are not known. Blocks."""
     return _asked(settings, _good_tokens, ())
+
+
+def revoked(settings: Settings) -> tuple[Revocations, tuple[str, ...]]:
+    """What is revoked now, and why it is not known. Blocks."""
+    return _asked(settings, _revoked, Revocations())
 
 
 def _asked(
@@ -100,6 +105,10 @@ async def _good_tokens(settings: Settings, records: Records) -> tuple[StoredToke
     feed = await _feed(settings, records)
     now = time.time()
     return tuple(each for each in await all_tokens(records) if _is_good(each, feed, now))
+
+
+async def _revoked(settings: Settings, records: Records) -> Revocations:
+    return (await _feed(settings, records)).index
 
 
 async def _feed(settings: Settings, records: Records) -> RevocationFeed:
