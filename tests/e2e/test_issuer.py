@@ -397,3 +397,45 @@ def test_a_session_goes_with_the_key_of_what_its_token_was_exchanged_for(
             assert await gets_in(relay, third)
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("opened", ["theirs", "exchanged"])
+def test_who_goes_by_a_name_at_another_issuer_is_somebody_else(
+    running: Any, folder: Any, opened: str
+) -> None:
+    signers = {name: keys.generate("ES256", kid=name) for name in ("a", "b")}
+    for name, key in signers.items():
+        (folder / f"{name}.json").write_bytes(key.public().dump())
+    listed = ", ".join(
+        f'{{ file = "{name}.json", issuer = "https://{name}.test" }}' for name in signers
+    )
+
+    def of(name: str) -> str:
+        now = time.time()
+        claims = Claims(
+            root=Path("plant"),
+            get=(Path(""),),
+            exp=int(now + 600),
+            sub="42",
+            iss=f"https://{name}.test",
+        )
+        return mint.sign(claims, signers[name], now)
+
+    async def main() -> None:
+        async with running(f"jwks = [{listed}]\n" + ISSUER) as relay, httpx.AsyncClient() as http:
+            theirs, others = of("a"), of("b")
+            exchanged = (await login(relay, theirs)).json()["token"]
+            session = theirs if opened == "theirs" else exchanged
+            async with connect(quic(relay, session), tls=TRUST):
+                await within(5.0, lambda: relay.door.guests)
+                (id,) = relay.door.guests
+                made = (await login(relay, others)).json()["token"]
+                asked = {others: 403, made: 403, theirs: 200, exchanged: 200}
+                for token, status in asked.items():
+                    bearer = {"authorization": f"Bearer {token}"}
+                    found = await http.get(web(relay, "/session"), headers=bearer)
+                    assert len(found.json()["sessions"]) == (status == 200)
+                    address = web(relay, f"/session/{id}/refresh")
+                    assert (await http.post(address, headers=bearer)).status_code == status
+
+    asyncio.run(main())

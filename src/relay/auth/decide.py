@@ -234,6 +234,7 @@ class _Case:
             issued=vouched.issued,
             credential=vouched.credential,
             parent_kid=vouched.parent_kid,
+            issuer=vouched.issuer,
             beside=beside(self.facts.certificate, path),
         )
         what = called(vouched.credential)

@@ -69,6 +69,9 @@ class Grant:
     """Cipher keys whose fields are decrypted when the guest reads over HTTP; default none."""
     parent_kid: str | None = None
     """The key that vouched for the credential that this one was exchanged for."""
+    issuer: str | None = None
+    """Who calls somebody `subject`, and the token `jti`, where the source of its key is bound to an
+    issuer: others may mean somebody else by it."""
     beside: Holder | None = None
     """Whose client certificate was shown on the way; it may be what the rights are founded on."""
 

@@ -65,6 +65,8 @@ class Key:
     """What ``iss`` of its tokens must be; ``None`` = as for all keys."""
     audience: str | None = None
     """What ``aud`` of its tokens must name; ``None`` = as for all keys."""
+    is_own: bool = False
+    """Whether it is the relay's: then its tokens were exchanged for credentials of others."""
 
     @property
     def algorithm(self) -> str:

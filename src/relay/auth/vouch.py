@@ -19,7 +19,7 @@ from relay.auth.credentials import (
 )
 from relay.auth.facts import Facts, StoredToken
 from relay.auth.grant import Grant
-from relay.auth.keys import KeySet
+from relay.auth.keys import Key, KeySet
 from relay.auth.reason import Refusal, Trail, quoted, span
 from relay.auth.revocation import Holder
 from relay.auth.rules import CertificateRule
@@ -50,6 +50,8 @@ class Vouched:
     none and its key reaches no further."""
     parent_kid: str | None = None
     """The key of the credential that this one was exchanged for."""
+    issuer: str | None = None
+    """Who calls somebody `subject`, where only one issuer is believed to."""
 
     def reach(self) -> Iterator[Path]:
         """The root, and each prefix seen from the top."""
@@ -92,6 +94,7 @@ def vouch_jwt(
         tenant=claims.tenant,
         home=key.scope.home if key.scope is not None and not claims.root else None,
         parent_kid=claims.parent_kid,
+        issuer=_issuer(key, claims.parent_kid, keys),
     )
 
 
@@ -182,6 +185,7 @@ def vouch_ticket(facts: Facts, now: float, trail: Trail) -> Vouched:
         tenant=grant.tenant,
         home=grant.home,
         parent_kid=grant.parent_kid,
+        issuer=grant.issuer,
     )
 
 
@@ -211,6 +215,17 @@ def require_current(certificate: Certificate, now: float) -> None:
     if now >= certificate.not_after:
         text = f"the client certificate expired {span(now - certificate.not_after)} ago"
         raise Refusal("expired", text, "renew it")
+
+
+def _issuer(key: Key, parent_kid: str | None, keys: KeySet) -> str | None:
+    """Whose names a token uses. One of the relay's own has those of what it was exchanged for; of
+    any other key nothing is believed about that."""
+    if not key.is_own or parent_kid is None:
+        return None if key.is_own else key.issuer
+    parent = keys.find(parent_kid)
+    if parent is None:
+        return f"the key {parent_kid}"
+    return None if parent.is_own else parent.issuer
 
 
 def _by_rule(rule: CertificateRule, certificate: Certificate) -> Vouched:

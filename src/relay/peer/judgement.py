@@ -155,11 +155,12 @@ def is_same_holder(one: Grant, other: Grant) -> bool:
     """Whether two grants are the same somebody's, so that one may take the other's place.
 
     Whom a credential without a subject was made for nobody knows: it is only the same as itself.
+    Two issuers may mean two people by one name.
     What a relay may do is settled when it comes in, so a relay is no guest's same and none of its.
     """
     if one.anonymous or other.anonymous or one.tenant != other.tenant:
         return False
-    if one.cluster != other.cluster:
+    if one.cluster != other.cluster or one.issuer != other.issuer:
         return False
     if one.subject is not None or other.subject is not None:
         return one.subject == other.subject

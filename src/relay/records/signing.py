@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from relay.auth.keys import Key, KeySet, generate, read_jwk
 from relay.auth.lifecycle import SigningKey, begun, rotated, signer
@@ -114,7 +115,7 @@ def vouching(stored: Sequence[StoredKey], now: float) -> KeySet:
     for each in stored:
         if each.key.is_shown(now):
             try:
-                keys.append(read_jwk(each.key.public))
+                keys.append(replace(read_jwk(each.key.public), is_own=True))
             except ValueError:
                 raise ConfigError(f"the signing key {each.key.kid} cannot be read") from None
     return KeySet(tuple(keys))

@@ -146,7 +146,7 @@ class Face:
         if grant.anonymous:
             return [], []
         reach = [*grant.publish, *grant.subscribe]
-        whose = grant.subject, grant.tenant, grant.jti, grant.cluster, reach
+        whose = grant.subject, grant.issuer, grant.tenant, grant.jti, grant.cluster, reach
         lists = await self.relay.colleagues.ask_all("held", *whose)
         own = held(self.relay, *whose)
         return [*own, *chain(*lists)], lists.silent
@@ -284,6 +284,7 @@ class Ward:
 def held(
     relay: Relay,
     subject: str | None,
+    issuer: str | None,
     tenant: str | None,
     jti: str | None,
     cluster: bool,
@@ -292,7 +293,7 @@ def held(
     """The sessions here of somebody who is known by a credential, where that allows anything below
     ``reach``. One for the very top belongs to whoever's part of the tree it is used in."""
     prefixes = tuple(map(Path, reach))
-    whose = Grant(ROOT, subject=subject, tenant=tenant, jti=jti, cluster=cluster)
+    whose = Grant(ROOT, subject=subject, issuer=issuer, tenant=tenant, jti=jti, cluster=cluster)
     return [
         {"id": guest.id, "root": grant.root, "expires": grant.expires}
         for guest in relay.door.guests.values()
