@@ -570,6 +570,22 @@ def test_viewers_are_held_when_a_relay_withdraws_and_another_may_know_better(
     assert ("-", "b") not in watcher.events
 
 
+def test_viewers_are_held_at_the_end_of_a_line_whose_only_relay_tells_of_a_worse_way_later(
+    fakes, origin, watcher
+):
+    """It took back what it told, as long as there was no calm."""
+    origin.relays = 1
+    relay = fakes.Source()
+    origin.announce(B, relay, (7, 2, 4), 0.0, price=Price(3, 3)).withdraw(1.0)
+    assert watcher.view == {"b": (7, 2, 4)}
+    viewer, track = viewer_of(origin, fakes)
+    origin.announce(B, relay, (7, 2, 3, 4), 1.4, price=Price(4, 4))
+    origin.tick(2.0)
+    assert (watcher.view, viewer.ends) == ({"b": (7, 2, 3, 4)}, [])
+    assert ("-", "b") not in watcher.events
+    assert track.open_group(0, "raw", 2.0, relay) is not None
+
+
 def test_held_viewers_are_served_to_the_end_when_nobody_knows_another_way(fakes, origin, watcher):
     origin.relays = 2
     route = origin.announce(B, source := fakes.Source(), (7, 2, 5), 0.0, price=Price(3, 3))

@@ -34,8 +34,8 @@ COOL = 5.0
 
 HOLD = 0.6
 """Seconds for which viewers wait when the last relay that led to a broadcast has withdrawn it,
-which is not the publisher's own, and there are others to hear from: one of them may know another
-way once there is calm."""
+which is not the publisher's own: another may know another way once there is calm, and so may the
+same one, which takes back what it told before it tells of a worse way."""
 
 
 class Stage:
@@ -119,7 +119,7 @@ class Stage:
         """Seconds to wait for another route when the last one is gone."""
         if error is not None:
             return self._origin.stock.settings.linger
-        return HOLD if not route.is_final and self._origin.relays > 1 else 0.0
+        return HOLD if not route.is_final and self._origin.relays else 0.0
 
     def _wait(
         self, broadcast: Broadcast, gone: Route, error: RelayError | None, until: float
