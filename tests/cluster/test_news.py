@@ -170,6 +170,7 @@ def test_what_has_ended_is_forgotten() -> None:
     assert len(register.withdrawn) == 1
     register.forget(5.0 + KEEP_WITHDRAWN + 1)
     assert register.withdrawn == {}
+    assert register._made.keys() == register.entries.keys()
 
 
 class Relay:
@@ -334,6 +335,34 @@ def test_a_withdrawal_by_a_clock_that_was_turned_back_holds() -> None:
             one.news.withdrawn(revoked("a"), WALL - 3600)
             await until(lambda: other.unlearnt)
             assert one.knows() == other.knows() == set()
+
+    asyncio.run(main())
+
+
+def test_what_is_revoked_again_is_told_although_the_withdrawal_was_by_a_clock_ahead() -> None:
+    async def main() -> None:
+        ahead, here = Relay(1, WALL + 3600), Relay(2)
+        async with running(ahead, here):
+            here.hear(ahead.source, 1)
+            ahead.hear(here.source, 2)
+            first, again = revoked("a", WALL + 3600), revoked("a", WALL + 60)
+            ahead.news.revoked(first)
+            await until(lambda: here.learnt == ["a"])
+            here.news.withdrawn(first, WALL + 30)
+            await until(lambda: ahead.unlearnt)
+            here.news.revoked(first)  # an echo: it was being kept meanwhile
+            assert here.knows() == set()
+            here.news.revoked(again)
+            await until(lambda: ahead.learnt == ["a"])
+            kept = here.news.register.entries[key_of(again)]
+            assert kept.created > WALL + 3600
+            assert here.learnt == ["a", "a"]  # to be kept as of that time
+            here.news.revoked(again)
+            here.news.revoked(kept)
+            assert here.news.register.entries[key_of(again)] == kept
+            here.news.withdrawn(kept, WALL + 90)
+            await until(lambda: len(ahead.unlearnt) == 2)
+            assert ahead.knows() == here.knows() == set()
 
     asyncio.run(main())
 

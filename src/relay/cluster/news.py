@@ -12,6 +12,7 @@ import asyncio
 import json
 import math
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
 from relay.auth.revocation import Key, Revocation, key_of
@@ -47,6 +48,9 @@ RETRY = 0.2
 KEEP_WITHDRAWN = 86_400.0
 """Seconds for which a withdrawal is told, so that nobody brings back what it took away."""
 
+AFTER = 0.001
+"""Seconds by which what is revoked anew is later than the withdrawal before it, at least."""
+
 URGENT = Demand(priority=255, max_latency=60_000)
 
 
@@ -57,10 +61,23 @@ class Register:
         self.entries: dict[Key, Revocation] = {}
         self.withdrawn: dict[Key, float] = {}
         """When each was taken back."""
+        self._made: dict[Key, set[float]] = {}
+        """When each was made, however often, as far as that was heard of."""
+
+    def anew(self, entry: Revocation) -> Revocation:
+        """The entry as it has to be told: later than the withdrawal before it, also when that was
+        by a clock that was ahead, unless it is an echo of what was taken back."""
+        key = key_of(entry)
+        at = self.withdrawn.get(key)
+        if at is None or entry.created > at or entry.created in self._made.get(key, ()):
+            return entry
+        self._made.setdefault(key, set()).add(entry.created)
+        return replace(entry, created=at + AFTER)
 
     def add(self, entry: Revocation) -> bool:
         """Note a revocation; False when nothing is new."""
         key = key_of(entry)
+        self._made.setdefault(key, set()).add(entry.created)
         if self.withdrawn.get(key, float("-inf")) >= entry.created:
             return False
         known = self.entries.get(key)
@@ -87,6 +104,8 @@ class Register:
         for key, at in tuple(self.withdrawn.items()):
             if now - at > KEEP_WITHDRAWN:
                 del self.withdrawn[key]
+        for key in self._made.keys() - self.entries.keys() - self.withdrawn.keys():
+            del self._made[key]
 
 
 def dump(entries: Iterable[Revocation], withdrawn: Iterable[tuple[Key, float]] = ()) -> bytes:
@@ -164,8 +183,8 @@ def _entry(line: Any) -> Revocation:
 class News:
     """This relay's news, and those of the others.
 
-    ``learn`` is called with each revocation that others told and we did not know, ``unlearn`` with
-    what they took back.
+    ``learn`` is called with each revocation that others told and we did not know, or that is of
+    another time than we knew, ``unlearn`` with what they took back.
     """
 
     def __init__(
@@ -206,8 +225,11 @@ class News:
 
     def revoked(self, entry: Revocation) -> None:
         """A revocation came into force here."""
-        if self.register.add(entry):
-            self._tell([entry], [])
+        later = self.register.anew(entry)
+        if self.register.add(later):
+            self._tell([later], [])
+        if later is not entry:
+            self._learn(later)  # kept as it was told, or nobody could take it back
 
     def withdrawn(self, entry: Revocation, at: float) -> None:
         """A revocation was taken back here; the records may have given it another end since.
