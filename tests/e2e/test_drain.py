@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path as File
 from typing import Any
 
@@ -27,12 +27,15 @@ from relay.model.demand import Demand
 from relay.model.track import TrackInfo
 from relay.net.trust import DialTls
 from relay.path import ROOT, Path
-from relay.peer.local import LocalBroadcast, ReadFrame
+from relay.peer.local import GroupEnd, LocalBroadcast, ReadFrame
 
 TRUST = DialTls(disable_verify=True)
 
 DRAIN = 3.0
 """Seconds that a relay gives its sessions."""
+
+LONG = 30
+"""Frames of a group that takes a second."""
 
 KEPT = 128
 """Groups that a publisher brings along when it moves."""
@@ -106,6 +109,12 @@ disable_verify = true
         self.program.stdout.close()
         return status
 
+    async def is_linked(self) -> bool:
+        """Whether all links are up."""
+        async with httpx.AsyncClient() as web:
+            nodes = (await web.get(f"http://127.0.0.1:{self.inside}/nodes")).json()
+        return all(link["up"] for link in nodes["links"])
+
     async def is_draining(self) -> bool:
         async with httpx.AsyncClient() as web:
             return (await web.get(f"http://127.0.0.1:{self.inside}/health")).status_code == 503
@@ -113,17 +122,19 @@ disable_verify = true
 
 @pytest.fixture
 def stations(folder: File, signer: Any) -> Iterator[Callable[..., list[Station]]]:
-    """``stations(3)``: so many relays, each linked to those before it."""
+    """``stations(3)``: so many relays, each linked to those before it, or to those of ``dials``."""
     now = time.time()
     claims = Claims(root=ROOT, put=(ROOT,), get=(ROOT,), exp=int(now + 600), cluster=True)
     (folder / "cluster.jwt").write_text(mint.sign(claims, signer, now))
     started: list[Station] = []
 
-    def start(count: int, drain: float = DRAIN) -> list[Station]:
+    def start(
+        count: int, drain: float = DRAIN, dials: Sequence[Sequence[int]] | None = None
+    ) -> list[Station]:
         found = free_ports(2 * count)
         ports, inside = found[:count], found[count:]
         for number in range(count):
-            peers = ports[:number]
+            peers = [ports[each] for each in (range(number) if dials is None else dials[number])]
             started.append(Station(folder, number, ports[number], inside[number], peers, drain))
         for station in started:
             station.ready()
@@ -214,6 +225,73 @@ def test_relay_drain_does_the_same(stations: Any) -> None:
     assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "stopped")
     assert other.wait() == 0
     assert one.program.poll() is None
+
+
+class Long:
+    """Groups that take a second each, published at one relay and watched at another."""
+
+    def __init__(self) -> None:
+        self.groups: list[GroupEnd] = []
+        self.frames: list[tuple[int, int]] = []
+        self.ended = False
+
+    async def publish(self, client: Any) -> None:
+        track = client.create_broadcast("cam").create_track("v", TrackInfo())
+        while True:
+            track.append_group()
+            for number in range(LONG):
+                track.write_frame(b"%d" % number, number)
+                await asyncio.sleep(1 / LONG)
+
+    async def watch(self, client: Any) -> None:
+        found = await client.find("cam")
+        with contextlib.suppress(Exception):
+            async for item in client.frames(found, "v").frames():
+                if isinstance(item, ReadFrame):
+                    self.frames.append(item[:2])
+                else:
+                    self.groups.append(item)
+        self.ended = True
+
+
+@pytest.mark.slow
+def test_a_relay_passes_on_what_it_has_begun_when_others_find_another_way(stations: Any) -> None:
+    """Between the publisher's relay and the viewer's there are two, and the one in use leaves."""
+
+    async def main() -> None:
+        relays = stations(4, 6.0, dials=[[], [0], [0], [1, 2]])
+        long = Long()
+        async with guest(relays[0]) as there, guest(relays[3]) as here:
+            publishing = asyncio.ensure_future(long.publish(there))
+            watching = asyncio.ensure_future(long.watch(here))
+            await within(20, lambda: len(long.groups) >= 1)
+            for station in (relays[1], relays[2]):
+                await within(5, lambda: len(long.frames) % LONG == LONG // 3)
+                station.signal(signal.SIGTERM)
+                began = time.monotonic()
+                assert await asyncio.to_thread(station.wait) == 0
+                took = time.monotonic() - began
+                if station is relays[1]:  # nothing is waited for that has gone elsewhere
+                    assert took < 5.0
+                    station.start()
+                    await asyncio.to_thread(station.ready)
+                    async with asyncio.timeout(20):
+                        while not await relays[3].is_linked():
+                            await asyncio.sleep(0.1)
+                    await asyncio.sleep(1)  # and told what there is
+            goal = len(long.groups) + 2
+            await within(10, lambda: len(long.groups) >= goal)
+            assert not long.ended
+            watching.cancel()
+            publishing.cancel()
+            await asyncio.gather(watching, publishing, return_exceptions=True)
+        assert [group for group in long.groups if group.error] == []
+        assert len(long.frames) == len(set(long.frames))
+        first, last = long.groups[0].group, long.groups[-1].group
+        whole = {(group, number) for group in range(first, last + 1) for number in range(LONG)}
+        assert whole <= set(long.frames)
+
+    asyncio.run(main())
 
 
 class People:

@@ -118,6 +118,11 @@ class Route:
         """Whether it is the publisher itself, or the relay where the publisher is."""
         return len(self.hops) < 3
 
+    @property
+    def is_transit(self) -> bool:
+        """Whether another relay stands between the publisher and us."""
+        return len(self.hops) > 1
+
     def rank(self, own: int, is_pulled: bool) -> tuple[int, int, int]:
         """Order of routes, best first: price, length, then a stable hash.
 

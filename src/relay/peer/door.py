@@ -370,6 +370,14 @@ class Door:
         """Sessions of those who are no relays of the cluster."""
         return sum(not (guest.grant and guest.grant.cluster) for guest in self.guests.values())
 
+    @property
+    def staying(self) -> int:
+        """Those who are given time to leave: visitors, and relays that have something through us
+        still and need a moment to have it another way."""
+        everybody = (*self.guests.values(), *self.links.values())
+        relays = (guest for guest in everybody if guest.is_relay and not guest.is_near)
+        return self.visitors + sum(relay.watching.is_passed_on_to for relay in relays)
+
     def adopt(self, guest: Guest) -> None:
         """A relay that we dialled: it was decided on by whoever configured it."""
         self.links[guest.id] = guest

@@ -19,6 +19,7 @@ from relay.path import Path
 from relay.peer.reach import oldest_fresh
 from relay.peer.sending import Delivery, SendQueue
 from relay.peer.viewing import Fetching, Hearing, Learning, Viewing
+from relay.reserve import INTERNAL
 from relay.session import events
 from relay.wire.frame import Excerpt
 
@@ -223,6 +224,14 @@ class Watching:
         self.near = near
         for hearing, _ in tuple(self.hearings.values()):
             hearing.withhold_transit(near)
+
+    @property
+    def is_passed_on_to(self) -> bool:
+        """Whether the peer watches anything that is published neither here nor by a guest of ours,
+        beside what relays tell each other."""
+        broadcasts = (viewing.track.broadcast for viewing in self.viewings.values())
+        others = (each for each in broadcasts if not each.path.is_under(INTERNAL))
+        return any(route.is_transit for each in others for route in each.routes[:1])
 
     def announce_cancelled(self, event: events.AnnounceCancelled) -> None:
         """The peer no longer listens."""

@@ -367,7 +367,7 @@ def answers(relay: Relay) -> dict[str, Answer]:
         "revalidate": at_once(revalidate),
         "nodes": at_once(nodes),
         "drain": at_once(leave),
-        "visitors": at_once(lambda relay: relay.door.visitors),
+        "staying": at_once(lambda relay: relay.door.staying),
         "busiest": at_once(busiest),
         "census": at_once(lambda relay, is_watched: relay.census.look(is_watched)),
         "numbers": at_once(numbers),

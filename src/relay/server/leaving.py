@@ -40,9 +40,10 @@ class Farewell:
     async def drain(self, hurry: asyncio.Event) -> None:
         """Let nobody in, send everybody elsewhere, and give them ``server.drain`` seconds to go.
 
-        Relays need not go, they have been told that no way leads on from here. ``hurry`` ends the
-        waiting. As long as anybody is with another worker this one stays, too, to turn away who
-        comes: there is but one port.
+        Relays need not go, they have been told that no way leads on from here; but what they have
+        through us is passed on until they have it another way. ``hurry`` ends the waiting. As long
+        as anybody is with another worker this one stays, too, to turn away who comes: there is but
+        one port.
         """
         relay = self._relay
         grace = relay.settings.server.drain
@@ -50,7 +51,7 @@ class Farewell:
         relay.log.info("draining", sessions=relay.door.visitors, seconds=grace)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(grace):
-                while not hurry.is_set() and await self._has_visitors():  # noqa: ASYNC110
+                while not hurry.is_set() and await self._is_needed():  # noqa: ASYNC110
                     await asyncio.sleep(LOOK)
         relay.log.info("drained", sessions=relay.door.visitors)
 
@@ -70,13 +71,13 @@ class Farewell:
         relay.cluster.drain()
         relay.door.close(relay.settings.server.goaway, relay.cluster.near)
 
-    async def _has_visitors(self) -> bool:
-        """Whether anybody is here, or with a worker that answers."""
+    async def _is_needed(self) -> bool:
+        """Whether anybody who is waited for is here, or with a worker that answers."""
         relay = self._relay
-        if relay.door.visitors:
+        if relay.door.staying:
             return True
         for index in relay.colleagues.others:
             with contextlib.suppress(Unavailable):  # it has left already
-                if await relay.colleagues.ask(index, "visitors", patience=PATIENCE):
+                if await relay.colleagues.ask(index, "staying", patience=PATIENCE):
                     return True
         return False
