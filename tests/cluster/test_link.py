@@ -242,7 +242,11 @@ def test_the_token_is_read_for_each_dial(tmp_path: Path, monkeypatch: pytest.Mon
             file.write_text("x" * (module.MAX_TOKEN + 1))
             link.renew()
             await until(lambda: any("too large" in str(facts) for _, facts in far.said))
+            file.write_text("\n")
+            link.renew()  # it must not become a stranger's session for as long as it is empty
+            await until(lambda: any("token is empty" in str(facts) for _, facts in far.said))
             assert link.state.session is far.sessions[0]
+            assert "status" not in str(far.said)  # nobody has answered anything
 
     asyncio.run(main())
 

@@ -137,7 +137,7 @@ class Link:
         try:
             session = await self._open(self.address.with_token(self._read()), self.address.cost)
         except (SessionLost, ConfigError) as error:
-            status = getattr(error, "status", 0)
+            status = error.status if isinstance(error, SessionLost) else 0
             self._refused(f"{error} (status {status})" if status else str(error))
             return None
         except Exception as error:  # nobody foresaw it; it must not cost the other links
@@ -215,7 +215,9 @@ class Link:
             ) from None
         if len(text) > MAX_TOKEN:
             raise ConfigError(f"cluster.token: {self._token.name} is too large")
-        return text.strip()
+        if not (token := text.strip()):  # it is being written, perhaps; a link without is another
+            raise ConfigError(f"cluster.token: {self._token.name} is empty")
+        return token
 
 
 def facts(link: Link, now: float) -> dict[str, Any]:
