@@ -88,6 +88,24 @@ def test_capacity_obeys_connection_credit(bench) -> None:
     assert room.visits[0].transport.capacity() == 700
 
 
+@pytest.mark.parametrize("way", ["sent", "offered"])
+def test_who_fills_what_room_there_is_is_never_over_the_ceiling(bench, way) -> None:
+    room = bench(alpn="moq-lite-05", limits=QuicLimits(max_unsent=100_000))
+    transport, engine = room.visits[0].transport, room.server.engine
+    # Without loss a window grows for as long as the connection lives, as the peer's credit may.
+    engine._loss._cc.congestion_window = 50 * MEGABYTE
+    stream = transport.open_uni()
+    engine._remote_max_data = engine._streams[stream].max_stream_data_remote = 50 * MEGABYTE
+    if way == "sent":
+        transport.send(stream, bytes(transport.capacity(stream)))
+    else:
+        while transport.offer(stream, bytes(1000), 1000):
+            pass
+    assert not transport.is_closed
+    assert 0 < engine.unsent <= 50_000, "control messages find room as well"
+    assert not transport.is_ample(1)
+
+
 def test_who_waits_for_room_is_asked_though_somebody_else_found_some(bench, recorder) -> None:
     room = bench(alpn="moq-lite-05")
     engine, transport, listener = room.server.engine, room.visits[0].transport, recorder()
