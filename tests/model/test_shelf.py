@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from relay.errors import Cancelled
+from relay.errors import Cancelled, Lagged
 from relay.model.demand import TrackInfo
 
 
@@ -94,6 +94,23 @@ def test_when_the_latest_breaks_off_the_one_before_is_the_latest(setting, fakes)
     assert list(setting.track.groups) == [0, 2]
     setting.origin.tick(101.0)
     assert list(setting.track.groups) == [2]
+
+
+def test_of_too_many_what_is_complete_leaves_before_what_is_not(setting):
+    late = setting.track.open_group(0, "raw", 0.0)
+    late.write(b"half of", 0.0)
+    for sequence in range(1, 6):
+        setting.group(sequence, 0.1)
+    assert list(setting.track.groups) == [0, 3, 4, 5]
+    late.write(b" it", 0.1)
+    late.finish(0.1)
+    assert late.error is None
+
+
+def test_of_too_many_that_are_under_way_the_first_is_given_up(setting):
+    opened = [setting.track.open_group(sequence, "raw", 0.0) for sequence in range(6)]
+    assert list(setting.track.groups) == [2, 3, 4, 5]
+    assert [isinstance(group.error, Lagged) for group in opened] == [True, True] + [False] * 4
 
 
 STEPS = st.lists(

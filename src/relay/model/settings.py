@@ -29,8 +29,10 @@ class CacheSettings:
     """Bytes of one group as it was written, 32 MiB. A write past it aborts the group with
     `Lagged`."""
 
-    max_groups_per_track: int = 1024
-    """Cached groups of one track, 1024. The one that arrived first is evicted, never the latest."""
+    max_groups_per_track: int = 4096
+    """Cached groups of one track, 4096: as many as a publisher may have under way at a time
+    (`quic.max_streams`). The one that arrived first is evicted, of those that are complete if there
+    are any, never the latest."""
 
     max_tracks_per_broadcast: int = 1024
     """Tracks of one broadcast, 1024. Those that nobody watches are forgotten first, then

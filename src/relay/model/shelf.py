@@ -123,4 +123,8 @@ class Shelf:
         limit = self._cache.settings.max_groups_per_track
         lagged = Lagged(f"the track is over max_groups_per_track ({limit})")
         while len(self.groups) > max(limit, 1):
-            next(group for group in self.groups.values() if group is not self.newest).evict(lagged)
+            others = (group for group in self.groups.values() if group is not self.newest)
+            first = next(others)
+            # Whoever watches has a while for what is complete; what is not would be lost to all.
+            victim = first if first.ended else next((each for each in others if each.ended), first)
+            victim.evict(lagged)
