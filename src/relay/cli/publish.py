@@ -7,8 +7,6 @@ frames travel.
 from __future__ import annotations
 
 import asyncio
-import os
-import stat
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -17,6 +15,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
+from relay.cli.pipe import makes_wait
 from relay.cli.target import Target, client_options, run, unless_lost
 from relay.errors import Forbidden, LimitExceeded, SessionLost
 
@@ -123,7 +122,7 @@ async def read_lines(stream: BinaryIO) -> AsyncIterator[bytes]:
 
     A pipe or terminal is waited for by the loop, so that Ctrl-C and a lost session end it at once.
     """
-    if not _makes_wait(stream):
+    if not makes_wait(stream):
         while line := stream.readline(MAX_LINE + 2):
             yield _frame(line)
             await asyncio.sleep(0)
@@ -137,12 +136,6 @@ async def read_lines(stream: BinaryIO) -> AsyncIterator[bytes]:
             yield _frame(line)
     finally:
         transport.close()
-
-
-def _makes_wait(stream: BinaryIO) -> bool:
-    """Whether reading may take long: not from a file, nor from the likes of ``/dev/null``."""
-    mode = os.fstat(stream.fileno()).st_mode
-    return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or stream.isatty()
 
 
 async def _line(reader: asyncio.StreamReader) -> bytes:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from relay.cli.pipe import Output
 from relay.cli.target import Target, client_options, run, unless_lost
 from relay.path import Path, on_one_line
 
@@ -86,10 +87,9 @@ async def _found(session: Client, broadcast: str) -> Broadcast:
 
 async def _copy(lines: AsyncIterator[bytes], count: int | None) -> None:
     """Write what arrives until it ends, or until there were ``count``."""
-    seen = 0
+    seen, output = 0, Output(sys.stdout.buffer)
     async for line in lines:
-        sys.stdout.buffer.write(line)
-        sys.stdout.buffer.flush()
+        await output.write(line)
         seen += 1
         if seen == count:
             return
