@@ -45,6 +45,15 @@ KEEP_ALIVE = 4.0
 MAX_LATENCY = 10_000
 """Milliseconds by which a group may be late and is still wanted, unless the caller says so."""
 
+AHEAD = 1 << 18
+"""Bytes that may wait for the way to the relay before `Client.room` has all of them leave."""
+
+AHEAD_GROUPS = 256
+"""The same of groups: well below what a track keeps, here or at the relay."""
+
+MOMENT = 0.005
+"""Seconds between looks at whether they have."""
+
 EVERYTHING = (ROOT,)
 
 
@@ -133,6 +142,15 @@ class Client:
         """Whether the relay asked for announcements that cover ``path``."""
         listening = self.guest.watching.hearings.values()
         return any(Path(path).is_under(hearing.prefix) for hearing, _ in listening)
+
+    async def room(self) -> None:
+        """Return as soon as it is worth writing more: for whoever reads what can wait. Beyond what
+        the way to the relay takes the oldest groups would be given up in time."""
+        queue = self.guest.watching.queue
+        if queue.is_beyond(AHEAD, AHEAD_GROUPS):
+            # All of them: the newest goes first, and the oldest never where more keep coming.
+            while queue.backlog:  # noqa: ASYNC110 - the queue tells nobody
+                await asyncio.sleep(MOMENT)
 
     def idle(self) -> bool:
         """Whether everything we published has arrived at the relay."""

@@ -8,7 +8,7 @@ import os
 import pathlib
 import threading
 from contextlib import suppress
-from unittest.mock import MagicMock
+from unittest.mock import AsyncMock, MagicMock
 
 import pytest
 
@@ -141,7 +141,7 @@ def test_whoever_waits_long_for_a_broadcast_is_told_so(monkeypatch, capsys):
 
 @pytest.mark.parametrize("looks", [3, None])
 def test_what_does_not_arrive_is_a_failure(tmp_path, monkeypatch, looks):
-    session = MagicMock()
+    session = MagicMock(room=AsyncMock())
     session.idle.side_effect = lambda: looks is not None and session.idle.call_count > looks
     for name, value in {"LOOK": 0.01, "PATIENCE": 10, "FAREWELL": 0.0}.items():
         monkeypatch.setattr(publish, name, value)
@@ -155,3 +155,4 @@ def test_what_does_not_arrive_is_a_failure(tmp_path, monkeypatch, looks):
                 asyncio.run(work)
     track = session.create_broadcast.return_value.create_track.return_value
     assert [call.args[0] for call in track.write_frame.call_args_list] == [b"one", b"two"]
+    assert session.room.await_count == 2

@@ -107,6 +107,7 @@ async def _pump(
         local.write_frame(frame, int((time.monotonic() - start) * TIMESCALE))
         if group_per_frame:
             local.finish_group()
+        await session.room()  # a file or a pipe can wait
     local.finish()
     for _ in range(PATIENCE):
         if session.idle():

@@ -324,10 +324,11 @@ class SendQueue:
 
     def is_over_budget(self) -> bool:
         """Whether the subscriber has fallen too far behind."""
-        return (
-            self.backlog > self.settings.max_backlog
-            or len(self._followed) > self.settings.max_waiting_groups
-        )
+        return self.is_beyond(self.settings.max_backlog, self.settings.max_waiting_groups)
+
+    def is_beyond(self, size: int, groups: int) -> bool:
+        """Whether more bytes wait, or more groups are on their way."""
+        return self.backlog > size or len(self._followed) > groups
 
     def pass_on(self, stream: int, chunk: bytes, size: int) -> bool:
         """Hand over what need not wait in line for this turn's end: nobody does, and the connection
@@ -474,8 +475,7 @@ class SendQueue:
             self._stale.append(delivery)
 
     def tick(self, now: float) -> None:
-        """Give up what was too old for too long; go on where the tenant's rate had to be waited
-        for."""
+        """Give up what was too old for too long; go on where the tenant's rate was waited for."""
         if self.tab.is_held_back:
             if self._ready or self._blocked or self._unopened:
                 self.transport.wake()
