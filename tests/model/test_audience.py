@@ -179,6 +179,23 @@ def test_the_first_viewer_takes_what_a_source_sends_newest_first(setting):
     assert viewer.sequences == [2, 1, 0]
 
 
+@pytest.mark.parametrize("is_there", [True, False])
+def test_what_somebody_else_reaches_back_for_is_not_for_who_wanted_the_latest(
+    setting, fakes, is_there
+):
+    first = setting.live()
+    setting.group(5)
+    other = fakes.Viewer(start=2 if is_there else None)
+    setting.track.watch(other, 0.0)
+    if not is_there:
+        other.demand = other.demand._replace(start=2)
+        setting.track.rewatch(other)
+    for sequence in (2, 6):
+        setting.group(sequence)
+    assert first.sequences == [5, 6]
+    assert sorted(other.sequences) == [2, 5, 6]
+
+
 def test_parked_groups_are_offered_when_the_demand_widens(setting):
     viewer = setting.live(start=0, end=1)
     for sequence in range(5):

@@ -51,6 +51,9 @@ KEEP_WITHDRAWN = 86_400.0
 AFTER = 0.001
 """Seconds by which what is revoked anew is later than the withdrawal before it, at least."""
 
+MAX_MADE = 64
+"""Times of one revocation that are remembered; the earliest are forgotten first."""
+
 URGENT = Demand(priority=255, max_latency=60_000)
 
 
@@ -71,13 +74,13 @@ class Register:
         at = self.withdrawn.get(key)
         if at is None or entry.created > at or entry.created in self._made.get(key, ()):
             return entry
-        self._made.setdefault(key, set()).add(entry.created)
+        self._note(key, entry.created)
         return replace(entry, created=at + AFTER)
 
     def add(self, entry: Revocation) -> bool:
         """Note a revocation; False when nothing is new."""
         key = key_of(entry)
-        self._made.setdefault(key, set()).add(entry.created)
+        self._note(key, entry.created)
         if self.withdrawn.get(key, float("-inf")) >= entry.created:
             return False
         known = self.entries.get(key)
@@ -85,6 +88,12 @@ class Register:
             return False
         self.entries[key] = entry
         return True
+
+    def _note(self, key: Key, made: float) -> None:
+        times = self._made.setdefault(key, set())
+        times.add(made)
+        if len(times) > MAX_MADE:
+            times.remove(min(times))
 
     def withdraw(self, key: Key, at: float) -> bool:
         """Note that one was taken back; False when nothing is new."""

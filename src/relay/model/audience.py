@@ -44,7 +44,7 @@ class Viewer(Protocol):
 class _Seat:
     """One viewer's range, and what lies outside it."""
 
-    __slots__ = ("demand", "doubts", "floor", "parked", "since", "withheld")
+    __slots__ = ("demand", "doubts", "floor", "is_open", "parked", "since", "withheld")
 
     def __init__(
         self,
@@ -59,7 +59,7 @@ class _Seat:
         # First group to hand over: without an explicit start the latest of the moment. Where that
         # is not known, whatever the source sends is wanted: it knows its latest group, and with the
         # newest sent first that one need not be the first to arrive.
-        self.doubts = demand.start is None and latest is None
+        self.doubts = self.is_open = demand.start is None and latest is None
         self.floor = demand.start or 0
         if demand.start is None and latest is not None:
             self.floor = self._first(latest)
@@ -78,10 +78,18 @@ class _Seat:
         self.doubts = False
         held = self.withheld - fetched
         is_cached = latest in held
+        self.is_open = not is_cached
         self.floor = self._first(latest if is_cached else max(held, default=-1) + 1)
         known = held if is_cached else {each for each in held if each < self.floor}
         self.withheld -= known
         self.parked |= known
+
+    def settle(self, groups: set[int]) -> None:
+        """Others will ask for more than the latest: what has come by now is the beginning."""
+        had = groups - self.parked - self.withheld
+        if had:
+            self.floor = max(self.floor, min(had))
+            self.is_open = False
 
     def reaches(self, sequence: int) -> bool:
         """Whether a cached group is wanted that the source has as well, if not as its latest."""
@@ -95,7 +103,7 @@ class _Seat:
         if demand.start is None and had.start is not None:
             self.floor = min(self.floor, max(self.parked, default=0))  # the latest, from now on
         elif demand.start is not None:
-            self.doubts = False
+            self.doubts = self.is_open = False
             self.floor = demand.start
             self.parked |= self.withheld
             self.withheld.clear()
@@ -123,6 +131,8 @@ class Audience:
         """Seat a viewer, all cached groups parked; ``latest`` is where "the latest" starts, as soon
         as that is known, or ``since`` where that is before it."""
         shelf = self._shelf
+        if viewer.demand.start is not None:
+            self._settle()
         self._seats[viewer] = _Seat(viewer.demand, latest, since, shelf.groups, shelf.fetched)
         self._tally.add(viewer.demand)
 
@@ -138,8 +148,15 @@ class Audience:
         seat = self._seats[viewer]
         self._tally.remove(seat.demand)
         seat.change(viewer.demand)
+        if viewer.demand.start is not None:
+            self._settle()
         self._tally.add(seat.demand)
         self.hand_parked(viewer)
+
+    def _settle(self) -> None:
+        for seat in self._seats.values():
+            if seat.is_open and not seat.doubts:
+                seat.settle(set(self._shelf.groups))
 
     def leave(self, viewer: Viewer) -> bool:
         """Unseat a viewer; False when it has no seat."""

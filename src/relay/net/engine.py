@@ -108,10 +108,8 @@ class Engine(ShortWay):
         self._grant_at = self._window // 2
         """Bytes delivered from which on the receive window is worth moving."""
         self._most = limits.max_unsent // 2
-        """Bytes beyond which nobody is told of room, however wide the path: a window that only grew
-        would let so many be handed over that they end the session."""
-        self._handed = 0
-        self._dropped = 0
+        """Most that may be handed over, however wide the path: more may end the session."""
+        self._handed = self._dropped = 0
         self._hears_of_heads = False
         """Whether a stream can break off behind a head that the peer gets all the same."""
         self._delivered = 0
@@ -192,7 +190,8 @@ class Engine(ShortWay):
         """Bytes that would leave soon: of the connection, or of one stream."""
         if self._close_event is not None or self._state is not QuicConnectionState.CONNECTED:
             return 0
-        used, window = self._remote_max_data_used, min(self._most, self._loss._cc.congestion_window)
+        used, window = self._remote_max_data_used, self._loss._cc.congestion_window
+        window = window if window < self._most else self._most
         credit = self._remote_max_data - used
         room = (window if window < credit else credit) - self._handed + self._dropped + used
         if room <= 0:
@@ -300,7 +299,8 @@ class Engine(ShortWay):
         if stream is None or not self.is_settled:
             return False
         sender: Any = stream.sender
-        used, window = self._remote_max_data_used, min(self._most, self._loss._cc.congestion_window)
+        used, window = self._remote_max_data_used, self._loss._cc.congestion_window
+        window = window if window < self._most else self._most
         credit = self._remote_max_data - used
         left = (window if window < credit else credit) - self._handed + self._dropped + used
         if left < room or stream.max_stream_data_remote - sender._buffer_stop < room:
