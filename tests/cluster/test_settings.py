@@ -3,7 +3,9 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
+from relay.cluster.cluster import SIGNS
 from relay.cluster.settings import ClusterSettings
+from relay.model.demand import TrackInfo
 
 
 def test_one_address_may_stand_alone() -> None:
@@ -27,3 +29,9 @@ def test_a_mesh_needs_a_node() -> None:
 def test_numbers_that_no_chain_can_hold(number: int) -> None:
     with pytest.raises(ValidationError):
         ClusterSettings(id=number)
+
+
+def test_a_dead_relay_is_gone_round_before_what_it_had_is_forgotten() -> None:
+    """A sign of life that nobody answers begins the time of silence anew (RFC 9000, 10.1)."""
+    noticed = ClusterSettings().silence * (1 + 1 / SIGNS)
+    assert noticed < TrackInfo().max_latency / 1000

@@ -50,9 +50,11 @@ class ClusterSettings(BaseModel):
     id: int | None = Field(default=None, ge=1, lt=2**62)
     """This relay's number in hop chains; unset: drawn at the start."""
 
-    silence: float = Field(default=5.0, gt=0.5, le=600.0, allow_inf_nan=False)
+    silence: float = Field(default=4.0, gt=0.5, le=600.0, allow_inf_nan=False)
     """Seconds without a sign of life after which a link that we dialled is lost, on both sides,
-    over WebSocket on ours alone; never more than ``quic.idle_timeout``."""
+    over WebSocket on ours alone; never more than ``quic.idle_timeout``. It takes up to a fifth
+    longer, and what was published meanwhile is had another way as long as it is kept: 5 seconds,
+    unless its publisher says otherwise."""
 
     imports: Prefixes = (ROOT,)
     """Prefixes below which relays that we dial may announce to us; what relays tell each other of
