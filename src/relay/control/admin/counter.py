@@ -103,7 +103,8 @@ class Counter(Protocol):
         """What one tenant may use, and what it uses here."""
 
     async def set_quota(self, who: Operator, asked: shapes.QuotaSaid) -> shapes.TenantQuota:
-        """Say what a tenant may use, on every relay of the store; 0 is unlimited."""
+        """Say what a tenant may use, on every relay of the store; 0 is unlimited. It takes the
+        place of whatever was said of the tenant before."""
 
     async def reset_quota(self, who: Operator, asked: shapes.TenantNamed) -> shapes.TenantQuota:
         """Unsay what was said of a tenant at run time."""
