@@ -16,6 +16,9 @@ class Silent:
 
     info = None
 
+    def begins_at_for(self, viewer):
+        return 0
+
     def watch(self, viewer, now):
         pass
 

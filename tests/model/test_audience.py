@@ -62,22 +62,25 @@ def test_after_a_pause_a_newer_group_comes_alone(setting, fakes):
     assert late.sequences == [6]
 
 
-@pytest.mark.parametrize(("latest", "reach"), [(5, [4, 5]), (6, [6, 4])])
-def test_after_a_pause_who_reaches_back_gets_what_is_cached_as_well(setting, fakes, latest, reach):
+@pytest.mark.parametrize(
+    ("latest", "age", "reach"), [(5, 1.0, [4, 5]), (6, 1.0, [4, 5, 6]), (6, 3.0, [6, 4])]
+)
+def test_after_a_pause_who_reaches_back_gets_what_is_cached_as_well(
+    setting, fakes, latest, age, reach
+):
     viewer = setting.live()
     for sequence in (2, 3, 4, 5):
         setting.group(sequence)
     setting.track.unwatch(viewer, 0.0)
-    setting.track.watch(back := fakes.Viewer(), 1.0, since=4)
-    setting.track.watch(usual := fakes.Viewer(), 1.0)
+    setting.track.watch(back := fakes.Viewer(max_latency=2000), age, since=4)
+    setting.track.watch(usual := fakes.Viewer(), age)
     if latest == 5:
-        assert setting.track.open_group(5, "raw", 1.0) is None
+        assert setting.track.open_group(5, "raw", age) is None
     else:
-        setting.group(6, 1.0)
-    assert (back.sequences[:1], usual.sequences) == (reach[:1], [latest])
-    if latest == 6:
-        assert setting.track.open_group(4, "raw", 1.0) is None  # the source reaches back, too
-    assert back.sequences == reach
+        setting.group(6, age)
+    assert back.sequences == (reach if age == 1.0 else [6])
+    assert setting.track.open_group(4, "raw", age) is None  # the source reaches back, too
+    assert (back.sequences, usual.sequences) == (reach, [latest])
 
 
 def test_after_a_pause_history_that_the_source_has_is_not_the_latest_yet(setting, fakes):
@@ -109,6 +112,58 @@ def test_after_a_pause_what_somebody_else_asks_for_is_not_for_who_wants_the_late
     back.demand = back.demand._replace(start=2)
     setting.track.rewatch(back)
     assert back.sequences == [latest, 2, 3][: latest - 1]
+
+
+@pytest.mark.parametrize("order", [(1, 2, 3, 4), (4, 3, 2, 1), (2, 4, 1)])
+def test_after_a_pause_new_history_that_somebody_else_asks_for_is_not_the_latest(
+    setting, fakes, order
+):
+    viewer = setting.live()
+    setting.group(3)
+    setting.track.unwatch(viewer, 0.0)
+    setting.track.watch(fakes.Viewer(start=1), 1.0)
+    setting.track.watch(back := fakes.Viewer(), 1.0)
+    for sequence in order:
+        if sequence == 3:
+            assert setting.track.open_group(3, "raw", 1.0) is None
+        else:
+            setting.group(sequence, 1.0)
+    # Who heard of 3 as the latest goes on with 4, and in whatever order they came.
+    assert sorted(back.sequences) == ([3, 4] if order[0] == 1 else [4])
+
+
+def test_a_group_that_left_the_cache_in_doubt_comes_once(setting, fakes):
+    viewer = setting.live()
+    group = setting.group(3)
+    setting.track.unwatch(viewer, 0.0)
+    setting.track.watch(back := fakes.Viewer(), 1.0)
+    group.evict()
+    again = setting.group(3, 1.0)
+    assert back.groups == [again]
+
+
+def test_a_track_that_finishes_in_doubt_has_its_latest_group(setting, fakes):
+    viewer = setting.live()
+    setting.group(3)
+    setting.track.unwatch(viewer, 0.0)
+    setting.track.watch(back := fakes.Viewer(), 9.0)
+    setting.track.finish(9.5)
+    assert (back.sequences, back.ends) == ([3], [None])
+
+
+def test_who_waits_for_what_is_to_come_makes_nothing_old_the_latest(setting, fakes):
+    viewer = setting.live()
+    setting.group(3)
+    setting.track.unwatch(viewer, 0.0)
+    setting.track.watch(far := fakes.Viewer(start=50), 1.0)
+    setting.origin.tick(2.0)
+    assert setting.track.current is None
+    far.demand = far.demand._replace(start=None)
+    setting.track.rewatch(far)
+    setting.track.watch(late := fakes.Viewer(), 2.0)
+    assert (far.sequences, late.sequences) == ([], [])
+    setting.group(4, 2.5)
+    assert (far.sequences, late.sequences) == ([4], [4])
 
 
 def test_a_source_may_count_from_the_beginning_after_a_pause(setting, fakes):

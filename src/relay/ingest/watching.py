@@ -44,6 +44,8 @@ class Follower(Collector):
     """Groups handed out while earlier ones may still come, in that order, each with when."""
     _late: float
     """When a group last came after one that follows it."""
+    _knows: bool
+    """Whether it is known where it began; else the source knows what it has."""
     resume: int
     """The group at which whoever breaks off now has to go on: no group before it is still to come.
     Sources send the newest first, and what they have of earlier ones after it."""
@@ -58,8 +60,9 @@ class Follower(Collector):
         self._opening = False
         self._queue = deque(sorted(self._queue, key=_group))
         self._ahead, self._late = {}, 0.0
-        first = self._queue[0][0].group if self._queue else 0  # else the source knows what it has
+        first = self._queue[0][0].group if self._queue else 0
         self.resume = first if self.demand.start is None else self.demand.start
+        self._knows = bool(self._queue) or self.demand.start is not None
 
     async def known(self) -> None:
         """Wait until the track is known to exist. Raises what says that it does not."""
@@ -119,6 +122,8 @@ class Follower(Collector):
     def _begin(self, group: int) -> None:
         """A group is handed out, or told as missed."""
         now, ahead = self.clock(), self._ahead
+        if not self._knows:
+            self._knows, self.resume = True, self.track.begins_at_for(self)
         if ahead and group < next(reversed(ahead)):
             self._late = now
         if group >= self.resume:

@@ -47,66 +47,71 @@ class _Seat:
     __slots__ = ("demand", "doubts", "floor", "is_open", "parked", "since", "withheld")
 
     def __init__(
-        self,
-        demand: Demand,
-        latest: int | None,
-        since: int | None,
-        cached: Iterable[int],
-        fetched: Iterable[int],
+        self, demand: Demand, latest: int | None, since: int | None, is_certain: bool, shelf: Shelf
     ) -> None:
         self.demand = demand
         self.since = since
         # First group to hand over: without an explicit start the latest of the moment. Where that
         # is not known, whatever the source sends is wanted: it knows its latest group, and with the
         # newest sent first that one need not be the first to arrive.
-        self.doubts = self.is_open = demand.start is None and latest is None
+        self.is_open = demand.start is None and latest is None
+        self.doubts = self.is_open and not is_certain
         self.floor = demand.start or 0
         if demand.start is None and latest is not None:
-            self.floor = self._first(latest)
+            self.floor = latest if since is None else min(latest, since)
         # In range, but perhaps no longer the latest, or never sent by the feed; the others are out
         # of range so far.
-        self.withheld = set(cached if self.doubts else fetched) if demand.start is None else set()
-        self.parked = set(cached) - self.withheld
+        self.withheld: set[int] = set()
+        if demand.start is None:
+            self.withheld.update(shelf.groups if self.is_open else shelf.fetched)
+        self.parked = shelf.groups.keys() - self.withheld
 
     def takes(self, sequence: int) -> bool:
         end = self.demand.end
         return sequence >= self.floor and (end is None or sequence <= end)
 
-    def know(self, latest: int, fetched: set[int]) -> None:
-        """The latest group is known by now. Where it was held back, it need not be, nor what was to
-        come with it; what comes with a newer one the source says."""
-        self.doubts = False
-        held = self.withheld - fetched
+    def know(self, latest: int, now: float, shelf: Shelf, is_mixed: bool) -> None:
+        """The latest group is known by now, and so is what else of the cache is wanted; what comes
+        after it may be what others want if it ``is_mixed``."""
+        known = held = self.withheld - shelf.fetched
         is_cached = latest in held
-        self.is_open = not is_cached
-        self.floor = self._first(latest if is_cached else max(held, default=-1) + 1)
-        known = held if is_cached else {each for each in held if each < self.floor}
+        begins = is_cached or is_mixed
+        floor = latest if begins else max(held, default=-1) + 1
+        if self.since is not None:
+            floor = min(floor, self.since)
+            if not is_cached:  # they have a successor that nobody knew of, and may be too old now
+                due = now - self.demand.max_latency / 1000
+                known = held - {n for n in held if n >= floor and not shelf.is_younger(n, due)}
+        self.floor = max(self.floor, floor)
+        self.doubts, self.is_open = False, self.is_open and not begins
         self.withheld -= known
         self.parked |= known
 
-    def settle(self, groups: set[int]) -> None:
-        """Others will ask for more than the latest: what has come by now is the beginning."""
-        had = groups - self.parked - self.withheld
+    def settle(self, groups: Iterable[int]) -> None:
+        """Others ask for more than the latest: what has come by now is the beginning."""
+        had = set(groups) - self.parked - self.withheld
         if had:
             self.floor = max(self.floor, min(had))
             self.is_open = False
 
     def reaches(self, sequence: int) -> bool:
-        """Whether a cached group is wanted that the source has as well, if not as its latest."""
+        """Whether a group is wanted that the source has, if not as its latest."""
         return not self.doubts or (self.since is not None and sequence >= self.since)
 
-    def _first(self, latest: int) -> int:
-        return latest if self.since is None else min(latest, self.since)
-
-    def change(self, demand: Demand) -> None:
+    def change(self, demand: Demand, latest: int | None, is_certain: bool) -> None:
         had, self.demand = self.demand, demand
-        if demand.start is None and had.start is not None:
-            self.floor = min(self.floor, max(self.parked, default=0))  # the latest, from now on
-        elif demand.start is not None:
+        if demand.start is not None:
             self.doubts = self.is_open = False
             self.floor = demand.start
             self.parked |= self.withheld
             self.withheld.clear()
+        elif had.start is not None and latest is not None:
+            self.floor = min(self.floor, latest)
+        elif had.start is not None:
+            self.since, self.floor = None, 0
+            self.is_open, self.doubts = True, not is_certain
+            self.withheld |= self.parked
+            self.parked.clear()
 
 
 class Audience:
@@ -127,36 +132,61 @@ class Audience:
         """What all of them want together; see `Tally.total`."""
         return self._tally.total(max_latency, latest)
 
-    def join(self, viewer: Viewer, latest: int | None, since: int | None = None) -> None:
-        """Seat a viewer, all cached groups parked; ``latest`` is where "the latest" starts, as soon
-        as that is known, or ``since`` where that is before it."""
-        shelf = self._shelf
+    @property
+    def names_start(self) -> bool:
+        """Whether the source may be asked for more than the latest group and what follows."""
+        return self._tally.names_start
+
+    def begins_at(self, viewer: Viewer) -> int:
+        """The first group that a viewer may still get, as far as that is known."""
+        seat = self._seats.get(viewer)
+        return 0 if seat is None else seat.floor
+
+    def join(self, viewer: Viewer, latest: int | None, since: int | None, is_certain: bool) -> None:
+        """Seat a viewer, all cached groups parked.
+
+        ``latest`` is where "the latest" starts, or ``since`` where that is before it; unless it
+        ``is_certain`` that nothing cached is, that will be known.
+        """
         if viewer.demand.start is not None:
             self._settle()
-        self._seats[viewer] = _Seat(viewer.demand, latest, since, shelf.groups, shelf.fetched)
+        self._seats[viewer] = _Seat(viewer.demand, latest, since, is_certain, self._shelf)
         self._tally.add(viewer.demand)
 
-    def know(self, latest: int) -> None:
-        """The latest group is known by now: hand over what was held back until then."""
+    def know(self, latest: int, now: float, is_new: bool) -> None:
+        """The latest group is known by now, which may be new and then is still to be offered: hand
+        over what else was held back until then."""
         for viewer, seat in tuple(self._seats.items()):
-            if seat.doubts:
-                seat.know(latest, self._shelf.fetched)
-                self.hand_parked(viewer)
+            if not seat.doubts:
+                continue
+            if is_new:  # one that was here under its number has left
+                seat.withheld.discard(latest)
+                seat.parked.discard(latest)
+            seat.know(latest, now, self._shelf, self.names_start)
+            self.hand_parked(viewer)
 
-    def change(self, viewer: Viewer) -> None:
-        """Take over the viewer's new demand and hand over what it now includes."""
+    def change(self, viewer: Viewer, latest: int | None, is_certain: bool) -> None:
+        """Take over the viewer's new demand and hand over what it now includes; see `join`."""
         seat = self._seats[viewer]
         self._tally.remove(seat.demand)
-        seat.change(viewer.demand)
+        seat.change(viewer.demand, latest, is_certain)
+        self._tally.add(seat.demand)
         if viewer.demand.start is not None:
             self._settle()
-        self._tally.add(seat.demand)
         self.hand_parked(viewer)
+
+    def begin(self, sequence: int) -> None:
+        """The first group of all comes, and what others ask for may follow: whoever wants the
+        latest begins with it."""
+        if self.names_start:
+            for seat in self._seats.values():
+                if seat.is_open:
+                    seat.floor, seat.is_open = sequence, False
 
     def _settle(self) -> None:
         for seat in self._seats.values():
             if seat.is_open and not seat.doubts:
-                seat.settle(set(self._shelf.groups))
+                seat.settle(self._shelf.groups)
 
     def leave(self, viewer: Viewer) -> bool:
         """Unseat a viewer; False when it has no seat."""
@@ -175,19 +205,23 @@ class Audience:
             if group is not None and self._seats.get(viewer) is seat:
                 self._hand(viewer, seat, group)
 
-    def offer(self, group: Group) -> None:
-        """Hand a new group to everybody whose range it is in, park it for the others."""
+    def offer(self, group: Group, is_certain: bool = True) -> None:
+        """Hand a new group to everybody whose range it is in, park it for the others. Unless it
+        ``is_certain`` what the latest is, it may be what somebody else reaches back for."""
         log = group.native
+        holds = not is_certain and self.names_start
         for viewer in tuple(self._seats):
             seat = self._seats.get(viewer)
             if log.error is not None:
                 return
             if seat is None:
                 continue
-            if seat.takes(group.sequence):
-                self._hand(viewer, seat, group)
-            else:
+            if not seat.takes(group.sequence):
                 self._note(seat.parked, group.sequence)
+            elif holds and not seat.reaches(group.sequence):
+                self._note(seat.withheld, group.sequence)
+            else:
+                self._hand(viewer, seat, group)
 
     def confirm(self, group: Group) -> None:
         """The source sent a cached group again: hand it to those it was held back from."""

@@ -54,6 +54,11 @@ class Tally:
         else:
             del self._counts[demand]
 
+    @property
+    def names_start(self) -> bool:
+        """Whether anybody wants more than the latest group and what follows."""
+        return any(want.start is not None for want in self._counts)
+
     def total(self, max_latency: int | None, latest: int | None = None) -> Demand | None:
         """What to ask upstream; ``None`` when nobody wants anything.
 

@@ -85,6 +85,11 @@ class Shelf:
         for group in tuple(self.groups.values()):
             group.evict(error)
 
+    def is_younger(self, sequence: int, due: float) -> bool:
+        """Whether a group is held that was written to after ``due``."""
+        group = self.groups.get(sequence)
+        return group is not None and group.touched_at > due
+
     def expire(self, now: float) -> None:
         """Evict what is older than the retention; `Expired` for what is unfinished."""
         while self._ages and self._ages[0][0] <= now:

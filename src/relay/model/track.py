@@ -14,6 +14,7 @@ from relay.model.agenda import Alarm
 from relay.model.audience import Audience, Viewer
 from relay.model.demand import Demand, TrackInfo
 from relay.model.fetch import Fetcher, Fetches
+from relay.model.freshness import Freshness
 from relay.model.group import Encoding, Group
 from relay.model.shelf import Shelf
 from relay.model.supply import Supply
@@ -23,11 +24,6 @@ if TYPE_CHECKING:
     from relay.model.broadcast import Broadcast, Route, Source
 
 __all__ = ["Demand", "Fetcher", "Learner", "Track", "TrackInfo", "Viewer"]
-
-
-DOUBT = 1.0
-"""Seconds that the source has after a pause to say what its latest group is, before a young one
-that is cached has to do."""
 
 
 class Learner(Protocol):
@@ -65,9 +61,8 @@ class Track:
         self._learners: dict[Learner, None] = {}
         self._fetches = Fetches(self)
         self._linger = Alarm(stock.agenda, self._lingered)
-        self._doubt = Alarm(stock.agenda, lambda now: self._trust(now - DOUBT))
+        self._freshness = Freshness(self, self._audience)
         self._supply = Supply(self)
-        self._fresh = False  # whether the latest group cached counts as the source's latest
         self._finished = False
         self._gone: RelayError | None = None
 
@@ -105,10 +100,7 @@ class Track:
     def current(self) -> int | None:
         """The source's latest group, as far as that is known and it is cached: while the feed runs
         that is the latest of the cache, however old. After a pause there may be newer ones."""
-        newest = self.shelf.newest
-        if newest is not None and (self._fresh or self._finished or not newest.ended):
-            return newest.sequence
-        return None
+        return self._freshness.current
 
     @property
     def start_at(self) -> int | None:
@@ -128,7 +120,7 @@ class Track:
 
         At once: the properties if known, and the cached groups of its range (without a start: the
         latest one and those from ``since`` on; after a pause of the feed once the source has said
-        what is the latest, or has said nothing for `DOUBT`).
+        what is the latest, or has said nothing for `freshness.DOUBT`).
         """
         if self._gone is not None:
             viewer.track_ended(self._gone)
@@ -137,14 +129,8 @@ class Track:
             self.rewatch(viewer)
             return
         self._linger.clear()
-        latest = self.current
-        if latest is None and not self._audience:  # the feed is about to begin
-            if self.broadcast.is_lingering:  # or rather there is nobody to ask
-                self._trust(now)
-                latest = self.current
-            else:
-                self._doubt.set(now + DOUBT)
-        self._audience.join(viewer, latest, since)
+        latest = self._freshness.ask(now) if viewer.demand.start is None else None
+        self._audience.join(viewer, latest, since, self._freshness.is_certain)
         if self.info is not None:
             viewer.track_accepted(self.info)
         self._audience.hand_parked(viewer)
@@ -158,8 +144,14 @@ class Track:
     def rewatch(self, viewer: Viewer) -> None:
         """``viewer.demand`` has changed: offer what it now includes, tell the source the sum."""
         if viewer in self._audience:
-            self._audience.change(viewer)
+            now, start = self.broadcast.stock.agenda.now, viewer.demand.start
+            latest = self._freshness.ask(now) if start is None else None
+            self._audience.change(viewer, latest, self._freshness.is_certain)
             self.adjust()
+
+    def begins_at_for(self, viewer: Viewer) -> int:
+        """The first group that a viewer may still get, as far as that is known."""
+        return self._audience.begins_at(viewer)
 
     def unwatch(self, viewer: Viewer, now: float) -> None:
         """The viewer leaves; the last one closes the source. Harmless when it is not watching."""
@@ -269,8 +261,8 @@ class Track:
             self.shelf.confirm(cached)
             self._fetches.confirm(sequence)
             self._supply.decline(cached, source)
-            if not self._fresh:
-                self._learn_latest(cached)
+            if not self._freshness.is_certain:
+                self._freshness.hear(cached, False, now)
             self._audience.confirm(cached)
             return None
         group = Group(self, sequence, encoding, self._settings.max_group_bytes, now)
@@ -284,12 +276,11 @@ class Track:
         if whole:
             traffic = self.broadcast.traffic
             traffic.add(traffic.came.moved, group.native, encoding, group.size)
-        if not self._fresh:
-            self._doubt.clear()
-            self._learn_latest(group)
+        if not self._freshness.is_certain:
+            self._freshness.hear(group, True, now)
         self._supply.began(group, source)
         self._fetches.deliver(group)
-        self._audience.offer(group)
+        self._audience.offer(group, self._freshness.is_certain)
         return group
 
     def add_group(
@@ -336,6 +327,7 @@ class Track:
     def _complete(self, now: float) -> None:
         self._finished = True
         self.demand = None
+        self._freshness.settle(now)
         self._audience.dismiss(None)
         self._dismiss_learners(None)
         self._keep(now)
@@ -418,7 +410,7 @@ class Track:
             return
         self._gone = error
         self._linger.clear()
-        self._doubt.clear()
+        self._freshness.rest()
         self.broadcast.forget(self)
         self._supply.detach(error)
         self.demand = None
@@ -432,25 +424,11 @@ class Track:
         ceiling = self._settings.cache_duration
         return kept if ceiling is None else min(kept, ceiling)
 
-    def _learn_latest(self, group: Group) -> None:
-        """After a pause the source has a group. One older than what is cached says nothing: its
-        latest may follow, or it counts from the beginning."""
-        if group is self.shelf.newest:
-            self._doubt.clear()
-            self._fresh = True
-            self._audience.know(group.sequence)
-
-    def _trust(self, asked_at: float) -> None:
-        """The source says nothing: what was young when somebody came has to do."""
-        newest, kept = self.shelf.newest, self.properties.max_latency / 1000
-        if newest is not None and asked_at - newest.touched_at <= kept:
-            self._fresh = True
-            self._audience.know(newest.sequence)
-
     def _saw(self, sequence: int) -> None:
         if self.latest is None:
             self.latest = sequence
             self.adjust()  # only now is it known which starts do not lie beyond the latest
+            self._audience.begin(sequence)
         elif sequence > self.latest:
             self.latest = sequence
 
@@ -468,8 +446,7 @@ class Track:
         """Nobody watches any more."""
         self._supply.detach(Cancelled("nobody watches"))
         self.demand = None
-        self._fresh = False
-        self._doubt.clear()
+        self._freshness.rest()
         self._supply.rest()
         if self._gone is not None or self._audience:
             return

@@ -1,0 +1,80 @@
+"""Whether the latest group that is cached is the source's latest.
+
+While a feed runs it is. After a pause there may be newer ones, or the source counts from the
+beginning: then the source has to say it, and where it says nothing what is young has to do. This
+module must not know who watches.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from relay.model.agenda import Alarm
+from relay.model.group import Group
+
+if TYPE_CHECKING:
+    from relay.model.audience import Audience
+    from relay.model.track import Track
+
+DOUBT = 1.0
+"""Seconds that the source has to say what its latest group is."""
+
+
+class Freshness:
+    """That of one track. ``now`` is monotonic seconds."""
+
+    __slots__ = ("_alarm", "_audience", "_has_spoken", "_track", "is_certain")
+
+    def __init__(self, track: Track, audience: Audience) -> None:
+        self.is_certain = False
+        """Whether the latest group counts as the source's latest, as far as one is cached."""
+        self._track = track
+        self._audience = audience
+        self._has_spoken = False  # of what is not cached, without having been asked for it
+        self._alarm = Alarm(track.broadcast.stock.agenda, lambda now: self._trust(now - DOUBT))
+
+    @property
+    def current(self) -> int | None:
+        """The source's latest group, as far as that is known and it is cached."""
+        newest = self._track.shelf.newest
+        if newest is not None and (self.is_certain or self._track.is_complete):
+            return newest.sequence
+        return None
+
+    def ask(self, now: float) -> int | None:
+        """Somebody wants the latest group. It may be known already; else the source is going to be
+        asked."""
+        if self.current is None and self._track.shelf.newest is not None:
+            if self._track.broadcast.is_lingering:  # or rather there is nobody to ask
+                self._trust(now)
+            elif self._alarm.due is None and not self._has_spoken:
+                self._alarm.set(now + DOUBT)
+        return self.current
+
+    def hear(self, group: Group, is_new: bool, now: float) -> None:
+        """The source has a group, which is cached by now. One older than what was cached before
+        says nothing: its latest may follow, or it counts from the beginning."""
+        if group is self._track.shelf.newest:
+            self.is_certain = True
+            self._alarm.clear()
+            self._audience.know(group.sequence, now, is_new)
+        elif is_new and not self._audience.names_start:
+            self._has_spoken = True
+            self._alarm.clear()
+
+    def settle(self, now: float) -> None:
+        """Nothing newer will come."""
+        newest = self._track.shelf.newest
+        if newest is not None and not self.is_certain:
+            self.is_certain = True
+            self._audience.know(newest.sequence, now, is_new=False)
+
+    def rest(self) -> None:
+        """Nobody watches: whatever is cached may soon be old."""
+        self.is_certain = self._has_spoken = False
+        self._alarm.clear()
+
+    def _trust(self, asked_at: float) -> None:
+        newest, kept = self._track.shelf.newest, self._track.properties.max_latency / 1000
+        if newest is not None and asked_at - newest.touched_at <= kept:
+            self.settle(asked_at)
