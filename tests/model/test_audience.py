@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from relay.model.demand import TrackInfo
+
 
 @pytest.fixture
 def setting(fakes):
@@ -232,6 +234,18 @@ def test_the_first_viewer_takes_what_a_source_sends_newest_first(setting):
     for sequence in (2, 1, 0):
         setting.group(sequence)
     assert viewer.sequences == [2, 1, 0]
+
+
+@pytest.mark.parametrize(("latency", "sequences"), [(0, [5, 6]), (2000, [5, 4, 6])])
+def test_who_reaches_back_loses_nothing_when_others_name_a_start(
+    setting, fakes, latency, sequences
+):
+    setting.track.watch(back := fakes.Viewer(max_latency=latency), 0.0)
+    setting.track.watch(fakes.Viewer(start=6), 0.0)  # as whoever goes on where it was
+    setting.track.accept(TrackInfo())
+    for sequence in (5, 4, 6):  # the newest first
+        setting.group(sequence)
+    assert back.sequences == sequences
 
 
 @pytest.mark.parametrize("is_there", [True, False])

@@ -75,7 +75,7 @@ class _Seat:
         after it may be what others want if it ``is_mixed``."""
         known = held = self.withheld - shelf.fetched
         is_cached = latest in held
-        begins = is_cached or is_mixed
+        begins = is_cached or (is_mixed and not self.demand.max_latency)
         floor = latest if begins else max(held, default=-1) + 1
         if self.since is not None:
             floor = min(floor, self.since)
@@ -177,10 +177,10 @@ class Audience:
 
     def begin(self, sequence: int) -> None:
         """The first group of all comes, and what others ask for may follow: whoever wants the
-        latest begins with it."""
+        latest alone begins with it."""
         if self.names_start:
             for seat in self._seats.values():
-                if seat.is_open:
+                if seat.is_open and not seat.demand.max_latency:
                     seat.floor, seat.is_open = sequence, False
 
     def _settle(self) -> None:
