@@ -48,6 +48,19 @@ def test_a_fetched_group_is_cached_and_not_pushed_to_viewers(setting, fakes):
     assert viewer.sequences == [5, 3]
 
 
+def test_a_fetched_copy_that_left_makes_nobody_get_a_group_twice(setting, fakes):
+    viewer = setting.live()
+    latest = setting.group(5)
+    setting.track.fetch(3, fakes.Fetcher(), 0.0)
+    copy = setting.track.open_fetched(3, "raw", 1.0)
+    copy.finish(1.0)
+    copy.evict()
+    group = setting.group(3, 1.0)
+    viewer.demand = viewer.demand._replace(start=0)
+    setting.track.rewatch(viewer)
+    assert viewer.groups == [latest, group]
+
+
 def test_a_failure_reaches_all_who_wait(setting, fakes):
     setting.track.fetch(3, fetcher := fakes.Fetcher(), 0.0)
     setting.track.fetch_failed(3, NotFound("too old"))

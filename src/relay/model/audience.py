@@ -263,6 +263,7 @@ class Audience:
 
     def _hand(self, viewer: Viewer, seat: _Seat, group: Group) -> None:
         seat.parked.discard(group.sequence)
+        seat.withheld.discard(group.sequence)  # a copy that a fetch brought may have left
         viewer.group_opened(group)
 
     def _note(self, numbers: set[int], sequence: int) -> None:
