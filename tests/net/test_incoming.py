@@ -504,6 +504,21 @@ def test_a_stream_that_is_over_goes_also_when_the_pacer_was_in_the_way() -> None
     assert 2 not in side.engine._streams
 
 
+def test_a_stream_is_granted_more_also_when_the_pacer_was_in_the_way() -> None:
+    side = Side(True)
+    side.wait(1.0)
+    limit = side.engine._local_max_stream_data_uni
+    side.say(Packet([b"\x0e\x02" + encode_varint(limit - 4) + b"\x04last"]))
+    side.drain()
+    stream, pacer = side.engine._streams[2], side.engine._loss._pacer
+    assert pacer.packet_time
+    pacer.bucket_time, pacer.evaluation_time = 0.0, side.now
+    side.flush()
+    assert stream.max_stream_data_local_sent == limit
+    side.wait(2 * pacer.packet_time)
+    assert stream.max_stream_data_local_sent == 2 * limit
+
+
 def test_a_late_packet_is_not_taken_for_the_latest() -> None:
     side = Side(True)
     side.wait(1.0)

@@ -325,6 +325,7 @@ class ShortWay(Outgoing):
                 stream.is_finished  # the library's pacer let it forget nothing
                 or stream.receiver.stop_pending
                 or stream.max_stream_data_local != stream.max_stream_data_local_sent
+                or stream.receiver.highest_offset * 2 > stream.max_stream_data_local > 0
                 for stream in self._streams.values()
             )
         )
