@@ -75,6 +75,17 @@ def test_a_path_that_shrinks_time_and_again_is_tried_ever_more_rarely() -> None:
     assert waits[-1] == AGAIN_MOST
 
 
+def test_another_path_is_searched_anew() -> None:
+    mtu = PathMtu(1452)
+    search(mtu, 1500)
+    mtu.under_way = 1452
+    mtu.moved()
+    mtu.try_arrived(1452)  # over the path that was
+    assert mtu.size == SAFE
+    search(mtu, 1400)
+    assert mtu.size == 1392
+
+
 def test_losses_of_a_safe_size_say_nothing() -> None:
     mtu = PathMtu(SAFE)
     assert not mtu.lost(100, 0.0)

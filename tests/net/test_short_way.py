@@ -525,19 +525,22 @@ def test_a_client_that_moves_is_on_the_short_way_again() -> None:
     assert net.short >= before + 30
 
 
+class Moved(Net):
+    """Nothing that goes to where the client was arrives once it ``left``."""
+
+    left = False
+
+    def _exchange(self) -> None:
+        self._events()
+        for data, address in self.server.datagrams_to_send(self.now):
+            if address == self.here or not self.left:
+                self._post(False, data)
+        for data, _ in self.client.datagrams_to_send(self.now):
+            self._post(True, data)
+
+
 @pytest.mark.parametrize("is_short", [True, False], ids=["short way", "library"])
 def test_a_silent_viewer_that_moved_hears_all_after_its_first_word(is_short) -> None:
-    class Moved(Net):
-        left = False
-
-        def _exchange(self) -> None:
-            self._events()
-            for data, address in self.server.datagrams_to_send(self.now):
-                if address == self.here or not self.left:
-                    self._post(False, data)
-            for data, _ in self.client.datagrams_to_send(self.now):
-                self._post(True, data)
-
     net = Moved(is_short=is_short)
     net.left, net.here = True, ("192.0.2.7", 7)
     sent = []
@@ -548,6 +551,24 @@ def test_a_silent_viewer_that_moved_hears_all_after_its_first_word(is_short) -> 
     net.client.send_ping(1)
     net.run(0.6)
     assert net.finished.issuperset(sent)
+
+
+def test_a_client_that_moves_to_a_path_that_carries_less_keeps_its_session() -> None:
+    net = Moved()
+    net.run(1.0)
+    assert net.server._max_datagram_size == 1452
+    net.left, net.here, net.mtu = True, ("192.0.2.7", 7), 1300
+    # With so much from there more than a small packet may be sent before the address is proved.
+    net.client.send_stream_data(net.client.get_next_available_stream_id(True), bytes(9000), True)
+    sent = []
+    for _ in range(40):
+        sent.append(net.server.open_stream(True))
+        net.server.send(sent[-1], bytes(3000), True)
+        net.run(0.05)
+    assert net.server.get_peer_address() == net.here
+    assert net.finished.issuperset(sent)
+    net.run(10.0)
+    assert net.server._max_datagram_size == 1252
 
 
 def test_off_the_short_way_a_reset_leaves_beside_what_fills_packets(bench) -> None:

@@ -48,6 +48,14 @@ class PathMtu:
         self._ceiling = max(SAFE, min(self._ceiling, most))
         self._steps = _above(self.size, self._ceiling)
 
+    def moved(self) -> None:
+        """The peer is somewhere else: what the path there carries is found out anew."""
+        self.size = SAFE
+        self._steps = _above(SAFE, self._ceiling)
+        self.under_way = self._again_at = None
+        self._tries = self.gone = 0
+        self._wait = AGAIN
+
     def wish(self, now: float) -> int | None:
         """The size of a packet that should be sent to try it, if any."""
         if self._again_at is not None and now >= self._again_at:
@@ -58,7 +66,9 @@ class PathMtu:
         return self._steps[0]
 
     def try_arrived(self, size: int) -> None:
-        """A packet that tried ``size`` arrived."""
+        """A packet that tried ``size`` arrived; it says nothing of a path that came since."""
+        if self.under_way is None:
+            return
         self.under_way = None
         self.size = max(self.size, size)
         self._steps = []  # smaller ones need not be tried any more

@@ -176,6 +176,11 @@ class ShortWay(Outgoing):
             # peer is at the new one (RFC 9000, 9.3) is not to wait for a probe that was put off.
             self._probe_pending = True
             self._loss._pto_count = 0
+            # Nor is what packets may be like there (14.2): a challenge that is too large for the
+            # new path never arrives, and the library goes back to where nobody is.
+            self._mtu.moved()
+            if self._mtu.size != self._max_datagram_size:
+                self._resize()
         if self._is_short:
             self._settle()
 
