@@ -571,6 +571,27 @@ def test_a_client_that_moves_to_a_path_that_carries_less_keeps_its_session() -> 
     assert net.server._max_datagram_size == 1252
 
 
+def test_an_address_that_never_answered_keeps_nobody_off_the_short_way() -> None:
+    net = Moved()
+    net.run(1.0)
+    net.left = True
+    net.here = ("192.0.2.7", 7)
+    net.client.send_ping(1)
+    net.run(0.005)
+    net.mtu = 0  # nothing arrives there
+    net.run(0.02)
+    net.here, net.mtu = ("192.0.2.8", 8), 1500
+    net.client.send_ping(2)
+    net.run(1.0)
+    assert [each.is_validated for each in net.server._network_paths] == [True, False, True]
+    before = net.short
+    stream = net.server.open_stream(True)
+    net.server.send(stream, bytes(50_000), True)
+    net.run(1.0)
+    assert stream in net.finished
+    assert net.short >= before + 30
+
+
 def test_off_the_short_way_a_reset_leaves_beside_what_fills_packets(bench) -> None:
     room = bench(QuicLimits(short_way=False), alpn="moq-lite-05")
     transport = room.visits[0].transport

@@ -17,6 +17,7 @@ from aioquic.quic.connection import (
     QuicConnection,
     QuicConnectionError,
     QuicConnectionState,
+    QuicNetworkPath,
     QuicReceiveContext,
 )
 from aioquic.quic.events import QuicEvent, StopSendingReceived, StreamDataReceived, StreamReset
@@ -151,9 +152,9 @@ class Incoming(QuicConnection):
             and self._state is QuicConnectionState.CONNECTED
             and not self._close_pending
             and self._quic_logger is None
-            and all(
-                each.is_validated and not each.remote_challenges for each in self._network_paths
-            )
+            and self._network_paths[0].is_validated
+            and not self._network_paths[0].remote_challenges
+            and not any(self._is_probing(each) for each in self._network_paths[1:])
         )
         if self.is_settled:
             self._home = self._network_paths[0].addr
@@ -163,6 +164,12 @@ class Incoming(QuicConnection):
             self._keys.follow(self._crypto)
             if self._numbers is not self._space.received_packets:
                 self._numbers = self._space.received_packets = Window(self._space.received_packets)
+
+    def _is_probing(self, path: QuicNetworkPath) -> bool:
+        """Whether the library has something to say on a path that is not the one in use. One that
+        nobody answers on stays in its book, and so does one without an id for it."""
+        is_unsaid = path.remote_challenges or not (path.is_validated or path.local_challenge_sent)
+        return bool(is_unsaid and (path.peer_cid is not None or self._peer_cid_available))
 
     def _update_traffic_key(
         self, direction: Direction, epoch: Epoch, cipher_suite: CipherSuite, secret: bytes
