@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -100,6 +101,22 @@ def test_sigterm_is_a_clean_end(process: Any, times: int) -> None:
     assert facts["quic"][1] == facts["http"][1]
     assert relay.stop() == 0
     assert "Traceback" not in relay.log.read_text()
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_unit_of_upstreams_waits_until_it_is_told(
+    process: Any, monkeypatch: pytest.MonkeyPatch, workers: str
+) -> None:
+    name = f"relay-test-{os.getpid()}-{workers}"
+    monkeypatch.setenv("NOTIFY_SOCKET", f"@{name}")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind(f"\0{name}")
+        listener.settimeout(20)
+        relay = process('[auth]\npublic = ""\n', BASE, "--workers", workers)
+        assert listener.recv(100) == b"READY=1"
+        facts = relay.ready()
+        socket.create_connection(tuple(facts["http"]), 5).close()
+        assert relay.stop() == 0
 
 
 def test_a_new_certificate_is_picked_up_and_a_broken_one_is_not(process: Any, folder: Path) -> None:

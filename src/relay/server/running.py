@@ -16,6 +16,7 @@ from relay.server import loop
 from relay.server.crew import Crew
 from relay.server.endings import endings, pass_over
 from relay.server.log import write_log
+from relay.server.notify import tell_ready
 
 if TYPE_CHECKING:
     from relay.server.relay import Relay
@@ -46,9 +47,13 @@ async def serve(settings: Settings, ready: Ready = lambda relay: None) -> None:
         hung_up = number == signal.SIGHUP and not relay.draining.is_set()
         relay.draining.set()
 
+    def is_up(relay: Relay | Crew) -> None:
+        ready(relay)
+        tell_ready()
+
     for number in endings():
         asyncio.get_running_loop().add_signal_handler(number, told, number)
-    await relay.serve(hurry, ready)
+    await relay.serve(hurry, is_up)
 
 
 def _made(settings: Settings) -> Relay | Crew:
