@@ -188,9 +188,17 @@ def test_several_pairs_for_https_are_one_line(folder):
     ]
 
 
-def test_no_handshake_would_be_in_time(folder):
-    (line,) = folder.complaints('[listen]\ntimeout = "0s"\n' + OPEN)
-    assert line == "relay.toml:2: listen.timeout: expected more than zero"
+@pytest.mark.parametrize("section", ["listen", "connect", "client"])
+def test_no_handshake_would_be_in_time(folder, section):
+    (line,) = folder.complaints(f'[{section}]\ntimeout = "0s"\n' + OPEN)
+    assert line == f"relay.toml:2: {section}.timeout: expected more than zero"
+
+
+@pytest.mark.parametrize("url", ["http://[::1", "https://", "https://a:b@h/", "file://[::1"])
+def test_a_list_of_relays_that_nobody_could_ask_for_stops_the_start(folder, url):
+    (line,) = folder.complaints(f'[cluster]\nconnect_api = "{url}"\n' + OPEN)
+    assert line.startswith("relay.toml:2: cluster.connect_api: ")
+    assert "a:b" not in line
 
 
 def test_a_wrong_table_for_a_relay_repeats_no_token(folder):

@@ -83,6 +83,12 @@ def _links(settings: Settings, entries: Entries) -> Iterator[str]:
             continue
         if name == "cluster.node" and address.has_token:
             yield f"{_where(entries, name)}: it is told to everybody and must not hold a token"
+    relays = cluster.connect_api
+    try:
+        if relays is not None and file_of(relays) is None:
+            split_url(relays)
+    except ValueError as error:
+        yield f"{_where(entries, 'cluster.connect_api')}: {error}"
     if (tls.cert is None) != (tls.key is None):
         yield f"{_where(entries, 'client.tls.cert')}: cert and key belong together"
     try:
@@ -149,9 +155,10 @@ def _numbers(settings: Settings, entries: Entries) -> Iterator[str]:
         value = attrgetter(name)(settings)
         if isinstance(value, int | float) and (value < 0 or not math.isfinite(value)):
             yield f"{_where(entries, name)}: expected a finite number, zero or more"
-    if settings.limits.handshake_timeout == 0:
-        # Upstream waits for ever then; here nobody would be in time.
-        yield f"{_where(entries, 'limits.handshake_timeout')}: expected more than zero"
+    for name in ("limits.handshake_timeout", "client.timeout"):
+        if attrgetter(name)(settings) == 0:
+            # Upstream waits for ever then; here nobody would be in time.
+            yield f"{_where(entries, name)}: expected more than zero"
 
 
 def _rights(settings: Settings) -> Iterator[str]:
