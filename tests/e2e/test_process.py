@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -119,9 +121,37 @@ def test_a_unit_of_upstreams_waits_until_it_is_told(
         assert relay.stop() == 0
 
 
-def test_a_new_certificate_is_picked_up_and_a_broken_one_is_not(process: Any, folder: Path) -> None:
-    import time
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
+@pytest.mark.parametrize("is_for_people", [True, False])
+def test_a_full_disk_under_the_log_is_no_reason_not_to_start(
+    folder: Path, is_for_people: bool
+) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    (folder / "key.jwk").chmod(0o644)  # which is warned of
+    toml = BASE.replace(":0", f":{port}") + '[auth]\nkey = "key.jwk"\n'
+    (folder / "relay.toml").write_text(toml)
+    with open("/dev/full", "w") as full:
+        words = [sys.executable, "-m", "relay", "run", "relay.toml"]
+        env = os.environ | ({} if is_for_people else {"RELAY_READY": "1"})
+        relay = subprocess.Popen(words, cwd=folder, stdout=full, stderr=full, env=env)
+    try:
+        deadline = time.monotonic() + 20
+        while relay.poll() is None and time.monotonic() < deadline:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+                break
+            time.sleep(0.1)
+        time.sleep(0.3)
+        assert relay.poll() is None
+        relay.terminate()
+        assert relay.wait(10) == 0
+    finally:
+        relay.kill()
+        relay.wait(10)
 
+
+def test_a_new_certificate_is_picked_up_and_a_broken_one_is_not(process: Any, folder: Path) -> None:
     import httpx
 
     def pair() -> None:

@@ -7,12 +7,14 @@ This room must not know how anything works; it asks the rooms below.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import importlib
 import io
 import logging
 import os
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import click
@@ -183,9 +185,25 @@ def is_of_output(error: BaseException) -> bool:
     return isinstance(error, OSError) and error.errno in UNWRITTEN and error.filename is None
 
 
-def _complain_of_output(error: OSError) -> int:
-    """Say that it has no room; who stopped reading knows. What is left over goes nowhere."""
+@contextlib.contextmanager
+def unless_full() -> Iterator[None]:
+    """Go on although what is printed has no room: whoever serves others is needed then as well."""
+    try:
+        yield
+    except OSError as error:
+        if not is_of_output(error) or error.errno == errno.EPIPE:
+            raise
+        _forget_output()
+
+
+def _forget_output() -> None:
+    """What is left over goes nowhere."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _complain_of_output(error: OSError) -> int:
+    """Say that it has no room; who stopped reading knows."""
+    _forget_output()
     if error.errno != errno.EPIPE:
         click.echo(f"relay: standard output: {error.strerror}", err=True)
     return FAILED

@@ -5,6 +5,7 @@ The law: what cannot be read is a usage error. This module must not know what a 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import time
@@ -75,7 +76,8 @@ def warn(settings: Settings, warnings: Iterable[str]) -> None:
             facts = {"detail": warning, "event": "warning", "level": "warning"}
             stamp = datetime.now(UTC).isoformat().replace("+00:00", "Z")
             text = json.dumps(facts | {"timestamp": stamp})
-        click.echo(text, err=True)
+        with contextlib.suppress(OSError):  # it has no room, as the log will have none
+            click.echo(text, err=True)
 
 
 def of_group() -> Any:

@@ -22,6 +22,7 @@ from relay.auth import mint
 from relay.auth.access import PUBLISH, SUBSCRIBE, is_taken
 from relay.auth.claims import Claims
 from relay.auth.keys import Key, KeySet
+from relay.cli import unless_full
 from relay.cli.banner import Banner, Demo, show
 from relay.cli.flags import WithSettings, together
 from relay.cli.options import warn
@@ -98,7 +99,8 @@ def run(
     signer = _demo_key(loaded.settings) if demo else None
 
     def ready(relay: Relay | Crew) -> None:
-        _announce(relay, signer)
+        with unless_full():
+            _announce(relay, signer)
 
     from relay.server.running import run as serve
 

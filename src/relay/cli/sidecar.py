@@ -19,6 +19,7 @@ import click
 import structlog
 
 from relay.auth.browser import is_loopback
+from relay.cli import unless_full
 from relay.cli.options import warn
 from relay.config import Address, Settings, load
 from relay.errors import ConfigError
@@ -159,7 +160,8 @@ async def _serve(settings: Settings) -> None:
         loop.add_signal_handler(number, stop.set)
     async with serving(settings) as address:
         secure = settings.sidecar.cert is not None
-        _announce(Address(*address), "https" if secure else "http")
+        with unless_full():
+            _announce(Address(*address), "https" if secure else "http")
         await stop.wait()
 
 
