@@ -82,10 +82,21 @@ class Stage:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.relay.http_addresses[0][1]}/admin/"
 
-    def token(self, root: str, subject: str | None = None, ttl: float = 600.0) -> str:
+    def token(
+        self,
+        root: str,
+        subject: str | None = None,
+        ttl: float = 600.0,
+        put: tuple[str, ...] = ("",),
+        get: tuple[str, ...] = ("",),
+    ) -> str:
         now = time.time()
         claims = Claims(
-            root=Name(root), put=(Name(""),), get=(Name(""),), exp=int(now + ttl), sub=subject
+            root=Name(root),
+            put=tuple(map(Name, put)),
+            get=tuple(map(Name, get)),
+            exp=int(now + ttl),
+            sub=subject,
         )
         return mint.sign(claims, self.signer, now)
 
@@ -415,6 +426,40 @@ def test_who_is_refused_in_try_it_finds_the_reason_under_denials(stage: Callable
             await page.see("#denials tr", "expired")
             await page.see("#denials tr", "wrong_operator_key · once")
             assert await page.text("#denials tr:has-text('wrong_operator_key') .dim") == "/admin"
+
+    asyncio.run(main())
+
+
+def test_try_it_says_what_it_may_not_where_the_relay_lets_it_in(stage: Callable[[], Any]) -> None:
+    async def main() -> None:
+        async with stage() as here, here.operating() as page:
+            await page.click('nav a[href="#try"]')
+            for name, put, get in (("sent", ("",), ()), ("seen", (), ("",))):
+                await page.fill("#try-root", "plant")
+                await page.fill("#try-name", name)
+                await page.fill("#try-token", here.token("plant", put=put, get=get))
+                await page.click("#try-start")
+                await page.see("#try-state.bad", "allowed to publish and to watch")
+                assert await page.text("#try-start") == "Start"
+            await here.relay.desk.office.set_quota(
+                Operator("test", "test"), "plant", Override(tracks=1)
+            )
+            async with (
+                here.guest("plant") as camera,
+                here.guest("plant") as viewer,
+                asyncio.TaskGroup() as tasks,
+            ):
+                working = [
+                    tasks.create_task(broadcasting(camera, "hall")),
+                    tasks.create_task(watching(viewer, "hall")),
+                ]
+                while not here.relay.house.ledger.usage()["plant"]["tracks"]:
+                    await asyncio.sleep(0.05)
+                await page.fill("#try-token", here.token("plant"))
+                await page.click("#try-start")
+                await page.see("#try-state.bad", "refused it with code 93")
+                for each in working:
+                    each.cancel()
 
     asyncio.run(main())
 

@@ -7,6 +7,8 @@ export const VERSION = "moq-lite-05";
 export const TIMESCALE = 1_000_000; // timestamps are microseconds
 const KEEP_MS = 1000; // how long a group that is behind is still wanted
 const CONNECT_MS = 8000;
+const ANNOUNCE_MS = 5000; // what this relay lets be heard it announces at once
+const LATE = `No answer over UDP within ${CONNECT_MS / 1000} s. After a refusal Chromium waits longer before each further try.`;
 
 const BIDI = { announce: 1, subscribe: 2, track: 6 };
 const UNI = { group: 0, setup: 1 };
@@ -31,9 +33,15 @@ async function open(url, hash) {
 		...(hash ? { serverCertificateHashes: [{ algorithm: "sha-256", value: hash }] } : {}),
 	});
 	transport.closed.catch(() => {}); // told by `ready`, or by the streams
-	const timer = setTimeout(() => transport.close(), CONNECT_MS);
+	let isLate = false;
+	const timer = setTimeout(() => {
+		isLate = true;
+		transport.close();
+	}, CONNECT_MS);
 	try {
 		await transport.ready;
+	} catch (error) {
+		throw isLate ? new Error(LATE) : error;
 	} finally {
 		clearTimeout(timer);
 	}
@@ -43,6 +51,9 @@ async function open(url, hash) {
 	}
 	return transport;
 }
+
+// Nobody may hear of the broadcast, or may not yet.
+export class Unheard extends Error {}
 
 // A session at `url`. Believes the relay's own certificate by its hash, one of an authority without.
 export async function connect(url) {
@@ -121,10 +132,22 @@ class Session {
 		return { over };
 	}
 
+	// Throws Unheard where that does not happen: nobody says that an announcement was not heard.
 	async #announced(broadcast) {
 		const stream = await this.#transport.createBidirectionalStream();
 		await write(stream, join(varint(BIDI.announce), message(text(broadcast), varint(this.hop))));
-		const reader = new Reader(stream.readable);
+		let timer;
+		const late = new Promise((_, reject) => {
+			timer = setTimeout(() => reject(new Unheard()), ANNOUNCE_MS);
+		});
+		try {
+			await Promise.race([this.#heardOf(new Reader(stream.readable)), late]);
+		} finally {
+			clearTimeout(timer);
+		}
+	}
+
+	async #heardOf(reader) {
 		await reader.message(); // ANNOUNCE_OK
 		for (;;) {
 			const fields = await reader.message();

@@ -2,11 +2,12 @@
 // the relay. The law: whatever was started ends when the operator says so or signs out. This file must not know bytes.
 import { byId, setText } from "./dom.js";
 import * as format from "./format.js";
-import { connect } from "./moq.js";
+import { Unheard, connect } from "./moq.js";
 import { FPS, GROUP_SECONDS, HEIGHT, Screen, StillSource, VideoSource, WIDTH, draw, hasVideo } from "./picture.js";
 
 const TRACK = "picture";
 const WINDOW = 2; // seconds that the figures look back
+const GRACE_MS = 1000;
 
 let running = null;
 let quicPort = location.port || "443";
@@ -72,15 +73,22 @@ async function start() {
 		return;
 	}
 	const why = await run.over;
-	if (running === run) stop(`The relay ended the session: ${why}`, true);
+	if (running === run) stop(why, true);
 }
 
 // A browser does not say what status it was refused with, so neither can this.
+// What is refused within a session has a code.
 function refusal(error) {
-	return error.name === "WebTransportError"
-		? "Refused, or not reachable over UDP. Why stands under Denials."
-		: error.message;
+	if (error instanceof Unheard) {
+		return "Let in, but the relay does not announce the broadcast: whoever tries has to be allowed to publish and to watch it, within the tenant's quotas.";
+	}
+	if (error.name !== "WebTransportError") return error.message;
+	return error.source === "stream"
+		? `Let in, but not to watch the broadcast: the relay refused it with code ${error.streamErrorCode}.`
+		: "Refused, or not reachable over UDP. Why stands under Denials.";
 }
+
+const ended = (why) => `The relay ended the session: ${why}`;
 
 function stop(text, isBad = false) {
 	running?.end();
@@ -123,8 +131,16 @@ class Run {
 				this.#screen.show(frame);
 			},
 		);
-		over.catch(() => {});
-		this.over = Promise.race([publisher.closed, viewer.closed]);
+		// With a session its streams end, and why is what the session says.
+		const later = (text) => new Promise((resolve) => setTimeout(resolve, GRACE_MS, text));
+		this.over = Promise.race([
+			publisher.closed.then(ended),
+			viewer.closed.then(ended),
+			over.then(
+				() => later("The relay ended the track."),
+				(error) => later(refusal(error)),
+			),
+		]);
 		this.#timers.push(setInterval(() => this.#figures(offer), 500));
 	}
 
