@@ -304,7 +304,7 @@ def test_who_asks_without_reading_is_not_answered_for_ever(house: Any) -> None:
     served(house, PublicLimits(), visit, listens)
 
 
-TEXT, WHOLE = 0x81, 0x82
+TEXT, WHOLE, CLOSE = 0x81, 0x82, 0x88
 UNMASKED = b"\x82\x00"
 HEAD_END = b"\r\n\r\n"
 
@@ -400,6 +400,34 @@ def test_who_speaks_before_it_is_let_in_is_cut(
 
     served(house, PublicLimits(), visit, ponders)
     assert heard == ["websocket.connect", "websocket.disconnect"]
+    assert caplog.records == []
+
+
+def test_who_closes_while_the_listener_stops_costs_no_line(
+    house: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    leaving: list[asyncio.Task[None]] = []
+
+    async def listens(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
+        assert (await receive())["type"] == "websocket.disconnect"
+
+    async def visit(host: str, port: int) -> None:
+        reader, writer = await asyncio.open_connection(host, port)
+        writer.write(UPGRADE)
+        await reader.readuntil(HEAD_END)
+
+        async def leave() -> None:
+            await asyncio.sleep(0.2)  # the listener stops when this visit is over
+            writer.write(masked(CLOSE, b"\x03\xe8"))
+            assert await ended(reader) == b"\x88\x02\x03\xe8"
+            writer.close()
+
+        leaving.append(asyncio.create_task(leave()))
+
+    served(house, PublicLimits(), visit, listens)
+    assert leaving[0].exception() is None
     assert caplog.records == []
 
 

@@ -20,6 +20,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from websockets.datastructures import Headers
 from websockets.frames import Frame
 from websockets.http11 import Request
+from websockets.protocol import State
 
 from relay.control.settings import PublicLimits
 from relay.control.sips import Sips
@@ -178,8 +179,8 @@ class PatientSocket(WebSocketsSansIOProtocol):
     def on_task_complete(self, task: asyncio.Task[None]) -> None:
         """The session is over: what is left to be read is not waited for without end."""
         super().on_task_complete(task)
-        if self._is_stopping:
-            super().shutdown()
+        if self._is_stopping and (self.close_sent or self.conn.state is State.OPEN):
+            super().shutdown()  # else the client closed, and was answered
         if not self.disconnected:
             self._last = self.loop.call_later(self.limits.answer_timeout, self.transport.abort)
 
