@@ -77,6 +77,21 @@ async def test_who_comes_after_on_the_port_tells_the_clients_of_who_was_there(ho
                 stranger.recv(2000)
 
 
+async def test_they_are_proven_by_the_key_that_the_next_process_will_have(house) -> None:
+    certificates = Certificates.generated(["localhost"])
+    async with house(certificates=certificates) as first:
+        early = (await first.pair("moqt")).near.connection.engine._peer_cid
+        before = Resets.of(certificates.current, CID_LENGTH)
+        certificates.current = Certificates.generated(["localhost"]).current
+        late = (await first.pair("moqt")).near.connection.engine._peer_cid
+        after = Resets.of(certificates.current, CID_LENGTH)
+        assert early.stateless_reset_token == before.token(early.cid)
+        assert late.stateless_reset_token == after.token(late.cid)
+        answer = first.serving.resets.answer(packet(b"nobody's", 60), 0.0)
+        assert answer is not None
+        assert answer.endswith(after.token(b"nobody's"))
+
+
 @pytest.mark.parametrize("scheme", ["moqt", "https"])
 async def test_who_dialled_hears_at_once_that_nobody_knows_the_session(house, wait, scheme) -> None:
     async with house() as first:

@@ -43,7 +43,6 @@ class Serving:
         ``share`` are the connection ids that are ours where several processes have one port.
         """
         self.gate = Gate(settings, share)
-        self.resets = Resets.of(certificates.current, CID_LENGTH)
         self._door = door
         self._settings = settings
         self._certificates = certificates
@@ -51,6 +50,16 @@ class Serving:
         self._authorities = authorities
         self._share = share
         self._configured: tuple[Pair, QuicConfiguration] | None = None
+        self._proven: tuple[Pair, Resets] | None = None
+
+    @property
+    def resets(self) -> Resets:
+        """Those of the certificate's key that whoever comes after us finds in its place. What a
+        connection was told at its beginning stays."""
+        pair = self._certificates.current
+        if self._proven is None or self._proven[0] is not pair:
+            self._proven = (pair, Resets.of(pair, CID_LENGTH))
+        return self._proven[1]
 
     def knock(
         self, host: Host, header: QuicHeader, data: bytes, address: Address, now: float
