@@ -492,6 +492,32 @@ def test_names_that_would_be_markup_are_text(stage: Callable[[], Any]) -> None:
     asyncio.run(main())
 
 
+def test_names_read_as_what_they_are(stage: Callable[[], Any]) -> None:
+    backwards = "hall\u202eeast\nx \u0915\u094d\u200d\u0937"
+    seen = "hall%E2%80%AEeast%0Ax \u0915\u094d\u200d\u0937"
+
+    async def main() -> None:
+        async with (
+            stage() as here,
+            here.guest("plant", backwards) as client,
+            here.operating() as page,
+        ):
+            publishing = asyncio.ensure_future(broadcasting(client, backwards))
+            try:
+                await here.relay.desk.office.set_quota(
+                    Operator("test", backwards), backwards, Override()
+                )
+                for place in ("#sessions tr", "#broadcasts tr", "#quotas .tenant"):
+                    await page.see(place, seen)
+                await page.click("#sessions button.ends")
+                await page.see("dialog h2", seen)
+                await page.click("dialog button.quiet")
+            finally:
+                publishing.cancel()
+
+    asyncio.run(main())
+
+
 FOCUSED = """(() => {
   const here = document.activeElement;
   return {

@@ -1,5 +1,5 @@
-// Elements from data. The law: what comes over the network becomes text, never markup; whoever
-// wants an element gets it from here. This file must not know what is shown.
+// Elements from data. The law: what comes over the network becomes text, never markup, and reads as
+// what it is; whoever wants an element gets it from here. This file must not know what is shown.
 
 // make("td", {class: "x", onclick: f, "aria-label": "…"}, "text", child, …): children are elements
 // or become text; null is left out.
@@ -14,12 +14,17 @@ export function make(name, attributes = {}, ...children) {
 	return element;
 }
 
+// Control and format characters, with which a name could be read as another, percent-encoded as
+// /announced writes them; not the joiners, without which scripts and emoji fall apart.
+const UNSEEN = /(?![\u200c\u200d])[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu;
+const legible = (text) => String(text).replace(UNSEEN, encodeURIComponent);
+
 export function fill(element, ...children) {
 	element.replaceChildren(
 		...children
 			.flat()
 			.filter((child) => child !== null && child !== undefined)
-			.map((child) => (child instanceof Node ? child : String(child))),
+			.map((child) => (child instanceof Node ? child : legible(child))),
 	);
 }
 
@@ -27,7 +32,8 @@ export const byId = (id) => document.getElementById(id);
 
 // Only when it differs, so that nothing is read aloud or selected away for no reason.
 export function setText(element, text) {
-	if (element.textContent !== String(text)) element.textContent = text;
+	const seen = legible(text);
+	if (element.textContent !== seen) element.textContent = seen;
 }
 
 // A table that keeps its rows: each has a key, and cells are redrawn only when they changed, so
