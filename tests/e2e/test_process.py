@@ -96,6 +96,22 @@ def test_all_that_stands_on_standard_error_is_json_where_that_was_said(
     assert all(line["event"] and line["level"] and line["timestamp"] for line in lines)
 
 
+@pytest.mark.parametrize("command", [["run"], ["run", "--workers", "2"], ["sidecar"]])
+def test_why_it_did_not_start_is_json_where_that_was_said(folder: Path, command: list[str]) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        place = f'listen = "127.0.0.1:{taken.getsockname()[1]}"\n'
+        toml = BASE + f'[auth]\npublic = ""\n[web.http]\n{place}[sidecar]\n{place}'
+        (folder / "relay.toml").write_text(toml + '[log]\nformat = "json"\n')
+        words = [sys.executable, "-m", "relay", command[0], "relay.toml", *command[1:]]
+        done = subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=20)
+    assert done.returncode == 2
+    *_, last = [json.loads(line) for line in done.stderr.splitlines()]
+    assert (last["event"], last["level"]) == ("failed", "error")
+    assert "another program listens" in last["detail"]
+
+
 @pytest.mark.parametrize("times", [1])
 def test_sigterm_is_a_clean_end(process: Any, times: int) -> None:
     relay = process()

@@ -14,7 +14,7 @@ import io
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import click
@@ -131,13 +131,13 @@ def _enter(command: click.Command, program: str) -> None:
     except (click.Abort, KeyboardInterrupt):
         status = INTERRUPTED
     except RelayError as error:
-        status = _complain(error)
+        status = complain(error)
     except OSError as error:
         if not is_of_output(error):
             raise
         status = _complain_of_output(error)
     except BaseExceptionGroup as group:
-        status = _complain_together(group)
+        status = complain_together(group)
     sys.exit(status if isinstance(status, int) else 0)
 
 
@@ -159,10 +159,14 @@ def _require_text(arguments: list[str]) -> None:
             raise ConfigError(f"argument {number} is not UTF-8 text")
 
 
-def _complain(error: BaseException) -> int:
+def _say(line: str) -> None:
+    click.echo(f"relay: {line}", err=True)
+
+
+def complain(error: BaseException, say: Callable[[str], None] = _say) -> int:
     """Say what failed, line by line; answers the exit status."""
     for line in str(error).splitlines() or [type(error).__name__]:
-        click.echo(f"relay: {on_one_line(line)}{_meaning(error)}", err=True)
+        say(f"{on_one_line(line)}{_meaning(error)}")
     return USAGE if isinstance(error, ConfigError) else FAILED
 
 
@@ -172,12 +176,14 @@ def _meaning(error: BaseException) -> str:
     return f" ({meaning})" if meaning else ""
 
 
-def _complain_together(group: BaseExceptionGroup) -> int:
+def complain_together(
+    group: BaseExceptionGroup[BaseException], say: Callable[[str], None] = _say
+) -> int:
     """The first failure of several; anything that is none of ours is a bug and is raised."""
     if group.split(lambda error: isinstance(error, RelayError) or is_of_output(error))[1]:
         raise group
     inner = first_of(group)
-    return _complain_of_output(inner) if isinstance(inner, OSError) else _complain(inner)
+    return _complain_of_output(inner) if isinstance(inner, OSError) else complain(inner, say)
 
 
 def is_of_output(error: BaseException) -> bool:

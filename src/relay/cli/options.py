@@ -9,13 +9,15 @@ import contextlib
 import json
 import math
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from relay.cli import complain, complain_together
 from relay.cli.moment import read_time
+from relay.errors import RelayError
 
 if TYPE_CHECKING:
     from relay.config import Settings
@@ -73,11 +75,37 @@ def warn(settings: Settings, warnings: Iterable[str]) -> None:
     for warning in warnings:
         text = f"relay: warning: {warning}"
         if settings.log.format == "json":
-            facts = {"detail": warning, "event": "warning", "level": "warning"}
-            stamp = datetime.now(UTC).isoformat().replace("+00:00", "Z")
-            text = json.dumps(facts | {"timestamp": stamp})
+            text = _as_object("warning", "warning", warning)
         with contextlib.suppress(OSError):  # it has no room, as the log will have none
             click.echo(text, err=True)
+
+
+@contextlib.contextmanager
+def complaining(settings: Settings) -> Iterator[None]:
+    """Have why a relay did not start, or ended, stand in its log as one object a line, where the
+    log is for collectors."""
+    try:
+        yield
+    except (RelayError, BaseExceptionGroup) as error:
+        if settings.log.format != "json":
+            raise
+        if isinstance(error, BaseExceptionGroup):
+            status = complain_together(error, _fail_as_object)
+        else:
+            status = complain(error, _fail_as_object)
+    else:
+        return
+    raise click.exceptions.Exit(status)
+
+
+def _fail_as_object(detail: str) -> None:
+    click.echo(_as_object("failed", "error", detail), err=True)
+
+
+def _as_object(event: str, level: str, detail: str) -> str:
+    """A line as those of the log are for collectors."""
+    stamp = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+    return json.dumps({"detail": detail, "event": event, "level": level, "timestamp": stamp})
 
 
 def of_group() -> Any:

@@ -25,7 +25,7 @@ from relay.auth.keys import Key, KeySet
 from relay.cli import unless_full
 from relay.cli.banner import Banner, Demo, show
 from relay.cli.flags import WithSettings, together
-from relay.cli.options import warn
+from relay.cli.options import complaining, warn
 from relay.config import Address, Settings, load
 from relay.errors import ConfigError
 from relay.path import ROOT, Path
@@ -104,7 +104,8 @@ def run(
 
     from relay.server.running import run as serve
 
-    serve(loaded.settings, ready)
+    with complaining(loaded.settings):
+        serve(loaded.settings, ready)
 
 
 @click.command(hidden=True)

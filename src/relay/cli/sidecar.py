@@ -20,7 +20,7 @@ import structlog
 
 from relay.auth.browser import is_loopback
 from relay.cli import unless_full
-from relay.cli.options import warn
+from relay.cli.options import complaining, warn
 from relay.config import Address, Settings, load
 from relay.errors import ConfigError
 
@@ -60,7 +60,7 @@ def sidecar(
     from relay.server import loop
     from relay.server.log import write_log
 
-    with write_log(loaded.settings):
+    with complaining(loaded.settings), write_log(loaded.settings):
         loop.run(_serve(loaded.settings), "asyncio")
 
 
