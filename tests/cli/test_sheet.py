@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from relay.auth.compact import to_base64url
-from relay.cli import _complain, admin, audit, records, relay
+from relay.cli import admin, audit, complain, records, relay
 from relay.cli.nodes import drawn
 from relay.cli.sheet import console
 from relay.errors import RemoteError
@@ -66,5 +66,5 @@ def test_nor_do_lines_of_what_is_kept(capsys: pytest.CaptureFixture[str]) -> Non
     entry = Entry(number=1, at=0, reason="", detail="", previous="", **texts)
     assert audit._line(entry).count(f'"{escaped}"') == 6
     assert records._line({"subject": name}, False) == f'subject="{escaped}"'
-    _complain(RemoteError(name))
+    complain(RemoteError(name))
     assert escaped in capsys.readouterr().err
