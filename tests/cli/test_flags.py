@@ -75,6 +75,9 @@ def test_what_the_command_lists_is_its_own_and_the_file_is_found_wherever_it_sta
         ("--auth-keys [", "--auth-keys: not valid JSON"),
         ("--auth-public-publish anon,", "--auth-public-publish: one of the items is empty"),
         ("--auth-key-dirr x", "No such option '--auth-key-dirr'"),
+        ("--cluster-conect x", "'--cluster-connect'"),
+        ("--auth-max-tll=3", "Did you mean '--auth-max-ttl'?"),
+        ("--lisen x", "Did you mean '--listen'?"),
     ],
 )
 def test_a_wrong_flag_is_one_line(words: str, line: str) -> None:

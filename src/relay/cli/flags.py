@@ -7,7 +7,8 @@ list, and needs ``=`` for a value where it is a switch. This module must not kno
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import difflib
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import click
@@ -93,7 +94,18 @@ class WithSettings(click.Command):
                     text = "true" if found.is_switch else _next(waiting, flag)
                 texts.setdefault(found.setting, []).append(text)
         ctx.params["settings"] = {name: together(name, said) for name, said in texts.items()}
-        return super().parse_args(ctx, rest)
+        try:
+            return super().parse_args(ctx, rest)
+        except click.NoSuchOption as error:
+            # Click knows those alone that are listed.
+            near = _near(error.option_name, listed)
+            raise click.NoSuchOption(error.option_name, None, near, ctx) from None
+
+
+def _near(flag: str, listed: Iterable[str]) -> list[str]:
+    """The flags that were probably meant, the nearest first."""
+    obeyed = (name for name, each in _KNOWN.items() if each.setting not in names.REFUSED)
+    return difflib.get_close_matches(flag, dict.fromkeys((*listed, *obeyed)), 3, 0.75)
 
 
 def _next(waiting: Any, flag: str) -> str:
