@@ -509,6 +509,20 @@ def test_upstreams_variables_with_single_underscores(folder):
 
 
 @pytest.mark.parametrize(
+    ("variable", "meant"),
+    [
+        ("MOQ_AUTH_REQUIRE_EXPP", "MOQ_AUTH_REQUIRE_EXP"),
+        ("MOQ_SERVER_TLS_CERTS", "MOQ_SERVER_TLS_CERT"),
+        ("MOQ_HOME", None),
+        ("MOQ_MASTER_KEY", None),
+    ],
+)
+def test_a_variable_that_is_only_misspelt_is_not_ignored_without_a_word(folder, variable, meant):
+    said = [line for line in folder.load(OPEN, {variable: "1"}).warnings if variable in line]
+    assert said == ([f"{variable}: no such setting, ignored; did you mean {meant}?"] * bool(meant))
+
+
+@pytest.mark.parametrize(
     ("variable", "setting", "value"),
     [
         ("MOQ_CLIENT_CONNECT_TIMEOUT", "client.timeout", 7.0),

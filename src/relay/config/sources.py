@@ -7,6 +7,7 @@ leading ``~`` is a home in all of them. This module must not know whether a valu
 
 from __future__ import annotations
 
+import difflib
 import json
 import os
 import re
@@ -51,6 +52,9 @@ FILES = frozenset(
     }
 )
 """Settings that name files."""
+
+NEAR = 0.9
+"""How alike a variable's name and a setting's are, of 1, where the one is taken for a slip."""
 
 RUST = "RUST_LOG"
 """What programs in Rust read the level of their log from."""
@@ -136,7 +140,8 @@ def from_environment(environ: Mapping[str, str]) -> Source:
     whose names are the operator's as JSON.
 
     Names with single underscores (``MOQ_SERVER_BIND``), as upstream spells them, are read when they
-    name a setting and left alone when they do not.
+    name a setting and left alone when they do not: they may be another program's. One that is very
+    near to a setting's is told.
     """
     source = Source()
     single = {names.underscored(name): name for name in names.spellings()}
@@ -152,6 +157,9 @@ def from_environment(environ: Mapping[str, str]) -> Source:
         elif (unbuilt := names.unbuilt(variable, names.underscored, "_")) is not None:
             dotted = unbuilt
         else:
+            if close := difflib.get_close_matches(variable, single, 1, NEAR):
+                said = f"{variable}: no such setting, ignored; did you mean {close[0]}?"
+                source.warnings.append(said)
             continue
         _add_text(source, dotted, environ[variable], variable)
     _obey_rust(source, environ.get(RUST, "").strip().lower())
