@@ -174,6 +174,22 @@ def test_congestion_control_by_delay_is_by_rate(folder, word):
     assert not any("congestion" in line for line in loaded.warnings)
 
 
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [
+        ('"moq-lite-02"', ("moql",)),
+        ('["moq-lite-03", "moq-lite-02", "moq-lite-01"]', ("moq-lite-03", "moql")),
+    ],
+)
+def test_versions_in_band_by_the_names_they_have_there(folder, said, meant):
+    for name in ("listen.version", "server.version", "server.versions"):
+        section, _, last = name.partition(".")
+        loaded = folder.load(f"[{section}]\n{last} = {said}\n" + OPEN)
+        assert loaded.settings.server.versions == meant
+    loaded = folder.load(OPEN, {"MOQ_LISTEN_VERSION": "moq-lite-04,moq-lite-02"})
+    assert loaded.settings.server.versions == ("moq-lite-04", "moql")
+
+
 def test_subdomains_as_tenants_stop_the_start_by_the_name_they_have_in_a_file(folder):
     assert folder.complaints('[auth]\npublic = ""\ndomains = ["example.com"]\n') == [
         "relay.toml:3: auth.domains: subdomains as tenants are not built;"

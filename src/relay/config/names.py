@@ -103,8 +103,9 @@ UNBUILT = (
 
 VALUES: dict[str, dict[str, str]] = {
     "quic.congestion_control": {"loss": "cubic", "delay": "bbr"},
+    "server.versions": {"moq-lite-02": "moql", "moq-lite-01": "moql"},
 }
-"""Upstream's values of a setting that has others here."""
+"""Upstream's values of a setting that has others here; of a list, its items."""
 
 REFUSED = {
     "auth.domain": "subdomains as tenants are not built; auth.url can go by server_name",

@@ -102,8 +102,7 @@ class Source:
         elif name in FILES and _is_nameless(value):
             self.problems.append(f"{where}: expected a file name, and this is empty")
         elif name in names.SETTINGS or name in names.WHOLE:
-            meant = names.VALUES.get(name, {}).get(str(value).lower(), value)
-            self.entries[name] = Entry(name, meant, where)
+            self.entries[name] = Entry(name, _meant(name, value), where)
             if dotted in names.IMPLIED:
                 other, implied = names.IMPLIED[dotted]
                 self.entries.setdefault(other, Entry(other, implied, where))
@@ -270,6 +269,17 @@ def _nearest_line(lines: Mapping[str, int], dotted: str) -> int | None:
     while dotted and dotted not in lines:
         dotted = dotted.rpartition(".")[0]
     return lines.get(dotted)
+
+
+def _meant(name: str, value: Any) -> Any:
+    """The value as it is called here."""
+    ours = names.VALUES.get(name)
+    if ours is None:
+        return value
+    if not isinstance(value, list):
+        return ours.get(str(value).lower(), value)
+    meant = [ours.get(str(each).lower(), each) for each in value]
+    return [each for place, each in enumerate(meant) if each not in meant[:place]]
 
 
 def _is_nameless(value: Any) -> bool:
