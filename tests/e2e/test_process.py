@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import json
 import os
 import socket
@@ -196,4 +197,22 @@ def test_a_new_certificate_is_picked_up_and_a_broken_one_is_not(process: Any, fo
         time.sleep(0.1)
     assert "cert.pem" in relay.log.read_text()
     assert httpx.get(url).text == second
+    assert relay.stop() == 0
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_certificate_that_has_ended_is_told_once(
+    process: Any, folder: Path, monkeypatch: pytest.MonkeyPatch, workers: str
+) -> None:
+    then = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=60)
+    monkeypatch.setattr(tls, "_now", lambda: then)
+    tls.write_pair(folder / "cert.pem", folder / "key.pem", ["localhost"])
+    base = BASE.replace('generate = ["localhost"]', 'cert = "cert.pem"\nkey = "key.pem"')
+    relay = process('[auth]\npublic = ""\n', base, "--workers", workers)
+    relay.ready()
+    deadline = time.monotonic() + 10
+    while "certificate not valid" not in relay.log.read_text() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    time.sleep(1.5)
+    assert relay.log.read_text().count("certificate not valid") == 1
     assert relay.stop() == 0

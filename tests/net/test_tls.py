@@ -139,6 +139,20 @@ def test_a_pair_in_memory_has_nothing_to_reload() -> None:
     assert not tls.Certificates.generated(["localhost"]).reload_if_changed()
 
 
+@pytest.mark.parametrize(("days", "why"), [(-2, "begins at"), (5, ""), (20, "ended at")])
+def test_why_nobody_believes_it_is_said_once(files, monkeypatch, days, why) -> None:
+    following = tls.Certificates.from_files(*files)
+    assert following.doubt() == ""
+    then = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=days)
+    monkeypatch.setattr(tls, "_now", lambda: then)
+    said = following.doubt()
+    assert why in said if why else said == ""
+    assert following.doubt() == ""
+    tls.write_pair(*files, ["localhost"])
+    assert following.reload_if_changed()
+    assert following.doubt() == ""
+
+
 @pytest.mark.parametrize("days", [-1, 12, 400])
 def test_a_generated_certificate_is_replaced_before_it_ends(tmp_path, monkeypatch, days) -> None:
     cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"

@@ -175,6 +175,7 @@ class Certificates:
         self._names = names
         self._files = files
         self._trouble = ""
+        self._doubt = ""
 
     @classmethod
     def from_files(cls, cert_file: str | Path, key_file: str | Path) -> Certificates:
@@ -200,6 +201,16 @@ class Certificates:
     def fingerprint(self) -> str:
         """Hex SHA-256 of the leaf in use."""
         return self.current.fingerprint
+
+    def doubt(self) -> str:
+        """Why the certificate in use is not valid now, each reason once; else empty."""
+        leaf, now = self.current.chain[0], _now()
+        begin, end = leaf.not_valid_before_utc, leaf.not_valid_after_utc
+        why = f"it ended at {end:%Y-%m-%dT%H:%M:%SZ}" if now >= end else ""
+        if now < begin:
+            why = f"it begins at {begin:%Y-%m-%dT%H:%M:%SZ}"
+        before, self._doubt = self._doubt, why
+        return why if why != before else ""
 
     def reload_if_changed(self) -> bool:
         """Look at the files again, for a pair that was generated at the calendar, and answer

@@ -436,6 +436,8 @@ class Relay:
                 self.log.info("authorities for client certificates reloaded")
         except ConfigError as error:
             self.log.error("authorities not reloaded, the old ones stay", why=str(error))
+        if self.is_first and (why := self.certificates.doubt()):
+            self.log.error("certificate not valid", why=why, sha256=self.certificates.fingerprint)
 
     async def serve(self, hurry: asyncio.Event, ready: Callable[[Relay], None]) -> None:
         """Run until `draining` is set, and stop in good order; ``hurry`` ends the waiting."""
