@@ -242,6 +242,28 @@ def test_an_operator_sees_what_happens(stage: Callable[[], Any]) -> None:
     asyncio.run(main())
 
 
+LINES = """Math.max(...[...document.querySelectorAll("#entries td:nth-child(9)")].map((cell) => {
+  const within = document.createRange();
+  within.selectNodeContents(cell);
+  return within.getClientRects().length;
+}))"""
+"""Lines that the longest id of the audit log is broken into."""
+
+
+def test_the_audit_log_is_read_in_a_window_of_any_width(stage: Callable[[], Any]) -> None:
+    async def main() -> None:
+        async with stage() as here:
+            await here.refused(here.token("plant", ttl=-100))
+            for width in (360, 730, 890, 910, 1100):
+                async with here.operating(width=width) as page:
+                    await page.click('nav a[href="#audit"]')
+                    await page.see("#entries tr", "expired")
+                    assert await page.evaluate(LINES) == 1
+                    assert await page.evaluate(SIDEWAYS) == 0
+
+    asyncio.run(main())
+
+
 RATE = "document.querySelector('#broadcasts tbody tr td:nth-child(4)').textContent"
 
 FILL = """parseFloat(

@@ -26,8 +26,8 @@ export class Audit {
 				{ title: "From", class: "mono", cell: (row) => row.address || "–" },
 				{ title: "Tenant", cell: (row) => row.tenant || "–" },
 				{ title: "Reason", cell: (row) => reason(row, row.detail) || "–" },
-				{ title: "Id", class: "mono", cell: (row) => id(row) || "–" },
-				{ title: "Hash", class: "mono", cell: (row) => row.hash.slice(0, 10) },
+				{ title: "Id", class: "mono fixed", cell: (row) => id(row) || "–" },
+				{ title: "Hash", class: "mono fixed", cell: (row) => row.hash.slice(0, 10) },
 			],
 		});
 		for (const name of FILTERS) byId(name).addEventListener("change", () => refresh());
