@@ -26,16 +26,24 @@ export function forgetKey() {
 	sessionStorage.removeItem(KEPT);
 }
 
+// What no header can carry is nobody's key, and is not sent.
+function credentials() {
+	try {
+		return new Headers({ authorization: `Bearer ${key}` });
+	} catch {
+		throw new Problem(401, "Unauthorized");
+	}
+}
+
 // The answer to one question, as it is. Throws Problem; status 0 means that nobody answered.
 export async function ask(method, place, body) {
+	const headers = credentials();
+	if (body !== undefined) headers.set("content-type", "application/json");
 	let response;
 	try {
 		response = await fetch(PLACE + place, {
 			method,
-			headers: {
-				authorization: `Bearer ${key}`,
-				...(body === undefined ? {} : { "content-type": "application/json" }),
-			},
+			headers,
 			body: body === undefined ? undefined : JSON.stringify(body),
 			cache: "no-store",
 			credentials: "omit",

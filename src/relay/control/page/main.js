@@ -98,6 +98,7 @@ function leave(why = "") {
 	byId("door").hidden = false;
 	setText(byId("refused"), why);
 	byId("key").focus();
+	byId("key").select(); // whoever types again means another one
 }
 
 byId("login").addEventListener("submit", async (event) => {
