@@ -497,6 +497,13 @@ def test_an_empty_variable_says_nothing(folder, text):
     assert folder.complaints("", {"MOQ_AUTH__PUBLIC": text})[0].startswith("auth: no key")
 
 
+@pytest.mark.parametrize("names", ['""', '["localhost", " "]'])
+def test_no_certificate_is_made_for_nobody(folder, names):
+    (line,) = folder.complaints(OPEN.replace('["localhost"]', names))
+    expected = "expected a host name or an address, and this is empty"
+    assert line == f"relay.toml:2: server.tls.generate: {expected}"
+
+
 def test_a_narrower_environment_replaces_a_wider_file(folder):
     environ = {"MOQ_AUTH__PUBLIC__SUBSCRIBE": "anon"}
     public = folder.load('[auth]\npublic = ""\n', environ).settings.auth.public

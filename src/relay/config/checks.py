@@ -196,6 +196,9 @@ def _pair(settings: Settings, entries: Entries) -> Iterator[str]:
         given, missing = ("cert", "key") if tls.cert else ("key", "cert")
         where = _where(entries, f"server.tls.{given}")
         yield f"{where}: needs server.tls.{missing} beside it"
+    if any(not name.strip() for name in tls.generate):
+        where = _where(entries, "server.tls.generate")
+        yield f"{where}: expected a host name or an address, and this is empty"
     for name, files in (("server.tls.cert", tls.cert), ("server.tls.key", tls.key)):
         if len(files) > 1:
             yield f"{_where(entries, name)}: expected one file; several pairs are not built"
