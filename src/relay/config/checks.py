@@ -119,7 +119,8 @@ def warnings(settings: Settings, entries: Entries) -> list[str]:
         where = _where(entries, "server.tls.root")
         said.append(
             f"{where}: client certificates are asked for and allow nothing without a rule; "
-            "moq-relay gives them everything: [auth.certificates.any] full_access = true"
+            "moq-relay gives them everything, as relays too: [auth.certificates.any] "
+            "full_access = true, cluster = true"
         )
     https = settings.web.https
     if https.cert and https.key and not https.listen:
