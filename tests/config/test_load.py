@@ -137,7 +137,7 @@ def test_upstreams_root_file_loads(folder):
     assert loaded.settings.server.versions == ("moq-lite-05",)
     (warning,) = loaded.warnings
     assert "client certificates" in warning
-    # Upstream's demo is a cluster, and links by a certificate of nobody but a guest are half of one.
+    # The demo of upstream is a cluster, and links by the certificate of a guest are half of one.
     assert "full_access = true, cluster = true" in warning
 
 
