@@ -2,7 +2,7 @@
 
 While a feed runs it is. After a pause there may be newer ones, or the source counts from the
 beginning: then the source has to say it, and where it says nothing what is young has to do. This
-module must not know who watches.
+module must not know where groups come from.
 """
 
 from __future__ import annotations
