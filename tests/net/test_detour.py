@@ -62,6 +62,15 @@ class Race:
         return await self.run(place)
 
 
+async def won_by_websocket() -> Race:
+    """One that is over."""
+    race = Race()
+    race.quic.fails(SessionLost("nobody"))
+    race.websocket.answers()
+    assert await race.run() is race.websocket
+    return race
+
+
 async def test_quic_is_taken_and_the_second_way_never_begins() -> None:
     race = Race()
     race.quic.answers()
@@ -79,10 +88,7 @@ async def test_silence_lets_websocket_begin_and_win() -> None:
 
 
 async def test_a_failure_of_quic_ends_its_head_start() -> None:
-    race = Race()
-    race.quic.fails(SessionLost("nobody"))
-    race.websocket.answers()
-    assert await race.run() is race.websocket
+    race = await won_by_websocket()
     assert race.heard == ["a:1"]
 
 
@@ -155,10 +161,7 @@ async def test_both_failures_are_told(
 
 
 async def test_where_websocket_won_it_begins_at_once_until_quic_wins() -> None:
-    race = Race()
-    race.quic.fails(SessionLost("nobody"))
-    race.websocket.answers()
-    await race.run()
+    race = await won_by_websocket()
     silent, second = Way(), Way()
     second.answers()
     assert await race.again(silent, second) is second  # without a minute's wait
@@ -176,10 +179,7 @@ async def test_where_websocket_won_it_begins_at_once_until_quic_wins() -> None:
 
 
 async def test_another_place_has_its_own_head_start() -> None:
-    race = Race()
-    race.quic.fails(SessionLost("nobody"))
-    race.websocket.answers()
-    await race.run()
+    race = await won_by_websocket()
     other, second = Way(), Way()
     other.answers()
     await race.again(other, second, "a:2")

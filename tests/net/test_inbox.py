@@ -2,6 +2,7 @@
 
 import pytest
 
+from relay.errors import RelayError
 from relay.net.inbox import Inbox
 from relay.net.settings import QuicLimits
 
@@ -13,7 +14,8 @@ def failures() -> list[Exception]:
 
 @pytest.fixture
 def inbox(failures) -> Inbox:
-    return Inbox(QuicLimits(max_early_data=10, max_early_events=4), failures.append)
+    limits = QuicLimits(max_early_data=10, max_early_events=4)
+    return Inbox(limits, failures.append, lambda code, reason: failures.append(RelayError(reason)))
 
 
 async def test_what_came_early_is_replayed_by_the_flush_in_order(inbox, recorder) -> None:

@@ -79,7 +79,7 @@ def test_another_path_is_searched_anew() -> None:
     mtu = PathMtu(1452)
     search(mtu, 1500)
     mtu.under_way = 1452
-    mtu.moved()
+    mtu.begin()
     mtu.try_arrived(1452)  # over the path that was
     assert mtu.size == SAFE
     search(mtu, 1400)

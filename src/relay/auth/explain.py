@@ -59,8 +59,10 @@ class Row:
     detail: str
 
 
+UNSPENT = "the ticket was not looked up: looking spends it"
+
 _ASKED = Row("server", UNCHECKED, "another server decides")
-_UNSPENT = Row("credential", UNCHECKED, "the ticket was not looked up: looking spends it")
+_UNSPENT = Row("credential", UNCHECKED, UNSPENT)
 _UNCONFIGURED = {
     "no_token": Row("public", UNCHECKED, "no configuration says what is public"),
     "unknown_token": Row("credential", UNCHECKED, "no configuration names the store it may be in"),
@@ -242,25 +244,16 @@ def _missing_fact(
     return None if checked else _UNCONFIGURED.get(code)
 
 
-def _is_key(request: Request, settings: AuthSettings) -> bool:
-    """Whether the credential has the form of an API key."""
-    try:
-        credential = find_credential(request, settings)
-    except Refusal:
-        return False
-    return credential is not None and looks_like_key(credential.text)
-
-
 def _token(request: Request, settings: AuthSettings, checked: bool) -> str | None:
     """The JWT of a request, if that is what it brings; without a configuration what looks like an
     API key is one."""
-    if not checked and _is_key(request, settings):
-        return None
     try:
         credential = find_credential(request, settings)
     except Refusal:
         return None
-    return None if credential is None or credential.kind != "jwt" else credential.text
+    if credential is None or (not checked and looks_like_key(credential.text)):
+        return None
+    return credential.text if credential.kind == "jwt" else None
 
 
 def granted(grant: Grant) -> str:

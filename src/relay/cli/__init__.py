@@ -130,14 +130,12 @@ def _enter(command: click.Command, program: str) -> None:
         status = error.exit_code
     except (click.Abort, KeyboardInterrupt):
         status = INTERRUPTED
-    except RelayError as error:
+    except (RelayError, BaseExceptionGroup) as error:
         status = complain(error)
     except OSError as error:
         if not is_of_output(error):
             raise
         status = _complain_of_output(error)
-    except BaseExceptionGroup as group:
-        status = complain_together(group)
     sys.exit(status if isinstance(status, int) else 0)
 
 
@@ -164,7 +162,14 @@ def _say(line: str) -> None:
 
 
 def complain(error: BaseException, say: Callable[[str], None] = _say) -> int:
-    """Say what failed, line by line; answers the exit status."""
+    """Say what failed, line by line; answers the exit status. Of several failures that is the
+    first; any that is none of ours is a bug and is raised."""
+    if isinstance(error, BaseExceptionGroup):
+        if error.split(lambda each: isinstance(each, RelayError) or is_of_output(each))[1]:
+            raise error
+        error = first_of(error)
+        if isinstance(error, OSError):
+            return _complain_of_output(error)
     for line in str(error).splitlines() or [type(error).__name__]:
         say(f"{on_one_line(line)}{_meaning(error)}")
     return USAGE if isinstance(error, ConfigError) else FAILED
@@ -174,16 +179,6 @@ def _meaning(error: BaseException) -> str:
     """What a number of the peer's stands for, where that is known."""
     meaning = SAID.get(error.code) if isinstance(error, RemoteError) else None
     return f" ({meaning})" if meaning else ""
-
-
-def complain_together(
-    group: BaseExceptionGroup[BaseException], say: Callable[[str], None] = _say
-) -> int:
-    """The first failure of several; anything that is none of ours is a bug and is raised."""
-    if group.split(lambda error: isinstance(error, RelayError) or is_of_output(error))[1]:
-        raise group
-    inner = first_of(group)
-    return _complain_of_output(inner) if isinstance(inner, OSError) else complain(inner, say)
 
 
 def is_of_output(error: BaseException) -> bool:

@@ -22,7 +22,7 @@ from relay.auth.revocation import Holder, Revocations
 from relay.auth.settings import AuthSettings
 from relay.cli.evidence import trusted
 from relay.cli.sheet import console, grid, say, say_json
-from relay.cli.stored import good_tokens, revoked
+from relay.cli.stored import good_tokens
 from relay.config import load
 from relay.errors import BadRequest
 from relay.path import Path
@@ -43,8 +43,7 @@ def access(path: str, config: File, offline: bool, as_json: bool) -> None:
     settings = load(config).settings
     found = trusted(settings.auth, ask=not offline)
     now = time.time()
-    struck, _ = revoked(settings)
-    tokens, unread = good_tokens(settings)
+    (tokens, struck), unread = good_tokens(settings)
     keys = [named for source in found.read for named in source.named]
     good = [named for named in keys if _vouches(named[1], struck, now)]
     reserve = settings.stats.reserve

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from relay.cli import complain, complain_together
+from relay.cli import complain
 from relay.cli.moment import read_time
 from relay.errors import RelayError
 
@@ -89,13 +89,7 @@ def complaining(settings: Settings) -> Iterator[None]:
     except (RelayError, BaseExceptionGroup) as error:
         if settings.log.format != "json":
             raise
-        if isinstance(error, BaseExceptionGroup):
-            status = complain_together(error, _fail_as_object)
-        else:
-            status = complain(error, _fail_as_object)
-    else:
-        return
-    raise click.exceptions.Exit(status)
+        raise click.exceptions.Exit(complain(error, _fail_as_object)) from error
 
 
 def _fail_as_object(detail: str) -> None:

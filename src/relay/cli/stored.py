@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import TypeVar
 
+from relay.auth.explain import UNSPENT
 from relay.auth.facts import NO_FACTS, Facts, StoredToken
 from relay.auth.keys import KeySet
 from relay.auth.needs import needs
@@ -27,14 +28,13 @@ from relay.records.signing import vouching
 from relay.records.store import Records, StoreError
 
 T = TypeVar("T")
-
-TICKET = "the ticket was not looked up: looking spends it"
+Tokens = tuple[StoredToken, ...]
 
 
 def stored(settings: Settings, request: Request) -> tuple[Facts, tuple[str, ...]]:
     """The facts for ``request``, and what could not be found out, one line each. Blocks."""
     wanted = needs(request, settings.auth)
-    unasked = (TICKET,) if wanted.ticket is not None else ()
+    unasked = (UNSPENT,) if wanted.ticket is not None else ()
 
     async def ask(settings: Settings, records: Records) -> Facts:
         feed = await _feed(settings, records)
@@ -54,14 +54,10 @@ def own_keys(settings: Settings) -> tuple[KeySet, tuple[str, ...]]:
     return _asked(settings, _own_keys, KeySet())
 
 
-def good_tokens(settings: Settings) -> tuple[tuple[StoredToken, ...], tuple[str, ...]]:
-    """The API tokens that are neither revoked nor expired, and why they are not known. Blocks."""
-    return _asked(settings, _good_tokens, ())
-
-
-def revoked(settings: Settings) -> tuple[Revocations, tuple[str, ...]]:
-    """What is revoked now, and why it is not known. Blocks."""
-    return _asked(settings, _revoked, Revocations())
+def good_tokens(settings: Settings) -> tuple[tuple[Tokens, Revocations], tuple[str, ...]]:
+    """The API tokens that are neither revoked nor expired, what is revoked now, and why that is not
+    known. Blocks."""
+    return _asked(settings, _good_tokens, ((), Revocations()))
 
 
 def _asked(
@@ -101,14 +97,9 @@ async def _own_keys(settings: Settings, records: Records) -> KeySet:
     return keys.expecting(settings.issuer.name or auth.issuer, auth.audience)
 
 
-async def _good_tokens(settings: Settings, records: Records) -> tuple[StoredToken, ...]:
-    feed = await _feed(settings, records)
-    now = time.time()
-    return tuple(each for each in await all_tokens(records) if _is_good(each, feed, now))
-
-
-async def _revoked(settings: Settings, records: Records) -> Revocations:
-    return (await _feed(settings, records)).index
+async def _good_tokens(settings: Settings, records: Records) -> tuple[Tokens, Revocations]:
+    struck, now = (await _feed(settings, records)).index, time.time()
+    return tuple(each for each in await all_tokens(records) if _is_good(each, struck, now)), struck
 
 
 async def _feed(settings: Settings, records: Records) -> RevocationFeed:
@@ -118,7 +109,7 @@ async def _feed(settings: Settings, records: Records) -> RevocationFeed:
     return feed
 
 
-def _is_good(token: StoredToken, feed: RevocationFeed, now: float) -> bool:
+def _is_good(token: StoredToken, struck: Revocations, now: float) -> bool:
     holder = Holder(token.id, token.name, tenant=token.root.first, issued=token.created)
     ended = token.revoked is not None or (token.expires is not None and token.expires <= now)
-    return not ended and feed.index.check(holder, now) is None
+    return not ended and struck.check(holder, now) is None

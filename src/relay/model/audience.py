@@ -156,13 +156,14 @@ class Audience:
     def know(self, latest: int, now: float, is_new: bool) -> None:
         """The latest group is known by now, which may be new and then is still to be offered: hand
         over what else was held back until then."""
+        is_mixed = self.names_start
         for viewer, seat in tuple(self._seats.items()):
             if not seat.doubts:
                 continue
             if is_new:  # one that was here under its number has left
                 seat.withheld.discard(latest)
                 seat.parked.discard(latest)
-            seat.know(latest, now, self._shelf, self.names_start)
+            seat.know(latest, now, self._shelf, is_mixed)
             self.hand_parked(viewer)
 
     def change(self, viewer: Viewer, latest: int | None, is_certain: bool) -> None:
@@ -205,7 +206,7 @@ class Audience:
             if group is not None and self._seats.get(viewer) is seat:
                 self._hand(viewer, seat, group)
 
-    def offer(self, group: Group, is_certain: bool = True) -> None:
+    def offer(self, group: Group, is_certain: bool) -> None:
         """Hand a new group to everybody whose range it is in, park it for the others. Unless it
         ``is_certain`` what the latest is, it may be what somebody else reaches back for."""
         log = group.native

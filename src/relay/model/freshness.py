@@ -14,6 +14,7 @@ from relay.model.group import Group
 
 if TYPE_CHECKING:
     from relay.model.audience import Audience
+    from relay.model.demand import Demand
     from relay.model.track import Track
 
 DOUBT = 1.0
@@ -41,9 +42,11 @@ class Freshness:
             return newest.sequence
         return None
 
-    def ask(self, now: float) -> int | None:
-        """Somebody wants the latest group. It may be known already; else the source is going to be
-        asked."""
+    def ask(self, demand: Demand, now: float) -> int | None:
+        """The latest group for whoever wants that, if it is known already; else the source is going
+        to be asked."""
+        if demand.start is not None:
+            return None
         if self.current is None and self._track.shelf.newest is not None:
             if self._track.broadcast.is_lingering:  # or rather there is nobody to ask
                 self._trust(now)

@@ -129,7 +129,7 @@ class Track:
             self.rewatch(viewer)
             return
         self._linger.clear()
-        latest = self._freshness.ask(now) if viewer.demand.start is None else None
+        latest = self._freshness.ask(viewer.demand, now)
         self._audience.join(viewer, latest, since, self._freshness.is_certain)
         if self.info is not None:
             viewer.track_accepted(self.info)
@@ -144,8 +144,7 @@ class Track:
     def rewatch(self, viewer: Viewer) -> None:
         """``viewer.demand`` has changed: offer what it now includes, tell the source the sum."""
         if viewer in self._audience:
-            now, start = self.broadcast.stock.agenda.now, viewer.demand.start
-            latest = self._freshness.ask(now) if start is None else None
+            latest = self._freshness.ask(viewer.demand, self.broadcast.stock.agenda.now)
             self._audience.change(viewer, latest, self._freshness.is_certain)
             self.adjust()
 

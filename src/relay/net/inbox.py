@@ -19,10 +19,17 @@ from relay.session.transport import Receiver
 class Inbox:
     """The way from one connection to one receiver."""
 
-    def __init__(self, limits: QuicLimits, failed: Callable[[Exception], None]) -> None:
-        """``failed`` hears what a receiver raised, or that too much came before there was one."""
+    def __init__(
+        self,
+        limits: QuicLimits,
+        failed: Callable[[Exception], None],
+        close: Callable[[int, str], None],
+    ) -> None:
+        """``failed`` hears what a receiver raised; ``close`` ends the session of a peer that sent
+        too much before there was one."""
         self._limits = limits
         self._failed = failed
+        self._close = close
         self._receiver: Receiver | None = None
         self._early: deque[tuple[str, tuple[Any, ...]]] = deque()
         self._early_bytes = 0
@@ -99,7 +106,8 @@ class Inbox:
         limits = self._limits
         if self._early_bytes > limits.max_early_data or len(self._early) > limits.max_early_events:
             self._early.clear()
-            self._failed(LimitExceeded("too much before the session began (max_early_data)"))
+            reason = "too much before the session began (max_early_data)"
+            self._close(LimitExceeded.session_code, reason)
 
     def _call(self, name: str, arguments: tuple[Any, ...]) -> None:
         # After a receiver has raised, only its end is told to it.

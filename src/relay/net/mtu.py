@@ -29,27 +29,26 @@ class PathMtu:
 
     __slots__ = ("_again_at", "_ceiling", "_steps", "_tries", "_wait", "gone", "size", "under_way")
 
+    size: int
+    """Bytes of UDP payload that packets may have now."""
+    under_way: int | None
+    """The size that is being tried."""
+    gone: int
+    """Packets larger than the safe size that were lost since one arrived."""
+    _again_at: float | None
+
     def __init__(self, ceiling: int) -> None:
         """``ceiling`` is the largest size in bytes that may be sent, at least `SAFE`."""
-        self.size = SAFE
-        """Bytes of UDP payload that packets may have now."""
-        self.under_way: int | None = None
-        """The size that is being tried."""
         self._ceiling = ceiling
-        self._steps = _above(SAFE, ceiling)
-        self._tries = 0
-        self.gone = 0
-        """Packets larger than the safe size that were lost since one arrived."""
-        self._wait = AGAIN
-        self._again_at: float | None = None
+        self.begin()
 
     def lower_ceiling(self, most: int) -> None:
         """The peer takes no more than so many bytes (its ``max_udp_payload_size``)."""
         self._ceiling = max(SAFE, min(self._ceiling, most))
         self._steps = _above(self.size, self._ceiling)
 
-    def moved(self) -> None:
-        """The peer is somewhere else: what the path there carries is found out anew."""
+    def begin(self) -> None:
+        """Find out what the path carries; anew where the peer is somewhere else now."""
         self.size = SAFE
         self._steps = _above(SAFE, self._ceiling)
         self.under_way = self._again_at = None

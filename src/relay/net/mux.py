@@ -44,7 +44,7 @@ class MuxTransport:
         self._limits = limits
         self._failed = failed
         self._loop = asyncio.get_running_loop()
-        self._inbox = Inbox(limits, self._receiver_failed)
+        self._inbox = Inbox(limits, self._receiver_failed, self.close)
         self._turn_due = False
         self._next = {False: self._role, True: 2 | self._role}
         """Our next stream, two-way and one-way."""
@@ -270,8 +270,5 @@ class MuxTransport:
             self.wake()
 
     def _receiver_failed(self, error: Exception) -> None:
-        if isinstance(error, LimitExceeded):  # the peer's doing, and no mistake of ours
-            self.close(error.session_code, str(error))
-            return
         self._failed(error)
         self.close(RelayError.session_code, "internal error")

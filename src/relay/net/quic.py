@@ -28,7 +28,7 @@ class QuicTransport:
         self.connection = connection
         self.protocol: str | None = connection.alpn
         """The agreed protocol identifier."""
-        self.inbox = Inbox(connection.limits, self._receiver_failed)
+        self.inbox = Inbox(connection.limits, self._receiver_failed, self.close)
         self.is_closed = False
         """Whether the session is over for those above."""
         self._engine = connection.engine
@@ -240,8 +240,5 @@ class QuicTransport:
         return code if mapped is None else mapped
 
     def _receiver_failed(self, error: Exception) -> None:
-        if isinstance(error, LimitExceeded):  # the peer's doing, and no mistake of ours
-            self.close(error.session_code, str(error))
-            return
         self.connection.host.failed(error)
         self.close(_INTERNAL, "internal error")

@@ -49,17 +49,13 @@ class Serving:
         self._protocols = (*protocols, H3)
         self._authorities = authorities
         self._share = share
-        self._configured: tuple[Pair, QuicConfiguration] | None = None
-        self._proven: tuple[Pair, Resets] | None = None
+        self._made: tuple[Pair, QuicConfiguration, Resets] | None = None
 
     @property
     def resets(self) -> Resets:
         """Those of the certificate's key that whoever comes after us finds in its place. What a
         connection was told at its beginning stays."""
-        pair = self._certificates.current
-        if self._proven is None or self._proven[0] is not pair:
-            self._proven = (pair, Resets.of(pair, CID_LENGTH))
-        return self._proven[1]
+        return self._of_now()[1]
 
     def knock(
         self, host: Host, header: QuicHeader, data: bytes, address: Address, now: float
@@ -71,7 +67,8 @@ class Serving:
             return verdict
         limits = self._settings.limits
         ids = verdict.original_cid, verdict.retry_cid
-        engine = Engine(self._configuration(), limits, *ids, self._share, self.resets.token)
+        configuration, resets = self._of_now()
+        engine = Engine(configuration, limits, *ids, self._share, resets.token)
         connection = Connection(host, engine, limits, address, self._begin)
         connection.feed([data], address, now)
         if engine.is_untouched:
@@ -102,12 +99,13 @@ class Serving:
             ),
         )
 
-    def _configuration(self) -> QuicConfiguration:
+    def _of_now(self) -> tuple[QuicConfiguration, Resets]:
+        """What goes by the certificate in use."""
         pair = self._certificates.current
-        if self._configured is None or self._configured[0] is not pair:
+        if self._made is None or self._made[0] is not pair:
             made = configure(self._settings.limits, False, self._protocols)
             made.certificate, made.certificate_chain = pair.chain[0], list(pair.chain[1:])
             made.private_key = pair.key
             made.cadata = self._authorities.pem if self._authorities else None
-            self._configured = (pair, made)
-        return self._configured[1]
+            self._made = (pair, made, Resets.of(pair, CID_LENGTH))
+        return self._made[1:]

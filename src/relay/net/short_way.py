@@ -178,7 +178,7 @@ class ShortWay(Outgoing):
             self._loss._pto_count = 0
             # Nor is what packets may be like there (14.2): a challenge that is too large for the
             # new path never arrives, and the library goes back to where nobody is.
-            self._mtu.moved()
+            self._mtu.begin()
             if self._mtu.size != self._max_datagram_size:
                 self._resize()
         if self._is_short:
