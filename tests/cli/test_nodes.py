@@ -166,3 +166,12 @@ def test_nobody_there() -> None:
     done = run("nodes", "--url", "http://127.0.0.1:1")
     assert done.exit_code != 0
     assert "no answer from http://127.0.0.1:1" in str(done.exception) + done.output
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "[::1"])
+@pytest.mark.parametrize("command", [["nodes"], ["drain"], ["admin", "--token", "x", "sessions", "list"]])
+def test_a_password_in_the_address_is_not_told(command: list[str], address: str) -> None:
+    name, *rest = command
+    done = run(name, "--url", f"http://bob:hushed@{address}", *rest)
+    assert done.exit_code != 0
+    assert "hushed" not in str(done.exception) + done.output

@@ -16,7 +16,7 @@ import click
 from rich.table import Table
 
 from relay.auth.credentials import OPERATOR
-from relay.cli.asking import ask, one_word
+from relay.cli.asking import ask, one_word, shown
 from relay.cli.moment import show_time
 from relay.cli.options import of_group, past_option, read_limits, time_option
 from relay.cli.sheet import console, say_json
@@ -100,7 +100,7 @@ def _ask(operation: Operation, said: dict[str, Any]) -> Any:
     )
     found = answer.members()
     if found is None:
-        raise RelayError(f"{where.url} answered {answer.status}, and not as a relay does")
+        raise RelayError(f"{shown(where.url)} answered {answer.status}, and not as a relay does")
     if answer.is_success:
         return found
     raise _failure(answer.status, found, answer.headers.get("retry-after"))

@@ -1,7 +1,7 @@
 """One HTTP question to a running relay, and why there was no answer, in plain words.
 
-The law: what the network said is passed on, an address never, since it may hold a token; and
-whoever answers is read no further and no longer than any relay's answer takes. This module must not
+The law: what the network said is passed on, an address only by `shown`, since it may hold a token
+or a password; and whoever answers is read no further and no longer than any relay's answer takes. This module must not
 know what is asked.
 """
 
@@ -11,6 +11,7 @@ import json
 import ssl
 import time
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -52,11 +53,11 @@ class Answer(NamedTuple):
 
 
 def ask(method: str, url: str, of: str = "", **options: Any) -> Answer:
-    """The answer; ``of`` is whose, for people. Raises `RelayError`.
+    """The answer; ``of`` is the address of whose it is, for people. Raises `RelayError`.
 
     HTTPS trusts the system's authorities, or those of ``SSL_CERT_FILE``.
     """
-    nobody = f"no answer from {of}" if of else "no answer"
+    nobody = f"no answer from {shown(of)}" if of else "no answer"
     try:
         is_plain = httpx.URL(url).scheme == "http"  # however somebody wrote it
         verify = False if is_plain else ssl.create_default_context()
@@ -67,6 +68,15 @@ def ask(method: str, url: str, of: str = "", **options: Any) -> Answer:
         if "CERTIFICATE_VERIFY_FAILED" in text:
             text += "; SSL_CERT_FILE=ca.pem names an authority that the system does not know"
         raise RelayError(f"{nobody}: {text}") from None
+
+
+def shown(url: str) -> str:
+    """An address as it may be told: without who asks, and with what password."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "that address"
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
 
 
 def _read(response: httpx.Response) -> bytes:

@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
-from relay.cli.asking import ask
+from relay.cli.asking import ask, shown
 from relay.cli.sheet import console
 from relay.config import load
 from relay.errors import ConfigError, RelayError
@@ -165,7 +165,7 @@ def _ask(method: str, url: str) -> dict[str, Any]:
     """One request. Raises `RelayError` in plain words."""
     answer = ask(method, url, url, timeout=TIMEOUT, trust_env=False)
     if not answer.is_success:
-        raise RelayError(f"no answer from {url}: it said {answer.status}")
+        raise RelayError(f"no answer from {shown(url)}: it said {answer.status}")
     found = answer.members()
     if found is None:
         raise _strange(url)
@@ -173,4 +173,4 @@ def _ask(method: str, url: str) -> dict[str, Any]:
 
 
 def _strange(url: str) -> RelayError:
-    return RelayError(f"{url} is no relay's internal face")
+    return RelayError(f"{shown(url)} is no relay's internal face")
