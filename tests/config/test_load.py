@@ -418,9 +418,11 @@ def test_not_a_toml_file(folder):
         ('key = ""', "relay.toml:2: auth.key: expected a file name, and this is empty"),
         ('keys = ["a.jwk", ""]', "relay.toml:2: auth.keys: expected a file name"),
         ('key_dir = ""', "relay.toml:2: auth.key_dir: expected a file name"),
+        ('key = "a\\u0000b"', "relay.toml:2: auth.key: expected a file name, and this holds a NUL"),
+        ('[cluster]\ntoken = "a\\u0000b"', "relay.toml:3: cluster.token: expected a file name"),
     ],
 )
-def test_an_empty_file_name_is_not_the_folder_of_the_file(folder, auth, line):
+def test_what_is_no_file_name_is_not_the_folder_of_the_file(folder, auth, line):
     folder.write("a.jwk")
     (complaint,) = folder.complaints(f"[auth]\n{auth}\n")
     assert complaint.startswith(line)

@@ -99,8 +99,8 @@ class Source:
         elif name in self.entries:
             other = self.entries[name].where
             self.problems.append(f"{where}: the same setting is given twice (also {other})")
-        elif name in FILES and _is_nameless(value):
-            self.problems.append(f"{where}: expected a file name, and this is empty")
+        elif name in FILES and (fault := _nameless(value)):
+            self.problems.append(f"{where}: expected a file name, and this {fault}")
         elif name in names.SETTINGS or name in names.WHOLE:
             self.entries[name] = Entry(name, _meant(name, value), where)
             if dotted in names.IMPLIED:
@@ -282,9 +282,12 @@ def _meant(name: str, value: Any) -> Any:
     return [each for place, each in enumerate(meant) if each not in meant[:place]]
 
 
-def _is_nameless(value: Any) -> bool:
-    """Whether that names no file, or one of several does not: the folder would be taken for it."""
-    return value == "" or (isinstance(value, list) and "" in value)
+def _nameless(value: Any) -> str | None:
+    """Why that names no file, or one of several does not, ``None`` where all do."""
+    texts = [each for each in (value if isinstance(value, list) else [value]) if type(each) is str]
+    if "" in texts:  # the folder would be taken for it
+        return "is empty"
+    return "holds a NUL character" if any("\0" in each for each in texts) else None
 
 
 def _beside(folder: Path, name: str, value: Any) -> Any:
@@ -299,7 +302,7 @@ def _beside(folder: Path, name: str, value: Any) -> Any:
         return [_beside(folder, name, item) for item in value]
     if isinstance(value, dict) and "file" in value:
         return value | {"file": _beside(folder, name, value["file"])}
-    if _is_nameless(value) or not isinstance(value, str) or is_url(value) or is_content(value):
+    if _nameless(value) or not isinstance(value, str) or is_url(value) or is_content(value):
         return value
     if name == "cluster.connect_api" and value.startswith("file:"):
         return value
