@@ -169,9 +169,9 @@ def test_nobody_there() -> None:
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "[::1"])
-@pytest.mark.parametrize("command", [["nodes"], ["drain"], ["admin", "--token", "x", "sessions", "list"]])
-def test_a_password_in_the_address_is_not_told(command: list[str], address: str) -> None:
-    name, *rest = command
+@pytest.mark.parametrize("command", ["nodes", "drain", "admin --token x sessions list"])
+def test_a_password_in_the_address_is_not_told(command: str, address: str) -> None:
+    name, *rest = command.split()
     done = run(name, "--url", f"http://bob:hushed@{address}", *rest)
     assert done.exit_code != 0
     assert "hushed" not in str(done.exception) + done.output

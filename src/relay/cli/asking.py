@@ -1,8 +1,8 @@
 """One HTTP question to a running relay, and why there was no answer, in plain words.
 
 The law: what the network said is passed on, an address only by `shown`, since it may hold a token
-or a password; and whoever answers is read no further and no longer than any relay's answer takes. This module must not
-know what is asked.
+or a password; and whoever answers is read no further and no longer than any relay's answer takes.
+This module must not know what is asked.
 """
 
 from __future__ import annotations
