@@ -10,7 +10,9 @@ import httpx
 import pytest
 from starlette.applications import Starlette
 
+from relay.control.problems import Denied
 from relay.control.watch import Seen, watch_routes
+from relay.errors import NotFound, RelayError, Unroutable
 
 
 class Cardboard:
@@ -19,9 +21,10 @@ class Cardboard:
     publisher = 0xAB
     resume = 0
 
-    def __init__(self) -> None:
+    def __init__(self, fault: RelayError | None = None) -> None:
         self.seen: Seen | None = None
         self.left = 0
+        self.fault = fault
 
     def place(self, path: str, track: str | None) -> tuple[str, Any]:
         return path.strip("/"), None
@@ -31,6 +34,8 @@ class Cardboard:
 
     async def watch(self, grant: Any, address: Any, seen: Seen | None) -> Cardboard:
         self.seen = seen
+        if self.fault is not None:
+            raise self.fault
         return self
 
     async def frames(self) -> AsyncIterator[Any]:
@@ -87,3 +92,26 @@ def test_what_is_no_id_is_malformed(last: str) -> None:
     lookout = Cardboard()
     assert ask(lookout, last).status_code == 400
     assert lookout.left == 0
+
+
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [
+        (Unroutable("a"), "not there"),
+        (NotFound("x"), "not there"),
+        (Denied(503, "17"), "not now, id 17"),
+        (Denied(401, "17"), None),
+        (Denied(403, "17"), None),
+    ],
+)
+def test_who_comes_back_too_early_is_asked_to_come_again(fault: RelayError, told: str) -> None:
+    """An `EventSource` does after the end of a stream, and after nothing else."""
+    assert ask(Cardboard(fault)).status_code == fault.status  # nobody who was here before
+    answer = ask(Cardboard(fault), "7:0")
+    if told is None:
+        assert answer.status_code == fault.status
+    else:
+        assert answer.status_code == 200
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        assert answer.headers["cache-control"] == "no-store"
+        assert answer.text == f"event: end\ndata: {told}\n\n"

@@ -23,6 +23,10 @@ from relay.errors import BadRequest, RelayError, RemoteError, Unroutable
 
 EVENTS = "text/event-stream"
 
+LATER = frozenset((404, 503))
+"""What may be otherwise in a moment: a reader that comes back is told so in a stream that ends.
+Browsers come again after the end of one, and never after any other answer (HTML, 9.2.3)."""
+
 
 class Seen(NamedTuple):
     """What somebody saw last who comes back."""
@@ -80,6 +84,10 @@ def watch_routes(lookout: Lookout, face: Face) -> list[Route]:
         try:
             return await watched(request)
         except RelayError as error:
+            if error.status in LATER and request.headers.get("last-event-id"):
+                why = "not there" if error.status == 404 else "not now"
+                told = f"{why}, id {error.denial_id}" if error.denial_id else why
+                return Response(_ended(told), 200, PRIVATE, EVENTS)
             return problem(error)
 
     return [Route("/watch/{target:rest}", face(answered), methods=["GET", "OPTIONS"])]
@@ -148,9 +156,14 @@ async def _events(reading: Reading) -> AsyncIterator[bytes]:
                 yield f"event: frame\nid: {name}\n".encode() + data_lines(payload)
     except RelayError as error:  # with an id it is about the reader, who may know it
         why = str(error) if error.denial_id else "broken off"
-        yield f"event: end\ndata: {why}\n\n".encode()
+        yield _ended(why)
         return
-    yield b"event: end\ndata: complete\n\n"
+    yield _ended("complete")
+
+
+def _ended(why: str) -> bytes:
+    """The last event of a stream."""
+    return f"event: end\ndata: {why}\n\n".encode()
 
 
 def data_lines(payload: bytes) -> bytes:
