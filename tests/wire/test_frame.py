@@ -128,6 +128,16 @@ def test_the_first_frame_of_an_excerpt_tells_the_whole_time() -> None:
     assert excerpt.is_over
 
 
+def test_an_excerpt_tells_a_time_as_far_as_one_step_goes() -> None:
+    step, stamp = encode_varint(MAX_STAMP << 1), 2 * MAX_STAMP
+    group = step + b"\x01a" + step + b"\x01b" + encode_varint(1) + b"\x01c" + b"\x00\x01d"
+    assert [frame.timestamp for frame in read(TIMED, group)][1:] == [stamp, stamp - 1, stamp - 1]
+    assert Excerpt(TIMED, 0, None).feed(group) == group
+    cut = Excerpt(TIMED, 1, None).feed(group)
+    late = [Frame(MAX_STAMP, b"b"), Frame(stamp - 1, b"c"), Frame(stamp - 1, b"d")]
+    assert read(TIMED, cut) == late
+
+
 @modest
 @given(frame_lists)
 def test_complete_only_at_the_borders(frames: list[Frame]) -> None:

@@ -298,10 +298,11 @@ class Excerpt:
     def _header(self, size: int) -> bytes:
         if self._layout is Layout.UNTIMED:
             return encode_varint(size)
-        stamp = self._cutter.timestamp
-        header = _encode_timed(stamp - self._previous, size)
-        self._previous = stamp
-        return header
+        # Without the frames before it the first one may be further from 0 than a difference can say:
+        # then it is told as far as that, and the next ones catch up.
+        delta = min(self._cutter.timestamp - self._previous, MAX_STAMP)
+        self._previous += delta
+        return _encode_timed(delta, size)
 
 
 class FrameParser:
