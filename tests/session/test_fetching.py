@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 
 import dialogue
+from relay.errors import NotFound
 from relay.session import events
 from relay.session.settings import SessionSettings
+from relay.wire.messages import MAX_SEQUENCE
 
 GROUP = bytes.fromhex("00 03") + b"one" + bytes.fromhex("0a 05") + b"later"
 
@@ -99,3 +101,15 @@ def test_a_question_that_cannot_be_put_is_refused() -> None:
     request = talk.client.session.fetch("a", "b", 7, 0)
     talk.run()
     assert talk.client.heard[-1] == events.FetchRefused(request, 4)
+
+
+def test_a_group_that_nothing_could_follow_is_not_there() -> None:
+    talk = dialogue.Talk("moq-lite-06")
+    last = talk.client.session.fetch("a", "b", MAX_SEQUENCE, 9)
+    beyond = [talk.client.session.fetch("a", "b", MAX_SEQUENCE + more, 9) for more in (1, 2)]
+    talk.run()
+    heard = [each for each in talk.server.heard if isinstance(each, events.FetchRequested)]
+    assert [each.group for each in heard] == [MAX_SEQUENCE]
+    refused = [each for each in talk.client.heard if isinstance(each, events.FetchRefused)]
+    assert refused == [events.FetchRefused(each, NotFound.code) for each in beyond]
+    assert last in talk.client.session.fetches

@@ -48,8 +48,8 @@ from relay.errors import (
 )
 from relay.path import on_one_line, unescaped
 
-MAX_GROUP = 2**62 - 1
-"""Largest group sequence a varint can carry (RFC 9000, 16)."""
+MAX_GROUP = 2**62 - 3
+"""Largest group there is: what follows it has to fit a varint in every version (RFC 9000, 16)."""
 
 CORS = {
     "access-control-allow-origin": "*",

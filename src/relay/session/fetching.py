@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from relay.errors import Cancelled, DecodeError, ProtocolViolation
+from relay.errors import Cancelled, DecodeError, NotFound, ProtocolViolation
 from relay.session import events
 from relay.session.flow import Question, Request
 from relay.wire.frame import FrameScanner
-from relay.wire.messages import Fetch
+from relay.wire.messages import MAX_SEQUENCE, Fetch
 
 if TYPE_CHECKING:
     from relay.session.lite import LiteSession
@@ -27,6 +27,9 @@ class FetchAnswer(Question):
         request = self.session.dialect.decode(Fetch, body)
         if request.last_frame is not None and request.last_frame < request.first_frame:
             self.drop(ProtocolViolation.code)
+            return
+        if request.group > MAX_SEQUENCE:  # once it is cached viewers would be told what follows it
+            self.drop(NotFound.code)
             return
         self.session.emit(events.FetchRequested(stream, *request))
 
