@@ -22,6 +22,7 @@ from relay.auth.revocation import Revocation
 from relay.auth.trust import ClaimNames
 from relay.client import connect
 from relay.errors import SessionLost
+from relay.model.track import TrackInfo
 from relay.net.trust import DialTls
 from relay.path import ROOT, Path
 from relay.records.office import Operator
@@ -234,5 +235,35 @@ def test_the_operator_finds_a_tenants_sessions_and_what_is_cached_for_it(
                 assert usage["ingress_bytes"] >= 32_000
                 usage = (await client.get("/admin/v1/quotas/demo")).json()["usage"]
                 assert usage["cached_bytes"] == 0
+
+    asyncio.run(main())
+
+
+def test_what_a_fetch_waited_for_is_counted_though_nobody_else_of_its_tenant_is_here(
+    running: Any, owned: Owned
+) -> None:
+    async def main() -> None:
+        async with (
+            running(NAMED) as relay,
+            connect(quic(relay, "demo", owned("acme")), tls=TRUST) as publisher,
+            web(relay, owned("viewer")) as there,
+            asyncio.TaskGroup() as tasks,
+        ):
+            track = publisher.create_broadcast("cam").create_track("video", TrackInfo())
+            track.append_group()
+            track.write_frame(b"x" * 1000, 0)
+            while relay.house.origin.find(Path("demo/cam")) is None:
+                await asyncio.sleep(0.01)
+            fetched = tasks.create_task(there.get("/fetch/demo/cam/video?group=0"))
+            ledger = relay.house.ledger
+            while "viewer" not in ledger.accounts:
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(0.2)
+            ledger.tick(relay.house.clock() + 10.0)
+            assert "viewer" not in ledger.accounts
+            assert not fetched.done()
+            track.finish_group()
+            assert len((await fetched).content) == 1000
+            assert ledger.moved()["viewer"] == (0, 1000)
 
     asyncio.run(main())

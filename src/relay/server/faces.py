@@ -219,6 +219,8 @@ class Face:
         await known(account, ("egress_bits",), house.clock)
         account.require_egress(house.clock())
         sequence, frames = await collect_group(broadcast.track(track), group, house.clock, limit)
+        # Of a tenant of whom nobody else is here the account may have been closed meanwhile.
+        account = house.ledger.account(grant.tenant)
         account.send(sum(map(len, frames)), house.clock())
         return sequence, frames
 
