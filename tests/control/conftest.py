@@ -28,6 +28,8 @@ class CardboardHouse:
     error: BaseException | None = None
     delay: float = 0.0
     asked: list[tuple[Any, ...]] = field(default_factory=list)
+    paid: list[tuple[Any, int]] = field(default_factory=list)
+    """Bytes of groups that left, by grant."""
     holds: tuple[str, str] | None = None
     """The one grant and track of which there are groups; ``None`` = whatever is asked for."""
     denies: set[str] = field(default_factory=set)
@@ -98,6 +100,9 @@ class CardboardHouse:
         if self.holds not in (None, (grant, track)):
             raise NotFound("no such track")
         return self.group
+
+    def sent(self, grant: Any, size: int) -> None:
+        self.paid.append((grant, size))
 
     # -- what publishing and watching ask of it ------------------------------------------------
 

@@ -83,6 +83,17 @@ def test_a_group_is_its_frames_in_a_row(house):
     assert answer.headers["cache-control"] == "no-store"
     target = "/demo/cam?group=7&jwt=a.b.c"
     assert house.asked == [("decide", target, None), ("fetch", target, "video", 7)]
+    assert house.paid == [(target, 8)]
+
+
+@pytest.mark.parametrize(
+    ("method", "query", "status"), [("HEAD", "group=7", 200), ("GET", "group=7&decrypt=1", 413)]
+)
+def test_what_does_not_leave_is_not_paid_for(house, method, query, status):
+    limits = PublicLimits(max_fetch_bytes=9)
+    answer = ask(house, f"/fetch/demo/cam/video?{query}", method, limits=limits)
+    assert answer.status_code == status
+    assert house.paid == []
 
 
 @pytest.mark.parametrize("query", ["", "?group=latest"])

@@ -242,23 +242,26 @@ def test_the_operator_finds_a_tenants_sessions_and_what_is_cached_for_it(
 def test_what_a_fetch_waited_for_is_counted_though_nobody_else_of_its_tenant_is_here(
     running: Any, owned: Owned
 ) -> None:
+    patient = "[web.limits]\nfetch_timeout = 60.0\n[peer]\nfetch_timeout = 60.0\n"
+
     async def main() -> None:
         async with (
-            running(NAMED) as relay,
+            running(NAMED + patient) as relay,
             connect(quic(relay, "demo", owned("acme")), tls=TRUST) as publisher,
             web(relay, owned("viewer")) as there,
             asyncio.TaskGroup() as tasks,
+            asyncio.timeout(30),
         ):
+            there.timeout = 30.0
             track = publisher.create_broadcast("cam").create_track("video", TrackInfo())
             track.append_group()
             track.write_frame(b"x" * 1000, 0)
-            while relay.house.origin.find(Path("demo/cam")) is None:
+            while (broadcast := relay.house.origin.find(Path("demo/cam"))) is None:
                 await asyncio.sleep(0.01)
             fetched = tasks.create_task(there.get("/fetch/demo/cam/video?group=0"))
-            ledger = relay.house.ledger
-            while "viewer" not in ledger.accounts:
+            while not any(each.groups for each in broadcast.all_tracks):
                 await asyncio.sleep(0.01)
-            await asyncio.sleep(0.2)
+            ledger = relay.house.ledger
             ledger.tick(relay.house.clock() + 10.0)
             assert "viewer" not in ledger.accounts
             assert not fetched.done()

@@ -101,6 +101,9 @@ class House(Desk, Office, Protocol):
         track or group. It is cancelled when it takes longer than `PublicLimits.fetch_timeout`.
         """
 
+    def sent(self, grant: Any, size: int) -> None:
+        """So many bytes of what was fetched are the answer's."""
+
 
 class Newsroom(Press, Lookout, Map, Protocol):
     """What publishing and watching without a session may ask of the relay."""
@@ -299,7 +302,10 @@ async def _fetched(
     if sum(map(len, frames)) > limits.max_fetch_bytes:
         raise TooLarge(f"a group larger than max_fetch_bytes ({limits.max_fetch_bytes})")
     headers = PRIVATE | {"x-moq-group": str(sequence), "x-moq-frames": str(len(frames))}
-    return b"".join(frames), headers
+    whole = b"".join(frames)
+    if seeking.request.method != "HEAD":  # the answer to which has no body
+        seeking.house.sent(seeking.grant, len(whole))
+    return whole, headers
 
 
 def _refusal(status: int, denial_id: str = "", detail: str = "") -> Response:

@@ -218,11 +218,13 @@ class Face:
         account = house.ledger.account(grant.tenant)
         await known(account, ("egress_bits",), house.clock)
         account.require_egress(house.clock())
-        sequence, frames = await collect_group(broadcast.track(track), group, house.clock, limit)
+        return await collect_group(broadcast.track(track), group, house.clock, limit)
+
+    def sent(self, grant: Grant, size: int) -> None:
+        """So many bytes of a group are on their way to whoever has the grant."""
+        house = self.relay.house
         # Of a tenant of whom nobody else is here the account may have been closed meanwhile.
-        account = house.ledger.account(grant.tenant)
-        account.send(sum(map(len, frames)), house.clock())
-        return sequence, frames
+        house.ledger.account(grant.tenant).send(size, house.clock())
 
 
 class Ward:
