@@ -286,7 +286,7 @@ def test_publishing_is_on_the_tenants_books(running: Any) -> None:
             assert "quotas.broadcasts" in other.json()["detail"]
             usage = relay.house.ledger.usage()["anon"]
             assert (usage["broadcasts"], usage["sessions"]) == (1, 0)
-            assert usage["ingress_bytes"] == 4700 + 1 + 1
+            assert usage["ingress_bytes"] == 4700 + 1
             async with web.stream("GET", "/watch/anon/a/x") as stream:
                 await events(stream, 1)
             assert relay.house.ledger.usage()["anon"]["egress_bytes"] > 0

@@ -263,6 +263,26 @@ def test_what_is_not_paid_for_is_not_published():
     assert (bench.station.booths, bench.counted()) == ({}, {})
 
 
+@pytest.mark.parametrize(
+    ("settings", "quota"),
+    [
+        ({"max_broadcasts": 1}, {}),
+        ({}, {"broadcasts": 1}),
+        ({}, {"publishers": 1}),
+        ({}, {"announces_per_second": 1}),
+    ],
+)
+def test_what_may_not_be_published_is_charged_to_nobody(settings, quota):
+    bench = Bench(**settings)
+    account, paid = Account("a", Quota(**quota), lambda *what: None), []
+    bench.station.enrol = lambda grant: Tab(account, is_seated=False)
+    bench.station.charge = lambda grant, came, room: paid.append(came)
+    bench.publish("a/x", body=b"abc")
+    with pytest.raises(LimitExceeded):
+        bench.publish("a/y", body=b"abcdef")
+    assert (paid, list(bench.station.booths)) == ([3], ["a/x"])
+
+
 def test_what_a_struck_grant_published_last_is_withdrawn():
     bench = Bench()
     bench.publish("a/x", grant=granted("a/x", "alice"))

@@ -194,8 +194,9 @@ class Station:
             raise LimitExceeded("the relay keeps ingest.max_kept_bytes already")
         if self.kept[tenant] + growth > self.settings.max_tenant_kept_bytes:
             raise LimitExceeded("the tenant keeps ingest.max_tenant_kept_bytes already")
+        tab = self._tab(grant, booth, set(plan))
         self.charge(grant, came, room)
-        booth = self._booth(grant, set(plan))
+        booth = booth or self._open(grant, tab, set(plan))
         booth.published, booth.grant = self._clock(), grant
         sent: list[Sent] = []
         for track, groups in sorted(plan.items()):
@@ -285,19 +286,26 @@ class Station:
         if not self.kept[booth.tenant]:
             del self.kept[booth.tenant]
 
-    def _booth(self, grant: Grant, names: set[str]) -> Booth:
-        """The broadcast at the grant's root. Raises `Forbidden`, `LimitExceeded`, `OverQuota`."""
+    def _tab(self, grant: Grant, booth: Booth | None, names: set[str]) -> Tab:
+        """What the broadcast is counted on, where it may have these tracks and be there: before
+        any of its bytes is anybody's. Raises `LimitExceeded`, `OverQuota`."""
         now = self._clock()
-        booth = self.booths.get(grant.root)
         tracks = set(booth.local.tracks) if booth else set()
         if len(tracks | names) > self.settings.max_tracks:
             raise LimitExceeded(f"at ingest.max_tracks ({self.settings.max_tracks})")
-        scope = self._origin.scope(grant.root, grant.publish, (), tenant=grant.payer)
         if booth is not None:
-            return booth
+            return booth.tab
         if len(self.booths) >= self.settings.max_broadcasts:
             raise LimitExceeded(f"at ingest.max_broadcasts ({self.settings.max_broadcasts})")
         tab = self.enrol(grant)
+        if not tab.may_announce(now):
+            tab.announce(now)  # which says why
+        return tab
+
+    def _open(self, grant: Grant, tab: Tab, names: set[str]) -> Booth:
+        """A broadcast at the grant's root. Raises `Forbidden`, `OverQuota`."""
+        now = self._clock()
+        scope = self._origin.scope(grant.root, grant.publish, (), tenant=grant.payer)
         tab.announce(now)
         local = LocalBroadcast(self._clock)
         for name in names:
