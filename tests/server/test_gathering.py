@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.control.admin import shapes
-from relay.server.gathering import broadcast_page, merged, session_page, summed, used_by_all
+from relay.quota import Ledger
+from relay.server.gathering import (
+    broadcast_page,
+    is_here,
+    merged,
+    session_page,
+    summed,
+    usage,
+    used_by_all,
+)
 
 names = st.text("abcdef", min_size=1, max_size=3)
 paths = st.text("ab/ \x01\n\x7f\x85é%", min_size=1, max_size=3)
@@ -110,3 +120,46 @@ def test_the_mesh_as_two_workers_see_it() -> None:
     assert [each["connections"] for each in found["nodes"]] == [[2], [1, 3]]
     assert [each["announced"]["cost"] for each in found["nodes"]] == [1, 1]
     assert (found["node"], found["links"]) == ("me", [{"peer": "y"}])
+
+
+class Worker:
+    """As much of a worker as is asked what its tenants use."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.ledger = Ledger()
+        cache = SimpleNamespace(used_by=lambda tenant: 7)
+        origin = SimpleNamespace(stock=SimpleNamespace(cache=cache))
+        self.house: Any = SimpleNamespace(ledger=self.ledger, origin=origin)
+
+    def visit(self, tenant: str, sent: int) -> None:
+        """Somebody comes, gets so many bytes, goes, and a while passes."""
+        tab = self.ledger.enter(tenant, self.now)
+        tab.sent(sent, self.now)
+        tab.close()
+        self.now += 10.0
+        self.ledger.tick(self.now)
+
+
+def test_what_a_tenant_has_moved_never_becomes_less() -> None:
+    here, there = Worker(), Worker()
+    told = []
+    for worker in (here, there, here, there):
+        worker.visit("plant", 100)
+        parts = [usage(each, "plant") for each in (here, there)]  # type: ignore[arg-type]
+        told.append(used_by_all(parts)["plant"]["egress_bytes"])
+    assert told == [100, 200, 300, 400]
+
+
+def test_who_is_at_one_worker_only_has_moved_what_went_at_all_of_them() -> None:
+    here, there = Worker(), Worker()
+    there.visit("plant", 100)
+    there.visit("gone", 100)
+    here.ledger.enter("plant", 0.0).sent(1, 0.0)
+    whole = used_by_all(usage(each, None) for each in (here, there))  # type: ignore[arg-type]
+    assert whole["plant"]["egress_bytes"] == 101
+    assert {tenant for tenant, used in whole.items() if is_here(used)} == {"plant"}
+
+
+def test_nothing_is_known_of_a_stranger() -> None:
+    assert usage(Worker(), "nobody") == {"nobody": {"cached_bytes": 7}}  # type: ignore[arg-type]

@@ -206,7 +206,8 @@ class Counter:
         said = await self.relay.desk.records.quotas.all()
         parts = await self._parts("usage", None)
         usage = gathering.used_by_all(parts)
-        named = said.keys() | usage.keys() | self.relay.settings.quotas.tenants.keys()
+        here = {tenant for tenant, used in usage.items() if gathering.is_here(used)}
+        named = said.keys() | here | self.relay.settings.quotas.tenants.keys()
         limits = self.relay.house.ledger.limits
         return shapes.Quotas(
             others=limits.others,

@@ -16,6 +16,7 @@ from relay.errors import NotFound, Unavailable
 from relay.model.broadcast import Broadcast
 from relay.path import Path
 from relay.peer.guest import Guest
+from relay.quota import Ledger
 from relay.server import showing
 from relay.server.inner import Inner
 from relay.server.origins import Origins
@@ -167,13 +168,24 @@ def _track(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def usage(relay: Relay, tenant: str | None) -> Usage:
-    """What one tenant uses of this worker, or all that are there."""
+    """What one tenant uses of this worker, or all that are there; of those who are not any more the
+    bytes that they have moved, since others may have them still, or they come back."""
     ledger, cache = relay.house.ledger, relay.house.origin.stock.cache
-    found = ledger.usage() if tenant is None else {}
-    if tenant is not None:
-        account = ledger.accounts.get(tenant)
-        found[tenant] = account.usage() if account is not None else {}
+    names = [*ledger.past, *ledger.accounts] if tenant is None else [tenant]
+    found = {name: _used(ledger, name) for name in names}
     return {name: used | {"cached_bytes": cache.used_by(name)} for name, used in found.items()}
+
+
+def _used(ledger: Ledger, tenant: str) -> dict[str, int]:
+    if (account := ledger.accounts.get(tenant)) is not None:
+        return account.usage()
+    moved = ledger.past.get(tenant)
+    return {} if moved is None else {"ingress_bytes": moved[0], "egress_bytes": moved[1]}
+
+
+def is_here(used: Mapping[str, int]) -> bool:
+    """Whether there is more of a tenant than what it has moved."""
+    return "sessions" in used
 
 
 def used_by_all(parts: Iterable[Usage]) -> Usage:
