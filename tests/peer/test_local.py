@@ -118,6 +118,46 @@ def test_who_gives_up_does_not_go_on_watching() -> None:
     assert track.track is None  # the source was told that nobody watches any more
 
 
+def test_a_reader_that_is_too_slow_gets_nothing_after_the_gap() -> None:
+    broadcast, track = published()
+    track.append_group()
+
+    async def main() -> list[int]:
+        collector = Collector(broadcast.track("t"), Demand(), clock, 1000)
+        seen = []
+        with pytest.raises(Lagged):
+            async for item in collector.frames():
+                assert isinstance(item, ReadFrame)
+                seen.append(item.number)
+                if item.number == 0:  # the last of these is too much
+                    for number in range(1, 5):
+                        track.write_frame(bytes(300), number)
+                elif item.number == 2:  # and by now there would be room again
+                    track.write_frame(bytes(300), 5)
+        return seen
+
+    track.write_frame(bytes(300), 0)
+    assert asyncio.run(main()) == [0, 1, 2, 3]
+
+
+def test_what_is_lost_at_the_end_of_a_track_is_told() -> None:
+    broadcast, track = published()
+    track.append_group()
+
+    async def main() -> None:
+        collector = Collector(broadcast.track("t"), Demand(), clock, 1000)
+        async for item in collector.frames():
+            assert isinstance(item, ReadFrame)
+            if item.number == 0:  # no group follows, and this one goes on
+                track.track.finish(clock())
+                for number in range(1, 5):
+                    track.write_frame(bytes(300), number)
+
+    track.write_frame(bytes(300), 0)
+    with pytest.raises(Lagged):
+        asyncio.run(main())
+
+
 def test_frames_that_cannot_be_read_end_the_reading_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(local, "MAX_FRAME", 50)
     broadcast, track = published()

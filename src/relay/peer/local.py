@@ -334,13 +334,15 @@ class Collector:
         self._wake.set()
 
     def give_up(self, error: RelayError) -> None:
-        """Read no further, although the track goes on; it is left when nobody calls us."""
-        if not self.complete:
+        """Read no further, although more may come; the track is left when nobody calls us."""
+        if self.error is None:
             self.track_ended(error)
             self._gave_up = True
 
     def put(self, item: ReadFrame | GroupEnd, size: int) -> None:
-        """Queue one item for the coroutine."""
+        """Queue one item for the coroutine, unless one before it was lost: it gets no gaps."""
+        if self._gave_up:
+            return
         self._bytes += size
         if self._bytes > self.limit:
             self.give_up(Lagged("frames arrived faster than they were read"))
