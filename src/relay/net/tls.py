@@ -148,17 +148,6 @@ def read_authorities(file: str | Path) -> bytes:
     return pem
 
 
-def warnings(key_file: str | Path) -> list[str]:
-    """What an operator should know about a key file that works nevertheless."""
-    try:
-        mode = Path(key_file).stat().st_mode & 0o777
-    except OSError:
-        return []
-    if mode & 0o077:
-        return [f"the key {key_file} is readable by others (mode {mode:04o}, better 0600)"]
-    return []
-
-
 class Certificates:
     """The pair that new connections use. Connections keep the one they began with."""
 

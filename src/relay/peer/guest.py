@@ -111,7 +111,6 @@ class Guest:
             events.Opened: self._opened,
             events.StreamCancelled: self._stream_cancelled,
             events.ProbeRequested: self._probe_requested,
-            events.ProbeReported: lambda event: None,  # nobody here steers by it yet
             events.GoawayReceived: self._goaway_received,
             events.LimitHit: self._limit_hit,
             **self.watching.hears,

@@ -135,7 +135,7 @@ class TrackCancelled(NamedTuple):
 
 
 class FetchRequested(NamedTuple):
-    """The peer wants one group; answer with `write` or `reset` on ``stream``, or `refuse_track`."""
+    """The peer wants one group; answer with `write` or `reset` on ``stream``."""
 
     stream: int
     broadcast: str
@@ -148,7 +148,8 @@ class FetchRequested(NamedTuple):
 
 
 class StreamCancelled(NamedTuple):
-    """The peer no longer reads one of our group or fetch streams."""
+    """The peer wants no more of a group that it fetched, or of our estimates. Of a subscription's
+    groups there is no event: the transport tells (`Receiver.stream_stopped`)."""
 
     stream: int
     code: int
@@ -278,15 +279,6 @@ class ProbeRequested(NamedTuple):
     stream: int
 
 
-class ProbeReported(NamedTuple):
-    """The peer's estimate of its own sending."""
-
-    bitrate: int
-    """Bits per second, 0 = unknown."""
-    rtt: int
-    """Milliseconds, 0 = unknown."""
-
-
 class GoawayReceived(NamedTuple):
     """The peer is about to leave."""
 
@@ -323,6 +315,5 @@ Event = (
     | DatagramReceived
     | LimitHit
     | ProbeRequested
-    | ProbeReported
     | GoawayReceived
 )

@@ -314,7 +314,7 @@ class LiteSession:
             flow.answer(info)
 
     def refuse_track(self, request: int, code: int) -> None:
-        """Refuse a `TrackRequested` or a `FetchRequested`."""
+        """Refuse a `TrackRequested`."""
         if (flow := self._flows.get(request)) is not None:
             flow.drop(code)
 
