@@ -39,8 +39,8 @@ class Request:
     bearer: str | None = None
     """The value of ``Authorization: Bearer``, without that word."""
     transport: str = "webtransport"
-    """How the guest came: ``webtransport``, ``quic``, ``websocket``, ``http``, and
-    ``refresh``: over HTTP, about a session."""
+    """How the guest came: as `Knock.transport`, or ``http``, and ``refresh``: over HTTP, about a
+    session."""
     publishes: bool = True
     """False when the guest said that it will only subscribe."""
     subscribes: bool = True

@@ -90,8 +90,8 @@ class AuthSettings(BaseModel):
     """What needs no token: ``"demo"`` opens ``demo`` and all below it, both ways; default none."""
 
     api_keys: ApiKeys = {}
-    """Static API keys by name: ``{hash, root, publish, subscribe, expires}``, the hash as ``relay
-    hash-token`` prints it; default none."""
+    """Static API keys by name: ``{hash, root, publish, subscribe, decrypt, expires}``, the hash as
+    ``relay hash-token`` prints it; default none."""
 
     certificates: CertificateRules = {}
     """What client certificates allow, rules by name: ``{san, fingerprint, issuer, root, publish,
@@ -104,10 +104,10 @@ class AuthSettings(BaseModel):
     """Which credentials may subscribe."""
 
     session: Accepts = Accepts()
-    """Which credentials may open a session, over WebTransport or QUIC."""
+    """Which credentials may open a session, over whatever carries it."""
 
     http: Accepts = Accepts()
-    """Which credentials are taken over plain HTTP requests."""
+    """Which credentials are taken with an HTTP request, plain or over TLS."""
 
     leeway: float = Field(default=0.0, ge=0.0, le=MAX_LEEWAY, allow_inf_nan=False)
     """Seconds by which ``exp`` may be past and ``nbf`` ahead; sessions end at ``exp`` + leeway."""

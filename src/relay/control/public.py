@@ -1,4 +1,4 @@
-"""The public HTTP face: health, certificate hash, what is announced, and one whole group.
+"""The public HTTP face, put together; its own are health, certificate hash, lists and fetches.
 
 Its law: nothing about a broadcast leaves without a decision made for exactly that path, and a
 stranger learns a status and an id, never a reason. What was decided about is what is answered for:

@@ -1,4 +1,4 @@
-"""The wall towards the network: UDP, QUIC, WebTransport, TLS.
+"""The wall towards the network: UDP, QUIC, WebTransport, TLS; WebSocket and plain streams.
 
 This room moves bytes between peers and whoever sits above them, through the seam of
 `relay.session.transport`. It is the only room that imports aioquic; everything it lets grow has a

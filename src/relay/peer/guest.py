@@ -74,7 +74,7 @@ class Guest:
         self.remote = remote
         """The peer's address."""
         self.via = via
-        """How it came: ``webtransport``, ``quic`` or ``websocket``, or `NEAR`."""
+        """How it came: `Knock.transport` or `NEAR`; empty for a relay that we dialled."""
         self.certificate = certificate
         """What it showed when it connected: it stands beside whatever is shown later."""
         self.grant = grant
