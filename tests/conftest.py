@@ -12,13 +12,13 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import pytest
 from hypothesis import settings
 
 HERE = Path(__file__).resolve().parent
-sys.path.append(str(HERE))  # `ports` and `asked`, for every room
+sys.path.append(str(HERE))  # `ports`, `pace` and the like, for every room
 
 WAITING = ("lab", "interop", "sinks", "e2e", "cluster")
 """Rooms whose tests mostly wait for other programs: begun first, or the run would end with one."""
@@ -57,13 +57,6 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     return Rooms(config, log)
 
 
-def missing(what: str) -> NoReturn:
-    """A foreign program is not there: skip, but never in CI."""
-    if os.environ.get("CI"):
-        pytest.fail(f"{what} is missing, and in CI nothing may be skipped for that")
-    pytest.skip(f"{what} is missing")
-
-
 def as_nobody() -> dict[str, Any]:
     """PostgreSQL refuses to run as root: whom to be instead."""
     if os.geteuid() != 0:
@@ -81,6 +74,8 @@ def programs() -> Path | None:
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Callable[[], str]]:
     """A server on a socket of its own; calling it makes a fresh database and answers its URL."""
+    from absent import missing
+
     where = programs()
     if where is None:
         missing("PostgreSQL (Debian: postgresql)")

@@ -32,3 +32,10 @@ async def within(seconds: float, holds: Callable[[], Any]) -> None:
             return
         await asyncio.sleep(STEP)
     raise AssertionError(f"it did not come about within {seconds} s")
+
+
+async def until(holds: Callable[[], Any], seconds: float = 20.0) -> None:
+    """Wait until something holds that nobody promised by when; after so long it never will."""
+    async with asyncio.timeout(seconds):
+        while not holds():
+            await asyncio.sleep(0.005)

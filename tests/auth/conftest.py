@@ -4,32 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from judged import named_keys
 from relay.auth.compact import to_base64url
-from relay.auth.keys import Key, generate
-from relay.auth.scope import Scope
-from relay.path import Path
+from relay.auth.keys import Key
 
 Forge = Callable[..., str]
 
 
 @pytest.fixture(scope="session")
 def keys() -> dict[str, Key]:
-    scope = Scope(Path("project"), (Path("live"),), (Path("watch"),))
-    made = {
-        "k1": generate("HS256", "k1"),
-        "r1": generate("RS256", "r1"),
-        "e1": generate("ES256", "e1"),
-        "d1": generate("EdDSA", "d1"),
-        "s1": generate("HS256", "s1", scope),
-    }
-    made["nameless"] = replace(generate("HS256"), kid=None)
-    made["signonly"] = replace(generate("HS256", "signonly"), operations=("sign",))
-    return made
+    return named_keys()
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import pathlib
 from typing import Any
 
 import pytest
@@ -11,59 +10,13 @@ from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from relay.auth.compact import to_base64url
+from doctored import FILES, JWK, TABLE, key_file_of, token_of
 from relay.auth.doctor import JUDGES, Bench, Case, Diagnosis, diagnose
-from relay.auth.keys import read_jwk
 from relay.auth.pattern import pattern_fault, reaches
 from relay.auth.specimen import lay_open
 from relay.errors import ConfigError
 
-VECTORS = pathlib.Path(__file__).parents[1] / "vectors"
-TABLE = json.loads((VECTORS / "doctor.json").read_text(encoding="utf-8"))
 NOW = 1_800_000_000.0
-SECRET = to_base64url(bytes(range(32)))
-JWK = {"kty": "oct", "alg": "HS256", "kid": "k1", "k": SECRET, "key_ops": ["sign", "verify"]}
-OTHER = JWK | {"k": to_base64url(bytes(32)), "kid": "other"}
-SHORT = JWK | {"k": to_base64url(bytes(16))}
-SCOPE = {"root": "demo", "put": ["a"], "get": ["w"]}
-FILES: dict[str, Any] = {
-    "plain": JWK,
-    "no_ops": {name: value for name, value in JWK.items() if name != "key_ops"},
-    "no_kty": {name: value for name, value in JWK.items() if name != "kty"},
-    "sign_only": JWK | {"key_ops": ["sign"]},
-    "short": SHORT,
-    "scoped": JWK | {"scope": SCOPE},
-    "set": {"keys": [JWK]},
-    "two": {"keys": [JWK, OTHER]},
-    "other": OTHER | {"kid": "k1"},
-}
-
-
-def resolved(value: Any, now: float) -> Any:
-    """The table's own words made values."""
-    if isinstance(value, dict):
-        if "$now" in value:
-            return now + value["$now"] if value["$now"] % 1 else int(now) + int(value["$now"])
-        if "$now_ms" in value:
-            return int((now + value["$now_ms"]) * 1000)
-        return {name: resolved(each, now) for name, each in value.items() if each != "$absent"}
-    return [resolved(each, now) for each in value] if isinstance(value, list) else value
-
-
-def token_of(row: dict[str, Any], now: float) -> str:
-    members = {"alg": "HS256", "typ": "JWT", "kid": "k1"} | row.get("header", {})
-    header = json.dumps(resolved(members, now))
-    payload = row.get("payload") or json.dumps(resolved(row["claims"], now))
-    signed = f"{to_base64url(header.encode())}.{to_base64url(payload.encode())}"
-    signature = read_jwk(JWK).sign(signed.encode())
-    return f"{signed}.{to_base64url(signature)}{row.get('suffix', '')}"
-
-
-def key_file_of(row: dict[str, Any]) -> bytes:
-    name = row.get("key", "plain")
-    if name == "encoded":
-        return to_base64url(json.dumps(JWK).encode()).encode()
-    return json.dumps(FILES[name]).encode()
 
 
 def judged(row: dict[str, Any], keyed: bool = True) -> Diagnosis:
@@ -80,7 +33,7 @@ def test_table(row: dict[str, Any]) -> None:
         if verdict != "-":
             assert opinion.accepts is (verdict == "A"), opinion
         assert bool(opinion.why) is not opinion.accepts
-        assert SECRET not in opinion.why
+        assert JWK["k"] not in opinion.why
 
 
 def test_the_table_shows_where_they_differ() -> None:
@@ -148,7 +101,7 @@ def test_a_plain_token_has_no_remarks() -> None:
 
 
 def test_a_key_that_only_others_read() -> None:
-    bench = Bench.load(json.dumps(SHORT).encode(), "short.jwk")
+    bench = Bench.load(json.dumps(FILES["short"]).encode(), "short.jwk")
     assert bench.keys is None
     assert "16 bytes" in bench.trouble
     with pytest.raises(ConfigError, match=r"x\.jwk: no usable key"):

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from pace import until
 from relay.cluster import link as module
 from relay.cluster.address import Address, near, parse
 from relay.cluster.link import Link, facts
@@ -73,12 +74,6 @@ class Far:
             run.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await run
-
-
-async def until(condition: Any) -> None:
-    async with asyncio.timeout(20):
-        while not condition():
-            await asyncio.sleep(0.002)
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pace import within
+from pace import until, within
 from relay.auth.revocation import MAX_REASON, MAX_VALUE, Revocation, key_of
 from relay.cluster.news import (
     KEEP_WITHDRAWN,
@@ -214,12 +214,6 @@ async def running(*relays: Relay, known: Any = ()) -> AsyncIterator[None]:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-
-async def until(condition: Any) -> None:
-    async with asyncio.timeout(20):
-        while not condition():
-            await asyncio.sleep(0.005)
 
 
 def revoked(value: str, created: float = WALL, **more: Any) -> Revocation:

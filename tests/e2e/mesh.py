@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from functools import partial
 from typing import Any
 
-from pace import rest, within
+from pace import rest, until, within
 from relay.client import Client, connect
 from relay.model.track import TrackInfo
 from relay.net.trust import DialTls
@@ -63,12 +63,6 @@ class Node:
 
     def events(self, name: str) -> list[dict[str, Any]]:
         return [facts for event, facts in self.said if event == name]
-
-
-async def until(condition: Callable[[], Any], seconds: float = 20.0) -> None:
-    async with asyncio.timeout(seconds):
-        while not condition():
-            await asyncio.sleep(0.01)
 
 
 async def settled(one: Node, other: Node) -> None:

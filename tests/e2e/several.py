@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, TypeVar
@@ -71,13 +70,6 @@ def worker_of(client: Client, workers: int = 2) -> int:
     """Who issued the connection id that the client sends to."""
     engine = client.guest.transport.connection.engine  # type: ignore[attr-defined]
     return int(engine._peer_cid.cid[0] % workers)
-
-
-async def until(what: Callable[[], Any], seconds: float = 20.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        await asyncio.sleep(0.05)
 
 
 async def asked_again(

@@ -10,9 +10,9 @@ from pathlib import Path as File
 from typing import Any
 
 import pytest
-from mesh import BASE, TRUST, Node, more, scene, until
+from mesh import BASE, TRUST, Node, more, scene
 
-from pace import rest, within
+from pace import rest, until, within
 from ports import free_ports
 from relay.auth.revocation import Revocation
 from relay.client import connect

@@ -13,10 +13,10 @@ from pathlib import Path as File
 from typing import Any
 
 import pytest
-from mesh import TRUST, Node, more, scene, settled, until
+from mesh import TRUST, Node, more, scene, settled
 
 from descriptors import open_files
-from pace import within
+from pace import until, within
 from ports import free_ports
 from relay import client as client_module
 from relay.auth.grant import Grant

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mesh import BASE, BLIND, more, scene, until
+from mesh import BASE, BLIND, more, scene
 
+from pace import until
 from relay.records.audit import Query
 
 pytestmark = pytest.mark.usefixtures("quick")

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from mesh import BLIND as BELIEVING
 from mesh import more as enough
-from mesh import scene, until
+from mesh import scene
 
+from pace import until
 from relay.client import connect
 from relay.errors import SessionLost
 from relay.net import tls as pairs

@@ -8,9 +8,10 @@ from typing import Any
 
 import httpx
 import pytest
-from mesh import TRUST, until
+from mesh import TRUST
 from several import WORKERS, Relay, publishing
 
+from pace import until
 from relay.client import Client, connect
 from relay.errors import RelayError
 from relay.model.track import Demand, TrackInfo

@@ -7,7 +7,6 @@ import base64
 import json
 import os
 import time
-from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import Any
@@ -16,7 +15,7 @@ import httpx
 import jwt
 import pytest
 
-from pace import within
+from pace import until, within
 from relay.auth import keys, mint
 from relay.auth.claims import Claims
 from relay.auth.compact import split
@@ -78,14 +77,6 @@ async def gets_in(relay: Any, token: str) -> bool:
             return True
     except SessionLost:
         return False
-
-
-async def eventually(ask: Callable[[], bool]) -> None:
-    """Wait until it is so."""
-    began = time.monotonic()
-    while not ask():
-        assert time.monotonic() - began < 10.0, "not in time"
-        await asyncio.sleep(0.02)
 
 
 def shown(relay: Any) -> set[str]:
@@ -180,13 +171,13 @@ def test_a_compromised_key_ends_its_sessions_everywhere(running: Any) -> None:
             await one.desk.office.create_token(WHO, stored())
             old = (await login(one, str(TOKEN))).json()["token"]
             async with connect(quic(two, old), tls=TRUST):
-                await eventually(lambda: len(two.door.guests) == 1)
+                await until(lambda: len(two.door.guests) == 1)
                 await one.issuer.signing.rotate(one.desk.office, WHO, 3600.0, True)
                 await within(1.0, lambda: not two.door.guests)
             for relay in (one, two):
                 assert not await gets_in(relay, old)
             # The revocation is heard of before the new keys are.
-            await eventually(lambda: shown(two) == shown(one))
+            await until(lambda: shown(two) == shown(one))
             new = (await login(two, str(TOKEN))).json()["token"]
             assert await gets_in(one, new)
 
@@ -199,9 +190,9 @@ def test_revoking_the_api_token_ends_what_was_made_from_it(running: Any) -> None
             await one.desk.office.create_token(WHO, stored())
             made = (await login(one, str(TOKEN))).json()["token"]
             async with connect(quic(one, made), tls=TRUST):
-                await eventually(lambda: len(one.door.guests) == 1)
+                await until(lambda: len(one.door.guests) == 1)
                 await one.desk.office.revoke_token(WHO, TOKEN.prefix, "lost")
-                await eventually(lambda: not one.door.guests)
+                await until(lambda: not one.door.guests)
             assert not await gets_in(one, made)
 
     asyncio.run(main())
@@ -255,7 +246,7 @@ def test_a_retiring_key_retires_when_its_time_is_over(running: Any) -> None:
             old = (await login(one, str(TOKEN))).json()["token"]
             await one.issuer.signing.rotate(one.desk.office, WHO, 4.0, False)
             assert await gets_in(one, old)
-            await eventually(lambda: len(shown(one)) == 2)
+            await until(lambda: len(shown(one)) == 2)
             assert not await gets_in(one, old)
 
     asyncio.run(main())

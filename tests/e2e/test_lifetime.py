@@ -14,7 +14,7 @@ import httpx
 import pytest
 from mesh import BASE
 
-from pace import rest, within
+from pace import rest, until, within
 from relay.auth import keys, mint
 from relay.auth.claims import Claims
 from relay.auth.revocation import Revocation
@@ -56,12 +56,6 @@ def quic(relay: Any, target: str) -> str:
 
 def http(relay: Any, path: str) -> str:
     return f"http://127.0.0.1:{relay.http_addresses[0][1]}{path}"
-
-
-async def until(condition: Callable[[], Any], seconds: float = 20.0) -> None:
-    async with asyncio.timeout(seconds):
-        while not condition():
-            await asyncio.sleep(0.01)
 
 
 async def refused(url: str) -> int:

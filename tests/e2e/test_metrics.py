@@ -7,9 +7,10 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 import httpx
-from mesh import BLIND, until
+from mesh import BLIND
 from samples import scrape, total
 
+from pace import until
 from relay.client import connect
 from relay.errors import SessionLost
 from relay.net.trust import DialTls

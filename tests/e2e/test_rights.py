@@ -12,7 +12,7 @@ import pytest
 from ends import ends_with
 from mesh import REFUSALS
 
-from pace import within
+from pace import until, within
 from relay.client import connect
 from relay.errors import SessionLost
 from relay.model.track import TrackInfo
@@ -25,13 +25,6 @@ Token = Callable[..., str]
 
 def address(relay: Any, scheme: str, target: str) -> str:
     return f"{scheme}://127.0.0.1:{relay.quic_address[1]}{target}"
-
-
-async def until(condition: Callable[[], Any]) -> None:
-    """Wait for something to become true."""
-    async with asyncio.timeout(20):
-        while not condition():
-            await asyncio.sleep(0.01)
 
 
 @pytest.mark.parametrize("scheme", ["https", "moqt"])

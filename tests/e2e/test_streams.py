@@ -14,9 +14,10 @@ from urllib.parse import quote
 import pytest
 from ends import ends_with
 from mesh import BASE
-from several import TRUST, audience, until, writer
+from several import TRUST, audience, writer
 from streams import plain, record, settings, tcp
 
+from pace import until
 from relay.client import connect
 from relay.errors import ConfigError, SessionLost
 from relay.net.qmux_frames import (

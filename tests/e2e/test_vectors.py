@@ -20,11 +20,11 @@ from urllib.parse import SplitResult
 
 import pytest
 
+from judged import named_keys
 from relay.auth.compact import to_base64url
 from relay.auth.decide import Decision, Request, decide
 from relay.auth.grant import Grant
-from relay.auth.keys import Key, KeySet, generate
-from relay.auth.scope import Scope
+from relay.auth.keys import Key, KeySet
 from relay.auth.settings import AuthSettings
 from relay.errors import SessionLost
 from relay.net import udp
@@ -34,7 +34,6 @@ from relay.net.endpoint import Endpoint
 from relay.net.engine import configure
 from relay.net.quic import QuicTransport
 from relay.net.settings import ListenSettings, QuicLimits
-from relay.path import Path
 from relay.wire.messages import Uni
 from relay.wire.setup import Setup, encode_setup
 
@@ -214,17 +213,7 @@ class Stranger:
 
 @pytest.fixture(scope="module")
 def keys() -> dict[str, Key]:
-    scope = Scope(Path("project"), (Path("live"),), (Path("watch"),))
-    made = {
-        "k1": generate("HS256", "k1"),
-        "r1": generate("RS256", "r1"),
-        "e1": generate("ES256", "e1"),
-        "d1": generate("EdDSA", "d1"),
-        "s1": generate("HS256", "s1", scope),
-    }
-    made["nameless"] = replace(generate("HS256"), kid=None)
-    made["signonly"] = replace(generate("HS256", "signonly"), operations=("sign",))
-    return made
+    return named_keys()
 
 
 def forged(key: Key, row: dict[str, Any], claims: Any) -> str:

@@ -7,12 +7,13 @@ import json
 import socket
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
 import pytest
 
+from pace import until
 from relay.auth import mint
 from relay.auth.claims import Claims
 from relay.auth.grant import Grant
@@ -41,12 +42,6 @@ def bearer(signer: Key, subject: str) -> dict[str, str]:
     now = time.time()
     claims = Claims(Path("demo"), (Path(""),), (Path(""),), exp=int(now + 600), sub=subject)
     return {"authorization": f"Bearer {mint.sign(claims, signer, now)}"}
-
-
-async def until(ask: Callable[[], bool], seconds: float = 20.0) -> None:
-    async with asyncio.timeout(seconds):
-        while not ask():
-            await asyncio.sleep(0.02)
 
 
 def slow(first: bytes, last: bytes) -> tuple[AsyncIterator[bytes], asyncio.Event, asyncio.Event]:

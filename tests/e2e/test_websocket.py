@@ -12,12 +12,13 @@ import httpx
 import pytest
 from ends import ends_with
 from mesh import REFUSALS
-from several import TRUST, WORKERS, Relay, audience, publishing, until, writer
+from several import TRUST, WORKERS, Relay, audience, publishing, writer
 from streams import AMPLE
 from websockets.asyncio.client import connect as open_socket
 from websockets.asyncio.server import serve
 from websockets.exceptions import InvalidStatus
 
+from pace import until
 from relay.auth.credentials import make_key
 from relay.auth.revocation import Revocation
 from relay.client import connect

@@ -10,10 +10,10 @@ from typing import Any
 
 import httpx
 import pytest
-from several import until
 from websockets.asyncio.client import connect as open_socket
 from websockets.exceptions import InvalidStatus
 
+from pace import until
 from relay.auth.credentials import make_key, make_token, secret_digest
 from relay.auth.facts import StoredToken
 from relay.client import connect

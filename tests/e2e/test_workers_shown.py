@@ -17,8 +17,9 @@ from typing import Any
 import httpx
 import pytest
 from samples import scrape, total
-from several import WORKERS, Relay, asked_again, audience, heard, many, publishing, until
+from several import WORKERS, Relay, asked_again, audience, heard, many, publishing
 
+from pace import until
 from relay.auth.credentials import NewKey, make_key
 from relay.client import Client
 from relay.server.vigil import SILENCE

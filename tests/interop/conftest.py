@@ -8,13 +8,16 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable, Coroutine, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import pytest
+
+from absent import missing
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
@@ -29,13 +32,6 @@ LAST_CALLS = 0.2
 """Seconds for the Rust stack's threads to call back before the loop is closed."""
 
 _logs: list[Path] = []
-
-
-def missing(what: str) -> NoReturn:
-    """A foreign program is not there: skip, but never in CI."""
-    if os.environ.get("CI"):
-        pytest.fail(f"{what} is missing, and in CI nothing may be skipped for that")
-    pytest.skip(f"{what} is missing")
 
 
 @pytest.hookimpl(wrapper=True)
@@ -139,3 +135,20 @@ def client(request: pytest.FixtureRequest) -> Callable[[str], Client]:
         return RustClient(name, schemes.get(name.removeprefix("moq-rs-"), "https"))
 
     return named
+
+
+@pytest.fixture(scope="module")
+def moq_token() -> Iterator[subprocess.Popen[str]]:
+    """npm's ``@moq/token``, which answers a line of JSON with another."""
+    node = chromium.NODE
+    if shutil.which("node") is None or not (node / "node_modules" / "@moq" / "token").is_dir():
+        missing("node or @moq/token (make test installs the package)")
+    with subprocess.Popen(
+        ["node", "token.mjs"], cwd=node, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            yield process
+        finally:
+            assert process.stdin is not None
+            process.stdin.close()
+            process.wait(10)

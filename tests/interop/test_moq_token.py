@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
-import pathlib
-import shutil
 import subprocess
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -22,7 +18,6 @@ from relay.path import Path
 
 pytestmark = pytest.mark.interop
 
-NODE = pathlib.Path(__file__).parent / "node"
 ALGORITHMS = ["HS256", "HS512", "ES256", "ES384", "EdDSA", "RS256", "PS256"]
 
 
@@ -46,29 +41,9 @@ class Foreign:
         return answer["value"]
 
 
-def absent() -> str | None:
-    if shutil.which("node") is None:
-        return "node is not installed"
-    if not (NODE / "node_modules" / "@moq" / "token").is_dir():
-        return "@moq/token is not installed in tests/interop/node (make test does that)"
-    return None
-
-
 @pytest.fixture(scope="module")
-def foreign() -> Iterator[Foreign]:
-    if reason := absent():
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
-    with subprocess.Popen(
-        ["node", "token.mjs"], cwd=NODE, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
-        try:
-            yield Foreign(process)
-        finally:
-            assert process.stdin is not None
-            process.stdin.close()
-            process.wait(10)
+def foreign(moq_token: subprocess.Popen[str]) -> Foreign:
+    return Foreign(moq_token)
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)

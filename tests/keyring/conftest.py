@@ -136,13 +136,6 @@ def token(key: Key, **claims: Any) -> str:
     return mint.sign(Claims(**claims), key, 0)
 
 
-async def until(condition: Callable[[], Any], seconds: float = 20.0) -> None:
-    """Wait for something to become true."""
-    async with asyncio.timeout(seconds):
-        while not condition():
-            await asyncio.sleep(0.005)
-
-
 @pytest.fixture(scope="session")
 def keys() -> dict[str, Key]:
     """Keys of one kind, by their names."""
@@ -163,6 +156,5 @@ def tools() -> Any:
         server = staticmethod(key_server)
         jwks = staticmethod(jwks)
         token = staticmethod(token)
-        until = staticmethod(until)
 
     return Tools

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from pace import within
+from pace import until, within
 from relay.auth.keys import Key, KeySet, generate
 from relay.auth.settings import AuthSettings
 from relay.errors import ConfigError
@@ -82,9 +82,9 @@ def test_files_at_once_and_as_they_change(tmp_path: Path, tools: Any, keys: Keys
         async with running({"keys": names}) as one:
             assert one.kids == {"one", "two"}
             (tmp_path / "two.jwk").write_bytes(keys["three"].dump())
-            await tools.until(lambda: one.kids == {"one", "three"})
+            await until(lambda: one.kids == {"one", "three"})
             (tmp_path / "one.jwk").unlink()
-            await tools.until(lambda: one.kids == {"three"})
+            await until(lambda: one.kids == {"three"})
             assert one.changes == [
                 Change(frozenset({"three"}), frozenset({"two"})),
                 Change(frozenset(), frozenset({"one"})),
@@ -101,7 +101,7 @@ def test_another_key_of_the_same_name_is_a_change(tmp_path: Path, tools: Any, ke
             await asyncio.sleep(0.1)
             assert one.changes == [Change(frozenset(), frozenset())]
             (tmp_path / "one.jwk").write_bytes(generate("EdDSA", "one").dump())
-            await tools.until(lambda: len(one.changes) > 1)
+            await until(lambda: len(one.changes) > 1)
             assert one.changes[1:] == [Change(frozenset({"one"}), frozenset({"one"}))]
 
     asyncio.run(main())
@@ -116,10 +116,10 @@ def test_a_removed_key_is_remembered_where_sessions_end_with_it(
         async with running({"keys": names, "on_key_removed": policy}) as one:
             assert not one.ring.keys.retired
             (tmp_path / "two.jwk").write_bytes(keys["three"].dump())
-            await tools.until(lambda: one.kids == {"one", "three"})
+            await until(lambda: one.kids == {"one", "three"})
             assert set(one.ring.keys.retired) == ({"two"} if policy == "close" else set())
             write(tmp_path, keys["two"])
-            await tools.until(lambda: one.kids == {"one", "two"})
+            await until(lambda: one.kids == {"one", "two"})
             assert set(one.ring.keys.retired) == ({"three"} if policy == "close" else set())
 
     asyncio.run(main())
@@ -147,7 +147,7 @@ def test_two_files_that_come_to_have_one_name(tmp_path: Path, tools: Any, keys: 
         names = write(tmp_path, keys["one"], keys["two"])
         async with running({"keys": names}) as one:
             (tmp_path / "two.jwk").write_bytes(generate("EdDSA", "one").dump())
-            await tools.until(lambda: one.said("key not used"))
+            await until(lambda: one.said("key not used"))
             assert one.kids == {"one"}
             assert one.changes == [Change(frozenset(), frozenset({"two"}))]
 
@@ -202,7 +202,7 @@ def test_what_did_not_change_is_not_read_again(tools: Any, keys: Keys) -> None:
 
             server.answers["/jwks"] = answer
             async with running({"jwks": [server.url("/jwks")]}, default_age=0.05) as one:
-                await tools.until(lambda: server.count("/jwks") > 3)
+                await until(lambda: server.count("/jwks") > 3)
                 assert one.kids == {"one"}
                 assert len(one.changes) == 1
                 assert "if-none-match" not in server.requests[0][1]
@@ -230,7 +230,7 @@ def test_what_holds_still_and_was_forgotten_meanwhile_is_asked_for_in_full(
             server.answers["/jwks"] = answer
             times = {"default_age": 0.1, "max_stale": 0.15}
             async with running({"jwks": [server.url("/jwks")]}, **times) as one:
-                await tools.until(lambda: one.said("keys forgotten"))
+                await until(lambda: one.said("keys forgotten"))
                 assert len(known) == 2
                 await within(2.0, lambda: one.kids == {"one"})
 
@@ -389,12 +389,12 @@ def test_a_source_that_goes_bad_is_believed_for_a_while(
             server.show("/jwks", keys["one"], cache_control="max-age=0")
             times = {"default_age": 0.1, "max_stale": 1.5, "timeout": 0.2}
             async with running({"jwks": [server.url("/jwks")]}, **times) as one:
-                await tools.until(lambda: one.kids == {"one"})
+                await until(lambda: one.kids == {"one"})
                 one.events.clear()
                 server.answers["/jwks"] = tools.Answer(**answer)
                 held, gone = one.ring.sources[0].confirmed, list[float]()
                 one.ring.on_change(lambda change: gone.append(time.monotonic()))
-                await tools.until(lambda: one.said("keys not fetched"))
+                await until(lambda: one.said("keys not fetched"))
                 await within(5.0, lambda: not one.kids)
                 assert held is not None
                 assert gone[0] - held >= times["max_stale"]
@@ -403,7 +403,7 @@ def test_a_source_that_goes_bad_is_believed_for_a_while(
                 assert one.ring.keys.open_ended
                 assert one.ring.sources[0].problem
                 server.show("/jwks", keys["one"], cache_control="max-age=0")
-                await tools.until(lambda: one.kids == {"one"})
+                await until(lambda: one.kids == {"one"})
                 assert one.said("keys fetched again")
 
     asyncio.run(main())
@@ -416,11 +416,11 @@ def test_a_source_that_takes_its_time_is_none_that_fails(tools: Any, keys: Keys)
             server.answers["/jwks"].pause = 0.3
             times = {"default_age": 0.05, "max_stale": 0.0}
             async with running({"jwks": [server.url("/jwks")]}, **times) as one:
-                await tools.until(lambda: one.ring.sources[0].fetches > 4)
+                await until(lambda: one.ring.sources[0].fetches > 4)
                 assert one.kids == {"one"}
                 assert one.changes == [Change(frozenset({"one"}), frozenset())]
                 server.answers["/jwks"].status = 500
-                await tools.until(lambda: not one.kids)
+                await until(lambda: not one.kids)
 
     asyncio.run(main())
 
@@ -448,7 +448,7 @@ def test_an_empty_set_is_an_answer(tools: Any, keys: Keys) -> None:
             async with running({"jwks": [server.url("/jwks")]}, default_age=0.1) as one:
                 await one.ring.need("one")
                 server.show("/jwks")
-                await tools.until(lambda: not one.kids)
+                await until(lambda: not one.kids)
                 assert not one.said("keys not fetched")
                 assert not one.ring.keys
 
@@ -466,9 +466,9 @@ def test_a_source_that_is_down_at_the_start(tools: Any, keys: Keys, tmp_path: Pa
                 assert one.ring.keys.open_ended
                 assert not one.ring.keys.single
                 assert "503" in one.ring.silence
-                await tools.until(lambda: server.count("/jwks") > 2)
+                await until(lambda: server.count("/jwks") > 2)
                 server.show("/jwks", keys["two"])
-                await tools.until(lambda: one.kids == {"one", "two"})
+                await until(lambda: one.kids == {"one", "two"})
                 assert one.ring.silence == ""
                 waits = [facts["retry"] for facts in one.said("keys not fetched")]
                 assert waits == sorted(waits)
@@ -529,14 +529,14 @@ def test_a_folder_at_a_url(tools: Any, keys: Keys, secret: Key) -> None:
                 assert server.requests[0][0] == "/dir/one.jwk?k=v"
                 assert "its kid is three" in one.said("keys not fetched")[0]["why"]
                 asked = server.count("/dir/one.jwk?k=v")
-                await tools.until(lambda: server.count("/dir/one.jwk?k=v") > asked)
+                await until(lambda: server.count("/dir/one.jwk?k=v") > asked)
                 del server.answers["/dir/one.jwk"]
-                await tools.until(lambda: one.kids == {"secret"})
+                await until(lambda: one.kids == {"secret"})
                 assert one.changes[-1] == Change(frozenset(), frozenset({"one"}))
                 (found,) = one.ring.sources
                 assert len(found.keys) == 1
                 # A fetch counts when it begins, a request when it has come.
-                await tools.until(lambda: found.fetches == len(server.requests))
+                await until(lambda: found.fetches == len(server.requests))
 
     asyncio.run(main())
 
@@ -601,7 +601,7 @@ def test_an_issuer_that_is_not_believed(tools: Any, changes: dict[str, Any], wor
         async with tools.server() as server:
             server.answers[WELL_KNOWN] = tools.Answer(discovery(server, **changes))
             async with running({"issuers": [server.url("/id")]}) as one:
-                await tools.until(lambda: one.said("keys not fetched"))
+                await until(lambda: one.said("keys not fetched"))
                 assert words in one.said("keys not fetched")[0]["why"]
                 assert "discovery: " in one.said("keys not fetched")[0]["why"]
                 assert server.count("/jwks") == 0
@@ -615,7 +615,7 @@ def test_who_waits_is_let_go_at_the_end(tools: Any) -> None:
             server.answers["/jwks"] = tools.Answer(pause=9.0)
             async with running({"jwks": [server.url("/jwks")]}) as one:
                 waiting = asyncio.ensure_future(one.ring.need("one"))
-                await tools.until(lambda: one.ring.waiting)
+                await until(lambda: one.ring.waiting)
             async with asyncio.timeout(5.0):
                 await waiting
             await one.ring.need("one")
@@ -631,7 +631,7 @@ def test_nothing_is_asked_for_once_it_is_about_to_end(tools: Any) -> None:
             task = asyncio.ensure_future(one.ring.run())
             await asyncio.sleep(0)
             waiting = asyncio.ensure_future(one.ring.need("first"))
-            await tools.until(lambda: server.count("/keys/first.jwk"))
+            await until(lambda: server.count("/keys/first.jwk"))
             server.show("/keys/second.jwk", generate("ES256", "second"))
             task.cancel()
             await asyncio.sleep(0)  # it has been told, and others are letting go

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from pace import until
 from relay.auth.decide import Request, decide
 from relay.auth.keys import Key, generate
 from relay.auth.settings import AuthSettings
@@ -88,7 +89,7 @@ def test_rotation_of_a_published_set_under_load(tools: Any) -> None:
             async def heard() -> None:
                 """One fetch that began after this moment is over, since another began."""
                 asked = server.count("/jwks")
-                await tools.until(lambda: server.count("/jwks") >= asked + 2)
+                await until(lambda: server.count("/jwks") >= asked + 2)
 
             fetch = {"allow_private": True, "min_interval": 0.05, "default_age": 0.2}
             settings = AuthSettings.model_validate({"jwks": [server.url("/jwks")], "fetch": fetch})
@@ -129,13 +130,11 @@ def test_rotation_of_a_folder_under_load(tools: Any, tmp_path: Path) -> None:
             """A signer does not use a key in the very moment its file appears."""
 
             async def admits(self, token: str, kid: str) -> bool:
-                await tools.until(settled)
+                await until(settled)
                 return await super().admits(token, kid)
 
         try:
-            tried = await rotate(
-                tools, publish, Patient(ring, settings), lambda: tools.until(settled)
-            )
+            tried = await rotate(tools, publish, Patient(ring, settings), lambda: until(settled))
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
@@ -173,10 +172,10 @@ default_age = 0.1
                 return bool(decide(request, rules.keys, rules.settings, relay.wall()))
 
             async with relay.running():
-                await tools.until(lambda: admits(one))
+                await until(lambda: admits(one))
                 assert not admits(two)
                 server.show("/jwks", two)
-                await tools.until(lambda: admits(two))
+                await until(lambda: admits(two))
                 assert not admits(one)
             assert changes[-1] == Change(frozenset({"two"}), frozenset({"one"}))
 

@@ -16,6 +16,7 @@ from aioquic.quic.connection import QuicConnection
 from aioquic.quic.events import QuicEvent, StreamDataReceived
 from aioquic.tls import Epoch
 
+from pace import until
 from relay.net import udp
 from relay.net.authority import Authorities
 from relay.net.connection import Application, Connection
@@ -95,13 +96,6 @@ class Recorder:
             while not condition():
                 self._changed.clear()
                 await self._changed.wait()
-
-
-async def eventually(condition: Callable[[], Any]) -> None:
-    """Wait for something nobody tells of."""
-    async with asyncio.timeout(PATIENCE):
-        while not condition():
-            await asyncio.sleep(0.005)
 
 
 @dataclass
@@ -233,8 +227,8 @@ def recorder() -> type[Recorder]:
 
 @pytest.fixture
 def wait() -> Callable[[Callable[[], Any]], Awaitable[None]]:
-    """`eventually`, by name."""
-    return eventually
+    """`pace.until`, by name."""
+    return until
 
 
 class Bench:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import string
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import fields, replace
 from typing import Any
 
@@ -36,19 +36,9 @@ from relay.records.audit import (
 )
 from relay.records.opening import open_records
 from relay.records.store import Records
+from stores import run
 
 NOW = 1_000_000.0
-
-
-def run(address: str | None, scenario: Callable[[Records], Awaitable[Any]]) -> Any:
-    async def opened() -> Any:
-        store = await open_records(address)
-        try:
-            return await scenario(store)
-        finally:
-            await store.close()
-
-    return asyncio.run(opened())
 
 
 def walked(entries: list[Entry], length: int | None = None) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -21,19 +21,9 @@ from relay.records.opening import open_records
 from relay.records.sealing import KEY, Seal
 from relay.records.sql import SqlRecords
 from relay.records.store import Records
+from stores import run
 
 NOW = 1500.0
-
-
-def run(address: str | None, scenario: Callable[[Records], Awaitable[Any]]) -> Any:
-    async def opened() -> Any:
-        store = await open_records(address)
-        try:
-            return await scenario(store)
-        finally:
-            await store.close()
-
-    return asyncio.run(opened())
 
 
 def key(kid: str, sealed: str, state: Any = "next") -> StoredKey:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
@@ -16,8 +14,8 @@ from relay.auth.grant import Grant
 from relay.auth.revocation import Revocation, outliving
 from relay.errors import BadRequest, LimitExceeded
 from relay.path import Path
-from relay.records.opening import open_records
 from relay.records.store import KEEP_WITHDRAWN, Records
+from stores import run
 
 NOW = 1500.0
 GRANT = Grant(
@@ -32,17 +30,6 @@ GRANT = Grant(
     issued=5.0,
     credential="token",
 )
-
-
-def run(address: str | None, scenario: Callable[[Records], Awaitable[Any]]) -> Any:
-    async def opened() -> Any:
-        store = await open_records(address)
-        try:
-            return await scenario(store)
-        finally:
-            await store.close()
-
-    return asyncio.run(opened())
 
 
 def test_tokens(address: str | None, token: StoredToken) -> None:

@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from pace import until
 from relay.auth.facts import StoredToken
 from relay.auth.request import Request
 from relay.auth.revocation import Revocation
@@ -44,13 +45,6 @@ async def sitting(folder, relays, now, **auth):
         finally:
             running.cancel()
     await desk.close()
-
-
-async def until(done):
-    """Wait for something to be so."""
-    async with asyncio.timeout(20):
-        while not done():
-            await asyncio.sleep(0.01)
 
 
 async def begun(relay):

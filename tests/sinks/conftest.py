@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import os
 import shutil
 import signal
 import socket
@@ -12,7 +11,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 import pytest
 from confluent_kafka import OFFSET_BEGINNING, Consumer, Producer, TopicPartition
@@ -21,6 +20,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from absent import missing
 from ports import free_ports
 
 TOP = Path(__file__).parents[2]
@@ -157,13 +157,6 @@ def issue() -> tuple[bytes, bytes, bytes]:
         serialization.NoEncryption(),
     )
     return made[0], key, made[1]
-
-
-def missing(what: str) -> NoReturn:
-    """A foreign program is not there: skip, but never in CI."""
-    if os.environ.get("CI"):
-        pytest.fail(f"{what} is missing, and in CI nothing may be skipped for that")
-    pytest.skip(f"{what} is missing")
 
 
 @pytest.fixture(scope="module")  # a broker that nobody asks for anything works all the same

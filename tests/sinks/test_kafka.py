@@ -13,6 +13,7 @@ import pytest
 import structlog
 from confluent_kafka import KafkaError
 
+from pace import until
 from relay.client import connect
 from relay.config import load
 from relay.errors import ConfigError
@@ -52,12 +53,6 @@ async def running(outlet):
     finally:
         task.cancel()
         await asyncio.wait([task])
-
-
-async def until(ask, seconds=20.0):
-    async with asyncio.timeout(seconds):
-        while not ask():
-            await asyncio.sleep(0.02)
 
 
 def test_a_record_carries_where_it_came_from(mock, consume):
