@@ -24,10 +24,10 @@ from several import (
     many,
     move,
     publishing,
-    until,
     worker_of,
 )
 
+from pace import until
 from relay.auth import mint
 from relay.auth.claims import Claims
 from relay.client import Client, connect

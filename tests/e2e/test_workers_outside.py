@@ -18,11 +18,11 @@ from several import (
     heard,
     many,
     publishing,
-    until,
     worker_of,
     writer,
 )
 
+from pace import until
 from relay.client import Client, connect
 
 
