@@ -298,8 +298,8 @@ class Excerpt:
     def _header(self, size: int) -> bytes:
         if self._layout is Layout.UNTIMED:
             return encode_varint(size)
-        # Without the frames before it the first one may be further from 0 than a difference can say:
-        # then it is told as far as that, and the next ones catch up.
+        # Without those before it the first frame may be further from 0 than a difference can say:
+        # its time is told as far as that, and the next ones catch up.
         delta = min(self._cutter.timestamp - self._previous, MAX_STAMP)
         self._previous += delta
         return _encode_timed(delta, size)
