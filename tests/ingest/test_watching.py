@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import pytest
 
@@ -93,6 +94,55 @@ def test_what_is_there_at_the_start_is_read_from_the_oldest_on_and_lost_from_it(
     three = [(group, number) for group in (1, 2, 3) for number in (0, 1)]
     assert asyncio.run(main(10_000)) == three
     assert asyncio.run(main(1500)) == [Missed(1), *three[2:]]
+
+
+@pytest.mark.parametrize("at_once", [False, True])
+def test_what_a_slow_reader_loses_costs_no_more_the_more_it_has_waiting(at_once):
+    count, limit = 20_000, 1 << 22
+    whole = [(frame(group, 0, 0), GroupEnd(group, 1, None)) for group in range(count)]
+
+    class Kept(Silent):
+        def watch(self, viewer, now):
+            for item in (each for pair in whole[::-1] for each in pair) if at_once else ():
+                viewer.put(item, 0)
+
+    async def main():
+        follower = Follower(Kept(), Demand(), lambda: 0.0, limit)
+        began = time.process_time()
+        follower.open()
+        for item in (each for pair in whole for each in pair) if not at_once else ():
+            follower.put(item, 0)
+        assert time.process_time() - began < 2
+        assert follower._bytes <= limit
+        items, groups = follower.items(0.01), []
+        while (item := await anext(items)) is not None:
+            groups += [item.group] if isinstance(item, ReadFrame) else []
+        assert groups == list(range(count - limit // 256, count))
+        assert follower._bytes == follower._dead == len(follower._queue) == 0
+        await items.aclose()
+
+    asyncio.run(main())
+
+
+def test_a_group_that_stands_between_others_is_lost_as_a_whole():
+    async def main():
+        follower = Follower(Silent(), Demand(), lambda: 0.0, 2000)
+        follower.open()
+        for number in range(3):
+            for group in (1, 2):
+                follower.put(frame(group, number, 200), 200)
+        follower.put(GroupEnd(1, 3, None), 0)  # beyond the limit
+        follower.put(frame(1, 0, 5), 5)  # it came again
+        assert len(follower._queue) < 8
+        items = follower.items(0.01)
+        assert await anext(items) == Missed(1)
+        found = [await anext(items) for _ in range(4)]
+        assert [(item.group, item.number) for item in found] == [(2, 0), (2, 1), (2, 2), (1, 0)]
+        assert await anext(items) is None
+        assert follower._bytes == follower._dead == 0
+        await items.aclose()
+
+    asyncio.run(main())
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator
+from heapq import heappop, heappush
 from typing import NamedTuple
 
 from relay.errors import RelayError
@@ -32,11 +33,40 @@ class Missed(NamedTuple):
     group: int
 
 
+class _Part:
+    """What waits of one group; of one that broke off and came again there are two."""
+
+    __slots__ = ("group", "has_ended", "is_lost", "size")
+
+    def __init__(self, group: int) -> None:
+        self.group = group
+        self.size = 0
+        """Bytes that it is counted for."""
+        self.has_ended = False
+        self.is_lost = False
+        """Whether it is passed over."""
+
+
+Waiting = tuple[ReadFrame | GroupEnd, int, _Part]
+"""An item and the bytes it is counted for."""
+
+
 class Follower(Collector):
-    """A viewer whose oldest groups are dropped when it falls behind."""
+    """A viewer whose oldest groups are dropped when it falls behind.
+
+    What is dropped is passed over where it stands, and swept when it is more than the rest: there
+    may be tens of thousands of items, and one more group for each that is dropped.
+    """
 
     _ready: asyncio.Event
-    _queue: deque[tuple[ReadFrame | GroupEnd, int]]
+    _queue: deque[Waiting]
+    """What waits, in order; the first is not lost."""
+    _parts: dict[int, _Part]
+    """Of those the groups that have not ended."""
+    _oldest: list[tuple[int, int, _Part]]
+    """A heap of the groups that were there when it began, until they are in order."""
+    _dead: int
+    """Bytes of what is lost and stands there still."""
     _missed: deque[int]
     _lost: set[int]
     _opening: bool
@@ -55,10 +85,13 @@ class Follower(Collector):
         behind the last one that was read."""
         self._ready = asyncio.Event()
         self._queue, self._missed, self._lost = deque(), deque(), set()
+        self._parts, self._oldest, self._dead = {}, [], 0
         self._opening = True  # the cache hands over what it has before the source what it kept
         self.track.watch(self, self.clock())
         self._opening = False
+        self._sweep()
         self._queue = deque(sorted(self._queue, key=_group))
+        self._oldest.clear()
         self._ahead, self._late = {}, 0.0
         first = self._queue[0][0].group if self._queue else 0
         self.resume = first if self.demand.start is None else self.demand.start
@@ -92,32 +125,60 @@ class Follower(Collector):
             if isinstance(item, GroupEnd):
                 self._lost.discard(item.group)
             return
-        self._queue.append((item, size + OVERHEAD))
+        part = self._parts.get(item.group) or self._new_part(item.group)
+        if isinstance(item, GroupEnd):
+            del self._parts[item.group]
+            part.has_ended = True
+        part.size += size + OVERHEAD
         self._bytes += size + OVERHEAD
+        self._queue.append((item, size + OVERHEAD, part))
         while self._bytes > self.limit and self._queue:
-            first, cost = min(self._queue, key=_group) if self._opening else self._queue[0]
-            whole = isinstance(first, GroupEnd) and first.error is None
-            if whole and not self._opening:  # the reader has it
-                self._queue.popleft()
-                self._bytes -= cost
-            else:
-                self._lose(first.group)
+            self._make_room()
         self._wake.set()
 
-    def _lose(self, group: int) -> None:
-        kept: deque[tuple[ReadFrame | GroupEnd, int]] = deque()
-        self._lost.add(group)
-        for item, size in self._queue:
-            if item.group != group:
-                kept.append((item, size))
-                continue
+    def _new_part(self, group: int) -> _Part:
+        part = self._parts[group] = _Part(group)
+        if self._opening:
+            heappush(self._oldest, (group, id(part), part))
+        return part
+
+    def _make_room(self) -> None:
+        item, size, part = self._queue[0]
+        if self._opening:
+            while self._oldest[0][2].is_lost:
+                heappop(self._oldest)
+            self._lose(self._oldest[0][2])
+        elif isinstance(item, GroupEnd) and item.error is None:  # the reader has it
+            part.size -= size
             self._bytes -= size
-            if isinstance(item, GroupEnd):
-                self._lost.discard(group)
-        self._queue = kept
-        self._missed.append(group)
+            self._queue.popleft()
+            self._pass_over()
+        else:
+            self._lose(part)
+
+    def _lose(self, part: _Part) -> None:
+        part.is_lost = True
+        self._bytes -= part.size
+        self._dead += part.size
+        if not part.has_ended:
+            del self._parts[part.group]
+            self._lost.add(part.group)
+        self._missed.append(part.group)
         if len(self._missed) > 1024:
             self._missed.popleft()
+        self._pass_over()
+        if self._dead > self._bytes:
+            self._sweep()
+
+    def _pass_over(self) -> None:
+        """What is lost does not come first."""
+        queue = self._queue
+        while queue and queue[0][2].is_lost:
+            self._dead -= queue.popleft()[1]
+
+    def _sweep(self) -> None:
+        self._queue = deque(each for each in self._queue if not each[2].is_lost)
+        self._dead = 0
 
     def _begin(self, group: int) -> None:
         """A group is handed out, or told as missed."""
@@ -150,8 +211,10 @@ class Follower(Collector):
                         self._begin(group)
                         yield Missed(group)
                         continue
-                    item, size = self._queue.popleft()
+                    item, size, part = self._queue.popleft()
+                    part.size -= size
                     self._bytes -= size
+                    self._pass_over()
                     if isinstance(item, ReadFrame):
                         if not item.number:
                             self._begin(item.group)
@@ -172,5 +235,5 @@ class Follower(Collector):
             self.close()
 
 
-def _group(waiting: tuple[ReadFrame | GroupEnd, int]) -> int:
+def _group(waiting: Waiting) -> int:
     return waiting[0].group
