@@ -53,6 +53,13 @@ class FakeWideSource(FakeSource):
     serves_below = True
 
 
+class FakeExactSource(FakeSource):
+    """A session that was asked for the latest group."""
+
+    def begins_at_latest(self, max_latency: int) -> bool:
+        return not max_latency
+
+
 class FakeFetchSource(FakeSource):
     can_fetch = True
 
@@ -204,6 +211,7 @@ def fakes() -> SimpleNamespace:
         RAW=RAW,
         no_transcode=no_transcode,
         Source=FakeSource,
+        ExactSource=FakeExactSource,
         FetchSource=FakeFetchSource,
         WideSource=FakeWideSource,
         Viewer=FakeViewer,

@@ -180,6 +180,51 @@ def test_a_source_may_count_from_the_beginning_after_a_pause(setting, fakes):
     assert (back.sequences, late.sequences) == ([2, 3], [3])
 
 
+@pytest.mark.parametrize("cached", [(0,), (0, 1, 2), (7,)])
+def test_what_a_source_counts_anew_after_a_pause_is_not_taken_for_what_had_its_number(
+    fakes, cached
+):
+    setting = fakes.Setting(fakes.ExactSource())
+    viewer = setting.live()
+    for sequence in cached:
+        setting.group(sequence, data=b"old")
+    setting.track.unwatch(viewer, 0.0)
+    setting.track.watch(back := fakes.Viewer(), 1.0)
+    for sequence in (0, 1):
+        group = setting.track.open_group(sequence, "raw", 1.0, setting.source)
+        assert group is not None
+        group.write(b"new", 1.0)
+        group.finish(1.0)
+    setting.track.watch(late := fakes.Viewer(), 2.0)
+    setting.origin.tick(3.0)
+    assert (back.sequences, late.sequences) == ([0, 1], [1])
+    assert [b"".join(each.native.chunks) for each in back.groups] == [b"new", b"new"]
+    assert (setting.track.latest, setting.track.current) == (1, 1)
+
+
+def test_after_a_pause_the_same_group_does_not_come_again_to_who_was_given_it(fakes):
+    setting = fakes.Setting(fakes.ExactSource())
+    viewer = setting.live()
+    setting.group(3)
+    setting.track.unwatch(viewer, 0.0)
+    setting.track.watch(back := fakes.Viewer(), 1.0)
+    setting.origin.tick(2.0)
+    assert setting.track.open_group(3, "raw", 2.5, setting.source) is None
+    assert back.sequences == [3]
+
+
+@pytest.mark.parametrize("demand", [{"max_latency": 1000}, {"start": 2}])
+def test_what_is_older_where_that_was_asked_for_begins_nothing_anew(fakes, demand):
+    setting = fakes.Setting(fakes.ExactSource())
+    viewer = setting.live()
+    for sequence in (2, 3):
+        setting.group(sequence)
+    setting.track.unwatch(viewer, 0.0)
+    setting.track.watch(fakes.Viewer(**demand), 1.0)
+    assert setting.track.open_group(2, "raw", 1.0, setting.source) is None
+    assert list(setting.track.groups) == [2, 3]
+
+
 @pytest.mark.parametrize(("age", "sequences"), [(5.0, [0]), (5.1, [])])
 def test_while_there_is_nobody_to_ask_a_young_group_does_at_once(fakes, age, sequences):
     setting = fakes.Setting(linger=30.0)

@@ -487,3 +487,16 @@ def test_who_said_what_a_track_is_is_not_asked_again(world: Any) -> None:
     assert session._next_question == 1
     stage.publisher.hang_up()
     assert stage.broadcast.tracks["t"].described_by is None
+
+
+@pytest.mark.parametrize(
+    ("spoken", "reaches_back"), [("moq-lite-06", False), ("moq-lite-05", True), ("moql", True)]
+)
+def test_who_asks_for_the_latest_group_gets_nothing_older(
+    world: Any, spoken: str, reaches_back: bool
+) -> None:
+    publisher = world.connect(spoken)
+    publisher.publish("a", t=INFO)
+    source = world.house.origin.find(Path("a")).routes[0].source
+    assert source.begins_at_latest(0)
+    assert source.begins_at_latest(1000) is reaches_back

@@ -98,6 +98,13 @@ class _Seat:
         """Whether a group is wanted that the source has, if not as its latest."""
         return not self.doubts or (self.since is not None and sequence >= self.since)
 
+    def begin_anew(self, gone: set[int]) -> None:
+        """Those groups are of before, and what has their numbers now is something else."""
+        self.withheld -= gone
+        self.parked -= gone
+        if self.demand.start is None:
+            self.floor, self.doubts, self.is_open = 0, True, True
+
     def change(self, demand: Demand, latest: int | None, is_certain: bool) -> None:
         had, self.demand = self.demand, demand
         if demand.start is not None:
@@ -165,6 +172,12 @@ class Audience:
                 seat.parked.discard(latest)
             seat.know(latest, now, self._shelf, is_mixed)
             self.hand_parked(viewer)
+
+    def begin_anew(self, gone: set[int]) -> None:
+        """The source counts from the beginning, and those groups have left: what the latest is will
+        be known anew."""
+        for seat in self._seats.values():
+            seat.begin_anew(gone)
 
     def change(self, viewer: Viewer, latest: int | None, is_certain: bool) -> None:
         """Take over the viewer's new demand and hand over what it now includes; see `join`."""

@@ -254,6 +254,8 @@ class Track:
         """
         if not self._supply.hears(source, now):
             return None
+        if not self._freshness.has_begun:
+            self._freshness.begin(sequence, source)
         cached = self.groups.get(sequence)
         if cached is not None:
             self._saw(sequence)

@@ -392,6 +392,10 @@ class PeerSource:
         self.is_revoked = False
         """Whether the peer may not publish it any more; it may still wait for its turn to end."""
 
+    def begins_at_latest(self, max_latency: int) -> bool:
+        """Whether nothing older than its latest group comes for who names no other start."""
+        return not (max_latency and self.host.session.dialect.start_floor)
+
     def path_of(self, track: Track) -> Path:
         """What the peer calls the track's broadcast."""
         return self.path.join(track.below)
