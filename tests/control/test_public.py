@@ -343,7 +343,9 @@ def test_head_answers_like_get_without_a_body(house, path):
     assert ask(house, path, "HEAD").content == b""
 
 
-@pytest.mark.parametrize("path", ["/announced/demo", "/fetch/demo/video", "/certificate.sha256"])
+@pytest.mark.parametrize(
+    "path", ["/announced/demo", "/fetch/demo/video", "/certificate.sha256", "/sesion/1/refresh"]
+)
 def test_a_preflight_is_answered_without_a_decision(house, path):
     answer = ask(house, path, "OPTIONS", headers={"origin": "https://x.test"})
     assert answer.status_code == 204

@@ -331,6 +331,10 @@ async def _plain_refusal(request: Request, error: Exception) -> Response:
         # what QUIC answered, so that a refused token reads as a missing page; 403 leaves the word
         # to QUIC.
         status = 403
+    if status == 404 and request.method == "OPTIONS":
+        # A preflight that is refused tells a page only that something failed; so it asks, and reads
+        # what did.
+        return Response(status_code=204, headers=PREFLIGHT)
     refusal = _turned_away(request, status)
     if allowed := (getattr(error, "headers", None) or {}).get("Allow"):
         refusal.headers["allow"] = allowed
