@@ -12,6 +12,7 @@ from relay.control.admin import shapes
 from relay.quota import Ledger
 from relay.server.gathering import (
     broadcast_page,
+    counted,
     is_here,
     merged,
     session_page,
@@ -19,6 +20,7 @@ from relay.server.gathering import (
     usage,
     used_by_all,
 )
+from relay.server.numbers import Tally
 
 names = st.text("abcdef", min_size=1, max_size=3)
 paths = st.text("ab/ \x01\n\x7f\x85é%", min_size=1, max_size=3)
@@ -92,18 +94,38 @@ def test_one_broadcast_as_two_workers_see_it() -> None:
     assert one["tracks"] == [track(5, 7, 3, 400, 10.0)]
 
 
+def figures(life: str, admitted: int, **refused: int) -> dict[str, Any]:
+    """What a worker says of itself."""
+    moved = {"bytes_in": 10 * admitted, "bytes_out": 0, "groups_dropped": 0, "breached": {}}
+    now = {"connections": admitted, "cached_bytes": 5, "life": life, "began": 1.0}
+    return moved | now | {"admitted": admitted, "refused": refused}
+
+
 def test_figures_are_added_up() -> None:
-    whole = summed(
-        [
-            {"admitted": 1, "refused": {"x": 1, "y": 2}, "breached": {}},
-            {"admitted": 2, "refused": {"x": 4}, "breached": {"sessions": 1}},
-        ]
-    )
-    assert whole["admitted"] == 3
+    parts = {0: figures("a", 1, x=1, y=2), 1: figures("b", 2, x=4)}
+    parts[1]["breached"] = {"sessions": 1}
+    counts = Tally(0.0).take({worker: counted(part) for worker, part in parts.items()})
+    whole = summed(parts.values(), counts)
+    assert (whole["admitted"], whole["bytes_in"]) == (3, 30)
+    assert (whole["connections"], whole["cached_bytes"]) == (3, 10)
     assert [(each.name, each.count) for each in whole["refused"]] == [("x", 5), ("y", 2)]
     assert [(each.name, each.count) for each in whole["breached"]] == [("sessions", 1)]
-    parts = [{"a": {"sessions": 1}}, {"a": {"sessions": 2}, "b": {"tracks": 0}}]
-    assert used_by_all(parts) == {"a": {"sessions": 3}, "b": {"tracks": 0}}
+    usages = [{"a": {"sessions": 1}}, {"a": {"sessions": 2}, "b": {"tracks": 0}}]
+    assert used_by_all(usages) == {"a": {"sessions": 3}, "b": {"tracks": 0}}
+
+
+def test_what_was_counted_stays_when_a_worker_dies_or_hangs() -> None:
+    tally = Tally(0.0)
+
+    def told(*parts: dict[str, Any]) -> tuple[int, int, int, int]:
+        counts = tally.take({worker: counted(part) for worker, part in enumerate(parts)})
+        whole = summed(parts, counts)
+        refused = sum(each.count for each in whole["refused"])
+        return whole["admitted"], refused, whole["bytes_in"], whole["connections"]
+
+    assert told(figures("a", 1, x=1), figures("b", 2, y=2)) == (3, 3, 30, 3)
+    assert told(figures("a", 1, x=1)) == (3, 3, 30, 1)
+    assert told(figures("a", 2, x=1), figures("c", 1, y=1)) == (5, 4, 50, 3)
 
 
 def test_the_mesh_as_two_workers_see_it() -> None:

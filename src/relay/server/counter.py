@@ -7,6 +7,7 @@ know HTTP.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,7 @@ from relay.server import gathering, showing
 from relay.server.acting import ACTIONS
 from relay.server.colleagues import Answers
 from relay.server.keeping import require_ciphers, require_issuer, require_store
+from relay.server.numbers import Tally
 
 if TYPE_CHECKING:
     from relay.server.relay import Relay
@@ -36,6 +38,9 @@ class Counter:
 
     def __init__(self, relay: Relay) -> None:
         self.relay = relay
+        self._tally = Tally(relay.began)
+        self._summing = asyncio.Lock()
+        """Who asks later has what was counted later, or less would be taken for a new start."""
 
     # -- sessions --------------------------------------------------------------------------------
 
@@ -254,10 +259,16 @@ class Counter:
         return shapes.AuditPage(entries=[showing.entry(each) for each in found], cursor=cursor)
 
     async def show_summary(self, who: Operator, asked: shapes.Nothing) -> shapes.Summary:
-        """From what the rooms count anyway."""
-        parts = await self._parts("summary")
+        """From what the rooms count anyway; what a worker had counted that has died or does not
+        answer is among it."""
+        async with self._summing:
+            parts = await self._parts("summary")
+            told = {worker: gathering.counted(part) for worker, part in parts.by_worker.items()}
+            counts = self._tally.take(told)
         return shapes.Summary(
-            quic_port=self.relay.quic_address[1], **gathering.summed(parts), silent=parts.silent
+            quic_port=self.relay.quic_address[1],
+            **gathering.summed(parts, counts),
+            silent=parts.silent,
         )
 
     async def list_nodes(self, who: Operator, asked: shapes.Nothing) -> shapes.Mesh:

@@ -19,6 +19,8 @@ from relay.peer.guest import Guest
 from relay.quota import Ledger
 from relay.server import showing
 from relay.server.inner import Inner
+from relay.server.numbers import COUNTER, Key
+from relay.server.numbers import Part as Numbers
 from relay.server.origins import Origins
 
 if TYPE_CHECKING:
@@ -26,6 +28,11 @@ if TYPE_CHECKING:
 
 Usage = dict[str, dict[str, int]]
 """What tenants use, by the names of the quotas."""
+
+NOW = ("connections", "cached_bytes")
+COUNTED = ("bytes_in", "bytes_out", "admitted", "groups_dropped")
+BY_NAME = ("refused", "breached")
+"""Figures of a worker: such as are now, such as only grow, and such as do and have names."""
 
 # -- sessions --------------------------------------------------------------------------------------
 
@@ -210,20 +217,33 @@ def summary(relay: Relay) -> dict[str, Any]:
         "breached": relay.house.ledger.breached,
         "groups_dropped": door.dropped + sum(each.watching.queue.dropped for each in live),
         "cached_bytes": relay.house.origin.stock.cache.used,
+        "life": relay.shares.life,
+        "began": relay.began,
     }
 
 
-def summed(parts: Iterable[dict[str, Any]]) -> dict[str, Any]:
-    """The figures of all workers."""
-    whole: Counter[str] = Counter()
-    counts: dict[str, Counter[str]] = {"refused": Counter(), "breached": Counter()}
+def counted(part: Mapping[str, Any]) -> Numbers:
+    """What of a worker's figures only grows, to be added up as `Tally` does it."""
+    samples = [[name, {}, part[name]] for name in COUNTED]
+    for name in BY_NAME:
+        samples += [[name, {"name": each}, count] for each, count in part[name].items()]
+    return Numbers(part["life"], part["began"], [["", "", COUNTER, samples]])
+
+
+def summed(parts: Iterable[Mapping[str, Any]], counts: Mapping[Key, float]) -> dict[str, Any]:
+    """The figures of all workers; ``counts`` is all that any of them has counted."""
+    now = {name: 0 for name in NOW}
     for part in parts:
-        for name, value in part.items():
-            if name in counts:
-                counts[name].update(value)
-            else:
-                whole[name] += value
-    return {**whole, **{name: showing.counts(found) for name, found in counts.items()}}
+        for name in NOW:
+            now[name] += part[name]
+    by_name: dict[str, dict[str, int]] = {name: {} for name in BY_NAME}
+    whole: dict[str, int] = {}
+    for (name, labels), count in counts.items():
+        if name in by_name:
+            by_name[name][dict(labels)["name"]] = int(count)
+        else:
+            whole[name] = int(count)
+    return now | whole | {name: showing.counts(found) for name, found in by_name.items()}
 
 
 def mesh(relay: Relay) -> dict[str, Any]:
