@@ -518,6 +518,14 @@ def test_who_is_over_a_quota_hears_when_to_come_again(house):
     assert (answer.status_code, "retry-after" in answer.headers) == (413, False)
 
 
+def test_who_is_over_a_quota_hears_of_which_where_there_is_no_id(house):
+    house.error = OverQuota("over quotas.egress_bits", 2.2)
+    assert ask(house, "/fetch/demo/cam/video").json()["detail"] == "over quotas.egress_bits"
+    house.error = OverQuota("over quotas.egress_bits", 2.2).known_as("d-1")
+    answer = ask(house, "/fetch/demo/cam/video").json()
+    assert (answer["id"], "detail" in answer) == ("d-1", False)
+
+
 @pytest.mark.parametrize("path", ["/auth/login", "/admin/explain"])
 def test_a_body_that_never_ends_is_not_waited_for(house, path, monkeypatch):
     monkeypatch.setattr("relay.control.body.SECONDS", 0.05)

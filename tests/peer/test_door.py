@@ -402,9 +402,14 @@ def test_a_session_refreshed_is_one_more_request_of_its_tenant() -> None:
         asyncio.run(bench.door.refresh(id, token(sub="you"), "192.0.2.1"))
     asyncio.run(bench.door.refresh(id, wider, "192.0.2.1"))
     before = guest.grant
-    with pytest.raises(OverQuota):
+    with pytest.raises(OverQuota) as over:
         asyncio.run(bench.door.refresh(id, token(ttl=900, sub="me"), "192.0.2.1"))
     assert guest.grant is before
+    told, kept = bench.events("refused")[-1], bench.kept[-1][1]
+    assert told["id"] == kept["id"] == over.value.denial_id != ""
+    assert told["reason"] == kept["reason"] == "over_quota"
+    assert "quotas.sessions_per_second" in told["why"]
+    assert "quotas set" in told["hint"]
 
 
 def test_a_tenant_over_its_quota_is_closed_where_it_introduces_itself() -> None:

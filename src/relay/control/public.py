@@ -41,6 +41,7 @@ from relay.control.watch import Lookout, watch_routes
 from relay.errors import (
     BadRequest,
     NotFound,
+    OverQuota,
     RelayError,
     RemoteError,
     TooLarge,
@@ -177,7 +178,7 @@ async def _answered(answer: _Answer, request: Request, limits: PublicLimits) -> 
     except TimeoutError:
         return _turned_away(request, 504)
     except RelayError as error:
-        is_told = isinstance(error, BadRequest | NoBearer) and not error.denial_id
+        is_told = isinstance(error, BadRequest | NoBearer | OverQuota) and not error.denial_id
         refusal = _refusal(error.status, error.denial_id, str(error) if is_told else "")
         refusal.headers.update(error.headers)
         return refusal

@@ -19,6 +19,12 @@ from relay.session.transport import Knock
 LEAVING, STOPPING = "leaving", "the relay is stopping"
 """Why nobody comes in any more, in a word and in a sentence."""
 
+HINTS = {
+    LEAVING: "connect to another relay, or when it is back",
+    "over_quota": "wait until less is used, or raise the limit: relay admin quotas set, [quotas]",
+}
+"""How to mend what no decision says."""
+
 MAX_PATH = 256
 """Letters of a path that are written down."""
 
@@ -96,7 +102,10 @@ class Refusals:
     ) -> None:
         """Although there is a grant; ``path`` is where they wanted to go, if not to its root, and
         ``hint`` is what to do about it, if not what the code says."""
-        place, hint = path or f"/{held.grant.root}", hint or MENDINGS.get(code, "")
+        place, hint = (
+            path or f"/{held.grant.root}",
+            hint or MENDINGS.get(code) or HINTS.get(code, ""),
+        )
         said = {"why": why, "hint": hint, "path": place, "remote": held.remote}
         self._log(code, status, id=held.id, **said)
         self._house.audit(
