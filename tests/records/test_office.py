@@ -13,6 +13,7 @@ from sqlalchemy import delete, insert, text
 from relay.auth.facts import StoredToken
 from relay.auth.revocation import Revocation
 from relay.errors import BadRequest, NotFound
+from relay.path import Path as RelayPath
 from relay.quota import Override
 from relay.records.audit import FIRST, Entry, Fact, Query
 from relay.records.memory import MemoryRecords
@@ -67,6 +68,26 @@ def test_every_change_is_written_and_put_in_force(token: StoredToken) -> None:
         assert first.detail == '{"sessions": 3}'
         walk = await office.verify()
         assert (walk.broken, walk.count) == (None, 6)
+
+    asyncio.run(main())
+
+
+def test_what_is_done_about_a_tenant_is_found_by_its_name(token: StoredToken) -> None:
+    async def main() -> None:
+        bench = Bench()
+        office, whose = bench.office, replace(token, root=RelayPath("plant/hall"))
+        await office.set_quota(WHO, "plant", Override(sessions=3))
+        await office.create_token(WHO, whose)
+        await office.revoke_token(WHO, whose.prefix, "lost")
+        await office.revoke(WHO, Revocation("tenant", "plant"))
+        await office.revoke(WHO, Revocation("sub", "plant"))
+        with pytest.raises(NotFound):
+            await office.revoke_token(WHO, "nothing", "lost")
+        found = await bench.store.audit.entries(Query(tenant="plant"))
+        assert [entry.action for entry in reversed(found)] == [
+            *("quota.set", "token.create", "token.revoke", "revocation.add"),
+        ]
+        assert found[0].target == "tenant plant"
 
     asyncio.run(main())
 

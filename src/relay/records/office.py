@@ -111,13 +111,15 @@ class Office:
                 "expires": token.expires,
             }
         )
-        async with self.doing(who, "token.create", token.id, jti=token.id, detail=detail):
+        said = {"detail": detail, "tenant": token.root.first or ""}
+        async with self.doing(who, "token.create", token.id, jti=token.id, **said):
             await self.records.add_token(token)
 
     async def revoke_token(self, who: Operator, prefix: str, reason: str) -> Revocation:
         """Refuse an API token and end its sessions. Raises `NotFound`."""
-        named = f"mq_{prefix}"
-        async with self.doing(who, "token.revoke", named, jti=named, detail=reason):
+        named, found = f"mq_{prefix}", await self.records.find_token(prefix)
+        said = {"detail": reason, "tenant": (found.root.first if found else None) or ""}
+        async with self.doing(who, "token.revoke", named, jti=named, **said):
             revoked = await self.records.revoke_token(prefix, self.wall(), reason)
             if revoked is None:
                 raise NotFound("there is no such API token")
@@ -127,7 +129,9 @@ class Office:
         """Put a revocation in force. Raises `BadRequest`, `LimitExceeded`."""
         entry.require_sense()
         self._require_future(entry.expires)
-        async with self.doing(who, "revocation.add", str(entry), detail=entry.reason):
+        tenant = entry.value if entry.dimension == "tenant" else ""
+        said = {"detail": entry.reason, "tenant": tenant}
+        async with self.doing(who, "revocation.add", str(entry), **said):
             return await self.records.revoke(entry, self.wall())
 
     async def withdraw(self, who: Operator, id: int) -> None:
