@@ -28,7 +28,7 @@ from relay.errors import BadRequest
 from relay.path import Path
 
 
-@click.command()
+@click.command(short_help="List who may publish or watch a path.")
 @click.argument("path")
 @click.option("--config", required=True, type=click.Path(path_type=File), help="The relay.toml.")
 @click.option("--offline", is_flag=True, help="Do not ask the servers that keys come from.")

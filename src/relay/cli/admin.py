@@ -46,7 +46,7 @@ class Where(NamedTuple):
     token: str
 
 
-@click.group()
+@click.group(short_help="Look at a running relay and change it.")
 @click.option("--url", metavar="URL", help="The relay's HTTP face, such as https://relay.example.")
 @click.option(
     "--token", metavar="KEY", help=f"The operator's key; better: {OPERATOR} in the environment."

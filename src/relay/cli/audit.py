@@ -25,7 +25,7 @@ class BrokenChain(RelayError):
     """The log was tampered with, or lost entries."""
 
 
-@click.group()
+@click.group(short_help="The audit log in the store.")
 @store_options
 def audit() -> None:
     """The audit log, in the store that records.url names."""

@@ -25,7 +25,7 @@ SAID_BETTER = {"server.tls": "generated_certificate"}
 """Settings whose warning at the start a lint, where there is one, says with more to do about it."""
 
 
-@click.command()
+@click.command(short_help="Look for what is wrong or unsafe in a configuration.")
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--strict", is_flag=True, help="Notes count as findings, too.")
 @click.option("--offline", is_flag=True, help="Do not ask the servers that keys come from.")

@@ -48,7 +48,7 @@ def rotate(name: str, as_json: bool) -> None:
     _show([with_office(work)], as_json)
 
 
-@cipher.command("list")
+@cipher.command("list", short_help="Show the cipher keys and their versions.")
 @json_option
 def list_ciphers(as_json: bool) -> None:
     """Show the cipher keys and their versions; the last one of a name encrypts."""

@@ -30,7 +30,7 @@ _SIGNATURES = {
 }
 
 
-@click.command()
+@click.command(short_help="Judge a token as other tools of the field would.")
 @click.argument("token")
 @click.option("--key", type=click.Path(path_type=Path), help="Key file, to check the signature.")
 @click.option("--path", metavar="PATH", help="Where it would connect; default the token's root.")

@@ -33,7 +33,7 @@ from relay.reserve import NOTHING_MORE, Reserve
 _TIMES = ("expires", "not before", "issued")
 
 
-@click.command("explain")
+@click.command("explain", short_help="Say why somebody would be let in or not.")
 @click.argument("url")
 @click.option("--token", metavar="TOKEN", help="The token, if not in the URL ('-' = stdin).")
 @click.option("--token-file", type=click.Path(path_type=Path), help="The same from a file.")

@@ -17,7 +17,7 @@ from relay.auth.credentials import (
 )
 
 
-@click.command("hash-token")
+@click.command("hash-token", short_help="Make an API key, and its hash.")
 @click.option("--moose", is_flag=True, help="The form of moose generate hash-token.")
 @click.option(
     "--iterations",

@@ -47,7 +47,7 @@ def _span(ctx: click.Context, param: click.Parameter, value: str | None) -> floa
     return float(int(found[1]) * UNITS[found[2]])
 
 
-@click.group()
+@click.group(short_help="The relay's own keys in the store.")
 @store_options
 def keys() -> None:
     """The relay's own keys, in the store that records.url names."""

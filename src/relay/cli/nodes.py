@@ -43,7 +43,7 @@ def _asking(command: Any) -> Any:
     return command
 
 
-@click.command()
+@click.command(short_help="Draw the mesh as a relay sees it.")
 @_asking
 @click.option("--json", "as_json", is_flag=True, help="The answer of GET /nodes as it is.")
 @click.option("--rates", default=1.0, metavar="SECONDS", help="Look twice, for rates; 0: once.")
@@ -67,7 +67,7 @@ def nodes(url: str | None, config: File | None, as_json: bool, rates: float) -> 
     console().print(tree)
 
 
-@click.command()
+@click.command(short_help="Have a relay stop in good order.")
 @_asking
 @click.option("--wait", default=60.0, metavar="SECONDS", help="How long to wait for its end.")
 def drain(url: str | None, config: File | None, wait: float) -> None:

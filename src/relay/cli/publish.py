@@ -41,7 +41,7 @@ HEARING = 40
 """Looks until a relay that listens to us must have said so."""
 
 
-@click.command()
+@click.command(short_help="Publish lines as frames of a track.")
 @click.argument("url")
 @click.argument("broadcast")
 @click.argument("track")

@@ -18,7 +18,7 @@ from relay.path import on_one_line
 from relay.quota import Override
 
 
-@click.group()
+@click.group(short_help="Tenants' quotas in the store.")
 @store_options
 def quotas() -> None:
     """Tenants' quotas, in the store that records.url names; they come before the settings."""
@@ -39,7 +39,7 @@ def list_quotas(as_json: bool) -> None:
             click.echo(f"{name}  {facts}")
 
 
-@quotas.command("set")
+@quotas.command("set", short_help="Say what a tenant may use.")
 @click.argument("tenant")
 @click.argument("limits", nargs=-1, required=True, metavar="NAME=NUMBER...")
 def set_quota(tenant: str, limits: tuple[str, ...]) -> None:

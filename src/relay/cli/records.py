@@ -46,7 +46,7 @@ _expires_option = click.option(
 _reason_option = click.option("--reason", default="", metavar="TEXT", help="Why, for operators.")
 
 
-@click.group()
+@click.group(short_help="API tokens and revocations in the store.")
 @store_options
 def records() -> None:
     """API tokens and revocations, in the store that records.url names."""
@@ -115,7 +115,7 @@ def list_tokens(as_json: bool) -> None:
         click.echo(_line(facts, as_json))
 
 
-@token.command("revoke")
+@token.command("revoke", short_help="Refuse an API token and end its sessions.")
 @click.argument("prefix")
 @_reason_option
 def revoke_token(prefix: str, reason: str) -> None:
@@ -125,7 +125,7 @@ def revoke_token(prefix: str, reason: str) -> None:
     _revoke_stored(short, reason)
 
 
-@records.command()
+@records.command(short_help="Refuse credentials that are otherwise good.")
 @click.option("--jti", metavar="ID", help="The token with this id.")
 @click.option("--sub", metavar="NAME", help="All credentials of this subject.")
 @click.option("--kid", metavar="KID", help="All tokens by this key.")

@@ -13,7 +13,7 @@ from relay.errors import RelayError
 from relay.path import on_one_line
 
 
-@click.command()
+@click.command(short_help="List what there is to publish to and to read.")
 @click.argument("url")
 @click.option("--token", help="Bearer token; default MOQ_TOKEN.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of lines.")

@@ -50,6 +50,7 @@ def _setting(name: str, *flags: str, **options: Any) -> Callable[[Any], Any]:
 
 @click.command(
     cls=WithSettings,
+    short_help="Start a relay.",
     epilog="Every other setting is a flag as well: --auth-key-dir for auth.key_dir.",
 )
 @click.argument("file", required=False, type=click.Path(path_type=File))

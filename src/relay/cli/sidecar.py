@@ -35,7 +35,7 @@ BESIDE_THE_POINT = "server.tls: "
 """How a warning begins that is about a relay's certificate; there is no relay here."""
 
 
-@click.command()
+@click.command(short_help="Decide for other relays over HTTP.")
 @click.argument("file", required=False, type=click.Path(path_type=File))
 @click.option("--config", type=click.Path(path_type=File), help="The same as FILE.")
 @click.option("--listen", metavar="ADDRESS:PORT", help="Take questions on this TCP address.")

@@ -28,7 +28,7 @@ SILENCE = 2.0
 """Seconds of waiting for a broadcast until it is said that we wait."""
 
 
-@click.command()
+@click.command(short_help="Show the frames of a track, or what is announced.")
 @click.argument("url")
 @click.argument("broadcast", default="")
 @click.argument("track", required=False)

@@ -195,7 +195,7 @@ def sign(
     click.echo(signed)
 
 
-@token.command("verify")
+@token.command("verify", short_help="Check a token and print what it claims.")
 @_key_option
 @click.option("--in", "source", default="-", metavar="FILE", help="The token; default stdin.")
 @click.option("--root", metavar="PATH", help="Check that the token admits to this path, too.")
