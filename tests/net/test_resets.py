@@ -98,9 +98,9 @@ async def test_who_dialled_hears_at_once_that_nobody_knows_the_session(house, wa
         pair = await first.pair(scheme)
         endpoint = first.endpoint
         await asyncio.sleep(0.1)  # all handshakes are done
-        for connection, line in list(endpoint._lines.items()):
+        for connection in list(endpoint._lines):
             connection.is_terminated = True
-            endpoint._forget(connection, line)  # as if the process had died
+            endpoint._forget(connection)  # as if the process had died
         pair.near.ping()
         await within(1.0, lambda: pair.client.lost)
         assert pair.near.is_closed

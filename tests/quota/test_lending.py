@@ -48,7 +48,7 @@ class Office:
         """One report; it may be lost, or its answer, or those of whom something is taken back."""
         self.pressed[index] = False
         borrower = self.borrowers[index]
-        report = over_wire(borrower.report(self.now))
+        report = over_wire(borrower.report())
         if not asked:
             borrower.fail(self.now)
             return
@@ -139,7 +139,7 @@ def test_who_came_while_it_was_asked_for_another_waits_for_more() -> None:
     """One was asked for and came: the first takes it, and the others are no more refused for it."""
     office = Office(2, sessions=3)
     found = [office.enter(1)]
-    report = over_wire(office.borrowers[1].report(office.now))
+    report = over_wire(office.borrowers[1].report())
     found += [office.enter(1) for _ in range(5)]
     answered, short = office.lender.hear(1, report, office.now)
     assert not short
@@ -231,7 +231,7 @@ class Slow(Office):
         """One worker's report or answer goes a step further."""
         what, said = self.under_way.pop(index, ("", None))
         if not what:
-            self.under_way[index] = "report", over_wire(self.borrowers[index].report(self.now))
+            self.under_way[index] = "report", over_wire(self.borrowers[index].report())
         elif what == "report":
             answer, short = self.lender.hear(index, said, self.now)
             for other, kinds in self.lender.holders(index, short).items():
@@ -656,7 +656,7 @@ def test_without_limits_nothing_is_told() -> None:
     for index in (0, 1):
         assert isinstance(answer(office, index)[0], Tab)
     for index in (0, 1):
-        report = office.borrowers[index].report(office.now)
+        report = office.borrowers[index].report()
         assert (report["counts"], report["rates"]) == ({}, {})
 
 
@@ -673,7 +673,7 @@ def test_what_somebody_held_who_died_is_free_before_a_successor_speaks() -> None
     fill(office, 1, 4)
     fill(office, 0, 2)
     assert isinstance(answer(office, 0)[0], OverQuota)
-    late = over_wire(office.borrowers[1].report(office.now))
+    late = over_wire(office.borrowers[1].report())
     office.lender.lost(1, office.borrowers[1].life)
     # What it said last and is still on its way makes it hold nothing again.
     told, _ = office.lender.hear(1, late, office.now)
@@ -689,7 +689,7 @@ def test_who_dies_while_others_give_something_up_for_it_is_lent_nothing() -> Non
     fill(office, 0, 1)
     for _ in range(8):
         office.enter(1)
-    said, short = office.lender.hear(1, over_wire(office.borrowers[1].report(office.now)), 0.0)
+    said, short = office.lender.hear(1, over_wire(office.borrowers[1].report()), 0.0)
     assert list(office.lender.holders(1, short)) == [0]
     office.lender.recalled(0, over_wire(office.borrowers[0].recall({A: ["sessions"]})))
     office.lender.lost(1, office.borrowers[1].life)

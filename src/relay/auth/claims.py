@@ -124,7 +124,7 @@ def decode(payload: bytes, names: ClaimNames = _NAMES) -> Claims:
         jti=_name("jti", raw.get("jti")),
         iss=_name("iss", raw.get("iss")),
         aud=_audience(raw.get("aud")),
-        cluster=_flag("cluster", raw),
+        cluster=_is_relay(raw),
         decrypt=_names("decrypt", raw.get("decrypt")),
         tenant=_tenant(names.tenant, raw),
         parent_kid=_name("parent_kid", raw.get("parent_kid")),
@@ -242,7 +242,7 @@ def _tenant(name: str | None, raw: Mapping[str, Any]) -> str | None:
     if not isinstance(value, str) or not is_tenant(value):
         text = f"the name of a tenant (1 to {MAX_TENANT_BYTES} bytes of text, without slashes)"
         raise _bad(name, text)
-    return None if _flag("cluster", raw) else value
+    return None if _is_relay(raw) else value
 
 
 def is_tenant(text: str) -> bool:
@@ -251,8 +251,8 @@ def is_tenant(text: str) -> bool:
     return plain and 0 < len(text.encode(errors="replace")) <= MAX_TENANT_BYTES
 
 
-def _flag(name: str, raw: Mapping[str, Any]) -> bool:
-    value = raw.get(name)
+def _is_relay(raw: Mapping[str, Any]) -> bool:
+    value = raw.get("cluster")
     if value is not None and not isinstance(value, bool):
-        raise _bad(name, "true or false")
+        raise _bad("cluster", "true or false")
     return bool(value)

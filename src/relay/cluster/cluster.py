@@ -271,7 +271,7 @@ class Cluster:
 
         def left(guest: Guest, reason: str) -> None:
             self._sessions.pop(guest.id, None)
-            self.door.release(guest, reason)
+            self.door.release(guest)
             if not lost.done():
                 lost.set_result(reason)
 

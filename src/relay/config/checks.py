@@ -171,16 +171,15 @@ def _rights(settings: Settings) -> Iterator[str]:
 
 def _server(settings: Settings, entries: Entries) -> Iterator[str]:
     """One server is asked, or the relay knows by itself; both together would contradict."""
-    auth, sidecar = settings.auth, settings.sidecar
+    auth = settings.auth
+    asked = [("sidecar.relays", relay) for relay in settings.sidecar.relays]
     if auth.url is not None:
-        asked = [("auth.url", auth.url)]
+        asked.insert(0, ("auth.url", auth.url))
         for name in _DECIDED_HERE:
             if getattr(auth, name):
                 where = _where(entries, f"auth.{name}")
                 yield f"{where}: not beside auth.url, which decides; give it to that server"
-    else:
-        asked = []
-    for name, url in (*asked, *(("sidecar.relays", relay) for relay in sidecar.relays)):
+    for name, url in asked:
         try:
             check_url(url, _where(entries, name))
         except ConfigError as error:

@@ -302,7 +302,7 @@ class Bbr(Delivery):
 
     def _advance(self, now: float) -> None:
         """Go through the phases of a cycle."""
-        if self._adapt(now) or self.phase not in _CYCLE:
+        if self._adapt() or self.phase not in _CYCLE:
             return
         phase = self.phase
         if phase is Phase.REFILL:
@@ -322,7 +322,7 @@ class Bbr(Delivery):
         ):
             self.phase = Phase.CRUISE
 
-    def _adapt(self, now: float) -> bool:
+    def _adapt(self) -> bool:
         """Follow what acknowledgements tell of the last probe. Answers whether it is the next
         one's turn."""
         sample = self.sample

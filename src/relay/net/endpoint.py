@@ -337,7 +337,7 @@ class Endpoint:
         for data, size, address in departures:
             self.outbox.send(line.sock, data, size, None if is_connected else address)
         if connection.is_terminated:
-            self._forget(connection, line)
+            self._forget(connection)
         elif connection.deadline is not None or connection.engine.is_impatient:
             self._timers.arm(connection, len(self._lines))
         elif connection not in self._timers.busy:
@@ -400,7 +400,7 @@ class Endpoint:
         for cid in ids:
             self.add_id(connection, cid)
 
-    def _forget(self, connection: Connection, line: _Line) -> None:
+    def _forget(self, connection: Connection) -> None:
         self.ended(connection)
         for cid in list(connection.ids):
             self.remove_id(connection, cid)
@@ -408,9 +408,9 @@ class Endpoint:
         self._timers.disarm(connection, len(self._lines))
 
     def _shut(self) -> None:
-        for connection, line in list(self._lines.items()):
+        for connection in list(self._lines):
             connection.is_terminated = True
-            self._forget(connection, line)
+            self._forget(connection)
         self._timers.close()
         self.outbox.clear()
         for sock in self._sockets:

@@ -387,7 +387,7 @@ class Door:
         """A relay that we dialled: it was decided on by whoever configured it."""
         self.links[guest.id] = guest
 
-    def release(self, guest: Guest, reason: str) -> None:
+    def release(self, guest: Guest) -> None:
         """It is gone."""
         self.links.pop(guest.id, None)
         self.dropped += guest.watching.queue.dropped

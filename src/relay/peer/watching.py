@@ -287,7 +287,7 @@ class Watching:
             self.session.refuse(event.id, error.code)
             return
         demand, since = Demand(*event[3:8]), None
-        if self.session.dialect.start_floor and not self.wants_all(track, event):
+        if self.session.dialect.start_floor and not wants_all(track, event):
             since = oldest_fresh(track, event.start or 0, event.max_latency)
             if since is not None:
                 demand = demand._replace(start=None)
@@ -296,14 +296,6 @@ class Watching:
         self.viewings[event.id] = viewing
         track.watch(viewing, self.guest.clock(), since)
 
-    def wants_all(self, track: Track, event: events.Subscribed | events.SubscribeUpdated) -> bool:
-        """Whether everything from a floor on is wanted, as by a relay that has lost its route.
-
-        Nothing that is kept is too old for it then, nor what is still under way or with the
-        publisher: the oldest group that happens to be cached here is no beginning.
-        """
-        return bool(event.start) and event.max_latency >= track.properties.max_latency
-
     def subscribe_updated(self, event: events.SubscribeUpdated) -> None:
         """The peer changed what it wants of a track."""
         if (waits := self.waiting.get(event.id)) is not None:
@@ -311,7 +303,7 @@ class Watching:
         if (viewing := self.viewings.get(event.id)) is not None:
             demand = Demand(*event[1:6])
             start = event.start if self.session.dialect.start_floor else None
-            if start is not None and not self.wants_all(viewing.track, event):
+            if start is not None and not wants_all(viewing.track, event):
                 since = oldest_fresh(viewing.track, start, event.max_latency)
                 demand = demand._replace(start=start if since is None else since)
             viewing.demand = demand
@@ -416,3 +408,12 @@ class Watching:
         """Nothing more goes out on the delivery's stream."""
         if delivery.stream is not None:
             self.departing.pop(delivery.stream, None)
+
+
+def wants_all(track: Track, event: events.Subscribed | events.SubscribeUpdated) -> bool:
+    """Whether everything from a floor on is wanted, as by a relay that has lost its route.
+
+    Nothing that is kept is too old for it then, nor what is still under way or with the publisher:
+    the oldest group that happens to be cached here is no beginning.
+    """
+    return bool(event.start) and event.max_latency >= track.properties.max_latency

@@ -38,7 +38,7 @@ class Borrower:
         self._held: set[str] = set()
         """Tenants of which the lender believes that something is held."""
 
-    def report(self, now: float) -> Told:
+    def report(self) -> Told:
         """What is held, given back and wanted: all of it, or where it is another than before."""
         self._turn += 1
         counts: dict[str, dict[str, list[int]]] = {}

@@ -28,7 +28,7 @@ from relay.peer.refusing import LEAVING, STOPPING, shown_path
 from relay.quota import Account, Tab
 from relay.server.aside import Aside
 from relay.server.directory import Directory
-from relay.server.faces import Considered, Face, admitted, come_in, considered, request_of
+from relay.server.faces import Considered, admitted, come_in, considered, request_of
 from relay.server.shares import known
 
 if TYPE_CHECKING:
@@ -318,5 +318,5 @@ class Press:
 
     async def seen(self, grant: Grant) -> dict[str, Any]:
         """What a grant covers."""
-        announced = await Face(self.relay).announced(grant)
+        announced = await self.relay.face.announced(grant)
         return self.station.listing(grant) | {"announced": announced}

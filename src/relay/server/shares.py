@@ -81,7 +81,7 @@ class Shares:
     async def _turn(self) -> None:
         """One report and its answer."""
         now = self._clock()
-        report = self._borrower.report(now)
+        report = self._borrower.report()
         is_quiet = not (report["full"] or report["counts"] or report["rates"])
         if is_quiet and now - self._told_at < QUIET:
             return
