@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from starlette.applications import Starlette
 
 from relay.control.problems import Denied
-from relay.control.watch import Seen, watch_routes
+from relay.control.watch import MAX_LINES, Seen, data_lines, watch_routes
 from relay.errors import NotFound, RelayError, Unroutable
 
 
@@ -115,3 +116,10 @@ def test_who_comes_back_too_early_is_asked_to_come_again(fault: RelayError, told
         assert answer.headers["content-type"].startswith("text/event-stream")
         assert answer.headers["cache-control"] == "no-store"
         assert answer.text == f"event: end\ndata: {told}\n\n"
+
+
+def test_a_frame_of_line_ends_does_not_grow() -> None:
+    most = b"\n" * (MAX_LINES - 1)
+    assert data_lines(most) == b"data: \n" * MAX_LINES + b"\n"
+    for payload in (most + b"\n", b"\n" * (1 << 20)):
+        assert data_lines(payload) == b"data: base64:" + base64.b64encode(payload) + b"\n\n"

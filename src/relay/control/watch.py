@@ -27,6 +27,10 @@ LATER = frozenset((404, 503))
 """What may be otherwise in a moment: a reader that comes back is told so in a stream that ends.
 Browsers come again after the end of one, and never after any other answer (HTML, 9.2.3)."""
 
+MAX_LINES = 4096
+"""Lines of text in one event. Each is written with six letters before it, so that a frame of line
+ends would be seven times as long, and as many objects as it has bytes."""
+
 
 class Seen(NamedTuple):
     """What somebody saw last who comes back."""
@@ -167,11 +171,13 @@ def _ended(why: str) -> bytes:
 
 
 def data_lines(payload: bytes) -> bytes:
-    """A payload as ``data`` lines. What event streams cannot carry unchanged is base64."""
+    """A payload as ``data`` lines. What event streams cannot carry unchanged is base64, and so is
+    what has too many lines."""
     try:
         text = payload.decode()
     except UnicodeDecodeError:
         text = "base64:"
-    if text.startswith("base64:") or "\r" in text or "\0" in text:
+    is_long = payload.count(b"\n") >= MAX_LINES
+    if is_long or text.startswith("base64:") or "\r" in text or "\0" in text:
         text = f"base64:{base64.b64encode(payload).decode()}"
     return "".join(f"data: {line}\n" for line in text.split("\n")).encode() + b"\n"
