@@ -9,8 +9,11 @@ from typing import Any
 import pytest
 
 from relay.model.track import TrackInfo
+from relay.peer import watching as watching_room
 from relay.peer.local import MAX_FRAME
 from relay.peer.sending import SLACK, Delivery
+from relay.peer.watching import MAX_SEATS
+from relay.session import events
 from relay.wire.buffer import StreamBuffer
 from relay.wire.frame import FrameParser, Layout
 from relay.wire.messages import Bidi, Fetch, Group, Subscribe, SubscribeUpdate
@@ -23,9 +26,9 @@ INFO = TrackInfo(max_latency=60_000, timescale=1000)
 class Raw:
     """A viewer that reads and writes the bytes itself."""
 
-    def __init__(self, world: Any) -> None:
+    def __init__(self, world: Any, **options: Any) -> None:
         self.world = world
-        self.end = world.connect(NEWEST).wire.client
+        self.end = world.connect(NEWEST, **options).wire.client
         self.end.receiver = self
         self.streams: dict[int, bytearray] = {}
         self.finished: set[int] = set()
@@ -326,3 +329,54 @@ def test_another_priority_counts_for_groups_that_wait(world: Any) -> None:
     said = [what[2] for what in relay.sent if what[0] == "stream_received"]
     heads = [data for data in said if data[:1] == b"\0"]
     assert [head[2] for head in heads] == [1, 2], "subscription ids"
+
+
+def test_a_session_subscribes_to_one_track_so_often_and_no_more(world: Any) -> None:
+    track = publish(world)
+    raw = Raw(world)
+    streams = [raw.subscribe(0, id=number) for number in range(MAX_SEATS + 1)]
+    assert list(raw.resets) == streams[-1:]
+    other = world.connect().watch("a", "t")
+    assert raw.subscribe(0, id=999) in raw.resets
+    raw.end.send(streams[0], b"", True)
+    world.run()
+    assert raw.subscribe(0, id=1000) not in raw.resets
+    track.finish()
+    world.wait(2)
+    assert other.ended == [None]
+    assert not any(host.watching.seats for host in world.hosts)
+
+
+def test_a_relay_subscribes_as_often_as_it_likes(world: Any) -> None:
+    publish(world)
+    raw = Raw(world, cluster=True)
+    for number in range(MAX_SEATS + 1):
+        raw.subscribe(0, id=number)
+    assert not raw.resets
+
+
+def test_changed_subscriptions_are_heard_in_turns_and_of_each_the_last_change(
+    world: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(world)
+    raw = Raw(world)
+    for number in range(3):
+        raw.subscribe(0, id=number)
+    watching = world.hosts[-1].watching
+    monkeypatch.setattr(watching_room, "MAX_UPDATES", 2)
+
+    def change(*pairs: tuple[int, int]) -> dict[int, int]:
+        for id, priority in pairs:
+            wish = events.SubscribeUpdated(id, priority, False, 0, None, None)
+            watching.subscribe_updated(wish)
+        return {id: each.demand.priority for id, each in watching.viewings.items()}
+
+    assert change((0, 1), (1, 1), (2, 1), (0, 2), (2, 3), (0, 4)) == {0: 1, 1: 1, 2: 0}
+    world.hosts[-1].flush()
+    assert change() == {0: 4, 1: 1, 2: 3}
+    assert not watching.updates
+    world.run()
+    assert watching.updated == 0
+    assert change((0, 5), (1, 5), (2, 5)) == {0: 5, 1: 5, 2: 3}
+    watching.unsubscribed(events.Unsubscribed(2))
+    assert not watching.updates

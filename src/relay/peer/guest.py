@@ -188,6 +188,8 @@ class Guest:
             self.house.listings.ask(self.watching, self.clock())
         if self.publishing.taken:
             self.publishing.next_turn()
+        if self.watching.updated:
+            self.watching.next_turn()
         self.watching.queue.drain()
         if self.watching.parting:
             self.watching.complete_parting()

@@ -145,8 +145,7 @@ class Viewing:
         if not self.over:
             self.over = True
             self.completing = False
-            self.host.viewings.pop(self.id, None)
-            self.host.parting.pop(self, None)
+            self.host.forget(self)
             self.host.guest.tab.drop_track()
             self.host.went(self.track.broadcast.traffic).ended(self.host)
             for delivery in tuple(self.deliveries):

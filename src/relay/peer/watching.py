@@ -6,6 +6,7 @@ must not know what the guest publishes, or how bytes leave.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,14 @@ MAX_FETCHES = 64
 """Groups of one track that one session may have its publisher asked for at a time; one more is
 refused to that session alone."""
 
+MAX_SEATS = 64
+"""Subscriptions of one session to one track at a time, unless it is a relay: for each it is kept
+which of the cached groups it has not had, however little it asks for."""
+
+MAX_UPDATES = 32
+"""Changed subscriptions that are heard in one turn. Each has all cached groups looked at, and a
+packet holds many; of the rest the last change of each is heard in the turns after it."""
+
 MAX_PASSED_ON = 8192
 """Bytes of a whole group that is written for each viewer together with the head of its stream: to
 copy so few costs less than to keep them in pieces."""
@@ -48,6 +57,12 @@ class Watching:
         self.viewings: dict[int, Viewing] = {}
         self.waiting: dict[int, events.Subscribed] = {}
         """Subscriptions for which it is not known yet whether the tenant may have them."""
+        self.seats: Counter[Track] = Counter()
+        """How many of them are to which track."""
+        self.updates: dict[int, events.SubscribeUpdated] = {}
+        """Changes of theirs whose turn to be heard has not come."""
+        self.updated = 0
+        """Changes that were heard in this turn."""
         self.learnings: dict[int, tuple[Learning, Track]] = {}
         self.requested: dict[int, events.AnnounceRequested] = {}
         """Announce requests whose turn to be answered has not come."""
@@ -96,7 +111,7 @@ class Watching:
         self.guest.house.listings.forget(self)
         for table in (
             *(self.viewings, self.learnings, self.hearings, self.requested, self.behind),
-            *(self.fetchings, self.departing, self.waiting),
+            *(self.fetchings, self.departing, self.waiting, self.updates),
         ):
             table.clear()
 
@@ -275,6 +290,8 @@ class Watching:
         """Begin a subscription, or refuse it."""
         try:
             track = self.find(event.broadcast, event.track, is_watched=True)
+            if self.seats[track] >= MAX_SEATS and not self.guest.is_relay:
+                raise LimitExceeded(f"more than {MAX_SEATS} subscriptions to one track")
             self.guest.tab.add_track(self.guest.clock())
         except RelayError as error:
             self.guest.house.log(
@@ -294,10 +311,37 @@ class Watching:
         viewing = Viewing(self, event.id, Path(event.broadcast), track, demand)
         viewing.bound(event.start or 0, event.first_frame, event.last_frame)
         self.viewings[event.id] = viewing
+        self.seats[track] += 1
         track.watch(viewing, self.guest.clock(), since)
 
+    def forget(self, viewing: Viewing) -> None:
+        """A subscription is over."""
+        if self.viewings.pop(viewing.id, None) is viewing:
+            self.seats[viewing.track] -= 1
+            if not self.seats[viewing.track]:
+                del self.seats[viewing.track]
+        self.parting.pop(viewing, None)
+
     def subscribe_updated(self, event: events.SubscribeUpdated) -> None:
-        """The peer changed what it wants of a track."""
+        """The peer changed what it wants of a track, which is heard when its turn has come."""
+        if self.updates or self.updated >= MAX_UPDATES:
+            self.updates[event.id] = event
+            self.guest.transport.wake()
+        else:
+            self.updated += 1
+            self.update(event)
+
+    def next_turn(self) -> None:
+        """A new turn: hear the changes that had to wait."""
+        self.updated = 0
+        while self.updates and self.updated < MAX_UPDATES:
+            self.updated += 1
+            self.update(self.updates.pop(next(iter(self.updates))))
+        if self.updates:
+            self.guest.transport.wake()
+
+    def update(self, event: events.SubscribeUpdated) -> None:
+        """A subscription is another one from now on."""
         if (waits := self.waiting.get(event.id)) is not None:
             self.waiting[event.id] = waits._replace(**event._asdict())
         if (viewing := self.viewings.get(event.id)) is not None:
@@ -315,6 +359,7 @@ class Watching:
     def unsubscribed(self, event: events.Unsubscribed) -> None:
         """The peer no longer wants a track."""
         self.waiting.pop(event.id, None)
+        self.updates.pop(event.id, None)
         if (viewing := self.viewings.get(event.id)) is not None:
             viewing.track.unwatch(viewing, self.guest.clock())
             viewing.close(Cancelled())
