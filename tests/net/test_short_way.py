@@ -553,6 +553,38 @@ def test_a_silent_viewer_that_moved_hears_all_after_its_first_word(is_short) -> 
     assert net.finished.issuperset(sent)
 
 
+@pytest.mark.parametrize("is_short", [True, False], ids=["short way", "library"])
+def test_after_a_long_break_the_first_word_that_is_heard_lets_all_go_on(is_short) -> None:
+    net = Net(is_short=is_short)
+    net.mtu = 0  # nothing arrives
+    sent = []
+    for _ in range(120):
+        sent.append(net.server.open_stream(True))
+        net.server.send(sent[-1], bytes(3_000), True)
+        net.run(0.1)
+    net.mtu = 1500
+    assert net.server.deadline() > net.now + 1.0
+    net.client.send_ping(1)
+    net.run(0.2)
+    assert net.finished
+    net.run(5.0)
+    assert net.finished.issuperset(sent)
+
+
+@pytest.mark.parametrize("is_short", [True, False], ids=["short way", "library"])
+def test_who_is_heard_and_hears_nothing_is_not_asked_all_the_time(is_short) -> None:
+    net = Net(is_short=is_short)
+    post, again = net._post, net.server._loss.reschedule_data
+    asked: list[float] = []
+    net._post = lambda is_up, data: post(is_up, data) if is_up else None
+    net.server._loss.reschedule_data = lambda now: (asked.append(now), again(now=now))
+    net.server.send(net.server.open_stream(True), bytes(3_000), True)
+    for number in range(200):
+        net.client.send_ping(number)
+        net.run(0.05)
+    assert 15 <= len(asked) <= 25
+
+
 def test_a_client_that_moves_to_a_path_that_carries_less_keeps_its_session() -> None:
     net = Moved()
     net.run(1.0)

@@ -45,6 +45,9 @@ from relay.net.sender import PeerStream, Streams
 from relay.net.udp import Address
 from relay.net.window import Window
 
+_ASK_AGAIN = 0.5
+"""Seconds between two probes of a path, at least, that leave because the peer was heard."""
+
 _ONE_RTT = Epoch.ONE_RTT
 _ZERO_AND_ONE_RTT = frozenset((Epoch.ZERO_RTT, Epoch.ONE_RTT))
 
@@ -245,6 +248,8 @@ class Incoming(QuicConnection):
             return
         if self._state is QuicConnectionState.CONNECTED and not self._close_pending:
             self._alive_at = now
+            if self._loss._pto_count:
+                self._ask_again(now)
             self._ack_eliciting_sent_since_receipt = False
             ranges, begun = self._unsaid, number + 1 - count
             if ranges and ranges[-1].stop == begun > space.largest_received_packet:
@@ -261,6 +266,16 @@ class Incoming(QuicConnection):
                     space.ack_at = now + self._ack_delay
                     self._owed = 0
                 self._owed += count
+
+    def _ask_again(self, now: float) -> None:
+        """The peer is heard, and for long nothing of ours was acknowledged. The path may carry
+        again: the next probe, put off twice as long as the one before (RFC 9002, 6.2.1), would come
+        as late after a break as the break was long."""
+        loss = self._loss
+        asked = loss._time_of_last_sent_ack_eliciting_packet
+        if now >= asked + max(_ASK_AGAIN, loss.get_probe_timeout()):
+            loss.reschedule_data(now=now)
+            self._is_long_due = self.has_news = True
 
     def _note(self, number: int, now: float) -> None:
         """A packet came out of its turn: it will be acknowledged, too."""

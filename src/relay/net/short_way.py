@@ -169,8 +169,11 @@ class ShortWay(Outgoing):
             return
         self._catch_up()
         self._heard = None
+        alive_until = self._close_at
         super().receive_datagram(data, addr, now)
         self._is_long_due = self.has_news = self.heard_more = True
+        if self._loss._pto_count and self._close_at != alive_until and self._handshake_confirmed:
+            self._ask_again(now)
         if home and home[0] is not self._network_paths[0]:
             # What went to the old address is lost, and may fill the congestion window: whether the
             # peer is at the new one (RFC 9000, 9.3) is not to wait for a probe that was put off.
