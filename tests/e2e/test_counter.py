@@ -205,13 +205,15 @@ def test_sessions_are_listed_by_page_and_filter_and_kicked(
             assert (await web.get(f"/sessions/{one['id']}")).json()["root"] == "demo"
             kicked = await web.post(f"/sessions/{one['id']}/kick", json={"reason": "noise"})
             assert kicked.json() == {"ended": 1}
-            await asyncio.wait_for(victim.lost, 5)
+            assert one["id"] in await asyncio.wait_for(victim.lost, 5)
             assert (await web.get(f"/sessions/{one['id']}")).status_code == 404
             (entry,) = (await web.get("/audit", params={"action": "session.kick"})).json()[
                 "entries"
             ]
             assert (entry["actor"], entry["address"]) == ("admin", "127.0.0.1")
             assert (entry["target"], entry["detail"]) == (f"session {one['id']}", "noise")
+            known = (await web.get("/audit", params={"id": one["id"]})).json()["entries"]
+            assert {each["action"] for each in known} == {"session.kick", "allow"}
 
     asyncio.run(main())
 

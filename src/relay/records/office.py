@@ -67,9 +67,14 @@ class Office:
         kid: str = "",
         jti: str = "",
         tenant: str = "",
+        id: str = "",
     ) -> AsyncIterator[None]:
-        """Write down that ``who`` does something, then let it be done, then put it in force."""
-        fact = Fact(action, who.name, target, who.address, kid, jti, detail=detail, tenant=tenant)
+        """Write down that ``who`` does something, then let it be done, then put it in force.
+
+        ``id`` is what somebody is told whom it is done to.
+        """
+        fact = Fact(action, who.name, target, who.address, kid, jti, detail=detail)
+        fact = replace(fact, tenant=tenant, id=id)
         await self.scribe.write(fact)
         try:
             yield

@@ -35,6 +35,7 @@ async def kick(relay: Relay, name: str, address: str, said: Mapping[str, Any]) -
     guest = _guest(relay, said)
     asked = shapes.Kick.model_validate(said)
     async with _doing(relay, Operator(name, address), "session.kick", guest, asked.reason):
+        relay.house.log("ended by the operator", id=guest.id, why=asked.reason)
         guest.close(Unauthorized(f"ended by the operator (id {guest.id})"))
     return {"ended": 1}
 
@@ -78,7 +79,7 @@ def _shown(relay: Relay, guest: Guest) -> dict[str, Any]:
 
 def _doing(relay: Relay, who: Operator, action: str, guest: Guest, detail: str) -> Any:
     jti, tenant = (guest.grant.jti, guest.grant.tenant) if guest.grant else (None, None)
-    said = {"detail": detail, "jti": jti or "", "tenant": tenant or ""}
+    said = {"detail": detail, "jti": jti or "", "tenant": tenant or "", "id": guest.id}
     return relay.desk.office.doing(who, action, f"session {guest.id}", **said)
 
 

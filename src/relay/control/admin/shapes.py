@@ -393,7 +393,7 @@ class AuditAsked(Shape):
     tenant: Text = ""
     """Whose."""
     id: Text = ""
-    """What a refused stranger was told."""
+    """What whoever was refused or shown out was told."""
     cursor: Annotated[int, Field(ge=1, le=10**17)] | None = None
     """Entries before that number only."""
     limit: Annotated[int, Field(ge=1, le=200)] = 50
