@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
+from relay.server import numbers
 from relay.server.metrics import OTHERS, TenantBytes
-from relay.server.numbers import BY_WORKER, WORST, Part, Tally, _Fixed, together
+from relay.server.numbers import BY_WORKER, TENANT, WORST, Part, Tally, _Fixed, together
 
 DIRECTION = (("direction", "in"),)
 
@@ -117,7 +119,25 @@ def test_a_tenants_line_goes_with_it_and_grows_while_anybody_tells_of_it() -> No
     assert take(11, None) == 31  # no session of theirs is on the second any more
     assert take(11, 4) == 35
     assert take(None, None) is None
-    assert take(3, None) == 3
+    assert take(3, None) == 38  # and begins where it was
+
+
+@pytest.mark.parametrize(("room", "back"), [(2, {"a": 2, "b": 13}), (1, {"a": 1, "b": 13})])
+def test_a_tenant_of_a_worker_that_died_goes_on_where_it_was(
+    monkeypatch: pytest.MonkeyPatch, room: int, back: dict[str, float]
+) -> None:
+    monkeypatch.setattr(numbers, "MAX_LINES", room)
+    tally = Tally(began=0.0)
+
+    def take(life: str, **counts: float) -> dict[str, float]:
+        parts = {0: Part("first", 0.0, counted(0)), 1: Part(life, 1.0, counted(0, *counts.items()))}
+        found = {dict(labels).get(TENANT, ""): n for (_, labels), n in tally.take(parts).items()}
+        return {tenant: count for tenant, count in found.items() if tenant}
+
+    assert take("x", a=1, b=10) == {"a": 1, "b": 10}
+    assert take("y", b=1) == {"b": 11}
+    assert take("z") == {}
+    assert take("z", a=1, b=2) == back
 
 
 def test_what_tenants_without_a_line_have_moved_stays_counted() -> None:

@@ -10,11 +10,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from prometheus_client import CollectorRegistry, Metric, generate_latest
 from prometheus_client.registry import Collector
 
+from relay.quota.ledger import MAX_PAST
 from relay.server.metrics import MAX_TENANTS, Families, busiest, grown
 
 if TYPE_CHECKING:
@@ -31,6 +33,9 @@ COUNTER = "counter"
 
 TENANT = "tenant"
 """The label whose values strangers can make up: such a sample goes with whom it is of."""
+
+MAX_LINES = 2 * MAX_PAST
+"""Samples of tenants that are gone which are remembered: one for each direction."""
 
 BY_WORKER = frozenset(
     {"relay_uptime_seconds", "relay_loop_lag_seconds", "relay_loop_lag_seconds_max"}
@@ -78,6 +83,9 @@ class Tally:
         self._began = began
         self._heard: dict[int, _Heard] = {}
         self._whole: dict[Key, float] = {}
+        self._past: dict[Key, float] = {}
+        """Of tenants that nobody tells of, who left last at the end: with a worker that dies go
+        those who were there only, and when they are back their line must not begin anew."""
 
     def take(self, parts: Mapping[int, Part]) -> dict[Key, float]:
         """All that was counted until now; ``parts`` are from those that answer."""
@@ -90,12 +98,15 @@ class Tally:
                 before = counts if part.began < self._began else {}
             self._heard[worker] = _Heard(part.life, counts)
             for key, count in counts.items():
-                more = grown(count, before.get(key, 0.0))
-                self._whole[key] = self._whole.get(key, 0.0) + more
+                if key not in self._whole:
+                    self._whole[key] = self._past.pop(key, 0.0)
+                self._whole[key] += grown(count, before.get(key, 0.0))
         told = {key for each in self._heard.values() for key in each.counts}
         for key in self._whole.keys() - told:
             if any(name == TENANT for name, _ in key[1]):
-                del self._whole[key]
+                self._past[key] = self._whole.pop(key)
+        for key in tuple(islice(self._past, max(0, len(self._past) - MAX_LINES))):
+            del self._past[key]
         return dict(self._whole)
 
 
