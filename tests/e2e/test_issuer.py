@@ -27,6 +27,7 @@ from relay.client import connect
 from relay.errors import ConfigError, SessionLost
 from relay.net.trust import DialTls
 from relay.path import Path
+from relay.records.audit import Query
 from relay.records.kept import OtherRoot
 from relay.records.office import Operator
 from relay.records.sealing import Seal
@@ -121,6 +122,10 @@ def test_a_token_is_exchanged_for_one_of_the_relays_own(running: Any, token: Any
             assert await one.desk.records.audit.length() >= found
             other = await login(one, str(TOKEN), root="other")
             assert other.status_code == 403
+            assert one.judge.refusals.counts == {"no_access": 2}
+            await one.desk.scribe.flush()
+            denied = await one.desk.records.audit.entries(Query(action="deny"))
+            assert [each.id for each in denied] == [other.json()["id"], wider.json()["id"]]
             assert (await login(one, "mq_nonsense")).status_code == 401
             assert (await login(one, str(TOKEN), ttl="x")).status_code == 400
             by_jwt = await login(one, token("demo"), root="demo/a")

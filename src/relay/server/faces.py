@@ -125,18 +125,15 @@ class Face:
         wish = read_wish(wished)
         held = await self._believe(bearer, remote)
         grant, id = held.grant, held.id
-        audit = self.relay.house.audit
         try:
             issued = issuer.exchange(grant, wish)
         except Refusal as error:
-            reason = error.reason
-            told = {"id": id, "reason": reason.code, "why": reason.text}
-            self.relay.log.warning("login refused", **told, hint=mending(reason))
-            said = {"reason": reason.code, "why": f"login: {reason.text}"}
-            audit("deny", grant=grant, id=id, remote=remote, **said)
+            reason, refusals = error.reason, self.relay.judge.refusals
+            why = f"login: {reason.text}"
+            refusals.granted(reason.code, error.status, why, held, hint=mending(reason))
             raise error.known_as(id) from None
         why = f"token {issued.jti} until {issued.expires}"
-        audit("issue", grant=grant, id=id, remote=remote, why=why)
+        self.relay.house.audit("issue", grant=grant, id=id, remote=remote, why=why)
         return issued.members()
 
     async def sessions(self, bearer: str, remote: str) -> tuple[list[dict[str, Any]], list[int]]:
