@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlsplit
 
@@ -37,6 +38,9 @@ TIMES = frozenset(
 
 VERBS = {"show_jwks": "jwks"}
 """Commands that are not called by the first word of their operation."""
+
+LINE = 60
+"""Letters that the list of commands has for one on a narrow screen; more would be cut off."""
 
 
 class Where(NamedTuple):
@@ -152,7 +156,11 @@ def _command(operation: Operation) -> click.Command:
         else:
             _show(answer)
 
-    return click.Command(_verb(operation), params=params, callback=run, help=operation.summary)
+    summary = operation.summary
+    brief = summary if len(summary) <= LINE else re.split("[,;]", summary)[0] + "."
+    return click.Command(
+        _verb(operation), params=params, callback=run, help=summary, short_help=brief
+    )
 
 
 def _verb(operation: Operation) -> str:

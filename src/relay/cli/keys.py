@@ -96,7 +96,7 @@ def rotate(grace: float, compromised: bool, kid: str | None, as_json: bool) -> N
     "--new-key-env", required=True, metavar="NAME", help="The variable that holds the new key."
 )
 def rewrap(new_key_env: str) -> None:
-    """Seal everything in the store under another root key, all or nothing.
+    """Seal the store under another root key, all of it or nothing.
 
     MOQ_MASTER_KEY is the present one. Afterwards start the relays with the new one: until then they
     go on with what they have in memory, and cannot add anything sealed.
