@@ -445,7 +445,7 @@ def test_another_version_of_the_library_is_left_alone(monkeypatch, caplog) -> No
         net, _ = carried(True, 0.0, 1)
         Net()  # it is said once, not for every connection
     assert net.short == 0
-    assert sum("short way off" in record.message for record in caplog.records) == 1
+    assert sum("quic.short_way is off" in record.message for record in caplog.records) == 1
 
 
 def test_who_makes_packets_is_said(monkeypatch) -> None:
