@@ -80,7 +80,7 @@ def test_public_half_of_a_secret(keys: Keys) -> None:
         keys["k1"].public()
 
 
-def test_scope_travels(keys: Keys) -> None:
+def test_scope_travels() -> None:
     scope = Scope(Path("a"), (Path("b"),), ())
     made = generate("ES256", "x", scope)
     assert loaded(made.to_jwk()).keys[0].scope == scope

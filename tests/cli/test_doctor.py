@@ -107,7 +107,8 @@ def test_other_credentials_are_not_judged(key: Key, words: list[str]) -> None:
 
 def test_usage(key: Key) -> None:
     Path("broken").write_text("x")
-    done = CliRunner().invoke(relay, ["doctor", "x", "--key", "none"])
-    assert done.exit_code == 2
+    done = CliRunner().invoke(relay, ["doctor", "x", "--key", "broken"])
+    assert "broken: no usable key" in str(done.exception)
+    assert CliRunner().invoke(relay, ["doctor", "x", "--key", "none"]).exit_code == 2
     assert CliRunner().invoke(relay, ["doctor"]).exit_code == 2
     assert doctor("rubbish", status=1).count("refuses") == 5

@@ -257,7 +257,7 @@ def test_a_token_in_the_address_needs_no_file(tmp_path: Path) -> None:
     asyncio.run(main())
 
 
-def test_no_token_is_ever_said(tmp_path: Path) -> None:
+def test_no_token_is_ever_said() -> None:
     async def main() -> None:
         far = Far()
         far.trouble = [SessionLost("no")]

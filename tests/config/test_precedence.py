@@ -103,7 +103,7 @@ def test_what_is_public_for_both_roles_and_for_one_adds_up_as_upstream(folder, t
     assert (public.publish, public.subscribe) == (("demo",), ("demo", "live"))
 
 
-def test_flags_for_both_roles_and_for_one_add_up(folder):
+def test_flags_for_both_roles_and_for_one_add_up():
     flags = {"auth.public": ("demo",), "auth.public.publish": ("live",)}
     public = load(None, flags, {}).settings.auth.public
     assert (public.publish, public.subscribe) == (("demo", "live"), ("demo",))

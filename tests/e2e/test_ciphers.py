@@ -140,7 +140,7 @@ def admin(relay: Any, operator: NewKey) -> httpx.AsyncClient:
 
 
 def test_the_operator_makes_and_rotates_keys_of_running_relays(
-    running: Any, folder: File, master: None, operator: NewKey
+    running: Any, master: None, operator: NewKey
 ) -> None:
     said = f'{STORE}[admin]\napi_key = "{operator.hash}"\n'
 

@@ -60,7 +60,7 @@ def test_a_token_in_the_address(node: Any, minted: Any) -> None:
 
 @pytest.mark.parametrize("scheme", ["https", "moqt"])
 def test_a_wrong_token_stays_refused_loudly_until_it_is_mended(
-    node: Any, folder: File, minted: Any, scheme: str
+    node: Any, folder: File, scheme: str
 ) -> None:
     async def main() -> None:
         good = (folder / "cluster.jwt").read_text()
@@ -125,7 +125,7 @@ def test_internal_names_are_hidden_from_everybody_else(node: Any, minted: Any) -
     asyncio.run(main())
 
 
-def test_prefixes_limit_what_a_link_carries_and_news_pass(node: Any, minted: Any) -> None:
+def test_prefixes_limit_what_a_link_carries_and_news_pass(node: Any) -> None:
     async def main() -> None:
         async with node() as a:
             lines = 'imports = ["anon/in"]\nexports = ["anon/out"]\n'

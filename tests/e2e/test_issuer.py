@@ -306,9 +306,7 @@ def test_keys_survive_a_restart_and_their_root_key_is_needed(
     asyncio.run(main())
 
 
-def test_a_relay_goes_on_after_its_store_was_sealed_anew(
-    running: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_relay_goes_on_after_its_store_was_sealed_anew(running: Any) -> None:
     async def main() -> None:
         async with running(ISSUER) as one:
             await one.desk.office.create_token(WHO, stored())

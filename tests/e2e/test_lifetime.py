@@ -303,9 +303,7 @@ def test_another_process_revokes_through_the_store(running: Any, minted: Any, fo
 
 
 @pytest.mark.parametrize("policy", ["keep", "close"])
-def test_a_removed_key_does_what_the_setting_says(
-    running: Any, minted: Any, folder: File, policy: str
-) -> None:
+def test_a_removed_key_does_what_the_setting_says(running: Any, folder: File, policy: str) -> None:
     other = keys.generate("HS256", kid="other")
     (folder / "other.jwk").write_bytes(other.dump())
     extra = f'keys = ["other.jwk"]\non_key_removed = "{policy}"\n'

@@ -8,16 +8,11 @@ from typing import Any
 import httpx
 import pytest
 
-from relay.auth.credentials import NewKey, make_key
+from relay.auth.credentials import make_key
 from relay.client import SessionLost, connect
 from relay.net.trust import DialTls
 
 TRUST = DialTls(disable_verify=True)
-
-
-def open_to(operator: NewKey) -> str:
-    """Settings that let this operator in."""
-    return f'[admin]\napi_key = "{operator.hash}"\n'
 
 
 def test_it_is_there_with_a_key_only(running: Any) -> None:

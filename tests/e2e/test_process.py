@@ -113,8 +113,7 @@ def test_why_it_did_not_start_is_json_where_that_was_said(folder: Path, command:
     assert "another program listens" in last["detail"]
 
 
-@pytest.mark.parametrize("times", [1])
-def test_sigterm_is_a_clean_end(process: Any, times: int) -> None:
+def test_sigterm_is_a_clean_end(process: Any) -> None:
     relay = process()
     facts = relay.ready()
     assert facts["quic"][1] == facts["http"][1]

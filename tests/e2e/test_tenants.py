@@ -275,9 +275,7 @@ def test_a_refusal_is_found_by_its_word_and_by_what_the_stranger_was_told(
     assert len(shown.splitlines()) == 1
 
 
-def test_whose_credential_was_refused_is_in_the_audit_log(
-    running: Any, token: Any, folder: File
-) -> None:
+def test_whose_credential_was_refused_is_in_the_audit_log(running: Any, token: Any) -> None:
     async def main() -> None:
         async with running(STORE) as relay:
             assert await status(relay, f"/demo?jwt={token('demo', ttl=-5)}") == 401

@@ -76,7 +76,7 @@ def write(folder: Path, *keys: Key) -> list[str]:
     return names
 
 
-def test_files_at_once_and_as_they_change(tmp_path: Path, tools: Any, keys: Keys) -> None:
+def test_files_at_once_and_as_they_change(tmp_path: Path, keys: Keys) -> None:
     async def main() -> None:
         names = write(tmp_path, keys["one"], keys["two"])
         async with running({"keys": names}) as one:
@@ -93,7 +93,7 @@ def test_files_at_once_and_as_they_change(tmp_path: Path, tools: Any, keys: Keys
     asyncio.run(main())
 
 
-def test_another_key_of_the_same_name_is_a_change(tmp_path: Path, tools: Any, keys: Keys) -> None:
+def test_another_key_of_the_same_name_is_a_change(tmp_path: Path, keys: Keys) -> None:
     async def main() -> None:
         (name,) = write(tmp_path, keys["one"])
         async with running({"key": name}) as one:
@@ -109,7 +109,7 @@ def test_another_key_of_the_same_name_is_a_change(tmp_path: Path, tools: Any, ke
 
 @pytest.mark.parametrize("policy", ["close", "keep"])
 def test_a_removed_key_is_remembered_where_sessions_end_with_it(
-    tmp_path: Path, tools: Any, keys: Keys, policy: str
+    tmp_path: Path, keys: Keys, policy: str
 ) -> None:
     async def main() -> None:
         names = write(tmp_path, keys["one"], keys["two"])
@@ -142,7 +142,7 @@ def test_two_files_with_one_name_stop_the_start(tmp_path: Path, keys: Keys) -> N
         Keyring(auth)
 
 
-def test_two_files_that_come_to_have_one_name(tmp_path: Path, tools: Any, keys: Keys) -> None:
+def test_two_files_that_come_to_have_one_name(tmp_path: Path, keys: Keys) -> None:
     async def main() -> None:
         names = write(tmp_path, keys["one"], keys["two"])
         async with running({"keys": names}) as one:
@@ -305,7 +305,7 @@ def test_a_name_asked_for_in_vain_is_remembered(tools: Any, keys: Keys) -> None:
 @pytest.mark.parametrize(
     "kid", ["../../etc/passwd", "a/b", "a b", "", "k" * 257, "k\x00", "ä", "..", "a?b", "a#b"]
 )
-def test_a_name_that_is_none_is_never_asked_for(tools: Any, keys: Keys, kid: str) -> None:
+def test_a_name_that_is_none_is_never_asked_for(tools: Any, kid: str) -> None:
     async def main() -> None:
         async with tools.server() as server:
             async with running({"key_dir": server.url("/dir")}) as one:

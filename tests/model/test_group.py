@@ -132,7 +132,7 @@ def test_a_derived_log_has_the_past_with_its_times_and_follows(fakes, open_group
     assert reader.calls == ["written", "finished"]
 
 
-def test_an_encoding_is_derived_once_for_all_readers(fakes, open_group):
+def test_an_encoding_is_derived_once_for_all_readers(open_group):
     calls = []
 
     def counting(have, want, info):
@@ -152,7 +152,7 @@ def test_an_encoding_first_asked_for_within_a_write_has_each_chunk_once(fakes, o
     assert b"".join(derived[0].chunks) == b"A@1 B@2 "
 
 
-def test_an_ended_group_can_still_be_derived(fakes, open_group):
+def test_an_ended_group_can_still_be_derived(open_group):
     open_group.write(b"a", 1.0)
     open_group.finish(1.0)
     log = open_group.log("upper", upper)
@@ -177,7 +177,7 @@ def test_bytes_that_cannot_be_transcoded_end_that_log_only(fakes, open_group):
     assert (derived.data, derived.calls) == (b"good", ["written", "DecodeError"])
 
 
-def test_derived_bytes_count_against_the_budget_and_are_given_back(fakes, setting, open_group):
+def test_derived_bytes_count_against_the_budget_and_are_given_back(setting, open_group):
     open_group.write(b"x" * 100, 1.0)
     before = setting.cache.used
     open_group.log("upper", upper)

@@ -71,7 +71,7 @@ def test_a_standby_takes_over_and_viewers_stay(fakes, origin, watcher):
     assert second.calls == [("open", "t", 4)]
 
 
-def test_a_clean_goodbye_also_hands_over_to_the_standby(fakes, origin, watcher):
+def test_a_clean_goodbye_also_hands_over_to_the_standby(fakes, origin):
     second = fakes.Source()
     route = origin.announce(B, fakes.Source(), (7, 2), 0.0)
     origin.announce(B, second, (7, 3), 0.0)
@@ -90,7 +90,7 @@ def test_a_standby_that_leaves_is_not_noticed(fakes, origin, watcher):
     assert viewer.ends == []
 
 
-def test_routes_are_ranked_by_cost_length_hash_and_age(fakes, origin, watcher):
+def test_routes_are_ranked_by_cost_length_hash_and_age(fakes, origin):
     routes = [origin.announce(B, fakes.Source(), (7, 2, 2, 2), 0.0, price=Price(9, 9))]
     hashed = sorted([(7, 5), (7, 6), (7, 8)], key=lambda hops: fingerprint(B, hops))
     for hops, cost in [

@@ -99,7 +99,7 @@ def test_a_new_route_that_fails_leaves_the_old_one_serving(moving):
     assert moving.old.verbs == ["open"]
 
 
-def test_a_new_route_that_refuses_is_not_asked_again_at_once(fakes, moving):
+def test_a_new_route_that_refuses_is_not_asked_again_at_once(moving):
     moving.new.rejects.add("t")
     moving.move()
     assert moving.new.verbs == ["open"]
@@ -254,7 +254,7 @@ def test_a_publisher_that_comes_a_second_time_is_moved_to(fakes):
     assert back.verbs == ["open"]
 
 
-def test_a_route_that_does_not_deliver_is_given_up_again(fakes, moving):
+def test_a_route_that_does_not_deliver_is_given_up_again(moving):
     group = moving.open(1, moving.old)  # one that may go on for ever
     moving.move()
     moving.origin.tick(1.7 + PATIENCE)
@@ -265,7 +265,7 @@ def test_a_route_that_does_not_deliver_is_given_up_again(fakes, moving):
     assert moving.viewer.sequences == [0, 1, 2]
 
 
-def test_a_route_that_said_goodbye_is_not_gone_back_to(fakes, moving):
+def test_a_route_that_said_goodbye_is_not_gone_back_to(moving):
     moving.open(1, moving.old)
     moving.move()
     moving.route.withdraw(2.0)
@@ -315,7 +315,7 @@ def test_a_far_route_that_has_brought_something_new_serves_to_the_end(fakes, bro
     assert viewer.ends == [None]
 
 
-def test_a_group_that_never_began_is_asked_of_the_next_route(fakes, moving):
+def test_a_group_that_never_began_is_asked_of_the_next_route(moving):
     moving.open(1, moving.old).finish(2.0)
     moving.open(3, moving.old).finish(2.0)  # what was sent of 2 was lost on the way
     moving.better()

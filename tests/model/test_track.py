@@ -184,7 +184,7 @@ def test_a_start_before_the_latest_is_asked_for_once_that_is_known(setting, fake
     assert setting.source.calls[-1][2].start == 3
 
 
-def test_a_start_that_is_taken_back_hides_nothing_any_more(setting, fakes):
+def test_a_start_that_is_taken_back_hides_nothing_any_more(setting):
     viewer = setting.live(start=1_000_000)
     setting.group(4)
     assert ("group", 4) not in viewer.events
@@ -425,7 +425,7 @@ def test_an_ended_track_ignores_its_source(setting):
 # Cost.
 
 
-def test_a_hundred_thousand_short_groups_leave_memory_and_time_flat(setting, fakes):
+def test_a_hundred_thousand_short_groups_leave_memory_and_time_flat(setting):
     viewer = setting.live()
     viewer.group_opened = lambda group: None
     peaks, times = [], []

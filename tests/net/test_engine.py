@@ -136,7 +136,7 @@ def test_who_waits_for_room_is_asked_though_somebody_else_found_some(bench, reco
 
 
 @pytest.mark.parametrize("bounds", ["connection", "stream", "window"])
-def test_what_is_offered_is_taken_where_there_is_so_much_room(bench, recorder, bounds) -> None:
+def test_what_is_offered_is_taken_where_there_is_so_much_room(bench, bounds) -> None:
     room = bench(alpn="moq-lite-05")
     transport, engine = room.visits[0].transport, room.server.engine
     stream, other = transport.open_uni(), transport.open_uni()

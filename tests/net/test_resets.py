@@ -93,7 +93,7 @@ async def test_they_are_proven_by_the_key_that_the_next_process_will_have(house)
 
 
 @pytest.mark.parametrize("scheme", ["moqt", "https"])
-async def test_who_dialled_hears_at_once_that_nobody_knows_the_session(house, wait, scheme) -> None:
+async def test_who_dialled_hears_at_once_that_nobody_knows_the_session(house, scheme) -> None:
     async with house() as first:
         pair = await first.pair(scheme)
         endpoint = first.endpoint

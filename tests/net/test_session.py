@@ -246,7 +246,7 @@ async def test_capacity_keeps_a_stalled_readers_buffer_shallow(house, scheme) ->
         assert deepest <= max(window, 128 << 10)
 
 
-async def test_a_receiver_that_raises_loses_its_own_session_only(house, scheme, wait) -> None:
+async def test_a_receiver_that_raises_loses_its_own_session_only(house, scheme) -> None:
     async with house() as home:
         bad, good = await home.pair(scheme), await home.pair(scheme)
         bad.server.raise_on = "stream_received"

@@ -382,9 +382,7 @@ def test_keys_are_changed_before_they_are_worn_out(monkeypatch) -> None:
     assert not net.ends
 
 
-def test_a_publisher_hears_of_new_keys_though_the_first_packet_under_them_is_lost(
-    monkeypatch,
-) -> None:
+def test_a_publisher_hears_of_new_keys_though_the_first_packet_under_them_is_lost() -> None:
     net = Net()
     net.run(1.0)
     stream = net.client.get_next_available_stream_id(is_unidirectional=True)

@@ -106,7 +106,7 @@ def test_none_is_missed_however_many_write_at_once(lasting: str) -> None:
     asyncio.run(scenario())
 
 
-def test_a_restart_knows_everything(lasting: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_restart_knows_everything(lasting: str) -> None:
     async def scenario() -> None:
         store = await open_records(lasting)
         for n in range(5):

@@ -377,9 +377,7 @@ def test_it_finds_modules_where_this_one_does(
     assert done.stdout.split() == list(flags)
 
 
-def test_one_that_cannot_load_says_so(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loop: Wanted
-) -> None:
+def test_one_that_cannot_load_says_so(tmp_path: Path, loop: Wanted) -> None:
     (tmp_path / "worker").write_text("#!/bin/sh\nexit 1\n")
 
     async def main() -> None:
