@@ -8,8 +8,10 @@ import time
 import pytest
 
 from relay.ingest.watching import MAX_AHEAD, PATIENCE, Follower, Missed
-from relay.model.track import Demand
-from relay.peer.local import GroupEnd, ReadFrame
+from relay.model.origin import Origin
+from relay.model.track import Demand, TrackInfo
+from relay.path import Path
+from relay.peer.local import GroupEnd, LocalBroadcast, ReadFrame
 
 
 class Silent:
@@ -140,6 +142,32 @@ def test_a_group_that_stands_between_others_is_lost_as_a_whole():
         assert [(item.group, item.number) for item in found] == [(2, 0), (2, 1), (2, 2), (1, 0)]
         assert await anext(items) is None
         assert follower._bytes == follower._dead == 0
+        await items.aclose()
+
+    asyncio.run(main())
+
+
+def test_of_a_group_that_is_lost_no_more_is_read():
+    origin, limit = Origin(7), 1 << 16
+    broadcast = LocalBroadcast(lambda: 0.0)
+    published = broadcast.create_track("t", TrackInfo())
+    origin.announce(Path("a"), broadcast, (), 0.0)
+    track = origin.find(Path("a")).track("t")
+    published.append_group()
+    for _ in range(100_000):
+        published.write_frame(b"", 0)
+
+    async def main():
+        follower = Follower(track, Demand(), lambda: 0.0, limit)
+        follower.open()
+        assert not follower.readings
+        assert not follower.due
+        assert not follower._lost
+        items = follower.items(0.01)
+        assert await anext(items) == Missed(0)
+        published.append_group()
+        published.write_frame(b"next", 0)
+        assert (await anext(items)).payload == b"next"
         await items.aclose()
 
     asyncio.run(main())

@@ -12,7 +12,14 @@ from relay.model.origin import Origin
 from relay.model.track import Demand, TrackInfo
 from relay.path import Path
 from relay.peer import local
-from relay.peer.local import Collector, GroupEnd, LocalBroadcast, ReadFrame, collect_group
+from relay.peer.local import (
+    AT_ONCE,
+    Collector,
+    GroupEnd,
+    LocalBroadcast,
+    ReadFrame,
+    collect_group,
+)
 
 INFO = TrackInfo(timescale=1000)
 
@@ -212,6 +219,78 @@ def test_a_group_above_the_limit_ends_no_other() -> None:
             assert await collect_group(model, number, clock, 10) == whole
         with pytest.raises(TooLarge):
             await collect_group(model, 0, clock, 10)
+
+    asyncio.run(main())
+
+
+def test_a_group_of_too_many_frames_is_not_collected(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local, "MAX_FRAMES", 3)
+    broadcast, track = published()
+    model = broadcast.track("t")
+
+    async def main() -> None:
+        for frames in (4, 3):
+            number = track.append_group()
+            for _ in range(frames):
+                track.write_frame(b"", 0)
+            track.finish_group()
+            for asked in (None, number):
+                if frames > 3:
+                    with pytest.raises(TooLarge, match="3 frames"):
+                        await collect_group(model, asked, clock)
+                else:
+                    assert await collect_group(model, asked, clock) == (number, [b""] * 3)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("ends", [False, True])
+def test_very_many_frames_are_read_in_turns(ends: bool) -> None:
+    broadcast, track = published()
+    count = 5 * AT_ONCE + 1
+    for _ in range(2):
+        track.append_group()
+        for _ in range(count):
+            track.write_frame(b"", 0)
+    if ends:
+        track.finish()
+
+    async def main() -> None:
+        collector = Collector(broadcast.track("t"), Demand(start=0), clock)
+        items, seen = collector.frames(), []
+        began = asyncio.ensure_future(anext(items))
+        await asyncio.sleep(0)
+        assert len(collector._waiting) <= AT_ONCE  # and others have a turn
+        seen.append(await began)
+        if not ends:
+            track.append_group()
+            track.write_frame(b"next", 0)
+            track.finish()
+        seen += [item async for item in items]
+        found = [item.group for item in seen if isinstance(item, ReadFrame)]
+        assert found == [0] * count + [1] * count + [2] * (not ends)
+        ended = [item[:2] for item in seen if isinstance(item, GroupEnd)]
+        assert ended == [(0, count), (1, count), (2, 1)][: 2 + (not ends)]
+
+    asyncio.run(main())
+
+
+def test_who_leaves_reads_no_further() -> None:
+    broadcast, track = published()
+    track.append_group()
+    for _ in range(5 * AT_ONCE):
+        track.write_frame(b"", 0)
+
+    async def main() -> None:
+        collector = Collector(broadcast.track("t"), Demand(), clock)
+        collector.enter()
+        assert collector.due
+        collector.close()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert len(collector._waiting) <= AT_ONCE
+        assert not collector.due
+        assert not collector.readings
 
     asyncio.run(main())
 

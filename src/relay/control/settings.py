@@ -13,7 +13,7 @@ class PublicLimits:
     """Bytes of path and query together. More: 414."""
 
     max_fetch_bytes: int = 67_108_864
-    """Bytes of one fetched group. More: 413."""
+    """Bytes of one fetched group, which has 262,144 frames at most. More: 413."""
 
     fetch_timeout: float = 5.0
     """Seconds until a group must be complete. Longer: 504."""

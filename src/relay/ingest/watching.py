@@ -119,12 +119,13 @@ class Follower(Collector):
         super().track_ended(error)
         self._ready.set()
 
-    def put(self, item: ReadFrame | GroupEnd, size: int) -> None:
-        """Queue one item, and make room for it where that is needed."""
+    def put(self, item: ReadFrame | GroupEnd, size: int) -> bool:
+        """Queue one item, and make room for it where that is needed; False where its group is
+        lost."""
         if item.group in self._lost:
             if isinstance(item, GroupEnd):
                 self._lost.discard(item.group)
-            return
+            return False
         part = self._parts.get(item.group) or self._new_part(item.group)
         if isinstance(item, GroupEnd):
             del self._parts[item.group]
@@ -135,6 +136,7 @@ class Follower(Collector):
         while self._bytes > self.limit and self._queue:
             self._make_room()
         self._wake.set()
+        return not part.is_lost
 
     def _new_part(self, group: int) -> _Part:
         part = self._parts[group] = _Part(group)
@@ -221,7 +223,7 @@ class Follower(Collector):
                         yield item
                     elif item.error is not None:
                         yield Missed(item.group)
-                if self.complete:
+                if self.complete and not self.due:
                     if self.error is not None:
                         raise self.error
                     return

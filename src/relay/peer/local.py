@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing
+from itertools import count
 from typing import Any, NamedTuple
 
 from relay.errors import Cancelled, Lagged, LimitExceeded, NotFound, RelayError, TooLarge
 from relay.model.group import Group, Log
 from relay.model.track import Demand, Track, TrackInfo
 from relay.peer.transcode import transcode
-from relay.wire.frame import FrameParser, Layout, encode_frame
+from relay.wire.frame import Frame, FrameParser, Layout, encode_frame
 
 LAYOUT = Layout.TIMED
 
@@ -29,6 +30,12 @@ MAX_FRAME = 33_554_432
 
 MAX_WAITING = 67_108_864
 """Bytes that may wait for a reader here, unless the caller says how many."""
+
+MAX_FRAMES = 1 << 18
+"""Frames of a group that is read whole: each takes a few hundred bytes, however short it is."""
+
+AT_ONCE = 2048
+"""Frames that one who reads takes in a turn of the loop: millions may be there when he begins."""
 
 
 class LocalGroup:
@@ -141,11 +148,10 @@ class LocalTrack:
         self._open.clear()
 
     def _feed(self, group: LocalGroup) -> None:
-        if self.track is None:
-            return
-        live = self.track.open_group(group.sequence, LAYOUT, self.clock())
-        if live is not None:
-            self._fill(group, live, self._open)
+        if self.track is not None:
+            live = self.track.open_group(group.sequence, LAYOUT, self.clock())
+            if live is not None:
+                self._fill(group, live, self._open)
 
     def _fill(self, group: LocalGroup, live: Group, written: dict[int, Group]) -> None:
         """Write what there is of a group, and have it among the ``written`` until it is complete;
@@ -242,46 +248,55 @@ class _Reading:
         self.collector = collector
         self.sequence = group.sequence
         self.log = log
-        self.parser = FrameParser(LAYOUT, MAX_FRAME)
-        self.cursor = 0
         self.frames = 0
         self.over = False
+        self._parser = FrameParser(LAYOUT, MAX_FRAME)
+        self._found = self._frames()
 
     def written(self, size: int) -> None:
-        self.take()
+        self.collector.read(self)
 
     def ended(self) -> None:
-        self.take()
+        self.collector.read(self)
 
     def evicted(self) -> None:
-        """Everything written has been taken already."""
+        """What is written stays until it is read."""
 
-    def take(self) -> None:
-        if self.over:
-            return
+    def take(self, most: int) -> int:
+        """Read so many frames at most, and answer how many: fewer are all by now."""
         info = self.collector.track.info or TrackInfo()
-        while self.cursor < len(self.log.chunks):
-            chunk = self.log.chunks[self.cursor]
-            self.cursor += 1
+        for taken in range(0 if self.over else most):
             try:
-                frames = self.parser.feed(chunk)
+                frame = next(self._found)
             except RelayError as error:  # ours alone: whoever passed it on has done nothing wrong
-                self.over = True
-                self.log.detach(self)
-                self.collector.readings.discard(self)
+                self.stop()
                 self.collector.give_up(error)
-                return
-            for frame in frames:
-                item = ReadFrame(
-                    self.sequence, self.frames, frame.timestamp or 0, info.timescale, frame.payload
-                )
+                return taken
+            if frame is not None:
+                known = self.sequence, self.frames, frame.timestamp or 0, info.timescale
                 self.frames += 1
-                self.collector.put(item, len(frame.payload))
-        if self.log.finished or self.log.error:
-            self.over = True
-            self.log.detach(self)
-            self.collector.readings.discard(self)
-            self.collector.put(GroupEnd(self.sequence, self.frames, self.log.error), 0)
+                if self.collector.put(ReadFrame(*known, frame.payload), len(frame.payload)):
+                    continue
+            elif not (self.log.finished or self.log.error):
+                return taken
+            self.stop()
+            why = self.log.error if frame is None else None
+            self.collector.put(GroupEnd(self.sequence, self.frames, why), 0)
+            return taken
+        return 0 if self.over else most
+
+    def stop(self) -> None:
+        """Read no further."""
+        self.over = True
+        self.log.detach(self)
+        self.collector.readings.discard(self)
+
+    def _frames(self) -> Iterator[Frame | None]:
+        """Frame by frame; ``None`` where that is all by now."""
+        for cursor in count():
+            while cursor == len(self.log.chunks):
+                yield None
+            yield from self._parser.frames(self.log.chunks[cursor])
 
 
 class Collector:
@@ -302,6 +317,9 @@ class Collector:
         self.clock = clock
         self.limit = limit
         self.readings: set[_Reading] = set()
+        self.due: dict[_Reading, None] = {}
+        """Those that go on at the loop's next turn, in order; read only."""
+        self._left = AT_ONCE
         self.error: RelayError | None = None
         self.complete = False
         self._gave_up = False
@@ -314,11 +332,32 @@ class Collector:
 
     def group_opened(self, group: Group) -> None:
         """Read it from its first frame."""
-        log = group.log(LAYOUT, transcode)
-        reading = _Reading(self, group, log)
+        reading = _Reading(self, group, group.log(LAYOUT, transcode))
         self.readings.add(reading)
-        log.attach(reading)
-        reading.take()
+        reading.log.attach(reading)
+        self.read(reading)
+
+    def read(self, reading: _Reading) -> None:
+        """Go on with a group, at once or after those that are being read."""
+        if self.due:
+            self.due[reading] = None
+            return
+        self._left -= reading.take(self._left)
+        if not self._left:
+            self.due[reading] = None
+            asyncio.get_running_loop().call_soon(self._read_on)
+
+    def _read_on(self) -> None:
+        """A new turn: go on in order."""
+        self._left = AT_ONCE
+        while self.due and self._left:
+            reading = next(iter(self.due))
+            self._left -= reading.take(self._left)
+            if self._left:
+                self.due.pop(reading, None)
+        if self.due:
+            asyncio.get_running_loop().call_soon(self._read_on)
+        self._wake.set()  # nothing more may come
 
     def datagram_received(self, sequence: int, timestamp: int, payload: bytes) -> None:
         """A group of one frame that came as a datagram."""
@@ -339,16 +378,18 @@ class Collector:
             self.track_ended(error)
             self._gave_up = True
 
-    def put(self, item: ReadFrame | GroupEnd, size: int) -> None:
-        """Queue one item for the coroutine, unless one before it was lost: it gets no gaps."""
+    def put(self, item: ReadFrame | GroupEnd, size: int) -> bool:
+        """Queue one item for the coroutine, unless one before it was lost: it gets no gaps. False
+        where no more of its group is wanted."""
         if self._gave_up:
-            return
+            return False
         self._bytes += size
         if self._bytes > self.limit:
             self.give_up(Lagged("frames arrived faster than they were read"))
-            return
+            return False
         self._waiting.append((item, size))
         self._wake.set()
+        return True
 
     def enter(self) -> None:
         """Begin to watch."""
@@ -372,7 +413,7 @@ class Collector:
                     yield item
                 if waiting:
                     continue
-                if self.complete:
+                if self.complete and not self.due:
                     if self.error is not None:
                         raise self.error
                     return
@@ -384,9 +425,8 @@ class Collector:
     def close(self) -> None:
         """Stop watching."""
         for reading in tuple(self.readings):
-            reading.over = True
-            reading.log.detach(reading)
-        self.readings.clear()
+            reading.stop()
+        self.due.clear()
         if self._gave_up or not self.complete:
             self.leave()
         if not self.complete:
@@ -395,25 +435,27 @@ class Collector:
 
 
 class _Groups(Collector):
-    """Reads groups whole, each of ``limit`` bytes at most: a larger one ends with `TooLarge`, and
-    no other for its sake."""
+    """Reads groups whole, each of ``limit`` bytes and `MAX_FRAMES` frames at most: a larger one
+    ends with `TooLarge`, and no other for its sake."""
 
     def __init__(self, *known: Any) -> None:
         super().__init__(*known)
         self._sizes: dict[int, int] = {}
 
-    def put(self, item: ReadFrame | GroupEnd, size: int) -> None:
+    def put(self, item: ReadFrame | GroupEnd, size: int) -> bool:
         """Queue one item for the coroutine, unless its group has ended so."""
         before = self._sizes.get(item.group, 0)
         if before > self.limit:
-            return
-        self._sizes[item.group] = before + size
-        if before + size > self.limit:
+            return False
+        is_many = isinstance(item, ReadFrame) and item.number >= MAX_FRAMES
+        self._sizes[item.group] = after = self.limit + 1 if is_many else before + size
+        if after > self.limit:
             self._waiting = [each for each in self._waiting if each[0].group != item.group]
-            error = TooLarge(f"a group of more than {self.limit} bytes")
-            item = GroupEnd(item.group, 0, error)
+            most = f"{self.limit} bytes or {MAX_FRAMES} frames"
+            item = GroupEnd(item.group, 0, TooLarge(f"a group of more than {most}"))
         self._waiting.append((item, 0))
         self._wake.set()
+        return after <= self.limit
 
 
 class _Fetch(_Groups):

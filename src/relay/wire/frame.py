@@ -317,14 +317,16 @@ class FrameParser:
 
     def feed(self, data: bytes) -> list[Frame]:
         """The frames that the next chunk completes. Raises `DecodeError` as `FrameScanner`."""
-        frames: list[Frame] = []
+        return list(self.frames(data))
+
+    def frames(self, data: bytes) -> Iterator[Frame]:
+        """The same one by one, to be taken all before the chunk after it."""
         for span in self._cutter.cut(data):
             self._payload += data[span.start : span.stop]
             if span.closes:
                 timestamp = self._cutter.timestamp if self._timed else None
-                frames.append(Frame(timestamp, bytes(self._payload)))
+                yield Frame(timestamp, bytes(self._payload))
                 self._payload.clear()
-        return frames
 
 
 def encode_frame(layout: Layout, payload: bytes, timestamp: int | None, previous: int = 0) -> bytes:
