@@ -306,11 +306,7 @@ class Collector:
     """
 
     def __init__(
-        self,
-        track: Track,
-        demand: Demand,
-        clock: Callable[[], float],
-        limit: int = MAX_WAITING,
+        self, track: Track, demand: Demand, clock: Callable[[], float], limit: int = MAX_WAITING
     ) -> None:
         self.track = track
         self.demand = demand
@@ -474,10 +470,7 @@ class _Fetch(_Groups):
 
 
 async def collect_group(
-    track: Track,
-    sequence: int | None,
-    clock: Callable[[], float],
-    limit: int = MAX_WAITING,
+    track: Track, sequence: int | None, clock: Callable[[], float], limit: int = MAX_WAITING
 ) -> tuple[int, list[bytes]]:
     """One whole group: its sequence and the payloads of its frames. ``None`` asks for the latest.
 
