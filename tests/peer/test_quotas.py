@@ -288,7 +288,7 @@ class Shared:
 
     def turn(self, worker: int = 0) -> None:
         borrower = (self.own, self.other)[worker]
-        answer, _ = self.lender.hear(worker, borrower.report(self.world.now), self.world.now)
+        answer, _ = self.lender.hear(worker, borrower.report(), self.world.now)
         borrower.settle(answer, self.world.now)
         self.world.run()
         assert not self.errors
