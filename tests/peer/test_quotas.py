@@ -295,7 +295,7 @@ class Shared:
 
     def take(self, **kinds: int) -> None:
         """The other worker holds so much of the tenant ``a``."""
-        report = self.other.report(self.world.now)
+        report = self.other.report()
         report["counts"] = {"a": {kind: [count, 0] for kind, count in kinds.items()}}
         self.lender.hear(1, report, self.world.now)
 

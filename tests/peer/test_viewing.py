@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import gc
 import sys
+from itertools import groupby
 from typing import Any
 
 import pytest
 
 from relay.model.track import TrackInfo
 from relay.peer import watching as watching_room
+from relay.peer.guest import Guest
 from relay.peer.local import MAX_FRAME
-from relay.peer.sending import SLACK, Delivery
+from relay.peer.sending import CUT, SLACK, Delivery
 from relay.peer.watching import MAX_SEATS
 from relay.session import events
 from relay.wire.buffer import StreamBuffer
-from relay.wire.frame import FrameParser, Layout
+from relay.wire.frame import Excerpt, FrameParser, Layout
 from relay.wire.messages import Bidi, Fetch, Group, Subscribe, SubscribeUpdate
 from relay.wire.version import LITE_06
 
@@ -253,6 +255,44 @@ def test_a_fetch_of_frames_that_never_were_fails(world: Any) -> None:
     stream = viewer.fetch(1, first_frame=4)
     assert viewer.resets == {stream: 51}
     assert viewer.answer(viewer.fetch(1, first_frame=3)) == []
+
+
+@pytest.mark.parametrize("first", [5 * CUT - 1, 5 * CUT, 5 * CUT + 1])
+def test_of_very_many_frames_so_many_are_cut_in_a_turn(
+    world: Any, monkeypatch: pytest.MonkeyPatch, first: int
+) -> None:
+    count = 5 * CUT
+    track = world.connect(NEWEST).publish("a", t=INFO).tracks["t"]
+    world.connect().watch("a", "t")
+    track.append_group()
+    for _ in range(count):
+        track.write_frame(b"", 0)
+    track.finish_group()
+    world.run()
+    viewer = Raw(world)
+    cut: list[int] = []
+    feed = Excerpt.feed
+
+    def counted(excerpt: Excerpt, data: bytes) -> bytes:
+        before, part = excerpt.frames, feed(excerpt, data)
+        cut.append(excerpt.frames - before)
+        return part
+
+    def turn(guest: Any) -> None:
+        cut.append(0)
+        flush(guest)
+
+    flush = Guest.flush
+    monkeypatch.setattr(Excerpt, "feed", counted)
+    monkeypatch.setattr(Guest, "flush", turn)
+    stream = viewer.fetch(0, first_frame=first)
+    assert sum(cut) == count
+    turns = [sum(group) for is_turn, group in groupby(cut, bool) if is_turn]
+    assert turns == [CUT] * 5
+    if first > count:
+        assert viewer.resets == {stream: 51}
+    else:
+        assert viewer.answer(stream) == [(0, b"")] * (count - first)
 
 
 def test_a_path_below_an_announced_one_is_refused(world: Any) -> None:

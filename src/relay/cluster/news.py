@@ -171,7 +171,7 @@ def _time(value: Any) -> float:
 
 
 def _text(value: Any) -> str:
-    """One that can be kept: JSON has halves of surrogate pairs as well, which nobody can write."""
+    """A text that can be kept: JSON has half surrogate pairs as well, which nobody can write."""
     if not isinstance(value, str):
         raise ValueError("no text")
     value.encode()

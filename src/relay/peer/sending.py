@@ -33,6 +33,10 @@ ASKED = 16
 """Groups whose streams took nothing more that are tried again each time, the most urgent; all are
 some times a second. A peer may grant any number of streams, and nothing on them."""
 
+CUT = 4096
+"""Frames that are cut out of groups in a turn, and twice as many bytes at a time: of the smallest a
+group has millions, and all before the one that is asked for are gone through."""
+
 _FIRST = 1 << 62
 """Above all sequences (at most 62 bits)."""
 
@@ -163,14 +167,16 @@ class Delivery:
     def write(self, stream: int, room: int) -> None:
         """Hand over whole chunks while there is room, and cut the last one if it must be."""
         queue = self.queue
-        data = self.take(room)
+        data = self.take(room if self.excerpt is None else min(room, 2 * CUT))
         sent = len(data)
         self.unsent -= sent
         queue.backlog -= sent
         queue.count_sent(sent)
         fin = self.log.finished and not self.unsent
         if self.excerpt is not None:
+            queue.cut -= self.excerpt.frames
             data = self.excerpt.feed(data)
+            queue.cut += self.excerpt.frames
             if fin and self.excerpt.is_short:
                 self.abort(NotFound("the group ends before the frame that was asked for"))
                 return
@@ -270,6 +276,7 @@ class SendQueue:
         """Bytes that wait."""
         self.dropped = 0
         """Groups given up because the subscriber was too slow."""
+        self.cut = 0  # frames, in this turn
         self._followed: dict[Delivery, None] = {}
         """Groups on their way, with or without anything to send."""
         self._by_rank: list[Entry] = []
@@ -334,26 +341,17 @@ class SendQueue:
         """Hand over what need not wait in line for this turn's end: nobody does, and the connection
         takes so much more that what is more urgent finds room in this turn, too."""
         account = self.tab.account
-        if (
-            self._ready
-            or self._blocked
-            or self._unopened
-            or account.outgoing is not None
-            or not self.transport.offer(stream, chunk, size * AMPLE)
-        ):
+        waits = self._ready or self._blocked or self._unopened or account.outgoing is not None
+        if waits or not self.transport.offer(stream, chunk, size * AMPLE):
             return False
         account.egress += size
         return True
 
     def may_pass_on(self, size: int) -> bool:
         """Whether the same holds for so many bytes on a stream that is still to be opened."""
-        return not (
-            self._ready
-            or self._blocked
-            or self._unopened
-            or self.tab.account.outgoing is not None
-            or not self.transport.is_ample(size * AMPLE)
-        )
+        waits = self._ready or self._blocked or self._unopened
+        is_free = not waits and self.tab.account.outgoing is None
+        return is_free and self.transport.is_ample(size * AMPLE)
 
     def drain(self) -> None:
         """Hand over what the connection can take now, best first."""
@@ -367,10 +365,10 @@ class SendQueue:
         capacity = self.transport.capacity
         if self.tab.account.outgoing is not None:
             capacity = self._capacity
-        self._is_short = False
+        self._is_short, self.cut = False, 0
         self._is_awake = True  # packets are built right after
         try:
-            while line := self._first(granted) if unopened else ready:
+            while self.cut < CUT and (line := self._first(granted) if unopened else ready):
                 delivery = line[-1][2]
                 if delivery.over or not delivery.queued:
                     line.pop()
@@ -387,6 +385,8 @@ class SendQueue:
                     self._line_up(self._blocked if granted else unopened, entry)
         finally:
             self._is_awake = False
+        if self.cut >= CUT:
+            self.transport.wake()  # others have a turn before the rest
         if (
             self.tab.account.waiting
             and not self._is_short
