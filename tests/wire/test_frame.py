@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from relay.errors import DecodeError
+from relay.wire import frame as frame_module
 from relay.wire.buffer import MAX_VARINT, encode_varint
 from relay.wire.frame import (
     MAX_STAMP,
@@ -350,6 +351,16 @@ def test_what_of_a_group_has_gone_is_weighed(
     assert gone == scanner.frames
     whole = [len(frame.payload) for frame in frames[: gone + 1]]
     assert sum(whole[:gone]) <= payload <= sum(whole)
+
+
+def test_of_very_many_frames_not_each_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(frame_module, "MAX_WEIGHED", 3)
+    wire = b"\x01a" * 3
+    assert weigh(UNTIMED, [wire], 6) == (3, 3)
+    for chunks in ([wire + b"\x01b" * 4], [wire, b"\x01b" * 4], [wire[:5], wire[5:], b"\x01b" * 4]):
+        assert weigh(UNTIMED, chunks, 14) == (4, 3 + 8)
+        assert weigh(UNTIMED, chunks, 9) == (4, 3 + 3)
+        assert weigh(UNTIMED, chunks, 4) == (2, 2)
 
 
 def test_what_makes_no_sense_is_weighed_as_far_as_it_does() -> None:

@@ -20,6 +20,10 @@ MAX_STAMP = (1 << 61) - 1
 MAX_HEADER = 16
 """Bytes of a frame before its payload, at most."""
 
+MAX_WEIGHED = 1 << 18
+"""Frames of one group that are counted. The smallest have two bytes, and counting them takes a
+third of a microsecond each."""
+
 
 class Layout(Enum):
     """How frames are written within a group (moq-lite, "FRAME")."""
@@ -360,7 +364,8 @@ def decode_datagram(data: bytes) -> Datagram:
 def weigh(layout: Encoding, chunks: Iterable[bytes], size: int) -> tuple[int, int]:
     """Whole frames, and bytes of payload, within the first ``size`` bytes of a group.
 
-    It ends where the bytes make no sense. Chunks within one frame cost next to nothing.
+    It ends where the bytes make no sense. Chunks within one frame cost next to nothing. Beyond
+    `MAX_WEIGHED` frames the rest is taken for the payload of one.
     """
     cutter = _Cutter(layout, MAX_VARINT)
     frames = payload = 0
@@ -377,6 +382,9 @@ def weigh(layout: Encoding, chunks: Iterable[bytes], size: int) -> tuple[int, in
             for span in cutter.cut(piece):
                 payload += span.stop - span.start
                 frames += span.closes
+                if frames >= MAX_WEIGHED:
+                    rest = size + len(piece) - span.stop
+                    return frames + (rest > 0), payload + rest
     except DecodeError:
         return frames, payload
     return frames, payload
