@@ -108,6 +108,22 @@ def test_it_finds_a_rate_that_grew_and_one_that_fell() -> None:
     assert flow.control.bw < 1.3e6
 
 
+@pytest.mark.parametrize("rate", [90_000, 100_000, 125_000, 170_000])
+def test_after_a_narrow_shallow_path_a_wide_one_is_found_again(rate) -> None:
+    path = Path(rate=5e6, rtt=0.05)
+    flow = Flow(path, frugal=True)
+    flow.every(1 / 30, 8_000)
+    path.run(4.0)
+    path.rate, path.buffer = rate, 8_000
+    path.run(8.0)
+    path.rate, path.buffer = 5e6, 1e6
+    path.run(5.0)
+    assert not flow.waiting
+    flow.latencies.clear()
+    path.run(2.0)
+    assert max(flow.latencies) < 0.1
+
+
 @pytest.mark.parametrize("loss", [0.0, 0.01])
 def test_who_has_less_to_send_keeps_what_is_known_of_the_path(loss) -> None:
     path = Path(rate=5e6, loss=loss)

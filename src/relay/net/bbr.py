@@ -106,7 +106,7 @@ class Bbr(Delivery):
         self._probe_rtt_done_at: float | None = None
         self._probe_rtt_round_done = False
         self._updated_at: float | None = None
-        # Bytes in flight.
+        # Bytes in flight: whole ones, since the window never reaches, nor raises, a bound with more.
         self.inflight_longterm: float = inf
         self.inflight_shortterm: float = inf
         self._prior_cwnd = 0
@@ -215,7 +215,7 @@ class Bbr(Delivery):
         self._was_too_high = True
         self._is_probe_sample = False
         if not ticket.is_app_limited:
-            self.inflight_longterm = max(before + prefix, self._target() * BETA)
+            self.inflight_longterm = int(max(before + prefix, self._target() * BETA))
         if self.phase is Phase.UP:
             self._undo_phase = Phase.UP
             self._go_down(now)
@@ -296,7 +296,7 @@ class Bbr(Delivery):
         if gaps >= _STARTUP_LOSSES and sample.lost > sample.in_flight * LOSS_THRESH:
             self._undo_phase = Phase.STARTUP
             self.is_full = True
-            self.inflight_longterm = max(self._held(self.bw, 1.0), self._inflight_latest)
+            self.inflight_longterm = int(max(self._held(self.bw, 1.0), self._inflight_latest))
 
     # Probing for more (5.3.3.9)
 
