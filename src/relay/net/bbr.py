@@ -106,7 +106,7 @@ class Bbr(Delivery):
         self._probe_rtt_done_at: float | None = None
         self._probe_rtt_round_done = False
         self._updated_at: float | None = None
-        # Bytes in flight: whole ones, since the window never reaches, nor raises, a bound with more.
+        # Bytes in flight: whole ones, as the window has, which must reach a bound to raise it.
         self.inflight_longterm: float = inf
         self.inflight_shortterm: float = inf
         self._prior_cwnd = 0
