@@ -18,10 +18,8 @@ from relay.auth.revocation import Revocation
 from relay.client import connect
 from relay.cluster.address import near
 from relay.cluster.roster import Wish
-from relay.errors import RelayError, SessionLost
-from relay.model.track import TrackInfo
+from relay.errors import SessionLost
 from relay.path import Path
-from relay.peer.local import ReadFrame
 from relay.peer.settings import NEAR
 from relay.records.office import Operator
 
@@ -418,44 +416,6 @@ def test_two_links_to_one_relay(node: Any) -> None:
                 assert watched.ended is None
 
     asyncio.run(main())
-
-
-@pytest.mark.parametrize("shape", ["mesh", "line"])
-def test_a_publisher_that_begins_anew_at_once_is_watched_anew(node: Any, shape: str) -> None:
-    """Its groups have the numbers of those before, which the relays still have."""
-
-    async def main() -> None:
-        async with contextlib.AsyncExitStack() as stack:
-            nodes: list[Node] = []
-            for _ in range(3 if shape == "mesh" else 4):
-                wanted = [each.url() for each in (nodes if shape == "mesh" else nodes[-1:])]
-                nodes.append(await stack.enter_async_context(node(connect=wanted)))
-                await until(lambda: nodes[-1].up() == len(wanted))  # noqa: B023
-            publisher = await stack.enter_async_context(connect(nodes[0].url("/anon"), tls=TRUST))
-            viewer = await stack.enter_async_context(connect(nodes[-1].url("/anon"), tls=TRUST))
-            for turn in (b"first", b"second", b"third"):
-                track = publisher.create_broadcast("cam").create_track("v", TrackInfo())
-                for number in range(3):
-                    track.append_group()
-                    track.write_frame(turn, number)
-                async with asyncio.timeout(5):
-                    while await first_frame(viewer) != turn:
-                        await asyncio.sleep(0.02)
-                track.finish()
-                publisher.withdraw()
-                await asyncio.sleep(0.05)
-
-    asyncio.run(main())
-
-
-async def first_frame(client: Any) -> bytes:
-    """The first frame of ``cam`` for somebody who begins to watch now."""
-    found = await client.find("cam")
-    with contextlib.suppress(RelayError):
-        async for item in client.frames(found, "v").frames():
-            if isinstance(item, ReadFrame):
-                return item.payload
-    return b""
 
 
 def test_a_dear_short_way_loses_to_a_cheap_long_one(node: Any) -> None:

@@ -947,6 +947,36 @@ def test_of_what_was_held_only_what_is_watched_goes_on(fakes, origin, watcher):
     assert not broadcast.track("left").groups
 
 
+def test_who_watched_one_that_was_taken_back_to_its_end_hears_of_the_next(fakes, origin, watcher):
+    """It has what is complete, and would not ask again."""
+    origin.relays = 2
+    last, next = fakes.Source(), fakes.Source()
+    route = origin.announce(B, last, (7, 2, 3), 0.0)
+    _, first = viewer_of(origin, fakes)
+    second = origin.find(B).track("other")
+    second.watch(fakes.Viewer(), 0.0)
+    route.withdraw(1.0)
+    origin.announce(B, next, (7, 2, 3), 1.1)
+    first.finish(1.2, last)
+    assert ("-", "b") not in watcher.events, "the other one is watched still"
+    second.finish(1.3, last)
+    assert watcher.events == [("+", "b", (7, 2, 3)), ("-", "b"), ("+", "b", (7, 2, 3))]
+    viewer, track = viewer_of(origin, fakes)
+    track.finish(1.4, next)
+    assert viewer.ends == [None]
+    assert len(watcher.events) == 3
+
+
+def test_nobody_hears_of_a_next_one_that_no_relay_has_told_of(fakes, origin, watcher):
+    last = fakes.Source()
+    route = origin.announce(B, last, (7, 2, 3), 0.0)
+    origin.announce(B, fakes.Source(), (7, 2, 4, 5), 0.0)
+    _, track = viewer_of(origin, fakes)
+    route.withdraw(1.0)
+    track.finish(1.1, last)
+    assert ("-", "b") not in watcher.events
+
+
 def test_what_one_that_was_taken_back_completes_is_asked_for_anew(fakes, origin):
     last = fakes.Source()
     route = origin.announce(B, last, (7, 2, 3), 0.0)

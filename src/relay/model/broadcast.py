@@ -180,6 +180,10 @@ class Broadcast:
         """Told when the first track is pulled, and when none is any more."""
         self.mixed: Callable[[bool], None] = lambda is_mixed: None
         """Told when others than the best route feed some tracks, and when they may no longer."""
+        self.begun_anew: Callable[[], None] = lambda: None
+        """Told when what is announced has turned out to be a later one of the same publisher."""
+        self.edition = object()
+        """Which one that is, for those who watch the announcements."""
         self.identity = identity
         """First hop of its routes, 0 = unknown."""
         self.since = since
@@ -371,6 +375,15 @@ class Broadcast:
                 self.forget(track)  # and what is on its way arrives
             elif track.is_idle:
                 track.end(Dropped("the broadcast was taken back"))
+
+    def outlived(self, route: Route) -> None:
+        """A track is complete whose route was taken back before. Where the same relay has announced
+        the path again, that was of a later broadcast: who had tracks of the last one has to hear of
+        it, or takes them for complete for ever."""
+        is_back = any(each.hops[-1:] == route.hops[-1:] for each in self.routes)
+        if is_back and not any(each.is_behind for each in self.all_tracks):
+            self.edition = object()
+            self.begun_anew()
 
     def drain(self) -> None:
         """No longer announced: forget what nobody watches, serve the rest to its end."""

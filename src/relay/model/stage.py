@@ -220,6 +220,7 @@ class Stage:
         broadcast = Broadcast(self.path, identity, stock, own, round(since, 6))
         broadcast.warmed = lambda is_warm: self._warmed(broadcast, is_warm)
         broadcast.mixed = lambda is_mixed: self._mixed(broadcast, is_mixed)
+        broadcast.begun_anew = self._show
         return broadcast
 
     def _take_over(self, fresh: Broadcast) -> None:
@@ -322,7 +323,7 @@ class Stage:
             ways = on_air.ways if on_air.routes else self._left_behind
             if self._return.due is not None:
                 ways = tuple(way._replace(is_sure=False) for way in ways)
-            self._origin.board.post(self.path, ways, on_air, self._unrest.due is None)
+            self._origin.board.post(self.path, ways, on_air.edition, self._unrest.due is None)
 
 
 def _same(broadcast: Broadcast, route: Route) -> bool:

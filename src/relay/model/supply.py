@@ -137,11 +137,19 @@ class Supply:
         handover = self.handover
         return handover is not None and source is not None and source is handover.old.source
 
-    def is_past(self, source: Source | None) -> bool:
-        """Whether who speaks was taken back while others are there."""
+    def past(self, source: Source | None) -> Route | None:
+        """Who speaks, if that route was taken back while others are there."""
         handover, routes = self.handover, self.track.broadcast.routes
         speaks = handover.old if handover is not None and self.is_old(source) else self.route
-        return bool(routes) and speaks is not None and speaks not in routes
+        return speaks if routes and speaks not in routes else None
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether the route that feeds us was taken back while others are there."""
+        handover = self.handover
+        is_old = handover is not None and not handover.is_over
+        feeds = handover.old.source if handover is not None and is_old else None
+        return self.past(feeds) is not None
 
     def began(self, group: Group, source: Source | None) -> None:
         """A group is under way."""

@@ -113,6 +113,11 @@ class Track:
         """Whether it is fed by another route than the best."""
         return self._supply.is_elsewhere
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether it is watched, and fed by a route that was taken back while others are there."""
+        return bool(self._audience) and self._supply.is_behind
+
     # Watching side.
 
     def watch(self, viewer: Viewer, now: float, since: int | None = None) -> None:
@@ -319,11 +324,12 @@ class Track:
         """The track is complete: no group will be opened, those that are open go on."""
         if self._gone is not None or self._finished:
             return
-        is_past = self._supply.is_past(source)
+        past = self._supply.past(source)
         if self._supply.finished(source, now):
             self._complete(now)
-            if is_past:
+            if past is not None:
                 self.broadcast.forget(self)  # who comes later asks the routes of now
+                self.broadcast.outlived(past)
 
     def _complete(self, now: float) -> None:
         self._finished = True
