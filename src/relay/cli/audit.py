@@ -39,7 +39,7 @@ def audit() -> None:
 @click.option("--target", default="", metavar="TEXT", help="To what; a * at the end is anything.")
 @click.option("--reason", default="", metavar="WORD", help="Why: expired, over_quota, sessions.")
 @click.option("--tenant", default="", metavar="NAME", help="Whose.")
-@click.option("--id", default="", metavar="ID", help="What a refused stranger was told.")
+@click.option("--id", default="", metavar="ID", help="What somebody refused or shown out was told.")
 @click.option("--cursor", default="", metavar="NUMBER", help="Entries before that number only.")
 @click.option("--limit", default="50", metavar="COUNT", help="At most so many, up to 200.")
 @json_option
