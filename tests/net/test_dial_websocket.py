@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
+import socket
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from websockets.asyncio.server import ServerConnection, serve
@@ -15,6 +19,7 @@ from websockets.typing import Subprotocol
 from relay.errors import ConfigError, SessionLost
 from relay.net import dial_websocket
 from relay.net.dial import Session, dial
+from relay.net.dial_websocket import SocketAttempt
 from relay.net.qmux_frames import Parameters, parameters_frame
 from relay.net.settings import QuicLimits
 from relay.net.trust import DialTls
@@ -24,6 +29,8 @@ SPOKEN: Any = f"qmux-02.{VERSION}"
 AMPLE = parameters_frame(Parameters(1 << 30, 1 << 30, 1 << 30, 1 << 30, 100, 100, 1 << 16))
 BRIEF = replace(QuicLimits(), idle_timeout=0.9, close_timeout=0.2)
 SECRET = "?jwt=SECRET"
+TURNS = 6
+"""Turns of the loop after which somebody may give up."""
 
 
 class Ending:
@@ -207,3 +214,41 @@ async def test_text_is_no_message_of_ours_and_why_a_server_closes_is_told() -> N
     async with speaking(close) as (_, ending):
         assert await ending.reason == "the connection was closed with 1008: token\nexpired"
     assert str(SessionLost("token\nexpired" + "x" * 900)) == "token expired" + "x" * 487
+
+
+def test_who_gives_up_leaves_no_error_of_a_server_without_tls_to_nobody() -> None:
+    """As where QUIC is there at last: the relay's log has no trace of what nobody waits for."""
+    uvloop = pytest.importorskip("uvloop")
+    heard: list[dict[str, Any]] = []
+    answered: list[socket.socket] = []
+
+    def plainly(listening: socket.socket) -> None:
+        """From another thread: the answer is there as soon as the connection is."""
+        with contextlib.suppress(OSError):
+            while True:
+                answered.append(listening.accept()[0])
+                answered[-1].sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+    async def given_up(port: int, turns: int) -> None:
+        target, tls = urlsplit(f"wss://127.0.0.1:{port}/"), DialTls(disable_verify=True)
+        attempt = SocketAttempt(target, (VERSION,), tls, BRIEF, lambda error: None)
+        dialling = asyncio.ensure_future(attempt.run(socket.AF_INET, ("127.0.0.1", port)))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        dialling.cancel()
+        await asyncio.wait((dialling,))
+
+    async def main() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, facts: heard.append(facts))
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            threading.Thread(target=plainly, args=(listening,), daemon=True).start()
+            listening.settimeout(1.0)
+            for turns in 3 * tuple(range(TURNS)):
+                await given_up(listening.getsockname()[1], turns)
+                await asyncio.sleep(0.02)
+                gc.collect()
+        for each in answered:
+            each.close()
+
+    uvloop.run(main())
+    assert heard == []

@@ -162,6 +162,27 @@ class SocketAttempt:
 class _Call(connect):
     """The library's, which follows nobody elsewhere: a redirect is a refusal."""
 
+    async def open_tcp_connection(self) -> ClientConnection:
+        """The connection, and TLS once it is there. uvloop does both at once, and where somebody
+        gives up in between what TLS comes to is nobody's, and stands in the log with its trace."""
+        options = dict(self.create_connection_kwargs)
+        if (context := options.pop("ssl", None)) is None:
+            return await super().open_tcp_connection()
+        loop = asyncio.get_running_loop()
+        bare, nobody = await loop.create_connection(asyncio.Protocol, **options)
+        try:
+            transport = await loop.start_tls(
+                bare, nobody, context, server_hostname=self.ws_uri.host
+            )
+        except BaseException:
+            bare.abort()
+            raise
+        assert transport is not None
+        connection = self.factory(self.ws_uri)
+        transport.set_protocol(connection)
+        connection.connection_made(transport)
+        return connection
+
     def process_redirect(self, exc: Exception) -> Exception:
         """Raise it."""
         return exc
