@@ -1,9 +1,9 @@
 """What is sent next: the queue of one connection, and the groups that wait in it.
 
-The relay decides the order, not QUIC: higher subscriber priority first, then the newest group, but
-what is nearly over ends before another begins. QUIC is handed about one congestion window, so an
-old group can still be dropped before it leaves, and a slow subscriber costs a bounded number of
-bytes. This module must not know rights or tracks' names.
+The relay decides the order, not QUIC: higher subscriber priority first, then the newest group (of
+several tracks each in its turn: `turns`), but what is nearly over ends before another begins. QUIC
+is handed about one congestion window, so an old group can still be dropped before it leaves, and a
+slow subscriber costs a bounded number of bytes. This module must not know rights or tracks' names.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from relay.session.transport import Transport
 from relay.wire.frame import Excerpt
 
 Rank = tuple[int, int, int]
-"""(subscriber's priority, publisher's priority, group sequence): the greatest goes first."""
+"""(subscriber's priority, publisher's priority, `Turns.place`): the greatest goes first."""
 
 NEARLY = 32_768
 """Bytes of a complete group that has begun and goes before newer ones: where each group is larger
@@ -38,7 +38,7 @@ CUT = 4096
 group has millions, and all before the one that is asked for are gone through."""
 
 _FIRST = 1 << 62
-"""Above all sequences (at most 62 bits)."""
+"""Above all places."""
 
 _NOTHING = Log()
 """What those that are over still hold."""

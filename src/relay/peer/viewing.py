@@ -18,6 +18,7 @@ from relay.model.track import TrackInfo as ModelInfo
 from relay.path import Path
 from relay.peer.sending import Delivery
 from relay.peer.transcode import transcode
+from relay.peer.turns import Turns
 from relay.session.events import Cost
 from relay.wire.frame import Excerpt
 from relay.wire.messages import TrackInfo
@@ -45,11 +46,13 @@ class Viewing:
         "over",
         "path",
         "track",
+        "turns",
     )
 
     def __init__(self, host: Watching, id: int, path: Path, track: Track, demand: Demand) -> None:
         self.host = host
         self.id = id
+        self.turns = Turns(id)
         self.path = path
         self.track = track
         self.demand = demand
@@ -98,7 +101,8 @@ class Viewing:
         if whole and log.finished and host.pass_on(self, group.sequence, log):
             return
         info = self.track.info
-        rank = (self.demand.priority, info.priority if info else 0, group.sequence)
+        place = self.turns.place(group.sequence, group.opened_at)
+        rank = (self.demand.priority, info.priority if info else 0, place)
         delivery = Delivery(
             host.queue,
             log,
@@ -280,7 +284,7 @@ class Fetching:
     def group_opened(self, group: Group) -> None:
         """The group exists: send it on the request's own stream."""
         log = group.log(self.host.session.layout, transcode)
-        rank = (self.priority, 0, group.sequence)
+        rank = (self.priority, 0, Turns(self.stream).place(group.sequence, group.opened_at))
         self.delivery = Delivery(
             self.host.queue,
             log,
