@@ -102,10 +102,8 @@ class Refusals:
     ) -> None:
         """Although there is a grant; ``path`` is where they wanted to go, if not to its root, and
         ``hint`` is what to do about it, if not what the code says."""
-        place, hint = (
-            path or f"/{held.grant.root}",
-            hint or MENDINGS.get(code) or HINTS.get(code, ""),
-        )
+        place = path or f"/{held.grant.root}"
+        hint = hint or MENDINGS.get(code) or HINTS.get(code, "")
         said = {"why": why, "hint": hint, "path": place, "remote": held.remote}
         self._log(code, status, id=held.id, **said)
         self._house.audit(
