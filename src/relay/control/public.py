@@ -48,9 +48,7 @@ from relay.errors import (
     Unroutable,
 )
 from relay.path import on_one_line, unescaped
-
-MAX_GROUP = 2**62 - 3
-"""Largest group there is: what follows it has to fit a varint in every version (RFC 9000, 16)."""
+from relay.wire.messages import MAX_SEQUENCE
 
 CORS = {
     "access-control-allow-origin": "*",
@@ -212,7 +210,7 @@ def _asked_group(request: Request) -> int | None:
     text = parameter(request, "group")
     if text in (None, "latest"):
         return None
-    if not re.fullmatch(r"[0-9]{1,19}", text) or int(text) > MAX_GROUP:
+    if not re.fullmatch(r"[0-9]{1,19}", text) or int(text) > MAX_SEQUENCE:
         raise BadRequest("group is one number or latest")
     return int(text)
 

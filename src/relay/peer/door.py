@@ -345,12 +345,12 @@ class Door:
             return judgement
         if guest.gone:
             raise Unroutable(f"no session {id!r} any more")
+        held = Held(grant, judgement.id, remote)
         if not is_same_holder(old, grant):
-            self._not_theirs(id, Held(grant, judgement.id, remote))
+            self._not_theirs(id, held)
         try:
             self.house.ledger.arrive(grant.tenant, self.house.clock())
         except LimitExceeded as error:
-            held = Held(grant, judgement.id, remote)
             self._refusals.granted("over_quota", error.status, str(error), held, via="refresh")
             raise error.known_as(held.id) from None
         self._deadlines.note(id, grant.expires)

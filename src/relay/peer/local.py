@@ -148,10 +148,11 @@ class LocalTrack:
         self._open.clear()
 
     def _feed(self, group: LocalGroup) -> None:
-        if self.track is not None:
-            live = self.track.open_group(group.sequence, LAYOUT, self.clock())
-            if live is not None:
-                self._fill(group, live, self._open)
+        if self.track is None:
+            return
+        live = self.track.open_group(group.sequence, LAYOUT, self.clock())
+        if live is not None:
+            self._fill(group, live, self._open)
 
     def _fill(self, group: LocalGroup, live: Group, written: dict[int, Group]) -> None:
         """Write what there is of a group, and have it among the ``written`` until it is complete;
