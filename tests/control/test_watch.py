@@ -19,7 +19,7 @@ from relay.errors import NotFound, RelayError, Unroutable
 class Cardboard:
     """A lookout and the one track that is read from it."""
 
-    publisher = 0xAB
+    publisher, edition = 0xAB, 0xC
     resume = 0
 
     def __init__(self, fault: RelayError | None = None) -> None:
@@ -61,12 +61,12 @@ def test_an_id_says_where_to_go_on_while_earlier_groups_may_come() -> None:
     lookout = Cardboard()
     text = ask(lookout).text
     ids = [line.removeprefix("id: ") for line in text.splitlines() if line.startswith("id: ")]
-    assert ids == ["3:0:ab/1", "1:0:ab", "2:0:ab", "4:0:ab"]
+    assert ids == ["3:0:ab.c/1", "1:0:ab.c", "2:0:ab.c", "4:0:ab.c"]
     resumes = []
     for each in ids:
         ask(lookout, each)
         assert lookout.seen is not None
-        assert lookout.seen.publisher == 0xAB
+        assert lookout.seen[1:] == (0xAB, 0xC)
         resumes.append(lookout.seen.resume)
     assert resumes == [1, 2, 3, 5]
     assert lookout.left == 5
@@ -78,8 +78,10 @@ def test_an_id_says_where_to_go_on_while_earlier_groups_may_come() -> None:
         ("", None),
         ("7:0", Seen(8, 0)),
         ("7:12:ff", Seen(8, 255)),
+        ("7:12:ff.1a", Seen(8, 255, 26)),
         ("7:0/3", Seen(3, 0)),
         ("7:0:ff/0", Seen(0, 255)),
+        ("7:0:0.9/0", Seen(0, 0, 9)),
     ],
 )
 def test_what_was_seen_last(last: str, seen: Seen | None) -> None:
@@ -88,7 +90,9 @@ def test_what_was_seen_last(last: str, seen: Seen | None) -> None:
     assert lookout.seen == seen
 
 
-@pytest.mark.parametrize("last", ["x", "7", "7:0:ff:0", "7:0/", "7:0/-1", "/3", "7:0/1/2"])
+@pytest.mark.parametrize(
+    "last", ["x", "7", "7:0:ff:0", "7:0:ff.", "7:0/", "7:0/-1", "/3", "7:0/1/2"]
+)
 def test_what_is_no_id_is_malformed(last: str) -> None:
     lookout = Cardboard()
     assert ask(lookout, last).status_code == 400

@@ -474,6 +474,36 @@ def test_who_comes_back_to_another_publisher_gets_what_that_one_has(running: Any
     asyncio.run(main())
 
 
+def test_who_comes_back_when_the_publisher_has_begun_anew_gets_what_there_is(running: Any) -> None:
+    """By the same session: a page whose camera was stopped and started counts from 0 again."""
+
+    async def main() -> None:
+        async with (
+            running() as relay,
+            httpx.AsyncClient(base_url=base(relay)) as web,
+            connect(f"https://127.0.0.1:{relay.quic_address[1]}/anon", tls=TRUST) as client,
+            asyncio.timeout(20),
+        ):
+            address, last = "/watch/anon/cam/v", ""
+            for count in (9, 2, 3):
+                track = client.create_broadcast("cam").create_track("v", TrackInfo())
+                for number in range(count):
+                    track.append_group()
+                    track.write_frame(b"x", number)
+                track.finish_group()
+                await until(lambda: relay.house.origin.find(Path("anon/cam")) is not None)
+                async with web.stream("GET", address, headers={"last-event-id": last}) as stream:
+                    async for line in stream.aiter_lines():
+                        if line.startswith("id: "):
+                            break
+                last = line.removeprefix("id: ").partition("/")[0]  # as after a while
+                assert last.startswith(f"{count - 1}:0:")
+                client.withdraw()
+                await until(lambda: relay.house.origin.find(Path("anon/cam")) is None)
+
+    asyncio.run(main())
+
+
 def test_who_comes_back_gets_as_much_when_others_have_stayed(running: Any) -> None:
     async def main() -> None:
         async with (

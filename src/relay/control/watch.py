@@ -39,6 +39,8 @@ class Seen(NamedTuple):
     """The group at which to go on."""
     publisher: int
     """0 = not said: then it is believed to be the same still."""
+    edition: int = 0
+    """Which broadcast of that publisher; 0 = not said, as well."""
 
 
 class Reading(Protocol):
@@ -46,6 +48,8 @@ class Reading(Protocol):
 
     publisher: int
     """Who numbers its groups; 0 = unknown."""
+    edition: int
+    """Which broadcast of that publisher it is, which may count anew with each."""
 
     @property
     def resume(self) -> int:
@@ -134,17 +138,18 @@ def _seen(last: str | None) -> Seen | None:
     if not last:
         return None
     number = "([0-9]{1,18})"
-    found = re.fullmatch(rf"{number}:{number}(?::([0-9a-f]{{1,16}}))?(?:/{number})?", last)
+    whose = "([0-9a-f]{1,16})"
+    found = re.fullmatch(rf"{number}:{number}(?::{whose}(?:\.{whose})?)?(?:/{number})?", last)
     if not found:
-        raise BadRequest("Last-Event-ID is group:frame:publisher, or that and /group")
-    resume = int(found[1]) + 1 if found[4] is None else int(found[4])
-    return Seen(resume, int(found[3] or "0", 16))
+        raise BadRequest("Last-Event-ID is group:frame:publisher.edition, or that and /group")
+    resume = int(found[1]) + 1 if found[5] is None else int(found[5])
+    return Seen(resume, int(found[3] or "0", 16), int(found[4] or "0", 16))
 
 
 async def _events(reading: Reading) -> AsyncIterator[bytes]:
     """The stream; how it ended is its last event."""
-    # Groups of the next publisher may have lower numbers than those that were seen of this one.
-    whose = f":{reading.publisher:x}" if reading.publisher else ""
+    # Groups of the next broadcast may have lower numbers than those that were seen of this one.
+    whose = f":{reading.publisher:x}.{reading.edition:x}"
     yield b": welcome\n\n"
     try:
         async for item in reading.frames():

@@ -21,6 +21,7 @@ from relay.ingest.cipher import decrypt_frame, owner_of
 from relay.ingest.route import Address
 from relay.ingest.station import Checked, Sent, Station
 from relay.ingest.watching import Follower, Missed
+from relay.model.broadcast import Broadcast
 from relay.model.track import Demand
 from relay.path import ROOT
 from relay.peer.judgement import Held, Loan, ending, what_ends
@@ -63,6 +64,7 @@ class Reader:
         self.remote = held.remote
         self.follower = follower
         self.publisher = follower.track.broadcast.identity
+        self.edition = _edition(follower.track.broadcast)
         self.loan = loan
         self.tab = tab
         self._sent = 0
@@ -252,7 +254,7 @@ class Press:
         name, _ = self.station.resolved(address, rights.root)
         start = None
         if seen is not None:
-            start = seen.resume if seen.publisher in (0, found.broadcast.identity) else 0
+            start = 0 if _counts_anew(seen, found.broadcast) else seen.resume
         tab = Tab(self._account(rights), is_seated=False)
         tab.require_track(house.clock())  # before it is looked up, and remembered
         track = found.track(name)
@@ -320,3 +322,18 @@ class Press:
         """What a grant covers."""
         announced = await self.relay.face.announced(grant)
         return self.station.listing(grant) | {"announced": announced}
+
+
+def _edition(broadcast: Broadcast) -> int:
+    """Which of its publisher's broadcasts it is: 16 bits of the relay's id, and 48 of when it came
+    here, in microseconds. Only that relay can tell another one by it."""
+    return (broadcast.own & 0xFFFF) << 48 | round(broadcast.since * 1e6) & (1 << 48) - 1
+
+
+def _counts_anew(seen: Seen, broadcast: Broadcast) -> bool:
+    """Whether it is known not to go on with the numbers of what was seen."""
+    if seen.publisher not in (0, broadcast.identity):
+        return True
+    edition = _edition(broadcast)
+    is_from_here = seen.edition >> 48 == edition >> 48
+    return seen.edition != 0 and is_from_here and seen.edition != edition
