@@ -59,6 +59,15 @@ def test_the_lines_to_paste_carry_what_the_command_needs():
     assert any(" publish --tls-fingerprint ab 'https://h/p' clock" in row for row in rows)
 
 
+def test_the_dashboard_is_shown_with_the_key_that_was_made_for_it():
+    page = "http://localhost:4443/admin/"
+    assert f"   dashboard  {page}" in rendered(Banner("a:1", "00", dashboard=page)).splitlines()
+    demo = Demo("relay", "https://h/p", "https://h/s", key="s.t")
+    rows = rendered(Banner("a:1", "00", dashboard=page, demo=demo)).splitlines()
+    assert rows[rows.index(f"   dashboard  {page} with the key") + 1] == "s.t"
+    assert "dashboard" not in rendered(Banner("a:1", "00"))
+
+
 def test_a_terminal_gets_colours_and_the_same_words():
     plain = rendered(Banner("a:1", "00"))
     coloured = rendered(Banner("a:1", "00"), force_terminal=True, color_system="standard")

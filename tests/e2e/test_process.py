@@ -13,8 +13,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
+from relay.auth.credentials import MIN_ITERATIONS, make_key
 from relay.net import tls
 
 BASE = """
@@ -215,3 +217,28 @@ def test_a_certificate_that_has_ended_is_told_once(
     time.sleep(1.5)
     assert relay.log.read_text().count("certificate not valid") == 1
     assert relay.stop() == 0
+
+
+@pytest.mark.parametrize("has_operator", [False, True])
+def test_a_demonstration_has_a_key_for_the_dashboard(
+    folder: Path, has_operator: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the settings name an operator it stays that one."""
+    monkeypatch.delenv("RELAY_READY", raising=False)
+    toml = BASE + '[auth]\nkey = "key.jwk"\n[web.http]\nlisten = "127.0.0.1:0"\n'
+    own = make_key(MIN_ITERATIONS)
+    if has_operator:
+        toml += f'[admin]\napi_key = "{own.hash}"\n'
+    (folder / "relay.toml").write_text(toml)
+    words = [sys.executable, "-m", "relay", "run", "relay.toml", "--demo"]
+    with subprocess.Popen(words, cwd=folder, stdout=subprocess.PIPE, text=True) as relay:
+        try:
+            assert relay.stdout is not None
+            page = next(line for line in relay.stdout if "dashboard" in line).split()[1]
+            key = next(relay.stdout).strip()
+            assert bool(key) is not has_operator
+            headers = {"authorization": f"Bearer {key or own.bearer}"}
+            assert httpx.get(f"{page}v1/summary", headers=headers).status_code == 200
+            assert httpx.get(page).status_code == 200
+        finally:
+            relay.terminate()

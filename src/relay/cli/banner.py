@@ -31,6 +31,9 @@ class Demo:
     options: str = ""
     """What the command needs to believe the relay, with a space before it."""
 
+    key: str = ""
+    """The operator's, where it was made for this start."""
+
 
 @dataclass(frozen=True, slots=True)
 class Banner:
@@ -57,6 +60,9 @@ class Banner:
     decides: str = ""
     """Whoever else says what is public."""
 
+    dashboard: str = ""
+    """URL of the operator's page, where there is an operator."""
+
     demo: Demo | None = None
 
 
@@ -75,6 +81,10 @@ def lines(banner: Banner) -> list[Line]:
     shown.append(Line("certificate", f"sha256 {banner.fingerprint}"))
     public = f"what {banner.decides} says" if banner.decides else _public(banner)
     shown.append(Line("public", public))
+    if banner.dashboard:
+        key = banner.demo.key if banner.demo else ""
+        shown.append(Line("dashboard", f"{banner.dashboard}{' with the key' if key else ''}"))
+        shown += [Line("", key)] if key else []
     if banner.demo:
         shown += _demo(banner.demo)
     return shown

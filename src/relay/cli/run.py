@@ -21,6 +21,7 @@ from rich.console import Console
 from relay.auth import mint
 from relay.auth.access import PUBLISH, SUBSCRIBE, is_taken
 from relay.auth.claims import Claims
+from relay.auth.credentials import MIN_ITERATIONS, make_key
 from relay.auth.keys import Key, KeySet
 from relay.cli import unless_full
 from relay.cli.banner import Banner, Demo, show
@@ -86,7 +87,7 @@ def _setting(name: str, *flags: str, **options: Any) -> Callable[[Any], Any]:
 @_setting("web.https.cert", "--web-https-cert", metavar="FILE", help="Certificate of HTTPS.")
 @_setting("web.https.key", "--web-https-key", metavar="FILE", help="Its key.")
 @_setting("log.level", "--log-level", metavar="LEVEL", help="trace, debug, info, warn or error.")
-@click.option("--demo", is_flag=True, help="Print tokens below /demo to try the relay with.")
+@click.option("--demo", is_flag=True, help="Print what to try the relay with: tokens, a key.")
 def run(
     file: File | None, config: File | None, demo: bool, settings: dict[str, Any], **flags: Any
 ) -> None:
@@ -96,12 +97,16 @@ def run(
     dotted = {name.replace("__", "."): value for name, value in flags.items()}
     given = {name: _plain(name, value) for name, value in dotted.items()}
     loaded = load(file or config, given | settings)
+    key = ""
+    if demo and loaded.settings.admin.api_key is None:
+        key, hash = make_key(MIN_ITERATIONS)
+        loaded = load(file or config, given | settings | {"admin.api_key": hash})
     warn(loaded.settings, loaded.warnings)
     signer = _demo_key(loaded.settings) if demo else None
 
     def ready(relay: Relay | Crew) -> None:
         with unless_full():
-            _announce(relay, signer)
+            _announce(relay, signer, key)
 
     from relay.server.running import run as serve
 
@@ -132,7 +137,7 @@ def _plain(name: str, value: Any) -> Any:
     return together(name, value) if value else None
 
 
-def _announce(relay: Relay | Crew, signer: Key | None) -> None:
+def _announce(relay: Relay | Crew, signer: Key | None, key: str) -> None:
     """The banner for people, or one machine-readable line when ``RELAY_READY=1`` asks for it."""
     http, https = _faces(relay)
     fingerprint = relay.certificates.fingerprint
@@ -143,19 +148,22 @@ def _announce(relay: Relay | Crew, signer: Key | None) -> None:
         click.echo(f"ready {json.dumps(facts | {'fingerprint': fingerprint})}")
         return
     auth = relay.settings.auth
+    faces = [
+        f"{scheme}://{Address(_dialled(face[0]), face[1])}/"
+        for scheme, face in (("http", http), ("https", https))
+        if face
+    ]
+    has_dashboard = bool(faces) and relay.settings.admin.api_key is not None
     banner = Banner(
         quic=str(Address(*relay.quic_address)),
         fingerprint=fingerprint,
-        http=[
-            f"{scheme}://{Address(_dialled(face[0]), face[1])}/"
-            for scheme, face in (("http", http), ("https", https))
-            if face
-        ],
+        http=faces,
         streams=_streams(relay),
         publish=auth.public.publish if is_taken(PUBLISH, auth, "public") else (),
         subscribe=auth.public.subscribe if is_taken(SUBSCRIBE, auth, "public") else (),
         decides="the server of auth.url" if auth.url is not None else "",
-        demo=_demo(relay, http, signer) if signer else None,
+        dashboard=f"{faces[0]}admin/" if has_dashboard else "",
+        demo=_demo(relay, http, signer, key) if signer else None,
     )
     show(banner, Console(highlight=False))
 
@@ -190,8 +198,8 @@ def _demo_key(settings: Settings) -> Key:
     raise ConfigError("--demo: no configured key can sign tokens; set auth.key to a private key")
 
 
-def _demo(relay: Relay | Crew, http: tuple[str, int] | None, signer: Key) -> Demo:
-    """Two addresses with fresh tokens, and how to call this program."""
+def _demo(relay: Relay | Crew, http: tuple[str, int] | None, signer: Key, key: str) -> Demo:
+    """Two addresses with fresh tokens, how to call this program, and the operator's ``key``."""
     now = time.time()
     expires = int(now) + DEMO_SECONDS
     host, port = relay.quic_address
@@ -201,7 +209,7 @@ def _demo(relay: Relay | Crew, http: tuple[str, int] | None, signer: Key) -> Dem
     subscriber = mint.sign(Claims(root=DEMO_ROOT, get=(ROOT,), exp=expires), signer, now)
     # Where no plain HTTP gives the hash away, the command must be told it.
     pin = "" if scheme == "http" else f" --tls-fingerprint {relay.certificates.fingerprint}"
-    return Demo(_program(), start + publisher, start + subscriber, pin)
+    return Demo(_program(), start + publisher, start + subscriber, pin, key)
 
 
 def _program() -> str:
