@@ -25,7 +25,8 @@ from relay.net.trust import DialTls
 from relay.path import ROOT, Path
 from relay.peer.guest import Guest
 from relay.peer.house import House
-from relay.peer.local import Collector, LocalBroadcast
+from relay.peer.local import LocalBroadcast
+from relay.peer.reading import Collector
 from relay.server.parts import draw_id
 from relay.session.lite import LiteSession
 from relay.wire.version import IDENTIFIERS

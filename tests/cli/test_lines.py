@@ -16,7 +16,7 @@ from relay.cli import publish, subscribe
 from relay.cli.publish import read_lines
 from relay.cli.subscribe import announcement_line, frame_line
 from relay.errors import Forbidden, LimitExceeded, SessionLost
-from relay.peer.local import ReadFrame
+from relay.peer.reading import ReadFrame
 
 
 def through_a_pipe(data):

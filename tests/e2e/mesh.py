@@ -13,7 +13,7 @@ from relay.client import Client, connect
 from relay.model.track import TrackInfo
 from relay.net.trust import DialTls
 from relay.path import Path
-from relay.peer.local import GroupEnd
+from relay.peer.reading import GroupEnd
 from relay.server.relay import Relay
 
 TRUST = DialTls(disable_verify=True)

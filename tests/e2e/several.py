@@ -16,7 +16,7 @@ from relay.client import Client, connect
 from relay.model.track import TrackInfo
 from relay.net.trust import DialTls
 from relay.net.udp import Socket
-from relay.peer.local import ReadFrame
+from relay.peer.reading import ReadFrame
 
 SIZE = 8000
 """Bytes of a frame of those who publish."""

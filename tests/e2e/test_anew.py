@@ -13,7 +13,7 @@ from mesh import TRUST, Node, until
 from relay.client import Client, connect
 from relay.errors import RelayError
 from relay.model.track import TrackInfo
-from relay.peer.local import ReadFrame
+from relay.peer.reading import ReadFrame
 
 pytestmark = pytest.mark.usefixtures("quick")
 

@@ -27,7 +27,8 @@ from relay.cluster import twins
 from relay.errors import SessionLost
 from relay.model.track import TrackInfo
 from relay.path import Path
-from relay.peer.local import LocalBroadcast, ReadFrame
+from relay.peer.local import LocalBroadcast
+from relay.peer.reading import ReadFrame
 from relay.records.office import Operator
 
 pytestmark = pytest.mark.usefixtures("quick")

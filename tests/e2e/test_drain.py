@@ -27,7 +27,8 @@ from relay.model.demand import Demand
 from relay.model.track import TrackInfo
 from relay.net.trust import DialTls
 from relay.path import ROOT, Path
-from relay.peer.local import GroupEnd, LocalBroadcast, ReadFrame
+from relay.peer.local import LocalBroadcast
+from relay.peer.reading import GroupEnd, ReadFrame
 
 TRUST = DialTls(disable_verify=True)
 

@@ -16,7 +16,7 @@ from relay.client import Client, connect
 from relay.errors import RelayError
 from relay.model.track import Demand, TrackInfo
 from relay.path import Path
-from relay.peer.local import collect_group
+from relay.peer.reading import collect_group
 
 LATEST = Demand()
 

@@ -21,7 +21,7 @@ from relay.client import connect
 from relay.model.track import TrackInfo
 from relay.net.trust import DialTls
 from relay.path import Path
-from relay.peer.local import GroupEnd
+from relay.peer.reading import GroupEnd
 from relay.records.audit import Query
 
 TRUST = DialTls(disable_verify=True)

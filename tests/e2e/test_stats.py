@@ -17,7 +17,7 @@ from relay.client import Client, connect
 from relay.errors import Unauthorized
 from relay.model.demand import TrackInfo
 from relay.net.trust import DialTls
-from relay.peer.local import ReadFrame
+from relay.peer.reading import ReadFrame
 from relay.records.audit import Query
 
 TRUST = DialTls(disable_verify=True)

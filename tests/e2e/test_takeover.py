@@ -8,7 +8,7 @@ from relay.client import Client, connect
 from relay.errors import RelayError
 from relay.model.track import TrackInfo
 from relay.net.trust import DialTls
-from relay.peer.local import ReadFrame
+from relay.peer.reading import ReadFrame
 
 ANYBODY = DialTls(disable_verify=True)
 

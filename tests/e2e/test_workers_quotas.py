@@ -24,7 +24,7 @@ from pace import rest, within
 from relay.client import Client, connect
 from relay.errors import SessionLost
 from relay.model.track import TrackInfo
-from relay.peer.local import ReadFrame
+from relay.peer.reading import ReadFrame
 
 Running = Callable[..., Relay]
 

@@ -11,7 +11,8 @@ from relay.ingest.watching import MAX_AHEAD, PATIENCE, Follower, Missed
 from relay.model.origin import Origin
 from relay.model.track import Demand, TrackInfo
 from relay.path import Path
-from relay.peer.local import GroupEnd, LocalBroadcast, ReadFrame
+from relay.peer.local import LocalBroadcast
+from relay.peer.reading import GroupEnd, ReadFrame
 
 
 class Silent:

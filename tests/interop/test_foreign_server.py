@@ -19,7 +19,7 @@ from relay import client  # noqa: E402
 from relay.errors import Gone  # noqa: E402
 from relay.model.track import Demand, TrackInfo  # noqa: E402
 from relay.net.trust import DialTls  # noqa: E402
-from relay.peer.local import GroupEnd, ReadFrame, collect_group  # noqa: E402
+from relay.peer.reading import GroupEnd, ReadFrame, collect_group  # noqa: E402
 
 pytestmark = pytest.mark.interop
 

@@ -15,7 +15,7 @@ from netlab import Lab
 
 from relay.client import Client
 from relay.model.track import Demand, TrackInfo
-from relay.peer.local import ReadFrame
+from relay.peer.reading import ReadFrame
 
 pytestmark = pytest.mark.slow
 

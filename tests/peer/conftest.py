@@ -18,7 +18,8 @@ from relay.model.track import Demand, TrackInfo
 from relay.path import ROOT, Path
 from relay.peer.guest import Guest
 from relay.peer.house import House
-from relay.peer.local import MAX_FRAME, LocalBroadcast
+from relay.peer.local import LocalBroadcast
+from relay.peer.reading import MAX_FRAME
 from relay.peer.settings import PeerSettings
 from relay.peer.transcode import transcode
 from relay.session.lite import LiteSession

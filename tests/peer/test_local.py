@@ -11,15 +11,9 @@ from relay.errors import DecodeError, Lagged, LimitExceeded, NotFound, TooLarge
 from relay.model.origin import Origin
 from relay.model.track import Demand, TrackInfo
 from relay.path import Path
-from relay.peer import local
-from relay.peer.local import (
-    AT_ONCE,
-    Collector,
-    GroupEnd,
-    LocalBroadcast,
-    ReadFrame,
-    collect_group,
-)
+from relay.peer import local, reading
+from relay.peer.local import LocalBroadcast
+from relay.peer.reading import AT_ONCE, Collector, GroupEnd, ReadFrame, collect_group
 
 INFO = TrackInfo(timescale=1000)
 
@@ -167,7 +161,7 @@ def test_what_is_lost_at_the_end_of_a_track_is_told() -> None:
 
 
 def test_frames_that_cannot_be_read_end_the_reading_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local, "MAX_FRAME", 50)
+    monkeypatch.setattr(reading, "MAX_FRAME", 50)
     broadcast, track = published()
     track.append_group()
     track.write_frame(bytes(100), 0)
@@ -224,7 +218,7 @@ def test_a_group_above_the_limit_ends_no_other() -> None:
 
 
 def test_a_group_of_too_many_frames_is_not_collected(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local, "MAX_FRAMES", 3)
+    monkeypatch.setattr(reading, "MAX_FRAMES", 3)
     broadcast, track = published()
     model = broadcast.track("t")
 

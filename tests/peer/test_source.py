@@ -11,7 +11,8 @@ import pytest
 from relay.model.settings import CacheSettings
 from relay.model.track import Demand, TrackInfo
 from relay.path import Path
-from relay.peer.local import MAX_FRAME, Collector, LocalBroadcast
+from relay.peer.local import LocalBroadcast
+from relay.peer.reading import MAX_FRAME, Collector
 from relay.peer.settings import PeerSettings
 from relay.peer.watching import MAX_FETCHES
 from relay.quota import Limits, Override, QuotaSettings

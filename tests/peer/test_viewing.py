@@ -12,7 +12,7 @@ import pytest
 from relay.model.track import TrackInfo
 from relay.peer import watching as watching_room
 from relay.peer.guest import Guest
-from relay.peer.local import MAX_FRAME
+from relay.peer.reading import MAX_FRAME
 from relay.peer.sending import CUT, SLACK, Delivery
 from relay.peer.watching import MAX_SEATS
 from relay.session import events

@@ -13,7 +13,8 @@ from relay.errors import Dropped
 from relay.model.origin import Origin
 from relay.model.track import TrackInfo
 from relay.path import Path
-from relay.peer.local import LocalBroadcast, ReadFrame
+from relay.peer.local import LocalBroadcast
+from relay.peer.reading import ReadFrame
 from relay.sinks import copying
 from relay.sinks.choice import Choice
 from relay.sinks.copying import Copying

@@ -20,7 +20,7 @@ from relay.errors import ConfigError
 from relay.model.track import TrackInfo
 from relay.net.trust import DialTls
 from relay.path import Path
-from relay.peer.local import ReadFrame
+from relay.peer.reading import ReadFrame
 from relay.server.relay import Relay
 from relay.sinks.copying import Record
 from relay.sinks.kafka import COMPLAINT, Complaints, Kafka, topic_of

@@ -22,7 +22,7 @@ from relay.path import Path, on_one_line
 if TYPE_CHECKING:
     from relay.client import Client
     from relay.model.broadcast import Broadcast
-    from relay.peer.local import ReadFrame
+    from relay.peer.reading import ReadFrame
 
 SILENCE = 2.0
 """Seconds of waiting for a broadcast until it is said that we wait."""
@@ -66,7 +66,7 @@ async def _announcements(session: Client, prefix: Path, shape: str) -> AsyncIter
 
 
 async def _frames(session: Client, broadcast: str, track: str, shape: str) -> AsyncIterator[bytes]:
-    from relay.peer.local import ReadFrame
+    from relay.peer.reading import ReadFrame
 
     found = await _found(session, broadcast)
     async for item in session.frames(found, track).frames():

@@ -21,7 +21,8 @@ from relay.model.board import Way
 from relay.model.demand import Demand, TrackInfo
 from relay.model.origin import Origin
 from relay.path import Path
-from relay.peer.local import Collector, LocalBroadcast, ReadFrame
+from relay.peer.local import LocalBroadcast
+from relay.peer.reading import Collector, ReadFrame
 from relay.reserve import INTERNAL
 
 RELAYS = INTERNAL.join("relays")

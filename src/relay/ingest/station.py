@@ -26,7 +26,8 @@ from relay.model.group import CHUNK_COST, GROUP_COST, Group
 from relay.model.origin import Origin
 from relay.model.track import Track, TrackInfo
 from relay.path import ROOT, Path, may_fit_below
-from relay.peer.local import MAX_GROUP, LocalBroadcast, LocalTrack, ReadFrame
+from relay.peer.local import MAX_GROUP, LocalBroadcast, LocalTrack
+from relay.peer.reading import ReadFrame
 from relay.quota import Tab
 from relay.wire.frame import MAX_HEADER
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from relay.errors import RelayError
 from relay.model.track import TrackInfo
-from relay.peer.local import Collector, GroupEnd, ReadFrame
+from relay.peer.reading import Collector, GroupEnd, ReadFrame
 
 OVERHEAD = 128
 """Bytes an item is counted for beside its payload."""

@@ -27,7 +27,7 @@ from relay.control.problems import Denied
 from relay.errors import Forbidden, LimitExceeded, Unroutable
 from relay.path import ROOT, Path
 from relay.peer.judgement import Held, Loan, is_same_holder, refusal
-from relay.peer.local import collect_group
+from relay.peer.reading import collect_group
 from relay.peer.refusing import shown_path
 from relay.server.acting import ACTIONS
 from relay.server.colleagues import Answer

@@ -18,7 +18,7 @@ from relay.model.broadcast import Broadcast
 from relay.model.origin import Origin
 from relay.model.track import Demand
 from relay.path import ROOT, Path
-from relay.peer.local import Collector, ReadFrame
+from relay.peer.reading import Collector, ReadFrame
 from relay.sinks.choice import Choice
 
 BACKLOG = 4_194_304

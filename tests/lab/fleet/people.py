@@ -23,7 +23,7 @@ from relay.client import Client, connect
 from relay.errors import RelayError, SessionLost, first_of
 from relay.model.track import Demand, TrackInfo
 from relay.net.trust import DialTls
-from relay.peer.local import ReadFrame
+from relay.peer.reading import ReadFrame
 
 TRACK = "video"
 HEAD = struct.Struct("!16sQd")
