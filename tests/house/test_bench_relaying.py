@@ -13,12 +13,14 @@ from pathlib import Path
 
 import pytest
 
+from absent import module
+
 BENCH = Path(__file__).parents[2] / "bench"
 SVG = "{http://www.w3.org/2000/svg}"
 
 
 def test_relays_carry_every_kind_of_load_and_both_are_in_the_table(tmp_path):
-    pytest.importorskip("moq")
+    module("moq")
     expected = {"tiny": 20, "tiny-join": 4, "tiny-subscriptions": 6, "tiny-announce": 8}
     words = [word for case in expected for word in ("--case", case)]
     words += ["--rounds", "1", "--seconds", "0.5", "--out", str(tmp_path)]

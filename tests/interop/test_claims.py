@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
-moq = pytest.importorskip("moq")
+from absent import module
+
+moq = module("moq")
 
 from rig.crew import crew  # noqa: E402
 from rig.frames import DEADLINE  # noqa: E402

@@ -12,6 +12,8 @@ from rig.client import Client
 from rig.frames import Frame
 from rig.house import Relay
 
+from absent import module
+
 pytestmark = pytest.mark.interop
 
 TRACK = "video"
@@ -26,7 +28,7 @@ _numbers = itertools.count(1)
 @pytest.fixture(scope="module")
 def rust(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Relay]:
     """The Rust stack's server."""
-    pytest.importorskip("moq")
+    module("moq")
     if house.foreign():
         pytest.skip("the relay of this run is the Rust stack's own")
     with pytest.MonkeyPatch.context() as patch:

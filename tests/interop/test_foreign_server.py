@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
-moq = pytest.importorskip("moq")
+from absent import module
+
+moq = module("moq")
 
 from rig.client import Target  # noqa: E402
 from rig.frames import DEADLINE, SMALL, Frame  # noqa: E402

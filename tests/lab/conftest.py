@@ -7,14 +7,15 @@ nothing may be missing.
 from __future__ import annotations
 
 import json
-import os
 import re
 import sys
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import pytest
+
+import absent
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
@@ -27,25 +28,18 @@ FIGURES = HERE.parents[1] / "build" / "lab"
 _fleets: list[Fleet] = []
 
 
-def absent(what: str) -> NoReturn:
-    """Something is not there: skip, but never in CI."""
-    if os.environ.get("CI"):
-        pytest.fail(f"the lab needs {what}, and in CI nothing may be skipped for that")
-    pytest.skip(f"the lab needs {what}")
-
-
 @pytest.fixture
 def networks() -> None:
     """This machine can have labs."""
     if (what := missing()) is not None:
-        absent(what)
+        absent.missing(what)
 
 
 @pytest.fixture
 def faketime() -> None:
     """This machine can have clocks that are wrong."""
     if clock.library() is None:
-        absent("libfaketime")
+        absent.missing("libfaketime")
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ import pytest
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.typing import Subprotocol
 
+from absent import module
 from relay.errors import ConfigError, SessionLost
 from relay.net import dial_websocket
 from relay.net.dial import Session, dial
@@ -218,7 +219,7 @@ async def test_text_is_no_message_of_ours_and_why_a_server_closes_is_told() -> N
 
 def test_who_gives_up_leaves_no_error_of_a_server_without_tls_to_nobody() -> None:
     """As where QUIC is there at last: the relay's log has no trace of what nobody waits for."""
-    uvloop = pytest.importorskip("uvloop")
+    uvloop = module("uvloop")
     heard: list[dict[str, Any]] = []
     answered: list[socket.socket] = []
 
