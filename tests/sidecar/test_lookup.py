@@ -137,6 +137,19 @@ def test_a_set_of_keys_is_not_one_key():
     assert keys[0]["k"] not in str(caught.value)
 
 
+@pytest.mark.parametrize(("dialled", "is_relay"), [("demo", False), ("", True)])
+def test_a_key_told_for_one_path_makes_nobody_a_relay(made, now, dialled, is_relay):
+    """Whoever owns it would be of no tenant, and obey no quota."""
+    jwt = mint.sign(Claims(put=(ROOT,), get=(ROOT,), cluster=True), made["e1"], now)
+    request = Request(target=f"/{dialled}?jwt={jwt}")
+    answer = Answer(key=made["e1"])
+    decision = settle(answer, request, Path(dialled), AuthSettings(), now, NO_FACTS)
+    assert decision.grant.publish == decision.grant.subscribe == (ROOT,)
+    assert decision.grant.cluster is is_relay
+    said = [line for line in decision.warnings if "makes nobody a relay" in line]
+    assert bool(said) is not is_relay
+
+
 def test_prefixes_that_are_too_long_are_a_fault(now):
     answer = Answer(subscribe=("x/" * 31,))
     with pytest.raises(Fault, match="answer holds"):

@@ -16,7 +16,7 @@ from relay.auth.decide import Decision, Request, decide
 from relay.auth.facts import Facts
 from relay.auth.grant import Grant
 from relay.auth.keys import Key, KeySet
-from relay.auth.reason import Reason
+from relay.auth.reason import Reason, Step, quoted
 from relay.auth.settings import AuthSettings, PublicPrefixes
 from relay.errors import BadRequest, ConfigError
 from relay.path import MAX_LENGTH, ROOT, Path
@@ -123,9 +123,21 @@ def settle(
     decision = decide(request, keys, told, now, facts)
     if answer.key is None and (reason := _KEYLESS.get(decision.reason.code)) is not None:
         decision = replace(decision, reason=reason)
+    decision = _of_a_guest(decision, path)
     if decision.grant is None or alias == path:
         return decision
     return replace(decision, grant=replace(decision.grant, root=alias))
+
+
+def _of_a_guest(decision: Decision, path: Path) -> Decision:
+    """The decision without what no key can give that was told for one path: its owner is not who
+    runs the cluster, and upstream's relays make nothing of the claim."""
+    grant = decision.grant
+    if grant is None or not (grant.cluster and grant.credential == "jwt" and path):
+        return decision
+    text = f"the key was told for {quoted('/' + path)} alone: its token makes nobody a relay"
+    steps = (*decision.steps, Step("cluster", True, text, warning=True))
+    return replace(decision, grant=replace(grant, cluster=False), steps=steps)
 
 
 def public_of(grant: Grant | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
