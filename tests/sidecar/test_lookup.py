@@ -10,10 +10,12 @@ import pytest
 
 from relay.auth import mint
 from relay.auth.claims import Claims
-from relay.auth.facts import NO_FACTS
+from relay.auth.facts import NO_FACTS, Facts
 from relay.auth.grant import Grant
 from relay.auth.keys import generate
+from relay.auth.reason import Refusal
 from relay.auth.request import Request
+from relay.auth.revocation import Revocation
 from relay.auth.settings import AuthSettings
 from relay.path import ROOT, Path
 from relay.sidecar.lookup import (
@@ -148,6 +150,32 @@ def test_a_key_told_for_one_path_makes_nobody_a_relay(made, now, dialled, is_rel
     assert decision.grant.cluster is is_relay
     said = [line for line in decision.warnings if "makes nobody a relay" in line]
     assert bool(said) is not is_relay
+
+
+def test_whose_it_is_says_the_alias_and_not_the_name_that_was_dialled(made, token, now):
+    """A tenant with several names would have its quotas once for each of them."""
+    request = Request(target=f"/vanity/room?jwt={token('vanity', get=[''])}")
+    for answer in (Answer("x7/room", key=made["e1"]), Answer("x7/room", subscribe=("",))):
+        asked = request if answer.key else Request(target="/vanity/room")
+        grant = settle(answer, asked, Path("vanity/room"), AuthSettings(), now, NO_FACTS).grant
+        assert (grant.root, grant.home, grant.tenant) == ("x7/room", "x7", "x7")
+        assert grant.payer is None
+
+
+def test_a_tenant_that_the_token_names_is_the_same_at_the_alias(made, now):
+    settings = AuthSettings.model_validate({"claims": {"tenant": "org"}})
+    jwt = mint.sign(Claims(get=(ROOT,), tenant="acme"), made["e1"], now, settings.claims)
+    answer, request = Answer("x7", key=made["e1"]), Request(target=f"/demo?jwt={jwt}")
+    grant = settle(answer, request, Path("demo"), settings, now, NO_FACTS).grant
+    assert (grant.tenant, grant.home, grant.payer) == ("acme", "x7", "acme")
+
+
+def test_who_is_revoked_at_the_alias_is_not_let_in_by_another_name(made, token, now):
+    request = Request(target=f"/vanity?jwt={token('vanity', get=[''])}")
+    entry = Revocation("tenant", "x7")
+    facts = Facts(revoked=lambda holder, at: entry if entry.strikes(holder) else None)
+    with pytest.raises(Refusal, match="revoked"):
+        settle(Answer("x7", key=made["e1"]), request, Path("vanity"), AuthSettings(), now, facts)
 
 
 def test_prefixes_that_are_too_long_are_a_fault(now):

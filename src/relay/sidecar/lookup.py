@@ -12,12 +12,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from relay.auth.compact import to_json
-from relay.auth.decide import Decision, Request, decide
+from relay.auth.decide import Decision, Request, decide, require_unrevoked
 from relay.auth.facts import Facts
 from relay.auth.grant import Grant
 from relay.auth.keys import Key, KeySet
 from relay.auth.reason import Reason, Step, quoted
 from relay.auth.settings import AuthSettings, PublicPrefixes
+from relay.auth.vouch import beside
 from relay.errors import BadRequest, ConfigError
 from relay.path import MAX_LENGTH, ROOT, Path
 from relay.sidecar import members as read
@@ -104,7 +105,8 @@ def settle(
 ) -> Decision:
     """Decide on ``request``, which dialled ``path``, by what the server answered.
 
-    Raises `Fault` when the answer cannot be used: nobody is admitted on it.
+    Raises `Fault` when the answer cannot be used: nobody is admitted on it, and `Refusal` for whom
+    the relay knows to be revoked where the rights land.
     """
     try:
         public = PublicPrefixes(
@@ -123,10 +125,7 @@ def settle(
     decision = decide(request, keys, told, now, facts)
     if answer.key is None and (reason := _KEYLESS.get(decision.reason.code)) is not None:
         decision = replace(decision, reason=reason)
-    decision = _of_a_guest(decision, path)
-    if decision.grant is None or alias == path:
-        return decision
-    return replace(decision, grant=replace(decision.grant, root=alias))
+    return _landed(_of_a_guest(decision, path), alias, now, facts)
 
 
 def _of_a_guest(decision: Decision, path: Path) -> Decision:
@@ -138,6 +137,25 @@ def _of_a_guest(decision: Decision, path: Path) -> Decision:
     text = f"the key was told for {quoted('/' + path)} alone: its token makes nobody a relay"
     steps = (*decision.steps, Step("cluster", True, text, warning=True))
     return replace(decision, grant=replace(grant, cluster=False), steps=steps)
+
+
+def _landed(decision: Decision, alias: Path, now: float, facts: Facts) -> Decision:
+    """The same rights at the alias: whose part of the tree that is says its first segment, not the
+    name that was dialled. Raises `Refusal` for who is revoked there."""
+    grant = decision.grant
+    if grant is None or alias == grant.root:
+        return decision
+    home = alias.first
+    landed = replace(
+        grant,
+        root=alias,
+        home=home,
+        tenant=home if grant.tenant == grant.home else grant.tenant,
+        beside=beside(facts.certificate, alias),
+    )
+    if not landed.anonymous:
+        require_unrevoked(landed, facts, now)
+    return replace(decision, grant=landed)
 
 
 def public_of(grant: Grant | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
