@@ -30,15 +30,19 @@ def test_without_a_wish_it_is_everything_below_the_root_whoever_pays() -> None:
     assert not claims.cluster
 
 
-def test_key_and_time_of_the_first_credential_go_along() -> None:
+def test_keys_and_time_of_all_that_it_was_made_from_go_along() -> None:
     first = replace(grant("demo"), issued=700.9)
     claims = narrowed(first, Wish(), SETTINGS, NOW)
-    assert (claims.parent_kid, claims.parent_iat) == ("k9", 700)
-    again = replace(first, kid="own", parent_kid="k9")
-    assert narrowed(again, Wish(), SETTINGS, NOW).parent_kid == "k9"
+    assert (claims.parent_kids, claims.parent_iat) == (("k9",), 700)
+    again = replace(first, kid="own", parent_kids=("k9",))
+    claims = narrowed(again, Wish(), SETTINGS, NOW)
+    assert claims.parent_kids == ("k9", "own")
+    assert claims.members()["parent_kid"] == ["k9", "own"]
+    again = replace(again, parent_kids=claims.parent_kids)
+    assert narrowed(again, Wish(), SETTINGS, NOW).parent_kids == claims.parent_kids
     nameless = replace(grant("demo"), kid=None)
     claims = narrowed(nameless, Wish(), SETTINGS, NOW)
-    assert (claims.parent_kid, claims.parent_iat) == (None, None)
+    assert (claims.parent_kids, claims.parent_iat) == ((), None)
 
 
 def test_a_wish_narrows() -> None:

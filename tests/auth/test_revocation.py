@@ -28,14 +28,14 @@ def test_each_dimension(dimension: str, value: object) -> None:
     assert index.check(Holder("x", "x", "x", "x", NOW), NOW) is None
 
 
-def test_what_strikes_the_parents_key_strikes_the_child() -> None:
+def test_what_strikes_a_parents_key_strikes_the_child() -> None:
     entry = Revocation("kid", "k0", id=7)
     index = Revocations([entry])
-    child = ALICE._replace(parent_kid="k0")
+    child = ALICE._replace(parent_kids=("k5", "k0"))
     assert index.check(child, NOW) is entry
     assert entry.strikes(child)
     assert index.check(ALICE, NOW) is None
-    assert index.check(ALICE._replace(parent_kid="k9"), NOW) is None
+    assert index.check(ALICE._replace(parent_kids=("k9",)), NOW) is None
 
 
 def test_nobody_has_an_empty_name() -> None:

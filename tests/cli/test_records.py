@@ -115,7 +115,7 @@ def test_a_jwt_revoked_by_its_text(run: Run, tmp_path: Path) -> None:
         run("revoke", "--token", "none.jwt")
 
 
-@pytest.mark.parametrize("parent", [{"parent_kid": "k"}, {"parent_iat": 1}, {}])
+@pytest.mark.parametrize("parent", [{"parent_kids": ("k",)}, {"parent_iat": 1}, {}])
 def test_what_goes_with_an_exchanged_token_is_said(run: Run, parent: dict[str, Any]) -> None:
     claims = Claims(get=("",), jti="mq_abcdefabcdef", exp=4102444800, **parent)  # type: ignore[arg-type]
     done = CliRunner().invoke(

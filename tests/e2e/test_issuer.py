@@ -189,6 +189,24 @@ def test_a_compromised_key_ends_its_sessions_everywhere(running: Any) -> None:
     asyncio.run(main())
 
 
+def test_a_compromised_key_ends_what_was_made_from_its_tokens(running: Any, token: Any) -> None:
+    """Whoever has it would sign a token that names another parent, and exchange that."""
+
+    async def main() -> None:
+        async with running(ISSUER) as one:
+            first = (await login(one, token("plant"))).json()["token"]
+            kid = jwt.get_unverified_header(first)["kid"]
+            await one.issuer.signing.rotate(one.desk.office, WHO, 3600.0, False)
+            second = (await login(one, first)).json()["token"]
+            assert jwt.get_unverified_header(second)["kid"] != kid
+            assert await gets_in(one, second)
+            await one.issuer.signing.rotate(one.desk.office, WHO, 3600.0, True, kid)
+            assert not await gets_in(one, first)
+            assert not await gets_in(one, second)
+
+    asyncio.run(main())
+
+
 def test_revoking_the_api_token_ends_what_was_made_from_it(running: Any) -> None:
     async def main() -> None:
         async with running(ISSUER) as one:

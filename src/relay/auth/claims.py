@@ -66,8 +66,9 @@ class Claims:
     """Cipher keys whose fields the bearer may read in the clear over HTTP."""
     tenant: str | None = None
     """Whose token it is; ``None`` = whoever the root belongs to. Never set for another relay."""
-    parent_kid: str | None = None
-    """The key of the credential that this token was exchanged for."""
+    parent_kids: tuple[str, ...] = ()
+    """The keys of the credentials that this token was exchanged for, the first one's first: of that
+    for which it was, and of what that was exchanged for itself. ``parent_kid`` on the wire."""
     parent_iat: int | None = None
     """When that was issued. Whoever signs, both can only give more reasons to refuse the token."""
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
@@ -90,11 +91,12 @@ class Claims:
         for name in ("put", "get"):
             if prefixes := getattr(self, name):
                 members[name] = list(prefixes)
-        for name in ("exp", "nbf", "iat", "iss", "sub", "jti", "parent_kid", "parent_iat"):
+        for name in ("exp", "nbf", "iat", "iss", "sub", "jti", "parent_iat"):
             if (value := getattr(self, name)) is not None:
                 members[name] = value
-        if self.aud is not None:
-            members["aud"] = self.aud[0] if len(self.aud) == 1 else list(self.aud)
+        for name, values in (("aud", self.aud), ("parent_kid", self.parent_kids or None)):
+            if values is not None:
+                members[name] = values[0] if len(values) == 1 else list(values)
         if self.decrypt:
             members["decrypt"] = list(self.decrypt)
         if self.tenant is not None:
@@ -123,11 +125,11 @@ def decode(payload: bytes, names: ClaimNames = _NAMES) -> Claims:
         sub=_name("sub", raw.get("sub")),
         jti=_name("jti", raw.get("jti")),
         iss=_name("iss", raw.get("iss")),
-        aud=_audience(raw.get("aud")),
+        aud=_one_or_more("aud", raw.get("aud")),
         cluster=_is_relay(raw),
         decrypt=_names("decrypt", raw.get("decrypt")),
         tenant=_tenant(names.tenant, raw),
-        parent_kid=_name("parent_kid", raw.get("parent_kid")),
+        parent_kids=_one_or_more("parent_kid", raw.get("parent_kid")) or (),
         parent_iat=_time("parent_iat", raw),
         raw=raw,
     )
@@ -217,14 +219,14 @@ def _names(name: str, value: object) -> tuple[str, ...]:
     return tuple(_required_name(name, item) for item in value)
 
 
-def _audience(value: object) -> tuple[str, ...] | None:
-    """One name or a list of them (RFC 7519, 4.1.3)."""
+def _one_or_more(name: str, value: object) -> tuple[str, ...] | None:
+    """One name or a list of them, as in ``aud`` (RFC 7519, 4.1.3)."""
     if value is None:
         return None
     listed = value if isinstance(value, list) else [value]
     if len(listed) > MAX_PREFIXES:
-        raise _bad("aud", f"a list of at most {MAX_PREFIXES}")
-    return tuple(_required_name("aud", item) for item in listed)
+        raise _bad(name, f"a list of at most {MAX_PREFIXES}")
+    return tuple(_required_name(name, item) for item in listed)
 
 
 def _required_name(name: str, value: object) -> str:

@@ -205,7 +205,7 @@ class _Case:
     def _require_unretired(self, vouched: Vouched) -> None:
         """A ticket, and a token that was made from another, outlive the key of what they are made
         from; where sessions end with that key they must not come back by these."""
-        for kid in (vouched.kid, vouched.parent_kid):
+        for kid in (vouched.kid, *vouched.parent_kids):
             if kid in self.keys.retired:
                 _require_answered(self.facts)
                 text = f"the key {kid}, by which it came to be, was removed"
@@ -233,7 +233,7 @@ class _Case:
             home=vouched.home_at(path),
             issued=vouched.issued,
             credential=vouched.credential,
-            parent_kid=vouched.parent_kid,
+            parent_kids=vouched.parent_kids,
             issuer=vouched.issuer,
             beside=beside(self.facts.certificate, path),
         )

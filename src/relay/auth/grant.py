@@ -67,8 +67,8 @@ class Grant:
 
     decrypt: tuple[str, ...] = ()
     """Cipher keys whose fields are decrypted when the guest reads over HTTP; default none."""
-    parent_kid: str | None = None
-    """The key that vouched for the credential that this one was exchanged for."""
+    parent_kids: tuple[str, ...] = ()
+    """The keys that vouched for the credentials that this one was exchanged for."""
     issuer: str | None = None
     """Who calls somebody `subject`, and the token `jti`, where the source of its key is bound to an
     issuer: others may mean somebody else by it."""
@@ -78,7 +78,7 @@ class Grant:
     @property
     def holder(self) -> Holder:
         """The guest as a revocation sees it."""
-        return Holder(self.jti, self.subject, self.kid, self.tenant, self.issued, self.parent_kid)
+        return Holder(self.jti, self.subject, self.kid, self.tenant, self.issued, self.parent_kids)
 
     @property
     def holders(self) -> tuple[Holder, ...]:

@@ -85,7 +85,7 @@ def narrowed(
 ) -> Claims:
     """The claims of the token that ``grant``, as seen from the very top, is exchanged for.
 
-    It names key and time of what it was made from, so that what strikes that strikes it as well.
+    It names keys and time of what it was made from, so that what strikes that strikes it as well.
     ``leeway`` is what the grant's end has in it beyond the credential's own. Raises `Refusal`
     (``no_access``) for more than was granted, or nothing, and (``expired``) where no time is left.
     """
@@ -117,7 +117,7 @@ def narrowed(
         iat=math.floor(now),
         sub=grant.subject,
         jti=grant.jti,
-        parent_kid=grant.parent_kid or grant.kid,
+        parent_kids=tuple(dict.fromkeys(kid for kid in (*grant.parent_kids, grant.kid) if kid)),
         parent_iat=None if grant.issued is None else math.floor(grant.issued),
         decrypt=tuple(name for name in grant.decrypt if name in names),
     )

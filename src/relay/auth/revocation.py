@@ -41,13 +41,13 @@ class Holder(NamedTuple):
     """Whose it is: what the token says, else the first segment of the root."""
     issued: float | None = None
     """Unix seconds; ``None`` when the credential does not say."""
-    parent_kid: str | None = None
-    """The key of the credential that this one was exchanged for: what strikes that, strikes this.
-    """
+    parent_kids: tuple[str, ...] = ()
+    """The keys of the credentials that this one was exchanged for: what strikes those, strikes
+    this."""
 
     def called(self, dimension: str) -> tuple[str | None, ...]:
         """What a revocation that goes by ``dimension`` may name."""
-        return (self.kid, self.parent_kid) if dimension == "kid" else (getattr(self, dimension),)
+        return (self.kid, *self.parent_kids) if dimension == "kid" else (getattr(self, dimension),)
 
 
 @dataclass(frozen=True, slots=True)

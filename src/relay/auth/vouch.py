@@ -48,8 +48,8 @@ class Vouched:
     home: str | None = None
     """Overrides the first segment of the root, where the credential was narrowed before, or has
     none and its key reaches no further."""
-    parent_kid: str | None = None
-    """The key of the credential that this one was exchanged for."""
+    parent_kids: tuple[str, ...] = ()
+    """The keys of the credentials that this one was exchanged for, the first one's first."""
     issuer: str | None = None
     """Who calls somebody `subject`, where only one issuer is believed to."""
 
@@ -62,7 +62,7 @@ class Vouched:
     def holder(self, path: Path) -> Holder:
         """Who a revocation would strike when this is used at ``path``."""
         tenant = self.tenant_at(path)
-        return Holder(self.jti, self.subject, self.kid, tenant, self.issued, self.parent_kid)
+        return Holder(self.jti, self.subject, self.kid, tenant, self.issued, self.parent_kids)
 
     def tenant_at(self, path: Path) -> str | None:
         """Who pays for this when it is used there."""
@@ -93,8 +93,8 @@ def vouch_jwt(
         decrypt=claims.decrypt,
         tenant=claims.tenant,
         home=key.scope.home if key.scope is not None and not claims.root else None,
-        parent_kid=claims.parent_kid,
-        issuer=_issuer(key, claims.parent_kid, keys),
+        parent_kids=claims.parent_kids,
+        issuer=_issuer(key, claims.parent_kids, keys),
     )
 
 
@@ -184,7 +184,7 @@ def vouch_ticket(facts: Facts, now: float, trail: Trail) -> Vouched:
         decrypt=grant.decrypt,
         tenant=grant.tenant,
         home=grant.home,
-        parent_kid=grant.parent_kid,
+        parent_kids=grant.parent_kids,
         issuer=grant.issuer,
     )
 
@@ -217,14 +217,14 @@ def require_current(certificate: Certificate, now: float) -> None:
         raise Refusal("expired", text, "renew it")
 
 
-def _issuer(key: Key, parent_kid: str | None, keys: KeySet) -> str | None:
-    """Whose names a token uses. One of the relay's own has those of what it was exchanged for; of
-    any other key nothing is believed about that."""
-    if not key.is_own or parent_kid is None:
+def _issuer(key: Key, parent_kids: tuple[str, ...], keys: KeySet) -> str | None:
+    """Whose names a token uses. One of the relay's own has those of what it was first exchanged
+    for; of any other key nothing is believed about that."""
+    if not key.is_own or not parent_kids:
         return None if key.is_own else key.issuer
-    parent = keys.find(parent_kid)
+    parent = keys.find(parent_kids[0])
     if parent is None:
-        return f"the key {parent_kid}"
+        return f"the key {parent_kids[0]}"
     return None if parent.is_own else parent.issuer
 
 

@@ -223,7 +223,7 @@ def _identity(text: str) -> tuple[str, int | None]:
         raise BadRequest(f"not a token: {error}") from None
     if claims.jti is None:
         raise BadRequest("the token has no id (jti); revoke its subject, key or tenant")
-    if claims.parent_kid is not None or claims.parent_iat is not None:
+    if claims.parent_kids or claims.parent_iat is not None:
         hint = "it was exchanged for another credential, which has the same id and goes with it"
         click.echo(f"{claims.jti}: {hint}", err=True)
         return claims.jti, None

@@ -199,7 +199,7 @@ class Relay:
             def struck(grant: Grant) -> str | None:
                 if grant.credential != "jwt" or grant.anonymous:
                     return None
-                keys = [kid for kid in (grant.kid, grant.parent_kid) if kid in gone]
+                keys = [kid for kid in (grant.kid, *grant.parent_kids) if kid in gone]
                 return f"its key {keys[0]!r} was removed" if keys else None
 
             self.door.recheck(struck)
