@@ -29,6 +29,8 @@ GRANT = Grant(
     tenant="demo",
     issued=5.0,
     credential="token",
+    decrypt=("pii",),
+    parent_kids=("k0", "own"),
 )
 
 

@@ -58,7 +58,7 @@ def read_grant(text: str) -> Grant:
     try:
         members = json.loads(text)
         paths = {name: tuple(Path(path) for path in members[name]) for name in _PATHS}
-        opened = {"decrypt": tuple(members.get("decrypt", ()))}
+        opened = {name: tuple(members.get(name, ())) for name in ("decrypt", "parent_kids")}
         return Grant(**members | paths | opened | {"root": Path(members["root"])})
     except (TypeError, ValueError, KeyError, BadRequest):
         raise StoreError("a ticket in the store cannot be read") from None
