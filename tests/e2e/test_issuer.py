@@ -411,6 +411,35 @@ def test_a_session_goes_with_the_key_of_what_its_token_was_exchanged_for(
     asyncio.run(main())
 
 
+def test_what_a_key_was_exchanged_for_goes_though_another_has_its_name(
+    running: Any, folder: Any
+) -> None:
+    old, new = (keys.generate("HS256", kid="same") for _ in range(2))
+    (folder / "same.jwk").write_bytes(old.dump())
+    extra = 'keys = ["same.jwk"]\non_key_removed = "close"\n' + ISSUER
+
+    async def main() -> None:
+        async with running(extra) as relay:
+            now = time.time()
+            claims = Claims(root=Path("plant"), get=(Path(""),), exp=int(now + 600))
+            first, other = (mint.sign(claims, key, now) for key in (old, new))
+            made = (await login(relay, first)).json()["token"]
+            ticket = await relay.face.ticket(first, "")
+            (folder / "same.jwk").write_bytes(new.dump())
+            await until(lambda: relay.keyring.keys.retired)
+            assert not await gets_in(relay, made)
+            by_ticket = web(relay, f"/announced/plant?ticket={ticket['ticket']}")
+            async with httpx.AsyncClient() as http:
+                assert (await http.get(by_ticket)).status_code == 401
+            assert await gets_in(relay, other)
+            # What is made now is of this second as far as it tells.
+            since = relay.keyring.keys.retired["same"]
+            await until(lambda: time.time() >= int(since) + 1)
+            assert await gets_in(relay, (await login(relay, other)).json()["token"])
+
+    asyncio.run(main())
+
+
 @pytest.mark.parametrize("opened", ["theirs", "exchanged"])
 def test_who_goes_by_a_name_at_another_issuer_is_somebody_else(
     running: Any, folder: Any, opened: str

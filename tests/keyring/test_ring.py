@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -121,6 +122,23 @@ def test_a_removed_key_is_remembered_where_sessions_end_with_it(
             write(tmp_path, keys["two"])
             await until(lambda: one.kids == {"one", "two"})
             assert set(one.ring.keys.retired) == ({"three"} if policy == "close" else set())
+
+    asyncio.run(main())
+
+
+def test_since_when_another_key_has_the_name_of_one_that_is_gone(
+    tmp_path: Path, keys: Keys
+) -> None:
+    async def main() -> None:
+        names = write(tmp_path, keys["one"], keys["two"])
+        async with running({"keys": names, "on_key_removed": "close"}) as one:
+            (tmp_path / "two.jwk").write_bytes(keys["three"].dump())
+            await until(lambda: "two" in one.ring.keys.retired)
+            assert one.ring.keys.retired["two"] == math.inf
+            before = time.time()
+            (tmp_path / "two.jwk").write_bytes(generate("EdDSA", "two").dump())
+            await until(lambda: one.kids == {"one", "two"})
+            assert before <= one.ring.keys.retired["two"] <= time.time()
 
     asyncio.run(main())
 

@@ -8,6 +8,7 @@ value.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
@@ -205,8 +206,9 @@ class _Case:
     def _require_unretired(self, vouched: Vouched) -> None:
         """A ticket, and a token that was made from another, outlive the key of what they are made
         from; where sessions end with that key they must not come back by these."""
+        made = vouched.exchanged
         for kid in (vouched.kid, *vouched.parent_kids):
-            if kid in self.keys.retired:
+            if made is not None and made < self.keys.retired.get(kid or "", -math.inf):
                 _require_answered(self.facts)
                 text = f"the key {kid}, by which it came to be, was removed"
                 raise Refusal("unknown_kid", text, "get a new one with a key that is configured")

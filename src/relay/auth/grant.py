@@ -72,6 +72,8 @@ class Grant:
     issuer: str | None = None
     """Who calls somebody `subject`, and the token `jti`, where the source of its key is bound to an
     issuer: others may mean somebody else by it."""
+    exchanged: float | None = None
+    """Unix seconds at which a ticket was made of it; ``None`` = it is none of a ticket's."""
     beside: Holder | None = None
     """Whose client certificate was shown on the way; it may be what the rights are founded on."""
 

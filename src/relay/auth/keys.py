@@ -10,7 +10,7 @@ from __future__ import annotations
 import codecs
 import re
 import secrets
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -137,8 +137,9 @@ class KeySet:
     """True when names may be any of `is_foreign_kid`."""
     unused: Mapping[str, str] = field(repr=False, compare=False, default_factory=dict)
     """By names that two sources have a key of: what to say of that."""
-    retired: Collection[str] = field(repr=False, compare=False, default=())
-    """Names of keys that were removed, where what they vouched for ended with them."""
+    retired: Mapping[str, float] = field(repr=False, compare=False, default_factory=dict)
+    """By names of keys that were removed, where what they vouched for ended with them: since when
+    another key has that name, unix seconds; infinite while none has."""
     _named: Mapping[str, Key] = field(init=False, repr=False, compare=False, default_factory=dict)
 
     def __post_init__(self) -> None:

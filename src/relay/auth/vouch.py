@@ -52,6 +52,8 @@ class Vouched:
     """The keys of the credentials that this one was exchanged for, the first one's first."""
     issuer: str | None = None
     """Who calls somebody `subject`, where only one issuer is believed to."""
+    exchanged: float | None = None
+    """When the relay made it out of another credential, unix seconds; ``None`` = it did not."""
 
     def reach(self) -> Iterator[Path]:
         """The root, and each prefix seen from the top."""
@@ -95,6 +97,7 @@ def vouch_jwt(
         home=key.scope.home if key.scope is not None and not claims.root else None,
         parent_kids=claims.parent_kids,
         issuer=_issuer(key, claims.parent_kids, keys),
+        exchanged=claims.iat if key.is_own else None,
     )
 
 
@@ -186,6 +189,7 @@ def vouch_ticket(facts: Facts, now: float, trail: Trail) -> Vouched:
         home=grant.home,
         parent_kids=grant.parent_kids,
         issuer=grant.issuer,
+        exchanged=grant.exchanged,
     )
 
 

@@ -8,6 +8,7 @@ sessions, or how a source reads or fetches.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -64,7 +65,8 @@ class Keyring:
         self._unknown: dict[str, tuple[float, str]] = {}
         """Until when they are, and `silence` when they were asked for."""
         self._retires = settings.on_key_removed == "close"
-        self._retired: dict[str, None] = {}
+        self._retired: dict[str, tuple[Any, float]] = {}
+        """By the names of keys that are gone: which one it was, and since when another has it."""
         self._running = False
         self._turn = asyncio.Event()
         self._told: frozenset[str] = frozenset()
@@ -201,7 +203,7 @@ class Keyring:
         self._tell(self.keys.skipped)
         change = _difference(before.keys, self.keys.keys)
         if self._retires:
-            self._retire(change)
+            self._retire(before.keys, change)
         names = {"added": _listed(change.added), "removed": _listed(change.removed)}
         if change.added or change.removed:
             self._log("keys changed", **names, keys=len(self.keys))
@@ -210,16 +212,22 @@ class Keyring:
         for callback in self._callbacks:
             callback(change)
 
-    def _retire(self, change: Change) -> None:
+    def _retire(self, before: Iterable[Key], change: Change) -> None:
         """Remember which keys are gone, until they are back."""
-        for kid in change.removed:
-            if kid is not None:
-                self._retired[kid] = None
+        for key in before:
+            if key.kid is not None and key.kid in change.removed:
+                self._retired[key.kid] = _mark(key), math.inf
         for key in self.keys.keys:
-            self._retired.pop(key.kid or "", None)
+            kid, mark = key.kid or "", _mark(key)
+            gone, since = self._retired.get(kid, (mark, 0.0))
+            if gone == mark:
+                self._retired.pop(kid, None)
+            elif since == math.inf:
+                self._retired[kid] = gone, time.time()
         while len(self._retired) > MAX_RETIRED:
             del self._retired[next(iter(self._retired))]
-        self.keys = replace(self.keys, retired=frozenset(self._retired))
+        retired = {kid: since for kid, (_, since) in self._retired.items()}
+        self.keys = replace(self.keys, retired=retired)
 
     def _tell(self, lines: Iterable[str]) -> None:
         """Say what is not used, each thing once as long as it lasts."""

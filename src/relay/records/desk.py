@@ -172,7 +172,8 @@ class Desk:
         if grant.expires is not None:
             expires = min(expires, grant.expires)
         text = make_ticket()
-        await self.records.save_ticket(secret_digest(text), grant, expires, now)
+        kept = replace(grant, exchanged=now)
+        await self.records.save_ticket(secret_digest(text), kept, expires, now)
         return Ticket(text, expires)
 
     async def refresh(self) -> None:
