@@ -48,6 +48,18 @@ MEANT = [
     ("quic.max_streams", "MOQ_QUIC_MAX_STREAMS", "--quic-max-streams", "quic.max_streams"),
     ("quic.receive_window", "MOQ_QUIC_RECEIVE_WINDOW", "--quic-receive-window", "quic.max_data"),
     (
+        *("server.quic.congestion_control", "MOQ_SERVER_QUIC_CONGESTION_CONTROL"),
+        *("--server-quic-congestion-control", "quic.congestion_control"),
+    ),
+    (
+        *("server.quic.idle_timeout", "MOQ_SERVER_QUIC_IDLE_TIMEOUT"),
+        *("--server-quic-idle-timeout", "quic.idle_timeout"),
+    ),
+    (
+        *("listen.quic.max_streams", "MOQ_LISTEN_QUIC_MAX_STREAMS"),
+        *("--listen-quic-max-streams", "quic.max_streams"),
+    ),
+    (
         *("quic.stream_receive_window", "MOQ_QUIC_STREAM_RECEIVE_WINDOW"),
         *("--quic-stream-receive-window", "quic.max_stream_data"),
     ),
@@ -70,6 +82,12 @@ NOT_BUILT = [
     ("quic.gso", "MOQ_QUIC_GSO", "--quic-gso"),
     ("quic.keep_alive", "MOQ_QUIC_KEEP_ALIVE", "--quic-keep-alive"),
     ("quic.qlog", "MOQ_QUIC_QLOG", "--quic-qlog"),
+    ("server.quic.gso", "MOQ_SERVER_QUIC_GSO", "--server-quic-gso"),
+    ("server.quic.qlog", "MOQ_SERVER_QUIC_QLOG", "--server-quic-qlog"),
+    (
+        *("client.quic.congestion_control", "MOQ_CLIENT_QUIC_CONGESTION_CONTROL"),
+        "--client-quic-congestion-control",
+    ),
     ("runtime.io_uring", "MOQ_RUNTIME_IO_URING", "--runtime-io-uring"),
     ("runtime.workers", "MOQ_RUNTIME_WORKERS", "--runtime-workers"),
     ("stats.linger", "MOQ_STATS_LINGER", "--stats-linger"),
@@ -172,6 +190,15 @@ def test_congestion_control_by_delay_is_by_rate(folder, word):
     loaded = folder.load(f'[quic]\ncongestion_control = "{word}"\n' + OPEN)
     assert loaded.settings.quic.congestion_control == "bbr"
     assert not any("congestion" in line for line in loaded.warnings)
+
+
+def test_what_stood_with_the_server_is_the_same_for_every_connection(folder):
+    file = '[server.quic]\ncongestion_control = "delay"\nidle_timeout = "10s"\nqlog = "q"\n' + OPEN
+    loaded = folder.load(file)
+    assert loaded.settings.quic.congestion_control == "bbr"
+    assert loaded.settings.quic.idle_timeout == 10.0
+    (told,) = [each for each in loaded.warnings if "not built" in each]
+    assert told.endswith("relay.toml:4: server.quic.qlog: not built here, ignored")
 
 
 @pytest.mark.parametrize(
