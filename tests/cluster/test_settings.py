@@ -13,8 +13,9 @@ def test_one_address_may_stand_alone() -> None:
 
 
 def test_upstreams_older_mesh_names_the_node() -> None:
-    settings = ClusterSettings(mesh="https://me/")
-    assert (settings.mesh, settings.node) == (True, "https://me/")
+    for name in ("https://me/", "me:4443", "me.example.com"):
+        settings = ClusterSettings(mesh=name)
+        assert (settings.mesh, settings.node) == (True, name)
     assert ClusterSettings(mesh="https://me/", node="https://me/").node == "https://me/"
     with pytest.raises(ValidationError, match="the same URL"):
         ClusterSettings(mesh="https://me/", node="https://other/")

@@ -66,9 +66,10 @@ class ClusterSettings(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _old_mesh(cls, values: Any) -> Any:
-        """Upstream's older spelling: ``mesh = "https://…"`` names the node as well."""
-        if isinstance(values, dict) and "://" in str(values.get("mesh", "")):
-            url = values["mesh"]
+        """Upstream's older spelling: ``mesh = "https://…"`` names the node as well, and so does
+        ``mesh = "host:4443"``."""
+        url = values.get("mesh") if isinstance(values, dict) else None
+        if isinstance(url, str) and (":" in url or "." in url):
             if values.get("node", url) != url:
                 raise ValueError("expected mesh and node to name the same URL")
             return {**values, "mesh": True, "node": url}
