@@ -224,6 +224,20 @@ def test_subdomains_as_tenants_stop_the_start_by_the_name_they_have_in_a_file(fo
     ]
 
 
+@pytest.mark.parametrize(
+    ("line", "named"),
+    [
+        ('public = "https://api.example.com/p"', "public"),
+        ('public = { subscribe = ["anon", "http://a/"] }', "public.subscribe"),
+        ('public = { api = "https://api.example.com/p" }', "public.api"),
+    ],
+)
+def test_a_service_that_says_what_is_public_stops_the_start(folder, line, named):
+    (told,) = folder.complaints(f"[auth]\n{line}\n")
+    why = "asking a service what is public is not built; auth.url decides on all"
+    assert told == f"relay.toml:2: auth.{named}: {why}"
+
+
 def test_several_pairs_for_https_are_one_line(folder):
     text = '[web.https]\ncert = ["a.pem", "b.pem"]\n'
     assert folder.complaints(text + OPEN) == [

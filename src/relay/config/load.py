@@ -205,7 +205,8 @@ def _is_number(kind: Any) -> bool:
 
 
 def _prefixes(value: Any, where: str, problems: list[str]) -> Any:
-    """Newer upstream files say ``anon/**`` where ours say ``anon``; other patterns are refused."""
+    """Newer upstream files say ``anon/**`` where ours say ``anon``; other patterns are refused, and
+    so is a URL, of which upstream asks what is public."""
     if isinstance(value, list):
         return [_prefixes(item, where, problems) for item in value]
     if isinstance(value, dict):
@@ -213,7 +214,9 @@ def _prefixes(value: Any, where: str, problems: list[str]) -> Any:
     if not isinstance(value, str):
         return value
     prefix = "" if value == "**" else value.removesuffix("/**")
-    if "*" in value and value.startswith("/"):
+    if value.startswith(("http://", "https://")):
+        problems.append(f"{where}: {names.PUBLIC_SERVICE}")
+    elif "*" in value and value.startswith("/"):
         problems.append(
             f'{where}: a pattern does not begin with /: write "anon/**" for what is below /anon, '
             '"**" for everything'

@@ -118,10 +118,13 @@ VALUES: dict[str, dict[str, str]] = {
 }
 """Upstream's values of a setting that has others here; of a list, its items."""
 
+PUBLIC_SERVICE = "asking a service what is public is not built; auth.url decides on all"
+
 REFUSED = {
     "auth.domain": "subdomains as tenants are not built; auth.url can go by server_name",
     "auth.domains": "subdomains as tenants are not built; auth.url can go by server_name",
-    "auth.public_api": "asking a service what is public is not built; auth.url decides on all",
+    "auth.public.api": PUBLIC_SERVICE,
+    "auth.public_api": PUBLIC_SERVICE,
     "web.https.root": "HTTPS asks nobody for a certificate; server.tls.root is for QUIC",
 }
 """Upstream's settings that decide who may come in: not obeying them quietly would be unsafe."""
