@@ -66,6 +66,7 @@ MEANT = [
 ]
 
 NOT_BUILT = [
+    ("cache.latency_default", "MOQ_CACHE_LATENCY_DEFAULT", "--cache-latency-default"),
     ("cluster.lan.enabled", "MOQ_CLUSTER_LAN", "--cluster-lan"),
     ("cluster.lan.secret", "MOQ_CLUSTER_LAN_SECRET", "--cluster-lan-secret"),
     ("cluster.max_hops", "MOQ_CLUSTER_MAX_HOPS", "--cluster-max-hops"),
@@ -90,6 +91,9 @@ NOT_BUILT = [
     ),
     ("runtime.io_uring", "MOQ_RUNTIME_IO_URING", "--runtime-io-uring"),
     ("runtime.workers", "MOQ_RUNTIME_WORKERS", "--runtime-workers"),
+    ("stats.levels", "MOQ_STATS_LEVELS", "--stats-levels"),
+    ("stats.retention", "MOQ_STATS_RETENTION", "--stats-retention"),
+    ("web.health.cpu", "MOQ_WEB_HEALTH_CPU", "--web-health-cpu"),
     ("stats.linger", "MOQ_STATS_LINGER", "--stats-linger"),
 ]
 
@@ -236,6 +240,18 @@ def test_a_service_that_says_what_is_public_stops_the_start(folder, line, named)
     (told,) = folder.complaints(f"[auth]\n{line}\n")
     why = "asking a service what is public is not built; auth.url decides on all"
     assert told == f"relay.toml:2: auth.{named}: {why}"
+
+
+def test_how_often_keys_were_asked_for_is_said_and_stops_nothing(folder):
+    loaded = folder.load(OPEN + "refresh_interval = 86400\n")
+    assert any("auth.refresh_interval: not built here, ignored" in each for each in loaded.warnings)
+
+
+@pytest.mark.parametrize(("older", "here"), [("tcp", "tcp"), ("uds", "unix")])
+def test_streams_that_let_anybody_in_stop_the_start(folder, older, here):
+    told = folder.complaints(f'[internal.{older}]\nlisten = "x"\n{OPEN}')
+    why = f"plain streams let nobody in without a token here; see server.{here}.listen"
+    assert told == [f"relay.toml:1: internal.{older}: {why}"]
 
 
 def test_several_pairs_for_https_are_one_line(folder):

@@ -64,9 +64,11 @@ SHORT = {"connect": "connect.url", "listen": "listen.bind"}
 
 UNBUILT = (
     "auth.mtls_tier",
+    "auth.refresh_interval",
     "auth.tls",
     "backoff",
     "cache.headroom",
+    "cache.latency_default",
     "client.backend",
     "client.backoff",
     "client.connect",
@@ -108,7 +110,10 @@ UNBUILT = (
     "server.quic.quic_lb_nonce",
     "server.quic_lb_id",
     "server.quic_lb_nonce",
+    "stats.levels",
     "stats.linger",
+    "stats.retention",
+    "web.health",
 )
 """Upstream's settings that are read and not obeyed; the start says so."""
 
@@ -125,6 +130,8 @@ REFUSED = {
     "auth.domains": "subdomains as tenants are not built; auth.url can go by server_name",
     "auth.public.api": PUBLIC_SERVICE,
     "auth.public_api": PUBLIC_SERVICE,
+    "internal.tcp": "plain streams let nobody in without a token here; see server.tcp.listen",
+    "internal.uds": "plain streams let nobody in without a token here; see server.unix.listen",
     "web.https.root": "HTTPS asks nobody for a certificate; server.tls.root is for QUIC",
 }
 """Upstream's settings that decide who may come in: not obeying them quietly would be unsafe."""
