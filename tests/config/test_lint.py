@@ -102,6 +102,20 @@ def test_keys_without_scope(inspect: Inspect) -> None:
     assert "issuer and audience" in foreign.mend
 
 
+def test_keys_that_name_any_tenant(inspect: Inspect) -> None:
+    finding = found(inspect(read(SCOPED), auth__claims__tenant="moq.org"), "tenant_of_any_key")
+    assert (finding.severity, finding.setting) == ("warning", "auth.claims.tenant")
+    assert "the key team has a scope" in finding.text
+    everything = Scope(Path(""), (Path(""),), (Path(""),))
+    for evidence, claim in (
+        (read(SCOPED), None),
+        (read(FREE), "moq.org"),
+        (read(replace(SCOPED, scope=everything)), "moq.org"),
+    ):
+        rules = {each.rule for each in inspect(evidence, auth__claims__tenant=claim)}
+        assert "tenant_of_any_key" not in rules
+
+
 def test_private_keys(inspect: Inspect) -> None:
     scope = SCOPED.scope
     signing = replace(generate("ES256", "p"), scope=scope)

@@ -101,6 +101,22 @@ def keys_without_scope(seen: Inspection) -> Iterator[Finding]:
         yield seen.finding("key_without_scope", severity, source.setting, text, mend)
 
 
+def tenants_of_any_key(seen: Inspection) -> Iterator[Finding]:
+    """Keys whose tokens name whose they are, and that were meant to reach only so far."""
+    claim = seen.settings.auth.claims.tenant
+    for source in seen.evidence.keys if claim is not None else ():
+        for key in source.keys.keys:
+            if key.scope is None or key.scope.reaches_all:
+                continue
+            text = (
+                f"{source.place}: {_called(key.kid)} has a scope, and its tokens may name any "
+                f"tenant in {claim} all the same: they use up the quotas of that one, and escape "
+                "a revocation of their own"
+            )
+            mend = "let nobody sign with such a key who is to be held to a tenant of his own"
+            yield seen.finding("tenant_of_any_key", "warning", "auth.claims.tenant", text, mend)
+
+
 def secrets_where_public_would_do(seen: Inspection) -> Iterator[Finding]:
     """Keys that can sign. The relay only ever checks signatures."""
     for source in seen.evidence.keys:
@@ -368,6 +384,7 @@ LINTS: tuple[Lint, ...] = (
     open_to_the_world,
     public_covers_private,
     keys_without_scope,
+    tenants_of_any_key,
     secrets_where_public_would_do,
     endless_tokens,
     lenient_times,
