@@ -271,7 +271,7 @@ sys.argv = ['x']; relay.cli._enter(serve, 'x')
         (["run"], "relay: auth: no key and nothing public"),
         (["run", "no.toml"], "relay: no.toml: No such file"),
         (["run", "--auth-public", "", "--listen", "x"], "relay: flag for server.listen: expected"),
-        (["run", "--auth-domain", "x.com"], "relay: flag for auth.domain: subdomains"),
+        (["run", "--auth-domain", "*.x.com"], "relay: flag for auth.domain: expected names"),
         (["run", "--auth-key-dir", "no"], "relay: flag for auth.key_dir: no such folder: no"),
         (["run", "--file", "no.toml"], "relay: no.toml: No such file"),
         (["run", "--auth-public", "", "--demo"], "relay: --demo: no configured key can sign"),

@@ -54,6 +54,16 @@ def explained(*words: str, status: int = 0, stdin: str | None = None) -> str:
     return done.stdout
 
 
+@pytest.mark.parametrize(
+    ("host", "status"), [("demo.cdn.test", 0), ("me.demo.cdn.test", 0), ("demo.me.cdn.test", 1)]
+)
+def test_a_name_stands_for_a_place_as_at_the_relay(host: str, status: int) -> None:
+    Path("relay.toml").write_text('[auth]\nkey = "secret.jwk"\ndomains = "cdn.test"\n')
+    url = f"https://{host}/?jwt={signed()}"
+    explained(url, "--config", "relay.toml", *AT, status=status)
+    explained(url, "--config", "relay.toml", *AT, "--transport", "quic")  # which names none
+
+
 def test_allowed() -> None:
     token = signed()
     said = explained(f"https://relay.test/demo?jwt={token}", "--config", "relay.toml", *AT)

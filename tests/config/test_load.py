@@ -550,7 +550,7 @@ def test_upstreams_variables_mean_what_they_mean_there(folder, variable, setting
     assert found == value
 
 
-@pytest.mark.parametrize("name", ["MOQ_AUTH_DOMAIN", "MOQ_AUTH_PUBLIC_API", "MOQ_WEB_HTTPS_ROOT"])
+@pytest.mark.parametrize("name", ["MOQ_AUTH_PUBLIC_API", "MOQ_WEB_HTTPS_ROOT"])
 def test_a_variable_that_decides_who_may_come_in_is_obeyed_or_stops_the_start(folder, name):
     (complaint,) = folder.complaints(OPEN, {name: "x"})
     assert complaint.startswith(f"{name}: ")

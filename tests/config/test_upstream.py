@@ -221,11 +221,14 @@ def test_versions_in_band_by_the_names_they_have_there(folder, said, meant):
     assert loaded.settings.server.versions == ("moq-lite-04", "moql")
 
 
-def test_subdomains_as_tenants_stop_the_start_by_the_name_they_have_in_a_file(folder):
-    assert folder.complaints('[auth]\npublic = ""\ndomains = ["example.com"]\n') == [
-        "relay.toml:3: auth.domains: subdomains as tenants are not built;"
-        " auth.url can go by server_name"
-    ]
+def test_subdomains_are_places_by_every_name_that_the_setting_has(folder):
+    meant = ("eu.cdn.example.com", "cdn.example.com")
+    text = '[auth]\npublic = ""\ndomains = [".cdn.example.com", "EU.cdn.example.com"]\n'
+    assert folder.load(text).settings.auth.domains == meant
+    loaded = folder.load(OPEN, {"MOQ_AUTH_DOMAIN": "cdn.example.com,eu.cdn.example.com"})
+    assert loaded.settings.auth.domains == meant
+    (told,) = folder.complaints('[auth]\npublic = ""\ndomain = "cdn.example.com:443"\n')
+    assert told.startswith("relay.toml:3: auth.domain: expected names of hosts such as")
 
 
 @pytest.mark.parametrize(

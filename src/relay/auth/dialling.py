@@ -8,8 +8,10 @@ it. This module must not know keys, or what is decided.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from urllib.parse import urlsplit
 
+from relay.auth.domains import placed
 from relay.auth.request import Request
 from relay.errors import BadRequest
 from relay.path import as_dialled, within
@@ -29,15 +31,19 @@ SCHEMES = {
 TRANSPORTS = (*dict.fromkeys(SCHEMES.values()), "http")
 """Ways to come in."""
 
+_NAMES_HOST = ("webtransport", "websocket")
+"""Ways to come in on which the client says which host it dialled."""
+
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 
 
-def dialled(url: str, transport: str | None = None) -> Request:
+def dialled(url: str, transport: str | None = None, domains: Sequence[str] = ()) -> Request:
     """The request of a client that dials ``url``, or only its path and query.
 
-    ``transport`` is how it comes, by default what the scheme says. Raises `BadRequest`.
+    ``transport`` is how it comes, by default what the scheme says, ``domains`` the relay's
+    ``auth.domains``. Raises `BadRequest`.
     """
     if _CONTROL.search(url):
         raise BadRequest("control characters in the URL")
@@ -56,7 +62,10 @@ def dialled(url: str, transport: str | None = None) -> Request:
         target = within(parts.query)
     else:
         target = as_dialled(parts.path) + (f"?{parts.query}" if parts.query else "")
-    return _request(target, transport or by_scheme)
+    transport = transport or by_scheme
+    if transport in _NAMES_HOST:
+        target = placed(target, parts.hostname or "", domains)
+    return _request(target, transport)
 
 
 def _request(target: str, transport: str) -> Request:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from relay.auth.domains import Domains
 from relay.auth.prefixes import Prefixes
 from relay.auth.rules import Accepts, ApiKeys, CertificateRules
 from relay.auth.trust import (
@@ -88,6 +89,10 @@ class AuthSettings(BaseModel):
 
     public: PublicPrefixes = PublicPrefixes()
     """What needs no token: ``"demo"`` opens ``demo`` and all below it, both ways; default none."""
+
+    domains: Domains = ()
+    """Names below which subdomains are places: whoever dials ``team.acme.<name>/live`` means
+    ``/acme/team/live``. For WebTransport and WebSocket; default none."""
 
     api_keys: ApiKeys = {}
     """Static API keys by name: ``{hash, root, publish, subscribe, decrypt, expires}``, the hash as

@@ -6,11 +6,11 @@ never printed. This module must not know any rule; it asks `relay.auth` and draw
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import click
@@ -29,6 +29,9 @@ from relay.cli.options import asked_time
 from relay.cli.sheet import DENIED, console, grid, marked, read_token, say, say_json
 from relay.errors import BadRequest
 from relay.reserve import NOTHING_MORE, Reserve
+
+if TYPE_CHECKING:
+    from relay.config import Settings
 
 _TIMES = ("expires", "not before", "issued")
 
@@ -65,9 +68,11 @@ def explain_command(
     PATHs are relative to the path of URL. Without --config no signature can be checked, and what
     can be said without it is said. Exit status: 0 allowed and every PATH covered, 1 not, 2 usage.
     """
-    request = _request(url, transport, read_token(token, token_file))
+    settings = None if config is None else _loaded(config)
+    domains = () if settings is None else settings.auth.domains
+    request = _request(url, transport, read_token(token, token_file), domains)
     now = asked_time(at)
-    known = _Known() if config is None else _configured(config, request)
+    known = _Known() if settings is None else _configured(settings, request)
     told = explain(
         request,
         known.keys,
@@ -87,10 +92,10 @@ def explain_command(
     ctx.exit(DENIED if told.verdict == "denied" or uncovered else 0)
 
 
-def _request(url: str, transport: str | None, token: str | None) -> Request:
+def _request(url: str, transport: str | None, token: str | None, domains: Sequence[str]) -> Request:
     """What a client that dials ``url`` would say."""
     try:
-        request = dialled(url, transport)
+        request = dialled(url, transport, domains)
     except BadRequest as error:
         raise click.UsageError(str(error)) from None
     return request if token is None else replace(request, query=f"jwt={quote(token, safe='')}")
@@ -107,13 +112,17 @@ class _Known:
     troubles: tuple[str, ...] = ()
 
 
-def _configured(config: Path, request: Request) -> _Known:
+def _loaded(config: Path) -> Settings:
+    from relay.config import load
+
+    return load(config).settings
+
+
+def _configured(settings: Settings, request: Request) -> _Known:
     """The settings, the keys and records now, and what is wrong with their sources."""
     from relay.cli.evidence import trusted
     from relay.cli.stored import own_keys, stored
-    from relay.config import load
 
-    settings = load(config).settings
     found = trusted(settings.auth, needs(request, settings.auth).kid)
     own, unread = own_keys(settings)
     keys = KeySet.gather(found.keys, own) if own else found.keys

@@ -22,6 +22,7 @@ PREFIX = "MOQ_"
 RENAMED = {
     "auth.api": "auth.url",
     "auth.auth_api": "auth.url",
+    "auth.domain": "auth.domains",
     "auth.public_publish": "auth.public.publish",
     "auth.public_subscribe": "auth.public.subscribe",
     "client.connect_timeout": "client.timeout",
@@ -126,8 +127,6 @@ VALUES: dict[str, dict[str, str]] = {
 PUBLIC_SERVICE = "asking a service what is public is not built; auth.url decides on all"
 
 REFUSED = {
-    "auth.domain": "subdomains as tenants are not built; auth.url can go by server_name",
-    "auth.domains": "subdomains as tenants are not built; auth.url can go by server_name",
     "auth.public.api": PUBLIC_SERVICE,
     "auth.public_api": PUBLIC_SERVICE,
     "internal.tcp": "plain streams let nobody in without a token here; see server.tcp.listen",

@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 from relay.auth.decide import Request
+from relay.auth.domains import placed
 from relay.auth.grant import Grant
 from relay.errors import Forbidden, LimitExceeded, RelayError, Unauthorized, Unavailable, Unroutable
 from relay.peer.deadlines import Deadlines
@@ -84,7 +85,8 @@ class Door:
             self._seat(visit, protocol, None, None)
             return
 
-        pending = Pending(secrets.token_hex(6), asked(knock, knock.target), address(knock))
+        target = placed(knock.target, knock.authority, self._judge.rules.settings.domains)
+        pending = Pending(secrets.token_hex(6), asked(knock, target), address(knock))
         headers = ((REFUSAL_HEADER, pending.id),)
 
         def late() -> tuple[tuple[str, str], ...]:

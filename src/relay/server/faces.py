@@ -173,7 +173,8 @@ class Face:
         """What would be decided, without anybody coming in or any ticket being spent, nor any other
         server being asked. Raises `BadRequest`."""
         relay = self.relay
-        request = replace(dialled(url, transport), bearer=token)
+        domains = relay.settings.auth.domains
+        request = replace(dialled(url, transport, domains), bearer=token)
         facts = NO_FACTS
         if needs(request, relay.settings.auth).ticket is None:
             facts = await relay.judge.facts(request)
