@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import pathlib
 from collections.abc import Callable
 from dataclasses import replace
@@ -212,6 +213,27 @@ def test_a_revocation_may_strike_whoever_vouched(
     else:
         assert grant.holders[0] == grant.holder
         assert [each.jti for each in grant.holders[1:]] == ([shown.fingerprint] if shown else [])
+
+
+@pytest.mark.parametrize(
+    ("since", "made", "is_let_in"),
+    [(NOW - 50, NOW - 60, False), (NOW - 50, NOW - 40, True), (math.inf, NOW - 40, False)],
+)
+def test_what_a_key_that_is_gone_was_exchanged_for_is_refused(
+    keys: Keys, forge: Forge, since: float, made: int, is_let_in: bool
+) -> None:
+    key = keys["k1"]
+    known = KeySet((key,), retired={"gone": since})
+    claims = {"root": "plant", "get": [""], "exp": NOW + 60, "iat": made}
+    token = forge(key, claims | {"parent_kid": ["other", "gone"]})
+    spent = Grant(Path("plant"), (), (Path(""),), kid="gone", tenant="plant", exchanged=made)
+    for query, told in ((f"jwt={token}", Facts()), (f"ticket={TICKET}", Facts(ticket=spent))):
+        request = Request(target=f"/plant?{query}")
+        assert bool(decide(request, known, AuthSettings(), NOW, told)) is is_let_in
+    # A token by the key that has the name now was exchanged for nothing, whenever it was signed.
+    replaced = replace(known, retired={str(key.kid): since})
+    request = Request(target=f"/plant?jwt={forge(key, claims)}")
+    assert decide(request, replaced, AuthSettings(), NOW)
 
 
 def test_a_revocation_that_was_looked_for_is_a_step(keys: Keys, forge: Forge) -> None:

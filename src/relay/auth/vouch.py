@@ -53,7 +53,7 @@ class Vouched:
     issuer: str | None = None
     """Who calls somebody `subject`, where only one issuer is believed to."""
     exchanged: float | None = None
-    """When the relay made it out of another credential, unix seconds; ``None`` = it did not."""
+    """When it was made out of another credential, unix seconds; ``None`` = it was not."""
 
     def reach(self) -> Iterator[Path]:
         """The root, and each prefix seen from the top."""
@@ -97,7 +97,7 @@ def vouch_jwt(
         home=key.scope.home if key.scope is not None and not claims.root else None,
         parent_kids=claims.parent_kids,
         issuer=_issuer(key, claims.parent_kids, keys),
-        exchanged=claims.iat if key.is_own else None,
+        exchanged=(claims.iat or 0) if claims.parent_kids else None,
     )
 
 
