@@ -127,6 +127,9 @@ def test_a_relay_may_be_a_table(table: dict[str, object], url: str) -> None:
         {"url": "https://a/?jwt=T", "token": "T"},
         {"url": "https://a/", "token": 5},
         {"url": "https://a/#x", "token": "T"},
+        {"url": "https://[a"},
+        {"url": "https://a\u2100b/"},
+        {"url": "https://a/", "token": "\ud800"},
     ],
 )
 def test_a_table_that_is_no_relay(table: object) -> None:

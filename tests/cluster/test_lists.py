@@ -32,6 +32,8 @@ def test_a_list_is_read() -> None:
         b'["ftp://a/"]',
         b'["https://a/?cost=' + b"9" * 5000 + b'"]',
         rb'["https://\ud800/"]',
+        b'[{"url": "https://[a"}]',
+        rb'[{"url": "https://a/", "token": "\ud800"}]',
         b'["https://a/?cost=1", "https://a/?cost=2"]',
         b"[" * 100_000,
         b" " * (MAX_LIST + 1),

@@ -118,7 +118,11 @@ def written(entry: Any) -> str:
         raise ConfigError("egress differs from cost: a link has one price for both ways")
     if not isinstance(token, str):
         raise ConfigError("token is text")
-    said = {name for name, value in _query(url) if value}
+    try:
+        said = {name for name, value in _query(url) if value}
+        token.encode()  # JSON has half surrogate pairs as well, which nobody can write
+    except ValueError:
+        raise ConfigError(f"{url.partition('?')[0]!r} is no URL, or its token no text") from None
     for names, name in ((("cost", "egress"), "cost"), (("token",), "jwt")):
         if name in said and any(entry.get(each) not in (None, "") for each in names):
             raise ConfigError(f"{names[0]} stands beside ?{name}= in the URL; keep one of the two")
