@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -89,6 +90,21 @@ def test_padding_is_passed_over() -> None:
     message = bytes(3) + data_frame(NEWEST, 2, 0, bytes(2), False) + bytes(9_000)
     assert list(frames(message, NEWEST)) == [Frame(Kind.DATA, (2, 0), bytes(2))]
     assert list(frames(bytes(9_000), NEWEST)) == []
+
+
+def test_padding_between_frames_costs_no_copies_of_the_rest() -> None:
+    copied = 0
+
+    class Message(bytes):
+        def __getitem__(self, key: Any) -> Any:
+            nonlocal copied
+            found = super().__getitem__(key)
+            copied += len(found) if isinstance(found, bytes) else 0
+            return found
+
+    message = Message(b"\0\x10\x01" * 1000)
+    assert len(list(frames(message, EARLY))) == 1000
+    assert copied <= len(message)
 
 
 def test_what_we_say() -> None:

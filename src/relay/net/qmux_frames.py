@@ -8,6 +8,7 @@ This module must not know what a frame is answered with.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
@@ -94,6 +95,9 @@ NUMBERS = {
 LEGACY_NUMBERS = {Kind.RESET: 2, Kind.STOP: 2, Kind.TRANSPORT_CLOSE: 1, Kind.CLOSE: 1}
 """The same before there was a draft."""
 
+_SAID = re.compile(rb"[^\0]")
+"""What is no padding."""
+
 SIZED = Kind.TRANSPORT_CLOSE, Kind.CLOSE, Kind.SIZED_DATAGRAM, Kind.PARAMETERS
 """Frames whose body has a length; that of others ends with the message."""
 
@@ -114,7 +118,8 @@ def frames(message: bytes, wire: Wire) -> Iterator[Frame]:
     at = 0
     while at < len(message):
         if not message[at]:
-            at = len(message) - len(message[at:].lstrip(b"\0"))
+            said = _SAID.search(message, at)
+            at = len(message) if said is None else said.start()
             continue
         code, at = decode_varint(message, at)
         if Kind.DATA <= code <= Kind.DATA | FIN | LENGTH | OFFSET:
