@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.net.credit import AMPLE, NEWEST, Table, table
 
 from relay.errors import LimitExceeded, ProtocolViolation
-from relay.net.qmux import EARLY
+from relay.net.qmux import EARLY, Half
 from relay.net.qmux_frames import (
     LEGACY,
     MAX_RECORD,
@@ -117,6 +117,43 @@ def test_credit_never_shrinks() -> None:
         stream = at.relay.open_uni(b"eight by", True)
         at.settle()
         assert at.peer.streams[stream] == b"eight by"
+
+
+def test_credit_goes_to_who_waited_longest() -> None:
+    with table(takes=Parameters(2, 3, 3, 3, 10, 10)) as at:
+        first, second, third = (at.relay.open_uni(text, True) for text in (b"abcd", b"ef", b"gh"))
+        at.peer.grant_stream(first, 1)
+        said = []
+        for _ in range(6):
+            at.peer.grant(1)
+            at.settle()
+            said.append([bytes(at.peer.streams.get(each, b"")) for each in (first, second, third)])
+        assert said[1] == [b"abcd", b"", b""]
+        assert said[2:4] == [[b"abcd", b"e", b""], [b"abcd", b"ef", b""]]
+        assert said[5] == [b"abcd", b"ef", b"gh"]
+        assert at.is_empty()
+
+
+def test_credit_is_told_to_no_more_than_it_suffices_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    takes = Parameters(0, 9, 9, 9, 100, 100)
+    with table(takes=takes, limits=QuicLimits(max_streams=1000)) as at:
+        for stream in range(0, 4000, 4):  # of which nothing waits
+            at.peer.grant_stream(stream, 1)
+        for _ in range(50):
+            at.relay.open_uni(b"1234", True)
+        looked: list[int] = []
+        say = at.relay._say
+
+        def counted(stream: int, half: Half) -> None:
+            looked.append(stream)
+            say(stream, half)
+
+        monkeypatch.setattr(at.relay, "_say", counted)
+        for _ in range(200):
+            at.peer.grant(1)
+        assert len(looked) < 300
+        at.settle()
+        assert list(at.peer.streams.values()) == [b"1234"] * 50
 
 
 def test_a_peer_that_takes_nothing_is_given_up() -> None:

@@ -89,6 +89,8 @@ class QmuxTransport(MuxTransport):
         self._allowed = {False: EARLY, True: EARLY}
         """Streams that the peer lets us open in all, two-way and one-way."""
         self._halves: dict[int, Half] = {}
+        self._starved: dict[int, None] = {}
+        """Streams that wait for credit of all streams together, in order; some wait no more."""
         self._arrived = 0
         self._arrivals: dict[int, int] = {}
         """Bytes that came of all streams, and of those that have not ended."""
@@ -230,6 +232,7 @@ class QmuxTransport(MuxTransport):
 
     def _write_reset(self, stream: int, code: int) -> None:
         half = self._halves.pop(stream, None)
+        self._starved.pop(stream, None)
         if half is not None:
             self._held -= sum(map(len, half.waiting))
         self._put(reset_frame(self._wire, stream, code, half.sent if half is not None else 0))
@@ -269,6 +272,7 @@ class QmuxTransport(MuxTransport):
     def _end(self, code: int, reason: str) -> None:
         super()._end(code, reason)
         self._halves.clear()
+        self._starved.clear()
         self._arrivals.clear()
         self._held = 0
 
@@ -313,8 +317,7 @@ class QmuxTransport(MuxTransport):
         """The peer takes more than it did (RFC 9000, 19.9 to 19.11)."""
         if kind == Kind.MAX_DATA:
             self._credit = max(self._credit, numbers[0])
-            for stream, half in tuple(self._halves.items()):
-                self._say(stream, half)
+            self._feed()
         elif kind == Kind.MAX_STREAM_DATA:
             self._accept_half(numbers[0])
             if numbers[0] in self._sending:
@@ -387,6 +390,16 @@ class QmuxTransport(MuxTransport):
             kind = Kind.MAX_STREAMS_UNI if uni else Kind.MAX_STREAMS_BIDI
             self._put(encode_varints((kind, self._granted[uni])))
 
+    def _feed(self) -> None:
+        """Say what waits for credit, the first first, until it is used up: it may be a byte each
+        time, and what is told of it fills thousands of frames to a record."""
+        while self._starved and self._used < self._credit:
+            stream = next(iter(self._starved))
+            if (half := self._halves.get(stream)) is not None:
+                self._say(stream, half)
+            if self._used < self._credit:
+                del self._starved[stream]
+
     def _say(self, stream: int, half: Half) -> None:
         """What waits with a stream, as far as there is credit."""
         waiting = half.waiting
@@ -396,6 +409,8 @@ class QmuxTransport(MuxTransport):
             if self._peer is None or (data and room <= 0):
                 if half.has_ended:
                     self._sending.add(stream)  # it can still be broken off
+                if self._used >= self._credit:
+                    self._starved[stream] = None
                 return
             if len(data) > room > 0:
                 piece, waiting[0] = data[:room], memoryview(data)[room:]
