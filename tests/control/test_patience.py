@@ -24,12 +24,19 @@ FETCH = b"GET /fetch/demo/video HTTP/1.1\r\nHost: x\r\n\r\n"
 Visit = Callable[[str, int], Awaitable[None]]
 
 
-def served(house: Any, limits: PublicLimits, visit: Visit, calls: ASGIApp | None = None) -> None:
-    """Run ``visit`` against a listener; ``calls`` are WebSocket's."""
+def served(
+    house: Any,
+    limits: PublicLimits,
+    visit: Visit,
+    calls: ASGIApp | None = None,
+    app: ASGIApp | None = None,
+) -> None:
+    """Run ``visit`` against a listener; ``calls`` are WebSocket's, ``app`` is in place of the
+    public face."""
 
     async def run() -> None:
-        app, sockets = public_app(house, house, limits), listen("127.0.0.1", 0)
-        listener = HttpListener(app, sockets, limits, calls=calls)
+        face, sockets = app or public_app(house, house, limits), listen("127.0.0.1", 0)
+        listener = HttpListener(face, sockets, limits, calls=calls)
         async with asyncio.timeout(30), asyncio.TaskGroup() as group:
             group.create_task(listener.serve())
             await listener.started.wait()
@@ -85,6 +92,53 @@ def test_a_byte_now_and_then_buys_no_time(house: Any) -> None:
         writer.close()
 
     served(house, PublicLimits(request_timeout=0.2), visit)
+
+
+BREAKS = (
+    b"POST /%s HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer t\r\n"
+    b"Transfer-Encoding: chunked\r\n\r\n"
+)
+
+
+@pytest.mark.parametrize("where", [b"nowhere", b"auth/login", b"ticket"])
+@pytest.mark.parametrize("is_at_once", [True, False])
+def test_a_body_that_is_none_costs_no_line(
+    house: Any, caplog: pytest.LogCaptureFixture, where: bytes, is_at_once: bool
+) -> None:
+    async def visit(host: str, port: int) -> None:
+        reader, writer = await asyncio.open_connection(host, port)
+        writer.write(BREAKS % where + b"5\r\nhello\r\n" + b"zz\r\n" * is_at_once)
+        if not is_at_once:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(reader.readuntil(b"}"), 0.3)  # where that needs no body
+            writer.write(b"zz\r\n")
+        assert (await asyncio.wait_for(ended(reader), 8)).count(b"HTTP/1.1") <= 1
+        writer.close()
+
+    served(house, PublicLimits(), visit)
+    assert caplog.records == []
+
+
+def test_an_answer_that_is_being_given_ends_with_what_is_no_http(
+    house: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def answers(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"begun", "more_body": True})
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        await send({"type": "http.response.body", "body": b"more"})
+
+    async def visit(host: str, port: int) -> None:
+        reader, writer = await asyncio.open_connection(host, port)
+        writer.write(BREAKS % b"")
+        await reader.readuntil(b"begun\r\n")
+        writer.write(b"zz\r\n")
+        assert await asyncio.wait_for(ended(reader), 8) == b""
+        writer.close()
+
+    served(house, PublicLimits(), visit, app=answers)
+    assert caplog.records == []
 
 
 def test_an_answer_may_take_longer_than_a_request(house: Any) -> None:

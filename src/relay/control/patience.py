@@ -78,6 +78,17 @@ class Patience(H11Protocol):
         if self.cycle is not None and not self.cycle.response_complete and not self._is_full:
             self._wait(None)
 
+    def send_400_response(self, msg: str) -> None:
+        """What came is no HTTP, perhaps within a body whose request has its answer, or is having it:
+        then nothing more can be said, and whoever still answers is heard by nobody."""
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            super().send_400_response(msg)
+        else:
+            self.transport.close()
+
     def on_response_complete(self) -> None:
         """The next request is due, unless this answer is still being read."""
         super().on_response_complete()
