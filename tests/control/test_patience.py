@@ -374,9 +374,12 @@ async def greets(scope: Scope, receive: Receive, send: Send) -> None:
         UPGRADE.replace(b"HTTP/1.1", b"HTTP/1.0", 1),
         UPGRADE[:-2] + b"Content-Length: 4\r\n\r\nbody",
         UPGRADE[:-2] + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        UPGRADE[:-2] + b"X-Odd: a\x01b\r\n\r\n",
     ],
 )
-def test_what_cannot_go_over_is_a_request_like_any(house: Any, request_: bytes) -> None:
+def test_what_cannot_go_over_is_a_request_like_any(
+    house: Any, caplog: pytest.LogCaptureFixture, request_: bytes
+) -> None:
     async def visit(host: str, port: int) -> None:
         reader, writer = await asyncio.open_connection(host, port)
         writer.write(request_)
@@ -385,6 +388,7 @@ def test_what_cannot_go_over_is_a_request_like_any(house: Any, request_: bytes) 
         writer.close()
 
     served(house, PublicLimits(), visit, greets)
+    assert caplog.records == []
 
 
 def test_as_much_may_be_said_as_in_any_request(house: Any) -> None:

@@ -8,6 +8,7 @@ know what is asked or answered.
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 from collections.abc import Callable
 from typing import Any
@@ -33,6 +34,9 @@ what is under way."""
 
 BODY = b"content-length", b"transfer-encoding"
 """Fields of a request that has more than its head."""
+
+_CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+"""What the parser lets pass in the value of a field, and the library of WebSocket does not."""
 
 
 class Patience(H11Protocol):
@@ -79,8 +83,8 @@ class Patience(H11Protocol):
             self._wait(None)
 
     def send_400_response(self, msg: str) -> None:
-        """What came is no HTTP, perhaps within a body whose request has its answer, or is having it:
-        then nothing more can be said, and whoever still answers is heard by nobody."""
+        """What came is no HTTP, perhaps within a body whose request has its answer or is having
+        it: then nothing more can be said, and whoever still answers is heard by nobody."""
         if self.cycle is not None and not self.cycle.response_complete:
             self.cycle.disconnected = True
             self.cycle.message_event.set()
@@ -111,8 +115,9 @@ class Patience(H11Protocol):
     def _should_upgrade(self) -> bool:
         """Whether it goes over; what cannot is a request like any other (RFC 9110, 7.8)."""
         has_body = any(name in BODY and value != b"0" for name, value in self.headers)
+        is_text = not any(_CONTROL.search(value) for _, value in self.headers)
         can = self.scope["method"] == "GET" and self.scope["http_version"] == "1.1"
-        return can and not has_body and super()._should_upgrade()
+        return can and is_text and not has_body and super()._should_upgrade()
 
     def _leave(self) -> None:
         self._wait(None)
