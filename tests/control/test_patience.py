@@ -95,8 +95,7 @@ def test_a_byte_now_and_then_buys_no_time(house: Any) -> None:
 
 
 BREAKS = (
-    b"POST /%s HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer t\r\n"
-    b"Transfer-Encoding: chunked\r\n\r\n"
+    b"POST /%s HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer t\r\nTransfer-Encoding: chunked\r\n\r\n"
 )
 
 
@@ -151,6 +150,34 @@ def test_an_answer_may_take_longer_than_a_request(house: Any) -> None:
         writer.close()
 
     served(house, PublicLimits(request_timeout=0.5), visit)
+
+
+def test_an_answer_to_what_came_with_another_request_may_take_long(house: Any) -> None:
+    house.delay = 0.8
+
+    async def visit(host: str, port: int) -> None:
+        reader, writer = await asyncio.open_connection(host, port)
+        writer.write(ASK + FETCH)
+        await reader.readuntil(b"ok\n")
+        assert b"200 OK" in await reader.readline()
+        writer.close()
+
+    served(house, PublicLimits(request_timeout=0.3), visit)
+
+
+def test_an_idle_connection_is_kept_longer_than_a_request_may_take(house: Any) -> None:
+    async def visit(host: str, port: int) -> None:
+        reader, writer = await asyncio.open_connection(host, port)
+        for _ in range(2):
+            writer.write(ASK)
+            await reader.readuntil(b"ok\n")
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(reader.read(1), 0.6)
+        writer.write(ASK[:-2])
+        assert await asyncio.wait_for(ended(reader), 4) == b""  # its first byte has come
+        writer.close()
+
+    served(house, PublicLimits(request_timeout=0.2, keep_alive=8), visit)
 
 
 def test_who_does_not_read_loses_its_seat(house: Any) -> None:

@@ -78,9 +78,14 @@ class Patience(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Once a request is there, its answer takes the time it takes."""
+        was_idle = self.timeout_keep_alive_task is not None
         super().data_received(data)
-        if self.cycle is not None and not self.cycle.response_complete and not self._is_full:
+        if self._is_full:
+            return
+        if self._is_answering():
             self._wait(None)
+        elif was_idle:
+            self._wait(self.limits.request_timeout)
 
     def send_400_response(self, msg: str) -> None:
         """What came is no HTTP, perhaps within a body whose request has its answer or is having
@@ -97,7 +102,7 @@ class Patience(H11Protocol):
         """The next request is due, unless this answer is still being read."""
         super().on_response_complete()
         if not self._is_full:
-            self._wait(self.limits.request_timeout)
+            self._wait_for_next()
 
     def pause_writing(self) -> None:
         """The client does not read as fast as we answer."""
@@ -109,8 +114,19 @@ class Patience(H11Protocol):
         """It does now."""
         super().resume_writing()
         self._is_full = False
-        is_done = self.cycle is None or self.cycle.response_complete
-        self._wait(self.limits.request_timeout if is_done else None)
+        self._wait_for_next()
+
+    def _is_answering(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def _wait_for_next(self) -> None:
+        """Not while one is answered, which may have come with the last one; until its first byte
+        the connection is idle, and is closed in time by what is below."""
+        if self._is_answering():
+            self._wait(None)
+        else:
+            idle = 0.0 if self.conn.trailing_data[0] else self.limits.keep_alive
+            self._wait(idle + self.limits.request_timeout)
 
     def _should_upgrade(self) -> bool:
         """Whether it goes over; what cannot is a request like any other (RFC 9110, 7.8)."""

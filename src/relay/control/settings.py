@@ -27,7 +27,8 @@ class PublicLimits:
     twice as many: closed unanswered."""
 
     request_timeout: float = 10.0
-    """Seconds until a request must be there, and then the next. Longer: the connection is cut."""
+    """Seconds until a request must be there, of a later one from its first byte on. Longer: the
+    connection is cut."""
 
     answer_timeout: float = 60.0
     """Seconds in which a client must read what waits for it. Longer: the connection is cut."""
