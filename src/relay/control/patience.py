@@ -52,23 +52,32 @@ class Patience(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Somebody came; one of very many is not heard at all."""
         super().connection_made(transport)
-        self.here.add(self)
-        # Up to `max_connections` are served, as many again are told that they are too many.
-        count, most = len(self.here), self.limits.max_connections
-        self.limit_concurrency = None if count <= most else 0
-        if count > 2 * most:
-            transport.abort()
-        else:
+        may_stay = self.arrive()
+        self.limit_concurrency = None if len(self.here) <= self.limits.max_connections else 0
+        if may_stay:
             self._wait(self.limits.request_timeout)
+        else:
+            transport.abort()
+
+    def arrive(self) -> bool:
+        """Be counted, as one in its handshake is already, and answer whether it is heard: up to
+        `max_connections` are served, as many again are told that they are too many."""
+        self.here.add(self)
+        return len(self.here) <= 2 * self.limits.max_connections
+
+    def leave(self) -> None:
+        """Be waited for and counted no more."""
+        self._wait(None)
+        self.here.discard(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Nobody waits any more."""
-        self._leave()
+        self.leave()
         super().connection_lost(exc)
 
     def handle_websocket_upgrade(self, event: h11.Request) -> None:
         """It is none of ours from here on."""
-        self._leave()
+        self.leave()
         self.connections.discard(self)
         visitor = PatientSocket(self.config, self.server_state, self.app_state)
         visitor.limits = self.limits
@@ -134,10 +143,6 @@ class Patience(H11Protocol):
         is_text = not any(_CONTROL.search(value) for _, value in self.headers)
         can = self.scope["method"] == "GET" and self.scope["http_version"] == "1.1"
         return can and is_text and not has_body and super()._should_upgrade()
-
-    def _leave(self) -> None:
-        self._wait(None)
-        self.here.discard(self)
 
     def _wait(self, seconds: float | None) -> None:
         """Cut the connection after so many seconds, instead of what was planned before."""

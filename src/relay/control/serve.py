@@ -11,7 +11,9 @@ import contextlib
 import errno
 import logging
 import socket
+import ssl
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -19,6 +21,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from relay.control.framing import framed
 from relay.control.patience import PatientSocket, patient
 from relay.control.secure import Secure
+from relay.control.secure_door import SecureDoor
 from relay.control.settings import PublicLimits
 from relay.errors import ConfigError
 from relay.hosts import with_port
@@ -116,8 +119,8 @@ class HttpListener:
         logging.getLogger("uvicorn.error").addFilter(_is_an_error)
         config.load()
         self._secure = secure
-        config.ssl = secure.context if secure else None
-        self._server = _Quiet(config, self.started, self.look, self._cut)
+        tls = (secure.context, limits.request_timeout) if secure else None
+        self._server = _Quiet(config, self.started, self.look, self._cut, tls)
 
     async def serve(self) -> None:
         """Answer requests until `stop`; closes the sockets."""
@@ -163,10 +166,12 @@ class _Quiet(uvicorn.Server):
         started: asyncio.Event,
         look: Callable[[], None],
         cut: Callable[[int], None],
+        tls: tuple[ssl.SSLContext, float] | None,
     ) -> None:
         """``look`` is called once a second, ``cut`` with how many answers were not given the time
-        that they would have taken."""
+        that they would have taken. ``tls`` comes with how many seconds a handshake may take."""
         super().__init__(config)
+        self._tls = tls
         self._look = look
         self._cut = cut
         self._says_started = started
@@ -194,9 +199,17 @@ class _Quiet(uvicorn.Server):
         yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """As before, and tell the owner."""
-        await super().startup(sockets)
+        """As before, or behind TLS, and tell the owner."""
+        await super().startup([] if self._tls else sockets)
+        if self._tls:
+            doors = [SecureDoor(sock, *self._tls, self._make) for sock in sockets or ()]
+            self.servers += doors  # type: ignore[arg-type]
         self._says_started.set()
+
+    def _make(self) -> Any:
+        """Who hears one more connection, as for those of its own servers."""
+        given = {"server_state": self.server_state, "app_state": self.lifespan.state}
+        return self.config.http_protocol_class(config=self.config, **given)  # type: ignore[call-arg]
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """As before, and tell the owner what was cut."""

@@ -27,7 +27,8 @@ class Sips(asyncio.BufferedProtocol):
     def __init__(self, inner: Any, is_paused: Callable[[], bool], turns: Turns) -> None:
         """``inner`` is one of uvicorn's protocols; ``is_paused`` says whether it has stopped
         reading by itself."""
-        self._inner = inner
+        self.inner = inner
+        """Who hears."""
         self._is_paused = is_paused
         self._turns = turns
         self._use = Use()
@@ -52,24 +53,24 @@ class Sips(asyncio.BufferedProtocol):
             self._hear(said)
             return
         self._held += said
-        if not self._inner.transport.is_closing():
-            self._inner.transport.pause_reading()
+        if not self.inner.transport.is_closing():
+            self.inner.transport.pause_reading()
 
     def eof_received(self) -> bool | None:
         """Nothing more comes."""
         held, self._held = self._held, b""
         if held:
-            self._inner.data_received(held)
-        is_kept: bool | None = self._inner.eof_received()
+            self.inner.data_received(held)
+        is_kept: bool | None = self.inner.eof_received()
         return is_kept
 
     def _hear(self, said: bytes) -> None:
         is_full = len(said) >= self._size
         self._use.begin()
-        self._inner.data_received(said)
+        self.inner.data_received(said)
         has_used_much = self._use.is_over()
         self._size = max(LEAST, self._size // 2) if has_used_much else min(SIP, self._size * 2)
-        transport = self._inner.transport
+        transport = self.inner.transport
         if transport.is_closing() or not (has_used_much or is_full):
             return
         transport.pause_reading()
@@ -77,11 +78,11 @@ class Sips(asyncio.BufferedProtocol):
         if has_used_much:
             self._turns.after(self._go_on)
         else:
-            self._inner.loop.call_soon(self._go_on)
+            self.inner.loop.call_soon(self._go_on)
 
     def _go_on(self) -> None:
         self._is_waiting = False
-        transport = self._inner.transport
+        transport = self.inner.transport
         held, self._held = self._held, b""
         if held:
             self._hear(held)
