@@ -257,6 +257,25 @@ def test_many_items_are_compared_in_no_time(schema, names):
     assert time.process_time() - began < 5.0
 
 
+@pytest.mark.parametrize("draft", ["draft/2019-09/", "draft/2020-12/"])
+def test_what_a_schema_leaves_over_is_sought_for_some_seconds_at_most(schema, draft):
+    """The library looks for each item and each member among all of them."""
+    left_over = {"contains": {"type": "number"}, "unevaluatedItems": False}
+    members = {"patternProperties": {"^x": {}}, "unevaluatedProperties": False}
+    found = schema({"$schema": named(draft), "properties": {"xx": left_over}} | members)
+
+    def told(record):
+        with bounded():
+            return prepare(record, found, {}, KEYS, "plant", 0.0).error
+
+    assert told({"xx": [1] * 1000} | {f"x{number}": 1 for number in range(1000)}) is None
+    assert told({"y": 1}) == "$: does not fit unevaluatedProperties of the schema"
+    began = time.process_time()
+    assert told({f"x{number}": 1 for number in range(25_000)}) == "too much to check at a time"
+    assert told({"xx": [1] * 25_000}) == "too much to check at a time"
+    assert time.process_time() - began < 1.5
+
+
 @pytest.mark.parametrize("draft", [*DRAFTS[1:], None])
 def test_the_ways_through_a_schema_are_counted_for_a_body(schema, monkeypatch, draft):
     """Both are tried at each level: 2**50 of them."""

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from decimal import Decimal
 from functools import cache
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -45,6 +46,10 @@ MAX_SAID = 300
 
 MAX_REFERENCES = 50_000
 """References of schemas that are followed for the records of one body, some seconds' worth."""
+
+SQUARE = 10_000
+"""Comparisons that cost as much as following a reference, where the library looks for each item or
+member of a record among all of them."""
 
 _left: ContextVar[Iterator[int]] = ContextVar("references left")
 
@@ -232,11 +237,21 @@ class _TooMuch(Exception):
     """No reference is left."""
 
 
-def _counted(follow: Any) -> Callable[..., Iterator[ValidationError]]:
-    def check(*place: Any) -> Iterator[ValidationError]:
-        if (left := _left.get(None)) is not None and next(left, None) is None:
+def _one(value: Any) -> int:
+    return 1
+
+
+def _squared(value: Any) -> int:
+    """What ``unevaluatedItems`` and ``unevaluatedProperties`` cost."""
+    return len(value) ** 2 // SQUARE if isinstance(value, list | dict) else 0
+
+
+def _counted(follow: Any, cost: Callable[[Any], int] = _one) -> Callable[..., Any]:
+    def check(validator: Validator, word: Any, value: Any, schema: Any) -> Iterator[Any]:
+        left, many = _left.get(None), cost(value)
+        if left is not None and many and next(islice(left, many - 1, None), None) is None:
             raise _TooMuch
-        yield from follow(*place) or ()
+        yield from follow(validator, word, value, schema) or ()
 
     return check
 
@@ -248,6 +263,8 @@ def _with_own_words(kind: Any) -> Any:
     own["divisibleBy"] = _multiple
     for word in ("$ref", "$dynamicRef", "$recursiveRef"):
         own[word] = _counted(kind.VALIDATORS.get(word))
+    for word in ("unevaluatedItems", "unevaluatedProperties"):
+        own[word] = _counted(kind.VALIDATORS.get(word), _squared)
     known = {word: check for word, check in own.items() if word in kind.VALIDATORS}
     return validates(kind.__name__)(extend(kind, known))  # type: ignore[no-untyped-call]
 
