@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any
 
+import pytest
+
+import relay.records.notices
 from pace import within
 from relay.errors import ConfigError
 from relay.quota import Override
@@ -64,6 +68,47 @@ def test_what_could_not_be_read_is_read_again_and_what_makes_no_sense_is_said() 
         await notices.refresh()
         assert reads == 2
         assert "sealed under another key" in said[0]["detail"]
+
+    asyncio.run(main())
+
+
+def test_a_store_that_was_set_back_while_it_was_silent_is_read_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """And has got as far as it was before, so that its mark does not tell."""
+    monkeypatch.setattr(relay.records.notices, "RETRY_SECONDS", 0.02)
+
+    async def main() -> None:
+        store, copy = MemoryRecords(), MemoryRecords()
+        await store.quotas.put("a", Override(sessions=5))
+        await copy.quotas.put("a", Override(sessions=1))
+        assert await store.marks() == await copy.marks()
+        answering = [store]
+        failed = asyncio.Event()
+
+        async def marks() -> Mapping[str, int]:
+            if not answering:
+                failed.set()
+                raise StoreError("asleep")
+            return await answering[0].marks()
+
+        found: dict[str, Override] = {}
+
+        async def read() -> None:
+            found.update(await answering[0].quotas.all())
+
+        asked = MemoryRecords()
+        monkeypatch.setattr(asked, "marks", marks)
+        notices = Notices(asked, 0.05, lambda event, **facts: None)
+        notices.on("quotas", read)
+        async with asyncio.TaskGroup() as tasks:
+            task = tasks.create_task(notices.run())
+            await within(1.0, lambda: found == {"a": Override(sessions=5)})
+            answering.clear()
+            await failed.wait()
+            answering.append(copy)
+            await within(1.0, lambda: found == {"a": Override(sessions=1)})
+            task.cancel()
 
     asyncio.run(main())
 

@@ -1,7 +1,8 @@
 """What other relays on the store have changed: quotas, keys and secrets, noticed by their marks.
 
 The law: whatever any relay on the store has changed is read again here within `poll` seconds; while
-the store is silent everything known stays in force. This module must not know what is read.
+the store is silent everything known stays in force, and all is read again once it answers. This
+module must not know what is read.
 """
 
 from __future__ import annotations
@@ -56,6 +57,8 @@ class Notices:
             try:
                 await self.refresh()
             except StoreError:
-                # The feed of revocations says so; here everything known holds.
+                # The feed of revocations says so; here everything known holds. It may answer as a
+                # copy that lacks the last changes, and have got as far as it was since.
+                self._seen.clear()
                 await asyncio.sleep(RETRY_SECONDS)
             await beat(self._poll)
