@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -164,6 +165,14 @@ def test_what_was_revoked_elsewhere_is_kept_once_however_many_hear_of_it(
         assert await store.adopt(said, NOW)
 
     run(address, scenario)
+
+
+def test_a_text_that_no_server_can_hold_is_refused_for_good(postgres: Callable[[], str]) -> None:
+    async def scenario(store: Records) -> None:
+        with pytest.raises(BadRequest, match="cannot hold"):
+            await store.adopt(Revocation("sub", "a\0b"), NOW)
+
+    run(postgres(), scenario)
 
 
 def test_changes_come_in_order(address: str | None) -> None:

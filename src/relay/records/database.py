@@ -21,6 +21,9 @@ from relay.errors import BadRequest, LimitExceeded
 from relay.records.store import StoreError
 from relay.records.tables import counters
 
+_NO_TEXT = "22021"
+"""What PostgreSQL says of it: character_not_in_repertoire."""
+
 
 class Database:
     """An engine whose tables are up to date."""
@@ -34,12 +37,17 @@ class Database:
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncConnection]:
-        """A transaction: committed, and so on disk, when it is left without an error."""
+        """A transaction: committed, and so on disk, when it is left without an error.
+
+        Raises `BadRequest` for a text that can never be written, such as one with a NUL.
+        """
         self._require_file()
         try:
             async with self._engine.begin() as connection:
                 yield connection
         except (SQLAlchemyError, OSError, TimeoutError) as error:
+            if getattr(getattr(error, "orig", None), "sqlstate", "") == _NO_TEXT:
+                raise BadRequest("a text that the store cannot hold") from None
             raise StoreError(f"{self._shown}: {explained(error)}") from None
 
     @asynccontextmanager

@@ -29,6 +29,8 @@ from relay.net.trust import DialTls
 from relay.peer.door import Door
 from relay.peer.settings import NEAR
 from relay.records.desk import Desk
+from relay.records.feed import RETRY_SECONDS
+from relay.records.store import StoreError
 from relay.server.post import Post
 from relay.sidecar.link import client_tls
 from relay.wire.version import LITE_NEAR
@@ -66,12 +68,29 @@ class Teller:
         while True:
             item = await self._waiting.get()
             try:
+                await self._write(item)
+            except RelayError as error:
+                self._log("warning", detail=f"a revocation heard of was not kept: {error}")
+
+    async def _write(self, item: Revocation | tuple[Key, float]) -> None:
+        """Write it however long the records do not answer, or it ends with this process, and others
+        on the store never hear of it. What came later waits: it may take back what comes first.
+
+        Raises `RelayError` for what they do not take.
+        """
+        is_told = False
+        while True:
+            try:
                 if isinstance(item, Revocation):
                     await self._desk.feed.adopt(item)
                 else:
                     await self._desk.feed.relent(partial(_is_meant, *item))
-            except RelayError as error:
-                self._log("warning", detail=f"a revocation heard of was not kept: {error}")
+                return
+            except StoreError as error:
+                if not is_told:
+                    self._log("warning", detail=f"a revocation heard of is not kept yet: {error}")
+                is_told = True
+                await asyncio.sleep(RETRY_SECONDS)
 
 
 def _is_meant(key: Key, at: float, entry: Revocation) -> bool:
