@@ -198,7 +198,12 @@ def node(folder: Path, minted: Any) -> Callable[..., Any]:
 
     @contextlib.asynccontextmanager
     async def run(
-        cluster: str = "", extra: str = BLIND, base: str = BASE, connect: Any = None, port: int = 0
+        cluster: str = "",
+        extra: str = BLIND,
+        base: str = BASE,
+        connect: Any = None,
+        port: int = 0,
+        wall: Callable[[], float] = time.time,
     ) -> AsyncIterator[Node]:
         file = folder / "relay.toml"
         if connect is not None:
@@ -212,7 +217,7 @@ def node(folder: Path, minted: Any) -> Callable[..., Any]:
             def _log(self, event: str, **facts: Any) -> None:
                 said.append((event, facts))
 
-        relay = Noting(load(file, environ=asked.settings()).settings)
+        relay = Noting(load(file, environ=asked.settings()).settings, wall=wall)
         async with relay.running():
             yield Node(relay, said)
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path as File
 from typing import Any
 
 import pytest
-from mesh import BASE, TRUST, Node, more, scene
+from mesh import BASE, TRUST, Node, more, scene, settled
 
 from pace import rest, until, within
 from ports import free_ports
@@ -290,6 +291,29 @@ def test_revocations_and_withdrawals_reach_every_relay(node: Any, minted: Any) -
             c = await late.enter_async_context(node(**c_lines))
             await until(lambda: c.up())
             await within(1.0, lambda: list(c.relay.desk.feed.index))
+
+    asyncio.run(main())
+
+
+def test_a_clock_that_was_set_ahead_makes_no_relay_miss_a_revocation(
+    node: Any, minted: Any
+) -> None:
+    """By that clock it has ended when it is heard of; it has not once the clock is right again."""
+    ahead = [0.0]
+
+    async def main() -> None:
+        ahead_by = {"wall": lambda: time.time() + ahead[0]}
+        async with node() as a, node(connect=[a.url()], **ahead_by) as b:
+            await settled(a, b)
+            ahead[0] = 86_400.0
+            ends = time.time() + 3600.0
+            await a.relay.desk.office.revoke(WHO, Revocation("jti", "t1", expires=ends))
+            await within(1.0, lambda: list(b.relay.desk.feed.index))
+            ahead[0] = 0.0
+            with pytest.raises(SessionLost) as error:
+                async with connect(b.url("/demo?jwt=" + minted("demo", jti="t1")), tls=TRUST):
+                    pass
+            assert error.value.status == 401
 
     asyncio.run(main())
 

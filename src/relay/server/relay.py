@@ -303,7 +303,7 @@ class Relay:
         news = News(
             house.origin,
             house.clock,
-            self.wall,
+            feed.settled,  # what it takes for ended is forgotten
             self._log,
             teller.learn,
             teller.unlearn,
