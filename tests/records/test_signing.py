@@ -12,6 +12,7 @@ from relay.auth.lifecycle import signer
 from relay.auth.revocation import Revocation
 from relay.errors import BadRequest, ConfigError, NotFound
 from relay.records.audit import Query
+from relay.records.kept import Step, StoredKey
 from relay.records.memory import MemoryRecords
 from relay.records.office import Office, Operator
 from relay.records.opening import open_records
@@ -62,6 +63,22 @@ def test_the_first_keys_are_made_once_and_sealed(algorithm: str) -> None:
         assert published.find(key.kid or "").verify_signature(b"x", key.sign(b"x"))  # type: ignore[union-attr]
         with pytest.raises(ConfigError):
             Signing(store, Seal(bytes(KEY)), algorithm, clock).opened(stored)
+
+    asyncio.run(main())
+
+
+def test_a_store_that_cannot_be_written_keeps_no_relay_from_its_keys(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def refused(step: Step) -> list[StoredKey]:
+        raise StoreError("database or disk is full")
+
+    async def main() -> None:
+        store = MemoryRecords()
+        signing = Signing(store, SEAL, "ES256", Clock())
+        made = await signing.begin()
+        monkeypatch.setattr(store.keys, "change", refused)
+        assert await signing.begin() == made
 
     asyncio.run(main())
 

@@ -43,12 +43,18 @@ class Signing:
 
     async def begin(self) -> list[StoredKey]:
         """The keys; where there are none yet, one to sign and one to follow it. Of several relays
-        that begin at a time all get the same. Raises `StoreError`, `OtherRoot`."""
+        that begin at a time all get the same. Nothing is written where they are there: a store that
+        is full, or a copy for reading, keeps no relay from starting.
+
+        Raises `StoreError`, `OtherRoot`.
+        """
+        there = await self._records.keys.all()
+        if _are_all(there):
+            return there
         fresh = [self._fresh(), self._fresh()]
 
         def step(kept: Sequence[StoredKey]) -> Sequence[StoredKey]:
-            states = {each.key.state for each in kept}
-            if {"active", "next"} <= states:
+            if _are_all(kept):
                 return kept
             keys = begun([each.key for each in kept], [each.key for each in fresh], self._wall())
             return _joined(keys, [*kept, *fresh])
@@ -126,6 +132,11 @@ def _struck(key: SigningKey, now: float) -> Revocation:
     spans = max(0, math.floor((now - key.created) / KEEP_REVOKED)) + 2
     ends = key.created + spans * KEEP_REVOKED
     return Revocation("kid", key.kid, expires=ends, reason="compromised")
+
+
+def _are_all(kept: Sequence[StoredKey]) -> bool:
+    """Whether there is one to sign and one to follow it."""
+    return {"active", "next"} <= {each.key.state for each in kept}
 
 
 def _joined(keys: Sequence[SigningKey], known: Sequence[StoredKey]) -> list[StoredKey]:
