@@ -21,6 +21,12 @@ from relay.errors import BadRequest, LimitExceeded
 from relay.records.store import StoreError
 from relay.records.tables import counters
 
+_BESIDE = ("-wal", "-shm")
+"""What SQLite has beside an open file, made by whoever uses it first and gone with the last."""
+
+_WHICH = "which"
+"""What a connection has open of those."""
+
 _NO_TEXT = "22021"
 """What PostgreSQL says of it: character_not_in_repertoire."""
 
@@ -44,6 +50,7 @@ class Database:
         self._require_file()
         try:
             async with self._engine.begin() as connection:
+                self._require_beside(connection.info)
                 yield connection
         except (SQLAlchemyError, OSError, TimeoutError) as error:
             if getattr(getattr(error, "orig", None), "sqlstate", "") == _NO_TEXT:
@@ -56,6 +63,7 @@ class Database:
         self._require_file()
         try:
             async with self._engine.connect() as connection:
+                self._require_beside(connection.info)
                 yield connection
         except (SQLAlchemyError, OSError, TimeoutError) as error:
             raise StoreError(f"{self._shown}: {explained(error)}") from None
@@ -65,6 +73,17 @@ class Database:
         that is open is nowhere any more, and what others write is not seen."""
         if which(self._file) != self._which:
             raise StoreError(f"{self._shown}: the file was deleted or replaced; restart to open it")
+
+    def _require_beside(self, known: dict[Any, Any]) -> None:
+        """Raises `StoreError` when what stands beside the file is no longer what this connection,
+        about which that much is ``known``, has open: it holds what was written last, and stays for
+        as long as anybody has it open."""
+        beside = self._file and tuple(which(File(f"{self._file}{end}")) for end in _BESIDE)
+        if beside and None not in beside and _WHICH not in known:
+            known[_WHICH] = beside
+        if known.get(_WHICH, beside) != beside:
+            hint = "was deleted or replaced; restart to open it"
+            raise StoreError(f"{self._shown}: its {' or '.join(_BESIDE)} {hint}")
 
     async def insert(self, connection: AsyncConnection, row: Insert, named: str) -> None:
         """One more row. Raises `BadRequest` when there is ``named`` already."""
