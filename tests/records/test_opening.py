@@ -312,21 +312,21 @@ def test_a_file_that_was_deleted_or_replaced_is_not_written_to(tmp_path: Path) -
 @pytest.mark.parametrize("end", ["-wal", "-shm"])
 def test_a_file_whose_last_writes_were_deleted_is_not_written_to(tmp_path: Path, end: str) -> None:
     """They are in files beside it, which whoever comes later makes anew."""
-    file = tmp_path / "relay.db"
-    url = f"sqlite:///{file}"
+    url = f"sqlite:///{tmp_path}/relay.db"
+    beside = tmp_path / f"relay.db{end}"
 
     async def scenario() -> None:
         store, other = await open_records(url), await open_records(url)
         await asyncio.gather(*(store.revoke(Revocation("sub", f"s{n}"), NOW) for n in range(9)))
         await other.close()
         assert len(await store.changes(0)) == 9
-        Path(f"{file}{end}").unlink()
+        beside.unlink()
         for _ in range(2):  # gone, then another one
             with pytest.raises(StoreError, match="-wal or -shm was deleted or replaced"):
                 await store.revoke(Revocation("sub", "b"), NOW)
             with pytest.raises(StoreError, match="-wal or -shm was deleted or replaced"):
                 await store.changes(0)
-            Path(f"{file}{end}").touch()
+            beside.touch()
         await store.close()
 
     asyncio.run(scenario())
