@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from relay.net import listening
-from relay.net.listening import Listening, bind_unix
+from relay.net.listening import Listening, bind_unix, has_spare
 
 
 @pytest.fixture
@@ -42,6 +42,14 @@ def narrow() -> Iterator[Callable[[bool], None]]:
     have(False)
     for filler in fillers:
         os.close(filler)
+
+
+def test_whether_one_more_can_be_had(narrow: Callable[[bool], None]) -> None:
+    assert has_spare()
+    narrow(True)
+    assert not has_spare()
+    narrow(False)
+    assert has_spare()
 
 
 def test_it_is_told_once_and_whoever_waits_is_taken_later(

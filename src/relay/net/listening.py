@@ -23,6 +23,16 @@ PAUSE = 0.5
 """Seconds after one of them for which nobody seems to wait; shorter than that second."""
 
 
+def has_spare() -> bool:
+    """Whether one more descriptor can be had. Not every event loop says so when one was missing:
+    uvloop takes connections with one that it keeps, and closes them."""
+    try:
+        socket.socket(socket.AF_UNIX).close()
+    except OSError as error:
+        return error.errno not in EXHAUSTED
+    return True
+
+
 class Listening(socket.socket):
     """A socket that listens, or will."""
 

@@ -61,6 +61,7 @@ from relay.server.clockwork import every, keep_time
 from relay.server.colleagues import Colleagues
 from relay.server.counter import Counter
 from relay.server.crowd import Crowd
+from relay.server.descriptors import Descriptors
 from relay.server.faces import Face, Ward, answers
 from relay.server.keeping import fact, open_ciphers, open_issuer, open_seal
 from relay.server.leaving import Farewell
@@ -81,6 +82,9 @@ from relay.wire.version import LITE_NEAR
 
 CERTIFICATE_BEATS = 4
 """Beats between looks at the certificate files."""
+
+DESCRIPTOR_BEATS = 4
+"""Beats between looks whether there are file descriptors left."""
 
 GARBAGE = 10_000, 20, 2
 """When the garbage collector looks (`gc.set_threshold`). What ends with a group or a frame goes
@@ -422,7 +426,9 @@ class Relay:
         """Do what is due by time: grants, retention, lingering, certificates."""
         house = self.house
         certificates = every(CERTIFICATE_BEATS, self._reload_certificates)
-        due = (house.origin.tick, house.ledger.tick, self.door.tick, self.press.tick, certificates)
+        spare = every(DESCRIPTOR_BEATS, Descriptors(self._log).look)
+        ticks = (house.origin.tick, house.ledger.tick, self.door.tick, self.press.tick)
+        due = (*ticks, certificates, spare)
         telling = (self.guard.tick, self.crowd.tick)
         await keep_time(due, telling, house.clock, self.lag.note, self._escaped)
 
