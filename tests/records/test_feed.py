@@ -225,7 +225,12 @@ def test_a_store_that_was_set_back_while_it_was_silent(
 
     async def scenario() -> None:
         store = await open_records(lasting)
-        feed = RevocationFeed(store, 0.05, lambda: NOW, no_log)
+        said: list[str] = []
+
+        def log(event: str, detail: str = "", **facts: object) -> None:
+            said.extend([detail.partition(",")[0].partition(":")[0]] if detail else [])
+
+        feed = RevocationFeed(store, 0.05, lambda: NOW, log)
         for n in range(4):
             await revoke(feed, Revocation("sub", f"s{n}"))
         told: list[str] = []
@@ -245,7 +250,29 @@ def test_a_store_that_was_set_back_while_it_was_silent(
             await until(lambda: len(told) == 5)
         assert sorted(told) == [f"new{n}" for n in range(5)]
         assert len(feed.index) == 9
+        (new,) = [each for each in feed.index if each.value == "new0"]
+        assert await withdraw(feed, new.id)  # everything is read anew
+        lost = ["s1", "s2", "s3"]
+        assert sorted(each.value for each in feed.index) == [
+            *(f"new{n}" for n in (1, 2, 3, 4)),
+            "s0",
+            *lost,
+        ]
+        assert said == ["records do not answer", "records were set back"]
         await store.close()
+
+    asyncio.run(scenario())
+
+
+def test_what_is_taken_back_while_all_is_read_again_was_not_lost() -> None:
+    async def scenario() -> None:
+        store = MemoryRecords()
+        feed = RevocationFeed(store, 0.05, lambda: NOW, no_log)
+        entry = await revoke(feed, Revocation("sub", "bob"))
+        assert await store.withdraw(entry.id, NOW)
+        assert await feed._take_missed()  # as it seems until the change is heard of
+        await feed.refresh()
+        assert not list(feed.index)
 
     asyncio.run(scenario())
 

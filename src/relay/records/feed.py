@@ -76,7 +76,8 @@ class RevocationFeed:
         """Take in what has changed. Raises `StoreError`."""
         async with self._reading:
             while changes := await self._records.changes(self._position):
-                if any(change.withdrawn for change in changes):
+                if gone := {_named(change.entry) for change in changes if change.withdrawn}:
+                    self._believed = {each for each in self._believed if _named(each) not in gone}
                     await self._reload()
                 self._position = changes[-1].number
                 for change in changes:
@@ -94,20 +95,26 @@ class RevocationFeed:
             mark = (await self._records.marks())["revocations"]
             if mark >= self._position:
                 return
-            known = set(self.index)
-            kept = await self._take_missed()
-            self._believed |= known.difference(kept)
+            await self._take_missed()
             self._position = mark
-        detail = "what is known here holds, new relays do not hear of what was lost"
-        self._log("warning", detail=f"records were set back: {detail}")
+        self._tell_set_back()
 
-    async def _take_missed(self) -> list[Revocation]:
-        """Take in what is in force whatever its number; everything that is."""
+    async def _take_missed(self) -> bool:
+        """Take in what is in force whatever its number; whether anything is known that the store
+        has lost, which holds here as what others said does."""
+        known = set(self.index)
         kept = [entry async for entry in self._kept()]
         for entry in kept:
             if not self.index.holds(entry):
                 self._take(Change(entry.id, entry))
-        return kept
+        now = self.settled()
+        lost = {entry for entry in known.difference(kept, self._believed) if entry.is_active(now)}
+        self._believed |= lost
+        return bool(lost)
+
+    def _tell_set_back(self) -> None:
+        detail = "what is known here holds, new relays do not hear of what was lost"
+        self._log("warning", detail=f"records were set back: {detail}")
 
     def believe(self, entry: Revocation) -> None:
         """Another relay says that somebody is revoked: in force here and now."""
@@ -155,7 +162,9 @@ class RevocationFeed:
                 if self._silent:
                     # It may have been set back, and have got further than it was since.
                     async with self._reading:
-                        await self._take_missed()
+                        is_set_back = await self._take_missed()
+                    if is_set_back:
+                        self._tell_set_back()
             except StoreError as error:
                 self._complain(error)
                 await asyncio.sleep(RETRY_SECONDS)
@@ -189,3 +198,8 @@ class RevocationFeed:
         if not self._silent:
             self._silent = True
             self._log("warning", detail=f"records do not answer, what is known holds: {error}")
+
+
+def _named(entry: Revocation) -> tuple[int, str, str]:
+    """What stays the same of an entry that is renewed or taken back."""
+    return entry.id, entry.dimension, entry.value
