@@ -104,19 +104,35 @@ def encode_client_setup(setup: ClientSetup) -> bytes:
 
 def decode_client_setup(body: bytes) -> ClientSetup:
     """The setup in a body without type and length; other parameters are only read, those of even
-    numbers as integers and the odd ones as bytes. Raises `DecodeError` or `ProtocolViolation`."""
+    numbers as integers and the odd ones as bytes (moq-transport-14), or where that does not come
+    out all as bytes: so older clients write them. Raises `DecodeError` or `ProtocolViolation`."""
     reader = Reader(body)
     offered = reader.varint()
     if offered > MAX_VERSIONS:
         raise ProtocolViolation(f"an offer of {offered} versions (at most {MAX_VERSIONS})")
     versions = tuple(reader.varint() for _ in range(offered))
+    written = reader.rest()
+    try:
+        path = _client_path(written, integers=True)
+    except (DecodeError, ProtocolViolation) as error:
+        try:
+            path = _client_path(written, integers=False)
+        except (DecodeError, ProtocolViolation):
+            raise error from None
+    return ClientSetup(versions, path)
+
+
+def _client_path(written: bytes, *, integers: bool) -> str | None:
+    """The path among a client's parameters, where those of even numbers may be ``integers``."""
+    reader = Reader(written)
     params: dict[int, int | bytes] = {}
     for _ in range(_count(reader)):
         number = reader.varint()
-        _put(params, number, reader.blob() if number & 1 else reader.varint())
+        is_integer = integers and not number & 1
+        _put(params, number, reader.varint() if is_integer else reader.blob())
     reader.end()
     path = params.get(_CLIENT_PATH)
-    return ClientSetup(versions, _text(path) if isinstance(path, bytes) else None)
+    return _text(path) if isinstance(path, bytes) else None
 
 
 def encode_server_setup(version: int) -> bytes:
