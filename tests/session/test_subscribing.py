@@ -151,3 +151,40 @@ def test_what_is_not_read_any_more_is_left_by_stopping_the_answer() -> None:
     assert talk.wire.client.sent[-1][:2] == ("stream_stopped", 0)
     talk.run()
     assert 0 not in talk.client.session._flows
+
+
+CHANGED = SubscribeUpdate(9, False, 800, None, None)
+
+
+def test_who_takes_no_update_is_asked_anew_and_told_of_no_more(cut: int) -> None:
+    talk = Talk("moq-lite-04", cut)
+    here, there = talk.client.session, talk.server.session
+    id = here.subscribe("a", "b", WHOLE)
+    talk.run()
+    here.resubscribe(id, CHANGED)
+    there.refuse(id, 5)  # as moq-net 0.1.3 does
+    talk.run()
+    assert [event[1:5] for event in talk.server.take(events.Subscribed)] == [
+        ("a", "b", 7, False),
+        ("a", "b", 9, False),
+    ]
+    there.open_group(id, 3)
+    there.accept(id, 0)
+    here.resubscribe(id, WHOLE)
+    talk.run()
+    assert talk.client.only(events.GroupOpened).sequence == 3
+    assert talk.client.only(events.SubscribeAccepted)
+    assert talk.server.take(events.SubscribeUpdated) == []
+    there.refuse(id, 5)
+    talk.run()
+    assert talk.client.only(events.SubscribeRefused) == events.SubscribeRefused(id, 5)
+
+
+def test_who_refuses_what_was_not_changed_is_not_asked_again() -> None:
+    talk = Talk("moq-lite-04")
+    id = talk.client.session.subscribe("a", "b", WHOLE)
+    talk.run()
+    talk.server.session.refuse(id, 5)
+    talk.run()
+    assert talk.server.only(events.Subscribed)
+    assert talk.client.only(events.SubscribeRefused)

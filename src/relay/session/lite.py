@@ -72,6 +72,8 @@ class LiteSession:
         self.opened = False
         self.closed = False
         self.peer_origin = 0
+        self.takes_updates = True
+        """Whether the peer, as far as is known, takes `SubscribeUpdate`."""
         self.inband = protocol is None or protocol == INBAND
         self.publications: dict[int, Publication] = {}
         self.subscriptions: dict[int, Subscription] = {}
@@ -271,10 +273,13 @@ class LiteSession:
         """Watch a track of the peer's; groups and the outcome come as events with this id."""
         id = self._next_id
         self._next_id += 1
-        subscription = Subscription(self, Subscribe(id, broadcast, track, *demand))
-        self.subscriptions[id] = subscription
-        self._asking.ask(subscription, subscription.request, Bidi.SUBSCRIBE)
+        self.watch(Subscribe(id, broadcast, track, *demand))
         return id
+
+    def watch(self, asked: Subscribe) -> None:
+        """Put this question, for the first time or, where it was broken off, anew."""
+        subscription = self.subscriptions[asked.id] = Subscription(self, asked)
+        self._asking.ask(subscription, subscription.request, Bidi.SUBSCRIBE)
 
     def resubscribe(self, id: int, demand: SubscribeUpdate) -> None:
         """Change a running subscription of ours."""

@@ -117,13 +117,15 @@ class Publication(Flow):
 class Subscription(Request):
     """We watch a track of the peer's."""
 
-    __slots__ = ("accepted", "asked", "end", "id")
+    __slots__ = ("accepted", "asked", "end", "id", "updated")
 
     def __init__(self, session: LiteSession, asked: Subscribe) -> None:
         super().__init__(session)
         self.asked = asked
         self.id = asked.id
         self.accepted = False
+        self.updated = False
+        """What was asked has been changed since."""
         self.end: int | None = None
 
     def request(self) -> bytes:
@@ -156,15 +158,23 @@ class Subscription(Request):
 
     def broken(self, code: int) -> None:
         self.session.subscriptions.pop(self.id, None)
-        self.session.emit(events.SubscribeRefused(self.id, code))
+        if self.updated and code == DecodeError.code:
+            # `moq-net` before 0.1.4 takes an update for a mistake, though its versions have it.
+            self.session.takes_updates = False
+            self.session.watch(self.asked)
+        else:
+            self.session.emit(events.SubscribeRefused(self.id, code))
         self.drop(Cancelled.code)
 
     def update(self, demand: SubscribeUpdate) -> None:
-        """Change the running subscription, where the version can."""
-        if self.stream is None:
-            self.asked = self.asked._replace(**demand._asdict())
-        elif self.session.dialect.subscribe_update and not self.deaf:
-            self.send(self.session.dialect.encode(demand))
+        """Change the running subscription, where the version and the peer can."""
+        if self.deaf:
+            return
+        self.asked = self.asked._replace(**demand._asdict())
+        if self.stream is not None and self.session.takes_updates:
+            self.updated = self.session.dialect.subscribe_update
+            if self.updated:
+                self.send(self.session.dialect.encode(demand))
 
 
 class TrackAnswer(Question):
