@@ -74,8 +74,16 @@ def test_no_pointer(text):
         read_pointer(text)
 
 
-def test_a_frame_that_no_text_can_hold_stays_as_it_is():
-    frame = b'{"a":"\\ud800","b":"kid:pii:v1:AAAA"}'
+@pytest.mark.parametrize("odd", [rb'"\ud800"', b"1e999", b"-1e999", b"NaN"])
+def test_a_frame_that_no_json_can_hold_stays_as_it_is(odd):
+    keys, record = {"pii": {1: ONE}}, {"b": "secret"}
+    encrypt(record, {"/b": "pii"}, keys, "plant")
+    frame = b'{"a":%b,"b":"%b"}' % (odd, record["b"].encode())
+    assert decrypt_frame(frame, keys, frozenset({"pii"}), "plant") == frame
+
+
+def test_a_frame_without_anything_to_decrypt_stays_as_it_is_to_the_letter():
+    frame = b'{ "a": 1.50, "a": 100000000000000000000.1, "b": "kid:pii:v1:AAAA", "c": 1e999 }'
     assert decrypt_frame(frame, {"pii": {1: ONE}}, frozenset({"pii"}), "plant") == frame
 
 

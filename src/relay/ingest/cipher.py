@@ -120,7 +120,8 @@ def decrypt(
 
 
 def decrypt_frame(payload: bytes, keys: CipherKeys, allowed: frozenset[str], owner: str) -> bytes:
-    """A frame as `decrypt` leaves it; what is no JSON object stays untouched."""
+    """A frame as `decrypt` leaves it; one that is no JSON object, or holds nothing that could be
+    decrypted, stays as it is to the letter."""
     if not allowed or b"kid:" not in payload:
         return payload
     try:
@@ -129,12 +130,13 @@ def decrypt_frame(payload: bytes, keys: CipherKeys, allowed: frozenset[str], own
         return payload
     if not isinstance(record, dict):
         return payload
-    text = json.dumps(
-        decrypt(record, keys, allowed, owner), separators=(",", ":"), ensure_ascii=False
-    )
+    plain = decrypt(record, keys, allowed, owner)
+    if plain == record:
+        return payload
     try:
+        text = json.dumps(plain, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
         return text.encode()
-    except UnicodeEncodeError:  # sessions publish what they like, half a surrogate pair as well
+    except ValueError:  # sessions publish what they like: half a surrogate pair, 1e999
         return payload
 
 
