@@ -178,6 +178,17 @@ def test_who_is_revoked_at_the_alias_is_not_let_in_by_another_name(made, token, 
         settle(Answer("x7", key=made["e1"]), request, Path("vanity"), AuthSettings(), now, facts)
 
 
+@pytest.mark.parametrize(("dialled", "opened"), [("demo", ()), ("", ("pii",))])
+def test_nor_does_it_decrypt(made, now, dialled, opened):
+    """As with a grant of that server: only who runs the relay gives that right."""
+    jwt = mint.sign(Claims(get=(ROOT,), decrypt=("pii",)), made["e1"], now)
+    request = Request(target=f"/{dialled}?jwt={jwt}", transport="http")
+    answer = Answer(key=made["e1"])
+    decision = settle(answer, request, Path(dialled), AuthSettings(), now, NO_FACTS)
+    assert decision.grant.decrypt == opened
+    assert any("decrypts nothing" in line for line in decision.warnings) is not bool(opened)
+
+
 def test_prefixes_that_are_too_long_are_a_fault(now):
     answer = Answer(subscribe=("x/" * 31,))
     with pytest.raises(Fault, match="answer holds"):

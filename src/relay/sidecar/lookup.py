@@ -130,13 +130,19 @@ def settle(
 
 def _of_a_guest(decision: Decision, path: Path) -> Decision:
     """The decision without what no key can give that was told for one path: its owner is not who
-    runs the cluster, and upstream's relays make nothing of the claim."""
+    runs the cluster or keeps the cipher keys, and upstream's relays make nothing of such claims."""
     grant = decision.grant
-    if grant is None or not (grant.cluster and grant.credential == "jwt" and path):
+    if grant is None or grant.credential != "jwt" or not path:
         return decision
-    text = f"the key was told for {quoted('/' + path)} alone: its token makes nobody a relay"
-    steps = (*decision.steps, Step("cluster", True, text, warning=True))
-    return replace(decision, grant=replace(grant, cluster=False), steps=steps)
+    told, steps = f"the key was told for {quoted('/' + path)} alone", list(decision.steps)
+    if grant.cluster:
+        text = f"{told}: its token makes nobody a relay"
+        steps.append(Step("cluster", True, text, warning=True))
+    if grant.decrypt:
+        text = f"{told}: its token decrypts nothing"
+        steps.append(Step("decrypt", True, text, warning=True))
+    granted = replace(grant, cluster=False, decrypt=())
+    return replace(decision, grant=granted, steps=tuple(steps))
 
 
 def _landed(decision: Decision, alias: Path, now: float, facts: Facts) -> Decision:
