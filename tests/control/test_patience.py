@@ -152,6 +152,41 @@ def test_an_answer_may_take_longer_than_a_request(house: Any) -> None:
     served(house, PublicLimits(request_timeout=0.5), visit)
 
 
+def test_who_says_that_it_was_all_has_the_answer(house: Any) -> None:
+    house.delay = 0.3
+
+    async def visit(host: str, port: int) -> None:
+        for words, count in ((FETCH, 1), (FETCH + ASK, 2), (FETCH[:-2], 0)):
+            reader, writer = await asyncio.open_connection(host, port)
+            writer.write(words)
+            writer.write_eof()
+            got = await asyncio.wait_for(ended(reader), 5)
+            assert got.count(b"200 OK") == count
+            writer.close()
+
+    served(house, PublicLimits(request_timeout=2.0, keep_alive=20), visit)
+
+
+def test_who_leaves_is_gone_once_its_answer_has_begun(house: Any) -> None:
+    over = asyncio.Event()
+
+    async def streams(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"begun", "more_body": True})
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        over.set()
+
+    async def visit(host: str, port: int) -> None:
+        reader, writer = await asyncio.open_connection(host, port)
+        writer.write(ASK)
+        await reader.readuntil(b"begun")
+        writer.close()
+        await asyncio.wait_for(over.wait(), 2)
+
+    served(house, PublicLimits(), visit, app=streams)
+
+
 def test_an_answer_to_what_came_with_another_request_may_take_long(house: Any) -> None:
     house.delay = 0.8
 

@@ -48,6 +48,8 @@ class Patience(H11Protocol):
     turns: Turns
     _due: asyncio.TimerHandle | None = None
     _is_full = False
+    _is_over = False
+    """Whether nothing more will be asked."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Somebody came; one of very many is not heard at all."""
@@ -96,6 +98,15 @@ class Patience(H11Protocol):
         elif was_idle:
             self._wait(self.limits.request_timeout)
 
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """Nothing more will be asked. Who has asked for something may still read its answer (over
+        TLS that cannot be told from leaving); once it has begun, nobody may be there any more."""
+        waits = self._is_answering() and not (self.cycle.more_body or self.cycle.response_started)
+        self._is_over = waits and self.scheme == "http"
+        if self._is_over:
+            self._wait(self.limits.request_timeout)
+        return self._is_over
+
     def send_400_response(self, msg: str) -> None:
         """What came is no HTTP, perhaps within a body whose request has its answer or is having
         it: then nothing more can be said, and whoever still answers is heard by nobody."""
@@ -133,6 +144,8 @@ class Patience(H11Protocol):
         the connection is idle, and is closed in time by what is below."""
         if self._is_answering():
             self._wait(None)
+        elif self._is_over:
+            self.transport.close()
         else:
             idle = 0.0 if self.conn.trailing_data[0] else self.limits.keep_alive
             self._wait(idle + self.limits.request_timeout)
