@@ -42,7 +42,8 @@ def ask(method: str, path: str, **options: Any) -> tuple[httpx.Response, Any]:
         transport = httpx.ASGITransport(app=Starlette(routes=exact(counter_routes(counter, guard))))
         headers = {"authorization": "Bearer k"}
         async with httpx.AsyncClient(transport=transport, headers=headers) as client:
-            return await client.request(method, f"http://relay/admin/v1{path}", **options)
+            place = path if path.startswith("http") else f"http://relay/admin/v1{path}"
+            return await client.request(method, place, **options)
 
     return asyncio.run(run()), counter.asked
 
@@ -82,6 +83,16 @@ def test_places_and_what_they_take(
     assert bool(asked) == (status == 200)
     if status != 200:
         assert answer.headers["content-type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize("start", ["%61dmin/v1", "admin%2fv1", "admin%2Fv1"])
+def test_the_address_is_taken_as_a_proxy_takes_it(start: str) -> None:
+    """One that lets nobody in below /admin looks at the letters."""
+    for place in ("summary", "openapi.json", "nowhere"):
+        answer, asked = ask("GET", f"http://relay/{start}/{place}")
+        assert (answer.status_code, asked) == (400, [])
+    answer, asked = ask("GET", "/%73ummary")
+    assert (answer.status_code, asked) == (200, [("show_summary", {})])
 
 
 def test_a_member_that_is_said_twice_is_refused() -> None:

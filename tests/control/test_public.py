@@ -431,6 +431,8 @@ def test_only_the_operator_may_have_decisions_explained(house):
     wrong = {"authorization": "Bearer somebody"}
     assert ask(house, "/admin/explain", "POST", json=question, headers=wrong).status_code == 401
     assert house.asked == []
+    other = ask(house, "/%61dmin/explain", "POST", json=question, headers=OPERATOR)
+    assert other.status_code == 400  # a proxy that lets nobody in there would not know it
     answer = ask(house, "/admin/explain", "POST", json=question, headers=OPERATOR)
     assert (answer.status_code, answer.json()) == (200, {"verdict": True})
     assert house.asked == [("explain", "/demo?jwt=x", "t", ["a"], ["b", "c"], "webtransport")]

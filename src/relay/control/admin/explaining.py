@@ -14,7 +14,7 @@ from starlette.routing import Route
 
 from relay.auth.reason import quoted
 from relay.control.admin.shapes import TRANSPORTS
-from relay.control.asking import bearer, remote
+from relay.control.asking import bearer, below, remote
 from relay.control.body import members
 from relay.control.credentials import Face
 from relay.control.problems import PRIVATE
@@ -50,6 +50,7 @@ def explain_routes(office: Office, face: Face) -> list[Route]:
     """The routes; ``face`` turns errors into answers, as for the public ones."""
 
     async def explain(request: Request) -> Response:
+        below(request, "admin")
         await office.require_operator(bearer(request), remote(request))
         asked = await members(request)
         # A slip must not be explained as a guest without that member.

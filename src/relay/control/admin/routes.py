@@ -23,7 +23,7 @@ from relay.control.admin.counter import BASE, OPERATIONS, Counter, Operation
 from relay.control.admin.guard import Guard
 from relay.control.admin.openapi import document
 from relay.control.admin.shape import MEANT
-from relay.control.asking import bearer, remote
+from relay.control.asking import bearer, below, remote
 from relay.control.body import members
 from relay.control.problems import PRIVATE, details
 from relay.errors import BadRequest, RelayError
@@ -37,6 +37,7 @@ def counter_routes(counter: Counter, guard: Guard) -> list[BaseRoute]:
     """Every operation at its place."""
 
     async def admitted(request: Request) -> Operator:
+        below(request, "admin")  # as a rule of a proxy would have it, that lets nobody in there
         await guard.require(bearer(request), remote(request))
         return Operator(ACTOR, remote(request))
 
