@@ -28,6 +28,7 @@ from relay.auth.prefixes import Root
 from relay.auth.rules import Hash
 from relay.auth.settings import AuthSettings
 from relay.cluster.settings import ClusterSettings
+from relay.control.proxies import Proxies
 from relay.control.settings import PublicLimits
 from relay.hosts import with_port
 from relay.ingest.settings import IngestSettings
@@ -234,6 +235,9 @@ class WebSettings(Section):
 
     ws: bool = True
     """Sessions over WebSocket, for browsers without WebTransport and networks without UDP."""
+
+    trusted_proxies: Proxies = ()
+    """Addresses and networks whose ``X-Forwarded-For`` says who asks; default none."""
 
     http: HttpSettings = HttpSettings()
     https: HttpsSettings = HttpsSettings()

@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from relay.control.framing import framed
 from relay.control.patience import PatientSocket, patient
+from relay.control.proxies import as_seen
 from relay.control.secure import Secure
 from relay.control.secure_door import SecureDoor
 from relay.control.settings import PublicLimits
@@ -92,8 +93,10 @@ class HttpListener:
         secure: Secure | None = None,
         log: Callable[..., None] = lambda event, **facts: None,
         calls: ASGIApp | None = None,
+        proxies: Sequence[str] = (),
     ) -> None:
-        """``calls`` takes connections that are to be WebSocket; without it there are none."""
+        """``calls`` takes connections that are to be WebSocket; without it there are none. What
+        ``proxies`` say of who asks is believed."""
         self.started = asyncio.Event()
         self.address: tuple[str, int] = sockets[0].getsockname()[:2]
         self._sockets = list(sockets)
@@ -109,7 +112,8 @@ class HttpListener:
             log_config=None,
             access_log=False,
             server_header=False,
-            proxy_headers=False,
+            proxy_headers=bool(proxies),
+            forwarded_allow_ips=as_seen(proxies),
             timeout_keep_alive=limits.keep_alive,
             timeout_graceful_shutdown=limits.drain,
             h11_max_incomplete_event_size=MAX_HEADERS,

@@ -408,9 +408,9 @@ class Relay:
                 self.internal_address = listener.address
             else:
                 tls = secure if name == "https" else None
-                listener = HttpListener(
-                    app, sockets, web.limits, tls, self._log, calls if web.ws else None
-                )
+                heard = calls if web.ws else None
+                proxies = web.trusted_proxies
+                listener = HttpListener(app, sockets, web.limits, tls, self._log, heard, proxies)
                 self.http_addresses.append(listener.address)
             self._listeners.append(listener)
         return self._listeners
