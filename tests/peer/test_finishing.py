@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
+
+import pytest
 
 from relay.model.track import Demand, TrackInfo
 from relay.path import Path
 from relay.peer.source import LATELY
+from relay.session.transport import is_uni
 
 INFO = TrackInfo(max_latency=60_000)
 
@@ -156,3 +160,24 @@ def test_groups_that_were_asked_for_later_are_waited_for_as_well(world: Any) -> 
         world.wait(0.25)
     assert watch.complete() == [1, 2, 3]
     assert watch.ended == [None]
+
+
+@pytest.mark.parametrize("why", ["withdrawn", "taken away"])
+def test_what_breaks_off_with_a_track_breaks_off_before_the_subscription(
+    world: Any, why: str
+) -> None:
+    publisher, viewer = world.connect(), world.connect()
+    track = publisher.publish("a", t=INFO).tracks["t"]
+    watch = viewer.watch("a", "t")
+    track.append_group()
+    track.write_frame(b"half", 0)
+    world.run()
+    viewer.wire.server.sent.clear()
+    if why == "withdrawn":
+        publisher.host.regrant(replace(publisher.host.grant, publish=()))
+    else:
+        viewer.host.regrant(replace(viewer.host.grant, subscribe=()))
+    world.run()
+    assert [error is not None for error in watch.ended] == [True]
+    resets = [what[1] for what in viewer.wire.server.sent if what[0] == "stream_reset"]
+    assert [is_uni(stream) for stream in resets] == [True, False]

@@ -132,8 +132,10 @@ class Viewing:
     def track_ended(self, error: RelayError | None) -> None:
         """The track is complete (say so once everything has arrived), or broken off."""
         if error is not None:
-            self.host.session.refuse(self.id, error.code)
+            # The groups first: once `@moq/net` 0.1 hears that the subscription is over, it takes
+            # those under way for complete.
             self.close(error)
+            self.host.session.refuse(self.id, error.code)
             return
         self.completing = True
         if not self.deliveries:

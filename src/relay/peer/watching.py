@@ -122,8 +122,7 @@ class Watching:
         for viewing in tuple(self.viewings.values()):
             if not scope.allows_subscribe(viewing.path):
                 viewing.track.unwatch(viewing, now)
-                self.session.refuse(viewing.id, error.code)
-                viewing.close(error)
+                viewing.track_ended(error)
         for learning, track in tuple(self.learnings.values()):
             if not scope.allows_subscribe(learning.path):
                 track.unlearn(learning)
