@@ -9,6 +9,7 @@ import pytest
 from relay.cli.flags import find
 from relay.cluster.lists import file_of
 from relay.config import names, sources
+from relay.config.shape import ServerSettings
 from relay.errors import ConfigError
 
 OPEN = '[auth]\npublic = ""\n'
@@ -304,3 +305,8 @@ def test_nobody_is_sent_to_what_is_no_url(folder, url):
 @pytest.mark.parametrize("url", ["", "https://other.example.com:4443/", "moqt://[::1]:4443"])
 def test_peers_are_sent_elsewhere(folder, url):
     assert folder.load(f'[server]\ngoaway = "{url}"\n{OPEN}').settings.server.goaway == url
+
+
+def test_a_relay_that_starts_again_does_so_before_clients_of_moq_rs_give_up():
+    patience = 10.0  # from GOAWAY on (moq-tokio 0.19, `Backoff.timeout`)
+    assert ServerSettings().drain <= patience / 2

@@ -167,9 +167,10 @@ class UnixSettings(Section):
 class ServerSettings(Section):
     """``[server]``: where QUIC is taken, and sessions without it."""
 
-    drain: float = Field(default=10.0, ge=0.0, le=3600.0, allow_inf_nan=False)
+    drain: float = Field(default=5.0, ge=0.0, le=3600.0, allow_inf_nan=False)
     """Most seconds for which sessions are left to go by themselves after SIGTERM, SIGHUP or
-    relay drain; a second SIGTERM ends them at once, and so does SIGINT."""
+    relay drain; a second SIGTERM ends them at once, and so does SIGINT. Clients of `moq-rs` 0.5 try
+    for ten seconds from when they are told to go, and then never again."""
 
     goaway: str = ""
     """Where peers are sent when the relay stops, a URL; empty: nowhere in particular."""
