@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import pty
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -124,3 +126,30 @@ def test_without_a_thread_lines_wait_for_one(
             writer.write("first\n")
         writer.write("second\n")
         assert read(reading, "second") == ["first", "second"]
+
+
+AMIDST = """
+import fcntl, sys
+fcntl.lockf(sys.stdout, fcntl.LOCK_EX)
+print("begun,", end="", flush=True)
+sys.stdin.read()
+print(" ended", flush=True)
+"""
+
+
+@pytest.mark.parametrize("ends", [os.pipe], indirect=True)
+def test_a_line_of_another_process_is_let_end_first(ends: tuple[int, TextIO]) -> None:
+    """Workers have one standard error, and what a stranger says may be longer than it takes."""
+    reading, stream = ends
+    command = [sys.executable, "-c", AMIDST]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=stream) as other:
+        assert os.read(reading, 100) == b"begun,"
+        with Lines(stream) as writer:
+            at_once(lambda: writer.write("short\n"))
+            at_once(lambda: writer.write("long" * lines.AT_ONCE + "\n"))
+            os.set_blocking(reading, False)
+            with pytest.raises(BlockingIOError):
+                os.read(reading, 100)
+            os.set_blocking(reading, True)
+            other.communicate()
+            assert read(reading, "long") == [" ended", "short", "long" * lines.AT_ONCE]

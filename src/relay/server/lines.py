@@ -2,13 +2,16 @@
 
 The law: whoever writes a line goes on at once. What the stream takes now it is given now, in one
 piece; the rest waits in order for a thread that has nothing else to do, and beyond `MAX_WAITING`
-lines are lost and counted. Nobody hears of a stream that fails: when a terminal is closed, or a
-disk full, the relay goes on or ends in good order. This module must not know what the lines say.
+lines are lost and counted. A line is whole although several processes have the stream: each waits
+for its turn, since a pipe that is full takes in pieces what is longer than `AT_ONCE`. Nobody hears
+of a stream that fails: when a terminal is closed, or a disk full, the relay goes on or ends in good
+order. This module must not know what the lines say.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import select
 import threading
@@ -54,8 +57,9 @@ class Lines:
         writer = None
         with self._lock:
             is_free = self._writer is None and not self._waiting
-            if is_free and len(data) <= self._at_once and _is_ready(self._number):
-                _write(self._number, data)
+            is_short = len(data) <= self._at_once
+            if is_free and is_short and _is_ready(self._number) and _write(self._number, data):
+                pass
             elif self._size + len(data) > MAX_WAITING:
                 self._lost += 1
             else:
@@ -103,7 +107,7 @@ class Lines:
                 data = self._waiting.popleft() if self._waiting else b""
             if lost:
                 self._told(lost)
-            _write(self._number, data)
+            _write(self._number, data, waits=True)
             with self._lock:
                 self._size -= len(data)
 
@@ -123,7 +127,20 @@ def _is_ready(number: int) -> bool:
     return bool(poll.poll(0))
 
 
-def _write(number: int, data: bytes) -> None:
+def _write(number: int, data: bytes, waits: bool = False) -> bool:
+    """Write it when it is our turn; false where that would have to be waited for, and nobody does.
+
+    Where streams have no locks everybody writes as he likes.
+    """
+    try:
+        fcntl.lockf(number, fcntl.LOCK_EX if waits else fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):  # as the system says it (fcntl(2))
+        return False
+    except OSError:
+        pass
     with contextlib.suppress(OSError):
         while data:
             data = data[os.write(number, data) :]
+    with contextlib.suppress(OSError):
+        fcntl.lockf(number, fcntl.LOCK_UN)
+    return True
