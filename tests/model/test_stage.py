@@ -691,6 +691,18 @@ def test_the_word_of_the_publishers_own_relay_is_final(fakes, origin, watcher):
     assert watcher.view == {}
 
 
+@pytest.mark.parametrize("end", ["withdraw", "lose"])
+def test_it_is_final_also_where_others_still_led_to_it(fakes, origin, watcher, end):
+    """As two other workers do, each to what the publisher of a third has taken back."""
+    origin.relays = 2
+    route = origin.announce(B, fakes.Source(), (7, 2), 0.0, price=Price(2, 2))
+    echo = origin.announce(B, fakes.Source(), (7, 2, 3), 0.0, price=Price(3, 3))
+    route.withdraw(1.0)
+    assert watcher.view == {"b": (7, 2, 3)}
+    getattr(echo, end)(1.1)
+    assert watcher.view == {}
+
+
 def test_a_client_keeps_its_own_where_others_announce_the_same(fakes):
     origin, watcher = Origin(1, keeps_own=True), fakes.Watcher()
     origin.watch(ROOT, watcher)

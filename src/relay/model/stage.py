@@ -117,6 +117,8 @@ class Stage:
 
     def _patience(self, route: Route, error: RelayError | None) -> float:
         """Seconds to wait for another route when the last one is gone."""
+        if route.broadcast is not None and route.broadcast.is_over:
+            return 0.0  # it was an echo
         if error is not None:
             return self._origin.stock.settings.linger
         return HOLD if not route.is_final and self._origin.relays else 0.0
