@@ -401,6 +401,9 @@ def test_who_waits_too_long_makes_do_with_what_is_held() -> None:
     office.now += PATIENCE
     office.turn(1, asked=False)
     assert [type(each) for each in found] == [OverQuota]
+    assert "may be over quotas.sessions (4)" in str(found[0])
+    assert getattr(found[0], "wait", 0.0) == PATIENCE
+    assert office.ledgers[1].breached == {}
 
 
 def test_a_limit_that_falls_leaves_nothing_at_hand_and_one_that_rises_counts_at_once() -> None:

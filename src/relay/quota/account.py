@@ -200,9 +200,15 @@ class Account:
             raise self.over("sessions_per_second", now, wait)
 
     def require(self, kind: str, used: int, now: float) -> None:
-        """Raises `OverQuota` when one more than ``used`` is more than the limit named ``kind``."""
-        if self.is_full(kind, used):
-            raise self.over(kind, now)
+        """Raises `OverQuota` when one more than ``used`` is more than the limit named ``kind``, or
+        when nobody has said, with the seconds to wait, and then no limit was hit."""
+        if not self.is_full(kind, used):
+            return
+        if self.portion is not None and self._lacks(self.portion, kind, now):
+            limit = f"quotas.{kind} ({getattr(self.quota, kind)})"
+            silence = "the worker that lends has not said"
+            raise OverQuota(f"the tenant {self.tenant!r} may be over {limit}: {silence}", PATIENCE)
+        raise self.over(kind, now)
 
     def is_full(self, kind: str, used: int) -> bool:
         """Whether one more than ``used`` is more than the limit, or than what is held of it."""
