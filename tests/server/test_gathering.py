@@ -128,6 +128,12 @@ def test_what_was_counted_stays_when_a_worker_dies_or_hangs() -> None:
     assert told(figures("a", 2, x=1), figures("c", 1, y=1)) == (5, 4, 50, 3)
 
 
+def test_what_did_not_happen_since_the_first_worker_began_is_not_shown() -> None:
+    part = figures("b", 2, x=3)
+    whole = summed([part], Tally(part["began"] + 1).take({1: counted(part)}))
+    assert (whole["admitted"], whole["refused"]) == (0, [])
+
+
 def test_the_mesh_as_two_workers_see_it() -> None:
     def node(name: str, hops: int | None, *connections: int) -> dict[str, Any]:
         far = {"hops": ["9"] * hops, "hop_count": hops, "cost": hops} if hops else None

@@ -239,10 +239,10 @@ def summed(parts: Iterable[Mapping[str, Any]], counts: Mapping[Key, float]) -> d
     by_name: dict[str, dict[str, int]] = {name: {} for name in BY_NAME}
     whole: dict[str, int] = {}
     for (name, labels), count in counts.items():
-        if name in by_name:
-            by_name[name][dict(labels)["name"]] = int(count)
-        else:
+        if name not in by_name:
             whole[name] = int(count)
+        elif count:  # none is left of what others had counted before the first worker began anew
+            by_name[name][dict(labels)["name"]] = int(count)
     return now | whole | {name: showing.counts(found) for name, found in by_name.items()}
 
 
