@@ -14,6 +14,7 @@ import contextlib
 import fcntl
 import os
 import select
+import stat
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -40,6 +41,7 @@ class Lines:
         self._number = _number(stream)
         # A terminal does not say how much it takes.
         self._at_once = 0 if self._number is None or os.isatty(self._number) else AT_ONCE
+        self._takes_turns = self._number is not None and not _is_file(self._number)
         self._lock = threading.RLock()
         self._waiting: deque[bytes] = deque()
         self._size = 0
@@ -58,7 +60,7 @@ class Lines:
         with self._lock:
             is_free = self._writer is None and not self._waiting
             is_short = len(data) <= self._at_once
-            if is_free and is_short and _is_ready(self._number) and _write(self._number, data):
+            if is_free and is_short and _is_ready(self._number) and self._put(data):
                 pass
             elif self._size + len(data) > MAX_WAITING:
                 self._lost += 1
@@ -97,7 +99,6 @@ class Lines:
 
     def _write_all(self) -> None:
         """The thread's work, as long as anything waits."""
-        assert self._number is not None
         while True:
             with self._lock:
                 lost, self._lost = (0, self._lost) if self._waiting else (self._lost, 0)
@@ -107,9 +108,27 @@ class Lines:
                 data = self._waiting.popleft() if self._waiting else b""
             if lost:
                 self._told(lost)
-            _write(self._number, data, waits=True)
+            self._put(data, waits=True)
             with self._lock:
                 self._size -= len(data)
+
+    def _put(self, data: bytes, waits: bool = False) -> bool:
+        """Write it when it is our turn; false where that would have to be waited for, and nobody
+        does. Where streams have no locks everybody writes as he likes."""
+        assert self._number is not None
+        if not self._takes_turns:
+            _write(self._number, data)
+            return True
+        try:
+            fcntl.lockf(self._number, fcntl.LOCK_EX if waits else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):  # as the system says it (fcntl(2))
+            return False
+        except OSError:
+            pass
+        _write(self._number, data)
+        with contextlib.suppress(OSError):
+            fcntl.lockf(self._number, fcntl.LOCK_UN)
+        return True
 
 
 def _number(stream: TextIO) -> int | None:
@@ -127,20 +146,14 @@ def _is_ready(number: int) -> bool:
     return bool(poll.poll(0))
 
 
-def _write(number: int, data: bytes, waits: bool = False) -> bool:
-    """Write it when it is our turn; false where that would have to be waited for, and nobody does.
+def _is_file(number: int) -> bool:
+    """Whether it is a file, which takes every line whole; locks may wait there for a network."""
+    with contextlib.suppress(OSError):
+        return stat.S_ISREG(os.fstat(number).st_mode)
+    return False
 
-    Where streams have no locks everybody writes as he likes.
-    """
-    try:
-        fcntl.lockf(number, fcntl.LOCK_EX if waits else fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError):  # as the system says it (fcntl(2))
-        return False
-    except OSError:
-        pass
+
+def _write(number: int, data: bytes) -> None:
     with contextlib.suppress(OSError):
         while data:
             data = data[os.write(number, data) :]
-    with contextlib.suppress(OSError):
-        fcntl.lockf(number, fcntl.LOCK_UN)
-    return True
