@@ -492,6 +492,18 @@ def test_our_close_waits_for_the_peers_goodbye_but_not_for_ever(bench) -> None:
     assert room.closed_with() == codes.H3_NO_ERROR
 
 
+def test_our_close_with_nothing_wrong_is_that_of_the_connection_without_a_capsule(bench) -> None:
+    """Pages that come again after a connection that is lost take a capsule for the end of it."""
+    room = bench()
+    session, visit, heard = room.session()
+    before = data_of(room, session)
+    visit.transport.close(0, "the relay is stopping")
+    room.pump(0.05)
+    assert heard.lost == [(0, "the relay is stopping")]
+    assert data_of(room, session) == before
+    assert room.closed_with() == codes.H3_NO_ERROR
+
+
 def test_our_close_ends_quic_with_the_peers_goodbye(bench) -> None:
     room = bench()
     session, visit, _ = room.session()

@@ -165,6 +165,16 @@ class ServedWebTransport(WebTransport):
         self.end(0, "refused")
         self._linger(self.connection.limits.close_timeout)
 
+    def close(self, code: int, reason: str = "") -> None:
+        """As before; but where nothing is wrong (code 0), as when the relay stops, the connection
+        ends and no capsule says why. Pages of ``@moq/publish`` and ``@moq/watch`` dial again where
+        `closed` was rejected, as by a relay that just went away, and after no capsule."""
+        if code or self.is_closed:
+            super().close(code, reason)
+            return
+        self.end(code, reason)
+        self._engine.end(H3_NO_ERROR, reason)
+
     def overdue(self) -> None:
         """Nobody asked, nobody answered, or the goodbye took too long."""
         if self._visit is not None and not self._is_answered and not self.is_closed:
