@@ -204,7 +204,7 @@ class Account:
         when nobody has said, with the seconds to wait, and then no limit was hit."""
         if not self.is_full(kind, used):
             return
-        if self.portion is not None and self._lacks(self.portion, kind, now):
+        if self.lacks((kind,), now):
             limit = f"quotas.{kind} ({getattr(self.quota, kind)})"
             silence = "the worker that lends has not said"
             raise OverQuota(f"the tenant {self.tenant!r} may be over {limit}: {silence}", PATIENCE)
