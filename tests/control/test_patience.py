@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from pace import within
-from relay.control.patience import SHALLOW, PatientSocket
+from pace import until, within
+from relay.control.patience import SHALLOW, Patience, PatientSocket
 from relay.control.public import public_app
 from relay.control.serve import HttpListener, listen
 from relay.control.settings import PublicLimits
@@ -237,6 +237,59 @@ def test_who_does_not_read_loses_its_seat(house: Any) -> None:
         sleeper.close()
 
     served(house, PublicLimits(answer_timeout=4.0, max_fetches=1), visit)
+
+
+HELLO = b"GET / HTTP/1.1\r\nHost: x\r\n"
+
+
+@pytest.mark.parametrize(
+    ("ask", "then", "ends"),
+    [
+        (HELLO + b"\r\n", b"no HTTP\r\n\r\n", True),
+        (HELLO + b"Connection: close\r\n\r\n", None, True),
+        (HELLO + b"Transfer-Encoding: chunked\r\n\r\n", b"zz\r\n", False),
+        (HELLO + b"\r\n", b"", False),
+    ],
+)
+def test_who_does_not_read_what_is_left_when_it_is_over_is_cut(
+    house: Any, ask: bytes, then: bytes | None, ends: bool
+) -> None:
+    """So little waits that writing was never paused; then comes no HTTP, nothing, or the end."""
+    left: list[Patience] = []
+
+    async def fills(scope: Scope, receive: Receive, send: Send) -> None:
+        [visitor] = [
+            each
+            for each in gc.get_objects()
+            if issubclass(type(each), Patience) and each in each.here and each.cycle
+        ]
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        while not visitor.transport.get_write_buffer_size():
+            await send({"type": "http.response.body", "body": bytes(4096), "more_body": True})
+            await asyncio.sleep(0)
+        assert not visitor._is_full
+        if ends:
+            await send({"type": "http.response.body", "body": b""})
+        left.append(visitor)
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+    async def visit(host: str, port: int) -> None:
+        loop = asyncio.get_running_loop()
+        with socket.socket() as sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL_BUFFER)
+            sock.setblocking(False)
+            await loop.sock_connect(sock, (host, port))
+            await loop.sock_sendall(sock, ask)
+            await until(lambda: left)
+            if then:
+                await loop.sock_sendall(sock, then)
+            elif then == b"":
+                sock.shutdown(socket.SHUT_WR)
+            await until(lambda: left[0] not in left[0].here)
+
+    limits = PublicLimits(answer_timeout=0.3, request_timeout=0.3, keep_alive=0.3)
+    served(house, limits, visit, app=fills)
 
 
 def test_lists_that_nobody_reads_are_few(house: Any) -> None:

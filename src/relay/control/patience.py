@@ -91,7 +91,7 @@ class Patience(H11Protocol):
         """Once a request is there, its answer takes the time it takes."""
         was_idle = self.timeout_keep_alive_task is not None
         super().data_received(data)
-        if self._is_full:
+        if self._is_full or self.transport.is_closing():
             return
         if self._is_answering():
             self._wait(None)
@@ -117,6 +117,12 @@ class Patience(H11Protocol):
             super().send_400_response(msg)
         else:
             self.transport.close()
+        self._wait_for_next()
+
+    def eof_received(self) -> None:
+        """The client says no more: the connection is closed once what waits has been read."""
+        super().eof_received()
+        self._wait(self.limits.answer_timeout)
 
     def on_response_complete(self) -> None:
         """The next request is due, unless this answer is still being read."""
@@ -141,8 +147,11 @@ class Patience(H11Protocol):
 
     def _wait_for_next(self) -> None:
         """Not while one is answered, which may have come with the last one; until its first byte
-        the connection is idle, and is closed in time by what is below."""
-        if self._is_answering():
+        the connection is idle, and is closed in time by what is below. One that is being closed
+        already stays for as long as the last answer is not read."""
+        if self.transport.is_closing():
+            self._wait(self.limits.answer_timeout)
+        elif self._is_answering():
             self._wait(None)
         elif self._is_over:
             self.transport.close()
@@ -162,7 +171,7 @@ class Patience(H11Protocol):
         if self._due is not None:
             self._due.cancel()
             self._due = None
-        if seconds is not None and self in self.here and not self.transport.is_closing():
+        if seconds is not None and self in self.here:
             self._due = self.loop.call_later(seconds, self.transport.abort)
 
 
