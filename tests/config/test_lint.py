@@ -297,6 +297,16 @@ def test_links_to_itself(inspect: Inspect) -> None:
     assert inspect(cluster__connect=["a.test"]) == []
 
 
+def test_a_relay_whose_own_name_is_a_place(inspect: Inspect) -> None:
+    own = {"cluster__node": "EU.cdn.test:443", "auth__domains": ["cdn.test"]}
+    finding = found(inspect(**own), "own_name_as_place")
+    assert (finding.setting, finding.severity) == ("auth.domains", "warning")
+    assert finding.text.endswith("(cluster.node) come in at /eu/, not at the top")
+    assert inspect(**own | {"auth__domains": ["cdn.test", "eu.cdn.test"]}) == []
+    assert inspect(**own | {"cluster__node": "moqt://eu.cdn.test"}) == []
+    assert inspect(cluster__node="eu.cdn.test") == []
+
+
 def test_a_sidecar_that_others_reach(inspect: Inspect) -> None:
     finding = found(inspect(sidecar__listen="0.0.0.0:4440"), "public_sidecar")
     assert finding.text.startswith("0.0.0.0:4440 can be reached by others")

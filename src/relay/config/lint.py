@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from relay.auth.browser import is_loopback
 from relay.auth.credentials import KINDS
+from relay.auth.dialling import dialled
 from relay.auth.rules import Accepts
 from relay.cluster.address import parse
 from relay.config.findings import Finding, Inspection, ReadCertificate, Severity
@@ -371,6 +372,18 @@ def links_to_itself(seen: Inspection) -> Iterator[Finding]:
         yield seen.finding("link_to_itself", severity, "cluster.connect", text, mend)
 
 
+def own_name_as_place(seen: Inspection) -> Iterator[Finding]:
+    """A relay whose own name is a place: others that dial it come in there, and hear nothing."""
+    if (node := seen.settings.cluster.node) is None:
+        return
+    own = parse(node).key
+    place = dialled(own, domains=seen.settings.auth.domains).dialled
+    if place != dialled(own).dialled:
+        text = f"other relays that dial {own} (cluster.node) come in at {place}, not at the top"
+        mend = "list its host in auth.domains as well"
+        yield seen.finding("own_name_as_place", "warning", "auth.domains", text, mend)
+
+
 def public_sidecar(seen: Inspection) -> Iterator[Finding]:
     """A sidecar that would answer anybody, and therefore does not start."""
     sidecar = seen.settings.sidecar
@@ -402,6 +415,7 @@ LINTS: tuple[Lint, ...] = (
     unverified_links,
     plain_links,
     links_to_itself,
+    own_name_as_place,
     public_sidecar,
 )
 """Every lint there is."""
