@@ -219,6 +219,25 @@ def test_a_certificate_that_has_ended_is_told_once(
     assert relay.stop() == 0
 
 
+def test_a_demonstration_has_no_key_for_whoever_brought_one_that_is_none(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """He is told, and has another one be made by taking his away."""
+    monkeypatch.delenv("RELAY_READY", raising=False)
+    monkeypatch.setenv("MOQ_ADMIN_TOKEN", "no key")
+    (folder / "relay.toml").write_text(BASE + '[auth]\nkey = "key.jwk"\n')
+    words = [sys.executable, "-m", "relay", "run", "relay.toml", "--demo"]
+    with subprocess.Popen(words, cwd=folder, stdout=subprocess.PIPE, stderr=-1, text=True) as relay:
+        try:
+            assert relay.stdout is not None
+            assert relay.stderr is not None
+            banner = list(iter(relay.stdout.readline, "\n"))
+            assert not any("dashboard" in line for line in banner)
+            assert "MOQ_ADMIN_TOKEN" in relay.stderr.readline()
+        finally:
+            relay.terminate()
+
+
 @pytest.mark.parametrize("has_operator", [False, True])
 def test_a_demonstration_has_a_key_for_the_dashboard(
     folder: Path, has_operator: bool, monkeypatch: pytest.MonkeyPatch

@@ -21,7 +21,7 @@ from rich.console import Console
 from relay.auth import mint
 from relay.auth.access import PUBLISH, SUBSCRIBE, is_taken
 from relay.auth.claims import Claims
-from relay.auth.credentials import MIN_ITERATIONS, make_key
+from relay.auth.credentials import MIN_ITERATIONS, OPERATOR, make_key
 from relay.auth.keys import Key, KeySet
 from relay.cli import unless_full
 from relay.cli.banner import Banner, Demo, show
@@ -98,7 +98,7 @@ def run(
     given = {name: _plain(name, value) for name, value in dotted.items()}
     loaded = load(file or config, given | settings)
     key = ""
-    if demo and loaded.settings.admin.api_key is None:
+    if demo and loaded.settings.admin.api_key is None and not os.environ.get(OPERATOR):
         key, hash = make_key(MIN_ITERATIONS)
         loaded = load(file or config, given | settings | {"admin.api_key": hash})
     warn(loaded.settings, loaded.warnings)
