@@ -43,6 +43,26 @@ def test_other_groups_leave_by_tick_when_no_group_opens(setting):
     assert list(setting.track.groups) == [1]
 
 
+def test_who_comes_before_the_tick_gets_nothing_twice(fakes):
+    class Keeps(fakes.Source):
+        """It brings all it has as soon as it is opened."""
+
+        def open(self, track):
+            track.accept(TrackInfo())
+            for sequence in range(4):
+                track.add_group(sequence, fakes.RAW, b"x", 6.0)
+
+    setting = fakes.Setting(fakes.Source())
+    first = setting.live(start=0)
+    for sequence in range(1, 4):
+        setting.group(sequence, float(sequence))
+    setting.track.unwatch(first, 3.0)
+    setting.source.open = Keeps().open
+    viewer = fakes.Viewer(start=0)
+    setting.track.watch(viewer, 6.0)  # group 1 is as old as it may be
+    assert sorted(viewer.sequences) == [0, 1, 2, 3]
+
+
 def test_the_age_counts_from_the_last_write(setting):
     slow = setting.group(0, 0.0, end=False)
     setting.group(1, 1.0)

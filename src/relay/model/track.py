@@ -134,6 +134,7 @@ class Track:
             self.rewatch(viewer)
             return
         self._linger.clear()
+        self.shelf.expire(now)  # what leaves only after it was handed over would come twice
         latest = self._freshness.ask(viewer.demand, now)
         self._audience.join(viewer, latest, since, self._freshness.is_certain)
         if self.info is not None:
