@@ -50,7 +50,8 @@ def refused(*words: str) -> str:
         ("--server-quic-gso", {"server.quic.gso": "true"}),
         ("--server-backend quinn", {"server.backend": "quinn"}),
         ("--iroh-enabled=true", {"iroh.enabled": "true"}),
-        ("--auth-domain x.com", {"auth.domain": "x.com"}),
+        ("--auth-domain x.com", {"auth.domain": ["x.com"]}),
+        ("--auth-public-api http://a", {"auth.public_api": "http://a"}),
     ],
 )
 def test_a_setting_is_a_flag(words: str, settings: dict[str, Any]) -> None:
