@@ -100,11 +100,12 @@ class Patience(H11Protocol):
 
     def eof_received(self) -> bool:  # type: ignore[override]
         """Nothing more will be asked. Who has asked for something may still read its answer (over
-        TLS that cannot be told from leaving); once it has begun, nobody may be there any more."""
+        TLS that cannot be told from leaving); once it has begun, nobody may be there any more, and
+        the connection is closed when what waits has been read."""
         waits = self._is_answering() and not (self.cycle.more_body or self.cycle.response_started)
         self._is_over = waits and self.scheme == "http"
-        if self._is_over:
-            self._wait(self.limits.request_timeout)
+        limits = self.limits
+        self._wait(limits.request_timeout if self._is_over else limits.answer_timeout)
         return self._is_over
 
     def send_400_response(self, msg: str) -> None:
@@ -118,11 +119,6 @@ class Patience(H11Protocol):
         else:
             self.transport.close()
         self._wait_for_next()
-
-    def eof_received(self) -> None:
-        """The client says no more: the connection is closed once what waits has been read."""
-        super().eof_received()
-        self._wait(self.limits.answer_timeout)
 
     def on_response_complete(self) -> None:
         """The next request is due, unless this answer is still being read."""
@@ -149,12 +145,12 @@ class Patience(H11Protocol):
         """Not while one is answered, which may have come with the last one; until its first byte
         the connection is idle, and is closed in time by what is below. One that is being closed
         already stays for as long as the last answer is not read."""
+        if self._is_over and not self._is_answering():
+            self.transport.close()
         if self.transport.is_closing():
             self._wait(self.limits.answer_timeout)
         elif self._is_answering():
             self._wait(None)
-        elif self._is_over:
-            self.transport.close()
         else:
             idle = 0.0 if self.conn.trailing_data[0] else self.limits.keep_alive
             self._wait(idle + self.limits.request_timeout)
