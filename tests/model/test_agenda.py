@@ -61,6 +61,27 @@ def test_moving_an_alarm_back_and_forth_does_not_fill_the_heap():
     assert len(agenda._heap) == 1
 
 
+def test_what_was_cleared_is_not_held_until_its_date():
+    """A publisher says how old groups may become: its tracks may be due in a hundred years."""
+    agenda, rung = Agenda(), []
+    kept = [Alarm(agenda, rung.append) for _ in range(100)]
+    for alarm in kept:
+        alarm.set(3e9)
+    for _ in range(1000):
+        gone = Alarm(agenda, rung.append)
+        gone.set(3e9)
+        gone.clear()
+    assert len(agenda._heap) <= 2 * len(kept) + 65
+    gone.set(4.0)
+    for alarm in kept[:50]:
+        alarm.clear()
+        alarm.set(5.0)
+    agenda.tick(5.0)
+    assert rung == [5.0] * 51
+    agenda.tick(3e9)
+    assert rung == [5.0] * 51 + [3e9] * 50
+
+
 def test_an_alarm_set_anew_while_ringing_waits_for_the_next_tick():
     agenda, rung = Agenda(), []
     alarm = Alarm(agenda, lambda now: (rung.append(now), alarm.set(now)))

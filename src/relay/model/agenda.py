@@ -1,7 +1,8 @@
 """What is due later: linger, retention and forgetting, in one heap per origin.
 
 An alarm sits in the heap at most once per date it was moved forward to; moving it back or clearing
-it costs nothing, so idle things cost nothing. This module must not know a clock: `tick` is told.
+it costs nothing, so idle things cost nothing. Those that were cleared are swept when they outnumber
+the others: a date may be years away. This module must not know a clock: `tick` is told.
 """
 
 from __future__ import annotations
@@ -10,6 +11,9 @@ import heapq
 from collections import deque
 from collections.abc import Callable
 from itertools import count
+
+_FEW = 64
+"""Alarms that are not worth a sweep."""
 
 
 class Alarm:
@@ -43,10 +47,13 @@ class Agenda:
         """When `tick` was called last: monotonic seconds, a fraction of one late."""
         self._heap: list[tuple[float, int, Alarm]] = []
         self._serial = count()
+        self._sweep_at = _FEW
 
     def queue(self, due: float, alarm: Alarm) -> None:
         """Look at ``alarm`` when ``due`` has come."""
         heapq.heappush(self._heap, (due, next(self._serial), alarm))
+        if len(self._heap) > self._sweep_at:
+            self._sweep()
 
     def tick(self, now: float) -> None:
         """Ring what is due.
@@ -81,3 +88,13 @@ class Agenda:
             else:
                 alarm.set(alarm.due)
         return due
+
+    def _sweep(self) -> None:
+        """Let go of those that were cleared, and of dates that were moved forward."""
+        held = [entry for entry in self._heap if entry[2].queued == entry[0]]
+        self._heap = [entry for entry in held if entry[2].due is not None]
+        for _, _, alarm in held:
+            if alarm.due is None:
+                alarm.queued = None
+        heapq.heapify(self._heap)
+        self._sweep_at = 2 * len(self._heap) + _FEW
