@@ -24,6 +24,8 @@ class Folder:
     def __init__(self, tasks: asyncio.TaskGroup) -> None:
         self.now = 1000.0
         self.asked: list[tuple[float, str]] = []
+        self.answers = asyncio.Event()
+        self.answers.set()
         settings = FetchSettings(min_interval=INTERVAL)
         self.it = RemoteFolder(
             *("https://keys.example/", "keys", self.fetch, settings),
@@ -34,6 +36,7 @@ class Folder:
     async def fetch(self, url: str, etag: str | None) -> Fetched:
         kid = url.rpartition("/")[2].removesuffix(".jwk")
         self.asked.append((self.now, kid))
+        await self.answers.wait()
         if kid != "mine":
             raise FetchError("HTTP status 404", 404)
         return Fetched(MINE.public().dump(), None, 3600.0)
@@ -99,5 +102,26 @@ def test_what_is_remembered_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
         await folder.ask("mine")
         assert [kid for _, kid in folder.asked[MAX_MISSES:]] == ["mine"]
         assert len(folder.it._patient) == 0
+
+    running(scenario)
+
+
+def test_who_asks_while_a_key_is_being_asked_for_is_answered_with_the_others() -> None:
+    async def scenario(folder: Folder) -> None:
+        for kid, is_there in (("nobody", False), ("mine", True)):
+            folder.answers.clear()
+            first = folder.it.ask(kid)
+            await asyncio.sleep(0)
+            assert folder.asked[-1][1] == kid
+            second = folder.it.ask(kid)
+            assert first is not None
+            assert second is not None
+            assert not first()
+            assert not second()
+            folder.answers.set()
+            await folder.ask("another")
+            assert first()
+            assert bool(folder.it.keys.keys) == is_there
+            assert second() or is_there  # then nobody waits for it
 
     running(scenario)

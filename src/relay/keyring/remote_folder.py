@@ -90,8 +90,10 @@ class RemoteFolder:
         """Have a key asked for; ``None`` when it cannot be, or must not be now."""
         if not is_kid(kid) or self._tasks is None:
             return None
-        if kid in self._keys:
-            return self._keys[kid].ask(kid)
+        if (held := self._keys.get(kid)) is not None:
+            answered = held.ask(kid)
+            # Where it is not there it is not held any more, and no other round answers for it.
+            return answered and (lambda: self._keys.get(kid) is not held or answered())
         if len(self._keys) >= MAX_FOLDER:
             self._say_full()
             return None
