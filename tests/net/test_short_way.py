@@ -418,6 +418,15 @@ def test_streams_that_are_over_leave_nothing_behind() -> None:
     assert not net.server.stirred
 
 
+def test_signs_of_life_leave_nothing_behind_on_a_silent_connection() -> None:
+    net = Net()
+    net._events = lambda: None  # nobody looks where there is no news
+    for _ in range(5):
+        net.server.send_ping(0)
+        net.run(1.0)
+    assert not net.server.events
+
+
 def test_the_garbage_collector_has_nothing_to_do() -> None:
     net = Net()
     gone: list[weakref.ref[Any]] = []

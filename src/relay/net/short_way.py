@@ -10,12 +10,14 @@ not know what streams carry.
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from functools import cache
 from itertools import groupby
 from typing import Any
 
 import aioquic
 from aioquic import tls
+from aioquic.quic.packet_builder import QuicDeliveryState
 from aioquic.quic.stream import QuicStream, QuicStreamReceiver
 
 from relay.net.incoming import few_left
@@ -86,6 +88,11 @@ class ShortWay(Outgoing):
         """Ask for a sign of life."""
         self._is_long_due = True
         super().send_ping(uid)
+
+    def _on_ping_delivery(self, delivery: QuicDeliveryState, uids: Sequence[int]) -> None:
+        """That one has arrived nobody asks for; while all is silent it would wait to be heard."""
+        if delivery is not QuicDeliveryState.ACKED:
+            super()._on_ping_delivery(delivery, uids)
 
     def send_datagram_frame(self, data: bytes) -> None:
         """Send unreliably."""
