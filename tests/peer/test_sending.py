@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -510,6 +511,17 @@ def test_lines_do_not_keep_what_is_over(bench: Callable[..., Bench]) -> None:
     assert (len(b.queue._followed), b.queue.backlog) == (0, 0)
     assert len(b.queue._by_rank) < 200
     assert not any(delivery.log.chunks for _, _, delivery in b.queue._by_rank)
+
+
+def test_what_is_over_keeps_nobody_who_is_gone(bench: Callable[..., Bench]) -> None:
+    """A track and its publisher's connection may hang on those who follow a group of it."""
+    b = bench()
+    delivery = b.deliver(Log(b"x"), 1)
+    held = [weakref.ref(each) for each in (delivery.open, delivery.done)]
+    delivery.abort(Dropped("nobody watches"))
+    assert [each for _, _, each in b.queue._by_rank] == [delivery]
+    assert b.done == [1]
+    assert [each for each in held if each()] == []
 
 
 def crowd(bench: Callable[..., Bench], count: int, rate: int) -> list[Bench]:

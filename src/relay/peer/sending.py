@@ -40,8 +40,8 @@ group has millions, and all before the one that is asked for are gone through.""
 _FIRST = 1 << 62
 """Above all places."""
 
-_NOTHING = Log()
-"""What those that are over still hold."""
+_NOTHING = Log(), lambda delivery: None, lambda delivery: None, lambda *written: None
+"""What those that are over still hold: lines are swept later, and must keep nobody who is gone."""
 
 
 class Delivery:
@@ -244,7 +244,7 @@ class Delivery:
             self.sent = self.log.size - self.unsent
             self.unsent = 0
             self.done(self)
-            self.log = _NOTHING  # lines are swept later, and must not keep what the cache let go
+            self.log, self.open, self.done, self.put = _NOTHING
 
 
 Entry = tuple[Rank, int, Delivery]
