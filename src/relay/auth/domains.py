@@ -14,6 +14,8 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator
 
+from relay.auth.prefixes import texts
+
 MAX_DOMAINS = 64
 """Names in the setting: each new session is compared with all of them."""
 
@@ -24,9 +26,7 @@ _PORT = re.compile(r":[0-9]*$")
 
 def read_domains(value: Any) -> tuple[str, ...]:
     """One name or a list of them, the longest first, in lower case. Raises `ValueError`."""
-    listed = [value] if isinstance(value, str) else value
-    if not isinstance(listed, list | tuple) or not all(isinstance(item, str) for item in listed):
-        raise ValueError("expected a domain or a list of domains")
+    listed = texts(value, "a domain or a list of domains")
     if len(listed) > MAX_DOMAINS:
         raise ValueError(f"expected at most {MAX_DOMAINS} domains")
     names = dict.fromkeys(item.lower().removeprefix(".").removesuffix(".") for item in listed)

@@ -6,6 +6,7 @@ refused when it is read. This module must not know what the prefixes are for.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator
@@ -14,13 +15,18 @@ from relay.errors import BadRequest
 from relay.path import Path, covering
 
 
-def read_prefixes(value: Any) -> tuple[Path, ...]:
-    """One prefix or a list of them, without those under another. Raises `ValueError`."""
+def texts(value: Any, expected: str) -> Sequence[str]:
+    """One text or a list of them, as a list. Raises `ValueError`: it says what was ``expected``."""
     listed = [value] if isinstance(value, str) else value
     if not isinstance(listed, list | tuple) or not all(isinstance(item, str) for item in listed):
-        raise ValueError("expected a prefix or a list of prefixes")
+        raise ValueError(f"expected {expected}")
+    return listed
+
+
+def read_prefixes(value: Any) -> tuple[Path, ...]:
+    """One prefix or a list of them, without those under another. Raises `ValueError`."""
     try:
-        return covering(Path(item) for item in listed)
+        return covering(map(Path, texts(value, "a prefix or a list of prefixes")))
     except BadRequest as error:
         raise ValueError(str(error)) from error
 

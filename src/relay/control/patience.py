@@ -111,7 +111,7 @@ class Patience(H11Protocol):
     def send_400_response(self, msg: str) -> None:
         """What came is no HTTP, perhaps within a body whose request has its answer or is having
         it: then nothing more can be said, and whoever still answers is heard by nobody."""
-        if self.cycle is not None and not self.cycle.response_complete:
+        if self._is_answering():
             self.cycle.disconnected = True
             self.cycle.message_event.set()
         if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):

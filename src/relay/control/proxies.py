@@ -11,12 +11,12 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator
 
+from relay.auth.prefixes import texts
+
 
 def read_proxies(value: Any) -> tuple[str, ...]:
     """Addresses and networks, one or a list of them. Raises `ValueError`."""
-    listed = [value] if isinstance(value, str) else value
-    if not isinstance(listed, list | tuple) or not all(isinstance(item, str) for item in listed):
-        raise ValueError("expected an address or a network, or a list of them")
+    listed = texts(value, "an address or a network, or a list of them")
     try:
         found = [ip_network(item) for item in listed]
     except ValueError as error:

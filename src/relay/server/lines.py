@@ -61,8 +61,8 @@ class Lines:
             is_free = self._writer is None and not self._waiting
             is_short = len(data) <= self._at_once
             if is_free and is_short and _is_ready(self._number) and self._put(data):
-                pass
-            elif self._size + len(data) > MAX_WAITING:
+                return
+            if self._size + len(data) > MAX_WAITING:
                 self._lost += 1
             else:
                 self._waiting.append(data)
