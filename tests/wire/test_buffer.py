@@ -137,12 +137,14 @@ def test_stream_buffer_refuses_at_the_length() -> None:
         StreamBuffer(b"\x00\x06").typed_message(5)
     with pytest.raises(DecodeError):
         StreamBuffer(b"\x00\x06").message16(5)
+    with pytest.raises(DecodeError):
+        StreamBuffer(b"\x01\x00\x06").typed_message16(5)
     assert StreamBuffer(b"\x05hello").message(5) == b"hello"
 
 
 @modest
 @given(
-    st.lists(st.tuples(st.sampled_from("vmts"), ints, st.binary(max_size=70)), max_size=8),
+    st.lists(st.tuples(st.sampled_from("vmtsk"), ints, st.binary(max_size=70)), max_size=8),
     st.integers(1, 7),
 )
 def test_stream_buffer_in_pieces(items: list[tuple[str, int, bytes]], step: int) -> None:
@@ -157,6 +159,9 @@ def test_stream_buffer_in_pieces(items: list[tuple[str, int, bytes]], step: int)
             wire, value = wire + length + body, body
         elif kind == "t":
             wire, value = wire + encode_varint(number) + length + body, (number, body)
+        elif kind == "k":
+            short = len(body).to_bytes(2, "big")
+            wire, value = wire + encode_varint(number) + short + body, (number, body)
         else:
             wire, value = wire + len(body).to_bytes(2, "big") + body, body
         expected.append(value)
@@ -183,6 +188,8 @@ def _read(buffer: StreamBuffer, kind: str) -> object:
             return buffer.message(70)
         case "t":
             return buffer.typed_message(70)
+        case "k":
+            return buffer.typed_message16(70)
         case _:
             return buffer.message16(70)
 

@@ -7,7 +7,7 @@ module must not know any message.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from relay.errors import DecodeError
 
@@ -226,6 +226,23 @@ class StreamBuffer:
         if len(self._data) < 2:
             return None
         return self._body_at(2, int.from_bytes(self._data[:2], "big"), limit)
+
+    def typed_message16(
+        self,
+        limit: int,
+        scan: Callable[[bytes | bytearray, int], tuple[int, int] | None] = scan_varint,
+    ) -> tuple[int, bytes] | None:
+        """As `message16`, with a type in front of the length, which ``scan`` reads (moq-transport).
+
+        Raises `DecodeError` as well where ``scan`` does.
+        """
+        kind = scan(self._data, 0)
+        if kind is None or len(self._data) < kind[1] + 2:
+            return None
+        start = kind[1] + 2
+        size = int.from_bytes(self._data[kind[1] : start], "big")
+        body = self._body_at(start, size, limit)
+        return None if body is None else (kind[0], body)
 
     def take(self) -> bytes:
         """All that is left."""

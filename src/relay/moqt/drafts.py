@@ -1,0 +1,144 @@
+"""The table of drafts: every difference between them that is not a field of a message.
+
+One row per draft, facts only, named after behaviour, so that nobody above compares numbers. This
+module must not know how an identifier travels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from relay.errors import DecodeError
+from relay.moqt.messages import Message, Unknown
+from relay.moqt.subgroups import Heads, SubgroupHead
+from relay.moqt.tables import Codecs, compiled
+from relay.moqt.varint import QUIC, Varint
+from relay.wire.buffer import StreamBuffer
+
+_MAX_BODY = 0xFFFF
+
+__all__ = ["DRAFTS", "Draft", "SubgroupHead"]
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """One version: facts named after behaviour, and its reading and writing."""
+
+    number: int
+    version: int
+    """What it is in a handshake that offers versions."""
+    name: str
+    """For people: ``moq-transport-16``."""
+    identifiers: tuple[str, ...]
+    """What is negotiated (ALPN, ``wt-protocol``)."""
+    version_offer: bool
+    """The handshake chooses the version; elsewhere the identifier fixes it."""
+    request_streams: bool
+    """Each request has its own two-way stream, and each side sends its SETUP on a one-way stream;
+    elsewhere both travel on the first two-way stream."""
+    namespace_streams: bool
+    """A `SubscribeNamespace` has its own two-way stream, and is answered there with
+    `NamespaceFound` and `NamespaceGone`; elsewhere with a `PublishNamespace` for each."""
+    varint: Varint = field(repr=False)
+    """How integers are written."""
+    heads: Heads = field(repr=False)
+    """How streams of objects begin."""
+    codecs: Codecs = field(repr=False, compare=False)
+
+    def encode(self, message: Message) -> bytes:
+        """The message with its type and its length.
+
+        Raises `ValueError` for a message or a value that this draft cannot carry.
+        """
+        found = self.codecs.written.get((type(message), getattr(message, "to", None)))
+        if found is None:
+            raise ValueError(f"{self.name} has no {message}")
+        kind, codec = found
+        body = codec.encode(message, self.varint.encode)
+        if len(body) > _MAX_BODY:
+            raise ValueError(f"a message of {len(body)} bytes (at most {_MAX_BODY})")
+        return self.varint.encode(kind) + len(body).to_bytes(2, "big") + body
+
+    def read(self, buffer: StreamBuffer, limit: int) -> Message | None:
+        """The next message of a stream, ``None`` while it is incomplete; `Unknown` for such of an
+        unknown type, whose body is skipped.
+
+        Raises `DecodeError` for a body above ``limit`` bytes or a broken one.
+        """
+        found = buffer.typed_message16(limit, self.varint.scan)
+        if found is None:
+            return None
+        kind, body = found
+        codec = self.codecs.read.get(kind)
+        if codec is None:
+            return Unknown(kind)
+        try:
+            message: Message = codec.decode(body, self.varint.scan)
+            return message
+        except DecodeError as error:
+            raise DecodeError(f"{self.name}, message {kind}: {error}") from None
+
+    def encode_varint(self, value: int) -> bytes:
+        """The shortest encoding of ``value``. Raises `ValueError` for one that does not fit."""
+        return self.varint.encode(value)
+
+    def scan_varint(self, data: bytes | bytearray, pos: int = 0) -> tuple[int, int] | None:
+        """The integer at ``pos`` and the position after it, ``None`` when ``data`` ends before.
+
+        Raises `DecodeError` for bytes that are none.
+        """
+        return self.varint.scan(data, pos)
+
+    def subgroup_head(self, alias: int, group: int, priority: int) -> bytes:
+        """What a stream that we open begins with: subgroup 0, which ends its group, objects without
+        extensions; ``priority`` is 0 to 255, the lower is sent first."""
+        return self.heads.encode(alias, group, priority)
+
+    def scan_subgroup_head(self, data: bytes | bytearray) -> tuple[SubgroupHead, int] | None:
+        """What a stream of objects begins with and the position after it, ``None`` while it is
+        incomplete. Raises `DecodeError` for a stream of another type, as those of fetches are."""
+        return self.heads.scan(data)
+
+
+DRAFT_16 = Draft(
+    number=16,
+    version=0xFF000010,
+    name="moq-transport-16",
+    identifiers=("moqt-16",),
+    version_offer=False,
+    request_streams=False,
+    namespace_streams=True,
+    varint=QUIC,
+    heads=Heads(QUIC, may_omit_priority=True, marks_start=False),
+    codecs=compiled(16),
+)
+
+DRAFT_15 = Draft(
+    number=15,
+    version=0xFF00000F,
+    name="moq-transport-15",
+    identifiers=("moqt-15",),
+    version_offer=False,
+    request_streams=False,
+    namespace_streams=False,
+    varint=QUIC,
+    heads=Heads(QUIC, may_omit_priority=True, marks_start=False),
+    codecs=compiled(15),
+)
+
+DRAFT_14 = Draft(
+    number=14,
+    version=0xFF00000E,
+    name="moq-transport-14",
+    # moq-00 is what clients say; moxygen says the other one too.
+    identifiers=("moq-00", "moqt-14"),
+    version_offer=True,
+    request_streams=False,
+    namespace_streams=False,
+    varint=QUIC,
+    heads=Heads(QUIC, may_omit_priority=False, marks_start=False),
+    codecs=compiled(14),
+)
+
+DRAFTS: tuple[Draft, ...] = (DRAFT_16, DRAFT_15, DRAFT_14)
+"""All drafts that are spoken, newest first."""

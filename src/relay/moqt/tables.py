@@ -1,0 +1,420 @@
+"""Messages of moq-transport 14 to 20 as a table of what stands at each place of their bodies.
+
+A row says in which drafts it is there; codecs are compiled from it, once per draft, at import. This
+is the only place that compares the numbers of drafts. This module must not know what any message is
+good for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple
+
+from relay.moqt import messages as m
+from relay.moqt.fields import (
+    BLOB,
+    END,
+    FLAG,
+    LARGEST,
+    LOCATION,
+    NAMESPACE,
+    ORDER,
+    REASON,
+    TEXT,
+    TOKEN,
+    U8,
+    URI,
+    VARINT,
+    VERSIONS,
+    Codec,
+    Kind,
+    Part,
+    in_varint,
+    prefixed,
+)
+from relay.moqt.messages import ASCENDING
+from relay.moqt.parameters import Layout, Param, listed
+from relay.moqt.ranges import FETCH, FILTER, NO_FILTER, updating
+
+_FIRST, _LATEST = 14, 16
+
+
+class _Row(NamedTuple):
+    """One place of a body: from draft ``since`` to ``until`` there are fields, named in a text, or
+    without a name what nobody wants to know."""
+
+    names: str
+    kind: Kind
+    since: int = _FIRST
+    until: int = _LATEST
+    filler: Any = None
+
+
+class _Number(NamedTuple):
+    """One parameter, as `relay.moqt.parameters.Param`."""
+
+    number: int
+    names: str
+    kind: Kind
+    omitted: tuple[Any, ...]
+    since: int = _FIRST
+    until: int = _LATEST
+    always: bool = False
+
+
+class _List(NamedTuple):
+    """One place of a body with a list of numbered values."""
+
+    sort: Literal["options", "parameters", "properties"]
+    numbers: tuple[_Number, ...] = ()
+    since: int = _FIRST
+    until: int = _LATEST
+
+
+class _Table(NamedTuple):
+    """One message: its type number, the drafts that have it so, and what it is made of."""
+
+    kind: int
+    cls: type[m.Message]
+    rows: tuple[_Row | _List, ...]
+    since: int = _FIRST
+    until: int = _LATEST
+    to: type[object] | None = None
+    """Of an answer: what it answers."""
+
+
+_REQUEST = _Row("request", VARINT)
+_NAME = (_Row("namespace", NAMESPACE), _Row("track", BLOB))
+_PARAMETERS = _List("parameters")
+_FILTER = "filter start end"
+
+_FORWARD = _Number(0x10, "forward", in_varint(FLAG), (True,), 15)
+_PRIORITY = _Number(0x20, "priority", in_varint(U8), (128,), 15)
+_ORDER = _Number(0x22, "order", in_varint(ORDER), (0,), 15)
+_LARGEST = _Number(0x09, "largest", prefixed(LOCATION), (None,), 15)
+_PUBLISHED_ORDER = _Number(0x22, "order", in_varint(ORDER), (ASCENDING,), 15, 15)
+_PROPERTIES = _List("properties", (_Number(0x22, "order", VARINT, (ASCENDING,)),), 16)
+_OTHER_PROPERTIES = _List("properties", (), 16)
+
+_OPTIONS = _List(
+    "options",
+    (
+        _Number(0x01, "path", TEXT, (None,)),
+        _Number(0x02, "max_request", VARINT, (0,)),
+        _Number(0x03, "tokens", prefixed(TOKEN), ((),)),
+        _Number(0x05, "authority", TEXT, (None,)),
+    ),
+)
+_FAILURE = (
+    _Row("request", VARINT),
+    _Row("code", VARINT),
+    _Row("retry", VARINT, 16),
+    _Row("reason", REASON),
+)
+
+# draft-14 and draft-16, section 9. A SUBSCRIBE of 14 has fixed fields where later ones have
+# parameters; PUBLISH and its answers have the same length of two bytes as all others, though
+# draft 14 draws an integer there.
+_TABLES = (
+    _Table(0x20, m.ClientSetup, (_Row("versions", VERSIONS, 14, 14), _OPTIONS), 14, 16),
+    _Table(
+        0x21,
+        m.ServerSetup,
+        (
+            _Row("version", VARINT, 14, 14),
+            _List("options", (_Number(0x02, "max_request", VARINT, (0,)),)),
+        ),
+        14,
+        16,
+    ),
+    _Table(
+        0x03,
+        m.Subscribe,
+        (
+            _REQUEST,
+            *_NAME,
+            _Row("priority", U8, 14, 14),
+            _Row("order", ORDER, 14, 14),
+            _Row("forward", FLAG, 14, 14),
+            _Row(_FILTER, FILTER, 14, 14),
+            _List(
+                "parameters",
+                (
+                    _FORWARD,
+                    _PRIORITY,
+                    _Number(0x21, _FILTER, prefixed(FILTER), NO_FILTER, 15, always=True),
+                    _ORDER,
+                ),
+            ),
+        ),
+    ),
+    _Table(
+        0x04,
+        m.SubscribeOk,
+        (
+            _REQUEST,
+            _Row("alias", VARINT),
+            _Row("expires", VARINT, 14, 14),
+            _Row("order", ORDER, 14, 14),
+            _Row("largest", LARGEST, 14, 14),
+            _List(
+                "parameters",
+                (_Number(0x08, "expires", VARINT, (0,), 15), _LARGEST, _PUBLISHED_ORDER),
+            ),
+            _PROPERTIES,
+        ),
+    ),
+    _Table(
+        0x02,
+        m.SubscribeUpdate,
+        (
+            _REQUEST,
+            _Row("subscription", VARINT, 14, 16),
+            _Row("start", LOCATION, 14, 14),
+            _Row("end", END, 14, 14),
+            _Row("priority", U8, 14, 14),
+            _Row("forward", FLAG, 14, 14),
+            _List(
+                "parameters",
+                (
+                    _FORWARD._replace(omitted=(None,)),
+                    _PRIORITY._replace(omitted=(None,)),
+                    _Number(0x21, "start end", prefixed(updating(FILTER)), (None, None), 15),
+                ),
+            ),
+        ),
+    ),
+    _Table(0x0A, m.Unsubscribe, (_REQUEST,), 14, 16),
+    _Table(
+        0x0B,
+        m.PublishDone,
+        (
+            _REQUEST,
+            _Row("code", VARINT),
+            _Row("streams", VARINT),
+            _Row("reason", REASON),
+        ),
+    ),
+    _Table(
+        0x1D,
+        m.Publish,
+        (
+            _REQUEST,
+            *_NAME,
+            _Row("alias", VARINT),
+            _Row("order", ORDER, 14, 14),
+            _Row("largest", LARGEST, 14, 14),
+            _Row("forward", FLAG, 14, 14),
+            _List("parameters", (_LARGEST, _FORWARD, _PUBLISHED_ORDER)),
+            _PROPERTIES,
+        ),
+    ),
+    _Table(0x06, m.PublishNamespace, (_REQUEST, _Row("namespace", NAMESPACE), _PARAMETERS)),
+    _Table(
+        0x09,
+        m.PublishNamespaceDone,
+        (_Row("namespace", NAMESPACE, 14, 15), _Row("request", VARINT, 16, 16)),
+        14,
+        16,
+    ),
+    _Table(
+        0x0C,
+        m.PublishNamespaceCancel,
+        (
+            _Row("namespace", NAMESPACE, 14, 15),
+            _Row("request", VARINT, 16, 16),
+            _Row("code", VARINT),
+            _Row("reason", REASON),
+        ),
+        14,
+        16,
+    ),
+    _Table(
+        0x11,
+        m.SubscribeNamespace,
+        (
+            _REQUEST,
+            _Row("prefix", NAMESPACE),
+            _Row("", VARINT, 16, 17, filler=1),  # of namespaces and tracks, only the former
+            _PARAMETERS,
+        ),
+        14,
+        17,
+    ),
+    _Table(
+        0x14,
+        m.UnsubscribeNamespace,
+        (_Row("prefix", NAMESPACE, 14, 14), _Row("request", VARINT, 15, 15)),
+        14,
+        15,
+    ),
+    _Table(0x08, m.NamespaceFound, (_Row("suffix", NAMESPACE),), 16),
+    _Table(0x0E, m.NamespaceGone, (_Row("suffix", NAMESPACE),), 16),
+    _Table(
+        0x16,
+        m.Fetch,
+        (
+            _REQUEST,
+            _Row("priority", U8, 14, 14),
+            _Row("order", ORDER, 14, 14),
+            _Row("joining relative absolute namespace track start end", FETCH),
+            _List("parameters", (_PRIORITY, _ORDER)),
+        ),
+    ),
+    _Table(
+        0x18,
+        m.FetchOk,
+        (
+            _REQUEST,
+            _Row("order", ORDER, 14, 14),
+            _Row("ends_track", FLAG),
+            _Row("end", LOCATION),
+            _PARAMETERS,
+            _OTHER_PROPERTIES,
+        ),
+    ),
+    _Table(0x17, m.FetchCancel, (_REQUEST,), 14, 16),
+    _Table(
+        0x0D,
+        m.TrackStatus,
+        (
+            _REQUEST,
+            *_NAME,
+            _Row("", U8, 14, 14, filler=128),
+            _Row("", ORDER, 14, 14, filler=ASCENDING),
+            _Row("", FLAG, 14, 14, filler=True),
+            _Row("", FILTER, 14, 14, filler=NO_FILTER),
+            _PARAMETERS,
+        ),
+    ),
+    _Table(0x15, m.MaxRequest, (_REQUEST,), 14, 16),
+    _Table(0x1A, m.RequestsBlocked, (_REQUEST,), 14, 16),
+    _Table(0x10, m.Goaway, (_Row("uri", URI),)),
+    # Answers: those that tell what they answer, and then those that do not.
+    _Table(0x07, m.RequestOk, (_REQUEST,), 14, 14, m.PublishNamespace),
+    _Table(0x12, m.RequestOk, (_REQUEST,), 14, 14, m.SubscribeNamespace),
+    _Table(
+        0x0E,
+        m.RequestOk,
+        (
+            _REQUEST,
+            _Row("", VARINT, filler=0),
+            _Row("", VARINT, filler=0),
+            _Row("", ORDER, filler=ASCENDING),
+            _Row("", LARGEST),
+            _PARAMETERS,
+        ),
+        14,
+        14,
+        m.TrackStatus,
+    ),
+    _Table(
+        0x1E,
+        m.RequestOk,
+        (
+            _REQUEST,
+            _Row("", FLAG, 14, 14, filler=True),
+            _Row("", U8, 14, 14, filler=128),
+            _Row("", ORDER, 14, 14, filler=ASCENDING),
+            _Row("", FILTER, 14, 14, filler=NO_FILTER),
+            _PARAMETERS,
+        ),
+        14,
+        17,
+        m.Publish,
+    ),
+    *(
+        _Table(0x07, m.RequestOk, (_REQUEST, _PARAMETERS), 15, to=to)
+        for to in (None, m.PublishNamespace, m.SubscribeNamespace, m.TrackStatus, m.SubscribeUpdate)
+    ),
+    _Table(0x05, m.RequestError, _FAILURE, 14, 14, m.Subscribe),
+    _Table(0x08, m.RequestError, _FAILURE, 14, 14, m.PublishNamespace),
+    _Table(0x13, m.RequestError, _FAILURE, 14, 14, m.SubscribeNamespace),
+    _Table(0x19, m.RequestError, _FAILURE, 14, 14, m.Fetch),
+    _Table(0x1F, m.RequestError, _FAILURE, 14, 14, m.Publish),
+    _Table(0x0F, m.RequestError, _FAILURE, 14, 14, m.TrackStatus),
+    *(
+        _Table(0x05, m.RequestError, _FAILURE, 15, to=to)
+        for to in (
+            None,
+            m.Subscribe,
+            m.SubscribeUpdate,
+            m.Publish,
+            m.PublishNamespace,
+            m.SubscribeNamespace,
+            m.Fetch,
+            m.TrackStatus,
+        )
+    ),
+)
+
+_ABSENT: Mapping[str, Any] = {
+    "request": -1,
+    "subscription": -1,
+    "namespace": (),
+    "prefix": (),
+    "start": None,
+    "end": None,
+}
+"""What fields without a default of their own have where a draft does not carry them."""
+
+
+class Codecs(NamedTuple):
+    """The codecs of one draft, with the type numbers of the messages."""
+
+    written: Mapping[tuple[type[object], type[object] | None], tuple[int, Codec]]
+    """By the class, and by what is answered."""
+    read: Mapping[int, Codec]
+
+
+def compiled(draft: int) -> Codecs:
+    """The codecs of a draft, 14 to 20."""
+    written: dict[tuple[type[object], type[object] | None], tuple[int, Codec]] = {}
+    read: dict[int, Codec] = {}
+    for table in _TABLES:
+        if table.since <= draft <= table.until:
+            codec = _codec(table, draft)
+            written[table.cls, table.to] = table.kind, codec
+            read.setdefault(table.kind, codec)
+    return Codecs(written, read)
+
+
+def _codec(table: _Table, draft: int) -> Codec:
+    parts = [_part(row, draft) for row in table.rows if row.since <= draft <= row.until]
+    cls: Any = table.cls
+    present = {name for part in parts for name in part.names}
+    defaults = {**_ABSENT, **cls._field_defaults}
+    absent = {name: defaults[name] for name in cls._fields if name not in present | {"to"}}
+    fixed = {"to": table.to} if "to" in cls._fields else {}
+    return Codec(cls, parts, absent, fixed)
+
+
+def _part(row: _Row | _List, draft: int) -> Part:
+    if isinstance(row, _Row):
+        return Part(tuple(row.names.split()), row.kind, row.filler)
+    params = [
+        Param(
+            each.number,
+            tuple(each.names.split()),
+            each.kind,
+            each.omitted,
+            each.always,
+            each.names == "tokens",
+        )
+        for each in row.numbers
+        if each.since <= draft <= each.until
+    ]
+    return Part(
+        tuple(name for param in params for name in param.names),
+        listed(params, _layout(row, draft)),
+    )
+
+
+def _layout(row: _List, draft: int) -> Layout:
+    match row.sort:
+        case "options":
+            return Layout(counted=draft <= 16, steps=draft >= 16)
+        case "parameters":
+            return Layout(counted=True, steps=draft >= 16)
+        case "properties":
+            return Layout(counted=False, steps=True)
