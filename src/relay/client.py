@@ -29,7 +29,7 @@ from relay.peer.local import LocalBroadcast
 from relay.peer.reading import Collector
 from relay.server.parts import draw_id
 from relay.session.lite import LiteSession
-from relay.wire.version import IDENTIFIERS
+from relay.wire.version import SPOKEN
 
 TICK = 0.1
 """Seconds between looks at what is due by time."""
@@ -165,7 +165,7 @@ async def connect(
     url: str,
     *,
     tls: DialTls | None = None,
-    versions: Sequence[str] = IDENTIFIERS,
+    versions: Sequence[str] = SPOKEN,
     log: Callable[..., None] = lambda event, **facts: None,
     timeout: float = 10.0,  # noqa: ASYNC109 - the dial has several deadlines of its own
 ) -> AsyncIterator[Client]:

@@ -31,7 +31,7 @@ from relay.net.qmux_frames import (
 )
 from relay.path import Path
 from relay.wire.buffer import encode_varint
-from relay.wire.version import IDENTIFIERS
+from relay.wire.version import SPOKEN
 
 Token = Callable[..., str]
 
@@ -66,7 +66,7 @@ def test_what_is_published_is_seen_by_the_other_way(
 
 
 @pytest.mark.parametrize("scheme", ["tcp", "unix"])
-@pytest.mark.parametrize("version", IDENTIFIERS)
+@pytest.mark.parametrize("version", SPOKEN)
 def test_every_version_goes_to_its_target_or_to_the_root(
     running: Any, tmp_path: File, scheme: str, version: str
 ) -> None:

@@ -105,7 +105,7 @@ def setup(visit: Visit, target: str) -> None:
         (("moq-lite-05",), "moq-lite-05"),
         (("moq-lite-06", "moq-lite-05"), "moq-lite-06"),
         (("moq-lite-07", "moq-lite-04", "moq-lite-05"), "moq-lite-04"),
-        (("moqt-18", "moql"), "moql"),
+        (("moqt-13", "moql"), "moql"),
     ],
 )
 def test_first_version_of_the_offer_that_we_speak(offered: tuple[str, ...], chosen: str) -> None:
@@ -114,9 +114,9 @@ def test_first_version_of_the_offer_that_we_speak(offered: tuple[str, ...], chos
 
 def test_no_common_version_is_refused() -> None:
     bench = Bench()
-    visit = bench.knock("/anon", "moqt-18", "moq-00")
+    visit = bench.knock("/anon", "moqt-13", "moq-07")
     assert visit.refused == [(400, (("x-request-id", bench.refusal()["id"]),))]
-    assert bench.refusal()["offered"] == ["moqt-18", "moq-00"]
+    assert bench.refusal()["offered"] == ["moqt-13", "moq-07"]
 
 
 def test_no_offer_is_the_in_band_handshake_unless_that_is_off() -> None:

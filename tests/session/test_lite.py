@@ -465,7 +465,7 @@ def test_more_announces_than_allowed_end_the_session() -> None:
 
 def test_an_unknown_protocol_is_our_own_mistake() -> None:
     with pytest.raises(ProtocolViolation):
-        LiteSession(Wire().server, "moqt-18", origin=1)
+        LiteSession(Wire().server, "moqt-13", origin=1)
 
 
 @settings(max_examples=150, deadline=None)

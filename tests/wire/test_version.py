@@ -32,6 +32,8 @@ from relay.wire.version import (
     LITE_05,
     LITE_06,
     LITE_NEAR,
+    SPOKEN,
+    TRANSPORT,
     by_code,
     by_identifier,
     choose,
@@ -42,7 +44,8 @@ ALL = (LITE_01, LITE_02, LITE_03, LITE_04, LITE_05, LITE_06)
 
 def test_order_and_names() -> None:
     assert DIALECTS == (LITE_06, LITE_05, LITE_04, LITE_03)
-    assert IDENTIFIERS == ("moq-lite-06", "moq-lite-05", "moq-lite-04", "moq-lite-03", "moql")
+    assert SPOKEN == ("moq-lite-06", "moq-lite-05", "moq-lite-04", "moq-lite-03", "moql")
+    assert (*SPOKEN, *TRANSPORT) == IDENTIFIERS
     assert [dialect.name for dialect in ALL] == [f"moq-lite-0{n}" for n in range(1, 7)]
     assert len(set(ALL)) == 6
 
@@ -51,7 +54,10 @@ def test_lookup_by_identifier() -> None:
     for dialect in DIALECTS:
         assert by_identifier(dialect.identifier) is dialect
         assert dialect.name == dialect.identifier
-    for other in (INBAND, "moq-lite-07", "moq-lite-06-wip", "moq-lite-02", "moq-00", ""):
+    for identifier, dialect in TRANSPORT.items():
+        assert by_identifier(identifier) is dialect
+        assert dialect.identifier == identifier
+    for other in (INBAND, "moq-lite-07", "moq-lite-06-wip", "moq-lite-02", "moqt-13", ""):
         assert by_identifier(other) is None
 
 
@@ -81,7 +87,9 @@ def test_lookup_by_code() -> None:
         (["moq-lite-05", "moq-lite-06"], "moq-lite-05"),
         (["moq-lite-03", "moq-lite-05"], "moq-lite-03"),
         (["moql", "moq-lite-05"], "moql"),
-        (["moq-lite-02", "moqt-16"], None),
+        (["moq-lite-02", "moqt-13"], None),
+        (["moqt-16", "moq-lite-05"], "moqt-16"),
+        (["moq-lite-05", "moqt-16"], "moq-lite-05"),
         ([], None),
     ],
 )

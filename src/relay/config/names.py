@@ -120,7 +120,12 @@ UNBUILT = (
 
 VALUES: dict[str, dict[str, str]] = {
     "quic.congestion_control": {"loss": "cubic", "delay": "bbr"},
-    "server.versions": {"moq-lite-02": "moql", "moq-lite-01": "moql"},
+    "server.versions": {
+        "moq-lite-02": "moql",
+        "moq-lite-01": "moql",
+        "moq-transport-14": "moq-00",
+        **{f"moq-transport-{number}": f"moqt-{number}" for number in range(15, 20)},
+    },
 }
 """Upstream's values of a setting that has others here; of a list, its items."""
 

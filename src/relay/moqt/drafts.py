@@ -17,6 +17,12 @@ from relay.wire.buffer import StreamBuffer
 
 _MAX_BODY = 0xFFFF
 
+SETUP = 0x2F00
+"""How a stream begins on which SETUP comes, where that is not the first two-way one."""
+
+FETCHED = b"\x05"
+"""How one begins on which comes what was fetched (draft-16, 10.4.4)."""
+
 __all__ = ["DRAFTS", "Draft", "SubgroupHead"]
 
 
@@ -39,6 +45,14 @@ class Draft:
     namespace_streams: bool
     """A `SubscribeNamespace` has its own two-way stream, and is answered there with
     `NamespaceFound` and `NamespaceGone`; elsewhere with a `PublishNamespace` for each."""
+    missing: int
+    """What a `RequestError` says of a track that does not exist."""
+    fetch_flags: bool
+    """Objects that were fetched say with flags what they say of themselves; elsewhere all."""
+    fetch_status: bool
+    """Those without a payload have a status."""
+    fetch_deltas: bool
+    """Their groups and numbers are differences to those before."""
     varint: Varint = field(repr=False)
     """How integers are written."""
     heads: Heads = field(repr=False)
@@ -89,6 +103,14 @@ class Draft:
         """
         return self.varint.scan(data, pos)
 
+    def begins_setup(self, data: bytes) -> bool:
+        """Whether a stream that begins so has the other side's SETUP."""
+        return self.request_streams and data[:1] == self.varint.encode(SETUP)[:1]
+
+    def fetch_head(self, request: int) -> bytes:
+        """What a stream begins with on which comes what was fetched."""
+        return FETCHED + self.varint.encode(request)
+
     def subgroup_head(self, alias: int, group: int, priority: int) -> bytes:
         """What a stream that we open begins with: subgroup 0, which ends its group, objects without
         extensions; ``priority`` is 0 to 255, the lower is sent first."""
@@ -108,6 +130,10 @@ DRAFT_16 = Draft(
     version_offer=False,
     request_streams=False,
     namespace_streams=True,
+    missing=0x10,
+    fetch_flags=True,
+    fetch_status=False,
+    fetch_deltas=False,
     varint=QUIC,
     heads=Heads(QUIC, may_omit_priority=True, marks_start=False),
     codecs=compiled(16),
@@ -121,6 +147,10 @@ DRAFT_15 = Draft(
     version_offer=False,
     request_streams=False,
     namespace_streams=False,
+    missing=0x10,
+    fetch_flags=True,
+    fetch_status=True,
+    fetch_deltas=False,
     varint=QUIC,
     heads=Heads(QUIC, may_omit_priority=True, marks_start=False),
     codecs=compiled(15),
@@ -135,6 +165,10 @@ DRAFT_14 = Draft(
     version_offer=True,
     request_streams=False,
     namespace_streams=False,
+    missing=0x04,
+    fetch_flags=False,
+    fetch_status=True,
+    fetch_deltas=False,
     varint=QUIC,
     heads=Heads(QUIC, may_omit_priority=False, marks_start=False),
     codecs=compiled(14),
@@ -142,3 +176,10 @@ DRAFT_14 = Draft(
 
 DRAFTS: tuple[Draft, ...] = (DRAFT_16, DRAFT_15, DRAFT_14)
 """All drafts that are spoken, newest first."""
+
+_BY_IDENTIFIER = {each: draft for draft in DRAFTS for each in draft.identifiers}
+
+
+def by_identifier(identifier: str) -> Draft:
+    """The draft that an identifier fixes. Raises `KeyError` for others."""
+    return _BY_IDENTIFIER[identifier]

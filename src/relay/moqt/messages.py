@@ -217,6 +217,8 @@ class TrackStatus(NamedTuple):
 class RequestOk(NamedTuple):
     request: int
     to: type[object] | None = None
+    forward: bool = True
+    """Whether what is published is to be sent, for `Publish` only."""
 
 
 class RequestError(NamedTuple):

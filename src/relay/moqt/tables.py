@@ -313,11 +313,11 @@ _TABLES = (
         m.RequestOk,
         (
             _REQUEST,
-            _Row("", FLAG, 14, 14, filler=True),
+            _Row("forward", FLAG, 14, 14),
             _Row("", U8, 14, 14, filler=128),
             _Row("", ORDER, 14, 14, filler=ASCENDING),
             _Row("", FILTER, 14, 14, filler=NO_FILTER),
-            _PARAMETERS,
+            _List("parameters", (_FORWARD,)),
         ),
         14,
         17,

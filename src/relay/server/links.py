@@ -33,7 +33,7 @@ from relay.records.feed import RETRY_SECONDS
 from relay.records.store import StoreError
 from relay.server.post import Post
 from relay.sidecar.link import client_tls
-from relay.wire.version import LITE_NEAR
+from relay.wire.version import LITE_NEAR, SPOKEN
 
 MAX_WAITING = 10_000
 """News of revocations that wait to be kept; further ones are in force and forgotten at the end."""
@@ -160,7 +160,7 @@ def _dialler(settings: Settings, log: Callable[..., None]) -> Dial:
             return await dial_local(place, LITE_NEAR.identifier, settings.quic, failed), None
         dialled = await dial(
             url,
-            protocols=settings.server.versions,
+            protocols=[each for each in settings.server.versions if each in SPOKEN],
             tls=tls,
             timeout=client.timeout,
             limits=limits,

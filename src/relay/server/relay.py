@@ -13,7 +13,7 @@ import socket
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import asdict, replace
-from functools import partial
+from functools import cached_property, partial
 from itertools import chain
 from typing import Any
 
@@ -39,6 +39,7 @@ from relay.ingest.station import Station
 from relay.issuer import Issuer
 from relay.keyring import Change, Keyring
 from relay.model.origin import Origin
+from relay.moqt.visit import interpreted
 from relay.net import udp
 from relay.net.allowing import NotAllowed
 from relay.net.authority import Authorities, BadCertificate
@@ -76,6 +77,7 @@ from relay.server.press import Press
 from relay.server.shares import Shares
 from relay.server.stats import Stats
 from relay.server.streaming import take_streams
+from relay.session.transport import Visit
 from relay.sidecar.client import AuthClient
 from relay.sidecar.link import Link, client_tls
 from relay.wire.version import LITE_NEAR
@@ -140,7 +142,7 @@ class Relay:
         self.sinks = open_sinks(settings, self.house, station, self._log)
         self.authorities = Authorities.from_files(settings.server.tls.root)
         self.serving = Serving(
-            self.door.answer,
+            self.entrance,
             settings.endpoint,
             self.certificates,
             settings.server.versions,
@@ -388,15 +390,19 @@ class Relay:
             more = f" and of {len(garbled) - 1} more" if garbled[1:] else ""
             raise ConfigError(f"what is said of the tenant {garbled[0]!r}{more} cannot be read")
 
+    @cached_property
+    def entrance(self) -> Callable[[Visit], None]:
+        """The door, for those who speak either protocol."""
+        settings = self.settings
+        return interpreted(self.door.answer, settings.server.versions, settings.session)
+
     def _make_faces(self, faces: Faces) -> list[HttpListener]:
         """The HTTP faces, on their sockets."""
         web = self.settings.web
         counter = counter_routes(Counter(self), self.guard)
         page = page_routes(self.quic_address[1]) if self.settings.admin.api_key else []
         app = public_app(self.face, self.press, web.limits, [*page, *counter])
-        calls = WebSockets(
-            self.door.answer, self.settings.endpoint, self._escaped, self.serving.gate
-        )
+        calls = WebSockets(self.entrance, self.settings.endpoint, self._escaped, self.serving.gate)
         pair = (web.https.cert, web.https.key) if web.https.cert and web.https.key else None
         secure = Secure(*pair) if pair and "https" in faces else None
         self._listeners: list[HttpListener] = []
@@ -419,7 +425,7 @@ class Relay:
         """Let people in who come without QUIC or HTTP."""
         if tcp := faces.get(TCP):
             self.tcp_address = tcp[0].getsockname()[:2]
-        door, gate = self.door.answer, self.serving.gate
+        door, gate = self.entrance, self.serving.gate
         await take_streams(self.settings, faces, door, gate, self._escaped, closing)
 
     async def _keep_time(self) -> None:

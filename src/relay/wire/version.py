@@ -14,6 +14,7 @@ from relay.wire.frame import Layout
 from relay.wire.lite import Dialect
 from relay.wire.messages import (
     AnnounceEnd,
+    AnnounceOk,
     AnnounceStart,
     AnnounceUpdate,
     Bidi,
@@ -186,13 +187,44 @@ LITE_01 = Dialect(
     codecs=compiled(1),
 )
 
+INTERPRETED = replace(
+    LITE_04,
+    name="moq-transport",
+    identifier="moq-transport",
+    announce_reply="ok",
+    stamps_hop=None,
+    excludes_hop=False,
+    setup_stream=True,
+    bidi=frozenset({Bidi.ANNOUNCE, Bidi.SUBSCRIBE, Bidi.GOAWAY}),
+    typed_replies=(SubscribeOk, SubscribeDrop, SubscribeEnd),
+    codecs={
+        **LITE_04.codecs,
+        **{each: LITE_05.codecs[each] for each in (AnnounceOk, SubscribeEnd)},
+    },
+)
+"""What `relay.moqt` speaks upward for a peer that speaks moq-transport: a row for each draft."""
+
+_DRAFTS = (("moqt-16", 16), ("moqt-15", 15), ("moqt-14", 14), ("moq-00", 14))
+
+TRANSPORT = {
+    identifier: replace(INTERPRETED, name=f"moq-transport-{number}", identifier=identifier)
+    for identifier, number in _DRAFTS
+}
+"""These by what is negotiated, most preferred first."""
+
 DIALECTS = (LITE_06, LITE_05, LITE_04, LITE_03)
 """Dialects fixed by their identifier, newest first."""
 
-IDENTIFIERS = (*(dialect.identifier for dialect in DIALECTS), INBAND)
-"""Everything that can be negotiated, most preferred first."""
+SPOKEN = (*(dialect.identifier for dialect in DIALECTS), INBAND)
+"""Everything that we ask for where we dial, most preferred first."""
 
-_BY_IDENTIFIER = {dialect.identifier: dialect for dialect in (*DIALECTS, LITE_NEAR)}
+IDENTIFIERS = (*SPOKEN, *TRANSPORT)
+"""Everything that can be negotiated where we are dialled, most preferred first."""
+
+_BY_IDENTIFIER = {
+    **{dialect.identifier: dialect for dialect in (*DIALECTS, LITE_NEAR)},
+    **TRANSPORT,
+}
 _BY_CODE = {0xFF0DAD02: LITE_02, 0xFF0DAD01: LITE_01}
 
 INBAND_CODES = tuple(_BY_CODE)

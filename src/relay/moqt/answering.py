@@ -1,0 +1,162 @@
+"""What the peer asks for: tracks, and what exists.
+
+This module must not know how messages travel.
+"""
+
+from __future__ import annotations
+
+from relay.errors import Cancelled
+from relay.moqt import codes
+from relay.moqt import messages as wire
+from relay.moqt.messages import Message, Namespace
+from relay.moqt.naming import namespace_of
+from relay.moqt.talk import MAX_PRIORITY, Desk, Talk
+from relay.wire.buffer import StreamBuffer
+from relay.wire.messages import (
+    Announce,
+    AnnounceRequest,
+    Bidi,
+    Subscribe,
+    SubscribeOk,
+    SubscribeUpdate,
+)
+
+
+class Serving(Talk):
+    """The peer watches a track."""
+
+    __slots__ = ("is_accepted",)
+
+    def __init__(self, desk: Desk, stream: int, request: int, line: int | None) -> None:
+        super().__init__(desk, stream, request, line)
+        self.is_accepted = False
+
+    def begin(self, asked: wire.Subscribe, path: str, track: str) -> None:
+        """Ask the session for it. The number of the request is that of the subscription, and the
+        track's alias."""
+        has_start = asked.filter in (wire.ABSOLUTE_START, wire.ABSOLUTE_RANGE) and asked.start
+        wish = Subscribe(
+            asked.request,
+            path,
+            track,
+            MAX_PRIORITY - asked.priority,
+            start=asked.start.group if has_start and asked.start else None,
+            end=asked.end if asked.filter == wire.ABSOLUTE_RANGE else None,
+        )
+        self.tell(bytes((Bidi.SUBSCRIBE,)) + self.desk.dialect.encode(wish))
+
+    def answered(self, message: Message) -> None:
+        if isinstance(message, wire.SubscribeUpdate) and message.priority is not None:
+            wish = SubscribeUpdate(MAX_PRIORITY - message.priority, end=message.end)
+            self.tell(self.desk.dialect.encode(wish))
+
+    def read(self, buffer: StreamBuffer) -> None:
+        desk = self.desk
+        while (reply := desk.dialect.read_reply(buffer, desk.max_message)) is not None:
+            if isinstance(reply, SubscribeOk) and not self.is_accepted:
+                self.is_accepted = True
+                desk.say(wire.SubscribeOk(self.request, self.request), self.line)
+
+    def ended(self) -> None:
+        number = codes.SUBSCRIPTION_ENDED if self.has_told else codes.TRACK_ENDED
+        self._done(number, "")
+
+    def broken(self, code: int) -> None:
+        if self.is_accepted:
+            self._done(*codes.end(code))
+        else:
+            number, words = codes.refusal(code, self.desk.draft.missing)
+            error = wire.RequestError(self.request, wire.Subscribe, number, words)
+            self.desk.say(error, self.line, last=True)
+
+    def _done(self, number: int, words: str) -> None:
+        groups = self.desk.groups.begun.pop(self.request, 0)
+        done = wire.PublishDone(self.request, number, groups, words)
+        self.desk.say(done, self.line, last=True)
+
+
+class Telling(Talk):
+    """The peer wants to know what exists below a prefix."""
+
+    __slots__ = ("_is_greeted", "_told", "prefix")
+
+    def __init__(
+        self, desk: Desk, stream: int, request: int, line: int | None, prefix: Namespace
+    ) -> None:
+        super().__init__(desk, stream, request, line)
+        self._is_greeted = False
+        self.prefix = prefix
+        self._told: dict[Namespace, Told] = {}
+        """What it was told of in requests of ours, where it is told so."""
+
+    def begin(self, prefix: str) -> None:
+        """Ask the session."""
+        self.tell(bytes((Bidi.ANNOUNCE,)) + self.desk.dialect.encode(AnnounceRequest(prefix)))
+
+    def read(self, buffer: StreamBuffer) -> None:
+        desk = self.desk
+        if not self._is_greeted:
+            if buffer.message(desk.max_message) is None:
+                return
+            self._is_greeted = True
+            desk.say(wire.RequestOk(self.request, wire.SubscribeNamespace), self.line)
+        while (line := desk.dialect.read_announce(buffer, desk.max_message)) is not None:
+            if isinstance(line, Announce):
+                self._announce(line.active, namespace_of(line.suffix))
+
+    def _announce(self, is_there: bool, suffix: Namespace) -> None:
+        desk = self.desk
+        if desk.draft.namespace_streams:
+            word = wire.NamespaceFound(suffix) if is_there else wire.NamespaceGone(suffix)
+            desk.say(word, self.line)
+        elif is_there:
+            whole = (*self.prefix, *suffix)
+            told = self._told[suffix] = Told(whole)
+            desk.requests.ask(told, lambda request: wire.PublishNamespace(request, whole))
+        elif suffix in self._told:
+            self._told.pop(suffix).take_back(desk)
+
+    def left(self) -> None:
+        for told in self._told.values():
+            told.take_back(self.desk)
+        self._told.clear()
+        super().left()
+
+    def ended(self) -> None:
+        if not self._is_greeted:
+            self.broken(Cancelled.code)
+        elif self.line is not None:
+            self.desk.hang_up(self.line)
+
+    def broken(self, code: int) -> None:
+        if self._is_greeted:
+            self.desk.hang_up(self.line)
+            return
+        number, words = codes.refusal(code, self.desk.draft.missing)
+        error = wire.RequestError(self.request, wire.SubscribeNamespace, number, words)
+        self.desk.say(error, self.line, last=True)
+
+
+class Told:
+    """A broadcast the peer is told of in a request of ours (PUBLISH_NAMESPACE)."""
+
+    __slots__ = ("_namespace", "is_moot", "line", "request")
+
+    def __init__(self, namespace: Namespace) -> None:
+        self._namespace = namespace
+        self.request = -1
+        self.line: int | None = None
+        self.is_moot = False
+
+    def take_back(self, desk: Desk) -> None:
+        """It is gone, or no longer wanted."""
+        self.is_moot = True
+        if self.request >= 0:
+            desk.say(wire.PublishNamespaceDone(self.request, self._namespace), self.line)
+            desk.requests.release(self)
+
+    def answered(self, message: Message) -> None:
+        """Whether it pleases the peer makes no difference."""
+
+    def left(self) -> None:
+        """As before."""

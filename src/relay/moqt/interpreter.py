@@ -1,0 +1,364 @@
+"""An interpreter between a peer that speaks moq-transport and a session that speaks moq-lite.
+
+To the connection below it is the receiver, to the session above the transport: groups pass on the
+streams they came on, with other heads, and requests are `relay.moqt.talks`. The law: nothing is
+decided here but what the other language has no words for. This module must not know rights, shared
+state, sockets or time.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+from relay.errors import Cancelled, LimitExceeded, ProtocolViolation
+from relay.moqt import messages as wire
+from relay.moqt.asking import Opening, Watching
+from relay.moqt.drafts import Draft
+from relay.moqt.groups import Groups
+from relay.moqt.messages import Message
+from relay.moqt.naming import with_token
+from relay.moqt.offers import Offers
+from relay.moqt.requests import Requests
+from relay.moqt.talk import Talk
+from relay.session.settings import SessionSettings
+from relay.session.transport import Receiver, Transport, is_uni
+from relay.wire.buffer import StreamBuffer
+from relay.wire.codes import REGISTERED
+from relay.wire.lite import Dialect
+from relay.wire.messages import Bidi, Goaway, Uni
+from relay.wire.setup import Setup, encode_setup
+
+MANY_REQUESTS = (1 << 32) - 1
+"""Requests we grant at once: how many may be in use at a time is the session's business."""
+
+MAX_OFFERS = 1_024
+"""Broadcasts a peer may publish before it is decided on."""
+
+MAX_WAITING = 4_096
+"""Requests of ours that wait until the peer grants more. More: the session is closed."""
+
+_FAR = 1 << 62
+"""From here on streams of moq-lite are counted that have none below: beyond all that QUIC has
+(RFC 9000, 2.1)."""
+
+
+class Interpreter:
+    """One peer's."""
+
+    def __init__(
+        self, below: Transport, draft: Draft, dialect: Dialect, settings: SessionSettings
+    ) -> None:
+        """``dialect`` is what the session above speaks."""
+        self.below = below
+        self.draft = draft
+        self.dialect = dialect
+        self.max_message = settings.max_message
+        self.offers = Offers(self, MAX_OFFERS)
+        self.requests = Requests(self)
+        self.groups = Groups(below, draft, dialect, self.up, self.up_reset)
+        self.above: Receiver | None = None
+        self._upward: deque[tuple[str, tuple[Any, ...]]] = deque()
+        self._count = _FAR >> 2
+        self._is_closed = False
+        self._has_setup = False
+        """Whether the peer has introduced itself."""
+        self._setup: int | None = None
+        """The stream of moq-lite's on which the session introduces itself."""
+        self._control: int | None = None
+        """Where we say what belongs to no stream of a request."""
+        self._heard_control: int | None = None
+        """Where the peer does."""
+        self._buffers: dict[int, StreamBuffer] = {}
+        """Streams of messages."""
+        self._talks: dict[int, Talk] = {}
+        """Requests by their streams of moq-lite."""
+
+    # What the session above may ask (`relay.session.transport.Transport`)
+
+    @property
+    def rtt(self) -> float:
+        """As below."""
+        return self.below.rtt
+
+    def open_uni(self, head: bytes = b"", fin: bool = False) -> int | None:
+        """A stream for a group; the first is the session's for SETUP."""
+        if self._setup is None:
+            self._setup = self._far(uni=True)
+            return self._setup
+        return self.groups.open(head, fin)
+
+    def open_bidi(self) -> int | None:
+        """A stream for a request: the peer's credit counts when it is put."""
+        stream = self._far()
+        self._talks[stream] = Opening(self, stream)
+        return stream
+
+    def send(self, stream: int, data: bytes, fin: bool = False) -> None:
+        """Say something on a stream of moq-lite's."""
+        if stream < _FAR:
+            self.groups.send(stream, data, fin)
+        elif stream == self._setup:
+            self._introduce()
+        elif (talk := self._talks.get(stream)) is not None:
+            talk.said(data, fin)
+
+    def capacity(self, stream: int | None = None) -> int:
+        """As below; of requests, that of the connection."""
+        return self.below.capacity(None if stream is None or stream >= _FAR else stream)
+
+    def is_ample(self, room: int) -> bool:
+        """As below."""
+        return self.below.is_ample(room)
+
+    def offer(self, stream: int, data: bytes, room: int) -> bool:
+        """As below."""
+        if self.below.capacity(stream) < room:
+            return False
+        self.groups.send(stream, data, False)
+        return True
+
+    def reset(self, stream: int, code: int) -> None:
+        """Break off our half of a stream, with a number of the house's."""
+        if stream < _FAR:
+            self.groups.gone(stream)
+            self.below.reset(stream, REGISTERED.say(code))
+        elif (talk := self._talks.get(stream)) is not None:
+            talk.broke(code)
+
+    def stop(self, stream: int, code: int) -> None:
+        """Have the peer break off its half of one."""
+        if stream < _FAR:
+            self.below.stop(stream, REGISTERED.say(code))
+        elif (talk := self._talks.get(stream)) is not None:
+            talk.stopped(code)
+
+    def send_datagram(self, data: bytes) -> bool:
+        """There are none."""
+        return False
+
+    def bandwidth(self) -> int:
+        """As below."""
+        return self.below.bandwidth()
+
+    def is_quiet(self) -> bool:
+        """As below."""
+        return self.below.is_quiet()
+
+    def oldest_under_way(self) -> int | None:
+        """As below."""
+        return self.below.oldest_under_way()
+
+    def traffic(self) -> tuple[int, int]:
+        """As below."""
+        return self.below.traffic()
+
+    def widen(self, streams: int) -> None:
+        """As below."""
+        self.below.widen(streams)
+
+    def ping(self) -> None:
+        """As below."""
+        self.below.ping()
+
+    def wake(self) -> None:
+        """As below."""
+        self.below.wake()
+
+    def close(self, code: int, reason: str = "") -> None:
+        """End the session."""
+        self._is_closed = True
+        self.below.close(code, reason)
+
+    # What comes from below (`relay.session.transport.Receiver`)
+
+    def stream_received(self, stream: int, data: bytes, fin: bool) -> None:
+        """The next bytes of a stream."""
+        if self._is_closed:
+            return
+        try:
+            if stream in self._buffers or self._is_of_messages(stream, data):
+                self._read(stream, data, fin)
+            else:
+                self.groups.received(stream, data, fin)
+        except ProtocolViolation as error:
+            self.close(error.session_code, str(error))
+        except LimitExceeded as error:
+            self.close(error.session_code, str(error))
+        self._tell()
+
+    def stream_reset(self, stream: int, code: int) -> None:
+        """The peer broke off its half of a stream."""
+        if stream in self._buffers:
+            self._line_ended(stream)
+        else:
+            self.groups.broken(stream, code)
+        self._tell()
+
+    def stream_stopped(self, stream: int, code: int) -> None:
+        """The peer no longer reads our half of one."""
+        if stream in self._buffers:
+            self.requests.line_stopped(stream)
+        elif stream == self._control:
+            self.close(ProtocolViolation.session_code, "the control stream is gone")
+        else:
+            self.groups.gone(stream)
+            self._upward.append(("stream_stopped", (stream, REGISTERED.hear(code))))
+        self._tell()
+
+    def datagram_received(self, data: bytes) -> None:
+        """Objects in datagrams are none of moq-lite's groups, and were not asked for."""
+
+    def flush(self) -> None:
+        """As above; what was asked meanwhile is answered."""
+        self.requests.put()
+        self._tell()
+        if self.above is not None:
+            self.above.flush()
+        self._tell()
+
+    def connection_lost(self, code: int, reason: str) -> None:
+        """The end."""
+        self._is_closed = True
+        self._upward.clear()
+        if self.above is not None:
+            self.above.connection_lost(code, reason)
+
+    # Streams of messages
+
+    def _is_of_messages(self, stream: int, data: bytes) -> bool:
+        """Whether a new stream is one, and not a group's."""
+        if not is_uni(stream):
+            return True
+        return self.draft.begins_setup(data)
+
+    def _read(self, stream: int, data: bytes, fin: bool) -> None:
+        buffer = self._buffers.setdefault(stream, StreamBuffer())
+        buffer.append(data)
+        while not self._is_closed:
+            message = self.draft.read(buffer, self.max_message)
+            if message is None:
+                break
+            self._hear(stream, message)
+            self._tell()
+        if fin:
+            self._line_ended(stream)
+
+    def _hear(self, stream: int, message: Message) -> None:
+        if isinstance(message, wire.ClientSetup):
+            self._meet(stream, message)
+            return
+        if not self._has_setup and not self.draft.request_streams:
+            raise ProtocolViolation("the first message is not CLIENT_SETUP")
+        line = None if stream == self._heard_control else stream
+        if isinstance(message, wire.Goaway):
+            self._goaway(message)
+        else:
+            self.requests.hear(message, line)
+
+    def _line_ended(self, stream: int) -> None:
+        """The peer says nothing more on a stream of messages."""
+        self._buffers.pop(stream, None)
+        if stream == self._heard_control:
+            # Where each side has its own, peers that leave end theirs first.
+            if not self.draft.request_streams:
+                self.close(ProtocolViolation.session_code, "the control stream ended")
+        else:
+            self.requests.line_ended(stream)
+
+    # SETUP
+
+    def _introduce(self) -> None:
+        """The session has said who it is, which is said in our words with the first of the peer's,
+        or at once where each side has a stream for it."""
+        if self.draft.request_streams and self._control is None:
+            self._control = self.below.open_uni(self.draft.encode(wire.ServerSetup()))
+
+    def _meet(self, stream: int, setup: wire.ClientSetup) -> None:
+        if self._has_setup:
+            raise ProtocolViolation("a second SETUP")
+        self._has_setup = True
+        self._heard_control = stream
+        if not self.draft.request_streams:
+            if setup.versions and self.draft.version not in setup.versions:
+                raise ProtocolViolation(f"{self.draft.name} is not among the versions offered")
+            self._control = stream
+            self.say(wire.ServerSetup(self.draft.version, MANY_REQUESTS), None)
+        self.requests.grant(setup.max_request)
+        said = encode_setup(Setup(path=with_token(setup.path, setup.tokens)))
+        self.up(self._far(ours=False, uni=True), bytes((Uni.SETUP,)) + said, True)
+
+    def _goaway(self, message: wire.Goaway) -> None:
+        said = bytes((Bidi.GOAWAY,)) + self.dialect.encode(Goaway(message.uri))
+        talk = Talk(self, self._far(ours=False))
+        self._talks[talk.stream] = talk
+        talk.tell(said, True)
+
+    # What requests ask (`relay.moqt.talks.Desk`)
+
+    def up(self, stream: int, data: bytes, fin: bool) -> None:
+        """Have the session hear this."""
+        self._upward.append(("stream_received", (stream, data, fin)))
+        self.below.wake()
+
+    def up_reset(self, stream: int, code: int) -> None:
+        """Have it hear that a stream broke off."""
+        self._upward.append(("stream_reset", (stream, code)))
+        self.below.wake()
+
+    def _tell(self) -> None:
+        while self._upward and self.above is not None:
+            name, arguments = self._upward.popleft()
+            getattr(self.above, name)(*arguments)
+
+    def replace(self, talk: Talk) -> None:
+        """It is known what a stream of moq-lite's is for."""
+        self._talks[talk.stream] = talk
+
+    def forget(self, talk: Talk) -> None:
+        """Nothing more comes or goes on one."""
+        self._talks.pop(talk.stream, None)
+        self.requests.forget(talk)
+        if isinstance(talk, Watching):
+            self.requests.release(talk)
+            talk.expect(False)
+            self.groups.leave(talk.id)
+            if talk.alias is not None and talk.is_moot:
+                self.groups.forget(talk.alias)
+            elif talk.alias is not None:
+                self.groups.ended(talk.alias)
+
+    def open_line(self) -> int | None:
+        """A stream for a request of ours; ``None`` without credit."""
+        line = self.below.open_bidi()
+        if line is not None:
+            self._buffers[line] = StreamBuffer()
+        return line
+
+    def say(self, message: Message, line: int | None, last: bool = False) -> None:
+        """Say something on the stream of a request, or where all are told."""
+        said = self.draft.encode(message)
+        if line is not None:
+            self.below.send(line, said, last)
+        elif self._control is not None:
+            self.below.send(self._control, said)
+
+    def hang_up(self, line: int | None) -> None:
+        """Nothing more is wanted on the stream of a request."""
+        if line is not None:
+            self.below.send(line, b"", True)
+            if line in self._buffers:
+                self.below.stop(line, REGISTERED.say(Cancelled.code))
+
+    def far_uni(self) -> int:
+        """A one-way stream of moq-lite's from the peer that has none below."""
+        return self._far(ours=False, uni=True)
+
+    def far_bidi(self) -> int:
+        """The same with two ways."""
+        return self._far(ours=False)
+
+    def _far(self, ours: bool = True, uni: bool = False) -> int:
+        """The next stream of moq-lite's that has none below; the session is the server's."""
+        self._count += 1
+        return self._count << 2 | uni << 1 | ours

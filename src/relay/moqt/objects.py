@@ -1,0 +1,222 @@
+"""Objects of moq-transport and frames of moq-lite: the bytes of one group, either way.
+
+What comes in pieces leaves in pieces: nothing is kept but the head of an object that is not
+complete. A frame is an object without extensions, its number is its place. This module must not
+know who asked for the group.
+"""
+
+from __future__ import annotations
+
+from relay.moqt.drafts import Draft
+from relay.wire.buffer import encode_varint, scan_varint
+
+NORMAL, END_OF_TRACK = 0, 4
+"""Status of an object that is there, and of one behind the last of the track (moq-transport-14,
+10.2.1.1). Those that are not there have no number of a frame."""
+
+_SUBGROUP, _OBJECT, _GROUP, _PRIORITY, _EXTENSIONS = 0x03, 0x04, 0x08, 0x10, 0x20
+_ALL = 0x3F
+"""Flags of an object that was fetched: what it says of itself, in this order but for the group,
+which comes first (moq-transport-16, 10.4.4.1). Without flags it says all."""
+
+_DATAGRAM = 0x40
+"""It belongs to no subgroup."""
+
+_RANGE = 0x80
+"""From here on it is none, and says where some are missing."""
+
+_FIRST = b"\x00"
+"""The number of an object that follows the one before, and of a first one that is number 0
+(10.4.2)."""
+
+
+class Inward:
+    """From objects to frames."""
+
+    __slots__ = (
+        "_draft",
+        "_has_extensions",
+        "_has_status",
+        "_head",
+        "_is_payload",
+        "_is_sized",
+        "_left",
+        "begins",
+        "count",
+        "ends_track",
+    )
+
+    def __init__(self, draft: Draft, has_extensions: bool) -> None:
+        self._draft = draft
+        self._has_status = True
+        self._has_extensions = has_extensions
+        self._head = b""
+        """What has come of numbers that are not complete."""
+        self._left = 0
+        """Bytes that are still to come of what is passed on, or skipped."""
+        self._is_payload = False
+        """Whether these are a frame's."""
+        self._is_sized = False
+        """Whether the size of the payload comes next."""
+        self.begins: int | None = None
+        """Number of the first object, once it is known."""
+        self.count = 0
+        """Frames that have begun."""
+        self.ends_track = False
+        """Whether one says that there is no more of the track."""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether no object is cut off."""
+        return not (self._left or self._head or self._is_sized)
+
+    def feed(self, data: bytes) -> bytes:
+        """The frames in the next bytes. Those of a group that begins later are not of use."""
+        data = self._head + data if self._head else data
+        self._head = b""
+        frames: list[bytes] = []
+        at, end = 0, len(data)
+        while at < end:
+            if self._left:
+                stop = min(end, at + self._left)
+                if self._is_payload:
+                    frames.append(data[at:stop])
+                self._left -= stop - at
+                at = stop
+                continue
+            found = self._size(data, at, frames) if self._is_sized else self._number(data, at)
+            if found is None:
+                self._head = data[at:]
+                break
+            at = found
+        return b"".join(frames)
+
+    def _number(self, data: bytes, at: int) -> int | None:
+        """The head of an object up to its extensions; answers where that ends, ``None`` while it is
+        incomplete."""
+        scan = self._draft.scan_varint
+        delta = scan(data, at)
+        if delta is None:
+            return None
+        at = delta[1]
+        skipped = 0
+        if self._has_extensions:
+            size = scan(data, at)
+            if size is None:
+                return None
+            skipped, at = size
+        if self.begins is None:
+            self.begins = delta[0]
+        self._left, self._is_payload, self._is_sized = skipped, False, True
+        return at
+
+    def _size(self, data: bytes, at: int, frames: list[bytes]) -> int | None:
+        """The same for the size of its payload, and the status where there is none."""
+        scan = self._draft.scan_varint
+        size = scan(data, at)
+        if size is None:
+            return None
+        at = size[1]
+        status = NORMAL
+        if not size[0] and self._has_status:
+            found = scan(data, at)
+            if found is None:
+                return None
+            status, at = found
+        if status == NORMAL:
+            frames.append(encode_varint(size[0]))
+            self.count += 1
+        self.ends_track = self.ends_track or status == END_OF_TRACK
+        self._left, self._is_payload, self._is_sized = size[0], True, False
+        return at
+
+
+class Fetched(Inward):
+    """The same for objects that were fetched, each of which may name its group
+    (moq-transport-14, 10.4.4; -16, 10.4.4)."""
+
+    __slots__ = ("group", "is_odd")
+
+    def __init__(self, draft: Draft) -> None:
+        super().__init__(draft, True)
+        self._has_status = draft.fetch_status
+        self.group: int | None = None
+        self.is_odd = False
+        """Whether they are not one group's from its first on, without a gap."""
+
+    def _number(self, data: bytes, at: int) -> int | None:
+        scan = self._draft.scan_varint
+        flags = _ALL
+        if self._draft.fetch_flags:
+            found = scan(data, at)
+            if found is None:
+                return None
+            flags, at = found
+        is_range = flags >= _RANGE
+        values: dict[int, int] = {}
+        for flag in (_GROUP, _SUBGROUP, _OBJECT, _PRIORITY, _EXTENSIONS):
+            if flags & flag != flag or (is_range and flag not in (_GROUP, _OBJECT)):
+                continue
+            if flag == _SUBGROUP and flags & _DATAGRAM:
+                continue
+            if flag == _PRIORITY:
+                found = (data[at], at + 1) if at < len(data) else None
+            else:
+                found = scan(data, at)
+            if found is None:
+                return None
+            values[flag], at = found
+        if is_range:  # what lies there is nothing, or not known
+            self.is_odd = True
+            return at
+        self._place(values.get(_GROUP), values.get(_OBJECT))
+        self._left, self._is_payload = values.get(_EXTENSIONS, 0), False
+        self._is_sized = True
+        return at
+
+    def _place(self, group: int | None, number: int | None) -> None:
+        """Which object it is, as far as it is said."""
+        is_first = self.begins is None
+        if is_first:
+            self.group, self.begins = group, number
+            self.is_odd = group is None or number != 0
+            return
+        is_relative = self._draft.fetch_deltas
+        if group is not None and group != (0 if is_relative else self.group):
+            self.is_odd = True
+        if number is not None and number != (0 if is_relative else self.count):
+            self.is_odd = True
+
+
+class Outward:
+    """From frames to objects."""
+
+    __slots__ = ("_draft", "_head", "_left")
+
+    def __init__(self, draft: Draft) -> None:
+        self._draft = draft
+        self._head = b""
+        self._left = 0
+
+    def feed(self, data: bytes) -> bytes:
+        """The objects in the next bytes of a group's frames (`relay.wire.frame.Layout.UNTIMED`)."""
+        data = self._head + data if self._head else data
+        self._head = b""
+        objects: list[bytes] = []
+        at, end = 0, len(data)
+        while at < end:
+            if self._left:
+                stop = min(end, at + self._left)
+                objects.append(data[at:stop])
+                self._left -= stop - at
+                at = stop
+                continue
+            size = scan_varint(data, at)
+            if size is None:
+                self._head = data[at:]
+                break
+            self._left, at = size
+            objects.append(_FIRST + self._draft.encode_varint(self._left))
+            if not self._left:
+                objects.append(self._draft.encode_varint(NORMAL))
+        return b"".join(objects)

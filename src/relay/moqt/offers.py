@@ -1,0 +1,207 @@
+"""What a peer publishes: broadcasts by name, and tracks that it sends without being asked for them.
+
+The law: an offer is answered once, as soon as it is known whether the session above wants it; and
+nothing of a track is sent as long as nobody watches it. This module must not know how messages
+travel.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from relay.moqt import codes
+from relay.moqt import messages as wire
+from relay.moqt.messages import Location, Message, Namespace
+from relay.moqt.naming import path_of
+
+if TYPE_CHECKING:
+    from relay.moqt.asking import Listening, Watching
+    from relay.moqt.talk import Desk
+
+
+class Offer:
+    """A broadcast (PUBLISH_NAMESPACE)."""
+
+    __slots__ = ("heard_by", "line", "namespace", "request")
+
+    to: type[object] = wire.PublishNamespace
+
+    def __init__(self, request: int, line: int | None, namespace: Namespace) -> None:
+        self.request = request
+        self.line = line
+        self.namespace = namespace
+        self.heard_by: Listening | None = None
+
+    @property
+    def name(self) -> tuple[Namespace, bytes | None]:
+        """What no two offers of a session have in common."""
+        return self.namespace, None
+
+
+class Push(Offer):
+    """A track (PUBLISH), and with it the broadcast that it is of."""
+
+    __slots__ = ("alias", "track", "watching")
+
+    to = wire.Publish
+
+    def __init__(self, asked: wire.Publish, line: int | None) -> None:
+        super().__init__(asked.request, line, asked.namespace)
+        self.track = asked.track
+        self.alias = asked.alias
+        self.watching: Watching | None = None
+        """Who has it sent."""
+
+    @property
+    def name(self) -> tuple[Namespace, bytes | None]:
+        return self.namespace, self.track
+
+
+class Forwarding:
+    """A push is to begin, or to pause (REQUEST_UPDATE)."""
+
+    __slots__ = ("_desk", "_has_viewers", "_push", "is_moot", "line", "request")
+
+    def __init__(self, desk: Desk, push: Push, has_viewers: bool) -> None:
+        self._desk = desk
+        self._push = push
+        self._has_viewers = has_viewers
+        self.request = -1
+        self.line = push.line
+        self.is_moot = False
+
+    def question(self, request: int) -> Message:
+        """What is said; draft 14 has it that all of it is."""
+        start, priority = Location(0, 0), 128
+        number = self._push.request
+        return wire.SubscribeUpdate(request, number, start, None, priority, self._has_viewers)
+
+    def answered(self, message: Message) -> None:
+        """It is so now."""
+        self._desk.requests.release(self)
+
+    def left(self) -> None:
+        """The push is over."""
+
+
+class Offers:
+    """All of one peer's. What the session does not want to hear of is refused; before it has begun
+    that is not known, and the offer waits."""
+
+    def __init__(self, desk: Desk, most: int) -> None:
+        """At most ``most`` wait."""
+        self._desk = desk
+        self._most = most
+        self._offers: dict[tuple[Namespace, bytes | None], Offer] = {}
+        self._by_request: dict[int, Offer] = {}
+        self._counts: dict[Namespace, int] = {}
+        """Offers of each broadcast that the session hears of."""
+        self._waiting: list[Offer] = []
+        self._listening: list[Listening] = []
+        self.has_begun = False
+        """Whether the session has said what it wants to hear of."""
+
+    @property
+    def is_waited_for(self) -> bool:
+        """Whether somebody waits for the session to begin."""
+        return bool(self._waiting)
+
+    def made(self, offer: Offer) -> None:
+        """The peer publishes something."""
+        if path_of(offer.namespace) in (None, ""):
+            self._refuse(offer, codes.NOT_SUPPORTED, "parts are not empty and have no slash")
+        elif offer.name in self._offers:
+            self._refuse(offer, codes.NOT_SUPPORTED, "it is published by this session already")
+        elif not self._is_heard(offer):
+            if self.has_begun:
+                self._refuse(offer, codes.UNAUTHORIZED, "not permitted")
+            elif len(self._waiting) < self._most:
+                self._keep(offer)
+                self._waiting.append(offer)
+            else:
+                self._refuse(offer, codes.INTERNAL, "too many before the session began")
+
+    def begun(self) -> None:
+        """The session has said what it wants to hear of: refuse the rest."""
+        self.has_begun = True
+        waiting, self._waiting = self._waiting, []
+        for offer in waiting:
+            if offer.heard_by is None and self._offers.get(offer.name) is offer:
+                self._drop(offer)
+                self._refuse(offer, codes.UNAUTHORIZED, "not permitted")
+
+    def listen(self, listening: Listening) -> None:
+        """The session wants to hear of more."""
+        self._listening.append(listening)
+        for offer in self._waiting:
+            if offer.heard_by is None and self._offers.get(offer.name) is offer:
+                self._is_heard(offer)
+
+    def deafen(self, listening: Listening) -> None:
+        """It does not any more."""
+        if listening in self._listening:
+            self._listening.remove(listening)
+
+    def withdrawn(self, request: int, namespace: Namespace, code: int = codes.TRACK_ENDED) -> None:
+        """The peer publishes it no longer: its request or its name is given, and of a track why."""
+        named = self._offers.get((namespace, None))
+        offer = named if namespace else self._by_request.get(request)
+        if offer is None:
+            return
+        self._drop(offer)
+        if isinstance(offer, Push) and (watching := offer.watching) is not None:
+            offer.watching = None
+            watching.is_over(code)
+        if offer.heard_by is None:
+            return
+        self._counts[offer.namespace] -= 1
+        if not self._counts[offer.namespace]:
+            del self._counts[offer.namespace]
+            offer.heard_by.there(offer.namespace, False)
+
+    def push_of(self, namespace: Namespace, track: bytes) -> Push | None:
+        """The track, where the peer sends it without being asked and nobody has it sent yet."""
+        push = self._offers.get((namespace, track))
+        is_free = isinstance(push, Push) and push.watching is None and push.heard_by is not None
+        return push if is_free and isinstance(push, Push) else None
+
+    def begin(self, push: Push, watching: Watching) -> None:
+        """Have a track sent."""
+        push.watching = watching
+        self._forward(push, True)
+
+    def pause(self, push: Push) -> None:
+        """Nobody watches it any more."""
+        push.watching = None
+        self._forward(push, False)
+
+    def _forward(self, push: Push, has_viewers: bool) -> None:
+        if self._by_request.get(push.request) is push:
+            forwarding = Forwarding(self._desk, push, has_viewers)
+            self._desk.requests.ask(forwarding, forwarding.question)
+
+    def _is_heard(self, offer: Offer) -> bool:
+        """Tell the session of it, if that wants to hear of it."""
+        for listening in self._listening:
+            prefix = listening.prefix
+            if prefix is not None and offer.namespace[: len(prefix)] == prefix:
+                offer.heard_by = listening
+                self._keep(offer)
+                self._desk.say(wire.RequestOk(offer.request, offer.to, False), offer.line)
+                before = self._counts.get(offer.namespace, 0)
+                self._counts[offer.namespace] = before + 1
+                if not before:
+                    listening.there(offer.namespace, True)
+                return True
+        return False
+
+    def _keep(self, offer: Offer) -> None:
+        self._offers[offer.name] = self._by_request[offer.request] = offer
+
+    def _drop(self, offer: Offer) -> None:
+        del self._offers[offer.name]
+        self._by_request.pop(offer.request, None)
+
+    def _refuse(self, offer: Offer, code: int, words: str) -> None:
+        error = wire.RequestError(offer.request, offer.to, code, words)
+        self._desk.say(error, offer.line, last=True)

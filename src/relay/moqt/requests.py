@@ -1,0 +1,221 @@
+"""Requests by their numbers: what the peer asks is begun, what we ask is put when it grants that.
+
+The law: a request that there are no words for in moq-lite is refused with words, and nothing else
+becomes of it. This module must not know streams of groups.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from relay.errors import LimitExceeded, ProtocolViolation
+from relay.moqt import codes
+from relay.moqt import messages as wire
+from relay.moqt.answering import Serving, Telling
+from relay.moqt.asking import Sounding
+from relay.moqt.messages import Location, Message
+from relay.moqt.naming import path_of
+from relay.moqt.offers import Offer, Push
+from relay.moqt.talk import Asker, Desk, Talk
+
+MAX_WAITING = 4_096
+"""Requests of ours that wait until the peer grants more. More: the session is closed."""
+
+_NO_TEXT = "names are text without slashes"
+
+
+class Requests:
+    """Those of one session."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._sounding: Sounding | None = None
+        self._theirs: dict[int, Talk] = {}
+        """The peer's by number."""
+        self._ours: dict[int, Asker] = {}
+        self._lines: dict[int, Talk | Asker | Offer] = {}
+        """Those that have streams of their own, by these."""
+        self._next = 1
+        self._granted = 0
+        self._waiting: deque[tuple[Asker, Callable[[int], Message]]] = deque()
+        self._hears: dict[type[Message], Callable[[Any, int | None], None]] = {
+            wire.Subscribe: self._subscribe,
+            wire.SubscribeNamespace: self._subscribe_namespace,
+            wire.PublishNamespace: self._publish_namespace,
+            wire.Publish: self._publish,
+            wire.TrackStatus: self._refuse,
+            wire.Fetch: self._fetch,
+            wire.SubscribeUpdate: self._update,
+            wire.Unsubscribe: self._unsubscribe,
+            wire.UnsubscribeNamespace: self._unsubscribe,
+            wire.PublishNamespaceDone: self._withdraw,
+            wire.SubscribeOk: self._answer,
+            wire.PublishDone: self._done,
+            wire.FetchOk: self._answer,
+            wire.RequestOk: self._answer,
+            wire.RequestError: self._answer,
+            wire.MaxRequest: self._max_request,
+        }
+
+    def hear(self, message: Message, line: int | None) -> None:
+        """The peer says something, on the stream of a request or where all is said."""
+        hear = self._hears.get(type(message))
+        if hear is not None:
+            hear(message, line)
+
+    def line_ended(self, line: int) -> None:
+        """It says nothing more on the stream of a request."""
+        who = self._lines.pop(line, None)
+        if isinstance(who, Offer):
+            self._desk.offers.withdrawn(who.request, ())
+        elif who is not None:
+            who.left()
+
+    def line_stopped(self, line: int) -> None:
+        """It reads no more of one: of its own, that is the end of it."""
+        who = self._lines.get(line)
+        if isinstance(who, Serving | Telling):
+            who.left()
+
+    def forget(self, talk: Talk) -> None:
+        """A request of the peer's is over."""
+        if self._theirs.get(talk.request) is talk:
+            del self._theirs[talk.request]
+
+    # The peer's
+
+    def _subscribe(self, asked: wire.Subscribe, line: int | None) -> None:
+        path = path_of(asked.namespace)
+        try:
+            track = asked.track.decode()
+        except UnicodeDecodeError:
+            path = None
+        if path is None or not asked.forward:
+            self._refuse(asked, line, _NO_TEXT if path is None else "nothing is forwarded")
+            return
+        talk = Serving(self._desk, self._desk.far_bidi(), asked.request, line)
+        self._add(talk)
+        talk.begin(asked, path, track)
+
+    def _subscribe_namespace(self, asked: wire.SubscribeNamespace, line: int | None) -> None:
+        path = path_of(asked.prefix)
+        if path is None:
+            self._refuse(asked, line, _NO_TEXT)
+            return
+        talk = Telling(self._desk, self._desk.far_bidi(), asked.request, line, asked.prefix)
+        self._add(talk)
+        talk.begin(path)
+
+    def _publish_namespace(self, asked: wire.PublishNamespace, line: int | None) -> None:
+        self._offer(Offer(asked.request, line, asked.namespace))
+
+    def _publish(self, asked: wire.Publish, line: int | None) -> None:
+        self._offer(Push(asked, line))
+
+    def _offer(self, offer: Offer) -> None:
+        desk = self._desk
+        if offer.line is not None:
+            self._lines[offer.line] = offer
+        desk.offers.made(offer)
+        if desk.offers.is_waited_for and self._sounding is None:
+            self._sounding = Sounding(desk, desk.far_bidi())
+            desk.replace(self._sounding)
+            self._sounding.begin()
+
+    def _add(self, talk: Talk) -> None:
+        if talk.request in self._theirs:
+            raise ProtocolViolation(f"request {talk.request} is in use")
+        self._theirs[talk.request] = talk
+        self._desk.replace(talk)
+        if talk.line is not None:
+            self._lines[talk.line] = talk
+
+    def _fetch(self, asked: wire.Fetch, line: int | None) -> None:
+        """Groups of before come with a subscription here: nothing is missing where one that was
+        joined begins."""
+        if asked.relative != 0:
+            self._refuse(asked, line, "only what joins a subscription at its beginning")
+            return
+        self._desk.say(wire.FetchOk(asked.request, Location(0, 0)), line, last=True)
+        self._desk.groups.fetched_nothing(asked.request)
+
+    def _refuse(self, asked: Any, line: int | None, words: str = "") -> None:
+        kind = type(asked)
+        words = words or f"{kind.__name__} is not supported"
+        error = wire.RequestError(asked.request, kind, codes.NOT_SUPPORTED, words)
+        self._desk.say(error, line, last=True)
+
+    def _update(self, message: wire.SubscribeUpdate, line: int | None) -> None:
+        talk = self._lines.get(line) if line is not None else None
+        talk = talk or self._theirs.get(message.subscription)
+        if isinstance(talk, Serving):
+            talk.answered(message)
+
+    def _unsubscribe(self, message: Any, line: int | None) -> None:
+        talk = self._theirs.get(message.request)
+        if talk is None and message.request < 0:  # it names the prefix
+            named = (each for each in self._theirs.values() if isinstance(each, Telling))
+            talk = next((each for each in named if each.prefix == message.prefix), None)
+        if talk is not None:
+            talk.left()
+
+    def _withdraw(self, message: wire.PublishNamespaceDone, line: int | None) -> None:
+        self._desk.offers.withdrawn(message.request, message.namespace)
+
+    # Ours
+
+    def _answer(self, message: Any, line: int | None) -> None:
+        who = self._lines.get(line) if line is not None else self._ours.get(message.request)
+        if who is not None and not isinstance(who, Offer):
+            who.answered(message)
+
+    def _done(self, message: wire.PublishDone, line: int | None) -> None:
+        who = self._lines.get(line) if line is not None else self._ours.get(message.request)
+        if who is None or isinstance(who, Offer):
+            request = message.request if who is None else who.request
+            self._desk.offers.withdrawn(request, (), message.code)
+        else:
+            who.answered(message)
+
+    def _max_request(self, message: wire.MaxRequest, line: int | None) -> None:
+        self.grant(message.request)
+
+    def grant(self, most: int) -> None:
+        """The peer grants requests whose numbers are less."""
+        self._granted = max(self._granted, most)
+        self.put()
+
+    def ask(self, asker: Asker, question: Callable[[int], Message]) -> None:
+        """Put a question to the peer once it grants a request."""
+        if len(self._waiting) >= MAX_WAITING:
+            reason = "the peer grants too few requests"
+            self._desk.close(LimitExceeded.session_code, reason)
+            return
+        self._waiting.append((asker, question))
+        self.put()
+
+    def put(self) -> None:
+        """Put the questions that waited, as far as the peer grants it by now."""
+        while self._waiting:
+            asker, question = self._waiting[0]
+            if not asker.is_moot:
+                if self._desk.draft.request_streams:
+                    if asker.line is None:
+                        asker.line = self._desk.open_line()
+                    if asker.line is None:
+                        return
+                    self._lines.setdefault(asker.line, asker)
+                elif self._next >= self._granted:
+                    return
+                asker.request = self._next
+                self._next += 2
+                self._ours[asker.request] = asker
+                self._desk.say(question(asker.request), asker.line)
+            self._waiting.popleft()
+
+    def release(self, asker: Asker) -> None:
+        """Nothing more is said of a request of ours."""
+        if self._ours.get(asker.request) is asker:
+            del self._ours[asker.request]

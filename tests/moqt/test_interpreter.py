@@ -1,0 +1,659 @@
+"""Peers of moq-transport among those of moq-lite: what each hears of the other, and who is refused.
+
+Every draft, in whole pieces and byte by byte.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from relay.moqt.drafts import Draft
+from relay.moqt.messages import (
+    ABSOLUTE_START,
+    Fetch,
+    FetchOk,
+    Goaway,
+    Location,
+    MaxRequest,
+    NamespaceFound,
+    NamespaceGone,
+    Publish,
+    PublishDone,
+    PublishNamespace,
+    PublishNamespaceDone,
+    RequestError,
+    RequestOk,
+    ServerSetup,
+    Subscribe,
+    SubscribeNamespace,
+    SubscribeOk,
+    SubscribeUpdate,
+    Token,
+    TrackStatus,
+    Unsubscribe,
+    UnsubscribeNamespace,
+)
+from relay.path import Path
+from relay.session import events
+from relay.wire.messages import SubscribeUpdate as Demand
+
+from .conftest import Peer, World, token
+
+CAM = (b"demo", b"cam")
+
+
+def head(draft: Draft, alias: int, group: int) -> bytes:
+    return draft.subgroup_head(alias, group, 128)
+
+
+def objects(draft: Draft, *payloads: bytes, first: int = 0) -> bytes:
+    number = draft.encode_varint(first)
+    pieces = []
+    for payload in payloads:
+        size = draft.encode_varint(len(payload))
+        pieces += [number, size, payload or draft.encode_varint(0)]
+        number = draft.encode_varint(0)
+    return b"".join(pieces)
+
+
+def status(draft: Draft, code: int) -> bytes:
+    return b"".join(map(draft.encode_varint, (0, 0, code)))
+
+
+def frames(side: Any) -> bytes:
+    """What a lite viewer got of groups, in one piece."""
+    whole = b"".join(event.frames for event in side.take(events.GroupArrived))
+    return whole + b"".join(event.data for event in side.take(events.GroupReceived))
+
+
+def publishing(world: World, draft: Draft) -> tuple[Peer, Any, Subscribe]:
+    """A publisher that is watched by somebody who speaks lite, and what it is asked."""
+    peer = world.peer(draft)
+    peer.ask(PublishNamespace(0, CAM))
+    peer.only(RequestOk)
+    viewer = world.lite()
+    viewer.session.subscribe("demo/cam", "video", Demand(200))
+    world.run()
+    return peer, viewer, peer.only(Subscribe)
+
+
+def serving(peer: Peer, asked: Subscribe, alias: int = 7, **more: Any) -> None:
+    peer.say(SubscribeOk(asked.request, alias, **more), request=asked.request)
+
+
+def published(world: World, name: str = "demo/cam") -> tuple[Any, int]:
+    """A lite publisher, and the stream on which it announces."""
+    side = world.lite()
+    (asked,) = side.take(events.AnnounceRequested)
+    side.session.answer_announce(asked.request, [(name, (), events.FREE)])
+    world.run()
+    return side, asked.request
+
+
+def watching(
+    world: World, draft: Draft, source: Any, request: int = 0, **more: Any
+) -> tuple[Peer, Any]:
+    """A viewer of a lite publisher's track, and what that is asked."""
+    peer = world.peer(draft)
+    peer.ask(Subscribe(request, CAM, b"video", **more))
+    asked = source.only(events.Subscribed)
+    source.session.accept(asked.id, asked.priority)
+    world.run()
+    return peer, asked
+
+
+# -- coming in ---------------------------------------------------------------------------------
+
+
+def test_who_speaks_moq_transport_is_let_in_as_anybody(world: World, draft: Draft) -> None:
+    peer = world.peer(draft)
+    (welcome,) = [facts for event, facts in world.said if event == "welcome"]
+    assert welcome["version"] == draft.name
+    assert draft.request_streams or peer.only(ServerSetup).version in (0, draft.version)
+    assert peer.lost is None
+
+
+def test_on_raw_quic_the_path_and_its_token_come_with_setup(draft: Draft) -> None:
+    world = World(0, public="anon")
+    allowed = world.peer(draft, None, path=f"/demo?jwt={token()}")
+    assert allowed.lost is None
+    bare = world.peer(draft, None, path="/demo")
+    assert bare.lost is not None
+    assert bare.lost[0] == 2
+
+
+def test_a_token_in_setup_is_a_jwt_of_the_path(draft: Draft) -> None:
+    world = World(0, public="anon")
+    value = token().encode()
+    peer = world.peer(draft, None, path="/demo", tokens=(Token(3, 0, 0, value),))
+    assert peer.lost is None
+    wrong = world.peer(draft, None, path="/demo?jwt=x", tokens=(Token(3, 0, 0, value),))
+    assert wrong.lost is not None
+
+
+def test_who_may_do_nothing_is_turned_away_at_the_door(draft: Draft) -> None:
+    world = World(0, public="anon")
+    assert world.peer(draft, "/demo").visit.refused == [401]
+
+
+def test_a_second_setup_ends_the_session(world: World, draft: Draft) -> None:
+    peer = world.peer(draft)
+    peer.greet()
+    assert peer.lost is not None
+    assert peer.lost[0] == 3
+
+
+def test_what_is_no_message_ends_the_session_and_no_other(world: World, draft: Draft) -> None:
+    other = world.peer(draft)
+    peer = world.peer(draft)
+    kind = draft.encode_varint(3)
+    peer.end.send(peer.end.open_bidi(), kind + b"\x00\x02\xff\xff")
+    world.run()
+    assert peer.lost is not None
+    assert peer.lost[0] == 3
+    assert other.lost is None
+
+
+# -- publishing --------------------------------------------------------------------------------
+
+
+def test_a_publisher_is_heard_by_viewers_of_moq_lite(world: World, draft: Draft) -> None:
+    peer, viewer, asked = publishing(world, draft)
+    assert (asked.namespace, asked.track, asked.priority) == (CAM, b"video", 55)
+    serving(peer, asked)
+    peer.bring(head(draft, 7, 4), objects(draft, b"one", b"", b"three"))
+    assert frames(viewer) == b"\x03one\x00\x05three"
+    peer.say(PublishDone(asked.request, 2, 1, ""), request=asked.request)
+    world.tick(5)
+    assert viewer.only(events.SubscribeFinished)
+
+
+def test_what_it_may_not_publish_is_refused(world: World, draft: Draft) -> None:
+    peer = world.peer(draft, f"/demo?jwt={token(publish='mine')}")
+    peer.ask(PublishNamespace(0, (b"mine", b"a")))
+    assert peer.only(RequestOk).request in (0, -1)
+    peer.ask(PublishNamespace(2, (b"theirs",)))
+    error = peer.only(RequestError)
+    assert (error.code, error.reason) == (1, "not permitted")
+    assert peer.lost is None
+
+
+def test_what_it_says_before_it_is_decided_on_waits(world: World, draft: Draft) -> None:
+    visit_world = World(world.cut, public="anon")
+    peer = visit_world.peer(draft, None, path=f"/demo?jwt={token(publish='mine')}")
+    peer.ask(PublishNamespace(0, (b"mine",)))
+    peer.ask(PublishNamespace(2, (b"theirs",)))
+    assert len(peer.take(RequestOk)) == 1
+    assert peer.only(RequestError).code == 1
+
+
+@pytest.mark.parametrize("name", [(), (b"a", b""), (b"a/b",), (b"\xff",)])
+def test_names_that_are_no_paths_are_refused(
+    world: World, draft: Draft, name: tuple[bytes, ...]
+) -> None:
+    peer = world.peer(draft)
+    peer.ask(PublishNamespace(0, name))
+    assert peer.only(RequestError).code == 3
+    assert peer.lost is None
+
+
+def test_a_name_is_published_once_by_a_session(world: World, draft: Draft) -> None:
+    peer = world.peer(draft)
+    peer.ask(PublishNamespace(0, CAM))
+    peer.ask(PublishNamespace(2, CAM))
+    assert len(peer.take(RequestOk)) == 1
+    assert peer.only(RequestError)
+
+
+def test_what_is_withdrawn_is_gone(world: World, draft: Draft) -> None:
+    peer = world.peer(draft)
+    peer.ask(PublishNamespace(0, CAM))
+    viewer = world.peer(draft)
+    viewer.ask(SubscribeNamespace(0, ()), own=draft.namespace_streams)
+    if draft.request_streams:
+        peer.end.send(peer.lines[0], b"", True)
+        world.run()
+    else:
+        peer.say(PublishNamespaceDone(0, CAM))
+    world.tick(30)
+    gone = NamespaceGone if draft.namespace_streams else PublishNamespaceDone
+    assert viewer.only(gone)
+
+
+def test_groups_may_come_before_it_is_known_whose_they_are(world: World, draft: Draft) -> None:
+    peer, viewer, asked = publishing(world, draft)
+    stream = peer.bring(head(draft, 7, 0), objects(draft, b"early"))
+    assert not peer.stops
+    serving(peer, asked)
+    assert frames(viewer) == b"\x05early"
+    assert stream not in peer.stops
+
+
+def test_groups_that_nobody_asked_for_are_stopped(world: World, draft: Draft) -> None:
+    peer, viewer, asked = publishing(world, draft)
+    serving(peer, asked)
+    stream = peer.bring(head(draft, 9, 0), objects(draft, b"stray"), fin=False)
+    assert stream in peer.stops
+    assert frames(viewer) == b""
+
+
+def test_what_is_kept_of_unknown_groups_is_bounded(draft: Draft) -> None:
+    world = World(0)
+    peer, _, asked = publishing(world, draft)
+    large = objects(draft, bytes(200_000))
+    first = peer.bring(head(draft, 7, 0), large, fin=False)
+    second = peer.bring(head(draft, 7, 1), large, fin=False)
+    assert (first in peer.stops, second in peer.stops) == (False, True)
+    serving(peer, asked)
+    assert first not in peer.stops
+
+
+def test_groups_that_begin_in_the_middle_are_none(world: World, draft: Draft) -> None:
+    peer, viewer, asked = publishing(world, draft)
+    serving(peer, asked)
+    stream = peer.bring(head(draft, 7, 3), objects(draft, b"late", first=2), fin=False)
+    assert stream in peer.stops
+    peer.bring(head(draft, 7, 4), objects(draft, b"next"))
+    assert frames(viewer) == b"\x04next"
+
+
+def test_streams_that_only_say_what_is_not_there_are_no_groups(world: World, draft: Draft) -> None:
+    peer, viewer, asked = publishing(world, draft)
+    serving(peer, asked)
+    peer.bring(head(draft, 7, 3))
+    peer.bring(head(draft, 7, 4), status(draft, 3))
+    peer.bring(head(draft, 7, 5), status(draft, 4))
+    assert frames(viewer) == b""
+    assert not viewer.take(events.GroupOpened)
+
+
+def test_a_group_that_is_cut_off_breaks_off(world: World, draft: Draft) -> None:
+    peer, viewer, asked = publishing(world, draft)
+    serving(peer, asked)
+    peer.bring(head(draft, 7, 3), objects(draft, b"whole", b"half")[:-1])
+    assert viewer.only(events.GroupAborted)
+    assert not viewer.take(events.GroupFinished)
+
+
+def test_a_group_that_the_publisher_breaks_off_breaks_off(world: World, draft: Draft) -> None:
+    peer, viewer, asked = publishing(world, draft)
+    serving(peer, asked)
+    stream = peer.bring(head(draft, 7, 3), objects(draft, b"whole"), fin=False)
+    peer.end.reset(stream, 1)
+    world.run()
+    assert viewer.only(events.GroupAborted)
+
+
+def test_two_tracks_with_one_alias_end_the_session(world: World, draft: Draft) -> None:
+    peer, viewer, asked = publishing(world, draft)
+    serving(peer, asked)
+    viewer.session.subscribe("demo/cam", "audio", Demand(200))
+    world.run()
+    serving(peer, peer.only(Subscribe))
+    assert peer.lost is not None
+    assert peer.lost[0] == 3
+
+
+def test_a_track_that_is_refused_is_refused_to_viewers(world: World, draft: Draft) -> None:
+    peer, viewer, asked = publishing(world, draft)
+    error = RequestError(asked.request, Subscribe, draft.missing, "no such track")
+    peer.say(error, request=asked.request)
+    assert viewer.only(events.SubscribeRefused).code == 13
+
+
+def test_nobody_watches_any_more(world: World, draft: Draft) -> None:
+    peer, viewer, asked = publishing(world, draft)
+    serving(peer, asked)
+    viewer.session.unsubscribe(0)
+    world.run()
+    world.tick(30)
+    if draft.request_streams:
+        assert peer.lines[asked.request] in peer.stops
+    else:
+        assert peer.only(Unsubscribe).request == asked.request
+
+
+def test_requests_wait_until_the_peer_grants_them(world: World, draft: Draft) -> None:
+    if draft.request_streams:
+        pytest.skip("streams are granted there, by QUIC")
+    peer = world.peer(draft, max_request=0)
+    peer.ask(PublishNamespace(0, CAM))
+    viewer = world.lite()
+    viewer.session.subscribe("demo/cam", "video", Demand(200))
+    world.run()
+    assert not peer.take(Subscribe)
+    peer.say(MaxRequest(2))
+    assert peer.only(Subscribe).request == 1
+
+
+# -- tracks that are pushed ----------------------------------------------------------------------
+
+
+def test_a_track_that_is_pushed_is_sent_as_long_as_somebody_watches(
+    world: World, draft: Draft
+) -> None:
+    peer = world.peer(draft)
+    peer.ask(Publish(0, CAM, b"video", 9))
+    assert peer.only(RequestOk)
+    viewer = world.lite()
+    viewer.session.subscribe("demo/cam", "video", Demand(200))
+    world.run()
+    assert not peer.take(Subscribe)
+    assert peer.only(SubscribeUpdate).forward is True
+    peer.bring(head(draft, 9, 4), objects(draft, b"one"))
+    assert frames(viewer) == b"\x03one"
+    viewer.session.unsubscribe(0)
+    world.run()
+    world.tick(30)
+    assert peer.only(SubscribeUpdate).forward is False
+    assert peer.bring(head(draft, 9, 5), objects(draft, b"two"), fin=False) in peer.stops
+    viewer.session.subscribe("demo/cam", "video", Demand(200))
+    world.run()
+    assert peer.only(SubscribeUpdate).forward is True
+
+
+def test_the_end_of_a_push_is_the_end_of_the_track(world: World, draft: Draft) -> None:
+    peer = world.peer(draft)
+    peer.ask(Publish(0, CAM, b"video", 9))
+    viewer = world.lite()
+    viewer.session.subscribe("demo/cam", "video", Demand(200))
+    world.run()
+    peer.bring(head(draft, 9, 0), objects(draft, b"one"))
+    peer.say(PublishDone(0, 2, 1, ""), request=0)
+    world.tick(5)
+    assert viewer.only(events.SubscribeFinished)
+    world.tick(30)
+    viewer.session.listen(Path(""))
+    world.run()
+    assert not viewer.take(events.Announced)
+
+
+def test_a_broadcast_is_there_as_long_as_any_of_its_tracks(world: World, draft: Draft) -> None:
+    peer = world.peer(draft)
+    peer.ask(Publish(0, CAM, b"video", 9))
+    peer.ask(Publish(2, CAM, b"audio", 10))
+    peer.ask(Publish(4, CAM, b"audio", 11))
+    assert len(peer.take(RequestOk)) == 2
+    assert peer.only(RequestError)
+    peer.say(PublishDone(0, 2, 0, ""), request=0)
+    world.tick(30)
+    viewer = world.lite()
+    viewer.session.listen(Path(""))
+    world.run()
+    assert viewer.only(events.Announced).path == "demo/cam"
+
+
+def test_a_push_of_what_may_not_be_published_is_refused(world: World, draft: Draft) -> None:
+    peer = world.peer(draft, f"/demo?jwt={token(publish='mine')}")
+    peer.ask(Publish(0, (b"theirs",), b"video", 9))
+    assert peer.only(RequestError).code == 1
+
+
+# -- joining a group under way -------------------------------------------------------------------
+
+
+def fetched(draft: Draft, group: int, *payloads: bytes) -> bytes:
+    """Objects on a stream of what was fetched, without extensions."""
+    pieces = []
+    for number, payload in enumerate(payloads):
+        size = draft.encode_varint(len(payload))
+        if not draft.fetch_flags:
+            says = [draft.encode_varint(each) for each in (group, 0, number)]
+            pieces += [*says, b"\x80", draft.encode_varint(0), size, payload]
+        elif number:
+            pieces += [draft.encode_varint(0), size, payload]
+        else:
+            says = [draft.encode_varint(each) for each in (0x1C, group, 0)]
+            pieces += [*says, b"\x80", size, payload]
+    return b"".join(pieces)
+
+
+def joining(world: World, draft: Draft) -> tuple[Peer, Any, Fetch]:
+    peer, viewer, asked = publishing(world, draft)
+    serving(peer, asked, largest=Location(5, 1))
+    fetch = peer.only(Fetch)
+    assert (fetch.joining, fetch.relative) == (asked.request, 0)
+    peer.say(FetchOk(fetch.request, Location(5, 2)), request=fetch.request)
+    return peer, viewer, fetch
+
+
+@pytest.mark.parametrize("order", ["fetched first", "rest first"])
+def test_a_group_under_way_is_had_whole(world: World, draft: Draft, order: str) -> None:
+    peer, viewer, fetch = joining(world, draft)
+    first = [draft.fetch_head(fetch.request), fetched(draft, 5, b"a", b"b")]
+    rest = [head(draft, 7, 5), objects(draft, b"c", first=2)]
+    for each in (first, rest) if order == "fetched first" else (rest, first):
+        peer.bring(*each)
+    assert frames(viewer) == b"\x01a\x01b\x01c"
+    assert viewer.take(events.GroupFinished) or order == "rest first"
+    assert not peer.stops
+
+
+def test_the_rest_may_be_nothing(world: World, draft: Draft) -> None:
+    peer, viewer, fetch = joining(world, draft)
+    peer.bring(head(draft, 7, 5))
+    peer.bring(draft.fetch_head(fetch.request), fetched(draft, 5, b"a", b"b"))
+    assert frames(viewer) == b"\x01a\x01b"
+    assert viewer.only(events.GroupFinished)
+
+
+def test_where_no_rest_comes_two_newer_groups_end_the_wait(world: World, draft: Draft) -> None:
+    peer, viewer, fetch = joining(world, draft)
+    peer.bring(draft.fetch_head(fetch.request), fetched(draft, 5, b"a"))
+    peer.bring(head(draft, 7, 6), objects(draft, b"x"))
+    assert len(viewer.take(events.GroupFinished)) + len(viewer.take(events.GroupArrived)) == 1
+    peer.bring(head(draft, 7, 7), objects(draft, b"y"))
+    assert len(viewer.take(events.GroupFinished)) + len(viewer.take(events.GroupArrived)) == 2
+
+
+def test_a_gap_between_what_is_fetched_and_the_rest_is_no_group(world: World, draft: Draft) -> None:
+    peer, viewer, fetch = joining(world, draft)
+    peer.bring(draft.fetch_head(fetch.request), fetched(draft, 5, b"a"))
+    stream = peer.bring(head(draft, 7, 5), objects(draft, b"c", first=2), fin=False)
+    assert viewer.only(events.GroupAborted)
+    assert stream in peer.stops
+
+
+def test_a_publisher_may_give_it_whole_instead(world: World, draft: Draft) -> None:
+    peer, viewer, fetch = joining(world, draft)
+    peer.bring(head(draft, 7, 5), objects(draft, b"a", b"b"))
+    peer.bring(draft.fetch_head(fetch.request), fetched(draft, 5, b"a", b"b"))
+    assert frames(viewer) == b"\x01a\x01b"
+
+
+def test_or_not_at_all(world: World, draft: Draft) -> None:
+    peer, viewer, asked = publishing(world, draft)
+    serving(peer, asked, largest=Location(5, 1))
+    fetch = peer.only(Fetch)
+    stream = peer.bring(head(draft, 7, 5), objects(draft, b"c", first=2), fin=False)
+    assert stream not in peer.stops
+    peer.say(RequestError(fetch.request, Fetch, 3, "no"), request=fetch.request)
+    assert stream in peer.stops
+    peer.bring(head(draft, 7, 6), objects(draft, b"next"))
+    assert frames(viewer) == b"\x04next"
+
+
+# -- watching ----------------------------------------------------------------------------------
+
+
+def test_a_viewer_gets_groups_of_moq_lite(world: World, draft: Draft) -> None:
+    source, _ = published(world)
+    peer, asked = watching(world, draft, source, priority=55)
+    ok = peer.only(SubscribeOk)
+    assert (ok.largest, asked.priority) == (None, 200)
+    stream = source.session.open_group(asked.id, 3)
+    source.session.write(stream, b"\x03one\x00\x05three", True)
+    world.run()
+    (found,) = peer.groups
+    assert found in peer.whole
+    wanted = head(draft, ok.alias, 3) + objects(draft, b"one", b"", b"three")
+    assert peer.groups[found] == wanted
+
+
+def test_the_end_of_a_track_is_told(world: World, draft: Draft) -> None:
+    source, _ = published(world)
+    peer, asked = watching(world, draft, source)
+    stream = source.session.open_group(asked.id, 0)
+    source.session.write(stream, b"\x03one", True)
+    source.session.complete(asked.id, 1)
+    world.run()
+    world.tick(5)
+    done = peer.only(PublishDone)
+    assert (done.code, done.streams) == (2, 1)
+
+
+def test_a_publisher_that_vanishes_is_told(world: World, draft: Draft) -> None:
+    source, _ = published(world)
+    peer, _ = watching(world, draft, source)
+    source.session.close(0)
+    world.run()
+    world.tick(30)
+    done = peer.only(PublishDone)
+    assert (done.code, done.reason) == (0, "the publisher is gone")
+
+
+def test_what_is_not_there_is_refused(world: World, draft: Draft) -> None:
+    peer = world.peer(draft)
+    peer.ask(Subscribe(0, (b"nobody",), b"video"))
+    world.tick(30)
+    error = peer.only(RequestError)
+    assert error.code == draft.missing
+
+
+def test_what_it_may_not_see_is_not_there(world: World, draft: Draft) -> None:
+    published(world, "demo/theirs/cam")
+    peer = world.peer(draft, f"/demo?jwt={token(subscribe='mine')}")
+    peer.ask(SubscribeNamespace(0, ()), own=draft.namespace_streams)
+    peer.ask(Subscribe(2, (b"theirs", b"cam"), b"video"))
+    world.tick(30)
+    assert peer.only(RequestError).code in (1, draft.missing)
+    assert not peer.take(NamespaceFound)
+    assert not peer.take(PublishNamespace)
+
+
+def test_a_viewer_that_leaves_a_track_gets_no_more(world: World, draft: Draft) -> None:
+    source, _ = published(world)
+    peer, _ = watching(world, draft, source)
+    if draft.request_streams:
+        peer.end.send(peer.lines[0], b"", True)
+        world.run()
+    else:
+        peer.say(Unsubscribe(0))
+    world.tick(30)
+    assert source.take(events.Unsubscribed)
+    assert peer.lost is None
+
+
+def test_a_viewer_may_begin_with_a_certain_group_and_change_its_mind(
+    world: World, draft: Draft
+) -> None:
+    source, _ = published(world)
+    peer, asked = watching(world, draft, source, filter=ABSOLUTE_START, start=Location(4, 0))
+    assert asked.start == 4
+    update = SubscribeUpdate(2, 0, Location(4, 0), None, 5, True)
+    peer.say(update, request=0)
+    assert source.take(events.SubscribeUpdated)[-1].priority == 250
+
+
+def test_it_hears_what_there_is_and_what_comes_and_goes(world: World, draft: Draft) -> None:
+    source, announces = published(world)
+    peer = world.peer(draft)
+    peer.ask(SubscribeNamespace(0, (b"demo",)), own=draft.namespace_streams)
+    peer.only(RequestOk)
+    source.session.announce(announces, "demo/mic", ())
+    world.run()
+    source.session.unannounce(announces, "demo/cam")
+    world.run()
+    world.tick(30)
+    if draft.namespace_streams:
+        assert [each.suffix for each in peer.take(NamespaceFound)] == [(b"cam",), (b"mic",)]
+        assert peer.only(NamespaceGone).suffix == (b"cam",)
+        return
+    found = [each.namespace for each in peer.take(PublishNamespace)]
+    assert found == [CAM, (b"demo", b"mic")]
+    assert peer.only(PublishNamespaceDone).namespace == CAM
+
+
+def test_it_may_stop_listening(world: World, draft: Draft) -> None:
+    source, announces = published(world)
+    peer = world.peer(draft)
+    peer.ask(SubscribeNamespace(0, ()), own=draft.namespace_streams)
+    if draft.namespace_streams:
+        peer.end.send(peer.lines[0], b"", True)
+        world.run()
+    else:
+        peer.say(UnsubscribeNamespace(0, ()))
+    peer.heard.clear()
+    source.session.announce(announces, "demo/mic", ())
+    world.run()
+    assert not peer.heard
+    assert peer.lost is None
+
+
+def test_peers_of_moq_transport_hear_each_other(world: World, draft: Draft) -> None:
+    source = world.peer(draft)
+    source.ask(PublishNamespace(0, CAM))
+    viewer = world.peer(draft)
+    viewer.ask(Subscribe(0, CAM, b"video"))
+    asked = source.only(Subscribe)
+    serving(source, asked)
+    source.bring(head(draft, 7, 0), objects(draft, b"one"))
+    ok = viewer.only(SubscribeOk)
+    (stream,) = viewer.groups
+    assert viewer.groups[stream] == head(draft, ok.alias, 0) + objects(draft, b"one")
+
+
+# -- what there is not ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        TrackStatus(0, CAM, b"video"),
+        Fetch(0, namespace=CAM, track=b"video", start=Location(0, 0), end=Location(1, 0)),
+        Fetch(0, joining=4, relative=2),
+        Subscribe(0, CAM, b"video", forward=False),
+        Subscribe(0, CAM, b"\xff"),
+    ],
+    ids=lambda asked: f"{type(asked).__name__}",
+)
+def test_what_there_are_no_words_for_is_refused(world: World, draft: Draft, asked: Any) -> None:
+    peer = world.peer(draft)
+    peer.ask(asked)
+    error = peer.only(RequestError)
+    assert (error.code, bool(error.reason)) == (3, True)
+    assert peer.lost is None
+
+
+def test_nothing_is_missing_where_a_subscription_begins(world: World, draft: Draft) -> None:
+    peer = world.peer(draft)
+    peer.ask(Fetch(2, joining=0, relative=0))
+    assert peer.only(FetchOk)
+    (stream,) = peer.groups
+    assert (peer.groups[stream], stream in peer.whole) == (draft.fetch_head(2), True)
+
+
+def test_a_request_that_is_in_use_ends_the_session(world: World, draft: Draft) -> None:
+    source, _ = published(world)
+    peer, _ = watching(world, draft, source)
+    peer.ask(Subscribe(0, CAM, b"audio"))
+    assert peer.lost is not None
+    assert peer.lost[0] == 3
+
+
+# -- the end --------------------------------------------------------------------------------
+
+
+def test_a_relay_that_leaves_says_so(world: World, draft: Draft) -> None:
+    peer = world.peer(draft)
+    world.door.close("https://other.example/")
+    world.run()
+    assert peer.only(Goaway).uri == "https://other.example/"
+
+
+def test_a_peer_that_leaves_is_heard_of(world: World, draft: Draft) -> None:
+    peer = world.peer(draft)
+    peer.say(Goaway("https://other.example/"))
+    assert [event for event, _ in world.said if event == "peer is leaving"]
