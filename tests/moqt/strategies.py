@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 from hypothesis import strategies as st
@@ -68,17 +69,19 @@ tokens = (
     | made(Token, st.just(REGISTER), ints, ints, blobs)
     | made(Token, st.just(USE_VALUE), st.just(0), ints, blobs)
 )
-starts = {"filter": st.just(ABSOLUTE_START), "start": locations}
+starts = {"filter": st.just(ABSOLUTE_START), "start": locations.filter(any)}
 codes = ints.filter(lambda code: code != REDIRECT)
 
 
 @st.composite
 def ranges(draw: st.DrawFn) -> tuple[Location, int]:
-    first, last = sorted((draw(ints), draw(ints)))
+    groups = st.integers(0, MAX_VARINT - 1)  # draft 14 writes one more
+    first, last = sorted((draw(groups), draw(groups)))
     return Location(first, draw(ints)), last
 
 
 def subscribes(common: dict[str, Any]) -> st.SearchStrategy[Any]:
+    """With each filter; draft 20 has no other word for "from the first object on" than none."""
     whole = {**common, "priority": u8, "order": orders, "forward": st.booleans()}
     fixed = {**whole, "filter": st.sampled_from((NEXT_GROUP, LATEST_OBJECT))}
     return (
@@ -97,7 +100,7 @@ def subscribes(common: dict[str, Any]) -> st.SearchStrategy[Any]:
 def updates(ids: Any, subscriptions: Any, whole: bool) -> st.SearchStrategy[Any]:
     may = (lambda each: each) if whole else (lambda each: st.none() | each)
     rest = (may(u8), may(st.booleans()))
-    spans = st.tuples(locations, none) | ranges()
+    spans = st.tuples(locations.filter(any), none) | ranges()
     if not whole:
         spans |= st.tuples(none, none)
     return st.builds(
@@ -109,14 +112,25 @@ def updates(ids: Any, subscriptions: Any, whole: bool) -> st.SearchStrategy[Any]
     )
 
 
-def fetches(common: dict[str, Any]) -> st.SearchStrategy[Any]:
+def fetches(common: dict[str, Any], joining: bool) -> st.SearchStrategy[Any]:
+    standalone = made(
+        lambda span, last, **values: Fetch(**values, start=span[0], end=Location(span[1], last)),
+        ranges(),
+        ints,
+        **common,
+        namespace=namespaces,
+        track=blobs,
+    )
+    if not joining:
+        return standalone | made(Fetch, **common, start=st.none() | locations)
     return (
-        made(Fetch, **common, namespace=namespaces, track=blobs, start=locations, end=locations)
+        standalone
         | made(Fetch, **common, joining=ints, relative=ints)
         | made(Fetch, **common, joining=ints, absolute=ints)
     )
 
 
+@cache
 def kinds(draft: Draft) -> dict[tuple[type, type | None], st.SearchStrategy[Any]]:
     """For each class of the draft, and for answers each request, what it may be."""
     number = draft.number
@@ -133,9 +147,21 @@ def kinds(draft: Draft) -> dict[tuple[type, type | None], st.SearchStrategy[Any]
             st.lists(tokens, max_size=3).map(tuple),
             st.just(0) if draft.request_streams else ints,
         ),
-        ServerSetup: made(ServerSetup, ints if number == 14 else st.just(0), ints),
+        ServerSetup: made(
+            ServerSetup,
+            ints if number == 14 else st.just(0),
+            st.just(0) if draft.request_streams else ints,
+        ),
         Subscribe: subscribes(tracks),
-        SubscribeOk: made(SubscribeOk, ids, ints, ints, order, largest),
+        SubscribeOk: made(
+            SubscribeOk,
+            ids,
+            ints,
+            ints,
+            order,
+            largest,
+            ints if draft.request_streams else st.just(0),
+        ),
         SubscribeUpdate: updates(
             ints, st.just(-1) if draft.request_streams else ints, number == 14
         ),
@@ -154,7 +180,7 @@ def kinds(draft: Draft) -> dict[tuple[type, type | None], st.SearchStrategy[Any]
         Publish: made(
             Publish, **tracks, alias=ints, order=order, largest=largest, forward=st.booleans()
         ),
-        Fetch: fetches({"request": ints, "priority": u8, "order": orders}),
+        Fetch: fetches({"request": ints, "priority": u8, "order": orders}, number <= 19),
         FetchOk: made(
             FetchOk, ids, locations, st.booleans(), orders if number == 14 else st.just(1)
         ),

@@ -15,13 +15,17 @@ ints = st.integers(0, MAX_VARINT)
 
 # draft-14, 10.4.2, table 7, and its examples in 10.4.2 and 10.5.
 KNOWN = [
-    ((14, 15, 16), "10 02 00 00", SubgroupHead(2, 0, 0, 0, False, False)),
-    ((14, 15, 16), "11 02 00 80", SubgroupHead(2, 0, 0, 128, True, False)),
-    ((14, 15, 16), "12 02 00 80", SubgroupHead(2, 0, None, 128, False, False)),
-    ((14, 15, 16), "14 02 00 00 00", SubgroupHead(2, 0, 0, 0, False, False)),
-    ((14, 15, 16), "1d 4064 05 07 ff", SubgroupHead(100, 5, 7, 255, True, True)),
-    ((15, 16), "35 02 00 00", SubgroupHead(2, 0, 0, 128, True, False)),
-    ((15, 16), "38 02 09", SubgroupHead(2, 9, 0, 128, False, True)),
+    ((14, 15, 16), "10 02 00 00", SubgroupHead(2, 0, 0, 0, False, False, True)),
+    ((14, 15, 16), "11 02 00 80", SubgroupHead(2, 0, 0, 128, True, False, True)),
+    ((14, 15, 16), "12 02 00 80", SubgroupHead(2, 0, None, 128, False, False, True)),
+    ((14, 15, 16), "14 02 00 00 00", SubgroupHead(2, 0, 0, 0, False, False, True)),
+    ((14, 15, 16), "1d 4064 05 07 ff", SubgroupHead(100, 5, 7, 255, True, True, True)),
+    ((17,), "1d 8064 05 07 ff", SubgroupHead(100, 5, 7, 255, True, True, True)),
+    ((18, 19, 20), "58 02 812c 7f", SubgroupHead(2, 300, 0, 127, False, True, True)),
+    ((18, 19, 20), "72 02 00", SubgroupHead(2, 0, None, 128, False, False, True)),
+    ((18, 19, 20), "18 02 00 00", SubgroupHead(2, 0, 0, 0, False, True, False)),
+    ((15, 16, 17), "35 02 00 00", SubgroupHead(2, 0, 0, 128, True, False, True)),
+    ((15, 16), "38 02 09", SubgroupHead(2, 9, 0, 128, False, True, True)),
 ]
 
 
@@ -41,12 +45,14 @@ def test_known_heads(draft, text, head):
 @given(alias=ints, group=ints, priority=st.integers(0, 255))
 def test_what_is_written_is_read(draft, alias, group, priority):
     wire = draft.subgroup_head(alias, group, priority)
-    head = SubgroupHead(alias, group, 0, priority, False, True)
+    head = SubgroupHead(alias, group, 0, priority, False, True, True)
     assert draft.scan_subgroup_head(wire) == (head, len(wire))
 
 
 def test_what_is_written():
     assert ALL[14].subgroup_head(2, 300, 127).hex() == "1802412c7f"
+    assert ALL[17].subgroup_head(2, 300, 127).hex() == "1802812c7f"
+    assert ALL[18].subgroup_head(2, 300, 127).hex() == "5802812c7f"
     with pytest.raises(ValueError, match="byte"):
         ALL[14].subgroup_head(2, 300, 256)
 

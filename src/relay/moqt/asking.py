@@ -152,13 +152,14 @@ class Watching(Talk):
         self.is_accepted = True
         start = largest.group if largest is not None else None
         self.tell(desk.dialect.encode(SubscribeOk(asked.priority, start=start)))
-        if largest is not None:
+        joins = desk.draft.fetch_joins
+        if largest is not None and joins:
             desk.groups.join(desk.far_uni(), self.id, largest.group)
         if not desk.groups.known(alias, self.id):
             raise ProtocolViolation(f"two tracks have the alias {alias}")
         self.alias = alias
         self.expect(False)
-        if largest is not None:
+        if largest is not None and joins:
             desk.requests.ask(Joining(desk), self._fetch)
 
     def _fetch(self, request: int) -> Message:

@@ -12,7 +12,7 @@ from relay.errors import DecodeError
 from relay.moqt.messages import Message, Unknown
 from relay.moqt.subgroups import Heads, SubgroupHead
 from relay.moqt.tables import Codecs, compiled
-from relay.moqt.varint import QUIC, Varint
+from relay.moqt.varint import LEADING, LEADING_17, QUIC, Varint
 from relay.wire.buffer import StreamBuffer
 
 _MAX_BODY = 0xFFFF
@@ -47,6 +47,8 @@ class Draft:
     `NamespaceFound` and `NamespaceGone`; elsewhere with a `PublishNamespace` for each."""
     missing: int
     """What a `RequestError` says of a track that does not exist."""
+    fetch_joins: bool
+    """The beginning of a group under way is to be fetched; elsewhere subscriptions begin there."""
     fetch_flags: bool
     """Objects that were fetched say with flags what they say of themselves; elsewhere all."""
     fetch_status: bool
@@ -122,6 +124,78 @@ class Draft:
         return self.heads.scan(data)
 
 
+DRAFT_20 = Draft(
+    number=20,
+    version=0xFF000014,
+    name="moq-transport-20",
+    identifiers=("moqt-20",),
+    version_offer=False,
+    request_streams=True,
+    namespace_streams=True,
+    missing=0x10,
+    fetch_joins=False,
+    fetch_flags=True,
+    fetch_status=False,
+    fetch_deltas=True,
+    varint=LEADING,
+    heads=Heads(LEADING, may_omit_priority=True, marks_start=True),
+    codecs=compiled(20),
+)
+
+DRAFT_19 = Draft(
+    number=19,
+    version=0xFF000013,
+    name="moq-transport-19",
+    identifiers=("moqt-19",),
+    version_offer=False,
+    request_streams=True,
+    namespace_streams=True,
+    missing=0x10,
+    fetch_joins=True,
+    fetch_flags=True,
+    fetch_status=False,
+    fetch_deltas=True,
+    varint=LEADING,
+    heads=Heads(LEADING, may_omit_priority=True, marks_start=True),
+    codecs=compiled(19),
+)
+
+DRAFT_18 = Draft(
+    number=18,
+    version=0xFF000012,
+    name="moq-transport-18",
+    identifiers=("moqt-18",),
+    version_offer=False,
+    request_streams=True,
+    namespace_streams=True,
+    missing=0x10,
+    fetch_joins=True,
+    fetch_flags=True,
+    fetch_status=False,
+    fetch_deltas=True,
+    varint=LEADING,
+    heads=Heads(LEADING, may_omit_priority=True, marks_start=True),
+    codecs=compiled(18),
+)
+
+DRAFT_17 = Draft(
+    number=17,
+    version=0xFF000011,
+    name="moq-transport-17",
+    identifiers=("moqt-17",),
+    version_offer=False,
+    request_streams=True,
+    namespace_streams=True,
+    missing=0x10,
+    fetch_joins=True,
+    fetch_flags=True,
+    fetch_status=False,
+    fetch_deltas=False,
+    varint=LEADING_17,
+    heads=Heads(LEADING_17, may_omit_priority=True, marks_start=False),
+    codecs=compiled(17),
+)
+
 DRAFT_16 = Draft(
     number=16,
     version=0xFF000010,
@@ -131,6 +205,7 @@ DRAFT_16 = Draft(
     request_streams=False,
     namespace_streams=True,
     missing=0x10,
+    fetch_joins=True,
     fetch_flags=True,
     fetch_status=False,
     fetch_deltas=False,
@@ -148,6 +223,7 @@ DRAFT_15 = Draft(
     request_streams=False,
     namespace_streams=False,
     missing=0x10,
+    fetch_joins=True,
     fetch_flags=True,
     fetch_status=True,
     fetch_deltas=False,
@@ -166,6 +242,7 @@ DRAFT_14 = Draft(
     request_streams=False,
     namespace_streams=False,
     missing=0x04,
+    fetch_joins=True,
     fetch_flags=False,
     fetch_status=True,
     fetch_deltas=False,
@@ -174,7 +251,15 @@ DRAFT_14 = Draft(
     codecs=compiled(14),
 )
 
-DRAFTS: tuple[Draft, ...] = (DRAFT_16, DRAFT_15, DRAFT_14)
+DRAFTS: tuple[Draft, ...] = (
+    DRAFT_20,
+    DRAFT_19,
+    DRAFT_18,
+    DRAFT_17,
+    DRAFT_16,
+    DRAFT_15,
+    DRAFT_14,
+)
 """All drafts that are spoken, newest first."""
 
 _BY_IDENTIFIER = {each: draft for draft in DRAFTS for each in draft.identifiers}

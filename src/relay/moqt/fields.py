@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from relay.errors import DecodeError
 from relay.moqt.messages import (
     DELETE,
+    REDIRECT,
     REGISTER,
     USE_ALIAS,
     USE_VALUE,
@@ -165,12 +166,19 @@ def _write_flag(value: bool | None, encode: Encode) -> bytes:
     return _write_u8(None if value is None else int(value), encode)
 
 
-def _read_order(reader: Reader) -> int:
-    # 0 is a wish of subscribers only, but peers write it elsewhere too, and it does no harm.
-    value = reader.u8()
-    if value > _MAX_ORDER:
-        raise DecodeError(f"no order of groups {value}")
-    return value
+def _order(least: int) -> Kind:
+    def read(reader: Reader) -> int:
+        value = reader.u8()
+        if not least <= value <= _MAX_ORDER:
+            raise DecodeError(f"no order of groups {value}")
+        return value
+
+    def write(value: int, encode: Encode) -> bytes:
+        if not least <= value <= _MAX_ORDER:
+            raise ValueError(f"no order of groups {value}")
+        return _write_u8(value, encode)
+
+    return Kind(read, write)
 
 
 def _read_location(reader: Reader) -> Location:
@@ -237,6 +245,45 @@ def _write_end(value: int | None, encode: Encode) -> bytes:
     return encode(0 if value is None else value + 1)
 
 
+def _failure(redirects: bool) -> Kind:
+    """Code, time to wait and reason; then, for one code, where else to ask."""
+
+    def read(reader: Reader) -> tuple[int, int, str]:
+        code, retry, reason = reader.varint(), reader.varint(), REASON.read(reader)
+        if redirects and code == REDIRECT:
+            reader.blob()
+            _read_namespace(reader)
+            reader.blob()
+        return code, retry, reason
+
+    def write(value: tuple[int, int, str], encode: Encode) -> bytes:
+        code, retry, reason = value
+        if redirects and code == REDIRECT:
+            raise ValueError("we know nowhere else to ask")
+        return encode(code) + encode(retry) + _write_reason(reason, encode)
+
+    return Kind(read, write)
+
+
+def _read_optional(reader: Reader) -> int | None:
+    return reader.varint() if reader.more else None
+
+
+def _write_optional(value: int | None, encode: Encode) -> bytes:
+    return b"" if value is None else encode(value)
+
+
+def _read_numbers(reader: Reader) -> tuple[int, ...]:
+    numbers: list[int] = []
+    while reader.more:
+        numbers.append(reader.varint())
+    return tuple(numbers)
+
+
+def _write_numbers(value: tuple[int, ...], encode: Encode) -> bytes:
+    return b"".join(map(encode, value))
+
+
 def _read_versions(reader: Reader) -> tuple[int, ...]:
     count = reader.varint()
     if count > MAX_VERSIONS:
@@ -245,7 +292,7 @@ def _read_versions(reader: Reader) -> tuple[int, ...]:
 
 
 def _write_versions(value: tuple[int, ...], encode: Encode) -> bytes:
-    return encode(len(value)) + b"".join(map(encode, value))
+    return encode(len(value)) + _write_numbers(value, encode)
 
 
 def _read_token(reader: Reader) -> Token:
@@ -270,7 +317,10 @@ def _write_token(value: Token, encode: Encode) -> bytes:
 VARINT = Kind(Reader.varint, lambda value, encode: encode(value))
 U8 = Kind(Reader.u8, _write_u8)
 FLAG = Kind(_read_flag, _write_flag)
-ORDER = Kind(_read_order, _write_u8)
+ORDER = _order(least=0)
+"""0 is a wish of subscribers only, but peers write it elsewhere too, and it does no harm."""
+PREFERENCE = _order(least=1)
+"""An order as a property of a track, where real peers refuse 0."""
 BLOB = Kind(Reader.blob, write_blob)
 TEXT = Kind(Reader.string, _write_text)
 REASON = Kind(_text(MAX_REASON), _write_reason)
@@ -281,5 +331,11 @@ LARGEST = Kind(_read_largest, _write_largest)
 NAMESPACE = Kind(_read_namespace, _write_namespace)
 END = Kind(_read_end, _write_end)
 """A group plus 1; 0 is none."""
+OPTIONAL = Kind(_read_optional, _write_optional)
+"""An integer, or the end."""
+NUMBERS = Kind(_read_numbers, _write_numbers)
+"""Integers up to the end."""
+FAILURE = _failure(redirects=False)
+FAILURE_OR_REDIRECT = _failure(redirects=True)
 VERSIONS = Kind(_read_versions, _write_versions)
 TOKEN = Kind(_read_token, _write_token)

@@ -88,11 +88,15 @@ class SubscribeOk(NamedTuple):
     alias: int
     """How streams of the track name it."""
     expires: int = 0
-    """Milliseconds, 0 = never. Peers of moq-dev (2026-08) end the session over another value in
-    every draft, and over ``largest`` from draft 17 on."""
+    """Milliseconds, 0 = never. @moq/net 0.3 ends the session over another value."""
     order: int = ASCENDING
     largest: Location | None = None
-    """The last object so far, ``None`` before the first."""
+    """The last object so far, ``None`` before the first. From draft 17 on @moq/net 0.3 has a length
+    before it, unlike the draft and moq-net 0.3, and moq-dev of 2026-08 refuses it: peers that are
+    told nothing are content."""
+    timescale: int = 0
+    """Units of a second in which its objects say their time (0x10); 0 where they do not. From draft
+    17 on."""
 
 
 class SubscribeUpdate(NamedTuple):
@@ -178,7 +182,7 @@ class Publish(NamedTuple):
 
 class Fetch(NamedTuple):
     """Standalone, with ``namespace``, ``track``, ``start`` and ``end``; or joining a subscription,
-    with ``relative`` or ``absolute`` (draft-16, 9.16)."""
+    with ``relative`` or ``absolute`` (draft-16, 9.16), which draft 20 has no more."""
 
     request: int
     joining: int | None = None
@@ -190,8 +194,10 @@ class Fetch(NamedTuple):
     namespace: Namespace = ()
     track: bytes = b""
     start: Location | None = None
+    """``None``, in draft 20 only: from the first object on."""
     end: Location | None = None
-    """The group, and the last object in it plus 1; 0 for all of them."""
+    """The group, and the last object in it plus 1; 0 for all of them. ``None``, in draft 20 only:
+    to the last object there is."""
     priority: int = 128
     order: int = 0
 

@@ -11,15 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from relay.errors import DecodeError
-from relay.moqt.fields import (
-    BLOB,
-    LOCATION,
-    NAMESPACE,
-    U8,
-    VARINT,
-    Kind,
-    Reader,
-)
+from relay.moqt.fields import BLOB, LOCATION, NAMESPACE, U8, VARINT, Kind, Reader
 from relay.moqt.varint import Encode
 
 
@@ -92,7 +84,7 @@ def listed(params: Sequence[Param], layout: Layout) -> Kind:
             if param is None:
                 _shape(layout, number).read(reader)
             elif param.repeated:
-                found[number] = (*found.get(number, ()), param.kind.read(reader))
+                found.setdefault(number, []).append(param.kind.read(reader))
             elif number in found:
                 raise DecodeError(f"parameter {number} said twice")
             else:
@@ -123,7 +115,7 @@ def _shape(layout: Layout, number: int) -> Kind:
         return BLOB if number & 1 else VARINT
     shape = layout.shapes.get(number)
     if shape is None:
-        # From draft 17 on nothing tells how long it is (draft-17, 9.2).
+        # From draft 17 on nothing tells how long it is (draft-17, 9.3).
         raise DecodeError(f"no parameter {number}")
     return shape
 
@@ -134,6 +126,8 @@ def _flat(params: Sequence[Param], found: Mapping[int, Any]) -> Any:
     for param in params:
         if param.number not in found:
             values += param.omitted
+        elif param.repeated:
+            values.append(tuple(found[param.number]))
         elif len(param.names) == 1:
             values.append(found[param.number])
         else:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from relay.errors import DecodeError
-from relay.moqt.fields import BLOB, LOCATION, NAMESPACE, VARINT, Kind, Reader
+from relay.moqt.fields import BLOB, LOCATION, NAMESPACE, NUMBERS, VARINT, Kind, Reader
 from relay.moqt.messages import (
     ABSOLUTE_RANGE,
     ABSOLUTE_START,
@@ -21,9 +21,11 @@ from relay.moqt.varint import Encode
 Filter = tuple[int, Location | None, int | None]
 
 NO_FILTER: Filter = (LATEST_OBJECT, None, None)
-"""What none is read as: the drafts would have the whole track, but live clients that leave it out
-expect what moq-dev gives them, the latest."""
+"""What none is read as. The drafts mean the whole track, but what a relay has of a live one begins
+with the latest group, and moq-dev of 2026-08 reads it so."""
 
+_MAX_COUNT = 4
+_NEXT_OBJECT = (0, 0)
 _STANDALONE, _RELATIVE, _ABSOLUTE = 1, 2, 3
 
 
@@ -75,6 +77,45 @@ def updating(kind: Kind) -> Kind:
     return Kind(read, write)
 
 
+def _read_by_count(reader: Reader) -> Filter:
+    numbers: tuple[int, ...] = NUMBERS.read(reader)
+    if len(numbers) > _MAX_COUNT:
+        raise DecodeError(f"a filter of {len(numbers)} integers (at most {_MAX_COUNT})")
+    if numbers == (0,):
+        return NEXT_GROUP, None, None
+    if len(numbers) < 2 or numbers == _NEXT_OBJECT:
+        # One integer counts the groups to go back, from the next; more than one is not kept for
+        # subscriptions.
+        return LATEST_OBJECT, None, None
+    start, end = _span(numbers)
+    return (ABSOLUTE_START, start, None) if end is None else (ABSOLUTE_RANGE, start, end.group)
+
+
+def _write_by_count(value: Filter, encode: Encode) -> bytes:
+    kind, start, end = value
+    if kind == NEXT_GROUP:
+        return encode(0)
+    if kind == LATEST_OBJECT:
+        # As @moq/net 0.3: the next object would mostly be one within a group.
+        return encode(1)
+    if kind == ABSOLUTE_START and start is not None:
+        # Two times 0 would be the next object; nothing is the whole track.
+        return b"" if start == _NEXT_OBJECT else LOCATION.write(start, encode)
+    if kind == ABSOLUTE_RANGE and start is not None and end is not None and end >= start.group:
+        return LOCATION.write(start, encode) + encode(end - start.group)
+    raise ValueError(f"no filter {kind} from {start} to {end}")
+
+
+def _span(numbers: tuple[int, ...]) -> tuple[Location | None, Location | None]:
+    """The first object, and the group and object that end it, as `relay.moqt.messages.Fetch`."""
+    if len(numbers) < 2:
+        return None, None
+    start = Location(numbers[0], numbers[1])
+    if len(numbers) == 2:
+        return start, None
+    return start, Location(start.group + numbers[2], numbers[3] + 1 if len(numbers) > 3 else 0)
+
+
 def _read_fetch(reader: Reader) -> tuple[Any, ...]:
     kind = reader.varint()
     if not _STANDALONE <= kind <= _ABSOLUTE:
@@ -99,8 +140,33 @@ def _write_fetch(value: tuple[Any, ...], encode: Encode) -> bytes:
     return encode(kind) + VARINT.write(joining, encode) + VARINT.write(group, encode)
 
 
+def _read_span(reader: Reader) -> tuple[None, Location | None, Location | None]:
+    numbers: tuple[int, ...] = NUMBERS.read(reader)
+    if len(numbers) > _MAX_COUNT:
+        raise DecodeError(f"a range of {len(numbers)} integers (at most {_MAX_COUNT})")
+    return None, *_span(numbers)
+
+
+def _write_span(
+    value: tuple[int | None, Location | None, Location | None], encode: Encode
+) -> bytes:
+    joining, start, end = value
+    if joining is not None or start is None:
+        raise ValueError("this draft has no fetch that joins a subscription")
+    if end is None:
+        return LOCATION.write(start, encode)
+    if end.group < start.group:
+        raise ValueError(f"no range from {start} to {end}")
+    last = (end.object - 1,) if end.object else ()
+    return NUMBERS.write((*start, end.group - start.group, *last), encode)
+
+
 FILTER = _filter(from_start=False)
 FILTER_FROM_START = _filter(from_start=True)
+FILTER_BY_COUNT = Kind(_read_by_count, _write_by_count)
+"""How many integers there are says what they are (draft-20, 5.1.2)."""
 FETCH = Kind(_read_fetch, _write_fetch)
 """Of the fields ``joining``, ``relative``, ``absolute``, ``namespace``, ``track``, ``start`` and
 ``end``."""
+SPAN = Kind(_read_span, _write_span)
+"""Of ``joining``, which is never so, ``start`` and ``end``, as `FILTER_BY_COUNT`."""

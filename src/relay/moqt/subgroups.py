@@ -32,6 +32,8 @@ class SubgroupHead(NamedTuple):
     """Each object has extension headers (properties)."""
     ends_group: bool
     """With the end of the stream the group has ended too."""
+    from_start: bool
+    """The first object is the first of the subgroup; before draft 18 nothing says it is not."""
 
 
 class Heads(NamedTuple):
@@ -82,6 +84,7 @@ class Heads(NamedTuple):
             priority,
             bool(flags & _EXTENSIONS),
             bool(flags & _ENDS_GROUP),
+            not self.marks_start or bool(flags & _FROM_START),
         ), pos
 
     def _check(self, flags: int) -> None:

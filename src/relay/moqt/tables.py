@@ -14,11 +14,15 @@ from relay.moqt import messages as m
 from relay.moqt.fields import (
     BLOB,
     END,
+    FAILURE,
+    FAILURE_OR_REDIRECT,
     FLAG,
     LARGEST,
     LOCATION,
     NAMESPACE,
+    OPTIONAL,
     ORDER,
+    PREFERENCE,
     REASON,
     TEXT,
     TOKEN,
@@ -33,10 +37,18 @@ from relay.moqt.fields import (
     prefixed,
 )
 from relay.moqt.messages import ASCENDING
-from relay.moqt.parameters import Layout, Param, listed
-from relay.moqt.ranges import FETCH, FILTER, NO_FILTER, updating
+from relay.moqt.parameters import SHAPES, Layout, Param, listed
+from relay.moqt.ranges import (
+    FETCH,
+    FILTER,
+    FILTER_BY_COUNT,
+    FILTER_FROM_START,
+    NO_FILTER,
+    SPAN,
+    updating,
+)
 
-_FIRST, _LATEST = 14, 16
+_FIRST, _LATEST = 14, 20
 
 
 class _Row(NamedTuple):
@@ -60,6 +72,8 @@ class _Number(NamedTuple):
     since: int = _FIRST
     until: int = _LATEST
     always: bool = False
+    plain: Kind | None = None
+    """How it is written from draft 17 on, where that is simpler."""
 
 
 class _List(NamedTuple):
@@ -84,37 +98,48 @@ class _Table(NamedTuple):
 
 
 _REQUEST = _Row("request", VARINT)
+_ANSWERED = _Row("request", VARINT, 14, 16)
+_ASKED = (_REQUEST, _Row("", VARINT, 17, 17, filler=0))  # and what it waits for, in 17 only
 _NAME = (_Row("namespace", NAMESPACE), _Row("track", BLOB))
 _PARAMETERS = _List("parameters")
-_FILTER = "filter start end"
 
-_FORWARD = _Number(0x10, "forward", in_varint(FLAG), (True,), 15)
-_PRIORITY = _Number(0x20, "priority", in_varint(U8), (128,), 15)
-_ORDER = _Number(0x22, "order", in_varint(ORDER), (0,), 15)
-_LARGEST = _Number(0x09, "largest", prefixed(LOCATION), (None,), 15)
+_FORWARD = _Number(0x10, "forward", in_varint(FLAG), (True,), 15, plain=FLAG)
+_PRIORITY = _Number(0x20, "priority", in_varint(U8), (128,), 15, plain=U8)
+_ORDER = _Number(0x22, "order", in_varint(ORDER), (0,), 15, plain=ORDER)
+_LARGEST = _Number(0x09, "largest", prefixed(LOCATION), (None,), 15, plain=LOCATION)
+_FILTER_KINDS = ((FILTER, 15, 16), (FILTER_FROM_START, 17, 19), (FILTER_BY_COUNT, 20, 20))
+_FILTERS = tuple(
+    _Number(0x21, "filter start end", prefixed(kind), NO_FILTER, since, until, always=True)
+    for kind, since, until in _FILTER_KINDS
+)
+_NEW_FILTERS = tuple(
+    _Number(0x21, "start end", prefixed(updating(kind)), (None, None), since, until)
+    for kind, since, until in _FILTER_KINDS
+)
 _PUBLISHED_ORDER = _Number(0x22, "order", in_varint(ORDER), (ASCENDING,), 15, 15)
-_PROPERTIES = _List("properties", (_Number(0x22, "order", VARINT, (ASCENDING,)),), 16)
-_OTHER_PROPERTIES = _List("properties", (), 16)
+_ORDER_PROPERTY = _Number(0x22, "order", in_varint(PREFERENCE), (ASCENDING,))
 
 _OPTIONS = _List(
     "options",
     (
         _Number(0x01, "path", TEXT, (None,)),
-        _Number(0x02, "max_request", VARINT, (0,)),
+        _Number(0x02, "max_request", VARINT, (0,), 14, 16),
         _Number(0x03, "tokens", prefixed(TOKEN), ((),)),
         _Number(0x05, "authority", TEXT, (None,)),
     ),
 )
 _FAILURE = (
-    _Row("request", VARINT),
-    _Row("code", VARINT),
-    _Row("retry", VARINT, 16),
-    _Row("reason", REASON),
+    _ANSWERED,
+    _Row("code", VARINT, 14, 15),
+    _Row("reason", REASON, 14, 15),
+    _Row("code retry reason", FAILURE, 16, 17),
+    _Row("code retry reason", FAILURE_OR_REDIRECT, 18),
 )
 
-# draft-14 and draft-16, section 9. A SUBSCRIBE of 14 has fixed fields where later ones have
-# parameters; PUBLISH and its answers have the same length of two bytes as all others, though
-# draft 14 draws an integer there.
+# draft-14 and draft-16, section 9; draft-18, section 10. A SUBSCRIBE of 14 has fixed fields where
+# later ones have parameters; PUBLISH and its answers have the same length of two bytes as all
+# others, though draft 14 draws an integer there. Draft 20 is as moq-net 0.3.18 and @moq/net 0.3.4
+# have it; of it there was only a text of 2026-08.
 _TABLES = (
     _Table(0x20, m.ClientSetup, (_Row("versions", VERSIONS, 14, 14), _OPTIONS), 14, 16),
     _Table(
@@ -127,32 +152,26 @@ _TABLES = (
         14,
         16,
     ),
+    _Table(0x2F00, m.ClientSetup, (_OPTIONS,), 17),
+    _Table(0x2F00, m.ServerSetup, (_List("options"),), 17),
     _Table(
         0x03,
         m.Subscribe,
         (
-            _REQUEST,
+            *_ASKED,
             *_NAME,
             _Row("priority", U8, 14, 14),
             _Row("order", ORDER, 14, 14),
             _Row("forward", FLAG, 14, 14),
-            _Row(_FILTER, FILTER, 14, 14),
-            _List(
-                "parameters",
-                (
-                    _FORWARD,
-                    _PRIORITY,
-                    _Number(0x21, _FILTER, prefixed(FILTER), NO_FILTER, 15, always=True),
-                    _ORDER,
-                ),
-            ),
+            _Row("filter start end", FILTER, 14, 14),
+            _List("parameters", (_FORWARD, _PRIORITY, *_FILTERS, _ORDER)),
         ),
     ),
     _Table(
         0x04,
         m.SubscribeOk,
         (
-            _REQUEST,
+            _ANSWERED,
             _Row("alias", VARINT),
             _Row("expires", VARINT, 14, 14),
             _Row("order", ORDER, 14, 14),
@@ -161,14 +180,18 @@ _TABLES = (
                 "parameters",
                 (_Number(0x08, "expires", VARINT, (0,), 15), _LARGEST, _PUBLISHED_ORDER),
             ),
-            _PROPERTIES,
+            _List(
+                "properties",
+                (_Number(0x08, "timescale", VARINT, (0,), 17), _ORDER_PROPERTY),
+                16,
+            ),
         ),
     ),
     _Table(
         0x02,
         m.SubscribeUpdate,
         (
-            _REQUEST,
+            *_ASKED,
             _Row("subscription", VARINT, 14, 16),
             _Row("start", LOCATION, 14, 14),
             _Row("end", END, 14, 14),
@@ -179,7 +202,7 @@ _TABLES = (
                 (
                     _FORWARD._replace(omitted=(None,)),
                     _PRIORITY._replace(omitted=(None,)),
-                    _Number(0x21, "start end", prefixed(updating(FILTER)), (None, None), 15),
+                    *_NEW_FILTERS,
                 ),
             ),
         ),
@@ -189,7 +212,7 @@ _TABLES = (
         0x0B,
         m.PublishDone,
         (
-            _REQUEST,
+            _ANSWERED,
             _Row("code", VARINT),
             _Row("streams", VARINT),
             _Row("reason", REASON),
@@ -199,17 +222,17 @@ _TABLES = (
         0x1D,
         m.Publish,
         (
-            _REQUEST,
+            *_ASKED,
             *_NAME,
             _Row("alias", VARINT),
             _Row("order", ORDER, 14, 14),
             _Row("largest", LARGEST, 14, 14),
             _Row("forward", FLAG, 14, 14),
             _List("parameters", (_LARGEST, _FORWARD, _PUBLISHED_ORDER)),
-            _PROPERTIES,
+            _List("properties", (_ORDER_PROPERTY,), 16),
         ),
     ),
-    _Table(0x06, m.PublishNamespace, (_REQUEST, _Row("namespace", NAMESPACE), _PARAMETERS)),
+    _Table(0x06, m.PublishNamespace, (*_ASKED, _Row("namespace", NAMESPACE), _PARAMETERS)),
     _Table(
         0x09,
         m.PublishNamespaceDone,
@@ -233,7 +256,7 @@ _TABLES = (
         0x11,
         m.SubscribeNamespace,
         (
-            _REQUEST,
+            *_ASKED,
             _Row("prefix", NAMESPACE),
             _Row("", VARINT, 16, 17, filler=1),  # of namespaces and tracks, only the former
             _PARAMETERS,
@@ -241,6 +264,7 @@ _TABLES = (
         14,
         17,
     ),
+    _Table(0x50, m.SubscribeNamespace, (_REQUEST, _Row("prefix", NAMESPACE), _PARAMETERS), 18),
     _Table(
         0x14,
         m.UnsubscribeNamespace,
@@ -254,23 +278,33 @@ _TABLES = (
         0x16,
         m.Fetch,
         (
-            _REQUEST,
+            *_ASKED,
             _Row("priority", U8, 14, 14),
             _Row("order", ORDER, 14, 14),
-            _Row("joining relative absolute namespace track start end", FETCH),
-            _List("parameters", (_PRIORITY, _ORDER)),
+            _Row("joining relative absolute namespace track start end", FETCH, 14, 19),
+            _List("parameters", (_PRIORITY, _ORDER), 14, 19),
+            *(row._replace(since=20) for row in _NAME),
+            _List(
+                "parameters",
+                (
+                    _PRIORITY,
+                    _Number(0x21, "joining start end", prefixed(SPAN), (None, None, None)),
+                    _ORDER,
+                ),
+                20,
+            ),
         ),
     ),
     _Table(
         0x18,
         m.FetchOk,
         (
-            _REQUEST,
+            _ANSWERED,
             _Row("order", ORDER, 14, 14),
             _Row("ends_track", FLAG),
             _Row("end", LOCATION),
             _PARAMETERS,
-            _OTHER_PROPERTIES,
+            _List("properties", (), 16),
         ),
     ),
     _Table(0x17, m.FetchCancel, (_REQUEST,), 14, 16),
@@ -278,7 +312,7 @@ _TABLES = (
         0x0D,
         m.TrackStatus,
         (
-            _REQUEST,
+            *_ASKED,
             *_NAME,
             _Row("", U8, 14, 14, filler=128),
             _Row("", ORDER, 14, 14, filler=ASCENDING),
@@ -289,7 +323,16 @@ _TABLES = (
     ),
     _Table(0x15, m.MaxRequest, (_REQUEST,), 14, 16),
     _Table(0x1A, m.RequestsBlocked, (_REQUEST,), 14, 16),
-    _Table(0x10, m.Goaway, (_Row("uri", URI),)),
+    _Table(
+        0x10,
+        m.Goaway,
+        (
+            _Row("uri", URI),
+            _Row("", VARINT, 17, filler=0),  # milliseconds until the end, 0 = not said
+            # The first request that was not served, on the control stream; peers do without.
+            _Row("", OPTIONAL, 18, 18, filler=0),
+        ),
+    ),
     # Answers: those that tell what they answer, and then those that do not.
     _Table(0x07, m.RequestOk, (_REQUEST,), 14, 14, m.PublishNamespace),
     _Table(0x12, m.RequestOk, (_REQUEST,), 14, 14, m.SubscribeNamespace),
@@ -312,7 +355,7 @@ _TABLES = (
         0x1E,
         m.RequestOk,
         (
-            _REQUEST,
+            _ANSWERED,
             _Row("forward", FLAG, 14, 14),
             _Row("", U8, 14, 14, filler=128),
             _Row("", ORDER, 14, 14, filler=ASCENDING),
@@ -324,8 +367,23 @@ _TABLES = (
         m.Publish,
     ),
     *(
-        _Table(0x07, m.RequestOk, (_REQUEST, _PARAMETERS), 15, to=to)
-        for to in (None, m.PublishNamespace, m.SubscribeNamespace, m.TrackStatus, m.SubscribeUpdate)
+        _Table(
+            0x07, m.RequestOk, (_ANSWERED, _PARAMETERS, _List("properties", (), 18)), since, to=to
+        )
+        for to, since in (
+            (None, 15),
+            (m.PublishNamespace, 15),
+            (m.SubscribeNamespace, 15),
+            (m.TrackStatus, 15),
+            (m.SubscribeUpdate, 15),
+        )
+    ),
+    _Table(
+        0x07,
+        m.RequestOk,
+        (_ANSWERED, _List("parameters", (_FORWARD,)), _List("properties", (), 18)),
+        18,
+        to=m.Publish,
     ),
     _Table(0x05, m.RequestError, _FAILURE, 14, 14, m.Subscribe),
     _Table(0x08, m.RequestError, _FAILURE, 14, 14, m.PublishNamespace),
@@ -396,7 +454,7 @@ def _part(row: _Row | _List, draft: int) -> Part:
         Param(
             each.number,
             tuple(each.names.split()),
-            each.kind,
+            each.kind if each.plain is None or draft <= 16 else each.plain,
             each.omitted,
             each.always,
             each.names == "tokens",
@@ -404,10 +462,8 @@ def _part(row: _Row | _List, draft: int) -> Part:
         for each in row.numbers
         if each.since <= draft <= each.until
     ]
-    return Part(
-        tuple(name for param in params for name in param.names),
-        listed(params, _layout(row, draft)),
-    )
+    names = tuple(name for param in params for name in param.names)
+    return Part(names, listed(params, _layout(row, draft)))
 
 
 def _layout(row: _List, draft: int) -> Layout:
@@ -415,6 +471,6 @@ def _layout(row: _List, draft: int) -> Layout:
         case "options":
             return Layout(counted=draft <= 16, steps=draft >= 16)
         case "parameters":
-            return Layout(counted=True, steps=draft >= 16)
+            return Layout(True, steps=draft >= 16, shapes=SHAPES if draft >= 17 else None)
         case "properties":
             return Layout(counted=False, steps=True)

@@ -204,7 +204,7 @@ INTERPRETED = replace(
 )
 """What `relay.moqt` speaks upward for a peer that speaks moq-transport: a row for each draft."""
 
-_DRAFTS = (("moqt-16", 16), ("moqt-15", 15), ("moqt-14", 14), ("moq-00", 14))
+_DRAFTS = (*((f"moqt-{number}", number) for number in range(20, 13, -1)), ("moq-00", 14))
 
 TRANSPORT = {
     identifier: replace(INTERPRETED, name=f"moq-transport-{number}", identifier=identifier)
