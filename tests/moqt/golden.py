@@ -215,7 +215,7 @@ ANSWERS: Rows = [
     ((14,), RequestOk(1, TrackStatus), "0e 0006 | 01 00 00 01 00 00"),
     ((14,), RequestOk(1, Publish), "1e 0006 | 01 01 80 01 02 00"),
     ((15, 16), RequestOk(1, Publish), "1e 0002 | 01 00"),
-    ((15,), RequestOk(1, Publish, False), "1e 0004 | 01 01 10 00"),
+    ((15, 16), Subscribe(1, (b"test",), b"video", filter=0), f"03 000e | 01 {TEST} {VIDEO} | 00"),
     ((15, 16), RequestOk(1), "07 0002 | 01 00"),
     ((14,), RequestError(1, Subscribe, 404, "no"), "05 0006 | 01 4194 02 6e6f"),
     ((14,), RequestError(1, PublishNamespace, 1, ""), "08 0003 | 01 01 00"),
@@ -333,8 +333,6 @@ READ: Rows = [
         Publish(1, (b"ns",), b"video", 42, DESCENDING),
         f"1d 0011 | 01 01 02 6e73 {VIDEO} 2a | 02 10 01 22 02",
     ),
-    # Without a filter.
-    ((15, 16), Subscribe(1, (b"test",), b"video"), f"03 000e | 01 {TEST} {VIDEO} | 00"),
     # As aiomoqt writes a subscriber with a token.
     (
         (14,),
@@ -355,7 +353,7 @@ READ: Rows = [
     ((16,), SubscribeNamespace(2, (b"a",)), "11 0006 | 02 01 01 61 02 00"),
     ((16,), FetchOk(2, Location(5, 1)), "18 0008 | 02 00 05 01 00 | 08 4064"),
     ((14,), RequestOk(1, TrackStatus), "0e 0009 | 01 09 00 02 01 4064 32 00"),
-    ((14,), RequestOk(1, Publish, False), "1e 0009 | 01 00 80 02 04 01 02 03 00"),
+    ((14,), RequestOk(1, Publish), "1e 0009 | 01 00 80 02 04 01 02 03 00"),
     ((15, 16), RequestOk(1), "07 0006 | 01 01 09 02 0a 03"),
     # A SETUP with SOLICIT and RELAY_HOPS as moq-dev sends them, numbers ascending.
     (NEW, ClientSetup(path=""), "af00 0009 | 01 00 | c40b54 01 61 | 05 01"),

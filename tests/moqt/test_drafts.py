@@ -259,7 +259,7 @@ UNSAYABLE: list[tuple[tuple[int, ...], Message]] = [
     ((14, 15, 16), Subscribe(0, (), b"", filter=ABSOLUTE_START)),
     ((14, 15, 16), Subscribe(0, (), b"", filter=ABSOLUTE_RANGE, start=Location(5, 0))),
     ((14, 15, 16), Subscribe(0, (), b"", filter=ABSOLUTE_RANGE, start=Location(5, 0), end=4)),
-    ((14, 15, 16), Subscribe(0, (), b"", filter=0)),
+    ((14, 15, 16), Subscribe(0, (), b"", filter=5)),
     ((14, 15, 16), Subscribe(0, (), b"", priority=256)),
     ((14, 15, 16), Subscribe(-1, (), b"")),
     ((14, 15, 16), Fetch(0, joining=1)),

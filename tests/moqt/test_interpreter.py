@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from relay.moqt.drafts import Draft
+from relay.moqt.drafts import DRAFTS, Draft
 from relay.moqt.messages import (
     ABSOLUTE_START,
+    UNFILTERED,
     Fetch,
     FetchOk,
     Goaway,
@@ -43,6 +44,18 @@ from .conftest import Peer, World, token
 
 CAM = (b"demo", b"cam")
 
+where_a_fetch_may_join = pytest.mark.parametrize(
+    "draft", [each for each in DRAFTS if each.number < 20], ids=lambda draft: str(draft.name)
+)
+where_requests_have_streams, where_they_share_one = (
+    pytest.mark.parametrize(
+        "draft",
+        [each for each in DRAFTS if each.request_streams is have],
+        ids=lambda draft: str(draft.name),
+    )
+    for have in (True, False)
+)
+
 
 def head(draft: Draft, alias: int, group: int) -> bytes:
     return draft.subgroup_head(alias, group, 128)
@@ -64,7 +77,7 @@ def status(draft: Draft, code: int) -> bytes:
 
 def frames(side: Any) -> bytes:
     """What a lite viewer got of groups, in one piece."""
-    whole = b"".join(event.frames for event in side.take(events.GroupArrived))
+    whole = b"".join(event.data for event in side.take(events.GroupArrived))
     return whole + b"".join(event.data for event in side.take(events.GroupReceived))
 
 
@@ -162,6 +175,7 @@ def test_what_is_no_message_ends_the_session_and_no_other(world: World, draft: D
 def test_a_publisher_is_heard_by_viewers_of_moq_lite(world: World, draft: Draft) -> None:
     peer, viewer, asked = publishing(world, draft)
     assert (asked.namespace, asked.track, asked.priority) == (CAM, b"video", 55)
+    assert (asked.filter, asked.start) in ((UNFILTERED, None), (ABSOLUTE_START, Location(0, 0)))
     serving(peer, asked)
     peer.bring(head(draft, 7, 4), objects(draft, b"one", b"", b"three"))
     assert frames(viewer) == b"\x03one\x00\x05three"
@@ -315,9 +329,8 @@ def test_nobody_watches_any_more(world: World, draft: Draft) -> None:
         assert peer.only(Unsubscribe).request == asked.request
 
 
+@where_they_share_one
 def test_requests_wait_until_the_peer_grants_them(world: World, draft: Draft) -> None:
-    if draft.request_streams:
-        pytest.skip("streams are granted there, by QUIC")
     peer = world.peer(draft, max_request=0)
     peer.ask(PublishNamespace(0, CAM))
     viewer = world.lite()
@@ -331,7 +344,7 @@ def test_requests_wait_until_the_peer_grants_them(world: World, draft: Draft) ->
 # -- tracks that are pushed ----------------------------------------------------------------------
 
 
-def test_a_track_that_is_pushed_is_sent_as_long_as_somebody_watches(
+def test_a_track_that_is_pushed_is_watched_without_being_asked_for(
     world: World, draft: Draft
 ) -> None:
     peer = world.peer(draft)
@@ -341,17 +354,16 @@ def test_a_track_that_is_pushed_is_sent_as_long_as_somebody_watches(
     viewer.session.subscribe("demo/cam", "video", Demand(200))
     world.run()
     assert not peer.take(Subscribe)
-    assert peer.only(SubscribeUpdate).forward is True
     peer.bring(head(draft, 9, 4), objects(draft, b"one"))
     assert frames(viewer) == b"\x03one"
     viewer.session.unsubscribe(0)
     world.run()
     world.tick(30)
-    assert peer.only(SubscribeUpdate).forward is False
     assert peer.bring(head(draft, 9, 5), objects(draft, b"two"), fin=False) in peer.stops
     viewer.session.subscribe("demo/cam", "video", Demand(200))
     world.run()
-    assert peer.only(SubscribeUpdate).forward is True
+    peer.bring(head(draft, 9, 6), objects(draft, b"three"))
+    assert frames(viewer) == b"\x05three"
 
 
 def test_the_end_of_a_push_is_the_end_of_the_track(world: World, draft: Draft) -> None:
@@ -389,90 +401,6 @@ def test_a_push_of_what_may_not_be_published_is_refused(world: World, draft: Dra
     peer = world.peer(draft, f"/demo?jwt={token(publish='mine')}")
     peer.ask(Publish(0, (b"theirs",), b"video", 9))
     assert peer.only(RequestError).code == 1
-
-
-# -- joining a group under way -------------------------------------------------------------------
-
-
-def fetched(draft: Draft, group: int, *payloads: bytes) -> bytes:
-    """Objects on a stream of what was fetched, without extensions."""
-    pieces = []
-    for number, payload in enumerate(payloads):
-        size = draft.encode_varint(len(payload))
-        if not draft.fetch_flags:
-            says = [draft.encode_varint(each) for each in (group, 0, number)]
-            pieces += [*says, b"\x80", draft.encode_varint(0), size, payload]
-        elif number:
-            pieces += [draft.encode_varint(0), size, payload]
-        else:
-            says = [draft.encode_varint(each) for each in (0x1C, group, 0)]
-            pieces += [*says, b"\x80", size, payload]
-    return b"".join(pieces)
-
-
-def joining(world: World, draft: Draft) -> tuple[Peer, Any, Fetch]:
-    peer, viewer, asked = publishing(world, draft)
-    serving(peer, asked, largest=Location(5, 1))
-    fetch = peer.only(Fetch)
-    assert (fetch.joining, fetch.relative) == (asked.request, 0)
-    peer.say(FetchOk(fetch.request, Location(5, 2)), request=fetch.request)
-    return peer, viewer, fetch
-
-
-@pytest.mark.parametrize("order", ["fetched first", "rest first"])
-def test_a_group_under_way_is_had_whole(world: World, draft: Draft, order: str) -> None:
-    peer, viewer, fetch = joining(world, draft)
-    first = [draft.fetch_head(fetch.request), fetched(draft, 5, b"a", b"b")]
-    rest = [head(draft, 7, 5), objects(draft, b"c", first=2)]
-    for each in (first, rest) if order == "fetched first" else (rest, first):
-        peer.bring(*each)
-    assert frames(viewer) == b"\x01a\x01b\x01c"
-    assert viewer.take(events.GroupFinished) or order == "rest first"
-    assert not peer.stops
-
-
-def test_the_rest_may_be_nothing(world: World, draft: Draft) -> None:
-    peer, viewer, fetch = joining(world, draft)
-    peer.bring(head(draft, 7, 5))
-    peer.bring(draft.fetch_head(fetch.request), fetched(draft, 5, b"a", b"b"))
-    assert frames(viewer) == b"\x01a\x01b"
-    assert viewer.only(events.GroupFinished)
-
-
-def test_where_no_rest_comes_two_newer_groups_end_the_wait(world: World, draft: Draft) -> None:
-    peer, viewer, fetch = joining(world, draft)
-    peer.bring(draft.fetch_head(fetch.request), fetched(draft, 5, b"a"))
-    peer.bring(head(draft, 7, 6), objects(draft, b"x"))
-    assert len(viewer.take(events.GroupFinished)) + len(viewer.take(events.GroupArrived)) == 1
-    peer.bring(head(draft, 7, 7), objects(draft, b"y"))
-    assert len(viewer.take(events.GroupFinished)) + len(viewer.take(events.GroupArrived)) == 2
-
-
-def test_a_gap_between_what_is_fetched_and_the_rest_is_no_group(world: World, draft: Draft) -> None:
-    peer, viewer, fetch = joining(world, draft)
-    peer.bring(draft.fetch_head(fetch.request), fetched(draft, 5, b"a"))
-    stream = peer.bring(head(draft, 7, 5), objects(draft, b"c", first=2), fin=False)
-    assert viewer.only(events.GroupAborted)
-    assert stream in peer.stops
-
-
-def test_a_publisher_may_give_it_whole_instead(world: World, draft: Draft) -> None:
-    peer, viewer, fetch = joining(world, draft)
-    peer.bring(head(draft, 7, 5), objects(draft, b"a", b"b"))
-    peer.bring(draft.fetch_head(fetch.request), fetched(draft, 5, b"a", b"b"))
-    assert frames(viewer) == b"\x01a\x01b"
-
-
-def test_or_not_at_all(world: World, draft: Draft) -> None:
-    peer, viewer, asked = publishing(world, draft)
-    serving(peer, asked, largest=Location(5, 1))
-    fetch = peer.only(Fetch)
-    stream = peer.bring(head(draft, 7, 5), objects(draft, b"c", first=2), fin=False)
-    assert stream not in peer.stops
-    peer.say(RequestError(fetch.request, Fetch, 3, "no"), request=fetch.request)
-    assert stream in peer.stops
-    peer.bring(head(draft, 7, 6), objects(draft, b"next"))
-    assert frames(viewer) == b"\x04next"
 
 
 # -- watching ----------------------------------------------------------------------------------
@@ -613,7 +541,6 @@ def test_peers_of_moq_transport_hear_each_other(world: World, draft: Draft) -> N
     [
         TrackStatus(0, CAM, b"video"),
         Fetch(0, namespace=CAM, track=b"video", start=Location(0, 0), end=Location(1, 0)),
-        Fetch(0, joining=4, relative=2),
         Subscribe(0, CAM, b"video", forward=False),
         Subscribe(0, CAM, b"\xff"),
     ],
@@ -627,6 +554,14 @@ def test_what_there_are_no_words_for_is_refused(world: World, draft: Draft, aske
     assert peer.lost is None
 
 
+@where_a_fetch_may_join
+def test_older_groups_are_not_fetched(world: World, draft: Draft) -> None:
+    peer = world.peer(draft)
+    peer.ask(Fetch(0, joining=4, relative=2))
+    assert peer.only(RequestError).code == 3
+
+
+@where_a_fetch_may_join
 def test_nothing_is_missing_where_a_subscription_begins(world: World, draft: Draft) -> None:
     peer = world.peer(draft)
     peer.ask(Fetch(2, joining=0, relative=0))
@@ -651,6 +586,15 @@ def test_a_relay_that_leaves_says_so(world: World, draft: Draft) -> None:
     world.door.close("https://other.example/")
     world.run()
     assert peer.only(Goaway).uri == "https://other.example/"
+
+
+@where_requests_have_streams
+def test_a_peer_that_stops_listening_may_leave_in_peace(world: World, draft: Draft) -> None:
+    peer = world.peer(draft)
+    peer.end.stop(3, 1)
+    peer.end.send(2, b"", True)
+    world.run()
+    assert peer.lost is None
 
 
 def test_a_peer_that_leaves_is_heard_of(world: World, draft: Draft) -> None:

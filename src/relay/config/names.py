@@ -124,7 +124,7 @@ VALUES: dict[str, dict[str, str]] = {
         "moq-lite-02": "moql",
         "moq-lite-01": "moql",
         "moq-transport-14": "moq-00",
-        **{f"moq-transport-{number}": f"moqt-{number}" for number in range(15, 20)},
+        **{f"moq-transport-{number}": f"moqt-{number}" for number in range(15, 21)},
     },
 }
 """Upstream's values of a setting that has others here; of a list, its items."""

@@ -194,7 +194,8 @@ class ServerSettings(Section):
     is."""
 
     versions: Texts = IDENTIFIERS
-    """Protocol identifiers spoken, best first; ``moql`` stands for moq-lite-02 and -01."""
+    """Protocol identifiers spoken, best first; ``moql`` stands for moq-lite-02 and -01, ``moqt-…``
+    and ``moq-00`` for drafts of moq-transport."""
 
     workers: Annotated[int, Field(ge=1, le=MAX_WORKERS)] | Literal["auto"] = 1
     """Processes that share the port, each with its own part of the sessions; ``auto``: one for each

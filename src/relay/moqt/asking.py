@@ -61,27 +61,6 @@ class Listening(Talk):
         self.abort(code)
 
 
-class Joining:
-    """The beginning of a group is fetched."""
-
-    __slots__ = ("_desk", "is_moot", "line", "request")
-
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
-        self.request = -1
-        self.line: int | None = None
-        self.is_moot = False
-
-    def answered(self, message: Message) -> None:
-        """It comes on a stream of its own, or does not."""
-        if isinstance(message, wire.RequestError):
-            self._desk.groups.part(self.request)
-        self._desk.requests.release(self)
-
-    def left(self) -> None:
-        """The answer was said."""
-
-
 class Watching(Talk):
     """The session watches a track of the peer's."""
 
@@ -110,7 +89,7 @@ class Watching(Talk):
                 named = namespace_of(asked.broadcast), asked.track.encode()
                 self.push = desk.offers.push_of(*named)
                 if self.push is not None:
-                    desk.offers.begin(self.push, self)
+                    self.push.watching = self
                     self._accept(self.push.alias, None)
                 else:
                     self.expect(True)
@@ -123,6 +102,7 @@ class Watching(Talk):
             namespace_of(self.asked.broadcast),
             self.asked.track.encode(),
             MAX_PRIORITY - self.asked.priority,
+            filter=wire.UNFILTERED,
         )
 
     def answered(self, message: Message) -> None:
@@ -145,26 +125,16 @@ class Watching(Talk):
         self.left()
 
     def _accept(self, alias: int, largest: wire.Location | None) -> None:
-        """It is served. Where a group is under way, only what comes after its largest object now
-        will be sent: what came before is asked for (moq-transport-14, 9.16.2)."""
+        """It is served, beginning with the group of the largest object so far."""
         desk, asked = self.desk, self.asked
         assert asked is not None
-        self.is_accepted = True
-        start = largest.group if largest is not None else None
-        self.tell(desk.dialect.encode(SubscribeOk(asked.priority, start=start)))
-        joins = desk.draft.fetch_joins
-        if largest is not None and joins:
-            desk.groups.join(desk.far_uni(), self.id, largest.group)
         if not desk.groups.known(alias, self.id):
             raise ProtocolViolation(f"two tracks have the alias {alias}")
+        self.is_accepted = True
         self.alias = alias
         self.expect(False)
-        if largest is not None and joins:
-            desk.requests.ask(Joining(desk), self._fetch)
-
-    def _fetch(self, request: int) -> Message:
-        self.desk.groups.fetch(request, self.id)
-        return wire.Fetch(request, joining=self.request, relative=0)
+        start = largest.group if largest is not None else None
+        self.tell(desk.dialect.encode(SubscribeOk(asked.priority, start=start)))
 
     def left(self) -> None:
         if self.is_accepted:
@@ -181,7 +151,7 @@ class Watching(Talk):
     def ended(self) -> None:
         self.is_moot = not self.has_told
         if self.push is not None and not self.has_told:
-            self.desk.offers.pause(self.push)
+            self.push.watching = None
         if self.request >= 0 and not self.has_told:
             if self.line is None:
                 self.desk.say(wire.Unsubscribe(self.request), None)

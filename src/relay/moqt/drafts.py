@@ -47,14 +47,6 @@ class Draft:
     `NamespaceFound` and `NamespaceGone`; elsewhere with a `PublishNamespace` for each."""
     missing: int
     """What a `RequestError` says of a track that does not exist."""
-    fetch_joins: bool
-    """The beginning of a group under way is to be fetched; elsewhere subscriptions begin there."""
-    fetch_flags: bool
-    """Objects that were fetched say with flags what they say of themselves; elsewhere all."""
-    fetch_status: bool
-    """Those without a payload have a status."""
-    fetch_deltas: bool
-    """Their groups and numbers are differences to those before."""
     varint: Varint = field(repr=False)
     """How integers are written."""
     heads: Heads = field(repr=False)
@@ -133,10 +125,6 @@ DRAFT_20 = Draft(
     request_streams=True,
     namespace_streams=True,
     missing=0x10,
-    fetch_joins=False,
-    fetch_flags=True,
-    fetch_status=False,
-    fetch_deltas=True,
     varint=LEADING,
     heads=Heads(LEADING, may_omit_priority=True, marks_start=True),
     codecs=compiled(20),
@@ -151,10 +139,6 @@ DRAFT_19 = Draft(
     request_streams=True,
     namespace_streams=True,
     missing=0x10,
-    fetch_joins=True,
-    fetch_flags=True,
-    fetch_status=False,
-    fetch_deltas=True,
     varint=LEADING,
     heads=Heads(LEADING, may_omit_priority=True, marks_start=True),
     codecs=compiled(19),
@@ -169,10 +153,6 @@ DRAFT_18 = Draft(
     request_streams=True,
     namespace_streams=True,
     missing=0x10,
-    fetch_joins=True,
-    fetch_flags=True,
-    fetch_status=False,
-    fetch_deltas=True,
     varint=LEADING,
     heads=Heads(LEADING, may_omit_priority=True, marks_start=True),
     codecs=compiled(18),
@@ -187,10 +167,6 @@ DRAFT_17 = Draft(
     request_streams=True,
     namespace_streams=True,
     missing=0x10,
-    fetch_joins=True,
-    fetch_flags=True,
-    fetch_status=False,
-    fetch_deltas=False,
     varint=LEADING_17,
     heads=Heads(LEADING_17, may_omit_priority=True, marks_start=False),
     codecs=compiled(17),
@@ -205,10 +181,6 @@ DRAFT_16 = Draft(
     request_streams=False,
     namespace_streams=True,
     missing=0x10,
-    fetch_joins=True,
-    fetch_flags=True,
-    fetch_status=False,
-    fetch_deltas=False,
     varint=QUIC,
     heads=Heads(QUIC, may_omit_priority=True, marks_start=False),
     codecs=compiled(16),
@@ -223,10 +195,6 @@ DRAFT_15 = Draft(
     request_streams=False,
     namespace_streams=False,
     missing=0x10,
-    fetch_joins=True,
-    fetch_flags=True,
-    fetch_status=True,
-    fetch_deltas=False,
     varint=QUIC,
     heads=Heads(QUIC, may_omit_priority=True, marks_start=False),
     codecs=compiled(15),
@@ -242,10 +210,6 @@ DRAFT_14 = Draft(
     request_streams=False,
     namespace_streams=False,
     missing=0x04,
-    fetch_joins=True,
-    fetch_flags=False,
-    fetch_status=True,
-    fetch_deltas=False,
     varint=QUIC,
     heads=Heads(QUIC, may_omit_priority=False, marks_start=False),
     codecs=compiled(14),

@@ -200,7 +200,7 @@ class Interpreter:
         if stream in self._buffers:
             self.requests.line_stopped(stream)
         elif stream == self._control:
-            self.close(ProtocolViolation.session_code, "the control stream is gone")
+            self._control = None  # whoever leaves wants nothing more
         else:
             self.groups.gone(stream)
             self._upward.append(("stream_stopped", (stream, REGISTERED.hear(code))))
@@ -322,7 +322,7 @@ class Interpreter:
         if isinstance(talk, Watching):
             self.requests.release(talk)
             talk.expect(False)
-            self.groups.leave(talk.id)
+            self.groups.ends.pop(talk.id, None)
             if talk.alias is not None and talk.is_moot:
                 self.groups.forget(talk.alias)
             elif talk.alias is not None:

@@ -13,8 +13,9 @@ from typing import NamedTuple
 
 Namespace = tuple[bytes, ...]
 
-NEXT_GROUP, LATEST_OBJECT, ABSOLUTE_START, ABSOLUTE_RANGE = 1, 2, 3, 4
-"""Where a subscription starts and ends (draft-16, 5.1.2)."""
+UNFILTERED, NEXT_GROUP, LATEST_OBJECT, ABSOLUTE_START, ABSOLUTE_RANGE = 0, 1, 2, 3, 4
+"""Where a subscription starts and ends (draft-16, 5.1.2); draft 14 has no word for the first, and
+says instead that it starts with the first group."""
 
 ASCENDING, DESCENDING = 1, 2
 """Which of two groups is sent first; 0 leaves it to the publisher (draft-16, 9.2.2.4)."""
@@ -223,8 +224,6 @@ class TrackStatus(NamedTuple):
 class RequestOk(NamedTuple):
     request: int
     to: type[object] | None = None
-    forward: bool = True
-    """Whether what is published is to be sent, for `Publish` only."""
 
 
 class RequestError(NamedTuple):

@@ -14,17 +14,6 @@ NORMAL, END_OF_TRACK = 0, 4
 """Status of an object that is there, and of one behind the last of the track (moq-transport-14,
 10.2.1.1). Those that are not there have no number of a frame."""
 
-_SUBGROUP, _OBJECT, _GROUP, _PRIORITY, _EXTENSIONS = 0x03, 0x04, 0x08, 0x10, 0x20
-_ALL = 0x3F
-"""Flags of an object that was fetched: what it says of itself, in this order but for the group,
-which comes first (moq-transport-16, 10.4.4.1). Without flags it says all."""
-
-_DATAGRAM = 0x40
-"""It belongs to no subgroup."""
-
-_RANGE = 0x80
-"""From here on it is none, and says where some are missing."""
-
 _FIRST = b"\x00"
 """The number of an object that follows the one before, and of a first one that is number 0
 (10.4.2)."""
@@ -36,7 +25,6 @@ class Inward:
     __slots__ = (
         "_draft",
         "_has_extensions",
-        "_has_status",
         "_head",
         "_is_payload",
         "_is_sized",
@@ -48,7 +36,6 @@ class Inward:
 
     def __init__(self, draft: Draft, has_extensions: bool) -> None:
         self._draft = draft
-        self._has_status = True
         self._has_extensions = has_extensions
         self._head = b""
         """What has come of numbers that are not complete."""
@@ -118,7 +105,7 @@ class Inward:
             return None
         at = size[1]
         status = NORMAL
-        if not size[0] and self._has_status:
+        if not size[0]:
             found = scan(data, at)
             if found is None:
                 return None
@@ -129,63 +116,6 @@ class Inward:
         self.ends_track = self.ends_track or status == END_OF_TRACK
         self._left, self._is_payload, self._is_sized = size[0], True, False
         return at
-
-
-class Fetched(Inward):
-    """The same for objects that were fetched, each of which may name its group
-    (moq-transport-14, 10.4.4; -16, 10.4.4)."""
-
-    __slots__ = ("group", "is_odd")
-
-    def __init__(self, draft: Draft) -> None:
-        super().__init__(draft, True)
-        self._has_status = draft.fetch_status
-        self.group: int | None = None
-        self.is_odd = False
-        """Whether they are not one group's from its first on, without a gap."""
-
-    def _number(self, data: bytes, at: int) -> int | None:
-        scan = self._draft.scan_varint
-        flags = _ALL
-        if self._draft.fetch_flags:
-            found = scan(data, at)
-            if found is None:
-                return None
-            flags, at = found
-        is_range = flags >= _RANGE
-        values: dict[int, int] = {}
-        for flag in (_GROUP, _SUBGROUP, _OBJECT, _PRIORITY, _EXTENSIONS):
-            if flags & flag != flag or (is_range and flag not in (_GROUP, _OBJECT)):
-                continue
-            if flag == _SUBGROUP and flags & _DATAGRAM:
-                continue
-            if flag == _PRIORITY:
-                found = (data[at], at + 1) if at < len(data) else None
-            else:
-                found = scan(data, at)
-            if found is None:
-                return None
-            values[flag], at = found
-        if is_range:  # what lies there is nothing, or not known
-            self.is_odd = True
-            return at
-        self._place(values.get(_GROUP), values.get(_OBJECT))
-        self._left, self._is_payload = values.get(_EXTENSIONS, 0), False
-        self._is_sized = True
-        return at
-
-    def _place(self, group: int | None, number: int | None) -> None:
-        """Which object it is, as far as it is said."""
-        is_first = self.begins is None
-        if is_first:
-            self.group, self.begins = group, number
-            self.is_odd = group is None or number != 0
-            return
-        is_relative = self._draft.fetch_deltas
-        if group is not None and group != (0 if is_relative else self.group):
-            self.is_odd = True
-        if number is not None and number != (0 if is_relative else self.count):
-            self.is_odd = True
 
 
 class Outward:

@@ -1,8 +1,8 @@
 """What a peer publishes: broadcasts by name, and tracks that it sends without being asked for them.
 
-The law: an offer is answered once, as soon as it is known whether the session above wants it; and
-nothing of a track is sent as long as nobody watches it. This module must not know how messages
-travel.
+The law: an offer is answered once, as soon as it is known whether the session above wants it. What
+comes of a track that nobody watches is stopped group by group, since there are publishers that
+cannot be told to wait (moq-transport-16, 9.11). This module must not know how messages travel.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from relay.moqt import codes
 from relay.moqt import messages as wire
-from relay.moqt.messages import Location, Message, Namespace
+from relay.moqt.messages import Namespace
 from relay.moqt.naming import path_of
 
 if TYPE_CHECKING:
@@ -55,33 +55,6 @@ class Push(Offer):
     @property
     def name(self) -> tuple[Namespace, bytes | None]:
         return self.namespace, self.track
-
-
-class Forwarding:
-    """A push is to begin, or to pause (REQUEST_UPDATE)."""
-
-    __slots__ = ("_desk", "_has_viewers", "_push", "is_moot", "line", "request")
-
-    def __init__(self, desk: Desk, push: Push, has_viewers: bool) -> None:
-        self._desk = desk
-        self._push = push
-        self._has_viewers = has_viewers
-        self.request = -1
-        self.line = push.line
-        self.is_moot = False
-
-    def question(self, request: int) -> Message:
-        """What is said; draft 14 has it that all of it is."""
-        start, priority = Location(0, 0), 128
-        number = self._push.request
-        return wire.SubscribeUpdate(request, number, start, None, priority, self._has_viewers)
-
-    def answered(self, message: Message) -> None:
-        """It is so now."""
-        self._desk.requests.release(self)
-
-    def left(self) -> None:
-        """The push is over."""
 
 
 class Offers:
@@ -165,21 +138,6 @@ class Offers:
         is_free = isinstance(push, Push) and push.watching is None and push.heard_by is not None
         return push if is_free and isinstance(push, Push) else None
 
-    def begin(self, push: Push, watching: Watching) -> None:
-        """Have a track sent."""
-        push.watching = watching
-        self._forward(push, True)
-
-    def pause(self, push: Push) -> None:
-        """Nobody watches it any more."""
-        push.watching = None
-        self._forward(push, False)
-
-    def _forward(self, push: Push, has_viewers: bool) -> None:
-        if self._by_request.get(push.request) is push:
-            forwarding = Forwarding(self._desk, push, has_viewers)
-            self._desk.requests.ask(forwarding, forwarding.question)
-
     def _is_heard(self, offer: Offer) -> bool:
         """Tell the session of it, if that wants to hear of it."""
         for listening in self._listening:
@@ -187,7 +145,7 @@ class Offers:
             if prefix is not None and offer.namespace[: len(prefix)] == prefix:
                 offer.heard_by = listening
                 self._keep(offer)
-                self._desk.say(wire.RequestOk(offer.request, offer.to, False), offer.line)
+                self._desk.say(wire.RequestOk(offer.request, offer.to), offer.line)
                 before = self._counts.get(offer.namespace, 0)
                 self._counts[offer.namespace] = before + 1
                 if not before:

@@ -35,8 +35,6 @@ class Param(NamedTuple):
     kind: Kind
     omitted: tuple[Any, ...]
     """What they are where the number is absent, and then not written."""
-    always: bool = False
-    """Written even so."""
     repeated: bool = False
     """The one field is a tuple, and the number is there for each of its values."""
 
@@ -98,7 +96,7 @@ def listed(params: Sequence[Param], layout: Layout) -> Kind:
         count = previous = 0
         for param in ordered:
             own = said[param.number]
-            if own == param.omitted and not param.always:
+            if own == param.omitted:
                 continue
             for each in own[0] if param.repeated else (own if len(own) == 1 else (own,)):
                 pieces.append(encode(param.number - (previous if layout.steps else 0)))

@@ -14,15 +14,16 @@ from relay.moqt.messages import (
     ABSOLUTE_START,
     LATEST_OBJECT,
     NEXT_GROUP,
+    UNFILTERED,
     Location,
 )
 from relay.moqt.varint import Encode
 
 Filter = tuple[int, Location | None, int | None]
 
-NO_FILTER: Filter = (LATEST_OBJECT, None, None)
-"""What none is read as. The drafts mean the whole track, but what a relay has of a live one begins
-with the latest group, and moq-dev of 2026-08 reads it so."""
+NO_FILTER: Filter = (UNFILTERED, None, None)
+"""Where there is none. The drafts mean the whole track; publishers send of a live one what begins
+with the latest group."""
 
 _MAX_COUNT = 4
 _NEXT_OBJECT = (0, 0)
@@ -49,6 +50,8 @@ def _filter(from_start: bool) -> Kind:
 
     def write(value: Filter, encode: Encode) -> bytes:
         kind, start, end = value
+        if kind == UNFILTERED:
+            kind, start = ABSOLUTE_START, Location(0, 0)
         if not NEXT_GROUP <= kind <= ABSOLUTE_RANGE:
             raise ValueError(f"no filter {kind}")
         written = encode(kind)

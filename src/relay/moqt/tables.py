@@ -36,7 +36,7 @@ from relay.moqt.fields import (
     in_varint,
     prefixed,
 )
-from relay.moqt.messages import ASCENDING
+from relay.moqt.messages import ASCENDING, LATEST_OBJECT
 from relay.moqt.parameters import SHAPES, Layout, Param, listed
 from relay.moqt.ranges import (
     FETCH,
@@ -71,7 +71,6 @@ class _Number(NamedTuple):
     omitted: tuple[Any, ...]
     since: int = _FIRST
     until: int = _LATEST
-    always: bool = False
     plain: Kind | None = None
     """How it is written from draft 17 on, where that is simpler."""
 
@@ -109,7 +108,7 @@ _ORDER = _Number(0x22, "order", in_varint(ORDER), (0,), 15, plain=ORDER)
 _LARGEST = _Number(0x09, "largest", prefixed(LOCATION), (None,), 15, plain=LOCATION)
 _FILTER_KINDS = ((FILTER, 15, 16), (FILTER_FROM_START, 17, 19), (FILTER_BY_COUNT, 20, 20))
 _FILTERS = tuple(
-    _Number(0x21, "filter start end", prefixed(kind), NO_FILTER, since, until, always=True)
+    _Number(0x21, "filter start end", prefixed(kind), NO_FILTER, since, until)
     for kind, since, until in _FILTER_KINDS
 )
 _NEW_FILTERS = tuple(
@@ -317,7 +316,7 @@ _TABLES = (
             _Row("", U8, 14, 14, filler=128),
             _Row("", ORDER, 14, 14, filler=ASCENDING),
             _Row("", FLAG, 14, 14, filler=True),
-            _Row("", FILTER, 14, 14, filler=NO_FILTER),
+            _Row("", FILTER, 14, 14, filler=(LATEST_OBJECT, None, None)),
             _PARAMETERS,
         ),
     ),
@@ -356,11 +355,11 @@ _TABLES = (
         m.RequestOk,
         (
             _ANSWERED,
-            _Row("forward", FLAG, 14, 14),
+            _Row("", FLAG, 14, 14, filler=True),
             _Row("", U8, 14, 14, filler=128),
             _Row("", ORDER, 14, 14, filler=ASCENDING),
-            _Row("", FILTER, 14, 14, filler=NO_FILTER),
-            _List("parameters", (_FORWARD,)),
+            _Row("", FILTER, 14, 14, filler=(LATEST_OBJECT, None, None)),
+            _PARAMETERS,
         ),
         14,
         17,
@@ -376,14 +375,8 @@ _TABLES = (
             (m.SubscribeNamespace, 15),
             (m.TrackStatus, 15),
             (m.SubscribeUpdate, 15),
+            (m.Publish, 18),
         )
-    ),
-    _Table(
-        0x07,
-        m.RequestOk,
-        (_ANSWERED, _List("parameters", (_FORWARD,)), _List("properties", (), 18)),
-        18,
-        to=m.Publish,
     ),
     _Table(0x05, m.RequestError, _FAILURE, 14, 14, m.Subscribe),
     _Table(0x08, m.RequestError, _FAILURE, 14, 14, m.PublishNamespace),
@@ -456,7 +449,6 @@ def _part(row: _Row | _List, draft: int) -> Part:
             tuple(each.names.split()),
             each.kind if each.plain is None or draft <= 16 else each.plain,
             each.omitted,
-            each.always,
             each.names == "tokens",
         )
         for each in row.numbers
