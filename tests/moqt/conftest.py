@@ -77,6 +77,8 @@ class Peer:
         self.groups: dict[int, bytes] = {}
         """Streams of objects, by their ids."""
         self.whole: set[int] = set()
+        self.ended: set[int] = set()
+        """Streams of messages on which no more is said."""
         self.resets: dict[int, int] = {}
         self.stops: dict[int, int] = {}
         self.lost: tuple[int, str] | None = None
@@ -141,6 +143,8 @@ class Peer:
             return
         buffer = self._buffers.setdefault(stream, StreamBuffer())
         buffer.append(data)
+        if fin:
+            self.ended.add(stream)
         while (message := self.draft.read(buffer, LIMIT)) is not None:
             if getattr(message, "request", 0) == -1 or self.draft.request_streams:
                 self.lines.setdefault(getattr(message, "request", -1), stream)

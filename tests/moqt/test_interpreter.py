@@ -482,7 +482,12 @@ def test_a_viewer_may_begin_with_a_certain_group_and_change_its_mind(
     assert asked.start == 4
     update = SubscribeUpdate(2, 0, Location(4, 0), None, 5, True)
     peer.say(update, request=0)
-    assert source.take(events.SubscribeUpdated)[-1].priority == 250
+    changed = source.take(events.SubscribeUpdated)[-1]
+    assert (changed.priority, changed.start) == (250, 4)
+    assert len(peer.take(RequestOk)) == draft.answers_updates
+    peer.say(update._replace(forward=False), request=0)
+    assert len(peer.take(RequestError)) == draft.answers_updates
+    assert peer.lost is None
 
 
 def test_it_hears_what_there_is_and_what_comes_and_goes(world: World, draft: Draft) -> None:
@@ -576,6 +581,27 @@ def test_a_request_that_is_in_use_ends_the_session(world: World, draft: Draft) -
     peer.ask(Subscribe(0, CAM, b"audio"))
     assert peer.lost is not None
     assert peer.lost[0] == 3
+
+
+@where_requests_have_streams
+def test_numbers_beyond_those_of_moq_lite_end_the_session(world: World, draft: Draft) -> None:
+    other = world.peer(draft)
+    peer = world.peer(draft)
+    peer.ask(Subscribe(1 << 63, CAM, b"video"))
+    assert peer.lost is not None
+    assert peer.lost[0] == 3
+    assert other.lost is None
+
+
+@where_requests_have_streams
+def test_streams_of_requests_end_on_both_sides(world: World, draft: Draft) -> None:
+    peer, _, asked = publishing(world, draft)
+    line = peer.lines[asked.request]
+    peer.say(RequestError(asked.request, Subscribe, 0, "no"), request=asked.request, fin=True)
+    assert line in peer.ended
+    peer.end.send(peer.lines[0], b"", True)
+    world.run()
+    assert peer.lines[0] in peer.ended
 
 
 # -- the end --------------------------------------------------------------------------------

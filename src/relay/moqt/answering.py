@@ -25,30 +25,33 @@ from relay.wire.messages import (
 class Serving(Talk):
     """The peer watches a track."""
 
-    __slots__ = ("is_accepted",)
+    __slots__ = ("_wish", "is_accepted")
 
     def __init__(self, desk: Desk, stream: int, request: int, line: int | None) -> None:
         super().__init__(desk, stream, request, line)
+        self._wish = SubscribeUpdate(0)
         self.is_accepted = False
 
     def begin(self, asked: wire.Subscribe, path: str, track: str) -> None:
         """Ask the session for it. The number of the request is that of the subscription, and the
         track's alias."""
-        has_start = asked.filter in (wire.ABSOLUTE_START, wire.ABSOLUTE_RANGE) and asked.start
-        wish = Subscribe(
-            asked.request,
-            path,
-            track,
+        is_absolute = asked.filter in (wire.ABSOLUTE_START, wire.ABSOLUTE_RANGE)
+        wish = self._wish = SubscribeUpdate(
             MAX_PRIORITY - asked.priority,
-            start=asked.start.group if has_start and asked.start else None,
-            end=asked.end if asked.filter == wire.ABSOLUTE_RANGE else None,
+            ordered=asked.order == wire.ASCENDING,
+            start=asked.start.group if is_absolute and asked.start is not None else None,
+            end=asked.end if is_absolute else None,
         )
-        self.tell(bytes((Bidi.SUBSCRIBE,)) + self.desk.dialect.encode(wish))
+        question = self.desk.dialect.encode(Subscribe(asked.request, path, track, *wish))
+        self.tell(bytes((Bidi.SUBSCRIBE,)) + question)
 
     def answered(self, message: Message) -> None:
-        if isinstance(message, wire.SubscribeUpdate) and message.priority is not None:
-            wish = SubscribeUpdate(MAX_PRIORITY - message.priority, end=message.end)
-            self.tell(self.desk.dialect.encode(wish))
+        if isinstance(message, wire.SubscribeUpdate):
+            wish, priority = self._wish, message.priority
+            if priority is not None:
+                wish = wish._replace(priority=MAX_PRIORITY - priority)
+            self._wish = wish._replace(end=wish.end if message.end is None else message.end)
+            self.tell(self.desk.dialect.encode(self._wish))
 
     def read(self, buffer: StreamBuffer) -> None:
         desk = self.desk
@@ -106,6 +109,8 @@ class Telling(Talk):
 
     def _announce(self, is_there: bool, suffix: Namespace) -> None:
         desk = self.desk
+        if self.has_told:
+            return  # nobody listens any more
         if desk.draft.namespace_streams:
             word = wire.NamespaceFound(suffix) if is_there else wire.NamespaceGone(suffix)
             desk.say(word, self.line)

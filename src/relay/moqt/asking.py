@@ -129,7 +129,8 @@ class Watching(Talk):
         desk, asked = self.desk, self.asked
         assert asked is not None
         if not desk.groups.known(alias, self.id):
-            raise ProtocolViolation(f"two tracks have the alias {alias}")
+            desk.close(ProtocolViolation.session_code, f"two tracks have the alias {alias}")
+            return
         self.is_accepted = True
         self.alias = alias
         self.expect(False)
@@ -152,11 +153,10 @@ class Watching(Talk):
         self.is_moot = not self.has_told
         if self.push is not None and not self.has_told:
             self.push.watching = None
-        if self.request >= 0 and not self.has_told:
-            if self.line is None:
-                self.desk.say(wire.Unsubscribe(self.request), None)
-            else:
-                self.desk.hang_up(self.line)
+        if self.line is not None:
+            self.desk.hang_up(self.line)
+        elif self.request >= 0 and not self.has_told:
+            self.desk.say(wire.Unsubscribe(self.request), None)
         self.tell(b"", True)
 
     def broken(self, code: int) -> None:
@@ -187,9 +187,9 @@ class Sounding(Talk):
 
     __slots__ = ()
 
-    def begin(self) -> None:
-        """Ask it."""
-        self.tell(bytes((Bidi.ANNOUNCE,)) + self.desk.dialect.encode(AnnounceRequest("")))
+    def begin(self, prefix: str) -> None:
+        """Ask it what there is below ``prefix``, which is as good as any other."""
+        self.tell(bytes((Bidi.ANNOUNCE,)) + self.desk.dialect.encode(AnnounceRequest(prefix)))
 
     def read(self, buffer: StreamBuffer) -> None:
         if not self.desk.offers.has_begun:

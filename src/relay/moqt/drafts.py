@@ -45,6 +45,8 @@ class Draft:
     namespace_streams: bool
     """A `SubscribeNamespace` has its own two-way stream, and is answered there with
     `NamespaceFound` and `NamespaceGone`; elsewhere with a `PublishNamespace` for each."""
+    answers_updates: bool
+    """A `SubscribeUpdate` has an answer."""
     missing: int
     """What a `RequestError` says of a track that does not exist."""
     varint: Varint = field(repr=False)
@@ -124,6 +126,7 @@ DRAFT_20 = Draft(
     version_offer=False,
     request_streams=True,
     namespace_streams=True,
+    answers_updates=True,
     missing=0x10,
     varint=LEADING,
     heads=Heads(LEADING, may_omit_priority=True, marks_start=True),
@@ -138,6 +141,7 @@ DRAFT_19 = Draft(
     version_offer=False,
     request_streams=True,
     namespace_streams=True,
+    answers_updates=True,
     missing=0x10,
     varint=LEADING,
     heads=Heads(LEADING, may_omit_priority=True, marks_start=True),
@@ -152,6 +156,7 @@ DRAFT_18 = Draft(
     version_offer=False,
     request_streams=True,
     namespace_streams=True,
+    answers_updates=True,
     missing=0x10,
     varint=LEADING,
     heads=Heads(LEADING, may_omit_priority=True, marks_start=True),
@@ -166,6 +171,7 @@ DRAFT_17 = Draft(
     version_offer=False,
     request_streams=True,
     namespace_streams=True,
+    answers_updates=True,
     missing=0x10,
     varint=LEADING_17,
     heads=Heads(LEADING_17, may_omit_priority=True, marks_start=False),
@@ -180,6 +186,7 @@ DRAFT_16 = Draft(
     version_offer=False,
     request_streams=False,
     namespace_streams=True,
+    answers_updates=True,
     missing=0x10,
     varint=QUIC,
     heads=Heads(QUIC, may_omit_priority=True, marks_start=False),
@@ -194,6 +201,7 @@ DRAFT_15 = Draft(
     version_offer=False,
     request_streams=False,
     namespace_streams=False,
+    answers_updates=True,
     missing=0x10,
     varint=QUIC,
     heads=Heads(QUIC, may_omit_priority=True, marks_start=False),
@@ -209,6 +217,7 @@ DRAFT_14 = Draft(
     version_offer=True,
     request_streams=False,
     namespace_streams=False,
+    answers_updates=False,
     missing=0x04,
     varint=QUIC,
     heads=Heads(QUIC, may_omit_priority=False, marks_start=False),

@@ -23,6 +23,9 @@ MAX_UNKNOWN = 262_144
 """Bytes kept of groups that come before the answer that says whose they are. More: such are
 stopped."""
 
+EACH_UNKNOWN = 256
+"""What one of them counts for beside its bytes."""
+
 MAX_ENDED = 64
 """Tracks that have ended and whose groups are still told apart."""
 
@@ -49,7 +52,7 @@ class _Arrival:
     )
 
     def __init__(self) -> None:
-        self.data = b""
+        self.data = bytearray()
         """What has come before it is known whose it is."""
         self.has_ended = False
         self.inward: Inward | None = None
@@ -112,8 +115,10 @@ class Groups:
         self._aliases[alias] = subscription
         held, self._held, self._unknown = self._held, {}, 0
         for stream, arrival in held.items():
-            data, arrival.data = arrival.data, b""
+            data, arrival.data = bytes(arrival.data), bytearray()
             self._take(stream, arrival, data, arrival.has_ended)
+            if arrival.has_ended:
+                self._arrivals.pop(stream, None)
         return True
 
     def ended(self, alias: int) -> None:
@@ -151,13 +156,16 @@ class Groups:
         if arrival is None:
             return
         if self._held.pop(stream, None) is not None:
-            self._unknown -= len(arrival.data)
+            self._unknown -= len(arrival.data) + EACH_UNKNOWN
         if arrival.is_told:
             self._up_reset(stream, REGISTERED.hear(code))
 
     def _take(self, stream: int, arrival: _Arrival, data: bytes, fin: bool) -> None:
+        if stream in self._held:
+            self._hold(stream, arrival, data, fin)
+            return
         if arrival.inward is None:
-            begun = self._begin(stream, arrival, arrival.data + data, fin)
+            begun = self._begin(stream, arrival, bytes(arrival.data) + data, fin)
             if begun is None:
                 return
             data = begun
@@ -188,35 +196,36 @@ class Groups:
             self._stop(stream, arrival)  # what was never asked for, as fetches are
             return None
         if found is None:
-            arrival.data = data
+            arrival.data = bytearray(data)
             if len(data) > MAX_HEAD:
                 self._stop(stream, arrival)
             return None
         head, at = found
         subscription = self._aliases.get(head.alias)
+        arrival.data = bytearray()
         if subscription is None:
+            self._unknown += EACH_UNKNOWN
+            self._held[stream] = arrival
             self._hold(stream, arrival, data, fin)
             return None
-        arrival.data = b""
         arrival.subscription, arrival.group = subscription, head.group
         arrival.inward = Inward(self._draft, head.has_extensions)
         return data[at:]
 
     def _hold(self, stream: int, arrival: _Arrival, data: bytes, fin: bool) -> None:
         """Nobody can tell whose it is, as long as an answer is awaited."""
-        self._unknown += len(data) - (len(arrival.data) if stream in self._held else 0)
+        arrival.data += data
+        arrival.has_ended = fin
+        self._unknown += len(data)
         if not self._expected or self._unknown > MAX_UNKNOWN:
-            self._unknown -= len(data)
-            self._held.pop(stream, None)
+            self._unknown -= len(arrival.data) + EACH_UNKNOWN
+            del self._held[stream]
             self._stop(stream, arrival)
-            return
-        self._held[stream] = arrival
-        arrival.data, arrival.has_ended = data, fin
 
     def _stop(self, stream: int, arrival: _Arrival) -> None:
         """Nothing of a stream is wanted."""
         arrival.is_deaf = True
-        arrival.data = b""
+        arrival.data = bytearray()
         if arrival.has_ended:
             self._arrivals.pop(stream, None)
         else:

@@ -1,7 +1,7 @@
 """An interpreter between a peer that speaks moq-transport and a session that speaks moq-lite.
 
 To the connection below it is the receiver, to the session above the transport: groups pass on the
-streams they came on, with other heads, and requests are `relay.moqt.talks`. The law: nothing is
+streams they came on, with other heads, and requests are `relay.moqt.talk`. The law: nothing is
 decided here but what the other language has no words for. This module must not know rights, shared
 state, sockets or time.
 """
@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Any
 
-from relay.errors import Cancelled, LimitExceeded, ProtocolViolation
+from relay.errors import Cancelled, ProtocolViolation
 from relay.moqt import messages as wire
 from relay.moqt.asking import Opening, Watching
 from relay.moqt.drafts import Draft
@@ -34,9 +34,6 @@ MANY_REQUESTS = (1 << 32) - 1
 
 MAX_OFFERS = 1_024
 """Broadcasts a peer may publish before it is decided on."""
-
-MAX_WAITING = 4_096
-"""Requests of ours that wait until the peer grants more. More: the session is closed."""
 
 _FAR = 1 << 62
 """From here on streams of moq-lite are counted that have none below: beyond all that QUIC has
@@ -183,8 +180,8 @@ class Interpreter:
                 self.groups.received(stream, data, fin)
         except ProtocolViolation as error:
             self.close(error.session_code, str(error))
-        except LimitExceeded as error:
-            self.close(error.session_code, str(error))
+        except ValueError as error:  # from draft 17 on numbers are larger than moq-lite has
+            self.close(ProtocolViolation.session_code, str(error))
         self._tell()
 
     def stream_reset(self, stream: int, code: int) -> None:
@@ -248,8 +245,6 @@ class Interpreter:
         if isinstance(message, wire.ClientSetup):
             self._meet(stream, message)
             return
-        if not self._has_setup and not self.draft.request_streams:
-            raise ProtocolViolation("the first message is not CLIENT_SETUP")
         line = None if stream == self._heard_control else stream
         if isinstance(message, wire.Goaway):
             self._goaway(message)
@@ -294,7 +289,7 @@ class Interpreter:
         self._talks[talk.stream] = talk
         talk.tell(said, True)
 
-    # What requests ask (`relay.moqt.talks.Desk`)
+    # What requests ask (`relay.moqt.talk.Desk`)
 
     def up(self, stream: int, data: bytes, fin: bool) -> None:
         """Have the session hear this."""

@@ -70,6 +70,7 @@ class Requests:
         who = self._lines.pop(line, None)
         if isinstance(who, Offer):
             self._desk.offers.withdrawn(who.request, ())
+            self._desk.hang_up(line)
         elif who is not None:
             who.left()
 
@@ -122,7 +123,7 @@ class Requests:
         if desk.offers.is_waited_for and self._sounding is None:
             self._sounding = Sounding(desk, desk.far_bidi())
             desk.replace(self._sounding)
-            self._sounding.begin()
+            self._sounding.begin(path_of(offer.namespace) or "")
 
     def _add(self, talk: Talk) -> None:
         if talk.request in self._theirs:
@@ -150,8 +151,16 @@ class Requests:
     def _update(self, message: wire.SubscribeUpdate, line: int | None) -> None:
         talk = self._lines.get(line) if line is not None else None
         talk = talk or self._theirs.get(message.subscription)
-        if isinstance(talk, Serving):
-            talk.answered(message)
+        if not isinstance(talk, Serving) or message.forward is False:
+            if self._desk.draft.answers_updates:
+                words = "no such subscription" if message.forward else "it cannot be paused"
+                kind = wire.SubscribeUpdate
+                error = wire.RequestError(message.request, kind, codes.NOT_SUPPORTED, words)
+                self._desk.say(error, line)
+            return
+        talk.answered(message)
+        if self._desk.draft.answers_updates:
+            self._desk.say(wire.RequestOk(message.request, wire.SubscribeUpdate), line)
 
     def _unsubscribe(self, message: Any, line: int | None) -> None:
         talk = self._theirs.get(message.request)
@@ -189,6 +198,8 @@ class Requests:
 
     def ask(self, asker: Asker, question: Callable[[int], Message]) -> None:
         """Put a question to the peer once it grants a request."""
+        if len(self._waiting) >= MAX_WAITING:
+            self._waiting = deque(each for each in self._waiting if not each[0].is_moot)
         if len(self._waiting) >= MAX_WAITING:
             reason = "the peer grants too few requests"
             self._desk.close(LimitExceeded.session_code, reason)
