@@ -178,7 +178,9 @@ class World:
         rules = Rules(keys.KeySet.load(KEY.dump(), "k1"), AuthSettings(public=public))
         self.judge = Judge(house, rules, lambda: NOW)
         self.door = Door(house, self.judge, SessionSettings(), IDENTIFIERS)
-        self.entrance = interpreted(self.door.answer, IDENTIFIERS, SessionSettings())
+        self.entrance = interpreted(
+            self.door.answer, IDENTIFIERS, SessionSettings(), lambda: self.now
+        )
 
     def _log(self, event: str, **facts: Any) -> None:
         self.said.append((event, facts))
@@ -191,10 +193,10 @@ class World:
             peer.greet(**more)
         return peer
 
-    def lite(self, target: str = "/") -> Any:
+    def lite(self, target: str = "/", version: str = "moq-lite-04") -> Any:
         """One that speaks moq-lite."""
-        visit = self._visit("moq-lite-04", target)
-        side = Side(visit.wire.client, "moq-lite-04", client=True)
+        visit = self._visit(version, target)
+        side = Side(visit.wire.client, version, client=True)
         side.start()
         self.run()
         return side

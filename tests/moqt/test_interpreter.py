@@ -36,9 +36,12 @@ from relay.moqt.messages import (
     Unsubscribe,
     UnsubscribeNamespace,
 )
+from relay.moqt.stamps import written
 from relay.path import Path
 from relay.session import events
+from relay.wire.frame import FrameParser, Layout, encode_frame
 from relay.wire.messages import SubscribeUpdate as Demand
+from relay.wire.messages import TrackInfo
 
 from .conftest import Peer, World, token
 
@@ -61,18 +64,41 @@ def head(draft: Draft, alias: int, group: int) -> bytes:
     return draft.subgroup_head(alias, group, 128)
 
 
-def objects(draft: Draft, *payloads: bytes, first: int = 0) -> bytes:
+def objects(draft: Draft, *payloads: bytes, first: int = 0, stamp: int = 0) -> bytes:
+    """Objects that follow each other, a unit of time apart."""
     number = draft.encode_varint(first)
     pieces = []
-    for payload in payloads:
+    for index, payload in enumerate(payloads):
+        extensions = written(draft, stamp + index) if draft.timestamps else b""
         size = draft.encode_varint(len(payload))
-        pieces += [number, size, payload or draft.encode_varint(0)]
+        pieces += [number, extensions, size, payload or draft.encode_varint(0)]
         number = draft.encode_varint(0)
     return b"".join(pieces)
 
 
+def read(peer: Peer, stream: int) -> tuple[int, int, list[bytes]]:
+    """Alias, group and payloads of a stream of ours."""
+    draft, data = peer.draft, peer.groups[stream]
+    found = draft.scan_subgroup_head(data)
+    assert found is not None
+    parsed, at = found
+    assert (parsed.subgroup, parsed.ends_group) == (0, True)
+    payloads = []
+    while at < len(data):
+        assert data[at] == 0
+        at += 1
+        if parsed.has_extensions:
+            size, at = draft.scan_varint(data, at) or (0, 0)
+            at += size
+        size, at = draft.scan_varint(data, at) or (0, 0)
+        payloads.append(data[at : at + size])
+        at += size or 1
+    return parsed.alias, parsed.group, payloads
+
+
 def status(draft: Draft, code: int) -> bytes:
-    return b"".join(map(draft.encode_varint, (0, 0, code)))
+    extensions = (0,) if draft.timestamps else ()
+    return b"".join(map(draft.encode_varint, (0, *extensions, 0, code)))
 
 
 def frames(side: Any) -> bytes:
@@ -341,6 +367,73 @@ def test_requests_wait_until_the_peer_grants_them(world: World, draft: Draft) ->
     assert peer.only(Subscribe).request == 1
 
 
+where_objects_have_timestamps = pytest.mark.parametrize(
+    "draft", [each for each in DRAFTS if each.timestamps], ids=lambda draft: str(draft.name)
+)
+
+
+def timed(world: World) -> Any:
+    """One that speaks moq-lite with timestamps."""
+    return world.lite(version="moq-lite-05")
+
+
+@where_objects_have_timestamps
+@pytest.mark.parametrize(
+    ("timescale", "came", "told"),
+    [(1_000_000, 7, 7), (90_000, 180_000, 2_000_000), (1_000, 3, 3_000), (0, 7, 50_000_000)],
+)
+def test_timestamps_come_through(
+    world: World, draft: Draft, timescale: int, came: int, told: int
+) -> None:
+    peer = world.peer(draft)
+    peer.ask(PublishNamespace(0, CAM))
+    viewer = timed(world)
+    viewer.session.describe("demo/cam", "video")
+    viewer.session.subscribe("demo/cam", "video", Demand(200))
+    world.run()
+    serving(peer, peer.only(Subscribe), timescale=timescale)
+    assert viewer.only(events.TrackDescribed).timescale == 1_000_000
+    peer.bring(head(draft, 7, 0), objects(draft, b"a", b"b", stamp=came))
+    parsed = FrameParser(Layout.TIMED, 1000).feed(frames(viewer))
+    step = 1_000_000 // timescale if timescale else 0
+    assert [(each.timestamp, each.payload) for each in parsed] == [
+        (told, b"a"),
+        (told + step, b"b"),
+    ]
+
+
+@where_objects_have_timestamps
+def test_a_viewer_is_told_what_timestamps_count(world: World, draft: Draft) -> None:
+    source = timed(world)
+    (asked,) = source.take(events.AnnounceRequested)
+    source.session.answer_announce(asked.request, [("demo/cam", (), events.FREE)])
+    world.run()
+    peer = world.peer(draft)
+    peer.ask(Subscribe(0, CAM, b"video"))
+    source.session.answer_track(
+        source.only(events.TrackRequested).request, TrackInfo(1, timescale=48_000)
+    )
+    world.run()
+    id = source.only(events.Subscribed).id
+    stream = source.session.open_group(id, 0)
+    source.session.write(stream, encode_frame(Layout.TIMED, b"x", 96_000), True)
+    world.run()
+    assert peer.only(SubscribeOk).timescale == 48_000
+    (stream,) = peer.groups
+    assert written(draft, 96_000) in peer.groups[stream]
+
+
+@where_objects_have_timestamps
+def test_extensions_that_make_no_sense_are_none(world: World, draft: Draft) -> None:
+    peer, viewer, asked = publishing(world, draft)
+    serving(peer, asked, timescale=1_000)
+    size = draft.encode_varint
+    for number, extensions in enumerate((b"\x10", b"\x10\xff", b"\x01\x7f", bytes(5_000))):
+        data = size(0) + size(len(extensions)) + extensions + size(1) + b"x"
+        peer.bring(head(draft, 7, number), data)
+    assert frames(viewer) == b"\x01x" * 4
+
+
 # -- tracks that are pushed ----------------------------------------------------------------------
 
 
@@ -416,8 +509,7 @@ def test_a_viewer_gets_groups_of_moq_lite(world: World, draft: Draft) -> None:
     world.run()
     (found,) = peer.groups
     assert found in peer.whole
-    wanted = head(draft, ok.alias, 3) + objects(draft, b"one", b"", b"three")
-    assert peer.groups[found] == wanted
+    assert read(peer, found) == (ok.alias, 3, [b"one", b"", b"three"])
 
 
 def test_the_end_of_a_track_is_told(world: World, draft: Draft) -> None:
@@ -535,7 +627,7 @@ def test_peers_of_moq_transport_hear_each_other(world: World, draft: Draft) -> N
     source.bring(head(draft, 7, 0), objects(draft, b"one"))
     ok = viewer.only(SubscribeOk)
     (stream,) = viewer.groups
-    assert viewer.groups[stream] == head(draft, ok.alias, 0) + objects(draft, b"one")
+    assert read(viewer, stream) == (ok.alias, 0, [b"one"])
 
 
 # -- what there is not ---------------------------------------------------------------------------

@@ -19,31 +19,91 @@ from relay.wire.messages import (
     Subscribe,
     SubscribeOk,
     SubscribeUpdate,
+    TrackInfo,
+    TrackRequest,
 )
+
+
+class Describing(Talk):
+    """What the timestamps of a track count that the peer wants to watch."""
+
+    __slots__ = ("_serving", "is_answered")
+
+    def __init__(self, desk: Desk, stream: int, serving: Serving) -> None:
+        super().__init__(desk, stream)
+        self._serving = serving
+        self.is_answered = False
+
+    def begin(self, path: str, track: str) -> None:
+        """Ask the session."""
+        self.tell(bytes((Bidi.TRACK,)) + self.desk.dialect.encode(TrackRequest(path, track)))
+
+    def read(self, buffer: StreamBuffer) -> None:
+        body = buffer.message(self.desk.max_message)
+        if body is not None and not self.is_answered:
+            self.is_answered = True
+            self._serving.described(self.desk.dialect.decode(TrackInfo, body).timescale)
+
+    def ended(self) -> None:
+        self.tell(b"", True)
+
+    def broken(self, code: int) -> None:
+        if not self.is_answered:
+            self.is_answered = True
+            self._serving.refused(code)
 
 
 class Serving(Talk):
     """The peer watches a track."""
 
-    __slots__ = ("_wish", "is_accepted")
+    __slots__ = ("_describing", "_question", "_timescale", "_wish", "is_accepted", "is_answered")
 
-    def __init__(self, desk: Desk, stream: int, request: int, line: int | None) -> None:
-        super().__init__(desk, stream, request, line)
-        self._wish = SubscribeUpdate(0)
-        self.is_accepted = False
-
-    def begin(self, asked: wire.Subscribe, path: str, track: str) -> None:
-        """Ask the session for it. The number of the request is that of the subscription, and the
-        track's alias."""
+    def __init__(
+        self,
+        desk: Desk,
+        stream: int,
+        line: int | None,
+        asked: wire.Subscribe,
+        path: str,
+        track: str,
+    ) -> None:
+        """The number of the request is that of the subscription, and the track's alias."""
+        super().__init__(desk, stream, asked.request, line)
         is_absolute = asked.filter in (wire.ABSOLUTE_START, wire.ABSOLUTE_RANGE)
-        wish = self._wish = SubscribeUpdate(
+        self._wish = SubscribeUpdate(
             MAX_PRIORITY - asked.priority,
             ordered=asked.order == wire.ASCENDING,
             start=asked.start.group if is_absolute and asked.start is not None else None,
             end=asked.end if is_absolute else None,
         )
-        question = self.desk.dialect.encode(Subscribe(asked.request, path, track, *wish))
-        self.tell(bytes((Bidi.SUBSCRIBE,)) + question)
+        self._question = Subscribe(asked.request, path, track, *self._wish)
+        self._describing: Describing | None = None
+        self._timescale = 0
+        self.is_accepted = False
+        self.is_answered = False
+        """Whether the peer knows what becomes of its request."""
+
+    def begin(self) -> None:
+        """Ask the session for it, where timestamps are told for what they count first of all."""
+        asked = self._question
+        encoded = self.desk.dialect.encode(asked)  # as a whole, or not at all
+        if self.desk.draft.timestamps:
+            self._describing = Describing(self.desk, self.desk.far_bidi(), self)
+            self.desk.replace(self._describing)
+            self._describing.begin(asked.broadcast, asked.track)
+        else:
+            self.tell(bytes((Bidi.SUBSCRIBE,)) + encoded)
+
+    def described(self, timescale: int) -> None:
+        """The session says what the timestamps count."""
+        self._timescale = timescale
+        asked = self._question._replace(**self._wish._asdict())
+        self.tell(bytes((Bidi.SUBSCRIBE,)) + self.desk.dialect.encode(asked))
+
+    def refused(self, code: int) -> None:
+        """The session has no such track, or not for this peer."""
+        self._answer_no(code)
+        self.tell(b"", True)
 
     def answered(self, message: Message) -> None:
         if isinstance(message, wire.SubscribeUpdate):
@@ -51,14 +111,22 @@ class Serving(Talk):
             if priority is not None:
                 wish = wish._replace(priority=MAX_PRIORITY - priority)
             self._wish = wish._replace(end=wish.end if message.end is None else message.end)
-            self.tell(self.desk.dialect.encode(self._wish))
+            if self._describing is None or self._describing.is_answered:
+                self.tell(self.desk.dialect.encode(self._wish))
+
+    def left(self) -> None:
+        if self._describing is not None and not self._describing.is_answered:
+            self._describing.is_answered = True
+            self._describing.tell(b"", True)
+        super().left()
 
     def read(self, buffer: StreamBuffer) -> None:
         desk = self.desk
         while (reply := desk.dialect.read_reply(buffer, desk.max_message)) is not None:
-            if isinstance(reply, SubscribeOk) and not self.is_accepted:
-                self.is_accepted = True
-                desk.say(wire.SubscribeOk(self.request, self.request), self.line)
+            if isinstance(reply, SubscribeOk) and not self.is_answered:
+                self.is_accepted = self.is_answered = True
+                ok = wire.SubscribeOk(self.request, self.request, timescale=self._timescale)
+                desk.say(ok, self.line)
 
     def ended(self) -> None:
         number = codes.SUBSCRIPTION_ENDED if self.has_told else codes.TRACK_ENDED
@@ -68,14 +136,20 @@ class Serving(Talk):
         if self.is_accepted:
             self._done(*codes.end(code))
         else:
+            self._answer_no(code)
+
+    def _answer_no(self, code: int) -> None:
+        if not self.is_answered:
+            self.is_answered = True
             number, words = codes.refusal(code, self.desk.draft.missing)
             error = wire.RequestError(self.request, wire.Subscribe, number, words)
             self.desk.say(error, self.line, last=True)
 
     def _done(self, number: int, words: str) -> None:
         groups = self.desk.groups.begun.pop(self.request, 0)
-        done = wire.PublishDone(self.request, number, groups, words)
-        self.desk.say(done, self.line, last=True)
+        if self.is_accepted or not self.is_answered:
+            done = wire.PublishDone(self.request, number, groups, words)
+            self.desk.say(done, self.line, last=True)
 
 
 class Telling(Talk):

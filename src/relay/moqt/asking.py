@@ -90,7 +90,7 @@ class Watching(Talk):
                 self.push = desk.offers.push_of(*named)
                 if self.push is not None:
                     self.push.watching = self
-                    self._accept(self.push.alias, None)
+                    self._accept(self.push.alias, None, 0)
                 else:
                     self.expect(True)
                     desk.requests.ask(self, self._question)
@@ -108,7 +108,7 @@ class Watching(Talk):
     def answered(self, message: Message) -> None:
         match message:
             case wire.SubscribeOk() if not (self.is_accepted or self.has_told):
-                self._accept(message.alias, message.largest)
+                self._accept(message.alias, message.largest, message.timescale)
             case wire.RequestError(code=code):
                 self.abort(codes.refused(code))
             case wire.PublishDone(code=code):
@@ -124,11 +124,11 @@ class Watching(Talk):
             self.tell(self.desk.dialect.encode(SubscribeEnd(end)))
         self.left()
 
-    def _accept(self, alias: int, largest: wire.Location | None) -> None:
+    def _accept(self, alias: int, largest: wire.Location | None, timescale: int) -> None:
         """It is served, beginning with the group of the largest object so far."""
         desk, asked = self.desk, self.asked
         assert asked is not None
-        if not desk.groups.known(alias, self.id):
+        if not desk.groups.known(alias, self.id, timescale):
             desk.close(ProtocolViolation.session_code, f"two tracks have the alias {alias}")
             return
         self.is_accepted = True

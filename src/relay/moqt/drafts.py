@@ -45,6 +45,8 @@ class Draft:
     namespace_streams: bool
     """A `SubscribeNamespace` has its own two-way stream, and is answered there with
     `NamespaceFound` and `NamespaceGone`; elsewhere with a `PublishNamespace` for each."""
+    timestamps: bool
+    """A track says what the timestamps of its objects count, and so they are read and written."""
     answers_updates: bool
     """A `SubscribeUpdate` has an answer."""
     missing: int
@@ -108,9 +110,9 @@ class Draft:
         return FETCHED + self.varint.encode(request)
 
     def subgroup_head(self, alias: int, group: int, priority: int) -> bytes:
-        """What a stream that we open begins with: subgroup 0, which ends its group, objects without
-        extensions; ``priority`` is 0 to 255, the lower is sent first."""
-        return self.heads.encode(alias, group, priority)
+        """What a stream that we open begins with: subgroup 0, which ends its group, objects with
+        extensions where they have timestamps; ``priority`` is 0 to 255, the lower is sent first."""
+        return self.heads.encode(alias, group, priority, self.timestamps)
 
     def scan_subgroup_head(self, data: bytes | bytearray) -> tuple[SubgroupHead, int] | None:
         """What a stream of objects begins with and the position after it, ``None`` while it is
@@ -126,6 +128,7 @@ DRAFT_20 = Draft(
     version_offer=False,
     request_streams=True,
     namespace_streams=True,
+    timestamps=True,
     answers_updates=True,
     missing=0x10,
     varint=LEADING,
@@ -141,6 +144,7 @@ DRAFT_19 = Draft(
     version_offer=False,
     request_streams=True,
     namespace_streams=True,
+    timestamps=True,
     answers_updates=True,
     missing=0x10,
     varint=LEADING,
@@ -156,6 +160,7 @@ DRAFT_18 = Draft(
     version_offer=False,
     request_streams=True,
     namespace_streams=True,
+    timestamps=True,
     answers_updates=True,
     missing=0x10,
     varint=LEADING,
@@ -171,6 +176,7 @@ DRAFT_17 = Draft(
     version_offer=False,
     request_streams=True,
     namespace_streams=True,
+    timestamps=True,
     answers_updates=True,
     missing=0x10,
     varint=LEADING_17,
@@ -186,6 +192,7 @@ DRAFT_16 = Draft(
     version_offer=False,
     request_streams=False,
     namespace_streams=True,
+    timestamps=False,
     answers_updates=True,
     missing=0x10,
     varint=QUIC,
@@ -201,6 +208,7 @@ DRAFT_15 = Draft(
     version_offer=False,
     request_streams=False,
     namespace_streams=False,
+    timestamps=False,
     answers_updates=True,
     missing=0x10,
     varint=QUIC,
@@ -217,6 +225,7 @@ DRAFT_14 = Draft(
     version_offer=True,
     request_streams=False,
     namespace_streams=False,
+    timestamps=False,
     answers_updates=False,
     missing=0x04,
     varint=QUIC,

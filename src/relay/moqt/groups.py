@@ -13,6 +13,7 @@ from collections.abc import Callable
 from relay.errors import Cancelled, DecodeError
 from relay.moqt.drafts import Draft
 from relay.moqt.objects import Inward, Outward
+from relay.moqt.stamps import Stamps
 from relay.session.transport import Transport
 from relay.wire.buffer import split_message
 from relay.wire.codes import REGISTERED
@@ -82,16 +83,20 @@ class Groups:
         dialect: Dialect,
         up: Callable[[int, bytes, bool], None],
         up_reset: Callable[[int, int], None],
+        now: Callable[[], float],
     ) -> None:
-        """``up`` and ``up_reset`` tell the session what is heard on a stream."""
+        """``up`` and ``up_reset`` tell the session what is heard on a stream, ``now`` answers
+        seconds."""
         self._below = below
         self._draft = draft
         self._dialect = dialect
         self._up = up
         self._up_reset = up_reset
+        self._now = now
         self._arrivals: dict[int, _Arrival] = {}
         self._departures: dict[int, _Departure] = {}
-        self._aliases: dict[int, int] = {}
+        self._aliases: dict[int, tuple[int, Stamps | None]] = {}
+        """Subscriptions by their tracks' aliases, and how their timestamps are read."""
         self._ended: dict[int, None] = {}
         """Those whose tracks have ended: of the last few some groups may still be on their way."""
         self._held: dict[int, _Arrival] = {}
@@ -107,12 +112,14 @@ class Groups:
 
     # The peer's
 
-    def known(self, alias: int, subscription: int) -> bool:
-        """A track's alias is told; False where it is another's."""
+    def known(self, alias: int, subscription: int, timescale: int) -> bool:
+        """A track's alias is told, and what its timestamps count; False where it is another's."""
         if alias in self._aliases and alias not in self._ended:
             return False
         self._ended.pop(alias, None)
-        self._aliases[alias] = subscription
+        has_stamps = self._draft.timestamps
+        stamps = Stamps(self._draft, timescale, self._now) if has_stamps else None
+        self._aliases[alias] = subscription, stamps
         held, self._held, self._unknown = self._held, {}, 0
         for stream, arrival in held.items():
             data, arrival.data = bytes(arrival.data), bytearray()
@@ -201,15 +208,16 @@ class Groups:
                 self._stop(stream, arrival)
             return None
         head, at = found
-        subscription = self._aliases.get(head.alias)
+        track = self._aliases.get(head.alias)
         arrival.data = bytearray()
-        if subscription is None:
+        if track is None:
             self._unknown += EACH_UNKNOWN
             self._held[stream] = arrival
             self._hold(stream, arrival, data, fin)
             return None
-        arrival.subscription, arrival.group = subscription, head.group
-        arrival.inward = Inward(self._draft, head.has_extensions)
+        arrival.subscription, stamps = track
+        arrival.group = head.group
+        arrival.inward = Inward(self._draft, head.has_extensions, stamps)
         return data[at:]
 
     def _hold(self, stream: int, arrival: _Arrival, data: bytes, fin: bool) -> None:

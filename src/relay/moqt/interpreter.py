@@ -9,6 +9,7 @@ state, sockets or time.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 from relay.errors import Cancelled, ProtocolViolation
@@ -44,16 +45,21 @@ class Interpreter:
     """One peer's."""
 
     def __init__(
-        self, below: Transport, draft: Draft, dialect: Dialect, settings: SessionSettings
+        self,
+        below: Transport,
+        draft: Draft,
+        dialect: Dialect,
+        settings: SessionSettings,
+        now: Callable[[], float],
     ) -> None:
-        """``dialect`` is what the session above speaks."""
+        """``dialect`` is what the session above speaks; ``now`` answers seconds."""
         self.below = below
         self.draft = draft
         self.dialect = dialect
         self.max_message = settings.max_message
         self.offers = Offers(self, MAX_OFFERS)
         self.requests = Requests(self)
-        self.groups = Groups(below, draft, dialect, self.up, self.up_reset)
+        self.groups = Groups(below, draft, dialect, self.up, self.up_reset, now)
         self.above: Receiver | None = None
         self._upward: deque[tuple[str, tuple[Any, ...]]] = deque()
         self._count = _FAR >> 2

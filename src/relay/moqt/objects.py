@@ -1,14 +1,19 @@
 """Objects of moq-transport and frames of moq-lite: the bytes of one group, either way.
 
 What comes in pieces leaves in pieces: nothing is kept but the head of an object that is not
-complete. A frame is an object without extensions, its number is its place. This module must not
-know who asked for the group.
+complete, of which an object's extensions may be part. A frame is an object, its number is its
+place. This module must not know who asked for the group.
 """
 
 from __future__ import annotations
 
 from relay.moqt.drafts import Draft
+from relay.moqt.stamps import Stamps, written
 from relay.wire.buffer import encode_varint, scan_varint
+from relay.wire.frame import encode_timed
+
+MAX_EXTENSIONS = 1_024
+"""Bytes of an object's extensions in which a timestamp is looked for. More are skipped."""
 
 NORMAL, END_OF_TRACK = 0, 4
 """Status of an object that is there, and of one behind the last of the track (moq-transport-14,
@@ -23,20 +28,27 @@ class Inward:
     """From objects to frames."""
 
     __slots__ = (
+        "_before",
         "_draft",
         "_has_extensions",
         "_head",
         "_is_payload",
         "_is_sized",
         "_left",
+        "_stamp",
+        "_stamps",
         "begins",
         "count",
         "ends_track",
     )
 
-    def __init__(self, draft: Draft, has_extensions: bool) -> None:
+    def __init__(self, draft: Draft, has_extensions: bool, stamps: Stamps | None) -> None:
+        """With ``stamps`` the frames have timestamps."""
         self._draft = draft
         self._has_extensions = has_extensions
+        self._stamps = stamps
+        self._stamp = self._before = 0
+        """The timestamp of the object at hand, and that of the frame before it."""
         self._head = b""
         """What has come of numbers that are not complete."""
         self._left = 0
@@ -79,22 +91,29 @@ class Inward:
         return b"".join(frames)
 
     def _number(self, data: bytes, at: int) -> int | None:
-        """The head of an object up to its extensions; answers where that ends, ``None`` while it is
-        incomplete."""
+        """The head of an object up to its extensions, or with them where they are of use; answers
+        where that ends, ``None`` while it is incomplete."""
         scan = self._draft.scan_varint
         delta = scan(data, at)
         if delta is None:
             return None
         at = delta[1]
-        skipped = 0
+        size = 0
         if self._has_extensions:
-            size = scan(data, at)
-            if size is None:
+            found = scan(data, at)
+            if found is None:
                 return None
-            skipped, at = size
+            size, at = found
+        if self._stamps is not None:
+            extensions = b""
+            if size <= MAX_EXTENSIONS:
+                if at + size > len(data):
+                    return None
+                extensions, at, size = data[at : at + size], at + size, 0
+            self._stamp = self._stamps.read(extensions)
         if self.begins is None:
             self.begins = delta[0]
-        self._left, self._is_payload, self._is_sized = skipped, False, True
+        self._left, self._is_payload, self._is_sized = size, False, True
         return at
 
     def _size(self, data: bytes, at: int, frames: list[bytes]) -> int | None:
@@ -111,25 +130,33 @@ class Inward:
                 return None
             status, at = found
         if status == NORMAL:
-            frames.append(encode_varint(size[0]))
+            frames.append(self._frame_head(size[0]))
             self.count += 1
         self.ends_track = self.ends_track or status == END_OF_TRACK
         self._left, self._is_payload, self._is_sized = size[0], True, False
         return at
 
+    def _frame_head(self, size: int) -> bytes:
+        if self._stamps is None:
+            return encode_varint(size)
+        delta, self._before = self._stamp - self._before, self._stamp
+        return encode_timed(delta, size)
+
 
 class Outward:
     """From frames to objects."""
 
-    __slots__ = ("_draft", "_head", "_left")
+    __slots__ = ("_draft", "_head", "_left", "_stamp")
 
     def __init__(self, draft: Draft) -> None:
+        """Where the draft has timestamps, so do the frames (`relay.wire.frame.Layout.TIMED`)."""
         self._draft = draft
         self._head = b""
         self._left = 0
+        self._stamp = 0
 
     def feed(self, data: bytes) -> bytes:
-        """The objects in the next bytes of a group's frames (`relay.wire.frame.Layout.UNTIMED`)."""
+        """The objects in the next bytes of a group's frames."""
         data = self._head + data if self._head else data
         self._head = b""
         objects: list[bytes] = []
@@ -141,12 +168,29 @@ class Outward:
                 self._left -= stop - at
                 at = stop
                 continue
-            size = scan_varint(data, at)
-            if size is None:
+            found = self._begin(data, at, objects)
+            if found is None:
                 self._head = data[at:]
                 break
-            self._left, at = size
-            objects.append(_FIRST + self._draft.encode_varint(self._left))
-            if not self._left:
-                objects.append(self._draft.encode_varint(NORMAL))
+            at = found
         return b"".join(objects)
+
+    def _begin(self, data: bytes, at: int, objects: list[bytes]) -> int | None:
+        """The head of a frame; answers where it ends, ``None`` while it is incomplete."""
+        draft, extensions = self._draft, b""
+        if draft.timestamps:
+            delta = scan_varint(data, at)
+            if delta is None:
+                return None
+            stamp, at = self._stamp + ((delta[0] >> 1) ^ -(delta[0] & 1)), delta[1]
+        size = scan_varint(data, at)
+        if size is None:
+            return None
+        if draft.timestamps:
+            self._stamp = stamp
+            extensions = written(draft, stamp)
+        self._left, at = size
+        objects += _FIRST, extensions, draft.encode_varint(self._left)
+        if not self._left:
+            objects.append(draft.encode_varint(NORMAL))
+        return at

@@ -96,9 +96,9 @@ class Requests:
         if path is None or not asked.forward:
             self._refuse(asked, line, _NO_TEXT if path is None else "nothing is forwarded")
             return
-        talk = Serving(self._desk, self._desk.far_bidi(), asked.request, line)
+        talk = Serving(self._desk, self._desk.far_bidi(), line, asked, path, track)
         self._add(talk)
-        talk.begin(asked, path, track)
+        talk.begin()
 
     def _subscribe_namespace(self, asked: wire.SubscribeNamespace, line: int | None) -> None:
         path = path_of(asked.prefix)

@@ -44,12 +44,13 @@ class Heads(NamedTuple):
     marks_start: bool
     """A flag says that a stream has the first object of its subgroup."""
 
-    def encode(self, alias: int, group: int, priority: int) -> bytes:
-        """Of subgroup 0, from its start to the end of the group, objects without extensions.
+    def encode(self, alias: int, group: int, priority: int, has_extensions: bool = False) -> bytes:
+        """Of subgroup 0, from its start to the end of the group.
 
         Raises `ValueError` for a value that cannot be said.
         """
         flags = _SUBGROUPS | _ENDS_GROUP | (_FROM_START if self.marks_start else 0)
+        flags |= _EXTENSIONS if has_extensions else 0
         numbers = b"".join(map(self.varint.encode, (flags, alias, group)))
         return numbers + bytes((priority,))
 

@@ -44,9 +44,13 @@ class InterpretedVisit:
 
 
 def interpreted(
-    door: Callable[[Visit], None], versions: Sequence[str], settings: SessionSettings
+    door: Callable[[Visit], None],
+    versions: Sequence[str],
+    settings: SessionSettings,
+    now: Callable[[], float],
 ) -> Callable[[Visit], None]:
-    """A door that has interpreters; ``versions`` are the protocol identifiers accepted there."""
+    """A door that has interpreters; ``versions`` are the protocol identifiers accepted there, and
+    ``now`` answers seconds of any beginning."""
 
     def answer(visit: Visit) -> None:
         protocol = choose([each for each in visit.knock.offered if each in versions])
@@ -55,6 +59,7 @@ def interpreted(
             door(visit)
             return
         draft = by_identifier(dialect.identifier)
-        door(InterpretedVisit(visit, Interpreter(visit.transport, draft, dialect, settings)))
+        interpreter = Interpreter(visit.transport, draft, dialect, settings, now)
+        door(InterpretedVisit(visit, interpreter))
 
     return answer

@@ -23,7 +23,7 @@ from relay.model.group import Group
 from relay.model.track import Demand, Track, TrackInfo
 from relay.path import Path
 from relay.session import events
-from relay.wire.frame import Counted, Encoding
+from relay.wire.frame import Counted, Encoding, Layout
 from relay.wire.messages import SubscribeUpdate
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class Feed:
                 self.host.questions[self.question] = self
                 self.asked_at = self.host.clock()
             elif not self.wanted and self.track.info is None:
-                self.track.accept(TrackInfo())  # the version cannot ask: assume the defaults
+                self.assume()  # the version cannot ask
 
     def open(self) -> None:
         """Pull the track: its properties first where the version has them, then groups."""
@@ -163,8 +163,16 @@ class Feed:
         """The peer serves us; where it never said the properties, assume the defaults."""
         if start is not None:
             self.start = self.track.begins_at = start
-        if self.track.info is None:
-            self.track.accept(TrackInfo())
+        if self.track.info is None or not self.host.session.dialect.track_stream:
+            self.assume()
+
+    def assume(self) -> None:
+        """The peer does not say the properties: they are the defaults."""
+        dialect, told = self.host.session.dialect, self.track.info
+        if told is None:
+            self.track.accept(TrackInfo(timescale=dialect.timescale))
+        elif dialect.layout is Layout.TIMED and told.timescale != dialect.timescale:
+            self.encoding = Counted(dialect.timescale)
 
     def check(self, now: float) -> None:
         """Give up on a peer that does not say what the track is."""

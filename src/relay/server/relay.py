@@ -393,8 +393,8 @@ class Relay:
     @cached_property
     def entrance(self) -> Callable[[Visit], None]:
         """The door, for those who speak either protocol."""
-        settings = self.settings
-        return interpreted(self.door.answer, settings.server.versions, settings.session)
+        settings, clock = self.settings, self.house.clock
+        return interpreted(self.door.answer, settings.server.versions, settings.session, clock)
 
     def _make_faces(self, faces: Faces) -> list[HttpListener]:
         """The HTTP faces, on their sockets."""

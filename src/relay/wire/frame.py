@@ -248,7 +248,7 @@ class Transcoder:
             stamp = self._source.told(self._cutter.timestamp, self._timescale)
         else:
             stamp = min(max(self._previous, int(born * self._timescale)), MAX_STAMP)
-        header = _encode_timed(stamp - self._previous, size)
+        header = encode_timed(stamp - self._previous, size)
         self._previous = stamp
         return header
 
@@ -306,7 +306,7 @@ class Excerpt:
         # its time is told as far as that, and the next ones catch up.
         delta = min(self._cutter.timestamp - self._previous, MAX_STAMP)
         self._previous += delta
-        return _encode_timed(delta, size)
+        return encode_timed(delta, size)
 
 
 class FrameParser:
@@ -342,10 +342,10 @@ def encode_frame(layout: Layout, payload: bytes, timestamp: int | None, previous
         return encode_varint(len(payload)) + payload
     if timestamp is None or timestamp < 0:
         raise ValueError(f"a timed frame with timestamp {timestamp}")
-    return _encode_timed(timestamp - previous, len(payload)) + payload
+    return encode_timed(timestamp - previous, len(payload)) + payload
 
 
-def _encode_timed(delta: int, size: int) -> bytes:
+def encode_timed(delta: int, size: int) -> bytes:
     zigzag = delta << 1 if delta >= 0 else (-delta << 1) - 1
     return encode_varint(zigzag) + encode_varint(size)
 

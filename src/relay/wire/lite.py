@@ -76,6 +76,8 @@ class Dialect:
     typed_announces: tuple[type[AnnounceLine], ...] = field(repr=False)
     """Announces by their type number; empty where the only one has no number."""
     codecs: Mapping[type[object], Codec] = field(repr=False, compare=False)
+    timescale: int = 1000
+    """Units a second of timestamps where no `TrackInfo` says it."""
 
     def encode(self, message: Message) -> bytes:
         """The message with its length, and in front its type where its family has types.

@@ -22,6 +22,8 @@ from relay.wire.messages import (
     SubscribeEnd,
     SubscribeOk,
     SubscribeStart,
+    TrackInfo,
+    TrackRequest,
 )
 from relay.wire.tables import NEAR, compiled
 
@@ -187,7 +189,7 @@ LITE_01 = Dialect(
     codecs=compiled(1),
 )
 
-INTERPRETED = replace(
+_UNTIMED = replace(
     LITE_04,
     name="moq-transport",
     identifier="moq-transport",
@@ -202,15 +204,31 @@ INTERPRETED = replace(
         **{each: LITE_05.codecs[each] for each in (AnnounceOk, SubscribeEnd)},
     },
 )
-"""What `relay.moqt` speaks upward for a peer that speaks moq-transport: a row for each draft."""
 
-_DRAFTS = (*((f"moqt-{number}", number) for number in range(20, 13, -1)), ("moq-00", 14))
+_TIMED = replace(
+    _UNTIMED,
+    layout=Layout.TIMED,
+    timescale=1_000_000,
+    bidi=_UNTIMED.bidi | {Bidi.TRACK},
+    codecs={
+        **_UNTIMED.codecs,
+        **{each: LITE_05.codecs[each] for each in (TrackRequest, TrackInfo)},
+    },
+)
+"""The same where objects have timestamps; the peer may ask what those of our tracks count."""
+
+_DRAFTS = (
+    *((f"moqt-{number}", number, _TIMED) for number in (20, 19, 18, 17)),
+    *((f"moqt-{number}", number, _UNTIMED) for number in (16, 15, 14)),
+    ("moq-00", 14, _UNTIMED),
+)
 
 TRANSPORT = {
-    identifier: replace(INTERPRETED, name=f"moq-transport-{number}", identifier=identifier)
-    for identifier, number in _DRAFTS
+    identifier: replace(row, name=f"moq-transport-{number}", identifier=identifier)
+    for identifier, number, row in _DRAFTS
 }
-"""These by what is negotiated, most preferred first."""
+"""What `relay.moqt` speaks upward for a peer that speaks moq-transport, by what is negotiated, most
+preferred first."""
 
 DIALECTS = (LITE_06, LITE_05, LITE_04, LITE_03)
 """Dialects fixed by their identifier, newest first."""
