@@ -210,6 +210,16 @@ def test_a_publisher_is_heard_by_viewers_of_moq_lite(world: World, draft: Draft)
     assert viewer.only(events.SubscribeFinished)
 
 
+@pytest.mark.parametrize("byte", [0xAF, 0x20, 0x05])
+def test_a_piece_of_a_group_may_begin_with_anything(world: World, draft: Draft, byte: int) -> None:
+    peer, viewer, asked = publishing(world, draft)
+    serving(peer, asked)
+    payload = bytes((byte,)) * 9
+    whole = objects(draft, payload)
+    peer.bring(head(draft, 7, 4), whole[:-8], whole[-8:])
+    assert frames(viewer) == b"\x09" + payload
+
+
 def test_what_it_may_not_publish_is_refused(world: World, draft: Draft) -> None:
     peer = world.peer(draft, f"/demo?jwt={token(publish='mine')}")
     peer.ask(PublishNamespace(0, (b"mine", b"a")))

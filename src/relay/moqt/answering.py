@@ -25,14 +25,14 @@ from relay.wire.messages import (
 
 
 class Describing(Talk):
-    """What the timestamps of a track count that the peer wants to watch."""
+    """What the timestamps of a track count that the peer watches."""
 
-    __slots__ = ("_serving", "is_answered")
+    __slots__ = ("_is_answered", "_serving")
 
     def __init__(self, desk: Desk, stream: int, serving: Serving) -> None:
         super().__init__(desk, stream)
         self._serving = serving
-        self.is_answered = False
+        self._is_answered = False
 
     def begin(self, path: str, track: str) -> None:
         """Ask the session."""
@@ -40,23 +40,25 @@ class Describing(Talk):
 
     def read(self, buffer: StreamBuffer) -> None:
         body = buffer.message(self.desk.max_message)
-        if body is not None and not self.is_answered:
-            self.is_answered = True
-            self._serving.described(self.desk.dialect.decode(TrackInfo, body).timescale)
+        if body is not None:
+            self._answer(self.desk.dialect.decode(TrackInfo, body).timescale)
 
     def ended(self) -> None:
         self.tell(b"", True)
 
     def broken(self, code: int) -> None:
-        if not self.is_answered:
-            self.is_answered = True
-            self._serving.refused(code)
+        self._answer(0)
+
+    def _answer(self, timescale: int) -> None:
+        if not self._is_answered:
+            self._is_answered = True
+            self._serving.described(timescale)
 
 
 class Serving(Talk):
     """The peer watches a track."""
 
-    __slots__ = ("_describing", "_question", "_timescale", "_wish", "is_accepted", "is_answered")
+    __slots__ = ("_is_accepted", "_is_answered", "_question", "_wish")
 
     def __init__(
         self,
@@ -77,33 +79,14 @@ class Serving(Talk):
             end=asked.end if is_absolute else None,
         )
         self._question = Subscribe(asked.request, path, track, *self._wish)
-        self._describing: Describing | None = None
-        self._timescale = 0
-        self.is_accepted = False
-        self.is_answered = False
-        """Whether the peer knows what becomes of its request."""
+        self._is_accepted = False
+        """Whether the session serves it."""
+        self._is_answered = False
+        """Whether the peer knows."""
 
     def begin(self) -> None:
-        """Ask the session for it, where timestamps are told for what they count first of all."""
-        asked = self._question
-        encoded = self.desk.dialect.encode(asked)  # as a whole, or not at all
-        if self.desk.draft.timestamps:
-            self._describing = Describing(self.desk, self.desk.far_bidi(), self)
-            self.desk.replace(self._describing)
-            self._describing.begin(asked.broadcast, asked.track)
-        else:
-            self.tell(bytes((Bidi.SUBSCRIBE,)) + encoded)
-
-    def described(self, timescale: int) -> None:
-        """The session says what the timestamps count."""
-        self._timescale = timescale
-        asked = self._question._replace(**self._wish._asdict())
-        self.tell(bytes((Bidi.SUBSCRIBE,)) + self.desk.dialect.encode(asked))
-
-    def refused(self, code: int) -> None:
-        """The session has no such track, or not for this peer."""
-        self._answer_no(code)
-        self.tell(b"", True)
+        """Ask the session for it."""
+        self.tell(bytes((Bidi.SUBSCRIBE,)) + self.desk.dialect.encode(self._question))
 
     def answered(self, message: Message) -> None:
         if isinstance(message, wire.SubscribeUpdate):
@@ -111,45 +94,46 @@ class Serving(Talk):
             if priority is not None:
                 wish = wish._replace(priority=MAX_PRIORITY - priority)
             self._wish = wish._replace(end=wish.end if message.end is None else message.end)
-            if self._describing is None or self._describing.is_answered:
-                self.tell(self.desk.dialect.encode(self._wish))
-
-    def left(self) -> None:
-        if self._describing is not None and not self._describing.is_answered:
-            self._describing.is_answered = True
-            self._describing.tell(b"", True)
-        super().left()
+            self.tell(self.desk.dialect.encode(self._wish))
 
     def read(self, buffer: StreamBuffer) -> None:
         desk = self.desk
         while (reply := desk.dialect.read_reply(buffer, desk.max_message)) is not None:
-            if isinstance(reply, SubscribeOk) and not self.is_answered:
-                self.is_accepted = self.is_answered = True
-                ok = wire.SubscribeOk(self.request, self.request, timescale=self._timescale)
-                desk.say(ok, self.line)
+            if isinstance(reply, SubscribeOk) and not self._is_accepted:
+                self._is_accepted = True
+                if desk.draft.timestamps:
+                    describing = Describing(desk, desk.far_bidi(), self)
+                    desk.replace(describing)
+                    describing.begin(self._question.broadcast, self._question.track)
+                else:
+                    self.described(0)
+
+    def described(self, timescale: int) -> None:
+        """It is known what the timestamps count, 0 where it is not."""
+        if not self._is_answered:
+            self._is_answered = True
+            self.desk.say(
+                wire.SubscribeOk(self.request, self.request, timescale=timescale), self.line
+            )
 
     def ended(self) -> None:
         number = codes.SUBSCRIPTION_ENDED if self.has_told else codes.TRACK_ENDED
         self._done(number, "")
 
     def broken(self, code: int) -> None:
-        if self.is_accepted:
+        if self._is_accepted:
             self._done(*codes.end(code))
-        else:
-            self._answer_no(code)
-
-    def _answer_no(self, code: int) -> None:
-        if not self.is_answered:
-            self.is_answered = True
-            number, words = codes.refusal(code, self.desk.draft.missing)
-            error = wire.RequestError(self.request, wire.Subscribe, number, words)
-            self.desk.say(error, self.line, last=True)
+            return
+        self._is_answered = True
+        number, words = codes.refusal(code, self.desk.draft.missing)
+        error = wire.RequestError(self.request, wire.Subscribe, number, words)
+        self.desk.say(error, self.line, last=True)
 
     def _done(self, number: int, words: str) -> None:
+        self.described(0)
         groups = self.desk.groups.begun.pop(self.request, 0)
-        if self.is_accepted or not self.is_answered:
-            done = wire.PublishDone(self.request, number, groups, words)
-            self.desk.say(done, self.line, last=True)
+        done = wire.PublishDone(self.request, number, groups, words)
+        self.desk.say(done, self.line, last=True)
 
 
 class Telling(Talk):

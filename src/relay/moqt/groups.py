@@ -147,6 +147,10 @@ class Groups:
             for stream, arrival in held.items():
                 self._stop(stream, arrival)
 
+    def is_coming(self, stream: int) -> bool:
+        """Whether a stream has begun, and is none of messages."""
+        return stream in self._arrivals
+
     def received(self, stream: int, data: bytes, fin: bool) -> None:
         """The next bytes of a stream."""
         arrival = self._arrivals.get(stream)

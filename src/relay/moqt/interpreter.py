@@ -233,7 +233,7 @@ class Interpreter:
         """Whether a new stream is one, and not a group's."""
         if not is_uni(stream):
             return True
-        return self.draft.begins_setup(data)
+        return not self.groups.is_coming(stream) and self.draft.begins_setup(data)
 
     def _read(self, stream: int, data: bytes, fin: bool) -> None:
         buffer = self._buffers.setdefault(stream, StreamBuffer())
