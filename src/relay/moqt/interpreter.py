@@ -177,7 +177,7 @@ class Interpreter:
 
     def stream_received(self, stream: int, data: bytes, fin: bool) -> None:
         """The next bytes of a stream."""
-        if self._is_closed:
+        if self._is_closed or not (data or fin):
             return
         try:
             if stream in self._buffers or self._is_of_messages(stream, data):
@@ -230,7 +230,7 @@ class Interpreter:
     # Streams of messages
 
     def _is_of_messages(self, stream: int, data: bytes) -> bool:
-        """Whether a new stream is one, and not a group's."""
+        """Whether a stream is one, and not a group's, of which any bytes may come next."""
         if not is_uni(stream):
             return True
         return not self.groups.is_coming(stream) and self.draft.begins_setup(data)
