@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from relay.moqt.drafts import Draft
+from relay.moqt.drafts import DRAFTS, Draft
+from relay.moqt.messages import Publish
+from relay.moqt.varint import MAX_LEADING
 from relay.session import events
+from relay.wire.messages import SubscribeUpdate as Demand
 
 from .conftest import World
-from .test_interpreter import frames, head, objects, publishing, serving
+from .test_interpreter import CAM, frames, head, objects, publishing, serving
+
+where_numbers_are_larger = pytest.mark.parametrize(
+    "draft", [each for each in DRAFTS if each.number >= 17], ids=lambda draft: str(draft.name)
+)
 
 PAYLOADS = [0x2F, 0xAF, 0x6F]
 """First bytes of streams that bring a SETUP, in one way to write integers or the other."""
@@ -23,3 +30,18 @@ def test_a_group_may_go_on_with_any_byte(draft: Draft, byte: int) -> None:
     peer.bring(head(draft, 7, 0), objects(draft, payload, payload))
     assert frames(viewer) == b"\x08" + payload + b"\x08" + payload
     assert len(viewer.take(events.GroupFinished)) == 1
+
+
+@where_numbers_are_larger
+def test_numbers_beyond_those_of_moq_lite_cost_viewers_nothing(draft: Draft) -> None:
+    """Groups that were held are told in the turn of whoever asks for the track."""
+    world = World(0)
+    peer, viewer, _ = publishing(world, draft)  # an answer is awaited, so that groups are held
+    peer.ask(Publish(0, CAM, b"audio", 7))
+    peer.bring(head(draft, 7, MAX_LEADING), objects(draft, b"x"))
+    peer.bring(head(draft, 7, 0), objects(draft, b"x" * 9)[:-10], draft.encode_varint(MAX_LEADING))
+    peer.bring(head(draft, 7, 1), objects(draft, b"one"))
+    viewer.session.subscribe("demo/cam", "audio", Demand(200))
+    world.run()
+    assert (viewer.lost, peer.lost) == (None, None)
+    assert frames(viewer) == b"\x03one"

@@ -18,7 +18,7 @@ from relay.session.transport import Transport
 from relay.wire.buffer import split_message
 from relay.wire.codes import REGISTERED
 from relay.wire.lite import Dialect
-from relay.wire.messages import Group, Uni
+from relay.wire.messages import MAX_SEQUENCE, Group, Uni
 
 MAX_UNKNOWN = 262_144
 """Bytes kept of groups that come before the answer that says whose they are. More: such are
@@ -212,6 +212,9 @@ class Groups:
                 self._stop(stream, arrival)
             return None
         head, at = found
+        if head.group > MAX_SEQUENCE:  # from draft 17 on numbers are larger than moq-lite has
+            self._stop(stream, arrival)
+            return None
         track = self._aliases.get(head.alias)
         arrival.data = bytearray()
         if track is None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from relay.moqt.drafts import Draft
 from relay.moqt.stamps import Stamps, written
-from relay.wire.buffer import encode_varint, scan_varint
+from relay.wire.buffer import MAX_VARINT, encode_varint, scan_varint
 from relay.wire.frame import encode_timed
 
 MAX_EXTENSIONS = 1_024
@@ -130,7 +130,8 @@ class Inward:
                 return None
             status, at = found
         if status == NORMAL:
-            frames.append(self._frame_head(size[0]))
+            # One larger than moq-lite can say is more than any session takes.
+            frames.append(self._frame_head(min(size[0], MAX_VARINT)))
             self.count += 1
         self.ends_track = self.ends_track or status == END_OF_TRACK
         self._left, self._is_payload, self._is_sized = size[0], True, False
