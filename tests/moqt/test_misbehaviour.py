@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from relay.moqt import requests
 from relay.moqt.drafts import DRAFTS, Draft
-from relay.moqt.messages import Publish
+from relay.moqt.messages import MaxRequest, Publish, PublishNamespace, Subscribe
 from relay.moqt.varint import MAX_LEADING
 from relay.session import events
 from relay.wire.messages import SubscribeUpdate as Demand
@@ -45,3 +46,26 @@ def test_numbers_beyond_those_of_moq_lite_cost_viewers_nothing(draft: Draft) -> 
     world.run()
     assert (viewer.lost, peer.lost) == (None, None)
     assert frames(viewer) == b"\x03one"
+
+
+def test_viewers_who_ask_for_much_do_not_end_their_publishers_session(
+    draft: Draft, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(requests, "MAX_WAITING", 2)
+    world = World(0)
+    peer = world.peer(draft, **({} if draft.request_streams else {"max_request": 1}))
+    peer.visit.wire.server.credit = 0
+    peer.ask(PublishNamespace(0, CAM))
+    viewer = world.lite()
+    for number in range(4):
+        viewer.session.subscribe("demo/cam", str(number), Demand(200))
+    world.run()
+    assert peer.lost is None
+    assert [each.id for each in viewer.take(events.SubscribeRefused)] == [2, 3]
+    peer.visit.wire.server.credit = 9
+    if not draft.request_streams:
+        peer.say(MaxRequest(9))
+    world.tick(1)
+    peer.visit.wire.server.wake()
+    world.run()
+    assert [each.track for each in peer.take(Subscribe)] == [b"0", b"1"]

@@ -14,14 +14,15 @@ from relay.errors import LimitExceeded, ProtocolViolation
 from relay.moqt import codes
 from relay.moqt import messages as wire
 from relay.moqt.answering import Serving, Telling
-from relay.moqt.asking import Sounding
+from relay.moqt.asking import Sounding, Watching
 from relay.moqt.messages import Location, Message
 from relay.moqt.naming import path_of
 from relay.moqt.offers import Offer, Push
 from relay.moqt.talk import Asker, Desk, Talk
 
 MAX_WAITING = 4_096
-"""Requests of ours that wait until the peer grants more. More: the session is closed."""
+"""Requests of ours that wait until the peer grants more. More: a track is refused to its viewer;
+where the peer asked to be told of so much, its session is closed."""
 
 _NO_TEXT = "names are text without slashes"
 
@@ -200,6 +201,9 @@ class Requests:
         """Put a question to the peer once it grants a request."""
         if len(self._waiting) >= MAX_WAITING:
             self._waiting = deque(each for each in self._waiting if not each[0].is_moot)
+        if len(self._waiting) >= MAX_WAITING and isinstance(asker, Watching):
+            asker.abort(LimitExceeded.code)  # or viewers could end their publisher's session
+            return
         if len(self._waiting) >= MAX_WAITING:
             reason = "the peer grants too few requests"
             self._desk.close(LimitExceeded.session_code, reason)
