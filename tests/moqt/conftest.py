@@ -169,7 +169,9 @@ class Peer:
 class World:
     """A relay, its door and everybody who came."""
 
-    def __init__(self, cut: int, public: Any = "") -> None:
+    def __init__(self, cut: int, public: Any = "", **limits: int) -> None:
+        """``limits`` are those of each session."""
+        settings = SessionSettings(**limits)
         self.now = 50.0
         self.cut = cut
         self.visits: list[Visit] = []
@@ -177,10 +179,8 @@ class World:
         self.said: list[tuple[str, dict[str, Any]]] = []
         rules = Rules(keys.KeySet.load(KEY.dump(), "k1"), AuthSettings(public=public))
         self.judge = Judge(house, rules, lambda: NOW)
-        self.door = Door(house, self.judge, SessionSettings(), IDENTIFIERS)
-        self.entrance = interpreted(
-            self.door.answer, IDENTIFIERS, SessionSettings(), lambda: self.now
-        )
+        self.door = Door(house, self.judge, settings, IDENTIFIERS)
+        self.entrance = interpreted(self.door.answer, IDENTIFIERS, settings, lambda: self.now)
 
     def _log(self, event: str, **facts: Any) -> None:
         self.said.append((event, facts))

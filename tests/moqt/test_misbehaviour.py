@@ -6,13 +6,22 @@ import pytest
 
 from relay.moqt import requests
 from relay.moqt.drafts import DRAFTS, Draft
-from relay.moqt.messages import MaxRequest, Publish, PublishNamespace, Subscribe
+from relay.moqt.messages import (
+    MaxRequest,
+    Namespace,
+    Publish,
+    PublishNamespace,
+    RequestError,
+    RequestOk,
+    Subscribe,
+    SubscribeNamespace,
+)
 from relay.moqt.varint import MAX_LEADING
 from relay.session import events
 from relay.wire.messages import SubscribeUpdate as Demand
 
 from .conftest import World
-from .test_interpreter import CAM, frames, head, objects, publishing, serving
+from .test_interpreter import CAM, frames, head, objects, published, publishing, serving
 
 where_numbers_are_larger = pytest.mark.parametrize(
     "draft", [each for each in DRAFTS if each.number >= 17], ids=lambda draft: str(draft.name)
@@ -69,3 +78,43 @@ def test_viewers_who_ask_for_much_do_not_end_their_publishers_session(
     peer.visit.wire.server.wake()
     world.run()
     assert [each.track for each in peer.take(Subscribe)] == [b"0", b"1"]
+
+
+def test_a_session_publishes_so_many_tracks_and_no_more(draft: Draft) -> None:
+    world = World(0, max_announces=3)
+    peer = world.peer(draft)
+    for number in range(5):
+        peer.ask(Publish(2 * number, CAM, bytes((65 + number,)), number))
+    assert peer.lost is None
+    assert len(peer.take(RequestOk)) == 3
+    assert [each.reason for each in peer.take(RequestError)] == [
+        "too many are published by this session already"
+    ] * 2
+
+
+def test_names_too_long_for_a_peer_are_not_said_to_it(draft: Draft) -> None:
+    """The draft has it end its session over one."""
+    world = World(0)
+    peer = world.peer(draft)
+    peer.ask(PublishNamespace(0, CAM))
+    peer.ask(SubscribeNamespace(2, (b"demo",)), own=draft.namespace_streams)
+    peer.heard.clear()
+    viewer = world.lite()
+    for size in (4_089, 4_090):
+        viewer.session.subscribe("demo/cam", "x" * size, Demand(200))
+    published(world, "demo/" + "\xe9" * 2_047)
+    world.run()
+    assert len(peer.only(Subscribe).track) == 4_089
+    (refused,) = viewer.take(events.SubscribeRefused)
+    assert (refused.id, peer.heard) == (1, [])
+
+
+@pytest.mark.parametrize("name", [(b"x" * 4_097,), (b"x", b"y" * 4_096)])
+def test_names_too_long_for_any_peer_are_refused(draft: Draft, name: Namespace) -> None:
+    world = World(0)
+    peer = world.peer(draft)
+    peer.ask(PublishNamespace(0, name))
+    peer.ask(Publish(2, CAM, b"x" * 4_090, 7))
+    assert [each.reason for each in peer.take(RequestError)] == [
+        "a name of more than 4096 bytes"
+    ] * 2

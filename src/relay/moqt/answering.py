@@ -9,7 +9,7 @@ from relay.errors import Cancelled
 from relay.moqt import codes
 from relay.moqt import messages as wire
 from relay.moqt.messages import Message, Namespace
-from relay.moqt.naming import namespace_of
+from relay.moqt.naming import is_short, namespace_of
 from relay.moqt.talk import MAX_PRIORITY, Desk, Talk
 from relay.wire.buffer import StreamBuffer
 from relay.wire.messages import (
@@ -167,8 +167,8 @@ class Telling(Talk):
 
     def _announce(self, is_there: bool, suffix: Namespace) -> None:
         desk = self.desk
-        if self.has_told:
-            return  # nobody listens any more
+        if self.has_told or not is_short((*self.prefix, *suffix)):
+            return  # nobody listens any more, or would not hear more
         if desk.draft.namespace_streams:
             word = wire.NamespaceFound(suffix) if is_there else wire.NamespaceGone(suffix)
             desk.say(word, self.line)

@@ -6,11 +6,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from relay.errors import Dropped, ProtocolViolation
+from relay.errors import Dropped, NotFound, ProtocolViolation
 from relay.moqt import codes
 from relay.moqt import messages as wire
 from relay.moqt.messages import Message, Namespace
-from relay.moqt.naming import namespace_of, path_of
+from relay.moqt.naming import is_short, namespace_of, path_of
 from relay.moqt.offers import Push
 from relay.moqt.talk import MAX_PRIORITY, Desk, Talk
 from relay.wire.buffer import StreamBuffer
@@ -88,7 +88,9 @@ class Watching(Talk):
                 self.id = asked.id
                 named = namespace_of(asked.broadcast), asked.track.encode()
                 self.push = desk.offers.push_of(*named)
-                if self.push is not None:
+                if not is_short(*named):
+                    self.abort(NotFound.code)
+                elif self.push is not None:
                     self.push.watching = self
                     self._accept(self.push.alias, None, 0)
                 else:

@@ -57,7 +57,7 @@ class Interpreter:
         self.draft = draft
         self.dialect = dialect
         self.max_message = settings.max_message
-        self.offers = Offers(self, MAX_OFFERS)
+        self.offers = Offers(self, MAX_OFFERS, settings.max_announces)
         self.requests = Requests(self)
         self.groups = Groups(below, draft, dialect, self.up, self.up_reset, now)
         self.above: Receiver | None = None

@@ -14,6 +14,14 @@ USE_VALUE = 3
 OUT_OF_BAND = 0
 """The type of a token that both sides know from elsewhere: here, a JWT."""
 
+MAX_NAME = 4_096
+"""Bytes of a namespace and the name of a track (draft-16, 2.4.1). Who says more is left."""
+
+
+def is_short(namespace: Namespace, track: bytes = b"") -> bool:
+    """Whether it can be said to a peer, and heard of one."""
+    return sum(map(len, namespace)) + len(track) <= MAX_NAME
+
 
 def path_of(namespace: Namespace) -> str | None:
     """A namespace as the house writes it, ``None`` for one that has no such form: its parts are

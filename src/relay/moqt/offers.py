@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from relay.moqt import codes
 from relay.moqt import messages as wire
 from relay.moqt.messages import Namespace
-from relay.moqt.naming import path_of
+from relay.moqt.naming import is_short, path_of
 
 if TYPE_CHECKING:
     from relay.moqt.asking import Listening, Watching
@@ -61,9 +61,10 @@ class Offers:
     """All of one peer's. What the session does not want to hear of is refused; before it has begun
     that is not known, and the offer waits."""
 
-    def __init__(self, desk: Desk, most: int) -> None:
-        """At most ``most`` wait."""
+    def __init__(self, desk: Desk, most_waiting: int, most: int) -> None:
+        """At most ``most``, tracks as well as broadcasts; of these ``most_waiting`` wait."""
         self._desk = desk
+        self._most_waiting = most_waiting
         self._most = most
         self._offers: dict[tuple[Namespace, bytes | None], Offer] = {}
         self._by_request: dict[int, Offer] = {}
@@ -83,12 +84,16 @@ class Offers:
         """The peer publishes something."""
         if path_of(offer.namespace) in (None, ""):
             self._refuse(offer, codes.NOT_SUPPORTED, "parts are not empty and have no slash")
+        elif not is_short(offer.namespace, offer.name[1] or b""):
+            self._refuse(offer, codes.NOT_SUPPORTED, "a name of more than 4096 bytes")
+        elif len(self._offers) >= self._most:
+            self._refuse(offer, codes.INTERNAL, "too many are published by this session already")
         elif offer.name in self._offers:
             self._refuse(offer, codes.NOT_SUPPORTED, "it is published by this session already")
         elif not self._is_heard(offer):
             if self.has_begun:
                 self._refuse(offer, codes.UNAUTHORIZED, "not permitted")
-            elif len(self._waiting) < self._most:
+            elif len(self._waiting) < self._most_waiting:
                 self._keep(offer)
                 self._waiting.append(offer)
             else:
