@@ -7,7 +7,9 @@ import pytest
 from relay.moqt import requests
 from relay.moqt.drafts import DRAFTS, Draft
 from relay.moqt.messages import (
+    Goaway,
     MaxRequest,
+    Message,
     Namespace,
     Publish,
     PublishNamespace,
@@ -21,7 +23,16 @@ from relay.session import events
 from relay.wire.messages import SubscribeUpdate as Demand
 
 from .conftest import World
-from .test_interpreter import CAM, frames, head, objects, published, publishing, serving
+from .test_interpreter import (
+    CAM,
+    frames,
+    head,
+    objects,
+    published,
+    publishing,
+    serving,
+    where_requests_have_streams,
+)
 
 where_numbers_are_larger = pytest.mark.parametrize(
     "draft", [each for each in DRAFTS if each.number >= 17], ids=lambda draft: str(draft.name)
@@ -118,3 +129,23 @@ def test_names_too_long_for_any_peer_are_refused(draft: Draft, name: Namespace) 
     assert [each.reason for each in peer.take(RequestError)] == [
         "a name of more than 4096 bytes"
     ] * 2
+
+
+@where_requests_have_streams
+@pytest.mark.parametrize("second", [Subscribe(2, CAM, b"audio"), PublishNamespace(2, CAM)])
+def test_a_stream_has_one_request(draft: Draft, second: Message) -> None:
+    """With the stream only the last would end, and the others never."""
+    world = World(0)
+    published(world)
+    peer = world.peer(draft)
+    peer.ask(Subscribe(0, CAM, b"video"))
+    peer.say(second, request=0)
+    assert peer.lost == (3, "a second request on a stream")
+
+
+def test_that_a_peer_is_leaving_is_heard_once(world: World, draft: Draft) -> None:
+    peer = world.peer(draft)
+    peer.say(Goaway(""))
+    peer.say(Goaway("https://elsewhere.example"))
+    assert [event for event, _ in world.said].count("peer is leaving") == 1
+    assert peer.lost is None

@@ -66,6 +66,8 @@ class Interpreter:
         self._is_closed = False
         self._has_setup = False
         """Whether the peer has introduced itself."""
+        self._is_leaving = False
+        """Whether it has said that it is about to leave."""
         self._setup: int | None = None
         """The stream of moq-lite's on which the session introduces itself."""
         self._control: int | None = None
@@ -290,6 +292,9 @@ class Interpreter:
         self.up(self._far(ours=False, uni=True), bytes((Uni.SETUP,)) + said, True)
 
     def _goaway(self, message: wire.Goaway) -> None:
+        if self._is_leaving:
+            return  # each costs its sender six bytes, and the house a line in the log
+        self._is_leaving = True
         said = bytes((Bidi.GOAWAY,)) + self.dialect.encode(Goaway(message.uri))
         talk = Talk(self, self._far(ours=False))
         self._talks[talk.stream] = talk

@@ -118,8 +118,7 @@ class Requests:
 
     def _offer(self, offer: Offer) -> None:
         desk = self._desk
-        if offer.line is not None:
-            self._lines[offer.line] = offer
+        self._claim(offer.line, offer)
         desk.offers.made(offer)
         if desk.offers.is_waited_for and self._sounding is None:
             self._sounding = Sounding(desk, desk.far_bidi())
@@ -131,8 +130,14 @@ class Requests:
             raise ProtocolViolation(f"request {talk.request} is in use")
         self._theirs[talk.request] = talk
         self._desk.replace(talk)
-        if talk.line is not None:
-            self._lines[talk.line] = talk
+        self._claim(talk.line, talk)
+
+    def _claim(self, line: int | None, who: Talk | Offer) -> None:
+        """A stream has one request: its end is the end of that."""
+        if line in self._lines:
+            raise ProtocolViolation("a second request on a stream")
+        if line is not None:
+            self._lines[line] = who
 
     def _fetch(self, asked: wire.Fetch, line: int | None) -> None:
         """Groups of before come with a subscription here: nothing is missing where one that was
