@@ -149,3 +149,11 @@ def test_that_a_peer_is_leaving_is_heard_once(world: World, draft: Draft) -> Non
     peer.say(Goaway("https://elsewhere.example"))
     assert [event for event, _ in world.said].count("peer is leaving") == 1
     assert peer.lost is None
+
+
+def test_an_offer_has_a_number_of_its_own(draft: Draft) -> None:
+    """Of two with one number the first could not be withdrawn."""
+    peer = World(0).peer(draft)
+    peer.ask(PublishNamespace(0, CAM))
+    peer.ask(Publish(0, CAM, b"video", 7))
+    assert peer.lost == (3, "request 0 is in use")

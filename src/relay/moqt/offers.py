@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from relay.errors import ProtocolViolation
 from relay.moqt import codes
 from relay.moqt import messages as wire
 from relay.moqt.messages import Namespace
@@ -81,7 +82,10 @@ class Offers:
         return bool(self._waiting)
 
     def made(self, offer: Offer) -> None:
-        """The peer publishes something."""
+        """The peer publishes something. Raises `ProtocolViolation` for a number in use, by which
+        it could not be told apart."""
+        if offer.request in self._by_request:
+            raise ProtocolViolation(f"request {offer.request} is in use")
         if path_of(offer.namespace) in (None, ""):
             self._refuse(offer, codes.NOT_SUPPORTED, "parts are not empty and have no slash")
         elif not is_short(offer.namespace, offer.name[1] or b""):
