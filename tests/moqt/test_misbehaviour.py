@@ -58,7 +58,7 @@ def test_numbers_beyond_those_of_moq_lite_cost_viewers_nothing(draft: Draft) -> 
     """Groups that were held are told in the turn of whoever asks for the track."""
     world = World(0)
     peer, viewer, _ = publishing(world, draft)  # an answer is awaited, so that groups are held
-    peer.ask(Publish(0, CAM, b"audio", 7))
+    peer.ask(Publish(2, CAM, b"audio", 7))
     peer.bring(head(draft, 7, MAX_LEADING), objects(draft, b"x"))
     peer.bring(head(draft, 7, 0), objects(draft, b"x" * 9)[:-10], draft.encode_varint(MAX_LEADING))
     peer.bring(head(draft, 7, 1), objects(draft, b"one"))
