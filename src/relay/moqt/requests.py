@@ -15,7 +15,7 @@ from relay.moqt import codes
 from relay.moqt import messages as wire
 from relay.moqt.answering import Serving, Telling
 from relay.moqt.asking import Sounding, Watching
-from relay.moqt.messages import Location, Message
+from relay.moqt.messages import Location, Message, Namespace
 from relay.moqt.naming import path_of
 from relay.moqt.offers import Offer, Push
 from relay.moqt.talk import Asker, Desk, Talk
@@ -35,6 +35,8 @@ class Requests:
         self._sounding: Sounding | None = None
         self._theirs: dict[int, Talk] = {}
         """The peer's by number."""
+        self._tellings: dict[Namespace, Telling] = {}
+        """The last for each prefix."""
         self._ours: dict[int, Asker] = {}
         self._lines: dict[int, Talk | Asker | Offer] = {}
         """Those that have streams of their own, by these."""
@@ -85,6 +87,8 @@ class Requests:
         """A request of the peer's is over."""
         if self._theirs.get(talk.request) is talk:
             del self._theirs[talk.request]
+        if isinstance(talk, Telling) and self._tellings.get(talk.prefix) is talk:
+            del self._tellings[talk.prefix]
 
     # The peer's
 
@@ -108,6 +112,7 @@ class Requests:
             return
         talk = Telling(self._desk, self._desk.far_bidi(), asked.request, line, asked.prefix)
         self._add(talk)
+        self._tellings[asked.prefix] = talk
         talk.begin(path)
 
     def _publish_namespace(self, asked: wire.PublishNamespace, line: int | None) -> None:
@@ -171,8 +176,7 @@ class Requests:
     def _unsubscribe(self, message: Any, line: int | None) -> None:
         talk = self._theirs.get(message.request)
         if talk is None and message.request < 0:  # it names the prefix
-            named = (each for each in self._theirs.values() if isinstance(each, Telling))
-            talk = next((each for each in named if each.prefix == message.prefix), None)
+            talk = self._tellings.get(message.prefix)
         if talk is not None:
             talk.left()
 
