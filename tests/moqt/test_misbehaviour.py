@@ -157,3 +157,23 @@ def test_an_offer_has_a_number_of_its_own(draft: Draft) -> None:
     peer.ask(PublishNamespace(0, CAM))
     peer.ask(Publish(0, CAM, b"video", 7))
     assert peer.lost == (3, "request 0 is in use")
+
+
+@where_requests_have_streams
+@pytest.mark.parametrize("is_pushed", [False, True], ids=["asked", "pushed"])
+def test_a_track_whose_request_broke_off_is_not_complete(draft: Draft, is_pushed: bool) -> None:
+    world = World(0)
+    if is_pushed:
+        peer, viewer, line = world.peer(draft), world.lite(), 0
+        peer.ask(Publish(line, CAM, b"video", 7))
+        viewer.session.subscribe("demo/cam", "video", Demand(200))
+        world.run()
+    else:
+        peer, viewer, asked = publishing(world, draft)
+        serving(peer, asked)
+        line = asked.request
+    viewer.only(events.SubscribeAccepted)
+    peer.end.reset(peer.lines[line], 1)
+    world.tick(5)
+    assert viewer.take(events.SubscribeFinished) == []
+    assert len(viewer.take(events.SubscribeRefused)) == 1

@@ -195,7 +195,7 @@ class Interpreter:
     def stream_reset(self, stream: int, code: int) -> None:
         """The peer broke off its half of a stream."""
         if stream in self._buffers:
-            self._line_ended(stream)
+            self._line_ended(stream, True)
         else:
             self.groups.broken(stream, code)
         self._tell()
@@ -259,7 +259,7 @@ class Interpreter:
         else:
             self.requests.hear(message, line)
 
-    def _line_ended(self, stream: int) -> None:
+    def _line_ended(self, stream: int, is_broken: bool = False) -> None:
         """The peer says nothing more on a stream of messages."""
         self._buffers.pop(stream, None)
         if stream == self._heard_control:
@@ -267,7 +267,7 @@ class Interpreter:
             if not self.draft.request_streams:
                 self.close(ProtocolViolation.session_code, "the control stream ended")
         else:
-            self.requests.line_ended(stream)
+            self.requests.line_ended(stream, is_broken)
 
     # SETUP
 

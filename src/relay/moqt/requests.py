@@ -68,12 +68,16 @@ class Requests:
         if hear is not None:
             hear(message, line)
 
-    def line_ended(self, line: int) -> None:
-        """It says nothing more on the stream of a request."""
+    def line_ended(self, line: int, is_broken: bool) -> None:
+        """It says nothing more on the stream of a request; of a track whose stream broke off
+        nothing says that it is complete."""
         who = self._lines.pop(line, None)
+        code = codes.INTERNAL if is_broken else codes.TRACK_ENDED
         if isinstance(who, Offer):
-            self._desk.offers.withdrawn(who.request, ())
+            self._desk.offers.withdrawn(who.request, (), code)
             self._desk.hang_up(line)
+        elif is_broken and isinstance(who, Watching):
+            who.is_over(code)
         elif who is not None:
             who.left()
 
