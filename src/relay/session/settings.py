@@ -19,7 +19,8 @@ class SessionSettings:
     """Bytes of one frame. More: that group is refused."""
 
     max_announces: int = 16_384
-    """Broadcasts one peer may announce at a time. More: the session is closed."""
+    """Broadcasts one peer may announce at a time. More: the session is closed. The interpreter of
+    moq-transport counts tracks as well, and refuses the new one."""
 
     max_announce_requests: int = 128
     """Announce streams of one peer at a time, each told everything below its prefix. More: the
