@@ -82,7 +82,7 @@ def ranges(draw: st.DrawFn) -> tuple[Location, int]:
 
 def subscribes(common: dict[str, Any]) -> st.SearchStrategy[Any]:
     """With each filter; draft 20 has no other word for "from the first object on" than none."""
-    whole = {**common, "priority": u8, "order": orders, "forward": st.booleans()}
+    whole = {**common, "priority": u8, "order": orders, "forward": st.booleans(), "timeout": ints}
     fixed = {**whole, "filter": st.sampled_from((NEXT_GROUP, LATEST_OBJECT))}
     return (
         made(Subscribe, **fixed)
@@ -99,7 +99,7 @@ def subscribes(common: dict[str, Any]) -> st.SearchStrategy[Any]:
 
 def updates(ids: Any, subscriptions: Any, whole: bool) -> st.SearchStrategy[Any]:
     may = (lambda each: each) if whole else (lambda each: st.none() | each)
-    rest = (may(u8), may(st.booleans()))
+    rest = (may(u8), may(st.booleans()), st.none() | ints)
     spans = st.tuples(locations.filter(any), none) | ranges()
     if not whole:
         spans |= st.tuples(none, none)

@@ -592,6 +592,19 @@ def test_a_viewer_may_begin_with_a_certain_group_and_change_its_mind(
     assert peer.lost is None
 
 
+def test_a_viewer_wants_groups_that_are_a_little_late(world: World, draft: Draft) -> None:
+    source, _ = published(world)
+    peer, asked = watching(world, draft, source)
+    assert asked.max_latency == 1_000
+    update = SubscribeUpdate(2, 0, Location(0, 0), None, 128, True, timeout=300)
+    for said, meant in ((300, 300), (1 << 61, 1_000), (400, 400), (0, 1_000)):
+        peer.say(update._replace(timeout=said), request=0)
+        assert source.take(events.SubscribeUpdated)[-1].max_latency == meant
+    other, _ = published(world, "demo/mic")
+    peer.ask(Subscribe(4, (b"demo", b"mic"), b"audio", timeout=200))
+    assert other.only(events.Subscribed).max_latency == 200
+
+
 def test_it_hears_what_there_is_and_what_comes_and_goes(world: World, draft: Draft) -> None:
     source, announces = published(world)
     peer = world.peer(draft)

@@ -23,6 +23,11 @@ from relay.wire.messages import (
     TrackRequest,
 )
 
+MAX_LATENCY = 1_000
+"""Milliseconds by which a group may be late. Publishers that speak moq-lite leave out what is
+later, with 0 most of what comes at once. But from -06 on they begin with whatever is younger: who
+names no group wants the latest, not all that is kept."""
+
 
 class Describing(Talk):
     """What the timestamps of a track count that the peer watches."""
@@ -75,6 +80,7 @@ class Serving(Talk):
         self._wish = SubscribeUpdate(
             MAX_PRIORITY - asked.priority,
             ordered=asked.order == wire.ASCENDING,
+            max_latency=_latency(asked.timeout),
             start=asked.start.group if is_absolute and asked.start is not None else None,
             end=asked.end if is_absolute else None,
         )
@@ -93,6 +99,8 @@ class Serving(Talk):
             wish, priority = self._wish, message.priority
             if priority is not None:
                 wish = wish._replace(priority=MAX_PRIORITY - priority)
+            if message.timeout is not None:
+                wish = wish._replace(max_latency=_latency(message.timeout))
             self._wish = wish._replace(end=wish.end if message.end is None else message.end)
             self.tell(self.desk.dialect.encode(self._wish))
 
@@ -134,6 +142,10 @@ class Serving(Talk):
         groups = self.desk.groups.begun.pop(self.request, 0)
         done = wire.PublishDone(self.request, number, groups, words)
         self.desk.say(done, self.line, last=True)
+
+
+def _latency(timeout: int) -> int:
+    return min(timeout or MAX_LATENCY, MAX_LATENCY)
 
 
 class Telling(Talk):

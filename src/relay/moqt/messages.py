@@ -82,6 +82,8 @@ class Subscribe(NamedTuple):
     """For `ABSOLUTE_START` and `ABSOLUTE_RANGE`."""
     end: int | None = None
     """The last group, for `ABSOLUTE_RANGE`."""
+    timeout: int = 0
+    """Milliseconds by which an object may be late (OBJECT_DELIVERY_TIMEOUT), 0 = any."""
 
 
 class SubscribeOk(NamedTuple):
@@ -112,6 +114,7 @@ class SubscribeUpdate(NamedTuple):
     """The last group; needs ``start``."""
     priority: int | None
     forward: bool | None
+    timeout: int | None = None
 
 
 class Unsubscribe(NamedTuple):

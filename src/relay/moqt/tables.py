@@ -102,6 +102,7 @@ _ASKED = (_REQUEST, _Row("", VARINT, 17, 17, filler=0))  # and what it waits for
 _NAME = (_Row("namespace", NAMESPACE), _Row("track", BLOB))
 _PARAMETERS = _List("parameters")
 
+_TIMEOUT = _Number(0x02, "timeout", VARINT, (0,))
 _FORWARD = _Number(0x10, "forward", in_varint(FLAG), (True,), 15, plain=FLAG)
 _PRIORITY = _Number(0x20, "priority", in_varint(U8), (128,), 15, plain=U8)
 _ORDER = _Number(0x22, "order", in_varint(ORDER), (0,), 15, plain=ORDER)
@@ -163,7 +164,7 @@ _TABLES = (
             _Row("order", ORDER, 14, 14),
             _Row("forward", FLAG, 14, 14),
             _Row("filter start end", FILTER, 14, 14),
-            _List("parameters", (_FORWARD, _PRIORITY, *_FILTERS, _ORDER)),
+            _List("parameters", (_TIMEOUT, _FORWARD, _PRIORITY, *_FILTERS, _ORDER)),
         ),
     ),
     _Table(
@@ -199,6 +200,7 @@ _TABLES = (
             _List(
                 "parameters",
                 (
+                    _TIMEOUT._replace(omitted=(None,)),
                     _FORWARD._replace(omitted=(None,)),
                     _PRIORITY._replace(omitted=(None,)),
                     *_NEW_FILTERS,
