@@ -11,6 +11,7 @@ import pytest
 
 from relay.moqt.drafts import DRAFTS, Draft
 from relay.moqt.messages import (
+    ABSOLUTE_RANGE,
     ABSOLUTE_START,
     UNFILTERED,
     Fetch,
@@ -40,8 +41,8 @@ from relay.moqt.stamps import written
 from relay.path import Path
 from relay.session import events
 from relay.wire.frame import FrameParser, Layout, encode_frame
+from relay.wire.messages import MAX_SEQUENCE, TrackInfo
 from relay.wire.messages import SubscribeUpdate as Demand
-from relay.wire.messages import TrackInfo
 
 from .conftest import Peer, World, token
 
@@ -590,6 +591,16 @@ def test_a_viewer_may_begin_with_a_certain_group_and_change_its_mind(
     peer.say(update._replace(forward=False), request=0)
     assert len(peer.take(RequestError)) == draft.answers_updates
     assert peer.lost is None
+
+
+def test_a_last_group_beyond_all_there_can_be_is_none(world: World, draft: Draft) -> None:
+    source, _ = published(world)
+    last = MAX_SEQUENCE + 1
+    more = {"filter": ABSOLUTE_RANGE, "start": Location(4, 0), "end": last}
+    peer, asked = watching(world, draft, source, **more)
+    assert (asked.start, asked.end) == (4, None)
+    peer.say(SubscribeUpdate(2, 0, Location(4, 0), 7, 5, True), request=0)
+    assert source.take(events.SubscribeUpdated)[-1].end == 7
 
 
 def test_a_viewer_wants_groups_that_are_a_little_late(world: World, draft: Draft) -> None:

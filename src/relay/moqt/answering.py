@@ -13,6 +13,7 @@ from relay.moqt.naming import is_short, namespace_of
 from relay.moqt.talk import MAX_PRIORITY, Desk, Talk
 from relay.wire.buffer import StreamBuffer
 from relay.wire.messages import (
+    MAX_SEQUENCE,
     Announce,
     AnnounceRequest,
     Bidi,
@@ -82,7 +83,7 @@ class Serving(Talk):
             ordered=asked.order == wire.ASCENDING,
             max_latency=_latency(asked.timeout),
             start=asked.start.group if is_absolute and asked.start is not None else None,
-            end=asked.end if is_absolute else None,
+            end=_bounded(asked.end) if is_absolute else None,
         )
         self._question = Subscribe(asked.request, path, track, *self._wish)
         self._is_accepted = False
@@ -101,7 +102,9 @@ class Serving(Talk):
                 wish = wish._replace(priority=MAX_PRIORITY - priority)
             if message.timeout is not None:
                 wish = wish._replace(max_latency=_latency(message.timeout))
-            self._wish = wish._replace(end=wish.end if message.end is None else message.end)
+            if message.end is not None:
+                wish = wish._replace(end=_bounded(message.end))
+            self._wish = wish
             self.tell(self.desk.dialect.encode(self._wish))
 
     def read(self, buffer: StreamBuffer) -> None:
@@ -142,6 +145,11 @@ class Serving(Talk):
         groups = self.desk.groups.begun.pop(self.request, 0)
         done = wire.PublishDone(self.request, number, groups, words)
         self.desk.say(done, self.line, last=True)
+
+
+def _bounded(end: int | None) -> int | None:
+    """A last group, ``None`` for one that is as good as none."""
+    return end if end is not None and end <= MAX_SEQUENCE else None
 
 
 def _latency(timeout: int) -> int:
