@@ -180,7 +180,13 @@ class World:
         rules = Rules(keys.KeySet.load(KEY.dump(), "k1"), AuthSettings(public=public))
         self.judge = Judge(house, rules, lambda: NOW)
         self.door = Door(house, self.judge, settings, IDENTIFIERS)
-        self.entrance = interpreted(self.door.answer, IDENTIFIERS, settings, lambda: self.now)
+        self.entrance = interpreted(
+            self.door.answer,
+            IDENTIFIERS,
+            settings,
+            lambda: self.now,
+            lambda knock, path, why: self._log("publish denied", path=path, reason=why),
+        )
 
     def _log(self, event: str, **facts: Any) -> None:
         self.said.append((event, facts))

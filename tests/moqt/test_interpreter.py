@@ -227,8 +227,10 @@ def test_what_it_may_not_publish_is_refused(world: World, draft: Draft) -> None:
     assert peer.only(RequestOk).request in (0, -1)
     peer.ask(PublishNamespace(2, (b"theirs",)))
     error = peer.only(RequestError)
-    assert (error.code, error.reason) == (1, "not permitted")
+    assert (error.code, error.reason) == (1, "beyond what this session may publish")
     assert peer.lost is None
+    denied = [facts for event, facts in world.said if event == "publish denied"]
+    assert denied == [{"path": "theirs", "reason": error.reason}]
 
 
 def test_what_it_says_before_it_is_decided_on_waits(world: World, draft: Draft) -> None:

@@ -51,13 +51,15 @@ class Interpreter:
         dialect: Dialect,
         settings: SessionSettings,
         now: Callable[[], float],
+        denied: Callable[[str, str], None],
     ) -> None:
-        """``dialect`` is what the session above speaks; ``now`` answers seconds."""
+        """``dialect`` is what the session above speaks; ``now`` answers seconds, and ``denied``
+        hears what the peer may not publish, and why."""
         self.below = below
         self.draft = draft
         self.dialect = dialect
         self.max_message = settings.max_message
-        self.offers = Offers(self, MAX_OFFERS, settings.max_announces)
+        self.offers = Offers(self, MAX_OFFERS, settings.max_announces, denied)
         self.requests = Requests(self)
         self.groups = Groups(below, draft, dialect, self.up, self.up_reset, now)
         self.above: Receiver | None = None

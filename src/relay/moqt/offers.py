@@ -7,6 +7,7 @@ cannot be told to wait (moq-transport-16, 9.11). This module must not know how m
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from relay.errors import ProtocolViolation
@@ -18,6 +19,10 @@ from relay.moqt.naming import is_short, path_of
 if TYPE_CHECKING:
     from relay.moqt.asking import Listening, Watching
     from relay.moqt.talk import Desk
+
+
+MAX_TOLD = 100
+"""Refusals of a session that somebody hears of."""
 
 
 class Offer:
@@ -62,11 +67,17 @@ class Offers:
     """All of one peer's. What the session does not want to hear of is refused; before it has begun
     that is not known, and the offer waits."""
 
-    def __init__(self, desk: Desk, most_waiting: int, most: int) -> None:
-        """At most ``most``, tracks as well as broadcasts; of these ``most_waiting`` wait."""
+    def __init__(
+        self, desk: Desk, most_waiting: int, most: int, denied: Callable[[str, str], None]
+    ) -> None:
+        """At most ``most``, tracks as well as broadcasts; of these ``most_waiting`` wait.
+        ``denied`` hears of those that are refused, and why."""
         self._desk = desk
         self._most_waiting = most_waiting
         self._most = most
+        self._denied = denied
+        self._told = 0
+        """How often that was."""
         self._offers: dict[tuple[Namespace, bytes | None], Offer] = {}
         self._by_request: dict[int, Offer] = {}
         self._counts: dict[Namespace, int] = {}
@@ -96,7 +107,7 @@ class Offers:
             self._refuse(offer, codes.NOT_SUPPORTED, "it is published by this session already")
         elif not self._is_heard(offer):
             if self.has_begun:
-                self._refuse(offer, codes.UNAUTHORIZED, "not permitted")
+                self._refuse(offer, codes.UNAUTHORIZED, "beyond what this session may publish")
             elif len(self._waiting) < self._most_waiting:
                 self._keep(offer)
                 self._waiting.append(offer)
@@ -110,7 +121,7 @@ class Offers:
         for offer in waiting:
             if offer.heard_by is None and self._offers.get(offer.name) is offer:
                 self._drop(offer)
-                self._refuse(offer, codes.UNAUTHORIZED, "not permitted")
+                self._refuse(offer, codes.UNAUTHORIZED, "beyond what this session may publish")
 
     def listen(self, listening: Listening) -> None:
         """The session wants to hear of more."""
@@ -170,5 +181,8 @@ class Offers:
         self._by_request.pop(offer.request, None)
 
     def _refuse(self, offer: Offer, code: int, words: str) -> None:
+        if self._told < MAX_TOLD:
+            self._told += 1
+            self._denied(b"/".join(offer.namespace).decode(errors="replace"), words)
         error = wire.RequestError(offer.request, offer.to, code, words)
         self._desk.say(error, offer.line, last=True)

@@ -7,6 +7,7 @@ must not know how that is.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from relay.moqt.drafts import by_identifier
 from relay.moqt.interpreter import Interpreter
@@ -48,9 +49,11 @@ def interpreted(
     versions: Sequence[str],
     settings: SessionSettings,
     now: Callable[[], float],
+    denied: Callable[[Knock, str, str], None],
 ) -> Callable[[Visit], None]:
-    """A door that has interpreters; ``versions`` are the protocol identifiers accepted there, and
-    ``now`` answers seconds of any beginning."""
+    """A door that has interpreters; ``versions`` are the protocol identifiers accepted there,
+    ``now`` answers seconds of any beginning, and ``denied`` hears what somebody may not publish,
+    and why."""
 
     def answer(visit: Visit) -> None:
         protocol = choose([each for each in visit.knock.offered if each in versions])
@@ -59,7 +62,8 @@ def interpreted(
             door(visit)
             return
         draft = by_identifier(dialect.identifier)
-        interpreter = Interpreter(visit.transport, draft, dialect, settings, now)
+        tell = partial(denied, visit.knock)
+        interpreter = Interpreter(visit.transport, draft, dialect, settings, now, tell)
         door(InterpretedVisit(visit, interpreter))
 
     return answer

@@ -53,7 +53,7 @@ from relay.net.websocket import WebSockets
 from relay.peer.door import Door
 from relay.peer.house import House
 from relay.peer.judge import Judge
-from relay.peer.judgement import Rules
+from relay.peer.judgement import Rules, address
 from relay.quota import Breach, Ledger, Limits
 from relay.records.desk import Desk
 from relay.records.opening import open_records
@@ -77,7 +77,7 @@ from relay.server.press import Press
 from relay.server.shares import Shares
 from relay.server.stats import Stats
 from relay.server.streaming import take_streams
-from relay.session.transport import Visit
+from relay.session.transport import Knock, Visit
 from relay.sidecar.client import AuthClient
 from relay.sidecar.link import Link, client_tls
 from relay.wire.version import LITE_NEAR
@@ -393,8 +393,13 @@ class Relay:
     @cached_property
     def entrance(self) -> Callable[[Visit], None]:
         """The door, for those who speak either protocol."""
-        settings, clock = self.settings, self.house.clock
-        return interpreted(self.door.answer, settings.server.versions, settings.session, clock)
+        settings = self.settings
+
+        def denied(knock: Knock, path: str, why: str) -> None:
+            self._log("publish denied", remote=address(knock), path=path, reason=why)
+
+        ways = self.door.answer, settings.server.versions, settings.session
+        return interpreted(*ways, self.house.clock, denied)
 
     def _make_faces(self, faces: Faces) -> list[HttpListener]:
         """The HTTP faces, on their sockets."""
