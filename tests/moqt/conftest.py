@@ -50,7 +50,8 @@ class Visit:
 
     def __init__(self, target: str | None, offered: str, cut: int) -> None:
         kind = "webtransport" if target is not None else "quic"
-        self.knock = Knock(kind, target, (offered,), ("192.0.2.1", 1234))
+        offers = (offered,) if offered else ()
+        self.knock = Knock(kind, target, offers, ("192.0.2.1", 1234))
         self.wire = Wire(cut)
         self.transport = self.wire.server
         self.refused: list[int] = []
@@ -193,21 +194,21 @@ class World:
 
     def peer(self, draft: Draft, target: str | None = "/", **more: Any) -> Peer:
         """One that speaks moq-transport, and has introduced itself where it was let in."""
-        visit = self._visit(draft.identifiers[0], target)
-        peer = Peer(self, draft, visit)
-        if not visit.refused:
+        peer = Peer(self, draft, self.knock(draft.identifiers[0], target))
+        if not peer.visit.refused:
             peer.greet(**more)
         return peer
 
     def lite(self, target: str = "/", version: str = "moq-lite-04") -> Any:
         """One that speaks moq-lite."""
-        visit = self._visit(version, target)
-        side = Side(visit.wire.client, version, client=True)
+        visit = self.knock(version, target)
+        side = Side(visit.wire.client, version or None, client=True)
         side.start()
         self.run()
         return side
 
-    def _visit(self, offered: str, target: str | None) -> Visit:
+    def knock(self, offered: str, target: str | None) -> Visit:
+        """Somebody comes who offers this, or names nothing."""
         visit = Visit(target, offered, self.cut)
         self.visits.append(visit)
         self.entrance(visit)

@@ -28,7 +28,8 @@ from relay.wire.buffer import StreamBuffer
 from relay.wire.codes import REGISTERED
 from relay.wire.lite import Dialect
 from relay.wire.messages import Bidi, Goaway, Uni
-from relay.wire.setup import Setup, encode_setup
+from relay.wire.setup import ClientSetup, Setup, encode_client_setup, encode_setup
+from relay.wire.version import INTERPRETED_CODE
 
 MANY_REQUESTS = (1 << 32) - 1
 """Requests we grant at once: how many may be in use at a time is the session's business."""
@@ -52,9 +53,10 @@ class Interpreter:
         settings: SessionSettings,
         now: Callable[[], float],
         denied: Callable[[str, str], None],
+        is_inband: bool = False,
     ) -> None:
-        """``dialect`` is what the session above speaks; ``now`` answers seconds, and ``denied``
-        hears what the peer may not publish, and why."""
+        """``dialect`` is what the session above speaks, which it agrees to ``is_inband``; ``now``
+        answers seconds, and ``denied`` hears what the peer may not publish, and why."""
         self.below = below
         self.draft = draft
         self.dialect = dialect
@@ -70,7 +72,8 @@ class Interpreter:
         """Whether the peer has introduced itself."""
         self._is_leaving = False
         """Whether it has said that it is about to leave."""
-        self._setup: int | None = None
+        self._is_inband = is_inband
+        self._setup: int | None = _FAR if is_inband else None
         """The stream of moq-lite's on which the session introduces itself."""
         self._control: int | None = None
         """Where we say what belongs to no stream of a request."""
@@ -290,8 +293,13 @@ class Interpreter:
             self._control = stream
             self.say(wire.ServerSetup(self.draft.version, MANY_REQUESTS), None)
         self.requests.grant(setup.max_request)
-        said = encode_setup(Setup(path=with_token(setup.path, setup.tokens)))
-        self.up(self._far(ours=False, uni=True), bytes((Uni.SETUP,)) + said, True)
+        path = with_token(setup.path, setup.tokens)
+        if self._is_inband:
+            said = encode_client_setup(ClientSetup((INTERPRETED_CODE,), path))
+            self.up(self._far(ours=False), said, False)
+        else:
+            said = bytes((Uni.SETUP,)) + encode_setup(Setup(path=path))
+            self.up(self._far(ours=False, uni=True), said, True)
 
     def _goaway(self, message: wire.Goaway) -> None:
         if self._is_leaving:

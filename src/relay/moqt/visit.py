@@ -8,22 +8,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import cast
 
 from relay.moqt.drafts import by_identifier
+from relay.moqt.inband import Undecided
 from relay.moqt.interpreter import Interpreter
 from relay.session.settings import SessionSettings
 from relay.session.transport import Knock, Receiver, Transport, Visit
 from relay.wire.version import TRANSPORT, choose
 
+UNNAMED_AS = "moq-00"
+UNNAMED = frozenset((UNNAMED_AS, "moqt-14"))
+"""What peers may speak that name no protocol (draft 14)."""
+
 
 class InterpretedVisit:
-    """A knock, with an interpreter in its transport's place."""
+    """A knock, with an interpreter in its transport's place, or with who may call one."""
 
-    def __init__(self, visit: Visit, interpreter: Interpreter) -> None:
+    def __init__(self, visit: Visit, interpreter: Interpreter | Undecided) -> None:
         self._visit = visit
         self._interpreter = interpreter
         self.knock: Knock = visit.knock
-        self.transport: Transport = interpreter
+        self.transport = cast(Transport, interpreter)
 
     @property
     def too_late(self) -> Callable[[], Sequence[tuple[str, str]]]:
@@ -56,14 +62,20 @@ def interpreted(
     and why."""
 
     def answer(visit: Visit) -> None:
-        protocol = choose([each for each in visit.knock.offered if each in versions])
-        dialect = TRANSPORT.get(protocol or "")
+        offered = visit.knock.offered
+        protocol = choose([each for each in offered if each in versions])
+        is_inband = not offered and not UNNAMED.isdisjoint(versions)
+        dialect = TRANSPORT.get(UNNAMED_AS if is_inband else protocol or "")
         if dialect is None:
             door(visit)
             return
-        draft = by_identifier(dialect.identifier)
-        tell = partial(denied, visit.knock)
-        interpreter = Interpreter(visit.transport, draft, dialect, settings, now, tell)
-        door(InterpretedVisit(visit, interpreter))
+
+        def interpreter() -> Interpreter:
+            draft, tell = by_identifier(dialect.identifier), partial(denied, visit.knock)
+            below = visit.transport
+            return Interpreter(below, draft, dialect, settings, now, tell, is_inband)
+
+        who = Undecided(visit.transport, interpreter) if is_inband else interpreter()
+        door(InterpretedVisit(visit, who))
 
     return answer

@@ -243,10 +243,13 @@ _BY_IDENTIFIER = {
     **{dialect.identifier: dialect for dialect in (*DIALECTS, LITE_NEAR)},
     **TRANSPORT,
 }
-_BY_CODE = {0xFF0DAD02: LITE_02, 0xFF0DAD01: LITE_01}
-
-INBAND_CODES = tuple(_BY_CODE)
+INBAND_CODES = (0xFF0DAD02, 0xFF0DAD01)
 """Everything that can be chosen in-band, newest first."""
+
+INTERPRETED_CODE = 0xFF0DAD0E
+"""What `relay.moqt` says in-band to a session above it for a peer that speaks draft 14."""
+
+_BY_CODE = {0xFF0DAD02: LITE_02, 0xFF0DAD01: LITE_01, INTERPRETED_CODE: TRANSPORT["moq-00"]}
 
 
 def by_identifier(identifier: str) -> Dialect | None:
