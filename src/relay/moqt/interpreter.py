@@ -366,12 +366,8 @@ class Interpreter:
             if line in self._buffers:
                 self.below.stop(line, REGISTERED.say(Cancelled.code))
 
-    def far_uni(self) -> int:
-        """A one-way stream of moq-lite's from the peer that has none below."""
-        return self._far(ours=False, uni=True)
-
     def far_bidi(self) -> int:
-        """The same with two ways."""
+        """A two-way stream of moq-lite's from the peer that has none below."""
         return self._far(ours=False)
 
     def _far(self, ours: bool = True, uni: bool = False) -> int:

@@ -55,11 +55,8 @@ class Desk(Protocol):
     def up_reset(self, stream: int, code: int) -> None:
         """Have it hear that the stream broke off."""
 
-    def far_uni(self) -> int:
-        """A one-way stream of moq-lite's from the peer, which has none below."""
-
     def far_bidi(self) -> int:
-        """The same with two ways."""
+        """A two-way stream of moq-lite's from the peer, which has none below."""
 
     def replace(self, talk: Talk) -> None:
         """It is known what such a stream is for."""
