@@ -591,7 +591,8 @@ def test_a_viewer_may_begin_with_a_certain_group_and_change_its_mind(
     assert (changed.priority, changed.start) == (250, 4)
     assert len(peer.take(RequestOk)) == draft.answers_updates
     peer.say(update._replace(forward=False), request=0)
-    assert len(peer.take(RequestError)) == draft.answers_updates
+    reasons = [error.reason for error in peer.take(RequestError)]
+    assert reasons == ["it cannot be paused"] * draft.answers_updates
     assert peer.lost is None
 
 

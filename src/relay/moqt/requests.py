@@ -168,7 +168,8 @@ class Requests:
         talk = talk or self._theirs.get(message.subscription)
         if not isinstance(talk, Serving) or message.forward is False:
             if self._desk.draft.answers_updates:
-                words = "no such subscription" if message.forward else "it cannot be paused"
+                is_known = isinstance(talk, Serving)
+                words = "it cannot be paused" if is_known else "no such subscription"
                 kind = wire.SubscribeUpdate
                 error = wire.RequestError(message.request, kind, codes.NOT_SUPPORTED, words)
                 self._desk.say(error, line)
