@@ -3,13 +3,11 @@ lose a byte."""
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path as File
 from typing import Any
 
 import pytest
 
+from dialogue import Side, Wire
 from relay.auth import keys, mint
 from relay.auth.claims import Claims
 from relay.auth.settings import AuthSettings
@@ -26,14 +24,6 @@ from relay.session.settings import SessionSettings
 from relay.session.transport import Knock, is_uni
 from relay.wire.buffer import StreamBuffer
 from relay.wire.version import IDENTIFIERS
-
-spec = importlib.util.spec_from_file_location("dialogue", File(__file__).parents[1] / "dialogue.py")
-assert spec is not None
-assert spec.loader is not None
-dialogue = importlib.util.module_from_spec(spec)
-sys.modules.setdefault("dialogue", dialogue)
-spec.loader.exec_module(dialogue)
-Side, Wire = sys.modules["dialogue"].Side, sys.modules["dialogue"].Wire
 
 KEY = keys.generate("HS256", kid="k1")
 NOW = 1_800_000_000.0
@@ -90,9 +80,8 @@ class Peer:
 
     def greet(self, **more: Any) -> None:
         """Say CLIENT_SETUP."""
-        versions = (self.draft.version,) if self.draft.version_offer else ()
         most = 0 if self.draft.request_streams else 1000
-        setup = ClientSetup(**{"versions": versions, "max_request": most, **more})
+        setup = ClientSetup(**{"versions": (self.draft.version,), "max_request": most, **more})
         end = self.end
         self._control = end.open_uni() if self.draft.request_streams else end.open_bidi()
         end.send(self._control, self.draft.encode(setup))

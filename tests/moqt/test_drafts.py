@@ -11,7 +11,7 @@ from tests.moqt.golden import READ, WRITTEN, Rows
 from tests.moqt.strategies import kinds
 
 from relay.errors import DecodeError
-from relay.moqt.drafts import DRAFTS, Draft
+from relay.moqt.drafts import DRAFTS, Draft, by_identifier
 from relay.moqt.messages import (
     ABSOLUTE_RANGE,
     ABSOLUTE_START,
@@ -37,6 +37,8 @@ from relay.moqt.messages import (
     UnsubscribeNamespace,
 )
 from relay.wire.buffer import MAX_VARINT, StreamBuffer
+from relay.wire.frame import Layout
+from relay.wire.version import TRANSPORT
 
 ALL = {draft.number: draft for draft in DRAFTS}
 NEW = (17, 18, 19, 20)
@@ -298,7 +300,7 @@ def test_what_a_draft_does_not_carry_is_left_out(draft):
     setup = ClientSetup((0xFF00000E,), "/a", max_request=7)
     kept = read(draft, draft.encode(setup))
     assert isinstance(kept, ClientSetup)
-    assert kept.versions == ((0xFF00000E,) if draft.version_offer else ())
+    assert kept.versions == ((0xFF00000E,) if draft.number == 14 else ())
     assert kept.max_request == (0 if draft.request_streams else 7)
     ok = read(draft, draft.encode(SubscribeOk(5, 1)))
     assert ok == SubscribeOk(-1 if draft.request_streams else 5, 1)
@@ -326,3 +328,11 @@ def test_the_table():
     identifiers = [each for draft in DRAFTS for each in draft.identifiers]
     assert "moq-00" in identifiers
     assert len(set(identifiers)) == len(identifiers)
+
+
+def test_what_is_negotiated_is_what_is_spoken():
+    assert list(TRANSPORT) == [each for draft in DRAFTS for each in reversed(draft.identifiers)]
+    for identifier, dialect in TRANSPORT.items():
+        draft = by_identifier(identifier)
+        assert dialect.name == draft.name
+        assert (dialect.layout is Layout.TIMED) == draft.timestamps

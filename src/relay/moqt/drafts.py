@@ -37,8 +37,6 @@ class Draft:
     """For people: ``moq-transport-16``."""
     identifiers: tuple[str, ...]
     """What is negotiated (ALPN, ``wt-protocol``)."""
-    version_offer: bool
-    """The handshake chooses the version; elsewhere the identifier fixes it."""
     request_streams: bool
     """Each request has its own two-way stream, and each side sends its SETUP on a one-way stream;
     elsewhere both travel on the first two-way stream."""
@@ -125,7 +123,6 @@ DRAFT_20 = Draft(
     version=0xFF000014,
     name="moq-transport-20",
     identifiers=("moqt-20",),
-    version_offer=False,
     request_streams=True,
     namespace_streams=True,
     timestamps=True,
@@ -141,7 +138,6 @@ DRAFT_19 = Draft(
     version=0xFF000013,
     name="moq-transport-19",
     identifiers=("moqt-19",),
-    version_offer=False,
     request_streams=True,
     namespace_streams=True,
     timestamps=True,
@@ -157,7 +153,6 @@ DRAFT_18 = Draft(
     version=0xFF000012,
     name="moq-transport-18",
     identifiers=("moqt-18",),
-    version_offer=False,
     request_streams=True,
     namespace_streams=True,
     timestamps=True,
@@ -173,7 +168,6 @@ DRAFT_17 = Draft(
     version=0xFF000011,
     name="moq-transport-17",
     identifiers=("moqt-17",),
-    version_offer=False,
     request_streams=True,
     namespace_streams=True,
     timestamps=True,
@@ -189,7 +183,6 @@ DRAFT_16 = Draft(
     version=0xFF000010,
     name="moq-transport-16",
     identifiers=("moqt-16",),
-    version_offer=False,
     request_streams=False,
     namespace_streams=True,
     timestamps=False,
@@ -205,7 +198,6 @@ DRAFT_15 = Draft(
     version=0xFF00000F,
     name="moq-transport-15",
     identifiers=("moqt-15",),
-    version_offer=False,
     request_streams=False,
     namespace_streams=False,
     timestamps=False,
@@ -222,7 +214,6 @@ DRAFT_14 = Draft(
     name="moq-transport-14",
     # moq-00 is what clients say; moxygen says the other one too.
     identifiers=("moq-00", "moqt-14"),
-    version_offer=True,
     request_streams=False,
     namespace_streams=False,
     timestamps=False,

@@ -59,7 +59,7 @@ class Undecided:
             self._said.append(data)
             self._read(fin)
         if self._upper is None and self._size > MAX_SETUP:
-            self._decide(None)
+            self._decide()
 
     def stream_reset(self, stream: int, code: int) -> None:
         """The peer broke off its half of a stream."""
@@ -99,21 +99,20 @@ class Undecided:
         if kind is None and not fin:
             return
         if kind != Bidi.CLIENT_SETUP:
-            self._decide(None)
+            self._decide()
             return
         try:
             found = self._said.typed_message16(MAX_SETUP)
             if found is not None:
                 self._decide(decode_client_setup(found[1]).versions)
             elif fin:
-                self._decide(None)
+                self._decide()
         except ProtocolViolation:
-            self._decide(None)  # the session says what is wrong with it
+            self._decide()  # the session says what is wrong with it
 
-    def _decide(self, versions: tuple[int, ...] | None) -> None:
+    def _decide(self, versions: tuple[int, ...] = ()) -> None:
         """It is known what the peer speaks, as far as it said that."""
-        known = [by_code(each) for each in versions or ()]
-        if DRAFT_14.version in (versions or ()) and not any(known):
+        if DRAFT_14.version in versions and not any(map(by_code, versions)):
             self._lower = self._upper = interpreter = self._interpreter()
             interpreter.above = self.above
         else:

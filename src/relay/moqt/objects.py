@@ -24,17 +24,55 @@ _FIRST = b"\x00"
 (10.4.2)."""
 
 
-class Inward:
-    """From objects to frames."""
+class _Passage:
+    """The bytes of a group on their way, head by head; what follows a head is passed on as it is,
+    or skipped."""
+
+    __slots__ = ("_draft", "_head", "_is_payload", "_left")
+
+    def __init__(self, draft: Draft) -> None:
+        self._draft = draft
+        self._head = b""
+        """What has come of numbers that are not complete."""
+        self._left = 0
+        """Bytes that are still to come of what is passed on, or skipped."""
+        self._is_payload = True
+        """Whether these are passed on."""
+
+    def feed(self, data: bytes) -> bytes:
+        """The next bytes, in the other language."""
+        data = self._head + data if self._head else data
+        self._head = b""
+        out: list[bytes] = []
+        at, end = 0, len(data)
+        while at < end:
+            if self._left:
+                stop = min(end, at + self._left)
+                if self._is_payload:
+                    out.append(data[at:stop])
+                self._left -= stop - at
+                at = stop
+                continue
+            found = self._begin(data, at, out)
+            if found is None:
+                self._head = data[at:]
+                break
+            at = found
+        return b"".join(out)
+
+    def _begin(self, data: bytes, at: int, out: list[bytes]) -> int | None:
+        """The head at ``at``, or the next part of it; answers where it ends, ``None`` while it is
+        incomplete."""
+        raise NotImplementedError
+
+
+class Inward(_Passage):
+    """From objects to frames. Those of a group that begins later are not of use."""
 
     __slots__ = (
         "_before",
-        "_draft",
         "_has_extensions",
-        "_head",
-        "_is_payload",
         "_is_sized",
-        "_left",
         "_stamp",
         "_stamps",
         "begins",
@@ -44,17 +82,11 @@ class Inward:
 
     def __init__(self, draft: Draft, has_extensions: bool, stamps: Stamps | None) -> None:
         """With ``stamps`` the frames have timestamps."""
-        self._draft = draft
+        super().__init__(draft)
         self._has_extensions = has_extensions
         self._stamps = stamps
         self._stamp = self._before = 0
         """The timestamp of the object at hand, and that of the frame before it."""
-        self._head = b""
-        """What has come of numbers that are not complete."""
-        self._left = 0
-        """Bytes that are still to come of what is passed on, or skipped."""
-        self._is_payload = False
-        """Whether these are a frame's."""
         self._is_sized = False
         """Whether the size of the payload comes next."""
         self.begins: int | None = None
@@ -69,26 +101,8 @@ class Inward:
         """Whether no object is cut off."""
         return not (self._left or self._head or self._is_sized)
 
-    def feed(self, data: bytes) -> bytes:
-        """The frames in the next bytes. Those of a group that begins later are not of use."""
-        data = self._head + data if self._head else data
-        self._head = b""
-        frames: list[bytes] = []
-        at, end = 0, len(data)
-        while at < end:
-            if self._left:
-                stop = min(end, at + self._left)
-                if self._is_payload:
-                    frames.append(data[at:stop])
-                self._left -= stop - at
-                at = stop
-                continue
-            found = self._size(data, at, frames) if self._is_sized else self._number(data, at)
-            if found is None:
-                self._head = data[at:]
-                break
-            at = found
-        return b"".join(frames)
+    def _begin(self, data: bytes, at: int, out: list[bytes]) -> int | None:
+        return self._size(data, at, out) if self._is_sized else self._number(data, at)
 
     def _number(self, data: bytes, at: int) -> int | None:
         """The head of an object up to its extensions, or with them where they are of use; answers
@@ -144,40 +158,17 @@ class Inward:
         return encode_timed(delta, size)
 
 
-class Outward:
+class Outward(_Passage):
     """From frames to objects."""
 
-    __slots__ = ("_draft", "_head", "_left", "_stamp")
+    __slots__ = ("_stamp",)
 
     def __init__(self, draft: Draft) -> None:
         """Where the draft has timestamps, so do the frames (`relay.wire.frame.Layout.TIMED`)."""
-        self._draft = draft
-        self._head = b""
-        self._left = 0
+        super().__init__(draft)
         self._stamp = 0
 
-    def feed(self, data: bytes) -> bytes:
-        """The objects in the next bytes of a group's frames."""
-        data = self._head + data if self._head else data
-        self._head = b""
-        objects: list[bytes] = []
-        at, end = 0, len(data)
-        while at < end:
-            if self._left:
-                stop = min(end, at + self._left)
-                objects.append(data[at:stop])
-                self._left -= stop - at
-                at = stop
-                continue
-            found = self._begin(data, at, objects)
-            if found is None:
-                self._head = data[at:]
-                break
-            at = found
-        return b"".join(objects)
-
-    def _begin(self, data: bytes, at: int, objects: list[bytes]) -> int | None:
-        """The head of a frame; answers where it ends, ``None`` while it is incomplete."""
+    def _begin(self, data: bytes, at: int, out: list[bytes]) -> int | None:
         draft, extensions = self._draft, b""
         if draft.timestamps:
             delta = scan_varint(data, at)
@@ -191,7 +182,7 @@ class Outward:
             self._stamp = stamp
             extensions = written(draft, stamp)
         self._left, at = size
-        objects += _FIRST, extensions, draft.encode_varint(self._left)
+        out += _FIRST, extensions, draft.encode_varint(self._left)
         if not self._left:
-            objects.append(draft.encode_varint(NORMAL))
+            out.append(draft.encode_varint(NORMAL))
         return at

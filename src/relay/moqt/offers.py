@@ -119,7 +119,7 @@ class Offers:
         self.has_begun = True
         waiting, self._waiting = self._waiting, []
         for offer in waiting:
-            if offer.heard_by is None and self._offers.get(offer.name) is offer:
+            if self._is_open(offer):
                 self._drop(offer)
                 self._refuse(offer, codes.UNAUTHORIZED, "beyond what this session may publish")
 
@@ -127,7 +127,7 @@ class Offers:
         """The session wants to hear of more."""
         self._listening.append(listening)
         for offer in self._waiting:
-            if offer.heard_by is None and self._offers.get(offer.name) is offer:
+            if self._is_open(offer):
                 self._is_heard(offer)
 
     def deafen(self, listening: Listening) -> None:
@@ -155,8 +155,13 @@ class Offers:
     def push_of(self, namespace: Namespace, track: bytes) -> Push | None:
         """The track, where the peer sends it without being asked and nobody has it sent yet."""
         push = self._offers.get((namespace, track))
-        is_free = isinstance(push, Push) and push.watching is None and push.heard_by is not None
-        return push if is_free and isinstance(push, Push) else None
+        if isinstance(push, Push) and push.watching is None and push.heard_by is not None:
+            return push
+        return None
+
+    def _is_open(self, offer: Offer) -> bool:
+        """Whether one that waited has neither been heard nor taken back."""
+        return offer.heard_by is None and self._offers.get(offer.name) is offer
 
     def _is_heard(self, offer: Offer) -> bool:
         """Tell the session of it, if that wants to hear of it."""

@@ -190,13 +190,17 @@ class Requests:
 
     # Ours
 
+    def _asker(self, message: Any, line: int | None) -> Talk | Asker | Offer | None:
+        """Who an answer is for."""
+        return self._ours.get(message.request) if line is None else self._lines.get(line)
+
     def _answer(self, message: Any, line: int | None) -> None:
-        who = self._lines.get(line) if line is not None else self._ours.get(message.request)
+        who = self._asker(message, line)
         if who is not None and not isinstance(who, Offer):
             who.answered(message)
 
     def _done(self, message: wire.PublishDone, line: int | None) -> None:
-        who = self._lines.get(line) if line is not None else self._ours.get(message.request)
+        who = self._asker(message, line)
         if who is None or isinstance(who, Offer):
             request = message.request if who is None else who.request
             self._desk.offers.withdrawn(request, (), message.code)

@@ -10,16 +10,12 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import cast
 
-from relay.moqt.drafts import by_identifier
+from relay.moqt.drafts import DRAFT_14, by_identifier
 from relay.moqt.inband import Undecided
 from relay.moqt.interpreter import Interpreter
 from relay.session.settings import SessionSettings
 from relay.session.transport import Knock, Receiver, Transport, Visit
 from relay.wire.version import TRANSPORT, choose
-
-UNNAMED_AS = "moq-00"
-UNNAMED = frozenset((UNNAMED_AS, "moqt-14"))
-"""What peers may speak that name no protocol (draft 14)."""
 
 
 class InterpretedVisit:
@@ -64,8 +60,9 @@ def interpreted(
     def answer(visit: Visit) -> None:
         offered = visit.knock.offered
         protocol = choose([each for each in offered if each in versions])
-        is_inband = not offered and not UNNAMED.isdisjoint(versions)
-        dialect = TRANSPORT.get(UNNAMED_AS if is_inband else protocol or "")
+        unnamed = () if offered else DRAFT_14.identifiers  # what peers speak that name nothing
+        is_inband = any(each in versions for each in unnamed)
+        dialect = TRANSPORT.get(unnamed[0] if is_inband else protocol or "")
         if dialect is None:
             door(visit)
             return
