@@ -9,12 +9,11 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Callable, Coroutine
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from rig.client import Client, Publication, Target, Watch
-from rig.frames import DEADLINE, SMALL, Frame, Plan, Refused
+from rig.frames import DEADLINE, SMALL, Frame, Plan, Refused, comparable, expected
 from rig.house import Relay
 
 pytestmark = pytest.mark.interop
@@ -72,20 +71,6 @@ _numbers = itertools.count(1)
 def broadcast() -> str:
     """A path that no other test uses."""
     return f"room-{next(_numbers)}/camera"
-
-
-def expected(plan: Plan) -> list[Frame]:
-    """What arrives of a plan that was published from its first group on."""
-    return [
-        Frame(sequence, index, timestamp, payload)
-        for sequence, group in enumerate(plan)
-        for index, (timestamp, payload) in enumerate(group)
-    ]
-
-
-def comparable(frames: list[Frame], timestamps: bool) -> list[Frame]:
-    """The frames without what the publisher does not carry."""
-    return frames if timestamps else [replace(frame, timestamp_us=None) for frame in frames]
 
 
 async def watched(publication: Publication, watch: Watch, plan: Plan, patient: bool) -> list[Frame]:

@@ -12,12 +12,11 @@ import asyncio
 import itertools
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from rig.client import Client, Listening, Publication, Session, Target
-from rig.frames import DEADLINE, Frame, Plan, Refused
+from rig.frames import DEADLINE, Frame, Plan, Refused, comparable, expected
 from rig.house import PUBLIC, Relay
 
 import asked
@@ -91,20 +90,6 @@ def timed(relay: Relay, source: Client) -> bool:
     return source.timestamps and not UNTIMED & set(relay.versions)
 
 
-def frames_of(plan: Plan) -> list[Frame]:
-    """What arrives of a plan."""
-    return [
-        Frame(sequence, index, timestamp, payload)
-        for sequence, group in enumerate(plan)
-        for index, (timestamp, payload) in enumerate(group)
-    ]
-
-
-def comparable(frames: list[Frame], timestamps: bool) -> list[Frame]:
-    """The frames without what is not carried."""
-    return frames if timestamps else [replace(frame, timestamp_us=None) for frame in frames]
-
-
 async def absent(listening: Listening, path: str) -> bool:
     """Whether nothing was ever heard of ``path``."""
     return path not in dict(await listening.heard())
@@ -123,10 +108,10 @@ async def shown(
     await watch.collect(groups=1, frames=len(plan[0]))
     for number in range(1, len(plan)):
         await publication.write(plan[number])
-        await watch.collect(groups=number + 1, frames=len(frames_of(plan[: number + 1])))
+        await watch.collect(groups=number + 1, frames=len(expected(plan[: number + 1])))
     await publication.finish()
     ended = await watch.over() if to_end else "finished"
-    frames = await watch.collect(groups=len(plan), frames=len(frames_of(plan)))
+    frames = await watch.collect(groups=len(plan), frames=len(expected(plan)))
     return frames, ended, publication
 
 
@@ -150,7 +135,26 @@ def test_moq_rs_on_each_draft(
 
     frames, ended = run(scenario())
     is_timed = timed(narrow, source)
-    assert comparable(frames, is_timed) == comparable(frames_of(source.plan), is_timed)
+    assert comparable(frames, is_timed) == comparable(expected(source.plan), is_timed)
+    assert ended == "finished"
+
+
+def comes_whole(
+    relay: Relay, run: Run, source: Client, sink: Client, broadcast: str, *, to_end: bool = True
+) -> None:
+    """All that one client publishes gets to the other, and so does the end."""
+
+    async def scenario() -> tuple[list[Frame], str]:
+        async with (
+            source.connect(relay.target(source)) as near,
+            sink.connect(relay.target(sink)) as far,
+        ):
+            frames, ended, _ = await shown(near, far, broadcast, source.plan, to_end=to_end)
+            return frames, ended
+
+    frames, ended = run(scenario())
+    is_timed = timed(relay, source)
+    assert comparable(frames, is_timed) == comparable(expected(source.plan), is_timed)
     assert ended == "finished"
 
 
@@ -158,40 +162,14 @@ def test_moq_rs_on_each_draft(
 def test_moq_lite_watches(
     mixed: Relay, client: Named, run: Run, broadcast: str, watcher: str
 ) -> None:
-    source, sink = client(RAW), client(watcher)
-
-    async def scenario() -> tuple[list[Frame], str]:
-        async with (
-            source.connect(mixed.target(source)) as near,
-            sink.connect(mixed.target(sink)) as far,
-        ):
-            frames, ended, _ = await shown(near, far, broadcast, source.plan)
-            return frames, ended
-
-    frames, ended = run(scenario())
-    is_timed = timed(mixed, source)
-    assert comparable(frames, is_timed) == comparable(frames_of(source.plan), is_timed)
-    assert ended == "finished"
+    comes_whole(mixed, run, client(RAW), client(watcher), broadcast)
 
 
 @pytest.mark.parametrize("publisher", OTHERS)
 def test_moq_lite_publishes(
     mixed: Relay, client: Named, run: Run, broadcast: str, publisher: str
 ) -> None:
-    source, sink = client(publisher), client(RAW)
-
-    async def scenario() -> tuple[list[Frame], str]:
-        async with (
-            source.connect(mixed.target(source)) as near,
-            sink.connect(mixed.target(sink)) as far,
-        ):
-            frames, ended, _ = await shown(near, far, broadcast, source.plan)
-            return frames, ended
-
-    frames, ended = run(scenario())
-    is_timed = timed(mixed, source)
-    assert comparable(frames, is_timed) == comparable(frames_of(source.plan), is_timed)
-    assert ended == "finished"
+    comes_whole(mixed, run, client(publisher), client(RAW), broadcast)
 
 
 @pytest.mark.browser
@@ -229,7 +207,7 @@ def test_the_browser_on_each_draft(
 
     frames, ended, versions = run(scenario())
     is_timed = draft not in UNTIMED
-    assert comparable(frames, is_timed) == comparable(frames_of(source.plan), is_timed)
+    assert comparable(frames, is_timed) == comparable(expected(source.plan), is_timed)
     assert ended == "finished"
     assert draft.replace("moqt", "moq-transport") in versions
 
@@ -256,7 +234,7 @@ def test_across_drafts(
 
     frames, ended = run(scenario())
     is_timed = not UNTIMED & {publishing, watching}
-    assert comparable(frames, is_timed) == comparable(frames_of(chromium.plan), is_timed)
+    assert comparable(frames, is_timed) == comparable(expected(chromium.plan), is_timed)
     assert ended == "finished"
 
 
@@ -268,26 +246,8 @@ def test_across_drafts(
 def test_the_browser_by_websocket(
     narrow: Relay, client: Named, run: Run, broadcast: str, publisher: str, watcher: str
 ) -> None:
-    source, sink = client(publisher), client(watcher)
-
-    async def scenario() -> tuple[list[Frame], str]:
-        async with (
-            source.connect(narrow.target(source)) as near,
-            sink.connect(narrow.target(sink)) as far,
-        ):
-            frames, ended, _ = await shown(
-                near,
-                far,
-                broadcast,
-                source.plan,
-                to_end=watcher == "moq-rs" or narrow.versions[0] not in ENDLESS,
-            )
-            return frames, ended
-
-    frames, ended = run(scenario())
-    is_timed = timed(narrow, source)
-    assert comparable(frames, is_timed) == comparable(frames_of(source.plan), is_timed)
-    assert ended == "finished"
+    to_end = watcher == "moq-rs" or narrow.versions[0] not in ENDLESS
+    comes_whole(narrow, run, client(publisher), client(watcher), broadcast, to_end=to_end)
 
 
 @pytest.mark.parametrize(("publisher", "watcher"), [(RAW, RAW), ("moq-rs", "moq-rs")])

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path as File
 from typing import Any
 
 import pytest
 
+from dialogue import Wire
 from relay.auth.grant import Grant
 from relay.model.board import Way
 from relay.model.group import Group, Log
@@ -25,14 +23,6 @@ from relay.peer.transcode import transcode
 from relay.session.lite import LiteSession
 from relay.session.settings import SessionSettings
 from relay.wire.frame import FrameParser, Layout
-
-spec = importlib.util.spec_from_file_location("dialogue", File(__file__).parents[1] / "dialogue.py")
-assert spec is not None
-assert spec.loader is not None
-dialogue = importlib.util.module_from_spec(spec)
-sys.modules.setdefault("dialogue", dialogue)
-spec.loader.exec_module(dialogue)
-Wire = sys.modules["dialogue"].Wire
 
 ALL = (ROOT,)
 

@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-spec = importlib.util.spec_from_file_location("dialogue", Path(__file__).parents[1] / "dialogue.py")
-assert spec is not None
-assert spec.loader is not None
-dialogue = importlib.util.module_from_spec(spec)
-sys.modules.setdefault("dialogue", dialogue)
-spec.loader.exec_module(dialogue)
+import dialogue
 
 
 @pytest.fixture(params=["moq-lite-06", "moq-lite-05", "moq-lite-04", "moq-lite-03", "moql"])

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 Group = Sequence[tuple[int, bytes]]
 """The frames of one group: timestamp in microseconds and payload."""
@@ -70,6 +70,20 @@ SMALL: Plan = (
 
 TEXT: Plan = tuple(((0, f"line {number}: käse\t".encode()),) for number in range(5))
 """Lines of text, one frame to a group: what a command reading standard input can publish."""
+
+
+def expected(plan: Plan) -> list[Frame]:
+    """What arrives of a plan that was published from its first group on."""
+    return [
+        Frame(sequence, index, timestamp, payload)
+        for sequence, group in enumerate(plan)
+        for index, (timestamp, payload) in enumerate(group)
+    ]
+
+
+def comparable(frames: list[Frame], timestamps: bool) -> list[Frame]:
+    """The frames without what is not carried."""
+    return frames if timestamps else [replace(frame, timestamp_us=None) for frame in frames]
 
 
 class Record:
