@@ -8,7 +8,13 @@ import pytest
 
 from relay.model.track import Demand, TrackInfo
 from relay.peer.watching import MAX_PASSED_ON
-from relay.session.events import GroupArrived
+from relay.session.events import (
+    GroupAborted,
+    GroupArrived,
+    GroupFinished,
+    GroupOpened,
+    GroupReceived,
+)
 
 MICRO = TrackInfo(max_latency=60_000)
 
@@ -134,3 +140,83 @@ def test_what_comes_twice_is_charged_once(setting: Any) -> None:
     before = account.ingress
     publisher.host.publishing.group_arrived(GroupArrived(feed.id, 0, b"\0\5sound"))
     assert account.ingress == before > 0
+
+
+def feed_of(publisher: Any) -> tuple[Any, int]:
+    """Who hears the only track that is pulled from a publisher, and its number."""
+    publishing = publisher.host.publishing
+    return publishing, next(iter(publishing.feeds))
+
+
+def test_whose_header_came_first_leaves_at_once_all_the_same(setting: Any) -> None:
+    world, publisher, _, viewer, watch = setting
+    publishing, number = feed_of(publisher)
+    publishing.group_opened(GroupOpened(2, number, 5))
+    world.run()
+    viewer.wire.server.sent.clear()
+    publishing.group_arrived(GroupArrived(number, 5, b"\x0e\5sound", 2))
+    world.run()
+    assert watch.complete() == [5]
+    assert [ended for _, ended in streams(viewer)] == [True]
+    assert (publishing.arrivals, publishing.feeds[number].groups) == ({}, {})
+
+
+@pytest.mark.parametrize("data", [b"", b"\0\1x"])
+def test_after_a_header_that_came_first_pieces_are_passed_on(setting: Any, data: bytes) -> None:
+    world, publisher, _, _, watch = setting
+    publishing, number = feed_of(publisher)
+    publishing.group_opened(GroupOpened(2, number, 5))
+    if data:
+        publishing.group_received(GroupReceived(2, data))
+    world.run()
+    assert watch.order == [5] * bool(data)
+    publishing.group_finished(GroupFinished(2))
+    world.run()
+    assert watch.complete() == [5]
+    assert (publishing.arrivals, publishing.feeds[number].groups) == ({}, {})
+
+
+def test_nobody_hears_of_a_group_that_breaks_off_after_its_header(setting: Any) -> None:
+    world, publisher, track, _, watch = setting
+    publishing, number = feed_of(publisher)
+    publishing.group_opened(GroupOpened(2, number, 0))
+    publishing.group_aborted(GroupAborted(2, 1))
+    world.run()
+    assert watch.order == []
+    assert (publishing.arrivals, publishing.feeds[number].groups) == ({}, {})
+    publish(track, b"sound")  # the same again, on another stream
+    world.run()
+    assert watch.complete() == [0]
+
+
+def test_a_header_of_what_is_there_is_no_second_group(setting: Any) -> None:
+    world, publisher, track, _, watch = setting
+    publish(track, b"sound")
+    world.run()
+    publishing, number = feed_of(publisher)
+    publishing.group_opened(GroupOpened(2, number, 0))
+    publishing.group_received(GroupReceived(2, b"\0\1x"))
+    world.run()
+    assert watch.frames(0) == [(0, b"sound")]
+    assert (publishing.arrivals, publishing.feeds[number].groups) == ({}, {})
+
+
+def test_the_end_of_a_track_waits_for_a_group_whose_header_came(setting: Any) -> None:
+    world, publisher, track, _, watch = setting
+    publishing, number = feed_of(publisher)
+    publishing.group_opened(GroupOpened(2, number, 0))
+    track.finish()
+    world.wait(5.0)
+    assert watch.ended == []
+    publishing.group_arrived(GroupArrived(number, 0, b"\0\5sound", 2))
+    world.wait(1.25)
+    assert (watch.complete(), watch.ended) == ([0], [None])
+
+
+def test_who_leaves_stops_a_group_whose_header_came(setting: Any) -> None:
+    world, publisher, _, viewer, watch = setting
+    publishing, number = feed_of(publisher)
+    publishing.group_opened(GroupOpened(2, number, 0))
+    viewer.unwatch("a", "t", watch)
+    world.run()
+    assert publishing.arrivals == {}

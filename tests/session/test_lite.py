@@ -346,7 +346,7 @@ def test_nothing_is_left_of_a_thousand_groups(protocol: str) -> None:
         assert stream is not None
         talk.server.session.write(stream, frames(talk, b"x"), True)
     talk.run()
-    assert len(talk.client.take(events.GroupFinished)) == 1000
+    assert len(talk.client.take(events.GroupArrived)) == 1000
     assert (len(talk.client.session._flows), len(talk.server.session._flows)) == before
 
 
@@ -617,4 +617,5 @@ def test_the_oldest_version_is_spoken_by_whoever_offers_nothing_newer(
     talk.run()
     assert talk.server.only(events.SubscribeAccepted).id == 0
     assert talk.server.only(events.GroupOpened).sequence == 3
-    assert len(talk.server.take(events.GroupFinished)) == 1
+    ended = events.GroupFinished if cut else events.GroupArrived
+    assert len(talk.server.take(ended)) == 1

@@ -43,8 +43,9 @@ def in_pieces(heard: list[Any]) -> list[Any]:
     told: list[Any] = []
     for event in heard:
         if isinstance(event, events.GroupArrived):
+            if event.stream is None:
+                told.append(events.GroupOpened(STREAM, event.id, event.sequence))
             told += [
-                events.GroupOpened(STREAM, event.id, event.sequence),
                 events.GroupReceived(STREAM, event.data),
                 events.GroupFinished(STREAM),
             ]
@@ -68,6 +69,15 @@ def test_a_whole_group_is_told_in_one(talk: Talk, cut: int) -> None:
     else:
         assert found == [events.GroupArrived(0, 41, body)]
         assert talk.client.take(events.GroupOpened) == []
+
+
+def test_what_comes_at_once_after_its_header_is_told_in_one() -> None:
+    server, _ = asked("moq-lite-06")
+    server.stream_received(STREAM, head(server.session, 9), False)
+    assert server.heard == [events.GroupOpened(STREAM, 0, 9)]
+    server.stream_received(STREAM, b"\0\1x\0\1y", True)
+    assert server.heard[1:] == [events.GroupArrived(0, 9, b"\0\1x\0\1y", STREAM)]
+    assert not server.session._flows.keys() & {STREAM}
 
 
 def test_a_whole_group_leaves_in_one_piece() -> None:
@@ -148,7 +158,7 @@ def test_all_at_once_is_as_in_pieces(
     mutations: list[tuple[int, int]],
     short: int,
 ) -> None:
-    sides = asked(protocol), asked(protocol)
+    sides = asked(protocol), asked(protocol), asked(protocol)
     session = sides[0][0].session
     data = bytearray(head(session, sequence, subscription))
     for payload in payloads:
@@ -157,11 +167,14 @@ def test_all_at_once_is_as_in_pieces(
         if 0 < at < len(data):
             data[at] = value
     wire = bytes(data[: len(data) + short])
-    for (side, _), parts in zip(sides, ((wire,), (wire, b"")), strict=True):
+    cut = len(head(session, sequence, subscription))
+    cuts = (wire,), (wire[:cut], wire[cut:]), (wire, b"")
+    for (side, _), parts in zip(sides, cuts, strict=True):
         for index, part in enumerate(parts):
             side.stream_received(STREAM, part, index == len(parts) - 1)
-    at_once, pieces = sides[0][0], sides[1][0]
-    assert in_pieces(at_once.heard) == pieces.heard
-    assert (sides[0][1].closed is None) == (sides[1][1].closed is None)
-    assert at_once.session._flows.keys() == pieces.session._flows.keys()
-    assert at_once.session._in_use == pieces.session._in_use
+    *others, (pieces, end) = sides
+    for side, other in others:
+        assert in_pieces(side.heard) == pieces.heard
+        assert (other.closed is None) == (end.closed is None)
+        assert side.session._flows.keys() == pieces.session._flows.keys()
+        assert side.session._in_use == pieces.session._in_use

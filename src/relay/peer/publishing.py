@@ -28,6 +28,7 @@ from relay.model.board import Price
 from relay.model.broadcast import Route
 from relay.model.group import Group
 from relay.path import Path
+from relay.peer.awaited import Awaited
 from relay.peer.source import Feed, Fetch, PeerSource, lose_now
 from relay.session import events
 from relay.wire.buffer import MAX_VARINT
@@ -71,7 +72,7 @@ class Publishing:
         self.routes: dict[Path, Route] = {}
         self.feeds: dict[int, Feed] = {}
         self.questions: dict[int, Feed] = {}
-        self.arrivals: dict[int, tuple[Group, Feed]] = {}
+        self.arrivals: dict[int, tuple[Group | Awaited, Feed]] = {}
         self.fetches: dict[int, Fetch] = {}
         self.finishing: set[Feed] = set()
         self._denied: dict[Path, tuple[tuple[int, ...], Price]] = {}
@@ -425,7 +426,11 @@ class Publishing:
         allows."""
         feed, now = self.feeds.get(event.id), self.clock()
         account = self.guest.tab.account
-        if feed is None or not account.may_receive(now):
+        if feed is None:
+            return
+        if event.stream is not None:
+            feed.drop_group(event.stream)
+        if not account.may_receive(now):
             return
         # What is there already is not taken, and costs nobody anything.
         if event.sequence in feed.track.groups or account.receive(len(event.data), now):

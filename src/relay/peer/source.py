@@ -22,6 +22,7 @@ from relay.errors import (
 from relay.model.group import Group
 from relay.model.track import Demand, Track, TrackInfo
 from relay.path import Path
+from relay.peer.awaited import Awaited
 from relay.session import events
 from relay.wire.frame import Counted, Encoding, Layout
 from relay.wire.messages import SubscribeUpdate
@@ -53,7 +54,7 @@ class Feed:
         self.asked_at = 0.0
         """When the question was put."""
         self.id: int | None = None
-        self.groups: dict[int, Group] = {}
+        self.groups: dict[int, Group | Awaited] = {}
         """Groups that are arriving, by stream."""
         self._came = 0
         """Groups that came, or began to."""
@@ -205,13 +206,12 @@ class Feed:
         """A group starts arriving."""
         self.accepted()
         self.count(sequence)
-        host = self.host
-        group = self.track.open_group(sequence, self.encoding, host.clock(), self.source)
-        if group is None:
-            host.session.stop(stream, Cancelled.code)
-        else:
-            self.groups[stream] = group
-            host.arrivals[stream] = (group, self)
+        self.hold(stream, Awaited(self, stream, sequence))
+
+    def hold(self, stream: int, group: Group | Awaited) -> None:
+        """What comes on a stream is of this group."""
+        self.groups[stream] = group
+        self.host.arrivals[stream] = (group, self)
 
     def group_arrived(self, sequence: int, data: bytes, now: float) -> None:
         """A group came at once."""
@@ -228,7 +228,7 @@ class Feed:
             timestamp = self.encoding.told(timestamp, self.track.properties.timescale)
         self.track.datagram(sequence, timestamp, payload, now, self.source)
 
-    def drop_group(self, stream: int) -> Group | None:
+    def drop_group(self, stream: int) -> Group | Awaited | None:
         """The stream carries no group any more."""
         self.host.arrivals.pop(stream, None)
         return self.groups.pop(stream, None)

@@ -47,7 +47,7 @@ def whole_group(session: LiteSession, data: bytes) -> events.GroupArrived | None
 class GroupArrival(Flow):
     """A group of one of our subscriptions."""
 
-    __slots__ = ("head", "scanner")
+    __slots__ = ("head", "scanner", "unfed")
 
     def __init__(self, session: LiteSession, stream: int) -> None:
         # Not the flow's: it would make a buffer that is never used.
@@ -58,11 +58,15 @@ class GroupArrival(Flow):
         self.head = b""
         """What has come of a header that is not complete."""
         self.scanner: FrameScanner | None = None
+        self.unfed: Group | None = None
+        """The header, while nothing of the frames has come."""
 
     def received(self, data: bytes, fin: bool) -> None:
         """The hot way in: once the header is read, bytes pass without being copied."""
         if data and self.scanner is None and not self.deaf:
             data = self.begin(self.head + data)
+        if data and self.unfed is not None:
+            self.feed_first(self.unfed, data, fin)
         if data and not self.deaf:
             scanner, stream = self.scanner, self.stream
             assert scanner is not None
@@ -102,7 +106,17 @@ class GroupArrival(Flow):
         self.scanner = FrameScanner(self.session.layout, self.session.settings.max_frame)
         assert self.stream is not None
         self.session.emit(events.GroupOpened(self.stream, group.subscription, group.sequence))
+        if not rest:
+            self.unfed = group
         return rest
+
+    def feed_first(self, group: Group, data: bytes, fin: bool) -> None:
+        """What comes after a header that came alone, as quinn often sends it, may be all of it."""
+        self.unfed, session = None, self.session
+        if fin and are_whole(session.layout, data, session.settings.max_frame):
+            self.deaf = True  # no more is to be said of it
+            id, sequence = group.subscription, group.sequence
+            session.emit(events.GroupArrived(id, sequence, data, self.stream))
 
     def ended(self) -> None:
         if self.scanner is None or not self.scanner.complete:

@@ -227,12 +227,14 @@ class GroupOpened(NamedTuple):
 
 class GroupArrived(NamedTuple):
     """A group of one of our subscriptions, all of which came at once; none of the others is said
-    of it."""
+    of it but for `GroupOpened`, where its header came first."""
 
     id: int
     sequence: int
     data: bytes
     """Whole frames in the dialect's layout, one at least."""
+    stream: int | None = None
+    """Which of those that were opened it is."""
 
 
 class GroupReceived(NamedTuple):

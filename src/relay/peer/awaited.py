@@ -1,0 +1,48 @@
+"""A group of which nothing but its header has come.
+
+Peers often send that ahead, and a group that is whole a moment later costs each viewer less than
+one that is opened first. This module must not know who watches.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from relay.errors import RelayError
+from relay.model.group import Group
+
+if TYPE_CHECKING:
+    from relay.peer.source import Feed
+
+
+class Awaited:
+    """Stands for the group among those that arrive, until the first of its bytes opens it."""
+
+    __slots__ = ("_feed", "_sequence", "_stream")
+
+    ended = False
+
+    def __init__(self, feed: Feed, stream: int, sequence: int) -> None:
+        self._feed = feed
+        self._stream = stream
+        self._sequence = sequence
+
+    def write(self, chunk: bytes, now: float) -> bool:
+        """The first bytes; False when nobody wants the group."""
+        group = self._opened(now)
+        if group is None:
+            return False
+        self._feed.hold(self._stream, group)
+        return group.write(chunk, now)
+
+    def finish(self, now: float) -> None:
+        """The group is empty."""
+        if (group := self._opened(now)) is not None:
+            group.finish(now)
+
+    def abort(self, error: RelayError) -> None:
+        """It breaks off before anybody has heard of it."""
+
+    def _opened(self, now: float) -> Group | None:
+        feed = self._feed
+        return feed.track.open_group(self._sequence, feed.encoding, now, feed.source)
