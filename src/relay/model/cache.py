@@ -39,10 +39,10 @@ class Pile:
 
     def supersede(self, group: Group) -> None:
         """It is no longer the latest of its track."""
-        for line in (self.live, self.rested):
-            if group in line:
-                del line[group]
-                self.spare[group] = None
+        line = self.live if group in self.live else self.rested
+        if group in line:
+            del line[group]
+            self.spare[group] = None
 
     def promote(self, group: Group) -> None:
         """It became the latest of its track."""
@@ -114,8 +114,9 @@ class Cache:
 
     def supersede(self, group: Group) -> None:
         """The group is no longer the latest of its track."""
-        for pile in self._piles(group):
-            pile.supersede(group)
+        self._all.supersede(group)
+        if group.share is not None:
+            group.share.supersede(group)
 
     def promote(self, group: Group) -> None:
         """The group became the latest of its track, because newer ones are gone."""

@@ -118,7 +118,7 @@ class Supply:
     def hears(self, source: Source | None, now: float) -> bool:
         """Whether what a source brings is wanted; the new route's first word ends the old."""
         handover = self.handover
-        if not self.is_open or self.route is None:
+        if not self._is_open or self.route is None:
             return False
         if handover is not None and self.is_old(source):
             return not handover.is_over

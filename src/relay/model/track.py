@@ -57,6 +57,8 @@ class Track:
         """What all viewers want together; what the source is to ask for."""
         self._settings = stock.settings
         self.shelf = Shelf(stock.cache, stock.agenda, self._retention())
+        self.groups = self.shelf.groups
+        """Cached groups by sequence, in order of arrival; read only."""
         self._audience = Audience(self.shelf)
         self._learners: dict[Learner, None] = {}
         self._fetches = Fetches(self)
@@ -70,11 +72,6 @@ class Track:
     def path(self) -> Path:
         """That of the broadcast it belongs to."""
         return self.broadcast.path.join(self.below)
-
-    @property
-    def groups(self) -> dict[int, Group]:
-        """Cached groups by sequence, in order of arrival; read only."""
-        return self.shelf.groups
 
     @property
     def viewers(self) -> int:

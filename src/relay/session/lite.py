@@ -139,12 +139,15 @@ class LiteSession:
         """The next bytes of a stream of the peer's, or of the answer on one of ours."""
         flow = self._flows.get(stream)
         if flow is None:
-            if self.closed or is_server_opened(stream) != self.client:
+            # As `is_server_opened` and `is_uni`, for each group.
+            if self.closed or (stream & 1) != self.client:
                 return []  # what is left of a stream we have forgotten
-            uni = is_uni(stream)
+            uni = stream & 2 != 0
             is_full = self._in_use[uni] >= self.settings.max_requests
             if uni and data.startswith(_GROUP) and self.agreed and not is_full:
                 if fin and self.opened and (whole := whole_group(self, data)) is not None:
+                    if not self._events:
+                        return [whole]
                     self._events.append(whole)
                     return self._drain()
                 flow = GroupArrival(self, stream)  # as `meet` would say

@@ -192,3 +192,12 @@ class Codec:
         values = {name: kind.read(reader) for name, kind in self._fields}
         reader.end()
         return self._cls(**values)
+
+
+class Codecs(dict[type[object], Codec]):
+    """One for each message that a version has; asked for another it raises `ValueError`."""
+
+    __slots__ = ()
+
+    def __missing__(self, cls: type[object]) -> Codec:
+        raise ValueError(f"this version has no {cls.__name__}")

@@ -7,14 +7,14 @@ dialects there are (`relay.wire.version`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Literal, TypeVar
 
 from relay.errors import DecodeError
 from relay.wire.buffer import StreamBuffer, encode_varint
 from relay.wire.codes import Codes
-from relay.wire.fields import Codec
+from relay.wire.fields import Codecs
 from relay.wire.frame import Layout
 from relay.wire.messages import Announce, AnnounceLine, Bidi, Message, SubscribeOk, SubscribeReply
 
@@ -23,10 +23,8 @@ M = TypeVar("M", bound=Message)
 MAX_KEPT = 1024
 """Messages that are kept written."""
 
-_KEPT: dict[tuple[str, type[Message], Message], bytes] = {}
 
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Dialect:
     """One version: facts named after behaviour, and its reading and writing."""
 
@@ -67,7 +65,7 @@ class Dialect:
     """Groups of one frame may travel in datagrams."""
     layout: Layout
     """How frames are written."""
-    codes: Codes = field(repr=False, compare=False)
+    codes: Codes = field(repr=False)
     """Numbers with which streams are broken off."""
     bidi: frozenset[Bidi]
     """Two-way streams that are served once the version is settled."""
@@ -75,7 +73,7 @@ class Dialect:
     """Answers to a subscription by their type number; empty where the only one has no number."""
     typed_announces: tuple[type[AnnounceLine], ...] = field(repr=False)
     """Announces by their type number; empty where the only one has no number."""
-    codecs: Mapping[type[object], Codec] = field(repr=False, compare=False)
+    codecs: Codecs = field(repr=False)
     timescale: int = 1000
     """Units a second of timestamps where no `TrackInfo` says it."""
 
@@ -85,7 +83,7 @@ class Dialect:
         Raises `ValueError` for a message or a value that this version cannot carry.
         """
         cls = type(message)
-        body = self._codec(cls).encode(message)
+        body = self.codecs[cls].encode(message)
         framed = encode_varint(len(body)) + body
         for family in (self.typed_replies, self.typed_announces):
             if cls in family:
@@ -94,20 +92,14 @@ class Dialect:
 
     def encode_shared(self, message: Message) -> bytes:
         """The same as `encode`, kept for a while: what many peers are told is written once."""
-        key = self.name, type(message), message  # tuples of one shape are equal
-        written = _KEPT.get(key)
-        if written is None:
-            if len(_KEPT) >= MAX_KEPT:
-                _KEPT.clear()
-            written = _KEPT[key] = self.encode(message)
-        return written
+        return _written(self, message)
 
     def decode(self, cls: type[M], body: bytes) -> M:
         """The message whose body, without type and length, is ``body``.
 
         Raises `DecodeError`; and `ValueError` for a class that this version does not have.
         """
-        codec = self._codec(cls)
+        codec = self.codecs[cls]
         try:
             message: M = codec.decode(body)
             return message
@@ -142,8 +134,7 @@ class Dialect:
                 return self.decode(self.typed_announces[found[0]], found[1])
         return None
 
-    def _codec(self, cls: type[object]) -> Codec:
-        codec = self.codecs.get(cls)
-        if codec is None:
-            raise ValueError(f"{self.name} has no {cls.__name__}")
-        return codec
+
+@lru_cache(MAX_KEPT, typed=True)  # messages are tuples, and those of one shape are equal
+def _written(dialect: Dialect, message: Message) -> bytes:
+    return dialect.encode(message)

@@ -25,6 +25,7 @@ from relay.wire.fields import (
     URI,
     VARINT,
     Codec,
+    Codecs,
     Kind,
 )
 from relay.wire.messages import (
@@ -166,9 +167,9 @@ _TABLES: Mapping[type[Message], _Table] = {
 }
 
 
-def compiled(version: int) -> Mapping[type[object], Codec]:
+def compiled(version: int) -> Codecs:
     """The codecs of moq-lite version 1..6 or `NEAR`, one for each message that the version has."""
-    codecs: dict[type[object], Codec] = {}
+    codecs = Codecs()
     for cls, table in _TABLES.items():
         if table.since <= version <= table.until:
             present = [row for row in table.rows if row.since <= version <= row.until]

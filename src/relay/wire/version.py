@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from relay.wire.codes import HOUSE, REGISTERED
+from relay.wire.fields import Codecs
 from relay.wire.frame import Layout
 from relay.wire.lite import Dialect
 from relay.wire.messages import (
@@ -199,10 +200,9 @@ _UNTIMED = replace(
     setup_stream=True,
     bidi=frozenset({Bidi.ANNOUNCE, Bidi.SUBSCRIBE, Bidi.GOAWAY}),
     typed_replies=(SubscribeOk, SubscribeDrop, SubscribeEnd),
-    codecs={
-        **LITE_04.codecs,
-        **{each: LITE_05.codecs[each] for each in (AnnounceOk, SubscribeEnd)},
-    },
+    codecs=Codecs(
+        LITE_04.codecs | {each: LITE_05.codecs[each] for each in (AnnounceOk, SubscribeEnd)}
+    ),
 )
 
 _TIMED = replace(
@@ -210,10 +210,9 @@ _TIMED = replace(
     layout=Layout.TIMED,
     timescale=1_000_000,
     bidi=_UNTIMED.bidi | {Bidi.TRACK},
-    codecs={
-        **_UNTIMED.codecs,
-        **{each: LITE_05.codecs[each] for each in (TrackRequest, TrackInfo)},
-    },
+    codecs=Codecs(
+        _UNTIMED.codecs | {each: LITE_05.codecs[each] for each in (TrackRequest, TrackInfo)}
+    ),
 )
 """The same where objects have timestamps; the peer may ask what those of our tracks count."""
 
