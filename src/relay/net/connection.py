@@ -195,7 +195,12 @@ class Connection:
                 if stream in chunks:
                     chunks[stream].append(event)
                 elif not chunks and (event.end_stream or not events):
-                    self._pass_data(stream, event.data, event.end_stream)  # nobody waits before it
+                    # Nobody waits before it. As `_pass_data`, for each frame.
+                    try:
+                        if self.application is not None:
+                            self.application.stream_received(stream, event.data, event.end_stream)
+                    except Exception as error:
+                        self.fail(error)
                 else:
                     chunks[stream] = [event]
             elif isinstance(event, StopSendingReceived) and self._is_asked_on(event.stream_id):
