@@ -24,13 +24,13 @@ from relay.net.connection import Begin, Connection
 from relay.net.engine import Engine
 from relay.net.gate import CID_LENGTH, read_header
 from relay.net.outbox import Outbox
-from relay.net.patience import Patience, turns
+from relay.net.patience import PORTION, Patience, turns
 from relay.net.quic import QuicTransport
 from relay.net.serving import Serving
 from relay.net.settings import ListenSettings
 from relay.net.stray import Strays
 from relay.net.timers import Timers
-from relay.net.udp import Address, Run, Socket
+from relay.net.udp import LARGE, Address, Run, Socket
 
 OnError = Callable[[Exception], None]
 """Hears of every exception that cost a session."""
@@ -247,8 +247,9 @@ class Endpoint:
                 held.append((address, left))
         heard, unheard, late = list[Connection](), list[Run](), list[Run]()
         for connection, (address, datagrams) in heard_by.items():
-            if len(datagrams) == 1 and monotonic() <= until:
-                try:  # as `Connection.feed`, for each acknowledgement
+            is_little = len(datagrams) <= PORTION and sum(map(len, datagrams)) < PORTION * LARGE
+            if is_little and monotonic() <= until:
+                try:  # as `Connection.feed`, for each frame and acknowledgement
                     connection.engine.receive(datagrams, address, now)
                 except Exception as error:
                     connection.fail(error)

@@ -211,7 +211,11 @@ class SharedSender(QuicStreamSender):
         elif stop > start:
             # What comes in order needs no book of ranges.
             self._buffer_start = stop
-            self._trim()
+            if stop == self._buffer_stop:  # as `_trim`, for each frame
+                self._chunks.clear()
+                self._starts.clear()
+            else:
+                self._trim()
         if fin:
             self._acked_fin = True
         if self._acked_fin and self._buffer_start == self._buffer_fin:

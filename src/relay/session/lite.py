@@ -169,7 +169,8 @@ class LiteSession:
                     flow.received(b"", True)
         except (ProtocolViolation, LimitExceeded) as error:
             self.fail(error)
-        return self._drain()
+        drained, self._events = self._events, []  # as `_drain`, for each frame
+        return drained
 
     def stream_reset(self, stream: int, code: int) -> list[Event]:
         """The peer broke off its half of a stream."""
