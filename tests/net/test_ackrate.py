@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.net.ackrate import MOST, PATIENCE, AckRate
+from relay.net.parameters import MIN_ACK_DELAY, number, read
 from relay.wire.buffer import encode_varint, scan_varint
 
 OFFER = encode_varint(0xFF04DE1B) + b"\x02" + encode_varint(1000)
@@ -14,7 +15,8 @@ OTHERS = b"\x04\x04\x84\x00\x00\x00" + b"\x0e\x01\x05"
 
 def offered(parameters: bytes = OFFER) -> AckRate:
     rate = AckRate()
-    rate.heard(parameters)
+    if (least := number(read(parameters), MIN_ACK_DELAY)) is not None:
+        rate.offered(least)
     return rate
 
 

@@ -8,8 +8,7 @@ ever. The law: no packets and no clock here, only what is to be asked.
 
 from __future__ import annotations
 
-from relay.net.parameters import MIN_ACK_DELAY, find
-from relay.wire.buffer import encode_varint, scan_varint
+from relay.wire.buffer import encode_varint
 
 _ACK_FREQUENCY = b"\x40\xaf"
 """Type of the frame, as a varint."""
@@ -47,12 +46,10 @@ class AckRate:
         self._least = 0.0
         self._sequence = 0
 
-    def heard(self, parameters: bytes) -> None:
-        """Look for the offer in the peer's transport parameters (RFC 9000, 18)."""
-        value = scan_varint(find(parameters, MIN_ACK_DELAY) or b"", 0)
-        if value is not None:
-            self._is_offered = True
-            self._least = value[0] / 1e6
+    def offered(self, least: int) -> None:
+        """The peer offers it, and waits for ``least`` microseconds at least."""
+        self._is_offered = True
+        self._least = least / 1e6
 
     def wish(self, window: int, size: int) -> int | None:
         """How many packets per acknowledgement to ask for, ``None`` when it is as it should be.

@@ -20,7 +20,7 @@ from aioquic.quic.connection import (
     QuicReceiveContext,
 )
 from aioquic.quic.events import ConnectionTerminated, StreamDataReceived, StreamReset
-from aioquic.quic.packet import QuicErrorCode, QuicFrameType, pull_quic_transport_parameters
+from aioquic.quic.packet import QuicErrorCode, QuicFrameType
 from aioquic.quic.packet_builder import QuicPacketBuilder
 from aioquic.quic.stream import QuicStreamReceiver
 from aioquic.tls import Context, SignatureAlgorithm
@@ -417,14 +417,16 @@ class Engine(ShortWay):
         super()._parse_transport_parameters(data, from_session_ticket)
         known = self._remote_active_connection_id_limit
         self._remote_active_connection_id_limit = min(known, _IDS)
-        self._ack_rate.heard(data)
-        heads = [parameters.find(data, kind) for kind in parameters.RESETS_AT]
+        told = parameters.read(data)
+        if (least := parameters.number(told, parameters.MIN_ACK_DELAY)) is not None:
+            self._ack_rate.offered(least)
+        heads = [told.get(kind) for kind in parameters.RESETS_AT]
         if any(heads):
             code, reason = QuicErrorCode.TRANSPORT_PARAMETER_ERROR, "reset_stream_at has no value"
             raise QuicConnectionError(code, QuicFrameType.CRYPTO, reason)
         self._hears_of_heads = any(value is not None for value in heads)
         # The library checks this one, and keeps it to itself as well.
-        most = pull_quic_transport_parameters(Buffer(data=data)).max_udp_payload_size
+        most = parameters.number(told, parameters.MAX_UDP_PAYLOAD_SIZE)
         if most is not None:
             self._mtu.lower_ceiling(most)
 

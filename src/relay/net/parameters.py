@@ -1,4 +1,4 @@
-"""Transport parameters that the QUIC library does not know (RFC 9000, 18).
+"""Transport parameters that the QUIC library does not know, or does not pass on (RFC 9000, 18).
 
 The law: a peer that names none of them loses nothing. This module must not know what a parameter
 changes.
@@ -7,6 +7,9 @@ changes.
 from __future__ import annotations
 
 from relay.wire.buffer import encode_varint, scan_varint
+
+MAX_UDP_PAYLOAD_SIZE = 0x03
+"""Bytes of the largest packet that the peer takes (18.2)."""
 
 MIN_ACK_DELAY = 0xFF04DE1B
 """The peer can be asked for fewer acknowledgements (draft-ietf-quic-ack-frequency): its shortest
@@ -25,14 +28,19 @@ OURS = b"".join(encode_varint(kind) + b"\0" for kind in RESETS_AT)
 """Those of them that we say, as they are written."""
 
 
-def find(parameters: bytes, kind: int) -> bytes | None:
-    """The value of a parameter, the last one where there are several; ``None`` for none."""
-    at, found = 0, None
-    while (name := scan_varint(parameters, at)) is not None:
-        size = scan_varint(parameters, name[1])
+def read(parameters: bytes) -> dict[int, bytes]:
+    """The values by kind, of several the last one."""
+    at, values = 0, dict[int, bytes]()
+    while (kind := scan_varint(parameters, at)) is not None:
+        size = scan_varint(parameters, kind[1])
         if size is None:
             break
         at = size[1] + size[0]
-        if name[0] == kind:
-            found = parameters[size[1] : at]
-    return found
+        values[kind[0]] = parameters[size[1] : at]
+    return values
+
+
+def number(values: dict[int, bytes], kind: int) -> int | None:
+    """A value that is an integer; ``None`` where there is none."""
+    found = scan_varint(values.get(kind, b""))
+    return None if found is None else found[0]
