@@ -1,4 +1,4 @@
-"""Upstream's newer spellings, in a file, as variables and as flags, mean what they mean there."""
+"""Upstream's other spellings, in a file, as variables and as flags, mean what they mean there."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ MEANT = [
         *("client.websocket.enabled", "MOQ_CLIENT_WEBSOCKET_ENABLED", "--websocket-enabled"),
         "client.websocket.enabled",
     ),
+    ("cluster.advertise", "MOQ_CLUSTER_ADVERTISE", "--cluster-advertise", "cluster.node"),
     ("drain_timeout", "MOQ_DRAIN_TIMEOUT", "--drain-timeout", "server.drain"),
     ("listen.bind", "MOQ_LISTEN", None, "server.listen"),
     ("listen.tcp.bind", "MOQ_LISTEN_TCP_BIND", "--listen-tcp-bind", "server.tcp.listen"),
@@ -71,6 +72,7 @@ NOT_BUILT = [
     ("cluster.lan.enabled", "MOQ_CLUSTER_LAN", "--cluster-lan"),
     ("cluster.lan.secret", "MOQ_CLUSTER_LAN_SECRET", "--cluster-lan-secret"),
     ("cluster.max_hops", "MOQ_CLUSTER_MAX_HOPS", "--cluster-max-hops"),
+    ("cluster.prefix", "MOQ_CLUSTER_PREFIX", "--cluster-prefix"),
     ("connect.backoff.initial", "MOQ_BACKOFF_INITIAL", "--backoff-initial"),
     ("connect.goaway.redirect", "MOQ_GOAWAY_REDIRECT", "--goaway-redirect"),
     ("connect.once", "MOQ_CONNECT_ONCE", "--connect-once"),
@@ -110,7 +112,8 @@ def test_a_newer_name_is_the_same_setting_everywhere(
 ) -> None:
     meant = setting or names.canonical(dotted)
     assert names.canonical(dotted) == meant
-    assert list(sources.from_environment({variable: "1"}).entries) == [meant]
+    told = list(sources.from_environment({variable: "1"}).entries)
+    assert told == [meant, *([names.IMPLIED[dotted][0]] if dotted in names.IMPLIED else [])]
     if flag is not None:
         found = find(flag)
         assert found is not None
@@ -263,6 +266,25 @@ def test_several_pairs_for_https_are_one_line(folder):
     assert folder.complaints(text + OPEN) == [
         "relay.toml:2: web.https.cert: expected one file; several pairs are not built"
     ]
+
+
+def test_a_relay_that_advertises_itself_is_found_by_the_others(folder):
+    for said in ("advertise", "node"):
+        text = f'[cluster]\nconnect = "root:4443"\n{said} = "leaf:4443"\n'
+        cluster = folder.load(text + OPEN).settings.cluster
+        assert (cluster.connect, cluster.node) == (("root:4443",), "leaf:4443")
+        assert cluster.mesh is (said == "advertise")
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_what_a_name_implies_gives_way_to_what_is_written(folder, is_first):
+    def both(one: str, other: str) -> str:
+        return f"{one}\n{other}\n" if is_first else f"{other}\n{one}\n"
+
+    mesh = both('advertise = "leaf:4443"', "mesh = false")
+    assert not folder.load(f"[cluster]\n{mesh}{OPEN}").settings.cluster.mesh
+    auth = both('auth_api = "https://auth.example.com/"', 'contract = "events"')
+    assert folder.load(f"[auth]\n{auth}").settings.auth.contract == "events"
 
 
 @pytest.mark.parametrize("section", ["listen", "connect", "client"])

@@ -26,6 +26,7 @@ RENAMED = {
     "auth.public_publish": "auth.public.publish",
     "auth.public_subscribe": "auth.public.subscribe",
     "client.connect_timeout": "client.timeout",
+    "cluster.advertise": "cluster.node",
     "cluster.linger": "cache.linger",
     "cluster.root": "cluster.connect",
     "cache.capacity": "cache.cache_bytes",
@@ -51,9 +52,10 @@ RENAMED = {
 }
 """Upstream's spellings of what we have, a whole section or one setting."""
 
-IMPLIED = {
+IMPLIED: dict[str, tuple[str, Any]] = {
     "auth.api": ("auth.contract", "api"),
     "auth.auth_api": ("auth.contract", "api"),
+    "cluster.advertise": ("cluster.mesh", True),
 }
 """What upstream's spelling says beside the value: another setting, unless it is given as well."""
 
@@ -87,6 +89,7 @@ UNBUILT = (
     "client.version",
     "cluster.lan",
     "cluster.max_hops",
+    "cluster.prefix",
     "cluster.tier",
     "goaway",
     "iroh",

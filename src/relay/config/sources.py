@@ -87,6 +87,8 @@ class Source:
     warnings: list[str] = field(default_factory=list)
     folder: Path = Path()
     """What file names are relative to."""
+    implied: set[str] = field(default_factory=set)
+    """Names of entries that nobody wrote: what another says beside its own value."""
 
     def add(self, dotted: str, value: Any, where: str, spell: Callable[[str], str] = str) -> None:
         """Take one value under the name it was given; ``spell`` is how a name is suggested."""
@@ -96,16 +98,15 @@ class Source:
             self.problems.append(f"{where}: {names.REFUSED[dotted]}")
         elif names.is_unbuilt(dotted):
             self.warnings.append(f"{where}: not built here, ignored")
-        elif name in self.entries:
+        elif name in self.entries and name not in self.implied:
             other = self.entries[name].where
             self.problems.append(f"{where}: the same setting is given twice (also {other})")
         elif name in FILES and (fault := _nameless(value)):
             self.problems.append(f"{where}: expected a file name, and this {fault}")
         elif name in names.SETTINGS or name in names.WHOLE:
             self.entries[name] = Entry(name, _meant(name, value), where)
-            if dotted in names.IMPLIED:
-                other, implied = names.IMPLIED[dotted]
-                self.entries.setdefault(other, Entry(other, implied, where))
+            self.implied.discard(name)
+            self._imply(dotted, where)
         elif name in names.SECTIONS:
             self.problems.append(f"{where}: expected a section, not a value")
         elif (section := dotted.partition(".")[0]) in names.ELSEWHERE:
@@ -116,6 +117,13 @@ class Source:
             near = names.nearest(dotted)
             hint = f"; did you mean {spell(near)}?" if near else ""
             self.problems.append(f"{where}: no such setting{hint}")
+
+    def _imply(self, dotted: str, where: str) -> None:
+        """Take what a name says beside its value, unless that was or will be given as well."""
+        name, value = names.IMPLIED.get(dotted, ("", None))
+        if name and name not in self.entries:
+            self.entries[name] = Entry(name, value, where)
+            self.implied.add(name)
 
 
 def from_file(path: Path) -> Source:
