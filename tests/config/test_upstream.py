@@ -287,10 +287,16 @@ def test_what_a_name_implies_gives_way_to_what_is_written(folder, is_first):
     assert folder.load(f"[auth]\n{auth}").settings.auth.contract == "events"
 
 
-@pytest.mark.parametrize("section", ["listen", "connect", "client"])
-def test_no_handshake_would_be_in_time(folder, section):
-    (line,) = folder.complaints(f'[{section}]\ntimeout = "0s"\n' + OPEN)
-    assert line == f"relay.toml:2: {section}.timeout: expected more than zero"
+def test_no_handshake_would_be_in_time(folder):
+    (line,) = folder.complaints('[listen]\ntimeout = "0s"\n' + OPEN)
+    assert line == "relay.toml:2: listen.timeout: expected more than zero"
+
+
+@pytest.mark.parametrize("name", ["connect.timeout", "client.connect_timeout", "client.timeout"])
+def test_a_dial_may_take_as_long_as_it_takes(folder, name):
+    section, _, last = name.partition(".")
+    for text in ('"0"', '"0s"', "0"):
+        assert folder.load(f"[{section}]\n{last} = {text}\n{OPEN}").settings.client.timeout == 0
 
 
 @pytest.mark.parametrize("url", ["http://[::1", "https://", "https://a:b@h/", "file://[::1"])

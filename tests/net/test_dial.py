@@ -119,6 +119,17 @@ async def test_silence_is_a_timeout(scheme) -> None:
             await dial(f"{scheme}://127.0.0.1:{port}", protocols=("x",), timeout=0.2)
 
 
+async def test_a_dial_without_a_limit_ends_when_quic_gives_up(house, scheme) -> None:
+    async with house() as home:
+        await home.pair(scheme, timeout=0)
+    limits = QuicLimits(idle_timeout=0.2)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind(("127.0.0.1", 0))
+        url = f"{scheme}://127.0.0.1:{sock.getsockname()[1]}"
+        with pytest.raises(SessionLost, match="Idle timeout"):
+            await dial(url, protocols=("x",), timeout=0, limits=limits)
+
+
 @pytest.mark.parametrize("host", ["no-such-host.invalid", "a..b", "x" * 300])
 async def test_a_host_that_does_not_resolve(host: str) -> None:
     with pytest.raises(SessionLost, match="does not resolve"):

@@ -156,10 +156,9 @@ def _numbers(settings: Settings, entries: Entries) -> Iterator[str]:
         value = attrgetter(name)(settings)
         if isinstance(value, int | float) and (value < 0 or not math.isfinite(value)):
             yield f"{_where(entries, name)}: expected a finite number, zero or more"
-    for name in ("limits.handshake_timeout", "client.timeout"):
-        if attrgetter(name)(settings) == 0:
-            # Upstream waits for ever then; here nobody would be in time.
-            yield f"{_where(entries, name)}: expected more than zero"
+    if settings.limits.handshake_timeout == 0:
+        # Upstream waits for ever then; here nobody would be in time.
+        yield f"{_where(entries, 'limits.handshake_timeout')}: expected more than zero"
 
 
 def _rights(settings: Settings) -> Iterator[str]:

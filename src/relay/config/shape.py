@@ -283,7 +283,7 @@ class ClientSettings(Section):
     """Local UDP address; unset: any."""
 
     timeout: float = Field(default=30.0, ge=0.0, allow_inf_nan=False)
-    """Seconds until a dial is given up."""
+    """Seconds until a dial is given up; 0: when QUIC or TCP gives up."""
 
     tls: ClientTls = ClientTls()
 

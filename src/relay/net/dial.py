@@ -96,6 +96,7 @@ async def dial(
     on_error: OnError = log_error,
 ) -> Session:
     """Open a session to ``url`` within ``timeout`` seconds, from the local UDP address ``bind``.
+    0 is no limit: each address is tried until QUIC or TCP gives it up.
 
     With a ``detour`` an ``https://`` URL is dialled as ``wss://``, too, where QUIC is not answered;
     not with a client certificate, which servers ask for over QUIC only. Raises `ConfigError` for a
@@ -126,7 +127,7 @@ async def dial(
             on_error,
         )
     try:
-        async with asyncio.timeout(timeout) as overall:
+        async with asyncio.timeout(timeout or None) as overall:
             if detour is None or target.scheme != "https" or tls.certificate is not None:
                 return await _try_all(attempt, target, overall)
             aside = target._replace(scheme="wss")
@@ -146,10 +147,11 @@ async def _try_all(attempt: Attempt, target: SplitResult, overall: asyncio.Timeo
     trouble = SessionLost(f"{target.hostname} has no address")
     loop = asyncio.get_running_loop()
     for index, (family, address) in enumerate(addresses):
-        remaining = (overall.when() or loop.time()) - loop.time()
+        end = overall.when()
+        # A silent address must leave time for the others.
+        share = None if end is None else (end - loop.time()) / (len(addresses) - index)
         try:
-            # A silent address must leave time for the others.
-            async with asyncio.timeout(remaining / (len(addresses) - index)):
+            async with asyncio.timeout(share):
                 return await attempt.run(family, address)
         except SessionLost as error:
             trouble = error
