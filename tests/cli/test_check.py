@@ -165,13 +165,16 @@ def test_a_server_that_cannot_be_reached() -> None:
         'jwks = ["http://127.0.0.1:9/"]',
         'issuers = ["http://127.0.0.1:9/"]',
         'key = "http://127.0.0.1:9/"',
+        'key_dir = "http://127.0.0.1:9/"',
     ],
 )
 @pytest.mark.parametrize("words", [["--offline"], []])
 def test_a_server_that_is_never_asked(source: str, words: list[str]) -> None:
     text = SAFE.replace('keys = ["public.jwk"]', source)
     write("relay.toml", text.encode())
-    found = findings(*words, status=1)["unreachable_keys"]
+    said = findings(*words, status=1)
+    found = said["unreachable_keys"]
+    assert said.get("start", {}).get("setting") != "auth.key_dir"
     assert found["text"].endswith(": plain HTTP: use https, or set auth.fetch.allow_http")
     assert found["setting"] == f"auth.{source.partition(' ')[0]}"
     for allowed in ("allow_http", "allow_private"):

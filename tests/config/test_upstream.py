@@ -338,3 +338,15 @@ def test_peers_are_sent_elsewhere(folder, url):
 def test_a_relay_that_starts_again_does_so_before_clients_of_moq_rs_give_up():
     patience = 10.0  # from GOAWAY on (moq-tokio 0.19, `Backoff.timeout`)
     assert ServerSettings().drain <= patience / 2
+
+
+def test_a_folder_of_keys_by_a_way_that_is_never_taken_is_told(folder):
+    text = OPEN + 'key_dir = "http://keys.example.com/"\n'
+    (told,) = [each for each in folder.load(text).warnings if "auth.key_dir" in each]
+    why = "plain HTTP: use https, or set auth.fetch.allow_http; no key is found there"
+    assert told.endswith(f"relay.toml:3: auth.key_dir: {why}")
+    for kept in ("[auth.fetch]\nallow_http = true\n", "[auth.fetch]\nallow_private = true\n"):
+        assert not any("auth.key_dir" in each for each in folder.load(text + kept).warnings)
+    assert not any(
+        "key_dir" in each for each in folder.load(text.replace("http:", "https:")).warnings
+    )

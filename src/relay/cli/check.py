@@ -21,7 +21,7 @@ from relay.config.findings import SEVERITIES, Finding, Inspection, from_line
 from relay.config.lint import lint
 from relay.errors import ConfigError
 
-SAID_BETTER = {"server.tls": "generated_certificate"}
+SAID_BETTER = {"auth.key_dir": "unreachable_keys", "server.tls": "generated_certificate"}
 """Settings whose warning at the start a lint, where there is one, says with more to do about it."""
 
 

@@ -139,7 +139,7 @@ def _read(
     name, place = source.name, _setting(settings, source.name)
     remote = name.startswith(("http://", "https://"))
     trouble = troubles.get(name) or source.problem or ""
-    if remote and not asked:
+    if remote and not trouble:
         trouble = never_asked(name, settings.fetch)
     if trouble and name not in trouble:
         trouble = f"{name}: {trouble}"

@@ -17,6 +17,7 @@ from operator import attrgetter
 from pathlib import Path
 
 from relay.auth.keys import MAX_KEY_FILE, KeySet
+from relay.auth.settings import AuthSettings
 from relay.auth.trust import is_content, is_url, split_url
 from relay.cluster.address import parse
 from relay.cluster.lists import file_of
@@ -112,6 +113,8 @@ def warnings(settings: Settings, entries: Entries) -> list[str]:
     if listed is not None and (why := _missing(str(listed))):
         where = _where(entries, "cluster.connect_api")
         said.append(f"{where}: {why}; it is looked for while the relay runs")
+    if why := _never_asked(settings.auth):
+        said.append(f"{_where(entries, 'auth.key_dir')}: {why}; no key is found there")
     if settings.client.tls.disable_verify:
         where = _where(entries, "client.tls.disable_verify")
         said.append(f"{where}: links believe any certificate; anybody can play the other relay")
@@ -136,6 +139,15 @@ def warnings(settings: Settings, entries: Entries) -> list[str]:
             "server.tls: no certificate named; one for localhost is made, for a laptop only"
         )
     return said
+
+
+def _never_asked(auth: AuthSettings) -> str:
+    """Why no key of ``key_dir`` comes by URL; other sources are asked at the start, and tell."""
+    if auth.key_dir is None or not is_url(auth.key_dir):
+        return ""
+    from relay.keyring.fetch import never_asked  # for few; its library takes a while
+
+    return never_asked(auth.key_dir, auth.fetch)
 
 
 def is_exposed(path: Path) -> bool:
