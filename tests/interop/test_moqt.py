@@ -28,8 +28,12 @@ Named = Callable[[str], Client]
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 Starting = Callable[..., AbstractContextManager[Relay]]
 
-DRAFTS = ["moq-00", "moqt-16", "moqt-18", "moqt-20"]
+DRAFTS = ["moq-00", "moqt-16", "moqt-18", "moqt-21", "moqt-22"]
 """Identifiers of those that moq-rs is made to speak, the first is draft 14; tests/moqt has all."""
+
+BESIDE = [("moqt-18", "moqt-22"), ("moqt-18", "moqt-21"), ("moqt-16", "moqt-20")]
+"""Two that it speaks to one relay: the first on raw QUIC, which the relay prefers, and the other
+over WebTransport, where its own order counts."""
 
 BROWSER = ["moqt-15", "moqt-17", "moqt-19"]
 """The same for @moq/net, which has no 14. As a publisher on 20 it writes (0.3.4) the largest object
@@ -82,6 +86,13 @@ def narrow(request: pytest.FixtureRequest, start_relay: Starting) -> Iterator[Re
 def mixed(request: pytest.FixtureRequest, start_relay: Starting) -> Iterator[Relay]:
     """A relay that prefers a draft and speaks moq-lite as well."""
     with start_relay(versions=[request.param, LITE]) as started:
+        yield started
+
+
+@pytest.fixture(scope="module", params=BESIDE, ids="-".join)
+def beside(request: pytest.FixtureRequest, start_relay: Starting) -> Iterator[Relay]:
+    """A relay that speaks two drafts."""
+    with start_relay(versions=request.param) as started:
         yield started
 
 
@@ -170,6 +181,13 @@ def test_moq_lite_publishes(
     mixed: Relay, client: Named, run: Run, broadcast: str, publisher: str
 ) -> None:
     comes_whole(mixed, run, client(publisher), client(RAW), broadcast)
+
+
+@pytest.mark.parametrize(("publisher", "watcher"), PAIRS[:2])
+def test_moq_rs_across_drafts(
+    beside: Relay, client: Named, run: Run, broadcast: str, publisher: str, watcher: str
+) -> None:
+    comes_whole(beside, run, client(publisher), client(watcher), broadcast)
 
 
 @pytest.mark.browser

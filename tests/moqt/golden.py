@@ -228,7 +228,10 @@ ANSWERS: Rows = [
     ((16,), RequestError(99, None, 500, "no", 5000), "05 0009 | 4063 41f4 5388 02 6e6f"),
 ]
 
-NEW = (17, 18, 19, 20)
+NEW = (17, 18, 19, 20, 21, 22)
+LATE = (18, 19, 20, 21, 22)
+LAST = (20, 21, 22)
+COUNTED = (20, 21)
 TIMED = SubscribeOk(-1, 42, 5, DESCENDING, Location(255, 128), 1000)
 FROM = Subscribe(0, (), b"", filter=ABSOLUTE_START, start=Location(300, 1))
 WANTED = SubscribeUpdate(10, -1, Location(1, 2), 4, 200, True)
@@ -246,7 +249,7 @@ LATER: Rows = [
     ((17,), SUBSCRIBED, f"03 0014 | 01 00 {TEST} {VIDEO} | 02 | 21 01 02 | 01 02"),
     ((18, 19), SUBSCRIBED, f"03 0013 | 01 {TEST} {VIDEO} | 02 | 21 01 02 | 01 02"),
     # As @moq/net 0.3.4 joins.
-    ((20,), SUBSCRIBED, f"03 0013 | 01 {TEST} {VIDEO} | 02 | 21 01 01 | 01 02"),
+    (LAST, SUBSCRIBED, f"03 0013 | 01 {TEST} {VIDEO} | 02 | 21 01 01 | 01 02"),
     (
         (17,),
         RANGE,
@@ -258,25 +261,32 @@ LATER: Rows = [
         "03 0017 | 02 02 04 6c697665 01 61 01 76 | 03 10 00 | 10 07 | 01 05 04 05 01 8127",
     ),
     (
-        (20,),
+        COUNTED,
         RANGE,
         "03 0016 | 02 02 04 6c697665 01 61 01 76 | 03 10 00 | 10 07 | 01 04 05 01 8127",
     ),
+    (
+        (22,),
+        RANGE,
+        "03 0016 | 02 02 04 6c697665 01 61 01 76 | 03 10 00 | 10 07 | 01 03 05 01 8127",
+    ),
     ((18, 19), FROM, "03 000a | 00 00 00 | 01 21 04 03 812c 01"),
-    ((20,), FROM, "03 0009 | 00 00 00 | 01 21 03 812c 01"),
-    ((20,), Subscribe(0, (), b"", filter=NEXT_GROUP), "03 0007 | 00 00 00 | 01 21 01 00"),
+    (COUNTED, FROM, "03 0009 | 00 00 00 | 01 21 03 812c 01"),
+    ((22,), FROM, "03 0009 | 00 00 00 | 01 21 02 812c 01"),
+    ((22,), FROM._replace(start=Location(0, 0)), "03 0008 | 00 00 00 | 01 21 02 00 00"),
+    (LAST, Subscribe(0, (), b"", filter=NEXT_GROUP), "03 0007 | 00 00 00 | 01 21 01 00"),
     (NEW, SubscribeOk(-1, 42), "04 0002 | 2a 00"),
     (NEW, SubscribeOk(-1, 42, order=DESCENDING), "04 0004 | 2a 00 22 02"),  # moq-dev
     (NEW, TIMED, "04 000e | 2a 02 | 08 05 | 01 80ff 8080 | 08 83e8 | 1a 02"),
     ((17,), WANTED, "02 000d | 0a 00 03 | 10 01 | 10 c8 | 01 04 04 01 02 03"),
     ((18, 19), WANTED, "02 000c | 0a 03 | 10 01 | 10 c8 | 01 04 04 01 02 03"),
-    ((20,), WANTED, "02 000b | 0a 03 | 10 01 | 10 c8 | 01 03 01 02 03"),
-    ((18, 19, 20), SubscribeUpdate(10, -1, None, None, None, None), "02 0002 | 0a 00"),
+    (LAST, WANTED, "02 000b | 0a 03 | 10 01 | 10 c8 | 01 03 01 02 03"),
+    (LATE, SubscribeUpdate(10, -1, None, None, None, None), "02 0002 | 0a 00"),
     (NEW, PublishDone(-1, 4, 3, "off"), "0b 0006 | 04 03 03 6f6666"),
     ((17,), PublishNamespace(0, LIVE), "06 000b | 00 00 02 04 6c697665 01 61 00"),
-    ((18, 19, 20), PublishNamespace(0, LIVE), "06 000a | 00 02 04 6c697665 01 61 00"),
+    (LATE, PublishNamespace(0, LIVE), "06 000a | 00 02 04 6c697665 01 61 00"),
     ((17,), SubscribeNamespace(2, (b"a",)), "11 0007 | 02 00 01 01 61 01 00"),
-    ((18, 19, 20), SubscribeNamespace(2, (b"a",)), "50 0005 | 02 01 01 61 00"),
+    (LATE, SubscribeNamespace(2, (b"a",)), "50 0005 | 02 01 01 61 00"),
     (NEW, NamespaceFound((b"a",)), "08 0003 | 01 01 61"),
     (NEW, NamespaceGone(()), "0e 0001 | 00"),
     (
@@ -284,7 +294,7 @@ LATER: Rows = [
         OFFERED,
         f"1d 0015 | {NAMED.replace('01 01', '01 00 01', 1)} | 02 09 01 02 07 00 | 22 02",
     ),
-    ((18, 19, 20), OFFERED, f"1d 0014 | {NAMED} | 02 09 01 02 07 00 | 22 02"),
+    (LATE, OFFERED, f"1d 0014 | {NAMED} | 02 09 01 02 07 00 | 22 02"),
     ((17,), Fetch(2, joining=0, relative=1), "16 0006 | 02 00 02 00 01 00"),
     ((18, 19), Fetch(2, joining=0, relative=1), "16 0005 | 02 02 00 01 00"),
     (
@@ -293,23 +303,35 @@ LATER: Rows = [
         "16 0010 | 02 01 01 01 6e 01 74 01 02 03 00 | 02 20 01 02 01",
     ),
     (
-        (20,),
+        LAST,
         Fetch(2, **WHOLE, priority=1, order=1),
         "16 0010 | 02 01 01 6e 01 74 | 03 20 01 | 01 03 01 02 02 | 01 01",
     ),
-    ((20,), Fetch(2, namespace=(b"n",), track=b"t"), "16 0007 | 02 01 01 6e 01 74 00"),
+    # moq-net 0.3.18
     (
-        (20,),
+        COUNTED,
+        Fetch(2, start=Location(128, 0), end=Location(130, 0)),
+        "16 000a | 02 00 00 | 01 21 04 8080 00 02",
+    ),
+    (
+        (22,),
+        Fetch(2, start=Location(128, 0), end=Location(130, 0)),
+        "16 000a | 02 00 00 | 01 21 03 8080 00 02",
+    ),
+    ((22,), Fetch(2, start=Location(0, 0)), "16 0008 | 02 00 00 | 01 21 02 00 00"),
+    (LAST, Fetch(2, namespace=(b"n",), track=b"t"), "16 0007 | 02 01 01 6e 01 74 00"),
+    (
+        LAST,
         Fetch(2, start=Location(5, 0), end=Location(5, 3)),
         "16 000a | 02 00 00 | 01 21 04 05 00 00 02",
     ),
     (NEW, FetchOk(-1, Location(5, 1)), "18 0004 | 00 05 01 00"),
     ((17,), TrackStatus(2, (b"n",), b"t"), "0d 0008 | 02 00 01 01 6e 01 74 00"),
-    ((18, 19, 20), TrackStatus(2, (b"n",), b"t"), "0d 0007 | 02 01 01 6e 01 74 00"),
+    (LATE, TrackStatus(2, (b"n",), b"t"), "0d 0007 | 02 01 01 6e 01 74 00"),
     (NEW, RequestOk(-1), "07 0001 | 00"),
     ((17,), RequestOk(-1, Publish), "1e 0001 | 00"),
     (NEW, RequestError(-1, None, 500, "no", 5000), "05 0007 | 81f4 9388 02 6e6f"),
-    ((17, 19, 20), Goaway("x"), "10 0003 | 01 78 00"),
+    ((17, 19, 20, 21, 22), Goaway("x"), "10 0003 | 01 78 00"),
     ((18,), Goaway("x"), "10 0004 | 01 78 00 00"),  # moq-net 0.3.18
 ]
 
@@ -365,15 +387,16 @@ READ: Rows = [
     ),
     # Range filters, FILL_PARAMETERS and INCLUDE_PROPERTIES.
     (
-        (20,),
+        LAST,
         SUBSCRIBED,
         f"03 001d | 01 {TEST} {VIDEO} | 05 | 21 01 01 | 01 02 | 01 01 00 | 02 02 00 05 | 10 01 00",
     ),
-    ((20,), Subscribe(0, (), b""), "03 0008 | 00 00 00 | 01 21 02 00 00"),
-    ((20,), Subscribe(0, (), b""), "03 0007 | 00 00 00 | 01 21 01 05"),
-    ((20,), Subscribe(0, (), b""), "03 0006 | 00 00 00 | 01 21 00"),
+    (COUNTED, Subscribe(0, (), b""), "03 0008 | 00 00 00 | 01 21 02 00 00"),
+    ((22,), Subscribe(0, (), b""), "03 0006 | 00 00 00 | 01 21 05"),
+    (LAST, Subscribe(0, (), b""), "03 0007 | 00 00 00 | 01 21 01 05"),
+    (LAST, Subscribe(0, (), b""), "03 0006 | 00 00 00 | 01 21 00"),
     (
-        (20,),
+        LAST,
         Subscribe(0, (), b"", filter=ABSOLUTE_RANGE, start=Location(4, 0), end=6),
         "03 000a | 00 00 00 | 01 21 04 04 00 02 07",
     ),
@@ -381,12 +404,16 @@ READ: Rows = [
     ((18,), Goaway("x"), "10 0004 | 01 78 05 04"),
     ((18,), Goaway("x"), "10 0003 | 01 78 05"),
     (
-        (18, 19, 20),
+        LATE,
         RequestError(-1, None, 0x34, "", 1),
         "05 0009 | 34 01 00 | 01 78 01 01 61 00",
     ),
-    ((18, 19, 20), RequestOk(-1), "07 0006 | 01 09 05 00 08 05"),
+    (LATE, RequestOk(-1), "07 0006 | 01 09 05 00 08 05"),
     ((17,), RequestOk(-1, Publish), "1e 0003 | 01 10 01"),
-    ((20,), Fetch(2), "16 0006 | 02 00 00 | 01 21 00"),
+    (LAST, Fetch(2), "16 0006 | 02 00 00 | 01 21 00"),
+    ((22,), Fetch(2), "16 0006 | 02 00 00 | 01 21 05"),
+    # Filters of places where nobody wants to know: a type, and what it counts.
+    ((22,), RequestOk(-1), "07 0009 | 02 | 21 03 8080 00 02 | 01 02"),
+    ((22,), OFFERED, f"1d 0019 | {NAMED} | 03 09 01 02 07 00 | 11 02 8080 07 | 22 02"),
 ]
 """What is read as a message, and written otherwise."""

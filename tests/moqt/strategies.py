@@ -81,7 +81,7 @@ def ranges(draw: st.DrawFn) -> tuple[Location, int]:
 
 
 def subscribes(common: dict[str, Any]) -> st.SearchStrategy[Any]:
-    """With each filter; draft 20 has no other word for "from the first object on" than none."""
+    """With each filter; 20 and 21 have no other word for "from the first object on" than none."""
     whole = {**common, "priority": u8, "order": orders, "forward": st.booleans(), "timeout": ints}
     fixed = {**whole, "filter": st.sampled_from((NEXT_GROUP, LATEST_OBJECT))}
     return (
@@ -122,7 +122,7 @@ def fetches(common: dict[str, Any], joining: bool) -> st.SearchStrategy[Any]:
         track=blobs,
     )
     if not joining:
-        return standalone | made(Fetch, **common, start=st.none() | locations)
+        return standalone | made(Fetch, **common, start=st.none() | locations.filter(any))
     return (
         standalone
         | made(Fetch, **common, joining=ints, relative=ints)

@@ -41,7 +41,7 @@ from relay.wire.frame import Layout
 from relay.wire.version import TRANSPORT
 
 ALL = {draft.number: draft for draft in DRAFTS}
-NEW = (17, 18, 19, 20)
+NEW = (17, 18, 19, 20, 21, 22)
 LIMIT = 65535
 EACH = [
     pytest.param(draft, cls, to, id=f"{draft.number}-{cls.__name__}-{to and to.__name__}")
@@ -236,11 +236,16 @@ BROKEN = [
     ((17,), "0b 0009 | fc000000000000 00 00", "seven bytes"),
     ((17,), "fc000000000001 0000", "seven bytes"),
     ((18, 19), "03 000a | 00 00 00 01 21 04 05 05 00 00", "no filter 5"),
-    ((20,), "03 000b | 00 00 00 01 21 05 00 00 00 00 00", "5 integers"),
-    ((20,), "16 000b | 02 00 00 01 21 05 00 00 00 00 00", "5 integers"),
-    ((18, 19, 20), "05 0004 | 34 00 00 00", "within"),
+    ((20, 21), "03 000b | 00 00 00 01 21 05 00 00 00 00 00", "5 integers"),
+    ((20, 21), "16 000b | 02 00 00 01 21 05 00 00 00 00 00", "5 integers"),
+    ((20, 21), "03 0011 | 00 00 00 01 21 0b ffffffffffffffffff 00 01", "range of groups"),
+    ((22,), "03 0011 | 00 00 00 01 21 03 ffffffffffffffffff 00 01", "range of groups"),
+    ((22,), "03 0008 | 00 00 00 01 21 06 00 00", "no filter 6"),
+    ((22,), "03 0007 | 00 00 00 01 21 05 00", "too many"),
+    ((22,), "07 0004 | 01 21 02 00", "within"),
+    ((18, 19, 20, 21, 22), "05 0004 | 34 00 00 00", "within"),
     ((17,), "05 0006 | 34 00 00 00 00 00", "too many"),
-    ((17, 19, 20), "10 0003 | 00 00 05", "too many"),
+    ((17, 19, 20, 21, 22), "10 0003 | 00 00 05", "too many"),
 ]
 
 
@@ -276,13 +281,13 @@ UNSAYABLE: list[tuple[tuple[int, ...], Message]] = [
     (NEW, Unsubscribe(0)),
     (NEW, PublishNamespaceDone(0, ())),
     ((16, *NEW), SubscribeOk(0, 0, order=0)),
-    ((18, 19, 20), RequestError(0, None, REDIRECT, "")),
-    ((20,), Subscribe(0, (), b"", filter=ABSOLUTE_RANGE, start=Location(5, 0), end=4)),
-    ((20,), Subscribe(0, (), b"", filter=5)),
-    ((20,), SubscribeUpdate(1, -1, None, 4, None, None)),
-    ((20,), Fetch(0, joining=1, relative=0)),
-    ((20,), Fetch(0, end=Location(4, 0))),
-    ((20,), Fetch(0, start=Location(5, 0), end=Location(4, 0))),
+    ((18, 19, 20, 21, 22), RequestError(0, None, REDIRECT, "")),
+    ((20, 21, 22), Subscribe(0, (), b"", filter=ABSOLUTE_RANGE, start=Location(5, 0), end=4)),
+    ((20, 21, 22), Subscribe(0, (), b"", filter=5)),
+    ((20, 21, 22), SubscribeUpdate(1, -1, None, 4, None, None)),
+    ((20, 21, 22), Fetch(0, joining=1, relative=0)),
+    ((20, 21, 22), Fetch(0, end=Location(4, 0))),
+    ((20, 21, 22), Fetch(0, start=Location(5, 0), end=Location(4, 0))),
 ]
 
 

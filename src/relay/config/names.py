@@ -15,6 +15,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from relay.config.shape import Settings
+from relay.wire.version import TRANSPORT
 
 PREFIX = "MOQ_"
 """What every environment variable of ours begins with."""
@@ -126,8 +127,7 @@ VALUES: dict[str, dict[str, str]] = {
     "server.versions": {
         "moq-lite-02": "moql",
         "moq-lite-01": "moql",
-        "moq-transport-14": "moq-00",
-        **{f"moq-transport-{number}": f"moqt-{number}" for number in range(15, 21)},
+        **{dialect.name: identifier for identifier, dialect in TRANSPORT.items()},
     },
 }
 """Upstream's values of a setting that has others here; of a list, its items."""

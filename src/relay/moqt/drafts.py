@@ -118,6 +118,36 @@ class Draft:
         return self.heads.scan(data)
 
 
+DRAFT_22 = Draft(
+    number=22,
+    version=0xFF000016,
+    name="moq-transport-22",
+    identifiers=("moqt-22",),
+    request_streams=True,
+    namespace_streams=True,
+    timestamps=True,
+    answers_updates=True,
+    missing=0x10,
+    varint=LEADING,
+    heads=Heads(LEADING, may_omit_priority=True, marks_start=True),
+    codecs=compiled(22),
+)
+
+DRAFT_21 = Draft(
+    number=21,
+    version=0xFF000015,
+    name="moq-transport-21",
+    identifiers=("moqt-21",),
+    request_streams=True,
+    namespace_streams=True,
+    timestamps=True,
+    answers_updates=True,
+    missing=0x10,
+    varint=LEADING,
+    heads=Heads(LEADING, may_omit_priority=True, marks_start=True),
+    codecs=compiled(21),
+)
+
 DRAFT_20 = Draft(
     number=20,
     version=0xFF000014,
@@ -225,6 +255,8 @@ DRAFT_14 = Draft(
 )
 
 DRAFTS: tuple[Draft, ...] = (
+    DRAFT_22,
+    DRAFT_21,
     DRAFT_20,
     DRAFT_19,
     DRAFT_18,

@@ -186,7 +186,7 @@ class Publish(NamedTuple):
 
 class Fetch(NamedTuple):
     """Standalone, with ``namespace``, ``track``, ``start`` and ``end``; or joining a subscription,
-    with ``relative`` or ``absolute`` (draft-16, 9.16), which draft 20 has no more."""
+    with ``relative`` or ``absolute`` (draft-16, 9.16), which draft 20 and later have no more."""
 
     request: int
     joining: int | None = None
@@ -198,9 +198,9 @@ class Fetch(NamedTuple):
     namespace: Namespace = ()
     track: bytes = b""
     start: Location | None = None
-    """``None``, in draft 20 only: from the first object on."""
+    """``None``, from draft 20 on: from the first object on."""
     end: Location | None = None
-    """The group, and the last object in it plus 1; 0 for all of them. ``None``, in draft 20 only:
+    """The group, and the last object in it plus 1; 0 for all of them. ``None``, from draft 20 on:
     to the last object there is."""
     priority: int = 128
     order: int = 0

@@ -8,7 +8,16 @@ from __future__ import annotations
 from typing import Any
 
 from relay.errors import DecodeError
-from relay.moqt.fields import BLOB, LOCATION, NAMESPACE, NUMBERS, VARINT, Kind, Reader
+from relay.moqt.fields import (
+    BLOB,
+    LOCATION,
+    NAMESPACE,
+    NUMBERS,
+    VARINT,
+    Kind,
+    Reader,
+    prefixed,
+)
 from relay.moqt.messages import (
     ABSOLUTE_RANGE,
     ABSOLUTE_START,
@@ -17,7 +26,7 @@ from relay.moqt.messages import (
     UNFILTERED,
     Location,
 )
-from relay.moqt.varint import Encode
+from relay.moqt.varint import MAX_LEADING, Encode
 
 Filter = tuple[int, Location | None, int | None]
 
@@ -26,7 +35,9 @@ NO_FILTER: Filter = (UNFILTERED, None, None)
 with the latest group."""
 
 _MAX_COUNT = 4
-_NEXT_OBJECT = (0, 0)
+_ORIGIN = (0, 0)
+_NEXT_OBJECT = 5
+"""The type of a filter without integers; each lower one has as many as it counts."""
 _STANDALONE, _RELATIVE, _ABSOLUTE = 1, 2, 3
 
 
@@ -80,33 +91,60 @@ def updating(kind: Kind) -> Kind:
     return Kind(read, write)
 
 
-def _read_by_count(reader: Reader) -> Filter:
+def _read_counted(reader: Reader) -> tuple[int, ...]:
     numbers: tuple[int, ...] = NUMBERS.read(reader)
     if len(numbers) > _MAX_COUNT:
         raise DecodeError(f"a filter of {len(numbers)} integers (at most {_MAX_COUNT})")
-    if numbers == (0,):
-        return NEXT_GROUP, None, None
-    if len(numbers) < 2 or numbers == _NEXT_OBJECT:
-        # One integer counts the groups to go back, from the next; more than one is not kept for
-        # subscriptions.
-        return LATEST_OBJECT, None, None
-    start, end = _span(numbers)
-    return (ABSOLUTE_START, start, None) if end is None else (ABSOLUTE_RANGE, start, end.group)
+    return () if numbers == _ORIGIN else numbers
 
 
-def _write_by_count(value: Filter, encode: Encode) -> bytes:
-    kind, start, end = value
-    if kind == NEXT_GROUP:
-        return encode(0)
-    if kind == LATEST_OBJECT:
-        # As @moq/net 0.3: the next object would mostly be one within a group.
-        return encode(1)
-    if kind == ABSOLUTE_START and start is not None:
-        # Two times 0 would be the next object; nothing is the whole track.
-        return b"" if start == _NEXT_OBJECT else LOCATION.write(start, encode)
-    if kind == ABSOLUTE_RANGE and start is not None and end is not None and end >= start.group:
-        return LOCATION.write(start, encode) + encode(end - start.group)
-    raise ValueError(f"no filter {kind} from {start} to {end}")
+def _write_counted(value: tuple[int, ...], encode: Encode) -> bytes:
+    # Two times 0 would be the next object; nothing is the whole track.
+    return NUMBERS.write(() if value == _ORIGIN else value, encode)
+
+
+def _read_typed(reader: Reader) -> tuple[int, ...]:
+    kind = reader.varint()
+    if kind > _NEXT_OBJECT:
+        raise DecodeError(f"no filter {kind}")
+    return tuple([reader.varint() for _ in range(0 if kind == _NEXT_OBJECT else kind)])
+
+
+def _write_typed(value: tuple[int, ...], encode: Encode) -> bytes:
+    return encode(len(value)) + NUMBERS.write(value, encode)
+
+
+def _filter_of(numbers: Kind) -> Kind:
+    """A subscription filter of up to four integers; none where it says nothing, or only the next
+    object."""
+
+    def read(reader: Reader) -> Filter:
+        said: tuple[int, ...] = numbers.read(reader)
+        if said == (0,):
+            return NEXT_GROUP, None, None
+        if len(said) < 2:
+            # One integer counts the groups to go back, from the next; more than one is not kept
+            # for subscriptions.
+            return LATEST_OBJECT, None, None
+        start, end = _span(said)
+        if end is None:
+            return ABSOLUTE_START, start, None
+        return ABSOLUTE_RANGE, start, end.group
+
+    def write(value: Filter, encode: Encode) -> bytes:
+        kind, start, end = value
+        if kind == NEXT_GROUP:
+            return numbers.write((0,), encode)
+        if kind == LATEST_OBJECT:
+            # As @moq/net 0.3: the next object would mostly be one within a group.
+            return numbers.write((1,), encode)
+        if kind == ABSOLUTE_START and start is not None:
+            return numbers.write(tuple(start), encode)
+        if kind == ABSOLUTE_RANGE and start is not None and end is not None and end >= start.group:
+            return numbers.write((*start, end - start.group), encode)
+        raise ValueError(f"no filter {kind} from {start} to {end}")
+
+    return Kind(read, write)
 
 
 def _span(numbers: tuple[int, ...]) -> tuple[Location | None, Location | None]:
@@ -116,7 +154,31 @@ def _span(numbers: tuple[int, ...]) -> tuple[Location | None, Location | None]:
     start = Location(numbers[0], numbers[1])
     if len(numbers) == 2:
         return start, None
-    return start, Location(start.group + numbers[2], numbers[3] + 1 if len(numbers) > 3 else 0)
+    last = start.group + numbers[2]
+    if last > MAX_LEADING:
+        raise DecodeError(f"a range of groups from {start.group} to {last}")
+    return start, Location(last, numbers[3] + 1 if len(numbers) > 3 else 0)
+
+
+def _span_of(numbers: Kind) -> Kind:
+    """What is fetched, in up to four integers: ``joining``, which is never so, ``start`` and
+    ``end``."""
+
+    def read(reader: Reader) -> tuple[None, Location | None, Location | None]:
+        return None, *_span(numbers.read(reader))
+
+    def write(value: tuple[int | None, Location | None, Location | None], encode: Encode) -> bytes:
+        joining, start, end = value
+        if joining is not None or start is None:
+            raise ValueError("this draft has no fetch that joins a subscription")
+        if end is None:
+            return numbers.write(tuple(start), encode)
+        if end.group < start.group:
+            raise ValueError(f"no range from {start} to {end}")
+        last = (end.object - 1,) if end.object else ()
+        return numbers.write((*start, end.group - start.group, *last), encode)
+
+    return Kind(read, write)
 
 
 def _read_fetch(reader: Reader) -> tuple[Any, ...]:
@@ -143,33 +205,14 @@ def _write_fetch(value: tuple[Any, ...], encode: Encode) -> bytes:
     return encode(kind) + VARINT.write(joining, encode) + VARINT.write(group, encode)
 
 
-def _read_span(reader: Reader) -> tuple[None, Location | None, Location | None]:
-    numbers: tuple[int, ...] = NUMBERS.read(reader)
-    if len(numbers) > _MAX_COUNT:
-        raise DecodeError(f"a range of {len(numbers)} integers (at most {_MAX_COUNT})")
-    return None, *_span(numbers)
-
-
-def _write_span(
-    value: tuple[int | None, Location | None, Location | None], encode: Encode
-) -> bytes:
-    joining, start, end = value
-    if joining is not None or start is None:
-        raise ValueError("this draft has no fetch that joins a subscription")
-    if end is None:
-        return LOCATION.write(start, encode)
-    if end.group < start.group:
-        raise ValueError(f"no range from {start} to {end}")
-    last = (end.object - 1,) if end.object else ()
-    return NUMBERS.write((*start, end.group - start.group, *last), encode)
-
-
 FILTER = _filter(from_start=False)
 FILTER_FROM_START = _filter(from_start=True)
-FILTER_BY_COUNT = Kind(_read_by_count, _write_by_count)
-"""How many integers there are says what they are (draft-20, 5.1.2)."""
 FETCH = Kind(_read_fetch, _write_fetch)
 """Of the fields ``joining``, ``relative``, ``absolute``, ``namespace``, ``track``, ``start`` and
 ``end``."""
-SPAN = Kind(_read_span, _write_span)
-"""Of ``joining``, which is never so, ``start`` and ``end``, as `FILTER_BY_COUNT`."""
+_COUNTED = prefixed(Kind(_read_counted, _write_counted))
+"""How many integers there are says what they are (draft-20, 5.1.2)."""
+_TYPED = Kind(_read_typed, _write_typed)
+"""A type says it (draft-22, 9.20.9), and with that where they end: nothing else does."""
+FILTER_BY_COUNT, FILTER_BY_TYPE = _filter_of(_COUNTED), _filter_of(_TYPED)
+SPAN_BY_COUNT, SPAN_BY_TYPE = _span_of(_COUNTED), _span_of(_TYPED)

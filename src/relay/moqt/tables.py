@@ -1,4 +1,4 @@
-"""Messages of moq-transport 14 to 20 as a table of what stands at each place of their bodies.
+"""Messages of moq-transport 14 to 22 as a table of what stands at each place of their bodies.
 
 A row says in which drafts it is there; codecs are compiled from it, once per draft, at import. This
 is the only place that compares the numbers of drafts. This module must not know what any message is
@@ -42,13 +42,15 @@ from relay.moqt.ranges import (
     FETCH,
     FILTER,
     FILTER_BY_COUNT,
+    FILTER_BY_TYPE,
     FILTER_FROM_START,
     NO_FILTER,
-    SPAN,
+    SPAN_BY_COUNT,
+    SPAN_BY_TYPE,
     updating,
 )
 
-_FIRST, _LATEST = 14, 20
+_FIRST, _LATEST = 14, 22
 
 
 class _Row(NamedTuple):
@@ -107,14 +109,23 @@ _FORWARD = _Number(0x10, "forward", in_varint(FLAG), (True,), 15, plain=FLAG)
 _PRIORITY = _Number(0x20, "priority", in_varint(U8), (128,), 15, plain=U8)
 _ORDER = _Number(0x22, "order", in_varint(ORDER), (0,), 15, plain=ORDER)
 _LARGEST = _Number(0x09, "largest", prefixed(LOCATION), (None,), 15, plain=LOCATION)
-_FILTER_KINDS = ((FILTER, 15, 16), (FILTER_FROM_START, 17, 19), (FILTER_BY_COUNT, 20, 20))
+_FILTER_KINDS = (
+    (prefixed(FILTER), 15, 16),
+    (prefixed(FILTER_FROM_START), 17, 19),
+    (FILTER_BY_COUNT, 20, 21),
+    (FILTER_BY_TYPE, 22, _LATEST),
+)
 _FILTERS = tuple(
-    _Number(0x21, "filter start end", prefixed(kind), NO_FILTER, since, until)
+    _Number(0x21, "filter start end", kind, NO_FILTER, since, until)
     for kind, since, until in _FILTER_KINDS
 )
 _NEW_FILTERS = tuple(
-    _Number(0x21, "start end", prefixed(updating(kind)), (None, None), since, until)
+    _Number(0x21, "start end", updating(kind), (None, None), since, until)
     for kind, since, until in _FILTER_KINDS
+)
+_SPANS = tuple(
+    _Number(0x21, "joining start end", kind, (None, None, None), since, until)
+    for kind, since, until in ((SPAN_BY_COUNT, 20, 21), (SPAN_BY_TYPE, 22, _LATEST))
 )
 _PUBLISHED_ORDER = _Number(0x22, "order", in_varint(ORDER), (ASCENDING,), 15, 15)
 _ORDER_PROPERTY = _Number(0x22, "order", in_varint(PREFERENCE), (ASCENDING,))
@@ -139,7 +150,8 @@ _FAILURE = (
 # draft-14 and draft-16, section 9; draft-18, section 10. A SUBSCRIBE of 14 has fixed fields where
 # later ones have parameters; PUBLISH and its answers have the same length of two bytes as all
 # others, though draft 14 draws an integer there. Draft 20 is as moq-net 0.3.18 and @moq/net 0.3.4
-# have it; of it there was only a text of 2026-08.
+# have it; of it there was only a text of 2026-08. 21 writes nothing otherwise than 20, and 22 only
+# LOCATION_FILTER (draft-22, A.1), as moq-net 0.3.18 and moqtap-codec 0.9.0 have both.
 _TABLES = (
     _Table(0x20, m.ClientSetup, (_Row("versions", VERSIONS, 14, 14), _OPTIONS), 14, 16),
     _Table(
@@ -285,15 +297,7 @@ _TABLES = (
             _Row("joining relative absolute namespace track start end", FETCH, 14, 19),
             _List("parameters", (_PRIORITY, _ORDER), 14, 19),
             *(row._replace(since=20) for row in _NAME),
-            _List(
-                "parameters",
-                (
-                    _PRIORITY,
-                    _Number(0x21, "joining start end", prefixed(SPAN), (None, None, None)),
-                    _ORDER,
-                ),
-                20,
-            ),
+            _List("parameters", (_PRIORITY, *_SPANS, _ORDER), 20),
         ),
     ),
     _Table(
@@ -421,7 +425,7 @@ class Codecs(NamedTuple):
 
 
 def compiled(draft: int) -> Codecs:
-    """The codecs of a draft, 14 to 20."""
+    """The codecs of a draft, 14 to 22."""
     written: dict[tuple[type[object], type[object] | None], tuple[int, Codec]] = {}
     read: dict[int, Codec] = {}
     for table in _TABLES:
@@ -465,6 +469,7 @@ def _layout(row: _List, draft: int) -> Layout:
         case "options":
             return Layout(counted=draft <= 16, steps=draft >= 16)
         case "parameters":
-            return Layout(True, steps=draft >= 16, shapes=SHAPES if draft >= 17 else None)
+            shapes = SHAPES if draft < 22 else {**SHAPES, 0x21: FILTER_BY_TYPE}
+            return Layout(True, steps=draft >= 16, shapes=shapes if draft >= 17 else None)
         case "properties":
             return Layout(counted=False, steps=True)

@@ -217,7 +217,7 @@ _TIMED = replace(
 """The same where objects have timestamps; the peer may ask what those of our tracks count."""
 
 _DRAFTS = (
-    *((f"moqt-{number}", number, _TIMED) for number in (20, 19, 18, 17)),
+    *((f"moqt-{number}", number, _TIMED) for number in range(22, 16, -1)),
     *((f"moqt-{number}", number, _UNTIMED) for number in (16, 15, 14)),
     ("moq-00", 14, _UNTIMED),
 )
