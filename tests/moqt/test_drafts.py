@@ -327,6 +327,7 @@ def test_the_table():
         assert f"moqt-{draft.number}" in draft.identifiers
         assert draft.request_streams == (draft.number >= 17)
         assert draft.namespace_streams == (draft.number >= 16)
+        assert draft.half_closes == (draft.number >= 19)
         for cls in (Unsubscribe, MaxRequest):
             assert ((cls, None) in draft.codecs.written) != draft.request_streams
         assert (SubscribeNamespace, None) in draft.codecs.written

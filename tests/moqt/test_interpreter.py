@@ -51,6 +51,9 @@ CAM = (b"demo", b"cam")
 where_a_fetch_may_join = pytest.mark.parametrize(
     "draft", [each for each in DRAFTS if each.number < 20], ids=lambda draft: str(draft.name)
 )
+where_who_asks_may_be_silent = pytest.mark.parametrize(
+    "draft", [each for each in DRAFTS if each.half_closes], ids=lambda draft: str(draft.name)
+)
 where_requests_have_streams, where_they_share_one = (
     pytest.mark.parametrize(
         "draft",
@@ -59,6 +62,14 @@ where_requests_have_streams, where_they_share_one = (
     )
     for have in (True, False)
 )
+
+
+def leave(peer: Peer, line: int) -> None:
+    """End both halves of a request's stream; where the end of one is enough, only that."""
+    peer.end.send(line, b"", True)
+    if peer.draft.half_closes:
+        peer.end.stop(line, 1)
+    peer.world.run()
 
 
 def head(draft: Draft, alias: int, group: int) -> bytes:
@@ -570,12 +581,53 @@ def test_a_viewer_that_leaves_a_track_gets_no_more(world: World, draft: Draft) -
     source, _ = published(world)
     peer, _ = watching(world, draft, source)
     if draft.request_streams:
-        peer.end.send(peer.lines[0], b"", True)
-        world.run()
+        leave(peer, peer.lines[0])
     else:
         peer.say(Unsubscribe(0))
     world.tick(30)
     assert source.take(events.Unsubscribed)
+    assert peer.lost is None
+
+
+@where_who_asks_may_be_silent
+def test_who_has_said_all_still_gets_what_it_asked_for(world: World, draft: Draft) -> None:
+    source, announces = published(world)
+    peer, asked = watching(world, draft, source)
+    peer.ask(SubscribeNamespace(2, ()))
+    for line in peer.lines.values():
+        peer.end.send(line, b"", True)
+    world.tick(30)
+    assert not source.take(events.Unsubscribed)
+    peer.heard.clear()
+    source.session.announce(announces, "demo/mic", ())
+    stream = source.session.open_group(asked.id, 0)
+    source.session.write(stream, b"\x03one", True)
+    source.session.complete(asked.id, 1)
+    world.run()
+    world.tick(5)
+    assert peer.only(NamespaceFound).suffix == (b"demo", b"mic")
+    assert [read(peer, found)[2] for found in peer.groups] == [[b"one"]]
+    assert peer.only(PublishDone).code == 2
+    assert peer.lines[0] in peer.ended
+    peer.ask(Subscribe(0, CAM, b"audio"))  # nothing is left of the one before
+    assert source.only(events.Subscribed).track == "audio"
+
+
+@where_who_asks_may_be_silent
+def test_who_has_said_all_may_still_leave(world: World, draft: Draft) -> None:
+    source, announces = published(world)
+    peer, _ = watching(world, draft, source)
+    peer.ask(SubscribeNamespace(2, ()))
+    for line in peer.lines.values():
+        peer.end.send(line, b"", True)
+        world.run()
+        peer.end.stop(line, 1)
+    world.tick(30)
+    assert source.take(events.Unsubscribed)
+    peer.heard.clear()
+    source.session.announce(announces, "demo/mic", ())
+    world.run()
+    assert not peer.heard
     assert peer.lost is None
 
 
@@ -643,8 +695,7 @@ def test_it_may_stop_listening(world: World, draft: Draft) -> None:
     peer = world.peer(draft)
     peer.ask(SubscribeNamespace(0, ()), own=draft.namespace_streams)
     if draft.namespace_streams:
-        peer.end.send(peer.lines[0], b"", True)
-        world.run()
+        leave(peer, peer.lines[0])
     else:
         peer.say(UnsubscribeNamespace(0, ()))
     peer.heard.clear()

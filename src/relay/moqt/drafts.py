@@ -40,6 +40,10 @@ class Draft:
     request_streams: bool
     """Each request has its own two-way stream, and each side sends its SETUP on a one-way stream;
     elsewhere both travel on the first two-way stream."""
+    half_closes: bool
+    """Who asked may have said all, and still wants what it asked for (draft-19, 3.3.2); elsewhere
+    the end of its half takes a request back. A namespace it takes back in all drafts: that is how
+    moq-net 0.3 does it."""
     namespace_streams: bool
     """A `SubscribeNamespace` has its own two-way stream, and is answered there with
     `NamespaceFound` and `NamespaceGone`; elsewhere with a `PublishNamespace` for each."""
@@ -124,6 +128,7 @@ DRAFT_22 = Draft(
     name="moq-transport-22",
     identifiers=("moqt-22",),
     request_streams=True,
+    half_closes=True,
     namespace_streams=True,
     timestamps=True,
     answers_updates=True,
@@ -139,6 +144,7 @@ DRAFT_21 = Draft(
     name="moq-transport-21",
     identifiers=("moqt-21",),
     request_streams=True,
+    half_closes=True,
     namespace_streams=True,
     timestamps=True,
     answers_updates=True,
@@ -154,6 +160,7 @@ DRAFT_20 = Draft(
     name="moq-transport-20",
     identifiers=("moqt-20",),
     request_streams=True,
+    half_closes=True,
     namespace_streams=True,
     timestamps=True,
     answers_updates=True,
@@ -169,6 +176,7 @@ DRAFT_19 = Draft(
     name="moq-transport-19",
     identifiers=("moqt-19",),
     request_streams=True,
+    half_closes=True,
     namespace_streams=True,
     timestamps=True,
     answers_updates=True,
@@ -184,6 +192,7 @@ DRAFT_18 = Draft(
     name="moq-transport-18",
     identifiers=("moqt-18",),
     request_streams=True,
+    half_closes=False,
     namespace_streams=True,
     timestamps=True,
     answers_updates=True,
@@ -199,6 +208,7 @@ DRAFT_17 = Draft(
     name="moq-transport-17",
     identifiers=("moqt-17",),
     request_streams=True,
+    half_closes=False,
     namespace_streams=True,
     timestamps=True,
     answers_updates=True,
@@ -214,6 +224,7 @@ DRAFT_16 = Draft(
     name="moq-transport-16",
     identifiers=("moqt-16",),
     request_streams=False,
+    half_closes=False,
     namespace_streams=True,
     timestamps=False,
     answers_updates=True,
@@ -229,6 +240,7 @@ DRAFT_15 = Draft(
     name="moq-transport-15",
     identifiers=("moqt-15",),
     request_streams=False,
+    half_closes=False,
     namespace_streams=False,
     timestamps=False,
     answers_updates=True,
@@ -245,6 +257,7 @@ DRAFT_14 = Draft(
     # moq-00 is what clients say; moxygen says the other one too.
     identifiers=("moq-00", "moqt-14"),
     request_streams=False,
+    half_closes=False,
     namespace_streams=False,
     timestamps=False,
     answers_updates=False,

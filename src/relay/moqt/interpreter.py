@@ -81,6 +81,8 @@ class Interpreter:
         """Where the peer does."""
         self._buffers: dict[int, StreamBuffer] = {}
         """Streams of messages."""
+        self._heard_out: set[int] = set()
+        """Those of requests of which the peer has said all, and still wants the answers."""
         self._talks: dict[int, Talk] = {}
         """Requests by their streams of moq-lite."""
 
@@ -266,6 +268,10 @@ class Interpreter:
 
     def _line_ended(self, stream: int, is_broken: bool = False) -> None:
         """The peer says nothing more on a stream of messages."""
+        if self.draft.half_closes and not is_broken and self.requests.goes_on(stream):
+            self._heard_out.add(stream)
+            return
+        self._heard_out.discard(stream)
         self._buffers.pop(stream, None)
         if stream == self._heard_control:
             # Where each side has its own, peers that leave end theirs first.
@@ -356,6 +362,8 @@ class Interpreter:
         said = self.draft.encode(message)
         if line is not None:
             self.below.send(line, said, last)
+            if last and line in self._heard_out:
+                self._line_ended(line)
         elif self._control is not None:
             self.below.send(self._control, said)
 
@@ -363,7 +371,9 @@ class Interpreter:
         """Nothing more is wanted on the stream of a request."""
         if line is not None:
             self.below.send(line, b"", True)
-            if line in self._buffers:
+            if line in self._heard_out:
+                self._line_ended(line)
+            elif line in self._buffers:
                 self.below.stop(line, REGISTERED.say(Cancelled.code))
 
     def far_bidi(self) -> int:

@@ -68,6 +68,11 @@ class Requests:
         if hear is not None:
             hear(message, line)
 
+    def goes_on(self, line: int) -> bool:
+        """Whether more is to be said on the stream of a request of the peer's."""
+        who = self._lines.get(line)
+        return isinstance(who, Serving | Telling) and not (who.has_ended or who.has_told)
+
     def line_ended(self, line: int, is_broken: bool) -> None:
         """It says nothing more on the stream of a request; of a track whose stream broke off
         nothing says that it is complete."""
