@@ -233,6 +233,7 @@ LATE = (18, 19, 20, 21, 22)
 LAST = (20, 21, 22)
 COUNTED = (20, 21)
 TIMED = SubscribeOk(-1, 42, 5, DESCENDING, Location(255, 128), 1000)
+JOINING = SUBSCRIBED._replace(priority=255)
 FROM = Subscribe(0, (), b"", filter=ABSOLUTE_START, start=Location(300, 1))
 WANTED = SubscribeUpdate(10, -1, Location(1, 2), 4, 200, True)
 OFFERED = Publish(1, (b"ns",), b"video", 42, DESCENDING, Location(1, 2), False)
@@ -392,6 +393,17 @@ READ: Rows = [
         f"03 001d | 01 {TEST} {VIDEO} | 05 | 21 01 01 | 01 02 | 01 01 00 | 02 02 00 05 | 10 01 00",
     ),
     (COUNTED, Subscribe(0, (), b""), "03 0008 | 00 00 00 | 01 21 02 00 00"),
+    # Captured from moq-rs 0.5.1, which wants the next object and what its group has before it.
+    (
+        COUNTED,
+        JOINING,
+        f"03 001e | 01 {TEST} {VIDEO} | 05 | 10 01 | 10 ff | 01 02 00 00 | 01 02 | 01 04 01 21 01 01",
+    ),
+    (
+        (22,),
+        JOINING,
+        f"03 001c | 01 {TEST} {VIDEO} | 05 | 10 01 | 10 ff | 01 05 | 01 02 | 01 04 01 21 01 01",
+    ),
     ((22,), Subscribe(0, (), b""), "03 0006 | 00 00 00 | 01 21 05"),
     (LAST, Subscribe(0, (), b""), "03 0007 | 00 00 00 | 01 21 01 05"),
     (LAST, Subscribe(0, (), b""), "03 0006 | 00 00 00 | 01 21 00"),
