@@ -152,7 +152,7 @@ def kinds(draft: Draft) -> dict[tuple[type, type | None], st.SearchStrategy[Any]
             ints if number == 14 else st.just(0),
             st.just(0) if draft.request_streams else ints,
         ),
-        Subscribe: subscribes(tracks),
+        Subscribe: subscribes({**tracks, "patience": ints if number >= 17 else st.just(0)}),
         SubscribeOk: made(
             SubscribeOk,
             ids,

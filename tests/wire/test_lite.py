@@ -62,7 +62,7 @@ KINDS: dict[type[Message], st.SearchStrategy[Any]] = {
     AnnounceStart: st.builds(AnnounceStart, text, hops, ints, ints, st.just(0)),
     AnnounceEnd: st.builds(AnnounceEnd, ints),
     AnnounceUpdate: st.builds(AnnounceUpdate, ints, hops, ints, ints, st.just(0)),
-    Subscribe: st.builds(Subscribe, ints, text, text, u8, **wishes, **frames),
+    Subscribe: st.builds(Subscribe, ints, text, text, u8, **wishes, **frames, patience=st.just(0)),
     SubscribeUpdate: st.builds(SubscribeUpdate, u8, **wishes, **frames),
     SubscribeOk: st.builds(SubscribeOk, u8, **wishes),
     SubscribeStart: st.builds(SubscribeStart, ints),

@@ -253,6 +253,8 @@ class Board:
     def __init__(self) -> None:
         self._root = _Node(None, "", ROOT)
         self._room = Room()
+        self.changes = 0
+        """How often anything has come or gone."""
         self._waiting: deque[Callable[[], None]] = deque()
         self._is_telling = False
 
@@ -361,6 +363,7 @@ class Board:
             self._is_telling = not outermost
 
     def _change(self, path: Path, ways: Ways, publisher: object, is_calm: bool) -> None:
+        self.changes += 1
         node = self._grow(path)
         old, replaced = node.ways, node.publisher is not publisher
         was_calm = node.is_calm

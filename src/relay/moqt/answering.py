@@ -30,6 +30,11 @@ later, with 0 most of what comes at once. But from -06 on they begin with whatev
 names no group wants the latest, not all that is kept."""
 
 
+MAX_PATIENCE = 1 << 32
+"""Milliseconds that are as good as any more: from draft 17 on numbers are larger than moq-lite has.
+"""
+
+
 class Describing(Talk):
     """What the timestamps of a track count that the peer watches."""
 
@@ -85,7 +90,8 @@ class Serving(Talk):
             start=asked.start.group if is_absolute and asked.start is not None else None,
             end=_bounded(asked.end) if is_absolute else None,
         )
-        self._question = Subscribe(asked.request, path, track, *self._wish)
+        patience = min(asked.patience, MAX_PATIENCE)
+        self._question = Subscribe(asked.request, path, track, *self._wish, patience=patience)
         self._is_accepted = False
         """Whether the session serves it."""
         self._is_answered = False
@@ -128,6 +134,9 @@ class Serving(Talk):
             )
 
     def ended(self) -> None:
+        if not self._is_accepted:
+            self.broken(Cancelled.code)  # the peer did not wait for it
+            return
         number = codes.SUBSCRIPTION_ENDED if self.has_told else codes.TRACK_ENDED
         self._done(number, "")
 

@@ -7,9 +7,18 @@ anything is refused.
 
 from __future__ import annotations
 
-from relay.errors import Dropped, Forbidden, NotFound, OverQuota, RelayError, Unroutable
+from relay.errors import (
+    Cancelled,
+    Dropped,
+    Expired,
+    Forbidden,
+    NotFound,
+    OverQuota,
+    RelayError,
+    Unroutable,
+)
 
-INTERNAL, UNAUTHORIZED, NOT_SUPPORTED = 0, 1, 3
+INTERNAL, UNAUTHORIZED, TIMEOUT, NOT_SUPPORTED = 0, 1, 2, 3
 """Of errors that answer a request, in all drafts (moq-transport-14, 13.1.3; -16, 14.4.4)."""
 
 TRACK_ENDED, SUBSCRIPTION_ENDED = 2, 3
@@ -24,12 +33,17 @@ _MISSING = frozenset((4, 16, 404))
 """What may say of a track that there is none: -14, -15 and later, moq-dev's stack."""
 
 _WORDS = {
+    Cancelled.code: "cancelled",
+    Expired.code: "nobody published it in time",
     NotFound.code: "no such track",
     Unroutable.code: "no such broadcast",
     Forbidden.code: "not permitted",
     Dropped.code: "the publisher is gone",
     OverQuota.code: "over quota",
 }
+
+_NUMBERS = {Forbidden.code: UNAUTHORIZED, Expired.code: TIMEOUT}
+"""Of refusals, where they are not `INTERNAL`."""
 
 
 def refusal(code: int, missing: int) -> tuple[int, str]:
@@ -38,7 +52,7 @@ def refusal(code: int, missing: int) -> tuple[int, str]:
     words = _WORDS.get(code, f"code {code}")
     if code in (NotFound.code, Unroutable.code):
         return missing, words
-    return (UNAUTHORIZED if code == Forbidden.code else INTERNAL), words
+    return _NUMBERS.get(code, INTERNAL), words
 
 
 def refused(code: int) -> int:

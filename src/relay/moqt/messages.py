@@ -84,6 +84,9 @@ class Subscribe(NamedTuple):
     """The last group, for `ABSOLUTE_RANGE`."""
     timeout: int = 0
     """Milliseconds by which an object may be late (OBJECT_DELIVERY_TIMEOUT), 0 = any."""
+    patience: int = 0
+    """Milliseconds to wait for a publisher (RENDEZVOUS_TIMEOUT; draft-19, 10.2.6), from draft 17
+    on."""
 
 
 class SubscribeOk(NamedTuple):

@@ -105,6 +105,7 @@ _NAME = (_Row("namespace", NAMESPACE), _Row("track", BLOB))
 _PARAMETERS = _List("parameters")
 
 _TIMEOUT = _Number(0x02, "timeout", VARINT, (0,))
+_PATIENCE = _Number(0x04, "patience", VARINT, (0,), 17)
 _FORWARD = _Number(0x10, "forward", in_varint(FLAG), (True,), 15, plain=FLAG)
 _PRIORITY = _Number(0x20, "priority", in_varint(U8), (128,), 15, plain=U8)
 _ORDER = _Number(0x22, "order", in_varint(ORDER), (0,), 15, plain=ORDER)
@@ -176,7 +177,7 @@ _TABLES = (
             _Row("order", ORDER, 14, 14),
             _Row("forward", FLAG, 14, 14),
             _Row("filter start end", FILTER, 14, 14),
-            _List("parameters", (_TIMEOUT, _FORWARD, _PRIORITY, *_FILTERS, _ORDER)),
+            _List("parameters", (_TIMEOUT, _PATIENCE, _FORWARD, _PRIORITY, *_FILTERS, _ORDER)),
         ),
     ),
     _Table(

@@ -281,6 +281,7 @@ class Guest:
     def tick(self, now: float) -> None:
         """A few times a second: what is due by time."""
         self.watching.queue.tick(now)
+        self.watching.awaiting.tick(now)
         if self.watching.requested:
             self.house.listings.ask(self.watching, now)
         elif self.watching.behind:

@@ -41,3 +41,7 @@ class PeerSettings:
 
     setup_timeout: float = 10.0
     """Seconds a peer may take to introduce itself. Longer: the session is closed."""
+
+    rendezvous_timeout: float = 30.0
+    """Seconds that a subscription in moq-transport may wait for who publishes it, if it asks for
+    that. Longer: it is refused, as others are at once."""

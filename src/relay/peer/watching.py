@@ -17,6 +17,7 @@ from relay.model.scope import Scope, ScopeWatch
 from relay.model.track import Demand, Track
 from relay.model.traffic import Side, Traffic
 from relay.path import Path
+from relay.peer.awaiting import Awaiting
 from relay.peer.reach import oldest_fresh
 from relay.peer.sending import Delivery, SendQueue
 from relay.peer.viewing import Fetching, Hearing, Learning, Viewing
@@ -57,6 +58,8 @@ class Watching:
         self.viewings: dict[int, Viewing] = {}
         self.waiting: dict[int, events.Subscribed] = {}
         """Subscriptions for which it is not known yet whether the tenant may have them."""
+        self.awaiting = Awaiting(self)
+        """Those to what nobody publishes yet."""
         self.seats: Counter[Track] = Counter()
         """How many of them are to which track."""
         self.updates: dict[int, events.SubscribeUpdated] = {}
@@ -108,6 +111,7 @@ class Watching:
         for fetching in tuple(self.fetchings.values()):
             fetching.cancel()
         self.queue.close()
+        self.awaiting.clear()
         self.guest.house.listings.forget(self)
         for table in (
             *(self.viewings, self.learnings, self.hearings, self.requested, self.behind),
@@ -123,6 +127,7 @@ class Watching:
             if not scope.allows_subscribe(viewing.path):
                 viewing.track.unwatch(viewing, now)
                 viewing.track_ended(error)
+        self.awaiting.regranted(scope)
         for learning, track in tuple(self.learnings.values()):
             if not scope.allows_subscribe(learning.path):
                 track.unlearn(learning)
@@ -286,21 +291,19 @@ class Watching:
             self.serve(event)
 
     def serve(self, event: events.Subscribed) -> None:
-        """Begin a subscription, or refuse it."""
+        """Begin a subscription, have it wait, or refuse it."""
         try:
-            track = self.find(event.broadcast, event.track, is_watched=True)
+            try:
+                track = self.find(event.broadcast, event.track, is_watched=True)
+            except Unroutable:
+                if self.awaiting.begin(event):
+                    return
+                raise
             if self.seats[track] >= MAX_SEATS and not self.guest.is_relay:
                 raise LimitExceeded(f"more than {MAX_SEATS} subscriptions to one track")
             self.guest.tab.add_track(self.guest.clock())
         except RelayError as error:
-            self.guest.house.log(
-                "subscribe refused",
-                id=self.guest.id,
-                path=event.broadcast,
-                track=event.track,
-                reason=str(error),
-            )
-            self.session.refuse(event.id, error.code)
+            self.refuse(event, error)
             return
         demand, since = Demand(*event[3:8]), None
         if self.session.dialect.start_floor and not wants_all(track, event):
@@ -312,6 +315,17 @@ class Watching:
         self.viewings[event.id] = viewing
         self.seats[track] += 1
         track.watch(viewing, self.guest.clock(), since)
+
+    def refuse(self, event: events.Subscribed, error: RelayError) -> None:
+        """Refuse a subscription, and say why in the log."""
+        self.guest.house.log(
+            "subscribe refused",
+            id=self.guest.id,
+            path=event.broadcast,
+            track=event.track,
+            reason=str(error),
+        )
+        self.session.refuse(event.id, error.code)
 
     def forget(self, viewing: Viewing) -> None:
         """A subscription is over."""
@@ -343,6 +357,7 @@ class Watching:
         """A subscription is another one from now on."""
         if (waits := self.waiting.get(event.id)) is not None:
             self.waiting[event.id] = waits._replace(**event._asdict())
+        self.awaiting.update(event)
         if (viewing := self.viewings.get(event.id)) is not None:
             demand = Demand(*event[1:6])
             start = event.start if self.session.dialect.start_floor else None
@@ -358,6 +373,7 @@ class Watching:
     def unsubscribed(self, event: events.Unsubscribed) -> None:
         """The peer no longer wants a track."""
         self.waiting.pop(event.id, None)
+        self.awaiting.forget(event.id)
         self.updates.pop(event.id, None)
         if (viewing := self.viewings.get(event.id)) is not None:
             viewing.track.unwatch(viewing, self.guest.clock())

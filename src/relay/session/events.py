@@ -99,6 +99,8 @@ class Subscribed(NamedTuple):
     """First frame wanted of the group that ``start`` names."""
     last_frame: int | None = None
     """Last frame wanted of the group that ``end`` names, inclusive; ``None`` = all of it."""
+    patience: int = 0
+    """Milliseconds that it waits where nobody publishes the track yet."""
 
 
 class SubscribeUpdated(NamedTuple):

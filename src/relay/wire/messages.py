@@ -114,6 +114,8 @@ class Subscribe(NamedTuple):
     """First frame wanted of the group that ``start`` names (06)."""
     last_frame: int | None = None
     """Last frame wanted of the group that ``end`` names, inclusive (06)."""
+    patience: int = 0
+    """Milliseconds to wait for somebody who publishes it, which only `relay.moqt` says."""
 
 
 class SubscribeUpdate(NamedTuple):

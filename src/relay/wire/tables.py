@@ -54,6 +54,9 @@ from relay.wire.messages import (
 NEAR = 7
 """Version 06 as the processes of one relay speak it among themselves."""
 
+INTERPRETED = 8
+"""What `relay.moqt` says of subscriptions beyond any version."""
+
 _LATEST = NEAR
 
 
@@ -120,6 +123,7 @@ _TABLES: Mapping[type[Message], _Table] = {
             _Row("priority", U8),
             *_WISHES,
             *_FRAMES,
+            _Row("patience", VARINT, INTERPRETED, INTERPRETED),
         ),
     ),
     SubscribeUpdate: _Table(3, _LATEST, (_Row("priority", U8), *_WISHES, *_FRAMES)),
@@ -167,12 +171,17 @@ _TABLES: Mapping[type[Message], _Table] = {
 }
 
 
-def compiled(version: int) -> Codecs:
-    """The codecs of moq-lite version 1..6 or `NEAR`, one for each message that the version has."""
+def compiled(version: int, beyond: int = 0) -> Codecs:
+    """The codecs of moq-lite version 1..6 or `NEAR`, one for each message that the version has;
+    with `INTERPRETED` as ``beyond`` they have the fields of that, too."""
     codecs = Codecs()
     for cls, table in _TABLES.items():
         if table.since <= version <= table.until:
-            present = [row for row in table.rows if row.since <= version <= row.until]
+            present = [
+                row
+                for row in table.rows
+                if row.since <= version <= row.until or row.since == beyond
+            ]
             kept = {row.name for row in present} | {row.name for row in table.rows if row.lossy}
             absent = {row.name for row in table.rows} - kept
             codecs[cls] = Codec(

@@ -26,7 +26,7 @@ from relay.wire.messages import (
     TrackInfo,
     TrackRequest,
 )
-from relay.wire.tables import NEAR, compiled
+from relay.wire.tables import INTERPRETED, NEAR, compiled
 
 INBAND = "moql"
 """The identifier that leaves the version to the in-band handshake."""
@@ -201,7 +201,8 @@ _UNTIMED = replace(
     bidi=frozenset({Bidi.ANNOUNCE, Bidi.SUBSCRIBE, Bidi.GOAWAY}),
     typed_replies=(SubscribeOk, SubscribeDrop, SubscribeEnd),
     codecs=Codecs(
-        LITE_04.codecs | {each: LITE_05.codecs[each] for each in (AnnounceOk, SubscribeEnd)}
+        compiled(4, INTERPRETED)
+        | {each: LITE_05.codecs[each] for each in (AnnounceOk, SubscribeEnd)}
     ),
 )
 

@@ -1,0 +1,228 @@
+"""Viewers who come before their publisher, and say how long they wait (draft-19, 10.2.6)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from relay.moqt.drafts import DRAFTS, Draft
+from relay.moqt.messages import (
+    Publish,
+    PublishNamespace,
+    RequestError,
+    Subscribe,
+    SubscribeOk,
+    SubscribeUpdate,
+)
+from relay.moqt.varint import MAX_LEADING
+from relay.path import Path
+from relay.peer import awaiting
+from relay.session import events
+
+from .conftest import Peer, World, token
+from .test_interpreter import CAM, head, objects, published, read, serving
+
+WAITING = [draft for draft in DRAFTS if draft.number >= 17]
+HOUSE_LIMIT = 30.0
+
+where_it_can_be_said, where_it_cannot = (
+    pytest.mark.parametrize("draft", drafts, ids=lambda draft: str(draft.name))
+    for drafts in (WAITING, [draft for draft in DRAFTS if draft not in WAITING])
+)
+newest = pytest.mark.parametrize("draft", WAITING[:1], ids=lambda draft: str(draft.name))
+
+
+def waiting(world: World, draft: Draft, target: str = "/", **more: Any) -> Peer:
+    """A viewer that has come too early."""
+    peer = world.peer(draft, target)
+    peer.heard.clear()
+    peer.ask(Subscribe(0, CAM, b"video", **{"patience": 5_000, **more}))
+    world.tick(0.2)
+    return peer
+
+
+def seats(world: World) -> int:
+    """How many wait in the whole house."""
+    return sum(len(guest.watching.awaiting) for guest in world.door.guests.values())
+
+
+def leave(peer: Peer, request: int) -> None:
+    peer.end.send(peer.lines[request], b"", True)
+    peer.world.run()
+
+
+@where_it_can_be_said
+def test_who_waits_is_served_when_the_publisher_comes(world: World, draft: Draft) -> None:
+    viewer = waiting(world, draft)
+    assert not viewer.heard
+    source = world.peer(draft)
+    source.ask(PublishNamespace(0, CAM))
+    world.tick(0.2)
+    serving(source, source.only(Subscribe))
+    source.bring(head(draft, 7, 0), objects(draft, b"one"))
+    alias = viewer.only(SubscribeOk).alias
+    (stream,) = viewer.groups
+    assert read(viewer, stream) == (alias, 0, [b"one"])
+    assert seats(world) == 0
+
+
+@where_it_can_be_said
+def test_a_track_that_is_pushed_is_waited_for_as_well(world: World, draft: Draft) -> None:
+    viewer = waiting(world, draft)
+    source = world.peer(draft)
+    source.ask(Publish(0, CAM, b"video", 9))
+    world.tick(0.2)
+    source.bring(head(draft, 9, 0), objects(draft, b"one"))
+    assert viewer.only(SubscribeOk)
+    assert len(viewer.groups) == 1
+
+
+@newest
+def test_what_is_published_above_is_the_publishers_to_answer_for(draft: Draft) -> None:
+    world = World(0)
+    waiting(world, draft)
+    source, _ = published(world, "demo")
+    world.tick(0.2)
+    assert source.only(events.Subscribed).broadcast == "demo/cam"
+
+
+@where_it_can_be_said
+def test_who_waited_in_vain_is_told_that_it_took_too_long(world: World, draft: Draft) -> None:
+    viewer = waiting(world, draft)
+    published(world, "demo/other")
+    world.tick(4.7)
+    assert not viewer.heard
+    world.tick(0.2)
+    error = viewer.only(RequestError)
+    assert (error.code, error.reason) == (2, "nobody published it in time")
+    assert seats(world) == 0
+    assert viewer.lost is None
+
+
+@where_it_can_be_said
+@pytest.mark.parametrize("patience", [31_000, MAX_LEADING])
+def test_nobody_waits_longer_than_the_house_lets_him(draft: Draft, patience: int) -> None:
+    world = World(0)
+    viewer = waiting(world, draft, patience=patience)
+    world.tick(HOUSE_LIMIT - 0.3)
+    assert not viewer.heard
+    world.tick(0.2)
+    assert viewer.only(RequestError).code == 2
+
+
+@where_it_can_be_said
+def test_who_does_not_say_that_he_waits_does_not(draft: Draft) -> None:
+    viewer = waiting(World(0), draft, patience=0)
+    assert viewer.only(RequestError).code == draft.missing
+
+
+@where_it_cannot
+def test_where_it_cannot_be_said_nobody_waits(draft: Draft) -> None:
+    viewer = waiting(World(0), draft)
+    assert viewer.only(RequestError).code == draft.missing
+
+
+@where_it_can_be_said
+@pytest.mark.parametrize("is_there", [False, True])
+def test_what_may_not_be_watched_is_refused_at_once(draft: Draft, is_there: bool) -> None:
+    world = World(0, public="anon")
+    if is_there:
+        source = world.peer(draft, f"/demo?jwt={token()}")
+        source.ask(PublishNamespace(0, (b"cam",)))
+    viewer = world.peer(draft, f"/demo?jwt={token(subscribe='mine')}")
+    viewer.ask(Subscribe(0, (b"cam",), b"video", patience=5_000))
+    error = viewer.only(RequestError)
+    assert (error.code, error.reason) == (draft.missing, "no such broadcast")
+
+
+@newest
+def test_who_loses_the_right_meanwhile_waits_no_longer(draft: Draft) -> None:
+    world = World(0)
+    viewer = waiting(world, draft)
+    (guest,) = world.door.guests.values()
+    assert guest.grant is not None
+    guest.regrant(replace(guest.grant, subscribe=(Path("demo"),)))
+    assert seats(world) == 1
+    guest.regrant(replace(guest.grant, subscribe=(Path("mine"),)))
+    world.run()
+    assert viewer.only(RequestError).code == draft.missing
+    assert seats(world) == 0
+
+
+@newest
+def test_a_track_that_the_publisher_does_not_have_is_refused_when_it_comes(draft: Draft) -> None:
+    world = World(0)
+    viewer = waiting(world, draft)
+    source, _ = published(world)
+    world.tick(0.2)
+    source.session.refuse(source.only(events.Subscribed).id, 13)
+    world.run()
+    assert viewer.only(RequestError).code == draft.missing
+    assert seats(world) == 0
+
+
+@newest
+def test_the_seat_of_who_leaves_or_ends_his_session_is_free(
+    draft: Draft, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(awaiting, "MAX_AWAITED", 2)
+    world = World(0)
+    viewer = waiting(world, draft)
+    viewer.ask(Subscribe(2, CAM, b"audio", patience=5_000))
+    viewer.ask(Subscribe(4, CAM, b"data", patience=5_000))
+    assert viewer.only(RequestError).code == 0
+    leave(viewer, 0)
+    assert viewer.only(RequestError).reason == "cancelled"
+    viewer.ask(Subscribe(6, CAM, b"data", patience=5_000))
+    assert not viewer.heard
+    assert seats(world) == 2
+    (guest,) = world.door.guests.values()
+    viewer.end.close(0, "")
+    world.run()
+    assert len(guest.watching.awaiting) == 0
+    source, _ = published(world)
+    world.tick(6)
+    assert not source.take(events.Subscribed)
+
+
+@newest
+def test_all_who_wait_for_the_same_are_served_from_one(draft: Draft) -> None:
+    world = World(0)
+    viewers = [waiting(world, draft) for _ in range(3)]
+    viewers[0].ask(Subscribe(2, CAM, b"video", patience=5_000))
+    leave(viewers[1], 0)
+    source, _ = published(world)
+    world.tick(0.2)
+    asked = source.only(events.Subscribed)
+    source.session.accept(asked.id, asked.priority)
+    world.run()
+    assert [len(viewer.take(SubscribeOk)) for viewer in viewers] == [2, 0, 1]
+
+
+@newest
+def test_what_a_viewer_wants_may_change_while_it_waits(draft: Draft) -> None:
+    world = World(0)
+    viewer = waiting(world, draft)
+    viewer.say(SubscribeUpdate(2, 0, None, None, 5, None), request=0)
+    source, _ = published(world)
+    world.tick(0.2)
+    assert source.only(events.Subscribed).priority == 250
+
+
+@newest
+def test_who_waits_is_served_by_a_relay_that_is_about_to_leave(draft: Draft) -> None:
+    world = World(0)
+    source = world.lite()
+    viewer = waiting(world, draft)
+    world.door.close("")
+    world.run()
+    (asked,) = source.take(events.AnnounceRequested)
+    source.session.answer_announce(asked.request, [("demo/cam", (), events.FREE)])
+    world.run()
+    world.tick(0.2)
+    asked = source.only(events.Subscribed)
+    source.session.accept(asked.id, asked.priority)
+    world.run()
+    assert viewer.only(SubscribeOk)
