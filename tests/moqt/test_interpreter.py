@@ -642,10 +642,6 @@ def test_a_viewer_may_begin_with_a_certain_group_and_change_its_mind(
     changed = source.take(events.SubscribeUpdated)[-1]
     assert (changed.priority, changed.start) == (250, 4)
     assert len(peer.take(RequestOk)) == draft.answers_updates
-    peer.say(update._replace(forward=False), request=0)
-    reasons = [error.reason for error in peer.take(RequestError)]
-    assert reasons == ["it cannot be paused"] * draft.answers_updates
-    assert peer.lost is None
 
 
 def test_a_last_group_beyond_all_there_can_be_is_none(world: World, draft: Draft) -> None:
@@ -726,7 +722,6 @@ def test_peers_of_moq_transport_hear_each_other(world: World, draft: Draft) -> N
     [
         TrackStatus(0, CAM, b"video"),
         Fetch(0, namespace=CAM, track=b"video", start=Location(0, 0), end=Location(1, 0)),
-        Subscribe(0, CAM, b"video", forward=False),
         Subscribe(0, CAM, b"\xff"),
     ],
     ids=lambda asked: f"{type(asked).__name__}",

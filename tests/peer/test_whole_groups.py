@@ -58,7 +58,7 @@ def test_nothing_is_kept_of_those_that_left(setting: Any) -> None:
     host = viewer.host.watching
     assert watch.complete() == list(range(300))
     assert (host.departing, len(host.queue._followed), host.queue.backlog) == ({}, 0, 0)
-    assert [view.deliveries for view in host.viewings.values()] == [set()]
+    assert [view.deliveries for view in host.viewings.values()] == [{}]
     assert publisher.host.publishing.arrivals == {}
 
 

@@ -89,6 +89,7 @@ class Serving(Talk):
             max_latency=_latency(asked.timeout),
             start=asked.start.group if is_absolute and asked.start is not None else None,
             end=_bounded(asked.end) if is_absolute else None,
+            is_paused=not asked.forward,
         )
         patience = min(asked.patience, MAX_PATIENCE)
         self._question = Subscribe(asked.request, path, track, *self._wish, patience=patience)
@@ -106,6 +107,8 @@ class Serving(Talk):
             wish, priority = self._wish, message.priority
             if priority is not None:
                 wish = wish._replace(priority=MAX_PRIORITY - priority)
+            if message.forward is not None:
+                wish = wish._replace(is_paused=not message.forward)
             if message.timeout is not None:
                 wish = wish._replace(max_latency=_latency(message.timeout))
             if message.end is not None:

@@ -92,6 +92,7 @@ class Watching(Talk):
                     self.abort(NotFound.code)
                 elif self.push is not None:
                     self.push.watching = self
+                    desk.requests.forward(self.push)
                     self._accept(self.push.alias, None, 0)
                 else:
                     self.expect(True)

@@ -58,6 +58,9 @@ class Draft:
     heads: Heads = field(repr=False)
     """How streams of objects begin."""
     codecs: Codecs = field(repr=False, compare=False)
+    ok_forwards: bool = False
+    """A `RequestOk` for a `Publish` has the track sent from then on, whatever that said; elsewhere
+    one that is held back waits for a `SubscribeUpdate`."""
 
     def encode(self, message: Message) -> bytes:
         """The message with its type and its length.
@@ -184,6 +187,7 @@ DRAFT_19 = Draft(
     varint=LEADING,
     heads=Heads(LEADING, may_omit_priority=True, marks_start=True),
     codecs=compiled(19),
+    ok_forwards=True,
 )
 
 DRAFT_18 = Draft(
@@ -200,6 +204,7 @@ DRAFT_18 = Draft(
     varint=LEADING,
     heads=Heads(LEADING, may_omit_priority=True, marks_start=True),
     codecs=compiled(18),
+    ok_forwards=True,
 )
 
 DRAFT_17 = Draft(
@@ -216,6 +221,7 @@ DRAFT_17 = Draft(
     varint=LEADING_17,
     heads=Heads(LEADING_17, may_omit_priority=True, marks_start=False),
     codecs=compiled(17),
+    ok_forwards=True,
 )
 
 DRAFT_16 = Draft(
@@ -232,6 +238,7 @@ DRAFT_16 = Draft(
     varint=QUIC,
     heads=Heads(QUIC, may_omit_priority=True, marks_start=False),
     codecs=compiled(16),
+    ok_forwards=True,
 )
 
 DRAFT_15 = Draft(
@@ -248,6 +255,7 @@ DRAFT_15 = Draft(
     varint=QUIC,
     heads=Heads(QUIC, may_omit_priority=True, marks_start=False),
     codecs=compiled(15),
+    ok_forwards=True,
 )
 
 DRAFT_14 = Draft(
@@ -265,6 +273,7 @@ DRAFT_14 = Draft(
     varint=QUIC,
     heads=Heads(QUIC, may_omit_priority=False, marks_start=False),
     codecs=compiled(14),
+    ok_forwards=True,
 )
 
 DRAFTS: tuple[Draft, ...] = (

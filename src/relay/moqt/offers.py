@@ -47,7 +47,7 @@ class Offer:
 class Push(Offer):
     """A track (PUBLISH), and with it the broadcast that it is of."""
 
-    __slots__ = ("alias", "track", "watching")
+    __slots__ = ("alias", "is_held", "track", "watching")
 
     to = wire.Publish
 
@@ -55,6 +55,8 @@ class Push(Offer):
         super().__init__(asked.request, line, asked.namespace)
         self.track = asked.track
         self.alias = asked.alias
+        self.is_held = not asked.forward
+        """Whether it is sent only once we say so."""
         self.watching: Watching | None = None
         """Who has it sent."""
 

@@ -107,8 +107,8 @@ class Requests:
             track = asked.track.decode()
         except UnicodeDecodeError:
             path = None
-        if path is None or not asked.forward:
-            self._refuse(asked, line, _NO_TEXT if path is None else "nothing is forwarded")
+        if path is None:
+            self._refuse(asked, line, _NO_TEXT)
             return
         talk = Serving(self._desk, self._desk.far_bidi(), line, asked, path, track)
         self._add(talk)
@@ -171,11 +171,9 @@ class Requests:
     def _update(self, message: wire.SubscribeUpdate, line: int | None) -> None:
         talk = self._lines.get(line) if line is not None else None
         talk = talk or self._theirs.get(message.subscription)
-        if not isinstance(talk, Serving) or message.forward is False:
+        if not isinstance(talk, Serving):
             if self._desk.draft.answers_updates:
-                is_known = isinstance(talk, Serving)
-                words = "it cannot be paused" if is_known else "no such subscription"
-                kind = wire.SubscribeUpdate
+                kind, words = wire.SubscribeUpdate, "no such subscription"
                 error = wire.RequestError(message.request, kind, codes.NOT_SUPPORTED, words)
                 self._desk.say(error, line)
             return
@@ -252,6 +250,14 @@ class Requests:
                 self._ours[asker.request] = asker
                 self._desk.say(question(asker.request), asker.line)
             self._waiting.popleft()
+
+    def forward(self, push: Push) -> None:
+        """Somebody watches a track that is pushed: have it sent, where the peer holds it back."""
+        if push.is_held and not self._desk.draft.ok_forwards:
+            update = wire.SubscribeUpdate(self._next, push.request, None, None, None, True)
+            self._next += 2
+            self._desk.say(update, push.line)
+        push.is_held = False
 
     def release(self, asker: Asker) -> None:
         """Nothing more is said of a request of ours."""

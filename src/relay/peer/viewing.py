@@ -41,7 +41,9 @@ class Viewing:
         "from_start",
         "host",
         "id",
+        "is_paused",
         "last_frame",
+        "missed",
         "newest",
         "over",
         "path",
@@ -56,7 +58,12 @@ class Viewing:
         self.path = path
         self.track = track
         self.demand = demand
-        self.deliveries: set[Delivery] = set()
+        self.deliveries: dict[Delivery, int] = {}
+        """What is under way, and the groups' numbers."""
+        self.is_paused = False
+        """Whether nothing is handed over."""
+        self.missed: int | None = None
+        """The newest group that was not, or not whole, for that."""
         self.end = 0
         """One more than the highest group handed over."""
         self.floor: int | None = None
@@ -92,6 +99,9 @@ class Viewing:
         host = self.host
         if group.sequence < self.begin:
             return
+        if self.is_paused:
+            self.miss(group.sequence)
+            return
         first = self.first_frame if group.sequence == self.begin else 0
         last = self.last_frame if group.sequence == self.demand.end else None
         whole = not first and last is None
@@ -111,19 +121,39 @@ class Viewing:
             self.delivered,
             None if whole else Excerpt(host.session.layout, first, last),
         )
-        self.deliveries.add(delivery)
+        self.deliveries[delivery] = group.sequence
         delivery.begin()
 
     def delivered(self, delivery: Delivery) -> None:
         """A group has left, or never will."""
-        count(self.host, self.track, delivery, is_wanted=not self.over)
-        self.deliveries.discard(delivery)
+        count(self.host, self.track, delivery, is_wanted=not (self.over or self.is_paused))
+        self.deliveries.pop(delivery, None)
         self.host.forget_stream(delivery)
         if self.completing and not self.deliveries:
             self.host.part(self)
 
+    def pause(self, is_paused: bool) -> None:
+        """Hand nothing over any more, or go on: with the newest group that was held back, as if it
+        began to be watched now."""
+        self.is_paused = is_paused
+        if is_paused:
+            for delivery, sequence in tuple(self.deliveries.items()):
+                self.miss(sequence)
+                delivery.abort(Cancelled())
+            return
+        missed, self.missed = self.missed, None
+        group = None if missed is None else self.track.groups.get(missed)
+        if group is not None and (self.demand.end is None or group.sequence <= self.demand.end):
+            self.group_opened(group)
+
+    def miss(self, sequence: int) -> None:
+        """A group is not handed over, or not whole."""
+        self.missed = sequence if self.missed is None else max(self.missed, sequence)
+
     def datagram_received(self, sequence: int, timestamp: int, payload: bytes) -> None:
         """A one-frame group, best effort."""
+        if self.is_paused:
+            return
         if not self.host.queue.may_pass(len(payload)):
             return
         if self.host.session.send_datagram(self.id, sequence, timestamp, payload):

@@ -312,6 +312,7 @@ class Watching:
                 demand = demand._replace(start=None)
         viewing = Viewing(self, event.id, Path(event.broadcast), track, demand)
         viewing.bound(event.start or 0, event.first_frame, event.last_frame)
+        viewing.pause(event.is_paused)
         self.viewings[event.id] = viewing
         self.seats[track] += 1
         track.watch(viewing, self.guest.clock(), since)
@@ -368,6 +369,7 @@ class Watching:
             for delivery in viewing.deliveries:
                 delivery.prefer(demand.priority)
             viewing.bound(event.start or 0, event.first_frame, event.last_frame)
+            viewing.pause(event.is_paused)
             viewing.track.rewatch(viewing)
 
     def unsubscribed(self, event: events.Unsubscribed) -> None:

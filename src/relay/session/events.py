@@ -99,6 +99,8 @@ class Subscribed(NamedTuple):
     """First frame wanted of the group that ``start`` names."""
     last_frame: int | None = None
     """Last frame wanted of the group that ``end`` names, inclusive; ``None`` = all of it."""
+    is_paused: bool = False
+    """No group is wanted until an update says otherwise."""
     patience: int = 0
     """Milliseconds that it waits where nobody publishes the track yet."""
 
@@ -114,6 +116,7 @@ class SubscribeUpdated(NamedTuple):
     end: int | None
     first_frame: int = 0
     last_frame: int | None = None
+    is_paused: bool = False
 
 
 class Unsubscribed(NamedTuple):

@@ -114,6 +114,8 @@ class Subscribe(NamedTuple):
     """First frame wanted of the group that ``start`` names (06)."""
     last_frame: int | None = None
     """Last frame wanted of the group that ``end`` names, inclusive (06)."""
+    is_paused: bool = False
+    """Nothing is to be sent until an update says otherwise, which only `relay.moqt` says."""
     patience: int = 0
     """Milliseconds to wait for somebody who publishes it, which only `relay.moqt` says."""
 
@@ -128,6 +130,7 @@ class SubscribeUpdate(NamedTuple):
     end: int | None = None
     first_frame: int = 0
     last_frame: int | None = None
+    is_paused: bool = False
 
 
 class SubscribeOk(NamedTuple):

@@ -87,6 +87,7 @@ _WISHES = (
     _Row("end", OPTIONAL, 3, lossy=True),
 )
 _FRAMES = (_Row("first_frame", VARINT, 6), _Row("last_frame", OPTIONAL, 6))
+_PAUSED = _Row("is_paused", FLAG, INTERPRETED, INTERPRETED)
 _PRICED = (
     _Row("hops", HOPS),
     _Row("warm", VARINT),
@@ -123,10 +124,11 @@ _TABLES: Mapping[type[Message], _Table] = {
             _Row("priority", U8),
             *_WISHES,
             *_FRAMES,
+            _PAUSED,
             _Row("patience", VARINT, INTERPRETED, INTERPRETED),
         ),
     ),
-    SubscribeUpdate: _Table(3, _LATEST, (_Row("priority", U8), *_WISHES, *_FRAMES)),
+    SubscribeUpdate: _Table(3, _LATEST, (_Row("priority", U8), *_WISHES, *_FRAMES, _PAUSED)),
     SubscribeOk: _Table(
         1, 4, (_Row("priority", U8, 1, 1, lossy=True), _Row("priority", U8, 3), *_WISHES)
     ),
