@@ -152,6 +152,23 @@ def test_who_loses_the_right_meanwhile_waits_no_longer(draft: Draft) -> None:
 
 
 @newest
+def test_a_publisher_that_has_vanished_is_waited_for(draft: Draft) -> None:
+    world = World(0)
+    source, _ = published(world)
+    source.session.close(0)
+    world.run()
+    viewer = waiting(world, draft, patience=20_000)
+    world.tick(8)
+    assert not viewer.heard
+    source, _ = published(world)
+    world.tick(0.2)
+    asked = source.only(events.Subscribed)
+    source.session.accept(asked.id, asked.priority)
+    world.run()
+    assert viewer.only(SubscribeOk)
+
+
+@newest
 def test_a_track_that_the_publisher_does_not_have_is_refused_when_it_comes(draft: Draft) -> None:
     world = World(0)
     viewer = waiting(world, draft)
@@ -199,6 +216,24 @@ def test_all_who_wait_for_the_same_are_served_from_one(draft: Draft) -> None:
     source.session.accept(asked.id, asked.priority)
     world.run()
     assert [len(viewer.take(SubscribeOk)) for viewer in viewers] == [2, 0, 1]
+
+
+@newest
+def test_with_news_all_the_time_everybody_has_his_turn(
+    draft: Draft, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(awaiting, "MAX_LOOKED", 1)
+    world = World(0)
+    viewer = waiting(world, draft, patience=30_000)
+    for number in (1, 2):
+        viewer.ask(Subscribe(2 * number, (b"demo", b"%d" % number), b"video", patience=30_000))
+    source, announces = published(world, "demo/2")
+    for number in range(3, 6):
+        world.tick(0.2)
+        source.session.announce(announces, f"demo/{number}", ())
+        world.run()
+    assert source.only(events.Subscribed).broadcast == "demo/2"
+    assert seats(world) == 2
 
 
 @newest

@@ -293,12 +293,9 @@ class Watching:
     def serve(self, event: events.Subscribed) -> None:
         """Begin a subscription, have it wait, or refuse it."""
         try:
-            try:
-                track = self.find(event.broadcast, event.track, is_watched=True)
-            except Unroutable:
-                if self.awaiting.begin(event):
-                    return
-                raise
+            if self.awaiting.begin(event):
+                return
+            track = self.find(event.broadcast, event.track, is_watched=True)
             if self.seats[track] >= MAX_SEATS and not self.guest.is_relay:
                 raise LimitExceeded(f"more than {MAX_SEATS} subscriptions to one track")
             self.guest.tab.add_track(self.guest.clock())
