@@ -10,6 +10,7 @@ import pytest
 from relay.moqt.drafts import DRAFTS, Draft
 from relay.moqt.messages import (
     Publish,
+    PublishDone,
     PublishNamespace,
     RequestError,
     Subscribe,
@@ -18,7 +19,7 @@ from relay.moqt.messages import (
 )
 from relay.moqt.varint import MAX_LEADING
 from relay.path import Path
-from relay.peer import awaiting
+from relay.peer import awaiting, watching
 from relay.session import events
 
 from .conftest import Peer, World, token
@@ -44,7 +45,7 @@ def waiting(world: World, draft: Draft, target: str = "/", **more: Any) -> Peer:
 
 
 def seats(world: World) -> int:
-    """How many wait in the whole house."""
+    """How many in the whole house wait, or are ready to wait on."""
     return sum(len(guest.watching.awaiting) for guest in world.door.guests.values())
 
 
@@ -82,10 +83,14 @@ def test_a_track_that_is_pushed_is_waited_for_as_well(world: World, draft: Draft
 @newest
 def test_what_is_published_above_is_the_publishers_to_answer_for(draft: Draft) -> None:
     world = World(0)
-    waiting(world, draft)
+    viewer = waiting(world, draft)
     source, _ = published(world, "demo")
     world.tick(0.2)
-    assert source.only(events.Subscribed).broadcast == "demo/cam"
+    asked = source.only(events.Subscribed)
+    assert asked.broadcast == "demo/cam"
+    source.session.refuse(asked.id, 13)
+    world.run()
+    assert viewer.only(RequestError).code == draft.missing
 
 
 @where_it_can_be_said
@@ -168,6 +173,122 @@ def test_a_publisher_that_has_vanished_is_waited_for(draft: Draft) -> None:
     assert viewer.only(SubscribeOk)
 
 
+def pushing(world: World, draft: Draft) -> Peer:
+    """A publisher that sends audio without being asked, and is asked for video."""
+    source = world.peer(draft)
+    source.ask(Publish(0, CAM, b"audio", 8))
+    world.tick(0.2)
+    return source
+
+
+def turn_down(source: Peer) -> None:
+    request = source.only(Subscribe).request
+    error = RequestError(request, Subscribe, source.draft.missing, "no")
+    source.say(error, request=request, fin=True)
+
+
+@where_it_can_be_said
+def test_a_publisher_that_sends_another_track_is_not_the_one(world: World, draft: Draft) -> None:
+    viewer = waiting(world, draft)
+    viewer.ask(Subscribe(2, CAM, b"audio", patience=5_000))
+    source = pushing(world, draft)
+    assert viewer.only(SubscribeOk)
+    viewer.say(SubscribeUpdate(4, 0, None, None, 5, None), request=0)
+    turn_down(source)
+    world.tick(0.8)
+    assert not source.take(Subscribe)
+    world.tick(0.4)
+    turn_down(source)
+    assert not viewer.take(RequestError)
+    source.ask(Publish(2, CAM, b"video", 9))
+    world.tick(1)
+    source.bring(head(draft, 9, 0), objects(draft, b"one"))
+    assert viewer.only(SubscribeOk)
+    assert len(viewer.groups) == 1
+    (guest, *_) = world.door.guests.values()
+    assert guest.watching.viewings[0].demand.priority == 250
+
+
+@newest
+def test_it_is_not_waited_for_any_longer_than_others(draft: Draft) -> None:
+    world = World(0)
+    viewer = waiting(world, draft, patience=1_500)
+    source = pushing(world, draft)
+    turn_down(source)
+    world.tick(1.1)
+    turn_down(source)
+    world.tick(0.3)
+    assert viewer.only(RequestError).code == 2
+    assert seats(world) == 0
+
+
+@newest
+def test_who_does_not_wait_is_refused_what_is_not_sent(draft: Draft) -> None:
+    world = World(0)
+    source = world.peer(draft)
+    source.ask(Publish(0, CAM, b"audio", 8))
+    viewer = waiting(world, draft, patience=0)
+    turn_down(source)
+    assert viewer.only(RequestError).code == draft.missing
+
+
+@newest
+def test_whose_publisher_has_answered_waits_for_no_other(draft: Draft) -> None:
+    world = World(0)
+    viewer = waiting(world, draft, patience=20_000)
+    source, _ = published(world)
+    world.tick(0.2)
+    assert seats(world) == 1
+    asked = source.only(events.Subscribed)
+    source.session.accept(asked.id, asked.priority)
+    world.run()
+    assert seats(world) == 0
+    source.session.close(0)
+    world.run()
+    world.tick(8)
+    assert viewer.only(PublishDone).reason == "the publisher is gone"
+
+
+@newest
+def test_who_may_not_be_served_does_not_wait(draft: Draft, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watching, "MAX_SEATS", 0)
+    world = World(0)
+    viewer = waiting(world, draft)
+    published(world)
+    world.tick(0.2)
+    assert viewer.only(RequestError).code == 0
+    assert seats(world) == 0
+
+
+@newest
+def test_a_publisher_that_goes_before_it_has_answered_was_none(draft: Draft) -> None:
+    world = World(0)
+    viewer = waiting(world, draft, patience=20_000)
+    source, _ = published(world)
+    world.tick(0.2)
+    assert source.only(events.Subscribed)
+    source.session.close(0)
+    world.run()
+    world.tick(8)
+    assert not viewer.heard
+    assert seats(world) == 1
+
+
+@newest
+def test_what_came_to_nothing_is_not_waited_for_without_the_right(draft: Draft) -> None:
+    world = World(0)
+    viewer = waiting(world, draft)
+    source, _ = published(world)
+    world.tick(0.2)
+    guest = next(iter(world.door.guests.values()))
+    assert guest.grant is not None
+    guest.regrant(replace(guest.grant, subscribe=(Path("mine"),)))
+    world.run()
+    assert viewer.only(RequestError).code == draft.missing
+    assert seats(world) == 0
+    assert source.only(events.Subscribed)
+
+
 @newest
 def test_a_track_that_the_publisher_does_not_have_is_refused_when_it_comes(draft: Draft) -> None:
     world = World(0)
@@ -178,6 +299,18 @@ def test_a_track_that_the_publisher_does_not_have_is_refused_when_it_comes(draft
     world.run()
     assert viewer.only(RequestError).code == draft.missing
     assert seats(world) == 0
+
+
+@newest
+@pytest.mark.parametrize("namespace", [CAM, CAM[:1]])
+def test_who_answers_for_all_tracks_is_taken_at_its_word(draft: Draft, namespace: Any) -> None:
+    world = World(0)
+    viewer = waiting(world, draft)
+    source = world.peer(draft)
+    source.ask(PublishNamespace(0, namespace))
+    world.tick(0.2)
+    turn_down(source)
+    assert viewer.only(RequestError).code == draft.missing
 
 
 @newest
@@ -233,7 +366,7 @@ def test_with_news_all_the_time_everybody_has_his_turn(
         source.session.announce(announces, f"demo/{number}", ())
         world.run()
     assert source.only(events.Subscribed).broadcast == "demo/2"
-    assert seats(world) == 2
+    assert seats(world) == 3
 
 
 @newest

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from relay.errors import Dropped, NotFound, ProtocolViolation
+from relay.errors import Dropped, NotFound, ProtocolViolation, Unroutable
 from relay.moqt import codes
 from relay.moqt import messages as wire
 from relay.moqt.messages import Message, Namespace
@@ -113,9 +113,17 @@ class Watching(Talk):
             case wire.SubscribeOk() if not (self.is_accepted or self.has_told):
                 self._accept(message.alias, message.largest, message.timescale)
             case wire.RequestError(code=code):
-                self.abort(codes.refused(code))
+                self.abort(self._refused(code))
             case wire.PublishDone(code=code):
                 self.is_over(code)
+
+    def _refused(self, code: int) -> int:
+        """The house's number for why it is not served. That a track is not there which was never
+        promised means that nobody publishes it."""
+        number = codes.refused(code)
+        assert self.asked is not None
+        is_promised = self.desk.offers.is_answered_for(namespace_of(self.asked.broadcast))
+        return Unroutable.code if number == NotFound.code and not is_promised else number
 
     def is_over(self, code: int) -> None:
         """The peer sends no more of the track."""

@@ -161,6 +161,11 @@ class Offers:
             return push
         return None
 
+    def is_answered_for(self, namespace: Namespace) -> bool:
+        """Whether the peer is to be asked for tracks there, and not only sends some (draft-19,
+        9.5)."""
+        return any((namespace[:size], None) in self._offers for size in range(len(namespace) + 1))
+
     def _is_open(self, offer: Offer) -> bool:
         """Whether one that waited has neither been heard nor taken back."""
         return offer.heard_by is None and self._offers.get(offer.name) is offer

@@ -92,6 +92,7 @@ class Viewing:
 
     def track_accepted(self, info: ModelInfo) -> None:
         """The track is known."""
+        self.host.awaiting.settle(self.id)
         self.host.session.accept(self.id, info.priority)
 
     def group_opened(self, group: Group) -> None:
@@ -165,7 +166,8 @@ class Viewing:
             # The groups first: once `@moq/net` 0.1 hears that the subscription is over, it takes
             # those under way for complete.
             self.close(error)
-            self.host.session.refuse(self.id, error.code)
+            if not self.host.awaiting.resume(self.id, error):
+                self.host.session.refuse(self.id, error.code)
             return
         self.completing = True
         if not self.deliveries:

@@ -323,6 +323,7 @@ class Watching:
             track=event.track,
             reason=str(error),
         )
+        self.awaiting.forget(event.id)
         self.session.refuse(event.id, error.code)
 
     def forget(self, viewing: Viewing) -> None:
