@@ -15,6 +15,7 @@ from relay.wire.messages import (
     Fetch,
     Goaway,
     Probe,
+    Subscribe,
     SubscribeOk,
     SubscribeStart,
     SubscribeUpdate,
@@ -68,6 +69,19 @@ def test_processes_of_one_relay_speak_the_newest_version_and_say_when_a_publishe
     for dialect, said in ((LITE_NEAR, message), (LITE_06, message._replace(since=0))):
         body = dialect.codecs[AnnounceStart].encode(message)
         assert dialect.codecs[AnnounceStart].decode(body) == said
+
+
+def test_what_only_the_interpreter_says_is_in_no_version() -> None:
+    for message in (
+        Subscribe(0, "a", "b", 0, is_paused=True, patience=1 << 32),
+        SubscribeUpdate(0, is_paused=True),
+    ):
+        for dialect in TRANSPORT.values():
+            codec = dialect.codecs[type(message)]
+            assert codec.decode(codec.encode(message)) == message
+        for dialect in (*DIALECTS, LITE_NEAR):
+            with pytest.raises(ValueError, match="is_paused"):
+                dialect.encode(message)
 
 
 def test_lookup_by_code() -> None:

@@ -34,7 +34,7 @@ _MISSING = frozenset((4, 16, 404))
 
 _WORDS = {
     Cancelled.code: "cancelled",
-    Expired.code: "nobody published it in time",
+    Expired.code: "it was not there in time",
     NotFound.code: "no such track",
     Unroutable.code: "no such broadcast",
     Forbidden.code: "not permitted",

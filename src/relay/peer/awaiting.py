@@ -25,7 +25,8 @@ MAX_LOOKED = 32
 """
 
 AGAIN = 1.0
-"""Seconds after which somebody is asked again who publishes there, but not this."""
+"""Seconds after which somebody is asked again who publishes there, but not this; each time it is
+twice as long, since there are publishers that grant a number of requests for ever."""
 
 NOBODY = frozenset((Unroutable.code, Dropped.code))
 """Why a track cannot be had that nobody publishes, or not any more."""
@@ -38,6 +39,8 @@ class _Wait(NamedTuple):
     until: float
     again: float = 0.0
     """When it is looked at again; 0 = once something has been announced."""
+    pause: float = AGAIN
+    """Seconds that it waits the next time that it came to nothing."""
 
 
 class Awaiting:
@@ -81,7 +84,8 @@ class Awaiting:
         wait = self._tried.pop(id, None)
         if wait is None or error.code not in NOBODY or len(self._waits) >= MAX_AWAITED:
             return False
-        self._waits[id] = wait._replace(again=self._host.guest.clock() + AGAIN)
+        again = self._host.guest.clock() + wait.pause
+        self._waits[id] = wait._replace(again=again, pause=2 * wait.pause)
         return True
 
     def settle(self, id: int) -> None:
