@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pace import until
+from pace import rest, until
 from relay.cluster import link as module
 from relay.cluster.address import Address, near, parse
 from relay.cluster.link import Link, facts
@@ -22,6 +22,7 @@ class Guest:
     def __init__(self, id: str) -> None:
         self.id = id
         self.did: list[str] = []
+        self.has_under_way = False
 
     def retire(self) -> None:
         self.did.append("retire")
@@ -84,6 +85,8 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
         "RENEW_AGAIN": 0.02,
         "OVERLAP": 0.02,
         "RETIRE": 0.05,
+        "FINISH": 0.2,
+        "LOOK": 0.01,
     }.items():
         monkeypatch.setattr(module, name, value)
 
@@ -160,6 +163,25 @@ def test_it_is_renewed_before_it_breaks() -> None:
             assert old.guest.did == ["retire", "close"]
             assert link.state.session is new
             assert (new.guest.did, new.closed) == ([], 0)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("ends", [True, False])
+def test_a_replaced_session_ends_what_it_began_if_that_is_not_for_ever(ends: bool) -> None:
+    async def main() -> None:
+        far = Far()
+        async with far.linked() as link:
+            await until(lambda: link.state.session)
+            old = far.sessions[0]
+            old.guest.has_under_way = True
+            link.renew()
+            await until(lambda: old.guest.did)
+            await rest(2 * module.RETIRE)
+            assert old.guest.did == ["retire"]
+            old.guest.has_under_way = not ends
+            await until(lambda: old.closed)
+            assert old.guest.did == ["retire", "close"]
 
     asyncio.run(main())
 

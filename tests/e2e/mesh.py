@@ -111,15 +111,15 @@ class Watched:
 
 
 @contextlib.asynccontextmanager
-async def scene(source: Node, viewer: Node) -> AsyncIterator[Watched]:
-    """Somebody publishes at one relay and is watched at another."""
+async def scene(source: Node, viewer: Node, every: float = 0.04) -> AsyncIterator[Watched]:
+    """Somebody publishes at one relay, a group ``every`` so often, and is watched at another."""
     watched = Watched()
     async with (
         connect(source.url("/anon"), tls=TRUST) as one,
         connect(viewer.url("/anon"), tls=TRUST) as other,
     ):
         tasks = [
-            asyncio.ensure_future(publish(one, "cam")),
+            asyncio.ensure_future(publish(one, "cam", every)),
             asyncio.ensure_future(watched.run(other, "cam")),
         ]
         try:

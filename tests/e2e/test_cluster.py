@@ -17,6 +17,7 @@ from pace import rest, until, within
 from ports import free_ports
 from relay.auth.revocation import Revocation
 from relay.client import connect
+from relay.cluster import link as link_module
 from relay.cluster.address import near
 from relay.cluster.roster import Wish
 from relay.errors import SessionLost
@@ -259,6 +260,25 @@ def test_a_rotated_token_renews_the_link_without_losing_a_group(
                     await until(lambda: old.gone, 12)  # noqa: B023
                     assert a.relays() == b.up() == 1
                     await more(watched)
+                await watched.check()
+                assert watched.broken == []
+
+    asyncio.run(main())
+
+
+def test_a_group_that_is_under_way_ends_over_the_link_that_is_replaced(
+    node: Any, folder: File, minted: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(link_module, "RETIRE", 0.0)
+
+    async def main() -> None:
+        async with node() as a, node(connect=[a.url()]) as b:
+            await until(lambda: b.up() and a.relays())
+            async with scene(a, b, every=0.4) as watched:
+                old = next(g for g in a.relay.door.guests.values() if g.grant.cluster)
+                (folder / "cluster.jwt").write_text(minted(cluster=True, jti="next"))
+                await until(lambda: old.gone, 12)
+                await more(watched)
                 await watched.check()
                 assert watched.broken == []
 

@@ -39,7 +39,13 @@ STABLE = 10.0
 """Seconds for which a session must have lasted for the waits to begin anew."""
 
 RETIRE = 6.0
-"""Seconds that a replaced session goes on serving what it began."""
+"""Seconds that a replaced session goes on serving what it began, at least."""
+
+FINISH = 60.0
+"""Seconds that it goes on longer at most, while groups that it began have not ended."""
+
+LOOK = 0.25
+"""Seconds between two looks whether they have."""
 
 MAX_TOKEN = 65_536
 """Bytes of a token file."""
@@ -198,6 +204,11 @@ class Link:
             await asyncio.wait((session.lost,), timeout=OVERLAP)
             session.guest.retire()
             await asyncio.wait((session.lost,), timeout=RETIRE)
+            until = self._clock() + FINISH
+            while (
+                session.guest.has_under_way and not session.lost.done() and self._clock() < until
+            ):
+                await asyncio.wait((session.lost,), timeout=LOOK)
         finally:
             if not session.lost.done():
                 session.guest.close(Replaced("the link was renewed"))

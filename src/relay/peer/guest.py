@@ -28,7 +28,7 @@ from relay.peer.publishing import Publishing
 from relay.peer.settings import NEAR
 from relay.peer.watching import Watching
 from relay.quota import Tab
-from relay.reserve import of_every_relay
+from relay.reserve import INTERNAL, of_every_relay
 from relay.session import events
 from relay.session.lite import LiteSession
 from relay.session.settings import LINK_STREAMS
@@ -254,6 +254,18 @@ class Guest:
             self.is_retired = True
             self.publishing.retire()
             self.watching.withdraw()
+
+    @property
+    def has_under_way(self) -> bool:
+        """Whether groups come or go that are not whole on the other side, beside what relays tell
+        each other, which has no end and is told from the beginning elsewhere."""
+        sent = [each.track for each in self.watching.viewings.values() if each.deliveries]
+        sent += [each.track for each in self.watching.fetchings.values()]
+        came = [feed.track for _, feed in self.publishing.arrivals.values()]
+        came += [each.track for each in self.publishing.fetches.values()]
+        if any(not track.path.is_under(INTERNAL) for track in sent + came):
+            return True
+        return self.transport.oldest_under_way() is not None
 
     def withdraw(self, near: Collection[int]) -> None:
         """We are about to stop: the peer, if it is a relay, hears no more of ways that lead on from
