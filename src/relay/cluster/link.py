@@ -205,9 +205,7 @@ class Link:
             session.guest.retire()
             await asyncio.wait((session.lost,), timeout=RETIRE)
             until = self._clock() + FINISH
-            while (
-                session.guest.has_under_way and not session.lost.done() and self._clock() < until
-            ):
+            while session.guest.has_under_way and not session.lost.done() and self._clock() < until:
                 await asyncio.wait((session.lost,), timeout=LOOK)
         finally:
             if not session.lost.done():
