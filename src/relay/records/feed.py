@@ -14,6 +14,7 @@ from typing import Protocol
 
 from relay.auth.revocation import Revocation, Revocations
 from relay.beat import beat
+from relay.errors import RelayError
 from relay.records.settled import SettledTime
 from relay.records.store import MAX_PAGE, Change, Records, StoreError
 
@@ -64,6 +65,8 @@ class RevocationFeed:
         self._position = 0
         self._believed: set[Revocation] = set()
         """What others said and the store does not hold yet: in force all the same."""
+        self._lost: set[Revocation] = set()
+        """What the store held before it was set back, and is to hold again."""
         self._reading = asyncio.Lock()
         self._expired_at = float("-inf")
         self._silent = False
@@ -110,11 +113,35 @@ class RevocationFeed:
         now = self.settled()
         lost = {entry for entry in known.difference(kept, self._believed) if entry.is_active(now)}
         self._believed |= lost
+        self._lost |= lost
         return bool(lost)
 
     def _tell_set_back(self) -> None:
-        detail = "what is known here holds, new relays do not hear of what was lost"
+        detail = "what is known here holds, and is written once more"
         self._log("warning", detail=f"records were set back: {detail}")
+
+    async def _put_back(self) -> None:
+        """Have the store hold again what it has lost, or that ends with the relays that know of it,
+        but for what was taken back meanwhile. Raises `StoreError`."""
+        await self.refresh()
+        async with self._reading:
+            after, gone = 0, set[tuple[int, str, str]]()
+            while changes := await self._records.changes(after):
+                gone |= {_named(change.entry) for change in changes if change.withdrawn}
+                after = changes[-1].number
+            if any(_named(entry) in gone for entry in self._lost):
+                self._believed = {each for each in self._believed if _named(each) not in gone}
+                await self._reload()
+            self._lost &= self._believed
+        while self._lost:
+            entry = next(iter(self._lost))
+            try:
+                await self.adopt(entry)
+            except StoreError:
+                raise
+            except RelayError as error:
+                self._log("warning", detail=f"a revocation that was lost is not kept: {error}")
+            self._lost.discard(entry)
 
     def believe(self, entry: Revocation) -> None:
         """Another relay says that somebody is revoked: in force here and now."""
@@ -165,6 +192,8 @@ class RevocationFeed:
                         is_set_back = await self._take_missed()
                     if is_set_back:
                         self._tell_set_back()
+                if self._lost:
+                    await self._put_back()
             except StoreError as error:
                 self._complain(error)
                 await asyncio.sleep(RETRY_SECONDS)
