@@ -7,7 +7,7 @@ import pytest
 from relay.errors import Dropped, Lagged, RemoteError
 from relay.model.board import Price
 from relay.model.demand import TrackInfo
-from relay.model.handover import GRACE, PATIENCE
+from relay.model.handover import GRACE, PATIENCE, STALL
 from relay.model.origin import Origin
 from relay.model.settings import CacheSettings
 from relay.model.supply import SPLICE_WINDOW
@@ -78,13 +78,30 @@ def test_the_old_route_ends_what_it_began_and_begins_nothing_more(moving):
     assert all(each.error is None for each in moving.viewer.groups)
 
 
-def test_an_old_route_that_does_not_end_is_cut_off(moving):
+@pytest.mark.parametrize(("says_more", "after"), [(False, STALL), (True, GRACE)])
+def test_an_old_route_that_does_not_end_is_cut_off_and_made_up_for(moving, says_more, after):
     moving.move()
     group = moving.open(1, moving.old)
-    moving.open(2, moving.new)
-    moving.open(3, moving.new, 2.1 + GRACE)
+    moving.open(2, moving.new).finish(2.0)
+    if says_more:
+        assert group.write(b"more", 1.9 + after)
+    moving.open(3, moving.new, 1.9 + after).finish(1.9 + after)
+    assert group.error is None
+    moving.open(4, moving.new, 2.1 + after).finish(2.1 + after)
     assert group.error is not None
     assert moving.old.verbs == ["open", "close"]
+    assert (moving.new.verbs, moving.track.start_at) == (["open", "update"], 1)
+    moving.open(1, moving.new, 2.2 + after).finish(2.2 + after)
+    assert moving.viewer.sequences == [0, 1, 2, 3, 4, 1]
+
+
+def test_what_an_old_route_does_not_end_is_asked_for_anew_where_both_brought_it(moving):
+    moving.move()
+    moving.open(1, moving.old)
+    assert moving.open(1, moving.new) is None
+    moving.open(2, moving.new).finish(2.0)
+    assert moving.open(3, moving.new, 2.1 + STALL) is None, "it comes after the first"
+    assert moving.new.calls == [("open", "t", 1), ("close", "t"), ("open", "t", 1)]
 
 
 def test_a_new_route_that_fails_leaves_the_old_one_serving(moving):

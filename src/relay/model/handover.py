@@ -20,6 +20,10 @@ track may well have one group without end."""
 GRACE = 5.0
 """Seconds that the old route has for ending its groups once the new one delivers."""
 
+STALL = 2.0
+"""Seconds after which it has no more time if nothing of them comes: it may be cut off without our
+knowing, and what the new one has of them grows old."""
+
 
 class Handover:
     """The old route of a track, and what it still feeds. ``now`` is monotonic seconds."""
@@ -47,4 +51,5 @@ class Handover:
         """Whether the old route can be let go, its groups ended or overdue."""
         if self.over_at is None:
             return False
-        return not self.live or now - self.over_at > GRACE
+        heard_at = max([self.over_at, *(group.touched_at for group in self.live.values())])
+        return not self.live or now - self.over_at > GRACE or now - heard_at > STALL

@@ -129,7 +129,10 @@ class Supply:
         if handover.over_at is None:
             handover.over_at = now
         if handover.may_end(now):
+            asked, is_missing = self.start_at, bool(handover.live)
             self._let_go(handover)
+            if is_missing:
+                return not self._make_up(handover, asked, is_missing)
         return True
 
     def is_old(self, source: Source | None) -> bool:
@@ -371,19 +374,22 @@ class Supply:
         else:
             self._make_up(handover, asked, is_missing)
 
-    def _make_up(self, handover: Handover, asked: int | None, is_missing: bool = False) -> None:
+    def _make_up(self, handover: Handover, asked: int | None, is_missing: bool = False) -> bool:
         """The old route is gone: the present one is asked for what that left unfinished, anew where
-        it had brought it already, since nobody brings a group twice."""
+        it had brought it already, since nobody brings a group twice; answers whether that was so.
+        """
         track, route = self.track, self.route
         if route is None:
-            return
+            return True
         if not track.groups.keys() >= handover.declined:
             self._break_off(Dropped("it comes once more"))
             if self.route is route:  # and everybody is still there
                 route.source.close(track)
                 route.source.open(track)
-        elif is_missing or self._is_before(asked):
+            return True
+        if is_missing or self._is_before(asked):
             route.source.update(track)
+        return False
 
     def _is_before(self, asked: int | None) -> bool:
         """Whether more is missing than what the present route was asked for."""
