@@ -11,7 +11,9 @@ import pytest
 
 from relay.model.track import TrackInfo
 from relay.peer import watching as watching_room
+from relay.path import Path
 from relay.peer.guest import Guest
+from relay.peer.local import LocalBroadcast
 from relay.peer.reading import MAX_FRAME
 from relay.peer.sending import CUT, SLACK, Delivery
 from relay.peer.watching import MAX_SEATS
@@ -143,6 +145,33 @@ def test_age_says_where_to_begin_and_a_floor_only_cuts(
     assert viewer.groups() == {(number, 0): whole(number) for number in [*expected, 4]}
     start = min([*expected, 4])
     assert bytes(viewer.streams[stream]) == bytes([0, 1, start])
+
+
+@pytest.mark.parametrize(
+    ("max_age", "floor", "expected"),
+    [
+        (0, None, [5]),
+        (500, None, [4, 5]),
+        (60_000, None, [3, 4, 5]),
+        (60_000, 4, [4, 5]),
+        (500, 1, [4, 5]),
+        (60_000, 6, []),
+    ],
+)
+@pytest.mark.parametrize("watched", [False, True])
+def test_what_the_relay_publishes_itself_begins_by_age_as_well_whoever_watches(
+    world: Any, max_age: int, floor: int | None, expected: list[int], watched: bool
+) -> None:
+    local = LocalBroadcast(world.clock)
+    track = local.create_track("t", INFO._replace(max_latency=1_600), keep=6)
+    world.house.origin.announce(Path("a"), local, local.hops, world.clock())
+    for number in range(6):
+        if watched and number == 5:
+            Raw(world).subscribe(0)
+        write(world, track, number)
+    viewer = Raw(world)
+    viewer.subscribe(0, False, max_age, floor)
+    assert viewer.groups() == {(number, 0): whole(number) for number in expected}
 
 
 def test_a_floor_that_moves_up_moves_the_beginning(world: Any) -> None:

@@ -26,6 +26,8 @@ class LocalGroup:
         self.sequence = sequence
         self.chunks: list[bytes] = []
         self.size = 0
+        self.first: int | None = None
+        """Timestamp of its first frame."""
         self.previous = 0
         self.finished = False
 
@@ -67,6 +69,7 @@ class LocalTrack:
         group.size += len(chunk)
         if group.size > MAX_GROUP:
             raise LimitExceeded(f"a group of more than {MAX_GROUP} bytes: begin a new one earlier")
+        group.first = timestamp if group.first is None else group.first
         group.previous = timestamp
         group.chunks.append(chunk)
         for written in (self._open, self._fetched):
@@ -110,6 +113,20 @@ class LocalTrack:
         for group in tuple(self.groups):
             if start <= group.sequence < handed:
                 self._feed(group)
+
+    def oldest_fresh(self, floor: int, max_age: int) -> int | None:
+        """The oldest group kept, from ``floor`` on, that is younger than ``max_age`` milliseconds,
+        at most what the track is kept for; see `relay.peer.reach`. ``None`` where there is none."""
+        newest = next((each.previous for each in reversed(self.groups) if each.chunks), 0)
+        due = newest - min(max_age, self.info.max_latency) * self.info.timescale // 1000
+        found: int | None = None
+        reach = due + 1
+        for group in reversed(self.groups):
+            if group.sequence < floor or (reach <= due and found is not None):
+                break
+            found = group.sequence
+            reach = reach if group.first is None else group.first
+        return found
 
     def fetch(self, track: Track, sequence: int) -> None:
         """Somebody wants one group: it is there if it is kept."""
@@ -190,6 +207,11 @@ class LocalBroadcast:
         """Nobody watches the track any more."""
         if (local := self.tracks.get(track.name)) is not None:
             local.close()
+
+    def oldest_fresh(self, track: Track, floor: int, max_age: int) -> int | None:
+        """As `LocalTrack.oldest_fresh`."""
+        local = self.tracks.get(track.name)
+        return None if local is None or track.below else local.oldest_fresh(floor, max_age)
 
     def fetch(self, track: Track, sequence: int, priority: int) -> None:
         """Somebody wants one group of the track."""

@@ -18,6 +18,7 @@ from relay.model.track import Demand, Track
 from relay.model.traffic import Side, Traffic
 from relay.path import Path
 from relay.peer.awaiting import Awaiting
+from relay.peer.local import LocalBroadcast
 from relay.peer.reach import oldest_fresh
 from relay.peer.sending import Delivery, SendQueue
 from relay.peer.viewing import Fetching, Hearing, Learning, Viewing
@@ -305,7 +306,10 @@ class Watching:
         demand, since = Demand(*event[3:8]), None
         if self.session.dialect.start_floor and not wants_all(track, event):
             since = oldest_fresh(track, event.start or 0, event.max_latency)
-            if since is not None:
+            own = self.oldest_own(track, event)
+            if own is not None and (since is None or own < since):
+                demand, since = demand._replace(start=own), None
+            elif since is not None:
                 demand = demand._replace(start=None)
         viewing = Viewing(self, event.id, Path(event.broadcast), track, demand)
         viewing.bound(event.start or 0, event.first_frame, event.last_frame)
@@ -325,6 +329,14 @@ class Watching:
         )
         self.awaiting.forget(event.id)
         self.session.refuse(event.id, error.code)
+
+    def oldest_own(self, track: Track, event: events.Subscribed) -> int | None:
+        """As `oldest_fresh`, where the relay publishes the track itself: of that no more is cached
+        than was watched. What a client publishes begins with the latest group."""
+        source = track.broadcast.fetch_source(None)
+        if not isinstance(source, LocalBroadcast) or self.guest.house.origin.keeps_own:
+            return None
+        return source.oldest_fresh(track, event.start or 0, event.max_latency)
 
     def forget(self, viewing: Viewing) -> None:
         """A subscription is over."""
