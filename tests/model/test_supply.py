@@ -252,6 +252,29 @@ def test_datagrams_come_from_one_route_at_a_time(moving):
     assert payloads == [b"old", b"new"]
 
 
+def test_the_old_route_serves_on_when_its_successor_is_replaced_before_it_delivers(fakes, moving):
+    group = moving.open(1, moving.old)
+    moving.better()
+    moving.route.withdraw(2.0)
+    third = fakes.Source()
+    moving.origin.announce(B, third, (7, 2), 2.0, price=Price(2, 2))
+    moving.shorter.withdraw(2.1)
+    assert moving.new.verbs == ["open", "close"]
+    assert (moving.old.verbs, third.calls) == (["open"], [("open", "t", 2)])
+    moving.open(2, third).finish(2.0)
+    group.finish(2.0)
+    assert moving.viewer.sequences == [0, 1, 2]
+    assert all(each.error is None for each in moving.viewer.groups)
+
+
+def test_a_successor_that_says_goodbye_before_it_delivers_leaves_the_old_one_serving(moving):
+    group = moving.open(1, moving.old)
+    moving.move()
+    moving.shorter.withdraw(2.0)
+    assert (moving.old.verbs, moving.new.verbs) == (["open"], ["open", "close"])
+    assert group.write(b"on and on", 2.0)
+
+
 def test_nothing_moves_between_equals(fakes, moving):
     same = fakes.Source()
     moving.origin.announce(B, same, (7, 2, 3), 1.0, price=Price(3, 3))

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from relay.model.track import TrackInfo
-from relay.peer import watching as watching_room
 from relay.path import Path
+from relay.peer import watching as watching_room
 from relay.peer.guest import Guest
 from relay.peer.local import LocalBroadcast
 from relay.peer.reading import MAX_FRAME

@@ -279,7 +279,11 @@ class Supply:
             return
         best = self.track.broadcast.next_route(self.tried)
         if self.is_open and best is not None:
-            self._move_to(best)
+            if (handover := self.handover) is not None and not handover.is_over:
+                self._give_up(handover)  # it has brought nothing, and the one before serves on
+                self.tried.pop(route, None)
+            if self.route is not best:
+                self._move_to(best)
         else:
             self.detach(Cancelled("the route is gone"))
             self.track.adjust()
