@@ -401,6 +401,16 @@ def test_what_broke_off_at_our_own_limits_is_not_asked_for_again(moving):
     assert moving.new.calls == [("open", "t", 3)]
 
 
+def test_of_a_track_of_many_groups_a_second_all_that_is_still_kept_is_asked_for(moving):
+    """The newest go first where there is little room, and the way is lost before the others."""
+    for sequence in range(1, 250):
+        if sequence != 10:
+            moving.open(sequence, moving.old, 2.0 + sequence / 50).finish(2.0 + sequence / 50)
+    moving.better()
+    moving.route.lose(7.0)
+    assert moving.new.calls == [("open", "t", 10)]
+
+
 def test_a_gap_far_behind_is_not_asked_for_and_nothing_is_remembered_of_it(moving):
     for sequence in range(2, 4 * SPLICE_WINDOW):
         moving.open(sequence, moving.old).finish(2.0)

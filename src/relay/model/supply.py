@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from relay.model.broadcast import Route, Source
     from relay.model.track import Track
 
-SPLICE_WINDOW = 64
-"""Groups behind the latest; one that is missing further back is not asked for after a splice."""
+SPLICE_WINDOW = 256
+"""Groups behind the latest; one that is missing further back is not asked for after a splice. Fifty
+a second, as sound has them, are that many in the five seconds for which groups are kept."""
 
 SLACK = 16
 """Groups more than those that are remembered before the oldest are forgotten, all at once."""
