@@ -104,6 +104,9 @@ class CardboardHouse:
     def sent(self, grant: Any, size: int) -> None:
         self.paid.append((grant, size))
 
+    def crowded(self, why: str, remote: str) -> None:
+        self.asked.append(("crowded", why, remote))
+
     # -- what publishing and watching ask of it ------------------------------------------------
 
     async def admit(self, asked: Asked, publishes: bool) -> Any:

@@ -34,6 +34,45 @@ def test_health_says_ok(house):
     assert house.asked == []
 
 
+@pytest.mark.parametrize(
+    ("path", "kind"), [("/fetch/demo/video", "fetches"), ("/announced/demo", "lists")]
+)
+def test_who_has_its_share_already_is_told_so(house, path, kind):
+    first, second = asyncio.Event(), asyncio.Event()
+
+    async def decide(asked):
+        first.set()
+        await second.wait()
+
+    house.decide = decide if kind == "lists" else house.decide
+    house.fetch = (lambda *asked: decide(asked)) if kind == "fetches" else house.fetch
+
+    async def run():
+        app = public_app(house, house, PublicLimits(max_fetches_per_address=1))
+
+        async def asked(client):
+            transport = httpx.ASGITransport(app=app, client=(client, 1))
+            async with httpx.AsyncClient(transport=transport, base_url="http://relay") as web:
+                return await web.get(path)
+
+        async with asyncio.TaskGroup() as tasks, asyncio.timeout(5):
+            waiting = tasks.create_task(asked("192.0.2.1"))
+            await first.wait()
+            answer = await asked("192.0.2.1")
+            first.clear()
+            other = tasks.create_task(asked("192.0.2.2"))
+            await first.wait()  # it came so far
+            for each in (waiting, other):
+                each.cancel()
+        return answer
+
+    answer, setting = asyncio.run(run()), "web.limits.max_fetches_per_address"
+    why = f"more than 1 {kind} at a time from one address ({setting})"
+    assert answer.status_code == 429
+    assert answer.json() == {"error": "too_many_requests", "detail": why}
+    assert ("crowded", why, "192.0.2.1") in house.asked
+
+
 def test_the_certificate_hash_is_bare_text_for_any_origin(house):
     answer = ask(house, "/certificate.sha256", headers={"origin": "http://localhost:3000"})
     assert answer.text == "ab" * 32

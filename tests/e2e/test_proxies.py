@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -63,6 +64,25 @@ def test_who_is_behind_a_trusted_proxy_is_seen(refused: Any, host: str) -> None:
 @pytest.mark.parametrize("extra", ["", behind("127.0.0.2", "10.0.0.0/8")])
 def test_nobody_else_says_who_asks(refused: Any, extra: str) -> None:
     assert set(refused("127.0.0.1", SEEN, extra)) == {"127.0.0.1"}
+
+
+def test_everybody_behind_a_trusted_proxy_has_a_share_of_their_own(running: Any) -> None:
+    async def main() -> None:
+        said = f"[ingest]\nmax_watchers_per_address = 1\n{behind('127.0.0.1')}"
+        async with running(said) as relay, contextlib.AsyncExitStack() as closing:
+            web = httpx.AsyncClient(base_url=f"http://127.0.0.1:{relay.http_addresses[0][1]}")
+            await closing.enter_async_context(web)
+            await web.post("/publish/anon/a/x", json={})
+
+            async def watched(name: str) -> int:
+                asking = web.stream("GET", "/watch/anon/a/x", headers={"x-forwarded-for": name})
+                return (await closing.enter_async_context(asking)).status_code
+
+            names = [SEEN, "2001:db8::1", "2001:db8::2", "2001:db8:0:1::1", SEEN, "198.51.100.8"]
+            told = [await watched(each) for each in [*names, "made:up", "made:up"]]
+            assert told == [200, 200, 429, 200, 429, 200, 200, 429]
+
+    asyncio.run(main())
 
 
 def test_of_several_proxies_the_first_that_is_not_believed_is_who_asks(refused: Any) -> None:

@@ -20,7 +20,7 @@ from relay.auth.grant import Grant
 from relay.auth.keys import Key
 from relay.auth.revocation import Revocation
 from relay.client import connect
-from relay.errors import LimitExceeded
+from relay.control.places import Crowded
 from relay.model.track import TrackInfo
 from relay.net.trust import DialTls
 from relay.path import ROOT, Path
@@ -57,16 +57,20 @@ def slow(first: bytes, last: bytes) -> tuple[AsyncIterator[bytes], asyncio.Event
     return body(), arriving, go_on
 
 
-def test_more_readers_than_the_limit_are_turned_away_until_one_leaves(running: Any) -> None:
+@pytest.mark.parametrize("setting", ["max_watchers", "max_watchers_per_address"])
+def test_more_readers_than_the_limit_are_turned_away_until_one_leaves(
+    running: Any, setting: str
+) -> None:
     async def main() -> None:
-        said = "[ingest]\nmax_watchers = 1\n"
+        said = f"[ingest]\n{setting} = 1\n"
         async with running(said) as relay, httpx.AsyncClient(base_url=base(relay)) as web:
             await web.post("/publish/anon/a/x", json={})
             async with web.stream("GET", "/watch/anon/a/x") as first:
                 assert first.status_code == 200
                 second = await web.get("/watch/anon/a/x")
                 assert second.status_code == 429
-                assert "ingest.max_watchers" in second.json()["detail"]
+                assert f"(ingest.{setting})" in second.json()["detail"]
+                await until(lambda: relay.judge.refusals.counts == {"too_many_requests": 1})
             await until(lambda: not relay.press.readers)
             async with web.stream("GET", "/watch/anon/a/x") as third:
                 assert third.status_code == 200
@@ -74,10 +78,13 @@ def test_more_readers_than_the_limit_are_turned_away_until_one_leaves(running: A
     asyncio.run(main())
 
 
-def test_more_bodies_than_the_limit_are_turned_away_while_they_arrive(running: Any) -> None:
+@pytest.mark.parametrize("setting", ["max_requests", "max_requests_per_address"])
+def test_more_bodies_than_the_limit_are_turned_away_while_they_arrive(
+    running: Any, setting: str
+) -> None:
     async def main() -> None:
         body, arriving, go_on = slow(b"[", b"{}]")
-        said = "[ingest]\nmax_requests = 1\n"
+        said = f"[ingest]\n{setting} = 1\n"
         async with (
             running(said) as relay,
             httpx.AsyncClient(base_url=base(relay)) as web,
@@ -87,7 +94,9 @@ def test_more_bodies_than_the_limit_are_turned_away_while_they_arrive(running: A
             first = tasks.create_task(web.post("/publish/anon/a/x", content=body, headers=kind))
             await arriving.wait()
             await asyncio.sleep(0.2)
-            assert (await web.post("/publish/anon/a/x", json={})).status_code == 429
+            second = await web.post("/publish/anon/a/x", json={})
+            assert second.status_code == 429
+            assert f"(ingest.{setting})" in second.json()["detail"]
             go_on.set()
             assert (await first).status_code == 202
             assert (await web.post("/publish/anon/a/x", json={})).status_code == 202
@@ -383,7 +392,7 @@ def test_whoever_had_to_wait_for_a_quota_is_counted_with_those_who_came_since(
             address = relay.press.place("anon/a/x", None)[1]
             coming = [relay.press.watch((held, None), address, None) for _ in range(3)]
             came = await asyncio.gather(*coming, return_exceptions=True)
-            assert [type(each) for each in came] == [press.Reader, LimitExceeded, LimitExceeded]
+            assert [type(each) for each in came] == [press.Reader, Crowded, Crowded]
 
     asyncio.run(main())
 

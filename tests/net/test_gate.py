@@ -81,6 +81,10 @@ def test_places_are_counted_per_address_and_given_back() -> None:
     assert (gate.inside, gate.refused, gate.refused_last) == (0, 2, "192.0.2.2")
 
 
+def test_a_name_that_a_proxy_passed_on_is_an_address_of_its_own() -> None:
+    assert [origin((each, 0)) for each in ("made:up", "unknown", "")] == ["made:up", "unknown", ""]
+
+
 def test_who_comes_while_nobody_is_let_in_is_not_one_too_many() -> None:
     gate = Gate(ListenSettings())
     gate.is_open = False

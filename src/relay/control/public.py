@@ -29,8 +29,10 @@ from relay.control.asking import (
     parameter,
     raw_path,
     readings,
+    remote,
 )
 from relay.control.credentials import Desk, credential_routes
+from relay.control.places import Crowded, Places
 from relay.control.problems import PRIVATE, Denied, details
 from relay.control.publish import Press, publish_routes
 from relay.control.routes import Map, map_routes
@@ -103,6 +105,9 @@ class House(Desk, Office, Protocol):
     def sent(self, grant: Any, size: int) -> None:
         """So many bytes of what was fetched are the answer's."""
 
+    def crowded(self, why: str, remote: str) -> None:
+        """Somebody found no place."""
+
 
 class Newsroom(Press, Lookout, Map, Protocol):
     """What publishing and watching without a session may ask of the relay."""
@@ -118,7 +123,12 @@ def public_app(
     house: House, news: Newsroom, limits: PublicLimits, counter: Sequence[BaseRoute] = ()
 ) -> Starlette:
     """The ASGI application of the public face; ``counter`` is what operators have beside it."""
-    seats, lists = Seats(limits.max_fetches, "fetches"), Seats(limits.max_fetches, "lists")
+    each, setting = limits.max_fetches_per_address, "web.limits.max_fetches"
+
+    def seated(kind: str) -> Seats:
+        return Seats(Places(limits.max_fetches, each, kind, setting, house.crowded))
+
+    seats, lists = seated("fetches"), seated("lists")
 
     async def health(request: Request) -> Response:
         return PlainTextResponse("ok\n")
@@ -127,14 +137,16 @@ def public_app(
         return PlainTextResponse(house.certificate_hash())
 
     async def announced(request: Request) -> Response:
-        return await lists.answered(lambda: _lines(house, request), "text/plain")
+        where = remote(request)
+        return await lists.answered(lambda: _lines(house, request), "text/plain", where)
 
     async def fetch(request: Request) -> Response:
         group, decrypts = _asked_group(request), parameter(request, "decrypt") == "1"
         seeking = _Seeking(house, news, request, group)
         await seeking.begin()
         opened = news.decrypted if decrypts else _as_is
-        return await seats.answered(lambda: _fetched(seeking, limits, opened), BYTES)
+        where = remote(request)
+        return await seats.answered(lambda: _fetched(seeking, limits, opened), BYTES, where)
 
     def face(answer: _Answer) -> _Answer:
         async def answered(request: Request) -> Response:
@@ -176,7 +188,8 @@ async def _answered(answer: _Answer, request: Request, limits: PublicLimits) -> 
     except TimeoutError:
         return _turned_away(request, 504)
     except RelayError as error:
-        is_told = isinstance(error, BadRequest | NoBearer | OverQuota) and not error.denial_id
+        told = BadRequest | NoBearer | OverQuota | Crowded
+        is_told = isinstance(error, told) and not error.denial_id
         refusal = _refusal(error.status, error.denial_id, str(error) if is_told else "")
         refusal.headers.update(error.headers)
         return refusal

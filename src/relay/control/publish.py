@@ -13,11 +13,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from relay.control.asking import Addresses, asked, below, parameter
+from relay.control.asking import Addresses, asked, below, parameter, remote
 from relay.control.body import whole
 from relay.control.credentials import Face
+from relay.control.places import Places
 from relay.control.problems import PRIVATE, problem
-from relay.errors import BadRequest, LimitExceeded, RelayError
+from relay.errors import BadRequest, RelayError
 
 
 class Unreadable(BadRequest):
@@ -35,16 +36,18 @@ class Press(Addresses, Protocol):
         """What became of each record (track, group, frame, error), and whether they were many."""
 
     @property
-    def body_limits(self) -> tuple[int, float, int]:
-        """Bytes of a body, seconds for it to arrive, bodies at a time."""
+    def body_limits(self) -> tuple[int, float]:
+        """Bytes of a body, seconds for it to arrive."""
+
+    @property
+    def bodies(self) -> Places:
+        """For those that are arriving."""
 
 
 def publish_routes(press: Press, face: Face) -> list[Route]:
     """The route; ``face`` adds what every answer has."""
-    arriving = 0
 
     async def published(request: Request) -> Response:
-        nonlocal arriving
         path, given = below(request, "publish"), parameter(request, "track")
         grouping = parameter(request, "group")
         if grouping not in (None, "one"):
@@ -52,14 +55,12 @@ def publish_routes(press: Press, face: Face) -> list[Route]:
         broadcast, address = press.place(path, given)
         grant = await press.admit(asked(request, f"/{broadcast}"), True)
         is_json = _is_json(request)
-        most, seconds, seats = press.body_limits
-        if arriving >= seats:
-            raise LimitExceeded("too many bodies at a time")
-        arriving += 1
+        where = remote(request)
+        press.bodies.take(where)
         try:
-            body = await whole(request, most, seconds)
+            body = await whole(request, *press.body_limits)
         finally:
-            arriving -= 1
+            press.bodies.give(where)
         sent, many = await press.publish(grant, address, body, is_json, grouping == "one")
         return JSONResponse(_told(sent, many), 202, PRIVATE)
 

@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from relay.control.asking import Asked, asked, below, readings
+from relay.control.asking import Asked, asked, below, readings, remote
 from relay.control.credentials import Face
 from relay.control.problems import PRIVATE, Denied, problem
 from relay.control.seats import Seats, Whole
@@ -27,7 +27,8 @@ def map_routes(map: Map, face: Face, seats: Seats) -> list[Route]:
 
     async def answered(request: Request) -> Response:
         try:
-            return await seats.answered(lambda: _written(map, request), "application/json")
+            where = remote(request)
+            return await seats.answered(lambda: _written(map, request), "application/json", where)
         except RelayError as error:
             return problem(error)
 

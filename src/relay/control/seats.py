@@ -1,17 +1,18 @@
-"""Answers that may be long, and how many of them there may be at a time.
+"""Answers that may be long, each of which has a place for as long as it is there.
 
-Its law: an answer is held whole until its client has read it, so it has one of a few seats from
+Its law: an answer is held whole until its client has read it, so it has one of a few places from
 before it is made until then. This module must not know what is answered.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from relay.errors import LimitExceeded
+from relay.control.places import Places
 
 PIECE = 1 << 18
 """Bytes of an answer handed over at a time."""
@@ -23,33 +24,31 @@ Whole = tuple[bytes, dict[str, str]]
 class Seats:
     """Answers of one kind in progress."""
 
-    def __init__(self, limit: int, kind: str) -> None:
-        """``kind`` says in the plural of what there may be ``limit`` (`max_fetches`)."""
-        self._limit = self._free = limit
-        self._kind = kind
+    def __init__(self, places: Places) -> None:
+        self._places = places
 
-    async def answered(self, make: Callable[[], Awaitable[Whole]], media_type: str) -> Response:
-        """One more answer. Raises `LimitExceeded`."""
-        if not self._free:
-            raise LimitExceeded(f"more than {self._limit} {self._kind} at a time (max_fetches)")
-        self._free -= 1
+    async def answered(
+        self, make: Callable[[], Awaitable[Whole]], media_type: str, remote: str
+    ) -> Response:
+        """One more answer, to ``remote``. Raises `Crowded`."""
+        self._places.take(remote)
+        give = partial(self._places.give, remote)
         try:
-            return _Seated(*await make(), media_type, self)
+            return _Seated(*await make(), media_type, give)
         except BaseException:
-            self.give()
+            give()
             raise
-
-    def give(self) -> None:
-        """One answer is over."""
-        self._free += 1
 
 
 class _Seated(Response):
     """An answer on its way to a client that may read slowly; it keeps its seat until then."""
 
-    def __init__(self, body: bytes, headers: dict[str, str], media_type: str, seats: Seats) -> None:
+    def __init__(
+        self, body: bytes, headers: dict[str, str], media_type: str, give: Callable[[], None]
+    ) -> None:
+        """``give`` gives its seat back."""
         super().__init__(body, 200, headers, media_type)
-        self._seats = seats
+        self._give = give
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Hand over a piece when the one before it has left."""
@@ -61,4 +60,4 @@ class _Seated(Response):
                 await send({"type": "http.response.body", "body": piece, "more_body": True})
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
-            self._seats.give()
+            self._give()

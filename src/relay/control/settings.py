@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import Field
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +24,9 @@ class PublicLimits:
     max_fetches: int = 64
     """Fetches at a time, answers that are being read included, and as many lists of what is
     announced. More: 429."""
+
+    max_fetches_per_address: Annotated[int, Field(ge=1)] | None = None
+    """The same of one IPv4 address or one IPv6 /64; unset: a quarter. Beyond: the same."""
 
     max_connections: int = 512
     """TCP connections at a time, on each listener, without sessions over WebSocket. More: 503;

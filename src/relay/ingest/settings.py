@@ -64,6 +64,9 @@ class IngestSettings(BaseModel):
     max_requests: int = Field(default=64, ge=1)
     """Bodies that may be arriving at a time. More: 429."""
 
+    max_requests_per_address: int | None = Field(default=None, ge=1)
+    """The same of one IPv4 address or one IPv6 /64; unset: a quarter. Beyond: the same."""
+
     keep_groups: int = Field(default=16, ge=1)
     """Groups of one track kept for viewers that come late. More: the oldest goes."""
 
@@ -75,6 +78,9 @@ class IngestSettings(BaseModel):
 
     max_watchers: int = Field(default=256, ge=1)
     """Readers of ``/watch`` at a time. More: 429."""
+
+    max_watchers_per_address: int | None = Field(default=None, ge=1)
+    """The same of one IPv4 address or one IPv6 /64; unset: a quarter. Beyond: the same."""
 
     watch_backlog_bytes: int = Field(default=4_194_304, ge=1024)
     """Bytes that may wait for one reader of ``/watch``. More: its oldest groups are dropped."""

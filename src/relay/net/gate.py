@@ -60,7 +60,10 @@ def origin(address: Address) -> str:
     host = plain(address)[0].partition("%")[0]
     if ":" not in host:
         return host
-    return str(ipaddress.IPv6Network((host, 64), strict=False).network_address)
+    try:
+        return str(ipaddress.IPv6Network((host, 64), strict=False).network_address)
+    except ValueError:  # a proxy that is believed passed on what somebody made up
+        return host
 
 
 class Gate:

@@ -32,20 +32,28 @@ class _Count:
 
 
 class Crowd:
-    """Those before one relay's gate."""
+    """Those before one relay's gate, and requests that its HTTP faces have no place for."""
 
     def __init__(self, gate: Gate, refusals: Refusals) -> None:
         self._gate = gate
         self._refusals = refusals
         self._too_many = _Count("too_many_connections", 503)
         self._not_allowed = _Count("unix_allow", 403)
+        self._no_place = _Count("too_many_requests", 429)
         self._strangers = 0
         self._why = ""
+        self._askers = 0
+        self._asked = "", ""
 
     def stranger(self, why: str) -> None:
         """A process that may not dial our unix socket did."""
         self._strangers += 1
         self._why = why
+
+    def crowded(self, why: str, remote: str) -> None:
+        """A request found no place."""
+        self._askers += 1
+        self._asked = why, remote
 
     def tick(self, now: float) -> None:
         """Tell of those who were turned away, if it is time; ``now`` is monotonic seconds."""
@@ -53,3 +61,4 @@ class Crowd:
         why = "limits.max_sessions or limits.max_sessions_per_address"
         self._too_many.tell(self._refusals, now, gate.refused, why, gate.refused_last)
         self._not_allowed.tell(self._refusals, now, self._strangers, self._why, UNIX)
+        self._no_place.tell(self._refusals, now, self._askers, *self._asked)

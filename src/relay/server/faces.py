@@ -224,6 +224,10 @@ class Face:
         # Of a tenant of whom nobody else is here the account may have been closed meanwhile.
         house.ledger.account(grant.tenant).send(size, house.clock())
 
+    def crowded(self, why: str, remote: str) -> None:
+        """Somebody found no place."""
+        self.relay.crowd.crowded(why, remote)
+
 
 class Ward:
     """What the internal face may ask of the relay; of all its workers, where there are several."""

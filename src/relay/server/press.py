@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from relay.auth.grant import Grant
 from relay.control.asking import Asked
+from relay.control.places import Places
 from relay.control.problems import Denied
 from relay.control.watch import Seen
-from relay.errors import Forbidden, LimitExceeded, Unavailable, Unroutable
+from relay.errors import Forbidden, Unavailable, Unroutable
 from relay.ingest.cipher import decrypt_frame, owner_of
 from relay.ingest.route import Address
 from relay.ingest.station import Checked, Sent, Station
@@ -145,7 +146,9 @@ class Reader:
 
     def leave(self) -> None:
         """It is gone. Harmless when it has left already."""
-        self.press.readers.discard(self)
+        if self in self.press.readers:
+            self.press.readers.discard(self)
+            self.press.watchers.give(self.remote)
         self.follower.close()
         self.tab.close()
         if self.loan is not None:
@@ -169,6 +172,15 @@ class Press:
         self.directory = Directory()
         self.readers: set[Reader] = set()
         self._aside = Aside()
+        settings = station.settings
+
+        def places(limit: int, each: int | None, kind: str, setting: str) -> Places:
+            return Places(limit, each, kind, f"ingest.{setting}", relay.crowd.crowded)
+
+        each = settings.max_requests_per_address
+        self.bodies = places(settings.max_requests, each, "arriving bodies", "max_requests")
+        each = settings.max_watchers_per_address
+        self.watchers = places(settings.max_watchers, each, "readers", "max_watchers")
         station.charge = self._charge
         station.enrol = self._enrol
 
@@ -186,10 +198,10 @@ class Press:
         return Tab(self._account(grant), is_seated=False)
 
     @property
-    def body_limits(self) -> tuple[int, float, int]:
-        """Bytes of a body, seconds for it to arrive, bodies at a time."""
+    def body_limits(self) -> tuple[int, float]:
+        """Bytes of a body, seconds for it to arrive."""
         settings = self.station.settings
-        return settings.max_body_bytes, settings.body_timeout, settings.max_requests
+        return settings.max_body_bytes, settings.body_timeout
 
     def place(self, path: str, track: str | None) -> tuple[str, Address]:
         """The broadcast that an address means."""
@@ -244,8 +256,7 @@ class Press:
         rights = held.grant
         house, settings = self.relay.house, self.station.settings
         await known(self._account(rights), ("tracks", "subscribers", "egress_bits"), house.clock)
-        if len(self.readers) >= settings.max_watchers:
-            raise LimitExceeded(f"at ingest.max_watchers ({settings.max_watchers})")
+        self.watchers.require(held.remote)
         self.relay.judge.require(held)
         self._account(rights).require_egress(house.clock())
         found = house.origin.scope(rights.root, (), rights.subscribe).seek(ROOT)
@@ -266,6 +277,7 @@ class Press:
         )
         tab.add_track(house.clock())
         reader = Reader(self, held, follower, loan, tab)
+        self.watchers.take(held.remote)
         self.readers.add(reader)
         if loan is not None:
             loan.begin(reader.change, reader.over)

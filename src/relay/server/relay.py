@@ -137,9 +137,6 @@ class Relay:
         self.draining = asyncio.Event()
         """Set when the relay is to stop in good order."""
         self.farewell = Farewell(self)
-        station = Station(self.house.origin, settings.ingest, self.house.clock, wall)
-        self.press = Press(self, station)
-        self.sinks = open_sinks(settings, self.house, station, self._log)
         self.authorities = Authorities.from_files(settings.server.tls.root)
         self.serving = Serving(
             self.entrance,
@@ -150,6 +147,9 @@ class Relay:
             share,
         )
         self.crowd = Crowd(self.serving.gate, self.judge.refusals)
+        station = Station(self.house.origin, settings.ingest, self.house.clock, wall)
+        self.press = Press(self, station)
+        self.sinks = open_sinks(settings, self.house, station, self._log)
         self.endpoint = Endpoint(settings.endpoint, self.serving, self._escaped)
         self.began = self.house.clock()
         self.lag, self.moved = Lag(), TenantBytes()
