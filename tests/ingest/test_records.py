@@ -172,6 +172,9 @@ def test_what_a_schema_has_within_itself_is_followed(schema, part):
         ("null", "no JSON Schema"),
         ({"x": 5, "$ref": "#/x"}, "no JSON Schema"),
         ({"x": {"pattern": "("}, "properties": {"c": {"$ref": "#/x"}}}, "no JSON Schema"),
+        ({"$schema": named("draft-04/"), "patternProperties": {"(": {}}}, "missing \\)"),
+        ({"properties": {"c": {"pattern": "^(?=.*x)y"}}}, "'.*' is not one of RE2: .*operator"),
+        ({"x": {"patternProperties": {r"(a)\1": {}}}, "$ref": "#/x"}, "not one of RE2: .*escape"),
         ({"x": {"y": {"$ref": "#/z"}, "$ref": "#/x/y"}, "$ref": "#/x"}, "'#/z' is not in this"),
         ({"allOf": [{}], "$ref": "#/allOf/first"}, "'#/allOf/first' is not in this file"),
         ({"$schema": named("draft-03/"), "extends": {"type": "object"}}, "cannot be followed"),
@@ -193,11 +196,50 @@ def test_every_draft_is_read_by_its_own_rules(schema, draft):
     assert prepare({"type": 7}, found, {}, KEYS, "plant", 2.0).error is not None
 
 
-@pytest.mark.parametrize("part", [{"$ref": 5}, {"patternProperties": {"(": {}}}])
-def test_what_an_older_draft_leaves_open_costs_the_record_and_not_the_answer(schema, part):
-    found = schema({"$schema": "http://json-schema.org/draft-04/schema#"} | part)
+def test_what_an_older_draft_leaves_open_costs_the_record_and_not_the_answer(schema):
+    found = schema({"$schema": "http://json-schema.org/draft-04/schema#", "$ref": 5})
     ready = prepare({"c": 1}, found, {}, KEYS, "plant", 2.0)
     assert ready.error == "the schema cannot be followed"
+
+
+CATASTROPHE = "^(a+)+$"
+
+
+@pytest.mark.parametrize("draft", DRAFTS)
+@pytest.mark.parametrize(
+    "words",
+    [
+        {"properties": {"c": {"pattern": CATASTROPHE}}},
+        {"patternProperties": {CATASTROPHE: {}}},
+        {"patternProperties": {CATASTROPHE: {}, "x": {}}, "additionalProperties": {}},
+        {"patternProperties": {CATASTROPHE: {}}, "unevaluatedProperties": {}},
+    ],
+)
+def test_no_pattern_takes_long(schema, draft, words):
+    found = schema({"$schema": named(draft)} | words)
+    text = "a" * 27 + "!"
+    began = time.process_time()
+    fits = prepare({"c": text, text: 1}, found, {}, KEYS, "plant", 2.0).error is None
+    assert time.process_time() - began < 1.0
+    assert fits == ("properties" not in words)
+    assert prepare({"c": "aa", "aa": 1}, found, {}, KEYS, "plant", 2.0).error is None
+
+
+@pytest.mark.parametrize(
+    ("pattern", "text", "fits"),
+    [
+        ("b", "abc", True),
+        (r"^\u00e9$", "é", True),
+        (r"^\\u00e9$", r"\u00e9", True),
+        (r"^[\u4e00-\u9fa5]+$", "中文", True),
+        ("^x$", "x\n", False),
+        (r"^\/\-\.$", "/-.", True),
+        ("", "", True),
+    ],
+)
+def test_patterns_mean_what_the_standard_says(schema, pattern, text, fits):
+    found = schema({"properties": {"c": {"pattern": pattern}}})
+    assert (prepare({"c": text}, found, {}, KEYS, "plant", 2.0).error is None) == fits
 
 
 def test_a_schema_that_is_not_there(tmp_path):

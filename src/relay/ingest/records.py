@@ -37,6 +37,7 @@ from referencing.jsonschema import DRAFT202012, specification_with
 from relay.auth.compact import parse_value
 from relay.errors import BadRequest, ConfigError, TooLarge
 from relay.ingest.cipher import CipherKeys, encrypt
+from relay.ingest.patterns import require_linear
 
 MAX_DEPTH = 64
 """Objects and lists inside one another in a body."""
@@ -176,6 +177,7 @@ def _require_whole(schema: Any, kind: Any) -> None:
         parts = list(_parts(*waiting.pop()))
         known |= {id(contents) for contents, _ in parts}
         for contents, resolver in parts:
+            require_linear(contents)
             for reference in _references(contents):
                 try:
                     found = resolver.lookup(reference)
