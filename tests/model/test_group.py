@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
+from itertools import islice
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -190,6 +193,79 @@ def test_derived_readers_hear_of_aborts(fakes, open_group):
     reader = fakes.Reader(open_group.log("upper", upper))
     open_group.abort(Cancelled("enough"))
     assert reader.calls == ["Cancelled"]
+
+
+@pytest.fixture
+def roomy(fakes):
+    setting = fakes.Setting()
+    setting.live()
+    return setting
+
+
+@pytest.fixture
+def steps(roomy):
+    """Begun work, to be done by hand: ``steps(count)`` takes so many steps of each."""
+    begun = []
+    roomy.origin.stock.errands.do = begun.append
+
+    def take(count):
+        for work in begun:
+            deque(islice(work, count), maxlen=0)
+
+    return take
+
+
+def many(group, size):
+    """Bytes of a group in one chunk that is there already."""
+    data = bytes(range(97, 123)) * (size // 26)
+    group.write(data, 1.0)
+    return data
+
+
+def plain(have, want, info):
+    return lambda chunk, now: chunk.upper()
+
+
+@pytest.mark.parametrize("end", ["before", "meanwhile", "behind", "evicted"])
+def test_a_group_that_is_there_is_derived_in_steps(fakes, roomy, steps, end):
+    group = roomy.group(1, data=b"", end=False)
+    data = many(group, 26 * 1000)
+    if end == "before":
+        group.finish(1.0)
+    reader = fakes.Reader(group.log("upper", plain))
+    assert (reader.data, reader.log.ended) == (b"", False)
+    steps(2)
+    assert reader.data == data.upper()[: 2 * group_module.STEP]
+    assert reader.log is group.log("upper", plain)
+    if end != "before":
+        group.write(b"more", 1.0)
+        data += b"more"
+    if end in ("meanwhile", "evicted"):
+        group.finish(1.0)
+    if end == "evicted":
+        group.evict()
+    assert "evicted" not in reader.calls
+    steps(1000)
+    assert reader.data == data.upper()
+    if end == "behind":
+        group.write(b"last", 1.0)
+        group.finish(1.0)
+        data += b"last"
+    assert (reader.data, reader.log.finished) == (data.upper(), True)
+    if end != "evicted":
+        group.evict()
+    assert [each for each in reader.calls if each != "written"] == ["finished", "evicted"]
+    assert roomy.cache.used == 0
+
+
+def test_a_group_that_breaks_off_is_derived_no_further(fakes, roomy, steps):
+    group = roomy.group(1, data=b"", end=False)
+    many(group, 500)
+    reader = fakes.Reader(group.log("upper", plain))
+    group.abort(Cancelled("enough"))
+    steps(1000)
+    assert (reader.calls, reader.data) == (["Cancelled"], b"")
+    assert roomy.cache.used == 0
 
 
 ACTIONS = st.lists(

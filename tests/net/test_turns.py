@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from functools import partial
 
 import pytest
@@ -20,6 +21,30 @@ def test_one_in_line_goes_on_with_each_turn_of_the_loop() -> None:
             await asyncio.sleep(0)
             turns.after(lambda: None)
         assert went == [0, 1, 2]
+
+    asyncio.run(main())
+
+
+def test_long_work_is_done_in_turns_and_short_work_at_once() -> None:
+    async def main() -> None:
+        now = [0.0]
+        turns, use, went = Turns(), Use(lambda: now[0]), list[str]()
+
+        def work(name: str, seconds: float) -> Iterator[None]:
+            for _ in range(4):
+                now[0] += seconds
+                went.append(name)
+                yield
+
+        turns.take(work("a", TURN / 100), use)
+        assert went == list("aaaa")
+        turns.take(work("b", TURN * 0.6), use)
+        assert went == list("aaaabb")
+        turns.take(work("c", TURN / 100), use)
+        assert went == list("aaaabb")
+        while len(went) < 12:
+            await asyncio.sleep(0)
+        assert went == list("aaaabbbbcccc")
 
     asyncio.run(main())
 

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from relay.errors import Lagged
 from relay.model.agenda import Agenda
+from relay.model.errands import Errands
 from relay.model.group import Group
 from relay.model.settings import CacheSettings
 from relay.model.traffic import Meter
@@ -203,3 +204,4 @@ class Stock(NamedTuple):
     cache: Cache
     agenda: Agenda
     meter: Meter
+    errands: Errands

@@ -1,13 +1,14 @@
 """One group: bytes that arrive once and leave to everybody who reads along.
 
 A chunk is stored as it came and told to each reader by one plain call; nothing is allocated per
-reader, and another layout is derived once, not per reader. This module must not know what the
-bytes mean, who reads them, or where readers got to.
+reader, and another layout is derived once, not per reader, of a group that is there already in
+steps. This module must not know what the bytes mean, who reads them, or where readers got to.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
+from itertools import count
 from typing import TYPE_CHECKING, Protocol
 
 from relay.errors import Expired, Lagged, RelayError
@@ -33,6 +34,11 @@ GROUP_COST = 1024
 
 CHUNK_COST = 64
 """Bytes the cache budget is charged for a chunk, besides its length."""
+
+
+STEP = 4096
+"""Bytes that are written in another layout at a time, of a group that is there: thousands of the
+smallest frames, of which a group has millions."""
 
 
 class Reader(Protocol):
@@ -140,11 +146,15 @@ class Log:
 class _Derived:
     """A log kept up to date in another encoding."""
 
-    __slots__ = ("feed", "log")
+    __slots__ = ("feed", "is_behind", "is_let_go", "log")
 
     def __init__(self, feed: Callable[[bytes, float], bytes]) -> None:
         self.feed = feed
         self.log = Log()
+        self.is_behind = True
+        """Whether there is more in the native log; until there is not, that is all that is read."""
+        self.is_let_go = False
+        """Whether the group has left the cache meanwhile."""
 
     def write(self, chunk: bytes, now: float) -> int:
         """Follow the native log by one chunk; answers the bytes charged to the cache."""
@@ -250,7 +260,8 @@ class Group:
         self.touched_at = now
         self._times.append(now)
         # Taken before anybody is told: a layout first asked for meanwhile has this chunk already.
-        others = tuple(self._derived.values()) if self._derived else ()
+        known = self._derived.values() if self._derived else ()
+        others = [each for each in known if not each.is_behind]
         native.append(chunk)
         charge = len(chunk) + CHUNK_COST
         for derived in others:
@@ -278,10 +289,14 @@ class Group:
             self.track.shelf.remove(self)
             self.native.evict()
             for derived in tuple(self._derived.values()):
-                derived.log.evict()
+                if derived.is_behind:
+                    derived.is_let_go = True
+                else:
+                    derived.log.evict()
 
     def log(self, encoding: Encoding, transcode: Transcode) -> Log:
-        """The bytes in ``encoding``, from the first one, kept up to date.
+        """The bytes in ``encoding``, from the first one, kept up to date; of those that are there
+        already some may come a little later (`Errands`).
 
         ``transcode`` is asked once per group and encoding. What it cannot understand ends the
         derived log with that error and nothing else.
@@ -296,12 +311,28 @@ class Group:
     def _derive(self, encoding: Encoding, transcode: Transcode) -> _Derived:
         derived = _Derived(transcode(self.encoding, encoding, self.track.properties))
         self._derived[encoding] = derived
-        charge = sum(map(derived.write, self.native.chunks, self._times))
-        if self.native.ended:
-            derived.log.end(self.native.error)
-        if self.cache is not None:
-            self.cache.add(self, charge)
+        self.track.broadcast.stock.errands.do(self._catch_up(derived))
         return derived
+
+    def _catch_up(self, derived: _Derived) -> Iterator[None]:
+        """Read what is there, and what comes meanwhile."""
+        log, chunks = derived.log, self.native.chunks
+        for at in count():
+            if at == len(chunks):
+                break
+            chunk, when = chunks[at], self._times[at]
+            for start in range(0, len(chunk), STEP):
+                if log.ended:
+                    return
+                charge = derived.write(chunk[start : start + STEP], when)
+                if self.cache is not None:
+                    self.cache.add(self, charge)
+                yield
+        derived.is_behind = False
+        if self.native.ended:
+            log.end(self.native.error)
+        if derived.is_let_go:
+            log.evict()
 
     def _end(self, error: RelayError | None) -> None:
         # Books first: a reader that is told may ask the track for what is there now.
@@ -309,4 +340,5 @@ class Group:
         derived = tuple(self._derived.values())
         self.native.end(error)
         for each in derived:
-            each.log.end(error)
+            if error is not None or not each.is_behind:
+                each.log.end(error)

@@ -13,6 +13,7 @@ from relay.model.agenda import Agenda
 from relay.model.board import FREE, Board, Price, Watch, Watcher
 from relay.model.broadcast import Broadcast, Route, Seat, Source
 from relay.model.cache import Cache, Stock
+from relay.model.errands import Errands
 from relay.model.scope import Scope
 from relay.model.settings import CacheSettings
 from relay.model.stage import Stage
@@ -36,7 +37,7 @@ class Origin:
         """Whether what is published here is never displaced by what others announce, as in a
         client, which must not give way to what it is about to replace."""
         settings = settings or CacheSettings()
-        self.stock = Stock(settings, Cache(settings), Agenda(), Meter())
+        self.stock = Stock(settings, Cache(settings), Agenda(), Meter(), Errands())
         self.board = Board()
         self.reserve = NOTHING_MORE
         """Where only relays publish or watch."""

@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 
 TURN = 0.002
 """Seconds that one may use before it waits in line."""
@@ -45,6 +46,24 @@ class Turns:
                 use.begin()
         if use.is_over():
             await self.wait()
+
+    def take(self, steps: Iterator[object], use: Use) -> None:
+        """The same without waiting: what is enough for one turn at once, where nobody stands in
+        line, and the others when it is their turn."""
+        some = partial(self._some, steps, use)
+        if self._line:
+            self.after(some)
+        else:
+            some()
+
+    def _some(self, steps: Iterator[object], use: Use) -> None:
+        use.begin()
+        for _ in steps:
+            if use.is_over():
+                self.after(partial(self._some, steps, use))
+                return
+        if use.is_over():
+            self.after(lambda: None)  # whoever comes next waits
 
     def _next(self) -> None:
         try:

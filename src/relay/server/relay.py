@@ -49,6 +49,7 @@ from relay.net.serving import Serving
 from relay.net.steer import WHOLE
 from relay.net.stray import Strays
 from relay.net.streams import TCP, UNIX
+from relay.net.turns import Turns, Use
 from relay.net.websocket import WebSockets
 from relay.peer.door import Door
 from relay.peer.house import House
@@ -169,9 +170,10 @@ class Relay:
         self.desk.scribe.note(fact(action, **facts))
 
     def _keep_books(self) -> None:
-        """Have the cache obey what tenants may keep, breaches told, and frames counted where
-        anybody may want to know."""
+        """Have the cache obey what tenants may keep, breaches told, long work done a little in each
+        turn, and frames counted where anybody may want to know."""
         self.house.origin.reserve = self.settings.stats.reserve
+        self.house.origin.stock.errands.do = partial(Turns().take, use=Use())
         if self.settings.stats.enabled:
             self.house.origin.stock.meter.weigh = weighed
         ledger, cache = self.house.ledger, self.house.origin.stock.cache
