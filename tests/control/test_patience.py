@@ -347,7 +347,7 @@ def test_connections_have_a_ceiling(house: Any) -> None:
         for each in (*(writer for _, writer in pairs), over, late):
             each.close()
 
-    served(house, PublicLimits(max_connections=2), visit)
+    served(house, PublicLimits(max_connections=2, max_connections_per_address=2), visit)
 
 
 UPGRADE = (

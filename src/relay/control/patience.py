@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import re
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import h11
@@ -23,9 +23,11 @@ from websockets.frames import Frame
 from websockets.http11 import Request
 from websockets.protocol import State
 
+from relay.control.lobby import Lobby
 from relay.control.settings import PublicLimits
 from relay.control.sips import Sips
 from relay.net.turns import Turns
+from relay.net.udp import Address
 
 SHALLOW = 1 << 15
 """Bytes that may wait in our buffer of a WebSocket connection, and as many in the kernel's beyond
@@ -43,7 +45,7 @@ class Patience(H11Protocol):
     """One TCP connection of an HTTP face."""
 
     limits: PublicLimits
-    here: set[Patience]
+    here: Lobby
     """Those of one listener that are there; who has gone over to WebSocket is counted there."""
     turns: Turns
     _due: asyncio.TimerHandle | None = None
@@ -54,23 +56,21 @@ class Patience(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Somebody came; one of very many is not heard at all."""
         super().connection_made(transport)
-        may_stay = self.arrive()
-        self.limit_concurrency = None if len(self.here) <= self.limits.max_connections else 0
+        may_stay = self.arrive(transport.get_extra_info("peername") or ("", 0))
+        self.limit_concurrency = None if self.here.serves(self) else 0
         if may_stay:
             self._wait(self.limits.request_timeout)
         else:
             transport.abort()
 
-    def arrive(self) -> bool:
-        """Be counted, as one in its handshake is already, and answer whether it is heard: up to
-        `max_connections` are served, as many again are told that they are too many."""
-        self.here.add(self)
-        return len(self.here) <= 2 * self.limits.max_connections
+    def arrive(self, address: Address) -> bool:
+        """Be counted, as one in its handshake is already, and answer whether it is heard."""
+        return self.here.arrive(self, address)
 
     def leave(self) -> None:
         """Be waited for and counted no more."""
         self._wait(None)
-        self.here.discard(self)
+        self.here.leave(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Nobody waits any more."""
@@ -277,13 +277,13 @@ class PatientSocket(WebSocketsSansIOProtocol):
             self._due = None
 
 
-def patient(limits: PublicLimits) -> Callable[..., Sips]:
-    """The protocol for one listener."""
+def patient(limits: PublicLimits, proxies: Sequence[str] = ()) -> Callable[..., Sips]:
+    """The protocol for one listener, which may be behind ``proxies``."""
 
     class Bound(Patience):
         pass
 
-    Bound.limits, Bound.here, Bound.turns = limits, set(), Turns()
+    Bound.limits, Bound.here, Bound.turns = limits, Lobby(limits, proxies), Turns()
 
     def heard(**given: Any) -> Sips:
         inner = Bound(**given)

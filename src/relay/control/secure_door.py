@@ -56,14 +56,14 @@ class SecureDoor:
     async def _accept(self) -> None:
         while True:
             try:
-                sock, _ = await self._loop.sock_accept(self._sock)
+                sock, address = await self._loop.sock_accept(self._sock)
             except ConnectionError:  # it has gone already
                 continue
             except OSError:  # no file descriptor is left, say
                 await asyncio.sleep(RETRY)
                 continue
             heard = self._make()
-            if heard.inner.arrive():
+            if heard.inner.arrive(address):
                 self._begin(self._shake(sock, heard))
             else:
                 heard.inner.leave()

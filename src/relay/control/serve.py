@@ -103,7 +103,7 @@ class HttpListener:
         self._log = log
         config = uvicorn.Config(
             framed(app if calls is None else _by_type(app, calls)),
-            http=patient(limits),  # type: ignore[arg-type]
+            http=patient(limits, proxies),  # type: ignore[arg-type]
             ws="none" if calls is None else PatientSocket,
             ws_max_size=MAX_MESSAGE,
             ws_per_message_deflate=False,

@@ -32,6 +32,10 @@ class PublicLimits:
     """TCP connections at a time, on each listener, without sessions over WebSocket. More: 503;
     twice as many: closed unanswered."""
 
+    max_connections_per_address: Annotated[int, Field(ge=1)] | None = None
+    """The same of one IPv4 address or one IPv6 /64 that is no trusted proxy; unset: half. Beyond:
+    the same."""
+
     request_timeout: float = 10.0
     """Seconds until a request must be there, of a later one from its first byte on. Longer: the
     connection is cut."""
