@@ -7,6 +7,7 @@ import base64
 import json
 import os
 import sys
+import threading
 import time
 from contextlib import AsyncExitStack
 from pathlib import Path as File
@@ -24,7 +25,9 @@ from relay.auth.compact import split
 from relay.auth.credentials import NewKey, make_key
 from relay.auth.keys import Key
 from relay.errors import ConfigError
+from relay.ingest.cipher import decrypt_frame, encrypt
 from relay.path import Path
+from relay.server import press
 
 STORE = """
 [records]
@@ -339,3 +342,39 @@ def test_a_name_that_nobody_knows_is_told_at_the_start(
     asyncio.run(main())
     structlog.reset_defaults()
     assert any("anon/*:secret: no cipher key 'pii'" in each for each in said)
+
+
+def test_much_is_decrypted_beside_the_loop(
+    running: Any, signer: Key, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever may publish may fill frames with what looks like such fields."""
+    threads: list[str] = []
+
+    def opens(payload: bytes, *known: Any) -> bytes:
+        threads.append(threading.current_thread().name.partition("_")[0])
+        return decrypt_frame(payload, *known)
+
+    async def main() -> None:
+        async with running() as relay, httpx.AsyncClient(base_url=base(relay)) as web:
+            relay.press.station.keys = keys = {"pii": {1: b"k" * 32}}
+            record = {"a": "mail"}
+            encrypt(record, {"/a": "pii"}, keys, "anon")
+            claims = Claims(Path("anon"), get=(Path(""),), decrypt=("pii",))
+            reader = {"authorization": f"Bearer {mint.sign(claims, signer, time.time())}"}
+            for track, count in (("few", 2), ("many", 200)):
+                await web.post(f"/publish/anon/a/{track}?group=one", json=[record] * count)
+            await web.post("/publish/anon/a/long", json={"all": [record] * 200})
+            for track, thread in (("few", "MainThread"), ("many", "aside"), ("long", "aside")):
+                threads.clear()
+                answer = await web.get(f"/fetch/anon/a/{track}?decrypt=1", headers=reader)
+                assert b'{"a":"mail"}' in answer.content
+                assert set(threads) == {thread}
+            async with web.stream("GET", "/watch/anon/a/long", headers=reader) as stream:
+                async for line in stream.aiter_lines():
+                    if line.startswith("data: "):
+                        break
+            assert line.count('"mail"') == 200
+            assert threads == ["aside", "aside"]
+
+    monkeypatch.setattr(press, "decrypt_frame", opens)
+    asyncio.run(main())

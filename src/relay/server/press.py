@@ -45,7 +45,7 @@ PUBLISHING = ("broadcasts", "publishers", "announces_per_second", "ingress_bits"
 
 
 SMALL = 4096
-"""Bytes of a body that is checked at once: milliseconds, with a schema."""
+"""Bytes that are checked or decrypted at once: milliseconds, with a schema."""
 
 
 class Ended(Forbidden):
@@ -112,16 +112,16 @@ class Reader:
 
     async def frames(self) -> AsyncIterator[Any]:
         """Frames with the fields decrypted that the reader may see."""
-        station = self.press.station
-        async for item in self.follower.items(station.settings.watch_keep_alive):
+        silence = self.press.station.settings.watch_keep_alive
+        async for item in self.follower.items(silence):
             if isinstance(item, Missed):
                 yield item.group, None, b""
             elif item is None:
                 yield None
             else:
-                allowed = frozenset(self.grant.decrypt)
-                owner = owner_of(self.grant.root)
-                payload = decrypt_frame(item.payload, station.keys, allowed, owner)
+                (payload,) = await self.press.decrypted(self.grant, [item.payload])
+                if self._ended is not None:  # meanwhile
+                    raise self._ended
                 await self._pay(len(payload))
                 yield item.group, item.number, payload
 
@@ -296,11 +296,18 @@ class Press:
         """The track's name, its newest declared version filled in."""
         return self.station.resolved(address, grant.root)[0]
 
-    def decrypted(self, grant: Grant, frames: Sequence[bytes]) -> Sequence[bytes]:
-        """Frames with the fields in the clear that the grant opens."""
-        allowed = frozenset(grant.decrypt)
-        owner = owner_of(grant.root)
-        return [decrypt_frame(each, self.station.keys, allowed, owner) for each in frames]
+    async def decrypted(self, grant: Grant, frames: Sequence[bytes]) -> Sequence[bytes]:
+        """Frames with the fields in the clear that the grant opens; beside the loop where that may
+        take long, since whoever publishes there may have filled them with such fields."""
+        keys, owner, allowed = self.station.keys, owner_of(grant.root), frozenset(grant.decrypt)
+        if not allowed:
+            return frames
+
+        def opened() -> Sequence[bytes]:
+            return [decrypt_frame(each, keys, allowed, owner) for each in frames]
+
+        size = sum(map(len, frames)) + len(frames)
+        return opened() if size <= SMALL else await self._aside.do(opened)
 
     def recheck(self, struck: Callable[[Grant], str | None]) -> None:
         """Show out every reader whose grant is struck, and withdraw what such a grant published."""
