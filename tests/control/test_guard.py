@@ -70,6 +70,18 @@ def test_wrong_keys_make_their_address_wait_longer_and_longer() -> None:
     asyncio.run(main())
 
 
+def test_who_has_a_network_to_guess_from_waits_as_well() -> None:
+    async def main() -> None:
+        lock = Lock()
+        for number in range(FREE_TRIES + 1):
+            await wrong(lock, f"{number}.salt", f"2001:db8::{number}")
+        with pytest.raises(OverQuota):
+            await lock.guard.require(lock.right, "2001:db8::ffff")
+        await lock.guard.require(lock.right, "2001:db8:0:1::1")
+
+    asyncio.run(main())
+
+
 def test_a_key_that_was_right_is_known_while_others_guess() -> None:
     async def main() -> None:
         lock = Lock()

@@ -1,9 +1,9 @@
 """Who is the operator: the key checked, and strangers who guess slowed down.
 
 The law: what cannot be the key is refused at no cost; finding out about the rest is expensive, so
-it is done for few at a time and not for an address that has just been wrong; a key that was right
-once is known at once, so that no stranger's guessing keeps the operator out. Keys are kept as keyed
-digests only. This module must not know HTTP.
+it is done for few at a time and not for an address (or an IPv6 /64) that has just been wrong; a
+key that was right once is known at once, so that no stranger's guessing keeps the operator out.
+Keys are kept as keyed digests only. This module must not know HTTP.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 
 from relay.errors import OverQuota, Unauthorized
+from relay.net.gate import origin
 
 FREE_TRIES = 3
 """Wrong keys from one address before it has to wait."""
@@ -74,18 +75,19 @@ class Guard:
             mark = hashlib.blake2b(bearer.encode("utf-8", "replace"), key=self._secret).digest()
             if mark in self._known:
                 return
-            look = mark, address
+            whose = origin((address, 0))
+            look = mark, whose
             is_first = look not in self._checking
             if is_first:
                 self._require_patience(address)
             if await self._is_right(bearer, look):
-                self._wrong.pop(address, None)
+                self._wrong.pop(whose, None)
                 while len(self._known) >= MAX_KNOWN:
                     del self._known[next(iter(self._known))]
                 self._known[mark] = None
                 return
             if is_first:
-                self._note_wrong(address)
+                self._note_wrong(whose)
         self._turn_away(address)
         raise Unauthorized("not the operator")
 
@@ -101,7 +103,7 @@ class Guard:
         self._last = address
 
     def _require_patience(self, address: str) -> None:
-        _, until = self._wrong.get(address, (0, 0.0))
+        _, until = self._wrong.get(origin((address, 0)), (0, 0.0))
         wait = until - self._clock()
         if wait > 0.0 or len(self._checking) >= MAX_CHECKS:
             self._turn_away(address)
