@@ -19,6 +19,7 @@ from relay.auth.issue import IssuerSettings, Wish, narrowed
 from relay.auth.keys import Key, KeySet
 from relay.auth.lifecycle import signer
 from relay.auth.mint import sign
+from relay.auth.reason import Refusal
 from relay.auth.revocation import Holder
 from relay.auth.settings import AuthSettings
 from relay.errors import Unavailable
@@ -127,8 +128,8 @@ class Issuer:
         """A token for what ``grant`` (as seen from the very top) allows, or for less.
 
         It carries the id of the credential that it is made from, where that has one: what revokes
-        the one revokes the other. Raises `Refusal` for more, `Unavailable` without a key that
-        counts.
+        the one revokes the other. Raises `Refusal` for more, and where the token could not say
+        whose it is, `Unavailable` without a key that counts.
         """
         now = self._wall()
         key, kid = self._require_signer(now)
@@ -137,6 +138,9 @@ class Issuer:
         if self._auth.max_ttl is not None and self._auth.max_ttl < settings.max_ttl:
             settings = settings.model_copy(update={"max_ttl": self._auth.max_ttl})
         claims = narrowed(grant, wish, settings, now, leeway)
+        if grant.payer is not None and self._auth.claims.tenant is None:
+            hint = "set auth.claims.tenant to the name of a claim"
+            raise Refusal("no_access", "no claim is there to say whose the token is", hint)
         audience = self._auth.audience
         claims = replace(
             claims,
@@ -144,7 +148,7 @@ class Issuer:
             iss=self.name,
             aud=None if audience is None else (audience,),
             # What its root does not say: whatever limits or strikes the tenant must find it.
-            tenant=None if self._auth.claims.tenant is None else grant.payer,
+            tenant=grant.payer,
         )
         token = sign(claims, key, now, self._auth.claims)
         assert claims.jti is not None

@@ -76,10 +76,23 @@ def test_whose_key_it_is(scope: Scope, home: str | None) -> None:
     assert scope.home == home
 
 
+def test_a_key_of_a_tenants_is_for_no_other_and_makes_no_relays() -> None:
+    everything = (Path(""),)
+    scope = Scope(put=everything, get=everything, tenant="acme")
+    for tenant in (None, "acme"):
+        scope.require(Claims(put=everything, tenant=tenant))
+    for claims in (Claims(put=everything, tenant="evil"), Claims(put=everything, cluster=True)):
+        with pytest.raises(Refusal, match="tenant") as caught:
+            scope.require(claims)
+        assert caught.value.reason.code == "scope_exceeded"
+
+
 def test_round_trip() -> None:
     scope = Scope(Path("a"), (Path("b"), Path("")), (Path("c"),))
     assert read_scope(scope.members()) == scope
     assert read_scope({"get": ["/x/"]}) == Scope(get=(Path("x"),))
+    owned = Scope(put=(Path(""),), tenant="acme")
+    assert read_scope(owned.members()) == owned
 
 
 @pytest.mark.parametrize(
@@ -94,6 +107,8 @@ def test_round_trip() -> None:
         {"put": ["a"], "root": None},
         {"put": ["a"] * 257},
         {"put": ["a/" * 17], "root": "a/" * 17},
+        {"put": ["a"], "tenant": "a/b"},
+        {"put": ["a"], "tenant": 5},
     ],
     ids=lambda value: repr(value)[:20],
 )

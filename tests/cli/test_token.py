@@ -130,6 +130,16 @@ def test_scope() -> None:
     assert "--root" in failed(2, "generate", "--root", "team")
 
 
+def test_a_key_for_the_tokens_of_one_tenant() -> None:
+    done("--key", "k", "generate", "--tenant", "acme")
+    scope = {"root": "", "put": [""], "get": [""], "tenant": "acme"}
+    assert json.loads(Path("k").read_text())["scope"] == scope
+    for named in ((), ("--tenant", "acme")):
+        done("verify", "--key", "k", stdin=done("sign", "--key", "k", "--publish", "", *named))
+    assert "'acme'" in failed(1, "sign", "--key", "k", "--publish", "", "--tenant", "evil")
+    assert "slashes" in failed(2, "generate", "--tenant", "a/b")
+
+
 def test_nothing_is_overwritten() -> None:
     Path("k").write_text("mine")
     assert "exists already" in failed(2, "--key", "k", "generate")

@@ -111,6 +111,7 @@ def test_keys_that_name_any_tenant(inspect: Inspect) -> None:
         (read(SCOPED), None),
         (read(FREE), "moq.org"),
         (read(replace(SCOPED, scope=everything)), "moq.org"),
+        (read(replace(SCOPED, scope=replace(everything, tenant="acme"))), "moq.org"),
     ):
         rules = {each.rule for each in inspect(evidence, auth__claims__tenant=claim)}
         assert "tenant_of_any_key" not in rules

@@ -7,6 +7,7 @@ import base64
 import os
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -19,12 +20,14 @@ from relay.auth.credentials import make_key, make_token, secret_digest
 from relay.auth.facts import StoredToken
 from relay.auth.keys import Key
 from relay.auth.revocation import Revocation
+from relay.auth.scope import Scope
 from relay.auth.trust import ClaimNames
 from relay.client import connect
 from relay.errors import SessionLost
 from relay.model.track import TrackInfo
 from relay.net.trust import DialTls
 from relay.path import ROOT, Path
+from relay.records.audit import Query
 from relay.records.office import Operator
 
 TRUST = DialTls(disable_verify=True)
@@ -89,6 +92,35 @@ def test_a_tenants_quota_counts_its_tokens_of_all_roots(running: Any, owned: Own
     asyncio.run(main())
 
 
+def test_a_tenant_whom_the_key_is_bound_to_is_that_of_all_its_tokens(
+    running: Any, folder: Any, signer: Key, owned: Owned
+) -> None:
+    operator = make_key(100_000)
+    bound = replace(signer, scope=Scope(Path("demo"), (ROOT,), (ROOT,), "acme"))
+    (folder / "key.jwk").write_bytes(bound.dump())
+    unsaid, evil = owned(None), owned("evil")
+    extra = NAMED + f"[quotas.tenants.acme]\nsessions = 1\n[admin]\napi_key = '{operator.hash}'\n"
+
+    async def main() -> None:
+        async with (
+            running(extra) as relay,
+            web(relay, operator.bearer) as client,
+            connect(quic(relay, "demo", unsaid), tls=TRUST),
+        ):
+            assert relay.house.ledger.accounts["acme"].sessions == 1
+            assert await status(relay, "demo", unsaid) == 429
+            assert await status(relay, "demo", evil) == 401
+            asked = {"url": "/demo", "token": evil}
+            told = (await client.post("/admin/explain", json=asked)).json()
+            assert (told["verdict"], told["code"]) == ("denied", "scope_exceeded")
+            assert "the tenant 'acme'" in told["reason"]
+            await relay.desk.scribe.flush()
+            kept = await relay.desk.records.audit.entries(Query(action="deny", limit=9))
+            assert {entry.tenant for entry in kept} == {"acme"}
+
+    asyncio.run(main())
+
+
 def test_a_name_that_is_none_refuses_the_token_and_explain_says_why(
     running: Any, signer: Key
 ) -> None:
@@ -143,6 +175,22 @@ def test_what_is_made_from_a_token_stays_its_tenants(
                 assert not other.lost.done()
             for gone in (first, made["token"], again["token"]):
                 assert await status(relay, "demo/room", gone) == 401
+
+    asyncio.run(main())
+
+
+def test_no_token_is_made_that_could_not_say_whose_it_is(
+    running: Any, folder: Any, signer: Key, owned: Owned, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MOQ_MASTER_KEY", base64.b64encode(os.urandom(32)).decode())
+    bound = replace(signer, scope=Scope(put=(ROOT,), get=(ROOT,), tenant="acme"))
+    (folder / "key.jwk").write_bytes(bound.dump())
+
+    async def main() -> None:
+        async with running(STORE + "[issuer]\nenabled = true\n") as relay:
+            for root, told in (("demo", 403), ("acme", 201)):
+                async with web(relay, owned(None, root)) as client:
+                    assert (await client.post("/auth/login")).status_code == told
 
     asyncio.run(main())
 

@@ -28,6 +28,9 @@ MAX_NAME = 512
 MAX_TENANT_BYTES = 255
 """Bytes of the name of a tenant."""
 
+TENANT_NAME = f"the name of a tenant (1 to {MAX_TENANT_BYTES} bytes of text, without slashes)"
+"""What `is_tenant` expects, in words."""
+
 MAX_TIME = 2**53
 """Largest distance of a time from 1970 in seconds; beyond it numbers are no longer exact."""
 
@@ -242,8 +245,7 @@ def _tenant(name: str | None, raw: Mapping[str, Any]) -> str | None:
     if name is None or value is _ABSENT:
         return None
     if not isinstance(value, str) or not is_tenant(value):
-        text = f"the name of a tenant (1 to {MAX_TENANT_BYTES} bytes of text, without slashes)"
-        raise _bad(name, text)
+        raise _bad(name, TENANT_NAME)
     return None if _is_relay(raw) else value
 
 

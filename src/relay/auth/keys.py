@@ -74,6 +74,11 @@ class Key:
         return self.material.algorithm
 
     @property
+    def tenant(self) -> str | None:
+        """Whose all its tokens are; ``None`` = as they say."""
+        return None if self.scope is None else self.scope.tenant
+
+    @property
     def can_sign(self) -> bool:
         """Whether it holds a private half and may use it."""
         return "sign" in self.operations and self.material.signing is not None

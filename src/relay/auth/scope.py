@@ -1,4 +1,4 @@
-"""How far a key reaches: the prefixes below which its tokens may grant anything.
+"""How far a key reaches: the prefixes below which its tokens may grant anything, and for whom.
 
 The law: a token that asks for more than its key may give is refused whole, never trimmed to what
 would have been allowed, at signing as at verifying. A relay's token is for everything: relays tell
@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from relay.auth.claims import MAX_PREFIXES, Claims
+from relay.auth.claims import MAX_PREFIXES, TENANT_NAME, Claims, is_tenant
 from relay.auth.reason import Refusal, quoted
 from relay.errors import BadRequest
 from relay.path import ROOT, Path
@@ -24,13 +24,22 @@ class Scope:
     root: Path = ROOT
     put: tuple[Path, ...] = ()
     get: tuple[Path, ...] = ()
+    tenant: str | None = None
+    """Whose all its tokens are, said in them or not; ``None`` = as they say."""
 
     def require(self, claims: Claims) -> None:
-        """Raises `Refusal` (``scope_exceeded``) unless every right claimed lies in the scope."""
+        """Raises `Refusal` (``scope_exceeded``) unless every right claimed lies in the scope, and
+        the tenant is that of the key."""
         put, get = ([self.root.join(each) for each in role] for role in (self.put, self.get))
         if claims.cluster and not self.reaches_all:
             text = "the key may not make its bearer a relay: there are paths it does not reach"
+            if self.tenant is not None:
+                text = "the key may not make its bearer a relay: it is a tenant's"
             raise Refusal("scope_exceeded", text, "sign with a key of no scope")
+        if self.tenant is not None and claims.tenant not in (None, self.tenant):
+            mine, theirs = quoted(self.tenant), quoted(claims.tenant)
+            text = f"the key is the tenant {mine}'s, and the token names {theirs}"
+            raise Refusal("scope_exceeded", text, f"name {mine}, or no tenant")
         for verb, wanted, reach in (("publish", claims.put, put), ("subscribe", claims.get, get)):
             for prefix in wanted:
                 absolute = claims.root.join(prefix)
@@ -40,8 +49,9 @@ class Scope:
 
     @property
     def reaches_all(self) -> bool:
-        """Whether it leaves no path out, so that its key may make a relay of somebody."""
-        return not self.root and ROOT in self.put and ROOT in self.get
+        """Whether it leaves nothing out, so that its key may make a relay of somebody."""
+        is_open = not self.root and ROOT in self.put and ROOT in self.get
+        return is_open and self.tenant is None
 
     @property
     def home(self) -> str | None:
@@ -51,7 +61,8 @@ class Scope:
 
     def members(self) -> dict[str, Any]:
         """The value of the JWK member ``scope``."""
-        return {"root": self.root, "put": list(self.put), "get": list(self.get)}
+        members = {"root": self.root, "put": list(self.put), "get": list(self.get)}
+        return members if self.tenant is None else {**members, "tenant": self.tenant}
 
 
 def read_scope(value: object) -> Scope:
@@ -62,7 +73,8 @@ def read_scope(value: object) -> Scope:
     if not isinstance(root, str):
         raise ValueError("scope.root is not a string")
     try:
-        scope = Scope(Path(root), _prefixes(value, "put"), _prefixes(value, "get"))
+        prefixes = _prefixes(value, "put"), _prefixes(value, "get")
+        scope = Scope(Path(root), *prefixes, _tenant(value.get("tenant")))
         for prefix in (*scope.put, *scope.get):
             scope.root.join(prefix)
     except BadRequest as error:
@@ -70,6 +82,12 @@ def read_scope(value: object) -> Scope:
     if not scope.put and not scope.get:
         raise ValueError("scope allows nothing: give it at least one prefix in put or get")
     return scope
+
+
+def _tenant(value: object) -> str | None:
+    if value is not None and not (isinstance(value, str) and is_tenant(value)):
+        raise ValueError(f"scope.tenant is not {TENANT_NAME}")
+    return value
 
 
 def _prefixes(value: Mapping[str, object], name: str) -> tuple[Path, ...]:

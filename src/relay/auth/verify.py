@@ -51,13 +51,16 @@ def verify(
         raise Refusal("bad_signature", "the signature is not by this key", hint)
     trail.note("signature", f"made by {_name(key)}")
     claims = decode(parts.payload, settings.claims)
-    trail.holder = Holder(claims.jti, claims.sub, key.kid, claims.tenant or claims.root.first)
+    tenant = key.tenant or claims.tenant or claims.root.first
+    trail.holder = Holder(claims.jti, claims.sub, key.kid, tenant)
     claims.require_use()
     if settings.strict:
         _require_plain(claims)
     trail.note("claims", _claimed(claims))
     if claims.tenant is not None:
         trail.note("tenant", f"{quoted(claims.tenant)}, as the claim {settings.claims.tenant} says")
+    elif key.tenant is not None:
+        trail.note("tenant", f"{quoted(key.tenant)}, whose {_name(key)} is")
     _check_time(claims, settings, now, trail)
     _check_issuer(claims, key.issuer or settings.issuer, unused, trail)
     _check_audience(claims, key.audience or settings.audience, unused, trail)

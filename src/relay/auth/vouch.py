@@ -93,7 +93,7 @@ def vouch_jwt(
         issued=min(times, default=None),
         cluster=claims.cluster,
         decrypt=claims.decrypt,
-        tenant=claims.tenant,
+        tenant=key.tenant or claims.tenant,
         home=key.scope.home if key.scope is not None and not claims.root else None,
         parent_kids=claims.parent_kids,
         issuer=_issuer(key, claims.parent_kids, keys),

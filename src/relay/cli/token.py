@@ -21,7 +21,7 @@ import click
 from relay.auth import keys as keyring
 from relay.auth import mint
 from relay.auth.cipher_names import cipher_names
-from relay.auth.claims import Claims
+from relay.auth.claims import TENANT_NAME, Claims, is_tenant
 from relay.auth.decide import Request, decide
 from relay.auth.keys import Key, KeySet
 from relay.auth.material import ALGORITHMS
@@ -35,7 +35,7 @@ from relay.cli import is_of_output
 from relay.cli.moment import read_time, show_time
 from relay.cli.options import MAX_INPUT
 from relay.errors import BadRequest, ConfigError
-from relay.path import Path, as_dialled, covering
+from relay.path import ROOT, Path, as_dialled, covering
 
 
 class Invalid(click.ClickException):
@@ -93,6 +93,7 @@ _subscribe_option = click.option(
 @_root_option
 @_publish_option
 @_subscribe_option
+@click.option("--tenant", metavar="NAME", help="Whose its tokens are; by itself: to any paths.")
 @click.option("--base64/--json", "base64", help="Write base64url of the JSON; default JSON.")
 @click.option("--force", is_flag=True, help="Overwrite files that exist.")
 def generate(
@@ -106,14 +107,15 @@ def generate(
     root: str,
     publish: tuple[str, ...],
     subscribe: tuple[str, ...],
+    tenant: str | None,
     base64: bool,
     force: bool,
 ) -> None:
-    """Make a key. --root, --publish and --subscribe limit what its tokens may ever allow."""
+    """Make a key. --root, --publish, --subscribe and --tenant limit what its tokens may ever be."""
     private_to = _one_of("--key, --out, --out-dir", _key_name(key), out, out_dir)
     public_to = _one_of("--public, --public-dir", public, public_dir)
     with _one_line():
-        scope = _scope(root, publish, subscribe)
+        scope = _scope(root, publish, subscribe, tenant)
         made = keyring.generate(algorithm, kid, scope)
         wanted = [(private_to or "-", out_dir, made, 0o600)]
         if public_to is not None:
@@ -298,12 +300,17 @@ def _doubts(claims: Claims, now: float) -> Iterator[str]:
             yield f"{strange[0]!r} in {str(path)!r} is taken literally"
 
 
-def _scope(root: str, publish: tuple[str, ...], subscribe: tuple[str, ...]) -> Scope | None:
+def _scope(
+    root: str, publish: tuple[str, ...], subscribe: tuple[str, ...], tenant: str | None
+) -> Scope | None:
+    if tenant is not None and not is_tenant(tenant):
+        raise ConfigError(f"--tenant: {TENANT_NAME}")
     if publish or subscribe:
-        return Scope(Path(root), covering(map(Path, publish)), covering(map(Path, subscribe)))
+        put, get = (covering(map(Path, each)) for each in (publish, subscribe))
+        return Scope(Path(root), put, get, tenant)
     if root:
         raise ConfigError("--root limits nothing without --publish or --subscribe")
-    return None
+    return None if tenant is None else Scope(put=(ROOT,), get=(ROOT,), tenant=tenant)
 
 
 def _one_of(options: str, *given: str | None) -> str | None:

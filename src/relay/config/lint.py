@@ -103,18 +103,18 @@ def keys_without_scope(seen: Inspection) -> Iterator[Finding]:
 
 
 def tenants_of_any_key(seen: Inspection) -> Iterator[Finding]:
-    """Keys whose tokens name whose they are, and that were meant to reach only so far."""
+    """Keys whose tokens name whose they are, though they were meant to reach only so far."""
     claim = seen.settings.auth.claims.tenant
     for source in seen.evidence.keys if claim is not None else ():
         for key in source.keys.keys:
-            if key.scope is None or key.scope.reaches_all:
+            if key.scope is None or key.scope.reaches_all or key.tenant is not None:
                 continue
             text = (
                 f"{source.place}: {_called(key.kid)} has a scope, and its tokens may name any "
                 f"tenant in {claim} all the same: they use up the quotas of that one, and escape "
                 "a revocation of their own"
             )
-            mend = "let nobody sign with such a key who is to be held to a tenant of his own"
+            mend = "one made by relay token generate --tenant is for tokens of that tenant only"
             yield seen.finding("tenant_of_any_key", "warning", "auth.claims.tenant", text, mend)
 
 
