@@ -140,9 +140,10 @@ def test_a_unit_of_upstreams_waits_until_it_is_told(
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
+@pytest.mark.parametrize("is_full", [True, False])
 @pytest.mark.parametrize("is_for_people", [True, False])
-def test_a_full_disk_under_the_log_is_no_reason_not_to_start(
-    folder: Path, is_for_people: bool
+def test_where_nothing_can_be_written_is_no_reason_not_to_start(
+    folder: Path, is_for_people: bool, is_full: bool
 ) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -150,10 +151,13 @@ def test_a_full_disk_under_the_log_is_no_reason_not_to_start(
     (folder / "key.jwk").chmod(0o644)  # which is warned of
     toml = BASE.replace(":0", f":{port}") + '[auth]\nkey = "key.jwk"\n'
     (folder / "relay.toml").write_text(toml)
-    with open("/dev/full", "w") as full:
+    unread, end = os.pipe()
+    os.close(unread)
+    with open("/dev/full", "w") as full, open(end, "w") as pipe:
         words = [sys.executable, "-m", "relay", "run", "relay.toml"]
         env = os.environ | ({} if is_for_people else {"RELAY_READY": "1"})
-        relay = subprocess.Popen(words, cwd=folder, stdout=full, stderr=full, env=env)
+        output = full if is_full else pipe
+        relay = subprocess.Popen(words, cwd=folder, stdout=output, stderr=output, env=env)
     try:
         deadline = time.monotonic() + 20
         while relay.poll() is None and time.monotonic() < deadline:

@@ -187,12 +187,13 @@ def is_of_output(error: BaseException) -> bool:
 
 
 @contextlib.contextmanager
-def unless_full() -> Iterator[None]:
-    """Go on although what is printed has no room: whoever serves others is needed then as well."""
+def unless_unwritten() -> Iterator[None]:
+    """Go on although nobody reads what is printed, or it has no room: whoever serves others is
+    needed then as well."""
     try:
         yield
     except OSError as error:
-        if not is_of_output(error) or error.errno == errno.EPIPE:
+        if not is_of_output(error):
             raise
         _forget_output()
 

@@ -6,6 +6,7 @@ must not know how a relay is assembled.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shlex
@@ -23,7 +24,7 @@ from relay.auth.access import PUBLISH, SUBSCRIBE, is_taken
 from relay.auth.claims import Claims
 from relay.auth.credentials import MIN_ITERATIONS, OPERATOR, make_key
 from relay.auth.keys import Key, KeySet
-from relay.cli import unless_full
+from relay.cli import unless_unwritten
 from relay.cli.banner import Banner, Demo, show
 from relay.cli.flags import WithSettings, together
 from relay.cli.options import complaining, warn
@@ -105,7 +106,7 @@ def run(
     signer = _demo_key(loaded.settings) if demo else None
 
     def ready(relay: Relay | Crew) -> None:
-        with unless_full():
+        with unless_unwritten():
             _announce(relay, signer, key)
 
     from relay.server.running import run as serve
@@ -165,7 +166,15 @@ def _announce(relay: Relay | Crew, signer: Key | None, key: str) -> None:
         dashboard=f"{faces[0]}admin/" if has_dashboard else "",
         demo=_demo(relay, http, signer, key) if signer else None,
     )
-    show(banner, Console(highlight=False))
+    show(banner, _Output(highlight=False))
+
+
+class _Output(Console):
+    """Where nobody reads what is printed the console would end the program."""
+
+    def on_broken_pipe(self) -> None:
+        """Raises `OSError`, as for any other output."""
+        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
 
 
 def _faces(relay: Relay | Crew) -> tuple[tuple[str, int] | None, tuple[str, int] | None]:

@@ -19,7 +19,7 @@ import click
 import structlog
 
 from relay.auth.browser import is_loopback
-from relay.cli import unless_full
+from relay.cli import unless_unwritten
 from relay.cli.options import complaining, warn
 from relay.config import Address, Settings, load
 from relay.errors import ConfigError
@@ -160,7 +160,7 @@ async def _serve(settings: Settings) -> None:
         loop.add_signal_handler(number, stop.set)
     async with serving(settings) as address:
         secure = settings.sidecar.cert is not None
-        with unless_full():
+        with unless_unwritten():
             _announce(Address(*address), "https" if secure else "http")
         await stop.wait()
 
