@@ -23,8 +23,10 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Connection, create_engine, text
 
 from relay.auth.facts import StoredToken
+from relay.auth.grant import Grant
 from relay.auth.revocation import Revocation
 from relay.errors import ConfigError
+from relay.path import Path as NamePath
 from relay.records import opening
 from relay.records.audit import Fact
 from relay.records.memory import MemoryRecords
@@ -287,6 +289,47 @@ def test_a_store_that_breaks_says_so(tmp_path: Path) -> None:
         await store.close()
 
     asyncio.run(broken())
+
+
+@pytest.mark.parametrize(
+    ("set", "said"),
+    [
+        (
+            "revocations SET created = 'a'",
+            "revocations, column created, id 1: a number was",
+        ),
+        (
+            "revocations SET value = x'ff'",
+            "revocations, column value, id 1: text was expected",
+        ),
+        (
+            "counters SET value = 1.5 WHERE name = 'audit'",
+            "counters, column value, name 'audit': a who",
+        ),
+        ("tickets SET expires = 'soon'", "tickets, column expires: a number was expected, not str"),
+    ],
+)
+def test_what_was_written_by_hand_and_is_of_another_type_is_named(
+    set: str, said: str, tmp_path: Path
+) -> None:
+    async def scenario() -> None:
+        store = await open_records(f"sqlite:///{tmp_path}/relay.db")
+        await store.revoke(Revocation("sub", "a"), NOW)
+        await store.save_ticket("d", Grant(NamePath("demo")), NOW + 1, NOW)
+        with sqlite3.connect(tmp_path / "relay.db") as other:
+            other.execute(f"UPDATE {set}")
+        other.close()
+        looks = {
+            "revocations": lambda: store.changes(0),
+            "counters": store.marks,
+            "tickets": lambda: store.take_ticket("d", NOW),
+        }
+        with pytest.raises(StoreError) as caught:
+            await looks[set.partition(" ")[0]]()
+        assert f"relay.db: table {said}" in str(caught.value)
+        await store.close()
+
+    asyncio.run(scenario())
 
 
 def test_a_file_that_was_deleted_or_replaced_is_not_written_to(tmp_path: Path) -> None:

@@ -31,6 +31,18 @@ _NO_TEXT = "22021"
 """What PostgreSQL says of it: character_not_in_repertoire."""
 
 
+_KINDS: dict[type, tuple[tuple[type, ...], str]] = {
+    int: ((int,), "a whole number"),
+    float: ((int, float), "a number"),
+    str: ((str,), "text"),
+}
+"""By what a column holds: what is found in it, and what that is called."""
+
+
+class _Misplaced(Exception):
+    """A value that is none of its column's, which SQLite keeps like any other."""
+
+
 class Database:
     """An engine whose tables are up to date."""
 
@@ -56,6 +68,8 @@ class Database:
             if getattr(getattr(error, "orig", None), "sqlstate", "") == _NO_TEXT:
                 raise BadRequest("a text that the store cannot hold") from None
             raise StoreError(f"{self._shown}: {explained(error)}") from None
+        except _Misplaced as error:
+            raise StoreError(f"{self._shown}: {error}") from None
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
@@ -67,6 +81,8 @@ class Database:
                 yield connection
         except (SQLAlchemyError, OSError, TimeoutError) as error:
             raise StoreError(f"{self._shown}: {explained(error)}") from None
+        except _Misplaced as error:
+            raise StoreError(f"{self._shown}: {error}") from None
 
     def _require_file(self) -> None:
         """Raises `StoreError` when the file is gone or is another one: what is written to the one
@@ -111,10 +127,30 @@ def explained(error: BaseException) -> str:
     return said.strip().splitlines()[0][:200] if said.strip() else type(error).__name__
 
 
-async def rows_of(connection: AsyncConnection, statement: Any) -> list[Mapping[str, Any]]:
-    """The rows that a statement finds."""
+async def rows_as_written(connection: AsyncConnection, statement: Any) -> list[Mapping[str, Any]]:
+    """The rows that a statement finds, whatever stands in them."""
     found = await connection.execute(statement)
     return [dict(row) for row in found.mappings()]
+
+
+async def rows_of(connection: AsyncConnection, statement: Any) -> list[Mapping[str, Any]]:
+    """The same with values of the columns' types. Within a transaction of `Database` another one,
+    which somebody wrote by hand, ends in `StoreError`."""
+    rows = await rows_as_written(connection, statement)
+    for column in statement.exported_columns:
+        kinds, called = _KINDS.get(column.type.python_type, ((object,), ""))
+        for row in rows:
+            value = row[column.name]
+            if value is not None and not isinstance(value, kinds):
+                where = f"table {column.table.name}, column {column.name}{_row(column.table, row)}"
+                raise _Misplaced(f"{where}: {called} was expected, not {type(value).__name__}")
+    return rows
+
+
+def _row(table: Any, row: Mapping[str, Any]) -> str:
+    """Which row it is, as far as is known."""
+    keys = [column.name for column in table.primary_key if column.name in row]
+    return "".join(f", {name} {row[name]!r}" for name in keys)
 
 
 async def next_number(connection: AsyncConnection, counter: str, count: int = 1) -> int:

@@ -163,9 +163,9 @@ class SqlRecords:
         """What a ticket stands for, once."""
         taken = delete(tickets).where(tickets.c.digest == digest)
         async with self._database.write() as connection:
-            found = await connection.execute(taken.returning(tickets.c.grant, tickets.c.expires))
-            row = found.one_or_none()
-        return read_grant(row.grant) if row is not None and now < row.expires else None
+            wanted = taken.returning(tickets.c.grant, tickets.c.expires)
+            rows = await rows_of(connection, wanted)
+        return read_grant(rows[0]["grant"]) if rows and now < rows[0]["expires"] else None
 
     # -- all together --------------------------------------------------------------------------
 

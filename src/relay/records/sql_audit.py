@@ -14,7 +14,7 @@ from sqlalchemy import ColumnElement, Select, delete, func, insert, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from relay.records.audit import EXACT, FIRST, MAX_LIMIT, Entry, Fact, Query, linked
-from relay.records.database import Database, next_number, rows_of
+from relay.records.database import Database, next_number, rows_as_written
 from relay.records.store import MAX_PAGE
 from relay.records.tables import audit, counters
 from relay.records.whole import whole
@@ -53,13 +53,13 @@ class SqlAudit:
         """What a query finds."""
         wanted = _wanted(query).order_by(audit.c.number.desc()).limit(min(query.limit, MAX_LIMIT))
         async with self._database.read() as connection:
-            return [Entry(**row) for row in await rows_of(connection, wanted)]
+            return [Entry(**row) for row in await rows_as_written(connection, wanted)]
 
     async def after(self, number: int, limit: int) -> list[Entry]:
         """The entries after that number."""
         later = select(audit).where(audit.c.number > number).order_by(audit.c.number)
         async with self._database.read() as connection:
-            rows = await rows_of(connection, later.limit(min(limit, MAX_PAGE)))
+            rows = await rows_as_written(connection, later.limit(min(limit, MAX_PAGE)))
         return [Entry(**row) for row in rows]
 
     async def length(self) -> int:
@@ -104,7 +104,7 @@ async def _found(connection: AsyncConnection, facts: Sequence[Fact]) -> list[Ent
     alike = [audit.c[name] == getattr(first, name) for name in ("at", "node", "action", "id")]
     begin = select(func.min(audit.c.number)).where(*alike).scalar_subquery()
     wanted = select(audit).where(audit.c.number >= begin).order_by(audit.c.number)
-    rows = await rows_of(connection, wanted.limit(len(facts)))
+    rows = await rows_as_written(connection, wanted.limit(len(facts)))
     entries = [Entry(**row) for row in rows]
     if not entries or entries != linked(facts, entries[0].number, entries[0].previous):
         return []
