@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import re
+import resource
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path as File
 
@@ -94,6 +98,30 @@ def test_from_a_configuration_to_a_clean_end(folder):
     assert refused.text.split()[1] in log
     assert token not in log
     assert "server.tls" not in log
+
+
+@pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="no prlimit here")
+def test_that_there_are_no_descriptors_left_is_one_line(folder):
+    file = folder / "relay.toml"
+    file.write_text(file.read_text().replace(AUTH, '[auth]\npublic = "anon"\n'))  # nothing to read
+    process, ready = started(folder, "relay.toml")
+    silent = threading.Timer(20, process.kill)
+    silent.start()
+    try:
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        most = max(map(int, os.listdir(f"/proc/{process.pid}/fd"))) + 1
+        resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (most, hard))
+        with contextlib.ExitStack() as callers:
+            for _ in range(3):
+                callers.enter_context(socket.create_connection(ready["http"], 5))
+            lines = iter(process.stderr.readline, "")
+            assert "no file descriptors left (ulimit -n)" in next(lines)
+        resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (min(256, hard), hard))
+        assert "file descriptors to spare again" in next(lines)
+    finally:
+        silent.cancel()
+        process.terminate()
+        process.communicate(timeout=10)
 
 
 def test_decisions_stand_in_the_audit_log_of_the_store_and_are_counted(folder):

@@ -95,6 +95,7 @@ async def serving(settings: Settings) -> AsyncIterator[tuple[str, int]]:
     from relay.keyring import Keyring
     from relay.records.desk import Desk
     from relay.records.opening import open_records
+    from relay.server.descriptors import Descriptors
     from relay.sidecar.app import sidecar_app
     from relay.sidecar.bench import Bench
     from relay.sidecar.push import Push
@@ -122,7 +123,8 @@ async def serving(settings: Settings) -> AsyncIterator[tuple[str, int]]:
         app = sidecar_app(bench, told)
         listener = HttpListener(app, sockets, settings.web.limits, secure, _log)
         async with asyncio.TaskGroup() as tasks:
-            work = [bench.run(), *([webhook.run()] if webhook is not None else [])]
+            work = [bench.run(), Descriptors(_log).run()]
+            work += [webhook.run()] if webhook is not None else []
             running = [tasks.create_task(each) for each in work]
             tasks.create_task(listener.serve())
             await listener.started.wait()

@@ -8,7 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from relay.beat import beat
 from relay.net.listening import has_spare
+
+SECONDS = 1.0
+"""Seconds between two looks, where nobody else keeps time."""
 
 
 class Descriptors:
@@ -19,6 +23,12 @@ class Descriptors:
         self._log = log
         self._has_spare = has_spare
         self._are_short = False
+
+    async def run(self) -> None:
+        """Look each second, for ever."""
+        while True:
+            await beat(SECONDS)
+            self.look()
 
     def look(self) -> None:
         """Tell, if it changed. For every second or so."""

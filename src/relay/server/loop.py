@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from relay.errors import ConfigError, first_of
 from relay.hosts import look_up
+from relay.net.listening import EXHAUSTED
 
 try:
     import uvloop
@@ -50,7 +51,7 @@ def factory(wanted: Wanted) -> Callable[[], asyncio.AbstractEventLoop]:
     if wanted == "uvloop" and uvloop is None:
         raise ConfigError("server.loop: uvloop is not installed here: pip install -e '.[uvloop]'")
     kind = asyncio.SelectorEventLoop if uvloop is None or wanted == "asyncio" else uvloop.Loop
-    return type("Loop", (_Resolving, kind), {})
+    return type("Loop", (_Ours, kind), {})
 
 
 def running() -> str:
@@ -59,9 +60,18 @@ def running() -> str:
     return "uvloop" if is_theirs else "asyncio"
 
 
-class _Resolving:
-    """A loop that does not wait for names at its end, as executors and libuv do."""
+class _Ours:
+    """A loop that does not wait for names at its end, as executors and libuv do, and does not
+    repeat itself."""
 
     async def getaddrinfo(self, host: Any, port: Any, **wanted: int) -> Any:
         """As `socket.getaddrinfo`. Raises `OSError`, `UnicodeError`."""
         return await look_up(host, port, **wanted)
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        """As asyncio's, which would say with a traceback each second that a socket has no
+        descriptor for who comes: that is told once (`relay.server.descriptors`)."""
+        error = context.get("exception")
+        if "accept()" in context.get("message", "") and getattr(error, "errno", 0) in EXHAUSTED:
+            return
+        super().call_exception_handler(context)  # type: ignore[misc]
