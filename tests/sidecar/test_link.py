@@ -7,6 +7,7 @@ import contextlib
 import datetime
 import errno
 import gzip
+import inspect
 import json
 import shutil
 import ssl
@@ -26,8 +27,10 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import NameOID
 
+from relay.client import connect
 from relay.errors import ConfigError
-from relay.sidecar.link import MAX_ANSWER, MAX_REFUSAL, Link, Unreachable, client_tls
+from relay.net.settings import ListenSettings
+from relay.sidecar.link import DEADLINE, MAX_ANSWER, MAX_REFUSAL, Link, Unreachable, client_tls
 
 
 def posted(oracle, deadline=5.0, **told):
@@ -97,6 +100,11 @@ def test_slow_servers_have_a_deadline_for_all_of_it(oracle, told):
     error, _ = posted(oracle, deadline=0.3, **told)
     assert "did not answer in 0.3 s" in str(error)
     assert time.monotonic() - began < 10  # there would be no end to it
+
+
+def test_who_is_at_the_door_hears_of_a_silent_server_before_anybody_gives_up():
+    dial = inspect.signature(connect).parameters["timeout"].default
+    assert min(dial, ListenSettings().visit_timeout) > DEADLINE + 1
 
 
 @pytest.mark.parametrize(
