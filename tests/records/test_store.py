@@ -15,7 +15,7 @@ from relay.auth.grant import Grant
 from relay.auth.revocation import Revocation, outliving
 from relay.errors import BadRequest, LimitExceeded
 from relay.path import Path
-from relay.records.store import KEEP_WITHDRAWN, Records
+from relay.records.store import KEEP_ENDED, KEEP_WITHDRAWN, Records
 from stores import run
 
 NOW = 1500.0
@@ -236,6 +236,28 @@ def test_what_has_ended_is_forgotten(address: str | None) -> None:
         assert await store.take_ticket("a" * 64, NOW) == GRANT
         await store.forget(NOW + KEEP_WITHDRAWN)
         assert [change.entry.id for change in await store.changes(0)] == [long.id]
+
+    run(address, scenario)
+
+
+def test_api_tokens_are_forgotten_a_month_after_their_end(
+    address: str | None, token: StoredToken
+) -> None:
+    async def scenario(store: Records) -> None:
+        ends: dict[str, float | None] = {
+            "ended": NOW,
+            "ends": NOW + 1,
+            "endless": None,
+            "gone": None,
+        }
+        for prefix, end in ends.items():
+            await store.add_token(replace(token, prefix=prefix, expires=end))
+        await store.revoke_token("gone", NOW)
+        await store.forget(NOW + KEEP_ENDED - 1)
+        assert len(await store.tokens()) == 4
+        await store.forget(NOW + KEEP_ENDED)
+        assert [each.prefix for each in await store.tokens()] == ["endless", "ends"]
+        assert [entry.value for entry in await store.revocations(NOW)] == ["mq_gone"]
 
     run(address, scenario)
 

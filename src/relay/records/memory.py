@@ -5,6 +5,7 @@ The law: it answers as the lasting stores do. This module must not know files.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
@@ -21,6 +22,7 @@ from relay.records.memory_kept import (
     Numbers,
 )
 from relay.records.store import (
+    KEEP_ENDED,
     KEEP_WITHDRAWN,
     MAX_PAGE,
     MAX_TICKETS,
@@ -157,6 +159,11 @@ class MemoryRecords:
         self._forget_tickets(now)
         self._changes = {
             id: change for id, change in self._changes.items() if change.entry.is_active(now)
+        }
+        self._tokens = {
+            prefix: token
+            for prefix, token in self._tokens.items()
+            if now - KEEP_ENDED < min(token.expires or math.inf, token.revoked or math.inf)
         }
 
     def _forget_tickets(self, now: float) -> None:

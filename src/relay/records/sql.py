@@ -29,6 +29,7 @@ from relay.records.rows import (
 from relay.records.sql_audit import SqlAudit
 from relay.records.sql_kept import SqlKeys, SqlQuotas, SqlSecrets, reseal
 from relay.records.store import (
+    KEEP_ENDED,
     KEEP_WITHDRAWN,
     MAX_PAGE,
     MAX_TICKETS,
@@ -188,6 +189,12 @@ class SqlRecords:
             ended: list[Delete] = [
                 delete(revocations).where(revocations.c.expires <= now),
                 delete(tickets).where(tickets.c.expires <= now),
+                delete(api_tokens).where(
+                    or_(
+                        api_tokens.c.expires <= now - KEEP_ENDED,
+                        api_tokens.c.revoked <= now - KEEP_ENDED,
+                    )
+                ),
             ]
             for statement in ended:
                 await connection.execute(statement)

@@ -28,6 +28,9 @@ MAX_TICKETS = 100_000
 KEEP_WITHDRAWN = 86_400.0
 """Seconds that a withdrawal is remembered, for relays that were cut off meanwhile."""
 
+KEEP_ENDED = 30 * 86_400.0
+"""Seconds that an API token is still listed after it expired or was revoked."""
+
 MAX_PAGE = 1000
 """Rows that one call answers."""
 
@@ -132,7 +135,7 @@ class Records(Protocol):
     # -- keeping house
 
     async def forget(self, now: float) -> None:
-        """Delete revocations and tickets that have ended."""
+        """Delete revocations and tickets that have ended, and API tokens `KEEP_ENDED` later."""
 
     async def close(self) -> None:
         """Let go of the store."""
