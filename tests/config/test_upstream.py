@@ -241,12 +241,15 @@ def test_subdomains_are_places_by_every_name_that_the_setting_has(folder):
         ('public = "https://api.example.com/p"', "public"),
         ('public = { subscribe = ["anon", "http://a/"] }', "public.subscribe"),
         ('public = { api = "https://api.example.com/p" }', "public.api"),
+        ('public_api = "https://api.example.com/p"', "public_api"),
     ],
 )
 def test_a_service_that_says_what_is_public_stops_the_start(folder, line, named):
     (told,) = folder.complaints(f"[auth]\n{line}\n")
-    why = "asking a service what is public is not built; auth.url decides on all"
-    assert told == f"relay.toml:2: auth.{named}: {why}"
+    assert told.startswith(f"relay.toml:2: auth.{named}: asking a service what is public is not")
+    assert "name prefixes in auth.public, or set auth.auth_api" in told
+    asked = folder.load('[auth]\nauth_api = "https://api.example.com/"\n').settings.auth
+    assert (asked.url, asked.contract) == ("https://api.example.com/", "api")
 
 
 def test_how_often_keys_were_asked_for_is_said_and_stops_nothing(folder):

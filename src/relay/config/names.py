@@ -132,7 +132,10 @@ VALUES: dict[str, dict[str, str]] = {
 }
 """Upstream's values of a setting that has others here; of a list, its items."""
 
-PUBLIC_SERVICE = "asking a service what is public is not built; auth.url decides on all"
+PUBLIC_SERVICE = (
+    "asking a service what is public is not built; name prefixes in auth.public, or set "
+    "auth.auth_api, as moq-relay now advises: that server answers with keys and what is public"
+)
 
 REFUSED = {
     "auth.public.api": PUBLIC_SERVICE,
