@@ -50,7 +50,11 @@ def seats(world: World) -> int:
 
 
 def leave(peer: Peer, request: int) -> None:
-    peer.end.send(peer.lines[request], b"", True)
+    line = peer.lines[request]
+    if peer.draft.half_closes:
+        peer.end.reset(line, 0)
+    else:
+        peer.end.send(line, b"", True)
     peer.world.run()
 
 

@@ -415,8 +415,7 @@ class Engine(ShortWay):
 
     def _parse_transport_parameters(self, data: bytes, from_session_ticket: bool = False) -> None:
         super()._parse_transport_parameters(data, from_session_ticket)
-        known = self._remote_active_connection_id_limit
-        self._remote_active_connection_id_limit = min(known, _IDS)
+        self._remote_active_connection_id_limit = min(self._remote_active_connection_id_limit, _IDS)
         told = parameters.read(data)
         if (least := parameters.number(told, parameters.MIN_ACK_DELAY)) is not None:
             self._ack_rate.offered(least)
@@ -426,8 +425,7 @@ class Engine(ShortWay):
             raise QuicConnectionError(code, QuicFrameType.CRYPTO, reason)
         self._hears_of_heads = any(value is not None for value in heads)
         # The library checks this one, and keeps it to itself as well.
-        most = parameters.number(told, parameters.MAX_UDP_PAYLOAD_SIZE)
-        if most is not None:
+        if (most := parameters.number(told, parameters.MAX_UDP_PAYLOAD_SIZE)) is not None:
             self._mtu.lower_ceiling(most)
 
     def _serialize_transport_parameters(self) -> bytes:
