@@ -7,7 +7,7 @@ import base64
 import json
 import time
 from functools import partial
-from threading import Event
+from threading import Event, current_thread
 from typing import Any
 
 import httpx
@@ -18,6 +18,8 @@ from relay.auth import mint
 from relay.auth.claims import Claims
 from relay.auth.keys import Key
 from relay.client import connect
+from relay.ingest import station
+from relay.ingest.records import prepare
 from relay.model.track import TrackInfo
 from relay.net.trust import DialTls
 from relay.path import Path
@@ -170,6 +172,35 @@ def test_a_large_body_is_checked_beside_all_else_and_who_is_revoked_meanwhile_pu
             assert (await web.get("/announced/anon")).text == "b\n"
             assert (await web.post("/publish/anon/a/x", json=large)).status_code == 202
 
+    asyncio.run(main())
+
+
+def test_a_small_body_of_which_a_schema_makes_much_is_checked_beside_all_else(
+    running: Any, folder: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[str] = []
+
+    def noted(*known: Any) -> Any:
+        threads.append(current_thread().name.partition("_")[0])
+        return prepare(*known)
+
+    def deep(levels: int) -> dict[str, Any]:
+        record: dict[str, Any] = {"c": "x"}
+        for _ in range(levels):
+            record = {"in": record}
+        return record
+
+    async def main() -> None:
+        ways = {"in": {"anyOf": [{"$ref": "#"}, {"$ref": "#"}]}, "c": {"type": "number"}}
+        (folder / "tree.json").write_text(json.dumps({"properties": ways}))
+        extra = '[ingest.tracks."anon/*/t"]\nschema = "tree.json"\ndead_letters = true\n'
+        async with running(extra) as relay, httpx.AsyncClient(base_url=base(relay)) as web:
+            for levels, seen in ((3, ["MainThread"]), (10, ["MainThread", "aside"])):
+                threads.clear()
+                answer = await web.post("/publish/anon/a/t", json=deep(levels))
+                assert (answer.json()["status"], threads) == ("dead_letter", seen)
+
+    monkeypatch.setattr(station, "prepare", noted)
     asyncio.run(main())
 
 

@@ -15,7 +15,7 @@ from jsonschema import Draft202012Validator
 
 from relay.errors import BadRequest, ConfigError, TooLarge, Unavailable
 from relay.ingest import records
-from relay.ingest.records import bounded, load_schema, prepare, split
+from relay.ingest.records import STEPS, TakesLong, bounded, load_schema, prepare, split
 
 UNIQUE = {"properties": {"c": {"uniqueItems": True}}}
 VALUES = st.recursive(
@@ -338,3 +338,22 @@ def test_the_ways_through_a_schema_are_counted_for_a_body(schema, monkeypatch, d
         assert told(deep) == told(shallow) == "too much to check at a time"
     with bounded():
         assert told(shallow) is None
+
+
+@pytest.mark.parametrize("draft", [*DRAFTS, None])
+@pytest.mark.parametrize("items", [{"type": "number"}, {"enum": [1]}, {"allOf": [{}]}])
+def test_who_is_waited_for_takes_few_steps(schema, draft, items):
+    names = {"$schema": named(draft)} if draft else {}
+    found = schema({"properties": {"c": {"items": items, "minItems": 1}}} | names)
+
+    def told(record, at_once):
+        with bounded(at_once):
+            return prepare(record, found, {}, KEYS, "plant", 0.0).error
+
+    long = {"c": [1] * (STEPS + 1)}
+    assert told({"c": [1, 1]}, True) is None
+    if draft != DRAFTS[0] or "allOf" not in items:  # which did not know it
+        with pytest.raises(TakesLong):
+            told(long, True)
+    assert told(long, False) is None
+    assert told({"c": [1]}, True) is None

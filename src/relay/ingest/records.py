@@ -52,10 +52,19 @@ SQUARE = 10_000
 """Comparisons that cost as much as following a reference, where the library looks for each item or
 member of a record among all of them."""
 
+STEPS = 1000
+"""Words of schemas that are looked at for the records of one body where the loop waits for it: some
+milliseconds' worth. A few bytes may have very many looked at."""
+
 _left: ContextVar[Iterator[int]] = ContextVar("references left")
+_steps: ContextVar[Iterator[int]] = ContextVar("words left")
 
 _MISSING = ("required", "dependentRequired")
 """What a schema says of members that are not there."""
+
+
+class TakesLong(Exception):
+    """More than `STEPS`: to be done where nobody waits for it."""
 
 
 class Ready(NamedTuple):
@@ -95,7 +104,7 @@ def prepare(
 ) -> Ready:
     """Check one record of ``owner``'s and encrypt its ``fields``; ``now`` is unix seconds.
 
-    Raises `Unavailable` when a cipher key does not exist.
+    Raises `Unavailable` when a cipher key does not exist; see `bounded`.
     """
     error = _misfit(record, schema)
     if isinstance(record, dict):
@@ -115,14 +124,18 @@ def dead_letter(record: Any, error: str, now: float) -> Ready:
 
 
 @contextmanager
-def bounded() -> Iterator[None]:
+def bounded(at_once: bool = False) -> Iterator[None]:
     """All records that are prepared within may have `MAX_REFERENCES` followed together: where a
-    schema has several ways on at each level, they double with each level of a record."""
+    schema has several ways on at each level, they double with each level of a record. ``at_once``
+    they may have `STEPS` taken, and `TakesLong` is raised for more."""
     before = _left.set(iter(range(MAX_REFERENCES)))
+    taken = _steps.set(iter(range(STEPS))) if at_once else None
     try:
         yield
     finally:
         _left.reset(before)
+        if taken is not None:
+            _steps.reset(taken)
 
 
 def load_schema(file: Path) -> Validator:
@@ -258,6 +271,16 @@ def _counted(follow: Any, cost: Callable[[Any], int] = _one) -> Callable[..., An
     return check
 
 
+def _stepped(follow: Any) -> Callable[..., Any]:
+    def check(validator: Validator, word: Any, value: Any, schema: Any) -> Any:
+        left = _steps.get(None)
+        if left is not None and next(left, None) is None:
+            raise TakesLong
+        return follow(validator, word, value, schema)
+
+    return check
+
+
 def _with_own_words(kind: Any) -> Any:
     """A dialect with what is checked in our way, from now on by its name as well: the library goes
     by that wherever a schema says which dialect it is in, at a reference to its own root too."""
@@ -267,7 +290,7 @@ def _with_own_words(kind: Any) -> Any:
         own[word] = _counted(kind.VALIDATORS.get(word))
     for word in ("unevaluatedItems", "unevaluatedProperties"):
         own[word] = _counted(kind.VALIDATORS.get(word), _squared)
-    known = {word: check for word, check in own.items() if word in kind.VALIDATORS}
+    known = {word: _stepped(own.get(word, check)) for word, check in kind.VALIDATORS.items()}
     return validates(kind.__name__)(extend(kind, known))  # type: ignore[no-untyped-call]
 
 
@@ -302,6 +325,8 @@ def _misfit(record: Any, schema: Validator | None) -> ValidationError | str | No
         return None
     try:
         return next(iter(schema.iter_errors(record)), None)
+    except TakesLong:
+        raise
     except _TooMuch:
         return "too much to check at a time"
     except Exception:  # it has no end, or the library trips over what older drafts leave open

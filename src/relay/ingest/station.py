@@ -145,11 +145,14 @@ class Station:
         exact = [each for each in known if each.version in (address.version, None)]
         return address.name, max(exact, key=lambda each: each.order, default=None)
 
-    def check_json(self, grant: Grant, address: Address, body: bytes) -> Checked:
-        """Read the records of a JSON body and make them ready. Takes long where the body is large,
-        and changes nothing: it may be called in any thread.
+    def check_json(
+        self, grant: Grant, address: Address, body: bytes, at_once: bool = False
+    ) -> Checked:
+        """Read the records of a JSON body and make them ready. Takes long where the body is large
+        or, unless ``at_once``, what its schema makes of it; and changes nothing: it may be called
+        in any thread.
 
-        Raises `Unfit` or another `BadRequest`, `Unavailable`.
+        Raises `Unfit` or another `BadRequest`, `Unavailable`; `TakesLong` only ``at_once``.
         """
         name, declared = self.resolved(address, grant.root)
         rules = self.declared[declared] if declared else TrackRules()
@@ -163,7 +166,7 @@ class Station:
             return Checked(name, [dead_letter(text, str(error), now)], False)
         schema = self._schemas.get(declared) if declared else None
         owner = owner_of(grant.root)
-        with bounded():
+        with bounded(at_once):
             ready = [
                 prepare(each, schema, rules.encrypt, self.keys, owner, now) for each in records
             ]

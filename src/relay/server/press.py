@@ -7,6 +7,7 @@ HTTP.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
@@ -19,6 +20,7 @@ from relay.control.problems import Denied
 from relay.control.watch import Seen
 from relay.errors import Forbidden, Unavailable, Unroutable
 from relay.ingest.cipher import decrypt_frame, owner_of
+from relay.ingest.records import TakesLong
 from relay.ingest.route import Address
 from relay.ingest.station import Checked, Sent, Station
 from relay.ingest.watching import Follower, Missed
@@ -45,7 +47,7 @@ PUBLISHING = ("broadcasts", "publishers", "announces_per_second", "ingress_bits"
 
 
 SMALL = 4096
-"""Bytes that are checked or decrypted at once: milliseconds, with a schema."""
+"""Bytes that are checked or decrypted at once: milliseconds, unless it is for a schema."""
 
 
 class Ended(Forbidden):
@@ -247,7 +249,10 @@ class Press:
     async def _check(self, grant: Grant, address: Address, body: bytes) -> Checked:
         """Make the records of a body ready, beside the loop where that may take long."""
         check = partial(self.station.check_json, grant, address, body)
-        return check() if len(body) <= SMALL else await self._aside.do(check)
+        if len(body) <= SMALL:
+            with contextlib.suppress(TakesLong):
+                return check(at_once=True)
+        return await self._aside.do(check)
 
     async def watch(self, admitted: Considered, address: Address, seen: Seen | None) -> Reader:
         """Frames of the broadcast at the grant's root, from the group at which whoever saw some
