@@ -124,7 +124,7 @@ class CardboardHouse:
         declared = grant.startswith("/demo/cam") and address == ("demo/cam", "video", None)
         return "video/v2" if declared else str(address.name)
 
-    async def decrypted(self, grant: Any, frames: Sequence[bytes]) -> Sequence[bytes]:
+    async def decrypted(self, grant: Any, frames: Sequence[bytes], remote: str) -> Sequence[bytes]:
         return [b"%b!" % frame for frame in frames]
 
 

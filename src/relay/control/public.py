@@ -112,7 +112,7 @@ class House(Desk, Office, Protocol):
 class Newsroom(Press, Lookout, Map, Protocol):
     """What publishing and watching without a session may ask of the relay."""
 
-    async def decrypted(self, grant: Any, frames: Sequence[bytes]) -> Sequence[bytes]:
+    async def decrypted(self, grant: Any, frames: Sequence[bytes], remote: str) -> Sequence[bytes]:
         """Frames with the fields in the clear that the grant opens."""
 
     def resolved(self, grant: Any, address: Any) -> str:
@@ -228,7 +228,7 @@ def _asked_group(request: Request) -> int | None:
     return int(text)
 
 
-async def _as_is(grant: Any, frames: Sequence[bytes]) -> Sequence[bytes]:
+async def _as_is(grant: Any, frames: Sequence[bytes], remote: str) -> Sequence[bytes]:
     return frames
 
 
@@ -305,12 +305,12 @@ class _Seeking:
 async def _fetched(
     seeking: _Seeking,
     limits: PublicLimits,
-    opened: Callable[[Any, Sequence[bytes]], Awaitable[Sequence[bytes]]],
+    opened: Callable[[Any, Sequence[bytes], str], Awaitable[Sequence[bytes]]],
 ) -> Whole:
     """The group as one body, no longer and no later than the limits allow."""
     async with asyncio.timeout(limits.fetch_timeout):
         sequence, frames = await seeking.frames()
-    frames = await opened(seeking.grant, frames)
+    frames = await opened(seeking.grant, frames, remote(seeking.request))
     if sum(map(len, frames)) > limits.max_fetch_bytes:
         raise TooLarge(f"a group larger than max_fetch_bytes ({limits.max_fetch_bytes})")
     headers = PRIVATE | {"x-moq-group": str(sequence), "x-moq-frames": str(len(frames))}

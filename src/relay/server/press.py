@@ -26,6 +26,7 @@ from relay.ingest.station import Checked, Sent, Station
 from relay.ingest.watching import Follower, Missed
 from relay.model.broadcast import Broadcast
 from relay.model.track import Demand
+from relay.net.gate import origin
 from relay.path import ROOT
 from relay.peer.judgement import Held, Loan, ending, what_ends
 from relay.peer.refusing import LEAVING, STOPPING, shown_path
@@ -121,7 +122,7 @@ class Reader:
             elif item is None:
                 yield None
             else:
-                (payload,) = await self.press.decrypted(self.grant, [item.payload])
+                (payload,) = await self.press.decrypted(self.grant, [item.payload], self.remote)
                 if self._ended is not None:  # meanwhile
                     raise self._ended
                 await self._pay(len(payload))
@@ -238,7 +239,7 @@ class Press:
         held, _ = admitted
         grant = held.grant
         self.relay.judge.require(held)
-        checked = await self._check(grant, address, body) if is_json else None
+        checked = await self._check(held, address, body) if is_json else None
         # What was lent when the headers came may have been given back while the body did.
         await known(self._account(grant), PUBLISHING, self.relay.house.clock)
         self.relay.judge.require(held)
@@ -246,13 +247,13 @@ class Press:
             return self.station.publish(grant, checked, one_group), checked.many
         return self.station.publish_bytes(grant, address, body), False
 
-    async def _check(self, grant: Grant, address: Address, body: bytes) -> Checked:
+    async def _check(self, held: Held, address: Address, body: bytes) -> Checked:
         """Make the records of a body ready, beside the loop where that may take long."""
-        check = partial(self.station.check_json, grant, address, body)
+        check = partial(self.station.check_json, held.grant, address, body)
         if len(body) <= SMALL:
             with contextlib.suppress(TakesLong):
                 return check(at_once=True)
-        return await self._aside.do(check)
+        return await self._aside.do(check, origin((held.remote, 0)))
 
     async def watch(self, admitted: Considered, address: Address, seen: Seen | None) -> Reader:
         """Frames of the broadcast at the grant's root, from the group at which whoever saw some
@@ -301,9 +302,12 @@ class Press:
         """The track's name, its newest declared version filled in."""
         return self.station.resolved(address, grant.root)[0]
 
-    async def decrypted(self, grant: Grant, frames: Sequence[bytes]) -> Sequence[bytes]:
-        """Frames with the fields in the clear that the grant opens; beside the loop where that may
-        take long, since whoever publishes there may have filled them with such fields."""
+    async def decrypted(
+        self, grant: Grant, frames: Sequence[bytes], remote: str
+    ) -> Sequence[bytes]:
+        """Frames for somebody at ``remote``, with the fields in the clear that the grant opens;
+        beside the loop where that may take long, since whoever publishes there may have filled
+        them with such fields."""
         keys, owner, allowed = self.station.keys, owner_of(grant.root), frozenset(grant.decrypt)
         if not allowed:
             return frames
@@ -312,7 +316,7 @@ class Press:
             return [decrypt_frame(each, keys, allowed, owner) for each in frames]
 
         size = sum(map(len, frames)) + len(frames)
-        return opened() if size <= SMALL else await self._aside.do(opened)
+        return opened() if size <= SMALL else await self._aside.do(opened, origin((remote, 0)))
 
     def recheck(self, struck: Callable[[Grant], str | None]) -> None:
         """Show out every reader whose grant is struck, and withdraw what such a grant published."""
