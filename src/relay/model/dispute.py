@@ -4,11 +4,12 @@ Normally the newest publisher wins. Where two are announced on both sides of a l
 side hears of the other as the newer one, gives way, and hears of its own again; after a few rounds
 the lower hash wins, on every relay alike, until there has been peace for a while. Publishers that
 come one after the other and do not come back are no such case: who is dead without our knowing must
-not win. This module must not know routes or viewers.
+not win, nor may who had no part in it be kept out. This module must not know routes or viewers.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Protocol, TypeVar
 
@@ -40,24 +41,29 @@ P = TypeVar("P", bound=Party)
 class Dispute:
     """The takeovers at one path. ``now`` is monotonic seconds."""
 
-    __slots__ = ("_path", "_takeovers", "_until")
+    __slots__ = ("_parties", "_path", "_takeovers", "_until")
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._takeovers: list[tuple[float, int]] = []
-        """When, and by whom."""
+        self._takeovers: list[tuple[float, int, int]] = []
+        """When, by whom, and from whom."""
         self._until = float("-inf")
+        self._parties: frozenset[int] = frozenset()
+        """Whose dispute it is: who took the path, or lost it, more than once."""
 
-    def note(self, newcomer: int, now: float) -> None:
+    def note(self, newcomer: int, incumbent: int, now: float) -> None:
         """A publisher displaces another."""
-        self._takeovers.append((now, newcomer))
+        self._takeovers.append((now, newcomer, incumbent))
         self._takeovers = [each for each in self._takeovers if now - each[0] < WINDOW][-REMEMBERED:]
-        if len(self._takeovers) - len({identity for _, identity in self._takeovers}) >= ROUNDS:
+        newcomers = [newcomer for _, newcomer, _ in self._takeovers]
+        if len(newcomers) - len(set(newcomers)) >= ROUNDS:
+            times = Counter(newcomers + [incumbent for _, _, incumbent in self._takeovers])
+            self._parties = frozenset(each for each in times if times[each] > 1)
             self._until = now + TRUCE
 
     def prefers(self, incumbent: int, newcomer: int, now: float) -> bool:
         """Whether the incumbent stays although the newcomer is newer."""
-        if now >= self._until:
+        if now >= self._until or newcomer not in self._parties:
             return False
         stays = self._rank(incumbent) < self._rank(newcomer)
         if stays:

@@ -88,7 +88,7 @@ class Stage:
                     # The relay that told us of it may have had no dispute, and goes by who is new.
                     self._origin.board.repeat(self.path, route.hops[-1])
                 return
-            self._dispute.note(fresh.identity, now)
+            self._dispute.note(fresh.identity, current.identity, now)
         self._take_over(fresh)
 
     def depart(self, route: Route, error: RelayError | None, now: float | None) -> None:
