@@ -14,11 +14,6 @@ def settings() -> dict[str, str]:
     return {name: said for name, said in os.environ.items() if name.startswith("MOQ_QUIC__")}
 
 
-def workers() -> int:
-    """How many processes a relay of ours has."""
-    return int(os.environ.get("RELAY_TEST_WORKERS", "1"))
-
-
 def environment() -> dict[str, str]:
     """The environment of a relay as a process, which says when it is ready."""
     found = os.environ | {"RELAY_READY": "1"}

@@ -8,18 +8,19 @@ from typing import Any
 
 import pytest
 
+from relay.errors import NotFound
 from relay.model.settings import CacheSettings
-from relay.model.track import Demand, TrackInfo
+from relay.model.track import Demand, Track, TrackInfo
 from relay.path import Path
 from relay.peer.local import LocalBroadcast
 from relay.peer.reading import MAX_FRAME, Collector
-from relay.peer.settings import PeerSettings
+from relay.peer.settings import NEAR, PeerSettings
 from relay.peer.watching import MAX_FETCHES
 from relay.quota import Limits, Override, QuotaSettings
 from relay.session import events
-from relay.wire.frame import MAX_STAMP, FrameParser, Layout
+from relay.wire.frame import MAX_STAMP, FrameParser, Layout, encode_frame
 from relay.wire.messages import Bidi, Fetch
-from relay.wire.version import LITE_06
+from relay.wire.version import LITE_06, LITE_NEAR
 
 INFO = TrackInfo(max_latency=60_000)
 
@@ -501,3 +502,44 @@ def test_who_asks_for_the_latest_group_gets_nothing_older(
     source = world.house.origin.find(Path("a")).routes[0].source
     assert source.begins_at_latest(0)
     assert source.begins_at_latest(1000) is reaches_back
+
+
+class Unasked:
+    """A publisher that cannot be asked what a track is."""
+
+    def __init__(self) -> None:
+        self.opened: list[Track] = []
+
+    def learn(self, track: Track) -> None:
+        track.accept(TrackInfo())
+
+    def open(self, track: Track) -> None:
+        self.opened.append(track)
+
+    def update(self, track: Track) -> None: ...
+
+    def close(self, track: Track) -> None: ...
+
+
+@pytest.mark.parametrize("has_it", [True, False])
+def test_what_another_process_is_still_asking_for_is_not_taken_for_granted(
+    world: Any, has_it: bool
+) -> None:
+    near, source = world.connect(LITE_NEAR.identifier), Unasked()
+    near.host.via = NEAR
+    near.origin.announce(Path("a"), source, (7,), world.now)
+    world.run()
+    watch = world.connect("moq-lite-04").watch("a", "t")
+    assert (watch.info, watch.ended) == (None, [])
+    (track,) = source.opened
+    if has_it:
+        track.accept(TrackInfo())
+        group = track.open_group(3, Layout.TIMED, world.now)
+        assert group is not None
+        group.write(encode_frame(Layout.TIMED, b"x", 5, 0), world.now)
+        group.finish(world.now)
+    else:
+        track.fail(NotFound("no such track"))
+    world.run()
+    assert (watch.info is not None, watch.complete()) == (has_it, [3] if has_it else [])
+    assert len(watch.ended) == (not has_it)

@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
 
 LATELY = 256
-"""The latest groups of a track that are told from those that come a second time: on another stream
-after they broke off, or as a datagram as well."""
+"""The latest groups of a track that are told from those that come again, on another stream or as a
+datagram."""
 
 _WINDOW = (1 << LATELY) - 1
 
@@ -61,7 +61,7 @@ class Feed:
         self._newest = -1
         """The highest of them."""
         self._lately = 0
-        """Which they were, a bit for each of the latest, that of the newest last."""
+        """Which they were, a bit for each, that of the newest last."""
         self.start: int | None = None
         """The lowest group that the peer delivers, and one more than the highest (`end`), where it
         says so."""
@@ -69,8 +69,7 @@ class Feed:
         self.asked: SubscribeUpdate | None = None
         """What was asked for last."""
         self.reach: int | None = None
-        """The lowest group that was asked for after the first time, and may be delivered as well.
-        """
+        """The lowest group that was asked for after the first time, and may be delivered, too."""
         self.finish_at: float | None = None
         """When to stop waiting for groups that are still under way."""
 
@@ -88,8 +87,11 @@ class Feed:
                 self.assume()  # the version cannot ask
 
     def open(self) -> None:
-        """Pull the track: its properties first where the version has them, then groups."""
+        """Pull the track: its properties first where the version has them, then groups. Another
+        process of this relay is asked for both: it may take for granted what it only describes."""
         self.wanted = True
+        if self.host.guest.is_near:  # where what is said first is heard first
+            self.subscribe()
         self.learn()
         if self.question is None:
             self.subscribe()
@@ -363,11 +365,10 @@ class Fetch:
 
     def check(self, now: float) -> None:
         """Give up on a peer that is silent for too long, and on a group that is not kept."""
+        limit = self.host.settings.fetch_timeout
         if self.group is not None and self.group.ended:
             self.close()
-            return
-        limit = self.host.settings.fetch_timeout
-        if now - self.heard_at > limit:
+        elif now - self.heard_at > limit:
             self.fail(Expired(f"not a byte of the group for peer.fetch_timeout ({limit} s)"))
 
     def close(self) -> None:
