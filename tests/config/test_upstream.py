@@ -353,3 +353,14 @@ def test_a_folder_of_keys_by_a_way_that_is_never_taken_is_told(folder):
     assert not any(
         "key_dir" in each for each in folder.load(text.replace("http:", "https:")).warnings
     )
+
+
+@pytest.mark.parametrize(
+    ("address", "is_told"),
+    [("0.0.0.0:1", True), ("[::]:1", True), ("127.0.0.1:1", False), ("[::1]:1", False)],
+)
+def test_that_others_may_read_the_numbers_is_told(folder, address, is_told):
+    loaded = folder.load(f'[internal]\nlisten = "{address}"\n{OPEN}')
+    told = [each for each in loaded.warnings if "internal.listen" in each]
+    why = "others may read /health, /metrics and /nodes there, without a token"
+    assert [each.partition("internal.listen: ")[2] for each in told] == [why] * is_told

@@ -77,6 +77,32 @@ def test_what_it_answers(method: str, path: str, status: int, text: str) -> None
     assert text in answer.text
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/health", 200),
+        ("GET", "/metrics", 200),
+        ("GET", "/nodes", 200),
+        ("GET", "/routes", 403),
+        ("GET", "/routes/a", 403),
+        ("GET", "/sessions", 403),
+        ("POST", "/sessions/revalidate", 403),
+        ("POST", "/drain", 403),
+    ],
+)
+def test_other_machines_read_the_numbers_and_the_mesh(method: str, path: str, status: int) -> None:
+    ward = Ward()
+
+    async def ask(peer: str) -> int:
+        transport = httpx.ASGITransport(app=internal_app(ward), client=(peer, 1))
+        async with httpx.AsyncClient(transport=transport, base_url="http://relay") as client:
+            return (await client.request(method, path)).status_code
+
+    assert asyncio.run(ask("192.0.2.1")) == asyncio.run(ask("2001:db8::1")) == status
+    assert (ward.is_leaving, ward.asked) == (False, [])
+    assert asyncio.run(ask("::ffff:127.0.0.1")) in (200, 202)
+
+
 def test_workers_that_did_not_answer_are_named() -> None:
     async def ask() -> None:
         transport = httpx.ASGITransport(app=internal_app(Ward()))

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import math
 import os
-import re
 import socket
 import stat
 from collections.abc import Iterator, Mapping
 from operator import attrgetter
 from pathlib import Path
 
+from relay.auth.browser import is_loopback
 from relay.auth.keys import MAX_KEY_FILE, KeySet
 from relay.auth.settings import AuthSettings
 from relay.auth.trust import is_content, is_url, split_url
@@ -59,7 +59,6 @@ def problems(settings: Settings, entries: Entries) -> list[str]:
         *_faces(settings, entries),
         *_plain(settings, entries),
         *_versions(settings, entries),
-        *_internal(settings, entries),
         *_workers(settings, entries),
         *_links(settings, entries),
         *_issuer(settings, entries),
@@ -125,6 +124,10 @@ def warnings(settings: Settings, entries: Entries) -> list[str]:
             "moq-relay gives them everything, as relays too: [auth.certificates.any] "
             "full_access = true, cluster = true"
         )
+    internal = settings.internal.listen
+    if internal is not None and not is_loopback(internal.host):
+        where = _where(entries, "internal.listen")
+        said.append(f"{where}: others may read /health, /metrics and /nodes there, without a token")
     https = settings.web.https
     if https.cert and https.key and not https.listen:
         said.append(f"{_where(entries, 'web.https.cert')}: not used without web.https.listen")
@@ -246,13 +249,6 @@ def _plain(settings: Settings, entries: Entries) -> Iterator[str]:
     unix = settings.server.unix
     if unix.listen is not None and not (CAN_TELL or asks_nothing(unix.allow)):
         yield f"{_where(entries, 'server.unix.allow')}: this system does not say who dials"
-
-
-def _internal(settings: Settings, entries: Entries) -> Iterator[str]:
-    """Whoever reaches the internal face may use it, so nobody else's machine may."""
-    listen = settings.internal.listen
-    if listen is not None and not re.fullmatch(r"localhost|::1|127\.[0-9.]+", listen.host):
-        yield f"{_where(entries, 'internal.listen')}: expected a loopback address"
 
 
 def _issuer(settings: Settings, entries: Entries) -> Iterator[str]:

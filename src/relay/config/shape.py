@@ -340,10 +340,11 @@ class StatsSettings(Section):
 
 
 class InternalSettings(Section):
-    """``[internal]``: what only this machine may ask."""
+    """``[internal]``: numbers and the mesh, and what only this machine may ask."""
 
     listen: Listen | None = None
-    """TCP address and port, loopback only since nobody is authenticated there; unset: none."""
+    """TCP address and port; unset: none. Nobody is authenticated there: whoever reaches another
+    address than loopback may read ``/health``, ``/metrics`` and ``/nodes``."""
 
 
 class Settings(Section):

@@ -1,9 +1,10 @@
 """What only this machine may ask: the mesh, an end in good order, sessions on another's word.
 
-It is unauthenticated and therefore listens on loopback only, and a page in a browser gets nothing;
-an authorization server beside the relay uses it to have grants looked at again at once. Sessions
-are told as upstream's relay tells them, to whose tools this one is another. This module must not
-know what a grant is, or a link.
+It is unauthenticated: other machines, where its address lets them in, may read the numbers and the
+mesh, as upstream has it, and no more, and a page in a browser gets nothing. An authorization server
+beside the relay uses it to have grants looked at again at once. Sessions are told as upstream's
+relay tells them, to whose tools this one is another. This module must not know what a grant is, or
+a link.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from relay.auth.browser import may_be_a_page
+from relay.auth.browser import is_loopback, may_be_a_page
 from relay.control.asking import below, exact, raw_query
 from relay.control.silence import named
 from relay.errors import BadRequest, Forbidden, RelayError
@@ -88,13 +89,13 @@ def internal_app(ward: Ward) -> Starlette:
 
     addresses = [
         Route("/health", _for_programs(health)),
-        Route("/sessions", _for_programs(sessions)),
-        Route("/sessions/revalidate", _for_programs(revalidate), methods=["POST"]),
+        Route("/sessions", _from_here(sessions)),
+        Route("/sessions/revalidate", _from_here(revalidate), methods=["POST"]),
         Route("/nodes", _for_programs(nodes)),
         Route("/metrics", _for_programs(metrics)),
-        Route("/routes", _for_programs(routes)),
-        Route("/routes/{prefix:rest}", _for_programs(routes)),
-        Route("/drain", _for_programs(drain), methods=["POST"]),
+        Route("/routes", _from_here(routes)),
+        Route("/routes/{prefix:rest}", _from_here(routes)),
+        Route("/drain", _from_here(drain), methods=["POST"]),
     ]
     refusals: dict[Any, Any] = {BadRequest: refused, Forbidden: refused}
     return Starlette(routes=exact(addresses), exception_handlers=refusals)
@@ -109,3 +110,14 @@ def _for_programs(answer: Answer) -> Answer:
         return await answer(request)
 
     return answered
+
+
+def _from_here(answer: Answer) -> Answer:
+    """The same, refused to other machines as well."""
+
+    async def answered(request: Request) -> Response:
+        if request.client is None or not is_loopback(request.client.host):
+            raise Forbidden("for this machine alone; others may ask /health, /metrics and /nodes")
+        return await answer(request)
+
+    return _for_programs(answered)
