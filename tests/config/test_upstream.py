@@ -213,10 +213,11 @@ def test_what_stood_with_the_server_is_the_same_for_every_connection(folder):
     ("said", "meant"),
     [
         ('"moq-lite-02"', ("moql",)),
+        ('["moq-lite-06-wip", "moq-lite-05"]', ("moq-lite-06", "moq-lite-05")),
         ('["moq-lite-03", "moq-lite-02", "moq-lite-01"]', ("moq-lite-03", "moql")),
     ],
 )
-def test_versions_in_band_by_the_names_they_have_there(folder, said, meant):
+def test_versions_by_the_names_they_have_there(folder, said, meant):
     for name in ("listen.version", "server.version", "server.versions"):
         section, _, last = name.partition(".")
         loaded = folder.load(f"[{section}]\n{last} = {said}\n" + OPEN)

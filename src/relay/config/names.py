@@ -125,6 +125,7 @@ UNBUILT = (
 VALUES: dict[str, dict[str, str]] = {
     "quic.congestion_control": {"loss": "cubic", "delay": "bbr"},
     "server.versions": {
+        "moq-lite-06-wip": "moq-lite-06",
         "moq-lite-02": "moql",
         "moq-lite-01": "moql",
         **{dialect.name: identifier for identifier, dialect in TRANSPORT.items()},
