@@ -6,9 +6,10 @@ from pathlib import Path as File
 
 import pytest
 
+from relay.auth.keys import generate
 from relay.cli.flags import find
 from relay.cluster.lists import file_of
-from relay.config import names, sources
+from relay.config import load, names, sources
 from relay.config.shape import ServerSettings
 from relay.errors import ConfigError
 
@@ -365,3 +366,19 @@ def test_that_others_may_read_the_numbers_is_told(folder, address, is_told):
     told = [each for each in loaded.warnings if "internal.listen" in each]
     why = "others may read /health, /metrics and /nodes there, without a token"
     assert [each.partition("internal.listen: ")[2] for each in told] == [why] * is_told
+
+
+@pytest.mark.parametrize("written", ['key = "conf/v1.jwk"', 'keys = ["conf/v1.jwk"]'])
+def test_a_file_where_the_relay_is_started_is_not_taken_and_the_refusal_says_so(
+    tmp_path, monkeypatch, written
+):
+    (tmp_path / "conf").mkdir()
+    (tmp_path / "conf/v1.jwk").write_bytes(generate("ES256", "v1").public().dump())
+    (tmp_path / "conf/relay.toml").write_text(f"[auth]\n{written}\n")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError) as caught:
+        load(File("conf/relay.toml"), {}, {})
+    (line,) = str(caught.value).splitlines()
+    assert "no such file: conf/conf/v1.jwk; names are relative to the folder" in line
+    (tmp_path / "conf/relay.toml").write_text('[auth]\nkey = "v1.jwk"\n')
+    assert load(File("conf/relay.toml"), {}, {}).settings.auth.key == "conf/v1.jwk"

@@ -53,6 +53,9 @@ FILES = frozenset(
 )
 """Settings that name files."""
 
+LATER = frozenset({"cluster.connect_api", "cluster.token", "server.unix.listen"})
+"""Those whose files may come, or are made, while the relay runs."""
+
 NEAR = 0.9
 """How alike a variable's name and a setting's are, of 1, where the one is taken for a slip."""
 
@@ -93,7 +96,7 @@ class Source:
     def add(self, dotted: str, value: Any, where: str, spell: Callable[[str], str] = str) -> None:
         """Take one value under the name it was given; ``spell`` is how a name is suggested."""
         name = names.canonical(dotted)
-        value = _beside(self.folder, name, value)
+        said, value = value, _beside(self.folder, name, value)
         if dotted in names.REFUSED:
             self.problems.append(f"{where}: {names.REFUSED[dotted]}")
         elif names.is_unbuilt(dotted):
@@ -103,6 +106,11 @@ class Source:
             self.problems.append(f"{where}: the same setting is given twice (also {other})")
         elif name in FILES and (fault := _nameless(value)):
             self.problems.append(f"{where}: expected a file name, and this {fault}")
+        elif name in FILES - LATER and (missed := _elsewhere(said, value)) is not None:
+            self.problems.append(
+                f"{where}: no such file: {missed}; names are relative to the folder of the "
+                "configuration here, not to where the relay is started, as with moq-relay"
+            )
         elif name in names.SETTINGS or name in names.WHOLE:
             self.entries[name] = Entry(name, _meant(name, value), where)
             self.implied.discard(name)
@@ -296,6 +304,17 @@ def _nameless(value: Any) -> str | None:
     if "" in texts:  # the folder would be taken for it
         return "is empty"
     return "holds a NUL character" if any("\0" in each for each in texts) else None
+
+
+def _elsewhere(said: Any, placed: Any) -> str | None:
+    """The first file that is not where it is looked for, and is where upstream would."""
+    pairs = zip(said, placed, strict=True) if isinstance(said, list) else [(said, placed)]
+    for one, other in pairs:
+        if not isinstance(one, str) or one == other or is_content(one):
+            continue
+        if os.path.exists(one) and not os.path.lexists(other):
+            return str(other)
+    return None
 
 
 def _beside(folder: Path, name: str, value: Any) -> Any:
