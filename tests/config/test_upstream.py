@@ -382,3 +382,9 @@ def test_a_file_where_the_relay_is_started_is_not_taken_and_the_refusal_says_so(
     assert "no such file: conf/conf/v1.jwk; names are relative to the folder" in line
     (tmp_path / "conf/relay.toml").write_text('[auth]\nkey = "v1.jwk"\n')
     assert load(File("conf/relay.toml"), {}, {}).settings.auth.key == "conf/v1.jwk"
+
+
+def test_everything_may_be_public_by_a_variable_too(folder):
+    (told,) = folder.complaints("", {"MOQ_AUTH_PUBLIC": ""})
+    assert told.endswith('in a variable, where nothing says nothing, [""])')
+    assert folder.load("", {"MOQ_AUTH_PUBLIC": '[""]'}).settings.auth.public.publish == ("",)

@@ -34,7 +34,7 @@ from relay.wire.version import IDENTIFIERS
 NOBODY = (
     "auth: no key and nothing public, so nobody could ever come in; set auth.key to a key file "
     "(relay token generate --out secret.jwk makes one), or auth.public to a prefix that needs no "
-    'token ("" is everything)'
+    'token ("" is everything; in a variable, where nothing says nothing, [""])'
 )
 
 _DECIDED_HERE = (
