@@ -6,12 +6,13 @@ import json
 import re
 import tempfile
 import time
+import tracemalloc
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from jsonschema import Draft202012Validator
+from jsonschema import Draft202012Validator, _keywords
 
 from relay.errors import BadRequest, ConfigError, TooLarge, Unavailable
 from relay.ingest import records
@@ -357,3 +358,47 @@ def test_who_is_waited_for_takes_few_steps(schema, draft, items):
             told(long, True)
     assert told(long, False) is None
     assert told({"c": [1]}, True) is None
+
+
+@pytest.mark.parametrize("word", ["anyOf", "oneOf"])
+def test_what_is_wrong_with_each_way_is_not_kept(schema, monkeypatch, word):
+    """The library quotes at each level what is below it, once for each way that leads there."""
+    monkeypatch.setattr(records, "MAX_REFERENCES", 2000)
+    found = schema({"properties": {"in": {word: [{"$ref": "#"}] * 2}, "c": {"type": "number"}}})
+    record = {"c": "x" * 20_000}
+    for _ in range(40):
+        record = {"in": record}
+    tracemalloc.start()
+    with bounded():
+        told = prepare(record, found, {}, KEYS, "plant", 0.0).error
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert told == "too much to check at a time"
+    assert peak < 5_000_000
+
+
+def test_complaints_cost_by_their_length(schema, monkeypatch):
+    monkeypatch.setattr(records, "MAX_REFERENCES", 500)
+    found = schema({"properties": {"c": {"anyOf": [{"type": "number"}] * 100}}})
+
+    def told(text):
+        with bounded():
+            return prepare({"c": text}, found, {}, KEYS, "plant", 0.0).error
+
+    assert told("x" * 10_000) == "too much to check at a time"
+    assert told("x" * 2_000) == "$.c: does not fit anyOf of the schema"
+
+
+@pytest.mark.parametrize("draft", [*DRAFTS[1:], None])
+@given(value=VALUES, picks=st.lists(st.integers(0, 5), min_size=1, max_size=4))
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_ways_mean_what_they_mean_to_the_library(schema, draft, value, picks):
+    kinds = [{"type": "number"}, {"type": "array"}, {}, {"enum": [1]}, {"not": {}}, {"minItems": 2}]
+    names = {"$schema": named(draft)} if draft else {}
+    for word in ("anyOf", "oneOf"):
+        said = {"properties": {"c": {word: [kinds[pick] for pick in picks]}}}
+        found = prepare({"c": value}, schema(said | names), {}, {}, "plant", 0.0)
+        plain = getattr(_keywords, word)
+        ways = said["properties"]["c"][word]
+        right = not list(plain(Draft202012Validator({}), ways, value, {}))
+        assert (found.error is None) == right

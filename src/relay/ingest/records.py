@@ -52,6 +52,10 @@ SQUARE = 10_000
 """Comparisons that cost as much as following a reference, where the library looks for each item or
 member of a record among all of them."""
 
+LETTERS = 1000
+"""Letters of a complaint that cost as much as following a reference: the library quotes all that
+does not fit, for each way through a schema anew."""
+
 STEPS = 1000
 """Words of schemas that are looked at for the records of one body where the loop waits for it: some
 milliseconds' worth. A few bytes may have very many looked at."""
@@ -261,22 +265,50 @@ def _squared(value: Any) -> int:
     return len(value) ** 2 // SQUARE if isinstance(value, list | dict) else 0
 
 
+def _spend(many: int) -> None:
+    """What costs as much as following so many references."""
+    left = _left.get(None)
+    if left is not None and many and next(islice(left, many - 1, None), None) is None:
+        raise _TooMuch
+
+
 def _counted(follow: Any, cost: Callable[[Any], int] = _one) -> Callable[..., Any]:
     def check(validator: Validator, word: Any, value: Any, schema: Any) -> Iterator[Any]:
-        left, many = _left.get(None), cost(value)
-        if left is not None and many and next(islice(left, many - 1, None), None) is None:
-            raise _TooMuch
+        _spend(cost(value))
         yield from follow(validator, word, value, schema) or ()
 
     return check
 
 
+def _fits(validator: Any, value: Any, way: Any) -> bool:
+    return next(iter(validator.descend(value, way)), None) is None
+
+
+def _any(validator: Validator, ways: Any, value: Any, schema: Any) -> Iterator[ValidationError]:
+    """``anyOf``; the library keeps all that is wrong with each way, and so on at each level."""
+    if not any(_fits(validator, value, way) for way in ways):
+        yield ValidationError("fits none")
+
+
+def _only(validator: Validator, ways: Any, value: Any, schema: Any) -> Iterator[ValidationError]:
+    """``oneOf``, the same."""
+    fitting = (way for way in ways if _fits(validator, value, way))
+    if len(list(islice(fitting, 2))) != 1:
+        yield ValidationError("fits none, or several")
+
+
 def _stepped(follow: Any) -> Callable[..., Any]:
-    def check(validator: Validator, word: Any, value: Any, schema: Any) -> Any:
+    """A word as one step, and its complaints by their length, once."""
+
+    def check(validator: Validator, word: Any, value: Any, schema: Any) -> Iterator[Any]:
         left = _steps.get(None)
         if left is not None and next(left, None) is None:
             raise TakesLong
-        return follow(validator, word, value, schema)
+        for error in follow(validator, word, value, schema) or ():
+            if "is_counted" not in vars(error):
+                vars(error)["is_counted"] = True
+                _spend(len(error.message) // LETTERS)
+            yield error
 
     return check
 
@@ -285,6 +317,7 @@ def _with_own_words(kind: Any) -> Any:
     """A dialect with what is checked in our way, from now on by its name as well: the library goes
     by that wherever a schema says which dialect it is in, at a reference to its own root too."""
     own: dict[str, Any] = {"uniqueItems": _unique, "multipleOf": _multiple}
+    own |= {"anyOf": _any, "oneOf": _only}
     own["divisibleBy"] = _multiple
     for word in ("$ref", "$dynamicRef", "$recursiveRef"):
         own[word] = _counted(kind.VALIDATORS.get(word))
