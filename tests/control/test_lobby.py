@@ -23,8 +23,12 @@ def crowd(lobby: Lobby, address: tuple[str, int], count: int = 20) -> tuple[int,
 
 @pytest.mark.parametrize(("each", "share"), [(None, 4), (6, 6), (50, 8)])
 def test_one_address_has_a_share_and_leaves_the_rest(each: int | None, share: int) -> None:
-    lobby = Lobby(PublicLimits(max_connections=8, max_connections_per_address=each))
+    told: list[tuple[str, str]] = []
+    limits = PublicLimits(max_connections=8, max_connections_per_address=each)
+    lobby = Lobby(limits, (), lambda *who: told.append(who))
     assert crowd(lobby, HERE) == (share, min(2 * share, 16))
+    why = "more than web.limits.max_connections" + "_per_address" * (share < 8)
+    assert told == [(why, "192.0.2.1")] * (20 - share)
     assert crowd(lobby, THERE)[0] == min(share, 8 - share)
 
 

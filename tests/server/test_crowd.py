@@ -32,3 +32,12 @@ def test_many_newcomers_are_one_entry_in_a_while() -> None:
     crowd.tick(10.2 + 3 * TOLD_SECONDS)
     assert [(each["remote"], each["count"]) for each in kept[1:]] == [("192.0.2.2", 1000)]
     assert refusals.counts == {"too_many_connections": 1003}
+    for number in range(5):
+        crowd.unserved("no room", f"192.0.2.{number}")
+        crowd.crowded("no place", f"198.51.100.{number}")
+    crowd.tick(100.0)
+    assert refusals.counts == {"too_many_connections": 1008, "too_many_requests": 5}
+    assert [(each["why"], each["remote"], each["count"]) for each in kept[2:]] == [
+        ("no place", "198.51.100.4", 5),
+        ("no room", "192.0.2.4", 5),
+    ]

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Hashable, Iterable
 from ipaddress import ip_address, ip_network
 
+from relay.control.places import Told
 from relay.control.settings import PublicLimits
 from relay.net.gate import origin
 from relay.net.udp import Address, plain
@@ -23,7 +24,14 @@ comes in crowds."""
 class Lobby:
     """Those that are there."""
 
-    def __init__(self, limits: PublicLimits, proxies: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        limits: PublicLimits,
+        proxies: Iterable[str] = (),
+        told: Told = lambda why, remote: None,
+    ) -> None:
+        """``told`` hears of each that is not served."""
+        self._told = told
         self._most = limits.max_connections
         each = limits.max_connections_per_address
         self._each = max(1, self._most // SHARE) if each is None else each
@@ -48,6 +56,9 @@ class Lobby:
             self._from[where] += 1
             self._served[where] += is_served
             self._count += is_served
+            if not is_served:
+                setting = "max_connections" if has_share else "max_connections_per_address"
+                self._told(f"more than web.limits.{setting}", plain(address)[0])
         where, _ = self._here[visitor]
         is_crowd = where is not None and self._from[where] > 2 * self._each
         return len(self._here) <= 2 * self._most and not is_crowd

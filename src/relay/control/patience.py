@@ -24,6 +24,7 @@ from websockets.http11 import Request
 from websockets.protocol import State
 
 from relay.control.lobby import Lobby
+from relay.control.places import Told
 from relay.control.settings import PublicLimits
 from relay.control.sips import Sips
 from relay.net.turns import Turns
@@ -277,13 +278,14 @@ class PatientSocket(WebSocketsSansIOProtocol):
             self._due = None
 
 
-def patient(limits: PublicLimits, proxies: Sequence[str] = ()) -> Callable[..., Sips]:
-    """The protocol for one listener, which may be behind ``proxies``."""
+def patient(limits: PublicLimits, proxies: Sequence[str], told: Told) -> Callable[..., Sips]:
+    """The protocol for one listener, which may be behind ``proxies``; ``told`` hears of those whom
+    there is no room for."""
 
     class Bound(Patience):
         pass
 
-    Bound.limits, Bound.here, Bound.turns = limits, Lobby(limits, proxies), Turns()
+    Bound.limits, Bound.here, Bound.turns = limits, Lobby(limits, proxies, told), Turns()
 
     def heard(**given: Any) -> Sips:
         inner = Bound(**given)

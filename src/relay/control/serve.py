@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from relay.control.framing import framed
 from relay.control.patience import PatientSocket, patient
+from relay.control.places import Told
 from relay.control.proxies import as_seen
 from relay.control.secure import Secure
 from relay.control.secure_door import SecureDoor
@@ -94,16 +95,17 @@ class HttpListener:
         log: Callable[..., None] = lambda event, **facts: None,
         calls: ASGIApp | None = None,
         proxies: Sequence[str] = (),
+        crowded: Told = lambda why, remote: None,
     ) -> None:
         """``calls`` takes connections that are to be WebSocket; without it there are none. What
-        ``proxies`` say of who asks is believed."""
+        ``proxies`` say of who asks is believed. ``crowded`` hears of whom there is no room for."""
         self.started = asyncio.Event()
         self.address: tuple[str, int] = sockets[0].getsockname()[:2]
         self._sockets = list(sockets)
         self._log = log
         config = uvicorn.Config(
             framed(app if calls is None else _by_type(app, calls)),
-            http=patient(limits, proxies),  # type: ignore[arg-type]
+            http=patient(limits, proxies, crowded),  # type: ignore[arg-type]
             ws="none" if calls is None else PatientSocket,
             ws_max_size=MAX_MESSAGE,
             ws_per_message_deflate=False,

@@ -44,6 +44,9 @@ class Crowd:
         self._why = ""
         self._askers = 0
         self._asked = "", ""
+        self._no_room = _Count("too_many_connections", 503)
+        self._unserved = 0
+        self._came = "", ""
 
     def stranger(self, why: str) -> None:
         """A process that may not dial our unix socket did."""
@@ -55,6 +58,11 @@ class Crowd:
         self._askers += 1
         self._asked = why, remote
 
+    def unserved(self, why: str, remote: str) -> None:
+        """A connection of HTTP found no room."""
+        self._unserved += 1
+        self._came = why, remote
+
     def tick(self, now: float) -> None:
         """Tell of those who were turned away, if it is time; ``now`` is monotonic seconds."""
         gate = self._gate
@@ -62,3 +70,4 @@ class Crowd:
         self._too_many.tell(self._refusals, now, gate.refused, why, gate.refused_last)
         self._not_allowed.tell(self._refusals, now, self._strangers, self._why, UNIX)
         self._no_place.tell(self._refusals, now, self._askers, *self._asked)
+        self._no_room.tell(self._refusals, now, self._unserved, *self._came)

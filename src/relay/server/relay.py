@@ -422,8 +422,8 @@ class Relay:
             else:
                 tls = secure if name == "https" else None
                 heard = calls if web.ws else None
-                proxies = web.trusted_proxies
-                listener = HttpListener(app, sockets, web.limits, tls, self._log, heard, proxies)
+                about = tls, self._log, heard, web.trusted_proxies, self.crowd.unserved
+                listener = HttpListener(app, sockets, web.limits, *about)
                 self.http_addresses.append(listener.address)
             self._listeners.append(listener)
         return self._listeners
