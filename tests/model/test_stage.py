@@ -405,14 +405,16 @@ class Book:
         return self.paths.setdefault(path, [])
 
     def announce(self, path, key, hops):
-        for publisher in self.publishers(path):
-            if hops[0] and publisher["id"] == hops[0]:
+        *parked, on_air = self.publishers(path) or [{"id": 0}]
+        for publisher in (on_air, *parked):
+            is_anew = publisher.get("is_over") and len(hops) < 3
+            if hops[0] and publisher["id"] == hops[0] and not is_anew:
                 publisher["until"] = None
                 publisher["routes"].insert(0, (key, hops))
                 self.sort(path, publisher)
                 return
         kept = [publisher for publisher in self.publishers(path) if publisher["routes"]]
-        kept.append({"id": hops[0], "routes": [(key, hops)], "until": None})
+        kept.append({"id": hops[0], "routes": [(key, hops)], "until": None, "is_over": False})
         self.paths[path] = kept
 
     def sort(self, path, publisher):
@@ -420,7 +422,7 @@ class Book:
             key=lambda route: (len(route[1]), fingerprint(Path(path), route[1])),
         )
 
-    def leave(self, path, key, now, abrupt):
+    def leave(self, path, key, now, abrupt, moves=False):
         publishers = self.publishers(path)
         for publisher in tuple(publishers):
             had = len(publisher["routes"])
@@ -428,8 +430,11 @@ class Book:
             publisher["routes"] = [route for route in publisher["routes"] if route[0] != key]
             if gone and publisher is publishers[-1]:
                 self.shown[path] = gone[0]
+            if gone and len(gone[0]) < 3 and not abrupt and not moves:
+                # Its own relay says so: what others still lead to is an echo.
+                publisher["is_over"] = all(len(hops) > 2 for _, hops in publisher["routes"])
             if had and not publisher["routes"]:
-                if abrupt and publisher is publishers[-1]:
+                if abrupt and publisher is publishers[-1] and not publisher["is_over"]:
                     publisher["until"] = now + self.linger
                 else:
                     publishers.remove(publisher)
@@ -488,7 +493,7 @@ def test_every_watcher_sees_what_the_rules_say(fakes, steps):
             if verb == "update" and identity and route.identity == identity:
                 continue  # a standby that changes in place: see the tests above
             if verb == "update":
-                book.leave(path, key, now, abrupt=False)
+                book.leave(path, key, now, abrupt=False, moves=True)
                 book.announce(path, key, hops)
                 assert route.update(hops, now)
             else:
