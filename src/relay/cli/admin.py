@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from copy import copy
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlsplit
 
@@ -36,8 +37,11 @@ TIMES = frozenset(
 )
 """Members that are unix seconds, shown as dates; of a question also read as ``+1h``."""
 
-VERBS = {"show_jwks": "jwks"}
+VERBS = {"show_jwks": "jwks", "reset_quota": "clear"}
 """Commands that are not called by the first word of their operation."""
+
+EARLIER = {"clear": "reset"}
+"""What commands were called, and still are where somebody has written it down."""
 
 LINE = 60
 """Letters that the list of commands has for one on a narrow screen; more would be cut off."""
@@ -248,6 +252,10 @@ def _add(group: click.Group, operation: Operation) -> None:
         group.add_command(inner)
     inner.add_command(command)
     inner.help = f"{', '.join(inner.commands).capitalize()}."
+    if earlier := EARLIER.get(command.name or ""):
+        hidden = copy(command)
+        hidden.hidden = True
+        inner.add_command(hidden, earlier)
 
 
 for _each in OPERATIONS:
