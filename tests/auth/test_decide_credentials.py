@@ -241,6 +241,29 @@ def test_a_revocation_that_was_looked_for_is_a_step(keys: Keys, forge: Forge) ->
     assert "revocation" in [step.name for step in decided(row, keys, forge).steps]
 
 
+@pytest.mark.parametrize(
+    ("entry", "text", "hint"),
+    [
+        (
+            Revocation("sub", "alice", reason="left us", id=7),
+            "revoked by 'sub alice' (revocation 7): 'left us'",
+            "make a new credential, or relay admin revocations withdraw 7",
+        ),
+        (Revocation("sub", "alice"), "revoked by 'sub alice'", "or withdraw it"),
+    ],
+)
+def test_why_somebody_was_revoked_is_told_and_what_mends_it(
+    keys: Keys, forge: Forge, entry: Revocation, text: str, hint: str
+) -> None:
+    token = forge(keys["k1"], {"get": "", "exp": NOW + 60, "sub": "alice"})
+    facts = Facts(revoked=Revocations([entry]).check)
+    reason = decide(
+        Request("/a", bearer=token), KeySet((keys["k1"],)), AuthSettings(), NOW, facts
+    ).reason
+    assert reason.text == text
+    assert reason.hint.endswith(hint)
+
+
 def test_a_key_is_derived_once_however_many_there_are() -> None:
     asked: list[Derivation] = []
 

@@ -342,8 +342,10 @@ def _require_unstruck(holder: Holder, path: Path, facts: Facts, now: float) -> N
         entry = None if each is None else facts.revoked(each, now)
         if entry is not None:
             number = f" (revocation {entry.id})" if entry.id else ""  # not kept yet
-            text = f"revoked by {quoted(str(entry))}{number}"
-            raise Refusal("revoked", text, entry.reason or "see relay records revocations")
+            why = f": {quoted(entry.reason)}" if entry.reason else ""
+            text = f"revoked by {quoted(str(entry))}{number}{why}"
+            back = f"relay admin revocations withdraw {entry.id}" if entry.id else "withdraw it"
+            raise Refusal("revoked", text, f"make a new credential, or {back}")
 
 
 def _granted(grant: Grant) -> str:
