@@ -121,7 +121,9 @@ def test_every_resource(running: Any, monkeypatch: pytest.MonkeyPatch) -> None:
                 await run("quotas", unsay, "anon")
                 assert "sessions=2" not in await run("quotas", "show", "anon")
             assert (await data("quotas", "list"))["others"]["sessions"] == 0
-            assert 'publish="" ' in await run("explain", "--url", "/anon")
+            explained = await run("explain", "--url", "/anon")
+            assert 'publish="" ' in explained
+            assert "no mended" not in explained
             assert "quota.set" in await run(
                 "audit", "list", "--action", "quota", "--from", "now-1h", "--tenant", "anon"
             )

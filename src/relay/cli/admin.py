@@ -195,8 +195,10 @@ def _option(
 
 
 def _show(answer: Any) -> None:
-    """An answer as tables: a list of rows as one, other members as lines."""
+    """An answer as tables: a list of rows as one, other members as lines. That there are none of
+    something is worth a line where there is nothing else in tables."""
     out = console()
+    tables = [each for name, each in answer.items() if isinstance(each, list) and name != "silent"]
     for name, value in answer.items():
         if name == "silent":
             if value:
@@ -205,7 +207,8 @@ def _show(answer: Any) -> None:
         elif isinstance(value, list) and value and isinstance(value[0], dict):
             out.print(_table(value))
         elif isinstance(value, list) and not value:
-            out.print(f"no {name}")
+            if not any(tables):
+                out.print(f"no {name}")
         elif value not in (None, "", {}):
             out.print(f"{name}: {on_one_line(_cell(name, value))}")
 
