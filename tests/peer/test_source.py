@@ -504,6 +504,13 @@ def test_who_asks_for_the_latest_group_gets_nothing_older(
     assert source.begins_at_latest(1000) is reaches_back
 
 
+class Learner:
+    """Wants to know what a track is."""
+
+    def __init__(self, told: list[TrackInfo]) -> None:
+        self.track_accepted = told.append
+
+
 class Unasked:
     """A publisher that cannot be asked what a track is."""
 
@@ -526,7 +533,7 @@ def test_what_another_process_is_still_asking_for_is_not_taken_for_granted(
     world: Any, has_it: bool
 ) -> None:
     near, source = world.connect(LITE_NEAR.identifier), Unasked()
-    near.host.via = NEAR
+    near.host.via = near.guest.via = NEAR
     near.origin.announce(Path("a"), source, (7,), world.now)
     world.run()
     watch = world.connect("moq-lite-04").watch("a", "t")
@@ -543,3 +550,32 @@ def test_what_another_process_is_still_asking_for_is_not_taken_for_granted(
     world.run()
     assert (watch.info is not None, watch.complete()) == (has_it, [3] if has_it else [])
     assert len(watch.ended) == (not has_it)
+
+
+@pytest.mark.parametrize("is_watched", [False, True])
+def test_of_another_process_the_properties_come_before_the_groups(
+    world: Any, is_watched: bool
+) -> None:
+    near = world.connect(LITE_NEAR.identifier)
+    near.host.via = near.guest.via = NEAR
+    track = near.publish("a", t=INFO._replace(timescale=1_000_000)).tracks["t"]
+    if is_watched:
+        near.watch("a", "t")
+    track.append_group()
+    track.write_frame(b"x", 5_000_000)
+    track.finish_group()
+    watch = world.connect("moq-lite-06").watch("a", "t")
+    assert watch.info.timescale == 1_000_000
+    assert watch.frames(0) == [(5_000_000, b"x")]
+
+
+def test_another_process_that_only_asks_what_a_track_is_is_told(world: Any) -> None:
+    near, source = world.connect(LITE_NEAR.identifier), Unasked()
+    near.host.via = near.guest.via = NEAR
+    near.origin.announce(Path("a"), source, (7,), world.now)
+    world.run()
+    told: list[TrackInfo] = []
+    learner: Any = Learner(told)
+    world.house.origin.find(Path("a")).track("t").learn(learner, world.now)
+    world.run()
+    assert (told, source.opened) == ([TrackInfo()], [])

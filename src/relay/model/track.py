@@ -164,8 +164,9 @@ class Track:
         else:
             self._rest(now)
 
-    def learn(self, learner: Learner, now: float) -> None:
-        """Answer with the properties, from the cache or from a source."""
+    def learn(self, learner: Learner, now: float, is_urgent: bool = True) -> None:
+        """Answer with the properties, from the cache or from a source, which is asked for nothing
+        but them only at the next `adjust` where that ``is_urgent`` not."""
         if self._gone is not None:
             learner.track_ended(self._gone)
         elif self.info is not None:
@@ -175,7 +176,8 @@ class Track:
         else:
             self._learners[learner] = None
             self._keep(now)
-            self.adjust()
+            if is_urgent:
+                self.adjust()
 
     def unlearn(self, learner: Learner) -> None:
         """The learner waits no longer. Harmless when it does not wait."""

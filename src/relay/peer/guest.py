@@ -190,6 +190,8 @@ class Guest:
             self.publishing.next_turn()
         if self.watching.updated:
             self.watching.next_turn()
+        if self.watching.unasked:
+            self.watching.ask()
         self.watching.queue.drain()
         if self.watching.parting:
             self.watching.complete_parting()

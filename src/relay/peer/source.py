@@ -90,10 +90,8 @@ class Feed:
         """Pull the track: its properties first where the version has them, then groups. Another
         process of this relay is asked for both: it may take for granted what it only describes."""
         self.wanted = True
-        if self.host.guest.is_near:  # where what is said first is heard first
-            self.subscribe()
         self.learn()
-        if self.question is None:
+        if self.question is None or self.host.guest.is_near:
             self.subscribe()
 
     def subscribe(self) -> None:

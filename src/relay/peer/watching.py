@@ -68,6 +68,8 @@ class Watching:
         self.updated = 0
         """Changes that were heard in this turn."""
         self.learnings: dict[int, tuple[Learning, Track]] = {}
+        self.unasked: list[Track] = []
+        """Those of them whose properties nobody has been asked for yet."""
         self.requested: dict[int, events.AnnounceRequested] = {}
         """Announce requests whose turn to be answered has not come."""
         self.near: Collection[int] | None = None
@@ -400,7 +402,18 @@ class Watching:
             return
         learning = Learning(self, event.request, Path(event.broadcast))
         self.learnings[event.request] = (learning, track)
-        track.learn(learning, self.guest.clock())
+        is_near = self.guest.is_near
+        track.learn(learning, self.guest.clock(), is_urgent=not is_near)
+        if is_near and event.request in self.learnings:
+            # It may want groups in the same breath: then nothing need be taken for granted.
+            self.unasked.append(track)
+            self.guest.transport.wake()
+
+    def ask(self) -> None:
+        """Ask for the properties of tracks of which nobody has wanted groups by now."""
+        unasked, self.unasked = self.unasked, []
+        for track in unasked:
+            track.adjust()
 
     def track_cancelled(self, event: events.TrackCancelled) -> None:
         """The peer no longer waits for them."""
