@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from relay.cluster import link
 from relay.cluster.twins import EVERY, PATIENCE, Met, Twins
 
 TWO: list[Met] = [(7, "door", "a"), (7, "door", "b")]
@@ -52,6 +53,10 @@ def test_one_that_is_replaced_now_and_then_is_no_second_one() -> None:
     for _ in range(4):
         assert watch.see(TWO, PATIENCE / 2) == []
         assert watch.see(TWO[1:], EVERY + 1) == []
+
+
+def test_a_link_that_is_replaced_is_gone_before_it_is_told_of() -> None:
+    assert link.OVERLAP + link.RETIRE + link.FINISH + 2 * EVERY < PATIENCE
 
 
 @pytest.mark.parametrize(

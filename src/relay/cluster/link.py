@@ -41,8 +41,9 @@ STABLE = 10.0
 RETIRE = 6.0
 """Seconds that a replaced session goes on serving what it began, at least."""
 
-FINISH = 60.0
-"""Seconds that it goes on longer at most, while groups that it began have not ended."""
+FINISH = 30.0
+"""Seconds that it goes on longer at most, while groups that it began have not ended. With the others
+fewer than `twins.PATIENCE`, or the other relay would take us for two."""
 
 LOOK = 0.25
 """Seconds between two looks whether they have."""
