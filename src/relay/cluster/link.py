@@ -42,8 +42,8 @@ RETIRE = 6.0
 """Seconds that a replaced session goes on serving what it began, at least."""
 
 FINISH = 30.0
-"""Seconds that it goes on longer at most, while groups that it began have not ended. With the others
-fewer than `twins.PATIENCE`, or the other relay would take us for two."""
+"""Seconds that it goes on longer at most, while groups that it began have not ended. Together well
+below `twins.PATIENCE`, or the other relay would take us for two."""
 
 LOOK = 0.25
 """Seconds between two looks whether they have."""
