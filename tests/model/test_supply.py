@@ -95,6 +95,17 @@ def test_an_old_route_that_does_not_end_is_cut_off_and_made_up_for(moving, says_
     assert moving.viewer.sequences == [0, 1, 2, 3, 4, 1]
 
 
+def test_a_long_group_of_the_old_route_has_time(moving):
+    moving.move()
+    group = moving.open(1, moving.old)
+    assert moving.open(1, moving.new) is None
+    assert group.write(b"more", 19.9)
+    moving.open(2, moving.new, 20.0)
+    group.finish(20.0)
+    assert moving.viewer.sequences == [0, 1, 2]
+    assert [each.error for each in moving.viewer.groups] == [None] * 3
+
+
 def test_what_an_old_route_does_not_end_is_asked_for_anew_where_both_brought_it(moving):
     moving.move()
     moving.open(1, moving.old)
@@ -163,6 +174,18 @@ def test_what_breaks_off_once_the_new_route_delivers_is_asked_of_that(moving):
     group.abort(RemoteError(30))
     assert moving.old.verbs == ["open", "close"]
     assert (moving.new.verbs, moving.track.start_at) == (["open", "update"], 1)
+
+
+def test_an_old_route_that_is_lost_group_by_group_ends_nothing_else(moving):
+    """As a session does that vanishes: its groups break off, then it has the track no longer."""
+    moving.move()
+    group = moving.open(1, moving.old)
+    assert moving.open(1, moving.new) is None
+    group.abort(Dropped("gone"))
+    moving.track.fail(Dropped("gone"), moving.old)
+    moving.track.finish(2.0, moving.old)
+    moving.open(1, moving.new).finish(2.0)
+    assert (moving.viewer.sequences, moving.viewer.ends) == ([0, 1, 1], [])
 
 
 def test_whoever_leaves_as_groups_break_off_leaves_nothing_open(moving):
@@ -252,10 +275,17 @@ def test_datagrams_come_from_one_route_at_a_time(moving):
     assert payloads == [b"old", b"new"]
 
 
-def test_the_old_route_serves_on_when_its_successor_is_replaced_before_it_delivers(fakes, moving):
-    group = moving.open(1, moving.old)
+@pytest.mark.parametrize("came_twice", [False, True])
+def test_the_old_route_serves_on_when_its_successor_is_replaced_before_it_delivers(
+    fakes, moving, came_twice
+):
+    if not came_twice:
+        group = moving.open(1, moving.old)
     moving.better()
     moving.route.withdraw(2.0)
+    if came_twice:
+        group = moving.open(1, moving.old)
+        assert moving.open(1, moving.new) is None
     third = fakes.Source()
     moving.origin.announce(B, third, (7, 2), 2.0, price=Price(2, 2))
     moving.shorter.withdraw(2.1)

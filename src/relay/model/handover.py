@@ -17,8 +17,8 @@ PATIENCE = 2.0
 """Seconds in which the new route must deliver; else the old one, if it is still there, goes on. A
 track may well have one group without end."""
 
-GRACE = 5.0
-"""Seconds that the old route has for ending its groups once the new one delivers."""
+GRACE = 30.0
+"""Seconds that the old route has at most for ending its groups once the new one delivers."""
 
 STALL = 2.0
 """Seconds after which it has no more time if nothing of them comes: it may be cut off without our

@@ -205,6 +205,8 @@ class Supply:
     def finished(self, source: Source | None, now: float) -> bool:
         """A source says that the track is complete; answers whether it is, here and now."""
         handover = self.handover
+        if self._is_stranger(source):
+            return False
         if handover is not None and self.is_old(source):
             self.handover = None
             if handover.is_over:
@@ -227,9 +229,14 @@ class Supply:
         """A source has ended the feed by itself."""
         if self.handover is not None and self.is_old(source):
             self._old_failed(self.handover, error)
-        elif self.route is not None:
+        elif self.route is not None and not self._is_stranger(source):
             self.tried[self.route] = None
             self._part(error)
+
+    def _is_stranger(self, source: Source | None) -> bool:
+        """Whether who speaks was let go of, by what it said a moment ago perhaps."""
+        is_ours = self.route is not None and source is self.route.source
+        return source is not None and not is_ours and not self.is_old(source)
 
     def detach(self, error: RelayError) -> None:
         """Let go of all routes; what is unfinished ends with ``error``."""
@@ -280,8 +287,9 @@ class Supply:
             return
         best = self.track.broadcast.next_route(self.tried)
         if self.is_open and best is not None:
-            if (handover := self.handover) is not None and not handover.is_over:
-                self._give_up(handover)  # it has brought nothing, and the one before serves on
+            handover = self.handover
+            if handover is not None and not (handover.is_over and (self.live or not handover.live)):
+                self._give_up(handover)  # it has nothing under way, and the one before serves on
                 self.tried.pop(route, None)
             if self.route is not best:
                 self._move_to(best)
