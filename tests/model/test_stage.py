@@ -631,15 +631,6 @@ def test_the_higher_hash_gives_way_for_good_in_a_dispute(fakes, origin, watcher)
     assert watcher.view == {"b": (lower, 2)}
 
 
-@pytest.mark.parametrize("third", range(100, 104))
-def test_a_dispute_keeps_out_nobody_else(fakes, origin, watcher, third):
-    origin.announce(B, fakes.Source(), (7,), 0.0)
-    for round in range(5):
-        origin.announce(B, fakes.Source(), (8, 2), round / 10).withdraw(round / 10)
-    origin.announce(B, fakes.Source(), (third,), 1.0)
-    assert watcher.view == {"b": (third,)}
-
-
 def test_relays_hear_of_who_comes_back_once_no_other_can_follow(fakes, origin, watcher):
     relay = fakes.Watcher()
     origin.watch(ROOT, relay, is_relay=True)
