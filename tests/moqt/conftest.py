@@ -73,6 +73,8 @@ class Peer:
         self.resets: dict[int, int] = {}
         self.stops: dict[int, int] = {}
         self.lost: tuple[int, str] | None = None
+        self.descends = False
+        """Whether it fetches the newest group first."""
         self.lines: dict[int, int] = {}
         """Streams of requests, by the numbers of these."""
         self._buffers: dict[int, StreamBuffer] = {}

@@ -326,7 +326,10 @@ LATER: Rows = [
         Fetch(2, start=Location(5, 0), end=Location(5, 3)),
         "16 000a | 02 00 00 | 01 21 04 05 00 00 02",
     ),
-    (NEW, FetchOk(-1, Location(5, 1)), "18 0004 | 00 05 01 00"),
+    (LAST, Fetch(2, relative=0), "16 0007 | 02 00 00 | 01 21 01 01"),
+    ((17, 18, 19), FetchOk(-1, Location(5, 1)), "18 0004 | 00 05 01 00"),
+    (LAST, FetchOk(-1, Location(5, 1)), "18 0004 | 00 05 00 00"),
+    ((17, 18, 19), FetchOk(-1, Location(5, 1), timescale=9), "18 0006 | 00 05 01 00 | 08 09"),
     ((17,), TrackStatus(2, (b"n",), b"t"), "0d 0008 | 02 00 01 01 6e 01 74 00"),
     (LATE, TrackStatus(2, (b"n",), b"t"), "0d 0007 | 02 01 01 6e 01 74 00"),
     (NEW, RequestOk(-1), "07 0001 | 00"),
@@ -377,7 +380,6 @@ READ: Rows = [
     ((16,), FetchOk(2, Location(5, 1)), "18 0008 | 02 00 05 01 00 | 08 4064"),
     ((14,), RequestOk(1, TrackStatus), "0e 0009 | 01 09 00 02 01 4064 32 00"),
     ((14,), RequestOk(1, Publish), "1e 0009 | 01 00 80 02 04 01 02 03 00"),
-    ((15, 16), RequestOk(1), "07 0006 | 01 01 09 02 0a 03"),
     # A SETUP with SOLICIT and RELAY_HOPS as moq-dev sends them, numbers ascending.
     (NEW, ClientSetup(path=""), "af00 0009 | 01 00 | c40b54 01 61 | 05 01"),
     # 0x32 (NEW_GROUP_REQUEST) beside what is known.

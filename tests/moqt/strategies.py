@@ -122,7 +122,11 @@ def fetches(common: dict[str, Any], joining: bool) -> st.SearchStrategy[Any]:
         track=blobs,
     )
     if not joining:
-        return standalone | made(Fetch, **common, start=st.none() | locations.filter(any))
+        return (
+            standalone
+            | made(Fetch, **common, start=st.none() | locations.filter(any))
+            | made(Fetch, **common, relative=ints.map(lambda value: value - 1))
+        )
     return (
         standalone
         | made(Fetch, **common, joining=ints, relative=ints)

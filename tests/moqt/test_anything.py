@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from relay.moqt.drafts import DRAFTS, Draft
 from relay.moqt.messages import (
     Fetch,
+    FetchCancel,
     FetchOk,
     Location,
     MaxRequest,
@@ -23,6 +24,7 @@ from relay.moqt.messages import (
     SubscribeNamespace,
     SubscribeOk,
     SubscribeUpdate,
+    TrackStatus,
     Unsubscribe,
 )
 from relay.session import events
@@ -34,7 +36,9 @@ from .test_interpreter import CAM, frames, head, objects, published
 names: st.SearchStrategy[Namespace] = st.sampled_from([(), (b"demo",), CAM, (b"x",)])
 tracks = st.sampled_from([b"video", b"audio"])
 numbers = st.integers(0, 6)
-places = st.none() | st.builds(Location, numbers, numbers)
+spots = st.builds(Location, numbers, numbers)
+places = st.none() | spots
+orders = st.integers(0, 2)
 
 messages = st.one_of(
     st.builds(Subscribe, numbers, names, tracks, forward=st.booleans()),
@@ -56,7 +60,10 @@ messages = st.one_of(
     st.builds(RequestOk, numbers, st.just(PublishNamespace)),
     st.builds(RequestError, numbers, st.just(Subscribe), numbers, st.just("no")),
     st.builds(Fetch, numbers, joining=numbers, relative=st.integers(0, 1)),
-    st.builds(FetchOk, numbers, st.builds(Location, numbers, numbers)),
+    st.builds(Fetch, numbers, namespace=names, track=tracks, start=spots, end=spots, order=orders),
+    st.builds(FetchCancel, numbers),
+    st.builds(TrackStatus, numbers, names, tracks),
+    st.builds(FetchOk, numbers, spots),
     st.builds(Unsubscribe, numbers),
     st.builds(MaxRequest, st.integers(0, 1 << 40)),
 )

@@ -286,6 +286,7 @@ UNSAYABLE: list[tuple[tuple[int, ...], Message]] = [
     ((20, 21, 22), Subscribe(0, (), b"", filter=5)),
     ((20, 21, 22), SubscribeUpdate(1, -1, None, 4, None, None)),
     ((20, 21, 22), Fetch(0, joining=1, relative=0)),
+    ((20, 21, 22), Fetch(0, relative=-2)),
     ((20, 21, 22), Fetch(0, end=Location(4, 0))),
     ((20, 21, 22), Fetch(0, start=Location(5, 0), end=Location(4, 0))),
 ]

@@ -15,7 +15,6 @@ from relay.moqt.messages import (
     ABSOLUTE_START,
     UNFILTERED,
     Fetch,
-    FetchOk,
     Goaway,
     Location,
     MaxRequest,
@@ -48,9 +47,6 @@ from .conftest import Peer, World, token
 
 CAM = (b"demo", b"cam")
 
-where_a_fetch_may_join = pytest.mark.parametrize(
-    "draft", [each for each in DRAFTS if each.number < 20], ids=lambda draft: str(draft.name)
-)
 where_who_asks_may_be_silent = pytest.mark.parametrize(
     "draft", [each for each in DRAFTS if each.half_closes], ids=lambda draft: str(draft.name)
 )
@@ -548,6 +544,26 @@ def test_the_end_of_a_track_is_told(world: World, draft: Draft) -> None:
     assert (done.code, done.streams) == (2, 1)
 
 
+def test_streams_that_were_not_granted_are_not_counted(world: World, draft: Draft) -> None:
+    source, _ = published(world)
+    peer, asked = watching(world, draft, source)
+    below = peer.visit.wire.server
+    for number, credit in ((0, 1), (1, 0)):
+        below.credit = credit
+        stream = source.session.open_group(asked.id, number)
+        source.session.write(stream, b"\x03one", True)
+        world.run()
+    for _ in range(3):
+        below.wake()
+        world.run()
+    below.credit = 9
+    below.wake()
+    source.session.complete(asked.id, 2)
+    world.run()
+    world.tick(5)
+    assert peer.only(PublishDone).streams == 2
+
+
 def test_a_publisher_that_vanishes_is_told(world: World, draft: Draft) -> None:
     source, _ = published(world)
     peer, _ = watching(world, draft, source)
@@ -721,7 +737,7 @@ def test_peers_of_moq_transport_hear_each_other(world: World, draft: Draft) -> N
     "asked",
     [
         TrackStatus(0, CAM, b"video"),
-        Fetch(0, namespace=CAM, track=b"video", start=Location(0, 0), end=Location(1, 0)),
+        Fetch(0, namespace=CAM, track=b"\xff", start=Location(0, 0), end=Location(1, 0)),
         Subscribe(0, CAM, b"\xff"),
     ],
     ids=lambda asked: f"{type(asked).__name__}",
@@ -732,22 +748,6 @@ def test_what_there_are_no_words_for_is_refused(world: World, draft: Draft, aske
     error = peer.only(RequestError)
     assert (error.code, bool(error.reason)) == (3, True)
     assert peer.lost is None
-
-
-@where_a_fetch_may_join
-def test_older_groups_are_not_fetched(world: World, draft: Draft) -> None:
-    peer = world.peer(draft)
-    peer.ask(Fetch(0, joining=4, relative=2))
-    assert peer.only(RequestError).code == 3
-
-
-@where_a_fetch_may_join
-def test_nothing_is_missing_where_a_subscription_begins(world: World, draft: Draft) -> None:
-    peer = world.peer(draft)
-    peer.ask(Fetch(2, joining=0, relative=0))
-    assert peer.only(FetchOk)
-    (stream,) = peer.groups
-    assert (peer.groups[stream], stream in peer.whole) == (draft.fetch_head(2), True)
 
 
 def test_a_request_that_is_in_use_ends_the_session(world: World, draft: Draft) -> None:

@@ -5,6 +5,8 @@ This module must not know how messages travel.
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from relay.errors import Cancelled
 from relay.moqt import codes
 from relay.moqt import messages as wire
@@ -35,12 +37,19 @@ MAX_PATIENCE = 1 << 32
 """
 
 
+class Described(Protocol):
+    """Who wants to know what the timestamps of a track count."""
+
+    def described(self, timescale: int) -> None:
+        """So many units a second, 0 where it is not known."""
+
+
 class Describing(Talk):
     """What the timestamps of a track count that the peer watches."""
 
     __slots__ = ("_is_answered", "_serving")
 
-    def __init__(self, desk: Desk, stream: int, serving: Serving) -> None:
+    def __init__(self, desk: Desk, stream: int, serving: Described) -> None:
         super().__init__(desk, stream)
         self._serving = serving
         self._is_answered = False
@@ -97,6 +106,11 @@ class Serving(Talk):
         """Whether the session serves it."""
         self._is_answered = False
         """Whether the peer knows."""
+
+    @property
+    def name(self) -> tuple[str, str]:
+        """The broadcast's and the track's."""
+        return self._question.broadcast, self._question.track
 
     def begin(self) -> None:
         """Ask the session for it."""

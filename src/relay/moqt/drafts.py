@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from relay.errors import DecodeError
+from relay.moqt.fetched import NEWEST, Fetched
 from relay.moqt.messages import Message, Unknown
 from relay.moqt.subgroups import Heads, SubgroupHead
 from relay.moqt.tables import Codecs, compiled
@@ -61,6 +62,8 @@ class Draft:
     ok_forwards: bool = False
     """A `RequestOk` for a `Publish` has the track sent from then on, whatever that said; elsewhere
     one that is held back waits for a `SubscribeUpdate`."""
+    fetched: Fetched = NEWEST
+    """How fetches are answered."""
 
     def encode(self, message: Message) -> bytes:
         """The message with its type and its length.
@@ -222,6 +225,7 @@ DRAFT_17 = Draft(
     heads=Heads(LEADING_17, may_omit_priority=True, marks_start=False),
     codecs=compiled(17),
     ok_forwards=True,
+    fetched=Fetched(counts_groups=False),
 )
 
 DRAFT_16 = Draft(
@@ -239,6 +243,7 @@ DRAFT_16 = Draft(
     heads=Heads(QUIC, may_omit_priority=True, marks_start=False),
     codecs=compiled(16),
     ok_forwards=True,
+    fetched=Fetched(counts_groups=False),
 )
 
 DRAFT_15 = Draft(
@@ -256,6 +261,7 @@ DRAFT_15 = Draft(
     heads=Heads(QUIC, may_omit_priority=True, marks_start=False),
     codecs=compiled(15),
     ok_forwards=True,
+    fetched=Fetched(counts_groups=False, has_status=True),
 )
 
 DRAFT_14 = Draft(
@@ -274,6 +280,14 @@ DRAFT_14 = Draft(
     heads=Heads(QUIC, may_omit_priority=False, marks_start=False),
     codecs=compiled(14),
     ok_forwards=True,
+    fetched=Fetched(
+        has_flags=False,
+        counts_groups=False,
+        has_status=True,
+        out_of_range=0x05,
+        not_joined=0x07,
+        nothing=0x06,
+    ),
 )
 
 DRAFTS: tuple[Draft, ...] = (

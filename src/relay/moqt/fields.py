@@ -23,6 +23,7 @@ from relay.moqt.messages import (
 )
 from relay.moqt.varint import Encode, Scan
 from relay.wire import buffer
+from relay.wire.buffer import MAX_VARINT
 from relay.wire.fields import MAX_URI
 
 MAX_PARTS = 32
@@ -191,6 +192,15 @@ def _write_location(value: Location | None, encode: Encode) -> bytes:
     return encode(value[0]) + encode(value[1])
 
 
+def _read_last(reader: Reader) -> Location:
+    group, number = _read_location(reader)
+    return Location(group, 0 if number == MAX_VARINT else number + 1)
+
+
+def _write_last(value: Location, encode: Encode) -> bytes:
+    return encode(value[0]) + encode(value[1] - 1 if value[1] else MAX_VARINT)
+
+
 def _read_largest(reader: Reader) -> Location | None:
     return _read_location(reader) if _read_flag(reader) else None
 
@@ -326,6 +336,8 @@ TEXT = Kind(Reader.string, _write_text)
 REASON = Kind(_text(MAX_REASON), _write_reason)
 URI = Kind(_text(MAX_URI), _write_uri)
 LOCATION = Kind(_read_location, _write_location)
+LAST = Kind(_read_last, _write_last)
+"""The object after it is written as the object itself; 0, for all of the group, as the largest."""
 LARGEST = Kind(_read_largest, _write_largest)
 """Whether there is content, and then its last location."""
 NAMESPACE = Kind(_read_namespace, _write_namespace)

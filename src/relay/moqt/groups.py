@@ -63,16 +63,6 @@ class _Arrival:
         self.is_deaf = False
 
 
-class _Departure:
-    """A stream of ours."""
-
-    __slots__ = ("data", "outward")
-
-    def __init__(self) -> None:
-        self.data = b""
-        self.outward: Outward | None = None
-
-
 class Groups:
     """Those of one session."""
 
@@ -94,7 +84,8 @@ class Groups:
         self._up_reset = up_reset
         self._now = now
         self._arrivals: dict[int, _Arrival] = {}
-        self._departures: dict[int, _Departure] = {}
+        self._departures: dict[int, Outward] = {}
+        """Streams of ours."""
         self._aliases: dict[int, tuple[int, Stamps | None]] = {}
         """Subscriptions by their tracks' aliases, and how their timestamps are read."""
         self._ended: dict[int, None] = {}
@@ -109,6 +100,11 @@ class Groups:
         """The first group that there will not be, by subscription, where it was told."""
         self.begun: Counter[int] = Counter()
         """Groups of ours by their track's alias."""
+        self.first: dict[int, int] = {}
+        """The first of these."""
+        self.looks: dict[int, Callable[[int], int]] = {}
+        """Subscriptions whose groups nobody gets: they hear of each, and answer a stream that goes
+        nowhere."""
 
     # The peer's
 
@@ -248,40 +244,44 @@ class Groups:
 
     # Ours
 
-    def fetched_nothing(self, request: int) -> None:
-        """An answer to a FETCH in which there is nothing."""
-        self._below.open_uni(self._draft.fetch_head(request), True)
-
     def open(self, head: bytes, fin: bool) -> int | None:
         """A stream for a group, which begins with ``head``; ``None`` without credit."""
-        departure = _Departure()
-        stream = self._below.open_uni(self._translated(departure, head), fin)
-        if stream is not None and not fin:
-            self._departures[stream] = departure
+        found = split_message(head[len(_GROUP) :], MAX_HEAD)
+        assert found is not None
+        group = self._dialect.decode(Group, found[0])
+        alias = group.subscription
+        if (look := self.looks.get(alias)) is not None:
+            return look(group.sequence)
+        outward = Outward(self._draft)
+        begun = self._draft.subgroup_head(alias, group.sequence, PRIORITY)
+        stream = self._below.open_uni(begun + outward.feed(found[1]), fin)
+        if stream is not None:
+            self.begun[alias] += 1
+            self.first.setdefault(alias, group.sequence)
+            if not fin:
+                self._departures[stream] = outward
         return stream
 
     def send(self, stream: int, data: bytes, fin: bool) -> None:
         """The next bytes of such a stream."""
-        departure = self._departures.get(stream)
-        if departure is not None:
+        outward = self._departures.get(stream)
+        if outward is not None:
             if fin:
                 del self._departures[stream]
-            self._below.send(stream, self._translated(departure, data), fin)
+            self._below.send(stream, outward.feed(data), fin)
 
     def gone(self, stream: int) -> None:
         """It broke off."""
         self._departures.pop(stream, None)
 
-    def _translated(self, departure: _Departure, data: bytes) -> bytes:
-        if departure.outward is not None:
-            return departure.outward.feed(data)
-        departure.data += data
-        found = split_message(departure.data[len(_GROUP) :], MAX_HEAD)
-        if found is None:
-            return b""
-        departure.data = b""
-        group = self._dialect.decode(Group, found[0])
-        departure.outward = Outward(self._draft)
-        self.begun[group.subscription] += 1
-        head = self._draft.subgroup_head(group.subscription, group.sequence, PRIORITY)
-        return head + departure.outward.feed(found[1])
+    def open_fetched(self, request: int) -> int | None:
+        """A stream for what is fetched; ``None`` without credit."""
+        return self._below.open_uni(self._draft.fetch_head(request))
+
+    def send_fetched(self, stream: int, objects: bytes, fin: bool = False) -> None:
+        """The next objects on such a stream, or its end."""
+        self._below.send(stream, objects, fin)
+
+    def break_fetched(self, stream: int, code: int) -> None:
+        """Break it off."""
+        self._below.reset(stream, REGISTERED.say(code))

@@ -116,8 +116,13 @@ class Interpreter:
             talk.said(data, fin)
 
     def capacity(self, stream: int | None = None) -> int:
-        """As below; of requests, that of the connection."""
-        return self.below.capacity(None if stream is None or stream >= _FAR else stream)
+        """As below; of requests, that of the connection, or of where the answer leaves."""
+        if stream is not None and stream >= _FAR:
+            if is_uni(stream):
+                return 0  # a group that nobody gets
+            talk = self._talks.get(stream)
+            stream = None if talk is None else talk.outlet
+        return self.below.capacity(stream)
 
     def is_ample(self, room: int) -> bool:
         """As below."""
@@ -125,9 +130,9 @@ class Interpreter:
 
     def offer(self, stream: int, data: bytes, room: int) -> bool:
         """As below."""
-        if self.below.capacity(stream) < room:
+        if self.capacity(stream) < room:
             return False
-        self.groups.send(stream, data, False)
+        self.send(stream, data)
         return True
 
     def reset(self, stream: int, code: int) -> None:
@@ -213,7 +218,7 @@ class Interpreter:
             self.requests.line_stopped(stream)
         elif stream == self._control:
             self._control = None  # whoever leaves wants nothing more
-        else:
+        elif not self.requests.outlet_stopped(stream):
             self.groups.gone(stream)
             self._upward.append(("stream_stopped", (stream, REGISTERED.hear(code))))
         self._tell()
@@ -375,6 +380,10 @@ class Interpreter:
                 self._line_ended(line)
             elif line in self._buffers:
                 self.below.stop(line, REGISTERED.say(Cancelled.code))
+
+    def far_uni(self) -> int:
+        """A one-way stream of the session's that has none below, and takes nothing."""
+        return self._far(uni=True)
 
     def far_bidi(self) -> int:
         """A two-way stream of moq-lite's from the peer that has none below."""

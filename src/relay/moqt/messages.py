@@ -195,7 +195,8 @@ class Fetch(NamedTuple):
     joining: int | None = None
     """The request id of the subscription."""
     relative: int | None = None
-    """So many groups before the one that the subscription starts in."""
+    """So many groups before the one that the subscription starts in; without one, in draft 20
+    only, before the latest, and -1 the one after that."""
     absolute: int | None = None
     """From this group on."""
     namespace: Namespace = ()
@@ -212,9 +213,12 @@ class Fetch(NamedTuple):
 class FetchOk(NamedTuple):
     request: int
     end: Location
+    """As in `Fetch`."""
     ends_track: bool = False
     order: int = ASCENDING
     """Draft 14 only."""
+    timescale: int = 0
+    """As in `SubscribeOk`."""
 
 
 class FetchCancel(NamedTuple):

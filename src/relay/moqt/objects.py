@@ -8,6 +8,7 @@ place. This module must not know who asked for the group.
 from __future__ import annotations
 
 from relay.moqt.drafts import Draft
+from relay.moqt.fetched import Place
 from relay.moqt.stamps import Stamps, written
 from relay.wire.buffer import MAX_VARINT, encode_varint, scan_varint
 from relay.wire.frame import encode_timed
@@ -161,12 +162,14 @@ class Inward(_Passage):
 class Outward(_Passage):
     """From frames to objects."""
 
-    __slots__ = ("_stamp",)
+    __slots__ = ("_has_status", "_stamp")
 
     def __init__(self, draft: Draft) -> None:
         """Where the draft has timestamps, so do the frames (`relay.wire.frame.Layout.TIMED`)."""
         super().__init__(draft)
         self._stamp = 0
+        self._has_status = True
+        """Whether an object without payload says that it is one."""
 
     def _begin(self, data: bytes, at: int, out: list[bytes]) -> int | None:
         draft, extensions = self._draft, b""
@@ -182,7 +185,31 @@ class Outward(_Passage):
             self._stamp = stamp
             extensions = written(draft, stamp)
         self._left, at = size
-        out += _FIRST, extensions, draft.encode_varint(self._left)
-        if not self._left:
+        out += self._object(extensions), draft.encode_varint(self._left)
+        if not self._left and self._has_status:
             out.append(draft.encode_varint(NORMAL))
         return at
+
+    def _object(self, extensions: bytes) -> bytes:
+        """What stands before the size of the next one's payload."""
+        return _FIRST + extensions
+
+
+class FetchedOutward(Outward):
+    """The same for one group among those that are fetched."""
+
+    __slots__ = ("_place", "_priority")
+
+    def __init__(
+        self, draft: Draft, group: int, first: int, before: int | None, priority: int
+    ) -> None:
+        """Its objects from number ``first`` on stand behind those of the group ``before``."""
+        super().__init__(draft)
+        self._has_status = draft.fetched.has_status
+        self._place = Place(group, first, True, before)
+        self._priority = priority
+
+    def _object(self, extensions: bytes) -> bytes:
+        draft, place = self._draft, self._place
+        self._place = Place(place.group, place.number + 1, False, place.before)
+        return draft.fetched.head(draft.encode_varint, place, self._priority, extensions)

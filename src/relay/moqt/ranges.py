@@ -161,16 +161,23 @@ def _span(numbers: tuple[int, ...]) -> tuple[Location | None, Location | None]:
 
 
 def _span_of(numbers: Kind) -> Kind:
-    """What is fetched, in up to four integers: ``joining``, which is never so, ``start`` and
-    ``end``."""
+    """What is fetched, in up to four integers: ``joining``, which is never so, ``relative``,
+    ``start`` and ``end``."""
 
-    def read(reader: Reader) -> tuple[None, Location | None, Location | None]:
-        return None, *_span(numbers.read(reader))
+    def read(reader: Reader) -> tuple[None, int | None, Location | None, Location | None]:
+        said: tuple[int, ...] = numbers.read(reader)
+        if len(said) == 1:  # counted from the group after the latest
+            return None, said[0] - 1, None, None
+        return None, None, *_span(said)
 
-    def write(value: tuple[int | None, Location | None, Location | None], encode: Encode) -> bytes:
-        joining, start, end = value
-        if joining is not None or start is None:
+    def write(value: tuple[Any, ...], encode: Encode) -> bytes:
+        joining, relative, start, end = value
+        if joining is not None:
             raise ValueError("this draft has no fetch that joins a subscription")
+        if relative is not None:
+            return numbers.write((relative + 1,), encode)
+        if start is None:
+            raise ValueError("a range has a beginning")
         if end is None:
             return numbers.write(tuple(start), encode)
         if end.group < start.group:

@@ -15,7 +15,9 @@ from relay.moqt import codes
 from relay.moqt import messages as wire
 from relay.moqt.answering import Serving, Telling
 from relay.moqt.asking import Sounding, Watching
-from relay.moqt.messages import Location, Message, Namespace
+from relay.moqt.fetching import Fetching
+from relay.moqt.looking import Looking
+from relay.moqt.messages import Message, Namespace
 from relay.moqt.naming import path_of
 from relay.moqt.offers import Offer, Push
 from relay.moqt.talk import Asker, Desk, Talk
@@ -40,6 +42,10 @@ class Requests:
         self._ours: dict[int, Asker] = {}
         self._lines: dict[int, Talk | Asker | Offer] = {}
         """Those that have streams of their own, by these."""
+        self._outlets: dict[int, Fetching] = {}
+        """What is fetched, by the streams on which it leaves."""
+        self._dry: dict[Fetching, None] = {}
+        """Fetches for which the peer has granted no stream so far."""
         self._next = 1
         self._granted = 0
         self._waiting: deque[tuple[Asker, Callable[[int], Message]]] = deque()
@@ -48,8 +54,9 @@ class Requests:
             wire.SubscribeNamespace: self._subscribe_namespace,
             wire.PublishNamespace: self._publish_namespace,
             wire.Publish: self._publish,
-            wire.TrackStatus: self._refuse,
+            wire.TrackStatus: self._track_status,
             wire.Fetch: self._fetch,
+            wire.FetchCancel: self._fetch_cancel,
             wire.SubscribeUpdate: self._update,
             wire.Unsubscribe: self._unsubscribe,
             wire.UnsubscribeNamespace: self._unsubscribe,
@@ -76,6 +83,8 @@ class Requests:
     def line_ended(self, line: int, is_broken: bool) -> None:
         """It says nothing more on the stream of a request; of a track whose stream broke off
         nothing says that it is complete."""
+        if isinstance(self._lines.get(line), Looking) and not is_broken:
+            return  # one message is all that is said there
         who = self._lines.pop(line, None)
         code = codes.INTERNAL if is_broken else codes.TRACK_ENDED
         if isinstance(who, Offer):
@@ -89,28 +98,48 @@ class Requests:
     def line_stopped(self, line: int) -> None:
         """It reads no more of one: of its own, that is the end of it."""
         who = self._lines.get(line)
-        if isinstance(who, Serving | Telling):
+        if isinstance(who, Serving | Telling | Looking):
             who.left()
+
+    def outlet_stopped(self, stream: int) -> bool:
+        """It reads no more of what it fetches, if that is what leaves there."""
+        fetching = self._outlets.get(stream)
+        if fetching is not None:
+            fetching.left()
+        return fetching is not None
+
+    def has_outlet(self, fetching: Fetching) -> None:
+        """What is fetched has a stream, or waits for one."""
+        if fetching.outlet is None:
+            self._dry[fetching] = None
+        else:
+            self._dry.pop(fetching, None)
+            self._outlets[fetching.outlet] = fetching
 
     def forget(self, talk: Talk) -> None:
         """A request of the peer's is over."""
         if self._theirs.get(talk.request) is talk:
             del self._theirs[talk.request]
+            self._desk.groups.first.pop(talk.request, None)
+        if isinstance(talk, Looking):
+            self._desk.groups.looks.pop(talk.request, None)
+            if talk.line is not None and self._lines.get(talk.line) is talk:
+                del self._lines[talk.line]
+        if isinstance(talk, Fetching):
+            self._dry.pop(talk, None)
+            if talk.outlet is not None:
+                self._outlets.pop(talk.outlet, None)
         if isinstance(talk, Telling) and self._tellings.get(talk.prefix) is talk:
             del self._tellings[talk.prefix]
 
     # The peer's
 
     def _subscribe(self, asked: wire.Subscribe, line: int | None) -> None:
-        path = path_of(asked.namespace)
-        try:
-            track = asked.track.decode()
-        except UnicodeDecodeError:
-            path = None
-        if path is None:
+        name = _name(asked)
+        if name is None:
             self._refuse(asked, line, _NO_TEXT)
             return
-        talk = Serving(self._desk, self._desk.far_bidi(), line, asked, path, track)
+        talk = Serving(self._desk, self._desk.far_bidi(), line, asked, *name)
         self._add(talk)
         talk.begin()
 
@@ -153,19 +182,35 @@ class Requests:
         if line is not None:
             self._lines[line] = who
 
-    def _fetch(self, asked: wire.Fetch, line: int | None) -> None:
-        """Groups of before come with a subscription here: nothing is missing where one that was
-        joined begins."""
-        if asked.relative != 0:
-            self._refuse(asked, line, "only what joins a subscription at its beginning")
-            return
-        self._desk.say(wire.FetchOk(asked.request, Location(0, 0)), line, last=True)
-        self._desk.groups.fetched_nothing(asked.request)
+    def _track_status(self, asked: wire.TrackStatus, line: int | None) -> None:
+        self._refuse(asked, line, "TrackStatus is not supported")
 
-    def _refuse(self, asked: Any, line: int | None, words: str = "") -> None:
-        kind = type(asked)
-        words = words or f"{kind.__name__} is not supported"
-        error = wire.RequestError(asked.request, kind, codes.NOT_SUPPORTED, words)
+    def _fetch(self, asked: wire.Fetch, line: int | None) -> None:
+        numbers = self._desk.draft.fetched
+        joined = self._theirs.get(asked.joining) if asked.joining is not None else None
+        if asked.joining is not None and not isinstance(joined, Serving):
+            self._refuse(asked, line, "no such subscription", numbers.not_joined)
+            return
+        serving = joined if isinstance(joined, Serving) else None
+        name = _name(asked) if serving is None else serving.name
+        if name is None:
+            self._refuse(asked, line, _NO_TEXT)
+        elif _is_backward(asked):
+            self._refuse(asked, line, "it ends before it starts", numbers.out_of_range)
+        else:
+            talk = Fetching(self._desk, line, asked, *name, serving)
+            self._add(talk)
+            talk.begin()
+
+    def _fetch_cancel(self, message: wire.FetchCancel, line: int | None) -> None:
+        talk = self._theirs.get(message.request)
+        if isinstance(talk, Looking):
+            talk.left()
+
+    def _refuse(
+        self, asked: Any, line: int | None, words: str, code: int = codes.NOT_SUPPORTED
+    ) -> None:
+        error = wire.RequestError(asked.request, type(asked), code, words)
         self._desk.say(error, line, last=True)
 
     def _update(self, message: wire.SubscribeUpdate, line: int | None) -> None:
@@ -233,7 +278,10 @@ class Requests:
         self.put()
 
     def put(self) -> None:
-        """Put the questions that waited, as far as the peer grants it by now."""
+        """Put the questions that waited, as far as the peer grants it by now; what is fetched goes
+        on."""
+        for fetching in tuple(self._dry):
+            fetching.go_on()
         while self._waiting:
             asker, question = self._waiting[0]
             if not asker.is_moot:
@@ -263,3 +311,20 @@ class Requests:
         """Nothing more is said of a request of ours."""
         if self._ours.get(asker.request) is asker:
             del self._ours[asker.request]
+
+
+def _name(asked: wire.Subscribe | wire.Fetch) -> tuple[str, str] | None:
+    """The broadcast and the track that are asked for, ``None`` where they are no text."""
+    path = path_of(asked.namespace)
+    try:
+        return None if path is None else (path, asked.track.decode())
+    except UnicodeDecodeError:
+        return None
+
+
+def _is_backward(asked: wire.Fetch) -> bool:
+    """Whether a range ends before it starts."""
+    start, end = asked.start, asked.end
+    if start is None or end is None:
+        return False
+    return end.group < start.group or (end.group == start.group and 0 < end.object <= start.object)

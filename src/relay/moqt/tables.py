@@ -18,6 +18,7 @@ from relay.moqt.fields import (
     FAILURE_OR_REDIRECT,
     FLAG,
     LARGEST,
+    LAST,
     LOCATION,
     NAMESPACE,
     OPTIONAL,
@@ -125,10 +126,11 @@ _NEW_FILTERS = tuple(
     for kind, since, until in _FILTER_KINDS
 )
 _SPANS = tuple(
-    _Number(0x21, "joining start end", kind, (None, None, None), since, until)
+    _Number(0x21, "joining relative start end", kind, (None,) * 4, since, until)
     for kind, since, until in ((SPAN_BY_COUNT, 20, 21), (SPAN_BY_TYPE, 22, _LATEST))
 )
 _PUBLISHED_ORDER = _Number(0x22, "order", in_varint(ORDER), (ASCENDING,), 15, 15)
+_TIMESCALE = _Number(0x08, "timescale", VARINT, (0,), 17)
 _ORDER_PROPERTY = _Number(0x22, "order", in_varint(PREFERENCE), (ASCENDING,))
 
 _OPTIONS = _List(
@@ -195,7 +197,7 @@ _TABLES = (
             ),
             _List(
                 "properties",
-                (_Number(0x08, "timescale", VARINT, (0,), 17), _ORDER_PROPERTY),
+                (_TIMESCALE, _ORDER_PROPERTY),
                 16,
             ),
         ),
@@ -308,9 +310,10 @@ _TABLES = (
             _ANSWERED,
             _Row("order", ORDER, 14, 14),
             _Row("ends_track", FLAG),
-            _Row("end", LOCATION),
+            _Row("end", LOCATION, 14, 19),
+            _Row("end", LAST, 20),
             _PARAMETERS,
-            _List("properties", (), 16),
+            _List("properties", (_TIMESCALE,), 16),
         ),
     ),
     _Table(0x17, m.FetchCancel, (_REQUEST,), 14, 16),
@@ -374,7 +377,11 @@ _TABLES = (
     ),
     *(
         _Table(
-            0x07, m.RequestOk, (_ANSWERED, _PARAMETERS, _List("properties", (), 18)), since, to=to
+            0x07,
+            m.RequestOk,
+            (_ANSWERED, _PARAMETERS, _List("properties", (), 18)),
+            since,
+            to=to,
         )
         for to, since in (
             (None, 15),

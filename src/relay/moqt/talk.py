@@ -58,6 +58,9 @@ class Desk(Protocol):
     def far_bidi(self) -> int:
         """A two-way stream of moq-lite's from the peer, which has none below."""
 
+    def far_uni(self) -> int:
+        """A one-way stream of the session's that has none below, and takes nothing."""
+
     def replace(self, talk: Talk) -> None:
         """It is known what such a stream is for."""
 
@@ -94,6 +97,11 @@ class Talk:
         self.has_told = False
         """Whether the session knows that ours has ended."""
         self._buffer = StreamBuffer()
+
+    @property
+    def outlet(self) -> int | None:
+        """The stream below on which it leaves what the session says here, if it does."""
+        return None
 
     # What the session does
 

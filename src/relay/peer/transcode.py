@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from relay.model.group import Group
 from relay.model.track import TrackInfo
-from relay.wire.frame import Encoding, Layout, Transcoder
+from relay.wire.frame import Encoding, Layout, Transcoder, weigh
 
 
 def transcode(source: Any, target: Any, info: TrackInfo) -> Callable[[bytes, float], bytes]:
@@ -17,3 +18,9 @@ def transcode(source: Any, target: Any, info: TrackInfo) -> Callable[[bytes, flo
     assert isinstance(source, Encoding)
     assert isinstance(target, Layout)
     return Transcoder(source, target, info.timescale).feed
+
+
+def frames_in(group: Group) -> int:
+    """Whole frames that a group has by now."""
+    assert isinstance(group.encoding, Encoding)
+    return weigh(group.encoding, group.chunks, group.size)[0]

@@ -17,7 +17,7 @@ from relay.model.track import Demand, Track
 from relay.model.track import TrackInfo as ModelInfo
 from relay.path import Path
 from relay.peer.sending import Delivery
-from relay.peer.transcode import transcode
+from relay.peer.transcode import frames_in, transcode
 from relay.peer.turns import Turns
 from relay.session.events import Cost
 from relay.wire.frame import Excerpt
@@ -93,7 +93,14 @@ class Viewing:
     def track_accepted(self, info: ModelInfo) -> None:
         """The track is known."""
         self.host.awaiting.settle(self.id)
-        self.host.session.accept(self.id, info.priority)
+        self.host.session.accept(self.id, info.priority, self._latest())
+
+    def _latest(self) -> tuple[int, int] | None:
+        """The latest group so far and how many frames it has, where the version tells that."""
+        track, number = self.track, self.track.current
+        if number is None or not self.host.session.dialect.tells_latest:
+            return None
+        return number, frames_in(track.groups[number])
 
     def group_opened(self, group: Group) -> None:
         """A group to deliver, from its first frame or the first that is wanted."""

@@ -302,10 +302,11 @@ class LiteSession:
 
     # -- verbs: serving tracks -----------------------------------------------------------------
 
-    def accept(self, id: int, priority: int) -> None:
-        """The track of a `Subscribed` is known."""
+    def accept(self, id: int, priority: int, latest: tuple[int, int] | None = None) -> None:
+        """The track of a `Subscribed` is known, and maybe its ``latest`` group and how many frames
+        that has."""
         if (publication := self.publications.get(id)) is not None:
-            publication.accept(priority)
+            publication.accept(priority, latest)
 
     def refuse(self, id: int, code: int) -> None:
         """Break off a subscription of the peer's, before or after it was served."""
@@ -346,7 +347,7 @@ class LiteSession:
         if publication is None:
             return None
         head = _GROUP + self.dialect.encode_shared(Group(id, sequence, first_frame)) + whole
-        if publication.started:
+        if publication.started or self.dialect.subscribe_ack == "ok":
             return self.transport.open_uni(head, whole != b"")
         stream = self.transport.open_uni()
         if stream is not None:

@@ -16,6 +16,7 @@ from relay.wire.messages import (
     Subscribe,
     SubscribeDrop,
     SubscribeEnd,
+    SubscribeLatest,
     SubscribeOk,
     SubscribeStart,
     SubscribeUpdate,
@@ -89,10 +90,14 @@ class Publication(Flow):
         if self.session.publications.pop(self.id, None) is self:
             self.session.emit(events.Unsubscribed(self.id))
 
-    def accept(self, priority: int) -> None:
-        """Say that the track is known, in the versions that say so before the first group."""
-        if self.session.dialect.subscribe_ack == "ok":
-            self.send(self.session.dialect.encode(SubscribeOk(priority=priority)))
+    def accept(self, priority: int, latest: tuple[int, int] | None = None) -> None:
+        """Say that the track is known, in the versions that say so before the first group, and
+        where they tell it its ``latest`` group and how many frames that has."""
+        dialect = self.session.dialect
+        if latest is not None and dialect.tells_latest:
+            self.send(dialect.encode(SubscribeLatest(*latest)))
+        if dialect.subscribe_ack == "ok":
+            self.send(dialect.encode(SubscribeOk(priority=priority)))
 
     def start(self, sequence: int) -> None:
         """Groups from ``sequence`` on are about to be delivered, which some versions say here."""
@@ -143,7 +148,7 @@ class Subscription(Request):
                     self.accept(message.group)
                 case SubscribeEnd(group):
                     self.end = group
-                case SubscribeDrop():
+                case SubscribeLatest() | SubscribeDrop():
                     pass  # groups that will not come; nothing waits for a particular group
 
     def accept(self, start: int | None) -> None:

@@ -155,6 +155,14 @@ class SubscribeEnd(NamedTuple):
     group: int
 
 
+class SubscribeLatest(NamedTuple):
+    """The latest group so far, before a subscription is accepted; only `relay.moqt` is told."""
+
+    group: int
+    frames: int
+    """As many as it has by now."""
+
+
 class SubscribeDrop(NamedTuple):
     """Groups that will not come, both ends inclusive, and why (03 and later)."""
 
@@ -228,7 +236,7 @@ class Goaway(NamedTuple):
 AnnounceLine = Announce | AnnounceStart | AnnounceEnd | AnnounceUpdate
 """What is said of one broadcast on an announce stream."""
 
-SubscribeReply = SubscribeOk | SubscribeStart | SubscribeEnd | SubscribeDrop
+SubscribeReply = SubscribeOk | SubscribeStart | SubscribeLatest | SubscribeEnd | SubscribeDrop
 """What answers a subscription."""
 
 Message = (

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from relay.wire.codes import HOUSE, REGISTERED
-from relay.wire.fields import Codecs
+from relay.wire.fields import VARINT, Codec, Codecs
 from relay.wire.frame import Layout
 from relay.wire.lite import Dialect
 from relay.wire.messages import (
@@ -19,8 +19,10 @@ from relay.wire.messages import (
     AnnounceStart,
     AnnounceUpdate,
     Bidi,
+    Fetch,
     SubscribeDrop,
     SubscribeEnd,
+    SubscribeLatest,
     SubscribeOk,
     SubscribeStart,
     TrackInfo,
@@ -198,13 +200,19 @@ _UNTIMED = replace(
     stamps_hop=None,
     excludes_hop=False,
     setup_stream=True,
-    bidi=frozenset({Bidi.ANNOUNCE, Bidi.SUBSCRIBE, Bidi.GOAWAY}),
-    typed_replies=(SubscribeOk, SubscribeDrop, SubscribeEnd),
+    bidi=frozenset({Bidi.ANNOUNCE, Bidi.SUBSCRIBE, Bidi.FETCH, Bidi.GOAWAY}),
+    typed_replies=(SubscribeOk, SubscribeDrop, SubscribeEnd, SubscribeLatest),
+    tells_latest=True,
     codecs=Codecs(
         compiled(4, INTERPRETED)
         | {each: LITE_05.codecs[each] for each in (AnnounceOk, SubscribeEnd)}
+        | {
+            Fetch: LITE_06.codecs[Fetch],
+            SubscribeLatest: Codec(SubscribeLatest, (("group", VARINT), ("frames", VARINT)), {}),
+        }
     ),
 )
+"""The peer may fetch groups of ours, and is asked for none of its own."""
 
 _TIMED = replace(
     _UNTIMED,

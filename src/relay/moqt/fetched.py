@@ -1,0 +1,63 @@
+"""What was fetched: how objects of many groups stand on one stream, and the numbers that say why
+there is none.
+
+The law: an object says its group, its number and its priority where these do not follow from the
+one before. This module must not know any draft, nor who fetches what.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from relay.moqt.varint import Encode
+
+_GROUP, _NUMBER, _PRIORITY, _EXTENSIONS = 0x08, 0x04, 0x10, 0x20
+_SUBGROUP = b"\x00"
+
+
+class Place(NamedTuple):
+    """An object, and what its stream had before it."""
+
+    group: int
+    number: int
+    begins: bool
+    """Whether it is the first of its group on the stream."""
+    before: int | None
+    """The group before its own there, if there is one."""
+
+
+class Fetched(NamedTuple):
+    """One way to write it; as it stands, that of the newest drafts (draft-18, 11.4.4)."""
+
+    has_flags: bool = True
+    """Flags say which fields an object has; elsewhere it has all of them (draft-14, 10.4.4)."""
+    counts_groups: bool = True
+    """A group is written as the distance to the one before, less 1."""
+    has_status: bool = False
+    """An object without payload says its status."""
+    out_of_range: int = 0x11
+    """INVALID_RANGE, of a `relay.moqt.messages.RequestError`."""
+    not_joined: int = 0x32
+    """INVALID_JOINING_REQUEST_ID."""
+    nothing: int | None = None
+    """NO_OBJECTS; elsewhere the stream is empty."""
+
+    def head(self, encode: Encode, place: Place, priority: int, extensions: bytes) -> bytes:
+        """What stands before the size of an object's payload; ``extensions`` have their length
+        before them, or are none."""
+        said = bytes((priority,))
+        if not self.has_flags:
+            numbers = encode(place.group) + _SUBGROUP + encode(place.number)
+            return numbers + said + (extensions or b"\x00")
+        flags = _EXTENSIONS if extensions else 0
+        if not place.begins:
+            return encode(flags) + extensions
+        group, before = place.group, place.before
+        if before is not None and self.counts_groups:
+            group = abs(group - before) - 1
+        flags |= _GROUP | _NUMBER | (_PRIORITY if before is None else 0)
+        numbers = encode(group) + encode(place.number)
+        return encode(flags) + numbers + (said if before is None else b"") + extensions
+
+
+NEWEST = Fetched()

@@ -1,0 +1,67 @@
+"""The peer asks how far a track goes. This module must not know how messages travel."""
+
+from __future__ import annotations
+
+from relay.moqt import codes
+from relay.moqt import messages as wire
+from relay.moqt.answering import MAX_LATENCY
+from relay.moqt.messages import Location
+from relay.moqt.talk import Desk, Talk
+from relay.wire.buffer import StreamBuffer
+from relay.wire.messages import Bidi, Subscribe, SubscribeLatest, SubscribeOk
+
+
+class Looking(Talk):
+    """A request for which the session's latest group has to be known: a subscription, refused to
+    whoever may not have one, of which no group is sent."""
+
+    __slots__ = ("_latest", "path", "track")
+
+    to: type[object]
+
+    def __init__(
+        self, desk: Desk, stream: int, request: int, line: int | None, path: str, track: str
+    ) -> None:
+        """The number of the request is that of the subscription."""
+        super().__init__(desk, stream, request, line)
+        self.path = path
+        self.track = track
+        self._latest: Location | None = None
+
+    def begin(self) -> None:
+        """Ask the session."""
+        asked = Subscribe(self.request, self.path, self.track, 0, max_latency=MAX_LATENCY)
+        self.desk.groups.looks[self.request] = self._group_opened
+        self.tell(bytes((Bidi.SUBSCRIBE,)) + self.desk.dialect.encode(asked))
+
+    def read(self, buffer: StreamBuffer) -> None:
+        desk = self.desk
+        while (reply := desk.dialect.read_reply(buffer, desk.max_message)) is not None:
+            if isinstance(reply, SubscribeLatest):
+                # A group that is there has an object, or will have one.
+                self._latest = Location(reply.group, max(reply.frames, 1) - 1)
+            elif isinstance(reply, SubscribeOk):
+                self.accepted(self._latest)
+
+    def _group_opened(self, sequence: int) -> int:
+        """A group would be sent: on a stream that takes nothing."""
+        if self._latest is None:
+            self._latest = Location(sequence, 0)
+            self.accepted(self._latest)
+        return self.desk.far_uni()
+
+    def accepted(self, latest: Location | None) -> None:
+        """The track is there, with this object as its largest so far; again once there is one."""
+
+    def refuse(self, code: int, words: str) -> None:
+        """Answer that it cannot be."""
+        error = wire.RequestError(self.request, self.to, code, words)
+        self.desk.say(error, self.line, last=True)
+        self.close()
+
+    def broken(self, code: int) -> None:
+        self.refuse(*codes.refusal(code, self.desk.draft.missing))
+
+    def close(self) -> None:
+        """Nothing more is wanted of the session."""
+        self.tell(b"", True)

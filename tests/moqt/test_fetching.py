@@ -1,0 +1,419 @@
+"""What a peer fetches: which groups come, in which order, and what is said where none can."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from relay.moqt import fetching
+from relay.moqt.drafts import DRAFTS, Draft
+from relay.moqt.messages import (
+    DESCENDING,
+    Fetch,
+    FetchCancel,
+    FetchOk,
+    Location,
+    Publish,
+    RequestError,
+    Subscribe,
+    SubscribeOk,
+    Unsubscribe,
+)
+from relay.session import events
+from relay.wire.frame import Layout, encode_frame
+from relay.wire.messages import SubscribeUpdate as Demand
+from relay.wire.messages import TrackInfo
+
+from .conftest import Peer, World, token
+from .test_interpreter import CAM, head, objects, published, watching
+
+where_a_fetch_may_join = pytest.mark.parametrize(
+    "draft", [each for each in DRAFTS if each.number < 20], ids=lambda draft: str(draft.name)
+)
+
+
+def asking(start: tuple[int, int], end: tuple[int, int], request: int = 6, **more: Any) -> Fetch:
+    """For a range that ends before object ``end`` of its last group, or with that."""
+    named = {"namespace": CAM, "track": b"video"}
+    return Fetch(request, **named, start=Location(*start), end=Location(*end), **more)
+
+
+def fetched(peer: Peer, request: int = 6) -> list[tuple[int, int, bytes]]:
+    """Group, number and payload of every object on the stream of a fetch."""
+    stream = outlet(peer, request)
+    draft, data = peer.draft, peer.groups[stream]
+    rules, order = draft.fetched, peer.descends
+    at, found = len(draft.fetch_head(request)), []
+    group = number = -1
+
+    def integer() -> int:
+        nonlocal at
+        value, at = draft.scan_varint(data, at) or (0, 0)
+        return value
+
+    while at < len(data):
+        flags = integer() if rules.has_flags else 0x1C | 0x20
+        if flags & 8:
+            value = integer()
+            steps = rules.counts_groups and found
+            group = (group - value - 1 if order else group + value + 1) if steps else value
+        assert flags & 3 == 0
+        if not rules.has_flags:
+            assert integer() == 0  # the subgroup
+        number = integer() if flags & 4 else number + 1
+        at += flags >> 4 & 1
+        if flags & 0x20:
+            size = integer()
+            at += size
+        size = integer()
+        found.append((group, number, data[at : at + size]))
+        at += size
+        if not size and rules.has_status:
+            assert integer() == 0
+    return found
+
+
+def outlet(peer: Peer, request: int = 6) -> int:
+    """The stream of a fetch."""
+    begin = peer.draft.fetch_head(request)
+    (stream,) = [each for each, data in peer.groups.items() if data.startswith(begin)]
+    return stream
+
+
+class Room:
+    """A viewer of moq-transport whose publisher speaks moq-lite and has groups 0 to 4 of three
+    frames each, which the relay holds, unless they are ``asked`` for."""
+
+    def __init__(self, world: World, draft: Draft, version: str = "moq-lite-05") -> None:
+        self.world = world
+        self.source = world.lite(version=version)
+        (asked,) = self.source.take(events.AnnounceRequested)
+        self.source.session.answer_announce(asked.request, [("demo/cam", (), events.FREE)])
+        world.run()
+        self.viewer = world.lite(version=version)
+        self.viewer.session.subscribe("demo/cam", "video", Demand(200))
+        world.run()
+        self.describe()
+        self.asked = self.source.only(events.Subscribed)
+        self.peer = world.peer(draft)
+
+    def describe(self) -> None:
+        for each in self.source.take(events.TrackRequested):
+            self.source.session.answer_track(each.request, TrackInfo(1, False, 60_000, 1_000_000))
+        self.world.run()
+
+    def frames(self, group: int, count: int = 3) -> bytes:
+        named = [b"g%df%d" % (group, number) for number in range(count)]
+        return b"".join(encode_frame(Layout.TIMED, each, 0) for each in named)
+
+    def write(self, *groups: int, fin: bool = True) -> int:
+        stream = -1
+        for group in groups:
+            stream = self.source.session.open_group(self.asked.id, group)
+            self.source.session.write(stream, self.frames(group), fin)
+        self.world.run()
+        return stream
+
+    def ask(self, fetch: Fetch) -> None:
+        self.peer.ask(fetch)
+        self.world.run()
+
+    def answer(self, *groups: int) -> None:
+        """What the publisher is asked for is had if it is among these."""
+        for _ in range(10):
+            for each in self.source.take(events.FetchRequested):
+                if each.group in groups:
+                    self.source.session.write(each.stream, self.frames(each.group), True)
+                else:
+                    self.source.session.reset(each.stream, 13)
+            self.world.run()
+
+
+def some(group: int, *numbers: int) -> list[tuple[int, int, bytes]]:
+    return [(group, number, b"g%df%d" % (group, number)) for number in numbers]
+
+
+def all_of(*groups: int) -> list[tuple[int, int, bytes]]:
+    return [each for group in groups for each in some(group, 0, 1, 2)]
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "found", "told"),
+    [
+        ((1, 0), (3, 0), all_of(1, 2, 3), (3, 0)),
+        ((1, 1), (2, 2), some(1, 1, 2) + some(2, 0, 1), (2, 2)),
+        ((2, 1), (2, 2), some(2, 1), (2, 2)),
+        ((3, 0), (99, 0), all_of(3, 4), (4, 3)),
+        ((4, 2), (4, 0), some(4, 2), (4, 3)),
+        ((3, 7), (4, 1), some(4, 0), (4, 1)),
+    ],
+)
+def test_a_range_comes_on_one_stream(
+    world: World, draft: Draft, start: Any, end: Any, found: Any, told: Any
+) -> None:
+    room = Room(world, draft)
+    room.write(0, 1, 2, 3, 4)
+    room.ask(asking(start, end))
+    ok = room.peer.only(FetchOk)
+    assert (ok.end, ok.ends_track) == (told, False)
+    assert ok.timescale == 1_000_000 * draft.timestamps
+    assert fetched(room.peer) == found
+    assert outlet(room.peer) in room.peer.whole
+    world.tick(1)
+    (guest,) = [each for each in world.door.guests.values() if each.session.version == draft.name]
+    assert not guest.watching.viewings
+    assert not guest.watching.fetchings
+
+
+def test_groups_come_in_the_order_asked_for(world: World, draft: Draft) -> None:
+    room = Room(world, draft)
+    room.write(0, 1, 2, 3)
+    room.peer.descends = True
+    room.ask(asking((0, 1), (2, 2), order=DESCENDING))
+    assert fetched(room.peer) == some(2, 0, 1) + all_of(1) + some(0, 1, 2)
+
+
+def test_what_the_relay_does_not_hold_is_asked_for(world: World, draft: Draft) -> None:
+    room = Room(world, draft)
+    room.write(7)
+    room.ask(asking((3, 0), (7, 0)))
+    room.answer(4, 6)  # there are no groups 3 and 5
+    assert fetched(room.peer) == all_of(4, 6, 7)
+    assert room.peer.only(FetchOk).end == (7, 3)
+
+
+def test_nothing_that_can_be_had_is_nothing(world: World, draft: Draft) -> None:
+    room = Room(world, draft)
+    room.write(7)
+    room.ask(asking((3, 0), (5, 0)))
+    room.answer()
+    if draft.fetched.nothing is None:
+        assert room.peer.only(FetchOk).end == (5, 0)
+        assert fetched(room.peer) == []
+        assert outlet(room.peer) in room.peer.whole
+    else:
+        assert room.peer.only(RequestError).code == draft.fetched.nothing
+
+
+def test_an_object_without_payload_is_one(world: World, draft: Draft) -> None:
+    room = Room(world, draft)
+    stream = room.source.session.open_group(room.asked.id, 0)
+    data = b"".join(encode_frame(Layout.TIMED, each, 0) for each in (b"", b"x", b""))
+    room.source.session.write(stream, data, True)
+    world.run()
+    room.ask(asking((0, 0), (0, 0)))
+    assert fetched(room.peer) == [(0, 0, b""), (0, 1, b"x"), (0, 2, b"")]
+
+
+def test_a_group_that_goes_on_is_fetched_as_far_as_it_is_there(world: World, draft: Draft) -> None:
+    room = Room(world, draft)
+    stream = room.write(0, fin=False)
+    room.ask(asking((0, 0), (9, 0)))
+    assert room.peer.only(FetchOk).end == (0, 3)
+    assert outlet(room.peer) in room.peer.whole
+    room.source.session.write(stream, encode_frame(Layout.TIMED, b"more", 0), True)
+    world.run()
+    assert fetched(room.peer) == all_of(0)
+
+
+def test_a_track_that_nobody_watches_is_looked_for(world: World, draft: Draft) -> None:
+    source = world.peer(draft)
+    source.ask(Publish(0, CAM, b"video", 9))
+    peer = world.peer(draft)
+    peer.ask(asking((0, 0), (4, 0)))
+    assert not peer.take(FetchOk)
+    source.bring(head(draft, 9, 4), objects(draft, b"one"))
+    world.tick(1)
+    assert fetched(peer) == [(4, 0, b"one")]
+    assert peer.only(FetchOk).end == (4, 1)
+
+
+@pytest.mark.parametrize(("start", "end"), [((2, 0), (1, 0)), ((2, 3), (2, 3)), ((9, 0), (9, 0))])
+def test_ranges_that_are_none_are_refused(world: World, draft: Draft, start: Any, end: Any) -> None:
+    room = Room(world, draft)
+    room.write(0, 1, 2, 3)
+    try:
+        room.ask(asking(start, end))
+    except ValueError:
+        return  # the draft has no words for it
+    error = room.peer.only(RequestError)
+    assert (error.code, bool(error.reason)) == (draft.fetched.out_of_range, True)
+    assert room.peer.lost is None
+
+
+def test_a_fetch_has_so_many_groups_and_no_more(
+    draft: Draft, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetching, "MAX_GROUPS", 3)
+    room = Room(World(0), draft)
+    room.write(0, 1, 2, 3)
+    room.ask(asking((0, 0), (3, 0)))
+    error = room.peer.only(RequestError)
+    assert (error.code, error.reason) == (3, "4 groups at once (at most 3)")
+    room.ask(asking((1, 0), (3, 0), request=8))
+    assert fetched(room.peer, 8) == all_of(1, 2, 3)
+
+
+def test_what_it_may_not_see_is_not_fetched(world: World, draft: Draft) -> None:
+    room = Room(world, draft)
+    room.write(0, 1)
+    peer = world.peer(draft, f"/demo?jwt={token(subscribe='mine')}")
+    peer.ask(asking((0, 0), (1, 0)))
+    world.tick(30)
+    assert peer.only(RequestError).code in (1, draft.missing)
+    assert not peer.groups
+
+
+def test_a_group_that_breaks_off_breaks_the_fetch_off(world: World, draft: Draft) -> None:
+    room = Room(world, draft)
+    room.write(7)
+    room.ask(asking((5, 0), (7, 0)))
+    (each,) = room.source.take(events.FetchRequested)
+    room.source.session.write(each.stream, room.frames(5), False)
+    world.run()
+    room.source.session.reset(each.stream, 1)
+    world.run()
+    assert outlet(room.peer) in room.peer.resets
+    assert room.peer.only(FetchOk)
+    assert room.peer.lost is None
+
+
+def test_a_publisher_that_vanishes_breaks_the_fetch_off(world: World, draft: Draft) -> None:
+    room = Room(world, draft)
+    room.write(7)
+    room.ask(asking((5, 0), (7, 0)))
+    room.source.session.close(0)
+    world.run()
+    world.tick(30)
+    assert room.peer.only(RequestError).code == 0
+    assert outlet(room.peer) in room.peer.resets
+
+
+@pytest.mark.parametrize("how", ["say", "line", "stream"])
+def test_a_peer_may_change_its_mind(world: World, draft: Draft, how: str) -> None:
+    room = Room(world, draft)
+    room.write(7)
+    room.ask(asking((5, 0), (7, 0)))
+    (each,) = room.source.take(events.FetchRequested)
+    room.source.session.write(each.stream, room.frames(5), False)
+    world.run()
+    peer = room.peer
+    if how == "stream":
+        peer.end.stop(outlet(peer), 1)
+        world.run()
+    elif draft.request_streams:
+        peer.end.reset(peer.lines[6], 1)
+        world.run()
+    elif how == "say":
+        peer.say(FetchCancel(6))
+    else:
+        peer.say(Unsubscribe(6))
+    assert room.source.take(events.StreamCancelled)
+    assert outlet(peer) not in peer.whole
+    assert peer.lost is None
+    room.ask(asking((7, 0), (7, 0), request=8))
+    assert fetched(peer, 8) == all_of(7)
+
+
+@pytest.mark.parametrize("draft", [each for each in DRAFTS if each.request_streams], ids=str)
+def test_one_message_is_all_that_a_request_says(world: World, draft: Draft) -> None:
+    room = Room(world, draft)
+    room.write(7)
+    line = room.peer.lines[6] = room.peer.end.open_bidi()
+    room.peer.end.send(line, draft.encode(asking((6, 0), (7, 0))), True)
+    world.run()
+    room.answer(6)
+    assert fetched(room.peer) == all_of(6, 7)
+    assert line in room.peer.ended
+
+
+def test_what_is_fetched_waits_for_a_stream_and_for_room(world: World, draft: Draft) -> None:
+    room = Room(world, draft)
+    room.write(0, 1, 2)
+    below = room.peer.visit.wire.server
+    below.credit = 0
+    room.ask(asking((0, 0), (2, 0)))
+    assert not room.peer.groups
+    below.credit, below.room = 9, 0
+    below.wake()
+    world.run()
+    assert fetched(room.peer) == []
+    below.room = 1 << 20
+    below.wake()
+    world.run()
+    assert fetched(room.peer) == all_of(0, 1, 2)
+
+
+# -- joining a subscription ----------------------------------------------------------------------
+
+
+@where_a_fetch_may_join
+@pytest.mark.parametrize(
+    ("start", "found"),
+    [
+        ({"relative": 2}, (5, 6)),
+        ({"relative": 99}, (0, 1, 2, 3, 4, 5, 6)),
+        ({"relative": 0}, ()),
+        ({"absolute": 4}, (4, 5, 6)),
+        ({"absolute": 7}, ()),
+    ],
+)
+def test_what_comes_before_a_subscription(
+    world: World, draft: Draft, start: Any, found: tuple[int, ...]
+) -> None:
+    """The subscription itself begins with a whole group."""
+    room = Room(world, draft)
+    room.write(*range(8))
+    room.peer.ask(Subscribe(0, CAM, b"video"))
+    assert room.peer.only(SubscribeOk)
+    room.write(8)
+    room.ask(Fetch(6, joining=0, **start))
+    assert fetched(room.peer) == all_of(*found)
+    assert outlet(room.peer) in room.peer.whole
+    assert room.peer.only(FetchOk).end == (Location(6, 0) if found else Location(0, 0))
+
+
+@where_a_fetch_may_join
+def test_a_fetch_joins_a_subscription_that_is_there(world: World, draft: Draft) -> None:
+    room = Room(world, draft)
+    room.write(0, 1)
+    room.ask(Fetch(6, joining=4, relative=1))
+    assert room.peer.only(RequestError).code == draft.fetched.not_joined
+    room.peer.ask(Subscribe(0, CAM, b"video"))
+    room.ask(Fetch(8, joining=0, absolute=2))
+    assert room.peer.only(RequestError).code == draft.fetched.out_of_range
+
+
+@where_a_fetch_may_join
+def test_a_fetch_may_join_before_there_is_anything(world: World, draft: Draft) -> None:
+    source, _ = published(world)
+    peer, asked = watching(world, draft, source)
+    peer.ask(Fetch(6, joining=0, relative=1))
+    assert not peer.take(FetchOk)
+    stream = source.session.open_group(asked.id, 5)
+    source.session.write(stream, b"\x03one", True)
+    world.run()
+    if draft.fetched.nothing is None:
+        assert fetched(peer) == []
+        assert peer.only(FetchOk).end == (4, 0)
+    else:
+        assert peer.only(RequestError).code == draft.fetched.nothing
+
+
+# -- the newest draft ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("draft", [each for each in DRAFTS if each.number == 20], ids=str)
+@pytest.mark.parametrize(("back", "found"), [(0, (4,)), (2, (2, 3, 4)), (9, (0, 1, 2, 3, 4))])
+def test_a_range_may_be_counted_from_its_end(
+    world: World, draft: Draft, back: int, found: tuple[int, ...]
+) -> None:
+    room = Room(world, draft)
+    room.write(0, 1, 2, 3, 4)
+    room.ask(Fetch(6, namespace=CAM, track=b"video", relative=back))
+    assert fetched(room.peer) == all_of(*found)
+    room.ask(Fetch(8, namespace=CAM, track=b"video"))
+    assert fetched(room.peer, 8) == all_of(0, 1, 2, 3, 4)
+    room.ask(Fetch(10, namespace=CAM, track=b"video", relative=-1))
+    assert room.peer.only(RequestError).code == draft.fetched.out_of_range
