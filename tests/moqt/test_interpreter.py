@@ -730,13 +730,57 @@ def test_peers_of_moq_transport_hear_each_other(world: World, draft: Draft) -> N
     assert read(viewer, stream) == (ok.alias, 0, [b"one"])
 
 
+@pytest.mark.parametrize("version", ["moq-lite-04", "moq-lite-05"])
+def test_it_is_told_how_far_a_track_goes(world: World, draft: Draft, version: str) -> None:
+    source = world.lite(version=version)
+    (asked,) = source.take(events.AnnounceRequested)
+    source.session.answer_announce(asked.request, [("demo/cam", (), events.FREE)])
+    world.run()
+    peer = world.peer(draft)
+    peer.ask(TrackStatus(6, CAM, b"video"))
+    for each in source.take(events.TrackRequested):
+        source.session.answer_track(each.request, TrackInfo(1))
+        world.run()
+    for each in source.take(events.Subscribed):
+        source.session.accept(each.id, 1)
+    world.run()
+    assert peer.only(RequestOk).largest is None
+    world.tick(1)
+    assert source.take(events.Unsubscribed)
+    viewer = world.lite(version=version)
+    viewer.session.subscribe("demo/cam", "video", Demand(200))
+    world.run()
+    id = source.only(events.Subscribed).id
+    source.session.accept(id, 1)
+    stream = source.session.open_group(id, 9)
+    frame = encode_frame(source.session.layout, b"one", 0)
+    source.session.write(stream, frame + frame)
+    world.run()
+    peer.ask(TrackStatus(8, CAM, b"video"))
+    ok = peer.only(RequestOk)
+    assert (ok.largest, ok.request) == ((9, 1), -1 if draft.request_streams else 8)
+    if draft.request_streams:
+        assert peer.lines[8] in peer.ended
+    assert not peer.groups
+    assert peer.lost is None
+
+
+def test_it_is_not_told_of_what_it_may_not_see(world: World, draft: Draft) -> None:
+    published(world, "demo/theirs/cam")
+    peer = world.peer(draft, f"/demo?jwt={token(subscribe='mine')}")
+    peer.ask(TrackStatus(0, (b"theirs", b"cam"), b"video"))
+    world.tick(30)
+    assert peer.only(RequestError).code in (1, draft.missing)
+    assert not peer.take(RequestOk)
+
+
 # -- what there is not ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     "asked",
     [
-        TrackStatus(0, CAM, b"video"),
+        TrackStatus(0, CAM, b"\xff"),
         Fetch(0, namespace=CAM, track=b"\xff", start=Location(0, 0), end=Location(1, 0)),
         Subscribe(0, CAM, b"\xff"),
     ],

@@ -65,3 +65,31 @@ class Looking(Talk):
     def close(self) -> None:
         """Nothing more is wanted of the session."""
         self.tell(b"", True)
+
+
+class Stating(Looking):
+    """TRACK_STATUS: what is known of a track now (draft-18, 10.14)."""
+
+    __slots__ = ("_is_answered",)
+
+    to = wire.TrackStatus
+
+    def __init__(
+        self, desk: Desk, stream: int, request: int, line: int | None, path: str, track: str
+    ) -> None:
+        super().__init__(desk, stream, request, line, path, track)
+        self._is_answered = False
+
+    def accepted(self, latest: Location | None) -> None:
+        if not self._is_answered:
+            self._is_answered = True
+            self.desk.say(wire.RequestOk(self.request, self.to, latest), self.line, last=True)
+            self.close()
+
+    def broken(self, code: int) -> None:
+        if not self._is_answered:
+            self._is_answered = True
+            super().broken(code)
+
+    def ended(self) -> None:
+        self.accepted(self._latest)

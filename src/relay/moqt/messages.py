@@ -234,6 +234,8 @@ class TrackStatus(NamedTuple):
 class RequestOk(NamedTuple):
     request: int
     to: type[object] | None = None
+    largest: Location | None = None
+    """Of a `TrackStatus`, as in `SubscribeOk`."""
 
 
 class RequestError(NamedTuple):

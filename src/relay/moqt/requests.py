@@ -16,7 +16,7 @@ from relay.moqt import messages as wire
 from relay.moqt.answering import Serving, Telling
 from relay.moqt.asking import Sounding, Watching
 from relay.moqt.fetching import Fetching
-from relay.moqt.looking import Looking
+from relay.moqt.looking import Looking, Stating
 from relay.moqt.messages import Message, Namespace
 from relay.moqt.naming import path_of
 from relay.moqt.offers import Offer, Push
@@ -183,7 +183,13 @@ class Requests:
             self._lines[line] = who
 
     def _track_status(self, asked: wire.TrackStatus, line: int | None) -> None:
-        self._refuse(asked, line, "TrackStatus is not supported")
+        name = _name(asked)
+        if name is None:
+            self._refuse(asked, line, _NO_TEXT)
+            return
+        talk = Stating(self._desk, self._desk.far_bidi(), asked.request, line, *name)
+        self._add(talk)
+        talk.begin()
 
     def _fetch(self, asked: wire.Fetch, line: int | None) -> None:
         numbers = self._desk.draft.fetched
@@ -313,7 +319,7 @@ class Requests:
             del self._ours[asker.request]
 
 
-def _name(asked: wire.Subscribe | wire.Fetch) -> tuple[str, str] | None:
+def _name(asked: wire.Subscribe | wire.TrackStatus | wire.Fetch) -> tuple[str, str] | None:
     """The broadcast and the track that are asked for, ``None`` where they are no text."""
     path = path_of(asked.namespace)
     try:

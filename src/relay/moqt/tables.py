@@ -353,7 +353,7 @@ _TABLES = (
             _Row("", VARINT, filler=0),
             _Row("", VARINT, filler=0),
             _Row("", ORDER, filler=ASCENDING),
-            _Row("", LARGEST),
+            _Row("largest", LARGEST),
             _PARAMETERS,
         ),
         14,
@@ -379,7 +379,7 @@ _TABLES = (
         _Table(
             0x07,
             m.RequestOk,
-            (_ANSWERED, _PARAMETERS, _List("properties", (), 18)),
+            (_ANSWERED, _List("parameters", (_LARGEST,)), _List("properties", (), 18)),
             since,
             to=to,
         )
