@@ -69,11 +69,12 @@ messages = st.one_of(
 )
 
 groups = st.tuples(st.just("group"), numbers, numbers, st.integers(0, 2), st.booleans())
+parts = st.tuples(st.just("part"), numbers, numbers, st.integers(0, 3), numbers, st.booleans())
 fetches = st.tuples(st.just("fetch"), numbers, st.binary(max_size=12), st.booleans())
 noise = st.tuples(st.just("noise"), st.booleans(), st.binary(max_size=12), st.booleans())
 ends = st.tuples(st.just("end"), st.integers(0, 8), st.sampled_from(["fin", "reset", "stop"]))
 said = st.tuples(st.just("say"), messages, st.integers(0, 8))
-steps = st.lists(said | said | groups | fetches | noise | ends, max_size=25)
+steps = st.lists(said | said | groups | parts | parts | fetches | noise | ends, max_size=25)
 
 
 def play(world: World, draft: Draft, script: list[tuple[object, ...]]) -> None:
@@ -98,6 +99,10 @@ def play(world: World, draft: Draft, script: list[tuple[object, ...]]) -> None:
                     peer.say(message)  # type: ignore[arg-type]
             case "group", int(alias), int(group), int(first), bool(fin):
                 peer.bring(head(draft, alias, group), objects(draft, b"x", first=first), fin=fin)
+            case "part", int(alias), int(group), int(subgroup), int(first), bool(fin):
+                begin = map(draft.encode_varint, (0x14 + draft.timestamps, alias, group, subgroup))
+                body = objects(draft, b"x", b"y", first=first)
+                peer.bring(b"".join(begin) + b"\x80", body, fin=fin)
             case "fetch", int(request), bytes(rest), bool(fin):
                 peer.bring(draft.fetch_head(request), rest, fin=fin)
             case "noise", bool(uni), bytes(data), bool(fin):

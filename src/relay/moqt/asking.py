@@ -127,6 +127,7 @@ class Watching(Talk):
 
     def is_over(self, code: int) -> None:
         """The peer sends no more of the track."""
+        self.desk.groups.merges.ended(self.id)
         end = self.desk.groups.ends.get(self.id)
         if code not in codes.FINE:
             self.abort(Dropped.code)

@@ -12,7 +12,8 @@ from collections.abc import Callable
 
 from relay.errors import Cancelled, DecodeError
 from relay.moqt.drafts import Draft
-from relay.moqt.objects import Inward, Outward
+from relay.moqt.merging import Merge, Merges
+from relay.moqt.objects import Collected, Inward, Outward
 from relay.moqt.stamps import Stamps
 from relay.session.transport import Transport
 from relay.wire.buffer import split_message
@@ -44,11 +45,14 @@ class _Arrival:
 
     __slots__ = (
         "data",
+        "ends_group",
         "group",
         "has_ended",
         "inward",
+        "is_beside",
         "is_deaf",
         "is_told",
+        "merge",
         "subscription",
     )
 
@@ -57,6 +61,12 @@ class _Arrival:
         """What has come before it is known whose it is."""
         self.has_ended = False
         self.inward: Inward | None = None
+        self.merge: Merge | None = None
+        """What it is part of, where its group comes on several."""
+        self.ends_group = False
+        """Whether with it the group has ended, too."""
+        self.is_beside = False
+        """Whether it may be one of several of a group."""
         self.subscription = self.group = 0
         self.is_told = False
         """Whether the session knows of the group."""
@@ -74,9 +84,10 @@ class Groups:
         up: Callable[[int, bytes, bool], None],
         up_reset: Callable[[int, int], None],
         now: Callable[[], float],
+        far: Callable[[], int],
     ) -> None:
         """``up`` and ``up_reset`` tell the session what is heard on a stream, ``now`` answers
-        seconds."""
+        seconds, ``far`` a one-way stream from the peer that there is none of below."""
         self._below = below
         self._draft = draft
         self._dialect = dialect
@@ -98,6 +109,8 @@ class Groups:
         """Subscriptions of the session's that are not answered yet."""
         self.ends: dict[int, int] = {}
         """The first group that there will not be, by subscription, where it was told."""
+        self.merges = Merges(draft.timestamps, self._head, up, up_reset, far, self._break_off)
+        """Groups that come on several streams."""
         self.begun: Counter[int] = Counter()
         """Groups of ours by their track's alias."""
         self.first: dict[int, int] = {}
@@ -112,7 +125,7 @@ class Groups:
         """A track's alias is told, and what its timestamps count; False where it is another's."""
         if alias in self._aliases and alias not in self._ended:
             return False
-        self._ended.pop(alias, None)
+        self.forget(alias)
         has_stamps = self._draft.timestamps
         stamps = Stamps(self._draft, timescale, self._now) if has_stamps else None
         self._aliases[alias] = subscription, stamps
@@ -132,7 +145,8 @@ class Groups:
 
     def forget(self, alias: int) -> None:
         """It means nothing any more."""
-        self._aliases.pop(alias, None)
+        if (track := self._aliases.pop(alias, None)) is not None:
+            self.merges.forget(track[0])
         self._ended.pop(alias, None)
 
     def expect(self, change: int) -> None:
@@ -166,6 +180,9 @@ class Groups:
             self._unknown -= len(arrival.data) + EACH_UNKNOWN
         if arrival.is_told:
             self._up_reset(stream, REGISTERED.hear(code))
+        if arrival.merge is not None and not arrival.is_deaf:
+            arrival.merge.leave(stream, False)
+            self.merges.go_on(arrival.merge)
 
     def _take(self, stream: int, arrival: _Arrival, data: bytes, fin: bool) -> None:
         if stream in self._held:
@@ -178,10 +195,15 @@ class Groups:
             data = begun
         inward = arrival.inward
         assert inward is not None
+        if isinstance(inward, Collected):
+            self._collect(stream, arrival, inward, data, fin)
+            return
         frames = inward.feed(data)
         if inward.ends_track:
             self.ends[arrival.subscription] = arrival.group + bool(inward.count)
         if inward.begins:
+            if arrival.is_beside:
+                self.merges.split(arrival.subscription, arrival.group)
             self._stop(stream, arrival)
             return
         if fin and not inward.is_whole:
@@ -190,10 +212,30 @@ class Groups:
             return
         if not arrival.is_told and inward.count:
             arrival.is_told = True
-            head = Group(arrival.subscription, arrival.group)
-            frames = _GROUP + self._dialect.encode(head) + frames
+            frames = self._head(arrival.subscription, arrival.group) + frames
         if arrival.is_told and (frames or fin):
             self._up(stream, frames, fin)
+
+    def _collect(
+        self, stream: int, arrival: _Arrival, inward: Collected, data: bytes, fin: bool
+    ) -> None:
+        """The next bytes of one of several streams."""
+        merge = arrival.merge
+        assert merge is not None
+        merge.put(stream, inward.take(data), inward.least, inward.kept)
+        if inward.end is not None:
+            merge.end = inward.end
+        if inward.ends_track:
+            self.ends[arrival.subscription] = arrival.group + bool(inward.end)
+        if fin:
+            if arrival.ends_group and inward.is_whole:
+                merge.end = inward.number + 1
+            merge.leave(stream, inward.is_whole)
+        self.merges.go_on(merge)
+
+    def _head(self, subscription: int, group: int) -> bytes:
+        """What a group begins with for the session."""
+        return _GROUP + self._dialect.encode(Group(subscription, group))
 
     def _begin(self, stream: int, arrival: _Arrival, data: bytes, fin: bool) -> bytes | None:
         """Read the head, and answer what follows it; ``None`` as long as that is of no use."""
@@ -220,7 +262,13 @@ class Groups:
             return None
         arrival.subscription, stamps = track
         arrival.group = head.group
-        arrival.inward = Inward(self._draft, head.has_extensions, stamps)
+        arrival.ends_group = head.ends_group
+        arrival.is_beside = head.subgroup != 0
+        if head.subgroup:
+            self.merges.split(arrival.subscription, head.group)
+        arrival.merge = self.merges.begin(arrival.subscription, head.group, stream)
+        kind = Inward if arrival.merge is None else Collected
+        arrival.inward = kind(self._draft, head.has_extensions, stamps)
         return data[at:]
 
     def _hold(self, stream: int, arrival: _Arrival, data: bytes, fin: bool) -> None:
@@ -241,6 +289,11 @@ class Groups:
             self._arrivals.pop(stream, None)
         else:
             self._below.stop(stream, REGISTERED.say(Cancelled.code))
+
+    def _break_off(self, stream: int) -> None:
+        """Nothing more of one of several streams is wanted."""
+        if (arrival := self._arrivals.get(stream)) is not None:
+            self._stop(stream, arrival)
 
     # Ours
 

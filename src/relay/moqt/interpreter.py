@@ -63,7 +63,7 @@ class Interpreter:
         self.max_message = settings.max_message
         self.offers = Offers(self, MAX_OFFERS, settings.max_announces, denied)
         self.requests = Requests(self)
-        self.groups = Groups(below, draft, dialect, self.up, self.up_reset, now)
+        self.groups = Groups(below, draft, dialect, self.up, self.up_reset, now, self._far_group)
         self.above: Receiver | None = None
         self._upward: deque[tuple[str, tuple[Any, ...]]] = deque()
         self._count = _FAR >> 2
@@ -149,6 +149,8 @@ class Interpreter:
             self.below.stop(stream, REGISTERED.say(code))
         elif (talk := self._talks.get(stream)) is not None:
             talk.stopped(code)
+        else:
+            self.groups.merges.unwanted(stream)
 
     def send_datagram(self, data: bytes) -> bool:
         """There are none."""
@@ -388,6 +390,10 @@ class Interpreter:
     def far_bidi(self) -> int:
         """A two-way stream of moq-lite's from the peer that has none below."""
         return self._far(ours=False)
+
+    def _far_group(self) -> int:
+        """A one-way stream of moq-lite's from the peer that has none below."""
+        return self._far(ours=False, uni=True)
 
     def _far(self, ours: bool = True, uni: bool = False) -> int:
         """The next stream of moq-lite's that has none below; the session is the server's."""

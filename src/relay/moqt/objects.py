@@ -7,6 +7,9 @@ place. This module must not know who asked for the group.
 
 from __future__ import annotations
 
+from collections import deque
+from typing import NamedTuple
+
 from relay.moqt.drafts import Draft
 from relay.moqt.fetched import Place
 from relay.moqt.stamps import Stamps, written
@@ -16,9 +19,9 @@ from relay.wire.frame import encode_timed
 MAX_EXTENSIONS = 1_024
 """Bytes of an object's extensions in which a timestamp is looked for. More are skipped."""
 
-NORMAL, END_OF_TRACK = 0, 4
-"""Status of an object that is there, and of one behind the last of the track (moq-transport-14,
-10.2.1.1). Those that are not there have no number of a frame."""
+NORMAL, END_OF_GROUP, END_OF_TRACK = 0, 3, 4
+"""Status of an object that is there, and of one behind the last of its group or of the track
+(moq-transport-14, 10.2.1.1). Those that are not there have no number of a frame."""
 
 _FIRST = b"\x00"
 """The number of an object that follows the one before, and of a first one that is number 0
@@ -78,7 +81,9 @@ class Inward(_Passage):
         "_stamps",
         "begins",
         "count",
+        "end",
         "ends_track",
+        "number",
     )
 
     def __init__(self, draft: Draft, has_extensions: bool, stamps: Stamps | None) -> None:
@@ -92,8 +97,12 @@ class Inward(_Passage):
         """Whether the size of the payload comes next."""
         self.begins: int | None = None
         """Number of the first object, once it is known."""
+        self.number = -1
+        """That of the last one."""
         self.count = 0
         """Frames that have begun."""
+        self.end: int | None = None
+        """No object of the group has this number or a greater one."""
         self.ends_track = False
         """Whether one says that there is no more of the track."""
 
@@ -126,6 +135,7 @@ class Inward(_Passage):
                     return None
                 extensions, at, size = data[at : at + size], at + size, 0
             self._stamp = self._stamps.read(extensions)
+        self.number += delta[0] + 1
         if self.begins is None:
             self.begins = delta[0]
         self._left, self._is_payload, self._is_sized = size, False, True
@@ -148,7 +158,9 @@ class Inward(_Passage):
             # One larger than moq-lite can say is more than any session takes.
             frames.append(self._frame_head(min(size[0], MAX_VARINT)))
             self.count += 1
-        self.ends_track = self.ends_track or status == END_OF_TRACK
+        elif status in (END_OF_GROUP, END_OF_TRACK):
+            self.end = self.number
+            self.ends_track = self.ends_track or status == END_OF_TRACK
         self._left, self._is_payload, self._is_sized = size[0], True, False
         return at
 
@@ -157,6 +169,51 @@ class Inward(_Passage):
             return encode_varint(size)
         delta, self._before = self._stamp - self._before, self._stamp
         return encode_timed(delta, size)
+
+
+class Object(NamedTuple):
+    """One that has come whole."""
+
+    number: int
+    stamp: int
+    """Its timestamp, where there are any."""
+    payload: bytes
+
+
+class Collected(Inward):
+    """Objects of one stream, each once it is whole."""
+
+    __slots__ = ("_heads", "_payload")
+
+    def __init__(self, draft: Draft, has_extensions: bool, stamps: Stamps | None) -> None:
+        super().__init__(draft, has_extensions, stamps)
+        self._heads: deque[tuple[int, int, int]] = deque()
+        """Number, timestamp and size of those that have begun."""
+        self._payload = bytearray()
+
+    @property
+    def kept(self) -> int:
+        """Bytes of payload that are not passed on."""
+        return len(self._payload)
+
+    @property
+    def least(self) -> int:
+        """The least number of those that are still to come."""
+        return self._heads[0][0] if self._heads else self.number + (not self._is_sized)
+
+    def take(self, data: bytes) -> list[Object]:
+        """Those that are whole with the next bytes."""
+        self._payload += self.feed(data)
+        found: list[Object] = []
+        while self._heads and len(self._payload) >= self._heads[0][2]:
+            number, stamp, size = self._heads.popleft()
+            found.append(Object(number, stamp, bytes(self._payload[:size])))
+            del self._payload[:size]
+        return found
+
+    def _frame_head(self, size: int) -> bytes:
+        self._heads.append((self.number, self._stamp, size))
+        return b""
 
 
 class Outward(_Passage):
