@@ -70,11 +70,16 @@ messages = st.one_of(
 
 groups = st.tuples(st.just("group"), numbers, numbers, st.integers(0, 2), st.booleans())
 parts = st.tuples(st.just("part"), numbers, numbers, st.integers(0, 3), numbers, st.booleans())
+loose = st.tuples(st.just("loose"), st.sampled_from([0, 2, 4, 6]), numbers, numbers, numbers)
+junk = st.tuples(st.just("junk"), st.binary(max_size=12))
 fetches = st.tuples(st.just("fetch"), numbers, st.binary(max_size=12), st.booleans())
 noise = st.tuples(st.just("noise"), st.booleans(), st.binary(max_size=12), st.booleans())
 ends = st.tuples(st.just("end"), st.integers(0, 8), st.sampled_from(["fin", "reset", "stop"]))
 said = st.tuples(st.just("say"), messages, st.integers(0, 8))
-steps = st.lists(said | said | groups | parts | parts | fetches | noise | ends, max_size=25)
+steps = st.lists(
+    said | said | groups | parts | parts | loose | loose | junk | fetches | noise | ends,
+    max_size=25,
+)
 
 
 def play(world: World, draft: Draft, script: list[tuple[object, ...]]) -> None:
@@ -103,6 +108,11 @@ def play(world: World, draft: Draft, script: list[tuple[object, ...]]) -> None:
                 begin = map(draft.encode_varint, (0x14 + draft.timestamps, alias, group, subgroup))
                 body = objects(draft, b"x", b"y", first=first)
                 peer.bring(b"".join(begin) + b"\x80", body, fin=fin)
+            case "loose", int(flags), int(alias), int(group), int(number):
+                values = (flags, alias, group, *((number,) if not flags & 4 else ()))
+                peer.end.send_datagram(b"".join(map(draft.encode_varint, values)) + b"\x80x")
+            case "junk", bytes(data):
+                peer.end.send_datagram(data)
             case "fetch", int(request), bytes(rest), bool(fin):
                 peer.bring(draft.fetch_head(request), rest, fin=fin)
             case "noise", bool(uni), bytes(data), bool(fin):

@@ -11,9 +11,18 @@ from collections import Counter
 from collections.abc import Callable
 
 from relay.errors import Cancelled, DecodeError
+from relay.moqt.datagrams import scan_datagram
 from relay.moqt.drafts import Draft
 from relay.moqt.merging import Merge, Merges
-from relay.moqt.objects import Collected, Inward, Outward
+from relay.moqt.objects import (
+    END_OF_GROUP,
+    END_OF_TRACK,
+    NORMAL,
+    Collected,
+    Inward,
+    Object,
+    Outward,
+)
 from relay.moqt.stamps import Stamps
 from relay.session.transport import Transport
 from relay.wire.buffer import split_message
@@ -183,6 +192,28 @@ class Groups:
         if arrival.merge is not None and not arrival.is_deaf:
             arrival.merge.leave(stream, False)
             self.merges.go_on(arrival.merge)
+
+    def datagram(self, data: bytes) -> None:
+        """An object comes in a datagram. One that nobody can tell whose it is, or that comes too
+        late, is forgotten."""
+        found = scan_datagram(data, self._draft.varint)
+        track = self._aliases.get(found.alias) if found is not None else None
+        if found is None or track is None or found.group > MAX_SEQUENCE:
+            return
+        subscription, stamps = track
+        merge = self.merges.begin_loose(subscription, found.group)
+        if merge is None:
+            return
+        if found.status == NORMAL:
+            stamp = stamps.read(found.extensions) if stamps is not None else 0
+            merge.put_loose(Object(found.number, stamp, found.payload))
+        if found.ends_group:
+            merge.end = found.number + 1
+        elif found.status in (END_OF_GROUP, END_OF_TRACK):
+            merge.end = found.number
+        if found.status == END_OF_TRACK:
+            self.ends[subscription] = found.group + bool(found.number)
+        self.merges.go_on(merge)
 
     def _take(self, stream: int, arrival: _Arrival, data: bytes, fin: bool) -> None:
         if stream in self._held:

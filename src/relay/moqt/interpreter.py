@@ -226,7 +226,10 @@ class Interpreter:
         self._tell()
 
     def datagram_received(self, data: bytes) -> None:
-        """Objects in datagrams are none of moq-lite's groups, and were not asked for."""
+        """A datagram arrived."""
+        if not self._is_closed:
+            self.groups.datagram(data)
+            self._tell()
 
     def flush(self) -> None:
         """As above; what was asked meanwhile is answered."""

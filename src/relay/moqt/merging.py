@@ -22,6 +22,13 @@ MAX_HELD = 4_194_304
 without what is missing, or breaks off."""
 
 
+LOOSE = -1
+"""The stream of objects that come on none, but in datagrams."""
+
+LATE = 8
+"""Numbers by which such an object may be late. Then it is lost."""
+
+
 class Merge:
     """One group."""
 
@@ -108,6 +115,11 @@ class Merge:
         self.least[stream] = least
         self._parts[stream] = part
 
+    def put_loose(self, found: Object) -> None:
+        """An object comes in a datagram."""
+        least = max(self.least.get(LOOSE, 0), found.number + 1 - LATE)
+        self.put(LOOSE, (found,), least, 0)
+
     def leave(self, stream: int, is_sound: bool) -> None:
         """A stream has ended, in good order or not."""
         self.least.pop(stream, None)
@@ -171,6 +183,8 @@ class Merges:
         """From which group on they come on several streams, by subscription, where they do."""
         self._most: dict[int, int] = {}
         """How many these were at most."""
+        self._over: dict[int, int] = {}
+        """The newest group of which nothing is taken any more, by subscription."""
 
     def split(self, subscription: int, group: int) -> None:
         """A group of the subscription has several streams. It is too late for one that has begun on
@@ -197,6 +211,21 @@ class Merges:
         most = self._most[subscription] = max(self._most.get(subscription, 2), merge.seen)
         merge.is_newest = merge.is_newest and group >= newest
         merge.is_awaited = merge.is_newest and merge.seen < most
+        return merge
+
+    def begin_loose(self, subscription: int, group: int) -> Merge | None:
+        """The group of an object in a datagram, ``None`` where it is over."""
+        merge = self._merges.get((subscription, group))
+        if merge is None:
+            newest = self._newest.get(subscription, -1)
+            if group < newest or group <= self._over.get(subscription, -1):
+                return None
+            self.split(subscription, group)
+            merge = self.begin(subscription, group, LOOSE)
+            if merge is not None:
+                merge.is_awaited = False
+        elif LOOSE not in merge.least and merge.is_newest:
+            merge.enter(LOOSE)
         return merge
 
     def go_on(self, merge: Merge) -> None:
@@ -237,7 +266,7 @@ class Merges:
         for merge in tuple(self._merges.values()):
             if merge.subscription == subscription:
                 self._drop(merge)
-        for known in (self._newest, self._since, self._most):
+        for known in (self._newest, self._since, self._most, self._over):
             known.pop(subscription, None)
 
     def _settle(self, subscription: int, before: int | None) -> None:
@@ -245,6 +274,8 @@ class Merges:
         for merge in tuple(self._merges.values()):
             if merge.subscription == subscription and (before is None or merge.group < before):
                 merge.is_awaited = merge.is_newest = False
+                if LOOSE in merge.least:
+                    merge.leave(LOOSE, True)
                 self.go_on(merge)
 
     def _is_full(self) -> bool:
@@ -257,5 +288,7 @@ class Merges:
 
     def _remove(self, merge: Merge) -> None:
         del self._merges[merge.subscription, merge.group]
+        over = self._over.get(merge.subscription, -1)
+        self._over[merge.subscription] = max(over, merge.group)
         for stream in tuple(merge.least):
             self._stop(stream)
