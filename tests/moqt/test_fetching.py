@@ -229,6 +229,22 @@ def test_a_track_that_nobody_watches_is_looked_for(world: World, draft: Draft) -
     assert peer.only(FetchOk).end == (4, 1)
 
 
+def test_a_group_that_comes_at_once_is_fetched_to_its_end(draft: Draft) -> None:
+    world = World(0)
+    room = Room(world, draft)
+    room.viewer.session.unsubscribe(0)
+    world.run()
+    world.tick(1)
+    room.ask(asking((3, 0), (9, 0)))
+    asked = room.source.only(events.Subscribed)
+    assert (asked.start, asked.max_latency) == (None, 0)
+    room.source.session.open_group(asked.id, 4, whole=room.frames(4))
+    world.run()
+    room.answer(3)
+    assert fetched(room.peer) == all_of(3, 4)
+    assert room.peer.only(FetchOk).end == (4, 3)
+
+
 @pytest.mark.parametrize(("start", "end"), [((2, 0), (1, 0)), ((2, 3), (2, 3)), ((9, 0), (9, 0))])
 def test_ranges_that_are_none_are_refused(world: World, draft: Draft, start: Any, end: Any) -> None:
     room = Room(world, draft)

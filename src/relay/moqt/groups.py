@@ -27,6 +27,7 @@ from relay.moqt.stamps import Stamps
 from relay.session.transport import Transport
 from relay.wire.buffer import split_message
 from relay.wire.codes import REGISTERED
+from relay.wire.frame import weigh
 from relay.wire.lite import Dialect
 from relay.wire.messages import MAX_SEQUENCE, Group, Uni
 
@@ -124,9 +125,9 @@ class Groups:
         """Groups of ours by their track's alias."""
         self.first: dict[int, int] = {}
         """The first of these."""
-        self.looks: dict[int, Callable[[int], int]] = {}
-        """Subscriptions whose groups nobody gets: they hear of each, and answer a stream that goes
-        nowhere."""
+        self.looks: dict[int, Callable[[int, int], int]] = {}
+        """Subscriptions whose groups nobody gets: they hear of each and of its frames that came at
+        once, and answer a stream that goes nowhere."""
 
     # The peer's
 
@@ -335,7 +336,8 @@ class Groups:
         group = self._dialect.decode(Group, found[0])
         alias = group.subscription
         if (look := self.looks.get(alias)) is not None:
-            return look(group.sequence)
+            frames = weigh(self._dialect.layout, (found[1],), len(found[1]))[0]
+            return look(group.sequence, frames)
         outward = Outward(self._draft)
         begun = self._draft.subgroup_head(alias, group.sequence, PRIORITY)
         stream = self._below.open_uni(begun + outward.feed(found[1]), fin)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from relay.moqt import codes
 from relay.moqt import messages as wire
-from relay.moqt.answering import MAX_LATENCY
 from relay.moqt.messages import Location
 from relay.moqt.talk import Desk, Talk
 from relay.wire.buffer import StreamBuffer
@@ -30,7 +29,7 @@ class Looking(Talk):
 
     def begin(self) -> None:
         """Ask the session."""
-        asked = Subscribe(self.request, self.path, self.track, 0, max_latency=MAX_LATENCY)
+        asked = Subscribe(self.request, self.path, self.track, 0)  # the latest group and no other
         self.desk.groups.looks[self.request] = self._group_opened
         self.tell(bytes((Bidi.SUBSCRIBE,)) + self.desk.dialect.encode(asked))
 
@@ -38,15 +37,14 @@ class Looking(Talk):
         desk = self.desk
         while (reply := desk.dialect.read_reply(buffer, desk.max_message)) is not None:
             if isinstance(reply, SubscribeLatest):
-                # A group that is there has an object, or will have one.
-                self._latest = Location(reply.group, max(reply.frames, 1) - 1)
+                self._latest = _last(reply.group, reply.frames)
             elif isinstance(reply, SubscribeOk):
                 self.accepted(self._latest)
 
-    def _group_opened(self, sequence: int) -> int:
-        """A group would be sent: on a stream that takes nothing."""
+    def _group_opened(self, sequence: int, frames: int) -> int:
+        """A group would be sent, as many frames of it at once: on a stream that takes nothing."""
         if self._latest is None:
-            self._latest = Location(sequence, 0)
+            self._latest = _last(sequence, frames)
             self.accepted(self._latest)
         return self.desk.far_uni()
 
@@ -93,3 +91,8 @@ class Stating(Looking):
 
     def ended(self) -> None:
         self.accepted(self._latest)
+
+
+def _last(group: int, frames: int) -> Location:
+    """The last object of so many; a group that is there has one, or will have."""
+    return Location(group, max(frames, 1) - 1)
