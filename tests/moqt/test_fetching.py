@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from relay.moqt import fetching
+from relay.moqt import fetching, requests
 from relay.moqt.drafts import DRAFTS, Draft
 from relay.moqt.messages import (
     DESCENDING,
@@ -269,6 +269,34 @@ def test_a_fetch_has_so_many_groups_and_no_more(
     assert (error.code, error.reason) == (3, "4 groups at once (at most 3)")
     room.ask(asking((1, 0), (3, 0), request=8))
     assert fetched(room.peer, 8) == all_of(1, 2, 3)
+
+
+def test_so_many_fetches_go_on_at_a_time(draft: Draft, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(requests, "MAX_FETCHES", 2)
+    room = Room(World(0), draft)
+    room.write(7)
+    for request in (6, 8, 10):
+        room.ask(asking((6, 0), (7, 0), request=request))
+    assert room.peer.only(RequestError).reason == "more than 2 fetches at once"
+    room.answer(6)
+    assert fetched(room.peer) == fetched(room.peer, 8) == all_of(6, 7)
+    room.ask(asking((7, 0), (7, 0), request=12))
+    assert fetched(room.peer, 12) == all_of(7)
+
+
+def test_groups_that_are_not_there_take_turns(world: World, draft: Draft) -> None:
+    source, _ = published(world)  # one that speaks a version without FETCH
+    peer, asked = watching(world, draft, source)
+    source.session.open_group(asked.id, 100, whole=b"\x01x")
+    world.run()
+    server = peer.visit.wire.server
+    wake, server.wake = server.wake, lambda: None
+    peer.ask(asking((0, 0), (100, 0)))
+    assert fetched(peer) == []
+    server.wake = wake
+    server.wake()
+    world.run()
+    assert fetched(peer) == [(100, 0, b"x")]
 
 
 def test_what_it_may_not_see_is_not_fetched(world: World, draft: Draft) -> None:

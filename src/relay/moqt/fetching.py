@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from relay.errors import Cancelled, Expired, NotFound
+from relay.errors import Cancelled, NotFound
 from relay.moqt import codes
 from relay.moqt import messages as wire
 from relay.moqt.answering import Describing, Serving
@@ -23,8 +23,8 @@ from relay.wire.messages import Bidi, Fetch
 MAX_GROUPS = 1_024
 """Groups of one fetch, those that are not there included: each is asked for."""
 
-_GAPS = (NotFound.code, Expired.code)
-"""With these the house refuses groups that cannot be had."""
+GAPS_A_TURN = 8
+"""Groups that are not there before others have a turn: each costs as much as a request."""
 
 
 class Fetching(Looking):
@@ -34,6 +34,7 @@ class Fetching(Looking):
         "_asked",
         "_before",
         "_end",
+        "_gaps",
         "_groups",
         "_is_answered",
         "_is_described",
@@ -68,6 +69,8 @@ class Fetching(Looking):
         """The one that comes."""
         self._before: int | None = None
         """The last of which something was sent."""
+        self._gaps = 0
+        """Groups that could not be had."""
         self._timescale = 0
         self._is_described = self._is_answered = self._is_over = False
         self.outlet: int | None = None
@@ -157,10 +160,16 @@ class Fetching(Looking):
         if part is not self._part:
             return
         self._part = None
-        if code is None or (code in _GAPS and self._before != part.group):
+        if code is None:
             self.go_on()
-        else:
+        elif code != NotFound.code or self._before == part.group:
             self.broken(code)
+        else:
+            self._gaps += 1
+            if self._gaps % GAPS_A_TURN:
+                self.go_on()
+            else:
+                self.desk.requests.rest(self)
 
     def _answer(self) -> None:
         if not self._is_answered:

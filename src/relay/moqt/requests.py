@@ -26,6 +26,9 @@ MAX_WAITING = 4_096
 """Requests of ours that wait until the peer grants more. More: a track is refused to its viewer;
 where the peer asked to be told of so much, its session is closed."""
 
+MAX_FETCHES = 32
+"""Fetches of the peer's at a time. More are refused."""
+
 _NO_TEXT = "names are text without slashes"
 
 
@@ -44,8 +47,10 @@ class Requests:
         """Those that have streams of their own, by these."""
         self._outlets: dict[int, Fetching] = {}
         """What is fetched, by the streams on which it leaves."""
-        self._dry: dict[Fetching, None] = {}
-        """Fetches for which the peer has granted no stream so far."""
+        self._resting: dict[Fetching, None] = {}
+        """Fetches for which the peer has granted no stream so far, or whose turn is over."""
+        self._fetches = 0
+        """All of them."""
         self._next = 1
         self._granted = 0
         self._waiting: deque[tuple[Asker, Callable[[int], Message]]] = deque()
@@ -111,10 +116,14 @@ class Requests:
     def has_outlet(self, fetching: Fetching) -> None:
         """What is fetched has a stream, or waits for one."""
         if fetching.outlet is None:
-            self._dry[fetching] = None
+            self._resting[fetching] = None
         else:
-            self._dry.pop(fetching, None)
             self._outlets[fetching.outlet] = fetching
+
+    def rest(self, fetching: Fetching) -> None:
+        """Others have a turn before it goes on."""
+        self._resting[fetching] = None
+        self._desk.wake()
 
     def forget(self, talk: Talk) -> None:
         """A request of the peer's is over."""
@@ -126,7 +135,8 @@ class Requests:
             if talk.line is not None and self._lines.get(talk.line) is talk:
                 del self._lines[talk.line]
         if isinstance(talk, Fetching):
-            self._dry.pop(talk, None)
+            self._fetches -= 1
+            self._resting.pop(talk, None)
             if talk.outlet is not None:
                 self._outlets.pop(talk.outlet, None)
         if isinstance(talk, Telling) and self._tellings.get(talk.prefix) is talk:
@@ -203,7 +213,10 @@ class Requests:
             self._refuse(asked, line, _NO_TEXT)
         elif _is_backward(asked):
             self._refuse(asked, line, "it ends before it starts", numbers.out_of_range)
+        elif self._fetches >= MAX_FETCHES:
+            self._refuse(asked, line, f"more than {MAX_FETCHES} fetches at once", codes.INTERNAL)
         else:
+            self._fetches += 1
             talk = Fetching(self._desk, line, asked, *name, serving)
             self._add(talk)
             talk.begin()
@@ -286,7 +299,8 @@ class Requests:
     def put(self) -> None:
         """Put the questions that waited, as far as the peer grants it by now; what is fetched goes
         on."""
-        for fetching in tuple(self._dry):
+        resting, self._resting = self._resting, {}
+        for fetching in resting:
             fetching.go_on()
         while self._waiting:
             asker, question = self._waiting[0]

@@ -73,6 +73,9 @@ class Desk(Protocol):
     def say(self, message: Message, line: int | None, last: bool = False) -> None:
         """Say something on the stream of a request, or where all are told; ``last`` ends it."""
 
+    def wake(self) -> None:
+        """Have what rests go on in the next turn."""
+
     def hang_up(self, line: int | None) -> None:
         """Nothing more is wanted on the stream of a request."""
 
