@@ -275,6 +275,9 @@ def test_so_many_fetches_go_on_at_a_time(draft: Draft, monkeypatch: pytest.Monke
     monkeypatch.setattr(requests, "MAX_FETCHES", 2)
     room = Room(World(0), draft)
     room.write(7)
+    for request in (0, 2, 4):  # these leave room for others again
+        room.ask(asking((9, 0), (9, 0), request=request))
+        assert room.peer.only(RequestError).code == draft.fetched.out_of_range
     for request in (6, 8, 10):
         room.ask(asking((6, 0), (7, 0), request=request))
     assert room.peer.only(RequestError).reason == "more than 2 fetches at once"

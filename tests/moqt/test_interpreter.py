@@ -765,6 +765,23 @@ def test_it_is_told_how_far_a_track_goes(world: World, draft: Draft, version: st
     assert peer.lost is None
 
 
+def test_who_asks_how_far_a_track_goes_may_leave(world: World, draft: Draft) -> None:
+    source, _ = published(world)
+    peer = world.peer(draft)
+    peer.ask(TrackStatus(6, CAM, b"video"))
+    asked = source.only(events.Subscribed)
+    if draft.request_streams:
+        peer.end.reset(peer.lines[6], 1)
+        world.run()
+    else:
+        peer.say(Unsubscribe(6))
+    assert source.take(events.Unsubscribed)
+    source.session.accept(asked.id, 1)
+    world.run()
+    assert not peer.take(RequestOk)
+    assert peer.lost is None
+
+
 def test_it_is_not_told_of_what_it_may_not_see(world: World, draft: Draft) -> None:
     published(world, "demo/theirs/cam")
     peer = world.peer(draft, f"/demo?jwt={token(subscribe='mine')}")

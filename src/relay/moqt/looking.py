@@ -84,6 +84,10 @@ class Stating(Looking):
             self.desk.say(wire.RequestOk(self.request, self.to, latest), self.line, last=True)
             self.close()
 
+    def left(self) -> None:
+        self._is_answered = True
+        super().left()
+
     def broken(self, code: int) -> None:
         if not self._is_answered:
             self._is_answered = True

@@ -49,7 +49,7 @@ class Requests:
         """What is fetched, by the streams on which it leaves."""
         self._resting: dict[Fetching, None] = {}
         """Fetches for which the peer has granted no stream so far, or whose turn is over."""
-        self._fetches = 0
+        self._fetches: set[Fetching] = set()
         """All of them."""
         self._next = 1
         self._granted = 0
@@ -135,7 +135,7 @@ class Requests:
             if talk.line is not None and self._lines.get(talk.line) is talk:
                 del self._lines[talk.line]
         if isinstance(talk, Fetching):
-            self._fetches -= 1
+            self._fetches.discard(talk)
             self._resting.pop(talk, None)
             if talk.outlet is not None:
                 self._outlets.pop(talk.outlet, None)
@@ -213,12 +213,12 @@ class Requests:
             self._refuse(asked, line, _NO_TEXT)
         elif _is_backward(asked):
             self._refuse(asked, line, "it ends before it starts", numbers.out_of_range)
-        elif self._fetches >= MAX_FETCHES:
+        elif len(self._fetches) >= MAX_FETCHES:
             self._refuse(asked, line, f"more than {MAX_FETCHES} fetches at once", codes.INTERNAL)
         else:
-            self._fetches += 1
             talk = Fetching(self._desk, line, asked, *name, serving)
             self._add(talk)
+            self._fetches.add(talk)
             talk.begin()
 
     def _fetch_cancel(self, message: wire.FetchCancel, line: int | None) -> None:
