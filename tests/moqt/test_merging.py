@@ -44,15 +44,17 @@ class Split:
         self.at_once = 0
         self.peer, self.viewer, self.asked = publishing(world, draft)
         serving(self.peer, self.asked)
-        self.bring(0, 0, 0, 2)
+        self.bring(-1, 0, 0, 2)
+        self.bring(-1, 1, 1)
+        assert (self.heard(), self.ends) == ([0, 1, 2], (0, 0))
+        self.bring(0, 0, 0)
         self.bring(0, 1, 1)
-        self.heard()
-        assert self.ends == (1, 0)
+        assert (self.heard(), self.ends) == ([0, 1], (2, 0))
 
     def bring(
         self, group: int, subgroup: int | None, *numbers: int, fin: bool = True, more: int = 0
     ) -> int:
-        begin = head(self.draft, group, subgroup, more)
+        begin = head(self.draft, 1 + group, subgroup, more)
         return self.peer.bring(begin, objects(self.draft, *numbers), fin=fin)
 
     def say(self, stream: int, data: bytes, fin: bool = False) -> None:
@@ -76,6 +78,25 @@ class Split:
 @pytest.fixture
 def split(world: World, draft: Draft) -> Split:
     return Split(world, draft)
+
+
+def test_a_publisher_with_a_single_subgroup_is_found_out(world: World, draft: Draft) -> None:
+    """From then on objects pass as they come, and a group ends with its stream."""
+    peer, viewer, asked = publishing(world, draft)
+    serving(peer, asked)
+    peer.bring(head(draft, 0, 0), objects(draft, 0, 2))
+    assert frames(viewer) == b"\x010"
+    peer.bring(head(draft, 1, 0), objects(draft, 0), objects(draft, 0)[:-1], fin=False)
+    assert frames(viewer) == b"\x012" + b"\x010" + b"\x01"
+    assert len(viewer.take(events.GroupFinished)) == 1
+    peer.bring(head(draft, 2, 0), objects(draft, 0))
+    assert frames(viewer) == b"\x010"
+    assert len(viewer.take(events.GroupFinished)) == 1
+    stream = peer.bring(head(draft, 2, 1), objects(draft, 1), fin=False)
+    assert stream in peer.stops  # too late for this one
+    peer.bring(head(draft, 3, 1), objects(draft, 1))
+    peer.bring(head(draft, 3, 0), objects(draft, 0))
+    assert frames(viewer) == b"\x010\x011"
 
 
 def test_objects_come_in_the_order_of_their_numbers(split: Split) -> None:

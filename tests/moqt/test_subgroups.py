@@ -17,14 +17,14 @@ ints = st.integers(0, MAX_VARINT)
 KNOWN = [
     ((14, 15, 16), "10 02 00 00", SubgroupHead(2, 0, 0, 0, False, False, True)),
     ((14, 15, 16), "11 02 00 80", SubgroupHead(2, 0, 0, 128, True, False, True)),
-    ((14, 15, 16), "12 02 00 80", SubgroupHead(2, 0, None, 128, False, False, True)),
-    ((14, 15, 16), "14 02 00 00 00", SubgroupHead(2, 0, 0, 0, False, False, True)),
-    ((14, 15, 16), "1d 4064 05 07 ff", SubgroupHead(100, 5, 7, 255, True, True, True)),
-    ((17,), "1d 8064 05 07 ff", SubgroupHead(100, 5, 7, 255, True, True, True)),
+    ((14, 15, 16), "12 02 00 80", SubgroupHead(2, 0, None, 128, False, False, True, True)),
+    ((14, 15, 16), "14 02 00 00 00", SubgroupHead(2, 0, 0, 0, False, False, True, True)),
+    ((14, 15, 16), "1d 4064 05 07 ff", SubgroupHead(100, 5, 7, 255, True, True, True, True)),
+    ((17,), "1d 8064 05 07 ff", SubgroupHead(100, 5, 7, 255, True, True, True, True)),
     ((18, 19, 20), "58 02 812c 7f", SubgroupHead(2, 300, 0, 127, False, True, True)),
-    ((18, 19, 20), "72 02 00", SubgroupHead(2, 0, None, 128, False, False, True)),
+    ((18, 19, 20), "72 02 00", SubgroupHead(2, 0, None, 128, False, False, True, True)),
     ((18, 19, 20), "18 02 00 00", SubgroupHead(2, 0, 0, 0, False, True, False)),
-    ((15, 16, 17), "35 02 00 00", SubgroupHead(2, 0, 0, 128, True, False, True)),
+    ((15, 16, 17), "35 02 00 00", SubgroupHead(2, 0, 0, 128, True, False, True, True)),
     ((15, 16), "38 02 09", SubgroupHead(2, 9, 0, 128, False, True, True)),
 ]
 

@@ -298,7 +298,9 @@ class Groups:
         arrival.is_beside = head.subgroup != 0
         if head.subgroup:
             self.merges.split(arrival.subscription, head.group)
-        arrival.merge = self.merges.begin(arrival.subscription, head.group, stream)
+        arrival.merge = self.merges.begin(
+            arrival.subscription, head.group, stream, head.is_numbered
+        )
         kind = Inward if arrival.merge is None else Collected
         arrival.inward = kind(self._draft, head.has_extensions, stamps)
         return data[at:]

@@ -183,6 +183,8 @@ class Merges:
         """From which group on they come on several streams, by subscription, where they do."""
         self._most: dict[int, int] = {}
         """How many these were at most."""
+        self._trials: set[int] = set()
+        """Subscriptions in whose first group it is found out."""
         self._over: dict[int, int] = {}
         """The newest group of which nothing is taken any more, by subscription."""
 
@@ -191,13 +193,18 @@ class Merges:
         a single one."""
         newest = self._newest.get(subscription, -1)
         self._since.setdefault(subscription, max(group, newest + 1))
+        self._most[subscription] = max(self._most.get(subscription, 0), 2)
 
-    def begin(self, subscription: int, group: int, stream: int) -> Merge | None:
-        """A stream of a group begins; answers what it is part of, ``None`` where it is all."""
+    def begin(
+        self, subscription: int, group: int, stream: int, is_numbered: bool = False
+    ) -> Merge | None:
+        """A stream of a group begins; answers what it is part of, ``None`` where it is all. In the
+        first group there may be others beside one that ``is_numbered``."""
         newest = self._newest.get(subscription, -1)
         if group > newest:
             self._newest[subscription] = group
             self._settle(subscription, group)
+            self._try(subscription, group, newest < 0 and is_numbered)
         since = self._since.get(subscription)
         if since is None or group < since:
             return None
@@ -208,9 +215,10 @@ class Merges:
             merge = Merge(subscription, group, self._far(), self._is_timed)
             self._merges[subscription, group] = merge
         merge.enter(stream)
-        most = self._most[subscription] = max(self._most.get(subscription, 2), merge.seen)
+        most = self._most[subscription] = max(self._most.get(subscription, 0), merge.seen)
         merge.is_newest = merge.is_newest and group >= newest
-        merge.is_awaited = merge.is_newest and merge.seen < most
+        is_open = merge.seen < most or subscription in self._trials
+        merge.is_awaited = merge.is_newest and is_open
         return merge
 
     def begin_loose(self, subscription: int, group: int) -> Merge | None:
@@ -259,6 +267,7 @@ class Merges:
     def ended(self, subscription: int) -> None:
         """No stream of it begins any more, but those on their way."""
         self._most[subscription] = 0
+        self._trials.discard(subscription)
         self._settle(subscription, None)
 
     def forget(self, subscription: int) -> None:
@@ -268,6 +277,18 @@ class Merges:
                 self._drop(merge)
         for known in (self._newest, self._since, self._most, self._over):
             known.pop(subscription, None)
+        self._trials.discard(subscription)
+
+    def _try(self, subscription: int, group: int, is_open: bool) -> None:
+        """A newer group begins: find out whether there are several streams of each, where that
+        ``is_open``, or say so where it was."""
+        if is_open and subscription not in self._since:
+            self._since[subscription] = group
+            self._trials.add(subscription)
+        elif subscription in self._trials:
+            self._trials.discard(subscription)
+            if self._most.get(subscription, 0) < 2:
+                del self._since[subscription]
 
     def _settle(self, subscription: int, before: int | None) -> None:
         """Nothing new begins of groups ``before`` one, or of any."""

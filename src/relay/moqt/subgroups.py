@@ -34,6 +34,8 @@ class SubgroupHead(NamedTuple):
     """With the end of the stream the group has ended too."""
     from_start: bool
     """The first object is the first of the subgroup; before draft 18 nothing says it is not."""
+    is_numbered: bool = False
+    """Whether it says which subgroup it is, so that there may be others."""
 
 
 class Heads(NamedTuple):
@@ -86,6 +88,7 @@ class Heads(NamedTuple):
             bool(flags & _EXTENSIONS),
             bool(flags & _ENDS_GROUP),
             not self.marks_start or bool(flags & _FROM_START),
+            bool(flags & (_EXPLICIT_ID | _FIRST_ID)),
         ), pos
 
     def _check(self, flags: int) -> None:
