@@ -29,7 +29,8 @@ class Looking(Talk):
 
     def begin(self) -> None:
         """Ask the session."""
-        asked = Subscribe(self.request, self.path, self.track, 0)  # the latest group and no other
+        # The latest group and no other: who wants nothing late is told what that is.
+        asked = Subscribe(self.request, self.path, self.track, 0)
         self.desk.groups.looks[self.request] = self._group_opened
         self.tell(bytes((Bidi.SUBSCRIBE,)) + self.desk.dialect.encode(asked))
 

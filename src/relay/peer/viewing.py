@@ -96,9 +96,11 @@ class Viewing:
         self.host.session.accept(self.id, info.priority, self._latest())
 
     def _latest(self) -> tuple[int, int] | None:
-        """The latest group so far and how many frames it has, where the version tells that."""
+        """The latest group so far and how many frames it has, where the version tells that: to
+        count them is not for everybody who watches."""
         track, number = self.track, self.track.current
-        if number is None or not self.host.session.dialect.tells_latest:
+        is_told = self.host.session.dialect.tells_latest and not self.demand.max_latency
+        if number is None or not is_told:
             return None
         return number, frames_in(track.groups[number])
 

@@ -75,7 +75,8 @@ class Dialect:
     """Announces by their type number; empty where the only one has no number."""
     codecs: Codecs = field(repr=False)
     tells_latest: bool = False
-    """What accepts a subscription is preceded by `SubscribeLatest`, where there is any group."""
+    """What accepts a subscription without ``max_latency`` is preceded by `SubscribeLatest`, where
+    there is any group."""
     timescale: int = 1000
     """Units a second of timestamps where no `TrackInfo` says it."""
 
