@@ -164,6 +164,8 @@ def test_a_range_comes_on_one_stream(
     (guest,) = [each for each in world.door.guests.values() if each.session.version == draft.name]
     assert not guest.watching.viewings
     assert not guest.watching.fetchings
+    interpreter = room.peer.visit.wire.server.receiver
+    assert not interpreter.requests.outlet_stopped(outlet(room.peer))  # it is forgotten
 
 
 def test_groups_come_in_the_order_asked_for(world: World, draft: Draft) -> None:

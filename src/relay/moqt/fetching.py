@@ -188,7 +188,6 @@ class Fetching(Looking):
             return
         self._answer()
         self.desk.groups.send_fetched(outlet, b"", True)
-        self.outlet = None
         self.close()
 
     def _fail(self, code: int, words: str, reset: int = Cancelled.code) -> None:
