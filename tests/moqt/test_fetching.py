@@ -20,6 +20,7 @@ from relay.moqt.messages import (
     SubscribeOk,
     Unsubscribe,
 )
+from relay.moqt.varint import MAX_LEADING
 from relay.session import events
 from relay.wire.frame import Layout, encode_frame
 from relay.wire.messages import SubscribeUpdate as Demand
@@ -258,6 +259,23 @@ def test_ranges_that_are_none_are_refused(world: World, draft: Draft, start: Any
     error = room.peer.only(RequestError)
     assert (error.code, bool(error.reason)) == (draft.fetched.out_of_range, True)
     assert room.peer.lost is None
+
+
+@pytest.mark.parametrize("draft", [each for each in DRAFTS if each.number >= 17], ids=str)
+def test_numbers_beyond_those_of_moq_lite_cost_publishers_nothing(draft: Draft) -> None:
+    """It may be in their turn that a fetch goes on."""
+    world = World(0)
+    source, _ = published(world)
+    peer = world.peer(draft)
+    peer.ask(asking((4, MAX_LEADING), (5, MAX_LEADING)))
+    peer.ask(asking((4, 0), (4, MAX_LEADING), request=8))
+    asked = source.only(events.Subscribed)
+    source.session.accept(asked.id, 1)
+    source.session.open_group(asked.id, 6, whole=b"\x01x")
+    world.run()
+    assert (source.lost, peer.lost) == (None, None)
+    assert fetched(peer) == fetched(peer, 8) == []
+    assert len(peer.take(FetchOk)) == 2
 
 
 def test_a_fetch_has_so_many_groups_and_no_more(

@@ -18,7 +18,7 @@ from relay.moqt.looking import Looking
 from relay.moqt.messages import Location
 from relay.moqt.objects import FetchedOutward
 from relay.moqt.talk import MAX_PRIORITY, Desk, Talk
-from relay.wire.messages import Bidi, Fetch
+from relay.wire.messages import MAX_SEQUENCE, Bidi, Fetch
 
 MAX_GROUPS = 1_024
 """Groups of one fetch, those that are not there included: each is asked for."""
@@ -118,6 +118,10 @@ class Fetching(Looking):
             return f"the largest object is {latest.object} of group {latest.group}"
         if asked.end is not None and _is_less(asked.end, self._end):
             self._end = asked.end
+        # From draft 17 on numbers are larger than moq-lite has, and no group has such objects.
+        self._start = self._start._replace(object=min(self._start.object, MAX_SEQUENCE))
+        if self._end.object > MAX_SEQUENCE:
+            self._end = self._end._replace(object=0)
         return None
 
     def described(self, timescale: int) -> None:
