@@ -27,6 +27,7 @@ from relay.wire.messages import SubscribeUpdate as Demand
 from relay.wire.messages import TrackInfo
 
 from .conftest import Peer, World, token
+from .test_forward import forward
 from .test_interpreter import CAM, head, objects, published, watching
 
 where_a_fetch_may_join = pytest.mark.parametrize(
@@ -468,10 +469,27 @@ def test_a_fetch_may_join_before_there_is_anything(world: World, draft: Draft) -
         assert peer.only(RequestError).code == draft.fetched.nothing
 
 
-# -- the newest draft ----------------------------------------------------------------------------
+@where_a_fetch_may_join
+def test_what_is_paused_is_not_joined(world: World, draft: Draft) -> None:
+    room = Room(world, draft)
+    room.write(*range(4))
+    room.peer.ask(Subscribe(0, CAM, b"video", forward=False))
+    room.ask(Fetch(6, joining=0, relative=1))
+    if draft.fetched.joins_paused:
+        assert fetched(room.peer) == all_of(2)
+    else:
+        error = room.peer.only(RequestError)
+        assert (error.code, error.reason) == (0x11, "the subscription is paused")
+    forward(room.peer, True)
+    room.ask(Fetch(8, joining=0, relative=1))
+    assert fetched(room.peer, 8) == all_of(2)
+    assert room.peer.lost is None
 
 
-@pytest.mark.parametrize("draft", [each for each in DRAFTS if each.number == 20], ids=str)
+# -- the newest drafts ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("draft", [each for each in DRAFTS if each.number >= 20], ids=str)
 @pytest.mark.parametrize(("back", "found"), [(0, (4,)), (2, (2, 3, 4)), (9, (0, 1, 2, 3, 4))])
 def test_a_range_may_be_counted_from_its_end(
     world: World, draft: Draft, back: int, found: tuple[int, ...]

@@ -112,6 +112,11 @@ class Serving(Talk):
         """The broadcast's and the track's."""
         return self._question.broadcast, self._question.track
 
+    @property
+    def is_paused(self) -> bool:
+        """Whether the peer wants nothing sent for now."""
+        return self._wish.is_paused
+
     def begin(self) -> None:
         """Ask the session for it."""
         self.tell(bytes((Bidi.SUBSCRIBE,)) + self.desk.dialect.encode(self._question))

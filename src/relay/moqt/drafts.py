@@ -243,7 +243,7 @@ DRAFT_16 = Draft(
     heads=Heads(QUIC, may_omit_priority=True, marks_start=False),
     codecs=compiled(16),
     ok_forwards=True,
-    fetched=Fetched(counts_groups=False),
+    fetched=Fetched(counts_groups=False, joins_paused=True),
 )
 
 DRAFT_15 = Draft(
@@ -261,7 +261,7 @@ DRAFT_15 = Draft(
     heads=Heads(QUIC, may_omit_priority=True, marks_start=False),
     codecs=compiled(15),
     ok_forwards=True,
-    fetched=Fetched(counts_groups=False, has_status=True),
+    fetched=Fetched(counts_groups=False, has_status=True, joins_paused=True),
 )
 
 DRAFT_14 = Draft(
@@ -286,6 +286,7 @@ DRAFT_14 = Draft(
         has_status=True,
         out_of_range=0x05,
         not_joined=0x07,
+        joins_paused=True,
         nothing=0x06,
     ),
 )

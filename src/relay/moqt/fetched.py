@@ -39,6 +39,10 @@ class Fetched(NamedTuple):
     """INVALID_RANGE, of a `relay.moqt.messages.RequestError`."""
     not_joined: int = 0x32
     """INVALID_JOINING_REQUEST_ID."""
+    joins_paused: bool = False
+    """A subscription of which nothing is sent may be joined (to draft-16); elsewhere it may not:
+    draft-17 has the session closed for that, which is hard on whoever only pauses (draft-18,
+    10.12.2)."""
     nothing: int | None = None
     """NO_OBJECTS; elsewhere the stream is empty."""
 

@@ -211,6 +211,8 @@ class Requests:
         name = _name(asked) if serving is None else serving.name
         if name is None:
             self._refuse(asked, line, _NO_TEXT)
+        elif serving is not None and serving.is_paused and not numbers.joins_paused:
+            self._refuse(asked, line, "the subscription is paused", numbers.out_of_range)
         elif _is_backward(asked):
             self._refuse(asked, line, "it ends before it starts", numbers.out_of_range)
         elif len(self._fetches) >= MAX_FETCHES:
