@@ -486,6 +486,18 @@ def test_what_is_paused_is_not_joined(world: World, draft: Draft) -> None:
     assert room.peer.lost is None
 
 
+@where_a_fetch_may_join
+def test_what_was_paused_is_joined_where_it_goes_on(world: World, draft: Draft) -> None:
+    room = Room(world, draft)
+    room.write(0, 1)
+    room.peer.ask(Subscribe(0, CAM, b"video"))
+    forward(room.peer, False)
+    room.write(2, 3, 4)
+    forward(room.peer, True)
+    room.ask(Fetch(6, joining=0, relative=2))
+    assert fetched(room.peer) == all_of(2, 3)
+
+
 # -- the newest drafts ---------------------------------------------------------------------------
 
 

@@ -127,6 +127,8 @@ class Serving(Talk):
             if priority is not None:
                 wish = wish._replace(priority=MAX_PRIORITY - priority)
             if message.forward is not None:
+                if wish.is_paused:  # what joins it joins where it goes on
+                    self.desk.groups.first.pop(self.request, None)
                 wish = wish._replace(is_paused=not message.forward)
             if message.timeout is not None:
                 wish = wish._replace(max_latency=_latency(message.timeout))
