@@ -9,6 +9,8 @@ import pytest
 
 from relay.moqt.drafts import DRAFTS, Draft
 from relay.moqt.messages import (
+    Fetch,
+    FetchOk,
     Publish,
     PublishDone,
     PublishNamespace,
@@ -31,6 +33,9 @@ HOUSE_LIMIT = 30.0
 where_it_can_be_said, where_it_cannot = (
     pytest.mark.parametrize("draft", drafts, ids=lambda draft: str(draft.name))
     for drafts in (WAITING, [draft for draft in DRAFTS if draft not in WAITING])
+)
+where_a_fetch_may_join = pytest.mark.parametrize(
+    "draft", [each for each in WAITING if each.number < 20], ids=lambda draft: str(draft.name)
 )
 newest = pytest.mark.parametrize("draft", WAITING[:1], ids=lambda draft: str(draft.name))
 
@@ -70,6 +75,31 @@ def test_who_waits_is_served_when_the_publisher_comes(world: World, draft: Draft
     alias = viewer.only(SubscribeOk).alias
     (stream,) = viewer.groups
     assert read(viewer, stream) == (alias, 0, [b"one"])
+    assert seats(world) == 0
+
+
+@where_a_fetch_may_join
+def test_a_fetch_waits_with_the_subscription_that_it_joins(world: World, draft: Draft) -> None:
+    viewer = waiting(world, draft)
+    viewer.ask(Fetch(2, joining=0, relative=1))
+    world.tick(0.2)
+    assert not viewer.heard
+    source = world.peer(draft)
+    source.ask(PublishNamespace(0, CAM))
+    world.tick(0.2)
+    serving(source, source.only(Subscribe))
+    assert viewer.only(SubscribeOk)
+    source.bring(head(draft, 7, 3), objects(draft, b"one"))
+    assert viewer.only(FetchOk).end == (2, 0)
+    assert seats(world) == 0
+
+
+@where_a_fetch_may_join
+def test_a_fetch_waits_in_vain_with_the_subscription(world: World, draft: Draft) -> None:
+    viewer = waiting(world, draft)
+    viewer.ask(Fetch(2, joining=0, relative=1))
+    world.tick(5.2)
+    assert [error.code for error in viewer.take(RequestError)] == [2, 2]
     assert seats(world) == 0
 
 

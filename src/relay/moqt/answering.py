@@ -113,6 +113,11 @@ class Serving(Talk):
         return self._question.broadcast, self._question.track
 
     @property
+    def patience(self) -> int:
+        """Milliseconds that the peer waits for a publisher, 0 once there is one."""
+        return 0 if self._is_accepted else self._question.patience
+
+    @property
     def is_paused(self) -> bool:
         """Whether the peer wants nothing sent for now."""
         return self._wish.is_paused

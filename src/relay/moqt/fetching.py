@@ -61,6 +61,7 @@ class Fetching(Looking):
         super().__init__(desk, desk.far_bidi(), asked.request, line, path, track)
         self._asked = asked
         self._joined = joined
+        self.patience = joined.patience if joined is not None else 0
         self._start = self._end = Location(0, 0)
         """The first object, and the last one as in `relay.moqt.messages.Fetch`."""
         self._groups: Iterator[int] | None = None

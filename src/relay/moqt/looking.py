@@ -14,7 +14,7 @@ class Looking(Talk):
     """A request for which the session's latest group has to be known: a subscription, refused to
     whoever may not have one, of which no group is sent."""
 
-    __slots__ = ("_latest", "path", "track")
+    __slots__ = ("_latest", "path", "patience", "track")
 
     to: type[object]
 
@@ -25,12 +25,14 @@ class Looking(Talk):
         super().__init__(desk, stream, request, line)
         self.path = path
         self.track = track
+        self.patience = 0
+        """Milliseconds to wait for a publisher."""
         self._latest: Location | None = None
 
     def begin(self) -> None:
         """Ask the session."""
         # The latest group and no other: who wants nothing late is told what that is.
-        asked = Subscribe(self.request, self.path, self.track, 0)
+        asked = Subscribe(self.request, self.path, self.track, 0, patience=self.patience)
         self.desk.groups.looks[self.request] = self._group_opened
         self.tell(bytes((Bidi.SUBSCRIBE,)) + self.desk.dialect.encode(asked))
 
