@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from relay.model.group import Group
 from relay.model.track import Track
+from relay.session import events
 from relay.wire.buffer import scan_varint
 from relay.wire.frame import Counted, Layout
 
@@ -39,6 +40,15 @@ def oldest_fresh(track: Track, floor: int, max_age: int) -> int | None:
             if newest is None:
                 newest = begins + (group.touched_at - group.opened_at)
     return found
+
+
+def wants_all(track: Track, event: events.Subscribed | events.SubscribeUpdated) -> bool:
+    """Whether everything from a floor on is wanted, as by a relay that has lost its route.
+
+    Nothing that is kept is too old for it then, nor what is still under way or with the publisher:
+    the oldest group that happens to be cached here is no beginning.
+    """
+    return bool(event.start) and event.max_latency >= track.properties.max_latency
 
 
 def _begins_at(group: Group, timescale: int) -> float | None:

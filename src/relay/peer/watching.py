@@ -19,7 +19,7 @@ from relay.model.traffic import Side, Traffic
 from relay.path import Path
 from relay.peer.awaiting import Awaiting
 from relay.peer.local import LocalBroadcast
-from relay.peer.reach import oldest_fresh
+from relay.peer.reach import oldest_fresh, wants_all
 from relay.peer.sending import Delivery, SendQueue
 from relay.peer.viewing import Fetching, Hearing, Learning, Viewing
 from relay.reserve import INTERNAL
@@ -493,12 +493,3 @@ class Watching:
         """Nothing more goes out on the delivery's stream."""
         if delivery.stream is not None:
             self.departing.pop(delivery.stream, None)
-
-
-def wants_all(track: Track, event: events.Subscribed | events.SubscribeUpdated) -> bool:
-    """Whether everything from a floor on is wanted, as by a relay that has lost its route.
-
-    Nothing that is kept is too old for it then, nor what is still under way or with the publisher:
-    the oldest group that happens to be cached here is no beginning.
-    """
-    return bool(event.start) and event.max_latency >= track.properties.max_latency
