@@ -8,7 +8,7 @@ module must not know rights, shared state, sockets or time.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from functools import cached_property, partial
+from functools import cached_property, lru_cache, partial
 
 from relay.errors import Cancelled, LimitExceeded, ProtocolViolation, RelayError
 from relay.path import Path
@@ -41,6 +41,9 @@ from relay.wire.version import INBAND, by_identifier
 
 _GROUP = bytes((Uni.GROUP,))
 """How the stream of a group begins."""
+
+MAX_HEADS = 1024
+"""Heads of groups that are kept written: viewers' subscriptions have much the same numbers."""
 
 
 class LiteSession:
@@ -346,7 +349,7 @@ class LiteSession:
         publication = self.publications.get(id)
         if publication is None:
             return None
-        head = _GROUP + self.dialect.encode_shared(Group(id, sequence, first_frame)) + whole
+        head = _group_head(self.dialect, id, sequence, first_frame) + whole
         if publication.started or self.dialect.subscribe_ack == "ok":
             return self.transport.open_uni(head, whole != b"")
         stream = self.transport.open_uni()
@@ -470,3 +473,8 @@ class LiteSession:
     def _drain(self) -> list[Event]:
         drained, self._events = self._events, []
         return drained
+
+
+@lru_cache(MAX_HEADS)
+def _group_head(dialect: Dialect, subscription: int, sequence: int, first_frame: int) -> bytes:
+    return _GROUP + dialect.encode(Group(subscription, sequence, first_frame))
