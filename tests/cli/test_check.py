@@ -135,6 +135,24 @@ def test_certificates() -> None:
     assert "does not match" in findings(status=1)["certificate"]["text"]
 
 
+@pytest.mark.parametrize("section", ["server.tls", "web.https"])
+def test_every_one_of_several_certificates(section: str) -> None:
+    tls.write_pair("a.pem", "a.key", ["a.example"])
+    tls.write_pair("b.pem", "b.key", ["b.example"], 1)
+    pairs = 'cert = ["a.pem", "b.pem"]\nkey = ["a.key", "b.key"]\n'
+    more = 'listen = "127.0.0.1:0"\n' if section == "web.https" else ""
+    write("relay.toml", f"{SAFE}[{section}]\n{pairs}{more}".encode())
+    assert "b.pem expires in 23 hours" in findings(status=1)["certificate_expires"]["text"]
+    tls.write_pair("b.pem", "other.key", ["b.example"])
+    seen = findings(status=1)["certificate"]
+    assert seen["setting"] == f"{section}.cert"
+    assert "the key b.key does not match the certificate b.pem" in seen["text"]
+    Path("b.key").unlink()
+    assert findings(status=1)["refused"]["text"] == "no such file: b.key"
+    write("b.key", Path("other.key").read_bytes(), 0o644)
+    assert "chmod 600" in findings(status=1)["start"]["text"]
+
+
 def test_schemas_and_sinks_are_looked_at() -> None:
     write("bad.json", b'{"$ref": "other.json"}')
     write("good.json", b'{"type": "object"}')

@@ -29,7 +29,7 @@ KINDS: dict[str, tuple[str, str, str, Any, tuple[Any, Any, Any]]] = {
         (Address("127.0.0.1", 1), Address("::1", 2), Address("localhost", 3)),
     ),
     "path": (
-        "web.https.cert",
+        "server.unix.listen",
         '"/a.pem"',
         "/b.pem",
         "/c.pem",

@@ -190,7 +190,7 @@ def test_a_newer_file_loads_whole(folder):
     assert settings.quic.congestion_control == "cubic"
     websocket = settings.client.websocket
     assert (websocket.enabled, websocket.delay) == (False, 0.5)
-    assert settings.web.https.cert == folder.path / "c.pem"
+    assert settings.web.https.cert == (folder.path / "c.pem",)
     assert settings.cluster.connect == ("https://a.example.com/?cost=2&jwt=T",)
 
 
@@ -266,11 +266,29 @@ def test_streams_that_let_anybody_in_stop_the_start(folder, older, here):
     assert told == [f"relay.toml:1: internal.{older}: {why}"]
 
 
-def test_several_pairs_for_https_are_one_line(folder):
-    text = '[web.https]\ncert = ["a.pem", "b.pem"]\n'
-    assert folder.complaints(text + OPEN) == [
-        "relay.toml:2: web.https.cert: expected one file; several pairs are not built"
+@pytest.mark.parametrize("section", ["server.tls", "web.https"])
+def test_several_pairs_have_a_key_for_each_certificate(folder, section):
+    for file in ("a.pem", "b.pem"):
+        (folder.path / file).touch(0o600)
+    text = f'[{section}]\ncert = ["a.pem", "b.pem"]\nkey = {{}}\n'
+    more = '[web.https]\nlisten = "127.0.0.1:0"\n' if section == "server.tls" else ""
+    more = more and more + 'cert = "a.pem"\nkey = "a.pem"\n'
+    assert folder.complaints(text.format('"a.pem"') + more + OPEN) == [
+        f"relay.toml:3: {section}.key: expected a key for each certificate, in the same order: "
+        f"1 here, and 2 in {section}.cert"
     ]
+    settings = folder.load(text.format('["b.pem", "a.pem"]') + more + OPEN).settings
+    pairs = settings.server.tls if section == "server.tls" else settings.web.https
+    assert [file.name for file in (*pairs.cert, *pairs.key)] == ["a.pem", "b.pem", "b.pem", "a.pem"]
+
+
+def test_several_pairs_in_a_variable(folder):
+    for file in ("a.pem", "b.pem"):
+        (folder.path / file).touch(0o600)
+    files = f"{folder.path / 'a.pem'},{folder.path / 'b.pem'}"
+    given = {"MOQ_SERVER_TLS_CERT": files, "MOQ_SERVER_TLS_KEY": files}
+    tls = folder.load(OPEN, given).settings.server.tls
+    assert tls.cert == tls.key == (folder.path / "a.pem", folder.path / "b.pem")
 
 
 def test_a_relay_that_advertises_itself_is_found_by_the_others(folder):

@@ -80,6 +80,11 @@ def test_the_certificate_hash_is_bare_text_for_any_origin(house):
     assert answer.headers["access-control-allow-origin"] == "*"
 
 
+def test_the_certificate_hash_is_that_for_the_host_that_is_asked(house):
+    ask(house, "/certificate.sha256", headers={"host": "b.example:4443"})
+    assert house.asked == [("hash", "b.example:4443")]
+
+
 @pytest.mark.parametrize(
     ("path", "target"),
     [

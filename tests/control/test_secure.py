@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from relay.control.secure import Secure
 from relay.errors import ConfigError
+from relay.net.tls import write_pair
 
 EC = ec.SECP256R1()
 
@@ -73,6 +74,38 @@ def test_replaced_one_file_after_the_other(pair: Any, tmp_path: Path) -> None:
                 secure.reload_if_changed()
     assert secure.reload_if_changed()
     assert shown(secure, ssl.TLSVersion.TLSv1_3) != old
+
+
+def test_of_several_pairs_the_one_that_names_the_host(tmp_path: Path) -> None:
+    files = {}
+    for name in ("a.example", "*.b.example", "c.example"):
+        files[name] = tmp_path / f"{name}.pem", tmp_path / f"{name}.key"
+        write_pair(*files[name], [name])
+    secure = Secure.of(*zip(*files.values(), strict=True))
+
+    def key_of(name: str) -> Any:
+        return x509.load_pem_x509_certificate(files[name][0].read_bytes()).public_key()
+
+    def check() -> None:
+        for newest in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+            assert shown(secure, newest, "X.b.example") == key_of("*.b.example")
+            for name in ("a.example", "b.example", None):
+                assert shown(secure, newest, name) == key_of("a.example")
+
+    check()
+    first, second, third = secure.all
+    write_pair(*files["*.b.example"], ["*.b.example"])
+    assert [each.reload_if_changed() for each in secure.all] == [False, True, False]
+    check()
+    # A renewed certificate may be for other names; a broken one is nobody else's trouble.
+    write_pair(*files["*.b.example"], ["d.example"])
+    files["c.example"][1].write_bytes(b"")
+    assert second.reload_if_changed()
+    with pytest.raises(ConfigError, match=r"c\.example\.pem"):
+        third.reload_if_changed()
+    assert not first.reload_if_changed()
+    assert shown(secure, ssl.TLSVersion.TLSv1_3, "x.b.example") == key_of("a.example")
+    assert shown(secure, ssl.TLSVersion.TLSv1_3, "d.example") == key_of("*.b.example")
 
 
 def test_nobody_is_asked_for_the_password_of_a_key(pair: Any, tmp_path: Path) -> None:

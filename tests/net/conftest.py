@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,7 +27,7 @@ from relay.net.gate import Gate
 from relay.net.quic import QuicTransport
 from relay.net.serving import Serving
 from relay.net.settings import ListenSettings, QuicLimits
-from relay.net.tls import Certificates
+from relay.net.tls import Certificates, Choice
 from relay.net.trust import DialTls
 from relay.net.visit import OpenVisit, ServedWebTransport, knock_raw
 from relay.session.transport import Transport, Visit
@@ -165,13 +165,15 @@ async def open_house(
     protocols: tuple[str, ...] = ("moq-lite-05", "moq-lite-04"),
     host: str = "127.0.0.1",
     authorities: Authorities | None = None,
+    more: Sequence[Certificates] = (),
 ) -> AsyncIterator[House]:
     """An endpoint for the length of a test; nothing may be left of it afterwards."""
     certificates = certificates or CERTIFICATES
     visits: asyncio.Queue[Visit] = asyncio.Queue()
     errors: list[Exception] = []
     settings = settings or ListenSettings()
-    serving = Serving(visits.put_nowait, settings, certificates, protocols, authorities)
+    choice = Choice(certificates, *more)
+    serving = Serving(visits.put_nowait, settings, choice, protocols, authorities)
     endpoint = Endpoint(settings, serving, errors.append)
     port = endpoint.listen(udp.bind(host, 0, settings.socket_buffer))[1]
     house = House(endpoint, serving, port, certificates, visits, errors)

@@ -224,8 +224,8 @@ def _certificates(settings: Settings) -> Iterator[ReadCertificate]:
     server, https = settings.server.tls, settings.web.https
     for cert, key in zip(server.cert, server.key, strict=False):
         yield _certificate("server.tls.cert", cert, key)
-    if https.listen and https.cert and https.key:
-        yield _certificate("web.https.cert", https.cert, https.key)
+    for cert, key in zip(https.cert, https.key, strict=False) if https.listen else ():
+        yield _certificate("web.https.cert", cert, key)
     if settings.sidecar.cert and settings.sidecar.key:
         yield _certificate("sidecar.cert", settings.sidecar.cert, settings.sidecar.key)
 

@@ -64,8 +64,20 @@ def _setting(name: str, *flags: str, **options: Any) -> Callable[[Any], Any]:
     help="Take QUIC on this UDP address.",
 )
 @_setting("server.workers", "--workers", metavar="N", help="Processes on the port, or auto.")
-@_setting("server.tls.cert", "--tls-cert", "--server-tls-cert", metavar="FILE", help="Certificate.")
-@_setting("server.tls.key", "--tls-key", "--server-tls-key", metavar="FILE", help="Its key.")
+@_setting(
+    "server.tls.cert",
+    *("--tls-cert", "--server-tls-cert"),
+    multiple=True,
+    metavar="FILE",
+    help="Certificate; repeatable.",
+)
+@_setting(
+    "server.tls.key",
+    *("--tls-key", "--server-tls-key"),
+    multiple=True,
+    metavar="FILE",
+    help="Its key; repeatable.",
+)
 @_setting(
     "server.tls.generate",
     *("--tls-generate", "--server-tls-generate"),
@@ -85,8 +97,16 @@ def _setting(name: str, *flags: str, **options: Any) -> Callable[[Any], Any]:
     "web.http.listen", "--web-http-listen", metavar="ADDRESS:PORT", help="HTTP on this TCP address."
 )
 @_setting("web.https.listen", "--web-https-listen", metavar="ADDRESS:PORT", help="HTTPS, the same.")
-@_setting("web.https.cert", "--web-https-cert", metavar="FILE", help="Certificate of HTTPS.")
-@_setting("web.https.key", "--web-https-key", metavar="FILE", help="Its key.")
+@_setting(
+    "web.https.cert",
+    "--web-https-cert",
+    multiple=True,
+    metavar="FILE",
+    help="Certificate of HTTPS; repeatable.",
+)
+@_setting(
+    "web.https.key", "--web-https-key", multiple=True, metavar="FILE", help="Its key; repeatable."
+)
 @_setting("log.level", "--log-level", metavar="LEVEL", help="trace, debug, info, warn or error.")
 @click.option("--demo", is_flag=True, help="Print what to try the relay with: tokens, a key.")
 def run(

@@ -11,7 +11,7 @@ import math
 import os
 import socket
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from operator import attrgetter
 from pathlib import Path
 
@@ -210,12 +210,21 @@ def _pair(settings: Settings, entries: Entries) -> Iterator[str]:
         given, missing = ("cert", "key") if tls.cert else ("key", "cert")
         where = _where(entries, f"server.tls.{given}")
         yield f"{where}: needs server.tls.{missing} beside it"
+    else:
+        yield from _paired(entries, "server.tls", tls.cert, tls.key)
     if any(not name.strip() for name in tls.generate):
         where = _where(entries, "server.tls.generate")
         yield f"{where}: expected a host name or an address, and this is empty"
-    for name, files in (("server.tls.cert", tls.cert), ("server.tls.key", tls.key)):
-        if len(files) > 1:
-            yield f"{_where(entries, name)}: expected one file; several pairs are not built"
+
+
+def _paired(
+    entries: Entries, section: str, certs: Sequence[Path], keys: Sequence[Path]
+) -> Iterator[str]:
+    """Several certificates have a key each."""
+    if certs and keys and len(certs) != len(keys):
+        where = _where(entries, f"{section}.key")
+        many = f"{len(keys)} here, and {len(certs)} in {section}.cert"
+        yield f"{where}: expected a key for each certificate, in the same order: {many}"
 
 
 def _https(settings: Settings, entries: Entries) -> Iterator[str]:
@@ -223,6 +232,7 @@ def _https(settings: Settings, entries: Entries) -> Iterator[str]:
     where = _where(entries, "web.https.listen")
     if https.listen and not (https.cert and https.key):
         yield f"{where}: needs web.https.cert and web.https.key"
+    yield from _paired(entries, "web.https", https.cert, https.key)
 
 
 def _faces(settings: Settings, entries: Entries) -> Iterator[str]:
@@ -327,7 +337,8 @@ def _files(settings: Settings, entries: Entries) -> Iterator[str]:
     alone = ["audit.webhook_secret_file", "client.tls.cert", "client.tls.key"]
     alone += ["sidecar.cert", "sidecar.key"]
     if https.listen:
-        alone += ["web.https.cert", "web.https.key"]
+        named += [("web.https.cert", str(file)) for file in https.cert]
+        named += [("web.https.key", str(file)) for file in https.key]
     named += [(name, str(attrgetter(name)(settings) or "")) for name in alone]
     for name, file in named:
         if file and (why := _missing(file)):
@@ -405,8 +416,8 @@ def _secrets(settings: Settings) -> Iterator[tuple[Path, str]]:
         yield path, "server.tls.key"
     if settings.sidecar.key:
         yield settings.sidecar.key, "sidecar.key"
-    if settings.web.https.key and settings.web.https.listen:
-        yield settings.web.https.key, "web.https.key"
+    for path in settings.web.https.key if settings.web.https.listen else ():
+        yield path, "web.https.key"
 
 
 def _is_secret(path: Path) -> bool:

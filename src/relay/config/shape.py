@@ -77,15 +77,6 @@ def _listed(value: Any) -> Any:
     return (value,) if isinstance(value, str | int | Path) else value
 
 
-def _single(value: Any) -> Any:
-    """Upstream writes a list where one certificate is meant."""
-    if not isinstance(value, list | tuple):
-        return value
-    if len(value) > 1:
-        raise ValueError("expected one file; several pairs are not built")
-    return value[0] if value else None
-
-
 def _lower(value: Any) -> Any:
     return value.lower() if isinstance(value, str) else value
 
@@ -94,7 +85,6 @@ Listen = Annotated[Address, BeforeValidator(_address), PlainSerializer(str)]
 Texts = Annotated[tuple[str, ...], BeforeValidator(_listed)]
 Files = Annotated[tuple[Path, ...], BeforeValidator(_listed)]
 Numbers = Annotated[tuple[Annotated[int, Field(ge=0)], ...], BeforeValidator(_listed)]
-File = Annotated[Path | None, BeforeValidator(_single)]
 Level = Annotated[
     Literal["trace", "debug", "info", "warn", "error"],
     BeforeValidator(_lower),
@@ -118,13 +108,14 @@ class LogSettings(Section):
 
 
 class ServerTls(Section):
-    """``[server.tls]``: a pair from files, or one made at the start; not both."""
+    """``[server.tls]``: pairs from files, or one made at the start; not both."""
 
     cert: Files = ()
-    """Certificate chain (PEM), one file."""
+    """Certificate chain (PEM). Of several each client is shown the first that names the host it
+    asks for, else the first."""
 
     key: Files = ()
-    """Its private key (PEM), one file."""
+    """Its private key (PEM); of several in the same order."""
 
     generate: Texts = ()
     """Host names and addresses for a self-signed pair that lives as long as the process, with a new
@@ -225,10 +216,10 @@ class HttpsSettings(Section):
     listen: Listen | None = None
     """TCP address and port; unset: no HTTPS."""
 
-    cert: File = None
-    """Certificate chain (PEM)."""
+    cert: Files = ()
+    """Certificate chain (PEM); several as in ``[server.tls]``."""
 
-    key: File = None
+    key: Files = ()
     """Its private key (PEM)."""
 
 

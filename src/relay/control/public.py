@@ -85,8 +85,9 @@ _Answer = Callable[[Request], Awaitable[Response]]
 class House(Desk, Office, Protocol):
     """What this face may ask of the relay."""
 
-    def certificate_hash(self) -> str:
-        """Lower-case hex SHA-256 of the certificate that new QUIC connections get."""
+    def certificate_hash(self, host: str) -> str:
+        """Lower-case hex SHA-256 of the certificate that new QUIC connections get; ``host`` is what
+        was asked, with its port."""
 
     async def decide(self, asked: Asked) -> Any:
         """The grant for the path that is asked for, decided as if a session had dialled it. Raises
@@ -134,7 +135,7 @@ def public_app(
         return PlainTextResponse("ok\n")
 
     async def certificate(request: Request) -> Response:
-        return PlainTextResponse(house.certificate_hash())
+        return PlainTextResponse(house.certificate_hash(request.headers.get("host", "")))
 
     async def announced(request: Request) -> Response:
         where = remote(request)

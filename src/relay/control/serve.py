@@ -145,13 +145,12 @@ class HttpListener:
 
     def look(self) -> None:
         """See whether there is another pair for connections to come; done once a second."""
-        if self._secure is None:
-            return
-        try:
-            if self._secure.reload_if_changed():
-                self._log("certificate of HTTP reloaded", file=str(self._secure.cert))
-        except ConfigError as error:
-            self._log("certificate of HTTP not reloaded, the old one stays", why=str(error))
+        for each in self._secure.all if self._secure else ():
+            try:
+                if each.reload_if_changed():
+                    self._log("certificate of HTTP reloaded", file=str(each.cert))
+            except ConfigError as error:
+                self._log("certificate of HTTP not reloaded, the old one stays", why=str(error))
 
 
 def _by_type(app: ASGIApp, calls: ASGIApp) -> ASGIApp:

@@ -23,7 +23,7 @@ from aioquic.quic.events import ConnectionTerminated, StreamDataReceived, Stream
 from aioquic.quic.packet import QuicErrorCode, QuicFrameType
 from aioquic.quic.packet_builder import QuicPacketBuilder
 from aioquic.quic.stream import QuicStreamReceiver
-from aioquic.tls import Context, SignatureAlgorithm
+from aioquic.tls import Context
 from cryptography import x509
 
 from relay.net import parameters
@@ -37,8 +37,9 @@ from relay.net.resets import LEAST, TOKEN
 from relay.net.sender import SharedSender, SharedStream
 from relay.net.settings import QuicLimits
 from relay.net.short_way import Departure, ShortWay
+from relay.net.shown import allow_p521, show
 from relay.net.steer import WHOLE, Share
-from relay.net.tls import fingerprint, is_p521
+from relay.net.tls import Pair, fingerprint
 
 MAX_CLOSE_REASON = 512
 """Bytes of a reason in CONNECTION_CLOSE, so that it fits every packet."""
@@ -86,8 +87,10 @@ class Engine(ShortWay):
         retry_cid: bytes | None = None,
         share: Share = WHOLE,
         token_of: Callable[[bytes], bytes] | None = None,
+        pair_for: Callable[[str], Pair] | None = None,
     ) -> None:
-        """``token_of`` makes the reset token of a connection id (RFC 9000, 10.3)."""
+        """``token_of`` makes the reset token of a connection id (RFC 9000, 10.3), ``pair_for`` says
+        what a server shows to whoever asks for that name; without it: the configuration's."""
         super().__init__(
             short_way=limits.short_way,
             speedups=limits.speedups,
@@ -100,7 +103,7 @@ class Engine(ShortWay):
         first = self._host_cids[0]
         first.cid = self.host_cid = share.mark(first.cid)
         self._local_initial_source_connection_id = first.cid
-        self._token_of = token_of
+        self._token_of, self._pair_for = token_of, pair_for
         if token_of is not None:
             first.stateless_reset_token = token_of(first.cid)
         self._limits = limits
@@ -457,22 +460,17 @@ class Engine(ShortWay):
             stream.receiver = Receiver(None, self.tally)
         if self._quic_logger is None:
             drop_callbacks(self._cryptos.values())
-        self._allow_p521()
+        allow_p521(self.tls)
         if not self._is_client:
             # Only asked for where authorities are configured; showing none is allowed.
             self.tls._request_client_certificate = self._configuration.cadata is not None
             # The library reads the name and keeps it to itself.
             self.tls._server_handle_hello = self._read_hello  # type: ignore[method-assign]
 
-    def _allow_p521(self) -> None:
-        # The library knows this curve's signatures and takes none, nor makes any of its own.
-        self.tls._signature_algorithms.append(SignatureAlgorithm.ECDSA_SECP521R1_SHA512)
-        if is_p521(self.tls.certificate_private_key):
-            one = [SignatureAlgorithm.ECDSA_SECP521R1_SHA512]
-            self.tls._signature_algorithms_for_private_key = lambda: one  # type: ignore[method-assign]
-
     def _read_hello(self, input_buf: Buffer, initial_buf: Buffer, handshake_buf: Buffer) -> None:
         self.server_name = server_name(input_buf.data_slice(input_buf.tell(), input_buf.capacity))
+        if self._pair_for is not None:
+            show(self.tls, self._pair_for(self.server_name))
         Context._server_handle_hello(self.tls, input_buf, initial_buf, handshake_buf)
 
     def _replenish_connection_ids(self) -> None:

@@ -20,7 +20,7 @@ from relay.net.quic import QuicTransport
 from relay.net.resets import Resets
 from relay.net.settings import ListenSettings
 from relay.net.steer import WHOLE, Share
-from relay.net.tls import Certificates, Pair
+from relay.net.tls import Choice, Pair
 from relay.net.udp import Address
 from relay.net.visit import Door, OpenVisit, ServedWebTransport, knock_raw, offer
 
@@ -32,7 +32,7 @@ class Serving:
         self,
         door: Door,
         settings: ListenSettings,
-        certificates: Certificates,
+        certificates: Choice,
         protocols: Sequence[str],
         authorities: Authorities | None = None,
         share: Share = WHOLE,
@@ -46,6 +46,7 @@ class Serving:
         self._door = door
         self._settings = settings
         self._certificates = certificates
+        self._pair_for = certificates.pair_for if len(certificates.all) > 1 else None
         self._protocols = (*protocols, H3)
         self._authorities = authorities
         self._share = share
@@ -53,8 +54,8 @@ class Serving:
 
     @property
     def resets(self) -> Resets:
-        """Those of the certificate's key that whoever comes after us finds in its place. What a
-        connection was told at its beginning stays."""
+        """Those of the first certificate's key, which whoever comes after us finds in its place.
+        What a connection was told at its beginning stays."""
         return self._of_now()[1]
 
     def knock(
@@ -68,7 +69,7 @@ class Serving:
         limits = self._settings.limits
         ids = verdict.original_cid, verdict.retry_cid
         configuration, resets = self._of_now()
-        engine = Engine(configuration, limits, *ids, self._share, resets.token)
+        engine = Engine(configuration, limits, *ids, self._share, resets.token, self._pair_for)
         connection = Connection(host, engine, limits, address, self._begin)
         connection.feed([data], address, now)
         if engine.is_untouched:
@@ -100,8 +101,8 @@ class Serving:
         )
 
     def _of_now(self) -> tuple[QuicConfiguration, Resets]:
-        """What goes by the certificate in use."""
-        pair = self._certificates.current
+        """What goes by the first certificate in use."""
+        pair = self._certificates.first.current
         if self._made is None or self._made[0] is not pair:
             made = configure(self._settings.limits, False, self._protocols)
             made.certificate, made.certificate_chain = pair.chain[0], list(pair.chain[1:])

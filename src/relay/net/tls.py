@@ -12,6 +12,7 @@ import ipaddress
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from cryptography import x509
@@ -23,6 +24,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, PublicKeyAlgorit
 
 from relay.errors import ConfigError
 from relay.net.followed import Followed
+from relay.net.picking import Names, names_of, pick
 
 MAX_PINNED_DAYS = 14
 """Longest validity browsers accept of a pinned certificate (W3C WebTransport)."""
@@ -45,7 +47,7 @@ CURVES = (ec.SECP256R1, ec.SECP384R1, ec.SECP521R1)
 """Those that TLS 1.3 has signatures for (RFC 8446, 4.2.3)."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Pair:
     """A certificate chain, leaf first, and the leaf's private key."""
 
@@ -56,6 +58,11 @@ class Pair:
     def fingerprint(self) -> str:
         """Hex SHA-256 of the leaf, as peers pin it."""
         return fingerprint(self.chain[0])
+
+    @cached_property
+    def names(self) -> Names:
+        """What the leaf is for."""
+        return names_of(self.chain[0])
 
 
 def fingerprint(certificate: x509.Certificate) -> str:
@@ -236,6 +243,25 @@ class Certificates:
                 return False
         self.current = Pair((certificate,), key)
         return True
+
+
+class Choice:
+    """The certificates of a server. Each is followed on its own, and the first stands for all."""
+
+    def __init__(self, first: Certificates, *more: Certificates) -> None:
+        self.first = first
+        self.all = (first, *more)
+
+    @property
+    def fingerprint(self) -> str:
+        """Hex SHA-256 of the first one's leaf."""
+        return self.first.fingerprint
+
+    def pair_for(self, name: str) -> Pair:
+        """What a client is shown that asks for that host; empty: for none."""
+        if not name:
+            return self.first.current
+        return self.all[pick((each.current.names for each in self.all), name)].current
 
 
 def _now() -> datetime.datetime:

@@ -143,7 +143,7 @@ class Crew:
         settings = self.settings
         tls, records = settings.server.tls, settings.records
         if tls.cert and tls.key:
-            self.certificates = load_certificates(settings)
+            self.certificates = load_certificates(settings).first
         else:
             cert, key = folder / "cert.pem", folder / "key.pem"
             self.certificates = Certificates.generated(tls.generate or LAPTOP, (cert, key))

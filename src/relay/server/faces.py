@@ -7,9 +7,11 @@ must not know HTTP.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from ipaddress import ip_address
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -100,9 +102,13 @@ class Face:
     def __init__(self, relay: Relay) -> None:
         self.relay = relay
 
-    def certificate_hash(self) -> str:
-        """SHA-256 of the certificate that new QUIC connections get."""
-        return self.relay.certificates.fingerprint
+    def certificate_hash(self, host: str) -> str:
+        """SHA-256 of the certificate that new QUIC connections to that ``Host`` get."""
+        name = host.partition(":")[0]
+        with contextlib.suppress(ValueError):
+            ip_address(name)
+            name = ""  # in TLS nobody asks for an address (RFC 6066, 3)
+        return self.relay.certificates.pair_for(name).fingerprint
 
     async def decide(self, asked: Asked) -> Grant:
         """The same decision as for a session. Raises `Denied`."""

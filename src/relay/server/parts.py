@@ -11,7 +11,7 @@ from typing import Any
 
 from relay.config import Settings
 from relay.errors import ConfigError
-from relay.net.tls import Certificates
+from relay.net.tls import Certificates, Choice
 
 LAPTOP = ("localhost", "127.0.0.1", "::1")
 """Names in a certificate that nobody gave names for."""
@@ -22,15 +22,15 @@ def draw_id() -> int:
     return secrets.randbelow(2**53 - 1) + 1
 
 
-def load_certificates(settings: Settings) -> Certificates:
-    """The pair of ``[server.tls]``. Raises `ConfigError`."""
+def load_certificates(settings: Settings) -> Choice:
+    """The pairs of ``[server.tls]``. Raises `ConfigError`."""
     tls = settings.server.tls
     if tls.cert and tls.key:
         try:
-            return Certificates.from_files(tls.cert[0], tls.key[0])
+            return Choice(*map(Certificates.from_files, tls.cert, tls.key))
         except ConfigError as error:
             raise ConfigError(f"server.tls: {error}") from None
-    return Certificates.generated(tls.generate or LAPTOP)
+    return Choice(Certificates.generated(tls.generate or LAPTOP))
 
 
 async def contained(

@@ -410,8 +410,7 @@ class Relay:
         page = page_routes(self.quic_address[1]) if self.settings.admin.api_key else []
         app = public_app(self.face, self.press, web.limits, [*page, *counter])
         calls = WebSockets(self.entrance, self.settings.endpoint, self._escaped, self.serving.gate)
-        pair = (web.https.cert, web.https.key) if web.https.cert and web.https.key else None
-        secure = Secure(*pair) if pair and "https" in faces else None
+        secure = Secure.of(web.https.cert, web.https.key) if "https" in faces else None
         self._listeners: list[HttpListener] = []
         for name, sockets in faces.items():
             if name in (TCP, UNIX):
@@ -446,18 +445,19 @@ class Relay:
         await keep_time(due, telling, house.clock, self.lag.note, self._escaped)
 
     def _reload_certificates(self) -> None:
-        try:
-            if self.certificates.reload_if_changed():
-                self.log.info("certificate reloaded", sha256=self.certificates.fingerprint)
-        except ConfigError as error:
-            self.log.error("certificate not reloaded, the old one stays", why=str(error))
+        for each in self.certificates.all:
+            try:
+                if each.reload_if_changed():
+                    self.log.info("certificate reloaded", sha256=each.fingerprint)
+            except ConfigError as error:
+                self.log.error("certificate not reloaded, the old one stays", why=str(error))
+            if self.is_first and (why := each.doubt()):
+                self.log.error("certificate not valid", why=why, sha256=each.fingerprint)
         try:
             if self.authorities is not None and self.authorities.reload_if_changed():
                 self.log.info("authorities for client certificates reloaded")
         except ConfigError as error:
             self.log.error("authorities not reloaded, the old ones stay", why=str(error))
-        if self.is_first and (why := self.certificates.doubt()):
-            self.log.error("certificate not valid", why=why, sha256=self.certificates.fingerprint)
 
     async def serve(self, hurry: asyncio.Event, ready: Callable[[Relay], None]) -> None:
         """Run until `draining` is set, and stop in good order; ``hurry`` ends the waiting."""
