@@ -143,6 +143,8 @@ def test_every_one_of_several_certificates(section: str) -> None:
     more = 'listen = "127.0.0.1:0"\n' if section == "web.https" else ""
     write("relay.toml", f"{SAFE}[{section}]\n{pairs}{more}".encode())
     assert "b.pem expires in 23 hours" in findings(status=1)["certificate_expires"]["text"]
+    tls.write_pair("b.pem", "b.key", ["a.example"])
+    assert "b.pem is shown to nobody" in findings(status=1)["certificate_not_shown"]["text"]
     tls.write_pair("b.pem", "other.key", ["b.example"])
     seen = findings(status=1)["certificate"]
     assert seen["setting"] == f"{section}.cert"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from ipaddress import ip_address
 from pathlib import Path as File
 from typing import Any
 
@@ -244,6 +245,31 @@ def test_certificates_that_are_none(inspect: Inspect) -> None:
     assert "ECDSA" in found(inspect(rsa), "certificate_not_pinnable").text
     broken = certificate(0, 0, trouble="c.pem holds no PEM certificate")
     assert found(inspect(broken), "certificate").severity == "error"
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "is_shown"),
+    [
+        ({"a.example"}, {"b.example"}, True),
+        ({"a.example"}, {"a.example", "b.example"}, True),
+        ({"a.example"}, {"*.example"}, True),
+        ({"a.example"}, set(), False),
+        ({"a.example"}, {ip_address("192.0.2.7")}, False),
+        ({"*.example"}, {"a.example"}, False),
+        ({"*.example"}, {"*.example"}, False),
+    ],
+)
+def test_certificates_that_nobody_asks_for(
+    first: Any, second: Any, is_shown: bool, inspect: Inspect
+) -> None:
+    pairs = [
+        certificate(-DAY, 9 * DAY, names=frozenset(names)).certificates[0]
+        for names in (first, second)
+    ]
+    findings = inspect(Evidence(certificates=tuple(pairs)))
+    assert [each.rule for each in findings] == ([] if is_shown else ["certificate_not_shown"])
+    elsewhere = replace(pairs[1], setting="web.https.cert")
+    assert inspect(Evidence(certificates=(pairs[0], elsewhere))) == []
 
 
 @pytest.mark.parametrize("listen", ["[::]:4443", "0.0.0.0:4443", "192.0.2.1:4443", "relay.test:1"])

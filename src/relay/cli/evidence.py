@@ -232,7 +232,8 @@ def _certificates(settings: Settings) -> Iterator[ReadCertificate]:
 
 def _certificate(setting: str, cert: Path, key: Path) -> ReadCertificate:
     try:
-        leaf = tls.load(cert, key).chain[0]
+        pair = tls.load(cert, key)
+        leaf = pair.chain[0]
     except ConfigError as error:
         return ReadCertificate(setting, cert, trouble=str(error))
     return ReadCertificate(
@@ -242,6 +243,7 @@ def _certificate(setting: str, cert: Path, key: Path) -> ReadCertificate:
         leaf.not_valid_after_utc.timestamp(),
         self_signed=leaf.issuer == leaf.subject,
         pinnable_key=_is_p256(leaf),
+        names=pair.names,
     )
 
 

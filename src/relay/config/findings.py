@@ -15,6 +15,7 @@ from typing import Literal
 from relay.auth.keys import Key, KeySet
 from relay.config.shape import Settings
 from relay.config.sources import Entry
+from relay.net.picking import Names
 
 Severity = Literal["error", "warning", "note"]
 """``error``: unsafe or does not work; ``warning``: seldom meant; ``note``: worth knowing."""
@@ -72,6 +73,7 @@ class ReadCertificate:
     self_signed: bool = False
     pinnable_key: bool = True
     """Whether its key is one that browsers accept in a pinned certificate: ECDSA P-256."""
+    names: Names = frozenset()
     trouble: str = ""
 
 

@@ -19,6 +19,7 @@ from relay.cluster.address import parse
 from relay.config.findings import Finding, Inspection, ReadCertificate, Severity
 from relay.config.names import SETTINGS
 from relay.config.shape import Address
+from relay.net.picking import pick
 from relay.net.tls import MAX_PINNED_DAYS
 from relay.path import Path
 from relay.records.sealing import VARIABLE
@@ -302,6 +303,20 @@ def _validity(seen: Inspection, each: ReadCertificate) -> Iterator[Finding]:
         yield seen.finding("certificate_not_pinnable", "warning", each.setting, text, mend)
 
 
+def certificates_for_nobody(seen: Inspection) -> Iterator[Finding]:
+    """Certificates beside others that no client will ask for; of addresses none does."""
+    for setting in dict.fromkeys(each.setting for each in seen.evidence.certificates):
+        beside = [each for each in seen.evidence.certificates if each.setting == setting]
+        offered = [each.names for each in beside]
+        for place, each in enumerate(beside):
+            hosts = (name for name in each.names if isinstance(name, str))
+            if place == 0 or each.trouble or any(pick(offered, host) == place for host in hosts):
+                continue
+            text = f"{each.place} is shown to nobody: it names no host that those before it do not"
+            mend = "give it DNS names of its own (subjectAltName), or put it first"
+            yield seen.finding("certificate_not_shown", "warning", setting, text, mend)
+
+
 def plain_http(seen: Inspection) -> Iterator[Finding]:
     """Tokens that would travel readably."""
     web = seen.settings.web
@@ -409,6 +424,7 @@ LINTS: tuple[Lint, ...] = (
     exposed_secrets,
     unusable,
     certificates,
+    certificates_for_nobody,
     plain_http,
     plain_tcp,
     zero_limits,
