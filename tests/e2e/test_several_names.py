@@ -47,11 +47,12 @@ FLAGS = [
 
 @pytest.fixture
 def written(folder: Path) -> Callable[[str, str], str]:
-    """``written(file, name)``: a new pair in those files; its fingerprint."""
+    """``written(file, name)``: a new pair in those files; its fingerprint. The second is for the
+    address as well, and shown to nobody for that."""
 
     def write(file: str, name: str) -> str:
         files = folder / f"{file}.pem", folder / f"{file}.key"
-        return tls.write_pair(*files, [name]).fingerprint
+        return tls.write_pair(*files, [name, FIRST] if file == "b" else [name]).fingerprint
 
     return write
 
