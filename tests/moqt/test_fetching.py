@@ -22,6 +22,7 @@ from relay.moqt.messages import (
 )
 from relay.moqt.varint import MAX_LEADING
 from relay.session import events
+from relay.wire.buffer import MAX_VARINT
 from relay.wire.frame import Layout, encode_frame
 from relay.wire.messages import SubscribeUpdate as Demand
 from relay.wire.messages import TrackInfo
@@ -41,12 +42,15 @@ def asking(start: tuple[int, int], end: tuple[int, int], request: int = 6, **mor
     return Fetch(request, **named, start=Location(*start), end=Location(*end), **more)
 
 
-def fetched(peer: Peer, request: int = 6) -> list[tuple[int, int, bytes]]:
-    """Group, number and payload of every object on the stream of a fetch."""
+def fetched(peer: Peer, request: int = 6) -> list[tuple[int, int, bytes | None]]:
+    """Group, number and payload of every object on the stream of a fetch; ``None`` for the last of
+    some that are said to be unknown."""
     stream = outlet(peer, request)
     draft, data = peer.draft, peer.groups[stream]
     rules, order = draft.fetched, peer.descends
-    at, found = len(draft.fetch_head(request)), []
+    at = len(draft.fetch_head(request))
+    found: list[tuple[int, int, bytes | None]] = []
+    has_priority = False
     group = number = -1
 
     def integer() -> int:
@@ -60,10 +64,17 @@ def fetched(peer: Peer, request: int = 6) -> list[tuple[int, int, bytes]]:
             value = integer()
             steps = rules.counts_groups and found
             group = (group - value - 1 if order else group + value + 1) if steps else value
+        if flags >= 128:
+            assert (flags, rules.says_unknown) == (0x10C, True)
+            number = integer()
+            found.append((group, number, None))
+            continue
         assert flags & 3 == 0
         if not rules.has_flags:
             assert integer() == 0  # the subgroup
         number = integer() if flags & 4 else number + 1
+        has_priority = has_priority or bool(flags & 16)
+        assert has_priority
         at += flags >> 4 & 1
         if flags & 0x20:
             size = integer()
@@ -132,12 +143,17 @@ class Room:
             self.world.run()
 
 
-def some(group: int, *numbers: int) -> list[tuple[int, int, bytes]]:
+def some(group: int, *numbers: int) -> list[tuple[int, int, bytes | None]]:
     return [(group, number, b"g%df%d" % (group, number)) for number in numbers]
 
 
-def all_of(*groups: int) -> list[tuple[int, int, bytes]]:
+def all_of(*groups: int) -> list[tuple[int, int, bytes | None]]:
     return [each for group in groups for each in some(group, 0, 1, 2)]
+
+
+def lost(draft: Draft, group: int, last: int = MAX_VARINT) -> list[tuple[int, int, bytes | None]]:
+    """What says that all up to an object, or up to the end of the group, is unknown."""
+    return [(group, last, None)] if draft.fetched.says_unknown else []
 
 
 @pytest.mark.parametrize(
@@ -148,7 +164,6 @@ def all_of(*groups: int) -> list[tuple[int, int, bytes]]:
         ((2, 1), (2, 2), some(2, 1), (2, 2)),
         ((3, 0), (99, 0), all_of(3, 4), (4, 3)),
         ((4, 2), (4, 0), some(4, 2), (4, 3)),
-        ((3, 7), (4, 1), some(4, 0), (4, 1)),
     ],
 )
 def test_a_range_comes_on_one_stream(
@@ -170,6 +185,13 @@ def test_a_range_comes_on_one_stream(
     assert not interpreter.requests.outlet_stopped(outlet(room.peer))  # it is forgotten
 
 
+def test_a_group_may_end_before_what_is_asked_for(world: World, draft: Draft) -> None:
+    room = Room(world, draft)
+    room.write(3, 4)
+    room.ask(asking((3, 7), (4, 1)))
+    assert fetched(room.peer) == lost(draft, 3) + some(4, 0)
+
+
 def test_groups_come_in_the_order_asked_for(world: World, draft: Draft) -> None:
     room = Room(world, draft)
     room.write(0, 1, 2, 3)
@@ -183,8 +205,28 @@ def test_what_the_relay_does_not_hold_is_asked_for(world: World, draft: Draft) -
     room.write(7)
     room.ask(asking((3, 0), (7, 0)))
     room.answer(4, 6)  # there are no groups 3 and 5
-    assert fetched(room.peer) == all_of(4, 6, 7)
+    found = lost(draft, 3) + all_of(4) + lost(draft, 5) + all_of(6, 7)
+    assert fetched(room.peer) == found
     assert room.peer.only(FetchOk).end == (7, 3)
+    room.peer.descends = True
+    room.ask(asking((0, 0), (7, 0), request=8, order=DESCENDING))
+    room.answer(2)
+    found = all_of(7, 6) + lost(draft, 5) + all_of(4) + lost(draft, 3) + all_of(2)
+    assert fetched(room.peer, 8) == found + lost(draft, 0)
+
+
+def test_what_a_publisher_cannot_be_asked_for_is_unknown(world: World, draft: Draft) -> None:
+    source = world.peer(draft)
+    source.ask(Publish(0, CAM, b"video", 9))
+    viewer = world.peer(draft)
+    viewer.ask(Subscribe(0, CAM, b"video"))
+    source.bring(head(draft, 9, 7), objects(draft, b"one"))
+    viewer.ask(asking((3, 0), (5, 2)))
+    viewer.ask(asking((5, 0), (7, 0), request=8))
+    assert fetched(viewer, 8) == [*lost(draft, 6), (7, 0, b"one")]
+    if draft.fetched.nothing is None:
+        assert fetched(viewer) == lost(draft, 5, 1)
+    assert viewer.lost is None
 
 
 def test_nothing_that_can_be_had_is_nothing(world: World, draft: Draft) -> None:
@@ -194,7 +236,7 @@ def test_nothing_that_can_be_had_is_nothing(world: World, draft: Draft) -> None:
     room.answer()
     if draft.fetched.nothing is None:
         assert room.peer.only(FetchOk).end == (5, 0)
-        assert fetched(room.peer) == []
+        assert fetched(room.peer) == lost(draft, 5)
         assert outlet(room.peer) in room.peer.whole
     else:
         assert room.peer.only(RequestError).code == draft.fetched.nothing
@@ -229,7 +271,7 @@ def test_a_track_that_nobody_watches_is_looked_for(world: World, draft: Draft) -
     assert not peer.take(FetchOk)
     source.bring(head(draft, 9, 4), objects(draft, b"one"))
     world.tick(1)
-    assert fetched(peer) == [(4, 0, b"one")]
+    assert fetched(peer) == [*lost(draft, 3), (4, 0, b"one")]
     assert peer.only(FetchOk).end == (4, 1)
 
 
@@ -275,7 +317,8 @@ def test_numbers_beyond_those_of_moq_lite_cost_publishers_nothing(draft: Draft) 
     source.session.open_group(asked.id, 6, whole=b"\x01x")
     world.run()
     assert (source.lost, peer.lost) == (None, None)
-    assert fetched(peer) == fetched(peer, 8) == []
+    assert fetched(peer) == lost(draft, 5)
+    assert fetched(peer, 8) == lost(draft, 4)
     assert len(peer.take(FetchOk)) == 2
 
 
@@ -320,7 +363,7 @@ def test_groups_that_are_not_there_take_turns(world: World, draft: Draft) -> Non
     server.wake = wake
     server.wake()
     world.run()
-    assert fetched(peer) == [(100, 0, b"x")]
+    assert fetched(peer) == [*lost(draft, 99), (100, 0, b"x")]
 
 
 def test_what_it_may_not_see_is_not_fetched(world: World, draft: Draft) -> None:
@@ -463,7 +506,7 @@ def test_a_fetch_may_join_before_there_is_anything(world: World, draft: Draft) -
     source.session.write(stream, b"\x03one", True)
     world.run()
     if draft.fetched.nothing is None:
-        assert fetched(peer) == []
+        assert fetched(peer) == lost(draft, 4)
         assert peer.only(FetchOk).end == (4, 0)
     else:
         assert peer.only(RequestError).code == draft.fetched.nothing

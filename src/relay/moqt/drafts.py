@@ -261,7 +261,7 @@ DRAFT_15 = Draft(
     heads=Heads(QUIC, may_omit_priority=True, marks_start=False),
     codecs=compiled(15),
     ok_forwards=True,
-    fetched=Fetched(counts_groups=False, has_status=True, joins_paused=True),
+    fetched=Fetched(counts_groups=False, has_status=True, joins_paused=True, says_unknown=False),
 )
 
 DRAFT_14 = Draft(
@@ -288,6 +288,7 @@ DRAFT_14 = Draft(
         not_joined=0x07,
         joins_paused=True,
         nothing=0x06,
+        says_unknown=False,
     ),
 )
 

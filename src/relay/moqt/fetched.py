@@ -10,9 +10,11 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from relay.moqt.varint import Encode
+from relay.wire.buffer import MAX_VARINT
 
 _GROUP, _NUMBER, _PRIORITY, _EXTENSIONS = 0x08, 0x04, 0x10, 0x20
 _SUBGROUP = b"\x00"
+_END_OF_UNKNOWN = 0x10C
 
 
 class Place(NamedTuple):
@@ -23,7 +25,7 @@ class Place(NamedTuple):
     begins: bool
     """Whether it is the first of its group on the stream."""
     before: int | None
-    """The group before its own there, if there is one."""
+    """The group before its own there, if there is one, or was said to be unknown."""
 
 
 class Fetched(NamedTuple):
@@ -44,7 +46,10 @@ class Fetched(NamedTuple):
     draft-17 has the session closed for that, which is hard on whoever only pauses (draft-18,
     10.12.2)."""
     nothing: int | None = None
-    """NO_OBJECTS; elsewhere the stream is empty."""
+    """NO_OBJECTS; elsewhere the stream is empty, or all is unknown."""
+    says_unknown: bool = True
+    """There is a word for objects of which nobody knows whether they exist (draft-16, 10.4.4.2);
+    elsewhere they are left out like those that do not."""
 
     def head(self, encode: Encode, place: Place, priority: int, extensions: bytes) -> bytes:
         """What stands before the size of an object's payload; ``extensions`` have their length
@@ -56,12 +61,19 @@ class Fetched(NamedTuple):
         flags = _EXTENSIONS if extensions else 0
         if not place.begins:
             return encode(flags) + extensions
-        group, before = place.group, place.before
-        if before is not None and self.counts_groups:
-            group = abs(group - before) - 1
-        flags |= _GROUP | _NUMBER | (_PRIORITY if before is None else 0)
-        numbers = encode(group) + encode(place.number)
-        return encode(flags) + numbers + (said if before is None else b"") + extensions
+        # Unknown ones before it have no priority that it could share.
+        numbers = self._group(encode, place.group, place.before) + encode(place.number)
+        return encode(flags | _GROUP | _NUMBER | _PRIORITY) + numbers + said + extensions
+
+    def unknown(self, encode: Encode, group: int, end: int, before: int | None) -> bytes:
+        """What says that nobody knows of the objects after those of the group ``before``, or from
+        the first on, to the one before number ``end`` of ``group``; 0 for all of it."""
+        numbers = self._group(encode, group, before) + encode(end - 1 if end else MAX_VARINT)
+        return encode(_END_OF_UNKNOWN) + numbers
+
+    def _group(self, encode: Encode, group: int, before: int | None) -> bytes:
+        is_distance = before is not None and self.counts_groups
+        return encode(abs(group - (before or 0)) - 1 if is_distance else group)
 
 
 NEWEST = Fetched()

@@ -1,8 +1,9 @@
 """The peer fetches a range of groups: the session is asked for one after the other, and all of them
 leave on one stream.
 
-The law: nothing is fetched beyond what was there when it was asked for, and what cannot be had is
-left out as if it did not exist. This module must not know how messages travel.
+The law: nothing is fetched beyond what was there when it was asked for, and of what cannot be had
+nobody says that it does not exist, where there are words for it. This module must not know how
+messages travel.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ class Fetching(Looking):
         "_is_described",
         "_is_over",
         "_joined",
+        "_lost",
         "_part",
         "_start",
         "_timescale",
@@ -70,6 +72,8 @@ class Fetching(Looking):
         """The one that comes."""
         self._before: int | None = None
         """The last of which something was sent."""
+        self._lost: int | None = None
+        """The last after that, if any, which could not be had."""
         self._gaps = 0
         """Groups that could not be had."""
         self._timescale = 0
@@ -145,8 +149,10 @@ class Fetching(Looking):
             self._finish(self.outlet)
             return
         first = self._start.object if number == self._start.group else 0
-        last = self._end.object if number == self._end.group else 0
-        outward = FetchedOutward(self.desk.draft, number, first, self._before, PRIORITY)
+        last = self._end_in(number)
+        says_lost = self._lost is not None and self.desk.draft.fetched.says_unknown
+        before = self._lost if says_lost else self._before
+        outward = FetchedOutward(self.desk.draft, number, first, before, PRIORITY)
         self._part = _Part(self, number, outward)
         self.desk.replace(self._part)
         asked = (self.path, self.track, MAX_PRIORITY - self._asked.priority)
@@ -155,10 +161,10 @@ class Fetching(Looking):
     def came(self, part: _Part, objects: bytes) -> None:
         """Some objects of a group."""
         if part is self._part and self.outlet is not None:
-            self._before = part.group
             self._answer()
             if objects:
-                self.desk.groups.send_fetched(self.outlet, objects)
+                self.desk.groups.send_fetched(self.outlet, self._unknown() + objects)
+                self._before, self._lost = part.group, None
 
     def over(self, part: _Part, code: int | None) -> None:
         """A group is complete, or broken off with a number of the house's."""
@@ -171,10 +177,23 @@ class Fetching(Looking):
             self.broken(code)
         else:
             self._gaps += 1
+            self._lost = part.group
             if self._gaps % GAPS_A_TURN:
                 self.go_on()
             else:
                 self.desk.requests.rest(self)
+
+    def _end_in(self, group: int) -> int:
+        """Where a group ends that is asked for, as in `relay.moqt.messages.Fetch`."""
+        return self._end.object if group == self._end.group else 0
+
+    def _unknown(self) -> bytes:
+        """What says of groups which could not be had that nobody knows of them."""
+        lost, draft = self._lost, self.desk.draft
+        if lost is None or not draft.fetched.says_unknown:
+            return b""
+        end = self._end_in(lost)
+        return draft.fetched.unknown(draft.encode_varint, lost, end, self._before)
 
     def _answer(self) -> None:
         if not self._is_answered:
@@ -192,7 +211,7 @@ class Fetching(Looking):
             self._fail(nothing, "none of it can be had")
             return
         self._answer()
-        self.desk.groups.send_fetched(outlet, b"", True)
+        self.desk.groups.send_fetched(outlet, self._unknown(), True)
         self.close()
 
     def _fail(self, code: int, words: str, reset: int = Cancelled.code) -> None:
