@@ -50,6 +50,9 @@ CAM = (b"demo", b"cam")
 where_who_asks_may_be_silent = pytest.mark.parametrize(
     "draft", [each for each in DRAFTS if each.half_closes], ids=lambda draft: str(draft.name)
 )
+where_the_first_object_is_marked = pytest.mark.parametrize(
+    "draft", [each for each in DRAFTS if each.heads.marks_start], ids=lambda draft: str(draft.name)
+)
 where_requests_have_streams, where_they_share_one = (
     pytest.mark.parametrize(
         "draft",
@@ -70,6 +73,12 @@ def leave(peer: Peer, line: int) -> None:
 
 def head(draft: Draft, alias: int, group: int) -> bytes:
     return draft.subgroup_head(alias, group, 128)
+
+
+def later(draft: Draft, alias: int, group: int) -> bytes:
+    """The same of one that does not say that it has the first object."""
+    begun = head(draft, alias, group)
+    return bytes((begun[0] & ~0x40,)) + begun[1:]
 
 
 def objects(draft: Draft, *payloads: bytes, first: int = 0, stamp: int = 0) -> bytes:
@@ -313,10 +322,23 @@ def test_what_is_kept_of_unknown_groups_is_bounded(draft: Draft) -> None:
 def test_groups_that_begin_in_the_middle_are_none(world: World, draft: Draft) -> None:
     peer, viewer, asked = publishing(world, draft)
     serving(peer, asked)
-    stream = peer.bring(head(draft, 7, 3), objects(draft, b"late", first=2), fin=False)
+    stream = peer.bring(later(draft, 7, 3), objects(draft, b"late", first=2), fin=False)
     assert stream in peer.stops
     peer.bring(head(draft, 7, 4), objects(draft, b"next"))
     assert frames(viewer) == b"\x04next"
+
+
+@where_the_first_object_is_marked
+def test_a_group_may_begin_with_any_number(world: World, draft: Draft) -> None:
+    peer, viewer, asked = publishing(world, draft)
+    serving(peer, asked)
+    reader = world.peer(draft)
+    reader.ask(Subscribe(0, CAM, b"video"))
+    peer.bring(head(draft, 7, 3), objects(draft, b"one", b"two", first=2))
+    assert frames(viewer) == b"\x03one\x03two"
+    (stream,) = reader.groups
+    assert read(reader, stream)[1:] == (3, [b"one", b"two"])  # numbered from 0
+    assert stream in reader.whole
 
 
 def test_streams_that_only_say_what_is_not_there_are_no_groups(world: World, draft: Draft) -> None:

@@ -12,9 +12,15 @@ from relay.session import events
 from relay.wire.frame import FrameParser, Layout
 
 from .conftest import World
-from .test_interpreter import frames, publishing, serving, status
+from .test_interpreter import (
+    frames,
+    publishing,
+    serving,
+    status,
+    where_the_first_object_is_marked,
+)
 
-EXTENSIONS, FIRST, EXPLICIT, ENDS = 0x11, 0x12, 0x14, 0x08
+EXTENSIONS, FIRST, EXPLICIT, ENDS, STARTS = 0x11, 0x12, 0x14, 0x08, 0x40
 
 
 def head(draft: Draft, group: int, subgroup: int | None, more: int = 0) -> bytes:
@@ -156,6 +162,20 @@ def test_a_group_without_its_first_object_is_none(split: Split) -> None:
     split.peer.end.send(stream, b"", True)
     split.world.run()
     assert (split.heard(), split.ends) == ([], (1, 0))
+
+
+@where_the_first_object_is_marked
+def test_a_group_may_begin_with_any_number(world: World, draft: Draft) -> None:
+    """Object 0 is waited for as long as another subgroup may have it."""
+    peer, viewer, asked = publishing(world, draft)
+    serving(peer, asked)
+    peer.bring(head(draft, 0, 0, STARTS), objects(draft, 3, 5))
+    assert frames(viewer) == b""
+    peer.bring(head(draft, 1, 1, STARTS), objects(draft, 2))  # of 0 it is not known
+    assert frames(viewer) == b"\x013\x015"
+    assert len(viewer.take(events.GroupFinished)) == len(viewer.take(events.GroupOpened))
+    peer.bring(head(draft, 2, 0), objects(draft, 0))
+    assert frames(viewer) == b"\x010"
 
 
 def test_a_subgroup_that_breaks_off_takes_no_other_with_it(split: Split) -> None:

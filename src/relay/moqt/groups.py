@@ -1,8 +1,8 @@
 """Groups on their way: the same one-way streams in both languages, with other heads and objects.
 
-The law: a group that does not come from its first object on is none for the house, which keeps
-whole ones; and what comes before anybody can tell whose it is waits, up to a ceiling. This module
-must not know requests beyond their numbers.
+The law: a group that does not come from its first object on, object 0 or what is marked as such, is
+none for the house, which keeps whole ones; and what comes before anybody can tell whose it is
+waits, up to a ceiling. This module must not know requests beyond their numbers.
 """
 
 from __future__ import annotations
@@ -61,6 +61,7 @@ class _Arrival:
         "inward",
         "is_beside",
         "is_deaf",
+        "is_first",
         "is_told",
         "merge",
         "subscription",
@@ -77,6 +78,8 @@ class _Arrival:
         """Whether with it the group has ended, too."""
         self.is_beside = False
         """Whether it may be one of several of a group."""
+        self.is_first = False
+        """Whether no object of the group comes before its own, whatever number that has."""
         self.subscription = self.group = 0
         self.is_told = False
         """Whether the session knows of the group."""
@@ -233,7 +236,7 @@ class Groups:
         frames = inward.feed(data)
         if inward.ends_track:
             self.ends[arrival.subscription] = arrival.group + bool(inward.count)
-        if inward.begins:
+        if inward.begins and not arrival.is_first:
             if arrival.is_beside:
                 self.merges.split(arrival.subscription, arrival.group)
             self._stop(stream, arrival)
@@ -296,11 +299,15 @@ class Groups:
         arrival.group = head.group
         arrival.ends_group = head.ends_group
         arrival.is_beside = head.subgroup != 0
+        is_marked = self._draft.heads.marks_start and head.from_start
+        arrival.is_first = is_marked and head.subgroup == 0
         if head.subgroup:
             self.merges.split(arrival.subscription, head.group)
         arrival.merge = self.merges.begin(
             arrival.subscription, head.group, stream, head.is_numbered
         )
+        if arrival.merge is not None and arrival.is_first:
+            arrival.merge.is_first = True
         kind = Inward if arrival.merge is None else Collected
         arrival.inward = kind(self._draft, head.has_extensions, stamps)
         return data[at:]

@@ -42,6 +42,7 @@ class Merge:
         "end",
         "group",
         "is_awaited",
+        "is_first",
         "is_newest",
         "is_sound",
         "is_told",
@@ -67,6 +68,9 @@ class Merge:
         """Whether any stream ended in good order."""
         self.is_awaited = True
         """Whether as many streams of it are to begin as other groups had."""
+        self.is_first = False
+        """Whether subgroup 0 comes from its first object on: then object 0, if nothing else has it,
+        does not exist."""
         self.is_newest = True
         """Whether none that is newer has begun."""
         self.is_told = False
@@ -98,7 +102,8 @@ class Merge:
     @property
     def is_lost(self) -> bool:
         """Whether its first object will not come: half a group is none."""
-        return not (self._next or 0 in self._held or self._may_come(0))
+        has_first = self._next or 0 in self._held or (self.is_first and self._held)
+        return not (has_first or self._may_come(0))
 
     def enter(self, stream: int) -> None:
         """One more stream of it begins."""
@@ -132,7 +137,8 @@ class Merge:
         while self._held:
             found = self._held.pop(self._next, None)
             if found is None:
-                if not self._next or (self._may_come(self._next) and not is_full):
+                is_begun = self._next or self.is_first
+                if not is_begun or (self._may_come(self._next) and not is_full):
                     break
                 self._next = min(self._held)
                 continue
