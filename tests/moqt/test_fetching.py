@@ -557,3 +557,17 @@ def test_a_range_may_be_counted_from_its_end(
     assert fetched(room.peer, 8) == all_of(0, 1, 2, 3, 4)
     room.ask(Fetch(10, namespace=CAM, track=b"video", relative=-1))
     assert room.peer.only(RequestError).code == draft.fetched.out_of_range
+
+
+@pytest.mark.parametrize("draft", [each for each in DRAFTS if each.number >= 20], ids=str)
+def test_the_next_object_is_not_there(world: World, draft: Draft) -> None:
+    room = Room(world, draft)
+    room.write(0, 1)
+    next_group = draft.encode(Fetch(6, namespace=CAM, track=b"video", relative=-1))
+    body, filter = next_group[3:].split(b"\x21\x01\x00")
+    assert filter == b""
+    body += b"\x21\x05" if draft.number >= 22 else b"\x21\x02\x00\x00"
+    line = room.peer.end.open_bidi()
+    room.peer.end.send(line, next_group[:1] + len(body).to_bytes(2, "big") + body)
+    world.run()
+    assert room.peer.only(RequestError).code == draft.fetched.out_of_range

@@ -196,7 +196,7 @@ class Fetch(NamedTuple):
     """The request id of the subscription."""
     relative: int | None = None
     """So many groups before the one that the subscription starts in; without one, in draft 20
-    only, before the latest, and -1 the one after that."""
+    only, before the latest, and -1 what comes after that."""
     absolute: int | None = None
     """From this group on."""
     namespace: Namespace = ()

@@ -36,6 +36,8 @@ with the latest group."""
 
 _MAX_COUNT = 4
 _ORIGIN = (0, 0)
+_NEXT = (-1,)
+"""What says the next object: no wire has it so."""
 _NEXT_OBJECT = 5
 """The type of a filter without integers; each lower one has as many as it counts."""
 _STANDALONE, _RELATIVE, _ABSOLUTE = 1, 2, 3
@@ -95,7 +97,7 @@ def _read_counted(reader: Reader) -> tuple[int, ...]:
     numbers: tuple[int, ...] = NUMBERS.read(reader)
     if len(numbers) > _MAX_COUNT:
         raise DecodeError(f"a filter of {len(numbers)} integers (at most {_MAX_COUNT})")
-    return () if numbers == _ORIGIN else numbers
+    return _NEXT if numbers == _ORIGIN else numbers
 
 
 def _write_counted(value: tuple[int, ...], encode: Encode) -> bytes:
@@ -107,7 +109,9 @@ def _read_typed(reader: Reader) -> tuple[int, ...]:
     kind = reader.varint()
     if kind > _NEXT_OBJECT:
         raise DecodeError(f"no filter {kind}")
-    return tuple([reader.varint() for _ in range(0 if kind == _NEXT_OBJECT else kind)])
+    if kind == _NEXT_OBJECT:
+        return _NEXT
+    return tuple([reader.varint() for _ in range(kind)])
 
 
 def _write_typed(value: tuple[int, ...], encode: Encode) -> bytes:
@@ -166,8 +170,8 @@ def _span_of(numbers: Kind) -> Kind:
 
     def read(reader: Reader) -> tuple[None, int | None, Location | None, Location | None]:
         said: tuple[int, ...] = numbers.read(reader)
-        if len(said) == 1:  # counted from the group after the latest
-            return None, said[0] - 1, None, None
+        if len(said) == 1:  # counted from the group after the latest; the next object is as far off
+            return None, max(said[0], 0) - 1, None, None
         return None, None, *_span(said)
 
     def write(value: tuple[Any, ...], encode: Encode) -> bytes:
