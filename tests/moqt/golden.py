@@ -426,7 +426,7 @@ READ: Rows = [
     (LATE, RequestOk(-1, None, Location(5, 0)), "07 0006 | 01 09 05 00 08 05"),
     ((17,), RequestOk(-1, Publish), "1e 0003 | 01 10 01"),
     (LAST, Fetch(2), "16 0006 | 02 00 00 | 01 21 00"),
-    ((22,), Fetch(2), "16 0006 | 02 00 00 | 01 21 05"),
+    ((22,), Fetch(2, relative=-1), "16 0006 | 02 00 00 | 01 21 05"),
     # Filters of places where nobody wants to know: a type, and what it counts.
     ((22,), RequestOk(-1), "07 0009 | 02 | 21 03 8080 00 02 | 01 02"),
     ((22,), OFFERED, f"1d 0019 | {NAMED} | 03 09 01 02 07 00 | 11 02 8080 07 | 22 02"),
