@@ -690,6 +690,12 @@ def test_a_last_group_beyond_all_there_can_be_is_none(world: World, draft: Draft
     assert (asked.start, asked.end) == (4, None)
     peer.say(SubscribeUpdate(2, 0, Location(4, 0), 7, 5, True), request=0)
     assert source.take(events.SubscribeUpdated)[-1].end == 7
+    peer.say(SubscribeUpdate(4, 0, Location(0, 0), None, 5, True), request=0)
+    assert source.take(events.SubscribeUpdated)[-1].end is None
+    source.session.open_group(asked.id, 8, whole=b"\x05eight")
+    world.run()
+    (stream,) = peer.groups
+    assert read(peer, stream)[1:] == (8, [b"eight"])
 
 
 def test_a_viewer_wants_groups_that_are_a_little_late(world: World, draft: Draft) -> None:

@@ -137,7 +137,7 @@ class Serving(Talk):
                 wish = wish._replace(is_paused=not message.forward)
             if message.timeout is not None:
                 wish = wish._replace(max_latency=_latency(message.timeout))
-            if message.end is not None:
+            if message.start is not None:
                 wish = wish._replace(end=_bounded(message.end))
             self._wish = wish
             self.tell(self.desk.dialect.encode(self._wish))

@@ -107,7 +107,7 @@ class SubscribeOk(NamedTuple):
 
 class SubscribeUpdate(NamedTuple):
     """REQUEST_UPDATE from draft 16 on. ``None`` leaves a thing as it is; only in draft 14 all of
-    it has to be said, and there ``end`` takes the end away."""
+    it has to be said. With a ``start`` no ``end`` takes the end away."""
 
     request: int
     subscription: int

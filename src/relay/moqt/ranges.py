@@ -80,11 +80,12 @@ def _filter(from_start: bool) -> Kind:
 
 
 def updating(kind: Kind) -> Kind:
-    """A filter of which only start and end matter; both are ``None`` where it names none."""
+    """A filter of which only start and end matter; one that names no start is none any more, from
+    the first object on."""
 
     def read(reader: Reader) -> tuple[Location | None, int | None]:
         _, start, end = kind.read(reader)
-        return start, end
+        return start or Location(0, 0), end
 
     def write(value: tuple[Location | None, int | None], encode: Encode) -> bytes:
         start, end = value
