@@ -38,6 +38,7 @@ from relay.moqt.messages import (
 )
 from relay.moqt.stamps import written
 from relay.path import Path
+from relay.peer import transcode
 from relay.session import events
 from relay.wire.frame import FrameParser, Layout, encode_frame
 from relay.wire.messages import MAX_SEQUENCE, TrackInfo
@@ -791,6 +792,34 @@ def test_it_is_told_how_far_a_track_goes(world: World, draft: Draft, version: st
         assert peer.lines[8] in peer.ended
     assert not peer.groups
     assert peer.lost is None
+
+
+def test_frames_are_counted_once_however_many_ask(
+    draft: Draft, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(0)
+    source, _ = published(world)
+    peer, asked = watching(world, draft, source)
+    stream = source.session.open_group(asked.id, 4)
+    source.session.write(stream, b"\x03one\x03two", False)
+    world.run()
+    counted: list[int] = []
+    weigh = transcode.weigh
+
+    def weighed(layout: Any, chunks: Any, size: int) -> tuple[int, int]:
+        counted.append(size)
+        return weigh(layout, chunks, size)
+
+    monkeypatch.setattr(transcode, "weigh", weighed)
+    for request in range(2, 8, 2):
+        peer.ask(TrackStatus(request, CAM, b"video"))
+        assert peer.only(RequestOk).largest == (4, 1)
+    source.session.write(stream, b"\x05three", False)
+    world.run()
+    for request in range(8, 14, 2):
+        peer.ask(TrackStatus(request, CAM, b"video"))
+        assert peer.only(RequestOk).largest == (4, 2)
+    assert counted == [8, 14]
 
 
 def test_who_asks_how_far_a_track_goes_may_leave(world: World, draft: Draft) -> None:

@@ -74,7 +74,7 @@ class Log:
         self.ended = False
         """Whether nothing will follow, complete or not."""
         self.weight: tuple[int, int, int] | None = None
-        """What its traffic was last weighed at: bytes, frames, payload (see `Traffic.weigh`)."""
+        """What it was last weighed at: bytes, frames, payload (see `Traffic.weigh`)."""
         self._readers: dict[Reader, None] = {}
         # The tuple that writes walk over. Built again only after somebody came or left, so that a
         # steady audience costs no allocation and may change while it is being told.

@@ -21,6 +21,10 @@ def transcode(source: Any, target: Any, info: TrackInfo) -> Callable[[bytes, flo
 
 
 def frames_in(group: Group) -> int:
-    """Whole frames that a group has by now."""
+    """Whole frames that a group has by now. They are counted once, however many ask."""
     assert isinstance(group.encoding, Encoding)
-    return weigh(group.encoding, group.chunks, group.size)[0]
+    log = group.native
+    known = log.weight
+    if known is None or known[0] != log.size:
+        known = log.weight = (log.size, *weigh(group.encoding, log.chunks, log.size))
+    return known[1]
