@@ -54,6 +54,9 @@ where_who_asks_may_be_silent = pytest.mark.parametrize(
 where_the_first_object_is_marked = pytest.mark.parametrize(
     "draft", [each for each in DRAFTS if each.heads.marks_start], ids=lambda draft: str(draft.name)
 )
+where_they_end = pytest.mark.parametrize(
+    "draft", [each for each in DRAFTS if each.ends_with_last], ids=lambda draft: str(draft.name)
+)
 where_requests_have_streams, where_they_share_one = (
     pytest.mark.parametrize(
         "draft",
@@ -681,6 +684,47 @@ def test_a_viewer_may_begin_with_a_certain_group_and_change_its_mind(
     changed = source.take(events.SubscribeUpdated)[-1]
     assert (changed.priority, changed.start) == (250, 4)
     assert len(peer.take(RequestOk)) == draft.answers_updates
+
+
+def test_a_subscription_is_over_with_its_last_group(world: World, draft: Draft) -> None:
+    source, _ = published(world)
+    span = {"filter": ABSOLUTE_RANGE, "start": Location(4, 0), "end": 6}
+    peer, asked = watching(world, draft, source, **span)
+    late = source.session.open_group(asked.id, 4)
+    source.session.write(late, b"\x04four", False)
+    for number in (6, 5):
+        source.session.open_group(asked.id, number, whole=b"\x01x")
+        world.run()
+    assert not peer.take(PublishDone)
+    source.session.write(late, b"", True)
+    world.run()
+    assert sorted(read(peer, stream)[1:] for stream in peer.whole) == [
+        (4, [b"four"]),
+        (5, [b"x"]),
+        (6, [b"x"]),
+    ]
+    world.tick(1)
+    if draft.ends_with_last:
+        done = peer.only(PublishDone)
+        assert (done.code, done.streams) == (3, 3)
+        assert source.take(events.Unsubscribed)
+    else:
+        assert not peer.take(PublishDone)
+    assert peer.lost is None
+
+
+@where_they_end
+def test_a_last_group_may_have_left_when_it_becomes_the_last(world: World, draft: Draft) -> None:
+    source, _ = published(world)
+    span = {"filter": ABSOLUTE_RANGE, "start": Location(4, 0), "end": 9}
+    peer, asked = watching(world, draft, source, **span)
+    source.session.open_group(asked.id, 4, whole=b"\x01x")
+    world.run()
+    peer.say(SubscribeUpdate(2, 0, Location(4, 0), 5, 128, True), request=0)
+    assert not peer.take(PublishDone)
+    peer.say(SubscribeUpdate(4, 0, Location(4, 0), 4, 128, True), request=0)
+    assert peer.only(PublishDone).code == 3
+    assert peer.lost is None
 
 
 def test_a_last_group_beyond_all_there_can_be_is_none(world: World, draft: Draft) -> None:

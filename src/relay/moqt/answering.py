@@ -12,6 +12,7 @@ from relay.moqt import codes
 from relay.moqt import messages as wire
 from relay.moqt.messages import Message, Namespace
 from relay.moqt.naming import is_short, namespace_of
+from relay.moqt.spans import Span
 from relay.moqt.talk import MAX_PRIORITY, Desk, Talk
 from relay.wire.buffer import StreamBuffer
 from relay.wire.messages import (
@@ -124,6 +125,9 @@ class Serving(Talk):
 
     def begin(self) -> None:
         """Ask the session for it."""
+        first, last = self._wish.start, self._wish.end
+        if self.desk.draft.ends_with_last and first is not None and last is not None:
+            self.desk.groups.spans[self.request] = Span(first, last, self.left)
         self.tell(bytes((Bidi.SUBSCRIBE,)) + self.desk.dialect.encode(self._question))
 
     def answered(self, message: Message) -> None:
@@ -141,6 +145,9 @@ class Serving(Talk):
                 wish = wish._replace(end=_bounded(message.end))
             self._wish = wish
             self.tell(self.desk.dialect.encode(self._wish))
+            if (span := self.desk.groups.spans.get(self.request)) is not None:
+                span.last = wish.end
+                span.check()
 
     def read(self, buffer: StreamBuffer) -> None:
         desk = self.desk

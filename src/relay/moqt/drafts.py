@@ -62,6 +62,8 @@ class Draft:
     ok_forwards: bool = False
     """A `RequestOk` for a `Publish` has the track sent from then on, whatever that said; elsewhere
     one that is held back waits for a `SubscribeUpdate`."""
+    ends_with_last: bool = False
+    """A subscription is over with its last group; elsewhere an update may name a later one."""
     fetched: Fetched = NEWEST
     """How fetches are answered."""
 
@@ -191,6 +193,7 @@ DRAFT_19 = Draft(
     heads=Heads(LEADING, may_omit_priority=True, marks_start=True),
     codecs=compiled(19),
     ok_forwards=True,
+    ends_with_last=True,
 )
 
 DRAFT_18 = Draft(
@@ -208,6 +211,7 @@ DRAFT_18 = Draft(
     heads=Heads(LEADING, may_omit_priority=True, marks_start=True),
     codecs=compiled(18),
     ok_forwards=True,
+    ends_with_last=True,
 )
 
 DRAFT_17 = Draft(
@@ -225,6 +229,7 @@ DRAFT_17 = Draft(
     heads=Heads(LEADING_17, may_omit_priority=True, marks_start=False),
     codecs=compiled(17),
     ok_forwards=True,
+    ends_with_last=True,
     fetched=Fetched(counts_groups=False),
 )
 
@@ -243,6 +248,7 @@ DRAFT_16 = Draft(
     heads=Heads(QUIC, may_omit_priority=True, marks_start=False),
     codecs=compiled(16),
     ok_forwards=True,
+    ends_with_last=True,
     fetched=Fetched(counts_groups=False, joins_paused=True),
 )
 
@@ -261,6 +267,7 @@ DRAFT_15 = Draft(
     heads=Heads(QUIC, may_omit_priority=True, marks_start=False),
     codecs=compiled(15),
     ok_forwards=True,
+    ends_with_last=True,
     fetched=Fetched(counts_groups=False, has_status=True, joins_paused=True, says_unknown=False),
 )
 
@@ -280,6 +287,7 @@ DRAFT_14 = Draft(
     heads=Heads(QUIC, may_omit_priority=False, marks_start=False),
     codecs=compiled(14),
     ok_forwards=True,
+    ends_with_last=True,
     fetched=Fetched(
         has_flags=False,
         counts_groups=False,

@@ -23,6 +23,7 @@ from relay.moqt.objects import (
     Object,
     Outward,
 )
+from relay.moqt.spans import Span
 from relay.moqt.stamps import Stamps
 from relay.session.transport import Transport
 from relay.wire.buffer import split_message
@@ -128,6 +129,10 @@ class Groups:
         """Groups of ours by their track's alias."""
         self.first: dict[int, int] = {}
         """The first of these."""
+        self.spans: dict[int, Span] = {}
+        """Subscriptions that are over with a last group."""
+        self._leaving: dict[int, tuple[Span, int]] = {}
+        """Groups of these, by the streams that are not complete."""
         self.looks: dict[int, Callable[[int, int], int]] = {}
         """Subscriptions whose groups nobody gets: they hear of each and of its frames that came at
         once, and answer a stream that goes nowhere."""
@@ -355,6 +360,11 @@ class Groups:
             self.first.setdefault(alias, group.sequence)
             if not fin:
                 self._departures[stream] = outward
+            if (span := self.spans.get(alias)) is not None:
+                if fin:
+                    span.left(group.sequence)
+                else:
+                    self._leaving[stream] = span, group.sequence
         return stream
 
     def send(self, stream: int, data: bytes, fin: bool) -> None:
@@ -364,10 +374,13 @@ class Groups:
             if fin:
                 del self._departures[stream]
             self._below.send(stream, outward.feed(data), fin)
+        if fin and (leaving := self._leaving.pop(stream, None)) is not None:
+            leaving[0].left(leaving[1])
 
     def gone(self, stream: int) -> None:
         """It broke off."""
         self._departures.pop(stream, None)
+        self._leaving.pop(stream, None)
 
     def open_fetched(self, request: int) -> int | None:
         """A stream for what is fetched; ``None`` without credit."""

@@ -130,6 +130,7 @@ class Requests:
         if self._theirs.get(talk.request) is talk:
             del self._theirs[talk.request]
             self._desk.groups.first.pop(talk.request, None)
+            self._desk.groups.spans.pop(talk.request, None)
         if isinstance(talk, Looking):
             self._desk.groups.looks.pop(talk.request, None)
             if talk.line is not None and self._lines.get(talk.line) is talk:
