@@ -220,3 +220,38 @@ def test_who_leaves_stops_a_group_whose_header_came(setting: Any) -> None:
     viewer.unwatch("a", "t", watch)
     world.run()
     assert publishing.arrivals == {}
+
+
+def test_who_wants_the_latest_gets_a_group_whose_header_came_before_it(setting: Any) -> None:
+    world, publisher, _, _, watch = setting
+    publishing, number = feed_of(publisher)
+    publishing.group_opened(GroupOpened(2, number, 0))
+    publishing.group_arrived(GroupArrived(number, 1, b"\0\1y"))
+    world.run()
+    world.connect().watch("a", "t", Demand(start=0))
+    publishing.group_arrived(GroupArrived(number, 0, b"\0\1x", 2))
+    world.run()
+    assert watch.complete() == [0, 1]
+    assert (publishing.arrivals, publishing.feeds[number].groups) == ({}, {})
+
+
+def test_a_header_that_is_never_followed_ages_as_its_group(setting: Any) -> None:
+    world, publisher, track, _, watch = setting
+    publishing, number = feed_of(publisher)
+    publishing.group_opened(GroupOpened(2, number, 0))
+    publishing.group_arrived(GroupArrived(number, 1, b"\0\1y"))
+    track.finish()
+    world.wait(65.0)
+    assert (watch.complete(), watch.ended) == ([1], [None])
+    assert publishing.arrivals == {}
+
+
+def test_what_comes_twice_is_charged_once_after_its_header_too(setting: Any) -> None:
+    world, publisher, track, _, _ = setting
+    publish(track, b"sound")
+    world.run()
+    publishing, number = feed_of(publisher)
+    before = publisher.host.tab.account.ingress
+    publishing.group_opened(GroupOpened(2, number, 0))
+    publishing.group_received(GroupReceived(2, b"\0\5sound"))
+    assert publisher.host.tab.account.ingress == before > 0

@@ -1,14 +1,15 @@
 """A group of which nothing but its header has come.
 
 Peers often send that ahead, and a group that is whole a moment later costs each viewer less than
-one that is opened first. This module must not know who watches.
+one that is opened first. It is opened all the same before another of its track comes, and at the
+next tick, so that it has its place and its age. This module must not know who watches.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from relay.errors import RelayError
+from relay.errors import Cancelled, RelayError
 from relay.model.group import Group
 
 if TYPE_CHECKING:
@@ -16,16 +17,17 @@ if TYPE_CHECKING:
 
 
 class Awaited:
-    """Stands for the group among those that arrive, until the first of its bytes opens it."""
+    """Stands for the group among those that arrive, until it is opened."""
 
     __slots__ = ("_feed", "_sequence", "_stream")
-
-    ended = False
 
     def __init__(self, feed: Feed, stream: int, sequence: int) -> None:
         self._feed = feed
         self._stream = stream
         self._sequence = sequence
+        feed.hold(stream, self)
+        if sequence in feed.track.groups:  # what is there already is to cost nobody anything
+            self.settle()
 
     def write(self, chunk: bytes, now: float) -> bool:
         """The first bytes; False when nobody wants the group."""
@@ -42,6 +44,17 @@ class Awaited:
 
     def abort(self, error: RelayError) -> None:
         """It breaks off before anybody has heard of it."""
+
+    def settle(self) -> None:
+        """Open it with nothing in it. Harmless when it is open, or over."""
+        feed, stream = self._feed, self._stream
+        if feed.groups.get(stream) is not self:
+            return
+        if (group := self._opened(feed.host.clock())) is not None:
+            feed.hold(stream, group)
+        else:
+            feed.drop_group(stream)
+            feed.host.session.stop(stream, Cancelled.code)
 
     def _opened(self, now: float) -> Group | None:
         feed = self._feed

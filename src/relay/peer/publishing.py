@@ -56,7 +56,6 @@ MAX_BACKLOG = 65_536
 MAX_CROWDED = 65_536
 """Announcements of one guest that wait until the relay has room for them; further ones do not."""
 
-
 MAX_COST = MAX_VARINT
 """Greatest cost that can be told."""
 
@@ -163,7 +162,9 @@ class Publishing:
         for fetch in tuple(self.fetches.values()):
             fetch.check(now)
         for stream, (group, feed) in tuple(self.arrivals.items()):
-            if group.ended:  # the cache let go of it: what came is not kept for the rest
+            if isinstance(group, Awaited):
+                group.settle()
+            elif group.ended:  # the cache let go of it: what came is not kept for the rest
                 feed.drop_group(stream)
                 self.session.stop(stream, Cancelled.code)
         self._hear_postponed()
@@ -321,8 +322,7 @@ class Publishing:
         return Price(min(warm + link, MAX_COST), min(cold + link, MAX_COST), told)
 
     def revoke(self, routes: Iterable[Route]) -> None:
-        """The right to these was taken away: that of which anything is here ends at once, the rest
-        in turn."""
+        """The right to these was taken away: those in use end at once, the others in turn."""
         idle: list[Route] = []
         for route in tuple(routes):
             source, broadcast = route.source, route.broadcast
@@ -422,14 +422,17 @@ class Publishing:
             self.session.stop(event.stream, OverQuota.code)
 
     def group_arrived(self, event: events.GroupArrived) -> None:
-        """A group came at once: it goes to everybody who watches, as far as its tenant's rate
-        allows."""
+        """A group came at once: it goes to all who watch, as far as its tenant's rate allows."""
         feed, now = self.feeds.get(event.id), self.clock()
         account = self.guest.tab.account
         if feed is None:
             return
-        if event.stream is not None:
-            feed.drop_group(event.stream)
+        if (stream := event.stream) is not None:
+            if isinstance(feed.groups.get(stream), Group):  # it was opened meanwhile
+                self.group_received(events.GroupReceived(stream, event.data))
+                self.group_finished(events.GroupFinished(stream))
+                return
+            feed.drop_group(stream)
         if not account.may_receive(now):
             return
         # What is there already is not taken, and costs nobody anything.

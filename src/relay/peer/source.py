@@ -56,6 +56,7 @@ class Feed:
         self.id: int | None = None
         self.groups: dict[int, Group | Awaited] = {}
         """Groups that are arriving, by stream."""
+        self._awaited: Awaited | None = None
         self._came = 0
         """Groups that came, or began to."""
         self._newest = -1
@@ -63,8 +64,7 @@ class Feed:
         self._lately = 0
         """Which they were, a bit for each, that of the newest last."""
         self.start: int | None = None
-        """The lowest group that the peer delivers, and one more than the highest (`end`), where it
-        says so."""
+        """The lowest group that the peer delivers, and one above the highest, where it says so."""
         self.end: int | None = None
         self.asked: SubscribeUpdate | None = None
         """What was asked for last."""
@@ -192,6 +192,8 @@ class Feed:
 
     def count(self, sequence: int) -> None:
         """A group comes, which may not be the first time that it does."""
+        if self._awaited is not None:
+            self._awaited.settle()
         behind = self._newest - sequence
         if behind < 0:
             self._lately = (self._lately << -behind) & _WINDOW | 1 if behind > -LATELY else 1
@@ -206,7 +208,7 @@ class Feed:
         """A group starts arriving."""
         self.accepted()
         self.count(sequence)
-        self.hold(stream, Awaited(self, stream, sequence))
+        self._awaited = Awaited(self, stream, sequence)
 
     def hold(self, stream: int, group: Group | Awaited) -> None:
         """What comes on a stream is of this group."""
