@@ -255,3 +255,36 @@ def test_what_comes_twice_is_charged_once_after_its_header_too(setting: Any) -> 
     publishing.group_opened(GroupOpened(2, number, 0))
     publishing.group_received(GroupReceived(2, b"\0\5sound"))
     assert publisher.host.tab.account.ingress == before > 0
+
+
+def test_who_comes_after_a_header_takes_the_group_from_nobody(setting: Any) -> None:
+    world, publisher, _, _, watch = setting
+    publishing, number = feed_of(publisher)
+    publishing.group_arrived(GroupArrived(number, 1, b"\0\1y"))
+    publishing.group_opened(GroupOpened(2, number, 0))
+    world.connect().watch("a", "t", Demand(start=0))
+    publishing.group_arrived(GroupArrived(number, 0, b"\0\1x", 2))
+    world.run()
+    assert watch.complete() == [0, 1]
+
+
+def test_a_fetch_waits_for_the_group_whose_header_came(setting: Any) -> None:
+    world, publisher, _, _, _ = setting
+    publishing, number = feed_of(publisher)
+    publishing.group_opened(GroupOpened(2, number, 5))
+    track = world.house.origin.find("a").track("t")
+    fetcher = Fetcher()
+    track.fetch(5, fetcher, world.now)
+    assert publishing.fetches == {}
+    publishing.group_arrived(GroupArrived(number, 5, b"\0\1x", 2))
+    assert [group.native.finished for group in fetcher.groups] == [True]
+
+
+class Fetcher:
+    """Who fetches a group in the relay itself."""
+
+    def __init__(self) -> None:
+        self.groups: list[Any] = []
+
+    def group_opened(self, group: Any) -> None:
+        self.groups.append(group)

@@ -7,6 +7,7 @@ while the viewers stay (see `relay.model.supply`). This module must not know whi
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from relay.errors import Cancelled, Expired, NotFound, RelayError, Unroutable
@@ -65,6 +66,7 @@ class Track:
         self._linger = Alarm(stock.agenda, self._lingered)
         self._freshness = Freshness(self, self._audience)
         self._supply = Supply(self)
+        self._foretold: tuple[Callable[[], None], ...] = ()
         self._finished = False
         self._gone: RelayError | None = None
 
@@ -124,6 +126,7 @@ class Track:
         latest one and those from ``since`` on; after a pause of the feed once the source has said
         what is the latest, or has said nothing for `freshness.DOUBT`).
         """
+        self.foretell()
         if self._gone is not None:
             viewer.track_ended(self._gone)
             return
@@ -146,6 +149,7 @@ class Track:
 
     def rewatch(self, viewer: Viewer) -> None:
         """``viewer.demand`` has changed: offer what it now includes, tell the source the sum."""
+        self.foretell()
         if viewer in self._audience:
             latest = self._freshness.ask(viewer.demand, self.broadcast.stock.agenda.now)
             self._audience.change(viewer, latest, self._freshness.is_certain)
@@ -189,6 +193,7 @@ class Track:
         Fails with `NotFound` where the source cannot fetch. ``priority`` (0 to 255) is that of
         whoever asks first.
         """
+        self.foretell()
         group = self.groups.get(sequence)
         source = self.broadcast.fetch_source(self._supply.route)
         if group is not None:
@@ -245,6 +250,14 @@ class Track:
         if self._gone is None:
             self._supply.failed(source, error)
 
+    def foretell(self, *groups: Callable[[], None]) -> None:
+        """Groups are about to come: they are to be opened once anybody could miss them, as are now
+        those that were about to come before."""
+        foretold, self._foretold = self._foretold, ()
+        for open_group in foretold:
+            open_group()
+        self._foretold = groups
+
     def open_group(
         self,
         sequence: int,
@@ -257,6 +270,7 @@ class Track:
 
         An aborted incarnation is replaced. ``whole`` is all of it, where that is at hand.
         """
+        self.foretell()
         if not self._supply.hears(source, now):
             return None
         if not self._freshness.has_begun:
@@ -314,6 +328,7 @@ class Track:
         source: Source | None = None,
     ) -> None:
         """A group of one small frame; passed on and forgotten."""
+        self.foretell()
         if self._supply.hears(source, now):
             self._supply.came(sequence, source, is_kept=False)
             self._saw(sequence)
@@ -322,6 +337,7 @@ class Track:
 
     def finish(self, now: float, source: Source | None = None) -> None:
         """The track is complete: no group will be opened, those that are open go on."""
+        self.foretell()
         if self._gone is not None or self._finished:
             return
         past = self._supply.past(source)

@@ -1,8 +1,9 @@
 """A group of which nothing but its header has come.
 
 Peers often send that ahead, and a group that is whole a moment later costs each viewer less than
-one that is opened first. It is opened all the same before another of its track comes, and at the
-next tick, so that it has its place and its age. This module must not know who watches.
+one that is opened first. It is opened all the same before another of its track comes or anybody
+asks for some, and at the next tick, so that it has its place and its age. This module must not know
+who watches.
 """
 
 from __future__ import annotations
@@ -25,9 +26,6 @@ class Awaited:
         self._feed = feed
         self._stream = stream
         self._sequence = sequence
-        feed.hold(stream, self)
-        if sequence in feed.track.groups:  # what is there already is to cost nobody anything
-            self.settle()
 
     def write(self, chunk: bytes, now: float) -> bool:
         """The first bytes; False when nobody wants the group."""
@@ -58,4 +56,5 @@ class Awaited:
 
     def _opened(self, now: float) -> Group | None:
         feed = self._feed
+        feed.groups.pop(self._stream, None)  # the track is not to open it once more
         return feed.track.open_group(self._sequence, feed.encoding, now, feed.source)

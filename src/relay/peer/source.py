@@ -56,7 +56,6 @@ class Feed:
         self.id: int | None = None
         self.groups: dict[int, Group | Awaited] = {}
         """Groups that are arriving, by stream."""
-        self._awaited: Awaited | None = None
         self._came = 0
         """Groups that came, or began to."""
         self._newest = -1
@@ -192,8 +191,6 @@ class Feed:
 
     def count(self, sequence: int) -> None:
         """A group comes, which may not be the first time that it does."""
-        if self._awaited is not None:
-            self._awaited.settle()
         behind = self._newest - sequence
         if behind < 0:
             self._lately = (self._lately << -behind) & _WINDOW | 1 if behind > -LATELY else 1
@@ -208,7 +205,10 @@ class Feed:
         """A group starts arriving."""
         self.accepted()
         self.count(sequence)
-        self._awaited = Awaited(self, stream, sequence)
+        self.hold(stream, awaited := Awaited(self, stream, sequence))
+        self.track.foretell(awaited.settle)
+        if sequence in self.track.groups:  # what is there already is to cost nobody anything
+            awaited.settle()
 
     def hold(self, stream: int, group: Group | Awaited) -> None:
         """What comes on a stream is of this group."""
