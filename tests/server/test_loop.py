@@ -2,6 +2,8 @@
 
 import asyncio
 import socket
+import ssl
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -43,6 +45,24 @@ def test_what_is_raised_comes_out() -> None:
 
     with pytest.raises(ConfigError, match="no"):
         loop.run(main(), "auto")
+
+
+def test_a_host_name_of_odd_letters_is_no_traceback(capfd, monkeypatch) -> None:
+    monkeypatch.setattr(sys, "unraisablehook", sys.__unraisablehook__)
+    wanted = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    served = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    served.sni_callback = lambda *_: None
+    hello, asked, answer = ssl.MemoryBIO(), ssl.MemoryBIO(), ssl.MemoryBIO()
+    with pytest.raises(ssl.SSLWantReadError):
+        wanted.wrap_bio(ssl.MemoryBIO(), hello, server_hostname="odd.test").do_handshake()
+    asked.write(hello.read().replace(b"odd.test", b"\xff\xfe\xfd.test"))
+
+    async def main() -> None:
+        with pytest.raises(ssl.SSLError):
+            served.wrap_bio(asked, answer, server_side=True).do_handshake()
+
+    loop.run(main(), "asyncio")
+    assert capfd.readouterr().err == ""
 
 
 async def grouped(*errors: Exception) -> None:

@@ -36,6 +36,7 @@ def run(main: Coroutine[Any, Any, None], wanted: Wanted) -> None:
         main.close()
         raise
     sys.setswitchinterval(SWITCH)
+    sys.unraisablehook = _cannot_be_raised
     with asyncio.Runner(loop_factory=made_by) as runner:
         try:
             runner.run(main)
@@ -58,6 +59,13 @@ def running() -> str:
     """Whose the running loop is: ``uvloop`` or ``asyncio``."""
     is_theirs = uvloop is not None and isinstance(asyncio.get_running_loop(), uvloop.Loop)
     return "uvloop" if is_theirs else "asyncio"
+
+
+def _cannot_be_raised(what: sys.UnraisableHookArgs) -> None:
+    """In place of a traceback for whoever asks over TLS for a host in letters that none has: Python
+    reads the name before anybody can, and the connection is refused as it is."""
+    if not (isinstance(what.exc_value, UnicodeDecodeError) and isinstance(what.object, bytes)):
+        sys.__unraisablehook__(what)
 
 
 class _Ours:
