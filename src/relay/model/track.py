@@ -270,7 +270,8 @@ class Track:
 
         An aborted incarnation is replaced. ``whole`` is all of it, where that is at hand.
         """
-        self.foretell()
+        if self._foretold:
+            self.foretell()
         if not self._supply.hears(source, now):
             return None
         if not self._freshness.has_begun:
