@@ -1,12 +1,13 @@
 """The table of drafts: every difference between them that is not a field of a message.
 
-One row per draft, facts only, named after behaviour, so that nobody above compares numbers. This
-module must not know how an identifier travels.
+One row per draft, facts only, named after behaviour, so that nobody above compares numbers: the
+newest whole, each earlier one by what differs. This module must not know how an identifier travels.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from relay.errors import DecodeError
 from relay.moqt.fetched import NEWEST, Fetched
@@ -146,148 +147,57 @@ DRAFT_22 = Draft(
     codecs=compiled(22),
 )
 
-DRAFT_21 = Draft(
-    number=21,
-    version=0xFF000015,
-    name="moq-transport-21",
-    identifiers=("moqt-21",),
-    request_streams=True,
-    half_closes=True,
-    namespace_streams=True,
-    timestamps=True,
-    answers_updates=True,
-    missing=0x10,
-    varint=LEADING,
-    heads=Heads(LEADING, may_omit_priority=True, marks_start=True),
-    codecs=compiled(21),
-)
 
-DRAFT_20 = Draft(
-    number=20,
-    version=0xFF000014,
-    name="moq-transport-20",
-    identifiers=("moqt-20",),
-    request_streams=True,
-    half_closes=True,
-    namespace_streams=True,
-    timestamps=True,
-    answers_updates=True,
-    missing=0x10,
-    varint=LEADING,
-    heads=Heads(LEADING, may_omit_priority=True, marks_start=True),
-    codecs=compiled(20),
-)
+def _earlier(later: Draft, **facts: Any) -> Draft:
+    """The draft before ``later``, whose messages are its own and whose facts differ in these."""
+    number = later.number - 1
+    own: dict[str, Any] = {
+        "number": number,
+        "version": 0xFF000000 | number,
+        "name": f"moq-transport-{number}",
+        "identifiers": (f"moqt-{number}",),
+        "codecs": compiled(number),
+    }
+    return replace(later, **(own | facts))
 
-DRAFT_19 = Draft(
-    number=19,
-    version=0xFF000013,
-    name="moq-transport-19",
-    identifiers=("moqt-19",),
-    request_streams=True,
-    half_closes=True,
-    namespace_streams=True,
-    timestamps=True,
-    answers_updates=True,
-    missing=0x10,
-    varint=LEADING,
-    heads=Heads(LEADING, may_omit_priority=True, marks_start=True),
-    codecs=compiled(19),
-    ok_forwards=True,
-    ends_with_last=True,
-)
 
-DRAFT_18 = Draft(
-    number=18,
-    version=0xFF000012,
-    name="moq-transport-18",
-    identifiers=("moqt-18",),
-    request_streams=True,
-    half_closes=False,
-    namespace_streams=True,
-    timestamps=True,
-    answers_updates=True,
-    missing=0x10,
-    varint=LEADING,
-    heads=Heads(LEADING, may_omit_priority=True, marks_start=True),
-    codecs=compiled(18),
-    ok_forwards=True,
-    ends_with_last=True,
-)
+DRAFT_21 = _earlier(DRAFT_22)
 
-DRAFT_17 = Draft(
-    number=17,
-    version=0xFF000011,
-    name="moq-transport-17",
-    identifiers=("moqt-17",),
-    request_streams=True,
-    half_closes=False,
-    namespace_streams=True,
-    timestamps=True,
-    answers_updates=True,
-    missing=0x10,
+DRAFT_20 = _earlier(DRAFT_21)
+
+DRAFT_19 = _earlier(DRAFT_20, ok_forwards=True, ends_with_last=True)
+
+DRAFT_18 = _earlier(DRAFT_19, half_closes=False)
+
+DRAFT_17 = _earlier(
+    DRAFT_18,
     varint=LEADING_17,
     heads=Heads(LEADING_17, may_omit_priority=True, marks_start=False),
-    codecs=compiled(17),
-    ok_forwards=True,
-    ends_with_last=True,
     fetched=Fetched(counts_groups=False),
 )
 
-DRAFT_16 = Draft(
-    number=16,
-    version=0xFF000010,
-    name="moq-transport-16",
-    identifiers=("moqt-16",),
+DRAFT_16 = _earlier(
+    DRAFT_17,
     request_streams=False,
-    half_closes=False,
-    namespace_streams=True,
     timestamps=False,
-    answers_updates=True,
-    missing=0x10,
     varint=QUIC,
     heads=Heads(QUIC, may_omit_priority=True, marks_start=False),
-    codecs=compiled(16),
-    ok_forwards=True,
-    ends_with_last=True,
     fetched=Fetched(counts_groups=False, joins_paused=True),
 )
 
-DRAFT_15 = Draft(
-    number=15,
-    version=0xFF00000F,
-    name="moq-transport-15",
-    identifiers=("moqt-15",),
-    request_streams=False,
-    half_closes=False,
+DRAFT_15 = _earlier(
+    DRAFT_16,
     namespace_streams=False,
-    timestamps=False,
-    answers_updates=True,
-    missing=0x10,
-    varint=QUIC,
-    heads=Heads(QUIC, may_omit_priority=True, marks_start=False),
-    codecs=compiled(15),
-    ok_forwards=True,
-    ends_with_last=True,
     fetched=Fetched(counts_groups=False, has_status=True, joins_paused=True, says_unknown=False),
 )
 
-DRAFT_14 = Draft(
-    number=14,
-    version=0xFF00000E,
-    name="moq-transport-14",
+DRAFT_14 = _earlier(
+    DRAFT_15,
     # moq-00 is what clients say; moxygen says the other one too.
     identifiers=("moq-00", "moqt-14"),
-    request_streams=False,
-    half_closes=False,
-    namespace_streams=False,
-    timestamps=False,
     answers_updates=False,
     missing=0x04,
-    varint=QUIC,
     heads=Heads(QUIC, may_omit_priority=False, marks_start=False),
-    codecs=compiled(14),
-    ok_forwards=True,
-    ends_with_last=True,
     fetched=Fetched(
         has_flags=False,
         counts_groups=False,
