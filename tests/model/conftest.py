@@ -14,7 +14,7 @@ from relay.model.group import Group, Log
 from relay.model.origin import Origin
 from relay.model.settings import CacheSettings
 from relay.model.track import Track
-from relay.path import Path
+from relay.path import ROOT, Path
 
 RAW = "raw"
 
@@ -221,3 +221,15 @@ def fakes() -> SimpleNamespace:
         Watcher=FakeWatcher,
         Setting=Setting,
     )
+
+
+@pytest.fixture
+def origin() -> Origin:
+    return Origin(1)
+
+
+@pytest.fixture
+def watcher(origin: Origin) -> FakeWatcher:
+    watcher = FakeWatcher()
+    origin.watch(ROOT, watcher)
+    return watcher

@@ -11,18 +11,6 @@ from relay.path import ROOT, Path
 B = Path("b")
 
 
-@pytest.fixture
-def origin():
-    return Origin(1)
-
-
-@pytest.fixture
-def watcher(fakes, origin):
-    watcher = fakes.Watcher()
-    origin.watch(ROOT, watcher)
-    return watcher
-
-
 def told(origin, fakes, identity, since, now):
     """What another process says of a publisher that came to it."""
     return origin.announce(B, fakes.Source(), (identity, 50), now, Price(1, 1, since))

@@ -17,18 +17,6 @@ from relay.path import ROOT, Path
 B = Path("b")
 
 
-@pytest.fixture
-def origin():
-    return Origin(1)
-
-
-@pytest.fixture
-def watcher(fakes, origin):
-    watcher = fakes.Watcher()
-    origin.watch(ROOT, watcher)
-    return watcher
-
-
 def viewer_of(origin, fakes):
     viewer = fakes.Viewer()
     track = origin.find(B).track("t")

@@ -132,6 +132,16 @@ class Room:
         self.peer.ask(fetch)
         self.world.run()
 
+    def begin_fetch(self) -> int:
+        """Groups 5 to 7 are asked for, of which 5 has begun; answers the publisher's stream."""
+        self.write(7)
+        self.ask(asking((5, 0), (7, 0)))
+        (asked,) = self.source.take(events.FetchRequested)
+        stream: int = asked.stream
+        self.source.session.write(stream, self.frames(5), False)
+        self.world.run()
+        return stream
+
     def answer(self, *groups: int) -> None:
         """What the publisher is asked for is had if it is among these."""
         for _ in range(10):
@@ -378,12 +388,8 @@ def test_what_it_may_not_see_is_not_fetched(world: World, draft: Draft) -> None:
 
 def test_a_group_that_breaks_off_breaks_the_fetch_off(world: World, draft: Draft) -> None:
     room = Room(world, draft)
-    room.write(7)
-    room.ask(asking((5, 0), (7, 0)))
-    (each,) = room.source.take(events.FetchRequested)
-    room.source.session.write(each.stream, room.frames(5), False)
-    world.run()
-    room.source.session.reset(each.stream, 1)
+    stream = room.begin_fetch()
+    room.source.session.reset(stream, 1)
     world.run()
     assert outlet(room.peer) in room.peer.resets
     assert room.peer.only(FetchOk)
@@ -404,11 +410,7 @@ def test_a_publisher_that_vanishes_breaks_the_fetch_off(world: World, draft: Dra
 @pytest.mark.parametrize("how", ["say", "line", "stream"])
 def test_a_peer_may_change_its_mind(world: World, draft: Draft, how: str) -> None:
     room = Room(world, draft)
-    room.write(7)
-    room.ask(asking((5, 0), (7, 0)))
-    (each,) = room.source.take(events.FetchRequested)
-    room.source.session.write(each.stream, room.frames(5), False)
-    world.run()
+    room.begin_fetch()
     peer = room.peer
     if how == "stream":
         peer.end.stop(outlet(peer), 1)
