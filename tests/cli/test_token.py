@@ -153,6 +153,21 @@ def test_nothing_is_overwritten() -> None:
     assert os.listdir() == ["k"]
 
 
+def test_an_empty_file_and_a_pipe_are_there_to_be_written() -> None:
+    Path("k").touch(0o644)
+    done("--key", "k", "generate")
+    assert json.loads(Path("k").read_text())["kty"] == "oct"
+    assert mode("k") == 0o600
+    os.mkfifo("pipe")
+    reader = os.open("pipe", os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        done("generate", "--out", "pipe", "--force")
+        assert json.loads(os.read(reader, 4096))["kty"] == "oct"
+    finally:
+        os.close(reader)
+    assert sorted(os.listdir()) == ["k", "pipe"]
+
+
 def test_force_leaves_nothing_behind() -> None:
     os.mkdir("k")
     assert failed(2, "--key", "k", "generate", "--force").startswith("Error: ")

@@ -128,7 +128,7 @@ def generate(
         if len(set(names)) != len(names):
             raise ConfigError("both halves of the key would go to the same place")
         for output in outputs:
-            if not force and output.name != "-" and os.path.lexists(output.name):
+            if not force and output.name != "-" and _may_lose(output.name):
                 raise ConfigError(f"{output.name} exists already: --force overwrites it")
         for output in outputs:
             _write(output.name, output.key.dump(base64) + b"\n", output.mode, force)
@@ -361,17 +361,37 @@ def _read(name: str, limit: int) -> bytes:
         return file.read(limit)
 
 
+def _may_lose(name: str) -> bool:
+    """Whether writing there takes away what it holds. An empty file, as of ``mktemp``, and a pipe
+    are there to be written."""
+    return os.path.lexists(name) and not (_is_blank(name) or _is_stream(name))
+
+
+def _is_blank(name: str) -> bool:
+    return os.path.isfile(name) and not os.path.getsize(name)
+
+
+def _is_stream(name: str) -> bool:
+    """Whether it is a pipe or a device."""
+    return os.path.exists(name) and not (os.path.isfile(name) or os.path.isdir(name))
+
+
 def _write(name: str, data: bytes, mode: int, force: bool) -> None:
     """Write a whole file or none; ``mode`` holds from its first byte on."""
     if name == "-":
         click.echo(data, nl=False)
         return
-    target = f"{name}.{os.getpid()}.new" if force else name
+    if _is_stream(name):
+        with open(name, "wb") as stream:
+            stream.write(data)
+        return
+    is_new = not (force or _is_blank(name))
+    target = name if is_new else f"{name}.{os.getpid()}.new"
     descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     try:
         with open(descriptor, "wb") as file:
             file.write(data)
-        if force:
+        if not is_new:
             os.replace(target, name)
     except OSError as error:
         os.unlink(target)
