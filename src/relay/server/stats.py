@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
-from relay.errors import LimitExceeded
+from relay.errors import BadRequest, LimitExceeded
 from relay.model.broadcast import Route
 from relay.model.demand import TrackInfo
 from relay.model.traffic import Moved
@@ -128,9 +128,11 @@ class Stats:
             if group in self._boards:
                 continue
             board = Board(clock)
-            path = self._prefix.join(group).join(Path("node")).join(Path(self._name))
             try:
+                path = self._prefix.join(group).join(Path("node")).join(Path(self._name))
                 board.route = origin.announce(path, board.broadcast, board.broadcast.hops, clock())
+            except BadRequest:
+                continue  # no path is as long as the group's with ours around it
             except LimitExceeded:
                 return  # the relay is full: perhaps next time
             self._boards[group] = board
