@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from asyncio import TaskGroup
 from types import SimpleNamespace
@@ -19,15 +20,19 @@ async def nothing(is_watched: bool) -> dict[int, Part]:
     return {}
 
 
-async def test_a_path_with_no_room_for_more_around_it_has_no_broadcast() -> None:
+def test_a_path_with_no_room_for_more_around_it_has_no_broadcast() -> None:
     house = House(Origin(1), time.monotonic)
     door = SimpleNamespace(house=house)
     stats = Stats(door, "here", 0.01, time.time, Path(".stats"), 2, nothing)
     published = LocalBroadcast(time.monotonic)
     for path in ("a/" + "b" * (MAX_LENGTH - 2), "c/d"):
         house.origin.announce(Path(path), published, published.hops, time.monotonic())
-    async with TaskGroup() as tasks:
-        task = tasks.create_task(stats.run())
-        await until(lambda: house.origin.find(Path(".stats/c/d/node/here")))
-        task.cancel()
+
+    async def main() -> None:
+        async with TaskGroup() as tasks:
+            task = tasks.create_task(stats.run())
+            await until(lambda: house.origin.find(Path(".stats/c/d/node/here")))
+            task.cancel()
+
+    asyncio.run(main())
     assert sum(each.path.is_under(Path(".stats")) for each in house.origin.on_air()) == 1
