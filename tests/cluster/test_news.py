@@ -27,6 +27,7 @@ from relay.cluster.news import (
 from relay.errors import BadRequest
 from relay.model.demand import TrackInfo
 from relay.model.origin import Origin
+from relay.peer import local
 from relay.peer.local import LocalBroadcast
 
 WALL = 1_700_000_000.0
@@ -268,6 +269,22 @@ def test_many_entries_come_in_pages_and_long_groups_begin_anew() -> None:
             async with running(late):
                 late.hear(one.source, 1)
                 await until(lambda: late.knows() == one.knows())
+
+    asyncio.run(main())
+
+
+def test_more_than_one_group_holds_goes_on_in_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main() -> None:
+        one, other = Relay(1), Relay(2)
+        many = [revoked(f"t{n}") for n in range(PAGE * 3)]
+        monkeypatch.setattr(local, "MAX_GROUP", len(dump(many)) // 2)
+        async with running(one, known=many), running(other):
+            assert {event for event, _ in one.said} == {"warning"}
+            other.hear(one.source, 1)
+            await until(lambda: other.learnt)
+            for n in range(PAGE * 3):
+                one.news.revoked(revoked(f"n{n}"))
+            await until(lambda: {f"n{n}" for n in range(PAGE * 3)} <= other.knows())
 
     asyncio.run(main())
 

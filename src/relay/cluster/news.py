@@ -16,7 +16,7 @@ from dataclasses import replace
 from typing import Any
 
 from relay.auth.revocation import Key, Revocation, key_of
-from relay.errors import BadRequest, RelayError
+from relay.errors import BadRequest, LimitExceeded, RelayError
 from relay.model.board import Way
 from relay.model.demand import Demand, TrackInfo
 from relay.model.origin import Origin
@@ -274,7 +274,13 @@ class News:
         at = round(self._wall() * 1000)
         for number in range(_pages(entries, withdrawn)):
             page = slice(number * PAGE, (number + 1) * PAGE)
-            self._track.write_frame(dump(entries[page], withdrawn[page]), at)
+            frame = dump(entries[page], withdrawn[page])
+            try:
+                self._track.write_frame(frame, at)
+            except LimitExceeded:  # who comes later hears only what the next group has
+                self._log("warning", detail="more revocations than others can be told at once")
+                self._track.append_group()
+                self._track.write_frame(frame, at)
 
     # -- theirs (the model's `Watcher`) ----------------------------------------------------------
 
