@@ -57,6 +57,19 @@ def test_another_relay_may_say_more_than_one_guest(make_world: Callable[..., Any
     assert {path for path in on_air if path.startswith("r/")} == {f"r/{n}" for n in range(4)}
 
 
+def test_another_relay_may_be_asked_for_more_than_one_guest(make_world: Callable[..., Any]) -> None:
+    world = make_world()
+    world.sessions = SessionSettings(max_pending=3)
+    relay, guest, viewer = world.connect(cluster=True), world.connect(), world.connect()
+    failed = {}
+    for client, name in ((relay, "r"), (guest, "g")):
+        client.publish(name)
+        client.wire.server.credit = 0
+        watches = [viewer.watch(name, f"t{number}") for number in range(4)]
+        failed[name] = sum(bool(watch.ended) for watch in watches)
+    assert failed == {"r": 0, "g": 1}
+
+
 @pytest.mark.parametrize("limit", ["max_requests", "max_announce_requests"])
 def test_that_requests_are_refused_is_said_once(make_world: Callable[..., Any], limit: str) -> None:
     world = make_world()

@@ -8,43 +8,45 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from relay.errors import LimitExceeded
 from relay.session.flow import Flow
-from relay.session.transport import Transport
 from relay.wire.messages import Bidi
+
+if TYPE_CHECKING:
+    from relay.session.lite import LiteSession
 
 
 class Asking:
     """What one conversation asks on streams of its own."""
 
-    def __init__(self, transport: Transport, flows: dict[int, Flow], most: int) -> None:
-        """A flow stands among ``flows`` once it has its stream; at most ``most`` wait for one."""
+    def __init__(self, session: LiteSession, flows: dict[int, Flow]) -> None:
+        """A flow stands among ``flows`` once it has its stream."""
         self.waiting: deque[tuple[Flow, Callable[[], bytes], Bidi | None]] = deque()
-        self._transport = transport
+        self._session = session
         self._flows = flows
-        self._most = most
         self._is_over = False
 
     def ask(self, flow: Flow, say: Callable[[], bytes], kind: Bidi | None = None) -> None:
         """Open a stream for ``flow``, now or later; ``say`` answers what it begins with."""
         if self._is_over:
             return
-        stream = None if self.waiting else self._transport.open_bidi()
+        stream = None if self.waiting else self._session.transport.open_bidi()
         if stream is not None:
             self._begin(flow, stream, say, kind)
-        elif len(self.waiting) < self._most:
+        elif len(self.waiting) < self._session.settings.max_pending:
             self.waiting.append((flow, say, kind))
         else:
             flow.broken(LimitExceeded.code)
-            self._transport.wake()  # which is heard of at the next flush
+            self._session.transport.wake()  # which is heard of at the next flush
 
     def go_on(self) -> None:
         """Open the streams that waited, as far as the peer grants it by now."""
         while self.waiting:
             flow, say, kind = self.waiting[0]
             if not flow.deaf:
-                stream = self._transport.open_bidi()
+                stream = self._session.transport.open_bidi()
                 if stream is None:
                     break
                 self._begin(flow, stream, say, kind)

@@ -94,7 +94,7 @@ class LiteSession:
         """Streams that the peer opened: those with two ways, and the others."""
         self._events: list[Event] = []
         self._held: list[Event] = []
-        self._asking = Asking(transport, self._flows, self.settings.max_pending)
+        self._asking = Asking(self, self._flows)
         self.limits_hit: set[LimitHit] = set()
         self._early = 0
         self._next_id = 0
