@@ -233,3 +233,11 @@ def test_nobody_watches_any_more(split: Split) -> None:
     split.world.tick(30)
     assert {stream, other} <= split.peer.stops.keys()
     assert split.peer.lost is None
+
+
+def test_what_ends_before_it_was_served_leaves_nothing(world: World, draft: Draft) -> None:
+    peer, viewer, asked = publishing(world, draft)
+    peer.say(PublishDone(asked.request, 2, 0, ""), request=asked.request)
+    assert viewer.only(events.SubscribeRefused)
+    above = peer.visit.wire.server.receiver
+    assert not above.groups.merges._most

@@ -272,7 +272,7 @@ class Merges:
 
     def ended(self, subscription: int) -> None:
         """No stream of it begins any more, but those on their way."""
-        self._most[subscription] = 0
+        self._most.pop(subscription, None)
         self._trials.discard(subscription)
         self._settle(subscription, None)
 
