@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from relay.moqt.drafts import DRAFT_14
+from relay.moqt.inband import MAX_CAME
 from relay.moqt.messages import (
     PublishNamespace,
     RequestOk,
@@ -111,6 +112,21 @@ def test_what_comes_before_is_kept_in_order(world: World) -> None:
     peer.greet()
     assert peer.only(ServerSetup)
     assert early in peer.stops
+
+
+@pytest.mark.parametrize("breaks_off", [False, True])
+def test_so_many_streams_may_come_before(world: World, breaks_off: bool) -> None:
+    """However little they bring."""
+    for streams, told in (MAX_CAME // 2, 1), (MAX_CAME + 1, 0):
+        peer = Peer(world, DRAFT_14, world.knock("", TARGET))
+        for _ in range(streams):
+            stream = peer.end.open_uni()
+            if breaks_off:
+                peer.end.reset(stream, 0)
+            else:
+                peer.end.send(stream, b"", True)
+        peer.greet()
+        assert len(peer.take(ServerSetup)) == told
 
 
 def test_a_peer_that_leaves_first_is_forgotten(world: World) -> None:

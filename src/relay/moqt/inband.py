@@ -22,6 +22,9 @@ from relay.wire.version import by_code
 MAX_SETUP = 65_536
 """Bytes that are read until it is known. More are the session's to refuse."""
 
+MAX_CAME = 1_024
+"""Pieces of streams in which they come, ends and resets too."""
+
 
 class Undecided:
     """One such peer."""
@@ -58,8 +61,7 @@ class Undecided:
         if stream == self._first:
             self._said.append(data)
             self._read(fin)
-        if self._upper is None and self._size > MAX_SETUP:
-            self._decide()
+        self._bound()
 
     def stream_reset(self, stream: int, code: int) -> None:
         """The peer broke off its half of a stream."""
@@ -90,8 +92,15 @@ class Undecided:
     def _pass(self, name: str, *arguments: Any) -> None:
         if self._upper is None:
             self._came.append((name, arguments))
+            self._bound()
         else:
             getattr(self._upper, name)(*arguments)
+
+    def _bound(self) -> None:
+        """What came without its being known what the peer speaks is enough."""
+        is_full = self._size > MAX_SETUP or len(self._came) > MAX_CAME
+        if self._upper is None and is_full:
+            self._decide()
 
     def _read(self, fin: bool) -> None:
         """Look for CLIENT_SETUP in what came (moq-transport-14, 9.3)."""
