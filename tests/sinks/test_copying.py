@@ -11,6 +11,7 @@ import pytest
 from pace import rest, within
 from relay.errors import Dropped
 from relay.model.origin import Origin
+from relay.model.settings import CacheSettings
 from relay.model.track import TrackInfo
 from relay.path import Path
 from relay.peer.local import LocalBroadcast
@@ -38,8 +39,8 @@ class Kept:
 
 
 @asynccontextmanager
-async def copied(*choices, max_tracks=10):
-    origin, outlet, said = Origin(1), Kept(), []
+async def copied(*choices, max_tracks=10, cache=None):
+    origin, outlet, said = Origin(1, cache), Kept(), []
     sink = Copying(
         [Choice.parse(each) for each in choices],
         outlet,
@@ -223,6 +224,21 @@ def test_more_tracks_than_the_limit_are_not_copied_and_told_once():
             assert [each[0] for each in sink.outlet.records] == ["a"]
             assert sink.refused == 2
             assert len(sink.said) == 1
+
+    asyncio.run(main())
+
+
+def test_a_track_that_a_broadcast_has_no_room_for_costs_the_others_nothing():
+    async def main():
+        cache = CacheSettings(max_tracks_per_broadcast=1)
+        async with copied("a:t", "a:u", "b:t", cache=cache) as (origin, sink):
+            _, t, _ = announce(origin, "a", "t", "u")
+            for track in (t, announce(origin, "b", "t")[1]):
+                await settled()
+                write(track, b"1")
+            await settled()
+            assert sink.outlet.records == [("a", "t", 0, 0), ("b", "t", 0, 0)]
+            assert sink.said == []
 
     asyncio.run(main())
 

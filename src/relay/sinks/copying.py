@@ -175,9 +175,8 @@ class Copying:
                 # What was begun and not ended is read again: twice is better than not at all.
                 demand = Demand(start=min(begun, default=latest + 1), max_latency=LATENCY)
                 begun.clear()
-                track = broadcast.track(name)
-                reading = Collector(track, demand, self._clock, backlog)
                 try:
+                    reading = Collector(broadcast.track(name), demand, self._clock, backlog)
                     async for item in reading.frames():
                         latest, wait = max(latest, item.group), RETRY
                         if isinstance(item, ReadFrame):
