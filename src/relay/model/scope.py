@@ -352,7 +352,7 @@ class Scope:
         return self._allows("publish", path, self._publish)
 
     def allows_subscribe(self, path: Path) -> bool:
-        """Whether `find` would look there now. To be asked again after `narrow` for each path
+        """Whether `seek` would look there now. To be asked again after `narrow` for each path
         that is being watched: the model does not know which viewer belongs to which scope."""
         return self._allows("subscribe", path, self._subscribe)
 

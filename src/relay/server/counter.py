@@ -187,7 +187,7 @@ class Counter:
         """By number."""
         found = await self.relay.desk.records.revocations(self.relay.wall(), asked.cursor)
         page = [showing.revocation(each) for each in found[: asked.limit]]
-        cursor = page[-1].number if len(found) > len(page) or len(page) == asked.limit else None
+        cursor = page[-1].number if len(page) == asked.limit else None
         return shapes.RevocationPage(revocations=page, cursor=cursor)
 
     async def create_revocation(

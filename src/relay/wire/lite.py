@@ -58,7 +58,7 @@ class Dialect:
     track_stream: bool
     """`TrackRequest` is to be sent and answered before a subscription."""
     fetch: bool
-    """`Fetch` is served."""
+    """The peer may be asked with `Fetch`."""
     goaway: bool
     """`Goaway` exists."""
     datagrams: bool
