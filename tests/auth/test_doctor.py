@@ -108,6 +108,15 @@ def test_a_key_that_only_others_read() -> None:
         Bench.load(b"nothing", "x.jwk")
 
 
+@pytest.mark.parametrize("put", [None, 5, True, {}])
+def test_a_scope_that_lists_nothing_covers_nothing(put: object) -> None:
+    bench = Bench.load(json.dumps(JWK | {"scope": {"put": put}}).encode(), "k.jwk")
+    token = token_of({"claims": {"root": "demo", "put": "a"}}, NOW)
+    found = diagnose(Case(lay_open(token), bench, NOW), token)
+    accepts = {opinion.name for opinion in found.opinions if opinion.accepts}
+    assert accepts == {"guide", "@moq/token"}  # neither looks at the scope
+
+
 def test_a_key_in_pem() -> None:
     from cryptography.hazmat.primitives.asymmetric import ec
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat

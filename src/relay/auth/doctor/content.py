@@ -88,7 +88,7 @@ def _untimely(case: Case, names: tuple[str, ...], whole: bool) -> str | None:
 
 def useful(case: Case) -> str | None:
     # claims.rs validate(): at least one prefix in either role.
-    if any(_listed(case, name) for name in _GRANTS):
+    if any(_listed(case.claims, name) for name in _GRANTS):
         return None
     return "it allows neither to publish nor to subscribe (put and get are empty)"
 
@@ -192,7 +192,7 @@ def in_scope(case: Case) -> str | None:
     if not isinstance(scope, Mapping):
         return None
     for name in _GRANTS:
-        reach = [_join(scope.get("root", ""), item) for item in scope.get(name, [])]
+        reach = [_join(scope.get("root", ""), item) for item in _listed(scope, name)]
         for item in _texts(case, name):
             wanted = _join(case.root, item)
             if wanted is None or not any(
@@ -265,10 +265,10 @@ def _join(root: object, item: object) -> Path | None:
         return None
 
 
-def _listed(case: Case, name: str) -> list[Any]:
-    value = case.claims.get(name, [])
+def _listed(members: Mapping[str, Any], name: str) -> list[Any]:
+    value = members.get(name, [])
     return value if isinstance(value, list) else [value]
 
 
 def _texts(case: Case, name: str) -> list[str]:
-    return [item for item in _listed(case, name) if isinstance(item, str)]
+    return [item for item in _listed(case.claims, name) if isinstance(item, str)]
