@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 import pytest
@@ -30,6 +30,7 @@ OTHER = "pbkdf2_sha256$100000$saltsaltsalt$InaVV7H7VTfjpc/rIlMHnWYd8aNoZOCF4UP8s
         ({"hash": HASH, "publish": "", "expires": "soon"}, "expected unix seconds"),
         ({"hash": HASH, "publish": "", "expires": True}, "expected unix seconds"),
         ({"hash": HASH, "publish": "", "expires": float("nan")}, "finite"),
+        ({"hash": HASH, "publish": "", "expires": 10**400}, "expected unix seconds"),
         ({"hash": HASH, "publish": "", "secret": "x"}, "secret"),
         ({"hash": HASH, "subscribe": "", "decrypt": "pii"}, "a list of names of cipher keys"),
         ({"hash": HASH, "subscribe": "", "decrypt": ["p:i"]}, "1 to 64 of the characters"),
@@ -43,7 +44,14 @@ def test_api_keys_refused(members: dict[str, Any], why: str) -> None:
 
 @pytest.mark.parametrize(
     "moment",
-    [1893456000, 1893456000.0, "2030-01-01T00:00Z", "2030-01-01", datetime(2030, 1, 1, tzinfo=UTC)],
+    [
+        1893456000,
+        1893456000.0,
+        "2030-01-01T00:00Z",
+        "2030-01-01",
+        datetime(2030, 1, 1, tzinfo=UTC),
+        date(2030, 1, 1),
+    ],
 )
 def test_an_end_in_every_spelling(moment: Any) -> None:
     key = ApiKey.model_validate({"hash": HASH, "publish": ["a", "a/b"], "expires": moment})

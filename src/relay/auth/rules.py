@@ -7,7 +7,7 @@ never stand in a setting, only their hashes. This module must not know what a de
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, time
 from typing import Annotated, Any
 
 from pydantic import (
@@ -22,6 +22,7 @@ from pydantic import (
 
 from relay.auth.certificate import Certificate
 from relay.auth.cipher_names import CipherNames
+from relay.auth.claims import MAX_TIME
 from relay.auth.credentials import KINDS, KeyHash, Kind
 from relay.auth.prefixes import Prefixes, Root
 from relay.path import ROOT
@@ -50,9 +51,12 @@ def _moment(value: Any) -> float:
             value = datetime.fromisoformat(value)
         except ValueError:
             raise ValueError("expected unix seconds or a date like 2030-01-31T12:00Z") from None
+    if isinstance(value, date) and not isinstance(value, datetime):
+        value = datetime.combine(value, time.min)
     if isinstance(value, datetime):
         return (value if value.tzinfo else value.replace(tzinfo=UTC)).timestamp()
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or abs(value) > MAX_TIME:
         raise ValueError("expected unix seconds or a date like 2030-01-31T12:00Z")
     return float(value)
 
