@@ -268,6 +268,10 @@ def test_a_file_is_found_below_a_home_wherever_it_is_named(folder, tmp_path, mon
             "relay.toml:2: limits.max_sessions: expected a finite number, zero or more",
         ),
         (
+            "[limits]\nmax_sessions = 1" + "0" * 400,
+            "relay.toml:2: limits.max_sessions: expected a finite number, zero or more",
+        ),
+        (
             "[limits]\nvisit_timeout = nan",
             "relay.toml:2: limits.visit_timeout: expected a finite number",
         ),

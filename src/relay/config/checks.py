@@ -7,10 +7,10 @@ must not know what a setting does.
 
 from __future__ import annotations
 
-import math
 import os
 import socket
 import stat
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from operator import attrgetter
 from pathlib import Path
@@ -169,7 +169,7 @@ def _numbers(settings: Settings, entries: Entries) -> Iterator[str]:
     """No ceiling below zero, no number that is none."""
     for name in SETTINGS:
         value = attrgetter(name)(settings)
-        if isinstance(value, int | float) and (value < 0 or not math.isfinite(value)):
+        if isinstance(value, int | float) and not 0 <= value <= sys.float_info.max:
             yield f"{_where(entries, name)}: expected a finite number, zero or more"
     if settings.limits.handshake_timeout == 0:
         # Upstream waits for ever then; here nobody would be in time.
