@@ -283,6 +283,8 @@ def test_ceilings(address: str | None, token: StoredToken, monkeypatch: pytest.M
         assert len(await store.changes(0)) == 2
         await store.withdraw((await store.revocations(NOW))[0].id, NOW)
         await store.revoke(Revocation("sub", "s2"), NOW)
+        assert await store.revoke_token("p0", NOW)  # there is always room to refuse a token
+        assert (await store.find_token("p0")).revoked == NOW
         await store.save_ticket("2", GRANT, NOW + 2, NOW + 1)
 
     run(address, scenario)

@@ -77,7 +77,7 @@ class MemoryRecords:
         if token is None:
             return None
         ends = outliving(token.expires)
-        entry = await self.revoke(Revocation("jti", token.id, expires=ends, reason=reason), now)
+        entry = self._revoke(Revocation("jti", token.id, expires=ends, reason=reason), now)
         if token.revoked is None:
             self._tokens[prefix] = replace(token, revoked=now)
         return entry
@@ -92,11 +92,14 @@ class MemoryRecords:
     async def revoke(self, entry: Revocation, now: float) -> Revocation:
         """Put a revocation in force."""
         entry.require_sense()
+        return self._revoke(entry, now, MAX_REVOCATIONS)
+
+    def _revoke(self, entry: Revocation, now: float, most: float = math.inf) -> Revocation:
         entry = replace(entry, created=entry.created or now)
         in_force = list(self._in_force(now))
         same = next((each for each in in_force if key_of(each) == key_of(entry)), None)
-        if same is None and len(in_force) >= MAX_REVOCATIONS:
-            raise LimitExceeded(f"{MAX_REVOCATIONS} revocations (MAX_REVOCATIONS)")
+        if same is None and len(in_force) >= most:
+            raise LimitExceeded(f"{most} revocations (MAX_REVOCATIONS)")
         kept = same.renewed(entry) if same else replace(entry, id=self._number + 1)
         self._note(kept, withdrawn=False)
         return kept
