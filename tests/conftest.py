@@ -91,8 +91,9 @@ def postgres() -> Iterator[Callable[[], str]]:
         **calm,
     )
     with (folder / "log").open("wb") as log:
+        # -F: nothing of it outlives the tests, and thousands of files take a minute to be synced.
         server = subprocess.Popen(
-            [where / "postgres", "-D", data, "-k", folder, "-c", "listen_addresses="],
+            [where / "postgres", "-F", "-D", data, "-k", folder, "-c", "listen_addresses="],
             **calm | {"stdout": log, "stderr": log},
         )
     try:
