@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from called import called
 from relay.auth.keys import generate
 from relay.cli import relay
 from relay.net import tls
@@ -41,9 +42,7 @@ def write(name: str, data: bytes, mode: int = 0o600) -> None:
 
 
 def check(*words: str, status: int = 0) -> str:
-    done = CliRunner().invoke(relay, ["check", "relay.toml", *words])
-    if done.exception is not None and not isinstance(done.exception, SystemExit):
-        raise done.exception
+    done = called(relay, "check", "relay.toml", *words)
     assert done.exit_code == status, done.output
     assert "\x1b" not in done.stdout
     return done.stdout

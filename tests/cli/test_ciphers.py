@@ -8,10 +8,10 @@ import os
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
 
+from called import called
 from relay.cli import relay
-from relay.errors import BadRequest, ConfigError, NotFound, RelayError
+from relay.errors import BadRequest, ConfigError, NotFound
 
 
 @pytest.fixture
@@ -21,9 +21,7 @@ def run(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setenv("MOQ_MASTER_KEY", base64.b64encode(os.urandom(32)).decode())
 
     def invoke(*words: str) -> str:
-        done = CliRunner().invoke(relay, [*words])
-        if isinstance(done.exception, RelayError):
-            raise done.exception
+        done = called(relay, *words)
         assert done.exit_code == 0, done.output
         return done.stdout
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from called import called
 from relay.auth.compact import to_base64url
 from relay.auth.credentials import make_key, make_moose_key, make_token
 from relay.auth.keys import Key, generate
@@ -32,9 +33,7 @@ def made(key: Key, **claims: object) -> str:
 
 
 def doctor(*words: str, status: int = 0, stdin: str | None = None) -> str:
-    done = CliRunner().invoke(relay, ["doctor", *words], input=stdin)
-    if done.exception is not None and not isinstance(done.exception, SystemExit):
-        raise done.exception
+    done = called(relay, "doctor", *words, input=stdin)
     assert done.exit_code == status, done.output
     assert "\x1b" not in done.stdout
     return done.stdout

@@ -9,9 +9,10 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 from tests.serving import serving
 
+from called import called
 from relay.auth.facts import StoredToken
 from relay.auth.keys import KeySet, generate
 from relay.cli import relay
@@ -33,10 +34,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def run(*words: str, stdin: str | None = None) -> Result:
-    result = CliRunner().invoke(relay, list(words), input=stdin)
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result
+    return called(relay, *words, input=stdin)
 
 
 def signed(*words: str) -> str:

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from called import called
 from relay.auth.claims import Claims
 from relay.auth.mint import sign
 from relay.auth.request import Request
@@ -43,9 +44,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     monkeypatch.setenv("MOQ_MASTER_KEY", root_key())
 
     def invoke(*words: str, status: int = 0) -> str:
-        done = CliRunner().invoke(relay, [*words])
-        if isinstance(done.exception, RelayError):
-            raise done.exception
+        done = called(relay, *words)
         assert done.exit_code == status, done.output
         return done.stdout if status == 0 else done.stderr
 

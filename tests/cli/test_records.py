@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from called import called
 from relay.auth.claims import Claims
 from relay.auth.keys import generate
 from relay.auth.mint import sign
 from relay.cli import relay
-from relay.errors import BadRequest, ConfigError, NotFound, RelayError
+from relay.errors import BadRequest, ConfigError, NotFound
 
 Run = Callable[..., str]
 
@@ -26,9 +27,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     monkeypatch.setenv("MOQ_RECORDS__URL", "sqlite:///relay.db")
 
     def invoke(*words: str, stdin: str | None = None, status: int = 0) -> str:
-        done = CliRunner().invoke(relay, ["records", *words], input=stdin)
-        if isinstance(done.exception, RelayError):
-            raise done.exception
+        done = called(relay, "records", *words, input=stdin)
         assert done.exit_code == status, done.output
         return done.stdout if status == 0 else done.stderr
 

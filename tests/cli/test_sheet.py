@@ -6,8 +6,8 @@ import json
 import time
 
 import pytest
-from click.testing import CliRunner
 
+from called import called
 from relay.auth.compact import to_base64url
 from relay.cli import admin, audit, complain, records, relay
 from relay.cli.nodes import drawn
@@ -20,10 +20,7 @@ BRACKETS = ("a[/x]", "[bold]b[/bold]", "c:warning:", "[link=https:x]d[/link]")
 
 
 def output(*words: str) -> str:
-    done = CliRunner().invoke(relay, list(words))
-    if done.exception is not None and not isinstance(done.exception, SystemExit):
-        raise done.exception
-    return done.output
+    return called(relay, *words).output
 
 
 @pytest.mark.parametrize("name", BRACKETS)

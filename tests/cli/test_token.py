@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 
+from called import called
 from relay.auth.keys import KeySet
 from relay.cli.token import token
 
@@ -25,10 +26,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def run(*words: str, stdin: str | None = None) -> Result:
-    result = CliRunner().invoke(token, list(words), input=stdin)
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result
+    return called(token, *words, input=stdin)
 
 
 def done(*words: str, stdin: str | None = None) -> str:

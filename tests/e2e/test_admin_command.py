@@ -7,8 +7,9 @@ import json
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 
+from called import called
 from relay.auth.credentials import make_key
 from relay.cli import relay as program
 from relay.cli.moment import show_time
@@ -22,10 +23,7 @@ TRUST = DialTls(disable_verify=True)
 
 
 def invoke(*words: str, env: dict[str, str] | None = None) -> Result:
-    done = CliRunner().invoke(program, ["admin", *words], env={"MOQ_ADMIN_TOKEN": ""} | (env or {}))
-    if done.exception is not None and not isinstance(done.exception, SystemExit):
-        raise done.exception
-    return done
+    return called(program, "admin", *words, env={"MOQ_ADMIN_TOKEN": ""} | (env or {}))
 
 
 def test_there_is_a_command_for_everything() -> None:
