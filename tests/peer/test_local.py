@@ -375,3 +375,4 @@ def test_a_group_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     track.write_frame(bytes(900), 0)
     with pytest.raises(LimitExceeded):
         track.write_frame(bytes(200), 1)
+    track.write_frame(bytes(50), 1)  # what was refused takes no room

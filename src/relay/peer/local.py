@@ -66,9 +66,9 @@ class LocalTrack:
         """
         group = self.groups[-1]
         chunk = encode_frame(LAYOUT, payload, timestamp, group.previous)
-        group.size += len(chunk)
-        if group.size > MAX_GROUP:
+        if group.size + len(chunk) > MAX_GROUP:
             raise LimitExceeded(f"a group of more than {MAX_GROUP} bytes: begin a new one earlier")
+        group.size += len(chunk)
         group.first = timestamp if group.first is None else group.first
         group.previous = timestamp
         group.chunks.append(chunk)
