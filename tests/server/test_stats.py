@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import random
 import time
+import zlib
 from asyncio import TaskGroup
 from types import SimpleNamespace
 
+import pytest
+
 from pace import until
+from relay.model.broadcast import Route
+from relay.model.demand import Demand
 from relay.model.origin import Origin
 from relay.path import MAX_LENGTH, Path
+from relay.peer import local
 from relay.peer.house import House
 from relay.peer.local import LocalBroadcast
+from relay.peer.reading import Collector, ReadFrame
 from relay.server.census import Part
+from relay.server.patches import TAIL
 from relay.server.stats import Stats
 
 
@@ -20,19 +30,50 @@ async def nothing(is_watched: bool) -> dict[int, Part]:
     return {}
 
 
-def test_a_path_with_no_room_for_more_around_it_has_no_broadcast() -> None:
+def made(*paths: str, depth: int) -> tuple[Stats, Origin, list[Route]]:
+    """The stats of a relay where these are announced."""
     house = House(Origin(1), time.monotonic)
-    door = SimpleNamespace(house=house)
-    stats = Stats(door, "here", 0.01, time.time, Path(".stats"), 2, nothing)
+    door = SimpleNamespace(house=house, guests={}, links={})
+    stats = Stats(door, "here", 0.01, time.time, Path(".stats"), depth, nothing)
     published = LocalBroadcast(time.monotonic)
-    for path in ("a/" + "b" * (MAX_LENGTH - 2), "c/d"):
-        house.origin.announce(Path(path), published, published.hops, time.monotonic())
+    hops, now = published.hops, time.monotonic()
+    routes = [house.origin.announce(Path(path), published, hops, now) for path in paths]
+    return stats, house.origin, routes
+
+
+def test_a_path_with_no_room_for_more_around_it_has_no_broadcast() -> None:
+    stats, origin, _ = made("a/" + "b" * (MAX_LENGTH - 2), "c/d", depth=2)
 
     async def main() -> None:
         async with TaskGroup() as tasks:
             task = tasks.create_task(stats.run())
-            await until(lambda: house.origin.find(Path(".stats/c/d/node/here")))
+            await until(lambda: origin.find(Path(".stats/c/d/node/here")))
             task.cancel()
 
     asyncio.run(main())
-    assert sum(each.path.is_under(Path(".stats")) for each in house.origin.on_air()) == 1
+    assert sum(each.path.is_under(Path(".stats")) for each in origin.on_air()) == 1
+
+
+@pytest.mark.parametrize("track", ["publisher.json", "publisher.json.z"])
+def test_what_no_group_holds_is_not_told(track: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local, "MAX_GROUP", 2_000)
+    stats, origin, routes = made("a", random.Random(1).randbytes(2_000).hex(), depth=0)
+    frames: list[bytes] = []
+
+    async def main() -> None:
+        async with TaskGroup() as tasks:
+            task = tasks.create_task(stats.run())
+            await until(lambda: origin.find(Path(".stats/node/here")))
+            found = origin.find(Path(".stats/node/here"))
+            async for item in Collector(found.track(track), Demand(), time.monotonic).frames():
+                if isinstance(item, ReadFrame):
+                    frames.append(item.payload)
+                    break
+                routes[1].withdraw(time.monotonic())  # a group without a frame came
+            task.cancel()
+
+    asyncio.run(main())
+    (frame,) = frames
+    if track.endswith(".z"):
+        frame = zlib.decompressobj(-zlib.MAX_WBITS).decompress(frame + TAIL)
+    assert list(json.loads(frame)) == ["a"]

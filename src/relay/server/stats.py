@@ -181,7 +181,10 @@ class Board:
                 frame, begins_group = changed
                 if begins_group:
                     track.append_group()
-                track.write_frame(frame, now)
+                try:
+                    track.write_frame(frame, now)
+                except LimitExceeded:  # too much for a group: perhaps next time
+                    patches.reset()
                 if not is_compressed:  # a snapshot is all of its group: who fetches has it whole
                     track.finish_group()
 
