@@ -17,7 +17,7 @@ from relay.auth.reason import Refusal
 from relay.auth.request import Request
 from relay.auth.revocation import Revocation
 from relay.auth.settings import AuthSettings
-from relay.path import ROOT, Path
+from relay.path import MAX_LENGTH, ROOT, Path
 from relay.sidecar.lookup import (
     Answer,
     is_everything,
@@ -93,6 +93,15 @@ def test_a_public_answer_does_not_help_a_bad_token(made, token, now):
     request = Request(target=f"/demo?jwt={token(get=[''], kid='k1')}")
     answer = Answer(subscribe=("",), publish=("",), key=made["e1"])
     assert not settle(answer, request, Path("demo"), AuthSettings(), now, NO_FACTS)
+
+
+def test_an_alias_with_no_room_for_what_is_granted(made, token, now):
+    long = "x" * (MAX_LENGTH - len("demo/"))
+    request = Request(target=f"/demo?jwt={token(get=[long])}")
+    asked = request, Path("demo"), AuthSettings(), now, NO_FACTS
+    assert settle(Answer(key=made["e1"]), *asked)
+    with pytest.raises(Fault):
+        settle(Answer("alias", key=made["e1"]), *asked)
 
 
 def test_the_questions_query():

@@ -147,10 +147,16 @@ def _of_a_guest(decision: Decision, path: Path) -> Decision:
 
 def _landed(decision: Decision, alias: Path, now: float, facts: Facts) -> Decision:
     """The same rights at the alias: whose part of the tree that is says its first segment, not the
-    name that was dialled. Raises `Refusal` for who is revoked there."""
+    name that was dialled. Raises `Refusal` for who is revoked there, `Fault` where a right is no
+    path there any more."""
     grant = decision.grant
     if grant is None or alias == grant.root:
         return decision
+    try:
+        for prefix in (*grant.publish, *grant.subscribe):
+            alias.join(prefix)
+    except BadRequest as error:
+        raise Fault("bad_alias", f"the alias and what is granted make {error}") from None
     home = alias.first
     landed = replace(
         grant,
