@@ -35,7 +35,7 @@ from relay.records.audit import (
     read_query,
 )
 from relay.records.opening import open_records
-from relay.records.store import Records
+from relay.records.store import Records, StoreError
 from stores import run
 
 NOW = 1_000_000.0
@@ -393,6 +393,30 @@ def test_tampering_with_the_store_is_found(lasting: str) -> None:
         )
 
     run(lasting, scenario)
+
+
+@pytest.mark.parametrize(
+    ("set", "said"),
+    [
+        ("at = 'soon' WHERE number = 2", "column at, number 2: a whole number was expected"),
+        ("target = x'ff' WHERE number = 2", "column target, number 2: text was expected"),
+        ("number = 'x' WHERE number = 2", "column number, number 'x': a whole number was"),
+    ],
+)
+def test_what_is_of_another_type_is_named_and_not_listed(
+    set: str, said: str, tmp_path: Path
+) -> None:
+    async def scenario(store: Any) -> None:
+        await store.audit.append(FACTS)
+        async with store._engine.begin() as connection:
+            await connection.execute(text(f"UPDATE audit SET {set}"))
+        with pytest.raises(StoreError, match=f"relay.db: table audit, {said}"):
+            await store.audit.entries(Query())
+        assert len(await store.audit.entries(Query(before=2))) == 1
+        await store.audit.prune(NOW + 200, Fact(PRUNED, at=NOW + 300))
+        assert (await store.audit.after(0, 1))[0].number == 7
+
+    run(f"sqlite:///{tmp_path}/relay.db", scenario)
 
 
 # -- questions ---------------------------------------------------------------------------------

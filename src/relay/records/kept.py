@@ -122,8 +122,11 @@ class Audit(Protocol):
     async def entries(self, query: Query) -> list[Entry]:
         """What a query finds, the latest first."""
 
+    async def outermost(self) -> list[Entry]:
+        """Those with the least and the greatest number, whatever stands in them."""
+
     async def after(self, number: int, limit: int) -> list[Entry]:
-        """The entries after that number, in order."""
+        """The entries after that number, in order, whatever stands in them."""
 
     async def length(self) -> int:
         """The number of the last entry that was ever written."""

@@ -159,6 +159,10 @@ class MemoryAudit:
         found = [each for each in reversed(self._entries) if _fits(each, query)]
         return found[: min(query.limit, MAX_LIMIT)]
 
+    async def outermost(self) -> list[Entry]:
+        """Those with the least and the greatest number."""
+        return [self._entries[0], self._entries[-1]] if self._entries else []
+
     async def after(self, number: int, limit: int) -> list[Entry]:
         """The entries after that number."""
         return [each for each in self._entries if each.number > number][: min(limit, MAX_PAGE)]

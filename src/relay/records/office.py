@@ -17,7 +17,7 @@ from relay.auth.revocation import Revocation
 from relay.errors import BadRequest, NotFound, RelayError
 from relay.quota import Override
 from relay.quota.limits import wrong_tenant
-from relay.records.audit import Fact, Query, Walk
+from relay.records.audit import Fact, Walk
 from relay.records.scribe import Scribe
 from relay.records.store import MAX_PAGE, Records
 
@@ -159,10 +159,7 @@ class Office:
         audit = self.records.audit
         # Beyond its ends nobody walks, but a query finds what somebody put there. They are read
         # before the length, which has counted all that was written by then.
-        outermost = [
-            *await audit.entries(Query(before=1, limit=1)),
-            *await audit.entries(Query(limit=1)),
-        ]
+        outermost = await audit.outermost()
         length = await audit.length()
         walk.bound(outermost, length)
         number = 0

@@ -14,7 +14,7 @@ from sqlalchemy import ColumnElement, Select, delete, func, insert, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from relay.records.audit import EXACT, FIRST, MAX_LIMIT, Entry, Fact, Query, linked
-from relay.records.database import Database, next_number, rows_as_written
+from relay.records.database import Database, next_number, rows_as_written, rows_of
 from relay.records.store import MAX_PAGE
 from relay.records.tables import audit, counters
 from relay.records.whole import whole
@@ -25,6 +25,9 @@ SECOND = 1_000_000
 
 PRUNED_AT_ONCE = 10_000
 """Entries that one transaction deletes: whoever appends meanwhile waits for it."""
+
+_LAST_FIRST = audit.c.number.desc()
+_COUNTER = select(counters).where(counters.c.name == "audit")
 
 
 class SqlAudit:
@@ -51,9 +54,16 @@ class SqlAudit:
 
     async def entries(self, query: Query) -> list[Entry]:
         """What a query finds."""
-        wanted = _wanted(query).order_by(audit.c.number.desc()).limit(min(query.limit, MAX_LIMIT))
+        wanted = _wanted(query).order_by(_LAST_FIRST).limit(min(query.limit, MAX_LIMIT))
         async with self._database.read() as connection:
-            return [Entry(**row) for row in await rows_as_written(connection, wanted)]
+            return [Entry(**row) for row in await rows_of(connection, wanted)]
+
+    async def outermost(self) -> list[Entry]:
+        """Those with the least and the greatest number."""
+        ends = [select(audit).order_by(each).limit(1) for each in (audit.c.number, _LAST_FIRST)]
+        async with self._database.read() as connection:
+            found = [await rows_as_written(connection, wanted) for wanted in ends]
+        return [Entry(**row) for rows in found for row in rows]
 
     async def after(self, number: int, limit: int) -> list[Entry]:
         """The entries after that number."""
@@ -64,9 +74,9 @@ class SqlAudit:
 
     async def length(self) -> int:
         """The number of the last entry that was ever written."""
-        wanted = select(counters.c.value).where(counters.c.name == "audit")
         async with self._database.read() as connection:
-            return int((await connection.execute(wanted)).scalar_one())
+            rows = await rows_of(connection, _COUNTER)
+        return int(rows[0]["value"]) if rows else 0
 
     @whole
     async def prune(self, before: float, fact: Fact) -> int:
@@ -75,7 +85,8 @@ class SqlAudit:
         is_young = (audit.c.at + 0).between(since, round(fact.at * SECOND))  # walked, not looked up
         young = select(audit.c.number).where(is_young).order_by(audit.c.number).limit(1)
         older = select(func.min(audit.c.number), func.max(audit.c.number))
-        older = older.where(audit.c.at < since)
+        # A number that somebody wrote as text is greater than any.
+        older = older.where(audit.c.at < since, audit.c.number <= await self.length())
         async with self._database.read() as connection:
             kept = (await connection.execute(young)).scalar_one_or_none()
             if kept is not None:
