@@ -410,6 +410,25 @@ def test_all_complaints_come_at_once(folder):
     assert len(folder.complaints(text)) == 3
 
 
+@pytest.mark.parametrize(
+    ("section", "line"),
+    [
+        (
+            "auth.claims]\nput = 'scope'\nroot = 'exp'",
+            "7: auth.claims.root: expected a claim for root",
+        ),
+        ("auth.claims]\ntenant = 'put'", "6: auth.claims.tenant: expected a claim for tenant"),
+        ("cluster]\nid = 7\nmesh = true", "7: cluster.mesh: expected node, the URL to tell others"),
+        ("sidecar]\ntier = 'x'\nkey = 'k.pem'", "7: sidecar.key: expected cert and key together"),
+        ("sidecar]\nrevalidate = 3", "6: sidecar.revalidate: expected expires beside revalidate"),
+    ],
+)
+def test_a_complaint_about_several_settings_points_at_one(folder, section, line):
+    folder.write("k.pem")
+    (complaint,) = folder.complaints(f"{OPEN}[{section}\n")
+    assert complaint.startswith(f"relay.toml:{line}")
+
+
 def test_not_a_toml_file(folder):
     (complaint,) = folder.complaints("[server\n")
     assert complaint.startswith("relay.toml: not a TOML file: ")

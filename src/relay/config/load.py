@@ -234,6 +234,8 @@ def _explained(section: str, error: ValidationError, entries: Mapping[str, Entry
         parts = list(told)
         while parts and ".".join(parts) not in entries:
             parts.pop()
+        if not parts:
+            parts = _among(entries, told, str(each["msg"]))
         where = section
         if parts:
             entry = entries[".".join(parts)]
@@ -246,6 +248,15 @@ def _explained(section: str, error: ValidationError, entries: Mapping[str, Entry
         if line not in lines:
             lines.append(line)
     return lines
+
+
+def _among(entries: Mapping[str, Entry], section: list[str], message: str) -> list[str]:
+    """The setting that a section's complaint about several is written at: of those that somebody
+    wrote the one it names first."""
+    for word in re.findall(r"\w+", message):
+        if ".".join([*section, word]) in entries:
+            return [*section, word]
+    return []
 
 
 def _wanted(complaint: Mapping[str, Any]) -> str:
