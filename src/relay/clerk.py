@@ -29,7 +29,7 @@ class Clerk:
         """The facts when nothing has to be waited for, else ``None``."""
         kid = None
         if self.keyring.asks_others:  # else reading the token for its key is work for nothing
-            kid = needs(request, self.desk.auth).kid
+            kid = self._kid(request)
             if kid is not None and self.keyring.may_come(kid):
                 return None
         facts = self.desk.facts_at_once(request, certificate)
@@ -37,9 +37,18 @@ class Clerk:
 
     async def gather(self, request: Request, certificate: Certificate | None) -> Facts:
         """The facts, however long they take. Never raises."""
-        kid = needs(request, self.desk.auth).kid
+        kid = self._kid(request)
         await self.keyring.need(kid)
-        return self._with_silence(await self.desk.facts(request, certificate), kid)
+        facts = await self.desk.facts(request, certificate)
+        if facts.ticket is not None and self.desk.auth.ends_with_key:
+            kid = self.keyring.keys.origin(facts.ticket.kid, facts.ticket.parent_kids)
+            await self.keyring.need(kid)
+        return self._with_silence(facts, kid)
+
+    def _kid(self, request: Request) -> str | None:
+        """The key that has to be known: the one that signed, or what came to be by another's."""
+        wanted = needs(request, self.desk.auth)
+        return self.keyring.keys.origin(wanted.kid, wanted.parents)
 
     def _with_silence(self, facts: Facts, kid: str | None) -> Facts:
         """The facts, and why the key may be missing."""

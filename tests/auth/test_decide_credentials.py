@@ -236,6 +236,43 @@ def test_what_a_key_that_is_gone_was_exchanged_for_is_refused(
     assert decide(request, replaced, AuthSettings(), NOW)
 
 
+OWN, ELSE = ("k1", True), ("k1", False)
+"""Who signed: the relay, or somebody else by the same key."""
+
+
+@pytest.mark.parametrize(
+    ("signed", "parents", "policy", "is_let_in"),
+    [
+        (OWN, ["gone"], "close", False),
+        (OWN, ["gone"], "keep", True),
+        (OWN, ["k2"], "close", True),
+        (OWN, ["gone", "k1"], "close", False),
+        (OWN, ["theirs", "k2", "k1"], "close", True),  # k2 is of another relay, which knew theirs
+        (OWN, ["k1"], "close", True),
+        (ELSE, ["gone"], "close", True),
+    ],
+)
+def test_what_was_exchanged_for_a_key_that_is_not_known_is_refused_where_sessions_end_with_it(
+    keys: Keys, forge: Forge, signed: Any, parents: list[str], policy: Any, is_let_in: bool
+) -> None:
+    kid, is_own = signed
+    known = KeySet((replace(keys[kid], is_own=is_own), replace(keys["k1"], kid="k2")))
+    claims = {"root": "plant", "get": [""], "exp": NOW + 60, "iat": NOW - 9, "parent_kid": parents}
+    token = forge(keys[kid], claims)
+    spent = replace(
+        Grant(Path("plant"), (), (Path(""),), tenant="plant", exchanged=NOW),
+        kid=kid,
+        parent_kids=tuple(parents),
+    )
+    settings = AuthSettings(on_key_removed=policy)
+    for query, told in ((f"jwt={token}", Facts()), (f"ticket={TICKET}", Facts(ticket=spent))):
+        request = Request(target=f"/plant?{query}")
+        decision = decide(request, known, settings, NOW, told)
+        assert (decision.reason.code == "allowed") is is_let_in
+        silent = decide(request, known, settings, NOW, replace(told, silence="nobody answers"))
+        assert is_let_in or silent.status == 503
+
+
 def test_a_revocation_that_was_looked_for_is_a_step(keys: Keys, forge: Forge) -> None:
     row = next(row for row in TABLE["rows"] if row["id"] == "R6")
     assert "revocation" in [step.name for step in decided(row, keys, forge).steps]

@@ -58,6 +58,18 @@ def test_a_kid_that_is_none(kid: object, keys: dict[str, Key], forge: Callable[.
     assert needs(request, AuthSettings()) == Needs(jwt=True)
 
 
+@pytest.mark.parametrize(
+    ("said", "parents"), [(["a", 5, "b"], ("a", "b")), ("a", ("a",)), (5, ()), ({"a": 1}, ())]
+)
+def test_keys_of_what_it_was_exchanged_for_matter_where_it_ends_with_them(
+    said: object, parents: tuple[str, ...], keys: dict[str, Key], forge: Callable[..., str]
+) -> None:
+    request = Request("/", bearer=forge(keys["k1"], {"parent_kid": said}))
+    close = AuthSettings(on_key_removed="close")
+    assert needs(request, close) == Needs(jwt=True, kid="k1", parents=parents)
+    assert needs(request, AuthSettings()) == Needs(jwt=True, kid="k1")
+
+
 @given(target=st.text("/?jwt=ticket&.eyJ0\ud800", max_size=60), bearer=st.text(max_size=60))
 @settings(max_examples=200, deadline=None)
 def test_any_request_has_needs(target: str, bearer: str) -> None:

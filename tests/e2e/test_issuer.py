@@ -9,6 +9,7 @@ import os
 import time
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 import httpx
@@ -31,6 +32,7 @@ from relay.records.audit import Query
 from relay.records.kept import OtherRoot
 from relay.records.office import Operator
 from relay.records.sealing import Seal
+from serving import serving
 
 TRUST = DialTls(disable_verify=True)
 WHO = Operator("test")
@@ -438,6 +440,42 @@ def test_what_a_key_was_exchanged_for_goes_though_another_has_its_name(
             assert await gets_in(relay, (await login(relay, other)).json()["token"])
 
     asyncio.run(main())
+
+
+def test_what_was_exchanged_is_refused_though_its_key_was_removed_before_the_start(
+    running: Any, folder: Any
+) -> None:
+    """The folder of keys is asked for the name of the key, which no token shows any more."""
+    gone = keys.generate("HS256", kid="gone")
+    kept = {"/gone.jwk": gone.dump()}
+
+    class Folder(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200 if self.path in kept else 404)
+            self.end_headers()
+            self.wfile.write(kept.get(self.path, b""))
+
+        def log_message(self, *args: Any) -> None:
+            """Not on the terminal."""
+
+    async def main(port: int) -> None:
+        extra = f'key_dir = "http://127.0.0.1:{port}"\non_key_removed = "close"\n' + ISSUER
+        extra += "[auth.fetch]\nallow_private = true\n"
+        async with running(extra) as relay:
+            now = time.time()
+            claims = Claims(root=Path("plant"), get=(Path(""),), exp=int(now + 600))
+            made = (await login(relay, mint.sign(claims, gone, now))).json()["token"]
+            tickets = [await relay.face.ticket(made, "") for _ in range(2)]
+        by_ticket = [f"/announced/plant?ticket={ticket['ticket']}" for ticket in tickets]
+        for status in (200, 401):
+            async with running(extra) as relay, httpx.AsyncClient() as http:
+                assert (await http.get(web(relay, by_ticket.pop()))).status_code == status
+            async with running(extra) as relay:
+                assert await gets_in(relay, made) is (status == 200)
+            kept.clear()
+
+    with serving(HTTPServer(("127.0.0.1", 0), Folder)) as port:
+        asyncio.run(main(port))
 
 
 @pytest.mark.parametrize("opened", ["theirs", "exchanged"])

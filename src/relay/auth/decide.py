@@ -206,12 +206,17 @@ class _Case:
     def _require_unretired(self, vouched: Vouched) -> None:
         """A ticket, and a token that was made from another, outlive the key of what they are made
         from; where sessions end with that key they must not come back by these."""
-        made = vouched.exchanged
-        for kid in (vouched.kid, *vouched.parent_kids):
-            if made is not None and made < self.keys.retired.get(kid or "", -math.inf):
-                _require_answered(self.facts)
-                text = f"the key {kid}, by which it came to be, was removed"
-                raise Refusal("unknown_kid", text, "get a new one with a key that is configured")
+        made, kids = vouched.exchanged, (vouched.kid, *vouched.parent_kids)
+        if made is None:
+            return
+        gone = [kid for kid in kids if made < self.keys.retired.get(kid or "", -math.inf)]
+        origin = self.keys.origin(vouched.kid, vouched.parent_kids)
+        if self.settings.ends_with_key and origin is not None and self.keys.find(origin) is None:
+            gone.append(origin)  # before the start, or it never was a key here
+        if gone:
+            _require_answered(self.facts)
+            text = f"the key {gone[0]}, by which it came to be, was removed"
+            raise Refusal("unknown_kid", text, "get a new one with a key that is configured")
 
     def _require_unrevoked(self, vouched: Vouched, path: Path) -> None:
         _require_unstruck(vouched.holder(path), path, self.facts, self.now)

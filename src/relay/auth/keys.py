@@ -161,6 +161,15 @@ class KeySet:
         """The key of that name."""
         return self._named.get(kid)
 
+    def origin(self, kid: str | None, parents: Sequence[str]) -> str | None:
+        """The key on whose word a credential by ``kid``, made from those of ``parents``, came to
+        be: the last of all that is none of the relay's own. ``None`` where every one is."""
+        for name in (kid, *reversed(parents)):
+            key = None if name is None else self.find(name)
+            if key is None or not key.is_own:
+                return name
+        return None
+
     @classmethod
     def load(cls, data: bytes, name: str, halved: bool = False) -> KeySet:
         """Read a JWK or a JWK set (JSON, or base64url of it), or a public key in PEM. A byte order

@@ -6,7 +6,7 @@ its form needs nothing. This module must not know how anything is looked up.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from relay.auth.compact import from_base64url, parse_object
 from relay.auth.credentials import Derivation, derivation, is_ticket, read_token
@@ -25,6 +25,8 @@ class Needs(NamedTuple):
     """A JWT was given, with or without a ``kid``."""
     kid: str | None = None
     """The key that the JWT names."""
+    parents: tuple[str, ...] = ()
+    """Keys of what the JWT was exchanged for, where it ends with them."""
     token_prefix: str | None = None
     """The API token that is given, by its prefix."""
     ticket: str | None = None
@@ -55,13 +57,23 @@ def _needed(credential: Credential, settings: AuthSettings) -> Needs:
     if credential.kind == "api_key":
         hashes = (key.hash for key in settings.api_keys.values())
         return Needs(derivation=derivation(text, hashes))
-    return Needs(jwt=True, kid=_kid(text))
+    kid = _member(text, 0, "kid")
+    parents = _member(text, 1, "parent_kid") if settings.ends_with_key else None
+    listed = parents if isinstance(parents, list) else [parents]
+    return Needs(
+        jwt=True,
+        kid=kid if _is_worth_asking(kid) else None,
+        parents=tuple(filter(_is_worth_asking, listed)),
+    )
 
 
-def _kid(token: str) -> str | None:
-    """The ``kid`` of a JWT's header, unverified."""
+def _member(token: str, part: int, name: str) -> Any:
+    """A member of a JWT's header (part 0) or payload (1), unverified."""
     try:
-        kid = parse_object(from_base64url(token.partition(".")[0])).get("kid")
-    except ValueError:
+        return parse_object(from_base64url(token.split(".", 2)[part])).get(name)
+    except (ValueError, IndexError):
         return None
-    return kid if isinstance(kid, str) and 0 < len(kid) <= MAX_KID else None
+
+
+def _is_worth_asking(kid: Any) -> bool:
+    return isinstance(kid, str) and 0 < len(kid) <= MAX_KID

@@ -85,7 +85,8 @@ class AuthSettings(BaseModel):
 
     on_key_removed: Literal["keep", "close"] = "keep"
     """What becomes of the sessions of a key that is no longer trusted. With ``close`` tickets and
-    tokens of the relay's own that were made from its tokens are good no more either."""
+    tokens of the relay's own that were made from its tokens are good no more either, nor those of a
+    key that is not known here."""
 
     public: PublicPrefixes = PublicPrefixes()
     """What needs no token: ``"demo"`` opens ``demo`` and all below it, both ways; default none."""
@@ -149,6 +150,11 @@ class AuthSettings(BaseModel):
     """Whether oddities of a token refuse it that otherwise only warn: a ``kid`` that is not its
     key's, headers that bring a key, an ``iat`` ahead of time, an ``exp`` in milliseconds, dot
     segments in a prefix."""
+
+    @property
+    def ends_with_key(self) -> bool:
+        """Whether what a key vouched for ends with it, and the relay knows its keys."""
+        return self.on_key_removed == "close" and self.url is None
 
     @property
     def key_places(self) -> tuple[str, ...]:

@@ -103,7 +103,7 @@ class Desk:
         """The facts for one decision. Never raises: what failed is said in ``unavailable``."""
         facts = self._facts(certificate)
         wanted = needs(request, self.auth)
-        if wanted == Needs(wanted.jwt, wanted.kid):
+        if wanted == Needs(wanted.jwt, wanted.kid, wanted.parents):
             return facts
         if self._waiting >= self.settings.max_lookups:
             return replace(facts, unavailable="too many guests wait (records.max_lookups)")
