@@ -63,7 +63,7 @@ def _needed(credential: Credential, settings: AuthSettings) -> Needs:
     return Needs(
         jwt=True,
         kid=kid if _is_worth_asking(kid) else None,
-        parents=tuple(filter(_is_worth_asking, listed)),
+        parents=tuple(each for each in listed if _is_worth_asking(each)),
     )
 
 
