@@ -6,7 +6,7 @@ its form needs nothing. This module must not know how anything is looked up.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 from relay.auth.compact import from_base64url, parse_object
 from relay.auth.credentials import Derivation, derivation, is_ticket, read_token
@@ -63,7 +63,7 @@ def _needed(credential: Credential, settings: AuthSettings) -> Needs:
     return Needs(
         jwt=True,
         kid=kid if _is_worth_asking(kid) else None,
-        parents=tuple(each for each in listed if _is_worth_asking(each)),
+        parents=tuple(filter(_is_worth_asking, listed)),
     )
 
 
@@ -75,5 +75,5 @@ def _member(token: str, part: int, name: str) -> Any:
         return None
 
 
-def _is_worth_asking(kid: Any) -> bool:
+def _is_worth_asking(kid: Any) -> TypeGuard[str]:
     return isinstance(kid, str) and 0 < len(kid) <= MAX_KID
