@@ -100,6 +100,20 @@ def test_more_broadcasts_than_the_limit_are_refused_until_one_is_withdrawn():
     bench.publish("c/x")
 
 
+@pytest.mark.parametrize(("said", "most"), [({}, 2), ({"max_tenant_broadcasts": 3}, 3)])
+def test_a_tenant_has_a_share_of_the_broadcasts(said, most):
+    bench = Bench(max_broadcasts=8, linger=10, **said)
+    for number in range(most):
+        bench.publish(f"a/{number}")
+    with pytest.raises(LimitExceeded, match=rf"ingest\.max_tenant_broadcasts \({most}"):
+        bench.publish("a/x")
+    bench.publish("a/0")  # what is there goes on
+    bench.publish("b/x")
+    bench.now = 10.5
+    bench.station.tick(bench.now)
+    bench.publish("a/x")
+
+
 def test_more_tracks_than_the_limit_are_refused_those_of_dead_letters_included():
     tracks = {"a/*:t": {"dead_letters": True}}
     bench = Bench(max_tracks=2, tracks=tracks)

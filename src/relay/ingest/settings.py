@@ -49,6 +49,9 @@ class IngestSettings(BaseModel):
     max_broadcasts: int = Field(default=1024, ge=1)
     """Broadcasts at a time. More: 429."""
 
+    max_tenant_broadcasts: int | None = Field(default=None, ge=1)
+    """Those of them that may be one tenant's; unset: a quarter. Beyond: the same."""
+
     max_tracks: int = Field(default=64, ge=1)
     """Tracks of one broadcast, those of dead letters included. More: 429."""
 
