@@ -93,13 +93,17 @@ class CardboardHouse:
         self.asked.append(("announced", grant))
         return sorted(self.names)
 
-    async def fetch(self, grant: Any, track: str, group: int | None) -> tuple[int, Sequence[bytes]]:
+    async def fetch(
+        self, grant: Any, track: str, group: int | None, hold: Callable[[int], None]
+    ) -> tuple[int, Sequence[bytes]]:
         self.asked.append(("fetch", grant, track, group))
         await asyncio.sleep(self.delay)
         if self.error:
             raise self.error
         if self.holds not in (None, (grant, track)):
             raise NotFound("no such track")
+        for frame in self.group[1]:
+            hold(len(frame))
         return self.group
 
     def sent(self, grant: Any, size: int) -> None:

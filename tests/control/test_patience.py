@@ -239,6 +239,42 @@ def test_who_does_not_read_loses_its_seat(house: Any) -> None:
     served(house, PublicLimits(answer_timeout=4.0, max_fetches=1), visit)
 
 
+@pytest.mark.parametrize("share", ["max_fetched_bytes", "max_fetched_bytes_per_address"])
+def test_what_is_fetched_and_not_read_yet_has_a_limit(house: Any, share: str) -> None:
+    house.group = (7, [bytes(1 << 20)] * 16)
+    most = 20 << 20
+    limits = PublicLimits(
+        max_fetched_bytes=most if share == "max_fetched_bytes" else 2 * most,
+        max_fetched_bytes_per_address=most,
+    )
+
+    async def asked(host: str, port: int) -> bytes:
+        reader, writer = await asyncio.open_connection(host, port)
+        writer.write(FETCH.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+        with contextlib.closing(writer):
+            return await ended(reader)
+
+    async def visit(host: str, port: int) -> None:
+        reader, sleeper = await asyncio.open_connection(host, port, limit=1024)
+        sleeper.write(FETCH)
+        await reader.readuntil(b"\r\n\r\n")
+        answer = await asked(host, port)
+        assert b" 429 " in answer.splitlines()[0]
+        assert f"more than {most} bytes of groups at a time".encode() in answer
+        assert f"(web.limits.{share})".encode() in answer
+        house.group = (7, [bytes(1 << 10)])  # there is room for others
+        assert b" 200 " in await asked(host, port)
+        house.group = (7, [bytes(1 << 20)] * 16)
+        sleeper.close()
+
+        async def fetched() -> bool:
+            return len(await asked(host, port)) > 16 << 20
+
+        await within(10.0, fetched)
+
+    served(house, limits, visit)
+
+
 HELLO = b"GET / HTTP/1.1\r\nHost: x\r\n"
 
 

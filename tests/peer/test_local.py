@@ -13,7 +13,7 @@ from relay.model.track import Demand, TrackInfo
 from relay.path import Path
 from relay.peer import local, reading
 from relay.peer.local import LocalBroadcast
-from relay.peer.reading import AT_ONCE, Collector, GroupEnd, ReadFrame, collect_group
+from relay.peer.reading import AT_ONCE, OVERHEAD, Collector, GroupEnd, ReadFrame, collect_group
 
 INFO = TrackInfo(timescale=1000)
 
@@ -213,6 +213,29 @@ def test_a_group_above_the_limit_ends_no_other() -> None:
             assert await collect_group(model, number, clock, 10) == whole
         with pytest.raises(TooLarge):
             await collect_group(model, 0, clock, 10)
+
+    asyncio.run(main())
+
+
+def test_whoever_collects_a_group_may_be_told_that_there_is_no_room() -> None:
+    broadcast, track = published()
+    held: list[int] = []
+
+    def hold(size: int) -> None:
+        held.append(size)
+        if len(held) > 1:
+            raise LimitExceeded("full")
+
+    async def main() -> None:
+        track.append_group()
+        for payload in (b"12345", b"", b"123"):
+            track.write_frame(payload, 0)
+        track.finish_group()
+        for asked in (None, 0):
+            held.clear()
+            with pytest.raises(LimitExceeded, match="full"):
+                await collect_group(broadcast.track("t"), asked, clock, 10, hold)
+            assert held == [5 + OVERHEAD, OVERHEAD]
 
     asyncio.run(main())
 

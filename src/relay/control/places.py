@@ -16,6 +16,9 @@ SHARE = 4
 """Which part of the places one address may have where nothing else is said. One machine may come
 from two, an IPv4 and an IPv6 address."""
 
+PIECE = 1 << 16
+"""Bytes that an answer may hold uncounted."""
+
 Told = Callable[[str, str], None]
 """Hears of somebody who found no place: why, and the address."""
 
@@ -38,11 +41,11 @@ class Places:
         self._inside: Counter[str] = Counter()
         self._count = 0
 
-    def require(self, remote: str) -> None:
-        """Raises `Crowded` where nobody else may come from there."""
-        if self._count >= self._limit:
+    def require(self, remote: str, count: int = 1) -> None:
+        """Raises `Crowded` where no ``count`` others may come from there."""
+        if self._count + count > self._limit:
             limit, whose, setting = self._limit, "", self._setting
-        elif self._inside.get(origin((remote, 0)), 0) >= self._each:
+        elif self._inside.get(origin((remote, 0)), 0) + count > self._each:
             limit, whose = self._each, " from one address"
             setting = f"{self._setting}_per_address"
         else:
@@ -51,16 +54,40 @@ class Places:
         self._told(why, remote)
         raise Crowded(why)
 
-    def take(self, remote: str) -> None:
-        """One more from there. Raises `Crowded`."""
-        self.require(remote)
-        self._inside[origin((remote, 0))] += 1
-        self._count += 1
+    def take(self, remote: str, count: int = 1) -> None:
+        """So many more from there. Raises `Crowded`."""
+        self.require(remote, count)
+        self._inside[origin((remote, 0))] += count
+        self._count += count
 
-    def give(self, remote: str) -> None:
-        """One of them is over."""
+    def give(self, remote: str, count: int = 1) -> None:
+        """So many of them are over."""
         key = origin((remote, 0))
-        self._inside[key] -= 1
-        self._count -= 1
+        self._inside[key] -= count
+        self._count -= count
         if self._inside[key] <= 0:
             del self._inside[key]
+
+
+class Hold:
+    """What one answer to ``remote`` takes of places that are bytes: by the piece, since looking for
+    the address costs more than a small frame does."""
+
+    def __init__(self, places: Places, remote: str) -> None:
+        self._places = places
+        self._remote = remote
+        self._due = 0
+        self._taken = 0
+
+    def take(self, size: int) -> None:
+        """So many bytes more. Raises `Crowded`."""
+        self._due += size
+        if self._due >= PIECE:
+            self._places.take(self._remote, self._due)
+            self._taken += self._due
+            self._due = 0
+
+    def give(self) -> None:
+        """The answer is gone."""
+        self._places.give(self._remote, self._taken)
+        self._due = self._taken = 0

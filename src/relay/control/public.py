@@ -32,7 +32,7 @@ from relay.control.asking import (
     remote,
 )
 from relay.control.credentials import Desk, credential_routes
-from relay.control.places import Crowded, Places
+from relay.control.places import Crowded, Hold, Places, Told
 from relay.control.problems import PRIVATE, Denied, details
 from relay.control.publish import Press, publish_routes
 from relay.control.routes import Map, map_routes
@@ -96,11 +96,14 @@ class House(Desk, Office, Protocol):
     async def announced(self, grant: Any) -> Sequence[str]:
         """Every broadcast the grant may see, relative to the grant's root, in order."""
 
-    async def fetch(self, grant: Any, track: str, group: int | None) -> tuple[int, Sequence[bytes]]:
+    async def fetch(
+        self, grant: Any, track: str, group: int | None, hold: Callable[[int], None]
+    ) -> tuple[int, Sequence[bytes]]:
         """One whole group of the broadcast *at* the grant's root; ``None`` asks for the latest.
 
-        Answers its sequence and its frame payloads. Raises `Gone` when there is no such broadcast,
-        track or group. It is cancelled when it takes longer than `PublicLimits.fetch_timeout`.
+        Answers its sequence and its frame payloads, of whose bytes ``hold`` hears before they are
+        kept and may raise. Raises `Gone` when there is no such broadcast, track or group. It is
+        cancelled when it takes longer than `PublicLimits.fetch_timeout`.
         """
 
     def sent(self, grant: Any, size: int) -> None:
@@ -130,6 +133,7 @@ def public_app(
         return Seats(Places(limits.max_fetches, each, kind, setting, house.crowded))
 
     seats, lists = seated("fetches"), seated("lists")
+    room = _room(limits, house.crowded)
 
     async def health(request: Request) -> Response:
         return PlainTextResponse("ok\n")
@@ -143,11 +147,14 @@ def public_app(
 
     async def fetch(request: Request) -> Response:
         group, decrypts = _asked_group(request), parameter(request, "decrypt") == "1"
-        seeking = _Seeking(house, news, request, group)
+        where = remote(request)
+        hold = Hold(room, where)
+        seeking = _Seeking(house, news, request, group, hold.take)
         await seeking.begin()
         opened = news.decrypted if decrypts else _as_is
-        where = remote(request)
-        return await seats.answered(lambda: _fetched(seeking, limits, opened), BYTES, where)
+        return await seats.answered(
+            lambda: _fetched(seeking, limits, opened), BYTES, where, hold.give
+        )
 
     def face(answer: _Answer) -> _Answer:
         async def answered(request: Request) -> Response:
@@ -170,6 +177,13 @@ def public_app(
     app = Starlette(routes=exact(routes), exception_handlers=strangers)
     app.router.redirect_slashes = False
     return app
+
+
+def _room(limits: PublicLimits, told: Told) -> Places:
+    """For the bytes of fetched groups."""
+    most = limits.max_fetched_bytes or 4 * limits.max_fetch_bytes
+    each = limits.max_fetched_bytes_per_address or most // 2
+    return Places(most, each, "bytes of groups", "web.limits.max_fetched_bytes", told)
 
 
 LINES = 4096
@@ -241,8 +255,16 @@ class _Seeking:
     finds nothing either, the same with the broadcast's path as it stands.
     """
 
-    def __init__(self, house: House, news: Newsroom, request: Request, group: int | None) -> None:
+    def __init__(
+        self,
+        house: House,
+        news: Newsroom,
+        request: Request,
+        group: int | None,
+        hold: Callable[[int], None],
+    ) -> None:
         self.house = house
+        self.hold = hold
         self.news = news
         self.request = request
         self.group = group
@@ -266,21 +288,21 @@ class _Seeking:
     async def frames(self) -> tuple[int, Sequence[bytes]]:
         """The group by the first reading, or else by the others."""
         try:
-            return await self.house.fetch(self.grant, self.track, self.group)
+            return await self.house.fetch(self.grant, self.track, self.group, self.hold)
         except (NotFound, Unroutable, RemoteError) as error:
             nothing = error
         seen = [(self.broadcast.strip("/"), self.track)]
         if await self._differs():
             seen.append((self.broadcast.strip("/"), self.track))
             try:
-                return await self.house.fetch(self.grant, self.track, self.group)
+                return await self.house.fetch(self.grant, self.track, self.group, self.hold)
             except (NotFound, Unroutable, RemoteError) as error:
                 nothing = error
         for broadcast, track in seen:
             for path in readings(broadcast)[1:]:
                 with contextlib.suppress(NotFound, Unroutable, RemoteError, Denied):
                     self.grant = await self.house.decide(asked(self.request, f"/{path}"))
-                    return await self.house.fetch(self.grant, track, self.group)
+                    return await self.house.fetch(self.grant, track, self.group, self.hold)
         raise nothing
 
     async def _differs(self) -> bool:

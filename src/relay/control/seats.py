@@ -7,7 +7,6 @@ before it is made until then. This module must not know what is answered.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from functools import partial
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -28,11 +27,19 @@ class Seats:
         self._places = places
 
     async def answered(
-        self, make: Callable[[], Awaitable[Whole]], media_type: str, remote: str
+        self,
+        make: Callable[[], Awaitable[Whole]],
+        media_type: str,
+        remote: str,
+        over: Callable[[], None] = lambda: None,
     ) -> Response:
-        """One more answer, to ``remote``. Raises `Crowded`."""
+        """One more answer, to ``remote``; ``over`` is called when it is gone. Raises `Crowded`."""
         self._places.take(remote)
-        give = partial(self._places.give, remote)
+
+        def give() -> None:
+            self._places.give(remote)
+            over()
+
         try:
             return _Seated(*await make(), media_type, give)
         except BaseException:

@@ -21,6 +21,13 @@ class PublicLimits:
     fetch_timeout: float = 5.0
     """Seconds until a group must be complete. Longer: 504."""
 
+    max_fetched_bytes: Annotated[int, Field(ge=1)] | None = None
+    """Bytes of all fetched groups that are there at a time, until their answers have been read, and
+    64 more for each frame; unset: four times ``max_fetch_bytes``. More: 429."""
+
+    max_fetched_bytes_per_address: Annotated[int, Field(ge=1)] | None = None
+    """The same of one IPv4 address or one IPv6 /64; unset: half. Beyond: the same."""
+
     max_fetches: int = 64
     """Fetches at a time, answers that are being read included, and as many lists of what is
     announced. More: 429."""

@@ -27,6 +27,9 @@ MAX_WAITING = 67_108_864
 MAX_FRAMES = 1 << 18
 """Frames of a group that is read whole: each takes a few hundred bytes, however short it is."""
 
+OVERHEAD = 64
+"""Bytes a frame takes beside its payload, where it is kept."""
+
 AT_ONCE = 2048
 """Frames that one who reads takes in a turn of the loop: millions may be there when he begins."""
 
@@ -279,11 +282,16 @@ class _Fetch(_Groups):
 
 
 async def collect_group(
-    track: Track, sequence: int | None, clock: Callable[[], float], limit: int = MAX_WAITING
+    track: Track,
+    sequence: int | None,
+    clock: Callable[[], float],
+    limit: int = MAX_WAITING,
+    hold: Callable[[int], None] = lambda size: None,
 ) -> tuple[int, list[bytes]]:
     """One whole group: its sequence and the payloads of its frames. ``None`` asks for the latest.
 
     One that is asked for by number comes from the cache or from the source, as `Track.fetch` says.
+    ``hold`` hears of each frame how many bytes it takes, and may raise to have no more of them.
     Raises `NotFound` when there is no such group, `TooLarge` when it has more than ``limit`` bytes,
     or what ended the group or the track.
     """
@@ -301,5 +309,6 @@ async def collect_group(
                 if item.error is not None:
                     raise item.error
                 return item.group, frames.get(item.group, [])
+            hold(len(item.payload) + OVERHEAD)
             frames.setdefault(item.group, []).append(item.payload)
     raise NotFound("the track ended without that group")

@@ -212,7 +212,9 @@ class Face:
         scope = self.relay.house.origin.scope(grant.root, (), grant.subscribe)
         return await self.relay.press.directory.names(scope)
 
-    async def fetch(self, grant: Grant, track: str, group: int | None) -> tuple[int, list[bytes]]:
+    async def fetch(
+        self, grant: Grant, track: str, group: int | None, hold: Callable[[int], None]
+    ) -> tuple[int, list[bytes]]:
         """One whole group of the broadcast at the grant's root."""
         house = self.relay.house
         broadcast = house.origin.scope(grant.root, (), grant.subscribe).seek(ROOT)
@@ -222,7 +224,7 @@ class Face:
         account = house.ledger.account(grant.tenant)
         await known(account, ("egress_bits",), house.clock)
         account.require_egress(house.clock())
-        return await collect_group(broadcast.track(track), group, house.clock, limit)
+        return await collect_group(broadcast.track(track), group, house.clock, limit, hold)
 
     def sent(self, grant: Grant, size: int) -> None:
         """So many bytes of a group are on their way to whoever has the grant."""
