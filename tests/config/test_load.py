@@ -141,6 +141,17 @@ def test_upstreams_root_file_loads(folder):
     assert "full_access = true, cluster = true" in warning
 
 
+def test_authorities_alone_let_nobody_in_and_it_is_said_what_does(folder):
+    """In moq-relay they let in everybody with a certificate: that has to be said here."""
+    folder.write("ca.pem")
+    text = '[server]\ntls.generate = ["localhost"]\ntls.root = ["ca.pem"]\n'
+    (complaint,) = folder.complaints(text)
+    assert complaint.startswith("auth: no key and nothing public")
+    assert complaint.endswith("[auth.certificates.any] full_access = true, cluster = true")
+    assert len(folder.complaints(text + "[auth]\nkez = 'a'\n")) == 1
+    folder.load(text + "[auth.certificates.any]\nfull_access = true\ncluster = true\n")
+
+
 def test_upstreams_leaf_file_loads(folder):
     for name in ("ca.pem", "root.jwk"):
         folder.write(name)

@@ -37,6 +37,11 @@ NOBODY = (
     'token ("" is everything; in a variable, where nothing says nothing, [""])'
 )
 
+_UNRULED = (
+    "client certificates are asked for and allow nothing without a rule; moq-relay gives them "
+    "everything, as relays too: [auth.certificates.any] full_access = true, cluster = true"
+)
+
 _DECIDED_HERE = (
     *("key", "keys", "key_dir", "jwks", "issuers", "public"),
     *("api_keys", "certificates"),
@@ -119,11 +124,7 @@ def warnings(settings: Settings, entries: Entries) -> list[str]:
         said.append(f"{where}: links believe any certificate; anybody can play the other relay")
     if settings.server.tls.root and not settings.auth.certificates:
         where = _where(entries, "server.tls.root")
-        said.append(
-            f"{where}: client certificates are asked for and allow nothing without a rule; "
-            "moq-relay gives them everything, as relays too: [auth.certificates.any] "
-            "full_access = true, cluster = true"
-        )
+        said.append(f"{where}: {_UNRULED}")
     internal = settings.internal.listen
     if internal is not None and not is_loopback(internal.host):
         where = _where(entries, "internal.listen")
@@ -180,7 +181,7 @@ def _rights(settings: Settings) -> Iterator[str]:
     auth = settings.auth
     ways = (auth.names_keys, auth.public, auth.url, auth.api_keys, auth.certificates)
     if not any(ways) and settings.records.url is None:
-        yield NOBODY
+        yield f"{NOBODY}; {_UNRULED}" if settings.server.tls.root else NOBODY
 
 
 def _server(settings: Settings, entries: Entries) -> Iterator[str]:

@@ -100,7 +100,9 @@ def load(
     if settings is not None:
         found_later = checks.problems(settings, entries)
         # Who misspelt a key has not left it out.
-        problems += [line for line in found_later if not problems or line != checks.NOBODY]
+        problems += [
+            line for line in found_later if not (problems and line.startswith(checks.NOBODY))
+        ]
     if problems:
         raise ConfigError("\n".join(problems))
     assert settings is not None
