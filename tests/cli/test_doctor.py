@@ -104,6 +104,19 @@ def test_other_credentials_are_not_judged(key: Key, words: list[str]) -> None:
     assert doctor(unsigned, *AT, status=1).count("refuses") >= 4
 
 
+@pytest.mark.parametrize("name", ["there", "gone.jwt", "./gone", "/etc/gone", "", "-"])
+def test_the_name_of_a_file_is_no_token(key: Key, name: str) -> None:
+    Path("there").write_text(made(key))
+    for command in (["doctor", name], ["explain", "/demo", "--token", name]):
+        done = CliRunner().invoke(relay, command, input="")
+        if name.strip("-"):
+            assert (done.exit_code, done.stdout) == (2, "")
+            assert f"expected a token, and {name!r} is a file's name: give" in done.stderr
+        elif command[0] == "doctor":
+            assert (done.exit_code, done.stdout) == (2, "")
+            assert "expected a token, a JWT, and this is empty" in done.stderr
+
+
 def test_usage(key: Key) -> None:
     Path("broken").write_text("x")
     done = CliRunner().invoke(relay, ["doctor", "x", "--key", "broken"])

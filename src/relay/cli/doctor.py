@@ -49,7 +49,9 @@ def doctor(
 
     Exit status: 0 this relay accepts it, 1 it refuses, 2 usage.
     """
-    text = read_token(token, None) or ""
+    text = read_token(token, None)
+    if not text:
+        raise click.UsageError("expected a token, a JWT, and this is empty")
     _require_jwt(text)
     specimen = lay_open(text)
     case = Case(specimen, None if key is None else _bench(key), asked_time(at), path)

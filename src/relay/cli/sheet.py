@@ -7,6 +7,7 @@ mark is told by its letter as well as by its colour. This module must not know w
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 from collections.abc import Iterable
@@ -18,6 +19,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from relay.auth.specimen import lay_open
 from relay.cli.options import MAX_INPUT
 
 PIPED = 1000
@@ -100,7 +102,18 @@ def read_token(token: str | None, file: Path | None) -> str | None:
                 return _text(opened.read(MAX_INPUT))
         except OSError as error:
             raise click.UsageError(f"{file}: {error.strerror}") from None
+    if token is not None and _is_file_name(token):
+        hint = "give the token itself, or - in its place and the file as standard input"
+        raise click.UsageError(f"expected a token, and {token!r:.80} is a file's name: {hint}")
     return token
+
+
+def _is_file_name(text: str) -> bool:
+    """Whether what should be a token says where one is: no credential has a slash, and a JWT begins
+    with a header."""
+    if lay_open(text).header.members:
+        return False
+    return "/" in text or text.endswith((".jwt", ".jwk", ".txt")) or os.path.lexists(text)
 
 
 def _text(data: bytes) -> str:
