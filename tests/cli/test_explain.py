@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
+import os
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -13,11 +16,15 @@ from click.testing import Result
 from tests.serving import serving
 
 from called import called
+from relay.auth.claims import Claims
 from relay.auth.facts import StoredToken
-from relay.auth.keys import KeySet, generate
+from relay.auth.keys import Key, KeySet, generate
+from relay.auth.mint import sign
 from relay.cli import relay
 from relay.path import ROOT
 from relay.records.opening import open_records
+from relay.records.sealing import Seal
+from relay.records.signing import Signing
 
 AT = ["--at", "2030-01-01T00:00Z"]
 
@@ -385,6 +392,36 @@ def test_a_folder_of_keys_by_url(shelf: str) -> None:
     assert "made by the key pair" in said
     missing = explained(f"/demo?jwt={signed()}", "--config", "relay.toml", *AT, status=1)
     assert "401 unknown_kid" in missing
+
+
+def test_what_was_exchanged_is_looked_at_with_the_key_it_came_by(
+    shelf: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Shelf.body = json.dumps(json.loads(Shelf.body)["keys"][0]).encode()
+    Shelf.found = "/keys/pair.jwk"
+    monkeypatch.setenv("MOQ_MASTER_KEY", base64.b64encode(bytes(32)).decode())
+
+    async def own() -> Key:
+        store = await open_records("sqlite:///relay.db")
+        seal = Seal.read(os.environ)
+        assert seal is not None
+        signing = Signing(store, seal, "ES256", time.time)
+        (active,) = [each for each in await signing.begin() if each.key.state == "active"]
+        await store.close()
+        return signing.opened(active)
+
+    key = asyncio.run(own())
+    Path("relay.toml").write_text(
+        f'[auth]\nkey_dir = "{shelf}/keys"\non_key_removed = "close"\n'
+        "[auth.fetch]\nallow_private = true\n[issuer]\nenabled = true\n"
+        '[records]\nurl = "sqlite:///relay.db"\n'
+    )
+    now = time.time()
+    for parent, status in (("pair", 0), ("gone", 1)):
+        claims = Claims(get=(ROOT,), exp=int(now) + 60, parent_kids=(parent,))
+        url = f"/demo?jwt={sign(claims, key, now)}"
+        said = explained(url, "--config", "relay.toml", status=status)
+        assert (f"the key {parent}, by which it came to be, was removed" in said) is bool(status)
 
 
 def test_a_server_without_keys_is_said(shelf: str) -> None:

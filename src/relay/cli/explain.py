@@ -123,8 +123,9 @@ def _configured(settings: Settings, request: Request) -> _Known:
     from relay.cli.evidence import trusted
     from relay.cli.stored import own_keys, stored
 
-    found = trusted(settings.auth, needs(request, settings.auth).kid)
     own, unread = own_keys(settings)
+    wanted = needs(request, settings.auth)
+    found = trusted(settings.auth, own.origin(wanted.kid, wanted.parents))
     keys = KeySet.gather(found.keys, own) if own else found.keys
     facts, troubles = stored(settings, request)
     together = (found.together,) if found.together else ()
