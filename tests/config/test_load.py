@@ -432,12 +432,24 @@ def test_all_complaints_come_at_once(folder):
         ("cluster]\nid = 7\nmesh = true", "7: cluster.mesh: expected node, the URL to tell others"),
         ("sidecar]\ntier = 'x'\nkey = 'k.pem'", "7: sidecar.key: expected cert and key together"),
         ("sidecar]\nrevalidate = 3", "6: sidecar.revalidate: expected expires beside revalidate"),
+        ("client.tls]\nkey = 'k.pem'", "6: client.tls.key: cert and key belong together"),
+        ("cluster]\nmesh = 'a:b:c'", "6: cluster.mesh: 'a:b:c' is no URL"),
+        ("cluster]\nmesh = 'https://a/?jwt=x'", "6: cluster.mesh: it is told to everybody"),
     ],
 )
 def test_a_complaint_about_several_settings_points_at_one(folder, section, line):
     folder.write("k.pem")
     (complaint,) = folder.complaints(f"{OPEN}[{section}\n")
     assert complaint.startswith(f"relay.toml:{line}")
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [("0", "a value greater than or equal to 1"), ("'x'", "a whole number")],
+)
+def test_a_setting_of_two_kinds_has_one_complaint(folder, value, expected):
+    (complaint,) = folder.complaints(f"{OPEN}[server]\nworkers = {value}\n")
+    assert complaint.endswith(f"server.workers: expected {expected}, or 'auto'")
 
 
 def test_not_a_toml_file(folder):

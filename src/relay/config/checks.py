@@ -79,14 +79,15 @@ def _links(settings: Settings, entries: Entries) -> Iterator[str]:
     """Relays that cannot be dialled, and certificates that are half there."""
     cluster, tls = settings.cluster, settings.client.tls
     named = [("cluster.connect", each) for each in cluster.connect]
-    named += [("cluster.node", cluster.node)] if cluster.node is not None else []
+    node = "cluster.node" if "cluster.node" in entries else "cluster.mesh"  # which may say it
+    named += [(node, cluster.node)] if cluster.node is not None else []
     for name, url in named:
         try:
             address = parse(url)
         except ConfigError as error:
             yield f"{_where(entries, name)}: {error}"
             continue
-        if name == "cluster.node" and address.has_token:
+        if name == node and address.has_token:
             yield f"{_where(entries, name)}: it is told to everybody and must not hold a token"
     relays = cluster.connect_api
     try:
@@ -95,7 +96,8 @@ def _links(settings: Settings, entries: Entries) -> Iterator[str]:
     except ValueError as error:
         yield f"{_where(entries, 'cluster.connect_api')}: {error}"
     if (tls.cert is None) != (tls.key is None):
-        yield f"{_where(entries, 'client.tls.cert')}: cert and key belong together"
+        given = "client.tls.cert" if tls.cert else "client.tls.key"
+        yield f"{_where(entries, given)}: cert and key belong together"
     try:
         DialTls(fingerprints=tls.fingerprint).pins()
     except ConfigError as error:

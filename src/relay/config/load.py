@@ -230,7 +230,7 @@ def _prefixes(value: Any, where: str, problems: list[str]) -> Any:
 
 def _explained(section: str, error: ValidationError, entries: Mapping[str, Entry]) -> list[str]:
     """One line per complaint of pydantic, without the value it was about."""
-    lines = []
+    lines: list[str] = []
     for each in error.errors(include_url=False, include_input=False):
         told = [section, *(part for part in each["loc"] if isinstance(part, str))]
         parts = list(told)
@@ -247,7 +247,12 @@ def _explained(section: str, error: ValidationError, entries: Mapping[str, Entry
             line = f"{where}: no such setting: {each['loc'][-1]}"
         if each["type"] == "missing":
             line = f"{where}: needs {each['loc'][-1]}"
-        if line not in lines:
+        if line in lines:
+            continue
+        expected = f"{where}: expected "
+        if each["type"] == "literal_error" and lines and lines[-1].startswith(expected):
+            lines[-1] += f", or {line.removeprefix(expected)}"  # one setting, which takes both
+        else:
             lines.append(line)
     return lines
 
