@@ -1,6 +1,7 @@
 """The socket and its connections: limits, garbage, Retry, timers, shutting down."""
 
 import asyncio
+import errno
 import gc
 import os
 import socket
@@ -21,6 +22,7 @@ from relay.errors import SessionLost
 from relay.net import udp
 from relay.net.dial import dial
 from relay.net.endpoint import Endpoint
+from relay.net.engine import Engine
 from relay.net.settings import ListenSettings, QuicLimits
 
 
@@ -94,6 +96,22 @@ async def test_a_mistake_of_the_room_itself_stops_nobody_else(house, monkeypatch
         await good.server.until(lambda: good.server.finished and home.errors)
         assert str(home.errors[0]) == "a mistake of the room"
         monkeypatch.undo()
+
+
+async def test_a_connection_that_cannot_even_say_goodbye_is_given_up(
+    house, sock, monkeypatch
+) -> None:
+    def broken(self: Engine, peer_cid: bytes) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    async with house() as home:
+        with monkeypatch.context() as patched:
+            patched.setattr(Engine, "_initialize", broken)
+            sock.sendto(*first_flight(), ("127.0.0.1", home.port))
+            assert await answers(sock) == []
+        assert [type(error) for error in home.errors] == [OSError, KeyError]
+        assert home.endpoint.connections == 0
+        await home.pair("moqt")
 
 
 async def test_the_servers_order_of_protocols_decides(house) -> None:

@@ -234,7 +234,11 @@ class Connection:
         try:
             departures = engine.departures(now)
         except Exception as error:
-            self.fail(error)
+            if self._is_told:  # not even a goodbye can be built: nothing is tried again
+                self.host.failed(error)
+                self.is_terminated = True
+            else:
+                self.fail(error)
             return []
         while engine.events and isinstance(event := engine.events[0], ConnectionIdIssued):
             engine.events.popleft()
