@@ -114,6 +114,24 @@ async def test_a_connection_that_cannot_even_say_goodbye_is_given_up(
         await home.pair("moqt")
 
 
+async def test_who_was_not_told_all_that_came_hears_no_more(house, monkeypatch) -> None:
+    async with house() as home:
+        pair = await home.pair("moqt")
+        stream = pair.near.open_uni()
+        take, engine = pair.far.connection.engine.next_event, pair.far.connection.engine
+
+        def out_of_memory() -> None:
+            take()
+            monkeypatch.undo()
+            raise MemoryError
+
+        monkeypatch.setattr(engine, "next_event", out_of_memory)
+        pair.near.send(stream, b"lost", False)
+        await pair.server.until(lambda: pair.server.lost)
+        assert [type(error) for error in home.errors] == [MemoryError]
+        assert not pair.server.streams
+
+
 async def test_the_servers_order_of_protocols_decides(house) -> None:
     async with house() as home:
         pair = await home.pair("moqt", None, protocols=("x", "moq-lite-04", "moq-lite-05"))

@@ -305,7 +305,7 @@ class Endpoint:
                 try:
                     connection.take_events()
                 except Exception as error:
-                    self.failed(error)
+                    connection.fail(error)  # what it did not hand up is lost
                 self._awake[connection] = None
             awake, self._awake = self._awake, {}
             now = monotonic()
