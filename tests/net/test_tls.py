@@ -6,6 +6,8 @@ import ipaddress
 import os
 import shutil
 import stat
+import subprocess
+import sys
 
 import pytest
 from cryptography import x509
@@ -238,3 +240,9 @@ async def test_a_key_nobody_may_read_is_refused(files) -> None:
     files[1].chmod(0)
     with pytest.raises(ConfigError, match="Permission denied"):
         tls.load(*files)
+
+
+def test_the_first_connection_loads_nothing_for_which_it_needs_a_descriptor() -> None:
+    loaded = "'cryptography.hazmat.backends.openssl.backend' in sys.modules"
+    program = f"import sys, relay.net.engine; assert {loaded}"
+    subprocess.run([sys.executable, "-c", program], check=True)

@@ -6,12 +6,15 @@ The library's private fields are touched here. This module must not know why it 
 from __future__ import annotations
 
 from aioquic.tls import Context, SignatureAlgorithm
+from cryptography.hazmat.backends import default_backend
 
 from relay.net.tls import Pair, is_p521
 
 _P521 = SignatureAlgorithm.ECDSA_SECP521R1_SHA512
 
 _MADE = "_signature_algorithms_for_private_key"
+
+default_backend()  # which each connection asks for: the first may have no descriptor to load it
 
 
 def show(tls: Context, pair: Pair) -> None:
