@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path as Folder
 
 import pytest
+from aiosqlite import Cursor
 
 import relay.records.memory
 import relay.records.sql
@@ -15,7 +17,7 @@ from relay.auth.grant import Grant
 from relay.auth.revocation import Revocation, outliving
 from relay.errors import BadRequest, LimitExceeded
 from relay.path import Path
-from relay.records.store import KEEP_ENDED, KEEP_WITHDRAWN, Records
+from relay.records.store import KEEP_ENDED, KEEP_WITHDRAWN, Records, StoreError
 from stores import run
 
 NOW = 1500.0
@@ -173,6 +175,24 @@ def test_a_text_that_no_server_can_hold_is_refused_for_good(postgres: Callable[[
             await store.adopt(Revocation("sub", "a\0b"), NOW)
 
     run(postgres(), scenario)
+
+
+def test_a_store_without_memory_does_not_answer_and_does_later(
+    tmp_path: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def no_memory(cursor: Cursor, *statement: object) -> None:
+        raise MemoryError  # which is how sqlite3 tells it
+
+    async def scenario(store: Records) -> None:
+        with monkeypatch.context() as patched:
+            patched.setattr(Cursor, "execute", no_memory)
+            with pytest.raises(StoreError, match="no memory"):
+                await store.changes(0)
+            with pytest.raises(StoreError, match="no memory"):
+                await store.revoke(Revocation("sub", "eve"), NOW)
+        assert await store.changes(0) == []
+
+    run(f"sqlite:///{tmp_path}/relay.db", scenario)
 
 
 def test_changes_come_in_order(address: str | None) -> None:

@@ -64,7 +64,7 @@ class Database:
             async with self._engine.begin() as connection:
                 self._require_beside(connection.info)
                 yield connection
-        except (SQLAlchemyError, OSError, TimeoutError) as error:
+        except (SQLAlchemyError, OSError, TimeoutError, MemoryError) as error:
             if getattr(getattr(error, "orig", None), "sqlstate", "") == _NO_TEXT:
                 raise BadRequest("a text that the store cannot hold") from None
             raise StoreError(f"{self._shown}: {explained(error)}") from None
@@ -79,7 +79,7 @@ class Database:
             async with self._engine.connect() as connection:
                 self._require_beside(connection.info)
                 yield connection
-        except (SQLAlchemyError, OSError, TimeoutError) as error:
+        except (SQLAlchemyError, OSError, TimeoutError, MemoryError) as error:
             raise StoreError(f"{self._shown}: {explained(error)}") from None
         except _Misplaced as error:
             raise StoreError(f"{self._shown}: {error}") from None
@@ -123,6 +123,8 @@ def explained(error: BaseException) -> str:
     is_silent = isinstance(error, TimeoutError) and not str(error)
     if is_silent or isinstance(error, NoneFree):
         return "no answer in time"
+    if isinstance(error, MemoryError):
+        return "no memory"
     said = str(getattr(error, "orig", None) or error) or type(error).__name__
     return said.strip().splitlines()[0][:200] if said.strip() else type(error).__name__
 
