@@ -11,6 +11,7 @@ from dataclasses import replace
 import pytest
 
 import relay.records.desk
+import relay.records.scribe
 from relay.auth.certificate import Certificate
 from relay.auth.credentials import (
     MIN_ITERATIONS,
@@ -28,6 +29,7 @@ from relay.auth.revocation import Revocation
 from relay.auth.settings import AuthSettings
 from relay.errors import BadRequest
 from relay.path import Path
+from relay.records.audit import Fact
 from relay.records.desk import Desk
 from relay.records.memory import MemoryRecords
 from relay.records.office import Operator
@@ -247,6 +249,24 @@ def test_the_store_forgets_nothing_by_a_clock_that_was_set_ahead_just_now(
                     await asyncio.sleep(0.01)
             task.cancel()
         assert max(times) < NOW + 30
+        await at.close()
+
+    run(scenario)
+
+
+def test_no_entry_grows_old_by_a_clock_that_was_set_ahead_just_now(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(relay.records.scribe, "PRUNE_SECONDS", 0.0)
+    wall = [NOW]
+
+    async def scenario() -> None:
+        records = MemoryRecords()
+        at = Desk(records, AUTH, no_log, wall=lambda: wall[0])
+        await at.scribe.write(Fact("revoke"))
+        wall[0] += 86_400 * 365
+        await at.scribe.prune()
+        assert [entry.action for entry in await records.audit.after(0, 9)] == ["revoke"]
         await at.close()
 
     run(scenario)

@@ -74,7 +74,9 @@ class Desk:
         self.feed = RevocationFeed(records, self.settings.poll, wall, log)
         self.notices = Notices(records, self.settings.poll, log)
         self.notices.on("revocations", self.feed.look_back)
-        self.scribe = Scribe(records.audit, audit or AuditSettings(), node, wall, log)
+        kept = audit or AuditSettings()
+        settled = self.feed.settled
+        self.scribe = Scribe(records.audit, kept, node, wall, log, settled=settled)
         self.office = Office(records, self.scribe, wall, self.refresh, self.feed.settled)
         """Where operators change what is in the store."""
         self._log = log

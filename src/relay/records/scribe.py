@@ -44,8 +44,10 @@ class Scribe:
         wall: Callable[[], float],
         log: Log,
         clock: Callable[[], float] = time.monotonic,
+        settled: Callable[[], float] | None = None,
     ) -> None:
-        """``node`` names this relay; ``wall`` tells unix seconds, ``clock`` monotonic ones."""
+        """``node`` names this relay; ``wall`` tells unix seconds, ``clock`` monotonic ones, and
+        ``settled`` those by which entries grow old: the wall's, if there is no other."""
         self.listeners: list[Listener] = []
         """Called with each entry that was written here. They must not raise nor wait."""
         self.written = 0
@@ -55,6 +57,7 @@ class Scribe:
         self._settings = settings
         self._node = node
         self._wall = wall
+        self._settled = settled or wall
         self._log = log
         self._queue: deque[Fact] = deque()
         self._unsaid = 0
@@ -141,7 +144,7 @@ class Scribe:
         now = self._clock()
         if self._settings.keep_days and now - self._pruned_at >= PRUNE_SECONDS:
             self._pruned_at = now
-            before = self._wall() - self._settings.keep_days * 86_400.0
+            before = self._settled() - self._settings.keep_days * 86_400.0
             days = f"older than audit.keep_days ({self._settings.keep_days})"
             count = 1
             while count:  # others write in between
