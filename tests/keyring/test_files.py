@@ -228,6 +228,7 @@ def test_a_folder_that_cannot_be_listed_is_missed_like_its_files(
     source.look(2.0)
     assert kids(source) == ["one"]
     assert source.problem is None
+    assert log.events() == ["key folder not readable", "key folder readable again"]
     folder.rename(tmp_path / "away")
     for now in (3.0, 4.0):
         source.look(now)

@@ -170,6 +170,8 @@ def test_root_files_are_followed(authority: Authority, tmp_path: Path) -> None:
         known.reload_if_changed()
     assert not known.reload_if_changed(), "told once"
     assert known.pem == authority.pem
+    file.write_bytes(authority.pem)
+    assert known.reload_if_changed(), "they can be used again"
     file.write_bytes(other)
     assert known.reload_if_changed()
     assert known.pem == other

@@ -1,7 +1,7 @@
 """More relays to dial, from a file or a server, followed while the relay runs.
 
 The law: a list is taken whole or not at all; while it cannot be had or read the last good one
-holds, with a line in the log when that begins. This module must not know how a list is fetched or
+holds, with a line in the log when that begins and one when it ends. This module must not know how a list is fetched or
 what becomes of it.
 """
 
@@ -103,6 +103,8 @@ class Lists:
             if body is not None and body != self._body:
                 self._changed(read(body))
                 self._body = body
+            if not self._is_good:
+                self._log("relay list usable again")
             self._is_good = True
         except (RelayError, OSError) as error:
             if self._is_good:

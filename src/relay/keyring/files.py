@@ -206,6 +206,8 @@ class KeyFolder:
         """See what changed. ``now`` is monotonic seconds."""
         try:
             kids = self._list()
+            if self.problem is not None:
+                self._log("key folder readable again", folder=self.name)
             self.problem = None
         except OSError as error:
             kids = []

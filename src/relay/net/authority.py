@@ -40,6 +40,7 @@ class Authorities:
         self.pem = pem
         """Certificates of all of them."""
         self._followed = Followed(*files)
+        self._is_good = True
 
     @classmethod
     def from_files(cls, files: Sequence[Path]) -> Authorities | None:
@@ -54,14 +55,17 @@ class Authorities:
         return made
 
     def reload_if_changed(self) -> bool:
-        """Look at the files again and answer whether others are believed now.
+        """Look at the files again and answer whether others are believed now, or those before, once
+        their files can be used again.
 
         Raises `ConfigError` once per change for files that cannot be used; the old ones stay.
         """
         if not self._followed.have_changed():
             return False
+        were_good, self._is_good = self._is_good, False
         before, self.pem = self.pem, self._read()
-        return self.pem != before
+        self._is_good = True
+        return self.pem != before or not were_good
 
     def _read(self) -> bytes:
         """What the files hold. Raises `ConfigError`."""
