@@ -4,7 +4,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.cluster.address import MAX_ADDRESS, MAX_COST, advertised, parse, written
+from relay.cluster.address import (
+    MAX_ADDRESS,
+    MAX_COST,
+    advertised,
+    is_place,
+    near,
+    parse,
+    written,
+)
 from relay.errors import ConfigError
 
 
@@ -22,6 +30,13 @@ from relay.errors import ConfigError
 )
 def test_one_relay_one_key(text: str, key: str) -> None:
     assert parse(text).key == key
+
+
+@pytest.mark.parametrize("text", ["a", "https://a//?jwt=t", "wss://a:1", "tcp://a:1/"])
+def test_the_top_of_a_relay(text: str) -> None:
+    assert not is_place(parse(text).url)
+    assert not is_place(near(1, "/run/link-1").url)
+    assert is_place(parse("https://a/b/?jwt=t").url)
 
 
 def test_price_is_ours_and_the_rest_is_dialled() -> None:

@@ -324,6 +324,12 @@ def test_links_to_itself(inspect: Inspect) -> None:
     assert inspect(cluster__connect=["a.test"]) == []
 
 
+def test_links_to_a_place(inspect: Inspect) -> None:
+    finding = found(inspect(cluster__connect=["https://a.test/eu?jwt=t"]), "link_to_a_place")
+    assert (finding.setting, finding.severity) == ("cluster.connect", "warning")
+    assert finding.text.startswith("https://a.test/eu is a place of that relay")
+
+
 def test_a_relay_whose_own_name_is_a_place(inspect: Inspect) -> None:
     own = {"cluster__node": "EU.cdn.test:443", "auth__domains": ["cdn.test"]}
     finding = found(inspect(**own), "own_name_as_place")

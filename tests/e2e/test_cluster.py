@@ -150,6 +150,32 @@ def test_prefixes_limit_what_a_link_carries_and_news_pass(node: Any) -> None:
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("cluster", [True, False])
+def test_a_link_to_a_place_carries_what_is_there_and_no_news(
+    node: Any, minted: Any, cluster: bool
+) -> None:
+    """Whoever may publish at that place could tell the relay that dialled there anything."""
+
+    async def main() -> None:
+        at = f"/demo?jwt={minted('demo', cluster=cluster)}"
+        async with node() as a, node(connect=[a.url(at)]) as b:
+            await until(b.up)
+            async with (
+                connect(a.url("/?jwt=" + minted()), tls=TRUST) as there,
+                connect(b.url("/?jwt=" + minted()), tls=TRUST) as here,
+            ):
+                there.create_broadcast("demo/.internal/relays/7")
+                await until(lambda: a.sees("demo/.internal/relays/7"))
+                there.create_broadcast("demo/x")
+                here.create_broadcast("y")
+                await until(lambda: b.sees("x") and a.sees("demo/y"))
+                await rest(0.2)
+                assert not b.sees(".internal/relays/7")
+                assert not a.sees(f"demo/.internal/relays/{b.relay.house.origin.id}")
+
+    asyncio.run(main())
+
+
 def test_the_list_of_a_file_is_followed(node: Any, folder: File) -> None:
     async def main() -> None:
         file = folder / "relays.json"

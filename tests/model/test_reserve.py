@@ -39,3 +39,19 @@ def test_what_relays_tell_each_other_is_there_for_nobody_else(fakes):
     assert guest.seek(news) is None
     assert news not in set(guest.names())
     assert news in set(relay.names())
+
+
+@pytest.mark.parametrize(("root", "talks"), [("t", True), ("", False)])
+def test_relays_tell_each_other_nothing_where_a_name_is_anybodys(fakes, root, talks):
+    origin, news, cam = Origin(1), Path(".internal/relays/1"), Path("cam")
+    relay, watcher = origin.scope(Path(root), ALL, ALL, True, talks=talks), fakes.Watcher()
+    relay.watch(ROOT, watcher)
+    with pytest.raises(Forbidden, match="nothing below a path"):
+        relay.announce(news, fakes.Source(), (8,), 0.0)
+    for path in news, cam:
+        origin.announce(Path(root).join(path), fakes.Source(), (8,), 0.0)
+    assert [path for _, path, *_ in watcher.events] == [cam]
+    assert list(relay.names()) == [cam]
+    assert relay.seek(news) is None
+    assert not relay.allows_publish(news)
+    assert relay.seek(cam) is not None

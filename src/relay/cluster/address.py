@@ -55,6 +55,12 @@ class Address(NamedTuple):
         return urlsplit(self.url)._replace(query=urlencode([*kept, ("jwt", token)])).geturl()
 
 
+def is_place(url: str) -> bool:
+    """Whether a URL leads below the top of that relay, where its other guests have the same names.
+    """
+    return bool(urlsplit(url).path.strip("/")) and not url.startswith(f"{NEAR}:")
+
+
 def near(index: int, place: str) -> Address:
     """Another process of this relay, at a unix socket; what comes from there costs nothing."""
     return Address(f"worker {index}", f"{NEAR}:{place}", 0)

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from relay.auth.grant import Grant
 from relay.beat import beat
-from relay.cluster.address import Address, parse
+from relay.cluster.address import Address, is_place, parse
 from relay.cluster.gossip import Gossip
 from relay.cluster.link import Link
 from relay.cluster.lists import Ask, Lists, file_of
@@ -248,7 +248,7 @@ class Cluster:
             raise SessionLost("this relay is about to stop")
         dialled, target = await self._dial(url)
         is_near = url.startswith(f"{NEAR}:")
-        session, begun = self._seat(dialled, target, cost, is_near)
+        session, begun = self._seat(dialled, target, cost, is_near, talks=not is_place(url))
         await self._begin(session, begun)
         return session
 
@@ -263,6 +263,7 @@ class Cluster:
         cost: int | None,
         is_near: bool,
         is_client: bool = True,
+        talks: bool = True,
     ) -> tuple[OpenSession, asyncio.Future[None]]:
         """Begin a session with a relay; the future is done when it has introduced itself."""
         loop = asyncio.get_running_loop()
@@ -297,6 +298,7 @@ class Cluster:
             grant=Grant(ROOT, imports, exports, cluster=True, credential="link"),
             cost=cost,
             via=NEAR if is_near else "",
+            talks=talks,
             welcomed=welcomed,
             left=left,
         )

@@ -15,7 +15,7 @@ from relay.auth.browser import is_loopback
 from relay.auth.credentials import KINDS
 from relay.auth.dialling import dialled
 from relay.auth.rules import Accepts
-from relay.cluster.address import parse
+from relay.cluster.address import is_place, parse
 from relay.config.findings import Finding, Inspection, ReadCertificate, Severity
 from relay.config.names import SETTINGS
 from relay.config.shape import Address
@@ -387,6 +387,15 @@ def links_to_itself(seen: Inspection) -> Iterator[Finding]:
         yield seen.finding("link_to_itself", severity, "cluster.connect", text, mend)
 
 
+def links_to_a_place(seen: Inspection) -> Iterator[Finding]:
+    """Links that lead below the top of another relay, over which neither hears of revocations."""
+    for url in seen.settings.cluster.connect:
+        if is_place(parse(url).url):
+            text = f"{parse(url).key} is a place of that relay: no news of who is revoked pass there"
+            mend = "dial it without a path, or give both relays one store (records.url)"
+            yield seen.finding("link_to_a_place", "warning", "cluster.connect", text, mend)
+
+
 def own_name_as_place(seen: Inspection) -> Iterator[Finding]:
     """A relay whose own name is a place: others that dial it come in there, and hear nothing."""
     if (node := seen.settings.cluster.node) is None:
@@ -431,6 +440,7 @@ LINTS: tuple[Lint, ...] = (
     unverified_links,
     plain_links,
     links_to_itself,
+    links_to_a_place,
     own_name_as_place,
     public_sidecar,
 )

@@ -122,13 +122,15 @@ class Origin:
         subscribe: tuple[Path, ...],
         is_relay: bool = False,
         tenant: str | None = None,
+        talks: bool = True,
     ) -> Scope:
         """The part of this origin that one session may see; prefixes are relative to ``root``.
-        ``tenant`` pays for what is announced there.
+        ``tenant`` pays for what is announced there. A relay ``talks`` where what relays tell each
+        other passes.
 
         Raises `BadRequest` when a prefix is too long below the root.
         """
-        return Scope(self, root, publish, subscribe, is_relay, tenant)
+        return Scope(self, root, publish, subscribe, is_relay, tenant, talks)
 
     @property
     def room(self) -> int:

@@ -276,6 +276,7 @@ class Scope:
         subscribe: Iterable[Path],
         is_relay: bool = False,
         tenant: str | None = None,
+        talks: bool = True,
     ) -> None:
         self.origin = origin
         self.tenant = tenant
@@ -284,6 +285,7 @@ class Scope:
         """Whether the session's peer is a relay of the cluster."""
         self.root = root
         """Where the session's own paths begin, in the origin's paths."""
+        self._hidden = _hidden(root, talks) if is_relay else (INTERNAL,)
         self._publish = self._windows(publish)
         self._subscribe = self._windows(subscribe)
         self._routes: WeakSet[Route] = WeakSet()
@@ -345,7 +347,7 @@ class Scope:
 
     def knows(self, path: Path) -> bool:
         """Whether an absolute path exists for this session, whatever it may do there."""
-        return self.is_relay or not path.is_under(INTERNAL)
+        return not _inside(path, self._hidden)
 
     def allows_publish(self, path: Path) -> bool:
         """Whether `announce` would be allowed there now."""
@@ -395,7 +397,9 @@ class Scope:
         return covering(self.root.join(prefix) for prefix in prefixes)
 
     def _barred(self, verb: str, whole: Path) -> str:
-        return "" if self.is_relay else self.origin.reserve.bars(verb, whole)
+        if not self.is_relay:
+            return self.origin.reserve.bars(verb, whole)
+        return "" if self.knows(whole) else "relays tell each other nothing below a path"
 
     def _allows(self, verb: str, path: Path, windows: Windows) -> bool:
         try:
@@ -403,6 +407,17 @@ class Scope:
         except BadRequest:
             return False
         return _inside(whole, windows) and not self._barred(verb, whole)
+
+
+def _hidden(root: Path, talks: bool) -> Windows:
+    """Below what nothing exists for a relay. One below a root has its names in common with all who
+    publish and watch there: what it calls `INTERNAL` would be anybody's."""
+    if talks and not root:
+        return ()
+    try:
+        return INTERNAL, root.join(INTERNAL)
+    except BadRequest:  # too long for anything to be there
+        return (INTERNAL,)
 
 
 def _inside(path: Path, windows: Windows) -> bool:

@@ -59,6 +59,7 @@ class Guest:
         tab: Tab | None = None,
         remote: str = "",
         via: str = "",
+        talks: bool = True,
         certificate: PeerCertificate | None = None,
         admit: Callable[[Guest, events.Opened], None] | None = None,
         welcomed: Callable[[Guest, Grant], None] = lambda guest, grant: None,
@@ -75,6 +76,8 @@ class Guest:
         """The peer's address."""
         self.via = via
         """How it came: `Knock.transport` or `NEAR`; empty for a relay that we dialled."""
+        self.talks = talks
+        """Whether relays may tell each other about themselves, should it be one."""
         self.certificate = certificate
         """What it showed when it connected: it stands beside whatever is shown later."""
         self.grant = grant
@@ -242,7 +245,7 @@ class Guest:
                 self.grant = grant
             return
         self.grant = grant
-        publish, subscribe = windows(grant, event)
+        publish, subscribe = windows(grant, event, self.talks)
         self.scope.narrow(publish, subscribe, self.publishing.revoke)
         self.watching.regranted(self.scope)
         self.publishing.regranted(publish)
@@ -342,7 +345,7 @@ class Guest:
         event = self._introduced
         if self.gone or self.opened or event is None:
             return
-        publish, subscribe = windows(grant, event)
+        publish, subscribe = windows(grant, event, self.talks)
         if not (subscribe or publish):
             # Decided on before it said what it came for: what it wants is not what it may do.
             self.unfit(self, grant)
@@ -355,7 +358,7 @@ class Guest:
             self.transport.widen(LINK_STREAMS)
         self.welcomed(self, grant)
         self.scope = self.house.origin.scope(
-            grant.root, publish, subscribe, grant.cluster, grant.payer
+            grant.root, publish, subscribe, grant.cluster, grant.payer, self.talks
         )
         self.house.origin.relays += grant.cluster
         for prefix in publish:
@@ -378,12 +381,14 @@ class Guest:
         self.house.log("peer is leaving", id=self.id, uri=event.uri[:256])
 
 
-def windows(grant: Grant, event: events.Opened) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
+def windows(
+    grant: Grant, event: events.Opened, talks: bool
+) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
     """Prefixes of a grant for publishing and for subscribing, as far as the peer came for that.
 
-    What relays tell each other passes whatever else a relay's grant covers.
+    What relays tell each other passes whatever else a relay's grant covers, where it ``talks``.
     """
-    always = of_every_relay(grant.root) if grant.cluster else ()
+    always = of_every_relay(grant.root) if grant.cluster and talks else ()
     publish = covering((*grant.publish, *always)) if event.publishes else ()
     subscribe = covering((*grant.subscribe, *always)) if event.subscribes else ()
     return publish, subscribe
