@@ -298,10 +298,10 @@ class Cluster:
             grant=Grant(ROOT, imports, exports, cluster=True, credential="link"),
             cost=cost,
             via=NEAR if is_near else "",
-            talks=talks,
             welcomed=welcomed,
             left=left,
         )
+        guest.talks = talks
         session = OpenSession(guest, lost, dialled, self._clock())
         self._sessions[guest.id] = session
         self.door.adopt(guest)

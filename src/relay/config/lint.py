@@ -391,7 +391,7 @@ def links_to_a_place(seen: Inspection) -> Iterator[Finding]:
     """Links that lead below the top of another relay, over which neither hears of revocations."""
     for url in seen.settings.cluster.connect:
         if is_place(parse(url).url):
-            text = f"{parse(url).key} is a place of that relay: no news of who is revoked pass there"
+            text = f"{parse(url).key} is a place of that relay: no word of who is revoked comes by"
             mend = "dial it without a path, or give both relays one store (records.url)"
             yield seen.finding("link_to_a_place", "warning", "cluster.connect", text, mend)
 

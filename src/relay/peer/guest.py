@@ -47,6 +47,9 @@ class Guest:
     holds nothing of what the peer came for, and ``left`` exactly once, when the guest is gone.
     """
 
+    talks = True
+    """Whether relays may tell each other about themselves here, should it be one."""
+
     def __init__(
         self,
         house: House,
@@ -59,7 +62,6 @@ class Guest:
         tab: Tab | None = None,
         remote: str = "",
         via: str = "",
-        talks: bool = True,
         certificate: PeerCertificate | None = None,
         admit: Callable[[Guest, events.Opened], None] | None = None,
         welcomed: Callable[[Guest, Grant], None] = lambda guest, grant: None,
@@ -76,8 +78,6 @@ class Guest:
         """The peer's address."""
         self.via = via
         """How it came: `Knock.transport` or `NEAR`; empty for a relay that we dialled."""
-        self.talks = talks
-        """Whether relays may tell each other about themselves, should it be one."""
         self.certificate = certificate
         """What it showed when it connected: it stands beside whatever is shown later."""
         self.grant = grant
