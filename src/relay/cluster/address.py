@@ -56,7 +56,7 @@ class Address(NamedTuple):
 
 
 def is_place(url: str) -> bool:
-    """Whether a URL leads below the top of that relay, where its other guests have the same names."""
+    """Whether a URL leads below the top of that relay, where other guests have the same names."""
     return bool(urlsplit(url).path.strip("/")) and not url.startswith(f"{NEAR}:")
 
 
