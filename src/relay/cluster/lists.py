@@ -1,8 +1,8 @@
 """More relays to dial, from a file or a server, followed while the relay runs.
 
 The law: a list is taken whole or not at all; while it cannot be had or read the last good one
-holds, with a line in the log when that begins and one when it ends. This module must not know how a list is fetched or
-what becomes of it.
+holds, with a line in the log when that begins and one when it ends. This module must not know how a
+list is fetched or what becomes of it.
 """
 
 from __future__ import annotations
