@@ -29,6 +29,7 @@ from relay.errors import ConfigError
 from relay.path import Path as NamePath
 from relay.records import opening
 from relay.records.audit import Fact
+from relay.records.kept import Sealed
 from relay.records.memory import MemoryRecords
 from relay.records.opening import open_records
 from relay.records.rows import token_row
@@ -186,12 +187,13 @@ def test_several_processes_open_a_fresh_file_at_once(tmp_path: Path) -> None:
                 assert program.stdout.readline() == "opened\n"
 
 
-def test_a_store_of_a_newer_relay(lasting: str) -> None:
+@pytest.mark.parametrize("version", ["9999", ""])
+def test_a_store_of_a_newer_relay(lasting: str, version: str) -> None:
     async def advance() -> None:
         store = await open_records(lasting)
         assert isinstance(store, SqlRecords)
         async with store._engine.begin() as connection:
-            await connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+            await connection.execute(text(f"UPDATE alembic_version SET version_num = '{version}'"))
         await store.close()
 
     asyncio.run(advance())
@@ -282,10 +284,16 @@ def test_a_store_that_breaks_says_so(tmp_path: Path) -> None:
                 " ('p', 'd', 'n', 'r', 'no json', '[]', 0, 0, 0, 0, '[]'),"
                 " ('q', 'd', 'n', 'r', '[\"\"]', '[]', 0, 0, 0, 0, '\"pii\"')"
             )
+            other.execute(
+                "INSERT INTO signing_keys VALUES"
+                " ('k', 'ES256', '[\"public\"]', '', 'active', 0, 0, NULL, 0)"
+            )
         other.close()
         for prefix in ("p", "q"):
             with pytest.raises(StoreError, match="cannot be read"):
                 await store.find_token(prefix)
+        with pytest.raises(ConfigError, match="the signing key k in the store cannot be read"):
+            await store.keys.all()
         await store.close()
 
     asyncio.run(broken())
@@ -307,6 +315,7 @@ def test_a_store_that_breaks_says_so(tmp_path: Path) -> None:
             "counters, column value, name 'audit': a who",
         ),
         ("tickets SET expires = 'soon'", "tickets, column expires: a number was expected, not str"),
+        ("revocations SET created = 9e999", "revocations, column created, id 1: a number was ex"),
     ],
 )
 def test_what_was_written_by_hand_and_is_of_another_type_is_named(
@@ -327,6 +336,33 @@ def test_what_was_written_by_hand_and_is_of_another_type_is_named(
         with pytest.raises(StoreError) as caught:
             await looks[set.partition(" ")[0]]()
         assert f"relay.db: table {said}" in str(caught.value)
+        await store.close()
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("value", ["9223372036854775807", "-9e999", "1.5"])
+def test_a_counter_that_cannot_count_is_named(value: str, tmp_path: Path) -> None:
+    async def scenario() -> None:
+        store = await open_records(f"sqlite:///{tmp_path}/relay.db")
+        with sqlite3.connect(tmp_path / "relay.db") as other:
+            other.execute(f"UPDATE counters SET value = {value}")
+        other.close()
+        said = "table counters, column value, name 'revocations': a whole number was expected"
+        with pytest.raises(StoreError, match=said):
+            await store.revoke(Revocation("sub", "a"), NOW)
+        with pytest.raises(StoreError, match="name 'quotas'"):
+            await store.quotas.drop("plant")
+        await store.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_number_too_large_for_the_file_is_an_error_of_the_store(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        store = await open_records(f"sqlite:///{tmp_path}/relay.db")
+        with pytest.raises(StoreError, match=r"relay\.db: Python int too large"):
+            await store.secrets.put(Sealed("cipher", "pii", 2**63, "x", NOW))
         await store.close()
 
     asyncio.run(scenario())

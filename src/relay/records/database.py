@@ -7,6 +7,7 @@ module must not know the tables' meaning.
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path as File
@@ -39,6 +40,11 @@ _KINDS: dict[type, tuple[tuple[type, ...], str]] = {
 """By what a column holds: what is found in it, and what that is called."""
 
 
+_FAILURES = (SQLAlchemyError, OSError, TimeoutError, OverflowError, MemoryError)
+"""What a driver raises; `OverflowError` of a number that SQLite cannot hold, one after one that it
+can, and `MemoryError` where SQLite has none."""
+
+
 class _Misplaced(Exception):
     """A value that is none of its column's, which SQLite keeps like any other."""
 
@@ -64,7 +70,7 @@ class Database:
             async with self._engine.begin() as connection:
                 self._require_beside(connection.info)
                 yield connection
-        except (SQLAlchemyError, OSError, TimeoutError, MemoryError) as error:
+        except _FAILURES as error:
             if getattr(getattr(error, "orig", None), "sqlstate", "") == _NO_TEXT:
                 raise BadRequest("a text that the store cannot hold") from None
             raise StoreError(f"{self._shown}: {explained(error)}") from None
@@ -79,7 +85,7 @@ class Database:
             async with self._engine.connect() as connection:
                 self._require_beside(connection.info)
                 yield connection
-        except (SQLAlchemyError, OSError, TimeoutError, MemoryError) as error:
+        except _FAILURES as error:
             raise StoreError(f"{self._shown}: {explained(error)}") from None
         except _Misplaced as error:
             raise StoreError(f"{self._shown}: {error}") from None
@@ -143,9 +149,11 @@ async def rows_of(connection: AsyncConnection, statement: Any) -> list[Mapping[s
         kinds, called = _KINDS.get(column.type.python_type, ((object,), ""))
         for row in rows:
             value = row[column.name]
-            if value is not None and not isinstance(value, kinds):
+            is_endless = isinstance(value, float) and not math.isfinite(value)
+            if value is not None and (is_endless or not isinstance(value, kinds)):
                 where = f"table {column.table.name}, column {column.name}{_row(column.table, row)}"
-                raise _Misplaced(f"{where}: {called} was expected, not {type(value).__name__}")
+                said = f"{value}" if is_endless else type(value).__name__
+                raise _Misplaced(f"{where}: {called} was expected, not {said}")
     return rows
 
 
@@ -162,7 +170,11 @@ async def next_number(connection: AsyncConnection, counter: str, count: int = 1)
     taken = await connection.execute(
         grown.values(value=counters.c.value + count).returning(counters.c.value)
     )
-    return int(taken.scalar_one())
+    number = taken.scalar_one()
+    if not isinstance(number, int):  # by hand, or beyond what SQLite holds
+        where = f"table counters, column value, name {counter!r}"
+        raise _Misplaced(f"{where}: a whole number was expected, with room for more")
+    return number
 
 
 async def require_room(

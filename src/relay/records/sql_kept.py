@@ -192,6 +192,8 @@ def _read_key(row: Mapping[str, Any]) -> StoredKey:
     sealed = members.pop("sealed")
     try:
         public = json.loads(members["public"])
+        if not isinstance(public, dict):
+            raise TypeError("no JWK")
         return StoredKey(SigningKey(**members | {"public": public}), sealed)
     except (TypeError, ValueError):
         raise ConfigError(f"the signing key {row['kid']} in the store cannot be read") from None
