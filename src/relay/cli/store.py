@@ -75,7 +75,10 @@ def with_store(work: Callable[[Records], Awaitable[T]], *, makes: bool = False) 
     empty store: nobody would be revoked, and an audit log without entries has no gap.
     """
     url = _url()
-    file = read_address(url).file
+    try:
+        file = read_address(url).file
+    except ConfigError as error:
+        raise ConfigError(f"records.url: {error}") from None
     if file is not None and not is_there(file):
         if not makes:
             raise ConfigError(f"records.url: {file}: there is no store; a relay makes one")
