@@ -185,5 +185,5 @@ def test_where_the_store_is(run: Run, tmp_path: Path, monkeypatch: pytest.Monkey
     assert "bob" in run("--url", f"sqlite:///{folder}/named.db", "revocations")
     with pytest.raises(ConfigError, match=r"records\.url: not set"):
         run("revocations")
-    with pytest.raises(ConfigError, match="^records.url: expected sqlite"):
+    with pytest.raises(ConfigError, match=r"^records\.url: expected sqlite"):
         run("--url", "nonsense", "revocations")
