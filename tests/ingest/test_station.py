@@ -100,7 +100,7 @@ def test_more_broadcasts_than_the_limit_are_refused_until_one_is_withdrawn():
     bench.publish("c/x")
 
 
-@pytest.mark.parametrize(("said", "most"), [({}, 2), ({"max_tenant_broadcasts": 3}, 3)])
+@pytest.mark.parametrize(("said", "most"), [({}, 4), ({"max_tenant_broadcasts": 3}, 3)])
 def test_a_tenant_has_a_share_of_the_broadcasts(said, most):
     bench = Bench(max_broadcasts=8, linger=10, **said)
     for number in range(most):

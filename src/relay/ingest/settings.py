@@ -50,7 +50,7 @@ class IngestSettings(BaseModel):
     """Broadcasts at a time. More: 429."""
 
     max_tenant_broadcasts: int | None = Field(default=None, ge=1)
-    """Those of them that may be one tenant's; unset: a quarter. Beyond: the same."""
+    """Those of them that may be one tenant's; unset: half. Beyond: the same."""
 
     max_tracks: int = Field(default=64, ge=1)
     """Tracks of one broadcast, those of dead letters included. More: 429."""

@@ -34,9 +34,6 @@ from relay.wire.frame import MAX_HEADER
 MICROSECONDS = 1_000_000
 """Timestamp units per second of tracks published here: unix time by the relay's clock."""
 
-SHARE = 4
-"""One tenant may have one in so many of the broadcasts, unless something else is said."""
-
 OVERHEAD = 64
 """Bytes a frame is counted for beside its payload, where it is kept."""
 
@@ -304,7 +301,7 @@ class Station:
             return booth.tab
         if len(self.booths) >= self.settings.max_broadcasts:
             raise LimitExceeded(f"at ingest.max_broadcasts ({self.settings.max_broadcasts})")
-        most = self.settings.max_tenant_broadcasts or max(1, self.settings.max_broadcasts // SHARE)
+        most = self.settings.max_tenant_broadcasts or -(-self.settings.max_broadcasts // 2)
         if sum(each.tenant == grant.tenant for each in self.booths.values()) >= most:
             raise LimitExceeded(f"the tenant is at ingest.max_tenant_broadcasts ({most})")
         tab = self.enrol(grant)
