@@ -315,6 +315,26 @@ async def settle(files: int) -> None:
             await asyncio.sleep(0.01)
 
 
+def test_none_begins_with_a_part_of_its_sockets(loop: Wanted) -> None:
+    async def main() -> None:
+        one, other = socket.socketpair()
+        with one, other:
+            sockets = one.fileno(), other.fileno()
+            async with forks() as source:
+                await first_line(await source.fork(sockets))
+                server = process(source)
+                limit = server.rlimit(psutil.RLIMIT_NOFILE)
+                for spare in range(4):
+                    few = max(map(int, os.listdir(f"/proc/{server.pid}/fd"))) + 1 + spare
+                    server.rlimit(psutil.RLIMIT_NOFILE, (few, limit[1]))
+                    with pytest.raises(OSError, match=os.strerror(errno.EMFILE)):
+                        await source.fork(sockets)
+                server.rlimit(psutil.RLIMIT_NOFILE, limit)
+                assert len(await first_line(await source.fork(sockets))) == 3
+
+    run(main(), loop)
+
+
 def test_orphans_that_become_ours_are_asked_how_they_ended(loop: Wanted) -> None:
     """In a container we may be the first process; nobody else would let go of them."""
     libc, subreaper = ctypes.CDLL(None), 36  # PR_SET_CHILD_SUBREAPER

@@ -10,6 +10,7 @@ does, and by no signal. This module must not know what a worker does.
 from __future__ import annotations
 
 import contextlib
+import errno
 import gc
 import os
 import select
@@ -79,10 +80,14 @@ def _wait(crew: socket.socket, workers: set[int]) -> list[int] | None:
                 for pid, status in _ended(workers):
                     _tell(OVER, pid, status)
             if crew.fileno() in readable:
-                said, files, _, _ = socket.recv_fds(crew, len(FORK), MAX_FILES)
+                said, files, flags, _ = socket.recv_fds(crew, len(FORK), MAX_FILES)
                 if not said:
                     return None
-                if _fork(workers, files):
+                if flags & socket.MSG_CTRUNC:  # no descriptors are left for some of them
+                    for number in files:
+                        os.close(number)
+                    _tell(FULL, errno.EMFILE)
+                elif _fork(workers, files):
                     for number in (STDIN, STDOUT):
                         os.dup2(files[number], number)
                         os.close(files[number])
