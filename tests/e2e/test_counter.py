@@ -18,6 +18,7 @@ from relay.control.admin import shapes
 from relay.model.track import TrackInfo
 from relay.net.trust import DialTls
 from relay.path import Path
+from relay.records.audit import Fact
 from relay.records.office import Operator
 from relay.records.store import StoreError
 from relay.server.counter import Counter
@@ -277,6 +278,25 @@ def test_what_cannot_be_written_down_is_not_done(
             assert (await web.get("/ciphers")).json()["ciphers"] == []
             assert (await web.get("/revocations")).json()["revocations"] == []
             assert (await web.get("/quotas/plant")).json()["said"] is None
+
+    asyncio.run(main())
+
+
+def test_the_log_can_be_read_while_it_cannot_be_written(
+    running: Any, operator: NewKey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def full(facts: Any) -> Any:
+        raise StoreError("the disk is full")
+
+    async def main() -> None:
+        async with running(settings(operator)) as relay, counter(relay, operator.bearer) as web:
+            desk = relay.desk
+            await desk.scribe.write(Fact("before"))
+            monkeypatch.setattr(desk.records.audit, "append", full)
+            desk.scribe.note(Fact("meanwhile"))
+            answer = await web.get("/audit")
+            monkeypatch.undo()
+            assert [each["action"] for each in answer.json()["entries"]] == ["before"]
 
     asyncio.run(main())
 

@@ -8,6 +8,7 @@ know HTTP.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Mapping
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,7 @@ from relay.quota import Override
 from relay.records.audit import UNITS, read_query
 from relay.records.ciphers import Ciphers, listed
 from relay.records.office import Operator
+from relay.records.store import StoreError
 from relay.server import gathering, showing
 from relay.server.acting import ACTIONS
 from relay.server.colleagues import Answers
@@ -249,11 +251,12 @@ class Counter:
         return await self.relay.face.explain(**asked.model_dump())
 
     async def list_audit(self, who: Operator, asked: shapes.AuditAsked) -> shapes.AuditPage:
-        """The latest first."""
+        """The latest first; while the store cannot be written to those that wait are missing."""
         said = asked.model_dump(by_alias=True, exclude_defaults=True)
         texts = {name: str(value) for name, value in said.items()}
         query = read_query(texts, self.relay.wall())
-        await self.relay.desk.scribe.flush()
+        with contextlib.suppress(StoreError):  # a full disk: what is written can be read
+            await self.relay.desk.scribe.flush()
         found = await self.relay.desk.records.audit.entries(query)
         cursor = found[-1].number if len(found) == query.limit else None
         return shapes.AuditPage(entries=[showing.entry(each) for each in found], cursor=cursor)
