@@ -331,6 +331,19 @@ def test_a_restart_of_another_publisher_takes_over(fakes, origin, watcher, old, 
     assert (watcher.view, origin.routes, origin._stages) == ({}, 0, {})
 
 
+def test_another_price_is_no_other_publisher_although_nobody_knows_who_it_is(
+    fakes, origin, watcher
+):
+    """The first viewer somewhere makes a broadcast cheap there: the others must not notice."""
+    route = origin.announce(B, fakes.Source(), (0, 3), 0.0, Price(2, 2))
+    viewer, _ = viewer_of(origin, fakes)
+    watcher.take()
+    assert route.update((0, 3), 1.0, Price(0, 2))
+    assert (route.price, watcher.take(), viewer.ends) == (Price(0, 2), [], [])
+    assert route.update((0, 3), 2.0, Price(0, 2))
+    assert viewer.ends == ["Dropped"]
+
+
 def test_a_restart_into_a_parked_publisher_joins_it(fakes, origin, watcher):
     origin.announce(B, fakes.Source(), (7, 2), 0.0)
     route = origin.announce(B, fakes.Source(), (8,), 0.0)

@@ -52,6 +52,18 @@ def test_an_update_changes_chain_and_cost_in_place(world: Any) -> None:
     assert viewer.names.hops["a"] == (7, 9, 100, 99)
 
 
+def test_another_price_of_an_unknown_publisher_ends_nothing(world: Any) -> None:
+    """Of a relay that speaks moq-lite-03 nobody knows who publishes behind it."""
+    publisher, viewer = Announcing(world), world.connect()
+    publisher.announce((0, 8), Cost(3, 9))
+    route = publisher.route
+    publisher.announce((0, 8), Cost(0, 9))
+    assert publisher.route is route
+    assert (route.price, viewer.names.log) == (Price(1, 10), ["+a"])
+    publisher.announce((0, 9), Cost(0, 9))
+    assert viewer.names.log == ["+a", "-a", "+a"]
+
+
 @pytest.mark.parametrize("most", [MAX_COST, MAX_COST - 1])
 def test_the_greatest_cost_is_told_on_and_harms_nobody_who_listens(world: Any, most: int) -> None:
     publisher, viewer = Announcing(world), world.connect("moq-lite-06")

@@ -138,12 +138,19 @@ class Route:
                 price = self.price.cold
         return price, len(self.hops), fingerprint(self.path, self.hops)
 
+    def is_of_the_same(self, hops: tuple[int, ...], price: Price) -> bool:
+        """Whether what is announced again is of the same publisher. An unknown one who comes anew
+        looks as before; where the price alone is another nobody has come."""
+        if hops[:1] != self.hops[:1]:
+            return False
+        return self.identity != 0 or (hops == self.hops and price != self.price)
+
     def update(self, hops: tuple[int, ...], now: float, price: Price | None = None) -> bool:
         """The source announced the path again (a restart).
 
-        The same publisher: only the chain changes, subscriptions go on. Another or an unknown one:
-        the path is taken over, as by a new announcement. False when the chain is a loop or too long
-        (the route rests until the next update) or the route was ended.
+        The same publisher: only the chain or the price changes, subscriptions go on. Another or an
+        unknown one: the path is taken over, as by a new announcement. False when the chain is a
+        loop or too long (the route rests until the next update) or the route was ended.
         """
         return self.stage.update(self, hops, self.price if price is None else price, now)
 

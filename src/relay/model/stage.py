@@ -157,13 +157,13 @@ class Stage:
             route.stage = self._origin.stage_at(self.path)
             route.stage.enter(route, now)
             return True
-        before = broadcast.routes[:1]
+        before, goes_on = broadcast.routes[:1], route.is_of_the_same(hops, price)
         if price.cold > route.price.cold or len(hops) > len(route.hops):
             self._unrest.set(now + CALM)
         route.hops, route.price = hops, price
         on_air = self.on_air
         is_later = on_air is not None and on_air is not broadcast and _same(on_air, route)
-        if _same(broadcast, route) and not is_later:
+        if goes_on and not is_later:
             broadcast.sort_routes()
             self._ranked(broadcast, before, now)
             if broadcast is self.on_air:

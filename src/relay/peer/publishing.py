@@ -265,7 +265,7 @@ class Publishing:
             self.postpone(path, hops, price, error)
             return
         if route is not None:
-            if hops[0] and route.hops[:1] == hops[:1]:
+            if route.is_of_the_same(hops, price):
                 if not route.update(hops, now, price):
                     self.drop(path)
                 return
