@@ -12,10 +12,10 @@ from aioquic.quic.recovery import QuicPacketPacer, QuicPacketRecovery
 from aioquic.quic.stream import QuicStream
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.net.paths import begun
+from tests.net.paths import Flow, Path, begun
 
 from relay.net.pacing import Pacer, RttMonitor
-from relay.net.recovery import Recovery, Train
+from relay.net.recovery import MOST_WAIT, Recovery, Train
 from relay.net.reordering import Reordering
 from relay.net.sender import SharedSender
 
@@ -82,7 +82,11 @@ class Side:
     def timer(self) -> float | None:
         if isinstance(self.recovery, Recovery):
             return self.recovery.due(self.space)
-        return self.recovery.get_loss_detection_time(amplification_limited=False)
+        at = self.recovery.get_loss_detection_time(amplification_limited=False)
+        if at is None or self.space.loss_time is not None:
+            return at
+        sent_time = self.recovery._time_of_last_sent_ack_eliciting_packet
+        return min(at, sent_time + max(MOST_WAIT, self.recovery.get_probe_timeout()))
 
     def state(self) -> dict[str, object]:
         names = ("_rtt_smoothed", "_rtt_min", "_rtt_variance", "_pto_count", "bytes_in_flight")
@@ -184,6 +188,18 @@ def test_of_a_real_loss_the_window_stays_smaller() -> None:
     window = side.recovery.congestion_window
     side.recovery.acknowledge_all(side.space, [(1, 11)], 0.0, 1.11)
     assert side.recovery.congestion_window < window + FULL * 3
+
+
+def test_a_line_that_was_cut_for_long_is_used_soon_after_it_is_back() -> None:
+    path = Path()
+    flow = Flow(path, "reno", frugal=True)
+    flow.every(0.03, 5000)
+    path.run(2.0)
+    path.loss = 1.0
+    path.run(14.0)
+    got, path.loss = flow.got, 0.0
+    path.run(MOST_WAIT + path.rtt)
+    assert flow.got > got
 
 
 def test_a_train_is_cut_where_an_acknowledgement_ends() -> None:

@@ -3,8 +3,8 @@
 Packets that left together, one after the other, with neighbouring bytes of one stream are one
 record; an acknowledgement of all of them costs what one packet's does, and a record is cut where an
 acknowledgement or a loss cuts it. The law: round-trip times, loss detection and congestion control
-(RFC 9002) decide as the library's own do, packet by packet. This module must not know sockets and
-must not send.
+(RFC 9002) decide as the library's own do, packet by packet, but for how long a peer that is silent
+is left alone. This module must not know sockets and must not send.
 """
 
 from __future__ import annotations
@@ -28,6 +28,11 @@ from relay.net.sender import SharedSender
 
 Handler = tuple[Any, tuple[Any, ...]]
 """Whom to tell what became of a packet, and with what: as the library notes it."""
+
+MOST_WAIT = 3.0
+"""Seconds after which a peer that says nothing is tried again at the latest: what RFC 8085, 3.1.3,
+allows on any path. RFC 9002, 6.2.1, has each wait be twice the one before, without an end: a viewer
+says nothing by itself, and once its line is back it would wait for as long as that was cut."""
 
 _ACKED = QuicDeliveryState.ACKED
 _LOST = QuicDeliveryState.LOST
@@ -157,7 +162,10 @@ class Recovery(QuicPacketRecovery):
             patience = self._rtt_smoothed + spread + self.max_ack_delay
         else:
             patience = 2 * self._rtt_initial
-        return self._time_of_last_sent_ack_eliciting_packet + patience * (1 << self._pto_count)
+        waited = patience * (1 << self._pto_count)
+        if waited > MOST_WAIT:
+            waited = max(patience, MOST_WAIT)
+        return self._time_of_last_sent_ack_eliciting_packet + waited
 
     def enter(self, train: Train, space: QuicPacketSpace) -> None:
         """Note what leaves now."""
