@@ -21,6 +21,7 @@ from aioquic.quic.recovery import (
     QuicPacketSpace,
 )
 
+import relay.net.growth  # noqa: F401 - its reno and cubic take the place of the library's
 from relay.net.mtu import SAFE, PathMtu
 from relay.net.pacing import Pacer, RttMonitor
 from relay.net.reordering import Reordering

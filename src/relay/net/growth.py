@@ -1,0 +1,85 @@
+"""Windows as wide as they are used: the library's reno and cubic, held to that.
+
+A live stream fills no window. If each acknowledgement widened it all the same, as the library has
+it, nothing would be held back any more where the path becomes narrow: groups that are too old could
+not be dropped, since all have been handed over, and a viewer waits until they have come through. So
+a window grows while at least half of it was used of late (RFC 9002, 7.8; how much is RFC 7661,
+4.3), and of what is beyond that, after what a viewer begins with, say, half goes each time (RFC
+2861, 3.1). The law: all else is decided by the library. This module must not know what is sent.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aioquic.quic.congestion.base import QuicCongestionControl, register_congestion_control
+from aioquic.quic.congestion.cubic import CubicCongestionControl
+from aioquic.quic.congestion.reno import RenoCongestionControl
+
+LATELY = 10.0
+"""Seconds of a period: how much was in flight counts in its own and the next. Key frames are less
+apart, and it is they that fill a window."""
+
+_SPARE = 2
+"""Times what was in flight that a window may be, and still grows."""
+
+
+class _Used(QuicCongestionControl):
+    """Knows how much of its window is used."""
+
+    def __init__(self, *, max_datagram_size: int) -> None:
+        super().__init__(max_datagram_size=max_datagram_size)
+        self._least = self.congestion_window
+        self._peak = self._peak_before = 0
+        """Most bytes that were in flight, in this period and in the one before."""
+        self._period_ends = 0.0
+
+    @property
+    def enough(self) -> int:
+        """Bytes of the widest window of which half was used of late."""
+        return _SPARE * (self._peak if self._peak > self._peak_before else self._peak_before)
+
+    def on_packet_sent(self, *, packet: Any) -> None:
+        """It leaves."""
+        super().on_packet_sent(packet=packet)  # type: ignore[safe-super]
+        if packet.sent_time >= self._period_ends:
+            self._begin_period(packet.sent_time)
+        if self.bytes_in_flight > self._peak:
+            self._peak = self.bytes_in_flight
+
+    def _begin_period(self, now: float) -> None:
+        window, enough = self.congestion_window, self.enough
+        if self._period_ends and window > max(enough, self._least):
+            # What it knows of the path is old: round trips that become longer tell it anew.
+            self.ssthresh = None
+            self.congestion_window = max((window + enough) // 2, self._least)
+        self._peak_before, self._peak = self._peak, 0
+        self._period_ends = now + LATELY
+
+
+class Reno(_Used, RenoCongestionControl):
+    """The library's reno."""
+
+    def on_packet_acked(self, *, now: float, packet: Any) -> None:
+        """It arrived."""
+        if self.congestion_window > self.enough:
+            self.bytes_in_flight -= packet.sent_bytes
+        else:
+            super().on_packet_acked(now=now, packet=packet)
+
+
+class Cubic(_Used, CubicCongestionControl):
+    """The library's cubic."""
+
+    def on_packet_acked(self, *, now: float, packet: Any) -> None:
+        """It arrived. Time in which the window does not grow is of no epoch (RFC 9438, 5.8)."""
+        if self.congestion_window <= self.enough:
+            super().on_packet_acked(now=now, packet=packet)
+            return
+        self.bytes_in_flight -= packet.sent_bytes
+        self.last_ack = packet.sent_time
+        self._starting_congestion_avoidance = not self._first_slow_start
+
+
+register_congestion_control("reno", Reno)
+register_congestion_control("cubic", Cubic)
