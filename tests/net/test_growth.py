@@ -6,7 +6,7 @@ import pytest
 from aioquic.quic.recovery import QuicPacketRecovery
 from tests.net.paths import SIZE, Flow, Path, begun
 
-from relay.net.growth import LATELY, Cubic, Reno
+from relay.net.growth import LATELY, SMALL, Cubic, Reno
 
 EVERY, FRAME = 0.03, 12_000
 """Seconds between two frames, and bytes of each."""
@@ -35,6 +35,17 @@ def test_a_live_stream_does_not_widen_its_window(algorithm) -> None:
     path.run(15.0)
     assert flow.control.congestion_window <= 2 * USED
     assert max(flow.latencies[30:]) < path.rtt
+
+
+def test_a_small_window_grows_however_little_of_it_is_used(algorithm) -> None:
+    path = Path(rate=4e6)
+    flow = Flow(path, algorithm, frugal=True)
+    flow.every(0.02, 300)
+    path.run(10.0)
+    assert SMALL < flow.control.congestion_window < SMALL + 1_000
+    assert flow.control.is_ample
+    path.run(3 * LATELY)
+    assert SMALL <= flow.control.congestion_window < SMALL + 1_000
 
 
 def test_what_a_burst_widened_is_given_back(algorithm) -> None:

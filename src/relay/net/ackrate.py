@@ -54,7 +54,8 @@ class AckRate:
     def wish(self, window: int, size: int) -> int | None:
         """How many packets per acknowledgement to ask for, ``None`` when it is as it should be.
 
-        ``window`` and ``size`` are the bytes of the congestion window and of a packet.
+        ``window`` and ``size`` are the bytes of the congestion window and of a packet; a window
+        that is wider than what is sent needs counts twice, as nothing waits for room in it.
         """
         if not self._is_offered or self._least > PATIENCE:
             return None

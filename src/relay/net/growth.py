@@ -3,9 +3,10 @@
 A live stream fills no window. If each acknowledgement widened it all the same, as the library has
 it, nothing would be held back any more where the path becomes narrow: groups that are too old could
 not be dropped, since all have been handed over, and a viewer waits until they have come through. So
-a window grows while at least half of it was used of late (RFC 9002, 7.8; how much is RFC 7661,
-4.3), and of what is beyond that, after what a viewer begins with, say, half goes each time (RFC
-2861, 3.1). The law: all else is decided by the library. This module must not know what is sent.
+a window that is worth mentioning grows while at least half of it was used of late (RFC 9002, 7.8;
+how much is RFC 7661, 4.3), and of what is beyond that, after what a viewer begins with, say, half
+goes each time (RFC 2861, 3.1). The law: all else is decided by the library. This module must not
+know what is sent.
 """
 
 from __future__ import annotations
@@ -20,60 +21,73 @@ LATELY = 10.0
 """Seconds of a period: how much was in flight counts in its own and the next. Key frames are less
 apart, and it is they that fill a window."""
 
+SMALL = 65_536
+"""Bytes up to which a window grows however little of it is used: half a second of a megabit. With
+less a peer cannot be asked for fewer acknowledgements, and no frame is far from it."""
+
 _SPARE = 2
 """Times what was in flight that a window may be, and still grows."""
 
 
-class _Used(QuicCongestionControl):
+class Used(QuicCongestionControl):
     """Knows how much of its window is used."""
 
     def __init__(self, *, max_datagram_size: int) -> None:
         super().__init__(max_datagram_size=max_datagram_size)
-        self._least = self.congestion_window
+        self._enough = SMALL
+        """Bytes of the widest window that grows."""
         self._peak = self._peak_before = 0
         """Most bytes that were in flight, in this period and in the one before."""
         self._period_ends = 0.0
 
     @property
-    def enough(self) -> int:
-        """Bytes of the widest window of which half was used of late."""
-        return _SPARE * (self._peak if self._peak > self._peak_before else self._peak_before)
+    def is_ample(self) -> bool:
+        """Whether it is wider than what is sent needs."""
+        return self.congestion_window > self._enough
+
+    def _left(self, now: float) -> None:
+        """More is in flight than ever in this period, or the period is over."""
+        if now >= self._period_ends:
+            window, enough = self.congestion_window, self._enough
+            if self._period_ends and window > enough:
+                # What it knows of the path is old: round trips that become longer tell it anew.
+                self.ssthresh = None
+                self.congestion_window = (window + enough) // 2
+            self._peak_before, self._peak = self._peak, 0
+            self._period_ends = now + LATELY
+        if self.bytes_in_flight > self._peak:
+            self._peak = self.bytes_in_flight
+        self._enough = max(SMALL, _SPARE * max(self._peak, self._peak_before))
+
+
+class Reno(Used, RenoCongestionControl):
+    """The library's reno."""
 
     def on_packet_sent(self, *, packet: Any) -> None:
         """It leaves."""
-        super().on_packet_sent(packet=packet)  # type: ignore[safe-super]
-        if packet.sent_time >= self._period_ends:
-            self._begin_period(packet.sent_time)
-        if self.bytes_in_flight > self._peak:
-            self._peak = self.bytes_in_flight
-
-    def _begin_period(self, now: float) -> None:
-        window, enough = self.congestion_window, self.enough
-        if self._period_ends and window > max(enough, self._least):
-            # What it knows of the path is old: round trips that become longer tell it anew.
-            self.ssthresh = None
-            self.congestion_window = max((window + enough) // 2, self._least)
-        self._peak_before, self._peak = self._peak, 0
-        self._period_ends = now + LATELY
-
-
-class Reno(_Used, RenoCongestionControl):
-    """The library's reno."""
+        self.bytes_in_flight += packet.sent_bytes  # as the library's: for each frame and viewer
+        if self.bytes_in_flight > self._peak or packet.sent_time >= self._period_ends:
+            self._left(packet.sent_time)
 
     def on_packet_acked(self, *, now: float, packet: Any) -> None:
         """It arrived."""
-        if self.congestion_window > self.enough:
+        if self.congestion_window > self._enough:
             self.bytes_in_flight -= packet.sent_bytes
         else:
             super().on_packet_acked(now=now, packet=packet)
 
 
-class Cubic(_Used, CubicCongestionControl):
+class Cubic(Used, CubicCongestionControl):
     """The library's cubic."""
+
+    def on_packet_sent(self, *, packet: Any) -> None:
+        """It leaves."""
+        super().on_packet_sent(packet=packet)
+        self._left(packet.sent_time)
 
     def on_packet_acked(self, *, now: float, packet: Any) -> None:
         """It arrived. Time in which the window does not grow is of no epoch (RFC 9438, 5.8)."""
-        if self.congestion_window <= self.enough:
+        if self.congestion_window <= self._enough:
             super().on_packet_acked(now=now, packet=packet)
             return
         self.bytes_in_flight -= packet.sent_bytes

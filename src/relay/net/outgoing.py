@@ -18,6 +18,7 @@ from relay.net.ackrate import AckRate
 from relay.net.byrate import kind_of
 from relay.net.delivery import Delivery
 from relay.net.frames import RESET_STREAM, RESET_STREAM_AT, ack
+from relay.net.growth import Used
 from relay.net.incoming import Incoming
 from relay.net.mtu import PathMtu
 from relay.net.recovery import Handler, Train
@@ -351,7 +352,10 @@ class Outgoing(Incoming):
             self._mtu.under_way = size
             padding = bytes(size - self._overhead - len(_PING))  # RFC 9000, 14.4
             extras.append(self._extra(_PING + padding, (self._tried, (size,)), now, True))
-        count = self._ack_rate.wish(control.congestion_window, self._max_datagram_size)
+        window = control.congestion_window
+        if isinstance(control, Used) and control.is_ample:
+            window *= 2
+        count = self._ack_rate.wish(window, self._max_datagram_size)
         if count is not None and self._has_room(_LEAST):
             frame = self._ack_rate.ask(count)
             self._loss.max_ack_delay = max(self._loss.max_ack_delay, self._ack_rate.patience)
