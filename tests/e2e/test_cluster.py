@@ -46,6 +46,19 @@ def test_a_link_carries_both_ways(node: Any, scheme: str, way: str) -> None:
     asyncio.run(main())
 
 
+def test_a_link_speaks_the_newest_version_that_both_have(node: Any) -> None:
+    """Older ones do not say by which relays a broadcast came, whatever guests are to prefer."""
+
+    async def main() -> None:
+        old_first = BASE.replace("[server]", '[server]\nversions = ["moql", "moq-lite-05"]')
+        async with node() as a, node(base=old_first, connect=[a.url()]) as b:
+            await until(lambda: b.up() and a.relays())
+            (relay,) = b.relay.cluster.nodes()["nodes"]
+            assert relay["connections"][0]["version"] == "moq-lite-05"
+
+    asyncio.run(main())
+
+
 def test_a_token_in_the_address(node: Any, minted: Any) -> None:
     async def main() -> None:
         async with node() as a:

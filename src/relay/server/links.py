@@ -160,7 +160,8 @@ def _dialler(settings: Settings, log: Callable[..., None]) -> Dial:
             return await dial_local(place, LITE_NEAR.identifier, settings.quic, failed), None
         dialled = await dial(
             url,
-            protocols=[each for each in settings.server.versions if each in SPOKEN],
+            # Newest first: the oldest do not say by which relays a broadcast came.
+            protocols=[each for each in SPOKEN if each in settings.server.versions],
             tls=tls,
             timeout=client.timeout,
             limits=limits,
