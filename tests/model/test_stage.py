@@ -344,6 +344,18 @@ def test_another_price_is_no_other_publisher_although_nobody_knows_who_it_is(
     assert viewer.ends == ["Dropped"]
 
 
+def test_what_relays_tell_of_nobody_known_takes_no_path(fakes, origin, watcher):
+    """It may be what is there already, by way of a relay that speaks moq-lite-03."""
+    first = origin.announce(B, fakes.Source(), (7, 2), 0.0)
+    viewer, _ = viewer_of(origin, fakes)
+    origin.announce(B, fakes.Source(), (0, 3, 4), 1.0)
+    assert (watcher.take(), viewer.ends) == ([("+", "b", (7, 2))], [])
+    first.withdraw(2.0)
+    assert watcher.view == {"b": (0, 3, 4)}
+    origin.announce(B, fakes.Source(), (8, 2), 3.0)
+    assert watcher.view == {"b": (8, 2)}
+
+
 def test_a_restart_into_a_parked_publisher_joins_it(fakes, origin, watcher):
     origin.announce(B, fakes.Source(), (7, 2), 0.0)
     route = origin.announce(B, fakes.Source(), (8,), 0.0)
@@ -415,7 +427,9 @@ class Book:
                 self.sort(path, publisher)
                 return
         kept = [publisher for publisher in self.publishers(path) if publisher["routes"]]
-        kept.append({"id": hops[0], "routes": [(key, hops)], "until": None, "is_over": False})
+        fresh = {"id": hops[0], "routes": [(key, hops)], "until": None, "is_over": False}
+        waits = on_air.get("routes") and not hops[0] and len(hops) > 1
+        kept.insert(len(kept) - bool(waits), fresh)
         self.paths[path] = kept
 
     def sort(self, path, publisher):
