@@ -83,10 +83,10 @@ class Stage:
         if current is not None and current.routes and not is_anew:
             keeps_own = self._origin.keeps_own and not current.routes[0].hops and route.hops
             # What a relay tells of an unknown one may be this very broadcast, come round.
-            keeps_own = keeps_own or (not route.identity and route.is_transit)
-            if keeps_own or self._stays(current, fresh, route.price.since > 0, now):
+            may_be_it = not route.identity and route.is_transit
+            if may_be_it or keeps_own or self._stays(current, fresh, route.price.since > 0, now):
                 self._park(fresh)
-                if not (keeps_own or route.price.since) and len(route.hops) > 1:
+                if not (may_be_it or keeps_own or route.price.since) and route.is_transit:
                     # The relay that told us of it may have had no dispute, and goes by who is new.
                     self._origin.board.repeat(self.path, route.hops[-1])
                 return
