@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from relay.control.places import Crowded, Places
+from relay.control.places import PIECE, Crowded, Hold, Places
+from relay.errors import TooLarge
 
 
 def crowd(limit: int, each: int | None = None) -> tuple[Places, list[tuple[str, str]]]:
@@ -48,3 +49,19 @@ def test_what_is_given_back_is_there_for_whoever_asks_next() -> None:
     for _ in range(2):
         places.give("192.0.2.1")
     assert fill(places, "192.0.2.2") == 2
+
+
+def test_what_has_more_by_itself_than_there_may_be_is_too_large_and_not_crowded() -> None:
+    places, told = crowd(4 * PIECE, 2 * PIECE)
+    first, second, third = (Hold(places, "192.0.2.1") for _ in range(3))
+    first.take(PIECE)
+    with pytest.raises(Crowded):
+        second.take(2 * PIECE)
+    first.give()
+    third.take(2 * PIECE)
+    told.clear()
+    with pytest.raises(TooLarge):
+        third.take(PIECE)
+    assert told == []
+    third.give()
+    places.take("192.0.2.1", 2 * PIECE)

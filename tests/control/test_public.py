@@ -14,6 +14,7 @@ from relay.control.public import public_app
 from relay.control.settings import PublicLimits
 from relay.errors import Forbidden, Lagged, NotFound, OverQuota, RelayError, Unroutable
 from relay.path import MAX_LENGTH
+from relay.peer.reading import MAX_FRAMES, OVERHEAD
 
 
 def ask(house, path, method="GET", limits=None, **options):
@@ -371,6 +372,18 @@ def test_a_large_group_is_not_handed_out(house):
     limits = PublicLimits(max_fetch_bytes=7)
     assert ask(house, "/fetch/demo/video", limits=limits).status_code == 413
     house.group = (1, [b"seven", b"ty"])
+    assert ask(house, "/fetch/demo/video", limits=limits).status_code == 200
+
+
+def test_a_group_of_the_most_frames_has_room(house, monkeypatch):
+    limits = PublicLimits(max_fetch_bytes=MAX_FRAMES)
+
+    async def fetch(grant, track, group, hold):
+        for _ in range(MAX_FRAMES // 1024):
+            hold(1024 * (OVERHEAD + 1))
+        return 7, [bytes(MAX_FRAMES)]
+
+    monkeypatch.setattr(house, "fetch", fetch)
     assert ask(house, "/fetch/demo/video", limits=limits).status_code == 200
 
 

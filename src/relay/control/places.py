@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 
-from relay.errors import LimitExceeded
+from relay.errors import LimitExceeded, TooLarge
 from relay.net.gate import origin
 
 SHARE = 4
@@ -60,6 +60,12 @@ class Places:
         self._inside[origin((remote, 0))] += count
         self._count += count
 
+    def require_possible(self, count: int) -> None:
+        """Raises `TooLarge` where so many are never to be had from one address, however long
+        somebody waits."""
+        if count > (most := min(self._limit, self._each)):
+            raise TooLarge(f"more than {most} {self._kind} for one address ({self._setting})")
+
     def give(self, remote: str, count: int = 1) -> None:
         """So many of them are over."""
         key = origin((remote, 0))
@@ -80,9 +86,10 @@ class Hold:
         self._taken = 0
 
     def take(self, size: int) -> None:
-        """So many bytes more. Raises `Crowded`."""
+        """So many bytes more. Raises `Crowded`, or `TooLarge` where it has too many by itself."""
         self._due += size
         if self._due >= PIECE:
+            self._places.require_possible(self._taken + self._due)
             self._places.take(self._remote, self._due)
             self._taken += self._due
             self._due = 0

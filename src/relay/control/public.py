@@ -179,9 +179,13 @@ def public_app(
     return app
 
 
+FRAMES = 1 << 24
+"""Bytes that the most frames of a group are counted for beside their payloads."""
+
+
 def _room(limits: PublicLimits, told: Told) -> Places:
     """For the bytes of fetched groups."""
-    most = limits.max_fetched_bytes or 4 * limits.max_fetch_bytes
+    most = limits.max_fetched_bytes or 4 * (limits.max_fetch_bytes + FRAMES)
     each = limits.max_fetched_bytes_per_address or most // 2
     return Places(most, each, "bytes of groups", "web.limits.max_fetched_bytes", told)
 

@@ -23,7 +23,8 @@ class PublicLimits:
 
     max_fetched_bytes: Annotated[int, Field(ge=1)] | None = None
     """Bytes of all fetched groups that are there at a time, until their answers have been read, and
-    64 more for each frame; unset: four times ``max_fetch_bytes``. More: 429."""
+    64 more for each frame; unset: room for four that are as large as one may be, four times
+    ``max_fetch_bytes`` and 64 MiB. More: 429, but 413 for one that has more by itself."""
 
     max_fetched_bytes_per_address: Annotated[int, Field(ge=1)] | None = None
     """The same of one IPv4 address or one IPv6 /64; unset: half. Beyond: the same."""
