@@ -166,6 +166,20 @@ def test_an_empty_file_and_a_pipe_are_there_to_be_written() -> None:
     assert sorted(os.listdir()) == ["k", "pipe"]
 
 
+@pytest.mark.parametrize("held", ["", "old"])
+def test_what_a_link_leads_to_is_written_and_the_link_stays(held: str) -> None:
+    """As ``--out /dev/stdout > key.jwk`` means it."""
+    Path("k").write_text(held)
+    os.symlink("k", "link")
+    with open("k") as opened:
+        done("generate", "--out", "link", *["--force"] * bool(held))
+        assert held or json.load(opened)["kty"] == "oct"
+    assert os.readlink("link") == "k"
+    assert json.loads(Path("k").read_text())["kty"] == "oct"
+    assert mode("k") == 0o600
+    assert sorted(os.listdir()) == ["k", "link"]
+
+
 def test_force_leaves_nothing_behind() -> None:
     os.mkdir("k")
     assert failed(2, "--key", "k", "generate", "--force").startswith("Error: ")

@@ -377,7 +377,7 @@ def _is_stream(name: str) -> bool:
 
 
 def _write(name: str, data: bytes, mode: int, force: bool) -> None:
-    """Write a whole file or none; ``mode`` holds from its first byte on."""
+    """Write a whole file or none, or fill one; ``mode`` holds from its first byte on."""
     if name == "-":
         click.echo(data, nl=False)
         return
@@ -385,17 +385,28 @@ def _write(name: str, data: bytes, mode: int, force: bool) -> None:
         with open(name, "wb") as stream:
             stream.write(data)
         return
-    is_new = not (force or _is_blank(name))
-    target = name if is_new else f"{name}.{os.getpid()}.new"
+    if _is_blank(name):
+        _fill(name, data, mode)
+        return
+    name = os.path.realpath(name)  # a link stays: /dev/stdout is one
+    target = f"{name}.{os.getpid()}.new" if force else name
     descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     try:
         with open(descriptor, "wb") as file:
             file.write(data)
-        if not is_new:
+        if force:
             os.replace(target, name)
     except OSError as error:
         os.unlink(target)
         raise OSError(error.errno, error.strerror, name) from None
+
+
+def _fill(name: str, data: bytes, mode: int) -> None:
+    """Write into a file that is there and empty: whoever has it open, as a shell the one that
+    ``/dev/stdout`` leads to, means this file and no other in its place."""
+    with open(name, "wb") as file:
+        os.fchmod(file.fileno(), mode)
+        file.write(data)
 
 
 def _moment(seconds: int | None) -> str:
