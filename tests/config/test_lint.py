@@ -328,6 +328,9 @@ def test_links_to_a_place(inspect: Inspect) -> None:
     finding = found(inspect(cluster__connect=["https://a.test/eu?jwt=t"]), "link_to_a_place")
     assert (finding.setting, finding.severity) == ("cluster.connect", "warning")
     assert finding.text.startswith("https://a.test/eu is a place of that relay")
+    place = {"cluster__connect": ["https://a.test/eu"]}
+    found(inspect(**place, records__url="sqlite:////var/relay.db"), "link_to_a_place")
+    assert inspect(**place, records__url="postgresql://db.test/relay") == []
 
 
 def test_a_relay_whose_own_name_is_a_place(inspect: Inspect) -> None:

@@ -22,6 +22,7 @@ from relay.config.shape import Address
 from relay.net.picking import pick
 from relay.net.tls import MAX_PINNED_DAYS
 from relay.path import Path
+from relay.records.address import read_address
 from relay.records.sealing import VARIABLE
 
 SOON = 7 * 86_400
@@ -388,7 +389,11 @@ def links_to_itself(seen: Inspection) -> Iterator[Finding]:
 
 
 def links_to_a_place(seen: Inspection) -> Iterator[Finding]:
-    """Links that lead below the top of another relay, over which neither hears of revocations."""
+    """Links that lead below the top of another relay, over which neither hears of revocations. A
+    store on a server is taken to be that of both."""
+    store = seen.settings.records.url
+    if store is not None and read_address(store).file is None:
+        return
     for url in seen.settings.cluster.connect:
         if is_place(parse(url).url):
             text = f"{parse(url).key} is a place of that relay: no word of who is revoked comes by"
