@@ -21,6 +21,7 @@ from relay.peer import local
 from relay.peer.house import House
 from relay.peer.local import LocalBroadcast
 from relay.peer.reading import Collector, ReadFrame
+from relay.server import census
 from relay.server.census import Part
 from relay.server.patches import TAIL
 from relay.server.stats import Stats
@@ -77,3 +78,23 @@ def test_what_no_group_holds_is_not_told(track: str, monkeypatch: pytest.MonkeyP
     if track.endswith(".z"):
         frame = zlib.decompressobj(-zlib.MAX_WBITS).decompress(frame + TAIL)
     assert list(json.loads(frame)) == ["a"]
+
+
+def test_of_many_long_paths_the_first_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(census, "MAX_LETTERS", 2_000)
+    paths = [letter * 900 for letter in "cab"]
+    stats, origin, _ = made(*paths, depth=0)
+
+    async def main() -> bytes:
+        async with TaskGroup() as tasks:
+            task = tasks.create_task(stats.run())
+            await until(lambda: origin.find(Path(".stats/node/here")))
+            found = origin.find(Path(".stats/node/here"))
+            reading = Collector(found.track("publisher.json"), Demand(), time.monotonic)
+            async for item in reading.frames():
+                if isinstance(item, ReadFrame):
+                    task.cancel()
+                    return item.payload
+        raise AssertionError("the track ended")
+
+    assert [path[0] for path in json.loads(asyncio.run(main()))] == ["a", "b"]

@@ -22,6 +22,9 @@ from relay.wire import frame
 MAX_ENTRIES = 10_000
 """Paths of one part, the first in order."""
 
+MAX_LETTERS = 8 << 20
+"""Bytes of these paths: JSON may take twice as many, and a group holds that and their numbers."""
+
 Numbers = dict[str, int]
 
 
@@ -67,7 +70,7 @@ class Census:
         if is_watched:
             here = on_air(self._door, self._prefix)
             known, self._known = self._known | here, here
-            entries = {str(path): entry(known[path]) for path in sorted(known)[:MAX_ENTRIES]}
+            entries = {path: entry(known[Path(path)]) for path in first(map(str, known))}
         else:
             self._known = {}
         return Part(entries, sessions)
@@ -85,6 +88,17 @@ async def take(own: Census, colleagues: Colleagues, is_watched: bool) -> dict[in
     here = {colleagues.share.index: own.look(is_watched)}
     answers = await colleagues.ask_all("census", is_watched)
     return here | {worker: Part.of(said) for worker, said in answers.by_worker.items()}
+
+
+def first(paths: Iterable[str]) -> list[str]:
+    """Those that are told of, in order."""
+    kept, size = [], 0
+    for path in sorted(paths)[:MAX_ENTRIES]:
+        size += len(path.encode())
+        if size > MAX_LETTERS:
+            break
+        kept.append(path)
+    return kept
 
 
 def on_air(door: Door, prefix: Path) -> dict[Path, Traffic]:

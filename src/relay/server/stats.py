@@ -22,7 +22,7 @@ from relay.model.traffic import Moved
 from relay.path import ROOT, Path
 from relay.peer.door import Door
 from relay.peer.local import LocalBroadcast
-from relay.server.census import MAX_ENTRIES, Numbers, Part, moved, on_air, together
+from relay.server.census import Numbers, Part, first, moved, on_air, together
 from relay.server.patches import Patches
 
 PUBLISHER, SUBSCRIBER, SESSIONS = "publisher.json", "subscriber.json", "sessions.json"
@@ -97,7 +97,7 @@ class Stats:
             self._told.clear()
             return
         out, into = {}, {}
-        for path in sorted(self._told | here)[:MAX_ENTRIES]:
+        for path in first(self._told | here):
             known = [
                 part.entries.get(path) or before.get(worker, NO_PART).entries.get(path)
                 for worker, part in self._parts.items()
@@ -144,8 +144,8 @@ class Stats:
         self._came.update(root for id, root in now.items() if id not in self._seen)
         self._seen = now
         told = {}
-        for root, came in sorted(self._came.items())[:MAX_ENTRIES]:
-            told[root] = doubled("sessions", "sessions", came, self._went[root])
+        for root in first(self._came):
+            told[root] = doubled("sessions", "sessions", self._came[root], self._went[root])
         for root in [root for root, came in self._came.items() if came == self._went[root]]:
             del self._came[root], self._went[root]
         return told
