@@ -209,13 +209,14 @@ class _Case:
         made, kids = vouched.exchanged, (vouched.kid, *vouched.parent_kids)
         if made is None:
             return
-        gone = [kid for kid in kids if made < self.keys.retired.get(kid or "", -math.inf)]
+        retired = self.keys.retired
+        gone = [(kid, "was removed") for kid in kids if made < retired.get(kid or "", -math.inf)]
         origin = self.keys.origin(vouched.kid, vouched.parent_kids)
         if self.settings.ends_with_key and origin is not None and self.keys.find(origin) is None:
-            gone.append(origin)  # before the start, or it never was a key here
+            gone.append((origin, "is not known"))  # removed before the start, or never a key here
         if gone:
             _require_answered(self.facts)
-            text = f"the key {gone[0]}, by which it came to be, was removed"
+            text = "the key {}, by which it came to be, {}".format(*gone[0])
             raise Refusal("unknown_kid", text, "get a new one with a key that is configured")
 
     def _require_unrevoked(self, vouched: Vouched, path: Path) -> None:
