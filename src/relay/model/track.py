@@ -66,7 +66,7 @@ class Track:
         self._linger = Alarm(stock.agenda, self._lingered)
         self._freshness = Freshness(self, self._audience)
         self._supply = Supply(self)
-        self._foretold: tuple[Callable[[], None], ...] = ()
+        self._foretold: Callable[[], None] | None = None
         self._finished = False
         self._gone: RelayError | None = None
 
@@ -250,13 +250,13 @@ class Track:
         if self._gone is None:
             self._supply.failed(source, error)
 
-    def foretell(self, *groups: Callable[[], None]) -> None:
-        """Groups are about to come: they are to be opened once anybody could miss them, as are now
-        those that were about to come before."""
-        foretold, self._foretold = self._foretold, ()
-        for open_group in foretold:
-            open_group()
-        self._foretold = groups
+    def foretell(self, open_group: Callable[[], None] | None = None) -> None:
+        """A group is about to come: it is to be opened once anybody could miss it, as is now one
+        that was about to come before."""
+        foretold, self._foretold = self._foretold, None
+        if foretold is not None:
+            foretold()
+        self._foretold = open_group
 
     def open_group(
         self,
@@ -270,7 +270,7 @@ class Track:
 
         An aborted incarnation is replaced. ``whole`` is all of it, where that is at hand.
         """
-        if self._foretold:
+        if self._foretold is not None:
             self.foretell()
         if not self._supply.hears(source, now):
             return None
