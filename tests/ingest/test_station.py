@@ -14,13 +14,14 @@ from relay.errors import Forbidden, LimitExceeded, OverQuota, TooLarge
 from relay.ingest import records
 from relay.ingest.route import Declared
 from relay.ingest.settings import IngestSettings
-from relay.ingest.station import OVERHEAD, Station, Unfit, WrongType
+from relay.ingest.station import Station, Unfit, WrongType
 from relay.model.group import CHUNK_COST, GROUP_COST
 from relay.model.origin import Origin
 from relay.model.settings import CacheSettings
 from relay.model.track import Demand, TrackInfo
 from relay.path import ROOT, Path
 from relay.peer.local import MAX_GROUP, LocalBroadcast
+from relay.peer.reading import OVERHEAD
 from relay.quota import Account, Quota, Tab
 from relay.wire.frame import MAX_HEADER
 

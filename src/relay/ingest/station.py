@@ -27,15 +27,12 @@ from relay.model.origin import Origin
 from relay.model.track import Track, TrackInfo
 from relay.path import ROOT, Path, may_fit_below
 from relay.peer.local import MAX_GROUP, LocalBroadcast, LocalTrack
-from relay.peer.reading import ReadFrame
+from relay.peer.reading import OVERHEAD, ReadFrame
 from relay.quota import Tab
 from relay.wire.frame import MAX_HEADER
 
 MICROSECONDS = 1_000_000
 """Timestamp units per second of tracks published here: unix time by the relay's clock."""
-
-OVERHEAD = 64
-"""Bytes a frame is counted for beside its payload, where it is kept."""
 
 
 Taker = Callable[[Path, str, Sequence[ReadFrame]], None]
