@@ -70,7 +70,8 @@ class Census:
         if is_watched:
             here = on_air(self._door, self._prefix)
             known, self._known = self._known | here, here
-            entries = {path: entry(known[Path(path)]) for path in first(map(str, known))}
+            named = {str(path): traffic for path, traffic in known.items()}
+            entries = {path: entry(named[path]) for path in first(named)}
         else:
             self._known = {}
         return Part(entries, sessions)
