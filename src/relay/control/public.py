@@ -292,22 +292,26 @@ class _Seeking:
     async def frames(self) -> tuple[int, Sequence[bytes]]:
         """The group by the first reading, or else by the others."""
         try:
-            return await self.house.fetch(self.grant, self.track, self.group, self.hold)
+            return await self._found(self.track)
         except (NotFound, Unroutable, RemoteError) as error:
             nothing = error
         seen = [(self.broadcast.strip("/"), self.track)]
         if await self._differs():
             seen.append((self.broadcast.strip("/"), self.track))
             try:
-                return await self.house.fetch(self.grant, self.track, self.group, self.hold)
+                return await self._found(self.track)
             except (NotFound, Unroutable, RemoteError) as error:
                 nothing = error
         for broadcast, track in seen:
             for path in readings(broadcast)[1:]:
                 with contextlib.suppress(NotFound, Unroutable, RemoteError, Denied):
                     self.grant = await self.house.decide(asked(self.request, f"/{path}"))
-                    return await self.house.fetch(self.grant, track, self.group, self.hold)
+                    return await self._found(track)
         raise nothing
+
+    async def _found(self, track: str) -> tuple[int, Sequence[bytes]]:
+        """The group of that track, below what was decided last."""
+        return await self.house.fetch(self.grant, track, self.group, self.hold)
 
     async def _differs(self) -> bool:
         """Go over to the other reading; False where that is the same, or is none, or denied."""
