@@ -77,7 +77,7 @@ class Desk:
         kept = audit or AuditSettings()
         settled = self.feed.settled
         self.scribe = Scribe(records.audit, kept, node, wall, log, settled=settled)
-        self.office = Office(records, self.scribe, wall, self.refresh, self.feed.settled)
+        self.office = Office(records, self.scribe, wall, self.refresh, settled)
         """Where operators change what is in the store."""
         self._log = log
         self._wall = wall
