@@ -148,10 +148,16 @@ def feed_of(publisher: Any) -> tuple[Any, int]:
     return publishing, next(iter(publishing.feeds))
 
 
+def header_came(publisher: Any, sequence: int) -> tuple[Any, int]:
+    """The same, after the header of a group has come on stream 2."""
+    publishing, number = feed_of(publisher)
+    publishing.group_opened(GroupOpened(2, number, sequence))
+    return publishing, number
+
+
 def test_whose_header_came_first_leaves_at_once_all_the_same(setting: Any) -> None:
     world, publisher, _, viewer, watch = setting
-    publishing, number = feed_of(publisher)
-    publishing.group_opened(GroupOpened(2, number, 5))
+    publishing, number = header_came(publisher, 5)
     world.run()
     viewer.wire.server.sent.clear()
     publishing.group_arrived(GroupArrived(number, 5, b"\x0e\5sound", 2))
@@ -164,8 +170,7 @@ def test_whose_header_came_first_leaves_at_once_all_the_same(setting: Any) -> No
 @pytest.mark.parametrize("data", [b"", b"\0\1x"])
 def test_after_a_header_that_came_first_pieces_are_passed_on(setting: Any, data: bytes) -> None:
     world, publisher, _, _, watch = setting
-    publishing, number = feed_of(publisher)
-    publishing.group_opened(GroupOpened(2, number, 5))
+    publishing, number = header_came(publisher, 5)
     if data:
         publishing.group_received(GroupReceived(2, data))
     world.run()
@@ -178,8 +183,7 @@ def test_after_a_header_that_came_first_pieces_are_passed_on(setting: Any, data:
 
 def test_nobody_hears_of_a_group_that_breaks_off_after_its_header(setting: Any) -> None:
     world, publisher, track, _, watch = setting
-    publishing, number = feed_of(publisher)
-    publishing.group_opened(GroupOpened(2, number, 0))
+    publishing, number = header_came(publisher, 0)
     publishing.group_aborted(GroupAborted(2, 1))
     world.run()
     assert watch.order == []
@@ -193,8 +197,7 @@ def test_a_header_of_what_is_there_is_no_second_group(setting: Any) -> None:
     world, publisher, track, _, watch = setting
     publish(track, b"sound")
     world.run()
-    publishing, number = feed_of(publisher)
-    publishing.group_opened(GroupOpened(2, number, 0))
+    publishing, number = header_came(publisher, 0)
     publishing.group_received(GroupReceived(2, b"\0\1x"))
     world.run()
     assert watch.frames(0) == [(0, b"sound")]
@@ -203,8 +206,7 @@ def test_a_header_of_what_is_there_is_no_second_group(setting: Any) -> None:
 
 def test_the_end_of_a_track_waits_for_a_group_whose_header_came(setting: Any) -> None:
     world, publisher, track, _, watch = setting
-    publishing, number = feed_of(publisher)
-    publishing.group_opened(GroupOpened(2, number, 0))
+    publishing, number = header_came(publisher, 0)
     track.finish()
     world.wait(5.0)
     assert watch.ended == []
@@ -215,8 +217,7 @@ def test_the_end_of_a_track_waits_for_a_group_whose_header_came(setting: Any) ->
 
 def test_who_leaves_stops_a_group_whose_header_came(setting: Any) -> None:
     world, publisher, _, viewer, watch = setting
-    publishing, number = feed_of(publisher)
-    publishing.group_opened(GroupOpened(2, number, 0))
+    publishing, _ = header_came(publisher, 0)
     viewer.unwatch("a", "t", watch)
     world.run()
     assert publishing.arrivals == {}
@@ -224,8 +225,7 @@ def test_who_leaves_stops_a_group_whose_header_came(setting: Any) -> None:
 
 def test_who_wants_the_latest_gets_a_group_whose_header_came_before_it(setting: Any) -> None:
     world, publisher, _, _, watch = setting
-    publishing, number = feed_of(publisher)
-    publishing.group_opened(GroupOpened(2, number, 0))
+    publishing, number = header_came(publisher, 0)
     publishing.group_arrived(GroupArrived(number, 1, b"\0\1y"))
     world.run()
     world.connect().watch("a", "t", Demand(start=0))
@@ -237,8 +237,7 @@ def test_who_wants_the_latest_gets_a_group_whose_header_came_before_it(setting: 
 
 def test_a_header_that_is_never_followed_ages_as_its_group(setting: Any) -> None:
     world, publisher, track, _, watch = setting
-    publishing, number = feed_of(publisher)
-    publishing.group_opened(GroupOpened(2, number, 0))
+    publishing, number = header_came(publisher, 0)
     publishing.group_arrived(GroupArrived(number, 1, b"\0\1y"))
     track.finish()
     world.wait(65.0)
@@ -270,8 +269,7 @@ def test_who_comes_after_a_header_takes_the_group_from_nobody(setting: Any) -> N
 
 def test_a_fetch_waits_for_the_group_whose_header_came(setting: Any) -> None:
     world, publisher, _, _, _ = setting
-    publishing, number = feed_of(publisher)
-    publishing.group_opened(GroupOpened(2, number, 5))
+    publishing, number = header_came(publisher, 5)
     track = world.house.origin.find("a").track("t")
     fetcher = Fetcher()
     track.fetch(5, fetcher, world.now)
