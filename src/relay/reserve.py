@@ -13,6 +13,10 @@ from relay.path import Path
 INTERNAL = Path(".internal")
 """Where relays talk to each other, about each other. For nobody else it exists."""
 
+NEWS = INTERNAL.join("relays")
+"""Where each tells what it knows beside broadcasts, what it heard from others included, under the
+number of its origin."""
+
 
 @dataclass(frozen=True, slots=True)
 class Reserve:

@@ -17,7 +17,6 @@ from relay.cluster.news import (
     LINES,
     MAX_FRAME,
     PAGE,
-    RELAYS,
     REVOCATIONS,
     News,
     Register,
@@ -29,6 +28,7 @@ from relay.model.demand import TrackInfo
 from relay.model.origin import Origin
 from relay.peer import local
 from relay.peer.local import LocalBroadcast
+from relay.reserve import NEWS
 
 WALL = 1_700_000_000.0
 
@@ -202,7 +202,7 @@ class Relay:
     def hear(self, source: Any, id: int) -> Any:
         """Have a relay's broadcast announced here, as a link would."""
         now = asyncio.get_running_loop().time()
-        return self.origin.announce(RELAYS.join(str(id)), source, (id,), now)
+        return self.origin.announce(NEWS.join(str(id)), source, (id,), now)
 
     def knows(self) -> set[str]:
         return {entry.value for entry in self.news.register.entries.values()}

@@ -354,6 +354,36 @@ def test_revocations_and_withdrawals_reach_every_relay(node: Any, minted: Any) -
     asyncio.run(main())
 
 
+def test_links_that_name_no_relays_pass_revocations_round_a_ring(node: Any) -> None:
+    """Whoever revokes and whoever began anew: nobody takes his own news for another's."""
+    old = BASE.replace("[server]", '[server]\nversions = ["moql"]')
+
+    async def main() -> None:
+        ports = free_ports(3)
+
+        def at(place: int) -> Any:
+            url = f"https://127.0.0.1:{ports[(place + 1) % 3]}/"
+            return node(base=old, connect=[url], port=ports[place])
+
+        async with contextlib.AsyncExitStack() as first, contextlib.AsyncExitStack() as others:
+            nodes = [await first.enter_async_context(at(0))]
+            nodes += [await others.enter_async_context(at(place)) for place in (1, 2)]
+            count = 0
+            for is_last in (False, True):
+                await until(lambda: all(each.up() and each.relays() == 2 for each in nodes))
+                for each in nodes:
+                    count += 1
+                    await each.relay.desk.office.revoke(WHO, Revocation("jti", f"t{count}"))
+                    for other in nodes:
+                        index = other.relay.desk.feed.index
+                        await within(5.0, lambda index=index: len(index) == count)
+                if not is_last:
+                    await first.aclose()
+                    nodes[0] = await first.enter_async_context(at(0))
+
+    asyncio.run(main())
+
+
 def test_a_clock_that_was_set_ahead_makes_no_relay_miss_a_revocation(
     node: Any, minted: Any
 ) -> None:

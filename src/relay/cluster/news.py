@@ -23,10 +23,7 @@ from relay.model.origin import Origin
 from relay.path import Path
 from relay.peer.local import LocalBroadcast
 from relay.peer.reading import Collector, ReadFrame
-from relay.reserve import INTERNAL
-
-RELAYS = INTERNAL.join("relays")
-"""Where relays publish news, each under the number of its origin."""
+from relay.reserve import NEWS
 
 REVOCATIONS = "revocations"
 """The track of who is revoked."""
@@ -230,9 +227,9 @@ class News:
             for entry in known:
                 self.register.add(entry)
             self._tell_all()
-            own = RELAYS.join(str(self._origin.id))
+            own = NEWS.join(str(self._origin.id))
             self._origin.announce(own, self._broadcast, self._broadcast.hops, self._clock())
-            self._origin.watch(RELAYS, self)
+            self._origin.watch(NEWS, self)
             await asyncio.Event().wait()
 
     def revoked(self, entry: Revocation) -> None:
@@ -286,7 +283,7 @@ class News:
 
     def announced(self, path: Path, way: Way) -> None:
         """A relay publishes news."""
-        is_ours = path == RELAYS.join(str(self._origin.id))
+        is_ours = path == NEWS.join(str(self._origin.id))
         if is_ours or path in self._readers or self._tasks is None:
             return
         if len(self._readers) < MAX_READERS:

@@ -19,6 +19,7 @@ from relay.path import Path
 from relay.peer.sending import Delivery
 from relay.peer.transcode import frames_in, transcode
 from relay.peer.turns import Turns
+from relay.reserve import NEWS
 from relay.session.events import Cost
 from relay.wire.frame import Excerpt
 from relay.wire.messages import TrackInfo
@@ -253,7 +254,7 @@ class Hearing:
         """A broadcast appeared, or the way to it changed."""
         if self.told is not None:
             near = self.host.near
-            if near is not None and _leads_on(way.hops, near):
+            if self._is_retold(path) or (near is not None and _leads_on(way.hops, near)):
                 self.unannounced(path)
                 return
             self.told[path] = way.hops
@@ -263,6 +264,14 @@ class Hearing:
             self.initial.append((path, way.hops, cost))
         else:
             self.host.session.announce(self.request, path, way.hops, cost)
+
+    def _is_retold(self, path: Path) -> bool:
+        """Whether it is another relay's news, where no chain would say so: it would come back as if
+        it were told anew, and be read in circles. What we heard is in our own."""
+        if self.host.session.dialect.stamps_hop is not None:
+            return False
+        own = str(self.host.guest.house.origin.id)
+        return path.is_under(NEWS) and path != NEWS.join(own)
 
     def unannounced(self, path: Path) -> None:
         """A broadcast disappeared."""
