@@ -368,16 +368,16 @@ def test_links_that_name_no_relays_pass_revocations_round_a_ring(node: Any) -> N
         async with contextlib.AsyncExitStack() as first, contextlib.AsyncExitStack() as others:
             nodes = [await first.enter_async_context(at(0))]
             nodes += [await others.enter_async_context(at(place)) for place in (1, 2)]
-            count = 0
-            for is_last in (False, True):
+
+            def heard() -> list[int]:
+                return [len(each.relay.desk.feed.index) for each in nodes]
+
+            for begun in (0, 1):
                 await until(lambda: all(each.up() and each.relays() == 2 for each in nodes))
-                for each in nodes:
-                    count += 1
+                for count, each in enumerate(nodes, 1 + 3 * begun):
                     await each.relay.desk.office.revoke(WHO, Revocation("jti", f"t{count}"))
-                    for other in nodes:
-                        index = other.relay.desk.feed.index
-                        await within(5.0, lambda index=index: len(index) == count)
-                if not is_last:
+                    await within(5.0, lambda count=count: heard() == [count] * 3)
+                if not begun:
                     await first.aclose()
                     nodes[0] = await first.enter_async_context(at(0))
 
