@@ -18,7 +18,8 @@ def guest(id: str, peer: int, cost: int = 1) -> Any:
         began=90.0,
         session=SimpleNamespace(peer_origin=peer, version="moq-lite-05"),
         transport=SimpleNamespace(rtt=0.0123, traffic=lambda: (10, 20)),
-        publishing=SimpleNamespace(routes={1: 1}, feeds={}),
+        announcements=SimpleNamespace(routes={1: 1}),
+        publishing=SimpleNamespace(feeds={}),
         watching=SimpleNamespace(viewings={1: 1, 2: 2}),
     )
 

@@ -53,7 +53,7 @@ def test_nothing_crosses(make_world: Any, wishes: list[Any], version: bool) -> N
         )
         assert SECRET[other] not in told
         assert f"only {other}".encode() not in told
-        for route in client.host.publishing.routes.values():
+        for route in client.host.announcements.routes.values():
             assert route.path.is_under(Path(name))
         for viewing in client.host.watching.viewings.values():
             assert viewing.track.broadcast.path.is_under(Path(name))

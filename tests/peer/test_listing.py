@@ -272,7 +272,7 @@ def test_who_listens_much_is_told_of_a_withdrawal_by_and_by_and_others_at_once(
     counts, stack = told([greedy.host, other.host])
     with stack:
         publisher.hang_up()
-        for route in tuple(publisher.host.publishing.routes.values()):
+        for route in tuple(publisher.host.announcements.routes.values()):
             route.revoke()
         world.house.origin.tick(world.now + 100)  # what lingered is over
         world.run()
@@ -306,7 +306,7 @@ def test_what_is_announced_again_meanwhile_is_taken_back_and_told_anew(
     publisher, viewer = world.connect(), world.connect()
     publisher.publish("a", t=TrackInfo())
     world.house.listings._change_pace.spend(world.now, 1_000_000)
-    (route,) = publisher.host.publishing.routes.values()
+    (route,) = publisher.host.announcements.routes.values()
     publisher.host.hear([events.Unannounced(Path("a"))])
     publisher.host.hear([events.Announced(Path("a"), route.hops, None)])
     publisher.host.hear([events.Announced(Path("b"), route.hops, None)])
@@ -328,7 +328,7 @@ def test_rights_that_end_meanwhile_end_what_was_told_and_what_was_not(
     for path in ("a/1", "a/2", "b/1"):
         publisher.publish(path, t=TrackInfo())
     world.house.listings._change_pace.spend(world.now, 1_000_000)
-    hops = publisher.host.publishing.routes[Path("a/1")].hops
+    hops = publisher.host.announcements.routes[Path("a/1")].hops
     publisher.host.hear([events.Unannounced(Path("a/1")), events.Unannounced(Path("b/1"))])
     publisher.host.hear([events.Announced(Path("b/2"), hops, None)])
     viewer.host.regrant(Grant(ROOT, (ROOT,), (Path("b"),)))

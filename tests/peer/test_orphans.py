@@ -163,7 +163,7 @@ def test_what_may_not_be_published_any_more_is_revoked_in_turn_and_serves_nobody
     assert len(watch.ended) == 1
     assert [world.house.origin.find(Path(f"a/{number}")) for number in (297, 299)] == [None] * 2
     assert 200 < world.house.origin.routes < 299
-    assert not publisher.host.publishing.routes
+    assert not publisher.host.announcements.routes
     waits = next(viewer.origin.on_air()).path
     came = viewer.watch(waits, "t")
     assert (len(came.ended), came.complete()) == (1, [])
@@ -181,7 +181,7 @@ def test_who_may_publish_again_meanwhile_is_heard_again(make_world: Callable[...
     assert 1 < world.house.origin.routes < 300
     publisher.host.regrant(Grant(ROOT, (ROOT,), ()))
     world.wait(3.0)
-    assert world.house.origin.routes == len(publisher.host.publishing.routes) == 300
+    assert world.house.origin.routes == len(publisher.host.announcements.routes) == 300
     assert viewer.watch("a/298", "t").complete() == [0]
 
 
@@ -192,7 +192,7 @@ def test_whose_place_another_has_taken_takes_back_so_many_a_turn(
     publisher, _ = world.connect(), world.connect()
     for number in range(20):
         publisher.publish(f"a/{number}", t=INFO)
-    with patch("relay.peer.publishing.MAX_WITHDRAWN", 3):
+    with patch("relay.peer.announcements.MAX_WITHDRAWN", 3):
         publisher.host.retire()
         assert world.house.origin.routes == 17
         publisher.host.flush()

@@ -11,7 +11,7 @@ from relay.model.board import Price
 from relay.model.settings import CacheSettings
 from relay.model.track import Demand, TrackInfo
 from relay.path import Path
-from relay.peer.publishing import MAX_COST, MAX_TAKEN
+from relay.peer.announcements import MAX_COST, MAX_TAKEN
 from relay.peer.settings import NEAR
 from relay.session import events
 from relay.session.events import Cost
@@ -37,7 +37,7 @@ class Announcing:
     @property
     def route(self) -> Any:
         """The relay's idea of it."""
-        return self.client.host.publishing.routes[Path("a")]
+        return self.client.host.announcements.routes[Path("a")]
 
 
 def test_an_update_changes_chain_and_cost_in_place(world: Any) -> None:
@@ -97,10 +97,10 @@ def test_what_is_announced_in_vain_keeps_its_cost(world: Any) -> None:
     client = world.connect("moq-lite-06", publish=(Path("open"),))
     host = client.host
     host.hear([events.Announced("closed/a", (5,), Cost(4, 6))])
-    assert host.publishing.routes == {}
+    assert host.announcements.routes == {}
     host.regrant(wider(host.grant))
     world.run()
-    assert host.publishing.routes[Path("closed/a")].price == Price(5, 7)
+    assert host.announcements.routes[Path("closed/a")].price == Price(5, 7)
 
 
 def test_what_was_announced_in_vain_does_not_come_back_over_what_was_heard_since(
@@ -111,10 +111,10 @@ def test_what_was_announced_in_vain_does_not_come_back_over_what_was_heard_since
     host = client.host
     first.hear([events.Announced("other", (4,), Cost(0, 0))])
     host.hear([events.Announced("a", (5,), Cost(0, 0))])
-    assert host.publishing.routes == {}
+    assert host.announcements.routes == {}
     first.hear([events.Unannounced("other")])
     host.hear([events.Announced("a", (5, 6), Cost(4, 6))])
-    route = host.publishing.routes[Path("a")]
+    route = host.announcements.routes[Path("a")]
     host.regrant(wider(host.grant))
     world.run()
     assert (route.hops, route.price) == ((5, 6), Price(5, 7))
@@ -126,16 +126,16 @@ def test_what_there_was_no_room_for_is_heard_when_there_is(make_world: Any) -> N
     first.hear([events.Announced(name, (4,), Cost(0, 0)) for name in ("x", "y")])
     host.hear([events.Announced(name, (5,), Cost(4, 6)) for name in ("a", "b", "c", "d")])
     host.tick(world.now)
-    assert host.publishing.routes == {}
+    assert host.announcements.routes == {}
     host.hear([events.Announced("a", (5, 6), Cost(0, 0)), events.Unannounced("c")])
     first.hear([events.Unannounced("x")])
     host.tick(world.now)
-    assert list(host.publishing.routes) == ["b"]
-    assert host.publishing.routes[Path("b")].price == Price(5, 7)
+    assert list(host.announcements.routes) == ["b"]
+    assert host.announcements.routes[Path("b")].price == Price(5, 7)
     host.hear([events.Unannounced("b"), events.Unannounced("d")])
     host.tick(world.now)
-    assert list(host.publishing.routes) == ["a"]
-    assert host.publishing.routes[Path("a")].hops == (5, 6)
+    assert list(host.announcements.routes) == ["a"]
+    assert host.announcements.routes[Path("a")].hops == (5, 6)
 
 
 def test_what_there_is_room_for_again_is_heard_a_few_a_turn(make_world: Any) -> None:
@@ -149,9 +149,9 @@ def test_what_there_is_room_for_again_is_heard_a_few_a_turn(make_world: Any) -> 
     world.run()
     first.hear([events.Unannounced(f"x/{name}") for name in names])
     host.tick(world.now)
-    assert list(host.publishing.routes) == names[:MAX_TAKEN]
+    assert list(host.announcements.routes) == names[:MAX_TAKEN]
     world.run()
-    assert list(host.publishing.routes) == names
+    assert list(host.announcements.routes) == names
 
 
 def wider(grant: Any) -> Any:
@@ -198,9 +198,9 @@ def storm(world: Any, count: int) -> Any:
     """A guest of the relay whose peer has just announced ``count`` broadcasts at once."""
     client = world.connect("moq-lite-06")
     world.run()
-    publishing = client.host.publishing
+    announcements = client.host.announcements
     for number in range(count):
-        publishing.announced(events.Announced(f"n{number}", (7,), Cost(0, 0)))
+        announcements.announced(events.Announced(f"n{number}", (7,), Cost(0, 0)))
     return client
 
 
@@ -213,11 +213,11 @@ def test_very_many_announcements_are_taken_in_turn_by_turn_and_in_order(world: A
     assert known(world, 300) == list(range(MAX_TAKEN))
     client.host.flush()
     assert known(world, 300) == list(range(2 * MAX_TAKEN))
-    client.host.publishing.unannounced(events.Unannounced("n290"))
-    client.host.publishing.unannounced(events.Unannounced("n3"))
+    client.host.announcements.unannounced(events.Unannounced("n290"))
+    client.host.announcements.unannounced(events.Unannounced("n3"))
     world.run()
     assert known(world, 300) == [n for n in range(300) if n not in (3, 290)]
-    assert not client.host.publishing._backlog
+    assert not client.host.announcements._backlog
 
 
 def test_who_leaves_in_the_middle_leaves_nothing_behind(world: Any) -> None:
@@ -225,13 +225,13 @@ def test_who_leaves_in_the_middle_leaves_nothing_behind(world: Any) -> None:
     client.hang_up()
     world.wait(30)
     assert known(world, 300) == []
-    assert not client.host.publishing._backlog
+    assert not client.host.announcements._backlog
 
 
 def test_what_waits_for_its_turn_is_bounded(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("relay.peer.publishing.MAX_BACKLOG", 100)
+    monkeypatch.setattr("relay.peer.announcements.MAX_BACKLOG", 100)
     client = storm(world, 300)
-    assert len(client.host.publishing._backlog) == 100
+    assert len(client.host.announcements._backlog) == 100
     world.run()
     assert known(world, 300) == list(range(300))
 
@@ -245,7 +245,7 @@ def test_processes_of_one_relay_tell_each_other_when_a_publisher_came(world: Any
     publisher, (request,) = near.guest.session, near.guest.watching.hearings
     publisher.announce(request, "b", (7,), Cost(0, 0, 5_000_000))
     world.run()
-    assert near.host.publishing.routes[Path("b")].price.since == 5.0
+    assert near.host.announcements.routes[Path("b")].price.since == 5.0
 
 
 def test_what_came_here_is_told_with_its_time_where_it_means_something(world: Any) -> None:
@@ -254,7 +254,7 @@ def test_what_came_here_is_told_with_its_time_where_it_means_something(world: An
     publisher = world.connect()
     world.now = 1234.5
     publisher.publish("a", t=MICRO)
-    heard = [each.guest.publishing.routes[Path("a")].price.since for each in (near, other)]
+    heard = [each.guest.announcements.routes[Path("a")].price.since for each in (near, other)]
     assert heard == [1234.5, 0.0]
 
 

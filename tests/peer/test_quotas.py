@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-import relay.peer.publishing
+import relay.peer.announcements
 from relay.errors import Lagged, OverQuota
 from relay.model.settings import CacheSettings
 from relay.model.track import TrackInfo
@@ -87,20 +87,20 @@ def test_what_is_taken_back_waits_no_longer(world: Any) -> None:
     one = member(world, "a")
     one.publish("x", t=MICRO)
     one.publish("y", t=MICRO)
-    assert one.host.publishing._postponed
+    assert one.host.announcements._postponed
     route = next(iter(one.origin._stages.values())).on_air.routes[0]
     for stage in tuple(one.origin._stages.values()):
         if stage.path == "y":
             route = stage.on_air.routes[0]
     route.withdraw(world.now)
     world.run()
-    assert not one.host.publishing._postponed
+    assert not one.host.announcements._postponed
 
 
 def test_a_session_that_lets_too_many_wait_is_closed(
     world: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(relay.peer.publishing, "MAX_POSTPONED", 3)
+    monkeypatch.setattr(relay.peer.announcements, "MAX_POSTPONED", 3)
     limit(world, a={"broadcasts": 1})
     one = member(world, "a")
     for number in range(6):
@@ -369,7 +369,7 @@ def test_shared_announcements_wait_in_order_and_are_heard_when_there_is_room(wor
 def test_shared_announcements_that_wait_for_an_answer_are_none_too_many(
     world: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(relay.peer.publishing, "MAX_POSTPONED", 3)
+    monkeypatch.setattr(relay.peer.announcements, "MAX_POSTPONED", 3)
     shared = Shared(world)
     limit(world, a={"broadcasts": 300})
     one = member(world, "a")

@@ -77,7 +77,7 @@ def _connection(guest: Guest, is_ours: bool, now: float) -> dict[str, Any]:
         "rtt_ms": round(transport.rtt * 1000, 2),
         "bytes_sent": sent,
         "bytes_received": received,
-        "publishes": len(guest.publishing.routes),
+        "publishes": len(guest.announcements.routes),
         "subscribed": len(guest.publishing.feeds),
         "viewing": len(guest.watching.viewings),
     }

@@ -23,6 +23,7 @@ from relay.errors import (
 )
 from relay.model.scope import Scope
 from relay.path import Path, covering
+from relay.peer.announcements import Announcements
 from relay.peer.house import House
 from relay.peer.publishing import Publishing
 from relay.peer.settings import NEAR
@@ -104,6 +105,7 @@ class Guest:
         self.tab = tab or Tab.free()
         self.watching = Watching(self)
         self.publishing = Publishing(self)
+        self.announcements = Announcements(self)
         self.sit(self.tab)
         self.probes: dict[int, tuple[int, int, float]] = {}
         """Streams on which the peer hears our estimates, with the last one and its time."""
@@ -118,6 +120,7 @@ class Guest:
             events.LimitHit: self._limit_hit,
             **self.watching.hears,
             **self.publishing.hears,
+            **self.announcements.hears,
         }
 
     @property
@@ -189,8 +192,8 @@ class Guest:
             self.hear(self.session.flush())
         if self.watching.requested:
             self.house.listings.ask(self.watching, self.clock())
-        if self.publishing.taken:
-            self.publishing.next_turn()
+        if self.announcements.taken:
+            self.announcements.next_turn()
         if self.watching.updated:
             self.watching.next_turn()
         if self.watching.unasked:
@@ -246,9 +249,9 @@ class Guest:
             return
         self.grant = grant
         publish, subscribe = windows(grant, event, self.talks)
-        self.scope.narrow(publish, subscribe, self.publishing.revoke)
+        self.scope.narrow(publish, subscribe, self.announcements.revoke)
         self.watching.regranted(self.scope)
-        self.publishing.regranted(publish)
+        self.announcements.regranted(publish)
 
     def retire(self) -> None:
         """Another session has taken this one's place: new things go there.
@@ -257,7 +260,7 @@ class Guest:
         """
         if not self.gone:
             self.is_retired = True
-            self.publishing.retire()
+            self.announcements.retire()
             self.watching.withdraw()
 
     @property
@@ -289,7 +292,8 @@ class Guest:
             self.gone = True
             if self.is_relay:
                 self.house.origin.relays -= 1
-            self.publishing.leave(error)
+            self.announcements.leave(error)
+            self.publishing.leave()
             self.watching.leave(error)
             self.tab.close()
             self.probes.clear()
@@ -306,6 +310,7 @@ class Guest:
         if self.watching.parting:
             self.watching.complete_parting()
         self.publishing.tick(now)
+        self.announcements.tick()
         if not self.opened and now - self.began > self.settings.setup_timeout:
             self._give_up()
         if self.probes:

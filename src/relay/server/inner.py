@@ -26,7 +26,7 @@ class Inner:
             for viewing in guest.watching.viewings.values()
             if not viewing.completing
         )
-        self._routes = {route for guest in near for route in guest.publishing.routes.values()}
+        self._routes = {route for guest in near for route in guest.announcements.routes.values()}
 
     @property
     def announces(self) -> int:
