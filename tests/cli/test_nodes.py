@@ -13,6 +13,7 @@ from rich.console import Console
 from tests.serving import serving
 
 from relay.cli import relay
+from relay.cli.asking import Closed, ask
 from relay.cli.nodes import drawn
 from relay.errors import RelayError
 
@@ -87,6 +88,8 @@ class Inside(HTTPServer):
 
     looks = 0
     drained = 0
+    status = 0
+    """What it answers once it is drained; without, it closes and answers nothing."""
 
     class RequestHandlerClass(BaseHTTPRequestHandler):
         server: Inside
@@ -104,7 +107,8 @@ class Inside(HTTPServer):
         def do_GET(self) -> None:
             self.server.looks += 1
             if self.server.drained and self.server.looks > 2:
-                self.answer({}, 503)
+                if self.server.status:
+                    self.answer({}, self.server.status)
             else:
                 self.answer(MESH if self.path == "/nodes" else [])
 
@@ -143,6 +147,24 @@ def test_drain_waits_for_the_end(inside: Inside) -> None:
     done = run("drain", "--url", inside.url, "--wait", "5")
     assert (done.exit_code, done.output) == (0, "draining, 3 sessions to go\nstopped\n")
     assert inside.drained == 1
+
+
+@pytest.mark.parametrize("status", [401, 503])
+def test_who_answers_something_else_has_not_stopped(inside: Inside, status: int) -> None:
+    inside.status = status
+    done = run("drain", "--url", inside.url, "--wait", "1")
+    assert (done.exit_code, done.output) == (1, "draining, 3 sessions to go\n")
+    assert f"not stopped within 1 s (no answer from {inside.url}/nodes: it said {status})" in str(
+        done.exception
+    )
+
+
+def test_what_was_refused_or_closed_is_told_from_other_trouble(inside: Inside) -> None:
+    with pytest.raises(Closed):
+        ask("GET", "http://127.0.0.1:1")
+    with pytest.raises(RelayError) as caught:
+        ask("GET", inside.url.replace("http", "https"))
+    assert type(caught.value) is RelayError
 
 
 def test_drain_gives_up(inside: Inside) -> None:

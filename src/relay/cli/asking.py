@@ -24,6 +24,10 @@ LONGEST = 60.0
 """Seconds that an answer may take once it has begun."""
 
 
+class Closed(RelayError):
+    """Nobody listens at that address, or whoever did has hung up."""
+
+
 class Answer(NamedTuple):
     """What somebody answered, whatever that is."""
 
@@ -53,7 +57,8 @@ class Answer(NamedTuple):
 
 
 def ask(method: str, url: str, of: str = "", **options: Any) -> Answer:
-    """The answer; ``of`` is the address of whose it is, for people. Raises `RelayError`.
+    """The answer; ``of`` is the address of whose it is, for people. Raises `RelayError`, `Closed`
+    where the connection was refused or closed.
 
     HTTPS trusts the system's authorities, or those of ``SSL_CERT_FILE``.
     """
@@ -67,7 +72,16 @@ def ask(method: str, url: str, of: str = "", **options: Any) -> Answer:
         text = in_words(error)
         if "CERTIFICATE_VERIFY_FAILED" in text:
             text += "; SSL_CERT_FILE=ca.pem names an authority that the system does not know"
-        raise RelayError(f"{nobody}: {text}") from None
+        kind = Closed if _was_closed(error) else RelayError
+        raise kind(f"{nobody}: {text}") from None
+
+
+def _was_closed(error: BaseException | None) -> bool:
+    """Whether the far side's refusing or closing is the cause; httpx has one word for that and for
+    trouble with TLS."""
+    if isinstance(error, httpx.RemoteProtocolError | ConnectionError):
+        return True
+    return error is not None and _was_closed(error.__context__)
 
 
 def shown(url: str) -> str:

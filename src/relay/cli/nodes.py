@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
-from relay.cli.asking import ask, shown
+from relay.cli.asking import Closed, ask, shown
 from relay.cli.sheet import console
 from relay.config import load
 from relay.errors import ConfigError, RelayError
@@ -73,22 +73,26 @@ def nodes(url: str | None, config: File | None, as_json: bool, rates: float) -> 
 def drain(url: str | None, config: File | None, wait: float) -> None:
     """Have a relay stop in good order: nobody comes in, sessions are sent elsewhere, then it ends.
 
-    The same as SIGTERM or SIGHUP. Waits until the relay no longer answers.
+    The same as SIGTERM or SIGHUP. Waits until nobody takes a connection there any more.
     """
     base = _base(url, config)
     told = _ask("POST", f"{base}/drain")
     if "sessions" not in told:
         raise _strange(f"{base}/drain")
     click.echo(f"draining, {told['sessions']} sessions to go")
-    until = time.monotonic() + wait
+    until, trouble = time.monotonic() + wait, ""
     while time.monotonic() < until:
         time.sleep(POLL)
         try:
             _ask("GET", f"{base}/nodes")
-        except RelayError:
+        except Closed:
             click.echo("stopped")
             return
-    raise RelayError(f"it has not stopped within {wait:g} s")
+        except RelayError as error:  # which may be anybody's, a proxy's or the network's
+            trouble = f" ({error})"
+        else:
+            trouble = ""
+    raise RelayError(f"it has not stopped within {wait:g} s{trouble}")
 
 
 def drawn(mesh: dict[str, Any], before: dict[str, Any], took: float) -> Tree:
