@@ -386,6 +386,24 @@ def test_more_waiting_requests_than_allowed_fail() -> None:
     assert [e.id for e in talk.client.take(events.SubscribeRefused)] == [2, 3]
 
 
+def test_waiting_requests_that_were_taken_back_make_room() -> None:
+    talk = Talk("moq-lite-05", settings=SessionSettings(max_pending=2))
+    talk.wire.client.credit = 0
+    session = talk.client.session
+    session.subscribe("demo", "a", WANT)
+    session.unsubscribe(session.subscribe("demo", "b", WANT))
+    fetch = session.fetch("demo", "c", 0, 0)
+    session.cancel_fetch(fetch)
+    kept = session.subscribe("demo", "d", WANT)
+    refused = session.subscribe("demo", "e", WANT)
+    talk.client.flush()
+    assert [e.id for e in talk.client.take(events.SubscribeRefused)] == [refused]
+    talk.wire.client.credit = 9
+    talk.client.flush()
+    talk.run()
+    assert [e.id for e in talk.server.take(events.Subscribed)] == [0, kept]
+
+
 # -- misbehaviour ---------------------------------------------------------------------------------
 
 

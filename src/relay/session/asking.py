@@ -6,7 +6,7 @@ then; what waits is bounded. This module must not know what is asked.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -23,7 +23,7 @@ class Asking:
 
     def __init__(self, session: LiteSession, flows: dict[int, Flow]) -> None:
         """A flow stands among ``flows`` once it has its stream."""
-        self.waiting: deque[tuple[Flow, Callable[[], bytes], Bidi | None]] = deque()
+        self.waiting: OrderedDict[Flow, tuple[Callable[[], bytes], Bidi | None]] = OrderedDict()
         self._session = session
         self._flows = flows
         self._is_over = False
@@ -36,7 +36,7 @@ class Asking:
         if stream is not None:
             self._begin(flow, stream, say, kind)
         elif len(self.waiting) < self._session.settings.max_pending:
-            self.waiting.append((flow, say, kind))
+            self.waiting[flow] = say, kind
         else:
             flow.broken(LimitExceeded.code)
             self._session.transport.wake()  # which is heard of at the next flush
@@ -44,13 +44,16 @@ class Asking:
     def go_on(self) -> None:
         """Open the streams that waited, as far as the peer grants it by now."""
         while self.waiting:
-            flow, say, kind = self.waiting[0]
-            if not flow.deaf:
-                stream = self._session.transport.open_bidi()
-                if stream is None:
-                    break
-                self._begin(flow, stream, say, kind)
-            self.waiting.popleft()
+            stream = self._session.transport.open_bidi()
+            if stream is None:
+                break
+            flow, (say, kind) = next(iter(self.waiting.items()))
+            self._begin(flow, stream, say, kind)
+            self.waiting.pop(flow, None)
+
+    def withdraw(self, flow: Flow) -> None:
+        """It is not wanted any more; nothing where it has its stream, or never waited."""
+        self.waiting.pop(flow, None)
 
     def end(self) -> None:
         """Nothing is asked any more."""

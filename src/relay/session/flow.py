@@ -86,6 +86,7 @@ class Flow:
         """Break off both halves and ignore whatever still comes."""
         self.deaf = True
         if self.stream is None:
+            self.session.withdraw(self)
             return
         if not self.said:
             self.said = True
@@ -97,6 +98,8 @@ class Flow:
     def leave(self) -> None:
         """End our half in good order and ignore whatever still comes."""
         self.deaf = True
+        if self.stream is None:
+            self.session.withdraw(self)
         self.send(b"", True)
 
     def settle(self) -> None:

@@ -462,6 +462,10 @@ class LiteSession:
         if self._flows.pop(stream, None) is not None and is_server_opened(stream) == self.client:
             self._in_use[is_uni(stream)] -= 1
 
+    def withdraw(self, flow: Flow) -> None:
+        """What was to be asked, and has no stream yet, is not wanted any more."""
+        self._asking.withdraw(flow)
+
     def count_untold(self) -> int:
         """Broadcasts that exist and of which the peer is still to be told in first answers."""
         return sum(announcer.untold for announcer in self.announcers.values())
