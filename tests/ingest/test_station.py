@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from collections import Counter
 
 import pytest
 from hypothesis import given
@@ -244,9 +245,12 @@ def test_what_is_counted_is_what_is_kept(steps):
         bench.publish(path, track, b"x" * size)
         bench.station.tick(bench.now)
         assert dict(bench.station.kept) == bench.counted()
+        tenants = [booth.tenant for booth in bench.station.booths.values()]
+        assert bench.station.open == Counter(tenants)
     bench.now += 100
     bench.station.tick(bench.now)
     assert not bench.station.kept
+    assert not bench.station.open
     assert bench.station._all_kept == 0
 
 
@@ -451,6 +455,7 @@ def test_what_could_not_be_announced_is_not_kept():
     with pytest.raises(LimitExceeded, match="max_broadcasts"):
         bench.publish("a/y")
     assert list(bench.station.booths) == ["a/x"]
+    assert bench.station.open == {"a": 1}
 
 
 def test_a_body_that_would_be_checked_for_ever_is_refused(tmp_path, monkeypatch):

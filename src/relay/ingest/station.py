@@ -113,6 +113,8 @@ class Station:
         self.booths: dict[Path, Booth] = {}
         self.kept: Counter[str | None] = Counter()
         """Bytes of the groups kept, by tenant."""
+        self.open: Counter[str | None] = Counter()
+        """Broadcasts, by tenant."""
         self._all_kept = 0
         self._schemas: dict[Declared, Validator] = {}
         self._origin = origin
@@ -299,7 +301,7 @@ class Station:
         if len(self.booths) >= self.settings.max_broadcasts:
             raise LimitExceeded(f"at ingest.max_broadcasts ({self.settings.max_broadcasts})")
         most = self.settings.max_tenant_broadcasts or -(-self.settings.max_broadcasts // 2)
-        if sum(each.tenant == grant.tenant for each in self.booths.values()) >= most:
+        if self.open[grant.tenant] >= most:
             raise LimitExceeded(f"the tenant is at ingest.max_tenant_broadcasts ({most})")
         tab = self.enrol(grant)
         if not tab.may_announce(now):
@@ -321,6 +323,7 @@ class Station:
         except RelayError:
             del self.booths[grant.root]
             raise
+        self.open[booth.tenant] += 1
         tab.add_broadcast()
         return booth
 
@@ -334,6 +337,9 @@ class Station:
 
     def _withdraw(self, path: Path, now: float) -> None:
         booth = self.booths.pop(path)
+        self.open[booth.tenant] -= 1
+        if not self.open[booth.tenant]:
+            del self.open[booth.tenant]
         booth.tab.close()
         self._count(booth, -sum(map(sum, booth.sizes.values())))
         for track in booth.local.tracks.values():
