@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from relay.control.problems import Denied
 from relay.control.public import public_app
 from relay.control.settings import PublicLimits
-from relay.errors import Forbidden, Lagged, NotFound, OverQuota, RelayError, Unroutable
+from relay.errors import Forbidden, Lagged, NotFound, OverQuota, RelayError, RemoteError, Unroutable
 from relay.path import MAX_LENGTH
 from relay.peer.reading import MAX_FRAMES, OVERHEAD
 
@@ -385,6 +385,20 @@ def test_a_group_of_the_most_frames_has_room(house, monkeypatch):
 
     monkeypatch.setattr(house, "fetch", fetch)
     assert ask(house, "/fetch/demo/video", limits=limits).status_code == 200
+
+
+def test_what_a_reading_of_an_address_took_in_vain_is_free_for_the_next_one(house, monkeypatch):
+    limits = PublicLimits(max_fetched_bytes=4 << 20, max_fetched_bytes_per_address=4 << 20)
+
+    async def fetch(grant, track, group, hold):
+        hold(3 << 20)
+        if track == "v1":
+            raise RemoteError(7)
+        return 7, [b"whole"]
+
+    monkeypatch.setattr(house, "fetch", fetch)
+    answer = ask(house, "/fetch/demo/video/v1", limits=limits)
+    assert (answer.status_code, answer.content) == (200, b"whole")
 
 
 def test_a_long_url_is_refused_before_any_decision(house):

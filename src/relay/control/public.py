@@ -149,7 +149,7 @@ def public_app(
         group, decrypts = _asked_group(request), parameter(request, "decrypt") == "1"
         where = remote(request)
         hold = Hold(room, where)
-        seeking = _Seeking(house, news, request, group, hold.take)
+        seeking = _Seeking(house, news, request, group, hold)
         await seeking.begin()
         opened = news.decrypted if decrypts else _as_is
         return await seats.answered(
@@ -265,7 +265,7 @@ class _Seeking:
         news: Newsroom,
         request: Request,
         group: int | None,
-        hold: Callable[[int], None],
+        hold: Hold,
     ) -> None:
         self.house = house
         self.hold = hold
@@ -311,7 +311,11 @@ class _Seeking:
 
     async def _found(self, track: str) -> tuple[int, Sequence[bytes]]:
         """The group of that track, below what was decided last."""
-        return await self.house.fetch(self.grant, track, self.group, self.hold)
+        try:
+            return await self.house.fetch(self.grant, track, self.group, self.hold.take)
+        except RelayError:
+            self.hold.give()  # what came of it is gone, and another reading begins anew
+            raise
 
     async def _differs(self) -> bool:
         """Go over to the other reading; False where that is the same, or is none, or denied."""
