@@ -215,6 +215,41 @@ def test_what_broke_off_is_asked_for_again_behind_what_was_seen(monkeypatch):
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("goes", [True, False])
+def test_what_there_was_no_room_for_is_copied_when_there_is(goes):
+    async def main():
+        async with copied("**:t", max_tracks=1) as (origin, sink):
+            (first, track), (second, _), (_, third) = (announce(origin, n, "t") for n in "abc")
+            write(track, b"1")
+            write(third, b"1")
+            await settled()
+            second.withdraw(time.monotonic())  # before its turn
+            if goes:
+                first.withdraw(time.monotonic())
+            else:
+                track.finish()
+            await settled()
+            assert [each[0] for each in sink.outlet.records] == ["a", "c"]
+            assert sink.tracks == 1
+
+    asyncio.run(main())
+
+
+def test_what_has_ended_is_not_read_again_when_it_comes_another_way():
+    async def main():
+        async with copied("a:t") as (origin, sink):
+            _, track = announce(origin, "a", "t")
+            write(track, b"1")
+            track.finish()
+            await settled()
+            sink.announced(Path("a"), None)
+            await settled()
+            assert sink.outlet.records == [("a", "t", 0, 0)]
+            assert sink.tracks == 0
+
+    asyncio.run(main())
+
+
 def test_more_tracks_than_the_limit_are_not_copied_and_told_once():
     async def main():
         async with copied("**:t", max_tracks=1) as (origin, sink):

@@ -84,7 +84,7 @@ class Copying:
         """``is_handed`` says which broadcasts `take` is called for."""
         self.outlet = outlet
         self.refused = 0
-        """Tracks that were not copied because there were too many."""
+        """Tracks that had to wait because there were too many."""
         self._choices = choices
         self._origin = origin
         self._clock = clock
@@ -92,6 +92,10 @@ class Copying:
         self._max_tracks = max_tracks
         self._is_handed = is_handed
         self._readers: dict[tuple[Path, str], asyncio.Task[None]] = {}
+        self._read_out: set[tuple[Path, str]] = set()
+        """Tracks that have ended, of broadcasts that are there: not to be read a second time."""
+        self._passed: dict[tuple[Path, str], None] = {}
+        """Tracks that there was no room for, the next one to be copied first."""
         self._leaving: dict[asyncio.Task[None], asyncio.TimerHandle] = {}
         """Readers of broadcasts that are gone, at most ``max_tracks``, and when each gives up."""
         self._tasks: asyncio.TaskGroup | None = None
@@ -108,7 +112,8 @@ class Copying:
                 await self._copy()
             except Exception as error:  # a mistake of ours in one sink must not end the relay
                 self._log("internal error", error=repr(error))
-            self._readers.clear()
+            for kept in (self._readers, self._read_out, self._passed):
+                kept.clear()
             await asyncio.sleep(RESTART)
 
     def take(self, path: Path, track: str, frames: Sequence[ReadFrame]) -> None:
@@ -135,29 +140,52 @@ class Copying:
 
     def announced(self, path: Path, way: Way) -> None:
         """A broadcast is there, or comes another way."""
-        broadcast = self._origin.find(path)
-        if broadcast is not None and self._is_handed(broadcast):
-            return
-        for track in dict.fromkeys(each.track for each in self._choices if each.covers(path)):
-            if (path, track) in self._readers or self._tasks is None:
+        for key in self._chosen(path):
+            if key in self._readers or key in self._read_out or key in self._passed:
                 continue
-            if len(self._readers) >= self._max_tracks:
+            if len(self._readers) < self._max_tracks:
+                self._begin(key)
+            elif not self._comes_by_itself(path):
+                self._passed[key] = None
                 self.refused += 1
                 if self.refused == 1:
-                    self._log("warning", detail=f"more tracks than max_tracks: {path} not copied")
-                continue
-            reader = self._tasks.create_task(self._read(path, track))
-            self._readers[path, track] = reader
+                    self._log("warning", detail=f"more tracks than max_tracks: {path} has to wait")
 
     def unannounced(self, path: Path) -> None:
         """A broadcast is gone; what its publisher has not delivered yet is waited for."""
         loop = asyncio.get_running_loop()
-        for key in [key for key in self._readers if key[0] == path]:
-            reader = self._readers.pop(key)
+        for key in self._chosen(path):
+            self._read_out.discard(key)
+            self._passed.pop(key, None)
+            if (reader := self._readers.pop(key, None)) is None:
+                continue
             self._leaving[reader] = loop.call_later(PATIENCE, self._leave, reader)
             reader.add_done_callback(self._leave)
             if len(self._leaving) > self._max_tracks:
                 self._leave(next(iter(self._leaving)))
+        self._look_again()
+
+    def _chosen(self, path: Path) -> list[tuple[Path, str]]:
+        """What is to be copied of a broadcast."""
+        tracks = dict.fromkeys(each.track for each in self._choices if each.covers(path))
+        return [(path, track) for track in tracks]
+
+    def _comes_by_itself(self, path: Path) -> bool:
+        """Whether what the broadcast has is handed over."""
+        broadcast = self._origin.find(path)
+        return broadcast is not None and self._is_handed(broadcast)
+
+    def _begin(self, key: tuple[Path, str]) -> None:
+        """Read a track, unless it is handed over."""
+        if self._tasks is not None and not self._comes_by_itself(key[0]):
+            self._readers[key] = self._tasks.create_task(self._read(*key))
+
+    def _look_again(self) -> None:
+        """Copy what there was no room for, as far as there is by now."""
+        while self._passed and len(self._readers) < self._max_tracks:
+            key = next(iter(self._passed))
+            del self._passed[key]
+            self._begin(key)
 
     def _leave(self, reader: asyncio.Task[None]) -> None:
         """It has read all there was, or reads no further."""
@@ -187,6 +215,10 @@ class Copying:
                 except RelayError:
                     pass  # whatever it was: asked for again, behind what was seen
                 else:
-                    return
+                    break
             await asyncio.sleep(wait)
             wait = min(MAX_RETRY, 2 * wait)
+        if self._readers.get((path, name)) is asyncio.current_task():
+            del self._readers[path, name]
+            self._read_out.add((path, name))
+            self._look_again()

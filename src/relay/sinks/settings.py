@@ -89,7 +89,7 @@ class SinkSettings(Part):
     """Bytes of one record. Longer frames are not copied."""
 
     max_tracks: int = Field(default=1024, ge=1, le=65_536)
-    """Tracks copied at a time. More: they are not copied."""
+    """Tracks copied at a time. More: they are copied once others have ended."""
 
     drain: float = Field(default=5.0, ge=0.0, le=600.0, allow_inf_nan=False)
     """Seconds that the brokers get for what still waits when the relay stops."""
