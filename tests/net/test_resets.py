@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
+from typing import Any
 
 import pytest
 
 from pace import within
+from relay.errors import SessionLost
+from relay.net.dial import dial
 from relay.net.gate import CID_LENGTH
 from relay.net.resets import LEAST, MOST, PER_SECOND, TOKEN, Resets
 from relay.net.tls import Certificates
@@ -104,6 +108,25 @@ async def test_who_dialled_hears_at_once_that_nobody_knows_the_session(house, sc
         pair.near.ping()
         await within(1.0, lambda: pair.client.lost)
         assert pair.near.is_closed
+
+
+async def test_so_does_who_has_not_done_with_its_handshake(house, monkeypatch) -> None:
+    async with house() as first:
+        endpoint, take = first.endpoint, first.endpoint._take
+
+        def die(*packet: Any) -> Any:
+            """Whoever was let in is known no more at the next packet, as if the process had died
+            after its first answer."""
+            for connection in list(endpoint._lines):
+                connection.is_terminated = True
+                endpoint._forget(connection)
+            return take(*packet)
+
+        monkeypatch.setattr(endpoint, "_take", die)
+        began = time.monotonic()
+        with pytest.raises(SessionLost, match="knows nothing of it any more"):
+            await dial(first.url("https"), protocols=("moq-lite-05",), tls=first.trust)
+        assert time.monotonic() - began < 5.0
 
 
 async def test_a_reset_that_proves_nothing_is_not_believed(house) -> None:

@@ -50,17 +50,18 @@ class Resets:
         """What proves that a reset comes from whoever gave out the connection id."""
         return hmac.digest(self._key, cid, "sha256")[:TOKEN]
 
-    def answer(self, packet: bytes, now: float) -> bytes | None:
-        """The reset for a packet with a short header that belongs to nobody; ``None`` = silence.
+    def answer(self, packet: bytes, now: float, cid: bytes | None = None) -> bytes | None:
+        """The reset for a packet that belongs to nobody; ``None`` = silence.
 
-        ``now`` is monotonic seconds.
+        ``cid`` is whose it is, where that does not stand as in a short header; ``now`` is monotonic
+        seconds.
         """
         size = min(len(packet) - 1, MOST)
         if size < LEAST or not packet[0] & _FIXED or self._is_spent(now):
             return None
         noise = bytearray(os.urandom(size - TOKEN))
         noise[0] = noise[0] & 0x3F | _FIXED
-        return bytes(noise) + self.token(packet[1 : self._id_end])
+        return bytes(noise) + self.token(packet[1 : self._id_end] if cid is None else cid)
 
     def _is_spent(self, now: float) -> bool:
         if int(now) != self._second:

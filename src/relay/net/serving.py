@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from aioquic.quic.configuration import QuicConfiguration
-from aioquic.quic.packet import QuicHeader
+from aioquic.quic.packet import QuicHeader, QuicPacketType
 
 from relay.net.authority import Authorities, examine
 from relay.net.connection import H3, Application, Connection, Host
 from relay.net.engine import Engine, configure
-from relay.net.gate import CID_LENGTH, Admitted, Gate
+from relay.net.gate import CID_LENGTH, VERSIONS, Admitted, Gate
 from relay.net.quic import QuicTransport
 from relay.net.resets import Resets
 from relay.net.settings import ListenSettings
@@ -62,7 +62,13 @@ class Serving:
         self, host: Host, header: QuicHeader, data: bytes, address: Address, now: float
     ) -> Connection | bytes | None:
         """Somebody's first packet: a connection that has heard it, or what to answer instead;
-        ``None`` is silence."""
+        ``None`` is silence.
+
+        Handshake packets are of somebody whose server has died. Who sends them has the token for a
+        reset, as a rule, and would go on until a timeout (RFC 9000, 10.3).
+        """
+        if header.packet_type == QuicPacketType.HANDSHAKE and header.version in VERSIONS:
+            return self.resets.answer(data, now, header.destination_cid)
         verdict = self.gate.judge(header, len(data), address, now)
         if not isinstance(verdict, Admitted):
             return verdict
