@@ -6,6 +6,7 @@ import contextlib
 import datetime
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -120,6 +121,22 @@ def test_sigterm_is_a_clean_end(process: Any) -> None:
     facts = relay.ready()
     assert facts["quic"][1] == facts["http"][1]
     assert relay.stop() == 0
+    assert "Traceback" not in relay.log.read_text()
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_however_often_it_is_told_to_end(
+    process: Any, monkeypatch: pytest.MonkeyPatch, workers: str
+) -> None:
+    """Also when all is done but the process is still there."""
+    monkeypatch.setenv("MOQ_SERVER__WORKERS", workers)
+    relay = process()
+    relay.ready()
+    until = time.monotonic() + 20
+    while relay.program.poll() is None and time.monotonic() < until:
+        relay.program.send_signal(signal.SIGTERM)
+        time.sleep(0.001)
+    assert relay.program.returncode == 0
     assert "Traceback" not in relay.log.read_text()
 
 

@@ -153,7 +153,7 @@ async def _believe_relays(settings: Settings, keyring: Keyring, desk: Desk) -> N
 
 async def _serve(settings: Settings) -> None:
     """Run until SIGTERM, SIGHUP or SIGINT."""
-    from relay.server.endings import endings, pass_over
+    from relay.server.endings import are_over, endings, pass_over
 
     pass_over()
     stop = asyncio.Event()
@@ -165,6 +165,7 @@ async def _serve(settings: Settings) -> None:
         with unless_unwritten():
             _announce(Address(*address), "https" if secure else "http")
         await stop.wait()
+    are_over()
 
 
 def _announce(address: Address, scheme: str) -> None:

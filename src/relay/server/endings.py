@@ -3,6 +3,7 @@ then."""
 
 from __future__ import annotations
 
+import asyncio
 import signal
 
 
@@ -12,6 +13,17 @@ def endings() -> tuple[signal.Signals, ...]:
     if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
         return signal.SIGTERM, signal.SIGINT
     return signal.SIGTERM, signal.SIGINT, signal.SIGHUP
+
+
+def are_over() -> None:
+    """All is done that the running loop had to do on these signals: more of them change nothing.
+    Once the loop is closed they would end the process, with a status as if it had been killed."""
+    loop, numbers = asyncio.get_running_loop(), endings()
+    held = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+    for number in numbers:
+        loop.remove_signal_handler(number)
+        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_SETMASK, held)
 
 
 def pass_over() -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from relay.config import Settings
 from relay.server import loop
 from relay.server.crew import Crew
-from relay.server.endings import endings, pass_over
+from relay.server.endings import are_over, endings, pass_over
 from relay.server.log import write_log
 from relay.server.notify import tell_ready
 
@@ -54,6 +54,7 @@ async def serve(settings: Settings, ready: Ready = lambda relay: None) -> None:
     for number in endings():
         asyncio.get_running_loop().add_signal_handler(number, told, number)
     await relay.serve(hurry, is_up)
+    are_over()
 
 
 def _made(settings: Settings) -> Relay | Crew:
