@@ -15,6 +15,7 @@ from relay.model.origin import Origin
 from relay.moqt.drafts import DRAFTS, Draft
 from relay.moqt.messages import ClientSetup, Message, ServerSetup
 from relay.moqt.visit import interpreted
+from relay.moqt.waits import Waits
 from relay.path import Path
 from relay.peer.door import Door
 from relay.peer.house import House
@@ -172,11 +173,12 @@ class World:
         rules = Rules(keys.KeySet.load(KEY.dump(), "k1"), AuthSettings(public=public))
         self.judge = Judge(house, rules, lambda: NOW)
         self.door = Door(house, self.judge, settings, IDENTIFIERS)
+        self.waits = Waits(lambda: self.now, 10.0)
         self.entrance = interpreted(
             self.door.answer,
             IDENTIFIERS,
             settings,
-            lambda: self.now,
+            self.waits,
             lambda knock, path, why: self._log("publish denied", path=path, reason=why),
         )
 
@@ -216,6 +218,7 @@ class World:
         self.now += seconds
         self.house.origin.tick(self.now)
         self.door.tick(self.now)
+        self.waits.tick(self.now)
         self.run()
 
 

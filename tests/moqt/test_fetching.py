@@ -458,6 +458,52 @@ def test_what_is_fetched_waits_for_a_stream_and_for_room(world: World, draft: Dr
     assert fetched(room.peer) == all_of(0, 1, 2)
 
 
+@pytest.mark.parametrize("start", [{"start": (0, 0), "end": (4, 0)}, {"joining": 0, "relative": 1}])
+def test_a_track_of_which_nothing_comes_is_not_waited_for_without_end(
+    world: World, draft: Draft, start: Any
+) -> None:
+    source, _ = published(world)
+    peer, _ = watching(world, draft, source)
+    if "joining" not in start:
+        peer.ask(asking(**start))
+    elif draft.number < 20:
+        peer.ask(Fetch(6, **start))
+    else:
+        return  # the draft has no words for it
+    world.tick(9)
+    assert (peer.take(RequestError), len(world.waits)) == ([], 1)
+    world.tick(2)
+    error = peer.only(RequestError)
+    assert (error.code, error.reason) == (
+        draft.fetched.out_of_range,
+        "nothing has been published so far",
+    )
+    assert (len(world.waits), peer.lost) == (0, None)
+    (guest,) = [each for each in world.door.guests.values() if each.session.version == draft.name]
+    assert len(guest.watching.viewings) == 1  # that of the subscription
+
+
+@pytest.mark.parametrize("how", ["comes", "cancels", "leaves"])
+def test_nobody_waits_who_has_it_or_wants_it_no_more(draft: Draft, how: str) -> None:
+    world = World(0)
+    source, _ = published(world)
+    peer, asked = watching(world, draft, source)
+    peer.ask(asking((0, 0), (4, 0)))
+    assert len(world.waits) == 1
+    if how == "comes":
+        source.session.open_group(asked.id, 4, whole=b"\x01x")
+    elif how == "leaves":
+        peer.end.close(0, "")
+    elif draft.request_streams:
+        peer.end.reset(peer.lines[6], 1)
+    else:
+        peer.say(FetchCancel(6))
+    world.run()
+    assert len(world.waits) == 0
+    world.tick(11)
+    assert not peer.take(RequestError)
+
+
 # -- joining a subscription ----------------------------------------------------------------------
 
 

@@ -82,8 +82,12 @@ class Fetching(Looking):
         """The stream of the objects."""
 
     def accepted(self, latest: Location | None) -> None:
-        if latest is None or self._groups is not None or self._is_over:
+        if self._groups is not None or self._is_over:
             return
+        if latest is None:
+            self.desk.waits.begin(self)
+            return
+        self.desk.waits.end(self)
         wrong = self._bound(latest)
         if wrong is not None:
             self._fail(self.desk.draft.fetched.out_of_range, wrong)
@@ -230,6 +234,10 @@ class Fetching(Looking):
             if not self._is_answered:
                 self.desk.hang_up(self.line)
             self.close()
+
+    def too_late(self) -> None:
+        """Of a track that is there nothing has come for long."""
+        self.ended()
 
     def ended(self) -> None:
         if self._groups is None and not self._is_over:

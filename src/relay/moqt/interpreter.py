@@ -22,6 +22,7 @@ from relay.moqt.naming import with_token
 from relay.moqt.offers import Offers
 from relay.moqt.requests import Requests
 from relay.moqt.talk import Talk
+from relay.moqt.waits import Waits
 from relay.session.settings import SessionSettings
 from relay.session.transport import Receiver, Transport, is_uni
 from relay.wire.buffer import StreamBuffer
@@ -51,19 +52,21 @@ class Interpreter:
         draft: Draft,
         dialect: Dialect,
         settings: SessionSettings,
-        now: Callable[[], float],
+        waits: Waits,
         denied: Callable[[str, str], None],
         is_inband: bool = False,
     ) -> None:
-        """``dialect`` is what the session above speaks, which it agrees to ``is_inband``; ``now``
-        answers seconds, and ``denied`` hears what the peer may not publish, and why."""
+        """``dialect`` is what the session above speaks, which it agrees to ``is_inband``;
+        ``denied`` hears what the peer may not publish, and why."""
         self.below = below
         self.draft = draft
         self.dialect = dialect
         self.max_message = settings.max_message
         self.offers = Offers(self, MAX_OFFERS, settings.max_announces, denied)
+        self.waits = waits
         self.requests = Requests(self)
-        self.groups = Groups(below, draft, dialect, self.up, self.up_reset, now, self._far_group)
+        up = self.up, self.up_reset
+        self.groups = Groups(below, draft, dialect, *up, waits.now, self._far_group)
         self.above: Receiver | None = None
         self._upward: deque[tuple[str, tuple[Any, ...]]] = deque()
         self._count = _FAR >> 2
@@ -243,6 +246,7 @@ class Interpreter:
         """The end."""
         self._is_closed = True
         self._upward.clear()
+        self.requests.lost()
         if self.above is not None:
             self.above.connection_lost(code, reason)
 

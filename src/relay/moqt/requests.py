@@ -137,11 +137,17 @@ class Requests:
                 del self._lines[talk.line]
         if isinstance(talk, Fetching):
             self._fetches.discard(talk)
+            self._desk.waits.end(talk)
             self._resting.pop(talk, None)
             if talk.outlet is not None:
                 self._outlets.pop(talk.outlet, None)
         if isinstance(talk, Telling) and self._tellings.get(talk.prefix) is talk:
             del self._tellings[talk.prefix]
+
+    def lost(self) -> None:
+        """The connection is."""
+        for fetching in self._fetches:
+            self._desk.waits.end(fetching)
 
     # The peer's
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 from relay.moqt.drafts import Draft
 from relay.moqt.groups import Groups
 from relay.moqt.messages import Message
+from relay.moqt.waits import Waits
 from relay.wire.buffer import StreamBuffer
 from relay.wire.lite import Dialect
 
@@ -48,6 +49,7 @@ class Desk(Protocol):
     offers: Offers
     groups: Groups
     requests: Requests
+    waits: Waits
 
     def up(self, stream: int, data: bytes, fin: bool) -> None:
         """Have the session above hear this on a stream of moq-lite's."""

@@ -13,6 +13,7 @@ from typing import cast
 from relay.moqt.drafts import DRAFT_14, by_identifier
 from relay.moqt.inband import Undecided
 from relay.moqt.interpreter import Interpreter
+from relay.moqt.waits import Waits
 from relay.session.settings import SessionSettings
 from relay.session.transport import Knock, Receiver, Transport, Visit
 from relay.wire.version import TRANSPORT, choose
@@ -50,12 +51,11 @@ def interpreted(
     door: Callable[[Visit], None],
     versions: Sequence[str],
     settings: SessionSettings,
-    now: Callable[[], float],
+    waits: Waits,
     denied: Callable[[Knock, str, str], None],
 ) -> Callable[[Visit], None]:
     """A door that has interpreters; ``versions`` are the protocol identifiers accepted there,
-    ``now`` answers seconds of any beginning, and ``denied`` hears what somebody may not publish,
-    and why."""
+    ``waits`` is told the time, and ``denied`` hears what somebody may not publish, and why."""
 
     def answer(visit: Visit) -> None:
         offered = visit.knock.offered
@@ -70,7 +70,7 @@ def interpreted(
         def interpreter() -> Interpreter:
             draft, tell = by_identifier(dialect.identifier), partial(denied, visit.knock)
             below = visit.transport
-            return Interpreter(below, draft, dialect, settings, now, tell, is_inband)
+            return Interpreter(below, draft, dialect, settings, waits, tell, is_inband)
 
         who = Undecided(visit.transport, interpreter) if is_inband else interpreter()
         door(InterpretedVisit(visit, who))

@@ -40,6 +40,7 @@ from relay.issuer import Issuer
 from relay.keyring import Change, Keyring
 from relay.model.origin import Origin
 from relay.moqt.visit import interpreted
+from relay.moqt.waits import Waits
 from relay.net import udp
 from relay.net.allowing import NotAllowed
 from relay.net.authority import Authorities, BadCertificate
@@ -393,6 +394,11 @@ class Relay:
             raise ConfigError(f"what is said of the tenant {garbled[0]!r}{more} cannot be read")
 
     @cached_property
+    def waits(self) -> Waits:
+        """Who speaks moq-transport and waits for something that may never come."""
+        return Waits(self.house.clock, self.settings.peer.fetch_timeout)
+
+    @cached_property
     def entrance(self) -> Callable[[Visit], None]:
         """The door, for those who speak either protocol."""
         settings = self.settings
@@ -401,7 +407,7 @@ class Relay:
             self._log("publish denied", remote=address(knock), path=path, reason=why)
 
         ways = self.door.answer, settings.server.versions, settings.session
-        return interpreted(*ways, self.house.clock, denied)
+        return interpreted(*ways, self.waits, denied)
 
     def _make_faces(self, faces: Faces) -> list[HttpListener]:
         """The HTTP faces, on their sockets."""
@@ -440,7 +446,7 @@ class Relay:
         certificates = every(CERTIFICATE_BEATS, self._reload_certificates)
         spare = every(DESCRIPTOR_BEATS, Descriptors(self._log).look)
         ticks = (house.origin.tick, house.ledger.tick, self.door.tick, self.press.tick)
-        due = (*ticks, certificates, spare)
+        due = (*ticks, self.waits.tick, certificates, spare)
         telling = (self.guard.tick, self.crowd.tick)
         await keep_time(due, telling, house.clock, self.lag.note, self._escaped)
 
